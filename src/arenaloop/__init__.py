@@ -1,0 +1,1 @@
+"""arenaloop improves chat models with simulated battles instead of human labels."""

@@ -1,0 +1,56 @@
+"""Who answers: the protocol that every model obeys, and what identifies one.
+
+A model is asked for `Completion`s and never raises for a single bad call: a failed completion is data. Only a server
+that is not there at all raises, `EndpointDownError`, which stops the run resumably.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol, runtime_checkable
+
+from arenaloop.types import Completion, Request
+
+__all__ = ["ChunkedModel", "Model"]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Anything that turns a conversation into text.
+
+    Attributes:
+        name: what leaderboards call it.
+        fingerprint: content hash of what determines its answers besides the request (endpoint model id, weights'
+            revision, system prompt, extra body). It is part of the key under which answers are stored.
+        concurrency: how many calls may be in flight at once.
+    """
+
+    name: str
+    fingerprint: str
+    concurrency: int
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer one request; failures come back as a completion with a status."""
+        ...
+
+    def complete_many(self, requests: Sequence[Request]) -> AsyncIterator[tuple[Request, Completion]]:
+        """Answer many requests, yielding each with its completion as it arrives, in any order."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections or memory; the model may be used again afterwards."""
+        ...
+
+
+@runtime_checkable
+class ChunkedModel(Model, Protocol):
+    """A model that answers fixed chunks: the chunk is the unit of batching, seeding, commit and resume.
+
+    A caller plans once over *all* requests of a stage, also those already answered, then gives `complete_many` one
+    chunk at a time and stores its answers together; an interrupted chunk is generated again whole. So resuming changes
+    no result, although an answer may depend (through floating-point padding or shared random numbers) on its chunk.
+    """
+
+    def plan(self, requests: Sequence[Request]) -> list[list[Request]]:
+        """Cut requests into chunks: sorted by length (then key), at most the model's chunk size each."""
+        ...

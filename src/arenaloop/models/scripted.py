@@ -1,0 +1,55 @@
+"""A Python function as a model: for tests, baselines and the sandbox's players and judge."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from arenaloop.types import Completion, Request, Status, content_hash
+
+__all__ = ["ScriptedModel"]
+
+Script = Callable[[Request], "str | Completion | Awaitable[str | Completion]"]
+
+
+class ScriptedModel:
+    """A model whose answers come from a function of the request.
+
+    Args:
+        name: what leaderboards call it.
+        script: returns the text (or a whole `Completion`) for a request; may be a coroutine function. An exception that
+            it raises becomes a completion with status `ERROR`.
+        version: distinguishes scripts of one name in the store; change it when the function's answers change.
+        concurrency: how many requests may be in flight (only matters for coroutine scripts).
+    """
+
+    def __init__(self, name: str, script: Script, *, version: object = 0, concurrency: int = 64) -> None:
+        self.name = name
+        self.fingerprint = content_hash("scripted", name, version)
+        self.concurrency = concurrency
+        self._script = script
+
+    async def complete(self, request: Request) -> Completion:
+        """Run the script on one request."""
+        start = time.perf_counter()
+        try:
+            answer = self._script(request)
+            if inspect.isawaitable(answer):
+                answer = await answer
+        except Exception as error:  # a broken script is a failed call, as a broken server would be
+            return Completion(
+                status=Status.ERROR, error=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - start
+            )
+        if isinstance(answer, Completion):
+            return answer
+        status = Status.OK if answer.strip() else Status.EMPTY
+        return Completion(text=answer, status=status, finish_reason="stop", usd=0.0, seconds=time.perf_counter() - start)
+
+    async def complete_many(self, requests: Sequence[Request]) -> AsyncIterator[tuple[Request, Completion]]:
+        """Run the script on each request in order."""
+        for request in requests:
+            yield request, await self.complete(request)
+
+    async def aclose(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,311 @@
+"""The vocabulary: small frozen records that every other module speaks in. Imports nothing of arenaloop.
+
+Data flows one way: prompts → responses → verdicts → battles → ratings and training rows → a new checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from hashlib import blake2b
+from typing import Any
+
+__all__ = [
+    "Battle",
+    "Completion",
+    "Message",
+    "Outcome",
+    "Preference",
+    "Prompt",
+    "Request",
+    "Response",
+    "Sampling",
+    "Status",
+    "Verdict",
+    "content_hash",
+    "derive_seed",
+]
+
+Message = dict[str, str]
+"""One turn of a conversation: ``{"role": "system" | "user" | "assistant", "content": str}``."""
+
+
+def content_hash(*parts: object, size: int = 16) -> str:
+    """Hex BLAKE2b of the canonical JSON of `parts`; equal parts give equal hashes on every machine.
+
+    Args:
+        parts: anything JSON can hold; mappings are sorted by key.
+        size: digest length in bytes (the hex text has twice as many characters).
+    """
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed for one unit of work, from the run's seed and the unit's key.
+
+    Units seeded so give the same result in any order, at any concurrency and after any interruption.
+    """
+    return int(content_hash(*parts, size=8), 16) >> 1
+
+
+class Status(str, Enum):
+    """How one model call, or the reading of one verdict, ended. Only `OK` carries a usable result."""
+
+    OK = "ok"
+    UNPARSED = "unparsed"
+    """a verdict whose last line could not be read"""
+    REFUSED = "refused"
+    """the server says that the model refused (a field or a finish reason; never guessed from the text)"""
+    TRUNCATED = "truncated"
+    """``finish_reason=length``, whatever the text holds"""
+    EMPTY = "empty"
+    """no text came back"""
+    ERROR = "error"
+    """the call itself failed, after its retries"""
+
+
+class Outcome(str, Enum):
+    """Who won, by seat: `A` is the first seat, `B` the second."""
+
+    A = "A"
+    B = "B"
+    TIE = "TIE"
+
+    def swap(self) -> Outcome:
+        """The same outcome with the seats exchanged; swapping twice changes nothing."""
+        return _SWAPPED[self]
+
+    @property
+    def score_a(self) -> float:
+        """What the first seat gets: 1 for a win, 0.5 for a tie, 0 for a loss."""
+        return _SCORE_A[self]
+
+    @classmethod
+    def from_scores(cls, score_a: float, score_b: float) -> Outcome:
+        """The higher score wins; equal scores tie."""
+        return cls.A if score_a > score_b else cls.B if score_b > score_a else cls.TIE
+
+
+_SWAPPED = {Outcome.A: Outcome.B, Outcome.B: Outcome.A, Outcome.TIE: Outcome.TIE}
+_SCORE_A = {Outcome.A: 1.0, Outcome.B: 0.0, Outcome.TIE: 0.5}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation that ends with a user turn, and the user turns that follow once it is answered.
+
+    Attributes:
+        messages: the given history (fixed) and the first user turn to be answered.
+        follow_ups: later user turns (MT-Bench has one); a response holds one text for each turn.
+        id: 64-bit BLAKE2b (16 hex characters) of messages and follow-ups, nothing trimmed.
+        tags: source ids, categories and the like; not part of the id.
+    """
+
+    messages: tuple[Message, ...]
+    follow_ups: tuple[str, ...] = ()
+    id: str = ""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            key = content_hash([dict(m) for m in self.messages], list(self.follow_ups), size=8)
+            object.__setattr__(self, "id", key)
+
+    @classmethod
+    def of(cls, text: str, **tags: Any) -> Prompt:
+        """A single-turn prompt from the user's text."""
+        return cls(messages=({"role": "user", "content": text},), tags=tags)
+
+    @property
+    def turns(self) -> int:
+        """How many answers a response to this prompt holds."""
+        return 1 + len(self.follow_ups)
+
+    @property
+    def last_user(self) -> str:
+        """The first turn that is to be answered."""
+        return self.messages[-1]["content"]
+
+    def conversation(self, answers: Sequence[str]) -> list[Message]:
+        """The whole conversation with `answers` put in, ending with the next user turn or the last answer."""
+        out = [dict(m) for m in self.messages]
+        for turn, answer in enumerate(answers):
+            out.append({"role": "assistant", "content": answer})
+            if turn < len(self.follow_ups):
+                out.append({"role": "user", "content": self.follow_ups[turn]})
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a model decodes. `max_tokens` counts new tokens."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+
+    def key(self) -> list[object]:
+        """What identifies these settings inside a content hash."""
+        return [self.temperature, self.top_p, self.max_tokens, list(self.stop)]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What goes to a model.
+
+    Attributes:
+        messages: the conversation, ending with a user turn.
+        sampling: decoding settings.
+        sample: index of this sample among several of the same messages.
+        seed: seed of this unit of work; local and scripted models obey it, servers get it where they take one.
+        key: the content hash under which the answer is stored.
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    sample: int = 0
+    seed: int = 0
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What came back from one model call. A failed call is a completion too: it has a status and a reason.
+
+    Attributes:
+        text: the answer, reasoning removed.
+        status: `OK`, `REFUSED`, `TRUNCATED`, `EMPTY` or `ERROR`. Truncated and empty answers still battle.
+        finish_reason: as the server gave it.
+        reasoning: the reasoning text of a thinking model, kept apart from the answer.
+        tokens_in, tokens_out: token usage, or None where the server does not say.
+        usd: price of the call, or None where no price is known.
+        seconds: wall time of the call, retries included.
+        error: the reason, when the status is `ERROR`.
+        calls: requests that were sent for it, retries included (0 when nothing was asked).
+    """
+
+    text: str = ""
+    status: Status = Status.OK
+    finish_reason: str | None = None
+    reasoning: str | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    usd: float | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    calls: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A contestant's answer: one text per user turn to be answered.
+
+    Attributes:
+        prompt_id, model: whose answer to what.
+        texts: one text per turn; may be empty text.
+        status: `OK`, `TRUNCATED` or `EMPTY` battle; `REFUSED` and `ERROR` do not (there is no answer to judge).
+        text_hash: content hash of `texts`, which stands for them in verdict keys.
+    """
+
+    prompt_id: str
+    model: str
+    texts: tuple[str, ...]
+    status: Status = Status.OK
+    text_hash: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.text_hash:
+            object.__setattr__(self, "text_hash", content_hash(list(self.texts)))
+
+    @property
+    def battles(self) -> bool:
+        """Whether there is an answer to judge."""
+        return self.status in (Status.OK, Status.TRUNCATED, Status.EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One judge call over two responses in seat order.
+
+    Attributes:
+        key: content hash of everything that determines the call (no model names are part of it).
+        prompt_id, first_hash, second_hash: the prompt and the `text_hash` of the response in each seat.
+        judge: the judge's name.
+        score_first, score_second, outcome: None unless the status is `OK`.
+        raw: the judge's whole text.
+        sample: index among re-asked calls.
+        tokens_in, tokens_out, usd, seconds, error, calls: as in `Completion`.
+    """
+
+    key: str
+    prompt_id: str
+    first_hash: str
+    second_hash: str
+    judge: str
+    status: Status
+    raw: str = ""
+    score_first: float | None = None
+    score_second: float | None = None
+    outcome: Outcome | None = None
+    sample: int = 0
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    usd: float | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    calls: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.outcome is not None) != (self.status is Status.OK):
+            raise ValueError(f"a verdict has an outcome exactly when its status is ok, not {self.status.value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Battle:
+    """Both seats of one pair, merged by a named rule.
+
+    Attributes:
+        winner: ``"model_a"``, ``"model_b"`` or ``"tie"``.
+        score_a, score_b: merged scores of each model (the unit is the judge's: 1 to 10 by default).
+        flipped: whether the two seats named different winners.
+        verdicts: keys of the two judge calls: first the one that seats `model_a` first.
+    """
+
+    prompt_id: str
+    model_a: str
+    model_b: str
+    winner: str
+    score_a: float
+    score_b: float
+    flipped: bool
+    judge: str
+    verdicts: tuple[str, ...]
+
+    @property
+    def gap(self) -> float:
+        """How far apart the two scores are."""
+        return abs(self.score_a - self.score_b)
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A chosen and a rejected answer to one prompt, and the verdicts that said so.
+
+    Attributes:
+        chosen, rejected: the answers' texts, one per turn.
+        chosen_model, rejected_model: who wrote them.
+        margin: difference of their response scores, in the judge's units.
+        verdicts: keys of the judge calls behind the scores (lineage).
+    """
+
+    prompt: Prompt
+    chosen: tuple[str, ...]
+    rejected: tuple[str, ...]
+    chosen_model: str
+    rejected_model: str
+    margin: float
+    verdicts: tuple[str, ...]
