@@ -1,0 +1,211 @@
+"""Battles to training rows: what the target lost becomes what it learns (arXiv 2407.10627, section 3.2).
+
+Pure functions. Every row carries its lineage: the keys of the verdicts behind the scores that chose it. What is dropped
+is counted by reason, never silently skipped.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from arenaloop.types import Battle, Message, Preference, Prompt, Response, Status, derive_seed
+
+__all__ = [
+    "PromptScores",
+    "RejectedRule",
+    "Selection",
+    "preference_pairs",
+    "preference_row",
+    "random_rows",
+    "response_scores",
+    "sft_row",
+    "sft_rows",
+]
+
+RejectedRule = Literal["worst", "target"]
+_TOLERANCE = 1e-9  # thresholds compare with >=; means of halves and thirds carry rounding
+
+
+@dataclass(frozen=True, slots=True)
+class PromptScores:
+    """What all battles on one prompt say about its responses.
+
+    Attributes:
+        responses: one per contestant.
+        scores: mean merged score of each contestant over its battles, in the judge's units.
+        verdicts: keys of all judge calls behind the scores.
+    """
+
+    prompt: Prompt
+    responses: Mapping[str, Response]
+    scores: Mapping[str, float]
+    verdicts: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Selection:
+    """Rows that were selected, and how many prompts were dropped for which reason.
+
+    Attributes:
+        rows: JSON objects, one training row each.
+        dropped: prompts without a row, by reason.
+        chosen_by, rejected_by: how many rows took their text from which model.
+        gaps: histogram of score gaps over all prompts considered, by whole points (floor).
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    chosen_by: Counter[str] = field(default_factory=Counter)
+    rejected_by: Counter[str] = field(default_factory=Counter)
+    gaps: Counter[int] = field(default_factory=Counter)
+
+    def to_json(self) -> dict[str, object]:
+        """The accounting, without the rows."""
+        return {
+            "rows": len(self.rows),
+            "dropped": dict(self.dropped),
+            "chosen_by": dict(self.chosen_by),
+            "rejected_by": dict(self.rejected_by),
+            "gap_histogram": {str(gap): self.gaps[gap] for gap in sorted(self.gaps)},
+        }
+
+
+def response_scores(battles: Iterable[Battle], models: Sequence[str], *, min_battles: int = 2) -> dict[str, float] | None:
+    """Mean merged score of each model over its battles on one prompt (A.6 step 2).
+
+    Args:
+        battles: the decided battles on one prompt; undecided ones are simply not there.
+        models: who should have a score.
+        min_battles: fewer decided battles than this for any model (or than it could have had) give no scores.
+
+    Returns:
+        Scores by model, or None if any model has too few battles.
+    """
+    sums: dict[str, list[float]] = {name: [] for name in models}
+    for battle in battles:
+        sums[battle.model_a].append(battle.score_a)
+        sums[battle.model_b].append(battle.score_b)
+    needed = min(min_battles, len(models) - 1)
+    if any(len(scores) < needed for scores in sums.values()):
+        return None
+    return {name: sum(scores) / len(scores) for name, scores in sums.items()}
+
+
+def sft_rows(
+    prompts: Iterable[PromptScores], *, target: str, k: float, allow_truncated: bool = False
+) -> Selection:
+    """SFT rows: the best response, where the target lost by at least `k` (A.6 step 3).
+
+    The best is the highest score; ties prefer a model that is not the target, then the first name in sorted order. A
+    response that is empty, refused or (unless allowed) cut off is never chosen: the next best one is tried. With
+    ``k = 0`` prompts where the target itself is best are kept too, as the paper's "K = 0 keeps all".
+    """
+    selection = Selection()
+    for item in prompts:
+        best = _best(item, target, allow_truncated)
+        if best is None:
+            selection.dropped["no usable response"] += 1
+            continue
+        gap = item.scores[best] - item.scores[target]
+        selection.gaps[int(gap)] += 1
+        if best == target and k > 0:
+            selection.dropped["target is best"] += 1
+        elif gap < k - _TOLERANCE:
+            selection.dropped["gap below k"] += 1
+        else:
+            row = sft_row(item.prompt, item.responses[best].texts)
+            selection.rows.append(
+                row | {"model": best, "margin": gap, "prompt_id": item.prompt.id, "verdicts": list(item.verdicts)}
+            )
+            selection.chosen_by[best] += 1
+    return selection
+
+
+def preference_pairs(
+    prompts: Iterable[PromptScores],
+    *,
+    target: str,
+    k: float,
+    rejected: RejectedRule = "worst",
+    allow_truncated: bool = False,
+) -> tuple[list[Preference], Selection]:
+    """DPO and reward-model pairs: best against worst of all contestants, gap at least `k` (A.6 steps 4 and 5).
+
+    The target itself may be chosen. Pairs with equal scores or equal texts carry no signal and are dropped. A truncated
+    or empty response may be rejected, never chosen.
+
+    Args:
+        rejected: ``"worst"`` response of all, or always the ``"target"``'s.
+
+    Returns:
+        The preferences, and the same as JSON rows with accounting.
+    """
+    pairs: list[Preference] = []
+    selection = Selection()
+    for item in prompts:
+        best = _best(item, target, allow_truncated)
+        if best is None:
+            selection.dropped["no usable response"] += 1
+            continue
+        worst = target if rejected == "target" else _worst(item)
+        gap = item.scores[best] - item.scores[worst]
+        selection.gaps[int(gap)] += 1
+        chosen, other = item.responses[best].texts, item.responses[worst].texts
+        if best == worst or gap <= _TOLERANCE:
+            selection.dropped["equal scores"] += 1
+        elif chosen == other:
+            selection.dropped["equal texts"] += 1
+        elif gap < k - _TOLERANCE:
+            selection.dropped["gap below k"] += 1
+        else:
+            pair = Preference(item.prompt, chosen, other, best, worst, gap, item.verdicts)
+            pairs.append(pair)
+            selection.rows.append(preference_row(pair))
+            selection.chosen_by[best] += 1
+            selection.rejected_by[worst] += 1
+    return pairs, selection
+
+
+def _best(item: PromptScores, target: str, allow_truncated: bool) -> str | None:
+    usable = {Status.OK, Status.TRUNCATED} if allow_truncated else {Status.OK}
+    names = [name for name in item.scores if item.responses[name].status in usable]
+    return min(names, key=lambda name: (-item.scores[name], name == target, name), default=None)
+
+
+def _worst(item: PromptScores) -> str:
+    return min(item.scores, key=lambda name: (item.scores[name], name))
+
+
+# ---------------------------------------------------------------------- rows as trainers read them
+
+
+def sft_row(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
+    """A conversation whose last turn is to be learned, in the form that TRL and our own trainer load."""
+    return {"messages": prompt.conversation(texts)}
+
+
+def preference_row(pair: Preference) -> dict[str, Any]:
+    """A conversational preference row with an explicit prompt; extra columns hold its lineage.
+
+    The prompt is the shared part of both conversations: later turns follow in chosen and rejected.
+    """
+    prompt: list[Message] = [dict(m) for m in pair.prompt.messages]
+    return {
+        "prompt": prompt,
+        "chosen": pair.prompt.conversation(pair.chosen)[len(prompt) :],
+        "rejected": pair.prompt.conversation(pair.rejected)[len(prompt) :],
+        "chosen_model": pair.chosen_model,
+        "rejected_model": pair.rejected_model,
+        "margin": pair.margin,
+        "prompt_id": pair.prompt.id,
+        "verdicts": list(pair.verdicts),
+    }
+
+
+def random_rows(rows: Sequence[Mapping[str, Any]], n: int, seed: int) -> list[Mapping[str, Any]]:
+    """`n` rows drawn without repetition, for controls and for mixing earlier data in."""
+    return random.Random(derive_seed("random rows", seed)).sample(list(rows), min(n, len(rows)))
