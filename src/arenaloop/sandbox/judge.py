@@ -1,0 +1,204 @@
+"""A judge that behaves like a language model: it reads the judge prompt, writes an explanation and a line of scores.
+
+It sees the gold utility of both answers through noise and through two biases that real judges have: it favours the
+first seat and the longer answer. What it may know stands in the judge prompt, found there by the delimiters:
+
+* the last user message holds a line ``Marker: TAG``, TAG being a hexadecimal code; the first such line counts;
+* each later line ``=== TAG LABEL ===`` opens a segment that runs to the next such line. The labels are
+  ``history system|user|assistant``, ``user prompt``, then for the first seat ``answer 1`` (and ``follow-up``,
+  ``answer 1`` for every later turn), the same with ``answer 2`` for the second, and ``end``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from hashlib import blake2b
+
+from arenaloop.errors import ConfigError
+from arenaloop.sandbox.tasks import utility
+from arenaloop.types import Outcome, Request
+
+__all__ = ["SandboxJudge", "SimulatedHuman", "read_judge_prompt", "text_statistic"]
+
+_MARKER = re.compile(r"^Marker: ([0-9a-fA-F]+)[ \t]*$", re.MULTILINE)
+
+
+def read_judge_prompt(text: str) -> tuple[list[str], list[str], list[str]] | None:
+    """Find user turns, first seat's answers and second seat's answers in a judge prompt; None where they are not.
+
+    Returns:
+        Three lists of one length, one entry per user turn.
+    """
+    marker = _MARKER.search(text)
+    if marker is None:
+        return None
+    turns: list[str] = []
+    first: list[str] = []
+    second: list[str] = []
+    for piece in text[marker.end() :].split(f"\n=== {marker[1]} ")[1:]:
+        # an empty segment may have no line of its own between the headers
+        label, header_ended, body = piece.partition(" ===\n")
+        if not header_ended:
+            label = piece.rstrip().removesuffix(" ===")
+        if label == "answer 1":
+            first.append(body)
+        elif label == "answer 2":
+            second.append(body)
+        elif label == "user prompt" or (label == "follow-up" and not second and len(turns) == len(first)):
+            turns.append(body)
+        elif label == "end":
+            break
+    if not turns or len(first) != len(turns) or len(second) != len(turns):
+        return None
+    return turns, first, second
+
+
+def _uniforms(*parts: object) -> tuple[float, float, float, float]:
+    """Four numbers in (0, 1), fixed by `parts`."""
+    digest = blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    word = int.from_bytes(digest, "big")
+    mask = 0xFFFFFFFF
+    return tuple(((word >> shift & mask) + 0.5) / 4294967296 for shift in (0, 32, 64, 96))  # type: ignore[return-value]
+
+
+def _normals(*parts: object) -> tuple[float, float, float]:
+    """Two independent standard normal numbers (Box and Muller 1958) and a uniform one, fixed by `parts`."""
+    u, v, w, _ = _uniforms(*parts)
+    radius = math.sqrt(-2.0 * math.log(u))
+    return radius * math.cos(2 * math.pi * v), radius * math.sin(2 * math.pi * v), w
+
+
+def text_statistic(prompt: str, answer: str, seed: int = 0) -> float:
+    """A fixed stand-in for quality in [0, 1], for prompts outside the world: 0 for empty text.
+
+    It grows with length (to about a page), with the share of different words and with the words shared with the prompt,
+    and holds a part that depends on the text alone, as taste does.
+    """
+    words = answer.lower().split()
+    if not words:
+        return 0.0
+    different = set(words)
+    length = min(1.0, math.log1p(len(words)) / math.log1p(400))
+    variety = len(different) / len(words)
+    asked = set(prompt.lower().split())
+    touched = len(different & asked) / len(asked) if asked else 0.0
+    taste = _uniforms("taste", seed, prompt, answer)[0]
+    return 0.45 * length + 0.15 * variety + 0.15 * min(1.0, touched) + 0.25 * taste
+
+
+class SandboxJudge:
+    """Call it with a request that holds a judge prompt; it returns the text of a verdict.
+
+    The score of an answer of utility u is ``1.5 + 8 u``, plus what the judge thinks of the text whoever asks (half the
+    noise), plus noise of this call, plus the biases, rounded to halves and kept within 1 to 10. Equal answers get equal
+    scores, except that one time in five the seat shows. All randomness is fixed by the seed, the texts and the sample
+    index, so neither order nor concurrency changes a verdict.
+
+    Args:
+        noise: standard deviation of one call's noise, in points.
+        seat_bias: points by which the first seat is favoured.
+        length_bias: points by which an answer is favoured over an empty one for its length; in between in proportion to
+            the difference of lengths over their sum.
+        unparsed_rate: share of verdicts whose last line is no line of scores.
+        seed: which judge it is; two seeds err differently.
+
+    Raises:
+        ConfigError: a negative noise, or a rate outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        noise: float = 1.5,
+        seat_bias: float = 0.6,
+        length_bias: float = 0.6,
+        *,
+        unparsed_rate: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        if noise < 0:
+            raise ConfigError(f"the judge's noise must not be negative, got {noise}")
+        if not 0 <= unparsed_rate <= 1:
+            raise ConfigError(f"unparsed_rate must lie in [0, 1], got {unparsed_rate}")
+        self.noise = noise
+        self.seat_bias = seat_bias
+        self.length_bias = length_bias
+        self.unparsed_rate = unparsed_rate
+        self.seed = seed
+
+    def __call__(self, request: Request) -> str:
+        """Judge the pair in the last user message of the request."""
+        read = read_judge_prompt(request.messages[-1]["content"])
+        if read is None:
+            return "I cannot find two answers in this text, so there is nothing to compare."
+        turns, first, second = read
+        score_1, score_2, unparsed = self._scores(turns, first, second, request.sample)
+        better = (
+            "Both answers are equally good"
+            if score_1 == score_2
+            else f"Answer {1 if score_1 > score_2 else 2} is {'far ' if abs(score_1 - score_2) > 3 else ''}better"
+        )
+        if unparsed < self.unparsed_rate:
+            return f"{better}, but I would rather not put numbers on it."
+        reason = "I looked at what was asked and how closely each answer keeps to it."
+        return f"{better}: {reason}\n\nScores: {score_1:g} {score_2:g}"
+
+    def _scores(self, turns: list[str], first: list[str], second: list[str], sample: int) -> tuple[float, float, float]:
+        call_1, call_2, uniform = _normals(self.seed, turns, first, second, sample)
+        points_1 = self._points(turns, first)
+        points_2 = self._points(turns, second)
+        if first == second:
+            shown = self.seat_bias if uniform < 0.2 else 0.0
+            points_1 += self.noise * call_1
+            return _halves(points_1 + shown), _halves(points_1), uniform
+        length_1, length_2 = sum(map(len, first)), sum(map(len, second))
+        lean = self.length_bias * (length_1 - length_2) / (length_1 + length_2)
+        points_1 += self.noise * call_1 + 0.5 * (self.seat_bias + lean)
+        points_2 += self.noise * call_2 - 0.5 * (self.seat_bias + lean)
+        return _halves(points_1), _halves(points_2), uniform
+
+    def _points(self, turns: list[str], answers: list[str]) -> float:
+        """What this judge thinks of a response before the noise of a call."""
+        total = 0.0
+        for prompt, answer in zip(turns, answers, strict=True):
+            gold = utility(prompt, answer)
+            total += text_statistic(prompt, answer, self.seed) if gold is None else gold
+        opinion = _normals("opinion", self.seed, turns, answers)[0]
+        return 1.5 + 8.0 * total / len(turns) + 0.5 * self.noise * opinion
+
+
+def _halves(points: float) -> float:
+    return min(10.0, max(1.0, round(2.0 * points) / 2.0))
+
+
+class SimulatedHuman:
+    """A human annotator who prefers the answer of higher utility, mostly.
+
+    The first answer is preferred with probability ``1 / (1 + exp(-(u_a - u_b) / noise))`` (Bradley-Terry on utilities);
+    without noise the higher utility always wins. There is no tie between different answers: someone has to choose.
+
+    Args:
+        seed: which annotator it is.
+        noise: how far utilities must differ to be told apart, in units of utility; 0 for never wrong.
+    """
+
+    def __init__(self, seed: int = 0, noise: float = 0.15) -> None:
+        if noise < 0:
+            raise ConfigError(f"the annotator's noise must not be negative, got {noise}")
+        self.seed = seed
+        self.noise = noise
+
+    def __call__(self, prompt: str, text_a: str, text_b: str) -> Outcome:
+        """Which of two answers to a prompt the annotator prefers; which is named first does not matter."""
+        if text_a == text_b:
+            return Outcome.TIE
+        if text_a > text_b:  # one draw for a pair, whatever its order
+            return self(prompt, text_b, text_a).swap()
+        gold_a, gold_b = utility(prompt, text_a), utility(prompt, text_b)
+        if gold_a is None or gold_b is None:
+            gold_a, gold_b = text_statistic(prompt, text_a), text_statistic(prompt, text_b)
+        coin = _uniforms("human", self.seed, prompt, text_a, text_b)[0]
+        if self.noise == 0 or gold_a == gold_b:
+            return Outcome.from_scores(gold_a, gold_b) if gold_a != gold_b else (Outcome.A if coin < 0.5 else Outcome.B)
+        chance = 0.5 * (1.0 + math.tanh((gold_a - gold_b) / (2.0 * self.noise)))
+        return Outcome.A if coin < chance else Outcome.B

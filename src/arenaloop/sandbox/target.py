@@ -1,0 +1,121 @@
+"""The target of the small world: a real chat model in Hugging Face form, small enough to be trained on one CPU core.
+
+Its tokenizer has one token per character and one per family name, so that a prompt is as long as the word it holds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from arenaloop.errors import ConfigError, MissingExtraError
+from arenaloop.sandbox.tasks import FAMILIES
+
+__all__ = ["CHAT_TEMPLATE", "build_target", "build_tokenizer"]
+
+BOS, EOS, PAD, UNK = "<|begin|>", "<|end|>", "<|pad|>", "<|unknown|>"
+ROLES = {role: f"<|{role}|>" for role in ("system", "user", "assistant")}
+
+CHAT_TEMPLATE = """\
+{{- bos_token -}}
+{%- for message in messages -%}
+    {{- '<|' + message['role'] + '|>' -}}
+    {%- if message['role'] == 'assistant' -%}
+        {%- generation -%}{{- message['content'] + eos_token -}}{%- endgeneration -%}
+    {%- else -%}
+        {{- message['content'] -}}
+    {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}
+"""
+"""A turn opens with its role's token and, for the assistant, closes with the end token; ``generation`` marks what is
+trained on."""
+
+
+def build_tokenizer() -> Any:
+    """A character tokenizer with a chat template, as a `transformers.PreTrainedTokenizerFast`.
+
+    Characters outside printable ASCII and the newline become the unknown token; all else survives a round trip.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+    """
+    try:
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+        from transformers import PreTrainedTokenizerFast
+    except ImportError as error:
+        raise MissingExtraError("the sandbox's target", "train") from error
+    openings = [f"{name}: " for name in FAMILIES]
+    characters = ["\n", *map(chr, range(32, 127))]
+    tokens = [PAD, BOS, EOS, UNK, *ROLES.values(), *openings, *characters]
+    core = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=UNK))
+    # alternatives are tried in order: an opening as a whole, else any one character, newlines included
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("|".join([*openings, r"[\s\S]"])), behavior="isolated")
+    core.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        unk_token=UNK,
+        additional_special_tokens=list(ROLES.values()),
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+        model_max_length=2048,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_target(directory: str | Path, seed: int, *, width: int = 144, layers: int = 2, heads: int = 4) -> Path:
+    """Write an untrained target: configuration, weights drawn by `seed`, tokenizer and chat template.
+
+    Two layers of width 144 have about 0.5 million parameters, the smallest that learnt the whole world in our trials.
+
+    Args:
+        directory: where to write; loadable with `AutoModelForCausalLM` and `AutoTokenizer`.
+        seed: of the weights; the caller's random state is left as it was.
+        width: size of the hidden state, a multiple of `heads` with an even quotient (rotary embedding).
+        layers: number of transformer layers.
+        heads: number of attention heads.
+
+    Returns:
+        The directory.
+
+    Raises:
+        ConfigError: sizes that do not fit together.
+        MissingExtraError: torch or transformers is not installed.
+    """
+    if min(width, layers, heads) < 1 or width % (2 * heads):
+        raise ConfigError(f"width must be a multiple of twice the heads, got width {width} and {heads} heads")
+    try:
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+        from transformers.utils import logging
+    except ImportError as error:
+        raise MissingExtraError("the sandbox's target", "train") from error
+    tokenizer = build_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=width * 8 // 3,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    target = Path(directory)
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(target)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    tokenizer.save_pretrained(target)
+    return target
