@@ -1,0 +1,179 @@
+"""Answers from a file: a contestant that was run elsewhere.
+
+Read are AlpacaEval's ``model_outputs.json``, JSONL rows ``{"instruction" | "messages", "output"}``, and the
+``model_answer`` files of Arena-Hard and FastChat; arrays or lines, plain or gzip. The file is streamed and no text is
+kept: a caller holds the keys of its prompts (`match_keys`) and stores the answers that match.
+
+An answer that has its prompt's text matches by it; those of Arena-Hard and FastChat also by source id. A prompt without
+a system message matches whatever system message the other side has; two system messages must be equal.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arenaloop.jsonl import read_rows, row_error
+from arenaloop.messages import instruction_text, message_text, read_messages, split_reasoning
+from arenaloop.types import Message, Prompt, content_hash
+
+__all__ = ["RecordedAnswer", "RecordedModel", "match_keys"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAnswer:
+    """One answer of a file.
+
+    Attributes:
+        keys: it answers every prompt that has one of these among its `match_keys`.
+        texts: one per turn, reasoning removed; they answer only a prompt of as many turns.
+        line: where the row starts in the file.
+    """
+
+    keys: tuple[str, ...]
+    texts: tuple[str, ...]
+    line: int
+
+
+def match_keys(prompt: Prompt) -> tuple[str, ...]:
+    """The keys under which a recorded answer may name `prompt`.
+
+    They are hashes of its messages as they are, of its messages less the system one, and of its source id
+    (``tags["source_id"]``), as far as it has them.
+    """
+    keys = _text_keys(prompt.messages, prompt.follow_ups)
+    source_id = prompt.tags.get("source_id")
+    return keys if source_id is None else (*keys, _id_key(source_id))
+
+
+def _text_keys(messages: Sequence[Message], follow_ups: Sequence[str]) -> tuple[str, ...]:
+    whole = content_hash("messages", list(messages), list(follow_ups), size=8)
+    if not messages or messages[0]["role"] != "system":
+        return (whole,)
+    return whole, content_hash("messages", list(messages[1:]), list(follow_ups), size=8)
+
+
+def _id_key(source_id: object) -> str:
+    # as text: one tool writes 81 where another writes "81"
+    return content_hash("source id", str(source_id), size=8)
+
+
+class RecordedModel:
+    """A contestant whose answers stand in a file.
+
+    It is no `Model`: nothing can be asked of it. A runner tells it by its class and copies what matches.
+
+    Args:
+        name: what leaderboards call it.
+        path: the file.
+
+    Attributes:
+        fingerprint: constant for a name, since a recorded response is keyed by its own text.
+        duplicates: rows that the last full pass over `rows` left out, their prompt having been answered before.
+    """
+
+    def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
+        self.name = name
+        self.path = os.fspath(path)
+        self.fingerprint = content_hash("recorded", name)
+        self.duplicates = 0
+
+    def __repr__(self) -> str:
+        return f"RecordedModel({self.name!r}, {self.path!r})"
+
+    def rows(self) -> Iterator[RecordedAnswer]:
+        """Stream the answers in file order, the first to each prompt only.
+
+        Raises:
+            InputError: the file cannot be read, or a row is no answer; file and line are named.
+        """
+        seen: set[str] = set()
+        duplicates = 0
+        for line, row in read_rows(self.path):
+            try:
+                keys, texts = _answer(row)
+            except ValueError as error:
+                raise row_error(self.path, line, str(error)) from None
+            if keys[0] in seen:
+                duplicates += 1
+                continue
+            seen.add(keys[0])
+            yield RecordedAnswer(keys, tuple(split_reasoning(text)[1] for text in texts), line)
+        self.duplicates = duplicates
+
+
+_Answer = tuple[tuple[str, ...], list[str]]
+
+
+def _answer(row: Mapping[str, Any]) -> _Answer:
+    """Match keys and texts of one row; ValueError says what is wrong with it."""
+    if row.get("choices") is not None:
+        return _from_choices(row)
+    if "output" in row:
+        return _from_output(row)
+    if isinstance(row.get("messages"), list):
+        return _from_conversation(row)
+    columns = ", ".join(list(row)[:12]) or "none"
+    raise ValueError(f"no answer in the columns output, choices or messages (columns found: {columns})")
+
+
+def _from_output(row: Mapping[str, Any]) -> _Answer:
+    """AlpacaEval and plain rows: the output, and what it answers."""
+    output = row["output"]
+    if not isinstance(output, str):
+        raise ValueError("output is not a text")
+    messages: Sequence[Message]
+    if row.get("messages") is not None:
+        messages = read_messages(row["messages"], "messages")
+        if not messages or messages[-1]["role"] != "user":
+            raise ValueError("messages do not end with the user turn that output answers")
+    elif row.get("instruction") is not None:
+        messages = ({"role": "user", "content": instruction_text(row)},)
+    else:
+        raise ValueError("an output without messages or instruction to say what it answers")
+    # with a system message of its own, an answer belongs to that one alone
+    return _text_keys(messages, ())[:1], [output]
+
+
+def _from_choices(row: Mapping[str, Any]) -> _Answer:
+    """FastChat, and Arena-Hard v0.1: the first choice's turns, texts or ``{"content": text}``."""
+    choices = row["choices"]
+    turns = choices[0].get("turns") if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
+    if not isinstance(turns, list) or not turns:
+        raise ValueError("choices[0].turns is not a list of texts")
+    texts = [message_text(turn.get("content") if isinstance(turn, dict) else turn) for turn in turns]
+    source_id = _source_id(row)
+    if source_id is None:
+        raise ValueError("choices without question_id or uid")
+    return (_id_key(source_id),), texts
+
+
+def _from_conversation(row: Mapping[str, Any]) -> _Answer:
+    """Arena-Hard v2: user and assistant in turn; an assistant's content is ``{"answer": text}`` or a text."""
+    messages = row["messages"]
+    system: list[Message] = []
+    asked: list[str] = []
+    texts: list[str] = []
+    for number, message in enumerate(messages, 1):
+        role = message.get("role") if isinstance(message, dict) else None
+        content = message.get("content") if isinstance(message, dict) else None
+        if role == "system" and number == 1:
+            system.append({"role": "system", "content": message_text(content)})
+        elif role == "user" and len(asked) == len(texts):
+            asked.append(message_text(content))
+        elif role == "assistant" and len(asked) == len(texts) + 1:
+            texts.append(message_text(content.get("answer") if isinstance(content, dict) else content))
+        else:
+            due = "user" if len(asked) == len(texts) else "assistant"
+            raise ValueError(f"message {number} of messages has the role {role!r} where the {due}'s turn is due")
+    if not texts or len(asked) != len(texts):
+        raise ValueError("messages do not end with the assistant's answer, and there is no output")
+    keys = _text_keys((*system, {"role": "user", "content": asked[0]}), asked[1:])[:1]
+    source_id = _source_id(row)
+    return (keys if source_id is None else (*keys, _id_key(source_id))), texts
+
+
+def _source_id(row: Mapping[str, Any]) -> object:
+    return row["question_id"] if row.get("question_id") is not None else row.get("uid")

@@ -1,0 +1,139 @@
+"""Prompt files in all their shapes, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arenaloop.data.prompts import iter_prompts, read_prompts
+from arenaloop.errors import InputError
+from arenaloop.jsonl import write_jsonl
+from arenaloop.types import Prompt
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*rows):
+        path = tmp_path / "prompts.jsonl"
+        write_jsonl(path, rows)
+        return path
+
+    return write
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+HISTORY = [{"role": "system", "content": "s"}, user("a"), {"role": "assistant", "content": "b"}, user("c ")]
+
+
+@pytest.mark.parametrize(
+    ("row", "messages", "follow_ups"),
+    [
+        ({"messages": HISTORY}, HISTORY, ()),
+        ({"messages": [{**user("a"), "name": "x"}]}, [user("a")], ()),
+        ({"messages": [user([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])]}, [user("ab")], ()),
+        ({"prompt": " a\n"}, [user(" a\n")], ()),
+        ({"prompt": HISTORY, "chosen": [], "rejected": []}, HISTORY, ()),
+        ({"messages": None, "prompt": "a"}, [user("a")], ()),
+        ({"instruction": "a"}, [user("a")], ()),
+        ({"instruction": "a", "input": "", "output": "x"}, [user("a")], ()),
+        ({"instruction": "a", "input": None}, [user("a")], ()),
+        ({"instruction": "a", "input": "b"}, [user("a\n\nb")], ()),
+        ({"question_id": 81, "turns": ["a", "b", "c"]}, [user("a")], ("b", "c")),
+        ({"question_id": "x", "turns": [{"content": "a"}]}, [user("a")], ()),
+        ({"uid": "x", "prompt": "a"}, [user("a")], ()),
+    ],
+)
+def test_each_shape(write, row, messages, follow_ups):
+    (prompt,) = read_prompts(write(row))
+    assert prompt == Prompt(tuple(messages), follow_ups, tags=prompt.tags)
+    assert prompt.turns == 1 + len(follow_ups)
+
+
+def test_tags_hold_source_ids_and_descriptions_and_nothing_else(write):
+    path = write(
+        {"question_id": 81, "category": "writing", "turns": ["a", "b"], "reference": ["x"]},
+        {"uid": "f00", "category": "hard", "subcategory": "code", "cluster": "ABC", "prompt": "b"},
+        {"instruction": "c", "dataset": "koala", "output": "a long text", "generator": "m", "id": True},
+        {"messages": [user("d")], "answer": "gold", "tags": {"mine": 1}, "id": "7", "category": None},
+    )
+    assert [dict(prompt.tags) for prompt in read_prompts(path)] == [
+        {"source_id": 81, "category": "writing", "reference": ["x"]},
+        {"source_id": "f00", "category": "hard", "subcategory": "code", "cluster": "ABC"},
+        {"dataset": "koala"},
+        {"mine": 1, "source_id": "7", "answer": "gold"},
+    ]
+
+
+def test_arrays_and_gzip_read_alike(tmp_path, write):
+    rows = [{"prompt": "é"}, {"turns": ["a", "b"]}]
+    lines = read_prompts(write(*rows))
+    array = tmp_path / "prompts"
+    array.write_bytes(gzip.compress(json.dumps(rows).encode()))
+    assert read_prompts(array) == lines
+    assert lines[1].follow_ups == ("b",)
+
+
+@given(texts=st.lists(st.sampled_from(["a", "a ", "A", "b", ""]), min_size=1, max_size=12))
+def test_duplicates_collapse_into_the_first_and_are_counted(tmp_path_factory, texts):
+    path = tmp_path_factory.mktemp("prompts") / "p.jsonl"
+    write_jsonl(path, ({"prompt": text, "id": number} for number, text in enumerate(texts)))
+    found = read_prompts(path)
+    assert [p.last_user for p in found] == list(dict.fromkeys(texts))
+    assert len(found) + found.duplicates == len(texts)
+    assert [p.tags["source_id"] for p in found] == [texts.index(p.last_user) for p in found]
+    assert [p.last_user for _, p in iter_prompts(path)] == texts
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        (
+            {"question": "a", "text": "b"},
+            "no column messages, turns, prompt or instruction (columns found: question, te",
+        ),
+        ({}, "columns found: none"),
+        ({"prompt": None}, "columns found: prompt"),
+        ({"messages": []}, "ends with a user turn"),
+        ({"messages": HISTORY[:3]}, "ends with the assistant's turn"),
+        ({"messages": [{"role": "human", "content": "a"}]}, "the role 'human'"),
+        ({"messages": [user("a"), HISTORY[0], user("b")]}, "only the first may be one"),
+        ({"messages": "a"}, "messages is not a list"),
+        ({"messages": ["a"]}, "message 1 of messages is not an object"),
+        ({"messages": [{"role": "user"}]}, "content is not a text"),
+        ({"messages": [user([{"type": "image_url", "image_url": {}}])]}, "content is not a text"),
+        ({"prompt": 3}, "prompt is neither"),
+        ({"prompt": []}, "ends with a user turn"),
+        ({"instruction": ["a"]}, "instruction is not a text"),
+        ({"instruction": "a", "input": 3}, "input is not a text"),
+        ({"turns": []}, "turns is not a list"),
+        ({"turns": ["a", None]}, "content is not a text"),
+    ],
+)
+def test_a_row_that_is_no_prompt_is_named_by_line(write, row, what):
+    path = write({"prompt": "fine"}, row)
+    with pytest.raises(InputError) as caught:
+        read_prompts(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}, line 2: ")
+    assert what in message
+    assert "\n" not in message
+
+
+def test_a_file_without_prompts_is_refused(write):
+    with pytest.raises(InputError, match="no prompts"):
+        read_prompts(write())
+
+
+def test_reading_is_lazy(write):
+    path = write({"prompt": "fine"}, {"prompt": 3})
+    prompts = iter_prompts(path)
+    assert next(prompts)[0] == 1
+    with pytest.raises(InputError):
+        next(prompts)
