@@ -1,1 +1,1 @@
-
+"""Ratings, intervals, win rates and agreement: pure functions on numpy arrays."""

@@ -1,0 +1,293 @@
+"""The leaderboard: battles in, ranked models with honest intervals out.
+
+A running tournament may hold anything: a model that won every battle, two groups that never met, a model without a
+battle. None of it raises and none of it is answered with NaN; what could not be rated is null, and the notes say why.
+Only a setting that cannot be (an anchor that is not in the data, an unknown method) is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from arenaloop.errors import ConfigError, InputError
+from arenaloop.ratings import bradley_terry, intervals
+from arenaloop.ratings.battles import Battles
+from arenaloop.types import Battle
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Leaderboard", "Row", "leaderboard", "plain"]
+
+METHODS = ("bt", "elo")
+INTERVALS = ("sandwich", "bootstrap")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model on a leaderboard.
+
+    Attributes:
+        rank: 1 is best; models without a rating come last.
+        rating: on the Elo scale; None where nothing can be said (the model met nobody).
+        lower, upper: ends of the interval; None where there is none.
+        battles: how many battles the model fought.
+        win_rate: what it scored in them, a fraction (a tie is half a win); None without battles.
+    """
+
+    rank: int
+    model: str
+    rating: float | None
+    lower: float | None
+    upper: float | None
+    battles: int
+    win_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """Ranked models and how they were rated: the document ``leaderboard.json``.
+
+    Attributes:
+        method: ``"bt"`` or ``"elo"``.
+        interval: ``"sandwich"`` or ``"bootstrap"``.
+        level: of the intervals, e.g. 0.95.
+        cluster: ``"prompt"`` or ``"battle"``: what counted as independent.
+        battles, ties, skipped: rated battles, how many of them were ties, rows that could not be rated.
+        notes: what a reader should know, in plain words.
+        rows: best first.
+        coefficients: of the covariates that were controlled for, by name.
+    """
+
+    method: str
+    interval: str
+    level: float
+    cluster: str
+    battles: int
+    ties: int
+    skipped: int
+    notes: tuple[str, ...]
+    rows: tuple[Row, ...]
+    coefficients: Mapping[str, Any] | None = None
+
+    def __getitem__(self, model: str) -> Row:
+        """The row of one model, by name."""
+        for row in self.rows:
+            if row.model == model:
+                return row
+        raise KeyError(model)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document as a mapping: unrounded numbers, None where something is missing."""
+        document: dict[str, Any] = {
+            "method": self.method,
+            "interval": self.interval,
+            "level": self.level,
+            "cluster": self.cluster,
+            "battles": self.battles,
+            "ties": self.ties,
+            "skipped": self.skipped,
+            "notes": list(self.notes),
+            "leaderboard": [
+                {
+                    "rank": row.rank,
+                    "model": row.model,
+                    "rating": row.rating,
+                    "lower": row.lower,
+                    "upper": row.upper,
+                    "battles": row.battles,
+                    "win_rate": row.win_rate,
+                }
+                for row in self.rows
+            ],
+        }
+        if self.coefficients is not None:
+            document["coefficients"] = {name: dict(value) for name, value in self.coefficients.items()}
+        return document
+
+    def to_json(self) -> str:
+        """The document as JSON text, two spaces deep, ending with a newline."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def table(self, *, bar: int = 28) -> Table:
+        """A terminal table with interval bars, `bar` characters wide; safe for any model name."""
+        from rich.table import Table
+        from rich.text import Text
+
+        ends = [e for row in self.rows for e in (row.lower, row.upper, row.rating) if e is not None]
+        low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("#", justify="right")
+        table.add_column("model", overflow="fold", max_width=40)
+        table.add_column("rating", justify="right")
+        table.add_column(f"{self.level * 100:g} % interval", justify="right", no_wrap=True)
+        if bar:
+            table.add_column("", no_wrap=True)
+        table.add_column("win rate", justify="right")
+        table.add_column("battles", justify="right")
+        for row in self.rows:
+            cells = [
+                Text(str(row.rank)),
+                Text(plain(row.model)),
+                Text("–" if row.rating is None else f"{row.rating:.0f}", style="bold"),
+                Text("–" if row.lower is None or row.upper is None else f"{row.lower:.0f} … {row.upper:.0f}"),
+                Text("–" if row.win_rate is None else f"{row.win_rate * 100:.1f} %"),
+                Text(str(row.battles)),
+            ]
+            if bar:
+                cells.insert(4, Text(_bar(row, low, high, bar), style="cyan"))
+            table.add_row(*cells)
+        return table
+
+    def caption(self) -> str:
+        """One line that says what was rated and how."""
+        clustered = "clustered by prompt" if self.cluster == "prompt" else "every battle on its own"
+        how = "Bradley–Terry" if self.method == "bt" else "Elo, averaged over orders"
+        counts = f"{self.battles:,} battles, {self.ties:,} ties" + (
+            f", {self.skipped:,} skipped" if self.skipped else ""
+        )
+        return f"{counts} · {how} · {self.interval} intervals, {clustered}"
+
+
+def leaderboard(
+    battles: Battles | Mapping[str, Sequence[Any]] | Iterable[Battle],
+    *,
+    method: str = "bt",
+    interval: str = "sandwich",
+    cluster: str | None = None,
+    anchor: tuple[str, float] | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Leaderboard:
+    """Rate the models of some battles.
+
+    Args:
+        battles: coded columns, a mapping of columns (`model_a`, `model_b`, `winner` or `score_a`, and optionally
+            `prompt_id`, `weight`), or battle records.
+        method: ``"bt"`` (Bradley–Terry by maximum likelihood) or ``"elo"`` (online Elo averaged over random orders).
+        interval: ``"sandwich"`` or ``"bootstrap"``.
+        cluster: ``"prompt"`` or ``"battle"``; None means prompts where there are prompt ids, else battles.
+        anchor: a model and the rating that it shall have; without one, ratings have mean 1000.
+        samples: bootstrap resamples (or orders, with `method` ``"elo"``).
+        seed: of the resamples.
+        level: of the intervals.
+
+    Raises:
+        ConfigError: a setting that does not exist or cannot be, such as an anchor that is not in the data.
+        InputError: columns that are missing or hold impossible values.
+    """
+    for name, value, known in (("method", method, METHODS), ("interval", interval, INTERVALS)):
+        if value not in known:
+            raise ConfigError(f"{name} must be {' or '.join(known)}, not {value!r}")
+    if cluster not in (None, "prompt", "battle"):
+        raise ConfigError(f"cluster must be prompt or battle, not {cluster!r}")
+    if not 0.0 < level < 1.0:
+        raise ConfigError(f"level must lie strictly between 0 and 1, not {level}")
+    table = as_battles(battles)
+    notes = list(table.notes)
+    if cluster == "prompt" and table.cluster is None:
+        raise ConfigError("these battles carry no prompt_id to cluster by: use cluster battle")
+    if cluster is None:
+        cluster = "battle" if table.cluster is None else "prompt"
+        if cluster == "battle" and len(table):
+            notes.append("no prompt_id: intervals take every battle as independent")
+
+    try:
+        fit = bradley_terry.fit(table)
+        rating = fit.ratings(anchor=anchor)
+        spread = intervals.sandwich(table, fit, cluster=cluster)
+        lower, upper = spread.bounds(anchor=anchor, level=level)
+        notes += [*fit.notes, *spread.notes]
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return Leaderboard(
+        method=method,
+        interval=interval,
+        level=level,
+        cluster=cluster,
+        battles=len(table),
+        ties=table.ties,
+        skipped=table.skipped,
+        notes=tuple(notes),
+        rows=_ranked(table, rating, lower, upper),
+    )
+
+
+def as_battles(battles: Battles | Mapping[str, Sequence[Any]] | Iterable[Battle]) -> Battles:
+    """Coded columns from whatever the caller holds.
+
+    Raises:
+        InputError: a column is missing or holds impossible values.
+    """
+    if isinstance(battles, Battles):
+        return battles
+    if isinstance(battles, Mapping) or hasattr(battles, "columns"):
+        columns = cast("Mapping[str, Sequence[Any]]", battles)
+    else:
+        rows = list(battles)
+        columns = {
+            "model_a": [battle.model_a for battle in rows],
+            "model_b": [battle.model_b for battle in rows],
+            "winner": [battle.winner for battle in rows],
+            "prompt_id": [battle.prompt_id for battle in rows],
+        }
+    try:
+        return Battles.from_columns(columns)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def plain(text: str) -> str:
+    """`text` with every control character spelled out, so that a model's name cannot move the cursor or colour it.
+
+    Marks that reorder text (U+202A to U+202E, U+2066 to U+2069) count as control characters.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _ranked(table: Battles, rating: Any, lower: Any, upper: Any) -> tuple[Row, ...]:
+    fought, scored = table.per_model()
+    order = sorted(
+        range(len(table.models)),
+        key=lambda code: (math.isnan(rating[code]), -rating[code] if rating[code] == rating[code] else 0.0, code),
+    )
+    return tuple(
+        Row(
+            rank=place,
+            model=table.models[code],
+            rating=_number(rating[code]),
+            lower=_number(lower[code]),
+            upper=_number(upper[code]),
+            battles=int(fought[code]),
+            win_rate=float(scored[code] / fought[code]) if fought[code] else None,
+        )
+        for place, code in enumerate(order, start=1)
+    )
+
+
+def _number(value: float) -> float | None:
+    """A plain float, or None for what is not finite."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _bar(row: Row, low: float, high: float, width: int) -> str:
+    """The interval as a line with a dot at the rating, on a scale from `low` to `high`."""
+    if row.rating is None:
+        return ""
+
+    def at(value: float) -> int:
+        return round((value - low) / (high - low) * (width - 1)) if high > low else 0
+
+    cells = [" "] * width
+    if row.lower is not None and row.upper is not None:
+        for cell in range(at(row.lower), at(row.upper) + 1):
+            cells[cell] = "─"
+    cells[at(row.rating)] = "●"
+    return "".join(cells)

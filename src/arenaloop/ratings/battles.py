@@ -1,0 +1,237 @@
+"""Battles as columns of small integers: what every rating method reads.
+
+Strings are turned into codes once, here; after that nothing depends on how many letters a model's name has. Rows that
+cannot be rated (an unknown outcome, a model against itself, a missing score) are dropped and counted in `skipped`,
+never taken as ties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["WINNER_SCORES", "Battles", "FloatArray", "IntArray", "encode", "prompt_codes", "relative_length", "tally"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.integer[Any]]
+
+WINNER_SCORES: Mapping[str, float] = {
+    "model_a": 1.0,
+    "model_b": 0.0,
+    "tie": 0.5,
+    "tie (bothbad)": 0.5,
+    "both_bad": 0.5,
+}
+"""What `model_a` scores for each outcome that Chatbot Arena's files use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Battles:
+    """N battles among K models, one array per column.
+
+    Attributes:
+        models: K names in sorted order; a code is an index into them.
+        a, b: codes of the two models, shape (N,), never equal in one row.
+        score_a: what `a` scored, in [0, 1]: 1 a win, 0.5 a tie, 0 a loss; soft outcomes are allowed. Shape (N,).
+        weight: how much each battle counts, finite and not negative, shape (N,); None means 1 each.
+        cluster: codes of the prompts, 0 to `clusters` - 1, shape (N,); None where the battles carry no prompt ids.
+        clusters: how many prompts there are (0 without ids).
+        covariates: numeric columns of shape (N,), already a difference of a minus b, NaN where missing; by name.
+        skipped: rows that were left out, because their outcome is unknown or a model met itself.
+        notes: what a reader of the ratings should know about the rows, in plain words.
+    """
+
+    models: tuple[str, ...]
+    a: IntArray
+    b: IntArray
+    score_a: FloatArray
+    weight: FloatArray | None = None
+    cluster: IntArray | None = None
+    clusters: int = 0
+    covariates: Mapping[str, FloatArray] = field(default_factory=dict)
+    skipped: int = 0
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    @property
+    def ties(self) -> int:
+        """How many battles ended even."""
+        return int(np.count_nonzero(self.score_a == 0.5))
+
+    def per_model(self) -> tuple[IntArray, FloatArray]:
+        """Battles that each model fought and the score that it made in them, both of shape (K,), unweighted."""
+        size = len(self.models)
+        fought = np.bincount(self.a, minlength=size) + np.bincount(self.b, minlength=size)
+        scored = tally(self.a, size, self.score_a) + tally(self.b, size, 1.0 - self.score_a)
+        return fought, scored
+
+    @classmethod
+    def of(
+        cls,
+        models: Sequence[str],
+        a: npt.ArrayLike,
+        b: npt.ArrayLike,
+        score_a: npt.ArrayLike,
+        *,
+        weight: npt.ArrayLike | None = None,
+        cluster: npt.ArrayLike | None = None,
+        covariates: Mapping[str, npt.ArrayLike] | None = None,
+        skipped: int = 0,
+        notes: Sequence[str] = (),
+    ) -> Battles:
+        """Check and tidy coded columns: unrated rows go, models are sorted by name.
+
+        Args:
+            models: K names; `a` and `b` index them. Names that no row uses stay (they are models that met nobody).
+            a, b: integer codes, shape (N,).
+            score_a: in [0, 1]; NaN means an unknown outcome, which is skipped and counted.
+            weight: finite and not negative, shape (N,).
+            cluster: integer codes of prompts (any integers), shape (N,); negative means unknown, a cluster of its own.
+            covariates: numeric columns, shape (N,).
+            skipped: rows that a reader has left out already.
+            notes: what a reader has to say.
+
+        Raises:
+            ValueError: a weight that is negative or not finite, a score outside [0, 1], columns of unequal length.
+        """
+        first, second = np.asarray(a), np.asarray(b)
+        score = np.asarray(score_a, dtype=np.float64)
+        mass = None if weight is None else np.asarray(weight, dtype=np.float64)
+        group = None if cluster is None else np.asarray(cluster)
+        extra = {name: np.asarray(column, dtype=np.float64) for name, column in (covariates or {}).items()}
+        columns: dict[str, npt.NDArray[Any] | None] = {"b": second, "score_a": score, "weight": mass, "cluster": group}
+        for name, column in {**columns, **extra}.items():
+            if column is not None and column.shape != first.shape:
+                raise ValueError(f"column {name!r} has {column.shape} entries where 'a' has {first.shape}")
+        if mass is not None and not (np.isfinite(mass) & (mass >= 0)).all():
+            row = int(np.flatnonzero(~(np.isfinite(mass) & (mass >= 0)))[0])
+            raise ValueError(f"weight of row {row} is {mass[row]}: weights must be finite and not negative")
+        if ((score < 0) | (score > 1)).any():
+            row = int(np.flatnonzero((score < 0) | (score > 1))[0])
+            raise ValueError(f"score_a of row {row} is {score[row]}: it must lie between 0 and 1")
+
+        notes = list(notes)
+        selfish = first == second
+        keep = ~(selfish | np.isnan(score))
+        if selfish.any():
+            notes.append(f"{_count(int(selfish.sum()), 'battle')} of a model against itself left out")
+        if not keep.all():
+            skipped += int(np.count_nonzero(~keep))
+            first, second, score = first[keep], second[keep], score[keep]
+            mass = None if mass is None else mass[keep]
+            group = None if group is None else group[keep]
+            extra = {name: column[keep] for name, column in extra.items()}
+
+        order = sorted(range(len(models)), key=lambda code: models[code])
+        if order != list(range(len(models))):
+            position = np.empty(len(models), dtype=np.int32)
+            position[order] = np.arange(len(models), dtype=np.int32)
+            first, second = position[first], position[second]
+        clusters = 0
+        if group is not None:
+            group, clusters = _dense(group)
+        names = tuple(models[code] for code in order)
+        return cls(names, first, second, score, mass, group, clusters, extra, skipped, tuple(notes))
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Sequence[Any]]) -> Battles:
+        """Battles from a mapping of columns (a dict of lists, a data frame of either library).
+
+        Args:
+            columns: `model_a`, `model_b`, and `winner` (one of `WINNER_SCORES`) or, without it, `score_a` in [0, 1];
+                optionally `prompt_id`, `weight`, `length_a` with `length_b` (kept as the covariate ``length``).
+
+        Raises:
+            ValueError: a column is missing; the message names it and the columns that were found.
+        """
+        found = [str(name) for name in columns]
+        missing = [name for name in ("model_a", "model_b") if name not in found]
+        if "winner" not in found and "score_a" not in found:
+            missing.append("winner")
+        if missing:
+            raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join(found) or 'none'})")
+        names_a, names_b = list(columns["model_a"]), list(columns["model_b"])
+        codes, models = encode(names_a + names_b)
+        a, b = codes[: len(names_a)], codes[len(names_a) :]
+        if "winner" in found:
+            score: Any = [WINNER_SCORES.get(winner, np.nan) for winner in columns["winner"]]
+        else:
+            score = [np.nan if value is None else value for value in columns["score_a"]]
+        covariates = {}
+        if "length_a" in found and "length_b" in found:
+            covariates["length"] = relative_length(columns["length_a"], columns["length_b"])
+        return cls.of(
+            [str(model) for model in models],
+            a,
+            b,
+            score,
+            weight=list(columns["weight"]) if "weight" in found else None,
+            cluster=prompt_codes(list(columns["prompt_id"])) if "prompt_id" in found else None,
+            covariates=covariates,
+        )
+
+    def with_weight(self, weight: FloatArray) -> Battles:
+        """The same battles under other weights, shape (N,)."""
+        return replace(self, weight=weight)
+
+
+def relative_length(length_a: Any, length_b: Any) -> FloatArray:
+    """(a - b) / (a + b) of two length columns, shape (N,); 0 where both are empty, NaN where one is missing.
+
+    The share rather than the difference, as Chatbot Arena's style control has it, so that long and short conversations
+    weigh alike.
+    """
+    first, second = np.asarray(length_a, dtype=np.float64), np.asarray(length_b, dtype=np.float64)
+    total = first + second
+    return np.where(total == 0, 0.0, (first - second) / np.where(total == 0, 1.0, total))
+
+
+def tally(index: IntArray, size: int, weights: FloatArray | None = None) -> FloatArray:
+    """Sums of `weights` (ones by default) by `index`, shape (size,), as floats whatever the input."""
+    return np.asarray(np.bincount(index, weights=weights, minlength=size), dtype=np.float64)
+
+
+def encode(values: Sequence[Any]) -> tuple[IntArray, list[Any]]:
+    """Codes by first appearance, shape (N,), and the distinct values that they index."""
+    distinct = list(dict.fromkeys(values))
+    code = {value: index for index, value in enumerate(distinct)}
+    return np.fromiter(map(code.__getitem__, values), dtype=np.int32, count=len(values)), distinct
+
+
+def prompt_codes(prompt_ids: Sequence[Any]) -> IntArray:
+    """Codes of prompt ids by first appearance, shape (N,); -1 where an id is missing (None or NaN)."""
+    codes, distinct = encode(prompt_ids)
+    unknown = [index for index, value in enumerate(distinct) if value is None or value != value]
+    if unknown:
+        codes[np.isin(codes, unknown)] = -1
+    return codes
+
+
+def _dense(group: IntArray) -> tuple[IntArray, int]:
+    """Codes 0 to G - 1 for any integers; every negative one becomes a cluster of its own."""
+    if not len(group):
+        return group.astype(np.int32), 0
+    low, high = int(group.min()), int(group.max())
+    if low >= 0 and high < 4 * len(group) + 1024:  # the usual case: codes already, perhaps with holes
+        present = np.zeros(high + 1, dtype=bool)
+        present[group] = True
+        if present.all():
+            return group.astype(np.int32, copy=False), high + 1
+        return (np.cumsum(present) - 1).astype(np.int32)[group], int(present.sum())
+    known = group >= 0
+    values, codes = np.unique(group[known], return_inverse=True)
+    dense = np.empty(len(group), dtype=np.int32)
+    dense[known] = codes
+    alone = int(len(group) - known.sum())
+    dense[~known] = len(values) + np.arange(alone)
+    return dense, len(values) + alone
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

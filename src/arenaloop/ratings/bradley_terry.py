@@ -1,0 +1,314 @@
+"""Bradley–Terry ratings by maximum likelihood.
+
+P(a beats b) = sigma(theta_a - theta_b). Battles collapse to a K x K matrix of wins first, a tie counting half a win for
+each side, so that the fit costs the same for a thousand battles and for a billion. Newton's method then needs a handful
+of steps. Strengths are finite on every input: what the data cannot rate is found before the fit, and the result says so
+in its notes.
+
+Sources: Bradley & Terry 1952; Hunter 2004 (when the maximum exists); the damping of the Newton step from Sun &
+Tran-Dinh 2019, "Generalized self-concordant functions", eq. 12 with nu = 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from arenaloop.ratings.battles import Battles, FloatArray, IntArray, tally
+
+__all__ = ["ELO_PER_NAT", "BradleyTerry", "components", "count_wins", "fit", "fit_batch", "fit_wins"]
+
+ELO_PER_NAT = 400.0 / np.log(10.0)
+"""Elo points per unit of theta: a model 400 points up wins ten times as often as it loses."""
+
+_TOLERANCE = 1e-10
+_MAX_STEPS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class BradleyTerry:
+    """A fit, with the settings that made it.
+
+    Attributes:
+        models: K names.
+        theta: strengths in nats, shape (K,), centred within each component; NaN for a model that met nobody.
+        component: shape (K,); models with the same number can be compared, those with different ones cannot.
+        wins: what was counted, shape (K, K); row beats column, ties half each.
+        pseudo: pseudo-wins that were added to keep every strength finite, shape (K, K), zero almost everywhere.
+        l2: ridge on theta.
+        separation: what was done about models that won or lost everything.
+        steps: Newton steps taken.
+        notes: what a reader should know, in plain words.
+    """
+
+    models: tuple[str, ...]
+    theta: FloatArray
+    component: IntArray
+    wins: FloatArray
+    pseudo: FloatArray
+    l2: float
+    separation: str
+    steps: int
+    notes: tuple[str, ...]
+
+    def ratings(self, *, anchor: tuple[str, float] | None = None, mean: float = 1000.0) -> FloatArray:
+        """Strengths on the Elo scale, shape (K,).
+
+        Args:
+            anchor: a model and the rating that it shall have; the models that can be compared with it follow.
+            mean: the mean rating of every component that holds no anchor.
+
+        Raises:
+            ValueError: the anchor is not in the data, or met nobody.
+        """
+        elo = ELO_PER_NAT * self.theta + mean
+        if anchor is not None:
+            code = anchor_code(self.models, anchor)
+            if np.isnan(self.theta[code]):
+                raise ValueError(f"anchor {anchor[0]!r} met nobody, so nothing can be measured from it")
+            same = self.component == self.component[code]
+            elo[same] += anchor[1] - elo[code]
+        return elo
+
+
+def anchor_code(models: Sequence[str], anchor: tuple[str, float]) -> int:
+    """Index of the anchor's model.
+
+    Raises:
+        ValueError: it is not among `models`, or its rating is not a finite number.
+    """
+    if anchor[0] not in models:
+        import difflib
+
+        close = difflib.get_close_matches(anchor[0], list(models), n=1, cutoff=0.5)
+        hint = f" (did you mean {close[0]!r}?)" if close else f" (the {len(models)} models: {', '.join(models[:8])})"
+        raise ValueError(f"anchor {anchor[0]!r} is not in the data{hint}")
+    if not np.isfinite(anchor[1]):
+        raise ValueError(f"anchor rating {anchor[1]} is not a finite number")
+    return list(models).index(anchor[0])
+
+
+def count_wins(battles: Battles) -> FloatArray:
+    """Win weights, shape (K, K): entry (i, j) sums what i scored against j; a tie gives half to each."""
+    size = len(battles.models)
+    cell = battles.a.astype(np.int64) * size + battles.b
+    weight = battles.weight
+    gained = battles.score_a if weight is None else battles.score_a * weight
+    won = tally(cell, size * size, gained).reshape(size, size)
+    total = tally(cell, size * size, weight).reshape(size, size)
+    return won + (total - won).T
+
+
+def fit(battles: Battles, *, l2: float = 0.0, separation: str = "half_battle") -> BradleyTerry:
+    """Maximum-likelihood strengths of all models in `battles`; see `fit_wins` for the settings."""
+    return fit_wins(count_wins(battles), battles.models, l2=l2, separation=separation)
+
+
+def fit_wins(
+    wins: npt.ArrayLike,
+    models: Sequence[str] | None = None,
+    *,
+    l2: float = 0.0,
+    separation: str = "half_battle",
+) -> BradleyTerry:
+    """Maximise ``sum W_ab ln sigma(theta_a - theta_b) - l2/2 |theta|^2`` by Newton's method.
+
+    Args:
+        wins: win weights W, shape (K, K), not negative; the diagonal is ignored.
+        models: K names; their positions by default.
+        l2: ridge on theta. 0 is plain maximum likelihood.
+        separation: what to do where the maximum lies at infinity, because one group of models won (or lost) every
+            battle against the rest: ``"half_battle"`` adds half a win each way to every pair that met across such
+            groups, ``"ridge"`` uses l2 = 1e-3, ``"error"`` raises. With `l2` > 0 nothing needs to be done.
+
+    Returns:
+        Strengths that are finite for every model that met another one.
+
+    Raises:
+        ValueError: W is not a square matrix of finite numbers that are not negative, a setting does not exist, or the
+            data are separable and `separation` is ``"error"``.
+    """
+    W = np.array(wins, dtype=np.float64)
+    if W.ndim != 2 or W.shape[0] != W.shape[1]:
+        raise ValueError(f"wins must be a square matrix, not of shape {W.shape}")
+    if not np.isfinite(W).all() or (W < 0).any():
+        raise ValueError("wins must be finite and not negative")
+    if separation not in ("half_battle", "ridge", "error"):
+        raise ValueError(f"separation must be half_battle, ridge or error, not {separation!r}")
+    if not (np.isfinite(l2) and l2 >= 0):
+        raise ValueError(f"l2 must be finite and not negative, not {l2}")
+    np.fill_diagonal(W, 0.0)
+    size = len(W)
+    names = tuple(str(i) for i in range(size)) if models is None else tuple(models)
+
+    notes: list[str] = []
+    component, group = components(W)
+    lonely = ~W.any(axis=0) & ~W.any(axis=1)
+    notes += [f"{names[i]} met nobody and has no rating" for i in np.flatnonzero(lonely)]
+    pieces = [np.flatnonzero(component == c) for c in dict.fromkeys(component[~lonely].tolist())]
+    if len(pieces) > 1:
+        listed = " | ".join(_names(names, piece) for piece in pieces)
+        notes.append(f"the models fall into {len(pieces)} groups that never met; ratings compare within each: {listed}")
+
+    pseudo = np.zeros_like(W)
+    met = (W + W.T) > 0
+    crossing = met & (group[:, None] != group[None, :])
+    ridge = l2
+    if crossing.any() and l2 == 0:
+        onesided = [_separated(W, group, piece, names) for piece in pieces if crossing[piece].any()]
+        if separation == "error":
+            raise ValueError(f"no finite ratings: {'; '.join(onesided)}")
+        if separation == "ridge":
+            ridge = 1e-3
+            notes += [f"{text}; kept finite by a ridge of {ridge:g}" for text in onesided]
+        else:
+            pseudo[crossing] = 0.5
+            notes += [f"{text}; kept finite by half a pseudo-win each way per opponent met" for text in onesided]
+
+    theta = np.full(size, np.nan)
+    steps = 0
+    for piece in pieces:
+        block = np.ix_(piece, piece)
+        theta[piece], taken = _newton((W + pseudo)[block], ridge)
+        steps = max(steps, taken)
+    return BradleyTerry(names, theta, component, W, pseudo, ridge, separation, steps, tuple(notes))
+
+
+def components(wins: FloatArray) -> tuple[IntArray, IntArray]:
+    """Which models can be compared at all, and which have a finite maximum-likelihood difference.
+
+    Args:
+        wins: win weights, shape (K, K).
+
+    Returns:
+        Two arrays of shape (K,): numbers of the connected components of "met", and of the strongly connected
+        components of "beat" (Hunter 2004, assumption 1: the maximum exists within one of the latter).
+    """
+    beat = wins > 0
+    return _closure_labels(beat | beat.T), _closure_labels(beat)
+
+
+def _closure_labels(edges: npt.NDArray[np.bool_]) -> IntArray:
+    """Labels of the classes of mutually reachable nodes, shape (K,)."""
+    size = len(edges)
+    labels = np.full(size, -1)
+    for node in range(size):
+        if labels[node] < 0:
+            both = _reachable(edges, node) & _reachable(edges.T, node)
+            labels[both] = node
+    return labels
+
+
+def _reachable(edges: npt.NDArray[np.bool_], start: int) -> npt.NDArray[np.bool_]:
+    """Nodes reachable from `start` (itself included), shape (K,), by breadth-first search."""
+    seen = np.zeros(len(edges), dtype=bool)
+    seen[start] = True
+    front = np.array([start])
+    while front.size:
+        new = edges[front].any(axis=0) & ~seen
+        seen |= new
+        front = np.flatnonzero(new)
+    return seen
+
+
+def _separated(W: FloatArray, group: IntArray, piece: IntArray, names: Sequence[str]) -> str:
+    """In words, which models of a connected piece won or lost everything, or which groups stand apart."""
+    whole: list[str] = []
+    for i in piece:
+        if np.count_nonzero(group == group[i]) == 1:
+            won, lost = W[i].any(), W[:, i].any()
+            if won != lost:
+                whole.append(f"{names[i]} {'won' if won else 'lost'} every battle")
+    if len(whole) > 8:
+        return ", ".join(whole[:8]) + f" and {len(whole) - 8} more like them"
+    if whole:
+        return ", ".join(whole)
+    parts = [np.flatnonzero(group == g) for g in dict.fromkeys(group[piece].tolist())]
+    return "no upset ever crossed between " + " | ".join(_names(names, part) for part in parts)
+
+
+def _names(names: Sequence[str], codes: IntArray) -> str:
+    shown = ", ".join(names[i] for i in codes[:8])
+    return shown if len(codes) <= 8 else f"{shown} and {len(codes) - 8} more"
+
+
+def _newton(W: FloatArray, l2: float) -> tuple[FloatArray, int]:
+    """Centred strengths of one strongly connected (or ridged) block, shape (k,), and the steps taken."""
+    size = len(W)
+    T = W + W.T
+    won = W.sum(axis=1)
+    theta = np.zeros(size)
+    diagonal = np.arange(size)
+    steps = 0
+    while steps < _MAX_STEPS:
+        steps += 1
+        weight = np.exp(theta - theta.max())
+        p = weight[:, None] / (weight[:, None] + weight[None, :])
+        gradient = won - (T * p).sum(axis=1) - l2 * theta
+        Q = T * p * p.T
+        H = -Q
+        H[diagonal, diagonal] += Q.sum(axis=1) + l2
+        # without a ridge H is singular along the shift; any weight on it leaves a centred step unchanged
+        H += np.trace(H) / size**2
+        delta = np.linalg.solve(H, gradient)
+        delta -= delta.mean()
+        span = float(delta.max() - delta.min())
+        theta += delta * (np.log1p(span) / span if span > 0 else 1.0)
+        if span < _TOLERANCE:
+            break
+    return theta - theta.mean(), steps
+
+
+def fit_batch(wins: npt.ArrayLike, *, l2: float = 0.01) -> FloatArray:
+    """Strengths of many small problems at once.
+
+    The same objective as `fit_wins`; the ridge keeps problems finite in which someone won or lost everything (as the
+    reward of judgements in Meta-Rewarding needs, arXiv 2407.19594 section 2.3).
+
+    Args:
+        wins: win weights, shape (..., K, K); diagonals are ignored.
+        l2: ridge on theta, more than 0.
+
+    Returns:
+        Centred strengths in nats, shape (..., K).
+
+    Raises:
+        ValueError: `l2` is not positive, or the weights are negative or not finite.
+    """
+    W = np.array(wins, dtype=np.float64)
+    if W.ndim < 2 or W.shape[-1] != W.shape[-2]:
+        raise ValueError(f"wins must have shape (..., K, K), not {W.shape}")
+    if not l2 > 0:
+        raise ValueError(f"l2 must be positive, not {l2}: a judgement that never wins or loses has no finite strength")
+    if not np.isfinite(W).all() or (W < 0).any():
+        raise ValueError("wins must be finite and not negative")
+    lead, size = W.shape[:-2], W.shape[-1]
+    W = W.reshape(-1, size, size)
+    diagonal = np.arange(size)
+    W[:, diagonal, diagonal] = 0.0
+    T = W + W.transpose(0, 2, 1)
+    won = W.sum(axis=2)
+    theta = np.zeros((len(W), size))
+    active = np.arange(len(W))
+    for _ in range(_MAX_STEPS):
+        now, Tn = theta[active], T[active]
+        weight = np.exp(now - now.max(axis=1, keepdims=True))
+        p = weight[:, :, None] / (weight[:, :, None] + weight[:, None, :])
+        Tp = Tn * p
+        gradient = won[active] - Tp.sum(axis=2) - l2 * now
+        H = Tp
+        H *= p.transpose(0, 2, 1)
+        curvature = H.sum(axis=2) + l2
+        np.negative(H, out=H)
+        H[:, diagonal, diagonal] += curvature
+        delta = np.linalg.solve(H, gradient[:, :, None])[:, :, 0]
+        span = delta.max(axis=1) - delta.min(axis=1)
+        damping = np.log1p(span) / np.where(span > 0, span, 1.0)
+        theta[active] = now + delta * np.where(span > 0, damping, 1.0)[:, None]
+        active = active[span >= _TOLERANCE]
+        if not active.size:
+            break
+    return (theta - theta.mean(axis=1, keepdims=True)).reshape(*lead, size)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from arenaloop.arena.leaderboard import leaderboard, plain
+from arenaloop.errors import ConfigError, InputError
+from arenaloop.types import Battle
+
+
+def columns(**changes: object) -> dict:
+    rng = np.random.default_rng(3)
+    rows: dict = {"model_a": [], "model_b": [], "winner": [], "prompt_id": []}
+    names, strength = ["alpha", "beta", "gamma"], np.array([0.8, 0.0, -0.8])
+    for t in range(600):
+        i, j = rng.choice(3, 2, replace=False)
+        rows["model_a"].append(names[i])
+        rows["model_b"].append(names[j])
+        p = 1 / (1 + np.exp(strength[j] - strength[i]))
+        rows["winner"].append("tie" if rng.random() < 0.1 else "model_a" if rng.random() < p else "model_b")
+        rows["prompt_id"].append(f"p{t % 150}")
+    return {**rows, **changes}
+
+
+def test_the_document_has_exactly_the_promised_fields() -> None:
+    document = json.loads(leaderboard(columns()).to_json())
+    assert list(document) == [
+        "method", "interval", "level", "cluster", "battles", "ties", "skipped", "notes", "leaderboard",
+    ]  # fmt: skip
+    assert (document["method"], document["interval"], document["level"]) == ("bt", "sandwich", 0.95)
+    assert (document["cluster"], document["battles"], document["skipped"]) == ("prompt", 600, 0)
+    assert document["ties"] == columns()["winner"].count("tie")
+    rows = document["leaderboard"]
+    assert [row["model"] for row in rows] == ["alpha", "beta", "gamma"]
+    assert [row["rank"] for row in rows] == [1, 2, 3]
+    for row in rows:
+        assert list(row) == ["rank", "model", "rating", "lower", "upper", "battles", "win_rate"]
+        assert row["lower"] < row["rating"] < row["upper"]
+    assert sum(row["battles"] for row in rows) == 1200
+    assert np.mean([row["rating"] for row in rows]) == pytest.approx(1000)
+
+
+def test_golden_bt1_from_rows() -> None:
+    rows = (
+        [("A", "B", "model_a")] * 6
+        + [("A", "B", "model_b")] * 4
+        + [("A", "C", "model_a")] * 7
+        + [("A", "C", "tie")] * 2
+        + [("A", "C", "model_b")]
+        + [("C", "B", "model_b")] * 6
+        + [("B", "C", "tie (bothbad)")]
+        + [("B", "C", "model_b")] * 3
+    )
+    a, b, winner = zip(*rows, strict=True)
+    board = leaderboard({"model_a": a, "model_b": b, "winner": winner}, anchor=("C", 1100.0))
+    assert [board[name].rating for name in "ABC"] == pytest.approx([1315.187, 1226.699, 1100], abs=1e-3)
+    assert (board["C"].lower, board["C"].upper) == (1100, 1100)
+    assert board["A"].win_rate == pytest.approx(14 / 20)
+    assert board.cluster == "battle"
+    assert "every battle as independent" in " ".join(board.notes)
+
+
+def test_order_of_rows_does_not_matter() -> None:
+    rows = columns()
+    back = {name: values[::-1] for name, values in rows.items()}
+    one, two = leaderboard(rows), leaderboard(back)
+    for row in one.rows:
+        assert two[row.model].rating == pytest.approx(row.rating, abs=1e-9)
+        assert two[row.model].lower == pytest.approx(row.lower, abs=1e-9)
+
+
+def test_battle_records_are_rated_too() -> None:
+    rows = columns()
+    records = [
+        Battle(p, a, b, w, 1.0, 0.0, False, "judge", ())
+        for a, b, w, p in zip(*(rows[c] for c in ("model_a", "model_b", "winner", "prompt_id")), strict=True)
+    ]
+    assert leaderboard(records).to_dict() == leaderboard(rows).to_dict()
+
+
+def test_unknown_outcomes_are_skipped_not_ties() -> None:
+    rows = columns()
+    clean = leaderboard(rows)
+    for name, value in (("model_a", "alpha"), ("model_b", "gamma"), ("winner", "error"), ("prompt_id", "p0")):
+        rows[name] = [*rows[name], value, value if name != "winner" else None]
+    board = leaderboard(rows)
+    assert board.skipped == 2
+    assert board.ties == clean.ties
+    assert board["alpha"].rating == clean["alpha"].rating
+
+
+@pytest.mark.parametrize(
+    ("rows", "note", "unrated"),
+    [
+        ([("a", "b", "model_a")] * 4, "a won every battle, b lost every battle", []),
+        ([("a", "b", "model_a"), ("a", "b", "model_b"), ("c", "d", "tie")], "2 groups that never met", []),
+        ([("a", "a", "tie"), ("b", "c", "tie")], "1 battle of a model against itself left out", ["a"]),
+        ([("a", "b", "tie")], "only one battle", []),
+        ([("a", "a", "tie")], "a met nobody", ["a"]),
+        ([], "", []),
+    ],
+)
+def test_what_cannot_be_rated_is_noted_and_never_nan(rows: list, note: str, unrated: list) -> None:
+    a, b, winner = ([row[i] for row in rows] for i in range(3))
+    board = leaderboard({"model_a": a, "model_b": b, "winner": winner})
+    assert note in " | ".join(board.notes)
+    assert "NaN" not in board.to_json()
+    assert [row.model for row in board.rows if row.rating is None] == unrated
+    for row in board.rows:
+        if row.rating is not None:
+            assert row.lower <= row.rating <= row.upper
+            assert row.upper - row.lower > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"anchor": ("alpah", 1100.0)}, "did you mean 'alpha'"),
+        ({"method": "glicko"}, "method must be bt or elo"),
+        ({"interval": "jackknife"}, "interval must be sandwich or bootstrap"),
+        ({"cluster": "judge"}, "cluster must be prompt or battle"),
+        ({"level": 95}, "level must lie strictly between 0 and 1"),
+    ],
+)
+def test_impossible_settings_are_user_errors(settings: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        leaderboard(columns(), **settings)
+
+
+def test_missing_columns_are_named_with_what_was_found() -> None:
+    with pytest.raises(InputError, match=r"missing column model_b, winner \(found: model_a, opponent\)"):
+        leaderboard({"model_a": ["x"], "opponent": ["y"]})
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_bad_weights_are_refused(weight: float) -> None:
+    rows = columns()
+    with pytest.raises(InputError, match="weight of row 0"):
+        leaderboard({**rows, "weight": [weight] + [1.0] * 599})
+
+
+def test_hostile_names_cannot_reach_the_terminal() -> None:
+    evil = "\x1b[31mevil\x07\u202egnp[bold]x[/bold]"
+    rows = columns()
+    rows["model_a"] = [evil if name == "alpha" else name for name in rows["model_a"]]
+    rows["model_b"] = [evil if name == "alpha" else name for name in rows["model_b"]]
+    console = Console(width=120, file=open("/dev/null", "w"), record=True)  # noqa: SIM115
+    console.print(leaderboard(rows).table())
+    shown = console.export_text()
+    assert not any(c in shown for c in "\x1b\x07\u202e")
+    assert "\\x1b[31mevil\\x07\\u202egnp[bold]x[/bold]" in shown.replace("\n", "")
+
+
+def test_plain_keeps_ordinary_names() -> None:
+    assert plain("Llama-3 70B é 模型") == "Llama-3 70B é 模型"

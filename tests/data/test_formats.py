@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from arenaloop.data.formats import read_battles
+from arenaloop.errors import InputError
+
+ROWS = [
+    {"prompt_id": "x1", "model_a": "m", "model_b": "n", "winner": "model_a", "score_a": 8.5, "score_b": 3.0},
+    {"prompt_id": "x1", "model_a": "n", "model_b": "o", "winner": "tie", "score_a": 5.0, "score_b": 5.0},
+    {"prompt_id": "x2", "model_a": "o", "model_b": "m", "winner": "model_b", "score_a": 1.0, "score_b": 9.0},
+    {"prompt_id": "x3", "model_a": "o", "model_b": "m", "winner": "error", "score_a": 1.0, "score_b": 9.0},
+]
+
+
+def write(folder: Path, name: str) -> Path:
+    path = folder / name
+    if name.endswith(".parquet"):
+        pl.DataFrame(ROWS).write_parquet(path)
+        return path
+    text = (
+        pl.DataFrame(ROWS).write_csv()
+        if ".csv" in name
+        else "".join(json.dumps({**row, "flipped": False, "judge": "j", "verdicts": ["a"]}) + "\n" for row in ROWS)
+    )
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["b.jsonl", "b.jsonl.gz", "b.csv", "b.csv.gz", "b.parquet"])
+def test_every_container_gives_the_same_battles(tmp_path: Path, name: str) -> None:
+    battles = read_battles(write(tmp_path, name))
+    assert battles.models == ("m", "n", "o")
+    assert battles.a.tolist() == [0, 1, 2]
+    assert battles.b.tolist() == [1, 2, 0]
+    assert battles.score_a.tolist() == [1.0, 0.5, 0.0]  # the winner decides; judges' scores are in other units
+    assert battles.cluster is not None
+    assert battles.cluster.tolist()[0] == battles.cluster.tolist()[1] != battles.cluster.tolist()[2]
+    assert battles.skipped == 1
+    assert battles.ties == 1
+
+
+def test_a_run_directory_is_read_by_its_battles(tmp_path: Path) -> None:
+    write(tmp_path, "battles.jsonl")
+    assert len(read_battles(tmp_path)) == 3
+
+
+def test_missing_columns_are_named(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("model_a,opponent\nx,y\n")
+    with pytest.raises(InputError, match=r"b\.csv: missing column model_b, winner \(found: model_a, opponent\)"):
+        read_battles(tmp_path / "b.csv")
+
+
+def test_numeric_prompt_ids_and_chatbot_arena_columns(tmp_path: Path) -> None:
+    pl.DataFrame(
+        {
+            "question_id": [7, 7, 9],
+            "model_a": ["x", "y", "x"],
+            "model_b": ["y", "x", "y"],
+            "winner": ["tie (bothbad)", "model_a", "model_b"],
+            "conversation_a": [["hi"], ["hi"], ["ho"]],
+        }
+    ).write_parquet(tmp_path / "arena.parquet")
+    battles = read_battles(tmp_path / "arena.parquet")
+    assert battles.clusters == 2
+    assert battles.score_a.tolist() == [0.5, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.jsonl", None, "no such file"),
+        ("b.jsonl", b"", "empty"),
+        ("b.jsonl", b'{"model_a": "x", "mod', "cannot be read"),
+        ("b.parquet", b"PAR1 not really", "cannot be read"),
+        ("b.txt", b"hello", "cannot tell what this is"),
+    ],
+)
+def test_bad_files_are_user_errors(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_battles(tmp_path / name)
