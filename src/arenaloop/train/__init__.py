@@ -1,1 +1,14 @@
+"""The torch layer: pure losses over one shared loop on ordinary `transformers` modules.
 
+Checkpoints are Hugging Face directories with `safetensors` weights. One process, one device; the places that decide
+about device, wrapping and saving are all in `policy`.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from arenaloop.errors import MissingExtraError
+
+if find_spec("torch") is None or find_spec("transformers") is None:
+    raise MissingExtraError("training", "train")

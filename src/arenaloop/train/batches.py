@@ -1,0 +1,130 @@
+"""From tokenised rows to batches: seeded order, micro-batches of like length, right padding.
+
+Rows lie in one flat table, so that a batch is cut out with a few tensor operations. Padding is on the right and no
+attention mask is passed to the model: attention is causal, so a real token never sees the padding after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from arenaloop.train.encoding import Encoded
+from arenaloop.types import derive_seed
+
+__all__ = ["Batch", "TokenTable", "micro_batches", "optimiser_batches", "total_steps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one forward pass. B rows, T input tokens, K positions whose logits are needed, N labelled tokens.
+
+    Attributes:
+        inputs: (B, T) token ids, right-padded; a row's last token is not an input.
+        keep: K; the labelled positions are among the last K of every row.
+        at: (N,) index of each labelled position in the flat (B * K) positions kept.
+        targets: (N,) the token to be predicted there.
+        row: (N,) which row it belongs to.
+    """
+
+    inputs: Tensor
+    keep: int
+    at: Tensor
+    targets: Tensor
+    row: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        if device == self.inputs.device:
+            return self
+        moved = (tensor.to(device, non_blocking=True) for tensor in (self.inputs, self.at, self.targets, self.row))
+        inputs, at, targets, row = moved
+        return Batch(inputs, self.keep, at, targets, row)
+
+
+class TokenTable:
+    """Tokenised rows in one flat tensor.
+
+    Args:
+        rows: the tokenised conversations; each needs a labelled token.
+        pad_id: fills the right side of shorter rows; it is never seen nor predicted.
+
+    Attributes:
+        lengths: (rows,) tokens per row.
+        labelled: (rows,) labelled tokens per row.
+    """
+
+    def __init__(self, rows: Sequence[Encoded], pad_id: int) -> None:
+        self.lengths = np.array([len(row.ids) for row in rows], dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+        self._ids = np.fromiter((token for row in rows for token in row.ids), dtype=np.int32)
+        self._mask = np.fromiter((on for row in rows for on in row.labelled), dtype=bool)
+        self._first = np.array([row.labelled.index(True) for row in rows], dtype=np.int64)
+        self.labelled = np.array([sum(row.labelled) for row in rows], dtype=np.int64)
+        self._pad_id = pad_id
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Cut out `rows` (indices into the table) as one right-padded batch."""
+        lengths = self.lengths[rows]
+        width = int(lengths.max())
+        column = np.arange(width)
+        index = np.minimum(self._starts[rows][:, None] + column, len(self._ids) - 1)
+        inside = column < lengths[:, None]
+        ids = np.where(inside, self._ids[index], self._pad_id).astype(np.int64)
+        labelled = (self._mask[index] & inside)[:, 1:]  # position t predicts token t + 1
+        keep = width - max(int(self._first[rows].min()), 1)
+        row, position = np.nonzero(labelled[:, -keep:])
+        targets = ids[:, 1:][:, -keep:][row, position]
+        at = row * keep + position
+        return Batch(
+            torch.from_numpy(ids[:, :-1]), keep, torch.from_numpy(at), torch.from_numpy(targets), torch.from_numpy(row)
+        )
+
+
+def total_steps(rows: int, batch_size: int, epochs: float, max_steps: int | None) -> int:
+    """Optimiser steps of a whole training: the last batch of an epoch may be smaller, none is left out."""
+    return max_steps or max(1, math.ceil(epochs * math.ceil(rows / batch_size)))
+
+
+def optimiser_batches(rows: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The batches of one epoch, as arrays of row indices: a permutation that only `seed` and `epoch` decide."""
+    order = np.random.default_rng(derive_seed(seed, "epoch", epoch)).permutation(rows)
+    return [order[start : start + batch_size] for start in range(0, rows, batch_size)]
+
+
+def micro_batches(
+    rows: np.ndarray, lengths: np.ndarray, *, size: int | None, tokens: int, by_length: bool
+) -> list[np.ndarray]:
+    """Cut one optimiser batch into forward passes.
+
+    Args:
+        rows: (n,) row indices.
+        lengths: (n,) tokens of each of them.
+        size: rows per pass, or None for as many as `tokens` allow.
+        tokens: padded tokens per pass, where `size` is None; a single longer row still goes through.
+        by_length: sort by length first, the longest in front (what does not fit in memory then fails at once).
+    """
+    order = np.argsort(-lengths, kind="stable") if by_length else np.arange(len(rows))
+    parts: list[np.ndarray] = []
+    start = 0
+    while start < len(order):
+        if size is not None:
+            stop = start + size
+        else:
+            stop, width = start + 1, int(lengths[order[start]])
+            while stop < len(order):
+                width = max(width, int(lengths[order[stop]]))
+                if width * (stop + 1 - start) > tokens:
+                    break
+                stop += 1
+        parts.append(rows[order[start:stop]])
+        start = stop
+    return parts

@@ -1,0 +1,277 @@
+"""Conversations to tokens, once: the chat template is applied and the loss is put on the answers.
+
+The loss falls on the assistant's text and on the token that ends its turn, and on nothing else. Where a template marks
+assistant text with ``{% generation %}`` its marks are obeyed. Elsewhere the answer is what the whole conversation has
+beyond the prompt with its generation prompt, up to the last end-of-turn token; so the model is trained on exactly what
+it will be asked to continue.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from arenaloop.errors import ConfigError, InputError
+from arenaloop.types import Message
+
+__all__ = ["ChatEncoder", "Encoded", "EncodedRows", "encode_conversations", "encode_pairs", "used_columns"]
+
+_GENERATION_MARK = re.compile(r"\{%-?\s*generation\b")
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One tokenised conversation.
+
+    Attributes:
+        ids: its tokens, at most the window's length.
+        labelled: for each token, whether it carries the loss.
+        truncated: whether the answer was cut at the window, and so has no labelled end of turn.
+    """
+
+    ids: list[int]
+    labelled: list[bool]
+    truncated: bool
+
+
+@dataclass(slots=True)
+class EncodedRows:
+    """What is left of the rows that were given, and why the others are not.
+
+    Attributes:
+        rows: the tokenised conversations; of N pairs the N chosen ones, then the N rejected ones.
+        source: for each row or pair kept, its index among those given.
+        dropped: rows dropped, by reason.
+        truncated: rows or pairs kept although an answer was cut at the window.
+    """
+
+    rows: list[Encoded] = field(default_factory=list)
+    source: list[int] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    truncated: int = 0
+
+
+class ChatEncoder:
+    """A tokenizer with a chat template, and the rules of where the loss falls.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        max_length: the window in tokens, prompt and answer together.
+        end_ids: further tokens that end a turn (the generation configuration's), besides the tokenizer's.
+
+    Raises:
+        ConfigError: the tokenizer has no chat template, or nothing that ends a turn.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int, end_ids: Iterable[int] = ()) -> None:
+        template = tokenizer.chat_template
+        if not template:
+            raise ConfigError(
+                f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template; "
+                "chat models have one, base models need one set first"
+            )
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.marks_answers = isinstance(template, str) and bool(_GENERATION_MARK.search(template))
+        special = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.end_ids = frozenset({*end_ids, *special, tokenizer.eos_token_id} - {None, tokenizer.pad_token_id})
+        if tokenizer.eos_token_id is not None:
+            self.end_ids |= {tokenizer.eos_token_id}
+        if not self.end_ids:
+            raise ConfigError(f"the tokenizer of {tokenizer.name_or_path} has no end-of-sequence token")
+
+    def encode(
+        self, prompt: list[Message], completion: list[Message], turns: Literal["last", "all"], where: str
+    ) -> Encoded | str:
+        """Tokenise one conversation, or say why it cannot be used.
+
+        Args:
+            prompt, completion: the conversation's turns; the completion ends with an assistant turn.
+            turns: which assistant turns carry the loss.
+            where: names the row in errors.
+
+        Returns:
+            The tokens, or the reason to drop the row: ``"prompt_too_long"``.
+
+        Raises:
+            InputError: the chat template refuses the conversation or does not continue its own prompt.
+        """
+        messages = prompt + completion
+        ids, start = self._split(messages, len(messages) - 1, where)
+        if turns == "last" and start >= self.max_length:
+            return "prompt_too_long"
+        labelled = [False] * len(ids)
+        if self.marks_answers:
+            marks = self._marks(messages)
+            # a conversation that had to be joined from two parts has other tokens than the marked one
+            marks = marks if len(marks) == len(ids) else [1] * len(ids)
+            for at in range(0 if turns == "all" else start, len(ids)):
+                labelled[at] = bool(marks[at])
+        else:
+            end = self._end(ids, start, len(ids))
+            if end == start or ids[end - 1] not in self.end_ids:  # a template that leaves the last turn open
+                ids, labelled, end = [*ids, self._eos()], [*labelled, True], len(ids) + 1
+            spans = [(start, end)]
+            if turns == "all":
+                spans += self._earlier_spans(messages, ids, where)
+            for first, last in spans:
+                labelled[first:last] = [True] * (last - first)
+        end = max((at + 1 for at, on in enumerate(labelled) if on), default=0)
+        ids, labelled = ids[: min(end, self.max_length)], labelled[: min(end, self.max_length)]
+        if not any(labelled):
+            return "prompt_too_long"
+        return Encoded(ids, labelled, truncated=end > self.max_length)
+
+    def _render(self, messages: list[Message], where: str, *, prompt: bool) -> str:
+        try:
+            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt))
+        except Exception as error:  # templates raise jinja2 errors of many kinds
+            raise InputError(f"{where}: the chat template refuses the conversation: {error}") from error
+
+    def _tokens(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _split(self, messages: list[Message], turn: int, where: str) -> tuple[list[int], int]:
+        """Tokens of the conversation up to and with `turn`, and where that turn's answer starts."""
+        before = self._render(messages[:turn], where, prompt=True)
+        whole = self._render(messages[: turn + 1], where, prompt=False)
+        head, ids = self._tokens(before), self._tokens(whole)
+        if ids[: len(head)] == head:
+            return ids, len(head)
+        if whole.startswith(before):
+            # The first characters of the answer merge with the prompt's last token ("\n" + "\n..."). A model that
+            # answers starts after the prompt's own tokens, so those are what it is trained on.
+            joined = head + self._tokens(whole[len(before) :])
+            if self.tokenizer.decode(joined) == self.tokenizer.decode(ids):
+                return joined, len(head)
+        raise InputError(
+            f"{where}: the chat template does not continue its own generation prompt, so the answer cannot be told "
+            "from the prompt; use a template with {% generation %} marks or one that keeps earlier turns as they are"
+        )
+
+    def _earlier_spans(self, messages: list[Message], ids: list[int], where: str) -> list[tuple[int, int]]:
+        spans = []
+        for turn, message in enumerate(messages[:-1]):
+            if message["role"] != "assistant" or not message["content"].strip():
+                continue
+            head, start = self._split(messages, turn, where)
+            end = self._end(head, start, len(head))
+            if ids[:end] != head[:end]:
+                raise InputError(
+                    f"{where}: the chat template rewrites earlier assistant turns, so they cannot be trained on; "
+                    "set assistant_turns to last"
+                )
+            spans.append((start, end))
+        return spans
+
+    def _end(self, ids: list[int], start: int, stop: int) -> int:
+        """One past the last end-of-turn token in ``ids[start:stop]``; `stop` if there is none."""
+        return next((at + 1 for at in range(stop - 1, start - 1, -1) if ids[at] in self.end_ids), stop)
+
+    def _eos(self) -> int:
+        eos = self.tokenizer.eos_token_id
+        return min(self.end_ids) if eos is None else int(eos)
+
+    def _marks(self, messages: list[Message]) -> list[int]:
+        out = self.tokenizer.apply_chat_template(
+            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        )
+        return list(out["assistant_masks"])
+
+
+def encode_conversations(
+    encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], turns: Literal["last", "all"] = "last"
+) -> EncodedRows:
+    """Tokenise SFT rows: ``{"messages"}`` or ``{"prompt", "completion"}``, message lists; other columns are ignored.
+
+    Dropped and counted: ``empty_response``, ``prompt_too_long``. An answer that is longer than the window is cut there,
+    has no end-of-turn label, and is counted as truncated.
+
+    Raises:
+        InputError: a malformed row (its index, from 0, is named), or a template that cannot be used.
+    """
+    out = EncodedRows()
+    for at, row in enumerate(rows):
+        if "messages" in row:
+            messages = _turns(row, "messages", at)
+            prompt, completion = messages[:-1], messages[-1:]
+        else:
+            prompt, completion = _turns(row, "prompt", at), _turns(row, "completion", at)
+        if completion[-1]["role"] != "assistant":
+            raise InputError(f"training row {at}: the conversation does not end with an assistant turn")
+        if not prompt and len(completion) == 1:
+            raise InputError(f"training row {at}: there is no turn before the answer")
+        if not completion[-1]["content"].strip():
+            out.dropped["empty_response"] += 1
+            continue
+        encoded = encoder.encode(prompt, completion, turns, f"training row {at}")
+        if isinstance(encoded, str):
+            out.dropped[encoded] += 1
+            continue
+        out.rows.append(encoded)
+        out.source.append(at)
+        out.truncated += encoded.truncated
+    return out
+
+
+def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> EncodedRows:
+    """Tokenise preference rows ``{"prompt", "chosen", "rejected"}``, message lists; other columns are ignored.
+
+    Dropped and counted: ``equal_texts`` (also where the window leaves the same tokens), ``empty_response`` (the chosen
+    one; an empty answer may be rejected), ``prompt_too_long``. Pairs with an answer that was cut at the window are
+    counted as truncated.
+
+    Raises:
+        InputError: a malformed row (its index, from 0, is named), or a template that cannot be used.
+    """
+    out = EncodedRows()
+    chosen_rows: list[Encoded] = []
+    rejected_rows: list[Encoded] = []
+    for at, row in enumerate(rows):
+        where = f"preference row {at}"
+        prompt, chosen, rejected = (_turns(row, name, at) for name in ("prompt", "chosen", "rejected"))
+        if chosen[-1]["role"] != "assistant" or rejected[-1]["role"] != "assistant":
+            raise InputError(f"{where}: chosen and rejected must end with an assistant turn")
+        if not prompt:
+            raise InputError(f"{where}: the prompt is empty")
+        if chosen == rejected:
+            out.dropped["equal_texts"] += 1
+            continue
+        if not chosen[-1]["content"].strip():
+            out.dropped["empty_response"] += 1
+            continue
+        pair = [encoder.encode(prompt, answer, "last", where) for answer in (chosen, rejected)]
+        reason = next((side for side in pair if isinstance(side, str)), None)
+        if reason is not None:
+            out.dropped[reason] += 1
+            continue
+        first, second = (side for side in pair if isinstance(side, Encoded))
+        if first.ids == second.ids:
+            out.dropped["equal_texts"] += 1
+            continue
+        chosen_rows.append(first)
+        rejected_rows.append(second)
+        out.source.append(at)
+        out.truncated += first.truncated or second.truncated
+    out.rows = chosen_rows + rejected_rows
+    return out
+
+
+def used_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a row that training reads, which is what identifies it."""
+    names = ("messages",) if "messages" in row else ("prompt", "completion", "chosen", "rejected")
+    return {name: row[name] for name in names if name in row}
+
+
+def _turns(row: Mapping[str, Any], name: str, at: int) -> list[Message]:
+    turns = row.get(name)
+    if not isinstance(turns, list | tuple) or (not turns and name != "prompt"):
+        raise InputError(f"training row {at}: {name!r} is not a list of messages")
+    for turn in turns:
+        if not isinstance(turn, Mapping) or turn.get("role") not in _ROLES or not isinstance(turn.get("content"), str):
+            raise InputError(f"training row {at}: {name!r} holds a turn without a known role and a text content")
+    return [{"role": turn["role"], "content": turn["content"]} for turn in turns]

@@ -1,0 +1,159 @@
+"""The directory of one training: what it was made from, its metrics, its checkpoint, its result.
+
+    training.json       the key of this training (a hash of start, rows, method and seed), and its result once finished
+    metrics.jsonl       one line per `log_every` steps
+    checkpoint.pt       the state that an interrupted training continues from; removed at the end
+    config.json, model*.safetensors, tokenizer*, …       the trained model, in Hugging Face form
+
+Only what this module wrote is ever overwritten: a directory that holds someone else's model is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from arenaloop.errors import ConfigError, StorageError
+from arenaloop.train.policy import Policy
+
+__all__ = ["TrainResult", "TrainingRun"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a training gave.
+
+    Attributes:
+        path: the trained model's directory.
+        steps: optimiser steps.
+        rows_used: rows (pairs) that were trained on.
+        dropped: rows dropped, by reason.
+        truncated: rows used although an answer was cut at the window.
+        skipped_steps: steps whose loss or gradient was not finite; they moved nothing.
+        metrics: means over the last logged steps.
+        seconds: wall time from loading the model to the saved checkpoint, interrupted runs up to their last checkpoint
+            included.
+    """
+
+    path: Path
+    steps: int
+    rows_used: int
+    dropped: dict[str, int] = field(default_factory=dict)
+    truncated: int = 0
+    skipped_steps: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class TrainingRun:
+    """Opens the directory of a training and keeps its state there.
+
+    Args:
+        out: the directory; made if it is not there.
+        key: content hash of everything that decides the trained weights.
+
+    Attributes:
+        result: the result, if a training with this key has finished here.
+
+    Raises:
+        ConfigError: `out` holds a model that was not trained here.
+    """
+
+    def __init__(self, out: Path, key: str) -> None:
+        self.out = out
+        self.key = key
+        self.result: TrainResult | None = None
+        self._record = out / "training.json"
+        self._metrics = out / "metrics.jsonl"
+        self._checkpoint = out / "checkpoint.pt"
+        record = _read_record(self._record)
+        if record is None and (out / "config.json").exists():
+            raise ConfigError(f"{out} already holds a model that was not trained here; choose another directory")
+        if record is not None and record.get("key") == key:
+            if record.get("result") and (out / "config.json").exists():
+                self.result = TrainResult(**{**record["result"], "path": out})
+            return
+        with _storage(out):
+            out.mkdir(parents=True, exist_ok=True)
+            for stale in ("config.json", "checkpoint.pt", "metrics.jsonl"):
+                (out / stale).unlink(missing_ok=True)
+            _write_atomically(self._record, json.dumps({"key": key}))
+
+    def restore(self, device: torch.device) -> dict[str, Any] | None:
+        """The last checkpoint's state, or None; metrics of later steps are taken back."""
+        state: dict[str, Any] | None = None
+        if self._checkpoint.exists():
+            state = torch.load(self._checkpoint, map_location=device, weights_only=True)
+        step = state["step"] if state else 0
+        if self._metrics.exists():
+            with _storage(self.out):
+                kept = [line for line in self._metrics.read_text("utf-8").splitlines() if _step_of(line) <= step]
+                _write_atomically(self._metrics, "".join(f"{line}\n" for line in kept))
+        return state
+
+    def checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint; after a crash either the old or the new one is there, whole."""
+        with _storage(self.out):
+            aside = self._checkpoint.with_suffix(".tmp")
+            with aside.open("wb") as handle:
+                torch.save(dict(state), handle)
+                handle.flush()
+                os.fsync(handle.fileno())
+            aside.replace(self._checkpoint)
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Append one line to the metrics."""
+        with _storage(self.out), self._metrics.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(dict(metrics)) + "\n")
+
+    def finish(self, policy: Policy, result: TrainResult) -> TrainResult:
+        """Save the model, then say that the training is finished."""
+        with _storage(self.out):
+            policy.save(self.out)
+            fields = {name: value for name, value in asdict(result).items() if name != "path"}
+            _write_atomically(self._record, json.dumps({"key": self.key, "result": fields}, indent=1))
+            self._checkpoint.unlink(missing_ok=True)
+        self.result = result
+        return result
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    return record if isinstance(record, dict) else {}
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of metrics; a line torn by a crash belongs to no step."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    aside = path.with_suffix(path.suffix + ".tmp")
+    with aside.open("w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    aside.replace(path)
+
+
+@contextmanager
+def _storage(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot write to {out}: {error.strerror or error}") from error
