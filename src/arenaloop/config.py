@@ -51,31 +51,31 @@ class OptimSettings(Settings):
     a training and its resumption.
     """
 
-    epochs: float = Field(3.0, gt=0)
+    epochs: float = Field(default=3.0, gt=0)
     """passes over the rows; a fraction stops within an epoch"""
-    max_steps: int | None = Field(None, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
     """optimiser steps; overrides `epochs`"""
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(default=128, ge=1)
     """rows (for DPO: pairs) per optimiser step"""
-    max_length: int = Field(4096, ge=2)
+    max_length: int = Field(default=4096, ge=2)
     """tokens per row, prompt and answer together; a smaller context window of the model wins"""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """`muon`: Muon for the hidden matrices, AdamW for embeddings, head, norms and biases, at one learning rate"""
-    learning_rate: float = Field(5e-6, gt=0)
+    learning_rate: float = Field(default=5e-6, gt=0)
     """peak learning rate"""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """how the learning rate falls to zero after the warm-up"""
-    warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
     """share of all steps over which the learning rate rises linearly"""
-    warmup_steps: int | None = Field(None, ge=0)
+    warmup_steps: int | None = Field(default=None, ge=0)
     """steps of warm-up; overrides `warmup_ratio`"""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     """decoupled weight decay, on matrices only"""
-    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
     """decay of AdamW's first moment"""
-    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
     """decay of AdamW's second moment"""
-    max_grad_norm: float = Field(1.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, ge=0)
     """gradients are scaled down to this norm over all parameters; 0 = off"""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """of the weights in training and of the saved checkpoint; `bfloat16` halves the memory and loses small updates"""
@@ -84,19 +84,19 @@ class OptimSettings(Settings):
     """forward passes under bfloat16 autocast; null = on a GPU that has it"""
     device: str | None = None
     """a torch device; null = the first GPU, or the CPU"""
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     """torch threads during training (tiny models are fastest with 1); null = as they are"""
-    micro_batch: int | None = Field(None, ge=1)
+    micro_batch: int | None = Field(default=None, ge=1)
     """rows (pairs) per forward pass; null = as many as `micro_tokens` allow"""
-    micro_tokens: int = Field(16_384, ge=1)
+    micro_tokens: int = Field(default=16_384, ge=1)
     """padded tokens per forward pass where `micro_batch` is null (one row may exceed it)"""
     group_by_length: bool = True
     """forward passes take rows of like length from the optimiser batch: less padding, the same batch"""
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass: less memory, about a third more time"""
-    log_every: int = Field(10, ge=1)
+    log_every: int = Field(default=10, ge=1)
     """steps per line of `metrics.jsonl`"""
-    checkpoint_every: int = Field(200, ge=0)
+    checkpoint_every: int = Field(default=200, ge=0)
     """steps between the checkpoints that a resumed training starts from; 0 = none before the end"""
 
     EXECUTION: ClassVar[frozenset[str]] = frozenset(
@@ -119,15 +119,15 @@ class SFTSettings(OptimSettings):
 class DPOSettings(OptimSettings):
     """Direct preference optimisation. Defaults: Arena Learning (Luo et al. 2024), section 4; the batch size is ours."""
 
-    epochs: float = Field(2.0, gt=0)
+    epochs: float = Field(default=2.0, gt=0)
     """passes over the pairs; a fraction stops within an epoch"""
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     """pairs per optimiser step"""
-    learning_rate: float = Field(5e-7, gt=0)
+    learning_rate: float = Field(default=5e-7, gt=0)
     """peak learning rate"""
-    beta: float = Field(0.3, gt=0)
+    beta: float = Field(default=0.3, gt=0)
     """weight of the implicit KL penalty towards the reference"""
-    nll_weight: float = Field(0.0, ge=0)
+    nll_weight: float = Field(default=0.0, ge=0)
     """weight of the cross-entropy on the chosen answers, added to the loss; 0 = off"""
 
 
@@ -315,7 +315,7 @@ class ArenaLearningSettings(Settings):
     """train on the rows of all rounds so far, as they were selected then; false = on this round's only"""
     anchor: tuple[str, float] | None = None
     """a contestant of the final leaderboard and the rating it is held at"""
-    test_concurrency: int | None = Field(None, ge=1)
+    concurrency: int | None = Field(None, ge=1)
     """seatings in progress at once; null = what the endpoints allow"""
     sft_init_training: SFTSettings = SFTSettings()
     """training of SFT-I0"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
 
@@ -32,6 +32,9 @@ Message = dict[str, str]
 """One turn of a conversation: ``{"role": "system" | "user" | "assistant", "content": str}``."""
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
 def content_hash(*parts: object, size: int = 16) -> str:
     """Hex BLAKE2b of the canonical JSON of `parts`; equal parts give equal hashes on every machine.
 
@@ -39,7 +42,7 @@ def content_hash(*parts: object, size: int = 16) -> str:
         parts: anything JSON can hold; mappings are sorted by key.
         size: digest length in bytes (the hex text has twice as many characters).
     """
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = _CANONICAL.encode(parts)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
 
 
@@ -51,7 +54,7 @@ def derive_seed(*parts: object) -> int:
     return int(content_hash(*parts, size=8), 16) >> 1
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """How one model call, or the reading of one verdict, ended. Only `OK` carries a usable result."""
 
     OK = "ok"
@@ -67,7 +70,7 @@ class Status(str, Enum):
     """the call itself failed, after its retries"""
 
 
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """Who won, by seat: `A` is the first seat, `B` the second."""
 
     A = "A"

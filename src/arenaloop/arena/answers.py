@@ -125,7 +125,9 @@ def ingest_recorded(
                     continue
                 done.add(prompt_id)
                 if store.turn(key, 0) is None:
-                    store.add_turns([_recorded_row(key, turn, prompt_id, c.name, answer.texts) for turn in range(len(answer.texts))])
+                    store.add_turns(
+                        [_recorded_row(key, turn, prompt_id, c.name, answer.texts) for turn in range(len(answer.texts))]
+                    )
     store.flush()
 
 

@@ -12,8 +12,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 from arenaloop.arena.answers import Answers, Contestant, Tally
 from arenaloop.arena.matchmaking import Pair, Schedule
@@ -96,7 +96,10 @@ def play(plan: BattlePlan, store: Store, on_progress: Callable[[Tally], None] | 
 
 
 async def play_async(plan: BattlePlan, store: Store, on_progress: Callable[[Tally], None] | None = None) -> Tally:
-    """Ask for everything that is wanted and not yet stored, on the running event loop."""
+    """Ask for everything that is wanted and not yet stored, on the running event loop.
+
+    Local contestants answer every prompt of the plan, also those on which no pair meets.
+    """
     tally = Tally(verdicts_total=2 * plan.battles, answers_total=_answers_wanted(plan))
     answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed, tally=tally)
     order = answers.plan_local(plan.prompt_ids)
@@ -304,6 +307,26 @@ class Summary:
             self.ok += 1
             self.decisive += verdict.outcome.value != "TIE"
             self.first_wins += verdict.outcome.value == "A"
+
+    def counts(self) -> dict[str, Any]:
+        """The bare counts, as JSON; `Summary.of` reads them back."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return plain | {"failed": dict(self.failed)}
+
+    @classmethod
+    def of(cls, counts: Mapping[str, Any]) -> Summary:
+        """A summary from its stored counts."""
+        return cls(**{**counts, "failed": Counter(counts["failed"])})
+
+    def merge(self, other: Summary) -> None:
+        """Add the counts of another plan."""
+        self.wanted += other.wanted
+        self.decided += other.decided
+        self.ok += other.ok
+        self.failed += other.failed
+        self.flips += other.flips
+        self.first_wins += other.first_wins
+        self.decisive += other.decisive
 
     def to_json(self) -> dict[str, object]:
         """Counts, and shares as fractions; a share of nothing is null."""

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from arenaloop.errors import ConfigError, InputError
-from arenaloop.ratings import bradley_terry, intervals
+from arenaloop.ratings import bradley_terry
 from arenaloop.ratings.battles import Battles
+from arenaloop.ratings.bootstrap import Bootstrap, bootstrap
+from arenaloop.ratings.intervals import Intervals, sandwich
 from arenaloop.types import Battle
 
 if TYPE_CHECKING:
@@ -202,7 +204,11 @@ def leaderboard(
     try:
         fit = bradley_terry.fit(table)
         rating = fit.ratings(anchor=anchor)
-        spread = intervals.sandwich(table, fit, cluster=cluster)
+        spread: Intervals | Bootstrap
+        if interval == "bootstrap":
+            spread = bootstrap(table, fit, samples=samples, seed=seed, cluster=cluster)
+        else:
+            spread = sandwich(table, fit, cluster=cluster)
         lower, upper = spread.bounds(anchor=anchor, level=level)
         notes += [*fit.notes, *spread.notes]
     except ValueError as error:

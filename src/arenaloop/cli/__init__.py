@@ -1,1 +1,100 @@
+"""The `arenaloop` command: thin verbs, each importing only what it needs, and the exit codes that scripts rely on.
 
+0 done · 1 a bug · 2 refused before the first call · 3 finished, some battles undecided · 4 stopped early and resumable ·
+130 interrupted, resumable.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from arenaloop.cli.battle import battle
+from arenaloop.cli.rank import rank
+from arenaloop.cli.report import report
+from arenaloop.cli.run import demo, run
+from arenaloop.cli.sandbox import sandbox_app
+from arenaloop.cli.train import train
+from arenaloop.errors import ArenaloopError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="arenaloop",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(version("arenaloop"))
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Improve chat models with simulated battles instead of human labels.
+
+    Models answer prompts, an AI judge decides each pair from both seats, Bradley–Terry ratings with honest intervals say
+    who is better, and what the target lost becomes the data that it is trained on next.
+
+    Start here (no GPU, no key, no download):
+
+        arenaloop demo
+
+    Compare answers that you already have:
+
+        arenaloop battle --model a=file:a.json --model b=file:b.json --prompts prompts.jsonl --judge openai:gpt-4o
+    """
+
+
+app.command()(demo)
+app.command()(run)
+app.command()(battle)
+app.command()(rank)
+app.command()(train)
+app.command()(report)
+app.add_typer(sandbox_app, name="sandbox")
+
+
+def main() -> None:
+    """Entry point: run a verb, print errors as one line, and exit with the code that the contract names."""
+    import click
+
+    try:
+        code = app(standalone_mode=False)
+    except ArenaloopError as error:
+        _complain(str(error))
+        code = error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.format_message(), err=True)
+        code = 2
+    except click.ClickException as error:
+        where = f"{error.ctx.command_path}: " if isinstance(error, click.UsageError) and error.ctx else "arenaloop: "
+        _complain(error.format_message(), where)
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted; the same command resumes")
+        code = 130
+    except BrokenPipeError:  # the reader of our output has gone (`| head`): not our failure
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str, where: str = "arenaloop: ") -> None:
+    line = " ".join(message.split())
+    # a contestant's text may stand in a message: no control character of it reaches the terminal
+    print(where + "".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)

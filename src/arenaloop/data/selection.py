@@ -74,7 +74,9 @@ class Selection:
         }
 
 
-def response_scores(battles: Iterable[Battle], models: Sequence[str], *, min_battles: int = 2) -> dict[str, float] | None:
+def response_scores(
+    battles: Iterable[Battle], models: Sequence[str], *, min_battles: int = 2
+) -> dict[str, float] | None:
     """Mean merged score of each model over its battles on one prompt (A.6 step 2).
 
     Args:
@@ -95,9 +97,7 @@ def response_scores(battles: Iterable[Battle], models: Sequence[str], *, min_bat
     return {name: sum(scores) / len(scores) for name, scores in sums.items()}
 
 
-def sft_rows(
-    prompts: Iterable[PromptScores], *, target: str, k: float, allow_truncated: bool = False
-) -> Selection:
+def sft_rows(prompts: Iterable[PromptScores], *, target: str, k: float, allow_truncated: bool = False) -> Selection:
     """SFT rows: the best response, where the target lost by at least `k` (A.6 step 3).
 
     The best is the highest score; ties prefer a model that is not the target, then the first name in sorted order. A

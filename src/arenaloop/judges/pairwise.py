@@ -20,7 +20,7 @@ from arenaloop.types import Outcome, Prompt, Request, Response, Sampling, Status
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["JUDGE_SAMPLING", "PairwiseJudge", "load_template", "parse_scores", "render"]
+__all__ = ["JUDGE_SAMPLING", "PairwiseJudge", "load_template", "parse_scores", "render", "template_names"]
 
 JUDGE_SAMPLING = Sampling(temperature=0.0, max_tokens=512)
 _REASK_TEMPERATURE = 0.7
@@ -52,6 +52,12 @@ def parse_scores(text: str) -> tuple[float, float] | None:
     if not (1.0 <= first <= 10.0 and 1.0 <= second <= 10.0):
         return None
     return first, second
+
+
+def template_names() -> list[str]:
+    """The shipped templates."""
+    folder = resources.files("arenaloop.judges").joinpath("templates")
+    return sorted(entry.name.removesuffix(".jinja") for entry in folder.iterdir() if entry.name.endswith(".jinja"))
 
 
 @lru_cache(maxsize=16)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from arenaloop.ratings.battles import Battles, FloatArray, IntArray, tally
 
-__all__ = ["ELO_PER_NAT", "BradleyTerry", "components", "count_wins", "fit", "fit_batch", "fit_wins"]
+__all__ = ["ELO_PER_NAT", "BradleyTerry", "components", "count_wins", "fit", "fit_batch", "fit_wins", "newton_batch"]
 
 ELO_PER_NAT = 400.0 / np.log(10.0)
 """Elo points per unit of theta: a model 400 points up wins ten times as often as it loses."""
@@ -285,14 +285,31 @@ def fit_batch(wins: npt.ArrayLike, *, l2: float = 0.01) -> FloatArray:
         raise ValueError(f"l2 must be positive, not {l2}: a judgement that never wins or loses has no finite strength")
     if not np.isfinite(W).all() or (W < 0).any():
         raise ValueError("wins must be finite and not negative")
-    lead, size = W.shape[:-2], W.shape[-1]
-    W = W.reshape(-1, size, size)
+    size = W.shape[-1]
     diagonal = np.arange(size)
-    W[:, diagonal, diagonal] = 0.0
+    W[..., diagonal, diagonal] = 0.0
+    theta = newton_batch(W.reshape(-1, size, size), l2)
+    return (theta - theta.mean(axis=1, keepdims=True)).reshape(W.shape[:-1])
+
+
+def newton_batch(W: FloatArray, l2: float, component: IntArray | None = None) -> FloatArray:
+    """The iteration of `fit_wins` over a leading axis.
+
+    Args:
+        W: win weights with zero diagonals, shape (R, K, K); every problem must have a finite maximum.
+        l2: ridge on theta; 0 needs `component`.
+        component: which models can be compared, shape (K,), the same for all problems.
+
+    Returns:
+        Strengths in nats, shape (R, K), each component (or, with a ridge, the ridge) fixing its own origin.
+    """
+    size = W.shape[-1]
+    diagonal = np.arange(size)
     T = W + W.transpose(0, 2, 1)
     won = W.sum(axis=2)
     theta = np.zeros((len(W), size))
     active = np.arange(len(W))
+    tied = None if component is None else (component[:, None] == component[None, :]).astype(np.float64)
     for _ in range(_MAX_STEPS):
         now, Tn = theta[active], T[active]
         weight = np.exp(now - now.max(axis=1, keepdims=True))
@@ -304,6 +321,8 @@ def fit_batch(wins: npt.ArrayLike, *, l2: float = 0.01) -> FloatArray:
         curvature = H.sum(axis=2) + l2
         np.negative(H, out=H)
         H[:, diagonal, diagonal] += curvature
+        if tied is not None:
+            H += (curvature.sum(axis=1) / size**2)[:, None, None] * tied
         delta = np.linalg.solve(H, gradient[:, :, None])[:, :, 0]
         span = delta.max(axis=1) - delta.min(axis=1)
         damping = np.log1p(span) / np.where(span > 0, span, 1.0)
@@ -311,4 +330,4 @@ def fit_batch(wins: npt.ArrayLike, *, l2: float = 0.01) -> FloatArray:
         active = active[span >= _TOLERANCE]
         if not active.size:
             break
-    return (theta - theta.mean(axis=1, keepdims=True)).reshape(*lead, size)
+    return theta

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from arenaloop.ratings.battles import Battles, FloatArray, IntArray, tally
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry, anchor_code
 
-__all__ = ["Intervals", "sandwich", "t_quantile"]
+__all__ = ["Intervals", "information_inverse", "sandwich", "t_quantile", "win_probabilities"]
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -107,11 +107,9 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     if cluster == "prompt" and battles.cluster is None:
         raise ValueError("no prompt ids to cluster by: use cluster='battle'")
     size = len(fit.models)
-    theta = np.nan_to_num(fit.theta)
-    p = 1.0 / (1.0 + np.exp(np.clip(theta[None, :] - theta[:, None], -700, 700)))
-    played = fit.wins + fit.wins.T + fit.pseudo + fit.pseudo.T
-    Q = played * p * p.T
-    bread = _bread(Q, fit)
+    p = win_probabilities(fit)
+    Q = (fit.wins + fit.wins.T + fit.pseudo + fit.pseudo.T) * p * p.T
+    bread = information_inverse(fit, p)
 
     expected = (fit.pseudo > 0) | _flat(battles, size)
     reach = np.diag(bread)[:, None] + np.diag(bread)[None, :] - 2.0 * bread
@@ -140,10 +138,16 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     return Intervals(fit, covariance, dof, clusters, tuple(notes))
 
 
-def _bread(Q: FloatArray, fit: BradleyTerry) -> FloatArray:
-    """Pseudo-inverse of the information, block by block, shape (K, K)."""
-    size = len(Q)
-    H = _laplacian(Q)
+def win_probabilities(fit: BradleyTerry) -> FloatArray:
+    """P(row beats column) under the fit, shape (K, K); models that met nobody count as average."""
+    theta = np.nan_to_num(fit.theta)
+    return np.asarray(1.0 / (1.0 + np.exp(np.clip(theta[None, :] - theta[:, None], -700, 700))))
+
+
+def information_inverse(fit: BradleyTerry, p: FloatArray) -> FloatArray:
+    """Pseudo-inverse of the information of the centred strengths, component by component, shape (K, K)."""
+    size = len(p)
+    H = _laplacian((fit.wins + fit.wins.T + fit.pseudo + fit.pseudo.T) * p * p.T)
     bread = np.zeros((size, size))
     for c in np.unique(fit.component):
         piece = np.flatnonzero((fit.component == c) & ~np.isnan(fit.theta))

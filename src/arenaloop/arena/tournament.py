@@ -1,0 +1,116 @@
+"""A whole battle run into a directory: play what is missing, then write everything that can be derived.
+
+Files (replaced atomically): ``battles.jsonl``, ``leaderboard.json``, ``summary.json``; the paid-for rows stay in
+``arena.db``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from arenaloop.arena.answers import Tally
+from arenaloop.arena.battles import BattlePlan, Summary, pairings, play
+from arenaloop.arena.leaderboard import Leaderboard, leaderboard
+from arenaloop.jsonl import write_json, write_jsonl
+from arenaloop.store import Store
+from arenaloop.types import Battle
+
+__all__ = ["Tournament", "battle_row", "run_tournament", "write_summary"]
+
+
+@dataclass(frozen=True)
+class Tournament:
+    """What a battle run came to."""
+
+    leaderboard: Leaderboard
+    summary: Summary
+    tally: Tally
+
+    @property
+    def undecided(self) -> int:
+        """Wanted battles without an outcome."""
+        return self.summary.wanted - self.summary.decided
+
+
+@dataclass
+class _Columns:
+    """Outcomes by column, as the leaderboard takes them."""
+
+    model_a: list[str] = field(default_factory=list)
+    model_b: list[str] = field(default_factory=list)
+    winner: list[str] = field(default_factory=list)
+    prompt_id: list[str] = field(default_factory=list)
+
+    def add(self, battle: Battle) -> None:
+        self.model_a.append(battle.model_a)
+        self.model_b.append(battle.model_b)
+        self.winner.append(battle.winner)
+        self.prompt_id.append(battle.prompt_id)
+
+
+def battle_row(battle: Battle) -> dict[str, Any]:
+    """One line of ``battles.jsonl``."""
+    return {
+        "prompt_id": battle.prompt_id,
+        "model_a": battle.model_a,
+        "model_b": battle.model_b,
+        "winner": battle.winner,
+        "score_a": battle.score_a,
+        "score_b": battle.score_b,
+        "flipped": battle.flipped,
+        "judge": battle.judge,
+        "verdicts": list(battle.verdicts),
+    }
+
+
+def run_tournament(
+    plan: BattlePlan,
+    store: Store,
+    out: Path,
+    *,
+    anchor: tuple[str, float] | None = None,
+    on_progress: Callable[[Tally], None] | None = None,
+) -> Tournament:
+    """Play a plan and write its battles and leaderboard into `out`.
+
+    Raises:
+        StoppedError: a server is down or the disk is full; nothing but the arena file was written.
+    """
+    tally = play(plan, store, on_progress)
+    summary, columns = Summary(), _Columns()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for pairing in pairings(plan, store):
+            summary.add(pairing)
+            if pairing.battle is not None:
+                columns.add(pairing.battle)
+                yield battle_row(pairing.battle)
+
+    write_jsonl(out / "battles.jsonl", rows())
+    board = leaderboard(vars(columns), anchor=_usable(anchor, columns))
+    write_json(out / "leaderboard.json", board.to_dict())
+    return Tournament(board, summary, tally)
+
+
+def _usable(anchor: tuple[str, float] | None, columns: _Columns) -> tuple[str, float] | None:
+    """The anchor, unless no battle was decided at all: then there is nothing to hold."""
+    return anchor if columns.model_a else None
+
+
+def write_summary(out: Path, store: Store, summary: Summary, cached: int, **more: Any) -> dict[str, Any]:
+    """Write ``summary.json`` (contract: DESIGN of the run directory) and return it."""
+    usage = store.usage()
+    document = summary.to_json() | {
+        "calls": usage.calls,
+        "cached": cached,
+        "tokens_in": usage.tokens_in,
+        "tokens_out": usage.tokens_out,
+        "usd": usage.usd,
+        "seconds": usage.seconds,
+        **more,
+    }
+    write_json(out / "summary.json", document)
+    return document

@@ -1,0 +1,179 @@
+"""`arenaloop battle`: models, prompts and a judge in; a leaderboard with intervals out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arenaloop.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from arenaloop.arena.battles import BattlePlan
+    from arenaloop.arena.tournament import Tournament
+    from arenaloop.config import BattleSettings
+
+__all__ = ["battle"]
+
+
+def battle(
+    model: Annotated[list[str], typer.Option("--model", metavar="NAME=SPEC", help="A contestant; give at least two.")],
+    prompts: Annotated[str, typer.Option(metavar="FILE", help="Prompts: JSONL, or sandbox:prompts?n=500.")],
+    judge: Annotated[str, typer.Option(metavar="SPEC", help="Who decides.")],
+    out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/battle"),
+    pairs: Annotated[str, typer.Option(help="all, target:NAME or sample:N battles.")] = "all",
+    merge: Annotated[str, typer.Option(help="How two seats become a battle: mean or agree_or_tie.")] = "mean",
+    template: Annotated[str, typer.Option(help="The judge's template.")] = "pairwise",
+    reask: Annotated[int, typer.Option(min=0, help="How often an unreadable verdict is asked again.")] = 2,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Verdicts in progress at once. Default: what the endpoints allow.")
+    ] = None,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on where a file lacks answers.")] = False,
+    anchor: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Give one model a fixed rating.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json to stdout.")] = False,
+) -> None:
+    """Let models battle on your prompts, judged from both seats; the same command resumes.
+
+    SPEC is openai:MODEL, http://HOST:PORT/v1#MODEL, hf:ID_OR_PATH, file:ANSWERS, sandbox:NAME, or a YAML file.
+
+    Examples:
+
+        arenaloop battle --model a=sandbox:scholar --model b=sandbox:novice --prompts "sandbox:prompts?n=200"
+        --judge sandbox:judge
+
+        arenaloop battle --model old=file:old.json --model new=http://127.0.0.1:8000/v1#new --prompts prompts.jsonl
+        --judge openai:gpt-4o --dry-run
+    """
+    from arenaloop.cli.rank import parse_anchor
+    from arenaloop.config import BattleSettings, JudgeSettings, validate
+    from arenaloop.specs import model_settings
+
+    who = [_named(text) for text in model]
+    if len(who) < 2:
+        raise ConfigError("a battle needs at least two --model NAME=SPEC")
+    for name, count in Counter(name for name, _ in who).items():
+        if count > 1:
+            raise ConfigError(f"--model {name}: this name is given {count} times")
+    judging = model_settings(judge, kind=JudgeSettings).model_dump() | {"template": template, "reask": reask}
+    settings = validate(
+        BattleSettings,
+        {
+            "models": [model_settings(spec, name).model_dump() for name, spec in who],
+            "prompts": prompts,
+            "judge": judging,
+            "pairs": pairs,
+            "merge": merge,
+            "allow_missing": allow_missing,
+            "concurrency": concurrency,
+            "seed": seed,
+        },
+        "battle",
+    )
+    _execute(settings, out, parse_anchor(anchor), dry_run=dry_run, as_json=as_json)
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, spec = text.partition("=")
+    if not equals or not name or not spec or ":" in name:
+        raise ConfigError(f"--model {text}: expected NAME=SPEC, as in --model mine=hf:org/model")
+    return name, spec
+
+
+def _execute(
+    settings: BattleSettings, out: Path, anchor: tuple[str, float] | None, *, dry_run: bool, as_json: bool
+) -> None:
+    from rich.console import Console
+
+    from arenaloop.arena.answers import ingest_recorded, match_recorded
+    from arenaloop.arena.battles import BattlePlan
+    from arenaloop.arena.matchmaking import schedule
+    from arenaloop.arena.tournament import run_tournament, write_summary
+    from arenaloop.cli.progress import Watch
+    from arenaloop.config import dump_yaml
+    from arenaloop.jsonl import replacing
+    from arenaloop.specs import contestant, judge, load_prompts
+    from arenaloop.store import Store
+
+    messages = Console(stderr=True)
+    prompts = load_prompts(settings.prompts, settings.seed)
+    if not prompts:
+        raise InputError(f"{settings.prompts}: no prompts in it")
+    contestants = [contestant(one) for one in settings.models]
+    names = [c.name for c in contestants]
+    ids = [p.id for p in prompts]
+    if anchor and anchor[0] not in names:
+        raise ConfigError(f"--anchor {anchor[0]}: no such model; there are {', '.join(names)}")
+    plan = BattlePlan(
+        contestants=contestants,
+        judge=judge(settings.judge),
+        prompt_ids=ids,
+        schedule=schedule(settings.pairs, names, ids, settings.seed),
+        recorded=match_recorded(contestants, prompts, allow_missing=settings.allow_missing),
+        seed=settings.seed,
+        merge=settings.merge,
+        reask=settings.judge.reask,
+        concurrency=settings.concurrency,
+    )
+    _print_plan(plan, out, messages)
+    if dry_run:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with Store(out / "arena.db") as store:
+        with replacing(out / "config.yaml") as file:
+            file.write(dump_yaml(settings).encode())
+        store.add_prompts(prompts)
+        ingest_recorded(store, contestants, prompts, plan.recorded)
+        store.flush()
+        del prompts  # from here on they are read from the arena file as they are needed
+        with Watch(messages) as watch:
+            watch.phase("battles", "")
+            result = run_tournament(plan, store, out, anchor=anchor, on_progress=watch.tally)
+        summary = write_summary(out, store, result.summary, result.tally.cached)
+    if as_json:
+        sys.stdout.write(json.dumps(summary, indent=2) + "\n")
+    else:
+        _print_result(result, out)
+    if result.undecided:
+        failed = ", ".join(f"{n:,} {status}" for status, n in result.summary.failed.items() if n)
+        messages.print(
+            f"{result.undecided:,} battles undecided ({failed or 'answers missing'}); run again to ask again"
+        )
+        raise typer.Exit(3)
+
+
+def _print_plan(plan: BattlePlan, out: Path, console: Console) -> None:
+    answers = sum(1 for c in plan.contestants if c.name not in plan.recorded) * len(plan.prompt_ids)
+    console.print(
+        f"{out}: {len(plan.contestants)} models · {len(plan.prompt_ids):,} prompts · {plan.battles:,} battles · "
+        f"at most {2 * plan.battles:,} judge calls and {answers:,} answers · judge {plan.judge.name}",
+        markup=False,
+        highlight=False,
+    )
+
+
+def _print_result(result: Tournament, out: Path) -> None:
+    from rich.console import Console
+
+    from arenaloop.arena.leaderboard import plain
+
+    console = Console()
+    console.print(result.leaderboard.table())
+    console.print(plain(result.leaderboard.caption()), style="dim", markup=False, highlight=False)
+    for note in result.leaderboard.notes:
+        console.print(f"note: {plain(note)}", markup=False, highlight=False)
+    shares = result.summary.to_json()
+    rates = " · ".join(
+        f"{name} {shares[key]:.1%}"
+        for name, key in (("flips between seats", "flip_rate"), ("first seat wins", "first_seat_win_rate"))
+        if isinstance(shares[key], float)
+    )
+    console.print(rates, style="dim", highlight=False)
+    console.print(f"arenaloop report {out}  writes {out / 'report.html'}", style="dim", highlight=False, markup=False)

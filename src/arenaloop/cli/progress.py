@@ -1,0 +1,113 @@
+"""What long work looks like in a terminal: a bar with rate, ETA, failures and cost; plain lines elsewhere.
+
+Everything goes to stderr, so that stdout holds results only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from arenaloop.arena.answers import Tally
+
+__all__ = ["Watch"]
+
+_PLAIN_EVERY = 15.0  # seconds between lines where there is no terminal
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s", style="dim")
+
+
+class Watch:
+    """A live view of a run; a recipe's observer and a battle's progress callback in one.
+
+    Args:
+        console: where to draw (stderr).
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
+            console=self.console,
+            transient=True,
+            refresh_per_second=4,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=None, note="")
+        self._label = ""
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> Watch:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def phase(self, stage: str, doing: str) -> None:
+        """A stage has begun something."""
+        self._label = f"{stage} {doing}"
+        self._progress.reset(self._task, description=self._label, total=None, completed=0, note="")
+        self._last_line = time.monotonic()
+
+    def tally(self, counts: Tally) -> None:
+        """Battles have moved on: seatings decided, or answers where nothing is judged."""
+        done, total, unit = counts.verdicts, counts.verdicts_total, "verdicts"
+        if not total:
+            done, total, unit = counts.answers, counts.answers_total, "answers"
+        cost = "" if not counts.usd else f" · ${counts.usd:,.2f}"
+        failed = f" · {counts.failed:,} failed" if counts.failed else ""
+        note = f"{unit} · {counts.calls:,} calls · {counts.cached:,} stored{failed}{cost}"
+        self._update(done, total, note)
+
+    def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
+        """Training has moved on."""
+        loss = metrics.get("loss")
+        self._update(step, total, "steps" + (f" · loss {loss:.3f}" if loss is not None else ""))
+
+    def done(self, stage: str, result: Mapping[str, object]) -> None:
+        """A stage is finished: one line that stays."""
+        parts = [f"{result['rows']:,} rows" if isinstance(result.get("rows"), int) else ""]
+        gold = result.get("gold_accuracy")
+        if isinstance(gold, float):
+            parts.append(f"gold accuracy {gold:.1%}")
+        seconds = result.get("seconds")
+        if isinstance(seconds, float):
+            parts.append(f"{seconds:.0f} s")
+        line = f"{stage:<8} " + " · ".join(part for part in parts if part)
+        self.console.print(line, markup=False, highlight=False)
+
+    def _update(self, done: int, total: int, note: str) -> None:
+        self._progress.update(self._task, completed=done, total=total, note=note)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self._last_line >= _PLAIN_EVERY:
+            self._last_line = now
+            self.console.print(f"{self._label}: {done:,}/{total:,} {note}", markup=False, highlight=False)

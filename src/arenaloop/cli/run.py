@@ -1,0 +1,200 @@
+"""`arenaloop demo` and `arenaloop run`: recipes from nothing to a leaderboard, resumable by the same command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arenaloop.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from arenaloop.config import ArenaLearningSettings
+    from arenaloop.recipes.arena_learning import ArenaLearning, Result
+
+__all__ = ["demo", "run"]
+
+RECIPES = ("arena_learning",)
+
+Out = Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdout, all else to stderr.")]
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/demo"),
+    rounds: Annotated[int, typer.Option(help="Rounds of SFT and DPO after the first SFT.", min=0)] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
+    split: Annotated[str, typer.Option(help="Held-out prompts to rate on: test or dev.")] = "test",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Watch a tiny chat model learn from its lost battles: no GPU, no key, no download, about four minutes.
+
+    Arena Learning in a small world where the truth is known: a real transformers model, trained for real, three scripted
+    opponents, and a judge that writes text. Needs the extra `train`.
+
+    Examples:
+
+        arenaloop demo
+
+        arenaloop demo --rounds 1 --out runs/short
+    """
+    from importlib import resources
+
+    import yaml
+
+    from arenaloop.config import ArenaLearningSettings, override, validate
+
+    if split not in ("test", "dev"):
+        raise ConfigError(f"--split {split}: expected test or dev{nearest(split, ['test', 'dev'])}")
+    text = resources.files("arenaloop.sandbox").joinpath("demo.yaml").read_text(encoding="utf-8")
+    values = yaml.safe_load(text)
+    values["data"]["test"] = values["data"]["test"].replace("split=test", f"split={split}")
+    settings = validate(ArenaLearningSettings, override(values, [f"rounds={rounds}", f"seed={seed}"]), "demo")
+    _execute(settings, out, dry_run=dry_run, as_json=as_json)
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="What to do.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, by its dotted path.")
+    ] = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a recipe, or resume it: the same command goes on where it stopped.
+
+    Examples:
+
+        arenaloop run examples/arena_learning_qwen.yaml --dry-run
+
+        arenaloop run recipe.yaml --set judge=openai:gpt-4o --set dpo.beta=0.1 --out runs/first
+    """
+    from arenaloop.config import ArenaLearningSettings, override, read_yaml, validate
+
+    values = override(read_yaml(recipe), settings or [])
+    kind = values.get("recipe")
+    if kind not in RECIPES:
+        known = ", ".join(RECIPES)
+        raise ConfigError(f"{recipe}: recipe {kind!r} is not known{nearest(str(kind), list(RECIPES))}; known: {known}")
+    checked = validate(ArenaLearningSettings, values, str(recipe))
+    _execute(checked, out or Path("runs") / checked.name, dry_run=dry_run, as_json=as_json)
+
+
+def _execute(settings: ArenaLearningSettings, out: Path, *, dry_run: bool, as_json: bool) -> None:
+    from rich.console import Console
+
+    from arenaloop.config import dump_yaml
+    from arenaloop.jsonl import replacing
+    from arenaloop.recipes import arena_learning
+    from arenaloop.specs import build_arena_learning, prepare_start
+    from arenaloop.store import Store
+
+    messages = Console(stderr=True)
+    recipe = build_arena_learning(settings, out)
+    _print_plan(recipe, out, messages)
+    if dry_run:
+        return
+    _require_training()
+    from arenaloop.cli.progress import Watch
+
+    out.mkdir(parents=True, exist_ok=True)
+    with Store(out / "arena.db") as store:
+        with replacing(out / "config.yaml") as file:
+            file.write(dump_yaml(settings).encode())
+        prepare_start(settings, recipe.start)
+        with Watch(messages) as watch:
+            result = arena_learning.run(recipe, store, out, watch)
+    _write_report(out)
+    if as_json:
+        sys.stdout.write(json.dumps(result.summary, indent=2) + "\n")
+    else:
+        _print_result(result, out)
+    if result.summary["battles_decided"] < result.summary["battles_wanted"]:
+        raise typer.Exit(3)
+
+
+def _require_training() -> None:
+    from importlib.util import find_spec
+
+    from arenaloop.errors import MissingExtraError
+
+    if any(find_spec(name) is None for name in ("torch", "transformers", "safetensors")):
+        raise MissingExtraError("training", "train")
+
+
+def _write_report(out: Path) -> None:
+    from arenaloop.report import write_report
+
+    write_report(out)
+
+
+def _print_plan(recipe: ArenaLearning, out: Path, console: Console) -> None:
+    from arenaloop.recipes.arena_learning import plan_calls, plan_stages
+
+    stages = plan_stages(recipe.settings)
+    console.print(f"{out}: {len(stages)} stages ({', '.join(s.name for s in stages)})", highlight=False)
+    console.print(
+        f"  {len(recipe.demonstrations):,} demonstrations · {len(recipe.pool):,} prompts in the pool · "
+        f"{len(recipe.test):,} test prompts · opponents {', '.join(c.name for c in recipe.opponents)} · "
+        f"judge {recipe.judge.name}",
+        highlight=False,
+        markup=False,
+    )
+    calls = plan_calls(recipe)
+    total = sum(n for _, _, n in calls)
+    console.print(f"  at most {total:,} judge calls (equal pairs of texts are asked once):", highlight=False)
+    for name, prompts, n in calls:
+        console.print(f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls", highlight=False, markup=False)
+
+
+def _print_result(result: Result, out: Path) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(stage_table(result.stages))
+    console.print()
+    console.print(result.leaderboard.table())
+    console.print(f"report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+
+
+def stage_table(stages: object) -> object:
+    """The stages as a terminal table: rating and interval, gold figures where the truth is known, rows and seconds."""
+    from collections.abc import Sequence
+    from typing import Any, cast
+
+    from rich.table import Table
+
+    rows = cast("Sequence[dict[str, Any]]", stages)
+    gold = any(row.get("gold_accuracy") is not None for row in rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in (
+        "stage",
+        "rating",
+        "95 % interval",
+        *(["gold accuracy"] if gold else []),
+        "length",
+        "rows",
+        "seconds",
+    ):
+        table.add_column(title, justify="left" if title == "stage" else "right", no_wrap=True)
+    for row in rows:
+        cells = [row["name"], _figure(row["rating"], ".0f")]
+        ends = [row["lower"], row["upper"]]
+        cells.append("–" if None in ends else f"{row['lower']:.0f} … {row['upper']:.0f}")
+        if gold:
+            cells.append(_figure(row.get("gold_accuracy"), ".1%"))
+        cells += [_figure(row["mean_length"], ".1f"), f"{row['rows']:,}", _figure(row["seconds"], ".0f")]
+        table.add_row(*cells)
+    return table
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

@@ -1,0 +1,54 @@
+"""`arenaloop sandbox`: the small world's prompts, and the world as a server."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+__all__ = ["sandbox_app"]
+
+sandbox_app = typer.Typer(
+    no_args_is_help=True, help="The small world where the truth is known: its prompts, and it as a server."
+)
+
+
+@sandbox_app.command()
+def prompts(
+    n: Annotated[int, typer.Option("--n", min=0, help="How many.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    split: Annotated[str, typer.Option(help="train, dev or test; never overlapping.")] = "train",
+) -> None:
+    """Print prompts with their best answers, as JSONL.
+
+    Example:
+
+        arenaloop sandbox prompts --n 500 --split dev > prompts.jsonl
+    """
+    from arenaloop.sandbox.tasks import draw
+
+    for task in draw(n, seed, split):
+        row = {"messages": [dict(m) for m in task.prompt.messages], "answer": task.answer}
+        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+@sandbox_app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 = any free one.")] = 8000,
+    seed: Annotated[int, typer.Option(help="Seed of the judge's noise.")] = 0,
+) -> None:
+    """Serve the players and the judge as an OpenAI-compatible server.
+
+    Example:
+
+        arenaloop sandbox serve --port 8000 &
+
+        arenaloop battle --model a=http://127.0.0.1:8000/v1#scholar --model b=http://127.0.0.1:8000/v1#novice
+        --prompts prompts.jsonl --judge http://127.0.0.1:8000/v1#judge
+    """
+    from arenaloop.sandbox.server import serve as serve_world
+
+    serve_world(host, port, seed=seed)

@@ -1,0 +1,69 @@
+"""`arenaloop train`: one method by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arenaloop.errors import ConfigError, nearest
+
+__all__ = ["train"]
+
+METHODS = ("sft", "dpo")
+
+
+def train(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="sft or dpo.")],
+    model: Annotated[str, typer.Option(metavar="SPEC", help="Where to start: hf:ID_OR_PATH.")],
+    data: Annotated[Path, typer.Option(metavar="FILE", help="Training rows: JSONL.")],
+    out: Annotated[Path, typer.Option(help="Directory of the new checkpoint.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A training setting, e.g. learning_rate=1e-5."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the shuffling.")] = 0,
+) -> None:
+    """Train a model on rows, or resume: sft on conversations, dpo on preference pairs.
+
+    Rows are those that the recipes write and TRL reads: `messages` (or `prompt` and `completion`) for sft; `prompt`,
+    `chosen` and `rejected` for dpo.
+
+    Examples:
+
+        arenaloop train sft --model hf:Qwen/Qwen2.5-0.5B --data rows.jsonl --out checkpoints/mine
+
+        arenaloop train dpo --model hf:checkpoints/mine --data pairs.jsonl --out checkpoints/dpo --set beta=0.1
+    """
+    if method not in METHODS:
+        raise ConfigError(
+            f"method {method!r} is not known{nearest(method, list(METHODS))}; known: {', '.join(METHODS)}"
+        )
+    kind, _, start = model.partition(":")
+    if kind != "hf" or not start:
+        raise ConfigError(f"--model {model}: training starts from hf:ID_OR_PATH")
+    from arenaloop.cli.progress import Watch
+    from arenaloop.config import DPOSettings, SFTSettings, override, validate
+    from arenaloop.errors import InputError
+    from arenaloop.jsonl import read_rows
+
+    rows = [row for _, row in read_rows(data)]
+    if not rows:
+        raise InputError(f"{data}: no rows in it")
+    values = override({}, settings or [])
+    with Watch() as watch:
+        watch.phase(out.name, method)
+        if method == "sft":
+            from arenaloop.train.sft import train_sft
+
+            done = train_sft(start, rows, out, validate(SFTSettings, values, "--set"), seed=seed, on_step=watch.step)
+        else:
+            from arenaloop.train.dpo import train_dpo
+
+            done = train_dpo(start, rows, out, validate(DPOSettings, values, "--set"), seed=seed, on_step=watch.step)
+    dropped = ", ".join(f"{n:,} {reason}" for reason, n in done.dropped.items() if n)
+    typer.echo(
+        f"{out}: {done.steps:,} steps on {done.rows_used:,} rows, {done.seconds:.0f} s"
+        + (f"; dropped: {dropped}" if dropped else "")
+    )

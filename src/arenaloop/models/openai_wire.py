@@ -1,0 +1,183 @@
+"""What goes over the wire to an OpenAI-compatible server and back, as pure functions: body, reply, error, Retry-After.
+
+Servers differ in detail (vLLM, llama.cpp, Ollama, OpenRouter, Azure, DeepSeek); what is read here is what one or more
+of them are known to send. Nothing is guessed from an answer's text but a leading ``<think>`` block.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from arenaloop.messages import message_text, split_reasoning
+from arenaloop.types import Completion, Message, Status
+
+__all__ = ["Price", "encode_body", "error_code", "error_text", "read_reply", "retry_after", "with_system"]
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs, in US dollars per million tokens.
+
+    Attributes:
+        prompt, completion: tokens read and tokens written (reasoning included).
+        cached: prompt tokens that the server had cached; the prompt's price if None.
+    """
+
+    prompt: float
+    completion: float
+    cached: float | None = None
+
+    def usd(self, tokens_in: int | None, tokens_out: int | None, cached: int = 0) -> float | None:
+        """Price of one call in US dollars; None where tokens that cost something are not known."""
+        if self.prompt == self.completion == 0 and not self.cached:
+            return 0.0
+        if tokens_in is None or tokens_out is None:
+            return None
+        cached = min(cached, tokens_in)
+        cached_price = self.prompt if self.cached is None else self.cached
+        return ((tokens_in - cached) * self.prompt + cached * cached_price + tokens_out * self.completion) / 1e6
+
+
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    """The request's bytes; a lone surrogate, which UTF-8 cannot hold, becomes a question mark."""
+    return _ENCODER.encode(body).encode("utf-8", "replace")
+
+
+def with_system(messages: Sequence[Message], system: str) -> list[Message]:
+    """The conversation under a model's own system prompt.
+
+    One system message comes first, since many chat templates take no other: the model's, then the conversation's.
+    """
+    if messages and messages[0]["role"] == "system":
+        return [{"role": "system", "content": f"{system}\n\n{messages[0]['content']}"}, *messages[1:]]
+    return [{"role": "system", "content": system}, *messages]
+
+
+def read_reply(raw: bytes, *, price: Price | None, seconds: float, calls: int) -> Completion:
+    """The completion that a 200 reply holds.
+
+    Args:
+        raw: the body.
+        price: the model's price, None if it is not known.
+        seconds, calls: what the call has taken.
+
+    Raises:
+        ValueError: the body is no chat completion (cut off, HTML, an error object); the message says what it is.
+    """
+    try:
+        reply = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from None
+    if not isinstance(reply, dict):
+        raise ValueError("not a JSON object")
+    choices = reply.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise ValueError(f"no choices in the reply: {_error_message(reply) or raw[:200].decode('utf-8', 'replace')}")
+    message = choices[0].get("message")
+    if not isinstance(message, dict):
+        raise ValueError("no message in the reply's first choice")
+    finish_reason = choices[0].get("finish_reason")
+    content, refusal = _content(message)
+    inline, text = split_reasoning(content)
+    told = message.get("reasoning_content") or message.get("reasoning")
+    reasoning = "\n\n".join(part for part in (told, inline) if isinstance(part, str) and part) or None
+
+    if refusal is not None or finish_reason == "content_filter":
+        status = Status.REFUSED
+    elif finish_reason == "length":
+        status = Status.TRUNCATED
+    else:
+        status = Status.OK if text.strip() else Status.EMPTY
+    tokens_in, tokens_out, cached = _usage(reply.get("usage"))
+    return Completion(
+        text=text or refusal or "",
+        status=status,
+        finish_reason=finish_reason if isinstance(finish_reason, str) else None,
+        reasoning=reasoning,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        usd=None if price is None else price.usd(tokens_in, tokens_out, cached),
+        seconds=seconds,
+        calls=calls,
+    )
+
+
+def _content(message: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The message's text, and the refusal that stands beside it or among its parts."""
+    content, refusal = message.get("content"), message.get("refusal")
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict)]
+        refusal = refusal or next((part["refusal"] for part in parts if part.get("refusal")), None)
+        content = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    elif content is None:
+        content = ""
+    return message_text(content), str(refusal) if refusal else None
+
+
+def _usage(usage: object) -> tuple[int | None, int | None, int]:
+    """Prompt tokens, completion tokens, and how many of the former were cached (0 if the server does not say)."""
+    if not isinstance(usage, dict):
+        return None, None, 0
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("prompt_cache_hit_tokens")
+    return _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), _count(cached) or 0
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _error_message(reply: object) -> str:
+    """The message of an error body, in OpenAI's form or one near it; empty if there is none."""
+    error = reply.get("error", reply) if isinstance(reply, dict) else None
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("detail")
+    return error if isinstance(error, str) else ""
+
+
+def error_text(raw: bytes) -> str:
+    """What an error body says: its message, or all of it where it has no known form."""
+    try:
+        return _error_message(json.loads(raw)) or raw.decode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return raw.decode("utf-8", "replace")
+
+
+def error_code(raw: bytes) -> str:
+    """The ``error.code`` or ``error.type`` of an error body; empty if there is none."""
+    try:
+        error = json.loads(raw)["error"]
+        return str(error.get("code") or error.get("type") or "")
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return ""
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds that the server asks to wait, from ``retry-after-ms`` or ``Retry-After``; None if it does not.
+
+    Args:
+        headers: the reply's, case-insensitive.
+        now: Unix time, for a ``Retry-After`` that is a date (RFC 9110, 10.2.3).
+    """
+    for name, unit in (("retry-after-ms", 1e-3), ("Retry-After", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now)
+            except (ValueError, TypeError, OverflowError):
+                continue
+        if math.isfinite(seconds):
+            return max(seconds, 0.0)
+    return None

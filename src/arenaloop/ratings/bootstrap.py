@@ -1,0 +1,369 @@
+"""Bootstrap intervals of Bradley–Terry ratings: prompts (or battles) are drawn with replacement, and refitted.
+
+Nothing is resampled row by row. Battles that are alone in their cluster collapse to counts of equal outcomes, which a
+multinomial draw resamples at once; the other clusters get integer weights, and their battles are summed pair by pair.
+A resample is then a K x K matrix of counts, whose maximum lies near that of the whole data: a few chord-Newton steps
+(one fixed inverse for all resamples) reach it. Resamples that those steps do not settle get Newton's method of their
+own, and separable ones the same half pseudo-wins as the point fit.
+
+The percentile interval is Efron's (1979); resampling whole clusters is Davison & Hinkley 1997, section 3.8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from arenaloop.ratings.battles import Battles, FloatArray, IntArray, tally
+from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry, anchor_code, components, fit_wins, newton_batch
+from arenaloop.ratings.intervals import information_inverse, win_probabilities
+
+__all__ = ["Bootstrap", "bootstrap"]
+
+_BLOCK = 32 << 20
+"""Bytes that one block of resamples may hold in its largest array."""
+_CHORD_STEPS = 12
+_CHORD_TOLERANCE = 1e-4
+"""Largest last step in nats (0.02 Elo); the error left is smaller by the chord's rate of convergence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Resampled strengths of a fit.
+
+    Attributes:
+        fit: the fit of the whole data.
+        draws: strengths in nats, shape (S, K), centred within each component; NaN for models that met nobody.
+        cluster: ``"prompt"`` or ``"battle"``: what was resampled.
+        seed: of the draws.
+        redrawn: resamples that lost the connection between models, and were drawn again.
+        notes: what a reader should know, in plain words.
+    """
+
+    fit: BradleyTerry
+    draws: FloatArray
+    cluster: str
+    seed: int
+    redrawn: int
+    notes: tuple[str, ...]
+
+    def bounds(
+        self, *, anchor: tuple[str, float] | None = None, mean: float = 1000.0, level: float = 0.95
+    ) -> tuple[FloatArray, FloatArray]:
+        """Percentiles on the Elo scale, both of shape (K,): of centred ratings, or of differences from the anchor."""
+        lower, upper = self.quantiles([(1.0 - level) / 2.0, (1.0 + level) / 2.0], anchor=anchor, mean=mean)
+        return lower, upper
+
+    def median(self, *, anchor: tuple[str, float] | None = None, mean: float = 1000.0) -> FloatArray:
+        """Median of the resamples on the Elo scale, shape (K,): the rating that Arena Learning reports."""
+        return self.quantiles([0.5], anchor=anchor, mean=mean)[0]
+
+    def quantiles(
+        self, at: list[float], *, anchor: tuple[str, float] | None = None, mean: float = 1000.0
+    ) -> FloatArray:
+        """Quantiles of the resamples on the Elo scale, shape (len(at), K)."""
+        elo = ELO_PER_NAT * self.draws + mean
+        if anchor is not None:
+            code = anchor_code(self.fit.models, anchor)
+            same = self.fit.component == self.fit.component[code]
+            elo[:, same] += anchor[1] - elo[:, [code]]
+        out = np.full((len(at), elo.shape[1]), np.nan)
+        rated = ~np.isnan(self.fit.theta)
+        out[:, rated] = np.quantile(elo[:, rated], at, axis=0)
+        return out
+
+    def difference(self, first: str, second: str, *, level: float = 0.95) -> tuple[float, float, float]:
+        """`first` minus `second` in Elo points: estimate, lower and upper end.
+
+        Raises:
+            ValueError: a name is not in the data, or the two cannot be compared.
+        """
+        i, j = (anchor_code(self.fit.models, (name, 0.0)) for name in (first, second))
+        if self.fit.component[i] != self.fit.component[j]:
+            raise ValueError(f"{first!r} and {second!r} never met, not even through others")
+        apart = ELO_PER_NAT * (self.draws[:, i] - self.draws[:, j])
+        lower, upper = np.quantile(apart, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+        return ELO_PER_NAT * float(self.fit.theta[i] - self.fit.theta[j]), float(lower), float(upper)
+
+
+def bootstrap(
+    battles: Battles, fit: BradleyTerry, *, samples: int = 1000, seed: int = 0, cluster: str = "prompt"
+) -> Bootstrap:
+    """Refit `samples` resamples of the clusters.
+
+    A resample in which models lose their connection is drawn again (and counted); one in which a model happens to win
+    or lose everything is kept finite by half a pseudo-win each way, as in the point fit.
+
+    Args:
+        battles: the battles that `fit` was made from.
+        fit: the point estimate.
+        samples: resamples, at least 2.
+        seed: of the draws; equal seeds give equal draws.
+        cluster: ``"prompt"``, or ``"battle"`` to take every battle as independent.
+
+    Raises:
+        ValueError: an impossible setting, no prompt ids to cluster by, or more than ten redraws per sample.
+    """
+    if cluster not in ("prompt", "battle"):
+        raise ValueError(f"cluster must be prompt or battle, not {cluster!r}")
+    if cluster == "prompt" and battles.cluster is None:
+        raise ValueError("no prompt ids to cluster by: use cluster='battle'")
+    if samples < 2:
+        raise ValueError(f"samples must be at least 2, not {samples}")
+    size = len(fit.models)
+    draws = np.full((samples, size), np.nan)
+    rated = np.flatnonzero(~np.isnan(fit.theta))
+    if not len(rated):
+        return Bootstrap(fit, draws, cluster, seed, 0, ())
+    resampler = _Resampler(battles, fit, cluster)
+    rng = np.random.default_rng(seed)
+    block = resampler.block(samples)
+    redrawn = done = 0
+    while done < samples:
+        count = min(block, samples - done)
+        resampler.draw(rng, count)
+        theta, settled = _chord(resampler, fit)
+        lost = np.zeros(count, dtype=bool)
+        if not settled.all():
+            theta, lost = _newton(resampler, fit, theta, np.flatnonzero(~settled))
+        keep = theta[~lost]
+        draws[done : done + len(keep)] = keep
+        done += len(keep)
+        redrawn += int(lost.sum())
+        if redrawn > 10 * samples:
+            raise ValueError(
+                f"resamples keep losing the connection between models ({redrawn} redraws for {samples} samples): "
+                "too few prompts for a bootstrap, use the sandwich interval"
+            )
+    for c in np.unique(fit.component[rated]):
+        piece = rated[fit.component[rated] == c]
+        draws[:, piece] -= draws[:, piece].mean(axis=1, keepdims=True)
+    notes = (f"{redrawn} resamples lost the connection between models and were drawn again",) if redrawn else ()
+    return Bootstrap(fit, draws, cluster, seed, redrawn, notes)
+
+
+class _Resampler:
+    """Counts of the whole data, laid out so that a block of resamples is drawn and summed with few array operations.
+
+    After `draw(rng, R)`: `played`, shape (R, P), battles of each pair that met, and `won`, shape (R, K), each model's
+    score; pseudo-wins of the fit are included in both.
+    """
+
+    def __init__(self, battles: Battles, fit: BradleyTerry, cluster: str) -> None:
+        size = self.size = len(fit.models)
+        low, high = np.minimum(battles.a, battles.b), np.maximum(battles.a, battles.b)
+        code = low.astype(np.int64) * size + high
+        met = np.triu(fit.wins + fit.wins.T + fit.pseudo + fit.pseudo.T, 1).ravel() > 0
+        self.pairs = np.flatnonzero(met)  # i K + j with i < j
+        self.i, self.j = np.divmod(self.pairs, size)
+        place = np.cumsum(met) - 1
+        pair = place[code]
+        score = np.where(battles.a < battles.b, battles.score_a, 1.0 - battles.score_a)  # of the pair's first model
+        self.pseudo_played = (fit.pseudo + fit.pseudo.T).ravel()[self.pairs]
+        self.pseudo_wins = fit.pseudo
+        self.pseudo_won = fit.pseudo.sum(axis=1)
+
+        if cluster == "battle":
+            alone = np.ones(len(battles), dtype=bool)
+            self.units = len(battles)
+        else:
+            assert battles.cluster is not None
+            in_cluster = np.bincount(battles.cluster, minlength=battles.clusters)
+            alone = in_cluster[battles.cluster] == 1
+            self.units = battles.clusters
+        self._singles(pair[alone], score[alone], None if battles.weight is None else battles.weight[alone])
+        rest = ~alone
+        group = np.zeros(0, dtype=np.int64) if battles.cluster is None or not rest.any() else battles.cluster[rest]
+        weight = None if battles.weight is None else battles.weight[rest]
+        self._shared(pair[rest], score[rest], weight, group)
+
+    def _singles(self, pair: IntArray, score: FloatArray, weight: FloatArray | None) -> None:
+        """Battles alone in their cluster, collapsed to cells of equal pair, score and weight, sorted by pair."""
+        self.alone = len(pair)
+        if weight is None and np.isin(score, (0.0, 0.5, 1.0)).all():
+            key = pair * 3 + (2.0 * score).astype(np.int64)
+            counts = np.bincount(key, minlength=3 * len(self.pairs))
+            cells = np.flatnonzero(counts)
+            self.cell_pair, self.cell_score = cells // 3, (cells % 3) / 2.0
+            self.cell_count = counts[cells]
+            self.cell_weight = np.ones(len(cells))
+        else:
+            mass = np.ones(len(pair)) if weight is None else weight
+            rows = np.stack([pair.astype(np.float64), score, mass], axis=1)
+            cells_2d, self.cell_count = np.unique(rows, axis=0, return_counts=True)
+            self.cell_pair = cells_2d[:, 0].astype(np.int64)
+            self.cell_score, self.cell_weight = cells_2d[:, 1], cells_2d[:, 2]
+
+    def _shared(self, pair: IntArray, score: FloatArray, weight: FloatArray | None, group: IntArray) -> None:
+        """Battles that share a cluster, sorted so that the r-th battles of all pairs with more than r lie together."""
+        present, group = np.unique(group, return_inverse=True)
+        self.groups = len(present)
+        self.group, self.pair, self.score, self.weight = group, pair, score, weight
+        if not self.groups:
+            return
+        counts = np.bincount(pair, minlength=len(self.pairs))
+        self.by_count = np.argsort(-counts, kind="stable")
+        order = np.argsort(pair, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])[self.by_count]
+        counts = counts[self.by_count]
+        self.ranks: list[IntArray] = []  # rows of the r-th battle of each pair, the busiest pairs first
+        while len(self.ranks) < counts[0]:
+            many = int(np.searchsorted(-counts, -len(self.ranks), side="left"))
+            if many < 64:
+                break
+            self.ranks.append(order[starts[:many] + len(self.ranks)])
+        # what is left belongs to few pairs with many battles: they are summed one by one
+        self.heavy = [
+            (rank, order[start + len(self.ranks) : start + count])
+            for rank, (start, count) in enumerate(zip(starts, counts, strict=True))
+            if count > len(self.ranks)
+        ]
+        mass = score if weight is None else score * weight
+        other = (1.0 if weight is None else weight) - mass
+        base = group * self.size
+        self.scored = tally(base + self.i[pair], self.groups * self.size, mass)
+        self.scored += tally(base + self.j[pair], self.groups * self.size, other)
+        self.scored = self.scored.reshape(self.groups, self.size).astype(np.float32)
+
+    def block(self, samples: int) -> int:
+        """How many resamples are drawn together."""
+        width = max(4 * len(self.pairs), 8 * len(self.cell_pair), 2 * self.groups, 8 * self.size, 1)
+        return int(np.clip(_BLOCK // width, 1, samples))
+
+    def draw(self, rng: np.random.Generator, count: int) -> None:
+        """Resample the clusters `count` times."""
+        played = np.zeros((count, len(self.pairs)))
+        won = np.tile(self.pseudo_won, (count, 1))
+        played += self.pseudo_played
+        share = self.alone / self.units
+        lone = np.full(count, self.units) if share == 1.0 else rng.binomial(self.units, share, size=count)
+        self.cell_draws = None
+        if self.alone:
+            drawn = rng.multinomial(lone, self.cell_count / self.alone)
+            self.cell_draws = drawn * self.cell_weight
+            starts = np.flatnonzero(np.diff(self.cell_pair, prepend=-1))
+            met = self.cell_pair[starts]
+            total = np.add.reduceat(self.cell_draws, starts, axis=1)
+            first = np.add.reduceat(self.cell_draws * self.cell_score, starts, axis=1)
+            played[:, met] += total
+            scatter = np.zeros((len(met), self.size))
+            scatter[np.arange(len(met)), self.i[met]] = 1.0
+            won += first @ scatter
+            scatter[:] = 0.0
+            scatter[np.arange(len(met)), self.j[met]] = 1.0
+            won += (total - first) @ scatter
+        if self.groups:
+            self.times = np.empty((self.groups, count), dtype=np.uint16)
+            for r in range(count):
+                picked = rng.integers(0, self.groups, self.units - lone[r], dtype=np.int32)
+                self.times[:, r] = np.bincount(picked, minlength=self.groups)
+            played += self._shared_played(count).T
+            won += self.times.T.astype(np.float32) @ self.scored
+        self.played, self.won = played, won
+
+    def _shared_played(self, count: int) -> npt.NDArray[np.float32]:
+        """Weighted battles of each pair from the shared clusters, shape (P, count)."""
+        small = self.weight is None and (len(self.ranks) + max((len(r) for _, r in self.heavy), default=0)) < 4000
+        total = np.zeros((len(self.pairs), count), dtype=np.uint16 if small else np.float32)
+        for rows in self.ranks:
+            times = self.times[self.group[rows]]
+            total[: len(rows)] += times if self.weight is None else times * self.weight[rows, None].astype(np.float32)
+        for rank, rows in self.heavy:
+            times = self.times[self.group[rows]]
+            if self.weight is None:
+                total[rank] += times.sum(axis=0, dtype=total.dtype)
+            else:
+                total[rank] += self.weight[rows].astype(np.float32) @ times
+        out = np.empty((len(self.pairs), count), dtype=np.float32)
+        out[self.by_count] = total
+        return out
+
+    def wins(self, r: int) -> FloatArray:
+        """The win matrix of the r-th resample of the block, shape (K, K), without pseudo-wins."""
+        square = self.size * self.size
+        total = np.zeros(square)
+        if self.cell_draws is not None:
+            drawn = self.cell_draws[r]
+            i, j = self.i[self.cell_pair], self.j[self.cell_pair]
+            total += tally(i * self.size + j, square, drawn * self.cell_score)
+            total += tally(j * self.size + i, square, drawn * (1.0 - self.cell_score))
+        if self.groups:
+            times = self.times[self.group, r].astype(np.float64)
+            if self.weight is not None:
+                times *= self.weight
+            i, j = self.i[self.pair], self.j[self.pair]
+            total += tally(i * self.size + j, square, times * self.score)
+            total += tally(j * self.size + i, square, times * (1.0 - self.score))
+        return total.reshape(self.size, self.size)
+
+
+def _chord(resampler: _Resampler, fit: BradleyTerry) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Strengths of a block of resamples, (R, K), and which of them have settled, (R,).
+
+    Steps ``theta += H^+ g(theta)`` with H of the whole data. With e = exp(theta) the gradient needs no logistic:
+    sum_b T_ab p_ab = e_a sum_b T_ab / (e_a + e_b).
+    """
+    size = resampler.size
+    p = win_probabilities(fit)
+    inverse = information_inverse(fit, p).astype(np.float32)
+    centre = np.nan_to_num(fit.theta)
+    count = len(resampler.won)
+    theta = np.tile(centre, (count, 1))
+    settled = np.zeros(count, dtype=bool)
+    if np.ptp(centre) > 60.0:  # exp would leave single precision
+        return theta, settled
+    played = resampler.played.astype(np.float32)
+    upper = np.zeros((size, size), dtype=np.float32)
+    flat, at = upper.reshape(-1), resampler.pairs
+    ratio = np.empty_like(upper)
+    active = np.arange(count)
+    last = np.full(count, np.inf)
+    for _ in range(_CHORD_STEPS):
+        expected = np.empty((len(active), size))
+        strength = np.exp(theta[active]).astype(np.float32)
+        for row, r in enumerate(active):
+            e = strength[row]
+            flat[at] = played[r]
+            np.add(e[:, None], e[None, :], out=ratio)
+            np.divide(upper, ratio, out=ratio)
+            expected[row] = e * (ratio.sum(axis=1) + ratio.sum(axis=0))
+        gradient = resampler.won[active] - expected - fit.l2 * theta[active]
+        step = (gradient.astype(np.float32) @ inverse).astype(np.float64)
+        size_of_step = np.abs(step).max(axis=1)
+        theta[active] += step
+        settled[active] = size_of_step < _CHORD_TOLERANCE
+        # a chord that does not shrink its steps is too far from its optimum: Newton's own steps are cheaper there
+        going = (size_of_step >= _CHORD_TOLERANCE) & (size_of_step < np.minimum(0.6 * last[active], 1.5))
+        last[active] = size_of_step
+        active = active[going]
+        if not active.size:
+            break
+    theta[:, np.isnan(fit.theta)] = np.nan
+    return theta, settled
+
+
+def _newton(
+    resampler: _Resampler, fit: BradleyTerry, theta: FloatArray, open_: IntArray
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Settle the resamples `open_` exactly; also says which resamples lost the connection, shape (R,)."""
+    lost = np.zeros(len(theta), dtype=bool)
+    unrated = np.isnan(fit.theta)
+    regular: list[int] = []
+    matrices: list[FloatArray] = []
+    for r in open_:
+        W = resampler.wins(r)
+        met, group = components(W + resampler.pseudo_wins)
+        if (met != fit.component).any():
+            lost[r] = True
+        elif fit.l2 == 0 and (group != met).any():
+            theta[r] = fit_wins(W + resampler.pseudo_wins, fit.models).theta
+        else:
+            regular.append(int(r))
+            matrices.append(W + resampler.pseudo_wins)
+    if regular:
+        solved = newton_batch(np.stack(matrices), fit.l2, fit.component)
+        solved[:, unrated] = np.nan
+        theta[regular] = solved
+    return theta, lost
