@@ -124,10 +124,10 @@ def bootstrap(
     while done < samples:
         count = min(block, samples - done)
         resampler.draw(rng, count)
+        lost = resampler.disconnected(fit)
         theta, settled = _chord(resampler, fit)
-        lost = np.zeros(count, dtype=bool)
-        if not settled.all():
-            theta, lost = _newton(resampler, fit, theta, np.flatnonzero(~settled))
+        if not (settled | lost).all():
+            theta = _newton(resampler, fit, theta, np.flatnonzero(~settled & ~lost))
         keep = theta[~lost]
         draws[done : done + len(keep)] = keep
         done += len(keep)
@@ -280,6 +280,15 @@ class _Resampler:
         out[self.by_count] = total
         return out
 
+    def disconnected(self, fit: BradleyTerry) -> npt.NDArray[np.bool_]:
+        """Which resamples of the block no longer connect models that the whole data connects, shape (R,)."""
+        lost = np.zeros(len(self.played), dtype=bool)
+        for r in np.flatnonzero((self.played <= 0).any(axis=1)):
+            met = np.zeros(self.size * self.size)
+            met[self.pairs[self.played[r] > 0]] = 1.0
+            lost[r] = (components(met.reshape(self.size, self.size))[0] != fit.component).any()
+        return lost
+
     def wins(self, r: int) -> FloatArray:
         """The win matrix of the r-th resample of the block, shape (K, K), without pseudo-wins."""
         square = self.size * self.size
@@ -344,26 +353,19 @@ def _chord(resampler: _Resampler, fit: BradleyTerry) -> tuple[FloatArray, npt.ND
     return theta, settled
 
 
-def _newton(
-    resampler: _Resampler, fit: BradleyTerry, theta: FloatArray, open_: IntArray
-) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Settle the resamples `open_` exactly; also says which resamples lost the connection, shape (R,)."""
-    lost = np.zeros(len(theta), dtype=bool)
-    unrated = np.isnan(fit.theta)
-    regular: list[int] = []
+def _newton(resampler: _Resampler, fit: BradleyTerry, theta: FloatArray, unsettled: IntArray) -> FloatArray:
+    """`theta`, shape (R, K), with the resamples `unsettled` solved exactly; separable ones as the point fit is."""
     matrices: list[FloatArray] = []
-    for r in open_:
-        W = resampler.wins(r)
-        met, group = components(W + resampler.pseudo_wins)
-        if (met != fit.component).any():
-            lost[r] = True
-        elif fit.l2 == 0 and (group != met).any():
-            theta[r] = fit_wins(W + resampler.pseudo_wins, fit.models).theta
+    regular: list[int] = []
+    for r in unsettled:
+        W = resampler.wins(r) + resampler.pseudo_wins
+        met, group = components(W)
+        if fit.l2 == 0 and (group != met).any():
+            theta[r] = fit_wins(W, fit.models).theta
         else:
+            matrices.append(W)
             regular.append(int(r))
-            matrices.append(W + resampler.pseudo_wins)
     if regular:
-        solved = newton_batch(np.stack(matrices), fit.l2, fit.component)
-        solved[:, unrated] = np.nan
-        theta[regular] = solved
-    return theta, lost
+        theta[regular] = newton_batch(np.stack(matrices), fit.l2, fit.component)
+        theta[:, np.isnan(fit.theta)] = np.nan
+    return theta
