@@ -4,15 +4,16 @@ Battles on one prompt share its quirks, so they are no independent witnesses: th
 summed before they are squared (Liang & Zeger 1986). The result is the covariance of all ratings, so that intervals of
 differences come from it as well. For the bootstrap see `bootstrap.py`.
 
-Small samples: each prompt's score is divided by one minus its leverage (the jackknife-like HC3 of MacKinnon & White
-1985, with one leverage per cluster), and quantiles are Student's with as many degrees of freedom as the model has
-prompts, less one.
+Small samples: each prompt's score is divided by the root of one minus its leverage (the CR2 of Bell & McCaffrey 2002,
+with one leverage per cluster), and quantiles are Student's with as many degrees of freedom as the model has prompts,
+less one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,8 @@ __all__ = ["Intervals", "information_inverse", "sandwich", "t_quantile", "win_pr
 
 BoolArray = npt.NDArray[np.bool_]
 
-_DENSE_SCORES = 1 << 23
-"""Entries of the clusters x models matrix of scores that are held at once (64 MiB)."""
+_DENSE_SCORES = 1 << 20
+"""Entries of the clusters x models matrix of scores that are held at once (8 MiB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,30 +112,29 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     Q = (fit.wins + fit.wins.T + fit.pseudo + fit.pseudo.T) * p * p.T
     bread = information_inverse(fit, p)
 
-    expected = (fit.pseudo > 0) | _flat(battles, size)
+    cell: IntArray = battles.a.astype(np.int64) * size + battles.b
+    expected = (fit.pseudo > 0) | _flat(battles, cell, size)
     reach = np.diag(bread)[:, None] + np.diag(bread)[None, :] - 2.0 * bread
     leverage = p * p.T * reach if correction else None
-    meat, seen = _meat(battles, p, expected, leverage, cluster)
+    meat, seen = _meat(battles, cell, p, expected, leverage, cluster)
     thin = (seen < 2) & ~np.isnan(fit.theta)
     if thin.any():
         expected |= thin[:, None] | thin[None, :]
-        meat, _ = _meat(battles, p, expected, leverage, cluster)
+        meat, _ = _meat(battles, cell, p, expected, leverage, cluster)
     if expected.any():
         meat += _laplacian(np.where(expected, Q, 0.0))
 
     notes: list[str] = []
-    clusters = battles.clusters if cluster == "prompt" else len(battles)
     if thin.any():
         few = [fit.models[i] for i in np.flatnonzero(thin)]
         shown = ", ".join(few[:8]) + (f" and {len(few) - 8} more" if len(few) > 8 else "")
         notes.append(f"only one {cluster} for {shown}: the interval rests on the model's own information")
     covariance = bread @ meat @ bread
-    if correction and clusters > 1:
-        covariance *= clusters / (clusters - 1.0)
     dof = np.where(thin | (seen < 2), np.inf, np.maximum(seen - 1.0, 1.0)) if correction else np.full(size, np.inf)
     covariance[fit.component[:, None] != fit.component[None, :]] = np.nan
     unrated = np.isnan(fit.theta)
     covariance[unrated] = covariance[:, unrated] = np.nan
+    clusters = battles.clusters if cluster == "prompt" else len(battles)
     return Intervals(fit, covariance, dof, clusters, tuple(notes))
 
 
@@ -169,20 +169,25 @@ def _laplacian(Q: FloatArray) -> FloatArray:
     return L
 
 
-def _flat(battles: Battles, size: int) -> BoolArray:
+def _flat(battles: Battles, cell: IntArray, size: int) -> BoolArray:
     """Pairs with a model whose results never varied, shape (K, K)."""
-    fought, scored = battles.per_model()
-    square = tally(battles.a, size, battles.score_a**2) + tally(battles.b, size, (1.0 - battles.score_a) ** 2)
-    flat = (fought > 0) & (square - scored**2 / np.maximum(fought, 1) < 1e-9)
+    fought, scored, square = (
+        tally(cell, size * size, column).reshape(size, size)
+        for column in (None, battles.score_a, battles.score_a * battles.score_a)
+    )
+    total = fought.sum(axis=1) + fought.sum(axis=0)
+    # b scores 1 - s, and (1 - s)^2 = 1 - 2 s + s^2
+    mean = (scored.sum(axis=1) + (fought - scored).sum(axis=0)) / np.maximum(total, 1)
+    squares = square.sum(axis=1) + (fought - 2.0 * scored + square).sum(axis=0)
+    flat = (total > 0) & (squares - total * mean**2 < 1e-9 * np.maximum(total, 1))
     return flat[:, None] | flat[None, :]
 
 
 def _meat(
-    battles: Battles, p: FloatArray, expected: BoolArray, leverage: FloatArray | None, cluster: str
+    battles: Battles, cell: IntArray, p: FloatArray, expected: BoolArray, leverage: FloatArray | None, cluster: str
 ) -> tuple[FloatArray, FloatArray]:
     """Sum over clusters of the outer products of their scores, (K, K), and clusters that each model met, (K,)."""
     size = len(p)
-    cell: IntArray = battles.a.astype(np.int64) * size + battles.b
     residual = battles.score_a - p.ravel()[cell]
     if battles.weight is not None:
         residual *= battles.weight
@@ -196,9 +201,9 @@ def _meat(
     if cluster == "prompt":
         return _by_prompt(battles, size, residual, share)
     # clusters of one: the sum is a Laplacian of squared residuals
-    square = residual**2 if share is None else (residual / (1.0 - np.minimum(share, 0.9))) ** 2
+    square = residual * residual if share is None else residual * residual / (1.0 - np.minimum(share, 0.9))
     total = tally(cell, size * size, square).reshape(size, size)
-    return _laplacian(total + total.T), battles.per_model()[0].astype(np.float64)
+    return _laplacian(total + total.T), tally(battles.a, size) + tally(battles.b, size)
 
 
 def _by_prompt(
@@ -208,25 +213,30 @@ def _by_prompt(
     group, clusters = battles.cluster, battles.clusters
     assert group is not None
     step = max(1, _DENSE_SCORES // max(size, 1))
-    order = np.argsort(group, kind="stable") if clusters > step else None
-    edges = None if order is None else np.searchsorted(group[order], np.arange(0, clusters + step, step))
+    columns: list[Any] = [group, battles.a, battles.b, residual] + ([] if share is None else [share])
+    edges = np.array([0, len(group)])
+    if clusters > step:
+        # numpy sorts 16-bit keys by radix, many times faster than wider ones
+        order = np.argsort((group // step).astype(np.uint16 if clusters // step < 65536 else np.int64), kind="stable")
+        columns = [column[order] for column in columns]
+        edges = np.searchsorted(columns[0] // step, np.arange(-(-clusters // step) + 1))
     meat = np.zeros((size, size))
     seen = np.zeros(size)
     for part, first in enumerate(range(0, clusters, step)):
-        take = slice(None) if order is None or edges is None else order[edges[part] : edges[part + 1]]
-        here, r = group[take].astype(np.int64) - first, residual[take]
+        here, a, b, r, *shares = (column[edges[part] : edges[part + 1]] for column in columns)
         many = min(step, clusters - first)
-        at_a, at_b = here * size + battles.a[take], here * size + battles.b[take]
+        here = here.astype(np.int64) - first
+        at_a, at_b = here * size + a, here * size + b
         scores = (tally(at_a, many * size, r) - tally(at_b, many * size, r)).reshape(many, size)
         met = np.zeros(many * size, dtype=bool)
         met[at_a] = met[at_b] = True
         present = met.reshape(many, size)
         seen += present.sum(axis=0)
-        if share is not None:
+        if shares:
             # a prompt's leverage: trace of its information against the inverse, spread over the directions it spans
-            trace = tally(here, many, share[take])
             spanned = np.minimum(tally(here, many), present.sum(axis=1) - 1.0)
-            scores /= (1.0 - np.minimum(trace / np.maximum(spanned, 1.0), 0.9))[:, None]
+            leverage = tally(here, many, shares[0]) / np.maximum(spanned, 1.0)
+            scores /= np.sqrt(1.0 - np.minimum(leverage, 0.9))[:, None]
         meat += scores.T @ scores
     return meat, seen
 
