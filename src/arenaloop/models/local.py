@@ -1,8 +1,8 @@
 """Any Hugging Face causal language model with a chat template, run in this process on a CPU or a GPU.
 
-Answers come in chunks of fixed size (see `base.ChunkedModel`). A chunk is padded on the left, prefilled once and decoded
-with a key-value cache; rows that are finished leave the batch. Each sampled row draws from random numbers of its own,
-derived from its request, so that its answer depends on the rest of its chunk through floating-point rounding alone.
+Answers come in chunks of fixed size (see `base.ChunkedModel`). A chunk is padded on the left, prefilled once and
+decoded with a key-value cache; rows that are finished leave the batch. Each sampled row draws from random numbers of
+its own, derived from its request, so that its answer depends on its chunk through floating-point rounding alone.
 
 Not here: models that do not fit on one device, quantised weights, remote code, pickled weights.
 """
@@ -13,19 +13,18 @@ import asyncio
 import contextlib
 import functools
 import inspect
-import json
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arenaloop.errors import ConfigError, InputError, MissingExtraError
+from arenaloop.errors import ConfigError, InputError, MissingExtraError, StoppedError
 from arenaloop.messages import split_reasoning
+from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.types import Completion, Request, Status, content_hash, derive_seed
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class LocalModel:
         self._threads = threads
         self._loaded: _Loaded | None = None
         self._executor: ThreadPoolExecutor | None = None
-        self._stop = threading.Event()
+        self._stops: set[threading.Event] = set()
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -115,7 +114,8 @@ class LocalModel:
 
     async def aclose(self) -> None:
         """Stop what is running and free the memory; the model is loaded again when it is asked again."""
-        self._stop.set()
+        for stop in self._stops:
+            stop.set()
         if self._executor is not None:
             await asyncio.to_thread(self._executor.shutdown)
         self._executor, self._loaded = None, None
@@ -129,20 +129,26 @@ class LocalModel:
         """One chunk in the model's own thread: the event loop goes on judging meanwhile, chunks wait for each other."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"local-{self.name}")
-        self._stop.clear()
+        stop = threading.Event()
+        self._stops.add(stop)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self.generate, chunk)
-        except asyncio.CancelledError:
-            self._stop.set()
-            raise
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self.generate, chunk, stop)
+        finally:
+            stop.set()  # a cancelled call leaves its thread nothing to go on for
+            self._stops.discard(stop)
 
-    def generate(self, chunk: Sequence[Request]) -> list[Completion]:
+    def generate(self, chunk: Sequence[Request], stop: threading.Event | None = None) -> list[Completion]:
         """Answer one chunk in the calling thread; `complete` and `complete_many` are the ways in for a run.
 
         A prompt that leaves no room in the context window, and a row that does not fit in memory even alone, come back
         with status `ERROR`. A chunk that does not fit in memory is halved.
 
+        Args:
+            chunk: the requests.
+            stop: given up between two tokens once it is set.
+
         Raises:
+            StoppedError: `stop` was set.
             InputError: the model cannot be loaded.
             ConfigError: it has no chat template.
         """
@@ -161,8 +167,11 @@ class LocalModel:
             answers.append(row)
             if isinstance(row, _Row):
                 rows.append(row)
+        stop = stop or threading.Event()
         with torch.inference_mode():
-            _decode_or_halve(model, rows, self._stop)
+            _decode_or_halve(model, rows, stop)
+        if stop.is_set():
+            raise StoppedError(f"the model {self.name} was closed while it answered")
         seconds = (time.perf_counter() - started) / len(chunk)
         return [model.finish(answer, seconds) if isinstance(answer, _Row) else answer for answer in answers]
 
@@ -249,7 +258,8 @@ class _Loaded:
         """A row's completion; the end-of-turn token is counted but is not text."""
         if row.error is not None:
             return Completion(status=Status.ERROR, error=row.error, tokens_in=len(row.prompt), usd=0.0, seconds=seconds)
-        reasoning, text = split_reasoning(self.tokenizer.decode(row.out, skip_special_tokens=True))
+        out = row.out[:-1] if row.out[-1] in self.end_ids else row.out
+        reasoning, text = split_reasoning(self.tokenizer.decode(out, skip_special_tokens=True))
         found = [at for at in (text.find(stop) for stop in row.request.sampling.stop) if at >= 0]
         text = text[: min(found)] if found else text
         truncated = row.finish_reason == "length"
@@ -369,7 +379,7 @@ class _Sampler:
         self._uniform = torch.from_numpy(uniform).to(device)  # (steps, B)
         self._temperature = torch.tensor([s.temperature for s in samplings], device=device)  # (B,)
         self._top_p = torch.tensor([s.top_p for s in samplings], device=device)
-        self._all_tokens = all(s.top_p >= 1 for s in samplings)
+        self._cuts = any(s.top_p < 1 for s in samplings)
 
     def select(self, left: Tensor) -> None:
         """Keep these rows only."""
@@ -384,17 +394,16 @@ class _Sampler:
             return greedy
         temperature = self._temperature.clamp(min=1e-6)[:, None]
         probs = (logits.float() / temperature).softmax(dim=-1)
-        if self._all_tokens:
-            cumulative = probs.double().cumsum(dim=-1)
-            mass = cumulative[:, -1]
-        else:
+        cumulative = probs.double().cumsum(dim=-1)
+        drawn = _inverse(cumulative, self._uniform[step] * cumulative[:, -1])
+        if self._cuts:
+            # the smallest set that holds top_p of the probability (Holtzman et al. 2020); always one token
             probs, order = probs.sort(dim=-1, descending=True)
             cumulative = probs.double().cumsum(dim=-1)
-            # the smallest set that holds top_p of the probability (Holtzman et al. 2020); always one token
-            size = (cumulative - probs < self._top_p[:, None]).sum(dim=-1).clamp(min=1)
-            mass = cumulative.gather(1, size[:, None] - 1)[:, 0]
-        at = _inverse(cumulative, self._uniform[step] * mass)
-        drawn = at if self._all_tokens else order.gather(1, at[:, None])[:, 0]
+            size = (cumulative - probs < self._top_p[:, None]).sum(dim=-1, keepdim=True).clamp(min=1)
+            mass = cumulative.gather(1, size - 1)[:, 0]
+            nucleus = order.gather(1, _inverse(cumulative, self._uniform[step] * mass)[:, None])[:, 0]
+            drawn = nucleus.where(self._top_p < 1, drawn)
         return greedy.where(self._temperature <= 0, drawn)
 
 
@@ -407,7 +416,7 @@ def _inverse(cumulative: Tensor, value: Tensor) -> Tensor:
 
 
 def _end_ids(module: Any, tokenizer: Any) -> frozenset[int]:
-    """Tokens that end an answer: the generation configuration's, the tokenizer's, and the chat template's end of turn."""
+    """Tokens that end an answer: the generation configuration's, the tokenizer's, the chat template's end of turn."""
     ends = getattr(module.generation_config, "eos_token_id", None)
     found = set([ends] if isinstance(ends, int) else ends or []) | {tokenizer.eos_token_id}
     special = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -418,53 +427,3 @@ def _end_ids(module: Any, tokenizer: Any) -> frozenset[int]:
         tail = tokenizer(text[text.rindex("answer") + len("answer") :], add_special_tokens=False)["input_ids"]
         found.add(next((token for token in tail if token in special), None))
     return frozenset(found - {None})
-
-
-_TOKENIZER_FILES = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab*",
-    "merges.txt",
-    "chat_template*",
-)
-
-
-def checkpoint_fingerprint(model: str | Path, revision: str | None = None) -> str:
-    """Content hash of what decides a checkpoint's answers: weights, configuration, tokenizer and chat template.
-
-    Of a directory the files' contents are hashed (once per process, as long as size and time stay); of a hub id its
-    name and the commit that `revision` has in the local cache, or the revision itself where it is not cached.
-    """
-    path = Path(model)
-    if not path.is_dir():
-        return content_hash("hub", str(model), _cached_commit(str(model), revision) or revision or "main")
-    patterns = ("*.safetensors", "config.json", "generation_config.json", *_TOKENIZER_FILES)
-    files = sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
-    hashes = []
-    for file in files:
-        stat = file.stat()
-        hashes.append([file.name, _file_hash(str(file.resolve()), stat.st_size, stat.st_mtime_ns)])
-    return content_hash("checkpoint", hashes)
-
-
-@functools.lru_cache(maxsize=4096)
-def _file_hash(path: str, size: int, modified: int) -> str:
-    digest = blake2b(digest_size=16)
-    with open(path, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    if path.endswith("config.json"):  # the library's version is written there, and says nothing about the answers
-        content = json.loads(Path(path).read_text("utf-8"))
-        content.pop("transformers_version", None)
-        return content_hash(content)
-    return digest.hexdigest()
-
-
-def _cached_commit(model: str, revision: str | None) -> str | None:
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        return None
-    found = try_to_load_from_cache(model, "config.json", revision=revision)
-    return Path(found).parent.name if isinstance(found, str) else None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from arenaloop.config import SFTSettings
 from arenaloop.errors import ConfigError, InputError
-from arenaloop.models.local import checkpoint_fingerprint
+from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import ChatEncoder, encode_conversations, used_columns
 from arenaloop.train.loop import OnStep, fit

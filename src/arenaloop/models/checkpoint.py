@@ -1,0 +1,61 @@
+"""What identifies a checkpoint; needs no torch."""
+
+from __future__ import annotations
+
+import functools
+import json
+from hashlib import blake2b
+from pathlib import Path
+
+from arenaloop.types import content_hash
+
+__all__ = ["checkpoint_fingerprint"]
+
+_TOKENIZER_FILES = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*",
+    "merges.txt",
+    "chat_template*",
+)
+
+
+def checkpoint_fingerprint(model: str | Path, revision: str | None = None) -> str:
+    """Content hash of what decides a checkpoint's answers: weights, configuration, tokenizer and chat template.
+
+    Of a directory the files' contents are hashed (once per process, as long as size and time stay); of a hub id its
+    name and the commit that `revision` has in the local cache, or the revision itself where it is not cached.
+    """
+    path = Path(model)
+    if not path.is_dir():
+        return content_hash("hub", str(model), _cached_commit(str(model), revision) or revision or "main")
+    patterns = ("*.safetensors", "config.json", "generation_config.json", *_TOKENIZER_FILES)
+    files = sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
+    hashes = []
+    for file in files:
+        stat = file.stat()
+        hashes.append([file.name, _file_hash(str(file.resolve()), stat.st_size, stat.st_mtime_ns)])
+    return content_hash("checkpoint", hashes)
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_hash(path: str, size: int, modified: int) -> str:
+    digest = blake2b(digest_size=16)
+    with open(path, "rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    if path.endswith("config.json"):  # the library's version is written there, and says nothing about the answers
+        content = json.loads(Path(path).read_text("utf-8"))
+        content.pop("transformers_version", None)
+        return content_hash(content)
+    return digest.hexdigest()
+
+
+def _cached_commit(model: str, revision: str | None) -> str | None:
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    found = try_to_load_from_cache(model, "config.json", revision=revision)
+    return Path(found).parent.name if isinstance(found, str) else None
