@@ -1,1 +1,1 @@
-
+"""The tournament: who meets whom, the runner, and the leaderboard."""

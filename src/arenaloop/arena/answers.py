@@ -40,6 +40,11 @@ class Contestant:
     sampling: Sampling = Sampling()
 
     @property
+    def asked(self) -> Model | None:
+        """The model, or None if its answers are recorded and nothing can be asked."""
+        return None if isinstance(self.model, RecordedModel) else self.model
+
+    @property
     def local(self) -> bool:
         """Whether it answers in chunks on this machine."""
         return isinstance(self.model, ChunkedModel)

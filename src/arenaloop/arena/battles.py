@@ -64,7 +64,7 @@ class BattlePlan:
         """How many seatings are in progress at once."""
         if self.concurrency is not None:
             return self.concurrency
-        return min(512, self.judge.concurrency + sum(c.model.concurrency for c in self.contestants))
+        return min(512, self.judge.concurrency + sum(m.concurrency for c in self.contestants if (m := c.asked)))
 
 
 class Pairing(NamedTuple):
@@ -118,7 +118,7 @@ async def play_async(plan: BattlePlan, store: Store, on_progress: Callable[[Tall
             reporter.cancel()
             with suppress(asyncio.CancelledError):
                 await reporter
-        for closable in {id(c.model): c.model for c in plan.contestants}.values():
+        for closable in {id(m): m for c in plan.contestants if (m := c.asked)}.values():
             await closable.aclose()
         await plan.judge.aclose()
         store.flush()

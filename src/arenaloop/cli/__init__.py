@@ -41,14 +41,14 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[  # noqa: ARG001
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
     """Improve chat models with simulated battles instead of human labels.
 
-    Models answer prompts, an AI judge decides each pair from both seats, Bradley–Terry ratings with honest intervals say
-    who is better, and what the target lost becomes the data that it is trained on next.
+    Models answer prompts, an AI judge decides each pair from both seats, Bradley–Terry ratings with honest intervals
+    say who is better, and what the target lost becomes the data that it is trained on next.
 
     Start here (no GPU, no key, no download):
 

@@ -36,8 +36,8 @@ def demo(
 ) -> None:
     """Watch a tiny chat model learn from its lost battles: no GPU, no key, no download, about four minutes.
 
-    Arena Learning in a small world where the truth is known: a real transformers model, trained for real, three scripted
-    opponents, and a judge that writes text. Needs the extra `train`.
+    Arena Learning in a small world where the truth is known: a real transformers model, trained for real, three
+    scripted opponents, and a judge that writes text. Needs the extra `train`.
 
     Examples:
 

@@ -1,1 +1,1 @@
-
+"""Battles to rows, and the field's file formats."""

@@ -18,17 +18,22 @@ MergeRule = Literal["mean", "agree_or_tie"]
 
 @runtime_checkable
 class Judge(Protocol):
-    """Anything that compares two responses to one prompt, in seat order.
+    """Anything that compares two responses to one prompt, in seat order."""
 
-    Attributes:
-        name: what reports call it.
-        fingerprint: content hash of the judging model, template, sampling and parser.
-        concurrency: how many calls may be in flight at once.
-    """
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
 
-    name: str
-    fingerprint: str
-    concurrency: int
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of the judging model, template, sampling and parser."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls may be in flight at once."""
+        ...
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
         """Content hash under which the verdict is stored; model names are not part of it."""

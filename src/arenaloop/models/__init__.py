@@ -1,1 +1,1 @@
-
+"""Who answers: servers, local weights, files and functions."""

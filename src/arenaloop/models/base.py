@@ -16,18 +16,25 @@ __all__ = ["ChunkedModel", "Model"]
 
 @runtime_checkable
 class Model(Protocol):
-    """Anything that turns a conversation into text.
+    """Anything that turns a conversation into text."""
 
-    Attributes:
-        name: what leaderboards call it.
-        fingerprint: content hash of what determines its answers besides the request (endpoint model id, weights'
-            revision, system prompt, extra body). It is part of the key under which answers are stored.
-        concurrency: how many calls may be in flight at once.
-    """
+    @property
+    def name(self) -> str:
+        """What leaderboards call it."""
+        ...
 
-    name: str
-    fingerprint: str
-    concurrency: int
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of what determines its answers besides the request.
+
+        The endpoint's model id, the weights, a system prompt, an extra body; part of the key of stored answers.
+        """
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls may be in flight at once."""
+        ...
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request; failures come back as a completion with a status."""

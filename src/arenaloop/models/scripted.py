@@ -44,7 +44,8 @@ class ScriptedModel:
         if isinstance(answer, Completion):
             return answer
         status = Status.OK if answer.strip() else Status.EMPTY
-        return Completion(text=answer, status=status, finish_reason="stop", usd=0.0, seconds=time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        return Completion(text=answer, status=status, finish_reason="stop", usd=0.0, seconds=seconds)
 
     async def complete_many(self, requests: Sequence[Request]) -> AsyncIterator[tuple[Request, Completion]]:
         """Run the script on each request in order."""

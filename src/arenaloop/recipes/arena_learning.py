@@ -6,10 +6,10 @@
         DPO-Ii             battles again on the next slice; learns best against worst, at least k_dpo apart
     leaderboard            every stage and the opponents on a held-out test set, by the same judge
 
-Stages are resumable: battles are rows of the arena file, trainings continue from their last checkpoint, and a stage that
-has finished with these very inputs is not repeated. PPO is not part of the rounds yet. The paper picks the best stage
-of a round by its test set; here a separate validation set does (or the last stage is taken), so that the test set
-decides nothing.
+Stages are resumable: battles are rows of the arena file, trainings continue from their last checkpoint, and a stage
+that has finished with these very inputs is not repeated. PPO is not part of the rounds yet. The paper picks the best
+stage of a round by its test set; here a separate validation set does (or the last stage is taken), so that the test
+set decides nothing.
 """
 
 from __future__ import annotations
