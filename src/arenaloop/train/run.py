@@ -3,6 +3,7 @@
     training.json       the key of this training (a hash of start, rows, method and seed), and its result once finished
     metrics.jsonl       one line per `log_every` steps
     checkpoint.pt       the state that an interrupted training continues from; removed at the end
+    reference.pt        DPO: the reference's log-probabilities, under a key of their own
     config.json, model*.safetensors, tokenizer*, …       the trained model, in Hugging Face form
 
 Only what this module wrote is ever overwritten: a directory that holds someone else's model is refused.
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from arenaloop.errors import ConfigError, StorageError
 from arenaloop.train.policy import Policy
@@ -73,6 +75,7 @@ class TrainingRun:
         self._record = out / "training.json"
         self._metrics = out / "metrics.jsonl"
         self._checkpoint = out / "checkpoint.pt"
+        self._reference = out / "reference.pt"
         record = _read_record(self._record)
         if record is None and (out / "config.json").exists():
             raise ConfigError(f"{out} already holds a model that was not trained here; choose another directory")
@@ -100,18 +103,23 @@ class TrainingRun:
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint; after a crash either the old or the new one is there, whole."""
-        with _storage(self.out):
-            aside = self._checkpoint.with_suffix(".tmp")
-            with aside.open("wb") as handle:
-                torch.save(dict(state), handle)
-                handle.flush()
-                os.fsync(handle.fileno())
-            aside.replace(self._checkpoint)
+        self._save(self._checkpoint, state)
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Append one line to the metrics."""
         with _storage(self.out), self._metrics.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(dict(metrics)) + "\n")
+
+    def load_reference(self, key: str) -> Tensor | None:
+        """The reference's log-probabilities that were kept under `key`, or None."""
+        if not self._reference.exists():
+            return None
+        kept = torch.load(self._reference, weights_only=True)
+        return kept["logprobs"] if kept["key"] == key else None
+
+    def save_reference(self, key: str, logprobs: Tensor) -> None:
+        """Keep the reference's log-probabilities for a resumed training, or one with other settings."""
+        self._save(self._reference, {"key": key, "logprobs": logprobs})
 
     def finish(self, policy: Policy, result: TrainResult) -> TrainResult:
         """Save the model, then say that the training is finished."""
@@ -122,6 +130,15 @@ class TrainingRun:
             self._checkpoint.unlink(missing_ok=True)
         self.result = result
         return result
+
+    def _save(self, path: Path, content: Mapping[str, Any]) -> None:
+        with _storage(self.out):
+            aside = path.with_suffix(".tmp")
+            with aside.open("wb") as handle:
+                torch.save(dict(content), handle)
+                handle.flush()
+                os.fsync(handle.fileno())
+            aside.replace(path)
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
