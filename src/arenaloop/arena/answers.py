@@ -37,7 +37,7 @@ class Contestant:
 
     name: str
     model: Model | RecordedModel
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
 
     @property
     def asked(self) -> Model | None:
@@ -256,7 +256,7 @@ class Answers:
         """Cut the stage's prompts into chunks for each local contestant.
 
         Returns:
-            The order in which prompts become ready: the (only, or last) local contestant's; the given order without one.
+            The order in which prompts become ready: that of the last local contestant; the given order without one.
         """
         order = list(prompt_ids)
         for c in self.contestants.values():

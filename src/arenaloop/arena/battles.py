@@ -68,7 +68,7 @@ class BattlePlan:
 
 
 class Pairing(NamedTuple):
-    """One wanted battle: the battle if both seats were decided, and the final verdict of each seat (None: not asked)."""
+    """One wanted battle: the battle if both seats were decided, and each seat's final verdict (None: not asked)."""
 
     prompt_id: str
     model_a: str

@@ -1,13 +1,13 @@
 """The `arenaloop` command: thin verbs, each importing only what it needs, and the exit codes that scripts rely on.
 
-0 done · 1 a bug · 2 refused before the first call · 3 finished, some battles undecided · 4 stopped early and resumable ·
-130 interrupted, resumable.
+0 done · 1 a bug · 2 refused before the first call · 3 finished, some battles undecided · 4 stopped early and
+resumable · 130 interrupted, resumable.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from arenaloop.cli.train import train
 from arenaloop.errors import ArenaloopError
 
 __all__ = ["app", "main"]
+
+# typer may carry a click of its own: its classes are reached through the one that it exports
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="arenaloop",
@@ -71,21 +74,19 @@ app.add_typer(sandbox_app, name="sandbox")
 
 def main() -> None:
     """Entry point: run a verb, print errors as one line, and exit with the code that the contract names."""
-    import click
-
     try:
         code = app(standalone_mode=False)
     except ArenaloopError as error:
         _complain(str(error))
         code = error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message(), err=True)
+    except _UsageError as error:
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(error.format_message(), err=True)
+        else:
+            _complain(error.format_message(), f"{context.command_path}: " if context else "arenaloop: ")
         code = 2
-    except click.ClickException as error:
-        where = f"{error.ctx.command_path}: " if isinstance(error, click.UsageError) and error.ctx else "arenaloop: "
-        _complain(error.format_message(), where)
-        code = 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; the same command resumes")
         code = 130
     except BrokenPipeError:  # the reader of our output has gone (`| head`): not our failure

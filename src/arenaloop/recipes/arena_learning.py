@@ -396,15 +396,16 @@ def _start(r: _Run, stage: Stage, results: Mapping[str, Mapping[str, Any]]) -> s
 
 
 def _train(r: _Run, stage: Stage, rows: Sequence[Row], start: str) -> dict[str, Any]:
-    from arenaloop.train.dpo import train_dpo
-    from arenaloop.train.sft import train_sft
-
     s, out = r.recipe.settings, _checkpoint(r, stage.name)
     seed = derive_seed("train", s.seed, stage.name)
     if stage.kind == "sft":
         settings = s.sft if stage.round else s.sft_init_training
+        from arenaloop.train.sft import train_sft
+
         done = train_sft(start, rows, out, settings, seed=seed, on_step=r.observer.step)
     else:
+        from arenaloop.train.dpo import train_dpo
+
         done = train_dpo(start, rows, out, s.dpo, seed=seed, on_step=r.observer.step)
     return {
         "steps": done.steps,
