@@ -1,0 +1,43 @@
+# make demo   watch a tiny model learn from its lost battles     make test   run the tests
+# make check  format, lint, strict types                         make bench  time ours beside the field's
+PYTHON ?= python3
+BIN := .venv/bin
+# one thread: tiny models are fastest so, and results do not depend on how many cores there are
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: install install-dev demo test check format bench clean
+
+install: .venv/.train
+install-dev: .venv/.dev
+
+.venv/.train: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "arenaloop needs Python 3.11 or newer; try make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train]'
+	@touch $@
+
+.venv/.dev: .venv/.train
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: .venv/.train
+	$(BIN)/arenaloop demo
+
+test: .venv/.dev
+	$(BIN)/python -m pytest
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/ratings.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
