@@ -197,20 +197,18 @@ def test_an_address_that_is_taken_is_refused():
 
 
 def test_serving_in_a_process_of_its_own():
-    code = """
-from functools import partial
-from arenaloop.sandbox.server import serve
-serve(port=0, announce=partial(print, flush=True))
-"""
+    code = "from arenaloop.sandbox.server import serve; serve(port=0, seed=1)"
     pipe = subprocess.PIPE
     process = subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True)
     try:
         url = process.stdout.readline().strip()
         assert url.startswith("http://127.0.0.1:")
-        assert post(url, chat(model="parrot"))[0] == 200
+        verdict = post(url, chat(JUDGE_PROMPT, model="judge"))[1]["choices"][0]["message"]["content"]
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     finally:
         process.kill()
         process.wait()
     assert (process.returncode, errors) == (0, "")
+    asked = Request(({"role": "user", "content": JUDGE_PROMPT},))
+    assert verdict == SandboxJudge(seed=1)(asked) != SandboxJudge(seed=0)(asked)

@@ -44,9 +44,9 @@ class _BadRequestError(Exception):
         self.param = param
 
 
-def sandbox_contestants() -> dict[str, Contestant]:
-    """Every player of the small world by its name, and its judge as ``judge``."""
-    return {**{name: Player(name) for name in SKILLS}, "judge": SandboxJudge()}
+def sandbox_contestants(seed: int = 0) -> dict[str, Contestant]:
+    """Every player of the small world by its name, and its judge of that seed as ``judge``."""
+    return {**{name: Player(name) for name in SKILLS}, "judge": SandboxJudge(seed=seed)}
 
 
 def count_tokens(text: str) -> int:
@@ -212,23 +212,30 @@ async def _listen(app: web.Application, host: str, port: int) -> tuple[web.AppRu
     return runner, f"http://{shown}:{address[1]}/v1"
 
 
+def _print_url(url: str) -> None:
+    print(url, flush=True)  # a script that started the server reads this line from a pipe
+
+
 def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
+    *,
+    seed: int = 0,
     contestants: Mapping[str, Contestant] | None = None,
-    announce: Callable[[str], object] = print,
+    announce: Callable[[str], object] = _print_url,
 ) -> None:
     """Serve until interrupted.
 
     Args:
         host, port: where; port 0 takes a free one.
+        seed: which judge the small world has.
         contestants: who answers; the whole small world by default.
         announce: is given the base URL once the server listens.
 
     Raises:
         ConfigError: the address cannot be served on.
     """
-    app = make_app(sandbox_contestants() if contestants is None else contestants)
+    app = make_app(sandbox_contestants(seed) if contestants is None else contestants)
 
     async def main() -> None:
         runner, url = await _listen(app, host, port)
