@@ -45,6 +45,7 @@ CREATE TABLE responses (
     calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL
 );
 CREATE UNIQUE INDEX responses_key ON responses (key, turn, attempt);
+CREATE INDEX responses_prompt ON responses (prompt_id);
 CREATE INDEX responses_text ON responses (text_hash);
 CREATE TABLE verdicts (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, attempt INTEGER NOT NULL,
@@ -54,6 +55,7 @@ CREATE TABLE verdicts (
     calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL
 );
 CREATE UNIQUE INDEX verdicts_key ON verdicts (key, attempt);
+CREATE INDEX verdicts_prompt ON verdicts (prompt_id);
 CREATE TABLE stages (name TEXT NOT NULL, key TEXT NOT NULL, result TEXT NOT NULL, PRIMARY KEY (name, key));
 """
 
@@ -237,15 +239,16 @@ class Store:
         closing = False
         while not closing:
             batch = [self._queue.get()]
-            deadline = time.monotonic() + _LINGER
-            while batch[-1] is not None and not isinstance(batch[-1], _Flush) and len(batch) < 4096:
-                wait = deadline - time.monotonic()
+            # Sleeping, instead of waiting on the queue, spares a change of threads for every append.
+            if type(batch[0]) is tuple:
+                time.sleep(_LINGER)
+            while batch[-1] is not None and len(batch) < 4096:
                 try:
-                    batch.append(self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait())
+                    batch.append(self._queue.get_nowait())
                 except queue.Empty:
                     break
             closing = batch[-1] is None
-            self._commit(connection, [item for item in batch if isinstance(item, tuple) and type(item) is tuple])
+            self._commit(connection, [item for item in batch if type(item) is tuple])
             for item in batch:
                 if isinstance(item, _Flush):
                     item.done.set()
@@ -387,6 +390,16 @@ class Store:
             return None
         stored = [self.turn(found[0], turn) for turn in range(found[1] + 1)]
         return tuple(s[0] for s in stored if s is not None)
+
+    def turns_of(self, prompt_id: str) -> dict[tuple[str, int], tuple[str, Status]]:
+        """Text and status of all committed answers to a prompt, by (response key, turn): one look-up instead of many."""
+        query = "SELECT key, turn, text, status FROM responses WHERE prompt_id = ? ORDER BY id"
+        return {(k, turn): (_untext(text), Status(s)) for k, turn, text, s in self._reader.execute(query, (prompt_id,))}
+
+    def statuses_of(self, prompt_id: str) -> dict[str, Status]:
+        """Statuses of all committed verdicts on a prompt, by key: one look-up instead of many."""
+        query = "SELECT key, status FROM verdicts WHERE prompt_id = ? ORDER BY id"
+        return {key: Status(status) for key, status in self._reader.execute(query, (prompt_id,))}
 
     def verdict(self, key: str) -> Verdict | None:
         """The latest attempt at one judge call, committed or still on its way."""

@@ -197,37 +197,59 @@ class Answers:
         key = self.key(name, prompt.id)
         return None if key is None else self.store.response(key, prompt, name)
 
-    async def get(self, name: str, prompt: Prompt) -> Response | None:
+    async def get(
+        self, name: str, prompt: Prompt, stored: Mapping[tuple[str, int], tuple[str, Status]]
+    ) -> Response | None:
         """The contestant's answer, asked now if need be; None if a recorded contestant has none.
 
         The caller asks once per (contestant, prompt) at a time. A failed answer is returned with its status.
+
+        Args:
+            name: the contestant.
+            prompt: what to answer.
+            stored: what `Store.turns_of` found for the prompt when work on it began.
         """
         c = self.contestants[name]
         if isinstance(c.model, RecordedModel):
-            response = self.stored(name, prompt)
+            response = self._recorded_response(name, prompt, stored)
         elif name in self._chunks:
             chunks = self._chunks[name]
             await chunks.done[chunks.index[prompt.id]].wait()
             response = self.stored(name, prompt)
         else:
             limit = self._limits.setdefault(id(c.model), asyncio.Semaphore(c.model.concurrency))
-            response = await self._converse(c, c.model, prompt, limit)
+            response = await self._converse(c, c.model, prompt, limit, stored)
         self._tally.answers += 1
         return response
 
-    async def _converse(self, c: Contestant, model: Model, prompt: Prompt, limit: asyncio.Semaphore) -> Response:
+    def _recorded_response(
+        self, name: str, prompt: Prompt, stored: Mapping[tuple[str, int], tuple[str, Status]]
+    ) -> Response | None:
+        key = self.key(name, prompt.id)
+        if key is None:
+            return None
+        turns = [stored[key, turn] for turn in range(prompt.turns)]
+        return Response(prompt.id, name, tuple(text for text, _ in turns), turns[-1][1])
+
+    async def _converse(
+        self,
+        c: Contestant,
+        model: Model,
+        prompt: Prompt,
+        limit: asyncio.Semaphore,
+        stored: Mapping[tuple[str, int], tuple[str, Status]],
+    ) -> Response:
         key = response_key(prompt.id, model.fingerprint, c.sampling.key(), self._sample)
         texts: list[str] = []
         status = Status.OK
         for turn in range(prompt.turns):
-            stored = self.store.turn(key, turn)
-            if stored is None or (stored[1] in _NO_ANSWER and key not in self._asked):
+            text, status = stored.get((key, turn), ("", Status.ERROR))
+            if status in _NO_ANSWER:
                 async with limit:
                     completion = await model.complete(self._request(c, prompt, texts, key))
-                stored = completion.text, completion.status
+                text, status = completion.text, completion.status
                 self._keep(c, key, turn, prompt.id, completion, texts)
-            texts.append(stored[0])
-            status = stored[1]
+            texts.append(text)
             if status in _NO_ANSWER:
                 break
         return Response(prompt_id=prompt.id, model=c.name, texts=tuple(texts), status=status)

@@ -83,6 +83,10 @@ class _Work:
     """One prompt in progress: its answers, shared by all its pairs."""
 
     prompt: Prompt
+    turns: dict[tuple[str, int], tuple[str, Status]]
+    """stored answers, by (response key, turn)"""
+    verdicts: dict[str, Status]
+    """stored verdicts, and those asked since, by key"""
     answers: dict[str, asyncio.Future[Response | None]] = field(default_factory=dict)
 
 
@@ -154,7 +158,7 @@ class _Runner:
             prompt = self.store.prompt(prompt_id) if pairs else None
             if prompt is None:
                 continue
-            work = _Work(prompt)
+            work = _Work(prompt, self.store.turns_of(prompt_id), self.store.statuses_of(prompt_id))
             for a, b in pairs:
                 await self.queue.put((work, a, b))
                 await self.queue.put((work, b, a))
@@ -174,7 +178,7 @@ class _Runner:
             return future.result() if future.done() else await future
         future = work.answers[name] = asyncio.get_running_loop().create_future()
         try:
-            response = await self.answers.get(name, work.prompt)
+            response = await self.answers.get(name, work.prompt, work.turns)
         except BaseException:
             future.cancel()  # whoever waits for it is stopped with the rest of the group
             raise
@@ -190,10 +194,10 @@ class _Runner:
         key = self.plan.judge.key(work.prompt, first, second)
         if (running := self.inflight.get(key)) is not None:  # two battles share this verdict
             await running
-        elif not self._known(work.prompt, first, second):
+        elif not self._known(work, first, second):
             future = self.inflight[key] = asyncio.get_running_loop().create_future()
             try:
-                await self.ask(work.prompt, first, second)
+                await self.ask(work, first, second)
             finally:
                 del self.inflight[key]
                 future.set_result(None)
@@ -201,32 +205,32 @@ class _Runner:
             self.tally.cached += 1
         self.tally.verdicts += 1
 
-    def _known(self, prompt: Prompt, first: Response, second: Response) -> bool:
+    def _known(self, work: _Work, first: Response, second: Response) -> bool:
+        """Whether there is nothing left to ask: an outcome is stored, or this invocation has tried."""
         for sample in range(self.plan.reask + 1):
-            key = self.plan.judge.key(prompt, first, second, sample)
-            stored = self.store.verdict(key)
-            if stored is None:
+            key = self.plan.judge.key(work.prompt, first, second, sample)
+            status = work.verdicts.get(key)
+            if status is None:
                 return False
-            if stored.status is Status.OK or key in self.asked:
+            if status is Status.OK or key in self.asked:
                 return True
             # a failure of an earlier invocation: its later samples may have succeeded
         return False
 
-    async def ask(self, prompt: Prompt, first: Response, second: Response) -> None:
+    async def ask(self, work: _Work, first: Response, second: Response) -> None:
+        judge = self.plan.judge
         for sample in range(self.plan.reask + 1):
-            key = self.plan.judge.key(prompt, first, second, sample)
-            seed = derive_seed("verdict", self.plan.seed, key)
+            seed = derive_seed("verdict", self.plan.seed, judge.key(work.prompt, first, second, sample))
             async with self.limit:
-                verdict = await self.plan.judge.judge(
-                    prompt, first, second, secret=self.secret, seed=seed, sample=sample
-                )
+                verdict = await judge.judge(work.prompt, first, second, secret=self.secret, seed=seed, sample=sample)
             self.store.add_verdict(verdict)
+            work.verdicts[verdict.key] = verdict.status
             self.tally.spent(verdict.calls, verdict.usd)
             if verdict.status is Status.OK:
                 return
             if verdict.status in (Status.ERROR, Status.REFUSED):
                 break  # the endpoint has retried; asking warmer does not mend these
-        self.asked.add(self.plan.judge.key(prompt, first, second))
+        self.asked.add(judge.key(work.prompt, first, second))
         self.tally.failed += 1
 
 
