@@ -194,6 +194,7 @@ class _Runner:
         key = self.plan.judge.key(work.prompt, first, second)
         if (running := self.inflight.get(key)) is not None:  # two battles share this verdict
             await running
+            self.tally.cached += 1
         elif not self._known(work, first, second):
             future = self.inflight[key] = asyncio.get_running_loop().create_future()
             try:
