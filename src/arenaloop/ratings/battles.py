@@ -14,10 +14,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["WINNER_SCORES", "Battles", "FloatArray", "IntArray", "encode", "prompt_codes", "relative_length", "tally"]
+__all__ = [
+    "WINNER_SCORES",
+    "Battles",
+    "BoolArray",
+    "FloatArray",
+    "IntArray",
+    "encode",
+    "prompt_codes",
+    "relative_length",
+    "tally",
+]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer[Any]]
+BoolArray = npt.NDArray[np.bool_]
 
 WINNER_SCORES: Mapping[str, float] = {
     "model_a": 1.0,

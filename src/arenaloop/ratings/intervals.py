@@ -16,14 +16,11 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from arenaloop.ratings.battles import Battles, FloatArray, IntArray, tally
+from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry, anchor_code
 
 __all__ = ["Intervals", "information_inverse", "sandwich", "t_quantile", "win_probabilities"]
-
-BoolArray = npt.NDArray[np.bool_]
 
 _DENSE_SCORES = 1 << 20
 """Entries of the clusters x models matrix of scores that are held at once (8 MiB)."""

@@ -1,0 +1,245 @@
+"""How well two rankings, or two sets of labels, agree.
+
+Rankings: Spearman, Kendall, and the consistency of a benchmark with a reference as in Arena Learning (arXiv 2407.10627,
+section 4.3) and Arena-Hard (arXiv 2406.11939, section 3): agreement and differentiation at the intervals' level.
+Labels: percent agreement, Cohen's and Fleiss' kappa, Krippendorff's alpha.
+
+A quantity that the data do not determine is None, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from arenaloop.ratings.battles import FloatArray, IntArray
+
+__all__ = [
+    "Consistency",
+    "Scored",
+    "average_ranks",
+    "cohen_kappa",
+    "consistency",
+    "fleiss_kappa",
+    "kendall",
+    "krippendorff_alpha",
+    "percent_agreement",
+    "separation",
+    "spearman",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A model's score and interval on one leaderboard."""
+
+    rating: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """A benchmark against a reference; shares and correlations in percent, None where undetermined.
+
+    Attributes:
+        models: models that both lists rate.
+        pairs: pairs of them.
+        reference_separated: pairs whose intervals the reference separates.
+        spearman: rank correlation of the scores (needs 3 models).
+        human_agreement: over the pairs that the reference separates, the mean of +1 (same order), -1 (opposite) and 0
+            (the benchmark cannot tell).
+        differentiation: share of all pairs that the benchmark separates.
+        average: mean of the three.
+        opposite, undecided: separated pairs of the reference that the benchmark orders the other way, or not at all.
+        kendall: tau-b of the scores.
+    """
+
+    models: int
+    pairs: int
+    reference_separated: int
+    spearman: float | None
+    human_agreement: float | None
+    differentiation: float | None
+    average: float | None
+    opposite: int
+    undecided: int
+    kendall: float | None
+
+
+def consistency(benchmark: Mapping[str, Scored], reference: Mapping[str, Scored]) -> Consistency:
+    """Compare the models that both lists hold.
+
+    Raises:
+        ValueError: an interval that does not hold its own score's order (lower above upper), or a number that is not
+            finite.
+    """
+    shared = [model for model in benchmark if model in reference]
+    for board in (benchmark, reference):
+        for model in shared:
+            row = board[model]
+            if not np.isfinite([row.rating, row.lower, row.upper]).all() or row.lower > row.upper:
+                raise ValueError(f"{model}: {row.lower} to {row.upper} around {row.rating} is no interval")
+    count = len(shared)
+    i, j = np.triu_indices(count, 1)
+    ours = separation([benchmark[m] for m in shared])[i, j]
+    theirs = separation([reference[m] for m in shared])[i, j]
+    told = theirs != 0
+    product = ours[told] * theirs[told]
+    agreement = 100.0 * float(product.mean()) if told.any() else None
+    differentiation = 100.0 * float((ours != 0).mean()) if len(ours) else None
+    score_x = np.array([benchmark[m].rating for m in shared])
+    score_y = np.array([reference[m].rating for m in shared])
+    rho, tau = spearman(score_x, score_y), kendall(score_x, score_y)
+    parts = [None if rho is None else 100.0 * rho, agreement, differentiation]
+    known = [part for part in parts if part is not None]
+    return Consistency(
+        models=count,
+        pairs=len(ours),
+        reference_separated=int(told.sum()),
+        spearman=parts[0],
+        human_agreement=agreement,
+        differentiation=differentiation,
+        average=float(np.mean(known)) if len(known) == 3 else None,
+        opposite=int((product < 0).sum()),
+        undecided=int((product == 0).sum()),
+        kendall=None if tau is None else 100.0 * tau,
+    )
+
+
+def separation(rows: Sequence[Scored]) -> IntArray:
+    """+1 where the row's interval lies above the column's, -1 below, 0 where they overlap; shape (n, n).
+
+    Intervals that only touch count as separated (the published values need it on the reference side); two of no width
+    at the same place do not.
+    """
+    lower = np.array([row.lower for row in rows], dtype=np.float64)
+    upper = np.array([row.upper for row in rows], dtype=np.float64)
+    above = lower[:, None] >= upper[None, :]
+    return above.astype(np.int64) - above.T.astype(np.int64)
+
+
+def average_ranks(values: npt.ArrayLike) -> FloatArray:
+    """Ranks from 1, equal values sharing the mean of theirs, shape (n,)."""
+    x = np.asarray(values, dtype=np.float64)
+    _, where, counts = np.unique(x, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2.0)[where], dtype=np.float64)
+
+
+def spearman(x: npt.ArrayLike, y: npt.ArrayLike) -> float | None:
+    """Pearson correlation of average ranks, in [-1, 1]; None for fewer than 3 pairs or without variation."""
+    a, b = average_ranks(x), average_ranks(y)
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} values against {len(b)}")
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    a, b = a - a.mean(), b - b.mean()
+    return float((a @ b) / np.sqrt((a @ a) * (b @ b)))
+
+
+def kendall(x: npt.ArrayLike, y: npt.ArrayLike) -> float | None:
+    """Kendall's tau-b, in [-1, 1]; None for fewer than 2 pairs or without variation."""
+    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} values against {len(b)}")
+    i, j = np.triu_indices(len(a), 1)
+    s, t = np.sign(a[i] - a[j]), np.sign(b[i] - b[j])
+    scale = np.sqrt((s @ s) * (t @ t))
+    return float((s @ t) / scale) if scale > 0 else None
+
+
+def percent_agreement(first: Sequence[object], second: Sequence[object]) -> float | None:
+    """Share of equal labels in percent, over the items that both labelled (None means no label)."""
+    both = _labelled(first, second)
+    return 100.0 * float(np.mean([a == b for a, b in both])) if both else None
+
+
+def cohen_kappa(first: Sequence[object], second: Sequence[object]) -> float | None:
+    """Cohen's kappa of two annotators (Cohen 1960), over the items that both labelled.
+
+    None without such items, or where chance agreement is complete (both gave one and the same label throughout).
+    """
+    both = _labelled(first, second)
+    if not both:
+        return None
+    labels = list(dict.fromkeys(label for pair in both for label in pair))
+    table = np.zeros((len(labels), len(labels)))
+    for a, b in both:
+        table[labels.index(a), labels.index(b)] += 1.0
+    table /= table.sum()
+    chance = float(table.sum(axis=1) @ table.sum(axis=0))
+    return (float(np.trace(table)) - chance) / (1.0 - chance) if chance < 1.0 else None
+
+
+def fleiss_kappa(counts: npt.ArrayLike) -> float | None:
+    """Fleiss' kappa of many annotators (Fleiss 1971).
+
+    Args:
+        counts: labels of each category for each item, shape (items, categories); every item has the same number (at
+            least 2) of labels.
+
+    Returns:
+        Kappa, or None where chance agreement is complete.
+
+    Raises:
+        ValueError: items with different numbers of labels, or with fewer than two.
+    """
+    table = np.asarray(counts, dtype=np.float64)
+    raters = table.sum(axis=1)
+    if len(table) == 0 or (raters != raters[0]).any() or raters[0] < 2:
+        raise ValueError("every item needs the same number of labels, two or more (see krippendorff_alpha otherwise)")
+    n = raters[0]
+    observed = float(((table * table).sum(axis=1) - n).mean() / (n * (n - 1.0)))
+    share = table.sum(axis=0) / table.sum()
+    chance = float(share @ share)
+    return (observed - chance) / (1.0 - chance) if chance < 1.0 else None
+
+
+def krippendorff_alpha(labels: npt.ArrayLike, *, metric: str = "nominal") -> float | None:
+    """Krippendorff's alpha for any number of annotators with gaps (Krippendorff 2011, "Computing alpha").
+
+    Args:
+        labels: shape (annotators, items), NaN where there is no label.
+        metric: ``"nominal"`` (codes), ``"ordinal"`` or ``"interval"``.
+
+    Returns:
+        Alpha, or None where fewer than two values can be paired or all of them are equal.
+
+    Raises:
+        ValueError: the metric does not exist.
+    """
+    if metric not in ("nominal", "ordinal", "interval"):
+        raise ValueError(f"metric must be nominal, ordinal or interval, not {metric!r}")
+    table = np.asarray(labels, dtype=np.float64)
+    values = np.unique(table[~np.isnan(table)])
+    coincidence = np.zeros((len(values), len(values)))
+    for item in table.T:
+        given = item[~np.isnan(item)]
+        if len(given) < 2:
+            continue
+        tally = (given[:, None] == values[None, :]).sum(axis=0).astype(np.float64)
+        coincidence += (np.outer(tally, tally) - np.diag(tally)) / (len(given) - 1.0)
+    n_c = coincidence.sum(axis=1)
+    n = n_c.sum()
+    if metric == "nominal":
+        distance = 1.0 - np.eye(len(values))
+    elif metric == "interval":
+        distance = (values[:, None] - values[None, :]) ** 2
+    else:
+        # the span of ranks between two values, each end counted half
+        below = np.cumsum(n_c) - n_c / 2.0
+        distance = (below[:, None] - below[None, :]) ** 2
+    expected = float(n_c @ distance @ n_c)
+    if n < 2 or expected == 0:
+        return None
+    return 1.0 - (n - 1.0) * float((coincidence * distance).sum()) / expected
+
+
+def _labelled(first: Sequence[object], second: Sequence[object]) -> list[tuple[object, object]]:
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} labels against {len(second)}")
+    return [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
