@@ -88,8 +88,8 @@ class OptimSettings(Settings):
     """torch threads during training (tiny models are fastest with 1); null = as they are"""
     micro_batch: int | None = Field(default=None, ge=1)
     """rows (pairs) per forward pass; null = as many as `micro_tokens` allow"""
-    micro_tokens: int = Field(default=16_384, ge=1)
-    """padded tokens per forward pass where `micro_batch` is null (one row may exceed it)"""
+    micro_tokens: int | None = Field(default=None, ge=1)
+    """padded tokens per forward pass where `micro_batch` is null (at least one row); null = 16,384, on a CPU 1,024"""
     group_by_length: bool = True
     """forward passes take rows of like length from the optimiser batch: less padding, the same batch"""
     gradient_checkpointing: bool = False

@@ -101,7 +101,7 @@ def optimiser_batches(rows: int, batch_size: int, seed: int, epoch: int) -> list
 
 
 def micro_batches(
-    rows: np.ndarray, lengths: np.ndarray, *, size: int | None, tokens: int, by_length: bool
+    rows: np.ndarray, lengths: np.ndarray, *, size: int | None = None, tokens: int, by_length: bool = True
 ) -> list[np.ndarray]:
     """Cut one optimiser batch into forward passes.
 

@@ -62,9 +62,7 @@ class DPOObjective:
 def reference_logprobs(policy: Policy, table: TokenTable, settings: DPOSettings) -> Tensor:
     """Log-probability of every row's answer under the policy as it is: (rows,) float32 on the CPU."""
     out = torch.empty(len(table))
-    parts = micro_batches(
-        np.arange(len(table)), table.lengths, size=None, tokens=settings.micro_tokens, by_length=True
-    )  # fmt: skip
+    parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
     policy.module.eval()
     with torch_threads(settings.threads), torch.no_grad():
         for part in parts:

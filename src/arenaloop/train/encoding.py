@@ -76,6 +76,7 @@ class ChatEncoder:
             )
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self._prompt: tuple[list[Message], str, list[int]] = ([], "", [])
         self.marks_answers = isinstance(template, str) and bool(_GENERATION_MARK.search(template))
         special = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.end_ids = frozenset({*end_ids, *special, tokenizer.eos_token_id} - {None, tokenizer.pad_token_id})
@@ -101,16 +102,16 @@ class ChatEncoder:
             InputError: the chat template refuses the conversation or does not continue its own prompt.
         """
         messages = prompt + completion
-        ids, start = self._split(messages, len(messages) - 1, where)
+        ids, marks = self._marked(messages, where) if self.marks_answers else (None, [])
+        ids, start = self._split(messages, len(messages) - 1, where, ids)
         if turns == "last" and start >= self.max_length:
             return "prompt_too_long"
         labelled = [False] * len(ids)
         if self.marks_answers:
-            marks = self._marks(messages)
-            # a conversation that had to be joined from two parts has other tokens than the marked one
+            # an answer that had to be tokenised apart from its prompt has other tokens than the marked ones
             marks = marks if len(marks) == len(ids) else [1] * len(ids)
-            for at in range(0 if turns == "all" else start, len(ids)):
-                labelled[at] = bool(marks[at])
+            first = 0 if turns == "all" else start
+            labelled[first:] = [bool(mark) for mark in marks[first:]]
         else:
             end = self._end(ids, start, len(ids))
             if end == start or ids[end - 1] not in self.end_ids:  # a template that leaves the last turn open
@@ -135,11 +136,18 @@ class ChatEncoder:
     def _tokens(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _split(self, messages: list[Message], turn: int, where: str) -> tuple[list[int], int]:
-        """Tokens of the conversation up to and with `turn`, and where that turn's answer starts."""
-        before = self._render(messages[:turn], where, prompt=True)
+    def _split(
+        self, messages: list[Message], turn: int, where: str, ids: list[int] | None = None
+    ) -> tuple[list[int], int]:
+        """Tokens of the conversation up to and with `turn` (`ids`, if known), and where that turn's answer starts."""
+        if self._prompt[0] != messages[:turn]:  # the two sides of a pair share it
+            text = self._render(messages[:turn], where, prompt=True)
+            self._prompt = (messages[:turn], text, self._tokens(text))
+        _, before, head = self._prompt
+        if ids is not None and ids[: len(head)] == head:
+            return ids, len(head)
         whole = self._render(messages[: turn + 1], where, prompt=False)
-        head, ids = self._tokens(before), self._tokens(whole)
+        ids = self._tokens(whole)
         if ids[: len(head)] == head:
             return ids, len(head)
         if whole.startswith(before):
@@ -176,11 +184,15 @@ class ChatEncoder:
         eos = self.tokenizer.eos_token_id
         return min(self.end_ids) if eos is None else int(eos)
 
-    def _marks(self, messages: list[Message]) -> list[int]:
-        out = self.tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-        )
-        return list(out["assistant_masks"])
+    def _marked(self, messages: list[Message], where: str) -> tuple[list[int], list[int]]:
+        """Tokens of the whole conversation, and the template's own marks of what the assistant says."""
+        try:
+            out = self.tokenizer.apply_chat_template(
+                messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+            )
+        except Exception as error:
+            raise InputError(f"{where}: the chat template refuses the conversation: {error}") from error
+        return list(out["input_ids"]), list(out["assistant_masks"])
 
 
 def encode_conversations(

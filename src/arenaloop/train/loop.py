@@ -121,7 +121,7 @@ def fit(
                 whole,
                 objective.lengths[whole],
                 size=settings.micro_batch,
-                tokens=settings.micro_tokens,
+                tokens=policy.micro_tokens(settings),
                 by_length=settings.group_by_length,
             ):
                 loss, statistics = objective.loss(policy, part, whole)
