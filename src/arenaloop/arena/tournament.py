@@ -6,8 +6,9 @@ Files (replaced atomically): ``battles.jsonl``, ``leaderboard.json``, ``summary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from arenaloop.arena.answers import Tally
 from arenaloop.arena.battles import BattlePlan, Summary, pairings, play
 from arenaloop.arena.leaderboard import Leaderboard, leaderboard
 from arenaloop.jsonl import write_json, write_jsonl
+from arenaloop.ratings.battles import WINNER_SCORES, Battles
 from arenaloop.store import Store
 from arenaloop.types import Battle
 
@@ -35,20 +37,24 @@ class Tournament:
         return self.summary.wanted - self.summary.decided
 
 
-@dataclass
 class _Columns:
-    """Outcomes by column, as the leaderboard takes them."""
+    """Outcomes as codes, a few bytes a battle; models without a decided battle keep their place."""
 
-    model_a: list[str] = field(default_factory=list)
-    model_b: list[str] = field(default_factory=list)
-    winner: list[str] = field(default_factory=list)
-    prompt_id: list[str] = field(default_factory=list)
+    def __init__(self, models: Sequence[str]) -> None:
+        self.models = list(models)
+        self._code = {name: code for code, name in enumerate(models)}
+        self._prompts: dict[str, int] = {}
+        self.a, self.b, self.prompt = array("i"), array("i"), array("i")
+        self.score_a = array("d")
 
     def add(self, battle: Battle) -> None:
-        self.model_a.append(battle.model_a)
-        self.model_b.append(battle.model_b)
-        self.winner.append(battle.winner)
-        self.prompt_id.append(battle.prompt_id)
+        self.a.append(self._code[battle.model_a])
+        self.b.append(self._code[battle.model_b])
+        self.score_a.append(WINNER_SCORES[battle.winner])
+        self.prompt.append(self._prompts.setdefault(battle.prompt_id, len(self._prompts)))
+
+    def coded(self) -> Battles:
+        return Battles.of(self.models, self.a, self.b, self.score_a, cluster=self.prompt)
 
 
 def battle_row(battle: Battle) -> dict[str, Any]:
@@ -80,7 +86,7 @@ def run_tournament(
         StoppedError: a server is down or the disk is full; nothing but the arena file was written.
     """
     tally = play(plan, store, on_progress)
-    summary, columns = Summary(), _Columns()
+    summary, columns = Summary(), _Columns([c.name for c in plan.contestants])
 
     def rows() -> Iterator[dict[str, Any]]:
         for pairing in pairings(plan, store):
@@ -90,14 +96,10 @@ def run_tournament(
                 yield battle_row(pairing.battle)
 
     write_jsonl(out / "battles.jsonl", rows())
-    board = leaderboard(vars(columns), anchor=_usable(anchor, columns))
+    # without a single decided battle there is nothing to hold at the anchor
+    board = leaderboard(columns.coded(), anchor=anchor if columns.a else None)
     write_json(out / "leaderboard.json", board.to_dict())
     return Tournament(board, summary, tally)
-
-
-def _usable(anchor: tuple[str, float] | None, columns: _Columns) -> tuple[str, float] | None:
-    """The anchor, unless no battle was decided at all: then there is nothing to hold."""
-    return anchor if columns.model_a else None
 
 
 def write_summary(out: Path, store: Store, summary: Summary, cached: int, **more: Any) -> dict[str, Any]:
