@@ -22,7 +22,7 @@ __all__ = [
     "IntArray",
     "encode",
     "prompt_codes",
-    "relative_length",
+    "relative_difference",
     "tally",
 ]
 
@@ -151,12 +151,13 @@ class Battles:
         return cls(names, first, second, score, mass, group, clusters, extra, skipped, tuple(notes))
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, Sequence[Any]]) -> Battles:
+    def from_columns(cls, columns: Mapping[str, Sequence[Any]], *, controls: Sequence[str] = ()) -> Battles:
         """Battles from a mapping of columns (a dict of lists, a data frame of either library).
 
         Args:
             columns: `model_a`, `model_b`, and `winner` (one of `WINNER_SCORES`) or, without it, `score_a` in [0, 1];
-                optionally `prompt_id`, `weight`, `length_a` with `length_b` (kept as the covariate ``length``).
+                optionally `prompt_id`, `weight`, and NAME_a with NAME_b for every name in `controls`.
+            controls: covariates to keep, such as ``length``.
 
         Raises:
             ValueError: a column is missing; the message names it and the columns that were found.
@@ -165,6 +166,7 @@ class Battles:
         missing = [name for name in ("model_a", "model_b") if name not in found]
         if "winner" not in found and "score_a" not in found:
             missing.append("winner")
+        missing += [f"{name}{side}" for name in controls for side in ("_a", "_b") if f"{name}{side}" not in found]
         if missing:
             raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join(found) or 'none'})")
         names_a, names_b = list(columns["model_a"]), list(columns["model_b"])
@@ -174,9 +176,7 @@ class Battles:
             score: Any = [WINNER_SCORES.get(winner, np.nan) for winner in columns["winner"]]
         else:
             score = [np.nan if value is None else value for value in columns["score_a"]]
-        covariates = {}
-        if "length_a" in found and "length_b" in found:
-            covariates["length"] = relative_length(columns["length_a"], columns["length_b"])
+        covariates = {name: relative_difference(columns[f"{name}_a"], columns[f"{name}_b"]) for name in controls}
         return cls.of(
             [str(model) for model in models],
             a,
@@ -192,13 +192,15 @@ class Battles:
         return replace(self, weight=weight)
 
 
-def relative_length(length_a: Any, length_b: Any) -> FloatArray:
-    """(a - b) / (a + b) of two length columns, shape (N,); 0 where both are empty, NaN where one is missing.
+def relative_difference(of_a: Any, of_b: Any) -> FloatArray:
+    """(a - b) / (a + b) of two columns, shape (N,); 0 where both are zero, NaN where one is missing.
 
     The share rather than the difference, as Chatbot Arena's style control has it, so that long and short conversations
-    weigh alike.
+    weigh alike. Columns with negative numbers have no such share: their plain difference is taken.
     """
-    first, second = np.asarray(length_a, dtype=np.float64), np.asarray(length_b, dtype=np.float64)
+    first, second = np.asarray(of_a, dtype=np.float64), np.asarray(of_b, dtype=np.float64)
+    if (first < 0).any() or (second < 0).any():
+        return np.asarray(first - second)
     total = first + second
     return np.where(total == 0, 0.0, (first - second) / np.where(total == 0, 1.0, total))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
 
 import polars as pl
@@ -76,9 +77,12 @@ def test_numeric_prompt_ids_and_chatbot_arena_columns(tmp_path: Path) -> None:
     [
         ("none.jsonl", None, "no such file"),
         ("b.jsonl", b"", "empty"),
-        ("b.jsonl", b'{"model_a": "x", "mod', "cannot be read"),
+        ("b.jsonl", b'{"model_a": "x", "mod', "line 1"),
+        ("b.jsonl", b'{"model_a": "x", "model_b": "y", "winner": "tie"}\n{"model_a": ', "line 2"),
+        ("b.jsonl", b"\x1f\x8b not gzip", "cannot be read"),
+        ("b.csv", b"model_a,\x00", "neither text nor Parquet"),
         ("b.parquet", b"PAR1 not really", "cannot be read"),
-        ("b.txt", b"hello", "cannot tell what this is"),
+        ("b.txt", b"hello", r"missing column model_a, model_b, winner \(found: hello\)"),
     ],
 )
 def test_bad_files_are_user_errors(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
@@ -86,3 +90,45 @@ def test_bad_files_are_user_errors(tmp_path: Path, name: str, content: bytes | N
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_battles(tmp_path / name)
+
+
+def test_ids_of_mixed_types_are_one_column(tmp_path: Path) -> None:
+    rows = [{"model_a": "x", "model_b": "y", "winner": "tie", "prompt_id": p} for p in (7, "seven", 7, None, None)]
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    battles = read_battles(tmp_path / "b.jsonl")
+    assert battles.cluster is not None
+    assert battles.cluster[0] == battles.cluster[2]
+    assert battles.clusters == 4  # unknown prompts are clusters of their own
+
+
+def test_lengths_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    rows = [
+        {"model_a": "x", "model_b": "y", "winner": "tie", "length_a": 30, "length_b": 10},
+        {"model_a": "x", "model_b": "y", "winner": "tie", "length_a": 0, "length_b": 0},
+        {"model_a": "x", "model_b": "y", "winner": "tie", "length_a": None, "length_b": 5},
+    ]
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    length = read_battles(tmp_path / "b.jsonl", controls=["length"]).covariates["length"]
+    assert length[:2].tolist() == [0.5, 0.0]
+    assert math.isnan(length[2])
+    assert not read_battles(tmp_path / "b.jsonl").covariates
+    with pytest.raises(InputError, match="missing column style_a, style_b"):
+        read_battles(tmp_path / "b.jsonl", controls=["style"])
+
+
+def test_chatbot_arena_keeps_lengths_in_its_metadata(tmp_path: Path) -> None:
+    meta = {"sum_assistant_a_tokens": 30, "sum_assistant_b_tokens": 10, "turns": 1}
+    row = {"model_a": "x", "model_b": "y", "winner": "model_a", "conv_metadata": meta}
+    (tmp_path / "b.jsonl").write_text(json.dumps(row) + "\n")
+    pl.DataFrame([row]).write_parquet(tmp_path / "b.parquet")
+    for name in ("b.jsonl", "b.parquet"):
+        assert read_battles(tmp_path / name, controls=["length"]).covariates["length"].tolist() == [0.5]
+
+
+def test_soft_scores_and_weights(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("model_a,model_b,score_a,weight\nx,y,0.75,2\nx,y,,1\n")
+    battles = read_battles(tmp_path / "b.csv")
+    assert battles.score_a.tolist() == [0.75]
+    assert battles.weight is not None
+    assert battles.weight.tolist() == [2.0]
+    assert battles.skipped == 1
