@@ -348,6 +348,18 @@ class Store:
         row = self._reader.execute("SELECT result FROM stages WHERE name = ? AND key = ?", (name, key)).fetchone()
         return json.loads(row[0]) if row else None
 
+    def stages(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(name, result) of every finished stage, oldest first; a name comes again where its settings were changed."""
+        for name, result in self._reader.execute("SELECT name, result FROM stages ORDER BY rowid"):
+            yield name, json.loads(result)
+
+    def select(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows of a SELECT over the tables at the top of this file, for counts that reports want.
+
+        Texts come as they are stored; `verdict`, `texts` and `prompt` give them back as they were.
+        """
+        return iter(self._reader.execute(query, parameters))
+
     def prompt(self, prompt_id: str) -> Prompt | None:
         """One prompt by its id."""
         row = self._reader.execute("SELECT * FROM prompts WHERE id = ?", (prompt_id,)).fetchone()
