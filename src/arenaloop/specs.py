@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -90,7 +91,11 @@ def model(settings: ModelSettings) -> Model | RecordedModel:
         base_url = os.environ.get("OPENAI_BASE_URL") or _DEFAULT_BASE_URL
         return _server(settings, f"{base_url}#{rest}", key_env="OPENAI_API_KEY")
     if kind == "hf" and rest:
-        return _local(rest, settings, settings.name)
+        from arenaloop.models.checkpoint import require_chat_template
+
+        built = _local(rest, settings, settings.name)  # first, so that a path without a model is named as that
+        require_chat_template(rest, settings.revision)
+        return built
     if kind == "file" and rest:
         from arenaloop.models.recorded import RecordedModel
 
@@ -251,6 +256,7 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path) -> ArenaLea
     from arenaloop.recipes.arena_learning import ArenaLearning
 
     data = settings.data
+    _require_start(settings)
     demonstrations = load_demonstrations(data.demonstrations, settings.seed)
     seen = (
         [row["messages"][0]["content"] for row in demonstrations] if data.demonstrations.startswith("sandbox:") else []
@@ -291,10 +297,24 @@ def _start_path(settings: ArenaLearningSettings, out: Path) -> Path | str:
     raise ConfigError(f"target.model {settings.target.model!r}: expected hf:ID_OR_PATH or sandbox:target")
 
 
+def _require_start(settings: ArenaLearningSettings) -> None:
+    """Refuse a target that cannot be trained as a chat model, before anything is asked or written."""
+    from arenaloop.errors import MissingExtraError
+
+    if any(find_spec(name) is None for name in ("torch", "transformers", "safetensors")):
+        raise MissingExtraError("training", "train")
+    kind, _, rest = settings.target.model.partition(":")
+    if kind == "hf" and rest:
+        from arenaloop.models.checkpoint import require_chat_template
+
+        _local(rest, settings.target, None)
+        require_chat_template(rest, settings.target.revision)
+
+
 def _start_fingerprint(settings: ArenaLearningSettings) -> str:
     if settings.target.model == "sandbox:target":
         return content_hash("sandbox:target", settings.seed, settings.target.options)
-    from arenaloop.models.local import checkpoint_fingerprint
+    from arenaloop.models.checkpoint import checkpoint_fingerprint
 
     return checkpoint_fingerprint(settings.target.model.partition(":")[2], settings.target.revision)
 

@@ -102,7 +102,6 @@ def _execute(settings: ArenaLearningSettings, out: Path, *, dry_run: bool, as_js
     _print_plan(recipe, out, messages)
     if dry_run:
         return
-    _require_training()
     from arenaloop.cli.progress import Watch
 
     out.mkdir(parents=True, exist_ok=True)
@@ -119,15 +118,6 @@ def _execute(settings: ArenaLearningSettings, out: Path, *, dry_run: bool, as_js
         _print_result(result, out)
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
         raise typer.Exit(3)
-
-
-def _require_training() -> None:
-    from importlib.util import find_spec
-
-    from arenaloop.errors import MissingExtraError
-
-    if any(find_spec(name) is None for name in ("torch", "transformers", "safetensors")):
-        raise MissingExtraError("training", "train")
 
 
 def _write_report(out: Path) -> None:

@@ -7,9 +7,10 @@ import json
 from hashlib import blake2b
 from pathlib import Path
 
+from arenaloop.errors import ConfigError, InputError, MissingExtraError
 from arenaloop.types import content_hash
 
-__all__ = ["checkpoint_fingerprint"]
+__all__ = ["checkpoint_fingerprint", "require_chat_template"]
 
 _TOKENIZER_FILES = (
     "tokenizer*",
@@ -59,3 +60,30 @@ def _cached_commit(model: str, revision: str | None) -> str | None:
         return None
     found = try_to_load_from_cache(model, "config.json", revision=revision)
     return Path(found).parent.name if isinstance(found, str) else None
+
+
+def require_chat_template(model: str | Path, revision: str | None = None) -> None:
+    """Refuse a model whose tokenizer has no chat template, before anything is asked or written.
+
+    Raises:
+        ConfigError: there is no template.
+        InputError: the tokenizer of a hub id cannot be had.
+        MissingExtraError: transformers is not installed.
+    """
+    path = Path(model)
+    if path.is_dir():
+        config = path / "tokenizer_config.json"
+        inside = json.loads(config.read_text("utf-8")).get("chat_template") if config.is_file() else None
+        found = bool(inside) or any(path.glob("chat_template*")) or (path / "additional_chat_templates").is_dir()
+    else:
+        try:
+            from transformers import AutoTokenizer
+        except ImportError as error:
+            raise MissingExtraError("local models", "train") from error
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"hf:{model}: {str(error).strip().splitlines()[0]}") from error
+        found = bool(tokenizer.chat_template)
+    if not found:
+        raise ConfigError(f"hf:{model}: its tokenizer has no chat template; use a chat model")
