@@ -1,0 +1,142 @@
+"""Does choosing training rows by battles matter, or would any rows do?
+
+    python experiments/random_selection.py [--seeds 10 11 12 13 14] [--split test]
+
+From the same SFT-I0 and over the same slice of prompts, three SFT stages that differ in nothing but their rows:
+
+    battles   the best response on the prompts that the target lost by at least k (the recipe's own selection)
+    winners   the best response by the same battles, on as many prompts drawn at random
+    random    a random opponent's response on as many prompts drawn at random: no battle has a say
+
+The same number of rows, replayed demonstrations, steps and seeds. Prints gold accuracy per seed, and the paired
+differences with 95 % t-intervals over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from arenaloop.arena.answers import Answers, Contestant
+from arenaloop.arena.battles import BattlePlan, Pairing, pairings, play
+from arenaloop.arena.matchmaking import Schedule, all_pairs
+from arenaloop.config import ArenaLearningSettings, override, validate
+from arenaloop.data.selection import PromptScores, random_rows, response_scores, sft_row, sft_rows
+from arenaloop.recipes.arena_learning import ArenaLearning, cut_slices
+from arenaloop.specs import build_arena_learning, prepare_start
+from arenaloop.store import Store
+from arenaloop.train.sft import train_sft
+from arenaloop.types import derive_seed
+
+# two-sided 95 % points of Student's t, by degrees of freedom
+T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+
+def settings_for(seed: int, split: str) -> ArenaLearningSettings:
+    """The demo's settings for one round of SFT."""
+    values = yaml.safe_load(resources.files("arenaloop.sandbox").joinpath("demo.yaml").read_text(encoding="utf-8"))
+    values["data"]["test"] = values["data"]["test"].replace("split=test", f"split={split}")
+    # the same slice as in the demo: the pool is cut into as many slices as it is there
+    return validate(ArenaLearningSettings, override(values, [f"seed={seed}"]), "demo")
+
+
+def battle_scores(recipe: ArenaLearning, store: Store, target: Contestant, ids: Sequence[str]) -> list[PromptScores]:
+    """Let all contestants battle on the slice and score their responses."""
+    fighters = [target, *recipe.opponents]
+    names = [c.name for c in fighters]
+    plan = BattlePlan(fighters, recipe.judge, ids, Schedule(tuple(all_pairs(names))), seed=recipe.settings.seed)
+    play(plan, store)
+    answers = Answers(store, fighters, {}, seed=recipe.settings.seed)
+    found: dict[str, list[Pairing]] = {}
+    for pairing in pairings(plan, store):
+        found.setdefault(pairing.prompt_id, []).append(pairing)
+    scored = []
+    for prompt_id, some in found.items():
+        scores = response_scores([p.battle for p in some if p.battle], names)
+        prompt = store.prompt(prompt_id)
+        if scores is not None and prompt is not None:
+            responses = {name: answers.stored(name, prompt) for name in names}
+            scored.append(PromptScores(prompt, {n: a for n, a in responses.items() if a is not None}, scores, ()))
+    return scored
+
+
+def gold_accuracy(recipe: ArenaLearning, store: Store, contestant: Contestant) -> float:
+    """Share of held-out prompts answered with top utility, greedy decoding."""
+    ids = [p.id for p in recipe.test]
+    play(BattlePlan([contestant], recipe.judge, ids, Schedule(()), seed=recipe.settings.seed), store)
+    answers = Answers(store, [contestant], {}, seed=recipe.settings.seed)
+    assert recipe.utility is not None
+    right = 0
+    for prompt in recipe.test:
+        response = answers.stored(contestant.name, prompt)
+        right += response is not None and recipe.utility(prompt, response) >= 1 - 1e-9
+    return right / len(ids)
+
+
+def one_seed(seed: int, split: str, out: Path) -> dict[str, float]:
+    """All arms of one seed."""
+    s = settings_for(seed, split)
+    recipe = build_arena_learning(s, out)
+    out.mkdir(parents=True)
+    with Store(out / "arena.db") as store:
+        store.add_prompts([*recipe.pool, *recipe.test])
+        store.flush()
+        prepare_start(s, recipe.start)
+        train_sft(
+            recipe.start, recipe.demonstrations, out / "SFT-I0", s.sft_init_training, seed=derive_seed("I0", seed)
+        )
+        start = recipe.target("SFT-I0", out / "SFT-I0")
+        figures = {"SFT-I0": gold_accuracy(recipe, store, start)}
+        scored = battle_scores(recipe, store, start, cut_slices(recipe, s.rounds * len(s.stages))[0])
+        rng = random.Random(derive_seed("control", seed))
+        chosen: list[Mapping[str, Any]] = list(sft_rows(scored, target="SFT-I0", k=s.k_sft[0]).rows)
+        anywhere = rng.sample(scored, len(chosen))
+        winners = sft_rows(anywhere, target="SFT-I0", k=0.0).rows
+        names = [c.name for c in recipe.opponents]
+        anyone = [sft_row(p.prompt, p.responses[rng.choice(names)].texts) for p in anywhere]
+        replay = random_rows(recipe.demonstrations, round(s.sft_replay * len(chosen)), derive_seed("replay", seed))
+        for arm, rows in (("battles", chosen), ("winners", winners), ("random", anyone)):
+            train_sft(out / "SFT-I0", [*rows, *replay], out / arm, s.sft, seed=derive_seed("arm", seed))
+            figures[arm] = gold_accuracy(recipe, store, recipe.target(arm, out / arm))
+        figures["rows"] = len(chosen)
+    return figures
+
+
+def interval(values: Sequence[float]) -> str:
+    """Mean and 95 % t-interval, in points."""
+    points = 100 * np.asarray(values)
+    half = T95[len(points) - 1] * points.std(ddof=1) / np.sqrt(len(points))
+    return f"{points.mean():+.1f} points, 95 % interval {points.mean() - half:+.1f} to {points.mean() + half:+.1f}"
+
+
+def main() -> None:
+    """Run all seeds and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12, 13, 14])
+    parser.add_argument("--split", choices=["dev", "test"], default="test")
+    options = parser.parse_args()
+    if not 2 <= len(options.seeds) <= len(T95) + 1:
+        sys.exit(f"give 2 to {len(T95) + 1} seeds")
+    table = []
+    print("seed   rows  SFT-I0  battles  winners  random", flush=True)
+    for seed in options.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            f = one_seed(seed, options.split, Path(folder) / "run")
+        table.append(f)
+        arms = "  ".join(f"{f[arm]:6.1%}" for arm in ("SFT-I0", "battles", "winners", "random"))
+        print(f"{seed:4}  {f['rows']:5.0f}  {arms}", flush=True)
+    for first, second in (("battles", "random"), ("battles", "winners"), ("battles", "SFT-I0"), ("random", "SFT-I0")):
+        print(f"{first} - {second}: {interval([f[first] - f[second] for f in table])}")
+
+
+if __name__ == "__main__":
+    main()
