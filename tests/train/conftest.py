@@ -38,7 +38,7 @@ def char_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def tiny_model(kind: str = "llama", seed: int = 0, **changes: int) -> torch.nn.Module:
+def tiny_model(kind: str = "llama", seed: int = 0, **changes: float) -> torch.nn.Module:
     torch.manual_seed(seed)
     settings = {
         "vocab_size": len(SPECIAL) + len(CHARACTERS),

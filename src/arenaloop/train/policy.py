@@ -112,7 +112,9 @@ def load_policy(model: str | Path, settings: OptimSettings, revision: str | None
             raise InputError(f"cannot load the model {model}: {str(error).strip().splitlines()[0]}") from error
     module.to(device)  # type: ignore[arg-type]
     if settings.gradient_checkpointing:
-        module.gradient_checkpointing_enable({"use_reentrant": False})
+        # newer versions of transformers call it by the first name and warn at the second
+        enable = getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
     wanted = settings.bf16 if settings.bf16 is not None else device.type == "cuda" and torch.cuda.is_bf16_supported()
     return Policy(
         module,

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from arenaloop.errors import ConfigError, InputError
+from arenaloop.train.encoding import ChatEncoder, Encoded, encode_conversations, encode_pairs, used_columns
+
+Row = dict[str, Any]
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def spell(tokenizer: PreTrainedTokenizerFast, row: Encoded) -> tuple[str, str]:
+    """The whole text, and the text that carries the loss with the rest as dots."""
+    tokens = tokenizer.convert_ids_to_tokens(row.ids)
+    return "".join(tokens), "".join(token if on else "." for token, on in zip(tokens, row.labelled, strict=True))
+
+
+def encode_one(tokenizer: PreTrainedTokenizerFast, messages: list[Any], **settings: Any) -> tuple[str, str]:
+    turns = settings.pop("turns", "last")
+    out = encode_conversations(ChatEncoder(tokenizer, settings.pop("max_length", 100)), [{"messages": messages}], turns)
+    (row,) = out.rows
+    return spell(tokenizer, row)
+
+
+def test_the_loss_falls_on_the_answer_and_its_end(tokenizer: PreTrainedTokenizerFast) -> None:
+    whole, labelled = encode_one(tokenizer, [user("hi"), assistant("yes")])
+    assert whole == "<|user|>hi<|assistant|>yes<|end|>"
+    assert labelled == "....yes<|end|>"
+
+
+def test_last_turn_or_all_turns(tokenizer: PreTrainedTokenizerFast) -> None:
+    messages = [user("a"), assistant("bc"), user("d"), assistant("ef")]
+    assert encode_one(tokenizer, messages)[1] == "." * 9 + "ef<|end|>"
+    assert encode_one(tokenizer, messages, turns="all")[1] == "...bc<|end|>...ef<|end|>"
+
+
+MARKED = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' }}{% if m['role'] == 'assistant' %}"
+    "{% generation %}{{ m['content'] + '<|end|>' }}{% endgeneration %}{{ '\n' }}"
+    "{% else %}{{ m['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("turns", ["last", "all"])
+def test_generation_marks_and_the_prefix_method_agree(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast], turns: str
+) -> None:
+    marked = make_tokenizer(MARKED)
+    plain = make_tokenizer(MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", ""))
+    assert ChatEncoder(marked, 9).marks_answers
+    assert not ChatEncoder(plain, 9).marks_answers
+    messages = [user("a"), assistant("bc"), user("d"), assistant("ef")]
+    # the newline after the last end of turn is neither trained on nor kept
+    expected = {"last": "." * 10 + "ef<|end|>", "all": "...bc<|end|>....ef<|end|>"}[turns]
+    assert encode_one(marked, messages, turns=turns)[1] == expected
+    assert encode_one(plain, messages, turns=turns)[1] == expected
+
+
+def test_a_template_without_an_end_of_turn_gets_one(make_tokenizer: Callable[..., PreTrainedTokenizerFast]) -> None:
+    open_ended = "{% for m in messages %}{{ m['content'] + '.' }}{% endfor %}"
+    assert encode_one(make_tokenizer(open_ended), [user("hi"), assistant("yes")]) == (
+        "hi.yes.<|end|>",
+        "...yes.<|end|>",
+    )
+
+
+def test_a_template_that_does_not_continue_its_prompt_is_refused(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast],
+) -> None:
+    reversing = "{% for m in messages | reverse %}{{ m['content'] }}{% endfor %}"
+    encoder = ChatEncoder(make_tokenizer(reversing), 100)
+    with pytest.raises(
+        InputError, match="training row 0: the chat template does not continue its own generation prompt"
+    ):
+        encode_conversations(encoder, [{"messages": [user("ab"), assistant("cd")]}])
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused_for_all_turns_only(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast],
+) -> None:
+    dropping = (
+        "{% for m in messages %}{{ '<|' + m['role'] + '|>' }}"
+        "{{ m['content'] if loop.last or m['role'] == 'user' else 'gone' }}"
+        "{% if m['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    tokenizer = make_tokenizer(dropping)
+    messages = [user("a"), assistant("bc"), user("d"), assistant("ef")]
+    assert encode_one(tokenizer, messages)[0].endswith("gone<|end|><|user|>d<|assistant|>ef<|end|>")
+    with pytest.raises(InputError, match="rewrites earlier assistant turns"):
+        encode_one(tokenizer, messages, turns="all")
+
+
+def test_an_answer_that_merges_with_the_prompt_is_tokenised_apart(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast],
+) -> None:
+    from tokenizers import AddedToken
+
+    tokenizer = make_tokenizer("{% for m in messages %}{{ m['content'] + '\n' }}{% endfor %}")
+    tokenizer.add_tokens([AddedToken("\n\n", normalized=False)])
+    (row,) = encode_conversations(ChatEncoder(tokenizer, 50), [{"messages": [user("a"), assistant("\nb")]}]).rows
+    assert tokenizer.convert_ids_to_tokens(row.ids) == ["a", "\n", "\n", "b", "\n", "<|end|>"]
+    assert row.labelled == [False, False, True, True, True, True]
+
+
+def test_rows_that_cannot_be_used_are_counted(tokenizer: PreTrainedTokenizerFast) -> None:
+    encoder = ChatEncoder(tokenizer, 8)
+    rows: list[Row] = [
+        {"messages": [user("hi"), assistant("yes")], "source": "kept"},  # 4 + 4 tokens
+        {"messages": [user("hi"), assistant("yess")]},  # one too many: the end of turn is cut off
+        {"prompt": [user("hi")], "completion": [assistant("  \n")]},
+        {"prompt": [user("x" * 6)], "completion": [assistant("y")]},  # the prompt fills the window
+        {"prompt": [user("x" * 5)], "completion": [assistant("y")]},  # one token of room
+    ]
+    out = encode_conversations(encoder, rows)
+    assert dict(out.dropped) == {"empty_response": 1, "prompt_too_long": 1}
+    assert out.source == [0, 1, 4]
+    assert out.truncated == 2
+    assert [spell(tokenizer, row)[1] for row in out.rows] == ["....yes<|end|>", "....yess", ".......y"]
+    assert [row.truncated for row in out.rows] == [False, True, True]
+
+
+def test_pairs(tokenizer: PreTrainedTokenizerFast) -> None:
+    def pair(prompt: str, chosen: str, rejected: str) -> Row:
+        return {"prompt": [user(prompt)], "chosen": [assistant(chosen)], "rejected": [assistant(rejected)], "margin": 1}
+
+    rows = [
+        pair("hi", "yes", "no"),
+        pair("hi", "yes", "yes"),
+        pair("hi", "", "no"),
+        pair("hi", "no", ""),  # an empty answer may be rejected
+        pair("hi", "yessir", "yessi"),  # equal within the window
+        pair("hi", "yes", "nooooo"),
+        pair("x" * 9, "a", "b"),
+    ]
+    out = encode_pairs(ChatEncoder(tokenizer, 8), rows)
+    assert dict(out.dropped) == {"equal_texts": 2, "empty_response": 1, "prompt_too_long": 1}
+    assert out.source == [0, 3, 5]
+    assert out.truncated == 1
+    assert [spell(tokenizer, row)[1] for row in out.rows] == [
+        "....yes<|end|>",
+        "....no<|end|>",
+        "....yes<|end|>",
+        "....no<|end|>",
+        "....<|end|>",
+        "....nooo",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "hi"}, "'prompt' is not a list of messages"),
+        ({"messages": [user("hi")]}, "does not end with an assistant turn"),
+        ({"messages": [assistant("hi")]}, "no turn before the answer"),
+        ({"messages": "hi"}, "'messages' is not a list of messages"),
+        ({"messages": []}, "'messages' is not a list of messages"),
+        ({"messages": [user("hi"), {"role": "assistant", "content": None}]}, "without a known role and a text content"),
+        ({"messages": [{"role": "alien", "content": "x"}, assistant("hi")]}, "without a known role"),
+    ],
+)
+def test_malformed_rows_are_named(tokenizer: PreTrainedTokenizerFast, row: Row, message: str) -> None:
+    good = {"messages": [user("hi"), assistant("yes")]}
+    with pytest.raises(InputError, match=f"training row 1.*{message}"):
+        encode_conversations(ChatEncoder(tokenizer, 50), [good, row])
+
+
+def test_malformed_pairs_are_named(tokenizer: PreTrainedTokenizerFast) -> None:
+    encoder = ChatEncoder(tokenizer, 50)
+    with pytest.raises(InputError, match="must end with an assistant turn"):
+        encode_pairs(encoder, [{"prompt": [user("a")], "chosen": [user("b")], "rejected": [assistant("c")]}])
+    with pytest.raises(InputError, match="the prompt is empty"):
+        encode_pairs(encoder, [{"prompt": [], "chosen": [assistant("b")], "rejected": [assistant("c")]}])
+
+
+def test_a_template_that_refuses_a_conversation_names_the_row(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast],
+) -> None:
+    picky = make_tokenizer("{{ raise_exception('no system turns') }}")
+    with pytest.raises(InputError, match=r"training row 0: .*no system turns"):
+        encode_conversations(ChatEncoder(picky, 50), [{"messages": [user("a"), assistant("b")]}])
+
+
+def test_no_chat_template_is_one_line(make_tokenizer: Callable[..., PreTrainedTokenizerFast]) -> None:
+    with pytest.raises(ConfigError, match="has no chat template") as caught:
+        ChatEncoder(make_tokenizer(None), 50)
+    assert "\n" not in str(caught.value)
+
+
+def test_only_what_is_read_identifies_a_row() -> None:
+    row = {"prompt": [user("a")], "chosen": [assistant("b")], "rejected": [assistant("c")]}
+    assert used_columns({**row, "margin": 3, "verdicts": ["k"]}) == row
+    assert used_columns({"messages": [user("a")], "prompt": "x", "id": 1}) == {"messages": [user("a")]}

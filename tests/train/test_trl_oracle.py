@@ -1,0 +1,131 @@
+"""The same batch through TRL's trainers: equal losses and equal gradients of every parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from arenaloop.config import DPOSettings, SFTSettings
+from arenaloop.train.batches import TokenTable
+from arenaloop.train.dpo import DPOObjective, reference_logprobs
+from arenaloop.train.encoding import ChatEncoder, encode_conversations, encode_pairs
+from arenaloop.train.policy import Policy, load_policy
+from arenaloop.train.sft import SFTObjective
+
+trl = pytest.importorskip("trl")
+datasets = pytest.importorskip("datasets")
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+ROWS: list[dict[str, Any]] = [
+    {
+        "prompt": [{"role": "user", "content": question}],
+        "chosen": [{"role": "assistant", "content": good}],
+        "rejected": [{"role": "assistant", "content": bad}],
+    }
+    for question, good, bad in [
+        ("hello", "hi there", "no"),
+        ("what is 2", "2 is two, a number", "who knows"),
+        ("a", "b", "this is a much longer answer than the other one"),
+        ("say x", "x", "y"),
+        ("count", "1 2 3 4 5 6 7", "1 3"),
+    ]
+]
+COMPLETIONS = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in ROWS]
+
+
+@pytest.fixture(params=["llama", "qwen2"])
+def checkpoint(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    make_model: Callable[..., Any],
+    make_tokenizer: Callable[..., Any],
+) -> Path:
+    make_model(request.param, seed=3, initializer_range=0.2).save_pretrained(tmp_path / "model")
+    make_tokenizer().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def arguments(kind: Any, out: Path, **more: Any) -> Any:
+    return kind(
+        output_dir=str(out),
+        per_device_train_batch_size=len(ROWS),
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=True,
+        report_to=[],
+        max_length=100,
+        **more,
+    )
+
+
+def oracle(trainer: Any) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradients by the trainer's own collator and loss, on all rows in one batch."""
+    (batch,) = list(trainer.get_train_dataloader())
+    assert len(batch["input_ids"]) in (len(ROWS), 2 * len(ROWS))
+    trainer.model.train()
+    loss = trainer.compute_loss(trainer.model, batch)
+    loss.backward()
+    return loss.item(), {name: p.grad for name, p in trainer.model.named_parameters()}
+
+
+def ours(policy: Policy, objective: Any, parts: list[list[int]]) -> tuple[float, dict[str, torch.Tensor]]:
+    policy.module.train()
+    total, whole = 0.0, np.arange(len(ROWS))
+    for part in parts:
+        loss, _ = objective.loss(policy, np.array(part), whole)
+        loss.backward()
+        total += loss.item()
+    return total, {name: p.grad for name, p in policy.module.named_parameters()}
+
+
+def compare(found: tuple[float, dict[str, torch.Tensor]], expected: tuple[float, dict[str, torch.Tensor]]) -> None:
+    assert found[0] == pytest.approx(expected[0], abs=1e-5)
+    assert found[1].keys() == expected[1].keys()
+    for name, gradient in expected[1].items():
+        assert gradient.abs().max() > 1e-4, f"{name} has no gradient to compare"
+        assert torch.allclose(found[1][name], gradient, atol=1e-5), name
+
+
+PARTS = [[[0, 1, 2, 3, 4]], [[0, 3], [1, 2, 4]]]
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_sft(checkpoint: Path, tmp_path: Path, parts: list[list[int]]) -> None:
+    trainer = trl.SFTTrainer(
+        model=str(checkpoint),
+        args=arguments(trl.SFTConfig, tmp_path, completion_only_loss=True),
+        train_dataset=datasets.Dataset.from_list(COMPLETIONS),
+    )
+    policy = load_policy(checkpoint, SFTSettings())
+    data = encode_conversations(ChatEncoder(policy.tokenizer, 100, policy.end_ids), COMPLETIONS)
+    objective = SFTObjective(TokenTable(data.rows, policy.pad_id))
+    compare(ours(policy, objective, parts), oracle(trainer))
+
+
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("nll_weight", [0.0, 0.7])
+def test_dpo(
+    checkpoint: Path, tmp_path: Path, make_model: Callable[..., Any], parts: list[list[int]], nll_weight: float
+) -> None:
+    """The reference is another model than the policy, as it is after the first step."""
+    kind = "qwen2" if "Qwen" in (checkpoint / "config.json").read_text() else "llama"
+    other = make_model(kind, seed=4, initializer_range=0.2)
+    losses = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, nll_weight]} if nll_weight else {}
+    trainer = trl.DPOTrainer(
+        model=str(checkpoint),
+        ref_model=other,
+        args=arguments(trl.DPOConfig, tmp_path, beta=0.3, **losses),
+        train_dataset=datasets.Dataset.from_list(ROWS),
+    )
+    settings = DPOSettings(beta=0.3, nll_weight=nll_weight)
+    policy = load_policy(checkpoint, settings)
+    table = TokenTable(encode_pairs(ChatEncoder(policy.tokenizer, 100, policy.end_ids), ROWS).rows, policy.pad_id)
+    frozen = Policy(other, policy.tokenizer, policy.device, None, policy.keeps_logits)
+    objective = DPOObjective(table, reference_logprobs(frozen, table, settings), settings)
+    compare(ours(policy, objective, parts), oracle(trainer))
