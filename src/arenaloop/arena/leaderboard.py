@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -19,6 +19,9 @@ from arenaloop.errors import ConfigError, InputError
 from arenaloop.ratings import bradley_terry
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bootstrap import Bootstrap, bootstrap
+from arenaloop.ratings.bradley_terry import BradleyTerry, anchor_code
+from arenaloop.ratings.covariates import Coefficient, fit_controlled
+from arenaloop.ratings.elo import elo_orders
 from arenaloop.ratings.intervals import Intervals, sandwich
 from arenaloop.types import Battle
 
@@ -76,7 +79,7 @@ class Leaderboard:
     skipped: int
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
-    coefficients: Mapping[str, Any] | None = None
+    coefficients: Mapping[str, Coefficient] | None = None
 
     def __getitem__(self, model: str) -> Row:
         """The row of one model, by name."""
@@ -110,29 +113,32 @@ class Leaderboard:
             ],
         }
         if self.coefficients is not None:
-            document["coefficients"] = {name: dict(value) for name, value in self.coefficients.items()}
+            document["coefficients"] = {name: asdict(value) for name, value in self.coefficients.items()}
         return document
 
     def to_json(self) -> str:
         """The document as JSON text, two spaces deep, ending with a newline."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
-    def table(self, *, bar: int = 28) -> Table:
-        """A terminal table with interval bars, `bar` characters wide; safe for any model name."""
+    def table(self, *, width: int = 100) -> Table:
+        """A terminal table with interval bars, for a terminal of `width` columns; safe for any model name."""
         from rich.table import Table
         from rich.text import Text
 
         ends = [e for row in self.rows for e in (row.lower, row.upper, row.rating) if e is not None]
         low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+        longest = max((len(plain(row.model)) for row in self.rows), default=0)
+        bar = max(0, min(28, width - longest - 54))
+        bar = bar if bar >= 8 else 0  # too narrow a bar says nothing: names and numbers come first
         table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("#", justify="right")
-        table.add_column("model", overflow="fold", max_width=40)
-        table.add_column("rating", justify="right")
+        table.add_column("#", justify="right", no_wrap=True)
+        table.add_column("model", overflow="fold")
+        table.add_column("rating", justify="right", no_wrap=True)
         table.add_column(f"{self.level * 100:g} % interval", justify="right", no_wrap=True)
         if bar:
             table.add_column("", no_wrap=True)
-        table.add_column("win rate", justify="right")
-        table.add_column("battles", justify="right")
+        table.add_column("win rate", justify="right", no_wrap=True)
+        table.add_column("battles", justify="right", no_wrap=True)
         for row in self.rows:
             cells = [
                 Text(str(row.rank)),
@@ -167,19 +173,24 @@ def leaderboard(
     samples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    controls: Sequence[str] = (),
+    frozen: Mapping[str, tuple[float, float]] | None = None,
 ) -> Leaderboard:
     """Rate the models of some battles.
 
     Args:
         battles: coded columns, a mapping of columns (`model_a`, `model_b`, `winner` or `score_a`, and optionally
             `prompt_id`, `weight`), or battle records.
-        method: ``"bt"`` (Bradley–Terry by maximum likelihood) or ``"elo"`` (online Elo averaged over random orders).
+        method: ``"bt"`` (Bradley–Terry by maximum likelihood) or ``"elo"`` (online Elo averaged over random orders,
+            whose interval is always a bootstrap).
         interval: ``"sandwich"`` or ``"bootstrap"``.
         cluster: ``"prompt"`` or ``"battle"``; None means prompts where there are prompt ids, else battles.
         anchor: a model and the rating that it shall have; without one, ratings have mean 1000.
         samples: bootstrap resamples (or orders, with `method` ``"elo"``).
         seed: of the resamples.
         level: of the intervals.
+        controls: covariates to hold equal, such as ``length``; see `ratings.covariates`.
+        frozen: coefficient and scale of controls that shall not be estimated.
 
     Raises:
         ConfigError: a setting that does not exist or cannot be, such as an anchor that is not in the data.
@@ -192,7 +203,9 @@ def leaderboard(
         raise ConfigError(f"cluster must be prompt or battle, not {cluster!r}")
     if not 0.0 < level < 1.0:
         raise ConfigError(f"level must lie strictly between 0 and 1, not {level}")
-    table = as_battles(battles)
+    if controls and (method, interval) != ("bt", "sandwich"):
+        raise ConfigError("control works with method bt and interval sandwich")
+    table = as_battles(battles, controls=controls)
     notes = list(table.notes)
     if cluster == "prompt" and table.cluster is None:
         raise ConfigError("these battles carry no prompt_id to cluster by: use cluster battle")
@@ -201,16 +214,31 @@ def leaderboard(
         if cluster == "battle" and len(table):
             notes.append("no prompt_id: intervals take every battle as independent")
 
+    coefficients = None
     try:
-        fit = bradley_terry.fit(table)
-        rating = fit.ratings(anchor=anchor)
-        spread: Intervals | Bootstrap
-        if interval == "bootstrap":
-            spread = bootstrap(table, fit, samples=samples, seed=seed, cluster=cluster)
+        if method == "elo":
+            rating, lower, upper, said = _elo(table, cluster, anchor, samples, seed, level)
+            if interval == "sandwich":
+                interval = "bootstrap"
+                said.append("Elo has no sandwich interval: resampled orders instead")
+            notes += said
         else:
-            spread = sandwich(table, fit, cluster=cluster)
-        lower, upper = spread.bounds(anchor=anchor, level=level)
-        notes += [*fit.notes, *spread.notes]
+            fit: BradleyTerry
+            spread: Intervals | Bootstrap
+            if controls:
+                controlled = fit_controlled(table, controls, frozen=frozen, cluster=cluster, level=level)
+                fit, spread, coefficients = controlled.fit, controlled.intervals, controlled.coefficients
+                if controlled.left_out:
+                    notes.append(f"{controlled.left_out} battles without {' and '.join(controls)} left out of the fit")
+            else:
+                fit = bradley_terry.fit(table)
+                if interval == "bootstrap":
+                    spread = bootstrap(table, fit, samples=samples, seed=seed, cluster=cluster)
+                else:
+                    spread = sandwich(table, fit, cluster=cluster)
+            rating = fit.ratings(anchor=anchor)
+            lower, upper = spread.bounds(anchor=anchor, level=level)
+            notes += [*fit.notes, *spread.notes]
     except ValueError as error:
         raise ConfigError(str(error)) from None
     return Leaderboard(
@@ -223,10 +251,13 @@ def leaderboard(
         skipped=table.skipped,
         notes=tuple(notes),
         rows=_ranked(table, rating, lower, upper),
+        coefficients=coefficients,
     )
 
 
-def as_battles(battles: Battles | Mapping[str, Sequence[Any]] | Iterable[Battle]) -> Battles:
+def as_battles(
+    battles: Battles | Mapping[str, Sequence[Any]] | Iterable[Battle], *, controls: Sequence[str] = ()
+) -> Battles:
     """Coded columns from whatever the caller holds.
 
     Raises:
@@ -245,7 +276,7 @@ def as_battles(battles: Battles | Mapping[str, Sequence[Any]] | Iterable[Battle]
             "prompt_id": [battle.prompt_id for battle in rows],
         }
     try:
-        return Battles.from_columns(columns)
+        return Battles.from_columns(columns, controls=controls)
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -256,6 +287,32 @@ def plain(text: str) -> str:
     Marks that reorder text (U+202A to U+202E, U+2066 to U+2069) count as control characters.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+_ELO_STEPS = 20_000_000
+"""Battles that online Elo may play over all orders, about ten seconds of work."""
+
+
+def _elo(
+    table: Battles, cluster: str, anchor: tuple[str, float] | None, samples: int, seed: int, level: float
+) -> tuple[Any, Any, Any, list[str]]:
+    """Ratings and percentile interval of Elo over orders, anchored or with mean 1000, and notes."""
+    orders = max(2, min(samples, max(10, _ELO_STEPS // max(len(table), 1))))
+    run = elo_orders(table, orders=orders, seed=seed, cluster=cluster)
+    notes = [] if orders == samples else [f"{orders} orders, not {samples}: online Elo is slow on this many battles"]
+    fought = table.per_model()[0] > 0
+    rating, draws = np.where(fought, run.rating, np.nan), run.draws.copy()
+    notes += [f"{table.models[i]} met nobody and has no rating" for i in np.flatnonzero(~fought)]
+    if anchor is not None:
+        code = anchor_code(table.models, anchor)
+        if not fought[code]:
+            raise ValueError(f"anchor {anchor[0]!r} met nobody, so nothing can be measured from it")
+        rating = rating + (anchor[1] - rating[code])
+        draws += anchor[1] - draws[:, [code]]
+    lower, upper = np.quantile(draws, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0)
+    # the mean over orders may leave the percentiles of few resamples; an interval holds its own estimate
+    lower, upper = np.minimum(lower, rating), np.maximum(upper, rating)
+    return rating, np.where(fought, lower, np.nan), np.where(fought, upper, np.nan), notes
 
 
 def _ranked(table: Battles, rating: Any, lower: Any, upper: Any) -> tuple[Row, ...]:

@@ -10,7 +10,7 @@ import typer
 
 from arenaloop.errors import ConfigError
 
-__all__ = ["rank"]
+__all__ = ["parse_anchor", "parse_controls", "rank"]
 
 
 def rank(
@@ -22,23 +22,40 @@ def rank(
         str | None, typer.Option(help="What is independent: prompt or battle. Default: prompt where there are ids.")
     ] = None,
     anchor: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Give one model a fixed rating.")] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=COEFFICIENT:SCALE]",
+            help="Rate at equal NAME (columns NAME_a, NAME_b), e.g. length. With numbers: freeze its effect.",
+        ),
+    ] = None,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw it: .png, .svg or .pdf.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the leaderboard.json document.")] = False,
 ) -> None:
     """Rank models by their battles, with intervals.
 
+    FILE holds battles (model_a, model_b, winner, and prompt_id where there is one), FastChat or Arena-Hard judgments,
+    or AlpacaEval annotations. Rows with an unknown outcome are skipped and counted, never taken as ties.
+
     Examples:
-      arenaloop rank battles.jsonl
-      arenaloop rank arena.parquet --anchor llama-2-70b-chat=1100 --json
-      arenaloop rank arena.csv --interval bootstrap --samples 1000 --cluster battle
+
+        arenaloop rank battles.jsonl
+
+        arenaloop rank arena.parquet --anchor llama-2-70b-chat=1100 --json
+
+        arenaloop rank arena.csv --interval bootstrap --samples 1000
+
+        arenaloop rank arena.parquet --control length --plot board.svg
     """
     from arenaloop.arena.leaderboard import leaderboard
     from arenaloop.data.formats import read_battles
 
     fixed = parse_anchor(anchor)
+    controls, frozen = parse_controls(control or [])
     board = leaderboard(
-        read_battles(file),
+        read_battles(file, controls=controls),
         method=method,
         interval=interval,
         cluster=cluster,
@@ -46,7 +63,13 @@ def rank(
         samples=samples,
         seed=seed,
         level=level,
+        controls=controls,
+        frozen=frozen,
     )
+    if plot is not None:
+        from arenaloop.arena.forest_plot import forest_plot
+
+        forest_plot(board, plot)
     if as_json:
         sys.stdout.write(board.to_json())
         return
@@ -55,8 +78,12 @@ def rank(
     from arenaloop.arena.leaderboard import plain
 
     console = Console()
-    console.print(board.table())
+    console.print(board.table(width=console.width))
     console.print(plain(board.caption()), style="dim", markup=False, highlight=False)
+    for name, effect in (board.coefficients or {}).items():
+        ends = "frozen" if effect.lower is None else f"{effect.lower:+.3f} … {effect.upper:+.3f}"
+        text = f"{name}: {effect.value:+.3f} nats per standard deviation ({effect.scale:.4g}) of its difference, {ends}"
+        console.print(plain(text), markup=False, highlight=False)
     for note in board.notes:
         console.print(f"note: {plain(note)}", markup=False, highlight=False)
 
@@ -76,3 +103,29 @@ def parse_anchor(text: str | None) -> tuple[str, float] | None:
         return name, float(value)
     except ValueError:
         raise ConfigError(f"--anchor wants NAME=VALUE, such as llama-2-70b-chat=1100, not {text!r}") from None
+
+
+def parse_controls(texts: list[str]) -> tuple[list[str], dict[str, tuple[float, float]]]:
+    """Names of covariates, and coefficient and scale of those that are frozen (``NAME=COEFFICIENT:SCALE``).
+
+    Raises:
+        ConfigError: one is not of that form, its scale is not positive, or a name comes twice.
+    """
+    names: list[str] = []
+    frozen: dict[str, tuple[float, float]] = {}
+    for text in texts:
+        name, equals, numbers = text.partition("=")
+        if not name or name in names:
+            raise ConfigError(f"--control wants different names, such as length, not {text!r}")
+        names.append(name)
+        if equals:
+            value, _, scale = numbers.partition(":")
+            try:
+                frozen[name] = (float(value), float(scale))
+                if not frozen[name][1] > 0:
+                    raise ValueError
+            except ValueError:
+                raise ConfigError(
+                    f"--control wants NAME=COEFFICIENT:SCALE, as rank prints them, not {text!r}"
+                ) from None
+    return names, frozen

@@ -1,0 +1,116 @@
+"""`arenaloop winrate`: win rates against a baseline, raw and length-controlled."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from arenaloop.errors import ConfigError, InputError
+
+__all__ = ["winrate"]
+
+
+def winrate(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="AlpacaEval annotations, one model or many, or battles.")
+    ],
+    baseline: Annotated[str, typer.Option(metavar="NAME", help="The model that all are compared with.")],
+    control: Annotated[str | None, typer.Option(help="length: the length-controlled win rate as well.")] = None,
+    difficulty: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help='Rows {"instruction", "difficulty"}. Default: estimated from FILE.'),
+    ] = None,
+    penalty: Annotated[float, typer.Option(help="Ridge on the length-control fit's coefficients.", min=0.0)] = 0.0,
+    samples: Annotated[int, typer.Option(help="Bootstrap resamples of the prompts.", min=10)] = 1000,
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Win rates against one baseline, in percent, joined by prompt.
+
+    Models named BASELINE_verbose and BASELINE_concise, where the file has them, steady the length effect of all others.
+
+    Examples:
+
+        arenaloop winrate annotations.json --baseline gpt4_1106_preview
+
+        arenaloop winrate annotations.json --baseline gpt4_1106_preview --control length --difficulty gamma.jsonl --json
+    """
+    from arenaloop.data.formats import read_annotations, read_difficulty
+    from arenaloop.ratings.win_rate import win_rates
+
+    if difficulty is not None and control is None:
+        raise ConfigError("--difficulty is of use with --control length only")
+    if not 0.0 < level < 1.0:
+        raise ConfigError(f"--level must lie strictly between 0 and 1, not {level}")
+    if control not in (None, "length"):
+        raise ConfigError(f"--control must be length, not {control!r}")
+    annotations = read_annotations(file, baseline)
+    gamma = None if difficulty is None else read_difficulty(difficulty)
+    if gamma is not None and not any(key in gamma for key in annotations.prompts):
+        raise InputError(f"{difficulty}: none of its instructions is in {file}")
+    variants = [name for name in (f"{baseline}_verbose", f"{baseline}_concise") if name in annotations.models]
+    try:
+        rows = win_rates(
+            annotations,
+            control=control,
+            difficulty=gamma,
+            regularizers=variants,
+            samples=samples,
+            seed=seed,
+            level=level,
+            penalty=penalty,
+        )
+    except ValueError as error:
+        raise InputError(f"{file}: {error}") from None
+    if as_json:
+        fields = (
+            "model", "win_rate", "standard_error", "lower", "upper", "lc_win_rate", "lc_lower", "lc_upper",
+            "n_wins", "n_draws", "n_total", "avg_length", "flags",
+        )  # fmt: skip
+        board: list[dict[str, Any]] = [{name: getattr(row, name) for name in fields} for row in rows]
+        sys.stdout.write(json.dumps({"baseline": baseline, "leaderboard": board}, indent=2, ensure_ascii=False) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from arenaloop.arena.leaderboard import plain
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model", overflow="fold")
+    heads = [
+        "win rate",
+        f"{level * 100:g} % interval",
+        "LC win rate",
+        f"{level * 100:g} % interval",
+        "wins",
+        "draws",
+        "n",
+    ]
+    for head in heads if control else [*heads[:2], *heads[4:]]:
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("flags", overflow="fold")
+    for row in rows:
+        cells = [_percent(row.win_rate), _span(row.lower, row.upper)]
+        if control:
+            cells += [_percent(row.lc_win_rate), _span(row.lc_lower, row.lc_upper)]
+        cells += [str(row.n_wins), str(row.n_draws), str(row.n_total), " ".join(row.flags)]
+        table.add_row(Text(plain(row.model)), *map(Text, cells))
+    console = Console()
+    console.print(table)
+    skipped = f", {annotations.skipped:,} rows without it skipped" if annotations.skipped else ""
+    line = f"percent against {plain(baseline)} on {len(annotations.prompts):,} prompts{skipped}"
+    console.print(line, style="dim", markup=False, highlight=False)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _span(lower: float | None, upper: float | None) -> str:
+    return "–" if lower is None or upper is None else f"{lower:.2f} … {upper:.2f}"

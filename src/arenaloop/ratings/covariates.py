@@ -1,0 +1,224 @@
+"""Bradley–Terry ratings that control for length, style or any numeric column.
+
+    P(a beats b) = sigma(theta_a - theta_b + sum_f beta_f x_f)
+
+with x_f the standardised difference of a covariate between the two answers. Ratings then compare models at equal length
+(or style): what Chatbot Arena calls style control (Li et al. 2024, "Does style matter?"). Coefficients come with
+intervals and can be frozen, so that a model that joins later does not move everybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.bradley_terry import BradleyTerry, fit
+from arenaloop.ratings.intervals import Intervals, t_quantile
+
+__all__ = ["Coefficient", "Controlled", "fit_controlled"]
+
+_DENSE_SCORES = 1 << 20
+"""Entries of the clusters x parameters matrix of scores that are held at once (8 MiB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficient:
+    """Effect of one covariate, in nats of the odds per standard deviation of its difference.
+
+    Attributes:
+        value: the estimate, or what it was frozen at.
+        lower, upper: its interval; None for a frozen one.
+        scale: the standard deviation (around zero) that the differences were divided by. Freeze it with the value.
+        frozen: whether it was given.
+    """
+
+    value: float
+    lower: float | None
+    upper: float | None
+    scale: float
+    frozen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """Ratings at equal covariates.
+
+    Attributes:
+        fit: the strengths, as `bradley_terry.fit` would return them.
+        intervals: their sandwich covariance, with the coefficients' uncertainty in it.
+        coefficients: by covariate.
+        left_out: battles with a missing covariate, which are not part of the fit.
+    """
+
+    fit: BradleyTerry
+    intervals: Intervals
+    coefficients: Mapping[str, Coefficient]
+    left_out: int
+
+
+def fit_controlled(
+    battles: Battles,
+    controls: Sequence[str],
+    *,
+    frozen: Mapping[str, tuple[float, float]] | None = None,
+    cluster: str = "prompt",
+    level: float = 0.95,
+) -> Controlled:
+    """Maximum-likelihood strengths and coefficients by Newton's method, with a sandwich covariance over clusters.
+
+    Args:
+        battles: battles with `covariates` for every name in `controls`.
+        controls: names of the covariates.
+        frozen: coefficient and scale of those that shall not be estimated.
+        cluster: ``"prompt"`` or ``"battle"``.
+        level: of the coefficients' intervals.
+
+    Raises:
+        ValueError: no such covariate, none of the battles has it, or no prompt ids to cluster by.
+    """
+    frozen = frozen or {}
+    for name in controls:
+        if name not in battles.covariates:
+            raise ValueError(f"no covariate {name!r} (found: {', '.join(battles.covariates) or 'none'})")
+    if cluster == "prompt" and battles.cluster is None:
+        raise ValueError("no prompt ids to cluster by: use cluster='battle'")
+    raw = np.stack([battles.covariates[name] for name in controls], axis=1)  # (N, F)
+    known: BoolArray = np.isfinite(raw).all(axis=1)
+    if len(battles) and not known.any():
+        raise ValueError(f"no battle has a known {' and '.join(controls)}")
+    kept = battles if known.all() else _subset(battles, known)
+    raw = raw[known]
+    own = np.sqrt((raw * raw).mean(axis=0)) if len(raw) else np.ones(len(controls))
+    scale = np.array([frozen[n][1] if n in frozen else (own[f] or 1.0) for f, n in enumerate(controls)])
+    X = raw / scale
+    free = [f for f, name in enumerate(controls) if name not in frozen]
+    beta = np.array([frozen[n][0] if n in frozen else 0.0 for n in controls])
+
+    plain = fit(kept)
+    size = len(kept.models)
+    theta = np.nan_to_num(plain.theta)
+    weight = np.ones(len(kept)) if kept.weight is None else kept.weight
+    # pseudo-wins of the plain fit stay in, as battles at equal covariates
+    i, j = np.nonzero(plain.pseudo)
+    a, b = np.concatenate([kept.a, i]), np.concatenate([kept.b, j])
+    y = np.concatenate([kept.score_a, np.ones(len(i))])
+    w = np.concatenate([weight, plain.pseudo[i, j]])
+    X = np.concatenate([X, np.zeros((len(i), len(controls)))])
+    F = X[:, free]
+    same = (plain.component[:, None] == plain.component[None, :]).astype(np.float64)
+    cell = a.astype(np.int64) * size + b
+    for _ in range(100):
+        p = _sigmoid(theta[a] - theta[b] + X @ beta)
+        r, q = w * (y - p), w * p * (1.0 - p)
+        gradient = np.concatenate([tally(a, size, r) - tally(b, size, r), F.T @ r])
+        H = _information(cell, a, b, q, F, size)
+        step = np.linalg.solve(H + _origin(H, same, size), gradient)
+        reach = float(np.abs(step[:size][a] - step[:size][b] + F @ step[size:]).max(initial=0.0))
+        damping = np.log1p(reach) / reach if reach > 0 else 1.0
+        theta += damping * step[:size]
+        beta[free] += damping * step[size:]
+        if reach < 1e-9:
+            break
+    rated = ~np.isnan(plain.theta)
+    for c in np.unique(plain.component[rated]):
+        piece = rated & (plain.component == c)
+        theta[piece] -= theta[piece].mean()
+
+    p = _sigmoid(theta[a] - theta[b] + X @ beta)
+    r, q = w * (y - p), w * p * (1.0 - p)
+    H = _information(cell, a, b, q, F, size)
+    bread = np.linalg.inv(H + _origin(H, same, size))
+    units = kept.clusters if cluster == "prompt" else len(kept)
+    if cluster == "battle":
+        meat, seen = _information(cell, a, b, r * r, F, size), tally(kept.a, size) + tally(kept.b, size)
+    else:
+        assert kept.cluster is not None
+        group = np.concatenate([kept.cluster, units + np.arange(len(i))])  # every pseudo-win is a cluster of its own
+        meat, seen = _by_prompt(group, units + len(i), a, b, r, F, size)
+    covariance = bread @ meat @ bread
+    covariance *= units / max(units - 1.0, 1.0)
+    centre = np.eye(size) - same / np.maximum(same.sum(axis=1), 1.0)[:, None]
+    of_theta = centre @ covariance[:size, :size] @ centre.T
+    of_theta[same == 0] = np.nan
+    of_theta[~rated] = of_theta[:, ~rated] = np.nan
+    coefficients = {}
+    for f, name in enumerate(controls):
+        half = None
+        if f in free and units > 1:
+            at = size + free.index(f)
+            half = float(np.sqrt(max(covariance[at, at], 0.0))) * t_quantile(level, max(units - 1.0, 1.0))
+        value = float(beta[f])
+        lower, upper = (None, None) if half is None else (value - half, value + half)
+        coefficients[name] = Coefficient(value, lower, upper, float(scale[f]), f not in free)
+    fitted = replace(plain, theta=np.where(rated, theta, np.nan))
+    dof = np.maximum(seen - 1.0, 1.0)
+    return Controlled(fitted, Intervals(fitted, of_theta, dof, units, ()), coefficients, int((~known).sum()))
+
+
+def _information(cell: IntArray, a: IntArray, b: IntArray, q: FloatArray, F: FloatArray, size: int) -> FloatArray:
+    """Sum of q x x^T over battles with x = (e_a - e_b, F), shape (size + F, size + F)."""
+    count = F.shape[1]
+    H = np.zeros((size + count, size + count))
+    pair = tally(cell, size * size, q).reshape(size, size)
+    pair = pair + pair.T
+    H[:size, :size] = -pair
+    H[np.arange(size), np.arange(size)] += pair.sum(axis=1)
+    for f in range(count):
+        qf = q * F[:, f]
+        H[:size, size + f] = H[size + f, :size] = tally(a, size, qf) - tally(b, size, qf)
+    H[size:, size:] = (F * q[:, None]).T @ F
+    return H
+
+
+def _origin(H: FloatArray, same: FloatArray, size: int) -> FloatArray:
+    """What makes H regular: weight on the shift of each component, and a trace on covariates that never vary."""
+    out = np.zeros_like(H)
+    out[:size, :size] = same * (max(float(np.trace(H[:size, :size])), 1.0) / size**2)
+    flat = np.arange(size, len(H))
+    out[flat, flat] = np.where(np.diag(H)[size:] > 0, 0.0, 1.0)
+    return out
+
+
+def _by_prompt(
+    group: IntArray, groups: int, a: IntArray, b: IntArray, r: FloatArray, F: FloatArray, size: int
+) -> tuple[FloatArray, FloatArray]:
+    """Sum over clusters of outer products of summed scores, and clusters that each model met."""
+    wide = size + F.shape[1]
+    step = max(1, _DENSE_SCORES // wide)
+    order = np.argsort(group, kind="stable")
+    edges = np.searchsorted(group[order], np.arange(0, groups + step, step))
+    meat, seen = np.zeros((wide, wide)), np.zeros(size)
+    for part, first in enumerate(range(0, groups, step)):
+        rows = order[edges[part] : edges[part + 1]]
+        here = group[rows].astype(np.int64) - first
+        many = min(step, groups - first)
+        at_a, at_b = here * wide + a[rows], here * wide + b[rows]
+        scores = (tally(at_a, many * wide, r[rows]) - tally(at_b, many * wide, r[rows])).reshape(many, wide)
+        for f in range(F.shape[1]):
+            scores[:, size + f] = tally(here, many, r[rows] * F[rows, f])
+        met = np.zeros(many * wide, dtype=bool)
+        met[at_a] = met[at_b] = True
+        seen += met.reshape(many, wide)[:, :size].sum(axis=0)
+        meat += scores.T @ scores
+    return meat, seen
+
+
+def _subset(battles: Battles, keep: BoolArray) -> Battles:
+    return Battles.of(
+        battles.models,
+        battles.a[keep],
+        battles.b[keep],
+        battles.score_a[keep],
+        weight=None if battles.weight is None else battles.weight[keep],
+        cluster=None if battles.cluster is None else battles.cluster[keep],
+        covariates={name: column[keep] for name, column in battles.covariates.items()},
+        skipped=battles.skipped,
+        notes=battles.notes,
+    )
+
+
+def _sigmoid(x: FloatArray) -> FloatArray:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -700.0, 700.0))))
