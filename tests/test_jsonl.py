@@ -8,11 +8,12 @@ import json
 import math
 import os
 import stat
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arenaloop import jsonl
@@ -42,6 +43,7 @@ def error_of(path) -> str:
     return message
 
 
+@settings(deadline=None, max_examples=40)
 @given(rows=ROWS, block=st.integers(8, 60), indent=st.sampled_from([None, 0, 3]), packed=st.booleans())
 def test_arrays_and_lines_hold_the_same_rows_at_any_block_size(tmp_path_factory, rows, block, indent, packed):
     folder = tmp_path_factory.mktemp("rows")
@@ -111,6 +113,19 @@ def test_a_bad_element_is_found_without_reading_the_rest_of_the_array(file):
         assert raw.tell() <= 1 << 20
 
 
+@pytest.mark.parametrize("form", ["lines", "array", "packed lines"])
+def test_reading_holds_a_row_at_a_time(file, form):
+    row = encode_json({"text": "x" * 1000})
+    content = b"[" + b",".join([row] * 8000) + b"]" if form == "array" else (row + b"\n") * 8000
+    file.write_bytes(gzip.compress(content, 1) if form == "packed lines" else content)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_rows(file)) == 8000
+        assert tracemalloc.get_traced_memory()[1] < len(content) / 4
+    finally:
+        tracemalloc.stop()
+
+
 def test_files_that_are_no_json_text(file, tmp_path):
     assert "no such file" in error_of(tmp_path / "missing")
     assert "a folder" in error_of(tmp_path)
@@ -145,6 +160,7 @@ def test_encoding_is_always_valid_json():
         encode_json({"a": object()})
 
 
+@settings(deadline=None, max_examples=40)
 @given(rows=ROWS, name=st.sampled_from(["a.jsonl", "a.jsonl.gz"]))
 def test_written_rows_read_back(tmp_path_factory, rows, name):
     path = tmp_path_factory.mktemp("out") / "new folder" / name

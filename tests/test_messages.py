@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arenaloop.messages import message_text, split_reasoning
@@ -28,6 +28,7 @@ def test_forms_of_a_think_block(text, reasoning, answer):
     assert split_reasoning(text) == (reasoning, answer)
 
 
+@settings(deadline=None)
 @given(reasoning=st.text("ab \n<", max_size=20), answer=st.text("ab \n<", max_size=20))
 def test_a_block_is_taken_off_with_or_without_its_opening_tag(reasoning, answer):
     expected = (reasoning.strip(), answer.lstrip())

@@ -6,7 +6,7 @@ import gzip
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arenaloop.data.prompts import iter_prompts, read_prompts
@@ -80,6 +80,7 @@ def test_arrays_and_gzip_read_alike(tmp_path, write):
     assert lines[1].follow_ups == ("b",)
 
 
+@settings(deadline=None, max_examples=40)
 @given(texts=st.lists(st.sampled_from(["a", "a ", "A", "b", ""]), min_size=1, max_size=12))
 def test_duplicates_collapse_into_the_first_and_are_counted(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("prompts") / "p.jsonl"

@@ -6,7 +6,7 @@ import gzip
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arenaloop.errors import InputError
@@ -99,6 +99,7 @@ def test_answers_under_different_system_messages_stay_apart(recorded):
     assert model.duplicates == 0
 
 
+@settings(deadline=None, max_examples=40)
 @given(texts=st.lists(st.sampled_from("abc"), max_size=10))
 def test_the_first_answer_counts_and_the_rest_are_counted(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("answers") / "a.json.gz"

@@ -287,7 +287,8 @@ class OpenAIModel:
         key = self._session.headers.get("Authorization", "").removeprefix("Bearer ")
         if key:
             reason = reason.replace(key, "[key]")
-        reason = " ".join(_SECRETS.sub("[key]", reason).split())
+        reason = _SECRETS.sub("[key]", reason)
+        reason = " ".join("".join(c if c.isprintable() else " " for c in reason[:2000]).split())
         return reason if len(reason) <= 200 else reason[:199] + "…"
 
 

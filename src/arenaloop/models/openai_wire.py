@@ -81,10 +81,12 @@ def read_reply(raw: bytes, *, price: Price | None, seconds: float, calls: int) -
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ValueError(f"no choices in the reply: {_error_message(reply) or raw[:200].decode('utf-8', 'replace')}")
+    finish_reason = choices[0].get("finish_reason")
     message = choices[0].get("message")
+    if message is None and finish_reason == "content_filter":
+        message = {}  # Azure leaves it out
     if not isinstance(message, dict):
         raise ValueError("no message in the reply's first choice")
-    finish_reason = choices[0].get("finish_reason")
     content, refusal = _content(message)
     inline, text = split_reasoning(content)
     told = message.get("reasoning_content") or message.get("reasoning")
