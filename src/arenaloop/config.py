@@ -175,6 +175,10 @@ class ModelSettings(Settings):
     """system prompt put before conversations that have none (servers only)"""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """further fields of the request body (servers only)"""
+    drop_params: tuple[str, ...] = ()
+    """fields left out of the request body, for servers that refuse them, e.g. [temperature] (servers only)"""
+    send_seed: bool = False
+    """send each request's own seed; needed where sampling is to differ between samples on a seeded server"""
     key_env: str | None = None
     """name of the environment variable that holds the key (servers only)"""
     price: PriceSettings | None = None

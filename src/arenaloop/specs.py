@@ -142,6 +142,8 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
         concurrency=settings.concurrency or 64,
         timeout=settings.timeout,
         retries=settings.retries,
+        drop_params=settings.drop_params,
+        send_seed=settings.send_seed,
     )
 
 

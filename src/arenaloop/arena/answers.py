@@ -7,7 +7,7 @@ background, one model in memory at a time; recorded answers are copied into the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from arenaloop.errors import InputError
@@ -91,10 +91,7 @@ def match_recorded(
     recorded = [c for c in contestants if isinstance(c.model, RecordedModel)]
     if not recorded:
         return {}
-    ids_by_key: dict[str, list[str]] = {}
-    for prompt in prompts:
-        for key in match_keys(prompt):
-            ids_by_key.setdefault(key, []).append(prompt.id)
+    ids_by_key = _ids_by_key(prompts)
     turns = {prompt.id: prompt.turns for prompt in prompts}
     found: dict[str, dict[str, str]] = {}
     for c in recorded:
@@ -113,6 +110,15 @@ def match_recorded(
     return found
 
 
+def _ids_by_key(prompts: Iterable[Prompt]) -> dict[str, list[str]]:
+    """Prompt ids by match key; prompts that differ in their system message alone share the key of their text."""
+    ids: dict[str, list[str]] = {}
+    for prompt in prompts:
+        for key in match_keys(prompt):
+            ids.setdefault(key, []).append(prompt.id)
+    return ids
+
+
 def ingest_recorded(
     store: Store, contestants: Sequence[Contestant], prompts: Sequence[Prompt], found: Mapping[str, Mapping[str, str]]
 ) -> None:
@@ -121,18 +127,17 @@ def ingest_recorded(
         if not isinstance(c.model, RecordedModel):
             continue
         wanted = found[c.name]
-        ids_by_key = {key: p.id for p in prompts if p.id in wanted for key in match_keys(p)}
+        ids_by_key = _ids_by_key(p for p in prompts if p.id in wanted)
         done: set[str] = set()
         for answer in c.model.rows():
-            for prompt_id in {ids_by_key[key] for key in answer.keys if key in ids_by_key} - done:
+            for prompt_id in {i for key in answer.keys for i in ids_by_key.get(key, ())} - done:
                 key = recorded_key(prompt_id, answer.texts)
                 if key != wanted[prompt_id]:
                     continue
                 done.add(prompt_id)
                 if store.turn(key, 0) is None:
-                    store.add_turns(
-                        [_recorded_row(key, turn, prompt_id, c.name, answer.texts) for turn in range(len(answer.texts))]
-                    )
+                    turns = range(len(answer.texts))
+                    store.add_turns([_recorded_row(key, turn, prompt_id, c.name, answer.texts) for turn in turns])
     store.flush()
 
 
