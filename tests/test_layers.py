@@ -111,7 +111,7 @@ def test_torch_stays_in_its_rooms() -> None:
     assert not strangers
     assert any(user.startswith("train/") for user in users)
     for path in MODULES:  # the sandbox and the local model are imported without it
-        if not room(path) == "train":
+        if room(path) != "train":
             assert not {n for n, early in imports(path) if early and n.split(".")[0] in ("torch", "transformers")}, path
 
 

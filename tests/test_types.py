@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop import types
 from arenaloop.types import (
     Completion,
     Outcome,
@@ -144,7 +143,3 @@ def test_records_are_frozen_and_slotted() -> None:
         with pytest.raises(FrozenInstanceError):
             setattr(record, name, "changed")
         assert not hasattr(record, "__dict__")
-
-
-def test_types_imports_nothing_of_arenaloop() -> None:
-    assert "arenaloop" not in (open(types.__file__).read().split('"""', 2)[2])

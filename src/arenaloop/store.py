@@ -16,21 +16,25 @@ import json
 import os
 import queue
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from arenaloop.errors import ArenaFileError, StorageError
 from arenaloop.types import Completion, Outcome, Prompt, Response, Status, Verdict, content_hash
 
-__all__ = ["SCHEMA_VERSION", "Store", "Usage", "recorded_key", "response_key"]
+__all__ = ["SCHEMA_VERSION", "Store", "Usage", "recorded_key", "response_key", "whole_response"]
 
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x41524C50  # "ARLP": tells an arena file from other SQLite databases
-_LINGER = 0.004  # seconds a commit waits for company; with the commit itself well below 10 ms
+_LINGER = 0.002  # seconds a commit waits for company; with the commit itself well below 10 ms
+_SWITCH = 0.0005  # seconds after which a busy event loop lets the writer in; Python's own 5 ms would double the commit
+_ROWS = 500  # rows per INSERT, with 20 columns well below SQLite's limit of parameters
 _IN_BATCH = 400  # keys per IN (…) look-up, below SQLite's limit of parameters
 
 _SCHEMA = """
@@ -59,15 +63,15 @@ CREATE INDEX verdicts_prompt ON verdicts (prompt_id);
 CREATE TABLE stages (name TEXT NOT NULL, key TEXT NOT NULL, result TEXT NOT NULL, PRIMARY KEY (name, key));
 """
 
-_INSERT_PROMPT = "INSERT OR IGNORE INTO prompts VALUES (?, ?, ?, ?)"
-# The attempt is one more than those stored: rows are never overwritten.
-_INSERT_RESPONSE = """INSERT INTO responses
-    SELECT NULL, ?1, ?2, (SELECT COUNT(*) FROM responses WHERE key = ?1 AND turn = ?2),
-    ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17"""
-_INSERT_VERDICT = """INSERT INTO verdicts
-    SELECT NULL, ?1, (SELECT COUNT(*) FROM verdicts WHERE key = ?1),
-    ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19"""
-_INSERT_STAGE = "INSERT OR REPLACE INTO stages VALUES (?, ?, ?)"
+# Appends name their table; rows are as in the schema, less `id` and `attempt`.
+_PROMPT, _RESPONSE, _VERDICT, _STAGE = "prompts", "responses", "verdicts", "stages"
+_INSERT = {
+    _PROMPT: ("INSERT OR IGNORE INTO prompts VALUES", "(?, ?, ?, ?)"),
+    _RESPONSE: ("INSERT INTO responses VALUES", f"(NULL{', ?' * 18})"),
+    _VERDICT: ("INSERT INTO verdicts VALUES", f"(NULL{', ?' * 20})"),
+    _STAGE: ("INSERT OR REPLACE INTO stages VALUES", "(?, ?, ?)"),
+}
+_KEY_COLUMNS = {_RESPONSE: 2, _VERDICT: 1}  # the columns before `attempt` by which attempts are counted
 
 _VERDICT_COLUMNS = (
     "key, prompt_id, first_hash, second_hash, judge, status, raw, score_first, score_second, outcome, sample, "
@@ -91,6 +95,10 @@ class Usage(NamedTuple):
     seconds: float
 
 
+_Row = tuple[Any, ...]
+_Append = tuple[str, list[_Row]]
+
+
 class _Flush(NamedTuple):
     done: threading.Event
 
@@ -112,8 +120,8 @@ class Store:
         self.readonly = readonly
         self._lock_file: int | None = None
         self._failure: StorageError | None = None
-        self._pending_verdicts: dict[str, Verdict] = {}
-        self._pending_responses: dict[tuple[str, int], tuple[Any, ...]] = {}
+        self._pending_verdicts: dict[str, tuple[_Row, Verdict]] = {}
+        self._pending_responses: dict[tuple[str, int], _Row] = {}
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         if readonly and not self.path.exists():
@@ -123,14 +131,16 @@ class Store:
         try:
             self._reader = self._connect()
             self._open_schema()
+            self.run = self._next_run()
         except sqlite3.DatabaseError as error:
             self._release_lock()
             raise _as_arena_error(self.path, error) from error
         except BaseException:
             self._release_lock()
             raise
-        self.run = self._next_run()
         if not readonly:
+            self._switch = sys.getswitchinterval()
+            sys.setswitchinterval(min(self._switch, _SWITCH))
             self._writer = threading.Thread(target=self._write_loop, name="arena-writer", daemon=True)
             self._writer.start()
 
@@ -159,7 +169,6 @@ class Store:
         connection = sqlite3.connect(
             uri, uri=True, timeout=30, isolation_level=None, check_same_thread=check_same_thread, cached_statements=256
         )
-        # A text may hold lone surrogates (a model's broken bytes); they are stored escaped, see `_text`.
         connection.execute("PRAGMA cache_size = -65536")
         return connection
 
@@ -182,13 +191,12 @@ class Store:
             db.execute("PRAGMA journal_mode = DELETE")
         db.execute("PRAGMA synchronous = NORMAL")
         if empty:
-            # executescript commits by itself; the version is set last, inside the same transaction
+            # One transaction, so that a process killed in the middle leaves an empty file. The secret is what
+            # contestants must not know: delimiters in judge prompts are derived from it.
             db.executescript(
-                f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
-                f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                f"BEGIN; {_SCHEMA} INSERT INTO meta VALUES ('secret', '{os.urandom(16).hex()}');"  # noqa: S608
+                f" PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
-            # What contestants must not know: delimiters in judge prompts are derived from it.
-            db.execute("INSERT INTO meta VALUES ('secret', ?)", (os.urandom(16).hex(),))
 
     def _next_run(self) -> int:
         row = self._reader.execute("SELECT value FROM meta WHERE key = 'runs'").fetchone()
@@ -208,6 +216,7 @@ class Store:
             self._queue.put(None)
             self._writer.join()
             self._writer = None
+            sys.setswitchinterval(self._switch)
             if self._failure is None:
                 try:
                     self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -234,8 +243,7 @@ class Store:
     # ------------------------------------------------------------------ writing
 
     def _write_loop(self) -> None:
-        connection = self._connect(check_same_thread=False)
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection: sqlite3.Connection | None = None
         closing = False
         while not closing:
             batch = [self._queue.get()]
@@ -248,41 +256,63 @@ class Store:
                 except queue.Empty:
                     break
             closing = batch[-1] is None
-            self._commit(connection, [item for item in batch if type(item) is tuple])
+            appends: list[_Append] = [item for item in batch if type(item) is tuple]
+            if appends and self._failure is None:
+                try:
+                    connection = connection or self._connect_writer()
+                    self._commit(connection, appends)
+                except Exception as error:  # a thread that dies would lose rows in silence, and hang whoever waits
+                    self._failure = StorageError(f"{self.path}: {error}; what was stored before stays")
             for item in batch:
                 if isinstance(item, _Flush):
                     item.done.set()
-        connection.close()
+        if connection is not None:
+            connection.close()
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[tuple[str, list[tuple[Any, ...]]]]) -> None:
-        if not batch or self._failure is not None:
-            return
-        try:
+    def _connect_writer(self) -> sqlite3.Connection:
+        connection = self._connect(check_same_thread=False)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Append]) -> None:
+        by_table: dict[str, list[_Row]] = {}
+        for table, rows in batch:
+            by_table.setdefault(table, []).extend(rows)
+        # Few statements of many rows: after each the thread must win the interpreter's lock back from the event loop.
+        parts = [
+            (table, rows[start : start + _ROWS])
+            for table, rows in by_table.items()
+            for start in range(0, len(rows), _ROWS)
+        ]
+        if len(parts) > 1:  # a lone statement is a transaction by itself
             connection.execute("BEGIN IMMEDIATE")
-            for statement, rows in batch:
-                connection.executemany(statement, rows)
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._failure = StorageError(f"{self.path}: {error}; what was stored before stays")
-            try:
+        try:
+            for table, rows in parts:
+                insert, values = _INSERT[table]
+                full = _with_attempts(connection, table, rows)
+                connection.execute(
+                    f"{insert} {','.join([values] * len(full))}", [value for row in full for value in row]
+                )
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:  # else SQLite has already rolled back
                 connection.execute("ROLLBACK")
-            except sqlite3.Error:
-                return  # SQLite has already rolled back
-            return
-        for statement, rows in batch:
-            if statement is _INSERT_VERDICT:
-                for row in rows:
-                    self._pending_verdicts.pop(row[0], None)
-            elif statement is _INSERT_RESPONSE:
-                for row in rows:
-                    self._pending_responses.pop((row[0], row[1]), None)
+            raise
+        # A later attempt under the same key may be on its way already: only what was committed stops being pending.
+        for row in by_table.get(_VERDICT, ()):
+            if self._pending_verdicts[row[0]][0] is row:
+                del self._pending_verdicts[row[0]]
+        for row in by_table.get(_RESPONSE, ()):
+            if self._pending_responses[row[0], row[1]] is row:
+                del self._pending_responses[row[0], row[1]]
 
-    def _append(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+    def _append(self, table: str, rows: list[_Row]) -> None:
         if self._failure is not None:
             raise self._failure
         if self._writer is None:
             raise StorageError(f"{self.path}: opened for reading only")
-        self._queue.put((statement, rows))
+        self._queue.put((table, rows))
 
     def flush(self) -> None:
         """Wait until everything appended so far is committed. Raises StorageError if that failed."""
@@ -305,7 +335,7 @@ class Store:
             (p.id, _json([dict(m) for m in p.messages]), _json(list(p.follow_ups)), _json(dict(p.tags)))
             for p in prompts
         ]
-        self._append(_INSERT_PROMPT, rows)
+        self._append(_PROMPT, rows)
 
     def add_turns(self, rows: Sequence[tuple[str, int, str, str, Completion, str]]) -> None:
         """Append answers to single turns, all in one transaction.
@@ -317,28 +347,28 @@ class Store:
         out = []
         for key, turn, prompt_id, model, c, text_hash in rows:
             row = (
-                key, turn, prompt_id, model, c.status.value, _text(c.text), text_hash, _maybe_text(c.reasoning),
-                c.finish_reason, c.tokens_in, c.tokens_out, c.usd, c.seconds, _maybe_text(c.error), c.calls,
+                key, turn, prompt_id, _text(model), c.status.value, _text(c.text), text_hash, _text(c.reasoning),
+                _text(c.finish_reason), c.tokens_in, c.tokens_out, c.usd, c.seconds, _text(c.error), c.calls,
                 self.run, now,
             )  # fmt: skip
             self._pending_responses[key, turn] = row
             out.append(row)
-        self._append(_INSERT_RESPONSE, out)
+        self._append(_RESPONSE, out)
 
     def add_verdict(self, v: Verdict) -> None:
         """Append one judge call."""
-        self._pending_verdicts[v.key] = v
         outcome = v.outcome.value if v.outcome is not None else None
         row = (
-            v.key, v.prompt_id, v.first_hash, v.second_hash, v.judge, v.sample, v.status.value, v.score_first,
-            v.score_second, outcome, _text(v.raw), v.tokens_in, v.tokens_out, v.usd, v.seconds, _maybe_text(v.error),
+            v.key, v.prompt_id, v.first_hash, v.second_hash, _text(v.judge), v.sample, v.status.value, v.score_first,
+            v.score_second, outcome, _text(v.raw), v.tokens_in, v.tokens_out, v.usd, v.seconds, _text(v.error),
             v.calls, self.run, time.time(),
         )  # fmt: skip
-        self._append(_INSERT_VERDICT, [row])
+        self._pending_verdicts[v.key] = row, v
+        self._append(_VERDICT, [row])
 
     def put_stage(self, name: str, key: str, result: dict[str, Any]) -> None:
         """Record the result of a finished stage under the hash of what determines it."""
-        self._append(_INSERT_STAGE, [(name, key, _json(result))])
+        self._append(_STAGE, [(name, key, _json(result))])
         self.flush()
 
     # ------------------------------------------------------------------ reading
@@ -382,29 +412,32 @@ class Store:
 
     def response(self, key: str, prompt: Prompt, model: str) -> Response | None:
         """A whole response, once every turn is answered or one has failed; None while turns are missing."""
-        texts: list[str] = []
-        status = Status.OK
-        for turn in range(prompt.turns):
-            stored = self.turn(key, turn)
+        turns: list[tuple[str, Status]] = []
+        for number in range(prompt.turns):
+            stored = self.turn(key, number)
             if stored is None:
                 return None
-            text, status = stored
-            texts.append(text)
-            if status in (Status.ERROR, Status.REFUSED):
+            turns.append(stored)
+            if stored[1] in (Status.ERROR, Status.REFUSED):
                 break
-        return Response(prompt_id=prompt.id, model=model, texts=tuple(texts), status=status)
+        return whole_response(prompt.id, model, turns)
 
     def texts(self, text_hash: str) -> tuple[str, ...] | None:
         """The texts (one per turn) behind a `Response.text_hash`."""
-        row = self._reader.execute("SELECT key, turn FROM responses WHERE text_hash = ? LIMIT 1", (text_hash,))
-        found = row.fetchone()
-        if found is None:
+        row = self._reader.execute("SELECT key, turn, text FROM responses WHERE text_hash = ? LIMIT 1", (text_hash,))
+        if (found := row.fetchone()) is None:
             return None
-        stored = [self.turn(found[0], turn) for turn in range(found[1] + 1)]
-        return tuple(s[0] for s in stored if s is not None)
+        key, last, text = found
+        # Earlier turns may have been asked more than once: the texts that belong together are those of the hash.
+        query = "SELECT DISTINCT text FROM responses WHERE key = ? AND turn = ? ORDER BY id DESC"
+        before = [[_untext(t) for (t,) in self._reader.execute(query, (key, turn))] for turn in range(last)]
+        for some in product(*before):
+            if content_hash([*some, _untext(text)]) == text_hash:
+                return (*some, _untext(text))
+        return None
 
     def turns_of(self, prompt_id: str) -> dict[tuple[str, int], tuple[str, Status]]:
-        """Text and status of all committed answers to a prompt, by (response key, turn): one look-up instead of many."""
+        """Text and status of all committed answers to a prompt, by (response key, turn): one look-up, not many."""
         query = "SELECT key, turn, text, status FROM responses WHERE prompt_id = ? ORDER BY id"
         return {(k, turn): (_untext(text), Status(s)) for k, turn, text, s in self._reader.execute(query, (prompt_id,))}
 
@@ -417,7 +450,7 @@ class Store:
         """The latest attempt at one judge call, committed or still on its way."""
         pending = self._pending_verdicts.get(key)
         if pending is not None:
-            return pending
+            return pending[1]
         row = self._reader.execute(
             f"SELECT {_VERDICT_COLUMNS} FROM verdicts WHERE key = ? ORDER BY attempt DESC LIMIT 1",  # noqa: S608
             (key,),
@@ -426,17 +459,16 @@ class Store:
 
     def verdicts(self, keys: Sequence[str]) -> dict[str, Verdict]:
         """The latest attempts at many judge calls, by key; keys without a row are left out."""
-        found: dict[str, Verdict] = {}
+        # Those on their way are noted first: they may be committed, and pending no more, while the table is read.
+        pending = {key: found[1] for key in keys if (found := self._pending_verdicts.get(key)) is not None}
+        stored: dict[str, Verdict] = {}
         for start in range(0, len(keys), _IN_BATCH):
             some = keys[start : start + _IN_BATCH]
             marks = ",".join("?" * len(some))
-            query = f"SELECT {_VERDICT_COLUMNS} FROM verdicts WHERE key IN ({marks}) ORDER BY attempt"  # noqa: S608
+            query = f"SELECT {_VERDICT_COLUMNS} FROM verdicts WHERE key IN ({marks}) ORDER BY id"  # noqa: S608
             for row in self._reader.execute(query, some):
-                found[row[0]] = _verdict(row)  # later attempts replace earlier ones
-        for key in keys:
-            if (pending := self._pending_verdicts.get(key)) is not None:
-                found[key] = pending
-        return found
+                stored[row[0]] = _verdict(row)  # later attempts replace earlier ones
+        return stored | pending
 
     def usage(self) -> Usage:
         """Calls, tokens, money and wall time of all invocations so far (committed rows)."""
@@ -458,27 +490,48 @@ class Store:
 # ---------------------------------------------------------------------- rows
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+def _with_attempts(connection: sqlite3.Connection, table: str, rows: list[_Row]) -> list[_Row]:
+    """Rows with their attempt, which is the number of rows under the same key before them: none is overwritten."""
+    width = _KEY_COLUMNS.get(table)
+    if width is None:
+        return rows
+    columns = "key, turn" if width == 2 else "key"
+    query = f"SELECT {columns}, COUNT(*) FROM {table} WHERE key IN ({','.join('?' * len(rows))}) GROUP BY {columns}"  # noqa: S608
+    before = {tuple(found[:width]): found[width] for found in connection.execute(query, [row[0] for row in rows])}
+    full = []
+    for row in rows:
+        key = row[:width]
+        attempt = before.get(key, 0)
+        before[key] = attempt + 1
+        full.append((*key, attempt, *row[width:]))
+    return full
 
 
-def _text(text: str) -> str:
-    # SQLite takes UTF-8 only. A lone surrogate (or a NUL-led mark of ours) is kept by storing the text as escaped JSON.
-    if text.startswith("\x00json:"):
-        return "\x00json:" + json.dumps(text)
+def _json(value: object) -> str | bytes:
+    return _text(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+@overload
+def _text(text: str) -> str | bytes: ...
+@overload
+def _text(text: None) -> None: ...
+def _text(text: str | None) -> str | bytes | None:
+    # SQLite's texts are UTF-8. One with lone surrogates (a model's broken bytes) is kept as the bytes of a BLOB.
+    if text is None or text.isascii():
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return "\x00json:" + json.dumps(text)
+        return text.encode("utf-8", "surrogatepass")
     return text
 
 
-def _maybe_text(text: str | None) -> str | None:
-    return None if text is None else _text(text)
-
-
-def _untext(text: str) -> str:
-    return str(json.loads(text[6:])) if text.startswith("\x00json:") else text
+@overload
+def _untext(stored: str | bytes) -> str: ...
+@overload
+def _untext(stored: None) -> None: ...
+def _untext(stored: str | bytes | None) -> str | None:
+    return stored.decode("utf-8", "surrogatepass") if isinstance(stored, bytes) else stored
 
 
 def _prompt(row: Sequence[Any]) -> Prompt:
@@ -489,10 +542,10 @@ def _prompt(row: Sequence[Any]) -> Prompt:
 
 def _verdict(row: Sequence[Any]) -> Verdict:
     return Verdict(
-        key=row[0], prompt_id=row[1], first_hash=row[2], second_hash=row[3], judge=row[4], status=Status(row[5]),
-        raw=_untext(row[6]), score_first=row[7], score_second=row[8],
+        key=row[0], prompt_id=row[1], first_hash=row[2], second_hash=row[3], judge=_untext(row[4]),
+        status=Status(row[5]), raw=_untext(row[6]), score_first=row[7], score_second=row[8],
         outcome=Outcome(row[9]) if row[9] is not None else None, sample=row[10], tokens_in=row[11],
-        tokens_out=row[12], usd=row[13], seconds=row[14], error=None if row[15] is None else _untext(row[15]),
+        tokens_out=row[12], usd=row[13], seconds=row[14], error=_untext(row[15]),
         calls=row[16],
     )  # fmt: skip
 
@@ -504,9 +557,22 @@ def _quote(path: Path) -> str:
 
 
 def _as_arena_error(path: Path, error: sqlite3.DatabaseError) -> ArenaFileError | StorageError:
-    if "full" in str(error) or "unable to open" in str(error) or "readonly" in str(error):
+    # What is wrong with the disk is an operational error of SQLite's, what is wrong with the file is none.
+    if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
         return StorageError(f"{path}: {error}")
     return ArenaFileError(f"{path}: no arena file ({error})")
+
+
+def whole_response(prompt_id: str, model: str, turns: Sequence[tuple[str, Status]]) -> Response:
+    """A response from the text and status of its turns.
+
+    Its status is that of the turn that failed (the last one then), else of the first that was cut off or empty: a good
+    later turn does not make up for it.
+    """
+    last = turns[-1][1]
+    flaws = (status for _, status in turns if status is not Status.OK)
+    status = last if last in (Status.ERROR, Status.REFUSED) else next(flaws, Status.OK)
+    return Response(prompt_id=prompt_id, model=model, texts=tuple(text for text, _ in turns), status=status)
 
 
 def response_key(prompt_id: str, fingerprint: str, sampling_key: list[object], sample: int) -> str:
