@@ -11,6 +11,7 @@ Tran-Dinh 2019, "Generalized self-concordant functions", eq. 12 with nu = 2.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from arenaloop.ratings.battles import Battles, FloatArray, IntArray, tally
 
 __all__ = ["ELO_PER_NAT", "BradleyTerry", "components", "count_wins", "fit", "fit_batch", "fit_wins", "newton_batch"]
 
-ELO_PER_NAT = 400.0 / np.log(10.0)
+ELO_PER_NAT = 400.0 / math.log(10.0)
 """Elo points per unit of theta: a model 400 points up wins ten times as often as it loses."""
 
 _TOLERANCE = 1e-10

@@ -86,7 +86,7 @@ def fit_controlled(
     if cluster == "prompt" and battles.cluster is None:
         raise ValueError("no prompt ids to cluster by: use cluster='battle'")
     raw = np.stack([battles.covariates[name] for name in controls], axis=1)  # (N, F)
-    known: BoolArray = np.isfinite(raw).all(axis=1)
+    known = np.asarray(np.isfinite(raw).all(axis=1), dtype=np.bool_)
     if len(battles) and not known.any():
         raise ValueError(f"no battle has a known {' and '.join(controls)}")
     kept = battles if known.all() else _subset(battles, known)
