@@ -79,7 +79,8 @@ def merge_seats(
     # A judge that only labels has no scores: a win counts 1, a tie 0.5.
     a1, b1 = _scores(a_first)
     b2, a2 = _scores(b_first)
-    score_a, score_b = (a1 + a2) / 2, (b1 + b2) / 2
+    # Rounded far below any judge's decimals: 7.1 + 6.3 and 6.9 + 6.5 differ in floating point, and are a tie.
+    score_a, score_b = round((a1 + a2) / 2, 9), round((b1 + b2) / 2, 9)
     second = b_first.outcome.swap()
     if rule == "mean":
         outcome = Outcome.from_scores(score_a, score_b)

@@ -27,8 +27,10 @@ _REASK_TEMPERATURE = 0.7
 """A garbage verdict is asked again at least this warm: at temperature 0 it would only repeat itself."""
 _PARSER_VERSION = 1
 
-_NUMBER = r"(\d+(?:\.\d+)?)\s*(?:/\s*10(?:\.0+)?)?"
-_SCORES = re.compile(rf"scores?\s*[:=]\s*{_NUMBER}(?:\s*[,;|&]\s*|\s+and\s+|\s+)(?:and\s+)?{_NUMBER}\.?", re.IGNORECASE)
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*10(?:\.0+)?)?"
+_SCORES = re.compile(
+    rf"(?a:scores?)\s*[:=]\s*{_NUMBER}(?:\s*[,;|&]\s*|\s+and\s+|\s+)(?:and\s+)?{_NUMBER}\.?", re.IGNORECASE
+)
 _LONGEST_LINE = 200  # no score line is longer; keeps the expressions below linear on hostile text
 _MARKDOWN = re.compile(r"^[\s*_`#>\-]+|[\s*_`]+$")
 _EMPHASIS = re.compile(r"[*_`]+")
