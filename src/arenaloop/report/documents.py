@@ -1,0 +1,120 @@
+"""The result files of a run directory, read and checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from arenaloop.errors import InputError
+
+__all__ = ["Documents", "number", "read_documents"]
+
+NEEDED = ("config.yaml", "arena.db", "battles.jsonl", "leaderboard.json", "summary.json")
+
+_BOARD = {"method": str, "interval": str, "cluster": str, "battles": int, "ties": int, "leaderboard": list}
+_SUMMARY = {"battles_wanted": int, "battles_decided": int, "verdicts_ok": int, "verdicts_failed": dict}
+
+_FIGURES = ("rating", "lower", "upper", "gold_accuracy", "gold_utility", "mean_length", "seconds")
+
+
+@dataclass(frozen=True)
+class Documents:
+    """What a finished run wrote besides its battles.
+
+    Attributes:
+        directory: the run directory.
+        config_text: ``config.yaml`` as it stands; `config` is the mapping in it.
+        board: ``leaderboard.json``; `rows` are its models, best first.
+        summary: ``summary.json``; `stages` are those of a recipe, in order, and empty for a battle run.
+    """
+
+    directory: Path
+    config_text: str
+    config: Mapping[str, Any]
+    board: Mapping[str, Any]
+    summary: Mapping[str, Any]
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Models, best first; what is missing or no number is None."""
+        return [
+            {"model": str(row["model"]), "rank": row.get("rank") or place, "battles": _whole(row.get("battles"))}
+            | {key: number(row.get(key)) for key in ("rating", "lower", "upper", "win_rate")}
+            for place, row in enumerate(self.board["leaderboard"], 1)
+        ]
+
+    @property
+    def stages(self) -> Sequence[Mapping[str, Any]]:
+        """Training stages in order; what is missing or no number is None."""
+        return [
+            {"name": str(row["name"]), "rows": _whole(row.get("rows"))}
+            | {key: number(row.get(key)) for key in _FIGURES}
+            for row in self.summary.get("stages") or ()
+        ]
+
+
+def read_documents(directory: Path) -> Documents:
+    """Read the result files of a run directory.
+
+    Raises:
+        InputError: the directory or one of its files is missing, or a file does not hold what it should.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such run directory")
+    missing = [name for name in NEEDED if not (directory / name).is_file()]
+    if missing == list(NEEDED):
+        raise InputError(f"{directory}: no run directory (no {', no '.join(missing)})")
+    if missing:
+        raise InputError(
+            f"{directory}: no {', no '.join(missing)}; the run has not finished: the command that began it resumes it"
+        )
+    config_text = _text(directory / "config.yaml")
+    try:
+        config = yaml.safe_load(config_text)
+    except yaml.YAMLError:
+        config = None  # it is shown as it stands, and nothing else depends on it
+    board = _mapping(directory / "leaderboard.json", _BOARD)
+    if not all(isinstance(row, dict) and "model" in row for row in board["leaderboard"]):
+        raise InputError(f"{directory / 'leaderboard.json'}: its 'leaderboard' is no list of models")
+    summary = _mapping(directory / "summary.json", _SUMMARY)
+    stages = summary.get("stages") or []
+    if not isinstance(stages, list) or not all(isinstance(row, dict) and "name" in row for row in stages):
+        raise InputError(f"{directory / 'summary.json'}: its 'stages' are no list of stages")
+    return Documents(directory, config_text, config if isinstance(config, dict) else {}, board, summary)
+
+
+def number(value: Any) -> float | None:
+    """`value` if it is a finite number, else None."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if plain and math.isfinite(value) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _mapping(path: Path, fields: Mapping[str, type]) -> dict[str, Any]:
+    try:
+        value = json.loads(_text(path))
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON document ({error})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    for name, kind in fields.items():
+        if not isinstance(value.get(name), kind):
+            raise InputError(f"{path}: {name!r} is missing or is no {kind.__name__}")
+    return value

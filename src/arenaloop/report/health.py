@@ -1,0 +1,254 @@
+"""How well the judge did its work, and what the run asked, paid and stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from arenaloop.report.charts import Bars, bars
+from arenaloop.report.documents import Documents, number
+from arenaloop.report.texts import one_line
+from arenaloop.store import Store
+from arenaloop.types import Status
+
+__all__ = ["Answerer", "Calls", "Metric", "Scores", "calls", "judge_health", "scores"]
+
+
+class Metric(NamedTuple):
+    """One figure of the judge's health.
+
+    Attributes:
+        share: a fraction, or None where nothing was counted.
+        of: what it is a share of, in words.
+        state: ``"good"``, ``"look"`` (worth a look) or ``""`` (no value is healthy or not in itself).
+        healthy: what a healthy value looks like.
+    """
+
+    name: str
+    share: float | None
+    of: str
+    state: str
+    healthy: str
+
+
+_FAILURES = {
+    "unparsed": "The last line held no scores. Near 0; above 2 % the judge does not follow the template.",
+    "refused": "The server says that the judge refused. Near 0; look at the prompts that it refuses.",
+    "truncated": "The judge ran into its token limit. Near 0; if not, raise max_tokens.",
+    "empty": "No text came back. 0.",
+    "error": "The call failed after its retries. 0; run again to ask again.",
+}
+
+
+def judge_health(documents: Documents, store: Store) -> list[Metric]:
+    """The judge's rates over the whole run, each with what a healthy value looks like."""
+    summary, board = documents.summary, documents.board
+    decided = int(summary["battles_decided"])
+    ok = int(summary["verdicts_ok"])
+    failed = {s.value: int(summary["verdicts_failed"].get(s.value) or 0) for s in Status if s is not Status.OK}
+    total = ok + sum(failed.values())
+    flip, first = number(summary.get("flip_rate")), number(summary.get("first_seat_win_rate"))
+    asked, again = _samples(store)
+    ties = board["ties"] / board["battles"] if board["battles"] else None
+    out = [
+        Metric(
+            "Flip rate",
+            flip,
+            f"of {decided:,} decided battles",
+            _state(flip, 0.15),
+            "The two seats named opposite winners. Below 15 %; 0 would be a judge that ignores the seats.",
+        ),
+        Metric(
+            "First-seat win rate",
+            first,
+            "of verdicts with a winner",
+            "" if first is None else "good" if 0.45 <= first <= 0.55 else "look",
+            "Near 50 %. Every pair is judged from both seats, so a lean costs sharpness, not fairness.",
+        ),
+    ]
+    for status, healthy in _FAILURES.items():
+        share = failed[status] / total if total else None
+        limit = 0.02 if status in ("unparsed", "refused", "truncated") else 0.0
+        out.append(
+            Metric(status.capitalize(), share, f"{failed[status]:,} of {total:,}", _state(share, limit), healthy)
+        )
+    out.append(
+        Metric(
+            "Asked more than once",
+            again / asked if asked else None,
+            f"{again:,} of {asked:,} stored seatings",
+            _state(again / asked if asked else None, 0.05),
+            "An unreadable verdict is asked again, warmer. Below 5 %; each one costs another call.",
+        )
+    )
+    out.append(
+        Metric(
+            "Ties",
+            ties,
+            f"{board['ties']:,} of {board['battles']:,} rated battles",
+            "",
+            "No value is healthy in itself. Many: the answers are alike, or the judge's scale is too coarse for them.",
+        )
+    )
+    return out
+
+
+def _state(share: float | None, limit: float) -> str:
+    return "" if share is None else "good" if share <= limit else "look"
+
+
+def _samples(store: Store) -> tuple[int, int]:
+    """Seatings that were judged, and how many of them were asked for a second sample."""
+    query = "SELECT SUM(sample = 0), SUM(sample = 1) FROM verdicts WHERE attempt = 0"
+    asked, again = next(store.select(query))
+    return asked or 0, again or 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The scores that the judge gave, by seat: a histogram and the means."""
+
+    histogram: Bars
+    mean_first: float
+    mean_second: float
+    count: int
+
+
+def scores(store: Store) -> Scores | None:
+    """Histogram of all stored scores by seat; None where the judge gives none."""
+    query = """SELECT score_first, score_second, COUNT(*) FROM verdicts
+        WHERE status = 'ok' AND score_first IS NOT NULL AND score_second IS NOT NULL GROUP BY 1, 2"""
+    rows = [(float(a), float(b), int(n)) for a, b, n in store.select(query)]
+    count = sum(n for _, _, n in rows)
+    if not count:
+        return None
+    low, width, labels = _bins([a for a, _, _ in rows] + [b for _, b, _ in rows])
+    seats = [[0] * len(labels), [0] * len(labels)]
+    for a, b, n in rows:
+        for seat, value in zip(seats, (a, b), strict=True):
+            seat[min(len(labels) - 1, max(0, int((value - low) / width + 1e-9)))] += n
+    mean_first, mean_second = (sum(row[i] * row[2] for row in rows) / count for i in (0, 1))
+    return Scores(bars(labels, seats), mean_first, mean_second, count)
+
+
+def _bins(values: Sequence[float]) -> tuple[float, float, list[str]]:
+    """Lowest edge, width and names of the bins: scores from 1 to 10 by points or half points, others by twentieths."""
+    low, high = min(values), max(values)
+    if low >= 1.0 and high <= 10.0 and all(v * 2 == int(v * 2) for v in values):
+        width = 1.0 if all(v == int(v) for v in values) else 0.5
+        return 1.0, width, [f"{1.0 + i * width:g}" for i in range(int(9 / width) + 1)]
+    width = (high - low) / 20 or 1.0
+    return low, width, [f"{low + i * width:.3g}" for i in range(20)]
+
+
+# ---------------------------------------------------------------------- calls
+
+
+class Answerer(NamedTuple):
+    """One model's rows in the arena file. Means are None where no row tells."""
+
+    name: str
+    role: str
+    rows: int
+    failed: int
+    truncated: int
+    empty: int
+    calls: int
+    mean_tokens: float | None
+    mean_seconds: float | None
+    usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What was asked and stored.
+
+    Attributes:
+        facts: (name, figure, explanation).
+        answerers: contestants and judges.
+    """
+
+    facts: Sequence[tuple[str, str, str]]
+    answerers: Sequence[Answerer]
+    answerers_left_out: int
+
+
+_SHOWN = 60
+
+_BY_MODEL = """SELECT {name}, '{role}', COUNT(*), SUM(status IN ('error', 'refused')), SUM(status = 'truncated'),
+    SUM(status = 'empty'), SUM(calls), AVG(tokens_out), AVG(CASE WHEN calls > 0 THEN seconds END),
+    CASE WHEN SUM(usd IS NULL AND calls > 0) > 0 THEN NULL ELSE SUM(COALESCE(usd, 0)) END
+    FROM {table} GROUP BY {name} ORDER BY {name}"""
+
+
+def calls(documents: Documents, store: Store) -> Calls:
+    """Calls, tokens, money and time; rows stored by every model and judge, failed attempts included."""
+    answerers: list[Answerer] = []
+    for table, name, role in (("responses", "model", "contestant"), ("verdicts", "judge", "judge")):
+        rows = store.select(_BY_MODEL.format(table=table, name=name, role=role))
+        answerers += [Answerer(one_line(row[0], 80), *row[1:]) for row in rows]
+    judges = [a for a in answerers if a.role == "judge"][:10]
+    players = [a for a in answerers if a.role != "judge"]
+    shown = [*players[:_SHOWN], *judges]
+    return Calls(_facts(documents.summary, answerers), shown, len(answerers) - len(shown))
+
+
+def _facts(summary: Mapping[str, Any], answerers: Sequence[Answerer]) -> list[tuple[str, str, str]]:
+    told = any(a.mean_tokens is not None for a in answerers)
+    usd = number(summary.get("usd"))
+    tokens = " and ".join(
+        f"{summary[key]:,} {way}"
+        for key, way in (("tokens_in", "in"), ("tokens_out", "out"))
+        if isinstance(summary.get(key), int)
+    )
+    stored = sum(a.rows for a in answerers)
+    answers = sum(a.rows for a in answerers if a.role != "judge")
+    return [
+        ("Requests sent", _count(summary.get("calls")), "over all invocations, retries included"),
+        (
+            "Rows stored",
+            f"{stored:,}",
+            f"{answers:,} answers and {stored - answers:,} verdicts, failed attempts included",
+        ),
+        (
+            "Found, not asked",
+            _count(summary.get("cached")),
+            "verdicts that the last invocation took from the arena file",
+        ),
+        (
+            "Tokens",
+            tokens if told and tokens else "unknown",
+            "as the servers reported them" if told else "no server reported any",
+        ),
+        (
+            "Money",
+            "unknown" if usd is None else f"${usd:,.4f}".rstrip("0").rstrip(".") if usd else "$0",
+            "a model or the judge has no price in its settings"
+            if usd is None
+            else "US dollars, by the prices in the settings",
+        ),
+        (
+            "Time",
+            duration(number(summary.get("seconds"))),
+            "from the first call to the last stored row, all invocations",
+        ),
+    ]
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else "unknown"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words: ``0.48 s``, ``48 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

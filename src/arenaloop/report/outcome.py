@@ -1,0 +1,106 @@
+"""What a run was and how it ended, in a few plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from arenaloop.report.documents import Documents, number
+from arenaloop.report.picks import Picks
+from arenaloop.report.texts import one_line
+
+__all__ = ["outcome", "title"]
+
+_NAME = 60
+
+
+def title(documents: Documents) -> str:
+    """The page's heading."""
+    if documents.stages:
+        recipe = str(documents.config.get("recipe", "recipe")).replace("_", " ")
+        return {"arena learning": "Arena Learning"}.get(recipe, one_line(recipe, 60).capitalize())
+    return f"Battles of {len(documents.rows)} models" if len(documents.rows) != 1 else "Battles of one model"
+
+
+def outcome(documents: Documents, picks: Picks, judges: Sequence[str]) -> list[str]:
+    """Two paragraphs: what was done, and how it ended."""
+    who = " and ".join(one_line(name, _NAME) for name in judges[:3]) or "A judge"
+    done, ended = _recipe(documents, picks) if documents.stages else _battles(documents, picks)
+    done += f" {who} judged every pair from both seats."
+    summary = documents.summary
+    if missing := int(summary["battles_wanted"]) - int(summary["battles_decided"]):
+        ended += (
+            f" {missing:,} of {summary['battles_wanted']:,} battles are undecided and count nowhere; "
+            "the command that began this run asks for them again."
+        )
+    return [done, ended]
+
+
+def _battles(documents: Documents, picks: Picks) -> tuple[str, str]:
+    rows = documents.rows
+    models, prompts = _count(len(rows), "model"), _count(picks.prompts, "prompt")
+    done = f"{models} fought {_count(picks.battles, 'battle')} on {prompts}."
+    rated = [row for row in rows if row["rating"] is not None]
+    if not rated:
+        return done, "Nothing could be rated."
+    best = rated[0]
+    leads = f"{one_line(best['model'], _NAME)} leads with a rating of {_rating(best)}"
+    if len(rated) == 1:
+        return done, f"{leads}."
+    second = rated[1]
+    lead = best["rating"] - second["rating"]
+    return done, f"{leads}, {lead:.0f} points ahead of {one_line(second['model'], _NAME)}; {_apart(second, best)}."
+
+
+def _recipe(documents: Documents, picks: Picks) -> tuple[str, str]:
+    stages = documents.stages
+    names = {stage["name"] for stage in stages}
+    opponents = [row for row in documents.rows if row["model"] not in names]
+    done = (
+        f"One model was trained in {_count(len(stages), 'stage')} against {_count(len(opponents), 'opponent')}, "
+        f"and every stage was rated on {_count(picks.prompts, 'held-out prompt')}."
+    )
+    rated = [stage for stage in stages if stage["rating"] is not None]
+    if not rated:
+        return done, "No stage could be rated."
+    first, last = rated[0], rated[-1]
+    best = max(rated, key=lambda stage: stage["rating"])
+    if len(rated) == 1:
+        ended = f"{one_line(first['name'], _NAME)} is rated {_rating(first)}."
+    else:
+        gain = last["rating"] - first["rating"]
+        went = f"rose by {gain:.0f}" if gain >= 0 else f"fell by {-gain:.0f}"
+        ended = (
+            f"From {one_line(first['name'], _NAME)} to {one_line(last['name'], _NAME)} the rating {went} points, "
+            f"from {first['rating']:.0f} to {_rating(last)}; {_apart(first, last)}."
+        )
+        if best is not last:
+            ended += f" The best stage is {one_line(best['name'], _NAME)} with {_rating(best)}."
+        a, b = first["gold_accuracy"], last["gold_accuracy"]
+        if a is not None and b is not None:
+            ended += f" By the truth, right answers went from {a:.0%} to {b:.0%}."
+    behind = sum(1 for row in opponents if row["rating"] is not None and row["rating"] < best["rating"])
+    if opponents:
+        whom = f"all {len(opponents)}" if behind == len(opponents) > 1 else f"{behind} of {len(opponents)}"
+        ended += f" The best stage is rated above {whom} opponent{'' if len(opponents) == 1 else 's'}."
+    return done, ended
+
+
+def _rating(row: Mapping[str, Any]) -> str:
+    lower, upper = number(row.get("lower")), number(row.get("upper"))
+    if lower is None or upper is None:
+        return f"{row['rating']:.0f}"
+    return f"{row['rating']:.0f} ({lower:.0f} to {upper:.0f})"
+
+
+def _apart(below: Mapping[str, Any], above: Mapping[str, Any]) -> str:
+    """Whether two intervals overlap; a cautious reading, since overlapping ones may still differ."""
+    low, high = sorted((below, above), key=lambda row: row["rating"])
+    ends = number(low.get("upper")), number(high.get("lower"))
+    if ends[0] is None or ends[1] is None:
+        return "there is no interval to say how sure that is"
+    return "their intervals do not overlap" if ends[0] < ends[1] else "their intervals overlap, so this is not settled"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")

@@ -1,0 +1,264 @@
+"""The page: everything gathered, fitted into its size, rendered with autoescape on, written in one step.
+
+The file asks nothing of the network: styles and script stand in it, under a content security policy that allows
+exactly those two (by their hashes) and nothing else. What contestants, judges and files say passes through the
+template's escaping and through `texts.visible`; no text of theirs becomes markup, an attribute's name, an address or a
+script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arenaloop.jsonl import replacing
+from arenaloop.report.cards import Card, battle_card, final_seatings, shortened, undecided, undecided_card
+from arenaloop.report.charts import forest, progress
+from arenaloop.report.documents import Documents, number, read_documents
+from arenaloop.report.health import calls, duration, judge_health, scores
+from arenaloop.report.learning import learned
+from arenaloop.report.outcome import outcome, title
+from arenaloop.report.picks import Picks, read_picks
+from arenaloop.report.texts import clip, one_line, visible
+from arenaloop.store import Store
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["MAX_BYTES", "render", "write_report"]
+
+MAX_BYTES = 10_000_000
+"""no report is larger"""
+_BATTLES = 300
+_KIND_SHARE = 75
+"""battles of the browser that may be of one kind: undecided, flipped, largest gaps"""
+_ROWS = 200
+"""models and stages that are listed"""
+_MATRIX = 24
+"""models of the pairwise table"""
+_NAME = 80
+_CONFIG = 60_000
+_LIMITS = (16_000, 8_000, 5_000, 3_000, 2_000, 1_200, 700, 400, 200, 100)
+"""characters per text of the browser: the first that fits is taken"""
+_BROWSER_BYTES = 7_500_000
+
+
+def write_report(directory: Path) -> Path:
+    """Write ``report.html`` into a run directory and return its path.
+
+    Args:
+        directory: a finished run: ``config.yaml``, ``arena.db``, ``battles.jsonl``, ``leaderboard.json`` and
+            ``summary.json``; of a recipe also ``data/``.
+
+    Raises:
+        InputError: one of these is missing, or does not hold what it should.
+        ArenaFileError: ``arena.db`` is no arena file of this version.
+        StorageError: the disk is full.
+    """
+    documents = read_documents(Path(directory))
+    page = render(documents)
+    path = documents.directory / "report.html"
+    with replacing(path) as file:
+        file.write(page)
+    return path
+
+
+def render(documents: Documents) -> bytes:
+    """The page of a run as UTF-8 HTML of at most `MAX_BYTES`."""
+    with Store(documents.directory / "arena.db", readonly=True) as store:
+        picks, cards = _browser(documents, store)
+        context = _context(documents, store, picks)
+    limits = [limit for limit in _LIMITS if _size(cards, limit) <= _BROWSER_BYTES] or [_LIMITS[-1]]
+    for limit in limits:
+        page = _rendered(context, cards, limit)
+        if len(page) <= MAX_BYTES:
+            return page
+    while len(page) > MAX_BYTES and cards:  # hostile beyond all measure: fewer battles
+        cards = cards[: len(cards) * 2 // 3]
+        page = _rendered(context, cards, _LIMITS[-1])
+    return page
+
+
+def _rendered(context: Mapping[str, Any], cards: Sequence[Card], limit: int) -> bytes:
+    text = _environment().get_template("report.html.jinja").render(**context, cards=cards, limit=limit)
+    return text.encode("utf-8")
+
+
+def _size(cards: Sequence[Card], limit: int) -> int:
+    """About how many bytes the browser's texts take on the page."""
+    texts = (part for card in cards for text in shortened(card, limit) for part in (text.head, text.tail))
+    return sum(len(escape(visible(part)).encode("utf-8")) for part in texts)
+
+
+# ---------------------------------------------------------------------- gathering
+
+
+def _browser(documents: Documents, store: Store) -> tuple[Picks, list[Card]]:
+    """One pass over the battles, and the cards of the browser: undecided, flipped, largest gaps, a random rest."""
+    missing = int(documents.summary["battles_wanted"]) - int(documents.summary["battles_decided"])
+    names = [str(row["model"]) for row in documents.rows]
+    open_ = undecided(store, names) if missing > 0 else []
+    picks = read_picks(
+        documents.directory / "battles.jsonl",
+        wanted=_BATTLES,
+        kind_share=_KIND_SHARE,
+        ask={item.key for item in open_},
+    )
+    open_ = [item for item in open_ if item.key not in picks.decided][: min(missing, _KIND_SHARE)]
+    seats = final_seatings(store, open_)
+    cards = [undecided_card(item, store, seats) for item in open_]
+    chosen = picks.chosen[: _BATTLES - len(cards)]
+    verdicts = store.verdicts([key for pick in chosen for key in pick.battle.verdicts])
+    return picks, cards + [battle_card(pick, store, verdicts) for pick in chosen]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One model's battles against another: its win rate (a tie is half a win), or None if they never met."""
+
+    rate: float | None
+    won: int = 0
+    tied: int = 0
+    lost: int = 0
+
+    @property
+    def shade(self) -> int:
+        """From -10 (always lost) to 10 (always won), for the colour."""
+        return 0 if self.rate is None else round(20 * (self.rate - 0.5))
+
+
+def _matrix(names: Sequence[str], picks: Picks) -> list[list[Cell | None]]:
+    """Every model against every other, None on the diagonal."""
+    table: list[list[Cell | None]] = []
+    for one in names:
+        row: list[Cell | None] = []
+        for other in names:
+            won, tied, lost = picks.record(one, other)
+            fought = won + tied + lost
+            row.append(None if one == other else Cell((won + tied / 2) / fought if fought else None, won, tied, lost))
+        table.append(row)
+    return table
+
+
+def _context(documents: Documents, store: Store, picks: Picks) -> dict[str, Any]:
+    rows, stages = documents.rows[:_ROWS], documents.stages[:_ROWS]
+    trained = {stage["name"] for stage in stages}
+    opponents = [row for row in rows if row["model"] not in trained]
+    names = [str(row["model"]) for row in rows]
+    cost = calls(documents, store)
+    gold = any(number(stage.get("gold_accuracy")) is not None for stage in stages)
+    judges = [a.name for a in cost.answerers if a.role == "judge"]
+    return {
+        "title": title(documents),
+        "directory": documents.directory.resolve().name,
+        "outcome": outcome(documents, picks, judges),
+        "summary": documents.summary,
+        "board": documents.board,
+        "caption": _caption(documents.board),
+        "notes": [one_line(note, 400) for note in list(documents.board.get("notes") or ())[:30]],
+        "rows": rows,
+        "rows_left_out": len(documents.rows) - len(rows),
+        "forest": forest(rows),
+        "trained": trained,
+        "stages": stages,
+        "progress": progress(stages, opponents[:12]) if stages else None,
+        "gold": progress(stages, share="gold_accuracy") if gold else None,
+        "learned": learned(documents, store) if stages else (),
+        "matrix_names": names[:_MATRIX],
+        "matrix": _matrix(names[:_MATRIX], picks),
+        "matrix_left_out": max(0, len(documents.rows) - _MATRIX),
+        "health": judge_health(documents, store),
+        "scores": scores(store),
+        "calls": cost,
+        "picks": picks,
+        "models": names,
+        "settings": clip(documents.config_text, _CONFIG),
+    }
+
+
+def _caption(board: Mapping[str, Any]) -> str:
+    """How the models were rated, in one line."""
+    method = {"bt": "Bradley–Terry by maximum likelihood", "elo": "Elo, averaged over orders"}.get(
+        board["method"], one_line(board["method"], 40)
+    )
+    clustered = "clustered by prompt" if board["cluster"] == "prompt" else "every battle on its own"
+    level = number(board.get("level"))
+    intervals = f"{100 * level:g} % intervals" if level is not None else "intervals"
+    skipped = f", {board['skipped']:,} skipped" if board.get("skipped") else ""
+    return (
+        f"{board['battles']:,} battles, {board['ties']:,} ties{skipped} · {method} · "
+        f"{intervals} ({one_line(board['interval'], 40)}, {clustered})"
+    )
+
+
+# ---------------------------------------------------------------------- rendering
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def finalize(value: object) -> object:
+        # every text that the template prints, whoever wrote it; markup made by our own macros is left alone
+        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=FunctionLoader(_part),
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = _part("style.css"), _part("script.js")
+    environment.globals |= {
+        "style": Markup(style),  # noqa: S704 - our own file
+        "script": Markup(script),  # noqa: S704 - our own file
+        "policy": (
+            f"default-src 'none'; style-src '{_source(style)}'; script-src '{_source(script)}'; img-src data:; "
+            "base-uri 'none'; form-action 'none'"
+        ),
+    }
+    environment.filters |= {
+        "name": _name,
+        "fig": _figure,
+        "count": _count,
+        "pct": _percent,
+        "seconds": duration,
+    }
+    return environment
+
+
+def _name(value: object) -> str:
+    return one_line(value, _NAME)
+
+
+def _figure(value: object, form: str = ".0f") -> str:
+    known = number(value)
+    return "–" if known is None else format(known, form)
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "–"
+
+
+def _percent(value: object, digits: int = 1) -> str:
+    known = number(value)
+    return "–" if known is None else f"{100 * known:.{digits}f} %"
+
+
+def _part(name: str) -> str:
+    return resources.files("arenaloop.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _source(text: str) -> str:
+    """A content security policy source that allows exactly this text."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

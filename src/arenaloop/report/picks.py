@@ -1,0 +1,155 @@
+"""One pass over ``battles.jsonl``: how pairs fared, and which battles are worth a look.
+
+Memory holds the picked battles and one count per pair, whatever the length of the file.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from arenaloop.jsonl import read_rows, row_error
+from arenaloop.types import Battle, derive_seed
+
+__all__ = ["Pick", "Picks", "Reservoir", "read_picks"]
+
+_WINNERS = {"model_a": 0, "tie": 1, "model_b": 2}
+
+
+class Reservoir:
+    """A uniform sample of at most `size` items of a stream (Vitter 1985, algorithm R)."""
+
+    def __init__(self, size: int, rng: random.Random) -> None:
+        self.items: list[Any] = []
+        self._size = size
+        self._rng = rng
+        self._seen = 0
+
+    def add(self, item: Any) -> None:
+        """Offer the next item of the stream."""
+        self._seen += 1
+        if len(self.items) < self._size:
+            self.items.append(item)
+        elif (at := int(self._rng.random() * self._seen)) < self._size:
+            self.items[at] = item
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A decided battle chosen for the browser: its place in the file, why, and what the file says."""
+
+    index: int
+    kind: str
+    battle: Battle
+
+
+@dataclass
+class Picks:
+    """What one pass found.
+
+    Attributes:
+        battles: rows in the file; `prompts`: how many prompts they are on; `flipped`: battles whose seats disagree.
+        pairs: by (model_a, model_b), battles won by a, ties, and battles won by b.
+        chosen: flipped ones, largest gaps, then a random rest; each in the order of the file.
+        decided: which of the battles that were asked about are in the file.
+    """
+
+    battles: int = 0
+    prompts: int = 0
+    flipped: int = 0
+    pairs: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    chosen: list[Pick] = field(default_factory=list)
+    decided: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def record(self, one: str, other: str) -> tuple[int, int, int]:
+        """Wins of `one`, ties and wins of `other` in their battles, in whichever order they were listed."""
+        won, ties, lost = self.pairs.get((one, other), (0, 0, 0))
+        theirs, more_ties, ours = self.pairs.get((other, one), (0, 0, 0))
+        return won + ours, ties + more_ties, lost + theirs
+
+
+def read_picks(path: Path, *, wanted: int, kind_share: int, ask: set[tuple[str, str, str]]) -> Picks:
+    """Count the battles of a file and choose some.
+
+    Args:
+        path: ``battles.jsonl``.
+        wanted: how many to choose in all.
+        kind_share: how many of them may be flipped ones, and how many may be largest gaps.
+        ask: (prompt id, model, model) whose presence is to be told, with the models in sorted order.
+
+    Raises:
+        InputError: the file is missing or a row is no battle.
+    """
+    rng = random.Random(derive_seed("report"))
+    picks = Picks()
+    flipped, rest = Reservoir(kind_share, rng), Reservoir(wanted, rng)
+    gaps: list[tuple[float, float, int, Battle]] = []
+    last_prompt = None
+    for line, row in read_rows(path):
+        battle = _battle(path, line, row)
+        index = picks.battles
+        picks.battles += 1
+        if battle.prompt_id != last_prompt:  # the file is in the order of the prompts
+            picks.prompts += 1
+            last_prompt = battle.prompt_id
+        counts = picks.pairs.setdefault((battle.model_a, battle.model_b), [0, 0, 0])
+        counts[_WINNERS[battle.winner]] += 1
+        if ask and (key := (battle.prompt_id, *sorted((battle.model_a, battle.model_b)))) in ask:
+            picks.decided.add(key)
+        if battle.flipped:
+            picks.flipped += 1
+            flipped.add((index, battle))
+        elif not gaps or len(gaps) < kind_share or battle.gap >= gaps[0][0]:
+            # many gaps are equal: which of them are shown is drawn
+            entry = (battle.gap, rng.random(), index, battle)
+            if len(gaps) < kind_share:
+                heapq.heappush(gaps, entry)
+            else:
+                heapq.heappushpop(gaps, entry)
+        rest.add((index, battle))
+    picks.chosen = list(_choose(flipped.items, [(i, b) for _, _, i, b in gaps], rest.items, wanted))
+    return picks
+
+
+def _choose(
+    flipped: list[tuple[int, Battle]], gaps: list[tuple[int, Battle]], rest: list[tuple[int, Battle]], wanted: int
+) -> Iterator[Pick]:
+    taken: set[int] = set()
+    gaps = sorted(gaps, key=lambda item: (-item[1].gap, item[0]))
+    for kind, items in (("flipped", sorted(flipped, key=_index)), ("gap", gaps)):
+        for index, battle in items[: wanted - len(taken)]:
+            taken.add(index)
+            yield Pick(index, kind, battle)
+    others = [(index, battle) for index, battle in rest if index not in taken][: wanted - len(taken)]
+    for index, battle in sorted(others, key=_index):
+        yield Pick(index, "random", battle)
+
+
+def _index(item: tuple[int, Battle]) -> int:
+    return item[0]
+
+
+def _battle(path: Path, line: int, row: Mapping[str, Any]) -> Battle:
+    try:
+        battle = Battle(
+            prompt_id=str(row["prompt_id"]),
+            model_a=str(row["model_a"]),
+            model_b=str(row["model_b"]),
+            winner=row["winner"],
+            score_a=float(row["score_a"]),
+            score_b=float(row["score_b"]),
+            flipped=bool(row["flipped"]),
+            judge=str(row["judge"]),
+            verdicts=tuple(str(key) for key in row["verdicts"]),
+        )
+    except KeyError as error:
+        raise row_error(str(path), line, f"no battle: {error} is missing") from None
+    except (TypeError, ValueError) as error:
+        raise row_error(str(path), line, f"no battle: {error}") from None
+    if battle.winner not in _WINNERS:
+        raise row_error(str(path), line, f"no battle: winner {battle.winner!r} (model_a, model_b or tie)")
+    return battle
