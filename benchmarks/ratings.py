@@ -1,0 +1,324 @@
+"""Ratings side by side with the field: CPU seconds, one run, one table.
+
+    OMP_NUM_THREADS=1 python benchmarks/ratings.py [--repeats 5] [--folder DIR] [--slow]
+
+Peers are timed where they are installed and named where they are not: evalica, choix, arena-rank (only with --slow: it
+needs ten seconds a fit), and FastChat's published procedure, written anew on scipy as most leaderboards run it (unique
+results with counts, L-BFGS, multinomial bootstrap of the counts). Every cell is the median of the repeats, with the
+smallest and the largest. Times start at a polars frame of strings, or at a Parquet file where the row says so; choix
+has no reader of its own and gets our counts, so its rows hold our reading too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib.util
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import polars as pl
+
+from arenaloop.arena.leaderboard import leaderboard
+from arenaloop.data.formats import battles_from_frame, read_battles
+from arenaloop.ratings.bootstrap import bootstrap
+from arenaloop.ratings.bradley_terry import ELO_PER_NAT, count_wins, fit, fit_batch, fit_wins
+from arenaloop.ratings.intervals import sandwich
+
+OUTCOME = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5}
+
+
+def simulated(models: int, battles: int, prompts: int, seed: int = 0) -> pl.DataFrame:
+    """A Chatbot-Arena-like frame of strings."""
+    rng = np.random.default_rng(seed)
+    strength = np.sort(rng.normal(0, 0.7, models))
+    a = rng.integers(0, models, battles)
+    b = (a + rng.integers(1, models, battles)) % models
+    won = rng.random(battles) < 1 / (1 + np.exp(strength[b] - strength[a]))
+    tie = rng.random(battles)
+    winner = np.where(tie < 0.1, 2, np.where(tie < 0.2, 3, 1 - won.astype(int)))
+    names = pl.Series([f"organisation/model-{i:03}-instruct" for i in range(models)])
+    return pl.DataFrame(
+        {
+            "prompt_id": pl.Series([f"question-{i:07}" for i in range(prompts)]).gather(
+                rng.integers(0, prompts, battles)
+            ),
+            "model_a": names.gather(a),
+            "model_b": names.gather(b),
+            "winner": pl.Series(list(OUTCOME)).gather(winner),
+        }
+    )
+
+
+def clock(run: Callable[[], object], repeats: int) -> tuple[float, float, float]:
+    """Median, smallest and largest CPU seconds of `repeats` runs after one that warms up."""
+    run()
+    times = []
+    for _ in range(repeats):
+        gc.collect()
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+    return median(times), min(times), max(times)
+
+
+class Table:
+    """Prints rows as they come and keeps the medians."""
+
+    def __init__(self, repeats: int) -> None:
+        self.repeats = repeats
+        self.medians: dict[tuple[str, str], float] = {}
+
+    def row(self, what: str, who: str, run: Callable[[], object], *, repeats: int | None = None) -> None:
+        """Time `run`."""
+        middle, low, high = clock(run, repeats or self.repeats)
+        self.medians[what, who] = middle
+        print(f"{what:52} {who:12} {middle:8.3f} {low:8.3f} … {high:.3f}", flush=True)
+
+    def ratio(self, what: str, ours: str, theirs: str, goal: float, base: str | None = None) -> None:
+        """Say how many times faster `ours` is than `theirs`."""
+        key = (base or what, theirs)
+        if key in self.medians and (what, ours) in self.medians:
+            ratio = self.medians[key] / self.medians[what, ours]
+            print(f"    {theirs} / {ours}: {ratio:.2f} (goal: at least {goal:g})")
+
+    def limit(self, what: str, ours: str, goal: float) -> None:
+        """Say how `ours` stands to a limit in CPU seconds."""
+        print(f"    {ours}: {self.medians[what, ours]:.2f} s (goal: at most {goal:g} s)")
+
+
+def installed(name: str) -> bool:
+    """Whether a peer can be imported; says so when not."""
+    if importlib.util.find_spec(name) is None:
+        print(f"    ({name} is not installed: its rows are missing)")
+        return False
+    return True
+
+
+def with_evalica(frame: pl.DataFrame, **settings: object) -> dict[str, float]:
+    """Strengths by evalica, in nats."""
+    import evalica
+
+    winners = {1.0: evalica.Winner.X, 0.0: evalica.Winner.Y, 0.5: evalica.Winner.Draw}
+    by_name = {name: winners[score] for name, score in OUTCOME.items()}
+    outcome = [by_name[name] for name in frame["winner"].to_list()]
+    scores = evalica.bradley_terry(frame["model_a"].to_list(), frame["model_b"].to_list(), outcome, **settings).scores
+    return dict(zip(scores.index, np.log(scores.to_numpy()), strict=True))
+
+
+def with_choix(wins: np.ndarray, **settings: object) -> np.ndarray:
+    """Strengths by choix's I-LSR, in nats."""
+    import choix
+
+    return choix.ilsr_pairwise_dense(wins, **settings)
+
+
+def unique_results(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """FastChat's first step: distinct (a, b, outcome) rows with their counts."""
+    import pandas as pd
+
+    data = frame.to_pandas()
+    codes, models = pd.factorize(pd.concat([data["model_a"], data["model_b"]]), sort=True)
+    rows = np.ones((len(data), 3), dtype=np.int32)
+    rows[:, 0], rows[:, 1] = codes[: len(data)], codes[len(data) :]
+    rows[(data["winner"] == "model_a").to_numpy(), 2] = 2
+    rows[(data["winner"] == "model_b").to_numpy(), 2] = 0
+    distinct, counts = np.unique(rows, axis=0, return_counts=True)
+    return distinct[:, :2], distinct[:, 2] / 2.0, counts.astype(float), len(models)
+
+
+def by_lbfgs(pairs: np.ndarray, outcome: np.ndarray, weight: np.ndarray, models: int) -> np.ndarray:
+    """FastChat's second step: L-BFGS on the weighted cross-entropy with its default tolerance."""
+    from scipy.optimize import minimize
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        p = 1.0 / (1.0 + np.exp(theta[pairs[:, 1]] - theta[pairs[:, 0]]))
+        value = -(weight * (outcome * np.log(p) + (1 - outcome) * np.log1p(-p))).sum()
+        r = weight * (p - outcome)
+        return value, np.bincount(pairs[:, 0], r, models) - np.bincount(pairs[:, 1], r, models)
+
+    return minimize(loss, np.zeros(models), jac=True, method="L-BFGS-B", options={"maxiter": 100, "gtol": 1e-6}).x
+
+
+def fastchat(frame: pl.DataFrame, samples: int = 0) -> np.ndarray:
+    """FastChat's procedure: the point fit, or `samples` multinomial resamples of the counts."""
+    pairs, outcome, counts, models = unique_results(frame)
+    if not samples:
+        return by_lbfgs(pairs, outcome, counts / counts.sum(), models)
+    total = int(counts.sum())
+    drawn = np.random.default_rng(0).multinomial(total, counts / total, size=samples) / total
+    return np.stack([by_lbfgs(pairs, outcome, weight, models) for weight in drawn])
+
+
+def choix_loop(frame: pl.DataFrame, samples: int) -> list[np.ndarray]:
+    """A plain loop: multinomial resamples of the counts, each fitted by choix."""
+    battles = battles_from_frame(frame)
+    size = len(battles.models)
+    cell = (battles.a.astype(np.int64) * size + battles.b) * 3 + (2 * battles.score_a).astype(np.int64)
+    counts = np.bincount(cell, minlength=3 * size * size)
+    drawn = np.random.default_rng(0).multinomial(len(battles), counts / counts.sum(), size=samples)
+    out = []
+    for resample in drawn:
+        by_outcome = resample.reshape(size, size, 3)
+        score = by_outcome[:, :, 2] + by_outcome[:, :, 1] / 2.0
+        out.append(with_choix(score + (by_outcome.sum(axis=2) - score).T))
+    return out
+
+
+def arena_rank_fit(frame: pl.DataFrame) -> object:
+    """arena-rank's fit with its sandwich interval."""
+    from arena_rank.models.bradley_terry import BradleyTerry
+    from arena_rank.utils.data_utils import PairDataset
+
+    dataset = PairDataset.from_pandas(frame.to_pandas())
+    return BradleyTerry(n_competitors=dataset.n_competitors).compute_ratings_and_cis(dataset, significance_level=0.05)
+
+
+def agreement(frame: pl.DataFrame) -> None:
+    """Largest differences of the point estimates, in Elo points, each solver run to its own convergence."""
+    battles = battles_from_frame(frame)
+    ours = fit(battles)
+    if installed("evalica"):
+        theirs = with_evalica(frame, tolerance=1e-12, limit=10_000)
+        theta = np.array([theirs[name] for name in ours.models])
+        print(f"    |ours - evalica|: {ELO_PER_NAT * np.abs(theta - theta.mean() - ours.theta).max():.1e} Elo")
+    if installed("choix"):
+        theta = with_choix(count_wins(battles), tol=1e-12, max_iter=10_000)
+        print(f"    |ours - choix|: {ELO_PER_NAT * np.abs(theta - theta.mean() - ours.theta).max():.1e} Elo")
+
+
+def chord_against_refits(frame: pl.DataFrame, samples: int = 5) -> None:
+    """How far chord-Newton bootstraps lie from full refits of the same resamples."""
+    from arenaloop.ratings.bootstrap import _chord, _Resampler
+
+    battles = battles_from_frame(frame)
+    fitted = fit(battles)
+    resampler = _Resampler(battles, fitted, "prompt")
+    resampler.draw(np.random.default_rng(0), samples)
+    theta, settled = _chord(resampler, fitted)
+    far = max(
+        np.abs(theta[r] - theta[r].mean() - fit_wins(resampler.wins(r)).theta).max()
+        for r in range(samples)
+        if settled[r]
+    )
+    print(f"    chord steps settle {settled.mean():.0%}; largest distance from full refits {ELO_PER_NAT * far:.4f} Elo")
+
+
+def subprocess_cost(arguments: list[str]) -> tuple[float, float, float]:
+    """CPU seconds, wall seconds and peak MB of a command, start-up included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    code = (
+        "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
+        "except SystemExit: pass\n"
+        "sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    wall = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return cpu, wall, int(done.stderr.split()[-1]) / 1024
+
+
+def command_rows(folder: Path, repeats: int) -> None:
+    """Whole commands on files, start-up included."""
+    frame = simulated(100, 1_000_000, 10_000)
+    files = {name: folder / f"battles.{name}" for name in ("parquet", "csv", "jsonl")}
+    frame.write_parquet(files["parquet"])
+    frame.write_csv(files["csv"])
+    frame.write_ndjson(files["jsonl"])
+    simulated(100, 5_000_000, 10_000).write_parquet(folder / "five.parquet")
+    for name, path in [*files.items(), ("parquet", folder / "five.parquet")]:
+        costs = [subprocess_cost(["arenaloop.cli", "rank", str(path), "--json"]) for _ in range(repeats)]
+        cpu, wall, megabytes = (median(column) for column in zip(*costs, strict=True))
+        label = f"rank {'5M' if path.name.startswith('five') else '1M'} {name}, sandwich, start-up included"
+        print(f"{label:52} {'ours':12} {cpu:8.3f} CPU s, {wall:.2f} s wall, {megabytes:.0f} MB", flush=True)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="where to write test files (default: a temporary directory)")
+    parser.add_argument("--slow", action="store_true", help="time arena-rank as well")
+    options = parser.parse_args()
+    table = Table(options.repeats)
+    print(f"{os.cpu_count()} CPUs, polars on {pl.thread_pool_size()} threads; CPU seconds: median, smallest … largest")
+    hundred = simulated(100, 1_000_000, 10_000)
+    three = simulated(300, 1_000_000, 10_000)
+
+    what = "point fit, 100 models, 1M battles"
+    table.row(what, "ours", lambda: fit(battles_from_frame(hundred)))
+    if installed("evalica"):
+        table.row(what, "evalica", lambda: with_evalica(hundred))
+    if installed("choix"):
+        table.row(what, "choix", lambda: with_choix(count_wins(battles_from_frame(hundred))))
+    if installed("scipy"):
+        table.row(what, "FastChat", lambda: fastchat(hundred))
+    if options.slow and installed("arena_rank"):
+        table.row(what, "arena-rank", lambda: arena_rank_fit(hundred), repeats=1)
+    for peer, goal in (("evalica", 4.0), ("choix", 1.0)):
+        table.ratio(what, "ours", peer, goal)
+    agreement(hundred)
+
+    what = "100 bootstraps of battles, 100 models, 1M"
+    battles = battles_from_frame(hundred)
+
+    def resample_battles() -> object:
+        fresh = battles_from_frame(hundred)
+        return bootstrap(fresh, fit(fresh), samples=100, cluster="battle")
+
+    table.row(what, "ours", resample_battles)
+    if installed("choix"):
+        table.row(what, "choix loop", lambda: choix_loop(hundred, 100))
+    if installed("scipy"):
+        table.row(what, "FastChat", lambda: fastchat(hundred, 100), repeats=min(3, options.repeats))
+    table.ratio(what, "ours", "FastChat", 10.0)
+    table.ratio(what, "ours", "choix loop", 1.5)
+
+    what = "point fit, 300 models, 1M battles"
+    table.row(what, "ours", lambda: fit(battles_from_frame(three)))
+    clustered = "sandwich by 10k prompts, 300 models, 1M"
+
+    def robust() -> object:
+        fresh = battles_from_frame(three)
+        return sandwich(fresh, fit(fresh))
+
+    table.row(clustered, "ours", robust)
+    share = table.medians[clustered, "ours"] / table.medians[what, "ours"]
+    print(f"    sandwich / point fit: {share:.2f} (goal: at most 3)")
+
+    what = "1,000 bootstraps of 10k prompts, 300 models, 1M"
+    battles = battles_from_frame(three)
+    fitted = fit(battles)
+    table.row(what, "ours", lambda: bootstrap(battles, fitted, samples=1000))
+    table.limit(what, "ours", 8.0)
+    chord_against_refits(three)
+
+    what = "5,000 ridge fits of 11 x 11"
+    rng = np.random.default_rng(0)
+    problems = rng.random((5000, 11, 11)) * (rng.random((5000, 11, 11)) < 0.5)
+    table.row(what, "ours", lambda: fit_batch(problems, l2=0.01))
+    table.limit(what, "ours", 1.0)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        path = folder / "five_million.parquet"
+        simulated(100, 5_000_000, 10_000).write_parquet(path)
+        what = "Parquet to leaderboard, 100 models, 5M battles"
+        table.row(what, "ours", lambda: leaderboard(read_battles(path)))
+        table.limit(what, "ours", 4.0)
+        command_rows(folder, min(3, options.repeats))
+
+
+if __name__ == "__main__":
+    main()
