@@ -103,7 +103,8 @@ class Progress:
         height: of the plot. `ticks`: of the vertical axis.
         x: where each stage stands. `names`: of the stages.
         dots: the figure of each stage with its interval, as heights.
-        labels: the figure of each stage in words.
+        labels: the figure of each stage in words. `below`: whether the label stands below the dot, clear of a line that
+            rises from it.
         lines: indices of neighbouring stages that both have a figure.
         references: contestants that stay as they are.
     """
@@ -114,6 +115,7 @@ class Progress:
     names: Sequence[str]
     dots: Sequence[Dot]
     labels: Sequence[str]
+    below: Sequence[bool]
     lines: Sequence[tuple[int, int]]
     references: Sequence[Reference]
 
@@ -148,9 +150,17 @@ def progress(
     x = [round(100 * (i + 0.5) / n, 2) for i in range(n)]
     drawn = [i for i, dot in enumerate(dots) if dot.at is not None]
     lines = [(a, b) for a, b in pairwise(drawn) if b == a + 1]
-    names = [str(row["name"]) for row in stages]
+    rising = {a for a, b in lines if dots[a].at > dots[b].at}  # type: ignore[operator] - only drawn ones are in `lines`
     return Progress(
-        height, ticks, x, names, dots, labels, lines, _references(others, y, bottom) if share is None else ()
+        height=height,
+        ticks=ticks,
+        x=x,
+        names=[str(row["name"]) for row in stages],
+        dots=dots,
+        labels=labels,
+        below=[i in rising for i in range(n)],
+        lines=lines,
+        references=_references(others, y, bottom) if share is None else (),
     )
 
 

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 from arenaloop.report.charts import Bars, bars
 from arenaloop.report.documents import Documents, number
+from arenaloop.report.picks import Picks
 from arenaloop.report.texts import one_line
 from arenaloop.store import Store
 from arenaloop.types import Status
 
-__all__ = ["Answerer", "Calls", "Metric", "Scores", "calls", "judge_health", "scores"]
+__all__ = ["Answerer", "Calls", "Metric", "Scores", "calls", "dollars", "duration", "judge_health", "scores"]
 
 
 class Metric(NamedTuple):
@@ -41,8 +42,8 @@ _FAILURES = {
 }
 
 
-def judge_health(documents: Documents, store: Store) -> list[Metric]:
-    """The judge's rates over the whole run, each with what a healthy value looks like."""
+def judge_health(documents: Documents, store: Store, picks: Picks) -> list[Metric]:
+    """The judge's rates over the whole run (the last two: over the rated battles), and what is healthy."""
     summary, board = documents.summary, documents.board
     decided = int(summary["battles_decided"])
     ok = int(summary["verdicts_ok"])
@@ -89,6 +90,16 @@ def judge_health(documents: Documents, store: Store) -> list[Metric]:
             f"{board['ties']:,} of {board['battles']:,} rated battles",
             "",
             "No value is healthy in itself. Many: the answers are alike, or the judge's scale is too coarse for them.",
+        )
+    )
+    out.append(
+        Metric(
+            "Identical answers",
+            picks.same / picks.battles if picks.battles else None,
+            f"{picks.same:,} of {picks.battles:,} rated battles",
+            "",
+            f"Such battles only tie. {picks.same_flipped:,} of the {picks.flipped:,} flips among rated battles are on "
+            "them: there the judge can only have followed the seat.",
         )
     )
     return out
@@ -197,7 +208,7 @@ def calls(documents: Documents, store: Store) -> Calls:
 def _facts(summary: Mapping[str, Any], answerers: Sequence[Answerer]) -> list[tuple[str, str, str]]:
     told = any(a.mean_tokens is not None for a in answerers)
     usd = number(summary.get("usd"))
-    tokens = " and ".join(
+    tokens = " · ".join(
         f"{summary[key]:,} {way}"
         for key, way in (("tokens_in", "in"), ("tokens_out", "out"))
         if isinstance(summary.get(key), int)
@@ -223,7 +234,7 @@ def _facts(summary: Mapping[str, Any], answerers: Sequence[Answerer]) -> list[tu
         ),
         (
             "Money",
-            "unknown" if usd is None else f"${usd:,.4f}".rstrip("0").rstrip(".") if usd else "$0",
+            "unknown" if usd is None else f"${dollars(usd)}",
             "a model or the judge has no price in its settings"
             if usd is None
             else "US dollars, by the prices in the settings",
@@ -240,13 +251,23 @@ def _count(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else "unknown"
 
 
+def dollars(usd: float | None) -> str:
+    """An amount in dollars: ``0``, ``0.0042``, ``1,234.50``."""
+    if usd is None:
+        return "unknown"
+    return "0" if usd == 0 else f"{usd:,.2f}" if usd >= 1 else f"{usd:.4f}" if usd >= 0.0001 else "< 0.0001"
+
+
 def duration(seconds: float | None) -> str:
-    """Seconds in words: ``0.48 s``, ``48 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """Seconds in words: ``30 µs``, ``48 ms``, ``4.8 s``, ``48 s``, ``3 min 20 s``, ``2 h 05 min``."""
     if seconds is None:
         return "unknown"
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    if seconds < 100:
+    if seconds < 9.95:
+        for size, unit in ((1e-6, "µs"), (1e-3, "ms")):
+            if seconds < 999.5 * size:
+                return f"{seconds / size:.0f} {unit}"
+        return f"{seconds:.1f} s"
+    if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

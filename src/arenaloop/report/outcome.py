@@ -78,7 +78,7 @@ def _recipe(documents: Documents, picks: Picks) -> tuple[str, str]:
             ended += f" The best stage is {one_line(best['name'], _NAME)} with {_rating(best)}."
         a, b = first["gold_accuracy"], last["gold_accuracy"]
         if a is not None and b is not None:
-            ended += f" By the truth, right answers went from {a:.0%} to {b:.0%}."
+            ended += f" By the truth, right answers went from {100 * a:.0f} % to {100 * b:.0f} %."
     behind = sum(1 for row in opponents if row["rating"] is not None and row["rating"] < best["rating"])
     if opponents:
         whom = f"all {len(opponents)}" if behind == len(opponents) > 1 else f"{behind} of {len(opponents)}"

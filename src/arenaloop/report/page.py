@@ -22,7 +22,7 @@ from arenaloop.jsonl import replacing
 from arenaloop.report.cards import Card, battle_card, final_seatings, shortened, undecided, undecided_card
 from arenaloop.report.charts import forest, progress
 from arenaloop.report.documents import Documents, number, read_documents
-from arenaloop.report.health import calls, duration, judge_health, scores
+from arenaloop.report.health import calls, dollars, duration, judge_health, scores
 from arenaloop.report.learning import learned
 from arenaloop.report.outcome import outcome, title
 from arenaloop.report.picks import Picks, read_picks
@@ -174,7 +174,7 @@ def _context(documents: Documents, store: Store, picks: Picks) -> dict[str, Any]
         "matrix_names": names[:_MATRIX],
         "matrix": _matrix(names[:_MATRIX], picks),
         "matrix_left_out": max(0, len(documents.rows) - _MATRIX),
-        "health": judge_health(documents, store),
+        "health": judge_health(documents, store, picks),
         "scores": scores(store),
         "calls": cost,
         "picks": picks,
@@ -232,6 +232,7 @@ def _environment() -> Environment:
         "fig": _figure,
         "count": _count,
         "pct": _percent,
+        "dollars": dollars,
         "seconds": duration,
     }
     return environment

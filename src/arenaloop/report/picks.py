@@ -52,7 +52,9 @@ class Picks:
     """What one pass found.
 
     Attributes:
-        battles: rows in the file; `prompts`: how many prompts they are on; `flipped`: battles whose seats disagree.
+        battles: rows in the file; `prompts`: how many prompts they are on.
+        flipped: battles whose seats disagree. `same`: those between equal texts (both seats are one verdict);
+            `same_flipped`: both.
         pairs: by (model_a, model_b), battles won by a, ties, and battles won by b.
         chosen: flipped ones, largest gaps, then a random rest; each in the order of the file.
         decided: which of the battles that were asked about are in the file.
@@ -61,6 +63,8 @@ class Picks:
     battles: int = 0
     prompts: int = 0
     flipped: int = 0
+    same: int = 0
+    same_flipped: int = 0
     pairs: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     chosen: list[Pick] = field(default_factory=list)
     decided: set[tuple[str, str, str]] = field(default_factory=set)
@@ -86,7 +90,7 @@ def read_picks(path: Path, *, wanted: int, kind_share: int, ask: set[tuple[str, 
     """
     rng = random.Random(derive_seed("report"))
     picks = Picks()
-    flipped, rest = Reservoir(kind_share, rng), Reservoir(wanted, rng)
+    flipped, same_flipped, rest = (Reservoir(size, rng) for size in (kind_share, kind_share, wanted))
     gaps: list[tuple[float, float, int, Battle]] = []
     last_prompt = None
     for line, row in read_rows(path):
@@ -100,9 +104,12 @@ def read_picks(path: Path, *, wanted: int, kind_share: int, ask: set[tuple[str, 
         counts[_WINNERS[battle.winner]] += 1
         if ask and (key := (battle.prompt_id, *sorted((battle.model_a, battle.model_b)))) in ask:
             picks.decided.add(key)
+        same = len(battle.verdicts) == 2 and battle.verdicts[0] == battle.verdicts[1]
+        picks.same += same
         if battle.flipped:
             picks.flipped += 1
-            flipped.add((index, battle))
+            picks.same_flipped += same
+            (same_flipped if same else flipped).add((index, battle))
         elif not gaps or len(gaps) < kind_share or battle.gap >= gaps[0][0]:
             # many gaps are equal: which of them are shown is drawn
             entry = (battle.gap, rng.random(), index, battle)
@@ -111,7 +118,9 @@ def read_picks(path: Path, *, wanted: int, kind_share: int, ask: set[tuple[str, 
             else:
                 heapq.heappushpop(gaps, entry)
         rest.add((index, battle))
-    picks.chosen = list(_choose(flipped.items, [(i, b) for _, _, i, b in gaps], rest.items, wanted))
+    # flips between different texts tell more than those between equal ones, which can only show the seat's pull
+    flips = [*flipped.items, *same_flipped.items][:kind_share]
+    picks.chosen = list(_choose(flips, [(i, b) for _, _, i, b in gaps], rest.items, wanted))
     return picks
 
 
