@@ -85,7 +85,7 @@ class OptimSettings(Settings):
     device: str | None = None
     """a torch device; null = the first GPU, or the CPU"""
     threads: int | None = Field(default=None, ge=1)
-    """torch threads during training (tiny models are fastest with 1); null = as they are"""
+    """torch threads during training; null = 1 for a tiny model on a CPU, else as they are"""
     micro_batch: int | None = Field(default=None, ge=1)
     """rows (pairs) per forward pass; null = as many as `micro_tokens` allow"""
     micro_tokens: int | None = Field(default=None, ge=1)

@@ -12,9 +12,13 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    Gemma2Config,
+    GPT2Config,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
+    Qwen3NextConfig,
 )
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError, StoppedError
@@ -115,6 +119,53 @@ def test_greedy_answers_equal_those_of_transformers_row_by_row(path: Path) -> No
     reasons = [completion.finish_reason for completion in completions]
     assert len({completion.tokens_out for completion in completions}) > 3, "rows must leave the batch one by one"
     assert "stop" in reasons
+
+
+TINY_SIZES = {
+    "vocab_size": len(SPECIAL) + len(CHARACTERS),
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 96,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+    "initializer_range": 0.5,
+    "head_dim": 8,
+}
+LINEAR = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "config",
+    [
+        Gemma2Config(**TINY_SIZES, sliding_window=8, query_pre_attn_scalar=8),  # sliding windows, capped logits
+        GPT2Config(
+            vocab_size=34, n_embd=32, n_layer=2, n_head=4, n_positions=96, eos_token_id=1, initializer_range=0.5
+        ),
+        Qwen3NextConfig(**{**TINY_SIZES, **LINEAR, **EXPERTS, "num_hidden_layers": 4}),  # linear attention, experts
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_other_kinds_of_models_equal_transformers_too(path: Path, tmp_path: Path, config: PreTrainedConfig) -> None:
+    torch.manual_seed(1)
+    module = AutoModelForCausalLM.from_config(config).eval()
+    module.save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer.save_pretrained(tmp_path)
+    completions = run(LocalModel(tmp_path), [ask(text, max_tokens=24) for text in TEXTS])
+    for text, completion in zip(TEXTS, completions, strict=True):
+        ids = tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        out = module.generate(**ids, max_new_tokens=24, do_sample=False, eos_token_id=[1, 2])
+        new = out[0, ids["input_ids"].shape[1] :].tolist()
+        assert completion.text == tokenizer.decode([t for t in new if t not in (1, 2)], skip_special_tokens=True)
+        assert completion.tokens_out == len(new)
 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0}, {"temperature": 0.7, "top_p": 0.8}])

@@ -89,7 +89,7 @@ def gradients(start: Path, **changes: Any) -> tuple[float, dict[str, torch.Tenso
     policy = load_policy(start, settings)
     policy.module.train()
     passes: list[None] = []
-    policy.module.model.layers[0].mlp.register_forward_hook(lambda *_: passes.append(None))
+    policy.module.model.layers[0].input_layernorm.register_forward_pre_hook(lambda *_: passes.append(None))
     data = encode_conversations(ChatEncoder(policy.tokenizer, 100), rows(24))
     table = TokenTable(data.rows, policy.pad_id)
     total, whole = 0.0, np.arange(24)

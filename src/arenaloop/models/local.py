@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalModel", "checkpoint_fingerprint"]
 
+TINY = 5_000_000
+"""Parameters under which a model on a CPU is fastest with one thread."""
+
 
 class LocalModel:
     """A causal language model loaded from a directory or a hub id when it is first asked.
@@ -45,7 +48,7 @@ class LocalModel:
         chunk_size: requests per chunk.
         chat_template: replaces the tokenizer's own.
         template_options: further variables of the chat template, e.g. ``{"enable_thinking": False}``.
-        threads: torch threads while it generates; None = as they are.
+        threads: torch threads while it generates; None = one for a tiny model on a CPU, else as they are.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
@@ -155,11 +158,10 @@ class LocalModel:
         import torch
 
         started = time.perf_counter()
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)
         if self._loaded is None:
             self._loaded = _Loaded.load(self)
         model = self._loaded
+        threads, threads_before = self._threads or model.best_threads(), torch.get_num_threads()
         rows: list[_Row] = []
         answers: list[Completion | _Row] = []
         for request in chunk:
@@ -168,8 +170,12 @@ class LocalModel:
             if isinstance(row, _Row):
                 rows.append(row)
         stop = stop or threading.Event()
-        with torch.inference_mode():
-            _decode_or_halve(model, rows, stop)
+        torch.set_num_threads(threads or threads_before)
+        try:
+            with torch.inference_mode():
+                _decode_or_halve(model, rows, stop)
+        finally:
+            torch.set_num_threads(threads_before)
         if stop.is_set():
             raise StoppedError(f"the model {self.name} was closed while it answered")
         seconds = (time.perf_counter() - started) / len(chunk)
@@ -190,14 +196,15 @@ class _Row:
 
 @dataclass(slots=True)
 class _Loaded:
-    """A model in memory, and what ends its turns."""
+    """A model in memory, what ends its turns, and which arguments its forward pass takes (`cache`: the cache's)."""
 
     module: Any
     tokenizer: Any
     device: Any
     end_ids: frozenset[int]
     window: int | None
-    keeps_logits: bool
+    accepts: frozenset[str]
+    cache: str
 
     @classmethod
     def load(cls, model: LocalModel) -> _Loaded:
@@ -225,14 +232,23 @@ class _Loaded:
         if not tokenizer.chat_template:
             raise ConfigError(f"the tokenizer of {path} has no chat template; set chat_template or use a chat model")
         window = getattr(module.config.get_text_config(), "max_position_embeddings", None)
+        accepts = frozenset(inspect.signature(module.forward).parameters)
+        cache = next((argument for argument in ("past_key_values", "cache_params") if argument in accepts), None)
+        if cache is None:
+            raise ConfigError(f"{path} is a {type(module).__name__}, which cannot continue from a cache")
         return cls(
             module.eval().to(device),
             tokenizer,
             device,
             _end_ids(module, tokenizer),
             window if isinstance(window, int) and window > 0 else None,
-            "logits_to_keep" in inspect.signature(module.forward).parameters,
+            accepts,
+            cache,
         )
+
+    def best_threads(self) -> int | None:
+        """One for a tiny model on a CPU, whose matrices are too small to share; None = no opinion."""
+        return 1 if self.device.type == "cpu" and self.module.num_parameters() < TINY else None
 
     def prepare(self, request: Request, options: Mapping[str, Any]) -> _Row | Completion:
         """Tokenise a request, or say why it cannot be answered."""
@@ -324,20 +340,18 @@ def _decode(model: _Loaded, rows: list[_Row], stop: threading.Event) -> None:
     padded = bool(padding.any())
     sampler = _Sampler(rows, device)
     cache = DynamicCache(config=module.config)
-    kept = {"logits_to_keep": 1} if model.keeps_logits else {}
+    arguments: dict[str, Any] = {model.cache: cache, "use_cache": True}
+    if "logits_to_keep" in model.accepts:
+        arguments["logits_to_keep"] = 1
     column = torch.arange(width + max(row.limit for row in rows), device=device)
     active = list(rows)
     length, step = width, 0
     while not stop.is_set():
-        position = column[length - ids.shape[1] : length]
-        logits = module(
-            input_ids=ids,
-            attention_mask=(column[:length] >= padding[:, None]).long() if padded else None,
-            position_ids=(position - padding[:, None]).clamp_(min=0) if padded else position[None],
-            past_key_values=cache,
-            use_cache=True,
-            **kept,
-        ).logits[:, -1]
+        if "position_ids" in model.accepts:
+            position = column[length - ids.shape[1] : length]
+            arguments["position_ids"] = (position - padding[:, None]).clamp_(min=0) if padded else position[None]
+        mask = (column[:length] >= padding[:, None]).long() if padded else None
+        logits = module(input_ids=ids, attention_mask=mask, **arguments).logits[:, -1]
         tokens = sampler.next(logits, step)
         going: list[int] = []
         for at, token in enumerate(tokens.tolist()):
@@ -348,7 +362,7 @@ def _decode(model: _Loaded, rows: list[_Row], stop: threading.Event) -> None:
             return
         if len(going) < len(active):  # finished rows leave the batch
             left = torch.tensor(going, device=device)
-            cache.batch_select_indices(left)
+            cache.reorder_cache(left)  # type: ignore[arg-type]  # beam search's, which every kind of layer has
             padding, tokens = padding[left], tokens[left]
             sampler.select(left)
             active = [active[at] for at in going]

@@ -64,7 +64,7 @@ def reference_logprobs(policy: Policy, table: TokenTable, settings: DPOSettings)
     out = torch.empty(len(table))
     parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
     policy.module.eval()
-    with torch_threads(settings.threads), torch.no_grad():
+    with torch_threads(policy.threads(settings)), torch.no_grad():
         for part in parts:
             out[torch.from_numpy(part)] = policy.answer_logprobs(table.batch(part).to(policy.device)).cpu()
     return out

@@ -98,7 +98,7 @@ def fit(
     window = _Window()
     batches: list[np.ndarray] = []
 
-    with torch_threads(settings.threads), torch.random.fork_rng(devices=gpus):
+    with torch_threads(policy.threads(settings)), torch.random.fork_rng(devices=gpus):
         torch.manual_seed(derive_seed(seed, "torch"))
         state = run.restore(policy.device)
         if state is not None:

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from arenaloop.config import OptimSettings
 from arenaloop.errors import InputError
+from arenaloop.models.local import TINY
 from arenaloop.train.batches import Batch
+from arenaloop.train.losses import token_logprobs
 
 __all__ = ["Policy", "load_policy", "save_checkpoint", "torch_threads"]
 
@@ -53,6 +55,11 @@ class Policy:
         """
         return settings.micro_tokens or (1024 if self.device.type == "cpu" else 16_384)
 
+    def threads(self, settings: OptimSettings) -> int | None:
+        """Torch threads to train with: one for a tiny model on a CPU, whose matrices are too small to share."""
+        tiny = self.device.type == "cpu" and self.module.num_parameters() < TINY
+        return settings.threads or (1 if tiny else None)
+
     @property
     def end_ids(self) -> list[int]:
         """The tokens at which generation ends, from the generation configuration."""
@@ -74,8 +81,6 @@ class Policy:
 
     def answer_logprobs(self, batch: Batch) -> Tensor:
         """Log-probability of each row's labelled tokens, summed: (B,) float32."""
-        from arenaloop.train.losses import token_logprobs
-
         each = token_logprobs(self.answer_logits(batch), batch.targets)
         return each.new_zeros(len(batch.inputs)).index_add(0, batch.row, each)
 

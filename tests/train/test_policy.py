@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GraniteConfig
+
+from arenaloop.config import OptimSettings, SFTSettings
+from arenaloop.errors import InputError
+from arenaloop.train.batches import TokenTable
+from arenaloop.train.encoding import ChatEncoder, encode_conversations
+from arenaloop.train.policy import load_policy, save_checkpoint, torch_threads
+from arenaloop.train.run import TrainingRun
+
+WORDS = ["a", "what is this", "the quick brown fox jumps", "zz", "hello there you", "q"]
+ROWS = [
+    {"messages": [{"role": "user", "content": w}, {"role": "assistant", "content": w[::-1] + " yes"}]} for w in WORDS
+]
+
+
+def table_of(policy: Any) -> TokenTable:
+    return TokenTable(encode_conversations(ChatEncoder(policy.tokenizer, 100), ROWS).rows, policy.pad_id)
+
+
+SIZES = {
+    "vocab_size": 47,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+    "initializer_range": 0.5,
+}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,  # the plain Llama
+        Gemma2Config(**SIZES, head_dim=8, sliding_window=8, query_pre_attn_scalar=8),  # sliding windows, capped logits
+        GraniteConfig(**SIZES, logits_scaling=2.0),  # scaled logits
+    ],
+    ids=["llama", "gemma2", "granite"],
+)
+def test_answer_logprobs_equal_plain_transformers_row_by_row(start: Path, tmp_path: Path, config: Any) -> None:
+    path = start
+    if config is not None:
+        torch.manual_seed(1)
+        AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+        AutoTokenizer.from_pretrained(start).save_pretrained(tmp_path)
+        path = tmp_path
+    policy = load_policy(path, SFTSettings())
+    table = table_of(policy)
+    encoded = encode_conversations(ChatEncoder(policy.tokenizer, 100), ROWS).rows
+    with torch.no_grad():
+        # right padding without an attention mask, logits of the last positions only
+        found = policy.answer_logprobs(table.batch(np.arange(len(ROWS))))
+        for row, value in zip(encoded, found, strict=True):
+            ids = torch.tensor([row.ids])
+            logprobs = policy.module(ids, attention_mask=torch.ones_like(ids)).logits[0].log_softmax(-1)
+            each = [float(logprobs[at - 1, row.ids[at]]) for at in range(len(row.ids)) if row.labelled[at]]
+            assert float(value) == pytest.approx(sum(each), abs=2e-4)
+
+
+def test_bfloat16_autocast_stays_close_and_keeps_float32_weights(start: Path) -> None:
+    plain, low = load_policy(start, SFTSettings()), load_policy(start, SFTSettings(bf16=True))
+    assert low.autocast is torch.bfloat16
+    assert plain.autocast is None
+    assert {p.dtype for p in low.module.parameters()} == {torch.float32}
+    batch = table_of(plain).batch(np.arange(len(ROWS)))
+    with torch.no_grad():
+        exact, rounded = plain.answer_logprobs(batch), low.answer_logprobs(batch)
+    assert not torch.equal(exact, rounded)
+    assert torch.allclose(exact, rounded, rtol=0.02)
+
+
+def test_weights_may_be_held_in_bfloat16(start: Path) -> None:
+    policy = load_policy(start, SFTSettings(dtype="bfloat16", bf16=True))
+    assert {p.dtype for p in policy.module.parameters()} == {torch.bfloat16}
+    assert policy.autocast is None
+
+
+def test_a_save_is_whole_or_not_there(
+    start: Path, tmp_path: Path, make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(start)
+    out = tmp_path / "out"
+    save_checkpoint(make_model(seed=1), tokenizer, out)
+    (out / "notes.txt").write_text("keep me")
+    (out / "model-00001-of-00002.safetensors").write_text("of an older, larger model")
+    moved: list[str] = []
+    replace = Path.replace
+
+    def failing(self: Path, target: Path) -> Path:
+        assert not (out / "config.json").exists()
+        moved.append(self.name)
+        if self.name == "model.safetensors":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", failing)
+        with pytest.raises(OSError, match="No space"):
+            save_checkpoint(make_model(seed=2), tokenizer, out)
+    with pytest.raises(InputError, match="cannot load the model"):
+        load_policy(out, OptimSettings())
+    save_checkpoint(make_model(seed=2), tokenizer, out)
+    saved = AutoModelForCausalLM.from_pretrained(out)
+    assert torch.equal(saved.lm_head.weight, make_model(seed=2).lm_head.weight)
+    assert AutoTokenizer.from_pretrained(out).chat_template == tokenizer.chat_template
+    assert (out / "notes.txt").read_text() == "keep me"
+    assert sorted(out.glob("*.safetensors")) == [out / "model.safetensors"]
+    assert not (out / ".saving").exists()
+    assert "model.norm.weight" in load_file(out / "model.safetensors")
+
+
+def test_threads_are_put_back() -> None:
+    before = torch.get_num_threads()
+    with torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    with pytest.raises(RuntimeError), torch_threads(before + 1):
+        raise RuntimeError
+    with torch_threads(None):
+        assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before
+
+
+def test_a_tiny_model_trains_on_one_thread(start: Path) -> None:
+    policy = load_policy(start, SFTSettings())
+    assert policy.threads(SFTSettings()) == 1
+    assert policy.threads(SFTSettings(threads=3)) == 3
+
+
+def test_metrics_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
+    run = TrainingRun(tmp_path / "run", "key")
+    for step in (1, 2, 3):
+        run.log({"step": step, "loss": 1.0 / step})
+    run.checkpoint({"step": 2})
+    run.log({"step": 4, "loss": 0.1})
+    reopened = TrainingRun(tmp_path / "run", "key")
+    assert reopened.restore(torch.device("cpu")) == {"step": 2}
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert text == '{"step": 1, "loss": 1.0}\n{"step": 2, "loss": 0.5}\n'
+    other = TrainingRun(tmp_path / "run", "another key")
+    assert other.restore(torch.device("cpu")) is None
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_without_torch_the_extra_is_named() -> None:
+    code = """
+import sys
+sys.modules["torch"] = None
+from arenaloop.errors import MissingExtraError
+from arenaloop.models.local import LocalModel, checkpoint_fingerprint
+checkpoint_fingerprint("org/model")
+try:
+    import arenaloop.train.losses
+except MissingExtraError as error:
+    print(error)
+try:
+    LocalModel("org/model")
+except MissingExtraError as error:
+    print(error)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert out.stdout.splitlines() == [
+        "training needs an optional dependency: pip install 'arenaloop[train]'",
+        "local models needs an optional dependency: pip install 'arenaloop[train]'",
+    ]
