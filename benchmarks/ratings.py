@@ -122,37 +122,47 @@ def with_choix(wins: np.ndarray, **settings: object) -> np.ndarray:
 
 
 def unique_results(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """FastChat's first step: distinct (a, b, outcome) rows with their counts."""
+    """FastChat's first step: distinct (a, b, outcome) rows with their counts, from a pandas frame."""
     import pandas as pd
 
-    data = frame.to_pandas()
-    codes, models = pd.factorize(pd.concat([data["model_a"], data["model_b"]]), sort=True)
-    rows = np.ones((len(data), 3), dtype=np.int32)
-    rows[:, 0], rows[:, 1] = codes[: len(data)], codes[len(data) :]
-    rows[(data["winner"] == "model_a").to_numpy(), 2] = 2
-    rows[(data["winner"] == "model_b").to_numpy(), 2] = 0
+    data = frame.select("model_a", "model_b", "winner").to_pandas()
+    codes, models = pd.factorize(pd.concat([data["model_a"], data["model_b"]]))
+    rows = np.full((len(data), 3), 1, dtype=np.int32)
+    rows[:, :2] = codes.reshape(2, -1).T
+    for outcome, code in (("model_a", 2), ("model_b", 0)):
+        rows[data["winner"] == outcome, 2] = code
     distinct, counts = np.unique(rows, axis=0, return_counts=True)
     return distinct[:, :2], distinct[:, 2] / 2.0, counts.astype(float), len(models)
 
 
 def by_lbfgs(pairs: np.ndarray, outcome: np.ndarray, weight: np.ndarray, models: int) -> np.ndarray:
-    """FastChat's second step: L-BFGS on the weighted cross-entropy with its default tolerance."""
+    """FastChat's second step: L-BFGS-B (gradient tolerance 1e-6, 100 iterations at most) on base-10 strengths.
+
+    Array for array what `bt_loss_and_grad` of its `rating_systems.py` does, scatter-add of the gradient included.
+    """
     from scipy.optimize import minimize
+    from scipy.special import expit
 
-    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        p = 1.0 / (1.0 + np.exp(theta[pairs[:, 1]] - theta[pairs[:, 0]]))
-        value = -(weight * (outcome * np.log(p) + (1 - outcome) * np.log1p(-p))).sum()
-        r = weight * (p - outcome)
-        return value, np.bincount(pairs[:, 0], r, models) - np.bincount(pairs[:, 1], r, models)
+    slope = np.log(10.0)
+    sides = np.array([1.0, -1.0])
 
-    return minimize(loss, np.zeros(models), jac=True, method="L-BFGS-B", options={"maxiter": 100, "gtol": 1e-6}).x
+    def loss(strength: np.ndarray) -> tuple[float, np.ndarray]:
+        both = strength[pairs]
+        p = expit(slope * (both[:, 0] - both[:, 1]))
+        value = -((outcome * np.log(p) + (1.0 - outcome) * np.log(1.0 - p)) * weight).sum()
+        gradient = np.zeros(models)
+        np.add.at(gradient, pairs, (slope * (p - outcome) * weight)[:, None] * sides)
+        return value, gradient
+
+    options = {"maxiter": 100, "gtol": 1e-6}
+    return slope * minimize(loss, np.zeros(models), jac=True, method="L-BFGS-B", options=options).x
 
 
 def fastchat(frame: pl.DataFrame, samples: int = 0) -> np.ndarray:
-    """FastChat's procedure: the point fit, or `samples` multinomial resamples of the counts."""
+    """FastChat's procedure: the point fit, or `samples` multinomial resamples of the counts, in one process."""
     pairs, outcome, counts, models = unique_results(frame)
     if not samples:
-        return by_lbfgs(pairs, outcome, counts / counts.sum(), models)
+        return by_lbfgs(pairs, outcome, counts, models)
     total = int(counts.sum())
     drawn = np.random.default_rng(0).multinomial(total, counts / total, size=samples) / total
     return np.stack([by_lbfgs(pairs, outcome, weight, models) for weight in drawn])
@@ -217,8 +227,10 @@ def subprocess_cost(arguments: list[str]) -> tuple[float, float, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     code = (
-        "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
-        "try: runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
+        "import resource, sys\n"
+        "from arenaloop.cli import main\n"
+        "sys.argv[0] = 'arenaloop'\n"
+        "try: main()\n"
         "except SystemExit: pass\n"
         "sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))"
     )
@@ -238,7 +250,7 @@ def command_rows(folder: Path, repeats: int) -> None:
     frame.write_ndjson(files["jsonl"])
     simulated(100, 5_000_000, 10_000).write_parquet(folder / "five.parquet")
     for name, path in [*files.items(), ("parquet", folder / "five.parquet")]:
-        costs = [subprocess_cost(["arenaloop.cli", "rank", str(path), "--json"]) for _ in range(repeats)]
+        costs = [subprocess_cost(["rank", str(path), "--json"]) for _ in range(repeats)]
         cpu, wall, megabytes = (median(column) for column in zip(*costs, strict=True))
         label = f"rank {'5M' if path.name.startswith('five') else '1M'} {name}, sandwich, start-up included"
         print(f"{label:52} {'ours':12} {cpu:8.3f} CPU s, {wall:.2f} s wall, {megabytes:.0f} MB", flush=True)

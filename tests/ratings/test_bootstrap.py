@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arenaloop.ratings.battles import Battles
-from arenaloop.ratings.bootstrap import _chord, _Resampler, bootstrap
+from arenaloop.ratings.bootstrap import _chord, _multinomial, _Resampler, bootstrap
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit, fit_wins
 from arenaloop.ratings.intervals import sandwich
 
@@ -55,6 +55,18 @@ def test_resampled_counts_have_the_moments_of_drawing_with_replacement(cluster: 
     variance = units * inside.var(axis=0)
     assert resampler.won.mean(axis=0) == pytest.approx(mean, abs=5 * np.sqrt(variance.max() / 4000))
     assert resampler.won.var(axis=0) == pytest.approx(variance, rel=0.15)
+
+
+def test_fast_multinomial_draws_have_multinomial_moments() -> None:
+    counts = np.array([400, 100, 30, 5, 1])
+    row_cell = np.repeat(np.arange(5), counts)
+    total = np.full(20_000, 536)
+    drawn = _multinomial(np.random.default_rng(0), total, counts, row_cell)
+    assert (drawn.sum(axis=1) == 536).all()
+    share = counts / 536
+    assert drawn.mean(axis=0) == pytest.approx(counts, abs=5 * np.sqrt(400 / 20_000))
+    covariance = 536 * (np.diag(share) - np.outer(share, share))
+    assert np.cov(drawn.T) == pytest.approx(covariance, rel=0.1, abs=1.5)
 
 
 def test_singletons_and_shared_prompts_mix() -> None:

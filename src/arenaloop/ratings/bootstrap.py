@@ -196,6 +196,8 @@ class _Resampler:
             self.cell_pair = cells_2d[:, 0].astype(np.int64)
             self.cell_score, self.cell_weight = cells_2d[:, 1], cells_2d[:, 2]
 
+        self.row_cell = np.repeat(np.arange(len(self.cell_count), dtype=np.int32), self.cell_count)
+
     def _shared(self, pair: IntArray, score: FloatArray, weight: FloatArray | None, group: IntArray) -> None:
         """Battles that share a cluster, sorted so that the r-th battles of all pairs with more than r lie together."""
         present, group = np.unique(group, return_inverse=True)
@@ -241,8 +243,7 @@ class _Resampler:
         lone = np.full(count, self.units) if share == 1.0 else rng.binomial(self.units, share, size=count)
         self.cell_draws = None
         if self.alone:
-            drawn = rng.multinomial(lone, self.cell_count / self.alone)
-            self.cell_draws = drawn * self.cell_weight
+            self.cell_draws = _multinomial(rng, lone, self.cell_count, self.row_cell) * self.cell_weight
             starts = np.flatnonzero(np.diff(self.cell_pair, prepend=-1))
             met = self.cell_pair[starts]
             total = np.add.reduceat(self.cell_draws, starts, axis=1)
@@ -306,6 +307,31 @@ class _Resampler:
             total += tally(i * self.size + j, square, times * self.score)
             total += tally(j * self.size + i, square, times * (1.0 - self.score))
         return total.reshape(self.size, self.size)
+
+
+def _multinomial(rng: np.random.Generator, total: IntArray, counts: IntArray, row_cell: IntArray) -> FloatArray:
+    """Multinomial draws with the cells' shares as probabilities, shape (R, C): exact, at half the price of numpy's.
+
+    Independent Poisson counts are multinomial given their sum. They are drawn with a mean a little below `total`, and
+    what is missing is drawn row by row; the few resamples that came out above `total` are drawn by numpy.
+
+    Args:
+        total: draws of each resample, shape (R,).
+        counts: rows of each cell, shape (C,).
+        row_cell: the cell of each row, shape (sum of counts,).
+    """
+    share = counts / len(row_cell)
+    mean = np.maximum(total - 3.0 * np.sqrt(total), 0.0)
+    out = np.empty((len(total), len(counts)))
+    for r, rows in enumerate(total):
+        drawn = rng.poisson(mean[r] * share)
+        missing = int(rows - drawn.sum())
+        if missing < 0:
+            drawn = rng.multinomial(rows, share)
+        elif missing:
+            drawn += np.bincount(row_cell[rng.integers(0, len(row_cell), missing)], minlength=len(counts))
+        out[r] = drawn
+    return out
 
 
 def _chord(resampler: _Resampler, fit: BradleyTerry) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
