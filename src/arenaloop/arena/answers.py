@@ -7,13 +7,13 @@ background, one model in memory at a time; recorded answers are copied into the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 from arenaloop.errors import InputError
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.models.recorded import RecordedModel, match_keys
-from arenaloop.store import Store, recorded_key, response_key
+from arenaloop.store import Store, recorded_key, response_key, whole_response
 from arenaloop.types import (
     Completion,
     Message,
@@ -188,6 +188,7 @@ class Answers:
         self._tally = tally or Tally()
         self._limits: dict[int, asyncio.Semaphore] = {}
         self._chunks: dict[str, _Chunks] = {}
+        self._talking: dict[str, asyncio.Future[None]] = {}  # conversations under way, by response key
         self._asked: set[str] = set()  # failures of this invocation: not asked again before the next one
 
     def key(self, name: str, prompt_id: str) -> str | None:
@@ -203,7 +204,7 @@ class Answers:
         return None if key is None else self.store.response(key, prompt, name)
 
     async def get(
-        self, name: str, prompt: Prompt, stored: Mapping[tuple[str, int], tuple[str, Status]]
+        self, name: str, prompt: Prompt, stored: MutableMapping[tuple[str, int], tuple[str, Status]]
     ) -> Response | None:
         """The contestant's answer, asked now if need be; None if a recorded contestant has none.
 
@@ -212,7 +213,7 @@ class Answers:
         Args:
             name: the contestant.
             prompt: what to answer.
-            stored: what `Store.turns_of` found for the prompt when work on it began.
+            stored: what `Store.turns_of` found for the prompt when work on it began; answers are added to it.
         """
         c = self.contestants[name]
         if isinstance(c.model, RecordedModel):
@@ -234,7 +235,7 @@ class Answers:
         if key is None:
             return None
         turns = [stored[key, turn] for turn in range(prompt.turns)]
-        return Response(prompt.id, name, tuple(text for text, _ in turns), turns[-1][1])
+        return whole_response(prompt.id, name, turns)
 
     async def _converse(
         self,
@@ -242,22 +243,29 @@ class Answers:
         model: Model,
         prompt: Prompt,
         limit: asyncio.Semaphore,
-        stored: Mapping[tuple[str, int], tuple[str, Status]],
+        stored: MutableMapping[tuple[str, int], tuple[str, Status]],
     ) -> Response:
         key = response_key(prompt.id, model.fingerprint, c.sampling.key(), self._sample)
-        texts: list[str] = []
-        status = Status.OK
-        for turn in range(prompt.turns):
-            text, status = stored.get((key, turn), ("", Status.ERROR))
-            if status in _NO_ANSWER:
-                async with limit:
-                    completion = await model.complete(self._request(c, prompt, texts, key))
-                text, status = completion.text, completion.status
-                self._keep(c, key, turn, prompt.id, completion, texts)
-            texts.append(text)
-            if status in _NO_ANSWER:
-                break
-        return Response(prompt_id=prompt.id, model=c.name, texts=tuple(texts), status=status)
+        while (twin := self._talking.get(key)) is not None:  # the same model under another name: one answer for both
+            await twin
+        done = self._talking[key] = asyncio.get_running_loop().create_future()
+        turns: list[tuple[str, Status]] = []
+        try:
+            for turn in range(prompt.turns):
+                found = stored.get((key, turn))
+                if found is None or (found[1] in _NO_ANSWER and key not in self._asked):
+                    before = [text for text, _ in turns]
+                    async with limit:
+                        completion = await model.complete(self._request(c, prompt, before, key))
+                    found = stored[key, turn] = completion.text, completion.status
+                    self._keep(c, key, turn, prompt.id, completion, before)
+                turns.append(found)
+                if found[1] in _NO_ANSWER:
+                    break
+        finally:
+            del self._talking[key]
+            done.set_result(None)
+        return whole_response(prompt.id, c.name, turns)
 
     def _request(self, c: Contestant, prompt: Prompt, texts: Sequence[str], key: str) -> Request:
         messages: tuple[Message, ...] = tuple(prompt.conversation(texts))
@@ -324,11 +332,15 @@ class Answers:
         assert isinstance(c.model, ChunkedModel)
         keys = {p.id: response_key(p.id, c.model.fingerprint, c.sampling.key(), self._sample) for p in prompts}
         before: dict[str, list[str]] = {p.id: [] for p in prompts}
+        generated = False
         for turn in range(max(p.turns for p in prompts)):
             live = [p for p in prompts if turn < p.turns]
             stored = {p.id: self.store.turn(keys[p.id], turn) for p in live}
-            if any(s is None or (s[1] in _NO_ANSWER and keys[i] not in self._asked) for i, s in stored.items()):
-                # generated again whole, so that an interrupted chunk gives what an unbroken one would have given
+            missing = (s is None or (s[1] in _NO_ANSWER and keys[i] not in self._asked) for i, s in stored.items())
+            # Generated again whole, so that an interrupted chunk gives what an unbroken one would have given; and what
+            # followed the turns that it had before follows no more.
+            if generated or any(missing):
+                generated = True
                 by_key = {keys[p.id]: p for p in live}
                 requests = [self._request(c, p, before[p.id], keys[p.id]) for p in live]
                 rows = []

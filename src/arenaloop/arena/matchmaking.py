@@ -72,7 +72,7 @@ def schedule(mode: str, names: Sequence[str], prompt_ids: Sequence[str], seed: i
             raise ConfigError(f"--pairs {mode}: no model named {value!r}{nearest(value, list(names))}")
         return Schedule(tuple(target_pairs(names, value)))
     if kind == "sample":
-        if not value.isdigit() or int(value) < 1:
+        if not (value.isascii() and value.isdigit()) or int(value) < 1:
             raise ConfigError(f"--pairs {mode}: sample needs a number of battles, as in sample:1000")
         pairs = tuple(all_pairs(names))
         ids = sorted(prompt_ids)
