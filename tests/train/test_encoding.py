@@ -67,6 +67,18 @@ def test_generation_marks_and_the_prefix_method_agree(
     assert encode_one(plain, messages, turns=turns)[1] == expected
 
 
+def test_an_empty_rejected_answer_has_its_end_where_marks_leave_it_out(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast],
+) -> None:
+    tokenizer = make_tokenizer(
+        MARKED.replace("m['content'] + '<|end|>' }}{% endgeneration %}", "m['content'] }}{% endgeneration %}<|end|>")
+    )
+    row = {"prompt": [user("a"), assistant("b"), user("c")], "chosen": [assistant("d")], "rejected": [assistant("")]}
+    chosen, rejected = encode_pairs(ChatEncoder(tokenizer, 50), [row]).rows
+    assert spell(tokenizer, chosen)[1] == "........." + "d"
+    assert spell(tokenizer, rejected)[1] == "........." + "<|end|>"
+
+
 def test_a_template_without_an_end_of_turn_gets_one(make_tokenizer: Callable[..., PreTrainedTokenizerFast]) -> None:
     open_ended = "{% for m in messages %}{{ m['content'] + '.' }}{% endfor %}"
     assert encode_one(make_tokenizer(open_ended), [user("hi"), assistant("yes")]) == (

@@ -144,16 +144,18 @@ def test_a_tiny_model_trains_on_one_thread(start: Path) -> None:
 
 def test_metrics_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
     run = TrainingRun(tmp_path / "run", "key")
+    assert not (tmp_path / "run").exists()
+    run.begin()
     for step in (1, 2, 3):
         run.log({"step": step, "loss": 1.0 / step})
     run.checkpoint({"step": 2})
     run.log({"step": 4, "loss": 0.1})
     reopened = TrainingRun(tmp_path / "run", "key")
-    assert reopened.restore(torch.device("cpu")) == {"step": 2}
+    assert reopened.restore() == {"step": 2}
     text = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert text == '{"step": 1, "loss": 1.0}\n{"step": 2, "loss": 0.5}\n'
     other = TrainingRun(tmp_path / "run", "another key")
-    assert other.restore(torch.device("cpu")) is None
+    assert other.restore() is None
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 

@@ -247,6 +247,7 @@ def test_dropped_rows_are_reported_and_none_left_is_an_error(start: Path, tmp_pa
     assert result.dropped == {"empty_response": 2, "prompt_too_long": 1}
     with pytest.raises(InputError, match=r"no training row is left of 2: \{'empty_response': 2\}"):
         train_sft(start, [empty, empty], tmp_path / "none", settings, seed=0)
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_window_of_the_model_bounds_max_length(start: Path, tmp_path: Path) -> None:

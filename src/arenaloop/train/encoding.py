@@ -77,7 +77,9 @@ class ChatEncoder:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self._prompt: tuple[list[Message], str, list[int]] = ([], "", [])
-        self.marks_answers = isinstance(template, str) and bool(_GENERATION_MARK.search(template))
+        # marks are read through character offsets, which only fast tokenizers keep
+        marked = isinstance(template, str) and bool(_GENERATION_MARK.search(template))
+        self.marks_answers = marked and bool(tokenizer.is_fast)
         special = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.end_ids = frozenset({*end_ids, *special, tokenizer.eos_token_id} - {None, tokenizer.pad_token_id})
         if tokenizer.eos_token_id is not None:
@@ -107,10 +109,10 @@ class ChatEncoder:
         if turns == "last" and start >= self.max_length:
             return "prompt_too_long"
         labelled = [False] * len(ids)
-        if self.marks_answers:
-            # an answer that had to be tokenised apart from its prompt has other tokens than the marked ones
-            marks = marks if len(marks) == len(ids) else [1] * len(ids)
-            first = 0 if turns == "all" else start
+        first = 0 if turns == "all" else start
+        # an answer that had to be tokenised apart from its prompt has other tokens than the marked ones, and one that
+        # is empty may have no marks
+        if len(marks) == len(ids) and any(marks[start:]):
             labelled[first:] = [bool(mark) for mark in marks[first:]]
         else:
             end = self._end(ids, start, len(ids))

@@ -100,13 +100,13 @@ def fit(
 
     with torch_threads(policy.threads(settings)), torch.random.fork_rng(devices=gpus):
         torch.manual_seed(derive_seed(seed, "torch"))
-        state = run.restore(policy.device)
+        state = run.restore()
         if state is not None:
             policy.module.load_state_dict(state["module"])
             optimizer.load_state_dict(state["optimizer"])
-            torch.set_rng_state(state["rng"].cpu())
+            torch.set_rng_state(state["rng"])
             if gpus:
-                torch.cuda.set_rng_state(state["gpu_rng"].cpu(), policy.device)
+                torch.cuda.set_rng_state(state["gpu_rng"], policy.device)
             window = _Window(state["window"], state["window_steps"])
             step, skipped, in_a_row, metrics = state["step"], state["skipped"], state["in_a_row"], state["metrics"]
             started -= state["seconds"]

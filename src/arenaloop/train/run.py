@@ -55,10 +55,10 @@ class TrainResult:
 
 
 class TrainingRun:
-    """Opens the directory of a training and keeps its state there.
+    """The directory of a training, which keeps its state there; opening it writes nothing.
 
     Args:
-        out: the directory; made if it is not there.
+        out: the directory; need not exist.
         key: content hash of everything that decides the trained weights.
 
     Attributes:
@@ -79,21 +79,27 @@ class TrainingRun:
         record = _read_record(self._record)
         if record is None and (out / "config.json").exists():
             raise ConfigError(f"{out} already holds a model that was not trained here; choose another directory")
-        if record is not None and record.get("key") == key:
-            if record.get("result") and (out / "config.json").exists():
-                self.result = TrainResult(**{**record["result"], "path": out})
-            return
-        with _storage(out):
-            out.mkdir(parents=True, exist_ok=True)
-            for stale in ("config.json", "checkpoint.pt", "metrics.jsonl"):
-                (out / stale).unlink(missing_ok=True)
-            _write_atomically(self._record, json.dumps({"key": key}))
+        self._ours = record is not None and record.get("key") == key
+        if self._ours and record and record.get("result") and (out / "config.json").exists():
+            self.result = TrainResult(**{**record["result"], "path": out})
 
-    def restore(self, device: torch.device) -> dict[str, Any] | None:
-        """The last checkpoint's state, or None; metrics of later steps are taken back."""
+    def begin(self) -> None:
+        """Make the directory this training's, before anything is written: what another training left there goes."""
+        if self._ours:
+            return
+        with _storage(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+            for stale in ("config.json", "checkpoint.pt", "metrics.jsonl"):
+                (self.out / stale).unlink(missing_ok=True)
+            _write_atomically(self._record, json.dumps({"key": self.key}))
+        self._ours = True
+
+    def restore(self) -> dict[str, Any] | None:
+        """The last checkpoint's state on the CPU, or None; metrics of later steps are taken back."""
+        self.begin()
         state: dict[str, Any] | None = None
         if self._checkpoint.exists():
-            state = torch.load(self._checkpoint, map_location=device, weights_only=True)
+            state = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
         step = state["step"] if state else 0
         if self._metrics.exists():
             with _storage(self.out):
@@ -119,6 +125,7 @@ class TrainingRun:
 
     def save_reference(self, key: str, logprobs: Tensor) -> None:
         """Keep the reference's log-probabilities for a resumed training, or one with other settings."""
+        self.begin()
         self._save(self._reference, {"key": key, "logprobs": logprobs})
 
     def finish(self, policy: Policy, result: TrainResult) -> TrainResult:
