@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from arenaloop.cli.rank import parse_anchor, parse_controls, rank
+from arenaloop.errors import ConfigError, InputError, MissingExtraError
+
+app = typer.Typer()
+app.command()(rank)
+
+
+@pytest.fixture
+def battles(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    rows = []
+    for t in range(400):
+        a, b = rng.choice(4, 2, replace=False)
+        length = int(rng.integers(10, 900)), int(rng.integers(10, 900))
+        won = rng.random() < 1 / (1 + np.exp(-(0.5 * (b - a) + (length[0] - length[1]) / 500)))
+        rows.append(
+            {"model_a": f"m{a}", "model_b": f"m{b}", "winner": "model_a" if won else "model_b",
+             "prompt_id": t % 80, "length_a": length[0], "length_b": length[1]}
+        )  # fmt: skip
+    path = tmp_path / "battles.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_json_is_one_document(battles: Path) -> None:
+    document = json.loads(run(str(battles), "--json"))
+    assert document["battles"] == 400
+    assert document["cluster"] == "prompt"
+    assert [row["model"] for row in document["leaderboard"]] == ["m0", "m1", "m2", "m3"]
+
+
+def test_the_table_shows_every_model_and_how_it_was_rated(battles: Path) -> None:
+    shown = run(str(battles))
+    for text in ("m0", "m3", "95 % interval", "●", "400 battles", "clustered by prompt"):
+        assert text in shown
+
+
+@pytest.mark.parametrize("method", ["bt", "elo"])
+def test_anchor_bootstrap_and_elo(battles: Path, method: str) -> None:
+    arguments = ["--method", method, "--interval", "bootstrap", "--samples", "50", "--anchor", "m2=1100", "--json"]
+    document = json.loads(run(str(battles), *arguments))
+    anchor = next(row for row in document["leaderboard"] if row["model"] == "m2")
+    assert (anchor["rating"], anchor["lower"], anchor["upper"]) == pytest.approx((1100, 1100, 1100))
+    assert (document["method"], document["interval"]) == (method, "bootstrap")
+    assert document["leaderboard"][0]["model"] == "m0"
+
+
+def test_control_prints_a_coefficient_that_freezes(battles: Path) -> None:
+    document = json.loads(run(str(battles), "--control", "length", "--json"))
+    effect = document["coefficients"]["length"]
+    assert effect["lower"] < effect["value"] < effect["upper"]
+    assert effect["lower"] > 0
+    frozen = json.loads(run(str(battles), "--control", f"length={effect['value']}:{effect['scale']}", "--json"))
+    assert frozen["coefficients"]["length"]["frozen"]
+    ratings = [[row["rating"] for row in one["leaderboard"]] for one in (document, frozen)]
+    assert ratings[0] == pytest.approx(ratings[1], abs=1e-6)
+    assert "nats per standard deviation" in run(str(battles), "--control", "length").replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["--anchor", "m9=1000"], ConfigError, "anchor 'm9' is not in the data"),
+        (["--anchor", "m1"], ConfigError, "NAME=VALUE"),
+        (["--method", "glicko"], ConfigError, "bt or elo"),
+        (["--control", "tone"], InputError, "missing column tone_a, tone_b"),
+        (["--control", "length", "--interval", "bootstrap"], ConfigError, "interval sandwich"),
+        (["--plot", "board.gif"], ConfigError, r"\.png, \.svg or \.pdf"),
+    ],
+)
+def test_what_cannot_be_is_a_user_error(battles: Path, arguments: list[str], error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        run(str(battles), *arguments)
+
+
+def test_a_plot_without_matplotlib_names_the_extra(
+    battles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    with pytest.raises(MissingExtraError, match=r"arenaloop\[plot\]"):
+        run(str(battles), "--plot", str(tmp_path / "board.png"))
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_a_plot_is_written(battles: Path, tmp_path: Path, ending: str) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / f"board.{ending}"
+    run(str(battles), "--plot", str(path))
+    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending]
+    assert path.read_bytes().startswith(start)
+    assert path.stat().st_size > 3000
+
+
+def test_names_may_hold_an_equals_sign() -> None:
+    assert parse_anchor("a=b=1100.5") == ("a=b", 1100.5)
+    assert parse_anchor(None) is None
+    for text in ("=5", "a=", "a=b"):
+        with pytest.raises(ConfigError):
+            parse_anchor(text)
+
+
+def test_controls_are_names_with_or_without_numbers() -> None:
+    assert parse_controls(["length", "lists=0.5:2"]) == (["length", "lists"], {"lists": (0.5, 2.0)})
+    for texts in (["length=1"], ["length=x:1"], ["length=1:0"], ["length", "length"], ["=1:1"]):
+        with pytest.raises(ConfigError):
+            parse_controls(texts)

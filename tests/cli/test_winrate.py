@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from arenaloop.cli.winrate import winrate
+from arenaloop.errors import ConfigError, InputError
+
+app = typer.Typer()
+app.command()(winrate)
+
+FIELDS = [
+    "model", "win_rate", "standard_error", "lower", "upper", "lc_win_rate", "lc_lower", "lc_upper", "n_wins",
+    "n_draws", "n_total", "avg_length", "flags",
+]  # fmt: skip
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    rows = []
+    for m in range(6):
+        for k in range(60):
+            preference = float(np.clip(1 + rng.beta(0.4, 0.6) * (0.6 + m / 15), 1, 2))
+            rows.append(
+                {"instruction": f"i{k}", "output_1": "b" * int(rng.integers(50, 200)),
+                 "output_2": "m" * int(rng.integers(20, 300)), "generator_1": "base", "generator_2": f"m{m}",
+                 "preference": None if rng.random() < 0.05 else preference}
+            )  # fmt: skip
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_document_has_exactly_the_promised_fields(annotations: Path) -> None:
+    document = json.loads(run(str(annotations), "--baseline", "base", "--json"))
+    assert list(document) == ["baseline", "leaderboard"]
+    assert document["baseline"] == "base"
+    rows = json.loads(annotations.read_text())
+    for row in document["leaderboard"]:
+        assert list(row) == FIELDS
+        given = [r["preference"] - 1 for r in rows if r["generator_2"] == row["model"] and r["preference"] is not None]
+        assert row["win_rate"] == pytest.approx(100 * np.mean(given))
+        assert row["n_total"] == len(given)
+        assert row["lower"] < row["win_rate"] < row["upper"]
+        assert row["lc_win_rate"] is None
+    shown = [row["win_rate"] for row in document["leaderboard"]]
+    assert shown == sorted(shown, reverse=True)
+
+
+def test_control_with_estimated_and_with_given_difficulty(annotations: Path, tmp_path: Path) -> None:
+    arguments = [str(annotations), "--baseline", "base", "--control", "length", "--json", "--samples", "50"]
+    estimated = json.loads(run(*arguments))["leaderboard"]
+    gamma = tmp_path / "gamma.jsonl"
+    rng = np.random.default_rng(1)
+    gamma.write_text(
+        "".join(json.dumps({"instruction": f"i{k}", "difficulty": float(rng.normal())}) + "\n" for k in range(50))
+    )
+    given = json.loads(run(*arguments, "--difficulty", str(gamma)))["leaderboard"]
+    for one, two in zip(estimated, given, strict=True):
+        assert one["lc_lower"] < one["lc_win_rate"] < one["lc_upper"]
+        assert one["lc_win_rate"] != two["lc_win_rate"]
+        assert "partial_difficulty" in two["flags"]
+        assert "partial_difficulty" not in one["flags"]
+
+
+def test_the_table_shows_both_rates(annotations: Path) -> None:
+    shown = run(str(annotations), "--baseline", "base", "--control", "length", "--samples", "20")
+    for text in ("m0", "win rate", "percent against base on 60 prompts"):
+        assert text in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["--baseline", "bass"], InputError, "did you mean 'base'"),
+        (["--baseline", "base", "--control", "style"], ConfigError, "must be length"),
+        (["--baseline", "base", "--difficulty", "none.jsonl"], ConfigError, "with --control length only"),
+        (["--baseline", "base", "--level", "95"], ConfigError, "between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_is_a_user_error(annotations: Path, arguments: list[str], error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        run(str(annotations), *arguments)
+
+
+def test_difficulty_of_other_prompts_is_an_error(annotations: Path, tmp_path: Path) -> None:
+    gamma = tmp_path / "gamma.jsonl"
+    gamma.write_text('{"instruction": "elsewhere", "difficulty": 1}\n')
+    with pytest.raises(InputError, match="none of its instructions"):
+        run(str(annotations), "--baseline", "base", "--control", "length", "--difficulty", str(gamma))
