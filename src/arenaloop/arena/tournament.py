@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,11 @@ class _Columns:
         self.score_a.append(WINNER_SCORES[battle.winner])
         self.prompt.append(self._prompts.setdefault(battle.prompt_id, len(self._prompts)))
 
+    def met(self, model: str) -> bool:
+        """Whether a model has a decided battle."""
+        code = self._code.get(model)
+        return code in self.a or code in self.b
+
     def coded(self) -> Battles:
         return Battles.of(self.models, self.a, self.b, self.score_a, cluster=self.prompt)
 
@@ -96,10 +101,17 @@ def run_tournament(
                 yield battle_row(pairing.battle)
 
     write_jsonl(out / "battles.jsonl", rows())
-    # without a single decided battle there is nothing to hold at the anchor
-    board = leaderboard(columns.coded(), anchor=anchor if columns.a else None)
+    board = _rated(columns, anchor)
     write_json(out / "leaderboard.json", board.to_dict())
     return Tournament(board, summary, tally)
+
+
+def _rated(columns: _Columns, anchor: tuple[str, float] | None) -> Leaderboard:
+    """The leaderboard; an anchor whose battles all failed holds nothing, which is no reason to lose the rest."""
+    if anchor is None or columns.met(anchor[0]):
+        return leaderboard(columns.coded(), anchor=anchor)
+    board = leaderboard(columns.coded())
+    return replace(board, notes=(*board.notes, f"anchor {anchor[0]}: no battle decided, so ratings have mean 1000"))
 
 
 def write_summary(out: Path, store: Store, summary: Summary, cached: int, **more: Any) -> dict[str, Any]:
