@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,26 @@ def test_an_interrupted_training_resumes_to_the_same_bits(start: Path, tmp_path:
     assert not (tmp_path / "broken" / "checkpoint.pt").exists()
 
 
+def test_dropout_resumes_to_the_same_bits_too(start: Path, tmp_path: Path) -> None:
+    copytree(start, tmp_path / "start")
+    config = json.loads((start / "config.json").read_text())
+    (tmp_path / "start" / "config.json").write_text(json.dumps({**config, "attention_dropout": 0.3}))
+
+    def interrupt(step: int, *_: object) -> None:
+        if step == 6:
+            raise StopHereError
+
+    settings = SETTINGS.model_copy(update={"epochs": 1})
+    train_sft(tmp_path / "start", rows(100), tmp_path / "unbroken", settings, seed=1)
+    with pytest.raises(StopHereError):
+        train_sft(tmp_path / "start", rows(100), tmp_path / "broken", settings, seed=1, on_step=interrupt)
+    torch.rand(7)  # whatever the caller draws meanwhile
+    train_sft(tmp_path / "start", rows(100), tmp_path / "broken", settings, seed=1)
+    assert same(weights(tmp_path / "unbroken"), weights(tmp_path / "broken"))
+    train_sft(start, rows(100), tmp_path / "without", settings, seed=1)
+    assert not same(weights(tmp_path / "unbroken"), weights(tmp_path / "without")), "dropout must have been on"
+
+
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
@@ -227,8 +248,6 @@ def test_a_finished_training_is_returned_and_another_one_starts_anew(start: Path
 
 
 def test_a_model_that_is_not_ours_is_not_overwritten(start: Path, tmp_path: Path) -> None:
-    from shutil import copytree
-
     with pytest.raises(ConfigError, match="is the model to start from"):
         train_sft(start, rows(4), start, SETTINGS, seed=0)
     copytree(start, tmp_path / "theirs")
