@@ -165,7 +165,7 @@ def _print_result(result: Tournament, out: Path) -> None:
     from arenaloop.arena.leaderboard import plain
 
     console = Console()
-    console.print(result.leaderboard.table())
+    console.print(result.leaderboard.table(width=console.width))
     console.print(plain(result.leaderboard.caption()), style="dim", markup=False, highlight=False)
     for note in result.leaderboard.notes:
         console.print(f"note: {plain(note)}", markup=False, highlight=False)

@@ -151,7 +151,7 @@ def _print_result(result: Result, out: Path) -> None:
     console = Console()
     console.print(stage_table(result.stages))
     console.print()
-    console.print(result.leaderboard.table())
+    console.print(result.leaderboard.table(width=console.width))
     console.print(f"report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
