@@ -148,9 +148,9 @@ def progress(
         labels = [_words(None if f is None else 100 * f, "{:.0f} %") for f in figures]
     n = len(stages)
     x = [round(100 * (i + 0.5) / n, 2) for i in range(n)]
-    drawn = [i for i, dot in enumerate(dots) if dot.at is not None]
-    lines = [(a, b) for a, b in pairwise(drawn) if b == a + 1]
-    rising = {a for a, b in lines if dots[a].at > dots[b].at}  # type: ignore[operator] - only drawn ones are in `lines`
+    heights = {i: dot.at for i, dot in enumerate(dots) if dot.at is not None}
+    lines = [(a, b) for a, b in pairwise(heights) if b == a + 1]
+    rising = {a for a, b in lines if heights[a] > heights[b]}
     return Progress(
         height=height,
         ticks=ticks,

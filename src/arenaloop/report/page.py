@@ -75,8 +75,8 @@ def render(documents: Documents) -> bytes:
     with Store(documents.directory / "arena.db", readonly=True) as store:
         picks, cards = _browser(documents, store)
         context = _context(documents, store, picks)
-    limits = [limit for limit in _LIMITS if _size(cards, limit) <= _BROWSER_BYTES] or [_LIMITS[-1]]
-    for limit in limits:
+    fits = next((i for i, limit in enumerate(_LIMITS) if _size(cards, limit) <= _BROWSER_BYTES), -1)
+    for limit in _LIMITS[fits:]:
         page = _rendered(context, cards, limit)
         if len(page) <= MAX_BYTES:
             return page

@@ -1,0 +1,141 @@
+"""Run directories as the runner writes them, played by scripted models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arenaloop.arena.answers import Contestant
+from arenaloop.arena.battles import BattlePlan
+from arenaloop.arena.matchmaking import Schedule, all_pairs
+from arenaloop.arena.tournament import run_tournament, write_summary
+from arenaloop.jsonl import write_jsonl
+from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.models.scripted import ScriptedModel
+from arenaloop.store import Store
+from arenaloop.types import Completion, Prompt, Request, Status
+
+Script = Callable[[Request], Any]
+CONFIG = "models:\n- spec: sandbox:scholar\n  name: x\nseed: 0\n"
+
+
+def play_into(
+    out: Path,
+    players: dict[str, Script],
+    judge: Script,
+    prompts: Sequence[Prompt],
+    *,
+    judge_name: str = "referee",
+    config: str = CONFIG,
+    **more: Any,
+) -> Path:
+    """Play all pairs on all prompts and write every result file."""
+    out.mkdir(parents=True, exist_ok=True)
+    fighters = [Contestant(name, ScriptedModel(name, script)) for name, script in players.items()]
+    plan = BattlePlan(
+        contestants=fighters,
+        judge=PairwiseJudge(ScriptedModel(judge_name, judge)),
+        prompt_ids=[p.id for p in prompts],
+        schedule=Schedule(tuple(all_pairs(list(players)))),
+    )
+    (out / "config.yaml").write_text(config, encoding="utf-8")
+    with Store(out / "arena.db") as store:
+        store.add_prompts(prompts)
+        store.flush()
+        done = run_tournament(plan, store, out)
+        write_summary(out, store, done.summary, done.tally.cached, **more)
+    return out
+
+
+def referee(request: Request) -> Any:
+    """A point for each "good" of an answer; question 7 goes to the first seat, 3 is not readable, 4 is refused."""
+    text = request.messages[-1]["content"]
+    first, second = (text.split(f" answer {seat} ===")[1].split("===")[0] for seat in (1, 2))
+    if "question 7\n" in text:
+        return "The first is better.\n\nScores: 9 2"
+    if "question 3\n" in text:
+        return "I cannot tell, and say no scores."
+    if "question 4\n" in text:
+        return Completion(status=Status.REFUSED, error="policy", tokens_in=5, tokens_out=0)
+    return f"I counted.\n\nScores: {4 + first.count('good')} {4 + second.count('good')}"
+
+
+def echo(request: Request) -> str:
+    """Repeats the question; has no answer to question 5."""
+    text = request.messages[-1]["content"]
+    if text == "question 5":
+        raise RuntimeError("the echo is out")
+    return text
+
+
+@pytest.fixture
+def play() -> Callable[..., Path]:
+    """`play_into`, for tests that bring their own players."""
+    return play_into
+
+
+@pytest.fixture
+def battle_run(tmp_path: Path) -> Path:
+    prompts = [Prompt.of(f"question {i}", family="plain") for i in range(40)]
+    players: dict[str, Script] = {
+        "good": lambda r: "a good good answer to " + r.messages[-1]["content"],
+        "fine": lambda r: "a good answer to " + r.messages[-1]["content"],
+        "echo": echo,
+    }
+    return play_into(tmp_path / "run", players, referee, prompts)
+
+
+@pytest.fixture
+def recipe_run(tmp_path: Path) -> Path:
+    """A recipe's directory: two stages, with the accounting that a recipe stores."""
+    prompts = [Prompt.of(f"question {i}") for i in range(30)]
+    players: dict[str, Script] = {
+        "SFT-I0": lambda r: "an answer",
+        "DPO-I1": lambda r: "a good good answer",
+        "teacher": lambda r: "a good answer",
+    }
+    stages = [
+        {"name": "SFT-I0", "rating": 950.0, "lower": 930.0, "upper": 970.0, "gold_accuracy": 0.5, "gold_utility": 0.6,
+         "mean_length": 9.0, "rows": 100, "seconds": 12.5},
+        {"name": "DPO-I1", "rating": 1040.0, "lower": 1020.0, "upper": 1060.0, "gold_accuracy": 0.8,
+         "gold_utility": 0.9, "mean_length": 18.0, "rows": 21, "seconds": 130.0},
+    ]  # fmt: skip
+    out = play_into(
+        tmp_path / "recipe",
+        players,
+        referee,
+        prompts,
+        config="recipe: arena_learning\nname: tiny\n",
+        seed=0,
+        stages=stages,
+    )
+    selection = {
+        "rows": 21,
+        "dropped": {"gap below k": 7, "equal texts": 2},
+        "chosen_by": {"teacher": 20, "SFT-I0": 1},
+        "rejected_by": {"SFT-I0": 21},
+        "gap_histogram": {"0": 7, "1": 2, "3": 21},
+    }
+    with Store(out / "arena.db") as store:
+        store.put_stage("SFT-I0", "k0", {"selection": None, "rows": 100, "seconds": 12.5, "steps": 8, "start": "base"})
+        store.put_stage("DPO-I1", "old", {"selection": {"rows": 999}, "rows": 999, "seconds": 1.0, "steps": 1})
+        now = {"selection": selection, "rows": 21, "seconds": 130.0, "steps": 4, "metrics": {"accuracy": 0.94}}
+        store.put_stage("DPO-I1", "k1", now | {"rows_dropped": {"too long": 3}, "start": "SFT-I0"})
+        store.put_stage("DPO-I1", "newer", {"selection": {"rows": 888}, "rows": 888, "seconds": 2.0, "steps": 1})
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"pool {i}"}],
+            "chosen": [{"role": "assistant", "content": f"better {i}"}],
+            "rejected": [{"role": "assistant", "content": f"worse {i}"}],
+            "chosen_model": "teacher",
+            "rejected_model": "SFT-I0",
+            "margin": 3.0,
+            "prompt_id": f"id{i}",
+        }
+        for i in range(21)
+    ]
+    write_jsonl(out / "data" / "DPO-I1.jsonl", rows)
+    return out

@@ -1,0 +1,416 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arenaloop.errors import ArenaFileError, InputError
+from arenaloop.report import page as page_room
+from arenaloop.report import write_report
+from arenaloop.store import Store
+from arenaloop.types import Completion, Prompt, Request, Status
+
+TAGS = set(
+    "html head meta title link style script body header nav main section footer article div span p h1 h2 h3 h4 a ul li"
+    " dl dt dd table thead tbody tr th td figure figcaption svg line circle rect text bdi small strong kbd form label"
+    " select option input button output details summary pre".split()
+)
+ATTRIBUTES = set(
+    "lang charset http-equiv content name rel href class id for role aria-label scope title dir hidden type value"
+    " autocomplete placeholder data-kind data-models height width x y x1 x2 y1 y2 cx cy r dx dy text-anchor transform"
+    " overflow".split()
+)
+OURS = Path(page_room.__file__).with_name("templates")
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</script><script>alert(2)</script>",
+    "</style></title></textarea></pre><img src=x onerror=alert(3)>",
+    "\"><svg onload=alert(4)> ' onmouseover='alert(5)",
+    '<a href="javascript:alert(6)">javascript:alert(6)</a>',
+    "{{ 7 * 191 }} {% raw %} ${7*191} <!-- --> ]]> &lt;b&gt; &#60;i&#62;",
+    "\u202egnp.exe \u2066\u2069 \u200b \U000e0041 \x00 \x1b[31m \r\n \u2028",
+    "https://example.org/pixel.png //example.org url(https://example.org)",
+]
+EVERYTHING = " ".join(HOSTILE)
+
+
+class Page(HTMLParser):
+    """What a browser's parser would see: elements, their attributes, and the text of each kind of element."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.inside: list[str] = []
+        self.words: list[tuple[str, str]] = []
+        self.odd: list[str] = []
+        self.feed(html)
+        self.close()
+
+    VOID = frozenset({"meta", "link", "input", "br", "img", "base", "embed", "source"})
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.inside.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.inside.pop() == tag, f"</{tag}> closes nothing of ours"
+
+    def handle_data(self, data: str) -> None:
+        self.words.append((self.inside[-1] if self.inside else "", data))
+
+    def handle_comment(self, data: str) -> None:
+        self.odd.append(data)
+
+    def handle_pi(self, data: str) -> None:
+        self.odd.append(data)
+
+    def unknown_decl(self, data: str) -> None:
+        self.odd.append(data)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(words for kind, words in self.words if kind not in ("script", "style"))
+
+    def inside_of(self, kind: str) -> str:
+        return "".join(words for where, words in self.words if where == kind)
+
+
+def read(directory: Path) -> Page:
+    path = write_report(directory)
+    assert path == directory / "report.html"
+    raw = path.read_bytes()
+    assert len(raw) <= page_room.MAX_BYTES
+    return Page(raw.decode("utf-8"))
+
+
+def assert_only_ours(page: Page) -> None:
+    """Nothing on the page but what the template put there, and nothing that loads, links out or runs."""
+    assert page.inside == []
+    assert page.odd == []
+    assert {tag for tag, _ in page.elements} <= TAGS
+    assert {name for _, attrs in page.elements for name in attrs} <= ATTRIBUTES
+    assert page.inside_of("script") == (OURS / "script.js").read_text(encoding="utf-8")
+    assert page.inside_of("style") == (OURS / "style.css").read_text(encoding="utf-8")
+    tags = [tag for tag, _ in page.elements]
+    assert (tags.count("script"), tags.count("style"), tags.count("link"), tags.count("form")) == (1, 1, 1, 1)
+    links = {attrs["href"] for tag, attrs in page.elements if "href" in attrs}
+    assert all(link == "data:," or re.fullmatch(r"#[a-z]+", str(link)) for link in links)
+    kinds = {str(attrs.get("data-kind")) for tag, attrs in page.elements if "battle" in str(attrs.get("class"))}
+    assert all(re.fullmatch(r"(undecided|flipped|gap|random)( flipped)?( tie)?", kind) for kind in kinds)
+    assert not re.search("[\x00\u200b\u2028\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f\ud800-\udfff]", page.text)
+
+
+# ---------------------------------------------------------------------- what is on it
+
+
+def test_a_battle_run_is_told_in_order(battle_run: Path) -> None:
+    page = read(battle_run)
+    assert_only_ours(page)
+    ids = [attrs["id"] for tag, attrs in page.elements if tag == "section"]
+    assert ids == ["leaderboard", "pairs", "judge", "calls", "browser", "settings"]
+    text = page.text
+    summary = json.loads((battle_run / "summary.json").read_text(encoding="utf-8"))
+    decided, wanted = summary["battles_decided"], summary["battles_wanted"]
+    assert (wanted, decided) == (120, 112)  # 3 battles on prompts 3 and 4 each, 2 of the echo's on prompt 5
+    assert "3 models fought 112 battles on 38 prompts. referee judged every pair from both seats." in text
+    assert "good leads with a rating of" in text
+    assert "8 of 120 battles are undecided" in text
+    board = json.loads((battle_run / "leaderboard.json").read_text(encoding="utf-8"))["leaderboard"]
+    for row in board:
+        assert f"{row['rating']:.0f}" in text
+        assert f"{row['lower']:.0f} – {row['upper']:.0f}" in text
+        assert f"{100 * row['win_rate']:.1f} %" in text
+    assert "seed: 0" in text
+
+
+def test_a_recipe_shows_its_stages_and_what_they_learned(recipe_run: Path) -> None:
+    page = read(recipe_run)
+    assert_only_ours(page)
+    ids = [attrs["id"] for tag, attrs in page.elements if tag == "section"]
+    assert ids == ["stages", "leaderboard", "pairs", "judge", "calls", "browser", "learned", "settings"]
+    text = page.text
+    assert "One model was trained in 2 stages against 1 opponent" in text
+    assert "From SFT-I0 to DPO-I1 the rating rose by 90 points, from 950 to 1040 (1020 to 1060)" in text
+    assert "their intervals do not overlap. By the truth, right answers went from 50 % to 80 %." in text
+    assert "21 rows selected from battles; trained on 21 rows in 4 steps" in text
+    assert "888 rows" not in text  # results of other settings stay out
+    assert "999 rows" not in text
+    for what in ("gap below k", "equal texts", "too long", "better ", "worse ", "pool ", "0.94"):
+        assert what in text
+    assert "2 min 10 s" in text
+
+
+def test_every_way_to_stay_undecided_is_shown_first(battle_run: Path) -> None:
+    page = read(battle_run)
+    kinds = [attrs["data-kind"] for tag, attrs in page.elements if attrs.get("class") == "battle"]
+    assert kinds[:8] == ["undecided"] * 7 + ["flipped tie"]  # the echo's failed answer stands for its two battles
+    assert kinds.count("undecided") == 7
+    assert "the judge gave no readable verdict (unparsed)" in page.text
+    assert "the judge gave no readable verdict (refused)" in page.text
+    assert "echo has no answer to this prompt (error: RuntimeError: the echo is out)" in page.text
+    assert "asked 3 times" in page.text
+    assert "policy" in page.text
+
+
+def test_a_flipped_battle_shows_both_verdicts_by_seat(battle_run: Path) -> None:
+    write_report(battle_run)
+    html = (battle_run / "report.html").read_text(encoding="utf-8")
+    card = next(part for part in html.split('<details class="battle"') if 'data-kind="flipped' in part)
+    text = " ".join(Page("<p>" + re.sub(r"^[^>]*>|</?details>.*", "", card, flags=re.S) + "</p>").text.split())
+    names = re.findall(r"Seat one (\w+) , seat two (\w+)", text)
+    assert len(names) == 2
+    assert names[0] == names[1][::-1]
+    assert text.count("9 to 2") == 2
+    assert text.count("Scores: 9 2") == 2
+    assert re.search(rf"{names[0][0]} wins .* {names[1][0]} wins", text)
+
+
+def test_turns_and_history_are_shown_whole(tmp_path: Path, play: Callable[..., Path]) -> None:
+    prompts = [
+        Prompt(
+            messages=(
+                {"role": "system", "content": "be terse"},
+                {"role": "user", "content": "given question"},
+                {"role": "assistant", "content": "given answer"},
+                {"role": "user", "content": "the first question"},
+            ),
+            follow_ups=("the second question", "the third question"),
+        )
+    ]
+
+    def answering(name: str) -> Callable[[Request], str]:
+        return lambda r: f"{name} to [{r.messages[-1]['content']}]"
+
+    out = play(tmp_path, {"x": answering("ex"), "y": answering("why")}, lambda r: "Scores: 6 6", prompts)
+    text = " ".join(read(out).text.split())
+    order = [
+        "be terse", "given question", "given answer", "the first question", "ex to [the first question]",
+        "why to [the first question]", "user, turn 2", "ex to [the second question]", "why to [the second question]",
+        "user, turn 3", "ex to [the third question]", "why to [the third question]", "Seat one",
+    ]  # fmt: skip
+    card = text[text.index("be terse") :]  # past the summary, which shows the question too
+    places = [card.index(part) for part in order]
+    assert places == sorted(places)
+
+
+def test_unknown_money_is_said_so(tmp_path: Path, play: Callable[..., Path]) -> None:
+    def unpriced(request: Request) -> Completion:
+        return Completion(text="hello", tokens_in=3, tokens_out=1)
+
+    out = play(tmp_path, {"x": unpriced, "y": unpriced}, lambda r: "Scores: 6 6", [Prompt.of("hi")])
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert summary["usd"] is None
+    text = read(out).text
+    assert "a model or the judge has no price in its settings" in text
+
+
+def test_the_same_run_gives_the_same_page(battle_run: Path) -> None:
+    first = write_report(battle_run).read_bytes()
+    assert write_report(battle_run).read_bytes() == first
+
+
+# ---------------------------------------------------------------------- hostile texts
+
+
+def test_the_policy_allows_exactly_our_style_and_script(battle_run: Path) -> None:
+    page = read(battle_run)
+    policy = next(attrs["content"] for tag, attrs in page.elements if attrs.get("http-equiv"))
+    for kind, name in (("script", "script.js"), ("style", "style.css")):
+        digest = base64.b64encode(hashlib.sha256((OURS / name).read_bytes()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in str(policy)
+    assert str(policy).startswith("default-src 'none';")
+    assert "unsafe" not in str(policy)
+    assert "http" not in str(policy)
+
+
+def test_nothing_escapes_from_what_models_judges_and_files_say(tmp_path: Path, play: Callable[..., Path]) -> None:
+    names = [f"{EVERYTHING[:60]} {i} {text}" for i, text in enumerate(HOSTILE)][:3]
+    prompts = [
+        Prompt(
+            messages=(
+                {"role": "system", "content": text},
+                {"role": "user", "content": text},
+                {"role": "assistant", "content": text + "\ud83d"},
+                {"role": "user", "content": text + "\ud83d"},
+            ),
+            follow_ups=(text, EVERYTHING),
+            tags={text: text, "n": 3, "list": [text]},
+        )
+        for text in (*HOSTILE, EVERYTHING)
+    ]
+
+    def judge(request: Request) -> Any:
+        body = request.messages[-1]["content"]
+        if HOSTILE[0] in body and HOSTILE[1] in body:
+            return Completion(status=Status.ERROR, text=EVERYTHING, error=EVERYTHING + "\udc00")
+        return f"{EVERYTHING} \udfff\n\nScores: 7 {1 + len(body) % 9}"
+
+    players = {name: (lambda r, n=name: f"{n} {EVERYTHING} \ud800") for name in names[:2]}
+    players[names[2]] = lambda r: (_ for _ in ()).throw(RuntimeError(EVERYTHING))
+    out = play(
+        tmp_path,
+        players,
+        judge,
+        prompts,
+        judge_name=EVERYTHING,
+        config=f"recipe: '{HOSTILE[0]}'\nname: |\n  {HOSTILE[3]}\n",
+        seed=0,
+        stages=[
+            {"name": name, "rating": 1000.0 + i, "lower": None, "upper": EVERYTHING, "mean_length": EVERYTHING,
+             "rows": EVERYTHING, "seconds": 3.0}
+            for i, name in enumerate(names)
+        ],
+    )  # fmt: skip
+    board = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))
+    board |= {"notes": [EVERYTHING + "\ud800"], "method": EVERYTHING, "interval": EVERYTHING}
+    board["leaderboard"].append({"model": EVERYTHING + "\udbff", "rating": EVERYTHING, "rank": EVERYTHING})
+    (out / "leaderboard.json").write_text(json.dumps(board), encoding="utf-8")
+    table = {EVERYTHING: 3, HOSTILE[1]: 4}
+    with Store(out / "arena.db") as store:
+        for name in names:
+            selection = {"rows": 1, "dropped": table, "chosen_by": table, "rejected_by": table}
+            result = {"selection": selection, "start": EVERYTHING, "metrics": {EVERYTHING: 0.5}, "seconds": 3.0}
+            store.put_stage(name, "k", result | {"rows": EVERYTHING, "rows_dropped": table, "steps": EVERYTHING})
+    page = read(out)
+    assert_only_ours(page)
+    for text in HOSTILE[:6]:  # told, as text, in words that a reader can see
+        assert page.text.count(text) > 5
+    assert "⟨U+202E⟩gnp.exe ⟨U+2066⟩⟨U+2069⟩ ⟨U+200B⟩ ⟨U+E0041⟩ ⟨U+0000⟩ ⟨U+001B⟩[31m" in page.text
+    assert "⟨U+D83D⟩" in page.text
+    assert "1337" not in page.text
+
+
+def test_training_rows_are_shown_as_text_only(recipe_run: Path) -> None:
+    rows = [
+        {"messages": [{"role": HOSTILE[3], "content": EVERYTHING}, {"role": "assistant", "content": EVERYTHING}],
+         "model": HOSTILE[1], "margin": EVERYTHING, "prompt_id": HOSTILE[0]},
+        {"prompt": EVERYTHING, "chosen": EVERYTHING, "rejected": [EVERYTHING, {"content": 3}], "chosen_model": None},
+        {"messages": 7},
+    ]  # fmt: skip
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (recipe_run / "data" / "DPO-I1.jsonl").write_text(text, encoding="utf-8")
+    page = read(recipe_run)
+    assert_only_ours(page)
+    assert "learned from: " + HOSTILE[1][:10] in page.text
+
+
+@pytest.mark.parametrize("character", ["x", "&", '"', "\x00", "𝄞", "ب", pytest.param("\ud800", marks=pytest.mark.slow)])
+def test_megabyte_texts_stay_within_the_size(tmp_path: Path, play: Callable[..., Path], character: str) -> None:
+    huge = character * 1_000_000
+    prompts = [
+        Prompt(messages=tuple({"role": "user", "content": f"{i} {huge[:200_000]}"} for _ in range(3)), tags={"t": huge})
+        for i in range(2)
+    ]
+    out = play(
+        tmp_path,
+        {"x": lambda r: "x" + huge, "y": lambda r: "y" + huge},
+        lambda r: huge[:300_000] + "\n\nScores: 9 3",
+        prompts,
+        config="name: " + "x" * 2_000_000 + "\n",
+    )
+    page = read(out)
+    assert_only_ours(page)
+    left_out = re.findall(r"… ([\d,]+) characters left out …", page.text)
+    assert len(left_out) >= 2 * 5
+    assert page.text.count("Scores: 9 3") == 4
+
+
+@pytest.mark.slow
+def test_hundreds_of_long_battles_stay_within_the_size(tmp_path: Path, play: Callable[..., Path]) -> None:
+    turns = tuple(f"{'&' * 3000} {i}" for i in range(20))
+    prompts = [
+        Prompt(messages=({"role": "user", "content": f"{i} {'<' * 5000}"},), follow_ups=turns) for i in range(50)
+    ]
+    answer = '"' * 3000
+    out = play(
+        tmp_path,
+        {name: (lambda r: answer) for name in "xyz"} | {"w": lambda r: answer + "w"},
+        lambda r: "'" * 8_000 + "\n\nScores: 9 3",
+        prompts,
+    )
+    page = read(out)
+    assert_only_ours(page)
+    cards = [attrs for tag, attrs in page.elements if attrs.get("class") == "battle"]
+    assert len(cards) == 300
+    assert "5 turns of this conversation are not shown." in page.text
+
+
+# ---------------------------------------------------------------------- what can be wrong
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "arena.db", "battles.jsonl", "leaderboard.json", "summary.json"])
+def test_a_missing_file_is_named_in_one_line(battle_run: Path, name: str) -> None:
+    (battle_run / name).unlink()
+    with pytest.raises(InputError) as refused:
+        write_report(battle_run)
+    assert "\n" not in str(refused.value)
+    assert str(refused.value).startswith(f"{battle_run}: no {name}; ")
+    assert not (battle_run / "report.html").exists()
+
+
+def test_no_directory_and_no_run_directory_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such run directory"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"no run directory \(no config.yaml, no arena.db"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("summary.json", "{", "not a JSON document"),
+        ("summary.json", "[]", "expected a JSON object"),
+        ("summary.json", "{}", "'battles_wanted' is missing or is no int"),
+        ("leaderboard.json", '{"method": "bt"}', "'interval' is missing"),
+        ("battles.jsonl", "{}\n", "line 1: no battle"),
+        ("battles.jsonl", "nonsense\n", "line 1: not a JSON object"),
+    ],
+)
+def test_a_broken_file_is_named(battle_run: Path, name: str, content: str, message: str) -> None:
+    (battle_run / name).write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=message) as refused:
+        write_report(battle_run)
+    assert str(battle_run / name) in str(refused.value)
+
+
+def test_another_database_is_refused(battle_run: Path) -> None:
+    (battle_run / "arena.db").write_bytes(b"not a database at all, but long enough to look at" * 100)
+    with pytest.raises(ArenaFileError):
+        write_report(battle_run)
+
+
+def test_a_failed_report_leaves_the_old_one(battle_run: Path) -> None:
+    old = write_report(battle_run).read_bytes()
+    (battle_run / "battles.jsonl").write_text("nonsense\n", encoding="utf-8")
+    with pytest.raises(InputError):
+        write_report(battle_run)
+    assert (battle_run / "report.html").read_bytes() == old
+    assert sorted(p.name for p in battle_run.iterdir() if "report" in p.name) == ["report.html"]
+
+
+def test_a_run_without_a_decided_battle_is_reported_too(tmp_path: Path, play: Callable[..., Path]) -> None:
+    def broken(request: Request) -> str:
+        raise RuntimeError("no server")
+
+    out = play(tmp_path, {"x": lambda r: "1", "y": lambda r: "2"}, broken, [Prompt.of("a"), Prompt.of("b")])
+    page = read(out)
+    assert_only_ours(page)
+    assert "Nothing could be rated. 2 of 2 battles are undecided" in page.text
+    assert "RuntimeError: no server" in page.text
+
+
+def test_the_report_may_be_written_while_the_arena_file_is_in_use(battle_run: Path) -> None:
+    with Store(battle_run / "arena.db"):
+        assert read(battle_run).elements
