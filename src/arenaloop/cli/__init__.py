@@ -11,12 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
+from arenaloop.cli.agree import agree
 from arenaloop.cli.battle import battle
 from arenaloop.cli.rank import rank
 from arenaloop.cli.report import report
 from arenaloop.cli.run import demo, run
 from arenaloop.cli.sandbox import sandbox_app
 from arenaloop.cli.train import train
+from arenaloop.cli.winrate import winrate
 from arenaloop.errors import ArenaloopError
 
 __all__ = ["app", "main"]
@@ -67,6 +69,8 @@ app.command()(demo)
 app.command()(run)
 app.command()(battle)
 app.command()(rank)
+app.command()(winrate)
+app.command()(agree)
 app.command()(train)
 app.command()(report)
 app.add_typer(sandbox_app, name="sandbox")
