@@ -6,10 +6,12 @@ is counted by reason, never silently skipped.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, Literal
 
 from arenaloop.types import Battle, Message, Preference, Prompt, Response, Status, derive_seed
@@ -55,6 +57,7 @@ class Selection:
         dropped: prompts without a row, by reason.
         chosen_by, rejected_by: how many rows took their text from which model.
         gaps: histogram of score gaps over all prompts considered, by whole points (floor).
+        tied_best: prompts whose best response shares its score with another usable one.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -62,6 +65,7 @@ class Selection:
     chosen_by: Counter[str] = field(default_factory=Counter)
     rejected_by: Counter[str] = field(default_factory=Counter)
     gaps: Counter[int] = field(default_factory=Counter)
+    tied_best: int = 0
 
     def to_json(self) -> dict[str, object]:
         """The accounting, without the rows."""
@@ -70,18 +74,24 @@ class Selection:
             "dropped": dict(self.dropped),
             "chosen_by": dict(self.chosen_by),
             "rejected_by": dict(self.rejected_by),
+            "tied_best": self.tied_best,
             "gap_histogram": {str(gap): self.gaps[gap] for gap in sorted(self.gaps)},
         }
 
 
 def response_scores(
-    battles: Iterable[Battle], models: Sequence[str], *, min_battles: int = 2
+    battles: Iterable[Battle],
+    models: Sequence[str],
+    *,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    min_battles: int = 2,
 ) -> dict[str, float] | None:
     """Mean merged score of each model over its battles on one prompt (A.6 step 2).
 
     Args:
         battles: the decided battles on one prompt; undecided ones are simply not there.
         models: who should have a score.
+        pairs: who was to meet whom, decided or not; all pairs by default.
         min_battles: fewer decided battles than this for any model (or than it could have had) give no scores.
 
     Returns:
@@ -91,8 +101,8 @@ def response_scores(
     for battle in battles:
         sums[battle.model_a].append(battle.score_a)
         sums[battle.model_b].append(battle.score_b)
-    needed = min(min_battles, len(models) - 1)
-    if any(len(scores) < needed for scores in sums.values()):
+    wanted = Counter(name for pair in (combinations(models, 2) if pairs is None else pairs) for name in pair)
+    if any(len(scores) < max(1, min(min_battles, wanted[name])) for name, scores in sums.items()):
         return None
     return {name: sum(scores) / len(scores) for name, scores in sums.items()}
 
@@ -106,12 +116,14 @@ def sft_rows(prompts: Iterable[PromptScores], *, target: str, k: float, allow_tr
     """
     selection = Selection()
     for item in prompts:
-        best = _best(item, target, allow_truncated)
+        usable = _usable(item, allow_truncated)
+        best = _best(item, usable, target)
         if best is None:
             selection.dropped["no usable response"] += 1
             continue
         gap = item.scores[best] - item.scores[target]
-        selection.gaps[int(gap)] += 1
+        selection.tied_best += _tied(item, usable, best)
+        selection.gaps[math.floor(gap + _TOLERANCE)] += 1
         if best == target and k > 0:
             selection.dropped["target is best"] += 1
         elif gap < k - _TOLERANCE:
@@ -147,15 +159,17 @@ def preference_pairs(
     pairs: list[Preference] = []
     selection = Selection()
     for item in prompts:
-        best = _best(item, target, allow_truncated)
+        usable = _usable(item, allow_truncated)
+        best = _best(item, usable, target)
         if best is None:
             selection.dropped["no usable response"] += 1
             continue
         worst = target if rejected == "target" else _worst(item)
         gap = item.scores[best] - item.scores[worst]
-        selection.gaps[int(gap)] += 1
+        selection.tied_best += _tied(item, usable, best)
+        selection.gaps[math.floor(gap + _TOLERANCE)] += 1
         chosen, other = item.responses[best].texts, item.responses[worst].texts
-        if best == worst or gap <= _TOLERANCE:
+        if best == worst or abs(gap) <= _TOLERANCE:
             selection.dropped["equal scores"] += 1
         elif chosen == other:
             selection.dropped["equal texts"] += 1
@@ -170,10 +184,18 @@ def preference_pairs(
     return pairs, selection
 
 
-def _best(item: PromptScores, target: str, allow_truncated: bool) -> str | None:
-    usable = {Status.OK, Status.TRUNCATED} if allow_truncated else {Status.OK}
-    names = [name for name in item.scores if item.responses[name].status in usable]
-    return min(names, key=lambda name: (-item.scores[name], name == target, name), default=None)
+def _usable(item: PromptScores, allow_truncated: bool) -> list[str]:
+    """Who wrote a response that may be learned from."""
+    statuses = {Status.OK, Status.TRUNCATED} if allow_truncated else {Status.OK}
+    return [name for name in item.scores if item.responses[name].status in statuses]
+
+
+def _best(item: PromptScores, usable: Iterable[str], target: str) -> str | None:
+    return min(usable, key=lambda name: (-item.scores[name], name == target, name), default=None)
+
+
+def _tied(item: PromptScores, usable: Iterable[str], best: str) -> bool:
+    return any(name != best and item.scores[name] == item.scores[best] for name in usable)
 
 
 def _worst(item: PromptScores) -> str:

@@ -318,7 +318,7 @@ def _scored(plan: BattlePlan, store: Store, names: Sequence[str], judged: Summar
         for pairing in found:
             judged.add(pairing)
         battles = [p.battle for p in found if p.battle is not None]
-        scores = response_scores(battles, names)
+        scores = response_scores(battles, names, pairs=[(p.model_a, p.model_b) for p in found])
         prompt = store.prompt(prompt_id)
         if scores is None or prompt is None:
             continue
