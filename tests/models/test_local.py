@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError, StoppedError
-from arenaloop.models import local
+from arenaloop.models import checkpoint, local
 from arenaloop.models.base import ChunkedModel
 from arenaloop.models.local import LocalModel, checkpoint_fingerprint
 from arenaloop.types import Completion, Request, Sampling, Status
@@ -341,9 +341,36 @@ def test_fingerprint_follows_weights_tokenizer_and_template(path: Path, tmp_path
         module.lm_head.weight[0, 0] += 1
     module.save_pretrained(same)
     marks.add(checkpoint_fingerprint(same))
-    marks |= {checkpoint_fingerprint("org/model"), checkpoint_fingerprint("org/model", "v2")}
-    assert len(marks) == 5
+    assert len(marks) == 3
     assert LocalModel(path, chat_template="{{ messages }}").fingerprint != LocalModel(path).fingerprint
+
+
+def test_a_hub_id_is_known_by_its_commit_before_and_after_its_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    commits = {None: "c1", "main": "c1", "v2": "c2"}
+    fetched: list[str | None] = []
+
+    def download(model: str, name: str, revision: str | None = None) -> str:
+        fetched.append(revision)
+        if model == "org/gone":
+            raise OSError("offline")
+        return f"/cache/{model}/snapshots/{commits[revision]}/{name}"
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    checkpoint._commit.cache_clear()
+    first, second, other = (checkpoint_fingerprint("org/model", revision) for revision in (None, "main", "v2"))
+    assert first == second != other
+    assert fetched == [None, "main", "v2"]
+    cached = "/cache/org/model/snapshots/c1/config.json"
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: cached)
+    checkpoint._commit.cache_clear()
+    assert checkpoint_fingerprint("org/model") == first
+    assert len(fetched) == 3
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
+    assert checkpoint_fingerprint("org/gone") != checkpoint_fingerprint("org/gone", "v2")
+    checkpoint._commit.cache_clear()
 
 
 def test_a_template_of_ones_own_is_used(path: Path) -> None:

@@ -159,13 +159,13 @@ def test_metrics_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-def test_without_torch_the_extra_is_named() -> None:
+def test_without_torch_the_extra_is_named(start: Path) -> None:
     code = """
 import sys
 sys.modules["torch"] = None
 from arenaloop.errors import MissingExtraError
 from arenaloop.models.local import LocalModel, checkpoint_fingerprint
-checkpoint_fingerprint("org/model")
+checkpoint_fingerprint(sys.argv[1])
 try:
     import arenaloop.train.losses
 except MissingExtraError as error:
@@ -175,7 +175,9 @@ try:
 except MissingExtraError as error:
     print(error)
 """
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(start)], capture_output=True, text=True, check=True, timeout=60
+    )
     assert out.stdout.splitlines() == [
         "training needs an optional dependency: pip install 'arenaloop[train]'",
         "local models needs an optional dependency: pip install 'arenaloop[train]'",

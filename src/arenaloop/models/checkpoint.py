@@ -26,11 +26,11 @@ def checkpoint_fingerprint(model: str | Path, revision: str | None = None) -> st
     """Content hash of what decides a checkpoint's answers: weights, configuration, tokenizer and chat template.
 
     Of a directory the files' contents are hashed (once per process, as long as size and time stay); of a hub id its
-    name and the commit that `revision` has in the local cache, or the revision itself where it is not cached.
+    name and the commit that `revision` stands for, or the revision itself where that cannot be known.
     """
     path = Path(model)
     if not path.is_dir():
-        return content_hash("hub", str(model), _cached_commit(str(model), revision) or revision or "main")
+        return content_hash("hub", str(model), _commit(str(model), revision) or revision or "main")
     patterns = ("*.safetensors", "config.json", "generation_config.json", *_TOKENIZER_FILES)
     files = sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
     hashes = []
@@ -53,13 +53,22 @@ def _file_hash(path: str, size: int, modified: int) -> str:
     return digest.hexdigest()
 
 
-def _cached_commit(model: str, revision: str | None) -> str | None:
+@functools.lru_cache(maxsize=64)
+def _commit(model: str, revision: str | None) -> str | None:
+    """The commit that a revision of a hub id stands for, None where neither the cache nor the hub says it.
+
+    The configuration is fetched if it is not in the cache: else the first run, which downloads the model, would know
+    its answers and checkpoints by another name than the second.
+    """
     try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+        found = try_to_load_from_cache(model, "config.json", revision=revision)
+        if not isinstance(found, str):
+            found = hf_hub_download(model, "config.json", revision=revision)
+    except (ImportError, OSError, ValueError):
         return None
-    found = try_to_load_from_cache(model, "config.json", revision=revision)
-    return Path(found).parent.name if isinstance(found, str) else None
+    return Path(found).parent.name
 
 
 def require_chat_template(model: str | Path, revision: str | None = None) -> None:
