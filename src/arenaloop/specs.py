@@ -170,7 +170,10 @@ def _sandbox_player(name: str, settings: ModelSettings) -> Model:
     if name not in SKILLS:
         known = list(SKILLS)
         raise ConfigError(f"SPEC {settings.spec!r}: no such player{nearest(name, known)}; known: {', '.join(known)}")
-    player = Player(name, **settings.options)
+    try:
+        player = Player(name, **settings.options)
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(f"{settings.spec}, options {_shown(settings.options)}: {error}") from None
     return ScriptedModel(settings.name or name, player, version=player.skills)
 
 
@@ -183,8 +186,12 @@ def _sandbox_judge(settings: JudgeSettings) -> Model:
     try:
         script = SandboxJudge(**settings.options)
     except TypeError as error:
-        raise ConfigError(f"judge {settings.spec}: {error}") from None
+        raise ConfigError(f"judge {settings.spec}, options {_shown(settings.options)}: {error}") from None
     return ScriptedModel(settings.name or "sandbox-judge", script, version=settings.options)
+
+
+def _shown(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in options.items())
 
 
 def _query(spec: str, allowed: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -202,7 +209,7 @@ def _query(spec: str, allowed: Sequence[str]) -> tuple[str, dict[str, str]]:
 
 def _count(spec: str, options: Mapping[str, str], key: str, default: int) -> int:
     text = options.get(key, str(default))
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise ConfigError(f"{spec!r}: {key} must be a whole number, not {text!r}")
     return int(text)
 

@@ -1,0 +1,279 @@
+"""SPEC texts and files: every form of the contract, and every mistake in one line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from arenaloop.config import JudgeSettings, ModelSettings
+from arenaloop.errors import ConfigError, InputError, UserError
+from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.models.local import LocalModel
+from arenaloop.models.openai_api import OpenAIModel
+from arenaloop.models.recorded import RecordedModel
+from arenaloop.models.scripted import ScriptedModel
+from arenaloop.specs import contestant, judge, load_demonstrations, load_prompts, model, model_settings
+from arenaloop.types import Sampling
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MY_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def built(text: str) -> object:
+    return model(model_settings(text))
+
+
+def server(text: str) -> OpenAIModel:
+    found = built(text)
+    assert isinstance(found, OpenAIModel)
+    return found
+
+
+# ---------------------------------------------------------------------- servers
+
+
+def test_a_server_by_url() -> None:
+    found = server("http://127.0.0.1:8000/v1#qwen")
+    assert (found.base_url, found.model, found.name, found.key_env) == (
+        "http://127.0.0.1:8000/v1",
+        "qwen",
+        "qwen",
+        None,
+    )
+
+
+def test_a_url_sends_no_key_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    monkeypatch.setenv("MY_KEY", "k")
+    assert server("http://h/v1#m").key_env is None
+    assert server("http://h/v1#m?key_env=MY_KEY").key_env == "MY_KEY"
+    assert server("https://h/v1#org/model:tag").model == "org/model:tag"
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/chat/completions", "/chat/completions/"])
+def test_a_pasted_endpoint_is_trimmed(suffix: str) -> None:
+    assert server(f"http://127.0.0.1:1/v1{suffix}#m").base_url == "http://127.0.0.1:1/v1"
+
+
+def test_openai_reads_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY is not set"):
+        built("openai:gpt-4o")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    found = server("openai:gpt-4o")
+    assert (found.base_url, found.key_env, found.model) == ("https://api.openai.com/v1", "OPENAI_API_KEY", "gpt-4o")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1/")
+    assert server("openai:gpt-4o").base_url == "http://127.0.0.1:9/v1"
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert server("openai:gpt-4o").key_env is None  # a server of one's own may need none
+
+
+def test_a_yaml_file_holds_the_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "k")
+    path = tmp_path / "model.yaml"
+    path.write_text(
+        "spec: http://h/v1#m\nname: file name\nsystem: be brief\nkey_env: MY_KEY\nconcurrency: 3\ntimeout: 5\n"
+        "retries: 1\nsampling: {temperature: 0.7, max_tokens: 9, stop: [END]}\nprice: {input: 1, output: 2}\n"
+        "extra_body: {top_k: 5}\n"
+    )
+    found = contestant(model_settings(str(path), "mine"))
+    assert found.name == "mine"
+    assert found.sampling == Sampling(0.7, 1.0, 9, ("END",))
+    assert isinstance(found.model, OpenAIModel)
+    assert (found.model.system, found.model.key_env, found.model.concurrency) == ("be brief", "MY_KEY", 3)
+    assert (found.model.timeout, found.model.retries, found.model.extra_body) == (5, 1, {"top_k": 5})
+    assert found.model.price is not None
+    assert contestant(model_settings(str(path))).name == "file name"
+
+
+def test_the_fingerprint_tells_servers_apart_but_not_names() -> None:
+    base = model(ModelSettings(spec="http://h/v1#m"))
+    assert (
+        model(ModelSettings(spec="http://h/v1#m", name="x", concurrency=1, retries=0)).fingerprint == base.fingerprint
+    )
+    others = [
+        ModelSettings(spec="http://h/v1#n"),
+        ModelSettings(spec="http://g/v1#m"),
+        ModelSettings(spec="http://h/v1#m", system="s"),
+        ModelSettings(spec="http://h/v1#m", extra_body={"a": 1}),
+    ]
+    assert len({base.fingerprint, *(model(o).fingerprint for o in others)}) == 5
+
+
+# ---------------------------------------------------------------------- files, local models, the sandbox
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("gpt.json", "gpt"), ("a.b.jsonl", "a.b"), ("x.jsonl.gz", "x"), ("plain", "plain")]
+)
+def test_recorded_answers(tmp_path: Path, file: str, name: str) -> None:
+    (tmp_path / file).write_text("[]")
+    found = built(f"file:{tmp_path / file}")
+    assert isinstance(found, RecordedModel)
+    assert found.name == name
+
+
+def test_a_local_model(tmp_path: Path) -> None:
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    with pytest.raises(InputError, match="does not hold a model"):
+        built(f"hf:{folder}")
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ConfigError, match="no chat template"):
+        built(f"hf:{folder}")
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    found = built(f"hf:{folder}")
+    assert isinstance(found, LocalModel)
+    assert found.name == "my-model"
+    with pytest.raises(InputError, match="nowhere"):
+        built(f"hf:{tmp_path / 'nowhere'}")
+
+
+def test_the_sandbox() -> None:
+    found = contestant(model_settings("sandbox:scholar", "s"))
+    assert found.name == "s"
+    assert isinstance(found.model, ScriptedModel)
+    judging = judge(model_settings("sandbox:judge", kind=JudgeSettings))
+    assert isinstance(judging, PairwiseJudge)
+    options = JudgeSettings(spec="sandbox:judge", options={"noise": 0.0, "seat_bias": 2.0})
+    assert judge(options).fingerprint != judging.fingerprint
+    assert judge(JudgeSettings(spec="sandbox:judge", name="other")).name == "other"
+
+
+# ---------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("gpt-4o", "expected one of"),
+        ("", "expected one of"),
+        ("openai:", "expected one of"),
+        ("hf:", "expected one of"),
+        ("file:", "expected one of"),
+        ("opanai:gpt-4o", "expected one of"),
+        ("http://127.0.0.1:8000/v1", "URL#MODEL"),
+        ("http://127.0.0.1:8000/v1#", "URL#MODEL"),
+        ("http://#m", "URL of a server"),
+        ("http://h:99999/v1#m", "URL of a server"),
+        ("http://user:pass@h/v1#m", "password"),
+        ("http://h/v1#m?key_evn=MY_KEY", "unknown option 'key_evn' (did you mean 'key_env'?)"),
+        ("http://h/v1#m?key_env=MY_KEY", "MY_KEY is not set"),
+        ("sandbox:scholr", "did you mean 'scholar'?"),
+        ("sandbox:nobody", "known: "),
+        ("file:no/such/answers.json", "answers.json: no such file"),
+        ("no/such/model.yaml", "model.yaml"),
+    ],
+)
+def test_a_wrong_spec_is_one_line(spec: str, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        built(spec)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (JudgeSettings(spec="sandbox:scholar"), "sandbox:judge"),
+        (JudgeSettings(spec="sandbox:judge", template="pairwse"), "did you mean 'pairwise'?"),
+        (JudgeSettings(spec="sandbox:judge", options={"nosie": 1}), "nosie"),
+        (JudgeSettings(spec="sandbox:judge", options={"noise": -1}), "noise"),
+        (JudgeSettings(spec="sandbox:judge", options={"noise": "loud"}), "noise"),
+        (JudgeSettings(spec="nothing"), "expected one of"),
+    ],
+)
+def test_a_wrong_judge_is_one_line(settings: JudgeSettings, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        judge(settings)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"skils": {}}, {"skills": {"reverse": 2}}, {"skills": {"revers": 1}}, {"skills": 3}]
+)
+def test_wrong_options_of_a_player_are_one_line(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        model(ModelSettings(spec="sandbox:scholar", options=options))
+    assert "\n" not in str(caught.value)
+
+
+def test_recorded_answers_cannot_judge(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(ConfigError, match="cannot judge"):
+        judge(JudgeSettings(spec=f"file:{tmp_path / 'a.json'}"))
+
+
+def test_a_yaml_file_with_an_unknown_key(tmp_path: Path) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_text("spec: sandbox:scholar\nsampling: {temprature: 1}\n")
+    with pytest.raises(
+        ConfigError, match=r"model\.yaml: unknown key 'sampling\.temprature' \(did you mean 'temperature'"
+    ):
+        model_settings(str(path))
+    path.write_text("name: x\n")
+    with pytest.raises(ConfigError, match="'spec' is missing"):
+        model_settings(str(path))
+
+
+# ---------------------------------------------------------------------- data
+
+
+def test_prompts_of_the_sandbox() -> None:
+    prompts = load_prompts("sandbox:prompts?n=20", 0)
+    assert len({p.id for p in prompts}) == 20
+    assert prompts == load_prompts("sandbox:prompts?n=20&seed=0&split=train", 5)
+    assert prompts != load_prompts("sandbox:prompts?n=20", 1)
+    test = load_prompts("sandbox:prompts?n=50&split=test", 0)
+    assert not {p.id for p in load_prompts("sandbox:prompts?n=200", 0)} & {p.id for p in test}
+    assert len(load_prompts("sandbox:prompts", 0)) == 100
+    held = [p.last_user for p in prompts[:5]]
+    assert not {p.last_user for p in load_prompts("sandbox:prompts?n=20", 0, exclude=held)} & set(held)
+
+
+def test_prompts_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"prompt": "a"}\n{"prompt": "b"}\n{"prompt": "a"}\n'))
+    assert [p.last_user for p in load_prompts(str(path), 0)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("sandbox:promts", "did you mean 'prompts'?"),
+        ("sandbox:demonstrations?n=3", "sandbox:prompts"),
+        ("sandbox:prompts?n=ten", "whole number"),
+        ("sandbox:prompts?n=-1", "whole number"),
+        ("sandbox:prompts?n=²", "whole number"),
+        ("sandbox:prompts?n=", "whole number"),
+        ("sandbox:prompts?spilt=dev", "did you mean 'split'?"),
+        ("sandbox:prompts?split=tset", "did you mean 'test'?"),
+        ("no/such.jsonl", "no such file"),
+    ],
+)
+def test_wrong_prompts_are_one_line(spec: str, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_prompts(spec, 0)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_demonstrations(tmp_path: Path) -> None:
+    rows = load_demonstrations("sandbox:demonstrations?n=5", 0)
+    assert [[m["role"] for m in row["messages"]] for row in rows] == [["user", "assistant"]] * 5
+    path = tmp_path / "d.jsonl"
+    path.write_text(json.dumps(rows[0]) + "\n")
+    assert load_demonstrations(str(path), 0) == rows[:1]
+    path.write_text("\n")
+    with pytest.raises(InputError, match="no demonstrations"):
+        load_demonstrations(str(path), 0)
+    with pytest.raises(ConfigError, match="sandbox:demonstrations"):
+        load_demonstrations("sandbox:prompts?n=5", 0)
