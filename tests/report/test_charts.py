@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,7 +59,7 @@ def test_labels_of_opponents_never_cover_each_other(ratings: list[float]) -> Non
     chart = progress(stages, [{"model": f"m{i}", "rating": r} for i, r in enumerate(ratings)])
     heights = [one.label_y for one in chart.references]
     assert len(heights) == len(ratings)
-    assert all(b - a >= 14.99 for a, b in zip(heights, heights[1:], strict=False))
+    assert all(b - a >= 14.99 for a, b in pairwise(heights))
     assert max(heights) <= chart.height
 
 

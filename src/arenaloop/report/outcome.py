@@ -48,8 +48,8 @@ def _battles(documents: Documents, picks: Picks) -> tuple[str, str]:
     if len(rated) == 1:
         return done, f"{leads}."
     second = rated[1]
-    lead = best["rating"] - second["rating"]
-    return done, f"{leads}, {lead:.0f} points ahead of {one_line(second['model'], _NAME)}; {_apart(second, best)}."
+    lead = f"{best['rating'] - second['rating']:.0f} points ahead of {one_line(second['model'], _NAME)}"
+    return done, f"{leads}, {lead}; {_apart(best, second, 'the leader', picks)}."
 
 
 def _recipe(documents: Documents, picks: Picks) -> tuple[str, str]:
@@ -72,7 +72,7 @@ def _recipe(documents: Documents, picks: Picks) -> tuple[str, str]:
         went = f"rose by {gain:.0f}" if gain >= 0 else f"fell by {-gain:.0f}"
         ended = (
             f"From {one_line(first['name'], _NAME)} to {one_line(last['name'], _NAME)} the rating {went} points, "
-            f"from {first['rating']:.0f} to {_rating(last)}; {_apart(first, last)}."
+            f"from {first['rating']:.0f} to {_rating(last)}; {_apart(last, first, 'the later one', picks)}."
         )
         if best is not last:
             ended += f" The best stage is {one_line(best['name'], _NAME)} with {_rating(best)}."
@@ -93,13 +93,19 @@ def _rating(row: Mapping[str, Any]) -> str:
     return f"{row['rating']:.0f} ({lower:.0f} to {upper:.0f})"
 
 
-def _apart(below: Mapping[str, Any], above: Mapping[str, Any]) -> str:
-    """Whether two intervals overlap; a cautious reading, since overlapping ones may still differ."""
+def _apart(above: Mapping[str, Any], below: Mapping[str, Any], who: str, picks: Picks) -> str:
+    """Whether two intervals overlap, and how the two did against each other: overlapping ones may still differ."""
     low, high = sorted((below, above), key=lambda row: row["rating"])
-    ends = number(low.get("upper")), number(high.get("lower"))
-    if ends[0] is None or ends[1] is None:
-        return "there is no interval to say how sure that is"
-    return "their intervals do not overlap" if ends[0] < ends[1] else "their intervals overlap, so this is not settled"
+    if low["upper"] is None or high["lower"] is None:
+        text = "there is no interval to say how sure that is"
+    else:
+        text = "their intervals do not overlap" if low["upper"] < high["lower"] else "their intervals overlap"
+    names = [str(row.get("model") or row.get("name")) for row in (above, below)]
+    won, tied, lost = picks.record(*names)
+    if fought := won + tied + lost:
+        share = 100 * (won + tied / 2) / fought
+        text += f", and in {_count(fought, 'battle')} with each other {who} scored {share:.0f} %"
+    return text
 
 
 def _count(n: int, what: str) -> str:
