@@ -225,7 +225,8 @@ class Answers:
         else:
             limit = self._limits.setdefault(id(c.model), asyncio.Semaphore(c.model.concurrency))
             response = await self._converse(c, c.model, prompt, limit, stored)
-        self._tally.answers += 1
+        if name not in self._chunks:  # a chunk's answers were counted when it was done
+            self._tally.answers += 1
         return response
 
     def _recorded_response(
@@ -323,6 +324,7 @@ class Answers:
                 members[i].append(prompt_id)
             for ids, done in zip(members, chunks.done, strict=True):
                 await self._answer_chunk(c, self._prompts(ids))
+                self._tally.answers += len(ids)
                 done.set()
             if len(names) > 1:
                 assert not isinstance(c.model, RecordedModel)

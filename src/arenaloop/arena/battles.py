@@ -132,9 +132,10 @@ async def play_async(plan: BattlePlan, store: Store, on_progress: Callable[[Tall
 
 
 def _answers_wanted(plan: BattlePlan) -> int:
+    local = {c.name for c in plan.contestants if c.local}  # these answer every prompt
     if plan.schedule.chosen is None:
-        return len({name for pair in plan.schedule.pairs for name in pair}) * len(plan.prompt_ids)
-    return sum(len({name for pair in plan.schedule.on(i) for name in pair}) for i in plan.prompt_ids)
+        return len(local.union(*plan.schedule.pairs)) * len(plan.prompt_ids)
+    return sum(len(local.union(*plan.schedule.on(i))) for i in plan.prompt_ids)
 
 
 async def _report(tally: Tally, on_progress: Callable[[Tally], None]) -> None:

@@ -74,7 +74,7 @@ class Watch:
 
     def phase(self, stage: str, doing: str) -> None:
         """A stage has begun something."""
-        self._label = f"{stage} {doing}"
+        self._label = f"{stage} {doing}".strip()
         self._progress.reset(self._task, description=self._label, total=None, completed=0, note="")
         self._last_line = time.monotonic()
 
@@ -85,7 +85,9 @@ class Watch:
             done, total, unit = counts.answers, counts.answers_total, "answers"
         cost = "" if not counts.usd else f" · ${counts.usd:,.2f}"
         failed = f" · {counts.failed:,} failed" if counts.failed else ""
-        note = f"{unit} · {counts.calls:,} calls · {counts.cached:,} stored{failed}{cost}"
+        waiting = counts.answers < counts.answers_total and unit == "verdicts"
+        answers = f" · {counts.answers:,}/{counts.answers_total:,} answers" if waiting else ""
+        note = f"{unit}{answers} · {counts.calls:,} calls · {counts.cached:,} stored{failed}{cost}"
         self._update(done, total, note)
 
     def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
