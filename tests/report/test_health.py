@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from arenaloop.report.documents import read_documents
+from arenaloop.report.health import calls, dollars, duration, judge_health, scores
+from arenaloop.report.picks import read_picks
+from arenaloop.store import Store
+
+
+@pytest.fixture
+def gathered(battle_run):
+    documents = read_documents(battle_run)
+    picks = read_picks(battle_run / "battles.jsonl", wanted=300, kind_share=75, ask=set())
+    with Store(battle_run / "arena.db", readonly=True) as store:
+        yield documents, picks, store
+
+
+def test_rates_of_the_judge(gathered) -> None:
+    # 40 prompts, 3 pairs, 2 seats. Prompts 3 (unreadable) and 4 (refused) lose 6 verdicts each; on prompt 5 one of the
+    # three models has no answer, which leaves 2 verdicts; on prompt 7 the first seat always wins.
+    documents, picks, store = gathered
+    found = {m.name: m for m in judge_health(documents, store, picks)}
+    assert found["Flip rate"].share == 3 / 112
+    assert found["Flip rate"].state == "good"
+    assert found["First-seat win rate"].share == (109 + 6) / 224
+    assert found["Unparsed"].share == found["Refused"].share == 6 / 236
+    assert found["Unparsed"].state == found["Refused"].state == "look"
+    assert found["Unparsed"].of == "6 of 236"
+    for name in ("Truncated", "Empty", "Error"):
+        assert (found[name].share, found[name].state) == (0.0, "good")
+    assert found["Asked more than once"].share == 6 / 236  # refusals are not asked again
+    assert found["Ties"].share == 3 / 112
+    assert found["Identical answers"].share == 0.0
+
+
+def test_scores_by_seat(gathered) -> None:
+    found = scores(gathered[2])
+    assert found is not None
+    assert found.count == 224
+    counts = {bar.label: bar.counts for bar in found.histogram.bars if any(bar.counts)}
+    assert counts == {"2": (0, 6), "4": (72, 72), "5": (73, 73), "6": (73, 73), "9": (6, 0)}
+    assert found.mean_first == pytest.approx((72 * 4 + 73 * 5 + 73 * 6 + 6 * 9) / 224)
+    assert found.mean_second == pytest.approx((72 * 4 + 73 * 5 + 73 * 6 + 6 * 2) / 224)
+
+
+def test_what_was_asked_and_stored(gathered) -> None:
+    documents, _, store = gathered
+    found = calls(documents, store)
+    rows = {one.name: one for one in found.answerers}
+    assert list(rows) == ["echo", "fine", "good", "referee"]
+    assert [rows[name].rows for name in rows] == [40, 40, 40, 224 + 6 * 3 + 6]
+    assert (rows["echo"].failed, rows["good"].failed, rows["referee"].failed) == (1, 0, 6)
+    assert (rows["good"].usd, rows["echo"].usd, rows["referee"].usd) == (0.0, None, None)
+    facts = {name: (figure, text) for name, figure, text in found.facts}
+    assert facts["Rows stored"] == ("368", "120 answers and 248 verdicts, failed attempts included")
+    assert facts["Money"][0] == "unknown"
+    assert facts["Tokens"][0] == "30 in · 0 out"  # six refusals of five tokens are all that was reported
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "unknown"), (0.0, "0 µs"), (3.2e-5, "32 µs"), (0.048, "48 ms"), (0.9994, "999 ms"), (4.84, "4.8 s"),
+        (9.97, "10 s"), (48.4, "48 s"), (99.6, "1 min 40 s"), (200.0, "3 min 20 s"), (3599.8, "1 h 00 min"),
+        (7512.0, "2 h 05 min"),
+    ],
+)  # fmt: skip
+def test_durations_in_words(seconds: float | None, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("usd", "words"), [(None, "unknown"), (0.0, "0"), (1e-6, "< 0.0001"), (0.0042, "0.0042"), (1234.5, "1,234.50")]
+)
+def test_amounts_in_words(usd: float | None, words: str) -> None:
+    assert dollars(usd) == words

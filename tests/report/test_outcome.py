@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arenaloop.report.documents import Documents
+from arenaloop.report.outcome import outcome, title
+from arenaloop.report.picks import Picks
+
+
+def documents(board: list[dict[str, Any]], stages: list[dict[str, Any]] | None = None, **summary: Any) -> Documents:
+    counts = {"battles_wanted": 10, "battles_decided": 10} | summary
+    if stages is not None:
+        counts["stages"] = stages
+    return Documents(Path("x"), "", {"recipe": "arena_learning"}, {"leaderboard": board}, counts)
+
+
+def row(name: str, rating: float | None, spread: float | None = 10.0, key: str = "model") -> dict[str, Any]:
+    known = rating is not None and spread is not None
+    ends = {"lower": rating - spread, "upper": rating + spread} if known else {}  # type: ignore[operator]
+    return {key: name, "rating": rating, **ends}
+
+
+PICKS = Picks(battles=10, prompts=5, pairs={("a", "b"): [4, 2, 2], ("b", "a"): [0, 0, 2]})
+
+
+def test_a_clear_lead_and_the_record_behind_it() -> None:
+    done, ended = outcome(documents([row("a", 1100.0), row("b", 900.0)]), PICKS, ["j"])
+    assert done == "2 models fought 10 battles on 5 prompts. j judged every pair from both seats."
+    assert ended == (
+        "a leads with a rating of 1100 (1090 to 1110), 200 points ahead of b; their intervals do not overlap, "
+        "and in 10 battles with each other the leader scored 70 %."
+    )
+
+
+def test_overlap_missing_intervals_and_missing_battles_are_said() -> None:
+    ended = outcome(documents([row("a", 1005.0), row("b", 995.0)], battles_decided=7), PICKS, [])[1]
+    assert "their intervals overlap, and in 10 battles" in ended
+    assert ended.endswith(
+        "3 of 10 battles are undecided and count nowhere; the command that began this run asks for them again."
+    )
+    assert (
+        "there is no interval to say how sure" in outcome(documents([row("a", 2.0, None), row("b", 1.0)]), PICKS, [])[1]
+    )
+    assert outcome(documents([row("a", None)]), PICKS, [])[1] == "Nothing could be rated."
+    assert outcome(documents([row("a", 1.0), row("b", None)]), PICKS, [])[1] == "a leads with a rating of 1 (-9 to 11)."
+
+
+def test_a_fall_is_called_a_fall_and_the_best_stage_is_named() -> None:
+    stages = [row("SFT-I0", 900.0, key="name"), row("DPO-I1", 1050.0, key="name"), row("SFT-I2", 850.0, key="name")]
+    board = [row("DPO-I1", 1050.0), row("o", 1000.0), row("p", 1060.0), row("SFT-I0", 900.0), row("SFT-I2", 850.0)]
+    done, ended = outcome(documents(board, stages), Picks(prompts=1), ["j", "k"])
+    assert done == (
+        "One model was trained in 3 stages against 2 opponents, and every stage was rated on 1 held-out prompt. "
+        "j and k judged every pair from both seats."
+    )
+    assert ended == (
+        "From SFT-I0 to SFT-I2 the rating fell by 50 points, from 900 to 850 (840 to 860); their intervals do not "
+        "overlap. The best stage is DPO-I1 with 1050 (1040 to 1060). "
+        "The best stage is rated above 1 of 2 opponents."
+    )
+
+
+@pytest.mark.parametrize(
+    ("stages", "ended"),
+    [
+        ([row("s", None, key="name")], "No stage could be rated."),
+        ([row("s", 1000.0, key="name")], "s is rated 1000 (990 to 1010)."),
+    ],
+)
+def test_short_recipes(stages: list[dict[str, Any]], ended: str) -> None:
+    assert outcome(documents([row("s", 1000.0)], stages), PICKS, [])[1] == ended
+
+
+def test_titles() -> None:
+    assert title(documents([row("a", 1.0)] * 3)) == "Battles of 3 models"
+    assert title(documents([], [row("s", 1.0, key="name")])) == "Arena Learning"
