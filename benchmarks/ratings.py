@@ -1,12 +1,13 @@
 """Ratings side by side with the field: CPU seconds, one run, one table.
 
-    OMP_NUM_THREADS=1 python benchmarks/ratings.py [--repeats 5] [--folder DIR] [--slow]
+    OMP_NUM_THREADS=1 python benchmarks/ratings.py [--repeats 6] [--folder DIR] [--slow]
 
 Peers are timed where they are installed and named where they are not: evalica, choix, arena-rank (only with --slow: it
 needs ten seconds a fit), and FastChat's published procedure, written anew on scipy as most leaderboards run it (unique
-results with counts, L-BFGS, multinomial bootstrap of the counts). Every cell is the median of the repeats, with the
-smallest and the largest. Times start at a polars frame of strings, or at a Parquet file where the row says so; choix
-has no reader of its own and gets our counts, so its rows hold our reading too.
+results with counts, L-BFGS, multinomial bootstrap of the counts). Contenders take turns; every cell is the median
+of the repeats, with the smallest and the largest. Times start at a frame of strings (pandas for FastChat's procedure
+and arena-rank, polars for the others), or at a Parquet file where the row says so; choix has no reader of its own and
+gets our counts, so its rows hold our reading too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -32,6 +34,9 @@ from arenaloop.data.formats import battles_from_frame, read_battles
 from arenaloop.ratings.bootstrap import bootstrap
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, count_wins, fit, fit_batch, fit_wins
 from arenaloop.ratings.intervals import sandwich
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OUTCOME = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5}
 
@@ -58,16 +63,12 @@ def simulated(models: int, battles: int, prompts: int, seed: int = 0) -> pl.Data
     )
 
 
-def clock(run: Callable[[], object], repeats: int) -> tuple[float, float, float]:
-    """Median, smallest and largest CPU seconds of `repeats` runs after one that warms up."""
+def seconds(run: Callable[[], object]) -> float:
+    """CPU seconds of one run, all threads together."""
+    gc.collect()
+    start = time.process_time()
     run()
-    times = []
-    for _ in range(repeats):
-        gc.collect()
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return median(times), min(times), max(times)
+    return time.process_time() - start
 
 
 class Table:
@@ -77,22 +78,32 @@ class Table:
         self.repeats = repeats
         self.medians: dict[tuple[str, str], float] = {}
 
-    def row(self, what: str, who: str, run: Callable[[], object], *, repeats: int | None = None) -> None:
-        """Time `run`."""
-        middle, low, high = clock(run, repeats or self.repeats)
-        self.medians[what, who] = middle
-        print(f"{what:52} {who:12} {middle:8.3f} {low:8.3f} … {high:.3f}", flush=True)
+    def rows(self, what: str, contenders: dict[str, Callable[[], object]]) -> None:
+        """Time the contenders in turn, so that a busy spell meets all of them; who begins changes every round.
 
-    def ratio(self, what: str, ours: str, theirs: str, goal: float, base: str | None = None) -> None:
-        """Say how many times faster `ours` is than `theirs`."""
-        key = (base or what, theirs)
-        if key in self.medians and (what, ours) in self.medians:
-            ratio = self.medians[key] / self.medians[what, ours]
-            print(f"    {theirs} / {ours}: {ratio:.2f} (goal: at least {goal:g})")
+        Whoever runs after a peer that has just freed much memory pays for getting it back from the system.
+        """
+        order = list(contenders.items())
+        times: dict[str, list[float]] = {who: [] for who in contenders}
+        for run in contenders.values():
+            run()
+        for turn in range(self.repeats):
+            first = turn % len(order)
+            for who, run in order[first:] + order[:first]:
+                times[who].append(seconds(run))
+        for who, taken in times.items():
+            self.medians[what, who] = median(taken)
+            print(f"{what:52} {who:12} {median(taken):8.3f} {min(taken):8.3f} … {max(taken):.3f}", flush=True)
 
-    def limit(self, what: str, ours: str, goal: float) -> None:
-        """Say how `ours` stands to a limit in CPU seconds."""
-        print(f"    {ours}: {self.medians[what, ours]:.2f} s (goal: at most {goal:g} s)")
+    def ratio(self, what: str, theirs: str, goal: float) -> None:
+        """Say how many times faster we are than `theirs`."""
+        if (what, theirs) in self.medians:
+            ratio = self.medians[what, theirs] / self.medians[what, "ours"]
+            print(f"    {theirs} / ours: {ratio:.2f} (goal: at least {goal:g})")
+
+    def limit(self, what: str, goal: float) -> None:
+        """Say how we stand to a limit in CPU seconds."""
+        print(f"    ours: {self.medians[what, 'ours']:.2f} s (goal: at most {goal:g} s)")
 
 
 def installed(name: str) -> bool:
@@ -121,11 +132,10 @@ def with_choix(wins: np.ndarray, **settings: object) -> np.ndarray:
     return choix.ilsr_pairwise_dense(wins, **settings)
 
 
-def unique_results(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+def unique_results(data: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """FastChat's first step: distinct (a, b, outcome) rows with their counts, from a pandas frame."""
     import pandas as pd
 
-    data = frame.select("model_a", "model_b", "winner").to_pandas()
     codes, models = pd.factorize(pd.concat([data["model_a"], data["model_b"]]))
     rows = np.full((len(data), 3), 1, dtype=np.int32)
     rows[:, :2] = codes.reshape(2, -1).T
@@ -158,9 +168,9 @@ def by_lbfgs(pairs: np.ndarray, outcome: np.ndarray, weight: np.ndarray, models:
     return slope * minimize(loss, np.zeros(models), jac=True, method="L-BFGS-B", options=options).x
 
 
-def fastchat(frame: pl.DataFrame, samples: int = 0) -> np.ndarray:
+def fastchat(data: pd.DataFrame, samples: int = 0) -> np.ndarray:
     """FastChat's procedure: the point fit, or `samples` multinomial resamples of the counts, in one process."""
-    pairs, outcome, counts, models = unique_results(frame)
+    pairs, outcome, counts, models = unique_results(data)
     if not samples:
         return by_lbfgs(pairs, outcome, counts, models)
     total = int(counts.sum())
@@ -183,12 +193,12 @@ def choix_loop(frame: pl.DataFrame, samples: int) -> list[np.ndarray]:
     return out
 
 
-def arena_rank_fit(frame: pl.DataFrame) -> object:
+def arena_rank_fit(data: pd.DataFrame) -> object:
     """arena-rank's fit with its sandwich interval."""
     from arena_rank.models.bradley_terry import BradleyTerry
     from arena_rank.utils.data_utils import PairDataset
 
-    dataset = PairDataset.from_pandas(frame.to_pandas())
+    dataset = PairDataset.from_pandas(data)
     return BradleyTerry(n_competitors=dataset.n_competitors).compute_ratings_and_cis(dataset, significance_level=0.05)
 
 
@@ -227,12 +237,14 @@ def subprocess_cost(arguments: list[str]) -> tuple[float, float, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     code = (
-        "import resource, sys\n"
+        "import sys\n"
         "from arenaloop.cli import main\n"
         "sys.argv[0] = 'arenaloop'\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))"
+        # not ru_maxrss: a child inherits its parent's
+        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+        "sys.stderr.write(peak.split()[1])"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     wall = time.perf_counter() - start
@@ -259,7 +271,7 @@ def command_rows(folder: Path, repeats: int) -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--folder", type=Path, help="where to write test files (default: a temporary directory)")
     parser.add_argument("--slow", action="store_true", help="time arena-rank as well")
     options = parser.parse_args()
@@ -268,67 +280,72 @@ def main() -> None:
     hundred = simulated(100, 1_000_000, 10_000)
     three = simulated(300, 1_000_000, 10_000)
 
+    peers = {name: installed(name) for name in ("evalica", "choix", "scipy", "pandas")}
+    data = hundred.to_pandas() if peers["pandas"] else None
+
     what = "point fit, 100 models, 1M battles"
-    table.row(what, "ours", lambda: fit(battles_from_frame(hundred)))
-    if installed("evalica"):
-        table.row(what, "evalica", lambda: with_evalica(hundred))
-    if installed("choix"):
-        table.row(what, "choix", lambda: with_choix(count_wins(battles_from_frame(hundred))))
-    if installed("scipy"):
-        table.row(what, "FastChat", lambda: fastchat(hundred))
-    if options.slow and installed("arena_rank"):
-        table.row(what, "arena-rank", lambda: arena_rank_fit(hundred), repeats=1)
-    for peer, goal in (("evalica", 4.0), ("choix", 1.0)):
-        table.ratio(what, "ours", peer, goal)
+    contenders: dict[str, Callable[[], object]] = {"ours": lambda: fit(battles_from_frame(hundred))}
+    if peers["evalica"]:
+        contenders["evalica"] = lambda: with_evalica(hundred)
+    if peers["choix"]:
+        contenders["choix"] = lambda: with_choix(count_wins(battles_from_frame(hundred)))
+    if peers["scipy"] and data is not None:
+        contenders["FastChat"] = lambda: fastchat(data)
+    table.rows(what, contenders)
+    table.ratio(what, "evalica", 4.0)
+    table.ratio(what, "choix", 1.0)
     agreement(hundred)
+    if options.slow and data is not None and installed("arena_rank"):
+        print(f"{what:52} {'arena-rank':12} {seconds(lambda: arena_rank_fit(data)):8.3f} (one run, compiling included)")
 
     what = "100 bootstraps of battles, 100 models, 1M"
-    battles = battles_from_frame(hundred)
 
     def resample_battles() -> object:
         fresh = battles_from_frame(hundred)
         return bootstrap(fresh, fit(fresh), samples=100, cluster="battle")
 
-    table.row(what, "ours", resample_battles)
-    if installed("choix"):
-        table.row(what, "choix loop", lambda: choix_loop(hundred, 100))
-    if installed("scipy"):
-        table.row(what, "FastChat", lambda: fastchat(hundred, 100), repeats=min(3, options.repeats))
-    table.ratio(what, "ours", "FastChat", 10.0)
-    table.ratio(what, "ours", "choix loop", 1.5)
+    contenders = {"ours": resample_battles}
+    if peers["choix"]:
+        contenders["choix loop"] = lambda: choix_loop(hundred, 100)
+    if peers["scipy"] and data is not None:
+        contenders["FastChat"] = lambda: fastchat(data, 100)
+    table.rows(what, contenders)
+    table.ratio(what, "FastChat", 10.0)
+    table.ratio(what, "choix loop", 1.5)
 
-    what = "point fit, 300 models, 1M battles"
-    table.row(what, "ours", lambda: fit(battles_from_frame(three)))
-    clustered = "sandwich by 10k prompts, 300 models, 1M"
+    what = "point fit and sandwich by 10k prompts, 300 models, 1M"
 
     def robust() -> object:
         fresh = battles_from_frame(three)
         return sandwich(fresh, fit(fresh))
 
-    table.row(clustered, "ours", robust)
-    share = table.medians[clustered, "ours"] / table.medians[what, "ours"]
-    print(f"    sandwich / point fit: {share:.2f} (goal: at most 3)")
+    table.rows(what, {"point fit": lambda: fit(battles_from_frame(three)), "sandwich": robust})
+    share = table.medians[what, "sandwich"] / table.medians[what, "point fit"]
+    print(f"    with the sandwich / point fit alone: {share:.2f} (goal: at most 3)")
 
     what = "1,000 bootstraps of 10k prompts, 300 models, 1M"
-    battles = battles_from_frame(three)
-    fitted = fit(battles)
-    table.row(what, "ours", lambda: bootstrap(battles, fitted, samples=1000))
-    table.limit(what, "ours", 8.0)
+
+    def resample_prompts() -> object:
+        fresh = battles_from_frame(three)
+        return bootstrap(fresh, fit(fresh), samples=1000)
+
+    table.rows(what, {"ours": resample_prompts})
+    table.limit(what, 8.0)
     chord_against_refits(three)
 
     what = "5,000 ridge fits of 11 x 11"
     rng = np.random.default_rng(0)
     problems = rng.random((5000, 11, 11)) * (rng.random((5000, 11, 11)) < 0.5)
-    table.row(what, "ours", lambda: fit_batch(problems, l2=0.01))
-    table.limit(what, "ours", 1.0)
+    table.rows(what, {"ours": lambda: fit_batch(problems, l2=0.01)})
+    table.limit(what, 1.0)
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         path = folder / "five_million.parquet"
         simulated(100, 5_000_000, 10_000).write_parquet(path)
         what = "Parquet to leaderboard, 100 models, 5M battles"
-        table.row(what, "ours", lambda: leaderboard(read_battles(path)))
-        table.limit(what, "ours", 4.0)
+        table.rows(what, {"ours": lambda: leaderboard(read_battles(path))})
+        table.limit(what, 4.0)
         command_rows(folder, min(3, options.repeats))
 
 

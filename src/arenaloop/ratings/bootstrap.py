@@ -182,8 +182,10 @@ class _Resampler:
     def _singles(self, pair: IntArray, score: FloatArray, weight: FloatArray | None) -> None:
         """Battles alone in their cluster, collapsed to cells of equal pair, score and weight, sorted by pair."""
         self.alone = len(pair)
-        if weight is None and np.isin(score, (0.0, 0.5, 1.0)).all():
-            key = pair * 3 + (2.0 * score).astype(np.int64)
+        self.unit_weights = weight is None
+        twice = (2.0 * score).astype(np.int8)
+        if weight is None and (twice == 2.0 * score).all():
+            key = pair * 3 + twice
             counts = np.bincount(key, minlength=3 * len(self.pairs))
             cells = np.flatnonzero(counts)
             self.cell_pair, self.cell_score = cells // 3, (cells % 3) / 2.0
@@ -236,27 +238,25 @@ class _Resampler:
 
     def draw(self, rng: np.random.Generator, count: int) -> None:
         """Resample the clusters `count` times."""
-        played = np.zeros((count, len(self.pairs)))
+        played = np.tile(self.pseudo_played, (count, 1))
         won = np.tile(self.pseudo_won, (count, 1))
-        played += self.pseudo_played
         share = self.alone / self.units
         lone = np.full(count, self.units) if share == 1.0 else rng.binomial(self.units, share, size=count)
         self.cell_draws = None
         if self.alone:
-            self.cell_draws = _multinomial(rng, lone, self.cell_count, self.row_cell) * self.cell_weight
+            drawn = self.cell_draws = _multinomial(rng, lone, self.cell_count, self.row_cell)
+            if not self.unit_weights:
+                drawn *= self.cell_weight
             starts = np.flatnonzero(np.diff(self.cell_pair, prepend=-1))
             met = self.cell_pair[starts]
-            total = np.add.reduceat(self.cell_draws, starts, axis=1)
-            first = np.add.reduceat(self.cell_draws * self.cell_score, starts, axis=1)
-            played[:, met] += total
-            scatter = np.zeros((len(met), self.size))
-            scatter[np.arange(len(met)), self.i[met]] = 1.0
-            won += first @ scatter
-            scatter[:] = 0.0
-            scatter[np.arange(len(met)), self.j[met]] = 1.0
-            won += (total - first) @ scatter
+            i, j = self.i[met], self.j[met]
+            for r, row in enumerate(drawn):
+                total = np.add.reduceat(row, starts)
+                first = np.add.reduceat(row * self.cell_score, starts)
+                played[r, met] += total
+                won[r] += tally(i, self.size, first) + tally(j, self.size, total - first)
         if self.groups:
-            self.times = np.empty((self.groups, count), dtype=np.uint16)
+            self.times = np.empty((self.groups, count), dtype=np.uint16)  # no prompt is drawn 65,536 times
             for r in range(count):
                 picked = rng.integers(0, self.groups, self.units - lone[r], dtype=np.int32)
                 self.times[:, r] = np.bincount(picked, minlength=self.groups)

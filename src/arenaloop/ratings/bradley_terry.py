@@ -241,7 +241,9 @@ def _newton(W: FloatArray, l2: float) -> tuple[FloatArray, int]:
     size = len(W)
     T = W + W.T
     won = W.sum(axis=1)
-    theta = np.zeros(size)
+    # the log-odds of each model's win rate are nearer to the maximum than zero is
+    theta = np.log((won + 0.5) / (T.sum(axis=1) - won + 0.5))
+    theta -= theta.mean()
     diagonal = np.arange(size)
     steps = 0
     while steps < _MAX_STEPS:

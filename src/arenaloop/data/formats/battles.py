@@ -100,9 +100,10 @@ def battles_from_frame(
     codes, models = _codes(pl.concat([frame["model_a"].cast(pl.String), frame["model_b"].cast(pl.String)]))
     score: FloatArray
     if "winner" in names:
-        outcome = frame["winner"].cast(pl.Enum(list(WINNER_SCORES)), strict=False).to_physical()
-        table = np.array([*WINNER_SCORES.values(), np.nan])
-        score = table[outcome.fill_null(len(WINNER_SCORES)).to_numpy()]
+        score = np.full(frame.height, np.nan)
+        winner = frame["winner"].cast(pl.String)
+        for outcome, value in WINNER_SCORES.items():  # a comparison each is cheaper than codes of the column
+            score[(winner == outcome).fill_null(False).to_numpy()] = value
     else:
         score = _floats(frame["score_a"])
     prompt = next((name for name in _PROMPT_COLUMNS if name in names), None)
