@@ -80,6 +80,8 @@ def main() -> None:
     """Entry point: run a verb, print errors as one line, and exit with the code that the contract names."""
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # so typer says that it was interrupted
+            raise KeyboardInterrupt
     except ArenaloopError as error:
         _complain(str(error))
         code = error.exit_code
@@ -93,9 +95,8 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; the same command resumes")
         code = 130
-    except BrokenPipeError:  # the reader of our output has gone (`| head`): not our failure
-        sys.stderr.close()
-        code = 0
+    except SystemExit as stopped:  # typer's own end when the reader of our output has gone (`| head`): not our failure
+        code = 0 if isinstance(stopped.__context__, BrokenPipeError) else stopped.code
     sys.exit(code if isinstance(code, int) else 0)
 
 

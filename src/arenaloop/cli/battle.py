@@ -29,8 +29,13 @@ def battle(
     out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/battle"),
     pairs: Annotated[str, typer.Option(help="all, target:NAME or sample:N battles.")] = "all",
     merge: Annotated[str, typer.Option(help="How two seats become a battle: mean or agree_or_tie.")] = "mean",
-    template: Annotated[str, typer.Option(help="The judge's template.")] = "pairwise",
-    reask: Annotated[int, typer.Option(min=0, help="How often an unreadable verdict is asked again.")] = 2,
+    template: Annotated[
+        str | None, typer.Option(help="The judge's template. Default: pairwise.", show_default=False)
+    ] = None,
+    reask: Annotated[
+        int | None,
+        typer.Option(min=0, help="How often an unreadable verdict is asked again. Default: 2.", show_default=False),
+    ] = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Verdicts in progress at once. Default: what the endpoints allow.")
     ] = None,
@@ -62,7 +67,8 @@ def battle(
     for name, count in Counter(name for name, _ in who).items():
         if count > 1:
             raise ConfigError(f"--model {name}: this name is given {count} times")
-    judging = model_settings(judge, kind=JudgeSettings).model_dump() | {"template": template, "reask": reask}
+    judging = model_settings(judge, kind=JudgeSettings).model_dump()
+    judging |= {key: value for key, value in (("template", template), ("reask", reask)) if value is not None}
     settings = validate(
         BattleSettings,
         {
@@ -96,11 +102,11 @@ def _execute(
     from arenaloop.arena.battles import BattlePlan
     from arenaloop.arena.matchmaking import schedule
     from arenaloop.arena.tournament import run_tournament, write_summary
+    from arenaloop.cli.directory import open_directory
     from arenaloop.cli.progress import Watch
     from arenaloop.config import dump_yaml
     from arenaloop.jsonl import replacing
     from arenaloop.specs import contestant, judge, load_prompts
-    from arenaloop.store import Store
 
     messages = Console(stderr=True)
     prompts = load_prompts(settings.prompts, settings.seed)
@@ -122,11 +128,11 @@ def _execute(
         reask=settings.judge.reask,
         concurrency=settings.concurrency,
     )
-    _print_plan(plan, out, messages)
     if dry_run:
+        _print_plan(plan, out, messages)
         return
-    out.mkdir(parents=True, exist_ok=True)
-    with Store(out / "arena.db") as store:
+    with open_directory(out) as store:
+        _print_plan(plan, out, messages)
         with replacing(out / "config.yaml") as file:
             file.write(dump_yaml(settings).encode())
         store.add_prompts(prompts)

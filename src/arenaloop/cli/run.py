@@ -95,17 +95,17 @@ def _execute(settings: ArenaLearningSettings, out: Path, *, dry_run: bool, as_js
     from arenaloop.jsonl import replacing
     from arenaloop.recipes import arena_learning
     from arenaloop.specs import build_arena_learning, prepare_start
-    from arenaloop.store import Store
 
     messages = Console(stderr=True)
     recipe = build_arena_learning(settings, out)
-    _print_plan(recipe, out, messages)
     if dry_run:
+        _print_plan(recipe, out, messages)
         return
+    from arenaloop.cli.directory import open_directory
     from arenaloop.cli.progress import Watch
 
-    out.mkdir(parents=True, exist_ok=True)
-    with Store(out / "arena.db") as store:
+    with open_directory(out) as store:
+        _print_plan(recipe, out, messages)
         with replacing(out / "config.yaml") as file:
             file.write(dump_yaml(settings).encode())
         prepare_start(settings, recipe.start)

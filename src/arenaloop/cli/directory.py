@@ -1,0 +1,25 @@
+"""The run directory of a command: made, and its arena file opened, before a word is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from arenaloop.errors import InputError
+from arenaloop.store import Store
+
+__all__ = ["open_directory"]
+
+
+def open_directory(out: Path) -> Store:
+    """Make `out` where it is not there yet, and open its arena file for writing.
+
+    Raises:
+        InputError: `out` cannot be a directory.
+        ArenaFileError: another process writes there, or the arena file is of another version.
+        StorageError: the disk is full.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be a run directory ({error.strerror})") from None
+    return Store(out / "arena.db")

@@ -1,0 +1,371 @@
+"""`arenaloop battle`: its files, its exit codes, and what it refuses before anything is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arenaloop.sandbox.judge import read_judge_prompt
+from arenaloop.store import Store
+from arenaloop.types import Prompt
+
+Command = Callable[..., Any]
+
+TEXTS = [f"question {n}" for n in range(6)]
+SUMMARY = [
+    "battles_wanted", "battles_decided", "verdicts_ok", "verdicts_failed", "flip_rate", "first_seat_win_rate",
+    "calls", "cached", "tokens_in", "tokens_out", "usd", "seconds",
+]  # fmt: skip
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A prompt file and two models' answers to it."""
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": t}) + "\n" for t in TEXTS))
+    for name, word in (("a", "short"), ("b", "rather longer")):
+        rows = [{"instruction": t, "output": f"{word} answer to {t}"} for t in TEXTS]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+RECORDED = ["--model", "a=file:a.json", "--model", "b=file:b.json", "--prompts", "prompts.jsonl"]
+SANDBOX = ["--model", "a=sandbox:scholar", "--model", "b=sandbox:novice", "--prompts", "sandbox:prompts?n=20"]
+JUDGE = ["--judge", "sandbox:judge"]
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+# ---------------------------------------------------------------------- done
+
+
+def test_a_run_and_its_files(arenaloop: Command, tmp_path: Path) -> None:
+    result = arenaloop("battle", *SANDBOX, *JUDGE, "--out", "out")
+    assert result.code == 0
+    assert "a" in result.out
+    assert {p.name for p in (tmp_path / "out").iterdir()} - {"arena.db.lock"} == {
+        "config.yaml", "arena.db", "battles.jsonl", "leaderboard.json", "summary.json"
+    }  # fmt: skip
+    summary = read(tmp_path / "out" / "summary.json")
+    assert list(summary) == SUMMARY
+    assert (summary["battles_wanted"], summary["battles_decided"], summary["verdicts_ok"]) == (20, 20, 40)
+    assert summary["usd"] == 0.0
+    rows = [json.loads(line) for line in (tmp_path / "out" / "battles.jsonl").read_text().splitlines()]
+    assert [list(r) for r in rows] == [
+        ["prompt_id", "model_a", "model_b", "winner", "score_a", "score_b", "flipped", "judge", "verdicts"]
+    ] * 20
+    board = read(tmp_path / "out" / "leaderboard.json")
+    assert [list(r) for r in board["leaderboard"]] == [
+        ["rank", "model", "rating", "lower", "upper", "battles", "win_rate"]
+    ] * 2
+
+
+def test_json_is_one_document_on_stdout(arenaloop: Command, tmp_path: Path) -> None:
+    result = arenaloop("battle", *SANDBOX, *JUDGE, "--out", "out", "--json")
+    assert result.code == 0
+    assert json.loads(result.out) == read(tmp_path / "out" / "summary.json")
+
+
+def test_a_finished_run_prints_its_result_again(arenaloop: Command, tmp_path: Path) -> None:
+    command = ["battle", *SANDBOX, *JUDGE, "--out", "out", "--json"]
+    before = json.loads(arenaloop(*command).out)
+    files = {
+        p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.suffix == ".jsonl" or p.stem == "leaderboard"
+    }
+    after = json.loads(arenaloop(*command).out)
+    assert before["calls"] + before["cached"] == 40 + 40  # equal pairs of texts are asked once
+    assert after == before | {"cached": 40}
+    assert files == {name: (tmp_path / "out" / name).read_bytes() for name in files}
+
+
+def test_changed_settings_ask_only_what_is_new(arenaloop: Command) -> None:
+    first = json.loads(arenaloop("battle", *SANDBOX, *JUDGE, "--out", "out", "--json").out)
+    merged = json.loads(arenaloop("battle", *SANDBOX, *JUDGE, "--merge", "agree_or_tie", "--out", "out", "--json").out)
+    assert (merged["cached"], merged["calls"]) == (40, first["calls"])
+    other = [*SANDBOX, "--model", "c=sandbox:clerk"]
+    more = json.loads(arenaloop("battle", *other, *JUDGE, "--out", "out", "--json").out)
+    assert more["battles_wanted"] == 60
+    assert more["cached"] >= 40
+    assert more["calls"] - first["calls"] == 20 + 120 - more["cached"]
+
+
+def test_recorded_answers_and_a_server_as_judge(arenaloop: Command, files: Path, served: Any) -> None:
+    def answer(body: dict[str, Any]) -> str:
+        found = read_judge_prompt(body["messages"][0]["content"])
+        assert found is not None
+        return f"Scores: {min(10, len(found[1][0]) // 4)} {min(10, len(found[2][0]) // 4)}"
+
+    served.answer = answer
+    result = arenaloop("battle", *RECORDED, "--judge", f"{served.url}/chat/completions#m", "--out", "out", "--json")
+    assert result.code == 0
+    assert set(served.paths) == {"/v1/chat/completions"}  # a pasted suffix is taken off
+    assert len(served.heard) == 12
+    assert {(b["model"], b["temperature"], b["max_tokens"]) for b in served.heard} == {("m", 0.0, 512)}
+    summary = json.loads(result.out)
+    assert (summary["calls"], summary["tokens_in"], summary["tokens_out"], summary["usd"]) == (12, 36, 24, None)
+    board = read(files / "out" / "leaderboard.json")["leaderboard"]
+    assert [r["model"] for r in board] == ["b", "a"]
+
+
+def test_a_dry_run_asks_and_writes_nothing(arenaloop: Command, files: Path, served: Any) -> None:
+    result = arenaloop("battle", *RECORDED, "--judge", f"{served.url}#m", "--out", "out", "--dry-run")
+    assert result.code == 0
+    assert not served.heard
+    assert not (files / "out").exists()
+    assert "12 judge calls" in " ".join(result.lines)
+
+
+def test_a_judge_file_is_obeyed(arenaloop: Command, files: Path, served: Any) -> None:
+    """What the YAML says about template and patience holds unless the command line says otherwise."""
+    served.answer = lambda body: "I cannot say."
+    (files / "judge.yaml").write_text(f"spec: {served.url}#m\nreask: 0\n")
+    assert arenaloop("battle", *RECORDED, "--judge", "judge.yaml", "--out", "one").code == 3
+    assert len(served.heard) == 12
+    assert arenaloop("battle", *RECORDED, "--judge", "judge.yaml", "--reask", "1", "--out", "two").code == 3
+    assert len(served.heard) == 12 + 24
+
+
+# ---------------------------------------------------------------------- 3: some battles undecided
+
+
+def test_undecided_battles_are_3_and_all_files_are_written(arenaloop: Command, files: Path, served: Any) -> None:
+    served.answer = lambda body: "I cannot say." if "question 2" in body["messages"][0]["content"] else "Scores: 3 8"
+    command = ["battle", *RECORDED, "--judge", f"{served.url}#m", "--out", "out", "--json", "--reask", "1"]
+    result = arenaloop(*command)
+    assert result.code == 3
+    summary = json.loads(result.out)
+    assert (summary["battles_wanted"], summary["battles_decided"], summary["verdicts_ok"]) == (6, 5, 10)
+    assert summary["verdicts_failed"]["unparsed"] == 2
+    assert summary["first_seat_win_rate"] == 0.0
+    assert len((files / "out" / "battles.jsonl").read_text().splitlines()) == 5
+    assert (files / "out" / "leaderboard.json").exists()
+    assert len(served.heard) == 10 + 2 * 2
+    served.answer = lambda body: "Scores: 3 8"
+    result = arenaloop(*command)
+    assert result.code == 0
+    assert json.loads(result.out)["cached"] == 10
+    assert len(served.heard) == 14 + 2
+
+
+def test_allow_missing_goes_on(arenaloop: Command, files: Path) -> None:
+    rows = read(files / "a.json")[:4]
+    (files / "a.json").write_text(json.dumps(rows))
+    result = arenaloop("battle", *RECORDED, *JUDGE, "--out", "out", "--allow-missing", "--json")
+    assert result.code == 3
+    summary = json.loads(result.out)
+    assert (summary["battles_wanted"], summary["battles_decided"]) == (6, 4)
+
+
+# ---------------------------------------------------------------------- 4: stopped, resumable
+
+
+def test_a_server_that_is_not_there_is_4_and_what_was_stored_stays(
+    arenaloop: Command, files: Path, served: Any
+) -> None:
+    gone = served.url
+    (files / "judge.yaml").write_text(f"spec: {gone}#m\nretries: 1\nconcurrency: 1\n")
+    command = ["battle", *RECORDED, "--judge", "judge.yaml", "--out", "out", "--concurrency", "1"]
+    told = 0
+
+    def die(body: dict[str, Any]) -> str:
+        nonlocal told
+        told += 1
+        if told == 3:
+            served.server.socket.close()  # further connections are refused
+        return "Scores: 3 8"
+
+    served.answer = die
+    server = served.server
+    server.RequestHandlerClass.protocol_version = "HTTP/1.0"  # a connection for every call
+    result = arenaloop(*command)
+    assert result.code == 4
+    assert gone in result.lines[-1]
+    assert "cannot be reached" in result.lines[-1]
+    assert {p.name for p in (files / "out").iterdir()} <= {"arena.db", "arena.db.lock", "config.yaml"}
+    with Store(files / "out" / "arena.db", readonly=True) as store:
+        assert store.usage().calls == 3
+
+
+def test_nothing_but_errors_is_4(arenaloop: Command, files: Path, served: Any) -> None:
+    (files / "prompts.jsonl").write_text("".join(json.dumps({"prompt": f"question {n}"}) + "\n" for n in range(40)))
+    for name in "ab":
+        rows = [{"instruction": f"question {n}", "output": f"{name} {n}"} for n in range(40)]
+        (files / f"{name}.json").write_text(json.dumps(rows))
+    served.answer = lambda body: 401
+    result = arenaloop("battle", *RECORDED, "--judge", f"{served.url}#m", "--out", "out")
+    assert result.code == 4
+    assert "401" in result.lines[-1]
+    assert len(served.heard) < 80
+
+
+def test_ctrl_c_is_130_and_resumable(files: Path, served: Any) -> None:
+    """The server answers eight calls and hangs; an interrupted run keeps them and asks them no more."""
+    served.answer = lambda body: "Scores: 3 8" if len(served.heard) <= 8 else None
+    command = [sys.executable, "-c", "from arenaloop.cli import main\nmain()", "battle", *RECORDED, "--out", "out"]
+    command += ["--judge", f"{served.url}#m", "--concurrency", "2", "--json"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI")} | {
+        "PYTHONPATH": os.pathsep.join(sys.path)
+    }
+    process = subprocess.Popen(
+        command, cwd=files, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert served.hanging.wait(60)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == "arenaloop: interrupted; the same command resumes"
+    with Store(files / "out" / "arena.db", readonly=True) as store:
+        kept = store.usage().calls
+    assert 7 <= kept <= 8
+    before = len(served.heard)
+    served.answer = lambda body: "Scores: 3 8"
+    done = subprocess.run(command, cwd=files, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cached"] == kept
+    assert len(served.heard) - before == 12 - kept
+
+
+# ---------------------------------------------------------------------- 2: refused, nothing written
+
+
+def refuse(arenaloop: Command, tmp_path: Path, arguments: list[str], *says: str) -> None:
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    result = arenaloop("battle", *arguments)
+    assert result.code == 2, result
+    assert len(result.lines) == 1, result.lines
+    assert not result.out
+    for text in says:
+        assert text in result.lines[0]
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+
+
+OUT = ["--out", "out"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "a=sandbox:scholr", "--model", "b=file:b.json"], "did you mean 'scholar'"),
+        (["--model", "a=gpt-4o", "--model", "b=file:b.json"], "expected one of"),
+        (["--model", "a=file:c.json", "--model", "b=file:b.json"], "c.json: no such file"),
+        (["--model", "a=a.yaml", "--model", "b=file:b.json"], "a.yaml"),
+        (["--model", "a=file:a.json", "--model", "a=file:b.json"], "given 2 times"),
+        (["--model", "a=file:a.json"], "at least two"),
+        (["--model", "a", "--model", "b=file:b.json"], "NAME=SPEC"),
+        (["--model", "openai:gpt=4", "--model", "b=file:b.json"], "NAME=SPEC"),
+        (["--model", "a=openai:gpt-4o", "--model", "b=file:b.json"], "OPENAI_API_KEY is not set"),
+    ],
+)
+def test_wrong_models(arenaloop: Command, files: Path, arguments: list[str], says: str) -> None:
+    refuse(arenaloop, files, [*arguments, "--prompts", "prompts.jsonl", *JUDGE, *OUT], says)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, ["p.jsonl: no such file"]),
+        ("", ["p.jsonl", "no prompts"]),
+        ("\n\n", ["no prompts"]),
+        ('{"prompt": "x"}\n{"prompt": \n', ["p.jsonl", "line 2"]),
+        ('{"prompt": "x"}\n["y"]\n', ["p.jsonl", "line 2"]),
+        ('{"question": "x"}\n', ["line 1", "question"]),
+        (
+            '{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}',
+            ["line 1", "user turn"],
+        ),
+        ('{"messages": []}', ["line 1", "user turn"]),
+        ('{"messages": [{"role": "wizard", "content": "x"}]}', ["line 1", "wizard"]),
+    ],
+)
+def test_wrong_prompts(arenaloop: Command, files: Path, content: str | None, says: list[str]) -> None:
+    if content is not None:
+        (files / "p.jsonl").write_text(content)
+    refuse(arenaloop, files, [*RECORDED[:4], "--prompts", "p.jsonl", *JUDGE, *OUT], *says)
+
+
+def test_an_empty_sandbox_set(arenaloop: Command, files: Path) -> None:
+    refuse(arenaloop, files, [*RECORDED[:4], "--prompts", "sandbox:prompts?n=0", *JUDGE, *OUT], "no prompts")
+
+
+def test_missing_answers_say_how_many(arenaloop: Command, files: Path) -> None:
+    (files / "a.json").write_text(json.dumps(read(files / "a.json")[:4]))
+    refuse(arenaloop, files, [*RECORDED, *JUDGE, *OUT], "a.json", "2 of 6", "--allow-missing")
+
+
+def test_a_malformed_answer_file(arenaloop: Command, files: Path) -> None:
+    lines = [json.dumps(row) for row in read(files / "a.json")]
+    (files / "a.json").write_text("\n".join([*lines[:2], '{"instruction": 3, "output": "x"}']))
+    refuse(arenaloop, files, [*RECORDED, *JUDGE, *OUT], "a.json", "line 3")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--judge", "sandbox:jugde"], "sandbox:judge"),
+        (["--judge", "nothing"], "expected one of"),
+        (["--judge", "file:a.json"], "cannot judge"),
+        ([*JUDGE, "--template", "pairwse"], "did you mean 'pairwise'"),
+        ([*JUDGE, "--merge", "best"], "mean"),
+        ([*JUDGE, "--pairs", "target:c"], "no model named 'c'"),
+        ([*JUDGE, "--pairs", "some"], "sample:N"),
+        ([*JUDGE, "--anchor", "c=1000"], "no such model"),
+        ([*JUDGE, "--anchor", "a"], "NAME=VALUE"),
+        ([*JUDGE, "--anchor", "a=high"], "NAME=VALUE"),
+    ],
+)
+def test_wrong_options(arenaloop: Command, files: Path, arguments: list[str], says: str) -> None:
+    refuse(arenaloop, files, [*RECORDED, *arguments, *OUT], says)
+
+
+def test_an_unknown_key_in_a_judge_file(arenaloop: Command, files: Path) -> None:
+    (files / "judge.yaml").write_text("spec: sandbox:judge\nreaks: 1\n")
+    refuse(arenaloop, files, [*RECORDED, "--judge", "judge.yaml", *OUT], "judge.yaml", "did you mean 'reask'")
+
+
+def test_a_model_without_a_chat_template(arenaloop: Command, files: Path) -> None:
+    folder = files / "base"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "tokenizer_config.json").write_text("{}")
+    arguments = ["--model", "a=hf:base", "--model", "b=file:b.json", "--prompts", "prompts.jsonl", *JUDGE, *OUT]
+    refuse(arenaloop, files, arguments, "base", "no chat template")
+
+
+def test_an_arena_file_of_another_version(arenaloop: Command, files: Path) -> None:
+    assert arenaloop("battle", *RECORDED, *JUDGE, *OUT).code == 0
+    with sqlite3.connect(files / "out" / "arena.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    refuse(arenaloop, files, [*RECORDED, *JUDGE, *OUT], "arena.db", "version 99")
+
+
+def test_a_file_that_is_no_arena_file(arenaloop: Command, files: Path) -> None:
+    (files / "out").mkdir()
+    (files / "out" / "arena.db").write_bytes(b"something else" * 100)
+    (files / "out" / "arena.db.lock").touch()
+    refuse(arenaloop, files, [*RECORDED, *JUDGE, *OUT], "arena.db", "no arena file")
+
+
+def test_a_second_writer(arenaloop: Command, files: Path) -> None:
+    (files / "out").mkdir()
+    with Store(files / "out" / "arena.db") as store:
+        store.add_prompts([Prompt.of("x")])
+        store.flush()
+        refuse(arenaloop, files, [*RECORDED, *JUDGE, *OUT], "arena.db", "another process")
+
+
+def test_an_out_directory_that_cannot_be(arenaloop: Command, files: Path) -> None:
+    refuse(arenaloop, files, [*RECORDED, *JUDGE, "--out", "a.json"], "a.json")
+    refuse(arenaloop, files, [*RECORDED, *JUDGE, "--out", "a.json/deeper"], "a.json")
