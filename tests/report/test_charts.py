@@ -63,6 +63,12 @@ def test_labels_of_opponents_never_cover_each_other(ratings: list[float]) -> Non
     assert max(heights) <= chart.height
 
 
+def test_the_last_label_stands_below_where_the_line_falls_to_it() -> None:
+    for last, below in ((940.0, True), (960.0, False)):
+        rows = [{"name": str(i), "rating": r, "lower": None, "upper": None} for i, r in enumerate([900.0, 950.0, last])]
+        assert progress(rows).below == [True, not below, below]
+
+
 def test_a_share_stands_between_zero_and_a_hundred_percent() -> None:
     chart = progress([{"name": "s", "accuracy": 0.25}, {"name": "t", "accuracy": None}], share="accuracy")
     assert chart.labels == ["25 %", ""]

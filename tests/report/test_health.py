@@ -61,7 +61,7 @@ def test_what_was_asked_and_stored(gathered) -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (None, "unknown"), (0.0, "0 µs"), (3.2e-5, "32 µs"), (0.048, "48 ms"), (0.9994, "999 ms"), (4.84, "4.8 s"),
+        (None, "unknown"), (0.0, "0 s"), (3.2e-5, "32 µs"), (0.048, "48 ms"), (0.9994, "999 ms"), (4.84, "4.8 s"),
         (9.97, "10 s"), (48.4, "48 s"), (99.6, "1 min 40 s"), (200.0, "3 min 20 s"), (3599.8, "1 h 00 min"),
         (7512.0, "2 h 05 min"),
     ],

@@ -103,8 +103,8 @@ class Progress:
         height: of the plot. `ticks`: of the vertical axis.
         x: where each stage stands. `names`: of the stages.
         dots: the figure of each stage with its interval, as heights.
-        labels: the figure of each stage in words. `below`: whether the label stands below the dot, clear of a line that
-            rises from it.
+        labels: the figure of each stage in words. `below`: whether the label stands below the dot, clear of the line:
+            labels stand to the right of a dot, that of the last one to the left.
         lines: indices of neighbouring stages that both have a figure.
         references: contestants that stay as they are.
     """
@@ -150,7 +150,8 @@ def progress(
     x = [round(100 * (i + 0.5) / n, 2) for i in range(n)]
     heights = {i: dot.at for i, dot in enumerate(dots) if dot.at is not None}
     lines = [(a, b) for a, b in pairwise(heights) if b == a + 1]
-    rising = {a for a, b in lines if heights[a] > heights[b]}
+    low = {a for a, b in lines if heights[a] > heights[b]}
+    low |= {b for a, b in lines if b == n - 1 and heights[a] < heights[b]}
     return Progress(
         height=height,
         ticks=ticks,
@@ -158,7 +159,7 @@ def progress(
         names=[str(row["name"]) for row in stages],
         dots=dots,
         labels=labels,
-        below=[i in rising for i in range(n)],
+        below=[i in low for i in range(n)],
         lines=lines,
         references=_references(others, y, bottom) if share is None else (),
     )

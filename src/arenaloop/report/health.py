@@ -260,8 +260,8 @@ def dollars(usd: float | None) -> str:
 
 def duration(seconds: float | None) -> str:
     """Seconds in words: ``30 µs``, ``48 ms``, ``4.8 s``, ``48 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    if seconds is None:
-        return "unknown"
+    if not seconds:
+        return "unknown" if seconds is None else "0 s"
     if seconds < 9.95:
         for size, unit in ((1e-6, "µs"), (1e-3, "ms")):
             if seconds < 999.5 * size:

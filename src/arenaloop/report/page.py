@@ -238,8 +238,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _name(value: object) -> str:
-    return one_line(value, _NAME)
+def _name(value: object, limit: int = _NAME) -> str:
+    return one_line(value, limit)
 
 
 def _figure(value: object, form: str = ".0f") -> str:
