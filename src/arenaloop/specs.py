@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from arenaloop.arena.answers import Contestant
+from arenaloop.arena.answers import Contestant, match_recorded
 from arenaloop.config import (
     ArenaLearningSettings,
     JudgeSettings,
@@ -262,7 +262,7 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path) -> ArenaLea
         settings: the recipe's file.
         out: the run directory; a fresh sandbox target is made below it by `prepare_start`.
     """
-    from arenaloop.recipes.arena_learning import ArenaLearning
+    from arenaloop.recipes.arena_learning import ArenaLearning, check
 
     data = settings.data
     _require_start(settings)
@@ -271,24 +271,30 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path) -> ArenaLea
         [row["messages"][0]["content"] for row in demonstrations] if data.demonstrations.startswith("sandbox:") else []
     )
     test = load_prompts(data.test, settings.seed)
+    pool = load_prompts(data.prompts, settings.seed, exclude=seen)
+    validation = load_prompts(data.validation, settings.seed) if data.validation else ()
+    opponents = [contestant(one) for one in settings.opponents]
     target = settings.target
 
     def make(name: str, checkpoint: Path) -> Contestant:
         return Contestant(name, _local(str(checkpoint), target, name, revision=""), target.sampling.build())
 
-    return ArenaLearning(
+    recipe = ArenaLearning(
         settings=settings,
         start=str(_start_path(settings, out)),
         target=make,
-        opponents=[contestant(one) for one in settings.opponents],
+        opponents=opponents,
         judge=judge(settings.judge),
         demonstrations=demonstrations,
-        pool=load_prompts(data.prompts, settings.seed, exclude=seen),
+        pool=pool,
         test=test,
-        validation=load_prompts(data.validation, settings.seed) if data.validation else (),
+        validation=validation,
         utility=_gold if data.test.startswith("sandbox:") else None,
         fingerprint=_start_fingerprint(settings),
+        recorded=match_recorded(opponents, list({p.id: p for p in (*pool, *test, *validation)}.values())),
     )
+    check(recipe)
+    return recipe
 
 
 def _gold(prompt: Prompt, response: Response) -> float:
@@ -302,7 +308,8 @@ def _start_path(settings: ArenaLearningSettings, out: Path) -> Path | str:
     if kind == "hf" and rest:
         return rest
     if kind == "sandbox" and rest == "target":
-        return out / "checkpoints" / "start"
+        # named by what it is made from: a directory that is used again with another seed gets a start of its own
+        return out / "checkpoints" / f"start-{_start_fingerprint(settings)[:8]}"
     raise ConfigError(f"target.model {settings.target.model!r}: expected hf:ID_OR_PATH or sandbox:target")
 
 
@@ -334,7 +341,7 @@ def prepare_start(settings: ArenaLearningSettings, start: str) -> None:
         return
     from arenaloop.sandbox.target import build_target
 
-    temporary = Path(start).with_name("start.partial")
+    temporary = Path(start).with_name(Path(start).name + ".partial")
     try:
         build_target(temporary, settings.seed, **settings.target.options)
     except TypeError as error:

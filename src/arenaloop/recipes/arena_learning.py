@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arenaloop.arena.answers import Answers, Contestant
+from arenaloop.arena.answers import Answers, Contestant, ingest_recorded
 from arenaloop.arena.battles import BattlePlan, Pairing, Summary, pairings, play
 from arenaloop.arena.leaderboard import Leaderboard
 from arenaloop.arena.matchmaking import Schedule, all_pairs, target_pairs
@@ -36,14 +36,14 @@ from arenaloop.data.selection import (
     response_scores,
     sft_rows,
 )
-from arenaloop.errors import ConfigError, InputError, StoppedError
+from arenaloop.errors import ConfigError, InputError, StoppedError, nearest
 from arenaloop.jsonl import read_rows, write_jsonl
 from arenaloop.judges.base import Judge
 from arenaloop.recipes.observer import Observer, Silent
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response, content_hash, derive_seed
 
-__all__ = ["ArenaLearning", "NoRowsError", "Result", "Stage", "plan_calls", "plan_stages", "run"]
+__all__ = ["ArenaLearning", "NoRowsError", "Result", "Stage", "check", "plan_calls", "plan_stages", "run"]
 
 Row = Mapping[str, Any]
 
@@ -74,6 +74,7 @@ class ArenaLearning:
         pool: prompts that are cut into slices. `test`: held-out prompts. `validation`: may be empty.
         utility: the true utility in [0, 1] of a response, where it is known (only in a simulated world).
         fingerprint: content hash of `start`, so that a finished run is recognised.
+        recorded: response keys of opponents whose answers are recorded (`answers.match_recorded` over all prompts).
     """
 
     settings: ArenaLearningSettings
@@ -87,6 +88,7 @@ class ArenaLearning:
     validation: Sequence[Prompt] = ()
     utility: Callable[[Prompt, Response], float] | None = None
     fingerprint: str = ""
+    recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,29 @@ def plan_stages(settings: ArenaLearningSettings) -> list[Stage]:
         for kind in settings.stages:
             stages.append(Stage(f"{kind.upper()}-I{round_}", kind, round_, len(stages) - 1))
     return stages
+
+
+def check(recipe: ArenaLearning) -> None:
+    """Refuse what cannot run to its end, before anything is asked or written.
+
+    Raises:
+        ConfigError: names that clash, or an anchor that is no contestant.
+        InputError: no test prompts, or fewer prompts in the pool than slices.
+    """
+    names = [stage.name for stage in plan_stages(recipe.settings)]
+    if clash := {c.name for c in recipe.opponents} & set(names):
+        raise ConfigError(f"an opponent may not be called {min(clash)}: that is a stage's name")
+    for name, count in Counter(c.name for c in recipe.opponents).items():
+        if count > 1:
+            raise ConfigError(f"two opponents are called {name!r}: give one of them another name")
+    players = [*names, *(c.name for c in recipe.opponents)]
+    if recipe.settings.anchor and (anchor := recipe.settings.anchor[0]) not in players:
+        raise ConfigError(
+            f"anchor {anchor!r} is no contestant{nearest(anchor, players)}; there are {', '.join(players)}"
+        )
+    if not recipe.test:
+        raise InputError("the test set holds no prompts")
+    cut_slices(recipe, len(names) - 1)
 
 
 def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
@@ -171,19 +196,17 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     """Run or resume the whole recipe in a run directory.
 
     Raises:
+        ConfigError, InputError: as in `check`.
         NoRowsError: a stage's battles gave no training row.
         StoppedError: a server is down or the disk is full; the same call resumes.
     """
+    check(recipe)
     s = recipe.settings
     names = [stage.name for stage in plan_stages(s)]
-    if clash := {c.name for c in recipe.opponents} & set(names):
-        raise ConfigError(f"an opponent may not be called {min(clash)}: that is a stage's name")
-    for name, count in Counter(c.name for c in recipe.opponents).items():
-        if count > 1:
-            raise ConfigError(f"two opponents are called {name!r}: give one of them another name")
     r = _Run(recipe, store, out, observer or Silent(), _inputs_key(recipe), cut_slices(recipe, len(names) - 1))
     for prompts in (recipe.pool, recipe.test, recipe.validation):
         store.add_prompts(prompts)
+    ingest_recorded(store, recipe.opponents, (*recipe.pool, *recipe.test, *recipe.validation), recipe.recorded)
     store.flush()
 
     results: dict[str, dict[str, Any]] = {}
@@ -211,7 +234,7 @@ def _inputs_key(recipe: ArenaLearning) -> str:
         plain,
         [s.sft_init_training.method(), s.sft.method(), s.dpo.method()],
         [s.target.sampling.build().key(), recipe.fingerprint],
-        [[c.name, c.model.fingerprint, c.sampling.key()] for c in recipe.opponents],
+        [[c.name, c.model.fingerprint, c.sampling.key(), recipe.recorded.get(c.name)] for c in recipe.opponents],
         [recipe.judge.fingerprint, s.judge.reask],
         content_hash([dict(row) for row in recipe.demonstrations]),
         [p.id for p in recipe.pool],
@@ -293,6 +316,7 @@ def _plan(r: _Run, fighters: Sequence[Contestant], ids: Sequence[str], pairs: Se
         judge=r.recipe.judge,
         prompt_ids=ids,
         schedule=Schedule(tuple(pairs)),
+        recorded=r.recipe.recorded,
         seed=s.seed,
         merge=s.merge,
         reask=s.judge.reask,
@@ -443,7 +467,7 @@ def _validate(r: _Run, name: str, judged: Summary) -> float | None:
     fighters = [_contestant(r, name), *r.recipe.opponents]
     pairs = target_pairs([c.name for c in fighters], name)
     plan = _plan(r, fighters, [p.id for p in r.recipe.validation], pairs)
-    play(plan, r.store, r.observer.tally)
+    r.cached += play(plan, r.store, r.observer.tally).cached
     points = {"model_a": 1.0, "tie": 0.5, "model_b": 0.0}
     won = []
     for pairing in pairings(plan, r.store):

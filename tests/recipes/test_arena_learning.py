@@ -1,0 +1,420 @@
+"""Arena Learning on a tiny target, trained for real: stages, files, accounting, and resuming in the middle."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from arenaloop.arena.answers import Contestant
+from arenaloop.config import ArenaLearningSettings, override, validate
+from arenaloop.errors import ConfigError, EndpointDownError, InputError, StorageError
+from arenaloop.models.scripted import ScriptedModel
+from arenaloop.recipes import arena_learning
+from arenaloop.recipes.arena_learning import ArenaLearning, NoRowsError, Result, cut_slices, plan_calls, plan_stages
+from arenaloop.specs import build_arena_learning, prepare_start
+from arenaloop.store import Store
+from arenaloop.types import Completion, Request
+
+torch.set_num_threads(1)
+
+TRAINING: dict[str, Any] = {
+    "optimizer": "muon", "learning_rate": 0.01, "batch_size": 16, "threads": 1, "max_length": 64,
+    "schedule": "linear", "device": "cpu", "group_by_length": False, "log_every": 2,
+}  # fmt: skip
+RECIPE: dict[str, Any] = {
+    "recipe": "arena_learning",
+    "rounds": 1,
+    "target": {
+        "model": "sandbox:target",
+        "sampling": {"max_tokens": 12},
+        "chunk_size": 16,
+        "device": "cpu",
+        "options": {"width": 32, "layers": 1, "heads": 4},
+    },
+    "opponents": ["sandbox:scholar", "sandbox:novice"],
+    "judge": {"spec": "sandbox:judge", "options": {"noise": 0.5}},
+    "data": {
+        "demonstrations": "sandbox:demonstrations?n=96",
+        "prompts": "sandbox:prompts?n=40",
+        "test": "sandbox:prompts?n=12&split=test",
+    },
+    "k_sft": [1.0],
+    "k_dpo": [1.0],
+    "sft_init": "previous_best",
+    "sft_init_training": TRAINING | {"epochs": 2},
+    "sft": TRAINING | {"epochs": 1},
+    "dpo": TRAINING | {"epochs": 1, "learning_rate": 0.0005, "beta": 0.1, "nll_weight": 1.0},
+}
+
+
+def settings(*changes: str) -> ArenaLearningSettings:
+    return validate(ArenaLearningSettings, override(RECIPE, changes), "recipe.yaml")
+
+
+def run(out: Path, *changes: str, change: Callable[[ArenaLearning], ArenaLearning] = lambda recipe: recipe) -> Result:
+    checked = settings(*changes)
+    recipe = change(build_arena_learning(checked, out))
+    out.mkdir(parents=True, exist_ok=True)
+    with Store(out / "arena.db") as store:
+        prepare_start(checked, recipe.start)
+        return arena_learning.run(recipe, store, out)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def lasting(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary without what depends on the clock or on the invocation."""
+    plain = copy.deepcopy(dict(document))
+    for key in ("seconds", "cached", "calls", "tokens_in", "tokens_out"):
+        plain.pop(key)
+    for stage in plain["stages"]:
+        stage.pop("seconds")
+    return plain
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """One unbroken run that the tests below look at and compare with."""
+    out = tmp_path_factory.mktemp("whole")
+    return out, run(out)
+
+
+# ---------------------------------------------------------------------- one whole run
+
+
+def test_stages_and_files(whole: tuple[Path, Result]) -> None:
+    out, result = whole
+    names = ["SFT-I0", "SFT-I1", "DPO-I1"]
+    assert [stage["name"] for stage in result.stages] == names
+    for name in names:
+        assert (out / "checkpoints" / name / "model.safetensors").exists()
+    assert {p.name for p in (out / "data").iterdir()} == {"SFT-I1.jsonl", "DPO-I1.jsonl"}
+    for name in ("battles.jsonl", "leaderboard.json", "summary.json"):
+        assert (out / name).exists()
+    assert json.loads((out / "summary.json").read_text()) == result.summary
+    board = json.loads((out / "leaderboard.json").read_text())
+    assert {row["model"] for row in board["leaderboard"]} == {*names, "scholar", "novice"}
+    assert board["battles"] == 12 * 10
+
+
+def test_the_summary_has_the_keys_of_the_contract(whole: tuple[Path, Result]) -> None:
+    _, result = whole
+    assert list(result.summary) == [
+        "battles_wanted", "battles_decided", "verdicts_ok", "verdicts_failed", "flip_rate", "first_seat_win_rate",
+        "calls", "cached", "tokens_in", "tokens_out", "usd", "seconds", "seed", "stages",
+    ]  # fmt: skip
+    for stage in result.stages:
+        assert set(stage) == {
+            "name", "rating", "lower", "upper", "gold_accuracy", "gold_utility", "mean_length", "rows", "seconds"
+        }  # fmt: skip
+        assert stage["lower"] <= stage["rating"] <= stage["upper"]
+        assert 0 <= stage["gold_accuracy"] <= 1
+        assert 0 <= stage["gold_utility"] <= 1
+    wanted = 2 * 20 * 3 + 12 * 10  # two slices of 20 prompts, three pairs each, then ten pairs on the test set
+    assert (result.summary["battles_wanted"], result.summary["battles_decided"]) == (wanted, wanted)
+    assert result.summary["verdicts_ok"] == 2 * wanted
+
+
+def test_the_plan_is_what_happens(whole: tuple[Path, Result], tmp_path: Path) -> None:
+    _, result = whole
+    plan = plan_calls(build_arena_learning(settings(), tmp_path))
+    assert plan == [("SFT-I1", 20, 120), ("DPO-I1", 20, 120), ("leaderboard", 12, 240)]
+    assert sum(calls for _, _, calls in plan) == result.summary["verdicts_ok"]
+
+
+def test_rows_are_what_the_target_lost(whole: tuple[Path, Result]) -> None:
+    out, result = whole
+    sft, dpo = rows(out / "data" / "SFT-I1.jsonl"), rows(out / "data" / "DPO-I1.jsonl")
+    assert sft
+    assert all(row["model"] in ("scholar", "novice") and row["margin"] >= 1 for row in sft)
+    assert all(row["messages"][-1]["role"] == "assistant" for row in sft)
+    assert dpo
+    assert all(row["chosen"] != row["rejected"] and row["margin"] >= 1 for row in dpo)
+    assert [stage["rows"] for stage in result.stages] == [96, len(sft), len(dpo)]
+    assert not {row["prompt_id"] for row in sft} & {row["prompt_id"] for row in dpo}  # each stage has its own slice
+
+
+def test_a_row_leads_to_its_verdicts_and_texts(whole: tuple[Path, Result]) -> None:
+    """Lineage: each key is a stored verdict on this prompt, and the chosen text is one that was judged there."""
+    out, _ = whole
+    with Store(out / "arena.db", readonly=True) as store:
+        for row in (*rows(out / "data" / "SFT-I1.jsonl"), *rows(out / "data" / "DPO-I1.jsonl")):
+            verdicts = store.verdicts(row["verdicts"])
+            # six verdicts a prompt, fewer where contestants said the same
+            assert 0 < len(verdicts) == len(row["verdicts"]) <= 6
+            assert {v.prompt_id for v in verdicts.values()} == {row["prompt_id"]}
+            judged = {store.texts(h) for v in verdicts.values() for h in (v.first_hash, v.second_hash)}
+            chosen = row["chosen"] if "chosen" in row else row["messages"]
+            assert (chosen[-1]["content"],) in judged
+
+
+def test_each_stage_starts_where_the_settings_say(whole: tuple[Path, Result]) -> None:
+    out, _ = whole
+    with Store(out / "arena.db", readonly=True) as store:
+        starts = {name: result["start"] for name, result in store.stages()}
+        accounts = {name: result["selection"] for name, result in store.stages()}
+    assert starts["SFT-I0"].startswith("start")
+    assert (starts["SFT-I1"], starts["DPO-I1"]) == ("SFT-I0", "SFT-I1")
+    assert accounts["SFT-I0"] is None
+    for name in ("SFT-I1", "DPO-I1"):
+        counted = accounts[name]["rows"] + sum(accounts[name]["dropped"].values())
+        assert counted == 20  # every prompt of the slice is a row, or dropped for a reason
+
+
+def test_training_learned(whole: tuple[Path, Result]) -> None:
+    """The loss on the demonstrations falls; and training moved the weights at every stage."""
+    out, _ = whole
+    from safetensors.torch import load_file
+
+    losses = [row["loss"] for row in rows(out / "checkpoints" / "SFT-I0" / "metrics.jsonl")]
+    assert len(losses) == 6
+    assert losses[-1] < 0.9 * losses[0]
+    with Store(out / "arena.db", readonly=True) as store:
+        steps = {name: result["steps"] for name, result in store.stages()}
+    assert steps["SFT-I0"] == 12
+    weights = [load_file(out / "checkpoints" / n / "model.safetensors") for n in ("SFT-I0", "SFT-I1", "DPO-I1")]
+    for before, after in pairwise(weights):
+        assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_finished_run_repeats_nothing(whole: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    out, result = whole
+
+    def trained(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("arenaloop.train.sft.train_sft", trained)
+        patch.setattr("arenaloop.train.dpo.train_dpo", trained)
+        again = run(out)
+    assert again.summary["calls"] == result.summary["calls"]
+    assert again.summary["cached"] == again.summary["verdicts_ok"]
+    assert again.stages == result.stages
+    assert again.summary == {**result.summary, "cached": again.summary["cached"]}
+
+
+# ---------------------------------------------------------------------- stopped in the middle
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Let one of the parts fail as it may in life."""
+    if where == "training":  # in the third optimiser step of SFT-I1
+        from arenaloop.train import sft
+
+        real = sft.train_sft
+
+        def dying(start: Any, data: Any, out: Path, *rest: Any, **options: Any) -> Any:
+            def step(number: int, *_: Any) -> None:
+                if out.name == "SFT-I1" and number >= 1:
+                    raise StorageError("disk full")
+
+            return real(start, data, out, *rest, **(options | {"on_step": step}))
+
+        monkeypatch.setattr(sft, "train_sft", dying)
+    elif where == "battles":  # in the battles of DPO-I1
+        count = 0
+        real_add = Store.add_verdict
+
+        def add(self: Store, verdict: Any) -> None:
+            nonlocal count
+            count += 1
+            if count > 150:
+                raise EndpointDownError("server gone")
+            real_add(self, verdict)
+
+        monkeypatch.setattr(Store, "add_verdict", add)
+    else:  # after DPO-I1 was trained, before its result is stored
+        real_put = Store.put_stage
+
+        def put(self: Store, name: str, key: str, result: dict[str, Any]) -> None:
+            if name == "DPO-I1":
+                raise KeyboardInterrupt
+            real_put(self, name, key, result)
+
+        monkeypatch.setattr(Store, "put_stage", put)
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [("training", StorageError), ("battles", EndpointDownError), ("storing", KeyboardInterrupt)],
+)
+def test_a_stopped_run_resumes_to_the_same_result(
+    whole: tuple[Path, Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    error: type[BaseException],
+) -> None:
+    out, result = whole
+    with monkeypatch.context() as patch:
+        stop_at(patch, where)
+        with pytest.raises(error):
+            run(tmp_path)
+    assert not (tmp_path / "leaderboard.json").exists()
+    resumed = run(tmp_path)
+    assert lasting(resumed.summary) == lasting(result.summary)
+    assert resumed.leaderboard == result.leaderboard
+    for name in ("SFT-I1.jsonl", "DPO-I1.jsonl"):
+        assert (tmp_path / "data" / name).read_bytes() == (out / "data" / name).read_bytes()
+
+
+# ---------------------------------------------------------------------- other settings
+
+
+def test_target_against_each(tmp_path: Path) -> None:
+    """The cheaper mode: each opponent meets the target alone, and rows come of it all the same."""
+    result = run(tmp_path, "battle_mode=target_vs_each", "stages=[sft]", "sft_replay=0.5", "k_sft=[0.5]")
+    new = rows(tmp_path / "data" / "SFT-I1.jsonl")
+    assert new
+    assert result.stages[1]["rows"] == len(new) + round(0.5 * len(new))
+    assert result.summary["battles_wanted"] == 40 * 2 + 12 * 6
+
+
+def test_no_rows_names_k_and_the_gaps(tmp_path: Path) -> None:
+    with pytest.raises(NoRowsError) as caught:
+        run(tmp_path, "k_sft=[99]")
+    message = str(caught.value)
+    assert message.startswith("SFT-I1: ")
+    assert "k_sft = 99" in message
+    assert "gaps" in message
+    assert sum(int(part.split(": ")[1]) for part in message.split("points: ")[1].rstrip(")").split(", ")) == 20
+    assert caught.value.exit_code == 4
+    assert not (tmp_path / "leaderboard.json").exists()
+
+
+def test_undecided_battles_are_counted_and_do_not_stop_it(tmp_path: Path) -> None:
+    result = run(tmp_path, "judge.options.unparsed_rate=0.3", "judge.reask=0", "stages=[sft]")
+    summary = result.summary
+    assert summary["verdicts_failed"]["unparsed"] > 0
+    assert summary["verdicts_ok"] + summary["verdicts_failed"]["unparsed"] == 2 * summary["battles_wanted"]
+    assert summary["battles_decided"] < summary["battles_wanted"]
+    with Store(tmp_path / "arena.db", readonly=True) as store:
+        selection = dict(store.stages())["SFT-I1"]["selection"]
+    assert selection["dropped"]["battles undecided"] > 0
+    assert selection["rows"] + sum(selection["dropped"].values()) == 40
+
+
+def test_recorded_opponents(tmp_path: Path) -> None:
+    """An opponent may be a file of answers, to learn from a model that cannot be asked any more."""
+    prompts = build_arena_learning(settings(), tmp_path)
+    answers = [
+        {"instruction": p.last_user, "output": f"recorded {p.last_user[-3:]}"} for p in (*prompts.pool, *prompts.test)
+    ]
+    (tmp_path / "gone.json").write_text(json.dumps(answers))
+    changes = (f"opponents.1=file:{tmp_path / 'gone.json'}", "stages=[sft]", "k_sft=[0]")
+    result = run(tmp_path / "out", *changes)
+    assert "gone" in {row.model for row in result.leaderboard.rows}
+    assert result.summary["battles_decided"] == result.summary["battles_wanted"]
+    (tmp_path / "gone.json").write_text(json.dumps(answers[5:]))
+    with pytest.raises(InputError, match="no answer for 5 of"):
+        run(tmp_path / "other", *changes)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_validation_set_picks_the_best_stage(tmp_path: Path) -> None:
+    result = run(tmp_path, "data.validation=sandbox:prompts?n=6&split=dev", "rounds=0")
+    with Store(tmp_path / "arena.db", readonly=True) as store:
+        (score,) = (found["validation_score"] for _, found in store.stages())
+    assert score is not None
+    assert 0 <= score <= 1
+    assert result.summary["battles_wanted"] == 6 * 2 + 12 * 3
+
+
+def test_another_seed_starts_from_other_weights(tmp_path: Path) -> None:
+    """A directory that is used again with another seed must not train the first seed's start."""
+    one, two = (build_arena_learning(settings(f"seed={seed}"), tmp_path) for seed in (0, 1))
+    assert one.fingerprint != two.fingerprint
+    assert one.start != two.start
+    tmp_path.joinpath("checkpoints").mkdir()
+    for seed, recipe in ((0, one), (1, two)):
+        prepare_start(settings(f"seed={seed}"), recipe.start)
+    first, second = (Path(r.start, "model.safetensors").read_bytes() for r in (one, two))
+    assert first != second
+
+
+# ---------------------------------------------------------------------- plans and checks
+
+
+def test_stages_in_order() -> None:
+    assert [(s.name, s.kind, s.round, s.slice) for s in plan_stages(settings("rounds=2"))] == [
+        ("SFT-I0", "sft", 0, None),
+        ("SFT-I1", "sft", 1, 0),
+        ("DPO-I1", "dpo", 1, 1),
+        ("SFT-I2", "sft", 2, 2),
+        ("DPO-I2", "dpo", 2, 3),
+    ]
+
+
+def test_slices(tmp_path: Path) -> None:
+    """Even, the first ones larger; disjoint; nothing held out; the same for a seed, whatever the order of the pool."""
+    recipe = build_arena_learning(settings(), tmp_path)
+    pool = recipe.pool[:11]
+    held = replace(recipe, pool=pool, test=pool[:1], validation=pool[1:2])
+    slices = cut_slices(held, 2)
+    assert [len(s) for s in slices] == [5, 4]
+    assert sorted(i for s in slices for i in s) == sorted(p.id for p in pool[2:])
+    assert cut_slices(replace(held, pool=(*pool, *pool)), 2) == slices  # duplicates collapse
+    other = replace(held, settings=settings("seed=1"))
+    assert cut_slices(other, 2) != slices
+    few = replace(held, settings=settings("data.max_prompts_per_slice=3"))
+    assert cut_slices(few, 2) == [s[:3] for s in slices]
+    assert cut_slices(held, 0) == []
+    with pytest.raises(InputError, match=r"9 prompts .* for 10 slices"):
+        cut_slices(held, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["opponents.0.name=SFT-I1"], "may not be called SFT-I1"),
+        (["opponents.0.name=novice"], "two opponents are called 'novice'"),
+        (["anchor=[scholr, 1000]"], "did you mean 'scholar'"),
+        (["data.test=sandbox:prompts?n=0"], "test set"),
+        (["data.prompts=sandbox:prompts?n=1"], "for 2 slices"),
+        (["target.model=gpt-4o"], "target.model"),
+        (["target.model=hf:./nowhere"], "nowhere"),
+        (["opponents.0.spec=sandbox:scholr"], "did you mean 'scholar'"),
+        (["judge.template=pairwse"], "did you mean 'pairwise'"),
+        (["data.demonstrations=nowhere.jsonl"], "nowhere.jsonl"),
+    ],
+)
+def test_what_cannot_run_to_its_end_is_refused_first(tmp_path: Path, changes: list[str], says: str) -> None:
+    out = tmp_path / "out"
+    with pytest.raises((ConfigError, InputError)) as caught:
+        build_arena_learning(settings(*changes), out)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
+
+
+def test_run_checks_too(tmp_path: Path) -> None:
+    """Recipes take objects, not SPECs: who builds them by hand gets the same refusals."""
+    recipe = build_arena_learning(settings(), tmp_path)
+    clash = Contestant("DPO-I1", ScriptedModel("x", lambda _: ""))
+    with Store(tmp_path / "arena.db") as store:
+        with pytest.raises(ConfigError, match="DPO-I1"):
+            arena_learning.run(replace(recipe, opponents=[clash]), store, tmp_path)
+        assert list(store.prompts()) == []
+
+
+def test_a_dead_opponent_is_no_silent_tie(tmp_path: Path) -> None:
+    """One that fails every call has no battle decided; with too few left for scores there is no row, and it says so."""
+
+    def dead(request: Request) -> Completion:
+        raise RuntimeError("gone")
+
+    def change(recipe: ArenaLearning) -> ArenaLearning:
+        return replace(recipe, opponents=[Contestant("dead", ScriptedModel("dead", dead)), recipe.opponents[0]])
+
+    with pytest.raises(NoRowsError, match="SFT-I1"):
+        run(tmp_path, "stages=[sft]", change=change)
