@@ -19,34 +19,20 @@ import random
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
+from gold import T95, demo_settings, gold_accuracy, interval
 
 from arenaloop.arena.answers import Answers, Contestant
 from arenaloop.arena.battles import BattlePlan, Pairing, pairings, play
 from arenaloop.arena.matchmaking import Schedule, all_pairs
-from arenaloop.config import ArenaLearningSettings, override, validate
 from arenaloop.data.selection import PromptScores, random_rows, response_scores, sft_row, sft_rows
 from arenaloop.recipes.arena_learning import ArenaLearning, cut_slices
 from arenaloop.specs import build_arena_learning, prepare_start
 from arenaloop.store import Store
 from arenaloop.train.sft import train_sft
 from arenaloop.types import derive_seed
-
-# two-sided 95 % points of Student's t, by degrees of freedom
-T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-
-
-def settings_for(seed: int, split: str) -> ArenaLearningSettings:
-    """The demo's settings for one round of SFT."""
-    values = yaml.safe_load(resources.files("arenaloop.sandbox").joinpath("demo.yaml").read_text(encoding="utf-8"))
-    values["data"]["test"] = values["data"]["test"].replace("split=test", f"split={split}")
-    # the same slice as in the demo: the pool is cut into as many slices as it is there
-    return validate(ArenaLearningSettings, override(values, [f"seed={seed}"]), "demo")
 
 
 def battle_scores(recipe: ArenaLearning, store: Store, target: Contestant, ids: Sequence[str]) -> list[PromptScores]:
@@ -69,22 +55,9 @@ def battle_scores(recipe: ArenaLearning, store: Store, target: Contestant, ids: 
     return scored
 
 
-def gold_accuracy(recipe: ArenaLearning, store: Store, contestant: Contestant) -> float:
-    """Share of held-out prompts answered with top utility, greedy decoding."""
-    ids = [p.id for p in recipe.test]
-    play(BattlePlan([contestant], recipe.judge, ids, Schedule(()), seed=recipe.settings.seed), store)
-    answers = Answers(store, [contestant], {}, seed=recipe.settings.seed)
-    assert recipe.utility is not None
-    right = 0
-    for prompt in recipe.test:
-        response = answers.stored(contestant.name, prompt)
-        right += response is not None and recipe.utility(prompt, response) >= 1 - 1e-9
-    return right / len(ids)
-
-
 def one_seed(seed: int, split: str, out: Path) -> dict[str, float]:
     """All arms of one seed."""
-    s = settings_for(seed, split)
+    s = demo_settings(seed, split)
     recipe = build_arena_learning(s, out)
     out.mkdir(parents=True)
     with Store(out / "arena.db") as store:
@@ -95,7 +68,7 @@ def one_seed(seed: int, split: str, out: Path) -> dict[str, float]:
             recipe.start, recipe.demonstrations, out / "SFT-I0", s.sft_init_training, seed=derive_seed("I0", seed)
         )
         start = recipe.target("SFT-I0", out / "SFT-I0")
-        figures = {"SFT-I0": gold_accuracy(recipe, store, start)}
+        figures = {"SFT-I0": gold_accuracy(recipe, store, "SFT-I0", out / "SFT-I0")}
         scored = battle_scores(recipe, store, start, cut_slices(recipe, s.rounds * len(s.stages))[0])
         rng = random.Random(derive_seed("control", seed))
         chosen: list[Mapping[str, Any]] = list(sft_rows(scored, target="SFT-I0", k=s.k_sft[0]).rows)
@@ -106,16 +79,9 @@ def one_seed(seed: int, split: str, out: Path) -> dict[str, float]:
         replay = random_rows(recipe.demonstrations, round(s.sft_replay * len(chosen)), derive_seed("replay", seed))
         for arm, rows in (("battles", chosen), ("winners", winners), ("random", anyone)):
             train_sft(out / "SFT-I0", [*rows, *replay], out / arm, s.sft, seed=derive_seed("arm", seed))
-            figures[arm] = gold_accuracy(recipe, store, recipe.target(arm, out / arm))
+            figures[arm] = gold_accuracy(recipe, store, arm, out / arm)
         figures["rows"] = len(chosen)
     return figures
-
-
-def interval(values: Sequence[float]) -> str:
-    """Mean and 95 % t-interval, in points."""
-    points = 100 * np.asarray(values)
-    half = T95[len(points) - 1] * points.std(ddof=1) / np.sqrt(len(points))
-    return f"{points.mean():+.1f} points, 95 % interval {points.mean() - half:+.1f} to {points.mean() + half:+.1f}"
 
 
 def main() -> None:

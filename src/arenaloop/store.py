@@ -23,60 +23,38 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 from arenaloop.errors import ArenaFileError, StorageError
-from arenaloop.types import Completion, Outcome, Prompt, Response, Status, Verdict, content_hash
+from arenaloop.store_rows import (
+    APPLICATION_ID,
+    INSERT,
+    PROMPT,
+    RESPONSE,
+    SCHEMA,
+    SCHEMA_VERSION,
+    STAGE,
+    VERDICT,
+    VERDICT_COLUMNS,
+    Row,
+    from_text,
+    prompt_of,
+    recorded_key,
+    response_key,
+    to_json,
+    to_text,
+    verdict_of,
+    whole_response,
+    with_attempts,
+)
+from arenaloop.types import Completion, Prompt, Response, Status, Verdict, content_hash
 
 __all__ = ["SCHEMA_VERSION", "Store", "Usage", "recorded_key", "response_key", "whole_response"]
 
-SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x41524C50  # "ARLP": tells an arena file from other SQLite databases
 _LINGER = 0.002  # seconds a commit waits for company; with the commit itself well below 10 ms
 _SWITCH = 0.0005  # seconds after which a busy event loop lets the writer in; Python's own 5 ms would double the commit
 _ROWS = 500  # rows per INSERT, with 20 columns well below SQLite's limit of parameters
 _IN_BATCH = 400  # keys per IN (…) look-up, below SQLite's limit of parameters
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE prompts (
-    id TEXT PRIMARY KEY, messages TEXT NOT NULL, follow_ups TEXT NOT NULL, tags TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE responses (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL, turn INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    prompt_id TEXT NOT NULL, model TEXT NOT NULL, status TEXT NOT NULL, text TEXT NOT NULL, text_hash TEXT NOT NULL,
-    reasoning TEXT, finish_reason TEXT, tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT,
-    calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL
-);
-CREATE UNIQUE INDEX responses_key ON responses (key, turn, attempt);
-CREATE INDEX responses_prompt ON responses (prompt_id);
-CREATE INDEX responses_text ON responses (text_hash);
-CREATE TABLE verdicts (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL, attempt INTEGER NOT NULL,
-    prompt_id TEXT NOT NULL, first_hash TEXT NOT NULL, second_hash TEXT NOT NULL, judge TEXT NOT NULL,
-    sample INTEGER NOT NULL, status TEXT NOT NULL, score_first REAL, score_second REAL, outcome TEXT, raw TEXT NOT NULL,
-    tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT,
-    calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL
-);
-CREATE UNIQUE INDEX verdicts_key ON verdicts (key, attempt);
-CREATE INDEX verdicts_prompt ON verdicts (prompt_id);
-CREATE TABLE stages (name TEXT NOT NULL, key TEXT NOT NULL, result TEXT NOT NULL, PRIMARY KEY (name, key));
-"""
-
-# Appends name their table; rows are as in the schema, less `id` and `attempt`.
-_PROMPT, _RESPONSE, _VERDICT, _STAGE = "prompts", "responses", "verdicts", "stages"
-_INSERT = {
-    _PROMPT: ("INSERT OR IGNORE INTO prompts VALUES", "(?, ?, ?, ?)"),
-    _RESPONSE: ("INSERT INTO responses VALUES", f"(NULL{', ?' * 18})"),
-    _VERDICT: ("INSERT INTO verdicts VALUES", f"(NULL{', ?' * 20})"),
-    _STAGE: ("INSERT OR REPLACE INTO stages VALUES", "(?, ?, ?)"),
-}
-_KEY_COLUMNS = {_RESPONSE: 2, _VERDICT: 1}  # the columns before `attempt` by which attempts are counted
-
-_VERDICT_COLUMNS = (
-    "key, prompt_id, first_hash, second_hash, judge, status, raw, score_first, score_second, outcome, sample, "
-    "tokens_in, tokens_out, usd, seconds, error, calls"
-)
 
 
 class Usage(NamedTuple):
@@ -95,8 +73,7 @@ class Usage(NamedTuple):
     seconds: float
 
 
-_Row = tuple[Any, ...]
-_Append = tuple[str, list[_Row]]
+_Append = tuple[str, list[Row]]
 
 
 class _Flush(NamedTuple):
@@ -120,8 +97,8 @@ class Store:
         self.readonly = readonly
         self._lock_file: int | None = None
         self._failure: StorageError | None = None
-        self._pending_verdicts: dict[str, tuple[_Row, Verdict]] = {}
-        self._pending_responses: dict[tuple[str, int], _Row] = {}
+        self._pending_verdicts: dict[str, tuple[Row, Verdict]] = {}
+        self._pending_responses: dict[tuple[str, int], Row] = {}
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         if readonly and not self.path.exists():
@@ -176,7 +153,7 @@ class Store:
         db = self._reader
         application, version = (db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version"))
         empty = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0
-        if not empty and application != _APPLICATION_ID:
+        if not empty and application != APPLICATION_ID:
             raise ArenaFileError(f"{self.path}: a SQLite file, but no arena file")
         if not empty and version != SCHEMA_VERSION:
             raise ArenaFileError(
@@ -194,8 +171,8 @@ class Store:
             # One transaction, so that a process killed in the middle leaves an empty file. The secret is what
             # contestants must not know: delimiters in judge prompts are derived from it.
             db.executescript(
-                f"BEGIN; {_SCHEMA} INSERT INTO meta VALUES ('secret', '{os.urandom(16).hex()}');"  # noqa: S608
-                f" PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                f"BEGIN; {SCHEMA} INSERT INTO meta VALUES ('secret', '{os.urandom(16).hex()}');"  # noqa: S608
+                f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
 
     def _next_run(self) -> int:
@@ -275,7 +252,7 @@ class Store:
         return connection
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Append]) -> None:
-        by_table: dict[str, list[_Row]] = {}
+        by_table: dict[str, list[Row]] = {}
         for table, rows in batch:
             by_table.setdefault(table, []).extend(rows)
         # Few statements of many rows: after each the thread must win the interpreter's lock back from the event loop.
@@ -288,8 +265,8 @@ class Store:
             connection.execute("BEGIN IMMEDIATE")
         try:
             for table, rows in parts:
-                insert, values = _INSERT[table]
-                full = _with_attempts(connection, table, rows)
+                insert, values = INSERT[table]
+                full = with_attempts(connection, table, rows)
                 connection.execute(
                     f"{insert} {','.join([values] * len(full))}", [value for row in full for value in row]
                 )
@@ -300,14 +277,14 @@ class Store:
                 connection.execute("ROLLBACK")
             raise
         # A later attempt under the same key may be on its way already: only what was committed stops being pending.
-        for row in by_table.get(_VERDICT, ()):
+        for row in by_table.get(VERDICT, ()):
             if self._pending_verdicts[row[0]][0] is row:
                 del self._pending_verdicts[row[0]]
-        for row in by_table.get(_RESPONSE, ()):
+        for row in by_table.get(RESPONSE, ()):
             if self._pending_responses[row[0], row[1]] is row:
                 del self._pending_responses[row[0], row[1]]
 
-    def _append(self, table: str, rows: list[_Row]) -> None:
+    def _append(self, table: str, rows: list[Row]) -> None:
         if self._failure is not None:
             raise self._failure
         if self._writer is None:
@@ -332,10 +309,10 @@ class Store:
     def add_prompts(self, prompts: Iterable[Prompt]) -> None:
         """Ingest prompts; those already there are left as they are."""
         rows = [
-            (p.id, _json([dict(m) for m in p.messages]), _json(list(p.follow_ups)), _json(dict(p.tags)))
+            (p.id, to_json([dict(m) for m in p.messages]), to_json(list(p.follow_ups)), to_json(dict(p.tags)))
             for p in prompts
         ]
-        self._append(_PROMPT, rows)
+        self._append(PROMPT, rows)
 
     def add_turns(self, rows: Sequence[tuple[str, int, str, str, Completion, str]]) -> None:
         """Append answers to single turns, all in one transaction.
@@ -347,28 +324,28 @@ class Store:
         out = []
         for key, turn, prompt_id, model, c, text_hash in rows:
             row = (
-                key, turn, prompt_id, _text(model), c.status.value, _text(c.text), text_hash, _text(c.reasoning),
-                _text(c.finish_reason), c.tokens_in, c.tokens_out, c.usd, c.seconds, _text(c.error), c.calls,
+                key, turn, prompt_id, to_text(model), c.status.value, to_text(c.text), text_hash, to_text(c.reasoning),
+                to_text(c.finish_reason), c.tokens_in, c.tokens_out, c.usd, c.seconds, to_text(c.error), c.calls,
                 self.run, now,
             )  # fmt: skip
             self._pending_responses[key, turn] = row
             out.append(row)
-        self._append(_RESPONSE, out)
+        self._append(RESPONSE, out)
 
     def add_verdict(self, v: Verdict) -> None:
         """Append one judge call."""
         outcome = v.outcome.value if v.outcome is not None else None
         row = (
-            v.key, v.prompt_id, v.first_hash, v.second_hash, _text(v.judge), v.sample, v.status.value, v.score_first,
-            v.score_second, outcome, _text(v.raw), v.tokens_in, v.tokens_out, v.usd, v.seconds, _text(v.error),
+            v.key, v.prompt_id, v.first_hash, v.second_hash, to_text(v.judge), v.sample, v.status.value, v.score_first,
+            v.score_second, outcome, to_text(v.raw), v.tokens_in, v.tokens_out, v.usd, v.seconds, to_text(v.error),
             v.calls, self.run, time.time(),
         )  # fmt: skip
         self._pending_verdicts[v.key] = row, v
-        self._append(_VERDICT, [row])
+        self._append(VERDICT, [row])
 
     def put_stage(self, name: str, key: str, result: dict[str, Any]) -> None:
         """Record the result of a finished stage under the hash of what determines it."""
-        self._append(_STAGE, [(name, key, _json(result))])
+        self._append(STAGE, [(name, key, to_json(result))])
         self.flush()
 
     # ------------------------------------------------------------------ reading
@@ -393,22 +370,22 @@ class Store:
     def prompt(self, prompt_id: str) -> Prompt | None:
         """One prompt by its id."""
         row = self._reader.execute("SELECT * FROM prompts WHERE id = ?", (prompt_id,)).fetchone()
-        return _prompt(row) if row else None
+        return prompt_of(row) if row else None
 
     def prompts(self) -> Iterator[Prompt]:
         """All prompts, streamed in the order of their ids."""
         for row in self._reader.execute("SELECT * FROM prompts ORDER BY id"):
-            yield _prompt(row)
+            yield prompt_of(row)
 
     def turn(self, key: str, turn: int) -> tuple[str, Status] | None:
         """Text and status of the latest attempt at one turn of a response, committed or still on its way."""
         pending = self._pending_responses.get((key, turn))
         if pending is not None:
-            return _untext(pending[5]), Status(pending[4])
+            return from_text(pending[5]), Status(pending[4])
         row = self._reader.execute(
             "SELECT text, status FROM responses WHERE key = ? AND turn = ? ORDER BY attempt DESC LIMIT 1", (key, turn)
         ).fetchone()
-        return (_untext(row[0]), Status(row[1])) if row else None
+        return (from_text(row[0]), Status(row[1])) if row else None
 
     def response(self, key: str, prompt: Prompt, model: str) -> Response | None:
         """A whole response, once every turn is answered or one has failed; None while turns are missing."""
@@ -430,16 +407,18 @@ class Store:
         key, last, text = found
         # Earlier turns may have been asked more than once: the texts that belong together are those of the hash.
         query = "SELECT DISTINCT text FROM responses WHERE key = ? AND turn = ? ORDER BY id DESC"
-        before = [[_untext(t) for (t,) in self._reader.execute(query, (key, turn))] for turn in range(last)]
+        before = [[from_text(t) for (t,) in self._reader.execute(query, (key, turn))] for turn in range(last)]
         for some in product(*before):
-            if content_hash([*some, _untext(text)]) == text_hash:
-                return (*some, _untext(text))
+            if content_hash([*some, from_text(text)]) == text_hash:
+                return (*some, from_text(text))
         return None
 
     def turns_of(self, prompt_id: str) -> dict[tuple[str, int], tuple[str, Status]]:
         """Text and status of all committed answers to a prompt, by (response key, turn): one look-up, not many."""
         query = "SELECT key, turn, text, status FROM responses WHERE prompt_id = ? ORDER BY id"
-        return {(k, turn): (_untext(text), Status(s)) for k, turn, text, s in self._reader.execute(query, (prompt_id,))}
+        return {
+            (k, turn): (from_text(text), Status(s)) for k, turn, text, s in self._reader.execute(query, (prompt_id,))
+        }
 
     def statuses_of(self, prompt_id: str) -> dict[str, Status]:
         """Statuses of all committed verdicts on a prompt, by key: one look-up instead of many."""
@@ -452,10 +431,10 @@ class Store:
         if pending is not None:
             return pending[1]
         row = self._reader.execute(
-            f"SELECT {_VERDICT_COLUMNS} FROM verdicts WHERE key = ? ORDER BY attempt DESC LIMIT 1",  # noqa: S608
+            f"SELECT {VERDICT_COLUMNS} FROM verdicts WHERE key = ? ORDER BY attempt DESC LIMIT 1",  # noqa: S608
             (key,),
         ).fetchone()
-        return _verdict(row) if row else None
+        return verdict_of(row) if row else None
 
     def verdicts(self, keys: Sequence[str]) -> dict[str, Verdict]:
         """The latest attempts at many judge calls, by key; keys without a row are left out."""
@@ -465,9 +444,9 @@ class Store:
         for start in range(0, len(keys), _IN_BATCH):
             some = keys[start : start + _IN_BATCH]
             marks = ",".join("?" * len(some))
-            query = f"SELECT {_VERDICT_COLUMNS} FROM verdicts WHERE key IN ({marks}) ORDER BY id"  # noqa: S608
+            query = f"SELECT {VERDICT_COLUMNS} FROM verdicts WHERE key IN ({marks}) ORDER BY id"  # noqa: S608
             for row in self._reader.execute(query, some):
-                stored[row[0]] = _verdict(row)  # later attempts replace earlier ones
+                stored[row[0]] = verdict_of(row)  # later attempts replace earlier ones
         return stored | pending
 
     def usage(self) -> Usage:
@@ -487,69 +466,6 @@ class Store:
         return Usage(calls, tokens_in, tokens_out, usd, sum(last - first for first, last in spans.values()))
 
 
-# ---------------------------------------------------------------------- rows
-
-
-def _with_attempts(connection: sqlite3.Connection, table: str, rows: list[_Row]) -> list[_Row]:
-    """Rows with their attempt, which is the number of rows under the same key before them: none is overwritten."""
-    width = _KEY_COLUMNS.get(table)
-    if width is None:
-        return rows
-    columns = "key, turn" if width == 2 else "key"
-    query = f"SELECT {columns}, COUNT(*) FROM {table} WHERE key IN ({','.join('?' * len(rows))}) GROUP BY {columns}"  # noqa: S608
-    before = {tuple(found[:width]): found[width] for found in connection.execute(query, [row[0] for row in rows])}
-    full = []
-    for row in rows:
-        key = row[:width]
-        attempt = before.get(key, 0)
-        before[key] = attempt + 1
-        full.append((*key, attempt, *row[width:]))
-    return full
-
-
-def _json(value: object) -> str | bytes:
-    return _text(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-
-
-@overload
-def _text(text: str) -> str | bytes: ...
-@overload
-def _text(text: None) -> None: ...
-def _text(text: str | None) -> str | bytes | None:
-    # SQLite's texts are UTF-8. One with lone surrogates (a model's broken bytes) is kept as the bytes of a BLOB.
-    if text is None or text.isascii():
-        return text
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-    return text
-
-
-@overload
-def _untext(stored: str | bytes) -> str: ...
-@overload
-def _untext(stored: None) -> None: ...
-def _untext(stored: str | bytes | None) -> str | None:
-    return stored.decode("utf-8", "surrogatepass") if isinstance(stored, bytes) else stored
-
-
-def _prompt(row: Sequence[Any]) -> Prompt:
-    return Prompt(
-        messages=tuple(json.loads(row[1])), follow_ups=tuple(json.loads(row[2])), id=row[0], tags=json.loads(row[3])
-    )
-
-
-def _verdict(row: Sequence[Any]) -> Verdict:
-    return Verdict(
-        key=row[0], prompt_id=row[1], first_hash=row[2], second_hash=row[3], judge=_untext(row[4]),
-        status=Status(row[5]), raw=_untext(row[6]), score_first=row[7], score_second=row[8],
-        outcome=Outcome(row[9]) if row[9] is not None else None, sample=row[10], tokens_in=row[11],
-        tokens_out=row[12], usd=row[13], seconds=row[14], error=_untext(row[15]),
-        calls=row[16],
-    )  # fmt: skip
-
-
 def _quote(path: Path) -> str:
     from urllib.parse import quote
 
@@ -561,25 +477,3 @@ def _as_arena_error(path: Path, error: sqlite3.DatabaseError) -> ArenaFileError 
     if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
         return StorageError(f"{path}: {error}")
     return ArenaFileError(f"{path}: no arena file ({error})")
-
-
-def whole_response(prompt_id: str, model: str, turns: Sequence[tuple[str, Status]]) -> Response:
-    """A response from the text and status of its turns.
-
-    Its status is that of the turn that failed (the last one then), else of the first that was cut off or empty: a good
-    later turn does not make up for it.
-    """
-    last = turns[-1][1]
-    flaws = (status for _, status in turns if status is not Status.OK)
-    status = last if last in (Status.ERROR, Status.REFUSED) else next(flaws, Status.OK)
-    return Response(prompt_id=prompt_id, model=model, texts=tuple(text for text, _ in turns), status=status)
-
-
-def response_key(prompt_id: str, fingerprint: str, sampling_key: list[object], sample: int) -> str:
-    """Content hash under which a model's answer to a prompt is stored."""
-    return content_hash("response", prompt_id, fingerprint, sampling_key, sample)
-
-
-def recorded_key(prompt_id: str, texts: Sequence[str]) -> str:
-    """Content hash of a recorded answer: its own text, so that a changed file is seen as changed."""
-    return content_hash("recorded", prompt_id, list(texts))

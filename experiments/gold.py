@@ -1,0 +1,50 @@
+"""What the experiments share: the demo's settings, gold accuracy of a checkpoint, and an interval over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from arenaloop.arena.answers import Answers
+from arenaloop.arena.battles import BattlePlan, play
+from arenaloop.arena.matchmaking import Schedule
+from arenaloop.config import ArenaLearningSettings, override, validate
+from arenaloop.recipes.arena_learning import ArenaLearning
+from arenaloop.store import Store
+
+__all__ = ["T95", "demo_settings", "gold_accuracy", "interval"]
+
+T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+"""Two-sided 95 % points of Student's t, by degrees of freedom."""
+
+
+def demo_settings(seed: int, split: str, *overrides: str) -> ArenaLearningSettings:
+    """The demo's own settings under another seed, rated on one split of held-out prompts."""
+    values = yaml.safe_load(resources.files("arenaloop.sandbox").joinpath("demo.yaml").read_text(encoding="utf-8"))
+    values["data"]["test"] = values["data"]["test"].replace("split=test", f"split={split}")
+    return validate(ArenaLearningSettings, override(values, [f"seed={seed}", *overrides]), "demo")
+
+
+def gold_accuracy(recipe: ArenaLearning, store: Store, name: str, checkpoint: Path) -> float:
+    """Share of held-out prompts that a checkpoint answers with top utility, greedy decoding."""
+    contestant = recipe.target(name, checkpoint)
+    ids = [p.id for p in recipe.test]
+    play(BattlePlan([contestant], recipe.judge, ids, Schedule(()), seed=recipe.settings.seed), store)
+    answers = Answers(store, [contestant], {}, seed=recipe.settings.seed)
+    assert recipe.utility is not None
+    right = 0
+    for prompt in recipe.test:
+        response = answers.stored(name, prompt)
+        right += response is not None and recipe.utility(prompt, response) >= 1 - 1e-9
+    return right / len(ids)
+
+
+def interval(values: Sequence[float]) -> str:
+    """Mean and 95 % t-interval over seeds, of shares, in points."""
+    points = 100 * np.asarray(values)
+    half = T95[len(points) - 1] * points.std(ddof=1) / np.sqrt(len(points))
+    return f"{points.mean():+.1f} points, 95 % interval {points.mean() - half:+.1f} to {points.mean() + half:+.1f}"

@@ -1,0 +1,143 @@
+"""The arena file's schema, and its rows as records: what `store.Store` reads and writes, without the file.
+
+The keys under which rows are stored are made here: content hashes of everything that determines an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, overload
+
+from arenaloop.types import Outcome, Prompt, Response, Status, Verdict, content_hash
+
+__all__ = ["SCHEMA_VERSION", "Row", "recorded_key", "response_key", "whole_response"]
+
+Row = tuple[Any, ...]
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x41524C50  # "ARLP": tells an arena file from other SQLite databases
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE prompts (
+    id TEXT PRIMARY KEY, messages TEXT NOT NULL, follow_ups TEXT NOT NULL, tags TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE responses (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, turn INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    prompt_id TEXT NOT NULL, model TEXT NOT NULL, status TEXT NOT NULL, text TEXT NOT NULL, text_hash TEXT NOT NULL,
+    reasoning TEXT, finish_reason TEXT, tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT,
+    calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL
+);
+CREATE UNIQUE INDEX responses_key ON responses (key, turn, attempt);
+CREATE INDEX responses_prompt ON responses (prompt_id);
+CREATE INDEX responses_text ON responses (text_hash);
+CREATE TABLE verdicts (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, attempt INTEGER NOT NULL,
+    prompt_id TEXT NOT NULL, first_hash TEXT NOT NULL, second_hash TEXT NOT NULL, judge TEXT NOT NULL,
+    sample INTEGER NOT NULL, status TEXT NOT NULL, score_first REAL, score_second REAL, outcome TEXT, raw TEXT NOT NULL,
+    tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT,
+    calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL
+);
+CREATE UNIQUE INDEX verdicts_key ON verdicts (key, attempt);
+CREATE INDEX verdicts_prompt ON verdicts (prompt_id);
+CREATE TABLE stages (name TEXT NOT NULL, key TEXT NOT NULL, result TEXT NOT NULL, PRIMARY KEY (name, key));
+"""
+
+# Appends name their table; rows are as in the schema, less `id` and `attempt`.
+PROMPT, RESPONSE, VERDICT, STAGE = "prompts", "responses", "verdicts", "stages"
+INSERT = {
+    PROMPT: ("INSERT OR IGNORE INTO prompts VALUES", "(?, ?, ?, ?)"),
+    RESPONSE: ("INSERT INTO responses VALUES", f"(NULL{', ?' * 18})"),
+    VERDICT: ("INSERT INTO verdicts VALUES", f"(NULL{', ?' * 20})"),
+    STAGE: ("INSERT OR REPLACE INTO stages VALUES", "(?, ?, ?)"),
+}
+KEY_COLUMNS = {RESPONSE: 2, VERDICT: 1}  # the columns before `attempt` by which attempts are counted
+
+VERDICT_COLUMNS = (
+    "key, prompt_id, first_hash, second_hash, judge, status, raw, score_first, score_second, outcome, sample, "
+    "tokens_in, tokens_out, usd, seconds, error, calls"
+)
+
+
+def with_attempts(connection: sqlite3.Connection, table: str, rows: list[Row]) -> list[Row]:
+    """Rows with their attempt, which is the number of rows under the same key before them: none is overwritten."""
+    width = KEY_COLUMNS.get(table)
+    if width is None:
+        return rows
+    columns = "key, turn" if width == 2 else "key"
+    query = f"SELECT {columns}, COUNT(*) FROM {table} WHERE key IN ({','.join('?' * len(rows))}) GROUP BY {columns}"  # noqa: S608
+    before = {tuple(found[:width]): found[width] for found in connection.execute(query, [row[0] for row in rows])}
+    full = []
+    for row in rows:
+        key = row[:width]
+        attempt = before.get(key, 0)
+        before[key] = attempt + 1
+        full.append((*key, attempt, *row[width:]))
+    return full
+
+
+def to_json(value: object) -> str | bytes:
+    return to_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+@overload
+def to_text(text: str) -> str | bytes: ...
+@overload
+def to_text(text: None) -> None: ...
+def to_text(text: str | None) -> str | bytes | None:
+    # SQLite's texts are UTF-8. One with lone surrogates (a model's broken bytes) is kept as the bytes of a BLOB.
+    if text is None or text.isascii():
+        return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+    return text
+
+
+@overload
+def from_text(stored: str | bytes) -> str: ...
+@overload
+def from_text(stored: None) -> None: ...
+def from_text(stored: str | bytes | None) -> str | None:
+    return stored.decode("utf-8", "surrogatepass") if isinstance(stored, bytes) else stored
+
+
+def prompt_of(row: Sequence[Any]) -> Prompt:
+    return Prompt(
+        messages=tuple(json.loads(row[1])), follow_ups=tuple(json.loads(row[2])), id=row[0], tags=json.loads(row[3])
+    )
+
+
+def verdict_of(row: Sequence[Any]) -> Verdict:
+    return Verdict(
+        key=row[0], prompt_id=row[1], first_hash=row[2], second_hash=row[3], judge=from_text(row[4]),
+        status=Status(row[5]), raw=from_text(row[6]), score_first=row[7], score_second=row[8],
+        outcome=Outcome(row[9]) if row[9] is not None else None, sample=row[10], tokens_in=row[11],
+        tokens_out=row[12], usd=row[13], seconds=row[14], error=from_text(row[15]),
+        calls=row[16],
+    )  # fmt: skip
+
+
+def whole_response(prompt_id: str, model: str, turns: Sequence[tuple[str, Status]]) -> Response:
+    """A response from the text and status of its turns.
+
+    Its status is that of the turn that failed (the last one then), else of the first that was cut off or empty: a good
+    later turn does not make up for it.
+    """
+    last = turns[-1][1]
+    flaws = (status for _, status in turns if status is not Status.OK)
+    status = last if last in (Status.ERROR, Status.REFUSED) else next(flaws, Status.OK)
+    return Response(prompt_id=prompt_id, model=model, texts=tuple(text for text, _ in turns), status=status)
+
+
+def response_key(prompt_id: str, fingerprint: str, sampling_key: list[object], sample: int) -> str:
+    """Content hash under which a model's answer to a prompt is stored."""
+    return content_hash("response", prompt_id, fingerprint, sampling_key, sample)
+
+
+def recorded_key(prompt_id: str, texts: Sequence[str]) -> str:
+    """Content hash of a recorded answer: its own text, so that a changed file is seen as changed."""
+    return content_hash("recorded", prompt_id, list(texts))
