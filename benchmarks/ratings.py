@@ -283,6 +283,8 @@ def main() -> None:
     peers = {name: installed(name) for name in ("evalica", "choix", "scipy", "pandas")}
     data = hundred.to_pandas() if peers["pandas"] else None
 
+    hundred = hundred.drop("prompt_id")  # neither peers nor bootstraps of battles read it
+
     what = "point fit, 100 models, 1M battles"
     contenders: dict[str, Callable[[], object]] = {"ours": lambda: fit(battles_from_frame(hundred))}
     if peers["evalica"]:
@@ -295,6 +297,17 @@ def main() -> None:
     table.ratio(what, "evalica", 4.0)
     table.ratio(what, "choix", 1.0)
     agreement(hundred)
+    if peers["choix"]:
+        wins = count_wins(battles_from_frame(hundred))
+        what = "100 fits of the counts alone, 100 models"
+        table.rows(
+            what,
+            {
+                "ours": lambda: [fit_wins(wins) for _ in range(100)],
+                "choix": lambda: [with_choix(wins) for _ in range(100)],
+            },
+        )
+        table.ratio(what, "choix", 1.0)
     if options.slow and data is not None and installed("arena_rank"):
         print(f"{what:52} {'arena-rank':12} {seconds(lambda: arena_rank_fit(data)):8.3f} (one run, compiling included)")
 

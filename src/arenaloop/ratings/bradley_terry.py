@@ -25,7 +25,8 @@ __all__ = ["ELO_PER_NAT", "BradleyTerry", "components", "count_wins", "fit", "fi
 ELO_PER_NAT = 400.0 / math.log(10.0)
 """Elo points per unit of theta: a model 400 points up wins ten times as often as it loses."""
 
-_TOLERANCE = 1e-10
+_TOLERANCE = 1e-7
+"""Last step in nats. Newton squares the error, so that what is left after it is of the order of 1e-14."""
 _MAX_STEPS = 200
 
 

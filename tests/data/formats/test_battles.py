@@ -132,3 +132,15 @@ def test_soft_scores_and_weights(tmp_path: Path) -> None:
     assert battles.weight is not None
     assert battles.weight.tolist() == [2.0]
     assert battles.skipped == 1
+
+
+def test_names_that_a_sample_of_the_rows_misses_are_found(tmp_path: Path) -> None:
+    rows = 20_000
+    names = ["x"] * rows
+    names[7] = "rare"
+    frame = pl.DataFrame({"model_a": names, "model_b": ["y"] * rows, "winner": ["tie"] * rows})
+    frame.write_parquet(tmp_path / "b.parquet")
+    battles = read_battles(tmp_path / "b.parquet")
+    assert battles.models == ("rare", "x", "y")
+    assert battles.a[6:9].tolist() == [1, 0, 1]
+    assert set(battles.b.tolist()) == {2}

@@ -97,7 +97,7 @@ def battles_from_frame(
         skipped = frame.height
         frame = frame.filter(pl.col("model_a").is_not_null() & pl.col("model_b").is_not_null())
         skipped -= frame.height
-    codes, models = _codes(pl.concat([frame["model_a"].cast(pl.String), frame["model_b"].cast(pl.String)]))
+    a, b, models = _codes(frame["model_a"].cast(pl.String), frame["model_b"].cast(pl.String))
     score: FloatArray
     if "winner" in names:
         score = np.full(frame.height, np.nan)
@@ -109,8 +109,8 @@ def battles_from_frame(
     prompt = next((name for name in _PROMPT_COLUMNS if name in names), None)
     return Battles.of(
         models,
-        codes[: frame.height],
-        codes[frame.height :],
+        a,
+        b,
         score,
         weight=_floats(frame["weight"]) if "weight" in names else None,
         cluster=None if prompt is None else _prompts(frame[prompt]),
@@ -182,20 +182,22 @@ def _read_table(path: Path, kind: str, controls: Sequence[str]) -> tuple[pl.Data
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _codes(column: pl.Series) -> tuple[IntArray, list[str]]:
-    """Codes from 0 of a text column without nulls, shape (N,), and the texts that they index."""
+def _codes(first: pl.Series, second: pl.Series) -> tuple[IntArray, IntArray, list[str]]:
+    """Codes of two text columns without nulls, each of shape (N,), and the sorted texts that they index."""
     import polars as pl
 
-    if not len(column):
-        return np.zeros(0, dtype=np.int32), []
-    physical = column.cast(pl.Categorical).to_physical().to_numpy()
-    # physical codes may start anywhere: they are shared by all columns of the process
-    seat = np.full(int(physical.max()) + 1, -1, dtype=np.int64)
-    seat[physical] = np.arange(len(physical))  # any row will do as the example of its code
-    present = np.flatnonzero(seat >= 0)
-    texts = column.gather(seat[present]).to_list()
-    seat[present] = np.arange(len(present))
-    return seat.astype(np.int32)[physical], texts
+    # a few thousand rows spread over the file hold every name as a rule; else all rows are looked through for them
+    every = max(1, len(first) // 4096)
+    for sample in (pl.concat([first.gather_every(every), second.gather_every(every)]), pl.concat([first, second])):
+        names = sample.unique().sort()
+        a, b = (column.cast(pl.Enum(names), strict=False) for column in (first, second))
+        if not (a.null_count() or b.null_count()):
+            break
+    return (
+        a.to_physical().to_numpy().astype(np.int32),
+        b.to_physical().to_numpy().astype(np.int32),
+        names.to_list(),
+    )
 
 
 def _floats(column: pl.Series) -> FloatArray:
