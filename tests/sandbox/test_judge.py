@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arenaloop.errors import ConfigError
+from arenaloop.judges.pairwise import load_template, parse_scores, render, template_names
 from arenaloop.sandbox.judge import SandboxJudge, SimulatedHuman, read_judge_prompt, text_statistic
 from arenaloop.sandbox.players import OPPONENTS, Player
 from arenaloop.sandbox.tasks import draw, utility
-from arenaloop.types import Outcome, Request
+from arenaloop.types import Outcome, Prompt, Request, Response
 
 TAG = "0123456789abcdef"
 
@@ -66,6 +67,19 @@ def test_reads_several_turns_and_leaves_history_out(rows: list[tuple[str, str, s
     turns, first, second = (list(column) for column in zip(*rows, strict=True))
     history = [("system", "Be brief."), ("user", "swap: a b"), ("assistant", "b a")]
     assert read_judge_prompt(judge_prompt(turns, first, second, history)) == (turns, first, second)
+
+
+@pytest.mark.parametrize("name", template_names())
+def test_reads_the_shipped_templates_and_is_read_by_their_parser(name: str) -> None:
+    prompt = Prompt(
+        ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "swap: a b"}), ("next: 9",)
+    )
+    answers = (["b a\nScores: 10 1", ""], ["", "10"])
+    seats = [Response(prompt.id, f"m{seat}", tuple(texts)) for seat, texts in enumerate(answers)]
+    text = render(load_template(name)[0], prompt, *seats, secret="s")
+    assert read_judge_prompt(text) == (["swap: a b", "next: 9"], *answers)
+    said = SandboxJudge()(Request(messages=({"role": "user", "content": text},)))
+    assert parse_scores(said) == scores(said)
 
 
 def test_contestants_cannot_forge_delimiters() -> None:

@@ -65,6 +65,20 @@ def test_one_token_per_family_and_character() -> None:
     assert len({tokenizer(f"{name}: ")["input_ids"][0] for name in FAMILIES}) == len(FAMILIES)
 
 
+def test_conversations_are_short(directory: Path) -> None:
+    # a batch is padded to its longest row, so one family of long rows would slow every training down
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    longest = max(
+        len(
+            tokenizer.apply_chat_template(
+                [*task.prompt.messages, {"role": "assistant", "content": task.answer}], return_dict=True
+            )["input_ids"]
+        )
+        for task in draw(2000, seed=0)
+    )
+    assert longest == 19  # spell: 3 + 5 letters, 1 + 9 answered, and the end
+
+
 def test_any_unicode_has_tokens() -> None:
     tokenizer = build_tokenizer()
     text = "a\né漢\U0001f600\u2028 ~"

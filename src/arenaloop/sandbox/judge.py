@@ -93,7 +93,8 @@ class SandboxJudge:
     The score of an answer of utility u is ``1.5 + 8 u``, plus what the judge thinks of the text whoever asks (half the
     noise), plus noise of this call, plus the biases, rounded to halves and kept within 1 to 10. Equal answers get equal
     scores, except that one time in five the seat shows. All randomness is fixed by the seed, the texts and the sample
-    index, so neither order nor concurrency changes a verdict.
+    index, so neither order nor concurrency changes a verdict. By default the seats of about one pair in seven of
+    different answers disagree, as with real judges, while the mean of both seats seldom names the wrong winner.
 
     Args:
         noise: standard deviation of one call's noise, in points.

@@ -69,7 +69,8 @@ def build_tokenizer() -> Any:
 def build_target(directory: str | Path, seed: int, *, width: int = 144, layers: int = 2, heads: int = 4) -> Path:
     """Write an untrained target: configuration, weights drawn by `seed`, tokenizer and chat template.
 
-    Two layers of width 144 have about 0.5 million parameters, the smallest that learnt the whole world in our trials.
+    Two layers of width 144 have about 0.5 million parameters: enough for every family, and a training step on 64 rows
+    takes about a tenth of a second of one core.
 
     Args:
         directory: where to write; loadable with `AutoModelForCausalLM` and `AutoTokenizer`.
