@@ -35,8 +35,7 @@ OPPONENTS = ("scholar", "clerk", "poet")
 """The opponents of the demo: each is the best of the three in some families and poor in others."""
 
 DEMONSTRATION_SKILL = 0.85
-"""Share of demonstrations that are right: conversations found in the wild are of mixed quality. Much lower, and their
-replay in later stages would unteach the families that the target never loses, where no battle adds rows."""
+"""Share of demonstrations that are right: conversations found in the wild are of mixed quality."""
 
 DEMONSTRATION_WEIGHTS: Mapping[str, float] = dict(zip(FAMILIES, (8, 2, 4, 1, 1, 1, 1, 2, 3, 1, 4, 1), strict=True))
 """How often each family is demonstrated: conversations found in the wild are skewed to what people like to ask, so a
