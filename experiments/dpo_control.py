@@ -35,7 +35,7 @@ from arenaloop.types import derive_seed
 def one_seed(seed: int, split: str, out: Path) -> dict[str, float]:
     """All arms of one seed."""
     # the pool is cut as in the whole demo, so that the slices are the demo's
-    s = demo_settings(seed, split, "rounds=1", "data.max_prompts_per_slice=1500")
+    s = demo_settings(seed, split, "rounds=1", "data.max_prompts_per_slice=2000")
     recipe = build_arena_learning(s, out)
     out.mkdir(parents=True)
     with Store(out / "arena.db") as store:
