@@ -244,12 +244,9 @@ def load_demonstrations(spec: str, seed: int) -> list[dict[str, Any]]:
             raise ConfigError(f"{spec!r}: expected sandbox:demonstrations?n=…")
         n, own = _count(spec, options, "n", 1000), _count(spec, options, "seed", seed)
         return [sft_row(prompt, (text,)) for prompt, text in demonstrations(n, own)]
-    from arenaloop.jsonl import read_rows
+    from arenaloop.data.demonstrations import read_demonstrations
 
-    rows = [dict(row) for _, row in read_rows(spec)]
-    if not rows:
-        raise InputError(f"{spec}: no demonstrations in it")
-    return rows
+    return read_demonstrations(spec)
 
 
 # ---------------------------------------------------------------------- recipes
@@ -325,6 +322,13 @@ def _require_start(settings: ArenaLearningSettings) -> None:
 
         _local(rest, settings.target, None)
         require_chat_template(rest, settings.target.revision)
+    elif settings.target.model == "sandbox:target":
+        from arenaloop.sandbox.target import check_sizes
+
+        try:
+            check_sizes(**settings.target.options)
+        except TypeError as error:
+            raise ConfigError(f"target.options {_shown(settings.target.options)}: {error}") from None
 
 
 def _start_fingerprint(settings: ArenaLearningSettings) -> str:
@@ -342,8 +346,5 @@ def prepare_start(settings: ArenaLearningSettings, start: str) -> None:
     from arenaloop.sandbox.target import build_target
 
     temporary = Path(start).with_name(Path(start).name + ".partial")
-    try:
-        build_target(temporary, settings.seed, **settings.target.options)
-    except TypeError as error:
-        raise ConfigError(f"target.options: {error}") from None
+    build_target(temporary, settings.seed, **settings.target.options)
     temporary.rename(start)

@@ -11,7 +11,7 @@ from typing import Any
 from arenaloop.errors import ConfigError, MissingExtraError
 from arenaloop.sandbox.tasks import FAMILIES
 
-__all__ = ["CHAT_TEMPLATE", "build_target", "build_tokenizer"]
+__all__ = ["CHAT_TEMPLATE", "build_target", "build_tokenizer", "check_sizes"]
 
 BOS, EOS, PAD, UNK = "<|begin|>", "<|end|>", "<|pad|>", "<|unknown|>"
 ROLES = {role: f"<|{role}|>" for role in ("system", "user", "assistant")}
@@ -66,6 +66,16 @@ def build_tokenizer() -> Any:
     )
 
 
+def check_sizes(*, width: int = 144, layers: int = 2, heads: int = 4) -> None:
+    """Refuse sizes that no target can have, without building one.
+
+    Raises:
+        ConfigError: they do not fit together.
+    """
+    if min(width, layers, heads) < 1 or width % (2 * heads):
+        raise ConfigError(f"width must be a multiple of twice the heads, got width {width} and {heads} heads")
+
+
 def build_target(directory: str | Path, seed: int, *, width: int = 144, layers: int = 2, heads: int = 4) -> Path:
     """Write an untrained target: configuration, weights drawn by `seed`, tokenizer and chat template.
 
@@ -86,8 +96,7 @@ def build_target(directory: str | Path, seed: int, *, width: int = 144, layers: 
         ConfigError: sizes that do not fit together.
         MissingExtraError: torch or transformers is not installed.
     """
-    if min(width, layers, heads) < 1 or width % (2 * heads):
-        raise ConfigError(f"width must be a multiple of twice the heads, got width {width} and {heads} heads")
+    check_sizes(width=width, layers=layers, heads=heads)
     try:
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM

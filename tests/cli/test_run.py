@@ -1,0 +1,206 @@
+"""`arenaloop run` and `demo`: one recipe through the command, its exit codes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from arenaloop.store import Store
+
+torch.set_num_threads(1)
+
+Command = Callable[..., Any]
+
+TRAINING = {
+    "optimizer": "muon",
+    "learning_rate": 0.01,
+    "batch_size": 16,
+    "threads": 1,
+    "max_length": 64,
+    "device": "cpu",
+}
+RECIPE: dict[str, Any] = {
+    "recipe": "arena_learning",
+    "name": "tiny",
+    "rounds": 1,
+    "stages": ["sft"],
+    "target": {
+        "model": "sandbox:target",
+        "sampling": {"max_tokens": 8},
+        "device": "cpu",
+        "options": {"width": 16, "layers": 1, "heads": 2},
+    },
+    "opponents": ["sandbox:scholar", "sandbox:novice"],
+    "judge": "sandbox:judge",
+    "data": {
+        "demonstrations": "sandbox:demonstrations?n=32",
+        "prompts": "sandbox:prompts?n=12",
+        "test": "sandbox:prompts?n=8&split=test",
+    },
+    "k_sft": [1.0],
+    "sft_init_training": TRAINING | {"epochs": 1},
+    "sft": TRAINING | {"epochs": 1},
+}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
+
+
+def everything(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def test_a_recipe_runs_and_prints_its_result_again(arenaloop: Command, recipe: Path) -> None:
+    result = arenaloop("run", recipe, "--out", "out", "--json")
+    assert result.code == 0, result.lines
+    summary = json.loads(result.out)
+    out = recipe.parent / "out"
+    assert summary == json.loads((out / "summary.json").read_text())
+    assert [s["name"] for s in summary["stages"]] == ["SFT-I0", "SFT-I1"]
+    for name in ("config.yaml", "arena.db", "battles.jsonl", "leaderboard.json", "report.html", "data/SFT-I1.jsonl"):
+        assert (out / name).exists(), name
+    saved = yaml.safe_load((out / "config.yaml").read_text())
+    assert (saved["rounds"], saved["judge"]["spec"], saved["k_sft"]) == (1, "sandbox:judge", [1.0])
+    again = arenaloop("run", recipe, "--out", "out", "--json")
+    assert again.code == 0
+    assert json.loads(again.out) == summary | {"cached": summary["verdicts_ok"]}
+    shown = arenaloop("run", recipe, "--out", "out")
+    assert shown.code == 0
+    assert "SFT-I1" in shown.out
+    assert json.loads(arenaloop("rank", out, "--json").out)["battles"] == 8 * 6
+    # what was saved is a recipe by itself
+    assert arenaloop("run", out / "config.yaml", "--out", "out", "--json").code == 0
+
+
+def test_the_default_directory_is_named_by_the_recipe(arenaloop: Command, recipe: Path) -> None:
+    result = arenaloop("run", recipe, "--dry-run")
+    assert result.code == 0
+    assert any("runs/tiny" in line for line in result.lines)
+    assert everything(recipe.parent) == {recipe}
+
+
+def test_a_dry_run_counts_the_calls(arenaloop: Command, recipe: Path) -> None:
+    result = arenaloop("run", recipe, "--out", "out", "--dry-run", "--set", "rounds=2")
+    assert result.code == 0
+    text = " ".join(" ".join(result.lines).split())
+    # two slices of 6 prompts with 3 pairs from both seats, and 10 pairs on 8 test prompts
+    assert f"{2 * 6 * 6 + 8 * 20} judge calls" in text
+    assert not (recipe.parent / "out").exists()
+
+
+def test_undecided_battles_are_3(arenaloop: Command, recipe: Path) -> None:
+    changes = ["--set", "judge.options.unparsed_rate=0.2", "--set", "judge.reask=0"]
+    result = arenaloop("run", recipe, "--out", "out", "--json", *changes)
+    assert result.code == 3, result.lines
+    summary = json.loads(result.out)
+    assert 0 < summary["battles_decided"] < summary["battles_wanted"]
+    assert (recipe.parent / "out" / "leaderboard.json").exists()
+
+
+def test_no_rows_is_4_and_says_why(arenaloop: Command, recipe: Path) -> None:
+    result = arenaloop("run", recipe, "--out", "out", "--set", "k_sft=[99]")
+    assert result.code == 4
+    assert "k_sft = 99" in result.lines[-1]
+    assert "gaps" in result.lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("ruonds=1", "did you mean 'rounds'"),
+        ("judge.reaks=1", "did you mean 'reask'"),
+        ("sft.epocs=1", "did you mean 'epochs'"),
+        ("rounds=many", "rounds"),
+        ("rounds", "key=value"),
+        ("opponents.5=x", "no setting '5'"),
+        ("recipe=arena_lerning", "did you mean 'arena_learning'"),
+        ("opponents.0=sandbox:scholr", "did you mean 'scholar'"),
+        ("opponents.0.name=SFT-I1", "SFT-I1"),
+        ("opponents.0.name=novice", "two opponents"),
+        ("anchor=[nobody, 1000]", "anchor 'nobody'"),
+        ("target.model=hf:./nowhere", "nowhere"),
+        ("target.model=nothing", "target.model"),
+        ("target.options.widht=3", "widht"),
+        ("target.options.width=3", "multiple of twice the heads"),
+        ("target.options.width=wide", "wide"),
+        ("data.test=sandbox:prompts?n=0", "test set"),
+        ("data.prompts=sandbox:prompts?n=0", "pool"),
+        ("data.prompts=nowhere.jsonl", "nowhere.jsonl"),
+        ("data.demonstrations=nowhere.jsonl", "nowhere.jsonl"),
+    ],
+)
+def test_refused_in_one_line_and_nothing_written(arenaloop: Command, recipe: Path, change: str, says: str) -> None:
+    result = arenaloop("run", recipe, "--out", "out", "--set", change)
+    assert result.code == 2, result
+    assert len(result.lines) == 1, result.lines
+    assert says in result.lines[0]
+    assert everything(recipe.parent) == {recipe}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "recipe.yaml"), ("- a\n", "mapping"), ("recipe: [\n", "line"), ("name: x\n", "recipe None is not known")],
+)
+def test_a_wrong_recipe_file(arenaloop: Command, tmp_path: Path, content: str | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / "recipe.yaml").write_text(content)
+    before = everything(tmp_path)
+    result = arenaloop("run", "recipe.yaml", "--out", "out")
+    assert result.code == 2
+    assert len(result.lines) == 1
+    assert says in result.lines[0]
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ('{"messages": [{"role": "user", "content": "x"}]}\n', "line 1"),
+        ('{"text": "x"}\n', "line 1"),
+        ('{"messages": [{"role": "user"', "line 1"),
+        ("", "no demonstrations"),
+    ],
+)
+def test_wrong_demonstrations(arenaloop: Command, recipe: Path, rows: str, says: str) -> None:
+    data = recipe.parent / "d.jsonl"
+    data.write_text(rows)
+    result = arenaloop("run", recipe, "--out", "out", "--set", "data.demonstrations=d.jsonl")
+    assert result.code == 2, result
+    assert len(result.lines) == 1, result.lines
+    assert "d.jsonl" in result.lines[0]
+    assert says in result.lines[0]
+    assert everything(recipe.parent) == {recipe, data}
+
+
+def test_a_second_writer_and_another_version(arenaloop: Command, recipe: Path) -> None:
+    out = recipe.parent / "out"
+    out.mkdir()
+    with Store(out / "arena.db"):
+        result = arenaloop("run", recipe, "--out", "out")
+        assert (result.code, len(result.lines)) == (2, 1)
+        assert "another process" in result.lines[0]
+    with sqlite3.connect(out / "arena.db") as db:
+        db.execute("PRAGMA user_version = 7")
+    result = arenaloop("run", recipe, "--out", "out")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert "version 7" in result.lines[0]
+    assert not (out / "config.yaml").exists()
+
+
+def test_the_demo_can_be_planned(arenaloop: Command, tmp_path: Path) -> None:
+    result = arenaloop("demo", "--dry-run", "--rounds", "1", "--out", "out")
+    assert result.code == 0
+    assert any("SFT-I0, SFT-I1, DPO-I1" in line for line in result.lines)
+    assert everything(tmp_path) == set()
+    assert arenaloop("demo", "--split", "tset", "--dry-run").code == 2
