@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from arenaloop.arena.leaderboard import leaderboard, plain
@@ -156,3 +159,37 @@ def test_hostile_names_cannot_reach_the_terminal() -> None:
 
 def test_plain_keeps_ordinary_names() -> None:
     assert plain("Llama-3 70B é 模型") == "Llama-3 70B é 模型"
+
+
+ROW = st.tuples(
+    st.sampled_from("abcd"),
+    st.sampled_from("abcd"),
+    st.sampled_from(["model_a", "model_a", "model_b", "tie", "error", None]),
+    st.sampled_from([1, 2, 3, None]),
+    st.sampled_from([0.0, 1.0, 2.5]),
+    st.sampled_from([0, 10, 500, None]),
+)
+
+
+@given(st.lists(ROW, max_size=14), st.sampled_from(["sandwich", "bootstrap", "elo", "length"]), st.booleans())
+def test_whatever_battles_come_the_board_is_whole(rows: list, how: str, by_prompt: bool) -> None:
+    names = ("model_a", "model_b", "winner", "prompt_id", "weight", "length_a")
+    table = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    table["length_b"] = [20] * len(rows)
+    settings: dict = {"cluster": "prompt" if by_prompt else "battle", "samples": 12}
+    settings |= {"interval": how} if how in ("sandwich", "bootstrap") else {}
+    settings |= {"method": "elo"} if how == "elo" else {"controls": ["length"]} if how == "length" else {}
+    try:
+        board = leaderboard(table, **settings)
+    except ConfigError as error:
+        # the only two refusals: resamples that fall apart, and a control that no battle has
+        assert ("keep losing the connection" in str(error)) or ("no battle has a known length" in str(error))  # noqa: PT017
+        return
+    document = json.loads(board.to_json())  # to_json refuses NaN
+    assert sorted(row["model"] for row in document["leaderboard"]) == sorted({*table["model_a"], *table["model_b"]})
+    assert document["battles"] + document["skipped"] == len(rows)
+    for row in document["leaderboard"]:
+        ends = (row["lower"], row["rating"], row["upper"])
+        assert all(end is None for end in ends) or ends[0] <= ends[1] <= ends[2] or how == "bootstrap"
+        assert (row["win_rate"] is None) == (row["battles"] == 0)
+    Console(file=io.StringIO(), width=80).print(board.table(width=80))

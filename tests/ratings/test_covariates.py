@@ -118,3 +118,12 @@ def test_impossible_controls_are_refused() -> None:
     nothing = Battles.of(["a", "b"], [0], [1], [1.0], covariates={"length": [np.nan]})
     with pytest.raises(ValueError, match="no battle has a known length"):
         fit_controlled(nothing, ["length"], cluster="battle")
+
+
+def test_a_covariate_that_decides_every_battle_is_kept_finite_and_noted() -> None:
+    x = np.array([1.0, -1, 2, -2, 1, -1, 3, -3])
+    battles = Battles.of(["p", "q"], np.zeros(8, int), np.ones(8, int), x > 0, covariates={"length": x})
+    result = fit_controlled(battles, ["length"], cluster="battle")
+    assert 1 < result.coefficients["length"].value < 20
+    assert "the effect of length has no finite estimate" in result.fit.notes[-1]
+    assert np.isfinite(result.intervals.covariance).all()

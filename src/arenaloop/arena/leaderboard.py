@@ -160,7 +160,8 @@ class Leaderboard:
         counts = f"{self.battles:,} battles, {self.ties:,} ties" + (
             f", {self.skipped:,} skipped" if self.skipped else ""
         )
-        return f"{counts} · {how} · {self.interval} intervals, {clustered}"
+        equal = f" at equal {' and '.join(self.coefficients)}" if self.coefficients else ""
+        return f"{counts} · {how}{equal} · {self.interval} intervals, {clustered}"
 
 
 def leaderboard(

@@ -115,7 +115,7 @@ def bootstrap(
     size = len(fit.models)
     draws = np.full((samples, size), np.nan)
     rated = np.flatnonzero(~np.isnan(fit.theta))
-    if not len(rated):
+    if not len(rated) or not len(battles):
         return Bootstrap(fit, draws, cluster, seed, 0, ())
     resampler = _Resampler(battles, fit, cluster)
     rng = np.random.default_rng(seed)
@@ -159,7 +159,7 @@ class _Resampler:
         self.pairs = np.flatnonzero(met)  # i K + j with i < j
         self.i, self.j = np.divmod(self.pairs, size)
         place = np.cumsum(met) - 1
-        pair = place[code]
+        pair = np.maximum(place[code], 0)  # a battle of weight 0 may lie on no pair: any will do, it adds nothing
         score = np.where(battles.a < battles.b, battles.score_a, 1.0 - battles.score_a)  # of the pair's first model
         self.pseudo_played = (fit.pseudo + fit.pseudo.T).ravel()[self.pairs]
         self.pseudo_wins = fit.pseudo

@@ -16,10 +16,12 @@ import numpy as np
 
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
 from arenaloop.ratings.bradley_terry import BradleyTerry, fit
-from arenaloop.ratings.intervals import Intervals, t_quantile
+from arenaloop.ratings.intervals import Intervals, flat_pairs, t_quantile
 
 __all__ = ["Coefficient", "Controlled", "fit_controlled"]
 
+_RIDGE = 1e-2
+"""On the coefficients, where covariates alone tell who won, or cannot be told from the models themselves."""
 _DENSE_SCORES = 1 << 20
 """Entries of the clusters x parameters matrix of scores that are held at once (8 MiB)."""
 
@@ -110,18 +112,34 @@ def fit_controlled(
     F = X[:, free]
     same = (plain.component[:, None] == plain.component[None, :]).astype(np.float64)
     cell = a.astype(np.int64) * size + b
-    for _ in range(100):
-        p = _sigmoid(theta[a] - theta[b] + X @ beta)
-        r, q = w * (y - p), w * p * (1.0 - p)
-        gradient = np.concatenate([tally(a, size, r) - tally(b, size, r), F.T @ r])
-        H = _information(cell, a, b, q, F, size)
-        step = np.linalg.solve(H + _origin(H, same, size), gradient)
-        reach = float(np.abs(step[:size][a] - step[:size][b] + F @ step[size:]).max(initial=0.0))
-        damping = np.log1p(reach) / reach if reach > 0 else 1.0
-        theta += damping * step[:size]
-        beta[free] += damping * step[size:]
+    start = beta.copy()
+    notes = plain.notes
+    for ridge in (0.0, _RIDGE):
+        theta, beta = np.nan_to_num(plain.theta), start.copy()
+        penalty = np.diag(np.concatenate([np.zeros(size), np.full(len(free), ridge)]))
+        for _ in range(100):
+            p = _sigmoid(theta[a] - theta[b] + X @ beta)
+            r, q = w * (y - p), w * p * (1.0 - p)
+            gradient = np.concatenate([tally(a, size, r) - tally(b, size, r), F.T @ r - ridge * beta[free]])
+            H = _information(cell, a, b, q, F, size) + penalty
+            try:
+                step = np.linalg.solve(H + _origin(H, same, size), gradient)
+            except np.linalg.LinAlgError:
+                reach = np.inf
+                break
+            reach = float(np.abs(step[:size][a] - step[:size][b] + F @ step[size:]).max(initial=0.0))
+            damping = np.log1p(reach) / reach if reach > 0 else 1.0
+            theta += damping * step[:size]
+            beta[free] += damping * step[size:]
+            if reach < 1e-9 or np.abs(beta).max(initial=0.0) > 50.0:
+                break
         if reach < 1e-9:
             break
+        if ridge == 0.0:
+            notes = (
+                *notes,
+                f"the effect of {' and '.join(controls)} has no finite estimate; kept finite by a ridge of {_RIDGE:g}",
+            )
     rated = ~np.isnan(plain.theta)
     for c in np.unique(plain.component[rated]):
         piece = rated & (plain.component == c)
@@ -129,15 +147,21 @@ def fit_controlled(
 
     p = _sigmoid(theta[a] - theta[b] + X @ beta)
     r, q = w * (y - p), w * p * (1.0 - p)
-    H = _information(cell, a, b, q, F, size)
+    H = _information(cell, a, b, q, F, size) + penalty
     bread = np.linalg.inv(H + _origin(H, same, size))
     units = kept.clusters if cluster == "prompt" else len(kept)
+    group = np.arange(len(kept)) if kept.cluster is None or cluster == "battle" else kept.cluster
+    seen = _clusters_met(group, units, kept, size)
+    # as in `intervals.sandwich`: where the data cannot show their own variance, the expected information stands in
+    thin = (seen < 2) & rated
+    expected = (plain.pseudo > 0) | flat_pairs(kept, cell[: len(kept)], size) | thin[:, None] | thin[None, :]
+    stands_in = expected.ravel()[cell]
+    shown = np.where(stands_in, 0.0, r)[: len(kept)]
     if cluster == "battle":
-        meat, seen = _information(cell, a, b, r * r, F, size), tally(kept.a, size) + tally(kept.b, size)
+        meat = _information(cell[: len(kept)], kept.a, kept.b, shown * shown, F[: len(kept)], size)
     else:
-        assert kept.cluster is not None
-        group = np.concatenate([kept.cluster, units + np.arange(len(i))])  # every pseudo-win is a cluster of its own
-        meat, seen = _by_prompt(group, units + len(i), a, b, r, F, size)
+        meat = _by_prompt(group, units, kept.a, kept.b, shown, F[: len(kept)], size)
+    meat += _information(cell, a, b, np.where(stands_in, q, 0.0), F, size)
     covariance = bread @ meat @ bread
     covariance *= units / max(units - 1.0, 1.0)
     centre = np.eye(size) - same / np.maximum(same.sum(axis=1), 1.0)[:, None]
@@ -153,8 +177,8 @@ def fit_controlled(
         value = float(beta[f])
         lower, upper = (None, None) if half is None else (value - half, value + half)
         coefficients[name] = Coefficient(value, lower, upper, float(scale[f]), f not in free)
-    fitted = replace(plain, theta=np.where(rated, theta, np.nan))
-    dof = np.maximum(seen - 1.0, 1.0)
+    fitted = replace(plain, theta=np.where(rated, theta, np.nan), notes=notes)
+    dof = np.where(thin | (seen < 2), np.inf, seen - 1.0)
     return Controlled(fitted, Intervals(fitted, of_theta, dof, units, ()), coefficients, int((~known).sum()))
 
 
@@ -176,7 +200,7 @@ def _information(cell: IntArray, a: IntArray, b: IntArray, q: FloatArray, F: Flo
 def _origin(H: FloatArray, same: FloatArray, size: int) -> FloatArray:
     """What makes H regular: weight on the shift of each component, and a trace on covariates that never vary."""
     out = np.zeros_like(H)
-    out[:size, :size] = same * (max(float(np.trace(H[:size, :size])), 1.0) / size**2)
+    out[:size, :size] = same * (max(float(np.trace(H[:size, :size])), 1.0) / max(size, 1) ** 2)
     flat = np.arange(size, len(H))
     out[flat, flat] = np.where(np.diag(H)[size:] > 0, 0.0, 1.0)
     return out
@@ -184,26 +208,37 @@ def _origin(H: FloatArray, same: FloatArray, size: int) -> FloatArray:
 
 def _by_prompt(
     group: IntArray, groups: int, a: IntArray, b: IntArray, r: FloatArray, F: FloatArray, size: int
-) -> tuple[FloatArray, FloatArray]:
-    """Sum over clusters of outer products of summed scores, and clusters that each model met."""
+) -> FloatArray:
+    """Sum over clusters of outer products of summed scores, shape (size + F, size + F)."""
     wide = size + F.shape[1]
     step = max(1, _DENSE_SCORES // wide)
     order = np.argsort(group, kind="stable")
     edges = np.searchsorted(group[order], np.arange(0, groups + step, step))
-    meat, seen = np.zeros((wide, wide)), np.zeros(size)
+    meat = np.zeros((wide, wide))
     for part, first in enumerate(range(0, groups, step)):
         rows = order[edges[part] : edges[part + 1]]
         here = group[rows].astype(np.int64) - first
         many = min(step, groups - first)
-        at_a, at_b = here * wide + a[rows], here * wide + b[rows]
-        scores = (tally(at_a, many * wide, r[rows]) - tally(at_b, many * wide, r[rows])).reshape(many, wide)
+        base = here * wide
+        scores = tally(base + a[rows], many * wide, r[rows]) - tally(base + b[rows], many * wide, r[rows])
+        scores = scores.reshape(many, wide)
         for f in range(F.shape[1]):
             scores[:, size + f] = tally(here, many, r[rows] * F[rows, f])
-        met = np.zeros(many * wide, dtype=bool)
-        met[at_a] = met[at_b] = True
-        seen += met.reshape(many, wide)[:, :size].sum(axis=0)
         meat += scores.T @ scores
-    return meat, seen
+    return meat
+
+
+def _clusters_met(group: IntArray, groups: int, battles: Battles, size: int) -> FloatArray:
+    """How many clusters each model appears in, shape (K,)."""
+    seen = np.zeros(size)
+    step = max(1, (_DENSE_SCORES << 3) // max(size, 1))
+    for first in range(0, groups, step):
+        inside = slice(None) if groups <= step else (group >= first) & (group < first + step)
+        met = np.zeros((min(step, groups - first), size), dtype=bool)
+        here = group[inside] - first
+        met[here, battles.a[inside]] = met[here, battles.b[inside]] = True
+        seen += met.sum(axis=0)
+    return seen
 
 
 def _subset(battles: Battles, keep: BoolArray) -> Battles:

@@ -20,7 +20,7 @@ import numpy as np
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry, anchor_code
 
-__all__ = ["Intervals", "information_inverse", "sandwich", "t_quantile", "win_probabilities"]
+__all__ = ["Intervals", "flat_pairs", "information_inverse", "sandwich", "t_quantile", "win_probabilities"]
 
 _DENSE_SCORES = 1 << 20
 """Entries of the clusters x models matrix of scores that are held at once (8 MiB)."""
@@ -62,7 +62,7 @@ class Intervals:
             variance[code] = 0.0
             dof = np.where(same, np.minimum(dof, dof[code]), dof)
         rating = self.fit.ratings(anchor=anchor, mean=mean)
-        half = ELO_PER_NAT * np.sqrt(variance) * _quantiles(dof, level)
+        half = ELO_PER_NAT * np.sqrt(np.maximum(variance, 0.0)) * _quantiles(dof, level)
         return rating - half, rating + half
 
     def difference(self, first: str, second: str, *, level: float = 0.95) -> tuple[float, float, float]:
@@ -110,7 +110,7 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     bread = information_inverse(fit, p)
 
     cell: IntArray = battles.a.astype(np.int64) * size + battles.b
-    expected = (fit.pseudo > 0) | _flat(battles, cell, size)
+    expected = (fit.pseudo > 0) | flat_pairs(battles, cell, size)
     reach = np.diag(bread)[:, None] + np.diag(bread)[None, :] - 2.0 * bread
     leverage = p * p.T * reach if correction else None
     meat, seen = _meat(battles, cell, p, expected, leverage, cluster)
@@ -166,7 +166,7 @@ def _laplacian(Q: FloatArray) -> FloatArray:
     return L
 
 
-def _flat(battles: Battles, cell: IntArray, size: int) -> BoolArray:
+def flat_pairs(battles: Battles, cell: IntArray, size: int) -> BoolArray:
     """Pairs with a model whose results never varied, shape (K, K)."""
     fought, scored, square = (
         tally(cell, size * size, column).reshape(size, size)
