@@ -13,7 +13,7 @@ import pytest
 from arenaloop.arena.answers import Answers, Contestant, Tally
 from arenaloop.arena.battles import BattlePlan, Pairing, Summary, pairings, play, summarise
 from arenaloop.arena.matchmaking import all_pairs, schedule
-from arenaloop.errors import EndpointDownError, StorageError
+from arenaloop.errors import EndpointDownError, InputError, StorageError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.base import ChunkedModel
 from arenaloop.models.scripted import ScriptedModel
@@ -308,6 +308,18 @@ def test_a_full_disk_stops_the_run_resumably(path: Path, monkeypatch: pytest.Mon
     found, tally = fight(path, make_plan(judging, [contestant("a"), contestant("b")]))
     assert all(p.battle for p in found)
     assert tally.cached == 5  # those that had been stored
+
+
+def test_a_user_error_that_shows_late_keeps_its_class(path: Path) -> None:
+    """Damaged weights show when a model is loaded, in the middle of a run; for a person it is still one line."""
+
+    class Damaged(Chunky):
+        async def complete_many(self, requests: Sequence[Request]) -> AsyncIterator[tuple[Request, Completion]]:
+            raise InputError("weights/model.safetensors: damaged")
+            yield
+
+    with pytest.raises(InputError, match="damaged"):
+        fight(path, make_plan(Judging(), [Contestant("local", Damaged()), contestant("b")]))
 
 
 def test_a_bug_is_not_taken_for_a_stop(path: Path) -> None:

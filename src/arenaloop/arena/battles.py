@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from arenaloop.arena.answers import Answers, Contestant, Tally
 from arenaloop.arena.matchmaking import Pair, Schedule
-from arenaloop.errors import StoppedError
+from arenaloop.errors import ArenaloopError
 from arenaloop.judges.base import Judge, MergeRule, merge_seats
 from arenaloop.store import Store
 from arenaloop.types import Battle, Prompt, Response, Status, Verdict, derive_seed
@@ -115,7 +115,7 @@ async def play_async(plan: BattlePlan, store: Store, on_progress: Callable[[Tall
             group.create_task(runner.feed(order))
             for _ in range(plan.workers):
                 group.create_task(runner.work())
-    except* StoppedError as stopped:
+    except* ArenaloopError as stopped:  # also what only shows when a model is first asked, such as damaged weights
         raise stopped.exceptions[0] from None
     finally:
         if reporter is not None:
