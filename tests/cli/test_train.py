@@ -1,0 +1,122 @@
+"""`arenaloop train` and `report`: what they write, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from arenaloop.sandbox.target import build_target
+
+torch.set_num_threads(1)
+
+Command = Callable[..., Any]
+
+FAST = ["epochs=4", "batch_size=4", "optimizer=muon", "learning_rate=0.01", "max_length=64", "device=cpu", "threads=1"]
+SET = [part for setting in [*FAST, "log_every=1"] for part in ("--set", setting)]
+CHATS = [
+    {"messages": [{"role": "user", "content": f"say {n}"}, {"role": "assistant", "content": f"{n}{n}"}]}
+    for n in range(8)
+]
+PAIRS = [
+    {
+        "prompt": [{"role": "user", "content": f"say {n}"}],
+        "chosen": [{"role": "assistant", "content": f"{n}{n}"}],
+        "rejected": [{"role": "assistant", "content": "no"}],
+    }
+    for n in range(8)
+]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    return build_target(tmp_path / "start", 0, width=16, layers=1, heads=2)
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(("method", "rows"), [("sft", CHATS), ("dpo", PAIRS)])
+def test_it_trains_and_repeats_nothing(
+    arenaloop: Command, start: Path, tmp_path: Path, method: str, rows: list[dict[str, Any]]
+) -> None:
+    data = write(tmp_path / "rows.jsonl", rows)
+    command = ["train", method, "--model", f"hf:{start}", "--data", data, "--out", "new", *SET]
+    result = arenaloop(*command)
+    assert result.code == 0, result.lines
+    assert "8 steps on 8 rows" in result.out
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "new" / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0]
+    weights = tmp_path / "new" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    assert arenaloop(*command).code == 0
+    assert weights.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["stf", "--model", "hf:start", "--data", "rows.jsonl"], "did you mean 'sft'"),
+        (["sft", "--model", "openai:gpt-4o", "--data", "rows.jsonl"], "hf:ID_OR_PATH"),
+        (["sft", "--model", "hf:", "--data", "rows.jsonl"], "hf:ID_OR_PATH"),
+        (["sft", "--model", "hf:./nowhere", "--data", "rows.jsonl"], "nowhere"),
+        (["sft", "--model", "hf:start", "--data", "none.jsonl"], "none.jsonl: no such file"),
+        (["sft", "--model", "hf:start", "--data", "empty.jsonl"], "empty.jsonl"),
+        (["sft", "--model", "hf:start", "--data", "broken.jsonl"], "broken.jsonl, line 2"),
+        (["dpo", "--model", "hf:start", "--data", "rows.jsonl"], "row 0"),
+        (["sft", "--model", "hf:start", "--data", "rows.jsonl", "--set", "epocs=1"], "did you mean 'epochs'"),
+        (["sft", "--model", "hf:start", "--data", "rows.jsonl", "--set", "epochs=0"], "epochs"),
+        (["sft", "--model", "hf:start", "--data", "rows.jsonl", "--set", "beta=1"], "beta"),
+    ],
+)
+def test_refused_in_one_line_and_nothing_written(
+    arenaloop: Command, start: Path, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    write(tmp_path / "rows.jsonl", CHATS)
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "broken.jsonl").write_text(json.dumps(CHATS[0]) + "\n{\n")
+    before = set(tmp_path.rglob("*"))
+    result = arenaloop("train", *arguments, "--out", "new")
+    assert result.code == 2, result
+    assert len(result.lines) == 1, result.lines
+    assert says in result.lines[0]
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_model_without_a_chat_template(arenaloop: Command, start: Path, tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", CHATS)
+    (start / "chat_template.jinja").unlink()
+    result = arenaloop("train", "sft", "--model", f"hf:{start}", "--data", "rows.jsonl", "--out", "new")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert "chat template" in result.lines[0]
+    assert not (tmp_path / "new").exists()
+
+
+def test_report_of_a_run(arenaloop: Command, tmp_path: Path) -> None:
+    models = ["--model", "a=sandbox:scholar", "--model", "b=sandbox:novice"]
+    assert (
+        arenaloop(
+            "battle", *models, "--prompts", "sandbox:prompts?n=5", "--judge", "sandbox:judge", "--out", "out"
+        ).code
+        == 0
+    )
+    result = arenaloop("report", "out")
+    assert result.code == 0
+    page = tmp_path / "out" / "report.html"
+    assert result.out.strip() == str(Path("out") / "report.html")
+    assert "scholar" in page.read_text() or ">a<" in page.read_text()
+
+
+@pytest.mark.parametrize("directory", ["nowhere", "empty"])
+def test_report_of_nothing(arenaloop: Command, tmp_path: Path, directory: str) -> None:
+    (tmp_path / "empty").mkdir()
+    result = arenaloop("report", directory)
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert directory in result.lines[0]
+    assert {p.name for p in tmp_path.rglob("*")} == {"empty"}
