@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from arenaloop.arena.answers import Answers, Contestant, Tally
 from arenaloop.arena.battles import BattlePlan, Pairing, Summary, pairings, play, summarise
@@ -509,6 +513,58 @@ def test_two_judges_and_two_rules_in_one_file(path: Path) -> None:
     other.judge = PairwiseJudge(ScriptedModel("other", other.judge.model._script))  # type: ignore[attr-defined]
     fight(path, make_plan(other, contestants))
     assert len(other.heard) == 24
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.1, 0.4, 0.8]), st.integers(0, 2))
+@settings(max_examples=25)
+def test_whatever_fails_a_healthy_run_completes_it(seed: int, rate: float, reask: int) -> None:
+    """Runs in which answers and verdicts fail at random and servers go away, then a healthy one.
+
+    Then every battle is decided; no outcome was ever asked for twice; and all calls that were made are counted.
+    """
+    rng = random.Random(seed)
+    kinds = [Status.ERROR, Status.REFUSED, Status.TRUNCATED, Status.EMPTY]
+    calls, fails = 0, True
+
+    class Flaky(ScriptedModel):
+        async def complete(self, request: Request) -> Completion:
+            nonlocal calls
+            await asyncio.sleep(0)
+            if fails and rng.random() < rate / 40:
+                raise EndpointDownError("gone")
+            calls += 1
+            if fails and rng.random() < rate:
+                if rng.random() < 0.5 and self.name == "judge":
+                    return Completion("no scores", usd=0.0)
+                return Completion(status=rng.choice(kinds), usd=0.0)
+            return await super().complete(request)
+
+    prompts = LONG[:5]
+    judging = Judging()
+    judging.judge = PairwiseJudge(Flaky("judge", Judging.decide))
+    contestants = [Contestant(n, Flaky(n, lambda r, n=n: f"{n} {number(n, r.key) % 3}")) for n in "abc"]
+    plan = make_plan(judging, contestants, prompts, reask=reask, concurrency=rng.choice([1, 5, None]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "arena.db"
+        for _ in range(3):
+            with suppress(EndpointDownError):
+                found, tally = fight(path, plan, prompts)
+                summary = summarise(found)
+                assert summary.wanted == 15
+                assert tally.verdicts == 30
+                assert summary.decided == sum(p.battle is not None for p in found)
+        fails = False
+        found, _ = fight(path, plan, prompts)
+        assert all(p.battle for p in found)
+        again, tally = fight(path, plan, prompts)
+        assert again == found
+        assert tally.calls == 0
+        with Store(path, readonly=True) as store:
+            good = "SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM {} WHERE status = 'ok' GROUP BY key{})"
+            assert list(store.select(good.format("verdicts", ""))) == [(1,)]
+            assert list(store.select(good.format("responses", ", turn"))) in ([(1,)], [(None,)])
+            # those in flight when a server went away were cancelled, and are not told of
+            assert store.usage().calls <= calls
 
 
 # ---------------------------------------------------------------------- local models

@@ -208,8 +208,13 @@ def test_nothing_but_errors_is_4(arenaloop: Command, files: Path, served: Any) -
     assert len(served.heard) < 80
 
 
-def test_ctrl_c_is_130_and_resumable(files: Path, served: Any) -> None:
-    """The server answers eight calls and hangs; an interrupted run keeps them and asks them no more."""
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_killed_run_is_resumable(files: Path, served: Any, sent: signal.Signals, code: int) -> None:
+    """The server answers eight calls and hangs.
+
+    An interrupted run keeps them all; one that was killed, all but those of the last moment. None that was kept is asked
+    again.
+    """
     served.answer = lambda body: "Scores: 3 8" if len(served.heard) <= 8 else None
     command = [sys.executable, "-c", "from arenaloop.cli import main\nmain()", "battle", *RECORDED, "--out", "out"]
     command += ["--judge", f"{served.url}#m", "--concurrency", "2", "--json"]
@@ -220,15 +225,16 @@ def test_ctrl_c_is_130_and_resumable(files: Path, served: Any) -> None:
         command, cwd=files, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert served.hanging.wait(60)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert out == ""
     assert "Traceback" not in err
-    assert err.splitlines()[-1] == "arenaloop: interrupted; the same command resumes"
+    if sent is signal.SIGINT:
+        assert err.splitlines()[-1] == "arenaloop: interrupted; the same command resumes"
     with Store(files / "out" / "arena.db", readonly=True) as store:
         kept = store.usage().calls
-    assert 7 <= kept <= 8
+    assert (7 if sent is signal.SIGINT else 4) <= kept <= 8
     before = len(served.heard)
     served.answer = lambda body: "Scores: 3 8"
     done = subprocess.run(command, cwd=files, env=environment, capture_output=True, text=True, timeout=60)
