@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from arenaloop.ratings.win_rate import Annotations, length_controlled, win_rates
+from arenaloop.ratings.length_control import length_controlled
+from arenaloop.ratings.win_rate import Annotations, win_rates
 
 BASELINE = "gpt4_1106_preview"
 

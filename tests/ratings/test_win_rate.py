@@ -3,14 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arenaloop.ratings.win_rate import (
-    Annotations,
-    estimate_difficulty,
-    length_controlled,
-    preference_from_logprobs,
-    standardised_length,
-    win_rates,
-)
+from arenaloop.ratings.length_control import estimate_difficulty, length_controlled, standardised_length
+from arenaloop.ratings.win_rate import Annotations, preference_from_logprobs, win_rates
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
