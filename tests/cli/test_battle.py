@@ -212,7 +212,7 @@ def test_nothing_but_errors_is_4(arenaloop: Command, files: Path, served: Any) -
 def test_a_killed_run_is_resumable(files: Path, served: Any, sent: signal.Signals, code: int) -> None:
     """The server answers eight calls and hangs.
 
-    An interrupted run keeps them all; one that was killed, all but those of the last moment. None that was kept is asked
+    An interrupted run keeps them all; one that was killed, all but those of the last moment. What was kept is not asked
     again.
     """
     served.answer = lambda body: "Scores: 3 8" if len(served.heard) <= 8 else None

@@ -1,0 +1,65 @@
+"""What long work says: plain lines where there is no terminal, and never on stdout."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from arenaloop.arena.answers import Tally
+from arenaloop.cli import progress
+from arenaloop.cli.progress import Watch
+
+
+@pytest.fixture
+def out() -> io.StringIO:
+    return io.StringIO()
+
+
+def watch(out: io.StringIO, *, terminal: bool = False) -> Watch:
+    return Watch(Console(file=out, force_terminal=terminal, width=160))
+
+
+def test_plain_lines_say_what_is_done_and_what_failed(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_PLAIN_EVERY", 0.0)
+    with watch(out) as shown:
+        shown.phase("SFT-I1", "battles")
+        shown.tally(Tally(verdicts=30, verdicts_total=1200, calls=25, cached=5, failed=2, usd=1.5))
+        shown.phase("SFT-I1", "training")
+        shown.step(3, 10, {"loss": 0.25})
+        shown.done("SFT-I1", {"rows": 1234, "gold_accuracy": 0.5, "seconds": 7.0})
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "SFT-I1 battles: 30/1,200 verdicts · 25 calls · 5 stored · 2 failed · $1.50"
+    assert lines[1] == "SFT-I1 training: 3/10 steps · loss 0.250"
+    assert lines[2].split(" · ") == ["SFT-I1   1,234 rows", "gold accuracy 50.0%", "7 s"]
+
+
+def test_answers_are_counted_where_nothing_is_judged(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_PLAIN_EVERY", 0.0)
+    with watch(out) as shown:
+        shown.phase("SFT-I1", "test answers")
+        shown.tally(Tally(answers=4, answers_total=9, usd=None))
+    assert "4/9 answers" in out.getvalue()
+
+
+def test_plain_lines_are_few(out: io.StringIO) -> None:
+    with watch(out) as shown:
+        shown.phase("x", "battles")
+        for n in range(100):
+            shown.tally(Tally(verdicts=n, verdicts_total=100))
+    assert out.getvalue() == ""
+
+
+def test_names_are_no_markup(out: io.StringIO) -> None:
+    with watch(out) as shown:
+        shown.done("[red]x[/red]", {"rows": 1})
+    assert out.getvalue().startswith("[red]x[/red]")
+
+
+def test_a_terminal_gets_a_bar(out: io.StringIO) -> None:
+    with watch(out, terminal=True) as shown:
+        shown.phase("SFT-I1", "battles")
+        shown.tally(Tally(verdicts=3, verdicts_total=10))
+        shown._progress.refresh()
+    assert "3/10" in out.getvalue()
