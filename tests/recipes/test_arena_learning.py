@@ -330,6 +330,18 @@ def test_a_validation_set_picks_the_best_stage(tmp_path: Path) -> None:
     assert result.summary["battles_wanted"] == 6 * 2 + 12 * 3
 
 
+def test_settings_changed_and_changed_back_give_the_first_result(tmp_path: Path) -> None:
+    """A finished stage is known by its weights: those that other settings left under its name are not taken for it."""
+    weights = tmp_path / "checkpoints" / "SFT-I0" / "model.safetensors"
+    first = run(tmp_path, "rounds=0")
+    before = weights.read_bytes()
+    run(tmp_path, "rounds=0", "sft_init_training.epochs=1")
+    assert weights.read_bytes() != before
+    again = run(tmp_path, "rounds=0")
+    assert weights.read_bytes() == before
+    assert again.leaderboard == first.leaderboard
+
+
 def test_another_seed_starts_from_other_weights(tmp_path: Path) -> None:
     """A directory that is used again with another seed must not train the first seed's start."""
     one, two = (build_arena_learning(settings(f"seed={seed}"), tmp_path) for seed in (0, 1))

@@ -39,6 +39,7 @@ from arenaloop.data.selection import (
 from arenaloop.errors import ConfigError, InputError, StoppedError, nearest
 from arenaloop.jsonl import read_rows, write_jsonl
 from arenaloop.judges.base import Judge
+from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.recipes.observer import Observer, Silent
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response, content_hash, derive_seed
@@ -247,6 +248,12 @@ def _checkpoint(r: _Run, name: str) -> Path:
     return r.out / "checkpoints" / name
 
 
+def _weights(r: _Run, name: str) -> str | None:
+    """What identifies the checkpoint that stands under a stage's name now; None where there is none."""
+    path = _checkpoint(r, name)
+    return checkpoint_fingerprint(path) if (path / "config.json").is_file() else None
+
+
 def _contestant(r: _Run, name: str) -> Contestant:
     return r.recipe.target(name, _checkpoint(r, name))
 
@@ -255,7 +262,8 @@ def _run_stage(r: _Run, stage: Stage, results: Mapping[str, Mapping[str, Any]]) 
     """One stage: battles, rows, training, answers to the test set; or its stored result if it has finished before."""
     key = content_hash(r.key, stage.name)
     stored = r.store.stage(stage.name, key)
-    if stored is not None and _checkpoint(r, stage.name).is_dir():
+    # another run of this directory, with other settings, may have put its own weights in the checkpoint's place
+    if stored is not None and stored.get("checkpoint") == _weights(r, stage.name):
         _add(r, Summary.of(stored["judged"]), stored["verdicts"])
         r.observer.done(stage.name, stored)
         return stored
@@ -274,6 +282,7 @@ def _run_stage(r: _Run, stage: Stage, results: Mapping[str, Mapping[str, Any]]) 
         rows = _training_rows(r, stage, selection.rows)
     r.observer.phase(stage.name, "training")
     result |= _train(r, stage, rows, _start(r, stage, results))
+    result["checkpoint"] = _weights(r, stage.name)
     r.observer.phase(stage.name, "test answers")
     result |= _test(r, stage.name)
     result["validation_score"] = _validate(r, stage.name, judged)
