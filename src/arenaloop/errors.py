@@ -22,8 +22,8 @@ __all__ = [
     "EndpointDownError",
     "InputError",
     "MissingExtraError",
-    "StorageError",
     "StoppedError",
+    "StorageError",
     "UserError",
     "nearest",
 ]
