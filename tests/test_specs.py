@@ -53,6 +53,8 @@ def test_a_url_sends_no_key_unless_one_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("MY_KEY", "k")
     assert server("http://h/v1#m").key_env is None
     assert server("http://h/v1#m?key_env=MY_KEY").key_env == "MY_KEY"
+    settings = ModelSettings(spec="http://h/v1#m?key_env=MY_OTHER_KEY", key_env="MY_KEY")
+    assert getattr(model(settings), "key_env", None) == "MY_KEY"  # a setting wins over the SPEC's
     assert server("https://h/v1#org/model:tag").model == "org/model:tag"
 
 

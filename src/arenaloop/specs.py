@@ -122,7 +122,8 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
     if not mark or not name:
         raise ConfigError(f"SPEC {settings.spec!r}: expected URL#MODEL, as in http://127.0.0.1:8000/v1#qwen")
     options = dict(parse_qsl(query, keep_blank_values=True))
-    key_env = settings.key_env or options.pop("key_env", None) or key_env
+    named = options.pop("key_env", None)
+    key_env = settings.key_env or named or key_env
     if options:
         unknown = min(options)
         raise ConfigError(f"SPEC {settings.spec!r}: unknown option {unknown!r}{nearest(unknown, ['key_env'])}")

@@ -90,6 +90,25 @@ def test_the_default_directory_is_named_by_the_recipe(arenaloop: Command, recipe
     assert everything(recipe.parent) == {recipe}
 
 
+def test_hostile_names_reach_the_terminal_as_text(arenaloop: Command, recipe: Path) -> None:
+    result = arenaloop("run", recipe, "--out", "[/x]", "--dry-run", "--set", 'opponents.0.name="\\e[2Jevil[/b]"')
+    assert result.code == 0, result.lines
+    text = " ".join(" ".join(result.lines).split())
+    assert "[/x]: 2 stages" in text
+    assert "\x1b" not in text
+    assert "\\x1b[2Jevil[/b]" in text
+
+
+def test_damaged_weights_of_an_opponent_are_one_line(arenaloop: Command, recipe: Path) -> None:
+    assert arenaloop("run", recipe, "--out", "first", "--set", "rounds=0").code == 0
+    weights = recipe.parent / "first" / "checkpoints" / "SFT-I0" / "model.safetensors"
+    weights.write_bytes(b"\xff" * 100)
+    changes = ["--set", "opponents.0.spec=hf:first/checkpoints/SFT-I0", "--set", "opponents.0.name=damaged"]
+    result = arenaloop("run", recipe, "--out", "out", *changes)
+    assert result.code == 2, result.lines
+    assert "cannot load the model first/checkpoints/SFT-I0" in result.lines[-1]
+
+
 def test_a_dry_run_counts_the_calls(arenaloop: Command, recipe: Path) -> None:
     result = arenaloop("run", recipe, "--out", "out", "--dry-run", "--set", "rounds=2")
     assert result.code == 0

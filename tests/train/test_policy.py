@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -182,3 +183,10 @@ except MissingExtraError as error:
         "training needs an optional dependency: pip install 'arenaloop[train]'",
         "local models needs an optional dependency: pip install 'arenaloop[train]'",
     ]
+
+
+def test_damaged_weights_are_the_users_to_mend(start: Path, tmp_path: Path) -> None:
+    shutil.copytree(start, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(InputError, match="cannot load the model"):
+        load_policy(tmp_path / "model", SFTSettings(device="cpu"))

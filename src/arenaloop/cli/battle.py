@@ -156,10 +156,12 @@ def _execute(
 
 
 def _print_plan(plan: BattlePlan, out: Path, console: Console) -> None:
+    from arenaloop.arena.leaderboard import plain
+
     answers = sum(1 for c in plan.contestants if c.name not in plan.recorded) * len(plan.prompt_ids)
     console.print(
         f"{out}: {len(plan.contestants)} models · {len(plan.prompt_ids):,} prompts · {plan.battles:,} battles · "
-        f"at most {2 * plan.battles:,} judge calls and {answers:,} answers · judge {plan.judge.name}",
+        f"at most {2 * plan.battles:,} judge calls and {answers:,} answers · judge {plain(plan.judge.name)}",
         markup=False,
         highlight=False,
     )

@@ -127,14 +127,16 @@ def _write_report(out: Path) -> None:
 
 
 def _print_plan(recipe: ArenaLearning, out: Path, console: Console) -> None:
+    from arenaloop.arena.leaderboard import plain
     from arenaloop.recipes.arena_learning import plan_calls, plan_stages
 
     stages = plan_stages(recipe.settings)
-    console.print(f"{out}: {len(stages)} stages ({', '.join(s.name for s in stages)})", highlight=False)
+    names = ", ".join(stage.name for stage in stages)
+    console.print(plain(f"{out}: {len(stages)} stages ({names})"), highlight=False, markup=False)
     console.print(
         f"  {len(recipe.demonstrations):,} demonstrations · {len(recipe.pool):,} prompts in the pool · "
-        f"{len(recipe.test):,} test prompts · opponents {', '.join(c.name for c in recipe.opponents)} · "
-        f"judge {recipe.judge.name}",
+        f"{len(recipe.test):,} test prompts · opponents {', '.join(plain(c.name) for c in recipe.opponents)} · "
+        f"judge {plain(recipe.judge.name)}",
         highlight=False,
         markup=False,
     )

@@ -209,6 +209,7 @@ class _Loaded:
     @classmethod
     def load(cls, model: LocalModel) -> _Loaded:
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging
 
@@ -222,7 +223,7 @@ class _Loaded:
             module = AutoModelForCausalLM.from_pretrained(
                 path, revision=revision, dtype=dtype, trust_remote_code=False, use_safetensors=True
             )
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
             raise InputError(f"cannot load the model {path}: {str(error).strip().splitlines()[0]}") from error
         finally:
             if shown:

@@ -100,6 +100,7 @@ def load_policy(model: str | Path, settings: OptimSettings, revision: str | None
     Raises:
         InputError: the model cannot be loaded.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -113,7 +114,7 @@ def load_policy(model: str | Path, settings: OptimSettings, revision: str | None
                 trust_remote_code=False,
                 use_safetensors=True,
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(f"cannot load the model {model}: {str(error).strip().splitlines()[0]}") from error
     module.to(device)  # type: ignore[arg-type]
     if settings.gradient_checkpointing:
