@@ -297,6 +297,8 @@ def main() -> None:
     table.ratio(what, "evalica", 4.0)
     table.ratio(what, "choix", 1.0)
     agreement(hundred)
+    if options.slow and data is not None and installed("arena_rank"):
+        print(f"{what:52} {'arena-rank':12} {seconds(lambda: arena_rank_fit(data)):8.3f} (one run, compiling included)")
     if peers["choix"]:
         wins = count_wins(battles_from_frame(hundred))
         what = "100 fits of the counts alone, 100 models"
@@ -308,8 +310,6 @@ def main() -> None:
             },
         )
         table.ratio(what, "choix", 1.0)
-    if options.slow and data is not None and installed("arena_rank"):
-        print(f"{what:52} {'arena-rank':12} {seconds(lambda: arena_rank_fit(data)):8.3f} (one run, compiling included)")
 
     what = "100 bootstraps of battles, 100 models, 1M"
 

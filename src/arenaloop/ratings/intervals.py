@@ -22,8 +22,8 @@ from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry, anchor_co
 
 __all__ = ["Intervals", "flat_pairs", "information_inverse", "sandwich", "t_quantile", "win_probabilities"]
 
-_DENSE_SCORES = 1 << 20
-"""Entries of the clusters x models matrix of scores that are held at once (8 MiB)."""
+_DENSE_SCORES = 1 << 22
+"""Entries of the clusters x models matrix of scores that are held at once (32 MiB)."""
 
 
 @dataclass(frozen=True, slots=True)
