@@ -150,7 +150,9 @@ def _execute(
     if result.undecided:
         failed = ", ".join(f"{n:,} {status}" for status, n in result.summary.failed.items() if n)
         messages.print(
-            f"{result.undecided:,} battles undecided ({failed or 'answers missing'}); run again to ask again"
+            f"{result.undecided:,} battles undecided ({failed or 'answers missing'}); run again to ask again",
+            highlight=False,
+            soft_wrap=True,
         )
         raise typer.Exit(3)
 
@@ -164,6 +166,7 @@ def _print_plan(plan: BattlePlan, out: Path, console: Console) -> None:
         f"at most {2 * plan.battles:,} judge calls and {answers:,} answers · judge {plain(plan.judge.name)}",
         markup=False,
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -184,4 +187,10 @@ def _print_result(result: Tournament, out: Path) -> None:
         if isinstance(shares[key], float)
     )
     console.print(rates, style="dim", highlight=False)
-    console.print(f"arenaloop report {out}  writes {out / 'report.html'}", style="dim", highlight=False, markup=False)
+    console.print(
+        f"arenaloop report {out}  writes {out / 'report.html'}",
+        style="dim",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
