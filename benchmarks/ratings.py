@@ -79,18 +79,18 @@ class Table:
         self.medians: dict[tuple[str, str], float] = {}
 
     def rows(self, what: str, contenders: dict[str, Callable[[], object]]) -> None:
-        """Time the contenders in turn, so that a busy spell meets all of them; who begins changes every round.
+        """Time the contenders in turn, so that a busy spell meets all of them, in a new order every round.
 
         Whoever runs after a peer that has just freed much memory pays for getting it back from the system.
         """
-        order = list(contenders.items())
+        rng = np.random.default_rng(0)
+        names = list(contenders)
         times: dict[str, list[float]] = {who: [] for who in contenders}
         for run in contenders.values():
             run()
-        for turn in range(self.repeats):
-            first = turn % len(order)
-            for who, run in order[first:] + order[:first]:
-                times[who].append(seconds(run))
+        for _ in range(self.repeats):
+            for place in rng.permutation(len(names)):
+                times[names[place]].append(seconds(contenders[names[place]]))
         for who, taken in times.items():
             self.medians[what, who] = median(taken)
             print(f"{what:52} {who:12} {median(taken):8.3f} {min(taken):8.3f} … {max(taken):.3f}", flush=True)
