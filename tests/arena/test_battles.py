@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -291,6 +292,60 @@ def test_an_endpoint_that_dies_stops_the_run_resumably(tmp_path: Path, stop_afte
     with Store(path, readonly=True) as store:
         assert store.usage().calls == 2 * len(PROMPTS) + 2 * len(whole)  # nothing was stored twice
         assert kept <= {key for t in ("responses", "verdicts") for (key,) in store.select(f"SELECT key FROM {t}")}
+
+
+@pytest.mark.parametrize("who", ["model", "judge"])
+def test_an_endpoint_that_dies_while_twins_wait_stops_the_run(path: Path, who: str) -> None:
+    """Contestants of one model share their answers and verdicts: one asks, the others wait, and all are stopped."""
+    first = True
+
+    async def dying(request: Request) -> str:
+        nonlocal first
+        if not first:
+            await asyncio.get_running_loop().create_future()
+        first = False
+        for _ in range(50):
+            await asyncio.sleep(0)
+        raise EndpointDownError("http://x cannot be reached")
+
+    class Dying(ScriptedModel):
+        async def complete(self, request: Request) -> Completion:
+            return Completion(text=await dying(request))
+
+    judging = Judging()
+    model: ScriptedModel = ScriptedModel("same", lambda request: "the same")
+    if who == "judge":
+        judging.judge = PairwiseJudge(Dying("judge", lambda request: ""))
+    else:
+        model = Dying("same", lambda request: "")
+    twins = [Contestant(name, model, Sampling()) for name in ("a", "b", "c")]
+    with pytest.raises(EndpointDownError, match="cannot be reached"):
+        fight(path, make_plan(judging, twins))
+
+
+@pytest.mark.parametrize("who", ["model", "judge"])
+def test_an_interruption_while_twins_wait_is_only_that(path: Path, who: str) -> None:
+    async def hang(request: Request) -> str:
+        await asyncio.get_running_loop().create_future()
+        return ""
+
+    def interrupt(tally: Tally) -> None:
+        nonlocal reports
+        reports += 1
+        if reports == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    reports = 0
+    judging = Judging()
+    model = ScriptedModel("same", hang if who == "model" else lambda request: "the same")
+    if who == "judge":
+        judging.judge = PairwiseJudge(ScriptedModel("judge", hang))
+    twins = [Contestant(name, model, Sampling()) for name in ("a", "b", "c")]
+    with Store(path) as store:
+        store.add_prompts(PROMPTS)
+        store.flush()
+        with pytest.raises(KeyboardInterrupt):
+            play(make_plan(judging, twins), store, interrupt)
 
 
 def test_a_full_disk_stops_the_run_resumably(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

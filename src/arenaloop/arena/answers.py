@@ -265,7 +265,8 @@ class Answers:
                     break
         finally:
             del self._talking[key]
-            done.set_result(None)
+            if not done.done():  # a twin that is cancelled while it waits cancels what it waits for
+                done.set_result(None)
         return whole_response(prompt.id, c.name, turns)
 
     def _request(self, c: Contestant, prompt: Prompt, texts: Sequence[str], key: str) -> Request:

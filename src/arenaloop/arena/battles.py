@@ -183,7 +183,8 @@ class _Runner:
         except BaseException:
             future.cancel()  # whoever waits for it is stopped with the rest of the group
             raise
-        future.set_result(response)
+        if not future.done():
+            future.set_result(response)
         return response
 
     async def decide(self, work: _Work, first_name: str, second_name: str) -> None:
@@ -202,7 +203,8 @@ class _Runner:
                 await self.ask(work, first, second)
             finally:
                 del self.inflight[key]
-                future.set_result(None)
+                if not future.done():  # whoever is cancelled while it waits cancels what it waits for
+                    future.set_result(None)
         else:
             self.tally.cached += 1
         self.tally.verdicts += 1
