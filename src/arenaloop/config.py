@@ -39,9 +39,14 @@ S = TypeVar("S", bound="Settings")
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, no unknown keys, defaults checked, field docstrings kept as descriptions."""
+    """Base of all settings: frozen, no unknown keys, defaults checked, field docstrings kept as descriptions.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    No number of theirs may be infinite or not a number.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class OptimSettings(Settings):

@@ -360,7 +360,7 @@ class Store:
         for name, result in self._reader.execute("SELECT name, result FROM stages ORDER BY rowid"):
             yield name, json.loads(result)
 
-    def select(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+    def select(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows of a SELECT over the tables at the top of this file, for counts that reports want.
 
         Texts come as they are stored; `verdict`, `texts` and `prompt` give them back as they were.

@@ -209,6 +209,13 @@ def test_nothing_but_errors_is_4(arenaloop: Command, files: Path, served: Any) -
     assert len(served.heard) < 80
 
 
+def test_undecided_battles_say_why(arenaloop: Command, files: Path, served: Any) -> None:
+    served.answer = lambda body: 401
+    result = arenaloop("battle", *RECORDED, "--judge", f"{served.url}#m", "--out", "out")
+    assert result.code == 3
+    assert result.lines[-1] == "6 battles undecided (12 error; most often: HTTP 401: no); run again to ask again"
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_a_killed_run_is_resumable(files: Path, served: Any, sent: signal.Signals, code: int) -> None:
     """The server answers eight calls and hangs.
@@ -330,6 +337,7 @@ def test_a_malformed_answer_file(arenaloop: Command, files: Path) -> None:
         ([*JUDGE, "--anchor", "c=1000"], "no such model"),
         ([*JUDGE, "--anchor", "a"], "NAME=VALUE"),
         ([*JUDGE, "--anchor", "a=high"], "NAME=VALUE"),
+        ([*JUDGE, "--anchor", "a=inf"], "finite"),
     ],
 )
 def test_wrong_options(arenaloop: Command, files: Path, arguments: list[str], says: str) -> None:

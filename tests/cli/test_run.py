@@ -124,6 +124,9 @@ def test_undecided_battles_are_3(arenaloop: Command, recipe: Path) -> None:
     assert result.code == 3, result.lines
     summary = json.loads(result.out)
     assert 0 < summary["battles_decided"] < summary["battles_wanted"]
+    undecided = summary["battles_wanted"] - summary["battles_decided"]
+    assert result.lines[-1].startswith(f"{undecided} battles undecided (")
+    assert "unparsed" in result.lines[-1]
     assert (recipe.parent / "out" / "leaderboard.json").exists()
 
 
@@ -148,6 +151,8 @@ def test_no_rows_is_4_and_says_why(arenaloop: Command, recipe: Path) -> None:
         ("opponents.0.name=SFT-I1", "SFT-I1"),
         ("opponents.0.name=novice", "two opponents"),
         ("anchor=[nobody, 1000]", "anchor 'nobody'"),
+        ("anchor=[novice, .nan]", "finite"),
+        ("sft.learning_rate=.inf", "finite"),
         ("target.model=hf:./nowhere", "nowhere"),
         ("target.model=nothing", "target.model"),
         ("target.options.widht=3", "widht"),

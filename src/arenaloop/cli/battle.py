@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -104,6 +105,7 @@ def _execute(
     from arenaloop.arena.tournament import run_tournament, write_summary
     from arenaloop.cli.directory import open_directory
     from arenaloop.cli.progress import Watch
+    from arenaloop.cli.undecided import commonest_error, say_undecided
     from arenaloop.config import dump_yaml
     from arenaloop.jsonl import replacing
     from arenaloop.specs import contestant, judge, load_prompts
@@ -117,6 +119,8 @@ def _execute(
     ids = [p.id for p in prompts]
     if anchor and anchor[0] not in names:
         raise ConfigError(f"--anchor {anchor[0]}: no such model; there are {', '.join(names)}")
+    if anchor and not math.isfinite(anchor[1]):
+        raise ConfigError(f"--anchor {anchor[0]}={anchor[1]:g}: a rating is a finite number")
     plan = BattlePlan(
         contestants=contestants,
         judge=judge(settings.judge),
@@ -143,17 +147,13 @@ def _execute(
             watch.phase("battles", "")
             result = run_tournament(plan, store, out, anchor=anchor, on_progress=watch.tally)
         summary = write_summary(out, store, result.summary, result.tally.cached)
+        error = commonest_error(store) if result.undecided else None
     if as_json:
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
     else:
         _print_result(result, out)
     if result.undecided:
-        failed = ", ".join(f"{n:,} {status}" for status, n in result.summary.failed.items() if n)
-        messages.print(
-            f"{result.undecided:,} battles undecided ({failed or 'answers missing'}); run again to ask again",
-            highlight=False,
-            soft_wrap=True,
-        )
+        say_undecided(messages, summary, error)
         raise typer.Exit(3)
 
 

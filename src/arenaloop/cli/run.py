@@ -103,6 +103,7 @@ def _execute(settings: ArenaLearningSettings, out: Path, *, dry_run: bool, as_js
         return
     from arenaloop.cli.directory import open_directory
     from arenaloop.cli.progress import Watch
+    from arenaloop.cli.undecided import commonest_error, say_undecided
 
     with open_directory(out) as store:
         _print_plan(recipe, out, messages)
@@ -111,12 +112,14 @@ def _execute(settings: ArenaLearningSettings, out: Path, *, dry_run: bool, as_js
         prepare_start(settings, recipe.start)
         with Watch(messages) as watch:
             result = arena_learning.run(recipe, store, out, watch)
+        error = commonest_error(store)
     _write_report(out)
     if as_json:
         sys.stdout.write(json.dumps(result.summary, indent=2) + "\n")
     else:
         _print_result(result, out)
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
+        say_undecided(messages, result.summary, error)
         raise typer.Exit(3)
 
 
