@@ -316,6 +316,8 @@ class ArenaLearningSettings(Settings):
     """whose answer a DPO pair rejects"""
     allow_truncated_chosen: bool = False
     """whether an answer that was cut off may be learned from"""
+    allow_missing: bool = False
+    """go on where a recorded opponent lacks answers"""
     sft_init: Literal["base", "previous_sft", "previous_best"] = "base"
     """where the SFT of each round starts"""
     sft_replay: float = Field(0.0, ge=0)

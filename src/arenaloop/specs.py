@@ -289,7 +289,11 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path) -> ArenaLea
         validation=validation,
         utility=_gold if data.test.startswith("sandbox:") else None,
         fingerprint=_start_fingerprint(settings),
-        recorded=match_recorded(opponents, list({p.id: p for p in (*pool, *test, *validation)}.values())),
+        recorded=match_recorded(
+            opponents,
+            list({p.id: p for p in (*pool, *test, *validation)}.values()),
+            allow_missing=settings.allow_missing,
+        ),
     )
     check(recipe)
     return recipe

@@ -398,3 +398,8 @@ def test_what_the_user_can_mend_is_one_line(path: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(local, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"arenaloop\[train\]"):
         LocalModel(path)
+
+
+def test_a_device_that_is_not_there_is_named(path: Path) -> None:
+    with pytest.raises(ConfigError, match="device 'cuda:99' cannot be used"):
+        LocalModel(path, device="cuda:99").generate([ask("hello")])

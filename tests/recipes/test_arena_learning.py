@@ -319,6 +319,11 @@ def test_recorded_opponents(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no answer for 5 of"):
         run(tmp_path / "other", *changes)
     assert not (tmp_path / "other").exists()
+    some = run(tmp_path / "other", *changes, "allow_missing=true")
+    wanted, decided = some.summary["battles_wanted"], some.summary["battles_decided"]
+    assert wanted == result.summary["battles_wanted"]
+    in_test = sum(answer["instruction"] in {p.last_user for p in prompts.test} for answer in answers[:5])
+    assert wanted - decided == 2 * (5 - in_test) + 3 * in_test  # battles of the target and the other opponents
 
 
 def test_a_validation_set_picks_the_best_stage(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GraniteConfig
 
 from arenaloop.config import OptimSettings, SFTSettings
-from arenaloop.errors import InputError
+from arenaloop.errors import ConfigError, InputError
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import ChatEncoder, encode_conversations
 from arenaloop.train.policy import load_policy, save_checkpoint, torch_threads
@@ -190,3 +190,9 @@ def test_damaged_weights_are_the_users_to_mend(start: Path, tmp_path: Path) -> N
     (tmp_path / "model" / "model.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(InputError, match="cannot load the model"):
         load_policy(tmp_path / "model", SFTSettings(device="cpu"))
+
+
+@pytest.mark.parametrize("device", ["nothing", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(start: Path, device: str) -> None:
+    with pytest.raises(ConfigError, match=f"device '{device}' cannot be used"):
+        load_policy(start, SFTSettings(device=device))

@@ -105,7 +105,7 @@ def match_recorded(
         if missing and not allow_missing:
             raise InputError(
                 f"{c.model.path}: no answer for {missing} of {len(prompts)} prompts "
-                f"({c.name}; --allow-missing goes on with the rest)"
+                f"({c.name}; --allow-missing, in a recipe allow_missing: true, goes on with the rest)"
             )
     return found
 

@@ -30,7 +30,7 @@ from arenaloop.types import Completion, Request, Status, content_hash, derive_se
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["LocalModel", "checkpoint_fingerprint"]
+__all__ = ["LocalModel", "checkpoint_fingerprint", "torch_device"]
 
 TINY = 5_000_000
 """Parameters under which a model on a CPU is fastest with one thread."""
@@ -153,7 +153,7 @@ class LocalModel:
         Raises:
             StoppedError: `stop` was set.
             InputError: the model cannot be loaded.
-            ConfigError: it has no chat template.
+            ConfigError: it has no chat template, or its device is not there.
         """
         import torch
 
@@ -180,6 +180,24 @@ class LocalModel:
             raise StoppedError(f"the model {self.name} was closed while it answered")
         seconds = (time.perf_counter() - started) / len(chunk)
         return [model.finish(answer, seconds) if isinstance(answer, _Row) else answer for answer in answers]
+
+
+def torch_device(name: str | None) -> Any:
+    """The torch device of that name; None = the first GPU, or the CPU.
+
+    Raises:
+        ConfigError: torch knows no such device, or this machine has none.
+    """
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} cannot be used: {str(error).strip().splitlines()[0]}") from error
+    return device
 
 
 @dataclass(slots=True, eq=False)
@@ -214,7 +232,7 @@ class _Loaded:
         from transformers.utils import logging
 
         path, revision = model.path, model._revision
-        device = torch.device(model._device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch_device(model._device)
         shown = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()
         try:

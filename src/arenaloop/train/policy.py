@@ -16,7 +16,7 @@ from torch import Tensor
 
 from arenaloop.config import OptimSettings
 from arenaloop.errors import InputError
-from arenaloop.models.local import TINY
+from arenaloop.models.local import TINY, torch_device
 from arenaloop.train.batches import Batch
 from arenaloop.train.losses import token_logprobs
 
@@ -99,11 +99,12 @@ def load_policy(model: str | Path, settings: OptimSettings, revision: str | None
 
     Raises:
         InputError: the model cannot be loaded.
+        ConfigError: the device is not there.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch_device(settings.device)
     with _no_progress_bars():
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=False)
