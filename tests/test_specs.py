@@ -244,7 +244,9 @@ def test_prompts_of_the_sandbox() -> None:
 def test_prompts_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"prompt": "a"}\n{"prompt": "b"}\n{"prompt": "a"}\n'))
-    assert [p.last_user for p in load_prompts(str(path), 0)] == ["a", "b"]
+    prompts = load_prompts(str(path), 0)
+    assert [p.last_user for p in prompts] == ["a", "b"]
+    assert prompts.duplicates == 1
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.types import Prompt, Response, content_hash
 
 if TYPE_CHECKING:
+    from arenaloop.data.prompts import PromptSet
     from arenaloop.judges.pairwise import PairwiseJudge
     from arenaloop.models.base import Model
     from arenaloop.models.recorded import RecordedModel
@@ -218,8 +219,10 @@ def _count(spec: str, options: Mapping[str, str], key: str, default: int) -> int
 # ---------------------------------------------------------------------- data
 
 
-def load_prompts(spec: str, seed: int, *, exclude: Sequence[str] = ()) -> tuple[Prompt, ...]:
+def load_prompts(spec: str, seed: int, *, exclude: Sequence[str] = ()) -> PromptSet:
     """Prompts of a file, or of the sandbox (``sandbox:prompts?n=500&split=test&seed=0``; the seed is the run's)."""
+    from arenaloop.data.prompts import PromptSet, read_prompts
+
     if spec.startswith("sandbox:"):
         from arenaloop.sandbox.tasks import draw
 
@@ -228,10 +231,8 @@ def load_prompts(spec: str, seed: int, *, exclude: Sequence[str] = ()) -> tuple[
             raise ConfigError(f"{spec!r}: expected sandbox:prompts?n=…")
         n, own = _count(spec, options, "n", 100), _count(spec, options, "seed", seed)
         tasks = draw(n, own, options.get("split", "train"), exclude=frozenset(exclude))
-        return tuple(task.prompt for task in tasks)
-    from arenaloop.data.prompts import read_prompts
-
-    return read_prompts(spec).prompts
+        return PromptSet(tuple(task.prompt for task in tasks))
+    return read_prompts(spec)
 
 
 def load_demonstrations(spec: str, seed: int) -> list[dict[str, Any]]:
@@ -268,9 +269,9 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path) -> ArenaLea
     seen = (
         [row["messages"][0]["content"] for row in demonstrations] if data.demonstrations.startswith("sandbox:") else []
     )
-    test = load_prompts(data.test, settings.seed)
+    test = load_prompts(data.test, settings.seed).prompts
     pool = load_prompts(data.prompts, settings.seed, exclude=seen)
-    validation = load_prompts(data.validation, settings.seed) if data.validation else ()
+    validation = load_prompts(data.validation, settings.seed).prompts if data.validation else ()
     opponents = [contestant(one) for one in settings.opponents]
     target = settings.target
 
@@ -284,7 +285,8 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path) -> ArenaLea
         opponents=opponents,
         judge=judge(settings.judge),
         demonstrations=demonstrations,
-        pool=pool,
+        pool=pool.prompts,
+        duplicates=pool.duplicates,
         test=test,
         validation=validation,
         utility=_gold if data.test.startswith("sandbox:") else None,

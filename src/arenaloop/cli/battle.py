@@ -111,7 +111,9 @@ def _execute(
     from arenaloop.specs import contestant, judge, load_prompts
 
     messages = Console(stderr=True)
-    prompts = load_prompts(settings.prompts, settings.seed)
+    loaded = load_prompts(settings.prompts, settings.seed)
+    prompts, duplicates = loaded.prompts, loaded.duplicates
+    del loaded
     if not prompts:
         raise InputError(f"{settings.prompts}: no prompts in it")
     contestants = [contestant(one) for one in settings.models]
@@ -133,10 +135,10 @@ def _execute(
         concurrency=settings.concurrency,
     )
     if dry_run:
-        _print_plan(plan, out, messages)
+        _print_plan(plan, duplicates, out, messages)
         return
     with open_directory(out) as store:
-        _print_plan(plan, out, messages)
+        _print_plan(plan, duplicates, out, messages)
         with replacing(out / "config.yaml") as file:
             file.write(dump_yaml(settings).encode())
         store.add_prompts(prompts)
@@ -157,13 +159,15 @@ def _execute(
         raise typer.Exit(3)
 
 
-def _print_plan(plan: BattlePlan, out: Path, console: Console) -> None:
+def _print_plan(plan: BattlePlan, duplicates: int, out: Path, console: Console) -> None:
     from arenaloop.arena.leaderboard import plain
 
     answers = sum(1 for c in plan.contestants if c.name not in plan.recorded) * len(plan.prompt_ids)
+    repeated = f" ({duplicates:,} more repeat one of them)" if duplicates else ""
     console.print(
-        f"{out}: {len(plan.contestants)} models · {len(plan.prompt_ids):,} prompts · {plan.battles:,} battles · "
-        f"at most {2 * plan.battles:,} judge calls and {answers:,} answers · judge {plain(plan.judge.name)}",
+        f"{out}: {len(plan.contestants)} models · {len(plan.prompt_ids):,} prompts{repeated} · "
+        f"{plan.battles:,} battles · at most {2 * plan.battles:,} judge calls and {answers:,} answers · "
+        f"judge {plain(plan.judge.name)}",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -136,8 +136,9 @@ def _print_plan(recipe: ArenaLearning, out: Path, console: Console) -> None:
     stages = plan_stages(recipe.settings)
     names = ", ".join(stage.name for stage in stages)
     console.print(plain(f"{out}: {len(stages)} stages ({names})"), highlight=False, markup=False)
+    repeated = f" ({recipe.duplicates:,} more repeat one of them)" if recipe.duplicates else ""
     console.print(
-        f"  {len(recipe.demonstrations):,} demonstrations · {len(recipe.pool):,} prompts in the pool · "
+        f"  {len(recipe.demonstrations):,} demonstrations · {len(recipe.pool):,} prompts in the pool{repeated} · "
         f"{len(recipe.test):,} test prompts · opponents {', '.join(plain(c.name) for c in recipe.opponents)} · "
         f"judge {plain(recipe.judge.name)}",
         highlight=False,

@@ -38,9 +38,8 @@ class ScriptedModel:
             if inspect.isawaitable(answer):
                 answer = await answer
         except Exception as error:  # a broken script is a failed call, as a broken server would be
-            return Completion(
-                status=Status.ERROR, error=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - start
-            )
+            seconds = time.perf_counter() - start
+            return Completion(status=Status.ERROR, error=f"{type(error).__name__}: {error}", usd=0.0, seconds=seconds)
         if isinstance(answer, Completion):
             return answer
         status = Status.OK if answer.strip() else Status.EMPTY

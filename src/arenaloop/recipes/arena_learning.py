@@ -75,6 +75,7 @@ class ArenaLearning:
         pool: prompts that are cut into slices. `test`: held-out prompts. `validation`: may be empty.
         utility: the true utility in [0, 1] of a response, where it is known (only in a simulated world).
         fingerprint: content hash of `start`, so that a finished run is recognised.
+        duplicates: prompts that the pool's file repeats; each is there once.
         recorded: response keys of opponents whose answers are recorded (`answers.match_recorded` over all prompts).
     """
 
@@ -89,6 +90,7 @@ class ArenaLearning:
     validation: Sequence[Prompt] = ()
     utility: Callable[[Prompt, Response], float] | None = None
     fingerprint: str = ""
+    duplicates: int = 0
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
