@@ -117,7 +117,7 @@ def load_policy(model: str | Path, settings: OptimSettings, revision: str | None
             )
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(f"cannot load the model {model}: {str(error).strip().splitlines()[0]}") from error
-    module.to(device)  # type: ignore[arg-type]
+    module.to(device)
     if settings.gradient_checkpointing:
         # newer versions of transformers call it by the first name and warn at the second
         enable = getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)
