@@ -5,7 +5,7 @@
 From the SFT-I1 of a one-round demo, and on the pairs that its battles selected for DPO-I1, with the same optimiser,
 learning rate, batch and number of steps:
 
-    dpo+nll   the recipe's DPO stage: sigmoid loss plus cross-entropy on the chosen answers
+    DPO-I1    the recipe's DPO stage: sigmoid loss plus cross-entropy on the chosen answers
     chosen    cross-entropy on the chosen answers alone (no rejected answer, no reference)
     dpo       the sigmoid loss alone
 
@@ -15,12 +15,9 @@ merit of DPO.
 
 from __future__ import annotations
 
-import argparse
-import sys
-import tempfile
 from pathlib import Path
 
-from gold import T95, demo_settings, gold_accuracy, interval
+from gold import demo_settings, gold_accuracy, over_seeds
 
 from arenaloop.config import SFTSettings
 from arenaloop.jsonl import read_rows
@@ -51,29 +48,14 @@ def one_seed(seed: int, split: str, out: Path) -> dict[str, float]:
         train_sft(start, chosen, out / "chosen", SFTSettings(**shared), seed=train_seed)
         for arm in ("chosen", "dpo"):
             figures[arm] = gold_accuracy(recipe, store, arm, out / arm)
-        figures["pairs"] = len(pairs)
+        figures["rows"] = len(pairs)
     return figures
 
 
-def main() -> None:
-    """Run all seeds and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12, 13, 14])
-    parser.add_argument("--split", choices=["dev", "test"], default="test")
-    options = parser.parse_args()
-    if not 2 <= len(options.seeds) <= len(T95) + 1:
-        sys.exit(f"give 2 to {len(T95) + 1} seeds")
-    table = []
-    print("seed  pairs  SFT-I1  dpo+nll  chosen     dpo", flush=True)
-    for seed in options.seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            f = one_seed(seed, options.split, Path(folder) / "run")
-        table.append(f)
-        arms = "  ".join(f"{f[arm]:6.1%}" for arm in ("SFT-I1", "DPO-I1", "chosen", "dpo"))
-        print(f"{seed:4}  {f['pairs']:5.0f}  {arms}", flush=True)
-    for first, second in (("DPO-I1", "SFT-I1"), ("DPO-I1", "chosen"), ("chosen", "SFT-I1"), ("dpo", "SFT-I1")):
-        print(f"{first} - {second}: {interval([f[first] - f[second] for f in table])}")
-
-
 if __name__ == "__main__":
-    main()
+    over_seeds(
+        __doc__,
+        one_seed,
+        arms=("SFT-I1", "DPO-I1", "chosen", "dpo"),
+        differences=(("DPO-I1", "SFT-I1"), ("DPO-I1", "chosen"), ("chosen", "SFT-I1"), ("dpo", "SFT-I1")),
+    )

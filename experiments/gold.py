@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from arenaloop.config import ArenaLearningSettings, override, validate
 from arenaloop.recipes.arena_learning import ArenaLearning
 from arenaloop.store import Store
 
-__all__ = ["T95", "demo_settings", "gold_accuracy", "interval"]
+__all__ = ["demo_settings", "gold_accuracy", "over_seeds"]
 
 T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 """Two-sided 95 % points of Student's t, by degrees of freedom."""
@@ -48,3 +51,34 @@ def interval(values: Sequence[float]) -> str:
     points = 100 * np.asarray(values)
     half = T95[len(points) - 1] * points.std(ddof=1) / np.sqrt(len(points))
     return f"{points.mean():+.1f} points, 95 % interval {points.mean() - half:+.1f} to {points.mean() + half:+.1f}"
+
+
+def over_seeds(
+    description: str | None,
+    one_seed: Callable[[int, str, Path], Mapping[str, float]],
+    arms: Sequence[str],
+    differences: Sequence[tuple[str, str]],
+) -> None:
+    """Run an experiment over the seeds of the command line; print a line a seed and the paired differences.
+
+    Args:
+        description: the experiment's docstring.
+        one_seed: (seed, split, an empty directory's path) → gold accuracy by arm, and ``rows``.
+        arms: which to print, in order.
+        differences: (first, second) pairs of arms to compare.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12, 13, 14])
+    parser.add_argument("--split", choices=["dev", "test"], default="test")
+    options = parser.parse_args()
+    if not 2 <= len(options.seeds) <= len(T95) + 1:
+        sys.exit(f"give 2 to {len(T95) + 1} seeds")
+    print("seed   rows", *(f"{arm:>8}" for arm in arms), flush=True)
+    table = []
+    for seed in options.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            figures = one_seed(seed, options.split, Path(folder) / "run")
+        table.append(figures)
+        print(f"{seed:4}  {figures['rows']:5.0f}", *(f"{figures[arm]:8.1%}" for arm in arms), flush=True)
+    for first, second in differences:
+        print(f"{first} - {second}: {interval([f[first] - f[second] for f in table])}")

@@ -58,30 +58,40 @@ def main() -> None:
         if start(whole, options.rounds, options.seed).wait() != 0:
             sys.exit("the unbroken run failed")
         length = time.monotonic() - began
-        print(f"unbroken run: {length:.0f} s, {counts(whole)[0]:,} verdicts")
-        for kill in range(1, options.kills + 1):
-            process = start(broken, options.rounds, options.seed)
-            # short waits as well as long ones: a kill may fall into start-up, training, battles or writing
-            wait = rng.uniform(0.02, 0.35) * length
+        print(f"unbroken run: {length:.0f} s, {counts(whole)[0]:,} verdicts", flush=True)
+        kill = finished = 0
+        while kill < options.kills:
+            out = broken / str(finished)
+            process = start(out, options.rounds, options.seed)
+            # a start-up, and then a moment anywhere: in training, battles, writing
+            wait = rng.uniform(2.0, 5.0 + 0.15 * length)
             try:
                 process.wait(timeout=wait)
-                print(f"kill {kill}: the run had finished; killing it while it prints its result again")
-                process = start(broken, options.rounds, options.seed)
-                process.wait(timeout=rng.uniform(0.5, 3.0))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-            stored, verdicts, responses = counts(broken)
-            stages = sorted(p.name for p in (broken / "checkpoints").glob("*") if (p / "training.json").exists())
-            print(f"kill {kill} after {wait:5.1f} s: {stored:,} verdicts stored, stages {', '.join(stages) or 'none'}")
-        if start(broken, options.rounds, options.seed).wait() != 0:
+                kill += 1
+                stages = sorted(p.parent.name for p in (out / "checkpoints").glob("*/training.json"))
+                stored = counts(out)[0]
+                print(
+                    f"kill {kill} after {wait:4.1f} s: {stored:,} verdicts, trainings {', '.join(stages) or 'none'}",
+                    flush=True,
+                )
+            else:  # that run is through: the next kills fall on a new one
+                finished += 1
+        if start(broken / str(finished), options.rounds, options.seed).wait() != 0:
             sys.exit("the resumed run failed")
-        boards = [json.loads((out / "leaderboard.json").read_text()) for out in (whole, broken)]
-        stored, verdicts, responses = counts(broken)
-        same = boards[0] == boards[1]
-        print(f"leaderboards equal: {same} · verdicts asked twice: {verdicts} · answers stored twice: {responses}")
-        print(f"verdicts stored: {counts(whole)[0]:,} unbroken, {stored:,} resumed")
-        sys.exit(0 if same and verdicts == 0 else 1)
+        expected = json.loads((whole / "leaderboard.json").read_text())
+        failed = False
+        for out in sorted(broken.iterdir()):
+            same = json.loads((out / "leaderboard.json").read_text()) == expected
+            stored, verdicts, responses = counts(out)
+            failed |= not same or verdicts > 0
+            print(
+                f"resumed run {out.name}: leaderboard equal {same} · {stored:,} verdicts stored · "
+                f"asked twice: {verdicts} verdicts, {responses} answers"
+            )
+        sys.exit(failed)
 
 
 if __name__ == "__main__":

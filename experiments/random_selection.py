@@ -14,15 +14,12 @@ differences with 95 % t-intervals over seeds.
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gold import T95, demo_settings, gold_accuracy, interval
+from gold import demo_settings, gold_accuracy, over_seeds
 
 from arenaloop.arena.answers import Answers, Contestant
 from arenaloop.arena.battles import BattlePlan, Pairing, pairings, play
@@ -84,25 +81,10 @@ def one_seed(seed: int, split: str, out: Path) -> dict[str, float]:
     return figures
 
 
-def main() -> None:
-    """Run all seeds and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12, 13, 14])
-    parser.add_argument("--split", choices=["dev", "test"], default="test")
-    options = parser.parse_args()
-    if not 2 <= len(options.seeds) <= len(T95) + 1:
-        sys.exit(f"give 2 to {len(T95) + 1} seeds")
-    table = []
-    print("seed   rows  SFT-I0  battles  winners  random", flush=True)
-    for seed in options.seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            f = one_seed(seed, options.split, Path(folder) / "run")
-        table.append(f)
-        arms = "  ".join(f"{f[arm]:6.1%}" for arm in ("SFT-I0", "battles", "winners", "random"))
-        print(f"{seed:4}  {f['rows']:5.0f}  {arms}", flush=True)
-    for first, second in (("battles", "random"), ("battles", "winners"), ("battles", "SFT-I0"), ("random", "SFT-I0")):
-        print(f"{first} - {second}: {interval([f[first] - f[second] for f in table])}")
-
-
 if __name__ == "__main__":
-    main()
+    over_seeds(
+        __doc__,
+        one_seed,
+        arms=("SFT-I0", "battles", "winners", "random"),
+        differences=(("battles", "random"), ("battles", "winners"), ("battles", "SFT-I0"), ("random", "SFT-I0")),
+    )
