@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GraniteConfig
 
 from arenaloop.config import OptimSettings, SFTSettings
-from arenaloop.errors import ConfigError, InputError
+from arenaloop.errors import ConfigError, InputError, StorageError
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import ChatEncoder, encode_conversations
 from arenaloop.train.policy import load_policy, save_checkpoint, torch_threads
@@ -196,3 +197,22 @@ def test_damaged_weights_are_the_users_to_mend(start: Path, tmp_path: Path) -> N
 def test_a_device_that_is_not_there_is_named(start: Path, device: str) -> None:
     with pytest.raises(ConfigError, match=f"device '{device}' cannot be used"):
         load_policy(start, SFTSettings(device=device))
+
+
+def test_a_full_disk_is_a_storage_error_whoever_says_it(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load_policy(start, SFTSettings(device="cpu"))
+
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(policy.module, "save_pretrained", full)
+        with pytest.raises(StorageError, match="No space left"):
+            save_checkpoint(policy.module, policy.tokenizer, tmp_path / "model")
+    run = TrainingRun(tmp_path / "run", "key")
+    run.begin()
+    (tmp_path / "run" / "checkpoint.tmp").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match="cannot write to"):
+        run.checkpoint({"step": 1, "module": policy.module.state_dict()})

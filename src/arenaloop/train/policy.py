@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from arenaloop.config import OptimSettings
-from arenaloop.errors import InputError
+from arenaloop.errors import InputError, StorageError
 from arenaloop.models.local import TINY, torch_device
 from arenaloop.train.batches import Batch
 from arenaloop.train.losses import token_logprobs
@@ -137,21 +137,29 @@ def save_checkpoint(module: Any, tokenizer: Any, out: Path) -> None:
 
     The files are written aside, flushed to disk and moved in one by one, the configuration last: a directory without
     ``config.json`` is not a model to any loader. Other files in `out` stay.
+
+    Raises:
+        StorageError: the disk is full or failing.
     """
+    from safetensors import SafetensorError
+
     aside = out / ".saving"
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    with _no_progress_bars():
-        module.save_pretrained(aside)  # safetensors is the only form it writes
-        tokenizer.save_pretrained(aside)
-    (out / "config.json").unlink(missing_ok=True)
-    for stale in out.glob("model*.safetensors*"):
-        stale.unlink()
-    for file in sorted(aside.iterdir(), key=lambda file: file.name == "config.json"):
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-        file.replace(out / file.name)
-    aside.rmdir()
+    try:
+        aside.mkdir(parents=True)
+        with _no_progress_bars():
+            module.save_pretrained(aside)  # safetensors is the only form it writes
+            tokenizer.save_pretrained(aside)
+        (out / "config.json").unlink(missing_ok=True)
+        for stale in out.glob("model*.safetensors*"):
+            stale.unlink()
+        for file in sorted(aside.iterdir(), key=lambda file: file.name == "config.json"):
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+            file.replace(out / file.name)
+        aside.rmdir()
+    except (OSError, SafetensorError) as error:  # safetensors has its own way to say that a disk is full
+        raise StorageError(f"cannot write the model to {out}: {str(error).strip().splitlines()[0]}") from error
 
 
 @contextlib.contextmanager

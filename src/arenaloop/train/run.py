@@ -142,7 +142,10 @@ class TrainingRun:
         with _storage(self.out):
             aside = path.with_suffix(".tmp")
             with aside.open("wb") as handle:
-                torch.save(dict(content), handle)
+                try:
+                    torch.save(dict(content), handle)
+                except RuntimeError as error:  # torch's way to say that a file took no more bytes
+                    raise OSError(str(error).strip().splitlines()[0]) from error
                 handle.flush()
                 os.fsync(handle.fileno())
             aside.replace(path)
@@ -179,5 +182,7 @@ def _write_atomically(path: Path, text: str) -> None:
 def _storage(out: Path) -> Iterator[None]:
     try:
         yield
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(f"cannot write to {out}: {error.strerror or error}") from error
