@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -281,3 +282,15 @@ def test_demonstrations(tmp_path: Path) -> None:
         load_demonstrations(str(path), 0)
     with pytest.raises(ConfigError, match="sandbox:demonstrations"):
         load_demonstrations("sandbox:prompts?n=5", 0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"system": "be brief"}, {"extra_body": {"top_k": 1}}, {"drop_params": ("stop",)}, {"send_seed": True}]
+)
+def test_what_only_servers_obey_is_refused_elsewhere(change: dict[str, Any]) -> None:
+    (key,) = change
+    with pytest.raises(ConfigError, match=f"{key} works with servers only"):
+        model(ModelSettings(spec="sandbox:scholar", **change))
+    with pytest.raises(ConfigError, match=f"{key} works with servers only"):
+        judge(JudgeSettings(spec="sandbox:judge", **change))
+    model(ModelSettings(spec="http://h/v1#m", **change))

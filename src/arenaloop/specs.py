@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_arena_learning", "contestant", "judge", "load_prompts", "model", "model_settings"]
 
+_SERVERS_ONLY = ("system", "extra_body", "drop_params", "send_seed")
 KINDS = ("openai:MODEL", "http://HOST:PORT/v1#MODEL", "hf:ID_OR_PATH", "file:ANSWERS", "sandbox:NAME", "FILE.yaml")
 _DEFAULT_BASE_URL = "https://api.openai.com/v1"
 _SANDBOX_DATA = ("prompts", "demonstrations")
@@ -91,6 +92,7 @@ def model(settings: ModelSettings) -> Model | RecordedModel:
     if kind == "openai" and rest:
         base_url = os.environ.get("OPENAI_BASE_URL") or _DEFAULT_BASE_URL
         return _server(settings, f"{base_url}#{rest}", key_env="OPENAI_API_KEY")
+    _refuse_servers_settings(settings)
     if kind == "hf" and rest:
         from arenaloop.models.checkpoint import require_chat_template
 
@@ -106,6 +108,13 @@ def model(settings: ModelSettings) -> Model | RecordedModel:
     if kind == "sandbox" and rest:
         return _sandbox_player(rest, settings)
     raise ConfigError(f"SPEC {settings.spec!r}: expected one of {', '.join(KINDS)}")
+
+
+def _refuse_servers_settings(settings: ModelSettings) -> None:
+    """Refuse what would change a server's answers and does nothing to those of other models."""
+    for key in _SERVERS_ONLY:
+        if getattr(settings, key) != ModelSettings.model_fields[key].get_default(call_default_factory=True):
+            raise ConfigError(f"SPEC {settings.spec!r}: {key} works with servers only")
 
 
 def _file_stem(path: str) -> str:
@@ -183,6 +192,7 @@ def _sandbox_judge(settings: JudgeSettings) -> Model:
     from arenaloop.models.scripted import ScriptedModel
     from arenaloop.sandbox.judge import SandboxJudge
 
+    _refuse_servers_settings(settings)
     if settings.spec != "sandbox:judge":
         raise ConfigError(f"judge {settings.spec!r}: the sandbox's judge is called sandbox:judge")
     try:
