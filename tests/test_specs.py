@@ -294,3 +294,9 @@ def test_what_only_servers_obey_is_refused_elsewhere(change: dict[str, Any]) -> 
     with pytest.raises(ConfigError, match=f"{key} works with servers only"):
         judge(JudgeSettings(spec="sandbox:judge", **change))
     model(ModelSettings(spec="http://h/v1#m", **change))
+
+
+def test_a_base_url_holds_no_key() -> None:
+    with pytest.raises(ConfigError, match="has no query") as caught:
+        model(ModelSettings(spec="http://127.0.0.1:1/v1?api-key=sesame#m"))
+    assert "sesame" not in str(caught.value)

@@ -118,7 +118,7 @@ class SFTSettings(OptimSettings):
     """Supervised fine-tuning. Defaults: Arena Learning (Luo et al. 2024), section 4."""
 
     assistant_turns: Literal["last", "all"] = "last"
-    """which assistant turns of a conversation carry the loss"""
+    """which assistant turns of `messages` carry the loss; of `prompt` and `completion`, those of the completion do"""
 
 
 class DPOSettings(OptimSettings):

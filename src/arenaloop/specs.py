@@ -23,7 +23,7 @@ from arenaloop.config import (
     read_yaml,
     validate,
 )
-from arenaloop.errors import ConfigError, InputError, nearest
+from arenaloop.errors import ConfigError, InputError, StorageError, nearest
 from arenaloop.types import Prompt, Response, content_hash
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
     name, _, query = rest.partition("?")
     if not mark or not name:
         raise ConfigError(f"SPEC {settings.spec!r}: expected URL#MODEL, as in http://127.0.0.1:8000/v1#qwen")
+    if "?" in url:  # a key may stand there, and settings are written to disk
+        raise ConfigError(f"SPEC {url.partition('?')[0]}?…#{name}: a base URL has no query; name a key with key_env")
     options = dict(parse_qsl(query, keep_blank_values=True))
     named = options.pop("key_env", None)
     key_env = settings.key_env or named or key_env
@@ -360,8 +362,13 @@ def prepare_start(settings: ArenaLearningSettings, start: str) -> None:
     """Make the untrained sandbox target where the recipe starts from one and it is not there yet."""
     if settings.target.model != "sandbox:target" or Path(start).is_dir():
         return
+    from safetensors import SafetensorError
+
     from arenaloop.sandbox.target import build_target
 
     temporary = Path(start).with_name(Path(start).name + ".partial")
-    build_target(temporary, settings.seed, **settings.target.options)
-    temporary.rename(start)
+    try:
+        build_target(temporary, settings.seed, **settings.target.options)
+        temporary.rename(start)
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"{start}: {error}") from error

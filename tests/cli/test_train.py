@@ -69,7 +69,7 @@ def test_it_trains_and_repeats_nothing(
         (["sft", "--model", "hf:start", "--data", "none.jsonl"], "none.jsonl: no such file"),
         (["sft", "--model", "hf:start", "--data", "empty.jsonl"], "empty.jsonl"),
         (["sft", "--model", "hf:start", "--data", "broken.jsonl"], "broken.jsonl, line 2"),
-        (["dpo", "--model", "hf:start", "--data", "rows.jsonl"], "row 0"),
+        (["dpo", "--model", "hf:start", "--data", "rows.jsonl"], "rows.jsonl, line 1"),
         (["sft", "--model", "hf:start", "--data", "rows.jsonl", "--set", "epocs=1"], "did you mean 'epochs'"),
         (["sft", "--model", "hf:start", "--data", "rows.jsonl", "--set", "epochs=0"], "epochs"),
         (["sft", "--model", "hf:start", "--data", "rows.jsonl", "--set", "beta=1"], "beta"),

@@ -239,7 +239,10 @@ def test_follow_ups_are_part_of_chosen_and_rejected() -> None:
     assert [m["role"] for m in row["chosen"]] == ["assistant", "user", "assistant"]
     assert row["chosen"][1] == row["rejected"][1] == {"role": "user", "content": "two"}
     assert pair.chosen == ("text of P", "text of P")
-    assert sft_row(prompt, ("a", "b"))["messages"][-1] == {"role": "assistant", "content": "b"}
+    # every turn of the answer is to be learned, not the last alone
+    learned = sft_row(prompt, ("a", "b"))
+    assert learned["prompt"] == row["prompt"]
+    assert [m["content"] for m in learned["completion"]] == ["a", "two", "b"]
 
 
 def test_accounting_as_json() -> None:

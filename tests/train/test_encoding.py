@@ -45,6 +45,23 @@ def test_last_turn_or_all_turns(tokenizer: PreTrainedTokenizerFast) -> None:
     assert encode_one(tokenizer, messages, turns="all")[1] == "...bc<|end|>...ef<|end|>"
 
 
+@pytest.mark.parametrize("marked", [False, True])
+def test_an_answer_of_several_turns_is_learned_whole(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast], marked: bool
+) -> None:
+    template = MARKED if marked else MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    encoder = ChatEncoder(make_tokenizer(template), 100)
+    given = [user("p"), assistant("q"), user("a")]
+    answer = [assistant("bc"), user("d"), assistant("ef")]
+    (row,) = encode_conversations(encoder, [{"prompt": given, "completion": answer}]).rows
+    # the history's own answer is given; both turns of the answer carry the loss, the user's turn between does not
+    assert spell(encoder.tokenizer, row)[1].replace(".", "") == "bc<|end|>ef<|end|>"
+    other = [assistant("xy"), user("d"), assistant("ef")]
+    pair = encode_pairs(encoder, [{"prompt": given, "chosen": answer, "rejected": other}]).rows
+    sides = [spell(encoder.tokenizer, side)[1].replace(".", "") for side in pair]
+    assert sides == ["bc<|end|>ef<|end|>", "xy<|end|>ef<|end|>"]
+
+
 MARKED = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>' }}{% if m['role'] == 'assistant' %}"
     "{% generation %}{{ m['content'] + '<|end|>' }}{% endgeneration %}{{ '\n' }}"

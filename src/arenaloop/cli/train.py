@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -48,11 +51,18 @@ def train(
     from arenaloop.errors import InputError
     from arenaloop.jsonl import read_rows
 
-    rows = [row for _, row in read_rows(data)]
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: a file stands there")
+    if start.startswith((".", "/")) and not Path(start).is_dir():
+        raise InputError(f"{start} is not a directory")
+    lines, rows = [], []
+    for line, row in read_rows(data):
+        lines.append(line)
+        rows.append(row)
     if not rows:
         raise InputError(f"{data}: no rows in it")
     values = override({}, settings or [])
-    with Watch() as watch:
+    with _rows_by_line(data, lines), Watch() as watch:
         watch.phase(out.name, method)
         if method == "sft":
             from arenaloop.train.sft import train_sft
@@ -67,3 +77,17 @@ def train(
         f"{out}: {done.steps:,} steps on {done.rows_used:,} rows, {done.seconds:.0f} s"
         + (f"; dropped: {dropped}" if dropped else "")
     )
+
+
+@contextmanager
+def _rows_by_line(data: Path, lines: Sequence[int]) -> Iterator[None]:
+    """Trainers number the rows that they are given; a user looks for the line of a file."""
+    from arenaloop.errors import InputError
+
+    try:
+        yield
+    except InputError as error:
+        named = re.match(r"(?:training|preference) row (\d+): (.*)", str(error), re.DOTALL)
+        if named is None:
+            raise
+        raise InputError(f"{data}, line {lines[int(named[1])]}: {named[2]}") from error

@@ -206,8 +206,16 @@ def _worst(item: PromptScores) -> str:
 
 
 def sft_row(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
-    """A conversation whose last turn is to be learned, in the form that TRL and our own trainer load."""
-    return {"messages": prompt.conversation(texts)}
+    """A conversation whose answer is to be learned, in the form that TRL and our own trainer load.
+
+    ``messages``, of which the last turn is the answer; where follow-ups were answered too, ``prompt`` and
+    ``completion``, since all the turns of the completion are.
+    """
+    conversation = prompt.conversation(texts)
+    if not prompt.follow_ups:
+        return {"messages": conversation}
+    given = len(prompt.messages)
+    return {"prompt": conversation[:given], "completion": conversation[given:]}
 
 
 def preference_row(pair: Preference) -> dict[str, Any]:

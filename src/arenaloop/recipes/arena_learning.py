@@ -389,7 +389,8 @@ def _select(r: _Run, stage: Stage, fighter: str, scored: Sequence[PromptScores])
     if not selection.rows:
         gaps = ", ".join(f"{gap}: {n}" for gap, n in sorted(selection.gaps.items())) or "none"
         raise NoRowsError(
-            f"{stage.name}: no prompt gave a training row at k_{stage.kind} = {k:g} (gaps, by whole points: {gaps})"
+            f"{stage.name}: no prompt gave a training row at k_{stage.kind} = {k:g} (gaps, by whole points: {gaps}); "
+            f"with a lower k_{stage.kind} the run goes on from here"
         )
     return selection
 

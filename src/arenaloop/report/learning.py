@@ -138,11 +138,11 @@ def _example(row: Mapping[str, Any]) -> Example:
             for what in ("chosen", "rejected")
         ]
         return Example(_turns(row.get("prompt")), columns, margin, prompt_id)
+    learned = f"learned from: {one_line(row.get('model') or 'unknown', 60)}"
+    if "completion" in row:
+        return Example(_turns(row.get("prompt")), [(learned, _turns(row["completion"]))], margin, prompt_id)
     turns = _turns(row.get("messages"))
-    last = [turns[-1]] if turns else []
-    return Example(
-        turns[:-1], [(f"learned from: {one_line(row.get('model') or 'unknown', 60)}", last)], margin, prompt_id
-    )
+    return Example(turns[:-1], [(learned, turns[-1:])], margin, prompt_id)
 
 
 def _turns(messages: Any) -> list[tuple[str, Clip]]:

@@ -94,7 +94,8 @@ class ChatEncoder:
 
         Args:
             prompt, completion: the conversation's turns; the completion ends with an assistant turn.
-            turns: which assistant turns carry the loss.
+            turns: which assistant turns carry the loss: ``"last"`` those of the completion (an answer to follow-ups has
+                several), ``"all"`` those of the prompt too.
             where: names the row in errors.
 
         Returns:
@@ -106,10 +107,12 @@ class ChatEncoder:
         messages = prompt + completion
         ids, marks = self._marked(messages, where) if self.marks_answers else (None, [])
         ids, start = self._split(messages, len(messages) - 1, where, ids)
-        if turns == "last" and start >= self.max_length:
+        since = 0 if turns == "all" else len(prompt)
+        earlier = self._earlier_spans(messages, since, ids, where) if turns == "last" else []
+        first = 0 if turns == "all" else min([start, *(span[0] for span in earlier)])
+        if turns == "last" and first >= self.max_length:
             return "prompt_too_long"
         labelled = [False] * len(ids)
-        first = 0 if turns == "all" else start
         # an answer that had to be tokenised apart from its prompt has other tokens than the marked ones, and one that
         # is empty may have no marks
         if len(marks) == len(ids) and any(marks[start:]):
@@ -118,10 +121,9 @@ class ChatEncoder:
             end = self._end(ids, start, len(ids))
             if end == start or ids[end - 1] not in self.end_ids:  # a template that leaves the last turn open
                 ids, labelled, end = [*ids, self._eos()], [*labelled, True], len(ids) + 1
-            spans = [(start, end)]
             if turns == "all":
-                spans += self._earlier_spans(messages, ids, where)
-            for first, last in spans:
+                earlier = self._earlier_spans(messages, since, ids, where)
+            for first, last in [(start, end), *earlier]:
                 labelled[first:last] = [True] * (last - first)
         end = max((at + 1 for at, on in enumerate(labelled) if on), default=0)
         ids, labelled = ids[: min(end, self.max_length)], labelled[: min(end, self.max_length)]
@@ -163,17 +165,18 @@ class ChatEncoder:
             "from the prompt; use a template with {% generation %} marks or one that keeps earlier turns as they are"
         )
 
-    def _earlier_spans(self, messages: list[Message], ids: list[int], where: str) -> list[tuple[int, int]]:
+    def _earlier_spans(self, messages: list[Message], since: int, ids: list[int], where: str) -> list[tuple[int, int]]:
+        """Where the assistant turns from `since` on, the last one left out, stand in the conversation's tokens."""
         spans = []
-        for turn, message in enumerate(messages[:-1]):
-            if message["role"] != "assistant" or not message["content"].strip():
+        for turn in range(since, len(messages) - 1):
+            if messages[turn]["role"] != "assistant" or not messages[turn]["content"].strip():
                 continue
             head, start = self._split(messages, turn, where)
             end = self._end(head, start, len(head))
             if ids[:end] != head[:end]:
                 raise InputError(
                     f"{where}: the chat template rewrites earlier assistant turns, so they cannot be trained on; "
-                    "set assistant_turns to last"
+                    "learn the last turn alone (rows with messages, assistant_turns: last)"
                 )
             spans.append((start, end))
         return spans
