@@ -123,3 +123,19 @@ def test_controls_are_names_with_or_without_numbers() -> None:
     for texts in (["length=1"], ["length=x:1"], ["length=1:0"], ["length", "length"], ["=1:1"]):
         with pytest.raises(ConfigError):
             parse_controls(texts)
+
+
+@pytest.mark.parametrize("text", ["length=nan:1", "length=inf:1", "length=1:inf", "length=1:nan"])
+def test_frozen_controls_are_finite(text: str) -> None:
+    with pytest.raises(ConfigError, match="NAME=COEFFICIENT:SCALE"):
+        parse_controls([text])
+
+
+def test_a_length_that_the_models_themselves_tell_has_no_interval(tmp_path: Path) -> None:
+    path = tmp_path / "same.csv"
+    rows = "".join(f"x,y,{('model_a', 'model_b', 'tie')[i % 3]},{i},5,6\n" for i in range(30))
+    path.write_text("model_a,model_b,winner,prompt_id,length_a,length_b\n" + rows)
+    document = json.loads(run(str(path), "--control", "length", "--json"))
+    assert document["coefficients"]["length"]["lower"] is None
+    assert any("length cannot be told from the models" in note for note in document["notes"])
+    assert "no interval" in " ".join(run(str(path), "--control", "length").split())

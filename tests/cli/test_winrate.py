@@ -100,3 +100,10 @@ def test_difficulty_of_other_prompts_is_an_error(annotations: Path, tmp_path: Pa
     gamma.write_text('{"instruction": "elsewhere", "difficulty": 1}\n')
     with pytest.raises(InputError, match="none of its instructions"):
         run(str(annotations), "--baseline", "base", "--control", "length", "--difficulty", str(gamma))
+
+
+@pytest.mark.parametrize("value", ["inf", "1e999"])
+def test_a_penalty_that_is_not_finite_is_refused(annotations: Path, value: str) -> None:
+    arguments = [str(annotations), "--baseline", "base", "--control", "length", "--penalty", value]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError)

@@ -156,3 +156,12 @@ def test_groups_that_never_met_are_resampled_on_their_own() -> None:
     assert drawn.draws[:, 0] == pytest.approx(-drawn.draws[:, 1])
     with pytest.raises(ValueError, match="never met"):
         drawn.difference("a", "c")
+
+
+def test_resamples_that_cannot_differ_are_noted() -> None:
+    columns = {"model_a": ["x", "y", "x"], "model_b": ["y", "x", "y"], "winner": ["model_a", "model_a", "tie"]}
+    battles = Battles.from_columns({**columns, "prompt_id": [1, 1, 1]})
+    still = bootstrap(battles, fit(battles), samples=20)
+    assert any("no width" in note for note in still.notes)
+    apart = Battles.from_columns({**columns, "prompt_id": [1, 2, 3]})
+    assert not any("no width" in note for note in bootstrap(apart, fit(apart), samples=20).notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +31,7 @@ def rank(
         ),
     ] = None,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw it: .png, .svg or .pdf.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the leaderboard.json document.")] = False,
 ) -> None:
@@ -81,7 +82,8 @@ def rank(
     console.print(board.table(width=console.width))
     console.print(plain(board.caption()), style="dim", markup=False, highlight=False)
     for name, effect in (board.coefficients or {}).items():
-        ends = "frozen" if effect.lower is None else f"{effect.lower:+.3f} … {effect.upper:+.3f}"
+        known = "no interval" if effect.lower is None else f"{effect.lower:+.3f} … {effect.upper:+.3f}"
+        ends = "frozen" if effect.frozen else known
         text = f"{name}: {effect.value:+.3f} nats per standard deviation ({effect.scale:.4g}) of its difference, {ends}"
         console.print(plain(text), markup=False, highlight=False)
     for note in board.notes:
@@ -109,7 +111,7 @@ def parse_controls(texts: list[str]) -> tuple[list[str], dict[str, tuple[float, 
     """Names of covariates, and coefficient and scale of those that are frozen (``NAME=COEFFICIENT:SCALE``).
 
     Raises:
-        ConfigError: one is not of that form, its scale is not positive, or a name comes twice.
+        ConfigError: one is not of that form, its scale is not positive, a number not finite, or a name comes twice.
     """
     names: list[str] = []
     frozen: dict[str, tuple[float, float]] = {}
@@ -122,7 +124,7 @@ def parse_controls(texts: list[str]) -> tuple[list[str], dict[str, tuple[float, 
             value, _, scale = numbers.partition(":")
             try:
                 frozen[name] = (float(value), float(scale))
-                if not frozen[name][1] > 0:
+                if not (frozen[name][1] > 0 and all(map(math.isfinite, frozen[name]))):
                     raise ValueError
             except ValueError:
                 raise ConfigError(

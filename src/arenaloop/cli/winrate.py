@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +28,7 @@ def winrate(
     penalty: Annotated[float, typer.Option(help="Ridge on the length-control fit's coefficients.", min=0.0)] = 0.0,
     samples: Annotated[int, typer.Option(help="Bootstrap resamples of the prompts.", min=10)] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Win rates against one baseline, in percent, joined by prompt.
@@ -47,6 +48,8 @@ def winrate(
         raise ConfigError("--difficulty is of use with --control length only")
     if not 0.0 < level < 1.0:
         raise ConfigError(f"--level must lie strictly between 0 and 1, not {level}")
+    if not math.isfinite(penalty):
+        raise ConfigError(f"--penalty must be a finite number, not {penalty}")
     if control not in (None, "length"):
         raise ConfigError(f"--control must be length, not {control!r}")
     annotations = read_annotations(file, baseline)

@@ -170,21 +170,35 @@ class Battles:
         if missing:
             raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join(found) or 'none'})")
         names_a, names_b = list(columns["model_a"]), list(columns["model_b"])
-        codes, models = encode(names_a + names_b)
+        try:
+            codes, distinct = encode(names_a + names_b)
+            if "winner" in found:
+                score: Any = [WINNER_SCORES.get(winner, np.nan) for winner in columns["winner"]]
+            else:
+                score = [np.nan if value is None else value for value in columns["score_a"]]
+            group = prompt_codes(list(columns["prompt_id"])) if "prompt_id" in found else None
+        except TypeError:  # a list or a mapping has no hash
+            raise ValueError("model names, winners and prompt ids must be text or numbers") from None
+        unnamed = np.array([name is None or name != name for name in distinct], dtype=bool)
+        # the number 1 and the text "1" are one name
+        position, models = encode([str(name) for name in distinct])
+        codes, nameless = position[codes], unnamed[codes]
         a, b = codes[: len(names_a)], codes[len(names_a) :]
-        if "winner" in found:
-            score: Any = [WINNER_SCORES.get(winner, np.nan) for winner in columns["winner"]]
-        else:
-            score = [np.nan if value is None else value for value in columns["score_a"]]
         covariates = {name: relative_difference(columns[f"{name}_a"], columns[f"{name}_b"]) for name in controls}
+        weight = list(columns["weight"]) if "weight" in found else None
+        if not nameless.any():
+            return cls.of(models, a, b, score, weight=weight, cluster=group, covariates=covariates)
+        kept = ~(nameless[: len(a)] | nameless[len(a) :])
+        used, models = encode([models[code] for code in np.concatenate([a[kept], b[kept]])])
         return cls.of(
-            [str(model) for model in models],
-            a,
-            b,
-            score,
-            weight=list(columns["weight"]) if "weight" in found else None,
-            cluster=prompt_codes(list(columns["prompt_id"])) if "prompt_id" in found else None,
-            covariates=covariates,
+            models,
+            used[: kept.sum()],
+            used[kept.sum() :],
+            np.asarray(score, dtype=np.float64)[kept],
+            weight=None if weight is None else np.asarray(weight, dtype=np.float64)[kept],
+            cluster=None if group is None else group[kept],
+            covariates={name: column[kept] for name, column in covariates.items()},
+            skipped=int(np.count_nonzero(~kept)),
         )
 
     def with_weight(self, weight: FloatArray) -> Battles:

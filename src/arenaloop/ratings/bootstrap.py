@@ -27,6 +27,8 @@ _BLOCK = 32 << 20
 _CHORD_STEPS = 12
 _CHORD_TOLERANCE = 1e-4
 """Largest last step in nats (0.02 Elo); the error left is smaller by the chord's rate of convergence."""
+_STILL = 1e-9
+"""Spread, in nats, below which resamples say nothing (all ties, one prompt, cells of one outcome)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,12 @@ def bootstrap(
     for c in np.unique(fit.component[rated]):
         piece = rated[fit.component[rated] == c]
         draws[:, piece] -= draws[:, piece].mean(axis=1, keepdims=True)
-    notes = (f"{redrawn} resamples lost the connection between models and were drawn again",) if redrawn else ()
-    return Bootstrap(fit, draws, cluster, seed, redrawn, notes)
+    notes = [f"{redrawn} resamples lost the connection between models and were drawn again"] if redrawn else []
+    if np.ptp(draws[:, rated], axis=0).max() < _STILL:
+        notes.append(
+            "every resample gave the same ratings, so their intervals have no width: use the sandwich interval"
+        )
+    return Bootstrap(fit, draws, cluster, seed, redrawn, tuple(notes))
 
 
 class _Resampler:

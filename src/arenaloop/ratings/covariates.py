@@ -32,7 +32,7 @@ class Coefficient:
 
     Attributes:
         value: the estimate, or what it was frozen at.
-        lower, upper: its interval; None for a frozen one.
+        lower, upper: its interval; None for a frozen one, and where the battles do not tell it.
         scale: the standard deviation (around zero) that the differences were divided by. Freeze it with the value.
         frozen: whether it was given.
     """
@@ -133,9 +133,13 @@ def fit_controlled(
             beta[free] += damping * step[size:]
             if reach < 1e-9 or np.abs(beta).max(initial=0.0) > 50.0:
                 break
-        if reach < 1e-9:
+        confounded = _confounded(H - penalty + _origin(H, same, size), H - penalty, size)
+        if reach < 1e-9 and not (ridge == 0.0 and confounded.any()):
             break
-        if ridge == 0.0:
+        if ridge == 0.0 and reach < 1e-9:
+            unclear = " and ".join(controls[free[f]] for f in np.flatnonzero(confounded))
+            notes = (*notes, f"the effect of {unclear} cannot be told from the models themselves")
+        elif ridge == 0.0:
             notes = (
                 *notes,
                 f"the effect of {' and '.join(controls)} has no finite estimate; kept finite by a ridge of {_RIDGE:g}",
@@ -171,7 +175,7 @@ def fit_controlled(
     coefficients = {}
     for f, name in enumerate(controls):
         half = None
-        if f in free and units > 1:
+        if f in free and units > 1 and not confounded[free.index(f)]:
             at = size + free.index(f)
             half = float(np.sqrt(max(covariance[at, at], 0.0))) * t_quantile(level, max(units - 1.0, 1.0))
         value = float(beta[f])
@@ -195,6 +199,17 @@ def _information(cell: IntArray, a: IntArray, b: IntArray, q: FloatArray, F: Flo
         H[:size, size + f] = H[size + f, :size] = tally(a, size, qf) - tally(b, size, qf)
     H[size:, size:] = (F * q[:, None]).T @ F
     return H
+
+
+def _confounded(regular: FloatArray, H: FloatArray, size: int) -> BoolArray:
+    """Which free covariates hold nothing that the models and the other covariates do not hold, shape (F,)."""
+    left = H[size:, size:] - H[size:, :size] @ np.linalg.solve(regular[:size, :size], H[:size, size:])
+    count = len(left)
+    alone = np.zeros(count)
+    for f in range(count):
+        rest = np.arange(count) != f
+        alone[f] = left[f, f] - left[f, rest] @ np.linalg.pinv(left[np.ix_(rest, rest)], hermitian=True) @ left[rest, f]
+    return np.asarray(alone <= 1e-9 * np.diag(H)[size:])
 
 
 def _origin(H: FloatArray, same: FloatArray, size: int) -> FloatArray:

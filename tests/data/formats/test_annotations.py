@@ -94,3 +94,30 @@ def test_difficulty_by_instruction(tmp_path: Path) -> None:
     assert read_difficulty(write(tmp_path / "g.json", rows)) == {"i": 0.5, "j\n\nk": -1.0}
     with pytest.raises(InputError, match="line 1: wants 'instruction' and a number"):
         read_difficulty(write(tmp_path / "g.json", [{"instruction": "i", "difficulty": None}]))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"generator_1": "B", "generator_2": "q", "preference": 1, "instruction": ["i"]}, "must be text"),
+        ({"model_a": "B", "model_b": "q", "winner": "tie", "prompt_id": [1]}, "must be text or a number"),
+    ],
+)
+def test_keys_that_cannot_join_are_named(tmp_path: Path, row: dict[str, object], message: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([row]))
+    with pytest.raises(InputError, match=rf"line 1: .*{message}"):
+        read_annotations(path, "B")
+
+
+def test_a_winner_that_is_no_text_is_a_failed_annotation(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{"model_a": "B", "model_b": "q", "winner": ["tie"], "prompt_id": 1}]))
+    assert math.isnan(read_annotations(path, "B").preference[0])
+
+
+def test_a_difficulty_without_a_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "gamma.json"
+    path.write_text(json.dumps([{"instruction": ["i"], "difficulty": 1}]))
+    with pytest.raises(InputError, match="line 1: 'instruction' must be text"):
+        read_difficulty(path)

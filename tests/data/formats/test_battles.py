@@ -144,3 +144,27 @@ def test_names_that_a_sample_of_the_rows_misses_are_found(tmp_path: Path) -> Non
     assert battles.models == ("rare", "x", "y")
     assert battles.a[6:9].tolist() == [1, 0, 1]
     assert set(battles.b.tolist()) == {2}
+
+
+def test_csv_columns_that_change_their_looks_after_a_thousand_rows(tmp_path: Path) -> None:
+    path = tmp_path / "late.csv"
+    early = "".join(f"007,1.50,{('model_a', 'model_b')[i % 2]},{i},1\n" for i in range(1500))
+    path.write_text("model_a,model_b,winner,prompt_id,weight\n" + early + "gpt,007,tie,p1,1.5\ngpt,1.50,tie,p2,1\n")
+    battles = read_battles(path)
+    assert battles.models == ("007", "1.50", "gpt")  # as written, not as numbers
+    assert len(battles) == 1502
+    assert battles.clusters == 1502
+    assert battles.weight is not None
+    assert battles.weight[-2:].tolist() == [1.5, 1.0]
+
+
+def test_json_arrays_with_nameless_models_or_lists(tmp_path: Path) -> None:
+    path = tmp_path / "battles.json"
+    row = {"model_a": "1", "model_b": "y", "winner": "model_a", "prompt_id": 1}
+    path.write_text(json.dumps([row, {**row, "model_a": 1}, {**row, "model_b": None}]))
+    battles = read_battles(path)
+    assert (battles.models, len(battles), battles.skipped, battles.notes) == (("1", "y"), 2, 1, ())
+    for field in ("model_b", "winner", "prompt_id"):
+        path.write_text(json.dumps([{**row, field: ["x"]}]))
+        with pytest.raises(InputError, match="must be text or numbers"):
+            read_battles(path)

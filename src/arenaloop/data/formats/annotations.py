@@ -93,6 +93,8 @@ def read_difficulty(path: str | Path) -> dict[object, float]:
         value = row.get("difficulty", row.get("instruction_difficulty"))
         if "instruction" not in row or not isinstance(value, int | float) or not math.isfinite(value):
             raise row_error(path, line, f"wants 'instruction' and a number 'difficulty' (found: {', '.join(row)})")
+        if not isinstance(row["instruction"], str | int):
+            raise row_error(path, line, "'instruction' must be text")
         out[_key(row)] = float(value)
     return out
 
@@ -105,10 +107,15 @@ def _sides(path: str | Path, line: int, row: dict[str, Any]) -> tuple[str, str, 
             raise row_error(path, line, f"preference {preference!r} is no number")
         if preference is not None and math.isnan(preference):
             preference = None
+        if not isinstance(row["instruction"], str | int):
+            raise row_error(path, line, "'instruction' must be text")
         return str(row["generator_1"]), str(row["generator_2"]), preference, _key(row)
     if {"model_a", "model_b", "winner"} <= row.keys() and ("prompt_id" in row or "question_id" in row):
-        score = WINNER_SCORES.get(row["winner"])
+        winner = row["winner"]
+        score = WINNER_SCORES.get(winner) if isinstance(winner, str) else None
         key = row["prompt_id"] if "prompt_id" in row else row["question_id"]
+        if isinstance(key, list | dict):
+            raise row_error(path, line, "the prompt's id must be text or a number")
         return str(row["model_a"]), str(row["model_b"]), None if score is None else 2.0 - score, key
     wanted = "generator_1, generator_2, preference, instruction (or model_a, model_b, winner, prompt_id)"
     raise row_error(path, line, f"wants {wanted}, found {', '.join(row)}")

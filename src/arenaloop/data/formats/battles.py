@@ -167,19 +167,36 @@ def _read_table(path: Path, kind: str, controls: Sequence[str]) -> tuple[pl.Data
                 schema["conv_metadata"] = pl.Struct(dict.fromkeys(_METADATA.values(), pl.Float64))
             lazy = pl.scan_ndjson(path, schema={name: kept for name, kept in schema.items() if name in found})
         else:
-            lazy = pl.scan_parquet(path) if kind == "parquet" else pl.scan_csv(path, infer_schema_length=1000)
+            lazy = pl.scan_parquet(path) if kind == "parquet" else _scan_csv(path, numbers)
             found = lazy.collect_schema().names()
         wanted = [name for name in (*_TEXT, *numbers) if name in found]
         if "length" in controls and "length_a" not in found and "conv_metadata" in found:
             for name, field in _METADATA.items():
                 lazy = lazy.with_columns(pl.col("conv_metadata").struct.field(field).alias(name))
                 wanted.append(name)
-        return lazy.select(wanted).collect(), found
+        try:
+            return lazy.select(wanted).collect(), found
+        except pl.exceptions.ComputeError:
+            if kind != "csv":
+                raise
+            # ids that look like numbers at first may be text further down
+            return _scan_csv(path, numbers, text=_PROMPT_COLUMNS).select(wanted).collect(), found
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         if kind == "jsonl":  # our own reader knows the line
             for _ in read_rows(path):
                 pass
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _scan_csv(path: Path, numbers: Sequence[str], text: Sequence[str] = ()) -> pl.LazyFrame:
+    """A CSV whose names stay text as written (a model may be called 007) and whose numbers are floats."""
+    import polars as pl
+
+    types: dict[str, Any] = dict.fromkeys(("model_a", "model_b", "winner", *text), pl.String)
+    types |= dict.fromkeys(numbers, pl.Float64)
+    names = pl.scan_csv(path, infer_schema_length=0).collect_schema().names()
+    kept = {name: kind for name, kind in types.items() if name in names}
+    return pl.scan_csv(path, infer_schema_length=1000, schema_overrides=kept)
 
 
 def _codes(first: pl.Series, second: pl.Series) -> tuple[IntArray, IntArray, list[str]]:
