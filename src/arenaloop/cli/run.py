@@ -34,7 +34,7 @@ def demo(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Watch a tiny chat model learn from its lost battles: no GPU, no key, no download, about four minutes.
+    """Watch a tiny chat model learn from its lost battles: no GPU, no key, no download, about two minutes.
 
     Arena Learning in a small world where the truth is known: a real transformers model, trained for real, three
     scripted opponents, and a judge that writes text. Needs the extra `train`.
