@@ -193,3 +193,8 @@ def test_whatever_battles_come_the_board_is_whole(rows: list, how: str, by_promp
         assert all(end is None for end in ends) or ends[0] <= ends[1] <= ends[2] or how == "bootstrap"
         assert (row["win_rate"] is None) == (row["battles"] == 0)
     Console(file=io.StringIO(), width=80).print(board.table(width=80))
+
+
+def test_no_battles_at_all_are_said() -> None:
+    board = leaderboard({"model_a": [], "model_b": [], "winner": []})
+    assert (board.rows, board.notes) == ((), ("no battle could be rated",))

@@ -208,6 +208,8 @@ def leaderboard(
         raise ConfigError("control works with method bt and interval sandwich")
     table = as_battles(battles, controls=controls)
     notes = list(table.notes)
+    if not len(table):
+        notes.append("no battle could be rated")
     if cluster == "prompt" and table.cluster is None:
         raise ConfigError("these battles carry no prompt_id to cluster by: use cluster battle")
     if cluster is None:

@@ -102,3 +102,19 @@ def test_a_json_array_of_plain_battles(tmp_path: Path) -> None:
 def test_an_empty_directory_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no battles\.jsonl here"):
         read_battles(tmp_path)
+
+
+def test_an_array_of_something_else_names_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "outputs.json"
+    path.write_text(json.dumps([{"instruction": "i", "output": "o", "generator": "m"}] * 2))
+    with pytest.raises(InputError, match=r"missing column model_a, model_b, winner \(found: instruction"):
+        read_battles(path)
+
+
+def test_annotations_without_outputs_have_no_length(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.jsonl"
+    row = {"instruction": "i", "generator_1": "B", "generator_2": "m", "preference": 1, "output_1": "abc"}
+    path.write_text("".join(json.dumps(r) + "\n" for r in (row, {**row, "output_2": "a"})))
+    lengths = read_battles(path, controls=["length"]).covariates["length"]
+    assert lengths[0] != lengths[0]  # NaN: unknown, not the length 0
+    assert lengths[1] == -0.5

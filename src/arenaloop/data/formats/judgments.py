@@ -55,10 +55,11 @@ def battles_from_rows(rows: Iterable[Row], source: str, *, controls: Sequence[st
                 for name, value in battle.items():
                     columns.setdefault(name, []).append(value)
         except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{source}, row {count}: not like the rows before it ({error!r})") from None
+            like = "not like the rows before it" if count > 1 else "cannot be read as a battle or judgment"
+            raise InputError(f"{source}, row {count}: {like} ({error!r})") from None
     if not count:
         raise InputError(f"{source}: the file is empty")
-    ragged = {name for name, column in columns.items() if len(column) != len(columns["model_a"])}
+    ragged = {name for name, column in columns.items() if len(column) != len(columns.get("model_a", column))}
     if ragged:
         raise InputError(f"{source}: column {', '.join(sorted(ragged))} is missing in some rows")
     lacking = [f"{name}{side}" for name in controls for side in ("_a", "_b") if f"{name}{side}" not in columns]
@@ -100,9 +101,13 @@ def _alpaca_eval(row: Row) -> Iterable[Row]:
         "model_b": row["generator_1"],
         "score_a": None if preference is None else preference - 1.0,
         "prompt_id": row["instruction"] + "\n\n" + (row.get("input") or ""),
-        "length_a": len(row.get("output_2") or ""),
-        "length_b": len(row.get("output_1") or ""),
+        "length_a": _characters(row.get("output_2")),
+        "length_b": _characters(row.get("output_1")),
     }
+
+
+def _characters(text: object) -> float | None:
+    return float(len(text)) if isinstance(text, str) else None
 
 
 def _plain(row: Row) -> Iterable[Row]:
