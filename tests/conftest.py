@@ -8,7 +8,7 @@ import signal
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# a shell's background jobs ignore Ctrl-C, and what they start inherits that: the tests of interrupts would wait for ever
+# a shell's background jobs ignore Ctrl-C, and so would what they start: tests of interrupts would wait for ever
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # a busy machine is no failure: nothing is timed, and every run draws the same examples
