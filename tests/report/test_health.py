@@ -51,7 +51,7 @@ def test_what_was_asked_and_stored(gathered) -> None:
     assert list(rows) == ["echo", "fine", "good", "referee"]
     assert [rows[name].rows for name in rows] == [40, 40, 40, 224 + 6 * 3 + 6]
     assert (rows["echo"].failed, rows["good"].failed, rows["referee"].failed) == (1, 0, 6)
-    assert (rows["good"].usd, rows["echo"].usd, rows["referee"].usd) == (0.0, None, None)
+    assert (rows["good"].usd, rows["echo"].usd, rows["referee"].usd) == (0.0, 0.0, None)
     facts = {name: (figure, text) for name, figure, text in found.facts}
     assert facts["Rows stored"] == ("368", "120 answers and 248 verdicts, failed attempts included")
     assert facts["Money"][0] == "unknown"
