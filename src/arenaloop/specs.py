@@ -132,7 +132,8 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
     if not mark or not name:
         raise ConfigError(f"SPEC {settings.spec!r}: expected URL#MODEL, as in http://127.0.0.1:8000/v1#qwen")
     if "?" in url:  # a key may stand there, and settings are written to disk
-        raise ConfigError(f"SPEC {url.partition('?')[0]}?…#{name}: a base URL has no query; name a key with key_env")
+        shown = url.partition("?")[0]
+        raise ConfigError(f"SPEC {shown}?…#{name}: a base URL has no query; name a key as in URL#MODEL?key_env=NAME")
     options = dict(parse_qsl(query, keep_blank_values=True))
     named = options.pop("key_env", None)
     key_env = settings.key_env or named or key_env
@@ -266,17 +267,18 @@ def load_demonstrations(spec: str, seed: int) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------- recipes
 
 
-def build_arena_learning(settings: ArenaLearningSettings, out: Path) -> ArenaLearning:
+def build_arena_learning(settings: ArenaLearningSettings, out: Path, *, dry: bool = False) -> ArenaLearning:
     """Everything the Arena Learning recipe works on. Writes nothing, except a sandbox target when `out` exists.
 
     Args:
         settings: the recipe's file.
         out: the run directory; a fresh sandbox target is made below it by `prepare_start`.
+        dry: only the plan is wanted: nothing is looked up on a hub.
     """
     from arenaloop.recipes.arena_learning import ArenaLearning, check
 
     data = settings.data
-    _require_start(settings)
+    _require_start(settings, dry=dry)
     demonstrations = load_demonstrations(data.demonstrations, settings.seed)
     seen = (
         [row["messages"][0]["content"] for row in demonstrations] if data.demonstrations.startswith("sandbox:") else []
@@ -302,7 +304,7 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path) -> ArenaLea
         test=test,
         validation=validation,
         utility=_gold if data.test.startswith("sandbox:") else None,
-        fingerprint=_start_fingerprint(settings),
+        fingerprint="" if dry else _start_fingerprint(settings),
         recorded=match_recorded(
             opponents,
             list({p.id: p for p in (*pool, *test, *validation)}.values()),
@@ -329,7 +331,7 @@ def _start_path(settings: ArenaLearningSettings, out: Path) -> Path | str:
     raise ConfigError(f"target.model {settings.target.model!r}: expected hf:ID_OR_PATH or sandbox:target")
 
 
-def _require_start(settings: ArenaLearningSettings) -> None:
+def _require_start(settings: ArenaLearningSettings, *, dry: bool) -> None:
     """Refuse a target that cannot be trained as a chat model, before anything is asked or written."""
     from arenaloop.errors import MissingExtraError
 
@@ -340,7 +342,8 @@ def _require_start(settings: ArenaLearningSettings) -> None:
         from arenaloop.models.checkpoint import require_chat_template
 
         _local(rest, settings.target, None)
-        require_chat_template(rest, settings.target.revision)
+        if not dry or Path(rest).is_dir():
+            require_chat_template(rest, settings.target.revision)
     elif settings.target.model == "sandbox:target":
         from arenaloop.sandbox.target import check_sizes
 

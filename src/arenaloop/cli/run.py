@@ -97,7 +97,7 @@ def _execute(settings: ArenaLearningSettings, out: Path, *, dry_run: bool, as_js
     from arenaloop.specs import build_arena_learning, prepare_start
 
     messages = Console(stderr=True)
-    recipe = build_arena_learning(settings, out)
+    recipe = build_arena_learning(settings, out, dry=dry_run)
     if dry_run:
         _print_plan(recipe, out, messages)
         return

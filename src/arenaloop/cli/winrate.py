@@ -97,18 +97,21 @@ def winrate(
     ]
     for head in heads if control else [*heads[:2], *heads[4:]]:
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("flags", overflow="fold")
     for row in rows:
         cells = [_percent(row.win_rate), _span(row.lower, row.upper)]
         if control:
             cells += [_percent(row.lc_win_rate), _span(row.lc_lower, row.lc_upper)]
-        cells += [str(row.n_wins), str(row.n_draws), str(row.n_total), " ".join(row.flags)]
+        cells += [str(row.n_wins), str(row.n_draws), str(row.n_total)]
         table.add_row(Text(plain(row.model)), *map(Text, cells))
     console = Console()
     console.print(table)
     skipped = f", {annotations.skipped:,} rows without it skipped" if annotations.skipped else ""
     line = f"percent against {plain(baseline)} on {len(annotations.prompts):,} prompts{skipped}"
     console.print(line, style="dim", markup=False, highlight=False)
+    for row in rows:
+        if row.flags:
+            flags = ", ".join(row.flags)
+            console.print(f"note: {plain(row.model)}: {flags}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _percent(value: float | None) -> str:
