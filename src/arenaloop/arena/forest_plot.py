@@ -27,16 +27,16 @@ def forest_plot(board: Leaderboard, path: str | Path) -> None:
     except ImportError:
         raise MissingExtraError("a plot", "plot") from None
 
-    rows = [row for row in board.rows if row.rating is not None]
+    rows = [(row, row.rating) for row in board.rows if row.rating is not None]
     figure = Figure(figsize=(7.5, 1.1 + 0.26 * max(len(rows), 1)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for place, row in enumerate(rows):
+    for place, (row, rating) in enumerate(rows):
         if row.lower is not None and row.upper is not None:
             axes.plot([row.lower, row.upper], [place, place], color="#3b6ea5", linewidth=2.2, solid_capstyle="round")
-        axes.plot([row.rating], [place], "o", color="#16324f", markersize=5)
+        axes.plot([rating], [place], "o", color="#16324f", markersize=5)
     # parse_math off: a model's name may hold a dollar sign
-    axes.set_yticks(range(len(rows)), [plain(row.model)[:60] for row in rows])
+    axes.set_yticks(range(len(rows)), [plain(row.model)[:60] for row, _ in rows])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
