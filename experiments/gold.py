@@ -13,8 +13,9 @@ import numpy as np
 import yaml
 
 from arenaloop.arena.answers import Answers
-from arenaloop.arena.battles import BattlePlan, play
+from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import Schedule
+from arenaloop.arena.plan import BattlePlan
 from arenaloop.config import ArenaLearningSettings, override, validate
 from arenaloop.recipes.arena_learning import ArenaLearning
 from arenaloop.store import Store

@@ -29,6 +29,7 @@ from arenaloop.errors import ArenaFileError, StorageError
 from arenaloop.store_rows import (
     APPLICATION_ID,
     INSERT,
+    MIGRATIONS,
     PROMPT,
     RESPONSE,
     SCHEMA,
@@ -53,7 +54,7 @@ __all__ = ["SCHEMA_VERSION", "Store", "Usage", "recorded_key", "response_key", "
 
 _LINGER = 0.002  # seconds a commit waits for company; with the commit itself well below 10 ms
 _SWITCH = 0.0005  # seconds after which a busy event loop lets the writer in; Python's own 5 ms would double the commit
-_ROWS = 500  # rows per INSERT, with 20 columns well below SQLite's limit of parameters
+_ROWS = 500  # rows per INSERT, with 26 columns well below SQLite's limit of parameters
 _IN_BATCH = 400  # keys per IN (…) look-up, below SQLite's limit of parameters
 
 
@@ -156,9 +157,11 @@ class Store:
         if not empty and application != APPLICATION_ID:
             raise ArenaFileError(f"{self.path}: a SQLite file, but no arena file")
         if not empty and version != SCHEMA_VERSION:
-            raise ArenaFileError(
-                f"{self.path}: an arena file of version {version}; this arenaloop reads version {SCHEMA_VERSION}"
-            )
+            if version not in MIGRATIONS:
+                raise ArenaFileError(
+                    f"{self.path}: an arena file of version {version}; this arenaloop reads version {SCHEMA_VERSION}"
+                )
+            self._migrate(version)
         if self.readonly:
             if empty:
                 raise ArenaFileError(f"{self.path}: an empty file, no arena file")
@@ -174,6 +177,14 @@ class Store:
                 f"BEGIN; {SCHEMA} INSERT INTO meta VALUES ('secret', '{os.urandom(16).hex()}');"  # noqa: S608
                 f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
+
+    def _migrate(self, version: int) -> None:
+        """Bring an older file up to this version, in one transaction; a reader does it before it begins to read."""
+        if self.readonly:
+            Store(self.path).close()
+            return
+        steps = "".join(MIGRATIONS[v] for v in range(version, SCHEMA_VERSION))
+        self._reader.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
     def _next_run(self) -> int:
         row = self._reader.execute("SELECT value FROM meta WHERE key = 'runs'").fetchone()
@@ -338,7 +349,8 @@ class Store:
         row = (
             v.key, v.prompt_id, v.first_hash, v.second_hash, to_text(v.judge), v.sample, v.status.value, v.score_first,
             v.score_second, outcome, to_text(v.raw), v.tokens_in, v.tokens_out, v.usd, v.seconds, to_text(v.error),
-            v.calls, self.run, time.time(),
+            v.calls, self.run, time.time(), to_text(v.reasoning), to_text(v.finish_reason), v.judge_hash,
+            v.template_hash, v.parser,
         )  # fmt: skip
         self._pending_verdicts[v.key] = row, v
         self._append(VERDICT, [row])

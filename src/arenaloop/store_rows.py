@@ -16,7 +16,7 @@ __all__ = ["SCHEMA_VERSION", "Row", "recorded_key", "response_key", "whole_respo
 
 Row = tuple[Any, ...]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x41524C50  # "ARLP": tells an arena file from other SQLite databases
 
 SCHEMA = """
@@ -38,26 +38,39 @@ CREATE TABLE verdicts (
     prompt_id TEXT NOT NULL, first_hash TEXT NOT NULL, second_hash TEXT NOT NULL, judge TEXT NOT NULL,
     sample INTEGER NOT NULL, status TEXT NOT NULL, score_first REAL, score_second REAL, outcome TEXT, raw TEXT NOT NULL,
     tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT,
-    calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL
+    calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL,
+    reasoning TEXT, finish_reason TEXT, judge_hash TEXT NOT NULL DEFAULT '', template_hash TEXT NOT NULL DEFAULT '',
+    parser TEXT NOT NULL DEFAULT ''
 );
 CREATE UNIQUE INDEX verdicts_key ON verdicts (key, attempt);
 CREATE INDEX verdicts_prompt ON verdicts (prompt_id);
 CREATE TABLE stages (name TEXT NOT NULL, key TEXT NOT NULL, result TEXT NOT NULL, PRIMARY KEY (name, key));
 """
 
+# What a file of an older version lacks; rows that were paid for stay readable in every later version.
+MIGRATIONS = {
+    1: """
+ALTER TABLE verdicts ADD COLUMN reasoning TEXT;
+ALTER TABLE verdicts ADD COLUMN finish_reason TEXT;
+ALTER TABLE verdicts ADD COLUMN judge_hash TEXT NOT NULL DEFAULT '';
+ALTER TABLE verdicts ADD COLUMN template_hash TEXT NOT NULL DEFAULT '';
+ALTER TABLE verdicts ADD COLUMN parser TEXT NOT NULL DEFAULT '';
+"""
+}
+
 # Appends name their table; rows are as in the schema, less `id` and `attempt`.
 PROMPT, RESPONSE, VERDICT, STAGE = "prompts", "responses", "verdicts", "stages"
 INSERT = {
     PROMPT: ("INSERT OR IGNORE INTO prompts VALUES", "(?, ?, ?, ?)"),
     RESPONSE: ("INSERT INTO responses VALUES", f"(NULL{', ?' * 18})"),
-    VERDICT: ("INSERT INTO verdicts VALUES", f"(NULL{', ?' * 20})"),
+    VERDICT: ("INSERT INTO verdicts VALUES", f"(NULL{', ?' * 25})"),
     STAGE: ("INSERT OR REPLACE INTO stages VALUES", "(?, ?, ?)"),
 }
 KEY_COLUMNS = {RESPONSE: 2, VERDICT: 1}  # the columns before `attempt` by which attempts are counted
 
 VERDICT_COLUMNS = (
     "key, prompt_id, first_hash, second_hash, judge, status, raw, score_first, score_second, outcome, sample, "
-    "tokens_in, tokens_out, usd, seconds, error, calls"
+    "tokens_in, tokens_out, usd, seconds, error, calls, reasoning, finish_reason, judge_hash, template_hash, parser"
 )
 
 
@@ -117,7 +130,8 @@ def verdict_of(row: Sequence[Any]) -> Verdict:
         status=Status(row[5]), raw=from_text(row[6]), score_first=row[7], score_second=row[8],
         outcome=Outcome(row[9]) if row[9] is not None else None, sample=row[10], tokens_in=row[11],
         tokens_out=row[12], usd=row[13], seconds=row[14], error=from_text(row[15]),
-        calls=row[16],
+        calls=row[16], reasoning=from_text(row[17]), finish_reason=from_text(row[18]), judge_hash=row[19],
+        template_hash=row[20], parser=row[21],
     )  # fmt: skip
 
 

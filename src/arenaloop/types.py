@@ -166,6 +166,8 @@ class Request:
         sample: index of this sample among several of the same messages.
         seed: seed of this unit of work; local and scripted models obey it, servers get it where they take one.
         key: the content hash under which the answer is stored.
+        top_logprobs: how many alternatives' log-probabilities are wanted for each new token; 0 asks for none.
+        schema: a JSON schema that the answer must obey, for servers with structured output; None asks for text.
     """
 
     messages: tuple[Message, ...]
@@ -173,6 +175,8 @@ class Request:
     sample: int = 0
     seed: int = 0
     key: str = ""
+    top_logprobs: int = 0
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,8 @@ class Completion:
         seconds: wall time of the call, retries included.
         error: the reason, when the status is `ERROR`.
         calls: requests that were sent for it, retries included (0 when nothing was asked).
+        logprobs: for each new token the log-probabilities of its likeliest alternatives, by their text (natural log);
+            None where they were not asked for or the server does not give them.
     """
 
     text: str = ""
@@ -201,6 +207,7 @@ class Completion:
     seconds: float = 0.0
     error: str | None = None
     calls: int = 1
+    logprobs: tuple[Mapping[str, float], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +246,12 @@ class Verdict:
         prompt_id, first_hash, second_hash: the prompt and the `text_hash` of the response in each seat.
         judge: the judge's name.
         score_first, score_second, outcome: None unless the status is `OK`.
-        raw: the judge's whole text.
+        raw: the judge's whole text; for a verdict read from label log-probabilities, those as JSON.
         sample: index among re-asked calls.
-        tokens_in, tokens_out, usd, seconds, error, calls: as in `Completion`.
+        tokens_in, tokens_out, usd, seconds, error, calls, reasoning, finish_reason: as in `Completion`.
+        judge_hash: fingerprint of the judge that was asked.
+        template_hash: hash of the template's text; empty for a judge that fills none.
+        parser: version of the parser that read `raw`, as ``kind:number``.
     """
 
     key: str
@@ -261,6 +271,11 @@ class Verdict:
     seconds: float = 0.0
     error: str | None = None
     calls: int = 1
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    judge_hash: str = ""
+    template_hash: str = ""
+    parser: str = ""
 
     def __post_init__(self) -> None:
         if (self.outcome is not None) != (self.status is Status.OK):
@@ -275,7 +290,7 @@ class Battle:
         winner: ``"model_a"``, ``"model_b"`` or ``"tie"``.
         score_a, score_b: merged scores of each model (the unit is the judge's: 1 to 10 by default).
         flipped: whether the two seats named different winners.
-        verdicts: keys of the two judge calls: first the one that seats `model_a` first.
+        verdicts: keys of the judge calls: first those that seat `model_a` first (one of each member of a jury).
     """
 
     prompt_id: str

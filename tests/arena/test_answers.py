@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from arenaloop.arena.answers import Answers, Contestant, ingest_recorded, match_recorded
-from arenaloop.arena.battles import BattlePlan, Pairing, pairings, play, summarise
+from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import schedule
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.results import Pairing, pairings, summarise
 from arenaloop.errors import InputError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.recorded import RecordedModel
@@ -65,7 +67,7 @@ def path(tmp_path: Path) -> Path:
 def test_recorded_models_battle_and_resume(tmp_path: Path, path: Path) -> None:
     contestants = [recorded(tmp_path, "a", full("a")), recorded(tmp_path, "b", full("b"))]
     found, heard = fight(path, contestants)
-    assert all(p.battle for p in found)
+    assert all(p.battles for p in found)
     assert len(heard) == 12
     again, heard = fight(path, contestants)
     assert again == found
@@ -83,7 +85,7 @@ def test_a_changed_answer_is_seen_as_changed(tmp_path: Path, path: Path) -> None
     found, heard = fight(path, [recorded(tmp_path, "a", changed), b])
     assert len(heard) == 2
     assert all("better" in r.messages[0]["content"] for r in heard)
-    assert all(p.battle for p in found)
+    assert all(p.battles for p in found)
 
 
 def test_missing_answers_are_refused_with_their_number(tmp_path: Path) -> None:
@@ -96,7 +98,7 @@ def test_missing_answers_are_refused_with_their_number(tmp_path: Path) -> None:
 def test_missing_answers_leave_battles_undecided(tmp_path: Path, path: Path) -> None:
     some = {k: v for k, v in full("a").items() if k != "question 1"}
     found, heard = fight(path, [recorded(tmp_path, "a", some), recorded(tmp_path, "b", full("b"))], allow_missing=True)
-    undecided = [p for p in found if p.battle is None]
+    undecided = [p for p in found if not p.battles]
     assert [(p.prompt_id, p.a_first, p.b_first) for p in undecided] == [(PROMPTS[1].id, None, None)]
     assert len(heard) == 10
     assert summarise(found).to_json()["battles_wanted"] == 6
@@ -108,7 +110,7 @@ def test_empty_and_equal_answers(tmp_path: Path, path: Path) -> None:
     found, heard = fight(
         path, [recorded(tmp_path, "a", empty), recorded(tmp_path, "b", full("a")), recorded(tmp_path, "c", full("a"))]
     )
-    assert all(p.battle for p in found)
+    assert all(p.battles for p in found)
     # b and c say the same everywhere: one verdict a prompt; a joins them, except on two prompts (2 + 1 verdicts)
     assert len(heard) == 4 * 1 + 2 * 3
     with Store(path, readonly=True) as store:
@@ -122,7 +124,7 @@ def test_multi_turn_answers(tmp_path: Path, path: Path) -> None:
     lines = [{"question_id": str(n), "choices": [{"turns": [f"eins {n}", ""]}]} for n in range(3)]
     contestants = [recorded(tmp_path, "a", rows), recorded(tmp_path, "b", lines)]
     found, heard = fight(path, contestants, prompts)
-    assert all(p.battle for p in found)
+    assert all(p.battles for p in found)
     assert len(heard) == 6
     with Store(path, readonly=True) as store:
         answers = Answers(store, contestants, match_recorded(contestants, prompts), seed=0)
@@ -143,7 +145,7 @@ def test_one_answer_serves_prompts_that_differ_in_their_system_message(tmp_path:
     ]
     contestants = [recorded(tmp_path, n, {"hi": f"{n} says hi"}) for n in "ab"]
     found, heard = fight(path, contestants, prompts)
-    assert all(p.battle for p in found)
+    assert all(p.battles for p in found)
     assert len(heard) == 4
 
 

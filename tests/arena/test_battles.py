@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arenaloop.arena.answers import Answers, Contestant, Tally
-from arenaloop.arena.battles import BattlePlan, Pairing, Summary, pairings, play, summarise
+from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import all_pairs, schedule
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.results import Pairing, Summary, pairings, summarise
 from arenaloop.errors import EndpointDownError, InputError, StorageError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.base import ChunkedModel
@@ -107,7 +109,7 @@ def fight(path: Path, plan: BattlePlan, prompts: Sequence[Prompt] = PROMPTS) -> 
 
 def outcomes(found: Sequence[Pairing]) -> list[tuple[object, ...]]:
     """What a battle came to; tags in prompts differ between files, as each has its own secret."""
-    return sorted((p.prompt_id, p.model_a, p.model_b, p.battle and (p.battle.winner, p.battle.score_a)) for p in found)
+    return sorted((p.prompt_id, p.model_a, p.model_b, [(b.winner, b.score_a) for b in p.battles]) for p in found)
 
 
 @pytest.fixture
@@ -127,7 +129,7 @@ def test_concurrency_and_order_do_not_change_a_battle(tmp_path: Path, pairs: str
         plan = make_plan(Judging(), contestants, prompts, pairs, concurrency=workers)
         some, tally = fight(tmp_path / f"{n}.db", plan, prompts)
         assert len(some) == plan.battles
-        assert all(p.battle is not None for p in some)
+        assert all(bool(p.battles) for p in some)
         assert [p.prompt_id for p in some] == sorted((p.prompt_id for p in some), key=plan.prompt_ids.index)
         assert tally.verdicts == tally.verdicts_total == 2 * plan.battles
         found.append(outcomes(some))
@@ -140,11 +142,11 @@ def test_both_seats_are_judged_and_merged(path: Path) -> None:
     (one,) = found
     seats = [read_judge_prompt(text) for text, _ in judging.heard]
     assert [s[1][0][0] for s in seats if s] == ["a", "b"]  # each has been in the first seat
-    assert one.battle is not None
+    assert len(one.battles) == 1
     assert one.a_first is not None
     assert one.b_first is not None
-    assert one.battle.score_a == (one.a_first.score_first + one.b_first.score_second) / 2  # type: ignore[operator]
-    assert one.battle.verdicts == (one.a_first.key, one.b_first.key)
+    assert one.battles[0].score_a == (one.a_first.score_first + one.b_first.score_second) / 2  # type: ignore[operator]
+    assert one.battles[0].verdicts == (one.a_first.key, one.b_first.key)
     assert one.a_first.first_hash == one.b_first.second_hash
 
 
@@ -152,7 +154,7 @@ def test_every_turn_is_asked_in_its_conversation(path: Path) -> None:
     heard: list[Request] = []
     prompt = Prompt(({"role": "system", "content": "s"}, {"role": "user", "content": "one"}), ("two", "three"))
     found, _ = fight(path, make_plan(Judging(), [contestant("a", heard), contestant("b")], [prompt]), [prompt])
-    assert found[0].battle is not None
+    assert found[0].battles
     assert [[m["role"] for m in r.messages][1:] for r in heard] == [
         ["user"],
         ["user", "assistant", "user"],
@@ -182,7 +184,7 @@ def test_one_model_under_two_names_answers_once(path: Path) -> None:
     model = ScriptedModel("m", script)
     found, _ = fight(path, make_plan(Judging(), [Contestant("m1", model), Contestant("m2", model)]))
     assert len(heard) == len(PROMPTS)
-    assert all(p.battle is not None for p in found)
+    assert all(bool(p.battles) for p in found)
 
 
 def test_sampled_battles_ask_only_who_meets(path: Path) -> None:
@@ -365,7 +367,7 @@ def test_a_full_disk_stops_the_run_resumably(path: Path, monkeypatch: pytest.Mon
             fight(path, make_plan(Judging(), [contestant("a"), contestant("b")]))
     judging = Judging()
     found, tally = fight(path, make_plan(judging, [contestant("a"), contestant("b")]))
-    assert all(p.battle for p in found)
+    assert all(p.battles for p in found)
     assert tally.cached == 5  # those that had been stored
 
 
@@ -412,7 +414,7 @@ def failing(times: int, status: Status = Status.UNPARSED) -> Callable[[Request],
 def test_a_garbage_verdict_is_asked_again_warmer(path: Path, status: Status, times: int) -> None:
     judging = Judging(failing(times, status))
     found, tally = fight(path, make_plan(judging, [contestant("a"), contestant("b")], reask=2))
-    assert all(p.battle for p in found)
+    assert all(p.battles for p in found)
     assert tally.failed == 0
     assert {sample for _, sample in judging.heard} == set(range(times + 1))
     assert all((r.sampling.temperature >= 0.7) == (r.sample > 0) for r in judging.requests)
@@ -426,7 +428,7 @@ def test_without_an_outcome_a_battle_is_undecided_never_a_tie(path: Path, reask:
     judging = Judging(failing(99))
     plan = make_plan(judging, [contestant("a"), contestant("b")], reask=reask)
     found, tally = fight(path, plan)
-    assert all(p.battle is None for p in found)
+    assert all(not p.battles for p in found)
     assert all(p.a_first and p.a_first.status is Status.UNPARSED for p in found)
     assert len(judging.heard) == 2 * len(PROMPTS) * (reask + 1)
     assert tally.failed == 2 * len(PROMPTS)
@@ -456,12 +458,12 @@ def test_failures_are_asked_again_on_the_next_run_and_only_they(path: Path) -> N
 
     contestants = [contestant("a"), contestant("b")]
     before, _ = fight(path, make_plan(Judging(sulk), contestants))
-    assert {p.prompt_id for p in before if p.battle is None} == bad
+    assert {p.prompt_id for p in before if not p.battles} == bad
     judging = Judging()
     after, tally = fight(path, make_plan(judging, contestants))
     assert len(judging.heard) == 6
     assert (tally.cached, tally.calls, tally.failed) == (18, 6, 0)
-    assert all(p.battle for p in after)
+    assert all(p.battles for p in after)
     assert [p for p in after if p.prompt_id not in bad] == [p for p in before if p.prompt_id not in bad]
     with Store(path, readonly=True) as store:
         assert store.usage().calls == 24 + 24 + 6  # failures were calls, too
@@ -482,12 +484,12 @@ def test_an_answer_that_failed_does_not_battle_and_is_asked_again(path: Path, st
     moody = Contestant("moody", ScriptedModel("moody", sulk))
     judging = Judging()
     found, tally = fight(path, make_plan(judging, [moody, contestant("b"), contestant("c")]))
-    assert {(p.prompt_id, p.model_a) for p in found if p.battle is None} == {(PROMPTS[3].id, "moody")}
-    assert [p.a_first for p in found if p.battle is None] == [None, None]
+    assert {(p.prompt_id, p.model_a) for p in found if not p.battles} == {(PROMPTS[3].id, "moody")}
+    assert [p.a_first for p in found if not p.battles] == [None, None]
     assert calls.total() == len(PROMPTS)  # once in a run, though two pairs want it
     assert tally.failed == 1 + 4
     found, tally = fight(path, make_plan(judging, [moody, contestant("b"), contestant("c")]))
-    assert all(p.battle for p in found)
+    assert all(p.battles for p in found)
     assert calls.total() == len(PROMPTS) + 1
     assert tally.calls == 1 + 4
 
@@ -496,7 +498,7 @@ def test_an_answer_that_failed_does_not_battle_and_is_asked_again(path: Path, st
 def test_empty_and_cut_answers_are_judged_like_any_other(path: Path, said: str | Completion) -> None:
     quiet = Contestant("quiet", ScriptedModel("quiet", lambda _: said))
     found, tally = fight(path, make_plan(Judging(), [quiet, contestant("b")]))
-    assert all(p.battle for p in found)
+    assert all(p.battles for p in found)
     assert tally.failed == 0
 
 
@@ -510,7 +512,7 @@ def test_a_follow_up_is_not_asked_after_a_failed_turn(path: Path) -> None:
 
     plan = make_plan(Judging(), [Contestant("a", ScriptedModel("a", fail)), contestant("b")], [prompt])
     found, _ = fight(path, plan, [prompt])
-    assert found[0].battle is None
+    assert not found[0].battles
     assert len(heard) == 1
 
 
@@ -544,7 +546,7 @@ def test_equal_texts_share_a_verdict(path: Path) -> None:
     assert summary["verdicts_ok"] == 2 * 3 * len(PROMPTS)
     assert summary["first_seat_win_rate"] == 1.0
     assert summary["flip_rate"] == 1.0
-    assert all(p.battle and p.battle.winner == "tie" for p in found)
+    assert all(p.battles and p.battles[0].winner == "tie" for p in found)
 
 
 def test_a_shared_verdict_that_fails_is_asked_once(path: Path) -> None:
@@ -563,7 +565,7 @@ def test_two_judges_and_two_rules_in_one_file(path: Path) -> None:
     found, tally = fight(path, make_plan(strict, contestants, merge="agree_or_tie"))
     assert not strict.heard
     assert tally.cached == 24
-    assert {p.battle.winner for p in found if p.battle} <= {"model_a", "model_b", "tie"}
+    assert {b.winner for p in found for b in p.battles} <= {"model_a", "model_b", "tie"}
     other = Judging()
     other.judge = PairwiseJudge(ScriptedModel("other", other.judge.model._script))  # type: ignore[attr-defined]
     fight(path, make_plan(other, contestants))
@@ -607,10 +609,10 @@ def test_whatever_fails_a_healthy_run_completes_it(seed: int, rate: float, reask
                 summary = summarise(found)
                 assert summary.wanted == 15
                 assert tally.verdicts == 30
-                assert summary.decided == sum(p.battle is not None for p in found)
+                assert summary.decided == sum(bool(p.battles) for p in found)
         fails = False
         found, _ = fight(path, plan, prompts)
-        assert all(p.battle for p in found)
+        assert all(p.battles for p in found)
         again, tally = fight(path, plan, prompts)
         assert again == found
         assert tally.calls == 0
@@ -659,7 +661,7 @@ def test_a_chunked_model_answers_whole_chunks(path: Path) -> None:
     model = Chunky()
     assert isinstance(model, ChunkedModel)
     found, tally = fight(path, make_plan(Judging(), [Contestant("local", model), contestant("b")]))
-    assert all(p.battle for p in found)
+    assert all(p.battles for p in found)
     assert sorted(len(c) for c in model.chunks) == [4, 4, 4]
     assert sorted(text for c in model.chunks for text in c) == sorted(p.last_user for p in PROMPTS)
     assert tally.answers == tally.answers_total == 24
@@ -694,7 +696,7 @@ def test_two_local_models_take_turns(path: Path) -> None:
     one, two = Chunky("one", 4), Chunky("two", 5)
     plan = make_plan(Judging(), [Contestant("one", one), contestant("b"), Contestant("two", two)])
     found, _ = fight(path, plan)
-    assert all(p.battle for p in found)
+    assert all(p.battles for p in found)
     assert len(one.chunks) == 3
     assert len(two.chunks) == 3
     assert one.closed >= 1
@@ -720,14 +722,14 @@ def test_a_failed_row_of_a_chunk_is_asked_again_next_time_with_its_later_turns(p
     model = Moody()
     plan = make_plan(Judging(), [Contestant("local", model), contestant("b")], prompts)
     found, _ = fight(path, plan, prompts)
-    assert sum(p.battle is None for p in found) == 1
+    assert sum(not p.battles for p in found) == 1
     model.fail = False
     with Store(path) as store:
         play(plan, store)
         found = list(pairings(plan, store))
         answers = Answers(store, plan.contestants, {}, seed=0)
         responses = [answers.stored("local", p) for p in prompts]
-    assert all(p.battle for p in found)
+    assert all(p.battles for p in found)
     assert all(r is not None and r.texts[1] == "after " + r.texts[0] for r in responses)
 
 

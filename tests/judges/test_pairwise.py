@@ -282,6 +282,7 @@ def test_a_verdict_carries_everything() -> None:
         judge.key(PROMPT, GOOD, BAD), PROMPT.id, GOOD.text_hash, BAD.text_hash, "boss", Status.OK,
         raw="Fine.\nScores: 8 3", score_first=8, score_second=3, outcome=Outcome.A,
         tokens_in=5, tokens_out=6, usd=0.1, seconds=0.2, calls=3,
+        judge_hash=judge.fingerprint, template_hash=judge.template_hash, parser="scores:1",
     )  # fmt: skip
     assert heard[0].sampling == Sampling(temperature=0.0, max_tokens=512)
     assert (heard[0].seed, heard[0].key, heard[0].sample) == (11, verdict.key, 0)

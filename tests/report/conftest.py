@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from arenaloop.arena.answers import Contestant
-from arenaloop.arena.battles import BattlePlan
 from arenaloop.arena.matchmaking import Schedule, all_pairs
+from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import run_tournament, write_summary
 from arenaloop.jsonl import write_jsonl
 from arenaloop.judges.pairwise import PairwiseJudge

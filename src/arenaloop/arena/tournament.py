@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.arena.answers import Tally
-from arenaloop.arena.battles import BattlePlan, Summary, pairings, play
+from arenaloop.arena.battles import play
 from arenaloop.arena.leaderboard import Leaderboard, leaderboard
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.results import Summary, pairings
 from arenaloop.jsonl import write_json, write_jsonl
 from arenaloop.ratings.battles import WINNER_SCORES, Battles
 from arenaloop.store import Store
@@ -96,9 +98,9 @@ def run_tournament(
     def rows() -> Iterator[dict[str, Any]]:
         for pairing in pairings(plan, store):
             summary.add(pairing)
-            if pairing.battle is not None:
-                columns.add(pairing.battle)
-                yield battle_row(pairing.battle)
+            for battle in pairing.battles:
+                columns.add(battle)
+                yield battle_row(battle)
 
     write_jsonl(out / "battles.jsonl", rows())
     board = _rated(columns, anchor)

@@ -16,7 +16,7 @@ from arenaloop.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from arenaloop.arena.battles import BattlePlan
+    from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.tournament import Tournament
     from arenaloop.config import BattleSettings
 
@@ -29,7 +29,9 @@ def battle(
     judge: Annotated[str, typer.Option(metavar="SPEC", help="Who decides.")],
     out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/battle"),
     pairs: Annotated[str, typer.Option(help="all, target:NAME or sample:N battles.")] = "all",
-    merge: Annotated[str, typer.Option(help="How two seats become a battle: mean or agree_or_tie.")] = "mean",
+    merge: Annotated[
+        str, typer.Option(help="How two seats become a battle: mean, agree_or_tie or two_battles.")
+    ] = "mean",
     template: Annotated[
         str | None, typer.Option(help="The judge's template. Default: pairwise.", show_default=False)
     ] = None,
@@ -100,8 +102,8 @@ def _execute(
     from rich.console import Console
 
     from arenaloop.arena.answers import ingest_recorded, match_recorded
-    from arenaloop.arena.battles import BattlePlan
     from arenaloop.arena.matchmaking import schedule
+    from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.tournament import run_tournament, write_summary
     from arenaloop.cli.directory import open_directory
     from arenaloop.cli.progress import Watch
@@ -131,6 +133,7 @@ def _execute(
         recorded=match_recorded(contestants, prompts, allow_missing=settings.allow_missing),
         seed=settings.seed,
         merge=settings.merge,
+        one_seat_failed=settings.one_seat_failed,
         reask=settings.judge.reask,
         concurrency=settings.concurrency,
     )

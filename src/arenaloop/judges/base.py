@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from typing import Literal, Protocol, runtime_checkable
 
-from arenaloop.types import Battle, Outcome, Prompt, Response, Verdict
+from arenaloop.models.base import Model
+from arenaloop.types import Battle, Completion, Outcome, Prompt, Request, Response, Verdict
 
-__all__ = ["Judge", "MergeRule", "merge_seats", "verdict_key_parts"]
+__all__ = ["Judge", "MergeRule", "ModelJudge", "OneSeatFailed", "merge_pair", "merge_seats", "verdict_key_parts"]
 
-MergeRule = Literal["mean", "agree_or_tie"]
-"""How two seats become one battle: `mean` compares the mean scores, `agree_or_tie` needs both seats to agree."""
+MergeRule = Literal["mean", "agree_or_tie", "two_battles"]
+"""How the two seats of a pair enter: `mean` compares the mean scores, `agree_or_tie` needs both seats to agree, and
+with `two_battles` each seat is a battle of its own."""
+
+OneSeatFailed = Literal["drop_battle", "use_one"]
+"""What becomes of a pair of which one seat alone was decided."""
 
 
 @runtime_checkable
@@ -27,7 +32,12 @@ class Judge(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Content hash of the judging model, template, sampling and parser."""
+        """Content hash of what determines the judge's text: model, template and sampling (not the parser)."""
+        ...
+
+    @property
+    def template_hash(self) -> str:
+        """Hash of the template's text; empty for a judge that fills none."""
         ...
 
     @property
@@ -50,6 +60,31 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
+class ModelJudge(Judge, Protocol):
+    """A judge that asks a chat model: what it asks and how it reads the answer are apart.
+
+    So the same judge works call by call, through a provider's batch files, and over stored texts.
+    """
+
+    @property
+    def model(self) -> Model:
+        """The judging model."""
+        ...
+
+    def request(
+        self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
+    ) -> Request:
+        """What one seating asks of the model."""
+        ...
+
+    def read(
+        self, prompt: Prompt, first: Response, second: Response, completion: Completion, *, sample: int = 0
+    ) -> Verdict:
+        """The verdict that an answer holds."""
+        ...
+
+
 def verdict_key_parts(prompt: Prompt, first: Response, second: Response) -> tuple[str, str, str]:
     """What identifies the material of one seating: the prompt and the text in each seat."""
     return prompt.id, first.text_hash, second.text_hash
@@ -69,7 +104,8 @@ def merge_seats(
         a_first: the verdict with `model_a` in the first seat.
         b_first: the verdict with `model_b` in the first seat.
         rule: ``"mean"``: each model's score is its mean over both seats, the higher mean wins, equal means tie.
-            ``"agree_or_tie"``: a model wins only if both seats name it; scores are still the means.
+            ``"agree_or_tie"``: a model wins only if both seats name it; scores are still the means. (For
+            ``"two_battles"`` see `merge_pair`.)
 
     Returns:
         The battle, or None if either verdict has no outcome.
@@ -99,6 +135,57 @@ def merge_seats(
         judge=a_first.judge,
         verdicts=(a_first.key, b_first.key),
     )
+
+
+def merge_pair(
+    model_a: str,
+    model_b: str,
+    a_first: Verdict | None,
+    b_first: Verdict | None,
+    rule: MergeRule = "mean",
+    one_seat_failed: OneSeatFailed = "drop_battle",
+) -> tuple[Battle, ...]:
+    """The battles that a pair's two seats come to: none, one, or with ``"two_battles"`` up to two.
+
+    Args:
+        model_a, model_b: the pair.
+        a_first, b_first: the verdicts with `model_a` and `model_b` in the first seat; None was not asked.
+        rule: see `MergeRule`. Each of ``"two_battles"`` enters by itself, also where the other seat failed.
+        one_seat_failed: ``"drop_battle"``, or ``"use_one"`` to let the seat that was decided stand for both.
+    """
+    a_won = a_first if a_first is not None and a_first.outcome is not None else None
+    b_won = b_first if b_first is not None and b_first.outcome is not None else None
+    if rule != "two_battles" and a_won is not None and b_won is not None:
+        battle = merge_seats(model_a, model_b, a_won, b_won, rule)
+        return () if battle is None else (battle,)
+    if rule != "two_battles" and one_seat_failed == "drop_battle":
+        return ()
+    flipped = (
+        a_won is not None
+        and b_won is not None
+        and b_won.outcome is not None
+        and {a_won.outcome, b_won.outcome.swap()} == {Outcome.A, Outcome.B}
+    )
+    games = []
+    for verdict, a_is_first in ((a_won, True), (b_won, False)):
+        if verdict is None or verdict.outcome is None:
+            continue
+        one, two = _scores(verdict)
+        outcome = verdict.outcome if a_is_first else verdict.outcome.swap()
+        games.append(
+            Battle(
+                prompt_id=verdict.prompt_id,
+                model_a=model_a,
+                model_b=model_b,
+                winner={Outcome.A: "model_a", Outcome.B: "model_b", Outcome.TIE: "tie"}[outcome],
+                score_a=one if a_is_first else two,
+                score_b=two if a_is_first else one,
+                flipped=flipped,
+                judge=verdict.judge,
+                verdicts=(verdict.key,),
+            )
+        )
+    return tuple(games)
 
 
 def _scores(verdict: Verdict) -> tuple[float, float]:

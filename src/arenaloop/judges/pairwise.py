@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from arenaloop.judges.base import verdict_key_parts
 from arenaloop.models.base import Model
-from arenaloop.types import Outcome, Prompt, Request, Response, Sampling, Status, Verdict, content_hash
+from arenaloop.types import Completion, Outcome, Prompt, Request, Response, Sampling, Status, Verdict, content_hash
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -25,7 +25,7 @@ __all__ = ["JUDGE_SAMPLING", "PairwiseJudge", "load_template", "parse_scores", "
 JUDGE_SAMPLING = Sampling(temperature=0.0, max_tokens=512)
 _REASK_TEMPERATURE = 0.7
 """A garbage verdict is asked again at least this warm: at temperature 0 it would only repeat itself."""
-_PARSER_VERSION = 1
+_PARSER = "scores:1"
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*10(?:\.0+)?)?"
 _SCORES = re.compile(
@@ -106,9 +106,7 @@ class PairwiseJudge:
         self.sampling = sampling
         self.concurrency = model.concurrency
         self._template, self.template_hash = load_template(template)
-        self.fingerprint = content_hash(
-            "pairwise", model.fingerprint, self.template_hash, sampling.key(), _PARSER_VERSION
-        )
+        self.fingerprint = content_hash("pairwise", model.fingerprint, self.template_hash, sampling.key(), 1)
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
         """Hash of prompt, both texts in seat order, judge, template, sampling and sample index."""
@@ -119,16 +117,27 @@ class PairwiseJudge:
         self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
     ) -> Verdict:
         """Ask the model about one seating and read its last line; samples after the first are asked warmer."""
+        request = self.request(prompt, first, second, secret=secret, seed=seed, sample=sample)
+        return self.read(prompt, first, second, await self.model.complete(request), sample=sample)
+
+    def request(
+        self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
+    ) -> Request:
+        """What one seating asks of the model; samples after the first are asked warmer."""
         sampling = self.sampling
         if sample:
             warm = max(sampling.temperature, _REASK_TEMPERATURE)
             sampling = Sampling(warm, sampling.top_p, sampling.max_tokens, sampling.stop)
         key = self.key(prompt, first, second, sample)
         text = render(self._template, prompt, first, second, secret=secret)
-        request = Request(
+        return Request(
             messages=({"role": "user", "content": text},), sampling=sampling, sample=sample, seed=seed, key=key
         )
-        completion = await self.model.complete(request)
+
+    def read(
+        self, prompt: Prompt, first: Response, second: Response, completion: Completion, *, sample: int = 0
+    ) -> Verdict:
+        """The verdict in the last line of an answer."""
         status, scores, outcome = completion.status, None, None
         if status is Status.OK:
             scores = parse_scores(completion.text)
@@ -137,7 +146,7 @@ class PairwiseJudge:
             else:
                 outcome = Outcome.from_scores(*scores)
         return Verdict(
-            key=key,
+            key=self.key(prompt, first, second, sample),
             prompt_id=prompt.id,
             first_hash=first.text_hash,
             second_hash=second.text_hash,
@@ -154,6 +163,11 @@ class PairwiseJudge:
             seconds=completion.seconds,
             error=completion.error,
             calls=completion.calls,
+            reasoning=completion.reasoning,
+            finish_reason=completion.finish_reason,
+            judge_hash=self.fingerprint,
+            template_hash=self.template_hash,
+            parser=_PARSER,
         )
 
     async def aclose(self) -> None:

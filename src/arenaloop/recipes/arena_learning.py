@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arenaloop.arena.answers import Answers, Contestant, ingest_recorded
-from arenaloop.arena.battles import BattlePlan, Pairing, Summary, pairings, play
+from arenaloop.arena.battles import play
 from arenaloop.arena.leaderboard import Leaderboard
 from arenaloop.arena.matchmaking import Schedule, all_pairs, target_pairs
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.results import Pairing, Summary, pairings
 from arenaloop.arena.tournament import run_tournament, write_summary
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.data.selection import (
@@ -352,7 +354,7 @@ def _scored(plan: BattlePlan, store: Store, names: Sequence[str], judged: Summar
     for prompt_id, found in _by_prompt(plan, store):
         for pairing in found:
             judged.add(pairing)
-        battles = [p.battle for p in found if p.battle is not None]
+        battles = [battle for p in found for battle in p.battles]
         scores = response_scores(battles, names, pairs=[(p.model_a, p.model_b) for p in found])
         prompt = store.prompt(prompt_id)
         if scores is None or prompt is None:
@@ -484,8 +486,7 @@ def _validate(r: _Run, name: str, judged: Summary) -> float | None:
     won = []
     for pairing in pairings(plan, r.store):
         judged.add(pairing)
-        if pairing.battle is not None:
-            won.append(points[pairing.battle.winner])
+        won += [points[battle.winner] for battle in pairing.battles]
     return sum(won) / len(won) if won else None
 
 

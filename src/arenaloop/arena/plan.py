@@ -1,0 +1,59 @@
+"""What is to be fought: a plan of battles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from arenaloop.arena.answers import Contestant
+from arenaloop.arena.matchmaking import Schedule
+from arenaloop.judges.base import Judge, MergeRule, OneSeatFailed
+from arenaloop.judges.jury import Jury
+
+__all__ = ["BattlePlan"]
+
+
+@dataclass(frozen=True)
+class BattlePlan:
+    """What is to be fought: everything that `play` and `pairings` need besides the arena file.
+
+    Attributes:
+        contestants: who answers, with unique names.
+        judge: who decides; of a jury, each member is asked.
+        prompt_ids: prompts in the arena file, without repetition.
+        schedule: which pairs meet on which prompt.
+        recorded: response keys of recorded contestants (`answers.match_recorded`).
+        seed: the run's seed.
+        merge: how two seats become a battle.
+        one_seat_failed: what becomes of a pair of which one seat was decided.
+        reask: how often a verdict without an outcome is asked again, as a new sample.
+        concurrency: seatings in progress at once; None for the sum of what the endpoints allow.
+    """
+
+    contestants: Sequence[Contestant]
+    judge: Judge | Jury
+    prompt_ids: Sequence[str]
+    schedule: Schedule
+    recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    seed: int = 0
+    merge: MergeRule = "mean"
+    one_seat_failed: OneSeatFailed = "drop_battle"
+    reask: int = 2
+    concurrency: int | None = None
+
+    @property
+    def battles(self) -> int:
+        """How many battles are wanted."""
+        return self.schedule.battles(len(self.prompt_ids))
+
+    @property
+    def judges(self) -> tuple[Judge, ...]:
+        """Who is asked about each seating."""
+        return self.judge.members if isinstance(self.judge, Jury) else (self.judge,)
+
+    @property
+    def workers(self) -> int:
+        """How many seatings are in progress at once."""
+        if self.concurrency is not None:
+            return self.concurrency
+        return min(512, self.judge.concurrency + sum(m.concurrency for c in self.contestants if (m := c.asked)))

@@ -1,0 +1,29 @@
+"""What a user may set: pydantic models, read from YAML, `--set key=value` overrides and nothing else.
+
+Every model forbids unknown keys and names the nearest valid one. Environment variables carry endpoints and keys, never
+methods. The resolved settings are saved as ``config.yaml`` in every run directory.
+"""
+
+from arenaloop.config.base import Settings, dump_yaml, override, read_yaml, validate
+from arenaloop.config.battles import BattleSettings, JudgeSettings, ModelSettings, PriceSettings, SamplingSettings
+from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, TargetSettings
+from arenaloop.config.training import DPOSettings, OptimSettings, SFTSettings
+
+__all__ = [
+    "ArenaLearningSettings",
+    "BattleSettings",
+    "DPOSettings",
+    "DataSettings",
+    "JudgeSettings",
+    "ModelSettings",
+    "OptimSettings",
+    "PriceSettings",
+    "SFTSettings",
+    "SamplingSettings",
+    "Settings",
+    "TargetSettings",
+    "dump_yaml",
+    "override",
+    "read_yaml",
+    "validate",
+]

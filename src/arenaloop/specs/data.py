@@ -1,0 +1,68 @@
+"""SPEC → prompts and demonstrations: a file's, or the sandbox's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from arenaloop.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from arenaloop.data.prompts import PromptSet
+
+__all__ = ["load_demonstrations", "load_prompts"]
+
+_SANDBOX_DATA = ("prompts", "demonstrations")
+
+
+def _query(spec: str, allowed: Sequence[str]) -> tuple[str, dict[str, str]]:
+    name, _, query = spec.removeprefix("sandbox:").partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if name not in _SANDBOX_DATA:
+        raise ConfigError(
+            f"{spec!r}: the sandbox has {' and '.join(_SANDBOX_DATA)}{nearest(name, list(_SANDBOX_DATA))}"
+        )
+    for key in options:
+        if key not in allowed:
+            raise ConfigError(f"{spec!r}: unknown option {key!r}{nearest(key, list(allowed))}")
+    return name, options
+
+
+def _count(spec: str, options: Mapping[str, str], key: str, default: int) -> int:
+    text = options.get(key, str(default))
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"{spec!r}: {key} must be a whole number, not {text!r}")
+    return int(text)
+
+
+def load_prompts(spec: str, seed: int, *, exclude: Sequence[str] = ()) -> PromptSet:
+    """Prompts of a file, or of the sandbox (``sandbox:prompts?n=500&split=test&seed=0``; the seed is the run's)."""
+    from arenaloop.data.prompts import PromptSet, read_prompts
+
+    if spec.startswith("sandbox:"):
+        from arenaloop.sandbox.tasks import draw
+
+        name, options = _query(spec, ("n", "seed", "split"))
+        if name != "prompts":
+            raise ConfigError(f"{spec!r}: expected sandbox:prompts?n=…")
+        n, own = _count(spec, options, "n", 100), _count(spec, options, "seed", seed)
+        tasks = draw(n, own, options.get("split", "train"), exclude=frozenset(exclude))
+        return PromptSet(tuple(task.prompt for task in tasks))
+    return read_prompts(spec)
+
+
+def load_demonstrations(spec: str, seed: int) -> list[dict[str, Any]]:
+    """Rows with ``messages`` from a file, or from the sandbox (``sandbox:demonstrations?n=3000``)."""
+    if spec.startswith("sandbox:"):
+        from arenaloop.data.selection import sft_row
+        from arenaloop.sandbox.players import demonstrations
+
+        name, options = _query(spec, ("n", "seed"))
+        if name != "demonstrations":
+            raise ConfigError(f"{spec!r}: expected sandbox:demonstrations?n=…")
+        n, own = _count(spec, options, "n", 1000), _count(spec, options, "seed", seed)
+        return [sft_row(prompt, (text,)) for prompt, text in demonstrations(n, own)]
+    from arenaloop.data.demonstrations import read_demonstrations
+
+    return read_demonstrations(spec)

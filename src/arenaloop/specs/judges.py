@@ -1,0 +1,48 @@
+"""SPEC → judge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from arenaloop.config import JudgeSettings
+from arenaloop.errors import ConfigError, nearest
+from arenaloop.specs.models import model, refuse_servers_settings, shown
+
+if TYPE_CHECKING:
+    from arenaloop.judges.pairwise import PairwiseJudge
+    from arenaloop.models.base import Model
+
+__all__ = ["judge"]
+
+
+def judge(settings: JudgeSettings) -> PairwiseJudge:
+    """A judging model with its template."""
+    from arenaloop.judges.pairwise import PairwiseJudge, template_names
+
+    if settings.template not in template_names():
+        known = ", ".join(template_names())
+        raise ConfigError(
+            f"judge template {settings.template!r}{nearest(settings.template, template_names())}: {known}"
+        )
+    built = _sandbox_judge(settings) if settings.spec.partition(":")[0] == "sandbox" else model(settings)
+    from arenaloop.models.recorded import RecordedModel
+
+    if isinstance(built, RecordedModel):
+        raise ConfigError(f"judge {settings.spec}: recorded answers cannot judge")
+    return PairwiseJudge(
+        built, template=settings.template, sampling=settings.sampling.build(), name=settings.name or built.name
+    )
+
+
+def _sandbox_judge(settings: JudgeSettings) -> Model:
+    from arenaloop.models.scripted import ScriptedModel
+    from arenaloop.sandbox.judge import SandboxJudge
+
+    refuse_servers_settings(settings)
+    if settings.spec != "sandbox:judge":
+        raise ConfigError(f"judge {settings.spec!r}: the sandbox's judge is called sandbox:judge")
+    try:
+        script = SandboxJudge(**settings.options)
+    except TypeError as error:
+        raise ConfigError(f"judge {settings.spec}, options {shown(settings.options)}: {error}") from None
+    return ScriptedModel(settings.name or "sandbox-judge", script, version=settings.options)

@@ -1,0 +1,159 @@
+"""SPEC → model. Nothing is asked of a server and no weights are loaded here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from arenaloop.arena.answers import Contestant
+from arenaloop.config import ModelSettings, TargetSettings, read_yaml, validate
+from arenaloop.errors import ConfigError, InputError, nearest
+
+if TYPE_CHECKING:
+    from arenaloop.models.base import Model
+    from arenaloop.models.recorded import RecordedModel
+
+__all__ = ["contestant", "local_model", "model", "model_settings", "refuse_servers_settings", "shown"]
+
+_SERVERS_ONLY = ("system", "extra_body", "drop_params", "send_seed")
+KINDS = ("openai:MODEL", "http://HOST:PORT/v1#MODEL", "hf:ID_OR_PATH", "file:ANSWERS", "sandbox:NAME", "FILE.yaml")
+_DEFAULT_BASE_URL = "https://api.openai.com/v1"
+
+
+def model_settings(text: str, name: str | None = None, kind: type[ModelSettings] = ModelSettings) -> ModelSettings:
+    """A SPEC from the command line, as settings; a YAML file is read and checked.
+
+    Raises:
+        ConfigError, InputError: the file is missing or holds unknown keys.
+    """
+    if text.endswith((".yaml", ".yml")):
+        values = read_yaml(text)
+        settings = validate(kind, values, text)
+    else:
+        settings = kind(spec=text)
+    return settings.model_copy(update={"name": name}) if name else settings
+
+
+def contestant(settings: ModelSettings) -> Contestant:
+    """A model with the decoding that its settings ask for."""
+    built = model(settings)
+    return Contestant(settings.name or built.name, built, settings.sampling.build())
+
+
+def model(settings: ModelSettings) -> Model | RecordedModel:
+    """The model that a SPEC names.
+
+    Raises:
+        ConfigError: an unknown kind, or a SPEC that lacks a part.
+    """
+    kind, _, rest = settings.spec.partition(":")
+    if kind in ("http", "https"):
+        return _server(settings, settings.spec)
+    if kind == "openai" and rest:
+        base_url = os.environ.get("OPENAI_BASE_URL") or _DEFAULT_BASE_URL
+        return _server(settings, f"{base_url}#{rest}", key_env="OPENAI_API_KEY")
+    refuse_servers_settings(settings)
+    if kind == "hf" and rest:
+        from arenaloop.models.checkpoint import require_chat_template
+
+        built = local_model(rest, settings, settings.name)  # first, so that a path without a model is named as that
+        require_chat_template(rest, settings.revision)
+        return built
+    if kind == "file" and rest:
+        from arenaloop.models.recorded import RecordedModel
+
+        if not Path(rest).is_file():
+            raise InputError(f"{rest}: no such file")
+        return RecordedModel(settings.name or _file_stem(rest), rest)
+    if kind == "sandbox" and rest:
+        return _sandbox_player(rest, settings)
+    raise ConfigError(f"SPEC {settings.spec!r}: expected one of {', '.join(KINDS)}")
+
+
+def refuse_servers_settings(settings: ModelSettings) -> None:
+    """Refuse what would change a server's answers and does nothing to those of other models."""
+    for key in _SERVERS_ONLY:
+        if getattr(settings, key) != ModelSettings.model_fields[key].get_default(call_default_factory=True):
+            raise ConfigError(f"SPEC {settings.spec!r}: {key} works with servers only")
+
+
+def _file_stem(path: str) -> str:
+    name = Path(path).name
+    for ending in (".gz", ".jsonl", ".json"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> Model:
+    from arenaloop.models.openai_api import OpenAIModel, Price
+
+    url, mark, rest = spec.partition("#")
+    name, _, query = rest.partition("?")
+    if not mark or not name:
+        raise ConfigError(f"SPEC {settings.spec!r}: expected URL#MODEL, as in http://127.0.0.1:8000/v1#qwen")
+    if "?" in url:  # a key may stand there, and settings are written to disk
+        shown = url.partition("?")[0]
+        raise ConfigError(f"SPEC {shown}?…#{name}: a base URL has no query; name a key as in URL#MODEL?key_env=NAME")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    named = options.pop("key_env", None)
+    key_env = settings.key_env or named or key_env
+    if options:
+        unknown = min(options)
+        raise ConfigError(f"SPEC {settings.spec!r}: unknown option {unknown!r}{nearest(unknown, ['key_env'])}")
+    if key_env and key_env != "OPENAI_API_KEY" and not os.environ.get(key_env):
+        raise ConfigError(f"SPEC {settings.spec!r}: the environment variable {key_env} is not set")
+    if key_env == "OPENAI_API_KEY" and not os.environ.get(key_env) and url.startswith(_DEFAULT_BASE_URL):
+        raise ConfigError(f"SPEC {settings.spec!r}: the environment variable OPENAI_API_KEY is not set")
+    price = settings.price
+    return OpenAIModel(
+        name=settings.name or name,
+        model=name,
+        base_url=url,
+        key_env=key_env if key_env and os.environ.get(key_env) else None,
+        system=settings.system,
+        extra_body=settings.extra_body,
+        price=Price(price.input, price.output, price.cached) if price else None,
+        concurrency=settings.concurrency or 64,
+        timeout=settings.timeout,
+        retries=settings.retries,
+        drop_params=settings.drop_params,
+        send_seed=settings.send_seed,
+    )
+
+
+def local_model(
+    path: str, settings: ModelSettings | TargetSettings, name: str | None, revision: str | None = None
+) -> Model:
+    """Hugging Face weights in this process; they are loaded when they are first asked."""
+    from arenaloop.models.local import LocalModel
+
+    return LocalModel(
+        path,
+        name=name or Path(path).name,
+        revision=revision or settings.revision,
+        chunk_size=settings.chunk_size,
+        dtype=settings.dtype,
+        device=settings.device,
+    )
+
+
+def _sandbox_player(name: str, settings: ModelSettings) -> Model:
+    from arenaloop.models.scripted import ScriptedModel
+    from arenaloop.sandbox.players import SKILLS, Player
+
+    if name not in SKILLS:
+        known = list(SKILLS)
+        raise ConfigError(f"SPEC {settings.spec!r}: no such player{nearest(name, known)}; known: {', '.join(known)}")
+    try:
+        player = Player(name, **settings.options)
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(f"{settings.spec}, options {shown(settings.options)}: {error}") from None
+    return ScriptedModel(settings.name or name, player, version=player.skills)
+
+
+def shown(options: Mapping[str, Any]) -> str:
+    """Options as one line of an error message."""
+    return ", ".join(f"{key}={value!r}" for key, value in options.items())
