@@ -17,7 +17,7 @@ from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import Schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.config import ArenaLearningSettings, override, validate
-from arenaloop.recipes.arena_learning import ArenaLearning
+from arenaloop.recipes.stages import ArenaLearning
 from arenaloop.store import Store
 
 __all__ = ["demo_settings", "gold_accuracy", "over_seeds"]

@@ -27,7 +27,7 @@ from arenaloop.arena.matchmaking import Schedule, all_pairs
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.results import Pairing, pairings
 from arenaloop.data.selection import PromptScores, random_rows, response_scores, sft_row, sft_rows
-from arenaloop.recipes.arena_learning import ArenaLearning, cut_slices
+from arenaloop.recipes.stages import ArenaLearning, cut_slices
 from arenaloop.specs import build_arena_learning, prepare_start
 from arenaloop.store import Store
 from arenaloop.train.sft import train_sft

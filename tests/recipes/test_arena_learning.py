@@ -18,7 +18,8 @@ from arenaloop.config import ArenaLearningSettings, override, validate
 from arenaloop.errors import ConfigError, EndpointDownError, InputError, StorageError
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.recipes import arena_learning
-from arenaloop.recipes.arena_learning import ArenaLearning, NoRowsError, Result, cut_slices, plan_calls, plan_stages
+from arenaloop.recipes.arena_learning import NoRowsError, Result
+from arenaloop.recipes.stages import ArenaLearning, cut_slices, plan_calls, plan_stages
 from arenaloop.specs import build_arena_learning, prepare_start
 from arenaloop.store import Store
 from arenaloop.types import Completion, Request
@@ -435,3 +436,10 @@ def test_a_dead_opponent_is_no_silent_tie(tmp_path: Path) -> None:
 
     with pytest.raises(NoRowsError, match="SFT-I1"):
         run(tmp_path, "stages=[sft]", change=change)
+
+
+def test_how_fast_it_runs_is_no_input(tmp_path: Path) -> None:
+    """Other concurrency or threads must not train every stage again; another threshold must."""
+    plain = inputs_key(build_arena_learning(settings(), tmp_path))
+    assert inputs_key(build_arena_learning(settings("concurrency=7", "sft.threads=2"), tmp_path)) == plain
+    assert inputs_key(build_arena_learning(settings("k_sft=[0.5]"), tmp_path)) != plain

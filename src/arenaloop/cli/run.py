@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from arenaloop.config import ArenaLearningSettings
-    from arenaloop.recipes.arena_learning import ArenaLearning, Result
+    from arenaloop.recipes.arena_learning import Result
+    from arenaloop.recipes.stages import ArenaLearning
 
 __all__ = ["demo", "run"]
 
@@ -131,7 +132,7 @@ def _write_report(out: Path) -> None:
 
 def _print_plan(recipe: ArenaLearning, out: Path, console: Console) -> None:
     from arenaloop.arena.leaderboard import plain
-    from arenaloop.recipes.arena_learning import plan_calls, plan_stages
+    from arenaloop.recipes.stages import plan_calls, plan_stages
 
     stages = plan_stages(recipe.settings)
     names = ", ".join(stage.name for stage in stages)

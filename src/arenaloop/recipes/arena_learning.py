@@ -14,13 +14,11 @@ set decides nothing.
 
 from __future__ import annotations
 
-import random
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from arenaloop.arena.answers import Answers, Contestant, ingest_recorded
 from arenaloop.arena.battles import play
@@ -29,7 +27,6 @@ from arenaloop.arena.matchmaking import Schedule, all_pairs, target_pairs
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.results import Pairing, Summary, pairings
 from arenaloop.arena.tournament import run_tournament, write_summary
-from arenaloop.config import ArenaLearningSettings
 from arenaloop.data.selection import (
     PromptScores,
     Selection,
@@ -38,62 +35,19 @@ from arenaloop.data.selection import (
     response_scores,
     sft_rows,
 )
-from arenaloop.errors import ConfigError, InputError, StoppedError, nearest
+from arenaloop.errors import StoppedError
 from arenaloop.jsonl import read_rows, write_jsonl
-from arenaloop.judges.base import Judge
 from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.recipes.observer import Observer, Silent
+from arenaloop.recipes.stages import ArenaLearning, Row, Stage, check, cut_slices, inputs_key, plan_stages
 from arenaloop.store import Store
-from arenaloop.types import Prompt, Response, content_hash, derive_seed
+from arenaloop.types import content_hash, derive_seed
 
-__all__ = ["ArenaLearning", "NoRowsError", "Result", "Stage", "check", "plan_calls", "plan_stages", "run"]
-
-Row = Mapping[str, Any]
+__all__ = ["NoRowsError", "Result", "run"]
 
 
 class NoRowsError(StoppedError):
     """A stage selected no training row; the message names the threshold and the gaps that there were."""
-
-
-class Stage(NamedTuple):
-    """One training stage. `slice` is the index of its slice of prompts, None for SFT-I0."""
-
-    name: str
-    kind: str
-    round: int
-    slice: int | None
-
-
-@dataclass(frozen=True)
-class ArenaLearning:
-    """Everything the recipe works on, as objects.
-
-    Attributes:
-        settings: thresholds, modes and training settings.
-        start: the model that training starts from (a local path or hub id).
-        target: makes a contestant of a checkpoint.
-        opponents, judge: who else plays, and who decides.
-        demonstrations: D0, rows with ``messages``.
-        pool: prompts that are cut into slices. `test`: held-out prompts. `validation`: may be empty.
-        utility: the true utility in [0, 1] of a response, where it is known (only in a simulated world).
-        fingerprint: content hash of `start`, so that a finished run is recognised.
-        duplicates: prompts that the pool's file repeats; each is there once.
-        recorded: response keys of opponents whose answers are recorded (`answers.match_recorded` over all prompts).
-    """
-
-    settings: ArenaLearningSettings
-    start: str
-    target: Callable[[str, Path], Contestant]
-    opponents: Sequence[Contestant]
-    judge: Judge
-    demonstrations: Sequence[Row]
-    pool: Sequence[Prompt]
-    test: Sequence[Prompt]
-    validation: Sequence[Prompt] = ()
-    utility: Callable[[Prompt, Response], float] | None = None
-    fingerprint: str = ""
-    duplicates: int = 0
-    recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,84 +73,6 @@ class _Run:
     cached: int = 0
 
 
-# ---------------------------------------------------------------------- what will happen
-
-
-def plan_stages(settings: ArenaLearningSettings) -> list[Stage]:
-    """The stages in order: SFT-I0, then those of each round."""
-    stages = [Stage("SFT-I0", "sft", 0, None)]
-    for round_ in range(1, settings.rounds + 1):
-        for kind in settings.stages:
-            stages.append(Stage(f"{kind.upper()}-I{round_}", kind, round_, len(stages) - 1))
-    return stages
-
-
-def check(recipe: ArenaLearning) -> None:
-    """Refuse what cannot run to its end, before anything is asked or written.
-
-    Raises:
-        ConfigError: names that clash, or an anchor that is no contestant.
-        InputError: no test prompts, or fewer prompts in the pool than slices.
-    """
-    names = [stage.name for stage in plan_stages(recipe.settings)]
-    if clash := {c.name for c in recipe.opponents} & set(names):
-        raise ConfigError(f"an opponent may not be called {min(clash)}: that is a stage's name")
-    for name, count in Counter(c.name for c in recipe.opponents).items():
-        if count > 1:
-            raise ConfigError(f"two opponents are called {name!r}: give one of them another name")
-    players = [*names, *(c.name for c in recipe.opponents)]
-    if recipe.settings.anchor and (anchor := recipe.settings.anchor[0]) not in players:
-        raise ConfigError(
-            f"anchor {anchor!r} is no contestant{nearest(anchor, players)}; there are {', '.join(players)}"
-        )
-    if not recipe.test:
-        raise InputError("the test set holds no prompts")
-    cut_slices(recipe, len(names) - 1)
-
-
-def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
-    """(what, prompts, judge calls) of every battle stage and of the final leaderboard, cache not counted."""
-    s = recipe.settings
-    stages = plan_stages(s)
-    sizes = [len(some) for some in cut_slices(recipe, len(stages) - 1)]
-    fighters = 1 + len(recipe.opponents)
-    pairs = fighters * (fighters - 1) // 2 if s.battle_mode == "all_pairs" else fighters - 1
-    plan = [
-        (stage.name, sizes[stage.slice], 2 * pairs * sizes[stage.slice]) for stage in stages if stage.slice is not None
-    ]
-    if recipe.validation:
-        plan.append(
-            ("validation", len(recipe.validation), 2 * len(recipe.opponents) * len(recipe.validation) * len(stages))
-        )
-    players = len(stages) + len(recipe.opponents)
-    return [*plan, ("leaderboard", len(recipe.test), players * (players - 1) * len(recipe.test))]
-
-
-def cut_slices(recipe: ArenaLearning, n: int) -> list[list[str]]:
-    """Cut the pool, shuffled by the seed, into `n` slices; the first get one more where it does not divide (A.2).
-
-    Prompts that are in the test or validation set are left out first.
-
-    Raises:
-        InputError: fewer prompts than slices.
-    """
-    held_out = {p.id for p in (*recipe.test, *recipe.validation)}
-    ids = list(dict.fromkeys(p.id for p in recipe.pool if p.id not in held_out))
-    if len(ids) < n:
-        raise InputError(f"the pool has {len(ids)} prompts (held-out ones left out) for {n} slices")
-    random.Random(derive_seed("slices", recipe.settings.seed)).shuffle(ids)
-    size, extra = divmod(len(ids), n) if n else (0, 0)
-    out, at = [], 0
-    for i in range(n):
-        end = at + size + (i < extra)
-        out.append(ids[at:end][: recipe.settings.data.max_prompts_per_slice])
-        at = end
-    return out
-
-
-# ---------------------------------------------------------------------- running
-
-
 def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | None = None) -> Result:
     """Run or resume the whole recipe in a run directory.
 
@@ -208,7 +84,7 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     check(recipe)
     s = recipe.settings
     names = [stage.name for stage in plan_stages(s)]
-    r = _Run(recipe, store, out, observer or Silent(), _inputs_key(recipe), cut_slices(recipe, len(names) - 1))
+    r = _Run(recipe, store, out, observer or Silent(), inputs_key(recipe), cut_slices(recipe, len(names) - 1))
     for prompts in (recipe.pool, recipe.test, recipe.validation):
         store.add_prompts(prompts)
     ingest_recorded(store, recipe.opponents, (*recipe.pool, *recipe.test, *recipe.validation), recipe.recorded)
@@ -227,25 +103,6 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     stages = [_stage_row(name, results[name], final.leaderboard) for name in names]
     summary = write_summary(out, store, r.summary, r.cached, seed=s.seed, stages=stages)
     return Result(final.leaderboard, stages, summary)
-
-
-def _inputs_key(recipe: ArenaLearning) -> str:
-    """Hash of everything that a stage's result depends on; execution settings (threads, concurrency) are not part."""
-    s = recipe.settings
-    plain = s.model_dump(
-        mode="json", exclude={"name", "opponents", "judge", "target", "sft_init_training", "sft", "dpo"}
-    )
-    return content_hash(
-        plain,
-        [s.sft_init_training.method(), s.sft.method(), s.dpo.method()],
-        [s.target.sampling.build().key(), recipe.fingerprint],
-        [[c.name, c.model.fingerprint, c.sampling.key(), recipe.recorded.get(c.name)] for c in recipe.opponents],
-        [recipe.judge.fingerprint, s.judge.reask],
-        content_hash([dict(row) for row in recipe.demonstrations]),
-        [p.id for p in recipe.pool],
-        [p.id for p in recipe.test],
-        [p.id for p in recipe.validation],
-    )
 
 
 def _checkpoint(r: _Run, name: str) -> Path:

@@ -15,7 +15,7 @@ from arenaloop.specs.models import contestant, local_model, shown
 from arenaloop.types import Prompt, Response, content_hash
 
 if TYPE_CHECKING:
-    from arenaloop.recipes.arena_learning import ArenaLearning
+    from arenaloop.recipes.stages import ArenaLearning
 
 __all__ = ["build_arena_learning", "prepare_start"]
 
@@ -28,7 +28,7 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, *, dry: boo
         out: the run directory; a fresh sandbox target is made below it by `prepare_start`.
         dry: only the plan is wanted: nothing is looked up on a hub.
     """
-    from arenaloop.recipes.arena_learning import ArenaLearning, check
+    from arenaloop.recipes.stages import ArenaLearning, check
 
     data = settings.data
     _require_start(settings, dry=dry)

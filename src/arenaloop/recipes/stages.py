@@ -1,0 +1,160 @@
+"""Arena Learning before it runs: its parts, its stages, the slices of prompts, and how many calls all of it takes."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from arenaloop.arena.answers import Contestant
+from arenaloop.config import ArenaLearningSettings
+from arenaloop.errors import ConfigError, InputError, nearest
+from arenaloop.judges.base import Judge
+from arenaloop.judges.jury import Jury
+from arenaloop.types import Prompt, Response, content_hash, derive_seed
+
+__all__ = ["ArenaLearning", "Row", "Stage", "check", "cut_slices", "inputs_key", "plan_calls", "plan_stages"]
+
+Row = Mapping[str, Any]
+
+
+class Stage(NamedTuple):
+    """One training stage. `slice` is the index of its slice of prompts, None for SFT-I0."""
+
+    name: str
+    kind: str
+    round: int
+    slice: int | None
+
+
+@dataclass(frozen=True)
+class ArenaLearning:
+    """Everything the recipe works on, as objects.
+
+    Attributes:
+        settings: thresholds, modes and training settings.
+        start: the model that training starts from (a local path or hub id).
+        target: makes a contestant of a checkpoint.
+        opponents, judge: who else plays, and who decides.
+        demonstrations: D0, rows with ``messages``.
+        pool: prompts that are cut into slices. `test`: held-out prompts. `validation`: may be empty.
+        utility: the true utility in [0, 1] of a response, where it is known (only in a simulated world).
+        fingerprint: content hash of `start`, so that a finished run is recognised.
+        duplicates: prompts that the pool's file repeats; each is there once.
+        recorded: response keys of opponents whose answers are recorded (`answers.match_recorded` over all prompts).
+    """
+
+    settings: ArenaLearningSettings
+    start: str
+    target: Callable[[str, Path], Contestant]
+    opponents: Sequence[Contestant]
+    judge: Judge | Jury
+    demonstrations: Sequence[Row]
+    pool: Sequence[Prompt]
+    test: Sequence[Prompt]
+    validation: Sequence[Prompt] = ()
+    utility: Callable[[Prompt, Response], float] | None = None
+    fingerprint: str = ""
+    duplicates: int = 0
+    recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def plan_stages(settings: ArenaLearningSettings) -> list[Stage]:
+    """The stages in order: SFT-I0, then those of each round."""
+    stages = [Stage("SFT-I0", "sft", 0, None)]
+    for round_ in range(1, settings.rounds + 1):
+        for kind in settings.stages:
+            stages.append(Stage(f"{kind.upper()}-I{round_}", kind, round_, len(stages) - 1))
+    return stages
+
+
+def check(recipe: ArenaLearning) -> None:
+    """Refuse what cannot run to its end, before anything is asked or written.
+
+    Raises:
+        ConfigError: names that clash, or an anchor that is no contestant.
+        InputError: no test prompts, or fewer prompts in the pool than slices.
+    """
+    names = [stage.name for stage in plan_stages(recipe.settings)]
+    if clash := {c.name for c in recipe.opponents} & set(names):
+        raise ConfigError(f"an opponent may not be called {min(clash)}: that is a stage's name")
+    for name, count in Counter(c.name for c in recipe.opponents).items():
+        if count > 1:
+            raise ConfigError(f"two opponents are called {name!r}: give one of them another name")
+    players = [*names, *(c.name for c in recipe.opponents)]
+    if recipe.settings.anchor and (anchor := recipe.settings.anchor[0]) not in players:
+        raise ConfigError(
+            f"anchor {anchor!r} is no contestant{nearest(anchor, players)}; there are {', '.join(players)}"
+        )
+    if not recipe.test:
+        raise InputError("the test set holds no prompts")
+    cut_slices(recipe, len(names) - 1)
+
+
+def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
+    """(what, prompts, judge calls) of every battle stage and of the final leaderboard, cache not counted."""
+    s = recipe.settings
+    stages = plan_stages(s)
+    sizes = [len(some) for some in cut_slices(recipe, len(stages) - 1)]
+    fighters = 1 + len(recipe.opponents)
+    judges = len(recipe.judge.members) if isinstance(recipe.judge, Jury) else 1
+    pairs = fighters * (fighters - 1) // 2 if s.battle_mode == "all_pairs" else fighters - 1
+    plan = [
+        (stage.name, sizes[stage.slice], 2 * judges * pairs * sizes[stage.slice])
+        for stage in stages
+        if stage.slice is not None
+    ]
+    if recipe.validation:
+        plan.append(
+            (
+                "validation",
+                len(recipe.validation),
+                2 * judges * len(recipe.opponents) * len(recipe.validation) * len(stages),
+            )
+        )
+    players = len(stages) + len(recipe.opponents)
+    return [*plan, ("leaderboard", len(recipe.test), judges * players * (players - 1) * len(recipe.test))]
+
+
+def cut_slices(recipe: ArenaLearning, n: int) -> list[list[str]]:
+    """Cut the pool, shuffled by the seed, into `n` slices; the first get one more where it does not divide (A.2).
+
+    Prompts that are in the test or validation set are left out first.
+
+    Raises:
+        InputError: fewer prompts than slices.
+    """
+    held_out = {p.id for p in (*recipe.test, *recipe.validation)}
+    ids = list(dict.fromkeys(p.id for p in recipe.pool if p.id not in held_out))
+    if len(ids) < n:
+        raise InputError(f"the pool has {len(ids)} prompts (held-out ones left out) for {n} slices")
+    random.Random(derive_seed("slices", recipe.settings.seed)).shuffle(ids)
+    size, extra = divmod(len(ids), n) if n else (0, 0)
+    out, at = [], 0
+    for i in range(n):
+        end = at + size + (i < extra)
+        out.append(ids[at:end][: recipe.settings.data.max_prompts_per_slice])
+        at = end
+    return out
+
+
+def inputs_key(recipe: ArenaLearning) -> str:
+    """Hash of everything that a stage's result depends on; execution settings (threads, concurrency) are not part."""
+    s = recipe.settings
+    plain = s.model_dump(
+        mode="json", exclude={"name", "concurrency", "opponents", "judge", "target", "sft_init_training", "sft", "dpo"}
+    )
+    return content_hash(
+        plain,
+        [s.sft_init_training.method(), s.sft.method(), s.dpo.method()],
+        [s.target.sampling.build().key(), recipe.fingerprint],
+        [[c.name, c.model.fingerprint, c.sampling.key(), recipe.recorded.get(c.name)] for c in recipe.opponents],
+        [recipe.judge.fingerprint, s.judge.reask],
+        content_hash([dict(row) for row in recipe.demonstrations]),
+        [p.id for p in recipe.pool],
+        [p.id for p in recipe.test],
+        [p.id for p in recipe.validation],
+    )
