@@ -19,7 +19,7 @@ from arenaloop.errors import ConfigError, EndpointDownError, InputError, Storage
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.recipes import arena_learning
 from arenaloop.recipes.arena_learning import NoRowsError, Result
-from arenaloop.recipes.stages import ArenaLearning, cut_slices, plan_calls, plan_stages
+from arenaloop.recipes.stages import ArenaLearning, cut_slices, inputs_key, plan_calls, plan_stages
 from arenaloop.specs import build_arena_learning, prepare_start
 from arenaloop.store import Store
 from arenaloop.types import Completion, Request
