@@ -55,7 +55,10 @@ def test_it_trains_and_repeats_nothing(
     assert losses[-1] < losses[0]
     weights = tmp_path / "new" / "model.safetensors"
     before = weights.stat().st_mtime_ns
-    assert arenaloop(*command).code == 0
+    again = arenaloop(*command)
+    assert again.code == 0
+    assert "finished before" in again.out
+    assert "finished before" not in result.out
     assert weights.stat().st_mtime_ns == before
 
 

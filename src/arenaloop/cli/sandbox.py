@@ -49,6 +49,11 @@ def serve(
         arenaloop battle --model a=http://127.0.0.1:8000/v1#scholar --model b=http://127.0.0.1:8000/v1#novice
         --prompts prompts.jsonl --judge http://127.0.0.1:8000/v1#judge
     """
+    from arenaloop.sandbox.players import SKILLS
     from arenaloop.sandbox.server import serve as serve_world
 
-    serve_world(host, port, seed=seed)
+    def announce(url: str) -> None:
+        print(url, flush=True)  # alone on stdout, for scripts that read it from a pipe
+        typer.echo(f"players {', '.join(SKILLS)} and judge, as SPEC {url}#NAME; Ctrl-C ends", err=True)
+
+    serve_world(host, port, seed=seed, announce=announce)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -62,19 +62,27 @@ def train(
     if not rows:
         raise InputError(f"{data}: no rows in it")
     values = override({}, settings or [])
+    stepped = False
+
+    def step(number: int, total: int, metrics: Mapping[str, float]) -> None:
+        nonlocal stepped
+        stepped = True
+        watch.step(number, total, metrics)
+
     with _rows_by_line(data, lines), Watch() as watch:
         watch.phase(out.name, method)
         if method == "sft":
             from arenaloop.train.sft import train_sft
 
-            done = train_sft(start, rows, out, validate(SFTSettings, values, "--set"), seed=seed, on_step=watch.step)
+            done = train_sft(start, rows, out, validate(SFTSettings, values, "--set"), seed=seed, on_step=step)
         else:
             from arenaloop.train.dpo import train_dpo
 
-            done = train_dpo(start, rows, out, validate(DPOSettings, values, "--set"), seed=seed, on_step=watch.step)
+            done = train_dpo(start, rows, out, validate(DPOSettings, values, "--set"), seed=seed, on_step=step)
     dropped = ", ".join(f"{n:,} {reason}" for reason, n in done.dropped.items() if n)
     typer.echo(
-        f"{out}: {done.steps:,} steps on {done.rows_used:,} rows, {done.seconds:.0f} s"
+        (f"{out}: " if stepped else f"{out} was finished before, nothing is trained again: ")
+        + f"{done.steps:,} steps on {done.rows_used:,} rows, {done.seconds:.0f} s"
         + (f"; dropped: {dropped}" if dropped else "")
     )
 
