@@ -46,7 +46,7 @@ def read_leaderboard(path: str | Path) -> dict[str, Scored]:
         try:
             document = json.loads(text)
         except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {error.lineno}: {error.msg}") from None
+            raise InputError(f"{path}, line {error.lineno}: no leaderboard in JSON or CSV ({error.msg})") from None
         rows = document.get("leaderboard") if isinstance(document, Mapping) else document
         if not isinstance(rows, list):
             raise InputError(f"{path}: no 'leaderboard' in it")
@@ -67,6 +67,8 @@ def read_leaderboard(path: str | Path) -> dict[str, Scored]:
         assert lower is not None
         assert upper is not None
         board[model] = Scored(rating, lower, upper)
+    if not board:
+        raise InputError(f"{path}: no row with a rating and its interval")
     return board
 
 
