@@ -46,6 +46,8 @@ class PriceSettings(Settings):
     """completion tokens, reasoning included"""
     cached: float | None = Field(None, ge=0)
     """prompt tokens that the server took from its cache; null = as `input`"""
+    batch: float = Field(0.5, gt=0, le=1)
+    """share of these prices that a call through the Batch API costs"""
 
 
 class ModelSettings(Settings):

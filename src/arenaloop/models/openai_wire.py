@@ -29,11 +29,13 @@ class Price:
     Attributes:
         prompt, completion: tokens read and tokens written (reasoning included).
         cached: prompt tokens that the server had cached; the prompt's price if None.
+        batch: share of these prices that a call through the Batch API costs.
     """
 
     prompt: float
     completion: float
     cached: float | None = None
+    batch: float = 0.5
 
     def usd(self, tokens_in: int | None, tokens_out: int | None, cached: int = 0) -> float | None:
         """Price of one call in US dollars; None where tokens that cost something are not known."""
