@@ -5,18 +5,30 @@ methods. The resolved settings are saved as ``config.yaml`` in every run directo
 """
 
 from arenaloop.config.base import Settings, dump_yaml, override, read_yaml, validate
-from arenaloop.config.battles import BattleSettings, JudgeSettings, ModelSettings, PriceSettings, SamplingSettings
+from arenaloop.config.battles import (
+    BatchSettings,
+    BattleSettings,
+    HumanSettings,
+    JudgeSettings,
+    ModelSettings,
+    PriceList,
+    PriceSettings,
+    SamplingSettings,
+)
 from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, TargetSettings
 from arenaloop.config.training import DPOSettings, OptimSettings, SFTSettings
 
 __all__ = [
     "ArenaLearningSettings",
+    "BatchSettings",
     "BattleSettings",
     "DPOSettings",
     "DataSettings",
+    "HumanSettings",
     "JudgeSettings",
     "ModelSettings",
     "OptimSettings",
+    "PriceList",
     "PriceSettings",
     "SFTSettings",
     "SamplingSettings",

@@ -10,11 +10,14 @@ from arenaloop.config.base import Settings
 from arenaloop.types import Sampling
 
 __all__ = [
+    "BatchSettings",
     "BattleSettings",
+    "HumanSettings",
     "JudgeSettings",
     "JudgeSpec",
     "ModelSettings",
     "ModelSpec",
+    "PriceList",
     "PriceSettings",
     "SamplingSettings",
 ]
@@ -48,6 +51,29 @@ class PriceSettings(Settings):
     """prompt tokens that the server took from its cache; null = as `input`"""
     batch: float = Field(0.5, gt=0, le=1)
     """share of these prices that a call through the Batch API costs"""
+
+
+class HumanSettings(Settings):
+    """What one label of a person costs, for the comparison beside a run's own cost."""
+
+    usd: float | None = Field(0.30, ge=0)
+    """US dollars per label; AlpacaEval's crowd workers: 0.30. null = unknown"""
+    seconds: float | None = Field(36.8, ge=0)
+    """of work per label; AlpacaEval's crowd workers: 36.8. null = unknown"""
+
+
+class PriceList(Settings):
+    """A price file: what models cost on the day it was written. Prices go stale, so none are shipped."""
+
+    prices: dict[str, PriceSettings] = Field(default_factory=dict)
+    """by SPEC (openai:gpt-4o) or by model id (gpt-4o)"""
+    human: HumanSettings | None = None
+    """what people's labels cost; null = AlpacaEval's published figures"""
+
+    def of(self, spec: str) -> PriceSettings | None:
+        """The price of the model that a SPEC names; None if the list has none: unknown is never free."""
+        bare = spec.partition("?")[0]
+        return self.prices.get(bare) or self.prices.get(bare.rpartition("#")[2].removeprefix("openai:"))
 
 
 class ModelSettings(Settings):
@@ -104,6 +130,25 @@ class JudgeSettings(ModelSettings):
     """how often a verdict without an outcome is asked again, warmer, as a new sample"""
 
 
+class BatchSettings(Settings):
+    """Judging through an OpenAI-style Batch API, or through batch files that are carried by hand."""
+
+    wait: bool = True
+    """poll until the batches are done; false: stop (exit 4) once they are submitted, and collect on the next run"""
+    rest: Literal["batch", "live"] = "batch"
+    """how what the first batches left undecided is asked again: in further batches, or call by call"""
+    folder: str | None = None
+    """write the request files into this folder and read results that are put beside them; nothing is submitted"""
+    max_requests: int = Field(50_000, ge=1, le=50_000)
+    """per file; 50,000 is OpenAI's limit"""
+    max_bytes: int = Field(200_000_000, ge=1, le=200_000_000)
+    """per file; 200 MB is OpenAI's limit"""
+    first_pause: float = Field(10.0, gt=0)
+    """seconds before a batch is looked at again; each further pause is half as long again"""
+    longest_pause: float = Field(300.0, gt=0)
+    """seconds that no pause exceeds"""
+
+
 ModelSpec = Annotated[ModelSettings, BeforeValidator(_from_text)]
 JudgeSpec = Annotated[JudgeSettings, BeforeValidator(_from_text)]
 
@@ -127,5 +172,9 @@ class BattleSettings(Settings):
     """go on where a recorded model lacks answers"""
     concurrency: int | None = Field(None, ge=1)
     """seatings in progress at once; null = what the endpoints allow"""
+    batch: BatchSettings | None = None
+    """judge through batch files; null = call by call"""
+    human: HumanSettings = HumanSettings()
+    """what people's labels cost"""
     seed: int = 0
     """seed of everything that is drawn"""
