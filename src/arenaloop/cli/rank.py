@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from arenaloop.errors import ConfigError
+
+if TYPE_CHECKING:
+    from arenaloop.ratings.battles import Battles
 
 __all__ = ["parse_anchor", "parse_controls", "rank"]
 
@@ -51,12 +54,11 @@ def rank(
         arenaloop rank arena.parquet --control length --plot board.svg
     """
     from arenaloop.arena.leaderboard import leaderboard
-    from arenaloop.data.formats import read_battles
 
     fixed = parse_anchor(anchor)
     controls, frozen = parse_controls(control or [])
     board = leaderboard(
-        read_battles(file, controls=controls),
+        _battles(file, controls),
         method=method,
         interval=interval,
         cluster=cluster,
@@ -88,6 +90,16 @@ def rank(
         console.print(plain(text), markup=False, highlight=False)
     for note in board.notes:
         console.print(f"note: {plain(note)}", markup=False, highlight=False)
+
+
+def _battles(file: Path, controls: list[str]) -> Battles:
+    from arenaloop.data.formats import read_battles
+    from arenaloop.data.formats.judgments import battles_from_rows
+    from arenaloop.data.run_battles import arena_of, rows_with_lengths
+
+    if controls == ["length"] and arena_of(file) is not None:  # a run directory knows how long its answers are
+        return battles_from_rows(rows_with_lengths(file), str(file), controls=controls)
+    return read_battles(file, controls=controls)
 
 
 def parse_anchor(text: str | None) -> tuple[str, float] | None:

@@ -17,7 +17,8 @@ __all__ = ["winrate"]
 
 def winrate(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="AlpacaEval annotations, one model or many, or battles.")
+        Path,
+        typer.Argument(metavar="FILE", help="AlpacaEval annotations, one model or many; battles; or a run directory."),
     ],
     baseline: Annotated[str, typer.Option(metavar="NAME", help="The model that all are compared with.")],
     control: Annotated[str | None, typer.Option(help="length: the length-controlled win rate as well.")] = None,
@@ -40,8 +41,11 @@ def winrate(
         arenaloop winrate annotations.json --baseline gpt4_1106_preview
 
         arenaloop winrate annotations.json --baseline gpt4_1106_preview --control length --difficulty gamma.jsonl --json
+
+        arenaloop winrate runs/old-new --baseline old --control length
     """
     from arenaloop.data.formats import read_annotations, read_difficulty
+    from arenaloop.data.run_battles import rows_with_lengths
     from arenaloop.ratings.win_rate import win_rates
 
     if difficulty is not None and control is None:
@@ -52,7 +56,10 @@ def winrate(
         raise ConfigError(f"--penalty must be a finite number, not {penalty}")
     if control not in (None, "length"):
         raise ConfigError(f"--control must be length, not {control!r}")
-    annotations = read_annotations(file, baseline)
+    if file.is_dir():
+        annotations = read_annotations(file / "battles.jsonl", baseline, enumerate(rows_with_lengths(file), start=1))
+    else:
+        annotations = read_annotations(file, baseline)
     gamma = None if difficulty is None else read_difficulty(difficulty)
     if gamma is not None and not any(key in gamma for key in annotations.prompts):
         raise InputError(f"{difficulty}: none of its instructions is in {file}")

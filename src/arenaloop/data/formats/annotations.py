@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from arenaloop.ratings.win_rate import Annotations
 __all__ = ["read_annotations", "read_difficulty"]
 
 
-def read_annotations(path: str | Path, baseline: str) -> Annotations:
+def read_annotations(
+    path: str | Path, baseline: str, rows: Iterable[tuple[int, dict[str, Any]]] | None = None
+) -> Annotations:
     """Preferences against `baseline` from AlpacaEval annotations, one model or many, or from battles.
 
     Rows are `generator_1`, `generator_2`, `preference` (1 the first is better, 2 the second, 1.5 or legacy 0 a draw,
@@ -28,6 +31,7 @@ def read_annotations(path: str | Path, baseline: str) -> Annotations:
     Args:
         path: a JSON array or JSONL, plain or gzip.
         baseline: name of the baseline.
+        rows: (line, row) of what `path` holds, where it was read already.
 
     Raises:
         InputError: the file cannot be read, a row lacks a field, or no row holds the baseline.
@@ -36,7 +40,7 @@ def read_annotations(path: str | Path, baseline: str) -> Annotations:
     columns: dict[str, list[Any]] = {name: [] for name in ("model", "prompt", "preference", "ours", "theirs")}
     texts: dict[str, Counter[str]] = {}
     skipped = 0
-    for line, row in read_rows(path):
+    for line, row in read_rows(path) if rows is None else rows:
         first, second, preference, prompt = _sides(path, line, row)
         names = (first, second)
         found.update(names)

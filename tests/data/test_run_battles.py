@@ -1,0 +1,74 @@
+"""Battles of a run directory come with the lengths of the answers that were judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from arenaloop.arena.answers import Contestant
+from arenaloop.arena.matchmaking import Schedule
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.tournament import run_tournament
+from arenaloop.data.run_battles import arena_of, rows_with_lengths
+from arenaloop.errors import InputError
+from arenaloop.judges.base import MergeRule
+from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.models.scripted import ScriptedModel
+from arenaloop.store import Store
+from arenaloop.types import Prompt, Request
+
+PROMPTS = [Prompt.of("one"), Prompt(({"role": "user", "content": "two"},), follow_ups=("and three",))]
+
+
+def play(out: Path, merge: MergeRule = "mean") -> Path:
+    out.mkdir()
+    short = ScriptedModel("short", lambda request: "no")
+    wordy = ScriptedModel("wordy", lambda request: f"well, {request.messages[-1]['content']} it is")
+
+    def judge(request: Request) -> str:
+        text = request.messages[-1]["content"]
+        return "Scores: 9 2" if "answer 1 ===\nwell" in text else "Scores: 3 8"
+
+    plan = BattlePlan(
+        contestants=[Contestant("short", short), Contestant("wordy", wordy)],
+        judge=PairwiseJudge(ScriptedModel("judge", judge)),
+        prompt_ids=[p.id for p in PROMPTS],
+        schedule=Schedule((("short", "wordy"),)),
+        merge=merge,
+    )
+    with Store(out / "arena.db") as store:
+        store.add_prompts(PROMPTS)
+        store.flush()
+        run_tournament(plan, store, out)
+    return out
+
+
+@pytest.mark.parametrize("merge", ["mean", "two_battles"])
+def test_lengths_are_those_of_all_turns(tmp_path: Path, merge: MergeRule) -> None:
+    rows = list(rows_with_lengths(play(tmp_path / "run", merge)))
+    games = 2 if merge == "two_battles" else 1
+    two_turns = len("well, two it is") + len("well, and three it is")
+    assert [(r["length_a"], r["length_b"]) for r in rows] == [(2, len("well, one it is"))] * games + [
+        (4, two_turns)
+    ] * games
+    assert {r["winner"] for r in rows} == {"model_b"}
+
+
+def test_a_directory_below_uses_the_arena_above(tmp_path: Path) -> None:
+    run = play(tmp_path / "run")
+    below = run / "rejudged" / "again"
+    below.mkdir(parents=True)
+    below.joinpath("battles.jsonl").write_bytes(run.joinpath("battles.jsonl").read_bytes())
+    assert arena_of(below) == (run / "arena.db").resolve()
+    assert list(rows_with_lengths(below)) == list(rows_with_lengths(run))
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no battles\.jsonl with an arena.db"):
+        next(rows_with_lengths(tmp_path))
+    run = play(tmp_path / "run")
+    row = json.loads(run.joinpath("battles.jsonl").read_text().splitlines()[0]) | {"verdicts": ["gone"]}
+    run.joinpath("battles.jsonl").write_text(json.dumps(row) + "\n")
+    assert [(r["length_a"], r["length_b"]) for r in rows_with_lengths(run)] == [(None, None)]
