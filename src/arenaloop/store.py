@@ -32,9 +32,11 @@ from arenaloop.store_rows import (
     MIGRATIONS,
     PROMPT,
     RESPONSE,
+    RULING_COLUMNS,
     SCHEMA,
     SCHEMA_VERSION,
     STAGE,
+    STATUSES,
     VERDICT,
     VERDICT_COLUMNS,
     Row,
@@ -42,13 +44,14 @@ from arenaloop.store_rows import (
     prompt_of,
     recorded_key,
     response_key,
+    rulings_by_key,
     to_json,
     to_text,
     verdict_of,
     whole_response,
     with_attempts,
 )
-from arenaloop.types import Completion, Prompt, Response, Status, Verdict, content_hash
+from arenaloop.types import Completion, Prompt, Response, Ruling, Status, Verdict, content_hash
 
 __all__ = ["SCHEMA_VERSION", "Store", "Usage", "recorded_key", "response_key", "whole_response"]
 
@@ -429,13 +432,44 @@ class Store:
         """Text and status of all committed answers to a prompt, by (response key, turn): one look-up, not many."""
         query = "SELECT key, turn, text, status FROM responses WHERE prompt_id = ? ORDER BY id"
         return {
-            (k, turn): (from_text(text), Status(s)) for k, turn, text, s in self._reader.execute(query, (prompt_id,))
+            (k, turn): (from_text(text), STATUSES[s]) for k, turn, text, s in self._reader.execute(query, (prompt_id,))
         }
+
+    def responses_of(self, prompt: Prompt) -> dict[str, Response]:
+        """All committed whole responses to a prompt, by response key: one look-up, not one for each turn of each.
+
+        As `response` gives them, but under the name of the model that was asked first where several share a key.
+        """
+        query = "SELECT key, turn, text, status, model, text_hash FROM responses WHERE prompt_id = ? ORDER BY id"
+        turns: dict[str, dict[int, tuple[str, Status]]] = {}
+        last: dict[str, tuple[str, str]] = {}
+        for key, turn, text, status, model, text_hash in self._reader.execute(query, (prompt.id,)):
+            turns.setdefault(key, {})[turn] = from_text(text), STATUSES[status]
+            last[key] = from_text(model), text_hash
+        found = {}
+        for key, (model, text_hash) in last.items():
+            said = []
+            for number in range(prompt.turns):
+                if (stored := turns[key].get(number)) is None:
+                    break
+                said.append(stored)
+                if stored[1] in (Status.ERROR, Status.REFUSED):
+                    break
+            if len(said) == prompt.turns or (said and said[-1][1] in (Status.ERROR, Status.REFUSED)):
+                # of several turns the last row's hash may stand for an earlier attempt at the first of them
+                known = text_hash if prompt.turns == 1 else ""
+                found[key] = whole_response(prompt.id, model, said, known)
+        return found
 
     def statuses_of(self, prompt_id: str) -> dict[str, Status]:
         """Statuses of all committed verdicts on a prompt, by key: one look-up instead of many."""
         query = "SELECT key, status FROM verdicts WHERE prompt_id = ? ORDER BY id"
-        return {key: Status(status) for key, status in self._reader.execute(query, (prompt_id,))}
+        return {key: STATUSES[status] for key, status in self._reader.execute(query, (prompt_id,))}
+
+    def rulings_of(self, prompt_id: str) -> dict[str, Ruling]:
+        """What all committed verdicts on a prompt decided, the latest attempt at each, by key: one look-up."""
+        query = f"SELECT {RULING_COLUMNS} FROM verdicts WHERE prompt_id = ? ORDER BY id"  # noqa: S608
+        return rulings_by_key(self._reader.execute(query, (prompt_id,)))
 
     def verdict(self, key: str) -> Verdict | None:
         """The latest attempt at one judge call, committed or still on its way."""

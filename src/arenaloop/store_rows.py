@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
-from arenaloop.types import Outcome, Prompt, Response, Status, Verdict, content_hash
+from arenaloop.types import Outcome, Prompt, Response, Ruling, Status, Verdict, content_hash
 
 __all__ = ["SCHEMA_VERSION", "Row", "recorded_key", "response_key", "whole_response"]
 
@@ -72,6 +72,13 @@ VERDICT_COLUMNS = (
     "key, prompt_id, first_hash, second_hash, judge, status, raw, score_first, score_second, outcome, sample, "
     "tokens_in, tokens_out, usd, seconds, error, calls, reasoning, finish_reason, judge_hash, template_hash, parser"
 )
+
+RULING_COLUMNS = (
+    "key, prompt_id, first_hash, second_hash, judge, sample, status, score_first, score_second, outcome"  # as in Ruling
+)
+
+STATUSES = {status.value: status for status in Status}  # look-ups in a mapping cost a third of Status(value)
+_OUTCOMES = {None: None} | {outcome.value: outcome for outcome in Outcome}
 
 
 def with_attempts(connection: sqlite3.Connection, table: str, rows: list[Row]) -> list[Row]:
@@ -135,16 +142,35 @@ def verdict_of(row: Sequence[Any]) -> Verdict:
     )  # fmt: skip
 
 
-def whole_response(prompt_id: str, model: str, turns: Sequence[tuple[str, Status]]) -> Response:
+def rulings_by_key(rows: Iterable[Row]) -> dict[str, Ruling]:
+    """Rows of `RULING_COLUMNS` by key; later ones replace earlier ones."""
+    statuses, outcomes, make = STATUSES, _OUTCOMES, Ruling._make
+    found = {}
+    for key, prompt_id, first, second, judge, sample, status, score_first, score_second, outcome in rows:
+        name = judge if type(judge) is str else from_text(judge)
+        found[key] = make(
+            (key, prompt_id, first, second, name, sample, statuses[status], score_first, score_second,
+             outcomes[outcome])
+        )  # fmt: skip
+    return found
+
+
+def whole_response(prompt_id: str, model: str, turns: Sequence[tuple[str, Status]], text_hash: str = "") -> Response:
     """A response from the text and status of its turns.
 
     Its status is that of the turn that failed (the last one then), else of the first that was cut off or empty: a good
     later turn does not make up for it.
+
+    Args:
+        prompt_id, model: whose answer to what.
+        turns: text and status of each turn that was asked.
+        text_hash: the hash of the texts, where it is known; computed otherwise.
     """
     last = turns[-1][1]
     flaws = (status for _, status in turns if status is not Status.OK)
     status = last if last in (Status.ERROR, Status.REFUSED) else next(flaws, Status.OK)
-    return Response(prompt_id=prompt_id, model=model, texts=tuple(text for text, _ in turns), status=status)
+    texts = tuple(text for text, _ in turns)
+    return Response(prompt_id=prompt_id, model=model, texts=texts, status=status, text_hash=text_hash)
 
 
 def response_key(prompt_id: str, fingerprint: str, sampling_key: list[object], sample: int) -> str:

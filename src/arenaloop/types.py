@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "Battle",
@@ -21,6 +21,7 @@ __all__ = [
     "Prompt",
     "Request",
     "Response",
+    "Ruling",
     "Sampling",
     "Status",
     "Verdict",
@@ -280,6 +281,24 @@ class Verdict:
     def __post_init__(self) -> None:
         if (self.outcome is not None) != (self.status is Status.OK):
             raise ValueError(f"a verdict has an outcome exactly when its status is ok, not {self.status.value}")
+
+
+class Ruling(NamedTuple):
+    """What a stored verdict decided, without its words and costs: all that merging and counting need.
+
+    The fields are those of `Verdict`. Reading a million of these back takes a fraction of what whole verdicts take.
+    """
+
+    key: str
+    prompt_id: str
+    first_hash: str
+    second_hash: str
+    judge: str
+    sample: int
+    status: Status
+    score_first: float | None
+    score_second: float | None
+    outcome: Outcome | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from arenaloop.arena.answers import Answers
-from arenaloop.arena.matchmaking import Pair
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.judges.base import merge_pair
+from arenaloop.judges.base import Judge, merge_pair
 from arenaloop.judges.jury import Jury
 from arenaloop.store import Store
-from arenaloop.types import Battle, Status, Verdict
+from arenaloop.types import Battle, Prompt, Response, Ruling, Status, Verdict
 
 __all__ = ["Pairing", "Summary", "pairings", "summarise"]
 
@@ -31,32 +30,31 @@ class Pairing(NamedTuple):
     model_a: str
     model_b: str
     battles: tuple[Battle, ...]
-    a_first: Verdict | None
-    b_first: Verdict | None
+    a_first: Verdict | Ruling | None
+    b_first: Verdict | Ruling | None
 
 
 def pairings(plan: BattlePlan, store: Store) -> Iterator[Pairing]:
     """The wanted battles as they stand in the arena file, in the order of the prompts and of their pairs."""
     answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed)
-    samples = range(plan.reask + 1)
+    store.flush()  # what is on its way is not yet in the table
     for prompt_id in plan.prompt_ids:
         pairs = plan.schedule.on(prompt_id)
         prompt = store.prompt(prompt_id) if pairs else None
         if prompt is None:
             continue
-        names = {name for pair in pairs for name in pair}
-        responses = {name: answers.stored(name, prompt) for name in names}
-        seatings: dict[Pair, list[list[str]]] = {}  # of each judge, the keys of its samples
+        stored = store.responses_of(prompt)
+        said = {name: stored.get(answers.key(name, prompt_id) or "") for name in {n for pair in pairs for n in pair}}
+        battling = {name: response for name, response in said.items() if response is not None and response.battles}
+        found = store.rulings_of(prompt_id)
         for a, b in pairs:
-            for first, second in ((a, b), (b, a)):
-                one, two = responses[first], responses[second]
-                if one is not None and two is not None and one.battles and two.battles:
-                    seatings[first, second] = [[j.key(prompt, one, two, n) for n in samples] for j in plan.judges]
-        # nearly all verdicts are first samples: the others are looked up only where the first has failed
-        found = store.verdicts([keys[0] for each in seatings.values() for keys in each])
-        final = {seating: [_final(keys, found, store) for keys in each] for seating, each in seatings.items()}
-        for a, b in pairs:
-            yield _pairing(plan, prompt_id, a, b, final.get((a, b), ()), final.get((b, a), ()))
+            one, two = battling.get(a), battling.get(b)
+            if one is None or two is None:
+                yield Pairing(prompt_id, a, b, (), None, None)
+                continue
+            a_first = [_final(plan, judge, prompt, one, two, found) for judge in plan.judges]
+            b_first = [_final(plan, judge, prompt, two, one, found) for judge in plan.judges]
+            yield _pairing(plan, prompt_id, a, b, a_first, b_first)
 
 
 def _pairing(
@@ -64,32 +62,33 @@ def _pairing(
     prompt_id: str,
     a: str,
     b: str,
-    a_first: Sequence[Verdict | None],
-    b_first: Sequence[Verdict | None],
+    a_first: Sequence[Ruling | None],
+    b_first: Sequence[Ruling | None],
 ) -> Pairing:
     if not isinstance(plan.judge, Jury):
-        one, two = (next(iter(seat), None) for seat in (a_first, b_first))
-        return Pairing(prompt_id, a, b, merge_pair(a, b, one, two, plan.merge, plan.one_seat_failed), one, two)
+        (lone_a,), (lone_b,) = a_first, b_first
+        battles = merge_pair(a, b, lone_a, lone_b, plan.merge, plan.one_seat_failed)
+        return Pairing(prompt_id, a, b, battles, lone_a, lone_b)
     one, two = plan.judge.verdict(a_first), plan.judge.verdict(b_first)
     keys = {v.key: tuple(m.key for m in seat if m) for v, seat in ((one, a_first), (two, b_first)) if v}
-    battles = (
+    battles = tuple(
         replace(battle, verdicts=tuple(key for seat in battle.verdicts for key in keys[seat]))
         for battle in merge_pair(a, b, one, two, plan.merge, plan.one_seat_failed)
     )
-    return Pairing(prompt_id, a, b, tuple(battles), one, two)
+    return Pairing(prompt_id, a, b, battles, one, two)
 
 
-def _final(keys: Sequence[str], found: Mapping[str, Verdict], store: Store) -> Verdict | None:
-    """The first sample with an outcome, or else the last one that was asked."""
-    last = found.get(keys[0])
-    if last is None or last.status is Status.OK:
-        return last
-    for key in keys[1:]:
-        verdict = store.verdict(key)
-        if verdict is None:
+def _final(
+    plan: BattlePlan, judge: Judge, prompt: Prompt, first: Response, second: Response, found: Mapping[str, Ruling]
+) -> Ruling | None:
+    """The first sample with an outcome, or else the last one that was asked; None if none was."""
+    last = None
+    for sample in range(plan.reask + 1):  # nearly all verdicts are first samples: no more keys are made than needed
+        ruling = found.get(judge.key(prompt, first, second, sample))
+        if ruling is None:
             break
-        last = verdict
-        if verdict.status is Status.OK:
+        last = ruling
+        if ruling.outcome is not None:
             break
     return last
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, Protocol, runtime_checkable
 
 from arenaloop.models.base import Model
-from arenaloop.types import Battle, Completion, Outcome, Prompt, Request, Response, Verdict
+from arenaloop.types import Battle, Completion, Outcome, Prompt, Request, Response, Ruling, Verdict
 
 __all__ = ["Judge", "MergeRule", "ModelJudge", "OneSeatFailed", "merge_pair", "merge_seats", "verdict_key_parts"]
 
@@ -93,8 +93,8 @@ def verdict_key_parts(prompt: Prompt, first: Response, second: Response) -> tupl
 def merge_seats(
     model_a: str,
     model_b: str,
-    a_first: Verdict,
-    b_first: Verdict,
+    a_first: Verdict | Ruling,
+    b_first: Verdict | Ruling,
     rule: MergeRule = "mean",
 ) -> Battle | None:
     """Merge both seats of one pair into a battle (METHODS of Arena Learning, arXiv 2407.10627, section 3).
@@ -140,8 +140,8 @@ def merge_seats(
 def merge_pair(
     model_a: str,
     model_b: str,
-    a_first: Verdict | None,
-    b_first: Verdict | None,
+    a_first: Verdict | Ruling | None,
+    b_first: Verdict | Ruling | None,
     rule: MergeRule = "mean",
     one_seat_failed: OneSeatFailed = "drop_battle",
 ) -> tuple[Battle, ...]:
@@ -188,7 +188,7 @@ def merge_pair(
     return tuple(games)
 
 
-def _scores(verdict: Verdict) -> tuple[float, float]:
+def _scores(verdict: Verdict | Ruling) -> tuple[float, float]:
     if verdict.score_first is not None and verdict.score_second is not None:
         return verdict.score_first, verdict.score_second
     assert verdict.outcome is not None

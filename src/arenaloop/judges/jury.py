@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Literal
 
 from arenaloop.judges.base import Judge
-from arenaloop.types import Outcome, Status, Verdict, content_hash
+from arenaloop.types import Outcome, Ruling, Status, Verdict, content_hash
 
-__all__ = ["Jury", "JuryRule", "merge_members"]
+__all__ = ["Jury", "JuryRule", "merge_members", "score_alike"]
 
 JuryRule = Literal["majority", "mean", "weighted"]
 """`majority`: most votes win; `mean`: the mean of the scores; `weighted`: votes weigh as much as was measured."""
 
 
 def merge_members(
-    verdicts: Sequence[Verdict | None], rule: JuryRule = "majority", weights: Sequence[float] | None = None
+    verdicts: Sequence[Verdict | Ruling | None], rule: JuryRule = "majority", weights: Sequence[float] | None = None
 ) -> tuple[float, float] | None:
     """Scores of the first and the second seat, from the members' verdicts on one seating.
 
     Args:
         verdicts: one per member; those without an outcome do not vote.
-        rule: see `JuryRule`. Votes count 1 for a win and 0.5 for a tie, and scores are shares of the votes.
-        weights: one per member, for ``"weighted"``.
+        rule: see `JuryRule`. Votes count 1 for a win and 0.5 for a tie, and scores are shares of the votes; so they are
+            with ``"mean"`` where no member scores.
+        weights: one per member, at least 0, for ``"weighted"``.
 
     Returns:
         The two scores, or None where no more than half of the members (by weight) has an outcome.
+
+    Raises:
+        ValueError: ``"mean"`` over members some of which score and some only name a winner.
     """
     weight = [1.0] * len(verdicts) if weights is None else list(weights)
     voting = [(v, w) for v, w in zip(verdicts, weight, strict=True) if v is not None and v.outcome is not None and w]
@@ -33,24 +39,38 @@ def merge_members(
     if not voting or total * 2 <= sum(weight):
         return None
     if rule == "mean":
-        if any(v.score_first is None or v.score_second is None for v, _ in voting):
-            raise ValueError("a jury of rule 'mean' needs judges that score; one of them only names a winner")
-        first = sum(v.score_first or 0.0 for v, _ in voting) / len(voting)
-        second = sum(v.score_second or 0.0 for v, _ in voting) / len(voting)
-        return round(first, 9), round(second, 9)
+        scored = [(v.score_first, v.score_second) for v, _ in voting if v.score_first is not None]
+        if 0 < len(scored) < len(voting):
+            raise ValueError("a jury of rule 'mean' needs judges that all score; one of them only names a winner")
+        if scored:
+            first = sum(one or 0.0 for one, _ in scored) / len(scored)
+            second = sum(two or 0.0 for _, two in scored) / len(scored)
+            return round(first, 9), round(second, 9)
     votes = sum(v.outcome.score_a * w for v, w in voting if v.outcome is not None)
     return round(votes / total, 9), round(1.0 - votes / total, 9)
+
+
+def score_alike(members: Sequence[Judge]) -> bool:
+    """Whether the mean of the members' scores means something: all fill one template, so they use one scale."""
+    templates = {member.template_hash for member in members}
+    return len(templates) == 1 and "" not in templates
 
 
 class Jury:
     """A panel of judges.
 
     Args:
-        members: who is asked; at least two, of different fingerprints.
+        members: who is asked; at least two, of different names and fingerprints.
         rule: how their verdicts become one.
-        weights: of each member's vote, by its name; what `audit` measures. For ``"weighted"`` only.
+        weights: of each member's vote, by its name; what `audit` measures. For ``"weighted"``, and there for every
+            member: at least 0, not all 0.
         name: what reports call it; the members' names by default.
+
+    Raises:
+        ValueError: members that are one and the same, weights that do not fit, or ``"mean"`` over different scales.
     """
+
+    template_hash = ""
 
     def __init__(
         self,
@@ -61,13 +81,14 @@ class Jury:
         name: str | None = None,
     ) -> None:
         self.members = tuple(members)
+        _check(self.members, rule, weights)
         self.rule = rule
-        self.weights = [float((weights or {}).get(m.name, 0.0)) for m in members] if rule == "weighted" else None
+        self.weights = [float(weights[m.name]) for m in members] if rule == "weighted" and weights else None
         self.name = name or "+".join(m.name for m in members)
         self.concurrency = sum(m.concurrency for m in members)
         self.fingerprint = content_hash("jury", [m.fingerprint for m in members], rule, self.weights)
 
-    def verdict(self, verdicts: Sequence[Verdict | None]) -> Verdict | None:
+    def verdict(self, verdicts: Sequence[Verdict | Ruling | None]) -> Verdict | None:
         """What the members' verdicts on one seating come to (one each, in order); None if none was asked."""
         told = [v for v in verdicts if v is not None]
         if not told:
@@ -92,3 +113,26 @@ class Jury:
         """Close all members."""
         for member in self.members:
             await member.aclose()
+
+
+def _check(members: Sequence[Judge], rule: JuryRule, weights: Mapping[str, float] | None) -> None:
+    if len(members) < 2:
+        raise ValueError("a jury needs two members or more")
+    for what, values in (("name", [m.name for m in members]), ("judge", [m.fingerprint for m in members])):
+        (value, count) = Counter(values).most_common(1)[0]
+        if count > 1:
+            who = value if what == "name" else next(m.name for m in members if m.fingerprint == value)
+            raise ValueError(f"a jury's members differ: the {what} {who!r} is there {count} times")
+    if rule == "mean" and not score_alike(members):
+        raise ValueError("a jury of rule 'mean' needs members of one template, or their scores have no common scale")
+    if rule != "weighted":
+        if weights:
+            raise ValueError(f"weights go with rule 'weighted', not {rule!r}")
+        return
+    names = {m.name for m in members}
+    given = dict(weights or {})
+    if given.keys() != names:
+        odd = sorted(names ^ given.keys())
+        raise ValueError(f"a jury of rule 'weighted' needs one weight for each member; see {', '.join(odd)}")
+    if not all(isfinite(w) and w >= 0 for w in given.values()) or not any(given.values()):
+        raise ValueError("a jury's weights are numbers from 0 up, and not all of them 0")
