@@ -23,7 +23,7 @@ from arenaloop.jsonl import read_rows, row_error
 from arenaloop.messages import instruction_text, message_text, read_messages
 from arenaloop.types import Message, Prompt
 
-__all__ = ["PromptSet", "iter_prompts", "read_prompts"]
+__all__ = ["PromptSet", "iter_prompts", "read_prompt", "read_prompts"]
 
 SOURCE_IDS = ("source_id", "question_id", "uid", "prompt_id", "id")
 """Columns that may hold a row's id in its source, the most telling first; it becomes ``tags["source_id"]``."""
@@ -81,12 +81,12 @@ def iter_prompts(path: str | os.PathLike[str]) -> Iterator[tuple[int, Prompt]]:
     """
     for line, row in read_rows(path):
         try:
-            yield line, _prompt_of(row)
+            yield line, read_prompt(row)
         except ValueError as error:
             raise row_error(path, line, str(error)) from None
 
 
-def _prompt_of(row: Mapping[str, Any]) -> Prompt:
+def read_prompt(row: Mapping[str, Any]) -> Prompt:
     """The prompt of one row.
 
     Raises:

@@ -1,0 +1,477 @@
+"""Judges on labelled pairs: asked from both seats, and set beside people, each other and themselves.
+
+`ask` makes sure that every vote is in the arena file; `read` derives everything else from what is stored, so that an
+audit can be repeated, extended by a judge, or read again without paying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from arenaloop.arena.answers import Tally
+from arenaloop.arena.seatings import Seating, attempts, decide_seatings
+from arenaloop.data.formats.labels import LabelledPair
+from arenaloop.judges.base import Judge, MergeRule, merge_seats
+from arenaloop.judges.jury import JuryRule, merge_members, score_alike
+from arenaloop.judges.labels import LabelsJudge, recorded
+from arenaloop.judges.repeats import own_votes, repeated
+from arenaloop.ratings.evaluator import (
+    Between,
+    Evaluation,
+    Humans,
+    Labels,
+    Panel,
+    Votes,
+    between,
+    error,
+    evaluate,
+    evaluate_humans,
+    modes,
+    weights_from_agreement,
+)
+from arenaloop.ratings.rates import Rate, clustered_rate
+from arenaloop.store import Store, recorded_key
+from arenaloop.types import Completion, Outcome, Prompt, Response, Status, Verdict
+
+__all__ = ["Audit", "AuditPlan", "Cost", "JudgeAudit", "ask", "holds_list", "ingest", "read"]
+
+_LIST = re.compile(r"^[ \t]*(?:[-*•‣·][ \t]+\S|\d{1,3}[.)][ \t]+\S|[A-Za-z][.)][ \t]+\S)", re.MULTILINE)
+
+_PREFERENCE = {"model_a": 1.0, "tie": 1.5, "model_b": 2.0}
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """What is to be asked.
+
+    Attributes:
+        pairs: the labelled pairs.
+        judges: who is audited, with unique names.
+        votes: how often each judge votes on each pair, from both seats; None for once, and for all that is recorded
+            with judges of recorded labels. Fixed rules vote once in any case.
+        merge: how two seats become a vote.
+        reask: how often a verdict without an outcome is asked again.
+        seed: of the run.
+        concurrency: seatings in progress at once; None for what the judges allow.
+    """
+
+    pairs: Sequence[LabelledPair]
+    judges: Sequence[Judge]
+    votes: int | None = None
+    merge: MergeRule = "mean"
+    reask: int = 2
+    seed: int = 0
+    concurrency: int | None = None
+
+    def votes_of(self, judge: Judge) -> int:
+        """How many votes a judge has on each pair (at most, with recorded labels)."""
+        most = own_votes(judge)
+        return (self.votes or most or 1) if most is None else min(most, self.votes or most)
+
+    def responses(self) -> Iterator[tuple[int, Prompt, Response, Response]]:
+        """The pairs as the judges see them, with their numbers."""
+        for number, pair in enumerate(self.pairs):
+            yield number, pair.prompt, *(_response(pair, side) for side in (0, 1))  # type: ignore[misc]
+
+    def seatings(self) -> Iterator[tuple[int, int, int, bool, Seating]]:
+        """Everything that is asked: judge, vote and pair by number, whether the first output sits first, the question.
+
+        Of recorded labels only what is there, but at least one vote on every pair, so that a missing label is seen.
+        """
+        repeats = [[repeated(judge, vote) for vote in range(self.votes_of(judge))] for judge in self.judges]
+        for number, prompt, one, two in self.responses():
+            for j, judge in enumerate(self.judges):
+                fixed = own_votes(judge) is not None
+                there = len(repeats[j])
+                if isinstance(judge, LabelsJudge):
+                    there = min(there, max(1, judge.count(prompt, one, two)))
+                for vote in range(there):
+                    asked, reask = repeats[j][vote], 0 if fixed else self.reask
+                    yield j, vote, number, True, Seating(asked, prompt, one, two, reask)
+                    yield j, vote, number, False, Seating(asked, prompt, two, one, reask)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What 1,000 verdicts (one seat each, re-asking included) cost; None where it is not known."""
+
+    usd: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class JudgeAudit:
+    """One judge, or a jury of them.
+
+    Attributes:
+        name: of the judge; ``jury:RULE`` for a jury.
+        evaluation: its votes beside people's.
+        cost: of 1,000 verdicts.
+        wanted, undecided: votes that were asked for, and those without an outcome from both seats.
+        failed: final verdicts without an outcome, by status.
+        unparsed: share of first answers that could not be read (before re-asking).
+        shared: agreement on the pairs that every audited judge decided and people labelled.
+        members: of a jury.
+    """
+
+    name: str
+    evaluation: Evaluation
+    cost: Cost = Cost()
+    wanted: int = 0
+    undecided: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    unparsed: Rate = field(default_factory=lambda: Rate(None))
+    shared: Rate = field(default_factory=lambda: Rate(None))
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Judges side by side, the best agreement first.
+
+    Attributes:
+        rows: judges and juries.
+        humans: people beside themselves.
+        pairs, prompts: labelled pairs, and different prompts among them.
+        between: of every two judges (and, with itself, of a judge with several votes) how far their votes agree.
+        weights: what each judge's vote should weigh in a jury, measured on all pairs.
+        notes: what a reader should know.
+    """
+
+    rows: tuple[JudgeAudit, ...]
+    humans: Humans
+    pairs: int
+    prompts: int
+    between: tuple[tuple[str, str, Between], ...] = ()
+    weights: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def undecided(self) -> int:
+        """Votes of judges (not of juries) without an outcome."""
+        return sum(row.undecided for row in self.rows if not row.members)
+
+
+def holds_list(text: str) -> bool:
+    """Whether a line of the text begins a list: a bullet, a number or a letter with a dot or bracket, then words."""
+    return _LIST.search(text) is not None
+
+
+def _response(pair: LabelledPair, side: int) -> Response:
+    texts = pair.outputs[side]
+    status = Status.OK if any(text.strip() for text in texts) else Status.EMPTY
+    return Response(pair.prompt.id, pair.generators[side] or f"output_{side + 1}", texts, status)
+
+
+def ingest(plan: AuditPlan, store: Store) -> None:
+    """Put prompts and both texts of every pair into the arena file, so that verdicts can be read without the labels."""
+    store.add_prompts({pair.prompt.id: pair.prompt for pair in plan.pairs}.values())
+    seen: set[str] = set()
+    for _, prompt, *both in plan.responses():
+        for response in both:
+            key = recorded_key(prompt.id, response.texts)
+            if key in seen or store.turn(key, 0) is not None:
+                continue
+            seen.add(key)
+            store.add_turns(
+                [
+                    (
+                        key,
+                        turn,
+                        prompt.id,
+                        response.model,
+                        completion,
+                        Response("", "", response.texts[: turn + 1]).text_hash,
+                    )
+                    for turn, completion in enumerate(
+                        Completion(text=t, finish_reason="recorded", usd=0.0, calls=0) for t in response.texts
+                    )
+                ]
+            )
+    store.flush()
+
+
+def ask(plan: AuditPlan, store: Store, on_progress: Callable[[Tally], None] | None = None) -> Tally:
+    """Ask for every vote that is not stored yet. Blocking.
+
+    Raises:
+        StoppedError: a server is down, or the arena file cannot be written. What was stored stays.
+    """
+
+    async def run() -> Tally:
+        total = sum(1 for _ in plan.seatings())
+        try:
+            return await decide_seatings(
+                (one[-1] for one in plan.seatings()),
+                store,
+                total=total,
+                seed=plan.seed,
+                concurrency=plan.concurrency,
+                on_progress=on_progress,
+            )
+        finally:
+            for judge in plan.judges:
+                await judge.aclose()
+
+    return asyncio.run(run())
+
+
+class _Ballot:
+    """One judge's verdicts, by vote and pair: with the first output in the first seat, and in the second."""
+
+    def __init__(self, votes: int, pairs: int) -> None:
+        self.votes = votes
+        self.seats: list[list[list[Verdict | None]]] = [[[None, None] for _ in range(pairs)] for _ in range(votes)]
+        self.wanted: Counter[int] = Counter()  # seatings of each pair
+        self.failed: Counter[str] = Counter()
+        self.first_unparsed, self.asked = np.zeros(pairs), np.zeros(pairs)
+        self.usd: float | None = 0.0
+        self.seconds: float | None = 0.0
+        self.costed = 0
+
+    def add(self, vote: int, pair: int, one_first: bool, found: Sequence[Verdict]) -> None:
+        self.wanted[pair] += 1
+        if not found:
+            self.failed[Status.ERROR.value] += 1
+            return
+        last = found[-1]
+        record = recorded(last)
+        if record is None:
+            self.asked[pair] += 1
+            self.first_unparsed[pair] += found[0].status is Status.UNPARSED
+            self._spend(sum((v.usd for v in found if v.usd is not None), 0.0), all(v.usd is not None for v in found))
+            self._last(sum(v.seconds for v in found))
+        elif not record["mirrored"]:
+            self.asked[pair] += 1
+            self.first_unparsed[pair] += last.status is Status.UNPARSED
+            self._spend(record["usd"] or 0.0, record["usd"] is not None)
+            self._last(record["seconds"])
+        if last.outcome is None:
+            self.failed[last.status.value] += 1
+        mirrored = bool(record and record["mirrored"])
+        slim = replace(last, raw="mirrored" if mirrored else "", reasoning=None)  # texts would fill the memory
+        self.seats[vote][pair][0 if one_first else 1] = slim
+
+    def _spend(self, usd: float, known: bool) -> None:
+        self.costed += 1
+        self.usd = None if self.usd is None or not known else self.usd + usd
+
+    def _last(self, seconds: float | None) -> None:
+        self.seconds = None if self.seconds is None or seconds is None else self.seconds + seconds
+
+    def cost(self) -> Cost:
+        if not self.costed:
+            return Cost()
+        scale = 1000.0 / self.costed
+        return Cost(*(None if x is None else x * scale for x in (self.usd, self.seconds)))
+
+
+def read(plan: AuditPlan, store: Store, *, level: float = 0.95, samples: int = 1000) -> Audit:
+    """The audit as it stands in the arena file.
+
+    Args:
+        plan: what was asked.
+        store: where the verdicts are.
+        level: of all intervals.
+        samples: of the bootstraps over prompts.
+    """
+    size = len(plan.pairs)
+    ballots = [_Ballot(plan.votes_of(judge), size) for judge in plan.judges]
+    for j, vote, pair, one_first, seating in plan.seatings():
+        ballots[j].add(vote, pair, one_first, attempts(seating, store))
+    panel = _panel(plan)
+    truth = [modes(labels) for labels in panel.humans]
+    cast = [_votes(b.seats, plan.merge, own_votes(judge) == 1) for b, judge in zip(ballots, plan.judges, strict=True)]
+    everyone = [bool(truth[i]) and all(votes.merged[i] for votes in cast) for i in range(size)]
+
+    def row(name: str, votes: Votes) -> JudgeAudit:
+        found = evaluate(panel, votes, level=level, samples=samples, seed=plan.seed)
+        part, whole = _agreement(votes, truth)
+        keep = np.array(everyone, dtype=np.float64)
+        return JudgeAudit(
+            name, found, shared=clustered_rate(part * keep, whole * keep, panel.cluster, level=level).scaled(100.0)
+        )
+
+    rows = []
+    for judge, ballot, votes in zip(plan.judges, ballots, cast, strict=True):
+        wanted = sum(ballot.wanted.values()) // 2
+        rows.append(
+            replace(
+                row(judge.name, votes),
+                cost=ballot.cost(),
+                wanted=wanted,
+                undecided=wanted - sum(len(v) for v in votes.merged),
+                failed=dict(ballot.failed),
+                unparsed=clustered_rate(ballot.first_unparsed, ballot.asked, panel.cluster, level=level),
+            )
+        )
+    weights = weights_from_agreement(
+        {
+            judge.name: (float(part.sum()), float(whole.sum()))
+            for judge, (part, whole) in ((j, _agreement(v, truth)) for j, v in zip(plan.judges, cast, strict=True))
+        }
+    )
+    notes = _notes(plan, panel)
+    sitting = _sitting(plan.judges)
+    for rule in ("majority", "mean", "weighted") if len(sitting) > 1 else ():
+        members = [plan.judges[j] for j in sitting]
+        if rule == "mean" and not score_alike(members):
+            notes.append("no jury by mean scores: its members use different scales, or only name a winner")
+            continue
+        votes = _jury(plan, [ballots[j] for j in sitting], [cast[j] for j in sitting], panel, truth, rule)
+        costs = [ballots[j].cost() for j in sitting]
+        usd = [cost.usd for cost in costs if cost.usd is not None]
+        seconds = [cost.seconds for cost in costs if cost.seconds is not None]
+        cost = Cost(sum(usd) if len(usd) == len(costs) else None, max(seconds) if len(seconds) == len(costs) else None)
+        rows.append(replace(row(f"jury:{rule}", votes), cost=cost, members=tuple(m.name for m in members)))
+    rows.sort(
+        key=lambda r: (-(r.evaluation.agreement.value if r.evaluation.agreement.value is not None else -1.0), r.name)
+    )
+    met = [
+        (plan.judges[i].name, plan.judges[j].name, between(
+            cast[i].merged, cast[j].merged, panel.cluster, same=i == j, level=level, samples=samples, seed=plan.seed
+        ))
+        for i in range(len(cast))
+        for j in range(i, len(cast))
+        if i != j or ballots[i].votes > 1
+    ]  # fmt: skip
+    return Audit(
+        tuple(rows),
+        evaluate_humans(panel, level=level),
+        size,
+        len({pair.prompt.id for pair in plan.pairs}),
+        tuple(met),
+        weights,
+        tuple(notes),
+    )
+
+
+def _sitting(judges: Sequence[Judge]) -> list[int]:
+    """Who sits on the juries: judges that are no baselines, or all where that leaves fewer than two."""
+    from arenaloop.judges.builtin import BuiltinJudge
+
+    real = [j for j, judge in enumerate(judges) if not isinstance(judge, BuiltinJudge)]
+    return real if len(real) > 1 else list(range(len(judges)))
+
+
+def _panel(plan: AuditPlan) -> Panel:
+    prompts: dict[str, int] = {}
+    names: dict[str, int] = {}
+    cluster = np.array([prompts.setdefault(pair.prompt.id, len(prompts)) for pair in plan.pairs], dtype=np.int64)
+    generators = np.array(
+        [[-1 if g is None else names.setdefault(g, len(names)) for g in pair.generators] for pair in plan.pairs],
+        dtype=np.int64,
+    ).reshape(-1, 2)
+    return Panel(
+        cluster,
+        [tuple(pair.votes) for pair in plan.pairs],
+        np.array([[sum(map(len, texts)) for texts in pair.outputs] for pair in plan.pairs], dtype=np.float64),
+        np.array([[any(map(holds_list, texts)) for texts in pair.outputs] for pair in plan.pairs], dtype=np.bool_),
+        generators,
+        tuple(names),
+    )
+
+
+def _votes(seats: Sequence[Sequence[Sequence[Verdict | None]]], merge: MergeRule, deterministic: bool) -> Votes:
+    """One judge's verdicts as the evaluator's numbers."""
+    size = len(seats[0]) if seats else 0
+    merged: list[list[float]] = [[] for _ in range(size)]
+    first_seat: list[list[float]] = [[] for _ in range(size)]
+    one_seat: list[list[float]] = [[] for _ in range(size)]
+    flips: list[list[bool]] = [[] for _ in range(size)]
+    for votes in seats:
+        for pair, (one_first, two_first) in enumerate(votes):
+            mirrored = any(v is not None and v.raw == "mirrored" for v in (one_first, two_first))
+            for verdict, turned in ((one_first, False), (two_first, True)):
+                if verdict is None or verdict.outcome is None or verdict.raw == "mirrored":
+                    continue
+                score = verdict.outcome.score_a
+                one_seat[pair].append(1.0 + score if turned else 2.0 - score)
+                if not mirrored:
+                    first_seat[pair].append(score)
+            if one_first is None or two_first is None:
+                continue
+            battle = merge_seats("one", "two", one_first, two_first, merge)
+            if battle is not None:
+                merged[pair].append(_PREFERENCE[battle.winner])
+                if not mirrored:
+                    flips[pair].append(battle.flipped)
+    return Votes(
+        [tuple(v) for v in merged], [tuple(v) for v in first_seat], [tuple(v) for v in one_seat], flips, deterministic
+    )
+
+
+def _agreement(votes: Votes, truth: Sequence[Labels]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each pair, how much of how many votes agrees with people's mode."""
+    part, whole = np.zeros(len(truth)), np.zeros(len(truth))
+    for i, (mine, human) in enumerate(zip(votes.merged, truth, strict=True)):
+        if human:
+            part[i] = sum(1.0 - error((vote,), human) for vote in mine)
+            whole[i] = len(mine)
+    return part, whole
+
+
+def _jury(
+    plan: AuditPlan,
+    ballots: Sequence[_Ballot],
+    cast: Sequence[Votes],
+    panel: Panel,
+    truth: Sequence[Labels],
+    rule: JuryRule,
+) -> Votes:
+    """The votes of a jury of these judges; what a member's vote weighs on a pair is measured on other prompts."""
+    weights = _cross_fitted(cast, panel, truth) if rule == "weighted" else None
+    several = [b.votes for b in ballots if b.votes > 1]
+    seats: list[list[list[Verdict | None]]] = []
+    for vote in range(min(several, default=1)):
+        members = [b.seats[vote if b.votes > 1 else 0] for b in ballots]
+        row: list[list[Verdict | None]] = []
+        for pair in range(len(plan.pairs)):
+            own = None if weights is None else weights[panel.cluster[pair]]
+            row.append([_merged([m[pair][seat] for m in members], rule, own) for seat in (0, 1)])
+        seats.append(row)
+    return _votes(seats, plan.merge, all(v.deterministic for v in cast))
+
+
+def _merged(verdicts: Sequence[Verdict | None], rule: JuryRule, weights: Sequence[float] | None) -> Verdict | None:
+    scores = merge_members(verdicts, rule, weights)
+    told = next((v for v in verdicts if v is not None), None)
+    if scores is None or told is None:
+        return None
+    mirrored = any(v is not None and v.raw == "mirrored" for v in verdicts)
+    return Verdict(
+        told.key, told.prompt_id, told.first_hash, told.second_hash, "jury", Status.OK,
+        raw="mirrored" if mirrored else "", score_first=scores[0], score_second=scores[1],
+        outcome=Outcome.from_scores(*scores),
+    )  # fmt: skip
+
+
+def _cross_fitted(cast: Sequence[Votes], panel: Panel, truth: Sequence[Labels]) -> list[list[float]]:
+    """Weights of the members for each prompt, from their agreement on all other prompts; shape (prompts, members)."""
+    prompts = int(panel.cluster.max()) + 1 if len(panel.cluster) else 0
+    counts = []
+    for votes in cast:
+        part, whole = (np.bincount(panel.cluster, x, minlength=prompts) for x in _agreement(votes, truth))
+        counts.append((part.sum() - part, whole.sum() - whole))
+    return [
+        list(weights_from_agreement({str(m): (part[p], whole[p]) for m, (part, whole) in enumerate(counts)}).values())
+        for p in range(prompts)
+    ]
+
+
+def _notes(plan: AuditPlan, panel: Panel) -> list[str]:
+    notes = []
+    if any(own_votes(judge) is None and plan.votes_of(judge) < 2 for judge in plan.judges):
+        notes.append("one vote a pair: variance and bias need --seeds 4")
+    if not any(len(labels) > 1 for labels in panel.humans):
+        notes.append("one human label a pair: no human ceiling, and none of a judge's disagreement is told from theirs")
+    failed = sum(pair.failed for pair in plan.pairs)
+    if failed:
+        notes.append(f"{failed:,} labels of the file are null and were left out")
+    return notes

@@ -1,0 +1,146 @@
+"""Seatings that come from anywhere: asked once, re-asked by the rule, stored, and read back.
+
+The tournament's runner knows contestants that answer; here both texts are given. What is the same is kept the same:
+keys, seeds, re-asking, and that a failure of an earlier invocation is asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from arenaloop.arena.answers import Tally
+from arenaloop.errors import ArenaloopError
+from arenaloop.judges.base import Judge
+from arenaloop.store import Store
+from arenaloop.types import Prompt, Response, Status, Verdict, derive_seed
+
+__all__ = ["Seating", "attempts", "decide_seatings", "final_verdict"]
+
+_REPORT_EVERY = 0.25  # seconds between progress reports
+_MAX_BACKLOG = 20_000  # appends that may wait for the disk before workers pause
+
+
+class Seating(NamedTuple):
+    """One question to one judge: two responses in seat order, and how often a failed verdict is asked again."""
+
+    judge: Judge
+    prompt: Prompt
+    first: Response
+    second: Response
+    reask: int = 2
+
+    def key(self, sample: int = 0) -> str:
+        """The verdict's key."""
+        return self.judge.key(self.prompt, self.first, self.second, sample)
+
+
+def attempts(seating: Seating, store: Store) -> list[Verdict]:
+    """The stored verdicts of a seating's samples, in order, up to the first with an outcome."""
+    found: list[Verdict] = []
+    for sample in range(seating.reask + 1):
+        verdict = store.verdict(seating.key(sample))
+        if verdict is None:
+            break
+        found.append(verdict)
+        if verdict.status is Status.OK:
+            break
+    return found
+
+
+def final_verdict(seating: Seating, store: Store) -> Verdict | None:
+    """The first sample with an outcome, or else the last that was asked; None if none was."""
+    found = attempts(seating, store)
+    return found[-1] if found else None
+
+
+async def decide_seatings(
+    seatings: Iterable[Seating],
+    store: Store,
+    *,
+    total: int,
+    seed: int = 0,
+    concurrency: int | None = None,
+    on_progress: Callable[[Tally], None] | None = None,
+) -> Tally:
+    """Ask for every seating whose outcome is not stored yet.
+
+    Args:
+        seatings: drawn one at a time; equal keys are asked once.
+        store: where verdicts are kept.
+        total: how many there will be, for progress.
+        seed: of the run; each verdict's own seed follows from it and from the key.
+        concurrency: seatings in progress at once; None for what the judges met so far allow, at most 512.
+
+    Raises:
+        StoppedError: a server is down, or the arena file cannot be written. What was stored stays.
+    """
+    tally = Tally(verdicts_total=total)
+    limits: dict[int, asyncio.Semaphore] = {}
+    running: dict[str, asyncio.Future[None]] = {}
+    queue: Iterator[Seating] = iter(seatings)
+
+    async def settle(seating: Seating) -> None:
+        key = seating.key()
+        if (other := running.get(key)) is not None:  # the same texts again
+            await other
+            tally.cached += 1
+            return
+        if (last := final_verdict(seating, store)) is not None and last.status is Status.OK:
+            tally.cached += 1
+            return
+        future = running[key] = asyncio.get_running_loop().create_future()
+        try:
+            await ask(seating)
+        finally:
+            if not future.done():
+                future.set_result(None)
+
+    async def ask(seating: Seating) -> None:
+        judge = seating.judge
+        limit = limits.setdefault(id(judge), asyncio.Semaphore(judge.concurrency))
+        for sample in range(seating.reask + 1):
+            verdict_seed = derive_seed("verdict", seed, seating.key(sample))
+            async with limit:
+                verdict = await judge.judge(
+                    seating.prompt, seating.first, seating.second, secret=store.secret, seed=verdict_seed, sample=sample
+                )
+            store.add_verdict(verdict)
+            tally.spent(verdict.calls, verdict.usd)
+            if verdict.status is Status.OK:
+                return
+            if verdict.status in (Status.ERROR, Status.REFUSED):
+                break  # the endpoint has retried; asking warmer does not mend these
+        tally.failed += 1
+
+    async def work() -> None:
+        for seating in queue:  # shared: drawing is synchronous, so no two workers draw the same
+            await settle(seating)
+            tally.verdicts += 1
+            if tally.verdicts % 64 == 0:
+                await asyncio.sleep(0)  # judges that never wait would shut out progress and interrupts
+            while store.backlog > _MAX_BACKLOG:
+                await asyncio.sleep(0.01)
+
+    async def report() -> None:
+        while on_progress is not None:
+            on_progress(tally)
+            await asyncio.sleep(_REPORT_EVERY)
+
+    reporter = asyncio.create_task(report())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency or min(512, max(1, total))):
+                group.create_task(work())
+    except* ArenaloopError as stopped:
+        raise stopped.exceptions[0] from None
+    finally:
+        reporter.cancel()
+        with suppress(asyncio.CancelledError):
+            await reporter
+        store.flush()
+        if on_progress:
+            on_progress(tally)
+    return tally

@@ -1,0 +1,87 @@
+"""Whether a judge prefers length itself: among outputs that people hold to be equally good."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arenaloop.ratings.battles import FloatArray, IntArray
+from arenaloop.ratings.rates import UNKNOWN, Rate
+
+__all__ = ["longer_at_matched_quality"]
+
+_RIDGE = 1e-2
+"""Keeps a judge that always takes the longer output at a finite coefficient."""
+
+
+def longer_at_matched_quality(
+    preference: FloatArray,
+    difference: FloatArray,
+    quality: FloatArray,
+    cluster: IntArray,
+    *,
+    level: float = 0.95,
+    samples: int = 300,
+    seed: int = 0,
+) -> Rate:
+    """How likely the judge takes the longer of two outputs that people rate alike.
+
+    A logistic regression of the judge's preference p for the second output, with people's preference as covariate:
+
+        logit p = c + b_len z + b_people q,   z = tanh(difference / std(difference))
+
+    where q is people's mean label minus 1.5 and z is AlpacaEval's standardised length (arXiv 2404.04475, section 3).
+    Returned is sigma(b_len tanh 1): the probability for an output that is one standard deviation longer, with q = 0
+    and without the column's own effect c. 0.5 is fair.
+
+    Args:
+        preference: the judge's, 0 (first) to 1 (second), NaN where it did not decide, shape (P,).
+        difference: characters of the second output minus those of the first, shape (P,).
+        quality: people's mean label minus 1.5, NaN where there is none, shape (P,).
+        cluster: code of each pair's prompt, shape (P,).
+        level, samples, seed: of the interval, by resampling prompts and fitting again.
+
+    Returns:
+        None inside where lengths do not vary or fewer than ten pairs are left.
+    """
+    kept = ~(np.isnan(preference) | np.isnan(quality) | np.isnan(difference))
+    y, delta, q = preference[kept], difference[kept], quality[kept]
+    spread = float(delta.std(ddof=1)) if len(delta) > 1 else 0.0
+    if len(y) < 10 or spread == 0.0:
+        return UNKNOWN
+    X = np.column_stack([np.ones(len(y)), np.tanh(delta / spread), q])
+    value = _probability(_fit(X, y, np.ones(len(y))))
+    _, codes = np.unique(cluster[kept], return_inverse=True)
+    clusters = int(codes.max()) + 1
+    if clusters < 2:
+        return Rate(value, n=len(y))
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=samples)
+    drawn = np.array([_probability(_fit(X, y, row[codes].astype(np.float64))) for row in times])
+    lower, upper = (float(x) for x in np.quantile(drawn, [0.5 - level / 2.0, 0.5 + level / 2.0]))
+    return Rate(value, lower, upper, float(drawn.std(ddof=1)), len(y))
+
+
+def _probability(coefficients: FloatArray) -> float:
+    return float(1.0 / (1.0 + np.exp(-coefficients[1] * np.tanh(1.0))))
+
+
+def _fit(X: FloatArray, y: FloatArray, weight: FloatArray) -> FloatArray:
+    """Ridge logistic regression with soft targets, by Newton's method with halved steps."""
+    b = np.zeros(X.shape[1])
+    value = _loss(X, y, weight, b)
+    for _ in range(60):
+        p = 1.0 / (1.0 + np.exp(-(X @ b)))
+        gradient = X.T @ (weight * (y - p)) - _RIDGE * b
+        hessian = (X * (weight * p * (1.0 - p))[:, None]).T @ X + _RIDGE * np.eye(len(b))
+        step = np.linalg.solve(hessian, gradient)
+        while (tried := _loss(X, y, weight, b + step)) > value + 1e-12 and np.abs(step).max() > 1e-10:
+            step = step / 2.0
+        b, value = b + step, tried
+        if np.abs(step).max() < 1e-8:
+            break
+    return b
+
+
+def _loss(X: FloatArray, y: FloatArray, weight: FloatArray, b: FloatArray) -> float:
+    score = X @ b
+    return float((weight * (np.logaddexp(0.0, score) - y * score)).sum() + 0.5 * _RIDGE * (b @ b))
