@@ -39,7 +39,8 @@ from arenaloop.store import Store, response_key
 from arenaloop.types import Completion, Prompt, Response, Verdict, content_hash
 
 NOBODY = "http://127.0.0.1:9/v1"  # the discard port
-WORDS = "the answer names its sources and stays close to what was asked while the other one wanders off into".split()
+PHRASE = "the answer names its sources and stays close to what was asked while the other one wanders off into"
+WORDS = PHRASE.split()
 ARENALOOP = [sys.executable, "-c", "from arenaloop.cli import main; main()"]
 CHUNK = 20_000
 
@@ -134,8 +135,8 @@ class Timed(Store):
         self.committed: dict[str, float] = {}
         super().__init__(path)
 
-    def _commit(self, connection: Any, batch: list[Any]) -> None:
-        super()._commit(connection, batch)
+    def _committed(self, batch: list[Any]) -> None:
+        super()._committed(batch)
         now = time.perf_counter()
         for _, rows in batch:
             for row in rows:

@@ -25,6 +25,7 @@ LAYERS = [
     ["judges"],
     ["models"],
     ["store"],
+    ["store_writer"],
     ["store_rows"],
     ["jsonl", "messages"],
     ["types", "errors", "config"],

@@ -537,7 +537,7 @@ def test_a_real_write_limit_stops_resumably(path: Path) -> None:
 def test_the_first_error_is_not_hidden_by_a_failing_close(path: Path) -> None:
     def fail() -> None:
         with Store(path) as store:
-            store._failure = StorageError("disk full")
+            store._writer.failure = StorageError("disk full")
             raise KeyError("first")
 
     with pytest.raises(KeyError):

@@ -4,9 +4,10 @@ Rows are keyed by the hash of all that determines them, so that to resume is to 
 twice. Failures are rows too, with a status and a reason, and are asked again on the next run. One process writes
 (`flock` on a side file, which the kernel frees when the process dies); any number may read meanwhile.
 
-Appends go to a writer thread that commits within 10 ms of arrival, off the caller's event loop. After ``kill -9`` at
-most those of the last 10 ms are lost: commits are in the write-ahead log, which survives the process. (A power cut may
-lose the last commits too, because `synchronous=NORMAL` does not wait for the disk; the file stays consistent.)
+Appends go to a writer thread (`store_writer`) that commits within 10 ms of arrival, off the caller's event loop. After
+``kill -9`` at most those of the last 10 ms are lost: commits are in the write-ahead log, which survives the process. (A
+power cut may lose the last commits too, because `synchronous=NORMAL` does not wait for the disk; the file stays
+consistent.)
 """
 
 from __future__ import annotations
@@ -14,10 +15,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import queue
 import sqlite3
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
@@ -28,7 +27,6 @@ from typing import Any, NamedTuple
 from arenaloop.errors import ArenaFileError, StorageError
 from arenaloop.store_rows import (
     APPLICATION_ID,
-    INSERT,
     MIGRATIONS,
     PROMPT,
     RESPONSE,
@@ -49,15 +47,13 @@ from arenaloop.store_rows import (
     to_text,
     verdict_of,
     whole_response,
-    with_attempts,
 )
+from arenaloop.store_writer import Append, Writer
 from arenaloop.types import Completion, Prompt, Response, Ruling, Status, Verdict, content_hash
 
 __all__ = ["SCHEMA_VERSION", "Store", "Usage", "recorded_key", "response_key", "whole_response"]
 
-_LINGER = 0.002  # seconds a commit waits for company; with the commit itself well below 10 ms
 _SWITCH = 0.0005  # seconds after which a busy event loop lets the writer in; Python's own 5 ms would double the commit
-_ROWS = 500  # rows per INSERT, with 26 columns well below SQLite's limit of parameters
 _IN_BATCH = 400  # keys per IN (…) look-up, below SQLite's limit of parameters
 
 
@@ -77,13 +73,6 @@ class Usage(NamedTuple):
     seconds: float
 
 
-_Append = tuple[str, list[Row]]
-
-
-class _Flush(NamedTuple):
-    done: threading.Event
-
-
 class Store:
     """An open arena file.
 
@@ -100,11 +89,9 @@ class Store:
         self.path = Path(path)
         self.readonly = readonly
         self._lock_file: int | None = None
-        self._failure: StorageError | None = None
         self._pending_verdicts: dict[str, tuple[Row, Verdict]] = {}
         self._pending_responses: dict[tuple[str, int], Row] = {}
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._writer: threading.Thread | None = None
+        self._writer: Writer | None = None
         if readonly and not self.path.exists():
             raise ArenaFileError(f"{self.path}: no arena file here")
         if not readonly:
@@ -122,8 +109,7 @@ class Store:
         if not readonly:
             self._switch = sys.getswitchinterval()
             sys.setswitchinterval(min(self._switch, _SWITCH))
-            self._writer = threading.Thread(target=self._write_loop, name="arena-writer", daemon=True)
-            self._writer.start()
+            self._writer = Writer(self.path, lambda: self._connect(check_same_thread=False), self._committed)
 
     # ------------------------------------------------------------------ opening and closing
 
@@ -183,11 +169,17 @@ class Store:
 
     def _migrate(self, version: int) -> None:
         """Bring an older file up to this version, in one transaction; a reader does it before it begins to read."""
-        if self.readonly:
-            Store(self.path).close()
+        if not self.readonly:
+            steps = "".join(MIGRATIONS[v] for v in range(version, SCHEMA_VERSION))
+            self._reader.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             return
-        steps = "".join(MIGRATIONS[v] for v in range(version, SCHEMA_VERSION))
-        self._reader.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        try:
+            Store(self.path).close()
+        except ArenaFileError as error:
+            raise ArenaFileError(
+                f"{self.path}: an arena file of version {version}, to be brought up to version {SCHEMA_VERSION} "
+                "before it is read; another process is writing it now"
+            ) from error
 
     def _next_run(self) -> int:
         row = self._reader.execute("SELECT value FROM meta WHERE key = 'runs'").fetchone()
@@ -203,21 +195,22 @@ class Store:
 
     def close(self) -> None:
         """Flush, fold the log into the file, and free the lock. Raises StorageError if the last commits failed."""
+        failure = None
         if self._writer is not None:
-            self._queue.put(None)
-            self._writer.join()
+            self._writer.close()
+            failure = self._writer.failure
             self._writer = None
             sys.setswitchinterval(self._switch)
-            if self._failure is None:
+            if failure is None:
                 try:
                     self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 except sqlite3.OperationalError as error:  # a reader holds the log: it stays, nothing is lost
                     if "lock" not in str(error) and "busy" not in str(error):
-                        self._failure = StorageError(f"{self.path}: {error}")
+                        failure = StorageError(f"{self.path}: {error}")
         self._reader.close()
         self._release_lock()
-        if self._failure is not None:
-            raise self._failure
+        if failure is not None:
+            raise failure
 
     def __enter__(self) -> Store:
         return self
@@ -233,92 +226,32 @@ class Store:
 
     # ------------------------------------------------------------------ writing
 
-    def _write_loop(self) -> None:
-        connection: sqlite3.Connection | None = None
-        closing = False
-        while not closing:
-            batch = [self._queue.get()]
-            # Sleeping, instead of waiting on the queue, spares a change of threads for every append.
-            if type(batch[0]) is tuple:
-                time.sleep(_LINGER)
-            while batch[-1] is not None and len(batch) < 4096:
-                try:
-                    batch.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
-            closing = batch[-1] is None
-            appends: list[_Append] = [item for item in batch if type(item) is tuple]
-            if appends and self._failure is None:
-                try:
-                    connection = connection or self._connect_writer()
-                    self._commit(connection, appends)
-                except Exception as error:  # a thread that dies would lose rows in silence, and hang whoever waits
-                    self._failure = StorageError(f"{self.path}: {error}; what was stored before stays")
-            for item in batch:
-                if isinstance(item, _Flush):
-                    item.done.set()
-        if connection is not None:
-            connection.close()
-
-    def _connect_writer(self) -> sqlite3.Connection:
-        connection = self._connect(check_same_thread=False)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return connection
-
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Append]) -> None:
-        by_table: dict[str, list[Row]] = {}
-        for table, rows in batch:
-            by_table.setdefault(table, []).extend(rows)
-        # Few statements of many rows: after each the thread must win the interpreter's lock back from the event loop.
-        parts = [
-            (table, rows[start : start + _ROWS])
-            for table, rows in by_table.items()
-            for start in range(0, len(rows), _ROWS)
-        ]
-        if len(parts) > 1:  # a lone statement is a transaction by itself
-            connection.execute("BEGIN IMMEDIATE")
-        try:
-            for table, rows in parts:
-                insert, values = INSERT[table]
-                full = with_attempts(connection, table, rows)
-                connection.execute(
-                    f"{insert} {','.join([values] * len(full))}", [value for row in full for value in row]
-                )
-            if connection.in_transaction:
-                connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:  # else SQLite has already rolled back
-                connection.execute("ROLLBACK")
-            raise
+    def _committed(self, batch: list[Append]) -> None:
         # A later attempt under the same key may be on its way already: only what was committed stops being pending.
-        for row in by_table.get(VERDICT, ()):
-            if self._pending_verdicts[row[0]][0] is row:
-                del self._pending_verdicts[row[0]]
-        for row in by_table.get(RESPONSE, ()):
-            if self._pending_responses[row[0], row[1]] is row:
-                del self._pending_responses[row[0], row[1]]
+        for table, rows in batch:
+            if table == VERDICT:
+                for row in rows:
+                    if self._pending_verdicts[row[0]][0] is row:
+                        del self._pending_verdicts[row[0]]
+            elif table == RESPONSE:
+                for row in rows:
+                    if self._pending_responses[row[0], row[1]] is row:
+                        del self._pending_responses[row[0], row[1]]
 
     def _append(self, table: str, rows: list[Row]) -> None:
-        if self._failure is not None:
-            raise self._failure
         if self._writer is None:
             raise StorageError(f"{self.path}: opened for reading only")
-        self._queue.put((table, rows))
+        self._writer.append(table, rows)
 
     def flush(self) -> None:
         """Wait until everything appended so far is committed. Raises StorageError if that failed."""
-        if self._writer is None:
-            return
-        done = threading.Event()
-        self._queue.put(_Flush(done))
-        done.wait()
-        if self._failure is not None:
-            raise self._failure
+        if self._writer is not None:
+            self._writer.flush()
 
     @property
     def backlog(self) -> int:
         """Appends that wait for the writer; callers pause when it grows."""
-        return self._queue.qsize()
+        return 0 if self._writer is None else self._writer.backlog
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> None:
         """Ingest prompts; those already there are left as they are."""

@@ -81,14 +81,36 @@ STATUSES = {status.value: status for status in Status}  # look-ups in a mapping 
 _OUTCOMES = {None: None} | {outcome.value: outcome for outcome in Outcome}
 
 
-def with_attempts(connection: sqlite3.Connection, table: str, rows: list[Row]) -> list[Row]:
-    """Rows with their attempt, which is the number of rows under the same key before them: none is overwritten."""
+def insert(connection: sqlite3.Connection, table: str, rows: list[Row]) -> None:
+    """Add rows to a table in one statement, as its next attempts under their keys: none is overwritten.
+
+    Nearly all keys are new, and the index on (key, attempt) has to look anyway whether they are: attempts before are
+    counted only where it says no.
+    """
+    head, values = INSERT[table]
+    statement = f"{head} {','.join([values] * len(rows))}"
+    try:
+        connection.execute(statement, [value for row in _numbered(table, rows, {}) for value in row])
+    except sqlite3.IntegrityError:
+        if table not in KEY_COLUMNS:
+            raise
+        full = _numbered(table, rows, _attempts(connection, table, rows))
+        connection.execute(statement, [value for row in full for value in row])
+
+
+def _attempts(connection: sqlite3.Connection, table: str, rows: list[Row]) -> dict[Row, int]:
+    """How many attempts are stored under each key of some rows."""
+    width = KEY_COLUMNS[table]
+    columns = "key, turn" if width == 2 else "key"
+    query = f"SELECT {columns}, COUNT(*) FROM {table} WHERE key IN ({','.join('?' * len(rows))}) GROUP BY {columns}"  # noqa: S608
+    return {tuple(found[:width]): found[width] for found in connection.execute(query, [row[0] for row in rows])}
+
+
+def _numbered(table: str, rows: list[Row], before: dict[Row, int]) -> list[Row]:
+    """Rows with their attempt, which is the number of rows under the same key before them; `before` is counted on."""
     width = KEY_COLUMNS.get(table)
     if width is None:
         return rows
-    columns = "key, turn" if width == 2 else "key"
-    query = f"SELECT {columns}, COUNT(*) FROM {table} WHERE key IN ({','.join('?' * len(rows))}) GROUP BY {columns}"  # noqa: S608
-    before = {tuple(found[:width]): found[width] for found in connection.execute(query, [row[0] for row in rows])}
     full = []
     for row in rows:
         key = row[:width]
