@@ -1,9 +1,9 @@
 """The small world as an OpenAI-compatible server, so that any client can play in it.
 
 ``POST /v1/chat/completions`` answers as the contestant that ``model`` names (the players, and ``judge``);
-``GET /v1/models`` lists them. Errors have OpenAI's form. A token is a word between white space. The same request gets
-the same answer; a ``seed`` numbers the samples of one prompt. Streaming, several choices and log-probabilities are not
-offered.
+``GET /v1/models`` lists them; ``/v1/files`` and ``/v1/batches`` take the same in batches. Errors have OpenAI's form. A
+token is a word between white space. The same request gets the same answer; a ``seed`` numbers a prompt's samples.
+Streaming, several choices and log-probabilities are not offered.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from aiohttp import web
 
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.messages import message_text
+from arenaloop.sandbox.batch_api import BatchApi
 from arenaloop.sandbox.judge import SandboxJudge
 from arenaloop.sandbox.players import SKILLS, Player
 from arenaloop.types import Message, Request, Sampling
@@ -54,18 +55,19 @@ def count_tokens(text: str) -> int:
     return len(text.split())
 
 
-def make_app(contestants: Mapping[str, Contestant]) -> web.Application:
+def make_app(contestants: Mapping[str, Contestant], batches: BatchApi | None = None) -> web.Application:
     """The server as an aiohttp application.
 
     Args:
         contestants: functions from request to text, by the name that clients ask for.
+        batches: its Batch API; a plain one by default.
     """
     created = int(time.time())
     numbers = itertools.count(1)
 
-    async def complete(http_request: web.Request) -> web.Response:
+    def answer(raw: bytes) -> web.Response:
         try:
-            body = json.loads(await http_request.read())
+            body = json.loads(raw)
         except (ValueError, RecursionError):
             return _error(400, "the body is not JSON")
         if not isinstance(body, dict):
@@ -107,6 +109,9 @@ def make_app(contestants: Mapping[str, Contestant]) -> web.Application:
         }
         return _json(200, reply)
 
+    async def complete(http_request: web.Request) -> web.Response:
+        return answer(await http_request.read())
+
     async def models(_: web.Request) -> web.Response:
         rows = [{"id": n, "object": "model", "created": created, "owned_by": "sandbox"} for n in contestants]
         return _json(200, {"object": "list", "data": rows})
@@ -115,8 +120,9 @@ def make_app(contestants: Mapping[str, Contestant]) -> web.Application:
         what = f"{http_request.method} {http_request.path} is not offered; POST /v1/chat/completions is"
         return _error(404, what, code="unknown_url")
 
-    app = web.Application(client_max_size=64 << 20)
+    app = web.Application(client_max_size=256 << 20)
     app.router.add_post("/v1/chat/completions", complete)
+    (batches or BatchApi()).add_routes(app, answer)
     app.router.add_get("/v1/models", models)
     app.router.add_route("*", "/{anything:.*}", elsewhere)
     return app
@@ -250,9 +256,11 @@ def serve(
 
 
 @contextlib.contextmanager
-def running_server(contestants: Mapping[str, Contestant] | None = None) -> Iterator[str]:
+def running_server(
+    contestants: Mapping[str, Contestant] | None = None, batches: BatchApi | None = None
+) -> Iterator[str]:
     """A server on a free loopback port, in a thread of this process; gives its base URL and ends with the block."""
-    app = make_app(sandbox_contestants() if contestants is None else contestants)
+    app = make_app(sandbox_contestants() if contestants is None else contestants, batches)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="sandbox server", daemon=True)
     thread.start()

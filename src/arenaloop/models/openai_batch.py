@@ -1,0 +1,367 @@
+"""The files and the HTTP of an OpenAI-style Batch API: requests in one file, answers in another, at a lower price.
+
+A request file is JSONL, one line a call: ``custom_id``, ``method``, ``url``, ``body``. It is uploaded (``POST /files``,
+multipart, ``purpose=batch``), a batch is made of it (``POST /batches`` with ``input_file_id``, ``endpoint``,
+``completion_window`` and ``metadata``) and looked at (``GET /batches/ID``) until it is ``completed``, ``failed``,
+``expired`` or ``cancelled``. Answers stand in ``output_file_id``, failed requests in ``error_file_id``, in any order
+(``GET /files/ID/content``): ``custom_id``, ``response`` (``status_code``, ``request_id``, ``body``) and ``error``
+(``code``, ``message``). ``vllm run-batch`` reads and writes the same lines.
+
+What is safe to repeat is tried again after a passing fault. Making a batch is not: before it is tried again, the
+server's list is searched for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from arenaloop.errors import EndpointDownError
+from arenaloop.models.openai_wire import Price, error_text, read_reply, retry_after
+from arenaloop.types import Completion, Status
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["CHAT", "Batch", "BatchEndpoint", "read_result", "request_line"]
+
+CHAT = "/v1/chat/completions"
+_TAG = "arenaloop"  # the metadata's key by which a batch is found again
+_ENDS = ("completed_at", "expired_at", "cancelled_at", "failed_at")
+_PASSING = {408, 409, 425, 429}
+_LONGEST_WAIT = 600.0
+_SECRETS = re.compile(r"\b(?:sk|pk|hf|gsk|xai)[-_][\w*.-]{8,}|\bBearer\s+[^\s\"',]+", re.IGNORECASE)
+_NOT_RUN = ("batch_expired", "batch_cancelled")  # error codes of requests that never reached the model
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as the server tells of it.
+
+    Attributes:
+        id: the server's name of it.
+        status: ``validating``, ``in_progress``, ``finalizing``, ``cancelling``, or how it ended.
+        output_file, error_file: ids of the result files, None where there is none (yet).
+        total, completed, failed: requests, as far as the server counts them.
+        reason: why the whole batch failed; empty if it did not.
+        created_at, ended_at: by the server's clock, in Unix seconds; None where it does not say.
+    """
+
+    id: str
+    status: str
+    output_file: str | None = None
+    error_file: str | None = None
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    reason: str = ""
+    created_at: float | None = None
+    ended_at: float | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether more may come of it. A status that no server is known to send counts as running."""
+        return self.status not in ("completed", "failed", "expired", "cancelled")
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any]) -> Batch:
+        """Read the server's batch object; KeyError where it is none."""
+        counts = reply.get("request_counts") or {}
+        errors = (reply.get("errors") or {}).get("data") or []
+        first = errors[0] if errors and isinstance(errors[0], dict) else {}
+        line = f"line {first['line']}: " if first.get("line") is not None else ""
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        reason = f"{line}{first.get('message') or first.get('code')}{more}" if first else ""
+        return cls(
+            id=str(reply["id"]),
+            status=str(reply["status"]),
+            output_file=reply.get("output_file_id") or None,
+            error_file=reply.get("error_file_id") or None,
+            total=int(counts.get("total") or 0),
+            completed=int(counts.get("completed") or 0),
+            failed=int(counts.get("failed") or 0),
+            reason=reason,
+            created_at=_time(reply.get("created_at")),
+            ended_at=next((at for key in _ENDS if (at := _time(reply.get(key))) is not None), None),
+        )
+
+
+def _time(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None
+
+
+def request_line(custom_id: str, body: bytes, url: str = CHAT) -> bytes:
+    """One line of a request file; `body` is the JSON that the live call would send."""
+    head = json.dumps({"custom_id": custom_id, "method": "POST", "url": url}, separators=(",", ":"))
+    return head[:-1].encode() + b',"body":' + body + b"}\n"
+
+
+def read_result(line: bytes, price: Price | None) -> tuple[str, Completion]:
+    """The custom id and the completion in one line of a result file, an answer's or a failed request's.
+
+    A request that was never run costs nothing and counts as no call. One that failed is not charged for.
+
+    Raises:
+        ValueError: the line is no result.
+    """
+    try:
+        row = json.loads(line)
+        custom_id, response, error = row["custom_id"], row.get("response"), row.get("error")
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        raise ValueError(f"no result line: {line[:80].decode('utf-8', 'replace')!r}") from None
+    if not isinstance(custom_id, str):
+        raise ValueError("a result line whose custom_id is no text")
+    free = None if price is None else 0.0
+    if error or not isinstance(response, dict):
+        error = error if isinstance(error, dict) else {"message": str(error or "no response")}
+        code = str(error.get("code") or "")
+        reason = ": ".join(part for part in (code, str(error.get("message") or "")) if part)
+        return custom_id, Completion(
+            status=Status.ERROR, error=_line(reason), usd=free, calls=int(code not in _NOT_RUN)
+        )
+    body = response.get("body", response)
+    raw = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    status = response.get("status_code") or 200
+    if status != 200:
+        detail = body.get("error") if isinstance(body, dict) else None
+        if status == 400 and isinstance(detail, dict) and detail.get("code") == "content_filter":
+            return custom_id, Completion(status=Status.REFUSED, finish_reason="content_filter", usd=free)
+        reason = _line(f"HTTP {status}: {error_text(raw)}")
+        return custom_id, Completion(status=Status.ERROR, error=reason, usd=free)
+    try:
+        completion = read_reply(raw, price=price, seconds=0.0, calls=1)
+    except ValueError as fault:
+        return custom_id, Completion(status=Status.ERROR, error=_line(f"HTTP 200: {fault}"), usd=None)
+    if price is not None and completion.usd is not None:
+        completion = replace(completion, usd=completion.usd * price.batch)
+    return custom_id, completion
+
+
+class BatchEndpoint:
+    """The control calls of one server's Batch API.
+
+    Args:
+        base_url: as in ``https://api.openai.com/v1``.
+        key_env: name of the environment variable that holds the API key; None sends no key.
+        timeout: seconds for one control call without its upload or download.
+        retries: how often a call is tried again after a fault that may pass.
+        sleep: how to wait between tries.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key_env: str | None = None,
+        *,
+        timeout: float = 120.0,
+        retries: int = 6,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.key_env = key_env
+        self.timeout = timeout
+        self.retries = retries
+        self._sleep = sleep
+        self._session: aiohttp.ClientSession | None = None
+
+    async def upload(self, path: Path) -> str:
+        """Upload a request file, streamed from disk; returns its id. Repeated uploads do no harm."""
+        import aiohttp
+
+        reason = ""
+        for attempt in range(self.retries + 1):
+            with path.open("rb") as file:
+                form = aiohttp.FormData()
+                form.add_field("purpose", "batch")
+                form.add_field("file", file, filename=path.name, content_type="application/jsonl")
+                reply, reason, wait = await self._try("POST", "/files", data=form)
+            if reply is not None:
+                return self._field(reply, "id", "/files")
+            await self._pause(attempt, wait)
+        raise self._gave_up("POST /files", reason)
+
+    async def create(self, file_id: str, tag: str) -> Batch:
+        """Make a batch of an uploaded file, once: after a fault that leaves it open, the server's list decides."""
+        body = {
+            "input_file_id": file_id,
+            "endpoint": CHAT,
+            "completion_window": "24h",
+            "metadata": {_TAG: tag},
+        }
+        reason = ""
+        for attempt in range(self.retries + 1):
+            if attempt and (found := await self.find(file_id, tag)) is not None:
+                return found
+            reply, reason, wait = await self._try("POST", "/batches", json=body)
+            if reply is not None:
+                return self._batch(reply)
+            await self._pause(attempt, wait)
+        raise self._gave_up("POST /batches", reason)
+
+    async def find(self, file_id: str, tag: str) -> Batch | None:
+        """The batch that was made of a file, or None: by our tag, or by the file's id where metadata is dropped."""
+        after = ""
+        while True:
+            query = {"limit": "100"} | ({"after": after} if after else {})
+            page = await self._get("/batches", params=query)
+            rows = [row for row in page.get("data") or [] if isinstance(row, dict)]
+            for row in rows:
+                if (row.get("metadata") or {}).get(_TAG) == tag or row.get("input_file_id") == file_id:
+                    return self._batch(row)
+            last = page.get("last_id") or (rows[-1].get("id") if rows else None)
+            if not page.get("has_more") or not rows or not last or last == after:
+                return None
+            after = str(last)
+
+    async def get(self, batch_id: str) -> Batch:
+        """How a batch stands."""
+        return self._batch(await self._get(f"/batches/{batch_id}"))
+
+    async def lines(self, file_id: str) -> AsyncIterator[bytes]:
+        """Stream the lines of a result file; an interrupted download begins again, so lines may come twice."""
+        import aiohttp
+
+        reason = ""
+        for attempt in range(self.retries + 1):
+            wait = None
+            try:
+                async with self._open().get(
+                    f"{self.base_url}/files/{file_id}/content",
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=self.timeout),
+                ) as response:
+                    if response.status == 200:
+                        async for line in _split(response.content.iter_chunked(1 << 16)):
+                            yield line
+                        return
+                    reason, wait = await self._fault(response, f"GET /files/{file_id}/content")
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                reason = f"{type(error).__name__}: {error}"
+            await self._pause(attempt, wait)
+        raise self._gave_up(f"GET /files/{file_id}/content", reason)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    # ------------------------------------------------------------------ one call
+
+    async def _get(self, path: str, **options: Any) -> dict[str, Any]:
+        reason = ""
+        for attempt in range(self.retries + 1):
+            reply, reason, wait = await self._try("GET", path, **options)
+            if reply is not None:
+                return reply
+            await self._pause(attempt, wait)
+        raise self._gave_up(f"GET {path}", reason)
+
+    async def _try(self, method: str, path: str, **options: Any) -> tuple[dict[str, Any] | None, str, float | None]:
+        """The reply, or the reason of a fault that may pass and the wait that the server asks for."""
+        import aiohttp
+
+        try:
+            async with self._open().request(
+                method, f"{self.base_url}{path}", allow_redirects=False, **options
+            ) as response:
+                if response.status not in (200, 201):
+                    return None, *await self._fault(response, f"{method} {path}")
+                reply = json.loads(await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return None, f"{type(error).__name__}: {error}", None
+        except (ValueError, RecursionError) as error:
+            return None, f"not JSON ({error})", None
+        if not isinstance(reply, dict):
+            return None, "not a JSON object", None
+        return reply, "", None
+
+    async def _fault(self, response: aiohttp.ClientResponse, what: str) -> tuple[str, float | None]:
+        """Reason and wait of a status that may pass; raises where it will not."""
+        reason = f"HTTP {response.status}: {error_text(await response.read())}"
+        if response.status not in _PASSING and response.status < 500:
+            hint = "; this server may have no Batch API" if response.status in (404, 405) else ""
+            raise EndpointDownError(f"{self.base_url}: {what}: {self._public(reason)}{hint}")
+        return reason, retry_after(response.headers)
+
+    async def _pause(self, attempt: int, wait: float | None) -> None:
+        if attempt < self.retries:
+            own = random.random() * min(0.5 * 2**attempt, 30.0)
+            await self._sleep(own if wait is None else min(wait, _LONGEST_WAIT) + own / 4)
+
+    def _gave_up(self, what: str, reason: str) -> EndpointDownError:
+        return EndpointDownError(f"{self.base_url}: {what} failed {self.retries + 1} times: {self._public(reason)}")
+
+    def _batch(self, reply: Mapping[str, Any]) -> Batch:
+        try:
+            return Batch.of(reply)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise EndpointDownError(f"{self.base_url}: the reply is no batch: {str(reply)[:80]}") from None
+
+    def _field(self, reply: Mapping[str, Any], name: str, what: str) -> str:
+        value = reply.get(name)
+        if not isinstance(value, str) or not value:
+            raise EndpointDownError(f"{self.base_url}: {what}: no {name} in the reply")
+        return value
+
+    def _open(self) -> aiohttp.ClientSession:
+        import aiohttp
+
+        if self._session is None:
+            key = self._key()
+            self._session = aiohttp.ClientSession(
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "arenaloop"} | ({"Authorization": f"Bearer {key}"} if key else {}),
+                # an upload of 200 MB takes its time: only silence is a fault
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=self.timeout),
+                proxy=_proxy(self.base_url),
+            )
+        return self._session
+
+    def _key(self) -> str:
+        return os.environ.get(self.key_env, "").strip() if self.key_env else ""
+
+    def _public(self, reason: str) -> str:
+        """A reason as one line without the key, cut to 200 characters."""
+        key = self._key()
+        if key:
+            reason = reason.replace(key, "[key]")
+        return _line(reason)
+
+
+def _line(reason: str) -> str:
+    """A reason as one printable line of at most 200 characters, without anything that looks like a key."""
+    shown = "".join(c if c.isprintable() else " " for c in _SECRETS.sub("[key]", reason[:2000]))
+    return " ".join(shown.split())[:200]
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for `url`; never one for this machine itself."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    local = host in ("localhost", "::1") or host.startswith("127.")
+    return None if local or proxy_bypass(host) else getproxies().get(parts.scheme)
+
+
+async def _split(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines of any length from chunks; blank ones are left out."""
+    rest: list[bytes] = []
+    async for chunk in chunks:
+        first, *lines = chunk.split(b"\n")
+        rest.append(first)
+        for line in lines:
+            whole = b"".join(rest)
+            rest = [line]
+            if whole.strip():
+                yield whole
+    if (whole := b"".join(rest)).strip():
+        yield whole
