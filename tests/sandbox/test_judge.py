@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arenaloop.errors import ConfigError
-from arenaloop.judges.pairwise import load_template, parse_scores, render, template_names
+from arenaloop.judges.parsers import parser_for
+from arenaloop.judges.templates import load_template, render, template_names
 from arenaloop.sandbox.judge import SandboxJudge, SimulatedHuman, read_judge_prompt, text_statistic
 from arenaloop.sandbox.players import OPPONENTS, Player
 from arenaloop.sandbox.tasks import draw, utility
-from arenaloop.types import Outcome, Prompt, Request, Response
+from arenaloop.types import Completion, Outcome, Prompt, Request, Response
 
 TAG = "0123456789abcdef"
 
@@ -76,10 +77,21 @@ def test_reads_the_shipped_templates_and_is_read_by_their_parser(name: str) -> N
     )
     answers = (["b a\nScores: 10 1", ""], ["", "10"])
     seats = [Response(prompt.id, f"m{seat}", tuple(texts)) for seat, texts in enumerate(answers)]
-    text = render(load_template(name)[0], prompt, *seats, secret="s")
-    assert read_judge_prompt(text) == (["swap: a b", "next: 9"], *answers)
-    said = SandboxJudge()(Request(messages=({"role": "user", "content": text},)))
-    assert parse_scores(said) == scores(said)
+    template = load_template(name)
+    won = set()
+    for mode in template.modes:
+        for deciding in ("first", "last"):
+            text = render(template, prompt, *seats, secret="s", mode=mode, explain=deciding == "last")
+            assert read_judge_prompt(text) == (["swap: a b", "next: 9"], *answers)
+            parser = parser_for(template.form, mode, deciding)
+            request = Request(
+                ({"role": "user", "content": text},), top_logprobs=parser.top_logprobs, schema=parser.schema
+            )
+            said = SandboxJudge().complete(request)
+            read = parser.read(said if isinstance(said, Completion) else Completion(said))
+            assert read is not None, said
+            won.add(Outcome.from_scores(*read))
+    assert len(won) == 1  # the same opinion in all forms
 
 
 def test_contestants_cannot_forge_delimiters() -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from arenaloop.config.base import Settings
 from arenaloop.types import Sampling
 
 __all__ = [
+    "AuditSettings",
     "BatchSettings",
     "BattleSettings",
     "HumanSettings",
@@ -119,15 +120,45 @@ def _from_text(value: object) -> object:
     return {"spec": value} if isinstance(value, str) else value
 
 
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 class JudgeSettings(ModelSettings):
     """A judging model, its template and its patience."""
 
     sampling: SamplingSettings = SamplingSettings(temperature=0.0, max_tokens=512)
     """decoding of the judge; METHODS: temperature 0, 512 tokens"""
     template: str = "pairwise"
-    """a shipped template"""
+    """pairwise, score_first, labels, or the path of a template file"""
+    criteria: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
+    """what to judge by, a text or a list of them; none = the template's own"""
+    parser: Literal["scores", "first_line", "labels", "label", "json"] | None = None
+    """how a template file's answers are read; null = as its first comment says"""
+    verdict: Literal["text", "json", "logprob"] = "text"
+    """how the judge answers: words with a line of scores, one JSON object, or the log-probabilities of its label"""
+    deciding_label: Literal["first", "last"] = "first"
+    """which label token decides where verdict is logprob; last = the judge explains first"""
     reask: int = Field(2, ge=0)
     """how often a verdict without an outcome is asked again, warmer, as a new sample"""
+    spec: str = ""
+    """as of a model, or reward:PATH, builtin:longest|shortest|random|first or labels:FILE[#column=value]"""
+    jury: tuple[JudgeSpec, ...] = ()
+    """instead of a spec: two judges or more, each asked about every seating"""
+    rule: Literal["majority", "mean", "weighted"] = "majority"
+    """how a jury's verdicts become one"""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """what each member's vote weighs, by its name; of rule weighted (`arenaloop audit` measures them)"""
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if bool(self.spec) == bool(self.jury):
+            raise ValueError("a judge has either a spec or a jury" if self.jury else "'spec' is missing")
+        if not self.jury and (self.rule != "majority" or self.weights):
+            raise ValueError("rule and weights are those of a jury")
+        if any(member.jury for member in self.jury):
+            raise ValueError("a jury sits in no jury")
+        return self
 
 
 class BatchSettings(Settings):
@@ -151,6 +182,7 @@ class BatchSettings(Settings):
 
 ModelSpec = Annotated[ModelSettings, BeforeValidator(_from_text)]
 JudgeSpec = Annotated[JudgeSettings, BeforeValidator(_from_text)]
+JudgeSettings.model_rebuild()  # a jury's members are judges
 
 
 class BattleSettings(Settings):
@@ -176,5 +208,24 @@ class BattleSettings(Settings):
     """judge through batch files; null = call by call"""
     human: HumanSettings = HumanSettings()
     """what people's labels cost"""
+    seed: int = 0
+    """seed of everything that is drawn"""
+
+
+class AuditSettings(Settings):
+    """Judges on labelled pairs."""
+
+    judges: tuple[JudgeSpec, ...]
+    """who is audited"""
+    labels: str
+    """a label file, FILE or FILE#column=value"""
+    seeds: int | None = Field(None, ge=1)
+    """votes of each judge on each pair; null = one, and with recorded labels all that are recorded"""
+    limit: int | None = Field(None, ge=1)
+    """the first pairs of the file only"""
+    merge: Literal["mean", "agree_or_tie"] = "mean"
+    """how two seats become a vote"""
+    concurrency: int | None = Field(None, ge=1)
+    """seatings in progress at once; null = what the judges allow"""
     seed: int = 0
     """seed of everything that is drawn"""

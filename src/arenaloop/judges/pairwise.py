@@ -1,150 +1,152 @@
-"""A chat model as a pairwise judge: scores from 1 to 10 for each seat, explanation first (arXiv 2407.10627, section 3).
+"""A chat model as a pairwise judge: scores or a label for two responses at once (arXiv 2407.10627, section 3).
 
-The prompt comes from a versioned template; contestants' words stand between marker lines whose code they cannot know (a
-hash of the run's secret, the prompt and both texts, so the same bytes at every retry). The verdict is read from the
-judge's own last line and from nowhere else.
+The prompt comes from a template; contestants' words stand between marker lines whose code they cannot know (a hash of
+the run's secret, the prompt and both texts, so the same bytes at every retry). The verdict is read from the judge's own
+line, from structured output or from the log-probabilities of its label, and from nowhere else.
 """
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
+from dataclasses import replace
 from hashlib import blake2b
-from importlib import resources
-from typing import TYPE_CHECKING
 
+from arenaloop.errors import ConfigError, StoppedError
 from arenaloop.judges.base import verdict_key_parts
+from arenaloop.judges.parsers import DecidingLabel, VerdictMode, parse_scores, parser_for
+from arenaloop.judges.templates import JudgeTemplate, load_template, render, template_names
 from arenaloop.models.base import Model
 from arenaloop.types import Completion, Outcome, Prompt, Request, Response, Sampling, Status, Verdict, content_hash
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
-__all__ = ["JUDGE_SAMPLING", "PairwiseJudge", "load_template", "parse_scores", "render", "template_names"]
+__all__ = [
+    "JUDGE_SAMPLING",
+    "NoLogprobsError",
+    "PairwiseJudge",
+    "load_template",
+    "parse_scores",
+    "render",
+    "template_names",
+]
 
 JUDGE_SAMPLING = Sampling(temperature=0.0, max_tokens=512)
 _REASK_TEMPERATURE = 0.7
 """A garbage verdict is asked again at least this warm: at temperature 0 it would only repeat itself."""
-_PARSER = "scores:1"
-
-_NUMBER = r"([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*10(?:\.0+)?)?"
-_SCORES = re.compile(
-    rf"(?a:scores?)\s*[:=]\s*{_NUMBER}(?:\s*[,;|&]\s*|\s+and\s+|\s+)(?:and\s+)?{_NUMBER}\.?", re.IGNORECASE
-)
-_LONGEST_LINE = 200  # no score line is longer; keeps the expressions below linear on hostile text
-_MARKDOWN = re.compile(r"^[\s*_`#>\-]+|[\s*_`]+$")
-_EMPHASIS = re.compile(r"[*_`]+")
+_LABEL_TOKENS = 8
+"""New tokens where the first label decides: the label, and what a model may put before it (a blank, markdown)."""
+_FIRST_FORMAT = 1
+"""Part of every fingerprint since the first version; not the parser's version, so that stored texts can be read again
+by a later parser under the keys that they have."""
 
 
-def parse_scores(text: str) -> tuple[float, float] | None:
-    """Read ``Scores: 7 5`` (first seat, second seat) from the last non-blank line; None if it is anything else.
-
-    The line, bared of markdown, must match whole, in any case; ``/10`` after a number and decimals are allowed. Scores
-    outside 1 to 10 are no scores. Nothing but the last line counts, so a candidate's text quoted by the judge cannot
-    decide.
-    """
-    last = text.rstrip().rsplit("\n", 1)[-1]
-    if len(last) > _LONGEST_LINE:
-        return None
-    bare = _EMPHASIS.sub("", _MARKDOWN.sub("", last)).strip()
-    match = _SCORES.fullmatch(bare)
-    if match is None:
-        return None
-    first, second = float(match[1]), float(match[2])
-    if not (1.0 <= first <= 10.0 and 1.0 <= second <= 10.0):
-        return None
-    return first, second
-
-
-def template_names() -> list[str]:
-    """The shipped templates."""
-    folder = resources.files("arenaloop.judges").joinpath("templates")
-    return sorted(entry.name.removesuffix(".jinja") for entry in folder.iterdir() if entry.name.endswith(".jinja"))
-
-
-@lru_cache(maxsize=16)
-def load_template(name: str) -> tuple[Template, str]:
-    """A shipped template by name, compiled, and the hash of its text."""
-    from jinja2 import Environment, StrictUndefined
-
-    text = resources.files("arenaloop.judges").joinpath("templates", f"{name}.jinja").read_text(encoding="utf-8")
-    # The filled-in text is never parsed again, and nothing is HTML: contestants' braces and tags stay as they are.
-    environment = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False)  # noqa: S701
-    return environment.from_string(text), content_hash("template", text)
-
-
-def _tag(secret: str, prompt_id: str, first_hash: str, second_hash: str) -> str:
-    return blake2b(f"{secret}\n{prompt_id}\n{first_hash}\n{second_hash}".encode(), digest_size=8).hexdigest()
-
-
-def render(template: Template, prompt: Prompt, first: Response, second: Response, *, secret: str) -> str:
-    """Fill the judge prompt for one seating; history and follow-up turns are shown whole."""
-    return template.render(
-        tag=_tag(secret, prompt.id, first.text_hash, second.text_hash),
-        history=prompt.messages[:-1],
-        user=prompt.last_user,
-        seats=(first.texts, second.texts),
-        follow_ups=prompt.follow_ups,
-    )
+class NoLogprobsError(StoppedError):
+    """The judge is to be read by log-probabilities and its server gives none: asking on would only cost money."""
 
 
 class PairwiseJudge:
-    """A model that scores two responses at once.
+    """A model that decides between two responses.
 
     Args:
         model: the judging model.
-        template: name of a shipped template.
+        template: a template, or the name of a shipped one.
+        verdict: how the answer is given and read: ``text``, ``json`` (the request carries a schema) or ``logprob``
+            (the request asks for log-probabilities, and the scores are the probability of each seat).
+        deciding_label: in mode ``logprob``, whether the first or the last label token decides; with ``first`` the
+            answer is cut after a few tokens, with ``last`` the judge is asked to explain before.
         sampling: the judge's decoding; temperature 0 and 512 tokens by default.
         name: what reports call it; the model's name by default.
+
+    Raises:
+        ConfigError: the template's words cannot ask for this mode.
     """
 
     def __init__(
-        self, model: Model, *, template: str = "pairwise", sampling: Sampling = JUDGE_SAMPLING, name: str | None = None
+        self,
+        model: Model,
+        *,
+        template: str | JudgeTemplate = "pairwise",
+        verdict: VerdictMode = "text",
+        deciding_label: DecidingLabel = "first",
+        sampling: Sampling = JUDGE_SAMPLING,
+        name: str | None = None,
     ) -> None:
+        template = load_template(template) if isinstance(template, str) else template
+        if verdict not in template.modes:
+            raise ConfigError(
+                f"{template.origin}: does not use mode, so its words ask for the same answer in every mode; "
+                f"it serves verdict {' and '.join(template.modes)}, not {verdict}"
+            )
+        if verdict == "logprob" and deciding_label == "first":
+            sampling = replace(sampling, max_tokens=min(sampling.max_tokens, _LABEL_TOKENS))
         self.model = model
         self.name = name or model.name
         self.sampling = sampling
         self.concurrency = model.concurrency
-        self._template, self.template_hash = load_template(template)
-        self.fingerprint = content_hash("pairwise", model.fingerprint, self.template_hash, sampling.key(), 1)
+        self.template = template
+        self.template_hash = template.hash
+        self.verdict = verdict
+        self.parser = parser_for(template.form, verdict, deciding_label)
+        # what else is asked than in mode text; nothing there, so that its keys are those of the first version
+        mode = () if verdict == "text" else (verdict, self.parser.schema, deciding_label)
+        self.fingerprint = content_hash(
+            "pairwise", model.fingerprint, self.template_hash, sampling.key(), _FIRST_FORMAT, *mode
+        )
+        self._explain = deciding_label == "last"
+        self._given = self._withheld = False  # log-probabilities, so far
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
-        """Hash of prompt, both texts in seat order, judge, template, sampling and sample index."""
+        """Hash of prompt, both texts in seat order, judge, template, verdict mode, sampling and sample index."""
         text = "\n".join((*verdict_key_parts(prompt, first, second), self.fingerprint, str(sample)))
         return blake2b(text.encode(), digest_size=16).hexdigest()
 
     async def judge(
         self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
     ) -> Verdict:
-        """Ask the model about one seating and read its last line; samples after the first are asked warmer."""
+        """Ask the model about one seating and read its answer; samples after the first are asked warmer."""
         request = self.request(prompt, first, second, secret=secret, seed=seed, sample=sample)
         return self.read(prompt, first, second, await self.model.complete(request), sample=sample)
 
     def request(
         self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
     ) -> Request:
-        """What one seating asks of the model; samples after the first are asked warmer."""
+        """What one seating asks of the model; samples after the first are asked warmer.
+
+        Raises:
+            NoLogprobsError: log-probabilities are needed, an answer came without them, and none came with them.
+            ConfigError: a user's template fails on this material.
+        """
+        if self._withheld and not self._given:
+            raise NoLogprobsError(
+                f"judge {self.name}: its server answers without log-probabilities, so no verdict can be read from "
+                "them; judge with --verdict json or text, or with another server"
+            )
         sampling = self.sampling
         if sample:
-            warm = max(sampling.temperature, _REASK_TEMPERATURE)
-            sampling = Sampling(warm, sampling.top_p, sampling.max_tokens, sampling.stop)
-        key = self.key(prompt, first, second, sample)
-        text = render(self._template, prompt, first, second, secret=secret)
+            sampling = replace(sampling, temperature=max(sampling.temperature, _REASK_TEMPERATURE))
+        text = render(self.template, prompt, first, second, secret=secret, mode=self.verdict, explain=self._explain)
         return Request(
-            messages=({"role": "user", "content": text},), sampling=sampling, sample=sample, seed=seed, key=key
+            messages=({"role": "user", "content": text},),
+            sampling=sampling,
+            sample=sample,
+            seed=seed,
+            key=self.key(prompt, first, second, sample),
+            top_logprobs=self.parser.top_logprobs,
+            schema=self.parser.schema,
         )
 
     def read(
         self, prompt: Prompt, first: Response, second: Response, completion: Completion, *, sample: int = 0
     ) -> Verdict:
-        """The verdict in the last line of an answer."""
-        status, scores, outcome = completion.status, None, None
-        if status is Status.OK:
-            scores = parse_scores(completion.text)
-            if scores is None:
-                status = Status.UNPARSED
-            else:
-                outcome = Outcome.from_scores(*scores)
+        """The verdict that an answer holds, as the parser of form and mode reads it."""
+        scores = self.parser.read(completion)
+        status, error = completion.status, completion.error
+        if scores is not None:
+            status = Status.OK  # also of a label that was read before the answer was cut
+        elif status is Status.OK:
+            status = Status.UNPARSED
+        if self.verdict == "logprob" and completion.status in (Status.OK, Status.TRUNCATED):
+            self._given |= completion.logprobs is not None
+            self._withheld |= completion.logprobs is None
+            if completion.logprobs is None:
+                error = "the server gave no log-probabilities"
         return Verdict(
             key=self.key(prompt, first, second, sample),
             prompt_id=prompt.id,
@@ -152,22 +154,55 @@ class PairwiseJudge:
             second_hash=second.text_hash,
             judge=self.name,
             status=status,
-            raw=completion.text,
-            score_first=scores[0] if scores else None,
-            score_second=scores[1] if scores else None,
-            outcome=outcome,
+            raw=self.parser.raw(completion),
+            score_first=scores.first if scores else None,
+            score_second=scores.second if scores else None,
+            outcome=Outcome.from_scores(*scores) if scores else None,
             sample=sample,
             tokens_in=completion.tokens_in,
             tokens_out=completion.tokens_out,
             usd=completion.usd,
             seconds=completion.seconds,
-            error=completion.error,
+            error=error,
             calls=completion.calls,
             reasoning=completion.reasoning,
             finish_reason=completion.finish_reason,
             judge_hash=self.fingerprint,
             template_hash=self.template_hash,
-            parser=_PARSER,
+            parser=self.parser.name,
+        )
+
+    def reread(self, verdict: Verdict) -> Verdict:
+        """What today's parser reads in the answer behind a stored verdict: free, and nothing of the old one is lost.
+
+        Returns:
+            `verdict` itself where nothing changes, else a verdict under its key that cost nothing.
+        """
+        if verdict.status not in (Status.OK, Status.UNPARSED, Status.TRUNCATED):
+            return verdict
+        cut = verdict.status is Status.TRUNCATED
+        try:
+            answer = self.parser.answer(verdict.raw, Status.TRUNCATED if cut else Status.OK)
+            scores = self.parser.read(answer)
+        except ValueError:  # what was stored is no answer of this mode
+            scores = None
+        status = Status.OK if scores is not None else Status.TRUNCATED if cut else Status.UNPARSED
+        found = tuple(scores) if scores else (None, None)
+        if (status, *found) == (verdict.status, verdict.score_first, verdict.score_second):
+            return verdict
+        return replace(
+            verdict,
+            status=status,
+            score_first=found[0],
+            score_second=found[1],
+            outcome=Outcome.from_scores(*scores) if scores else None,
+            parser=self.parser.name,
+            error=None if scores else verdict.error,
+            tokens_in=0,
+            tokens_out=0,
+            usd=0.0,
+            seconds=0.0,
+            calls=0,
         )
 
     async def aclose(self) -> None:

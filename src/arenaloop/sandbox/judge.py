@@ -1,5 +1,8 @@
 """A judge that behaves like a language model: it reads the judge prompt, writes an explanation and a line of scores.
 
+Asked for one of five labels, a JSON object or the label of a seat instead, it gives that: the words after the material
+say which, and the request's schema and log-probabilities.
+
 It sees the gold utility of both answers through noise and through two biases that real judges have: it favours the
 first seat and the longer answer. What it may know stands in the judge prompt, found there by the delimiters:
 
@@ -11,15 +14,18 @@ first seat and the longer answer. What it may know stands in the judge prompt, f
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from hashlib import blake2b
 
 from arenaloop.errors import ConfigError
 from arenaloop.sandbox.tasks import utility
-from arenaloop.types import Outcome, Request
+from arenaloop.types import Completion, Outcome, Request
 
 __all__ = ["SandboxJudge", "SimulatedHuman", "read_judge_prompt", "text_statistic"]
+
+_REASON = "I looked at what was asked and how closely each answer keeps to it."
 
 _MARKER = re.compile(r"^Marker: ([0-9a-fA-F]+)[ \t]*$", re.MULTILINE)
 
@@ -129,7 +135,8 @@ class SandboxJudge:
 
     def __call__(self, request: Request) -> str:
         """Judge the pair in the last user message of the request."""
-        read = read_judge_prompt(request.messages[-1]["content"])
+        asked = request.messages[-1]["content"]
+        read = read_judge_prompt(asked)
         if read is None:
             return "I cannot find two answers in this text, so there is nothing to compare."
         turns, first, second = read
@@ -141,8 +148,19 @@ class SandboxJudge:
         )
         if unparsed < self.unparsed_rate:
             return f"{better}, but I would rather not put numbers on it."
-        reason = "I looked at what was asked and how closely each answer keeps to it."
-        return f"{better}: {reason}\n\nScores: {score_1:g} {score_2:g}"
+        return _worded(request, asked, score_1, score_2, f"{better}: {_REASON}")
+
+    def complete(self, request: Request) -> str | Completion:
+        """The same judge, with the log-probabilities of both seats' labels where the request asks for them."""
+        text = self(request)
+        read = read_judge_prompt(request.messages[-1]["content"])
+        if not request.top_logprobs or read is None or text.rsplit("\n", 1)[-1] not in ("1", "2"):
+            return text
+        score_1, score_2, _ = self._scores(*read, request.sample)
+        lead = (score_1 - score_2) / 2  # a lead of two points is odds of e to 1
+        labels = {"1": -math.log1p(math.exp(-lead)), "2": -math.log1p(math.exp(lead))}
+        before = tuple({word: 0.0} for word in text.split()[:-1])
+        return Completion(text, finish_reason="stop", usd=0.0, logprobs=(*before, labels))
 
     def _scores(self, turns: list[str], first: list[str], second: list[str], sample: int) -> tuple[float, float, float]:
         call_1, call_2, uniform = _normals(self.seed, turns, first, second, sample)
@@ -166,6 +184,25 @@ class SandboxJudge:
             total += text_statistic(prompt, answer, self.seed) if gold is None else gold
         opinion = _normals("opinion", self.seed, turns, answers)[0]
         return 1.5 + 8.0 * total / len(turns) + 0.5 * self.noise * opinion
+
+
+def _worded(request: Request, asked: str, score_1: float, score_2: float, said: str) -> str:
+    """A verdict in the form that is asked for after the material (see `judges/templates`)."""
+    gap = score_1 - score_2
+    label = "A=B" if gap == 0 else ("A>>B" if gap > 3 else "A>B") if gap > 0 else "B>>A" if gap < -3 else "B>A"
+    seat = "1" if gap >= 0 else "2"
+    closing = asked.rpartition(" end ===\n")[2]
+    if request.schema is not None:
+        known = {"explanation": said, "score_1": score_1, "score_2": score_2}
+        fields = request.schema["properties"]
+        known["label"] = label if label in fields.get("label", {}).get("enum", ()) else seat
+        return json.dumps({name: known[name] for name in fields})
+    if request.top_logprobs:
+        return f"{said}\n{seat}" if "Explain" in closing else seat
+    if "label in double brackets" in closing:
+        return f"{said}\n\n[[{label}]]"
+    scores = f"Scores: {score_1:g} {score_2:g}"
+    return f"{scores}\n\n{said}" if "first line" in closing else f"{said}\n\n{scores}"
 
 
 def _halves(points: float) -> float:

@@ -1,0 +1,304 @@
+"""How a judge's answer is read: one strict parser for each form of answer, and none that guesses.
+
+A template declares its form (`Form`); the verdict mode decides how an answer of that form is given:
+
+* ``text``: the judge writes it, and one line of its own is read;
+* ``json``: the whole answer is one JSON object of a schema that the request carries;
+* ``logprob``: the judge answers with the label of a seat, and the probabilities of both labels are read.
+
+What cannot be read is no verdict (`Status.UNPARSED`), never a tie.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, cast
+
+from arenaloop.types import Completion, Status
+
+__all__ = [
+    "FORMS",
+    "LABELS",
+    "DecidingLabel",
+    "Form",
+    "Parser",
+    "Scores",
+    "VerdictMode",
+    "label_probability",
+    "parse_first_line",
+    "parse_json",
+    "parse_label",
+    "parse_labels",
+    "parse_scores",
+    "parser_for",
+]
+
+Form = Literal["scores", "first_line", "labels", "label", "json"]
+"""What a template asks for: ``Scores: 7 5`` on the last or on the first line, one of five labels, the label of a seat,
+or (asked for in its own words, without a schema) a JSON object with scores."""
+
+VerdictMode = Literal["text", "json", "logprob"]
+DecidingLabel = Literal["first", "last"]
+"""Which token that is a label decides in mode ``logprob``: the first, or the last for judges that reason first."""
+
+FORMS: tuple[Form, ...] = ("scores", "first_line", "labels", "label", "json")
+LABELS = {"A>>B": 1.0, "A>B": 0.75, "A=B": 0.5, "B>A": 0.25, "B>>A": 0.0}
+"""Arena-Hard's five labels (arXiv 2406.11939), and what each is worth to the first seat."""
+
+_SEATS = {"1": 1.0, "2": 0.0}
+_TOP_LOGPROBS = 5
+_KEPT_LOGPROBS = 32  # tokens at the deciding end whose log-probabilities are stored
+
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*10(?:\.0+)?)?"
+_SCORES = re.compile(
+    rf"(?a:scores?)\s*[:=]\s*{_NUMBER}(?:\s*[,;|&]\s*|\s+and\s+|\s+)(?:and\s+)?{_NUMBER}\.?", re.IGNORECASE
+)
+_LABEL = re.compile(r"\[\[\s*([AB])\s*(>>|>|=)\s*([AB])\s*\]\]")
+_LONGEST_LINE = 200  # no line of a verdict is longer; keeps the expressions below linear on hostile text
+_MARKDOWN = re.compile(r"^[\s*_`#>\-]+|[\s*_`]+$")
+_EMPHASIS = re.compile(r"[*_`]+")
+_FENCE = re.compile(r"```(?:json)?[ \t]*\r?\n(.*)\n[ \t]*```", re.DOTALL)
+
+
+class Scores(NamedTuple):
+    """What an answer gives the first and the second seat; the unit is the form's (1 to 10, or shares of 1)."""
+
+    first: float
+    second: float
+
+
+# ---------------------------------------------------------------------- lines of text
+
+
+def parse_scores(text: str) -> Scores | None:
+    """Read ``Scores: 7 5`` (first seat, second seat) from the last non-blank line; None if it is anything else.
+
+    The line, bared of markdown, must match whole, in any case; ``/10`` after a number and decimals are allowed. Scores
+    outside 1 to 10 are no scores. Nothing but the last line counts, so a candidate's text quoted by the judge cannot
+    decide.
+    """
+    return _score_line(_last_line(text))
+
+
+def parse_first_line(text: str) -> Scores | None:
+    """Read ``Scores: 7 5`` from the first non-blank line, as strictly as `parse_scores` reads the last one.
+
+    That is no weaker: a quoted text can only stand after something that the judge has written, and before its first
+    line the judge has written, and quoted, nothing.
+    """
+    return _score_line(text.lstrip().split("\n", 1)[0])
+
+
+def parse_labels(text: str) -> Scores | None:
+    """Read one of five labels, ``[[A>>B]]`` to ``[[B>>A]]``, from the last non-blank line, where it stands alone.
+
+    Returns:
+        1, 0.75, 0.5, 0.25 or 0 for the first seat (A), and the rest of 1 for the second; None if it is anything else.
+    """
+    match = _LABEL.fullmatch(_bare(_last_line(text)))
+    return None if match is None else _shares(LABELS.get("".join(match.groups())))
+
+
+def parse_label(text: str) -> Scores | None:
+    """Read the label of a seat, ``1`` or ``2``, from the last non-blank line, where it stands alone."""
+    return _shares(_SEATS.get(_bare(_last_line(text))))
+
+
+def _last_line(text: str) -> str:
+    return text.rstrip().rsplit("\n", 1)[-1]
+
+
+def _bare(line: str) -> str:
+    return "" if len(line) > _LONGEST_LINE else _EMPHASIS.sub("", _MARKDOWN.sub("", line)).strip()
+
+
+def _score_line(line: str) -> Scores | None:
+    match = _SCORES.fullmatch(_bare(line))
+    return None if match is None else _within(float(match[1]), float(match[2]))
+
+
+def _within(first: float, second: float) -> Scores | None:
+    return Scores(first, second) if 1.0 <= first <= 10.0 and 1.0 <= second <= 10.0 else None
+
+
+def _shares(first: float | None) -> Scores | None:
+    return None if first is None else Scores(first, 1.0 - first)
+
+
+# ---------------------------------------------------------------------- JSON
+
+
+def parse_json(text: str, form: Form = "scores") -> Scores | None:
+    """Read a verdict from an answer that is one JSON object and nothing else.
+
+    ``{"explanation": TEXT, "score_1": N, "score_2": N}``, scores being numbers from 1 to 10; for the forms ``labels``
+    and ``label`` ``{"explanation": TEXT, "label": LABEL}``. A fenced block around the object is taken off. A missing,
+    further or repeated key, a score outside 1 to 10 or written as text: None.
+    """
+    bare = text.strip()
+    fenced = _FENCE.fullmatch(bare)
+    try:
+        value = json.loads(fenced[1] if fenced else bare, object_pairs_hook=_unique, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or set(value) != set(_fields(form)) or not isinstance(value["explanation"], str):
+        return None
+    if form in ("labels", "label"):
+        known = LABELS if form == "labels" else _SEATS
+        return _shares(known.get(value["label"])) if isinstance(value["label"], str) else None
+    scores = [value["score_1"], value["score_2"]]
+    if not all(type(score) in (int, float) for score in scores):
+        return None
+    return _within(*map(float, scores)) if all(1 <= score <= 10 for score in scores) else None
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError("a key is repeated")
+    return dict(pairs)
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number of JSON's")
+
+
+def _fields(form: Form) -> dict[str, Any]:
+    explanation = {"explanation": {"type": "string", "description": "a short comparison of the two"}}
+    if form in ("labels", "label"):
+        return explanation | {"label": {"type": "string", "enum": list(LABELS if form == "labels" else _SEATS)}}
+    seats = (("score_1", "first"), ("score_2", "second"))
+    scores = {key: {"type": "number", "description": f"the {seat} assistant's score, 1 to 10"} for key, seat in seats}
+    # judges write the fields in the schema's order
+    return scores | explanation if form == "first_line" else explanation | scores
+
+
+def _schema(form: Form) -> dict[str, Any]:
+    fields = _fields(form)
+    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+
+# ---------------------------------------------------------------------- label log-probabilities
+
+
+def label_probability(tokens: Sequence[Mapping[str, float]], which: DecidingLabel = "first") -> float | None:
+    """Probability that the first seat is preferred, from the log-probabilities of the two labels (AlpacaEval's way).
+
+    ``exp(lp_1) / (exp(lp_1) + exp(lp_2))`` over the labels ``1`` and ``2`` among the alternatives of the deciding
+    token; a missing one counts 0. Alternatives are matched bare of surrounding blanks; several that come to
+    the same label add up.
+
+    Args:
+        tokens: for each new token the log-probabilities (natural) of its likeliest alternatives.
+        which: a token is a label's where no other alternative is likelier than both labels together; the first such
+            token decides, or the last.
+
+    Returns:
+        A share in [0, 1], or None where no token is a label's.
+    """
+    for alternatives in tokens if which == "first" else reversed(tokens):
+        seats = dict.fromkeys(_SEATS, 0.0)
+        other = 0.0
+        for text, logprob in alternatives.items():
+            probability = math.exp(min(0.0, logprob))
+            if (label := text.strip()) in seats:
+                seats[label] += probability
+            else:
+                other = max(other, probability)
+        total = sum(seats.values())
+        if total > 0 and total >= other:
+            return seats["1"] / total
+    return None
+
+
+def _read_logprobs(completion: Completion, which: DecidingLabel) -> Scores | None:
+    return _shares(None if completion.logprobs is None else label_probability(completion.logprobs, which))
+
+
+def _logprobs_raw(completion: Completion, which: DecidingLabel) -> str:
+    tokens = completion.logprobs
+    if tokens is not None:
+        tokens = tokens[:_KEPT_LOGPROBS] if which == "first" else tokens[-_KEPT_LOGPROBS:]
+    kept = None if tokens is None else [dict(token) for token in tokens]
+    return json.dumps({"text": completion.text, "logprobs": kept}, ensure_ascii=False)
+
+
+# ---------------------------------------------------------------------- which parser reads what
+
+
+@dataclass(frozen=True)
+class Parser:
+    """Reads the answers of one form in one verdict mode.
+
+    Attributes:
+        name: ``kind:version``; what `Verdict.parser` records. The version grows when the same answer is read otherwise.
+        mode: the verdict mode.
+        schema: the JSON schema that requests carry in mode ``json``.
+        top_logprobs: alternatives per token that requests ask for in mode ``logprob``.
+        deciding_label: which label token decides in mode ``logprob``.
+    """
+
+    name: str
+    mode: VerdictMode
+    parse: Callable[[Completion], Scores | None]
+    schema: Mapping[str, Any] | None = None
+    top_logprobs: int = 0
+    deciding_label: DecidingLabel = "first"
+
+    def read(self, completion: Completion) -> Scores | None:
+        """The scores that an answer holds; None where it holds none, or is not to be read.
+
+        An answer that was cut off is not read, whatever it holds, with one exception: where the first label token
+        decides, nothing that would have followed could change it (servers report a cut for every one-token answer).
+        """
+        cut = completion.status is Status.TRUNCATED and self.mode == "logprob" and self.deciding_label == "first"
+        return self.parse(completion) if completion.status is Status.OK or cut else None
+
+    def raw(self, completion: Completion) -> str:
+        """What a verdict keeps of an answer: its text, or in mode ``logprob`` text and log-probabilities as JSON."""
+        return _logprobs_raw(completion, self.deciding_label) if self.mode == "logprob" else completion.text
+
+    def answer(self, raw: str, status: Status) -> Completion:
+        """The answer behind what `raw` kept, so that it can be read again.
+
+        Raises:
+            ValueError: it was not kept by a parser of this mode.
+        """
+        if self.mode != "logprob":
+            return Completion(text=raw, status=status, calls=0)
+        value = json.loads(raw)
+        if not isinstance(value, dict) or set(value) != {"text", "logprobs"}:
+            raise ValueError("no log-probabilities were stored")
+        tokens = value["logprobs"]
+        logprobs = None if tokens is None else tuple(cast("list[dict[str, float]]", tokens))
+        return Completion(text=value["text"], status=status, calls=0, logprobs=logprobs)
+
+
+_LINES: dict[Form, tuple[str, Callable[[str], Scores | None]]] = {
+    "scores": ("scores:1", parse_scores),
+    "first_line": ("first_line:1", parse_first_line),
+    "labels": ("labels:1", parse_labels),
+    "label": ("label:1", parse_label),
+    "json": ("json:1", parse_json),
+}
+
+
+def parser_for(form: Form, mode: VerdictMode = "text", deciding_label: DecidingLabel = "first") -> Parser:
+    """The parser of a template's form of answer in a verdict mode."""
+    if mode == "logprob":
+        name = "logprob:1" if deciding_label == "first" else "logprob_last:1"
+        return Parser(
+            name,
+            mode,
+            lambda completion: _read_logprobs(completion, deciding_label),
+            top_logprobs=_TOP_LOGPROBS,
+            deciding_label=deciding_label,
+        )
+    if mode == "json":
+        name = {"labels": "json_labels:1", "label": "json_label:1"}.get(form, "json:1")
+        return Parser(name, mode, lambda completion: parse_json(completion.text, form), schema=_schema(form))
+    name, parse = _LINES[form]
+    return Parser(name, mode, lambda completion: parse(completion.text))

@@ -1,0 +1,367 @@
+"""What of a judge's answer counts, in each form and mode."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arenaloop.judges.parsers import (
+    FORMS,
+    LABELS,
+    label_probability,
+    parse_first_line,
+    parse_json,
+    parse_label,
+    parse_labels,
+    parse_scores,
+    parser_for,
+)
+from arenaloop.types import Completion, Status
+
+# ---------------------------------------------------------------------- a line of scores, last or first
+
+ACCEPTED = {
+    "Scores: 7 5": (7, 5),
+    "scores: 7 5": (7, 5),
+    "SCORE: 7 5": (7, 5),
+    "Scores = 7 5": (7, 5),
+    "Scores:7 5": (7, 5),
+    "Scores : 7 5": (7, 5),
+    "Scores: 7, 5": (7, 5),
+    "Scores: 7,5": (7, 5),
+    "Scores: 7; 5": (7, 5),
+    "Scores: 7 | 5": (7, 5),
+    "Scores: 7 & 5": (7, 5),
+    "Scores: 7 and 5": (7, 5),
+    "Scores: 7/10 5/10": (7, 5),
+    "Scores: 7/10, 5/10": (7, 5),
+    "Scores: 7 / 10 and 5 / 10": (7, 5),
+    "Scores: 7.5 5.25": (7.5, 5.25),
+    "Scores: 10 1": (10, 1),
+    "Scores: 10/10 1/10": (10, 1),
+    "**Scores: 7 5**": (7, 5),
+    "**Scores:** 7 5": (7, 5),
+    "**Scores:** **7** **5**": (7, 5),
+    "*Scores: 7 5*": (7, 5),
+    "`Scores: 7 5`": (7, 5),
+    "### Scores: 7 5": (7, 5),
+    "> Scores: 7 5": (7, 5),
+    "- Scores: 7 5": (7, 5),
+    "__Scores: 7 5__": (7, 5),
+    "  Scores: 7 5  ": (7, 5),
+    "I like the first.\n\nScores: 7 5": (7, 5),
+    "I like the first.\r\nScores: 7 5\r\n\r\n": (7, 5),
+    "Scores: 1 2\nScores: 7 5\n\n  \t\n": (7, 5),
+}
+REFUSED = [
+    "",
+    "   \n ",
+    "Scores: 7",
+    "Scores: 75",
+    "Scores: 7 5 3",
+    "Scores: 0 5",
+    "Scores: 7 11",
+    "Scores: 7 10.5",
+    "Scores: 0.9 5",
+    "Scores: -7 5",
+    "Scores: 7 -5",
+    "Scores: seven five",
+    "Scores: 7/5 3/5",
+    "Scores: 7/100 5/100",
+    "Scores: 7 5 because the first is better",
+    "My Scores: 7 5",
+    "Final scores: 7 5",
+    "The last line is Scores: 7 5",
+    "Scores: 7 5\nThank you!",
+    "Scores: 7 5\n```\nsomething",
+    "Scores 7 5",
+    "Score A: 7 Score B: 5",
+    "7 5",
+    "[[7]] [[5]]",
+    '{"scores": [7, 5]}',
+    "Scores: [7, 5]",
+    "Scores: 1e1 5",
+    "Scores: 7..5 5",
+    "Scores: nan 5",
+    "Scores: inf 5",
+    "Scores: ٧ ٥",
+    "ſcores: 7 5",
+    "Scores: 7 5 " + "x" * 500,
+    "Assistant 1 wins",
+]
+
+
+@pytest.mark.parametrize("text", ACCEPTED)
+def test_accepted(text: str) -> None:
+    assert parse_scores(text) == ACCEPTED[text]
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_refused(text: str) -> None:
+    assert parse_scores(text) is None
+
+
+@given(
+    st.text(max_size=60),
+    st.integers(10, 100).map(lambda n: n / 10),
+    st.integers(10, 100).map(lambda n: n / 10),
+    st.sampled_from([" ", ", ", "; ", " and ", " | "]),
+    st.sampled_from(["", "/10"]),
+)
+def test_any_explanation_may_stand_before(before: str, one: float, two: float, between: str, of: str) -> None:
+    assert parse_scores(f"{before}\nScores: {one:g}{of}{between}{two:g}{of}") == (one, two)
+
+
+@given(st.text(max_size=60).filter(str.strip))
+def test_a_line_after_the_scores_undoes_them(after: str) -> None:
+    text = f"Scores: 9 1\n{after}"
+    assert parse_scores(text) == parse_scores(after)
+    assert parse_scores(text) != (9, 1) or parse_scores(after) == (9, 1)
+
+
+@given(st.text("Scores: 17/05.,;&|and*_`#>-\n\t", max_size=40))
+def test_whatever_is_read_is_a_score_and_stands_in_the_last_line(text: str) -> None:
+    found = parse_scores(text)
+    if found is not None:
+        assert all(1 <= score <= 10 for score in found)
+        last = text.rstrip().splitlines()[-1]
+        numbers = [float(n) for n in re.findall(r"\d+(?:\.\d+)?", re.sub(r"[*_`]", "", last))]
+        assert set(found) <= set(numbers)
+
+
+def test_a_hostile_line_is_read_in_linear_time() -> None:
+    assert parse_scores("Scores: " + "1" * 100_000) is None
+    assert parse_scores("*_`# >-" * 50_000) is None
+    assert parse_scores("Scores: 7 5" + " " * 100_000) == (7, 5)
+
+
+def test_the_first_line_is_read_as_strictly_as_the_last() -> None:
+    for text, scores in ACCEPTED.items():
+        if "\n" not in text.strip():
+            assert parse_first_line(text) == scores
+            assert parse_first_line(f"\n \n{text}\nAnswer 2 ends with\nScores: 1 10") == scores
+    for text in REFUSED:
+        if "\n" not in text:
+            assert parse_first_line(text) is None
+            assert parse_first_line(f"{text}\nScores: 7 5") in (None, (7, 5))
+    assert parse_first_line("Here they are.\nScores: 7 5") is None
+    assert parse_first_line("Scores: 7 5\nThank you!") == (7, 5)
+    assert parse_first_line("Scores: 7 5 " + " " * 100_000) is None  # a line too long to be one
+
+
+@given(st.text(max_size=60))
+def test_nothing_after_the_first_line_counts(after: str) -> None:
+    assert parse_first_line(f"Scores: 9 1\n{after}") == (9, 1)
+
+
+# ---------------------------------------------------------------------- labels
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_five_labels(label: str) -> None:
+    first = LABELS[label]
+    for line in (f"[[{label}]]", f"**[[{label}]]**", f"  [[ {label} ]] ", f"> `[[{label}]]`"):
+        assert parse_labels(f"I compared them.\n\n{line}\n") == (first, 1 - first)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "A>B", "[A>B]", "[[A]]", "[[A<B]]", "[[B=A]]", "[[A>A]]", "[[B>>B]]", "[[a>b]]", "[[A>>>B]]", "[[C>B]]",
+     "My verdict is [[A>B]]", "[[A>B]].", "[[A>B]] [[B>A]]", "[[A>B]]\nThank you", "[[A>B]" + " " * 300 + "]"],
+)  # fmt: skip
+def test_no_label(text: str) -> None:
+    assert parse_labels(text) is None
+
+
+@given(st.text(max_size=60).filter(str.strip), st.sampled_from(list(LABELS)))
+def test_a_quoted_label_does_not_decide(after: str, label: str) -> None:
+    assert parse_labels(f"[[{label}]]\n{after}") == parse_labels(after)
+
+
+def test_the_label_of_a_seat() -> None:
+    assert parse_label("Explained.\n1") == (1, 0)
+    assert parse_label("**2**\n") == (0, 1)
+    for text in ("", "3", "12", "1 2", "1.", "A", "Answer 1", "1\nbecause"):
+        assert parse_label(text) is None
+
+
+# ---------------------------------------------------------------------- JSON
+
+GOOD = {"explanation": "fine", "score_1": 7, "score_2": 5.5}
+
+
+@pytest.mark.parametrize("form", ["scores", "first_line", "json"])
+def test_a_json_answer(form: str) -> None:
+    for text in (
+        json.dumps(GOOD),
+        json.dumps(GOOD, indent=2),
+        json.dumps(dict(reversed(GOOD.items()))),
+        f"\n```json\n{json.dumps(GOOD)}\n```\n",
+        f"```\n{json.dumps(GOOD, indent=2)}\n```",
+    ):
+        assert parse_json(text, form) == (7, 5.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[7, 5]",
+        "Scores: 7 5",
+        json.dumps(GOOD) + "\nScores: 1 9",
+        "Sure: " + json.dumps(GOOD),
+        f"Here it is:\n```json\n{json.dumps(GOOD)}\n```",
+        f"```json\n{json.dumps(GOOD)}\n```\n```json\n{json.dumps(GOOD)}\n```",
+        f"```python\n{json.dumps(GOOD)}\n```",
+        json.dumps(GOOD) + json.dumps(GOOD),
+        json.dumps({"score_1": 7, "score_2": 5}),
+        json.dumps(GOOD | {"winner": "A"}),
+        json.dumps(GOOD | {"explanation": None}),
+        json.dumps(GOOD | {"explanation": ["a"]}),
+        json.dumps(GOOD | {"score_1": "7"}),
+        json.dumps(GOOD | {"score_1": True}),
+        json.dumps(GOOD | {"score_1": None}),
+        json.dumps(GOOD | {"score_1": [7]}),
+        json.dumps(GOOD | {"score_1": 0}),
+        json.dumps(GOOD | {"score_2": 10.5}),
+        json.dumps(GOOD | {"score_2": -5}),
+        json.dumps(GOOD | {"score_2": float("nan")}),
+        json.dumps(GOOD | {"score_2": float("inf")}),
+        '{"explanation": "", "score_1": 7, "score_2": 5, "score_1": 9}',  # which of them?
+        '{"explanation": "", "score_1": 7, "score_2": 1' + "0" * 5000 + "}",
+        "[" * 100_000,
+        json.dumps(GOOD)[:-1],
+    ],
+)
+def test_no_json_verdict(text: str) -> None:
+    assert parse_json(text) is None
+
+
+def test_json_labels() -> None:
+    for label, first in LABELS.items():
+        assert parse_json(json.dumps({"explanation": "", "label": label}), "labels") == (first, 1 - first)
+    assert parse_json('{"explanation": "", "label": "2"}', "label") == (0, 1)
+    for value in ("A", "a>b", 1, None, ["A>B"]):
+        assert parse_json(json.dumps({"explanation": "", "label": value}), "labels") is None
+    assert parse_json('{"explanation": "", "label": "1"}', "labels") is None
+    assert parse_json(json.dumps(GOOD), "labels") is None
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_the_schema_asks_for_is_what_is_read(form: str) -> None:
+    """Any object of the schema is read; one with a further or a missing key is not."""
+    parser = parser_for(form, "json")  # type: ignore[arg-type]
+    schema = parser.schema
+    assert schema is not None
+    assert not schema["additionalProperties"]
+    assert schema["required"] == list(schema["properties"])
+    made = {
+        name: "x" if name == "explanation" else field["enum"][0] if "enum" in field else 7
+        for name, field in schema["properties"].items()
+    }
+    assert parser.read(Completion(json.dumps(made))) is not None
+    for name in made:
+        less = {key: value for key, value in made.items() if key != name}
+        assert parser.read(Completion(json.dumps(less))) is None
+    explained_first = next(iter(made)) == "explanation"
+    assert explained_first == (form != "first_line")
+
+
+# ---------------------------------------------------------------------- log-probabilities
+
+
+def test_golden_e1() -> None:
+    """METHODS E-1: lp_1 -0.1, lp_2 -2.4 is 0.908877; without a second label it is 1."""
+    tokens = [{"1": -0.1, "2": -2.4, "The": -5.0}]
+    assert label_probability(tokens) == pytest.approx(0.908877, abs=1e-6)
+    assert label_probability([{"1": -0.1, "The": -2.4}]) == 1.0
+    assert label_probability([{"2": -0.1, "The": -2.4}]) == 0.0
+    assert label_probability([{"I": -0.1, "The": -2.4}]) is None
+    assert label_probability([]) is None
+
+
+def test_which_token_decides() -> None:
+    blank, one, two, word = {"\n": -0.01, "1": -5.0}, {"1": -0.1, "2": -3.0}, {" 2": -0.2, "1": -2.0}, {"so": -0.1}
+    first = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-3.0))
+    last = math.exp(-2.0) / (math.exp(-2.0) + math.exp(-0.2))
+    assert label_probability([blank, one, word, two, word]) == pytest.approx(first)
+    assert label_probability([blank, one, word, two, word], "last") == pytest.approx(last)
+    # labels that are torn between the seats are likelier together than the one word before either of them
+    assert label_probability([{"Both": -1.0, "1": -1.2, "2": -1.2}]) == pytest.approx(0.5)
+    assert label_probability([{"Both": -0.3, "1": -2.0, "2": -2.0}]) is None
+
+
+def test_alternatives_are_matched_bare_and_add_up() -> None:
+    share = 2 * math.exp(-1.5) / (2 * math.exp(-1.5) + math.exp(-2.0))
+    assert label_probability([{"1": -1.5, " 1": -1.5, "2\n": -2.0, "12": -3.0, "1.": -3.0}]) == pytest.approx(share)
+
+
+LOGPROBS = st.lists(
+    st.dictionaries(st.sampled_from(["1", "2", " 1", "2 ", "A", "the", ""]), st.floats(-20, 0), max_size=5), max_size=6
+)
+
+
+@given(LOGPROBS, st.sampled_from(["first", "last"]))
+def test_swapping_the_labels_mirrors_the_probability(tokens: list[dict[str, float]], which: str) -> None:
+    flip = str.maketrans("12", "21")
+    there = label_probability(tokens, which)  # type: ignore[arg-type]
+    back = label_probability([{k.translate(flip): v for k, v in t.items()} for t in tokens], which)  # type: ignore[arg-type]
+    assert (there is None) == (back is None)
+    if there is not None and back is not None:
+        assert 0 <= there <= 1
+        assert there + back == pytest.approx(1)
+
+
+@given(LOGPROBS, st.sampled_from(["first", "last"]), st.text(max_size=20))
+def test_what_is_kept_of_an_answer_reads_the_same(tokens: list[dict[str, float]], which: str, text: str) -> None:
+    parser = parser_for("scores", "logprob", which)  # type: ignore[arg-type]
+    said = Completion(text, logprobs=tuple(tokens))
+    kept = parser.answer(parser.raw(said), Status.OK)
+    assert (kept.text, kept.logprobs) == (text, said.logprobs)
+    assert parser.read(kept) == parser.read(said)
+
+
+def test_of_a_long_answer_the_deciding_end_is_kept() -> None:
+    tokens = ({"1": -0.1}, *({"x": -0.1} for _ in range(500)), {"2": -0.1})
+    for which, scores in (("first", (1, 0)), ("last", (0, 1))):
+        parser = parser_for("scores", "logprob", which)  # type: ignore[arg-type]
+        raw = parser.raw(Completion("long", logprobs=tokens))
+        assert len(raw) < 2000
+        assert parser.read(parser.answer(raw, Status.OK)) == scores
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_only_whole_answers_are_read(status: Status) -> None:
+    """Except where the first label token decides: what would have followed cannot change it."""
+    said = Completion("1", status=status, logprobs=({"1": -0.1},))
+    assert (parser_for("label").read(said) is not None) == (status is Status.OK)
+    assert (parser_for("scores", "logprob", "last").read(said) is not None) == (status is Status.OK)
+    assert (parser_for("scores", "logprob").read(said) is not None) == (status in (Status.OK, Status.TRUNCATED))
+
+
+def test_without_log_probabilities_nothing_is_read() -> None:
+    parser = parser_for("scores", "logprob")
+    assert parser.top_logprobs == 5
+    assert parser.read(Completion("1")) is None
+    assert json.loads(parser.raw(Completion("1"))) == {"text": "1", "logprobs": None}
+    with pytest.raises(ValueError, match="log-prob"):
+        parser.answer('{"text": "1"}', Status.OK)
+
+
+def test_parsers_are_told_apart_by_their_names() -> None:
+    names = {
+        parser_for(form, mode, which).name  # type: ignore[arg-type]
+        for form in FORMS
+        for mode in ("text", "json", "logprob")
+        for which in ("first", "last")
+    }
+    assert names == {
+        "scores:1", "first_line:1", "labels:1", "label:1", "json:1", "json_labels:1", "json_label:1", "logprob:1",
+        "logprob_last:1",
+    }  # fmt: skip
