@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import select
@@ -12,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from hypothesis import strategies as st
 
 from arenaloop.errors import ArenaFileError, StorageError
 from arenaloop.store import SCHEMA_VERSION, Store, recorded_key, response_key
+from arenaloop.store_rows import MIGRATIONS
 from arenaloop.types import Completion, Outcome, Prompt, Status, Verdict, content_hash
 
 TEXTS = st.text(st.characters(), max_size=30) | st.sampled_from(
@@ -308,6 +311,7 @@ def test_a_reader_cannot_write(path: Path) -> None:
 WRITER = """
 import sys
 from arenaloop.store import Store
+from arenaloop.store_rows import MIGRATIONS
 from arenaloop.types import Completion, Outcome, Status, Verdict
 
 store = Store(sys.argv[1])
@@ -542,3 +546,222 @@ def test_the_first_error_is_not_hidden_by_a_failing_close(path: Path) -> None:
 
     with pytest.raises(KeyError):
         fail()
+
+
+# ---------------------------------------------------------------------- attempts, and the log
+
+
+def test_known_and_new_keys_in_one_commit(path: Path) -> None:
+    with Store(path) as store:
+        for n in range(0, 900, 3):
+            store.add_verdict(verdict(f"v{n}", Status.UNPARSED))
+        store.add_turns([turn("r", Completion("one"))])
+    with Store(path) as store:  # many rows at once, some of them twice, some known from before
+        for n in range(900):
+            store.add_verdict(verdict(f"v{n}", Status.EMPTY))
+        store.add_verdict(verdict("v0"))
+        store.add_verdict(verdict("v1"))
+        store.add_turns([turn("r", Completion("two")), turn("r", Completion("more"), 1), turn("s", Completion("new"))])
+    counts = dict(dump(path, "SELECT key, COUNT(*) FROM verdicts GROUP BY key"))
+    assert counts == {f"v{n}": 1 + (n % 3 == 0) + (n < 2) for n in range(900)}
+    last = "SELECT key, MAX(attempt), COUNT(DISTINCT attempt) FROM verdicts GROUP BY key"
+    assert all(top + 1 == distinct == counts[key] for key, top, distinct in dump(path, last))
+    assert dump(path, "SELECT key, turn, attempt, text FROM responses ORDER BY id") == [
+        ("r", 0, 0, "one"), ("r", 0, 1, "two"), ("r", 1, 0, "more"), ("s", 0, 0, "new"),
+    ]  # fmt: skip
+    with Store(path, readonly=True) as store:
+        assert store.rulings_of("p")["v0"].outcome is Outcome.A
+        assert store.rulings_of("p")["v2"].status is Status.EMPTY
+
+
+def test_the_log_begins_anew_while_appends_keep_coming(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is folded in beside the commits; its size stays near the limit however much is written."""
+    monkeypatch.setattr("arenaloop.store_writer._LONGEST_LOG", 400)
+    monkeypatch.setattr("arenaloop.store_writer._FOLD_AFTER", 50)
+    log = path.with_name(path.name + "-wal")
+    with Store(path) as store:
+        for n in range(3000):
+            store.add_verdict(verdict(content_hash(n), raw="x" * 2000))
+            if n % 5 == 0:
+                store.flush()
+        largest = log.stat().st_size  # it never shrinks before the end
+    assert path.stat().st_size > 6_000_000
+    assert 400 * 4096 < largest < 6_000_000
+
+
+# ---------------------------------------------------------------------- rows without their words
+
+
+def test_rulings_are_verdicts_without_their_words(path: Path) -> None:
+    first = verdict("v", raw="Scores: 7 5", sample=2)
+    second = replace(verdict("w", Status.TRUNCATED), judge="ju\udfffdge")
+    with Store(path) as store:
+        store.add_verdict(verdict("v", Status.ERROR, error="down"))
+        store.add_verdict(first)
+        store.add_verdict(second)
+        store.add_verdict(replace(first, key="x", prompt_id="other"))
+        store.flush()
+        found = store.rulings_of("p")
+        assert set(found) == {"v", "w"}
+        for ruling, whole in ((found["v"], first), (found["w"], second)):
+            assert ruling._asdict() == {name: getattr(whole, name) for name in ruling._fields}
+        assert store.rulings_of("none") == {}
+
+
+def test_responses_of_a_prompt_are_those_found_one_by_one(path: Path) -> None:
+    prompt = Prompt(({"role": "user", "content": "hi"},), ("more",))
+    single = Prompt.of("hi")
+    error, refused_ = Completion(status=Status.ERROR), Completion(status=Status.REFUSED)
+    with Store(path) as store:
+        for key, turns in {
+            "whole": [Completion("one"), Completion("two")],
+            "begun": [Completion("one")],
+            "failed": [error],
+            "late": [Completion("one"), refused_],
+            "cut": [Completion("on", status=Status.TRUNCATED), Completion("two")],
+        }.items():
+            store.add_turns([turn(key, said, number, prompt.id) for number, said in enumerate(turns)])
+        store.add_turns([turn("whole", Completion("three"), 1, prompt.id)])  # asked again
+        store.add_turns([turn("alone", Completion("one"), 0, single.id)])
+        store.flush()
+        for asked, keys in ((prompt, ["whole", "begun", "failed", "late", "cut"]), (single, ["alone"])):
+            expected = {key: store.response(key, asked, "model") for key in keys}
+            assert store.responses_of(asked) == {key: said for key, said in expected.items() if said is not None}
+        assert store.responses_of(prompt)["whole"].texts == ("one", "three")
+        assert set(store.responses_of(prompt)) == {"whole", "failed", "late", "cut"}
+
+
+# ---------------------------------------------------------------------- files of version 1
+
+VERSION_1 = f"""
+PRAGMA journal_mode = WAL;
+BEGIN;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE prompts (
+    id TEXT PRIMARY KEY, messages TEXT NOT NULL, follow_ups TEXT NOT NULL, tags TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE responses (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, turn INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    prompt_id TEXT NOT NULL, model TEXT NOT NULL, status TEXT NOT NULL, text TEXT NOT NULL, text_hash TEXT NOT NULL,
+    reasoning TEXT, finish_reason TEXT, tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT,
+    calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL
+);
+CREATE UNIQUE INDEX responses_key ON responses (key, turn, attempt);
+CREATE INDEX responses_prompt ON responses (prompt_id);
+CREATE INDEX responses_text ON responses (text_hash);
+CREATE TABLE verdicts (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, attempt INTEGER NOT NULL,
+    prompt_id TEXT NOT NULL, first_hash TEXT NOT NULL, second_hash TEXT NOT NULL, judge TEXT NOT NULL,
+    sample INTEGER NOT NULL, status TEXT NOT NULL, score_first REAL, score_second REAL, outcome TEXT, raw TEXT NOT NULL,
+    tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT,
+    calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL
+);
+CREATE UNIQUE INDEX verdicts_key ON verdicts (key, attempt);
+CREATE INDEX verdicts_prompt ON verdicts (prompt_id);
+CREATE TABLE stages (name TEXT NOT NULL, key TEXT NOT NULL, result TEXT NOT NULL, PRIMARY KEY (name, key));
+INSERT INTO meta VALUES ('secret', '{"ab" * 16}'), ('runs', '1');
+INSERT INTO prompts VALUES ('p', '[{{"role":"user","content":"hi"}}]', '[]', '{{}}');
+INSERT INTO responses VALUES
+    (1, 'r', 0, 0, 'p', 'm', 'ok', 'hello', '{content_hash(["hello"])}', NULL, 'stop', 1, 2, 0.5, 1.0, NULL, 1, 0, 9.0);
+INSERT INTO verdicts VALUES
+    (1, 'v', 0, 'p', 'f', 's', 'judge', 0, 'ok', 7.0, 5.0, 'A', 'Scores: 7 5', 3, 4, 0.25, 1.5, NULL, 2, 0, 10.0),
+    (2, 'w', 0, 'p', 's', 'f', 'judge', 0, 'error', NULL, NULL, NULL, '', NULL, NULL, NULL, NULL, 'down', 3, 0, 11.0);
+PRAGMA application_id = {0x41524C50};
+PRAGMA user_version = 1;
+COMMIT;
+"""  # as the schema stood then
+OLD_VERDICT = Verdict(
+    "v", "p", "f", "s", "judge", Status.OK, "Scores: 7 5", 7.0, 5.0, Outcome.A, 0, 3, 4, 0.25, 1.5, None, 2
+)
+
+
+@pytest.fixture
+def old(path: Path) -> Path:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript(VERSION_1)
+    return path
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_an_old_file_is_brought_up_to_date(old: Path, readonly: bool) -> None:
+    """What was paid for stays: rows are read as they were, and go on."""
+    with Store(old, readonly=readonly) as store:
+        assert store.verdict("v") == OLD_VERDICT
+        assert store.rulings_of("p")["v"].outcome is Outcome.A
+        assert store.turn("r", 0) == ("hello", Status.OK)
+        assert store.prompt("p") is not None
+        assert store.secret == "ab" * 16
+        assert store.usage() == (6, 4, 6, None, 3.0)
+    assert version(old) == SCHEMA_VERSION
+    with Store(old) as store:
+        store.add_verdict(verdict("w", reasoning="well", judge_hash="j", template_hash="t", parser="scores:1"))
+        store.add_turns([turn("r", Completion("again"))])
+    with Store(old, readonly=True) as store:
+        found = store.verdict("w")
+        assert found is not None
+        assert (found.reasoning, found.judge_hash, found.template_hash, found.parser) == ("well", "j", "t", "scores:1")
+        assert store.verdict("v") == OLD_VERDICT
+    assert dump(old, "SELECT key, attempt FROM verdicts ORDER BY id") == [("v", 0), ("w", 0), ("w", 1)]
+    assert dump(old, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_an_updated_file_has_the_columns_of_a_new_one(old: Path, tmp_path: Path) -> None:
+    Store(old).close()
+    Store(tmp_path / "new.db").close()
+    for table in ("prompts", "responses", "verdicts", "stages", "meta"):
+        query = f"SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info('{table}') ORDER BY cid"
+        assert dump(old, query) == dump(tmp_path / "new.db", query)
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_an_old_file_that_another_process_writes_is_left_alone(old: Path, readonly: bool) -> None:
+    lock = os.open(old.with_name(old.name + ".lock"), os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        message = refused(old, readonly=readonly)
+    finally:
+        os.close(lock)
+    assert "another process is writing" in message
+    assert not readonly or "version 1" in message
+    assert version(old) == 1
+    Store(old, readonly=readonly).close()
+    assert version(old) == SCHEMA_VERSION
+
+
+def test_killed_while_it_is_brought_up_to_date(old: Path) -> None:
+    """The steps are one transaction: a process that dies before its end leaves the old version whole."""
+    code = """
+    import os, sqlite3, sys
+    import arenaloop.store as store
+    connect = store.Store._connect
+    def dying(self, **options):
+        db = connect(self, **options)
+        db.create_function("die", 0, lambda: os.kill(os.getpid(), 9))
+        return db
+    store.Store._connect = dying
+    store.MIGRATIONS[1] = store.MIGRATIONS[1] + "UPDATE meta SET value = die();"
+    store.Store(sys.argv[1])
+    """
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(old)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.returncode == -signal.SIGKILL
+    assert version(old) == 1
+    with Store(old) as store:
+        assert store.verdict("v") == OLD_VERDICT
+    assert version(old) == SCHEMA_VERSION
+
+
+def test_a_step_that_fails_leaves_the_old_version(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(MIGRATIONS, 1, MIGRATIONS[1] + "INSERT INTO nowhere VALUES (1);")
+        refused(old)
+    assert version(old) == 1
+    assert len(dump(old, "SELECT name FROM pragma_table_info('verdicts')")) == 21
+    Store(old).close()

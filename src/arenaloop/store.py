@@ -98,8 +98,12 @@ class Store:
             self._take_lock()
         try:
             self._reader = self._connect()
-            self._open_schema()
-            self.run = self._next_run()
+            try:
+                self._open_schema()
+                self.run = self._next_run()
+            except BaseException:
+                self._reader.close()  # which also takes back an unfinished migration
+                raise
         except sqlite3.DatabaseError as error:
             self._release_lock()
             raise _as_arena_error(self.path, error) from error
