@@ -21,6 +21,7 @@ from arenaloop.judges.base import Judge, MergeRule, merge_seats
 from arenaloop.judges.jury import JuryRule, merge_members, score_alike
 from arenaloop.judges.labels import LabelsJudge, recorded
 from arenaloop.judges.repeats import own_votes, repeated
+from arenaloop.ratings.battles import FloatArray
 from arenaloop.ratings.evaluator import (
     Between,
     Evaluation,
@@ -407,13 +408,13 @@ def _votes(seats: Sequence[Sequence[Sequence[Verdict | None]]], merge: MergeRule
     )
 
 
-def _agreement(votes: Votes, truth: Sequence[Labels]) -> tuple[np.ndarray, np.ndarray]:
-    """Of each pair, how much of how many votes agrees with people's mode."""
+def _agreement(votes: Votes, truth: Sequence[Labels]) -> tuple[FloatArray, FloatArray]:
+    """Of each pair, the share of the votes that agrees with people's mode, and whether there is one to speak of."""
     part, whole = np.zeros(len(truth)), np.zeros(len(truth))
     for i, (mine, human) in enumerate(zip(votes.merged, truth, strict=True)):
-        if human:
-            part[i] = sum(1.0 - error((vote,), human) for vote in mine)
-            whole[i] = len(mine)
+        if human and mine:
+            part[i] = 1.0 - error(mine, human)
+            whole[i] = 1.0
     return part, whole
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from arenaloop.cli.agree import agree
+from arenaloop.cli.audit import audit
 from arenaloop.cli.battle import battle
 from arenaloop.cli.rank import rank
 from arenaloop.cli.report import report
@@ -71,6 +72,7 @@ app.command()(battle)
 app.command()(rank)
 app.command()(winrate)
 app.command()(agree)
+app.command()(audit)
 app.command()(train)
 app.command()(report)
 app.add_typer(sandbox_app, name="sandbox")

@@ -110,7 +110,7 @@ def _execute(
     from arenaloop.cli.undecided import commonest_error, say_undecided
     from arenaloop.config import dump_yaml
     from arenaloop.jsonl import replacing
-    from arenaloop.specs import contestant, judge, load_prompts
+    from arenaloop.specs import contestant, judge, load_prompts, self_preference
 
     messages = Console(stderr=True)
     loaded = load_prompts(settings.prompts, settings.seed)
@@ -137,6 +137,8 @@ def _execute(
         reask=settings.judge.reask,
         concurrency=settings.concurrency,
     )
+    for line in self_preference(settings.judge, settings.models):
+        messages.print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
     if dry_run:
         _print_plan(plan, duplicates, out, messages)
         return

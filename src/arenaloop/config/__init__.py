@@ -6,6 +6,7 @@ methods. The resolved settings are saved as ``config.yaml`` in every run directo
 
 from arenaloop.config.base import Settings, dump_yaml, override, read_yaml, validate
 from arenaloop.config.battles import (
+    AuditSettings,
     BatchSettings,
     BattleSettings,
     HumanSettings,
@@ -20,6 +21,7 @@ from arenaloop.config.training import DPOSettings, OptimSettings, SFTSettings
 
 __all__ = [
     "ArenaLearningSettings",
+    "AuditSettings",
     "BatchSettings",
     "BattleSettings",
     "DPOSettings",

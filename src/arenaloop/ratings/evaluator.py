@@ -33,6 +33,7 @@ __all__ = [
     "evaluate",
     "evaluate_humans",
     "modes",
+    "weights_from_agreement",
 ]
 
 Labels = tuple[float, ...]
@@ -374,15 +375,23 @@ def _correlations(panel: Panel, votes: Sequence[Labels], min_rows: int) -> tuple
 
 
 def weights_from_agreement(agreement: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    """What each judge's vote should weigh: the log odds of its agreement, at least 0.
+    """What each judge's vote should weigh: the log odds of its agreement, shrunk to what the data can tell apart.
 
-    For judges that err independently these weights decide best (Nitzan and Paroush, "Optimal decision rules in
-    uncertain dichotomous choice situations", 1982). One agreement and one disagreement are added to what was counted,
-    so that a judge that never erred on few pairs does not rule alone.
+    Log odds decide best for judges that err independently (Nitzan and Paroush 1982, "Optimal decision rules in
+    uncertain dichotomous choice situations"). One agreement and one disagreement are added to what was counted. Each is
+    then drawn to their mean by tau^2 / (tau^2 + s^2), where s is its standard error and tau^2 what the judges differ by
+    beyond their errors (empirical Bayes, Morris 1983): judges that cannot be told apart weigh the same, so that
+    chance does not choose among them. No weight is below 0.
 
     Args:
-        agreement: by judge, how much of how many votes agreed.
+        agreement: by judge, how much of how many pairs agreed.
     """
-    return {
-        name: max(0.0, float(np.log((part + 1.0) / (whole - part + 1.0)))) for name, (part, whole) in agreement.items()
-    }
+    if not agreement:
+        return {}
+    part, whole = np.array(list(agreement.values()), dtype=np.float64).T
+    odds = np.log((part + 1.0) / (whole - part + 1.0))
+    noise = 1.0 / (part + 1.0) + 1.0 / (whole - part + 1.0)
+    spread = max(0.0, float(odds.var(ddof=1) - noise.mean())) if len(odds) > 1 else 0.0
+    mean = float(odds.mean())
+    shrunk = mean + spread / (spread + noise) * (odds - mean)
+    return {name: max(0.0, float(weight)) for name, weight in zip(agreement, shrunk, strict=True)}

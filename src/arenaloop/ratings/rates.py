@@ -25,7 +25,7 @@ class Rate:
         value: the estimate.
         lower, upper: of its interval; None with fewer than two clusters.
         standard_error: clustered; None with fewer than two clusters.
-        n: what was counted (votes, seatings), rounded.
+        n: pairs (rows) that were counted, however many votes each has.
     """
 
     value: float | None
@@ -75,7 +75,7 @@ def clustered_rate(part: FloatArray, whole: FloatArray, cluster: IntArray, *, le
     _, codes = np.unique(cluster[used], return_inverse=True)
     clusters = int(codes.max()) + 1
     if clusters < 2:
-        return Rate(p, n=round(total))
+        return Rate(p, n=int(used.sum()))
     residual = np.bincount(codes, part[used] - p * whole[used])
     v = clusters / (clusters - 1.0) * float(residual @ residual) / total**2
     effective = min(p * (1.0 - p) / v, total) if v > 1e-15 and 1e-12 < p < 1.0 - 1e-12 else float(clusters)
@@ -83,7 +83,7 @@ def clustered_rate(part: FloatArray, whole: FloatArray, cluster: IntArray, *, le
     effective *= (z / t_quantile(level, clusters - 1.0)) ** 2
     middle = (p + z * z / (2.0 * effective)) / (1.0 + z * z / effective)
     half = z * sqrt(p * (1.0 - p) / effective + (z / (2.0 * effective)) ** 2) / (1.0 + z * z / effective)
-    return Rate(p, max(0.0, middle - half), min(1.0, middle + half), sqrt(v), round(total))
+    return Rate(p, max(0.0, middle - half), min(1.0, middle + half), sqrt(v), int(used.sum()))
 
 
 def kappa(tables: FloatArray, *, linear: bool) -> FloatArray:
@@ -118,7 +118,7 @@ def kappa_rate(
         return UNKNOWN
     _, codes = np.unique(cluster[used], return_inverse=True)
     clusters = int(codes.max()) + 1
-    count = round(float(tables.sum()))
+    count = int(used.sum())
     value = float(kappa(tables.sum(axis=0), linear=linear))
     if np.isnan(value):
         return Rate(None, n=count)

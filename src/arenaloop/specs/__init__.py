@@ -8,6 +8,7 @@ is asked of a server and no weights are loaded here; files are opened when they 
 from arenaloop.specs.data import load_demonstrations, load_prompts
 from arenaloop.specs.judges import judge
 from arenaloop.specs.models import contestant, model, model_settings
+from arenaloop.specs.panels import self_preference
 from arenaloop.specs.recipes import build_arena_learning, prepare_start
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "model",
     "model_settings",
     "prepare_start",
+    "self_preference",
 ]

@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING
 from arenaloop.config import JudgeSettings
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.specs.models import model, refuse_servers_settings, shown
+from arenaloop.specs.panels import jury, without_model
 
 if TYPE_CHECKING:
+    from arenaloop.judges.base import Judge
+    from arenaloop.judges.jury import Jury
     from arenaloop.judges.pairwise import PairwiseJudge
     from arenaloop.models.base import Model
 
 __all__ = ["judge"]
 
 
-def judge(settings: JudgeSettings) -> PairwiseJudge:
-    """A judging model with its template."""
+def judge(settings: JudgeSettings) -> Judge | Jury:
+    """A judging model with its template, a judge without a model, or a jury of them."""
+    if settings.jury:
+        return jury(settings, judge)
+    return without_model(settings) or _judging_model(settings)
+
+
+def _judging_model(settings: JudgeSettings) -> PairwiseJudge:
     from arenaloop.judges.pairwise import PairwiseJudge, template_names
 
     if settings.template not in template_names():

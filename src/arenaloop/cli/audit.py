@@ -1,0 +1,318 @@
+"""`arenaloop audit`: judges against human labels, against each other and against themselves."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from arenaloop.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from arenaloop.arena.audit import Audit, AuditPlan
+    from arenaloop.config import AuditSettings
+    from arenaloop.store import Store
+
+__all__ = ["audit", "audit_document", "audit_tables"]
+
+HUMAN_USD, HUMAN_SECONDS = 300.0, 36_800.0
+"""What 1,000 human labels cost AlpacaFarm (arXiv 2305.14387), as AlpacaEval's evaluator leaderboard prints it."""
+
+
+def audit(
+    judge: Annotated[list[str], typer.Option("--judge", metavar="SPEC", help="A judge; give as many as you like.")],
+    labels: Annotated[str, typer.Option("--labels", metavar="FILE", help="Human labels: FILE or FILE#column=value.")],
+    out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/audit"),
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Votes of each judge on each pair; 4 to measure variance. Default: 1, or all that are recorded.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first pairs of the file only.")] = None,
+    merge: Annotated[str, typer.Option(help="How two seats become a vote: mean or agree_or_tie.")] = "mean",
+    template: Annotated[str | None, typer.Option(help="The template of judging models.", show_default=False)] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Verdicts in progress at once.")] = None,
+    samples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of the prompts.")] = 1000,
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Audit judges on labelled pairs: agreement with people, kappa, bias, variance, seats, length, lists, cost.
+
+    Each judge is asked about every pair from both seats; the same command resumes, and adds judges to what is stored.
+    SPEC is a model as for battle, builtin:longest|shortest|random|first, labels:FILE[#column=value] (recorded labels)
+    or a YAML file. NAME=SPEC gives a judge another name. Labels are AlpacaEval annotations, Chatbot Arena votes, or a
+    table with a prompt, two outputs and a preference (JSON, JSONL, CSV or Parquet, plain or gzip).
+
+    Examples:
+
+        arenaloop audit --judge openai:gpt-4o --judge builtin:longest --labels labels.csv
+
+        arenaloop audit --judge "labels:annotations.json#annotator=gpt4" --labels human.jsonl --json
+    """
+    from arenaloop.config import AuditSettings, validate
+
+    if not 0.0 < level < 1.0:
+        raise ConfigError(f"--level must lie strictly between 0 and 1, not {level}")
+    settings = validate(
+        AuditSettings,
+        {
+            "judges": [_judging(text, template) for text in judge],
+            "labels": labels,
+            "seeds": seeds,
+            "limit": limit,
+            "merge": merge,
+            "concurrency": concurrency,
+            "seed": seed,
+        },
+        "audit",
+    )
+    _execute(settings, out, level=level, samples=samples, as_json=as_json)
+
+
+def _judging(text: str, template: str | None) -> dict[str, Any]:
+    """Settings of one judge; ``NAME=`` before a SPEC names it."""
+    from arenaloop.config import JudgeSettings
+    from arenaloop.specs import model_settings
+
+    head, equals, rest = text.partition("=")
+    named = bool(equals and head and rest) and not set(head) & set(":/#?")
+    values = model_settings(rest if named else text, head if named else None, kind=JudgeSettings).model_dump()
+    if template is not None and values["spec"].partition(":")[0] not in ("builtin", "labels"):
+        values["template"] = template
+    return values
+
+
+def _execute(settings: AuditSettings, out: Path, *, level: float, samples: int, as_json: bool) -> None:
+    from rich.console import Console
+
+    from arenaloop.arena.audit import ask, ingest, read
+    from arenaloop.arena.leaderboard import plain
+    from arenaloop.cli.directory import open_directory
+    from arenaloop.cli.progress import Watch
+    from arenaloop.cli.undecided import commonest_error
+    from arenaloop.config import dump_yaml
+    from arenaloop.jsonl import encode_json, replacing, write_json
+
+    messages = Console(stderr=True)
+    plan = _plan(settings)
+    with open_directory(out) as store:
+        _print_plan(plan, out, messages)
+        with replacing(out / "config.yaml") as file:
+            file.write(dump_yaml(settings).encode())
+        ingest(plan, store)
+        with Watch(messages) as watch:
+            watch.phase("audit", "")
+            ask(plan, store, watch.tally)
+        result = read(plan, store, level=level, samples=samples)
+        error = commonest_error(store) if result.undecided else None
+        document = audit_document(result, settings.labels, level) | _spent(store)
+    write_json(out / "audit.json", document)
+    if as_json:
+        sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
+    else:
+        console = Console()
+        for table in audit_tables(result):
+            console.print(table)
+        for note in result.notes:
+            console.print(f"note: {plain(note)}", markup=False, highlight=False, soft_wrap=True)
+    if result.undecided:
+        failed: Counter[str] = Counter()
+        for row in result.rows:
+            failed.update(row.failed)
+        why = ", ".join(f"{n:,} {status}" for status, n in failed.items()) or "not asked"
+        line = f"{result.undecided:,} votes undecided ({why}" + (f"; most often: {error})" if error else ")")
+        messages.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(3)
+
+
+def _plan(settings: AuditSettings) -> AuditPlan:
+    from arenaloop.arena.audit import AuditPlan
+    from arenaloop.data.formats.labels import labelled_pairs, read_labels, split_filter
+    from arenaloop.judges.jury import Jury
+    from arenaloop.specs import judge
+
+    path, where = split_filter(settings.labels)
+    pairs = labelled_pairs(read_labels(path, where))
+    judges = []
+    for one in settings.judges:
+        built = judge(one)
+        if isinstance(built, Jury):
+            raise ConfigError(f"judge {built.name}: audit its members; juries of all judges are rows of the audit")
+        judges.append(built)
+    for name, count in Counter(one.name for one in judges).items():
+        if count > 1:
+            raise ConfigError(f"{count} judges are called {name!r}: name them, as in --judge other=SPEC")
+    reask = max(one.reask for one in settings.judges)
+    return AuditPlan(
+        pairs[: settings.limit],
+        judges,
+        votes=settings.seeds,
+        merge=settings.merge,
+        reask=reask,
+        seed=settings.seed,
+        concurrency=settings.concurrency,
+    )
+
+
+def _print_plan(plan: AuditPlan, out: Path, console: Console) -> None:
+    from arenaloop.arena.leaderboard import plain
+    from arenaloop.judges.base import ModelJudge
+
+    calls = sum(2 * plan.votes_of(j) * len(plan.pairs) for j in plan.judges if isinstance(j, ModelJudge))
+    names = ", ".join(judge.name for judge in plan.judges)
+    console.print(
+        f"{out}: {len(plan.judges)} judges ({plain(names)}) · {len(plan.pairs):,} labelled pairs · "
+        f"at most {calls:,} judge calls, re-asking apart",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _spent(store: Store) -> dict[str, Any]:
+    usage = store.usage()
+    return {
+        "calls": usage.calls,
+        "tokens_in": usage.tokens_in,
+        "tokens_out": usage.tokens_out,
+        "usd": usage.usd,
+        "seconds": usage.seconds,
+    }
+
+
+def _flat(record: object) -> dict[str, Any]:
+    """Fields of a record of rates: NAME, NAME_lower, NAME_upper, NAME_standard_error and NAME_n of each rate."""
+    from arenaloop.ratings.rates import Rate
+
+    out: dict[str, Any] = {}
+    for one in fields(record):  # type: ignore[arg-type]
+        value = getattr(record, one.name)
+        if not isinstance(value, Rate):
+            out[one.name] = value
+            continue
+        out |= {
+            one.name: value.value,
+            f"{one.name}_lower": value.lower,
+            f"{one.name}_upper": value.upper,
+            f"{one.name}_standard_error": value.standard_error,
+            f"{one.name}_n": value.n,
+        }
+    return out
+
+
+def audit_document(result: Audit, labels: str, level: float) -> dict[str, Any]:
+    """The audit as JSON: agreement, bias and variance in percent, other shares as fractions, missing is null."""
+    board = []
+    for rank, row in enumerate(result.rows, 1):
+        own = _flat(row)
+        cost, evaluation = own.pop("cost"), own.pop("evaluation")
+        board.append(
+            {
+                "rank": rank,
+                "judge": own.pop("name"),
+                "kind": "jury" if row.members else "judge",
+                **_flat(evaluation),
+                **own,
+                "usd_per_1000": cost.usd,
+                "seconds_per_1000": cost.seconds,
+            }
+        )
+    return {
+        "labels": labels,
+        "pairs": result.pairs,
+        "prompts": result.prompts,
+        "level": level,
+        "cluster": "prompt",
+        "notes": list(result.notes),
+        "leaderboard": board,
+        "humans": _flat(result.humans) | {"usd_per_1000": HUMAN_USD, "seconds_per_1000": HUMAN_SECONDS},
+        "between": [{"judge_a": a, "judge_b": b, **_flat(met)} for a, b, met in result.between],
+        "jury_weights": dict(result.weights),
+    }
+
+
+def audit_tables(result: Audit) -> list[Table]:
+    """Three tables of at most 80 columns: agreement, preferences, and cost."""
+    from arenaloop.arena.leaderboard import plain
+
+    first = _table("judge", "agree %", "interval", "n", "kappa", "interval", "bias", "var", "shared", "L1O")
+    second = _table("judge", "seat 1", "±", "col 1", "longer", "matched", "interval", "lists", "flips", "unread")
+    third = _table("judge", "undecided", "failed", "$/1k", "s/1k", "spearman", "pearson", "models")
+    for row in result.rows:
+        e, name = row.evaluation, plain(row.name)
+        first.add_row(
+            name, _one(e.agreement), _interval(e.agreement), f"{e.agreement.n:,}", _two(e.kappa),
+            _interval(e.kappa, 2), _one(e.bias), _one(e.variance), _one(row.shared), _one(e.agreement_leave_one_out),
+        )  # fmt: skip
+        second.add_row(
+            name, _two(e.first_seat), _number(e.first_seat.standard_error, 3), _two(e.first_output), _two(e.longer),
+            _two(e.longer_matched), _interval(e.longer_matched, 2), _two(e.lists), _two(e.flips), _two(row.unparsed),
+        )  # fmt: skip
+        third.add_row(
+            name, _share(row.undecided, row.wanted), _failed(row.failed), _number(row.cost.usd, 2),
+            _number(row.cost.seconds, 0), _number(e.spearman, 2), _number(e.pearson, 2), str(e.generators),
+        )  # fmt: skip
+    h = result.humans
+    first.add_row(
+        "humans", _one(h.agreement), _interval(h.agreement), f"{h.agreement.n:,}", "–", "", "0.0", _one(h.variance),
+        "–", _one(h.agreement),
+    )  # fmt: skip
+    second.add_row("humans", "–", "–", _two(h.first_output), _two(h.longer), "–", "", _two(h.lists), "–", "–")
+    third.add_row("humans", "–", "", f"{HUMAN_USD:.2f}", f"{HUMAN_SECONDS:.0f}", "–", "–", "")
+    tables = [first, second, third]
+    if result.between:
+        fourth = _table("judge", "and", "agree %", "interval", "kappa", "interval", "n")
+        for a, b, met in result.between:
+            other = "itself" if a == b else plain(b)
+            fourth.add_row(
+                plain(a), other, _one(met.agreement), _interval(met.agreement), _two(met.kappa),
+                _interval(met.kappa, 2), f"{met.agreement.n:,}",
+            )  # fmt: skip
+        tables.append(fourth)
+    return tables
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in columns:
+        text = column in ("judge", "and", "failed")
+        table.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _one(rate: Any) -> str:
+    return _number(rate.value, 1)
+
+
+def _two(rate: Any) -> str:
+    return _number(rate.value, 2)
+
+
+def _interval(rate: Any, digits: int = 1) -> str:
+    return "" if rate.lower is None or rate.upper is None else f"{rate.lower:.{digits}f}…{rate.upper:.{digits}f}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,}/{whole:,}" if whole else "–"
+
+
+def _failed(failed: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {status}" for status, n in failed.items())

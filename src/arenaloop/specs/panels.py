@@ -1,0 +1,104 @@
+"""SPEC → judges that need no model (rules, recorded labels), and juries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arenaloop.config import JudgeSettings, ModelSettings
+from arenaloop.errors import ConfigError, nearest
+from arenaloop.specs.models import refuse_servers_settings
+
+if TYPE_CHECKING:
+    from arenaloop.judges.base import Judge
+    from arenaloop.judges.jury import Jury
+    from arenaloop.judges.labels import LabelsJudge
+
+__all__ = ["jury", "self_preference", "without_model"]
+
+_TEMPLATE = JudgeSettings.model_fields["template"].default
+
+
+def without_model(settings: JudgeSettings) -> Judge | None:
+    """``builtin:longest|shortest|random|first`` or ``labels:FILE[#column=value]``; None for any other SPEC.
+
+    Raises:
+        ConfigError: no such rule. InputError: the label file is missing or malformed.
+    """
+    kind, _, rest = settings.spec.partition(":")
+    if kind not in ("builtin", "labels"):
+        return None
+    refuse_servers_settings(settings)
+    if settings.template != _TEMPLATE:
+        raise ConfigError(f"judge {settings.spec}: fills no template, so {settings.template!r} does nothing")
+    if kind == "labels":
+        return _labels(settings, rest)
+    from arenaloop.judges.builtin import BUILTIN, BuiltinJudge
+
+    if rest not in BUILTIN:
+        known = list(BUILTIN)
+        raise ConfigError(f"judge {settings.spec!r}: no such rule{nearest(rest, known)}; known: {', '.join(known)}")
+    return BuiltinJudge(rest, name=settings.name)  # type: ignore[arg-type]
+
+
+def _labels(settings: JudgeSettings, text: str) -> LabelsJudge:
+    from arenaloop.data.formats.labels import read_labels, split_filter
+    from arenaloop.judges.labels import LabelsJudge, Material, RecordedVote, material
+
+    path, where = split_filter(text)
+    if not path:
+        raise ConfigError(f"judge {settings.spec!r}: expected labels:FILE or labels:FILE#column=value")
+    votes: dict[Material, list[RecordedVote]] = {}
+    for label in read_labels(path, where):
+        key = material(label.prompt, *label.outputs)
+        votes.setdefault(key, []).append(RecordedVote(label.preference, label.usd, label.seconds))
+    name = settings.name or ",".join(where.values()) or Path(path).name.partition(".")[0]
+    return LabelsJudge(name, votes)
+
+
+def jury(settings: JudgeSettings, build: Callable[[JudgeSettings], Judge | Jury]) -> Jury:
+    """A panel of judges; a template given for the jury is that of the members that name none.
+
+    Raises:
+        ConfigError: members that are one and the same, whose scores cannot be merged, or weights that do not fit.
+    """
+    from arenaloop.judges.jury import Jury
+
+    members: list[Judge] = []
+    for member in settings.jury:
+        model = member.spec.partition(":")[0] not in ("builtin", "labels")
+        if model and settings.template != _TEMPLATE and member.template == _TEMPLATE:
+            member = member.model_copy(update={"template": settings.template})
+        built = build(member)
+        assert not isinstance(built, Jury), "settings refuse juries within juries"
+        members.append(built)
+    try:
+        return Jury(members, rule=settings.rule, weights=settings.weights or None, name=settings.name)
+    except ValueError as error:
+        raise ConfigError(f"judge: {error}") from None
+
+
+def self_preference(judge: JudgeSettings, contestants: Sequence[ModelSettings]) -> list[str]:
+    """One line for each contestant that is also a judge: the same server or weights under the same id.
+
+    A model prefers its own answers (Zheng et al. 2023, arXiv 2306.05685, section 3.3), so the rating of such a
+    contestant is not to be trusted; it is no error, since a model that rewards itself is a recipe of its own.
+    """
+    judging = {_identity(one): one for one in (judge.jury or (judge,)) if one.spec.partition(":")[0] in _MODELS}
+    return [
+        f"{one.name or one.spec} judges its own answers ({one.spec}): judges prefer their own words"
+        for one in contestants
+        if _identity(one) in judging
+    ]
+
+
+_MODELS = ("openai", "http", "https", "hf")
+
+
+def _identity(settings: ModelSettings) -> tuple[str, str | None]:
+    spec = settings.spec
+    if spec.startswith(("http:", "https:")):
+        url, mark, rest = spec.partition("#")
+        spec = f"{url.rstrip('/')}{mark}{rest.partition('?')[0]}"
+    return spec, settings.revision
