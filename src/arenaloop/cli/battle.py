@@ -32,8 +32,20 @@ def battle(
     merge: Annotated[
         str, typer.Option(help="How two seats become a battle: mean, agree_or_tie or two_battles.")
     ] = "mean",
+    one_seat_failed: Annotated[
+        str, typer.Option(help="A pair with one seat decided: drop_battle, or use_one.")
+    ] = "drop_battle",
     template: Annotated[
-        str | None, typer.Option(help="The judge's template. Default: pairwise.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="The judge's template: pairwise, score_first, labels or a .jinja file. Default: pairwise.",
+            show_default=False,
+        ),
+    ] = None,
+    verdict: Annotated[
+        str | None,
+        typer.Option(help="How the judge answers: text, json or logprob. Default: text.", show_default=False),
     ] = None,
     reask: Annotated[
         int | None,
@@ -71,7 +83,8 @@ def battle(
         if count > 1:
             raise ConfigError(f"--model {name}: this name is given {count} times")
     judging = model_settings(judge, kind=JudgeSettings).model_dump()
-    judging |= {key: value for key, value in (("template", template), ("reask", reask)) if value is not None}
+    options = {"template": template, "verdict": verdict, "reask": reask}
+    judging |= {key: value for key, value in options.items() if value is not None}
     settings = validate(
         BattleSettings,
         {
@@ -80,6 +93,7 @@ def battle(
             "judge": judging,
             "pairs": pairs,
             "merge": merge,
+            "one_seat_failed": one_seat_failed,
             "allow_missing": allow_missing,
             "concurrency": concurrency,
             "seed": seed,

@@ -70,8 +70,10 @@ class ArenaLearningSettings(Settings):
     """prompts and demonstrations"""
     battle_mode: Literal["all_pairs", "target_vs_each"] = "all_pairs"
     """the paper lets all contestants meet"""
-    merge: Literal["mean", "agree_or_tie"] = "mean"
+    merge: Literal["mean", "agree_or_tie", "two_battles"] = "mean"
     """how two seats become a battle"""
+    one_seat_failed: Literal["drop_battle", "use_one"] = "drop_battle"
+    """what becomes of a pair of which one seat alone was decided"""
     k_sft: tuple[float, ...] = Field((3.0, 1.0, 1.0), min_length=1)
     """SFT keeps prompts that the target lost by at least this, by round (the last value serves all later rounds)"""
     k_dpo: tuple[float, ...] = Field((2.0, 2.0, 2.0), min_length=1)

@@ -189,6 +189,7 @@ def _plan(r: _Run, fighters: Sequence[Contestant], ids: Sequence[str], pairs: Se
         recorded=r.recipe.recorded,
         seed=s.seed,
         merge=s.merge,
+        one_seat_failed=s.one_seat_failed,
         reask=s.judge.reask,
         concurrency=s.concurrency,
     )
