@@ -1,0 +1,435 @@
+"""Judging through batches: write, submit, poll, ingest; killed anywhere, the same command goes on.
+
+Contestants answer as in a live run. Then the verdicts that are missing are written into request files, and each file
+becomes a batch on the judge's server, or is left in a folder for somebody to carry. How each batch stands is a row of
+the arena file, committed before the next step is taken, so that nothing is submitted twice: a batch whose making was
+cut off is looked for in the server's list before it is made. Results enter the arena file as the verdicts of live calls
+do, at the batch's price; what has no result is recorded with the reason.
+
+One round of judging (`_Round`) is all batches that are not closed. Garbage is asked again in a further batch, warmer,
+and errors once more; then the round is closed, and the next run asks again what failed, as every run does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from arenaloop.arena.answers import Tally
+from arenaloop.arena.batch_requests import (
+    RequestFile,
+    Seating,
+    judging_model,
+    missing,
+    seated,
+    write_again,
+    write_files,
+)
+from arenaloop.arena.battles import play_async
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.config import BatchSettings
+from arenaloop.errors import StoppedError
+from arenaloop.judges.base import Judge
+from arenaloop.models.openai_batch import Batch, BatchEndpoint, read_result
+from arenaloop.store import Store
+from arenaloop.types import Completion, Status
+
+__all__ = ["batch_seconds", "check_batches", "open_batches", "play_batches"]
+
+_STATE, _REQUESTS = "batch", "batch requests"  # names of the stage rows
+_MAX_BACKLOG = 20_000
+
+Row = dict[str, Any]
+
+
+def check_batches(plan: BattlePlan) -> None:
+    """Refuse a judge whose calls cannot stand in a batch file. Raises ConfigError."""
+    for judge in plan.judges:
+        judging_model(judge)
+
+
+def open_batches(store: Store) -> dict[str, Row]:
+    """The batches of the round of judging that is not closed, by tag, oldest first."""
+    return {tag: row for tag, row in _rows(store) if row["state"] != "closed"}
+
+
+def batch_seconds(store: Store) -> float:
+    """Seconds in which at least one batch was under way, over all invocations: waiting is wall time, too."""
+    spans = sorted((row["from"], row["to"]) for _, row in _rows(store) if row.get("from") and row.get("to"))
+    total, end = 0.0, 0.0
+    for start, stop in spans:
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total
+
+
+def _rows(store: Store) -> Iterator[tuple[str, Row]]:
+    import json
+
+    query = "SELECT key, result FROM stages WHERE name = ?"
+    found = [(key, json.loads(result)) for key, result in store.select(query, (_STATE,))]
+    return iter(sorted(found, key=lambda item: item[1]["number"]))
+
+
+def play_batches(
+    plan: BattlePlan,
+    store: Store,
+    folder: Path,
+    settings: BatchSettings,
+    on_progress: Callable[[Tally], None] | None = None,
+    *,
+    say: Callable[[str], object] = lambda line: None,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> Tally:
+    """Answer everything, then judge what is missing through batches. Blocking.
+
+    Args:
+        plan: what is to be fought; its judges stand on OpenAI-style servers.
+        store: the arena file.
+        folder: where request files stand until their results are in (`settings.folder` wins).
+        settings: limits, waiting, and what becomes of the rest.
+        on_progress: is given live counts.
+        say: is given one line for each thing that happens to a batch.
+        sleep: how to wait.
+
+    Raises:
+        ConfigError: a judge whose calls cannot stand in a batch file.
+        StoppedError: batches are on their way and are not waited for, or one failed whole; a server is down.
+    """
+    check_batches(plan)
+    return asyncio.run(_play(plan, store, folder, settings, on_progress, say, sleep))
+
+
+async def _play(
+    plan: BattlePlan,
+    store: Store,
+    folder: Path,
+    settings: BatchSettings,
+    on_progress: Callable[[Tally], None] | None,
+    say: Callable[[str], object],
+    sleep: Callable[[float], Awaitable[object]],
+) -> Tally:
+    tally = Tally()
+    if any(c.asked for c in plan.contestants):
+        tally = await play_async(_answers_only(plan), store, on_progress)
+    round_ = _Round(plan, store, folder, settings, tally, say, sleep)
+    try:
+        await round_.run(on_progress)
+    finally:
+        for endpoint in round_.endpoints.values():
+            await endpoint.aclose()
+        store.flush()
+    live = settings.rest == "live" and round_.left
+    if live:
+        say(f"{round_.left:,} verdicts are left; they are asked call by call")
+        rest = await play_async(plan, store, on_progress)
+        rest.calls += tally.calls
+        rest.usd = None if rest.usd is None or tally.usd is None else rest.usd + tally.usd
+        tally = rest
+    round_.close()
+    if on_progress:
+        on_progress(tally)
+    return tally
+
+
+@dataclass(frozen=True)
+class _AnswersOnly(BattlePlan):
+    """The same battles, with nobody to judge them."""
+
+    @property
+    def judges(self) -> tuple[Judge, ...]:
+        return ()
+
+
+def _answers_only(plan: BattlePlan) -> BattlePlan:
+    return _AnswersOnly(**{field.name: getattr(plan, field.name) for field in fields(plan)})
+
+
+class _Round:
+    """All batches of one round of judging, from the first file written to the last verdict stored.
+
+    Attributes:
+        left: seatings without an outcome when the batches were done.
+    """
+
+    def __init__(
+        self,
+        plan: BattlePlan,
+        store: Store,
+        folder: Path,
+        settings: BatchSettings,
+        tally: Tally,
+        say: Callable[[str], object],
+        sleep: Callable[[float], Awaitable[object]],
+    ) -> None:
+        self.plan, self.store, self.settings, self.tally = plan, store, settings, tally
+        self.folder = Path(settings.folder) if settings.folder else folder
+        self.say, self.sleep = say, sleep
+        self.judges: dict[str, Judge] = {judge.fingerprint: judge for judge in plan.judges}
+        self.endpoints: dict[str, BatchEndpoint] = {}
+        self.numbers = sum(1 for _ in _rows(store))
+        self.rows = {tag: row for tag, row in open_batches(store).items() if row["judge_hash"] in self.judges}
+        if others := len(open_batches(store)) - len(self.rows):
+            say(f"{others} batches of a judge with other settings are open; they stay as they are")
+        self.collected = self.left = 0
+        self._shown: dict[str, str] = {}
+
+    # ------------------------------------------------------------------ the round
+
+    async def run(self, on_progress: Callable[[Tally], None] | None) -> None:
+        while True:
+            waiting = self._waiting()
+            collected = any(row["state"] == "collected" for row in self.rows.values())
+            if not (collected and self.settings.rest == "live"):
+                await self._write()
+            for tag in self._waiting():
+                await self._submit(tag)
+            if not self._waiting():
+                self._count(waiting=bool(waiting))
+                return
+            await self._wait(on_progress)
+            if self.settings.rest == "live":
+                self._count(waiting=True)
+                return
+
+    def _waiting(self) -> list[str]:
+        """Batches that are written, uploaded or submitted, and not collected."""
+        return [tag for tag, row in self.rows.items() if row["state"] in ("written", "uploaded", "submitted")]
+
+    def _count(self, *, waiting: bool) -> None:
+        """Bring the tally to what the arena file holds, now that no batch is on its way."""
+        settled: Counter[str] = Counter()
+        left = sum(1 for _ in missing(self.plan, self.store, (), self._asked(), settled))
+        self.left = left + settled["failed"]
+        total = 2 * self.plan.battles * len(self.plan.judges)
+        self.tally.verdicts_total = self.tally.verdicts = total
+        self.tally.cached = max(0, settled["found"] - self.collected)
+
+    def _asked(self) -> Counter[str]:
+        return Counter(key for row in self.rows.values() for key in row.get("failed", ()))
+
+    async def _write(self) -> None:
+        """Write what is missing into files; each is known to the arena file before it is submitted."""
+        on_their_way = {row[0] for tag in self._waiting() for row in self._requests(tag)}
+        asks = missing(self.plan, self.store, on_their_way, self._asked(), Counter())
+        files = write_files(
+            self.plan,
+            self.store,
+            asks,
+            self.folder,
+            number=self.numbers,
+            max_requests=self.settings.max_requests,
+            max_bytes=self.settings.max_bytes,
+        )
+        for file in files:
+            self._register(file)
+            await self._submit(file.tag)
+        self.numbers = sum(1 for _ in _rows(self.store))
+
+    def _register(self, file: RequestFile) -> None:
+        _, model = judging_model(file.judge)
+        self.store.put_stage(_REQUESTS, file.tag, {"requests": [list(seating) for seating in file.seatings]})
+        self._put(
+            file.tag,
+            {
+                "state": "written",
+                "number": self.numbers,
+                "judge": file.judge.name,
+                "judge_hash": file.judge.fingerprint,
+                "server": model.base_url,
+                "requests": len(file.seatings),
+                "bytes": file.size,
+                "folder": str(self.folder.absolute()) if self.settings.folder else None,
+            },
+        )
+        self.numbers += 1
+
+    def _put(self, tag: str, changes: Row) -> None:
+        row = self.rows.get(tag, {}) | changes
+        self.store.put_stage(_STATE, tag, row)
+        self.rows[tag] = row
+
+    def _requests(self, tag: str) -> list[list[Any]]:
+        stage = self.store.stage(_REQUESTS, tag)
+        return stage["requests"] if stage else []
+
+    def _path(self, tag: str) -> Path:
+        folder = self.rows[tag].get("folder")
+        return (Path(folder) if folder else self.folder) / f"{tag}.jsonl"
+
+    def _tell(self, tag: str, line: str) -> None:
+        if self._shown.get(tag) != line:
+            self._shown[tag] = line
+            self.say(line)
+
+    # ------------------------------------------------------------------ submit
+
+    async def _submit(self, tag: str) -> None:
+        """Take a batch from wherever it stands to submitted; each step is committed before the next is taken."""
+        row = self.rows[tag]
+        path = self._path(tag)
+        if row["state"] == "written" and not path.exists():
+            write_again(self.plan, self.store, self.judges[row["judge_hash"]], self._requests(tag), path)
+        if row.get("folder"):
+            self._put(tag, {"state": "submitted"})
+            return
+        endpoint = self._endpoint(row)
+        if row["state"] == "written":
+            self._put(tag, {"state": "uploaded", "file": await endpoint.upload(path)})
+            batch = await endpoint.create(self.rows[tag]["file"], tag)
+        elif row["state"] == "uploaded":  # it may have been made when the last invocation ended
+            batch = await endpoint.find(row["file"], tag) or await endpoint.create(row["file"], tag)
+        else:
+            return
+        self._put(tag, {"state": "submitted", "batch": batch.id, "from": batch.created_at or time.time()})
+        self._tell(tag, f"batch {batch.id}: {row['requests']:,} verdicts submitted to {row['server']}")
+
+    def _endpoint(self, row: Row) -> BatchEndpoint:
+        found = self.endpoints.get(row["judge_hash"])
+        if found is None:
+            _, model = judging_model(self.judges[row["judge_hash"]])
+            found = self.endpoints[row["judge_hash"]] = BatchEndpoint(
+                row["server"], model.key_env, timeout=model.timeout, retries=model.retries, sleep=self.sleep
+            )
+        return found
+
+    # ------------------------------------------------------------------ poll
+
+    async def _wait(self, on_progress: Callable[[Tally], None] | None) -> None:
+        """Look at the batches until all are collected."""
+        pause = self.settings.first_pause
+        while True:
+            waiting = self._waiting()
+            done = 0
+            for tag in waiting:
+                done += await self._look(tag)
+            if on_progress:
+                on_progress(self.tally)
+            waiting = self._waiting()
+            if not waiting:
+                return
+            by_hand = [tag for tag in waiting if self.rows[tag].get("folder")]
+            if by_hand:
+                raise StoppedError(self._by_hand(by_hand))
+            if not self.settings.wait:
+                told = ", ".join(self.rows[tag]["batch"] for tag in waiting[:3]) + (", …" if len(waiting) > 3 else "")
+                raise StoppedError(f"{len(waiting)} submitted and not done ({told}); run again to collect")
+            pause = self.settings.first_pause if done else min(1.5 * pause, self.settings.longest_pause)
+            await self.sleep(pause)
+
+    def _by_hand(self, tags: list[str]) -> str:
+        path = self._path(tags[0])
+        results = path.with_suffix(".results.jsonl")
+        return (
+            f"{len(tags)} request files in {path.parent} wait for results; put them beside each, as {results.name} "
+            f"beside {path.name} (vllm run-batch -i {path.name} -o {results.name} --model …), and run again"
+        )
+
+    async def _look(self, tag: str) -> bool:
+        """Collect a batch that has ended; whether it had."""
+        row = self.rows[tag]
+        if row.get("folder"):
+            results = self._path(tag).with_suffix(".results.jsonl")
+            if results.exists():
+                await self._collect(tag, [_file_lines(results)], "no result in the file")
+                self._tell(tag, f"{results}: {row['requests']:,} verdicts collected")
+            return results.exists()
+        endpoint = self._endpoint(row)
+        batch = await endpoint.get(row["batch"])
+        if batch.running:
+            self._tell(tag, f"batch {batch.id}: {batch.status}, {batch.completed:,} of {row['requests']:,}")
+            return False
+        if batch.status == "failed" and not batch.output_file and not batch.error_file:
+            self._path(tag).unlink(missing_ok=True)
+            self._put(tag, {"state": "closed", "reason": batch.reason})  # nothing of it was run: it is made again
+            raise StoppedError(f"batch {batch.id} failed: {batch.reason or 'no reason given'}")
+        files = [name for name in (batch.output_file, batch.error_file) if name]
+        self._put(tag, {"to": batch.ended_at or time.time()})
+        await self._collect(tag, [endpoint.lines(name) for name in files], _no_result(batch))
+        self._path(tag).unlink(missing_ok=True)
+        failed = len(self.rows[tag]["failed"])
+        self._tell(tag, f"batch {batch.id}: {batch.status}, {row['requests']:,} collected, {failed:,} without outcome")
+        return True
+
+    # ------------------------------------------------------------------ ingest
+
+    async def _collect(self, tag: str, files: list[AsyncIterator[bytes]], no_result: str) -> None:
+        """Store the verdicts of a batch, each once, in whatever order its lines come and however often."""
+        row = self.rows[tag]
+        judge, model = judging_model(self.judges[row["judge_hash"]])
+        seatings = {found[0]: Seating(*found) for found in self._requests(tag)}
+        done = self._stored(seatings)
+        strange = 0
+        for lines in files:
+            async for line in lines:
+                try:
+                    key, completion = read_result(line, model.price)
+                except ValueError:
+                    strange += 1
+                    continue
+                if key not in seatings:
+                    strange += 1
+                elif key not in done:
+                    done.add(key)
+                    await self._keep(seatings[key], completion, judge.fingerprint)
+        free = None if model.price is None else 0.0
+        for key, seating in seatings.items():
+            if key not in done:
+                lost = Completion(status=Status.ERROR, error=no_result, usd=free, calls=0)
+                await self._keep(seating, lost, judge.fingerprint)
+        if strange:
+            self.say(f"{strange:,} lines of the results belong to no request")
+        self.store.flush()
+        found = self.store.verdicts(list(seatings))
+        failed = [key for key, verdict in found.items() if verdict.status is not Status.OK]
+        self._put(tag, {"state": "collected", "failed": failed})
+        self.tally.failed += len(failed)
+
+    def _stored(self, seatings: dict[str, Seating]) -> set[str]:
+        """Keys whose result is stored already."""
+        keys = list(seatings)
+        done: set[str] = set()
+        for start in range(0, len(keys), 400):
+            some = keys[start : start + 400]
+            marks = ",".join("?" * len(some))
+            query = f"SELECT key, COUNT(*) FROM verdicts WHERE key IN ({marks}) GROUP BY key"  # noqa: S608
+            done.update(key for key, n in self.store.select(query, some) if n > seatings[key].before)
+        return done
+
+    async def _keep(self, seating: Seating, completion: Completion, judge_hash: str) -> None:
+        prompt, first, second = seated(self.store, seating)
+        judge, _ = judging_model(self.judges[judge_hash])
+        verdict = judge.read(prompt, first, second, completion, sample=seating.sample)
+        self.store.add_verdict(verdict)
+        self.collected += verdict.status is Status.OK
+        self.tally.spent(verdict.calls, verdict.usd)
+        while self.store.backlog > _MAX_BACKLOG:
+            await self.sleep(0.01)
+
+    def close(self) -> None:
+        """End the round: what failed in it is asked again by the next run."""
+        for tag, row in list(self.rows.items()):
+            if row["state"] == "collected":
+                self._put(tag, {"state": "closed"})
+
+
+def _no_result(batch: Batch) -> str:
+    return f"batch {batch.status}: no result for this request"
+
+
+async def _file_lines(path: Path) -> AsyncIterator[bytes]:
+    """Lines of a result file that somebody put there. Raises StoppedError where the file is cut off."""
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                try:
+                    read_result(line, None)
+                except ValueError:
+                    raise StoppedError(f"{path}: the last line is cut off; run again when it is whole") from None
+            if line.strip():
+                yield line
