@@ -330,7 +330,9 @@ def memory(url: str) -> None:
             subprocess.run([sys.executable, __file__, "--prepare", str(battles), "--folder", place], check=True)
             result = _run(sys.executable, "ours", f"{url}/0/v1", folder, 64)
         peaks.append(result["rss"])
-        print(f"{battles:>7,} battles: peak RSS {result['rss']:.0f} MiB ({result['rss_before']:.0f} before the first call)")
+        print(
+            f"{battles:>7,} battles: peak RSS {result['rss']:.0f} MiB ({result['rss_before']:.0f} before the first call)"
+        )
     print(f"  growth {peaks[1] / peaks[0] - 1:+.1%}")
 
 
@@ -375,7 +377,10 @@ def compare(a: argparse.Namespace, url: str, folder: Path) -> None:
     prepare(folder, a.battles)
     print(f"{2 * a.battles:,} verdicts a run, {a.repeats} repeats: median (min–max); load {os.getloadavg()[0]:.1f}")
     pythons = {"bare": sys.executable, "ours": sys.executable}
-    if subprocess.run([a.openai, "-c", "import openai, aiohttp"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+    if (
+        subprocess.run([a.openai, "-c", "import openai, aiohttp"], stderr=subprocess.DEVNULL, check=False).returncode
+        == 0
+    ):
         pythons["openai"] = a.openai
     else:
         print(f"{a.openai} has no openai: left out")
@@ -384,7 +389,9 @@ def compare(a: argparse.Namespace, url: str, folder: Path) -> None:
         print("\nalpaca_eval, 300 pairs, 20 ms, at most 64 threads")
         result = _run(a.alpaca_eval, "alpaca", f"{url}/20/v1", folder, 64)
         n = result["verdicts"]
-        print(f"  {n / result['seconds']:.0f} judgements/s, {1e3 * result['cpu'] / n:.1f} CPU ms each ({n} of 300 told)")
+        print(
+            f"  {n / result['seconds']:.0f} judgements/s, {1e3 * result['cpu'] / n:.1f} CPU ms each ({n} of 300 told)"
+        )
 
 
 if __name__ == "__main__":

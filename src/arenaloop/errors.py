@@ -7,6 +7,7 @@
     │   ├── ArenaFileError        an arena file of another version, or one that another process writes
     │   └── MissingExtraError     an optional dependency is not installed
     └── StoppedError (exit 4)     stopped early and resumable: what was stored stays
+        ├── BudgetSpentError      the calls or the money that the run may cost are spent
         ├── EndpointDownError     a server is not there, or answers nothing but errors
         └── StorageError          the disk is full or the arena file cannot be written
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 __all__ = [
     "ArenaFileError",
     "ArenaloopError",
+    "BudgetSpentError",
     "ConfigError",
     "EndpointDownError",
     "InputError",
@@ -69,6 +71,10 @@ class StoppedError(ArenaloopError):
     """The run stopped early; the same command resumes it."""
 
     exit_code = 4
+
+
+class BudgetSpentError(StoppedError):
+    """The run's budget is spent; the same command with a higher one resumes."""
 
 
 class EndpointDownError(StoppedError, ConnectionError):

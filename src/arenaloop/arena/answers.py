@@ -7,9 +7,12 @@ background, one model in memory at a time; recorded answers are copied into the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from arenaloop.arena.gate import Gate
+from arenaloop.arena.material import Material, Turn
+from arenaloop.arena.tally import Tally
 from arenaloop.errors import InputError
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.models.recorded import RecordedModel, match_keys
@@ -48,33 +51,6 @@ class Contestant:
     def local(self) -> bool:
         """Whether it answers in chunks on this machine."""
         return isinstance(self.model, ChunkedModel)
-
-
-@dataclass(slots=True)
-class Tally:
-    """Live counts of one invocation, for progress lines and budgets.
-
-    Attributes:
-        answers, verdicts: units finished (found or asked); `answers_total`, `verdicts_total`: wanted.
-        calls: requests sent, retries included. `cached`: verdicts found in the arena file.
-        failed: answers and verdicts of this invocation that ended without a result.
-        usd: money spent in this invocation; None once a price is unknown.
-    """
-
-    answers: int = 0
-    answers_total: int = 0
-    verdicts: int = 0
-    verdicts_total: int = 0
-    calls: int = 0
-    cached: int = 0
-    failed: int = 0
-    usd: float | None = 0.0
-
-    def spent(self, calls: int, usd: float | None) -> None:
-        """Add the cost of one finished unit."""
-        self.calls += calls
-        if calls:
-            self.usd = None if self.usd is None or usd is None else self.usd + usd
 
 
 def match_recorded(
@@ -166,7 +142,7 @@ class Answers:
         contestants: who answers.
         recorded: response keys of recorded contestants by prompt id (`match_recorded`).
         seed: the run's seed; each request derives its own.
-        tally: live counts.
+        gate: lets calls begin; only needed to ask.
         sample: index of this sample among several answers to the same prompt.
     """
 
@@ -177,7 +153,7 @@ class Answers:
         recorded: Mapping[str, Mapping[str, str]],
         *,
         seed: int,
-        tally: Tally | None = None,
+        gate: Gate | None = None,
         sample: int = 0,
     ) -> None:
         self.store = store
@@ -185,7 +161,7 @@ class Answers:
         self._recorded = recorded
         self._seed = seed
         self._sample = sample
-        self._tally = tally or Tally()
+        self._gate = gate
         self._limits: dict[int, asyncio.Semaphore] = {}
         self._chunks: dict[str, _Chunks] = {}
         self._talking: dict[str, asyncio.Future[None]] = {}  # conversations under way, by response key
@@ -203,63 +179,69 @@ class Answers:
         key = self.key(name, prompt.id)
         return None if key is None else self.store.response(key, prompt, name)
 
-    async def get(
-        self, name: str, prompt: Prompt, stored: MutableMapping[tuple[str, int], tuple[str, Status]]
-    ) -> Response | None:
+    def settle(self, name: str, material: Material) -> bool:
+        """Put an answer that need not be asked into `material.answers` (None where a recorded one is missing).
+
+        Returns:
+            Whether there was nothing to ask.
+        """
+        if name in material.answers:
+            return True
+        if name in self._chunks:  # its chunk may be under way
+            return False
+        prompt = material.prompt
+        key = self.key(name, prompt.id)
+        if key is None:
+            material.answers[name] = None
+            return True
+        turns: list[Turn] = []
+        for turn in range(prompt.turns):
+            found = material.turns.get((key, turn))
+            if found is None or (found[1] in _NO_ANSWER and key not in self._asked):
+                return False
+            turns.append(found)
+            if found[1] in _NO_ANSWER:
+                break
+        material.answers[name] = _response(prompt.id, name, turns)
+        return True
+
+    async def get(self, name: str, material: Material) -> Response | None:
         """The contestant's answer, asked now if need be; None if a recorded contestant has none.
 
         The caller asks once per (contestant, prompt) at a time. A failed answer is returned with its status.
 
-        Args:
-            name: the contestant.
-            prompt: what to answer.
-            stored: what `Store.turns_of` found for the prompt when work on it began; answers are added to it.
+        Raises:
+            HaltedError: it would have to be asked, and the run is stopping.
         """
-        c = self.contestants[name]
-        if isinstance(c.model, RecordedModel):
-            response = self._recorded_response(name, prompt, stored)
-        elif name in self._chunks:
+        c, prompt = self.contestants[name], material.prompt
+        if name in self._chunks:
             chunks = self._chunks[name]
             await chunks.done[chunks.index[prompt.id]].wait()
-            response = self.stored(name, prompt)
-        else:
+            return self.stored(name, prompt)
+        if not self.settle(name, material):
+            assert not isinstance(c.model, RecordedModel)
             limit = self._limits.setdefault(id(c.model), asyncio.Semaphore(c.model.concurrency))
-            response = await self._converse(c, c.model, prompt, limit, stored)
-        if name not in self._chunks:  # a chunk's answers were counted when it was done
-            self._tally.answers += 1
-        return response
+            material.answers[name] = await self._converse(c, c.model, material, limit)
+        self._open_gate.tally.answers += 1  # those of a chunk were counted when it was done
+        return material.answers[name]
 
-    def _recorded_response(
-        self, name: str, prompt: Prompt, stored: Mapping[tuple[str, int], tuple[str, Status]]
-    ) -> Response | None:
-        key = self.key(name, prompt.id)
-        if key is None:
-            return None
-        turns = [stored[key, turn] for turn in range(prompt.turns)]
-        return whole_response(prompt.id, name, turns)
+    @property
+    def _open_gate(self) -> Gate:
+        assert self._gate is not None, "these answers are for reading"
+        return self._gate
 
-    async def _converse(
-        self,
-        c: Contestant,
-        model: Model,
-        prompt: Prompt,
-        limit: asyncio.Semaphore,
-        stored: MutableMapping[tuple[str, int], tuple[str, Status]],
-    ) -> Response:
+    async def _converse(self, c: Contestant, model: Model, material: Material, limit: asyncio.Semaphore) -> Response:
+        prompt, stored = material.prompt, material.turns
         key = response_key(prompt.id, model.fingerprint, c.sampling.key(), self._sample)
         while (twin := self._talking.get(key)) is not None:  # the same model under another name: one answer for both
             await twin
         done = self._talking[key] = asyncio.get_running_loop().create_future()
-        turns: list[tuple[str, Status]] = []
+        turns: list[Turn] = []
         try:
             for turn in range(prompt.turns):
                 found = stored.get((key, turn))
                 if found is None or (found[1] in _NO_ANSWER and key not in self._asked):
-                    before = [text for text, _ in turns]
-                    async with limit:
-                        completion = await model.complete(self._request(c, prompt, before, key))
-                    found = stored[key, turn] = completion.text, completion.status
-                    self._keep(c, key, turn, prompt.id, completion, before)
+                    found = stored[key, turn] = await self._ask(c, model, prompt, key, [t[0] for t in turns], limit)
                 turns.append(found)
                 if found[1] in _NO_ANSWER:
                     break
@@ -267,25 +249,35 @@ class Answers:
             del self._talking[key]
             if not done.done():  # a twin that is cancelled while it waits cancels what it waits for
                 done.set_result(None)
-        return whole_response(prompt.id, c.name, turns)
+        return _response(prompt.id, c.name, turns)
+
+    async def _ask(
+        self, c: Contestant, model: Model, prompt: Prompt, key: str, before: Sequence[str], limit: asyncio.Semaphore
+    ) -> Turn:
+        """Ask for one turn and store it."""
+        gate, calls = self._open_gate, 0
+        usd: float | None = 0.0
+        async with limit:
+            gate.enter()
+            try:
+                completion = await model.complete(self._request(c, prompt, before, key))
+                text_hash = content_hash([*before, completion.text])
+                self.store.add_turns([(key, len(before), prompt.id, c.name, completion, text_hash)])
+                calls, usd = completion.calls, completion.usd
+            finally:
+                gate.leave(1, calls, usd)
+        self._count(key, completion)
+        return completion.text, completion.status, text_hash
 
     def _request(self, c: Contestant, prompt: Prompt, texts: Sequence[str], key: str) -> Request:
         messages: tuple[Message, ...] = tuple(prompt.conversation(texts))
         seed = derive_seed("answer", self._seed, key, len(texts))
         return Request(messages=messages, sampling=c.sampling, sample=self._sample, seed=seed, key=key)
 
-    def _keep(
-        self, c: Contestant, key: str, turn: int, prompt_id: str, completion: Completion, before: Sequence[str]
-    ) -> None:
-        text_hash = content_hash([*before, completion.text])
-        self.store.add_turns([(key, turn, prompt_id, c.name, completion, text_hash)])
-        self._count(key, completion)
-
     def _count(self, key: str, completion: Completion) -> None:
-        self._tally.spent(completion.calls, completion.usd)
         if completion.status in _NO_ANSWER:
             self._asked.add(key)
-            self._tally.failed += 1
+            self._open_gate.tally.failed += 1
 
     # ------------------------------------------------------------------ local models
 
@@ -325,7 +317,7 @@ class Answers:
                 members[i].append(prompt_id)
             for ids, done in zip(members, chunks.done, strict=True):
                 await self._answer_chunk(c, self._prompts(ids))
-                self._tally.answers += len(ids)
+                self._open_gate.tally.answers += len(ids)
                 done.set()
             if len(names) > 1:
                 assert not isinstance(c.model, RecordedModel)
@@ -344,17 +336,44 @@ class Answers:
             # followed the turns that it had before follows no more.
             if generated or any(missing):
                 generated = True
-                by_key = {keys[p.id]: p for p in live}
-                requests = [self._request(c, p, before[p.id], keys[p.id]) for p in live]
-                rows = []
-                async for request, completion in c.model.complete_many(requests):
-                    prompt = by_key[request.key]
-                    text_hash = content_hash([*before[prompt.id], completion.text])
-                    rows.append((request.key, turn, prompt.id, c.name, completion, text_hash))
-                self.store.add_turns(rows)
-                for key, _, prompt_id, _, completion, _ in rows:
+                requests = {keys[p.id]: self._request(c, p, before[p.id], keys[p.id]) for p in live}
+                prompt_ids = {keys[p.id]: p.id for p in live}
+                for key, completion in await self._generate(c, c.model, turn, requests, prompt_ids, before):
                     self._count(key, completion)
-                    stored[prompt_id] = (completion.text, completion.status)
+                    stored[prompt_ids[key]] = (completion.text, completion.status)
             for p in live:
                 s = stored[p.id]
                 before[p.id].append(s[0] if s is not None else "")
+
+    async def _generate(
+        self,
+        c: Contestant,
+        model: ChunkedModel,
+        turn: int,
+        requests: Mapping[str, Request],
+        prompt_ids: Mapping[str, str],
+        before: Mapping[str, Sequence[str]],
+    ) -> list[tuple[str, Completion]]:
+        """Ask for one turn of a chunk and store it; a chunk enters whole or not at all."""
+        gate, rows = self._open_gate, []
+        gate.enter(len(requests))
+        calls = 0
+        usd: float | None = 0.0
+        try:
+            async for request, completion in model.complete_many(list(requests.values())):
+                prompt_id = prompt_ids[request.key]
+                text_hash = content_hash([*before[prompt_id], completion.text])
+                rows.append((request.key, turn, prompt_id, c.name, completion, text_hash))
+            self.store.add_turns(rows)
+            calls = sum(row[4].calls for row in rows)
+            usd = None if any(row[4].usd is None for row in rows) else sum(row[4].usd or 0.0 for row in rows)
+        finally:
+            gate.leave(len(requests), calls, usd)
+        return [(row[0], row[4]) for row in rows]
+
+
+def _response(prompt_id: str, name: str, turns: Sequence[Turn]) -> Response:
+    if len(turns) == 1:  # nearly all: the hash of its one text is stored beside it
+        ((text, status, text_hash),) = turns
+        return Response(prompt_id, name, (text,), status, text_hash)
+    return whole_response(prompt_id, name, [(text, status) for text, status, _ in turns])

@@ -2,68 +2,69 @@
 
 `play` makes sure that every wanted verdict is in the arena file: a fixed pool of workers takes one seating at a time,
 gets both answers (asked once, shared between pairs), asks the judge and appends. Answers and judging overlap; memory
-holds prompt ids and the few prompts in progress.
+holds prompt ids and the few prompts in progress. How it stops is `gate.Gate`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
-from arenaloop.arena.answers import Answers, Tally
+from arenaloop.arena.answers import Answers
+from arenaloop.arena.budget import Budget, require_prices
+from arenaloop.arena.gate import Gate
+from arenaloop.arena.material import Material, materials
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.errors import ArenaloopError
+from arenaloop.arena.tally import Tally
+from arenaloop.errors import BudgetSpentError
 from arenaloop.judges.base import Judge
 from arenaloop.store import Store
-from arenaloop.types import Prompt, Response, Status, derive_seed
+from arenaloop.types import Response, Status, derive_seed
 
 __all__ = ["play", "play_async"]
 
 _REPORT_EVERY = 0.25  # seconds between progress reports
 _MAX_BACKLOG = 20_000  # appends that may wait for the disk before workers pause
 
-
-@dataclass(slots=True)
-class _Work:
-    """One prompt in progress: its answers, shared by all its pairs."""
-
-    prompt: Prompt
-    turns: dict[tuple[str, int], tuple[str, Status]]
-    """stored answers, by (response key, turn)"""
-    verdicts: dict[str, Status]
-    """stored verdicts, and those asked since, by key"""
-    answers: dict[str, asyncio.Future[Response | None]] = field(default_factory=dict)
+_Unit = tuple[Material, str, str]
+"""One seating: the prompt, and who sits first and second."""
 
 
-def play(plan: BattlePlan, store: Store, on_progress: Callable[[Tally], None] | None = None) -> Tally:
+def play(
+    plan: BattlePlan, store: Store, on_progress: Callable[[Tally], None] | None = None, *, budget: Budget | None = None
+) -> Tally:
     """Ask for everything that is wanted and not yet stored. Blocking; see `play_async`.
 
     Raises:
-        StoppedError: a server is down, or the arena file cannot be written. What was stored stays.
+        ConfigError: the budget is in dollars, and a price is not known.
+        StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
-    return asyncio.run(play_async(plan, store, on_progress))
+    return asyncio.run(play_async(plan, store, on_progress, budget=budget))
 
 
-async def play_async(plan: BattlePlan, store: Store, on_progress: Callable[[Tally], None] | None = None) -> Tally:
+async def play_async(
+    plan: BattlePlan, store: Store, on_progress: Callable[[Tally], None] | None = None, *, budget: Budget | None = None
+) -> Tally:
     """Ask for everything that is wanted and not yet stored, on the running event loop.
 
     Local contestants answer every prompt of the plan, also those on which no pair meets.
     """
-    tally = Tally(verdicts_total=2 * plan.battles * len(plan.judges), answers_total=_answers_wanted(plan))
-    answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed, tally=tally)
+    budget = budget or Budget()
+    require_prices(budget, plan.models)
+    budget.begin(store)
+    tally = Tally(
+        verdicts_total=2 * plan.battles * len(plan.judges), answers_total=_answers_wanted(plan), budget=budget
+    )
+    gate = Gate(tally)
+    answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed, gate=gate)
     order = answers.plan_local(plan.prompt_ids)
-    runner = _Runner(plan, store, answers, tally)
+    runner = _Runner(plan, store, answers, gate, order)
     reporter = asyncio.create_task(_report(tally, on_progress)) if on_progress else None
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(answers.run_local())
-            group.create_task(runner.feed(order))
-            for _ in range(plan.workers):
-                group.create_task(runner.work())
-    except* ArenaloopError as stopped:  # also what only shows when a model is first asked, such as damaged weights
-        raise stopped.exceptions[0] from None
+        await gate.run([answers.run_local(), *(runner.work() for _ in range(plan.workers))])
+    except BudgetSpentError as spent:
+        raise BudgetSpentError(f"{spent}; {tally.missing}; with a higher budget the same command goes on") from None
     finally:
         if reporter is not None:
             reporter.cancel()
@@ -92,80 +93,108 @@ async def _report(tally: Tally, on_progress: Callable[[Tally], None]) -> None:
 
 
 class _Runner:
-    def __init__(self, plan: BattlePlan, store: Store, answers: Answers, tally: Tally) -> None:
-        self.plan, self.store, self.answers, self.tally = plan, store, answers, tally
+    def __init__(self, plan: BattlePlan, store: Store, answers: Answers, gate: Gate, order: Sequence[str]) -> None:
+        self.plan, self.store, self.answers, self.gate, self.tally = plan, store, answers, gate, gate.tally
         self.secret = store.secret
-        self.queue: asyncio.Queue[tuple[_Work, str, str] | None] = asyncio.Queue(maxsize=2 * plan.workers)
-        self.inflight: dict[str, asyncio.Future[None]] = {}
-        self.judges = [(judge, asyncio.Semaphore(judge.concurrency)) for judge in plan.judges]
+        self.units = self._units(order)
+        self.shared: dict[str, asyncio.Future[None] | None] = {}  # verdicts being asked, and who waits for them
+        # a judge that takes as many calls as there are workers needs no limit of its own
+        self.judges: list[tuple[Judge, asyncio.Semaphore | None]] = [
+            (judge, asyncio.Semaphore(judge.concurrency) if judge.concurrency < plan.workers else None)
+            for judge in plan.judges
+        ]
         self.asked: set[str] = set()  # verdicts that failed in this invocation
 
-    async def feed(self, order: Sequence[str]) -> None:
-        for prompt_id in order:
-            pairs = self.plan.schedule.on(prompt_id)
-            prompt = self.store.prompt(prompt_id) if pairs else None
-            if prompt is None:
-                continue
-            work = _Work(prompt, self.store.turns_of(prompt_id), self.store.statuses_of(prompt_id))
-            for a, b in pairs:
-                await self.queue.put((work, a, b))
-                await self.queue.put((work, b, a))
-        for _ in range(self.plan.workers):
-            await self.queue.put(None)
+    def _units(self, order: Sequence[str]) -> Iterator[_Unit | None]:
+        """Seatings with something left to ask, pulled by the workers; None after a prompt that had none.
+
+        What is stored already is found here, without a worker's turn: a finished run is through at once.
+        """
+        schedule, tally = self.plan.schedule, self.tally
+        wanted = order if schedule.chosen is None and schedule.pairs else [i for i in order if schedule.on(i)]
+        for material in materials(self.store, wanted):
+            pairs = schedule.on(material.prompt.id)
+            names = {name for pair in pairs for name in pair}
+            tally.answers += sum(self.answers.settle(name, material) for name in names)
+            left = [seating for a, b in pairs for seating in ((a, b), (b, a)) if not self._done(material, *seating)]
+            if not left:
+                yield None
+            for first, second in left:
+                yield material, first, second
+
+    def _done(self, material: Material, first_name: str, second_name: str) -> bool:
+        """Count a seating of which every verdict is stored."""
+        verdicts = material.verdicts
+        if not verdicts:
+            return False
+        first, second = material.answers.get(first_name), material.answers.get(second_name)
+        if first is None or second is None or not (first.battles and second.battles):
+            return False
+        for judge, _ in self.judges:
+            if verdicts.get(judge.key(material.prompt, first, second)) is not Status.OK:
+                return False
+        self.tally.verdicts += len(self.judges)
+        self.tally.cached += len(self.judges)
+        return True
 
     async def work(self) -> None:
-        while (unit := await self.queue.get()) is not None:
-            work, first, second = unit
-            await self.decide(work, first, second)
+        for unit in self.units:
+            if unit is None:
+                await asyncio.sleep(0)  # a long way through stored rows must not keep Ctrl-C waiting
+                continue
+            await self.decide(*unit)
             while self.store.backlog > _MAX_BACKLOG:
                 await asyncio.sleep(0.01)
 
-    async def answer(self, work: _Work, name: str) -> Response | None:
-        future = work.answers.get(name)
-        if future is not None:
-            return future.result() if future.done() else await future
-        future = work.answers[name] = asyncio.get_running_loop().create_future()
+    async def answer(self, material: Material, name: str) -> Response | None:
+        if name in material.answers:
+            return material.answers[name]
+        if (running := material.waiting.get(name)) is not None:
+            return await running
+        future = material.waiting[name] = asyncio.get_running_loop().create_future()
         try:
-            response = await self.answers.get(name, work.prompt, work.turns)
+            response = material.answers[name] = await self.answers.get(name, material)
         except BaseException:
-            future.cancel()  # whoever waits for it is stopped with the rest of the group
+            future.cancel()  # whoever waits for it is stopped with the rest
             raise
         if not future.done():
             future.set_result(response)
         return response
 
-    async def decide(self, work: _Work, first_name: str, second_name: str) -> None:
-        first, second = await self.answer(work, first_name), await self.answer(work, second_name)
+    async def decide(self, material: Material, first_name: str, second_name: str) -> None:
+        first, second = await self.answer(material, first_name), await self.answer(material, second_name)
         for judge, limit in self.judges:
             if first is None or second is None or not (first.battles and second.battles):
                 self.tally.failed += 1
             else:
-                await self.settle(judge, limit, work, first, second)
+                await self.settle(judge, limit, material, first, second)
             self.tally.verdicts += 1
 
     async def settle(
-        self, judge: Judge, limit: asyncio.Semaphore, work: _Work, first: Response, second: Response
+        self, judge: Judge, limit: asyncio.Semaphore | None, material: Material, first: Response, second: Response
     ) -> None:
-        key = judge.key(work.prompt, first, second)
-        if (running := self.inflight.get(key)) is not None:  # two battles share this verdict
+        key = judge.key(material.prompt, first, second)
+        if key in self.shared:  # two battles share this verdict
+            if (running := self.shared[key]) is None:
+                running = self.shared[key] = asyncio.get_running_loop().create_future()
             await running
             self.tally.cached += 1
-        elif not self._known(judge, work, first, second):
-            future = self.inflight[key] = asyncio.get_running_loop().create_future()
-            try:
-                await self.ask(judge, limit, work, first, second)
-            finally:
-                del self.inflight[key]
-                if not future.done():  # whoever is cancelled while it waits cancels what it waits for
-                    future.set_result(None)
-        else:
+        elif self._known(key, judge, material, first, second):
             self.tally.cached += 1
+        else:
+            self.shared[key] = None
+            try:
+                await self.ask(key, judge, limit, material, first, second)
+            finally:
+                waited = self.shared.pop(key)
+                if waited is not None and not waited.done():  # whoever is cancelled while waiting cancels it
+                    waited.set_result(None)
 
-    def _known(self, judge: Judge, work: _Work, first: Response, second: Response) -> bool:
+    def _known(self, key: str, judge: Judge, material: Material, first: Response, second: Response) -> bool:
         """Whether there is nothing left to ask: an outcome is stored, or this invocation has tried."""
         for sample in range(self.plan.reask + 1):
-            key = judge.key(work.prompt, first, second, sample)
-            status = work.verdicts.get(key)
+            key = judge.key(material.prompt, first, second, sample) if sample else key
+            status = material.verdicts.get(key)
             if status is None:
                 return False
             if status is Status.OK or key in self.asked:
@@ -173,17 +202,42 @@ class _Runner:
             # a failure of an earlier invocation: its later samples may have succeeded
         return False
 
-    async def ask(self, judge: Judge, limit: asyncio.Semaphore, work: _Work, first: Response, second: Response) -> None:
+    async def ask(
+        self,
+        key: str,
+        judge: Judge,
+        limit: asyncio.Semaphore | None,
+        material: Material,
+        first: Response,
+        second: Response,
+    ) -> None:
         for sample in range(self.plan.reask + 1):
-            seed = derive_seed("verdict", self.plan.seed, judge.key(work.prompt, first, second, sample))
-            async with limit:
-                verdict = await judge.judge(work.prompt, first, second, secret=self.secret, seed=seed, sample=sample)
-            self.store.add_verdict(verdict)
-            work.verdicts[verdict.key] = verdict.status
-            self.tally.spent(verdict.calls, verdict.usd)
-            if verdict.status is Status.OK:
+            wanted = judge.key(material.prompt, first, second, sample) if sample else key
+            if limit is None:
+                status = await self.call(wanted, judge, material, first, second, sample)
+            else:
+                async with limit:
+                    status = await self.call(wanted, judge, material, first, second, sample)
+            material.verdicts[wanted] = status
+            if status is Status.OK:
                 return
-            if verdict.status in (Status.ERROR, Status.REFUSED):
+            if status in (Status.ERROR, Status.REFUSED):
                 break  # the endpoint has retried; asking warmer does not mend these
-        self.asked.add(judge.key(work.prompt, first, second))
+        self.asked.add(key)
         self.tally.failed += 1
+
+    async def call(
+        self, key: str, judge: Judge, material: Material, first: Response, second: Response, sample: int
+    ) -> Status:
+        """One judge call, stored before it leaves the gate."""
+        gate, calls, entered = self.gate, 0, int(hasattr(judge, "model"))
+        usd: float | None = 0.0
+        seed = derive_seed("verdict", self.plan.seed, key)
+        gate.enter(entered)
+        try:
+            verdict = await judge.judge(material.prompt, first, second, secret=self.secret, seed=seed, sample=sample)
+            self.store.add_verdict(verdict)
+            calls, usd = verdict.calls, verdict.usd
+        finally:
+            gate.leave(entered, calls, usd)
+        return verdict.status

@@ -9,6 +9,7 @@ from arenaloop.arena.answers import Contestant
 from arenaloop.arena.matchmaking import Schedule
 from arenaloop.judges.base import Judge, MergeRule, OneSeatFailed
 from arenaloop.judges.jury import Jury
+from arenaloop.models.base import Model
 
 __all__ = ["BattlePlan"]
 
@@ -50,6 +51,13 @@ class BattlePlan:
     def judges(self) -> tuple[Judge, ...]:
         """Who is asked about each seating."""
         return self.judge.members if isinstance(self.judge, Jury) else (self.judge,)
+
+    @property
+    def models(self) -> list[Model]:
+        """The models that may have to be asked: contestants that are not recorded, and judges that are models."""
+        fighters = [m for c in self.contestants if (m := c.asked)]
+        judges = [m for judge in self.judges if (m := getattr(judge, "model", None)) is not None]
+        return list({id(m): m for m in (*fighters, *judges)}.values())
 
     @property
     def workers(self) -> int:

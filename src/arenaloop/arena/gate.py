@@ -1,0 +1,114 @@
+"""When a call may begin, and how a run stops: nothing new begins, and what is in flight arrives and is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from arenaloop.arena.tally import Tally
+from arenaloop.errors import BudgetSpentError, EndpointDownError
+
+__all__ = ["Gate", "HaltedError"]
+
+_BLIND = "a server does not say how many tokens a call took, so a budget in dollars cannot be kept (--budget-calls can)"
+_DOWN_GRACE = 3.0  # seconds for calls in flight on other endpoints, once one is down
+_INTERRUPT_GRACE = 1.0  # seconds for calls in flight after Ctrl-C; with closing, the process ends within two
+
+
+class HaltedError(Exception):
+    """No call may begin any more: the run is stopping. Never leaves the runner."""
+
+
+class Gate:
+    """Every call of a play enters here and leaves when its answer has gone to the arena file.
+
+    Once there is a reason to stop, no call enters any more.
+
+    Args:
+        tally: live counts and the budget; the gate keeps calls, money and calls in flight.
+    """
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally, self.budget = tally, tally.budget
+        self.reason: BaseException | None = None
+        self._limited = tally.budget.limited
+        self._grace: float | None = None
+        loop = asyncio.get_running_loop()
+        self._halted: asyncio.Future[None] = loop.create_future()
+        self._quiet: asyncio.Future[None] = loop.create_future()  # halted, and nothing in flight
+
+    def enter(self, calls: int = 1) -> None:
+        """Begin `calls` calls; 0 for what costs none, such as a rule that judges.
+
+        Raises:
+            HaltedError: the run is stopping.
+        """
+        if self.reason is not None:
+            raise HaltedError
+        if self._limited and calls and (spent := self.budget.refusal(self.tally.in_flight, calls)) is not None:
+            self.stop(BudgetSpentError(f"the budget is spent ({spent})"), grace=None)
+            raise HaltedError
+        self.tally.in_flight += calls
+
+    def leave(self, entered: int, calls: int = 0, usd: float | None = 0.0) -> None:
+        """End `entered` calls, for which `calls` requests were sent at a cost of `usd` (None: not known)."""
+        tally = self.tally
+        tally.in_flight -= entered
+        if calls:
+            tally.spent(calls, usd)
+            if self._limited:
+                self.budget.spend(calls, usd)
+                if usd is None and self.budget.usd is not None:
+                    self.stop(BudgetSpentError(_BLIND), grace=None)
+        if self.reason is not None and tally.in_flight == 0 and not self._quiet.done():
+            self._quiet.set_result(None)
+
+    def stop(self, reason: BaseException, grace: float | None) -> None:
+        """Let no call begin any more.
+
+        Args:
+            reason: what the play ends with; the first one stands, but for one that leaves no grace.
+            grace: seconds for what is in flight; None is as long as it takes.
+        """
+        if self.reason is None or (grace == 0 and self._grace != 0):
+            self.reason, self._grace = reason, grace
+        if not self._halted.done():
+            self._halted.set_result(None)
+        if (self._grace == 0 or self.tally.in_flight == 0) and not self._quiet.done():
+            self._quiet.set_result(None)
+
+    async def run(self, jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Run all jobs to their end, or until there is a reason to stop, and then as long as its grace lasts.
+
+        Raises:
+            BaseException: the reason to stop.
+        """
+        tasks = [asyncio.create_task(self._guarded(job)) for job in jobs]
+        everything: asyncio.Future[Any] = asyncio.gather(*tasks, return_exceptions=True)
+        halted: asyncio.Future[Any] = self._halted
+        quiet: asyncio.Future[Any] = self._quiet
+        try:
+            await asyncio.wait([everything, halted], return_when=asyncio.FIRST_COMPLETED)
+            if self.reason is not None:
+                await asyncio.wait([everything, quiet], timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError as interrupted:
+            self.stop(interrupted, _INTERRUPT_GRACE)
+            await asyncio.wait([everything, quiet], timeout=_INTERRUPT_GRACE, return_when=asyncio.FIRST_COMPLETED)
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        if self.reason is not None:
+            raise self.reason
+
+    async def _guarded(self, job: Coroutine[Any, Any, None]) -> None:
+        try:
+            await job
+        except HaltedError:
+            pass
+        except EndpointDownError as error:
+            self.stop(error, _DOWN_GRACE)
+        except Exception as error:  # a full disk, damaged weights, a bug: nothing is gained by waiting
+            self.stop(error, 0)

@@ -1,0 +1,53 @@
+"""Live counts of one play, for progress lines and budgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from arenaloop.arena.budget import Budget
+
+__all__ = ["Tally"]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Live counts of one invocation, for progress lines and budgets.
+
+    Attributes:
+        answers, verdicts: units finished (found or asked); `answers_total`, `verdicts_total`: wanted.
+        calls: requests sent, retries included. `cached`: verdicts found in the arena file.
+        failed: answers and verdicts of this invocation that ended without a result.
+        usd: money spent in this invocation; None once a price is unknown.
+        in_flight: calls that have begun and not come back.
+        budget: what the run directory may cost in all, and has cost.
+    """
+
+    answers: int = 0
+    answers_total: int = 0
+    verdicts: int = 0
+    verdicts_total: int = 0
+    calls: int = 0
+    cached: int = 0
+    failed: int = 0
+    usd: float | None = 0.0
+    in_flight: int = 0
+    budget: Budget = field(default_factory=Budget)
+
+    def spent(self, calls: int, usd: float | None) -> None:
+        """Add the cost of one finished unit."""
+        self.calls += calls
+        if calls:
+            self.usd = None if self.usd is None or usd is None else self.usd + usd
+
+    @property
+    def missing(self) -> str:
+        """What is wanted and not done yet, in words."""
+        gaps = [
+            f"{total - done:,} of {total:,} {unit}"
+            for done, total, unit in (
+                (self.verdicts, self.verdicts_total, "verdicts"),
+                (self.answers, self.answers_total, "answers"),
+            )
+            if done < total
+        ]
+        return " and ".join(gaps) + " missing" if gaps else "nothing missing"
