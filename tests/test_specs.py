@@ -49,6 +49,29 @@ def test_a_server_by_url() -> None:
     )
 
 
+def test_adapters_of_a_server_are_models_of_their_own() -> None:
+    first, second = (contestant(model_settings(f"http://h/v1#{name}")) for name in ("org/base:v2 a", "org/base:v2 b"))
+    assert (first.name, second.name) == ("org/base:v2 a", "org/base:v2 b")
+    assert isinstance(first.model, OpenAIModel)
+    assert first.model.model == "org/base:v2 a"
+    assert isinstance(second.model, OpenAIModel)
+    assert first.model.fingerprint != second.model.fingerprint
+    assert first.model.urls == second.model.urls
+
+
+def test_replicas_and_limits_of_a_server() -> None:
+    urls = ("http://b/v1/", "http://c/v1")
+    found = model(ModelSettings(spec="http://a/v1#m", urls=urls, rpm=600, tpm=90_000))
+    assert isinstance(found, OpenAIModel)
+    assert [url.base for url in found.urls] == ["http://a/v1", "http://b/v1", "http://c/v1"]
+    assert (found.limits.concurrency, found.limits.rpm, found.limits.tpm) == (None, 600, 90_000)
+    assert found.fingerprint == server("http://a/v1#m").fingerprint
+    for wrong in ("http://b/v1#m", "http://b/v1?key=secret"):
+        with pytest.raises(ConfigError, match="without '\\?' and '#'") as caught:
+            model(ModelSettings(spec="http://a/v1#m", urls=(wrong,)))
+        assert "secret" not in str(caught.value)
+
+
 def test_a_url_sends_no_key_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
     monkeypatch.setenv("MY_KEY", "k")

@@ -98,8 +98,14 @@ class ModelSettings(Settings):
     """name of the environment variable that holds the key (servers only)"""
     price: PriceSettings | None = None
     """null = unknown, and so is the cost of the run"""
+    urls: tuple[str, ...] = ()
+    """base URLs of further servers of the same model, which share its calls; the SPEC's own names it (servers only)"""
     concurrency: int | None = Field(None, ge=1)
-    """calls in flight at once; null = the kind's default"""
+    """calls in flight at once; null = the kind's default, of servers as many as they bear; the endpoint's, as rpm is"""
+    rpm: float | None = Field(None, gt=0)
+    """requests per minute; of models that share a server the lowest limit holds (servers only)"""
+    tpm: float | None = Field(None, gt=0)
+    """tokens per minute, prompts and answers together; likewise (servers only)"""
     timeout: float = Field(120.0, gt=0)
     """seconds per request (servers only)"""
     retries: int = Field(6, ge=0)

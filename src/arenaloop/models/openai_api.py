@@ -8,29 +8,30 @@ call. Failures that may pass are tried again; those that do not are completions 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import os
 import random
-import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 from arenaloop.errors import ConfigError, EndpointDownError, nearest
+from arenaloop.models.endpoint import CEILING, Endpoint, Limits, UnreachableError
+from arenaloop.models.limits import Breaker, TokenEstimate
 from arenaloop.models.openai_wire import (
+    Blame,
     Price,
+    blame,
     encode_body,
+    encode_settings,
     error_code,
     error_text,
     read_reply,
     retry_after,
+    structured,
     with_system,
 )
+from arenaloop.models.secrets import read_key
+from arenaloop.models.server_url import ServerUrl
 from arenaloop.types import Completion, Request, Sampling, Status, content_hash
-
-if TYPE_CHECKING:
-    import aiohttp
 
 __all__ = ["OpenAIModel", "Price"]
 
@@ -39,29 +40,41 @@ OPENAI_URL = "https://api.openai.com/v1"
 _PASSING = {408, 409, 425, 429}
 """Statuses besides 5xx that may pass: timeout, conflict, too early, too many requests."""
 
-_BREAKER = 20
+_HANDFUL = 5
+"""Failures that are too many if a model that was never answered is told that it cannot be asked."""
+
+_PATIENCE = 4
+"""How many times `retries` a call is tried again while the server says when to come back."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_WAIT = 0.5, 30.0, 600.0
 _PARAMETERS = ("temperature", "top_p", "max_tokens", "stop", "seed")
-_SECRETS = re.compile(r"\b(?:sk|pk|hf|gsk|xai)[-_][\w*.-]{8,}|\bBearer\s+[^\s\"',]+", re.IGNORECASE)
 
 
 class OpenAIModel:
     """A chat model behind an OpenAI-compatible server.
 
+    Models that name the same URLs and the same key share connections, concurrency and limits (see `Endpoint`).
+
     Args:
         name: what leaderboards call it.
-        model: the server's id of it.
+        model: the server's id of it; LoRA adapters that a server has by name are models of their own.
         base_url: as in ``http://HOST:PORT/v1``; a pasted ``/chat/completions`` is taken off, a query is kept.
         key_env: name of the environment variable that holds the API key; None sends no key.
         system: a system prompt of this contestant, put before any of the conversation's.
         extra_body: further fields of the request's body; they win over the sampling settings.
         price: US dollars per million tokens; without it the cost of calls is not known (`usd` is None).
-        concurrency: how many calls may be in flight.
+        concurrency: how many calls may be in flight; None = as many as the server bears (`AdaptiveLimit`).
         timeout: seconds for one try, from connecting to the last byte.
         retries: how often a call is tried again after a failure that may pass.
         send_seed: whether the request's seed (its low 31 bits) is sent.
         drop_params: sampling settings that this server refuses (thinking models take no temperature).
+        urls: base URLs of further servers of the same model. They are no part of the fingerprint: the answers are known
+            by `base_url`, however many replicas give them and in whatever order they are listed.
+        rpm, tpm: requests and tokens per minute, of the endpoint.
         sleep: how to wait between tries; tests need not.
+
+    Attributes:
+        fingerprint: content hash of base URL, model id, system prompt and whatever else of the body is fixed.
 
     Raises:
         ConfigError: the URL, the key's variable or a parameter name cannot be.
@@ -77,69 +90,80 @@ class OpenAIModel:
         system: str | None = None,
         extra_body: Mapping[str, Any] | None = None,
         price: Price | None = None,
-        concurrency: int = 64,
+        concurrency: int | None = None,
         timeout: float = 120.0,
         retries: int = 5,
         send_seed: bool = False,
         drop_params: Collection[str] = (),
+        urls: Sequence[str] = (),
+        rpm: float | None = None,
+        tpm: float | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.name = name
         self.model = model
-        self.base_url, self._url = _endpoint(base_url)
+        self.urls = tuple(dict.fromkeys(ServerUrl.of(url) for url in (base_url, *urls)))
+        self.base_url = self.urls[0].base
         self.key_env = key_env
         self.system = system
         self.extra_body = dict(extra_body or {})
         self.price = price
-        self.concurrency = concurrency
+        self.limits = Limits(concurrency, rpm, tpm)
         self.timeout = timeout
         self.retries = retries
         self.send_seed = send_seed
         self.drop_params = frozenset(drop_params)
-        if concurrency < 1 or retries < 0 or timeout <= 0:
+        if (concurrency is not None and concurrency < 1) or retries < 0 or timeout <= 0:
             raise ConfigError(f"{name}: concurrency and timeout are positive, retries not negative")
+        if any(limit is not None and limit <= 0 for limit in (rpm, tpm)):
+            raise ConfigError(f"{name}: rpm and tpm are positive")
         for parameter in sorted(self.drop_params.difference(_PARAMETERS)):
             raise ConfigError(f"{name}: no parameter {parameter!r} to drop{nearest(parameter, list(_PARAMETERS))}")
         for field in ("messages", "stream", "n"):
             if field in self.extra_body:
                 raise ConfigError(f"{name}: extra_body may not set {field!r}")
-        _read_key(key_env)  # a missing key is refused before the first call
+        read_key(key_env)  # a missing key is refused before the first call
         # OpenAI's own newer models refuse max_tokens; other servers may not know its successor
         openai = urlsplit(self.base_url).hostname == "api.openai.com"
         self._max_tokens = "max_completion_tokens" if openai else "max_tokens"
         self.fingerprint = content_hash(
             "openai", self.base_url, model, system, self.extra_body, sorted(self.drop_params), send_seed
         )
+        self._sends_seed = send_seed and "seed" not in self.drop_params and "seed" not in self.extra_body
         self._sleep = sleep
-        self._finished = self._failed = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self._options: dict[str, Any] = {"allow_redirects": False}  # a redirected POST would become a GET
-        self._slots: asyncio.Semaphore | None = None
+        self._endpoint: Endpoint | None = None
+        self._heads: dict[tuple[Sampling, int], bytes] = {}
+        self._expected = TokenEstimate()
+        self._forget_failures()
 
     def __repr__(self) -> str:
         return f"OpenAIModel({self.name!r}, {self.model!r}, {self.base_url!r})"
 
+    @property
+    def concurrency(self) -> int:
+        """How many calls may ever be in flight at once: what is set, or the ceiling of what is found out."""
+        return self.limits.concurrency or CEILING
+
     async def complete(self, request: Request) -> Completion:
-        """Answer one request, trying again what may pass; at most `concurrency` calls are in flight.
+        """Answer one request, trying again what may pass.
 
         Returns:
             The answer, or a completion with status `ERROR` and the server's reason.
 
         Raises:
-            EndpointDownError: the server cannot be reached, or its first 20 finished calls all failed.
+            EndpointDownError: the server cannot be reached, or fails everything; the message has its reason.
         """
-        if self._loop is not asyncio.get_running_loop():
-            self._open()
-        assert self._slots is not None
-        async with self._slots:
-            completion = await self._ask(request)
-        self._finished += 1
-        if completion.status is Status.ERROR:
-            self._failed += 1
-            if self._failed == self._finished and self._failed >= _BREAKER:
-                raise EndpointDownError(f"{self.base_url} failed the first {_BREAKER} calls; last: {completion.error}")
-        return completion
+        endpoint = self._endpoint
+        if endpoint is None or endpoint.loop is not asyncio.get_running_loop():
+            endpoint = self._join()
+        body = self.body(request)
+        slots = endpoint.slots
+        if not slots.take():
+            await slots.wait()
+        try:
+            return await self._ask(endpoint, request, body)
+        finally:
+            slots.give_back()
 
     async def complete_many(self, requests: Sequence[Request]) -> AsyncIterator[tuple[Request, Completion]]:
         """Answer many requests with `concurrency` workers, yielding each with its completion as it arrives."""
@@ -173,42 +197,50 @@ class OpenAIModel:
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def aclose(self) -> None:
-        """Close the connections; the next call opens them again."""
-        session, self._session, self._loop = self._session, None, None
-        self._finished = self._failed = 0
-        if session is not None:
-            await session.close()
+        """Close the connections, unless another model uses them; the next call opens them again."""
+        endpoint, self._endpoint = self._endpoint, None
+        self._forget_failures()
+        if endpoint is None:
+            return
+        if endpoint.loop is asyncio.get_running_loop():
+            await endpoint.leave(self)
+        else:
+            endpoint.abandon()
 
-    def _open(self) -> None:
-        """Open the session of the running event loop (a caller may run several loops, one after the other)."""
-        import aiohttp
+    def _join(self) -> Endpoint:
+        """Join the endpoint of the running event loop (a caller may run several loops, one after the other)."""
+        if self._endpoint is not None:
+            self._endpoint.abandon()
+        self._endpoint = Endpoint.join(self, self.urls, self.key_env, self.limits)
+        return self._endpoint
 
-        if self._session is not None:
-            self._session.detach()  # it belongs to a loop that is gone and cannot be closed any more
-        key = _read_key(self.key_env)
-        headers = {"Content-Type": "application/json", "User-Agent": "arenaloop"}
-        if key is not None:
-            headers["Authorization"] = f"Bearer {key}"
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),  # the semaphore is the limit
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-            timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(30.0, self.timeout / 2)),
+    def _forget_failures(self) -> None:
+        self._unknown = Breaker(_HANDFUL)
+        self._rejected = Breaker()
+
+    # ------------------------------------------------------------------ the request
+
+    def body(self, request: Request) -> bytes:
+        """The request's body as JSON."""
+        if request.schema is not None:
+            head = encode_settings(self._settings(request))
+        else:
+            known = (request.sampling, request.top_logprobs)
+            found = self._heads.get(known)
+            if found is None:
+                if len(self._heads) >= 64:
+                    self._heads.clear()
+                found = self._heads[known] = encode_settings(self._settings(request))
+            head = found
+        if self._sends_seed:
+            head += b'"seed":%d,' % (request.seed & 0x7FFFFFFF)
+        return encode_body(
+            head, request.messages if self.system is None else with_system(request.messages, self.system)
         )
-        self._slots = asyncio.Semaphore(self.concurrency)
-        self._loop = asyncio.get_running_loop()
-        if proxy := _proxy(self._url):
-            self._options["proxy"] = proxy
 
-    def _body(self, request: Request) -> bytes:
-        body: dict[str, Any] = {"model": self.model, **self._settings(request.sampling)}
-        if self.send_seed and "seed" not in self.drop_params:
-            body["seed"] = request.seed & 0x7FFFFFFF
-        body |= self.extra_body
-        body["messages"] = request.messages if self.system is None else with_system(request.messages, self.system)
-        return encode_body(body)
-
-    def _settings(self, sampling: Sampling) -> dict[str, Any]:
+    def _settings(self, request: Request) -> dict[str, Any]:
+        """Every field of the body but the seed and the messages."""
+        sampling = request.sampling
         # All are sent: what is left out would be the server's default, which differs from server to server.
         settings: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
         settings[self._max_tokens] = sampling.max_tokens
@@ -216,122 +248,110 @@ class OpenAIModel:
             settings["stop"] = sampling.stop
         for parameter in self.drop_params:
             settings.pop(self._max_tokens if parameter == "max_tokens" else parameter, None)
-        return settings
+        if request.top_logprobs:
+            settings |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+        if request.schema is not None:
+            settings["response_format"] = structured(request.schema)
+        return {"model": self.model, **settings, **self.extra_body}
 
-    async def _ask(self, request: Request) -> Completion:
+    # ------------------------------------------------------------------ the call
+
+    async def _ask(self, endpoint: Endpoint, request: Request, body: bytes) -> Completion:
         """Try one request until it is answered, has failed for good, or has used up its tries."""
         import aiohttp
 
-        assert self._session is not None
-        body = self._body(request)
-        start = time.perf_counter()
-        reason, unreachable = "", False
-        for attempt in range(self.retries + 1):
-            wait = random.random() * min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)  # full jitter
-            unreachable = False
+        clock = endpoint.loop.time
+        begun = clock()
+        calls = tries = told_to_wait = 0
+        tokens = wait = 0.0
+        while True:
+            if wait:
+                await endpoint.slots.renew()
+            if wait or endpoint.gated:
+                tokens = self._expected.expect(len(body), request.sampling.max_tokens)
+                await endpoint.admit(tokens, self._sleep, at_least=wait)
+            started = clock()
+            calls += 1
+            tries += 1
+            whose, unreachable, asked = Blame.SERVER, None, None
             try:
-                async with self._session.post(self._url, data=body, **self._options) as response:
-                    raw = await response.read()
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-                reason, unreachable = _connect_reason(error), True
-                if isinstance(error, aiohttp.ClientSSLError):
-                    self._down(reason, attempt + 1)
+                status, headers, raw = await endpoint.post(body, self.timeout)
+            except UnreachableError as error:
+                reason, unreachable = str(error), error
+                calls -= 1
             except TimeoutError:
                 reason = f"no answer within {self.timeout:g} s"
             except (aiohttp.ClientError, OSError) as error:
                 reason = f"{type(error).__name__}: {error}"
             else:
-                status = response.status
                 if status == 200:
                     try:
-                        return read_reply(raw, price=self.price, seconds=time.perf_counter() - start, calls=attempt + 1)
+                        completion = read_reply(raw, price=self.price, seconds=clock() - begun, calls=calls)
                     except ValueError as error:
                         reason = f"HTTP 200: {error}"
+                    else:
+                        self._answered(endpoint, started, completion, len(body), tokens)
+                        return completion
                 else:
-                    reason = f"HTTP {status}: {error_text(raw)}"
-                    code = error_code(raw)
+                    text, code = error_text(raw), error_code(raw)
+                    reason = f"HTTP {status}: {text}"
                     if status == 400 and code == "content_filter":  # Azure's way to refuse
-                        return self._failure(Status.REFUSED, reason, start, attempt + 1)
-                    # an exhausted quota is told as 429, but no wait mends it
-                    if not (status in _PASSING or status >= 500) or code == "insufficient_quota":
+                        completion = self._failure(Status.REFUSED, None, clock() - begun, calls)
+                        self._answered(endpoint, started, completion, len(body), tokens)
+                        return completion
+                    whose = blame(status, code, text)
+                    if whose is not Blame.SERVER:  # an exhausted quota, too, is told as 429, but no wait mends it
                         if status == 404 and not urlsplit(self.base_url).path:
-                            reason = f"HTTP 404 (the URL of a server mostly ends in /v1): {error_text(raw)}"
-                        return self._failure(Status.ERROR, reason, start, attempt + 1)
-                    asked = retry_after(response.headers)
-                    if asked is not None:
-                        wait = min(asked, _LONGEST_WAIT) + wait / 4  # never sooner, and not all workers at once
-            if attempt < self.retries:
-                await self._sleep(wait)
-        if unreachable:
-            self._down(reason, self.retries + 1)
-        return self._failure(Status.ERROR, reason, start, self.retries + 1)
+                            reason = f"HTTP 404 (the URL of a server mostly ends in /v1): {text}"
+                        break
+                    if status == 429:
+                        endpoint.throttled(started)
+                    asked = retry_after(headers)
+            wait = random.random() * min(_FIRST_PAUSE * 2 ** (tries - 1), _LONGEST_PAUSE)  # full jitter
+            if asked is not None:
+                endpoint.hold(asked)
+                wait = min(asked, _LONGEST_WAIT) + random.random() / 8  # never sooner, and not all at once
+                if told_to_wait < (_PATIENCE - 1) * self.retries:
+                    told_to_wait += 1
+                    tries -= 1
+            if tries > self.retries or (unreachable is not None and unreachable.certain):
+                break
+        shown = endpoint.redact.line(reason)
+        if unreachable is not None:
+            times = "once" if tries == 1 else f"{tries} times"
+            raise EndpointDownError(f"{endpoint.where} cannot be reached (tried {times}): {shown}")
+        self._failed(endpoint, whose, shown)
+        return self._failure(Status.ERROR, shown, clock() - begun, calls)
 
-    def _failure(self, status: Status, reason: str, start: float, calls: int) -> Completion:
+    def _answered(self, endpoint: Endpoint, started: float, completion: Completion, size: int, tokens: float) -> None:
+        """Take note that the model answers, in whatever way."""
+        self._unknown.succeeded()
+        self._rejected.succeeded()
+        tokens_in, tokens_out = completion.tokens_in, completion.tokens_out
+        endpoint.replied(started, tokens_out)
+        if endpoint.tpm is not None and tokens_in is not None and tokens_out is not None:
+            self._expected.learn(size, tokens_in, tokens_out)
+            endpoint.tpm.give_back(tokens - tokens_in - tokens_out)
+
+    def _failed(self, endpoint: Endpoint, whose: Blame, shown: str) -> None:
+        """Take note of a failed call, and stop the run where there is no use in going on.
+
+        A model that cannot be asked is not blamed on its endpoint, nor a request that cannot be answered on its model.
+        """
+        breakers = {Blame.SERVER: endpoint.breaker, Blame.MODEL: self._unknown, Blame.REQUEST: self._rejected}
+        breaker = breakers.get(whose)
+        if breaker is not None and breaker.failed(endpoint.slots.taken):
+            calls = f"{breaker.row} calls in a row" if breaker.answered else f"the first {breaker.row} calls"
+            model = "" if whose is Blame.SERVER else f" of model {self.model!r}"
+            raise EndpointDownError(f"{endpoint.where} failed {calls}{model}; last: {shown}")
+
+    def _failure(self, status: Status, error: str | None, seconds: float, calls: int) -> Completion:
         # a call without an answer is not charged for; only where prices are unknown its cost is, too
         return Completion(
             status=status,
             finish_reason="content_filter" if status is Status.REFUSED else None,
             usd=None if self.price is None else 0.0,
-            seconds=time.perf_counter() - start,
-            error=self._public(reason) if status is Status.ERROR else None,
+            seconds=seconds,
+            error=error,
             calls=calls,
         )
-
-    def _down(self, reason: str, tries: int) -> NoReturn:
-        times = "once" if tries == 1 else f"{tries} times"
-        raise EndpointDownError(f"{self.base_url} cannot be reached (tried {times}): {self._public(reason)}") from None
-
-    def _public(self, reason: str) -> str:
-        """A reason as one line that shows no key, cut to 200 characters."""
-        assert self._session is not None
-        key = self._session.headers.get("Authorization", "").removeprefix("Bearer ")
-        if key:
-            reason = reason.replace(key, "[key]")
-        reason = _SECRETS.sub("[key]", reason)
-        reason = " ".join("".join(c if c.isprintable() else " " for c in reason[:2000]).split())
-        return reason if len(reason) <= 200 else reason[:199] + "…"
-
-
-def _endpoint(base_url: str) -> tuple[str, str]:
-    """The base URL, bare of query and pasted suffix, and the URL that requests go to."""
-    try:
-        parts = urlsplit(base_url.strip())
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        fine = False
-    if not fine:
-        raise ConfigError(f"not the URL of a server: {base_url.strip()!r} (as in http://HOST:PORT/v1)")
-    if "@" in parts.netloc:
-        raise ConfigError(f"the URL of {parts.hostname} may not hold a password; name the key's variable (key_env)")
-    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    base = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-    return base, urlunsplit((parts.scheme, parts.netloc, f"{path}/chat/completions", parts.query, ""))
-
-
-def _read_key(variable: str | None) -> str | None:
-    if variable is None:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise ConfigError(f"the environment variable {variable} is not set; it is to hold an API key")
-    if not (key.isascii() and key.isprintable()):
-        raise ConfigError(f"the environment variable {variable} holds characters that no API key has")
-    return key
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for `url`; never one for this machine itself."""
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    return None if local or proxy_bypass(host) else getproxies().get(parts.scheme)
-
-
-def _connect_reason(error: Exception) -> str:
-    cause = getattr(error, "os_error", None)
-    return (getattr(cause, "strerror", None) or str(cause)) if cause is not None else str(error) or "no connection"

@@ -8,16 +8,32 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from typing import Any
+
+from pydantic_core import from_json, to_json  # two to four times as fast as json on bodies of this size
 
 from arenaloop.messages import message_text, split_reasoning
 from arenaloop.types import Completion, Message, Status
 
-__all__ = ["Price", "encode_body", "error_code", "error_text", "read_reply", "retry_after", "with_system"]
+__all__ = [
+    "Blame",
+    "Price",
+    "blame",
+    "encode_body",
+    "encode_settings",
+    "error_code",
+    "error_text",
+    "read_reply",
+    "retry_after",
+    "structured",
+    "with_system",
+]
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -48,9 +64,28 @@ class Price:
         return ((tokens_in - cached) * self.prompt + cached * cached_price + tokens_out * self.completion) / 1e6
 
 
-def encode_body(body: Mapping[str, Any]) -> bytes:
-    """The request's bytes; a lone surrogate, which UTF-8 cannot hold, becomes a question mark."""
-    return _ENCODER.encode(body).encode("utf-8", "replace")
+def encode_body(head: bytes, messages: Sequence[Message]) -> bytes:
+    """The request's bytes: its settings, then its messages.
+
+    Args:
+        head: every other field of the body, as `encode_settings` gives them; many requests share it.
+        messages: the conversation. A lone surrogate, which UTF-8 cannot hold, becomes a question mark.
+    """
+    try:
+        tail = to_json(messages)
+    except ValueError:
+        tail = _ENCODER.encode(messages).encode("utf-8", "replace")
+    return b'%b"messages":%b}' % (head, tail)
+
+
+def encode_settings(settings: Mapping[str, Any]) -> bytes:
+    """The first part of a body, ``{"model":"m",``, up to its messages; at least one field."""
+    return _ENCODER.encode(settings).encode("utf-8", "replace")[:-1] + b","
+
+
+def structured(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``response_format`` that asks for an answer of this JSON schema."""
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(schema), "strict": True}}
 
 
 def with_system(messages: Sequence[Message], system: str) -> list[Message]:
@@ -75,16 +110,20 @@ def read_reply(raw: bytes, *, price: Price | None, seconds: float, calls: int) -
         ValueError: the body is no chat completion (cut off, HTML, an error object); the message says what it is.
     """
     try:
-        reply = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON ({error})") from None
+        reply = from_json(raw)
+    except ValueError:
+        try:
+            reply = json.loads(raw)  # which takes lone surrogates, and says better what is wrong
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"not JSON ({error})") from None
     if not isinstance(reply, dict):
         raise ValueError("not a JSON object")
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ValueError(f"no choices in the reply: {_error_message(reply) or raw[:200].decode('utf-8', 'replace')}")
-    finish_reason = choices[0].get("finish_reason")
-    message = choices[0].get("message")
+    choice = choices[0]
+    finish_reason = choice.get("finish_reason")
+    message = choice.get("message")
     if message is None and finish_reason == "content_filter":
         message = {}  # Azure leaves it out
     if not isinstance(message, dict):
@@ -111,7 +150,35 @@ def read_reply(raw: bytes, *, price: Price | None, seconds: float, calls: int) -
         usd=None if price is None else price.usd(tokens_in, tokens_out, cached),
         seconds=seconds,
         calls=calls,
+        logprobs=_logprobs(found) if (found := choice.get("logprobs")) else None,
     )
+
+
+def _logprobs(found: object) -> tuple[dict[str, float], ...] | None:
+    """The likeliest texts of each new token, in the chat form or that of the old completions; None if it is neither."""
+    if not isinstance(found, dict):
+        return None
+    content, old = found.get("content"), found.get("top_logprobs")
+    tokens: list[dict[str, float]] = []
+    for item in content if isinstance(content, list) else ():
+        if not isinstance(item, dict):
+            return None
+        top: dict[str, float] = {}
+        alternatives = item.get("top_logprobs") or [item]
+        for alternative in alternatives if isinstance(alternatives, list) else ():
+            if not isinstance(alternative, dict):
+                continue
+            text, value = alternative.get("token"), alternative.get("logprob")
+            if isinstance(text, str) and isinstance(value, int | float) and value >= top.get(text, -math.inf):
+                top[text] = float(value)
+        tokens.append(top)
+    if not tokens and isinstance(old, list):
+        tokens = [
+            {text: float(value) for text, value in (item or {}).items() if isinstance(value, int | float)}
+            for item in old
+            if item is None or isinstance(item, dict)
+        ]
+    return tuple(tokens) or None
 
 
 def _content(message: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -162,6 +229,37 @@ def error_code(raw: bytes) -> str:
         return str(error.get("code") or error.get("type") or "")
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return ""
+
+
+class Blame(Enum):
+    """What a call that failed says about other calls."""
+
+    SERVER = "server"
+    """it may pass, or takes the whole server"""
+    MODEL = "model"
+    """this model cannot be asked at all: a wrong name, key or account"""
+    REQUEST = "request"
+    """the server does not take the request; its settings may be at fault, and then every request is refused"""
+    NOBODY = "nobody"
+    """the request itself cannot be answered, such as one longer than the context window"""
+
+
+_TOO_LONG = re.compile(
+    r"context|too long|too large|too many tokens|max(imum)?[ _-]?(input|prompt|model|tokens?|seq)|"
+    r"content[ _-]?(policy|filter)|moderation|flagged",
+    re.IGNORECASE,
+)
+
+
+def blame(status: int, code: str, text: str) -> Blame:
+    """What the failure of a call says about others, from its HTTP status, error code and error text."""
+    if code in ("model_not_found", "model_decommissioned", "insufficient_quota", "invalid_api_key"):
+        return Blame.MODEL
+    if status in (408, 409, 425, 429) or status >= 500 or status < 300:
+        return Blame.SERVER
+    if status in (400, 403, 413, 422) and (status == 413 or _TOO_LONG.search(f"{code} {text}")):
+        return Blame.NOBODY
+    return Blame.MODEL if status < 400 or status in (401, 402, 403, 404) else Blame.REQUEST
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:

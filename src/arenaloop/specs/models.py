@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["contestant", "local_model", "model", "model_settings", "refuse_servers_settings", "shown"]
 
-_SERVERS_ONLY = ("system", "extra_body", "drop_params", "send_seed")
+_SERVERS_ONLY = ("system", "extra_body", "drop_params", "send_seed", "urls", "rpm", "tpm")
 KINDS = ("openai:MODEL", "http://HOST:PORT/v1#MODEL", "hf:ID_OR_PATH", "file:ANSWERS", "sandbox:NAME", "FILE.yaml")
 _DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
@@ -74,7 +74,7 @@ def model(settings: ModelSettings) -> Model | RecordedModel:
 
 
 def refuse_servers_settings(settings: ModelSettings) -> None:
-    """Refuse what would change a server's answers and does nothing to those of other models."""
+    """Refuse settings of servers that do nothing to other models."""
     for key in _SERVERS_ONLY:
         if getattr(settings, key) != ModelSettings.model_fields[key].get_default(call_default_factory=True):
             raise ConfigError(f"SPEC {settings.spec!r}: {key} works with servers only")
@@ -97,6 +97,10 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
     if "?" in url:  # a key may stand there, and settings are written to disk
         shown = url.partition("?")[0]
         raise ConfigError(f"SPEC {shown}?…#{name}: a base URL has no query; name a key as in URL#MODEL?key_env=NAME")
+    for other in settings.urls:
+        if "?" in other or "#" in other:
+            shown = other.partition("?")[0].partition("#")[0]
+            raise ConfigError(f"SPEC {settings.spec!r}: urls are base URLs, without '?' and '#': {shown}…")
     options = dict(parse_qsl(query, keep_blank_values=True))
     named = options.pop("key_env", None)
     key_env = settings.key_env or named or key_env
@@ -116,11 +120,14 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
         system=settings.system,
         extra_body=settings.extra_body,
         price=Price(price.input, price.output, price.cached, price.batch) if price else None,
-        concurrency=settings.concurrency or 64,
+        concurrency=settings.concurrency,
         timeout=settings.timeout,
         retries=settings.retries,
         drop_params=settings.drop_params,
         send_seed=settings.send_seed,
+        urls=settings.urls,
+        rpm=settings.rpm,
+        tpm=settings.tpm,
     )
 
 

@@ -1,0 +1,417 @@
+"""One server, or several replicas of it: connections, concurrency and limits, shared by all models behind it.
+
+Models that name the same URLs and the same key on the same event loop share one `Endpoint`. Where they set different
+limits the strictest holds. An endpoint lives from its first member's `Endpoint.join` to its last one's `leave`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from arenaloop.models.limits import AdaptiveLimit, Breaker, TokenBucket
+from arenaloop.models.secrets import Redactor, read_key
+from arenaloop.models.server_url import ServerUrl, proxy_of
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["CEILING", "Endpoint", "Limits", "Slots", "UnreachableError"]
+
+CEILING = 512
+"""The most calls in flight at an endpoint for which nobody has set a limit."""
+
+_LONGEST_HOLD = 600.0
+_FAULTS = 5  # in a row, after which a replica is set aside while others live
+_FIRST_REST, _LONGEST_REST = 1.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a user has set for a server; None = not set.
+
+    Attributes:
+        concurrency: calls in flight at once; adaptive if it is not set.
+        rpm, tpm: requests and tokens per minute.
+    """
+
+    concurrency: int | None = None
+    rpm: float | None = None
+    tpm: float | None = None
+
+
+class UnreachableError(Exception):
+    """No connection, so nothing was sent.
+
+    Args:
+        reason: why not.
+        certain: whether it will not be otherwise in a moment (TLS that the server does not speak).
+    """
+
+    def __init__(self, reason: str, certain: bool) -> None:
+        super().__init__(reason)
+        self.certain = certain
+
+
+class Slots:
+    """A semaphore whose limit may change while it is held; first come, first served."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def take(self) -> bool:
+        """Take a slot if there is one and nobody waits for it."""
+        if self.taken < self.limit and not self._waiting:
+            self.taken += 1
+            return True
+        return False
+
+    async def wait(self) -> None:
+        """Take a slot, when there is one."""
+        if self.take():
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it had been given a slot
+                self.give_back()
+            else:
+                self._waiting.remove(turn)
+            raise
+
+    def give_back(self) -> None:
+        """Give a slot back to whoever waits longest."""
+        self.taken -= 1
+        if self._waiting:
+            self._wake()
+
+    async def renew(self) -> None:
+        """Queue again for a slot that is held above a limit that was lowered meanwhile."""
+        if self.taken > self.limit:
+            self.give_back()
+            try:
+                await self.wait()
+            except BaseException:
+                self.taken += 1  # for the holder to give back
+                raise
+
+    def resize(self, limit: int) -> None:
+        """Change the limit; slots above a lower one are not taken away."""
+        self.limit = limit
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting and self.taken < self.limit:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self.taken += 1
+                turn.set_result(None)
+
+
+class _Deadlines:
+    """Cancels the tasks whose request takes longer than `seconds`.
+
+    All requests of one timeout share one timer (they fall due in the order in which they began), which costs a
+    fraction of a timer a request. `enter` and `leave` bracket a request; what was cancelled here is a TimeoutError.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._loop, self._seconds = loop, seconds
+        self._due: dict[asyncio.Task[Any], float] = {}
+        self._late: dict[asyncio.Task[Any], int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def enter(self, now: float) -> asyncio.Task[Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._due[task] = due = now + self._seconds
+        if self._timer is None:
+            self._timer = self._loop.call_at(due, self._sweep)
+        return task
+
+    def leave(self, task: asyncio.Task[Any]) -> bool:
+        """Whether the task was cancelled by its deadline, and by nobody else."""
+        if self._due.pop(task, None) is not None or task not in self._late:
+            return False
+        return task.uncancel() <= self._late.pop(task)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._due:
+            task, due = next(iter(self._due.items()))
+            if due > now:
+                self._timer = self._loop.call_at(due, self._sweep)
+                return
+            del self._due[task]
+            self._late[task] = task.cancelling()
+            task.cancel()
+
+
+@dataclass(slots=True, eq=False)
+class _Replica:
+    """One URL of an endpoint and how it fares."""
+
+    base: str
+    options: dict[str, Any]
+    in_flight: int = 0
+    sent: int = 0
+    faults: int = 0
+    rests: int = 0
+    rests_until: float = 0.0
+
+    def set_aside(self, now: float) -> None:
+        self.rests_until = now + min(_FIRST_REST * 2**self.rests, _LONGEST_REST)
+        self.rests += 1
+
+
+@dataclass(slots=True, eq=False)
+class _Timeouts:
+    deadlines: _Deadlines
+    client: aiohttp.ClientTimeout
+
+
+_ENDPOINTS: weakref.WeakValueDictionary[object, Endpoint] = weakref.WeakValueDictionary()
+"""By event loop (its id: an endpoint keeps its loop alive), URLs and key; the models keep them alive."""
+
+
+class Endpoint:
+    """One server, or several replicas of it, on one event loop. Made by `join`.
+
+    Attributes:
+        loop: the event loop that it belongs to.
+        slots: places for calls in flight.
+        adaptive: what sets their number, where no user has.
+        rpm, tpm: what is left of the limits per minute, where there are any.
+        breaker: failures in a row that are the server's own.
+        redact: takes the key out of texts.
+    """
+
+    def __init__(self, urls: tuple[ServerUrl, ...], key_env: str | None) -> None:
+        import aiohttp
+
+        self.loop = asyncio.get_running_loop()
+        self.slots = Slots(1)
+        self.adaptive: AdaptiveLimit | None = None
+        self.rpm: TokenBucket | None = None
+        self.tpm: TokenBucket | None = None
+        self.breaker = Breaker()
+        self.gated = False  # whether `admit` must be asked before a request
+        self.held_until = 0.0
+        self._identity: object = None
+        self._members: weakref.WeakKeyDictionary[object, Limits] = weakref.WeakKeyDictionary()
+        self._timeouts: dict[float, _Timeouts] = {}
+        key = read_key(key_env)
+        self.redact = Redactor(key, *(url.query for url in urls))
+        headers = {"Content-Type": "application/json", "User-Agent": "arenaloop"}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),  # the slots are the limit
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+        )
+        self._replicas = [_Replica(url.base, _options(url)) for url in urls]
+        self._only = self._replicas[0] if len(urls) == 1 else None
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.where})"
+
+    @property
+    def where(self) -> str:
+        """Its base URLs, for messages."""
+        return " and ".join(replica.base for replica in self._replicas)
+
+    @classmethod
+    def join(cls, member: object, urls: tuple[ServerUrl, ...], key_env: str | None, limits: Limits) -> Endpoint:
+        """The running loop's endpoint for these URLs (in any order) and this key, with `member` among its users."""
+        identity = (id(asyncio.get_running_loop()), frozenset(urls), key_env)
+        endpoint = _ENDPOINTS.get(identity)
+        if endpoint is None:
+            endpoint = _ENDPOINTS[identity] = cls(urls, key_env)
+            endpoint._identity = identity
+        endpoint._members[member] = limits
+        endpoint._set_limits()
+        return endpoint
+
+    async def leave(self, member: object) -> None:
+        """Say that `member` will not ask any more; the last one closes the connections."""
+        self._members.pop(member, None)
+        if self._members:
+            return
+        self._forget()
+        await self._session.close()
+
+    def abandon(self) -> None:
+        """Let go of an endpoint whose event loop is gone, and which cannot be closed any more."""
+        self._forget()
+        self._session.detach()
+
+    def _forget(self) -> None:
+        for timeouts in self._timeouts.values():
+            timeouts.deadlines.close()
+        if _ENDPOINTS.get(self._identity) is self:
+            del _ENDPOINTS[self._identity]
+
+    def _set_limits(self) -> None:
+        """The strictest of what the members ask for; what was learnt and used stays, unless a limit changes."""
+        limits = self._members.values()
+        concurrency = min((x.concurrency for x in limits if x.concurrency is not None), default=None)
+        rpm = min((x.rpm for x in limits if x.rpm is not None), default=None)
+        tpm = min((x.tpm for x in limits if x.tpm is not None), default=None)
+        if concurrency is not None:
+            self.adaptive = None
+            self.slots.resize(concurrency)
+        elif self.adaptive is None:
+            self.adaptive = AdaptiveLimit(ceiling=CEILING)
+            self.slots.resize(self.adaptive.limit)
+        if rpm != (self.rpm and self.rpm.per_minute):
+            self.rpm = TokenBucket(rpm) if rpm else None
+        if tpm != (self.tpm and self.tpm.per_minute):
+            self.tpm = TokenBucket(tpm) if tpm else None
+        self.gated = self.rpm is not None or self.tpm is not None or self.held_until > 0
+
+    def replied(self, started: float, tokens: int | None) -> None:
+        """Take note of an answer to a request that was sent at `started`."""
+        self.breaker.succeeded()
+        if (adaptive := self.adaptive) is not None:
+            adaptive.replied(started, self.loop.time(), tokens or 0, self.slots.taken)
+            if adaptive.limit != self.slots.limit:
+                self.slots.resize(adaptive.limit)
+
+    def throttled(self, started: float) -> None:
+        """Take note of a 429 to a request that was sent at `started`."""
+        if (adaptive := self.adaptive) is not None:
+            adaptive.throttled(started, self.loop.time())
+            self.slots.resize(adaptive.limit)
+
+    def hold(self, seconds: float) -> None:
+        """Send nothing for so long: the server has asked one of the callers to wait, and means all of them."""
+        self.held_until = max(self.held_until, self.loop.time() + min(seconds, _LONGEST_HOLD))
+        self.gated = True
+
+    async def admit(self, tokens: float, sleep: Callable[[float], Awaitable[object]], at_least: float = 0.0) -> None:
+        """Wait until a request of so many tokens may be sent, and for `at_least` so many seconds.
+
+        Each call takes its share of the limits at once and sleeps until its turn; nobody polls.
+        """
+        now = self.loop.time()
+        wait, held = at_least, self.held_until
+        if held > now:
+            wait = max(wait, held - now + random.random() / 8)  # never sooner, and not all at once
+        if self.rpm is not None:
+            wait = max(wait, self.rpm.take(1, now))
+        if self.tpm is not None:
+            wait = max(wait, self.tpm.take(tokens, now))
+        self.gated = self.rpm is not None or self.tpm is not None or held > now
+        if wait <= 0:
+            return
+        try:
+            await sleep(wait)
+            while self.held_until > held:  # held anew meanwhile
+                held = self.held_until
+                if held > (now := self.loop.time()):
+                    await sleep(held - now + random.random() / 8)
+        except BaseException:
+            if self.rpm is not None:
+                self.rpm.give_back(1)
+            if self.tpm is not None:
+                self.tpm.give_back(tokens)
+            raise
+
+    async def post(self, body: bytes, timeout: float) -> tuple[int, Mapping[str, str], bytes]:
+        """Send one request to the replica with the fewest calls in flight, and read the whole reply.
+
+        A replica that cannot be reached is set aside, and the next one asked, while there are others.
+
+        Returns:
+            HTTP status, headers, body.
+
+        Raises:
+            UnreachableError: no replica can be reached.
+            TimeoutError: no whole reply came within `timeout` seconds.
+            aiohttp.ClientError, OSError: the connection broke, or what came is no HTTP.
+        """
+        import aiohttp
+
+        timeouts = self._timeouts.get(timeout) or self._new_timeouts(timeout)
+        deadlines = timeouts.deadlines
+        while True:
+            replica = self._only or self._pick()
+            now = self.loop.time()
+            task = deadlines.enter(now)
+            replica.in_flight += 1
+            replica.sent += 1
+            fault = True
+            try:
+                response = await self._session.post(data=body, timeout=timeouts.client, **replica.options)
+                raw = await response.read()
+                fault = response.status >= 500
+                return response.status, response.headers, raw
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                certain = isinstance(error, aiohttp.ClientSSLError)
+                unreachable = UnreachableError(_connect_reason(error), certain)
+            except asyncio.CancelledError:
+                if deadlines.leave(task):
+                    raise TimeoutError from None
+                fault = False
+                raise
+            finally:
+                deadlines.leave(task)
+                replica.in_flight -= 1
+                self._judge(replica, fault)
+            replica.set_aside(now)
+            if all(other.rests_until > now for other in self._replicas):
+                raise unreachable
+
+    def _pick(self) -> _Replica:
+        """The live replica with the fewest calls in flight; if none is live, the one that rests the shortest."""
+        now = self.loop.time()
+        live = [r for r in self._replicas if r.rests_until <= now]
+        if not live:
+            return min(self._replicas, key=lambda r: r.rests_until)
+        return min(live, key=lambda r: (r.in_flight, r.sent))
+
+    def _judge(self, replica: _Replica, fault: bool) -> None:
+        # A replica that fails at once would be the least loaded for ever and draw all calls.
+        if not fault:
+            replica.faults = replica.rests = 0
+        elif self._only is None:
+            replica.faults += 1
+            if replica.faults % _FAULTS == 0:
+                replica.set_aside(self.loop.time())
+
+    def _new_timeouts(self, seconds: float) -> _Timeouts:
+        import aiohttp
+
+        client = aiohttp.ClientTimeout(total=None, sock_connect=min(30.0, seconds / 2))
+        timeouts = self._timeouts[seconds] = _Timeouts(_Deadlines(self.loop, seconds), client)
+        return timeouts
+
+
+def _options(url: ServerUrl) -> dict[str, Any]:
+    from yarl import URL
+
+    options: dict[str, Any] = {"url": URL(url.chat, encoded=False), "allow_redirects": False}  # a redirected POST
+    if proxy := proxy_of(url.chat):  # would become a GET
+        options["proxy"] = proxy
+    return options
+
+
+def _connect_reason(error: Exception) -> str:
+    cause = getattr(error, "os_error", None)
+    return (getattr(cause, "strerror", None) or str(cause)) if cause is not None else str(error) or "no connection"

@@ -1,0 +1,235 @@
+"""What goes wrong at a server: what passes, what stays, and when the run stops; nothing sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+from misbehaving_server import HANG, RESET, Clock, Stub, ask, http, request, said
+
+from arenaloop.errors import EndpointDownError
+from arenaloop.models.openai_api import OpenAIModel, Price
+from arenaloop.types import Status
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(http(status, {"error": {"message": "busy"}}) for status in (408, 409, 425, 429, 500, 502, 503, 529)),
+        RESET,
+        http(200, b'{"choices": [{"mess'),
+        http(200, b'{"choices"', "Connection: close", length=1000),
+        http(200, b"<html>a proxy</html>"),
+        http(200, {"error": {"message": "overloaded", "code": 502}}),
+        http(200, {"choices": []}),
+        http(200, [1]),
+        http(200, {"choices": [{"message": {"content": 7}}]}),
+        http(200, b"\xff\xfe"),
+        b"rubbish\r\n\r\n",
+    ],
+)
+def test_a_fault_that_passes_is_tried_again(fault):
+    completion, stub, waits = ask(fault, fault, said("at last"))
+    assert (completion.text, completion.status, completion.calls) == ("at last", Status.OK, 3)
+    assert len(stub.bodies) == 3
+    assert len(waits) == 2
+    assert 0 <= waits[0] <= 0.5
+    assert 0 <= waits[1] <= 1.0
+
+
+def test_a_server_that_hangs_is_left_after_the_timeout():
+    completion, _, _ = ask(HANG, said("at last"), timeout=0.05)
+    assert (completion.text, completion.calls) == ("at last", 2)
+    completion, _, waits = ask(HANG, timeout=0.02, retries=2)
+    assert (completion.status, completion.calls, len(waits)) == (Status.ERROR, 3, 2)
+    assert completion.error == "no answer within 0.02 s"
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (http(503, {"error": {"message": "no\n \x1b[2J capacity"}}), r"HTTP 503: no \[2J capacity$"),
+        (http(200, b"<html>"), "HTTP 200: not JSON"),
+        (http(200, {"error": {"message": "overloaded"}}), "HTTP 200: no choices in the reply: overloaded"),
+        (RESET, r"(Client\w+|ServerDisconnected)Error: "),
+    ],
+)
+def test_a_fault_that_stays_is_a_completion(fault, error):
+    completion, stub, waits = ask(fault, retries=3, price=Price(1, 1))
+    assert completion.status is Status.ERROR
+    assert re.match(error, completion.error)
+    assert (completion.calls, len(stub.bodies), len(waits)) == (4, 4, 3)
+    assert (completion.text, completion.usd) == ("", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        (["Retry-After: 7"], 7.0),
+        (["retry-after: 1.5"], 1.5),
+        (["retry-after-ms: 250", "Retry-After: 7"], 0.25),
+        (["Retry-After: 99999"], 600.0),
+    ],
+)
+def test_the_servers_wish_to_wait_is_kept(headers, seconds):
+    completion, _, waits = ask(http(429, {}, *headers), said())
+    assert completion.calls == 2
+    assert seconds <= waits[0] <= seconds + 0.125
+
+
+# ------------------------------------------------------------------ what goes wrong for good
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 301])
+def test_a_permanent_failure_is_not_tried_again(status):
+    completion, stub, waits = ask(http(status, {"error": {"message": "no " * 200}}, "Location: http://h/"))
+    assert completion.status is Status.ERROR
+    assert completion.error.startswith(f"HTTP {status}: no no")
+    assert len(completion.error) == 200
+    assert (completion.calls, len(stub.bodies), waits) == (1, 1, [])
+
+
+def test_an_exhausted_quota_is_not_tried_again_and_a_filtered_prompt_is_refused():
+    completion, _, _ = ask(http(429, {"error": {"message": "quota", "code": "insufficient_quota"}}))
+    assert (completion.status, completion.calls) == (Status.ERROR, 1)
+    completion, _, _ = ask(http(400, {"error": {"message": "filtered", "code": "content_filter"}}))
+    assert (completion.status, completion.finish_reason) == (Status.REFUSED, "content_filter")
+
+
+def test_a_forgotten_v1_is_hinted_at():
+    async def main():
+        async with Stub(http(404, b"Not Found")) as stub:
+            model = OpenAIModel("m", "x", stub.url.removesuffix("/v1"))
+            completion = await model.complete(request())
+            await model.aclose()
+            return completion
+
+    assert "mostly ends in /v1" in asyncio.run(main()).error
+
+
+def test_a_server_that_is_not_there_stops_the_run():
+    async def main():
+        async with Stub(said()) as stub:
+            pass
+        clock = Clock()
+        model = OpenAIModel("m", "x", stub.url, sleep=clock.sleep, retries=2)
+        with pytest.raises(EndpointDownError) as caught:
+            await model.complete(request())
+        await model.aclose()
+        return stub.url, str(caught.value), clock.waits
+
+    url, message, waits = asyncio.run(main())
+    assert message.startswith(f"{url} cannot be reached (tried 3 times): ")
+    assert "\n" not in message
+    assert len(waits) == 2
+
+
+def test_tls_to_a_server_without_it_stops_at_once():
+    async def plain_text(reader, writer):
+        writer.write(http(400, b"this is HTTP"))
+        writer.close()
+
+    async def main():
+        server = await asyncio.start_server(plain_text, "127.0.0.1", 0)
+        model = OpenAIModel("m", "x", f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+        with pytest.raises(EndpointDownError, match="tried once"):
+            await model.complete(request())
+        await model.aclose()
+        server.close()
+
+    asyncio.run(main())
+
+
+def failing(*script, of, concurrency=1, retries=0):
+    """Completions of `of` requests to a scripted server, and the message if the breaker trips."""
+
+    async def main():
+        async with Stub(*script) as stub:
+            clock = Clock()
+            model = OpenAIModel("m", "x", stub.url, concurrency=concurrency, retries=retries, sleep=clock.sleep)
+            done = []
+            try:
+                async for _, completion in model.complete_many([request(str(i)) for i in range(of)]):
+                    done.append(completion.status)
+                return done, None
+            except EndpointDownError as error:
+                return done, str(error)
+            finally:
+                await model.aclose()
+
+    return asyncio.run(main())
+
+
+BUSY = http(503, {"error": {"message": "busy"}})
+TOO_LONG = http(400, {"error": {"message": "This model's maximum context length is 4096 tokens"}})
+
+
+def test_the_breaker_trips_when_the_first_twenty_calls_fail_and_not_sooner():
+    done, message = failing(BUSY, of=30)
+    assert done == [Status.ERROR] * 19
+    assert message.endswith("failed the first 20 calls; last: HTTP 503: busy")
+    done, message = failing(*[BUSY] * 19, said(), of=30)
+    assert done == [Status.ERROR] * 19 + [Status.OK] * 11
+    assert message is None
+
+
+def test_the_breaker_trips_later_too_but_not_in_a_short_outage():
+    done, message = failing(said(), BUSY, of=60)
+    assert done == [Status.OK] + [Status.ERROR] * 19
+    assert message.endswith("failed 20 calls in a row; last: HTTP 503: busy")
+    done, message = failing(*([BUSY] * 19 + [said()]) * 3, of=60)
+    assert message is None
+    # every call in flight fails, and so does the next of each: no proof yet
+    done, message = failing(said(), *[BUSY] * 99, said(), of=200, concurrency=50)
+    assert message is None
+    assert done.count(Status.ERROR) == 99
+    done, message = failing(said(), BUSY, of=200, concurrency=50)
+    assert message.endswith("failed 100 calls in a row; last: HTTP 503: busy")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, {"error": {"message": "bad key"}}),
+        (403, {"error": {"message": "no access"}}),
+        (404, {"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}),
+        (400, {"error": {"message": "no such model", "code": "model_not_found"}}),
+        (429, {"error": {"message": "quota", "code": "insufficient_quota"}}),
+    ],
+)
+def test_a_model_that_cannot_be_asked_stops_the_run_after_a_handful(status, body):
+    done, message = failing(http(status, body), of=30)
+    assert done == [Status.ERROR] * 4
+    assert message.endswith(f"failed the first 5 calls of model 'x'; last: HTTP {status}: {body['error']['message']}")
+
+
+def test_a_request_that_every_server_would_refuse_is_told_from_one_that_none_can_answer():
+    done, message = failing(http(400, {"error": {"message": "unknown field"}}), of=30)
+    assert done == [Status.ERROR] * 19
+    assert "failed the first 20 calls of model 'x'" in message
+    done, message = failing(TOO_LONG, of=60)
+    assert done == [Status.ERROR] * 60
+    assert message is None
+
+
+def test_a_wrong_model_is_not_blamed_on_the_others_of_its_server():
+    async def answer(body):
+        return said() if body["model"] == "right" else http(404, {"error": {"message": "no such model"}})
+
+    async def main():
+        async with Stub(answer) as stub:
+            right, wrong = (OpenAIModel(name, name, stub.url, concurrency=1) for name in ("right", "wrong"))
+            fine = [(await right.complete(request())).status]
+            for _ in range(4):
+                assert (await wrong.complete(request())).status is Status.ERROR
+            with pytest.raises(EndpointDownError, match="first 5 calls of model 'wrong'"):
+                await wrong.complete(request())
+            fine += [(await right.complete(request())).status for _ in range(30)]
+            assert right._endpoint is wrong._endpoint
+            assert right._endpoint.breaker.row == 0
+            await right.aclose()
+            await wrong.aclose()
+            return fine
+
+    assert asyncio.run(main()) == [Status.OK] * 31

@@ -1,0 +1,91 @@
+"""What comes back from servers that differ in detail."""
+
+from __future__ import annotations
+
+import json
+from email.utils import format_datetime, parsedate_to_datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from misbehaving_server import ask, http, said
+
+from arenaloop.models.openai_api import Price
+from arenaloop.models.openai_wire import read_reply, retry_after
+from arenaloop.types import Status
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "text", "reasoning"),
+    [
+        (said(" hello\n"), Status.OK, " hello\n", None),
+        (said([{"type": "text", "text": "he"}, {"type": "text", "text": "llo"}]), Status.OK, "hello", None),
+        (said("half", finish_reason="length"), Status.TRUNCATED, "half", None),
+        (said("", finish_reason="length"), Status.TRUNCATED, "", None),
+        (said(None), Status.EMPTY, "", None),
+        (said(" \n"), Status.EMPTY, " \n", None),
+        (said(None, refusal="I will not"), Status.REFUSED, "I will not", None),
+        (said([{"type": "refusal", "refusal": "no"}]), Status.REFUSED, "no", None),
+        (said("part", finish_reason="content_filter"), Status.REFUSED, "part", None),
+        (said("", refusal="no", finish_reason="length"), Status.REFUSED, "no", None),
+        (http(200, {"choices": [{"finish_reason": "content_filter"}]}), Status.REFUSED, "", None),
+        (said("I am sorry, I cannot help", refusal=None), Status.OK, "I am sorry, I cannot help", None),
+        (said("a", reasoning_content="why"), Status.OK, "a", "why"),
+        (said("a", reasoning="why"), Status.OK, "a", "why"),
+        (said("<think>why</think>\n\na"), Status.OK, "a", "why"),
+        (said("why</think>a"), Status.OK, "a", "why"),
+        (said("<think>on and on", finish_reason="length"), Status.TRUNCATED, "", "on and on"),
+        (said("<think>on and on"), Status.EMPTY, "", "on and on"),
+        (said([{"type": "text", "text": "<think>why</think>a"}], reasoning="told"), Status.OK, "a", "told\n\nwhy"),
+        (said("a", finish_reason=None), Status.OK, "a", None),
+    ],
+)
+def test_statuses_and_reasoning(reply, status, text, reasoning):
+    completion, _, waits = ask(reply)
+    assert (completion.status, completion.text, completion.reasoning) == (status, text, reasoning)
+    assert (completion.calls, completion.error, waits) == (1, None, [])
+
+
+def test_tokens_and_price():
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 600}}
+    completion, _, _ = ask(said(usage=usage), price=Price(2.0, 8.0, cached=0.5))
+    assert (completion.tokens_in, completion.tokens_out) == (1000, 10)
+    assert completion.usd == pytest.approx((400 * 2.0 + 600 * 0.5 + 10 * 8.0) / 1e6)
+    assert ask(said(usage=usage))[0].usd is None  # no price is known
+    assert ask(said(usage=usage), price=Price(2.0, 8.0))[0].usd == pytest.approx((1000 * 2.0 + 80) / 1e6)
+    deepseek = {"prompt_tokens": 10, "completion_tokens": 0, "prompt_cache_hit_tokens": 10}
+    assert ask(said(usage=deepseek), price=Price(2.0, 8.0, cached=0.0))[0].usd == 0
+    without, _, _ = ask(said(), price=Price(2.0, 8.0))
+    assert (without.tokens_in, without.tokens_out, without.usd) == (None, None, None)
+    assert ask(said(), price=Price(0, 0))[0].usd == 0
+    odd = {"prompt_tokens": "many", "completion_tokens": -1, "prompt_tokens_details": None}
+    assert ask(said(usage=odd))[0].tokens_in is None
+
+
+@settings(deadline=None)
+@given(raw=st.binary(max_size=60) | st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["choices", "message", "content", "usage", "error", "refusal"]), inner),
+    max_leaves=8,
+).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+def test_any_body_is_a_completion_or_a_value_error(raw):
+    try:
+        completion = read_reply(raw, price=Price(1, 1), seconds=0.0, calls=1)
+    except ValueError as error:
+        assert str(error)  # noqa: PT017 - either outcome is fine
+    else:
+        assert completion.status in (Status.OK, Status.EMPTY, Status.REFUSED)
+
+
+def test_retry_after_in_all_its_forms():
+    when = "Wed, 21 Oct 2015 07:28:00 GMT"
+    now = parsedate_to_datetime(when).timestamp()
+    assert retry_after({"Retry-After": when}, now - 30) == 30
+    assert retry_after({"Retry-After": when}, now + 30) == 0
+    assert retry_after({"Retry-After": format_datetime(parsedate_to_datetime(when))}, now - 2.5) == 2.5
+    assert retry_after({"Retry-After": "0"}) == 0
+    for nonsense in ("soon", "nan", "inf", "", "Wed, 99 Oct 2015"):
+        assert retry_after({"Retry-After": nonsense}, now) is None
+    assert retry_after({"retry-after-ms": "x", "Retry-After": "3"}) == 3
+    assert retry_after({}) is None
