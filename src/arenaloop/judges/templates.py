@@ -234,6 +234,21 @@ def _tag(secret: str, prompt_id: str, first_hash: str, second_hash: str) -> str:
     return blake2b(f"{secret}\n{prompt_id}\n{first_hash}\n{second_hash}".encode(), digest_size=8).hexdigest()
 
 
+_CHAT_TAG = re.compile(
+    r"<(?=[|｜][^|｜<>\n]{1,40}[|｜]>|/?(?:s|bos|eos|SYS|<SYS>|(?:start|end)_of_turn)>|</SYS>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\])"
+)
+
+
+def _inert(text: str) -> str:
+    """`text` with its chat tags broken by a blank, ``< |im_end|>``.
+
+    Most servers take such tags for real ends of turns wherever they stand, codes or no codes: what follows them would
+    be read as an instruction of ours, or as words of the judge's own.
+    """
+    return _CHAT_TAG.sub(lambda found: found[0] + " ", text) if "<" in text or "[" in text else text
+
+
 def render(
     template: JudgeTemplate,
     prompt: Prompt,
@@ -244,17 +259,17 @@ def render(
     mode: VerdictMode = "text",
     explain: bool = False,
 ) -> str:
-    """Fill the judge prompt for one seating; history and follow-up turns are shown whole.
+    """Fill the judge prompt for one seating; history and follow-up turns are shown whole, chat tags broken.
 
     Raises:
         ConfigError: a user's template fails on this material.
     """
     values = {
         "tag": _tag(secret, prompt.id, first.text_hash, second.text_hash),
-        "history": prompt.messages[:-1],
-        "user": prompt.last_user,
-        "seats": (first.texts, second.texts),
-        "follow_ups": prompt.follow_ups,
+        "history": [message | {"content": _inert(message["content"])} for message in prompt.messages[:-1]],
+        "user": _inert(prompt.last_user),
+        "seats": [[_inert(text) for text in response.texts] for response in (first, second)],
+        "follow_ups": [_inert(text) for text in prompt.follow_ups],
         "criteria": template.criteria,
         "mode": mode,
         "explain": explain,
