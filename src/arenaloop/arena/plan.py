@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from arenaloop.arena.answers import Contestant
@@ -11,7 +11,18 @@ from arenaloop.judges.base import Judge, MergeRule, OneSeatFailed
 from arenaloop.judges.jury import Jury
 from arenaloop.models.base import Model
 
-__all__ = ["BattlePlan"]
+__all__ = ["BattlePlan", "models_asked"]
+
+
+def models_asked(contestants: Iterable[Contestant], judge: Judge | Jury) -> list[Model]:
+    """The models that may have to be asked: contestants that are not recorded, and judges that are models."""
+    fighters = [m for c in contestants if (m := c.asked)]
+    judges = [m for one in _members(judge) if (m := getattr(one, "model", None)) is not None]
+    return list({id(m): m for m in (*fighters, *judges)}.values())
+
+
+def _members(judge: Judge | Jury) -> tuple[Judge, ...]:
+    return judge.members if isinstance(judge, Jury) else (judge,)
 
 
 @dataclass(frozen=True)
@@ -50,14 +61,12 @@ class BattlePlan:
     @property
     def judges(self) -> tuple[Judge, ...]:
         """Who is asked about each seating."""
-        return self.judge.members if isinstance(self.judge, Jury) else (self.judge,)
+        return _members(self.judge)
 
     @property
     def models(self) -> list[Model]:
         """The models that may have to be asked: contestants that are not recorded, and judges that are models."""
-        fighters = [m for c in self.contestants if (m := c.asked)]
-        judges = [m for judge in self.judges if (m := getattr(judge, "model", None)) is not None]
-        return list({id(m): m for m in (*fighters, *judges)}.values())
+        return models_asked(self.contestants, self.judge)
 
     @property
     def workers(self) -> int:

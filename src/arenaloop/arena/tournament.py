@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from arenaloop.arena.answers import Tally
 from arenaloop.arena.battles import play
+from arenaloop.arena.budget import Budget
 from arenaloop.arena.leaderboard import Leaderboard, leaderboard
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.results import Summary, pairings
+from arenaloop.arena.tally import Tally
 from arenaloop.jsonl import write_json, write_jsonl
 from arenaloop.ratings.battles import WINNER_SCORES, Battles
 from arenaloop.store import Store
@@ -86,13 +87,15 @@ def run_tournament(
     *,
     anchor: tuple[str, float] | None = None,
     on_progress: Callable[[Tally], None] | None = None,
+    budget: Budget | None = None,
 ) -> Tournament:
     """Play a plan and write its battles and leaderboard into `out`.
 
     Raises:
-        StoppedError: a server is down or the disk is full; nothing but the arena file was written.
+        ConfigError: the budget is in dollars, and a price is not known.
+        StoppedError: the budget is spent, a server is down or the disk is full; nothing but the arena file was written.
     """
-    tally = play(plan, store, on_progress)
+    tally = play(plan, store, on_progress, budget=budget)
     summary, columns = Summary(), _Columns([c.name for c in plan.contestants])
 
     def rows() -> Iterator[dict[str, Any]]:

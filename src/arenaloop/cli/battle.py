@@ -54,6 +54,18 @@ def battle(
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Verdicts in progress at once. Default: what the endpoints allow.")
     ] = None,
+    budget_usd: Annotated[
+        float | None,
+        typer.Option(
+            "--budget-usd", metavar="X", help="Stop once the directory has cost X dollars.", show_default=False
+        ),
+    ] = None,
+    budget_calls: Annotated[
+        int | None,
+        typer.Option(
+            "--budget-calls", metavar="N", help="Stop before call N + 1, earlier runs counted.", show_default=False
+        ),
+    ] = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on where a file lacks answers.")] = False,
     anchor: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Give one model a fixed rating.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
@@ -96,6 +108,8 @@ def battle(
             "one_seat_failed": one_seat_failed,
             "allow_missing": allow_missing,
             "concurrency": concurrency,
+            "budget_usd": budget_usd,
+            "budget_calls": budget_calls,
             "seed": seed,
         },
         "battle",
@@ -116,6 +130,7 @@ def _execute(
     from rich.console import Console
 
     from arenaloop.arena.answers import ingest_recorded, match_recorded
+    from arenaloop.arena.budget import Budget, require_prices
     from arenaloop.arena.matchmaking import schedule
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.tournament import run_tournament, write_summary
@@ -151,6 +166,8 @@ def _execute(
         reask=settings.judge.reask,
         concurrency=settings.concurrency,
     )
+    budget = Budget(settings.budget_usd, settings.budget_calls)
+    require_prices(budget, plan.models)
     for line in self_preference(settings.judge, settings.models):
         messages.print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
     if dry_run:
@@ -166,7 +183,7 @@ def _execute(
         del prompts  # from here on they are read from the arena file as they are needed
         with Watch(messages) as watch:
             watch.phase("battles", "")
-            result = run_tournament(plan, store, out, anchor=anchor, on_progress=watch.tally)
+            result = run_tournament(plan, store, out, anchor=anchor, on_progress=watch.tally, budget=budget)
         summary = write_summary(out, store, result.summary, result.tally.cached)
         error = commonest_error(store) if result.undecided else None
     if as_json:

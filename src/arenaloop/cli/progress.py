@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from arenaloop.arena.answers import Tally
+from arenaloop.arena.tally import Tally
 
 __all__ = ["Watch"]
 
@@ -61,7 +61,7 @@ class Watch:
         )
         self._task = self._progress.add_task("", total=None, note="")
         self._label = ""
-        self._last_line = time.monotonic()
+        self._begun = self._last_line = time.monotonic()
 
     def __enter__(self) -> Watch:
         self._progress.start()
@@ -76,7 +76,7 @@ class Watch:
         """A stage has begun something."""
         self._label = f"{stage} {doing}".strip()
         self._progress.reset(self._task, description=self._label, total=None, completed=0, note="")
-        self._last_line = time.monotonic()
+        self._begun = self._last_line = time.monotonic()
 
     def tally(self, counts: Tally) -> None:
         """Battles have moved on: seatings decided, or answers where nothing is judged."""
@@ -84,10 +84,13 @@ class Watch:
         if not total:
             done, total, unit = counts.answers, counts.answers_total, "answers"
         cost = "" if not counts.usd else f" · ${counts.usd:,.2f}"
+        if limits := _limits(counts):
+            cost = f" · spent {limits}"
         failed = f" · {counts.failed:,} failed" if counts.failed else ""
         waiting = counts.answers < counts.answers_total and unit == "verdicts"
         answers = f" · {counts.answers:,}/{counts.answers_total:,} answers" if waiting else ""
-        note = f"{unit}{answers} · {counts.calls:,} calls · {counts.cached:,} stored{failed}{cost}"
+        flying = f" ({counts.in_flight:,} in flight)" if counts.in_flight else ""
+        note = f"{unit}{answers} · {counts.calls:,} calls{flying} · {counts.cached:,} stored{failed}{cost}"
         self._update(done, total, note)
 
     def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
@@ -112,4 +115,21 @@ class Watch:
         now = time.monotonic()
         if not self.console.is_terminal and now - self._last_line >= _PLAIN_EVERY:
             self._last_line = now
-            self.console.print(f"{self._label}: {done:,}/{total:,} {note}", markup=False, highlight=False)
+            pace = _pace(done, total, now - self._begun)
+            self.console.print(f"{self._label}: {done:,}/{total:,} {note}{pace}", markup=False, highlight=False)
+
+
+def _limits(counts: Tally) -> str:
+    """What the run directory has cost of what it may, where that is limited."""
+    budget = counts.budget
+    calls = "" if budget.calls is None else f"{budget.spent_calls:,} of {budget.calls:,} calls"
+    return " · ".join(part for part in (calls, "" if budget.usd is None else budget.money()) if part)
+
+
+def _pace(done: int, total: int, seconds: float) -> str:
+    """Rate so far and the time that the rest takes at it."""
+    if not done or seconds <= 0:
+        return ""
+    rate = done / seconds
+    left = round((total - done) / rate)
+    return f" · {rate:,.1f}/s · {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"

@@ -210,6 +210,10 @@ class BattleSettings(Settings):
     """go on where a recorded model lacks answers"""
     concurrency: int | None = Field(None, ge=1)
     """seatings in progress at once; null = what the endpoints allow"""
+    budget_usd: float | None = Field(None, gt=0)
+    """US dollars that the run directory may cost in all; null = no limit"""
+    budget_calls: int | None = Field(None, ge=1)
+    """calls that may be sent in all; null = no limit"""
     batch: BatchSettings | None = None
     """judge through batch files; null = call by call"""
     human: HumanSettings = HumanSettings()

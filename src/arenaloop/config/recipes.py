@@ -94,6 +94,10 @@ class ArenaLearningSettings(Settings):
     """a contestant of the final leaderboard and the rating it is held at"""
     concurrency: int | None = Field(None, ge=1)
     """seatings in progress at once; null = what the endpoints allow"""
+    budget_usd: float | None = Field(None, gt=0)
+    """US dollars that the run directory may cost in all; null = no limit"""
+    budget_calls: int | None = Field(None, ge=1)
+    """calls that may be sent in all; null = no limit"""
     sft_init_training: SFTSettings = SFTSettings()
     """training of SFT-I0"""
     sft: SFTSettings = SFTSettings()

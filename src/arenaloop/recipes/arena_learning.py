@@ -22,6 +22,7 @@ from typing import Any
 
 from arenaloop.arena.answers import Answers, Contestant, ingest_recorded
 from arenaloop.arena.battles import play
+from arenaloop.arena.budget import Budget
 from arenaloop.arena.leaderboard import Leaderboard
 from arenaloop.arena.matchmaking import Schedule, all_pairs, target_pairs
 from arenaloop.arena.plan import BattlePlan
@@ -69,6 +70,7 @@ class _Run:
     observer: Observer
     key: str
     slices: list[list[str]]
+    budget: Budget
     summary: Summary = field(default_factory=Summary)
     cached: int = 0
 
@@ -79,12 +81,13 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     Raises:
         ConfigError, InputError: as in `check`.
         NoRowsError: a stage's battles gave no training row.
-        StoppedError: a server is down or the disk is full; the same call resumes.
+        StoppedError: the budget is spent, a server is down or the disk is full; the same call resumes.
     """
     check(recipe)
     s = recipe.settings
     names = [stage.name for stage in plan_stages(s)]
-    r = _Run(recipe, store, out, observer or Silent(), inputs_key(recipe), cut_slices(recipe, len(names) - 1))
+    budget = Budget(s.budget_usd, s.budget_calls)
+    r = _Run(recipe, store, out, observer or Silent(), inputs_key(recipe), cut_slices(recipe, len(names) - 1), budget)
     for prompts in (recipe.pool, recipe.test, recipe.validation):
         store.add_prompts(prompts)
     ingest_recorded(store, recipe.opponents, (*recipe.pool, *recipe.test, *recipe.validation), recipe.recorded)
@@ -97,7 +100,7 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     r.observer.phase("leaderboard", "battles")
     fighters = [*(_contestant(r, name) for name in names), *recipe.opponents]
     plan = _plan(r, fighters, [p.id for p in recipe.test], all_pairs([c.name for c in fighters]))
-    final = run_tournament(plan, store, out, anchor=s.anchor, on_progress=r.observer.tally)
+    final = run_tournament(plan, store, out, anchor=s.anchor, on_progress=r.observer.tally, budget=budget)
     _add(r, final.summary, final.tally.cached)
 
     stages = [_stage_row(name, results[name], final.leaderboard) for name in names]
@@ -203,7 +206,7 @@ def _stage_battles(r: _Run, stage: Stage, fighter: str, judged: Summary) -> tupl
     names = [c.name for c in fighters]
     pairs = all_pairs(names) if r.recipe.settings.battle_mode == "all_pairs" else target_pairs(names, fighter)
     plan = _plan(r, fighters, r.slices[stage.slice], pairs)
-    tally = play(plan, r.store, r.observer.tally)
+    tally = play(plan, r.store, r.observer.tally, budget=r.budget)
     return list(_scored(plan, r.store, names, judged)), tally.cached
 
 
@@ -317,7 +320,7 @@ def _test(r: _Run, name: str) -> dict[str, Any]:
     contestant = _contestant(r, name)
     ids = [p.id for p in r.recipe.test]
     plan = _plan(r, [contestant], ids, [])
-    play(plan, r.store, r.observer.tally)  # no pairs: only the answers
+    play(plan, r.store, r.observer.tally, budget=r.budget)  # no pairs: only the answers
     answers = Answers(r.store, [contestant], {}, seed=r.recipe.settings.seed)
     responses = [(p, answers.stored(name, p)) for p in r.recipe.test]
     answered = [(p, a) for p, a in responses if a is not None and a.battles]
@@ -339,7 +342,7 @@ def _validate(r: _Run, name: str, judged: Summary) -> float | None:
     fighters = [_contestant(r, name), *r.recipe.opponents]
     pairs = target_pairs([c.name for c in fighters], name)
     plan = _plan(r, fighters, [p.id for p in r.recipe.validation], pairs)
-    r.cached += play(plan, r.store, r.observer.tally).cached
+    r.cached += play(plan, r.store, r.observer.tally, budget=r.budget).cached
     points = {"model_a": 1.0, "tie": 0.5, "model_b": 0.0}
     won = []
     for pairing in pairings(plan, r.store):

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arenaloop.arena.answers import Contestant
+from arenaloop.arena.budget import Budget, require_prices
+from arenaloop.arena.plan import models_asked
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.judges.base import Judge
@@ -75,7 +77,7 @@ def check(recipe: ArenaLearning) -> None:
     """Refuse what cannot run to its end, before anything is asked or written.
 
     Raises:
-        ConfigError: names that clash, or an anchor that is no contestant.
+        ConfigError: names that clash, an anchor that is no contestant, or a budget in dollars without prices.
         InputError: no test prompts, or fewer prompts in the pool than slices.
     """
     names = [stage.name for stage in plan_stages(recipe.settings)]
@@ -89,6 +91,8 @@ def check(recipe: ArenaLearning) -> None:
         raise ConfigError(
             f"anchor {anchor!r} is no contestant{nearest(anchor, players)}; there are {', '.join(players)}"
         )
+    budget = Budget(recipe.settings.budget_usd, recipe.settings.budget_calls)
+    require_prices(budget, models_asked(recipe.opponents, recipe.judge))
     if not recipe.test:
         raise InputError("the test set holds no prompts")
     cut_slices(recipe, len(names) - 1)
@@ -142,10 +146,14 @@ def cut_slices(recipe: ArenaLearning, n: int) -> list[list[str]]:
 
 
 def inputs_key(recipe: ArenaLearning) -> str:
-    """Hash of everything that a stage's result depends on; execution settings (threads, concurrency) are not part."""
+    """Hash of everything that a stage's result depends on; how it is run (threads, concurrency, budgets) is not."""
     s = recipe.settings
     plain = s.model_dump(
-        mode="json", exclude={"name", "concurrency", "opponents", "judge", "target", "sft_init_training", "sft", "dpo"}
+        mode="json",
+        exclude={
+            *("name", "concurrency", "budget_usd", "budget_calls"),
+            *("opponents", "judge", "target", "sft_init_training", "sft", "dpo"),
+        },
     )
     return content_hash(
         plain,
