@@ -23,7 +23,7 @@ from arenaloop.ratings.battles import WINNER_SCORES, Battles
 from arenaloop.store import Store
 from arenaloop.types import Battle
 
-__all__ = ["Tournament", "battle_row", "run_tournament", "write_summary"]
+__all__ = ["Tournament", "battle_row", "run_tournament", "write_results", "write_summary"]
 
 
 @dataclass(frozen=True)
