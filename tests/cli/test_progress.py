@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from arenaloop.arena.answers import Tally
+from arenaloop.arena.budget import Budget
+from arenaloop.arena.tally import Tally
 from arenaloop.cli import progress
 from arenaloop.cli.progress import Watch
 
@@ -23,6 +25,7 @@ def watch(out: io.StringIO, *, terminal: bool = False) -> Watch:
 
 def test_plain_lines_say_what_is_done_and_what_failed(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_PLAIN_EVERY", 0.0)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 0.0))
     with watch(out) as shown:
         shown.phase("SFT-I1", "battles")
         shown.tally(Tally(verdicts=30, verdicts_total=1200, calls=25, cached=5, failed=2, usd=1.5))
@@ -33,6 +36,24 @@ def test_plain_lines_say_what_is_done_and_what_failed(out: io.StringIO, monkeypa
     assert lines[0] == "SFT-I1 battles: 30/1,200 verdicts · 25 calls · 5 stored · 2 failed · $1.50"
     assert lines[1] == "SFT-I1 training: 3/10 steps · loss 0.250"
     assert lines[2].split(" · ") == ["SFT-I1   1,234 rows", "gold accuracy 50.0%", "7 s"]
+
+
+def test_rate_time_left_and_budget(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate is that since the last line: stored verdicts, which are found at once, spoil it only once."""
+    clock = iter([0.0, 0.0, 20.0, 60.0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    budget = Budget(usd=5.0, calls=2000, spent_usd=1.5, spent_calls=1130)
+    with watch(out) as shown:
+        shown.phase("", "battles")
+        shown.tally(Tally(verdicts=1000, verdicts_total=10_000, budget=budget))
+        shown.tally(Tally(verdicts=1100, verdicts_total=10_000, calls=130, in_flight=64, usd=0.25, budget=budget))
+    first, second = out.getvalue().splitlines()
+    assert first.endswith("50.0/s · 0:03:00 left")
+    # 100 verdicts in 40 seconds, 8,900 to go: 3,560 seconds
+    assert second == (
+        "battles: 1,100/10,000 verdicts · 130 calls (64 in flight) · 0 stored"
+        " · spent 1,130 of 2,000 calls · $1.50 of $5.00 · 2.5/s · 0:59:20 left"
+    )
 
 
 def test_answers_are_counted_where_nothing_is_judged(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:

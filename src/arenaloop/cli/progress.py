@@ -61,7 +61,7 @@ class Watch:
         )
         self._task = self._progress.add_task("", total=None, note="")
         self._label = ""
-        self._begun = self._last_line = time.monotonic()
+        self._last_line, self._last_done = time.monotonic(), 0
 
     def __enter__(self) -> Watch:
         self._progress.start()
@@ -76,7 +76,7 @@ class Watch:
         """A stage has begun something."""
         self._label = f"{stage} {doing}".strip()
         self._progress.reset(self._task, description=self._label, total=None, completed=0, note="")
-        self._begun = self._last_line = time.monotonic()
+        self._last_line, self._last_done = time.monotonic(), 0
 
     def tally(self, counts: Tally) -> None:
         """Battles have moved on: seatings decided, or answers where nothing is judged."""
@@ -114,8 +114,8 @@ class Watch:
         self._progress.update(self._task, completed=done, total=total, note=note)
         now = time.monotonic()
         if not self.console.is_terminal and now - self._last_line >= _PLAIN_EVERY:
-            self._last_line = now
-            pace = _pace(done, total, now - self._begun)
+            pace = _pace(done - self._last_done, total - done, now - self._last_line)
+            self._last_line, self._last_done = now, done
             self.console.print(f"{self._label}: {done:,}/{total:,} {note}{pace}", markup=False, highlight=False)
 
 
@@ -126,10 +126,9 @@ def _limits(counts: Tally) -> str:
     return " · ".join(part for part in (calls, "" if budget.usd is None else budget.money()) if part)
 
 
-def _pace(done: int, total: int, seconds: float) -> str:
-    """Rate so far and the time that the rest takes at it."""
-    if not done or seconds <= 0:
+def _pace(done: int, left: int, seconds: float) -> str:
+    """Units a second since the last line, and the time that the rest takes at that rate."""
+    if done <= 0 or seconds <= 0:
         return ""
-    rate = done / seconds
-    left = round((total - done) / rate)
-    return f" · {rate:,.1f}/s · {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+    rest = round(left * seconds / done)
+    return f" · {done / seconds:,.1f}/s · {rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02} left"
