@@ -95,7 +95,13 @@ def run_tournament(
         ConfigError: the budget is in dollars, and a price is not known.
         StoppedError: the budget is spent, a server is down or the disk is full; nothing but the arena file was written.
     """
-    tally = play(plan, store, on_progress, budget=budget)
+    return write_results(plan, store, out, play(plan, store, on_progress, budget=budget), anchor=anchor)
+
+
+def write_results(
+    plan: BattlePlan, store: Store, out: Path, tally: Tally, *, anchor: tuple[str, float] | None = None
+) -> Tournament:
+    """Write ``battles.jsonl`` and ``leaderboard.json`` of a plan as it stands in the arena file; nothing is asked."""
     summary, columns = Summary(), _Columns([c.name for c in plan.contestants])
 
     def rows() -> Iterator[dict[str, Any]]:
