@@ -471,7 +471,7 @@ def _notes(plan: AuditPlan, panel: Panel) -> list[str]:
     if any(own_votes(judge) is None and plan.votes_of(judge) < 2 for judge in plan.judges):
         notes.append("one vote a pair: variance and bias need --seeds 4")
     if not any(len(labels) > 1 for labels in panel.humans):
-        notes.append("one human label a pair: no human ceiling, and none of a judge's disagreement is told from theirs")
+        notes.append("one human label a pair: no human ceiling, and part of what a judge disagrees with is their noise")
     failed = sum(pair.failed for pair in plan.pairs)
     if failed:
         notes.append(f"{failed:,} labels of the file are null and were left out")

@@ -51,9 +51,9 @@ def merge_members(
 
 
 def score_alike(members: Sequence[Judge]) -> bool:
-    """Whether the mean of the members' scores means something: all fill one template, so they use one scale."""
-    templates = {member.template_hash for member in members}
-    return len(templates) == 1 and "" not in templates
+    """Whether the mean of the members' scores means something: all fill one template and answer it in one mode."""
+    scales = {(member.template_hash, getattr(member, "verdict", "text")) for member in members}
+    return len(scales) == 1 and all(member.template_hash for member in members)
 
 
 class Jury:

@@ -83,7 +83,7 @@ def clustered_rate(part: FloatArray, whole: FloatArray, cluster: IntArray, *, le
     effective *= (z / t_quantile(level, clusters - 1.0)) ** 2
     middle = (p + z * z / (2.0 * effective)) / (1.0 + z * z / effective)
     half = z * sqrt(p * (1.0 - p) / effective + (z / (2.0 * effective)) ** 2) / (1.0 + z * z / effective)
-    return Rate(p, max(0.0, middle - half), min(1.0, middle + half), sqrt(v), int(used.sum()))
+    return Rate(p, max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half)), sqrt(v), int(used.sum()))
 
 
 def kappa(tables: FloatArray, *, linear: bool) -> FloatArray:
