@@ -1,0 +1,174 @@
+"""Label files of the field, and what is wrong with them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arenaloop.data.formats.labels import Label, labelled_pairs, read_labels, split_filter
+from arenaloop.errors import InputError
+from arenaloop.types import Prompt
+
+ROW = {
+    "instruction": "Add.", "input": "1 + 1", "output_1": "2", "output_2": "3", "preference": 1.0, "annotator": "gpt4",
+    "generator_1": "base", "generator_2": "mine", "price_per_example": 0.01, "time_per_example": 2.5, "seed": 0,
+}  # fmt: skip
+
+
+def lines(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_alpacaeval_annotations(tmp_path: Path) -> None:
+    (label,) = read_labels(lines(tmp_path / "a.jsonl", ROW))
+    assert label == Label(
+        Prompt.of("Add.\n\n1 + 1"), (("2",), ("3",)), 1.0, "gpt4", ("base", "mine"), 0.01, 2.5, 1
+    )  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps([ROW, ROW | {"preference": None}]))
+    assert [x.preference for x in read_labels(tmp_path / "a.json")] == [1.0, None]
+    with gzip.open(tmp_path / "a.gz", "wt") as file:
+        file.write(json.dumps(ROW | {"preference": 0}))
+    assert [x.preference for x in read_labels(tmp_path / "a.gz")] == [1.5]
+
+
+def test_human_labels_with_gold_preference(tmp_path: Path) -> None:
+    row = {"instruction": "i", "output_1": "a", "output_2": "b", "annotator_index": 7, "gold_preference": 2}
+    (label,) = read_labels(lines(tmp_path / "h.jsonl", row))
+    assert (label.preference, label.annotator, label.generators) == (2.0, "7", (None, None))
+
+
+def test_chatbot_arena_votes(tmp_path: Path) -> None:
+    def talk(*turns: str) -> list[dict[str, str]]:
+        return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
+
+    row = {
+        "model_a": "vicuna", "model_b": "koala", "winner": "tie (bothbad)", "judge": "arena_user_1",
+        "conversation_a": talk("hi", "hello", "and?", "well"), "conversation_b": talk("hi", "hey", "and?", "so"),
+    }  # fmt: skip
+    as_text = row | {"conversation_a": repr(row["conversation_a"]), "conversation_b": json.dumps(row["conversation_b"])}
+    one, two = read_labels(lines(tmp_path / "v.jsonl", row, as_text))
+    assert one.prompt.follow_ups == ("and?",)
+    assert one.outputs == (("hello", "well"), ("hey", "so"))
+    assert (one.preference, one.generators, one.annotator) == (1.5, ("vicuna", "koala"), "arena_user_1")
+    assert (two.prompt, two.outputs) == (one.prompt, one.outputs)
+
+
+@pytest.mark.parametrize("sep", [",", "\t"])
+def test_a_csv_of_ones_own(tmp_path: Path, sep: str) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(
+        f'prompt{sep}response_a{sep}response_b{sep}winner{sep}annotator\n"two\nlines"{sep}x{sep}{sep}model_b{sep}ann\n'
+        f"p{sep}y{sep}z{sep}tie{sep}\n",
+        encoding="utf-8-sig",
+    )
+    one, two = read_labels(path)
+    assert one.prompt == Prompt.of("two\nlines")
+    assert (one.outputs, one.preference, one.annotator, one.line) == ((("x",), ("",)), 2.0, "ann", 3)
+    assert (two.preference, two.annotator, two.line) == (1.5, "", 4)
+    packed = tmp_path / "mine.csv.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_labels(packed) == [one, two]
+
+
+def test_turns_kept_as_lists_of_texts(tmp_path: Path) -> None:
+    row = {"prompt": '["a", "b"]', "response_a": '["1", "2"]', "response_b": '["3", null]', "winner": "model_a"}
+    (label,) = read_labels(lines(tmp_path / "k.jsonl", row))
+    assert (label.prompt.last_user, label.prompt.follow_ups) == ("a", ("b",))
+    assert label.outputs == (("1", "2"), ("3", ""))
+
+
+def test_parquet(tmp_path: Path) -> None:
+    import polars as pl
+
+    pl.DataFrame([ROW, ROW | {"preference": 1.25}]).write_parquet(tmp_path / "a.parquet")
+    assert [x.preference for x in read_labels(tmp_path / "a.parquet")] == [1.0, 1.25]
+
+
+def test_a_filter(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", ROW, ROW | {"seed": 1}, ROW | {"seed": 1.0, "annotator": "human"})
+    assert split_filter(f"{path}#annotator=gpt4&seed=1") == (str(path), {"annotator": "gpt4", "seed": "1"})
+    assert split_filter("odd#name.csv") == ("odd#name.csv", {})
+    assert len(read_labels(path, {"seed": "1"})) == 2
+    assert len(read_labels(path, {"seed": "1", "annotator": "gpt4"})) == 1
+    with pytest.raises(InputError, match=r"no row with annotator=gpt5 \(found annotator: gpt4, human\)"):
+        read_labels(path, {"annotator": "gpt5"})
+    with pytest.raises(InputError, match=r"no column 'anotator' \(did you mean 'annotator'\?\)"):
+        read_labels(path, {"anotator": "gpt4"})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"preference": 3}, "line 2: column preference: 3 is no preference"),
+        ({"preference": "yes"}, "line 2: column preference: 'yes' is no preference"),
+        ({"preference": True}, "line 2: column preference: True is no preference"),
+        ({"output_2": None}, "line 2: column output_2: no value"),
+        ({"output_1": 7}, "line 2: column output_1: not a text"),
+        ({"instruction": None}, "line 2: no column messages, turns, prompt or instruction"),
+    ],
+)
+def test_errors_name_line_and_column(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    path = lines(tmp_path / "bad.jsonl", ROW, ROW | change)
+    with pytest.raises(InputError) as caught:
+        read_labels(path)
+    assert str(path) in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"prompt": "p", "response_a": "x", "response_b": "y"}, "no column preference, gold_preference, winner"),
+        ({"prompt": "p", "winner": "tie"}, "no columns for the two outputs"),
+        ({"prompt": "p", "response_a": "x", "response_b": "y", "winner": "a"}, "column winner: 'a' is none of"),
+        ({"conversation_a": "hm", "conversation_b": [], "winner": "tie"}, "column conversation_a: neither a list"),
+        (
+            {
+                "conversation_a": [{"role": "user", "content": "x"}],
+                "conversation_b": [{"role": "user", "content": "x"}],
+                "winner": "tie",
+            },
+            "column conversation_a: user and assistant do not take turns",
+        ),
+    ],
+)
+def test_shapes_that_are_none(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_labels(lines(tmp_path / "bad.jsonl", row))
+    assert said in str(caught.value)
+
+
+def test_tables_that_are_none(tmp_path: Path) -> None:
+    short = tmp_path / "short.csv"
+    short.write_text("prompt,response_a,response_b,winner\np,x,y,tie\np,x\n")
+    with pytest.raises(InputError, match="line 3: not as many cells as the header has"):
+        read_labels(short)
+    empty = tmp_path / "header.csv"
+    empty.write_text("prompt,response_a,response_b,winner\n")
+    with pytest.raises(InputError, match="no labels in it"):
+        read_labels(empty)
+    with pytest.raises(InputError, match="no such file"):
+        read_labels(tmp_path / "none.csv")
+
+
+def test_pairs_are_collected_and_turned() -> None:
+    prompt, other = Prompt.of("p"), Prompt.of("q")
+    pairs = labelled_pairs(
+        [
+            Label(prompt, (("x",), ("y",)), 1.0, generators=("a", "b")),
+            Label(prompt, (("y",), ("x",)), 1.25),
+            Label(prompt, (("x",), ("y",)), None),
+            Label(other, (("x",), ("y",)), 2.0),
+            Label(prompt, (("x",), ("x",)), 1.5),
+            Label(prompt, (("x",), ("x",)), 1.0),
+        ]
+    )
+    assert [(p.prompt.last_user, p.votes, p.failed) for p in pairs] == [
+        ("p", [1.0, 1.75], 1), ("q", [2.0], 0), ("p", [1.5, 1.0], 0)
+    ]  # fmt: skip
+    assert pairs[0].generators == ("a", "b")
