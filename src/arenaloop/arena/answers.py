@@ -255,17 +255,18 @@ class Answers:
         self, c: Contestant, model: Model, prompt: Prompt, key: str, before: Sequence[str], limit: asyncio.Semaphore
     ) -> Turn:
         """Ask for one turn and store it."""
-        gate, calls = self._open_gate, 0
+        ticket, calls = self._open_gate.ticket, 0
         usd: float | None = 0.0
         async with limit:
-            gate.enter()
             try:
+                if not getattr(model, "queues", False):
+                    ticket.enter()
                 completion = await model.complete(self._request(c, prompt, before, key))
                 text_hash = content_hash([*before, completion.text])
                 self.store.add_turns([(key, len(before), prompt.id, c.name, completion, text_hash)])
                 calls, usd = completion.calls, completion.usd
             finally:
-                gate.leave(1, calls, usd)
+                ticket.leave(calls, usd)
         self._count(key, completion)
         return completion.text, completion.status, text_hash
 

@@ -103,6 +103,9 @@ class _Runner:
             (judge, asyncio.Semaphore(judge.concurrency) if judge.concurrency < plan.workers else None)
             for judge in plan.judges
         ]
+        # a rule costs no call, and a model with a queue asks for admission when the call's turn has come
+        models = [(judge, getattr(judge, "model", None)) for judge in plan.judges]
+        self.admitted_here = [j for j, m in models if m is not None and not getattr(m, "queues", False)]
         self.asked: set[str] = set()  # verdicts that failed in this invocation
 
     def _units(self, order: Sequence[str]) -> Iterator[_Unit | None]:
@@ -230,14 +233,15 @@ class _Runner:
         self, key: str, judge: Judge, material: Material, first: Response, second: Response, sample: int
     ) -> Status:
         """One judge call, stored before it leaves the gate."""
-        gate, calls, entered = self.gate, 0, int(hasattr(judge, "model"))
+        ticket, calls = self.gate.ticket, 0
         usd: float | None = 0.0
         seed = derive_seed("verdict", self.plan.seed, key)
-        gate.enter(entered)
         try:
+            if any(judge is one for one in self.admitted_here):
+                ticket.enter()
             verdict = await judge.judge(material.prompt, first, second, secret=self.secret, seed=seed, sample=sample)
             self.store.add_verdict(verdict)
             calls, usd = verdict.calls, verdict.usd
         finally:
-            gate.leave(entered, calls, usd)
+            ticket.leave(calls, usd)
         return verdict.status

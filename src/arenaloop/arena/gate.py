@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from arenaloop.arena.tally import Tally
 from arenaloop.errors import BudgetSpentError, EndpointDownError
+from arenaloop.models.base import ADMISSION
 
-__all__ = ["Gate", "HaltedError"]
+__all__ = ["Gate", "HaltedError", "Ticket"]
 
 _BLIND = "a server does not say how many tokens a call took, so a budget in dollars cannot be kept (--budget-calls can)"
 _DOWN_GRACE = 3.0  # seconds for calls in flight on other endpoints, once one is down
@@ -18,6 +20,33 @@ _INTERRUPT_GRACE = 1.0  # seconds for calls in flight after Ctrl-C; with closing
 
 class HaltedError(Exception):
     """No call may begin any more: the run is stopping. Never leaves the runner."""
+
+
+class Ticket:
+    """The calls that one job has in flight."""
+
+    __slots__ = ("_gate", "entered")
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.entered = 0
+
+    def enter(self) -> None:
+        """Begin a call. A model with a queue does so itself, by way of `ADMISSION`, when the call is sent.
+
+        Raises:
+            HaltedError: the run is stopping.
+        """
+        self._gate.enter()
+        self.entered += 1
+
+    def leave(self, calls: int, usd: float | None) -> None:
+        """End what has begun, once its answer is on its way to the arena file; see `Gate.leave`."""
+        entered, self.entered = self.entered, 0
+        self._gate.leave(entered, calls, usd)
+
+
+_TICKET: ContextVar[Ticket] = ContextVar("ticket")
 
 
 class Gate:
@@ -38,15 +67,20 @@ class Gate:
         self._halted: asyncio.Future[None] = loop.create_future()
         self._quiet: asyncio.Future[None] = loop.create_future()  # halted, and nothing in flight
 
+    @property
+    def ticket(self) -> Ticket:
+        """The running job's own."""
+        return _TICKET.get()
+
     def enter(self, calls: int = 1) -> None:
-        """Begin `calls` calls; 0 for what costs none, such as a rule that judges.
+        """Begin `calls` calls.
 
         Raises:
             HaltedError: the run is stopping.
         """
         if self.reason is not None:
             raise HaltedError
-        if self._limited and calls and (spent := self.budget.refusal(self.tally.in_flight, calls)) is not None:
+        if self._limited and (spent := self.budget.refusal(self.tally.in_flight, calls)) is not None:
             self.stop(BudgetSpentError(f"the budget is spent ({spent})"), grace=None)
             raise HaltedError
         self.tally.in_flight += calls
@@ -104,6 +138,9 @@ class Gate:
             raise self.reason
 
     async def _guarded(self, job: Coroutine[Any, Any, None]) -> None:
+        ticket = Ticket(self)
+        _TICKET.set(ticket)  # a task has variables of its own
+        ADMISSION.set(ticket.enter)
         try:
             await job
         except HaltedError:

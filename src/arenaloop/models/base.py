@@ -6,12 +6,20 @@ that is not there at all raises, `EndpointDownError`, which stops the run resuma
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
 from arenaloop.types import Completion, Request
 
-__all__ = ["ChunkedModel", "Model"]
+__all__ = ["ADMISSION", "ChunkedModel", "Model"]
+
+ADMISSION: ContextVar[Callable[[], None] | None] = ContextVar("admission", default=None)
+"""What a model with a queue of its own calls when a request is about to be sent for the first time.
+
+Such a model has an attribute ``queues = True``. What is called raises where no call may begin any more (a budget is
+spent, the run is stopping); so what only waits for its turn is never sent.
+"""
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from arenaloop.errors import ConfigError, EndpointDownError, nearest
+from arenaloop.models.base import ADMISSION
 from arenaloop.models.endpoint import CEILING, Endpoint, Limits, UnreachableError
 from arenaloop.models.limits import Breaker, TokenEstimate
 from arenaloop.models.openai_wire import (
@@ -135,6 +136,9 @@ class OpenAIModel:
         self._heads: dict[tuple[Sampling, int], bytes] = {}
         self._expected = TokenEstimate()
         self._forget_failures()
+
+    queues = True
+    """calls wait here for their turn, and ask `ADMISSION` when it comes"""
 
     def __repr__(self) -> str:
         return f"OpenAIModel({self.name!r}, {self.model!r}, {self.base_url!r})"
@@ -264,12 +268,17 @@ class OpenAIModel:
         begun = clock()
         calls = tries = told_to_wait = 0
         tokens = wait = 0.0
+        admitted = False
         while True:
             if wait:
                 await endpoint.slots.renew()
             if wait or endpoint.gated:
                 tokens = self._expected.expect(len(body), request.sampling.max_tokens)
                 await endpoint.admit(tokens, self._sleep, at_least=wait)
+            if not admitted:
+                admitted = True
+                if (admission := ADMISSION.get()) is not None:
+                    admission()
             started = clock()
             calls += 1
             tries += 1
