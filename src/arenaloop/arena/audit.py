@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from arenaloop.arena.answers import Tally
 from arenaloop.arena.seatings import Seating, attempts, decide_seatings
+from arenaloop.arena.tally import Tally
 from arenaloop.data.formats.labels import LabelledPair
 from arenaloop.judges.base import Judge, MergeRule, merge_seats
 from arenaloop.judges.jury import JuryRule, merge_members, score_alike

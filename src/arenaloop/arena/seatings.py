@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from arenaloop.arena.answers import Tally
+from arenaloop.arena.tally import Tally
 from arenaloop.errors import ArenaloopError
 from arenaloop.judges.base import Judge
 from arenaloop.store import Store

@@ -1,0 +1,101 @@
+"""Seatings are asked once, re-asked by the rule, and found again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from arenaloop.arena.seatings import Seating, attempts, decide_seatings, final_verdict
+from arenaloop.arena.tally import Tally
+from arenaloop.errors import EndpointDownError
+from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.models.scripted import ScriptedModel
+from arenaloop.store import Store
+from arenaloop.types import Completion, Prompt, Request, Response, Status
+
+
+class Script:
+    """Answers in turn; counts what it was asked."""
+
+    def __init__(self, answer: Callable[[int, Request], str | Completion]) -> None:
+        self.answer = answer
+        self.heard: list[Request] = []
+
+    def __call__(self, request: Request) -> str | Completion:
+        self.heard.append(request)
+        return self.answer(len(self.heard) - 1, request)
+
+
+def seatings(script: Script, count: int, reask: int = 2) -> list[Seating]:
+    judge = PairwiseJudge(ScriptedModel("j", script, concurrency=4))
+    out = []
+    for i in range(count):
+        prompt = Prompt.of(f"p{i}")
+        one, two = Response(prompt.id, "a", ("x",)), Response(prompt.id, "b", ("y",))
+        out.append(Seating(judge, prompt, one, two, reask))
+    return out
+
+
+def play(wanted: list[Seating], path: Path) -> Tally:
+    with Store(path) as store:
+        return asyncio.run(decide_seatings(wanted, store, total=len(wanted)))
+
+
+def test_nothing_is_asked_twice(tmp_path: Path) -> None:
+    script = Script(lambda n, _: "Scores: 7 5")
+    wanted = seatings(script, 20)
+    tally = play(wanted + wanted, tmp_path / "arena.db")
+    assert (len(script.heard), tally.verdicts, tally.cached, tally.calls, tally.failed) == (20, 40, 20, 20, 0)
+    again = play(wanted, tmp_path / "arena.db")
+    assert (len(script.heard), again.cached, again.calls) == (20, 20, 0)
+
+
+def test_garbage_is_asked_again_warmer_and_both_stay(tmp_path: Path) -> None:
+    script = Script(lambda n, _: "no idea" if n == 0 else "Scores: 7 5")
+    (one,) = seatings(script, 1)
+    tally = play([one], tmp_path / "arena.db")
+    assert (len(script.heard), tally.failed) == (2, 0)
+    assert [r.sampling.temperature for r in script.heard] == [0.0, 0.7]
+    with Store(tmp_path / "arena.db", readonly=True) as store:
+        assert [v.status for v in attempts(one, store)] == [Status.UNPARSED, Status.OK]
+        assert final_verdict(one, store) == attempts(one, store)[-1]
+
+
+def test_what_stays_undecided_is_asked_again_by_the_next_run(tmp_path: Path) -> None:
+    good = False
+    script = Script(lambda n, _: "Scores: 7 5" if good else "no idea")
+    (one,) = seatings(script, 1)
+    first = play([one], tmp_path / "arena.db")
+    assert (len(script.heard), first.failed) == (3, 1)
+    good = True
+    second = play([one], tmp_path / "arena.db")
+    assert (len(script.heard), second.failed, second.cached) == (4, 0, 0)
+    with Store(tmp_path / "arena.db", readonly=True) as store:
+        found = final_verdict(one, store)
+        assert found is not None
+        assert found.status is Status.OK
+
+
+def test_errors_are_not_asked_warmer(tmp_path: Path) -> None:
+    script = Script(lambda n, _: Completion(status=Status.ERROR, error="broken"))
+    tally = play(seatings(script, 1), tmp_path / "arena.db")
+    assert (len(script.heard), tally.failed) == (1, 1)
+
+
+def test_a_dead_server_stops_the_run_and_what_came_stays(tmp_path: Path) -> None:
+    class Dying(PairwiseJudge):
+        async def judge(self, *args: object, **kwargs: object):  # type: ignore[no-untyped-def, override]
+            if len(script.heard) == 5:
+                raise EndpointDownError("gone")
+            return await super().judge(*args, **kwargs)  # type: ignore[arg-type]
+
+    script = Script(lambda n, _: "Scores: 7 5")
+    judge = Dying(ScriptedModel("j", script, concurrency=1))
+    wanted = [s._replace(judge=judge) for s in seatings(script, 20)]
+    with pytest.raises(EndpointDownError, match="gone"):
+        play(wanted, tmp_path / "arena.db")
+    with Store(tmp_path / "arena.db", readonly=True) as store:
+        assert sum(final_verdict(s, store) is not None for s in wanted) == 5
