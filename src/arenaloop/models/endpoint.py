@@ -82,9 +82,9 @@ class Slots:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it had been given a slot
+            if not turn.cancelled():  # it had been given a slot
                 self.give_back()
-            else:
+            elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
 
@@ -269,7 +269,7 @@ class Endpoint:
 
     def _set_limits(self) -> None:
         """The strictest of what the members ask for; what was learnt and used stays, unless a limit changes."""
-        limits = self._members.values()
+        limits = list(self._members.values())
         concurrency = min((x.concurrency for x in limits if x.concurrency is not None), default=None)
         rpm = min((x.rpm for x in limits if x.rpm is not None), default=None)
         tpm = min((x.tpm for x in limits if x.tpm is not None), default=None)
@@ -356,7 +356,7 @@ class Endpoint:
             task = deadlines.enter(now)
             replica.in_flight += 1
             replica.sent += 1
-            fault = True
+            fault: bool | None = True
             try:
                 response = await self._session.post(data=body, timeout=timeouts.client, **replica.options)
                 raw = await response.read()
@@ -365,15 +365,17 @@ class Endpoint:
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 certain = isinstance(error, aiohttp.ClientSSLError)
                 unreachable = UnreachableError(_connect_reason(error), certain)
+                fault = None
             except asyncio.CancelledError:
                 if deadlines.leave(task):
                     raise TimeoutError from None
-                fault = False
+                fault = None
                 raise
             finally:
                 deadlines.leave(task)
                 replica.in_flight -= 1
-                self._judge(replica, fault)
+                if fault is not None:
+                    self._judge(replica, fault)
             replica.set_aside(now)
             if all(other.rests_until > now for other in self._replicas):
                 raise unreachable

@@ -24,8 +24,9 @@ class AdaptiveLimit:
     becomes ``limit * max(1/2, TOLERANCE * best / pace) + sqrt(limit)``, which settles at about twice what a saturated
     server works on at once. HTTP 429 halves the limit, once for all calls that were sent before the cut.
 
-    The best pace is measured again, at half the limit, when it has grown old: otherwise a server that became slower
-    for good would hold the limit down, and one that forgot its best pace would climb without end.
+    When it has held the limit down for `FORGET` windows, the best pace is measured again, at a quarter of the limit,
+    where a server at which the rule has settled has nothing to wait for. A server that became slower for good would
+    else keep a low limit; and to forget the best pace without measuring would be to climb without end.
 
     Args:
         start: the first limit.
@@ -36,7 +37,7 @@ class AdaptiveLimit:
     """
 
     TOLERANCE = 2.0
-    FORGET = 24  # windows after which the best pace is measured again
+    FORGET = 24
     WINDOW = 8  # replies, at least
 
     def __init__(self, start: int = 16, ceiling: int = 512) -> None:
@@ -44,7 +45,7 @@ class AdaptiveLimit:
         self._start, self._ceiling = self.limit, ceiling
         self._threshold = float(ceiling)  # below it the limit doubles, from there on it grows slowly
         self._best, self._age = math.inf, 0
-        self._before: int | None = None  # the limit to return to after measuring at half of it
+        self._before: int | None = None  # the limit to return to after measuring
         self._cut = -math.inf  # when a 429 last halved the limit
         self._open(-math.inf)
 
@@ -78,17 +79,16 @@ class AdaptiveLimit:
     def _turn(self, now: float) -> None:
         pace = self._seconds / self._tokens
         limit, root = self.limit, max(1, round(math.sqrt(self.limit)))
-        if self._before is not None:  # measured at half the limit
+        if self._before is not None:  # measured at a part of the limit
             self._best, self._age = pace, 0
             limit, self._before = self._before, None
         elif pace <= self._best:
             self._best, self._age = pace, 0
-        else:
-            self._age += 1
         gradient = self.TOLERANCE * self._best / pace if pace > 0 else 1.0
-        if self._age >= self.FORGET and limit > 1:
+        self._age += gradient < 1
+        if self._age > self.FORGET and limit > 4:
             self._before = limit
-            limit //= 2
+            limit //= 4
         elif gradient < 1:
             # never below the start: that much is polite, and a floor under what a change of work could do
             target = max(min(self._start, limit), round(limit * max(0.5, gradient)) + root)
