@@ -14,11 +14,12 @@ import pytest
 from arenaloop.arena.answers import Contestant
 from arenaloop.arena.batch import batch_seconds, check_batches, open_batches, play_batches
 from arenaloop.arena.battles import play
+from arenaloop.arena.budget import Budget
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.results import pairings, summarise
 from arenaloop.config import BatchSettings
-from arenaloop.errors import ConfigError, StoppedError
+from arenaloop.errors import BudgetSpentError, ConfigError, StoppedError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.models.openai_batch import Batch, BatchEndpoint
@@ -391,6 +392,49 @@ def test_a_lost_request_file_is_written_again(api: Api, url: str, store: Store, 
     judged(make_plan(url), store, tmp_path)
     assert len(api.batches) == 1
     assert api.files[next(iter(api.batches.values()))["input_file_id"]] == content
+
+
+# ---------------------------------------------------------------------- budgets
+
+
+def test_a_budget_of_calls_is_never_overshot_and_can_be_raised(
+    api: Api, url: str, store: Store, tmp_path: Path
+) -> None:
+    # scripted contestants' answers count as calls, too: 36 of them
+    with pytest.raises(BudgetSpentError, match="66 of 66 calls"):
+        judged(make_plan(url), store, tmp_path, budget=Budget(calls=66))
+    assert len(api.heard) == 30
+    with pytest.raises(BudgetSpentError):
+        judged(make_plan(url), store, tmp_path, budget=Budget(calls=66))
+    assert len(api.heard) == 30
+    judged(make_plan(url), store, tmp_path, budget=Budget(calls=108))
+    assert len(api.heard) == 72
+    assert max(api.times.values()) == 1
+
+
+def test_a_budget_in_dollars_is_never_overshot(api: Api, url: str, store: Store, tmp_path: Path) -> None:
+    """Requests are cut to what may be spent; what they did not spend buys another batch."""
+    with Store(tmp_path / "whole.db") as other:
+        other.add_prompts(PROMPTS)
+        other.flush()
+        judged(make_plan(url), other, tmp_path)
+        whole = other.usage().usd
+    assert whole is not None
+    made = len(api.batches)
+    with pytest.raises(BudgetSpentError, match="may cost more than is left"):
+        judged(make_plan(url), store, tmp_path, budget=Budget(usd=whole / 2))
+    spent = store.usage().usd
+    assert spent is not None
+    assert 0.25 * whole < spent <= whole / 2
+    assert len(api.batches) > made + 1
+
+
+def test_a_budget_in_dollars_needs_a_price(url: str, store: Store, tmp_path: Path) -> None:
+    plan = make_plan(url)
+    judge = PairwiseJudge(OpenAIModel("judge", "judge", url), template="pairwise")
+    unknown = BattlePlan(plan.contestants, judge, plan.prompt_ids, plan.schedule)
+    with pytest.raises(ConfigError, match="price"):
+        judged(unknown, store, tmp_path, budget=Budget(usd=1.0))
 
 
 # ---------------------------------------------------------------------- carried by hand

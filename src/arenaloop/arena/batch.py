@@ -20,7 +20,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from arenaloop.arena.answers import Tally
 from arenaloop.arena.batch_requests import (
     RequestFile,
     Seating,
@@ -31,13 +30,16 @@ from arenaloop.arena.batch_requests import (
     write_files,
 )
 from arenaloop.arena.battles import play_async
+from arenaloop.arena.budget import Budget, require_prices
+from arenaloop.arena.lengths import token_limit
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.tally import Tally
 from arenaloop.config import BatchSettings
-from arenaloop.errors import StoppedError
+from arenaloop.errors import BudgetSpentError, StoppedError
 from arenaloop.judges.base import Judge
 from arenaloop.models.openai_batch import Batch, BatchEndpoint, read_result
 from arenaloop.store import Store
-from arenaloop.types import Completion, Status
+from arenaloop.types import Completion, Sampling, Status
 
 __all__ = ["batch_seconds", "check_batches", "open_batches", "play_batches"]
 
@@ -83,6 +85,7 @@ def play_batches(
     settings: BatchSettings,
     on_progress: Callable[[Tally], None] | None = None,
     *,
+    budget: Budget | None = None,
     say: Callable[[str], object] = lambda line: None,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Tally:
@@ -94,15 +97,21 @@ def play_batches(
         folder: where request files stand until their results are in (`settings.folder` wins).
         settings: limits, waiting, and what becomes of the rest.
         on_progress: is given live counts.
+        budget: what the run directory may cost; a request is written only if it fits even where its answer is as long
+            as it may be.
         say: is given one line for each thing that happens to a batch.
         sleep: how to wait.
 
     Raises:
-        ConfigError: a judge whose calls cannot stand in a batch file.
-        StoppedError: batches are on their way and are not waited for, or one failed whole; a server is down.
+        ConfigError: a judge whose calls cannot stand in a batch file; a budget in dollars without a price.
+        StoppedError: the budget is spent; batches are on their way and are not waited for; one failed whole; a server
+            is down.
     """
     check_batches(plan)
-    return asyncio.run(_play(plan, store, folder, settings, on_progress, say, sleep))
+    budget = budget or Budget()
+    require_prices(budget, plan.models)
+    budget.begin(store)
+    return asyncio.run(_play(plan, store, folder, settings, on_progress, budget, say, sleep))
 
 
 async def _play(
@@ -111,12 +120,13 @@ async def _play(
     folder: Path,
     settings: BatchSettings,
     on_progress: Callable[[Tally], None] | None,
+    budget: Budget,
     say: Callable[[str], object],
     sleep: Callable[[float], Awaitable[object]],
 ) -> Tally:
-    tally = Tally()
+    tally = Tally(budget=budget)
     if any(c.asked for c in plan.contestants):
-        tally = await play_async(_answers_only(plan), store, on_progress)
+        tally = await play_async(_answers_only(plan), store, on_progress, budget=budget)
     round_ = _Round(plan, store, folder, settings, tally, say, sleep)
     try:
         await round_.run(on_progress)
@@ -127,7 +137,7 @@ async def _play(
     live = settings.rest == "live" and round_.left
     if live:
         say(f"{round_.left:,} verdicts are left; they are asked call by call")
-        rest = await play_async(plan, store, on_progress)
+        rest = await play_async(plan, store, on_progress, budget=budget)
         rest.calls += tally.calls
         rest.usd = None if rest.usd is None or tally.usd is None else rest.usd + tally.usd
         tally = rest
@@ -177,6 +187,7 @@ class _Round:
         if others := len(open_batches(store)) - len(self.rows):
             say(f"{others} batches of a judge with other settings are open; they stay as they are")
         self.collected = self.left = 0
+        self.ordered_calls, self.ordered_usd, self.refusal = 0, 0.0, ""
         self._shown: dict[str, str] = {}
 
     # ------------------------------------------------------------------ the round
@@ -189,6 +200,8 @@ class _Round:
                 await self._write()
             for tag in self._waiting():
                 await self._submit(tag)
+            if self.refusal and not self._waiting():
+                raise BudgetSpentError(f"{self.refusal}; with a higher budget the same command goes on")
             if not self._waiting():
                 self._count(waiting=bool(waiting))
                 return
@@ -215,6 +228,10 @@ class _Round:
 
     async def _write(self) -> None:
         """Write what is missing into files; each is known to the arena file before it is submitted."""
+        ordered = [self.rows[tag] for tag in self._waiting()]
+        self.ordered_calls = sum(row["requests"] for row in ordered)
+        self.ordered_usd = sum(row["usd_most"] for row in ordered)
+        self.refusal = ""
         on_their_way = {row[0] for tag in self._waiting() for row in self._requests(tag)}
         asks = missing(self.plan, self.store, on_their_way, self._asked(), Counter())
         files = write_files(
@@ -225,11 +242,27 @@ class _Round:
             number=self.numbers,
             max_requests=self.settings.max_requests,
             max_bytes=self.settings.max_bytes,
+            admit=self._admit,
         )
         for file in files:
             self._register(file)
             await self._submit(file.tag)
         self.numbers = sum(1 for _ in _rows(self.store))
+
+    def _admit(self, judge: Judge, size: int) -> bool:
+        """Whether one more request fits the budget, whatever the ordered ones may cost."""
+        budget = self.tally.budget
+        most = _usd_most(judge, 1, size)
+        refusal = budget.refusal(self.ordered_calls)
+        if refusal is None and budget.usd is not None:
+            within = budget.spent_usd + self.ordered_usd + most <= budget.usd
+            refusal = None if within else f"{budget.money()}, and the next batch may cost more than is left"
+        if refusal is not None:
+            self.refusal = refusal
+            return False
+        self.ordered_calls += 1
+        self.ordered_usd += most
+        return True
 
     def _register(self, file: RequestFile) -> None:
         _, model = judging_model(file.judge)
@@ -244,6 +277,7 @@ class _Round:
                 "server": model.base_url,
                 "requests": len(file.seatings),
                 "bytes": file.size,
+                "usd_most": _usd_most(file.judge, len(file.seatings), file.size),
                 "folder": str(self.folder.absolute()) if self.settings.folder else None,
             },
         )
@@ -408,6 +442,7 @@ class _Round:
         self.store.add_verdict(verdict)
         self.collected += verdict.status is Status.OK
         self.tally.spent(verdict.calls, verdict.usd)
+        self.tally.budget.spend(verdict.calls, verdict.usd)
         while self.store.backlog > _MAX_BACKLOG:
             await self.sleep(0.01)
 
@@ -416,6 +451,15 @@ class _Round:
         for tag, row in list(self.rows.items()):
             if row["state"] == "collected":
                 self._put(tag, {"state": "closed"})
+
+
+def _usd_most(judge: Judge, requests: int, size: int) -> float:
+    """What requests of `size` bytes may cost: three bytes to a token, and answers as long as they may be."""
+    asker, model = judging_model(judge)
+    limit = token_limit(model, getattr(asker, "sampling", Sampling()))
+    if model.price is None:
+        return 0.0
+    return (model.price.usd(size // 3, requests * (limit or 4096)) or 0.0) * model.price.batch
 
 
 def _no_result(batch: Batch) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,7 +156,7 @@ def _line(plan: BattlePlan, judge: ModelJudge, model: OpenAIModel, ask: _Ask, se
     sample, key = ask.seating.sample, ask.seating.key
     seed = derive_seed("verdict", plan.seed, key)
     request = judge.request(ask.prompt, ask.first, ask.second, secret=secret, seed=seed, sample=sample)
-    return request_line(key, model._body(request))
+    return request_line(key, model.body(request))
 
 
 def write_files(
@@ -168,6 +168,7 @@ def write_files(
     number: int,
     max_requests: int,
     max_bytes: int,
+    admit: Callable[[Judge, int], bool] = lambda judge, size: True,
 ) -> Iterator[RequestFile]:
     """Write the lines into files of one judge each, giving each file as soon as it is full.
 
@@ -176,6 +177,7 @@ def write_files(
         folder: where the files go.
         number: of the next file; part of its tag, so that a file of the same lines is another batch.
         max_requests, max_bytes: of one file. A single line that is longer is a file by itself.
+        admit: is asked before each line, with its bytes; the first no ends the writing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     secret = store.secret
@@ -183,6 +185,8 @@ def write_files(
     for ask in asks:
         judge, model = judging_model(ask.judge)
         line = _line(plan, judge, model, ask, secret)
+        if not admit(ask.judge, len(line)):
+            break
         part = writing.get(judge.fingerprint)
         if part is not None and (len(part.seatings) == max_requests or part.size + len(line) > max_bytes):
             yield writing.pop(judge.fingerprint).close(number)

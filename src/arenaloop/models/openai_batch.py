@@ -15,17 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from arenaloop.errors import EndpointDownError
 from arenaloop.models.openai_wire import Price, error_text, read_reply, retry_after
+from arenaloop.models.secrets import Redactor, read_key
+from arenaloop.models.server_url import proxy_of
 from arenaloop.types import Completion, Status
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ _TAG = "arenaloop"  # the metadata's key by which a batch is found again
 _ENDS = ("completed_at", "expired_at", "cancelled_at", "failed_at")
 _PASSING = {408, 409, 425, 429}
 _LONGEST_WAIT = 600.0
-_SECRETS = re.compile(r"\b(?:sk|pk|hf|gsk|xai)[-_][\w*.-]{8,}|\bBearer\s+[^\s\"',]+", re.IGNORECASE)
+_SHOWN = Redactor()
 _NOT_RUN = ("batch_expired", "batch_cancelled")  # error codes of requests that never reached the model
 
 
@@ -125,7 +124,7 @@ def read_result(line: bytes, price: Price | None) -> tuple[str, Completion]:
         code = str(error.get("code") or "")
         reason = ": ".join(part for part in (code, str(error.get("message") or "")) if part)
         return custom_id, Completion(
-            status=Status.ERROR, error=_line(reason), usd=free, calls=int(code not in _NOT_RUN)
+            status=Status.ERROR, error=_SHOWN.line(reason), usd=free, calls=int(code not in _NOT_RUN)
         )
     body = response.get("body", response)
     raw = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
@@ -134,12 +133,12 @@ def read_result(line: bytes, price: Price | None) -> tuple[str, Completion]:
         detail = body.get("error") if isinstance(body, dict) else None
         if status == 400 and isinstance(detail, dict) and detail.get("code") == "content_filter":
             return custom_id, Completion(status=Status.REFUSED, finish_reason="content_filter", usd=free)
-        reason = _line(f"HTTP {status}: {error_text(raw)}")
+        reason = _SHOWN.line(f"HTTP {status}: {error_text(raw)}")
         return custom_id, Completion(status=Status.ERROR, error=reason, usd=free)
     try:
         completion = read_reply(raw, price=price, seconds=0.0, calls=1)
     except ValueError as fault:
-        return custom_id, Completion(status=Status.ERROR, error=_line(f"HTTP 200: {fault}"), usd=None)
+        return custom_id, Completion(status=Status.ERROR, error=_SHOWN.line(f"HTTP 200: {fault}"), usd=None)
     if price is not None and completion.usd is not None:
         completion = replace(completion, usd=completion.usd * price.batch)
     return custom_id, completion
@@ -321,35 +320,16 @@ class BatchEndpoint:
                 headers={"User-Agent": "arenaloop"} | ({"Authorization": f"Bearer {key}"} if key else {}),
                 # an upload of 200 MB takes its time: only silence is a fault
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=self.timeout),
-                proxy=_proxy(self.base_url),
+                proxy=proxy_of(self.base_url),
             )
         return self._session
 
-    def _key(self) -> str:
-        return os.environ.get(self.key_env, "").strip() if self.key_env else ""
+    def _key(self) -> str | None:
+        return read_key(self.key_env)
 
     def _public(self, reason: str) -> str:
-        """A reason as one line without the key, cut to 200 characters."""
-        key = self._key()
-        if key:
-            reason = reason.replace(key, "[key]")
-        return _line(reason)
-
-
-def _line(reason: str) -> str:
-    """A reason as one printable line of at most 200 characters, without anything that looks like a key."""
-    shown = "".join(c if c.isprintable() else " " for c in _SECRETS.sub("[key]", reason[:2000]))
-    return " ".join(shown.split())[:200]
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for `url`; never one for this machine itself."""
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    local = host in ("localhost", "::1") or host.startswith("127.")
-    return None if local or proxy_bypass(host) else getproxies().get(parts.scheme)
+        """A reason as one line without the key."""
+        return Redactor(self._key()).line(reason)
 
 
 async def _split(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,0 +1,121 @@
+"""How long requests and answers are, in characters and tokens: from what is at hand, and from stored calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from arenaloop.arena.answers import Contestant
+from arenaloop.judges.base import ModelJudge
+from arenaloop.store import Store, response_key
+from arenaloop.types import Prompt, Response, Sampling
+
+__all__ = [
+    "CHARACTERS_PER_TOKEN",
+    "Length",
+    "Shown",
+    "answer_length",
+    "asked_characters",
+    "judged_characters",
+    "shown_contestant",
+    "shown_judge",
+    "token_limit",
+]
+
+CHARACTERS_PER_TOKEN = 4.0
+"""Where a model has not been asked yet: a rule of thumb for English; other languages need more tokens."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What stored calls say of a model: characters to a token, and tokens and characters of its answers."""
+
+    per_token: float | None = None
+    tokens_out: tuple[int, ...] = ()
+    characters_out: float | None = None
+
+
+def _ratio(characters: int, tokens: int) -> float | None:
+    return characters / tokens if characters and tokens else None
+
+
+def shown_contestant(c: Contestant, store: Store | None, sample: int) -> Shown:
+    """What up to `sample` stored first turns of a contestant with these settings have shown."""
+    if store is None or c.asked is None:
+        return Shown()
+    query = """SELECT key, prompt_id, tokens_in, tokens_out, LENGTH(text)
+        FROM (SELECT * FROM responses ORDER BY id DESC LIMIT 5000)
+        WHERE model = ? AND turn = 0 AND status IN ('ok', 'truncated') AND tokens_out IS NOT NULL"""
+    characters = tokens = written = 0
+    out: list[int] = []
+    for key, prompt_id, tokens_in, tokens_out, length in list(store.select(query, (c.name,))):
+        if len(out) == sample:
+            break
+        if key != response_key(prompt_id, c.asked.fingerprint, c.sampling.key(), 0):
+            continue  # of other settings
+        prompt = store.prompt(prompt_id)
+        if prompt is not None and tokens_in:
+            characters += asked_characters(c, prompt, ())
+            tokens += tokens_in
+        out.append(tokens_out)
+        written += length
+    return Shown(_ratio(characters, tokens), tuple(out), written / len(out) if out else None)
+
+
+def shown_judge(judge: ModelJudge, store: Store | None, sample: int) -> Shown:
+    """What up to `sample` stored verdicts of a judge with these settings have shown, their prompts rendered again."""
+    if store is None:
+        return Shown()
+    query = """SELECT prompt_id, first_hash, second_hash, tokens_in, tokens_out
+        FROM (SELECT * FROM verdicts ORDER BY id DESC LIMIT 5000)
+        WHERE judge_hash = ? AND sample = 0 AND tokens_in > 0 AND tokens_out IS NOT NULL LIMIT ?"""
+    characters = tokens = 0
+    out: list[int] = []
+    for prompt_id, first_hash, second_hash, tokens_in, tokens_out in list(
+        store.select(query, (judge.fingerprint, sample))
+    ):
+        prompt, first, second = store.prompt(prompt_id), store.texts(first_hash), store.texts(second_hash)
+        if prompt is None or first is None or second is None:
+            continue
+        seats = Response(prompt_id, "", first), Response(prompt_id, "", second)
+        characters += judged_characters(judge, prompt, *seats)
+        tokens += tokens_in
+        out.append(tokens_out)
+    return Shown(_ratio(characters, tokens), tuple(out))
+
+
+def asked_characters(c: Contestant, prompt: Prompt, answers: Sequence[str]) -> int:
+    """Characters of the conversation that a contestant is sent, its own system prompt included."""
+    system = getattr(c.asked, "system", None) or ""
+    return len(system) + sum(len(message["content"]) for message in prompt.conversation(answers))
+
+
+def judged_characters(judge: ModelJudge, prompt: Prompt, first: Response, second: Response) -> int:
+    """Characters of the judge prompt for one seating."""
+    request = judge.request(prompt, first, second, secret="0" * 32, seed=0)
+    return sum(len(message["content"]) for message in request.messages)
+
+
+def token_limit(model: object, sampling: Sampling) -> int | None:
+    """The most new tokens that a call may bring; None where the limit is not sent."""
+    extra = getattr(model, "extra_body", {})
+    for name in ("max_completion_tokens", "max_tokens"):
+        if isinstance(extra.get(name), int):
+            return int(extra[name])
+    return None if "max_tokens" in getattr(model, "drop_params", ()) else sampling.max_tokens
+
+
+@dataclass(frozen=True)
+class Length:
+    """Characters of one answer: expected, and at most (None without a limit)."""
+
+    expected: float
+    most: float | None
+
+
+def answer_length(c: Contestant, shown: Shown) -> Length:
+    """How long a contestant's answers to come are: as those it gave, or half of what it may write."""
+    per_token = shown.per_token or CHARACTERS_PER_TOKEN
+    limit = token_limit(c.asked, c.sampling)
+    expected = c.sampling.max_tokens / 2 * per_token if shown.characters_out is None else shown.characters_out
+    return Length(expected, None if limit is None else max(limit * per_token, expected))
