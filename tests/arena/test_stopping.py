@@ -1,0 +1,162 @@
+"""How a run stops: what is in flight arrives and is stored, nothing new begins, and the same command goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from scripted_battles import PROMPTS, Chunky, Judging, contestant, fight, make_plan, outcomes
+
+from arenaloop.arena.answers import Contestant, Tally
+from arenaloop.arena.battles import play
+from arenaloop.errors import EndpointDownError, InputError, StorageError
+from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.models.scripted import ScriptedModel
+from arenaloop.store import Store
+from arenaloop.types import Completion, Request, Sampling
+
+
+class BrokenError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 7, 11])
+@pytest.mark.parametrize("who", ["judge", "contestant"])
+def test_an_endpoint_that_dies_stops_the_run_resumably(tmp_path: Path, stop_after: int, who: str) -> None:
+    contestants = [contestant("a"), contestant("b")]
+    whole, _ = fight(tmp_path / "whole.db", make_plan(Judging(), contestants))
+
+    count, dead = 0, True
+
+    def may_die() -> None:
+        nonlocal count
+        count += 1
+        if dead and count > stop_after:
+            raise EndpointDownError("http://x cannot be reached")
+
+    class Dying(ScriptedModel):
+        async def complete(self, request: Request) -> Completion:
+            may_die()
+            return await super().complete(request)
+
+    judging = Judging()
+    if who == "judge":
+        judging.judge = PairwiseJudge(Dying("judge", judging.judge.model._script))  # type: ignore[attr-defined]
+        mine = contestants
+    else:
+        mine = [Contestant("a", Dying("a", contestants[0].model._script)), contestants[1]]  # type: ignore[union-attr]
+    path = tmp_path / "cut.db"
+    with pytest.raises(EndpointDownError, match="cannot be reached"):
+        fight(path, make_plan(judging, mine, concurrency=4))
+    with Store(path, readonly=True) as store:
+        kept = {key for table in ("responses", "verdicts") for (key,) in store.select(f"SELECT key FROM {table}")}
+    assert len(kept) >= stop_after - 3  # of the calls that were let through at most those in flight are lost
+    first = judging.heard.copy()
+    dead = False
+    found, tally = fight(path, make_plan(judging, mine, concurrency=4))
+    assert outcomes(found) == outcomes(whole)
+    twice = [unit for unit, n in judging.heard.items() if n > 1]
+    assert len(twice) <= 3
+    assert tally.cached == first.total() - len(twice)
+    with Store(path, readonly=True) as store:
+        assert store.usage().calls == 2 * len(PROMPTS) + 2 * len(whole)  # nothing was stored twice
+        assert kept <= {key for t in ("responses", "verdicts") for (key,) in store.select(f"SELECT key FROM {t}")}
+
+
+@pytest.mark.parametrize("who", ["model", "judge"])
+def test_an_endpoint_that_dies_while_twins_wait_stops_the_run(path: Path, who: str) -> None:
+    """Contestants of one model share their answers and verdicts: one asks, the others wait, and all are stopped."""
+    first = True
+
+    async def dying(request: Request) -> str:
+        nonlocal first
+        if not first:
+            await asyncio.get_running_loop().create_future()
+        first = False
+        for _ in range(50):
+            await asyncio.sleep(0)
+        raise EndpointDownError("http://x cannot be reached")
+
+    class Dying(ScriptedModel):
+        async def complete(self, request: Request) -> Completion:
+            return Completion(text=await dying(request))
+
+    judging = Judging()
+    model: ScriptedModel = ScriptedModel("same", lambda request: "the same")
+    if who == "judge":
+        judging.judge = PairwiseJudge(Dying("judge", lambda request: ""))
+    else:
+        model = Dying("same", lambda request: "")
+    twins = [Contestant(name, model, Sampling()) for name in ("a", "b", "c")]
+    with pytest.raises(EndpointDownError, match="cannot be reached"):
+        fight(path, make_plan(judging, twins))
+
+
+@pytest.mark.parametrize("who", ["model", "judge"])
+def test_an_interruption_while_twins_wait_is_only_that(path: Path, who: str) -> None:
+    async def hang(request: Request) -> str:
+        await asyncio.get_running_loop().create_future()
+        return ""
+
+    def interrupt(tally: Tally) -> None:
+        nonlocal reports
+        reports += 1
+        if reports == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    reports = 0
+    judging = Judging()
+    model = ScriptedModel("same", hang if who == "model" else lambda request: "the same")
+    if who == "judge":
+        judging.judge = PairwiseJudge(ScriptedModel("judge", hang))
+    twins = [Contestant(name, model, Sampling()) for name in ("a", "b", "c")]
+    with Store(path) as store:
+        store.add_prompts(PROMPTS)
+        store.flush()
+        with pytest.raises(KeyboardInterrupt):
+            play(make_plan(judging, twins), store, interrupt)
+
+
+def test_a_full_disk_stops_the_run_resumably(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = Store.add_verdict
+    left = 5
+
+    def fail(self: Store, verdict: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise StorageError(f"{self.path}: database or disk is full")
+        add(self, verdict)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "add_verdict", fail)
+        with pytest.raises(StorageError, match="full"):
+            fight(path, make_plan(Judging(), [contestant("a"), contestant("b")]))
+    judging = Judging()
+    found, tally = fight(path, make_plan(judging, [contestant("a"), contestant("b")]))
+    assert all(p.battles for p in found)
+    assert tally.cached == 5  # those that had been stored
+
+
+def test_a_user_error_that_shows_late_keeps_its_class(path: Path) -> None:
+    """Damaged weights show when a model is loaded, in the middle of a run; for a person it is still one line."""
+
+    class Damaged(Chunky):
+        async def complete_many(self, requests: Sequence[Request]) -> AsyncIterator[tuple[Request, Completion]]:
+            raise InputError("weights/model.safetensors: damaged")
+            yield
+
+    with pytest.raises(InputError, match="damaged"):
+        fight(path, make_plan(Judging(), [Contestant("local", Damaged()), contestant("b")]))
+
+
+def test_a_bug_is_not_taken_for_a_stop(path: Path) -> None:
+    class Broken(ScriptedModel):
+        async def complete(self, request: Request) -> Completion:
+            raise BrokenError
+
+    with pytest.raises(BrokenError):
+        fight(path, make_plan(Judging(), [Contestant("a", Broken("a", lambda _: "")), contestant("b")]))
