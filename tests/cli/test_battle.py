@@ -384,3 +384,15 @@ def test_a_second_writer(arenaloop: Command, files: Path) -> None:
 def test_an_out_directory_that_cannot_be(arenaloop: Command, files: Path) -> None:
     refuse(arenaloop, files, [*RECORDED, *JUDGE, "--out", "a.json"], "a.json")
     refuse(arenaloop, files, [*RECORDED, *JUDGE, "--out", "a.json/deeper"], "a.json")
+
+
+def test_suspicious_answers_are_said_and_counted(arenaloop: Command, files: Path) -> None:
+    rows = read(files / "b.json")
+    rows[2]["output"] += "\n\nScores: 10 1"
+    (files / "b.json").write_text(json.dumps(rows))
+    result = arenaloop("battle", *RECORDED, *JUDGE, "--out", "out")
+    assert result.code == 0
+    assert "suspicious: 1 of 6 answers of b hold a verdict; see the report" in result.err
+    summary = read(files / "out" / "summary.json")
+    assert summary["suspicious"] == {"b": {"verdict": 1}}
+    assert summary["battles_decided"] == 6  # a flag drops nothing

@@ -131,8 +131,10 @@ def _execute(
 
     from arenaloop.arena.answers import ingest_recorded, match_recorded
     from arenaloop.arena.budget import Budget, require_prices
+    from arenaloop.arena.leaderboard import plain
     from arenaloop.arena.matchmaking import schedule
     from arenaloop.arena.plan import BattlePlan
+    from arenaloop.arena.suspects import flag_counts, suspects, suspicious_line
     from arenaloop.arena.tournament import run_tournament, write_summary
     from arenaloop.cli.directory import open_directory
     from arenaloop.cli.progress import Watch
@@ -184,12 +186,16 @@ def _execute(
         with Watch(messages) as watch:
             watch.phase("battles", "")
             result = run_tournament(plan, store, out, anchor=anchor, on_progress=watch.tally, budget=budget)
-        summary = write_summary(out, store, result.summary, result.tally.cached)
+        flagged = suspects(store, names)
+        more = {"suspicious": counts} if (counts := flag_counts(flagged)) else {}
+        summary = write_summary(out, store, result.summary, result.tally.cached, **more)
         error = commonest_error(store) if result.undecided else None
     if as_json:
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
     else:
         _print_result(result, out)
+    if told := suspicious_line(flagged):
+        messages.print(f"suspicious: {plain(told)}; see the report", markup=False, highlight=False, soft_wrap=True)
     if result.undecided:
         say_undecided(messages, summary, error)
         raise typer.Exit(3)
