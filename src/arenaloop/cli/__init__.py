@@ -15,6 +15,7 @@ from arenaloop.cli.agree import agree
 from arenaloop.cli.audit import audit
 from arenaloop.cli.battle import battle
 from arenaloop.cli.rank import rank
+from arenaloop.cli.rejudge import rejudge
 from arenaloop.cli.report import report
 from arenaloop.cli.run import demo, run
 from arenaloop.cli.sandbox import sandbox_app
@@ -74,6 +75,7 @@ app.command()(winrate)
 app.command()(agree)
 app.command()(audit)
 app.command()(train)
+app.command()(rejudge)
 app.command()(report)
 app.add_typer(sandbox_app, name="sandbox")
 

@@ -1,0 +1,263 @@
+"""`arenaloop rejudge`: stored answers, new verdicts, and how many outcomes moved."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from arenaloop.errors import ArenaFileError, InputError, UserError
+
+if TYPE_CHECKING:
+    from arenaloop.arena.matchmaking import Pair
+    from arenaloop.arena.rejudge import Rejudged
+    from arenaloop.config import ArenaLearningSettings, BattleSettings, JudgeSettings
+
+__all__ = ["rejudge"]
+
+_FORM = ("template", "criteria", "parser", "verdict", "deciding_label", "reask", "sampling")
+"""Settings of a judge that another judge takes over, unless its own file sets them."""
+_NO_MODEL = ("builtin", "labels")
+
+
+def rejudge(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a finished battle or recipe.")],
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Another template: pairwise, score_first, labels or a .jinja file."),
+    ] = None,
+    judge: Annotated[str | None, typer.Option(metavar="SPEC", help="Another judge.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="How the judge is to answer: text, json or logprob.")] = None,
+    reask: Annotated[int | None, typer.Option(min=0, help="How often an unreadable verdict is asked again.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Verdicts in progress at once.")] = None,
+    budget_usd: Annotated[
+        float | None, typer.Option("--budget-usd", metavar="X", help="Stop once the directory has cost X dollars.")
+    ] = None,
+    budget_calls: Annotated[
+        int | None, typer.Option("--budget-calls", metavar="N", help="Stop before call N + 1, earlier runs counted.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as one JSON document.")] = False,
+) -> None:
+    """Judge the stored answers of a finished run again; contestants are never asked. The same command resumes.
+
+    With another template, judge or verdict mode the new verdicts are stored beside the old ones. Without any option the
+    stored texts are read again by today's parser, which costs nothing. The results are in DIR/rejudged/NAME.
+
+    Examples:
+
+        arenaloop rejudge runs/battle --template labels
+
+        arenaloop rejudge runs/battle --judge openai:gpt-4o --verdict json --json
+
+        arenaloop rejudge runs/battle
+    """
+    from rich.console import Console
+
+    from arenaloop.arena.budget import Budget, require_prices
+    from arenaloop.arena.fought import plan_again, read_fought
+    from arenaloop.arena.plan import BattlePlan
+    from arenaloop.arena.rejudge import directory_name
+    from arenaloop.arena.rejudge import rejudge as judge_again
+    from arenaloop.cli.progress import Watch
+    from arenaloop.cli.undecided import commonest_error, say_undecided
+    from arenaloop.config import dump_yaml
+    from arenaloop.jsonl import replacing
+    from arenaloop.specs import judge as build_judge
+    from arenaloop.store import Store
+
+    messages = Console(stderr=True)
+    given = {"template": template, "verdict": verdict, "reask": reask}
+    options = {key: value for key, value in given.items() if value is not None}
+    settings = _settings_of(directory)
+    judging = _judge_settings(settings.judge, judge, options)
+    template_plan = BattlePlan(
+        contestants=(),
+        judge=build_judge(judging),
+        prompt_ids=(),
+        schedule=_nobody(),
+        seed=settings.seed,
+        merge=settings.merge,
+        one_seat_failed=settings.one_seat_failed,
+        reask=judging.reask,
+        concurrency=concurrency or settings.concurrency,
+    )
+    budget = Budget(budget_usd, budget_calls)
+    require_prices(budget, template_plan.models)
+    names, wanted = _wanted(settings, directory, messages)
+    ask = bool(options) or judge is not None
+    out = directory / "rejudged" / directory_name(*_known_by(judging, template_plan.judge.name))
+    with Store(directory / "arena.db") as store:
+        fought = read_fought(directory, store, wanted)
+        plan = plan_again(fought, names, template_plan)
+        what = f"at most {2 * plan.battles * len(plan.judges):,} judge calls" if ask else "stored texts are read again"
+        messages.print(
+            f"{out}: {plan.battles:,} battles on {len(plan.prompt_ids):,} prompts · {what} · judge {plan.judge.name}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        with replacing(out / "config.yaml") as file:
+            file.write(dump_yaml(settings.model_copy(update={"judge": judging})).encode())
+        anchor = getattr(settings, "anchor", None)
+        with Watch(messages) as watch:
+            watch.phase("rejudge", "")
+            result = judge_again(
+                directory, store, fought, plan, out, ask=ask, anchor=anchor, on_progress=watch.tally, budget=budget
+            )
+        error = commonest_error(store) if result.undecided else None
+    if as_json:
+        sys.stdout.write(json.dumps(result.to_json(), indent=2) + "\n")
+    else:
+        _print(result)
+    if result.undecided:
+        say_undecided(messages, json.loads((out / "summary.json").read_text(encoding="utf-8")), error)
+        raise typer.Exit(3)
+
+
+def _settings_of(directory: Path) -> BattleSettings | ArenaLearningSettings:
+    """The settings that a run directory was made with."""
+    from arenaloop.config import ArenaLearningSettings, BattleSettings, read_yaml, validate
+
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such run directory")
+    if directory.resolve().parent.name == "rejudged":
+        raise InputError(f"{directory}: is itself rejudged; give the run directory, {directory.parent.parent}")
+    for name in ("config.yaml", "battles.jsonl", "leaderboard.json"):
+        if not (directory / name).is_file():
+            raise InputError(f"{directory}: no {name}, so no finished run of battle or of a recipe")
+    if not (directory / "arena.db").is_file():
+        raise ArenaFileError(f"{directory / 'arena.db'}: no arena file here")
+    path = directory / "config.yaml"
+    values = read_yaml(path)
+    if values.get("recipe") == "arena_learning":
+        return validate(ArenaLearningSettings, values, str(path))
+    return validate(BattleSettings, values, str(path))
+
+
+def _judge_settings(old: JudgeSettings, spec: str | None, options: Mapping[str, Any]) -> JudgeSettings:
+    """The old judge, or another in its place that judges in the old form, with what the options change."""
+    from arenaloop.config import JudgeSettings, validate
+    from arenaloop.specs import model_settings
+
+    options = dict(options)
+    if "template" in options:
+        options["parser"] = None  # as the new template says
+        if options["template"].endswith((".jinja", ".j2")):
+            options["criteria"] = ()  # such a file has its own
+    values = old.model_dump()
+    if spec is not None:
+        new = model_settings(spec, kind=JudgeSettings)
+        assert isinstance(new, JudgeSettings)
+        values = new.model_dump()
+        if not new.jury and not old.jury and spec.partition(":")[0] not in _NO_MODEL:
+            values |= {key: value for key, value in old.model_dump().items() if key in _FORM} | {
+                key: value for key, value in new.model_dump().items() if key in new.model_fields_set
+            }
+    if values["jury"]:
+        values["jury"] = [
+            member if str(member["spec"]).partition(":")[0] in _NO_MODEL else member | options
+            for member in values["jury"]
+        ]
+        options = {key: value for key, value in options.items() if key == "reask"}
+    return validate(JudgeSettings, values | options, "rejudge")
+
+
+def _known_by(judging: JudgeSettings, name: str) -> list[str]:
+    """What the new directory's name says: template, verdict mode and judge."""
+    if judging.jury:
+        members = judging.jury
+        forms = dict.fromkeys(part for member in members for part in _known_by(member, ""))
+        return [*(form for form in forms if form), name]
+    if judging.spec.partition(":")[0] in _NO_MODEL:
+        return [name]
+    template = Path(judging.template).name.removesuffix(".j2").removesuffix(".jinja")
+    return [template, "" if judging.verdict == "text" else judging.verdict, name]
+
+
+def _nobody() -> Any:
+    from arenaloop.arena.matchmaking import Schedule
+
+    return Schedule(())
+
+
+def _wanted(
+    settings: BattleSettings | ArenaLearningSettings, directory: Path, messages: Any
+) -> tuple[list[str], dict[str, Sequence[Pair]] | None]:
+    """The models, and which pairs were to meet on which prompt; None where the settings no longer tell.
+
+    Models of a recipe are those of its leaderboard. Where the prompts cannot be read any more, only what was decided is
+    judged again, and a line says so.
+    """
+    from arenaloop.arena.leaderboard import plain
+    from arenaloop.arena.matchmaking import schedule
+    from arenaloop.config import BattleSettings
+    from arenaloop.specs import load_prompts
+
+    board = json.loads((directory / "leaderboard.json").read_text(encoding="utf-8"))
+    names = [str(row["model"]) for row in board.get("leaderboard", ())]
+    pairs, prompts = "all", ""
+    if isinstance(settings, BattleSettings):
+        pairs, prompts = settings.pairs, settings.prompts
+        if all(one.name for one in settings.models):
+            names = [str(one.name) for one in settings.models]
+    else:
+        prompts = settings.data.test
+    try:
+        ids = [prompt.id for prompt in load_prompts(prompts, settings.seed).prompts]
+        plan = schedule(pairs, names, ids, settings.seed)
+    except UserError as error:
+        messages.print(
+            plain(f"note: only decided battles are judged again ({error})"),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        return names, None
+    return names, {prompt_id: plan.on(prompt_id) for prompt_id in ids if plan.on(prompt_id)}
+
+
+def _print(result: Rejudged) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from arenaloop.arena.leaderboard import plain
+
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("model", "rank before", "rating", "rank now", "rating"):
+        table.add_column(title, justify="left" if title == "model" else "right", no_wrap=True)
+    for row in result.board:
+        figures = (
+            _figure(row[f"{what}_{when}"], form)
+            for when in ("before", "after")
+            for what, form in (("rank", "d"), ("rating", ".0f"))
+        )
+        table.add_row(plain(row["model"]), *figures)
+    console.print(table)
+    moved, kinds = result.moved, result.kinds
+    share = f"{_percent(moved.value)}, 95 % interval {_percent(moved.lower)} to {_percent(moved.upper)}"
+    words = ", ".join(f"{kind.replace('_to_', '→')} {count:,}" for kind, count in kinds.items())
+    calls = "no call" if not result.tally.calls else f"{result.tally.calls:,} calls"
+    cost = "" if not result.tally.usd else f", ${result.tally.usd:,.2f}"
+    reread = f" · {result.reread:,} stored texts read otherwise" if result.reread else ""
+    for line in (
+        f"{result.compared:,} battles compared · {sum(kinds.values()):,} moved ({share}): {words}",
+        f"decided {result.decided_before:,} → {result.decided_after:,} of {result.wanted:,} · flips between seats "
+        f"{_percent(result.flip_rate_before)} → {_percent(result.flip_rate_after)}",
+        f"Spearman of the ratings {_figure(result.spearman, '.3f')} · largest change of rank "
+        f"{_figure(result.largest_rank_change, 'd')} · {calls}{cost}{reread}",
+        f"{result.directory}",
+    ):
+        console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
