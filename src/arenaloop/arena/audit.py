@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from arenaloop.arena.budget import Budget
 from arenaloop.arena.seatings import Seating, attempts, decide_seatings
 from arenaloop.arena.tally import Tally
 from arenaloop.data.formats.labels import LabelledPair
@@ -198,11 +199,13 @@ def ingest(plan: AuditPlan, store: Store) -> None:
     store.flush()
 
 
-def ask(plan: AuditPlan, store: Store, on_progress: Callable[[Tally], None] | None = None) -> Tally:
+def ask(
+    plan: AuditPlan, store: Store, on_progress: Callable[[Tally], None] | None = None, *, budget: Budget | None = None
+) -> Tally:
     """Ask for every vote that is not stored yet. Blocking.
 
     Raises:
-        StoppedError: a server is down, or the arena file cannot be written. What was stored stays.
+        StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
 
     async def run() -> Tally:
@@ -214,6 +217,7 @@ def ask(plan: AuditPlan, store: Store, on_progress: Callable[[Tally], None] | No
                 total=total,
                 seed=plan.seed,
                 concurrency=plan.concurrency,
+                budget=budget,
                 on_progress=on_progress,
             )
         finally:

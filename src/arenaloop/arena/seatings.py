@@ -1,7 +1,7 @@
 """Seatings that come from anywhere: asked once, re-asked by the rule, stored, and read back.
 
 The tournament's runner knows contestants that answer; here both texts are given. What is the same is kept the same:
-keys, seeds, re-asking, and that a failure of an earlier invocation is asked again.
+keys, seeds, re-asking, the gate that stops a run, and that a failure of an earlier invocation is asked again.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from arenaloop.arena.budget import Budget
+from arenaloop.arena.gate import Gate
 from arenaloop.arena.tally import Tally
-from arenaloop.errors import ArenaloopError
+from arenaloop.errors import BudgetSpentError
 from arenaloop.judges.base import Judge
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response, Status, Verdict, derive_seed
@@ -63,6 +65,7 @@ async def decide_seatings(
     total: int,
     seed: int = 0,
     concurrency: int | None = None,
+    budget: Budget | None = None,
     on_progress: Callable[[Tally], None] | None = None,
 ) -> Tally:
     """Ask for every seating whose outcome is not stored yet.
@@ -72,15 +75,29 @@ async def decide_seatings(
         store: where verdicts are kept.
         total: how many there will be, for progress.
         seed: of the run; each verdict's own seed follows from it and from the key.
-        concurrency: seatings in progress at once; None for what the judges met so far allow, at most 512.
+        concurrency: seatings in progress at once, at most; None for 512. Each judge's own limit holds besides.
+        budget: what the run directory may cost.
+        on_progress: called at most four times a second, and at the end.
 
     Raises:
-        StoppedError: a server is down, or the arena file cannot be written. What was stored stays.
+        StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
-    tally = Tally(verdicts_total=total)
+    budget = budget or Budget()
+    budget.begin(store)
+    tally = Tally(verdicts_total=total, budget=budget)
+    gate = Gate(tally)
     limits: dict[int, asyncio.Semaphore] = {}
     running: dict[str, asyncio.Future[None]] = {}
     queue: Iterator[Seating] = iter(seatings)
+
+    async def work() -> None:
+        for seating in queue:  # shared: drawing is synchronous, so no two workers draw the same
+            await settle(seating)
+            tally.verdicts += 1
+            if tally.verdicts % 64 == 0:
+                await asyncio.sleep(0)  # judges that never wait would shut out progress and interrupts
+            while store.backlog > _MAX_BACKLOG:
+                await asyncio.sleep(0.01)
 
     async def settle(seating: Seating) -> None:
         key = seating.key()
@@ -99,30 +116,32 @@ async def decide_seatings(
                 future.set_result(None)
 
     async def ask(seating: Seating) -> None:
-        judge = seating.judge
-        limit = limits.setdefault(id(judge), asyncio.Semaphore(judge.concurrency))
+        limit = limits.setdefault(id(seating.judge), asyncio.Semaphore(seating.judge.concurrency))
         for sample in range(seating.reask + 1):
-            verdict_seed = derive_seed("verdict", seed, seating.key(sample))
             async with limit:
-                verdict = await judge.judge(
-                    seating.prompt, seating.first, seating.second, secret=store.secret, seed=verdict_seed, sample=sample
-                )
-            store.add_verdict(verdict)
-            tally.spent(verdict.calls, verdict.usd)
-            if verdict.status is Status.OK:
+                status = await call(seating, sample)
+            if status is Status.OK:
                 return
-            if verdict.status in (Status.ERROR, Status.REFUSED):
+            if status in (Status.ERROR, Status.REFUSED):
                 break  # the endpoint has retried; asking warmer does not mend these
         tally.failed += 1
 
-    async def work() -> None:
-        for seating in queue:  # shared: drawing is synchronous, so no two workers draw the same
-            await settle(seating)
-            tally.verdicts += 1
-            if tally.verdicts % 64 == 0:
-                await asyncio.sleep(0)  # judges that never wait would shut out progress and interrupts
-            while store.backlog > _MAX_BACKLOG:
-                await asyncio.sleep(0.01)
+    async def call(seating: Seating, sample: int) -> Status:
+        """One judge call, stored before it leaves the gate."""
+        judge, prompt, first, second, _ = seating
+        model = getattr(judge, "model", None)
+        ticket, calls = gate.ticket, 0
+        usd: float | None = 0.0
+        own = derive_seed("verdict", seed, seating.key(sample))
+        try:
+            if model is not None and not getattr(model, "queues", False):  # a rule costs no call
+                ticket.enter()
+            verdict = await judge.judge(prompt, first, second, secret=store.secret, seed=own, sample=sample)
+            store.add_verdict(verdict)
+            calls, usd = verdict.calls, verdict.usd
+        finally:
+            ticket.leave(calls, usd)
+        return verdict.status
 
     async def report() -> None:
         while on_progress is not None:
@@ -131,11 +150,9 @@ async def decide_seatings(
 
     reporter = asyncio.create_task(report())
     try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency or min(512, max(1, total))):
-                group.create_task(work())
-    except* ArenaloopError as stopped:
-        raise stopped.exceptions[0] from None
+        await gate.run([work() for _ in range(min(concurrency or 512, max(1, total)))])
+    except BudgetSpentError as spent:
+        raise BudgetSpentError(f"{spent}; {tally.missing}; with a higher budget the same command goes on") from None
     finally:
         reporter.cancel()
         with suppress(asyncio.CancelledError):

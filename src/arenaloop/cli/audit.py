@@ -43,6 +43,18 @@ def audit(
     merge: Annotated[str, typer.Option(help="How two seats become a vote: mean or agree_or_tie.")] = "mean",
     template: Annotated[str | None, typer.Option(help="The template of judging models.", show_default=False)] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Verdicts in progress at once.")] = None,
+    budget_usd: Annotated[
+        float | None,
+        typer.Option(
+            "--budget-usd", metavar="X", help="Stop once the directory has cost X dollars.", show_default=False
+        ),
+    ] = None,
+    budget_calls: Annotated[
+        int | None,
+        typer.Option(
+            "--budget-calls", metavar="N", help="Stop before call N + 1, earlier runs counted.", show_default=False
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of the prompts.")] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
@@ -74,6 +86,8 @@ def audit(
             "limit": limit,
             "merge": merge,
             "concurrency": concurrency,
+            "budget_usd": budget_usd,
+            "budget_calls": budget_calls,
             "seed": seed,
         },
         "audit",
@@ -98,15 +112,19 @@ def _execute(settings: AuditSettings, out: Path, *, level: float, samples: int, 
     from rich.console import Console
 
     from arenaloop.arena.audit import ask, ingest, read
+    from arenaloop.arena.budget import Budget, require_prices
     from arenaloop.arena.leaderboard import plain
     from arenaloop.cli.directory import open_directory
     from arenaloop.cli.progress import Watch
     from arenaloop.cli.undecided import commonest_error
     from arenaloop.config import dump_yaml
     from arenaloop.jsonl import encode_json, replacing, write_json
+    from arenaloop.judges.base import ModelJudge
 
     messages = Console(stderr=True)
     plan = _plan(settings)
+    budget = Budget(settings.budget_usd, settings.budget_calls)
+    require_prices(budget, [judge.model for judge in plan.judges if isinstance(judge, ModelJudge)])
     with open_directory(out) as store:
         _print_plan(plan, out, messages)
         with replacing(out / "config.yaml") as file:
@@ -114,7 +132,7 @@ def _execute(settings: AuditSettings, out: Path, *, level: float, samples: int, 
         ingest(plan, store)
         with Watch(messages) as watch:
             watch.phase("audit", "")
-            ask(plan, store, watch.tally)
+            ask(plan, store, watch.tally, budget=budget)
         result = read(plan, store, level=level, samples=samples)
         error = commonest_error(store) if result.undecided else None
         document = audit_document(result, settings.labels, level) | _spent(store)

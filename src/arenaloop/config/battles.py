@@ -237,5 +237,9 @@ class AuditSettings(Settings):
     """how two seats become a vote"""
     concurrency: int | None = Field(None, ge=1)
     """seatings in progress at once; null = what the judges allow"""
+    budget_usd: float | None = Field(None, ge=0)
+    """dollars that the run directory may cost; null = no limit"""
+    budget_calls: int | None = Field(None, ge=0)
+    """calls that may be sent for the run directory; null = no limit"""
     seed: int = 0
     """seed of everything that is drawn"""

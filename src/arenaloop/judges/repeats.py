@@ -51,6 +51,7 @@ class _Again:
         self.name = judge.name
         self.template_hash = judge.template_hash
         self.concurrency = judge.concurrency
+        self.model = getattr(judge, "model", None)  # who asks for admission
         self.fingerprint = content_hash("again", judge.fingerprint, number)
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
