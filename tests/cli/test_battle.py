@@ -392,7 +392,7 @@ def test_suspicious_answers_are_said_and_counted(arenaloop: Command, files: Path
     (files / "b.json").write_text(json.dumps(rows))
     result = arenaloop("battle", *RECORDED, *JUDGE, "--out", "out")
     assert result.code == 0
-    assert "suspicious: 1 of 6 answers of b hold a verdict; see the report" in result.err
+    assert "suspicious: 1 of 6 answers of b hold a verdict; see the report" in result.lines
     summary = read(files / "out" / "summary.json")
     assert summary["suspicious"] == {"b": {"verdict": 1}}
     assert summary["battles_decided"] == 6  # a flag drops nothing
