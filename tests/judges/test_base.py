@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.judges.base import merge_seats
-from arenaloop.types import Outcome, Status, Verdict
+from arenaloop.judges.base import merge_pair, merge_seats
+from arenaloop.types import Battle, Outcome, Status, Verdict
 
 
 def verdict(first: float | None, second: float | None, key: str = "k", **fields: Any) -> Verdict:
@@ -120,3 +120,79 @@ def test_a_judge_without_scores(one: Outcome, two: Outcome) -> None:
 def test_an_unknown_rule() -> None:
     with pytest.raises(ValueError, match="worst_of_both"):
         merge_seats("a", "b", verdict(1, 2), verdict(1, 2), "worst_of_both")  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- pairs: three rules, and a seat that failed
+
+EITHER = st.one_of(VERDICTS, st.builds(verdict, st.none(), st.none()), st.none())
+ALL_RULES = st.sampled_from(["mean", "agree_or_tie", "two_battles"])
+FAILED = st.sampled_from(["drop_battle", "use_one"])
+MIRROR = {"model_a": "model_b", "model_b": "model_a", "tie": "tie"}
+
+
+def test_golden_a1_by_all_rules() -> None:
+    """8 to 6 with a first, 7 to 7 with b first."""
+    one, two = verdict(8, 6, "one"), verdict(7, 7, "two")
+    found = {
+        rule: [(b.winner, b.score_a, b.score_b, b.verdicts) for b in merge_pair("a", "b", one, two, rule)]  # type: ignore[arg-type]
+        for rule in ("mean", "agree_or_tie", "two_battles")
+    }
+    assert found == {
+        "mean": [("model_a", 7.5, 6.5, ("one", "two"))],
+        "agree_or_tie": [("tie", 7.5, 6.5, ("one", "two"))],
+        "two_battles": [("model_a", 8, 6, ("one",)), ("tie", 7, 7, ("two",))],
+    }
+
+
+@given(EITHER, EITHER, ALL_RULES, FAILED)
+def test_swapping_models_mirrors_every_battle(one: Verdict | None, two: Verdict | None, rule: Any, failed: Any) -> None:
+    there = merge_pair("a", "b", one, two, rule, failed)
+    back = merge_pair("b", "a", two, one, rule, failed)[::-1]  # the other seat comes first
+
+    def seen(battle: Battle) -> tuple[object, ...]:
+        return battle.winner, battle.score_a, battle.score_b, battle.flipped
+
+    assert [(MIRROR[b.winner], b.score_b, b.score_a, b.flipped) for b in back] == [seen(b) for b in there]
+    assert all((b.model_a, b.model_b) == ("a", "b") for b in there)
+
+
+@given(EITHER, EITHER, ALL_RULES, FAILED)
+def test_how_many_battles_a_pair_is(one: Verdict | None, two: Verdict | None, rule: Any, failed: Any) -> None:
+    decided = sum(v is not None and v.outcome is not None for v in (one, two))
+    both = {"two_battles": 2}.get(rule, 1)
+    lone = 1 if rule == "two_battles" or failed == "use_one" else 0
+    assert len(merge_pair("a", "b", one, two, rule, failed)) == (0, lone, both)[decided]
+
+
+@given(VERDICTS, VERDICTS, st.sampled_from(["mean", "agree_or_tie"]), FAILED)
+def test_of_two_decided_seats_a_pair_is_their_merger(one: Verdict, two: Verdict, rule: Any, failed: Any) -> None:
+    assert merge_pair("a", "b", one, two, rule, failed) == (merge_seats("a", "b", one, two, rule),)
+
+
+@given(VERDICTS, VERDICTS)
+def test_two_battles_keep_what_each_seat_said(one: Verdict, two: Verdict) -> None:
+    first, second = merge_pair("a", "b", one, two, "two_battles")
+    assert (first.score_a, first.score_b) == (one.score_first, one.score_second)
+    assert (second.score_a, second.score_b) == (two.score_second, two.score_first)
+    assert first.winner == {"A": "model_a", "B": "model_b", "TIE": "tie"}[one.outcome.value]  # type: ignore[union-attr]
+    assert second.winner == {"A": "model_b", "B": "model_a", "TIE": "tie"}[two.outcome.value]  # type: ignore[union-attr]
+    mean = merge_seats("a", "b", one, two)
+    assert mean is not None
+    assert first.flipped == second.flipped == mean.flipped
+
+
+@pytest.mark.parametrize("rule", ["mean", "agree_or_tie", "two_battles"])
+def test_a_lone_seat_stands_for_both_where_it_may(rule: Any) -> None:
+    fine, failed = verdict(9, 2, "fine"), verdict(None, None)
+    for b_first in (failed, None):
+        (battle,) = merge_pair("a", "b", fine, b_first, rule, "use_one")
+        assert (battle.winner, battle.score_a, battle.score_b) == ("model_a", 9, 2)
+        assert (battle.verdicts, battle.flipped) == (("fine",), False)
+        (battle,) = merge_pair("a", "b", b_first, fine, rule, "use_one")
+        assert (battle.winner, battle.score_a, battle.score_b) == ("model_b", 2, 9)
+
+
+@given(st.sampled_from(list(Outcome)), st.sampled_from(list(Outcome)))
+def test_two_battles_of_a_judge_without_scores(one: Outcome, two: Outcome) -> None:
+    first, second = merge_pair("a", "b", label(one), label(two), "two_battles")
+    assert (first.score_a, second.score_a) == (one.score_a, two.swap().score_a)
