@@ -12,23 +12,28 @@ from arenaloop.errors import EndpointDownError
 from arenaloop.models.openai_api import OpenAIModel, Price
 from arenaloop.types import Status
 
+BREAKS = r"(Client\w+|ServerDisconnected|ContentLength)Error: "
+PASSING = [
+    *((http(status, {"error": {"message": "no\n \x1b[2J way"}}), rf"HTTP {status}: no \[2J way$")
+      for status in (408, 409, 425, 429, 500, 502, 503, 529)),
+    (RESET, BREAKS),
+    (http(200, b'{"choices": [{"mess'), "HTTP 200: not JSON"),
+    (http(200, b'{"choices"', "Connection: close", length=1000), BREAKS),
+    (http(200, b'{"choices"', "Content-Encoding: gzip"), BREAKS),
+    (http(200, b"<html>a proxy</html>"), "HTTP 200: not JSON"),
+    (http(200, {"error": {"message": "overloaded", "code": 502}}), "HTTP 200: no choices in the reply: overloaded$"),
+    (http(200, {"choices": []}), "HTTP 200: no choices in the reply"),
+    (http(200, [1]), "HTTP 200: not a JSON object$"),
+    (http(200, {"choices": [{"message": {"content": 7}}]}), "HTTP 200: a message's content is not a text$"),
+    (http(200, {"choices": [{"finish_reason": "stop"}]}), "HTTP 200: no message in the reply's first choice$"),
+    (http(200, b"\xff\xfe"), "HTTP 200: not JSON"),
+    (http(200, b""), "HTTP 200: not JSON"),
+    (b"rubbish\r\n\r\n", r"ClientResponseError: "),
+]  # fmt: skip
+"""What a server does, and what is told of it when it goes on."""
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        *(http(status, {"error": {"message": "busy"}}) for status in (408, 409, 425, 429, 500, 502, 503, 529)),
-        RESET,
-        http(200, b'{"choices": [{"mess'),
-        http(200, b'{"choices"', "Connection: close", length=1000),
-        http(200, b"<html>a proxy</html>"),
-        http(200, {"error": {"message": "overloaded", "code": 502}}),
-        http(200, {"choices": []}),
-        http(200, [1]),
-        http(200, {"choices": [{"message": {"content": 7}}]}),
-        http(200, b"\xff\xfe"),
-        b"rubbish\r\n\r\n",
-    ],
-)
+
+@pytest.mark.parametrize("fault", [fault for fault, _ in PASSING])
 def test_a_fault_that_passes_is_tried_again(fault):
     completion, stub, waits = ask(fault, fault, said("at last"))
     assert (completion.text, completion.status, completion.calls) == ("at last", Status.OK, 3)
@@ -36,6 +41,15 @@ def test_a_fault_that_passes_is_tried_again(fault):
     assert len(waits) == 2
     assert 0 <= waits[0] <= 0.5
     assert 0 <= waits[1] <= 1.0
+
+
+@pytest.mark.parametrize(("fault", "error"), PASSING)
+def test_a_fault_that_stays_is_a_completion(fault, error):
+    completion, stub, waits = ask(fault, retries=3, price=Price(1, 1))
+    assert completion.status is Status.ERROR
+    assert re.match(error, completion.error)
+    assert (completion.calls, len(stub.bodies), len(waits)) == (4, 4, 3)
+    assert (completion.text, completion.usd) == ("", 0.0)
 
 
 def test_a_server_that_hangs_is_left_after_the_timeout():
@@ -46,21 +60,30 @@ def test_a_server_that_hangs_is_left_after_the_timeout():
     assert completion.error == "no answer within 0.02 s"
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_says_when_to_come_back_is_asked_more_patiently(status):
+    wait = http(status, {"error": {"message": "later"}}, "Retry-After: 2")
+    completion, stub, waits = ask(*[wait] * 8, said("at last"), retries=2)
+    assert (completion.text, completion.calls, len(waits)) == ("at last", 9, 8)
+    completion, stub, waits = ask(wait, retries=2)
+    assert (completion.status, completion.error) == (Status.ERROR, f"HTTP {status}: later")
+    assert completion.calls == len(stub.bodies) == 9  # four times the tries
+    assert all(2 <= wait <= 2.2 for wait in waits)
+    assert ask(wait, retries=0)[0].calls == 1
+
+
 @pytest.mark.parametrize(
-    ("fault", "error"),
+    ("reply", "status"),
     [
-        (http(503, {"error": {"message": "no\n \x1b[2J capacity"}}), r"HTTP 503: no \[2J capacity$"),
-        (http(200, b"<html>"), "HTTP 200: not JSON"),
-        (http(200, {"error": {"message": "overloaded"}}), "HTTP 200: no choices in the reply: overloaded"),
-        (RESET, r"(Client\w+|ServerDisconnected)Error: "),
+        (said(""), Status.EMPTY),
+        (said(None, refusal="no"), Status.REFUSED),
+        (said("half", finish_reason="length"), Status.TRUNCATED),
+        (http(400, {"error": {"message": "filtered", "code": "content_filter"}}), Status.REFUSED),
     ],
 )
-def test_a_fault_that_stays_is_a_completion(fault, error):
-    completion, stub, waits = ask(fault, retries=3, price=Price(1, 1))
-    assert completion.status is Status.ERROR
-    assert re.match(error, completion.error)
-    assert (completion.calls, len(stub.bodies), len(waits)) == (4, 4, 3)
-    assert (completion.text, completion.usd) == ("", 0.0)
+def test_an_answer_of_no_use_is_an_answer_and_is_not_asked_again(reply, status):
+    completion, stub, waits = ask(reply, said("never asked for"))
+    assert (completion.status, completion.calls, len(stub.bodies), waits) == (status, 1, 1, [])
 
 
 @pytest.mark.parametrize(

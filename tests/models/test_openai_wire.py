@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from email.utils import format_datetime, parsedate_to_datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from misbehaving_server import ask, http, said
+from misbehaving_server import ask, http, request, said
 
-from arenaloop.models.openai_api import Price
-from arenaloop.models.openai_wire import read_reply, retry_after
+from arenaloop.models.openai_api import OpenAIModel, Price
+from arenaloop.models.openai_wire import Blame, blame, encode_body, encode_settings, read_reply, retry_after
 from arenaloop.types import Status
 
 
@@ -89,3 +90,100 @@ def test_retry_after_in_all_its_forms():
         assert retry_after({"Retry-After": nonsense}, now) is None
     assert retry_after({"retry-after-ms": "x", "Retry-After": "3"}) == 3
     assert retry_after({}) is None
+
+
+# ------------------------------------------------------------------ log-probabilities and structured output
+
+
+def token(text, logprob, *others):
+    top = [{"token": t, "logprob": p, "bytes": None} for t, p in others]
+    return {"token": text, "logprob": logprob, "bytes": None, "top_logprobs": top}
+
+
+def with_logprobs(found):
+    choice = {"finish_reason": "stop", "message": {"content": "[[A]]"}, "logprobs": found}
+    return read_reply(json.dumps({"choices": [choice]}).encode(), price=None, seconds=0.0, calls=1).logprobs
+
+
+@pytest.mark.parametrize(
+    ("found", "read"),
+    [
+        ({"content": [token("A", -0.1, ("A", -0.1), ("B", -2.5)), token("!", -1, ("!", -1))]},
+         ({"A": -0.1, "B": -2.5}, {"!": -1.0})),
+        ({"content": [token("A", -0.25)]}, ({"A": -0.25},)),  # no alternatives, but its own
+        ({"content": [token("A", -3, ("A", -3), ("A", -0.5), ("A", -4))]}, ({"A": -0.5},)),  # of several bytes one text
+        ({"content": [token("A", -1, ("A", -1), (None, -2), ("B", "x"), ("C", None))]}, ({"A": -1.0},)),
+        ({"tokens": ["A"], "token_logprobs": [-0.1], "top_logprobs": [{"A": -0.1, "B": -2}, None]},
+         ({"A": -0.1, "B": -2.0}, {})),  # the old completions' form
+        (None, None),
+        ({}, None),
+        ({"content": None, "refusal": None}, None),
+        ({"content": []}, None),
+        ({"content": ["A"]}, None),
+        ({"content": [{"top_logprobs": ["A"]}]}, ({},)),
+        ([], None),
+        ("no", None),
+    ],
+)  # fmt: skip
+def test_logprobs_in_every_form(found, read):
+    assert with_logprobs(found) == read
+
+
+def test_what_is_asked_for_is_sent_and_extra_body_wins():
+    schema = {"type": "object", "properties": {"winner": {"enum": ["A", "B", "tie"]}}, "required": ["winner"]}
+    model = OpenAIModel("m", "x", "http://h/v1", send_seed=True)
+    body = json.loads(model.body(replace(request(), top_logprobs=5, schema=schema, seed=7)))
+    assert (body["logprobs"], body["top_logprobs"], body["seed"]) == (True, 5, 7)
+    assert body["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": schema, "strict": True},
+    }
+    plain = json.loads(model.body(request()))
+    assert not {"logprobs", "top_logprobs", "response_format"} & set(plain)
+    extra = {"top_logprobs": 2, "seed": 3, "response_format": {"type": "text"}, "model": "other"}
+    model = OpenAIModel("m", "x", "http://h/v1", send_seed=True, extra_body=extra)
+    body = json.loads(model.body(replace(request(), top_logprobs=5, schema=schema, seed=7)))
+    assert {key: body[key] for key in extra} == extra
+
+
+def test_a_server_without_structured_output_is_an_error_with_its_reason():
+    refused = http(400, {"error": {"message": "response_format is not supported"}})
+    completion, stub, _ = ask(refused, asked=replace(request(), schema={"type": "object"}))
+    assert (completion.status, completion.error) == (Status.ERROR, "HTTP 400: response_format is not supported")
+    assert len(stub.bodies) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), st.text())))
+def test_messages_are_written_as_json_writes_them(turns):
+    messages = [{"role": role, "content": content} for role, content in turns]
+    body = encode_body(encode_settings({"model": "é", "stop": ("a", "b")}), messages)
+    said = [{"role": m["role"], "content": m["content"].encode("utf-8", "replace").decode()} for m in messages]
+    assert json.loads(body) == {"model": "é", "stop": ["a", "b"], "messages": said}
+
+
+# ------------------------------------------------------------------ whose fault it is
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text", "whose"),
+    [
+        (503, "", "busy", Blame.SERVER),
+        (429, "rate_limit_exceeded", "slow down", Blame.SERVER),
+        (429, "insufficient_quota", "pay", Blame.MODEL),
+        (401, "", "bad key", Blame.MODEL),
+        (402, "", "no credit", Blame.MODEL),
+        (403, "", "no access to model", Blame.MODEL),
+        (403, "", "your input was flagged", Blame.NOBODY),
+        (404, "NotFoundError", "The model `x` does not exist.", Blame.MODEL),
+        (400, "model_not_found", "no", Blame.MODEL),
+        (301, "", "moved", Blame.MODEL),
+        (400, "", "unknown field temperature", Blame.REQUEST),
+        (422, "", "top_p: extra fields not permitted", Blame.REQUEST),
+        (400, "BadRequestError", "This model's maximum context length is 4096 tokens.", Blame.NOBODY),
+        (400, "exceed_context_size_error", "the request exceeds the available size", Blame.NOBODY),
+        (400, "context_length_exceeded", "", Blame.NOBODY),
+        (413, "", "", Blame.NOBODY),
+    ],
+)
+def test_whom_a_failure_is_blamed_on(status, code, text, whose):
+    assert blame(status, code, text) is whose

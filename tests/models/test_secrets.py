@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from base64 import b64encode, urlsafe_b64encode
+from urllib.parse import quote
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from misbehaving_server import KEY, Clock, Stub, http, request, said
 
-from arenaloop.errors import EndpointDownError
+from arenaloop.errors import ConfigError, EndpointDownError
 from arenaloop.models.openai_api import OpenAIModel
+from arenaloop.models.secrets import Redactor, read_key
 
 
 @pytest.mark.parametrize(
@@ -18,6 +24,14 @@ from arenaloop.models.openai_api import OpenAIModel
         http(400, ("x" * 190 + KEY).encode()),
         http(500, f"Authorization: Bearer {KEY}\n".encode()),
         http(200, {"error": KEY}),
+        http(500, f"Authorization: {KEY}\n".encode()),
+        http(403, {"error": {"message": "request was", "headers": {"authorization": f"Bearer {KEY}"}}}),
+        http(401, {"error": {"message": "Basic " + b64encode(f":{KEY}".encode()).decode()}}),
+        http(401, {"error": {"message": "got " + urlsafe_b64encode(f"Bearer {KEY}".encode()).decode()}}),
+        http(401, {"error": {"message": f"key ending in {KEY[-10:]}, beginning with {KEY[:14]}"}}),
+        http(401, {"error": {"message": f"reversed {KEY[::-1]}, hex {KEY.encode().hex()}, upper {KEY.upper()}"}}),
+        http(503, f"<p>{quote(KEY)}</p>".encode()),
+        b"HTTP/1.1 " + KEY.encode() + b"\r\n\r\n",
         http(418, {"error": {"message": "another's: sk-0987654321abc, Bearer abc.def"}}),
     ],
 )
@@ -43,3 +57,76 @@ def test_the_key_is_sent_and_shown_nowhere(monkeypatch, fault):
     assert "EndpointDownError" in shown
     for part in (KEY, KEY[:12], "sk-0987654321abc", "abc.def"):
         assert part not in shown
+
+
+ODD = "7f3A/+x9Qq==;w0%Zt&b\\u12~long"
+
+
+@given(
+    key=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=6, max_size=60),
+    before=st.binary(max_size=7),
+    after=st.binary(max_size=7),
+)
+@example(key=ODD, before=b"Bearer ", after=b"\n")
+def test_no_form_of_a_key_gets_through(key, before, after):
+    redact = Redactor(None, "", key)
+    wrapped = before + key.encode() + after
+    forms = [key, key[::-1], quote(key, safe=""), json.dumps(key)[1:-1], key.encode().hex(), key.encode().hex().upper()]
+    for form in forms:
+        assert form not in redact.line(f"You sent {form}, which is wrong")
+    for encode in (b64encode, urlsafe_b64encode):
+        form = encode(wrapped).decode()
+        skipped = -(-len(before) * 8 // 6)
+        core = form[skipped : (len(before) + len(key)) * 8 // 6]
+        assert core not in redact.line(f"You sent {form}, which is wrong")
+    assert key not in repr(redact) + repr(vars(redact)).replace(repr(redact._known), "")
+
+
+def test_the_rest_of_a_text_stays():
+    line = Redactor(KEY, "api-version=1").line
+    assert line(f"key {KEY}\nis \x1b[2J wrong\t(see docs)") == "key [key] is [2J wrong (see docs)"
+    assert line("Incorrect API key provided: sk-ab****wxyz.") == "Incorrect API key provided: [key]"
+    assert line("Incorrect key 9f8e********a1b2, or not") == "Incorrect key [key], or not"
+    assert line('{"Authorization": "Token abc", "model": "m"}') == '{"[key] abc", "model": "m"}'
+    assert line("This model's maximum context length is 4096") == "This model's maximum context length is 4096"
+    assert line("GET http://h/v1?api-version=1 **bold**") == "GET http://h/v1?[key] **bold**"
+    assert line("x" * 300) == "x" * 199 + "…"
+    assert line("x" * 190 + " " + KEY) == "x" * 190 + " [key]"
+    assert line("x" * 5000 + KEY) == "x" * 199 + "…"
+    assert Redactor("x").line("a fox, x, said") == "a fox, [key], said"
+
+
+def test_a_key_is_read_from_the_environment_alone(monkeypatch):
+    assert read_key(None) is None
+    monkeypatch.setenv("THE_KEY", " \n")
+    with pytest.raises(ConfigError, match="THE_KEY is not set"):
+        read_key("THE_KEY")
+    monkeypatch.setenv("THE_KEY", f" {KEY}\n")
+    assert read_key("THE_KEY") == KEY
+
+
+async def ask_often(model):
+    for _ in range(20):
+        await model.complete(request())
+
+
+def test_no_exception_carries_the_key(monkeypatch):
+    monkeypatch.setenv("THE_KEY", KEY)
+
+    async def main():
+        async with Stub(http(401, {"error": {"message": KEY}})) as stub:
+            pass
+        async with Stub(http(401, {"error": {"message": KEY}})) as live:
+            for url in (stub.url, live.url):
+                model = OpenAIModel("m", "x", url, key_env="THE_KEY", retries=0)
+                with pytest.raises(EndpointDownError) as caught:
+                    await ask_often(model)
+                error, seen = caught.value, []
+                while error is not None:
+                    seen += [repr(error), str(error), repr(vars(error))]
+                    error = error.__cause__ or error.__context__
+                assert KEY not in " ".join(seen)
+                assert KEY not in repr(model._endpoint) + repr(vars(model))
+                await model.aclose()
+
+    asyncio.run(main())

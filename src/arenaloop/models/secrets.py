@@ -54,7 +54,7 @@ class Redactor:
 
     def line(self, text: str) -> str:
         """The text as one printable line without keys, cut to 200 characters."""
-        text = text[:4000]
+        text = text[:1000]
         if self._known is not None:
             text = self._known.sub("[key]", text)
         text = _KEY_LIKE.sub("[key]", text)
@@ -73,7 +73,7 @@ def _patterns(secret: str) -> Iterator[str]:
     for form in forms:
         if len(form) >= 16:
             yield re.escape(form[:8]) + r"[^\s\"',]*"
-            yield r"[^\s\"',]*" + re.escape(form[-8:])
+            yield r"[^\s\"',]{0,80}" + re.escape(form[-8:])
         elif len(form) >= 6:
             yield re.escape(form)
         elif form:
