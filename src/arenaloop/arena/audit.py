@@ -20,7 +20,7 @@ from arenaloop.arena.tally import Tally
 from arenaloop.data.formats.labels import LabelledPair
 from arenaloop.judges.base import Judge, MergeRule, merge_seats
 from arenaloop.judges.jury import JuryRule, merge_members, score_alike
-from arenaloop.judges.labels import LabelsJudge, recorded
+from arenaloop.judges.labels import LabelsJudge, looked_up, recorded
 from arenaloop.judges.repeats import own_votes, repeated
 from arenaloop.ratings.battles import FloatArray
 from arenaloop.ratings.evaluator import (
@@ -247,12 +247,12 @@ class _Ballot:
             return
         last = found[-1]
         record = recorded(last)
-        if record is None:
+        if not looked_up(last):
             self.asked[pair] += 1
             self.first_unparsed[pair] += found[0].status is Status.UNPARSED
             self._spend(sum((v.usd for v in found if v.usd is not None), 0.0), all(v.usd is not None for v in found))
             self._last(sum(v.seconds for v in found))
-        elif not record["mirrored"]:
+        elif record is not None and not record["mirrored"]:
             self.asked[pair] += 1
             self.first_unparsed[pair] += last.status is Status.UNPARSED
             self._spend(record["usd"] or 0.0, record["usd"] is not None)

@@ -15,7 +15,7 @@ from arenaloop.judges.base import verdict_key_parts
 from arenaloop.models.recorded import match_keys
 from arenaloop.types import Outcome, Prompt, Response, Status, Verdict, content_hash
 
-__all__ = ["LabelsJudge", "Material", "RecordedVote", "material", "recorded"]
+__all__ = ["LabelsJudge", "Material", "RecordedVote", "looked_up", "material", "recorded"]
 
 _PARSER = "labels:1"
 
@@ -36,9 +36,17 @@ def material(prompt: Prompt, first: Sequence[str], second: Sequence[str]) -> Mat
     return match_keys(prompt)[0], content_hash(list(first)), content_hash(list(second))
 
 
+def looked_up(verdict: Verdict) -> bool:
+    """Whether a verdict came from a `LabelsJudge`, found or not."""
+    return verdict.parser == _PARSER
+
+
 def recorded(verdict: Verdict) -> dict[str, Any] | None:
-    """What stands behind a verdict of a `LabelsJudge`: `preference`, `mirrored`, `usd`, `seconds`; None for others."""
-    return json.loads(verdict.raw) if verdict.parser == _PARSER and verdict.raw else None
+    """What stands behind a verdict of a `LabelsJudge`: `preference`, `mirrored`, `usd`, `seconds`.
+
+    None where there was no label, and for the verdicts of other judges.
+    """
+    return json.loads(verdict.raw) if looked_up(verdict) and verdict.raw else None
 
 
 class LabelsJudge:
