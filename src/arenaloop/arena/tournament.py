@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from arenaloop.arena.adaptive import play_adaptively
 from arenaloop.arena.battles import play
 from arenaloop.arena.budget import Budget
 from arenaloop.arena.leaderboard import Leaderboard, leaderboard
@@ -95,13 +96,25 @@ def run_tournament(
         ConfigError: the budget is in dollars, and a price is not known.
         StoppedError: the budget is spent, a server is down or the disk is full; nothing but the arena file was written.
     """
-    return write_results(plan, store, out, play(plan, store, on_progress, budget=budget), anchor=anchor)
+    if plan.schedule.wanted is None:
+        return write_results(plan, store, out, play(plan, store, on_progress, budget=budget), anchor=anchor)
+    played = play_adaptively(plan, store, on_progress, budget=budget)
+    return write_results(played.plan, store, out, played.tally, anchor=anchor, notes=(played.note,))
 
 
 def write_results(
-    plan: BattlePlan, store: Store, out: Path, tally: Tally, *, anchor: tuple[str, float] | None = None
+    plan: BattlePlan,
+    store: Store,
+    out: Path,
+    tally: Tally,
+    *,
+    anchor: tuple[str, float] | None = None,
+    notes: Sequence[str] = (),
 ) -> Tournament:
-    """Write ``battles.jsonl`` and ``leaderboard.json`` of a plan as it stands in the arena file; nothing is asked."""
+    """Write ``battles.jsonl`` and ``leaderboard.json`` of a plan as it stands in the arena file; nothing is asked.
+
+    `notes` are added to those of the leaderboard.
+    """
     summary, columns = Summary(), _Columns([c.name for c in plan.contestants])
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -113,6 +126,7 @@ def write_results(
 
     write_jsonl(out / "battles.jsonl", rows())
     board = _rated(columns, anchor)
+    board = replace(board, notes=(*board.notes, *notes))
     write_json(out / "leaderboard.json", board.to_dict())
     return Tournament(board, summary, tally)
 

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from arenaloop.ratings.battles import FloatArray, IntArray
+from arenaloop.ratings.bradley_terry import fit_batch
 
 __all__ = [
     "EXPLORE",
@@ -38,14 +39,17 @@ __all__ = [
     "unit_information",
 ]
 
-EXPLORE = 0.25
+EXPLORE = 0.5
 """Share of the steered battles that goes on uniformly."""
 
-RELIABLE = 0.95
+RELIABLE = 0.9
 """Reliability of the ratings from which on it pays to steer (docs/matchmaking.md has the simulation)."""
 
 RIDGE = 1.0
 """Information of the prior on a strength while battles are chosen: a standard deviation of 1 nat, 174 Elo points."""
+
+_UNDECIDED = 0.25
+"""What an undecided battle counts where the next are chosen; in the ratings it counts nothing."""
 
 _SAME = 1e-9
 """Gains that differ by less, relatively, are the same: the order of the pairs decides, not rounding."""
@@ -190,6 +194,7 @@ class Design:
         models, prompts: how many there are (K and M).
         seed: of the orders that decide ties.
         explore: share of the battles of `optimal`, in [0, 1], whose pair comes from the round-robin all the same.
+        reliable: `reliability` of the strengths from which on `batch` steers.
         ridge: information of a prior on each strength, in nats^-2.
 
     Attributes:
@@ -199,8 +204,18 @@ class Design:
         turn: how far the round-robin has come.
     """
 
-    def __init__(self, models: int, prompts: int, *, seed: int, explore: float = EXPLORE, ridge: float = RIDGE) -> None:
-        self.models, self.prompts, self.explore, self.ridge = models, prompts, explore, ridge
+    def __init__(
+        self,
+        models: int,
+        prompts: int,
+        *,
+        seed: int,
+        explore: float = EXPLORE,
+        reliable: float = RELIABLE,
+        ridge: float = RIDGE,
+    ) -> None:
+        self.models, self.prompts = models, prompts
+        self.explore, self.reliable, self.ridge = explore, reliable, ridge
         self.pairs = round_robin(models, seed)
         self.asked = np.zeros((models, models), dtype=np.int64)
         self.size = self.steered = self.turn = 0
@@ -220,6 +235,24 @@ class Design:
         for unit in units:
             self._take(unit)
         self.turn, self.steered = turn, steered
+
+    def batch(self, wins: FloatArray, decided: FloatArray) -> list[Unit]:
+        """The next batch: a tenth of the battles so far, at least 100 and four a model.
+
+        Uniform until the strengths are reliable, A-optimal from then on. What fails is not replaced: an undecided
+        battle counts a quarter of a decided one here, so that a model that fails does not draw the battles to itself.
+
+        Args:
+            wins: win weights of the battles that were decided, shape (K, K); row beats column, ties half each.
+            decided: how many battles of each pair were decided, shape (K, K), symmetric; the rest of `asked` was not.
+        """
+        size = max(100, 4 * self.models, self.size // 10)
+        strengths: FloatArray = fit_batch(wins, l2=self.ridge)
+        fought = decided + _UNDECIDED * (self.asked - decided)
+        if not self.steered and reliability(strengths, fought, self.ridge) < self.reliable:
+            return self.uniform(size)
+        share = (fought.sum(axis=1) + 1.0) / (self.asked.sum(axis=1) + 1.0)
+        return self.optimal(size, strengths, fought, np.minimum(share[:, None], share[None, :]))
 
     def uniform(self, battles: int) -> list[Unit]:
         """The next battles of the round-robin, as many as there is room for."""
