@@ -23,7 +23,7 @@ Command = Callable[..., Any]
 TEXTS = [f"question {n}" for n in range(6)]
 SUMMARY = [
     "battles_wanted", "battles_decided", "verdicts_ok", "verdicts_failed", "flip_rate", "first_seat_win_rate",
-    "calls", "cached", "tokens_in", "tokens_out", "usd", "seconds",
+    "calls", "cached", "tokens_in", "tokens_out", "usd", "seconds", "human_equivalent",
 ]  # fmt: skip
 
 
@@ -216,12 +216,40 @@ def test_undecided_battles_say_why(arenaloop: Command, files: Path, served: Any)
     assert result.lines[-1] == "6 battles undecided (12 error; most often: HTTP 401: no); run again to ask again"
 
 
+def test_a_spent_budget_is_4_and_a_higher_one_resumes(arenaloop: Command, files: Path, served: Any) -> None:
+    command = ["battle", *RECORDED, "--judge", f"{served.url}#m", "--out", "out"]
+    for calls in (5, 5, 9):
+        result = arenaloop(*command, "--budget-calls", calls)
+        assert result.code == 4
+        assert len(served.heard) == calls
+        assert result.lines[-1] == (
+            f"arenaloop: the budget is spent ({calls} of {calls} calls); {12 - calls} of 12 verdicts missing; "
+            "with a higher budget the same command goes on"
+        )
+        assert not (files / "out" / "summary.json").exists()
+    assert arenaloop(*command).code == 0
+    assert len(served.heard) == 12
+
+
+def test_dollars_spent_are_4(arenaloop: Command, files: Path, served: Any) -> None:
+    """3 tokens in and 2 out at a dollar each, by the million: five dollars a call."""
+    (files / "judge.yaml").write_text(f"spec: {served.url}#m\nprice: {{input: 1.0e6, output: 1.0e6}}\n")
+    command = ["battle", *RECORDED, "--judge", "judge.yaml", "--out", "out", "--concurrency", "2"]
+    result = arenaloop(*command, "--budget-usd", "12")
+    assert result.code == 4
+    assert 3 <= len(served.heard) <= 4  # spent after the third; one more may have been in flight
+    spent = 5 * len(served.heard)
+    assert f"the budget is spent (${spent}.00 of $12.00)" in result.lines[-1]
+    assert arenaloop(*command, "--budget-usd", "100").code == 0
+    assert len(served.heard) == 12
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_a_killed_run_is_resumable(files: Path, served: Any, sent: signal.Signals, code: int) -> None:
     """The server answers eight calls and hangs.
 
-    An interrupted run keeps them all; one that was killed, all but those of the last moment. What was kept is not asked
-    again.
+    An interrupted run keeps them all, also one that is on its way back at that moment; one that was killed, all but
+    those of the last moment. What was kept is not asked again.
     """
     served.answer = lambda body: "Scores: 3 8" if len(served.heard) <= 8 else None
     command = [sys.executable, "-c", "from arenaloop.cli import main\nmain()", "battle", *RECORDED, "--out", "out"]
@@ -242,7 +270,7 @@ def test_a_killed_run_is_resumable(files: Path, served: Any, sent: signal.Signal
         assert err.splitlines()[-1] == "arenaloop: interrupted; the same command resumes"
     with Store(files / "out" / "arena.db", readonly=True) as store:
         kept = store.usage().calls
-    assert (7 if sent is signal.SIGINT else 4) <= kept <= 8
+    assert (8 if sent is signal.SIGINT else 4) <= kept <= 8
     before = len(served.heard)
     served.answer = lambda body: "Scores: 3 8"
     done = subprocess.run(command, cwd=files, env=environment, capture_output=True, text=True, timeout=60)

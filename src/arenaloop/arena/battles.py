@@ -64,7 +64,9 @@ async def play_async(
     try:
         await gate.run([answers.run_local(), *(runner.work() for _ in range(plan.workers))])
     except BudgetSpentError as spent:
-        raise BudgetSpentError(f"{spent}; {tally.missing}; with a higher budget the same command goes on") from None
+        final = budget.refusal(0)  # what was in flight has been paid for since
+        why = f"the budget is spent ({final})" if final else spent
+        raise BudgetSpentError(f"{why}; {tally.missing}; with a higher budget the same command goes on") from None
     finally:
         if reporter is not None:
             reporter.cancel()

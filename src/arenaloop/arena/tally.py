@@ -41,13 +41,7 @@ class Tally:
 
     @property
     def missing(self) -> str:
-        """What is wanted and not done yet, in words."""
-        gaps = [
-            f"{total - done:,} of {total:,} {unit}"
-            for done, total, unit in (
-                (self.verdicts, self.verdicts_total, "verdicts"),
-                (self.answers, self.answers_total, "answers"),
-            )
-            if done < total
-        ]
-        return " and ".join(gaps) + " missing" if gaps else "nothing missing"
+        """What is wanted and not done yet, in words: verdicts, or answers where nothing is judged."""
+        if self.verdicts_total:
+            return f"{self.verdicts_total - self.verdicts:,} of {self.verdicts_total:,} verdicts missing"
+        return f"{self.answers_total - self.answers:,} of {self.answers_total:,} answers missing"
