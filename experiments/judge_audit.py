@@ -17,13 +17,15 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
-from arenaloop.arena.audit import AuditPlan, ask, ingest, read
+from arenaloop.arena.audit import Audit, AuditPlan, ask, ingest, read
 from arenaloop.cli.audit import audit_document, audit_tables
 from arenaloop.config import JudgeSettings
 from arenaloop.data.formats.labels import LabelledPair, labelled_pairs, read_labels
 from arenaloop.judges.base import Judge
 from arenaloop.judges.jury import Jury
+from arenaloop.ratings.rates import Rate
 from arenaloop.specs import judge
 from arenaloop.store import Store
 
@@ -42,6 +44,24 @@ def pairs_of(folder: Path) -> list[LabelledPair]:
         for pair in rest
         if (pair.prompt.id, *pair.outputs) not in known and (pair.prompt.id, *pair.outputs[::-1]) not in known
     ]
+
+
+def intervals(found: Audit, names: list[str]) -> Table:
+    """Each metric of some judges with its interval and the number of pairs behind it."""
+    rows = {row.name: row.evaluation for row in found.rows}
+    table = Table("with intervals (pairs)", *names, box=None, pad_edge=False)
+    for field in ("agreement", "bias", "variance", "kappa", "first_output", "longer", "longer_matched", "lists"):
+        cells = []
+        for name in names:
+            rate: Rate = getattr(rows[name], field)
+            digits = 1 if field in ("agreement", "bias", "variance") else 2
+            if rate.value is None or rate.lower is None or rate.upper is None:
+                cells.append("–")
+                continue
+            text = f"{rate.value:.{digits}f}  {rate.lower:.{digits}f}…{rate.upper:.{digits}f} ({rate.n})"
+            cells.append(text)
+        table.add_row(field, *cells)
+    return table
 
 
 def main(folder: Path, out: Path | None) -> None:
@@ -64,6 +84,7 @@ def main(folder: Path, out: Path | None) -> None:
     for table in audit_tables(found):
         console.print(table)
         console.print()
+    Console(width=124).print(intervals(found, [*versions, "longest", "random"]))
     for note in found.notes:
         console.print(f"note: {note}", soft_wrap=True, highlight=False)
     labelled = found.humans.pairs

@@ -225,8 +225,8 @@ def evaluate(
     for i, (merged, human) in enumerate(zip(votes.merged, truth, strict=True)):
         seat.add(i, votes.first_seat[i])
         flips.add(i, [float(flip) for flip in votes.flips[i]])
-        if several[i]:
-            variance.add(i, [0.0] if votes.deterministic else _left_out(several[i]))
+        if several[i] and not votes.deterministic:
+            variance.add(i, _left_out(several[i]))
         if not human:
             continue
         agree.add(i, [1.0 - error((vote,), human) for vote in merged])
@@ -241,6 +241,7 @@ def evaluate(
     preference = np.array([np.mean(v) - 1.0 if v else np.nan for v in votes.merged])
     quality = np.array([np.mean(h) - 1.5 if h else np.nan for h in panel.humans])
     shapes = _columns(panel, votes.merged, level)
+    fixed = Rate(0.0, 0.0, 0.0, 0.0, sum(1 for v in votes.merged if v))  # by what it is, not by what was seen
     return Evaluation(
         pairs=sum(1 for v in votes.merged if v),
         votes=sum(len(v) for v in votes.merged),
@@ -250,7 +251,7 @@ def evaluate(
         kappa=kappa_rate(tables, panel.cluster, linear=False, level=level, samples=samples, seed=seed),
         kappa_linear=kappa_rate(tables, panel.cluster, linear=True, level=level, samples=samples, seed=seed),
         bias=bias.rate(panel.cluster, level, 100.0),
-        variance=variance.rate(panel.cluster, level, 100.0),
+        variance=fixed if votes.deterministic and fixed.n else variance.rate(panel.cluster, level, 100.0),
         first_seat=seat.rate(panel.cluster, level),
         first_output=shapes[0],
         longer=shapes[1],
