@@ -28,7 +28,9 @@ def battle(
     prompts: Annotated[str, typer.Option(metavar="FILE", help="Prompts: JSONL, or sandbox:prompts?n=500.")],
     judge: Annotated[str, typer.Option(metavar="SPEC", help="Who decides.")],
     out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/battle"),
-    pairs: Annotated[str, typer.Option(help="all, target:NAME or sample:N battles.")] = "all",
+    pairs: Annotated[
+        str, typer.Option(help="all, target:NAME, sample:N or optimal:N battles; N may be calls:N.")
+    ] = "all",
     merge: Annotated[
         str, typer.Option(help="How two seats become a battle: mean, agree_or_tie or two_battles.")
     ] = "mean",
@@ -160,7 +162,7 @@ def _execute(
         contestants=contestants,
         judge=judge(settings.judge),
         prompt_ids=ids,
-        schedule=schedule(settings.pairs, names, ids, settings.seed),
+        schedule=schedule(settings.pairs, names, ids, settings.seed, calls_per_battle=settings.calls_per_battle),
         recorded=match_recorded(contestants, prompts, allow_missing=settings.allow_missing),
         seed=settings.seed,
         merge=settings.merge,

@@ -199,16 +199,16 @@ def _wanted(
 
     board = json.loads((directory / "leaderboard.json").read_text(encoding="utf-8"))
     names = [str(row["model"]) for row in board.get("leaderboard", ())]
-    pairs, prompts = "all", ""
+    pairs, prompts, calls = "all", "", 2
     if isinstance(settings, BattleSettings):
-        pairs, prompts = settings.pairs, settings.prompts
+        pairs, prompts, calls = settings.pairs, settings.prompts, settings.calls_per_battle
         if all(one.name for one in settings.models):
             names = [str(one.name) for one in settings.models]
     else:
         prompts = settings.data.test
     try:
         ids = [prompt.id for prompt in load_prompts(prompts, settings.seed).prompts]
-        plan = schedule(pairs, names, ids, settings.seed)
+        plan = schedule(pairs, names, ids, settings.seed, calls_per_battle=calls)
     except UserError as error:
         messages.print(
             plain(f"note: only decided battles are judged again ({error})"),

@@ -201,7 +201,7 @@ class BattleSettings(Settings):
     judge: JudgeSpec
     """who decides"""
     pairs: str = "all"
-    """all, target:NAME or sample:N"""
+    """all, target:NAME, sample:N or optimal:N; N battles, or calls:N for as many as N judge calls pay for"""
     merge: Literal["mean", "agree_or_tie", "two_battles"] = "mean"
     """how two seats become a battle"""
     one_seat_failed: Literal["drop_battle", "use_one"] = "drop_battle"
@@ -220,6 +220,17 @@ class BattleSettings(Settings):
     """what people's labels cost"""
     seed: int = 0
     """seed of everything that is drawn"""
+
+    @model_validator(mode="after")
+    def _batches_know_their_battles(self) -> Self:
+        if self.batch is not None and self.pairs.startswith("optimal"):
+            raise ValueError("pairs optimal:N are chosen by earlier verdicts, and a batch asks for all verdicts at once")
+        return self
+
+    @property
+    def calls_per_battle(self) -> int:
+        """Judge calls of one battle: two of each judge."""
+        return 2 * max(1, len(self.judge.jury))
 
 
 class AuditSettings(Settings):
