@@ -224,7 +224,7 @@ class BattleSettings(Settings):
     @model_validator(mode="after")
     def _batches_know_their_battles(self) -> Self:
         if self.batch is not None and self.pairs.startswith("optimal"):
-            raise ValueError("pairs optimal:N are chosen by earlier verdicts, and a batch asks for all verdicts at once")
+            raise ValueError("pairs optimal:N are chosen by earlier verdicts; a batch asks for all verdicts at once")
         return self
 
     @property
