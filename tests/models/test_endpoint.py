@@ -172,6 +172,16 @@ def test_a_replica_that_fails_everything_at_once_does_not_draw_all_calls():
     assert counts[1] == 60
 
 
+def test_a_replica_that_restarts_does_not_hold_the_others():
+    restarting = http(503, {}, "Retry-After: 500")
+    answers, counts, waits = replicas((restarting,), (said(),), retries=8)
+    assert {answer.status for answer in answers} == {Status.OK}
+    assert max(waits) <= 30
+    answers, counts, waits = replicas((restarting, said()), retries=8)
+    assert {answer.status for answer in answers} == {Status.OK}
+    assert min(waits) > 400  # the only one holds all
+
+
 def test_where_no_replica_is_there_the_run_stops_and_all_are_named():
     with pytest.raises(
         EndpointDownError, match=r"^http://\S+/v1 and http://\S+/v1 cannot be reached \(tried 3 times\)"

@@ -232,6 +232,11 @@ class Endpoint:
         return f"Endpoint({self.where})"
 
     @property
+    def replicated(self) -> bool:
+        """Whether it has more than one URL."""
+        return self._only is None
+
+    @property
     def where(self) -> str:
         """Its base URLs, for messages."""
         return " and ".join(replica.base for replica in self._replicas)

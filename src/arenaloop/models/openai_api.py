@@ -315,7 +315,8 @@ class OpenAIModel:
                         break
                     if status == 429:
                         endpoint.throttled(started)
-                    asked = retry_after(headers)
+                    if status == 429 or not endpoint.replicated:  # a replica that restarts is not all of them
+                        asked = retry_after(headers)
             wait = random.random() * min(_FIRST_PAUSE * 2 ** (tries - 1), _LONGEST_PAUSE)  # full jitter
             if asked is not None:
                 endpoint.hold(asked)

@@ -244,11 +244,13 @@ class Blame(Enum):
     """the request itself cannot be answered, such as one longer than the context window"""
 
 
-_TOO_LONG = re.compile(
-    r"context|too long|too large|too many tokens|max(imum)?[ _-]?(input|prompt|model|tokens?|seq)|"
-    r"content[ _-]?(policy|filter)|moderation|flagged",
+_ABOUT_THE_PROMPT = re.compile(
+    r"context[ _-]?(length|size|window)|too long|too many tokens|exceeds the (maximum|available|limit)|"
+    r"reduce the length|inputs.{0,40}tokens|content[ _-]?(policy|filter)|moderation|flagged",
     re.IGNORECASE,
 )
+"""What servers say of a prompt that is too long for the model or against their rules. A ``max_tokens`` that the model
+never takes is not among them: that is every request's fault."""
 
 
 def blame(status: int, code: str, text: str) -> Blame:
@@ -257,7 +259,7 @@ def blame(status: int, code: str, text: str) -> Blame:
         return Blame.MODEL
     if status in (408, 409, 425, 429) or status >= 500 or status < 300:
         return Blame.SERVER
-    if status in (400, 403, 413, 422) and (status == 413 or _TOO_LONG.search(f"{code} {text}")):
+    if status in (400, 403, 413, 422) and (status == 413 or _ABOUT_THE_PROMPT.search(f"{code} {text}")):
         return Blame.NOBODY
     return Blame.MODEL if status < 400 or status in (401, 402, 403, 404) else Blame.REQUEST
 
