@@ -210,8 +210,8 @@ def _print_plan(plan: BattlePlan, duplicates: int, out: Path, console: Console) 
     repeated = f" ({duplicates:,} more repeat one of them)" if duplicates else ""
     console.print(
         f"{out}: {len(plan.contestants)} models · {len(plan.prompt_ids):,} prompts{repeated} · "
-        f"{plan.battles:,} battles · at most {2 * plan.battles * len(plan.judges):,} judge calls and {answers:,} answers · "
-        f"judge {plain(plan.judge.name)}",
+        f"{plan.battles:,} battles · at most {2 * plan.battles * len(plan.judges):,} judge calls and "
+        f"{answers:,} answers · judge {plain(plan.judge.name)}",
         markup=False,
         highlight=False,
         soft_wrap=True,
