@@ -6,12 +6,10 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from misbehaving_server import HANG, RESET, Clock, Stub, http, request, said
 
 from arenaloop.errors import ConfigError, EndpointDownError
-from arenaloop.models.endpoint import CEILING, Endpoint, Slots
+from arenaloop.models.endpoint import CEILING, Endpoint
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.types import Status
 
@@ -177,7 +175,7 @@ def test_a_replica_that_restarts_does_not_hold_the_others():
     answers, counts, waits = replicas((restarting,), (said(),), retries=8)
     assert {answer.status for answer in answers} == {Status.OK}
     assert max(waits) <= 30
-    answers, counts, waits = replicas((restarting, said()), retries=8)
+    answers, _, waits = replicas((restarting, said()), retries=8)
     assert {answer.status for answer in answers} == {Status.OK}
     assert min(waits) > 400  # the only one holds all
 
@@ -369,45 +367,6 @@ def test_429_lowers_it_and_a_fixed_one_stays():
 
     assert asyncio.run(main(None)) == 8
     assert asyncio.run(main(10)) == 10
-
-
-@given(st.lists(st.sampled_from(["ask", "end", "cancel", "lower", "raise"]), max_size=60))
-def test_places_are_never_lost_nor_given_twice(steps):
-    async def main():
-        slots, waiting, held = Slots(2), [], []
-
-        async def hold(end):
-            await slots.wait()
-            try:
-                await end.wait()
-                await slots.renew()
-            finally:
-                slots.give_back()
-
-        for step in steps:
-            if step == "ask":
-                end = asyncio.Event()
-                waiting.append((end, asyncio.create_task(hold(end))))
-            elif step == "end" and waiting:
-                waiting[0][0].set()
-                held.append(waiting.pop(0)[1])
-            elif step == "cancel" and waiting:
-                waiting[len(waiting) // 2][1].cancel()
-                held.append(waiting.pop(len(waiting) // 2)[1])
-            elif step == "lower":
-                slots.resize(max(1, slots.limit - 1))
-            elif step == "raise":
-                slots.resize(slots.limit + 1)
-            before = slots.taken
-            await asyncio.sleep(0)
-            assert 0 <= slots.taken <= max(slots.limit, before)
-        for end, task in waiting:
-            end.set()
-            held.append(task)
-        await asyncio.gather(*held, return_exceptions=True)
-        assert slots.taken == 0
-
-    asyncio.run(main())
 
 
 # ------------------------------------------------------------------ stopping
