@@ -1,0 +1,65 @@
+"""`arenaloop battle --pairs`: budgets in battles and in calls, uniform and chosen."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Command = Callable[..., Any]
+
+PLAYERS = ["--model", "a=sandbox:scholar", "--model", "b=sandbox:novice", "--model", "c=sandbox:poet"]
+ARENA = [*PLAYERS, "--prompts", "sandbox:prompts?n=90", "--judge", "sandbox:judge", "--out", "out"]
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "battles.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        ("optimal:150", "150 battles · at most 300 judge calls"),
+        ("optimal:calls:150", "75 battles · at most 150 judge calls"),
+        ("calls:150", "75 battles · at most 150 judge calls"),
+        ("optimal:9999", "270 battles · at most 540 judge calls"),
+    ],
+)
+def test_a_dry_run_says_how_many_battles_and_calls(arenaloop: Command, tmp_path: Path, pairs: str, says: str) -> None:
+    result = arenaloop("battle", *ARENA, "--pairs", pairs, "--dry-run")
+    assert result.code == 0
+    assert says in result.lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_chosen_battles_are_fought_once_and_said(arenaloop: Command, tmp_path: Path) -> None:
+    result = arenaloop("battle", *ARENA, "--pairs", "optimal:210")
+    assert result.code == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["battles_wanted"] == summary["battles_decided"] == 210
+    notes = json.loads((tmp_path / "out" / "leaderboard.json").read_text())["notes"]
+    assert any("chosen by earlier results" in note or "uniform throughout" in note for note in notes)
+    before = rows(tmp_path / "out")
+    assert len({(r["prompt_id"], r["model_a"], r["model_b"]) for r in before}) == 210
+    again = arenaloop("battle", *ARENA, "--pairs", "optimal:210")
+    assert again.code == 0
+    assert rows(tmp_path / "out") == before
+    later = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (later["calls"], later["cached"]) == (summary["calls"], 420)
+
+
+def test_a_sample_is_balanced(arenaloop: Command, tmp_path: Path) -> None:
+    assert arenaloop("battle", *ARENA, "--pairs", "calls:200").code == 0
+    pairs = Counter((r["model_a"], r["model_b"]) for r in rows(tmp_path / "out"))
+    assert sorted(pairs.values()) == [33, 33, 34]
+
+
+def test_a_batch_refuses_pairs_that_depend_on_verdicts(arenaloop: Command, tmp_path: Path) -> None:
+    result = arenaloop("battle", *ARENA, "--pairs", "optimal:100", "--batch")
+    assert result.code == 2
+    assert "a batch asks for all verdicts at once" in result.lines[-1]
+    assert not (tmp_path / "out").exists()
