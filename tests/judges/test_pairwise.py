@@ -202,8 +202,8 @@ def test_a_server_without_log_probabilities_is_asked_once() -> None:
     verdict = ask(judge)
     assert verdict.status is Status.UNPARSED
     assert verdict.error is not None
-    assert "no log-probabilities" in verdict.error
-    with pytest.raises(NoLogprobsError, match=r"script: its server answers without log-probabilities.*--verdict json"):
+    assert "no log-probabilities came" in verdict.error
+    with pytest.raises(NoLogprobsError, match=r"script: it answers without log-probabilities.*--verdict json"):
         ask(judge, sample=1)
     assert len(heard) == 1
 

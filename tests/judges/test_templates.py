@@ -190,7 +190,6 @@ Answer.
 def written(folder: Path, text: str) -> str:
     path = folder / "mine.jinja"
     path.write_text(text, encoding="utf-8")
-    load_template.cache_clear()
     return str(path)
 
 

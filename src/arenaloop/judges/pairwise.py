@@ -115,7 +115,7 @@ class PairwiseJudge:
         """
         if self._withheld and not self._given:
             raise NoLogprobsError(
-                f"judge {self.name}: its server answers without log-probabilities, so no verdict can be read from "
+                f"judge {self.name}: it answers without log-probabilities, so no verdict can be read from "
                 "them; judge with --verdict json or text, or with another server"
             )
         sampling = self.sampling
@@ -146,7 +146,7 @@ class PairwiseJudge:
             self._given |= completion.logprobs is not None
             self._withheld |= completion.logprobs is None
             if completion.logprobs is None:
-                error = "the server gave no log-probabilities"
+                error = "no log-probabilities came with the answer"
         return Verdict(
             key=self.key(prompt, first, second, sample),
             prompt_id=prompt.id,

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.judges.parsers import FORMS, Form, VerdictMode
+from arenaloop.judges.skeletons import Shape, Skeleton, cut, only_places_texts
 from arenaloop.types import Prompt, Response, content_hash
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class JudgeTemplate:
     modes: tuple[VerdictMode, ...]
     compiled: Template
     origin: str
+    plain: bool = False
+    """whether it only puts texts where they go, so that it is filled once and joined from then on"""
 
 
 def template_names() -> list[str]:
@@ -75,11 +78,15 @@ def template_names() -> list[str]:
     return sorted(entry.name.removesuffix(".jinja") for entry in _shipped().iterdir() if entry.name.endswith(".jinja"))
 
 
+@lru_cache(maxsize=16)
+def _shipped_text(name: str) -> str:
+    return str(_shipped().joinpath(name).read_text(encoding="utf-8"))
+
+
 def _shipped() -> Any:
     return resources.files("arenaloop.judges").joinpath("templates")
 
 
-@lru_cache(maxsize=64)
 def load_template(name: str, criteria: tuple[str, ...] = (), form: Form | None = None) -> JudgeTemplate:
     """A shipped template by its name, or the user's own by its path.
 
@@ -100,7 +107,11 @@ def load_template(name: str, criteria: tuple[str, ...] = (), form: Form | None =
         known = ", ".join(template_names())
         raise ConfigError(f"judge template {name!r}{nearest(name, template_names())}: {known}, or a path ending .jinja")
     origin = name if own else f"{name}.jinja"
-    text = _read(name) if own else _shipped().joinpath(origin).read_text(encoding="utf-8")
+    return _loaded(origin, _read(name) if own else _shipped_text(origin), criteria, form)
+
+
+@lru_cache(maxsize=64)
+def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None) -> JudgeTemplate:
     compiled, used, texts = _compile(text, origin)
     declared = form or _declared_form(text, origin)
     digest = content_hash("template", *texts)
@@ -113,7 +124,7 @@ def load_template(name: str, criteria: tuple[str, ...] = (), form: Form | None =
     if criteria and "criteria" not in used:
         raise ConfigError(f"{origin}: does not use criteria, so those that are set would not reach the judge")
     template = JudgeTemplate(
-        name=Path(name).name.removesuffix(".j2").removesuffix(".jinja"),
+        name=Path(origin).name.removesuffix(".j2").removesuffix(".jinja"),
         hash=digest,
         form=declared,
         criteria=criteria,
@@ -125,7 +136,8 @@ def load_template(name: str, criteria: tuple[str, ...] = (), form: Form | None =
     # Parts are put in once, not at every filling, which halves its time; line numbers of errors would shift, so that
     # the template is tried before.
     whole = _INCLUDE.sub(lambda found: str(_part(found[1])).removesuffix("\n"), text)
-    return replace(template, compiled=_environment().from_string(whole))
+    plain = only_places_texts(_environment().parse(whole))
+    return replace(template, compiled=_environment().from_string(whole), plain=plain)
 
 
 def _lone_modes(form: Form) -> tuple[VerdictMode, ...]:
@@ -168,7 +180,7 @@ def _environment() -> Environment:
 
 
 def _part(name: str) -> str | None:
-    return _shipped().joinpath("parts", f"{name}.jinja").read_text(encoding="utf-8") if name in _PARTS else None
+    return _shipped_text(f"parts/{name}.jinja") if name in _PARTS else None
 
 
 def _compile(text: str, origin: str) -> tuple[Template, set[str], list[str]]:
@@ -249,6 +261,11 @@ def _inert(text: str) -> str:
     return _CHAT_TAG.sub(lambda found: found[0] + " ", text) if "<" in text or "[" in text else text
 
 
+@lru_cache(maxsize=256)
+def _skeleton(template: JudgeTemplate, shape: Shape) -> Skeleton:
+    return cut(shape, template.criteria, lambda values: _fill(template, values))
+
+
 def render(
     template: JudgeTemplate,
     prompt: Prompt,
@@ -264,6 +281,14 @@ def render(
     Raises:
         ConfigError: a user's template fails on this material.
     """
+    if template.plain:
+        before, follow_ups = prompt.messages[:-1], prompt.follow_ups
+        roles = tuple(message["role"] for message in before)
+        shape = Shape(mode, explain, roles, len(first.texts), len(second.texts), len(follow_ups))
+        texts = [_tag(secret, prompt.id, first.text_hash, second.text_hash)]
+        texts += map(_inert, (prompt.last_user, *first.texts, *second.texts, *follow_ups))
+        texts += [_inert(message["content"]) for message in before]
+        return _skeleton(template, shape).join(texts)
     values = {
         "tag": _tag(secret, prompt.id, first.text_hash, second.text_hash),
         "history": [message | {"content": _inert(message["content"])} for message in prompt.messages[:-1]],

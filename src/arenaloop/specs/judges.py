@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from arenaloop.config import JudgeSettings
-from arenaloop.errors import ConfigError, nearest
+from arenaloop.errors import ConfigError
 from arenaloop.specs.models import model, refuse_servers_settings, shown
 from arenaloop.specs.panels import jury, without_model
 
@@ -26,20 +26,21 @@ def judge(settings: JudgeSettings) -> Judge | Jury:
 
 
 def _judging_model(settings: JudgeSettings) -> PairwiseJudge:
-    from arenaloop.judges.pairwise import PairwiseJudge, template_names
+    from arenaloop.judges.pairwise import PairwiseJudge, load_template
 
-    if settings.template not in template_names():
-        known = ", ".join(template_names())
-        raise ConfigError(
-            f"judge template {settings.template!r}{nearest(settings.template, template_names())}: {known}"
-        )
+    template = load_template(settings.template, settings.criteria, settings.parser)
     built = _sandbox_judge(settings) if settings.spec.partition(":")[0] == "sandbox" else model(settings)
     from arenaloop.models.recorded import RecordedModel
 
     if isinstance(built, RecordedModel):
         raise ConfigError(f"judge {settings.spec}: recorded answers cannot judge")
     return PairwiseJudge(
-        built, template=settings.template, sampling=settings.sampling.build(), name=settings.name or built.name
+        built,
+        template=template,
+        verdict=settings.verdict,
+        deciding_label=settings.deciding_label,
+        sampling=settings.sampling.build(),
+        name=settings.name or built.name,
     )
 
 
@@ -54,4 +55,4 @@ def _sandbox_judge(settings: JudgeSettings) -> Model:
         script = SandboxJudge(**settings.options)
     except TypeError as error:
         raise ConfigError(f"judge {settings.spec}, options {shown(settings.options)}: {error}") from None
-    return ScriptedModel(settings.name or "sandbox-judge", script, version=settings.options)
+    return ScriptedModel(settings.name or "sandbox-judge", script.complete, version=settings.options)
