@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from arenaloop.report.documents import read_documents
-from arenaloop.report.health import calls, dollars, duration, judge_health, scores
+from arenaloop.report.health import benches, calls, dollars, duration, failures, judge_health, scores
 from arenaloop.report.picks import read_picks
+from arenaloop.report.scope import Scope, template_labels, verdict_scope
 from arenaloop.store import Store
 
 
@@ -16,11 +17,15 @@ def gathered(battle_run):
         yield documents, picks, store
 
 
+def scope_of(picks, store) -> Scope:
+    return verdict_scope(store, store.verdicts([k for p in picks.chosen for k in p.battle.verdicts]).values())
+
+
 def test_rates_of_the_judge(gathered) -> None:
     # 40 prompts, 3 pairs, 2 seats. Prompts 3 (unreadable) and 4 (refused) lose 6 verdicts each; on prompt 5 one of the
     # three models has no answer, which leaves 2 verdicts; on prompt 7 the first seat always wins.
     documents, picks, store = gathered
-    found = {m.name: m for m in judge_health(documents, store, picks)}
+    found = {m.name: m for m in judge_health(documents, store, picks, scope_of(picks, store))}
     assert found["Flip rate"].share == 3 / 112
     assert found["Flip rate"].state == "good"
     assert found["First-seat win rate"].share == (109 + 6) / 224
@@ -35,13 +40,37 @@ def test_rates_of_the_judge(gathered) -> None:
 
 
 def test_scores_by_seat(gathered) -> None:
-    found = scores(gathered[2])
+    found = scores(gathered[2], scope_of(gathered[1], gathered[2]))
     assert found is not None
     assert found.count == 224
     counts = {bar.label: bar.counts for bar in found.histogram.bars if any(bar.counts)}
     assert counts == {"2": (0, 6), "4": (72, 72), "5": (73, 73), "6": (73, 73), "9": (6, 0)}
     assert found.mean_first == pytest.approx((72 * 4 + 73 * 5 + 73 * 6 + 6 * 9) / 224)
     assert found.mean_second == pytest.approx((72 * 4 + 73 * 5 + 73 * 6 + 6 * 2) / 224)
+
+
+def test_the_judge_is_named_with_its_template_and_parser(gathered) -> None:
+    documents, picks, store = gathered
+    scope = scope_of(picks, store)
+    assert len(scope.hashes) == 1
+    assert scope.others == 0
+    [one] = benches(store, scope, template_labels(documents.config))
+    assert (one.name, one.template, one.parser) == ("referee", "pairwise", "scores:1")
+    assert (one.verdicts, one.failed, one.again) == (248, 24, 12)
+    assert one.first == pytest.approx((109 + 6) / 224)
+    assert one.ties == 0.0
+    why = {(f.status, f.reason): f.calls for f in failures(store, scope)}
+    assert why == {("unparsed", "stop"): 18, ("refused", "policy"): 6}
+
+
+def test_other_settings_stay_out(gathered) -> None:
+    _, picks, store = gathered
+    scope = scope_of(picks, store)
+    nobody = Scope(("another judge",))
+    assert scores(store, nobody) is None
+    assert benches(store, nobody, {}) == failures(store, nobody) == []
+    whole = Scope(())  # rows of an older version, which do not tell whose they are
+    assert scores(store, whole) == scores(store, scope)
 
 
 def test_what_was_asked_and_stored(gathered) -> None:

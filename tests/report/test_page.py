@@ -106,9 +106,9 @@ def assert_only_ours(page: Page) -> None:
     tags = [tag for tag, _ in page.elements]
     assert (tags.count("script"), tags.count("style"), tags.count("link"), tags.count("form")) == (1, 1, 1, 1)
     links = {attrs["href"] for tag, attrs in page.elements if "href" in attrs}
-    assert all(link == "data:," or re.fullmatch(r"#[a-z]+", str(link)) for link in links)
+    assert all(link == "data:," or re.fullmatch(r"#[a-z]+[0-9]*", str(link)) for link in links)
     kinds = {str(attrs.get("data-kind")) for tag, attrs in page.elements if "battle" in str(attrs.get("class"))}
-    assert all(re.fullmatch(r"(undecided|flipped|gap|random)( flipped)?( tie)?", kind) for kind in kinds)
+    assert all(re.fullmatch(r"(undecided|suspicious|flipped|gap|random)( flipped)?( tie)?", kind) for kind in kinds)
     assert not re.search("[\x00\u200b\u2028\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f\ud800-\udfff]", page.text)
 
 
@@ -139,7 +139,7 @@ def test_a_recipe_shows_its_stages_and_what_they_learned(recipe_run: Path) -> No
     page = read(recipe_run)
     assert_only_ours(page)
     ids = [attrs["id"] for tag, attrs in page.elements if tag == "section"]
-    assert ids == ["stages", "leaderboard", "pairs", "judge", "calls", "browser", "learned", "settings"]
+    assert ids == ["stages", "leaderboard", "pairs", "judge", "suspicious", "calls", "browser", "learned", "settings"]
     text = page.text
     assert "One model was trained in 2 stages against 1 opponent" in text
     assert "From SFT-I0 to DPO-I1 the rating rose by 90 points, from 950 to 1040 (1020 to 1060)" in text

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from arenaloop.report.picks import Pick, Reservoir
-from arenaloop.report.texts import EMPTY, Clip, clip, one_line
+from arenaloop.report.scope import Scope
+from arenaloop.report.texts import Clip, clip, one_line
 from arenaloop.store import Store
-from arenaloop.types import Prompt, Verdict, content_hash, derive_seed
+from arenaloop.types import Battle, Prompt, Verdict, content_hash, derive_seed
 
 __all__ = [
+    "Call",
     "Card",
     "Seat",
     "Turn",
@@ -41,23 +44,30 @@ class Turn(NamedTuple):
     answer_b: Clip | None
 
 
+class Call(NamedTuple):
+    """One judge call: who won by it (a name, ``"tie"``, or None), the judge's words, and what went wrong."""
+
+    verdict: Verdict
+    winner: str | None
+    text: Clip
+    error: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One judge call: who sat where, and how it ended.
+    """One seating: who sat where, and what was said of it.
 
     Attributes:
         first, second: names by seat; `swapped`: whether model_b sat first.
-        verdict: the call, or None if it was never made.
-        text: the judge's words. `winner`: the name, ``"tie"``, or None.
+        calls: the final call of the judge, or of each member of a jury; none if no verdict is stored.
+        votes: how the members voted, in words; empty for a lone judge.
     """
 
     first: str
     second: str
     swapped: bool
-    verdict: Verdict | None
-    text: Clip
-    winner: str | None
-    error: str | None = None
+    calls: Sequence[Call]
+    votes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +75,11 @@ class Card:
     """One battle as the browser shows it.
 
     Attributes:
-        kind: why it is here: ``undecided``, ``flipped``, ``gap`` or ``random``.
+        kind: why it is here: ``undecided``, ``suspicious``, ``flipped``, ``gap`` or ``random``.
         winner: ``"model_a"``, ``"model_b"``, ``"tie"``, or None where it is undecided.
         history: fixed turns before the first answer, as (role, text). `turns`: user turns with both answers.
         turns_left_out: turns of history and conversation that are not shown.
+        seats: both seatings; one alone where each seat is a battle of its own.
         problem: why there is no outcome, in words.
     """
 
@@ -85,9 +96,20 @@ class Card:
     turns: Sequence[Turn] = ()
     turns_left_out: int = 0
     seats: Sequence[Seat] = ()
+    lone: bool = False
     same_text: bool = False
     problem: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def judges(self) -> list[str]:
+        """Whose verdicts are shown."""
+        return list(dict.fromkeys(call.verdict.judge for seat in self.seats for call in seat.calls))
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of the verdicts that are shown."""
+        return list(dict.fromkeys(call.verdict.key for seat in self.seats for call in seat.calls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +136,14 @@ class Undecided:
 def battle_card(pick: Pick, store: Store, verdicts: Mapping[str, Verdict]) -> Card:
     """A decided battle with the texts and verdicts behind it."""
     battle = pick.battle
-    found = [verdicts.get(key) for key in (*battle.verdicts, "", "")[:2]]
-    a_first, b_first = found
-    hash_a = a_first.first_hash if a_first else b_first.second_hash if b_first else ""
-    hash_b = a_first.second_hash if a_first else b_first.first_hash if b_first else ""
+    lone, hash_a, hash_b, a_first, b_first = _by_seat(battle, store, verdicts)
     return _card(
         store,
         battle.prompt_id,
         (battle.model_a, battle.model_b),
         (hash_a, hash_b),
         (a_first, b_first),
+        lone=lone,
         kind=pick.kind,
         winner=battle.winner,
         score_a=battle.score_a,
@@ -132,18 +152,56 @@ def battle_card(pick: Pick, store: Store, verdicts: Mapping[str, Verdict]) -> Ca
     )
 
 
+def _by_seat(
+    battle: Battle, store: Store, verdicts: Mapping[str, Verdict]
+) -> tuple[bool, str, str, list[Verdict], list[Verdict]]:
+    """Whether the battle stands on one seat alone, the texts of both models, and the verdicts of each seating.
+
+    Verdicts that seat model_a first are named first. Where only one seat has any (``two_battles``, or a battle that
+    one seat decided), who wrote the text in the first seat tells which seat it is.
+    """
+    half = len(battle.verdicts) / 2
+    found = [(place < half, verdicts[key]) for place, key in enumerate(battle.verdicts) if key in verdicts]
+    if not found:
+        return len(battle.verdicts) == 1, "", "", [], []
+    told = {(v.first_hash, v.second_hash) for _, v in found}
+    whole = len(found) == len(battle.verdicts)
+    lone = len(battle.verdicts) == 1 or (whole and len(told) == 1 and found[0][1].first_hash != found[0][1].second_hash)
+    a_sits_first, one = found[0]
+    if lone:
+        a_sits_first = _a_sits_first(battle, store, one)
+    hash_a, hash_b = (one.first_hash, one.second_hash) if a_sits_first else (one.second_hash, one.first_hash)
+    seats: tuple[list[Verdict], list[Verdict]] = ([], [])
+    for early, verdict in found:
+        first = early if hash_a == hash_b and not lone else verdict.first_hash == hash_a
+        seats[0 if first else 1].append(verdict)
+    return lone, hash_a, hash_b, *seats
+
+
+def _a_sits_first(battle: Battle, store: Store, verdict: Verdict) -> bool:
+    wrote = _authors(store, verdict.prompt_id, verdict.first_hash)
+    if (battle.model_a in wrote) != (battle.model_b in wrote):
+        return battle.model_a in wrote
+    if verdict.outcome is None or battle.winner == "tie":
+        return True
+    return (verdict.outcome.value == "A") == (battle.winner == "model_a")
+
+
 def _card(
     store: Store,
     prompt_id: str,
     models: tuple[str, str],
     hashes: tuple[str, str],
-    verdicts: tuple[Verdict | None, Verdict | None],
+    verdicts: tuple[Sequence[Verdict], Sequence[Verdict]],
+    *,
+    lone: bool = False,
     **more: Any,
 ) -> Card:
     prompt = store.prompt(prompt_id)
     texts = [_texts(store, h) for h in hashes]
     history, turns, left_out = _conversation(prompt, texts[0], texts[1])
     limit = _limit(history, turns)
+    seats = [_seat(some, models, swapped) for some, swapped in zip(verdicts, (False, True), strict=True)]
     return Card(
         prompt_id=one_line(prompt_id, 40),
         model_a=models[0],
@@ -152,7 +210,8 @@ def _card(
         history=[(role, text.to(limit)) for role, text in history],
         turns=[Turn(t.user.to(limit), _to(t.answer_a, limit), _to(t.answer_b, limit)) for t in turns],
         turns_left_out=left_out,
-        seats=[_seat(v, models, swapped) for v, swapped in zip(verdicts, (False, True), strict=True)],
+        seats=[seat for seat in seats if seat.calls or not lone] or seats[:1],
+        lone=lone,
         same_text=bool(hashes[0]) and hashes[0] == hashes[1],
         tags={one_line(k, 40): one_line(v, 80) for k, v in list(prompt.tags.items())[:8]} if prompt else {},
         **more,
@@ -194,20 +253,34 @@ def _to(text: Clip | None, limit: int) -> Clip | None:
     return None if text is None else text.to(limit)
 
 
-def _seat(verdict: Verdict | None, models: tuple[str, str], swapped: bool) -> Seat:
+_MEMBERS = 9
+"""judges of a jury that are shown; more only vote"""
+
+
+def _seat(verdicts: Sequence[Verdict], models: tuple[str, str], swapped: bool) -> Seat:
     first, second = models[::-1] if swapped else models
-    if verdict is None:
-        return Seat(first, second, swapped, None, EMPTY, None)
+    limit = _TEXT // max(1, min(len(verdicts), _MEMBERS))
+    calls = [_call(verdict, first, second, limit) for verdict in verdicts]
+    votes = ""
+    if len(calls) > 1:
+        counts = Counter(call.winner for call in calls if call.winner is not None)
+        words = [f"{n} for {one_line(who, _NAME)}" if who != "tie" else f"{n} tie" for who, n in counts.most_common()]
+        silent = sum(call.winner is None for call in calls)
+        votes = ", ".join([*words, *([f"{silent} without a verdict"] if silent else [])])
+    return Seat(first, second, swapped, calls[:_MEMBERS], votes)
+
+
+def _call(verdict: Verdict, first: str, second: str, limit: int) -> Call:
     winner = None if verdict.outcome is None else {"A": first, "B": second, "TIE": "tie"}[verdict.outcome.value]
     error = None if verdict.error is None else one_line(verdict.error, 400)
-    return Seat(first, second, swapped, verdict, clip(verdict.raw, _TEXT), winner, error)
+    return Call(verdict, winner, clip(verdict.raw, limit), error)
 
 
 def shortened(card: Card, limit: int) -> Iterator[Clip]:
     """All texts of a card, cut to `limit`: what its size on the page depends on."""
     texts = [text for _, text in card.history]
     texts += [text for turn in card.turns for text in turn if text is not None]
-    texts += [seat.text for seat in card.seats]
+    texts += [call.text for seat in card.seats for call in seat.calls]
     return (text.to(limit) for text in texts)
 
 
@@ -216,24 +289,25 @@ def shortened(card: Card, limit: int) -> Iterator[Clip]:
 
 _CANDIDATES = 300
 """undecided seatings and failed answers that are looked into"""
-_OPEN_SEATINGS = """SELECT prompt_id, first_hash, second_hash FROM verdicts
-    GROUP BY prompt_id, first_hash, second_hash, judge HAVING SUM(status = 'ok') = 0"""
+_OPEN_SEATINGS = """SELECT prompt_id, first_hash, second_hash FROM verdicts AS v WHERE {where}
+    GROUP BY prompt_id, first_hash, second_hash, judge_hash, judge HAVING SUM(status = 'ok') = 0"""
 _NO_ANSWERS = """SELECT prompt_id, model, status, error FROM responses AS r
     WHERE status IN ('error', 'refused')
     AND attempt = (SELECT MAX(attempt) FROM responses AS s WHERE s.key = r.key AND s.turn = r.turn)"""
 
 
-def undecided(store: Store, models: Sequence[str]) -> list[Undecided]:
+def undecided(store: Store, models: Sequence[str], scope: Scope) -> list[Undecided]:
     """Battles that may be undecided: a seating that was asked without an outcome, or an answer that failed.
 
-    The arena file keeps what earlier settings asked too, so some may be decided or no longer wanted; the caller knows.
+    Some may be decided or no longer wanted (a jury may do without a member's verdict); the caller knows.
 
     Args:
         store: the arena file.
         models: names to pair a failed answer with; each is paired with the first other one.
+        scope: whose verdicts count.
     """
     sample = Reservoir(_CANDIDATES, random.Random(derive_seed("undecided")))
-    for row in store.select(_OPEN_SEATINGS):
+    for row in store.select(_OPEN_SEATINGS.format(where=scope.where), scope.parameters):
         sample.add(("seating", *row))
     for row in store.select(_NO_ANSWERS):
         sample.add(("answer", *row))
@@ -261,7 +335,7 @@ def _authors(store: Store, prompt_id: str, text_hash: str) -> list[str]:
     return sorted(str(row[0]) for row in store.select(query, (text_hash, prompt_id)))
 
 
-def undecided_card(item: Undecided, store: Store, seats: Mapping[tuple[str, str, str], str]) -> Card:
+def undecided_card(item: Undecided, store: Store, seats: Mapping[tuple[str, str, str], Sequence[str]]) -> Card:
     """An undecided battle with whatever was said about it.
 
     Args:
@@ -269,30 +343,34 @@ def undecided_card(item: Undecided, store: Store, seats: Mapping[tuple[str, str,
         store: the arena file.
         seats: keys of the final verdicts, by (prompt id, text in the first seat, text in the second).
     """
-    keys = [
-        seats.get((item.prompt_id, first, second))
+    said = [
+        [v for key in seats.get((item.prompt_id, first, second), ()) if (v := store.verdict(key)) is not None]
         for first, second in ((item.hash_a, item.hash_b), (item.hash_b, item.hash_a))
     ]
-    verdicts = [store.verdict(key) if key else None for key in keys]
     problem = item.problem
     if problem is None:
-        failed = sorted({v.status.value for v in verdicts if v is not None and v.outcome is None})
+        failed = sorted({v.status.value for seat in said for v in seat if v.outcome is None})
         problem = f"the judge gave no readable verdict ({', '.join(failed) or 'not asked'})"
     return _card(
         store,
         item.prompt_id,
         (item.model_a, item.model_b),
         (item.hash_a, item.hash_b),
-        (verdicts[0], verdicts[1]),
+        (said[0], said[1]),
         kind="undecided",
         problem=problem,
     )
 
 
-def final_seatings(store: Store, items: Sequence[Undecided]) -> dict[tuple[str, str, str], str]:
-    """Keys of the final verdicts on the prompts of some battles: the one with an outcome, or else the last one."""
+def final_seatings(
+    store: Store, items: Sequence[Undecided], scope: Scope
+) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    """Keys of the final verdicts on the prompts of some battles, one a judge: with an outcome, or else the last."""
     ids = sorted({item.prompt_id for item in items})
     marks = ",".join("?" * len(ids))
-    query = f"""SELECT prompt_id, first_hash, second_hash, key FROM verdicts WHERE prompt_id IN ({marks})
-        ORDER BY status = 'ok', id"""  # noqa: S608 - only question marks are put in
-    return {(row[0], row[1], row[2]): row[3] for row in store.select(query, ids)}
+    query = f"""SELECT prompt_id, first_hash, second_hash, judge_hash, judge, key FROM verdicts AS v
+        WHERE prompt_id IN ({marks}) AND {scope.where} ORDER BY status = 'ok', id"""  # noqa: S608 - ours
+    final: dict[tuple[str, str, str], dict[tuple[str, Any], str]] = {}
+    for prompt_id, first, second, fingerprint, judge, key in store.select(query, [*ids, *scope.parameters]):
+        final.setdefault((prompt_id, first, second), {})[fingerprint, judge] = key
+    return {seating: tuple(by_judge.values()) for seating, by_judge in final.items()}

@@ -28,7 +28,7 @@ class Documents:
     """What a finished run wrote besides its battles.
 
     Attributes:
-        directory: the run directory.
+        directory: the run directory, or ``DIR/rejudged/NAME`` of one.
         config_text: ``config.yaml`` as it stands; `config` is the mapping in it.
         board: ``leaderboard.json``; `rows` are its models, best first.
         summary: ``summary.json``; `stages` are those of a recipe, in order, and empty for a battle run.
@@ -39,6 +39,11 @@ class Documents:
     config: Mapping[str, Any]
     board: Mapping[str, Any]
     summary: Mapping[str, Any]
+
+    @property
+    def arena(self) -> Path:
+        """The arena file behind it; of ``DIR/rejudged/NAME`` that of DIR."""
+        return _arena(self.directory)
 
     @property
     def rows(self) -> Sequence[Mapping[str, Any]]:
@@ -68,7 +73,8 @@ def read_documents(directory: Path) -> Documents:
     directory = Path(directory)
     if not directory.is_dir():
         raise InputError(f"{directory}: no such run directory")
-    missing = [name for name in NEEDED if not (directory / name).is_file()]
+    arena = _arena(directory)
+    missing = [name for name in NEEDED if not (arena if name == "arena.db" else directory / name).is_file()]
     if missing == list(NEEDED):
         raise InputError(f"{directory}: no run directory (no {', no '.join(missing)})")
     if missing:
@@ -88,6 +94,12 @@ def read_documents(directory: Path) -> Documents:
     if not isinstance(stages, list) or not all(isinstance(row, dict) and "name" in row for row in stages):
         raise InputError(f"{directory / 'summary.json'}: its 'stages' are no list of stages")
     return Documents(directory, config_text, config if isinstance(config, dict) else {}, board, summary)
+
+
+def _arena(directory: Path) -> Path:
+    """The directory's own arena file, or that of the run whose answers were judged again into it."""
+    own, above = directory / "arena.db", directory.resolve().parent
+    return above.parent / "arena.db" if above.name == "rejudged" and not own.exists() else own
 
 
 def number(value: Any) -> float | None:

@@ -6,14 +6,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from arenaloop.arena.costs import human_equivalent, times
 from arenaloop.report.charts import Bars, bars
 from arenaloop.report.documents import Documents, number
 from arenaloop.report.picks import Picks
+from arenaloop.report.scope import Scope
 from arenaloop.report.texts import one_line
 from arenaloop.store import Store
+from arenaloop.store_rows import from_text
 from arenaloop.types import Status
 
-__all__ = ["Answerer", "Calls", "Metric", "Scores", "calls", "dollars", "duration", "judge_health", "scores"]
+__all__ = [
+    "Answerer",
+    "Bench",
+    "Calls",
+    "Failure",
+    "Metric",
+    "Scores",
+    "benches",
+    "calls",
+    "dollars",
+    "duration",
+    "failures",
+    "judge_health",
+    "scores",
+]
 
 
 class Metric(NamedTuple):
@@ -34,7 +51,7 @@ class Metric(NamedTuple):
 
 
 _FAILURES = {
-    "unparsed": "The last line held no scores. Near 0; above 2 % the judge does not follow the template.",
+    "unparsed": "No verdict could be read. Near 0; above 2 % the judge does not follow the template.",
     "refused": "The server says that the judge refused. Near 0; look at the prompts that it refuses.",
     "truncated": "The judge ran into its token limit. Near 0; if not, raise max_tokens.",
     "empty": "No text came back. 0.",
@@ -42,7 +59,7 @@ _FAILURES = {
 }
 
 
-def judge_health(documents: Documents, store: Store, picks: Picks) -> list[Metric]:
+def judge_health(documents: Documents, store: Store, picks: Picks, scope: Scope) -> list[Metric]:
     """The judge's rates over the whole run (the last two: over the rated battles), and what is healthy."""
     summary, board = documents.summary, documents.board
     decided = int(summary["battles_decided"])
@@ -50,7 +67,7 @@ def judge_health(documents: Documents, store: Store, picks: Picks) -> list[Metri
     failed = {s.value: int(summary["verdicts_failed"].get(s.value) or 0) for s in Status if s is not Status.OK}
     total = ok + sum(failed.values())
     flip, first = number(summary.get("flip_rate")), number(summary.get("first_seat_win_rate"))
-    asked, again = _samples(store)
+    asked, again = _samples(store, scope)
     ties = board["ties"] / board["battles"] if board["battles"] else None
     out = [
         Metric(
@@ -109,11 +126,83 @@ def _state(share: float | None, limit: float) -> str:
     return "" if share is None else "good" if share <= limit else "look"
 
 
-def _samples(store: Store) -> tuple[int, int]:
+def _samples(store: Store, scope: Scope) -> tuple[int, int]:
     """Seatings that were judged, and how many of them were asked for a second sample."""
-    query = "SELECT SUM(sample = 0), SUM(sample = 1) FROM verdicts WHERE attempt = 0"
-    asked, again = next(store.select(query))
+    query = f"SELECT SUM(sample = 0), SUM(sample = 1) FROM verdicts AS v WHERE {scope.where}"  # noqa: S608 - ours
+    asked, again = next(store.select(query, scope.parameters))
     return asked or 0, again or 0
+
+
+class Bench(NamedTuple):
+    """One judge with one template: what it was asked and how it answered. Shares are None where nothing was counted.
+
+    Attributes:
+        template, parser: how it was asked and read; empty for a judge that fills no template.
+        verdicts: seatings (its final reading of each call, re-asked ones included); `failed`: without an outcome.
+        first: share of its verdicts with a winner that went to the first seat; `ties`: of its verdicts.
+    """
+
+    name: str
+    template: str
+    parser: str
+    verdicts: int
+    failed: int
+    again: int
+    first: float | None
+    ties: float | None
+
+
+_BENCHES = """SELECT judge, judge_hash, MAX(template_hash), MAX(parser), COUNT(*), SUM(status != 'ok'), SUM(sample > 0),
+    SUM(outcome = 'A'), SUM(outcome = 'B'), SUM(outcome = 'TIE')
+    FROM verdicts AS v WHERE {where} GROUP BY judge_hash, judge ORDER BY COUNT(*) DESC LIMIT 12"""
+
+
+def benches(store: Store, scope: Scope, labels: Mapping[str, str]) -> list[Bench]:
+    """The judges of the run, members of a jury each by itself.
+
+    Args:
+        store: the arena file.
+        scope: whose verdicts count.
+        labels: names of templates by their hashes.
+    """
+    out = []
+    for row in store.select(_BENCHES.format(where=scope.where), scope.parameters):
+        name, _, template, parser, n, failed, again, first, second, ties = row
+        won = (first or 0) + (second or 0)
+        decided = won + (ties or 0)
+        out.append(
+            Bench(
+                name=one_line(from_text(name), 80),
+                template=labels.get(template, template[:12]),
+                parser=one_line(parser, 40),
+                verdicts=n,
+                failed=failed,
+                again=again,
+                first=(first or 0) / won if won else None,
+                ties=(ties or 0) / decided if decided else None,
+            )
+        )
+    return out
+
+
+class Failure(NamedTuple):
+    """Verdicts that failed in the same way: a status, the reason in words, and how many."""
+
+    status: str
+    reason: str
+    calls: int
+
+
+_WHY = """SELECT status, COALESCE(error, finish_reason), COUNT(*) FROM verdicts AS v
+    WHERE status != 'ok' AND {where} GROUP BY 1, 2 ORDER BY COUNT(*) DESC, 1, 2 LIMIT 8"""
+
+
+def failures(store: Store, scope: Scope) -> list[Failure]:
+    """The commonest reasons why calls brought no verdict, later samples included."""
+    return [
+        Failure(status, one_line(from_text(reason), 240) if reason else "", n)
+        for status, reason, n in store.select(_WHY.format(where=scope.where), scope.parameters)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +215,15 @@ class Scores:
     count: int
 
 
-def scores(store: Store) -> Scores | None:
-    """Histogram of all stored scores by seat; None where the judge gives none."""
-    query = """SELECT score_first, score_second, COUNT(*) FROM verdicts
-        WHERE status = 'ok' AND score_first IS NOT NULL AND score_second IS NOT NULL GROUP BY 1, 2"""
-    rows = [(float(a), float(b), int(n)) for a, b, n in store.select(query)]
+_SCORES = """SELECT score_first, score_second, COUNT(*) FROM verdicts AS v
+    WHERE status = 'ok' AND score_first IS NOT NULL AND score_second IS NOT NULL AND {where} GROUP BY 1, 2"""
+
+
+def scores(store: Store, scope: Scope) -> Scores | None:
+    """Histogram of the run's scores by seat; None where the judge gives none."""
+    rows = [
+        (float(a), float(b), int(n)) for a, b, n in store.select(_SCORES.format(where=scope.where), scope.parameters)
+    ]
     count = sum(n for _, _, n in rows)
     if not count:
         return None
@@ -144,8 +237,14 @@ def scores(store: Store) -> Scores | None:
 
 
 def _bins(values: Sequence[float]) -> tuple[float, float, list[str]]:
-    """Lowest edge, width and names of the bins: scores from 1 to 10 by points or half points, others by twentieths."""
+    """Lowest edge, width and names of the bins: scores by points or half points, labels' shares by quarters, others
+    (probabilities, rewards) by twentieths.
+    """
     low, high = min(values), max(values)
+    if low >= 0.0 and high <= 1.0:
+        quarters = all(v * 4 == int(v * 4) for v in values)
+        width = 0.25 if quarters else 0.05
+        return 0.0, width, [f"{i * width:.2g}" for i in range(5 if quarters else 20)]
     if low >= 1.0 and high <= 10.0 and all(v * 2 == int(v * 2) for v in values):
         width = 1.0 if all(v == int(v) for v in values) else 0.5
         return 1.0, width, [f"{1.0 + i * width:g}" for i in range(int(9 / width) + 1)]
@@ -244,7 +343,25 @@ def _facts(summary: Mapping[str, Any], answerers: Sequence[Answerer]) -> list[tu
             duration(number(summary.get("seconds"))),
             "from the first call to the last stored row, all invocations",
         ),
+        *_people(summary),
     ]
+
+
+def _people(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What as many labels by people would cost, where the run says so or money was spent."""
+    told = summary.get("human_equivalent")
+    if not isinstance(told, dict):
+        decided, usd = int(summary["battles_decided"]), number(summary.get("usd"))
+        if not usd:  # nothing was paid, or no price is known: there is nothing to set beside people's pay
+            return []
+        told = human_equivalent(decided, usd, number(summary.get("seconds"))).to_json()
+    labels, usd, seconds = (number(told.get(key)) for key in ("labels", "usd", "seconds"))
+    if not labels or (usd is None and seconds is None):
+        return []
+    figure = " · ".join([*([f"${dollars(usd)}"] if usd is not None else []), *([duration(seconds)] if seconds else [])])
+    ratios = [f"{times(ratio)} {key}" for key in ("cheaper", "faster") if (ratio := number(told.get(key)))]
+    compared = f"; this run was {' and '.join(ratios)}" if ratios else ""
+    return [("The same by people", figure, f"{labels:,.0f} labels of crowd workers, one after another{compared}")]
 
 
 def _count(value: Any) -> str:

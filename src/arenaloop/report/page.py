@@ -10,22 +10,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from importlib import resources
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arenaloop.jsonl import replacing
+from arenaloop.arena.suspects import Suspect, suspects
+from arenaloop.jsonl import read_rows, replacing
+from arenaloop.judges.suspicion import REASONS
 from arenaloop.report.cards import Card, battle_card, final_seatings, shortened, undecided, undecided_card
 from arenaloop.report.charts import forest, progress
 from arenaloop.report.documents import Documents, number, read_documents
-from arenaloop.report.health import calls, dollars, duration, judge_health, scores
+from arenaloop.report.health import benches, calls, dollars, duration, failures, judge_health, scores
 from arenaloop.report.learning import learned
 from arenaloop.report.outcome import outcome, title
 from arenaloop.report.picks import Picks, read_picks
+from arenaloop.report.scope import Scope, template_labels, verdict_scope
 from arenaloop.report.texts import clip, one_line, visible
 from arenaloop.store import Store
 
@@ -39,6 +43,8 @@ MAX_BYTES = 10_000_000
 _BATTLES = 300
 _KIND_SHARE = 75
 """battles of the browser that may be of one kind: undecided, flipped, largest gaps"""
+_SPOTTED = 24
+"""suspicious answers of which the browser shows a battle"""
 _ROWS = 200
 """models and stages that are listed"""
 _MATRIX = 24
@@ -72,9 +78,11 @@ def write_report(directory: Path) -> Path:
 
 def render(documents: Documents) -> bytes:
     """The page of a run as UTF-8 HTML of at most `MAX_BYTES`."""
-    with Store(documents.directory / "arena.db", readonly=True) as store:
-        picks, cards = _browser(documents, store)
-        context = _context(documents, store, picks)
+    with Store(documents.arena, readonly=True) as store:
+        flagged = suspects(store, [str(row["model"]) for row in documents.rows])
+        picks, cards, scope = _browser(documents, store, flagged)
+        context = _context(documents, store, picks, scope)
+        context["suspicious"] = _suspicious(flagged, cards)
     fits = next((i for i, limit in enumerate(_LIMITS) if _size(cards, limit) <= _BROWSER_BYTES), -1)
     for limit in _LIMITS[fits:]:
         page = _rendered(context, cards, limit)
@@ -100,23 +108,70 @@ def _size(cards: Sequence[Card], limit: int) -> int:
 # ---------------------------------------------------------------------- gathering
 
 
-def _browser(documents: Documents, store: Store) -> tuple[Picks, list[Card]]:
-    """One pass over the battles, and the cards of the browser: undecided, flipped, largest gaps, a random rest."""
+def _browser(documents: Documents, store: Store, flagged: Sequence[Suspect]) -> tuple[Picks, list[Card], Scope]:
+    """One pass over the battles; the cards of the browser: undecided, suspicious, flipped, largest gaps, a random rest;
+    and whose verdicts count.
+    """
     missing = int(documents.summary["battles_wanted"]) - int(documents.summary["battles_decided"])
     names = [str(row["model"]) for row in documents.rows]
-    open_ = undecided(store, names) if missing > 0 else []
+    path = documents.directory / "battles.jsonl"
+    scope = _scope(path, store)
+    open_ = undecided(store, names, scope) if missing > 0 else []
     picks = read_picks(
-        documents.directory / "battles.jsonl",
+        path,
         wanted=_BATTLES,
         kind_share=_KIND_SHARE,
         ask={item.key for item in open_},
+        spot=list(_spotted(flagged)),
     )
     open_ = [item for item in open_ if item.key not in picks.decided][: min(missing, _KIND_SHARE)]
-    seats = final_seatings(store, open_)
+    seats = final_seatings(store, open_, scope)
     cards = [undecided_card(item, store, seats) for item in open_]
     chosen = picks.chosen[: _BATTLES - len(cards)]
     verdicts = store.verdicts([key for pick in chosen for key in pick.battle.verdicts])
-    return picks, cards + [battle_card(pick, store, verdicts) for pick in chosen]
+    return picks, cards + [battle_card(pick, store, verdicts) for pick in chosen], scope
+
+
+_PEEK = 200
+"""battles whose verdicts tell who judges: every battle of a run has the same judges"""
+
+
+def _scope(path: Path, store: Store) -> Scope:
+    keys = [str(key) for _, row in islice(read_rows(path), _PEEK) for key in row.get("verdicts") or ()]
+    return verdict_scope(store, store.verdicts(keys).values())
+
+
+def _spotted(flagged: Sequence[Suspect]) -> Iterator[tuple[str, str]]:
+    """(prompt id, model) of flagged answers, a few of each model; empty ones need no look."""
+    told = [[(e.prompt_id, one.model) for e in one.examples if e.flag != "empty"] for one in flagged]
+    for turn in islice(zip_longest(*told), _SPOTTED):
+        yield from (item for item in turn if item is not None)
+
+
+def _suspicious(flagged: Sequence[Suspect], cards: Sequence[Card]) -> dict[str, Any] | None:
+    """The table of flags and their examples, each with the number of a card that shows it; None without any flag."""
+    found = [one for one in flagged if one.flags][:_ROWS]
+    if not found:
+        return None
+    shown = {
+        (card.prompt_id, model): number
+        for number, card in reversed(list(enumerate(cards, 1)))
+        for model in (card.model_a, card.model_b)
+    }
+    flags = [flag for flag in REASONS if any(flag in one.flags for one in found)]
+    examples = [
+        (one.model, e.flag, one_line(e.clip, 200), e.prompt_id, shown.get((one_line(e.prompt_id, 40), one.model)))
+        for one in found
+        for e in one.examples
+        if e.flag != "empty"
+    ]
+    return {
+        "flags": [(flag, flag.replace("_", " "), REASONS[flag]) for flag in flags],
+        "models": [(one.model, one.answers, one.flagged, [one.flags.get(flag, 0) for flag in flags]) for one in found],
+        "clean": len(flagged) - len(found),
+        "examples": examples[:_SPOTTED],
+        "examples_left_out": max(0, len(examples) - _SPOTTED),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,18 +202,18 @@ def _matrix(names: Sequence[str], picks: Picks) -> list[list[Cell | None]]:
     return table
 
 
-def _context(documents: Documents, store: Store, picks: Picks) -> dict[str, Any]:
+def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> dict[str, Any]:
     rows, stages = documents.rows[:_ROWS], documents.stages[:_ROWS]
     trained = {stage["name"] for stage in stages}
     opponents = [row for row in rows if row["model"] not in trained]
     names = [str(row["model"]) for row in rows]
     cost = calls(documents, store)
     gold = any(number(stage.get("gold_accuracy")) is not None for stage in stages)
-    judges = [a.name for a in cost.answerers if a.role == "judge"]
+    bench = benches(store, scope, template_labels(documents.config))
     return {
         "title": title(documents),
         "directory": documents.directory.resolve().name,
-        "outcome": outcome(documents, picks, judges),
+        "outcome": outcome(documents, picks, [one.name for one in bench]),
         "summary": documents.summary,
         "board": documents.board,
         "caption": _caption(documents.board),
@@ -174,8 +229,11 @@ def _context(documents: Documents, store: Store, picks: Picks) -> dict[str, Any]
         "matrix_names": names[:_MATRIX],
         "matrix": _matrix(names[:_MATRIX], picks),
         "matrix_left_out": max(0, len(documents.rows) - _MATRIX),
-        "health": judge_health(documents, store, picks),
-        "scores": scores(store),
+        "health": judge_health(documents, store, picks, scope),
+        "benches": bench,
+        "failures": failures(store, scope),
+        "other_verdicts": scope.others,
+        "scores": scores(store, scope),
         "calls": cost,
         "picks": picks,
         "models": names,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,10 @@ class Reservoir:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A decided battle chosen for the browser: its place in the file, why, and what the file says."""
+    """A decided battle chosen for the browser: its place in the file, why, and what the file says.
+
+    `kind` is ``suspicious``, ``flipped``, ``gap`` or ``random``.
+    """
 
     index: int
     kind: str
@@ -56,7 +59,7 @@ class Picks:
         flipped: battles whose seats disagree. `same`: those between equal texts (both seats are one verdict);
             `same_flipped`: both.
         pairs: by (model_a, model_b), battles won by a, ties, and battles won by b.
-        chosen: flipped ones, largest gaps, then a random rest; each in the order of the file.
+        chosen: suspicious ones, flipped ones, largest gaps, then a random rest; each in the order of the file.
         decided: which of the battles that were asked about are in the file.
     """
 
@@ -76,7 +79,14 @@ class Picks:
         return won + ours, ties + more_ties, lost + theirs
 
 
-def read_picks(path: Path, *, wanted: int, kind_share: int, ask: set[tuple[str, str, str]]) -> Picks:
+def read_picks(
+    path: Path,
+    *,
+    wanted: int,
+    kind_share: int,
+    ask: set[tuple[str, str, str]],
+    spot: Collection[tuple[str, str]] = (),
+) -> Picks:
     """Count the battles of a file and choose some.
 
     Args:
@@ -84,6 +94,7 @@ def read_picks(path: Path, *, wanted: int, kind_share: int, ask: set[tuple[str, 
         wanted: how many to choose in all.
         kind_share: how many of them may be flipped ones, and how many may be largest gaps.
         ask: (prompt id, model, model) whose presence is to be told, with the models in sorted order.
+        spot: (prompt id, model) of answers that are to be shown: one battle of each is chosen before all others.
 
     Raises:
         InputError: the file is missing or a row is no battle.
@@ -92,6 +103,8 @@ def read_picks(path: Path, *, wanted: int, kind_share: int, ask: set[tuple[str, 
     picks = Picks()
     flipped, same_flipped, rest = (Reservoir(size, rng) for size in (kind_share, kind_share, wanted))
     gaps: list[tuple[float, float, int, Battle]] = []
+    spotted: list[tuple[int, Battle]] = []
+    unseen = set(spot)
     last_prompt = None
     for line, row in read_rows(path):
         battle = _battle(path, line, row)
@@ -104,7 +117,11 @@ def read_picks(path: Path, *, wanted: int, kind_share: int, ask: set[tuple[str, 
         counts[_WINNERS[battle.winner]] += 1
         if ask and (key := (battle.prompt_id, *sorted((battle.model_a, battle.model_b)))) in ask:
             picks.decided.add(key)
-        same = len(battle.verdicts) == 2 and battle.verdicts[0] == battle.verdicts[1]
+        if unseen and (seen := unseen & {(battle.prompt_id, battle.model_a), (battle.prompt_id, battle.model_b)}):
+            unseen -= seen
+            spotted.append((index, battle))
+        half, odd = divmod(len(battle.verdicts), 2)
+        same = half > 0 and not odd and battle.verdicts[:half] == battle.verdicts[half:]
         picks.same += same
         if battle.flipped:
             picks.flipped += 1
@@ -120,17 +137,21 @@ def read_picks(path: Path, *, wanted: int, kind_share: int, ask: set[tuple[str, 
         rest.add((index, battle))
     # flips between different texts tell more than those between equal ones, which can only show the seat's pull
     flips = [*flipped.items, *same_flipped.items][:kind_share]
-    picks.chosen = list(_choose(flips, [(i, b) for _, _, i, b in gaps], rest.items, wanted))
+    picks.chosen = list(_choose(spotted, flips, [(i, b) for _, _, i, b in gaps], rest.items, wanted))
     return picks
 
 
 def _choose(
-    flipped: list[tuple[int, Battle]], gaps: list[tuple[int, Battle]], rest: list[tuple[int, Battle]], wanted: int
+    spotted: list[tuple[int, Battle]],
+    flipped: list[tuple[int, Battle]],
+    gaps: list[tuple[int, Battle]],
+    rest: list[tuple[int, Battle]],
+    wanted: int,
 ) -> Iterator[Pick]:
     taken: set[int] = set()
     gaps = sorted(gaps, key=lambda item: (-item[1].gap, item[0]))
-    for kind, items in (("flipped", sorted(flipped, key=_index)), ("gap", gaps)):
-        for index, battle in items[: wanted - len(taken)]:
+    for kind, items in (("suspicious", spotted), ("flipped", sorted(flipped, key=_index)), ("gap", gaps)):
+        for index, battle in [item for item in items if item[0] not in taken][: wanted - len(taken)]:
             taken.add(index)
             yield Pick(index, kind, battle)
     others = [(index, battle) for index, battle in rest if index not in taken][: wanted - len(taken)]

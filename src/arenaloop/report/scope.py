@@ -1,0 +1,76 @@
+"""Which stored verdicts are this run's: an arena file keeps what earlier settings asked, and what other judges said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arenaloop.store import Store
+from arenaloop.types import Verdict
+
+__all__ = ["Scope", "template_labels", "verdict_scope"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The judges whose verdicts count here, by the fingerprints of what was asked.
+
+    Attributes:
+        hashes: fingerprints; none means that the rows do not tell (they are of an older version), and all count.
+        others: stored verdicts of other judges or settings.
+    """
+
+    hashes: tuple[str, ...]
+    others: int = 0
+
+    @property
+    def where(self) -> str:
+        """A condition on the table ``verdicts AS v``: rows of these judges, each call's latest reading."""
+        last = "v.attempt = (SELECT MAX(attempt) FROM verdicts AS w WHERE w.key = v.key)"
+        return f"{last} AND v.judge_hash IN ({','.join('?' * len(self.hashes))})" if self.hashes else last
+
+    @property
+    def parameters(self) -> Sequence[Any]:
+        """What stands for the question marks of `where`."""
+        return self.hashes
+
+
+def verdict_scope(store: Store, verdicts: Iterable[Verdict]) -> Scope:
+    """The judges behind a run's battles; where none is decided, those that the last invocation with a verdict asked.
+
+    Args:
+        store: the arena file.
+        verdicts: some that the run's battles name.
+    """
+    hashes = {v.judge_hash for v in verdicts}
+    if not hashes:
+        last = "SELECT DISTINCT judge_hash FROM verdicts WHERE run = (SELECT MAX(run) FROM verdicts)"
+        hashes = {str(row[0]) for row in store.select(last)}
+    if "" in hashes or not hashes:  # rows of the first version
+        return Scope(())
+    chosen = tuple(sorted(hashes))
+    marks = ",".join("?" * len(chosen))
+    query = f"SELECT COUNT(*) FROM verdicts WHERE judge_hash NOT IN ({marks})"  # noqa: S608 - only question marks
+    return Scope(chosen, int(next(store.select(query, chosen))[0]))
+
+
+def template_labels(config: Mapping[str, Any]) -> dict[str, str]:
+    """Names of templates by their hashes: the shipped ones. `config` adds the run's own where it tells criteria."""
+    from arenaloop.errors import ArenaloopError
+    from arenaloop.judges.templates import load_template, template_names
+
+    labels = {load_template(name).hash: name for name in template_names()}
+    judge = config.get("judge")
+    settings = [judge, *(judge.get("jury") or ())] if isinstance(judge, dict) else []
+    for one in settings:
+        if not isinstance(one, dict):
+            continue
+        name, criteria = one.get("template"), one.get("criteria") or ()
+        if isinstance(name, str) and isinstance(criteria, list | tuple):
+            try:
+                template = load_template(name, tuple(map(str, criteria)))
+            except (ArenaloopError, ValueError, TypeError):  # the file may be gone; the hash is shown instead
+                continue
+            labels.setdefault(template.hash, f"{template.name}, own criteria" if criteria else template.name)
+    return labels
