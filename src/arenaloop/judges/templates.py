@@ -262,7 +262,7 @@ def _inert(text: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _skeleton(template: JudgeTemplate, shape: Shape) -> Skeleton:
+def _skeleton(template: JudgeTemplate, shape: Shape) -> Skeleton | None:
     return cut(shape, template.criteria, lambda values: _fill(template, values))
 
 
@@ -288,7 +288,8 @@ def render(
         texts = [_tag(secret, prompt.id, first.text_hash, second.text_hash)]
         texts += map(_inert, (prompt.last_user, *first.texts, *second.texts, *follow_ups))
         texts += [_inert(message["content"]) for message in before]
-        return _skeleton(template, shape).join(texts)
+        if (skeleton := _skeleton(template, shape)) is not None:
+            return skeleton.join(texts)
     values = {
         "tag": _tag(secret, prompt.id, first.text_hash, second.text_hash),
         "history": [message | {"content": _inert(message["content"])} for message in prompt.messages[:-1]],
