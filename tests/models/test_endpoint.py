@@ -172,7 +172,7 @@ def test_a_replica_that_fails_everything_at_once_does_not_draw_all_calls():
 
 def test_a_replica_that_restarts_does_not_hold_the_others():
     restarting = http(503, {}, "Retry-After: 500")
-    answers, counts, waits = replicas((restarting,), (said(),), retries=8)
+    answers, _, waits = replicas((restarting,), (said(),), retries=8)
     assert {answer.status for answer in answers} == {Status.OK}
     assert max(waits) <= 30
     answers, _, waits = replicas((restarting, said()), retries=8)
@@ -401,8 +401,9 @@ def test_a_deadline_is_a_timeout_and_a_cancelled_call_is_cancelled():
             assert {answer.error for answer in late} == {"no answer within 0.03 s"}
             # cancelled by both: the caller's wish is what counts
             call = asyncio.create_task(model.complete(request()))
-            await asyncio.sleep(0.01)
             (deadlines,) = (timeouts.deadlines for timeouts in model._endpoint._timeouts.values())
+            while call not in deadlines._due:
+                await asyncio.sleep(0)
             deadlines._due[call] = 0.0
             deadlines._sweep()
             call.cancel()
@@ -420,7 +421,8 @@ def test_models_of_different_patience_share_an_endpoint():
             short = OpenAIModel("m", "x", stub.url, timeout=0.03, retries=0)
             long = OpenAIModel("n", "y", stub.url, timeout=60)
             first = asyncio.create_task(short.complete(request()))
-            await settle()
+            while not stub.bodies:
+                await asyncio.sleep(0)
             assert (await long.complete(request())).status is Status.OK
             assert (await first).error == "no answer within 0.03 s"
             assert isinstance(short._endpoint, Endpoint)

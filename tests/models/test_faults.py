@@ -53,7 +53,7 @@ def test_a_fault_that_stays_is_a_completion(fault, error):
 
 
 def test_a_server_that_hangs_is_left_after_the_timeout():
-    completion, _, _ = ask(HANG, said("at last"), timeout=0.05)
+    completion, _, _ = ask(HANG, said("at last"), timeout=0.3)
     assert (completion.text, completion.calls) == ("at last", 2)
     completion, _, waits = ask(HANG, timeout=0.02, retries=2)
     assert (completion.status, completion.calls, len(waits)) == (Status.ERROR, 3, 2)

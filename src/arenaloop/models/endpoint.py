@@ -301,7 +301,7 @@ class Endpoint:
     def _new_timeouts(self, seconds: float) -> _Timeouts:
         import aiohttp
 
-        client = aiohttp.ClientTimeout(total=None, sock_connect=min(30.0, seconds / 2))
+        client = aiohttp.ClientTimeout(total=None, sock_connect=min(30.0, max(1.0, seconds / 2)))
         timeouts = self._timeouts[seconds] = _Timeouts(Deadlines(self.loop, seconds), client)
         return timeouts
 
