@@ -87,14 +87,15 @@ class AuditPlan:
         Of recorded labels only what is there, but at least one vote on every pair, so that a missing label is seen.
         """
         repeats = [[repeated(judge, vote) for vote in range(self.votes_of(judge))] for judge in self.judges]
+        lookups = [judge if isinstance(judge, LabelsJudge) else None for judge in self.judges]
+        reasks = [self.reask if own_votes(judge) is None else 0 for judge in self.judges]
         for number, prompt, one, two in self.responses():
-            for j, judge in enumerate(self.judges):
-                fixed = own_votes(judge) is not None
+            for j, (lookup, reask) in enumerate(zip(lookups, reasks, strict=True)):
                 there = len(repeats[j])
-                if isinstance(judge, LabelsJudge):
-                    there = min(there, max(1, judge.count(prompt, one, two)))
+                if lookup is not None:
+                    there = min(there, max(1, lookup.count(prompt, one, two)))
                 for vote in range(there):
-                    asked, reask = repeats[j][vote], 0 if fixed else self.reask
+                    asked = repeats[j][vote]
                     yield j, vote, number, True, Seating(asked, prompt, one, two, reask)
                     yield j, vote, number, False, Seating(asked, prompt, two, one, reask)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arenaloop.ratings.battles import FloatArray, IntArray
-from arenaloop.ratings.rates import UNKNOWN, Rate
+from arenaloop.ratings.rates import UNKNOWN, Rate, resampled
 
 __all__ = ["longer_at_matched_quality"]
 
@@ -49,14 +49,15 @@ def longer_at_matched_quality(
     if len(y) < 10 or spread == 0.0:
         return UNKNOWN
     X = np.column_stack([np.ones(len(y)), np.tanh(delta / spread), q])
-    value = _probability(_fit(X, y, np.ones(len(y))))
+    whole = _fit(X, y, np.ones(len(y)), np.zeros(3))
+    value = _probability(whole)
     _, codes = np.unique(cluster[kept], return_inverse=True)
     clusters = int(codes.max()) + 1
     if clusters < 2:
         return Rate(value, n=len(y))
     rng = np.random.default_rng(seed)
-    times = rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=samples)
-    drawn = np.array([_probability(_fit(X, y, row[codes].astype(np.float64))) for row in times])
+    times = (resampled(rng, clusters, 1)[0][codes] for _ in range(samples))
+    drawn = np.array([_probability(_fit(X, y, weight, whole)) for weight in times])
     lower, upper = (float(x) for x in np.quantile(drawn, [0.5 - level / 2.0, 0.5 + level / 2.0]))
     return Rate(value, lower, upper, float(drawn.std(ddof=1)), len(y))
 
@@ -65,9 +66,9 @@ def _probability(coefficients: FloatArray) -> float:
     return float(1.0 / (1.0 + np.exp(-coefficients[1] * np.tanh(1.0))))
 
 
-def _fit(X: FloatArray, y: FloatArray, weight: FloatArray) -> FloatArray:
+def _fit(X: FloatArray, y: FloatArray, weight: FloatArray, start: FloatArray) -> FloatArray:
     """Ridge logistic regression with soft targets, by Newton's method with halved steps."""
-    b = np.zeros(X.shape[1])
+    b = start
     value = _loss(X, y, weight, b)
     for _ in range(60):
         p = 1.0 / (1.0 + np.exp(-(X @ b)))
@@ -77,7 +78,7 @@ def _fit(X: FloatArray, y: FloatArray, weight: FloatArray) -> FloatArray:
         while (tried := _loss(X, y, weight, b + step)) > value + 1e-12 and np.abs(step).max() > 1e-10:
             step = step / 2.0
         b, value = b + step, tried
-        if np.abs(step).max() < 1e-8:
+        if np.abs(step).max() < 1e-6:
             break
     return b
 

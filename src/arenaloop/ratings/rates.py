@@ -11,7 +11,7 @@ import numpy as np
 from arenaloop.ratings.battles import FloatArray, IntArray
 from arenaloop.ratings.intervals import t_quantile
 
-__all__ = ["UNKNOWN", "Rate", "clustered_rate", "kappa", "kappa_rate"]
+__all__ = ["UNKNOWN", "Rate", "clustered_rate", "kappa", "kappa_rate", "resampled"]
 
 _LINEAR = np.abs(np.subtract.outer(np.arange(3), np.arange(3))) / 2.0
 """Disagreement of the labels 1, 1.5 and 2 in kappa with linear weights."""
@@ -86,6 +86,12 @@ def clustered_rate(part: FloatArray, whole: FloatArray, cluster: IntArray, *, le
     return Rate(p, max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half)), sqrt(v), int(used.sum()))
 
 
+def resampled(rng: np.random.Generator, clusters: int, samples: int) -> FloatArray:
+    """How often each cluster is drawn in each bootstrap resample, shape (samples, clusters)."""
+    drawn = rng.integers(0, clusters, size=(samples, clusters)) + clusters * np.arange(samples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=samples * clusters).reshape(samples, clusters).astype(np.float64)
+
+
 def kappa(tables: FloatArray, *, linear: bool) -> FloatArray:
     """Cohen's kappa of each table of counts, shape (…, 3, 3) → (…,); NaN where chance agreement is complete.
 
@@ -129,7 +135,7 @@ def kappa_rate(
     rng = np.random.default_rng(seed)
     drawn: list[FloatArray] = []
     for start in range(0, samples, 100):  # in blocks, so that memory does not grow with clusters × samples
-        times = rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=min(100, samples - start))
+        times = resampled(rng, clusters, min(100, samples - start))
         drawn.append(kappa((times @ by_cluster).reshape(-1, 3, 3), linear=linear))
     found = np.concatenate(drawn)
     found = found[~np.isnan(found)]
