@@ -321,14 +321,16 @@ def test_a_cancelled_wait_gives_back_what_it_took():
             model = OpenAIModel("m", "x", stub.url, rpm=1, tpm=6000, sleep=gate.sleep)
             await model.complete(request(max_tokens=5))
             endpoint = model._endpoint
-            before = endpoint.rpm._level, endpoint.tpm._level, endpoint.slots.taken
+            before = endpoint.rpm._level, endpoint.tpm._level
             calls = [asyncio.create_task(model.complete(request())) for _ in range(5)]
             await settle()
             assert len(gate.waits) == 5
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
-            assert (endpoint.rpm._level, endpoint.tpm._level, endpoint.slots.taken) == pytest.approx(before, abs=1.0)
+            assert endpoint.slots.taken == 0
+            assert endpoint.rpm._level > before[0] - 1  # five calls are 5 requests and about 2,700 tokens
+            assert endpoint.tpm._level > before[1] - 500
             assert len(stub.bodies) == 1
             await model.aclose()
 
