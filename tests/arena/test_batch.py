@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from arenaloop.arena.answers import Contestant
 from arenaloop.arena.batch import batch_seconds, check_batches, open_batches, play_batches
 from arenaloop.arena.battles import play
 from arenaloop.arena.budget import Budget
-from arenaloop.arena.matchmaking import schedule
+from arenaloop.arena.matchmaking import Schedule, schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.results import pairings, summarise
 from arenaloop.config import BatchSettings
@@ -471,6 +472,12 @@ def test_only_judges_on_servers_can_be_batched(url: str) -> None:
     with pytest.raises(ConfigError, match="OpenAI-style server"):
         check_batches(BattlePlan(plan.contestants, judge, plan.prompt_ids, plan.schedule))
     check_batches(plan)
+
+
+def test_pairs_that_hang_on_verdicts_cannot_be_batched(url: str) -> None:
+    plan = make_plan(url)
+    with pytest.raises(ConfigError, match="known before the first verdict"):
+        check_batches(replace(plan, schedule=Schedule(plan.schedule.pairs, {}, wanted=5)))
 
 
 def test_no_key_is_written_anywhere(

@@ -35,7 +35,7 @@ from arenaloop.arena.lengths import token_limit
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tally import Tally
 from arenaloop.config import BatchSettings
-from arenaloop.errors import BudgetSpentError, StoppedError
+from arenaloop.errors import BudgetSpentError, ConfigError, StoppedError
 from arenaloop.judges.base import Judge
 from arenaloop.models.openai_batch import Batch, BatchEndpoint, read_result
 from arenaloop.store import Store
@@ -45,12 +45,19 @@ __all__ = ["batch_seconds", "check_batches", "open_batches", "play_batches"]
 
 _STATE, _REQUESTS = "batch", "batch requests"  # names of the stage rows
 _MAX_BACKLOG = 20_000
+DEFAULT_SLEEP: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 Row = dict[str, Any]
 
 
 def check_batches(plan: BattlePlan) -> None:
-    """Refuse a judge whose calls cannot stand in a batch file. Raises ConfigError."""
+    """Refuse what cannot go through batch files: a judge that is on no server, pairs that hang on earlier verdicts.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if plan.schedule.wanted is not None:
+        raise ConfigError("batches need pairs that are known before the first verdict: all, target:NAME or sample:N")
     for judge in plan.judges:
         judging_model(judge)
 
@@ -87,7 +94,7 @@ def play_batches(
     *,
     budget: Budget | None = None,
     say: Callable[[str], object] = lambda line: None,
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    sleep: Callable[[float], Awaitable[object]] | None = None,
 ) -> Tally:
     """Answer everything, then judge what is missing through batches. Blocking.
 
@@ -100,7 +107,7 @@ def play_batches(
         budget: what the run directory may cost; a request is written only if it fits even where its answer is as long
             as it may be.
         say: is given one line for each thing that happens to a batch.
-        sleep: how to wait.
+        sleep: how to wait; `DEFAULT_SLEEP` if it is None.
 
     Raises:
         ConfigError: a judge whose calls cannot stand in a batch file; a budget in dollars without a price.
@@ -111,7 +118,7 @@ def play_batches(
     budget = budget or Budget()
     require_prices(budget, plan.models)
     budget.begin(store)
-    return asyncio.run(_play(plan, store, folder, settings, on_progress, budget, say, sleep))
+    return asyncio.run(_play(plan, store, folder, settings, on_progress, budget, say, sleep or DEFAULT_SLEEP))
 
 
 async def _play(

@@ -1,10 +1,10 @@
 """What a run will ask, read, write and cost, before its first call: from a sample of real lengths.
 
-Counted is what the arena file lacks. Of the prompts at most `_COUNTED` are looked at and the rest is taken to be like
-them; of the missing calls at most `sample` are rendered whole, as they would be sent. Characters become tokens by what
-stored calls of the same model and settings have shown, or else four to a token, which is marked. What a model will
-write is the mean of what it has written, or else half of what it may write; "at most" is ``max_tokens`` in every call.
-Standard errors are those of the sample's means.
+Counted is what the arena file lacks. Of many prompts some are looked at and the rest is taken to be like them; of the
+missing calls at most `sample` are rendered whole, as they would be sent. Characters become tokens by what stored calls
+of the same model and settings have shown, or else four to a token, which is marked. What a model will write is the mean
+of what it has written, or else half of what it may write; "at most" is ``max_tokens`` in every call. Standard errors
+are those of the sample's means.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from arenaloop.arena.answers import Contestant
@@ -28,6 +28,7 @@ from arenaloop.arena.lengths import (
     shown_judge,
     token_limit,
 )
+from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.judges.base import Judge, ModelJudge
 from arenaloop.models.openai_wire import Price
@@ -37,7 +38,7 @@ from arenaloop.types import Prompt, Response, Sampling, Status, derive_seed
 
 __all__ = ["Estimate", "RoleEstimate", "estimate"]
 
-_COUNTED = 2000
+_SEATINGS = 20_000  # that are looked up before the rest is taken to be like them: some tenths of a second
 _FREE = Price(0.0, 0.0)  # of models that run in this process
 _FAILED = (Status.ERROR, Status.REFUSED)
 
@@ -83,6 +84,7 @@ class Estimate:
         sampled: judge prompts that were rendered.
         human: what one label of a person costs.
         batch: whether judging goes through batches.
+        scaled: whether some prompts stood for all.
     """
 
     roles: tuple[RoleEstimate, ...]
@@ -91,6 +93,7 @@ class Estimate:
     sampled: int
     human: HumanLabel = CROWD_WORKER
     batch: bool = False
+    scaled: bool = False
 
     @property
     def calls(self) -> int:
@@ -125,6 +128,7 @@ class Estimate:
             "usd_most": self.total("usd_most"),
             "batch": self.batch,
             "sampled": self.sampled,
+            "scaled": self.scaled,
             "roles": [asdict(role) for role in self.roles],
             "human": {
                 "labels": self.battles,
@@ -136,7 +140,11 @@ class Estimate:
     def lines(self) -> Iterator[str]:
         """The estimate for people: the total, then each role where there are several, then what was assumed."""
         if not self.calls:
-            yield "nothing left to ask: all answers and verdicts are stored"
+            yield (
+                "estimate: little is left to ask; all is stored that was looked at"
+                if self.scaled
+                else "nothing left to ask: all answers and verdicts are stored"
+            )
             return
         asked = [role for role in self.roles if role.calls]
         whole = {key: self.total(key) for key in ("tokens_in", "tokens_out", "tokens_out_most", "usd", "usd_most")}
@@ -227,10 +235,16 @@ def estimate(
         batch: whether verdicts are asked in batches, at the price's share for them.
         human: what one label of a person costs.
     """
+    if chosen_later := plan.schedule.wanted is not None:
+        names = [c.name for c in plan.contestants]
+        drawn = schedule(f"sample:{plan.battles}", names, plan.prompt_ids, plan.seed)
+        plan = replace(plan, schedule=drawn)
     locals_ = [c.name for c in plan.contestants if c.local]
     ids = [i for i in plan.prompt_ids if locals_ or plan.schedule.on(i)]
     seed = derive_seed("estimate", plan.seed)
-    seen = ids if len(ids) <= _COUNTED else random.Random(seed).sample(ids, _COUNTED)
+    each = max(1, -(-2 * plan.battles * max(1, len(plan.judges)) // max(1, len(ids))))
+    most = max(20, _SEATINGS // each)
+    seen = ids if len(ids) <= most else random.Random(seed).sample(ids, most)
     scale = len(ids) / len(seen) if seen else 1.0
     by_name = {c.name: c for c in plan.contestants}
     asked = [c for c in plan.contestants if c.asked is not None]
@@ -268,7 +282,11 @@ def estimate(
     for judge, sampler in zip(judges, seats, strict=True):
         roles.append(_judge(plan, judge, sampler, by_name, texts, length, store, sample, scale, batch))
     sampled = sum(len(sampler.kept) for sampler in seats)
-    return Estimate(tuple(roles), plan.battles, plan.reask, sampled, human, batch)
+    extra = [f"about: {len(seen):,} of {len(ids):,} prompts stand for all"] if scale > 1 else []
+    if chosen_later:
+        extra.append("about: pairs are chosen as verdicts come in; here they are drawn uniformly")
+    roles = [replace(role, notes=(*role.notes, *extra)) for role in roles]
+    return Estimate(tuple(roles), plan.battles, plan.reask, sampled, human, batch, scaled=scale > 1)
 
 
 def _key(plan: BattlePlan, name: str, prompt_id: str) -> str | None:
@@ -419,8 +437,6 @@ def _role(
         notes += (f"answers are taken to be half of the {limit or 1024:,} tokens that they may have",)
     if shown.per_token is None:
         notes += (f"about: {CHARACTERS_PER_TOKEN:g} characters are taken for a token",)
-    if scale > 1:
-        notes += (f"about: {_COUNTED:,} prompts stand for all",)
     if price is None:
         notes += ("no price: set price in the model's YAML file, or give --prices FILE",)
     out_most = None if limit is None else calls * limit

@@ -7,7 +7,7 @@ import math
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from arenaloop.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from arenaloop.arena.estimate import Estimate
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.tournament import Tournament
     from arenaloop.config import BattleSettings
@@ -68,6 +69,28 @@ def battle(
             "--budget-calls", metavar="N", help="Stop before call N + 1, earlier runs counted.", show_default=False
         ),
     ] = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prices of models, for those without their own.", show_default=False),
+    ] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Judge through the server's Batch API, mostly at half the price.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for batches, or stop and collect on the next run.")
+    ] = True,
+    batch_rest: Annotated[
+        str | None,
+        typer.Option(
+            metavar="batch|live",
+            help="How what batches left undecided is asked again. Default: batch.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_files: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write batch files to DIR, read results put beside them.", show_default=False),
+    ] = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on where a file lacks answers.")] = False,
     anchor: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Give one model a fixed rating.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
@@ -86,6 +109,7 @@ def battle(
         arenaloop battle --model old=file:old.json --model new=http://127.0.0.1:8000/v1#new --prompts prompts.jsonl
         --judge openai:gpt-4o --dry-run
     """
+    from arenaloop.cli.money import batch_settings, priced
     from arenaloop.cli.rank import parse_anchor
     from arenaloop.config import BattleSettings, JudgeSettings, validate
     from arenaloop.specs import model_settings
@@ -112,10 +136,12 @@ def battle(
             "concurrency": concurrency,
             "budget_usd": budget_usd,
             "budget_calls": budget_calls,
+            "batch": batch_settings(batch=batch, wait=wait, rest=batch_rest, folder=batch_files),
             "seed": seed,
         },
         "battle",
     )
+    settings = priced(settings, prices)
     _execute(settings, out, parse_anchor(anchor), dry_run=dry_run, as_json=as_json)
 
 
@@ -132,13 +158,15 @@ def _execute(
     from rich.console import Console
 
     from arenaloop.arena.answers import ingest_recorded, match_recorded
+    from arenaloop.arena.batch import check_batches, open_batches, play_batches
     from arenaloop.arena.budget import Budget, require_prices
     from arenaloop.arena.leaderboard import plain
     from arenaloop.arena.matchmaking import schedule
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.suspects import flag_counts, suspects, suspicious_line
-    from arenaloop.arena.tournament import run_tournament, write_summary
+    from arenaloop.arena.tournament import run_tournament, write_results, write_summary
     from arenaloop.cli.directory import open_directory
+    from arenaloop.cli.money import costs, estimated, estimated_dry
     from arenaloop.cli.progress import Watch
     from arenaloop.cli.undecided import commonest_error, say_undecided
     from arenaloop.config import dump_yaml
@@ -174,10 +202,21 @@ def _execute(
     require_prices(budget, plan.models)
     for line in self_preference(settings.judge, settings.models):
         messages.print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
+    if settings.batch is not None:
+        check_batches(plan)
     if dry_run:
+        estimate = estimated_dry(plan, prompts, out, settings)
         _print_plan(plan, duplicates, out, messages)
+        _print_estimate(estimate, messages, whole=True)
+        if as_json:
+            sys.stdout.write(json.dumps(_plan_document(plan, out, estimate), indent=2) + "\n")
         return
     with open_directory(out) as store:
+        if settings.batch is None and (waiting := open_batches(store)):
+            raise ConfigError(
+                f"{out}: {len(waiting)} batches are not collected, and judging call by call would pay for them again: "
+                "go on with --batch"
+            )
         _print_plan(plan, duplicates, out, messages)
         with replacing(out / "config.yaml") as file:
             file.write(dump_yaml(settings).encode())
@@ -185,17 +224,31 @@ def _execute(
         ingest_recorded(store, contestants, prompts, plan.recorded)
         store.flush()
         del prompts  # from here on they are read from the arena file as they are needed
+        _print_estimate(estimated(plan, store, settings), messages, whole=False)
         with Watch(messages) as watch:
             watch.phase("battles", "")
-            result = run_tournament(plan, store, out, anchor=anchor, on_progress=watch.tally, budget=budget)
+            if settings.batch is None:
+                result = run_tournament(plan, store, out, anchor=anchor, on_progress=watch.tally, budget=budget)
+            else:
+                tally = play_batches(
+                    plan,
+                    store,
+                    out / "batches",
+                    settings.batch,
+                    watch.tally,
+                    budget=budget,
+                    say=lambda line: messages.print(line, markup=False, highlight=False, soft_wrap=True),
+                )
+                result = write_results(plan, store, out, tally, anchor=anchor)
         flagged = suspects(store, names)
-        more = {"suspicious": counts} if (counts := flag_counts(flagged)) else {}
+        more: dict[str, Any] = {"suspicious": counts} if (counts := flag_counts(flagged)) else {}
+        more |= costs(result, store, settings)
         summary = write_summary(out, store, result.summary, result.tally.cached, **more)
         error = commonest_error(store) if result.undecided else None
     if as_json:
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
     else:
-        _print_result(result, out)
+        _print_result(result, out, summary["human_equivalent"])
     if told := suspicious_line(flagged):
         messages.print(f"suspicious: {plain(told)}; see the report", markup=False, highlight=False, soft_wrap=True)
     if result.undecided:
@@ -218,9 +271,28 @@ def _print_plan(plan: BattlePlan, duplicates: int, out: Path, console: Console) 
     )
 
 
-def _print_result(result: Tournament, out: Path) -> None:
+def _plan_document(plan: BattlePlan, out: Path, estimate: Estimate) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "models": [c.name for c in plan.contestants],
+        "judge": plan.judge.name,
+        "prompts": len(plan.prompt_ids),
+        "battles": plan.battles,
+        "estimate": estimate.to_json(),
+    }
+
+
+def _print_estimate(estimate: Estimate, console: Console, *, whole: bool) -> None:
+    from arenaloop.arena.leaderboard import plain
+
+    for line in estimate.lines() if whole else [estimate.first_line()]:
+        console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_result(result: Tournament, out: Path, human: dict[str, Any]) -> None:
     from rich.console import Console
 
+    from arenaloop.arena.costs import human_line
     from arenaloop.arena.leaderboard import plain
 
     console = Console()
@@ -235,6 +307,8 @@ def _print_result(result: Tournament, out: Path) -> None:
         if isinstance(shares[key], float)
     )
     console.print(rates, style="dim", highlight=False)
+    if line := human_line(human):
+        console.print(line, style="dim", highlight=False, markup=False)
     console.print(
         f"arenaloop report {out}  writes {out / 'report.html'}",
         style="dim",

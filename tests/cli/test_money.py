@@ -1,0 +1,194 @@
+"""`arenaloop battle`: prices, the estimate, people's labels, and judging through batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from arenaloop.sandbox.batch_api import BatchApi
+from arenaloop.sandbox.server import running_server
+
+Command = Callable[..., Any]
+TEXTS = [f"question {n}" for n in range(6)]
+RECORDED = ["--model", "a=file:a.json", "--model", "b=file:b.json", "--prompts", "prompts.jsonl"]
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": t}) + "\n" for t in TEXTS))
+    for name, word in (("a", "short"), ("b", "rather longer")):
+        rows = [{"instruction": t, "output": f"{word} answer to {t}"} for t in TEXTS]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    (tmp_path / "prices.yaml").write_text("prices:\n  judge: {input: 2.0, output: 10.0}\n")
+    return tmp_path
+
+
+@pytest.fixture
+def api() -> BatchApi:
+    return BatchApi()
+
+
+@pytest.fixture
+def url(api: BatchApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    async def no_sleep(seconds: float) -> None:
+        pass
+
+    monkeypatch.setattr("arenaloop.arena.batch.DEFAULT_SLEEP", no_sleep)
+    with running_server(batches=api) as url:
+        yield url
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+# ---------------------------------------------------------------------- prices and the estimate
+
+
+def test_a_dry_run_prints_one_document_and_writes_nothing(arenaloop: Command, tmp_path: Path, url: str) -> None:
+    before = sorted(tmp_path.iterdir())
+    result = arenaloop("battle", *RECORDED, "--judge", f"{url}#judge", "--prices", "prices.yaml", "--dry-run", "--json")
+    assert result.code == 0
+    document = json.loads(result.out)
+    assert document["battles"] == 6
+    estimate = document["estimate"]
+    assert estimate["calls"] == 12
+    assert estimate["tokens_out_most"] == 12 * 512
+    expected = (estimate["tokens_in"] * 2 + estimate["tokens_out"] * 10) / 1e6
+    assert estimate["usd"] == pytest.approx(expected)
+    assert estimate["human"]["usd"] == pytest.approx(6 * 0.30)
+    assert sorted(tmp_path.iterdir()) == before
+    half = arenaloop(
+        "battle", *RECORDED, "--judge", f"{url}#judge", "--prices", "prices.yaml", "--batch", "--dry-run", "--json"
+    )
+    assert json.loads(half.out)["estimate"]["usd"] == pytest.approx(expected / 2)
+
+
+def test_a_dry_run_on_a_finished_directory_has_nothing_left(arenaloop: Command, tmp_path: Path, url: str) -> None:
+    command = ["battle", *RECORDED, "--judge", f"{url}#judge", "--out", "out"]
+    first = arenaloop(*command)
+    assert first.code == 0
+    assert first.lines[1].startswith("estimate: 12 calls")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    result = arenaloop(*command, "--dry-run")
+    assert result.lines[1].startswith("nothing left to ask")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.name in before} == before
+
+
+def test_the_price_file_is_resolved_into_the_settings(arenaloop: Command, tmp_path: Path, url: str) -> None:
+    (tmp_path / "prices.yaml").write_text(
+        f"prices:\n  {url}#judge: {{input: 1.0, output: 2.0, batch: 0.4}}\n  other: {{input: 9.0, output: 9.0}}\n"
+        "human: {usd: 1.5, seconds: 60}\n"
+    )
+    result = arenaloop("battle", *RECORDED, "--judge", f"{url}#judge", "--prices", "prices.yaml", "--out", "out")
+    assert result.code == 0
+    settings = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert settings["judge"]["price"] == {"input": 1.0, "output": 2.0, "cached": None, "batch": 0.4}
+    assert settings["models"][0]["price"] is None
+    summary = read(tmp_path / "out" / "summary.json")
+    assert summary["usd"] == pytest.approx((summary["tokens_in"] + 2 * summary["tokens_out"]) / 1e6)
+    human = summary["human_equivalent"]
+    assert (human["labels"], human["usd"], human["seconds"]) == (6, pytest.approx(9.0), pytest.approx(360.0))
+    assert human["cheaper"] == pytest.approx(9.0 / summary["usd"])
+    assert human["faster"] == pytest.approx(360.0 / summary["seconds"])
+    assert any("6 labels by people: $9.00" in line for line in result.out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("prices: {judge: {input: 1.0}}", "'prices.judge.output' is missing"),
+        ("price: {}", "did you mean 'prices'?"),
+        ("prices: {judge: {input: -1, output: 1}}", "prices.judge.input"),
+        ("- 3", "expected a mapping"),
+    ],
+)
+def test_a_wrong_price_file_is_refused(arenaloop: Command, tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "prices.yaml").write_text(content)
+    result = arenaloop("battle", *RECORDED, "--judge", "http://127.0.0.1:9/v1#judge", "--prices", "prices.yaml")
+    assert result.code == 2
+    assert message in result.lines[-1]
+    assert "prices.yaml" in result.lines[-1]
+
+
+def test_without_a_price_people_are_still_shown_and_the_ratio_is_null(
+    arenaloop: Command, tmp_path: Path, url: str
+) -> None:
+    result = arenaloop("battle", *RECORDED, "--judge", f"{url}#judge", "--out", "out")
+    assert result.code == 0
+    human = read(tmp_path / "out" / "summary.json")["human_equivalent"]
+    assert human["usd"] == pytest.approx(1.8)
+    assert human["cheaper"] is None
+    assert human["faster"] > 0
+
+
+# ---------------------------------------------------------------------- batches
+
+
+def test_batches_end_in_the_same_battles_at_half_the_price(
+    arenaloop: Command, tmp_path: Path, url: str, api: BatchApi
+) -> None:
+    command = ["battle", *RECORDED, "--judge", f"{url}#judge", "--prices", "prices.yaml"]
+    result = arenaloop(*command, "--batch", "--out", "batch")
+    assert result.code == 0
+    assert len(api.batches) == 1
+    assert any("12 verdicts submitted" in line for line in result.lines)
+    assert arenaloop(*command, "--out", "live").code == 0
+    batch, live = (read(tmp_path / name / "summary.json") for name in ("batch", "live"))
+    assert batch["usd"] == pytest.approx(live["usd"] / 2, rel=0.05)  # delimiters differ between directories
+    assert batch["battles_decided"] == live["battles_decided"] == 6
+    again = arenaloop(*command, "--batch", "--out", "batch")
+    assert again.code == 0
+    assert len(api.batches) == 1
+
+
+def test_without_waiting_the_run_is_4_until_it_is_done(arenaloop: Command, tmp_path: Path, url: str) -> None:
+    command = ["battle", *RECORDED, "--judge", f"{url}#judge", "--out", "out", "--batch", "--no-wait"]
+    result = arenaloop(*command)
+    assert result.code == 4
+    assert "run again to collect" in result.lines[-1]
+    assert not (tmp_path / "out" / "leaderboard.json").exists()
+    live = arenaloop(*command[:-2])
+    assert live.code == 2  # judging live would pay again for what is on its way
+    assert "go on with --batch" in live.lines[-1]
+    assert arenaloop(*command).code == 0
+    assert read(tmp_path / "out" / "summary.json")["battles_decided"] == 6
+
+
+def test_batch_files_are_carried_by_hand(arenaloop: Command, tmp_path: Path, url: str, api: BatchApi) -> None:
+    command = ["battle", *RECORDED, "--judge", f"{url}#judge", "--out", "out", "--batch-files", "carry"]
+    result = arenaloop(*command)
+    assert result.code == 4
+    (requests,) = (tmp_path / "carry").glob("*.jsonl")
+    rows = [json.loads(line) for line in requests.read_text().splitlines()]
+    answers = [{"custom_id": row["custom_id"], "response": api.result(row)[0], "error": None} for row in rows]
+    requests.with_suffix(".results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
+    assert arenaloop(*command).code == 0
+    assert read(tmp_path / "out" / "summary.json")["battles_decided"] == 6
+    assert api.batches == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--no-wait"], "--no-wait goes with --batch"),
+        (["--batch-rest", "live"], "--batch-rest goes with --batch"),
+        (["--batch", "--batch-rest", "never"], "rest: Input should be 'batch' or 'live'"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused(arenaloop: Command, flags: list[str], message: str) -> None:
+    result = arenaloop("battle", *RECORDED, "--judge", "http://127.0.0.1:9/v1#judge", *flags)
+    assert result.code == 2
+    assert message in result.lines[-1]
+
+
+def test_a_judge_that_is_on_no_server_cannot_be_batched(arenaloop: Command, tmp_path: Path) -> None:
+    result = arenaloop("battle", *RECORDED, "--judge", "sandbox:judge", "--batch", "--out", "out")
+    assert result.code == 2
+    assert "OpenAI-style server" in result.lines[-1]
+    assert not (tmp_path / "out").exists()
