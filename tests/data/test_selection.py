@@ -71,6 +71,15 @@ def test_golden_scores() -> None:
     )
 
 
+def test_where_each_seat_battles_the_scores_are_the_same_and_a_pair_counts_once() -> None:
+    seats = [battle(b.model_a, b.model_b, b.score_a + d, b.score_b - d) for b in golden_battles() for d in (0.5, -0.5)]
+    assert response_scores(seats, "TPQR") == pytest.approx(response_scores(golden_battles(), "TPQR"))
+    one_opponent = [b for b in seats if b.model_a == "T" and b.model_b == "P"]
+    assert len(one_opponent) == 2
+    assert response_scores(one_opponent, "TP") is not None
+    assert response_scores([*one_opponent, *(b for b in seats if "T" not in (b.model_a, b.model_b))], "TPQR") is None
+
+
 @pytest.mark.parametrize(("k", "kept"), [(1, True), (2, True), (2.5, True), (3, False)])
 def test_golden_sft(k: float, kept: bool) -> None:
     selection = sft_rows([golden()], target="T", k=k)

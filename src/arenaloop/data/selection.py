@@ -98,11 +98,14 @@ def response_scores(
         Scores by model, or None if any model has too few battles.
     """
     sums: dict[str, list[float]] = {name: [] for name in models}
+    met: dict[str, set[str]] = {name: set() for name in models}  # where both seats battle, a pair counts once
     for battle in battles:
         sums[battle.model_a].append(battle.score_a)
         sums[battle.model_b].append(battle.score_b)
+        met[battle.model_a].add(battle.model_b)
+        met[battle.model_b].add(battle.model_a)
     wanted = Counter(name for pair in (combinations(models, 2) if pairs is None else pairs) for name in pair)
-    if any(len(scores) < max(1, min(min_battles, wanted[name])) for name, scores in sums.items()):
+    if any(len(met[name]) < max(1, min(min_battles, wanted[name])) for name in models):
         return None
     return {name: sum(scores) / len(scores) for name, scores in sums.items()}
 

@@ -199,7 +199,7 @@ def _worded(request: Request, asked: str, score_1: float, score_2: float, said: 
         return json.dumps({name: known[name] for name in fields})
     if request.top_logprobs:
         return f"{said}\n{seat}" if "Explain" in closing else seat
-    if "label in double brackets" in closing:
+    if "double brackets" in closing or "[[" in closing:
         return f"{said}\n\n[[{label}]]"
     scores = f"Scores: {score_1:g} {score_2:g}"
     return f"{scores}\n\n{said}" if "first line" in closing else f"{said}\n\n{scores}"
