@@ -170,6 +170,11 @@ def test_a_jury_by_mean_where_members_score_alike(tmp_path: Path) -> None:
     assert mean.evaluation.first_seat.value == 1.0
 
 
+def test_one_judge_beside_a_baseline_is_no_jury(tmp_path: Path) -> None:
+    audit = run(tmp_path, pairs_of([[1.0], [2.0]]), always("Scores: 9 1"), BuiltinJudge("longest"))
+    assert [one.members for one in audit.rows] == [(), ()]
+
+
 def test_judges_against_each_other(tmp_path: Path) -> None:
     audit = run(
         tmp_path, pairs_of([[1.0], [2.0]]), BuiltinJudge("longest"), BuiltinJudge("shortest"), BuiltinJudge("random"),

@@ -19,6 +19,7 @@ from arenaloop.arena.seatings import Seating, attempts, decide_seatings
 from arenaloop.arena.tally import Tally
 from arenaloop.data.formats.labels import LabelledPair
 from arenaloop.judges.base import Judge, MergeRule, merge_seats
+from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.jury import JuryRule, merge_members, score_alike
 from arenaloop.judges.labels import LabelsJudge, looked_up, recorded
 from arenaloop.judges.repeats import own_votes, repeated
@@ -359,11 +360,9 @@ def read(plan: AuditPlan, store: Store, *, level: float = 0.95, samples: int = 1
 
 
 def _sitting(judges: Sequence[Judge]) -> list[int]:
-    """Who sits on the juries: judges that are no baselines, or all where that leaves fewer than two."""
-    from arenaloop.judges.builtin import BuiltinJudge
-
+    """Who sits on the juries: all judges but the baselines; the baselines where there is nobody else."""
     real = [j for j, judge in enumerate(judges) if not isinstance(judge, BuiltinJudge)]
-    return real if len(real) > 1 else list(range(len(judges)))
+    return real or list(range(len(judges)))
 
 
 def _panel(plan: AuditPlan) -> Panel:
