@@ -50,8 +50,8 @@ class RoleEstimate:
     Attributes:
         role: ``"contestant"`` or ``"judge"``.
         calls: still to be made, re-asks and retries not counted. `stored`: calls that need not be made.
-        tokens_in, tokens_out: expected. `tokens_in_error`, `tokens_out_error`: their standard errors; None where the
-            expectation is an assumption and not a mean.
+        tokens_in, tokens_out: expected. `tokens_in_error`, `tokens_out_error`: their standard errors, with that of the
+            characters to a token where those were measured; None where the expectation is an assumption and no mean.
         tokens_in_most, tokens_out_most: with ``max_tokens`` new tokens in every answer; None without such a limit.
         usd, usd_error, usd_most: US dollars; None where the price is unknown.
         notes: what was assumed.
@@ -428,6 +428,7 @@ def _role(
     per_token = shown.per_token or CHARACTERS_PER_TOKEN
     tokens = [count / per_token for count in characters]
     mean, error = _mean(tokens, sampler.missing)
+    error = math.hypot(error, mean * shown.per_token_error)
     bounded = [count / per_token for count in most if count is not None]
     in_most = round(calls * _mean(bounded, 1)[0]) if len(bounded) == len(tokens) else None
     if shown.tokens_out:

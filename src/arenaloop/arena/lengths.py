@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,15 +29,30 @@ CHARACTERS_PER_TOKEN = 4.0
 
 @dataclass(frozen=True)
 class Shown:
-    """What stored calls say of a model: characters to a token, and tokens and characters of its answers."""
+    """What stored calls say of a model.
+
+    Attributes:
+        per_token: characters to a token, in all they were sent; None if nothing is stored.
+        per_token_error: its standard error, relative to it.
+        tokens_out: of each answer. `characters_out`: of an answer, in the mean.
+    """
 
     per_token: float | None = None
+    per_token_error: float = 0.0
     tokens_out: tuple[int, ...] = ()
     characters_out: float | None = None
 
-
-def _ratio(characters: int, tokens: int) -> float | None:
-    return characters / tokens if characters and tokens else None
+    @classmethod
+    def of(cls, sent: Sequence[tuple[int, int]], tokens_out: Sequence[int], written: int = 0) -> Shown:
+        """From characters and tokens of each request, tokens of each answer, and all answers' characters."""
+        characters, tokens = sum(c for c, _ in sent), sum(t for _, t in sent)
+        mean = written / len(tokens_out) if written else None
+        if not characters or not tokens:
+            return cls(tokens_out=tuple(tokens_out), characters_out=mean)
+        # the error of a ratio of sums (Cochran, Sampling Techniques, section 6.3)
+        rate, n = tokens / characters, len(sent)
+        spread = math.sqrt(sum((t - rate * c) ** 2 for c, t in sent) * n / (n - 1)) / tokens if n > 1 else 1.0
+        return cls(characters / tokens, spread, tuple(tokens_out), mean)
 
 
 def shown_contestant(c: Contestant, store: Store | None, sample: int) -> Shown:
@@ -45,9 +61,10 @@ def shown_contestant(c: Contestant, store: Store | None, sample: int) -> Shown:
         return Shown()
     query = """SELECT key, prompt_id, tokens_in, tokens_out, LENGTH(text)
         FROM (SELECT * FROM responses ORDER BY id DESC LIMIT 5000)
-        WHERE model = ? AND turn = 0 AND status IN ('ok', 'truncated') AND tokens_out IS NOT NULL"""
-    characters = tokens = written = 0
+        WHERE model = ? AND turn = 0 AND status IN ('ok', 'truncated') AND tokens_out IS NOT NULL ORDER BY key"""
+    sent: list[tuple[int, int]] = []
     out: list[int] = []
+    written = 0
     for key, prompt_id, tokens_in, tokens_out, length in list(store.select(query, (c.name,))):
         if len(out) == sample:
             break
@@ -55,21 +72,21 @@ def shown_contestant(c: Contestant, store: Store | None, sample: int) -> Shown:
             continue  # of other settings
         prompt = store.prompt(prompt_id)
         if prompt is not None and tokens_in:
-            characters += asked_characters(c, prompt, ())
-            tokens += tokens_in
+            sent.append((asked_characters(c, prompt, ()), tokens_in))
         out.append(tokens_out)
         written += length
-    return Shown(_ratio(characters, tokens), tuple(out), written / len(out) if out else None)
+    return Shown.of(sent, out, written)
 
 
 def shown_judge(judge: ModelJudge, store: Store | None, sample: int) -> Shown:
     """What up to `sample` stored verdicts of a judge with these settings have shown, their prompts rendered again."""
     if store is None:
         return Shown()
+    # keys are hashes: in their order, neighbours have nothing in common
     query = """SELECT prompt_id, first_hash, second_hash, tokens_in, tokens_out
         FROM (SELECT * FROM verdicts ORDER BY id DESC LIMIT 5000)
-        WHERE judge_hash = ? AND sample = 0 AND tokens_in > 0 AND tokens_out IS NOT NULL LIMIT ?"""
-    characters = tokens = 0
+        WHERE judge_hash = ? AND sample = 0 AND tokens_in > 0 AND tokens_out IS NOT NULL ORDER BY key LIMIT ?"""
+    sent: list[tuple[int, int]] = []
     out: list[int] = []
     for prompt_id, first_hash, second_hash, tokens_in, tokens_out in list(
         store.select(query, (judge.fingerprint, sample))
@@ -78,10 +95,9 @@ def shown_judge(judge: ModelJudge, store: Store | None, sample: int) -> Shown:
         if prompt is None or first is None or second is None:
             continue
         seats = Response(prompt_id, "", first), Response(prompt_id, "", second)
-        characters += judged_characters(judge, prompt, *seats)
-        tokens += tokens_in
+        sent.append((judged_characters(judge, prompt, *seats), tokens_in))
         out.append(tokens_out)
-    return Shown(_ratio(characters, tokens), tuple(out))
+    return Shown.of(sent, out)
 
 
 def asked_characters(c: Contestant, prompt: Prompt, answers: Sequence[str]) -> int:
