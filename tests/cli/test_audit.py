@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +118,47 @@ def test_a_budget_stops_the_audit_resumably(arenaloop: Command, labels: Path, se
     assert len(served.heard) == 7
     assert arenaloop(*command).code == 0
     assert len(served.heard) == 24
+
+
+def test_an_interrupted_audit_keeps_what_it_has(labels: Path, served: Any) -> None:
+    """The server answers nine calls and hangs."""
+    served.answer = lambda body: "Scores: 7 5" if len(served.heard) <= 9 else None
+    command = [sys.executable, "-c", "from arenaloop.cli import main\nmain()", "audit", "--labels", str(labels)]
+    command += ["--judge", f"{served.url}#m", "--concurrency", "2", "--json"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI")} | {
+        "PYTHONPATH": os.pathsep.join(sys.path)
+    }
+    process = subprocess.Popen(
+        command, cwd=labels.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert served.hanging.wait(60)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, ""), err
+    assert err.splitlines()[-1] == "arenaloop: interrupted; the same command resumes"
+    before = len(served.heard)
+    served.answer = lambda body: "Scores: 7 5"
+    done = subprocess.run(command, cwd=labels.parent, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert len(served.heard) - before == 24 - 9
+
+
+def test_a_dry_run_asks_and_writes_nothing(arenaloop: Command, labels: Path, served: Any) -> None:
+    ended = arenaloop(
+        "audit",
+        "--judge",
+        f"{served.url}#m",
+        "--judge",
+        "builtin:first",
+        "--labels",
+        labels,
+        "--seeds",
+        "4",
+        "--dry-run",
+    )
+    assert (ended.code, ended.out, served.heard) == (0, "", [])
+    assert "2 judges (m, first) · 12 labelled pairs · at most 96 judge calls" in ended.lines[0]
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def audit(
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of the prompts.")] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Audit judges on labelled pairs: agreement with people, kappa, bias, variance, seats, length, lists, cost.
@@ -92,7 +93,7 @@ def audit(
         },
         "audit",
     )
-    _execute(settings, out, level=level, samples=samples, as_json=as_json)
+    _execute(settings, out, level=level, samples=samples, dry_run=dry_run, as_json=as_json)
 
 
 def _judging(text: str, template: str | None) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def _judging(text: str, template: str | None) -> dict[str, Any]:
     return values
 
 
-def _execute(settings: AuditSettings, out: Path, *, level: float, samples: int, as_json: bool) -> None:
+def _execute(settings: AuditSettings, out: Path, *, level: float, samples: int, dry_run: bool, as_json: bool) -> None:
     from rich.console import Console
 
     from arenaloop.arena.audit import ask, ingest, read
@@ -125,6 +126,9 @@ def _execute(settings: AuditSettings, out: Path, *, level: float, samples: int, 
     plan = _plan(settings)
     budget = Budget(settings.budget_usd, settings.budget_calls)
     require_prices(budget, [judge.model for judge in plan.judges if isinstance(judge, ModelJudge)])
+    if dry_run:
+        _print_plan(plan, out, messages)
+        return
     with open_directory(out) as store:
         _print_plan(plan, out, messages)
         with replacing(out / "config.yaml") as file:
