@@ -25,19 +25,22 @@ CONFIG = "models:\n- spec: sandbox:scholar\n  name: x\nseed: 0\n"
 def play_into(
     out: Path,
     players: dict[str, Script],
-    judge: Script,
+    judge: Script | None,
     prompts: Sequence[Prompt],
     *,
     judge_name: str = "referee",
     config: str = CONFIG,
+    judge_object: Any = None,
+    merge: Any = "mean",
     **more: Any,
 ) -> Path:
-    """Play all pairs on all prompts and write every result file."""
+    """Play all pairs on all prompts and write every result file; `judge_object` judges instead of a script."""
     out.mkdir(parents=True, exist_ok=True)
     fighters = [Contestant(name, ScriptedModel(name, script)) for name, script in players.items()]
     plan = BattlePlan(
         contestants=fighters,
-        judge=PairwiseJudge(ScriptedModel(judge_name, judge)),
+        judge=judge_object or PairwiseJudge(ScriptedModel(judge_name, judge or referee)),
+        merge=merge,
         prompt_ids=[p.id for p in prompts],
         schedule=Schedule(tuple(all_pairs(list(players)))),
     )

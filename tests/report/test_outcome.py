@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from arenaloop.report.documents import Documents
-from arenaloop.report.outcome import outcome, title
+from arenaloop.report.outcome import _listed, outcome, title
 from arenaloop.report.picks import Picks
 
 
@@ -77,3 +77,9 @@ def test_short_recipes(stages: list[dict[str, Any]], ended: str) -> None:
 def test_titles() -> None:
     assert title(documents([row("a", 1.0)] * 3)) == "Battles of 3 models"
     assert title(documents([], [row("s", 1.0, key="name")])) == "Arena Learning"
+
+
+def test_judges_are_listed_in_words() -> None:
+    assert [_listed(list("abcdef")[:n]) for n in range(7)] == [
+        "", "a", "a and b", "a, b and c", "a, b, c and d", "a, b, c and 2 more", "a, b, c and 3 more",
+    ]  # fmt: skip

@@ -373,4 +373,7 @@ def final_seatings(
     final: dict[tuple[str, str, str], dict[tuple[str, Any], str]] = {}
     for prompt_id, first, second, fingerprint, judge, key in store.select(query, [*ids, *scope.parameters]):
         final.setdefault((prompt_id, first, second), {})[fingerprint, judge] = key
-    return {seating: tuple(by_judge.values()) for seating, by_judge in final.items()}
+    return {
+        seating: tuple(key for _, key in sorted(by_judge.items(), key=lambda item: str(item[0][1])))
+        for seating, by_judge in final.items()
+    }

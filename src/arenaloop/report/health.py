@@ -154,7 +154,7 @@ class Bench(NamedTuple):
 
 _BENCHES = """SELECT judge, judge_hash, MAX(template_hash), MAX(parser), COUNT(*), SUM(status != 'ok'), SUM(sample > 0),
     SUM(outcome = 'A'), SUM(outcome = 'B'), SUM(outcome = 'TIE')
-    FROM verdicts AS v WHERE {where} GROUP BY judge_hash, judge ORDER BY COUNT(*) DESC LIMIT 12"""
+    FROM verdicts AS v WHERE {where} GROUP BY judge_hash, judge ORDER BY MIN(id) LIMIT 12"""
 
 
 def benches(store: Store, scope: Scope, labels: Mapping[str, str]) -> list[Bench]:
@@ -193,8 +193,8 @@ class Failure(NamedTuple):
     calls: int
 
 
-_WHY = """SELECT status, COALESCE(error, finish_reason), COUNT(*) FROM verdicts AS v
-    WHERE status != 'ok' AND {where} GROUP BY 1, 2 ORDER BY COUNT(*) DESC, 1, 2 LIMIT 8"""
+_WHY = """SELECT status, COALESCE(error, CASE WHEN finish_reason != 'stop' THEN finish_reason END), COUNT(*)
+    FROM verdicts AS v WHERE status != 'ok' AND {where} GROUP BY 1, 2 ORDER BY COUNT(*) DESC, 1, 2 LIMIT 8"""
 
 
 def failures(store: Store, scope: Scope) -> list[Failure]:
@@ -207,33 +207,39 @@ def failures(store: Store, scope: Scope) -> list[Failure]:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The scores that the judge gave, by seat: a histogram and the means."""
+    """The scores that one judge gave, by seat: a histogram and the means."""
 
+    judge: str
     histogram: Bars
     mean_first: float
     mean_second: float
     count: int
 
 
-_SCORES = """SELECT score_first, score_second, COUNT(*) FROM verdicts AS v
-    WHERE status = 'ok' AND score_first IS NOT NULL AND score_second IS NOT NULL AND {where} GROUP BY 1, 2"""
+_HISTOGRAMS = 6
+"""judges of a jury whose scores are shown"""
+_SCORES = """SELECT judge_hash, judge, score_first, score_second, COUNT(*) FROM verdicts AS v
+    WHERE status = 'ok' AND score_first IS NOT NULL AND score_second IS NOT NULL AND {where} GROUP BY 1, 2, 3, 4"""
 
 
-def scores(store: Store, scope: Scope) -> Scores | None:
-    """Histogram of the run's scores by seat; None where the judge gives none."""
-    rows = [
-        (float(a), float(b), int(n)) for a, b, n in store.select(_SCORES.format(where=scope.where), scope.parameters)
-    ]
+def scores(store: Store, scope: Scope) -> list[Scores]:
+    """Histograms of the run's scores by seat, one a judge: each has its own scale. None for judges that give none."""
+    by_judge: dict[tuple[str, Any], list[tuple[float, float, int]]] = {}
+    for fingerprint, judge, a, b, n in store.select(_SCORES.format(where=scope.where), scope.parameters):
+        by_judge.setdefault((fingerprint if scope.hashes else "", judge), []).append((float(a), float(b), int(n)))
+    shown = sorted(by_judge.items(), key=lambda item: -sum(n for _, _, n in item[1]))[:_HISTOGRAMS]
+    return [_scores(one_line(from_text(judge), 80), rows) for (_, judge), rows in shown]
+
+
+def _scores(judge: str, rows: Sequence[tuple[float, float, int]]) -> Scores:
     count = sum(n for _, _, n in rows)
-    if not count:
-        return None
     low, width, labels = _bins([a for a, _, _ in rows] + [b for _, b, _ in rows])
     seats = [[0] * len(labels), [0] * len(labels)]
     for a, b, n in rows:
         for seat, value in zip(seats, (a, b), strict=True):
             seat[min(len(labels) - 1, max(0, int((value - low) / width + 1e-9)))] += n
     mean_first, mean_second = (sum(row[i] * row[2] for row in rows) / count for i in (0, 1))
-    return Scores(bars(labels, seats), mean_first, mean_second, count)
+    return Scores(judge, bars(labels, seats), mean_first, mean_second, count)
 
 
 def _bins(values: Sequence[float]) -> tuple[float, float, list[str]]:

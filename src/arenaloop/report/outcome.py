@@ -24,7 +24,7 @@ def title(documents: Documents) -> str:
 
 def outcome(documents: Documents, picks: Picks, judges: Sequence[str]) -> list[str]:
     """Two paragraphs: what was done, and how it ended."""
-    who = " and ".join(one_line(name, _NAME) for name in judges[:3]) or "A judge"
+    who = _listed([one_line(name, _NAME) for name in judges]) or "A judge"
     done, ended = _recipe(documents, picks) if documents.stages else _battles(documents, picks)
     done += f" {who} judged every pair from both seats."
     summary = documents.summary
@@ -34,6 +34,12 @@ def outcome(documents: Documents, picks: Picks, judges: Sequence[str]) -> list[s
             "the command that began this run asks for them again."
         )
     return [done, ended]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``; of more than four the first three."""
+    names = [*names[:3], f"{len(names) - 3} more"] if len(names) > 4 else list(names)
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def _battles(documents: Documents, picks: Picks) -> tuple[str, str]:
