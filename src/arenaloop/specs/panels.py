@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["jury", "self_preference", "without_model"]
 
-_TEMPLATE = JudgeSettings.model_fields["template"].default
+_FORM = ("template", "criteria", "parser", "verdict", "deciding_label")
+"""What is asked of a judging model, and how its answer is read."""
 
 
 def without_model(settings: JudgeSettings) -> Judge | None:
@@ -30,8 +31,9 @@ def without_model(settings: JudgeSettings) -> Judge | None:
     if kind not in ("builtin", "labels"):
         return None
     refuse_servers_settings(settings)
-    if settings.template != _TEMPLATE:
-        raise ConfigError(f"judge {settings.spec}: fills no template, so {settings.template!r} does nothing")
+    if asked := _form(settings):
+        what = ", ".join(f"{name} {value!r}" for name, value in asked.items())
+        raise ConfigError(f"judge {settings.spec}: fills no template, so {what} does nothing")
     if kind == "labels":
         return _labels(settings, rest)
     from arenaloop.judges.builtin import BUILTIN, BuiltinJudge
@@ -57,8 +59,15 @@ def _labels(settings: JudgeSettings, text: str) -> LabelsJudge:
     return LabelsJudge(name, votes)
 
 
+def _form(settings: JudgeSettings) -> dict[str, object]:
+    """Settings of template and verdict that are not the defaults."""
+    return {
+        name: value for name in _FORM if (value := getattr(settings, name)) != JudgeSettings.model_fields[name].default
+    }
+
+
 def jury(settings: JudgeSettings, build: Callable[[JudgeSettings], Judge | Jury]) -> Jury:
-    """A panel of judges; a template given for the jury is that of the members that name none.
+    """A panel of judges; template, criteria and verdict mode of the jury are those of the members that set none.
 
     Raises:
         ConfigError: members that are one and the same, whose scores cannot be merged, or weights that do not fit.
@@ -68,8 +77,8 @@ def jury(settings: JudgeSettings, build: Callable[[JudgeSettings], Judge | Jury]
     members: list[Judge] = []
     for member in settings.jury:
         model = member.spec.partition(":")[0] not in ("builtin", "labels")
-        if model and settings.template != _TEMPLATE and member.template == _TEMPLATE:
-            member = member.model_copy(update={"template": settings.template})
+        if model:
+            member = member.model_copy(update=_form(settings) | _form(member))
         built = build(member)
         assert not isinstance(built, Jury), "settings refuse juries within juries"
         members.append(built)

@@ -1,0 +1,60 @@
+"""SPEC → judge: template, criteria, parser and verdict mode reach it, and a jury's reach its members."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arenaloop.config import JudgeSettings, validate
+from arenaloop.errors import ConfigError
+from arenaloop.judges.jury import Jury
+from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.specs import judge
+
+
+def build(**settings: Any) -> Any:
+    return judge(validate(JudgeSettings, {"spec": "sandbox:judge"} | settings, "test"))
+
+
+def form(built: Any) -> tuple[object, ...]:
+    assert isinstance(built, PairwiseJudge)
+    return built.template.name, built.template.criteria, built.verdict, built.parser.name
+
+
+def test_what_a_judges_file_may_say(tmp_path: Path) -> None:
+    assert form(build()) == ("pairwise", (), "text", "scores:1")
+    assert form(build(template="labels", criteria="be kind")) == ("labels", ("be kind",), "text", "labels:1")
+    assert form(build(criteria=["be kind", "be short"], verdict="json"))[1:3] == (("be kind", "be short"), "json")
+    built = build(verdict="logprob", deciding_label="last")
+    assert (form(built)[3], built.sampling.max_tokens) == ("logprob_last:1", 512)
+    own = tmp_path / "own.jinja"
+    own.write_text('{# parser: scores #}{% include "material" %}')
+    assert form(build(template=str(own), parser="labels")) == ("own", (), "text", "labels:1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"template": "lables"}, "did you mean 'labels'"),
+        ({"verdict": "words"}, "test: verdict: Input should be"),
+        ({"parser": "words"}, "test: parser: Input should be"),
+        ({"criteria": 5}, "test: criteria: "),
+        ({"spec": "builtin:longest", "verdict": "json"}, "fills no template, so verdict 'json' does nothing"),
+        ({"spec": "builtin:first", "criteria": "x"}, "fills no template, so criteria"),
+    ],
+)
+def test_what_it_may_not(settings: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        build(**settings)
+
+
+def test_a_jurys_form_is_that_of_members_that_set_none() -> None:
+    members = ["sandbox:judge", {"spec": "sandbox:judge", "name": "two", "template": "score_first"}, "builtin:longest"]
+    jury = build(spec="", jury=members, template="labels", verdict="json", criteria="be kind")
+    assert isinstance(jury, Jury)
+    one, two, rule = jury.members
+    assert form(one) == ("labels", ("be kind",), "json", "json_labels:1")
+    assert form(two) == ("score_first", ("be kind",), "json", "json:1")
+    assert rule.template_hash == ""
