@@ -236,6 +236,7 @@ MATERIAL = '{% include "material" %}'
         ("{# parser: scores #}\n{{ tag }}\n{{ user.nothing }}" + MATERIAL, "line 3: .*nothing"),
         ("{# parser: scores #}\n{{ seats[2] }}" + MATERIAL, "line 2: "),
         ("{# parser: scores #}\n{{ 1 / 0 }}" + MATERIAL, "line 2: division"),
+        ("{# parser: scores #}{{ mode }}\n{% if explain %}{{ 1 / 0 }}{% endif %}" + MATERIAL, "line 2: division"),
         ("{# parser: scores #}\n{{ history[0].content }}" + MATERIAL, "line 2: "),  # a prompt may have no history
         ("{# parser: scores #}\n{{ user.__class__.__mro__ }}" + MATERIAL, "line 2: .*__class__.*unsafe"),
         ("{# parser: scores #}\n{{ seats[0].append(1) }}" + MATERIAL, "line 2: "),

@@ -310,7 +310,10 @@ def _check(template: JudgeTemplate) -> None:
         ConfigError: a text that contestants write could end its part, or is not shown; or filling fails.
     """
     history = ({"role": "user", "content": "\1history 1\2"}, {"role": "assistant", "content": "\1history 2\2"})
-    for mode in template.modes:
+    asked = [
+        (mode, explain) for mode in template.modes for explain in ((False, True) if mode == "logprob" else (False,))
+    ]
+    for mode, explain in asked:
         for turns, before in ((1, ()), (3, history)):
             seats = tuple(tuple(f"\1answer {seat}.{turn}\2" for turn in range(turns)) for seat in (1, 2))
             values = {
@@ -321,7 +324,7 @@ def _check(template: JudgeTemplate) -> None:
                 "follow_ups": tuple(f"\1follow-up {turn}\2" for turn in range(1, turns)),
                 "criteria": ["a criterion"] if template.criteria else [],
                 "mode": mode,
-                "explain": False,
+                "explain": explain,
             }
             wanted = ["\1user prompt\2", *seats[0], *seats[1]]
             _check_parts(template.origin, re.findall("\1[^\2]*\2", _fill(template, values)), wanted)
