@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from arenaloop.report.documents import read_documents
-from arenaloop.report.health import benches, calls, dollars, duration, failures, judge_health, scores
+from arenaloop.report.health import _bins, benches, calls, dollars, duration, failures, judge_health, scores
 from arenaloop.report.picks import read_picks
 from arenaloop.report.scope import Scope, template_labels, verdict_scope
 from arenaloop.store import Store
@@ -104,3 +104,22 @@ def test_durations_in_words(seconds: float | None, words: str) -> None:
 )
 def test_amounts_in_words(usd: float | None, words: str) -> None:
     assert dollars(usd) == words
+
+
+@pytest.mark.parametrize(
+    ("values", "first", "last", "bins"),
+    [
+        ([1.0, 10.0, 5.0], "1", "10", 10),
+        ([1.0, 7.5], "1", "10", 19),
+        ([1.9, 7.3], "1", "10", 19),
+        ([0.0, 0.25, 1.0], "0", "1", 5),  # the shares of five labels
+        ([0.013, 0.98], "0", "0.95", 20),  # probabilities
+        ([-3.0, 17.0], "-3", "16", 20),  # rewards
+        ([12.0, 12.0], "12", "31", 20),
+    ],
+)
+def test_histograms_have_the_scale_of_their_scores(values: list[float], first: str, last: str, bins: int) -> None:
+    low, width, names = _bins(values)
+    assert (names[0], names[-1], len(names)) == (first, last, bins)
+    assert low <= min(values)
+    assert max(values) <= low + width * bins + 1e-9

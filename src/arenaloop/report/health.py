@@ -227,8 +227,8 @@ def scores(store: Store, scope: Scope) -> list[Scores]:
     by_judge: dict[tuple[str, Any], list[tuple[float, float, int]]] = {}
     for fingerprint, judge, a, b, n in store.select(_SCORES.format(where=scope.where), scope.parameters):
         by_judge.setdefault((fingerprint if scope.hashes else "", judge), []).append((float(a), float(b), int(n)))
-    shown = sorted(by_judge.items(), key=lambda item: -sum(n for _, _, n in item[1]))[:_HISTOGRAMS]
-    return [_scores(one_line(from_text(judge), 80), rows) for (_, judge), rows in shown]
+    shown = sorted((one_line(from_text(judge), 80), rows) for (_, judge), rows in by_judge.items())[:_HISTOGRAMS]
+    return [_scores(judge, rows) for judge, rows in shown]
 
 
 def _scores(judge: str, rows: Sequence[tuple[float, float, int]]) -> Scores:
@@ -243,15 +243,17 @@ def _scores(judge: str, rows: Sequence[tuple[float, float, int]]) -> Scores:
 
 
 def _bins(values: Sequence[float]) -> tuple[float, float, list[str]]:
-    """Lowest edge, width and names of the bins: scores by points or half points, labels' shares by quarters, others
-    (probabilities, rewards) by twentieths.
+    """Lowest edge, width and names of the bins.
+
+    Scores from 1 to 10 by points or half points, a label's shares by quarters, others (probabilities, rewards) by
+    twentieths; a bin begins at its name.
     """
     low, high = min(values), max(values)
     if low >= 0.0 and high <= 1.0:
         quarters = all(v * 4 == int(v * 4) for v in values)
         width = 0.25 if quarters else 0.05
         return 0.0, width, [f"{i * width:.2g}" for i in range(5 if quarters else 20)]
-    if low >= 1.0 and high <= 10.0 and all(v * 2 == int(v * 2) for v in values):
+    if low >= 1.0 and high <= 10.0:
         width = 1.0 if all(v == int(v) for v in values) else 0.5
         return 1.0, width, [f"{1.0 + i * width:g}" for i in range(int(9 / width) + 1)]
     width = (high - low) / 20 or 1.0
