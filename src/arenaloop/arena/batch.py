@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from arenaloop.arena.batch_requests import (
     write_again,
     write_files,
 )
+from arenaloop.arena.batch_state import REQUESTS, STATE, WAITING, Row, batch_rows, batch_seconds, open_batches
 from arenaloop.arena.battles import play_async
 from arenaloop.arena.budget import Budget, require_prices
 from arenaloop.arena.lengths import token_limit
@@ -43,11 +45,8 @@ from arenaloop.types import Completion, Sampling, Status
 
 __all__ = ["batch_seconds", "check_batches", "open_batches", "play_batches"]
 
-_STATE, _REQUESTS = "batch", "batch requests"  # names of the stage rows
 _MAX_BACKLOG = 20_000
 DEFAULT_SLEEP: Callable[[float], Awaitable[object]] = asyncio.sleep
-
-Row = dict[str, Any]
 
 
 def check_batches(plan: BattlePlan) -> None:
@@ -60,29 +59,6 @@ def check_batches(plan: BattlePlan) -> None:
         raise ConfigError("batches need pairs that are known before the first verdict: all, target:NAME or sample:N")
     for judge in plan.judges:
         judging_model(judge)
-
-
-def open_batches(store: Store) -> dict[str, Row]:
-    """The batches of the round of judging that is not closed, by tag, oldest first."""
-    return {tag: row for tag, row in _rows(store) if row["state"] != "closed"}
-
-
-def batch_seconds(store: Store) -> float:
-    """Seconds in which at least one batch was under way, over all invocations: waiting is wall time, too."""
-    spans = sorted((row["from"], row["to"]) for _, row in _rows(store) if row.get("from") and row.get("to"))
-    total, end = 0.0, 0.0
-    for start, stop in spans:
-        total += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    return total
-
-
-def _rows(store: Store) -> Iterator[tuple[str, Row]]:
-    import json
-
-    query = "SELECT key, result FROM stages WHERE name = ?"
-    found = [(key, json.loads(result)) for key, result in store.select(query, (_STATE,))]
-    return iter(sorted(found, key=lambda item: item[1]["number"]))
 
 
 def play_batches(
@@ -189,10 +165,13 @@ class _Round:
         self.say, self.sleep = say, sleep
         self.judges: dict[str, Judge] = {judge.fingerprint: judge for judge in plan.judges}
         self.endpoints: dict[str, BatchEndpoint] = {}
-        self.numbers = sum(1 for _ in _rows(store))
-        self.rows = {tag: row for tag, row in open_batches(store).items() if row["judge_hash"] in self.judges}
+        self.numbers = sum(1 for _ in batch_rows(store))
+        self.rows = open_batches(store, plan.judges)
         if others := len(open_batches(store)) - len(self.rows):
-            say(f"{others} batches of a judge with other settings are open; they stay as they are")
+            say(f"{_many(others, 'batch')} of a judge with other settings not collected; left as they are")
+        if waiting := self._waiting():
+            ordered = sum(self.rows[tag]["requests"] for tag in waiting)
+            say(f"{ordered:,} verdicts are on their way in {_many(len(waiting), 'batch')}")
         self.collected = self.left = 0
         self.ordered_calls, self.ordered_usd, self.refusal = 0, 0.0, ""
         self._shown: dict[str, str] = {}
@@ -219,7 +198,7 @@ class _Round:
 
     def _waiting(self) -> list[str]:
         """Batches that are written, uploaded or submitted, and not collected."""
-        return [tag for tag, row in self.rows.items() if row["state"] in ("written", "uploaded", "submitted")]
+        return [tag for tag, row in self.rows.items() if row["state"] in WAITING]
 
     def _count(self, *, waiting: bool) -> None:
         """Bring the tally to what the arena file holds, now that no batch is on its way."""
@@ -254,7 +233,7 @@ class _Round:
         for file in files:
             self._register(file)
             await self._submit(file.tag)
-        self.numbers = sum(1 for _ in _rows(self.store))
+        self.numbers = sum(1 for _ in batch_rows(self.store))
 
     def _admit(self, judge: Judge, size: int) -> bool:
         """Whether one more request fits the budget, whatever the ordered ones may cost."""
@@ -273,7 +252,7 @@ class _Round:
 
     def _register(self, file: RequestFile) -> None:
         _, model = judging_model(file.judge)
-        self.store.put_stage(_REQUESTS, file.tag, {"requests": [list(seating) for seating in file.seatings]})
+        self.store.put_stage(REQUESTS, file.tag, {"requests": [list(seating) for seating in file.seatings]})
         self._put(
             file.tag,
             {
@@ -292,11 +271,11 @@ class _Round:
 
     def _put(self, tag: str, changes: Row) -> None:
         row = self.rows.get(tag, {}) | changes
-        self.store.put_stage(_STATE, tag, row)
+        self.store.put_stage(STATE, tag, row)
         self.rows[tag] = row
 
     def _requests(self, tag: str) -> list[list[Any]]:
-        stage = self.store.stage(_REQUESTS, tag)
+        stage = self.store.stage(REQUESTS, tag)
         return stage["requests"] if stage else []
 
     def _path(self, tag: str) -> Path:
@@ -359,7 +338,7 @@ class _Round:
                 raise StoppedError(self._by_hand(by_hand))
             if not self.settings.wait:
                 told = ", ".join(self.rows[tag]["batch"] for tag in waiting[:3]) + (", …" if len(waiting) > 3 else "")
-                raise StoppedError(f"{len(waiting)} submitted and not done ({told}); run again to collect")
+                raise StoppedError(f"{_many(len(waiting), 'batch')} not done ({told}); run again to collect")
             pause = self.settings.first_pause if done else min(1.5 * pause, self.settings.longest_pause)
             await self.sleep(pause)
 
@@ -367,8 +346,9 @@ class _Round:
         path = self._path(tags[0])
         results = path.with_suffix(".results.jsonl")
         return (
-            f"{len(tags)} request files in {path.parent} wait for results; put them beside each, as {results.name} "
-            f"beside {path.name} (vllm run-batch -i {path.name} -o {results.name} --model …), and run again"
+            f"{_many(len(tags), 'request file')} in {path.parent} without results; put them beside each, as "
+            f"{results.name} beside {path.name} (vllm run-batch -i {path.name} -o {results.name} --model …), "
+            "and run again"
         )
 
     async def _look(self, tag: str) -> bool:
@@ -458,6 +438,9 @@ class _Round:
         for tag, row in list(self.rows.items()):
             if row["state"] == "collected":
                 self._put(tag, {"state": "closed"})
+        if not self.settings.folder:
+            with suppress(OSError):  # other files may lie there
+                self.folder.rmdir()
 
 
 def _usd_most(judge: Judge, requests: int, size: int) -> float:
@@ -467,6 +450,11 @@ def _usd_most(judge: Judge, requests: int, size: int) -> float:
     if model.price is None:
         return 0.0
     return (model.price.usd(size // 3, requests * (limit or 4096)) or 0.0) * model.price.batch
+
+
+def _many(n: int, what: str) -> str:
+    plural = f"{what}es" if what.endswith("h") else f"{what}s"
+    return f"{n:,} {what if n == 1 else plural}"
 
 
 def _no_result(batch: Batch) -> str:

@@ -212,10 +212,10 @@ def _execute(
             sys.stdout.write(json.dumps(_plan_document(plan, out, estimate), indent=2) + "\n")
         return
     with open_directory(out) as store:
-        if settings.batch is None and (waiting := open_batches(store)):
+        if settings.batch is None and (waiting := open_batches(store, plan.judges)):
             raise ConfigError(
-                f"{out}: {len(waiting)} batches are not collected, and judging call by call would pay for them again: "
-                "go on with --batch"
+                f"{out}: judging call by call would pay again for verdicts that are on their way in batches "
+                f"({len(waiting)} not collected): go on with --batch"
             )
         _print_plan(plan, duplicates, out, messages)
         with replacing(out / "config.yaml") as file:

@@ -1,0 +1,47 @@
+"""How each batch of a run directory stands: rows of the arena file, one for its state and one for its requests.
+
+A state goes from ``written`` over ``uploaded`` and ``submitted`` to ``collected`` and ``closed``. Each is committed
+before the next step is taken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from arenaloop.judges.base import Judge
+from arenaloop.store import Store
+
+__all__ = ["REQUESTS", "STATE", "WAITING", "Row", "batch_rows", "batch_seconds", "open_batches"]
+
+STATE, REQUESTS = "batch", "batch requests"
+"""Names of the stage rows; their key is the batch's tag."""
+WAITING = ("written", "uploaded", "submitted")
+"""States of batches that are not collected."""
+
+Row = dict[str, Any]
+
+
+def open_batches(store: Store, judges: Collection[Judge] | None = None) -> dict[str, Row]:
+    """The batches of the round of judging that is not closed, by tag, oldest first; of some judges only, if given."""
+    known = None if judges is None else {judge.fingerprint for judge in judges}
+    found = {tag: row for tag, row in batch_rows(store) if row["state"] != "closed"}
+    return {tag: row for tag, row in found.items() if known is None or row["judge_hash"] in known}
+
+
+def batch_seconds(store: Store) -> float:
+    """Seconds in which at least one batch was under way, over all invocations: waiting is wall time, too."""
+    spans = sorted((row["from"], row["to"]) for _, row in batch_rows(store) if row.get("from") and row.get("to"))
+    total, end = 0.0, 0.0
+    for start, stop in spans:
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total
+
+
+def batch_rows(store: Store) -> Iterator[tuple[str, Row]]:
+    """Tag and state of every batch that was ever written, oldest first."""
+    query = "SELECT key, result FROM stages WHERE name = ?"
+    found = [(key, json.loads(result)) for key, result in store.select(query, (STATE,))]
+    return iter(sorted(found, key=lambda item: item[1]["number"]))
