@@ -164,6 +164,8 @@ async def _client(kind: str, url: str, folder: Path, concurrency: int) -> dict[s
 
 
 def _ours(url: str, folder: Path, concurrency: int) -> dict[str, Any]:
+    import aiohttp  # noqa: F401  as with the others, loading it is not part of the measurement
+
     from arenaloop.arena.answers import Contestant
     from arenaloop.arena.battles import play
     from arenaloop.arena.matchmaking import Schedule

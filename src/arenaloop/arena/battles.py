@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from arenaloop.arena.answers import Answers
 from arenaloop.arena.budget import Budget, require_prices
@@ -94,20 +95,29 @@ async def _report(tally: Tally, on_progress: Callable[[Tally], None]) -> None:
         await asyncio.sleep(_REPORT_EVERY)
 
 
+class _Asked(NamedTuple):
+    """A judge, and what its calls must pass."""
+
+    judge: Judge
+    limit: asyncio.Semaphore | None
+    admitted_here: bool
+
+    @classmethod
+    def of(cls, judge: Judge, workers: int) -> _Asked:
+        # one that takes as many calls as there are workers needs no limit of its own
+        limit = asyncio.Semaphore(judge.concurrency) if judge.concurrency < workers else None
+        # a rule costs no call, and a model with a queue asks for admission when the call's turn has come
+        model = getattr(judge, "model", None)
+        return cls(judge, limit, model is not None and not getattr(model, "queues", False))
+
+
 class _Runner:
     def __init__(self, plan: BattlePlan, store: Store, answers: Answers, gate: Gate, order: Sequence[str]) -> None:
         self.plan, self.store, self.answers, self.gate, self.tally = plan, store, answers, gate, gate.tally
         self.secret = store.secret
         self.units = self._units(order)
         self.shared: dict[str, asyncio.Future[None] | None] = {}  # verdicts being asked, and who waits for them
-        # a judge that takes as many calls as there are workers needs no limit of its own
-        self.judges: list[tuple[Judge, asyncio.Semaphore | None]] = [
-            (judge, asyncio.Semaphore(judge.concurrency) if judge.concurrency < plan.workers else None)
-            for judge in plan.judges
-        ]
-        # a rule costs no call, and a model with a queue asks for admission when the call's turn has come
-        models = [(judge, getattr(judge, "model", None)) for judge in plan.judges]
-        self.admitted_here = [j for j, m in models if m is not None and not getattr(m, "queues", False)]
+        self.judges = [_Asked.of(judge, plan.workers) for judge in plan.judges]
         self.asked: set[str] = set()  # verdicts that failed in this invocation
 
     def _units(self, order: Sequence[str]) -> Iterator[_Unit | None]:
@@ -135,8 +145,8 @@ class _Runner:
         first, second = material.answers.get(first_name), material.answers.get(second_name)
         if first is None or second is None or not (first.battles and second.battles):
             return False
-        for judge, _ in self.judges:
-            if verdicts.get(judge.key(material.prompt, first, second)) is not Status.OK:
+        for asked in self.judges:
+            if verdicts.get(asked.judge.key(material.prompt, first, second)) is not Status.OK:
                 return False
         self.tally.verdicts += len(self.judges)
         self.tally.cached += len(self.judges)
@@ -152,8 +162,6 @@ class _Runner:
                 await asyncio.sleep(0.01)
 
     async def answer(self, material: Material, name: str) -> Response | None:
-        if name in material.answers:
-            return material.answers[name]
         if (running := material.waiting.get(name)) is not None:
             return await running
         future = material.waiting[name] = asyncio.get_running_loop().create_future()
@@ -167,33 +175,24 @@ class _Runner:
         return response
 
     async def decide(self, material: Material, first_name: str, second_name: str) -> None:
-        first, second = await self.answer(material, first_name), await self.answer(material, second_name)
-        for judge, limit in self.judges:
+        answers, tally = material.answers, self.tally
+        first = answers[first_name] if first_name in answers else await self.answer(material, first_name)
+        second = answers[second_name] if second_name in answers else await self.answer(material, second_name)
+        for asked in self.judges:
             if first is None or second is None or not (first.battles and second.battles):
-                self.tally.failed += 1
+                tally.failed += 1
             else:
-                await self.settle(judge, limit, material, first, second)
-            self.tally.verdicts += 1
-
-    async def settle(
-        self, judge: Judge, limit: asyncio.Semaphore | None, material: Material, first: Response, second: Response
-    ) -> None:
-        key = judge.key(material.prompt, first, second)
-        if key in self.shared:  # two battles share this verdict
-            if (running := self.shared[key]) is None:
-                running = self.shared[key] = asyncio.get_running_loop().create_future()
-            await running
-            self.tally.cached += 1
-        elif self._known(key, judge, material, first, second):
-            self.tally.cached += 1
-        else:
-            self.shared[key] = None
-            try:
-                await self.ask(key, judge, limit, material, first, second)
-            finally:
-                waited = self.shared.pop(key)
-                if waited is not None and not waited.done():  # whoever is cancelled while waiting cancels it
-                    waited.set_result(None)
+                key = asked.judge.key(material.prompt, first, second)
+                if key in self.shared:  # two battles share this verdict
+                    if (running := self.shared[key]) is None:
+                        running = self.shared[key] = asyncio.get_running_loop().create_future()
+                    await running
+                    tally.cached += 1
+                elif key in material.verdicts and self._known(key, asked.judge, material, first, second):
+                    tally.cached += 1
+                else:
+                    await self.ask(key, asked, material, first, second)
+            tally.verdicts += 1
 
     def _known(self, key: str, judge: Judge, material: Material, first: Response, second: Response) -> bool:
         """Whether there is nothing left to ask: an outcome is stored, or this invocation has tried."""
@@ -207,43 +206,44 @@ class _Runner:
             # a failure of an earlier invocation: its later samples may have succeeded
         return False
 
-    async def ask(
-        self,
-        key: str,
-        judge: Judge,
-        limit: asyncio.Semaphore | None,
-        material: Material,
-        first: Response,
-        second: Response,
-    ) -> None:
-        for sample in range(self.plan.reask + 1):
-            wanted = judge.key(material.prompt, first, second, sample) if sample else key
-            if limit is None:
-                status = await self.call(wanted, judge, material, first, second, sample)
-            else:
-                async with limit:
-                    status = await self.call(wanted, judge, material, first, second, sample)
-            material.verdicts[wanted] = status
-            if status is Status.OK:
-                return
-            if status in (Status.ERROR, Status.REFUSED):
-                break  # the endpoint has retried; asking warmer does not mend these
-        self.asked.add(key)
-        self.tally.failed += 1
+    async def ask(self, key: str, asked: _Asked, material: Material, first: Response, second: Response) -> None:
+        """Ask until there is an outcome, or no use in asking again; others who want the verdict wait meanwhile."""
+        self.shared[key] = None
+        try:
+            for sample in range(self.plan.reask + 1):
+                status = await self.call(key, asked, material, first, second, sample)
+                if status is Status.OK:
+                    return
+                if status in (Status.ERROR, Status.REFUSED):
+                    break  # the endpoint has retried; asking warmer does not mend these
+            self.asked.add(key)
+            self.tally.failed += 1
+        finally:
+            waited = self.shared.pop(key)
+            if waited is not None and not waited.done():  # whoever is cancelled while waiting cancels it
+                waited.set_result(None)
 
     async def call(
-        self, key: str, judge: Judge, material: Material, first: Response, second: Response, sample: int
+        self, key: str, asked: _Asked, material: Material, first: Response, second: Response, sample: int
     ) -> Status:
         """One judge call, stored before it leaves the gate."""
+        judge, limit = asked.judge, asked.limit
+        if sample:
+            key = judge.key(material.prompt, first, second, sample)
+        seed = derive_seed("verdict", self.plan.seed, key)
         ticket, calls = self.gate.ticket, 0
         usd: float | None = 0.0
-        seed = derive_seed("verdict", self.plan.seed, key)
+        if limit is not None:
+            await limit.acquire()
         try:
-            if any(judge is one for one in self.admitted_here):
+            if asked.admitted_here:
                 ticket.enter()
             verdict = await judge.judge(material.prompt, first, second, secret=self.secret, seed=seed, sample=sample)
             self.store.add_verdict(verdict)
             calls, usd = verdict.calls, verdict.usd
         finally:
+            if limit is not None:
+                limit.release()
             ticket.leave(calls, usd)
+        material.verdicts[key] = verdict.status
         return verdict.status
