@@ -232,3 +232,54 @@ def test_prompts_are_used_evenly_and_a_model_meets_each_before_it_meets_one_agai
 
 def test_another_seed_chooses_other_battles() -> None:
     assert Design(5, 50, seed=0).uniform(20) != Design(5, 50, seed=1).uniform(20)
+
+
+# ---------------------------------------------------------------------- batches
+
+
+def results(models: int, each: float, spread: float) -> np.ndarray:
+    """Win weights of `each` battles a pair that went just as equally spaced strengths say."""
+    strengths = np.linspace(0, spread, models)
+    return each / (1.0 + np.exp(strengths[None, :] - strengths[:, None])) * (1.0 - np.eye(models))
+
+
+def test_batches_are_uniform_until_the_ratings_are_reliable() -> None:
+    design, other = Design(6, 500, seed=0), Design(6, 500, seed=0)
+    assert design.batch(np.zeros((6, 6)), np.zeros((6, 6))) == other.uniform(100)
+    alike = results(6, 20, 0.05)  # as much spread as luck would give
+    assert design.batch(alike, alike + alike.T) == other.uniform(100)
+    assert design.steered == 0
+    apart = results(6, 40, 4.0)
+    design.batch(apart, apart + apart.T)
+    assert (design.steered, design.turn) == (100, 250)  # half of them uniform
+    assert design.asked[0, 1] > design.asked[0, 5]
+    design.batch(alike, alike + alike.T)
+    assert design.steered == 200  # once begun, it goes on
+
+
+def test_batches_grow_with_what_was_fought() -> None:
+    assert len(Design(40, 500, seed=0).batch(np.zeros((40, 40)), np.zeros((40, 40)))) == 160
+    design = Design(4, 5000, seed=0)
+    design.uniform(3000)
+    assert len(design.batch(results(4, 10, 1.0), np.full((4, 4), 10.0))) == 300
+
+
+def test_undecided_battles_count_a_little() -> None:
+    """A model nearly all of whose battles fail is asked more often than its like, but by far not without end."""
+    design = Design(6, 5000, seed=0, explore=0.0, reliable=0.0)
+    design.uniform(1500)  # 100 a pair
+    wins = results(6, 100, 2.0)
+    failed = wins.copy()
+    failed[2] *= 0.01
+    failed[:, 2] *= 0.01
+    before = design.asked.sum(axis=1)
+    design.batch(failed, failed + failed.T)
+    more = design.asked.sum(axis=1) - before
+    assert more[2] > more[3]
+    for _ in range(20):
+        wins = results(6, 1, 2.0) * design.asked
+        wins[2] *= 0.01
+        wins[:, 2] *= 0.01
+        design.batch(wins, wins + wins.T)
+    asked = design.asked.sum(axis=1)
+    assert asked[2] < 2.5 * asked[3]

@@ -7,8 +7,9 @@ strengths as they are estimated so far.
 Information of a battle between i and j is p (1 - p) v v^T with v = e_i - e_j (Fisher information of Bradley & Terry
 1952). With C the covariance of the strengths, a further battle of information w turns it into
 ``C - w C v v^T C / (1 + w v^T C v)`` (Sherman & Morrison 1950), so that its gain, the fall of the trace, is
-``w |C v|^2 / (1 + w v^T C v)``. A-optimality for pairings: Graßhoff & Schwabe 2008; its greedy use for arenas: Chatbot
-Arena (arXiv 2403.04132, section 5).
+``w |C v|^2 / (1 + w v^T C v)``. That the best design depends on the strengths, and so on what is known of them, is
+Chernoff 1953 ("Locally optimal designs for estimating parameters"); to sample the pairs that narrow the intervals most
+is Chatbot Arena's idea (arXiv 2403.04132). What it does to the estimates: docs/matchmaking.md.
 
 The information is that of independent battles. Battles on one prompt are not: `Design` answers by spreading each
 model's battles over the prompts, and the intervals of `intervals.sandwich` count prompts, not battles.
