@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from arenaloop.arena.audit import Audit, AuditPlan, JudgeAudit, ask, holds_list, ingest, read
+from arenaloop.arena.audit import Audit, JudgeAudit, holds_list, read
+from arenaloop.arena.audit_plan import AuditPlan, ask, ingest
 from arenaloop.data.formats.labels import LabelledPair
 from arenaloop.judges.base import Judge
 from arenaloop.judges.builtin import BuiltinJudge

@@ -1,0 +1,137 @@
+"""Judges on labelled pairs: what is to be asked, and asking it.
+
+`ask` makes sure that every vote is in the arena file; `audit.read` derives everything else from what is stored, so that
+an audit can be repeated, extended by a judge, or read again without paying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from arenaloop.arena.budget import Budget
+from arenaloop.arena.seatings import Seating, decide_seatings
+from arenaloop.arena.tally import Tally
+from arenaloop.data.formats.labels import LabelledPair
+from arenaloop.judges.base import Judge, MergeRule
+from arenaloop.judges.labels import LabelsJudge
+from arenaloop.judges.repeats import own_votes, repeated
+from arenaloop.store import Store, recorded_key
+from arenaloop.types import Completion, Prompt, Response, Status
+
+__all__ = ["AuditPlan", "ask", "ingest"]
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """What is to be asked.
+
+    Attributes:
+        pairs: the labelled pairs.
+        judges: who is audited, with unique names.
+        votes: how often each judge votes on each pair, from both seats; None for once, and for all that is recorded
+            with judges of recorded labels. Fixed rules vote once in any case.
+        merge: how two seats become a vote.
+        reask: how often a verdict without an outcome is asked again.
+        seed: of the run.
+        concurrency: seatings in progress at once; None for what the judges allow.
+    """
+
+    pairs: Sequence[LabelledPair]
+    judges: Sequence[Judge]
+    votes: int | None = None
+    merge: MergeRule = "mean"
+    reask: int = 2
+    seed: int = 0
+    concurrency: int | None = None
+
+    def votes_of(self, judge: Judge) -> int:
+        """How many votes a judge has on each pair (at most, with recorded labels)."""
+        most = own_votes(judge)
+        return (self.votes or most or 1) if most is None else min(most, self.votes or most)
+
+    def responses(self) -> Iterator[tuple[int, Prompt, Response, Response]]:
+        """The pairs as the judges see them, with their numbers."""
+        for number, pair in enumerate(self.pairs):
+            yield number, pair.prompt, *(_response(pair, side) for side in (0, 1))  # type: ignore[misc]
+
+    def seatings(self) -> Iterator[tuple[int, int, int, bool, Seating]]:
+        """Everything that is asked: judge, vote and pair by number, whether the first output sits first, the question.
+
+        Of recorded labels only what is there, but at least one vote on every pair, so that a missing label is seen.
+        """
+        repeats = [[repeated(judge, vote) for vote in range(self.votes_of(judge))] for judge in self.judges]
+        lookups = [judge if isinstance(judge, LabelsJudge) else None for judge in self.judges]
+        reasks = [self.reask if own_votes(judge) is None else 0 for judge in self.judges]
+        for number, prompt, one, two in self.responses():
+            for j, (lookup, reask) in enumerate(zip(lookups, reasks, strict=True)):
+                there = len(repeats[j])
+                if lookup is not None:
+                    there = min(there, max(1, lookup.count(prompt, one, two)))
+                for vote in range(there):
+                    asked = repeats[j][vote]
+                    yield j, vote, number, True, Seating(asked, prompt, one, two, reask)
+                    yield j, vote, number, False, Seating(asked, prompt, two, one, reask)
+
+
+def _response(pair: LabelledPair, side: int) -> Response:
+    texts = pair.outputs[side]
+    status = Status.OK if any(text.strip() for text in texts) else Status.EMPTY
+    return Response(pair.prompt.id, pair.generators[side] or f"output_{side + 1}", texts, status)
+
+
+def ingest(plan: AuditPlan, store: Store) -> None:
+    """Put prompts and both texts of every pair into the arena file, so that verdicts can be read without the labels."""
+    store.add_prompts({pair.prompt.id: pair.prompt for pair in plan.pairs}.values())
+    seen: set[str] = set()
+    for _, prompt, *both in plan.responses():
+        for response in both:
+            key = recorded_key(prompt.id, response.texts)
+            if key in seen or store.turn(key, 0) is not None:
+                continue
+            seen.add(key)
+            store.add_turns(
+                [
+                    (
+                        key,
+                        turn,
+                        prompt.id,
+                        response.model,
+                        completion,
+                        Response("", "", response.texts[: turn + 1]).text_hash,
+                    )
+                    for turn, completion in enumerate(
+                        Completion(text=t, finish_reason="recorded", usd=0.0, calls=0) for t in response.texts
+                    )
+                ]
+            )
+    store.flush()
+
+
+def ask(
+    plan: AuditPlan, store: Store, on_progress: Callable[[Tally], None] | None = None, *, budget: Budget | None = None
+) -> Tally:
+    """Ask for every vote that is not stored yet. Blocking.
+
+    Raises:
+        StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
+    """
+
+    async def run() -> Tally:
+        total = sum(1 for _ in plan.seatings())
+        try:
+            return await decide_seatings(
+                (one[-1] for one in plan.seatings()),
+                store,
+                total=total,
+                seed=plan.seed,
+                concurrency=plan.concurrency,
+                budget=budget,
+                on_progress=on_progress,
+            )
+        finally:
+            for judge in plan.judges:
+                await judge.aclose()
+
+    return asyncio.run(run())

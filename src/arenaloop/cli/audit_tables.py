@@ -1,0 +1,143 @@
+"""What an audit looks like: one JSON document, and tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from arenaloop.arena.audit import Audit
+
+__all__ = ["audit_document", "audit_tables"]
+
+HUMAN_USD, HUMAN_SECONDS = 300.0, 36_800.0
+"""What 1,000 human labels cost AlpacaFarm (arXiv 2305.14387), as AlpacaEval's evaluator leaderboard prints it."""
+
+
+def _flat(record: object) -> dict[str, Any]:
+    """Fields of a record of rates: NAME, NAME_lower, NAME_upper, NAME_standard_error and NAME_n of each rate."""
+    from arenaloop.ratings.rates import Rate
+
+    out: dict[str, Any] = {}
+    for one in fields(record):  # type: ignore[arg-type]
+        value = getattr(record, one.name)
+        if not isinstance(value, Rate):
+            out[one.name] = value
+            continue
+        out |= {
+            one.name: value.value,
+            f"{one.name}_lower": value.lower,
+            f"{one.name}_upper": value.upper,
+            f"{one.name}_standard_error": value.standard_error,
+            f"{one.name}_n": value.n,
+        }
+    return out
+
+
+def audit_document(result: Audit, labels: str, level: float) -> dict[str, Any]:
+    """The audit as JSON: agreement, bias and variance in percent, other shares as fractions, missing is null."""
+    board = []
+    for rank, row in enumerate(result.rows, 1):
+        own = _flat(row)
+        cost, evaluation = own.pop("cost"), own.pop("evaluation")
+        board.append(
+            {
+                "rank": rank,
+                "judge": own.pop("name"),
+                "kind": "jury" if row.members else "judge",
+                **_flat(evaluation),
+                **own,
+                "usd_per_1000": cost.usd,
+                "seconds_per_1000": cost.seconds,
+            }
+        )
+    return {
+        "labels": labels,
+        "pairs": result.pairs,
+        "prompts": result.prompts,
+        "level": level,
+        "cluster": "prompt",
+        "notes": list(result.notes),
+        "leaderboard": board,
+        "humans": _flat(result.humans) | {"usd_per_1000": HUMAN_USD, "seconds_per_1000": HUMAN_SECONDS},
+        "between": [{"judge_a": a, "judge_b": b, **_flat(met)} for a, b, met in result.between],
+        "jury_weights": dict(result.weights),
+    }
+
+
+def audit_tables(result: Audit) -> list[Table]:
+    """Three tables of at most 80 columns: agreement, preferences, and cost."""
+    from arenaloop.arena.leaderboard import plain
+
+    first = _table("judge", "agree %", "interval", "n", "kappa", "interval", "bias", "var", "shared", "L1O")
+    second = _table("judge", "seat 1", "±", "col 1", "longer", "matched", "interval", "lists", "flips", "unread")
+    third = _table("judge", "undecided", "failed", "$/1k", "s/1k", "spearman", "pearson", "models")
+    for row in result.rows:
+        e, name = row.evaluation, plain(row.name)
+        first.add_row(
+            name, _one(e.agreement), _interval(e.agreement), f"{e.agreement.n:,}", _two(e.kappa),
+            _interval(e.kappa, 2), _one(e.bias), _one(e.variance), _one(row.shared), _one(e.agreement_leave_one_out),
+        )  # fmt: skip
+        second.add_row(
+            name, _two(e.first_seat), _number(e.first_seat.standard_error, 3), _two(e.first_output), _two(e.longer),
+            _two(e.longer_matched), _interval(e.longer_matched, 2), _two(e.lists), _two(e.flips), _two(row.unparsed),
+        )  # fmt: skip
+        third.add_row(
+            name, _share(row.undecided, row.wanted), _failed(row.failed), _number(row.cost.usd, 2),
+            _number(row.cost.seconds, 0), _number(e.spearman, 2), _number(e.pearson, 2), str(e.generators),
+        )  # fmt: skip
+    h = result.humans
+    first.add_row(
+        "humans", _one(h.agreement), _interval(h.agreement), f"{h.agreement.n:,}", "–", "", "0.0", _one(h.variance),
+        "–", _one(h.agreement),
+    )  # fmt: skip
+    second.add_row("humans", "–", "–", _two(h.first_output), _two(h.longer), "–", "", _two(h.lists), "–", "–")
+    third.add_row("humans", "–", "", f"{HUMAN_USD:.2f}", f"{HUMAN_SECONDS:.0f}", "–", "–", "")
+    tables = [first, second, third]
+    if result.between:
+        fourth = _table("judge", "and", "agree %", "interval", "kappa", "interval", "n")
+        for a, b, met in result.between:
+            other = "itself" if a == b else plain(b)
+            fourth.add_row(
+                plain(a), other, _one(met.agreement), _interval(met.agreement), _two(met.kappa),
+                _interval(met.kappa, 2), f"{met.agreement.n:,}",
+            )  # fmt: skip
+        tables.append(fourth)
+    return tables
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in columns:
+        text = column in ("judge", "and", "failed")
+        table.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _one(rate: Any) -> str:
+    return _number(rate.value, 1)
+
+
+def _two(rate: Any) -> str:
+    return _number(rate.value, 2)
+
+
+def _interval(rate: Any, digits: int = 1) -> str:
+    return "" if rate.lower is None or rate.upper is None else f"{rate.lower:.{digits}f}…{rate.upper:.{digits}f}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,}/{whole:,}" if whole else "–"
+
+
+def _failed(failed: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {status}" for status, n in failed.items())
