@@ -226,3 +226,26 @@ def test_weights_tell_judges_apart_only_where_the_data_do() -> None:
     assert apart["good"] == pytest.approx(math.log(9), abs=0.05)  # the log odds, with much data
     assert weights_from_agreement({}) == {}
     assert weights_from_agreement({"a": (3, 3), "b": (0, 0)})["a"] < math.inf
+
+
+def test_averaging_over_tied_modes_is_what_drawing_them_comes_to() -> None:
+    """A second implementation: AlpacaEval's, which draws among tied modes, over many draws."""
+    rng = np.random.default_rng(5)
+    humans: list[Labels] = [tuple(float(x) for x in rng.choice([1.0, 2.0], 4)) for _ in range(12)]
+    judge: list[Labels] = [tuple(float(x) for x in rng.choice([1.0, 1.5, 2.0], 4)) for _ in range(12)]
+
+    def drawn(labels: Labels) -> float:
+        counts = {x: labels.count(x) for x in labels}
+        return float(rng.choice([x for x, n in counts.items() if n == max(counts.values())]))
+
+    draws = 3000
+    agreement = bias = variance = 0.0
+    for _ in range(draws):
+        for mine, theirs in zip(judge, humans, strict=True):
+            truth = drawn(theirs)
+            agreement += sum(1 - abs(vote - truth) for vote in mine) / 4
+            bias += abs(drawn(mine) - truth)
+            variance += sum(abs(mine[i] - drawn(mine[:i] + mine[i + 1 :])) for i in range(4)) / 4
+    found = evaluate(panel(humans), votes(judge), samples=10)
+    for rate, total in ((found.agreement, agreement), (found.bias, bias), (found.variance, variance)):
+        assert rate.value == pytest.approx(100 * total / (12 * draws), abs=0.6)
