@@ -59,6 +59,17 @@ def test_adapters_of_a_server_are_models_of_their_own() -> None:
     assert first.model.urls == second.model.urls
 
 
+def test_a_runs_concurrency_is_that_of_models_without_one() -> None:
+    settings = ModelSettings(spec="http://a/v1#m")
+    assert model(settings).concurrency == 512  # as many as the server bears
+    assert model(settings.with_concurrency(None)).concurrency == 512
+    assert model(settings.with_concurrency(64)).concurrency == 64
+    own = ModelSettings(spec="http://a/v1#m", concurrency=3)
+    assert model(own.with_concurrency(64)).concurrency == 3
+    members = JudgeSettings(spec="", jury=("http://a/v1#m", "http://a/v1#n")).with_concurrency(7).jury
+    assert [member.concurrency for member in members] == [7, 7]
+
+
 def test_replicas_and_limits_of_a_server() -> None:
     urls = ("http://b/v1/", "http://c/v1")
     found = model(ModelSettings(spec="http://a/v1#m", urls=urls, rpm=600, tpm=90_000))

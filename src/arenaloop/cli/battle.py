@@ -179,7 +179,7 @@ def _execute(
     del loaded
     if not prompts:
         raise InputError(f"{settings.prompts}: no prompts in it")
-    contestants = [contestant(one) for one in settings.models]
+    contestants = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.models]
     names = [c.name for c in contestants]
     ids = [p.id for p in prompts]
     if anchor and anchor[0] not in names:
@@ -188,7 +188,7 @@ def _execute(
         raise ConfigError(f"--anchor {anchor[0]}={anchor[1]:g}: a rating is a finite number")
     plan = BattlePlan(
         contestants=contestants,
-        judge=judge(settings.judge),
+        judge=judge(settings.judge.with_concurrency(settings.concurrency)),
         prompt_ids=ids,
         schedule=schedule(settings.pairs, names, ids, settings.seed, calls_per_battle=settings.calls_per_battle),
         recorded=match_recorded(contestants, prompts, allow_missing=settings.allow_missing),

@@ -59,6 +59,7 @@ def rejudge(
 
     from arenaloop.arena.budget import Budget, require_prices
     from arenaloop.arena.fought import plan_again, read_fought
+    from arenaloop.arena.leaderboard import plain
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.rejudge import directory_name
     from arenaloop.arena.rejudge import rejudge as judge_again
@@ -76,7 +77,7 @@ def rejudge(
     judging = _judge_settings(settings.judge, judge, options)
     template_plan = BattlePlan(
         contestants=(),
-        judge=build_judge(judging),
+        judge=build_judge(judging.with_concurrency(concurrency or settings.concurrency)),
         prompt_ids=(),
         schedule=_nobody(),
         seed=settings.seed,
@@ -95,7 +96,8 @@ def rejudge(
         plan = plan_again(fought, names, template_plan)
         what = f"at most {2 * plan.battles * len(plan.judges):,} judge calls" if ask else "stored texts are read again"
         messages.print(
-            f"{out}: {plan.battles:,} battles on {len(plan.prompt_ids):,} prompts · {what} · judge {plan.judge.name}",
+            f"{out}: {plan.battles:,} battles on {len(plan.prompt_ids):,} prompts · {what} · "
+            f"judge {plain(plan.judge.name)}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -113,8 +115,11 @@ def rejudge(
         sys.stdout.write(json.dumps(result.to_json(), indent=2) + "\n")
     else:
         _print(result)
-    if result.undecided:
+    if result.undecided and ask:
         say_undecided(messages, json.loads((out / "summary.json").read_text(encoding="utf-8")), error)
+    elif result.undecided:
+        messages.print(f"{result.undecided:,} battles undecided; nothing was asked (--reask N asks)", highlight=False)
+    if result.undecided:
         raise typer.Exit(3)
 
 

@@ -121,6 +121,12 @@ class ModelSettings(Settings):
     options: dict[str, Any] = Field(default_factory=dict)
     """settings of the sandbox's players and judge (noise, seat_bias, …)"""
 
+    def with_concurrency(self, concurrency: int | None) -> Self:
+        """The same under a run's own concurrency, where the model has none of its own."""
+        if concurrency is None or self.concurrency is not None:
+            return self
+        return self.model_copy(update={"concurrency": concurrency})
+
 
 def _from_text(value: object) -> object:
     return {"spec": value} if isinstance(value, str) else value
@@ -166,6 +172,11 @@ class JudgeSettings(ModelSettings):
             raise ValueError("a jury sits in no jury")
         return self
 
+    def with_concurrency(self, concurrency: int | None) -> Self:
+        """Likewise; of a jury, each member."""
+        members = tuple(member.with_concurrency(concurrency) for member in self.jury)
+        return super().with_concurrency(concurrency).model_copy(update={"jury": members})
+
 
 class BatchSettings(Settings):
     """Judging through an OpenAI-style Batch API, or through batch files that are carried by hand."""
@@ -209,7 +220,7 @@ class BattleSettings(Settings):
     allow_missing: bool = False
     """go on where a recorded model lacks answers"""
     concurrency: int | None = Field(None, ge=1)
-    """seatings in progress at once; null = what the endpoints allow"""
+    """seatings in progress at once, and calls in flight at servers whose models set none; null = as they bear"""
     budget_usd: float | None = Field(None, gt=0)
     """US dollars that the run directory may cost in all; null = no limit"""
     budget_calls: int | None = Field(None, ge=1)
@@ -247,7 +258,7 @@ class AuditSettings(Settings):
     merge: Literal["mean", "agree_or_tie"] = "mean"
     """how two seats become a vote"""
     concurrency: int | None = Field(None, ge=1)
-    """seatings in progress at once; null = what the judges allow"""
+    """seatings in progress at once, and calls in flight at servers whose judges set none; null = as they bear"""
     budget_usd: float | None = Field(None, ge=0)
     """dollars that the run directory may cost; null = no limit"""
     budget_calls: int | None = Field(None, ge=0)

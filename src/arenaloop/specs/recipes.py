@@ -39,7 +39,7 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, *, dry: boo
     test = load_prompts(data.test, settings.seed).prompts
     pool = load_prompts(data.prompts, settings.seed, exclude=seen)
     validation = load_prompts(data.validation, settings.seed).prompts if data.validation else ()
-    opponents = [contestant(one) for one in settings.opponents]
+    opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
     target = settings.target
 
     def make(name: str, checkpoint: Path) -> Contestant:
@@ -50,7 +50,7 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, *, dry: boo
         start=str(_start_path(settings, out)),
         target=make,
         opponents=opponents,
-        judge=judge(settings.judge),
+        judge=judge(settings.judge.with_concurrency(settings.concurrency)),
         demonstrations=demonstrations,
         pool=pool.prompts,
         duplicates=pool.duplicates,
