@@ -142,6 +142,20 @@ def test_undecided_battles_end_in_exit_code_3(arenaloop: Command, run: Path, ser
     assert arenaloop("rejudge", "run", "--judge", f"{served.url}#shy", "--reask", "0").code == 0
 
 
+def test_reading_again_decides_nothing_that_was_never_read(arenaloop: Command, tmp_path: Path) -> None:
+    (tmp_path / "judge.yaml").write_text("spec: sandbox:judge\nreask: 0\noptions: {unparsed_rate: 0.4}\n")
+    command = [part if part != "sandbox:judge" else "judge.yaml" for part in BATTLE]
+    assert arenaloop(*command).code == 3
+    result = arenaloop("rejudge", "run", "--json")
+    document = json.loads(result.out)
+    assert (result.code, document["calls"]) == (3, 0)
+    assert document["decided_after"] == document["decided_before"] < document["battles_wanted"] == 60
+    assert "battles undecided; nothing was asked (--reask N asks)" in result.lines[-1]
+    asked = json.loads(arenaloop("rejudge", "run", "--reask", "5", "--json").out)
+    assert asked["calls"] > 0
+    assert asked["decided_after"] > document["decided_after"]
+
+
 def test_a_budget_stops_it_and_the_same_command_goes_on(arenaloop: Command, run: Path, served: Any) -> None:
     spent = read(run / "summary.json")["calls"]
     command = ["rejudge", "run", "--judge", f"{served.url}#other", "--concurrency", "1"]

@@ -16,6 +16,7 @@ from arenaloop.errors import ConfigError
 from arenaloop.judges.base import Judge, ModelJudge
 from arenaloop.judges.pairwise import NoLogprobsError, PairwiseJudge
 from arenaloop.judges.templates import load_template
+from arenaloop.models.openai_wire import read_reply
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.types import Completion, Outcome, Prompt, Request, Response, Sampling, Status, Verdict
 
@@ -174,6 +175,20 @@ def test_a_logprob_verdict() -> None:
     assert json.loads(verdict.raw) == {"text": "1", "logprobs": [{"1": -0.1, "2": -2.4}]}
     assert (heard[0].top_logprobs, heard[0].sampling.max_tokens) == (5, 8)
     assert heard[0].messages[0]["content"].endswith("Answer 1 or 2.")
+
+
+def test_a_servers_reply_is_read_to_golden_e1() -> None:
+    """From the bytes of a chat completion to METHODS E-1; the server calls a lone token a cut."""
+    top = [{"token": "1", "logprob": -0.1}, {"token": "2", "logprob": -2.4}, {"token": "The", "logprob": -5.0}]
+    choice = {
+        "message": {"role": "assistant", "content": "1"},
+        "finish_reason": "length",
+        "logprobs": {"content": [{"token": "1", "logprob": -0.1, "top_logprobs": top}]},
+    }
+    reply = read_reply(json.dumps({"choices": [choice]}).encode(), price=None, seconds=0.1, calls=1)
+    verdict = ask(judge_that_says(reply, verdict="logprob"))
+    assert verdict.score_first == pytest.approx(0.908877, abs=1e-6)
+    assert (verdict.status, verdict.outcome) == (Status.OK, Outcome.A)
 
 
 def test_a_label_before_the_cut_counts_and_a_cut_before_a_label_does_not() -> None:

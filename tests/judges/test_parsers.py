@@ -302,6 +302,13 @@ def test_alternatives_are_matched_bare_and_add_up() -> None:
     assert label_probability([{"1": -1.5, " 1": -1.5, "2\n": -2.0, "12": -3.0, "1.": -3.0}]) == pytest.approx(share)
 
 
+def test_odd_numbers_of_a_server() -> None:
+    assert label_probability([{"1": float("-inf"), "2": -0.1}]) == 0.0
+    assert label_probability([{"1": float("nan"), "2": -0.1}]) == 0.0
+    assert label_probability([{"1": 0.5, "2": -50.0}]) == pytest.approx(1.0)  # rounding above 0 is certainty
+    assert label_probability([{"1": -9999.0, "2": -9999.0}]) is None
+
+
 LOGPROBS = st.lists(
     st.dictionaries(st.sampled_from(["1", "2", " 1", "2 ", "A", "the", ""]), st.floats(-20, 0), max_size=5), max_size=6
 )

@@ -116,7 +116,8 @@ class PairwiseJudge:
         if self._withheld and not self._given:
             raise NoLogprobsError(
                 f"judge {self.name}: it answers without log-probabilities, so no verdict can be read from "
-                "them; judge with --verdict json or text, or with another server"
+                "them; judge with --verdict json or text, or with another server "
+                "(one that thinks before it answers needs deciding_label: last)"
             )
         sampling = self.sampling
         if sample:

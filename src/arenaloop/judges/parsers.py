@@ -203,7 +203,7 @@ def label_probability(tokens: Sequence[Mapping[str, float]], which: DecidingLabe
         seats = dict.fromkeys(_SEATS, 0.0)
         other = 0.0
         for text, logprob in alternatives.items():
-            probability = math.exp(min(0.0, logprob))
+            probability = math.exp(min(0.0, logprob)) if logprob == logprob else 0.0  # not a number is no probability
             if (label := text.strip()) in seats:
                 seats[label] += probability
             else:
