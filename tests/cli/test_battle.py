@@ -210,10 +210,18 @@ def test_nothing_but_errors_is_4(arenaloop: Command, files: Path, served: Any) -
 
 
 def test_undecided_battles_say_why(arenaloop: Command, files: Path, served: Any) -> None:
-    served.answer = lambda body: 401
+    served.answer = lambda body: 400
     result = arenaloop("battle", *RECORDED, "--judge", f"{served.url}#m", "--out", "out")
     assert result.code == 3
-    assert result.lines[-1] == "6 battles undecided (12 error; most often: HTTP 401: no); run again to ask again"
+    assert result.lines[-1] == "6 battles undecided (12 error; most often: HTTP 400: no); run again to ask again"
+
+
+def test_a_wrong_key_stops_after_a_handful_of_calls(arenaloop: Command, files: Path, served: Any) -> None:
+    served.answer = lambda body: 401
+    result = arenaloop("battle", *RECORDED, "--judge", f"{served.url}#m", "--out", "out", "--concurrency", "1")
+    assert result.code == 4
+    assert result.lines[-1] == (f"arenaloop: {served.url} failed the first 5 calls of model 'm'; last: HTTP 401: no")
+    assert len(served.heard) == 5
 
 
 def test_a_spent_budget_is_4_and_a_higher_one_resumes(arenaloop: Command, files: Path, served: Any) -> None:
