@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
+from contextlib import AsyncExitStack
 
 import pytest
 from misbehaving_server import HANG, RESET, Clock, Stub, ask, http, request, said
@@ -58,6 +60,36 @@ def test_a_server_that_hangs_is_left_after_the_timeout():
     completion, _, waits = ask(HANG, timeout=0.02, retries=2)
     assert (completion.status, completion.calls, len(waits)) == (Status.ERROR, 3, 2)
     assert completion.error == "no answer within 0.02 s"
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_among_mixed_faults_nothing_is_lost_and_every_request_is_counted(replicas):
+    chance = random.Random(replicas)
+    faults = [fault for fault, _ in PASSING] + [http(429, {}, "Retry-After: 1"), http(503, {}, "retry-after-ms: 50")]
+
+    async def answer(body):
+        await asyncio.sleep(0)
+        return chance.choice(faults) if chance.random() < 0.2 else said(body["messages"][0]["content"])
+
+    async def main():
+        async with AsyncExitStack() as stack:
+            stubs = [await stack.enter_async_context(Stub(answer)) for _ in range(replicas)]
+            clock = Clock()
+            urls = [stub.url for stub in stubs]
+            model = OpenAIModel("m", "x", urls[0], urls=urls[1:], retries=9, sleep=clock.sleep)
+            done = {}
+            async for asked, completion in model.complete_many([request(f"q{i}") for i in range(500)]):
+                done[asked.messages[0]["content"]] = completion
+            assert model._endpoint.slots.taken == 0
+            await model.aclose()
+            return done, stubs
+
+    done, stubs = asyncio.run(main())
+    assert {text: completion.text for text, completion in done.items()} == {f"q{i}": f"q{i}" for i in range(500)}
+    sent = sum(len(stub.bodies) for stub in stubs)
+    assert sum(completion.calls for completion in done.values()) == sent
+    assert 580 <= sent <= 680
+    assert all(len(stub.bodies) >= 100 for stub in stubs)
 
 
 @pytest.mark.parametrize("status", [429, 503])
