@@ -143,6 +143,16 @@ def test_an_interrupted_audit_keeps_what_it_has(labels: Path, served: Any) -> No
     assert len(served.heard) - before == 24 - 9
 
 
+def test_template_and_verdict_mode_are_those_of_the_models(arenaloop: Command, labels: Path, served: Any) -> None:
+    served.answer = lambda body: json.dumps({"explanation": "x", "score_1": 7, "score_2": 5})
+    ended = arenaloop(
+        "audit", "--judge", f"{served.url}#m", "--judge", "builtin:longest", "--labels", labels, "--limit", "1",
+        "--verdict", "json",
+    )  # fmt: skip
+    assert ended.code == 0, ended.lines
+    assert [("response_format" in body) for body in served.heard] == [True, True]
+
+
 def test_a_dry_run_asks_and_writes_nothing(arenaloop: Command, labels: Path, served: Any) -> None:
     ended = arenaloop(
         "audit",

@@ -36,6 +36,9 @@ def audit(
     limit: Annotated[int | None, typer.Option(min=1, help="The first pairs of the file only.")] = None,
     merge: Annotated[str, typer.Option(help="How two seats become a vote: mean or agree_or_tie.")] = "mean",
     template: Annotated[str | None, typer.Option(help="The template of judging models.", show_default=False)] = None,
+    verdict: Annotated[
+        str | None, typer.Option(help="How judging models answer: text, json or logprob.", show_default=False)
+    ] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Verdicts in progress at once.")] = None,
     budget_usd: Annotated[
         float | None,
@@ -75,7 +78,7 @@ def audit(
     settings = validate(
         AuditSettings,
         {
-            "judges": [_judging(text, template) for text in judge],
+            "judges": [_judging(text, template, verdict) for text in judge],
             "labels": labels,
             "seeds": seeds,
             "limit": limit,
@@ -90,16 +93,16 @@ def audit(
     _execute(settings, out, level=level, samples=samples, dry_run=dry_run, as_json=as_json)
 
 
-def _judging(text: str, template: str | None) -> dict[str, Any]:
-    """Settings of one judge; ``NAME=`` before a SPEC names it."""
+def _judging(text: str, template: str | None, verdict: str | None) -> dict[str, Any]:
+    """Settings of one judge; ``NAME=`` before a SPEC names it. Template and verdict mode are those of models."""
     from arenaloop.config import JudgeSettings
     from arenaloop.specs import model_settings
 
     head, equals, rest = text.partition("=")
     named = bool(equals and head and rest) and not set(head) & set(":/#?")
     values = model_settings(rest if named else text, head if named else None, kind=JudgeSettings).model_dump()
-    if template is not None and values["spec"].partition(":")[0] not in ("builtin", "labels"):
-        values["template"] = template
+    if values["spec"].partition(":")[0] not in ("builtin", "labels"):
+        values |= {key: value for key, value in (("template", template), ("verdict", verdict)) if value is not None}
     return values
 
 
