@@ -1,4 +1,4 @@
-"""How well the judge did its work, and what the run asked, paid and stored."""
+"""How well the judges did their work: rates, reasons and scores, over the verdicts of this run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from arenaloop.arena.costs import human_equivalent, times
 from arenaloop.report.charts import Bars, bars
 from arenaloop.report.documents import Documents, number
 from arenaloop.report.picks import Picks
@@ -17,16 +16,11 @@ from arenaloop.store_rows import from_text
 from arenaloop.types import Status
 
 __all__ = [
-    "Answerer",
     "Bench",
-    "Calls",
     "Failure",
     "Metric",
     "Scores",
     "benches",
-    "calls",
-    "dollars",
-    "duration",
     "failures",
     "judge_health",
     "scores",
@@ -258,143 +252,3 @@ def _bins(values: Sequence[float]) -> tuple[float, float, list[str]]:
         return 1.0, width, [f"{1.0 + i * width:g}" for i in range(int(9 / width) + 1)]
     width = (high - low) / 20 or 1.0
     return low, width, [f"{low + i * width:.3g}" for i in range(20)]
-
-
-# ---------------------------------------------------------------------- calls
-
-
-class Answerer(NamedTuple):
-    """One model's rows in the arena file. Means are None where no row tells."""
-
-    name: str
-    role: str
-    rows: int
-    failed: int
-    truncated: int
-    empty: int
-    calls: int
-    mean_tokens: float | None
-    mean_seconds: float | None
-    usd: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """What was asked and stored.
-
-    Attributes:
-        facts: (name, figure, explanation).
-        answerers: contestants and judges.
-    """
-
-    facts: Sequence[tuple[str, str, str]]
-    answerers: Sequence[Answerer]
-    answerers_left_out: int
-
-
-_SHOWN = 60
-
-_BY_MODEL = """SELECT {name}, '{role}', COUNT(*), SUM(status IN ('error', 'refused')), SUM(status = 'truncated'),
-    SUM(status = 'empty'), SUM(calls), AVG(tokens_out), AVG(CASE WHEN calls > 0 THEN seconds END),
-    CASE WHEN SUM(usd IS NULL AND calls > 0) > 0 THEN NULL ELSE SUM(COALESCE(usd, 0)) END
-    FROM {table} GROUP BY {name} ORDER BY {name}"""
-
-
-def calls(documents: Documents, store: Store) -> Calls:
-    """Calls, tokens, money and time; rows stored by every model and judge, failed attempts included."""
-    answerers: list[Answerer] = []
-    for table, name, role in (("responses", "model", "contestant"), ("verdicts", "judge", "judge")):
-        rows = store.select(_BY_MODEL.format(table=table, name=name, role=role))
-        answerers += [Answerer(one_line(row[0], 80), *row[1:]) for row in rows]
-    judges = [a for a in answerers if a.role == "judge"][:10]
-    players = [a for a in answerers if a.role != "judge"]
-    shown = [*players[:_SHOWN], *judges]
-    return Calls(_facts(documents.summary, answerers), shown, len(answerers) - len(shown))
-
-
-def _facts(summary: Mapping[str, Any], answerers: Sequence[Answerer]) -> list[tuple[str, str, str]]:
-    told = any(a.mean_tokens is not None for a in answerers)
-    usd = number(summary.get("usd"))
-    tokens = " · ".join(
-        f"{summary[key]:,} {way}"
-        for key, way in (("tokens_in", "in"), ("tokens_out", "out"))
-        if isinstance(summary.get(key), int)
-    )
-    stored = sum(a.rows for a in answerers)
-    answers = sum(a.rows for a in answerers if a.role != "judge")
-    return [
-        ("Requests sent", _count(summary.get("calls")), "over all invocations, retries included"),
-        (
-            "Rows stored",
-            f"{stored:,}",
-            f"{answers:,} answers and {stored - answers:,} verdicts, failed attempts included",
-        ),
-        (
-            "Found, not asked",
-            _count(summary.get("cached")),
-            "verdicts that the last invocation took from the arena file",
-        ),
-        (
-            "Tokens",
-            tokens if told and tokens else "unknown",
-            "as the servers reported them" if told else "no server reported any",
-        ),
-        (
-            "Money",
-            "unknown" if usd is None else f"${dollars(usd)}",
-            "a model or the judge has no price in its settings"
-            if usd is None
-            else "US dollars, by the prices in the settings",
-        ),
-        (
-            "Time",
-            duration(number(summary.get("seconds"))),
-            "from the first call to the last stored row, all invocations",
-        ),
-        *_people(summary),
-    ]
-
-
-def _people(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What as many labels by people would cost, where the run says so or money was spent."""
-    told = summary.get("human_equivalent")
-    if not isinstance(told, dict):
-        decided, usd = int(summary["battles_decided"]), number(summary.get("usd"))
-        if not usd:  # nothing was paid, or no price is known: there is nothing to set beside people's pay
-            return []
-        told = human_equivalent(decided, usd, number(summary.get("seconds"))).to_json()
-    labels, usd, seconds = (number(told.get(key)) for key in ("labels", "usd", "seconds"))
-    if not labels or (usd is None and seconds is None):
-        return []
-    figure = " · ".join([*([f"${dollars(usd)}"] if usd is not None else []), *([duration(seconds)] if seconds else [])])
-    ratios = [f"{times(ratio)} {key}" for key in ("cheaper", "faster") if (ratio := number(told.get(key)))]
-    compared = f"; this run was {' and '.join(ratios)}" if ratios else ""
-    return [("The same by people", figure, f"{labels:,.0f} labels of crowd workers, one after another{compared}")]
-
-
-def _count(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else "unknown"
-
-
-def dollars(usd: float | None) -> str:
-    """An amount in dollars: ``0``, ``0.0042``, ``1,234.50``."""
-    if usd is None:
-        return "unknown"
-    return "0" if usd == 0 else f"{usd:,.2f}" if usd >= 1 else f"{usd:.4f}" if usd >= 0.0001 else "< 0.0001"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in words: ``30 µs``, ``48 ms``, ``4.8 s``, ``48 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    if not seconds:
-        return "unknown" if seconds is None else "0 s"
-    if seconds < 9.95:
-        for size, unit in ((1e-6, "µs"), (1e-3, "ms")):
-            if seconds < 999.5 * size:
-                return f"{seconds / size:.0f} {unit}"
-        return f"{seconds:.1f} s"
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

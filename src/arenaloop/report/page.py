@@ -25,11 +25,12 @@ from arenaloop.judges.suspicion import REASONS
 from arenaloop.report.cards import Card, battle_card, final_seatings, shortened, undecided, undecided_card
 from arenaloop.report.charts import forest, progress
 from arenaloop.report.documents import Documents, number, read_documents
-from arenaloop.report.health import benches, calls, dollars, duration, failures, judge_health, scores
+from arenaloop.report.health import benches, failures, judge_health, scores
 from arenaloop.report.learning import learned
 from arenaloop.report.outcome import outcome, title
 from arenaloop.report.picks import Picks, read_picks
 from arenaloop.report.scope import Scope, template_labels, verdict_scope
+from arenaloop.report.spending import calls, dollars, duration
 from arenaloop.report.texts import clip, one_line, visible
 from arenaloop.store import Store
 
@@ -207,7 +208,7 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
     trained = {stage["name"] for stage in stages}
     opponents = [row for row in rows if row["model"] not in trained]
     names = [str(row["model"]) for row in rows]
-    cost = calls(documents, store)
+    cost = calls(documents, store, scope)
     gold = any(number(stage.get("gold_accuracy")) is not None for stage in stages)
     bench = benches(store, scope, template_labels(documents.config))
     return {
