@@ -166,14 +166,13 @@ def verdict_of(row: Sequence[Any]) -> Verdict:
 
 def rulings_by_key(rows: Iterable[Row]) -> dict[str, Ruling]:
     """Rows of `RULING_COLUMNS` by key; later ones replace earlier ones."""
-    statuses, outcomes, make = STATUSES, _OUTCOMES, Ruling._make
+    statuses, outcomes = STATUSES, _OUTCOMES
     found = {}
     for key, prompt_id, first, second, judge, sample, status, score_first, score_second, outcome in rows:
         name = judge if type(judge) is str else from_text(judge)
-        found[key] = make(
-            (key, prompt_id, first, second, name, sample, statuses[status], score_first, score_second,
-             outcomes[outcome])
-        )  # fmt: skip
+        found[key] = Ruling(
+            key, prompt_id, first, second, name, sample, statuses[status], score_first, score_second, outcomes[outcome]
+        )
     return found
 
 

@@ -15,7 +15,7 @@ from arenaloop.arena.plan import BattlePlan
 from arenaloop.judges.base import Judge, merge_pair
 from arenaloop.judges.jury import Jury
 from arenaloop.store import Store
-from arenaloop.types import Battle, Prompt, Response, Ruling, Status, Verdict
+from arenaloop.types import Battle, Outcome, Prompt, Response, Ruling, Status, Verdict
 
 __all__ = ["Pairing", "Summary", "pairings", "summarise"]
 
@@ -37,6 +37,8 @@ class Pairing(NamedTuple):
 def pairings(plan: BattlePlan, store: Store) -> Iterator[Pairing]:
     """The wanted battles as they stand in the arena file, in the order of the prompts and of their pairs."""
     answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed)
+    judges, rule, one_seat_failed = plan.judges, plan.merge, plan.one_seat_failed
+    jury = plan.judge if isinstance(plan.judge, Jury) else None
     store.flush()  # what is on its way is not yet in the table
     for prompt_id in plan.prompt_ids:
         pairs = plan.schedule.on(prompt_id)
@@ -51,25 +53,28 @@ def pairings(plan: BattlePlan, store: Store) -> Iterator[Pairing]:
             one, two = battling.get(a), battling.get(b)
             if one is None or two is None:
                 yield Pairing(prompt_id, a, b, (), None, None)
-                continue
-            a_first = [_final(plan, judge, prompt, one, two, found) for judge in plan.judges]
-            b_first = [_final(plan, judge, prompt, two, one, found) for judge in plan.judges]
-            yield _pairing(plan, prompt_id, a, b, a_first, b_first)
+            elif jury is None:
+                a_first = _final(judges[0], plan.reask, prompt, one, two, found)
+                b_first = _final(judges[0], plan.reask, prompt, two, one, found)
+                battles = merge_pair(a, b, a_first, b_first, rule, one_seat_failed)
+                yield Pairing(prompt_id, a, b, battles, a_first, b_first)
+            else:
+                a_firsts = [_final(judge, plan.reask, prompt, one, two, found) for judge in judges]
+                b_firsts = [_final(judge, plan.reask, prompt, two, one, found) for judge in judges]
+                yield _of_jury(plan, jury, prompt_id, a, b, a_firsts, b_firsts)
 
 
-def _pairing(
+def _of_jury(
     plan: BattlePlan,
+    jury: Jury,
     prompt_id: str,
     a: str,
     b: str,
     a_first: Sequence[Ruling | None],
     b_first: Sequence[Ruling | None],
 ) -> Pairing:
-    if not isinstance(plan.judge, Jury):
-        (lone_a,), (lone_b,) = a_first, b_first
-        battles = merge_pair(a, b, lone_a, lone_b, plan.merge, plan.one_seat_failed)
-        return Pairing(prompt_id, a, b, battles, lone_a, lone_b)
-    one, two = plan.judge.verdict(a_first), plan.judge.verdict(b_first)
+    """One wanted battle of a jury; its battles name the members' verdicts."""
+    one, two = jury.verdict(a_first), jury.verdict(b_first)
     keys = {v.key: tuple(m.key for m in seat if m) for v, seat in ((one, a_first), (two, b_first)) if v}
     battles = tuple(
         replace(battle, verdicts=tuple(key for seat in battle.verdicts for key in keys[seat]))
@@ -79,11 +84,13 @@ def _pairing(
 
 
 def _final(
-    plan: BattlePlan, judge: Judge, prompt: Prompt, first: Response, second: Response, found: Mapping[str, Ruling]
+    judge: Judge, reask: int, prompt: Prompt, first: Response, second: Response, found: Mapping[str, Ruling]
 ) -> Ruling | None:
     """The first sample with an outcome, or else the last one that was asked; None if none was."""
-    last = None
-    for sample in range(plan.reask + 1):  # nearly all verdicts are first samples: no more keys are made than needed
+    last = found.get(judge.key(prompt, first, second))
+    if last is None or last.outcome is not None:  # nearly all verdicts: no further keys are made
+        return last
+    for sample in range(1, reask + 1):
         ruling = found.get(judge.key(prompt, first, second, sample))
         if ruling is None:
             break
@@ -121,12 +128,13 @@ class Summary:
         for verdict in (pairing.a_first, pairing.b_first):
             if verdict is None:
                 continue
-            if verdict.outcome is None:
+            outcome = verdict.outcome
+            if outcome is None:
                 self.failed[verdict.status.value] += 1
                 continue
             self.ok += 1
-            self.decisive += verdict.outcome.value != "TIE"
-            self.first_wins += verdict.outcome.value == "A"
+            self.decisive += outcome is not Outcome.TIE
+            self.first_wins += outcome is Outcome.A
 
     def counts(self) -> dict[str, Any]:
         """The bare counts, as JSON; `Summary.of` reads them back."""

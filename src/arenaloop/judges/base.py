@@ -20,6 +20,8 @@ with `two_battles` each seat is a battle of its own."""
 OneSeatFailed = Literal["drop_battle", "use_one"]
 """What becomes of a pair of which one seat alone was decided."""
 
+_WINNERS = {Outcome.A: "model_a", Outcome.B: "model_b", Outcome.TIE: "tie"}
+
 
 @runtime_checkable
 class Judge(Protocol):
@@ -128,10 +130,10 @@ def merge_seats(
         prompt_id=a_first.prompt_id,
         model_a=model_a,
         model_b=model_b,
-        winner={Outcome.A: "model_a", Outcome.B: "model_b", Outcome.TIE: "tie"}[outcome],
+        winner=_WINNERS[outcome],
         score_a=score_a,
         score_b=score_b,
-        flipped={a_first.outcome, second} == {Outcome.A, Outcome.B},
+        flipped=a_first.outcome is b_first.outcome and a_first.outcome is not Outcome.TIE,  # one seat won both times
         judge=a_first.judge,
         verdicts=(a_first.key, b_first.key),
     )
@@ -177,7 +179,7 @@ def merge_pair(
                 prompt_id=verdict.prompt_id,
                 model_a=model_a,
                 model_b=model_b,
-                winner={Outcome.A: "model_a", Outcome.B: "model_b", Outcome.TIE: "tie"}[outcome],
+                winner=_WINNERS[outcome],
                 score_a=one if a_is_first else two,
                 score_b=two if a_is_first else one,
                 flipped=flipped,
