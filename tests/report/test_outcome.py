@@ -83,3 +83,12 @@ def test_judges_are_listed_in_words() -> None:
     assert [_listed(list("abcdef")[:n]) for n in range(7)] == [
         "", "a", "a and b", "a, b and c", "a, b, c and d", "a, b, c and 2 more", "a, b, c and 3 more",
     ]  # fmt: skip
+
+
+def test_a_run_judged_again_says_how_many_outcomes_moved() -> None:
+    board = [row("a", 1005.0), row("b", 995.0)]
+    told = {"compared": 2000, "moved": 60, "moved_share": 0.03}
+    ended = outcome(documents(board, rejudged=told), PICKS, [])[1]
+    assert ended.endswith("Of 2,000 battles that the first verdicts decided too, 60 moved (3.0 %).")
+    for nothing in (None, "x", {}, told | {"compared": 0}, told | {"moved": "many"}):
+        assert "moved" not in outcome(documents(board, rejudged=nothing), PICKS, [])[1]

@@ -308,7 +308,7 @@ def test_what_people_would_have_cost_stands_beside_the_money(tmp_path: Path, pla
         return Completion(text="Scores: 9 2", tokens_in=3, tokens_out=1, usd=0.01)
 
     text = " ".join(read(play(tmp_path, TWO, priced, PROMPTS)).text.split())
-    assert "The same by people $0.9000 · 1 min 50 s 3 labels of crowd workers, one after another" in text
+    assert "The same by people $0.9000 · 1 min 50 s 3 labels, one person after the other" in text
     assert "15× cheaper" in text
 
 

@@ -28,12 +28,23 @@ def outcome(documents: Documents, picks: Picks, judges: Sequence[str]) -> list[s
     done, ended = _recipe(documents, picks) if documents.stages else _battles(documents, picks)
     done += f" {who} judged every pair from both seats."
     summary = documents.summary
+    ended += _moved(summary.get("rejudged"))
     if missing := int(summary["battles_wanted"]) - int(summary["battles_decided"]):
         ended += (
             f" {missing:,} of {summary['battles_wanted']:,} battles are undecided and count nowhere; "
             "the command that began this run asks for them again."
         )
     return [done, ended]
+
+
+def _moved(told: object) -> str:
+    """How many outcomes other verdicts moved, where the directory holds a run judged again."""
+    if not isinstance(told, dict):
+        return ""
+    compared, moved, share = (number(told.get(key)) for key in ("compared", "moved", "moved_share"))
+    if not compared or moved is None or share is None:
+        return ""
+    return f" Of {compared:,.0f} battles that the first verdicts decided too, {moved:,.0f} moved ({100 * share:.1f} %)."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -131,7 +131,7 @@ def _people(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     figure = " · ".join([*([f"${dollars(usd)}"] if usd is not None else []), *([duration(seconds)] if seconds else [])])
     ratios = [f"{times(ratio)} {key}" for key in ("cheaper", "faster") if (ratio := number(told.get(key)))]
     compared = f"; this run was {' and '.join(ratios)}" if ratios else ""
-    return [("The same by people", figure, f"{labels:,.0f} labels of crowd workers, one after another{compared}")]
+    return [("The same by people", figure, f"{labels:,.0f} labels, one person after the other{compared}")]
 
 
 def _count(value: Any) -> str:
