@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from arenaloop.arena.answers import Contestant
-from arenaloop.arena.batch import batch_seconds, check_batches, open_batches, play_batches
+from arenaloop.arena.batch import batch_seconds, check_batches, forget_batches, open_batches, play_batches
 from arenaloop.arena.battles import play
 from arenaloop.arena.budget import Budget
 from arenaloop.arena.matchmaking import Schedule, schedule
@@ -379,6 +379,20 @@ def test_killed_at_any_step_nothing_is_submitted_or_stored_twice(
     assert len(stored) == len({row[0] for row in stored}) == 72
 
 
+def test_a_batch_that_the_server_forgot_can_be_given_up(api: Api, url: str, store: Store, tmp_path: Path) -> None:
+    plan = make_plan(url)
+    settings = SETTINGS.model_copy(update={"wait": False})
+    with pytest.raises(StoppedError, match="not done"):
+        judged(plan, store, tmp_path, settings)
+    api.batches.clear()
+    with pytest.raises(StoppedError, match="no such batch; --forget-batches gives it up"):
+        judged(plan, store, tmp_path)
+    assert forget_batches(store, plan.judges) == 1
+    assert forget_batches(store, plan.judges) == 0
+    judged(plan, store, tmp_path)
+    assert summarise(list(pairings(plan, store))).decided == 36
+
+
 def test_a_lost_request_file_is_written_again(api: Api, url: str, store: Store, tmp_path: Path) -> None:
     async def down(self: BatchEndpoint, path: Path) -> str:
         raise StoppedError("no network")
@@ -402,7 +416,7 @@ def test_a_budget_of_calls_is_never_overshot_and_can_be_raised(
     api: Api, url: str, store: Store, tmp_path: Path
 ) -> None:
     # scripted contestants' answers count as calls, too: 36 of them
-    with pytest.raises(BudgetSpentError, match="66 of 66 calls"):
+    with pytest.raises(BudgetSpentError, match=r"the budget is spent \(66 of 66 calls\)"):
         judged(make_plan(url), store, tmp_path, budget=Budget(calls=66))
     assert len(api.heard) == 30
     with pytest.raises(BudgetSpentError):

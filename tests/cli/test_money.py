@@ -156,6 +156,9 @@ def test_without_waiting_the_run_is_4_until_it_is_done(arenaloop: Command, tmp_p
     live = arenaloop(*command[:-2])
     assert live.code == 2  # judging live would pay again for what is on its way
     assert "go on with --batch" in live.lines[-1]
+    given_up = arenaloop(*command[:-2], "--forget-batches", "--dry-run")
+    assert given_up.code == 0
+    assert arenaloop(*command[:-2]).code == 2  # a dry run gives nothing up
     assert arenaloop(*command).code == 0
     assert read(tmp_path / "out" / "summary.json")["battles_decided"] == 6
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arenaloop.errors import EndpointDownError
-from arenaloop.models.openai_batch import Batch, BatchEndpoint, _split, read_result, request_line
+from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, _split, read_result, request_line
 from arenaloop.models.openai_wire import Price
 from arenaloop.sandbox.batch_api import BatchApi
 from arenaloop.sandbox.server import running_server
@@ -206,6 +206,19 @@ def test_upload_create_poll_and_read(api: Faulty, url: str, file: Path) -> None:
     assert found != [f"k{n}" for n in range(20)]  # in another order
     assert api.files[next(iter(api.files))] == file.read_bytes()
     assert next(iter(api.batches.values()))["metadata"] == {"arenaloop": "tag"}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_what_does_not_pass_is_tried_once(api: Faulty, url: str, file: Path, status: int) -> None:
+    api.faults = [("POST", "/v1/files", status, False)] * 2
+    with pytest.raises(EndpointDownError, match=rf"POST /files: HTTP {status}: not now"):
+        asked(url, lambda endpoint: endpoint.upload(file))
+    assert len(api.faults) == 1
+
+
+def test_a_batch_that_the_server_does_not_know_is_told_apart(url: str) -> None:
+    with pytest.raises(UnknownBatchError, match="no such batch"):
+        asked(url, lambda endpoint: endpoint.get("batch_0"))
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

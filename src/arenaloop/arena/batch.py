@@ -30,7 +30,16 @@ from arenaloop.arena.batch_requests import (
     write_again,
     write_files,
 )
-from arenaloop.arena.batch_state import REQUESTS, STATE, WAITING, Row, batch_rows, batch_seconds, open_batches
+from arenaloop.arena.batch_state import (
+    REQUESTS,
+    STATE,
+    WAITING,
+    Row,
+    batch_rows,
+    batch_seconds,
+    forget_batches,
+    open_batches,
+)
 from arenaloop.arena.battles import play_async
 from arenaloop.arena.budget import Budget, require_prices
 from arenaloop.arena.lengths import token_limit
@@ -39,11 +48,11 @@ from arenaloop.arena.tally import Tally
 from arenaloop.config import BatchSettings
 from arenaloop.errors import BudgetSpentError, ConfigError, StoppedError
 from arenaloop.judges.base import Judge
-from arenaloop.models.openai_batch import Batch, BatchEndpoint, read_result
+from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result
 from arenaloop.store import Store
 from arenaloop.types import Completion, Sampling, Status
 
-__all__ = ["batch_seconds", "check_batches", "open_batches", "play_batches"]
+__all__ = ["batch_seconds", "check_batches", "forget_batches", "open_batches", "play_batches"]
 
 _MAX_BACKLOG = 20_000
 DEFAULT_SLEEP: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -187,7 +196,9 @@ class _Round:
             for tag in self._waiting():
                 await self._submit(tag)
             if self.refusal and not self._waiting():
-                raise BudgetSpentError(f"{self.refusal}; with a higher budget the same command goes on")
+                raise BudgetSpentError(
+                    f"the budget is spent ({self.refusal}); with a higher budget the same command goes on"
+                )
             if not self._waiting():
                 self._count(waiting=bool(waiting))
                 return
@@ -361,7 +372,10 @@ class _Round:
                 self._tell(tag, f"{results}: {row['requests']:,} verdicts collected")
             return results.exists()
         endpoint = self._endpoint(row)
-        batch = await endpoint.get(row["batch"])
+        try:
+            batch = await endpoint.get(row["batch"])
+        except UnknownBatchError as error:
+            raise StoppedError(f"{error}; --forget-batches gives it up, and pays for its verdicts again") from None
         if batch.running:
             self._tell(tag, f"batch {batch.id}: {batch.status}, {batch.completed:,} of {row['requests']:,}")
             return False

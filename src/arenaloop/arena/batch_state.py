@@ -13,7 +13,7 @@ from typing import Any
 from arenaloop.judges.base import Judge
 from arenaloop.store import Store
 
-__all__ = ["REQUESTS", "STATE", "WAITING", "Row", "batch_rows", "batch_seconds", "open_batches"]
+__all__ = ["REQUESTS", "STATE", "WAITING", "Row", "batch_rows", "batch_seconds", "forget_batches", "open_batches"]
 
 STATE, REQUESTS = "batch", "batch requests"
 """Names of the stage rows; their key is the batch's tag."""
@@ -28,6 +28,14 @@ def open_batches(store: Store, judges: Collection[Judge] | None = None) -> dict[
     known = None if judges is None else {judge.fingerprint for judge in judges}
     found = {tag: row for tag, row in batch_rows(store) if row["state"] != "closed"}
     return {tag: row for tag, row in found.items() if known is None or row["judge_hash"] in known}
+
+
+def forget_batches(store: Store, judges: Collection[Judge]) -> int:
+    """Give up what is not collected: its verdicts are asked again, and paid again. Returns how many batches it was."""
+    given_up = {tag: row for tag, row in open_batches(store, judges).items() if row["state"] in WAITING}
+    for tag, row in given_up.items():
+        store.put_stage(STATE, tag, row | {"state": "closed", "reason": "given up"})
+    return len(given_up)
 
 
 def batch_seconds(store: Store) -> float:

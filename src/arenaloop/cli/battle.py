@@ -91,6 +91,10 @@ def battle(
         Path | None,
         typer.Option(metavar="DIR", help="Write batch files to DIR, read results put beside them.", show_default=False),
     ] = None,
+    forget_batches: Annotated[
+        bool,
+        typer.Option("--forget-batches", help="Give up batches that are not collected; their verdicts are paid again."),
+    ] = False,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on where a file lacks answers.")] = False,
     anchor: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Give one model a fixed rating.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
@@ -142,7 +146,7 @@ def battle(
         "battle",
     )
     settings = priced(settings, prices)
-    _execute(settings, out, parse_anchor(anchor), dry_run=dry_run, as_json=as_json)
+    _execute(settings, out, parse_anchor(anchor), dry_run=dry_run, as_json=as_json, forget=forget_batches)
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -153,12 +157,12 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def _execute(
-    settings: BattleSettings, out: Path, anchor: tuple[str, float] | None, *, dry_run: bool, as_json: bool
+    settings: BattleSettings, out: Path, anchor: tuple[str, float] | None, *, dry_run: bool, as_json: bool, forget: bool
 ) -> None:
     from rich.console import Console
 
     from arenaloop.arena.answers import ingest_recorded, match_recorded
-    from arenaloop.arena.batch import check_batches, open_batches, play_batches
+    from arenaloop.arena.batch import check_batches, forget_batches, open_batches, play_batches
     from arenaloop.arena.budget import Budget, require_prices
     from arenaloop.arena.leaderboard import plain
     from arenaloop.arena.matchmaking import schedule
@@ -212,10 +216,12 @@ def _execute(
             sys.stdout.write(json.dumps(_plan_document(plan, out, estimate), indent=2) + "\n")
         return
     with open_directory(out) as store:
+        if forget:
+            forget_batches(store, plan.judges)
         if settings.batch is None and (waiting := open_batches(store, plan.judges)):
             raise ConfigError(
                 f"{out}: judging call by call would pay again for verdicts that are on their way in batches "
-                f"({len(waiting)} not collected): go on with --batch"
+                f"({len(waiting)} not collected): go on with --batch, or give them up with --forget-batches"
             )
         _print_plan(plan, duplicates, out, messages)
         with replacing(out / "config.yaml") as file:

@@ -30,7 +30,7 @@ from arenaloop.types import Completion, Status
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["CHAT", "Batch", "BatchEndpoint", "read_result", "request_line"]
+__all__ = ["CHAT", "Batch", "BatchEndpoint", "UnknownBatchError", "read_result", "request_line"]
 
 CHAT = "/v1/chat/completions"
 _TAG = "arenaloop"  # the metadata's key by which a batch is found again
@@ -39,6 +39,10 @@ _PASSING = {408, 409, 425, 429}
 _LONGEST_WAIT = 600.0
 _SHOWN = Redactor()
 _NOT_RUN = ("batch_expired", "batch_cancelled")  # error codes of requests that never reached the model
+
+
+class UnknownBatchError(EndpointDownError):
+    """The server does not know a batch: it was made with another key, or is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +245,8 @@ class BatchEndpoint:
                             yield line
                         return
                     reason, wait = await self._fault(response, f"GET /files/{file_id}/content")
+            except EndpointDownError:  # an OSError, too, but one that no other try mends
+                raise
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 reason = f"{type(error).__name__}: {error}"
             await self._pause(attempt, wait)
@@ -274,6 +280,8 @@ class BatchEndpoint:
                 if response.status not in (200, 201):
                     return None, *await self._fault(response, f"{method} {path}")
                 reply = json.loads(await response.read())
+        except EndpointDownError:  # an OSError, too, but one that no other try mends
+            raise
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return None, f"{type(error).__name__}: {error}", None
         except (ValueError, RecursionError) as error:
@@ -286,8 +294,11 @@ class BatchEndpoint:
         """Reason and wait of a status that may pass; raises where it will not."""
         reason = f"HTTP {response.status}: {error_text(await response.read())}"
         if response.status not in _PASSING and response.status < 500:
+            told = f"{self.base_url}: {what}: {self._public(reason)}"
+            if response.status == 404 and what.startswith("GET /batches/"):
+                raise UnknownBatchError(told)
             hint = "; this server may have no Batch API" if response.status in (404, 405) else ""
-            raise EndpointDownError(f"{self.base_url}: {what}: {self._public(reason)}{hint}")
+            raise EndpointDownError(f"{told}{hint}")
         return reason, retry_after(response.headers)
 
     async def _pause(self, attempt: int, wait: float | None) -> None:
