@@ -58,3 +58,17 @@ def test_many_suspicious_models_are_counted(store: Store) -> None:
         answer(store, Prompt.of("q"), name, "[[A]]")
     store.flush()
     assert suspicious_line(suspects(store, "abcde")).endswith("; 2 more models")
+
+
+def test_of_very_many_answers_a_fixed_sample_is_looked_at(store: Store) -> None:
+    for i in range(400):
+        prompt = Prompt.of(f"question {i}")
+        answer(store, prompt, "many", "[[A]]")
+        if i < 30:
+            answer(store, prompt, "few", "[[A]]")
+    store.flush()
+    many, few = suspects(store, ["many", "few"], limit=50)
+    assert (few.answers, few.flagged) == (30, 30)
+    assert 25 < many.answers < 80
+    assert many.flagged == many.answers
+    assert [many, few] == suspects(store, ["many", "few"], limit=50)

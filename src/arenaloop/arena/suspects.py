@@ -5,6 +5,7 @@ Flags are reasons to look. No answer is dropped for one, and no battle.
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ class Suspect:
     """One model's flags.
 
     Attributes:
-        answers: how many were looked at, one per turn; `flagged`: how many of them carry a flag of their own.
+        answers: how many were looked at (one per turn; of very many a fixed sample).
+        flagged: how many of them carry a flag of their own.
         flags: answers by flag, in the order of `REASONS`; ``constant`` is counted among at most 1,000 of them.
         examples: up to three of each flag.
     """
@@ -60,21 +62,31 @@ class Suspect:
     examples: Sequence[Example]
 
 
-def suspects(store: Store, models: Collection[str]) -> list[Suspect]:
-    """Look at all answers that are stored under these names (committed rows), in the order of the names.
+_COUNTS = "SELECT model, COUNT(*) FROM responses WHERE status IN ('ok', 'truncated', 'empty') GROUP BY model"
+
+
+def suspects(store: Store, models: Collection[str], *, limit: int = 20_000) -> list[Suspect]:
+    """Look at the answers that are stored under these names (committed rows), in the order of the names.
 
     Models without a flag are listed too, with no flags.
+
+    Args:
+        store: the arena file.
+        models: whose answers to look at.
+        limit: about how many answers of a model are looked at: of more, those to every n-th prompt by hash.
     """
-    names = {name: place for place, name in enumerate(models)}
+    names = dict.fromkeys(models)
+    every = {from_text(model): -(-n // limit) for model, n in store.select(_COUNTS)}
     answers: Counter[str] = Counter()
     flagged: Counter[str] = Counter()
     flags = {name: Counter[str]() for name in names}
     examples: dict[str, list[Example]] = {name: [] for name in names}
     same = {name: Sameness() for name in names}
     for prompt_id, stored, said in store.select(_ANSWERS):
-        model, text = from_text(stored), from_text(said)
-        if model not in names:
+        model = from_text(stored)
+        if model not in names or (every[model] > 1 and zlib.crc32(prompt_id.encode()) % every[model]):
             continue
+        text = from_text(said)
         answers[model] += 1
         found = marks(text)
         flagged[model] += bool(found)

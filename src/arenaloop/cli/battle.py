@@ -246,7 +246,7 @@ def _execute(
                     say=lambda line: messages.print(line, markup=False, highlight=False, soft_wrap=True),
                 )
                 result = write_results(plan, store, out, tally, anchor=anchor)
-        flagged = suspects(store, names)
+        flagged = suspects(store, names, limit=2_000)
         more: dict[str, Any] = {"suspicious": counts} if (counts := flag_counts(flagged)) else {}
         more |= costs(result, store, settings)
         summary = write_summary(out, store, result.summary, result.tally.cached, **more)
