@@ -141,7 +141,7 @@ class Estimate:
         """The estimate for people: the total, then each role where there are several, then what was assumed."""
         if not self.calls:
             yield (
-                "estimate: little is left to ask; all is stored that was looked at"
+                "estimate: little or nothing is left to ask (some prompts were looked at, and all of theirs is stored)"
                 if self.scaled
                 else "nothing left to ask: all answers and verdicts are stored"
             )
