@@ -7,12 +7,13 @@ take turns; every cell is the median of the repeats, with the smallest and the l
 
     bare     an aiohttp loop of N workers that posts the bodies and parses the replies as JSON, and keeps nothing
     openai   the same with the `openai` SDK (AsyncOpenAI); --openai names the interpreter that has it
-    ours     `play`: both answers from the arena file, the judge's prompt, the call, the verdict parsed and durably stored
+    ours     `play`: both answers from the arena file, the judge's prompt, the call, the verdict parsed and stored
 
-Each contender is a process of its own and posts the same judge prompts (answers of about 1,000 characters). The time is
-from before the first call until after the last verdict is committed; CPU is the client's own, the thread that writes the
-arena file included. `--alpaca-eval` names an interpreter that has alpaca_eval 0.6.6 (pandas below 3), which then judges
-a few hundred pairs against the same server. `--memory` measures ours on 5,000 and 50,000 battles, each on a new prompt.
+Each contender is a process of its own and posts the same judge prompts (answers of about 1,000 characters). The time
+is from before the first call until after the last verdict is committed; CPU is the client's own, the thread that writes
+the arena file included. `--alpaca-eval` names an interpreter that has alpaca_eval 0.6.6 (pandas below 3), which then
+judges a few hundred pairs against the same server. `--memory` measures ours on 5,000 and 50,000 battles, each on a new
+prompt.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ CONCURRENCY = (64, 256)
 _WORDS = 180  # an answer of about 1,000 characters
 _REPLY = (
     "The first answer covers what the user asked and gives the steps in order, with one small slip in the third. The "
-    "second is shorter, skips the case that the user named, and repeats itself towards the end; both are clear to read. "
+    "second is shorter, skips the case that the user named, and repeats itself towards the end; both are clear. "
     "On accuracy they are close, on completeness the first is ahead.\n\nScores: {} {}"
 )
 
@@ -206,6 +207,7 @@ def _resident() -> float:
 def _alpaca(url: str, folder: Path, concurrency: int) -> dict[str, Any]:
     """AlpacaEval's own annotator over a few hundred pairs, one seat each, with a parser for this server's reply."""
     os.environ |= {"OPENAI_API_KEY": "none", "OPENAI_API_BASE": url, "OPENAI_BASE_URL": url}
+    import yaml
     from alpaca_eval.annotators import PairwiseAnnotator
 
     config = folder / "alpaca"
@@ -218,10 +220,10 @@ def _alpaca(url: str, folder: Path, concurrency: int) -> dict[str, Any]:
         "fn_completions": "openai_completions",
         "completions_kwargs": {"model_name": "judge", "max_tokens": 100, "num_procs": concurrency},
         "fn_completion_parser": "regex_parser",
-        "completion_parser_kwargs": {"outputs_to_match": {"1": r"Scores: [5-9]", "2": r"Scores: [1-4]"}},
+        "completion_parser_kwargs": {"outputs_to_match": {1: r"Scores: [5-9]", 2: r"Scores: [1-4]"}},
         "batch_size": 1,
     }
-    config.joinpath("configs.yaml").write_text(json.dumps({"alpaca": settings}))
+    config.joinpath("configs.yaml").write_text(yaml.safe_dump({"alpaca": settings}))
     rows = {name: _rows(folder / f"{name}.jsonl") for name in "ab"}
     cpu, start = _tree_cpu(), time.perf_counter()
     annotator = PairwiseAnnotator(
@@ -247,14 +249,14 @@ def _rows(path: Path, count: int = 300) -> list[dict[str, str]]:
 # ---------------------------------------------------------------------- what is judged
 
 
-def prepare(folder: Path, battles: int) -> None:
+def prepare(folder: Path, battles: int, *, bodies: bool = True) -> None:
     """Prompts, two models' answers and the arena file that holds them, and the bodies that the other clients post."""
     from arenaloop.arena.answers import Contestant, ingest_recorded, match_recorded
     from arenaloop.judges.pairwise import PairwiseJudge
     from arenaloop.models.recorded import RecordedModel
     from arenaloop.models.scripted import ScriptedModel
     from arenaloop.store import Store
-    from arenaloop.types import Prompt, Response
+    from arenaloop.types import Prompt
 
     rng = random.Random(0)
     words = ["".join(rng.choices("etaoinshrdlucmfw", k=rng.randint(2, 8))) for _ in range(3000)]
@@ -271,6 +273,17 @@ def prepare(folder: Path, battles: int) -> None:
                 row = {"instruction": prompt.last_user, "output": f"{text(_WORDS)}.", "generator": name}
                 file.write(json.dumps(row) + "\n")
         contestants.append(Contestant(name, RecordedModel(name, folder / f"{name}.jsonl")))
+    if bodies:
+        _write_bodies(folder, prompts, contestants, judge)
+    folder.joinpath("arena.db").unlink(missing_ok=True)
+    with Store(folder / "arena.db") as store:
+        store.add_prompts(prompts)
+        ingest_recorded(store, contestants, prompts, match_recorded(contestants, prompts))
+
+
+def _write_bodies(folder: Path, prompts: list[Any], contestants: list[Any], judge: Any) -> None:
+    from arenaloop.types import Response
+
     with (folder / "bodies.jsonl").open("w") as file:
         for prompt, *answers in zip(prompts, *(c.model.rows() for c in contestants), strict=True):
             one, two = (Response(prompt.id, n, a.texts) for n, a in zip("ab", answers, strict=True))
@@ -278,10 +291,6 @@ def prepare(folder: Path, battles: int) -> None:
                 request = judge.request(prompt, first, second, secret="s", seed=0)
                 body = {"model": "judge", "temperature": 0.0, "top_p": 1.0, "max_tokens": 512}
                 file.write(json.dumps(body | {"messages": request.messages}, ensure_ascii=False) + "\n")
-    folder.joinpath("arena.db").unlink(missing_ok=True)
-    with Store(folder / "arena.db") as store:
-        store.add_prompts(prompts)
-        ingest_recorded(store, contestants, prompts, match_recorded(contestants, prompts))
 
 
 # ---------------------------------------------------------------------- the table
@@ -333,7 +342,8 @@ def memory(url: str) -> None:
             result = _run(sys.executable, "ours", f"{url}/0/v1", folder, 64)
         peaks.append(result["rss"])
         print(
-            f"{battles:>7,} battles: peak RSS {result['rss']:.0f} MiB ({result['rss_before']:.0f} before the first call)"
+            f"{battles:>7,} battles: peak RSS {result['rss']:.0f} MiB "
+            f"({result['rss_before']:.0f} before the first call)"
         )
     print(f"  growth {peaks[1] / peaks[0] - 1:+.1%}")
 
@@ -356,7 +366,7 @@ def main() -> None:
     if a.serve:
         asyncio.run(_serve())
     elif a.prepare:
-        prepare(Path(a.folder), a.prepare)
+        prepare(Path(a.folder), a.prepare, bodies=False)
     elif a.client:
         folder = Path(a.folder)
         if a.client == "ours":
