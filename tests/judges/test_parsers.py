@@ -338,7 +338,7 @@ def test_of_a_long_answer_the_deciding_end_is_kept() -> None:
     tokens = ({"1": -0.1}, *({"x": -0.1} for _ in range(500)), {"2": -0.1})
     for which, scores in (("first", (1, 0)), ("last", (0, 1))):
         parser = parser_for("scores", "logprob", which)  # type: ignore[arg-type]
-        raw = parser.raw(Completion("long", logprobs=tokens))
+        raw = parser.raw(Completion("long\n2", logprobs=tokens))
         assert len(raw) < 2000
         assert parser.read(parser.answer(raw, Status.OK)) == scores
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.judges.parsers import parser_for
 from arenaloop.judges.suspicion import Sameness, marks
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.attacks import ATTACKS, Attack
 from arenaloop.sandbox.gullible import GULLIBLE, Opinion, read_material, spoken
 from arenaloop.sandbox.judge import read_judge_prompt
 from arenaloop.sandbox.red_team import Bout, Plain, cases, guarded, plain
-from arenaloop.types import Prompt, Response
+from arenaloop.types import Completion, Prompt, Response
 
 CASES = cases(8)
 SECRET = "the secret of this run"
@@ -98,6 +101,16 @@ def test_a_judge_that_quotes_after_its_verdict_gives_no_win(attack: Attack) -> N
     assert bout.tied == 0 or bout.rate == 0.5
     for template, mode in (("score_first", "text"), ("pairwise", "json"), ("pairwise", "logprob")):
         assert fought("parting_quoter", attack, template, mode).lost == len(CASES)
+
+
+@pytest.mark.parametrize(
+    "text", ["2\nIt closes with: 1", "2\n\nThe first says\n1 10 1", "I see 1 and 2", "2 > 1", "**2** or 1?"]
+)
+def test_a_label_in_the_reasoning_decides_nothing(text: str) -> None:
+    parser = parser_for("scores", "logprob", "last")
+    tokens = tuple({part: -0.01} for part in re.findall(r"\w+|\W", text))
+    assert parser.read(Completion(text, logprobs=tokens)) is None
+    assert parser.read(Completion(f"{text}\n2", logprobs=(*tokens, {"2": -0.01}))) == (0.0, 1.0)
 
 
 def test_length_wins_over_a_judge_of_length() -> None:

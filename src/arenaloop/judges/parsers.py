@@ -215,7 +215,11 @@ def label_probability(tokens: Sequence[Mapping[str, float]], which: DecidingLabe
 
 
 def _read_logprobs(completion: Completion, which: DecidingLabel) -> Scores | None:
-    return _shares(None if completion.logprobs is None else label_probability(completion.logprobs, which))
+    if completion.logprobs is None:
+        return None
+    if which == "last" and parse_label(completion.text) is None:
+        return None  # a label's token may stand in the reasoning too, or in what it quotes: only a last line decides
+    return _shares(label_probability(completion.logprobs, which))
 
 
 def _logprobs_raw(completion: Completion, which: DecidingLabel) -> str:
