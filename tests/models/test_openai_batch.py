@@ -129,6 +129,20 @@ def test_a_batch_that_failed_names_the_first_error() -> None:
 # ---------------------------------------------------------------------- control calls
 
 
+CUT_OFF = 0  # stands for a status: half of the body, then the connection is closed
+
+
+async def cut_off(request: web.Request, reply: web.StreamResponse) -> web.StreamResponse:
+    assert isinstance(reply, web.Response)
+    assert isinstance(reply.body, bytes)
+    half = web.StreamResponse(headers={"Content-Length": str(len(reply.body))})
+    await half.prepare(request)
+    await half.write(reply.body[: len(reply.body) // 2])
+    assert request.transport is not None
+    request.transport.close()
+    return half
+
+
 class Faulty(BatchApi):
     """Answers control calls with the faults that a test lines up, by (method, start of the path)."""
 
@@ -146,6 +160,8 @@ class Faulty(BatchApi):
             for n, (method, path, status, done) in enumerate(self.faults):
                 if request.method == method and request.path.startswith(path):
                     del self.faults[n]
+                    if status == CUT_OFF:
+                        return await cut_off(request, await handler(request))
                     if done:  # the server has done it, and its reply is lost
                         await handler(request)
                     return web.json_response({"error": {"message": "not now sk-0123456789"}}, status=status)
@@ -206,6 +222,23 @@ def test_upload_create_poll_and_read(api: Faulty, url: str, file: Path) -> None:
     assert found != [f"k{n}" for n in range(20)]  # in another order
     assert api.files[next(iter(api.files))] == file.read_bytes()
     assert next(iter(api.batches.values()))["metadata"] == {"arenaloop": "tag"}
+
+
+def test_a_download_that_breaks_off_begins_again(api: Faulty, url: str, file: Path) -> None:
+    """Lines may come twice, none is missing, and half a line is no line."""
+    api.looks = 0
+    api.faults = [("GET", "/v1/files/", CUT_OFF, False)]
+
+    async def whole(endpoint: BatchEndpoint) -> list[str]:
+        batch = await endpoint.create(await endpoint.upload(file), "tag")
+        batch = await endpoint.get(batch.id)
+        assert batch.output_file is not None
+        return [read_result(line, None)[0] async for line in endpoint.lines(batch.output_file)]
+
+    found = asked(url, whole)
+    assert api.faults == []
+    assert set(found) == {f"k{n}" for n in range(20)}
+    assert len(found) >= 20
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])

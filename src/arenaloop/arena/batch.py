@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -420,21 +420,24 @@ class _Round:
         if strange:
             self.say(f"{strange:,} lines of the results belong to no request")
         self.store.flush()
-        found = self.store.verdicts(list(seatings))
-        failed = [key for key, verdict in found.items() if verdict.status is not Status.OK]
+        failed = self._undecided(list(seatings))
         self._put(tag, {"state": "collected", "failed": failed})
         self.tally.failed += len(failed)
 
     def _stored(self, seatings: dict[str, Seating]) -> set[str]:
         """Keys whose result is stored already."""
-        keys = list(seatings)
-        done: set[str] = set()
-        for start in range(0, len(keys), 400):
+        rows = self._of_keys(list(seatings), "SELECT key, COUNT(*) FROM verdicts WHERE key IN ({}) GROUP BY key")
+        return {key for key, attempts in rows if attempts > seatings[key].before}
+
+    def _undecided(self, keys: list[str]) -> list[str]:
+        """Keys without an outcome in their latest attempt."""
+        latest = dict(self._of_keys(keys, "SELECT key, status FROM verdicts WHERE key IN ({}) ORDER BY id"))
+        return [key for key, status in latest.items() if status != Status.OK.value]
+
+    def _of_keys(self, keys: list[str], query: str) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(keys), 400):  # below SQLite's limit of parameters
             some = keys[start : start + 400]
-            marks = ",".join("?" * len(some))
-            query = f"SELECT key, COUNT(*) FROM verdicts WHERE key IN ({marks}) GROUP BY key"  # noqa: S608
-            done.update(key for key, n in self.store.select(query, some) if n > seatings[key].before)
-        return done
+            yield from self.store.select(query.format(",".join("?" * len(some))), some)
 
     async def _keep(self, seating: Seating, completion: Completion, judge_hash: str) -> None:
         prompt, first, second = seated(self.store, seating)
