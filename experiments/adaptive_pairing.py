@@ -206,7 +206,7 @@ def main() -> None:
     arenas.append((30, 1000, (1000, 3000, 10000)))
     if args.curves:
         print("| models, Elo | goal | design | battles | saving |")
-        curves(30, 400, 30000, args.repetitions[1], args.prompt_effect, args.ties)
+        curves(30, 400, 16000, args.repetitions[1], args.prompt_effect, args.ties)
         return
     print("| models, Elo | battles | design | RMSE | gain as printed | gain in truth | coverage ratings | pairs |")
     for models, span, budgets in arenas:
