@@ -59,7 +59,8 @@ class BatchApi:
     def run(self, batch: Row) -> None:
         """Run a batch to its end."""
         lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
-        answers, errors = [], []
+        answers: list[Row] = []
+        errors: list[Row] = []
         for line in lines:
             self.heard.append(line)
             response, error = self.result(line)
