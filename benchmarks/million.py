@@ -39,18 +39,20 @@ from arenaloop.store import Store, response_key
 from arenaloop.types import Completion, Prompt, Response, Verdict, content_hash
 
 NOBODY = "http://127.0.0.1:9/v1"  # the discard port
-PHRASE = "the answer names its sources and stays close to what was asked while the other one wanders off into"
+PHRASE = "the first answer names its sources and stays close to what was asked while the other one wanders off into"
+JUDGES_WORDS = PHRASE.split()
+PHRASE = "a small boat with two brown sails came slowly round the point at noon, and nobody on the beach looked up from"
 WORDS = PHRASE.split()
 ARENALOOP = [sys.executable, "-c", "from arenaloop.cli import main; main()"]
 CHUNK = 20_000
 
 
-def prose(rng: random.Random, length: int) -> str:
+def prose(rng: random.Random, length: int, known: list[str] = WORDS) -> str:
     """Words up to about `length` characters."""
     words: list[str] = []
     size = 0
     while size < length:
-        words.append(rng.choice(WORDS))
+        words.append(rng.choice(known))
         size += len(words[-1]) + 1
     return " ".join(words)
 
@@ -96,7 +98,7 @@ def verdicts(contestants: list[Contestant], decider: PairwiseJudge, count: int) 
         for pair in pairs:
             for first, second in (pair, pair[::-1]):
                 scores = [round(min(10.0, max(1.0, rng.gauss(strength[name], 1.5)))) for name in (first, second)]
-                raw = f"{prose(rng, 290)}.\n\nScores: {scores[0]} {scores[1]}"
+                raw = f"{prose(rng, 290, JUDGES_WORDS)}.\n\nScores: {scores[0]} {scores[1]}"
                 told = Completion(raw, finish_reason="stop", tokens_in=500, tokens_out=75, usd=0.0003, seconds=1.1)
                 yield decider.read(prompt, said[first], said[second], told)
 

@@ -281,10 +281,11 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         file.write(encode_json(value, indent=2) + b"\n")
 
 
-def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> int:
+def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any] | bytes]) -> int:
     """Replace `path` by one JSON object per line, gzip if its name ends in ``.gz``; returns how many were written.
 
-    Rows are drawn one at a time. Values and errors are as in `encode_json` and `replacing`.
+    Rows are drawn one at a time; bytes are written as the line that they are. Values and errors are as in
+    `encode_json` and `replacing`.
     """
     count = 0
     with replacing(path) as file, contextlib.ExitStack() as stack:
@@ -293,6 +294,6 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]])
             # no time stamp and no name: equal rows give equal bytes
             out = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0))
         for row in rows:
-            out.write(encode_json(row) + b"\n")
+            out.write((row if isinstance(row, bytes) else encode_json(row)) + b"\n")
             count += 1
     return count

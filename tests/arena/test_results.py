@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import random
 from itertools import product
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from arenaloop.arena.answers import Contestant
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.results import Pairing, Summary, pairings, summarise
+from arenaloop.arena.tournament import battle_line, battle_row
+from arenaloop.jsonl import encode_json
 from arenaloop.judges.base import MergeRule, OneSeatFailed, merge_pair
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.base import Model
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.store import Store, response_key
-from arenaloop.types import Completion, Prompt, Response, Sampling, Status, Verdict, content_hash
+from arenaloop.types import Battle, Completion, Prompt, Response, Sampling, Status, Verdict, content_hash
 
 PROMPTS = [Prompt.of(f"question {n}") for n in range(10)] + [Prompt(({"role": "user", "content": "two"},), ("turns",))]
 NAMES = ["a", "b", "c"]
@@ -174,3 +179,19 @@ def test_counts_are_read_back_and_added() -> None:
     assert (whole.first_wins, whole.decisive) == (told.count("A"), len(told) - told.count("TIE"))
     assert whole.flips == sum(b.flipped for p in found for b in p.battles[:1]) > 0
     assert whole.to_json()["first_seat_win_rate"] == whole.first_wins / whole.decisive
+
+
+ODD = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+    ['q"uote', "back\\slash", "\u2028", "é"]
+)
+SCORES = st.floats(1, 10) | st.sampled_from([7.0, 0.5, 7, 1, 0.1 + 0.2])
+
+
+@given(ODD, ODD, ODD, SCORES, SCORES, st.booleans(), st.lists(ODD | st.just("0f" * 16), max_size=3))
+def test_a_battle_as_a_line_is_its_row(
+    a: str, b: str, judge: str, one: float, two: float, flipped: bool, keys: list[str]
+) -> None:
+    battle = Battle("p", a, b, "tie", one, two, flipped, judge, tuple(keys))
+    assert battle_line(battle) == encode_json(battle_row(battle))
+    odd = Battle("p", a + "\ud800", b, "model_a", one, two, flipped, judge, tuple(keys))
+    assert json.loads(battle_line(odd)) == battle_row(odd)
