@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from arenaloop.report.cards import Undecided, battle_card, final_seatings, undecided, undecided_card
+from arenaloop.report.cards import Undecided, battle_card, final_seatings, undecided, undecided_card, unread_by_model
 from arenaloop.report.picks import Pick
 from arenaloop.report.scope import Scope
 from arenaloop.store import Store
@@ -214,3 +214,17 @@ def test_a_verdict_that_was_read_again_counts_as_it_was_read_last(store: Store) 
     verdict(store, prompt, a, b, Status.OK, judge_hash="now", key="k")
     store.flush()
     assert undecided(store, ["a", "b"], Scope(("now",))) == []
+
+
+def test_whose_answers_stand_in_unread_verdicts_is_counted(store: Store) -> None:
+    for i in range(3):
+        prompt = Prompt.of(f"question {i}")
+        texts = {name: answer(store, prompt, name, f"{name} {i}") for name in "abc"}
+        verdict(store, prompt, texts["a"], texts["b"], Status.UNPARSED, judge_hash="now")
+        verdict(store, prompt, texts["a"], texts["c"], Status.UNPARSED, judge_hash="now")
+        verdict(store, prompt, texts["b"], texts["c"], Status.OK if i else Status.ERROR, judge_hash="now")
+        verdict(store, prompt, texts["c"], texts["b"], Status.ERROR, judge_hash="old")
+    store.flush()
+    assert unread_by_model(store, list("abc"), Scope(("now",))) == (7, [("a", 6), ("b", 4), ("c", 4)])
+    assert unread_by_model(store, ["b"], Scope(("now",))) == (7, [("b", 4)])
+    assert unread_by_model(store, list("abc"), Scope(("never",))) == (0, [])

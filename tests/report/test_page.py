@@ -166,6 +166,8 @@ def test_every_way_to_stay_undecided_is_shown_first(battle_run: Path) -> None:
     assert "the judge gave no readable verdict (refused)" in page.text
     assert "echo has no answer to this prompt (error: RuntimeError: the echo is out)" in page.text
     assert "asked 3 times" in page.text
+    text = " ".join(page.text.split())
+    assert "Of 12 seatings without a verdict, 8 show an answer of echo , 8 show an answer of fine , 8 show" in text
     assert "policy" in page.text
 
 

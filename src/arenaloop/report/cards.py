@@ -25,6 +25,7 @@ __all__ = [
     "shortened",
     "undecided",
     "undecided_card",
+    "unread_by_model",
 ]
 
 _TEXT = 16_000
@@ -333,6 +334,20 @@ def undecided(store: Store, models: Sequence[str], scope: Scope) -> list[Undecid
 def _authors(store: Store, prompt_id: str, text_hash: str) -> list[str]:
     query = "SELECT DISTINCT model FROM responses WHERE text_hash = ? AND prompt_id = ?"
     return sorted(str(row[0]) for row in store.select(query, (text_hash, prompt_id)))
+
+
+def unread_by_model(store: Store, models: Sequence[str], scope: Scope) -> tuple[int, list[tuple[str, int]]]:
+    """Seatings that a judge left without a verdict (2,000 at most), and how many of them show each model's answer.
+
+    An answer can escape a loss by making the verdict unreadable; then one model stands in most of them.
+    """
+    query = _OPEN_SEATINGS.format(where=scope.where) + " LIMIT 2000"
+    total, shown = 0, Counter[str]()
+    for prompt_id, first, second in store.select(query, scope.parameters):
+        total += 1
+        wrote = {name for text in (first, second) for name in _authors(store, prompt_id, text)}
+        shown.update(wrote.intersection(models))
+    return total, sorted(shown.items(), key=lambda item: (-item[1], item[0]))[:5]
 
 
 def undecided_card(item: Undecided, store: Store, seats: Mapping[tuple[str, str, str], Sequence[str]]) -> Card:

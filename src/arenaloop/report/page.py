@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Any
 from arenaloop.arena.suspects import Suspect, suspects
 from arenaloop.jsonl import read_rows, replacing
 from arenaloop.judges.suspicion import REASONS
-from arenaloop.report.cards import Card, battle_card, final_seatings, shortened, undecided, undecided_card
+from arenaloop.report.cards import (
+    Card,
+    battle_card,
+    final_seatings,
+    shortened,
+    undecided,
+    undecided_card,
+    unread_by_model,
+)
 from arenaloop.report.charts import forest, progress
 from arenaloop.report.documents import Documents, number, read_documents
 from arenaloop.report.health import benches, failures, judge_health, scores
@@ -232,7 +240,8 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "matrix_left_out": max(0, len(documents.rows) - _MATRIX),
         "health": judge_health(documents, store, picks, scope),
         "benches": bench,
-        "failures": failures(store, scope),
+        "failures": (why := failures(store, scope)),
+        "unread": unread_by_model(store, names, scope) if why and len(names) > 2 else None,
         "other_verdicts": scope.others,
         "scores": scores(store, scope),
         "calls": cost,
