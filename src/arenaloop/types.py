@@ -71,6 +71,9 @@ class Status(StrEnum):
     """the call itself failed, after its retries"""
 
 
+_BATTLING = frozenset({Status.OK, Status.TRUNCATED, Status.EMPTY})
+
+
 class Outcome(StrEnum):
     """Who won, by seat: `A` is the first seat, `B` the second."""
 
@@ -235,7 +238,7 @@ class Response:
     @property
     def battles(self) -> bool:
         """Whether there is an answer to judge."""
-        return self.status in (Status.OK, Status.TRUNCATED, Status.EMPTY)
+        return self.status in _BATTLING
 
 
 @dataclass(frozen=True, slots=True)
