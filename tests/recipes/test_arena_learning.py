@@ -439,7 +439,8 @@ def test_a_dead_opponent_is_no_silent_tie(tmp_path: Path) -> None:
 
 
 def test_how_fast_it_runs_is_no_input(tmp_path: Path) -> None:
-    """Other concurrency or threads must not train every stage again; another threshold must."""
+    """Another concurrency, threads or budget must not train every stage again; another threshold must."""
     plain = inputs_key(build_arena_learning(settings(), tmp_path))
-    assert inputs_key(build_arena_learning(settings("concurrency=7", "sft.threads=2"), tmp_path)) == plain
+    other = settings("concurrency=7", "sft.threads=2", "budget_calls=9")
+    assert inputs_key(build_arena_learning(other, tmp_path)) == plain
     assert inputs_key(build_arena_learning(settings("k_sft=[0.5]"), tmp_path)) != plain
