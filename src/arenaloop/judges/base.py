@@ -117,8 +117,7 @@ def merge_seats(
     # A judge that only labels has no scores: a win counts 1, a tie 0.5.
     a1, b1 = _scores(a_first)
     b2, a2 = _scores(b_first)
-    # Rounded far below any judge's decimals: 7.1 + 6.3 and 6.9 + 6.5 differ in floating point, and are a tie.
-    score_a, score_b = round((a1 + a2) / 2, 9), round((b1 + b2) / 2, 9)
+    score_a, score_b = _mean(a1, a2), _mean(b1, b2)
     second = b_first.outcome.swap()
     if rule == "mean":
         outcome = Outcome.from_scores(score_a, score_b)
@@ -188,6 +187,12 @@ def merge_pair(
             )
         )
     return tuple(games)
+
+
+def _mean(one: float, two: float) -> float:
+    """Rounded far below any judge's decimals: 7.1 + 6.3 and 6.9 + 6.5 differ in floating point, and are a tie."""
+    total = float(one + two)
+    return total / 2 if total.is_integer() else round(total / 2, 9)  # rounding is dear, and whole scores are common
 
 
 def _scores(verdict: Verdict | Ruling) -> tuple[float, float]:
