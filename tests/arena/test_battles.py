@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scripted_battles import LONG, PROMPTS, Chunky, Judging, contestant, fight, make_plan, outcomes
 
 from arenaloop.arena import material
 from arenaloop.arena.answers import Answers, Contestant, Tally
-from arenaloop.arena.battles import play
+from arenaloop.arena.battles import play, verdict_seed
 from arenaloop.arena.matchmaking import all_pairs
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.results import Summary, pairings, summarise
@@ -22,7 +24,7 @@ from arenaloop.models.base import ChunkedModel
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.judge import read_judge_prompt
 from arenaloop.store import Store
-from arenaloop.types import Completion, Prompt, Request, Status
+from arenaloop.types import Completion, Prompt, Request, Status, derive_seed
 
 # ---------------------------------------------------------------------- the same battles, however they are run
 
@@ -302,3 +304,8 @@ def test_no_battles_wanted(path: Path) -> None:
     assert found == []
     assert tally.verdicts_total == 0
     assert all_pairs(["a"]) == []
+
+
+@given(st.integers(-(10**20), 10**20), st.text() | st.binary(min_size=16, max_size=16).map(bytes.hex))
+def test_the_seed_of_a_call_is_derived_as_all_are(seed: int, key: str) -> None:
+    assert verdict_seed(seed, key) == derive_seed("verdict", seed, key)

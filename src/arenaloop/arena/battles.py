@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from typing import NamedTuple
 
 from arenaloop.arena.answers import Answers
@@ -23,7 +24,7 @@ from arenaloop.judges.base import Judge
 from arenaloop.store import Store
 from arenaloop.types import Response, Status, derive_seed
 
-__all__ = ["play", "play_async"]
+__all__ = ["play", "play_async", "verdict_seed"]
 
 _REPORT_EVERY = 0.25  # seconds between progress reports
 _MAX_BACKLOG = 20_000  # appends that may wait for the disk before workers pause
@@ -87,6 +88,13 @@ def _answers_wanted(plan: BattlePlan) -> int:
     if plan.schedule.chosen is None:
         return len(local.union(*plan.schedule.pairs)) * len(plan.prompt_ids)
     return sum(len(local.union(*plan.schedule.on(i))) for i in plan.prompt_ids)
+
+
+def verdict_seed(seed: int, key: str) -> int:
+    """``derive_seed("verdict", seed, key)``, in a third of the time: it is taken for every call."""
+    if not key.isalnum() or not key.isascii():
+        return derive_seed("verdict", seed, key)
+    return int(blake2b(f'["verdict",{seed},"{key}"]'.encode(), digest_size=8).hexdigest(), 16) >> 1
 
 
 async def _report(tally: Tally, on_progress: Callable[[Tally], None]) -> None:
@@ -230,7 +238,7 @@ class _Runner:
         judge, limit = asked.judge, asked.limit
         if sample:
             key = judge.key(material.prompt, first, second, sample)
-        seed = derive_seed("verdict", self.plan.seed, key)
+        seed = verdict_seed(self.plan.seed, key)
         ticket, calls = self.gate.ticket, 0
         usd: float | None = 0.0
         if limit is not None:
