@@ -39,8 +39,8 @@ from arenaloop.store import Store, response_key
 from arenaloop.types import Completion, Prompt, Response, Verdict, content_hash
 
 NOBODY = "http://127.0.0.1:9/v1"  # the discard port
-PHRASE = "the first answer names its sources and stays close to what was asked while the other one wanders off into"
-JUDGES_WORDS = PHRASE.split()
+JUDGES_PHRASE = "the first answer names its sources and stays close to what was asked while the other one wanders off into"
+JUDGES_WORDS = JUDGES_PHRASE.split()
 PHRASE = "a small boat with two brown sails came slowly round the point at noon, and nobody on the beach looked up from"
 WORDS = PHRASE.split()
 ARENALOOP = [sys.executable, "-c", "from arenaloop.cli import main; main()"]
