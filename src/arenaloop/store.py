@@ -138,7 +138,7 @@ class Store:
     def _connect(self, *, check_same_thread: bool = True) -> sqlite3.Connection:
         uri = f"file:{_quote(self.path)}" + ("?mode=ro" if self.readonly else "")
         connection = sqlite3.connect(
-            uri, uri=True, timeout=30, isolation_level=None, check_same_thread=check_same_thread, cached_statements=32
+            uri, uri=True, timeout=30, isolation_level=None, check_same_thread=check_same_thread, cached_statements=64
         )
         connection.execute("PRAGMA cache_size = -65536")
         return connection

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, overload
 
 from arenaloop.types import Outcome, Prompt, Response, Ruling, Status, Verdict, content_hash
@@ -87,8 +88,7 @@ def insert(connection: sqlite3.Connection, table: str, rows: list[Row]) -> None:
     Nearly all keys are new, and the index on (key, attempt) has to look anyway whether they are: attempts before are
     counted only where it says no.
     """
-    head, values = INSERT[table]
-    statement = f"{head} {','.join([values] * len(rows))}"
+    statement = _statement(table, len(rows))
     try:
         connection.execute(statement, [value for row in _numbered(table, rows, {}) for value in row])
     except sqlite3.IntegrityError:
@@ -96,6 +96,12 @@ def insert(connection: sqlite3.Connection, table: str, rows: list[Row]) -> None:
             raise
         full = _numbered(table, rows, _attempts(connection, table, rows))
         connection.execute(statement, [value for row in full for value in row])
+
+
+@lru_cache(maxsize=64)
+def _statement(table: str, rows: int) -> str:
+    head, values = INSERT[table]
+    return f"{head} {','.join([values] * rows)}"
 
 
 def _attempts(connection: sqlite3.Connection, table: str, rows: list[Row]) -> dict[Row, int]:

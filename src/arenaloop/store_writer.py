@@ -6,11 +6,11 @@ connection of its own, so that no commit waits for the disk.
 
 from __future__ import annotations
 
-import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +20,11 @@ from arenaloop.store_rows import Row, insert
 
 __all__ = ["Append", "Writer"]
 
-_LINGER = 0.002  # seconds a commit waits for company; with the commit itself well below 10 ms
-_ROWS = 500  # rows per INSERT, with 26 columns well below SQLite's limit of parameters
-_FOLD_AFTER = 1000  # appends between two foldings of the log
+_LINGER = (0.002, 0.003)  # seconds a commit waits for company, the second only if few have come
+_FEW = 16
+_ROWS = 512  # rows per INSERT at most, with 26 columns well below SQLite's limit of parameters
+_BATCH = 4096  # appends per commit at most
+_FOLD_AFTER = 4000  # appends between two foldings of the log
 _LONGEST_LOG = 16_384  # pages; beyond them (64 MB) the writer stops to fold the log itself, which lets it begin anew
 
 Append = tuple[str, list[Row]]
@@ -52,7 +54,10 @@ class Writer:
         self.failure: StorageError | None = None
         self._connect = connect
         self._committed = committed
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # A deque and a flag: a queue would change threads for every append.
+        self._todo: deque[Any] = deque()
+        self._asleep = False
+        self._wake = threading.Event()
         self._log = _Log(connect)
         self._thread = threading.Thread(target=self._run, name="arena-writer", daemon=True)
         self._thread.start()
@@ -61,12 +66,12 @@ class Writer:
         """Hand over rows of a table. Raises StorageError if earlier ones could not be written."""
         if self.failure is not None:
             raise self.failure
-        self._queue.put((table, rows))
+        self._put((table, rows))
 
     def flush(self) -> None:
         """Wait until everything appended so far is committed. Raises StorageError if that failed."""
         done = threading.Event()
-        self._queue.put(_Flush(done))
+        self._put(_Flush(done))
         done.wait()
         if self.failure is not None:
             raise self.failure
@@ -74,27 +79,42 @@ class Writer:
     @property
     def backlog(self) -> int:
         """Appends that wait."""
-        return self._queue.qsize()
+        return len(self._todo)
 
     def close(self) -> None:
         """Commit what waits and end both threads; whether that failed is in `failure`."""
-        self._queue.put(None)
+        self._put(None)
         self._thread.join()
         self._log.close()
+
+    def _put(self, item: Any) -> None:
+        self._todo.append(item)
+        if self._asleep:
+            self._wake.set()
+
+    def _take(self) -> list[Any]:
+        """What has been put, once there is something and a commit has waited for company; None comes last."""
+        todo = self._todo
+        while not todo:
+            self._asleep = True
+            if not todo:  # what is put after this look finds the flag
+                self._wake.wait()
+            self._asleep = False
+            self._wake.clear()
+        if type(todo[0]) is tuple:
+            time.sleep(_LINGER[0])
+            if len(todo) < _FEW:  # a commit of few costs nearly as much as one of many
+                time.sleep(_LINGER[1])
+        batch = [todo.popleft()]
+        while todo and batch[-1] is not None and len(batch) < _BATCH:
+            batch.append(todo.popleft())
+        return batch
 
     def _run(self) -> None:
         connection: sqlite3.Connection | None = None
         closing = False
         while not closing:
-            batch = [self._queue.get()]
-            # Sleeping, instead of waiting on the queue, spares a change of threads for every append.
-            if type(batch[0]) is tuple:
-                time.sleep(_LINGER)
-            while batch[-1] is not None and len(batch) < 4096:
-                try:
-                    batch.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
+            batch = self._take()
             closing = batch[-1] is None
             appends: list[Append] = [item for item in batch if type(item) is tuple]
             if appends and self.failure is None:
@@ -122,12 +142,7 @@ class Writer:
         by_table: dict[str, list[Row]] = {}
         for table, rows in batch:
             by_table.setdefault(table, []).extend(rows)
-        # Few statements of many rows: after each the thread must win the interpreter's lock back from the event loop.
-        parts = [
-            (table, rows[start : start + _ROWS])
-            for table, rows in by_table.items()
-            for start in range(0, len(rows), _ROWS)
-        ]
+        parts = [(table, part) for table, rows in by_table.items() for part in _parts(rows)]
         if len(parts) > 1:  # a lone statement is a transaction by itself
             connection.execute("BEGIN IMMEDIATE")
         try:
@@ -141,6 +156,20 @@ class Writer:
             raise
         self._committed(batch)
         self._log.grew(len(rows) for rows in by_table.values())
+
+
+def _parts(rows: list[Row]) -> Iterator[list[Row]]:
+    """Rows cut into powers of two.
+
+    Few statements of many rows, since after each the thread must win the interpreter's lock back from the event loop;
+    and few different ones, since preparing a statement costs as much as inserting its rows.
+    """
+    start, size = 0, _ROWS
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        yield rows[start : start + size]
+        start += size
 
 
 class _Log:
