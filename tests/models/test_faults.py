@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 import re
 from contextlib import AsyncExitStack
@@ -52,6 +53,16 @@ def test_a_fault_that_stays_is_a_completion(fault, error):
     assert re.match(error, completion.error)
     assert (completion.calls, len(stub.bodies), len(waits)) == (4, 4, 3)
     assert (completion.text, completion.usd) == ("", 0.0)
+
+
+def test_a_reply_without_end_is_left_where_it_is_too_long(monkeypatch):
+    monkeypatch.setattr("arenaloop.models.endpoint._LONGEST_REPLY", 1 << 20)
+    packed = http(200, gzip.compress(b" " * (2 << 20)), "Content-Encoding: gzip")
+    for reply in (packed, http(200, b" " * (2 << 20), "Connection: close", length=1 << 40)):
+        completion, _, _ = ask(reply, said("at last"), retries=1)
+        assert (completion.text, completion.calls) == ("at last", 2)
+        completion, _, _ = ask(reply, retries=0)
+        assert completion.error == "ClientPayloadError: the reply is longer than 1 MB"
 
 
 def test_a_server_that_hangs_is_left_after_the_timeout():

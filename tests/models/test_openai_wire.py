@@ -63,6 +63,15 @@ def test_tokens_and_price():
     assert ask(said(usage=odd))[0].tokens_in is None
 
 
+@pytest.mark.parametrize("huge", [2**62, 10**400])
+def test_numbers_that_nothing_can_hold_are_none(huge):
+    completion, _, _ = ask(said(usage={"prompt_tokens": huge, "completion_tokens": huge}), price=Price(2.0, 8.0))
+    assert (completion.status, completion.tokens_in, completion.usd) == (Status.OK, None, None)
+    for logprobs in ({"content": [{"token": "1", "logprob": huge}]}, {"top_logprobs": [{"1": huge}]}):
+        choice = {"message": {"content": "1"}, "finish_reason": "stop", "logprobs": logprobs}
+        assert ask(http(200, {"choices": [choice]}))[0].logprobs == ({},)
+
+
 @settings(deadline=None)
 @given(raw=st.binary(max_size=60) | st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),

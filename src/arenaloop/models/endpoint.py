@@ -27,6 +27,7 @@ CEILING = 512
 """The most calls in flight at an endpoint for which nobody has set a limit."""
 
 _LONGEST_HOLD = 600.0
+_LONGEST_REPLY = 128 << 20  # bytes; 100,000 tokens with five log-probabilities each are half of it
 _FAULTS = 5  # in a row, after which a replica is set aside while others live
 _FIRST_REST, _LONGEST_REST = 1.0, 60.0
 
@@ -260,7 +261,7 @@ class Endpoint:
             fault: bool | None = True
             try:
                 response = await self._session.post(data=body, timeout=timeouts.client, **replica.options)
-                raw = await response.read()
+                raw = await _whole(response)
                 fault = response.status >= 500
                 return response.status, response.headers, raw
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -304,6 +305,23 @@ class Endpoint:
         client = aiohttp.ClientTimeout(total=None, sock_connect=min(30.0, max(1.0, seconds / 2)))
         timeouts = self._timeouts[seconds] = _Timeouts(Deadlines(self.loop, seconds), client)
         return timeouts
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """A reply's body, as ``response.read()`` gives it, but not without end: a body may be small only while packed."""
+    from aiohttp import ClientPayloadError
+
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while part := await response.content.readany():
+            parts.append(part)
+            if (size := size + len(part)) > _LONGEST_REPLY:
+                raise ClientPayloadError(f"the reply is longer than {_LONGEST_REPLY >> 20} MB")
+    except BaseException:
+        response.close()
+        raise
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _options(url: ServerUrl) -> dict[str, Any]:

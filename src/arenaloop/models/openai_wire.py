@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic_core import from_json, to_json  # two to four times as fast as json on bodies of this size
 
@@ -35,6 +35,7 @@ __all__ = [
     "with_system",
 ]
 
+_MOST_TOKENS = 10**9  # of one call; what a server counts beyond is no count, and sums of it would not fit into SQLite
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -169,16 +170,20 @@ def _logprobs(found: object) -> tuple[dict[str, float], ...] | None:
             if not isinstance(alternative, dict):
                 continue
             text, value = alternative.get("token"), alternative.get("logprob")
-            if isinstance(text, str) and isinstance(value, int | float) and value >= top.get(text, -math.inf):
+            if isinstance(text, str) and _is_logprob(value) and value >= top.get(text, -math.inf):
                 top[text] = float(value)
         tokens.append(top)
     if not tokens and isinstance(old, list):
         tokens = [
-            {text: float(value) for text, value in (item or {}).items() if isinstance(value, int | float)}
+            {text: float(value) for text, value in (item or {}).items() if _is_logprob(value)}
             for item in old
             if item is None or isinstance(item, dict)
         ]
     return tuple(tokens) or None
+
+
+def _is_logprob(value: object) -> TypeGuard[float]:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= _MOST_TOKENS)  # others overflow
 
 
 def _content(message: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -203,7 +208,7 @@ def _usage(usage: object) -> tuple[int | None, int | None, int]:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else None
 
 
 def _error_message(reply: object) -> str:
