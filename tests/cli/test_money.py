@@ -12,6 +12,7 @@ import yaml
 
 from arenaloop.sandbox.batch_api import BatchApi
 from arenaloop.sandbox.server import running_server
+from arenaloop.store import Store
 
 Command = Callable[..., Any]
 TEXTS = [f"question {n}" for n in range(6)]
@@ -195,3 +196,48 @@ def test_a_judge_that_is_on_no_server_cannot_be_batched(arenaloop: Command, tmp_
     assert result.code == 2
     assert "OpenAI-style server" in result.lines[-1]
     assert not (tmp_path / "out").exists()
+
+
+# ---------------------------------------------------------------------- budgets
+
+
+def stored_calls(out: Path) -> int:
+    with Store(out / "arena.db", readonly=True) as store:
+        return store.usage().calls
+
+
+def test_retries_are_calls_of_the_budget(arenaloop: Command, tmp_path: Path, served: Any) -> None:
+    """A server that fails everything gets as many requests as the budget has, and no retries on top."""
+    served.answer = lambda body: 500
+    command = ["battle", *RECORDED, "--judge", f"{served.url}#judge", "--out", "out", "--budget-calls"]
+    result = arenaloop(*command, 5)
+    assert (result.code, len(served.heard)) == (4, 5)
+    assert "5 of 5 calls" in result.lines[-1]
+    assert stored_calls(tmp_path / "out") == 5  # each with its reason
+    served.answer = lambda body: "Scores: 7 5" if len(served.heard) % 2 else 500
+    (tmp_path / "judge.yaml").write_text(json.dumps({"spec": f"{served.url}#judge", "concurrency": 1}))
+    command[command.index(f"{served.url}#judge")] = "judge.yaml"
+    result = arenaloop(*command, 8)
+    assert (result.code, len(served.heard)) == (4, 8)
+    assert stored_calls(tmp_path / "out") == 8
+    assert arenaloop(*command, 100).code == 0
+    assert stored_calls(tmp_path / "out") == len(served.heard) == read(tmp_path / "out" / "summary.json")["calls"]
+
+
+@pytest.mark.parametrize("verb", ["battle", "rejudge"])
+def test_a_budget_that_cannot_count_writes_nothing(arenaloop: Command, tmp_path: Path, served: Any, verb: str) -> None:
+    command = ["battle", *RECORDED, "--judge", f"{served.url}#judge", "--out", "out"]
+    assert arenaloop(*command).code == 0
+    (tmp_path / "judge.yaml").write_text(
+        json.dumps({"spec": f"{served.url}#judge", "price": {"input": 1, "output": 1}})
+    )
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.name != "arena.db"}
+    if verb == "battle":
+        command[command.index(f"{served.url}#judge")] = "judge.yaml"
+    else:
+        command = ["rejudge", "out", "--judge", "judge.yaml", "--template", "labels"]
+    result = arenaloop(*command, "--budget-usd", 1)
+    assert result.code == 2
+    assert len(result.lines) == 1
+    assert "price of some earlier calls" in result.lines[0]
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.name != "arena.db"} == before

@@ -25,25 +25,33 @@ class HaltedError(Exception):
 class Ticket:
     """The calls that one job has in flight."""
 
-    __slots__ = ("_gate", "entered")
+    __slots__ = ("_gate", "_retried", "entered")
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self._retried = 0
         self.entered = 0
 
     def enter(self) -> None:
         """Begin a call. A model with a queue does so itself, by way of `ADMISSION`, when the call is sent.
 
+        Once more before it has left is to send it again: the earlier request has come back and is spent.
+
         Raises:
             HaltedError: the run is stopping.
         """
         self._gate.enter()
-        self.entered += 1
+        if self.entered:
+            self._gate.leave(1, 1)
+            self._retried += 1
+        else:
+            self.entered = 1
 
     def leave(self, calls: int, usd: float | None) -> None:
         """End what has begun, once its answer is on its way to the arena file; see `Gate.leave`."""
         entered, self.entered = self.entered, 0
-        self._gate.leave(entered, calls, usd)
+        retried, self._retried = self._retried, 0
+        self._gate.leave(entered, max(0, calls - retried), usd)
 
 
 _TICKET: ContextVar[Ticket] = ContextVar("ticket")

@@ -129,6 +129,7 @@ def _execute(settings: AuditSettings, out: Path, *, level: float, samples: int, 
         _print_plan(plan, out, messages)
         return
     with open_directory(out) as store:
+        budget.begin(store)  # refuses where it cannot count, before anything is written
         _print_plan(plan, out, messages)
         with replacing(out / "config.yaml") as file:
             file.write(dump_yaml(settings).encode())

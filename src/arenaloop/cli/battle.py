@@ -216,6 +216,7 @@ def _execute(
             sys.stdout.write(json.dumps(_plan_document(plan, out, estimate), indent=2) + "\n")
         return
     with open_directory(out) as store:
+        budget.begin(store)  # refuses where it cannot count, before anything is written
         if forget:
             forget_batches(store, plan.judges)
         if settings.batch is None and (waiting := open_batches(store, plan.judges)):

@@ -92,6 +92,7 @@ def rejudge(
     ask = bool(options) or judge is not None
     out = directory / "rejudged" / directory_name(*_known_by(judging, template_plan.judge.name))
     with Store(directory / "arena.db") as store:
+        budget.begin(store)  # refuses where it cannot count, before anything is written
         fought = read_fought(directory, store, wanted)
         plan = plan_again(fought, names, template_plan)
         what = f"at most {2 * plan.battles * len(plan.judges):,} judge calls" if ask else "stored texts are read again"

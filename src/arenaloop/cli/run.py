@@ -92,6 +92,7 @@ def run(
 def _execute(settings: ArenaLearningSettings, out: Path, *, dry_run: bool, as_json: bool) -> None:
     from rich.console import Console
 
+    from arenaloop.arena.budget import Budget
     from arenaloop.config import dump_yaml
     from arenaloop.jsonl import replacing
     from arenaloop.recipes import arena_learning
@@ -107,6 +108,7 @@ def _execute(settings: ArenaLearningSettings, out: Path, *, dry_run: bool, as_js
     from arenaloop.cli.undecided import commonest_error, say_undecided
 
     with open_directory(out) as store:
+        Budget(settings.budget_usd, settings.budget_calls).begin(store)  # refuses before anything is written
         _print_plan(recipe, out, messages)
         with replacing(out / "config.yaml") as file:
             file.write(dump_yaml(settings).encode())

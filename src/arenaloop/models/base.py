@@ -15,10 +15,10 @@ from arenaloop.types import Completion, Request
 __all__ = ["ADMISSION", "ChunkedModel", "Model"]
 
 ADMISSION: ContextVar[Callable[[], None] | None] = ContextVar("admission", default=None)
-"""What a model with a queue of its own calls when a request is about to be sent for the first time.
+"""What a model with a queue of its own calls when a request is about to be sent, and each time it is sent again.
 
 Such a model has an attribute ``queues = True``. What is called raises where no call may begin any more (a budget is
-spent, the run is stopping); so what only waits for its turn is never sent.
+spent, the run is stopping); so what only waits for its turn is never sent, and what has failed is not tried again.
 """
 
 

@@ -266,19 +266,24 @@ class OpenAIModel:
 
         clock = endpoint.loop.time
         begun = clock()
-        calls = tries = told_to_wait = 0
+        calls = admitted = tries = told_to_wait = 0
         tokens = wait = 0.0
-        admitted = False
+        reason = ""
         while True:
             if wait:
                 await endpoint.slots.renew()
             if wait or endpoint.gated:
                 tokens = self._expected.expect(len(body), request.sampling.max_tokens)
                 await endpoint.admit(tokens, self._sleep, at_least=wait)
-            if not admitted:
-                admitted = True
-                if (admission := ADMISSION.get()) is not None:
-                    admission()
+            if admitted == calls:  # what could not be sent is admitted still
+                try:
+                    if (admission := ADMISSION.get()) is not None:
+                        admission()
+                except Exception:
+                    if not calls:
+                        raise
+                    return self._failure(Status.ERROR, endpoint.redact.line(reason), clock() - begun, calls)
+                admitted += 1
             started = clock()
             calls += 1
             tries += 1
