@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from arenaloop.errors import ArenaFileError, StorageError
 from arenaloop.store import SCHEMA_VERSION, Store, recorded_key, response_key
-from arenaloop.store_rows import MIGRATIONS
+from arenaloop.store_rows import MIGRATIONS, response_keys
 from arenaloop.types import Completion, Outcome, Prompt, Status, Verdict, content_hash
 
 TEXTS = st.text(st.characters(), max_size=30) | st.sampled_from(
@@ -311,7 +311,7 @@ def test_a_reader_cannot_write(path: Path) -> None:
 WRITER = """
 import sys
 from arenaloop.store import Store
-from arenaloop.store_rows import MIGRATIONS
+from arenaloop.store_rows import MIGRATIONS, response_keys
 from arenaloop.types import Completion, Outcome, Status, Verdict
 
 store = Store(sys.argv[1])
@@ -765,3 +765,10 @@ def test_a_step_that_fails_leaves_the_old_version(old: Path, monkeypatch: pytest
     assert version(old) == 1
     assert len(dump(old, "SELECT name FROM pragma_table_info('verdicts')")) == 21
     Store(old).close()
+
+
+@given(st.text(max_size=20), st.text(max_size=8), st.integers(0, 3))
+def test_keys_of_one_models_answers_are_response_keys(prompt_id: str, fingerprint: str, sample: int) -> None:
+    sampling: list[object] = [0.5, 1.0, 16, ["\n"]]
+    expected = response_key(prompt_id, fingerprint, sampling, sample)
+    assert response_keys(fingerprint, sampling, sample)(prompt_id) == expected

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, overload
 
-from arenaloop.types import Outcome, Prompt, Response, Ruling, Status, Verdict, content_hash
+from arenaloop.types import Outcome, Prompt, Response, Ruling, Status, Verdict, canonical_json, content_hash
 
-__all__ = ["SCHEMA_VERSION", "Row", "recorded_key", "response_key", "whole_response"]
+__all__ = ["SCHEMA_VERSION", "Row", "recorded_key", "response_key", "response_keys", "whole_response"]
 
 Row = tuple[Any, ...]
 
@@ -203,6 +204,18 @@ def whole_response(prompt_id: str, model: str, turns: Sequence[tuple[str, Status
 def response_key(prompt_id: str, fingerprint: str, sampling_key: list[object], sample: int) -> str:
     """Content hash under which a model's answer to a prompt is stored."""
     return content_hash("response", prompt_id, fingerprint, sampling_key, sample)
+
+
+def response_keys(fingerprint: str, sampling_key: list[object], sample: int) -> Callable[[str], str]:
+    """`response_key` of one model's answers, by prompt id: what they share is encoded once."""
+    rest = canonical_json([fingerprint, sampling_key, sample])[1:]
+
+    def key(prompt_id: str) -> str:
+        if not (prompt_id.isascii() and prompt_id.isalnum()):  # its JSON form is longer than itself
+            return response_key(prompt_id, fingerprint, sampling_key, sample)
+        return blake2b(f'["response","{prompt_id}",{rest}'.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+    return key
 
 
 def recorded_key(prompt_id: str, texts: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "Sampling",
     "Status",
     "Verdict",
+    "canonical_json",
     "content_hash",
     "derive_seed",
 ]
@@ -36,6 +37,11 @@ Message = dict[str, str]
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
+def canonical_json(value: object) -> str:
+    """The JSON text that content hashes are taken of: sorted keys, no blanks."""
+    return _CANONICAL.encode(value)
+
+
 def content_hash(*parts: object, size: int = 16) -> str:
     """Hex BLAKE2b of the canonical JSON of `parts`; equal parts give equal hashes on every machine.
 
@@ -43,8 +49,7 @@ def content_hash(*parts: object, size: int = 16) -> str:
         parts: anything JSON can hold; mappings are sorted by key.
         size: digest length in bytes (the hex text has twice as many characters).
     """
-    text = _CANONICAL.encode(parts)
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
+    return blake2b(canonical_json(parts).encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
 
 
 def derive_seed(*parts: object) -> int:

@@ -7,7 +7,7 @@ background, one model in memory at a time; recorded answers are copied into the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from arenaloop.arena.gate import Gate
@@ -17,6 +17,7 @@ from arenaloop.errors import InputError
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.models.recorded import RecordedModel, match_keys
 from arenaloop.store import Store, recorded_key, response_key, whole_response
+from arenaloop.store_rows import response_keys
 from arenaloop.types import (
     Completion,
     Message,
@@ -162,6 +163,7 @@ class Answers:
         self._seed = seed
         self._sample = sample
         self._gate = gate
+        self._keys: dict[str, Callable[[str], str]] = {}
         self._limits: dict[int, asyncio.Semaphore] = {}
         self._chunks: dict[str, _Chunks] = {}
         self._talking: dict[str, asyncio.Future[None]] = {}  # conversations under way, by response key
@@ -172,7 +174,9 @@ class Answers:
         c = self.contestants[name]
         if isinstance(c.model, RecordedModel):
             return self._recorded[name].get(prompt_id)
-        return response_key(prompt_id, c.model.fingerprint, c.sampling.key(), self._sample)
+        if (keys := self._keys.get(name)) is None:
+            keys = self._keys[name] = response_keys(c.model.fingerprint, c.sampling.key(), self._sample)
+        return keys(prompt_id)
 
     def stored(self, name: str, prompt: Prompt) -> Response | None:
         """The stored answer, also a failed one; None if there is none."""

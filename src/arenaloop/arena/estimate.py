@@ -38,7 +38,7 @@ from arenaloop.types import Prompt, Response, Sampling, Status, derive_seed
 
 __all__ = ["Estimate", "RoleEstimate", "estimate"]
 
-_SEATINGS = 20_000  # that are looked up before the rest is taken to be like them: some tenths of a second
+_SEATINGS = 8_000  # that are looked up before the rest is taken to be like them: some tenths of a second
 _FREE = Price(0.0, 0.0)  # of models that run in this process
 _FAILED = (Status.ERROR, Status.REFUSED)
 

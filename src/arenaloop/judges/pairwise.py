@@ -11,7 +11,6 @@ from dataclasses import replace
 from hashlib import blake2b
 
 from arenaloop.errors import ConfigError, StoppedError
-from arenaloop.judges.base import verdict_key_parts
 from arenaloop.judges.parsers import DecidingLabel, VerdictMode, parse_scores, parser_for
 from arenaloop.judges.templates import JudgeTemplate, load_template, render, template_names
 from arenaloop.models.base import Model
@@ -94,7 +93,8 @@ class PairwiseJudge:
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
         """Hash of prompt, both texts in seat order, judge, template, verdict mode, sampling and sample index."""
-        text = "\n".join((*verdict_key_parts(prompt, first, second), self.fingerprint, str(sample)))
+        # taken several times for every seating, millions of times in a large arena
+        text = f"{prompt.id}\n{first.text_hash}\n{second.text_hash}\n{self.fingerprint}\n{sample}"
         return blake2b(text.encode(), digest_size=16).hexdigest()
 
     async def judge(
