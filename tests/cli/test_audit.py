@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,18 @@ def test_a_judge_that_cannot_be_read_ends_with_3_and_is_asked_again(
     assert (row["agreement"], row["unparsed"], row["failed"]) == (None, 1.0, {"unparsed": 4})
     served.answer = lambda body: "Scores: 7 5"
     assert arenaloop(*command).code == 0
+
+
+def test_each_judge_is_asked_again_as_often_as_its_own_file_says(
+    arenaloop: Command, labels: Path, served: Any, tmp_path: Path
+) -> None:
+    served.answer = lambda body: "They are both fine."
+    judges = ["--judge", "builtin:longest"]
+    for name, reask in (("once", 0), ("twice", 1)):
+        (tmp_path / f"{name}.yaml").write_text(json.dumps({"spec": f"{served.url}#{name}", "reask": reask}))
+        judges += ["--judge", f"{name}.yaml"]
+    assert arenaloop("audit", *judges, "--labels", labels, "--limit", 1).code == 3
+    assert Counter(body["model"] for body in served.heard) == {"once": 2, "twice": 4}
 
 
 def test_a_budget_stops_the_audit_resumably(arenaloop: Command, labels: Path, served: Any) -> None:

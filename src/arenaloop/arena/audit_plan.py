@@ -33,7 +33,7 @@ class AuditPlan:
         votes: how often each judge votes on each pair, from both seats; None for once, and for all that is recorded
             with judges of recorded labels. Fixed rules vote once in any case.
         merge: how two seats become a vote.
-        reask: how often a verdict without an outcome is asked again.
+        reask: how often a verdict without an outcome is asked again; one number, or one for each judge.
         seed: of the run.
         concurrency: seatings in progress at once; None for what the judges allow.
     """
@@ -42,7 +42,7 @@ class AuditPlan:
     judges: Sequence[Judge]
     votes: int | None = None
     merge: MergeRule = "mean"
-    reask: int = 2
+    reask: int | Sequence[int] = 2
     seed: int = 0
     concurrency: int | None = None
 
@@ -63,7 +63,8 @@ class AuditPlan:
         """
         repeats = [[repeated(judge, vote) for vote in range(self.votes_of(judge))] for judge in self.judges]
         lookups = [judge if isinstance(judge, LabelsJudge) else None for judge in self.judges]
-        reasks = [self.reask if own_votes(judge) is None else 0 for judge in self.judges]
+        own = [self.reask] * len(self.judges) if isinstance(self.reask, int) else self.reask
+        reasks = [n if own_votes(judge) is None else 0 for judge, n in zip(self.judges, own, strict=True)]
         for number, prompt, one, two in self.responses():
             for j, (lookup, reask) in enumerate(zip(lookups, reasks, strict=True)):
                 there = len(repeats[j])

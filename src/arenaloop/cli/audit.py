@@ -176,13 +176,12 @@ def _plan(settings: AuditSettings) -> AuditPlan:
     for name, count in Counter(one.name for one in judges).items():
         if count > 1:
             raise ConfigError(f"{count} judges are called {name!r}: name them, as in --judge other=SPEC")
-    reask = max(one.reask for one in settings.judges)
     return AuditPlan(
         pairs[: settings.limit],
         judges,
         votes=settings.seeds,
         merge=settings.merge,
-        reask=reask,
+        reask=[one.reask for one in settings.judges],
         seed=settings.seed,
         concurrency=settings.concurrency,
     )
