@@ -772,3 +772,13 @@ def test_keys_of_one_models_answers_are_response_keys(prompt_id: str, fingerprin
     sampling: list[object] = [0.5, 1.0, 16, ["\n"]]
     expected = response_key(prompt_id, fingerprint, sampling, sample)
     assert response_keys(fingerprint, sampling, sample)(prompt_id) == expected
+
+
+def test_usage_counts_what_came_after_it_was_asked(path: Path) -> None:
+    with Store(path) as store:
+        store.add_verdict(verdict("v", calls=2))
+        store.flush()
+        assert store.usage().calls == store.usage().calls == 2
+        store.add_verdict(verdict("w", calls=3))
+        store.flush()
+        assert store.usage().calls == 5

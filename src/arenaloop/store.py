@@ -91,6 +91,7 @@ class Store:
         self._lock_file: int | None = None
         self._pending_verdicts: dict[str, tuple[Row, Verdict]] = {}
         self._pending_responses: dict[tuple[str, int], Row] = {}
+        self._usage: Usage | None = None  # known until the next append
         self._writer: Writer | None = None
         if readonly and not self.path.exists():
             raise ArenaFileError(f"{self.path}: no arena file here")
@@ -245,6 +246,7 @@ class Store:
     def _append(self, table: str, rows: list[Row]) -> None:
         if self._writer is None:
             raise StorageError(f"{self.path}: opened for reading only")
+        self._usage = None
         self._writer.append(table, rows)
 
     def flush(self) -> None:
@@ -434,6 +436,8 @@ class Store:
 
     def usage(self) -> Usage:
         """Calls, tokens, money and wall time of all invocations so far (committed rows)."""
+        if self._usage is not None:
+            return self._usage
         calls = tokens_in = tokens_out = 0
         usd: float | None = 0.0
         spans: dict[int, tuple[float, float]] = {}
@@ -446,7 +450,10 @@ class Store:
                 usd = None if usd is None or unknown else usd + (cost or 0.0)
                 old = spans.get(run, (first, last))
                 spans[run] = (min(old[0], first), max(old[1], last))
-        return Usage(calls, tokens_in, tokens_out, usd, sum(last - first for first, last in spans.values()))
+        usage = Usage(calls, tokens_in, tokens_out, usd, sum(last - first for first, last in spans.values()))
+        if not (self.readonly or self._pending_verdicts or self._pending_responses):  # nobody else writes here
+            self._usage = usage
+        return usage
 
 
 def _quote(path: Path) -> str:

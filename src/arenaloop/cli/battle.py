@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["battle"]
 
+_LOOKED_AT = 5_000  # answers that are searched for suspicious ones at the end of a run; the report looks at more
+
 
 def battle(
     model: Annotated[list[str], typer.Option("--model", metavar="NAME=SPEC", help="A contestant; give at least two.")],
@@ -247,7 +249,7 @@ def _execute(
                     say=lambda line: messages.print(line, markup=False, highlight=False, soft_wrap=True),
                 )
                 result = write_results(plan, store, out, tally, anchor=anchor)
-        flagged = suspects(store, names, limit=2_000)
+        flagged = suspects(store, names, limit=max(100, _LOOKED_AT // len(names)))
         more: dict[str, Any] = {"suspicious": counts} if (counts := flag_counts(flagged)) else {}
         more |= costs(result, store, settings)
         summary = write_summary(out, store, result.summary, result.tally.cached, **more)
