@@ -260,6 +260,7 @@ def test_a_batch_that_ended_early_is_ingested_as_far_as_it_exists(
             super().run(batch)
             if len(self.batches) == 1:
                 batch["status"] = end
+                batch["request_counts"]["completed"] = 30
                 name = batch["output_file_id"]
                 self.files[name] = b"".join(self.files[name].splitlines(keepends=True)[:30])
 
@@ -289,6 +290,43 @@ def test_a_batch_that_fails_whole_stops_with_the_server_s_reason(
                 judged(make_plan(other), store, tmp_path)
             assert len(failing.batches) == batches
     assert rows(store.path) == []
+
+
+def test_results_that_the_server_counts_and_does_not_give_are_not_paid_twice(
+    api: Api, url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cuts = BatchEndpoint.lines, [70, 71]
+
+    async def cut_off(self: BatchEndpoint, file_id: str) -> Any:
+        at = cuts.pop(0) if cuts else limit
+        async for line in whole(self, file_id):
+            if (at := at - 1) < 0:
+                return
+            yield line
+
+    limit = 71  # one result never comes
+    monkeypatch.setattr(BatchEndpoint, "lines", cut_off)
+    with pytest.raises(StoppedError, match="counts 72 results and gives 71; run again"):
+        judged(make_plan(url), store, tmp_path / "batches")
+    assert len(rows(store.path)) == 71
+    limit = 72
+    tally = judged(make_plan(url), store, tmp_path / "batches")
+    assert (len(api.batches), tally.failed) == (1, 0)
+    assert len(rows(store.path)) == 72
+
+
+def test_results_that_are_not_there_yet_are_waited_for(
+    api: Api, url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get, early = BatchEndpoint.get, [True, True]
+
+    async def not_yet(self: BatchEndpoint, batch_id: str) -> Batch:
+        batch = await get(self, batch_id)
+        return replace(batch, output_file=None) if not batch.running and early and early.pop() else batch
+
+    monkeypatch.setattr(BatchEndpoint, "get", not_yet)
+    assert judged(make_plan(url), store, tmp_path / "batches").failed == 0
+    assert (len(api.batches), early) == (1, [])
 
 
 def test_the_rest_can_be_asked_live(api: Api, url: str, live: list[Request], store: Store, tmp_path: Path) -> None:

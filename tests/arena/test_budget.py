@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -257,3 +258,9 @@ def test_the_price_of_a_chunk_is_the_sum_of_its_rows(path: Path) -> None:
 
     with pytest.raises(BudgetSpentError, match=r"\$2\.00 of \$1\.50"):
         fight(path, make_plan(Judging(), [Contestant("local", Rented(size=4)), contestant("b")]), Budget(usd=1.5))
+
+
+@pytest.mark.parametrize("budget", [{"usd": float("nan")}, {"usd": float("inf")}, {"usd": -1.0}, {"calls": -1}])
+def test_a_budget_that_would_stop_nothing_or_everything_is_refused(budget: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="a budget of"):
+        Budget(**budget)

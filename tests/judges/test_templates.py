@@ -233,6 +233,12 @@ MATERIAL = '{% include "material" %}'
         ('{# parser: scores #}\n{% include "/etc/passwd" %}' + MATERIAL, "line 2: no part '/etc/passwd'"),
         ("{# parser: scores #}{{ user }} {{ seats[0] }} {{ seats[1] }}", "does not use tag: contestants could"),
         ("{# parser: scores #}{{ tag }} {{ seats[0][0] }}", "does not use user"),
+        (
+            "{# parser: scores #}{{ tag }}{{ user }}{{ seats }}{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+            "calls itself without end",
+        ),
+        ("{# parser: scores #}{{ tag }}{{ user }}{{ '%9999999999999d' % 1 }}{{ seats }}", "makes too long a text"),
+        ("{% if tag %}" * 200 + "{% endif %}" * 200, "nested too deeply"),
         ("{# parser: scores #}\n{{ tag }}\n{{ user.nothing }}" + MATERIAL, "line 3: .*nothing"),
         ("{# parser: scores #}\n{{ seats[2] }}" + MATERIAL, "line 2: "),
         ("{# parser: scores #}\n{{ 1 / 0 }}" + MATERIAL, "line 2: division"),

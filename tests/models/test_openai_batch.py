@@ -118,6 +118,30 @@ def test_lines_are_split_as_by_hand(parts: list[bytes], size: int) -> None:
     assert asyncio.run(read()) == [line for line in content.split(b"\n") if line.strip()]
 
 
+def test_what_servers_write_as_text_is_read() -> None:
+    body = json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]})
+    for response in ({"status_code": "200", "body": json.loads(body)}, {"status_code": 200, "body": body}):
+        _, completion = read_result(json.dumps({"custom_id": "x", "response": response}).encode(), None)
+        assert (completion.text, completion.status) == ("a", Status.OK)
+
+
+def test_a_batch_of_odd_parts_is_a_batch() -> None:
+    odd = {"total": float("inf"), "completed": "many", "failed": -1}
+    batch = Batch.of({"id": 5, "status": "completed", "request_counts": odd, "errors": ["no"]})
+    assert (batch.total, batch.completed, batch.failed, batch.reason) == (0, 0, 0, "")
+
+
+def test_a_list_that_never_ends_is_left() -> None:
+    class Lists(BatchEndpoint):
+        pages = 0
+
+        async def _get(self, path: str, **options: Any) -> dict[str, Any]:
+            self.pages += 1
+            return {"data": [{"id": f"b{self.pages % 2}", "metadata": "none"}, 5], "has_more": True}
+
+    assert asyncio.run(Lists("http://127.0.0.1:1/v1").find("file", "tag")) is None
+
+
 def test_a_batch_that_failed_names_the_first_error() -> None:
     errors = {"data": [{"code": "invalid", "message": "no model", "line": 3}, {"code": "x", "message": "y"}]}
     batch = Batch.of({"id": "b", "status": "failed", "errors": errors, "created_at": 5, "failed_at": 9})

@@ -42,6 +42,7 @@ from arenaloop.arena.batch_state import (
 )
 from arenaloop.arena.battles import play_async
 from arenaloop.arena.budget import Budget, require_prices
+from arenaloop.arena.leaderboard import plain
 from arenaloop.arena.lengths import token_limit
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tally import Tally
@@ -171,7 +172,8 @@ class _Round:
     ) -> None:
         self.plan, self.store, self.settings, self.tally = plan, store, settings, tally
         self.folder = Path(settings.folder) if settings.folder else folder
-        self.say, self.sleep = say, sleep
+        self.sleep = sleep
+        self._say = say
         self.judges: dict[str, Judge] = {judge.fingerprint: judge for judge in plan.judges}
         self.endpoints: dict[str, BatchEndpoint] = {}
         self.numbers = sum(1 for _ in batch_rows(store))
@@ -184,6 +186,10 @@ class _Round:
         self.collected = self.left = 0
         self.ordered_calls, self.ordered_usd, self.refusal = 0, 0.0, ""
         self._shown: dict[str, str] = {}
+
+    def say(self, line: str) -> None:
+        """One line for people, in which a server's words may stand."""
+        self._say(plain(line))
 
     # ------------------------------------------------------------------ the round
 
@@ -368,7 +374,7 @@ class _Round:
         if row.get("folder"):
             results = self._path(tag).with_suffix(".results.jsonl")
             if results.exists():
-                await self._collect(tag, [_file_lines(results)], "no result in the file")
+                await self._collect(tag, lambda: [_file_lines(results)], "no result in the file")
                 self._tell(tag, f"{results}: {row['requests']:,} verdicts collected")
             return results.exists()
         endpoint = self._endpoint(row)
@@ -383,9 +389,12 @@ class _Round:
             self._path(tag).unlink(missing_ok=True)
             self._put(tag, {"state": "closed", "reason": batch.reason})  # nothing of it was run: it is made again
             raise StoppedError(f"batch {batch.id} failed: {batch.reason or 'no reason given'}")
+        if batch.status == "completed" and batch.completed and not batch.output_file:
+            self._tell(tag, f"batch {batch.id}: completed, its results are not there yet")
+            return False
         files = [name for name in (batch.output_file, batch.error_file) if name]
         self._put(tag, {"to": batch.ended_at or time.time()})
-        await self._collect(tag, [endpoint.lines(name) for name in files], _no_result(batch))
+        await self._collect(tag, lambda: [endpoint.lines(name) for name in files], _no_result(batch), batch)
         self._path(tag).unlink(missing_ok=True)
         failed = len(self.rows[tag]["failed"])
         self._tell(tag, f"batch {batch.id}: {batch.status}, {row['requests']:,} collected, {failed:,} without outcome")
@@ -393,25 +402,44 @@ class _Round:
 
     # ------------------------------------------------------------------ ingest
 
-    async def _collect(self, tag: str, files: list[AsyncIterator[bytes]], no_result: str) -> None:
-        """Store the verdicts of a batch, each once, in whatever order its lines come and however often."""
+    async def _collect(
+        self, tag: str, download: Callable[[], list[AsyncIterator[bytes]]], no_result: str, batch: Batch | None = None
+    ) -> None:
+        """Store the verdicts of a batch, each once, in whatever order its lines come and however often.
+
+        A connection that ends early may look like the end of a file, so that a file with fewer results than the server
+        has counted is downloaded again: what is in it has been paid for.
+        """
         row = self.rows[tag]
         judge, model = judging_model(self.judges[row["judge_hash"]])
         seatings = {found[0]: Seating(*found) for found in self._requests(tag)}
         done = self._stored(seatings)
+        counted = min(batch.completed, len(seatings)) if batch is not None else 0
         strange = 0
-        for lines in files:
-            async for line in lines:
-                try:
-                    key, completion = read_result(line, model.price)
-                except ValueError:
-                    strange += 1
-                    continue
-                if key not in seatings:
-                    strange += 1
-                elif key not in done:
-                    done.add(key)
-                    await self._keep(seatings[key], completion, judge.fingerprint)
+        for attempt in range(model.retries + 1):
+            if attempt:
+                await self.sleep(min(2.0**attempt, self.settings.longest_pause))
+            strange = 0
+            for lines in download():
+                async for line in lines:
+                    try:
+                        key, completion = read_result(line, model.price)
+                    except ValueError:
+                        strange += 1
+                        continue
+                    if key not in seatings:
+                        strange += 1
+                    elif key not in done:
+                        done.add(key)
+                        await self._keep(seatings[key], completion, judge.fingerprint)
+            if len(done) >= counted:
+                break
+        else:
+            assert batch is not None
+            raise StoppedError(
+                f"batch {batch.id}: the server counts {counted:,} results and gives {len(done):,}; run again to "
+                "collect the others, or --forget-batches gives them up, and pays for them again"
+            )
         free = None if model.price is None else 0.0
         for key, seating in seatings.items():
             if key not in done:

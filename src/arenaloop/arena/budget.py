@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -29,6 +30,12 @@ class Budget:
     spent_usd: float = 0.0
     spent_calls: int = 0
     _begun: bool = False
+
+    def __post_init__(self) -> None:
+        if self.usd is not None and not 0 <= self.usd < math.inf:  # nothing is more than NaN
+            raise ConfigError(f"a budget of {self.usd:g} dollars: a finite number, not negative")
+        if self.calls is not None and self.calls < 0:
+            raise ConfigError(f"a budget of {self.calls:,} calls: a number, not negative")
 
     @property
     def limited(self) -> bool:

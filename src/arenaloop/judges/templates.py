@@ -197,6 +197,8 @@ def _compile(text: str, origin: str) -> tuple[Template, set[str], list[str]]:
         code = environment.compile(text, name=origin, filename=origin)
     except TemplateSyntaxError as error:
         raise ConfigError(f"{origin}, line {error.lineno}: {error.message}") from None
+    except (RecursionError, SyntaxError):  # of Python's, for which Jinja writes
+        raise ConfigError(f"{origin}: nested too deeply") from None
     used, texts = meta.find_undeclared_variables(tree), [text]
     for part in sorted(set(meta.find_referenced_templates(tree)), key=str):
         if part not in _PARTS:
@@ -228,6 +230,9 @@ def _fill(template: JudgeTemplate, values: dict[str, Any]) -> str:
     except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, OverflowError) as error:
         where = _failed_line(error.__traceback__, template.origin)
         raise ConfigError(f"{template.origin}{where}: {error}") from None
+    except (RecursionError, MemoryError) as error:
+        why = "calls itself without end" if isinstance(error, RecursionError) else "makes too long a text"
+        raise ConfigError(f"{template.origin}{_failed_line(error.__traceback__, template.origin)}: {why}") from None
 
 
 def _failed_line(traceback: TracebackType | None, origin: str) -> str:

@@ -77,8 +77,9 @@ class Batch:
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Batch:
         """Read the server's batch object; KeyError where it is none."""
-        counts = reply.get("request_counts") or {}
-        errors = (reply.get("errors") or {}).get("data") or []
+        counts = _mapping(reply.get("request_counts"))
+        told = _mapping(reply.get("errors")).get("data")
+        errors = told if isinstance(told, list) else []
         first = errors[0] if errors and isinstance(errors[0], dict) else {}
         line = f"line {first['line']}: " if first.get("line") is not None else ""
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -88,13 +89,21 @@ class Batch:
             status=str(reply["status"]),
             output_file=reply.get("output_file_id") or None,
             error_file=reply.get("error_file_id") or None,
-            total=int(counts.get("total") or 0),
-            completed=int(counts.get("completed") or 0),
-            failed=int(counts.get("failed") or 0),
+            total=_count(counts.get("total")),
+            completed=_count(counts.get("completed")),
+            failed=_count(counts.get("failed")),
             reason=reason,
             created_at=_time(reply.get("created_at")),
             ended_at=next((at for key in _ENDS if (at := _time(reply.get(key))) is not None), None),
         )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _time(value: object) -> float | None:
@@ -131,9 +140,10 @@ def read_result(line: bytes, price: Price | None) -> tuple[str, Completion]:
             status=Status.ERROR, error=_SHOWN.line(reason), usd=free, calls=int(code not in _NOT_RUN)
         )
     body = response.get("body", response)
-    raw = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    # some servers write both as texts
+    raw = (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)).encode("utf-8", "surrogatepass")
     status = response.get("status_code") or 200
-    if status != 200:
+    if str(status) != "200":
         detail = body.get("error") if isinstance(body, dict) else None
         if status == 400 and isinstance(detail, dict) and detail.get("code") == "content_filter":
             return custom_id, Completion(status=Status.REFUSED, finish_reason="content_filter", usd=free)
@@ -211,18 +221,20 @@ class BatchEndpoint:
 
     async def find(self, file_id: str, tag: str) -> Batch | None:
         """The batch that was made of a file, or None: by our tag, or by the file's id where metadata is dropped."""
-        after = ""
+        after, seen = "", {""}
         while True:
             query = {"limit": "100"} | ({"after": after} if after else {})
             page = await self._get("/batches", params=query)
-            rows = [row for row in page.get("data") or [] if isinstance(row, dict)]
+            data = page.get("data")
+            rows = [row for row in data if isinstance(row, dict)] if isinstance(data, list) else []
             for row in rows:
-                if (row.get("metadata") or {}).get(_TAG) == tag or row.get("input_file_id") == file_id:
+                if _mapping(row.get("metadata")).get(_TAG) == tag or row.get("input_file_id") == file_id:
                     return self._batch(row)
             last = page.get("last_id") or (rows[-1].get("id") if rows else None)
-            if not page.get("has_more") or not rows or not last or last == after:
+            if not page.get("has_more") or not rows or not last or str(last) in seen:
                 return None
             after = str(last)
+            seen.add(after)
 
     async def get(self, batch_id: str) -> Batch:
         """How a batch stands."""
