@@ -20,6 +20,7 @@ from arenaloop.arena.battles import play
 from arenaloop.arena.estimate import Estimate, _count, _mean, _Sampler, estimate
 from arenaloop.arena.matchmaking import Schedule, schedule
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.models.openai_wire import Price
@@ -186,6 +187,11 @@ def test_missing_recorded_answers_ask_nothing(recorded: list[Contestant], tmp_pa
     few = Contestant("few", RecordedModel("few", path))
     found = estimate(make_plan([recorded[0], few], make_judge()), by_id(), None)
     assert found.calls == 2
+
+
+def test_rules_and_recorded_answers_ask_nothing_and_are_not_said_to_be_stored(recorded: list[Contestant]) -> None:
+    found = estimate(make_plan(recorded, BuiltinJudge("longest")), by_id(), None)
+    assert (found.calls, found.first_line()) == (0, "nothing to ask: no model has to answer or to judge")
 
 
 def test_turns_are_counted_one_by_one(tmp_path: Path) -> None:

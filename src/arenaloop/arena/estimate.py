@@ -139,6 +139,9 @@ class Estimate:
 
     def lines(self) -> Iterator[str]:
         """The estimate for people: the total, then each role where there are several, then what was assumed."""
+        if not self.calls and not any(role.stored for role in self.roles):
+            yield "nothing to ask: no model has to answer or to judge"
+            return
         if not self.calls:
             yield (
                 "estimate: little or nothing is left to ask (some prompts were looked at, and all of theirs is stored)"
