@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted_battles import LONG, PROMPTS, Chunky, Judging, contestant, fight, make_plan, outcomes
 
-from arenaloop.arena import material
+from arenaloop.arena import battles, material
 from arenaloop.arena.answers import Answers, Contestant, Tally
 from arenaloop.arena.battles import play, verdict_seed
 from arenaloop.arena.matchmaking import all_pairs
@@ -309,3 +311,63 @@ def test_no_battles_wanted(path: Path) -> None:
 @given(st.integers(-(10**20), 10**20), st.text() | st.binary(min_size=16, max_size=16).map(bytes.hex))
 def test_the_seed_of_a_call_is_derived_as_all_are(seed: int, key: str) -> None:
     assert verdict_seed(seed, key) == derive_seed("verdict", seed, key)
+
+
+# ---------------------------------------------------------------------- a plan that is complete
+
+
+def complete_plan(store: Store, unreadable: bool = False) -> BattlePlan:
+    """A plan whose prompts are in the arena file; its judge writes scores, or nothing that can be read."""
+    store.add_prompts(PROMPTS)
+    store.flush()
+    judging = Judging(lambda _: "no scores" if unreadable else "Scores: 7 5")
+    return make_plan(judging, [contestant("a"), contestant("b")], PROMPTS)
+
+
+def _looked_up(store: Store, plan: BattlePlan, monkeypatch: pytest.MonkeyPatch) -> tuple[Tally, int]:
+    """The tally of a further play, and how many prompts were looked at for it."""
+    looked = 0
+    real = battles.materials
+
+    def counting(*arguments: Any) -> Iterator[Any]:
+        nonlocal looked
+        for one in real(*arguments):
+            looked += 1
+            yield one
+
+    with monkeypatch.context() as patch:
+        patch.setattr(battles, "materials", counting)
+        return play(plan, store), looked
+
+
+def test_a_complete_plan_is_not_looked_through_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(tmp_path / "arena.db") as store:
+        plan = complete_plan(store)
+        first = play(plan, store)
+        tally, looked = _looked_up(store, plan, monkeypatch)
+        assert (looked, tally.calls) == (0, 0)
+        assert (tally.verdicts, tally.cached, tally.answers) == (first.verdicts, first.verdicts, first.answers)
+        for other in (replace(plan, reask=0), replace(plan, seed=1), replace(plan, prompt_ids=plan.prompt_ids[1:])):
+            assert _looked_up(store, other, monkeypatch)[1] == len(other.prompt_ids)
+
+
+def test_a_plan_is_looked_through_once_something_was_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(tmp_path / "arena.db") as store:
+        plan = complete_plan(store)
+        play(plan, store)
+        [pairing, *_] = pairings(plan, store)
+        assert pairing.a_first is not None
+        spoiled = store.verdict(pairing.a_first.key)
+        assert spoiled is not None
+        store.add_verdict(replace(spoiled, status=Status.UNPARSED, outcome=None, score_first=None, score_second=None))
+        store.flush()
+        tally, looked = _looked_up(store, plan, monkeypatch)
+        assert (looked, tally.calls) == (len(plan.prompt_ids), 1)  # the verdict that a stricter parser took back
+        assert _looked_up(store, plan, monkeypatch)[1] == 0
+
+
+def test_a_plan_with_failures_is_not_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(tmp_path / "arena.db") as store:
+        plan = complete_plan(store, unreadable=True)
+        play(plan, store)
+        assert _looked_up(store, plan, monkeypatch)[1] == len(plan.prompt_ids)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from arenaloop.arena.answers import Answers
 from arenaloop.arena.budget import Budget, require_prices
@@ -22,10 +22,12 @@ from arenaloop.arena.tally import Tally
 from arenaloop.errors import BudgetSpentError
 from arenaloop.judges.base import Judge
 from arenaloop.store import Store
-from arenaloop.types import Response, Status, derive_seed
+from arenaloop.types import Response, Status, content_hash, derive_seed
 
 __all__ = ["play", "play_async", "verdict_seed"]
 
+_COMPLETE = "complete"
+"""Name of the stage rows that say which plans have nothing left to ask."""
 _REPORT_EVERY = 0.25  # seconds between progress reports
 _MAX_BACKLOG = 20_000  # appends that may wait for the disk before workers pause
 
@@ -58,6 +60,13 @@ async def play_async(
     tally = Tally(
         verdicts_total=2 * plan.battles * len(plan.judges), answers_total=_answers_wanted(plan), budget=budget
     )
+    plan_key = _plan_key(plan)
+    if store.stage(_COMPLETE, plan_key) == _ends(store):
+        tally.verdicts = tally.cached = tally.verdicts_total
+        tally.answers = tally.answers_total
+        if on_progress:
+            on_progress(tally)
+        return tally
     gate = Gate(tally)
     answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed, gate=gate)
     order = answers.plan_local(plan.prompt_ids)
@@ -80,7 +89,30 @@ async def play_async(
         store.flush()
         if on_progress:
             on_progress(tally)
+    if not tally.failed and tally.verdicts == tally.verdicts_total:
+        store.put_stage(_COMPLETE, plan_key, _ends(store))
     return tally
+
+
+def _plan_key(plan: BattlePlan) -> str:
+    """Hash of what is to be asked; how verdicts are merged is no part of it."""
+    schedule = plan.schedule
+    return content_hash(
+        [[c.name, c.model.fingerprint, c.sampling.key()] for c in plan.contestants],
+        [judge.fingerprint for judge in plan.judges],
+        [plan.seed, plan.reask],
+        list(plan.prompt_ids),
+        [list(pair) for pair in schedule.pairs],
+        schedule.chosen,
+        {name: content_hash(sorted(keys.items())) for name, keys in plan.recorded.items()},
+    )
+
+
+def _ends(store: Store) -> dict[str, Any]:
+    """Where the tables of answers and verdicts end: a plan that was complete is so while nothing is appended."""
+    query = "SELECT (SELECT MAX(id) FROM responses), (SELECT MAX(id) FROM verdicts)"
+    responses, verdicts = next(store.select(query))
+    return {"responses": responses, "verdicts": verdicts}
 
 
 def _answers_wanted(plan: BattlePlan) -> int:
