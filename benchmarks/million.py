@@ -39,7 +39,9 @@ from arenaloop.store import Store, response_key
 from arenaloop.types import Completion, Prompt, Response, Verdict, content_hash
 
 NOBODY = "http://127.0.0.1:9/v1"  # the discard port
-JUDGES_PHRASE = "the first answer names its sources and stays close to what was asked while the other one wanders off into"
+JUDGES_PHRASE = (
+    "the first answer names its sources and stays close to what was asked while the other one wanders off"
+)
 JUDGES_WORDS = JUDGES_PHRASE.split()
 PHRASE = "a small boat with two brown sails came slowly round the point at noon, and nobody on the beach looked up from"
 WORDS = PHRASE.split()
@@ -205,15 +207,16 @@ def main() -> None:
         arguments = ["battle", "--prompts", str(asked), "--judge", f"{NOBODY}#judge", "--out", str(out)]
         for name in names:
             arguments += ["--model", f"{name}={NOBODY}#{name}"]
-        wall, cpu, peak = run(arguments)
-        missed |= wall > 20
-        summary = json.loads((out / "summary.json").read_text())
-        print(
-            f"battle again: {wall:.1f} s wall, {cpu:.1f} s CPU, peak {peak:,.0f} MB · "
-            f"{summary['battles_decided']:,} of {summary['battles_wanted']:,} battles decided",
-            flush=True,
-        )
-        missed |= summary["battles_decided"] != summary["battles_wanted"]
+        for what in ("resumed, everything looked through", "finished, run again"):
+            wall, cpu, peak = run(arguments)
+            missed |= wall > 20
+            summary = json.loads((out / "summary.json").read_text())
+            print(
+                f"battle, {what}: {wall:.1f} s wall, {cpu:.1f} s CPU, peak {peak:,.0f} MB · "
+                f"{summary['battles_decided']:,} of {summary['battles_wanted']:,} battles decided",
+                flush=True,
+            )
+            missed |= summary["battles_decided"] != summary["battles_wanted"]
         wall, cpu, peak = run(["rank", str(out)])
         print(f"rank: {wall:.1f} s wall, {cpu:.1f} s CPU, peak {peak:,.0f} MB")
     sys.exit(missed)

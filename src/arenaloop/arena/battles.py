@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from arenaloop.arena.answers import Answers
 from arenaloop.arena.budget import Budget, require_prices
 from arenaloop.arena.gate import Gate
+from arenaloop.arena.matchmaking import Pair
 from arenaloop.arena.material import Material, materials
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tally import Tally
@@ -171,26 +172,34 @@ class _Runner:
             pairs = schedule.on(material.prompt.id)
             names = {name for pair in pairs for name in pair}
             tally.answers += sum(self.answers.settle(name, material) for name in names)
-            left = [seating for a, b in pairs for seating in ((a, b), (b, a)) if not self._done(material, *seating)]
+            left = self._left(material, pairs)
             if not left:
                 yield None
             for first, second in left:
                 yield material, first, second
 
-    def _done(self, material: Material, first_name: str, second_name: str) -> bool:
-        """Count a seating of which every verdict is stored."""
-        verdicts = material.verdicts
+    def _left(self, material: Material, pairs: Sequence[Pair]) -> list[Pair]:
+        """The seatings of which a verdict is not stored; the others are counted."""
+        seatings = [seating for a, b in pairs for seating in ((a, b), (b, a))]
+        verdicts, prompt = material.verdicts, material.prompt
         if not verdicts:
-            return False
-        first, second = material.answers.get(first_name), material.answers.get(second_name)
-        if first is None or second is None or not (first.battles and second.battles):
-            return False
-        for asked in self.judges:
-            if verdicts.get(asked.judge.key(material.prompt, first, second)) is not Status.OK:
-                return False
-        self.tally.verdicts += len(self.judges)
-        self.tally.cached += len(self.judges)
-        return True
+            return seatings
+        fit = {name: answer for name, answer in material.answers.items() if answer is not None and answer.battles}
+        keys = [asked.judge.key for asked in self.judges]
+        left = []
+        for seating in seatings:
+            first, second = fit.get(seating[0]), fit.get(seating[1])
+            if first is None or second is None:
+                left.append(seating)
+                continue
+            for key in keys:
+                if verdicts.get(key(prompt, first, second)) is not Status.OK:
+                    left.append(seating)
+                    break
+        done = (len(seatings) - len(left)) * len(keys)
+        self.tally.verdicts += done
+        self.tally.cached += done
+        return left
 
     async def work(self) -> None:
         for unit in self.units:
