@@ -233,3 +233,21 @@ def test_a_rejudged_directory_is_no_run(arenaloop: Command, run: Path) -> None:
     result = arenaloop("rejudge", "run/rejudged/pairwise-sandbox-judge")
     assert result.code == 2
     assert "is itself rejudged; give the run directory, run" in result.lines[0]
+
+
+@pytest.mark.parametrize("text", ["[", "null", '{"leaderboard": 5}', '{"leaderboard": [5]}', "{}"])
+def test_a_leaderboard_that_is_none_is_refused(arenaloop: Command, run: Path, text: str) -> None:
+    (run / "leaderboard.json").write_text(text)
+    result = arenaloop("rejudge", "run", "--template", "labels")
+    assert result.code == 2
+    assert result.lines[-1].endswith("leaderboard.json: no leaderboard")
+
+
+def test_what_is_on_its_way_in_batches_is_not_asked_again(arenaloop: Command, run: Path) -> None:
+    with Store(run / "arena.db") as store:
+        (judge,) = next(iter(store.select("SELECT DISTINCT judge_hash FROM verdicts")))
+        store.put_stage("batch", "tag", {"state": "submitted", "number": 0, "judge_hash": judge})
+    result = arenaloop("rejudge", "run", "--reask", "3")
+    assert result.code == 2
+    assert "on their way in batches (1 not collected)" in result.lines[-1]
+    assert arenaloop("rejudge", "run", "--judge", "builtin:longest").code == 0

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from misbehaving_server import KEY, Clock, Stub, http, request, said
+from misbehaving_server import KEY, Clock, Stub, ask, http, request, said
 
 from arenaloop.errors import ConfigError, EndpointDownError
 from arenaloop.models.openai_api import OpenAIModel
@@ -130,3 +130,11 @@ def test_no_exception_carries_the_key(monkeypatch):
                 await model.aclose()
 
     asyncio.run(main())
+
+
+def test_a_key_that_is_echoed_in_an_answer_is_taken_out(monkeypatch):
+    monkeypatch.setenv("THE_KEY", KEY)
+    completion, _, _ = ask(said(f"You are {KEY}!", reasoning=KEY), key_env="THE_KEY")
+    assert (completion.text, completion.reasoning) == ("You are [key]!", "[key]")
+    monkeypatch.setenv("THE_KEY", "none")
+    assert ask(said("none of them"), key_env="THE_KEY")[0].text == "none of them"

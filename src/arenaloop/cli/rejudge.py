@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arenaloop.errors import ArenaFileError, InputError, UserError
+from arenaloop.errors import ArenaFileError, ConfigError, InputError, UserError
 
 if TYPE_CHECKING:
     from arenaloop.arena.matchmaking import Pair
@@ -57,6 +57,7 @@ def rejudge(
     """
     from rich.console import Console
 
+    from arenaloop.arena.batch_state import open_batches
     from arenaloop.arena.budget import Budget, require_prices
     from arenaloop.arena.fought import plan_again, read_fought
     from arenaloop.arena.leaderboard import plain
@@ -92,6 +93,12 @@ def rejudge(
     ask = bool(options) or judge is not None
     out = directory / "rejudged" / directory_name(*_known_by(judging, template_plan.judge.name))
     with Store(directory / "arena.db") as store:
+        if waiting := open_batches(store, template_plan.judges):
+            raise ConfigError(
+                f"{directory}: verdicts of this judge are on their way in batches ({len(waiting)} not collected), and "
+                "would be paid again: collect them with the command that ordered them, or give them up with its "
+                "--forget-batches"
+            )
         budget.begin(store)  # refuses where it cannot count, before anything is written
         fought = read_fought(directory, store, wanted)
         plan = plan_again(fought, names, template_plan)
@@ -203,8 +210,11 @@ def _wanted(
     from arenaloop.config import BattleSettings
     from arenaloop.specs import load_prompts
 
-    board = json.loads((directory / "leaderboard.json").read_text(encoding="utf-8"))
-    names = [str(row["model"]) for row in board.get("leaderboard", ())]
+    path = directory / "leaderboard.json"
+    try:
+        names = [str(row["model"]) for row in json.loads(path.read_text(encoding="utf-8"))["leaderboard"]]
+    except (ValueError, LookupError, TypeError):
+        raise InputError(f"{path}: no leaderboard") from None
     pairs, prompts, calls = "all", "", 2
     if isinstance(settings, BattleSettings):
         pairs, prompts, calls = settings.pairs, settings.prompts, settings.calls_per_battle

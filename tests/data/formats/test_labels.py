@@ -105,6 +105,7 @@ def test_a_filter(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"preference": 3}, "line 2: column preference: 3 is no preference"),
+        ({"preference": 10**400}, "line 2: column preference: 10000"),
         ({"preference": "yes"}, "line 2: column preference: 'yes' is no preference"),
         ({"preference": True}, "line 2: column preference: True is no preference"),
         ({"output_2": None}, "line 2: column output_2: no value"),

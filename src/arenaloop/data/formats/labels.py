@@ -313,7 +313,7 @@ def _preference(row: Row) -> float | None:
         raise ValueError(f"column winner: {value!r} is none of {', '.join(WINNER_SCORES)}")
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if number == 0:
         return 1.5
@@ -326,7 +326,7 @@ def _number(row: Row, column: str) -> float | None:
     value = row[column] if column in row else row.get(f"preference_{column}")
     try:
         number = None if value is None or isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if number is not None and math.isfinite(number) else None
 
