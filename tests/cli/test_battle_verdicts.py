@@ -133,3 +133,16 @@ def test_a_rule_that_is_none(arenaloop: Command) -> None:
     result = arenaloop("battle", *SANDBOX, "--one-seat-failed", "guess")
     assert result.code == 2
     assert "one_seat_failed" in result.lines[0]
+
+
+def test_a_juror_that_never_answers_is_told(arenaloop: Command, served: Any, tmp_path: Path) -> None:
+    """Two of three decide, so that nothing is undecided: without a word nobody would see that the third is dead."""
+    served.answer = lambda body: 400 if body["model"] == "dead" else "Scores: 7 5"
+    members = [f"{served.url}#fine", f"{served.url}#dead", "builtin:longest"]
+    (tmp_path / "jury.yaml").write_text(json.dumps({"jury": members}))
+    result = arenaloop(
+        "battle", "--model", "a=sandbox:scholar", "--model", "b=sandbox:novice", "--prompts", "sandbox:prompts?n=2",
+        "--judge", "jury.yaml", "--out", "run",
+    )  # fmt: skip
+    assert result.code == 0
+    assert any("verdicts of the jury's members without outcome" in line for line in result.lines), result.lines

@@ -260,6 +260,13 @@ def _execute(
         _print_result(result, out, summary["human_equivalent"])
     if told := suspicious_line(flagged):
         messages.print(f"suspicious: {plain(told)}; see the report", markup=False, highlight=False, soft_wrap=True)
+    if settings.judge.jury and settings.batch is None and result.tally.failed and not result.undecided:
+        messages.print(
+            f"{result.tally.failed:,} verdicts of the jury's members without outcome; the others decided; run again to "
+            "ask again",
+            highlight=False,
+            soft_wrap=True,
+        )
     if result.undecided:
         say_undecided(messages, summary, error)
         raise typer.Exit(3)
