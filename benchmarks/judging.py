@@ -24,6 +24,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -178,8 +179,10 @@ def _ours(url: str, folder: Path, concurrency: int) -> dict[str, Any]:
 
     with Store(folder / "arena.db") as store:
         recorded: dict[str, dict[str, str]] = {"a": {}, "b": {}}
+        ids: dict[str, str] = {}  # both share one text an id, as they do where answers are matched with prompts
         for name, prompt_id, key in store.select("SELECT model, prompt_id, key FROM responses"):
-            recorded[name][prompt_id] = key
+            recorded[name][ids.setdefault(prompt_id, prompt_id)] = key
+        del ids
         plan = BattlePlan(
             [Contestant(n, RecordedModel(n, folder / f"{n}.jsonl")) for n in "ab"],
             PairwiseJudge(OpenAIModel("judge", "judge", url, concurrency=concurrency)),
@@ -192,10 +195,16 @@ def _ours(url: str, folder: Path, concurrency: int) -> dict[str, Any]:
         cpu, start = time.process_time(), time.perf_counter()
         tally = play(plan, store)  # returns when everything is committed
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = _peak()
         ((stored,),) = store.select("SELECT COUNT(*) FROM verdicts WHERE status = 'ok'")
         assert stored == tally.verdicts == 2 * plan.battles, (stored, tally)
     return {"verdicts": stored, "seconds": seconds, "cpu": cpu, "rss": peak, "rss_before": before}
+
+
+def _peak() -> float:
+    """Largest resident memory so far, in MiB (`ru_maxrss` would count that of the process which started this one)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def _resident() -> float:
@@ -302,7 +311,7 @@ def _run(python: str, kind: str, url: str, folder: Path, concurrency: int) -> di
         fresh.mkdir(exist_ok=True)
         for old in fresh.iterdir():
             old.unlink()
-        fresh.joinpath("arena.db").write_bytes(folder.joinpath("arena.db").read_bytes())
+        shutil.copyfile(folder / "arena.db", fresh / "arena.db")
         folder = fresh
     command = [python, __file__, "--client", kind, "--url", url, "--folder", str(folder)]
     done = subprocess.run([*command, "--concurrency", str(concurrency)], stdout=subprocess.PIPE, text=True, check=True)

@@ -141,7 +141,7 @@ class Store:
         connection = sqlite3.connect(
             uri, uri=True, timeout=30, isolation_level=None, check_same_thread=check_same_thread, cached_statements=64
         )
-        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA cache_size = -4096")
         return connection
 
     def _open_schema(self) -> None:

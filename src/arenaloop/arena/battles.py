@@ -23,14 +23,14 @@ from arenaloop.arena.tally import Tally
 from arenaloop.errors import BudgetSpentError
 from arenaloop.judges.base import Judge
 from arenaloop.store import Store
-from arenaloop.types import Response, Status, content_hash, derive_seed
+from arenaloop.types import Response, Status, canonical_json, content_hash, derive_seed
 
 __all__ = ["play", "play_async", "verdict_seed"]
 
 _COMPLETE = "complete"
 """Name of the stage rows that say which plans have nothing left to ask."""
 _REPORT_EVERY = 0.25  # seconds between progress reports
-_MAX_BACKLOG = 20_000  # appends that may wait for the disk before workers pause
+_MAX_BACKLOG = 2_000  # appends that may wait for the disk before workers pause
 
 _Unit = tuple[Material, str, str]
 """One seating: the prompt, and who sits first and second."""
@@ -62,7 +62,7 @@ async def play_async(
         verdicts_total=2 * plan.battles * len(plan.judges), answers_total=_answers_wanted(plan), budget=budget
     )
     plan_key = _plan_key(plan)
-    if store.stage(_COMPLETE, plan_key) == _ends(store):
+    if store.stage(_COMPLETE, plan_key) == _ends(store):  # rows are only ever appended
         tally.verdicts = tally.cached = tally.verdicts_total
         tally.answers = tally.answers_total
         if on_progress:
@@ -97,15 +97,25 @@ async def play_async(
 
 def _plan_key(plan: BattlePlan) -> str:
     """Hash of what is to be asked; how verdicts are merged is no part of it."""
-    schedule = plan.schedule
+    schedule, chosen = plan.schedule, plan.schedule.chosen
+    parts = blake2b(digest_size=16)  # fed bit by bit: the JSON of all ids would be the largest thing in memory
+    for prompt_id in plan.prompt_ids:
+        parts.update(
+            canonical_json([prompt_id, chosen.get(prompt_id) if chosen is not None else None]).encode(
+                "utf-8", "surrogatepass"
+            )
+        )
+    for name, keys in plan.recorded.items():
+        parts.update(canonical_json([name, len(keys)]).encode("utf-8", "surrogatepass"))
+        for prompt_id, key in keys.items():
+            parts.update(canonical_json([prompt_id, key]).encode("utf-8", "surrogatepass"))
     return content_hash(
         [[c.name, c.model.fingerprint, c.sampling.key()] for c in plan.contestants],
         [judge.fingerprint for judge in plan.judges],
         [plan.seed, plan.reask],
-        list(plan.prompt_ids),
         [list(pair) for pair in schedule.pairs],
-        schedule.chosen,
-        {name: content_hash(sorted(keys.items())) for name, keys in plan.recorded.items()},
+        chosen is not None,
+        parts.hexdigest(),
     )
 
 
