@@ -73,6 +73,20 @@ def test_a_server_that_hangs_is_left_after_the_timeout():
     assert completion.error == "no answer within 0.02 s"
 
 
+def test_a_server_that_only_hangs_is_given_up_by_tries_not_by_calls():
+    """With 120 s a try and seven tries a call, twenty failed calls would take half an hour."""
+
+    async def main():
+        async with Stub(HANG) as stub:
+            model = OpenAIModel("m", "x", stub.url, timeout=0.02, retries=30, concurrency=4, sleep=Clock().sleep)
+            with pytest.raises(EndpointDownError, match="the first 20 calls; last: no answer within 0.02 s"):
+                await asyncio.gather(*(model.complete(request()) for _ in range(4)))
+            await model.aclose()
+            return len(stub.bodies)
+
+    assert asyncio.run(main()) <= 24
+
+
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_among_mixed_faults_nothing_is_lost_and_every_request_is_counted(replicas):
     chance = random.Random(replicas)

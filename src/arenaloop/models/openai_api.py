@@ -287,7 +287,7 @@ class OpenAIModel:
             started = clock()
             calls += 1
             tries += 1
-            whose, unreachable, asked = Blame.SERVER, None, None
+            whose, unreachable, asked, hung = Blame.SERVER, None, None, False
             try:
                 status, headers, raw = await endpoint.post(body, self.timeout)
             except UnreachableError as error:
@@ -295,6 +295,9 @@ class OpenAIModel:
                 calls -= 1
             except TimeoutError:
                 reason = f"no answer within {self.timeout:g} s"
+                if hung := not endpoint.breaker.answered:
+                    # a hanging server takes the whole time of every try: its tries count, or it is given up after hours
+                    self._failed(endpoint, Blame.SERVER, reason)
             except (aiohttp.ClientError, OSError) as error:
                 reason = f"{type(error).__name__}: {error}"
             else:
@@ -335,7 +338,8 @@ class OpenAIModel:
         if unreachable is not None:
             times = "once" if tries == 1 else f"{tries} times"
             raise EndpointDownError(f"{endpoint.where} cannot be reached (tried {times}): {shown}")
-        self._failed(endpoint, whose, shown)
+        if not hung:
+            self._failed(endpoint, whose, shown)
         return self._failure(Status.ERROR, shown, clock() - begun, calls)
 
     def _answered(self, endpoint: Endpoint, started: float, completion: Completion, size: int, tokens: float) -> None:
