@@ -19,7 +19,7 @@ from arenaloop.arena.budget import Budget, require_prices
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.results import Pairing, pairings
 from arenaloop.arena.tally import Tally
-from arenaloop.errors import BudgetSpentError, ConfigError
+from arenaloop.errors import BudgetSpentError, ConfigError, StoppedError
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.base import ADMISSION
@@ -234,8 +234,9 @@ def test_calls_whose_price_is_not_known_stop_the_run(path: Path) -> None:
     """A server that has a price and reports no tokens: dollars cannot be counted, so the run does not go on blind."""
     judging = Judging()
     priced_judge(judging).each = None
-    with pytest.raises(BudgetSpentError, match="does not say how many tokens"):
+    with pytest.raises(StoppedError, match="does not say how many tokens") as stopped:
         fight(path, make_plan(judging, two([]), concurrency=3), Budget(usd=1.0))
+    assert "higher budget" not in str(stopped.value)  # none would help
     assert 1 <= judging.heard.total() <= 3
     with pytest.raises(ConfigError, match="earlier calls"):
         fight(path, make_plan(judging, two([])), Budget(usd=1.0))

@@ -248,6 +248,24 @@ def test_upload_create_poll_and_read(api: Faulty, url: str, file: Path) -> None:
     assert next(iter(api.batches.values()))["metadata"] == {"arenaloop": "tag"}
 
 
+def test_a_key_in_what_comes_back_is_taken_out(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCH_KEY", "sk-of-twenty-letters-or-so")
+    echo = tmp_path / "echo.jsonl"
+    body = {"model": "judge", "messages": [{"role": "user", "content": "Bearer sk-of-twenty-letters-or-so"}]}
+    echo.write_bytes(request_line("k", json.dumps(body).encode()))
+
+    async def main() -> list[bytes]:
+        endpoint = BatchEndpoint(url, key_env="BATCH_KEY", sleep=Pauses())
+        try:
+            return [line async for line in endpoint.lines(await endpoint.upload(echo))]
+        finally:
+            await endpoint.aclose()
+
+    [line] = asyncio.run(main())
+    assert b"Bearer [key]" in line
+    assert b"twenty" not in line
+
+
 def test_a_download_that_breaks_off_begins_again(api: Faulty, url: str, file: Path) -> None:
     """Lines may come twice, none is missing, and half a line is no line."""
     api.looks = 0

@@ -8,12 +8,15 @@ from contextvars import ContextVar
 from typing import Any
 
 from arenaloop.arena.tally import Tally
-from arenaloop.errors import BudgetSpentError, EndpointDownError
+from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError
 from arenaloop.models.base import ADMISSION
 
 __all__ = ["Gate", "HaltedError", "Ticket"]
 
-_BLIND = "a server does not say how many tokens a call took, so a budget in dollars cannot be kept (--budget-calls can)"
+_BLIND = (
+    "a server does not say how many tokens a call took, so a budget in dollars cannot be kept; limit the calls instead "
+    "(--budget-calls), or go on without a budget"
+)
 _DOWN_GRACE = 3.0  # seconds for calls in flight on other endpoints, once one is down
 _INTERRUPT_GRACE = 1.0  # seconds for calls in flight after Ctrl-C; with closing, the process ends within two
 
@@ -102,7 +105,7 @@ class Gate:
             if self._limited:
                 self.budget.spend(calls, usd)
                 if usd is None and self.budget.usd is not None:
-                    self.stop(BudgetSpentError(_BLIND), grace=None)
+                    self.stop(StoppedError(_BLIND), grace=None)
         if self.reason is not None and tally.in_flight == 0 and not self._quiet.done():
             self._quiet.set_result(None)
 
