@@ -39,9 +39,7 @@ from arenaloop.store import Store, response_key
 from arenaloop.types import Completion, Prompt, Response, Verdict, content_hash
 
 NOBODY = "http://127.0.0.1:9/v1"  # the discard port
-JUDGES_PHRASE = (
-    "the first answer names its sources and stays close to what was asked while the other one wanders off"
-)
+JUDGES_PHRASE = "the first answer names its sources and stays close to what was asked while the other one wanders off"
 JUDGES_WORDS = JUDGES_PHRASE.split()
 PHRASE = "a small boat with two brown sails came slowly round the point at noon, and nobody on the beach looked up from"
 WORDS = PHRASE.split()
