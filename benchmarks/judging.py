@@ -171,6 +171,7 @@ def _ours(url: str, folder: Path, concurrency: int) -> dict[str, Any]:
     from arenaloop.arena.answers import Contestant
     from arenaloop.arena.battles import play
     from arenaloop.arena.matchmaking import Schedule
+    from arenaloop.arena.packed_keys import PackedKeys, places
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.judges.pairwise import PairwiseJudge
     from arenaloop.models.openai_api import OpenAIModel
@@ -178,15 +179,14 @@ def _ours(url: str, folder: Path, concurrency: int) -> dict[str, Any]:
     from arenaloop.store import Store
 
     with Store(folder / "arena.db") as store:
-        recorded: dict[str, dict[str, str]] = {"a": {}, "b": {}}
-        ids: dict[str, str] = {}  # both share one text an id, as they do where answers are matched with prompts
+        place = places(row[0] for row in store.select("SELECT prompt_id FROM responses WHERE model = 'a' ORDER BY id"))
+        recorded = {"a": PackedKeys(place), "b": PackedKeys(place)}  # as `match_recorded` gives them
         for name, prompt_id, key in store.select("SELECT model, prompt_id, key FROM responses"):
-            recorded[name][ids.setdefault(prompt_id, prompt_id)] = key
-        del ids
+            recorded[name].add(prompt_id, key)
         plan = BattlePlan(
             [Contestant(n, RecordedModel(n, folder / f"{n}.jsonl")) for n in "ab"],
             PairwiseJudge(OpenAIModel("judge", "judge", url, concurrency=concurrency)),
-            list(recorded["a"]),
+            list(place),
             Schedule((("a", "b"),)),
             recorded=recorded,
             concurrency=concurrency,

@@ -310,8 +310,12 @@ class Store:
         return json.loads(row[0]) if row else None
 
     def stages(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(name, result) of every finished stage, oldest first; a name comes again where its settings were changed."""
-        for name, result in self._reader.execute("SELECT name, result FROM stages ORDER BY rowid"):
+        """(name, result) of every finished stage, oldest first; a name comes again where its settings were changed.
+
+        Rows whose name begins with a dot are the runner's own notes, and are left out.
+        """
+        query = "SELECT name, result FROM stages WHERE name NOT LIKE '.%' ORDER BY rowid"
+        for name, result in self._reader.execute(query):
             yield name, json.loads(result)
 
     def select(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> Iterator[tuple[Any, ...]]:

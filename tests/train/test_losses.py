@@ -68,7 +68,8 @@ def test_dpo_parts_add_up_to_the_whole(rows: list[tuple[float, ...]], data: st.D
     parts = [dpo_loss(*part, 0.3, **settings) for part in (columns[:, :cut], columns[:, cut:])]
     assert float(parts[0][0] + parts[1][0]) == pytest.approx(float(whole))
     for name, value in statistics.items():
-        assert float(parts[0][1][name] + parts[1][1][name]) == pytest.approx(float(value), abs=1e-9)
+        # shares of pairs are counted in single precision
+        assert float(parts[0][1][name] + parts[1][1][name]) == pytest.approx(float(value), abs=1e-6)
     plain, _ = dpo_loss(*columns, 0.3)
     assert float(whole - plain) == pytest.approx(-0.5 * float(columns[0].sum()) / 17)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from arenaloop.arena.gate import Gate
 from arenaloop.arena.material import Material, Turn
+from arenaloop.arena.packed_keys import PackedKeys, places
 from arenaloop.arena.tally import Tally
 from arenaloop.errors import InputError
 from arenaloop.models.base import ChunkedModel, Model
@@ -56,7 +57,7 @@ class Contestant:
 
 def match_recorded(
     contestants: Sequence[Contestant], prompts: Sequence[Prompt], *, allow_missing: bool = False
-) -> dict[str, dict[str, str]]:
+) -> dict[str, PackedKeys]:
     """Find which recorded answer belongs to which prompt, without keeping the texts.
 
     Returns:
@@ -70,14 +71,15 @@ def match_recorded(
         return {}
     ids_by_key = _ids_by_key(prompts)
     turns = {prompt.id: prompt.turns for prompt in prompts}
-    found: dict[str, dict[str, str]] = {}
+    place = places(turns)
+    found: dict[str, PackedKeys] = {}
     for c in recorded:
         assert isinstance(c.model, RecordedModel)
-        keys = found.setdefault(c.name, {})
+        keys = found.setdefault(c.name, PackedKeys(place))
         for answer in c.model.rows():
             for prompt_id in {i for key in answer.keys for i in ids_by_key.get(key, ())}:
                 if len(answer.texts) == turns[prompt_id]:
-                    keys.setdefault(prompt_id, recorded_key(prompt_id, answer.texts))
+                    keys.add(prompt_id, recorded_key(prompt_id, answer.texts))
         missing = len(prompts) - len(keys)
         if missing and not allow_missing:
             raise InputError(

@@ -27,8 +27,8 @@ from arenaloop.types import Response, Status, canonical_json, content_hash, deri
 
 __all__ = ["play", "play_async", "verdict_seed"]
 
-_COMPLETE = "complete"
-"""Name of the stage rows that say which plans have nothing left to ask."""
+_COMPLETE = ".complete"
+"""Name of the rows that say which plans have nothing left to ask; a dot sets them apart from stages of recipes."""
 _REPORT_EVERY = 0.25  # seconds between progress reports
 _MAX_BACKLOG = 2_000  # appends that may wait for the disk before workers pause
 

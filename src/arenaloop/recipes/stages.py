@@ -159,10 +159,16 @@ def inputs_key(recipe: ArenaLearning) -> str:
         plain,
         [s.sft_init_training.method(), s.sft.method(), s.dpo.method()],
         [s.target.sampling.build().key(), recipe.fingerprint],
-        [[c.name, c.model.fingerprint, c.sampling.key(), recipe.recorded.get(c.name)] for c in recipe.opponents],
+        [[c.name, c.model.fingerprint, c.sampling.key(), _keys(recipe, c.name)] for c in recipe.opponents],
         [recipe.judge.fingerprint, s.judge.reask],
         content_hash([dict(row) for row in recipe.demonstrations]),
         [p.id for p in recipe.pool],
         [p.id for p in recipe.test],
         [p.id for p in recipe.validation],
     )
+
+
+def _keys(recipe: ArenaLearning, name: str) -> dict[str, str] | None:
+    """Which recorded answers an opponent gives; None for one that is asked."""
+    found = recipe.recorded.get(name)
+    return None if found is None else dict(found)
