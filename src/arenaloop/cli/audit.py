@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arenaloop.cli.options import BudgetCalls, BudgetUsd
 from arenaloop.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,18 +41,8 @@ def audit(
         str | None, typer.Option(help="How judging models answer: text, json or logprob.", show_default=False)
     ] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Verdicts in progress at once.")] = None,
-    budget_usd: Annotated[
-        float | None,
-        typer.Option(
-            "--budget-usd", metavar="X", help="Stop once the directory has cost X dollars.", show_default=False
-        ),
-    ] = None,
-    budget_calls: Annotated[
-        int | None,
-        typer.Option(
-            "--budget-calls", metavar="N", help="Stop before call N + 1, earlier runs counted.", show_default=False
-        ),
-    ] = None,
+    budget_usd: BudgetUsd = None,
+    budget_calls: BudgetCalls = None,
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of the prompts.")] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,

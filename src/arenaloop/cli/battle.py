@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arenaloop.cli.options import BudgetCalls, BudgetUsd
 from arenaloop.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -59,18 +60,8 @@ def battle(
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Verdicts in progress at once. Default: what the endpoints allow.")
     ] = None,
-    budget_usd: Annotated[
-        float | None,
-        typer.Option(
-            "--budget-usd", metavar="X", help="Stop once the directory has cost X dollars.", show_default=False
-        ),
-    ] = None,
-    budget_calls: Annotated[
-        int | None,
-        typer.Option(
-            "--budget-calls", metavar="N", help="Stop before call N + 1, earlier runs counted.", show_default=False
-        ),
-    ] = None,
+    budget_usd: BudgetUsd = None,
+    budget_calls: BudgetCalls = None,
     prices: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Prices of models, for those without their own.", show_default=False),

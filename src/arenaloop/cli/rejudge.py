@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arenaloop.cli.options import BudgetCalls, BudgetUsd
 from arenaloop.errors import ArenaFileError, ConfigError, InputError, UserError
 
 if TYPE_CHECKING:
@@ -34,12 +35,8 @@ def rejudge(
     verdict: Annotated[str | None, typer.Option(help="How the judge is to answer: text, json or logprob.")] = None,
     reask: Annotated[int | None, typer.Option(min=0, help="How often an unreadable verdict is asked again.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Verdicts in progress at once.")] = None,
-    budget_usd: Annotated[
-        float | None, typer.Option("--budget-usd", metavar="X", help="Stop once the directory has cost X dollars.")
-    ] = None,
-    budget_calls: Annotated[
-        int | None, typer.Option("--budget-calls", metavar="N", help="Stop before call N + 1, earlier runs counted.")
-    ] = None,
+    budget_usd: BudgetUsd = None,
+    budget_calls: BudgetCalls = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as one JSON document.")] = False,
 ) -> None:
     """Judge the stored answers of a finished run again; contestants are never asked. The same command resumes.
