@@ -168,11 +168,11 @@ async def _client(kind: str, url: str, folder: Path, concurrency: int) -> dict[s
 def _ours(url: str, folder: Path, concurrency: int) -> dict[str, Any]:
     import aiohttp  # noqa: F401  as with the others, loading it is not part of the measurement
 
-    from arenaloop.arena.answers import Contestant
     from arenaloop.arena.battles import play
     from arenaloop.arena.matchmaking import Schedule
-    from arenaloop.arena.packed_keys import PackedKeys, places
     from arenaloop.arena.plan import BattlePlan
+    from arenaloop.calls.answers import Contestant
+    from arenaloop.calls.recorded import PackedKeys, places
     from arenaloop.judges.pairwise import PairwiseJudge
     from arenaloop.models.openai_api import OpenAIModel
     from arenaloop.models.recorded import RecordedModel
@@ -260,7 +260,7 @@ def _rows(path: Path, count: int = 300) -> list[dict[str, str]]:
 
 def prepare(folder: Path, battles: int, *, bodies: bool = True) -> None:
     """Prompts, two models' answers and the arena file that holds them, and the bodies that the other clients post."""
-    from arenaloop.arena.answers import Contestant, ingest_recorded, match_recorded
+    from arenaloop.calls.answers import Contestant, ingest_recorded, match_recorded
     from arenaloop.judges.pairwise import PairwiseJudge
     from arenaloop.models.recorded import RecordedModel
     from arenaloop.models.scripted import ScriptedModel

@@ -29,8 +29,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from arenaloop.arena.answers import Contestant
 from arenaloop.arena.matchmaking import all_pairs
+from arenaloop.calls.answers import Contestant
 from arenaloop.config import JudgeSettings, ModelSettings
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.base import Model

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from arenaloop.arena.answers import Answers
 from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import Schedule
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.calls.answers import Answers
 from arenaloop.config import ArenaLearningSettings, override, validate
 from arenaloop.recipes.stages import ArenaLearning
 from arenaloop.store import Store

@@ -19,8 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from arenaloop.arena.audit import Audit, read
-from arenaloop.arena.audit_plan import AuditPlan, ask, ingest
+from arenaloop.audit.plan import AuditPlan, ask, ingest
+from arenaloop.audit.read import Audit, read
 from arenaloop.cli.audit_tables import audit_document, audit_tables
 from arenaloop.config import JudgeSettings
 from arenaloop.data.formats.labels import LabelledPair, labelled_pairs, read_labels

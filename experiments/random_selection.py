@@ -21,11 +21,11 @@ from typing import Any
 
 from gold import demo_settings, gold_accuracy, over_seeds
 
-from arenaloop.arena.answers import Answers, Contestant
 from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import Schedule, all_pairs
+from arenaloop.arena.pairings import Pairing, pairings
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.results import Pairing, pairings
+from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.data.selection import PromptScores, random_rows, response_scores, sft_row, sft_rows
 from arenaloop.recipes.stages import ArenaLearning, cut_slices
 from arenaloop.specs import build_arena_learning, prepare_start

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from arenaloop.arena.answers import Contestant, Tally
 from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import schedule
+from arenaloop.arena.pairings import Pairing, pairings
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.results import Pairing, pairings
+from arenaloop.calls.answers import Contestant
+from arenaloop.calls.progress import Tally
 from arenaloop.errors import EndpointDownError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel

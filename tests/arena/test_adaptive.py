@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from arenaloop.arena.adaptive import Played, chosen_battles, play_adaptively
-from arenaloop.arena.answers import Contestant
-from arenaloop.arena.budget import Budget
 from arenaloop.arena.matchmaking import all_pairs, schedule
+from arenaloop.arena.pairings import pairings, summarise
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.results import pairings, summarise
-from arenaloop.arena.tally import Tally
 from arenaloop.arena.tournament import run_tournament
+from arenaloop.calls.answers import Contestant
+from arenaloop.calls.budget import Budget
+from arenaloop.calls.progress import Tally
 from arenaloop.errors import EndpointDownError, StoppedError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel

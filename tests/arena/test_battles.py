@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_battles import LONG, PROMPTS, Chunky, Judging, contestant, fight, make_plan, outcomes
 
-from arenaloop.arena import battles, material
-from arenaloop.arena.answers import Answers, Contestant, Tally
+from arenaloop.arena import battles
 from arenaloop.arena.battles import play, verdict_seed
 from arenaloop.arena.matchmaking import all_pairs
+from arenaloop.arena.pairings import Summary, pairings, summarise
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.results import Summary, pairings, summarise
+from arenaloop.calls import prefetch
+from arenaloop.calls.answers import Answers, Contestant
+from arenaloop.calls.progress import Tally
 from arenaloop.errors import EndpointDownError
 from arenaloop.models.base import ChunkedModel
 from arenaloop.models.scripted import ScriptedModel
@@ -118,7 +120,7 @@ def test_the_judge_is_asked_no_more_at_once_than_it_takes(path: Path) -> None:
 def test_memory_does_not_grow_with_prompts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prompts are read from the file some dozens at a time, as workers take them."""
     started, done, most = 0, Counter[str](), 0
-    read = material.prompt_of
+    read = prefetch.prompt_of
 
     def count(row: Sequence[object]) -> Prompt:
         nonlocal started, most
@@ -137,7 +139,7 @@ def test_memory_does_not_grow_with_prompts(path: Path, monkeypatch: pytest.Monke
     with Store(path) as store:
         store.add_prompts(prompts)
         store.flush()
-        monkeypatch.setattr(material, "prompt_of", count)
+        monkeypatch.setattr(prefetch, "prompt_of", count)
         play(plan, store)
     assert started == 300
     assert most < 60

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_battles import LONG, PROMPTS, Judging, contestant, failing, fight, make_plan, number
 
-from arenaloop.arena.answers import Answers, Contestant
 from arenaloop.arena.battles import play
-from arenaloop.arena.results import summarise
+from arenaloop.arena.pairings import summarise
+from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.errors import EndpointDownError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from arenaloop.arena.answers import Contestant
 from arenaloop.arena.fought import Fought, plan_again, read_fought
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.rejudge import Rejudged, directory_name, rejudge
 from arenaloop.arena.tournament import run_tournament, write_summary
+from arenaloop.calls.answers import Contestant
 from arenaloop.errors import EndpointDownError, InputError
 from arenaloop.jsonl import read_rows, write_jsonl
 from arenaloop.judges.jury import Jury

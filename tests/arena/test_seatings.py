@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from arenaloop.arena.seatings import Seating, attempts, decide_seatings, final_verdict
-from arenaloop.arena.tally import Tally
+from arenaloop.calls.progress import Tally
 from arenaloop.errors import EndpointDownError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel

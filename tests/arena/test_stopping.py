@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from scripted_battles import PROMPTS, Chunky, Judging, contestant, fight, make_plan, outcomes
 
-from arenaloop.arena import gate
-from arenaloop.arena.answers import Contestant, Tally
 from arenaloop.arena.battles import play
-from arenaloop.arena.budget import Budget
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.calls import gate
+from arenaloop.calls.answers import Contestant
+from arenaloop.calls.budget import Budget
+from arenaloop.calls.progress import Tally
 from arenaloop.errors import BudgetSpentError, EndpointDownError, InputError, StorageError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel

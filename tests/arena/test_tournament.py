@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from arenaloop.arena.answers import Contestant
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import Tournament, run_tournament, write_summary
+from arenaloop.calls.answers import Contestant
 from arenaloop.errors import EndpointDownError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel

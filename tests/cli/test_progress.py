@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from arenaloop.arena.budget import Budget
-from arenaloop.arena.tally import Tally
+from arenaloop.calls.budget import Budget
+from arenaloop.calls.progress import Tally
 from arenaloop.cli import progress
 from arenaloop.cli.progress import Watch
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from arenaloop.arena.answers import Contestant
 from arenaloop.arena.matchmaking import Schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import run_tournament
+from arenaloop.calls.answers import Contestant
 from arenaloop.data.run_battles import arena_of, rows_with_lengths
 from arenaloop.errors import InputError
 from arenaloop.judges.base import MergeRule

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from arenaloop.arena.answers import Contestant
+from arenaloop.calls.answers import Contestant
 from arenaloop.config import ArenaLearningSettings, override, validate
 from arenaloop.errors import ConfigError, EndpointDownError, InputError, StorageError
 from arenaloop.models.scripted import ScriptedModel

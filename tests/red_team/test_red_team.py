@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from arenaloop.audit.suspicion import Sameness, marks
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.judges.parsers import parser_for
-from arenaloop.judges.suspicion import Sameness, marks
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.attacks import ATTACKS, Attack
 from arenaloop.sandbox.gullible import GULLIBLE, Opinion, read_material, spoken

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from arenaloop.arena.answers import Contestant
 from arenaloop.arena.matchmaking import Schedule, all_pairs
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import run_tournament, write_summary
+from arenaloop.calls.answers import Contestant
 from arenaloop.jsonl import write_jsonl
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from arenaloop.report.cards import Undecided, battle_card, final_seatings, undecided, undecided_card, unread_by_model
-from arenaloop.report.picks import Pick
 from arenaloop.report.scope import Scope
+from arenaloop.report.shown_battles import Pick
 from arenaloop.store import Store
 from arenaloop.types import Battle, Completion, Outcome, Prompt, Status, Verdict, content_hash
 

@@ -4,8 +4,8 @@ import pytest
 
 from arenaloop.report.documents import read_documents
 from arenaloop.report.health import _bins, benches, failures, judge_health, scores
-from arenaloop.report.picks import read_picks
 from arenaloop.report.scope import Scope, template_labels, verdict_scope
+from arenaloop.report.shown_battles import read_picks
 from arenaloop.store import Store
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from arenaloop.report.documents import Documents
 from arenaloop.report.outcome import _listed, outcome, title
-from arenaloop.report.picks import Picks
+from arenaloop.report.shown_battles import Picks
 
 
 def documents(board: list[dict[str, Any]], stages: list[dict[str, Any]] | None = None, **summary: Any) -> Documents:

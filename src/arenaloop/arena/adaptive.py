@@ -22,11 +22,11 @@ from typing import NamedTuple
 import numpy as np
 
 from arenaloop.arena.battles import play
-from arenaloop.arena.budget import Budget
 from arenaloop.arena.matchmaking import Schedule
+from arenaloop.arena.pairings import pairings
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.results import pairings
-from arenaloop.arena.tally import Tally
+from arenaloop.calls.budget import Budget
+from arenaloop.calls.progress import Tally
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.ratings.battles import WINNER_SCORES, FloatArray
 from arenaloop.ratings.design import EXPLORE, Design, Unit

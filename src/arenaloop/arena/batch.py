@@ -41,16 +41,16 @@ from arenaloop.arena.batch_state import (
     open_batches,
 )
 from arenaloop.arena.battles import play_async
-from arenaloop.arena.budget import Budget, require_prices
-from arenaloop.arena.leaderboard import plain
 from arenaloop.arena.lengths import token_limit
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.tally import Tally
+from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.progress import Tally
 from arenaloop.config import BatchSettings
 from arenaloop.errors import BudgetSpentError, ConfigError, StoppedError
 from arenaloop.judges.base import Judge
 from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result
 from arenaloop.store import Store
+from arenaloop.terminal import plain
 from arenaloop.types import Completion, Sampling, Status
 
 __all__ = ["batch_seconds", "check_batches", "forget_batches", "open_batches", "play_batches"]

@@ -13,8 +13,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arenaloop.arena.answers import Answers
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.calls.answers import Answers
 from arenaloop.errors import ConfigError
 from arenaloop.judges.base import Judge, ModelJudge
 from arenaloop.models.openai_api import OpenAIModel

@@ -13,13 +13,13 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from arenaloop.arena.answers import Answers
-from arenaloop.arena.budget import Budget, require_prices
-from arenaloop.arena.gate import Gate
 from arenaloop.arena.matchmaking import Pair
-from arenaloop.arena.material import Material, materials
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.tally import Tally
+from arenaloop.calls.answers import Answers
+from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.gate import Gate
+from arenaloop.calls.prefetch import Material, materials
+from arenaloop.calls.progress import Tally
 from arenaloop.errors import BudgetSpentError
 from arenaloop.judges.base import Judge
 from arenaloop.store import Store

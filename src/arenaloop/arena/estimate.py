@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from arenaloop.arena.answers import Contestant
 from arenaloop.arena.costs import CROWD_WORKER, HumanLabel
 from arenaloop.arena.lengths import (
     CHARACTERS_PER_TOKEN,
@@ -30,6 +29,7 @@ from arenaloop.arena.lengths import (
 )
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.calls.answers import Contestant
 from arenaloop.judges.base import Judge, ModelJudge
 from arenaloop.models.openai_wire import Price
 from arenaloop.models.recorded import RecordedModel, match_keys

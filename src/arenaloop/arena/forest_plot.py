@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arenaloop.arena.leaderboard import Leaderboard, plain
+from arenaloop.arena.leaderboard import Leaderboard
 from arenaloop.errors import ConfigError, MissingExtraError, StorageError
+from arenaloop.terminal import plain
 
 __all__ = ["forest_plot"]
 

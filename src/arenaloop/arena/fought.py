@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arenaloop.arena.answers import Contestant
 from arenaloop.arena.matchmaking import Pair, Schedule
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.calls.answers import Contestant
 from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows, row_error
 from arenaloop.models.recorded import RecordedModel

@@ -23,12 +23,13 @@ from arenaloop.ratings.bradley_terry import BradleyTerry, anchor_code
 from arenaloop.ratings.covariates import Coefficient, fit_controlled
 from arenaloop.ratings.elo import elo_orders
 from arenaloop.ratings.intervals import Intervals, sandwich
+from arenaloop.terminal import plain
 from arenaloop.types import Battle
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Leaderboard", "Row", "leaderboard", "plain"]
+__all__ = ["Leaderboard", "Row", "leaderboard"]
 
 METHODS = ("bt", "elo")
 INTERVALS = ("sandwich", "bootstrap")
@@ -282,14 +283,6 @@ def as_battles(
         return Battles.from_columns(columns, controls=controls)
     except ValueError as error:
         raise InputError(str(error)) from None
-
-
-def plain(text: str) -> str:
-    """`text` with every control character spelled out, so that a model's name cannot move the cursor or colour it.
-
-    Marks that reorder text (U+202A to U+202E, U+2066 to U+2069) count as control characters.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 _ELO_STEPS = 20_000_000

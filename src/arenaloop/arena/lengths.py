@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from arenaloop.arena.answers import Contestant
+from arenaloop.calls.answers import Contestant
 from arenaloop.judges.base import ModelJudge
 from arenaloop.store import Store, response_key
 from arenaloop.types import Prompt, Response, Sampling

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from arenaloop.arena.answers import Contestant
 from arenaloop.arena.matchmaking import Schedule
+from arenaloop.calls.answers import Contestant
 from arenaloop.judges.base import Judge, MergeRule, OneSeatFailed
 from arenaloop.judges.jury import Jury
 from arenaloop.models.base import Model

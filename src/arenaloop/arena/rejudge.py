@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arenaloop.arena.answers import Tally
 from arenaloop.arena.battles import play
-from arenaloop.arena.budget import Budget
 from arenaloop.arena.fought import A_FIRST, B_FIRST, BOTH, OUTCOMES, Fought, Game
+from arenaloop.arena.pairings import pairings
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.results import pairings
 from arenaloop.arena.tournament import Tournament, write_results, write_summary
+from arenaloop.calls.budget import Budget
+from arenaloop.calls.progress import Tally
 from arenaloop.errors import InputError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.ratings.agreement import spearman

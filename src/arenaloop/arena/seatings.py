@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from arenaloop.arena.budget import Budget
-from arenaloop.arena.gate import Gate
-from arenaloop.arena.tally import Tally
+from arenaloop.calls.budget import Budget
+from arenaloop.calls.gate import Gate
+from arenaloop.calls.progress import Tally
 from arenaloop.errors import BudgetSpentError
 from arenaloop.judges.base import Judge
 from arenaloop.store import Store

@@ -15,11 +15,11 @@ from typing import Any
 
 from arenaloop.arena.adaptive import play_adaptively
 from arenaloop.arena.battles import play
-from arenaloop.arena.budget import Budget
 from arenaloop.arena.leaderboard import Leaderboard, leaderboard
+from arenaloop.arena.pairings import Summary, pairings
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.results import Summary, pairings
-from arenaloop.arena.tally import Tally
+from arenaloop.calls.budget import Budget
+from arenaloop.calls.progress import Tally
 from arenaloop.jsonl import encode_json, write_json, write_jsonl
 from arenaloop.ratings.battles import WINNER_SCORES, Battles
 from arenaloop.store import Store

@@ -15,7 +15,7 @@ from arenaloop.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from arenaloop.arena.audit_plan import AuditPlan
+    from arenaloop.audit.plan import AuditPlan
     from arenaloop.config import AuditSettings
     from arenaloop.store import Store
 
@@ -100,10 +100,9 @@ def _judging(text: str, template: str | None, verdict: str | None) -> dict[str, 
 def _execute(settings: AuditSettings, out: Path, *, level: float, samples: int, dry_run: bool, as_json: bool) -> None:
     from rich.console import Console
 
-    from arenaloop.arena.audit import read
-    from arenaloop.arena.audit_plan import ask, ingest
-    from arenaloop.arena.budget import Budget, require_prices
-    from arenaloop.arena.leaderboard import plain
+    from arenaloop.audit.plan import ask, ingest
+    from arenaloop.audit.read import read
+    from arenaloop.calls.budget import Budget, require_prices
     from arenaloop.cli.audit_tables import audit_document, audit_tables
     from arenaloop.cli.directory import open_directory
     from arenaloop.cli.progress import Watch
@@ -111,6 +110,7 @@ def _execute(settings: AuditSettings, out: Path, *, level: float, samples: int, 
     from arenaloop.config import dump_yaml
     from arenaloop.jsonl import encode_json, replacing, write_json
     from arenaloop.judges.base import ModelJudge
+    from arenaloop.terminal import plain
 
     messages = Console(stderr=True)
     plan = _plan(settings)
@@ -151,7 +151,7 @@ def _execute(settings: AuditSettings, out: Path, *, level: float, samples: int, 
 
 
 def _plan(settings: AuditSettings) -> AuditPlan:
-    from arenaloop.arena.audit_plan import AuditPlan
+    from arenaloop.audit.plan import AuditPlan
     from arenaloop.data.formats.labels import labelled_pairs, read_labels, split_filter
     from arenaloop.judges.jury import Jury
     from arenaloop.specs import judge
@@ -179,8 +179,8 @@ def _plan(settings: AuditSettings) -> AuditPlan:
 
 
 def _print_plan(plan: AuditPlan, out: Path, console: Console) -> None:
-    from arenaloop.arena.leaderboard import plain
     from arenaloop.judges.base import ModelJudge
+    from arenaloop.terminal import plain
 
     calls = sum(2 * plan.votes_of(j) * len(plan.pairs) for j in plan.judges if isinstance(j, ModelJudge))
     names = ", ".join(judge.name for judge in plan.judges)

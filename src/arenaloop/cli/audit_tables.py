@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from arenaloop.arena.audit import Audit
+    from arenaloop.audit.read import Audit
 
 __all__ = ["audit_document", "audit_tables"]
 
@@ -70,7 +70,7 @@ def audit_document(result: Audit, labels: str, level: float) -> dict[str, Any]:
 
 def audit_tables(result: Audit) -> list[Table]:
     """Three tables of at most 80 columns: agreement, preferences, and cost."""
-    from arenaloop.arena.leaderboard import plain
+    from arenaloop.terminal import plain
 
     first = _table("judge", "agree %", "interval", "n", "kappa", "interval", "bias", "var", "shared", "L1O")
     second = _table("judge", "seat 1", "±", "col 1", "longer", "matched", "interval", "lists", "flips", "unread")

@@ -154,14 +154,13 @@ def _execute(
 ) -> None:
     from rich.console import Console
 
-    from arenaloop.arena.answers import ingest_recorded, match_recorded
     from arenaloop.arena.batch import check_batches, forget_batches, open_batches, play_batches
-    from arenaloop.arena.budget import Budget, require_prices
-    from arenaloop.arena.leaderboard import plain
     from arenaloop.arena.matchmaking import schedule
     from arenaloop.arena.plan import BattlePlan
-    from arenaloop.arena.suspects import flag_counts, suspects, suspicious_line
     from arenaloop.arena.tournament import run_tournament, write_results, write_summary
+    from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
+    from arenaloop.calls.answers import ingest_recorded, match_recorded
+    from arenaloop.calls.budget import Budget, require_prices
     from arenaloop.cli.directory import open_directory
     from arenaloop.cli.money import costs, estimated, estimated_dry
     from arenaloop.cli.progress import Watch
@@ -169,6 +168,7 @@ def _execute(
     from arenaloop.config import dump_yaml
     from arenaloop.jsonl import replacing
     from arenaloop.specs import contestant, judge, load_prompts, self_preference
+    from arenaloop.terminal import plain
 
     messages = Console(stderr=True)
     loaded = load_prompts(settings.prompts, settings.seed)
@@ -264,7 +264,7 @@ def _execute(
 
 
 def _print_plan(plan: BattlePlan, duplicates: int, out: Path, console: Console) -> None:
-    from arenaloop.arena.leaderboard import plain
+    from arenaloop.terminal import plain
 
     answers = sum(1 for c in plan.contestants if c.name not in plan.recorded) * len(plan.prompt_ids)
     repeated = f" ({duplicates:,} more repeat one of them)" if duplicates else ""
@@ -290,7 +290,7 @@ def _plan_document(plan: BattlePlan, out: Path, estimate: Estimate) -> dict[str,
 
 
 def _print_estimate(estimate: Estimate, console: Console, *, whole: bool) -> None:
-    from arenaloop.arena.leaderboard import plain
+    from arenaloop.terminal import plain
 
     for line in estimate.lines() if whole else [estimate.first_line()]:
         console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
@@ -300,7 +300,7 @@ def _print_result(result: Tournament, out: Path, human: dict[str, Any]) -> None:
     from rich.console import Console
 
     from arenaloop.arena.costs import human_line
-    from arenaloop.arena.leaderboard import plain
+    from arenaloop.terminal import plain
 
     console = Console()
     console.print(result.leaderboard.table(width=console.width))

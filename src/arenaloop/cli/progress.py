@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from arenaloop.arena.tally import Tally
+from arenaloop.calls.progress import Tally
 
 __all__ = ["Watch"]
 

@@ -78,7 +78,7 @@ def rank(
         return
     from rich.console import Console
 
-    from arenaloop.arena.leaderboard import plain
+    from arenaloop.terminal import plain
 
     console = Console()
     console.print(board.table(width=console.width))

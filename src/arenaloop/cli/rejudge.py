@@ -55,18 +55,18 @@ def rejudge(
     from rich.console import Console
 
     from arenaloop.arena.batch_state import open_batches
-    from arenaloop.arena.budget import Budget, require_prices
     from arenaloop.arena.fought import plan_again, read_fought
-    from arenaloop.arena.leaderboard import plain
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.rejudge import directory_name
     from arenaloop.arena.rejudge import rejudge as judge_again
+    from arenaloop.calls.budget import Budget, require_prices
     from arenaloop.cli.progress import Watch
     from arenaloop.cli.undecided import commonest_error, say_undecided
     from arenaloop.config import dump_yaml
     from arenaloop.jsonl import replacing
     from arenaloop.specs import judge as build_judge
     from arenaloop.store import Store
+    from arenaloop.terminal import plain
 
     messages = Console(stderr=True)
     given = {"template": template, "verdict": verdict, "reask": reask}
@@ -202,10 +202,10 @@ def _wanted(
     Models of a recipe are those of its leaderboard. Where the prompts cannot be read any more, only what was decided is
     judged again, and a line says so.
     """
-    from arenaloop.arena.leaderboard import plain
     from arenaloop.arena.matchmaking import schedule
     from arenaloop.config import BattleSettings
     from arenaloop.specs import load_prompts
+    from arenaloop.terminal import plain
 
     path = directory / "leaderboard.json"
     try:
@@ -237,7 +237,7 @@ def _print(result: Rejudged) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from arenaloop.arena.leaderboard import plain
+    from arenaloop.terminal import plain
 
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -92,7 +92,7 @@ def run(
 def _execute(settings: ArenaLearningSettings, out: Path, *, dry_run: bool, as_json: bool) -> None:
     from rich.console import Console
 
-    from arenaloop.arena.budget import Budget
+    from arenaloop.calls.budget import Budget
     from arenaloop.config import dump_yaml
     from arenaloop.jsonl import replacing
     from arenaloop.recipes import arena_learning
@@ -133,8 +133,8 @@ def _write_report(out: Path) -> None:
 
 
 def _print_plan(recipe: ArenaLearning, out: Path, console: Console) -> None:
-    from arenaloop.arena.leaderboard import plain
     from arenaloop.recipes.stages import plan_calls, plan_stages
+    from arenaloop.terminal import plain
 
     stages = plan_stages(recipe.settings)
     names = ", ".join(stage.name for stage in stages)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from arenaloop.store import Store
-from arenaloop.store_rows import from_text
+from arenaloop.store.schema import from_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,7 @@ def commonest_error(store: Store) -> str | None:
 
 def say_undecided(console: Console, summary: Mapping[str, Any], error: str | None) -> None:
     """Print one line of how many battles stayed undecided, what became of their verdicts, and the commonest error."""
-    from arenaloop.arena.leaderboard import plain
+    from arenaloop.terminal import plain
 
     undecided = summary["battles_wanted"] - summary["battles_decided"]
     failed = ", ".join(f"{n:,} {status}" for status, n in summary["verdicts_failed"].items() if n)

@@ -89,7 +89,7 @@ def winrate(
     from rich.table import Table
     from rich.text import Text
 
-    from arenaloop.arena.leaderboard import plain
+    from arenaloop.terminal import plain
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", overflow="fold")

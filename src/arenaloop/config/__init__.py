@@ -5,7 +5,7 @@ methods. The resolved settings are saved as ``config.yaml`` in every run directo
 """
 
 from arenaloop.config.base import Settings, dump_yaml, override, read_yaml, validate
-from arenaloop.config.battles import (
+from arenaloop.config.judging import (
     AuditSettings,
     BatchSettings,
     BattleSettings,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from arenaloop.config.base import Settings
-from arenaloop.config.battles import JudgeSpec, ModelSpec, SamplingSettings
+from arenaloop.config.judging import JudgeSpec, ModelSpec, SamplingSettings
 from arenaloop.config.training import DPOSettings, SFTSettings
 
 __all__ = ["ArenaLearningSettings", "DataSettings", "TargetSettings"]

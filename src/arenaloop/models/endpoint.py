@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from arenaloop.models.limits import AdaptiveLimit, Breaker, TokenBucket
+from arenaloop.models.queueing import Deadlines, Slots
 from arenaloop.models.secrets import Redactor, read_key
 from arenaloop.models.server_url import ServerUrl, proxy_of
-from arenaloop.models.slots import Deadlines, Slots
 
 if TYPE_CHECKING:
     import aiohttp

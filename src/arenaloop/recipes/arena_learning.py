@@ -20,14 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from arenaloop.arena.answers import Answers, Contestant, ingest_recorded
 from arenaloop.arena.battles import play
-from arenaloop.arena.budget import Budget
 from arenaloop.arena.leaderboard import Leaderboard
 from arenaloop.arena.matchmaking import Schedule, all_pairs, target_pairs
+from arenaloop.arena.pairings import Pairing, Summary, pairings
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.results import Pairing, Summary, pairings
 from arenaloop.arena.tournament import run_tournament, write_summary
+from arenaloop.calls.answers import Answers, Contestant, ingest_recorded
+from arenaloop.calls.budget import Budget
 from arenaloop.data.selection import (
     PromptScores,
     Selection,

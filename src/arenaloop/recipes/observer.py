@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from arenaloop.arena.answers import Tally
+from arenaloop.calls.progress import Tally
 
 __all__ = ["Observer", "Silent"]
 

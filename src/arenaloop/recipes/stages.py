@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arenaloop.arena.answers import Contestant
-from arenaloop.arena.budget import Budget, require_prices
 from arenaloop.arena.plan import models_asked
+from arenaloop.calls.answers import Contestant
+from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.judges.base import Judge

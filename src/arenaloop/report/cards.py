@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from arenaloop.report.picks import Pick, Reservoir
 from arenaloop.report.scope import Scope
+from arenaloop.report.shown_battles import Pick, Reservoir
 from arenaloop.report.texts import Clip, clip, one_line
 from arenaloop.store import Store
 from arenaloop.types import Battle, Prompt, Verdict, content_hash, derive_seed

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from arenaloop.report.charts import Bars, bars
 from arenaloop.report.documents import Documents, number
-from arenaloop.report.picks import Picks
 from arenaloop.report.scope import Scope
+from arenaloop.report.shown_battles import Picks
 from arenaloop.report.texts import one_line
 from arenaloop.store import Store
-from arenaloop.store_rows import from_text
+from arenaloop.store.schema import from_text
 from arenaloop.types import Status
 
 __all__ = [

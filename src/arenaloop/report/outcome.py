@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arenaloop.report.documents import Documents, number
-from arenaloop.report.picks import Picks
+from arenaloop.report.shown_battles import Picks
 from arenaloop.report.texts import one_line
 
 __all__ = ["outcome", "title"]

@@ -19,9 +19,9 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arenaloop.arena.suspects import Suspect, suspects
+from arenaloop.audit.suspects import Suspect, suspects
+from arenaloop.audit.suspicion import REASONS
 from arenaloop.jsonl import read_rows, replacing
-from arenaloop.judges.suspicion import REASONS
 from arenaloop.report.cards import (
     Card,
     battle_card,
@@ -36,8 +36,8 @@ from arenaloop.report.documents import Documents, number, read_documents
 from arenaloop.report.health import benches, failures, judge_health, scores
 from arenaloop.report.learning import learned
 from arenaloop.report.outcome import outcome, title
-from arenaloop.report.picks import Picks, read_picks
 from arenaloop.report.scope import Scope, template_labels, verdict_scope
+from arenaloop.report.shown_battles import Picks, read_picks
 from arenaloop.report.spending import calls, dollars, duration
 from arenaloop.report.texts import clip, one_line, visible
 from arenaloop.store import Store

@@ -22,8 +22,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from arenaloop.audit.suspicion import folded
 from arenaloop.judges.parsers import LABELS, Form, VerdictMode
-from arenaloop.judges.suspicion import folded
 from arenaloop.sandbox.tasks import utility
 from arenaloop.types import Completion
 

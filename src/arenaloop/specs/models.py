@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from arenaloop.arena.answers import Contestant
+from arenaloop.calls.answers import Contestant
 from arenaloop.config import ModelSettings, TargetSettings, read_yaml, validate
 from arenaloop.errors import ConfigError, InputError, nearest
 

@@ -10,15 +10,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from arenaloop.arena.gate import Gate
-from arenaloop.arena.material import Material, Turn
-from arenaloop.arena.packed_keys import PackedKeys, places
-from arenaloop.arena.tally import Tally
+from arenaloop.calls.gate import Gate
+from arenaloop.calls.prefetch import Material, Turn
+from arenaloop.calls.recorded import PackedKeys, places
 from arenaloop.errors import InputError
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.models.recorded import RecordedModel, match_keys
-from arenaloop.store import Store, recorded_key, response_key, whole_response
-from arenaloop.store_rows import response_keys
+from arenaloop.store import Store, recorded_key, response_key, response_keys, whole_response
 from arenaloop.types import (
     Completion,
     Message,
@@ -31,7 +29,7 @@ from arenaloop.types import (
     derive_seed,
 )
 
-__all__ = ["Answers", "Contestant", "Tally", "match_recorded"]
+__all__ = ["Answers", "Contestant", "ingest_recorded", "match_recorded"]
 
 _NO_ANSWER = (Status.ERROR, Status.REFUSED)
 

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from arenaloop.errors import ArenaFileError, StorageError
-from arenaloop.store_rows import (
+from arenaloop.store.schema import (
     APPLICATION_ID,
     MIGRATIONS,
     PROMPT,
@@ -48,7 +48,7 @@ from arenaloop.store_rows import (
     verdict_of,
     whole_response,
 )
-from arenaloop.store_writer import Append, Writer
+from arenaloop.store.writer import Append, Writer
 from arenaloop.types import Completion, Prompt, Response, Ruling, Status, Verdict, content_hash
 
 __all__ = ["SCHEMA_VERSION", "Store", "Usage", "recorded_key", "response_key", "whole_response"]

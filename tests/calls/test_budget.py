@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_battles import PROMPTS, Chunky, Judging, contestant, make_plan, outcomes
 
-from arenaloop.arena.answers import Contestant
 from arenaloop.arena.battles import play
-from arenaloop.arena.budget import Budget, require_prices
+from arenaloop.arena.pairings import Pairing, pairings
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.results import Pairing, pairings
-from arenaloop.arena.tally import Tally
+from arenaloop.calls.answers import Contestant
+from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.progress import Tally
 from arenaloop.errors import BudgetSpentError, ConfigError, StoppedError
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.pairwise import PairwiseJudge

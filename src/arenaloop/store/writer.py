@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arenaloop.errors import StorageError
-from arenaloop.store_rows import Row, insert
+from arenaloop.store.schema import Row, insert
 
 __all__ = ["Append", "Writer"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from arenaloop.arena.audit import Audit, JudgeAudit, holds_list, read
-from arenaloop.arena.audit_plan import AuditPlan, ask, ingest
+from arenaloop.audit.plan import AuditPlan, ask, ingest
+from arenaloop.audit.read import Audit, JudgeAudit, holds_list, read
 from arenaloop.data.formats.labels import LabelledPair
 from arenaloop.judges.base import Judge
 from arenaloop.judges.builtin import BuiltinJudge

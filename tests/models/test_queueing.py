@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.models.slots import Deadlines, Slots
+from arenaloop.models.queueing import Deadlines, Slots
 
 
 @given(st.lists(st.sampled_from(["ask", "end", "cancel", "lower", "raise"]), max_size=60))

@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from arenaloop.judges.suspicion import REASONS, Sameness, marks
+from arenaloop.audit.suspicion import REASONS, Sameness, marks
 from arenaloop.store import Store
-from arenaloop.store_rows import from_text
+from arenaloop.store.schema import from_text
 
 __all__ = ["Example", "Suspect", "flag_counts", "suspects", "suspicious_line"]
 

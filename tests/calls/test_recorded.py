@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.arena.packed_keys import PackedKeys, places
+from arenaloop.calls.recorded import PackedKeys, places
 from arenaloop.types import content_hash
 
 

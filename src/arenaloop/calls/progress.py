@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from arenaloop.arena.budget import Budget
+from arenaloop.calls.budget import Budget
 
 __all__ = ["Tally"]
 

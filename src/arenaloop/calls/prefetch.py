@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from arenaloop.store import Store
-from arenaloop.store_rows import from_text, prompt_of
+from arenaloop.store.schema import from_text, prompt_of
 from arenaloop.types import Prompt, Response, Status
 
 __all__ = ["Material", "Turn", "materials"]

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-from arenaloop.arena.answers import Answers
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.calls.answers import Answers
 from arenaloop.judges.base import Judge, merge_pair
 from arenaloop.judges.jury import Jury
 from arenaloop.store import Store

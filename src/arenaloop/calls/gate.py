@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from arenaloop.arena.tally import Tally
+from arenaloop.calls.progress import Tally
 from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError
 from arenaloop.models.base import ADMISSION
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.arena.answers import Contestant
 from arenaloop.arena.matchmaking import schedule
+from arenaloop.arena.pairings import Pairing, Summary, pairings, summarise
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.results import Pairing, Summary, pairings, summarise
 from arenaloop.arena.tournament import battle_line, battle_row
+from arenaloop.calls.answers import Contestant
 from arenaloop.jsonl import encode_json
 from arenaloop.judges.base import MergeRule, OneSeatFailed, merge_pair
 from arenaloop.judges.jury import Jury

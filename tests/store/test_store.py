@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from arenaloop.errors import ArenaFileError, StorageError
 from arenaloop.store import SCHEMA_VERSION, Store, recorded_key, response_key
-from arenaloop.store_rows import MIGRATIONS, response_keys
+from arenaloop.store.schema import MIGRATIONS, response_keys
 from arenaloop.types import Completion, Outcome, Prompt, Status, Verdict, content_hash
 
 TEXTS = st.text(st.characters(), max_size=30) | st.sampled_from(
@@ -311,7 +311,7 @@ def test_a_reader_cannot_write(path: Path) -> None:
 WRITER = """
 import sys
 from arenaloop.store import Store
-from arenaloop.store_rows import MIGRATIONS, response_keys
+from arenaloop.store.schema import MIGRATIONS, response_keys
 from arenaloop.types import Completion, Outcome, Status, Verdict
 
 store = Store(sys.argv[1])
@@ -576,8 +576,8 @@ def test_known_and_new_keys_in_one_commit(path: Path) -> None:
 
 def test_the_log_begins_anew_while_appends_keep_coming(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is folded in beside the commits; its size stays near the limit however much is written."""
-    monkeypatch.setattr("arenaloop.store_writer._LONGEST_LOG", 400)
-    monkeypatch.setattr("arenaloop.store_writer._FOLD_AFTER", 50)
+    monkeypatch.setattr("arenaloop.store.writer._LONGEST_LOG", 400)
+    monkeypatch.setattr("arenaloop.store.writer._FOLD_AFTER", 50)
     log = path.with_name(path.name + "-wal")
     with Store(path) as store:
         for n in range(3000):
@@ -737,7 +737,7 @@ def test_killed_while_it_is_brought_up_to_date(old: Path) -> None:
     """The steps are one transaction: a process that dies before its end leaves the old version whole."""
     code = """
     import os, sqlite3, sys
-    import arenaloop.store as store
+    import arenaloop.store.store as store
     connect = store.Store._connect
     def dying(self, **options):
         db = connect(self, **options)

@@ -9,7 +9,7 @@ import pytest
 
 from arenaloop.errors import InputError
 from arenaloop.jsonl import write_jsonl
-from arenaloop.report.picks import Reservoir, read_picks
+from arenaloop.report.shown_battles import Reservoir, read_picks
 
 
 def row(i: int, **changes: Any) -> dict[str, Any]:

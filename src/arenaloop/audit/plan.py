@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from arenaloop.arena.budget import Budget
 from arenaloop.arena.seatings import Seating, decide_seatings
-from arenaloop.arena.tally import Tally
+from arenaloop.calls.budget import Budget
+from arenaloop.calls.progress import Tally
 from arenaloop.data.formats.labels import LabelledPair
 from arenaloop.judges.base import Judge, MergeRule
 from arenaloop.judges.labels import LabelsJudge

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arenaloop.arena.suspects import flag_counts, suspects, suspicious_line
+from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
 from arenaloop.store import Store
 from arenaloop.types import Completion, Prompt, Status, content_hash
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from arenaloop.arena.audit_plan import AuditPlan
 from arenaloop.arena.seatings import attempts
+from arenaloop.audit.plan import AuditPlan
 from arenaloop.judges.base import Judge, MergeRule, merge_seats
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.jury import JuryRule, merge_members, score_alike

@@ -1,0 +1,1 @@
+"""Judges on trial: against people, against each other, against themselves; and answers that look written for them."""

@@ -1,0 +1,1 @@
+"""Every call of a model: asked once, stored, resumable. It knows no battle."""
