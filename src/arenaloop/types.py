@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 __all__ = [
     "Battle",
     "Completion",
+    "Cost",
+    "Judgement",
     "Message",
     "Outcome",
     "Preference",
@@ -25,6 +27,8 @@ __all__ = [
     "Sampling",
     "Status",
     "Verdict",
+    "VerdictKind",
+    "Winner",
     "canonical_json",
     "content_hash",
     "derive_seed",
@@ -103,6 +107,33 @@ class Outcome(StrEnum):
 
 _SWAPPED = {Outcome.A: Outcome.B, Outcome.B: Outcome.A, Outcome.TIE: Outcome.TIE}
 _SCORE_A = {Outcome.A: 1.0, Outcome.B: 0.0, Outcome.TIE: 0.5}
+
+
+class Winner(StrEnum):
+    """Who won a battle, by model, as ``battles.jsonl`` spells it."""
+
+    MODEL_A = "model_a"
+    MODEL_B = "model_b"
+    TIE = "tie"
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Winner:
+        """The winner where `model_a` sat first."""
+        return _WINNER[outcome]
+
+    @property
+    def score(self) -> float:
+        """What `model_a` gets: 1 for a win, 0.5 for a tie, 0 for a loss."""
+        return _SCORE[self]
+
+    @property
+    def preference(self) -> float:
+        """As label files write it: 1 for `model_a`, 2 for `model_b`, 1.5 for a tie."""
+        return 2.0 - _SCORE[self]
+
+
+_WINNER = {Outcome.A: Winner.MODEL_A, Outcome.B: Winner.MODEL_B, Outcome.TIE: Winner.TIE}
+_SCORE = {winner: outcome.score_a for outcome, winner in _WINNER.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,34 +219,47 @@ class Request:
     schema: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one model call cost, and what else its server said of it; part of every record of a call.
+
+    Attributes:
+        tokens_in, tokens_out: token usage, or None where the server does not say.
+        usd: price of the call, or None where no price is known.
+        seconds: wall time of the call, retries included.
+        calls: requests that were sent for it, retries included (0 when nothing was asked).
+        error: the reason, when the call failed.
+        finish_reason: as the server gave it.
+        reasoning: the reasoning text of a thinking model, kept apart from the answer.
+    """
+
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    usd: float | None = None
+    seconds: float = 0.0
+    calls: int = 1
+    error: str | None = None
+    finish_reason: str | None = None
+    reasoning: str | None = None
+
+    def cost(self) -> dict[str, Any]:
+        """These fields, for another record of the same call."""
+        return {name: getattr(self, name) for name in Cost.__slots__}
+
+
 @dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(Cost):
     """What came back from one model call. A failed call is a completion too: it has a status and a reason.
 
     Attributes:
         text: the answer, reasoning removed.
         status: `OK`, `REFUSED`, `TRUNCATED`, `EMPTY` or `ERROR`. Truncated and empty answers still battle.
-        finish_reason: as the server gave it.
-        reasoning: the reasoning text of a thinking model, kept apart from the answer.
-        tokens_in, tokens_out: token usage, or None where the server does not say.
-        usd: price of the call, or None where no price is known.
-        seconds: wall time of the call, retries included.
-        error: the reason, when the status is `ERROR`.
-        calls: requests that were sent for it, retries included (0 when nothing was asked).
         logprobs: for each new token the log-probabilities of its likeliest alternatives, by their text (natural log);
             None where they were not asked for or the server does not give them.
     """
 
     text: str = ""
     status: Status = Status.OK
-    finish_reason: str | None = None
-    reasoning: str | None = None
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    usd: float | None = None
-    seconds: float = 0.0
-    error: str | None = None
-    calls: int = 1
     logprobs: tuple[Mapping[str, float], ...] | None = None
 
 
@@ -246,21 +290,28 @@ class Response:
         return self.status in _BATTLING
 
 
+VerdictKind = Literal["pairwise", "meta"]
+"""Whether the two texts in the seats are answers, or judgements of one answer."""
+
+
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Cost):
     """One judge call over two responses in seat order.
+
+    A meta-verdict is a verdict, too: its seats hold the hashes of two judgements' texts, and its key covers the answer
+    that they are about.
 
     Attributes:
         key: content hash of everything that determines the call (no model names are part of it).
         prompt_id, first_hash, second_hash: the prompt and the `text_hash` of the response in each seat.
         judge: the judge's name.
-        score_first, score_second, outcome: None unless the status is `OK`.
         raw: the judge's whole text; for a verdict read from label log-probabilities, those as JSON.
+        score_first, score_second, outcome: None unless the status is `OK`.
         sample: index among re-asked calls.
-        tokens_in, tokens_out, usd, seconds, error, calls, reasoning, finish_reason: as in `Completion`.
         judge_hash: fingerprint of the judge that was asked.
         template_hash: hash of the template's text; empty for a judge that fills none.
         parser: version of the parser that read `raw`, as ``kind:number``.
+        kind: what the seats hold.
     """
 
     key: str
@@ -274,21 +325,49 @@ class Verdict:
     score_second: float | None = None
     outcome: Outcome | None = None
     sample: int = 0
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    usd: float | None = None
-    seconds: float = 0.0
-    error: str | None = None
-    calls: int = 1
-    reasoning: str | None = None
-    finish_reason: str | None = None
     judge_hash: str = ""
     template_hash: str = ""
     parser: str = ""
+    kind: VerdictKind = "pairwise"
 
     def __post_init__(self) -> None:
         if (self.outcome is not None) != (self.status is Status.OK):
             raise ValueError(f"a verdict has an outcome exactly when its status is ok, not {self.status.value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement(Cost):
+    """One judge call about one response.
+
+    Attributes:
+        key: content hash of everything that determines the call.
+        prompt_id, response_hash: the prompt and the `text_hash` of the response.
+        judge: the judge's name.
+        raw: the judge's whole text.
+        score: in the judge's units; None unless the status is `OK`.
+        sample: index among several judgements of one response, re-asked calls counted on after them.
+        judge_hash, template_hash, parser: as in `Verdict`.
+        text_hash: content hash of `raw`, which stands for it in the seats of a meta-verdict.
+    """
+
+    key: str
+    prompt_id: str
+    response_hash: str
+    judge: str
+    status: Status
+    raw: str = ""
+    score: float | None = None
+    sample: int = 0
+    judge_hash: str = ""
+    template_hash: str = ""
+    parser: str = ""
+    text_hash: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.score is not None) != (self.status is Status.OK):
+            raise ValueError(f"a judgement has a score exactly when its status is ok, not {self.status.value}")
+        if not self.text_hash:
+            object.__setattr__(self, "text_hash", content_hash([self.raw]))
 
 
 class Ruling(NamedTuple):
@@ -314,7 +393,7 @@ class Battle:
     """Both seats of one pair, merged by a named rule.
 
     Attributes:
-        winner: ``"model_a"``, ``"model_b"`` or ``"tie"``.
+        winner: who won.
         score_a, score_b: merged scores of each model (the unit is the judge's: 1 to 10 by default).
         flipped: whether the two seats named different winners.
         verdicts: keys of the judge calls: first those that seat `model_a` first (one of each member of a jury).
@@ -323,7 +402,7 @@ class Battle:
     prompt_id: str
     model_a: str
     model_b: str
-    winner: str
+    winner: Winner
     score_a: float
     score_b: float
     flipped: bool

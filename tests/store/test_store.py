@@ -671,8 +671,9 @@ PRAGMA user_version = 1;
 COMMIT;
 """  # as the schema stood then
 OLD_VERDICT = Verdict(
-    "v", "p", "f", "s", "judge", Status.OK, "Scores: 7 5", 7.0, 5.0, Outcome.A, 0, 3, 4, 0.25, 1.5, None, 2
-)
+    "v", "p", "f", "s", "judge", Status.OK, "Scores: 7 5", 7.0, 5.0, Outcome.A, 0,
+    tokens_in=3, tokens_out=4, usd=0.25, seconds=1.5, calls=2,
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.progress import Tally
 from arenaloop.models.recorded import RecordedModel
-from arenaloop.ratings.battles import WINNER_SCORES, FloatArray
+from arenaloop.ratings.battles import FloatArray
 from arenaloop.ratings.design import EXPLORE, Design, Unit
 from arenaloop.store import Store
 from arenaloop.types import content_hash, derive_seed
@@ -153,7 +153,7 @@ class _Course:
         for pairing in pairings(step, self.store):
             i, j = code[pairing.model_a], code[pairing.model_b]
             if pairing.battles:
-                score = sum(WINNER_SCORES[battle.winner] for battle in pairing.battles) / len(pairing.battles)
+                score = sum(battle.winner.score for battle in pairing.battles) / len(pairing.battles)
                 self.decided[[i, j], [j, i]] += 1.0
                 self.wins[i, j] += score
                 self.wins[j, i] += 1.0 - score

@@ -15,11 +15,10 @@ from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows, row_error
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.store import Store
-from arenaloop.types import Prompt, Response, Ruling
+from arenaloop.types import Prompt, Response, Ruling, Winner
 
-__all__ = ["A_FIRST", "BOTH", "B_FIRST", "OUTCOMES", "Fought", "Game", "plan_again", "read_fought"]
+__all__ = ["A_FIRST", "BOTH", "B_FIRST", "Fought", "Game", "plan_again", "read_fought"]
 
-OUTCOMES = {"model_a": 1, "tie": 0, "model_b": -1}
 BOTH, A_FIRST, B_FIRST = 0, 1, 2
 
 
@@ -37,13 +36,13 @@ class Fought:
 
     Attributes:
         pairs: by prompt, in the order of the file and then of what was wanted besides, the pairs in play.
-        outcomes: by prompt, for each decided game 1 (model_a won), 0 (tie) or -1.
+        outcomes: by prompt, who won each decided game.
         flips: decided pairs whose seats named different winners.
         responses: by contestant and prompt, the key of the answer that battled.
     """
 
     pairs: dict[str, list[Pair]] = field(default_factory=dict)
-    outcomes: dict[str, dict[Game, int]] = field(default_factory=dict)
+    outcomes: dict[str, dict[Game, Winner]] = field(default_factory=dict)
     flips: int = 0
     responses: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -92,11 +91,11 @@ def _add_prompt(
     games = fought.outcomes.setdefault(prompt.id, {})
     for line, row in rows:
         try:
-            a, b, outcome = str(row["model_a"]), str(row["model_b"]), OUTCOMES[row["winner"]]
+            a, b, outcome = str(row["model_a"]), str(row["model_b"]), Winner(row["winner"])
             keys = [str(key) for key in row["verdicts"]]
             told = [rulings[key] for key in keys]
             game = Game(a, b, _seats(row, told, authors))
-        except (LookupError, TypeError):
+        except (LookupError, TypeError, ValueError):
             raise row_error(path, line, f"no battle whose verdicts are in {store.path.name}") from None
         if game.seats == A_FIRST and game in games:  # equal texts: both seats' battles have the same one verdict
             game = game._replace(seats=B_FIRST)

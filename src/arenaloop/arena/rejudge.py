@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arenaloop.arena.battles import play
-from arenaloop.arena.fought import A_FIRST, B_FIRST, BOTH, OUTCOMES, Fought, Game
+from arenaloop.arena.fought import A_FIRST, B_FIRST, BOTH, Fought, Game
 from arenaloop.arena.pairings import pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import Tournament, write_results, write_summary
@@ -30,6 +30,7 @@ from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.ratings.agreement import spearman
 from arenaloop.ratings.rates import Rate, clustered_rate
 from arenaloop.store import Store
+from arenaloop.types import Winner
 
 __all__ = ["Rejudged", "directory_name", "rejudge", "reread_verdicts"]
 
@@ -193,8 +194,8 @@ class _Compared(NamedTuple):
     """A game decided in both judgings; `prompt` numbers its prompt."""
 
     prompt: int
-    before: int
-    after: int
+    before: Winner
+    after: Winner
 
 
 def _compared(plan: BattlePlan, store: Store, fought: Fought) -> list[_Compared]:
@@ -211,7 +212,7 @@ def _compared(plan: BattlePlan, store: Store, fought: Fought) -> list[_Compared]
             games = (Game(pairing.model_a, pairing.model_b, side) for side in some)
             before = next((old[game] for game in games if game in old), None)
             if before is not None:
-                found.append(_Compared(numbers[pairing.prompt_id], before, OUTCOMES[battle.winner]))
+                found.append(_Compared(numbers[pairing.prompt_id], before, battle.winner))
     return found
 
 
@@ -222,7 +223,7 @@ def _share(compared: Sequence[_Compared]) -> Rate:
 
 def _kinds(compared: Sequence[_Compared]) -> dict[str, int]:
     kinds = Counter(
-        "win_to_tie" if not game.after else "tie_to_win" if not game.before else "win_to_loss"
+        "win_to_tie" if game.after is Winner.TIE else "tie_to_win" if game.before is Winner.TIE else "win_to_loss"
         for game in compared
         if game.before != game.after
     )

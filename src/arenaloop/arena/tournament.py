@@ -21,7 +21,7 @@ from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.progress import Tally
 from arenaloop.jsonl import encode_json, write_json, write_jsonl
-from arenaloop.ratings.battles import WINNER_SCORES, Battles
+from arenaloop.ratings.battles import Battles
 from arenaloop.store import Store
 from arenaloop.types import Battle
 
@@ -55,7 +55,7 @@ class _Columns:
     def add(self, battle: Battle) -> None:
         self.a.append(self._code[battle.model_a])
         self.b.append(self._code[battle.model_b])
-        self.score_a.append(WINNER_SCORES[battle.winner])
+        self.score_a.append(battle.winner.score)
         self.prompt.append(self._prompts.setdefault(battle.prompt_id, len(self._prompts)))
 
     def met(self, model: str) -> bool:

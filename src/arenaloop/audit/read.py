@@ -42,8 +42,6 @@ __all__ = ["Audit", "Cost", "JudgeAudit", "holds_list", "read"]
 
 _LIST = re.compile(r"^[ \t]*(?:[-*•‣·][ \t]+\S|\d{1,3}[.)][ \t]+\S|[A-Za-z][.)][ \t]+\S)", re.MULTILINE)
 
-_PREFERENCE = {"model_a": 1.0, "tie": 1.5, "model_b": 2.0}
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -286,7 +284,7 @@ def _votes(seats: Sequence[Sequence[Sequence[Verdict | None]]], merge: MergeRule
                 continue
             battle = merge_seats("one", "two", one_first, two_first, merge)
             if battle is not None:
-                merged[pair].append(_PREFERENCE[battle.winner])
+                merged[pair].append(battle.winner.preference)
                 if not mirrored:
                     flips[pair].append(battle.flipped)
     return Votes(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, Protocol, runtime_checkable
 
 from arenaloop.models.base import Model
-from arenaloop.types import Battle, Completion, Outcome, Prompt, Request, Response, Ruling, Verdict
+from arenaloop.types import Battle, Completion, Outcome, Prompt, Request, Response, Ruling, Verdict, Winner
 
 __all__ = ["Judge", "MergeRule", "ModelJudge", "OneSeatFailed", "merge_pair", "merge_seats", "verdict_key_parts"]
 
@@ -19,8 +19,6 @@ with `two_battles` each seat is a battle of its own."""
 
 OneSeatFailed = Literal["drop_battle", "use_one"]
 """What becomes of a pair of which one seat alone was decided."""
-
-_WINNERS = {Outcome.A: "model_a", Outcome.B: "model_b", Outcome.TIE: "tie"}
 
 
 @runtime_checkable
@@ -129,7 +127,7 @@ def merge_seats(
         prompt_id=a_first.prompt_id,
         model_a=model_a,
         model_b=model_b,
-        winner=_WINNERS[outcome],
+        winner=Winner.of(outcome),
         score_a=score_a,
         score_b=score_b,
         flipped=a_first.outcome is b_first.outcome and a_first.outcome is not Outcome.TIE,  # one seat won both times
@@ -178,7 +176,7 @@ def merge_pair(
                 prompt_id=verdict.prompt_id,
                 model_a=model_a,
                 model_b=model_b,
-                winner=_WINNERS[outcome],
+                winner=Winner.of(outcome),
                 score_a=one if a_is_first else two,
                 score_b=two if a_is_first else one,
                 flipped=flipped,

@@ -343,11 +343,10 @@ def _validate(r: _Run, name: str, judged: Summary) -> float | None:
     pairs = target_pairs([c.name for c in fighters], name)
     plan = _plan(r, fighters, [p.id for p in r.recipe.validation], pairs)
     r.cached += play(plan, r.store, r.observer.tally, budget=r.budget).cached
-    points = {"model_a": 1.0, "tie": 0.5, "model_b": 0.0}
     won = []
     for pairing in pairings(plan, r.store):
         judged.add(pairing)
-        won += [points[battle.winner] for battle in pairing.battles]
+        won += [battle.winner.score for battle in pairing.battles]
     return sum(won) / len(won) if won else None
 
 
