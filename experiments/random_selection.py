@@ -46,7 +46,7 @@ def battle_scores(recipe: ArenaLearning, store: Store, target: Contestant, ids: 
         found.setdefault(pairing.prompt_id, []).append(pairing)
     scored = []
     for prompt_id, some in found.items():
-        scores = response_scores([p.battle for p in some if p.battle], names)
+        scores = response_scores([battle for p in some for battle in p.battles], names)
         prompt = store.prompt(prompt_id)
         if scores is not None and prompt is not None:
             responses = {name: answers.stored(name, prompt) for name in names}
