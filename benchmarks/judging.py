@@ -260,7 +260,8 @@ def _rows(path: Path, count: int = 300) -> list[dict[str, str]]:
 
 def prepare(folder: Path, battles: int, *, bodies: bool = True) -> None:
     """Prompts, two models' answers and the arena file that holds them, and the bodies that the other clients post."""
-    from arenaloop.calls.answers import Contestant, ingest_recorded, match_recorded
+    from arenaloop.calls.answers import Contestant
+    from arenaloop.calls.recorded import ingest_recorded, match_recorded
     from arenaloop.judges.pairwise import PairwiseJudge
     from arenaloop.models.recorded import RecordedModel
     from arenaloop.models.scripted import ScriptedModel

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from scripted_battles import LONG, PROMPTS, Chunky, Judging, contestant, fight, make_plan, outcomes
 
 from arenaloop.arena import battles
-from arenaloop.arena.battles import play, verdict_seed
+from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import all_pairs
 from arenaloop.arena.pairings import Summary, pairings, summarise
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls import prefetch
 from arenaloop.calls.answers import Answers, Contestant
+from arenaloop.calls.judging import unit_seed
 from arenaloop.calls.progress import Tally
 from arenaloop.errors import EndpointDownError
 from arenaloop.models.base import ChunkedModel
@@ -312,7 +313,7 @@ def test_no_battles_wanted(path: Path) -> None:
 
 @given(st.integers(-(10**20), 10**20), st.text() | st.binary(min_size=16, max_size=16).map(bytes.hex))
 def test_the_seed_of_a_call_is_derived_as_all_are(seed: int, key: str) -> None:
-    assert verdict_seed(seed, key) == derive_seed("verdict", seed, key)
+    assert unit_seed(seed, key) == derive_seed("verdict", seed, key)
 
 
 # ---------------------------------------------------------------------- a plan that is complete

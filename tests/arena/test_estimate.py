@@ -19,7 +19,8 @@ from arenaloop.arena.battles import play
 from arenaloop.arena.estimate import Estimate, _count, _mean, _Sampler, estimate
 from arenaloop.arena.matchmaking import Schedule, schedule
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.calls.answers import Contestant, ingest_recorded, match_recorded
+from arenaloop.calls.answers import Contestant
+from arenaloop.calls.recorded import ingest_recorded, match_recorded
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.openai_api import OpenAIModel

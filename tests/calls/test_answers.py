@@ -13,7 +13,8 @@ from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.pairings import Pairing, pairings, summarise
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.calls.answers import Answers, Contestant, ingest_recorded, match_recorded
+from arenaloop.calls.answers import Answers, Contestant
+from arenaloop.calls.recorded import ingest_recorded, match_recorded
 from arenaloop.errors import InputError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.recorded import RecordedModel

@@ -1,39 +1,34 @@
-"""The runner: prompts in, stored verdicts out; battles are derived from what is stored (`results.pairings`).
+"""The runner: prompts in, stored verdicts out; battles are derived from what is stored (`pairings.pairings`).
 
-`play` makes sure that every wanted verdict is in the arena file: a fixed pool of workers takes one seating at a time,
-gets both answers (asked once, shared between pairs), asks the judge and appends. Answers and judging overlap; memory
-holds prompt ids and the few prompts in progress. How it stops is `gate.Gate`.
+`play` makes sure that every wanted verdict is in the arena file: seatings are units of `calls`, which wait for both
+answers. Answers and judging overlap; memory holds prompt ids and the few prompts in progress.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 from arenaloop.arena.matchmaking import Pair
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Answers
 from arenaloop.calls.budget import Budget, require_prices
-from arenaloop.calls.gate import Gate
+from arenaloop.calls.judging import AskedJudge, JudgeUnit
 from arenaloop.calls.prefetch import Material, materials
 from arenaloop.calls.progress import Tally
-from arenaloop.errors import BudgetSpentError
-from arenaloop.judges.base import Judge
+from arenaloop.calls.run import Executor, begin, run
 from arenaloop.store import Store
-from arenaloop.types import Response, Status, canonical_json, content_hash, derive_seed
+from arenaloop.types import Status, canonical_json, content_hash
 
-__all__ = ["play", "play_async", "verdict_seed"]
+__all__ = ["play", "play_async"]
 
-_COMPLETE = ".complete"
-"""Name of the rows that say which plans have nothing left to ask; a dot sets them apart from stages of recipes."""
-_REPORT_EVERY = 0.25  # seconds between progress reports
-_MAX_BACKLOG = 2_000  # appends that may wait for the disk before workers pause
+_COMPLETE = "complete"
+"""Room of the notes that say which plans have nothing left to ask."""
 
-_Unit = tuple[Material, str, str]
-"""One seating: the prompt, and who sits first and second."""
+Seating = tuple[Material, str, str, Sequence[AskedJudge]]
+"""The prompt, who sits first and second, and the judges that are to be asked."""
 
 
 def play(
@@ -57,41 +52,28 @@ async def play_async(
     """
     budget = budget or Budget()
     require_prices(budget, plan.models)
-    budget.begin(store)
-    tally = Tally(
-        verdicts_total=2 * plan.battles * len(plan.judges), answers_total=_answers_wanted(plan), budget=budget
-    )
+    tally = begin(store, budget, verdicts_total=plan.verdicts, answers_total=_answers_wanted(plan))
     plan_key = _plan_key(plan)
-    if store.stage(_COMPLETE, plan_key) == _ends(store):  # rows are only ever appended
+    if store.note(_COMPLETE, plan_key) == store.ends():  # rows are only ever appended
         tally.verdicts = tally.cached = tally.verdicts_total
         tally.answers = tally.answers_total
         if on_progress:
             on_progress(tally)
         return tally
-    gate = Gate(tally)
-    answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed, gate=gate)
-    order = answers.plan_local(plan.prompt_ids)
-    runner = _Runner(plan, store, answers, gate, order)
-    reporter = asyncio.create_task(_report(tally, on_progress)) if on_progress else None
-    try:
-        await gate.run([answers.run_local(), *(runner.work() for _ in range(plan.workers))])
-    except BudgetSpentError as spent:
-        final = budget.refusal(0)  # what was in flight has been paid for since
-        why = f"the budget is spent ({final})" if final else spent
-        raise BudgetSpentError(f"{why}; {tally.missing}; with a higher budget the same command goes on") from None
-    finally:
-        if reporter is not None:
-            reporter.cancel()
-            with suppress(asyncio.CancelledError):
-                await reporter
-        for closable in {id(m): m for c in plan.contestants if (m := c.asked)}.values():
-            await closable.aclose()
-        await plan.judge.aclose()
-        store.flush()
-        if on_progress:
-            on_progress(tally)
+
+    def jobs(executor: Executor) -> Iterator[Any]:
+        answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed, executor=executor)
+        order = answers.plan_local(plan.prompt_ids)
+        fight = _Fight(plan, store, answers, executor)
+        yield answers.run_local()
+        seatings = fight.seatings(order)
+        for _ in range(plan.workers):
+            yield executor.work(seatings, fight.decide)
+
+    closing: list[Any] = [*(m for c in plan.contestants if (m := c.asked)), *plan.judges]
+    await run(store, tally, jobs, closing=closing, on_progress=on_progress)
     if not tally.failed and tally.verdicts == tally.verdicts_total:
-        store.put_stage(_COMPLETE, plan_key, _ends(store))
+        store.put_note(_COMPLETE, plan_key, store.ends())
     return tally
 
 
@@ -110,20 +92,13 @@ def _plan_key(plan: BattlePlan) -> str:
         for prompt_id, key in keys.items():
             parts.update(canonical_json([prompt_id, key]).encode("utf-8", "surrogatepass"))
     return content_hash(
-        [[c.name, c.model.fingerprint, c.sampling.key()] for c in plan.contestants],
+        [c.identity for c in plan.contestants],
         [judge.fingerprint for judge in plan.judges],
-        [plan.seed, plan.reask],
+        [plan.seed, plan.reask, *([plan.seats] if plan.seats != "both" else [])],
         [list(pair) for pair in schedule.pairs],
         chosen is not None,
         parts.hexdigest(),
     )
-
-
-def _ends(store: Store) -> dict[str, Any]:
-    """Where the tables of answers and verdicts end: a plan that was complete is so while nothing is appended."""
-    query = "SELECT (SELECT MAX(id) FROM responses), (SELECT MAX(id) FROM verdicts)"
-    responses, verdicts = next(store.select(query))
-    return {"responses": responses, "verdicts": verdicts}
 
 
 def _answers_wanted(plan: BattlePlan) -> int:
@@ -133,69 +108,55 @@ def _answers_wanted(plan: BattlePlan) -> int:
     return sum(len(local.union(*plan.schedule.on(i))) for i in plan.prompt_ids)
 
 
-def verdict_seed(seed: int, key: str) -> int:
-    """``derive_seed("verdict", seed, key)``, in a third of the time: it is taken for every call."""
-    if not key.isalnum() or not key.isascii():
-        return derive_seed("verdict", seed, key)
-    return int(blake2b(f'["verdict",{seed},"{key}"]'.encode(), digest_size=8).hexdigest(), 16) >> 1
+class _Fight:
+    """The seatings of a plan: which are left, and how one is decided."""
 
+    def __init__(self, plan: BattlePlan, store: Store, answers: Answers, executor: Executor) -> None:
+        self.plan, self.store, self.answers, self.executor = plan, store, answers, executor
+        self.tally = executor.tally
+        secret = store.secret
+        self.judges = [
+            AskedJudge(judge, secret, seed=plan.seed, reask=plan.reask, workers=plan.workers) for judge in plan.judges
+        ]
+        self.chunked = [asked for asked in self.judges if asked.chunked is not None]
 
-async def _report(tally: Tally, on_progress: Callable[[Tally], None]) -> None:
-    while True:
-        on_progress(tally)
-        await asyncio.sleep(_REPORT_EVERY)
+    def seatings(self, order: Sequence[str]) -> Iterator[list[Seating] | None]:
+        """Seatings with something left to ask; None after a prompt that had none.
 
-
-class _Asked(NamedTuple):
-    """A judge, and what its calls must pass."""
-
-    judge: Judge
-    limit: asyncio.Semaphore | None
-    admitted_here: bool
-
-    @classmethod
-    def of(cls, judge: Judge, workers: int) -> _Asked:
-        # one that takes as many calls as there are workers needs no limit of its own
-        limit = asyncio.Semaphore(judge.concurrency) if judge.concurrency < workers else None
-        # a rule costs no call, and a model with a queue asks for admission when the call's turn has come
-        model = getattr(judge, "model", None)
-        return cls(judge, limit, model is not None and not getattr(model, "queues", False))
-
-
-class _Runner:
-    def __init__(self, plan: BattlePlan, store: Store, answers: Answers, gate: Gate, order: Sequence[str]) -> None:
-        self.plan, self.store, self.answers, self.gate, self.tally = plan, store, answers, gate, gate.tally
-        self.secret = store.secret
-        self.units = self._units(order)
-        self.shared: dict[str, asyncio.Future[None] | None] = {}  # verdicts being asked, and who waits for them
-        self.judges = [_Asked.of(judge, plan.workers) for judge in plan.judges]
-        self.asked: set[str] = set()  # verdicts that failed in this invocation
-
-    def _units(self, order: Sequence[str]) -> Iterator[_Unit | None]:
-        """Seatings with something left to ask, pulled by the workers; None after a prompt that had none.
-
-        What is stored already is found here, without a worker's turn: a finished run is through at once.
+        What is stored already is found here, without a worker's turn: a finished run is through at once. Seatings of a
+        judge that answers in chunks come as many at a time as it takes, those that are stored among them.
         """
-        schedule, tally = self.plan.schedule, self.tally
-        wanted = order if schedule.chosen is None and schedule.pairs else [i for i in order if schedule.on(i)]
+        plan, tally = self.plan, self.tally
+        every = plan.schedule.chosen is None and plan.schedule.pairs
+        wanted = order if every else [i for i in order if plan.schedule.on(i)]
+        singly = [asked for asked in self.judges if asked.chunked is None]
+        blocks: dict[int, list[Seating]] = {id(asked): [] for asked in self.chunked}
         for material in materials(self.store, wanted):
-            pairs = schedule.on(material.prompt.id)
+            pairs = plan.schedule.on(material.prompt.id)
             names = {name for pair in pairs for name in pair}
             tally.answers += sum(self.answers.settle(name, material) for name in names)
-            left = self._left(material, pairs)
+            everything = plan.seatings(material.prompt.id, pairs)
+            left = self._left(material, everything, singly) if singly else []
+            for first, second in left:
+                yield [(material, first, second, singly)]
+            for asked in self.chunked:
+                block = blocks[id(asked)]
+                for first, second in everything:
+                    block.append((material, first, second, (asked,)))
+                    if len(block) == asked.chunked.concurrency:  # type: ignore[union-attr]
+                        yield block.copy()
+                        block.clear()
             if not left:
                 yield None
-            for first, second in left:
-                yield material, first, second
+        yield from (block for block in blocks.values() if block)
 
-    def _left(self, material: Material, pairs: Sequence[Pair]) -> list[Pair]:
+    def _left(self, material: Material, seatings: list[Pair], judges: Sequence[AskedJudge]) -> list[Pair]:
         """The seatings of which a verdict is not stored; the others are counted."""
-        seatings = [seating for a, b in pairs for seating in ((a, b), (b, a))]
         verdicts, prompt = material.verdicts, material.prompt
         if not verdicts:
             return seatings
         fit = {name: answer for name, answer in material.answers.items() if answer is not None and answer.battles}
-        keys = [asked.judge.key for asked in self.judges]
+        keys = [asked.judge.key for asked in judges]
         left = []
         for seating in seatings:
             first, second = fit.get(seating[0]), fit.get(seating[1])
@@ -211,98 +172,38 @@ class _Runner:
         self.tally.cached += done
         return left
 
-    async def work(self) -> None:
-        for unit in self.units:
-            if unit is None:
-                await asyncio.sleep(0)  # a long way through stored rows must not keep Ctrl-C waiting
-                continue
-            await self.decide(*unit)
-            while self.store.backlog > _MAX_BACKLOG:
-                await asyncio.sleep(0.01)
+    async def decide(self, seatings: list[Seating]) -> None:
+        """Ask for the verdicts on one seating, or on a chunk of them."""
+        tally, executor = self.tally, self.executor
+        if seatings[0][3][0].chunked is not None:
+            asked = seatings[0][3][0]
+            units: list[JudgeUnit] = []
 
-    async def answer(self, material: Material, name: str) -> Response | None:
-        if (running := material.waiting.get(name)) is not None:
-            return await running
-        future = material.waiting[name] = asyncio.get_running_loop().create_future()
-        try:
-            response = material.answers[name] = await self.answers.get(name, material)
-        except BaseException:
-            future.cancel()  # whoever waits for it is stopped with the rest
-            raise
-        if not future.done():
-            future.set_result(response)
-        return response
+            async def answered() -> list[JudgeUnit]:
+                units.extend(await self._units(seatings))
+                return units
 
-    async def decide(self, material: Material, first_name: str, second_name: str) -> None:
-        answers, tally = material.answers, self.tally
-        first = answers[first_name] if first_name in answers else await self.answer(material, first_name)
-        second = answers[second_name] if second_name in answers else await self.answer(material, second_name)
-        for asked in self.judges:
-            if first is None or second is None or not (first.battles and second.battles):
-                tally.failed += 1
-            else:
-                key = asked.judge.key(material.prompt, first, second)
-                if key in self.shared:  # two battles share this verdict
-                    if (running := self.shared[key]) is None:
-                        running = self.shared[key] = asyncio.get_running_loop().create_future()
-                    await running
-                    tally.cached += 1
-                elif key in material.verdicts and self._known(key, asked.judge, material, first, second):
-                    tally.cached += 1
-                else:
-                    await self.ask(key, asked, material, first, second)
+            count = await executor.settle_in_turn(asked, answered)
+            tally.cached += len(units) - count
+            tally.verdicts += len(seatings)
+            return
+        for unit in await self._units(seatings):
+            if not await executor.settle(unit):
+                tally.cached += 1
             tally.verdicts += 1
 
-    def _known(self, key: str, judge: Judge, material: Material, first: Response, second: Response) -> bool:
-        """Whether there is nothing left to ask: an outcome is stored, or this invocation has tried."""
-        for sample in range(self.plan.reask + 1):
-            key = judge.key(material.prompt, first, second, sample) if sample else key
-            status = material.verdicts.get(key)
-            if status is None:
-                return False
-            if status is Status.OK or key in self.asked:
-                return True
-            # a failure of an earlier invocation: its later samples may have succeeded
-        return False
-
-    async def ask(self, key: str, asked: _Asked, material: Material, first: Response, second: Response) -> None:
-        """Ask until there is an outcome, or no use in asking again; others who want the verdict wait meanwhile."""
-        self.shared[key] = None
-        try:
-            for sample in range(self.plan.reask + 1):
-                status = await self.call(key, asked, material, first, second, sample)
-                if status is Status.OK:
-                    return
-                if status in (Status.ERROR, Status.REFUSED):
-                    break  # the endpoint has retried; asking warmer does not mend these
-            self.asked.add(key)
-            self.tally.failed += 1
-        finally:
-            waited = self.shared.pop(key)
-            if waited is not None and not waited.done():  # whoever is cancelled while waiting cancels it
-                waited.set_result(None)
-
-    async def call(
-        self, key: str, asked: _Asked, material: Material, first: Response, second: Response, sample: int
-    ) -> Status:
-        """One judge call, stored before it leaves the gate."""
-        judge, limit = asked.judge, asked.limit
-        if sample:
-            key = judge.key(material.prompt, first, second, sample)
-        seed = verdict_seed(self.plan.seed, key)
-        ticket, calls = self.gate.ticket, 0
-        usd: float | None = 0.0
-        if limit is not None:
-            await limit.acquire()
-        try:
-            if asked.admitted_here:
-                ticket.enter()
-            verdict = await judge.judge(material.prompt, first, second, secret=self.secret, seed=seed, sample=sample)
-            self.store.add_verdict(verdict)
-            calls, usd = verdict.calls, verdict.usd
-        finally:
-            if limit is not None:
-                limit.release()
-            ticket.leave(calls, usd)
-        material.verdicts[key] = verdict.status
-        return verdict.status
+    async def _units(self, seatings: Sequence[Seating]) -> list[JudgeUnit]:
+        """The units of seatings, once their answers are there; without two answers to judge they have failed."""
+        units: list[JudgeUnit] = []
+        for material, first_name, second_name, judges in seatings:
+            answers = material.answers
+            first = answers[first_name] if first_name in answers else await self.answers.get(first_name, material)
+            second = answers[second_name] if second_name in answers else await self.answers.get(second_name, material)
+            if first is None or second is None or not (first.battles and second.battles):
+                self.tally.failed += len(judges)
+                if judges[0].chunked is None:
+                    self.tally.verdicts += len(judges)
+                continue
+            question = material.prompt, first, second
+            units += [JudgeUnit(asked, question, material.verdicts) for asked in judges]
+        return units

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Answers
+from arenaloop.calls.reask import final
 from arenaloop.judges.base import Judge, merge_pair
 from arenaloop.judges.jury import Jury
 from arenaloop.store import Store
@@ -86,18 +87,10 @@ def _of_jury(
 def _final(
     judge: Judge, reask: int, prompt: Prompt, first: Response, second: Response, found: Mapping[str, Ruling]
 ) -> Ruling | None:
-    """The first sample with an outcome, or else the last one that was asked; None if none was."""
     last = found.get(judge.key(prompt, first, second))
     if last is None or last.outcome is not None:  # nearly all verdicts: no further keys are made
         return last
-    for sample in range(1, reask + 1):
-        ruling = found.get(judge.key(prompt, first, second, sample))
-        if ruling is None:
-            break
-        last = ruling
-        if ruling.outcome is not None:
-            break
-    return last
+    return final(lambda sample: found.get(judge.key(prompt, first, second, sample)), reask)
 
 
 @dataclass(slots=True)

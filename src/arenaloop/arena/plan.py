@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-from arenaloop.arena.matchmaking import Schedule
+from arenaloop.arena.matchmaking import Pair, Schedule
 from arenaloop.calls.answers import Contestant
 from arenaloop.judges.base import Judge, MergeRule, OneSeatFailed
 from arenaloop.judges.jury import Jury
 from arenaloop.models.base import Model
+from arenaloop.types import derive_seed
 
-__all__ = ["BattlePlan", "models_asked"]
+__all__ = ["BattlePlan", "Seats", "models_asked"]
+
+Seats = Literal["both", "seeded"]
 
 
 def models_asked(contestants: Iterable[Contestant], judge: Judge | Jury) -> list[Model]:
@@ -40,6 +44,7 @@ class BattlePlan:
         one_seat_failed: what becomes of a pair of which one seat was decided.
         reask: how often a verdict without an outcome is asked again, as a new sample.
         concurrency: seatings in progress at once; None for the sum of what the endpoints allow.
+        seats: ask each pair from both seats, or from one that the seed draws (a simulated annotator is asked once).
     """
 
     contestants: Sequence[Contestant]
@@ -52,11 +57,28 @@ class BattlePlan:
     one_seat_failed: OneSeatFailed = "drop_battle"
     reask: int = 2
     concurrency: int | None = None
+    seats: Seats = "both"
 
     @property
     def battles(self) -> int:
         """How many battles are wanted."""
         return self.schedule.battles(len(self.prompt_ids))
+
+    @property
+    def verdicts(self) -> int:
+        """How many verdicts that is, re-asked ones not counted."""
+        return (2 if self.seats == "both" else 1) * self.battles * len(self.judges)
+
+    def seatings(self, prompt_id: str, pairs: Sequence[Pair]) -> list[Pair]:
+        """Who sits first and second, of a prompt's pairs: each way, or the one way that the seed draws."""
+        if self.seats == "both":
+            return [seating for a, b in pairs for seating in ((a, b), (b, a))]
+        return [pair if self.first_sits_first(prompt_id, pair) else pair[::-1] for pair in pairs]
+
+    def first_sits_first(self, prompt_id: str, pair: Pair) -> bool:
+        """Of seeded seats, whether a pair's first model has the first; whatever the order of the pair is."""
+        low, high = sorted(pair)
+        return (derive_seed("seat", self.seed, prompt_id, low, high) & 1 == 0) == (pair[0] == low)
 
     @property
     def judges(self) -> tuple[Judge, ...]:

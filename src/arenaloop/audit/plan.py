@@ -6,12 +6,11 @@ an audit can be repeated, extended by a judge, or read again without paying.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from arenaloop.arena.seatings import Seating, decide_seatings
 from arenaloop.calls.budget import Budget
+from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
 from arenaloop.calls.progress import Tally
 from arenaloop.data.formats.labels import LabelledPair
 from arenaloop.judges.base import Judge, MergeRule
@@ -56,24 +55,29 @@ class AuditPlan:
         for number, pair in enumerate(self.pairs):
             yield number, pair.prompt, *(_response(pair, side) for side in (0, 1))  # type: ignore[misc]
 
-    def seatings(self) -> Iterator[tuple[int, int, int, bool, Seating]]:
+    def questions(self, store: Store) -> Iterator[tuple[int, int, int, bool, JudgeUnit]]:
         """Everything that is asked: judge, vote and pair by number, whether the first output sits first, the question.
 
         Of recorded labels only what is there, but at least one vote on every pair, so that a missing label is seen.
         """
-        repeats = [[repeated(judge, vote) for vote in range(self.votes_of(judge))] for judge in self.judges]
-        lookups = [judge if isinstance(judge, LabelsJudge) else None for judge in self.judges]
+        statuses, secret = InStore(store.verdict), store.secret
         own = [self.reask] * len(self.judges) if isinstance(self.reask, int) else self.reask
         reasks = [n if own_votes(judge) is None else 0 for judge, n in zip(self.judges, own, strict=True)]
+        asked = [
+            [
+                AskedJudge(repeated(judge, vote), secret, seed=self.seed, reask=patience)
+                for vote in range(self.votes_of(judge))
+            ]
+            for judge, patience in zip(self.judges, reasks, strict=True)
+        ]
         for number, prompt, one, two in self.responses():
-            for j, (lookup, reask) in enumerate(zip(lookups, reasks, strict=True)):
-                there = len(repeats[j])
-                if lookup is not None:
-                    there = min(there, max(1, lookup.count(prompt, one, two)))
+            for j, judge in enumerate(self.judges):
+                there = len(asked[j])
+                if isinstance(judge, LabelsJudge):
+                    there = min(there, max(1, judge.count(prompt, one, two)))
                 for vote in range(there):
-                    asked = repeats[j][vote]
-                    yield j, vote, number, True, Seating(asked, prompt, one, two, reask)
-                    yield j, vote, number, False, Seating(asked, prompt, two, one, reask)
+                    yield j, vote, number, True, JudgeUnit(asked[j][vote], (prompt, one, two), statuses)
+                    yield j, vote, number, False, JudgeUnit(asked[j][vote], (prompt, two, one), statuses)
 
 
 def _response(pair: LabelledPair, side: int) -> Response:
@@ -119,20 +123,11 @@ def ask(
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
 
-    async def run() -> Tally:
-        total = sum(1 for _ in plan.seatings())
-        try:
-            return await decide_seatings(
-                (one[-1] for one in plan.seatings()),
-                store,
-                total=total,
-                seed=plan.seed,
-                concurrency=plan.concurrency,
-                budget=budget,
-                on_progress=on_progress,
-            )
-        finally:
-            for judge in plan.judges:
-                await judge.aclose()
-
-    return asyncio.run(run())
+    return decide(
+        lambda: (question for *_, question in plan.questions(store)),
+        store,
+        on_progress,
+        concurrency=plan.concurrency,
+        budget=budget,
+        closing=plan.judges,
+    )

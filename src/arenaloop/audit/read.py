@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from arenaloop.arena.seatings import attempts
 from arenaloop.audit.plan import AuditPlan
+from arenaloop.calls.judging import attempts
 from arenaloop.judges.base import Judge, MergeRule, merge_seats
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.jury import JuryRule, merge_members, score_alike
@@ -170,8 +170,8 @@ def read(plan: AuditPlan, store: Store, *, level: float = 0.95, samples: int = 1
     """
     size = len(plan.pairs)
     ballots = [_Ballot(plan.votes_of(judge), size) for judge in plan.judges]
-    for j, vote, pair, one_first, seating in plan.seatings():
-        ballots[j].add(vote, pair, one_first, attempts(seating, store))
+    for j, vote, pair, one_first, question in plan.questions(store):
+        ballots[j].add(vote, pair, one_first, attempts(question, store))
     panel = _panel(plan)
     truth = [modes(labels) for labels in panel.humans]
     cast = [_votes(b.seats, plan.merge, own_votes(judge) == 1) for b, judge in zip(ballots, plan.judges, strict=True)]

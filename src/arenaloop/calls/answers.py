@@ -1,46 +1,43 @@
 """Contestants' answers: asked once, stored, and found again.
 
-API and scripted models are asked turn by turn as battles need them; local models go through fixed chunks in the
-background, one model in memory at a time; recorded answers are copied into the arena file before the first call.
+API and scripted models are asked turn by turn as somebody needs them; local models go through fixed chunks in the
+background, one model in memory at a time; recorded answers are copied into the arena file before the first call
+(`recorded`). Several samples of one model are contestants of their own, told apart by `Contestant.sample`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from arenaloop.calls.gate import Gate
-from arenaloop.calls.prefetch import Material, Turn
-from arenaloop.calls.recorded import PackedKeys, places
-from arenaloop.errors import InputError
+from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.prefetch import Material, Turn, materials
+from arenaloop.calls.progress import Tally
+from arenaloop.calls.reask import ANSWERED
+from arenaloop.calls.run import Executor, begin, run
+from arenaloop.calls.units import Asked
 from arenaloop.models.base import ChunkedModel, Model
-from arenaloop.models.recorded import RecordedModel, match_keys
-from arenaloop.store import Store, recorded_key, response_key, response_keys, whole_response
-from arenaloop.types import (
-    Completion,
-    Message,
-    Prompt,
-    Request,
-    Response,
-    Sampling,
-    Status,
-    content_hash,
-    derive_seed,
-)
+from arenaloop.models.recorded import RecordedModel
+from arenaloop.store import Store, response_keys, whole_response
+from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, content_hash, derive_seed
 
-__all__ = ["Answers", "Contestant", "ingest_recorded", "match_recorded"]
-
-_NO_ANSWER = (Status.ERROR, Status.REFUSED)
+__all__ = ["Answers", "Contestant", "TurnUnit", "answer", "answer_async", "samples_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A model in the arena, under the name that leaderboards show, and how it decodes."""
+    """A model in the arena, under the name that leaderboards show, and how it decodes.
+
+    Attributes:
+        sample: index of this contestant's answers among several of the same model to the same prompt.
+    """
 
     name: str
     model: Model | RecordedModel
     sampling: Sampling = field(default_factory=Sampling)
+    sample: int = 0
 
     @property
     def asked(self) -> Model | None:
@@ -52,99 +49,94 @@ class Contestant:
         """Whether it answers in chunks on this machine."""
         return isinstance(self.model, ChunkedModel)
 
+    @property
+    def identity(self) -> list[object]:
+        """What decides its answers, for keys of plans and stages."""
+        return [self.name, self.model.fingerprint, self.sampling.key(), *([self.sample] if self.sample else [])]
 
-def match_recorded(
-    contestants: Sequence[Contestant], prompts: Sequence[Prompt], *, allow_missing: bool = False
-) -> dict[str, PackedKeys]:
-    """Find which recorded answer belongs to which prompt, without keeping the texts.
 
-    Returns:
-        For each recorded contestant, response keys by prompt id.
+def samples_of(contestant: Contestant, samples: int) -> list[Contestant]:
+    """K contestants that are K samples of one model: ``NAME#1`` to ``NAME#K``."""
+    return [replace(contestant, name=f"{contestant.name}#{n + 1}", sample=n) for n in range(samples)]
 
-    Raises:
-        InputError: a file lacks answers for some prompts (says how many), unless `allow_missing`; or it is malformed.
+
+class TurnUnit:
+    """One turn of a contestant's answer; it follows its earlier turns' texts.
+
+    Args:
+        c, asked: who answers.
+        material: the prompt, and what is stored on it.
+        key: of the whole response.
+        before: texts of the earlier turns.
+        seed: of the run.
     """
-    recorded = [c for c in contestants if isinstance(c.model, RecordedModel)]
-    if not recorded:
-        return {}
-    ids_by_key = _ids_by_key(prompts)
-    turns = {prompt.id: prompt.turns for prompt in prompts}
-    place = places(turns)
-    found: dict[str, PackedKeys] = {}
-    for c in recorded:
-        assert isinstance(c.model, RecordedModel)
-        keys = found.setdefault(c.name, PackedKeys(place))
-        for answer in c.model.rows():
-            for prompt_id in {i for key in answer.keys for i in ids_by_key.get(key, ())}:
-                if len(answer.texts) == turns[prompt_id]:
-                    keys.add(prompt_id, recorded_key(prompt_id, answer.texts))
-        missing = len(prompts) - len(keys)
-        if missing and not allow_missing:
-            raise InputError(
-                f"{c.model.path}: no answer for {missing} of {len(prompts)} prompts "
-                f"({c.name}; --allow-missing, in a recipe allow_missing: true, goes on with the rest)"
-            )
-    return found
 
+    __slots__ = ("asked", "before", "c", "material", "response_key", "seed")
+    reask = 0
+    done = ANSWERED
 
-def _ids_by_key(prompts: Iterable[Prompt]) -> dict[str, list[str]]:
-    """Prompt ids by match key; prompts that differ in their system message alone share the key of their text."""
-    ids: dict[str, list[str]] = {}
-    for prompt in prompts:
-        for key in match_keys(prompt):
-            ids.setdefault(key, []).append(prompt.id)
-    return ids
+    def __init__(
+        self, c: Contestant, asked: Asked, material: Material, key: str, before: Sequence[str], seed: int
+    ) -> None:
+        self.c, self.asked, self.material, self.response_key = c, asked, material, key
+        self.before, self.seed = before, seed
 
+    def key(self, sample: int = 0) -> str:
+        """The response's key, and the turn."""
+        return f"{self.response_key}/{len(self.before)}"
 
-def ingest_recorded(
-    store: Store, contestants: Sequence[Contestant], prompts: Sequence[Prompt], found: Mapping[str, Mapping[str, str]]
-) -> None:
-    """Copy the matched recorded answers into the arena file; those already there are left alone."""
-    for c in contestants:
-        if not isinstance(c.model, RecordedModel):
-            continue
-        wanted = found[c.name]
-        ids_by_key = _ids_by_key(p for p in prompts if p.id in wanted)
-        done: set[str] = set()
-        for answer in c.model.rows():
-            for prompt_id in {i for key in answer.keys for i in ids_by_key.get(key, ())} - done:
-                key = recorded_key(prompt_id, answer.texts)
-                if key != wanted[prompt_id]:
-                    continue
-                done.add(prompt_id)
-                if store.turn(key, 0) is None:
-                    turns = range(len(answer.texts))
-                    store.add_turns([_recorded_row(key, turn, prompt_id, c.name, answer.texts) for turn in turns])
-    store.flush()
+    def stored(self, sample: int) -> Status | None:
+        """How the latest attempt ended."""
+        found = self.material.turns.get((self.response_key, len(self.before)))
+        return None if found is None else found[1]
 
+    def request(self, sample: int = 0) -> Request:
+        """The conversation so far; its seed follows from the response's key and the turn."""
+        return Request(
+            messages=tuple(self.material.prompt.conversation(self.before)),
+            sampling=self.c.sampling,
+            sample=self.c.sample,
+            seed=derive_seed("answer", self.seed, self.response_key, len(self.before)),
+            key=self.response_key,
+        )
 
-def _recorded_row(
-    key: str, turn: int, prompt_id: str, name: str, texts: tuple[str, ...]
-) -> tuple[str, int, str, str, Completion, str]:
-    text = texts[turn]
-    status = Status.OK if text.strip() else Status.EMPTY
-    completion = Completion(text=text, status=status, finish_reason="recorded", usd=0.0, calls=0)
-    return key, turn, prompt_id, name, completion, content_hash(list(texts[: turn + 1]))
+    def read(self, completion: Completion, sample: int = 0) -> Completion:
+        """The completion itself."""
+        return completion
+
+    async def ask(self, sample: int) -> Completion:
+        """Ask the model."""
+        assert self.asked.model is not None
+        return await self.asked.model.complete(self.request())
+
+    def keep(self, store: Store, records: Sequence[tuple[TurnUnit, int, Completion]]) -> None:
+        """Store turns, and note them for whoever reads on."""
+        rows = []
+        for unit, _, completion in records:
+            text_hash = content_hash([*unit.before, completion.text])
+            key, turn = unit.response_key, len(unit.before)
+            rows.append((key, turn, unit.material.prompt.id, unit.c.name, completion, text_hash, unit.c.sample))
+            unit.material.turns[key, turn] = (completion.text, completion.status, text_hash)
+        store.add_turns(rows)
 
 
 @dataclass(slots=True)
-class _Chunks:
-    """Which chunk of a local model each prompt is in, and which chunks are done."""
+class _Chunk:
+    """Answers of a local model that are given together: contestants (samples of it) and prompt ids."""
 
-    index: dict[str, int]
-    done: list[asyncio.Event] = field(default_factory=list)
+    members: list[tuple[Contestant, str]]
+    done: asyncio.Event
 
 
 class Answers:
-    """Asks contestants for answers to stored prompts, each at most once per invocation.
+    """Finds contestants' answers to stored prompts, and asks for those that are missing.
 
     Args:
         store: the arena file; prompts and recorded answers are already in it.
         contestants: who answers.
-        recorded: response keys of recorded contestants by prompt id (`match_recorded`).
+        recorded: response keys of recorded contestants by prompt id (`recorded.match_recorded`).
         seed: the run's seed; each request derives its own.
-        gate: lets calls begin; only needed to ask.
-        sample: index of this sample among several answers to the same prompt.
+        executor: asks; only needed to ask.
     """
 
     def __init__(
@@ -154,20 +146,22 @@ class Answers:
         recorded: Mapping[str, Mapping[str, str]],
         *,
         seed: int,
-        gate: Gate | None = None,
-        sample: int = 0,
+        executor: Executor | None = None,
     ) -> None:
         self.store = store
         self.contestants = {c.name: c for c in contestants}
         self._recorded = recorded
         self._seed = seed
-        self._sample = sample
-        self._gate = gate
+        self._executor = executor
         self._keys: dict[str, Callable[[str], str]] = {}
-        self._limits: dict[int, asyncio.Semaphore] = {}
-        self._chunks: dict[str, _Chunks] = {}
-        self._talking: dict[str, asyncio.Future[None]] = {}  # conversations under way, by response key
-        self._asked: set[str] = set()  # failures of this invocation: not asked again before the next one
+        self._asked: dict[int, Asked] = {}
+        self._chunks: dict[str, dict[str, _Chunk]] = {}  # by contestant and prompt
+        self._local: list[list[_Chunk]] = []  # by model
+        self._siblings: dict[str, list[Contestant]] = {}
+        for c in contestants:  # samples that one call of a server may bring
+            same = [other for other in contestants if other.asked is c.asked and other.sampling == c.sampling]
+            if c.asked is not None and len(same) > 1 and getattr(c.asked, "samples_per_call", 1) > 1:
+                self._siblings[c.name] = same
 
     def key(self, name: str, prompt_id: str) -> str | None:
         """Under which key the answer is stored; None if a recorded contestant has none."""
@@ -175,7 +169,7 @@ class Answers:
         if isinstance(c.model, RecordedModel):
             return self._recorded[name].get(prompt_id)
         if (keys := self._keys.get(name)) is None:
-            keys = self._keys[name] = response_keys(c.model.fingerprint, c.sampling.key(), self._sample)
+            keys = self._keys[name] = response_keys(c.model.fingerprint, c.sampling.key(), c.sample)
         return keys(prompt_id)
 
     def stored(self, name: str, prompt: Prompt) -> Response | None:
@@ -201,111 +195,105 @@ class Answers:
         turns: list[Turn] = []
         for turn in range(prompt.turns):
             found = material.turns.get((key, turn))
-            if found is None or (found[1] in _NO_ANSWER and key not in self._asked):
+            if found is None or found[1] not in ANSWERED:
                 return False
             turns.append(found)
-            if found[1] in _NO_ANSWER:
-                break
         material.answers[name] = _response(prompt.id, name, turns)
         return True
 
     async def get(self, name: str, material: Material) -> Response | None:
         """The contestant's answer, asked now if need be; None if a recorded contestant has none.
 
-        The caller asks once per (contestant, prompt) at a time. A failed answer is returned with its status.
+        A failed answer is returned with its status.
 
         Raises:
             HaltedError: it would have to be asked, and the run is stopping.
         """
-        c, prompt = self.contestants[name], material.prompt
+        if name in material.answers:
+            return material.answers[name]
+        if (waiting := material.waiting.get(name)) is not None:
+            return await waiting
+        future = material.waiting[name] = asyncio.get_running_loop().create_future()
+        try:
+            response = material.answers[name] = await self._find(name, material)
+        except BaseException:
+            future.cancel()  # whoever waits for it is stopped with the rest
+            raise
+        if not future.done():
+            future.set_result(response)
+        return response
+
+    async def _find(self, name: str, material: Material) -> Response | None:
         if name in self._chunks:
-            chunks = self._chunks[name]
-            await chunks.done[chunks.index[prompt.id]].wait()
-            return self.stored(name, prompt)
+            await self._chunks[name][material.prompt.id].done.wait()
+            return self.stored(name, material.prompt)
         if not self.settle(name, material):
-            assert not isinstance(c.model, RecordedModel)
-            limit = self._limits.setdefault(id(c.model), asyncio.Semaphore(c.model.concurrency))
-            material.answers[name] = await self._converse(c, c.model, material, limit)
-        self._open_gate.tally.answers += 1  # those of a chunk were counted when it was done
+            material.answers[name] = await self._converse(self.contestants[name], material)
+        self._open.tally.answers += 1  # those of a chunk were counted when it was done
         return material.answers[name]
 
     @property
-    def _open_gate(self) -> Gate:
-        assert self._gate is not None, "these answers are for reading"
-        return self._gate
+    def _open(self) -> Executor:
+        assert self._executor is not None, "these answers are for reading"
+        return self._executor
 
-    async def _converse(self, c: Contestant, model: Model, material: Material, limit: asyncio.Semaphore) -> Response:
-        prompt, stored = material.prompt, material.turns
-        key = response_key(prompt.id, model.fingerprint, c.sampling.key(), self._sample)
-        while (twin := self._talking.get(key)) is not None:  # the same model under another name: one answer for both
-            await twin
-        done = self._talking[key] = asyncio.get_running_loop().create_future()
-        turns: list[Turn] = []
-        try:
-            for turn in range(prompt.turns):
-                found = stored.get((key, turn))
-                if found is None or (found[1] in _NO_ANSWER and key not in self._asked):
-                    found = stored[key, turn] = await self._ask(c, model, prompt, key, [t[0] for t in turns], limit)
-                turns.append(found)
-                if found[1] in _NO_ANSWER:
-                    break
-        finally:
-            del self._talking[key]
-            if not done.done():  # a twin that is cancelled while it waits cancels what it waits for
-                done.set_result(None)
+    def _asker(self, c: Contestant) -> Asked:
+        assert c.asked is not None
+        return self._asked.setdefault(id(c.model), Asked(c.asked, c.asked.concurrency))
+
+    async def _converse(self, c: Contestant, material: Material) -> Response:
+        """Ask turn by turn; the same model under another name is asked once for both."""
+        prompt, turns = material.prompt, list[Turn]()
+        for _ in range(prompt.turns):
+            unit = self._unit(c, material, [text for text, _, _ in turns])
+            if not turns and c.name in self._siblings:
+                await self._ask_samples(c, material)
+            await self._open.settle(unit)
+            found = material.turns[unit.response_key, len(turns)]
+            turns.append(found)
+            if found[1] not in ANSWERED:
+                break
         return _response(prompt.id, c.name, turns)
 
-    async def _ask(
-        self, c: Contestant, model: Model, prompt: Prompt, key: str, before: Sequence[str], limit: asyncio.Semaphore
-    ) -> Turn:
-        """Ask for one turn and store it."""
-        ticket, calls = self._open_gate.ticket, 0
-        usd: float | None = 0.0
-        async with limit:
-            try:
-                if not getattr(model, "queues", False):
-                    ticket.enter()
-                completion = await model.complete(self._request(c, prompt, before, key))
-                text_hash = content_hash([*before, completion.text])
-                self.store.add_turns([(key, len(before), prompt.id, c.name, completion, text_hash)])
-                calls, usd = completion.calls, completion.usd
-            finally:
-                ticket.leave(calls, usd)
-        self._count(key, completion)
-        return completion.text, completion.status, text_hash
+    def _unit(self, c: Contestant, material: Material, before: Sequence[str]) -> TurnUnit:
+        key = self.key(c.name, material.prompt.id)
+        assert key is not None
+        return TurnUnit(c, self._asker(c), material, key, before, self._seed)
 
-    def _request(self, c: Contestant, prompt: Prompt, texts: Sequence[str], key: str) -> Request:
-        messages: tuple[Message, ...] = tuple(prompt.conversation(texts))
-        seed = derive_seed("answer", self._seed, key, len(texts))
-        return Request(messages=messages, sampling=c.sampling, sample=self._sample, seed=seed, key=key)
-
-    def _count(self, key: str, completion: Completion) -> None:
-        if completion.status in _NO_ANSWER:
-            self._asked.add(key)
-            self._open_gate.tally.failed += 1
+    async def _ask_samples(self, c: Contestant, material: Material) -> None:
+        """First turns of samples that are missing, by as few calls as the server's ``n`` allows."""
+        units = [self._unit(other, material, ()) for other in self._siblings[c.name]]
+        missing = [unit for unit in units if unit.stored(0) is None]
+        size = self._asker(c).samples
+        for start in range(0, len(missing), size):
+            if len(part := missing[start : start + size]) > 1:
+                await self._open.settle_chunk(part)
 
     # ------------------------------------------------------------------ local models
 
     def plan_local(self, prompt_ids: Sequence[str]) -> list[str]:
-        """Cut the stage's prompts into chunks for each local contestant.
+        """Cut the prompts into chunks for each local contestant.
 
         Returns:
             The order in which prompts become ready: that of the last local contestant; the given order without one.
         """
         order = list(prompt_ids)
         for c in self.contestants.values():
-            if not c.local:
+            if not isinstance(c.model, ChunkedModel) or c.name in self._chunks:
                 continue
-            assert isinstance(c.model, ChunkedModel)
+            together = [other for other in self.contestants.values() if other.asked is c.asked]
             # the prompt's id stands in for the key, so that ties in length sort alike for every model
             requests = [
-                Request(messages=tuple(p.conversation(())), sampling=c.sampling, key=p.id)
+                Request(messages=tuple(p.conversation(())), sampling=one.sampling, sample=at, key=p.id)
                 for p in self._prompts(prompt_ids)
+                for at, one in enumerate(together)
             ]
             plan = c.model.plan(requests)
-            index = {r.key: i for i, chunk in enumerate(plan) for r in chunk}
-            self._chunks[c.name] = _Chunks(index, [asyncio.Event() for _ in plan])
-            order = [r.key for chunk in plan for r in chunk]
+            chunks = [_Chunk([(together[r.sample], r.key) for r in chunk], asyncio.Event()) for chunk in plan]
+            for one in together:
+                self._chunks[one.name] = {i: chunk for chunk in chunks for who, i in chunk.members if who is one}
+            self._local.append(chunks)
+            order = list(dict.fromkeys(r.key for chunk in plan for r in chunk))
         return order
 
     def _prompts(self, prompt_ids: Sequence[str]) -> list[Prompt]:
@@ -314,67 +302,36 @@ class Answers:
 
     async def run_local(self) -> None:
         """Answer all planned chunks, one local model in memory at a time."""
-        names = list(self._chunks)
-        for name in names:
-            c, chunks = self.contestants[name], self._chunks[name]
-            members: list[list[str]] = [[] for _ in chunks.done]
-            for prompt_id, i in chunks.index.items():
-                members[i].append(prompt_id)
-            for ids, done in zip(members, chunks.done, strict=True):
-                await self._answer_chunk(c, self._prompts(ids))
-                self._open_gate.tally.answers += len(ids)
-                done.set()
-            if len(names) > 1:
-                assert not isinstance(c.model, RecordedModel)
-                await c.model.aclose()
+        for chunks in self._local:
+            for chunk in chunks:
+                await self._answer_chunk(chunk)
+                self._open.tally.answers += len(chunk.members)
+                chunk.done.set()
+            if len(self._local) > 1 and (model := chunks[0].members[0][0].asked) is not None:
+                await model.aclose()
 
-    async def _answer_chunk(self, c: Contestant, prompts: Sequence[Prompt]) -> None:
-        assert isinstance(c.model, ChunkedModel)
-        keys = {p.id: response_key(p.id, c.model.fingerprint, c.sampling.key(), self._sample) for p in prompts}
-        before: dict[str, list[str]] = {p.id: [] for p in prompts}
+    async def _answer_chunk(self, chunk: _Chunk) -> None:
+        prompts = {p.id: Material(p) for p in self._prompts(list(dict.fromkeys(i for _, i in chunk.members)))}
+        said: dict[str, list[str]] = {}
         generated = False
-        for turn in range(max(p.turns for p in prompts)):
-            live = [p for p in prompts if turn < p.turns]
-            stored = {p.id: self.store.turn(keys[p.id], turn) for p in live}
-            missing = (s is None or (s[1] in _NO_ANSWER and keys[i] not in self._asked) for i, s in stored.items())
+        for turn in range(max(material.prompt.turns for material in prompts.values())):
+            units = []
+            for c, prompt_id in chunk.members:
+                material = prompts[prompt_id]
+                if turn < material.prompt.turns:
+                    unit = self._unit(c, material, ())
+                    unit.before = tuple(said.setdefault(unit.response_key, []))
+                    if not generated and (stored := self.store.turn(unit.response_key, turn)) is not None:
+                        material.turns[unit.response_key, turn] = (*stored, "")
+                    units.append(unit)
             # Generated again whole, so that an interrupted chunk gives what an unbroken one would have given; and what
             # followed the turns that it had before follows no more.
-            if generated or any(missing):
+            if generated or any(self._open.next_sample(unit) is not None for unit in units):
                 generated = True
-                requests = {keys[p.id]: self._request(c, p, before[p.id], keys[p.id]) for p in live}
-                prompt_ids = {keys[p.id]: p.id for p in live}
-                for key, completion in await self._generate(c, c.model, turn, requests, prompt_ids, before):
-                    self._count(key, completion)
-                    stored[prompt_ids[key]] = (completion.text, completion.status)
-            for p in live:
-                s = stored[p.id]
-                before[p.id].append(s[0] if s is not None else "")
-
-    async def _generate(
-        self,
-        c: Contestant,
-        model: ChunkedModel,
-        turn: int,
-        requests: Mapping[str, Request],
-        prompt_ids: Mapping[str, str],
-        before: Mapping[str, Sequence[str]],
-    ) -> list[tuple[str, Completion]]:
-        """Ask for one turn of a chunk and store it; a chunk enters whole or not at all."""
-        gate, rows = self._open_gate, []
-        gate.enter(len(requests))
-        calls = 0
-        usd: float | None = 0.0
-        try:
-            async for request, completion in model.complete_many(list(requests.values())):
-                prompt_id = prompt_ids[request.key]
-                text_hash = content_hash([*before[prompt_id], completion.text])
-                rows.append((request.key, turn, prompt_id, c.name, completion, text_hash))
-            self.store.add_turns(rows)
-            calls = sum(row[4].calls for row in rows)
-            usd = None if any(row[4].usd is None for row in rows) else sum(row[4].usd or 0.0 for row in rows)
-        finally:
-            gate.leave(len(requests), calls, usd)
-        return [(row[0], row[4]) for row in rows]
+                await self._open.settle_chunk(units, whole=True)
+            for unit in units:
+                found = unit.material.turns.get((unit.response_key, turn))
+                said[unit.response_key].append(found[0] if found is not None else "")
 
 
 def _response(prompt_id: str, name: str, turns: Sequence[Turn]) -> Response:
@@ -382,3 +339,77 @@ def _response(prompt_id: str, name: str, turns: Sequence[Turn]) -> Response:
         ((text, status, text_hash),) = turns
         return Response(prompt_id, name, (text,), status, text_hash)
     return whole_response(prompt_id, name, [(text, status) for text, status, _ in turns])
+
+
+# ---------------------------------------------------------------------- only answers
+
+
+def answer(
+    contestants: Sequence[Contestant], prompt_ids: Sequence[str], store: Store, on_progress: Any = None, **options: Any
+) -> Tally:
+    """Blocking; see `answer_async`."""
+    return asyncio.run(answer_async(contestants, prompt_ids, store, on_progress, **options))
+
+
+async def answer_async(
+    contestants: Sequence[Contestant],
+    prompt_ids: Sequence[str],
+    store: Store,
+    on_progress: Callable[[Tally], None] | None = None,
+    *,
+    seed: int = 0,
+    recorded: Mapping[str, Mapping[str, str]] | None = None,
+    who: Callable[[str], Sequence[str]] | None = None,
+    concurrency: int | None = None,
+    budget: Budget | None = None,
+) -> Tally:
+    """Ask whoever has to answer, local or not, and nobody to judge.
+
+    Args:
+        contestants: who answers; K samples of one model are K contestants (`samples_of`).
+        prompt_ids: prompts in the arena file.
+        store: where answers are kept.
+        on_progress: called at most four times a second, and at the end.
+        seed: of the run.
+        recorded: response keys of recorded contestants.
+        who: the names of those that answer a prompt; None for all. Local contestants answer every prompt.
+        concurrency: answers in progress at once; None for what the models allow.
+        budget: what the run directory may cost.
+
+    Raises:
+        ConfigError: the budget is in dollars, and a price is not known.
+        StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
+    """
+    models = list({id(m): m for c in contestants if (m := c.asked)}.values())
+    budget = budget or Budget()
+    require_prices(budget, models)
+    names = [c.name for c in contestants]
+    local = {c.name for c in contestants if c.local}
+    wanted = len(names) * len(prompt_ids) if who is None else sum(len(local.union(who(i))) for i in prompt_ids)
+    tally = begin(store, budget, answers_total=wanted)
+    workers = concurrency or min(512, sum(m.concurrency for m in models if not isinstance(m, ChunkedModel)))
+
+    def jobs(executor: Executor) -> Iterator[Any]:
+        answers = Answers(store, contestants, recorded or {}, seed=seed, executor=executor)
+        order = answers.plan_local(prompt_ids)
+
+        def missing() -> Iterator[tuple[str, Material] | None]:
+            for material in materials(store, order if workers else ()):
+                for name in names if who is None else who(material.prompt.id):
+                    if name in local:
+                        continue
+                    if answers.settle(name, material):
+                        tally.answers += 1
+                        yield None
+                    else:
+                        yield name, material
+
+        async def ask(item: tuple[str, Material]) -> None:
+            await answers.get(*item)
+
+        yield answers.run_local()
+        items = missing()
+        for _ in range(workers):
+            yield executor.work(items, ask)
+
+    return await run(store, tally, jobs, closing=models, on_progress=on_progress)

@@ -159,8 +159,8 @@ def _execute(
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.tournament import run_tournament, write_results, write_summary
     from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
-    from arenaloop.calls.answers import ingest_recorded, match_recorded
     from arenaloop.calls.budget import Budget, require_prices
+    from arenaloop.calls.recorded import ingest_recorded, match_recorded
     from arenaloop.cli.directory import open_directory
     from arenaloop.cli.money import costs, estimated, estimated_dry
     from arenaloop.cli.progress import Watch

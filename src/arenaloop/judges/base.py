@@ -198,3 +198,7 @@ def _scores(verdict: Verdict | Ruling) -> tuple[float, float]:
         return verdict.score_first, verdict.score_second
     assert verdict.outcome is not None
     return verdict.outcome.score_a, 1.0 - verdict.outcome.score_a
+
+
+class PointwiseJudge(Protocol):
+    """x"""

@@ -26,8 +26,9 @@ from arenaloop.arena.matchmaking import Schedule, all_pairs, target_pairs
 from arenaloop.arena.pairings import Pairing, Summary, pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import run_tournament, write_summary
-from arenaloop.calls.answers import Answers, Contestant, ingest_recorded
+from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.calls.budget import Budget
+from arenaloop.calls.recorded import ingest_recorded
 from arenaloop.data.selection import (
     PromptScores,
     Selection,

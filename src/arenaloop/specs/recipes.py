@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arenaloop.calls.answers import Contestant, match_recorded
+from arenaloop.calls.answers import Contestant
+from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.errors import ConfigError, StorageError
 from arenaloop.specs.data import load_demonstrations, load_prompts

@@ -49,7 +49,7 @@ from arenaloop.store.schema import (
     whole_response,
 )
 from arenaloop.store.writer import Append, Writer
-from arenaloop.types import Completion, Prompt, Response, Ruling, Status, Verdict, content_hash
+from arenaloop.types import Prompt, Response, Ruling, Status, Verdict, content_hash
 
 __all__ = ["SCHEMA_VERSION", "Store", "Usage", "recorded_key", "response_key", "whole_response"]
 
@@ -267,7 +267,7 @@ class Store:
         ]
         self._append(PROMPT, rows)
 
-    def add_turns(self, rows: Sequence[tuple[str, int, str, str, Completion, str]]) -> None:
+    def add_turns(self, rows: Sequence[Any]) -> None:
         """Append answers to single turns, all in one transaction.
 
         Args:
@@ -275,7 +275,7 @@ class Store:
         """
         now = time.time()
         out = []
-        for key, turn, prompt_id, model, c, text_hash in rows:
+        for key, turn, prompt_id, model, c, text_hash, *_ in rows:
             row = (
                 key, turn, prompt_id, to_text(model), c.status.value, to_text(c.text), text_hash, to_text(c.reasoning),
                 to_text(c.finish_reason), c.tokens_in, c.tokens_out, c.usd, c.seconds, to_text(c.error), c.calls,
@@ -296,6 +296,24 @@ class Store:
         )  # fmt: skip
         self._pending_verdicts[v.key] = row, v
         self._append(VERDICT, [row])
+
+    def add_records(self, records):  # type: ignore[no-untyped-def]
+        for record in records:
+            self.add_verdict(record)
+
+    def note(self, room, key):  # type: ignore[no-untyped-def]
+        return self.stage("." + room, key)
+
+    def put_note(self, room, key, value):  # type: ignore[no-untyped-def]
+        self.put_stage("." + room, key, value)
+
+    def ends(self):  # type: ignore[no-untyped-def]
+        return dict(
+            zip(
+                ("responses", "verdicts"),
+                next(self.select("SELECT (SELECT MAX(id) FROM responses), (SELECT MAX(id) FROM verdicts)")),
+            )
+        )
 
     def put_stage(self, name: str, key: str, result: dict[str, Any]) -> None:
         """Record the result of a finished stage under the hash of what determines it."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from arenaloop.arena.seatings import Seating, attempts, decide_seatings, final_verdict
+from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, attempts, decide
 from arenaloop.calls.progress import Tally
 from arenaloop.errors import EndpointDownError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.store import Store
-from arenaloop.types import Completion, Prompt, Request, Response, Status
+from arenaloop.types import Completion, Prompt, Request, Response, Status, Verdict
 
 
 class Script:
@@ -29,6 +29,29 @@ class Script:
         return self.answer(len(self.heard) - 1, request)
 
 
+class Seating(NamedTuple):
+    """Two texts before a judge."""
+
+    judge: PairwiseJudge
+    prompt: Prompt
+    first: Response
+    second: Response
+    reask: int
+
+
+def units(wanted: list[Seating], store: Store) -> list[JudgeUnit]:
+    asked: dict[int, AskedJudge] = {}
+    for s in wanted:
+        asked.setdefault(id(s.judge), AskedJudge(s.judge, store.secret, reask=s.reask))
+    statuses = InStore(store.verdict)
+    return [JudgeUnit(asked[id(s.judge)], (s.prompt, s.first, s.second), statuses) for s in wanted]
+
+
+def stored(seating: Seating, store: Store) -> list[Verdict]:
+    (unit,) = units([seating], store)
+    return attempts(unit, store)
+
+
 def seatings(script: Script, count: int, reask: int = 2) -> list[Seating]:
     judge = PairwiseJudge(ScriptedModel("j", script, concurrency=4))
     out = []
@@ -41,7 +64,7 @@ def seatings(script: Script, count: int, reask: int = 2) -> list[Seating]:
 
 def play(wanted: list[Seating], path: Path) -> Tally:
     with Store(path) as store:
-        return asyncio.run(decide_seatings(wanted, store, total=len(wanted)))
+        return decide(lambda: units(wanted, store), store)
 
 
 def test_nothing_is_asked_twice(tmp_path: Path) -> None:
@@ -60,8 +83,8 @@ def test_garbage_is_asked_again_warmer_and_both_stay(tmp_path: Path) -> None:
     assert (len(script.heard), tally.failed) == (2, 0)
     assert [r.sampling.temperature for r in script.heard] == [0.0, 0.7]
     with Store(tmp_path / "arena.db", readonly=True) as store:
-        assert [v.status for v in attempts(one, store)] == [Status.UNPARSED, Status.OK]
-        assert final_verdict(one, store) == attempts(one, store)[-1]
+        assert [v.status for v in stored(one, store)] == [Status.UNPARSED, Status.OK]
+        assert stored(one, store)[-1] == stored(one, store)[-1]
 
 
 def test_what_stays_undecided_is_asked_again_by_the_next_run(tmp_path: Path) -> None:
@@ -74,7 +97,7 @@ def test_what_stays_undecided_is_asked_again_by_the_next_run(tmp_path: Path) -> 
     second = play([one], tmp_path / "arena.db")
     assert (len(script.heard), second.failed, second.cached) == (4, 0, 0)
     with Store(tmp_path / "arena.db", readonly=True) as store:
-        found = final_verdict(one, store)
+        found = stored(one, store)[-1]
         assert found is not None
         assert found.status is Status.OK
 
@@ -98,4 +121,4 @@ def test_a_dead_server_stops_the_run_and_what_came_stays(tmp_path: Path) -> None
     with pytest.raises(EndpointDownError, match="gone"):
         play(wanted, tmp_path / "arena.db")
     with Store(tmp_path / "arena.db", readonly=True) as store:
-        assert sum(final_verdict(s, store) is not None for s in wanted) == 5
+        assert sum(bool(stored(s, store)) for s in wanted) == 5

@@ -1,0 +1,215 @@
+"""Units of judges: verdicts on two texts, meta-verdicts, and judgements of one text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import blake2b
+from typing import Any, Protocol
+
+from arenaloop.calls.budget import Budget
+from arenaloop.calls.progress import Tally
+from arenaloop.calls.reask import DECIDED, final
+from arenaloop.calls.run import Executor, begin, run
+from arenaloop.calls.units import Asked, Unit
+from arenaloop.judges.base import Judge, PointwiseJudge
+from arenaloop.store import Store
+from arenaloop.types import (
+    Completion,
+    Judgement,
+    Prompt,
+    Request,
+    Response,
+    Status,
+    Verdict,
+    derive_seed,
+)
+
+__all__ = ["AskedJudge", "InStore", "JudgeUnit", "Statuses", "attempts", "blocks", "decide", "unit_seed"]
+
+
+class Statuses(Protocol):
+    """How the latest attempts at keys ended: a mapping of what was read beforehand, or the arena file itself."""
+
+    def get(self, key: str) -> Status | None:
+        """The status stored under a key."""
+        ...
+
+    def __setitem__(self, key: str, status: Status, /) -> None: ...
+
+
+class InStore:
+    """`Statuses` looked up in the arena file, one by one; what is on its way counts."""
+
+    def __init__(self, look: Callable[[str], Verdict | Judgement | None]) -> None:
+        self._look = look
+
+    def get(self, key: str) -> Status | None:
+        """The status stored under a key."""
+        found = self._look(key)
+        return None if found is None else found.status
+
+    def __setitem__(self, key: str, status: Status, /) -> None:
+        """It is in the arena file, or on its way."""
+
+
+def unit_seed(seed: int, key: str) -> int:
+    """``derive_seed("verdict", seed, key)``, in a third of the time: it is taken for every call."""
+    if not key.isalnum() or not key.isascii():
+        return derive_seed("verdict", seed, key)
+    return int(blake2b(f'["verdict",{seed},"{key}"]'.encode(), digest_size=8).hexdigest(), 16) >> 1
+
+
+class AskedJudge(Asked):
+    """A judge in a run: what all its units share.
+
+    Args:
+        judge: who decides.
+        secret: of the arena file, for delimiters.
+        seed: of the run.
+        reask: how often what has no outcome is asked again.
+        workers: as of `Asked`.
+    """
+
+    __slots__ = ("judge", "reask", "secret", "seed")
+
+    def __init__(
+        self, judge: Judge | PointwiseJudge, secret: str, *, seed: int = 0, reask: int = 2, workers: int | None = None
+    ) -> None:
+        super().__init__(getattr(judge, "model", None), judge.concurrency, workers)
+        self.judge: Any = judge
+        self.secret, self.seed, self.reask = secret, seed, reask
+        if not hasattr(judge, "read"):
+            self.chunked = None  # it has a model, but does not show what it asks of it
+
+
+class JudgeUnit:
+    """One question to one judge: two responses in seat order (or two judgements of one), or one response.
+
+    Args:
+        asked: the judge.
+        material: what the judge is shown: the prompt, and a response for each seat that it has.
+        statuses: of what is stored.
+    """
+
+    __slots__ = ("asked", "material", "statuses")
+    done = DECIDED
+
+    def __init__(self, asked: AskedJudge, material: tuple[Prompt, *tuple[Response, ...]], statuses: Statuses) -> None:
+        self.asked, self.material, self.statuses = asked, material, statuses
+
+    @property
+    def reask(self) -> int:
+        """How many samples may follow the first."""
+        return self.asked.reask
+
+    def key(self, sample: int = 0) -> str:
+        """Of the verdict or judgement."""
+        key: str = self.asked.judge.key(*self.material, sample)
+        return key
+
+    def stored(self, sample: int) -> Status | None:
+        """How the latest attempt at a sample ended."""
+        return self.statuses.get(self.key(sample))
+
+    def request(self, sample: int = 0) -> Request:
+        """What the judge asks of its model."""
+        asked, seed = self.asked, unit_seed(self.asked.seed, self.key(sample))
+        request: Request = asked.judge.request(*self.material, secret=asked.secret, seed=seed, sample=sample)
+        return request
+
+    def read(self, completion: Completion, sample: int = 0) -> Verdict | Judgement:
+        """What an answer decides."""
+        record: Verdict | Judgement = self.asked.judge.read(*self.material, completion, sample=sample)
+        return record
+
+    async def ask(self, sample: int) -> Verdict | Judgement:
+        """Let the judge decide."""
+        asked, seed = self.asked, unit_seed(self.asked.seed, self.key(sample))
+        record: Verdict | Judgement = await asked.judge.judge(
+            *self.material, secret=asked.secret, seed=seed, sample=sample
+        )
+        return record
+
+    def keep(self, store: Store, records: Sequence[tuple[JudgeUnit, int, Verdict | Judgement]]) -> None:
+        """Store them, and note how they ended for whoever shares the prompt."""
+        store.add_records([record for _, _, record in records])
+        for unit, _, record in records:
+            unit.statuses[record.key] = record.status
+
+
+def attempts(unit: JudgeUnit, store: Store) -> list[Verdict]:
+    """The stored verdicts of a unit's samples, in order, up to the first with an outcome."""
+    found: list[Verdict] = []
+
+    def look(sample: int) -> Verdict | None:
+        if (verdict := store.verdict(unit.key(sample))) is not None:
+            found.append(verdict)
+        return verdict
+
+    final(look, unit.reask)
+    return found
+
+
+def decide(
+    units: Callable[[], Iterable[Unit]],
+    store: Store,
+    on_progress: Callable[[Tally], None] | None = None,
+    *,
+    concurrency: int | None = None,
+    budget: Budget | None = None,
+    closing: Iterable[Any] = (),
+) -> Tally:
+    """Ask for every unit that is not stored yet: verdicts, judgements or meta-verdicts on given texts. Blocking.
+
+    Args:
+        units: makes them, on the event loop, one at a time; equal keys are asked once. They are counted first.
+        store: where they are kept.
+        on_progress: called at most four times a second, and at the end.
+        concurrency: units in progress at once, at most; None for 512. Each judge's own limit holds besides.
+        budget: what the run directory may cost.
+        closing: judges that are closed at the end.
+
+    Raises:
+        StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
+    """
+
+    async def play() -> Tally:
+        total = sum(1 for _ in units())
+        tally = begin(store, budget, verdicts_total=total)
+
+        def jobs(executor: Executor) -> Iterator[Any]:
+            async def settle(some: Sequence[Unit]) -> None:
+                async def these() -> Sequence[Unit]:
+                    return some
+
+                if some[0].asked.chunked is None:
+                    asked = int(await executor.settle(some[0]))
+                else:
+                    asked = await executor.settle_in_turn(some[0].asked, these)
+                tally.verdicts += len(some)
+                tally.cached += len(some) - asked
+                if tally.verdicts % 64 < len(some):
+                    await asyncio.sleep(0)  # judges that never wait would shut out progress and interrupts
+
+            items = blocks(units())
+            for _ in range(min(concurrency or 512, max(1, total))):
+                yield executor.work(items, settle)
+
+        return await run(store, tally, jobs, closing=closing, on_progress=on_progress)
+
+    return asyncio.run(play())
+
+
+def blocks(units: Iterable[Unit]) -> Iterator[list[Unit]]:
+    """Units one by one, but those of a chunked model as many at a time as it answers together, in their order."""
+    waiting: dict[int, list[Unit]] = {}
+    for unit in units:
+        if unit.asked.chunked is None:
+            yield [unit]
+            continue
+        block = waiting.setdefault(id(unit.asked), [])
+        block.append(unit)
+        if len(block) == unit.asked.chunked.concurrency:
+            yield waiting.pop(id(unit.asked))
+    yield from waiting.values()

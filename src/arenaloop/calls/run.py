@@ -1,0 +1,260 @@
+"""The one executor: every call of a model is asked here once, stored, and asked again by the rule of `reask`.
+
+Workers draw what is to be done from one iterator. A unit that is asked already is waited for; one that is stored costs
+nothing. Each call passes the gate (`gate.Gate`), which knows the budget and how a run stops; what came is appended
+before the call leaves. A model that answers in chunks is given chunks that depend on nothing but the order of the
+units, so that resuming changes no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from arenaloop.calls.budget import Budget
+from arenaloop.calls.gate import Gate
+from arenaloop.calls.progress import Tally
+from arenaloop.calls.reask import next_sample
+from arenaloop.calls.units import Asked, Unit
+from arenaloop.errors import BudgetSpentError
+from arenaloop.store import Store
+from arenaloop.types import Status
+
+__all__ = ["MAX_BACKLOG", "Executor", "begin", "run"]
+
+MAX_BACKLOG = 2_000
+"""Appends that may wait for the disk before workers pause."""
+_REPORT_EVERY = 0.25  # seconds between progress reports
+
+T = TypeVar("T")
+
+
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+async def run(
+    store: Store,
+    tally: Tally,
+    jobs: Callable[[Executor], Iterable[Coroutine[Any, Any, None]]],
+    *,
+    closing: Iterable[_Closable] = (),
+    on_progress: Callable[[Tally], None] | None = None,
+) -> Tally:
+    """Run jobs on one executor to their end, or until there is a reason to stop.
+
+    Args:
+        store: where everything is kept.
+        tally: counts along; its budget holds.
+        jobs: makes the jobs.
+        closing: models and judges that are closed at the end.
+        on_progress: called at most four times a second, and at the end.
+
+    Raises:
+        StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
+    """
+    gate = Gate(tally)
+    reporter = asyncio.create_task(_report(tally, on_progress)) if on_progress else None
+    try:
+        await gate.run([*jobs(Executor(store, gate))])
+    except BudgetSpentError as spent:
+        refused = tally.budget.refusal(0)  # what was in flight has been paid for since
+        why = f"the budget is spent ({refused})" if refused else spent
+        raise BudgetSpentError(f"{why}; {tally.missing}; with a higher budget the same command goes on") from None
+    finally:
+        if reporter is not None:
+            reporter.cancel()
+            with suppress(asyncio.CancelledError):
+                await reporter
+        for closable in {id(one): one for one in closing}.values():
+            await closable.aclose()
+        store.flush()
+        if on_progress:
+            on_progress(tally)
+    return tally
+
+
+async def _report(tally: Tally, on_progress: Callable[[Tally], None]) -> None:
+    while True:
+        on_progress(tally)
+        await asyncio.sleep(_REPORT_EVERY)
+
+
+def begin(store: Store, budget: Budget | None, **totals: int) -> Tally:
+    """Counts for one invocation, its budget filled with what the arena file has cost before."""
+    budget = budget or Budget()
+    budget.begin(store)
+    return Tally(budget=budget, **totals)
+
+
+class Executor:
+    """Asks units, each at most once at a time and never when it is stored.
+
+    Args:
+        store: where records go.
+        gate: lets calls begin.
+    """
+
+    def __init__(self, store: Store, gate: Gate) -> None:
+        self.store, self.gate, self.tally = store, gate, gate.tally
+        self._running: dict[str, asyncio.Future[None] | None] = {}  # keys being asked, and who waits for them
+        self._tried: Counter[str] = Counter()  # samples that failed in this invocation
+
+    async def work(self, items: Iterator[T | None], do: Callable[[T], Awaitable[None]]) -> None:
+        """Do items as long as there are any; several workers share the iterator. None only lets others in."""
+        for item in items:
+            if item is None:
+                await asyncio.sleep(0)  # a long way through stored rows must not keep Ctrl-C waiting
+                continue
+            await do(item)
+            while self.store.backlog > MAX_BACKLOG:
+                await asyncio.sleep(0.01)
+
+    def next_sample(self, unit: Unit) -> int | None:
+        """The sample of a unit that is to be asked next in this invocation."""
+        return next_sample(unit.stored, lambda sample: self._tried[unit.key(sample)], unit.reask, done=unit.done)
+
+    async def settle(self, unit: Unit) -> bool:
+        """Ask a unit until it is done or no use in asking again; others who want the same wait meanwhile.
+
+        Returns:
+            Whether it was asked here; False where it was stored, or asked by somebody else.
+
+        Raises:
+            HaltedError: it would have to be asked, and the run is stopping.
+        """
+        key, running = unit.key(), self._running
+        while key in running:
+            await self._wait(key)
+        sample = 0 if unit.stored(0) is None else self.next_sample(unit)
+        if sample is None:
+            return False
+        running[key] = None
+        try:
+            while sample is not None:
+                status = await self._call(unit, sample)
+                if status in unit.done:
+                    return True
+                self._tried[unit.key(sample)] += 1
+                sample = self.next_sample(unit)
+            self.tally.failed += 1
+        finally:
+            self._wake(key)
+        return True
+
+    async def settle_chunk(self, units: Sequence[Unit], *, whole: bool = False) -> int:
+        """Ask units of one chunked model together: all that are not stored, and again those that failed.
+
+        Args:
+            units: in an order that depends on nothing but what is wanted.
+            whole: ask stored ones, too, so that an interrupted chunk is generated again as it was.
+
+        Returns:
+            How many were asked here.
+        """
+        mine: list[tuple[Unit, int]] = []
+        shared: list[str] = []
+        for unit in units:
+            key = unit.key()
+            if key in self._running:
+                shared.append(key)
+                continue
+            sample = 0 if whole else self.next_sample(unit)
+            if sample is not None:
+                self._running[key] = None
+                mine.append((unit, sample))
+        keys, asked = [unit.key() for unit, _ in mine], len(mine)
+        try:
+            while mine:
+                again: list[tuple[Unit, int]] = []
+                for (unit, sample), status in zip(mine, await self._call_together(mine), strict=True):
+                    if status in unit.done:
+                        continue
+                    self._tried[unit.key(sample)] += 1
+                    if (following := self.next_sample(unit)) is None:
+                        self.tally.failed += 1
+                    else:
+                        again.append((unit, following))
+                mine = again
+        finally:
+            for key in keys:
+                self._wake(key)
+        for key in shared:
+            if key in self._running:
+                await self._wait(key)
+        return asked
+
+    async def settle_in_turn(self, asked: Asked, prepare: Callable[[], Awaitable[Sequence[Unit]]]) -> int:
+        """`settle_chunk` of what `prepare` gives, after everything that was drawn earlier for the same model.
+
+        So what a chunk holds depends on what was drawn, and not on which answers came first. Returns as `settle_chunk`.
+        """
+        before, mine = asked.turn, asyncio.get_running_loop().create_future()
+        asked.turn = mine
+        try:
+            units = await prepare()
+            if before is not None:
+                await asyncio.shield(before)
+            return await self.settle_chunk(units)
+        finally:
+            if not mine.done():
+                mine.set_result(None)
+
+    # ------------------------------------------------------------------ single flight
+
+    async def _wait(self, key: str) -> None:
+        if (running := self._running[key]) is None:
+            running = self._running[key] = asyncio.get_running_loop().create_future()
+        await asyncio.shield(running)
+
+    def _wake(self, key: str) -> None:
+        waited = self._running.pop(key)
+        if waited is not None and not waited.done():
+            waited.set_result(None)
+
+    # ------------------------------------------------------------------ calls
+
+    async def _call(self, unit: Unit, sample: int) -> Status:
+        """One call, stored before it leaves the gate."""
+        asked = unit.asked
+        limit, ticket, calls = asked.limit, self.gate.ticket, 0
+        usd: float | None = 0.0
+        if limit is not None:
+            await limit.acquire()
+        try:
+            if asked.admitted_here:
+                ticket.enter()
+            record = await unit.ask(sample)
+            unit.keep(self.store, ((unit, sample, record),))
+            calls, usd = record.calls, record.usd
+        finally:
+            if limit is not None:
+                limit.release()
+            ticket.leave(calls, usd)
+        status: Status = record.status
+        return status
+
+    async def _call_together(self, units: Sequence[tuple[Unit, int]]) -> list[Status]:
+        """One call for several units, stored in one commit; it enters the gate whole or not at all."""
+        asked, calls = units[0][0].asked, 0
+        usd: float | None = 0.0
+        if asked.chunked is not None:
+            self.gate.enter(len(units))
+            leave: Callable[[int, float | None], None] = partial(self.gate.leave, len(units))
+        else:
+            leave = self.gate.ticket.leave
+            if asked.admitted_here:
+                self.gate.ticket.enter()
+        try:
+            completions = await asked.together([unit.request(sample) for unit, sample in units])
+            calls = sum(completion.calls for completion in completions)
+            usd = None if any(c.usd is None for c in completions) else sum(c.usd or 0.0 for c in completions)
+            records = [unit.read(c, sample) for (unit, sample), c in zip(units, completions, strict=True)]
+            units[0][0].keep(self.store, [(*asking, record) for asking, record in zip(units, records, strict=True)])
+        finally:
+            leave(calls, usd)
+        return [record.status for record in records]

@@ -1,0 +1,121 @@
+"""What is to be asked: a unit is a key, a request, a reader, and what is stored of it.
+
+A contestant's turn, a verdict on two texts, a judgement of one and a meta-verdict on two judgements are units. The
+executor (`run`), batch files (`batch`) and the estimate ask, write and count them alike, and know no more of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
+
+from arenaloop.models.base import ChunkedModel, Model
+from arenaloop.store import Store
+from arenaloop.types import Completion, Request, Status
+
+__all__ = ["Asked", "Record", "Unit"]
+
+
+class Record(Protocol):
+    """What a call came to: a verdict, a judgement, or a contestant's completion."""
+
+    @property
+    def status(self) -> Status:
+        """How it ended."""
+        ...
+
+    @property
+    def calls(self) -> int:
+        """Requests that were sent for it."""
+        ...
+
+    @property
+    def usd(self) -> float | None:
+        """What they cost; None if the price is not known."""
+        ...
+
+
+class Unit(Protocol):
+    """One question to one model or judge."""
+
+    @property
+    def asked(self) -> Asked:
+        """Who is asked."""
+        ...
+
+    @property
+    def reask(self) -> int:
+        """How many samples may follow the first."""
+        ...
+
+    @property
+    def done(self) -> Collection[Status]:
+        """Statuses that ask for no further sample."""
+        ...
+
+    def key(self, sample: int = 0) -> str:
+        """What a sample is stored under."""
+        ...
+
+    def stored(self, sample: int) -> Status | None:
+        """How the latest attempt at a sample ended; None where it was never asked."""
+        ...
+
+    def request(self, sample: int = 0) -> Request:
+        """What a sample asks of the model."""
+        ...
+
+    def read(self, completion: Completion, sample: int = 0) -> Record:
+        """What an answer holds."""
+        ...
+
+    async def ask(self, sample: int) -> Any:
+        """Ask for one sample: a `Record`. Whoever is no model decides here."""
+        ...
+
+    def keep(self, store: Store, records: Sequence[tuple[Any, int, Any]]) -> None:
+        """Append (unit, sample, record) triples of this kind of unit to the arena file, in one commit."""
+        ...
+
+
+class Asked:
+    """Whoever is asked in a run, a contestant's model or a judge, and what each call must pass.
+
+    Args:
+        model: the model behind it; None for a rule, whose decision is no call.
+        concurrency: how many calls it takes at once.
+        workers: how many there may ever be; one that takes as many needs no limit of its own.
+
+    Attributes:
+        limit: of calls in flight, where there is one.
+        admitted_here: whether a call begins at the executor. A rule costs no call, and a model with a queue asks for
+            admission itself, when the call's turn has come.
+        chunked: the model, where it answers in chunks on this machine.
+        turn: of a chunked judge, the end of what was drawn last (`run.Executor.settle_in_turn`).
+    """
+
+    __slots__ = ("admitted_here", "chunked", "limit", "model", "turn")
+
+    def __init__(self, model: Model | None, concurrency: int, workers: int | None = None) -> None:
+        self.model = model
+        self.chunked = model if isinstance(model, ChunkedModel) else None
+        self.limit = asyncio.Semaphore(concurrency) if workers is None or concurrency < workers else None
+        self.admitted_here = model is not None and not getattr(model, "queues", False)
+        self.turn: asyncio.Future[None] | None = None
+
+    @property
+    def samples(self) -> int:
+        """How many samples of one request a single call may bring (a server's ``n``)."""
+        return int(getattr(self.model, "samples_per_call", 1))
+
+    async def together(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answers to several requests, in their order: a chunk's, or samples of one request in one call."""
+        if self.chunked is None:
+            several: Completion = await self.model.complete_samples(requests)  # type: ignore[union-attr]
+            return list(several)  # type: ignore[call-overload]
+        place = {id(request): at for at, request in enumerate(requests)}
+        came: list[Completion | None] = [None] * len(requests)
+        async for request, completion in self.chunked.complete_many(requests):
+            came[place[id(request)]] = completion
+        return [completion for completion in came if completion is not None]
