@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from arenaloop.arena.batch import batch_seconds, check_batches, forget_batches, open_batches, play_batches
+from arenaloop.arena.batches import check_batches, play_batches
 from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import Schedule, schedule
 from arenaloop.arena.pairings import pairings, summarise
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Contestant
+from arenaloop.calls.batch import batch_seconds, forget_batches, open_batches
 from arenaloop.calls.budget import Budget
 from arenaloop.config import BatchSettings
 from arenaloop.errors import BudgetSpentError, ConfigError, StoppedError

@@ -39,7 +39,7 @@ def url(api: BatchApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     async def no_sleep(seconds: float) -> None:
         pass
 
-    monkeypatch.setattr("arenaloop.arena.batch.DEFAULT_SLEEP", no_sleep)
+    monkeypatch.setattr("arenaloop.calls.batch.rounds.DEFAULT_SLEEP", no_sleep)
     with running_server(batches=api) as url:
         yield url
 

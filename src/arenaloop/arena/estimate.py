@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from arenaloop.arena.costs import CROWD_WORKER, HumanLabel
-from arenaloop.arena.lengths import (
+from arenaloop.calls.lengths import (
     CHARACTERS_PER_TOKEN,
     Length,
     Shown,

@@ -69,6 +69,10 @@ class BattlePlan:
         """How many verdicts that is, re-asked ones not counted."""
         return (2 if self.seats == "both" else 1) * self.battles * len(self.judges)
 
+    def players(self, prompt_id: str) -> list[str]:
+        """Whose answers to a prompt battle."""
+        return list(dict.fromkeys(name for pair in self.schedule.on(prompt_id) for name in pair))
+
     def seatings(self, prompt_id: str, pairs: Sequence[Pair]) -> list[Pair]:
         """Who sits first and second, of a prompt's pairs: each way, or the one way that the seed draws."""
         if self.seats == "both":

@@ -154,7 +154,8 @@ def _execute(
 ) -> None:
     from rich.console import Console
 
-    from arenaloop.arena.batch import check_batches, forget_batches, open_batches, play_batches
+    from arenaloop.arena.batches import check_batches, play_batches
+    from arenaloop.calls.batch import forget_batches, open_batches
     from arenaloop.arena.matchmaking import schedule
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.tournament import run_tournament, write_results, write_summary

@@ -54,7 +54,7 @@ def rejudge(
     """
     from rich.console import Console
 
-    from arenaloop.arena.batch_state import open_batches
+    from arenaloop.calls.batch import open_batches
     from arenaloop.arena.fought import plan_again, read_fought
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.rejudge import directory_name

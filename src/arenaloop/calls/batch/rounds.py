@@ -1,12 +1,12 @@
 """Judging through batches: write, submit, poll, ingest; killed anywhere, the same command goes on.
 
-Contestants answer as in a live run. Then the verdicts that are missing are written into request files, and each file
-becomes a batch on the judge's server, or is left in a folder for somebody to carry. How each batch stands is a row of
-the arena file, committed before the next step is taken, so that nothing is submitted twice: a batch whose making was
-cut off is looked for in the server's list before it is made. Results enter the arena file as the verdicts of live calls
-do, at the batch's price; what has no result is recorded with the reason.
+The units that are missing are written into request files, and each file becomes a batch on the judge's server, or is
+left in a folder for somebody to carry. How each batch stands is a note of the arena file, committed before the next
+step is taken, so that nothing is submitted twice: a batch whose making was cut off is looked for in the server's list
+before it is made. Results enter the arena file as those of live calls do, at the batch's price; what has no result is
+recorded with the reason.
 
-One round of judging (`_Round`) is all batches that are not closed. Garbage is asked again in a further batch, warmer,
+One round of judging (`Round`) is all batches that are not closed. Garbage is asked again in a further batch, warmer,
 and errors once more; then the round is closed, and the next run asks again what failed, as every run does.
 """
 
@@ -15,169 +15,70 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from arenaloop.arena.batch_requests import (
-    RequestFile,
-    Seating,
-    judging_model,
-    missing,
-    seated,
-    write_again,
-    write_files,
-)
-from arenaloop.arena.batch_state import (
-    REQUESTS,
-    STATE,
-    WAITING,
-    Row,
-    batch_rows,
-    batch_seconds,
-    forget_batches,
-    open_batches,
-)
-from arenaloop.arena.battles import play_async
-from arenaloop.arena.lengths import token_limit
-from arenaloop.arena.plan import BattlePlan
-from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.batch.requests import Line, RequestFile, missing, server_of, unit_of, write_again, write_files
+from arenaloop.calls.batch.state import REQUESTS, STATE, WAITING, Row, batch_rows, open_batches
+from arenaloop.calls.judging import AskedJudge, JudgeUnit
+from arenaloop.calls.lengths import token_limit
 from arenaloop.calls.progress import Tally
+from arenaloop.calls.run import MAX_BACKLOG
 from arenaloop.config import BatchSettings
-from arenaloop.errors import BudgetSpentError, ConfigError, StoppedError
-from arenaloop.judges.base import Judge
+from arenaloop.errors import BudgetSpentError, StoppedError
 from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result
 from arenaloop.store import Store
 from arenaloop.terminal import plain
 from arenaloop.types import Completion, Sampling, Status
 
-__all__ = ["batch_seconds", "check_batches", "forget_batches", "open_batches", "play_batches"]
+__all__ = ["DEFAULT_SLEEP", "Round"]
 
-_MAX_BACKLOG = 20_000
 DEFAULT_SLEEP: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
-def check_batches(plan: BattlePlan) -> None:
-    """Refuse what cannot go through batch files: a judge that is on no server, pairs that hang on earlier verdicts.
-
-    Raises:
-        ConfigError: says which.
-    """
-    if plan.schedule.wanted is not None:
-        raise ConfigError("batches need pairs that are known before the first verdict: all, target:NAME or sample:N")
-    for judge in plan.judges:
-        judging_model(judge)
-
-
-def play_batches(
-    plan: BattlePlan,
-    store: Store,
-    folder: Path,
-    settings: BatchSettings,
-    on_progress: Callable[[Tally], None] | None = None,
-    *,
-    budget: Budget | None = None,
-    say: Callable[[str], object] = lambda line: None,
-    sleep: Callable[[float], Awaitable[object]] | None = None,
-) -> Tally:
-    """Answer everything, then judge what is missing through batches. Blocking.
+class Round:
+    """All batches of one round of judging, from the first file written to the last verdict stored.
 
     Args:
-        plan: what is to be fought; its judges stand on OpenAI-style servers.
+        judges: who is asked.
+        units: makes everything that is wanted; None stands for what cannot be asked, because an answer is missing.
         store: the arena file.
         folder: where request files stand until their results are in (`settings.folder` wins).
         settings: limits, waiting, and what becomes of the rest.
-        on_progress: is given live counts.
-        budget: what the run directory may cost; a request is written only if it fits even where its answer is as long
-            as it may be.
+        tally: counts along; a request is written only if it fits its budget even where its answer is as long as it
+            may be.
         say: is given one line for each thing that happens to a batch.
-        sleep: how to wait; `DEFAULT_SLEEP` if it is None.
-
-    Raises:
-        ConfigError: a judge whose calls cannot stand in a batch file; a budget in dollars without a price.
-        StoppedError: the budget is spent; batches are on their way and are not waited for; one failed whole; a server
-            is down.
-    """
-    check_batches(plan)
-    budget = budget or Budget()
-    require_prices(budget, plan.models)
-    budget.begin(store)
-    return asyncio.run(_play(plan, store, folder, settings, on_progress, budget, say, sleep or DEFAULT_SLEEP))
-
-
-async def _play(
-    plan: BattlePlan,
-    store: Store,
-    folder: Path,
-    settings: BatchSettings,
-    on_progress: Callable[[Tally], None] | None,
-    budget: Budget,
-    say: Callable[[str], object],
-    sleep: Callable[[float], Awaitable[object]],
-) -> Tally:
-    tally = Tally(budget=budget)
-    if any(c.asked for c in plan.contestants):
-        tally = await play_async(_answers_only(plan), store, on_progress, budget=budget)
-    round_ = _Round(plan, store, folder, settings, tally, say, sleep)
-    try:
-        await round_.run(on_progress)
-    finally:
-        for endpoint in round_.endpoints.values():
-            await endpoint.aclose()
-        store.flush()
-    live = settings.rest == "live" and round_.left
-    if live:
-        say(f"{round_.left:,} verdicts are left; they are asked call by call")
-        rest = await play_async(plan, store, on_progress, budget=budget)
-        rest.calls += tally.calls
-        rest.usd = None if rest.usd is None or tally.usd is None else rest.usd + tally.usd
-        tally = rest
-    round_.close()
-    if on_progress:
-        on_progress(tally)
-    return tally
-
-
-@dataclass(frozen=True)
-class _AnswersOnly(BattlePlan):
-    """The same battles, with nobody to judge them."""
-
-    @property
-    def judges(self) -> tuple[Judge, ...]:
-        return ()
-
-
-def _answers_only(plan: BattlePlan) -> BattlePlan:
-    return _AnswersOnly(**{field.name: getattr(plan, field.name) for field in fields(plan)})
-
-
-class _Round:
-    """All batches of one round of judging, from the first file written to the last verdict stored.
+        sleep: how to wait.
 
     Attributes:
-        left: seatings without an outcome when the batches were done.
+        left: units without an outcome when the batches were done.
+
+    Raises:
+        ConfigError: a judge whose calls cannot stand in a batch file.
     """
 
     def __init__(
         self,
-        plan: BattlePlan,
+        judges: Sequence[AskedJudge],
+        units: Callable[[], Iterable[JudgeUnit | None]],
         store: Store,
         folder: Path,
         settings: BatchSettings,
         tally: Tally,
         say: Callable[[str], object],
-        sleep: Callable[[float], Awaitable[object]],
+        sleep: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
-        self.plan, self.store, self.settings, self.tally = plan, store, settings, tally
+        self.units, self.store, self.settings, self.tally = units, store, settings, tally
         self.folder = Path(settings.folder) if settings.folder else folder
-        self.sleep = sleep
+        self.sleep = sleep or DEFAULT_SLEEP
         self._say = say
-        self.judges: dict[str, Judge] = {judge.fingerprint: judge for judge in plan.judges}
+        self.judges = {asked.judge.fingerprint: asked for asked in judges}
+        self.servers = {fingerprint: server_of(asked) for fingerprint, asked in self.judges.items()}
         self.endpoints: dict[str, BatchEndpoint] = {}
         self.numbers = sum(1 for _ in batch_rows(store))
-        self.rows = open_batches(store, plan.judges)
+        self.rows = open_batches(store, [asked.judge for asked in judges])
         if others := len(open_batches(store)) - len(self.rows):
             say(f"{_many(others, 'batch')} of a judge with other settings not collected; left as they are")
         if waiting := self._waiting():
@@ -194,6 +95,20 @@ class _Round:
     # ------------------------------------------------------------------ the round
 
     async def run(self, on_progress: Callable[[Tally], None] | None) -> None:
+        """Ask, wait and collect until nothing is on its way, then close the endpoints.
+
+        Raises:
+            StoppedError: the budget is spent; batches are on their way and are not waited for; one failed whole; a
+                server is down.
+        """
+        try:
+            await self._run(on_progress)
+        finally:
+            for endpoint in self.endpoints.values():
+                await endpoint.aclose()
+            self.store.flush()
+
+    async def _run(self, on_progress: Callable[[Tally], None] | None) -> None:
         while True:
             waiting = self._waiting()
             collected = any(row["state"] == "collected" for row in self.rows.values())
@@ -220,10 +135,9 @@ class _Round:
     def _count(self, *, waiting: bool) -> None:
         """Bring the tally to what the arena file holds, now that no batch is on its way."""
         settled: Counter[str] = Counter()
-        left = sum(1 for _ in missing(self.plan, self.store, (), self._asked(), settled))
+        left = sum(1 for _ in missing(self.units(), self.store, (), self._asked(), settled))
         self.left = left + settled["failed"]
-        total = 2 * self.plan.battles * len(self.plan.judges)
-        self.tally.verdicts_total = self.tally.verdicts = total
+        self.tally.verdicts = self.tally.verdicts_total
         self.tally.cached = max(0, settled["found"] - self.collected)
 
     def _asked(self) -> Counter[str]:
@@ -236,11 +150,8 @@ class _Round:
         self.ordered_usd = sum(row["usd_most"] for row in ordered)
         self.refusal = ""
         on_their_way = {row[0] for tag in self._waiting() for row in self._requests(tag)}
-        asks = missing(self.plan, self.store, on_their_way, self._asked(), Counter())
         files = write_files(
-            self.plan,
-            self.store,
-            asks,
+            missing(self.units(), self.store, on_their_way, self._asked(), Counter()),
             self.folder,
             number=self.numbers,
             max_requests=self.settings.max_requests,
@@ -252,10 +163,10 @@ class _Round:
             await self._submit(file.tag)
         self.numbers = sum(1 for _ in batch_rows(self.store))
 
-    def _admit(self, judge: Judge, size: int) -> bool:
+    def _admit(self, asked: AskedJudge, size: int) -> bool:
         """Whether one more request fits the budget, whatever the ordered ones may cost."""
         budget = self.tally.budget
-        most = _usd_most(judge, 1, size)
+        most = _usd_most(asked, 1, size)
         refusal = budget.refusal(self.ordered_calls)
         if refusal is None and budget.usd is not None:
             within = budget.spent_usd + self.ordered_usd + most <= budget.usd
@@ -268,19 +179,19 @@ class _Round:
         return True
 
     def _register(self, file: RequestFile) -> None:
-        _, model = judging_model(file.judge)
-        self.store.put_stage(REQUESTS, file.tag, {"requests": [list(seating) for seating in file.seatings]})
+        judge = file.asked.judge
+        self.store.put_note(REQUESTS, file.tag, {"requests": [list(line) for line in file.lines]})
         self._put(
             file.tag,
             {
                 "state": "written",
                 "number": self.numbers,
-                "judge": file.judge.name,
-                "judge_hash": file.judge.fingerprint,
-                "server": model.base_url,
-                "requests": len(file.seatings),
+                "judge": judge.name,
+                "judge_hash": judge.fingerprint,
+                "server": self.servers[judge.fingerprint].base_url,
+                "requests": len(file.lines),
                 "bytes": file.size,
-                "usd_most": _usd_most(file.judge, len(file.seatings), file.size),
+                "usd_most": _usd_most(file.asked, len(file.lines), file.size),
                 "folder": str(self.folder.absolute()) if self.settings.folder else None,
             },
         )
@@ -288,12 +199,12 @@ class _Round:
 
     def _put(self, tag: str, changes: Row) -> None:
         row = self.rows.get(tag, {}) | changes
-        self.store.put_stage(STATE, tag, row)
+        self.store.put_note(STATE, tag, row)
         self.rows[tag] = row
 
     def _requests(self, tag: str) -> list[list[Any]]:
-        stage = self.store.stage(REQUESTS, tag)
-        return stage["requests"] if stage else []
+        note = self.store.note(REQUESTS, tag)
+        return note["requests"] if note else []
 
     def _path(self, tag: str) -> Path:
         folder = self.rows[tag].get("folder")
@@ -311,7 +222,7 @@ class _Round:
         row = self.rows[tag]
         path = self._path(tag)
         if row["state"] == "written" and not path.exists():
-            write_again(self.plan, self.store, self.judges[row["judge_hash"]], self._requests(tag), path)
+            write_again(self.judges[row["judge_hash"]], self._requests(tag), self.store, path)
         if row.get("folder"):
             self._put(tag, {"state": "submitted"})
             return
@@ -329,7 +240,7 @@ class _Round:
     def _endpoint(self, row: Row) -> BatchEndpoint:
         found = self.endpoints.get(row["judge_hash"])
         if found is None:
-            _, model = judging_model(self.judges[row["judge_hash"]])
+            model = self.servers[row["judge_hash"]]
             found = self.endpoints[row["judge_hash"]] = BatchEndpoint(
                 row["server"], model.key_env, timeout=model.timeout, retries=model.retries, sleep=self.sleep
             )
@@ -411,10 +322,11 @@ class _Round:
         has counted is downloaded again: what is in it has been paid for.
         """
         row = self.rows[tag]
-        judge, model = judging_model(self.judges[row["judge_hash"]])
-        seatings = {found[0]: Seating(*found) for found in self._requests(tag)}
-        done = self._stored(seatings)
-        counted = min(batch.completed, len(seatings)) if batch is not None else 0
+        asked, model = self.judges[row["judge_hash"]], self.servers[row["judge_hash"]]
+        wanted = {found[0]: Line(*found) for found in self._requests(tag)}
+        attempts = self.store.attempts(list(wanted))
+        done = {key for key, count in attempts.items() if count > wanted[key].before}  # stored already
+        counted = min(batch.completed, len(wanted)) if batch is not None else 0
         strange = 0
         for attempt in range(model.retries + 1):
             if attempt:
@@ -427,11 +339,11 @@ class _Round:
                     except ValueError:
                         strange += 1
                         continue
-                    if key not in seatings:
+                    if key not in wanted:
                         strange += 1
                     elif key not in done:
                         done.add(key)
-                        await self._keep(seatings[key], completion, judge.fingerprint)
+                        await self._keep(asked, wanted[key], completion)
             if len(done) >= counted:
                 break
         else:
@@ -441,41 +353,24 @@ class _Round:
                 "collect the others, or --forget-batches gives them up, and pays for them again"
             )
         free = None if model.price is None else 0.0
-        for key, seating in seatings.items():
+        for key, line_ in wanted.items():
             if key not in done:
-                lost = Completion(status=Status.ERROR, error=no_result, usd=free, calls=0)
-                await self._keep(seating, lost, judge.fingerprint)
+                await self._keep(asked, line_, Completion(status=Status.ERROR, error=no_result, usd=free, calls=0))
         if strange:
             self.say(f"{strange:,} lines of the results belong to no request")
         self.store.flush()
-        failed = self._undecided(list(seatings))
+        failed = [key for key, status in self.store.statuses(list(wanted)).items() if status is not Status.OK]
         self._put(tag, {"state": "collected", "failed": failed})
         self.tally.failed += len(failed)
 
-    def _stored(self, seatings: dict[str, Seating]) -> set[str]:
-        """Keys whose result is stored already."""
-        rows = self._of_keys(list(seatings), "SELECT key, COUNT(*) FROM verdicts WHERE key IN ({}) GROUP BY key")
-        return {key for key, attempts in rows if attempts > seatings[key].before}
-
-    def _undecided(self, keys: list[str]) -> list[str]:
-        """Keys without an outcome in their latest attempt."""
-        latest = dict(self._of_keys(keys, "SELECT key, status FROM verdicts WHERE key IN ({}) ORDER BY id"))
-        return [key for key, status in latest.items() if status != Status.OK.value]
-
-    def _of_keys(self, keys: list[str], query: str) -> Iterator[tuple[Any, ...]]:
-        for start in range(0, len(keys), 400):  # below SQLite's limit of parameters
-            some = keys[start : start + 400]
-            yield from self.store.select(query.format(",".join("?" * len(some))), some)
-
-    async def _keep(self, seating: Seating, completion: Completion, judge_hash: str) -> None:
-        prompt, first, second = seated(self.store, seating)
-        judge, _ = judging_model(self.judges[judge_hash])
-        verdict = judge.read(prompt, first, second, completion, sample=seating.sample)
-        self.store.add_verdict(verdict)
-        self.collected += verdict.status is Status.OK
-        self.tally.spent(verdict.calls, verdict.usd)
-        self.tally.budget.spend(verdict.calls, verdict.usd)
-        while self.store.backlog > _MAX_BACKLOG:
+    async def _keep(self, asked: AskedJudge, line: Line, completion: Completion) -> None:
+        unit = unit_of(asked, line, self.store)
+        record = unit.read(completion, line.sample)
+        unit.keep(self.store, [(unit, line.sample, record)])
+        self.collected += record.status is Status.OK
+        self.tally.spent(record.calls, record.usd)
+        self.tally.budget.spend(record.calls, record.usd)
+        while self.store.backlog > MAX_BACKLOG:
             await self.sleep(0.01)
 
     def close(self) -> None:
@@ -488,10 +383,10 @@ class _Round:
                 self.folder.rmdir()
 
 
-def _usd_most(judge: Judge, requests: int, size: int) -> float:
+def _usd_most(asked: AskedJudge, requests: int, size: int) -> float:
     """What requests of `size` bytes may cost: three bytes to a token, and answers as long as they may be."""
-    asker, model = judging_model(judge)
-    limit = token_limit(model, getattr(asker, "sampling", Sampling()))
+    model = server_of(asked)
+    limit = token_limit(model, getattr(asked.judge, "sampling", Sampling()))
     if model.price is None:
         return 0.0
     return (model.price.usd(size // 3, requests * (limit or 4096)) or 0.0) * model.price.batch

@@ -1,0 +1,91 @@
+"""A plan judged through batches: contestants answer as in a live run, then everything that is missing is ordered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from arenaloop.arena.battles import asked_judges, play_async, planned_units
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.calls.answers import answer_async
+from arenaloop.calls.batch import Round, server_of
+from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.progress import Tally
+from arenaloop.config import BatchSettings
+from arenaloop.errors import ConfigError
+from arenaloop.store import Store
+
+__all__ = ["check_batches", "play_batches"]
+
+
+def check_batches(plan: BattlePlan) -> None:
+    """Refuse what cannot go through batch files: a judge that is on no server, pairs that hang on earlier verdicts.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if plan.schedule.wanted is not None:
+        raise ConfigError("batches need pairs that are known before the first verdict: all, target:NAME or sample:N")
+    for asked in asked_judges(plan, ""):
+        server_of(asked)
+
+
+def play_batches(
+    plan: BattlePlan,
+    store: Store,
+    folder: Path,
+    settings: BatchSettings,
+    on_progress: Callable[[Tally], None] | None = None,
+    *,
+    budget: Budget | None = None,
+    say: Callable[[str], object] = lambda line: None,
+    sleep: Callable[[float], Awaitable[object]] | None = None,
+) -> Tally:
+    """Answer everything, then judge what is missing through batches (`calls.batch.Round`). Blocking.
+
+    Args:
+        plan: what is to be fought; its judges stand on OpenAI-style servers.
+        store, folder, settings, say, sleep: as of `Round`.
+        on_progress: is given live counts.
+        budget: what the run directory may cost.
+
+    Raises:
+        ConfigError: a judge whose calls cannot stand in a batch file; a budget in dollars without a price.
+        StoppedError: as of `Round.run` and `play`.
+    """
+    check_batches(plan)
+    budget = budget or Budget()
+    require_prices(budget, plan.models)
+    budget.begin(store)
+
+    async def run() -> Tally:
+        tally = Tally(budget=budget)
+        if any(c.asked for c in plan.contestants):
+            tally = await answer_async(
+                plan.contestants,
+                plan.prompt_ids,
+                store,
+                on_progress,
+                seed=plan.seed,
+                recorded=plan.recorded,
+                who=plan.players,
+                concurrency=plan.concurrency,
+                budget=budget,
+            )
+        tally.verdicts_total = plan.verdicts
+        judges = asked_judges(plan, store.secret)
+        round_ = Round(judges, lambda: planned_units(plan, store, judges), store, folder, settings, tally, say, sleep)
+        await round_.run(on_progress)
+        if settings.rest == "live" and round_.left:
+            say(f"{round_.left:,} verdicts are left; they are asked call by call")
+            rest = await play_async(plan, store, on_progress, budget=budget)
+            rest.calls += tally.calls
+            rest.usd = None if rest.usd is None or tally.usd is None else rest.usd + tally.usd
+            tally = rest
+        round_.close()
+        if on_progress:
+            on_progress(tally)
+        return tally
+
+    return asyncio.run(run())
