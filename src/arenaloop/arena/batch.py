@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -269,7 +269,7 @@ class _Round:
 
     def _register(self, file: RequestFile) -> None:
         _, model = judging_model(file.judge)
-        self.store.put_stage(REQUESTS, file.tag, {"requests": [list(seating) for seating in file.seatings]})
+        self.store.put_note(REQUESTS, file.tag, {"requests": [list(seating) for seating in file.seatings]})
         self._put(
             file.tag,
             {
@@ -288,12 +288,12 @@ class _Round:
 
     def _put(self, tag: str, changes: Row) -> None:
         row = self.rows.get(tag, {}) | changes
-        self.store.put_stage(STATE, tag, row)
+        self.store.put_note(STATE, tag, row)
         self.rows[tag] = row
 
     def _requests(self, tag: str) -> list[list[Any]]:
-        stage = self.store.stage(REQUESTS, tag)
-        return stage["requests"] if stage else []
+        note = self.store.note(REQUESTS, tag)
+        return note["requests"] if note else []
 
     def _path(self, tag: str) -> Path:
         folder = self.rows[tag].get("folder")
@@ -454,18 +454,12 @@ class _Round:
 
     def _stored(self, seatings: dict[str, Seating]) -> set[str]:
         """Keys whose result is stored already."""
-        rows = self._of_keys(list(seatings), "SELECT key, COUNT(*) FROM verdicts WHERE key IN ({}) GROUP BY key")
-        return {key for key, attempts in rows if attempts > seatings[key].before}
+        attempts = self.store.attempts(list(seatings))
+        return {key for key, count in attempts.items() if count > seatings[key].before}
 
     def _undecided(self, keys: list[str]) -> list[str]:
         """Keys without an outcome in their latest attempt."""
-        latest = dict(self._of_keys(keys, "SELECT key, status FROM verdicts WHERE key IN ({}) ORDER BY id"))
-        return [key for key, status in latest.items() if status != Status.OK.value]
-
-    def _of_keys(self, keys: list[str], query: str) -> Iterator[tuple[Any, ...]]:
-        for start in range(0, len(keys), 400):  # below SQLite's limit of parameters
-            some = keys[start : start + 400]
-            yield from self.store.select(query.format(",".join("?" * len(some))), some)
+        return [key for key, ruling in self.store.rulings(keys).items() if ruling.status is not Status.OK]
 
     async def _keep(self, seating: Seating, completion: Completion, judge_hash: str) -> None:
         prompt, first, second = seated(self.store, seating)

@@ -115,7 +115,7 @@ def missing(
                     if key in seen or key in on_their_way:
                         continue
                     seen.add(key)
-                    before = _attempts(store, key) if key in statuses else 0
+                    before = store.attempts([key])[key] if key in statuses else 0
                     row = Seating(key, prompt_id, first.text_hash, second.text_hash, sample, before)
                     yield _Ask(judge, prompt, first, second, row)
 
@@ -146,10 +146,6 @@ def _next_sample(
         if status is Status.REFUSED:
             return plan.reask + 1
     return plan.reask + 1
-
-
-def _attempts(store: Store, key: str) -> int:
-    return int(next(store.select("SELECT COUNT(*) FROM verdicts WHERE key = ?", (key,)))[0])
 
 
 def _line(plan: BattlePlan, judge: ModelJudge, model: OpenAIModel, ask: _Ask, secret: str) -> bytes:

@@ -1,4 +1,4 @@
-"""How each batch of a run directory stands: rows of the arena file, one for its state and one for its requests.
+"""How each batch of a run directory stands: notes in the arena file, one of its state and one of its requests.
 
 A state goes from ``written`` over ``uploaded`` and ``submitted`` to ``collected`` and ``closed``. Each is committed
 before the next step is taken.
@@ -6,7 +6,6 @@ before the next step is taken.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from arenaloop.store import Store
 __all__ = ["REQUESTS", "STATE", "WAITING", "Row", "batch_rows", "batch_seconds", "forget_batches", "open_batches"]
 
 STATE, REQUESTS = "batch", "batch requests"
-"""Names of the stage rows; their key is the batch's tag."""
+"""Rooms of the notes; their key is the batch's tag."""
 WAITING = ("written", "uploaded", "submitted")
 """States of batches that are not collected."""
 
@@ -34,7 +33,7 @@ def forget_batches(store: Store, judges: Collection[Judge]) -> int:
     """Give up what is not collected: its verdicts are asked again, and paid again. Returns how many batches it was."""
     given_up = {tag: row for tag, row in open_batches(store, judges).items() if row["state"] in WAITING}
     for tag, row in given_up.items():
-        store.put_stage(STATE, tag, row | {"state": "closed", "reason": "given up"})
+        store.put_note(STATE, tag, row | {"state": "closed", "reason": "given up"})
     return len(given_up)
 
 
@@ -50,6 +49,4 @@ def batch_seconds(store: Store) -> float:
 
 def batch_rows(store: Store) -> Iterator[tuple[str, Row]]:
     """Tag and state of every batch that was ever written, oldest first."""
-    query = "SELECT key, result FROM stages WHERE name = ?"
-    found = [(key, json.loads(result)) for key, result in store.select(query, (STATE,))]
-    return iter(sorted(found, key=lambda item: item[1]["number"]))
+    return iter(sorted(store.notes(STATE), key=lambda item: item[1]["number"]))

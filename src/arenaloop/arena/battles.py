@@ -27,8 +27,8 @@ from arenaloop.types import Response, Status, canonical_json, content_hash, deri
 
 __all__ = ["play", "play_async", "verdict_seed"]
 
-_COMPLETE = ".complete"
-"""Name of the rows that say which plans have nothing left to ask; a dot sets them apart from stages of recipes."""
+_COMPLETE = "complete"
+"""Room of the notes that say which plans have nothing left to ask."""
 _REPORT_EVERY = 0.25  # seconds between progress reports
 _MAX_BACKLOG = 2_000  # appends that may wait for the disk before workers pause
 
@@ -62,7 +62,7 @@ async def play_async(
         verdicts_total=2 * plan.battles * len(plan.judges), answers_total=_answers_wanted(plan), budget=budget
     )
     plan_key = _plan_key(plan)
-    if store.stage(_COMPLETE, plan_key) == _ends(store):  # rows are only ever appended
+    if store.note(_COMPLETE, plan_key) == _ends(store):  # rows are only ever appended
         tally.verdicts = tally.cached = tally.verdicts_total
         tally.answers = tally.answers_total
         if on_progress:
@@ -91,7 +91,7 @@ async def play_async(
         if on_progress:
             on_progress(tally)
     if not tally.failed and tally.verdicts == tally.verdicts_total:
-        store.put_stage(_COMPLETE, plan_key, _ends(store))
+        store.put_note(_COMPLETE, plan_key, _ends(store))
     return tally
 
 
@@ -121,9 +121,8 @@ def _plan_key(plan: BattlePlan) -> str:
 
 def _ends(store: Store) -> dict[str, Any]:
     """Where the tables of answers and verdicts end: a plan that was complete is so while nothing is appended."""
-    query = "SELECT (SELECT MAX(id) FROM responses), (SELECT MAX(id) FROM verdicts)"
-    responses, verdicts = next(store.select(query))
-    return {"responses": responses, "verdicts": verdicts}
+    ends = store.ends()
+    return {"responses": ends.responses, "verdicts": ends.verdicts}
 
 
 def _answers_wanted(plan: BattlePlan) -> int:
