@@ -368,14 +368,14 @@ def test_killed_at_any_step_nothing_is_submitted_or_stored_twice(
 ) -> None:
     """Before and after each commit of a batch's state, after a batch was made, between two verdicts."""
     steps = kept = 0
-    put, make, add = Store.put_stage, BatchEndpoint.create, Store.add_verdict
+    put, make, add = Store.put_note, BatchEndpoint.create, Store.add_records
 
     def count() -> bool:
         nonlocal steps
         steps += 1
         return steps == step + 1
 
-    def put_stage(self: Store, *row: Any) -> None:
+    def put_note(self: Store, *row: Any) -> None:
         here = count()
         if here and before:
             raise Killed
@@ -399,9 +399,9 @@ def test_killed_at_any_step_nothing_is_submitted_or_stored_twice(
             raise Killed
         add(self, verdict)
 
-    monkeypatch.setattr(Store, "put_stage", put_stage)
+    monkeypatch.setattr(Store, "put_note", put_note)
     monkeypatch.setattr(BatchEndpoint, "create", create)
-    monkeypatch.setattr(Store, "add_verdict", add_verdict)
+    monkeypatch.setattr(Store, "add_records", add_verdict)
     settings = SETTINGS.model_copy(update={"max_requests": 40})
     with Store(tmp_path / "arena.db") as store:
         store.add_prompts(PROMPTS)
@@ -554,8 +554,8 @@ def test_no_key_is_written_anywhere(
 
 
 def test_waiting_counts_as_time(api: Api, url: str, store: Store, tmp_path: Path) -> None:
-    store.put_stage("batch", "x", {"state": "closed", "number": 0, "from": 100.0, "to": 160.0})
-    store.put_stage("batch", "y", {"state": "closed", "number": 1, "from": 130.0, "to": 190.0})
-    store.put_stage("batch", "z", {"state": "closed", "number": 2, "from": 300.0, "to": 310.0})
-    store.put_stage("batch", "w", {"state": "closed", "number": 3})
+    store.put_note("batch", "x", {"state": "closed", "number": 0, "from": 100.0, "to": 160.0})
+    store.put_note("batch", "y", {"state": "closed", "number": 1, "from": 130.0, "to": 190.0})
+    store.put_note("batch", "z", {"state": "closed", "number": 2, "from": 300.0, "to": 310.0})
+    store.put_note("batch", "w", {"state": "closed", "number": 3})
     assert batch_seconds(store) == 100.0

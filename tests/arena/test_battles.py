@@ -20,7 +20,6 @@ from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import all_pairs
 from arenaloop.arena.pairings import Summary, pairings, summarise
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.calls import prefetch
 from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.calls.judging import unit_seed
 from arenaloop.calls.progress import Tally
@@ -28,7 +27,7 @@ from arenaloop.errors import EndpointDownError
 from arenaloop.models.base import ChunkedModel
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.judge import read_judge_prompt
-from arenaloop.store import Store
+from arenaloop.store import Store, reads
 from arenaloop.types import Completion, Prompt, Request, Status, derive_seed
 
 # ---------------------------------------------------------------------- the same battles, however they are run
@@ -121,7 +120,7 @@ def test_the_judge_is_asked_no_more_at_once_than_it_takes(path: Path) -> None:
 def test_memory_does_not_grow_with_prompts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prompts are read from the file some dozens at a time, as workers take them."""
     started, done, most = 0, Counter[str](), 0
-    read = prefetch.prompt_of
+    read = reads.prompt_of
 
     def count(row: Sequence[object]) -> Prompt:
         nonlocal started, most
@@ -140,7 +139,7 @@ def test_memory_does_not_grow_with_prompts(path: Path, monkeypatch: pytest.Monke
     with Store(path) as store:
         store.add_prompts(prompts)
         store.flush()
-        monkeypatch.setattr(prefetch, "prompt_of", count)
+        monkeypatch.setattr(reads, "prompt_of", count)
         play(plan, store)
     assert started == 300
     assert most < 60

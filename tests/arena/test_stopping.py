@@ -130,7 +130,7 @@ def test_an_interruption_while_twins_wait_is_only_that(path: Path, who: str, mon
 
 
 def test_a_full_disk_stops_the_run_resumably(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add = Store.add_verdict
+    add = Store.add_records
     left = 5
 
     def fail(self: Store, verdict: object) -> None:
@@ -141,7 +141,7 @@ def test_a_full_disk_stops_the_run_resumably(path: Path, monkeypatch: pytest.Mon
         add(self, verdict)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "add_verdict", fail)
+        patch.setattr(Store, "add_records", fail)
         with pytest.raises(StorageError, match="full"):
             fight(path, make_plan(Judging(), [contestant("a"), contestant("b")]))
     judging = Judging()
@@ -264,7 +264,7 @@ def test_a_full_disk_waits_for_nothing(path: Path, monkeypatch: pytest.MonkeyPat
 
     judging = Judging()
     judging.judge = PairwiseJudge(ScriptedModel("judge", script))
-    monkeypatch.setattr(Store, "add_verdict", fail)
+    monkeypatch.setattr(Store, "add_records", fail)
     with pytest.raises(StorageError, match="full"):
         played(path, make_plan(judging, [contestant("a"), contestant("b")]))
     assert asked > 1
@@ -277,7 +277,7 @@ def test_a_full_disk_ends_the_wait_of_a_spent_budget(path: Path, monkeypatch: py
     def fail(self: Store, verdict: object) -> None:
         raise StorageError("database or disk is full")
 
-    monkeypatch.setattr(Store, "add_verdict", fail)
+    monkeypatch.setattr(Store, "add_records", fail)
     with pytest.raises(StorageError, match="full"):
         played(path, make_plan(slow.judging, [contestant("a"), contestant("b")]), budget=Budget(calls=24 + 5))
 

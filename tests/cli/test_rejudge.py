@@ -246,7 +246,7 @@ def test_a_leaderboard_that_is_none_is_refused(arenaloop: Command, run: Path, te
 def test_what_is_on_its_way_in_batches_is_not_asked_again(arenaloop: Command, run: Path) -> None:
     with Store(run / "arena.db") as store:
         (judge,) = next(iter(store.select("SELECT DISTINCT judge_hash FROM verdicts")))
-        store.put_stage("batch", "tag", {"state": "submitted", "number": 0, "judge_hash": judge})
+        store.put_note("batch", "tag", {"state": "submitted", "number": 0, "judge_hash": judge})
     result = arenaloop("rejudge", "run", "--reask", "3")
     assert result.code == 2
     assert "on their way in batches (1 not collected)" in result.lines[-1]

@@ -224,7 +224,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
         monkeypatch.setattr(sft, "train_sft", dying)
     elif where == "battles":  # in the battles of DPO-I1
         count = 0
-        real_add = Store.add_verdict
+        real_add = Store.add_records
 
         def add(self: Store, verdict: Any) -> None:
             nonlocal count
@@ -233,7 +233,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
                 raise EndpointDownError("server gone")
             real_add(self, verdict)
 
-        monkeypatch.setattr(Store, "add_verdict", add)
+        monkeypatch.setattr(Store, "add_records", add)
     else:  # after DPO-I1 was trained, before its result is stored
         real_put = Store.put_stage
 

@@ -36,6 +36,8 @@ from arenaloop.types import content_hash, derive_seed
 __all__ = ["Played", "chosen_battles", "play_adaptively"]
 
 _VERSION = 1  # of the rules by which battles are chosen
+_PAIRS = "pairs"
+"""Room of the notes that hold the chosen batches."""
 
 
 class Played(NamedTuple):
@@ -118,7 +120,7 @@ class _Course:
         size = len(self.names)
         self.wins: FloatArray = np.zeros((size, size))
         self.decided: FloatArray = np.zeros((size, size))
-        stored = (store.stage(_stage(number), self.key) for number in count())
+        stored = (store.note(_PAIRS, self._note(number)) for number in count())
         self.stored = next(number for number, found in enumerate(stored) if found is None)
 
     def batches(self, battles: int) -> Iterator[list[Unit]]:
@@ -132,7 +134,7 @@ class _Course:
 
     def load(self, number: int) -> list[Unit]:
         """A stored batch."""
-        found = self.store.stage(_stage(number), self.key)
+        found = self.store.note(_PAIRS, self._note(number))
         assert found is not None
         units = [Unit(*unit) for unit in found["battles"]]
         self.design.restore(units, turn=found["turn"], steered=found["steered"])
@@ -143,7 +145,7 @@ class _Course:
         design = self.design
         units = design.batch(self.wins, self.decided)
         result = {"battles": [list(unit) for unit in units], "turn": design.turn, "steered": design.steered}
-        self.store.put_stage(_stage(self.stored), self.key, result)
+        self.store.put_note(_PAIRS, self._note(self.stored), result)
         self.stored += 1
         return units
 
@@ -158,14 +160,13 @@ class _Course:
                 self.wins[i, j] += score
                 self.wins[j, i] += 1.0 - score
 
+    def _note(self, number: int) -> str:
+        return f"{self.key}/{number}"
+
     def schedule(self, units: Sequence[Unit]) -> Schedule:
         """Battles as a schedule, with the pairs as the plan has them."""
         battles = (((self.names[u.first], self.names[u.second]), self.ids[u.prompt]) for u in units)
         return Schedule.of(self.plan.schedule.pairs, battles)
-
-
-def _stage(number: int) -> str:
-    return f"pairs-{number}"
 
 
 def _key(plan: BattlePlan) -> str:

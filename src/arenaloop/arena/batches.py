@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from arenaloop.arena.battles import asked_judges, play_async, planned_units
+from arenaloop.arena.battles import asked_judges, planned_units, play_async
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import answer_async
 from arenaloop.calls.batch import Round, server_of

@@ -16,6 +16,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from arenaloop.arena.costs import CROWD_WORKER, HumanLabel
+from arenaloop.arena.matchmaking import schedule
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.calls.answers import Contestant
 from arenaloop.calls.lengths import (
     CHARACTERS_PER_TOKEN,
     Length,
@@ -27,9 +30,6 @@ from arenaloop.calls.lengths import (
     shown_judge,
     token_limit,
 )
-from arenaloop.arena.matchmaking import schedule
-from arenaloop.arena.plan import BattlePlan
-from arenaloop.calls.answers import Contestant
 from arenaloop.judges.base import Judge, ModelJudge
 from arenaloop.models.openai_wire import Price
 from arenaloop.models.recorded import RecordedModel, match_keys

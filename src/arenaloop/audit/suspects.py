@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from arenaloop.audit.suspicion import REASONS, Sameness, marks
 from arenaloop.store import Store
-from arenaloop.store.schema import from_text
+from arenaloop.store.rows import from_stored as from_text
 
 __all__ = ["Example", "Suspect", "flag_counts", "suspects", "suspicious_line"]
 

@@ -20,7 +20,7 @@ from arenaloop.calls.run import Executor, begin, run
 from arenaloop.calls.units import Asked
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.models.recorded import RecordedModel
-from arenaloop.store import Store, response_keys, whole_response
+from arenaloop.store import Store, TurnRow, response_keys, whole_response
 from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, content_hash, derive_seed
 
 __all__ = ["Answers", "Contestant", "TurnUnit", "answer", "answer_async", "samples_of"]
@@ -115,7 +115,7 @@ class TurnUnit:
         for unit, _, completion in records:
             text_hash = content_hash([*unit.before, completion.text])
             key, turn = unit.response_key, len(unit.before)
-            rows.append((key, turn, unit.material.prompt.id, unit.c.name, completion, text_hash, unit.c.sample))
+            rows.append(TurnRow(key, turn, unit.material.prompt.id, unit.c.name, completion, text_hash, unit.c.sample))
             unit.material.turns[key, turn] = (completion.text, completion.status, text_hash)
         store.add_turns(rows)
 

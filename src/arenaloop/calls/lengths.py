@@ -59,13 +59,10 @@ def shown_contestant(c: Contestant, store: Store | None, sample: int) -> Shown:
     """What up to `sample` stored first turns of a contestant with these settings have shown."""
     if store is None or c.asked is None:
         return Shown()
-    query = """SELECT key, prompt_id, tokens_in, tokens_out, LENGTH(text)
-        FROM (SELECT * FROM responses ORDER BY id DESC LIMIT 5000)
-        WHERE model = ? AND turn = 0 AND status IN ('ok', 'truncated') AND tokens_out IS NOT NULL ORDER BY key"""
     sent: list[tuple[int, int]] = []
     out: list[int] = []
     written = 0
-    for key, prompt_id, tokens_in, tokens_out, length in list(store.select(query, (c.name,))):
+    for key, prompt_id, tokens_in, tokens_out, length in store.asked_turns(c.name):
         if len(out) == sample:
             break
         if key != response_key(prompt_id, c.asked.fingerprint, c.sampling.key(), 0):
@@ -82,15 +79,9 @@ def shown_judge(judge: ModelJudge, store: Store | None, sample: int) -> Shown:
     """What up to `sample` stored verdicts of a judge with these settings have shown, their prompts rendered again."""
     if store is None:
         return Shown()
-    # keys are hashes: in their order, neighbours have nothing in common
-    query = """SELECT prompt_id, first_hash, second_hash, tokens_in, tokens_out
-        FROM (SELECT * FROM verdicts ORDER BY id DESC LIMIT 5000)
-        WHERE judge_hash = ? AND sample = 0 AND tokens_in > 0 AND tokens_out IS NOT NULL ORDER BY key LIMIT ?"""
     sent: list[tuple[int, int]] = []
     out: list[int] = []
-    for prompt_id, first_hash, second_hash, tokens_in, tokens_out in list(
-        store.select(query, (judge.fingerprint, sample))
-    ):
+    for prompt_id, first_hash, second_hash, tokens_in, tokens_out in store.judged_calls(judge.fingerprint, sample):
         prompt, first, second = store.prompt(prompt_id), store.texts(first_hash), store.texts(second_hash)
         if prompt is None or first is None or second is None:
             continue

@@ -9,19 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from arenaloop.store import Store
-from arenaloop.store.schema import from_text, prompt_of
 from arenaloop.types import Prompt, Response, Status
 
 __all__ = ["Material", "Turn", "materials"]
 
 Turn = tuple[str, Status, str]
 """Text and status of one turn of an answer, and the hash of all texts up to it."""
-
-_BATCH = 48  # prompts read at once
-_STATUS = {status.value: status for status in Status}
 
 
 @dataclass(slots=True)
@@ -48,21 +43,4 @@ def materials(store: Store, prompt_ids: Sequence[str]) -> Iterator[Material]:
 
     What is appended while a prompt waits for its turn is not seen, so nothing else may ask about these prompts.
     """
-    judged = any(True for _ in store.select("SELECT 1 FROM verdicts LIMIT 1"))
-    ids = iter(prompt_ids)
-    while batch := list(islice(ids, _BATCH)):
-        marks = ",".join("?" * len(batch))
-        rows = store.select(f"SELECT * FROM prompts WHERE id IN ({marks})", batch)  # noqa: S608
-        found = {row[0]: Material(prompt_of(row)) for row in rows}
-        # in the order of the index, in which later attempts come later and replace earlier ones
-        query = f"""SELECT prompt_id, key, turn, text, status, text_hash FROM responses
-            WHERE prompt_id IN ({marks}) ORDER BY prompt_id, id"""  # noqa: S608
-        for prompt_id, key, turn, text, status, text_hash in store.select(query, batch):
-            found[prompt_id].turns[key, turn] = (from_text(text), _STATUS[status], text_hash)
-        if judged:
-            query = f"SELECT prompt_id, key, status FROM verdicts WHERE prompt_id IN ({marks}) ORDER BY prompt_id, id"  # noqa: S608
-            for prompt_id, key, status in store.select(query, batch):
-                found[prompt_id].verdicts[key] = _STATUS[status]
-        for prompt_id in batch:
-            if prompt_id in found:
-                yield found.pop(prompt_id)
+    return (Material(stored.prompt, stored.turns, stored.judged) for stored in store.on_prompts(prompt_ids))

@@ -155,11 +155,11 @@ def _execute(
     from rich.console import Console
 
     from arenaloop.arena.batches import check_batches, play_batches
-    from arenaloop.calls.batch import forget_batches, open_batches
     from arenaloop.arena.matchmaking import schedule
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.tournament import run_tournament, write_results, write_summary
     from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
+    from arenaloop.calls.batch import forget_batches, open_batches
     from arenaloop.calls.budget import Budget, require_prices
     from arenaloop.calls.recorded import ingest_recorded, match_recorded
     from arenaloop.cli.directory import open_directory

@@ -91,8 +91,8 @@ def estimated_dry(plan: BattlePlan, prompts: Sequence[Prompt], out: Path, settin
 
 def costs(result: Tournament, store: Store, settings: BattleSettings) -> dict[str, Any]:
     """What ``summary.json`` says besides: people's labels for as many battles; waiting for batches is time, too."""
-    from arenaloop.calls.batch import batch_seconds
     from arenaloop.arena.costs import HumanLabel, human_equivalent
+    from arenaloop.calls.batch import batch_seconds
 
     usage = store.usage()
     seconds = usage.seconds + batch_seconds(store)

@@ -54,11 +54,11 @@ def rejudge(
     """
     from rich.console import Console
 
-    from arenaloop.calls.batch import open_batches
     from arenaloop.arena.fought import plan_again, read_fought
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.rejudge import directory_name
     from arenaloop.arena.rejudge import rejudge as judge_again
+    from arenaloop.calls.batch import open_batches
     from arenaloop.calls.budget import Budget, require_prices
     from arenaloop.cli.progress import Watch
     from arenaloop.cli.undecided import commonest_error, say_undecided

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from arenaloop.store import Store
-from arenaloop.store.schema import from_text
+from arenaloop.store.rows import from_stored as from_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,7 +12,7 @@ from arenaloop.report.scope import Scope
 from arenaloop.report.shown_battles import Picks
 from arenaloop.report.texts import one_line
 from arenaloop.store import Store
-from arenaloop.store.schema import from_text
+from arenaloop.store.rows import from_stored as from_text
 from arenaloop.types import Status
 
 __all__ = [

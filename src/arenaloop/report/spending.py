@@ -11,7 +11,7 @@ from arenaloop.report.documents import Documents, number
 from arenaloop.report.scope import Scope
 from arenaloop.report.texts import one_line
 from arenaloop.store import Store
-from arenaloop.store.schema import from_text
+from arenaloop.store.rows import from_stored as from_text
 
 __all__ = ["Answerer", "Calls", "calls", "dollars", "duration"]
 

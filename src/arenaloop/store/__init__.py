@@ -1,6 +1,17 @@
 """The arena file: everything that was paid for, in one append-only SQLite database. No SQL stands outside this room."""
 
-from arenaloop.store.schema import SCHEMA_VERSION, recorded_key, response_key, response_keys, whole_response
-from arenaloop.store.store import Store, Usage
+from arenaloop.store.reads import Usage
+from arenaloop.store.rows import TurnRow, recorded_key, response_key, response_keys, whole_response
+from arenaloop.store.schema import SCHEMA_VERSION
+from arenaloop.store.store import Store
 
-__all__ = ["SCHEMA_VERSION", "Store", "Usage", "recorded_key", "response_key", "response_keys", "whole_response"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Store",
+    "TurnRow",
+    "Usage",
+    "recorded_key",
+    "response_key",
+    "response_keys",
+    "whole_response",
+]

@@ -1,55 +1,138 @@
-"""The arena file's schema, and its rows as records: what `store.Store` reads and writes, without the file.
-
-The keys under which rows are stored are made here: content hashes of everything that determines an answer.
-"""
+"""The arena file's tables: columns are declared once, here; statements and rows are made from their names."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from hashlib import blake2b
-from typing import Any, overload
+from operator import attrgetter, itemgetter
+from typing import Any
 
-from arenaloop.types import Outcome, Prompt, Response, Ruling, Status, Verdict, canonical_json, content_hash
+from arenaloop.types import Cost
 
-__all__ = ["SCHEMA_VERSION", "Row", "recorded_key", "response_key", "response_keys", "whole_response"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "SCHEMA", "SCHEMA_VERSION", "Row", "Table", "insert"]
 
 Row = tuple[Any, ...]
+"""Values as SQLite holds them."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x41524C50  # "ARLP": tells an arena file from other SQLite databases
 
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE prompts (
-    id TEXT PRIMARY KEY, messages TEXT NOT NULL, follow_ups TEXT NOT NULL, tags TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE responses (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL, turn INTEGER NOT NULL, attempt INTEGER NOT NULL,
+
+class Table:
+    """One table: its columns, how rows are added to it, and the SQL for both.
+
+    Rows of a table of calls are made of records, others of mappings. A table of calls has an `id` and counts attempts,
+    and its rows end with the invocation (`run`) and the time.
+
+    Args:
+        name: of the table.
+        columns: their definitions in SQL, in the order of the file. What a later version adds comes last.
+        rules: what follows the columns within the parentheses, and after them.
+        counted: the columns under whose values attempts are numbered, for a table of calls.
+        within: columns whose value is an attribute of an attribute of the record: ``{"text": "completion.text"}``.
+        indices: further indexed columns, by what their index is called.
+        insert: how a row is added; without attempts, one of a key that is there is ignored or replaces it.
+
+    Attributes:
+        definition: the statements that make the table.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        columns: str,
+        rules: str = ")",
+        *,
+        counted: tuple[str, ...] = (),
+        within: Mapping[str, str] | None = None,
+        indices: Mapping[str, str] | None = None,
+        insert: str = "INSERT",
+    ) -> None:
+        self.name, self.counted = name, counted
+        names = [column.split()[0] for column in columns.split(",")]
+        self.definition = f"CREATE TABLE {name} ({columns}{rules};\n"
+        self._pick: Callable[[Any], tuple[Any, ...]] = itemgetter(*names)
+        if counted:
+            self.definition = f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, {columns}{rules};\n"
+            self.definition += f"CREATE UNIQUE INDEX {name}_key ON {name} ({', '.join(counted)}, attempt);\n"
+            told = [column for column in names if column not in (*counted, "attempt", "run", "at")]
+            self._pick = attrgetter(*((within or {}).get(column, column) for column in (*counted, *told)))
+            names = [*counted, "attempt", *told, "run", "at"]
+        for index, column in (indices or {}).items():
+            self.definition += f"CREATE INDEX {name}_{index} ON {name} ({column});\n"
+        self.insert = f"{insert} INTO {name} ({', '.join(names)}) VALUES "
+        self.marks = f"({', '.join('?' * len(names))})"
+
+    def row(self, source: Any, *stamp: float) -> Row:
+        """The row of a mapping by column, or of a record and the invocation and the time: all but `id` and `attempt`.
+
+        What else the source has is left out.
+        """
+        # nearly all texts are ASCII, and a call for each would take half of an append's time
+        values = [
+            v if type(v) in _PLAIN or (type(v) is str and v.isascii()) else _to_stored(v) for v in self._pick(source)
+        ]
+        return (*values, *stamp)
+
+
+PROMPTS = Table(
+    "prompts",
+    "id TEXT PRIMARY KEY, messages TEXT NOT NULL, follow_ups TEXT NOT NULL, tags TEXT NOT NULL",
+    ") WITHOUT ROWID",
+    insert="INSERT OR IGNORE",
+)
+RESPONSES = Table(
+    "responses",
+    """key TEXT NOT NULL, turn INTEGER NOT NULL, attempt INTEGER NOT NULL,
     prompt_id TEXT NOT NULL, model TEXT NOT NULL, status TEXT NOT NULL, text TEXT NOT NULL, text_hash TEXT NOT NULL,
     reasoning TEXT, finish_reason TEXT, tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT,
-    calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL
-);
-CREATE UNIQUE INDEX responses_key ON responses (key, turn, attempt);
-CREATE INDEX responses_prompt ON responses (prompt_id);
-CREATE INDEX responses_text ON responses (text_hash);
-CREATE TABLE verdicts (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL, attempt INTEGER NOT NULL,
+    calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL, sample INTEGER NOT NULL DEFAULT 0""",
+    counted=("key", "turn"),
+    within={name: f"completion.{name}" for name in ("status", "text", *Cost.__slots__)},
+    indices={"prompt": "prompt_id", "text": "text_hash"},
+)
+VERDICTS = Table(
+    "verdicts",
+    """key TEXT NOT NULL, attempt INTEGER NOT NULL,
     prompt_id TEXT NOT NULL, first_hash TEXT NOT NULL, second_hash TEXT NOT NULL, judge TEXT NOT NULL,
     sample INTEGER NOT NULL, status TEXT NOT NULL, score_first REAL, score_second REAL, outcome TEXT, raw TEXT NOT NULL,
     tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT,
     calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL,
     reasoning TEXT, finish_reason TEXT, judge_hash TEXT NOT NULL DEFAULT '', template_hash TEXT NOT NULL DEFAULT '',
-    parser TEXT NOT NULL DEFAULT ''
-);
-CREATE UNIQUE INDEX verdicts_key ON verdicts (key, attempt);
-CREATE INDEX verdicts_prompt ON verdicts (prompt_id);
-CREATE TABLE stages (name TEXT NOT NULL, key TEXT NOT NULL, result TEXT NOT NULL, PRIMARY KEY (name, key));
-"""
+    parser TEXT NOT NULL DEFAULT '', kind TEXT NOT NULL DEFAULT 'pairwise'""",
+    counted=("key",),
+    indices={"prompt": "prompt_id"},
+)
+JUDGEMENTS = Table(
+    "judgements",
+    """key TEXT NOT NULL, attempt INTEGER NOT NULL,
+    prompt_id TEXT NOT NULL, response_hash TEXT NOT NULL, judge TEXT NOT NULL, sample INTEGER NOT NULL,
+    status TEXT NOT NULL, score REAL, raw TEXT NOT NULL, text_hash TEXT NOT NULL,
+    tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT, calls INTEGER NOT NULL,
+    reasoning TEXT, finish_reason TEXT, judge_hash TEXT NOT NULL, template_hash TEXT NOT NULL, parser TEXT NOT NULL,
+    run INTEGER NOT NULL, at REAL NOT NULL""",
+    counted=("key",),
+    indices={"prompt": "prompt_id", "text": "text_hash"},
+)
+STAGES = Table(
+    "stages",
+    "name TEXT NOT NULL, key TEXT NOT NULL, result TEXT NOT NULL",
+    ", PRIMARY KEY (name, key))",
+    insert="INSERT OR REPLACE",
+)
+NOTES = Table(
+    "notes",
+    "room TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL",
+    ", PRIMARY KEY (room, key))",
+    insert="INSERT OR REPLACE",
+)
+_TABLES = (PROMPTS, RESPONSES, VERDICTS, JUDGEMENTS, STAGES, NOTES)
 
-# What a file of an older version lacks; rows that were paid for stay readable in every later version.
+SCHEMA = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);\n" + "".join(t.definition for t in _TABLES)
+
+# What a file of an older version lacks; rows that were paid for stay readable in every later version. Until version 3
+# runners kept their own state among the stages of recipes: which plans are complete, chosen pairs, batches.
 MIGRATIONS = {
     1: """
 ALTER TABLE verdicts ADD COLUMN reasoning TEXT;
@@ -57,33 +140,21 @@ ALTER TABLE verdicts ADD COLUMN finish_reason TEXT;
 ALTER TABLE verdicts ADD COLUMN judge_hash TEXT NOT NULL DEFAULT '';
 ALTER TABLE verdicts ADD COLUMN template_hash TEXT NOT NULL DEFAULT '';
 ALTER TABLE verdicts ADD COLUMN parser TEXT NOT NULL DEFAULT '';
-"""
+""",
+    2: f"""
+ALTER TABLE responses ADD COLUMN sample INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE verdicts ADD COLUMN kind TEXT NOT NULL DEFAULT 'pairwise';
+{JUDGEMENTS.definition}{NOTES.definition}
+INSERT INTO notes SELECT 'complete', key, result FROM stages WHERE name = '.complete' ORDER BY rowid;
+INSERT INTO notes SELECT 'pairs', key || '/' || SUBSTR(name, 7), result FROM stages
+    WHERE name GLOB 'pairs-[0-9]*' ORDER BY rowid;
+INSERT INTO notes SELECT name, key, result FROM stages WHERE name IN ('batch', 'batch requests') ORDER BY rowid;
+DELETE FROM stages WHERE name GLOB 'pairs-[0-9]*' OR name IN ('.complete', 'batch', 'batch requests');
+""",  # noqa: S608 - our own definitions
 }
 
-# Appends name their table; rows are as in the schema, less `id` and `attempt`.
-PROMPT, RESPONSE, VERDICT, STAGE = "prompts", "responses", "verdicts", "stages"
-INSERT = {
-    PROMPT: ("INSERT OR IGNORE INTO prompts VALUES", "(?, ?, ?, ?)"),
-    RESPONSE: ("INSERT INTO responses VALUES", f"(NULL{', ?' * 18})"),
-    VERDICT: ("INSERT INTO verdicts VALUES", f"(NULL{', ?' * 25})"),
-    STAGE: ("INSERT OR REPLACE INTO stages VALUES", "(?, ?, ?)"),
-}
-KEY_COLUMNS = {RESPONSE: 2, VERDICT: 1}  # the columns before `attempt` by which attempts are counted
 
-VERDICT_COLUMNS = (
-    "key, prompt_id, first_hash, second_hash, judge, status, raw, score_first, score_second, outcome, sample, "
-    "tokens_in, tokens_out, usd, seconds, error, calls, reasoning, finish_reason, judge_hash, template_hash, parser"
-)
-
-RULING_COLUMNS = (
-    "key, prompt_id, first_hash, second_hash, judge, sample, status, score_first, score_second, outcome"  # as in Ruling
-)
-
-STATUSES = {status.value: status for status in Status}  # look-ups in a mapping cost a third of Status(value)
-_OUTCOMES = {None: None} | {outcome.value: outcome for outcome in Outcome}
-
-
-def insert(connection: sqlite3.Connection, table: str, rows: list[Row]) -> None:
+def insert(connection: sqlite3.Connection, table: Table, rows: list[Row]) -> None:
     """Add rows to a table in one statement, as its next attempts under their keys: none is overwritten.
 
     Nearly all keys are new, and the index on (key, attempt) has to look anyway whether they are: attempts before are
@@ -93,30 +164,28 @@ def insert(connection: sqlite3.Connection, table: str, rows: list[Row]) -> None:
     try:
         connection.execute(statement, [value for row in _numbered(table, rows, {}) for value in row])
     except sqlite3.IntegrityError:
-        if table not in KEY_COLUMNS:
+        if not table.counted:
             raise
         full = _numbered(table, rows, _attempts(connection, table, rows))
         connection.execute(statement, [value for row in full for value in row])
 
 
 @lru_cache(maxsize=64)
-def _statement(table: str, rows: int) -> str:
-    head, values = INSERT[table]
-    return f"{head} {','.join([values] * rows)}"
+def _statement(table: Table, rows: int) -> str:
+    return table.insert + ",".join([table.marks] * rows)
 
 
-def _attempts(connection: sqlite3.Connection, table: str, rows: list[Row]) -> dict[Row, int]:
+def _attempts(connection: sqlite3.Connection, table: Table, rows: list[Row]) -> dict[Row, int]:
     """How many attempts are stored under each key of some rows."""
-    width = KEY_COLUMNS[table]
-    columns = "key, turn" if width == 2 else "key"
-    query = f"SELECT {columns}, COUNT(*) FROM {table} WHERE key IN ({','.join('?' * len(rows))}) GROUP BY {columns}"  # noqa: S608
-    return {tuple(found[:width]): found[width] for found in connection.execute(query, [row[0] for row in rows])}
+    columns, marks = ", ".join(table.counted), ",".join("?" * len(rows))
+    query = f"SELECT COUNT(*), {columns} FROM {table.name} WHERE key IN ({marks}) GROUP BY {columns}"  # noqa: S608
+    return {tuple(key): attempts for attempts, *key in connection.execute(query, [row[0] for row in rows])}
 
 
-def _numbered(table: str, rows: list[Row], before: dict[Row, int]) -> list[Row]:
+def _numbered(table: Table, rows: list[Row], before: dict[Row, int]) -> list[Row]:
     """Rows with their attempt, which is the number of rows under the same key before them; `before` is counted on."""
-    width = KEY_COLUMNS.get(table)
-    if width is None:
+    width = len(table.counted)
+    if not width:
         return rows
     full = []
     for row in rows:
@@ -127,97 +196,16 @@ def _numbered(table: str, rows: list[Row], before: dict[Row, int]) -> list[Row]:
     return full
 
 
-def to_json(value: object) -> str | bytes:
-    return to_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+_PLAIN = frozenset({int, float, bytes, type(None)})
 
 
-@overload
-def to_text(text: str) -> str | bytes: ...
-@overload
-def to_text(text: None) -> None: ...
-def to_text(text: str | None) -> str | bytes | None:
+def _to_stored(value: Any) -> Any:
     # SQLite's texts are UTF-8. One with lone surrogates (a model's broken bytes) is kept as the bytes of a BLOB.
-    if text is None or text.isascii():
-        return text
+    if not isinstance(value, str):
+        return value
+    text = str(value)  # an enum's own value
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogatepass")
     return text
-
-
-@overload
-def from_text(stored: str | bytes) -> str: ...
-@overload
-def from_text(stored: None) -> None: ...
-def from_text(stored: str | bytes | None) -> str | None:
-    return stored.decode("utf-8", "surrogatepass") if isinstance(stored, bytes) else stored
-
-
-def prompt_of(row: Sequence[Any]) -> Prompt:
-    return Prompt(
-        messages=tuple(json.loads(row[1])), follow_ups=tuple(json.loads(row[2])), id=row[0], tags=json.loads(row[3])
-    )
-
-
-def verdict_of(row: Sequence[Any]) -> Verdict:
-    return Verdict(
-        key=row[0], prompt_id=row[1], first_hash=row[2], second_hash=row[3], judge=from_text(row[4]),
-        status=Status(row[5]), raw=from_text(row[6]), score_first=row[7], score_second=row[8],
-        outcome=Outcome(row[9]) if row[9] is not None else None, sample=row[10], tokens_in=row[11],
-        tokens_out=row[12], usd=row[13], seconds=row[14], error=from_text(row[15]),
-        calls=row[16], reasoning=from_text(row[17]), finish_reason=from_text(row[18]), judge_hash=row[19],
-        template_hash=row[20], parser=row[21],
-    )  # fmt: skip
-
-
-def rulings_by_key(rows: Iterable[Row]) -> dict[str, Ruling]:
-    """Rows of `RULING_COLUMNS` by key; later ones replace earlier ones."""
-    statuses, outcomes = STATUSES, _OUTCOMES
-    found = {}
-    for key, prompt_id, first, second, judge, sample, status, score_first, score_second, outcome in rows:
-        name = judge if type(judge) is str else from_text(judge)
-        found[key] = Ruling(
-            key, prompt_id, first, second, name, sample, statuses[status], score_first, score_second, outcomes[outcome]
-        )
-    return found
-
-
-def whole_response(prompt_id: str, model: str, turns: Sequence[tuple[str, Status]], text_hash: str = "") -> Response:
-    """A response from the text and status of its turns.
-
-    Its status is that of the turn that failed (the last one then), else of the first that was cut off or empty: a good
-    later turn does not make up for it.
-
-    Args:
-        prompt_id, model: whose answer to what.
-        turns: text and status of each turn that was asked.
-        text_hash: the hash of the texts, where it is known; computed otherwise.
-    """
-    last = turns[-1][1]
-    flaws = (status for _, status in turns if status is not Status.OK)
-    status = last if last in (Status.ERROR, Status.REFUSED) else next(flaws, Status.OK)
-    texts = tuple(text for text, _ in turns)
-    return Response(prompt_id=prompt_id, model=model, texts=texts, status=status, text_hash=text_hash)
-
-
-def response_key(prompt_id: str, fingerprint: str, sampling_key: list[object], sample: int) -> str:
-    """Content hash under which a model's answer to a prompt is stored."""
-    return content_hash("response", prompt_id, fingerprint, sampling_key, sample)
-
-
-def response_keys(fingerprint: str, sampling_key: list[object], sample: int) -> Callable[[str], str]:
-    """`response_key` of one model's answers, by prompt id: what they share is encoded once."""
-    rest = canonical_json([fingerprint, sampling_key, sample])[1:]
-
-    def key(prompt_id: str) -> str:
-        if not (prompt_id.isascii() and prompt_id.isalnum()):  # its JSON form is longer than itself
-            return response_key(prompt_id, fingerprint, sampling_key, sample)
-        return blake2b(f'["response","{prompt_id}",{rest}'.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-    return key
-
-
-def recorded_key(prompt_id: str, texts: Sequence[str]) -> str:
-    """Content hash of a recorded answer: its own text, so that a changed file is seen as changed."""
-    return content_hash("recorded", prompt_id, list(texts))

@@ -13,68 +13,51 @@ consistent.)
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from arenaloop.errors import ArenaFileError, StorageError
-from arenaloop.store.schema import (
-    APPLICATION_ID,
-    MIGRATIONS,
-    PROMPT,
-    RESPONSE,
-    RULING_COLUMNS,
-    SCHEMA,
-    SCHEMA_VERSION,
-    STAGE,
-    STATUSES,
-    VERDICT,
-    VERDICT_COLUMNS,
-    Row,
-    from_text,
-    prompt_of,
-    recorded_key,
-    response_key,
-    rulings_by_key,
+from arenaloop.store.reads import Readings, Usage
+from arenaloop.store.rows import (
+    COLUMNS,
+    Record,
+    TurnRow,
+    from_stored,
+    prompt_values,
+    record_of,
     to_json,
-    to_text,
-    verdict_of,
     whole_response,
 )
+from arenaloop.store.schema import (
+    APPLICATION_ID,
+    JUDGEMENTS,
+    MIGRATIONS,
+    NOTES,
+    PROMPTS,
+    RESPONSES,
+    SCHEMA,
+    SCHEMA_VERSION,
+    STAGES,
+    VERDICTS,
+    Row,
+    Table,
+)
 from arenaloop.store.writer import Append, Writer
-from arenaloop.types import Prompt, Response, Ruling, Status, Verdict, content_hash
+from arenaloop.types import Completion, Judgement, Prompt, Response, Status, Verdict
 
-__all__ = ["SCHEMA_VERSION", "Store", "Usage", "recorded_key", "response_key", "whole_response"]
+__all__ = ["Store"]
 
 _SWITCH = 0.0005  # seconds after which a busy event loop lets the writer in; Python's own 5 ms would double the commit
-_IN_BATCH = 400  # keys per IN (…) look-up, below SQLite's limit of parameters
 
 
-class Usage(NamedTuple):
-    """What all invocations on one arena file have cost so far.
-
-    Attributes:
-        calls: requests sent, retries included. `tokens_in`, `tokens_out`: as the servers reported, unknown counted 0.
-        usd: None if the price of any call is unknown.
-        seconds: wall time from the first call to the last stored row, summed over invocations.
-    """
-
-    calls: int
-    tokens_in: int
-    tokens_out: int
-    usd: float | None
-    seconds: float
-
-
-class Store:
-    """An open arena file.
+class Store(Readings):
+    """An open arena file. What can be read of it that needs no writer is in `reads`.
 
     Args:
         path: the SQLite file; created unless `readonly`.
@@ -89,8 +72,8 @@ class Store:
         self.path = Path(path)
         self.readonly = readonly
         self._lock_file: int | None = None
-        self._pending_verdicts: dict[str, tuple[Row, Verdict]] = {}
-        self._pending_responses: dict[tuple[str, int], Row] = {}
+        # rows that are on their way, with what they were made of, by what their attempts are counted under
+        self._pending: dict[Table, dict[Row, tuple[Row, Any]]] = {RESPONSES: {}, VERDICTS: {}, JUDGEMENTS: {}}
         self._usage: Usage | None = None  # known until the next append
         self._writer: Writer | None = None
         if readonly and not self.path.exists():
@@ -234,16 +217,13 @@ class Store:
     def _committed(self, batch: list[Append]) -> None:
         # A later attempt under the same key may be on its way already: only what was committed stops being pending.
         for table, rows in batch:
-            if table == VERDICT:
+            if table.counted:
+                pending, width = self._pending[table], len(table.counted)
                 for row in rows:
-                    if self._pending_verdicts[row[0]][0] is row:
-                        del self._pending_verdicts[row[0]]
-            elif table == RESPONSE:
-                for row in rows:
-                    if self._pending_responses[row[0], row[1]] is row:
-                        del self._pending_responses[row[0], row[1]]
+                    if pending[row[:width]][0] is row:
+                        del pending[row[:width]]
 
-    def _append(self, table: str, rows: list[Row]) -> None:
+    def _append(self, table: Table, rows: list[Row]) -> None:
         if self._writer is None:
             raise StorageError(f"{self.path}: opened for reading only")
         self._usage = None
@@ -261,107 +241,63 @@ class Store:
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> None:
         """Ingest prompts; those already there are left as they are."""
-        rows = [
-            (p.id, to_json([dict(m) for m in p.messages]), to_json(list(p.follow_ups)), to_json(dict(p.tags)))
-            for p in prompts
-        ]
-        self._append(PROMPT, rows)
+        self._append(PROMPTS, [PROMPTS.row(prompt_values(prompt)) for prompt in prompts])
 
-    def add_turns(self, rows: Sequence[Any]) -> None:
-        """Append answers to single turns, all in one transaction.
-
-        Args:
-            rows: (response key, turn index, prompt id, model name, completion, hash of all texts up to this turn).
-        """
+    def add_turns(self, rows: Iterable[TurnRow | tuple[str, int, str, str, Completion, str]]) -> None:
+        """Append answers to single turns, all in one transaction."""
         now = time.time()
         out = []
-        for key, turn, prompt_id, model, c, text_hash, *_ in rows:
-            row = (
-                key, turn, prompt_id, to_text(model), c.status.value, to_text(c.text), text_hash, to_text(c.reasoning),
-                to_text(c.finish_reason), c.tokens_in, c.tokens_out, c.usd, c.seconds, to_text(c.error), c.calls,
-                self.run, now,
-            )  # fmt: skip
-            self._pending_responses[key, turn] = row
+        for turn in (TurnRow(*row) for row in rows):
+            row = RESPONSES.row(turn, self.run, now)
+            self._pending[RESPONSES][turn.key, turn.turn] = row, turn.completion
             out.append(row)
-        self._append(RESPONSE, out)
+        self._append(RESPONSES, out)
 
-    def add_verdict(self, v: Verdict) -> None:
-        """Append one judge call."""
-        outcome = v.outcome.value if v.outcome is not None else None
-        row = (
-            v.key, v.prompt_id, v.first_hash, v.second_hash, to_text(v.judge), v.sample, v.status.value, v.score_first,
-            v.score_second, outcome, to_text(v.raw), v.tokens_in, v.tokens_out, v.usd, v.seconds, to_text(v.error),
-            v.calls, self.run, time.time(), to_text(v.reasoning), to_text(v.finish_reason), v.judge_hash,
-            v.template_hash, v.parser,
-        )  # fmt: skip
-        self._pending_verdicts[v.key] = row, v
-        self._append(VERDICT, [row])
+    def add_verdict(self, verdict: Verdict) -> None:
+        """Append one judge call over two texts."""
+        self.add_records((verdict,))
 
-    def add_records(self, records):  # type: ignore[no-untyped-def]
+    def add_judgement(self, judgement: Judgement) -> None:
+        """Append one judge call about one answer."""
+        self.add_records((judgement,))
+
+    def add_records(self, records: Sequence[Verdict | Judgement]) -> None:
+        """Append judge calls, all of one kind and all in one transaction."""
+        table, now, rows = JUDGEMENTS if isinstance(records[0], Judgement) else VERDICTS, time.time(), []
         for record in records:
-            self.add_verdict(record)
-
-    def note(self, room, key):  # type: ignore[no-untyped-def]
-        return self.stage("." + room, key)
-
-    def put_note(self, room, key, value):  # type: ignore[no-untyped-def]
-        self.put_stage("." + room, key, value)
-
-    def ends(self):  # type: ignore[no-untyped-def]
-        return dict(
-            zip(
-                ("responses", "verdicts"),
-                next(self.select("SELECT (SELECT MAX(id) FROM responses), (SELECT MAX(id) FROM verdicts)")),
-            )
-        )
+            row = table.row(record, self.run, now)
+            self._pending[table][(record.key,)] = row, record
+            rows.append(row)
+        self._append(table, rows)
 
     def put_stage(self, name: str, key: str, result: dict[str, Any]) -> None:
-        """Record the result of a finished stage under the hash of what determines it."""
-        self._append(STAGE, [(name, key, to_json(result))])
+        """Record the result of a recipe's finished stage under the hash of what determines it."""
+        self._append(STAGES, [STAGES.row({"name": name, "key": key, "result": to_json(result)})])
         self.flush()
 
-    # ------------------------------------------------------------------ reading
+    def put_note(self, room: str, key: str, value: Any) -> None:
+        """Keep a runner's own state, which JSON can hold; what stood there before is replaced. Committed on return.
 
-    def stage(self, name: str, key: str) -> dict[str, Any] | None:
-        """The recorded result of a stage, or None if it has not finished with these settings."""
-        row = self._reader.execute("SELECT result FROM stages WHERE name = ? AND key = ?", (name, key)).fetchone()
-        return json.loads(row[0]) if row else None
-
-    def stages(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(name, result) of every finished stage, oldest first; a name comes again where its settings were changed.
-
-        Rows whose name begins with a dot are the runner's own notes, and are left out.
+        Args:
+            room: whose state: the name under which one runner finds its notes.
+            key: which of its notes.
+            value: the state.
         """
-        query = "SELECT name, result FROM stages WHERE name NOT LIKE '.%' ORDER BY rowid"
-        for name, result in self._reader.execute(query):
-            yield name, json.loads(result)
+        self._append(NOTES, [NOTES.row({"room": room, "key": key, "value": to_json(value)})])
+        self.flush()
 
-    def select(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """Rows of a SELECT over the tables at the top of this file, for counts that reports want.
-
-        Texts come as they are stored; `verdict`, `texts` and `prompt` give them back as they were.
-        """
-        return iter(self._reader.execute(query, parameters))
-
-    def prompt(self, prompt_id: str) -> Prompt | None:
-        """One prompt by its id."""
-        row = self._reader.execute("SELECT * FROM prompts WHERE id = ?", (prompt_id,)).fetchone()
-        return prompt_of(row) if row else None
-
-    def prompts(self) -> Iterator[Prompt]:
-        """All prompts, streamed in the order of their ids."""
-        for row in self._reader.execute("SELECT * FROM prompts ORDER BY id"):
-            yield prompt_of(row)
+    # ------------------------------------------------------------------ reading, what is on its way included
 
     def turn(self, key: str, turn: int) -> tuple[str, Status] | None:
         """Text and status of the latest attempt at one turn of a response, committed or still on its way."""
-        pending = self._pending_responses.get((key, turn))
+        pending = self._pending[RESPONSES].get((key, turn))
         if pending is not None:
-            return from_text(pending[5]), Status(pending[4])
+            completion: Completion = pending[1]
+            return completion.text, completion.status
         row = self._reader.execute(
             "SELECT text, status FROM responses WHERE key = ? AND turn = ? ORDER BY attempt DESC LIMIT 1", (key, turn)
         ).fetchone()
-        return (from_text(row[0]), Status(row[1])) if row else None
+        return (from_stored(row[0]), Status(row[1])) if row else None
 
     def response(self, key: str, prompt: Prompt, model: str) -> Response | None:
         """A whole response, once every turn is answered or one has failed; None while turns are missing."""
@@ -375,105 +311,45 @@ class Store:
                 break
         return whole_response(prompt.id, model, turns)
 
-    def texts(self, text_hash: str) -> tuple[str, ...] | None:
-        """The texts (one per turn) behind a `Response.text_hash`."""
-        row = self._reader.execute("SELECT key, turn, text FROM responses WHERE text_hash = ? LIMIT 1", (text_hash,))
-        if (found := row.fetchone()) is None:
-            return None
-        key, last, text = found
-        # Earlier turns may have been asked more than once: the texts that belong together are those of the hash.
-        query = "SELECT DISTINCT text FROM responses WHERE key = ? AND turn = ? ORDER BY id DESC"
-        before = [[from_text(t) for (t,) in self._reader.execute(query, (key, turn))] for turn in range(last)]
-        for some in product(*before):
-            if content_hash([*some, from_text(text)]) == text_hash:
-                return (*some, from_text(text))
-        return None
-
-    def turns_of(self, prompt_id: str) -> dict[tuple[str, int], tuple[str, Status]]:
-        """Text and status of all committed answers to a prompt, by (response key, turn): one look-up, not many."""
-        query = "SELECT key, turn, text, status FROM responses WHERE prompt_id = ? ORDER BY id"
-        return {
-            (k, turn): (from_text(text), STATUSES[s]) for k, turn, text, s in self._reader.execute(query, (prompt_id,))
-        }
-
-    def responses_of(self, prompt: Prompt) -> dict[str, Response]:
-        """All committed whole responses to a prompt, by response key: one look-up, not one for each turn of each.
-
-        As `response` gives them, but under the name of the model that was asked first where several share a key.
-        """
-        query = "SELECT key, turn, text, status, model, text_hash FROM responses WHERE prompt_id = ? ORDER BY id"
-        turns: dict[str, dict[int, tuple[str, Status]]] = {}
-        last: dict[str, tuple[str, str]] = {}
-        for key, turn, text, status, model, text_hash in self._reader.execute(query, (prompt.id,)):
-            turns.setdefault(key, {})[turn] = from_text(text), STATUSES[status]
-            last[key] = from_text(model), text_hash
-        found = {}
-        for key, (model, text_hash) in last.items():
-            said = []
-            for number in range(prompt.turns):
-                if (stored := turns[key].get(number)) is None:
-                    break
-                said.append(stored)
-                if stored[1] in (Status.ERROR, Status.REFUSED):
-                    break
-            if len(said) == prompt.turns or (said and said[-1][1] in (Status.ERROR, Status.REFUSED)):
-                # of several turns the last row's hash may stand for an earlier attempt at the first of them
-                known = text_hash if prompt.turns == 1 else ""
-                found[key] = whole_response(prompt.id, model, said, known)
-        return found
-
-    def statuses_of(self, prompt_id: str) -> dict[str, Status]:
-        """Statuses of all committed verdicts on a prompt, by key: one look-up instead of many."""
-        query = "SELECT key, status FROM verdicts WHERE prompt_id = ? ORDER BY id"
-        return {key: STATUSES[status] for key, status in self._reader.execute(query, (prompt_id,))}
-
-    def rulings_of(self, prompt_id: str) -> dict[str, Ruling]:
-        """What all committed verdicts on a prompt decided, the latest attempt at each, by key: one look-up."""
-        query = f"SELECT {RULING_COLUMNS} FROM verdicts WHERE prompt_id = ? ORDER BY id"  # noqa: S608
-        return rulings_by_key(self._reader.execute(query, (prompt_id,)))
-
     def verdict(self, key: str) -> Verdict | None:
-        """The latest attempt at one judge call, committed or still on its way."""
-        pending = self._pending_verdicts.get(key)
-        if pending is not None:
-            return pending[1]
-        row = self._reader.execute(
-            f"SELECT {VERDICT_COLUMNS} FROM verdicts WHERE key = ? ORDER BY attempt DESC LIMIT 1",  # noqa: S608
-            (key,),
-        ).fetchone()
-        return verdict_of(row) if row else None
+        """The latest attempt at one judge call over two texts, committed or still on its way."""
+        return self._last(VERDICTS, Verdict, key)
 
     def verdicts(self, keys: Sequence[str]) -> dict[str, Verdict]:
         """The latest attempts at many judge calls, by key; keys without a row are left out."""
+        return self._latest(VERDICTS, Verdict, keys)
+
+    def judgement(self, key: str) -> Judgement | None:
+        """The latest attempt at one judge call about one answer, committed or still on its way."""
+        return self._last(JUDGEMENTS, Judgement, key)
+
+    def judgements(self, keys: Sequence[str]) -> dict[str, Judgement]:
+        """The latest attempts at many such calls, by key; keys without a row are left out."""
+        return self._latest(JUDGEMENTS, Judgement, keys)
+
+    def _last(self, table: Table, kind: type[Record], key: str) -> Record | None:
+        pending = self._pending[table].get((key,))
+        if pending is not None:
+            record: Record = pending[1]
+            return record
+        query = f"SELECT {COLUMNS[kind]} FROM {table.name} WHERE key = ? ORDER BY attempt DESC LIMIT 1"  # noqa: S608
+        row = self._reader.execute(query, (key,)).fetchone()
+        return record_of(kind, row) if row else None
+
+    def _latest(self, table: Table, kind: type[Record], keys: Sequence[str]) -> dict[str, Record]:
         # Those on their way are noted first: they may be committed, and pending no more, while the table is read.
-        pending = {key: found[1] for key in keys if (found := self._pending_verdicts.get(key)) is not None}
-        stored: dict[str, Verdict] = {}
-        for start in range(0, len(keys), _IN_BATCH):
-            some = keys[start : start + _IN_BATCH]
-            marks = ",".join("?" * len(some))
-            query = f"SELECT {VERDICT_COLUMNS} FROM verdicts WHERE key IN ({marks}) ORDER BY id"  # noqa: S608
-            for row in self._reader.execute(query, some):
-                stored[row[0]] = verdict_of(row)  # later attempts replace earlier ones
-        return stored | pending
+        waiting = self._pending[table]
+        pending = {key: found[1] for key in keys if (found := waiting.get((key,))) is not None}
+        query = f"SELECT {COLUMNS[kind]} FROM {table.name} WHERE key IN ({{}}) ORDER BY id"  # noqa: S608
+        stored = (record_of(kind, row) for row in self._of_keys(query, keys))
+        return {record.key: record for record in stored} | pending  # later attempts replace earlier ones
 
     def usage(self) -> Usage:
         """Calls, tokens, money and wall time of all invocations so far (committed rows)."""
         if self._usage is not None:
             return self._usage
-        calls = tokens_in = tokens_out = 0
-        usd: float | None = 0.0
-        spans: dict[int, tuple[float, float]] = {}
-        for table in ("responses", "verdicts"):
-            query = f"""SELECT run, SUM(calls), SUM(COALESCE(tokens_in, 0)), SUM(COALESCE(tokens_out, 0)),
-                SUM(usd), SUM(usd IS NULL), MIN(at - COALESCE(seconds, 0)), MAX(at)
-                FROM {table} WHERE calls > 0 GROUP BY run"""  # noqa: S608
-            for run, n, t_in, t_out, cost, unknown, first, last in self._reader.execute(query):
-                calls, tokens_in, tokens_out = calls + n, tokens_in + t_in, tokens_out + t_out
-                usd = None if usd is None or unknown else usd + (cost or 0.0)
-                old = spans.get(run, (first, last))
-                spans[run] = (min(old[0], first), max(old[1], last))
-        usage = Usage(calls, tokens_in, tokens_out, usd, sum(last - first for first, last in spans.values()))
-        if not (self.readonly or self._pending_verdicts or self._pending_responses):  # nobody else writes here
+        usage = super().usage()
+        if not (self.readonly or any(self._pending.values())):  # nobody else writes here
             self._usage = usage
         return usage
 

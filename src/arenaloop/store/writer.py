@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arenaloop.errors import StorageError
-from arenaloop.store.schema import Row, insert
+from arenaloop.store.schema import Row, Table, insert
 
 __all__ = ["Append", "Writer"]
 
@@ -27,7 +27,7 @@ _BATCH = 4096  # appends per commit at most
 _FOLD_AFTER = 4000  # appends between two foldings of the log
 _LONGEST_LOG = 16_384  # pages; beyond them (64 MB) the writer stops to fold the log itself, which lets it begin anew
 
-Append = tuple[str, list[Row]]
+Append = tuple[Table, list[Row]]
 """A table and its new rows."""
 
 
@@ -62,7 +62,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="arena-writer", daemon=True)
         self._thread.start()
 
-    def append(self, table: str, rows: list[Row]) -> None:
+    def append(self, table: Table, rows: list[Row]) -> None:
         """Hand over rows of a table. Raises StorageError if earlier ones could not be written."""
         if self.failure is not None:
             raise self.failure
@@ -139,7 +139,7 @@ class Writer:
         return connection
 
     def _commit(self, connection: sqlite3.Connection, batch: list[Append]) -> None:
-        by_table: dict[str, list[Row]] = {}
+        by_table: dict[Table, list[Row]] = {}
         for table, rows in batch:
             by_table.setdefault(table, []).extend(rows)
         parts = [(table, part) for table, rows in by_table.items() for part in _parts(rows)]

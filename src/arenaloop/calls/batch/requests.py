@@ -87,15 +87,17 @@ def missing(
         asked: how often each failed key was asked in the batches of this round of judging.
         settled: is given the counts of ``"found"`` and ``"failed"`` units.
     """
+
+    def tried(unit: JudgeUnit) -> Callable[[int], int]:
+        return lambda sample: asked.get(unit.key(sample), 0)
+
     seen: set[str] = set()  # two battles may share a verdict
     prompt_id = ""
     for unit in units:
         if unit is None:
             settled["failed"] += 1
             continue
-        sample = next_sample(
-            unit.stored, lambda n, u=unit: asked.get(u.key(n), 0), unit.reask, times=ASKED_AGAIN
-        )
+        sample = next_sample(unit.stored, tried(unit), unit.reask, times=ASKED_AGAIN)
         if sample is None:
             decided = any(unit.stored(n) is Status.OK for n in range(unit.reask + 1))
             settled["found" if decided else "failed"] += 1

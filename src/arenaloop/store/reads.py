@@ -1,0 +1,318 @@
+"""What is read of an arena file: everything that was committed, as records and by name.
+
+What is still on its way to the disk is seen by `store.Store` alone; what reports count is in `counts`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, product
+from typing import Any, NamedTuple
+
+from arenaloop.store.rows import (
+    COLUMNS,
+    RULING_COLUMNS,
+    STATUSES,
+    from_stored,
+    prompt_of,
+    record_of,
+    rulings_by_key,
+    whole_response,
+)
+from arenaloop.types import Judgement, Prompt, Response, Ruling, Status, content_hash
+
+__all__ = ["AskedTurn", "Ends", "JudgedCall", "OnPrompt", "Readings", "Usage", "marks"]
+
+_IN_BATCH = 400  # keys per IN (…) look-up, below SQLite's limit of parameters
+_PROMPTS_AT_ONCE = 48
+_RECENT = 5000  # rows among which examples of a model's calls are looked for
+
+
+class Usage(NamedTuple):
+    """What all invocations on one arena file have cost so far.
+
+    Attributes:
+        calls: requests sent, retries included. `tokens_in`, `tokens_out`: as the servers reported, unknown counted 0.
+        usd: None if the price of any call is unknown.
+        seconds: wall time from the first call to the last stored row, summed over invocations.
+    """
+
+    calls: int
+    tokens_in: int
+    tokens_out: int
+    usd: float | None
+    seconds: float
+
+
+class Ends(NamedTuple):
+    """The last row's number in each table of calls; None while it is empty. Rows are only ever appended."""
+
+    responses: int | None
+    verdicts: int | None
+    judgements: int | None
+
+
+@dataclass(slots=True)
+class OnPrompt:
+    """What is stored on one prompt.
+
+    Attributes:
+        prompt: the prompt.
+        turns: text and status of each turn of an answer and the hash of all texts up to it, by (response key, turn).
+        judged: statuses of the verdicts and judgements on it, by key.
+    """
+
+    prompt: Prompt
+    turns: dict[tuple[str, int], tuple[str, Status, str]] = field(default_factory=dict)
+    judged: dict[str, Status] = field(default_factory=dict)
+
+
+class AskedTurn(NamedTuple):
+    """A stored first turn whose tokens were told; `characters`: of the answer."""
+
+    key: str
+    prompt_id: str
+    tokens_in: int | None
+    tokens_out: int
+    characters: int
+
+
+class JudgedCall(NamedTuple):
+    """A stored judge call over two answers whose tokens were told."""
+
+    prompt_id: str
+    first_hash: str
+    second_hash: str
+    tokens_in: int
+    tokens_out: int
+
+
+class Readings:
+    """The readings of an open arena file; `store.Store` opens it."""
+
+    _reader: sqlite3.Connection
+
+    def select(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows of a SELECT, for counts that reports want. Texts come as they are stored."""
+        return iter(self._reader.execute(query, parameters))
+
+    # ------------------------------------------------------------------ stages and notes
+
+    def stage(self, name: str, key: str) -> dict[str, Any] | None:
+        """The recorded result of a recipe's stage, or None if it has not finished with these settings."""
+        row = self._reader.execute("SELECT result FROM stages WHERE name = ? AND key = ?", (name, key)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def stages(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(name, result) of every finished stage, oldest first; a name comes again where its settings were changed."""
+        for name, result in self._reader.execute("SELECT name, result FROM stages ORDER BY rowid"):
+            yield name, json.loads(result)
+
+    def note(self, room: str, key: str) -> Any | None:
+        """A runner's own state, as it was put last; None if there is none."""
+        row = self._reader.execute("SELECT value FROM notes WHERE room = ? AND key = ?", (room, key)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def notes(self, room: str) -> Iterator[tuple[str, Any]]:
+        """(key, value) of all of a runner's notes, in the order in which they were last put, the oldest first."""
+        for key, value in self._reader.execute("SELECT key, value FROM notes WHERE room = ? ORDER BY rowid", (room,)):
+            yield key, json.loads(value)
+
+    # ------------------------------------------------------------------ prompts and answers
+
+    def prompt(self, prompt_id: str) -> Prompt | None:
+        """One prompt by its id."""
+        row = self._reader.execute("SELECT * FROM prompts WHERE id = ?", (prompt_id,)).fetchone()
+        return prompt_of(row) if row else None
+
+    def prompts(self) -> Iterator[Prompt]:
+        """All prompts, streamed in the order of their ids."""
+        return map(prompt_of, self._reader.execute("SELECT * FROM prompts ORDER BY id"))
+
+    def on_prompts(self, prompt_ids: Iterable[str]) -> Iterator[OnPrompt]:
+        """What is stored on each of many prompts, in the order given; ids that are not stored are left out.
+
+        Some dozens are read at once: look-ups for one prompt at a time cost more than the judging of a pair. So what
+        is appended while a prompt waits for its turn is not seen.
+        """
+        judged = [table for table in ("verdicts", "judgements") if self._holds(table)]
+        ids = iter(prompt_ids)
+        while batch := list(islice(ids, _PROMPTS_AT_ONCE)):
+            chosen = f"WHERE prompt_id IN ({marks(batch)})"
+            prompts = self._reader.execute(f"SELECT * FROM prompts WHERE id IN ({marks(batch)})", batch)  # noqa: S608
+            found = {row[0]: OnPrompt(prompt_of(row)) for row in prompts}
+            # in the order of the index, in which later attempts come later and replace earlier ones
+            query = (
+                f"SELECT prompt_id, key, turn, text, status, text_hash FROM responses {chosen} ORDER BY prompt_id, id"  # noqa: S608
+            )
+            for prompt_id, key, turn, text, status, text_hash in self._reader.execute(query, batch):
+                found[prompt_id].turns[key, turn] = (from_stored(text), STATUSES[status], text_hash)
+            for table in judged:
+                query = f"SELECT prompt_id, key, status FROM {table} {chosen} ORDER BY prompt_id, id"  # noqa: S608
+                for prompt_id, key, status in self._reader.execute(query, batch):
+                    found[prompt_id].judged[key] = STATUSES[status]
+            for prompt_id in batch:
+                if prompt_id in found:
+                    yield found.pop(prompt_id)
+
+    def texts(self, text_hash: str) -> tuple[str, ...] | None:
+        """The texts (one per turn) behind a `Response.text_hash`."""
+        row = self._reader.execute("SELECT key, turn, text FROM responses WHERE text_hash = ? LIMIT 1", (text_hash,))
+        if (found := row.fetchone()) is None:
+            return None
+        key, last, text = found
+        # Earlier turns may have been asked more than once: the texts that belong together are those of the hash.
+        query = "SELECT DISTINCT text FROM responses WHERE key = ? AND turn = ? ORDER BY id DESC"
+        before = [[from_stored(t) for (t,) in self._reader.execute(query, (key, turn))] for turn in range(last)]
+        for some in product(*before):
+            if content_hash([*some, from_stored(text)]) == text_hash:
+                return (*some, from_stored(text))
+        return None
+
+    def turns_of(self, prompt_id: str) -> dict[tuple[str, int], tuple[str, Status]]:
+        """Text and status of all answers to a prompt, by (response key, turn): one look-up, not many."""
+        query = "SELECT key, turn, text, status FROM responses WHERE prompt_id = ? ORDER BY id"
+        return {
+            (key, turn): (from_stored(text), STATUSES[status])
+            for key, turn, text, status in self._reader.execute(query, (prompt_id,))
+        }
+
+    def responses_of(self, prompt: Prompt) -> dict[str, Response]:
+        """All whole responses to a prompt, by response key: one look-up, not one for each turn of each.
+
+        As `Store.response` gives them, but under the name of the model that was asked first where several share a key.
+        """
+        query = "SELECT key, turn, text, status, model, text_hash FROM responses WHERE prompt_id = ? ORDER BY id"
+        turns: dict[str, dict[int, tuple[str, Status]]] = {}
+        last: dict[str, tuple[str, str]] = {}
+        for key, turn, text, status, model, text_hash in self._reader.execute(query, (prompt.id,)):
+            turns.setdefault(key, {})[turn] = from_stored(text), STATUSES[status]
+            last[key] = from_stored(model), text_hash
+        found = {}
+        for key, (model, text_hash) in last.items():
+            said = []
+            for number in range(prompt.turns):
+                if (stored := turns[key].get(number)) is None:
+                    break
+                said.append(stored)
+                if stored[1] in (Status.ERROR, Status.REFUSED):
+                    break
+            if len(said) == prompt.turns or (said and said[-1][1] in (Status.ERROR, Status.REFUSED)):
+                # of several turns the last row's hash may stand for an earlier attempt at the first of them
+                known = text_hash if prompt.turns == 1 else ""
+                found[key] = whole_response(prompt.id, model, said, known)
+        return found
+
+    def answers_by_model(self) -> dict[str, int]:
+        """How many answers that battle are stored of each model, one per turn and attempt."""
+        query = f"SELECT model, COUNT(*) FROM responses WHERE {_BATTLING} GROUP BY model"  # noqa: S608
+        return {from_stored(model): count for model, count in self._reader.execute(query)}
+
+    def answers(self) -> Iterator[tuple[str, str, str]]:
+        """(prompt id, model, text) of all those answers, streamed in the order in which they came."""
+        query = f"SELECT prompt_id, model, text FROM responses WHERE {_BATTLING} ORDER BY id"  # noqa: S608
+        for prompt_id, model, text in self._reader.execute(query):
+            yield prompt_id, from_stored(model), from_stored(text)
+
+    def asked_turns(self, model: str) -> list[AskedTurn]:
+        """A model's first turns among the latest answers, by key: neighbours have nothing in common."""
+        query = f"""SELECT key, prompt_id, tokens_in, tokens_out, LENGTH(text)
+            FROM (SELECT * FROM responses ORDER BY id DESC LIMIT {_RECENT})
+            WHERE model = ? AND turn = 0 AND status IN ('ok', 'truncated') AND tokens_out IS NOT NULL ORDER BY key"""  # noqa: S608
+        return [AskedTurn(*row) for row in self._reader.execute(query, (model,))]
+
+    # ------------------------------------------------------------------ judge calls
+
+    def statuses_of(self, prompt_id: str) -> dict[str, Status]:
+        """Statuses of all verdicts on a prompt, by key: one look-up instead of many."""
+        query = "SELECT key, status FROM verdicts WHERE prompt_id = ? ORDER BY id"
+        return {key: STATUSES[status] for key, status in self._reader.execute(query, (prompt_id,))}
+
+    def rulings_of(self, prompt_id: str) -> dict[str, Ruling]:
+        """What all verdicts over two answers to a prompt decided, the latest attempt at each, by key: one look-up."""
+        query = f"SELECT {RULING_COLUMNS} FROM verdicts WHERE prompt_id = ? AND kind = 'pairwise' ORDER BY id"  # noqa: S608
+        return rulings_by_key(self._reader.execute(query, (prompt_id,)))
+
+    def rulings(self, keys: Sequence[str]) -> dict[str, Ruling]:
+        """What verdicts decided, the latest attempt at each, by key; keys without a row are left out."""
+        query = f"SELECT {RULING_COLUMNS} FROM verdicts WHERE key IN ({{}}) ORDER BY id"  # noqa: S608
+        return rulings_by_key(self._of_keys(query, keys))
+
+    def attempts(self, keys: Sequence[str]) -> Counter[str]:
+        """How many attempts at each of some judge calls are stored, by key."""
+        found: Counter[str] = Counter()
+        for table in ("verdicts", "judgements"):
+            found.update(
+                dict(self._of_keys(f"SELECT key, COUNT(*) FROM {table} WHERE key IN ({{}}) GROUP BY key", keys))
+            )
+        return found
+
+    def statuses(self, keys: Sequence[str]) -> dict[str, Status]:
+        """How the latest attempts at some judge calls ended, by key; keys without a row are left out."""
+        found: dict[str, Status] = {}
+        for table in ("verdicts", "judgements"):
+            rows = self._of_keys(f"SELECT key, status FROM {table} WHERE key IN ({{}}) ORDER BY id", keys)  # noqa: S608
+            found.update((key, STATUSES[status]) for key, status in rows)
+        return found
+
+    def judgements_of(self, prompt_id: str) -> dict[str, Judgement]:
+        """All judgements of answers to a prompt, the latest attempt at each, by key."""
+        query = f"SELECT {COLUMNS[Judgement]} FROM judgements WHERE prompt_id = ? ORDER BY id"  # noqa: S608
+        records = (record_of(Judgement, row) for row in self._reader.execute(query, (prompt_id,)))
+        return {record.key: record for record in records}
+
+    def judged_calls(self, judge_hash: str, limit: int) -> list[JudgedCall]:
+        """Up to `limit` first samples of a judge among the latest verdicts on answers, by key."""
+        query = f"""SELECT prompt_id, first_hash, second_hash, tokens_in, tokens_out
+            FROM (SELECT * FROM verdicts ORDER BY id DESC LIMIT {_RECENT})
+            WHERE judge_hash = ? AND sample = 0 AND tokens_in > 0 AND tokens_out IS NOT NULL AND kind = 'pairwise'
+            ORDER BY key LIMIT ?"""  # noqa: S608
+        return [JudgedCall(*row) for row in self._reader.execute(query, (judge_hash, limit))]
+
+    # ------------------------------------------------------------------ all calls
+
+    def ends(self) -> Ends:
+        """Where the tables of calls end: what was complete is so while nothing is appended."""
+        query = (
+            "SELECT (SELECT MAX(id) FROM responses), (SELECT MAX(id) FROM verdicts), (SELECT MAX(id) FROM judgements)"
+        )
+        return Ends(*self._reader.execute(query).fetchone())
+
+    def usage(self) -> Usage:
+        """Calls, tokens, money and wall time of all invocations so far."""
+        calls = tokens_in = tokens_out = 0
+        usd: float | None = 0.0
+        spans: dict[int, tuple[float, float]] = {}
+        for table in ("responses", "verdicts", "judgements"):
+            query = f"""SELECT run, SUM(calls), SUM(COALESCE(tokens_in, 0)), SUM(COALESCE(tokens_out, 0)),
+                SUM(usd), SUM(usd IS NULL), MIN(at - COALESCE(seconds, 0)), MAX(at)
+                FROM {table} WHERE calls > 0 GROUP BY run"""  # noqa: S608
+            for run, n, t_in, t_out, cost, unknown, first, last in self._reader.execute(query):
+                calls, tokens_in, tokens_out = calls + n, tokens_in + t_in, tokens_out + t_out
+                usd = None if usd is None or unknown else usd + (cost or 0.0)
+                old = spans.get(run, (first, last))
+                spans[run] = (min(old[0], first), max(old[1], last))
+        return Usage(calls, tokens_in, tokens_out, usd, sum(last - first for first, last in spans.values()))
+
+    # ------------------------------------------------------------------ look-ups
+
+    def _holds(self, table: str) -> bool:
+        return self._reader.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608
+
+    def _of_keys(self, query: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Rows of a query whose braces take the marks of as many keys as one look-up may have."""
+        for start in range(0, len(keys), _IN_BATCH):
+            some = keys[start : start + _IN_BATCH]
+            yield from self._reader.execute(query.format(marks(some)), some)
+
+
+_BATTLING = "status IN ('ok', 'truncated', 'empty')"
+
+
+def marks(values: Collection[object]) -> str:
+    """Question marks for as many values of an ``IN (…)``."""
+    return ",".join("?" * len(values))

@@ -1,0 +1,143 @@
+"""The arena file's rows as records, and back; the keys under which they are stored.
+
+Keys are content hashes of everything that determines an answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple, TypeVar
+
+from arenaloop.store.schema import Row
+from arenaloop.types import (
+    Completion,
+    Judgement,
+    Outcome,
+    Prompt,
+    Response,
+    Ruling,
+    Status,
+    Verdict,
+    canonical_json,
+    content_hash,
+)
+
+__all__ = ["Record", "TurnRow", "recorded_key", "response_key", "response_keys", "whole_response"]
+
+
+def from_stored(value: Any) -> Any:
+    """A value as it was before it was stored; texts with lone surrogates are stored as bytes."""
+    return value.decode("utf-8", "surrogatepass") if type(value) is bytes else value
+
+
+def to_json(value: object) -> str:
+    """The text in which lists and mappings are stored."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+STATUSES = {status.value: status for status in Status}  # look-ups in a mapping cost a third of Status(value)
+_OUTCOMES = {None: None} | {outcome.value: outcome for outcome in Outcome}
+
+COLUMNS = {kind: ", ".join(kind.__dataclass_fields__) for kind in (Verdict, Judgement)}
+RULING_COLUMNS = ", ".join(Ruling._fields)
+
+Record = TypeVar("Record", Verdict, Judgement)
+
+
+class TurnRow(NamedTuple):
+    """An answer to one turn, to be stored.
+
+    Attributes:
+        key: of the whole response; `turn`: which of its turns this is, from 0.
+        prompt_id, model: whose answer to what.
+        completion: what came back.
+        text_hash: hash of all texts up to this turn.
+        sample: which of several answers of the model to this prompt it is.
+    """
+
+    key: str
+    turn: int
+    prompt_id: str
+    model: str
+    completion: Completion
+    text_hash: str
+    sample: int = 0
+
+
+def prompt_values(prompt: Prompt) -> dict[str, Any]:
+    """What is stored of a prompt, by column."""
+    return {
+        "id": prompt.id,
+        "messages": to_json([dict(message) for message in prompt.messages]),
+        "follow_ups": to_json(list(prompt.follow_ups)),
+        "tags": to_json(dict(prompt.tags)),
+    }
+
+
+def prompt_of(row: Row) -> Prompt:
+    """The prompt of a row of `PROMPTS`."""
+    prompt_id, messages, follow_ups, tags = row
+    return Prompt(tuple(json.loads(messages)), tuple(json.loads(follow_ups)), prompt_id, json.loads(tags))
+
+
+def record_of(kind: type[Record], row: Row) -> Record:
+    """The verdict or judgement of a row of the columns that its fields name."""
+    values = dict(zip(kind.__dataclass_fields__, map(from_stored, row), strict=True))
+    values["status"] = STATUSES[values["status"]]
+    if "outcome" in values:
+        values["outcome"] = _OUTCOMES[values["outcome"]]
+    return kind(**values)
+
+
+def rulings_by_key(rows: Iterable[Row]) -> dict[str, Ruling]:
+    """Rows of `RULING_COLUMNS` by key; later ones replace earlier ones."""
+    statuses, outcomes = STATUSES, _OUTCOMES
+    found = {}
+    for key, prompt_id, first, second, judge, sample, status, score_first, score_second, outcome in rows:
+        name = judge if type(judge) is str else from_stored(judge)
+        found[key] = Ruling(
+            key, prompt_id, first, second, name, sample, statuses[status], score_first, score_second, outcomes[outcome]
+        )
+    return found
+
+
+def whole_response(prompt_id: str, model: str, turns: Sequence[tuple[str, Status]], text_hash: str = "") -> Response:
+    """A response from the text and status of its turns.
+
+    Its status is that of the turn that failed (the last one then), else of the first that was cut off or empty: a good
+    later turn does not make up for it.
+
+    Args:
+        prompt_id, model: whose answer to what.
+        turns: text and status of each turn that was asked.
+        text_hash: the hash of the texts, where it is known; computed otherwise.
+    """
+    last = turns[-1][1]
+    flaws = (status for _, status in turns if status is not Status.OK)
+    status = last if last in (Status.ERROR, Status.REFUSED) else next(flaws, Status.OK)
+    texts = tuple(text for text, _ in turns)
+    return Response(prompt_id=prompt_id, model=model, texts=texts, status=status, text_hash=text_hash)
+
+
+def response_key(prompt_id: str, fingerprint: str, sampling_key: list[object], sample: int) -> str:
+    """Content hash under which a model's answer to a prompt is stored."""
+    return content_hash("response", prompt_id, fingerprint, sampling_key, sample)
+
+
+def response_keys(fingerprint: str, sampling_key: list[object], sample: int) -> Callable[[str], str]:
+    """`response_key` of one model's answers, by prompt id: what they share is encoded once."""
+    rest = canonical_json([fingerprint, sampling_key, sample])[1:]
+
+    def key(prompt_id: str) -> str:
+        if not (prompt_id.isascii() and prompt_id.isalnum()):  # its JSON form is longer than itself
+            return response_key(prompt_id, fingerprint, sampling_key, sample)
+        return blake2b(f'["response","{prompt_id}",{rest}'.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+    return key
+
+
+def recorded_key(prompt_id: str, texts: Sequence[str]) -> str:
+    """Content hash of a recorded answer: its own text, so that a changed file is seen as changed."""
+    return content_hash("recorded", prompt_id, list(texts))
