@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, Gran
 
 from arenaloop.config import OptimSettings, SFTSettings
 from arenaloop.errors import ConfigError, InputError, StorageError
+from arenaloop.models.checkpoint import torch_threads
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import ChatEncoder, encode_conversations
-from arenaloop.train.policy import load_policy, save_checkpoint, torch_threads
+from arenaloop.train.policy import load_policy, save_checkpoint
 from arenaloop.train.run import TrainingRun
 
 WORDS = ["a", "what is this", "the quick brown fox jumps", "zz", "hello there you", "q"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,17 @@ import torch
 from torch import Tensor
 
 from arenaloop.config import OptimSettings
-from arenaloop.errors import InputError, StorageError
-from arenaloop.models.local import TINY, torch_device
+from arenaloop.errors import StorageError
+from arenaloop.models.checkpoint import (
+    best_threads,
+    context_window,
+    end_ids,
+    load_checkpoint,
+    no_progress_bars,
+    torch_device,
+    torch_threads,
+)
+from arenaloop.models.decoding import forward_arguments
 from arenaloop.train.batches import Batch
 from arenaloop.train.losses import token_logprobs
 
@@ -44,8 +51,7 @@ class Policy:
     @property
     def window(self) -> int | None:
         """The context window in tokens, where the configuration says it."""
-        window = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
-        return window if isinstance(window, int) and window > 0 else None
+        return context_window(self.module)
 
     def micro_tokens(self, settings: OptimSettings) -> int:
         """Padded tokens per forward pass.
@@ -57,14 +63,12 @@ class Policy:
 
     def threads(self, settings: OptimSettings) -> int | None:
         """Torch threads to train with: one for a tiny model on a CPU, whose matrices are too small to share."""
-        tiny = self.device.type == "cpu" and self.module.num_parameters() < TINY
-        return settings.threads or (1 if tiny else None)
+        return settings.threads or best_threads(self.module)
 
     @property
-    def end_ids(self) -> list[int]:
-        """The tokens at which generation ends, from the generation configuration."""
-        eos = getattr(self.module.generation_config, "eos_token_id", None)
-        return [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end a turn, in training as in generation."""
+        return end_ids(self.tokenizer, self.module)
 
     @property
     def pad_id(self) -> int:
@@ -101,22 +105,8 @@ def load_policy(model: str | Path, settings: OptimSettings, revision: str | None
         InputError: the model cannot be loaded.
         ConfigError: the device is not there.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     device = torch_device(settings.device)
-    with _no_progress_bars():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=False)
-            module = AutoModelForCausalLM.from_pretrained(
-                str(model),
-                revision=revision,
-                dtype=getattr(torch, settings.dtype),
-                trust_remote_code=False,
-                use_safetensors=True,
-            )
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise InputError(f"cannot load the model {model}: {str(error).strip().splitlines()[0]}") from error
+    module, tokenizer = load_checkpoint(model, revision, dtype=settings.dtype)
     module.to(device)
     if settings.gradient_checkpointing:
         # newer versions of transformers call it by the first name and warn at the second
@@ -128,7 +118,7 @@ def load_policy(model: str | Path, settings: OptimSettings, revision: str | None
         tokenizer,
         device,
         torch.bfloat16 if wanted and settings.dtype == "float32" else None,
-        "logits_to_keep" in inspect.signature(module.forward).parameters,
+        "logits_to_keep" in forward_arguments(module),
     )
 
 
@@ -147,7 +137,7 @@ def save_checkpoint(module: Any, tokenizer: Any, out: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
-        with _no_progress_bars():
+        with no_progress_bars():
             module.save_pretrained(aside)  # safetensors is the only form it writes
             tokenizer.save_pretrained(aside)
         (out / "config.json").unlink(missing_ok=True)
@@ -160,28 +150,3 @@ def save_checkpoint(module: Any, tokenizer: Any, out: Path) -> None:
         aside.rmdir()
     except (OSError, SafetensorError) as error:  # safetensors has its own way to say that a disk is full
         raise StorageError(f"cannot write the model to {out}: {str(error).strip().splitlines()[0]}") from error
-
-
-@contextlib.contextmanager
-def torch_threads(threads: int | None) -> Iterator[None]:
-    """Run with this many torch threads (None: as they are), and put the former number back."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
