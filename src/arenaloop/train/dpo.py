@@ -13,12 +13,12 @@ from torch import Tensor
 
 from arenaloop.config import DPOSettings
 from arenaloop.errors import ConfigError, InputError
-from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.models.checkpoint import checkpoint_fingerprint, torch_threads
 from arenaloop.train.batches import TokenTable, micro_batches
-from arenaloop.train.encoding import ChatEncoder, EncodedRows, encode_pairs, used_columns
+from arenaloop.train.encoding import EncodedRows, encode_pairs, used_columns
 from arenaloop.train.loop import OnStep, fit
 from arenaloop.train.losses import dpo_loss
-from arenaloop.train.policy import Policy, load_policy, torch_threads
+from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.run import TrainingRun, TrainResult
 from arenaloop.types import content_hash
 
@@ -63,8 +63,7 @@ def reference_logprobs(policy: Policy, table: TokenTable, settings: DPOSettings)
     """Log-probability of every row's answer under the policy as it is: (rows,) float32 on the CPU."""
     out = torch.empty(len(table))
     parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
-    policy.module.eval()
-    with torch_threads(policy.threads(settings)), torch.no_grad():
+    with torch_threads(policy.threads(settings)), policy.evaluating():
         for part in parts:
             out[torch.from_numpy(part)] = policy.answer_logprobs(table.batch(part).to(policy.device)).cpu()
     return out
@@ -111,8 +110,7 @@ def train_dpo(
         return run.result
 
     policy = load_policy(model, settings, revision)
-    window = min(settings.max_length, policy.window or settings.max_length)
-    data = encode_pairs(ChatEncoder(policy.tokenizer, window, policy.end_ids), rows)
+    data = encode_pairs(policy.encoder(settings), rows)
     if not data.rows:
         raise InputError(f"no preference row is left of {len(rows)}: {dict(data.dropped)}")
     table = TokenTable(data.rows, policy.pad_id)

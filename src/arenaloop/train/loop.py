@@ -20,9 +20,10 @@ from torch import Tensor
 
 from arenaloop.config import OptimSettings
 from arenaloop.errors import StoppedError
+from arenaloop.models.checkpoint import torch_threads
 from arenaloop.train.batches import micro_batches, optimiser_batches, total_steps
 from arenaloop.train.optim import build_optimizer, learning_rate_factor, warmup_length
-from arenaloop.train.policy import Policy, torch_threads
+from arenaloop.train.policy import Policy
 from arenaloop.train.run import TrainingRun
 from arenaloop.types import derive_seed
 
@@ -91,7 +92,7 @@ def fit(
     per_epoch = math.ceil(rows / settings.batch_size)
     total = total_steps(rows, settings.batch_size, settings.epochs, settings.max_steps)
     warmup = warmup_length(total, settings)
-    optimizer = build_optimizer(policy.module, settings)
+    optimizer = build_optimizer([policy.module], settings)
     gpus = [policy.device] if policy.device.type == "cuda" else []
     step = skipped = in_a_row = 0
     metrics: dict[str, float] = {}

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from arenaloop.errors import ConfigError, StorageError
-from arenaloop.train.policy import Policy
+from arenaloop.train.backbone import Backbone
 
 __all__ = ["TrainResult", "TrainingRun"]
 
@@ -128,10 +128,10 @@ class TrainingRun:
         self.begin()
         self._save(self._reference, {"key": key, "logprobs": logprobs})
 
-    def finish(self, policy: Policy, result: TrainResult) -> TrainResult:
+    def finish(self, model: Backbone, result: TrainResult) -> TrainResult:
         """Save the model, then say that the training is finished."""
         with _storage(self.out):
-            policy.save(self.out)
+            model.save(self.out)
             fields = {name: value for name, value in asdict(result).items() if name != "path"}
             _write_atomically(self._record, json.dumps({"key": self.key, "result": fields}, indent=1))
             self._checkpoint.unlink(missing_ok=True)

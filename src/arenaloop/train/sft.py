@@ -14,7 +14,7 @@ from arenaloop.config import SFTSettings
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.train.batches import TokenTable
-from arenaloop.train.encoding import ChatEncoder, encode_conversations, used_columns
+from arenaloop.train.encoding import encode_conversations, used_columns
 from arenaloop.train.loop import OnStep, fit
 from arenaloop.train.losses import token_cross_entropy
 from arenaloop.train.policy import Policy, load_policy
@@ -83,8 +83,7 @@ def train_sft(
         return run.result
 
     policy = load_policy(model, settings, revision)
-    window = min(settings.max_length, policy.window or settings.max_length)
-    data = encode_conversations(ChatEncoder(policy.tokenizer, window, policy.end_ids), rows, settings.assistant_turns)
+    data = encode_conversations(policy.encoder(settings), rows, settings.assistant_turns)
     if not data.rows:
         raise InputError(f"no training row is left of {len(rows)}: {dict(data.dropped)}")
     table = TokenTable(data.rows, policy.pad_id)
