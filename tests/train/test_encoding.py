@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.models.checkpoint import end_ids
-from arenaloop.train.encoding import ChatEncoder, Encoded, encode_conversations, encode_pairs, used_columns
+from arenaloop.train.encoding import ChatEncoder, Encoded, encode_conversations, encode_pairs
 
 Row = dict[str, Any]
 
@@ -237,9 +237,3 @@ def test_no_chat_template_is_one_line(make_tokenizer: Callable[..., PreTrainedTo
     with pytest.raises(ConfigError, match="has no chat template") as caught:
         ChatEncoder(make_tokenizer(None), 50)
     assert "\n" not in str(caught.value)
-
-
-def test_only_what_is_read_identifies_a_row() -> None:
-    row = {"prompt": [user("a")], "chosen": [assistant("b")], "rejected": [assistant("c")]}
-    assert used_columns({**row, "margin": 3, "verdicts": ["k"]}) == row
-    assert used_columns({"messages": [user("a")], "prompt": "x", "id": 1}) == {"messages": [user("a")]}

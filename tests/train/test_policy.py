@@ -215,6 +215,18 @@ def test_metrics_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+def test_what_is_kept_is_found_under_its_own_key_alone(tmp_path: Path) -> None:
+    run = TrainingRun(tmp_path / "run", "key")
+    assert run.kept("reference", "a") is None
+    run.keep("reference", "a", torch.arange(3))
+    assert torch.equal(run.kept("reference", "a"), torch.arange(3))
+    assert run.kept("reference", "b") is None
+    assert run.kept("other", "a") is None
+    other = TrainingRun(tmp_path / "run", "another key")  # another training may find it too
+    other.begin()
+    assert torch.equal(other.kept("reference", "a"), torch.arange(3))
+
+
 def test_without_torch_the_extra_is_named(start: Path) -> None:
     code = """
 import sys

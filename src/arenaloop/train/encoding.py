@@ -18,7 +18,7 @@ from arenaloop.errors import ConfigError, InputError
 from arenaloop.models.checkpoint import end_ids as turn_ends
 from arenaloop.types import Message
 
-__all__ = ["ChatEncoder", "Encoded", "EncodedRows", "encode_conversations", "encode_pairs", "used_columns"]
+__all__ = ["ChatEncoder", "Encoded", "EncodedRows", "encode_conversations", "encode_pairs"]
 
 _GENERATION_MARK = re.compile(r"\{%-?\s*generation\b")
 _ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -207,7 +207,7 @@ def encode_conversations(
     has no end-of-turn label, and is counted as truncated.
 
     Raises:
-        InputError: a malformed row (its index, from 0, is named), or a template that cannot be used.
+        InputError: a malformed row (its index, from 0, is named), no row left, or a template that cannot be used.
     """
     out = EncodedRows()
     for at, row in enumerate(rows):
@@ -230,6 +230,8 @@ def encode_conversations(
         out.rows.append(encoded)
         out.source.append(at)
         out.truncated += encoded.truncated
+    if not out.rows:
+        raise InputError(f"no training row is left of {len(rows)}: {dict(out.dropped)}")
     return out
 
 
@@ -241,7 +243,7 @@ def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> Enc
     counted as truncated.
 
     Raises:
-        InputError: a malformed row (its index, from 0, is named), or a template that cannot be used.
+        InputError: a malformed row (its index, from 0, is named), no row left, or a template that cannot be used.
     """
     out = EncodedRows()
     chosen_rows: list[Encoded] = []
@@ -273,13 +275,9 @@ def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> Enc
         out.source.append(at)
         out.truncated += first.truncated or second.truncated
     out.rows = chosen_rows + rejected_rows
+    if not out.rows:
+        raise InputError(f"no preference row is left of {len(rows)}: {dict(out.dropped)}")
     return out
-
-
-def used_columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a row that training reads, which is what identifies it."""
-    names = ("messages",) if "messages" in row else ("prompt", "completion", "chosen", "rejected")
-    return {name: row[name] for name in names if name in row}
 
 
 def _turns(row: Mapping[str, Any], name: str, at: int) -> list[Message]:
