@@ -24,8 +24,7 @@ from arenaloop.jsonl import read_rows
 from arenaloop.recipes import arena_learning
 from arenaloop.specs import build_arena_learning, prepare_start
 from arenaloop.store import Store
-from arenaloop.train.dpo import train_dpo
-from arenaloop.train.sft import train_sft
+from arenaloop.train.methods import training
 from arenaloop.types import derive_seed
 
 
@@ -42,10 +41,10 @@ def one_seed(seed: int, split: str, out: Path) -> dict[str, float]:
         pairs = [row for _, row in read_rows(out / "data" / "DPO-I1.jsonl")]
         start, train_seed = out / "checkpoints" / "SFT-I1", derive_seed("train", seed, "DPO-I1")
         plain = s.dpo.model_copy(update={"nll_weight": 0.0})
-        train_dpo(start, pairs, out / "dpo", plain, seed=train_seed)
+        training("dpo", start, pairs, out / "dpo", plain, seed=train_seed)
         shared = {k: v for k, v in s.dpo.model_dump().items() if k in SFTSettings.model_fields}
         chosen = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in pairs]
-        train_sft(start, chosen, out / "chosen", SFTSettings(**shared), seed=train_seed)
+        training("sft", start, chosen, out / "chosen", SFTSettings(**shared), seed=train_seed)
         for arm in ("chosen", "dpo"):
             figures[arm] = gold_accuracy(recipe, store, arm, out / arm)
         figures["rows"] = len(pairs)

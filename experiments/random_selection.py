@@ -30,7 +30,7 @@ from arenaloop.data.selection import PromptScores, random_rows, response_scores,
 from arenaloop.recipes.stages import ArenaLearning, cut_slices
 from arenaloop.specs import build_arena_learning, prepare_start
 from arenaloop.store import Store
-from arenaloop.train.sft import train_sft
+from arenaloop.train.methods import training
 from arenaloop.types import derive_seed
 
 
@@ -63,11 +63,10 @@ def one_seed(seed: int, split: str, out: Path) -> dict[str, float]:
         store.add_prompts([*recipe.pool, *recipe.test])
         store.flush()
         prepare_start(s, recipe.start)
-        train_sft(
-            recipe.start, recipe.demonstrations, out / "SFT-I0", s.sft_init_training, seed=derive_seed("I0", seed)
-        )
-        start = recipe.target("SFT-I0", out / "SFT-I0")
-        figures = {"SFT-I0": gold_accuracy(recipe, store, "SFT-I0", out / "SFT-I0")}
+        first = out / "SFT-I0"
+        training("sft", recipe.start, recipe.demonstrations, first, s.sft_init_training, seed=derive_seed("I0", seed))
+        start = recipe.target("SFT-I0", first)
+        figures = {"SFT-I0": gold_accuracy(recipe, store, "SFT-I0", first)}
         scored = battle_scores(recipe, store, start, cut_slices(recipe, s.rounds * len(s.stages))[0])
         rng = random.Random(derive_seed("control", seed))
         chosen: list[Mapping[str, Any]] = list(sft_rows(scored, target="SFT-I0", k=s.k_sft[0]).rows)
@@ -77,7 +76,7 @@ def one_seed(seed: int, split: str, out: Path) -> dict[str, float]:
         anyone = [sft_row(p.prompt, p.responses[rng.choice(names)].texts) for p in anywhere]
         replay = random_rows(recipe.demonstrations, round(s.sft_replay * len(chosen)), derive_seed("replay", seed))
         for arm, rows in (("battles", chosen), ("winners", winners), ("random", anyone)):
-            train_sft(out / "SFT-I0", [*rows, *replay], out / arm, s.sft, seed=derive_seed("arm", seed))
+            training("sft", first, [*rows, *replay], out / arm, s.sft, seed=derive_seed("arm", seed))
             figures[arm] = gold_accuracy(recipe, store, arm, out / arm)
         figures["rows"] = len(chosen)
     return figures

@@ -42,6 +42,13 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+def test_every_method_is_listed_without_torch() -> None:
+    from arenaloop.cli.train import METHODS
+    from arenaloop.train import methods
+
+    assert list(METHODS) == list(methods.METHODS)
+
+
 @pytest.mark.parametrize(("method", "rows"), [("sft", CHATS), ("dpo", PAIRS)])
 def test_it_trains_and_repeats_nothing(
     arenaloop: Command, start: Path, tmp_path: Path, method: str, rows: list[dict[str, Any]]

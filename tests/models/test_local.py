@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError, StoppedError
-from arenaloop.models import checkpoint, local
+from arenaloop.models import checkpoint, decoding, local
 from arenaloop.models.base import ChunkedModel
 from arenaloop.models.local import LocalModel, checkpoint_fingerprint
 from arenaloop.types import Completion, Request, Sampling, Status
@@ -200,8 +200,8 @@ def test_draws_follow_the_distribution_and_top_p_cuts_it() -> None:
     n = 4000
 
     def draw(top_p: float, temperature: float) -> list[float]:
-        rows = [local._Row(ask("x", sample=at, temperature=temperature, top_p=top_p), [1], 1, []) for at in range(n)]
-        sampler = local._Sampler(rows, torch.device("cpu"))
+        rows = [decoding.Continuation([1], 1, temperature, top_p, seed=at) for at in range(n)]
+        sampler = decoding._Sampler(rows, torch.device("cpu"))
         tokens = sampler.next(probs.log().expand(n, 4), 0)
         return (torch.bincount(tokens, minlength=4) / n).tolist()
 
@@ -313,15 +313,16 @@ def test_closing_stops_a_running_answer_and_the_model_can_be_asked_again(path: P
 def test_a_chunk_that_does_not_fit_is_halved(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = [ask(text) for text in TEXTS]
     expected = run(LocalModel(path), requests)
-    decode, sizes = local._decode, []
+    decode, sizes = decoding._decode, []
+    zz = AutoTokenizer.from_pretrained(path)("zz")["input_ids"]
 
-    def small_memory(model: object, rows: list[object], stop: threading.Event) -> None:
+    def small_memory(module: object, rows: list[decoding.Continuation], *rest: object) -> None:
         sizes.append(len(rows))
-        decode(model, rows, stop)  # type: ignore[arg-type]
-        if len(rows) > 2 or any(row.request.messages[0]["content"] == "zz" for row in rows):  # type: ignore[attr-defined]
+        decode(module, rows, *rest)  # type: ignore[arg-type]
+        if len(rows) > 2 or any(row.prompt[1:-2] == zz for row in rows):
             raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(local, "_decode", small_memory)
+    monkeypatch.setattr(decoding, "_decode", small_memory)
     halved = run(LocalModel(path), requests)
     assert sizes == [8, 4, 2, 2, 1, 1, 4, 2, 2]
     assert halved[3].status is Status.ERROR

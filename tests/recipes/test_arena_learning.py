@@ -195,8 +195,7 @@ def test_a_finished_run_repeats_nothing(whole: tuple[Path, Result], monkeypatch:
         raise AssertionError("trained again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("arenaloop.train.sft.train_sft", trained)
-        patch.setattr("arenaloop.train.dpo.train_dpo", trained)
+        patch.setattr("arenaloop.train.methods.training", trained)
         again = run(out)
     assert again.summary["calls"] == result.summary["calls"]
     assert again.summary["cached"] == again.summary["verdicts_ok"]
@@ -210,18 +209,18 @@ def test_a_finished_run_repeats_nothing(whole: tuple[Path, Result], monkeypatch:
 def stop_at(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """Let one of the parts fail as it may in life."""
     if where == "training":  # in the third optimiser step of SFT-I1
-        from arenaloop.train import sft
+        from arenaloop.train import methods
 
-        real = sft.train_sft
+        real = methods.training
 
-        def dying(start: Any, data: Any, out: Path, *rest: Any, **options: Any) -> Any:
+        def dying(method: str, start: Any, data: Any, out: Path, *rest: Any, **options: Any) -> Any:
             def step(number: int, *_: Any) -> None:
                 if out.name == "SFT-I1" and number >= 1:
                     raise StorageError("disk full")
 
-            return real(start, data, out, *rest, **(options | {"on_step": step}))
+            return real(method, start, data, out, *rest, **(options | {"on_step": step}))
 
-        monkeypatch.setattr(sft, "train_sft", dying)
+        monkeypatch.setattr(methods, "training", dying)
     elif where == "battles":  # in the battles of DPO-I1
         count = 0
         real_add = Store.add_records

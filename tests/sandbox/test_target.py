@@ -9,9 +9,11 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from arenaloop.errors import ConfigError  # noqa: E402
+from arenaloop.models.checkpoint import end_ids  # noqa: E402
 from arenaloop.sandbox.players import Player  # noqa: E402
 from arenaloop.sandbox.target import build_target, build_tokenizer  # noqa: E402
 from arenaloop.sandbox.tasks import FAMILIES, draw  # noqa: E402
+from arenaloop.train.encoding import ChatEncoder  # noqa: E402
 
 CHAT = [{"role": "user", "content": "reverse: kalom"}, {"role": "assistant", "content": "molak"}]
 
@@ -32,6 +34,12 @@ def test_loads_as_any_checkpoint_does(directory: Path) -> None:
         assert getattr(model.generation_config, f"{name}_token_id") == getattr(tokenizer, f"{name}_token_id")
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     assert tokenizer.padding_side == "left"
+
+
+def test_sampling_and_the_loss_agree_on_what_ends_a_turn(directory: Path) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    module = transformers.AutoModelForCausalLM.from_pretrained(directory)
+    assert end_ids(tokenizer, module) == ChatEncoder(tokenizer, 64).end_ids == {tokenizer.eos_token_id}
 
 
 def test_the_prompt_is_a_prefix_of_the_conversation(directory: Path) -> None:

@@ -25,6 +25,10 @@ def test_a_batch_worked_by_hand() -> None:
     assert batch.row.tolist() == [0, 0, 1]
     alone = table.batch(np.array([0]))
     assert (alone.keep, alone.at.tolist(), alone.targets.tolist()) == (2, [0, 1], [7, 8])
+    whole = table.batch(np.array([0, 1]), whole=True)
+    assert whole.inputs.tolist() == [[5, 6, 7, 8], [9, 4, 0, 0]]
+    assert (whole.last.tolist(), whole.keep, whole.at.tolist()) == ([3, 1], 4, [1, 2, 4])
+    assert torch.equal(whole.targets, batch.targets)
     assert table.labelled.tolist() == [2, 1, 1]
     assert table.lengths.tolist() == [4, 2, 3]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from arenaloop.config import DPOSettings
 from arenaloop.errors import InputError
 from arenaloop.train import dpo
 from arenaloop.train.batches import TokenTable
-from arenaloop.train.dpo import reference_logprobs, train_dpo
+from arenaloop.train.dpo import reference_logprobs
 from arenaloop.train.encoding import ChatEncoder, encode_pairs
+from arenaloop.train.methods import training
 from arenaloop.train.policy import load_policy
 
 Row = dict[str, Any]
+train_dpo = partial(training, "dpo")
 
 
 def pairs(n: int, seed: int = 0) -> list[Row]:

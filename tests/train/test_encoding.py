@@ -7,7 +7,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from arenaloop.errors import ConfigError, InputError
-from arenaloop.train.encoding import ChatEncoder, Encoded, encode_conversations, encode_pairs, used_columns
+from arenaloop.models.checkpoint import end_ids
+from arenaloop.train.encoding import ChatEncoder, Encoded, encode_conversations, encode_pairs
 
 Row = dict[str, Any]
 
@@ -102,6 +103,17 @@ def test_a_template_without_an_end_of_turn_gets_one(make_tokenizer: Callable[...
         "hi.yes.<|end|>",
         "...yes.<|end|>",
     )
+
+
+def test_what_ends_a_turn_is_what_sampling_stops_at(make_tokenizer: Callable[..., PreTrainedTokenizerFast]) -> None:
+    # the template closes a turn by another token than the end of sequence; special tokens elsewhere end nothing
+    closing = MARKED.replace("<|end|>", "<|system|>").replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    tokenizer = make_tokenizer(closing)
+    assert ChatEncoder(tokenizer, 50).end_ids == end_ids(tokenizer) == {1, 2}
+    assert encode_one(tokenizer, [user("hi"), assistant("yes")])[1] == "....yes<|system|>"
+    assert ChatEncoder(tokenizer, 50, frozenset({7})).end_ids == {7}
+    open_ended = make_tokenizer("{% for m in messages %}{{ m['content'] + '.' }}{% endfor %}")
+    assert encode_one(open_ended, [user("hi"), assistant("a#b")])[1] == "...a<|unk|>b.<|end|>"
 
 
 def test_a_template_that_does_not_continue_its_prompt_is_refused(
@@ -225,9 +237,3 @@ def test_no_chat_template_is_one_line(make_tokenizer: Callable[..., PreTrainedTo
     with pytest.raises(ConfigError, match="has no chat template") as caught:
         ChatEncoder(make_tokenizer(None), 50)
     assert "\n" not in str(caught.value)
-
-
-def test_only_what_is_read_identifies_a_row() -> None:
-    row = {"prompt": [user("a")], "chosen": [assistant("b")], "rejected": [assistant("c")]}
-    assert used_columns({**row, "margin": 3, "verdicts": ["k"]}) == row
-    assert used_columns({"messages": [user("a")], "prompt": "x", "id": 1}) == {"messages": [user("a")]}

@@ -36,7 +36,7 @@ def test_warmup_steps_override_the_ratio() -> None:
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])  # qwen2 has biases and an output head of its own
 def test_muon_takes_the_hidden_matrices_and_nothing_else(kind: str, make_model: Callable[..., torch.nn.Module]) -> None:
     model = make_model(kind)
-    optimizer = build_optimizer(model, OptimSettings(optimizer="muon", weight_decay=0.1))
+    optimizer = build_optimizer([model], OptimSettings(optimizer="muon", weight_decay=0.1))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     adamw, muon = ([names[id(p)] for group in part.param_groups for p in group["params"]] for part in optimizer.parts)
     assert isinstance(optimizer.parts[1], torch.optim.Muon)
@@ -56,13 +56,13 @@ def test_state_round_trip_continues_exactly(name: str, make_model: Callable[...,
     def run(steps: int, interrupted_at: int | None) -> list[torch.Tensor]:
         model = make_model()
         settings = OptimSettings(optimizer=name, learning_rate=1e-2, max_grad_norm=0.5)
-        optimizer = build_optimizer(model, settings)
+        optimizer = build_optimizer([model], settings)
         for step in range(steps):
             if step == interrupted_at:
                 state = torch.load(_saved({"o": optimizer.state_dict(), "m": model.state_dict()}), weights_only=True)
                 model = make_model(seed=9)
                 model.load_state_dict(state["m"])
-                optimizer = build_optimizer(model, settings)
+                optimizer = build_optimizer([model], settings)
                 optimizer.load_state_dict(state["o"])
             model(input_ids=torch.tensor([[7, 8, 9 + step]]), labels=torch.tensor([[7, 8, 9]])).loss.backward()
             optimizer.clip()
@@ -86,7 +86,7 @@ def _saved(state: object) -> object:
 def test_clipping(make_model: Callable[..., torch.nn.Module]) -> None:
     def norms(limit: float) -> tuple[float, float]:
         model = make_model()
-        optimizer = build_optimizer(model, OptimSettings(max_grad_norm=limit))
+        optimizer = build_optimizer([model], OptimSettings(max_grad_norm=limit))
         model(input_ids=torch.tensor([[7, 8, 9]]), labels=torch.tensor([[7, 8, 9]])).loss.backward()
         before = float(optimizer.clip())
         after = float(torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm())

@@ -16,9 +16,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, Gran
 
 from arenaloop.config import OptimSettings, SFTSettings
 from arenaloop.errors import ConfigError, InputError, StorageError
+from arenaloop.models.checkpoint import torch_threads
+from arenaloop.models.decoding import Continuation, decode
+from arenaloop.train.backbone import save_checkpoint
 from arenaloop.train.batches import TokenTable
-from arenaloop.train.encoding import ChatEncoder, encode_conversations
-from arenaloop.train.policy import load_policy, save_checkpoint, torch_threads
+from arenaloop.train.encoding import ChatEncoder, Encoded, encode_conversations
+from arenaloop.train.policy import load_policy
 from arenaloop.train.run import TrainingRun
 
 WORDS = ["a", "what is this", "the quick brown fox jumps", "zz", "hello there you", "q"]
@@ -73,6 +76,57 @@ def test_answer_logprobs_equal_plain_transformers_row_by_row(start: Path, tmp_pa
             logprobs = policy.module(ids, attention_mask=torch.ones_like(ids)).logits[0].log_softmax(-1)
             each = [float(logprobs[at - 1, row.ids[at]]) for at in range(len(row.ids)) if row.labelled[at]]
             assert float(value) == pytest.approx(sum(each), abs=2e-4)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_it_knows_the_probabilities_of_what_it_has_sampled_from_itself(
+    start: Path, tmp_path: Path, temperature: float
+) -> None:
+    policy = load_policy(start, SFTSettings())
+    torch.manual_seed(0)
+    with torch.no_grad():  # no longer what is on the disk
+        for parameter in policy.module.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    policy.module.train()
+    policy.module.model.norm.eval()
+    modes = [part.training for part in policy.module.modules()]
+    prompts = [policy.tokenizer(f"<|user|>{word}<|assistant|>")["input_ids"] for word in WORDS]
+    rows = [Continuation(ids, 9, temperature, seed=at) for at, ids in enumerate(prompts)]
+    with policy.evaluating():
+        decode(policy.module, rows, policy.end_ids, logprobs=True)
+    assert [part.training for part in policy.module.modules()] == modes
+    encoded = [
+        Encoded([*row.prompt, *row.tokens], [False] * len(row.prompt) + [True] * len(row.tokens), truncated=False)
+        for row in rows
+    ]
+    batch = TokenTable(encoded, policy.pad_id).batch(np.arange(len(rows)))
+    with torch.no_grad():
+        logits = policy.answer_logits(batch)
+        found = policy.token_logprobs(batch, temperature)
+        again, entropy = policy.token_logprobs_and_entropy(batch, temperature)
+    assert found.tolist() == pytest.approx([value for row in rows for value in row.logprobs], abs=1e-4)
+    assert torch.equal(found, again)
+    assert torch.allclose(entropy, torch.distributions.Categorical(logits=logits / temperature).entropy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_dropout_is_on_where_it_is_wanted_only(
+    start: Path, make_model: Callable[..., Any], checkpointing: bool
+) -> None:
+    policy = load_policy(start, SFTSettings(gradient_checkpointing=checkpointing))
+    for part in policy.module.modules():
+        if hasattr(part, "attention_dropout"):
+            part.attention_dropout = 0.5
+    batch = table_of(policy).batch(np.arange(len(WORDS)))
+    passes: list[None] = []
+    policy.module.model.layers[0].input_layernorm.register_forward_pre_hook(lambda *_: passes.append(None))
+    for dropout in (False, True):
+        policy.train(dropout)
+        first, second = (policy.answer_logprobs(batch) for _ in range(2))
+        assert torch.equal(first, second) != dropout
+    passes.clear()
+    first.sum().backward()
+    assert len(passes) == checkpointing
 
 
 def test_bfloat16_autocast_stays_close_and_keeps_float32_weights(start: Path) -> None:
@@ -159,6 +213,18 @@ def test_metrics_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
     other = TrainingRun(tmp_path / "run", "another key")
     assert other.restore() is None
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_what_is_kept_is_found_under_its_own_key_alone(tmp_path: Path) -> None:
+    run = TrainingRun(tmp_path / "run", "key")
+    assert run.kept("reference", "a") is None
+    run.keep("reference", "a", torch.arange(3))
+    assert torch.equal(run.kept("reference", "a"), torch.arange(3))
+    assert run.kept("reference", "b") is None
+    assert run.kept("other", "a") is None
+    other = TrainingRun(tmp_path / "run", "another key")  # another training may find it too
+    other.begin()
+    assert torch.equal(other.kept("reference", "a"), torch.arange(3))
 
 
 def test_without_torch_the_extra_is_named(start: Path) -> None:

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -23,10 +24,13 @@ from arenaloop.errors import ConfigError, InputError, StoppedError, StorageError
 from arenaloop.train.batches import TokenTable, micro_batches
 from arenaloop.train.encoding import ChatEncoder, encode_conversations
 from arenaloop.train.loop import fit
+from arenaloop.train.methods import training
 from arenaloop.train.policy import load_policy
 from arenaloop.train.run import TrainingRun
-from arenaloop.train.sft import SFTObjective, train_sft
+from arenaloop.train.session import Job
+from arenaloop.train.sft import SFTObjective
 
+train_sft = partial(training, "sft")
 Row = dict[str, Any]
 
 
@@ -181,8 +185,7 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from arenaloop.config import SFTSettings
-from arenaloop.train import run
-from arenaloop.train.sft import train_sft
+from arenaloop.train.methods import training
 
 start, out, rows, settings = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
 replace = Path.replace
@@ -197,7 +200,7 @@ def killing(self, target):
 
 killing.count = 0
 Path.replace = killing
-train_sft(start, rows, out, SFTSettings(**settings), seed=1)
+training("sft", start, rows, out, SFTSettings(**settings), seed=1)
 """
 
 
@@ -292,8 +295,7 @@ def poisoned(start: Path, out: Path, bad: set[int]) -> Any:
     settings = SETTINGS.model_copy(update={"max_steps": 6, "micro_tokens": 10**6, "log_every": 1})
     policy = load_policy(start, settings)
     table = TokenTable(encode_conversations(ChatEncoder(policy.tokenizer, 100), rows(32)).rows, 0)
-    fitted = fit(policy, Poisoned(table, bad), TrainingRun(out, "k"), settings, seed=0, started=0.0)
-    return fitted, policy
+    return fit(Job(TrainingRun(out, "k"), settings, seed=0), policy, Poisoned(table, bad)), policy
 
 
 def test_steps_without_a_finite_loss_are_skipped_and_counted(start: Path, tmp_path: Path) -> None:

@@ -126,6 +126,6 @@ def test_dpo(
     settings = DPOSettings(beta=0.3, nll_weight=nll_weight)
     policy = load_policy(checkpoint, settings)
     table = TokenTable(encode_pairs(ChatEncoder(policy.tokenizer, 100, policy.end_ids), ROWS).rows, policy.pad_id)
-    frozen = Policy(other, policy.tokenizer, policy.device, None, policy.keeps_logits)
+    frozen = Policy(other, policy.tokenizer, policy.device, None)
     objective = DPOObjective(table, reference_logprobs(frozen, table, settings), settings)
     compare(ours(policy, objective, parts), oracle(trainer))

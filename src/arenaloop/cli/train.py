@@ -14,11 +14,13 @@ from arenaloop.errors import ConfigError, nearest
 
 __all__ = ["train"]
 
-METHODS = ("sft", "dpo")
+METHODS = {"sft": "on conversations", "dpo": "on preference pairs"}
+"""What `--help` says of every method of `train.methods`, which needs torch."""
+LISTED = "; ".join(f"{name} {about}" for name, about in METHODS.items())
 
 
 def train(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="sft or dpo.")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help=f"{LISTED}.")],
     model: Annotated[str, typer.Option(metavar="SPEC", help="Where to start: hf:ID_OR_PATH.")],
     data: Annotated[Path, typer.Option(metavar="FILE", help="Training rows: JSONL.")],
     out: Annotated[Path, typer.Option(help="Directory of the new checkpoint.")],
@@ -28,7 +30,7 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the shuffling.")] = 0,
 ) -> None:
-    """Train a model on rows, or resume: sft on conversations, dpo on preference pairs.
+    """Train a model on rows, or resume an interrupted training.
 
     Rows are those that the recipes write and TRL reads: `messages` (or `prompt` and `completion`) for sft; `prompt`,
     `chosen` and `rejected` for dpo.
@@ -47,7 +49,7 @@ def train(
     if kind != "hf" or not start:
         raise ConfigError(f"--model {model}: training starts from hf:ID_OR_PATH")
     from arenaloop.cli.progress import Watch
-    from arenaloop.config import DPOSettings, SFTSettings, override, validate
+    from arenaloop.config import override, validate
     from arenaloop.errors import InputError
     from arenaloop.jsonl import read_rows
 
@@ -71,14 +73,10 @@ def train(
 
     with _rows_by_line(data, lines), Watch() as watch:
         watch.phase(out.name, method)
-        if method == "sft":
-            from arenaloop.train.sft import train_sft
+        from arenaloop.train import methods
 
-            done = train_sft(start, rows, out, validate(SFTSettings, values, "--set"), seed=seed, on_step=step)
-        else:
-            from arenaloop.train.dpo import train_dpo
-
-            done = train_dpo(start, rows, out, validate(DPOSettings, values, "--set"), seed=seed, on_step=step)
+        checked = validate(methods.METHODS[method].settings, values, "--set")
+        done = methods.training(method, start, rows, out, checked, seed=seed, on_step=step)
     dropped = ", ".join(f"{n:,} {reason}" for reason, n in done.dropped.items() if n)
     typer.echo(
         (f"{out}: " if stepped else f"{out} was finished before, nothing is trained again: ")

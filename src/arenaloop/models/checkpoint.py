@@ -1,16 +1,36 @@
-"""What identifies a checkpoint; needs no torch."""
+"""A checkpoint: what identifies it, how it is loaded, and what ends its turns.
+
+Everything that loads one goes through here, an answering model as well as a training. Torch is imported where it is
+needed: identifying a checkpoint needs none.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError
 from arenaloop.types import content_hash
 
-__all__ = ["checkpoint_fingerprint", "require_chat_template"]
+__all__ = [
+    "best_threads",
+    "checkpoint_fingerprint",
+    "context_window",
+    "end_ids",
+    "load_checkpoint",
+    "no_progress_bars",
+    "require_chat_template",
+    "torch_device",
+    "torch_threads",
+]
+
+TINY = 5_000_000
+"""Parameters under which a model on a CPU is fastest with one thread."""
 
 _TOKENIZER_FILES = (
     "tokenizer*",
@@ -96,3 +116,119 @@ def require_chat_template(model: str | Path, revision: str | None = None) -> Non
         found = bool(tokenizer.chat_template)
     if not found:
         raise ConfigError(f"hf:{model}: its tokenizer has no chat template; use a chat model")
+
+
+def load_checkpoint(
+    model: str | Path,
+    revision: str | None = None,
+    *,
+    dtype: str = "auto",
+    kind: str = "AutoModelForCausalLM",
+    **options: Any,
+) -> tuple[Any, Any]:
+    """Load a module and its tokenizer onto the CPU: safetensors only, no remote code.
+
+    Args:
+        model: a directory in Hugging Face form, or a hub id.
+        revision: of a hub id.
+        dtype: of the weights: ``"auto"`` (as saved), or a torch name such as ``"bfloat16"``.
+        kind: the class of `transformers` that knows the module's.
+        options: changes to the configuration.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    import torch
+    import transformers
+    from safetensors import SafetensorError
+
+    common = {"revision": revision, "trust_remote_code": False}
+    with no_progress_bars():
+        try:
+            weights = dtype if dtype == "auto" else getattr(torch, dtype)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(str(model), **common)
+            module = getattr(transformers, kind).from_pretrained(
+                str(model), dtype=weights, use_safetensors=True, **common, **options
+            )
+        except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+            raise InputError(f"cannot load the model {model}: {str(error).strip().splitlines()[0]}") from error
+    return module, tokenizer
+
+
+def end_ids(tokenizer: Any, module: Any = None) -> frozenset[int]:
+    """The tokens that end a turn: the one definition that sampling and the loss share.
+
+    They are the generation configuration's, the tokenizer's end of sequence, and the special token by which the chat
+    template closes an assistant's turn: a base model whose template has an end of turn of its own often still names
+    only its end of text.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        module: its model; one that does not generate (a classifier) has no generation configuration.
+    """
+    ends = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
+    found = set([ends] if isinstance(ends, int) else ends or []) | {tokenizer.eos_token_id}
+    special = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special}
+    with contextlib.suppress(Exception):  # templates raise errors of many kinds
+        messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+        tail = tokenizer(text[text.rindex("answer") + len("answer") :], add_special_tokens=False)["input_ids"]
+        found.add(next((token for token in tail if token in special), None))
+    return frozenset(found - {None})
+
+
+def context_window(module: Any) -> int | None:
+    """The context window in tokens, where the configuration says it."""
+    window = getattr(module.config.get_text_config(), "max_position_embeddings", None)
+    return window if isinstance(window, int) and window > 0 else None
+
+
+def torch_device(name: str | None) -> Any:
+    """The torch device of that name; None = the first GPU, or the CPU.
+
+    Raises:
+        ConfigError: torch knows no such device, or this machine has none.
+    """
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} cannot be used: {str(error).strip().splitlines()[0]}") from error
+    return device
+
+
+def best_threads(module: Any) -> int | None:
+    """One for a tiny model on a CPU, whose matrices are too small to share; None = no opinion."""
+    return 1 if module.device.type == "cpu" and module.num_parameters() < TINY else None
+
+
+@contextlib.contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Run with this many torch threads (None: as they are), and put the former number back."""
+    import torch
+
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Let `transformers` load and save in silence."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

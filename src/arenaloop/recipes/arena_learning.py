@@ -299,15 +299,10 @@ def _train(r: _Run, stage: Stage, rows: Sequence[Row], start: str) -> dict[str, 
     s, out = r.recipe.settings, _checkpoint(r, stage.name)
     seed = derive_seed("train", s.seed, stage.name)
     revision = s.target.revision if start == r.recipe.start else None
-    if stage.kind == "sft":
-        settings = s.sft if stage.round else s.sft_init_training
-        from arenaloop.train.sft import train_sft
+    settings = s.dpo if stage.kind == "dpo" else s.sft if stage.round else s.sft_init_training
+    from arenaloop.train.methods import training
 
-        done = train_sft(start, rows, out, settings, seed=seed, on_step=r.observer.step, revision=revision)
-    else:
-        from arenaloop.train.dpo import train_dpo
-
-        done = train_dpo(start, rows, out, s.dpo, seed=seed, on_step=r.observer.step, revision=revision)
+    done = training(stage.kind, start, rows, out, settings, seed=seed, on_step=r.observer.step, revision=revision)
     return {
         "steps": done.steps,
         "rows_dropped": dict(done.dropped),

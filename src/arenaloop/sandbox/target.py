@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.errors import ConfigError, MissingExtraError
+from arenaloop.models.checkpoint import no_progress_bars
 from arenaloop.sandbox.tasks import FAMILIES
 
 __all__ = ["CHAT_TEMPLATE", "build_target", "build_tokenizer", "check_sizes"]
@@ -100,7 +101,6 @@ def build_target(directory: str | Path, seed: int, *, width: int = 144, layers: 
     try:
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
-        from transformers.utils import logging
     except ImportError as error:
         raise MissingExtraError("the sandbox's target", "train") from error
     tokenizer = build_tokenizer()
@@ -120,12 +120,7 @@ def build_target(directory: str | Path, seed: int, *, width: int = 144, layers: 
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
     target = Path(directory)
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with no_progress_bars():
         model.save_pretrained(target)
-    finally:
-        if bars:
-            logging.enable_progress_bar()
     tokenizer.save_pretrained(target)
     return target

@@ -25,11 +25,12 @@ class Batch:
     """Rows of one forward pass. B rows, T input tokens, K positions whose logits are needed, N labelled tokens.
 
     Attributes:
-        inputs: (B, T) token ids, right-padded; a row's last token is not an input.
+        inputs: (B, T) token ids, right-padded; the last token of the longest rows is an input where it was asked for.
         keep: K; the labelled positions are among the last K of every row.
         at: (N,) index of each labelled position in the flat (B * K) positions kept.
         targets: (N,) the token to be predicted there.
         row: (N,) which row it belongs to.
+        last: (B,) the position of each row's last token.
     """
 
     inputs: Tensor
@@ -37,14 +38,16 @@ class Batch:
     at: Tensor
     targets: Tensor
     row: Tensor
+    last: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
         if device == self.inputs.device:
             return self
-        moved = (tensor.to(device, non_blocking=True) for tensor in (self.inputs, self.at, self.targets, self.row))
-        inputs, at, targets, row = moved
-        return Batch(inputs, self.keep, at, targets, row)
+        inputs, at, targets, row, last = (
+            tensor.to(device, non_blocking=True) for tensor in (self.inputs, self.at, self.targets, self.row, self.last)
+        )
+        return Batch(inputs, self.keep, at, targets, row, last)
 
 
 class TokenTable:
@@ -71,8 +74,13 @@ class TokenTable:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def batch(self, rows: np.ndarray) -> Batch:
-        """Cut out `rows` (indices into the table) as one right-padded batch."""
+    def batch(self, rows: np.ndarray, *, whole: bool = False) -> Batch:
+        """Cut out `rows` as one right-padded batch.
+
+        Args:
+            rows: (B,) indices into the table.
+            whole: whether every row's last token is an input. A policy predicts nothing after it, a head may read it.
+        """
         lengths = self.lengths[rows]
         width = int(lengths.max())
         column = np.arange(width)
@@ -83,10 +91,9 @@ class TokenTable:
         keep = width - max(int(self._first[rows].min()), 1)
         row, position = np.nonzero(labelled[:, -keep:])
         targets = ids[:, 1:][:, -keep:][row, position]
-        at = row * keep + position
-        return Batch(
-            torch.from_numpy(ids[:, :-1]), keep, torch.from_numpy(at), torch.from_numpy(targets), torch.from_numpy(row)
-        )
+        keep += whole  # one more position, at which nothing is labelled
+        found = (row * keep + position, targets, row, lengths - 1)
+        return Batch(torch.from_numpy(ids if whole else ids[:, :-1]), keep, *map(torch.from_numpy, found))
 
 
 def total_steps(rows: int, batch_size: int, epochs: float, max_steps: int | None) -> int:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from arenaloop.config import DPOSettings
-from arenaloop.errors import ConfigError, InputError
-from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.models.checkpoint import torch_threads
 from arenaloop.train.batches import TokenTable, micro_batches
-from arenaloop.train.encoding import ChatEncoder, EncodedRows, encode_pairs, used_columns
-from arenaloop.train.loop import OnStep, fit
+from arenaloop.train.encoding import EncodedRows, encode_pairs
+from arenaloop.train.loop import fit
 from arenaloop.train.losses import dpo_loss
-from arenaloop.train.policy import Policy, load_policy, torch_threads
-from arenaloop.train.run import TrainingRun, TrainResult
+from arenaloop.train.policy import Policy, load_policy
+from arenaloop.train.run import TrainResult
+from arenaloop.train.session import Job
 from arenaloop.types import content_hash
 
-__all__ = ["DPOObjective", "reference_logprobs", "train_dpo"]
+__all__ = ["COLUMNS", "DPOObjective", "reference_logprobs", "train"]
+
+COLUMNS = (("prompt", "chosen", "rejected"),)
+"""A row is ``{"prompt", "chosen", "rejected"}``, message lists; chosen and rejected end with an assistant turn."""
 
 
 class DPOObjective:
@@ -43,7 +41,7 @@ class DPOObjective:
         self._nll_weight = settings.nll_weight
 
     def loss(self, policy: Policy, rows: np.ndarray, whole: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `loop.Objective.loss`."""
+        """See `session.Objective.loss`."""
         both = np.concatenate([rows, rows + self.pairs])
         chosen, rejected = policy.answer_logprobs(self.table.batch(both).to(policy.device)).chunk(2)
         reference_chosen, reference_rejected = self.reference[torch.from_numpy(both)].to(policy.device).chunk(2)
@@ -63,79 +61,27 @@ def reference_logprobs(policy: Policy, table: TokenTable, settings: DPOSettings)
     """Log-probability of every row's answer under the policy as it is: (rows,) float32 on the CPU."""
     out = torch.empty(len(table))
     parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
-    policy.module.eval()
-    with torch_threads(policy.threads(settings)), torch.no_grad():
+    with torch_threads(policy.threads(settings)), policy.evaluating():
         for part in parts:
             out[torch.from_numpy(part)] = policy.answer_logprobs(table.batch(part).to(policy.device)).cpu()
     return out
 
 
-def train_dpo(
-    model: str | Path,
-    rows: Sequence[Mapping[str, Any]],
-    out: str | Path,
-    settings: DPOSettings,
-    *,
-    seed: int,
-    on_step: OnStep | None = None,
-    revision: str | None = None,
-) -> TrainResult:
-    """Train `model` to prefer the chosen answers and save the result to `out`.
+def train(job: Job[DPOSettings]) -> TrainResult:
+    """Train the start to prefer the chosen answers; see `methods.training`.
 
-    The reference is the start itself. Its log-probabilities are computed once, before the first step, and kept in `out`
-    (``reference.pt``), so that one model is in memory during training. Finished, interrupted and changed
-    trainings are treated as in `sft.train_sft`.
-
-    Args:
-        model: the start and the reference: a directory in Hugging Face form, or a hub id.
-        rows: ``{"prompt", "chosen", "rejected"}``, message lists; chosen and rejected end with an assistant turn.
-        out: the directory to write; see `run`.
-        settings: method and execution.
-        seed: decides the order of the pairs.
-        on_step: told about progress.
-        revision: of a hub id.
-
-    Raises:
-        ConfigError: `out` is not ours to write, or the tokenizer has no chat template.
-        InputError: a malformed row, no pair left, or a model that cannot be loaded.
-        StoppedError: the training diverged, or the disk is full.
+    The reference is the start itself. Its log-probabilities are computed once, before the first step, and kept in the
+    training's directory (``reference.pt``), so that one model is in memory during training.
     """
-    started = time.perf_counter()
-    out = Path(out)
-    if Path(model).resolve() == out.resolve():
-        raise ConfigError(f"{out} is the model to start from; the trained one needs another directory")
-    used = [used_columns(row) for row in rows]
-    start = checkpoint_fingerprint(model, revision)
-    run = TrainingRun(out, content_hash("dpo", start, used, settings.method(), seed))
-    if run.result is not None:
-        return run.result
-
-    policy = load_policy(model, settings, revision)
-    window = min(settings.max_length, policy.window or settings.max_length)
-    data = encode_pairs(ChatEncoder(policy.tokenizer, window, policy.end_ids), rows)
-    if not data.rows:
-        raise InputError(f"no preference row is left of {len(rows)}: {dict(data.dropped)}")
+    policy = load_policy(job.start, job.settings, job.revision)
+    data = encode_pairs(policy.encoder(job.settings), job.rows)
     table = TokenTable(data.rows, policy.pad_id)
-    key = _reference_key(start, data, settings)
-    reference = run.load_reference(key)
+    key = _reference_key(job.fingerprint, data, job.settings)
+    reference = job.run.kept("reference", key)
     if reference is None:
-        reference = reference_logprobs(policy, table, settings)
-        run.save_reference(key, reference)
-    objective = DPOObjective(table, reference, settings)
-    fitted = fit(policy, objective, run, settings, seed=seed, started=started, on_step=on_step)
-    return run.finish(
-        policy,
-        TrainResult(
-            path=out,
-            steps=fitted.steps,
-            rows_used=objective.pairs,
-            dropped=dict(data.dropped),
-            truncated=data.truncated,
-            skipped_steps=fitted.skipped_steps,
-            metrics=fitted.metrics,
-            seconds=fitted.seconds,
-        ),
-    )
+        reference = reference_logprobs(policy, table, job.settings)
+        job.run.keep("reference", key, reference)
+    return fit(job, policy, DPOObjective(table, reference, job.settings), dropout=False).finish(data)
 
 
 def _reference_key(start: str, data: EncodedRows, settings: DPOSettings) -> str:

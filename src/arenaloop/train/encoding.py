@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from arenaloop.errors import ConfigError, InputError
+from arenaloop.models.checkpoint import end_ids as turn_ends
 from arenaloop.types import Message
 
-__all__ = ["ChatEncoder", "Encoded", "EncodedRows", "encode_conversations", "encode_pairs", "used_columns"]
+__all__ = ["ChatEncoder", "Encoded", "EncodedRows", "encode_conversations", "encode_pairs"]
 
 _GENERATION_MARK = re.compile(r"\{%-?\s*generation\b")
 _ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -61,13 +62,13 @@ class ChatEncoder:
     Args:
         tokenizer: a Hugging Face tokenizer.
         max_length: the window in tokens, prompt and answer together.
-        end_ids: further tokens that end a turn (the generation configuration's), besides the tokenizer's.
+        end_ids: the tokens that end a turn; by default those that the tokenizer knows (see `checkpoint.end_ids`).
 
     Raises:
         ConfigError: the tokenizer has no chat template, or nothing that ends a turn.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, end_ids: Iterable[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, max_length: int, end_ids: frozenset[int] | None = None) -> None:
         template = tokenizer.chat_template
         if not template:
             raise ConfigError(
@@ -80,10 +81,7 @@ class ChatEncoder:
         # marks are read through character offsets, which only fast tokenizers keep
         marked = isinstance(template, str) and bool(_GENERATION_MARK.search(template))
         self.marks_answers = marked and bool(tokenizer.is_fast)
-        special = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self.end_ids = frozenset({*end_ids, *special, tokenizer.eos_token_id} - {None, tokenizer.pad_token_id})
-        if tokenizer.eos_token_id is not None:
-            self.end_ids |= {tokenizer.eos_token_id}
+        self.end_ids = turn_ends(tokenizer) if end_ids is None else end_ids
         if not self.end_ids:
             raise ConfigError(f"the tokenizer of {tokenizer.name_or_path} has no end-of-sequence token")
 
@@ -209,7 +207,7 @@ def encode_conversations(
     has no end-of-turn label, and is counted as truncated.
 
     Raises:
-        InputError: a malformed row (its index, from 0, is named), or a template that cannot be used.
+        InputError: a malformed row (its index, from 0, is named), no row left, or a template that cannot be used.
     """
     out = EncodedRows()
     for at, row in enumerate(rows):
@@ -232,6 +230,8 @@ def encode_conversations(
         out.rows.append(encoded)
         out.source.append(at)
         out.truncated += encoded.truncated
+    if not out.rows:
+        raise InputError(f"no training row is left of {len(rows)}: {dict(out.dropped)}")
     return out
 
 
@@ -243,7 +243,7 @@ def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> Enc
     counted as truncated.
 
     Raises:
-        InputError: a malformed row (its index, from 0, is named), or a template that cannot be used.
+        InputError: a malformed row (its index, from 0, is named), no row left, or a template that cannot be used.
     """
     out = EncodedRows()
     chosen_rows: list[Encoded] = []
@@ -275,13 +275,9 @@ def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> Enc
         out.source.append(at)
         out.truncated += first.truncated or second.truncated
     out.rows = chosen_rows + rejected_rows
+    if not out.rows:
+        raise InputError(f"no preference row is left of {len(rows)}: {dict(out.dropped)}")
     return out
-
-
-def used_columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a row that training reads, which is what identifies it."""
-    names = ("messages",) if "messages" in row else ("prompt", "completion", "chosen", "rejected")
-    return {name: row[name] for name in names if name in row}
 
 
 def _turns(row: Mapping[str, Any], name: str, at: int) -> list[Message]:

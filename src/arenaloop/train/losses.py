@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-__all__ = ["IGNORE", "dpo_loss", "sequence_logprobs", "token_cross_entropy", "token_logprobs"]
+__all__ = ["IGNORE", "dpo_loss", "sequence_logprobs", "token_cross_entropy", "token_entropy", "token_logprobs"]
 
 IGNORE = -100
 """Target of a position that carries no loss (PyTorch's own default)."""
@@ -36,6 +36,19 @@ def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
         logits.reshape(-1, logits.shape[-1]).float(), targets.reshape(-1), ignore_index=IGNORE, reduction="none"
     )
     return -flat.view(targets.shape)
+
+
+def token_entropy(logits: Tensor) -> Tensor:
+    """Entropy of each position's distribution, ``-sum_v p_v ln p_v``, in float32.
+
+    Args:
+        logits: (..., V).
+
+    Returns:
+        (...), in nats.
+    """
+    logprobs = logits.float().log_softmax(dim=-1)
+    return -(logprobs.exp() * logprobs).sum(dim=-1)
 
 
 def sequence_logprobs(logits: Tensor, targets: Tensor) -> Tensor:

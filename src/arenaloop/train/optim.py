@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -78,16 +79,22 @@ class Optimizer:
             part.load_state_dict(saved)
 
 
-def build_optimizer(module: Any, settings: OptimSettings) -> Optimizer:
+def build_optimizer(modules: Sequence[Any], settings: OptimSettings) -> Optimizer:
     """AdamW (Loshchilov and Hutter 2019), or Muon (Jordan 2024) for the hidden matrices with AdamW for the rest.
+
+    The rest are embeddings, output and scalar heads, norms and biases of all the `transformers` models in `modules`.
 
     Weight decay falls on matrices only. Muon's updates are scaled to AdamW's root mean square (Liu et al. 2025), so one
     learning rate serves both.
     """
-    named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    parameters = [parameter for _, parameter in named]
-    outer = {id(p) for part in (module.get_input_embeddings(), module.get_output_embeddings()) if part is not None
-             for p in part.parameters()}  # fmt: skip
+    parameters = [p for p in nn.ModuleList(modules).parameters() if p.requires_grad]
+    outer = {
+        id(p)
+        for module in modules
+        for part in (module.get_input_embeddings(), module.get_output_embeddings(), getattr(module, "score", None))
+        if part is not None
+        for p in part.parameters()
+    }
     hidden = [p for p in parameters if settings.optimizer == "muon" and p.ndim == 2 and id(p) not in outer]
     taken = {id(p) for p in hidden}
     rest = [p for p in parameters if id(p) not in taken]

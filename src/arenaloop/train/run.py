@@ -3,7 +3,7 @@
     training.json       the key of this training (a hash of start, rows, method and seed), and its result once finished
     metrics.jsonl       one line per `log_every` steps
     checkpoint.pt       the state that an interrupted training continues from; removed at the end
-    reference.pt        DPO: the reference's log-probabilities, under a key of their own
+    NAME.pt             what a method keeps under a key of its own; DPO: the reference's log-probabilities
     config.json, model*.safetensors, tokenizer*, …       the trained model, in Hugging Face form
 
 Only what this module wrote is ever overwritten: a directory that holds someone else's model is refused.
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from arenaloop.errors import ConfigError, StorageError
-from arenaloop.train.policy import Policy
+from arenaloop.train.backbone import Backbone
 
 __all__ = ["TrainResult", "TrainingRun"]
 
@@ -75,7 +75,6 @@ class TrainingRun:
         self._record = out / "training.json"
         self._metrics = out / "metrics.jsonl"
         self._checkpoint = out / "checkpoint.pt"
-        self._reference = out / "reference.pt"
         record = _read_record(self._record)
         if record is None and (out / "config.json").exists():
             raise ConfigError(f"{out} already holds a model that was not trained here; choose another directory")
@@ -116,22 +115,29 @@ class TrainingRun:
         with _storage(self.out), self._metrics.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(dict(metrics)) + "\n")
 
-    def load_reference(self, key: str) -> Tensor | None:
-        """The reference's log-probabilities that were kept under `key`, or None."""
-        if not self._reference.exists():
+    def kept(self, name: str, key: str) -> Tensor | None:
+        """What was kept as `name` under the same key, or None."""
+        path = self.out / f"{name}.pt"
+        if not path.exists():
             return None
-        kept = torch.load(self._reference, weights_only=True)
-        return kept["logprobs"] if kept["key"] == key else None
+        content = torch.load(path, weights_only=True)
+        return content.get("value") if content["key"] == key else None
 
-    def save_reference(self, key: str, logprobs: Tensor) -> None:
-        """Keep the reference's log-probabilities for a resumed training, or one with other settings."""
+    def keep(self, name: str, key: str, value: Tensor) -> None:
+        """Keep what is dear to compute, for a resumed training or one with other settings.
+
+        Args:
+            name: of the file, without its suffix; one thing is kept under each.
+            key: content hash of everything that decides the value.
+            value: on the CPU.
+        """
         self.begin()
-        self._save(self._reference, {"key": key, "logprobs": logprobs})
+        self._save(self.out / f"{name}.pt", {"key": key, "value": value})
 
-    def finish(self, policy: Policy, result: TrainResult) -> TrainResult:
+    def finish(self, model: Backbone, result: TrainResult) -> TrainResult:
         """Save the model, then say that the training is finished."""
         with _storage(self.out):
-            policy.save(self.out)
+            model.save(self.out)
             fields = {name: value for name, value in asdict(result).items() if name != "path"}
             _write_atomically(self._record, json.dumps({"key": self.key, "result": fields}, indent=1))
             self._checkpoint.unlink(missing_ok=True)

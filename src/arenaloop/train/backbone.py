@@ -1,0 +1,165 @@
+"""A model in training: the one place that decides about device, precision, wrapping and saving."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from arenaloop.config import OptimSettings
+from arenaloop.errors import StorageError
+from arenaloop.models.checkpoint import (
+    best_threads,
+    context_window,
+    end_ids,
+    load_checkpoint,
+    no_progress_bars,
+    torch_device,
+)
+from arenaloop.train.encoding import ChatEncoder
+
+__all__ = ["Backbone", "save_checkpoint"]
+
+
+@dataclass(slots=True)
+class Backbone:
+    """A module with its tokenizer; `Policy` and `ScalarHead` say what is read from it.
+
+    Attributes:
+        module: an ordinary `transformers` model.
+        tokenizer: its tokenizer.
+        device: where it lives.
+        autocast: the lower precision of its forward passes, or None.
+    """
+
+    module: Any
+    tokenizer: Any
+    device: torch.device
+    autocast: torch.dtype | None
+
+    @classmethod
+    def load(
+        cls, model: str | Path, settings: OptimSettings, revision: str | None, *, kind: str, **options: Any
+    ) -> Self:
+        """Load a checkpoint for training.
+
+        Args:
+            model: a directory in Hugging Face form, or a hub id.
+            settings: device, dtype, precision and gradient checkpointing.
+            revision: of a hub id.
+            kind: the class of `transformers` that knows the module's.
+            options: changes to the configuration.
+
+        Raises:
+            InputError: the model cannot be loaded.
+            ConfigError: the device is not there.
+        """
+        device = torch_device(settings.device)
+        module, tokenizer = load_checkpoint(model, revision, dtype=settings.dtype, kind=kind, **options)
+        module.to(device)
+        if settings.gradient_checkpointing:
+            # newer versions of transformers call it by the first name and warn at the second
+            enable = getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
+        wanted = device.type == "cuda" and torch.cuda.is_bf16_supported() if settings.bf16 is None else settings.bf16
+        return cls(module, tokenizer, device, torch.bfloat16 if wanted and settings.dtype == "float32" else None)
+
+    @property
+    def window(self) -> int | None:
+        """The context window in tokens, where the configuration says it."""
+        return context_window(self.module)
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end a turn, in training as in generation."""
+        return end_ids(self.tokenizer, self.module)
+
+    @property
+    def pad_id(self) -> int:
+        """A token for padding; any will do, since padding is neither seen nor predicted."""
+        pad = self.tokenizer.pad_token_id
+        return 0 if pad is None else int(pad)
+
+    def encoder(self, settings: OptimSettings) -> ChatEncoder:
+        """The rules by which conversations become this model's tokens.
+
+        Raises:
+            ConfigError: the tokenizer has no chat template, or nothing that ends a turn.
+        """
+        window = min(settings.max_length, self.window or settings.max_length)
+        return ChatEncoder(self.tokenizer, window, self.end_ids)
+
+    def micro_tokens(self, settings: OptimSettings) -> int:
+        """Padded tokens per forward pass.
+
+        A GPU wants work for all of its cores. A CPU gains nothing from more than its caches hold, and less padding from
+        shorter passes: 10 to 15 % of the step of a model of 0.5 M parameters on rows of 24 ± 5 tokens.
+        """
+        return settings.micro_tokens or (1024 if self.device.type == "cpu" else 16_384)
+
+    def threads(self, settings: OptimSettings) -> int | None:
+        """Torch threads to train with: one for a tiny model on a CPU, whose matrices are too small to share."""
+        return settings.threads or best_threads(self.module)
+
+    def lower_precision(self) -> contextlib.AbstractContextManager[Any]:
+        """What a forward pass runs under."""
+        return torch.autocast(self.device.type, self.autocast) if self.autocast else contextlib.nullcontext()
+
+    def train(self, dropout: bool) -> None:
+        """Make ready for steps, with dropout or without: then every part but the recomputing ones evaluates."""
+        self.module.train(dropout)
+        for part in self.module.modules():
+            if getattr(part, "gradient_checkpointing", False):  # it recomputes in training mode only
+                part.training = True
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Neither dropout nor gradients, between the steps of a training too; every part's mode is put back."""
+        before = [(part, part.training) for part in self.module.modules()]
+        self.module.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for part, mode in before:
+                part.training = mode
+
+    def save(self, out: Path) -> None:
+        """Write model and tokenizer to `out` in Hugging Face form; see `save_checkpoint`."""
+        save_checkpoint(self.module, self.tokenizer, out)
+
+
+def save_checkpoint(module: Any, tokenizer: Any, out: Path) -> None:
+    """Write a model and its tokenizer to the directory `out`, so that it loads whole or not at all.
+
+    The files are written aside, flushed to disk and moved in one by one, the configuration last: a directory without
+    ``config.json`` is not a model to any loader. Other files in `out` stay.
+
+    Raises:
+        StorageError: the disk is full or failing.
+    """
+    from safetensors import SafetensorError
+
+    aside = out / ".saving"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        with no_progress_bars():
+            module.save_pretrained(aside)  # safetensors is the only form it writes
+            tokenizer.save_pretrained(aside)
+        (out / "config.json").unlink(missing_ok=True)
+        for stale in out.glob("model*.safetensors*"):
+            stale.unlink()
+        for file in sorted(aside.iterdir(), key=lambda file: file.name == "config.json"):
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+            file.replace(out / file.name)
+        aside.rmdir()
+    except (OSError, SafetensorError) as error:  # safetensors has its own way to say that a disk is full
+        raise StorageError(f"cannot write the model to {out}: {str(error).strip().splitlines()[0]}") from error

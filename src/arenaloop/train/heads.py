@@ -1,0 +1,60 @@
+"""A scalar head on a backbone: the reward of a sequence, or the value of every state on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from arenaloop.config import OptimSettings
+from arenaloop.train.backbone import Backbone
+from arenaloop.train.batches import Batch
+
+__all__ = ["ScalarHead", "load_head"]
+
+
+@dataclass(slots=True)
+class ScalarHead(Backbone):
+    """A sequence classifier of `transformers` with one label: a backbone and a linear map from its last hidden state.
+
+    Shapes: B rows, N labelled tokens. The batches that it is given are on its device.
+    """
+
+    def token_values(self, batch: Batch) -> Tensor:
+        """The scalar at each position that a labelled token is predicted from: (N,) float32."""
+        return self._scalars(batch)[:, -batch.keep :].flatten().index_select(0, batch.at)
+
+    def scores(self, batch: Batch) -> Tensor:
+        """The scalar at each row's last token, whatever it is: (B,) float32.
+
+        Args:
+            batch: with every row's last token among its inputs (``TokenTable.batch(rows, whole=True)``).
+        """
+        return self._scalars(batch).gather(1, batch.last[:, None])[:, 0]
+
+    def _scalars(self, batch: Batch) -> Tensor:
+        """The scalar at every position: (B, T) float32."""
+        with self.lower_precision():
+            hidden = self.module.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state
+            return self.module.score(hidden)[..., 0].float()
+
+
+def load_head(model: str | Path, settings: OptimSettings, revision: str | None = None) -> ScalarHead:
+    """Load a backbone with its scalar head, or with a new one that says 0 everywhere.
+
+    Args:
+        model: a causal language model, which gets a new head, or what a `ScalarHead` has saved.
+        settings: see `Backbone.load`.
+        revision: of a hub id.
+
+    Raises:
+        InputError: the model cannot be loaded.
+        ConfigError: the device is not there.
+    """
+    with torch.random.fork_rng(devices=[]):  # what is missing in the checkpoint is drawn first
+        head = ScalarHead.load(model, settings, revision, kind="AutoModelForSequenceClassification", num_labels=1)
+    if not any("SequenceClassification" in name for name in head.module.config.architectures or ()):
+        nn.init.zeros_(head.module.score.weight)
+    return head

@@ -1,0 +1,91 @@
+"""Every way to train, by name, and the one prologue that they share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arenaloop.config import DPOSettings, OptimSettings, SFTSettings
+from arenaloop.errors import ConfigError, nearest
+from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.train import dpo, sft
+from arenaloop.train.run import TrainingRun, TrainResult
+from arenaloop.train.session import Job, OnStep
+from arenaloop.types import content_hash
+
+__all__ = ["METHODS", "Method", "training"]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to train.
+
+    Attributes:
+        settings: its settings.
+        columns: the columns of a row that it reads, in one or more forms; a row is of the first form whose first column
+            it has. They identify a training, so all that is read stands here: labels and weights too.
+        train: does it.
+    """
+
+    settings: type[OptimSettings]
+    columns: tuple[tuple[str, ...], ...]
+    train: Callable[[Job[Any]], TrainResult]
+
+    def read_from(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of a row that this method reads."""
+        form = next((form for form in self.columns if form[0] in row), ())
+        return {name: row[name] for name in form if name in row}
+
+
+METHODS = {
+    "sft": Method(SFTSettings, sft.COLUMNS, sft.train),
+    "dpo": Method(DPOSettings, dpo.COLUMNS, dpo.train),
+}
+
+
+def training(
+    method: str,
+    start: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    out: str | Path,
+    settings: OptimSettings,
+    *,
+    seed: int,
+    on_step: OnStep | None = None,
+    revision: str | None = None,
+) -> TrainResult:
+    """Train a model by one of `METHODS` and save the result to `out`.
+
+    A finished training with the same start, rows, method and seed is returned at once; an interrupted one continues
+    from its last checkpoint; anything else starts anew.
+
+    Args:
+        method: its name.
+        start: the model to start from: a directory in Hugging Face form, or a hub id.
+        rows: what is trained on; the method's `COLUMNS` say what it reads, other columns are ignored.
+        out: the directory to write; see `run`.
+        settings: of the method's own class.
+        seed: decides the order of the rows.
+        on_step: told about progress.
+        revision: of a hub id.
+
+    Raises:
+        ConfigError: an unknown method, `out` is not ours to write, or the tokenizer has no chat template.
+        InputError: a malformed row, no row left, or a model that cannot be loaded.
+        StoppedError: the training diverged, or the disk is full.
+    """
+    started = time.perf_counter()
+    if method not in METHODS:
+        raise ConfigError(f"training method {method!r} is not known{nearest(method, list(METHODS))}")
+    known, out = METHODS[method], Path(out)
+    if Path(start).resolve() == out.resolve():
+        raise ConfigError(f"{out} is the model to start from; the trained one needs another directory")
+    fingerprint = checkpoint_fingerprint(start, revision)
+    read = [known.read_from(row) for row in rows]
+    run = TrainingRun(out, content_hash(method, fingerprint, read, settings.method(), seed))
+    if run.result is not None:
+        return run.result
+    return known.train(Job(run, settings, seed, start, revision, fingerprint, rows, on_step, started))

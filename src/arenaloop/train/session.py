@@ -1,0 +1,271 @@
+"""A training in progress: everything that changes from step to step, and its exact checkpoint.
+
+A session owns optimiser, schedule, clipping, metrics and random state, and counts the steps; what is minimised comes as
+an `Objective`. Which rows a step takes is its user's affair: epochs over fixed rows (`loop`), or a method's own loop
+over what its policy has just said. On a CPU a resumed training ends with the same bits as an unbroken one (with the
+same micro-batches, precision and number of threads); a GPU's own reductions need not be deterministic.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from arenaloop.config import OptimSettings
+from arenaloop.errors import StoppedError
+from arenaloop.models.checkpoint import torch_threads
+from arenaloop.train.backbone import Backbone
+from arenaloop.train.batches import micro_batches
+from arenaloop.train.encoding import EncodedRows
+from arenaloop.train.optim import build_optimizer, learning_rate_factor, warmup_length
+from arenaloop.train.run import TrainingRun, TrainResult
+from arenaloop.types import derive_seed
+
+__all__ = ["Job", "Objective", "OnStep", "Session", "Stateful"]
+
+OnStep = Callable[[int, int, dict[str, float]], None]
+"""Called with (steps done, steps of the whole training, means since the last call) whenever metrics are logged."""
+
+SKIPS_IN_A_ROW = 3
+"""Steps in a row without a finite loss after which a training has diverged and stops."""
+
+S = TypeVar("S", bound=OptimSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[S]):
+    """One training to be done, as it is known before anything is loaded.
+
+    Attributes:
+        run: keeps metrics, checkpoints and the result.
+        settings: method and execution.
+        seed: decides all that is drawn.
+        start: the model to start from: a directory in Hugging Face form, or a hub id.
+        revision: of a hub id.
+        fingerprint: content hash of the start.
+        rows: what is trained on.
+        on_step: told about progress.
+        started: `time.perf_counter()` at the beginning.
+    """
+
+    run: TrainingRun
+    settings: S
+    seed: int
+    start: str | Path = ""
+    revision: str | None = None
+    fingerprint: str = ""
+    rows: Sequence[Mapping[str, Any]] = ()
+    on_step: OnStep | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+
+class Objective(Protocol):
+    """What is minimised, over rows 0 … n - 1.
+
+    Attributes:
+        lengths: (n,) tokens that each row brings to a forward pass (for a pair: twice its longer side).
+    """
+
+    lengths: np.ndarray
+
+    def loss(self, model: Any, /, rows: np.ndarray, whole: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and statistics of `rows`, a part of the optimiser batch `whole`, under the session's model.
+
+        Both are scaled so that they add up over the parts to those of the whole batch.
+        """
+        ...
+
+
+class Stateful(Protocol):
+    """What a checkpoint can keep: its state is made of tensors, numbers, texts, lists and mappings."""
+
+    def state_dict(self) -> Any:
+        """The state."""
+        ...
+
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Take up a state that was kept, tensors being on the CPU."""
+        ...
+
+
+class Session:
+    """The steps of one training; used as a context, in which the interrupted training continues.
+
+    Args:
+        job: what is to be done.
+        model: what is trained, in place.
+        total: steps of the whole training, over which the schedule runs.
+        dropout: whether the model's dropout is on during steps.
+        also: further models that are trained together with it, by name, e.g. a value head.
+        kept: whatever else a resumed training needs, by name, e.g. a controller.
+
+    Attributes:
+        steps: steps done, skipped ones included.
+        skipped_steps: those whose loss or gradient was not finite; they moved nothing.
+        metrics: means over the last logged steps.
+    """
+
+    def __init__(
+        self,
+        job: Job[Any],
+        model: Backbone,
+        *,
+        total: int,
+        dropout: bool = True,
+        also: Mapping[str, Backbone] | None = None,
+        kept: Mapping[str, Stateful] | None = None,
+    ) -> None:
+        self.job, self.model, self.total = job, model, total
+        self.steps = self.skipped_steps = self._in_a_row = 0
+        self.metrics: dict[str, float] = {}
+        self._models = [model, *(also or {}).values()]
+        self._dropout = dropout
+        self._kept = {**{name: other.module for name, other in (also or {}).items()}, **(kept or {})}
+        self._optimizer = build_optimizer([each.module for each in self._models], job.settings)
+        self._warmup = warmup_length(total, job.settings)
+        self._factor = 0.0
+        self._window = _Window()
+        self._gpus = [model.device] if model.device.type == "cuda" else []
+        self._seconds_before = 0.0
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(torch_threads(self.model.threads(self.job.settings)))
+            stack.enter_context(torch.random.fork_rng(devices=self._gpus))
+            torch.manual_seed(derive_seed(self.job.seed, "torch"))
+            self._restore()
+            for model in self._models:
+                model.train(self._dropout)
+                stack.callback(model.module.eval)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def step(self, objective: Objective, whole: np.ndarray) -> None:
+        """One optimiser step on the rows `whole` of an objective, in micro-batches.
+
+        Raises:
+            StoppedError: three steps in a row had no finite loss or gradient.
+        """
+        settings = self.job.settings
+        sums: dict[str, Tensor] = {}
+        for part in micro_batches(
+            whole,
+            objective.lengths[whole],
+            size=settings.micro_batch,
+            tokens=self.model.micro_tokens(settings),
+            by_length=settings.group_by_length,
+        ):
+            loss, statistics = objective.loss(self.model, part, whole)
+            loss.backward()
+            _add(sums, {"loss": loss.detach(), **statistics})
+        sums["grad_norm"] = self._optimizer.clip()
+        self._factor = learning_rate_factor(self.steps, self.total, self._warmup, settings.schedule)
+        if math.isfinite(sums["loss"] + sums["grad_norm"]):  # the one wait for the device per step
+            self._optimizer.step(self._factor)
+            self._window.add(sums)
+            self._in_a_row = 0
+        else:
+            self.skipped_steps += 1
+            self._in_a_row += 1
+        self._optimizer.zero_grad()
+        self.steps += 1
+        if self._in_a_row == SKIPS_IN_A_ROW:
+            raise StoppedError(
+                f"training in {self.job.run.out} diverged: no finite loss in steps {self.steps - self._in_a_row + 1} "
+                f"to {self.steps} of {self.total}; a lower learning_rate or max_grad_norm may help"
+            )
+
+    def log(self, figures: Mapping[str, float]) -> None:
+        """Write the means of the steps since the last call, and further figures, to the metrics."""
+        self.metrics = self._window.means() or self.metrics
+        shown = {"learning_rate": self.job.settings.learning_rate * self._factor, **figures}
+        self.job.run.log({"step": self.steps, **self.metrics, **shown, "skipped_steps": self.skipped_steps})
+        if self.job.on_step is not None:
+            self.job.on_step(self.steps, self.total, {**self.metrics, **shown})
+
+    def checkpoint(self) -> None:
+        """Keep the state, so that an interrupted training continues from here."""
+        self.job.run.checkpoint(
+            {
+                "module": self.model.module.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "kept": {name: part.state_dict() for name, part in self._kept.items()},
+                "rng": torch.get_rng_state(),
+                "gpu_rng": torch.cuda.get_rng_state(self.model.device) if self._gpus else None,
+                "window": self._window.sums,
+                "window_steps": self._window.steps,
+                "step": self.steps,
+                "skipped": self.skipped_steps,
+                "in_a_row": self._in_a_row,
+                "metrics": self.metrics,
+                "seconds": self._seconds(),
+            }
+        )
+
+    def finish(self, data: EncodedRows) -> TrainResult:
+        """Save the model and the result of a training on `data`."""
+        result = TrainResult(
+            path=self.job.run.out,
+            steps=self.steps,
+            rows_used=len(data.source),
+            dropped=dict(data.dropped),
+            truncated=data.truncated,
+            skipped_steps=self.skipped_steps,
+            metrics=self.metrics,
+            seconds=self._seconds(),
+        )
+        return self.job.run.finish(self.model, result)
+
+    def _restore(self) -> None:
+        state = self.job.run.restore()
+        if state is None:
+            return
+        self.model.module.load_state_dict(state["module"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        for name, part in self._kept.items():
+            part.load_state_dict(state["kept"][name])
+        torch.set_rng_state(state["rng"])
+        if self._gpus:
+            torch.cuda.set_rng_state(state["gpu_rng"], self.model.device)
+        self._window = _Window(state["window"], state["window_steps"])
+        self.steps, self.skipped_steps, self._in_a_row = state["step"], state["skipped"], state["in_a_row"]
+        self.metrics, self._seconds_before = state["metrics"], state["seconds"]
+
+    def _seconds(self) -> float:
+        """Wall time of all the training's sessions, up to now."""
+        return self._seconds_before + time.perf_counter() - self.job.started
+
+
+class _Window:
+    """Sums of statistics over the steps since the last logged line, left on the device until they are read."""
+
+    def __init__(self, sums: dict[str, Any] | None = None, steps: int = 0) -> None:
+        self.sums: dict[str, Tensor] = sums or {}
+        self.steps = steps
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        _add(self.sums, values)
+        self.steps += 1
+
+    def means(self) -> dict[str, float]:
+        """The means, after which the window is empty; no steps give no means."""
+        out = {name: float(value) / self.steps for name, value in self.sums.items()}
+        self.sums, self.steps = {}, 0
+        return out
+
+
+def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, value in values.items():
+        sums[name] = sums[name] + value if name in sums else value.detach()

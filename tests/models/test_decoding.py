@@ -1,0 +1,86 @@
+"""Decoding on token ids: what it draws, what it says about it, and what it leaves alone."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+
+from arenaloop.errors import ConfigError
+from arenaloop.models.decoding import Continuation, decode
+
+torch.set_num_threads(1)
+
+ENDS = frozenset({1, 2})
+
+
+@pytest.fixture(scope="module")
+def module() -> LlamaForCausalLM:
+    torch.manual_seed(2)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=20, **sizes, initializer_range=0.5)).eval()
+
+
+def rows(**sampling: float) -> list[Continuation]:
+    r = np.random.default_rng(0)
+    return [Continuation(r.integers(3, 20, n + 1).tolist(), 12, seed=n, **sampling) for n in range(8)]
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0}, {"temperature": 0.6, "top_p": 0.7}])
+def test_log_probabilities_are_those_of_one_forward_pass(module: LlamaForCausalLM, sampling: dict[str, float]) -> None:
+    drawn, plain = rows(**sampling), rows(**sampling)
+    decode(module, drawn, ENDS, logprobs=True)
+    decode(module, plain, ENDS)
+    assert [row.tokens for row in drawn] == [row.tokens for row in plain]
+    assert len({len(row.tokens) for row in drawn}) > 2, "rows must leave the batch one by one"
+    for row in drawn:
+        ids = torch.tensor([[*row.prompt, *row.tokens]])
+        with torch.no_grad():
+            logits = module(ids).logits[0, len(row.prompt) - 1 : -1] / (row.temperature or 1.0)
+        expected = logits.log_softmax(-1).gather(1, torch.tensor(row.tokens)[:, None])[:, 0]
+        assert row.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
+    assert plain[0].logprobs == []
+
+
+def test_rows_end_by_an_end_token_their_own_rule_or_their_limit(module: LlamaForCausalLM) -> None:
+    free = rows(temperature=1.0)
+    decode(module, free, frozenset())
+    assert {(len(row.tokens), row.finish_reason) for row in free} == {(12, "length")}
+    for given in (rows(temperature=1.0), rows(temperature=1.0)[::-1]):  # a row's draws are its own
+        for row in given:
+            row.limit, row.stops = 3 + row.seed, lambda tokens: tokens[-1] == 7
+        decode(module, given, ENDS)
+        for row in given:
+            whole = free[row.seed].tokens
+            first = next((at for at, token in enumerate(whole) if token in {*ENDS, 7}), 99)
+            assert row.tokens == whole[: min(first + 1, row.limit)]
+            assert row.finish_reason == ("stop" if first < row.limit else "length")
+
+
+def test_it_draws_under_no_gradient_and_leaves_the_parameters_ready_for_one(module: LlamaForCausalLM) -> None:
+    decode(module, rows(temperature=1.0), ENDS, logprobs=True)
+    module(torch.tensor([[5, 6]])).logits.sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+    module.zero_grad()
+
+
+def test_it_is_given_up_between_two_tokens(module: LlamaForCausalLM) -> None:
+    stop, seen = threading.Event(), rows()
+    seen[0].stops = lambda tokens: len(tokens) == 2 and bool(stop.set())
+    decode(module, seen, frozenset(), stop=stop)
+    assert {len(row.tokens) for row in seen} == {2}
+    decode(module, [], ENDS)
+
+
+def test_a_module_without_a_cache_is_refused() -> None:
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+
+    class Plain(BertModel):
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            return input_ids
+
+    with pytest.raises(ConfigError, match="is a Plain, which cannot continue from a cache"):
+        decode(Plain(BertConfig(vocab_size=20, **sizes)), rows(), ENDS)
