@@ -59,7 +59,7 @@ def test_both_seats_are_judged_and_merged(path: Path) -> None:
     assert len(one.battles) == 1
     assert one.a_first is not None
     assert one.b_first is not None
-    assert one.battles[0].score_a == (one.a_first.score_first + one.b_first.score_second) / 2  # type: ignore[operator]
+    assert one.battles[0].score_a == (one.a_first.score_first + one.b_first.score_second) / 2
     assert one.battles[0].verdicts == (one.a_first.key, one.b_first.key)
     assert one.a_first.first_hash == one.b_first.second_hash
 
@@ -121,7 +121,7 @@ def test_the_judge_is_asked_no_more_at_once_than_it_takes(path: Path) -> None:
 def test_memory_does_not_grow_with_prompts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prompts are read from the file some dozens at a time, as workers take them."""
     started, done, most = 0, Counter[str](), 0
-    read = prefetch.prompt_of
+    read = prefetch.prompt_of  # type: ignore[attr-defined]
 
     def count(row: Sequence[object]) -> Prompt:
         nonlocal started, most
@@ -330,7 +330,7 @@ def complete_plan(store: Store, unreadable: bool = False) -> BattlePlan:
 def _looked_up(store: Store, plan: BattlePlan, monkeypatch: pytest.MonkeyPatch) -> tuple[Tally, int]:
     """The tally of a further play, and how many prompts were looked at for it."""
     looked = 0
-    real = battles.materials
+    real = battles.materials  # type: ignore[attr-defined]
 
     def counting(*arguments: Any) -> Iterator[Any]:
         nonlocal looked

@@ -16,6 +16,7 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -32,16 +33,21 @@ TEXTS = st.text(st.characters(), max_size=30) | st.sampled_from(
 )
 
 
-def verdict(key: str, status: Status = Status.OK, **fields: object) -> Verdict:
-    scores = {"score_first": 7.0, "score_second": 5.0, "outcome": Outcome.A} if status is Status.OK else {}
+Turn = tuple[str, int, str, str, Completion, str]
+
+
+def verdict(key: str, status: Status = Status.OK, **fields: Any) -> Verdict:
+    scores: dict[str, Any] = (
+        {"score_first": 7.0, "score_second": 5.0, "outcome": Outcome.A} if status is Status.OK else {}
+    )
     return Verdict(key, "p", "f", "s", "judge", status, **{"usd": 0.0, **scores, **fields})
 
 
-def turn(key: str, completion: Completion, number: int = 0, prompt_id: str = "p") -> tuple[object, ...]:
+def turn(key: str, completion: Completion, number: int = 0, prompt_id: str = "p") -> Turn:
     return key, number, prompt_id, "model", completion, content_hash([completion.text])
 
 
-def dump(path: Path, query: str) -> list[tuple[object, ...]]:
+def dump(path: Path, query: str) -> list[Any]:
     with sqlite3.connect(path) as db:
         return db.execute(query).fetchall()
 
