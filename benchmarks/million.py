@@ -150,7 +150,8 @@ def latency(folder: Path, contestants: list[Contestant], decider: PairwiseJudge)
     rows = list(islice(verdicts(contestants, decider, 300), 26_000))
     print(f"{'appends/s':>10} {'median ms':>10} {'95 % ms':>10} {'99 % ms':>10} {'worst ms':>10} {'CPU ms each':>12}")
     for rate in (1_000, 3_000, 10_000):
-        with Timed(folder / f"latency{rate}.db") as store:
+        store = Timed(folder / f"latency{rate}.db")
+        with store:
             arrived = {}
             cpu, began = time.process_time(), time.perf_counter()
             for number, verdict in enumerate(rows[: 2 * rate]):
@@ -175,7 +176,7 @@ def main() -> None:
     options = parser.parse_args()
     names = [f"m{number}" for number in range(options.models)]
     contestants = [contestant(model_settings(f"{NOBODY}#{name}", name, kind=ModelSettings)) for name in names]
-    decider = judge(model_settings(f"{NOBODY}#judge", kind=JudgeSettings))
+    decider = judge(JudgeSettings(spec=f"{NOBODY}#judge"))
     assert isinstance(decider, PairwiseJudge)
     where = tempfile.TemporaryDirectory() if options.dir is None else nullcontext(str(options.dir))
     with where as folder:

@@ -73,7 +73,7 @@ def run(design: str, world: World, models: int, battles: int, seed: int) -> Floa
     if design == "drawn":
         pairs = round_robin(models, seed)
         drawn = np.random.default_rng([seed, 2]).choice(len(pairs) * PROMPTS, battles, replace=False)
-        return world.fight([Unit(*pairs[u // PROMPTS], u % PROMPTS) for u in drawn])
+        return world.fight([Unit(a, b, u % PROMPTS) for u in drawn for a, b in [pairs[u // PROMPTS]]])
     if design == "balanced":
         return world.fight(balanced(models, PROMPTS, battles, seed))
     greedy = design == "greedy"

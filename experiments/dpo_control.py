@@ -1,6 +1,6 @@
 """What does DPO add that learning its chosen answers alone would not?
 
-    python experiments/dpo_control.py [--seeds 10 11 12 13 14] [--split test]
+    python experiments/dpo_control.py [--seeds 10 11 12 13 14] [--split test] [--small]
 
 From the SFT-I1 of a one-round demo, and on the pairs that its battles selected for DPO-I1, with the same optimiser,
 learning rate, batch and number of steps:
@@ -15,6 +15,7 @@ merit of DPO.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from gold import demo_settings, gold_accuracy, over_seeds
@@ -28,10 +29,10 @@ from arenaloop.train.methods import training
 from arenaloop.types import derive_seed
 
 
-def one_seed(seed: int, split: str, out: Path) -> dict[str, float]:
+def one_seed(seed: int, split: str, out: Path, changes: Sequence[str]) -> dict[str, float]:
     """All arms of one seed."""
     # the pool is cut as in the whole demo, so that the slices are the demo's
-    s = demo_settings(seed, split, "rounds=1", "data.max_prompts_per_slice=2000")
+    s = demo_settings(seed, split, "rounds=1", "data.max_prompts_per_slice=2000", *changes)
     recipe = build_arena_learning(s, out)
     out.mkdir(parents=True)
     with Store(out / "arena.db") as store:

@@ -20,7 +20,17 @@ from arenaloop.config import ArenaLearningSettings, override, validate
 from arenaloop.recipes.stages import ArenaLearning
 from arenaloop.store import Store
 
-__all__ = ["demo_settings", "gold_accuracy", "over_seeds"]
+__all__ = ["SMALL", "demo_settings", "gold_accuracy", "over_seeds"]
+
+SMALL = (
+    "rounds=1",
+    "data.prompts=sandbox:prompts?n=160&split=train",
+    "data.test=sandbox:prompts?n=50&split=test",
+    "sft_init_training.max_steps=50",
+    "sft.max_steps=5",
+    "dpo.max_steps=5",
+)
+"""Changes to the demo's settings with which an experiment is over in seconds; its figures mean nothing."""
 
 T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 """Two-sided 95 % points of Student's t, by degrees of freedom."""
@@ -29,8 +39,9 @@ T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8:
 def demo_settings(seed: int, split: str, *overrides: str) -> ArenaLearningSettings:
     """The demo's own settings under another seed, rated on one split of held-out prompts."""
     values = yaml.safe_load(resources.files("arenaloop.sandbox").joinpath("demo.yaml").read_text(encoding="utf-8"))
+    values = override(values, [f"seed={seed}", *overrides])
     values["data"]["test"] = values["data"]["test"].replace("split=test", f"split={split}")
-    return validate(ArenaLearningSettings, override(values, [f"seed={seed}", *overrides]), "demo")
+    return validate(ArenaLearningSettings, values, "demo")
 
 
 def gold_accuracy(recipe: ArenaLearning, store: Store, name: str, checkpoint: Path) -> float:
@@ -56,7 +67,7 @@ def interval(values: Sequence[float]) -> str:
 
 def over_seeds(
     description: str | None,
-    one_seed: Callable[[int, str, Path], Mapping[str, float]],
+    one_seed: Callable[[int, str, Path, Sequence[str]], Mapping[str, float]],
     arms: Sequence[str],
     differences: Sequence[tuple[str, str]],
 ) -> None:
@@ -64,13 +75,14 @@ def over_seeds(
 
     Args:
         description: the experiment's docstring.
-        one_seed: (seed, split, an empty directory's path) → gold accuracy by arm, and ``rows``.
+        one_seed: (seed, split, a new directory's path, changes to the demo) → gold accuracy by arm, and ``rows``.
         arms: which to print, in order.
         differences: (first, second) pairs of arms to compare.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12, 13, 14])
     parser.add_argument("--split", choices=["dev", "test"], default="test")
+    parser.add_argument("--small", action="store_true", help="a tiny world, to see whether it runs")
     options = parser.parse_args()
     if not 2 <= len(options.seeds) <= len(T95) + 1:
         sys.exit(f"give 2 to {len(T95) + 1} seeds")
@@ -78,7 +90,7 @@ def over_seeds(
     table = []
     for seed in options.seeds:
         with tempfile.TemporaryDirectory() as folder:
-            figures = one_seed(seed, options.split, Path(folder) / "run")
+            figures = one_seed(seed, options.split, Path(folder) / "run", SMALL if options.small else ())
         table.append(figures)
         print(f"{seed:4}  {figures['rows']:5.0f}", *(f"{figures[arm]:8.1%}" for arm in arms), flush=True)
     for first, second in differences:

@@ -1,6 +1,6 @@
 """Kill a demo with SIGKILL at random moments, run it again each time, and compare with an unbroken run.
 
-    python experiments/kill_and_resume.py [--kills 10] [--rounds 1] [--seed 0]
+    python experiments/kill_and_resume.py [--kills 10] [--rounds 1] [--seed 0] [--small]
 
 Checks that the final leaderboard is the same to the last digit and that no verdict with an outcome was asked twice.
 Prints one line a kill and a verdict at the end; exits with 1 if anything differs.
@@ -17,15 +17,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import resources
 from pathlib import Path
 
-COMMAND = [sys.executable, "-c", "from arenaloop.cli import main; main()", "demo"]
+from gold import SMALL
+
+ARENALOOP = [sys.executable, "-c", "from arenaloop.cli import main; main()"]
 
 
-def start(out: Path, rounds: int, seed: int) -> subprocess.Popen[bytes]:
-    """The demo in a process of its own."""
-    arguments = ["--out", str(out), "--rounds", str(rounds), "--seed", str(seed), "--split", "dev"]
-    return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def command(rounds: int, seed: int, small: bool) -> list[str]:
+    """The demo, or a tiny one, but for its directory."""
+    if not small:
+        return [*ARENALOOP, "demo", "--rounds", str(rounds), "--seed", str(seed), "--split", "dev"]
+    demo = str(resources.files("arenaloop.sandbox").joinpath("demo.yaml"))
+    return [*ARENALOOP, "run", demo, *(f"--set={change}" for change in (*SMALL, f"seed={seed}"))]
+
+
+def start(line: list[str], out: Path) -> subprocess.Popen[bytes]:
+    """A process of its own."""
+    return subprocess.Popen([*line, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def counts(out: Path) -> tuple[int, int, int]:
@@ -50,19 +60,21 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--small", action="store_true", help="a tiny world, to see whether it runs")
     options = parser.parse_args()
+    line = command(options.rounds, options.seed, options.small)
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         whole, broken = Path(folder) / "whole", Path(folder) / "broken"
         began = time.monotonic()
-        if start(whole, options.rounds, options.seed).wait() != 0:
+        if start(line, whole).wait() != 0:
             sys.exit("the unbroken run failed")
         length = time.monotonic() - began
         print(f"unbroken run: {length:.0f} s, {counts(whole)[0]:,} verdicts", flush=True)
         kill = finished = 0
         while kill < options.kills:
             out = broken / str(finished)
-            process = start(out, options.rounds, options.seed)
+            process = start(line, out)
             # a start-up, and then a moment anywhere: in training, battles, writing
             wait = rng.uniform(2.0, 5.0 + 0.15 * length)
             try:
@@ -79,7 +91,7 @@ def main() -> None:
                 )
             else:  # that run is through: the next kills fall on a new one
                 finished += 1
-        if start(broken / str(finished), options.rounds, options.seed).wait() != 0:
+        if start(line, broken / str(finished)).wait() != 0:
             sys.exit("the resumed run failed")
         expected = json.loads((whole / "leaderboard.json").read_text())
         failed = False

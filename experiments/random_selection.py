@@ -1,6 +1,6 @@
 """Does choosing training rows by battles matter, or would any rows do?
 
-    python experiments/random_selection.py [--seeds 10 11 12 13 14] [--split test]
+    python experiments/random_selection.py [--seeds 10 11 12 13 14] [--split test] [--small]
 
 From the same SFT-I0 and over the same slice of prompts, three SFT stages that differ in nothing but their rows:
 
@@ -54,9 +54,9 @@ def battle_scores(recipe: ArenaLearning, store: Store, target: Contestant, ids: 
     return scored
 
 
-def one_seed(seed: int, split: str, out: Path) -> dict[str, float]:
+def one_seed(seed: int, split: str, out: Path, changes: Sequence[str]) -> dict[str, float]:
     """All arms of one seed."""
-    s = demo_settings(seed, split)
+    s = demo_settings(seed, split, *changes)
     recipe = build_arena_learning(s, out)
     out.mkdir(parents=True)
     with Store(out / "arena.db") as store:

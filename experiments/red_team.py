@@ -23,6 +23,7 @@ from arenaloop.audit.suspicion import REASONS, Sameness, marks
 from arenaloop.config import JudgeSettings
 from arenaloop.jsonl import read_rows
 from arenaloop.judges.base import Judge, merge_pair
+from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.attacks import ATTACKS, Attack
@@ -192,7 +193,10 @@ if __name__ == "__main__":
         settings = model_settings(args.judge, kind=JudgeSettings).model_copy(
             update={"template": args.template, "verdict": args.verdict}
         )
-        asyncio.run(ask(build_judge(settings), cases(args.cases)))
+        assert isinstance(settings, JudgeSettings)
+        asked = build_judge(settings)
+        assert not isinstance(asked, Jury)
+        asyncio.run(ask(asked, cases(args.cases)))
     else:
         silent = ScriptedModel("scripted", lambda request: "")
         shipped = PairwiseJudge(silent, template=args.template, verdict=args.verdict)

@@ -73,7 +73,7 @@ def test_execution_settings_are_no_part_of_the_method() -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        SFTSettings().epochs = 1.0
+        SFTSettings().epochs = 1.0  # type: ignore[misc]
 
 
 # ---------------------------------------------------------------------- user errors

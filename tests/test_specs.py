@@ -60,12 +60,17 @@ def test_adapters_of_a_server_are_models_of_their_own() -> None:
 
 
 def test_a_runs_concurrency_is_that_of_models_without_one() -> None:
+    def places(settings: ModelSettings) -> int:
+        built = model(settings)
+        assert isinstance(built, OpenAIModel)
+        return built.concurrency
+
     settings = ModelSettings(spec="http://a/v1#m")
-    assert model(settings).concurrency == 512  # as many as the server bears
-    assert model(settings.with_concurrency(None)).concurrency == 512
-    assert model(settings.with_concurrency(64)).concurrency == 64
+    assert places(settings) == 512  # as many as the server bears
+    assert places(settings.with_concurrency(None)) == 512
+    assert places(settings.with_concurrency(64)) == 64
     own = ModelSettings(spec="http://a/v1#m", concurrency=3)
-    assert model(own.with_concurrency(64)).concurrency == 3
+    assert places(own.with_concurrency(64)) == 3
     members = JudgeSettings(spec="", jury=("http://a/v1#m", "http://a/v1#n")).with_concurrency(7).jury
     assert [member.concurrency for member in members] == [7, 7]
 
@@ -176,7 +181,9 @@ def test_the_sandbox() -> None:
     found = contestant(model_settings("sandbox:scholar", "s"))
     assert found.name == "s"
     assert isinstance(found.model, ScriptedModel)
-    judging = judge(model_settings("sandbox:judge", kind=JudgeSettings))
+    settings = model_settings("sandbox:judge", kind=JudgeSettings)
+    assert isinstance(settings, JudgeSettings)
+    judging = judge(settings)
     assert isinstance(judging, PairwiseJudge)
     options = JudgeSettings(spec="sandbox:judge", options={"noise": 0.0, "seat_bias": 2.0})
     assert judge(options).fingerprint != judging.fingerprint
@@ -272,7 +279,7 @@ def test_prompts_of_the_sandbox() -> None:
     test = load_prompts("sandbox:prompts?n=50&split=test", 0)
     assert not {p.id for p in load_prompts("sandbox:prompts?n=200", 0)} & {p.id for p in test}
     assert len(load_prompts("sandbox:prompts", 0)) == 100
-    held = [p.last_user for p in prompts[:5]]
+    held = [p.last_user for p in list(prompts)[:5]]
     assert not {p.last_user for p in load_prompts("sandbox:prompts?n=20", 0, exclude=held)} & set(held)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import FrozenInstanceError, replace
 from hashlib import blake2b
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -132,7 +133,8 @@ def test_seeds_are_63_bits_and_repeat(parts: list[object]) -> None:
 
 def test_sampling_key_tells_all_settings_apart() -> None:
     base = Sampling()
-    others = [replace(base, **{k: v}) for k, v in {"temperature": 1.0, "top_p": 0.5, "max_tokens": 9}.items()]
+    changes: dict[str, Any] = {"temperature": 1.0, "top_p": 0.5, "max_tokens": 9}
+    others = [replace(base, **{k: v}) for k, v in changes.items()]
     others.append(replace(base, stop=("x",)))
     keys = {json.dumps(s.key()) for s in (base, *others)}
     assert len(keys) == 5

@@ -92,7 +92,7 @@ def make_plan(url: str, **options: Any) -> BattlePlan:
     names = ["a", "b", "c"]
     ids = [p.id for p in PROMPTS]
     contestants = [
-        Contestant(n, ScriptedModel(n, lambda request, n=n: f"{n}: {number(n, request.messages[-1]['content'])}"))
+        Contestant(n, ScriptedModel(n, lambda request, n=n: f"{n}: {number(n, request.messages[-1]['content'])}"))  # type: ignore[misc]
         for n in names
     ]
     model = OpenAIModel("judge", "judge", url, price=Price(1.0, 2.0, batch=0.5))

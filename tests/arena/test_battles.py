@@ -58,7 +58,7 @@ def test_both_seats_are_judged_and_merged(path: Path) -> None:
     assert len(one.battles) == 1
     assert one.a_first is not None
     assert one.b_first is not None
-    assert one.battles[0].score_a == (one.a_first.score_first + one.b_first.score_second) / 2  # type: ignore[operator]
+    assert one.battles[0].score_a == (one.a_first.score_first + one.b_first.score_second) / 2
     assert one.battles[0].verdicts == (one.a_first.key, one.b_first.key)
     assert one.a_first.first_hash == one.b_first.second_hash
 
@@ -329,7 +329,7 @@ def complete_plan(store: Store, unreadable: bool = False) -> BattlePlan:
 def _looked_up(store: Store, plan: BattlePlan, monkeypatch: pytest.MonkeyPatch) -> tuple[Tally, int]:
     """The tally of a further play, and how many prompts were looked at for it."""
     looked = 0
-    real = battles.materials
+    real = battles.materials  # type: ignore[attr-defined]
 
     def counting(*arguments: Any) -> Iterator[Any]:
         nonlocal looked

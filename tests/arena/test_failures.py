@@ -217,7 +217,7 @@ def test_whatever_fails_a_healthy_run_completes_it(seed: int, rate: float, reask
     prompts = LONG[:5]
     judging = Judging()
     judging.judge = PairwiseJudge(Flaky("judge", Judging.decide))
-    contestants = [Contestant(n, Flaky(n, lambda r, n=n: f"{n} {number(n, r.key) % 3}")) for n in "abc"]
+    contestants = [Contestant(n, Flaky(n, lambda r, n=n: f"{n} {number(n, r.key) % 3}")) for n in "abc"]  # type: ignore[misc]
     plan = make_plan(judging, contestants, prompts, reask=reask, concurrency=rng.choice([1, 5, None]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "arena.db"

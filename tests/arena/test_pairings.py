@@ -23,7 +23,7 @@ from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.base import Model
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.store import Store, response_key
-from arenaloop.types import Battle, Completion, Prompt, Response, Sampling, Status, Verdict, content_hash
+from arenaloop.types import Battle, Completion, Prompt, Response, Sampling, Status, Verdict, Winner, content_hash
 
 PROMPTS = [Prompt.of(f"question {n}") for n in range(10)] + [Prompt(({"role": "user", "content": "two"},), ("turns",))]
 NAMES = ["a", "b", "c"]
@@ -167,7 +167,7 @@ def test_counts_are_read_back_and_added() -> None:
     found = []
     for _ in range(60):
         seats = [drawn(judge, PROMPTS[0], first, second, 0, rng) for first, second in ((one, two), (two, one))]
-        found.append(Pairing("p", "a", "b", merge_pair("a", "b", *seats), *seats))
+        found.append(Pairing("p", "a", "b", merge_pair("a", "b", seats[0], seats[1]), *seats))
     whole, half, rest = summarise(found), summarise(found[:30]), summarise(found[30:])
     assert Summary.of(whole.counts()) == whole
     half.merge(rest)
@@ -191,7 +191,7 @@ SCORES = st.floats(1, 10) | st.sampled_from([7.0, 0.5, 7, 1, 0.1 + 0.2])
 def test_a_battle_as_a_line_is_its_row(
     a: str, b: str, judge: str, one: float, two: float, flipped: bool, keys: list[str]
 ) -> None:
-    battle = Battle("p", a, b, "tie", one, two, flipped, judge, tuple(keys))
+    battle = Battle("p", a, b, Winner.TIE, one, two, flipped, judge, tuple(keys))
     assert battle_line(battle) == encode_json(battle_row(battle))
-    odd = Battle("p", a + "\ud800", b, "model_a", one, two, flipped, judge, tuple(keys))
+    odd = Battle("p", a + "\ud800", b, Winner.MODEL_A, one, two, flipped, judge, tuple(keys))
     assert json.loads(battle_line(odd)) == battle_row(odd)

@@ -227,7 +227,7 @@ def test_it_resumes_and_asks_nothing_twice(run: Any) -> None:
                 raise DownError("gone")
             return await inner.model.complete(request)
 
-    fragile = PairwiseJudge(Fragile(), name="other")  # type: ignore[arg-type]
+    fragile = PairwiseJudge(Fragile(), name="other")
     with pytest.raises(DownError):
         again(directory, plan, fragile)
     assert not (directory / "rejudged" / "new" / "battles.jsonl").exists()

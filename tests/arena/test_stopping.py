@@ -110,13 +110,14 @@ def test_an_interruption_while_twins_wait_is_only_that(path: Path, who: str, mon
         await asyncio.get_running_loop().create_future()
         return ""
 
+    reports = 0
+
     def interrupt(tally: Tally) -> None:
         nonlocal reports
         reports += 1
         if reports == 2:
             signal.raise_signal(signal.SIGINT)
 
-    reports = 0
     judging = Judging()
     model = ScriptedModel("same", hang if who == "model" else lambda request: "the same")
     if who == "judge":

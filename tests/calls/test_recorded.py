@@ -12,7 +12,8 @@ from arenaloop.types import content_hash
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(0, 5)), max_size=20))
 def test_it_holds_what_a_dict_would(added: list[tuple[str, int]]) -> None:
-    packed, plain = PackedKeys(places("gfedcbaabc")), {}
+    packed = PackedKeys(places("gfedcbaabc"))
+    plain: dict[str, str] = {}
     for prompt_id, n in added:
         packed.add(prompt_id, content_hash(n))
         plain.setdefault(prompt_id, content_hash(n))

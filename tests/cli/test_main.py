@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from arenaloop import errors
-from arenaloop.cli import app, battle, main  # noqa: F401 - `battle` is the verb, see below
+from arenaloop.cli import app, battle, main  # type: ignore[attr-defined]  # noqa: F401 - the verb, see below
 from arenaloop.errors import ArenaloopError
 
 VERBS = ["demo", "run", "battle", "rank", "winrate", "agree", "train", "report", "sandbox"]

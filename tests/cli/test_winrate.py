@@ -20,8 +20,8 @@ FIELDS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def annotations(tmp_path: Path) -> Path:
+@pytest.fixture(name="annotations")
+def written(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     rows = []
     for m in range(6):

@@ -18,7 +18,7 @@ from arenaloop.data.selection import (
     sft_row,
     sft_rows,
 )
-from arenaloop.types import Battle, Preference, Prompt, Response, Status
+from arenaloop.types import Battle, Preference, Prompt, Response, Status, Winner
 
 PROMPT = Prompt.of("question")
 
@@ -30,7 +30,7 @@ GOLDEN = {
 
 
 def battle(a: str, b: str, score_a: float, score_b: float) -> Battle:
-    winner = "model_a" if score_a > score_b else "model_b" if score_b > score_a else "tie"
+    winner = Winner.MODEL_A if score_a > score_b else Winner.MODEL_B if score_b > score_a else Winner.TIE
     return Battle(PROMPT.id, a, b, winner, score_a, score_b, False, "judge", (f"{a}{b}", f"{b}{a}"))
 
 

@@ -134,7 +134,7 @@ def test_golden_a1_by_all_rules() -> None:
     """8 to 6 with a first, 7 to 7 with b first."""
     one, two = verdict(8, 6, "one"), verdict(7, 7, "two")
     found = {
-        rule: [(b.winner, b.score_a, b.score_b, b.verdicts) for b in merge_pair("a", "b", one, two, rule)]  # type: ignore[arg-type]
+        rule: [(b.winner, b.score_a, b.score_b, b.verdicts) for b in merge_pair("a", "b", one, two, rule)]
         for rule in ("mean", "agree_or_tie", "two_battles")
     }
     assert found == {
@@ -174,8 +174,8 @@ def test_two_battles_keep_what_each_seat_said(one: Verdict, two: Verdict) -> Non
     first, second = merge_pair("a", "b", one, two, "two_battles")
     assert (first.score_a, first.score_b) == (one.score_first, one.score_second)
     assert (second.score_a, second.score_b) == (two.score_second, two.score_first)
-    assert first.winner == {"A": "model_a", "B": "model_b", "TIE": "tie"}[one.outcome.value]  # type: ignore[union-attr]
-    assert second.winner == {"A": "model_b", "B": "model_a", "TIE": "tie"}[two.outcome.value]  # type: ignore[union-attr]
+    assert first.winner == {"A": "model_a", "B": "model_b", "TIE": "tie"}[one.outcome.value]
+    assert second.winner == {"A": "model_b", "B": "model_a", "TIE": "tie"}[two.outcome.value]
     mean = merge_seats("a", "b", one, two)
     assert mean is not None
     assert first.flipped == second.flipped == mean.flipped

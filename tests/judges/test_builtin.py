@@ -51,7 +51,7 @@ def test_all_turns_count_for_length() -> None:
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_length_knows_no_seat(one: str, two: str) -> None:
     for kind in ("longest", "shortest"):
-        there, back = (decide(BuiltinJudge(kind), *pair) for pair in ((one, two), (two, one)))  # type: ignore[arg-type]
+        there, back = (decide(BuiltinJudge(kind), *pair) for pair in ((one, two), (two, one)))
         assert there.outcome is not None
         assert back.outcome is there.outcome.swap()
 

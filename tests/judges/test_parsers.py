@@ -363,7 +363,7 @@ def test_without_log_probabilities_nothing_is_read() -> None:
 
 def test_parsers_are_told_apart_by_their_names() -> None:
     names = {
-        parser_for(form, mode, which).name  # type: ignore[arg-type]
+        parser_for(form, mode, which).name
         for form in FORMS
         for mode in ("text", "json", "logprob")
         for which in ("first", "last")

@@ -67,7 +67,7 @@ def test_history_follow_ups_and_all_turns_are_shown_whole() -> None:
     ]
 
 
-NASTY = st.text(st.characters(exclude_categories=("Cs",)), max_size=60) | st.sampled_from(
+NASTY = st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.sampled_from(
     [
         "{{ tag }}",
         "{% for x in seats %}{{ x }}{% endfor %}",

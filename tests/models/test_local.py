@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -103,8 +104,8 @@ def strip(completion: Completion) -> tuple[object, ...]:
 def test_greedy_answers_equal_those_of_transformers_row_by_row(path: Path) -> None:
     requests = [ask(text) for text in TEXTS]
     completions = run(LocalModel(path), requests)
-    module = AutoModelForCausalLM.from_pretrained(path)
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    module: Any = AutoModelForCausalLM.from_pretrained(path)
+    tokenizer: Any = AutoTokenizer.from_pretrained(path)
     for request, completion in zip(requests, completions, strict=True):
         ids = tokenizer.apply_chat_template(
             list(request.messages), add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -121,7 +122,7 @@ def test_greedy_answers_equal_those_of_transformers_row_by_row(path: Path) -> No
     assert "stop" in reasons
 
 
-TINY_SIZES = {
+TINY_SIZES: dict[str, Any] = {
     "vocab_size": len(SPECIAL) + len(CHARACTERS),
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -153,9 +154,9 @@ EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 
 )
 def test_other_kinds_of_models_equal_transformers_too(path: Path, tmp_path: Path, config: PreTrainedConfig) -> None:
     torch.manual_seed(1)
-    module = AutoModelForCausalLM.from_config(config).eval()
+    module: Any = AutoModelForCausalLM.from_config(config).eval()
     module.save_pretrained(tmp_path)
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer: Any = AutoTokenizer.from_pretrained(path)
     tokenizer.save_pretrained(tmp_path)
     completions = run(LocalModel(tmp_path), [ask(text, max_tokens=24) for text in TEXTS])
     for text, completion in zip(TEXTS, completions, strict=True):
@@ -169,7 +170,7 @@ def test_other_kinds_of_models_equal_transformers_too(path: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0}, {"temperature": 0.7, "top_p": 0.8}])
-def test_an_answer_does_not_depend_on_its_chunk(path: Path, sampling: dict[str, float]) -> None:
+def test_an_answer_does_not_depend_on_its_chunk(path: Path, sampling: dict[str, Any]) -> None:
     requests = [ask(text, seed=3, **sampling) for text in TEXTS]
     together = run(LocalModel(path, chunk_size=8), requests)
     by_three = run(LocalModel(path, chunk_size=3), requests)
@@ -227,8 +228,8 @@ def test_statuses(path: Path) -> None:
 
 
 def test_an_answer_that_is_only_the_end_of_turn_is_empty(path: Path) -> None:
-    module = AutoModelForCausalLM.from_pretrained(path)
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    module: Any = AutoModelForCausalLM.from_pretrained(path)
+    tokenizer: Any = AutoTokenizer.from_pretrained(path)
     ids = tokenizer.apply_chat_template(
         [{"role": "user", "content": "a"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
@@ -337,7 +338,7 @@ def test_fingerprint_follows_weights_tokenizer_and_template(path: Path, tmp_path
     marks = {checkpoint_fingerprint(same)}
     (same / "chat_template.jinja").write_text(TEMPLATE + " ")
     marks.add(checkpoint_fingerprint(same))
-    module = AutoModelForCausalLM.from_pretrained(same)
+    module: Any = AutoModelForCausalLM.from_pretrained(same)
     with torch.no_grad():
         module.lm_head.weight[0, 0] += 1
     module.save_pretrained(same)

@@ -7,7 +7,9 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from misbehaving_server import KEY, RESET, Stub, ask, request, said
@@ -146,6 +148,7 @@ def test_leaving_early_stops_the_workers():
             model = OpenAIModel("m", "x", stub.url, concurrency=2)
             answers = model.complete_many([request() for _ in range(100)])
             await anext(answers)
+            assert isinstance(answers, AsyncGenerator)
             await answers.aclose()
             asked = len(stub.bodies)
             assert len(asyncio.all_tasks()) <= 1 + stub.connections
@@ -163,7 +166,7 @@ def test_a_dead_server_ends_many_with_what_was_answered():
                 stub.server.close()
 
             model = OpenAIModel("m", "x", stub.url, concurrency=1, retries=1, sleep=close)
-            done = []
+            done: list[Any] = []
             try:
                 async for _, completion in model.complete_many([request()] * 5):
                     done.append(completion.status)

@@ -75,8 +75,8 @@ def test_many_are_answered_and_one_failure_ends_nothing():
 
 
 def test_the_fingerprint_tells_names_and_versions_apart():
-    def fingerprint(*args, **options):
-        return ScriptedModel(*args, str, **options).fingerprint
+    def fingerprint(name, **options):
+        return ScriptedModel(name, str, **options).fingerprint
 
     assert fingerprint("m") == fingerprint("m") == fingerprint("m", concurrency=1)
     assert len({fingerprint("m"), fingerprint("n"), fingerprint("m", version=1)}) == 3

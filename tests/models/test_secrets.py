@@ -121,7 +121,8 @@ def test_no_exception_carries_the_key(monkeypatch):
                 model = OpenAIModel("m", "x", url, key_env="THE_KEY", retries=0)
                 with pytest.raises(EndpointDownError) as caught:
                     await ask_often(model)
-                error, seen = caught.value, []
+                error: BaseException | None = caught.value
+                seen: list[str] = []
                 while error is not None:
                     seen += [repr(error), str(error), repr(vars(error))]
                     error = error.__cause__ or error.__context__

@@ -131,9 +131,9 @@ def test_student_quantiles_of_the_table() -> None:
         assert t_quantile(0.95, dof) == pytest.approx(value, abs=6e-4)
     assert t_quantile(0.99, 7) == pytest.approx(3.499, abs=6e-4)
     assert t_quantile(0.95, np.inf) == pytest.approx(1.959964, abs=1e-6)
-    for level, dof in ((0, 5), (1, 5), (0.95, 0.5)):
+    for level, few in ((0, 5), (1, 5), (0.95, 0.5)):
         with pytest.raises(ValueError, match="must"):
-            t_quantile(level, dof)
+            t_quantile(level, few)
 
 
 def test_impossible_settings_are_refused() -> None:

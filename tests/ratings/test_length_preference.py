@@ -8,7 +8,7 @@ import pytest
 from arenaloop.ratings.length_preference import longer_at_matched_quality
 
 
-def simulate(b_len: float, b_people: float, *, people_like_length: float, n: int = 3000, seed: int = 0):  # type: ignore[no-untyped-def]
+def simulate(b_len: float, b_people: float, *, people_like_length: float, n: int = 3000, seed: int = 0):
     rng = np.random.default_rng(seed)
     delta = rng.normal(0, 300, n)
     z = np.tanh(delta / delta.std(ddof=1))

@@ -11,7 +11,7 @@ from arenaloop.ratings.intervals import t_quantile
 from arenaloop.ratings.rates import UNKNOWN, clustered_rate, kappa, kappa_rate
 
 
-def rate(values: list[float], cluster: list[int] | None = None):  # type: ignore[no-untyped-def]
+def rate(values: list[float], cluster: list[int] | None = None):
     part = np.array(values, dtype=float)
     return clustered_rate(part, np.ones_like(part), np.array(cluster or range(len(values))))
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from arenaloop.ratings.battles import FloatArray
 from arenaloop.ratings.length_control import estimate_difficulty, length_controlled, standardised_length
 from arenaloop.ratings.win_rate import Annotations, preference_from_logprobs, win_rates
 
@@ -18,12 +19,12 @@ def world(models: int = 6, prompts: int = 400, seed: int = 0, effect: float = -1
     gamma -= gamma.mean()
     model = np.repeat(np.arange(models), prompts)
     prompt = np.tile(np.arange(prompts), models)
-    ours = 1000 + 150 * model + 300 * rng.standard_normal(len(model))
+    ours: FloatArray = 1000 + 150 * model + 300 * rng.standard_normal(len(model))
     theirs = np.full(len(model), 1200.0)
     z = np.concatenate([standardised_length((theirs - ours)[model == m]) for m in range(models)])
     strength = np.linspace(-2, 0.5, models)
     p = sigmoid(strength[model] + effect * z + gamma[prompt])
-    preference = 1.0 + (rng.random(len(model)) < p)
+    preference = 1.0 + (rng.random(len(model)) < p).astype(np.float64)
     names = tuple(f"m{i}" for i in range(models))
     return Annotations("base", names, tuple(range(prompts)), model, prompt, preference, ours, theirs), gamma
 
@@ -104,7 +105,7 @@ def test_rows_are_joined_by_prompt_and_not_by_position() -> None:
         annotations.prompt[order], annotations.preference[order], annotations.length_model[order],
         annotations.length_baseline[order],
     )  # fmt: skip
-    difficulty = dict(enumerate(gamma))
+    difficulty: dict[object, float] = dict(enumerate(gamma))
     for one, two in zip(
         win_rates(annotations, control="length", difficulty=difficulty, samples=50),
         win_rates(shuffled, control="length", difficulty=difficulty, samples=50),
@@ -171,7 +172,7 @@ def test_regularizing_rows_pull_the_length_coefficient() -> None:
     free = win_rates(annotations, control="length", samples=2)
     pinned = win_rates(annotations, control="length", samples=2, regularizers=["m2"])
     changed = [
-        (one.weights["length"], two.weights["length"])  # type: ignore[index]
+        (one.weights["length"], two.weights["length"])
         for one, two in zip(free, pinned, strict=True)
         if one.model == "m0"
     ]

@@ -10,7 +10,7 @@ from arenaloop.report.cards import Undecided, battle_card, final_seatings, undec
 from arenaloop.report.scope import Scope
 from arenaloop.report.shown_battles import Pick
 from arenaloop.store import Store
-from arenaloop.types import Battle, Completion, Outcome, Prompt, Status, Verdict, content_hash
+from arenaloop.types import Battle, Completion, Outcome, Prompt, Status, Verdict, Winner, content_hash
 
 ALL = Scope(())
 
@@ -39,7 +39,7 @@ def verdict(store: Store, prompt: Prompt, first: str, second: str, status: Statu
 
 
 def battle(prompt: Prompt, one: Verdict, other: Verdict) -> Pick:
-    return Pick(0, "random", Battle(prompt.id, "a", "b", "tie", 5.0, 5.0, True, "j", (one.key, other.key)))
+    return Pick(0, "random", Battle(prompt.id, "a", "b", Winner.TIE, 5.0, 5.0, True, "j", (one.key, other.key)))
 
 
 def test_texts_stand_with_their_models_whichever_seat_is_known(store: Store) -> None:
@@ -131,8 +131,8 @@ def test_long_conversations_keep_the_end_of_the_history_and_count_the_rest(store
     assert [text.head for _, text in card.history] == [f"turn {i}" for i in range(24, 40)]
     assert len(card.turns) == 16
     assert card.turns_left_out == 24 + 5
-    assert card.turns[0].answer_a.length == 100_000  # type: ignore[union-attr]
-    assert card.turns[0].answer_a.left_out > 90_000  # type: ignore[union-attr]
+    assert card.turns[0].answer_a.length == 100_000
+    assert card.turns[0].answer_a.left_out > 90_000
 
 
 # ---------------------------------------------------------------------- juries, lone seats, other settings
@@ -152,14 +152,14 @@ def test_a_jury_shows_every_member_and_how_they_voted(store: Store) -> None:
     second = [verdict(store, prompt, b, a, Status.OK, judge=name, outcome=Outcome.TIE) for name in members]
     store.flush()
     verdicts = {v.key: v for v in (*first, *second)}
-    fought = Battle(prompt.id, "a", "b", "model_a", 1.0, 0.0, False, "jury", tuple(verdicts))
+    fought = Battle(prompt.id, "a", "b", Winner.MODEL_A, 1.0, 0.0, False, "jury", tuple(verdicts))
     card = battle_card(Pick(0, "random", fought), store, verdicts)
     assert [[call.verdict.judge for call in seat.calls] for seat in card.seats] == [list(members)] * 2
     assert [seat.votes for seat in card.seats] == ["2 for a, 1 without a verdict", "3 tie"]
     assert (card.judges, card.lone) == (list(members), False)
     # a member that was not asked leaves the keys uneven; their texts still tell the seats apart
     fewer = {v.key: v for v in (first[0], *second)}
-    uneven = Battle(prompt.id, "a", "b", "model_a", 1.0, 0.0, False, "jury", tuple(fewer))
+    uneven = Battle(prompt.id, "a", "b", Winner.MODEL_A, 1.0, 0.0, False, "jury", tuple(fewer))
     assert [len(seat.calls) for seat in battle_card(Pick(0, "random", uneven), store, fewer).seats] == [1, 3]
 
 
@@ -168,7 +168,7 @@ def test_a_battle_of_one_seat_knows_which_seat_it_was(store: Store) -> None:
     one = verdict(store, prompt, a, b, Status.OK)  # the first seat won: a
     other = verdict(store, prompt, b, a, Status.OK)  # the first seat won: b
     store.flush()
-    for made, winner, seats in ((one, "model_a", ("a", "b")), (other, "model_b", ("b", "a"))):
+    for made, winner, seats in ((one, Winner.MODEL_A, ("a", "b")), (other, Winner.MODEL_B, ("b", "a"))):
         fought = Battle(prompt.id, "a", "b", winner, 1.0, 0.0, True, "j", (made.key,))
         card = battle_card(Pick(0, "flipped", fought), store, {made.key: made})
         assert card.lone
@@ -188,7 +188,7 @@ def test_equal_texts_take_their_seats_in_the_order_of_their_keys(store: Store) -
     answer(store, prompt, "b", "same")
     one = verdict(store, prompt, same, same, Status.OK)
     store.flush()
-    fought = Battle(prompt.id, "a", "b", "tie", 5.0, 5.0, True, "j", (one.key, one.key))
+    fought = Battle(prompt.id, "a", "b", Winner.TIE, 5.0, 5.0, True, "j", (one.key, one.key))
     card = battle_card(Pick(0, "random", fought), store, {one.key: one})
     assert card.same_text
     assert [[call.winner for call in seat.calls] for seat in card.seats] == [["a"], ["b"]]

@@ -30,14 +30,14 @@ def test_ticks_are_round_values() -> None:
 
 
 def test_a_forest_draws_what_is_known() -> None:
-    rows = [
+    rows: list[dict[str, float | None]] = [
         {"rating": 1100.0, "lower": 1050.0, "upper": 1150.0},
         {"rating": 900.0, "lower": None, "upper": None},
         {"rating": None, "lower": None, "upper": None},
     ]
     drawn = forest(rows).dots
-    assert drawn[0].lower < drawn[0].at < drawn[0].upper  # type: ignore[operator]
-    assert drawn[1].at < drawn[0].lower  # type: ignore[operator]
+    assert drawn[0].lower < drawn[0].at < drawn[0].upper
+    assert drawn[1].at < drawn[0].lower
     assert (drawn[1].lower, drawn[1].upper) == (None, None)
     assert drawn[2] == (None, None, None)
 

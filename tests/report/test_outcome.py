@@ -19,7 +19,7 @@ def documents(board: list[dict[str, Any]], stages: list[dict[str, Any]] | None =
 
 def row(name: str, rating: float | None, spread: float | None = 10.0, key: str = "model") -> dict[str, Any]:
     known = rating is not None and spread is not None
-    ends = {"lower": rating - spread, "upper": rating + spread} if known else {}  # type: ignore[operator]
+    ends = {"lower": rating - spread, "upper": rating + spread} if known else {}
     return {key: name, "rating": rating, **ends}
 
 

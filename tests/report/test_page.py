@@ -14,7 +14,7 @@ import pytest
 from arenaloop.errors import ArenaFileError, InputError
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
-from arenaloop.models.scripted import ScriptedModel
+from arenaloop.models.scripted import Script, ScriptedModel
 from arenaloop.report import page as page_room
 from arenaloop.report import write_report
 from arenaloop.sandbox.attacks import ATTACKS
@@ -402,7 +402,10 @@ def test_nothing_escapes_from_what_models_judges_and_files_say(tmp_path: Path, p
             return Completion(status=Status.ERROR, text=EVERYTHING, error=EVERYTHING + "\udc00")
         return f"{EVERYTHING} \udfff\n\nScores: 7 {1 + len(body) % 9}"
 
-    players = {name: (lambda r, n=name: f"{n} {EVERYTHING} \ud800") for name in names[:2]}
+    def player(name: str) -> Script:
+        return lambda request: f"{name} {EVERYTHING} \ud800"
+
+    players = {name: player(name) for name in names[:2]}
     players[names[2]] = lambda r: (_ for _ in ()).throw(RuntimeError(EVERYTHING))
     out = play(
         tmp_path,

@@ -16,7 +16,7 @@ import pytest
 
 from arenaloop.errors import ConfigError
 from arenaloop.models.openai_api import OpenAIModel
-from arenaloop.models.scripted import ScriptedModel
+from arenaloop.models.scripted import Script, ScriptedModel
 from arenaloop.sandbox.judge import SandboxJudge
 from arenaloop.sandbox.players import SKILLS, Player
 from arenaloop.sandbox.server import running_server, serve
@@ -152,7 +152,8 @@ def test_players_and_judge_answer_as_they_do_without_a_server():
     requests.append(Request(({"role": "user", "content": JUDGE_PROMPT},), key="judge"))
     with running_server() as url:
         assert {row["id"] for row in post(url, None, "/models", "GET")[1]["data"]} == {*SKILLS, "judge"}
-        for name, script in [("scholar", Player("scholar")), ("novice", Player("novice")), ("judge", SandboxJudge())]:
+        scripts: dict[str, Script] = {name: Player(name) for name in ("scholar", "novice")} | {"judge": SandboxJudge()}
+        for name, script in scripts.items():
             served, direct = OpenAIModel(name, name, url), ScriptedModel(name, script)
             assert asyncio.run(texts(served, requests)) == asyncio.run(texts(direct, requests))
 

@@ -41,7 +41,7 @@ def refused(path: Path, *, readonly: bool = False) -> str:
 
 WRITER = """
 import sys
-from arenaloop.store import Store
+from arenaloop.store import Store, writer
 from arenaloop.types import Completion, Outcome, Status, Verdict
 
 store = Store(sys.argv[1])

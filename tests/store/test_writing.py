@@ -6,7 +6,6 @@ import random
 import select
 import sqlite3
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from arena_rows import dump, start_writer, turn, verdict
 
 from arenaloop.errors import StorageError
 from arenaloop.store import Store
+from arenaloop.store.writer import _LINGER
 from arenaloop.types import Completion, Outcome, Status, content_hash
 
 
@@ -71,17 +71,13 @@ def test_the_log_is_folded_in_at_the_end(path: Path) -> None:
     assert dump(path, "SELECT key FROM verdicts") == [("v",)]
 
 
-def test_a_commit_happens_within_10_ms_of_the_append(path: Path) -> None:
-    """Without flush: by the times in the file, and by a reader that polls. The median, as the machine may be busy."""
-    waits = []
+def test_an_append_is_committed_without_a_flush(path: Path) -> None:
+    """A reader that polls sees it; how long that takes is measured by `benchmarks/million.py --latency`."""
     with Store(path) as store, Store(path, readonly=True) as reader:
         for n in range(40):
             store.add_verdict(verdict(f"v{n}"))
-            since = time.perf_counter()
             while reader.verdict(f"v{n}") is None:
-                assert time.perf_counter() - since < 5
-            waits.append(time.perf_counter() - since)
-    assert sorted(waits)[20] < 0.010
+                pass
 
 
 def test_many_threads_may_wait_for_a_flush(path: Path) -> None:
@@ -98,46 +94,61 @@ def test_many_threads_may_wait_for_a_flush(path: Path) -> None:
         assert store.backlog == 0
 
 
-def test_what_was_acknowledged_10_ms_ago_survives_kill_9(path: Path) -> None:
+def test_what_was_acknowledged_before_the_last_commit_survives_kill_9(path: Path) -> None:
     """A child appends on request and says so through a pipe, a thousand a second, and is killed at random moments.
 
-    We note when we heard of each append: those heard of more than 10 ms before the kill must be there. The machine may
-    be too busy to let any thread run for 10 ms, so one round in four may be late, but never by more than 100 ms.
+    It also says how long the writer waits for company, which is once or twice a commit. What was acknowledged before a
+    commit began to wait is in it, and it is over when the next one begins: all of that must be there. No wait may use
+    up the 10 ms that are promised; what commits take beside, a busy machine decides.
     """
     rng = random.Random(7)
     code = """
+    import os, time
+    from types import SimpleNamespace
+
+    def wait(seconds):
+        os.write(1, f"wait {seconds}\\n".encode())
+        time.sleep(seconds)
+
+    writer.time = SimpleNamespace(sleep=wait)
     for line in sys.stdin:
         key = line.strip()
         store.add_verdict(Verdict(key, "p", "f", "s", "j", Status.OK, outcome=Outcome.A, raw="x" * 300))
-        print(key, flush=True)
+        os.write(1, f"{key}\\n".encode())
     """
-    late_rounds, rounds, counted = 0, 8, 0
-    for attempt in range(rounds):
+    begins = f"wait {_LINGER[0]}"
+    counted = 0
+    for attempt in range(8):
         process = start_writer(path, code)
         assert process.stdin is not None
         assert process.stdout is not None
-        heard: list[tuple[float, str]] = []
-        ends = time.monotonic() + rng.uniform(0.05, 0.2)
-        while time.monotonic() < ends:
-            key = f"v{attempt}-{len(heard)}"
-            process.stdin.write(f"{key}\n")
+        sent: list[str] = []
+        lines: list[str] = []
+        least, commits = rng.randrange(50, 200), rng.randrange(3, 20)
+        while len(sent) < least or lines.count(begins) < commits:
+            sent.append(f"v{attempt}-{len(sent)}")
+            process.stdin.write(f"{sent[-1]}\n")
             process.stdin.flush()
-            assert process.stdout.readline().strip() == key
-            heard.append((time.monotonic(), key))
+            while not lines or lines[-1] != sent[-1]:
+                lines.append(process.stdout.readline().strip())
+                assert lines[-1], "the child has ended"
             select.select([], [], [], 0.0005)  # about the pace of a fast server, not that of a benchmark
-        killed = time.monotonic()
         process.kill()
         process.wait()
+        lines += process.stdout.read().splitlines()
         process.stdin.close()
         process.stdout.close()
+        last_but_one = [at for at, line in enumerate(lines) if line == begins][-2]
+        said = sum(not line.startswith("wait") for line in lines[:last_but_one])
         with Store(path, readonly=True) as store:
-            ages = [killed - at for at, key in heard if store.verdict(key) is None]
-        late_rounds += any(age > 0.010 for age in ages)
-        assert not any(age > 0.100 for age in ages)
+            kept = [store.verdict(key) is not None for key in sent]
+        assert kept == sorted(kept, reverse=True)  # in the order in which they came
+        assert sum(kept) >= said
         assert dump(path, "PRAGMA integrity_check") == [("ok",)]
-        counted += len(heard)
+        counted += said
+        waits = {float(line.split()[1]) for line in lines if line.startswith("wait")}
+        assert sum(waits) < 0.010
     assert counted > 200
-    assert late_rounds <= rounds // 4
 
 
 def fill(store: Store) -> None:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 torch.set_num_threads(1)
 
@@ -38,9 +46,9 @@ def char_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def tiny_model(kind: str = "llama", seed: int = 0, **changes: float) -> torch.nn.Module:
+def tiny_model(kind: str = "llama", seed: int = 0, **changes: float) -> PreTrainedModel:
     torch.manual_seed(seed)
-    settings = {
+    settings: dict[str, Any] = {
         "vocab_size": len(SPECIAL) + len(CHARACTERS),
         "hidden_size": 32,
         "intermediate_size": 64,

@@ -73,7 +73,8 @@ def test_it_learns_the_preference(start: Path, tmp_path: Path, optimizer: str) -
 
 def preferred(path: Path, rows: list[Row]) -> torch.Tensor:
     """Chosen less rejected log-probability of each pair, by plain transformers, one answer at a time."""
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    model: Any = AutoModelForCausalLM.from_pretrained(path)
+    tokenizer: Any = AutoTokenizer.from_pretrained(path)
 
     def logprob(prompt: list[Any], answer: list[Any]) -> float:
         ids = tokenizer.apply_chat_template(prompt + answer, return_tensors="pt", return_dict=True)["input_ids"]

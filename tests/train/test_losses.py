@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from arenaloop.train.losses import IGNORE, dpo_loss, sequence_logprobs, token_cross_entropy, token_logprobs
+from arenaloop.train import losses
+from arenaloop.train.losses import IGNORE, sequence_logprobs, token_cross_entropy, token_logprobs
+
+dpo_loss: Any = losses.dpo_loss  # its four columns are unpacked below
 
 logprob = st.floats(-50, 0, allow_subnormal=False)
 four = st.tuples(logprob, logprob, logprob, logprob)
@@ -63,7 +67,7 @@ def test_dpo_sees_only_log_ratios_and_falls_with_the_chosen_one(
 def test_dpo_parts_add_up_to_the_whole(rows: list[tuple[float, ...]], data: st.DataObject) -> None:
     columns = torch.tensor(rows, dtype=torch.float64).T
     cut = data.draw(st.integers(1, len(rows) - 1))
-    settings = {"pairs": len(rows), "nll_weight": 0.5, "chosen_tokens": 17}
+    settings: dict[str, Any] = {"pairs": len(rows), "nll_weight": 0.5, "chosen_tokens": 17}
     whole, statistics = dpo_loss(*columns, 0.3, **settings)
     parts = [dpo_loss(*part, 0.3, **settings) for part in (columns[:, :cut], columns[:, cut:])]
     assert float(parts[0][0] + parts[1][0]) == pytest.approx(float(whole))

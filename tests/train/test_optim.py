@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import pytest
@@ -74,9 +75,7 @@ def test_state_round_trip_continues_exactly(name: str, make_model: Callable[...,
         assert torch.equal(unbroken, resumed)
 
 
-def _saved(state: object) -> object:
-    import io
-
+def _saved(state: object) -> io.BytesIO:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)

@@ -34,7 +34,7 @@ def table_of(policy: Any) -> TokenTable:
     return TokenTable(encode_conversations(ChatEncoder(policy.tokenizer, 100), ROWS).rows, policy.pad_id)
 
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "vocab_size": 47,
     "hidden_size": 32,
     "intermediate_size": 64,

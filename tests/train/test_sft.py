@@ -79,8 +79,8 @@ def test_it_learns(start: Path, tmp_path: Path, optimizer: str) -> None:
     assert result.metrics["loss"] < 0.05  # knowing the end of turn alone leaves ln(13) / 2 = 1.28
     assert seen[-1] == (100, 100)
     assert [step for step, _ in seen] == [*range(3, 100, 3), 100]
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    model: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "out")
     ids = tokenizer.apply_chat_template(
         [{"role": "user", "content": "e"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
     )

@@ -18,7 +18,7 @@ def test_our_own_document_comes_back(tmp_path: Path) -> None:
     board = leaderboard(COLUMNS)
     (tmp_path / "leaderboard.json").write_text(board.to_json())
     read = read_leaderboard(tmp_path)
-    assert read == {row.model: Scored(row.rating, row.lower, row.upper) for row in board.rows}  # type: ignore[arg-type]
+    assert read == {row.model: Scored(row.rating, row.lower, row.upper) for row in board.rows}
 
 
 @pytest.mark.parametrize("packed", [False, True])
