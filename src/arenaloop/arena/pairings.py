@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Answers
 from arenaloop.calls.reask import final
-from arenaloop.judges.base import Judge, merge_pair
+from arenaloop.judges.base import Judge
 from arenaloop.judges.jury import Jury
+from arenaloop.judges.seats import merge_pair
 from arenaloop.store import Store
 from arenaloop.types import Battle, Outcome, Prompt, Response, Ruling, Status, Verdict
 

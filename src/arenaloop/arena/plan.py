@@ -8,8 +8,9 @@ from typing import Literal
 
 from arenaloop.arena.matchmaking import Pair, Schedule
 from arenaloop.calls.answers import Contestant
-from arenaloop.judges.base import Judge, MergeRule, OneSeatFailed
+from arenaloop.judges.base import Judge
 from arenaloop.judges.jury import Jury
+from arenaloop.judges.seats import MergeRule, OneSeatFailed
 from arenaloop.models.base import Model
 from arenaloop.types import derive_seed
 
