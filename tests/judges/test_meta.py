@@ -71,6 +71,17 @@ def test_the_key_covers_the_answer_and_both_seats() -> None:
     assert about.key(PROMPT, FAIR, HARSH) == base  # whatever other answers it is asked about besides
 
 
+def test_asked_with_the_answer_it_is_the_judge_about_it() -> None:
+    judge = MetaJudge(ScriptedModel("script", lambda _: "Winner: B"))
+    about, shown = judge.about(ANSWER), (PROMPT, ANSWER, FAIR, HARSH)
+    assert judge.key(*shown, 1) == about.key(PROMPT, FAIR, HARSH, 1)
+    request = judge.request(*shown, secret="s", seed=3)
+    assert request == about.request(PROMPT, FAIR, HARSH, secret="s", seed=3)
+    verdict = judge.read(*shown, asyncio.run(judge.model.complete(request)))
+    asked = asyncio.run(judge.judge(*shown, secret="s", seed=3))
+    assert replace(verdict, seconds=0) == replace(asked, seconds=0) == replace(ask(about), seconds=0)
+
+
 def test_both_seats_merge_as_those_of_any_judge() -> None:
     first = MetaJudge(ScriptedModel("script", lambda _: "Winner: A")).about(ANSWER)
     battle = merge_seats("m", "n", ask(first), ask(first, HARSH, FAIR))

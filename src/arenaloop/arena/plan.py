@@ -9,7 +9,7 @@ from typing import Literal
 from arenaloop.arena.matchmaking import Pair, Schedule
 from arenaloop.calls.answers import Contestant
 from arenaloop.judges.base import Judge
-from arenaloop.judges.jury import Jury
+from arenaloop.judges.jury import Decider, Jury
 from arenaloop.judges.seats import MergeRule, OneSeatFailed
 from arenaloop.models.base import Model
 from arenaloop.types import derive_seed
@@ -19,15 +19,11 @@ __all__ = ["BattlePlan", "Seats", "models_asked"]
 Seats = Literal["both", "seeded"]
 
 
-def models_asked(contestants: Iterable[Contestant], judge: Judge | Jury) -> list[Model]:
+def models_asked(contestants: Iterable[Contestant], judge: Decider) -> list[Model]:
     """The models that may have to be asked: contestants that are not recorded, and judges that are models."""
     fighters = [m for c in contestants if (m := c.asked)]
-    judges = [m for one in _members(judge) if (m := getattr(one, "model", None)) is not None]
+    judges = [m for one in Jury.of(judge).members if (m := getattr(one, "model", None)) is not None]
     return list({id(m): m for m in (*fighters, *judges)}.values())
-
-
-def _members(judge: Judge | Jury) -> tuple[Judge, ...]:
-    return judge.members if isinstance(judge, Jury) else (judge,)
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class BattlePlan:
     """
 
     contestants: Sequence[Contestant]
-    judge: Judge | Jury
+    judge: Decider
     prompt_ids: Sequence[str]
     schedule: Schedule
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -88,7 +84,7 @@ class BattlePlan:
     @property
     def judges(self) -> tuple[Judge, ...]:
         """Who is asked about each seating."""
-        return _members(self.judge)
+        return Jury.of(self.judge).members
 
     @property
     def models(self) -> list[Model]:

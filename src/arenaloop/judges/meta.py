@@ -15,7 +15,7 @@ from arenaloop.judges.pairwise import JUDGE_SAMPLING, PairwiseJudge
 from arenaloop.judges.parsers import VerdictMode
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
-from arenaloop.types import Judgement, Prompt, Response, Sampling, VerdictKind
+from arenaloop.types import Completion, Judgement, Prompt, Request, Response, Sampling, Verdict, VerdictKind
 
 __all__ = ["MetaJudge", "seated"]
 
@@ -26,7 +26,9 @@ def seated(judgement: Judgement) -> Response:
 
 
 class MetaJudge:
-    """A model that decides between two judgements of one answer; `about` makes the judge of an answer.
+    """A model that decides between two judgements of one answer.
+
+    Asked with the answer before the seats, or `about` one answer as a pairwise judge: keys and verdicts are the same.
 
     Args:
         model: the judging model.
@@ -60,6 +62,51 @@ class MetaJudge:
         judge = copy(self._judge)
         judge.answer = answer
         return judge
+
+    def key(self, prompt: Prompt, answer: Response, first: Response, second: Response, sample: int = 0) -> str:
+        """Hash of all that the verdict depends on."""
+        return self.about(answer).key(prompt, first, second, sample)
+
+    async def judge(
+        self,
+        prompt: Prompt,
+        answer: Response,
+        first: Response,
+        second: Response,
+        *,
+        secret: str,
+        seed: int,
+        sample: int = 0,
+    ) -> Verdict:
+        """Decide one seating of two judgements of `answer`."""
+        return await self.about(answer).judge(prompt, first, second, secret=secret, seed=seed, sample=sample)
+
+    def request(
+        self,
+        prompt: Prompt,
+        answer: Response,
+        first: Response,
+        second: Response,
+        *,
+        secret: str,
+        seed: int,
+        sample: int = 0,
+    ) -> Request:
+        """What one seating asks of the model."""
+        return self.about(answer).request(prompt, first, second, secret=secret, seed=seed, sample=sample)
+
+    def read(
+        self,
+        prompt: Prompt,
+        answer: Response,
+        first: Response,
+        second: Response,
+        completion: Completion,
+        *,
+        sample: int = 0,
+    ) -> Verdict:
+        """The verdict that an answer of the model holds."""
+        return self.about(answer).read(prompt, first, second, completion, sample=sample)
 
     async def aclose(self) -> None:
         """Close the judging model."""

@@ -155,7 +155,7 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
     declared, layout = _declared(text, origin)
     rules = _RULES[layout]
     compiled, used, texts = _compile(text, origin, layout)
-    form = form or _known_form(declared, rules.forms, origin)
+    form = _known_form(form or declared, rules.forms, origin)
     digest = content_hash("template", *texts)
     digest = _FORMER_HASHES.get(digest, digest)
     if criteria:
