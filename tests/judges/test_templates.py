@@ -291,6 +291,7 @@ def test_the_shipped_templates_hashes_are_fixed() -> None:
         "score_first": "7b65a4a858b8d6acebc55e96316b4018",
     }
     assert load_template("labels").origin == "labels.jinja"
+    assert load_template("five_labels") is load_template("labels")  # as its file is called
     assert [template_names(layout) for layout in ("answer", "judgements")] == [["rubric"], ["meta"]]  # type: ignore[arg-type]
 
 

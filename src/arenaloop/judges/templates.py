@@ -64,8 +64,8 @@ _PARTS = ("layout", "material", "rubric")
 _FIRST_COMMENT = re.compile(r"\s*\{#-?(.*?)-?#\}", re.DOTALL)
 _INCLUDE = re.compile(r"""\{% include ["'](layout|material|rubric)["'] %\}""")
 _DECLARED = re.compile(r"\bparser:[ \t]*([\w-]+)(?:,[ \t]*layout:[ \t]*([\w-]+))?")
-_FILES = {"labels": "five_labels"}
-"""Shipped templates whose file is called otherwise (recorded labels are another matter)."""
+_NAMES = {"five_labels": "labels"}
+"""What users call a shipped template whose file is called otherwise (recorded labels are another matter)."""
 
 _TAG = "\1tag\2"  # what a template is tried with: texts that no template holds by itself
 
@@ -101,9 +101,14 @@ class JudgeTemplate:
 
 def template_names(layout: Layout = "pair") -> list[str]:
     """The shipped templates of a layout."""
-    names = {file: name for name, file in _FILES.items()}
+    return sorted(name for name, (_, of) in _shipped_files().items() if of == layout)
+
+
+@lru_cache(maxsize=1)
+def _shipped_files() -> dict[str, tuple[str, Layout]]:
+    """File and layout of each shipped template, by its name."""
     files = [entry.name.removesuffix(".jinja") for entry in _shipped().iterdir() if entry.name.endswith(".jinja")]
-    return sorted(names.get(file, file) for file in files if _declared(_shipped_text(file), file)[1] == layout)
+    return {_NAMES.get(file, file): (file, _declared(_shipped_text(file), file)[1]) for file in files}
 
 
 @lru_cache(maxsize=16)
@@ -134,11 +139,11 @@ def load_template(
         ConfigError: an unknown name; a template of another layout; or a file that cannot be a judge template (FILE,
             line: why).
     """
-    known, names = template_names(layout), [name for other in _RULES for name in template_names(other)]
+    known, name = template_names(layout), _NAMES.get(name, name)
     if name.endswith((".jinja", ".j2")) or "/" in name:
         template = _loaded(name, _read(name), criteria, form)
-    elif name in names:
-        template = _loaded(f"{name}.jinja", _shipped_text(_FILES.get(name, name)), criteria, form)
+    elif name in _shipped_files():
+        template = _loaded(f"{name}.jinja", _shipped_text(_shipped_files()[name][0]), criteria, form)
     else:
         shipped = ", ".join(known)
         raise ConfigError(f"judge template {name!r}{nearest(name, known)}: {shipped}, or a path ending .jinja")
