@@ -22,9 +22,10 @@ from pathlib import Path
 from arenaloop.audit.suspicion import REASONS, Sameness, marks
 from arenaloop.config import JudgeSettings
 from arenaloop.jsonl import read_rows
-from arenaloop.judges.base import Judge, merge_pair
+from arenaloop.judges.base import Judge
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.judges.seats import merge_pair
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.attacks import ATTACKS, Attack
 from arenaloop.sandbox.gullible import GULLIBLE, Gullible

@@ -345,7 +345,7 @@ class Judgement(Cost):
         judge: the judge's name.
         raw: the judge's whole text.
         score: in the judge's units; None unless the status is `OK`.
-        sample: index among several judgements of one response, re-asked calls counted on after them.
+        sample: index among the re-asked calls of one vote; several votes on one response differ in their keys.
         judge_hash, template_hash, parser: as in `Verdict`.
         text_hash: content hash of `raw`, which stands for it in the seats of a meta-verdict.
     """

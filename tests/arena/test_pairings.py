@@ -17,9 +17,9 @@ from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import battle_line, battle_row
 from arenaloop.calls.answers import Contestant
 from arenaloop.jsonl import encode_json
-from arenaloop.judges.base import MergeRule, OneSeatFailed, merge_pair
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.judges.seats import MergeRule, OneSeatFailed, merge_pair
 from arenaloop.models.base import Model
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.store import Store, response_key

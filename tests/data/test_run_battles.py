@@ -13,8 +13,8 @@ from arenaloop.arena.tournament import run_tournament
 from arenaloop.calls.answers import Contestant
 from arenaloop.data.run_battles import arena_of, rows_with_lengths
 from arenaloop.errors import InputError
-from arenaloop.judges.base import MergeRule
 from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.judges.seats import MergeRule
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Request

@@ -107,9 +107,21 @@ def test_a_jurys_verdict_is_derived_and_names_its_failures() -> None:
     jury = Jury([model("a"), model("b")], name="panel")
     assert jury.verdict([None, None]) is None
     found = jury.verdict([A, A])
-    assert found is not None
+    assert isinstance(found, Verdict)
     assert (found.judge, found.outcome, found.calls, found.status) == ("panel", Outcome.A, 0, Status.OK)
     failed = jury.verdict([A, LOST])
     assert failed is not None
     assert (failed.outcome, failed.status) == (None, Status.UNPARSED)
+    asyncio.run(jury.aclose())
+
+
+def test_a_lone_judge_is_a_jury_of_one() -> None:
+    judge = model("a")
+    jury = Jury.of(judge)
+    assert jury.members == (judge,)
+    assert (jury.name, jury.fingerprint, jury.concurrency) == ("a", judge.fingerprint, judge.concurrency)
+    for verdict in (A, LOST, None):
+        assert jury.verdict([verdict]) is verdict
+    assert Jury.of(jury) is jury
+    assert Jury.of(two := Jury([judge, model("b")])) is two
     asyncio.run(jury.aclose())

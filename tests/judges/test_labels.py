@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from arenaloop.judges.base import Judge, merge_seats
+from arenaloop.judges.base import Judge
 from arenaloop.judges.labels import LabelsJudge, RecordedVote, material, recorded
 from arenaloop.judges.repeats import own_votes, repeated
+from arenaloop.judges.seats import merge_seats
 from arenaloop.types import Outcome, Prompt, Response, Status, Verdict
 
 PROMPT = Prompt.of("which?")

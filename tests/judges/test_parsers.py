@@ -13,13 +13,19 @@ from hypothesis import strategies as st
 from arenaloop.judges.parsers import (
     FORMS,
     LABELS,
+    Form,
+    choices_parser,
     label_probability,
+    parse_choices,
     parse_first_line,
     parse_json,
     parse_label,
     parse_labels,
+    parse_score,
     parse_scores,
+    parse_winner,
     parser_for,
+    score_parser,
 )
 from arenaloop.types import Completion, Status
 
@@ -372,3 +378,150 @@ def test_parsers_are_told_apart_by_their_names() -> None:
         "scores:1", "first_line:1", "labels:1", "label:1", "json:1", "json_labels:1", "json_label:1", "logprob:1",
         "logprob_last:1",
     }  # fmt: skip
+
+
+# ---------------------------------------------------------------------- one score
+
+
+@pytest.mark.parametrize(
+    ("line", "score"),
+    [
+        ("Score: 4", 4),
+        ("score = 0", 0),
+        ("**Score:** 3.5", 3.5),
+        ("> Score: 5/5.", 5),
+        ("Score: 4 / 5", 4),
+        ("Good.\n\nSCORE: 2\n \n", 2),
+    ],
+)
+def test_a_score_on_the_last_line(line: str, score: float) -> None:
+    assert parse_score(line) == score
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "4",
+        "Score: 6",
+        "Score: 5.1",
+        "Score: -1",
+        "Score: 4/10",
+        "Score: 4 5",
+        "Scores: 4",
+        "Score: four",
+        "Score: ٤",
+        "ſcore: 4",
+        "Score: nan",
+        "Score: 4 since it is good",
+        "Final score: 4",
+        "Score: 4\nThank you!",
+        "Score: 4" + " " * 500 + "x",
+    ],
+)
+def test_what_is_no_score(line: str) -> None:
+    assert parse_score(line) is None
+
+
+def test_the_form_gives_the_range() -> None:
+    assert parse_score("Score: 10/10", "score_10") == 10
+    assert parse_score("Score: 7", "score_10") == 7
+    assert parse_score("Score: 7") is None
+    assert parse_score("Score: 4/5", "score_10") is None
+
+
+@given(st.text(max_size=60), st.integers(0, 50).map(lambda n: n / 10), st.sampled_from(["", "/5", " / 5"]))
+def test_any_reasons_may_stand_before_a_score(before: str, score: float, of: str) -> None:
+    assert parse_score(f"{before}\nScore: {score:g}{of}") == score
+
+
+@given(st.text(max_size=60).filter(str.strip), st.integers(0, 5))
+def test_a_quoted_score_does_not_count(after: str, score: int) -> None:
+    """Whatever line is the last one decides, and only as a score of its own."""
+    last = after.rstrip().rsplit("\n", 1)[-1]
+    assert parse_score(f"Score: {score}\n{after}") == parse_score(last)
+
+
+SCORE_JSON = st.fixed_dictionaries(
+    {"explanation": st.text(max_size=20)},
+    optional={"score": st.integers(-2, 12) | st.floats() | st.booleans() | st.text(max_size=3), "more": st.none()},
+)
+
+
+@given(SCORE_JSON)
+def test_a_score_as_json(value: dict[str, object]) -> None:
+    read = score_parser("score", "json").read(Completion(json.dumps(value)))
+    score = value.get("score")
+    good = isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 5 and "more" not in value
+    assert read == (score if good else None)
+
+
+def test_a_cut_answer_has_no_score() -> None:
+    for parser in (score_parser(), score_parser("score_10"), choices_parser()):
+        assert parser.read(Completion("Score: 4", status=Status.TRUNCATED)) is None
+    forms: tuple[Form, ...] = ("score", "score_10")
+    names = {score_parser(form, mode).name for form in forms for mode in ("text", "json")}  # type: ignore[arg-type]
+    assert names == {"score:1", "score_10:1", "json_score:1", "json_score_10:1"}
+
+
+# ---------------------------------------------------------------------- a winner, and several choices
+
+
+@pytest.mark.parametrize(
+    ("line", "first"),
+    [
+        ("Winner: A", 1),
+        ("winner: b", 0),
+        ("**Winner:** [[B]]", 0),
+        ("Winner: Judgement A.", 1),
+        ("Winner: [judgment B]", 0),
+        ("A is careless.\nWinner = (A)\n", 1),
+    ],
+)
+def test_a_winner_on_the_last_line(line: str, first: float) -> None:
+    assert parse_winner(line) == (first, 1 - first)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "A",
+        "Winner: C",
+        "Winner: tie",
+        "Winner: A B",
+        "Winner: A and B",
+        "The winner: A",
+        "Winner: A\nor B",
+        "Winner:",
+    ],
+)
+def test_what_names_no_winner(line: str) -> None:
+    assert parse_winner(line) is None
+
+
+@given(st.text(max_size=60), st.sampled_from("AB"), st.sampled_from(["{}", "[{}]", "judgement {}", "**{}**"]))
+def test_any_comparison_may_stand_before_a_winner(before: str, letter: str, form: str) -> None:
+    assert parse_winner(f"{before}\nWinner: {form.format(letter)}") == ((1, 0) if letter == "A" else (0, 1))
+
+
+def test_a_winner_as_json() -> None:
+    parser = parser_for("winner", "json")
+    assert parser.name == "json_winner:1"
+    assert parser.schema is not None
+    assert parser.schema["properties"]["winner"]["enum"] == ["A", "B"]
+    assert parser.read(Completion('{"explanation": "", "winner": "B"}')) == (0, 1)
+    for winner in ('"C"', '"a"', "1", "null", '["A"]'):
+        assert parser.read(Completion(f'{{"explanation": "", "winner": {winner}}}')) is None
+
+
+@given(st.text(max_size=30), st.lists(st.sampled_from("12"), min_size=1, max_size=8), st.sampled_from([" ", ", ", ";"]))
+def test_choices(before: str, chosen: list[str], between: str) -> None:
+    read = parse_choices(f"{before}\nChoices: {between.join(chosen)}")
+    assert read == tuple((1.0, 0.0) if label == "1" else (0.0, 1.0) for label in chosen)
+    assert choices_parser().read(Completion(f"Choices: {between.join(chosen)}")) == read
+
+
+@pytest.mark.parametrize("line", ["", "Choices:", "Choices: 12", "Choices: 1 3", "Choices: 1 2 A", "1 2"])
+def test_what_are_no_choices(line: str) -> None:
+    assert parse_choices(line) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arenaloop.errors import ConfigError, InputError
-from arenaloop.judges.templates import JudgeTemplate, load_template, render, template_names
+from arenaloop.judges.filling import Layout, Material
+from arenaloop.judges.templates import JudgeTemplate, fill, load_template, render, template_names
 from arenaloop.sandbox.judge import read_judge_prompt
 from arenaloop.types import Prompt, Response
 
@@ -275,3 +277,140 @@ def test_criteria_that_would_not_reach_the_judge(tmp_path: Path) -> None:
     path = written(tmp_path, "{# parser: scores #}" + MATERIAL)
     with pytest.raises(ConfigError, match="does not use criteria"):
         load_template(path, ("be kind",))
+
+
+# ---------------------------------------------------------------------- other layouts
+
+
+def test_the_shipped_templates_hashes_are_fixed() -> None:
+    """What was stored under them is found again; a changed word is a template of its own."""
+    hashes = {name: load_template(name).hash for name in template_names()}
+    assert hashes == {
+        "labels": "a69556c073950dea69bc46e3f6731c9c",
+        "pairwise": "4736da9846698a442507718a5115e979",
+        "score_first": "7b65a4a858b8d6acebc55e96316b4018",
+    }
+    assert load_template("labels").origin == "labels.jinja"
+    assert load_template("five_labels") is load_template("labels")  # as its file is called
+    assert [template_names(layout) for layout in ("answer", "judgements")] == [["rubric"], ["meta"]]  # type: ignore[arg-type]
+
+
+def parts(text: str) -> list[tuple[str, ...]]:
+    """(label, words) of what stands between the marker lines."""
+    tag = marker(text)
+    pieces = text.partition(f"\nMarker: {tag}")[2].split(f"\n=== {tag} ")[1:]
+    assert pieces[-1].startswith("end ===\n")
+    return [tuple(piece.split(" ===\n", 1)) for piece in pieces[:-1]]
+
+
+OTHERS: dict[Layout, str] = {"answer": "score", "judgements": "winner", "prompt": "score_10", "pairs": "choices"}
+
+
+def material(layout: Layout, prompt: Prompt, *texts: str) -> Material:
+    """Of a prompt whose every turn is answered by the first text."""
+    answer = Response(prompt.id, "a", texts[:1] * prompt.turns)
+    one, two = (Response(prompt.id, "j", (text,)) for text in texts[1:])
+    if layout == "answer":
+        return Material.answer(prompt, answer)
+    if layout == "judgements":
+        return Material.judgements(prompt, answer, one, two)
+    return Material.prompt(prompt) if layout == "prompt" else Material.pairs([(prompt, one, two), (prompt, two, one)])
+
+
+@pytest.mark.parametrize("layout", OTHERS)
+@given(user=NASTY, given_turn=NASTY, texts=st.tuples(NASTY, NASTY, NASTY))
+def test_nothing_breaks_out_of_any_layout(
+    layout: Layout, user: str, given_turn: str, texts: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    own = tmp_path_factory.getbasetemp() / f"{layout}.jinja"
+    own.write_text(f'{{# parser: {OTHERS[layout]}, layout: {layout} #}}{{% include "layout" %}}\n\n'
+                   '{% include "material" %}\nDecide.', encoding="utf-8")  # fmt: skip
+    template = load_template(str(own), layout=layout)
+    if layout == "pairs":
+        prompt = Prompt.of(user)
+        found = parts(fill(template, material(layout, prompt, *texts), secret="s"))
+        _, one, two = texts
+        assert found == [
+            ("pair 1 user prompt", user), ("pair 1 answer 1", one), ("pair 1 answer 2", two),
+            ("pair 2 user prompt", user), ("pair 2 answer 1", two), ("pair 2 answer 2", one),
+        ]  # fmt: skip
+        return
+    assert template.plain
+    history = ({"role": "user", "content": given_turn}, {"role": "assistant", "content": given_turn})
+    prompt = Prompt((*history, *Prompt.of(user).messages), (given_turn,))
+    text = fill(template, material(layout, prompt, *texts), secret="s")
+    assert text == fill(replace(template, plain=False), material(layout, prompt, *texts), secret="s")
+    answer, one, two = texts
+    wanted = [("history user", given_turn), ("history assistant", given_turn), ("user prompt", user)]
+    if layout != "prompt":
+        wanted += [("answer", answer), ("follow-up", given_turn), ("answer", answer)]
+    else:
+        wanted += [("follow-up", given_turn)]
+    wanted += [("judgement A", one), ("judgement B", two)] if layout == "judgements" else []
+    assert parts(text) == wanted
+
+
+@pytest.mark.parametrize(("name", "layout"), [("rubric", "answer"), ("meta", "judgements")])
+@pytest.mark.parametrize("mode", ["text", "json"])
+@given(user=NASTY, texts=st.tuples(NASTY, NASTY, NASTY))
+def test_shipped_templates_of_other_layouts(
+    name: str, layout: Layout, mode: Any, user: str, texts: tuple[str, str, str]
+) -> None:
+    template = load_template(name, layout=layout)
+    assert (template.modes, template.plain) == (("text", "json"), True)
+    text = fill(template, material(layout, Prompt.of(user), *texts), secret="s", mode=mode)
+    judgements = [("judgement A", texts[1]), ("judgement B", texts[2])] if layout == "judgements" else []
+    assert parts(text) == [("user prompt", user), ("answer", texts[0]), *judgements]
+    before, _, rest = text.partition("\nMarker: ")
+    line = "Score: 3" if layout == "answer" else "Winner: A"
+    assert (f"\n{line}" in before) == (mode == "text")
+    assert ("JSON" in rest.rpartition("=== end ===")[2]) == (mode == "json")
+    assert "1 more if it answers the core" in before
+
+
+def test_the_marker_depends_on_all_that_is_shown() -> None:
+    template = load_template("meta", layout="judgements")
+    prompt = Prompt.of("q")
+    changed = [("a", "b", "c"), ("x", "b", "c"), ("a", "x", "c"), ("a", "b", "x"), ("a", "c", "b")]
+    tags = {marker(fill(template, material("judgements", prompt, *texts), secret="s")) for texts in changed}
+    assert len(tags) == 5
+
+
+@pytest.mark.parametrize(
+    ("declared", "before", "complaint"),
+    [
+        ("score, layout: anser", "", r"layout 'anser' \(did you mean 'answer'\?\); known: pair"),
+        ("scores, layout: answer", "", r"parser 'scores' \(did you mean 'score'\?\); known: score,"),
+        ("score, layout: answer", "\n{{ seats }}", "line 2: no variable 'seats'"),
+        ("score, layout: answer", "{{ answer[0] }}", "the answer has no tag before"),
+        ("winner, layout: judgements", "{{ judgements[0] }}", "the judgement A has no tag before"),
+        ("score, layout: prompt", "{{ user }}", "the user prompt has no tag before"),
+        ("score, layout: answer", "", "is a template of layout answer, .* needs one of layout pair: labels, pairwise"),
+    ],
+)
+def test_what_a_template_of_another_layout_may_not_be(
+    tmp_path: Path, declared: str, before: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint) as refused:
+        load_template(written(tmp_path, f"{{# parser: {declared} #}}{before}{MATERIAL}"))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{# parser: score, layout: answer #}{{ tag }}{{ user }}", "does not use answer"),
+        ("{# parser: score, layout: answer #}{{ tag }}{{ user }}{{ tag }}{{ answer[1:] }}{{ tag }}", "is not shown"),
+        ("{# parser: choices, layout: pairs #}{{ tag }}{% for i in items %}{{ i.user }}{% endfor %}", "1 of 1 is not"),
+    ],
+)
+def test_what_it_must_show(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint) as refused:
+        load_template(written(tmp_path, text))
+    assert "\n" not in str(refused.value)
+
+
+def test_pairs_in_one_call_have_one_turn() -> None:
+    one = Response(HISTORY.id, "a", ("x", "y", "z"))
+    with pytest.raises(ValueError, match="single turn"):
+        Material.pairs([(HISTORY, one, one)])

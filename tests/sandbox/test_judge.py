@@ -1,20 +1,32 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from itertools import combinations
 from statistics import mean
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arenaloop.errors import ConfigError
+from arenaloop.judges.filling import Material
+from arenaloop.judges.meta import MetaJudge, seated
 from arenaloop.judges.parsers import parser_for
-from arenaloop.judges.templates import load_template, render, template_names
-from arenaloop.sandbox.judge import SandboxJudge, SimulatedHuman, read_judge_prompt, text_statistic
+from arenaloop.judges.pointwise import RubricJudge, mean_score
+from arenaloop.judges.templates import fill, load_template, render, template_names
+from arenaloop.models.scripted import ScriptedModel
+from arenaloop.sandbox.judge import (
+    SandboxJudge,
+    SimulatedHuman,
+    read_answer_prompt,
+    read_judge_prompt,
+    text_statistic,
+)
 from arenaloop.sandbox.players import OPPONENTS, Player
 from arenaloop.sandbox.tasks import draw, utility
-from arenaloop.types import Completion, Outcome, Prompt, Request, Response
+from arenaloop.types import Completion, Judgement, Outcome, Prompt, Request, Response, Sampling, Status
 
 TAG = "0123456789abcdef"
 
@@ -186,6 +198,85 @@ def test_outside_the_world_a_fixed_statistic_decides() -> None:
 def test_bad_judges_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         SandboxJudge(**settings)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- one answer, and two judgements of it
+
+
+def scorer(judge: SandboxJudge, temperature: float = 0.7, **options: Any) -> RubricJudge:
+    return RubricJudge(ScriptedModel("judge", judge.complete), sampling=Sampling(temperature), **options)
+
+
+def judged(judge: RubricJudge, prompt: Prompt, text: str, vote: int = 0) -> Judgement:
+    response = Response(prompt.id, "m", (text,) * prompt.turns)
+    return asyncio.run(judge.repeated(vote).judge(prompt, response, secret="s", seed=vote))
+
+
+@given(plain, plain, plain, plain)
+def test_finds_one_answer_and_two_judgements(prompt: str, answer: str, one: str, two: str) -> None:
+    asked = Prompt(({"role": "system", "content": "Be brief."}, *Prompt.of(prompt).messages), (prompt,))
+    response = Response(asked.id, "m", (answer, two))
+    judgements = [Response(asked.id, "j", (text,)) for text in (one, two)]
+    rubric, meta = load_template("rubric", layout="answer"), load_template("meta", layout="judgements")
+    text = fill(rubric, Material.answer(asked, response), secret="s")
+    assert read_answer_prompt(text) == ([prompt] * 2, [answer, two], [])
+    text = fill(meta, Material.judgements(asked, response, *judgements), secret="s")
+    assert read_answer_prompt(text) == ([prompt] * 2, [answer, two], [one, two])
+    assert read_judge_prompt(text) is None
+
+
+@pytest.mark.parametrize("mode", ["text", "json"])
+def test_a_score_without_noise_and_bias_is_the_utility(mode: Any) -> None:
+    judge = scorer(SandboxJudge(0.0, 0.0, 0.0), verdict=mode)
+    for prompt, answer, _ in pairs(20):
+        wanted = round(5 * (utility(prompt, answer) or 0.0))
+        assert judged(judge, Prompt.of(prompt), answer).score == wanted
+
+
+def test_votes_differ_at_a_temperature_and_their_mean_knows_more() -> None:
+    warm, cold = scorer(SandboxJudge()), scorer(SandboxJudge(), 0.0)
+    rows = [(Prompt.of(prompt), text, utility(prompt, text) or 0.0) for prompt, text, _ in pairs(40)]
+    votes = [[judged(warm, prompt, text, vote) for vote in range(5)] for prompt, text, _ in rows]
+    assert mean(len({vote.score for vote in some}) > 1 for some in votes) > 0.5
+    assert all(len({judged(cold, *row[:2], vote).score for vote in range(3)}) == 1 for row in rows[:10])
+    gold = [u * 5 for *_, u in rows]
+    one = mean(abs((some[0].score or 0.0) - truth) for some, truth in zip(votes, gold, strict=True))
+    five = mean(abs((mean_score(some).mean or 0.0) - truth) for some, truth in zip(votes, gold, strict=True))
+    assert five < one < 1.5
+
+
+def compared(meta: MetaJudge, prompt: str, answer: str, one: str, two: str) -> list[Outcome | None]:
+    """The first judgement's outcome from the first seat and from the second."""
+    asked = Prompt.of(prompt)
+    good, bad = (seated(Judgement(raw, asked.id, "", "j", Status.UNPARSED, raw=raw)) for raw in (one, two))
+    about = meta.about(Response(asked.id, "m", (answer,)))
+    seats = (good, bad), (bad, good)
+    there, back = (asyncio.run(about.judge(asked, *pair, secret="s", seed=0)).outcome for pair in seats)
+    return [there, back and back.swap()]
+
+
+@pytest.mark.parametrize("mode", ["text", "json"])
+def test_the_judgement_nearer_to_the_truth_mostly_wins(mode: Any) -> None:
+    sharp, real = (
+        MetaJudge(ScriptedModel("meta", judge.complete), verdict=mode)
+        for judge in (SandboxJudge(0.0, 0.0, 0.0), SandboxJudge())
+    )
+    from_first, from_second = [], []
+    for prompt, answer, _ in pairs(60):
+        truth = round(5 * (utility(prompt, answer) or 0.0))
+        right, wrong = (f"So it is.\nScore: {score}" for score in (truth, truth + (1 if truth < 3 else -1)))
+        assert compared(sharp, prompt, answer, right, wrong) == [Outcome.A, Outcome.A]
+        assert compared(sharp, prompt, answer, wrong, "It has its merits.") == [Outcome.A, Outcome.A]
+        there, back = compared(real, prompt, answer, right, wrong)
+        from_first.append(there is Outcome.A)
+        from_second.append(back is Outcome.A)
+    assert 0.6 < mean(from_second) < mean(from_first) < 0.97
+
+
+def test_lone_answers_may_go_unparsed() -> None:
+    judge = scorer(SandboxJudge(unparsed_rate=0.25))
+    lost = [judged(judge, Prompt.of(prompt), text).status is Status.UNPARSED for prompt, text, _ in pairs(60)]
+    assert mean(lost) == pytest.approx(0.25, abs=0.1)
 
 
 def test_humans_follow_bradley_terry_on_utilities() -> None:

@@ -12,6 +12,7 @@ from arenaloop.errors import ConfigError
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.specs import judge
+from arenaloop.specs.judges import pointwise
 
 
 def build(**settings: Any) -> Any:
@@ -58,3 +59,32 @@ def test_a_jurys_form_is_that_of_members_that_set_none() -> None:
     assert form(one) == ("labels", ("be kind",), "json", "json_labels:1")
     assert form(two) == ("score_first", ("be kind",), "json", "json:1")
     assert rule.template_hash == ""
+
+
+def scoring(**settings: Any) -> Any:
+    return pointwise(validate(JudgeSettings, {"spec": "sandbox:judge"} | settings, "test"))
+
+
+def test_a_judge_that_scores_one_answer(tmp_path: Path) -> None:
+    built = scoring(verdict="json", name="scorer", sampling={"temperature": 0.8})
+    assert (built.template.name, built.parser.name, built.name) == ("rubric", "json_score:1", "scorer")
+    assert built.sampling.temperature == 0.8
+    own = tmp_path / "own.jinja"
+    own.write_text('{# parser: score_10, layout: answer #}{% include "material" %}')
+    assert scoring(template=str(own)).parser.name == "score_10:1"
+
+
+def test_a_template_of_another_layout_is_refused_in_one_line() -> None:
+    wrong = [
+        (build, {"template": "rubric"}, "rubric.jinja: is a template of layout answer, .* one of layout pair: labels"),
+        (build, {"template": "meta"}, "meta.jinja: is a template of layout judgements"),
+        (scoring, {"template": "pairwise"}, "pairwise.jinja: is a template of layout pair, .* layout answer: rubric"),
+        (scoring, {"spec": "builtin:longest"}, "judge builtin:longest: scores no single answer"),
+        (scoring, {"spec": "", "jury": ["sandbox:judge", "builtin:first"]}, "judge jury: scores no single answer"),
+        (scoring, {"criteria": "be kind"}, "rubric.jinja: does not use criteria"),
+        (scoring, {"parser": "scores"}, "rubric.jinja: parser 'scores' .*known: score, score_10"),
+    ]
+    for make, settings, complaint in wrong:
+        with pytest.raises(ConfigError, match=complaint) as refused:
+            make(**settings)
+        assert "\n" not in str(refused.value)

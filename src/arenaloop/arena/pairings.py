@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Answers
 from arenaloop.calls.reask import final
-from arenaloop.judges.base import Judge, merge_pair
+from arenaloop.judges.base import Judge
 from arenaloop.judges.jury import Jury
+from arenaloop.judges.seats import merge_pair
 from arenaloop.store import Store
 from arenaloop.types import Battle, Outcome, Prompt, Response, Ruling, Status, Verdict
 
@@ -38,8 +39,7 @@ class Pairing(NamedTuple):
 def pairings(plan: BattlePlan, store: Store) -> Iterator[Pairing]:
     """The wanted battles as they stand in the arena file, in the order of the prompts and of their pairs."""
     answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed)
-    judges, rule, one_seat_failed = plan.judges, plan.merge, plan.one_seat_failed
-    jury = plan.judge if isinstance(plan.judge, Jury) else None
+    jury = Jury.of(plan.judge)
     store.flush()  # what is on its way is not yet in the table
     for prompt_id in plan.prompt_ids:
         pairs = plan.schedule.on(prompt_id)
@@ -54,34 +54,21 @@ def pairings(plan: BattlePlan, store: Store) -> Iterator[Pairing]:
             one, two = battling.get(a), battling.get(b)
             if one is None or two is None:
                 yield Pairing(prompt_id, a, b, (), None, None)
-            elif jury is None:
-                a_first = _final(judges[0], plan.reask, prompt, one, two, found)
-                b_first = _final(judges[0], plan.reask, prompt, two, one, found)
-                battles = merge_pair(a, b, a_first, b_first, rule, one_seat_failed)
-                yield Pairing(prompt_id, a, b, battles, a_first, b_first)
             else:
-                a_firsts = [_final(judge, plan.reask, prompt, one, two, found) for judge in judges]
-                b_firsts = [_final(judge, plan.reask, prompt, two, one, found) for judge in judges]
-                yield _of_jury(plan, jury, prompt_id, a, b, a_firsts, b_firsts)
-
-
-def _of_jury(
-    plan: BattlePlan,
-    jury: Jury,
-    prompt_id: str,
-    a: str,
-    b: str,
-    a_first: Sequence[Ruling | None],
-    b_first: Sequence[Ruling | None],
-) -> Pairing:
-    """One wanted battle of a jury; its battles name the members' verdicts."""
-    one, two = jury.verdict(a_first), jury.verdict(b_first)
-    keys = {v.key: tuple(m.key for m in seat if m) for v, seat in ((one, a_first), (two, b_first)) if v}
-    battles = tuple(
-        replace(battle, verdicts=tuple(key for seat in battle.verdicts for key in keys[seat]))
-        for battle in merge_pair(a, b, one, two, plan.merge, plan.one_seat_failed)
-    )
-    return Pairing(prompt_id, a, b, battles, one, two)
+                a_sits, b_sits = plan.sits_first(prompt_id, (a, b))
+                a_firsts = [_final(j, plan.reask, prompt, one, two, found) for j in jury.members] if a_sits else []
+                b_firsts = [_final(j, plan.reask, prompt, two, one, found) for j in jury.members] if b_sits else []
+                a_first, b_first = jury.verdict(a_firsts), jury.verdict(b_firsts)
+                one_failed = plan.one_seat_failed if a_sits and b_sits else "use_one"
+                battles = merge_pair(a, b, a_first, b_first, plan.merge, one_failed)
+                if len(jury.members) > 1:  # battles name the verdicts that are stored
+                    seats = ((a_first, a_firsts), (b_first, b_firsts))
+                    keys = {v.key: tuple(m.key for m in seat if m) for v, seat in seats if v}
+                    battles = tuple(
+                        replace(battle, verdicts=tuple(key for seat in battle.verdicts for key in keys[seat]))
+                        for battle in battles
+                    )
+                yield Pairing(prompt_id, a, b, battles, a_first, b_first)
 
 
 def _final(

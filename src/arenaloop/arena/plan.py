@@ -8,8 +8,9 @@ from typing import Literal
 
 from arenaloop.arena.matchmaking import Pair, Schedule
 from arenaloop.calls.answers import Contestant
-from arenaloop.judges.base import Judge, MergeRule, OneSeatFailed
-from arenaloop.judges.jury import Jury
+from arenaloop.judges.base import Judge
+from arenaloop.judges.jury import Decider, Jury
+from arenaloop.judges.seats import MergeRule, OneSeatFailed
 from arenaloop.models.base import Model
 from arenaloop.types import derive_seed
 
@@ -18,15 +19,11 @@ __all__ = ["BattlePlan", "Seats", "models_asked"]
 Seats = Literal["both", "seeded"]
 
 
-def models_asked(contestants: Iterable[Contestant], judge: Judge | Jury) -> list[Model]:
+def models_asked(contestants: Iterable[Contestant], judge: Decider) -> list[Model]:
     """The models that may have to be asked: contestants that are not recorded, and judges that are models."""
     fighters = [m for c in contestants if (m := c.asked)]
-    judges = [m for one in _members(judge) if (m := getattr(one, "model", None)) is not None]
+    judges = [m for one in Jury.of(judge).members if (m := getattr(one, "model", None)) is not None]
     return list({id(m): m for m in (*fighters, *judges)}.values())
-
-
-def _members(judge: Judge | Jury) -> tuple[Judge, ...]:
-    return judge.members if isinstance(judge, Jury) else (judge,)
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class BattlePlan:
     """
 
     contestants: Sequence[Contestant]
-    judge: Judge | Jury
+    judge: Decider
     prompt_ids: Sequence[str]
     schedule: Schedule
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -77,17 +74,20 @@ class BattlePlan:
         """Who sits first and second, of a prompt's pairs: each way, or the one way that the seed draws."""
         if self.seats == "both":
             return [seating for a, b in pairs for seating in ((a, b), (b, a))]
-        return [pair if self.first_sits_first(prompt_id, pair) else pair[::-1] for pair in pairs]
+        return [pair if self.sits_first(prompt_id, pair)[0] else pair[::-1] for pair in pairs]
 
-    def first_sits_first(self, prompt_id: str, pair: Pair) -> bool:
-        """Of seeded seats, whether a pair's first model has the first; whatever the order of the pair is."""
-        low, high = sorted(pair)
-        return (derive_seed("seat", self.seed, prompt_id, low, high) & 1 == 0) == (pair[0] == low)
+    def sits_first(self, prompt_id: str, pair: Pair) -> tuple[bool, bool]:
+        """Whether a pair's first and its second model is asked about in the first seat, whatever the pair's order."""
+        if self.seats == "both":
+            return True, True
+        low = derive_seed("seat", self.seed, prompt_id, *sorted(pair)) & 1 == 0
+        first = low == (pair[0] == min(pair))
+        return first, not first
 
     @property
     def judges(self) -> tuple[Judge, ...]:
         """Who is asked about each seating."""
-        return _members(self.judge)
+        return Jury.of(self.judge).members
 
     @property
     def models(self) -> list[Model]:

@@ -13,9 +13,10 @@ from arenaloop.calls.budget import Budget
 from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
 from arenaloop.calls.progress import Tally
 from arenaloop.data.formats.labels import LabelledPair
-from arenaloop.judges.base import Judge, MergeRule
+from arenaloop.judges.base import Judge
 from arenaloop.judges.labels import LabelsJudge
 from arenaloop.judges.repeats import own_votes, repeated
+from arenaloop.judges.seats import MergeRule
 from arenaloop.store import Store, recorded_key
 from arenaloop.types import Completion, Prompt, Response, Status
 

@@ -14,11 +14,12 @@ import numpy as np
 
 from arenaloop.audit.plan import AuditPlan
 from arenaloop.calls.judging import attempts
-from arenaloop.judges.base import Judge, MergeRule, merge_seats
+from arenaloop.judges.base import Judge
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.jury import JuryRule, merge_members, score_alike
 from arenaloop.judges.labels import looked_up, recorded
 from arenaloop.judges.repeats import own_votes
+from arenaloop.judges.seats import MergeRule, merge_seats
 from arenaloop.ratings.battles import FloatArray
 from arenaloop.ratings.evaluator import (
     Between,

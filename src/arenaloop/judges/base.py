@@ -1,24 +1,18 @@
-"""Who decides: the judge protocol, and how the two seats of a pair become one battle.
+"""Who decides: the protocols of judges that compare two responses and of judges that score one.
 
-A judge is asked once per seating. Its `Verdict` carries a status; only `ok` verdicts have an outcome, and a battle is
-decided only when both seats are. Nothing here turns a failure into a tie.
+A judge is asked once per seating, or per response. What it gives carries a status: only `ok` has an outcome or a score.
+A judge that asks a model splits each call into a key, a request and the reading of what came back: call by call, in
+chunks or through a provider's batch files, it is asked by whoever knows nothing of seats and scores.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from arenaloop.models.base import Model
-from arenaloop.types import Battle, Completion, Outcome, Prompt, Request, Response, Ruling, Verdict, Winner
+from arenaloop.types import Completion, Judgement, Prompt, Request, Response, Verdict
 
-__all__ = ["Judge", "MergeRule", "ModelJudge", "OneSeatFailed", "merge_pair", "merge_seats", "verdict_key_parts"]
-
-MergeRule = Literal["mean", "agree_or_tie", "two_battles"]
-"""How the two seats of a pair enter: `mean` compares the mean scores, `agree_or_tie` needs both seats to agree, and
-with `two_battles` each seat is a battle of its own."""
-
-OneSeatFailed = Literal["drop_battle", "use_one"]
-"""What becomes of a pair of which one seat alone was decided."""
+__all__ = ["Judge", "ModelJudge", "PointwiseJudge", "verdict_key_parts"]
 
 
 @runtime_checkable
@@ -85,120 +79,60 @@ class ModelJudge(Judge, Protocol):
         ...
 
 
+@runtime_checkable
+class PointwiseJudge(Protocol):
+    """A chat model that scores one response, in the same two steps.
+
+    Several votes on one response are those of several judges (see `repeated`): they differ in their keys, and so in
+    their seeds. The samples of a vote are what is asked again, warmer, where it could not be read.
+    """
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of what determines the judge's text; the same for all votes."""
+        ...
+
+    @property
+    def template_hash(self) -> str:
+        """Hash of the template's text."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls may be in flight at once."""
+        ...
+
+    @property
+    def model(self) -> Model:
+        """The judging model."""
+        ...
+
+    def key(self, prompt: Prompt, response: Response, sample: int = 0) -> str:
+        """Content hash under which the judgement is stored; the name of the response's model is not part of it."""
+        ...
+
+    def request(self, prompt: Prompt, response: Response, *, secret: str, seed: int, sample: int = 0) -> Request:
+        """What one response asks of the model."""
+        ...
+
+    def read(self, prompt: Prompt, response: Response, completion: Completion, *, sample: int = 0) -> Judgement:
+        """The judgement that an answer holds."""
+        ...
+
+    async def judge(self, prompt: Prompt, response: Response, *, secret: str, seed: int, sample: int = 0) -> Judgement:
+        """Score one response. `secret` feeds the delimiters, `seed` the judge's own randomness."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections."""
+        ...
+
+
 def verdict_key_parts(prompt: Prompt, first: Response, second: Response) -> tuple[str, str, str]:
     """What identifies the material of one seating: the prompt and the text in each seat."""
     return prompt.id, first.text_hash, second.text_hash
-
-
-def merge_seats(
-    model_a: str,
-    model_b: str,
-    a_first: Verdict | Ruling,
-    b_first: Verdict | Ruling,
-    rule: MergeRule = "mean",
-) -> Battle | None:
-    """Merge both seats of one pair into a battle (METHODS of Arena Learning, arXiv 2407.10627, section 3).
-
-    Args:
-        model_a, model_b: the pair.
-        a_first: the verdict with `model_a` in the first seat.
-        b_first: the verdict with `model_b` in the first seat.
-        rule: ``"mean"``: each model's score is its mean over both seats, the higher mean wins, equal means tie.
-            ``"agree_or_tie"``: a model wins only if both seats name it; scores are still the means. (For
-            ``"two_battles"`` see `merge_pair`.)
-
-    Returns:
-        The battle, or None if either verdict has no outcome.
-    """
-    if a_first.outcome is None or b_first.outcome is None:
-        return None
-    # A judge that only labels has no scores: a win counts 1, a tie 0.5.
-    a1, b1 = _scores(a_first)
-    b2, a2 = _scores(b_first)
-    score_a, score_b = _mean(a1, a2), _mean(b1, b2)
-    second = b_first.outcome.swap()
-    if rule == "mean":
-        outcome = Outcome.from_scores(score_a, score_b)
-    elif rule == "agree_or_tie":
-        outcome = a_first.outcome if a_first.outcome is second else Outcome.TIE
-    else:
-        raise ValueError(f"unknown merge rule {rule!r}")
-    return Battle(
-        prompt_id=a_first.prompt_id,
-        model_a=model_a,
-        model_b=model_b,
-        winner=Winner.of(outcome),
-        score_a=score_a,
-        score_b=score_b,
-        flipped=a_first.outcome is b_first.outcome and a_first.outcome is not Outcome.TIE,  # one seat won both times
-        judge=a_first.judge,
-        verdicts=(a_first.key, b_first.key),
-    )
-
-
-def merge_pair(
-    model_a: str,
-    model_b: str,
-    a_first: Verdict | Ruling | None,
-    b_first: Verdict | Ruling | None,
-    rule: MergeRule = "mean",
-    one_seat_failed: OneSeatFailed = "drop_battle",
-) -> tuple[Battle, ...]:
-    """The battles that a pair's two seats come to: none, one, or with ``"two_battles"`` up to two.
-
-    Args:
-        model_a, model_b: the pair.
-        a_first, b_first: the verdicts with `model_a` and `model_b` in the first seat; None was not asked.
-        rule: see `MergeRule`. Each of ``"two_battles"`` enters by itself, also where the other seat failed.
-        one_seat_failed: ``"drop_battle"``, or ``"use_one"`` to let the seat that was decided stand for both.
-    """
-    a_won = a_first if a_first is not None and a_first.outcome is not None else None
-    b_won = b_first if b_first is not None and b_first.outcome is not None else None
-    if rule != "two_battles" and a_won is not None and b_won is not None:
-        battle = merge_seats(model_a, model_b, a_won, b_won, rule)
-        return () if battle is None else (battle,)
-    if rule != "two_battles" and one_seat_failed == "drop_battle":
-        return ()
-    flipped = (
-        a_won is not None
-        and b_won is not None
-        and b_won.outcome is not None
-        and {a_won.outcome, b_won.outcome.swap()} == {Outcome.A, Outcome.B}
-    )
-    games = []
-    for verdict, a_is_first in ((a_won, True), (b_won, False)):
-        if verdict is None or verdict.outcome is None:
-            continue
-        one, two = _scores(verdict)
-        outcome = verdict.outcome if a_is_first else verdict.outcome.swap()
-        games.append(
-            Battle(
-                prompt_id=verdict.prompt_id,
-                model_a=model_a,
-                model_b=model_b,
-                winner=Winner.of(outcome),
-                score_a=one if a_is_first else two,
-                score_b=two if a_is_first else one,
-                flipped=flipped,
-                judge=verdict.judge,
-                verdicts=(verdict.key,),
-            )
-        )
-    return tuple(games)
-
-
-def _mean(one: float, two: float) -> float:
-    """Rounded far below any judge's decimals: 7.1 + 6.3 and 6.9 + 6.5 differ in floating point, and are a tie."""
-    total = float(one + two)
-    return total / 2 if total.is_integer() else round(total / 2, 9)  # rounding is dear, and whole scores are common
-
-
-def _scores(verdict: Verdict | Ruling) -> tuple[float, float]:
-    if verdict.score_first is not None and verdict.score_second is not None:
-        return verdict.score_first, verdict.score_second
-    assert verdict.outcome is not None
-    return verdict.outcome.score_a, 1.0 - verdict.outcome.score_a
-
-
-class PointwiseJudge(Protocol):
-    """x"""

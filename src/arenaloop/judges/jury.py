@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from arenaloop.judges.base import Judge
 from arenaloop.types import Outcome, Ruling, Status, Verdict, content_hash
 
-__all__ = ["Jury", "JuryRule", "merge_members", "score_alike"]
+__all__ = ["Decider", "Jury", "JuryRule", "merge_members", "score_alike"]
 
 JuryRule = Literal["majority", "mean", "weighted"]
 """`majority`: most votes win; `mean`: the mean of the scores; `weighted`: votes weigh as much as was measured."""
@@ -70,8 +70,6 @@ class Jury:
         ValueError: members that are one and the same, weights that do not fit, or ``"mean"`` over different scales.
     """
 
-    template_hash = ""
-
     def __init__(
         self,
         members: Sequence[Judge],
@@ -82,13 +80,18 @@ class Jury:
     ) -> None:
         self.members = tuple(members)
         _check(self.members, rule, weights)
-        self.rule = rule
+        self.rule: JuryRule = rule
         self.weights = [float(weights[m.name]) for m in members] if rule == "weighted" and weights else None
         self.name = name or "+".join(m.name for m in members)
         self.concurrency = sum(m.concurrency for m in members)
         self.fingerprint = content_hash("jury", [m.fingerprint for m in members], rule, self.weights)
 
-    def verdict(self, verdicts: Sequence[Verdict | Ruling | None]) -> Verdict | None:
+    @staticmethod
+    def of(decider: Decider) -> Jury:
+        """Whoever decides as a jury: a lone judge is one whose name, fingerprint and verdicts are the judge's own."""
+        return decider if isinstance(decider, Jury) else _LoneJudge(decider)
+
+    def verdict(self, verdicts: Sequence[Verdict | Ruling | None]) -> Verdict | Ruling | None:
         """What the members' verdicts on one seating come to (one each, in order); None if none was asked."""
         told = [v for v in verdicts if v is not None]
         if not told:
@@ -113,6 +116,24 @@ class Jury:
         """Close all members."""
         for member in self.members:
             await member.aclose()
+
+
+class _LoneJudge(Jury):
+    """A jury of one."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.members = (judge,)
+        self.rule: JuryRule = "majority"
+        self.weights = None
+        self.name, self.fingerprint, self.concurrency = judge.name, judge.fingerprint, judge.concurrency
+
+    def verdict(self, verdicts: Sequence[Verdict | Ruling | None]) -> Verdict | Ruling | None:
+        """The judge's own."""
+        return verdicts[0]
+
+
+Decider: TypeAlias = Judge | Jury
+"""Who decides: a judge, or several."""
 
 
 def _check(members: Sequence[Judge], rule: JuryRule, weights: Mapping[str, float] | None) -> None:

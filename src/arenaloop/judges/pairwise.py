@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import blake2b
+from typing import ClassVar
 
-from arenaloop.errors import ConfigError, StoppedError
-from arenaloop.judges.parsers import DecidingLabel, VerdictMode, parse_scores, parser_for
+from arenaloop.errors import StoppedError
+from arenaloop.judges.asking import TemplateJudge
+from arenaloop.judges.filling import Layout, Material
+from arenaloop.judges.parsers import DecidingLabel, Scores, VerdictMode, parse_scores, parser_for
 from arenaloop.judges.templates import JudgeTemplate, load_template, render, template_names
 from arenaloop.models.base import Model
-from arenaloop.types import Completion, Outcome, Prompt, Request, Response, Sampling, Status, Verdict, content_hash
+from arenaloop.types import Completion, Outcome, Prompt, Request, Response, Sampling, Status, Verdict, VerdictKind
 
 __all__ = [
     "JUDGE_SAMPLING",
@@ -27,20 +30,15 @@ __all__ = [
 ]
 
 JUDGE_SAMPLING = Sampling(temperature=0.0, max_tokens=512)
-_REASK_TEMPERATURE = 0.7
-"""A garbage verdict is asked again at least this warm: at temperature 0 it would only repeat itself."""
 _LABEL_TOKENS = 8
 """New tokens where the first label decides: the label, and what a model may put before it (a blank, markdown)."""
-_FIRST_FORMAT = 1
-"""Part of every fingerprint since the first version; not the parser's version, so that stored texts can be read again
-by a later parser under the keys that they have."""
 
 
 class NoLogprobsError(StoppedError):
     """The judge is to be read by log-probabilities and its server gives none: asking on would only cost money."""
 
 
-class PairwiseJudge:
+class PairwiseJudge(TemplateJudge[Scores]):
     """A model that decides between two responses.
 
     Args:
@@ -54,8 +52,11 @@ class PairwiseJudge:
         name: what reports call it; the model's name by default.
 
     Raises:
-        ConfigError: the template's words cannot ask for this mode.
+        ConfigError: the template is not about a pair, or its words cannot ask for this mode.
     """
+
+    layout: ClassVar[Layout] = "pair"
+    kind: ClassVar[VerdictKind] = "pairwise"
 
     def __init__(
         self,
@@ -67,27 +68,11 @@ class PairwiseJudge:
         sampling: Sampling = JUDGE_SAMPLING,
         name: str | None = None,
     ) -> None:
-        template = load_template(template) if isinstance(template, str) else template
-        if verdict not in template.modes:
-            raise ConfigError(
-                f"{template.origin}: does not use mode, so its words ask for the same answer in every mode; "
-                f"it serves verdict {' and '.join(template.modes)}, not {verdict}"
-            )
+        template = self._fitting(template, verdict)
         if verdict == "logprob" and deciding_label == "first":
             sampling = replace(sampling, max_tokens=min(sampling.max_tokens, _LABEL_TOKENS))
-        self.model = model
-        self.name = name or model.name
-        self.sampling = sampling
-        self.concurrency = model.concurrency
-        self.template = template
-        self.template_hash = template.hash
-        self.verdict = verdict
-        self.parser = parser_for(template.form, verdict, deciding_label)
-        # what else is asked than in mode text; nothing there, so that its keys are those of the first version
-        mode = () if verdict == "text" else (verdict, self.parser.schema, deciding_label)
-        self.fingerprint = content_hash(
-            "pairwise", model.fingerprint, self.template_hash, sampling.key(), _FIRST_FORMAT, *mode
-        )
+        parser = parser_for(template.form, verdict, deciding_label)
+        super().__init__(model, template, parser, sampling, name, deciding_label)
         self._explain = deciding_label == "last"
         self._given = self._withheld = False  # log-probabilities, so far
 
@@ -119,35 +104,23 @@ class PairwiseJudge:
                 "them; judge with --verdict json or text, or with another server "
                 "(one that thinks before it answers needs deciding_label: last)"
             )
-        sampling = self.sampling
-        if sample:
-            sampling = replace(sampling, temperature=max(sampling.temperature, _REASK_TEMPERATURE))
-        text = render(self.template, prompt, first, second, secret=secret, mode=self.verdict, explain=self._explain)
-        return Request(
-            messages=({"role": "user", "content": text},),
-            sampling=sampling,
-            sample=sample,
-            seed=seed,
-            key=self.key(prompt, first, second, sample),
-            top_logprobs=self.parser.top_logprobs,
-            schema=self.parser.schema,
-        )
+        key, material = self.key(prompt, first, second, sample), self._material(prompt, first, second)
+        return self._request(material, key, secret=secret, seed=seed, sample=sample, explain=self._explain)
+
+    def _material(self, prompt: Prompt, first: Response, second: Response) -> Material:
+        return Material.pair(prompt, first, second)
 
     def read(
         self, prompt: Prompt, first: Response, second: Response, completion: Completion, *, sample: int = 0
     ) -> Verdict:
         """The verdict that an answer holds, as the parser of form and mode reads it."""
-        scores = self.parser.read(completion)
-        status, error = completion.status, completion.error
-        if scores is not None:
-            status = Status.OK  # also of a label that was read before the answer was cut
-        elif status is Status.OK:
-            status = Status.UNPARSED
+        scores, status = self._read(completion)
+        cost = completion.cost()
         if self.verdict == "logprob" and completion.status in (Status.OK, Status.TRUNCATED):
             self._given |= completion.logprobs is not None
             self._withheld |= completion.logprobs is None
             if completion.logprobs is None:
-                error = "no log-probabilities came with the answer"
+                cost["error"] = "no log-probabilities came with the answer"
         return Verdict(
             key=self.key(prompt, first, second, sample),
             prompt_id=prompt.id,
@@ -160,17 +133,11 @@ class PairwiseJudge:
             score_second=scores.second if scores else None,
             outcome=Outcome.from_scores(*scores) if scores else None,
             sample=sample,
-            tokens_in=completion.tokens_in,
-            tokens_out=completion.tokens_out,
-            usd=completion.usd,
-            seconds=completion.seconds,
-            error=error,
-            calls=completion.calls,
-            reasoning=completion.reasoning,
-            finish_reason=completion.finish_reason,
             judge_hash=self.fingerprint,
             template_hash=self.template_hash,
             parser=self.parser.name,
+            kind=self.kind,
+            **cost,
         )
 
     def reread(self, verdict: Verdict) -> Verdict:
@@ -205,7 +172,3 @@ class PairwiseJudge:
             seconds=0.0,
             calls=0,
         )
-
-    async def aclose(self) -> None:
-        """Close the judging model."""
-        await self.model.aclose()

@@ -16,40 +16,51 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 from arenaloop.types import Completion, Status
 
 __all__ = [
     "FORMS",
     "LABELS",
+    "SCORE_FORMS",
     "DecidingLabel",
     "Form",
     "Parser",
     "Scores",
     "VerdictMode",
+    "choices_parser",
     "label_probability",
+    "parse_choices",
     "parse_first_line",
     "parse_json",
     "parse_label",
     "parse_labels",
+    "parse_score",
     "parse_scores",
+    "parse_winner",
     "parser_for",
+    "score_parser",
 ]
 
-Form = Literal["scores", "first_line", "labels", "label", "json"]
-"""What a template asks for: ``Scores: 7 5`` on the last or on the first line, one of five labels, the label of a seat,
-or (asked for in its own words, without a schema) a JSON object with scores."""
+Form = Literal["scores", "first_line", "labels", "label", "json", "score", "score_10", "winner", "choices"]
+"""What a template asks for. Of two answers: ``Scores: 7 5`` on the last or on the first line, one of five labels, the
+label of a seat, or (asked for in its own words, without a schema) a JSON object with scores. Of one answer, or of a
+prompt: ``Score: 4`` on the last line, from 0 to 5 or from 0 to 10. Of two judgements of one answer: ``Winner: A``. Of
+several pairs: ``Choices: 1 2 2``."""
 
 VerdictMode = Literal["text", "json", "logprob"]
 DecidingLabel = Literal["first", "last"]
 """Which token that is a label decides in mode ``logprob``: the first, or the last for judges that reason first."""
 
 FORMS: tuple[Form, ...] = ("scores", "first_line", "labels", "label", "json")
+SCORE_FORMS: tuple[Form, ...] = ("score", "score_10")
+_MOST = {"score": 5.0, "score_10": 10.0}
 LABELS = {"A>>B": 1.0, "A>B": 0.75, "A=B": 0.5, "B>A": 0.25, "B>>A": 0.0}
 """Arena-Hard's five labels (arXiv 2406.11939), and what each is worth to the first seat."""
 
 _SEATS = {"1": 1.0, "2": 0.0}
+_WINNERS = {"A": 1.0, "B": 0.0}
 _TOP_LOGPROBS = 5
 _KEPT_LOGPROBS = 32  # tokens at the deciding end whose log-probabilities are stored
 
@@ -57,6 +68,9 @@ _NUMBER = r"([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*10(?:\.0+)?)?"
 _SCORES = re.compile(
     rf"(?a:scores?)\s*[:=]\s*{_NUMBER}(?:\s*[,;|&]\s*|\s+and\s+|\s+)(?:and\s+)?{_NUMBER}\.?", re.IGNORECASE
 )
+_SCORE = re.compile(r"(?a:score)\s*[:=]\s*([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*([0-9]+)(?:\.0+)?)?\.?", re.IGNORECASE)
+_WINNER = re.compile(r"(?a:winner)\s*[:=]\s*[\[(]*\s*(?:(?a:judge?ment)\s+)?([AB])\s*[\])]*\.?", re.IGNORECASE)
+_CHOICES = re.compile(r"(?a:choices?)\s*[:=]\s*([12](?:[\s,;|]+[12])*)\.?", re.IGNORECASE)
 _LABEL = re.compile(r"\[\[\s*([AB])\s*(>>|>|=)\s*([AB])\s*\]\]")
 _LONGEST_LINE = 200  # no line of a verdict is longer; keeps the expressions below linear on hostile text
 _MARKDOWN = re.compile(r"^[\s*_`#>\-]+|[\s*_`]+$")
@@ -108,6 +122,35 @@ def parse_label(text: str) -> Scores | None:
     return _shares(_SEATS.get(_bare(_last_line(text))))
 
 
+def parse_score(text: str, form: Form = "score") -> float | None:
+    """Read ``Score: 4`` from the last non-blank line; None if it is anything else.
+
+    The line, bared of markdown, must match whole, in any case; decimals, and the most that the form allows after a
+    slash, may stand there. The range is 0 to 5, of form ``score_10`` 0 to 10: what lies outside is no score.
+    """
+    match = _SCORE.fullmatch(_bare(_last_line(text)))
+    if match is None or (match[2] is not None and float(match[2]) != _MOST[form]):
+        return None
+    return score if (score := float(match[1])) <= _MOST[form] else None
+
+
+def parse_winner(text: str) -> Scores | None:
+    """Read ``Winner: A`` (or ``B``) from the last non-blank line, where it stands alone; there is no tie.
+
+    In any case; the letter may stand in brackets, and behind the word "judgement".
+    """
+    match = _WINNER.fullmatch(_bare(_last_line(text)))
+    return None if match is None else _shares(_WINNERS[match[1].upper()])
+
+
+def parse_choices(text: str) -> tuple[Scores, ...] | None:
+    """Read ``Choices: 1 2 2``, the preferred answer of each pair in order, from the last non-blank line."""
+    match = _CHOICES.fullmatch(_bare(_last_line(text)))
+    if match is None:
+        return None
+    return tuple(Scores(_SEATS[label], 1.0 - _SEATS[label]) for label in re.findall("[12]", match[1]))
+
+
 def _last_line(text: str) -> str:
     return text.rstrip().rsplit("\n", 1)[-1]
 
@@ -136,9 +179,31 @@ def parse_json(text: str, form: Form = "scores") -> Scores | None:
     """Read a verdict from an answer that is one JSON object and nothing else.
 
     ``{"explanation": TEXT, "score_1": N, "score_2": N}``, scores being numbers from 1 to 10; for the forms ``labels``
-    and ``label`` ``{"explanation": TEXT, "label": LABEL}``. A fenced block around the object is taken off. A missing,
-    further or repeated key, a score outside 1 to 10 or written as text: None.
+    and ``label`` ``{"explanation": TEXT, "label": LABEL}``, for ``winner`` ``{"explanation": TEXT, "winner": "A"}``. A
+    fenced block around the object is taken off. A missing, further or repeated key, a score outside 1 to 10 or written
+    as text: None.
     """
+    value = _json_object(text, form)
+    if value is None:
+        return None
+    if form in _NAMED:
+        key, known = _NAMED[form]
+        return _shares(known.get(value[key])) if isinstance(value[key], str) else None
+    scores = [value["score_1"], value["score_2"]]
+    if not all(type(score) in (int, float) for score in scores):
+        return None
+    return _within(*map(float, scores)) if all(1 <= score <= 10 for score in scores) else None
+
+
+def _parse_score_json(text: str, form: Form) -> float | None:
+    value = _json_object(text, form)
+    if value is None or type(value["score"]) not in (int, float):
+        return None
+    return float(value["score"]) if 0 <= value["score"] <= _MOST[form] else None
+
+
+def _json_object(text: str, form: Form) -> dict[str, Any] | None:
+    """The object that an answer is, if it has exactly the form's fields."""
     bare = text.strip()
     fenced = _FENCE.fullmatch(bare)
     try:
@@ -147,13 +212,7 @@ def parse_json(text: str, form: Form = "scores") -> Scores | None:
         return None
     if not isinstance(value, dict) or set(value) != set(_fields(form)) or not isinstance(value["explanation"], str):
         return None
-    if form in ("labels", "label"):
-        known = LABELS if form == "labels" else _SEATS
-        return _shares(known.get(value["label"])) if isinstance(value["label"], str) else None
-    scores = [value["score_1"], value["score_2"]]
-    if not all(type(score) in (int, float) for score in scores):
-        return None
-    return _within(*map(float, scores)) if all(1 <= score <= 10 for score in scores) else None
+    return value
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -166,10 +225,22 @@ def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is no number of JSON's")
 
 
+_NAMED: dict[Form, tuple[str, Mapping[str, float]]] = {
+    "labels": ("label", LABELS),
+    "label": ("label", _SEATS),
+    "winner": ("winner", _WINNERS),
+}
+"""Forms that name one of several words, under which key, and what each is worth to the first seat."""
+
+
 def _fields(form: Form) -> dict[str, Any]:
-    explanation = {"explanation": {"type": "string", "description": "a short comparison of the two"}}
-    if form in ("labels", "label"):
-        return explanation | {"label": {"type": "string", "enum": list(LABELS if form == "labels" else _SEATS)}}
+    what = "why this score" if form in SCORE_FORMS else "a short comparison of the two"
+    explanation = {"explanation": {"type": "string", "description": what}}
+    if form in _NAMED:
+        key, known = _NAMED[form]
+        return explanation | {key: {"type": "string", "enum": list(known)}}
+    if form in SCORE_FORMS:
+        return explanation | {"score": {"type": "number", "description": f"the score, 0 to {_MOST[form]:g}"}}
     seats = (("score_1", "first"), ("score_2", "second"))
     scores = {key: {"type": "number", "description": f"the {seat} assistant's score, 1 to 10"} for key, seat in seats}
     # judges write the fields in the schema's order
@@ -233,9 +304,12 @@ def _logprobs_raw(completion: Completion, which: DecidingLabel) -> str:
 # ---------------------------------------------------------------------- which parser reads what
 
 
+Read = TypeVar("Read")
+
+
 @dataclass(frozen=True)
-class Parser:
-    """Reads the answers of one form in one verdict mode.
+class Parser(Generic[Read]):
+    """Reads the answers of one form in one verdict mode: scores of two seats, or one score.
 
     Attributes:
         name: ``kind:version``; what `Verdict.parser` records. The version grows when the same answer is read otherwise.
@@ -247,13 +321,13 @@ class Parser:
 
     name: str
     mode: VerdictMode
-    parse: Callable[[Completion], Scores | None]
+    parse: Callable[[Completion], Read | None]
     schema: Mapping[str, Any] | None = None
     top_logprobs: int = 0
     deciding_label: DecidingLabel = "first"
 
-    def read(self, completion: Completion) -> Scores | None:
-        """The scores that an answer holds; None where it holds none, or is not to be read.
+    def read(self, completion: Completion) -> Read | None:
+        """The scores (or what the form gives) that an answer holds; None where it holds none, or is not to be read.
 
         An answer that was cut off is not read, whatever it holds, with one exception: where the first label token
         decides, nothing that would have followed could change it (servers report a cut for every one-token answer).
@@ -287,11 +361,12 @@ _LINES: dict[Form, tuple[str, Callable[[str], Scores | None]]] = {
     "labels": ("labels:1", parse_labels),
     "label": ("label:1", parse_label),
     "json": ("json:1", parse_json),
+    "winner": ("winner:1", parse_winner),
 }
 
 
-def parser_for(form: Form, mode: VerdictMode = "text", deciding_label: DecidingLabel = "first") -> Parser:
-    """The parser of a template's form of answer in a verdict mode."""
+def parser_for(form: Form, mode: VerdictMode = "text", deciding_label: DecidingLabel = "first") -> Parser[Scores]:
+    """The parser of a template's form of answer about two texts in a verdict mode."""
     if mode == "logprob":
         name = "logprob:1" if deciding_label == "first" else "logprob_last:1"
         return Parser(
@@ -302,7 +377,20 @@ def parser_for(form: Form, mode: VerdictMode = "text", deciding_label: DecidingL
             deciding_label=deciding_label,
         )
     if mode == "json":
-        name = {"labels": "json_labels:1", "label": "json_label:1"}.get(form, "json:1")
+        name = f"json_{form}:1" if form in _NAMED else "json:1"
         return Parser(name, mode, lambda completion: parse_json(completion.text, form), schema=_schema(form))
     name, parse = _LINES[form]
     return Parser(name, mode, lambda completion: parse(completion.text))
+
+
+def score_parser(form: Form = "score", mode: VerdictMode = "text") -> Parser[float]:
+    """The parser of a template's form of answer about one text, in mode ``text`` or ``json``."""
+    if mode == "json":
+        name = f"json_{form}:1"
+        return Parser(name, mode, lambda completion: _parse_score_json(completion.text, form), schema=_schema(form))
+    return Parser(f"{form}:1", mode, lambda completion: parse_score(completion.text, form))
+
+
+def choices_parser() -> Parser[tuple[Scores, ...]]:
+    """The parser of answers about several pairs; whoever asks compares how many were chosen between."""
+    return Parser("choices:1", "text", lambda completion: parse_choices(completion.text))

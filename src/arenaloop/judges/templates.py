@@ -1,47 +1,71 @@
 """Judge templates: those shipped, and the user's own files, checked before the first call.
 
-A template is Jinja text, rendered in a sandbox and in one pass: what is filled in is never parsed again. It gets these
-variables, and no others:
+A template is Jinja text, rendered in a sandbox and in one pass: what is filled in is never parsed again. Its first
+comment says how answers are read and what it is about, ``{# parser: score, layout: answer #}``; the layout is ``pair``
+where none is named (see `filling.Layout`). It gets these variables, and no others:
 
 * ``tag``: a code that contestants cannot know; every part of the material must stand behind a line that repeats it;
 * ``history`` (given turns, each with ``role`` and ``content``), ``user`` (the turn to be answered), ``follow_ups``
-  (later user turns) and ``seats`` (two lists: the texts of the first and of the second seat, one per turn);
+  (later user turns);
+* of layout ``pair``: ``seats`` (two lists: the texts of the first and of the second seat, one per turn); of ``answer``
+  and ``judgements``: ``answer`` (its texts, one per turn); of ``judgements``: ``judgements`` (two texts);
+* of ``pairs``, in place of all but the tag: ``items``, each with ``user`` and ``answers`` (two texts);
 * ``criteria``: the user's criteria, a list of texts, empty where there are none;
 * ``mode``: ``text``, ``json`` or ``logprob``; what the closing words must ask for. With ``logprob``, ``explain`` is
   true where the judge is to reason before it names a seat.
 
 ``{% include "layout" %}`` and ``{% include "material" %}`` put in the paragraph that explains the markers, and the
-marked material itself, as the shipped templates have them.
+marked material itself, as the shipped templates have them; ``{% include "rubric" %}`` puts in the five criteria by
+which one answer is scored.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from hashlib import blake2b
+from functools import lru_cache, partial
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 from arenaloop.errors import ConfigError, InputError, nearest
-from arenaloop.judges.parsers import FORMS, Form, VerdictMode
-from arenaloop.judges.skeletons import Shape, Skeleton, cut, only_places_texts
+from arenaloop.judges.filling import Layout, Material, Skeleton, cut, inert, only_places_texts, placed
+from arenaloop.judges.parsers import FORMS, SCORE_FORMS, Form, VerdictMode
 from arenaloop.types import Prompt, Response, content_hash
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-__all__ = ["JudgeTemplate", "load_template", "render", "template_names"]
+__all__ = ["JudgeTemplate", "fill", "load_template", "render", "template_names"]
 
-_VARIABLES = ("tag", "history", "user", "follow_ups", "seats", "criteria", "mode", "explain")
-_NEEDED = ("tag", "user", "seats")
-_PARTS = ("layout", "material")
+
+class _Rules(NamedTuple):
+    """What a template of one layout gets and must use, and how its answers may be given and read."""
+
+    variables: tuple[str, ...]
+    needed: tuple[str, ...]
+    forms: tuple[Form, ...]
+    modes: tuple[VerdictMode, ...]
+
+
+_GIVEN = ("history", "user", "follow_ups")
+_RULES: dict[Layout, _Rules] = {
+    "pair": _Rules((*_GIVEN, "seats"), ("user", "seats"), FORMS, ("text", "json", "logprob")),
+    "pairs": _Rules(("items",), ("items",), ("choices",), ("text",)),
+    "answer": _Rules((*_GIVEN, "answer"), ("user", "answer"), SCORE_FORMS, ("text", "json")),
+    "judgements": _Rules(
+        (*_GIVEN, "answer", "judgements"), ("user", "answer", "judgements"), ("winner",), ("text", "json")
+    ),
+    "prompt": _Rules(_GIVEN, ("user",), SCORE_FORMS, ("text", "json")),
+}
+_PARTS = ("layout", "material", "rubric")
 _FIRST_COMMENT = re.compile(r"\s*\{#-?(.*?)-?#\}", re.DOTALL)
-_INCLUDE = re.compile(r"""\{% include ["'](layout|material)["'] %\}""")
-_PARSER_LINE = re.compile(r"\bparser:[ \t]*([\w-]+)")
+_INCLUDE = re.compile(r"""\{% include ["'](layout|material|rubric)["'] %\}""")
+_DECLARED = re.compile(r"\bparser:[ \t]*([\w-]+)(?:,[ \t]*layout:[ \t]*([\w-]+))?")
+_NAMES = {"five_labels": "labels"}
+"""What users call a shipped template whose file is called otherwise (recorded labels are another matter)."""
 
 _TAG = "\1tag\2"  # what a template is tried with: texts that no template holds by itself
 
@@ -50,13 +74,14 @@ _FORMER_HASHES = {"6c0a5f61ea60954883c188d1fd87ebef": "4736da9846698a442507718a5
 mode ``text``: these verdicts stay valid. (A test compares the words.)"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # the hash of an object is taken at every filling
 class JudgeTemplate:
     """A judge prompt, ready to be filled.
 
     Attributes:
         name: the shipped template's name, or the file's without its ending.
         hash: content hash of its text, of the parts that it includes, and of the criteria.
+        layout: what it is about.
         form: how its answers are read.
         criteria: the user's criteria; empty for the template's own.
         modes: the verdict modes that its words can ask for.
@@ -64,6 +89,7 @@ class JudgeTemplate:
 
     name: str
     hash: str
+    layout: Layout
     form: Form
     criteria: tuple[str, ...]
     modes: tuple[VerdictMode, ...]
@@ -73,21 +99,30 @@ class JudgeTemplate:
     """whether it only puts texts where they go, so that it is filled once and joined from then on"""
 
 
-def template_names() -> list[str]:
-    """The shipped templates."""
-    return sorted(entry.name.removesuffix(".jinja") for entry in _shipped().iterdir() if entry.name.endswith(".jinja"))
+def template_names(layout: Layout = "pair") -> list[str]:
+    """The shipped templates of a layout."""
+    return sorted(name for name, (_, of) in _shipped_files().items() if of == layout)
+
+
+@lru_cache(maxsize=1)
+def _shipped_files() -> dict[str, tuple[str, Layout]]:
+    """File and layout of each shipped template, by its name."""
+    files = [entry.name.removesuffix(".jinja") for entry in _shipped().iterdir() if entry.name.endswith(".jinja")]
+    return {_NAMES.get(file, file): (file, _declared(_shipped_text(file), file)[1]) for file in files}
 
 
 @lru_cache(maxsize=16)
 def _shipped_text(name: str) -> str:
-    return str(_shipped().joinpath(name).read_text(encoding="utf-8"))
+    return str(_shipped().joinpath(f"{name}.jinja").read_text(encoding="utf-8"))
 
 
 def _shipped() -> Any:
     return resources.files("arenaloop.judges").joinpath("templates")
 
 
-def load_template(name: str, criteria: tuple[str, ...] = (), form: Form | None = None) -> JudgeTemplate:
+def load_template(
+    name: str, criteria: tuple[str, ...] = (), form: Form | None = None, layout: Layout = "pair"
+) -> JudgeTemplate:
     """A shipped template by its name, or the user's own by its path.
 
     A user's file says how its answers are read in its first comment, ``{# parser: scores #}``, unless `form` does; see
@@ -97,28 +132,40 @@ def load_template(name: str, criteria: tuple[str, ...] = (), form: Form | None =
         name: a name of `template_names`, or a path (it ends in ``.jinja`` or holds a slash).
         criteria: what to judge by, in place of the shipped templates' own criteria.
         form: overrules what the file says.
+        layout: what the judge is to be asked about.
 
     Raises:
         InputError: there is no such file, or it is no UTF-8 text.
-        ConfigError: an unknown name; or a file that cannot be a judge template (FILE, line: why).
+        ConfigError: an unknown name; a template of another layout; or a file that cannot be a judge template (FILE,
+            line: why).
     """
-    own = name.endswith((".jinja", ".j2")) or "/" in name
-    if not own and name not in template_names():
-        known = ", ".join(template_names())
-        raise ConfigError(f"judge template {name!r}{nearest(name, template_names())}: {known}, or a path ending .jinja")
-    origin = name if own else f"{name}.jinja"
-    return _loaded(origin, _read(name) if own else _shipped_text(origin), criteria, form)
+    known, name = template_names(layout), _NAMES.get(name, name)
+    if name.endswith((".jinja", ".j2")) or "/" in name:
+        template = _loaded(name, _read(name), criteria, form)
+    elif name in _shipped_files():
+        template = _loaded(f"{name}.jinja", _shipped_text(_shipped_files()[name][0]), criteria, form)
+    else:
+        shipped = ", ".join(known)
+        raise ConfigError(f"judge template {name!r}{nearest(name, known)}: {shipped}, or a path ending .jinja")
+    if template.layout != layout:
+        raise ConfigError(
+            f"{template.origin}: is a template of layout {template.layout}, and this judge needs one of layout {layout}"
+            + (f": {', '.join(known)}" if known else "")
+        )
+    return template
 
 
 @lru_cache(maxsize=64)
 def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None) -> JudgeTemplate:
-    compiled, used, texts = _compile(text, origin)
-    declared = form or _declared_form(text, origin)
+    declared, layout = _declared(text, origin)
+    rules = _RULES[layout]
+    compiled, used, texts = _compile(text, origin, layout)
+    form = _known_form(form or declared, rules.forms, origin)
     digest = content_hash("template", *texts)
     digest = _FORMER_HASHES.get(digest, digest)
     if criteria:
         digest = content_hash("template", digest, list(criteria))
-    if missing := [variable for variable in _NEEDED if variable not in used]:
+    if missing := [variable for variable in ("tag", *rules.needed) if variable not in used]:
         why = ": contestants could write its delimiters" if "tag" in missing else ""
         raise ConfigError(f"{origin}: does not use {', '.join(missing)}{why}")
     if criteria and "criteria" not in used:
@@ -126,18 +173,19 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
     template = JudgeTemplate(
         name=Path(origin).name.removesuffix(".j2").removesuffix(".jinja"),
         hash=digest,
-        form=declared,
+        layout=layout,
+        form=form,
         criteria=criteria,
-        modes=("text", "json", "logprob") if "mode" in used else _lone_modes(declared),
+        modes=rules.modes if "mode" in used else _lone_modes(form),
         compiled=compiled,
         origin=origin,
     )
     _check(template)
     # Parts are put in once, not at every filling, which halves its time; line numbers of errors would shift, so that
     # the template is tried before.
-    whole = _INCLUDE.sub(lambda found: str(_part(found[1])).removesuffix("\n"), text)
-    plain = only_places_texts(_environment().parse(whole))
-    return replace(template, compiled=_environment().from_string(whole), plain=plain)
+    whole = _INCLUDE.sub(lambda found: str(_part(layout, found[1])).removesuffix("\n"), text)
+    plain = only_places_texts(_environment(layout).parse(whole), layout)
+    return replace(template, compiled=_environment(layout).from_string(whole), plain=plain)
 
 
 def _lone_modes(form: Form) -> tuple[VerdictMode, ...]:
@@ -154,36 +202,48 @@ def _read(path: str) -> str:
         raise InputError(f"judge template {path}: no UTF-8 text") from None
 
 
-def _declared_form(text: str, origin: str) -> Form:
+def _declared(text: str, origin: str) -> tuple[str | None, Layout]:
+    """What the first comment names: the form of answers (None where it does not) and the layout."""
     comment = _FIRST_COMMENT.match(text)
-    found = _PARSER_LINE.search(comment[1]) if comment else None
-    known = ", ".join(FORMS)
-    if found is None:
+    found = _DECLARED.search(comment[1]) if comment else None
+    form, layout = found.groups() if found else (None, None)
+    if layout is not None and layout not in _RULES:
+        known = list(get_args(Layout))
+        raise ConfigError(f"{origin}: layout {layout!r}{nearest(layout, known)}; known: {', '.join(known)}")
+    return form, cast(Layout, layout or "pair")
+
+
+def _known_form(form: str | None, forms: Sequence[Form], origin: str) -> Form:
+    known = ", ".join(forms)
+    if form is None:
         raise ConfigError(
             f"{origin}: its first comment does not say how answers are read; {{# parser: NAME #}}: {known}"
         )
-    if found[1] not in FORMS:
-        raise ConfigError(f"{origin}: parser {found[1]!r}{nearest(found[1], list(FORMS))}; known: {known}")
-    return cast(Form, found[1])
+    if form not in forms:
+        raise ConfigError(f"{origin}: parser {form!r}{nearest(form, list(forms))}; known: {known}")
+    return cast(Form, form)
 
 
 # ---------------------------------------------------------------------- Jinja
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
+@lru_cache
+def _environment(layout: Layout) -> Environment:
     from jinja2 import FunctionLoader, StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     # Nothing is HTML: contestants' braces and tags stay as they are.
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, loader=FunctionLoader(_part))
+    loader = FunctionLoader(partial(_part, layout))
+    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, loader=loader)
 
 
-def _part(name: str) -> str | None:
-    return _shipped_text(f"parts/{name}.jinja") if name in _PARTS else None
+def _part(layout: Layout, name: str) -> str | None:
+    if name not in _PARTS:
+        return None
+    return _shipped_text("parts/rubric" if name == "rubric" else f"parts/{layout}/{name}")
 
 
-def _compile(text: str, origin: str) -> tuple[Template, set[str], list[str]]:
+def _compile(text: str, origin: str, layout: Layout) -> tuple[Template, set[str], list[str]]:
     """The compiled template, the variables that it and its parts use, and the texts of all of them.
 
     Raises:
@@ -191,7 +251,7 @@ def _compile(text: str, origin: str) -> tuple[Template, set[str], list[str]]:
     """
     from jinja2 import Template, TemplateSyntaxError, meta
 
-    environment = _environment()
+    environment = _environment(layout)
     try:
         tree = environment.parse(text, filename=origin)
         code = environment.compile(text, name=origin, filename=origin)
@@ -204,12 +264,12 @@ def _compile(text: str, origin: str) -> tuple[Template, set[str], list[str]]:
         if part not in _PARTS:
             known = ", ".join(_PARTS)
             raise ConfigError(f"{origin}{_line_of(tree, part)}: no part {part!r}; a template may include {known}")
-        texts.append(str(_part(part)))
+        texts.append(str(_part(layout, part)))
         used |= meta.find_undeclared_variables(environment.parse(texts[-1]))
-    for name in sorted(used - set(_VARIABLES)):
-        known = ", ".join(_VARIABLES)
-        where = _line_of(tree, name)
-        raise ConfigError(f"{origin}{where}: no variable {name!r}{nearest(name, list(_VARIABLES))}; known: {known}")
+    variables = ["tag", *_RULES[layout].variables, "criteria", "mode", "explain"]
+    for name in sorted(used - set(variables)):
+        known, where = ", ".join(variables), _line_of(tree, name)
+        raise ConfigError(f"{origin}{where}: no variable {name!r}{nearest(name, variables)}; known: {known}")
     return Template.from_code(environment, code, environment.make_globals(None)), used, texts
 
 
@@ -222,7 +282,7 @@ def _line_of(tree: Any, name: str | None) -> str:
     return f", line {min(lines)}" if lines else ""
 
 
-def _fill(template: JudgeTemplate, values: dict[str, Any]) -> str:
+def _run(template: JudgeTemplate, values: dict[str, Any]) -> str:
     from jinja2 import TemplateError
 
     try:
@@ -247,28 +307,45 @@ def _failed_line(traceback: TracebackType | None, origin: str) -> str:
 # ---------------------------------------------------------------------- filling
 
 
-def _tag(secret: str, prompt_id: str, first_hash: str, second_hash: str) -> str:
-    return blake2b(f"{secret}\n{prompt_id}\n{first_hash}\n{second_hash}".encode(), digest_size=8).hexdigest()
-
-
-_CHAT_TAG = re.compile(
-    r"<(?=[|｜][^|｜<>\n]{1,40}[|｜]>|/?(?:s|bos|eos|SYS|<SYS>|(?:start|end)_of_turn)>|</SYS>)"
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\])"
-)
-
-
-def _inert(text: str) -> str:
-    """`text` with its chat tags broken by a blank, ``< |im_end|>``.
-
-    Most servers take such tags for real ends of turns wherever they stand, codes or no codes: what follows them would
-    be read as an instruction of ours, or as words of the judge's own.
-    """
-    return _CHAT_TAG.sub(lambda found: found[0] + " ", text) if "<" in text or "[" in text else text
+def _filled(
+    template: JudgeTemplate,
+    mode: VerdictMode,
+    explain: bool,
+    sizes: Sequence[int],
+    roles: Sequence[str],
+    texts: Sequence[str],
+) -> str:
+    """The template with a tag and the material's texts, which follow it."""
+    values = placed(template.layout, sizes, roles, texts[1:])
+    settings = {"tag": texts[0], "criteria": template.criteria, "mode": mode, "explain": explain}
+    return _run(template, values | settings)
 
 
 @lru_cache(maxsize=256)
-def _skeleton(template: JudgeTemplate, shape: Shape) -> Skeleton | None:
-    return cut(shape, template.criteria, lambda values: _fill(template, values))
+def _skeleton(
+    template: JudgeTemplate,
+    mode: VerdictMode,
+    explain: bool,
+    sizes: tuple[int, ...],
+    roles: tuple[str, ...],
+    count: int,
+) -> Skeleton | None:
+    return cut(count, partial(_filled, template, mode, explain, sizes, roles))
+
+
+def fill(
+    template: JudgeTemplate, material: Material, *, secret: str, mode: VerdictMode = "text", explain: bool = False
+) -> str:
+    """The judge prompt about a material of the template's layout; texts are shown whole, chat tags broken.
+
+    Raises:
+        ConfigError: a user's template fails on this material.
+    """
+    texts = [material.tag(secret), *map(inert, material.texts)]
+    shape = mode, explain, material.sizes, material.roles
+    if template.plain and (skeleton := _skeleton(template, *shape, len(texts))) is not None:
+        return skeleton.join(texts)
+    return _filled(template, *shape, texts)
 
 
 def render(
@@ -281,31 +358,41 @@ def render(
     mode: VerdictMode = "text",
     explain: bool = False,
 ) -> str:
-    """Fill the judge prompt for one seating; history and follow-up turns are shown whole, chat tags broken.
+    """The judge prompt for one seating; history and follow-up turns are shown whole, chat tags broken.
 
     Raises:
         ConfigError: a user's template fails on this material.
     """
-    if template.plain:
-        before, follow_ups = prompt.messages[:-1], prompt.follow_ups
-        roles = tuple(message["role"] for message in before)
-        shape = Shape(mode, explain, roles, len(first.texts), len(second.texts), len(follow_ups))
-        texts = [_tag(secret, prompt.id, first.text_hash, second.text_hash)]
-        texts += map(_inert, (prompt.last_user, *first.texts, *second.texts, *follow_ups))
-        texts += [_inert(message["content"]) for message in before]
-        if (skeleton := _skeleton(template, shape)) is not None:
-            return skeleton.join(texts)
-    values = {
-        "tag": _tag(secret, prompt.id, first.text_hash, second.text_hash),
-        "history": [message | {"content": _inert(message["content"])} for message in prompt.messages[:-1]],
-        "user": _inert(prompt.last_user),
-        "seats": [[_inert(text) for text in response.texts] for response in (first, second)],
-        "follow_ups": [_inert(text) for text in prompt.follow_ups],
-        "criteria": template.criteria,
-        "mode": mode,
-        "explain": explain,
-    }
-    return _fill(template, values)
+    return fill(template, Material.pair(prompt, first, second), secret=secret, mode=mode, explain=explain)
+
+
+# ---------------------------------------------------------------------- trying
+
+
+def _trials(layout: Layout) -> Iterator[Material]:
+    """Known texts to try a template with: one turn without history and three after given turns; one pair, and three."""
+    history = ({"role": "user", "content": "\1history 1\2"}, {"role": "assistant", "content": "\1history 2\2"})
+    for turns, before in ((1, ()), (3, history)):
+
+        def said(what: str, turns: int = turns) -> Response:
+            return Response("", "", tuple(f"\1{what}.{turn}\2" for turn in range(turns)))
+
+        asked = {"role": "user", "content": "\1user prompt\2"}
+        prompt = Prompt((*before, asked), tuple(f"\1follow-up {turn}\2" for turn in range(1, turns)))
+        if layout == "pair":
+            yield Material.pair(prompt, said("answer 1"), said("answer 2"))
+        elif layout == "answer":
+            yield Material.answer(prompt, said("answer"))
+        elif layout == "judgements":
+            yield Material.judgements(prompt, said("answer"), said("judgement A", 1), said("judgement B", 1))
+        elif layout == "prompt":
+            yield Material.prompt(prompt)
+        else:
+            prompts = [Prompt.of(f"\1user prompt {number}\2") for number in range(1, turns + 1)]
+            marked = [(f"answer 1 of {number}", f"answer 2 of {number}") for number in range(1, turns + 1)]
+            yield Material.pairs(
+                [(p, said(one, 1), said(two, 1)) for p, (one, two) in zip(prompts, marked, strict=True)]
+            )
 
 
 def _check(template: JudgeTemplate) -> None:
@@ -314,25 +401,14 @@ def _check(template: JudgeTemplate) -> None:
     Raises:
         ConfigError: a text that contestants write could end its part, or is not shown; or filling fails.
     """
-    history = ({"role": "user", "content": "\1history 1\2"}, {"role": "assistant", "content": "\1history 2\2"})
     asked = [
         (mode, explain) for mode in template.modes for explain in ((False, True) if mode == "logprob" else (False,))
     ]
     for mode, explain in asked:
-        for turns, before in ((1, ()), (3, history)):
-            seats = tuple(tuple(f"\1answer {seat}.{turn}\2" for turn in range(turns)) for seat in (1, 2))
-            values = {
-                "tag": _TAG,
-                "history": before,
-                "user": "\1user prompt\2",
-                "seats": seats,
-                "follow_ups": tuple(f"\1follow-up {turn}\2" for turn in range(1, turns)),
-                "criteria": ["a criterion"] if template.criteria else [],
-                "mode": mode,
-                "explain": explain,
-            }
-            wanted = ["\1user prompt\2", *seats[0], *seats[1]]
-            _check_parts(template.origin, re.findall("\1[^\2]*\2", _fill(template, values)), wanted)
+        for material in _trials(template.layout):
+            filled = _filled(template, mode, explain, material.sizes, material.roles, [_TAG, *material.texts])
+            wanted = [text for text in material.texts if not text.startswith(("\1history", "\1follow-up"))]
+            _check_parts(template.origin, re.findall("\1[^\2]*\2", filled), wanted)
 
 
 def _check_parts(origin: str, found: Sequence[str], wanted: Sequence[str]) -> None:

@@ -14,8 +14,7 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.errors import ConfigError, InputError, nearest
-from arenaloop.judges.base import Judge
-from arenaloop.judges.jury import Jury
+from arenaloop.judges.jury import Decider, Jury
 from arenaloop.types import Prompt, Response, content_hash, derive_seed
 
 __all__ = ["ArenaLearning", "Row", "Stage", "check", "cut_slices", "inputs_key", "plan_calls", "plan_stages"]
@@ -53,7 +52,7 @@ class ArenaLearning:
     start: str
     target: Callable[[str, Path], Contestant]
     opponents: Sequence[Contestant]
-    judge: Judge | Jury
+    judge: Decider
     demonstrations: Sequence[Row]
     pool: Sequence[Prompt]
     test: Sequence[Prompt]
@@ -104,7 +103,7 @@ def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
     stages = plan_stages(s)
     sizes = [len(some) for some in cut_slices(recipe, len(stages) - 1)]
     fighters = 1 + len(recipe.opponents)
-    judges = len(recipe.judge.members) if isinstance(recipe.judge, Jury) else 1
+    judges = len(Jury.of(recipe.judge).members)
     pairs = fighters * (fighters - 1) // 2 if s.battle_mode == "all_pairs" else fighters - 1
     plan = [
         (stage.name, sizes[stage.slice], 2 * judges * pairs * sizes[stage.slice])

@@ -10,6 +10,9 @@ first seat and the longer answer. What it may know stands in the judge prompt, f
 * each later line ``=== TAG LABEL ===`` opens a segment that runs to the next such line. The labels are
   ``history system|user|assistant``, ``user prompt``, then for the first seat ``answer 1`` (and ``follow-up``,
   ``answer 1`` for every later turn), the same with ``answer 2`` for the second, and ``end``.
+
+A prompt with one ``answer`` (for every turn) is answered with a score from 0 to 5, and one that besides holds two parts
+``judgement A`` and ``judgement B`` with the better of them.
 """
 
 from __future__ import annotations
@@ -17,17 +20,38 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from hashlib import blake2b
 
 from arenaloop.errors import ConfigError
+from arenaloop.judges.parsers import score_parser
 from arenaloop.sandbox.tasks import utility
 from arenaloop.types import Completion, Outcome, Request
 
-__all__ = ["SandboxJudge", "SimulatedHuman", "read_judge_prompt", "text_statistic"]
+__all__ = ["SandboxJudge", "SimulatedHuman", "read_answer_prompt", "read_judge_prompt", "text_statistic"]
 
 _REASON = "I looked at what was asked and how closely each answer keeps to it."
+_LONE_REASON = "I looked at what was asked and how closely it keeps to that."
+
+_RUBRIC = 5.0 / 8.0
+"""What a point of a pair's scores is on the scale from 0 to 5, where an answer of utility u is worth 5 u."""
 
 _MARKER = re.compile(r"^Marker: ([0-9a-fA-F]+)[ \t]*$", re.MULTILINE)
+
+
+def _segments(text: str) -> Iterator[tuple[str, str]]:
+    """(label, words) of what stands between the delimiters."""
+    marker = _MARKER.search(text)
+    if marker is None:
+        return
+    for piece in text[marker.end() :].split(f"\n=== {marker[1]} ")[1:]:
+        # an empty segment may have no line of its own between the headers
+        label, header_ended, body = piece.partition(" ===\n")
+        if not header_ended:
+            label = piece.rstrip().removesuffix(" ===")
+        if label == "end":
+            return
+        yield label, body
 
 
 def read_judge_prompt(text: str) -> tuple[list[str], list[str], list[str]] | None:
@@ -36,28 +60,30 @@ def read_judge_prompt(text: str) -> tuple[list[str], list[str], list[str]] | Non
     Returns:
         Three lists of one length, one entry per user turn.
     """
-    marker = _MARKER.search(text)
-    if marker is None:
-        return None
     turns: list[str] = []
     first: list[str] = []
     second: list[str] = []
-    for piece in text[marker.end() :].split(f"\n=== {marker[1]} ")[1:]:
-        # an empty segment may have no line of its own between the headers
-        label, header_ended, body = piece.partition(" ===\n")
-        if not header_ended:
-            label = piece.rstrip().removesuffix(" ===")
+    for label, body in _segments(text):
         if label == "answer 1":
             first.append(body)
         elif label == "answer 2":
             second.append(body)
         elif label == "user prompt" or (label == "follow-up" and not second and len(turns) == len(first)):
             turns.append(body)
-        elif label == "end":
-            break
     if not turns or len(first) != len(turns) or len(second) != len(turns):
         return None
     return turns, first, second
+
+
+def read_answer_prompt(text: str) -> tuple[list[str], list[str], list[str]] | None:
+    """Find user turns, the answer to each, and judgements (none or two) in a judge prompt; None where they are not."""
+    parts = list(_segments(text))
+    turns = [body for label, body in parts if label in ("user prompt", "follow-up")]
+    answers = [body for label, body in parts if label == "answer"]
+    judgements = [body for label, body in parts if label in ("judgement A", "judgement B")]
+    if not turns or len(answers) != len(turns) or len(judgements) not in (0, 2):
+        return None
+    return turns, answers, judgements
 
 
 def _uniforms(*parts: object) -> tuple[float, float, float, float]:
@@ -102,6 +128,10 @@ class SandboxJudge:
     index, so neither order nor concurrency changes a verdict. By default the seats of about one pair in seven of
     different answers disagree, as with real judges, while the mean of both seats seldom names the wrong winner.
 
+    A lone answer gets the same points, without a seat and longer or shorter than its prompt, as a whole number from 0
+    to 5; asked at a temperature, the noise of the call differs with the request's seed as well. Of two judgements that
+    one is better whose score is nearer to what the utility is worth, seen through the same noise and biases.
+
     Args:
         noise: standard deviation of one call's noise, in points.
         seat_bias: points by which the first seat is favoured.
@@ -134,10 +164,13 @@ class SandboxJudge:
         self.seed = seed
 
     def __call__(self, request: Request) -> str:
-        """Judge the pair in the last user message of the request."""
+        """Judge what stands in the last user message of the request: a pair, one answer, or two judgements."""
         asked = request.messages[-1]["content"]
         read = read_judge_prompt(asked)
         if read is None:
+            if (alone := read_answer_prompt(asked)) is not None:
+                turns, answers, judgements = alone
+                return self._winner(request, *alone) if judgements else self._score(request, turns, answers)
             return "I cannot find two answers in this text, so there is nothing to compare."
         turns, first, second = read
         score_1, score_2, unparsed = self._scores(turns, first, second, request.sample)
@@ -176,14 +209,54 @@ class SandboxJudge:
         points_2 += self.noise * call_2 - 0.5 * (self.seat_bias + lean)
         return _halves(points_1), _halves(points_2), uniform
 
+    def _score(self, request: Request, turns: list[str], answers: list[str]) -> str:
+        drawn = request.seed if request.sampling.temperature else 0
+        call, _, unparsed = _normals("rubric", self.seed, turns, answers, request.sample, drawn)
+        length, asked = sum(map(len, answers)), sum(map(len, turns))
+        lean = self.length_bias * (length - asked) / max(1, length + asked)
+        points = self._points(turns, answers) + self.noise * call + 0.5 * lean
+        score = min(5, max(0, round(_RUBRIC * (points - 1.5))))
+        if unparsed < self.unparsed_rate:
+            return "The answer has its merits, but I would rather not put a number on them."
+        said = f"The answer earns {score} of 5 points: {_LONE_REASON}"
+        if request.schema is not None:
+            return json.dumps({"explanation": said, "score": score})
+        return f"{said}\n\nScore: {score}"
+
+    def _winner(self, request: Request, turns: list[str], answers: list[str], judgements: list[str]) -> str:
+        call, _, unparsed = _normals("meta", self.seed, turns, answers, judgements, request.sample)
+        worth = _RUBRIC * (self._worth(turns, answers) - 1.5)
+        far_a, far_b = (5.0 if score is None else abs(score - worth) for score in map(_score_of, judgements))
+        length_a, length_b = map(len, judgements)
+        lean = self.length_bias * (length_a - length_b) / max(1, length_a + length_b)
+        lead = far_b - far_a + _RUBRIC * (self.noise * call + self.seat_bias + lean)
+        winner = "A" if lead > 0 else "B"
+        if unparsed < self.unparsed_rate:
+            return "Both judgements have their merits, and I would rather not choose."
+        said = f"Judgement {winner} is nearer to what the answer earns."
+        if request.schema is not None:
+            return json.dumps({"explanation": said, "winner": winner})
+        return f"{said}\n\nWinner: {winner}"
+
     def _points(self, turns: list[str], answers: list[str]) -> float:
         """What this judge thinks of a response before the noise of a call."""
+        opinion = _normals("opinion", self.seed, turns, answers)[0]
+        return self._worth(turns, answers) + 0.5 * self.noise * opinion
+
+    def _worth(self, turns: list[str], answers: list[str]) -> float:
+        """Points that a response's utility is worth; outside the world a statistic of its text stands for that."""
         total = 0.0
         for prompt, answer in zip(turns, answers, strict=True):
             gold = utility(prompt, answer)
             total += text_statistic(prompt, answer, self.seed) if gold is None else gold
-        opinion = _normals("opinion", self.seed, turns, answers)[0]
-        return 1.5 + 8.0 * total / len(turns) + 0.5 * self.noise * opinion
+        return 1.5 + 8.0 * total / len(turns)
+
+
+def _score_of(judgement: str) -> float | None:
+    """The score that a judgement's text gives, as a line or as JSON."""
+    said = Completion(judgement)
+    score = score_parser().read(said)
+    return score_parser(mode="json").read(said) if score is None else score
 
 
 def _worded(request: Request, asked: str, score_1: float, score_2: float, said: str) -> str:

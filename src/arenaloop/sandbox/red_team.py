@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from arenaloop.judges.base import merge_pair
 from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.judges.seats import merge_pair
 from arenaloop.sandbox.attacks import Attack
 from arenaloop.sandbox.gullible import Gullible, spoken
 from arenaloop.sandbox.tasks import Task, draw, utility

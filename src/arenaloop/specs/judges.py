@@ -11,17 +11,47 @@ from arenaloop.specs.panels import jury, without_model
 
 if TYPE_CHECKING:
     from arenaloop.judges.base import Judge
-    from arenaloop.judges.jury import Jury
+    from arenaloop.judges.jury import Decider
     from arenaloop.judges.pairwise import PairwiseJudge
+    from arenaloop.judges.pointwise import RubricJudge
     from arenaloop.models.base import Model
 
-__all__ = ["judge"]
+__all__ = ["judge", "pointwise"]
 
 
-def judge(settings: JudgeSettings) -> Judge | Jury:
-    """A judging model with its template, a judge without a model, or a jury of them."""
-    if settings.jury:
-        return jury(settings, judge)
+def judge(settings: JudgeSettings) -> Decider:
+    """A judging model with its template, a judge without a model, or a jury of them.
+
+    Raises:
+        ConfigError: what cannot judge pairs, a template of another layout, say.
+    """
+    return jury(settings, _lone_judge) if settings.jury else _lone_judge(settings)
+
+
+def pointwise(settings: JudgeSettings) -> RubricJudge:
+    """A judging model that scores one answer; its template is one of layout ``answer`` (rubric, where none is set).
+
+    Raises:
+        ConfigError: a jury, a judge without a model, or a template of another layout.
+    """
+    from arenaloop.judges.pointwise import RubricJudge
+    from arenaloop.judges.templates import load_template
+
+    if settings.jury or without_model(settings):
+        raise ConfigError(f"judge {settings.spec or 'jury'}: scores no single answer; that takes one judging model")
+    name = settings.template if "template" in settings.model_fields_set else "rubric"
+    template = load_template(name, settings.criteria, settings.parser, layout="answer")
+    built = _model(settings)
+    return RubricJudge(
+        built,
+        template=template,
+        verdict=settings.verdict,
+        sampling=settings.sampling.build(),
+        name=settings.name or built.name,
+    )
+
+
+def _lone_judge(settings: JudgeSettings) -> Judge:
     return without_model(settings) or _judging_model(settings)
 
 
@@ -29,11 +59,7 @@ def _judging_model(settings: JudgeSettings) -> PairwiseJudge:
     from arenaloop.judges.pairwise import PairwiseJudge, load_template
 
     template = load_template(settings.template, settings.criteria, settings.parser)
-    built = _sandbox_judge(settings) if settings.spec.partition(":")[0] == "sandbox" else model(settings)
-    from arenaloop.models.recorded import RecordedModel
-
-    if isinstance(built, RecordedModel):
-        raise ConfigError(f"judge {settings.spec}: recorded answers cannot judge")
+    built = _model(settings)
     return PairwiseJudge(
         built,
         template=template,
@@ -42,6 +68,15 @@ def _judging_model(settings: JudgeSettings) -> PairwiseJudge:
         sampling=settings.sampling.build(),
         name=settings.name or built.name,
     )
+
+
+def _model(settings: JudgeSettings) -> Model:
+    from arenaloop.models.recorded import RecordedModel
+
+    built = _sandbox_judge(settings) if settings.spec.partition(":")[0] == "sandbox" else model(settings)
+    if isinstance(built, RecordedModel):
+        raise ConfigError(f"judge {settings.spec}: recorded answers cannot judge")
+    return built
 
 
 def _sandbox_judge(settings: JudgeSettings) -> Model:

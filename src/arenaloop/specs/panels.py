@@ -66,7 +66,7 @@ def _form(settings: JudgeSettings) -> dict[str, object]:
     }
 
 
-def jury(settings: JudgeSettings, build: Callable[[JudgeSettings], Judge | Jury]) -> Jury:
+def jury(settings: JudgeSettings, build: Callable[[JudgeSettings], Judge]) -> Jury:
     """A panel of judges; template, criteria and verdict mode of the jury are those of the members that set none.
 
     Raises:
@@ -79,9 +79,7 @@ def jury(settings: JudgeSettings, build: Callable[[JudgeSettings], Judge | Jury]
         model = member.spec.partition(":")[0] not in ("builtin", "labels")
         if model:
             member = member.model_copy(update=_form(settings) | _form(member))
-        built = build(member)
-        assert not isinstance(built, Jury), "settings refuse juries within juries"
-        members.append(built)
+        members.append(build(member))
     try:
         return Jury(members, rule=settings.rule, weights=settings.weights or None, name=settings.name)
     except ValueError as error:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.judges.skeletons import only_places_texts
+from arenaloop.judges.filling import only_places_texts
 from arenaloop.judges.templates import load_template, render, template_names
 from arenaloop.types import Prompt, Response
 

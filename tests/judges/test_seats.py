@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.judges.base import merge_pair, merge_seats
+from arenaloop.judges.seats import merge_pair, merge_seats
 from arenaloop.types import Battle, Outcome, Status, Verdict
 
 

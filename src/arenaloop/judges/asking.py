@@ -1,0 +1,107 @@
+"""A chat model that is asked by filling a template: what judges of two texts and judges of one share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, Generic
+
+from arenaloop.errors import ConfigError
+from arenaloop.judges.filling import Layout, Material
+from arenaloop.judges.parsers import Parser, Read, VerdictMode
+from arenaloop.judges.templates import JudgeTemplate, fill, load_template
+from arenaloop.models.base import Model
+from arenaloop.types import Completion, Request, Sampling, Status, content_hash
+
+__all__ = ["TemplateJudge"]
+
+_REASK_TEMPERATURE = 0.7
+"""A garbage answer is asked again at least this warm: at temperature 0 it would only repeat itself."""
+_FIRST_FORMAT = 1
+"""Part of every fingerprint since the first version; not the parser's version, so that stored texts can be read again
+by a later parser under the keys that they have."""
+
+
+class TemplateJudge(Generic[Read]):
+    """A judging model, its template, and the parser of its answers.
+
+    Args:
+        model: the judging model.
+        template: a template of the judge's layout, or the name of a shipped one.
+        parser: reads the answers, in one verdict mode.
+        sampling: the judge's decoding.
+        name: what reports call it; the model's name by default.
+        asked: whatever else changes what is asked; part of the fingerprint.
+
+    Raises:
+        ConfigError: a template of another layout, or one whose words cannot ask for this mode.
+    """
+
+    layout: ClassVar[Layout]
+    kind: ClassVar[str]
+    """what the fingerprint begins with"""
+
+    def __init__(
+        self,
+        model: Model,
+        template: JudgeTemplate,
+        parser: Parser[Read],
+        sampling: Sampling,
+        name: str | None,
+        *asked: object,
+    ) -> None:
+        self.model = model
+        self.name = name or model.name
+        self.sampling = sampling
+        self.concurrency = model.concurrency
+        self.template = template
+        self.template_hash = template.hash
+        self.verdict: VerdictMode = parser.mode
+        self.parser = parser
+        # what else is asked than in mode text; nothing there, so that its keys are those of the first version
+        mode = () if parser.mode == "text" else (parser.mode, parser.schema, *asked)
+        self.fingerprint = content_hash(
+            self.kind, model.fingerprint, self.template_hash, sampling.key(), _FIRST_FORMAT, *mode
+        )
+
+    @classmethod
+    def _fitting(cls, template: str | JudgeTemplate, verdict: VerdictMode) -> JudgeTemplate:
+        """The template, if it is one of the judge's layout that can ask for the mode."""
+        if isinstance(template, str):
+            template = load_template(template, layout=cls.layout)
+        if template.layout != cls.layout:
+            raise ConfigError(f"{template.origin}: is a template of layout {template.layout}, not {cls.layout}")
+        if verdict not in template.modes:
+            raise ConfigError(
+                f"{template.origin}: does not use mode, so its words ask for the same answer in every mode; "
+                f"it serves verdict {' and '.join(template.modes)}, not {verdict}"
+            )
+        return template
+
+    def _request(
+        self, material: Material, key: str, *, secret: str, seed: int, sample: int, explain: bool = False
+    ) -> Request:
+        """What is asked about a material; samples after the first are asked warmer."""
+        sampling = self.sampling
+        if sample:
+            sampling = replace(sampling, temperature=max(sampling.temperature, _REASK_TEMPERATURE))
+        text = fill(self.template, material, secret=secret, mode=self.verdict, explain=explain)
+        return Request(
+            messages=({"role": "user", "content": text},),
+            sampling=sampling,
+            sample=sample,
+            seed=seed,
+            key=key,
+            top_logprobs=self.parser.top_logprobs,
+            schema=self.parser.schema,
+        )
+
+    def _read(self, completion: Completion) -> tuple[Read | None, Status]:
+        """What an answer gives, and how the call ended: `OK` exactly where it gives something."""
+        found = self.parser.read(completion)
+        if found is not None:
+            return found, Status.OK  # also of a label that was read before the answer was cut
+        return None, Status.UNPARSED if completion.status is Status.OK else completion.status
+
+    async def aclose(self) -> None:
+        """Close the judging model."""
+        await self.model.aclose()

@@ -1,0 +1,216 @@
+"""What a judge is shown, and how it comes into a template.
+
+The material of one question is a row of texts in a layout, which says what variables a template gets. A template that
+only puts texts where they go, and never looks into them, gives the same words around them every time: it is filled once
+with marks, cut at them, and joined from then on. (Filling it anew takes Jinja longer than all else a verdict needs.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from arenaloop.types import Prompt, Response
+
+if TYPE_CHECKING:
+    from jinja2 import nodes
+
+__all__ = ["Layout", "Material", "Skeleton", "cut", "inert", "only_places_texts", "placed"]
+
+Layout = Literal["pair", "pairs", "answer", "judgements", "prompt"]
+"""What one call is about: two answers to a prompt, several such pairs, one answer, two judgements of one answer, or a
+prompt alone."""
+
+_MARK = re.compile("\0([0-9]+)\0")
+_SETTINGS = {"mode", "explain", "criteria", "criterion", "loop"}
+"""What a template may ask about: none of it is a text of the material."""
+_LISTS: dict[Layout, set[str]] = {"pair": {"seats"}, "answer": {"answer"}, "judgements": {"answer", "judgements"}}
+"""Variables that are lists of texts, besides those of every layout."""
+
+
+class Material(NamedTuple):
+    """The texts of one question.
+
+    Attributes:
+        layout: what they are.
+        texts: in the order of `placed`.
+        sizes: how many texts each list holds, the follow-up turns last; of ``pairs``, the number of pairs.
+        roles: of the given turns.
+        hashes: what the texts are known by: the code of the marker lines is made of it.
+    """
+
+    layout: Layout
+    texts: Sequence[str]
+    sizes: tuple[int, ...]
+    roles: tuple[str, ...]
+    hashes: tuple[str, ...]
+
+    @classmethod
+    def pair(cls, prompt: Prompt, first: Response, second: Response) -> Material:
+        """Two answers in seat order."""
+        hashes = prompt.id, first.text_hash, second.text_hash
+        return cls._of("pair", prompt, (first.texts, second.texts), hashes)
+
+    @classmethod
+    def pairs(cls, pairs: Sequence[tuple[Prompt, Response, Response]]) -> Material:
+        """Several pairs of answers to prompts of one turn.
+
+        Raises:
+            ValueError: a prompt with given or further turns; such pairs are asked about one at a time.
+        """
+        if any(len(prompt.messages) > 1 or prompt.follow_ups for prompt, _, _ in pairs):
+            raise ValueError("pairs that are judged in one call are answers to prompts of a single turn")
+        texts = [text for prompt, *seats in pairs for text in (prompt.last_user, *(seat.texts[0] for seat in seats))]
+        hashes = tuple(part for prompt, one, two in pairs for part in (prompt.id, one.text_hash, two.text_hash))
+        return cls("pairs", texts, (len(pairs),), (), hashes)
+
+    @classmethod
+    def answer(cls, prompt: Prompt, response: Response) -> Material:
+        """One answer."""
+        return cls._of("answer", prompt, (response.texts,), (prompt.id, response.text_hash))
+
+    @classmethod
+    def judgements(cls, prompt: Prompt, response: Response, first: Response, second: Response) -> Material:
+        """One answer, and two judgements of it (their texts as responses) in seat order."""
+        hashes = prompt.id, response.text_hash, first.text_hash, second.text_hash
+        return cls._of("judgements", prompt, (response.texts, (*first.texts, *second.texts)), hashes)
+
+    @classmethod
+    def prompt(cls, prompt: Prompt) -> Material:
+        """A prompt alone."""
+        return cls._of("prompt", prompt, (), (prompt.id,))
+
+    @classmethod
+    def _of(
+        cls, layout: Layout, prompt: Prompt, lists: tuple[tuple[str, ...], ...], hashes: tuple[str, ...]
+    ) -> Material:
+        *before, last = prompt.messages
+        lists = (*lists, prompt.follow_ups)
+        texts = [last["content"]]
+        for one in lists:
+            texts += one
+        roles: tuple[str, ...] = ()
+        if before:
+            texts += [message["content"] for message in before]
+            roles = tuple([message["role"] for message in before])
+        return cls(layout, texts, tuple([len(one) for one in lists]), roles, hashes)
+
+    def tag(self, secret: str) -> str:
+        """The code of the marker lines: the same at every retry, and known to no contestant."""
+        return blake2b("\n".join((secret, *self.hashes)).encode(), digest_size=8).hexdigest()
+
+
+def placed(layout: Layout, sizes: Sequence[int], roles: Sequence[str], texts: Iterable[str]) -> dict[str, Any]:
+    """A template's variables from a material's texts.
+
+    Of all layouts but ``pairs``: the user's turn, the lists of the layout (answers in the first and in the second seat,
+    or the answer and the judgements), the follow-up turns, and the given turns. Of ``pairs``, for each: the user's
+    turn, the first and the second answer.
+    """
+    rest = iter(texts)
+    if layout == "pairs":
+        return {"items": [{"user": next(rest), "answers": [next(rest), next(rest)]} for _ in range(sizes[0])]}
+    values: dict[str, Any] = {"user": next(rest)}
+    *lists, values["follow_ups"] = [list(islice(rest, size)) for size in sizes]
+    values["history"] = [{"role": role, "content": next(rest)} for role in roles]
+    if layout == "pair":
+        values["seats"] = lists
+    else:
+        values.update(zip(("answer", "judgements"), lists, strict=False))
+    return values
+
+
+_CHAT_TAG = re.compile(
+    r"<(?=[|｜][^|｜<>\n]{1,40}[|｜]>|/?(?:s|bos|eos|SYS|<SYS>|(?:start|end)_of_turn)>|</SYS>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\])"
+)
+
+
+def inert(text: str) -> str:
+    """`text` with its chat tags broken by a blank, ``< |im_end|>``.
+
+    Most servers take such tags for real ends of turns wherever they stand, codes or no codes: what follows them would
+    be read as an instruction of ours, or as words of the judge's own.
+    """
+    return _CHAT_TAG.sub(lambda found: found[0] + " ", text) if "<" in text or "[" in text else text
+
+
+class Skeleton:
+    """The words around the texts.
+
+    Args:
+        filled: the template filled with marks.
+    """
+
+    def __init__(self, filled: str) -> None:
+        pieces = _MARK.split(filled)  # words, number of a text, words, …
+        self._pieces = pieces
+        self._places = [(at, int(pieces[at])) for at in range(1, len(pieces), 2)]
+
+    def join(self, texts: Sequence[str]) -> str:
+        """The filled template; texts in the order in which they were numbered."""
+        pieces = self._pieces.copy()
+        for at, number in self._places:
+            pieces[at] = texts[number]
+        return "".join(pieces)
+
+
+def cut(count: int, filled: Callable[[Sequence[str]], str]) -> Skeleton | None:
+    """Fill a template with `count` marks for texts and cut it.
+
+    Returns:
+        The skeleton; None where joining does not give what filling gives (a whole list of texts is printed, say).
+    """
+    skeleton = Skeleton(filled([f"\0{number}\0" for number in range(count)]))
+    trial = [f'it\'s\n"{number}"\\' for number in range(count)]
+    return skeleton if skeleton.join(trial) == filled(trial) else None
+
+
+def only_places_texts(tree: nodes.Template, layout: Layout = "pair") -> bool:
+    """Whether a template puts texts where they go and does nothing else with them.
+
+    It may loop over turns and seats, name a turn's role and content, and ask about settings. Filters, tests,
+    comparisons, calls and indices may concern settings only.
+    """
+    from jinja2 import nodes
+
+    looks: list[nodes.Node] = [node.test for node in tree.find_all(nodes.If)]
+    looks += [node.test for node in tree.find_all(nodes.CondExpr)]
+    looks += tree.find_all((nodes.Filter, nodes.Test, nodes.Call, nodes.Compare, nodes.FilterBlock, nodes.Assign))
+    looks += tree.find_all((nodes.AssignBlock, nodes.Macro, nodes.CallBlock, nodes.Mul, nodes.Mod))
+    looks += [node.arg for node in tree.find_all(nodes.Getitem)]
+    loops = list(tree.find_all(nodes.For))
+    looks += [loop.test for loop in loops if loop.test is not None]
+    lists = _LISTS.get(layout, set()) | {"follow_ups"}
+    seats = {loop.target.name for loop in loops if _is(loop.iter, {"seats"}) and isinstance(loop.target, nodes.Name)}
+    return (
+        all(_named(node, _SETTINGS | _stored(node)) for node in looks)
+        and all(_is(loop.iter, lists | {"history", "criteria"} | seats) for loop in loops)
+        and all(_is(node.node, lists) for node in tree.find_all(nodes.Getitem))
+        and all(node.attr in ("role", "content") or _is(node.node, {"loop"}) for node in tree.find_all(nodes.Getattr))
+    )
+
+
+def _is(node: nodes.Node, names: set[str]) -> bool:
+    from jinja2 import nodes
+
+    return isinstance(node, nodes.Name) and node.name in names
+
+
+def _named(node: nodes.Node, allowed: set[str]) -> bool:
+    from jinja2 import nodes
+
+    names = {found.name for found in node.find_all(nodes.Name)}
+    if isinstance(node, nodes.Name):
+        names.add(node.name)
+    return names <= allowed
+
+
+def _stored(node: nodes.Node) -> set[str]:
+    """What an assignment gives its value to."""
+    from jinja2 import nodes
+
+    return {node.target.name} if isinstance(node, nodes.Assign) and isinstance(node.target, nodes.Name) else set()

@@ -1,0 +1,111 @@
+"""A chat model that scores one response by a rubric (Self-Rewarding Language Models, arXiv 2401.10020, section 2.2).
+
+The response is asked about as often as votes are wanted, and its score is the mean of those that could be read. A vote
+that could not be read is asked again, as a further sample; it never counts as 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import copy
+from hashlib import blake2b
+from math import fsum
+from typing import ClassVar, NamedTuple
+
+from arenaloop.judges.asking import TemplateJudge
+from arenaloop.judges.filling import Layout, Material
+from arenaloop.judges.parsers import VerdictMode, score_parser
+from arenaloop.judges.templates import JudgeTemplate
+from arenaloop.models.base import Model
+from arenaloop.types import Completion, Judgement, Prompt, Request, Response, Sampling
+
+__all__ = ["RUBRIC_SAMPLING", "MeanScore", "RubricJudge", "mean_score"]
+
+RUBRIC_SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=512)
+
+
+class RubricJudge(TemplateJudge[float]):
+    """A model that scores one response.
+
+    Args:
+        model: the judging model.
+        template: a template of layout ``answer``, or the name of a shipped one.
+        verdict: how the answer is given and read: ``text``, or ``json`` (the request carries a schema).
+        sampling: the judge's decoding; as the paper samples votes by default.
+        name: what reports call it; the model's name by default.
+
+    Raises:
+        ConfigError: the template is not about one answer, or its words cannot ask for this mode.
+    """
+
+    layout: ClassVar[Layout] = "answer"
+    kind: ClassVar[str] = "pointwise"
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        template: str | JudgeTemplate = "rubric",
+        verdict: VerdictMode = "text",
+        sampling: Sampling = RUBRIC_SAMPLING,
+        name: str | None = None,
+    ) -> None:
+        template = self._fitting(template, verdict)
+        super().__init__(model, template, score_parser(template.form, verdict), sampling, name)
+        self._vote = 0
+
+    def repeated(self, number: int) -> RubricJudge:
+        """The judge of the vote `number`, from 0: the same, asked as often and as warm, under other keys."""
+        other = copy(self)
+        other._vote = number
+        return other
+
+    def key(self, prompt: Prompt, response: Response, sample: int = 0) -> str:
+        """Hash of prompt, response text, judge, template, verdict mode, sampling, vote and sample index."""
+        text = f"{prompt.id}\n{response.text_hash}\n{self.fingerprint}\n{self._vote}\n{sample}"
+        return blake2b(text.encode(), digest_size=16).hexdigest()
+
+    async def judge(self, prompt: Prompt, response: Response, *, secret: str, seed: int, sample: int = 0) -> Judgement:
+        """Ask the model about one response and read its answer."""
+        request = self.request(prompt, response, secret=secret, seed=seed, sample=sample)
+        return self.read(prompt, response, await self.model.complete(request), sample=sample)
+
+    def request(self, prompt: Prompt, response: Response, *, secret: str, seed: int, sample: int = 0) -> Request:
+        """What one response asks of the model; samples after the first are asked warmer.
+
+        Raises:
+            ConfigError: a user's template fails on this material.
+        """
+        key, material = self.key(prompt, response, sample), Material.answer(prompt, response)
+        return self._request(material, key, secret=secret, seed=seed, sample=sample)
+
+    def read(self, prompt: Prompt, response: Response, completion: Completion, *, sample: int = 0) -> Judgement:
+        """The judgement that an answer holds, as the parser of form and mode reads it."""
+        score, status = self._read(completion)
+        return Judgement(
+            key=self.key(prompt, response, sample),
+            prompt_id=prompt.id,
+            response_hash=response.text_hash,
+            judge=self.name,
+            status=status,
+            raw=self.parser.raw(completion),
+            score=score,
+            sample=sample,
+            judge_hash=self.fingerprint,
+            template_hash=self.template_hash,
+            parser=self.parser.name,
+            **completion.cost(),
+        )
+
+
+class MeanScore(NamedTuple):
+    """The mean of the judgements that have a score, None where none has, and how many have one."""
+
+    mean: float | None
+    parsed: int
+
+
+def mean_score(judgements: Iterable[Judgement | None]) -> MeanScore:
+    """What several judgements of one response come to: the mean of those that could be read, whatever their order."""
+    scores = [one.score for one in judgements if one is not None and one.score is not None]
+    return MeanScore(fsum(scores) / len(scores) if scores else None, len(scores))
