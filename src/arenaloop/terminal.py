@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["plain"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["plain", "say"]
 
 
 def plain(text: str) -> str:
@@ -11,3 +16,15 @@ def plain(text: str) -> str:
     Marks that reorder text (U+202A to U+202E, U+2066 to U+2069) count as control characters.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def say(console: Console, text: str, *, style: str | None = None, fold: bool = False) -> None:
+    """Print one line: control characters spelled out, brackets as they stand, no colours but those of `style`.
+
+    Args:
+        console: where.
+        text: may hold what models, servers and files say.
+        style: rich's name of one, such as ``dim``.
+        fold: break a long line between words; a command or a path that is to be copied is left to the terminal.
+    """
+    console.print(plain(text), style=style, markup=False, highlight=False, soft_wrap=not fold)

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from arenaloop.cli.battle_run import execute
+from arenaloop.config import BattleSettings, read_yaml, validate
 from arenaloop.sandbox.judge import read_judge_prompt
 from arenaloop.store import Store
 from arenaloop.types import Prompt
@@ -134,6 +136,19 @@ def test_a_judge_file_is_obeyed(arenaloop: Command, files: Path, served: Any) ->
     assert len(served.heard) == 12
     assert arenaloop("battle", *RECORDED, "--judge", "judge.yaml", "--reask", "1", "--out", "two").code == 3
     assert len(served.heard) == 12 + 24
+
+
+def test_the_written_settings_are_the_whole_battle(arenaloop: Command, tmp_path: Path) -> None:
+    """``config.yaml`` of a run is enough to play it again; in its own directory there is nothing left to ask."""
+    first = arenaloop("battle", *SANDBOX, *JUDGE, "--reask", "1", "--pairs", "sample:12", "--out", "out", "--json")
+    settings = validate(BattleSettings, read_yaml(tmp_path / "out" / "config.yaml"), "config.yaml")
+    assert (settings.judge.reask, settings.pairs) == (1, "sample:12")
+    for out in ("out", "other"):
+        execute(settings, tmp_path / out)
+        summary = read(tmp_path / out / "summary.json")
+        assert (summary["calls"], summary["battles_decided"]) == (json.loads(first.out)["calls"], 12)
+    boards = [(tmp_path / out / "battles.jsonl").read_bytes() for out in ("out", "other")]
+    assert boards[0] == boards[1]
 
 
 # ---------------------------------------------------------------------- 3: some battles undecided

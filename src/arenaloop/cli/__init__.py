@@ -14,6 +14,7 @@ import typer
 from arenaloop.cli.agree import agree
 from arenaloop.cli.audit import audit
 from arenaloop.cli.battle import battle
+from arenaloop.cli.options import add_verb
 from arenaloop.cli.rank import rank
 from arenaloop.cli.rejudge import rejudge
 from arenaloop.cli.report import report
@@ -22,6 +23,7 @@ from arenaloop.cli.sandbox import sandbox_app
 from arenaloop.cli.train import train
 from arenaloop.cli.winrate import winrate
 from arenaloop.errors import ArenaloopError
+from arenaloop.terminal import plain
 
 __all__ = ["app", "main"]
 
@@ -69,11 +71,11 @@ def _root(
 
 app.command()(demo)
 app.command()(run)
-app.command()(battle)
+add_verb(app, battle)
 app.command()(rank)
 app.command()(winrate)
 app.command()(agree)
-app.command()(audit)
+add_verb(app, audit)
 app.command()(train)
 app.command()(rejudge)
 app.command()(report)
@@ -105,6 +107,4 @@ def main() -> None:
 
 
 def _complain(message: str, where: str = "arenaloop: ") -> None:
-    line = " ".join(message.split())
-    # a contestant's text may stand in a message: no control character of it reaches the terminal
-    print(where + "".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
+    print(where + plain(" ".join(message.split())), file=sys.stderr)

@@ -1,12 +1,22 @@
-"""Options that several verbs share, worded once."""
+"""Options of verbs: those that are fields of settings are made from the fields, others that verbs share stand here.
+
+A verb says `Fields("JudgeSettings", "verdict", "reask")` of one parameter, and gets in it what was given of these
+options. Names, types, limits, defaults and help are those of the settings, which are looked up when the verb is, so
+that a list of verbs needs none of them. What is not given is not in the mapping: a YAML file's own setting stands.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+import re
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
-__all__ = ["BudgetCalls", "BudgetUsd"]
+__all__ = ["BudgetCalls", "BudgetUsd", "Fields", "Given", "add_verb"]
 
 BudgetUsd = Annotated[
     float | None,
@@ -18,3 +28,109 @@ BudgetCalls = Annotated[
         "--budget-calls", metavar="N", help="Stop before call N + 1, earlier runs counted.", show_default=False
     ),
 ]
+
+Given = dict[str, Any]
+"""Settings by name, those alone that were given."""
+
+
+class Fields:
+    """Options that are fields of one settings class, as the annotation of the one parameter that receives them.
+
+    Args:
+        kind: name of the class in `arenaloop.config`.
+        names: its fields, in the order of the help.
+        flags: option names that are not ``--field-name``.
+        metavars: what stands for a value in the help, where its type says too little.
+        help: a sentence for the help, where the field's own docstring does not fit.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *names: str,
+        flags: Mapping[str, str] | None = None,
+        metavars: Mapping[str, str] | None = None,
+        help: Mapping[str, str] | None = None,  # noqa: A002 - as typer calls it
+    ) -> None:
+        self.kind, self.names = kind, names
+        self.flags, self.metavars, self.help = flags or {}, metavars or {}, help or {}
+
+    def parameters(self) -> Iterator[inspect.Parameter]:
+        """One parameter for each field, as typer reads them; None is what was not given."""
+        from arenaloop import config
+
+        fields = getattr(config, self.kind).model_fields
+        for name in self.names:
+            field = fields[name]
+            plain, choices = _plain(field.annotation)
+            metavar = self.metavars.get(name, "N" if plain is int else None)
+            option = typer.Option(
+                self.flags.get(name, f"--{name.replace('_', '-')}"),
+                metavar=metavar,
+                min=next((limit.ge for limit in field.metadata if hasattr(limit, "ge")), None),
+                help=self.help.get(name) or _sentence(field, choices, metavar or ""),
+                show_default=False,
+            )
+            yield inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[plain | None, option]
+            )
+
+
+def _plain(annotation: Any) -> tuple[Any, tuple[str, ...]]:
+    """The type that the command line reads, and the choices of a field that has some; settings check the rest."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(one for one in get_args(annotation) if one is not type(None))
+    return (str, get_args(annotation)) if get_origin(annotation) is Literal else (annotation, ())
+
+
+def _sentence(field: Any, choices: tuple[str, ...], metavar: str) -> str:
+    """The field's docstring as help: choices and default are told, unless the words name them already."""
+    text, _, default = field.description.partition("; null = ")
+    if not set(choices) <= set(re.findall(r"\w+", f"{text} {metavar}")):
+        text += f": {', '.join(choices[:-1])} or {choices[-1]}"
+    if field.default is not None and not isinstance(field.default, bool):
+        default = field.default
+    return f"{text[0].upper()}{text[1:]}." + ("" if default == "" else f" Default: {default}.")
+
+
+def add_verb(app: typer.Typer, verb: Callable[..., None]) -> None:
+    """Make a function with parameters of `Fields` a command."""
+
+    class Verb(TyperCommand):
+        def get_params(self, ctx: Any) -> Any:
+            if not self.params:
+                whole = typer.Typer(add_completion=False)
+                whole.command()(_expanded(verb))
+                command = typer.main.get_command(whole)
+                self.params, self.callback = command.params, command.callback
+            return super().get_params(ctx)
+
+    def known_by() -> None: ...  # its name and its help alone: the options come when they are asked for
+
+    known_by.__name__, known_by.__doc__ = verb.__name__, verb.__doc__
+    app.command(cls=Verb)(known_by)
+
+
+def _expanded(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with an option for each field."""
+    hints = get_type_hints(verb, include_extras=True)
+    groups: dict[str, Fields] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, own in inspect.signature(verb).parameters.items():
+        for mark in getattr(hints[name], "__metadata__", ()):
+            if isinstance(mark, Fields):
+                groups[name] = mark
+                parameters += mark.parameters()
+        if name not in groups:
+            parameters.append(own.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+
+    def call(**values: Any) -> None:
+        for name, fields in groups.items():
+            options = {field: values.pop(field) for field in fields.names}
+            values[name] = {field: value for field, value in options.items() if value is not None}
+        verb(**values)
+
+    call.__annotations__ = {one.name: one.annotation for one in parameters}
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__doc__ = verb.__doc__
+    return call

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from arenaloop.store import Store
 from arenaloop.store.rows import from_stored as from_text
+from arenaloop.terminal import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,11 +28,7 @@ def commonest_error(store: Store) -> str | None:
 
 def say_undecided(console: Console, summary: Mapping[str, Any], error: str | None) -> None:
     """Print one line of how many battles stayed undecided, what became of their verdicts, and the commonest error."""
-    from arenaloop.terminal import plain
-
     undecided = summary["battles_wanted"] - summary["battles_decided"]
     failed = ", ".join(f"{n:,} {status}" for status, n in summary["verdicts_failed"].items() if n)
     why = f"{failed or 'answers missing'}" + (f"; most often: {error}" if error else "")
-    line = f"{undecided:,} battles undecided ({why}); run again to ask again"
-    # servers' words may stand in it
-    console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+    say(console, f"{undecided:,} battles undecided ({why}); run again to ask again")

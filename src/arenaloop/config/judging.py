@@ -142,17 +142,17 @@ class JudgeSettings(ModelSettings):
     sampling: SamplingSettings = SamplingSettings(temperature=0.0, max_tokens=512)
     """decoding of the judge; METHODS: temperature 0, 512 tokens"""
     template: str = "pairwise"
-    """pairwise, score_first, labels, or the path of a template file"""
+    """the judge's template: pairwise, score_first, labels, or the path of a template file"""
     criteria: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
     """what to judge by, a text or a list of them; none = the template's own"""
     parser: Literal["scores", "first_line", "labels", "label", "json"] | None = None
     """how a template file's answers are read; null = as its first comment says"""
     verdict: Literal["text", "json", "logprob"] = "text"
-    """how the judge answers: words with a line of scores, one JSON object, or the log-probabilities of its label"""
+    """how the judge answers: text with a line of scores, one json object, or the logprob of its label"""
     deciding_label: Literal["first", "last"] = "first"
     """which label token decides where verdict is logprob; last = the judge explains first"""
     reask: int = Field(2, ge=0)
-    """how often a verdict without an outcome is asked again, warmer, as a new sample"""
+    """how often a verdict without an outcome is asked again, warmer"""
     spec: str = ""
     """as of a model, or reward:PATH, builtin:longest|shortest|random|first or labels:FILE[#column=value]"""
     jury: tuple[JudgeSpec, ...] = ()
@@ -184,9 +184,9 @@ class BatchSettings(Settings):
     wait: bool = True
     """poll until the batches are done; false: stop (exit 4) once they are submitted, and collect on the next run"""
     rest: Literal["batch", "live"] = "batch"
-    """how what the first batches left undecided is asked again: in further batches, or call by call"""
+    """how what batches left undecided is asked again: in further ones, or call by call"""
     folder: str | None = None
-    """write the request files into this folder and read results that are put beside them; nothing is submitted"""
+    """write batch files into this folder, and read results put beside them; nothing is submitted"""
     max_requests: int = Field(50_000, ge=1, le=50_000)
     """per file; 50,000 is OpenAI's limit"""
     max_bytes: int = Field(200_000_000, ge=1, le=200_000_000)
@@ -212,15 +212,15 @@ class BattleSettings(Settings):
     judge: JudgeSpec
     """who decides"""
     pairs: str = "all"
-    """all, target:NAME, sample:N or optimal:N; N battles, or calls:N for as many as N judge calls pay for"""
+    """who meets whom: all, target:NAME, sample:N or optimal:N; N battles, or calls:N for what N judge calls pay for"""
     merge: Literal["mean", "agree_or_tie", "two_battles"] = "mean"
     """how two seats become a battle"""
     one_seat_failed: Literal["drop_battle", "use_one"] = "drop_battle"
-    """what becomes of a pair of which one seat alone was decided"""
+    """what becomes of a pair with one seat decided"""
     allow_missing: bool = False
     """go on where a recorded model lacks answers"""
     concurrency: int | None = Field(None, ge=1)
-    """seatings in progress at once, and calls in flight at servers whose models set none; null = as they bear"""
+    """verdicts in progress at once, and calls in flight at servers whose models set none; null = what servers bear"""
     budget_usd: float | None = Field(None, gt=0)
     """US dollars that the run directory may cost in all; null = no limit"""
     budget_calls: int | None = Field(None, ge=1)
@@ -258,7 +258,7 @@ class AuditSettings(Settings):
     merge: Literal["mean", "agree_or_tie"] = "mean"
     """how two seats become a vote"""
     concurrency: int | None = Field(None, ge=1)
-    """seatings in progress at once, and calls in flight at servers whose judges set none; null = as they bear"""
+    """verdicts in progress at once, and calls in flight at servers whose judges set none; null = what servers bear"""
     budget_usd: float | None = Field(None, ge=0)
     """dollars that the run directory may cost; null = no limit"""
     budget_calls: int | None = Field(None, ge=0)

@@ -1,0 +1,130 @@
+"""An audit from settings to its tables: what can be refused, the asking, what is written, what is told."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from arenaloop.audit.plan import AuditPlan, ask, ingest
+from arenaloop.audit.read import Audit, read
+from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.cli.audit_tables import audit_document, audit_tables
+from arenaloop.cli.directory import open_directory, write_settings
+from arenaloop.cli.progress import Watch
+from arenaloop.cli.undecided import commonest_error
+from arenaloop.config import AuditSettings
+from arenaloop.data.formats.labels import labelled_pairs, read_labels, split_filter
+from arenaloop.errors import ConfigError
+from arenaloop.jsonl import encode_json, write_json
+from arenaloop.judges.base import ModelJudge
+from arenaloop.judges.jury import Jury
+from arenaloop.specs import judge
+from arenaloop.store import Store
+from arenaloop.terminal import say
+
+__all__ = ["execute"]
+
+
+def execute(settings: AuditSettings, out: Path, *, level: float, samples: int, dry_run: bool, as_json: bool) -> None:
+    """Audit judges into a directory, or resume it there.
+
+    Args:
+        settings: which judges, on which labels.
+        out: the run directory.
+        level: of the intervals.
+        samples: bootstrap resamples of the prompts.
+        dry_run: print what would be done, and stop.
+        as_json: print ``audit.json`` to stdout instead of the tables.
+
+    Raises:
+        ConfigError, InputError: before anything is written.
+        StoppedError: the budget is spent, or a server is down; resumable.
+        typer.Exit: with code 3, where votes stayed undecided.
+    """
+    messages = Console(stderr=True)
+    plan = _plan(settings)
+    budget = Budget(settings.budget_usd, settings.budget_calls)
+    require_prices(budget, [judge.model for judge in plan.judges if isinstance(judge, ModelJudge)])
+    if dry_run:
+        _print_plan(plan, out, messages)
+        return
+    with open_directory(out) as store:
+        budget.begin(store)  # refuses where it cannot count, before anything is written
+        _print_plan(plan, out, messages)
+        write_settings(out, settings)
+        ingest(plan, store)
+        with Watch(messages) as watch:
+            watch.phase("audit", "")
+            ask(plan, store, watch.tally, budget=budget)
+        result = read(plan, store, level=level, samples=samples)
+        error = commonest_error(store) if result.undecided else None
+        document = audit_document(result, settings.labels, level) | _spent(store)
+    write_json(out / "audit.json", document)
+    if as_json:
+        sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
+    else:
+        _print_result(result)
+    if result.undecided:
+        failed: Counter[str] = Counter()
+        for row in result.rows:
+            failed.update(row.failed)
+        why = ", ".join(f"{n:,} {status}" for status, n in failed.items()) or "not asked"
+        say(messages, f"{result.undecided:,} votes undecided ({why}" + (f"; most often: {error})" if error else ")"))
+        raise typer.Exit(3)
+
+
+def _plan(settings: AuditSettings) -> AuditPlan:
+    path, where = split_filter(settings.labels)
+    pairs = labelled_pairs(read_labels(path, where))
+    judges = []
+    for one in settings.judges:
+        built = judge(one.with_concurrency(settings.concurrency))
+        if isinstance(built, Jury):
+            raise ConfigError(f"judge {built.name}: audit its members; juries of all judges are rows of the audit")
+        judges.append(built)
+    for name, count in Counter(one.name for one in judges).items():
+        if count > 1:
+            raise ConfigError(f"{count} judges are called {name!r}: name them, as in --judge other=SPEC")
+    return AuditPlan(
+        pairs[: settings.limit],
+        judges,
+        votes=settings.seeds,
+        merge=settings.merge,
+        reask=[one.reask for one in settings.judges],
+        seed=settings.seed,
+        concurrency=settings.concurrency,
+    )
+
+
+def _print_plan(plan: AuditPlan, out: Path, console: Console) -> None:
+    calls = sum(2 * plan.votes_of(j) * len(plan.pairs) for j in plan.judges if isinstance(j, ModelJudge))
+    names = ", ".join(judge.name for judge in plan.judges)
+    say(
+        console,
+        f"{out}: {len(plan.judges)} judges ({names}) · {len(plan.pairs):,} labelled pairs · "
+        f"at most {calls:,} judge calls, re-asking apart",
+    )
+
+
+def _print_result(result: Audit) -> None:
+    console = Console()
+    for table in audit_tables(result):
+        console.print(table)
+    for note in result.notes:
+        say(console, f"note: {note}")
+
+
+def _spent(store: Store) -> dict[str, Any]:
+    usage = store.usage()
+    return {
+        "calls": usage.calls,
+        "tokens_in": usage.tokens_in,
+        "tokens_out": usage.tokens_out,
+        "usd": usage.usd,
+        "seconds": usage.seconds,
+    }

@@ -1,0 +1,239 @@
+"""A battle from settings to a leaderboard: what can be refused, the play, what is written, what is told."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import typer
+from rich.console import Console
+
+from arenaloop.arena.batch import batch_seconds, check_batches, forget_batches, open_batches, play_batches
+from arenaloop.arena.costs import HumanLabel, human_equivalent, human_line
+from arenaloop.arena.estimate import Estimate, estimate
+from arenaloop.arena.matchmaking import schedule
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.tournament import Tournament, run_tournament, write_results, write_summary
+from arenaloop.audit.suspects import Suspect, flag_counts, suspects, suspicious_line
+from arenaloop.calls.answers import ingest_recorded, match_recorded
+from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.cli.directory import open_directory, write_settings
+from arenaloop.cli.progress import Watch
+from arenaloop.cli.undecided import commonest_error, say_undecided
+from arenaloop.config import BattleSettings
+from arenaloop.errors import ConfigError, InputError
+from arenaloop.specs import contestant, judge, load_prompts, self_preference
+from arenaloop.store import Store
+from arenaloop.terminal import say
+from arenaloop.types import Prompt
+
+__all__ = ["execute"]
+
+_LOOKED_AT = 5_000  # answers that are searched for suspicious ones at the end of a run; the report looks at more
+
+
+def execute(
+    settings: BattleSettings,
+    out: Path,
+    anchor: tuple[str, float] | None = None,
+    *,
+    dry_run: bool = False,
+    as_json: bool = False,
+    forget: bool = False,
+) -> None:
+    """Run a battle into a directory, or resume it there.
+
+    Args:
+        settings: who, on what, judged by whom.
+        out: the run directory.
+        anchor: a model and the rating that it is to have.
+        dry_run: print what would be done, and stop.
+        as_json: print ``summary.json`` (or the plan) to stdout instead of the leaderboard.
+        forget: give up batches that are not collected.
+
+    Raises:
+        ConfigError, InputError: before anything is written.
+        StoppedError: the budget is spent, a server is down, or batches are on their way; resumable.
+        typer.Exit: with code 3, where battles stayed undecided.
+    """
+    run = _BattleRun(settings, out, anchor)
+    if dry_run:
+        run.rehearse(as_json=as_json)
+        return
+    with open_directory(out) as store:
+        run.begin(store, forget=forget)
+        result = run.play(store)
+        told = run.finish(store, result)
+    if as_json:
+        sys.stdout.write(json.dumps(told.summary, indent=2) + "\n")
+    else:
+        _print_result(result, out, told.summary["human_equivalent"])
+    run.remark(result, told)
+    if result.undecided:
+        raise typer.Exit(3)
+
+
+class _Told(NamedTuple):
+    """What is said of a finished run beside its leaderboard."""
+
+    summary: dict[str, Any]
+    suspects: Sequence[Suspect]
+    error: str | None
+
+
+class _BattleRun:
+    """The steps of one battle run; making it refuses all that can be refused without looking into the directory."""
+
+    def __init__(self, settings: BattleSettings, out: Path, anchor: tuple[str, float] | None) -> None:
+        self.settings, self.out, self.anchor = settings, out, anchor
+        self.messages = Console(stderr=True)
+        loaded = load_prompts(settings.prompts, settings.seed)
+        self.prompts, self.duplicates = loaded.prompts, loaded.duplicates
+        if not self.prompts:
+            raise InputError(f"{settings.prompts}: no prompts in it")
+        contestants = [contestant(model.with_concurrency(settings.concurrency)) for model in settings.models]
+        self.names = [c.name for c in contestants]
+        self._check_anchor()
+        ids = [prompt.id for prompt in self.prompts]
+        self.plan = BattlePlan(
+            contestants=contestants,
+            judge=judge(settings.judge.with_concurrency(settings.concurrency)),
+            prompt_ids=ids,
+            schedule=schedule(
+                settings.pairs, self.names, ids, settings.seed, calls_per_battle=settings.calls_per_battle
+            ),
+            recorded=match_recorded(contestants, self.prompts, allow_missing=settings.allow_missing),
+            seed=settings.seed,
+            merge=settings.merge,
+            one_seat_failed=settings.one_seat_failed,
+            reask=settings.judge.reask,
+            concurrency=settings.concurrency,
+        )
+        self.human = HumanLabel(settings.human.usd, settings.human.seconds)
+        self.budget = Budget(settings.budget_usd, settings.budget_calls)
+        require_prices(self.budget, self.plan.models)
+        for line in self_preference(settings.judge, settings.models):
+            self._say(f"warning: {line}")
+        if settings.batch is not None:
+            check_batches(self.plan)
+
+    def _check_anchor(self) -> None:
+        if self.anchor is None:
+            return
+        name, rating = self.anchor
+        if name not in self.names:
+            raise ConfigError(f"--anchor {name}: no such model; there are {', '.join(self.names)}")
+        if not math.isfinite(rating):
+            raise ConfigError(f"--anchor {name}={rating:g}: a rating is a finite number")
+
+    def rehearse(self, *, as_json: bool) -> None:
+        """Say what would be done; a run directory that is there is read, and nothing is written."""
+        arena = self.out / "arena.db"
+        with Store(arena, readonly=True) if arena.exists() else nullcontext() as store:
+            expected = self._estimate({prompt.id: prompt for prompt in self.prompts}.get, store)
+        self._print_plan()
+        for line in expected.lines():
+            self._say(line)
+        if as_json:
+            document = {
+                "out": str(self.out),
+                "models": self.names,
+                "judge": self.plan.judge.name,
+                "prompts": len(self.plan.prompt_ids),
+                "battles": self.plan.battles,
+                "estimate": expected.to_json(),
+            }
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+    def begin(self, store: Store, *, forget: bool) -> None:
+        """Refuse what the directory does not allow; then the settings, prompts and recorded answers are stored."""
+        self.budget.begin(store)  # refuses where it cannot count, before anything is written
+        if forget:
+            forget_batches(store, self.plan.judges)
+        if self.settings.batch is None and (waiting := open_batches(store, self.plan.judges)):
+            raise ConfigError(
+                f"{self.out}: judging call by call would pay again for verdicts that are on their way in batches "
+                f"({len(waiting)} not collected): go on with --batch, or give them up with --forget-batches"
+            )
+        self._print_plan()
+        write_settings(self.out, self.settings)
+        store.add_prompts(self.prompts)
+        ingest_recorded(store, self.plan.contestants, self.prompts, self.plan.recorded)
+        store.flush()
+        self.prompts = ()  # from here on they are read from the arena file as they are needed
+        self._say(self._estimate(store.prompt, store).first_line())
+
+    def play(self, store: Store) -> Tournament:
+        """Ask what is missing, and write battles and leaderboard."""
+        plan, anchor = self.plan, self.anchor
+        with Watch(self.messages) as watch:
+            watch.phase("battles", "")
+            if self.settings.batch is None:
+                return run_tournament(plan, store, self.out, anchor=anchor, on_progress=watch.tally, budget=self.budget)
+            folder = self.out / "batches"
+            tally = play_batches(
+                plan, store, folder, self.settings.batch, watch.tally, budget=self.budget, say=self._say
+            )
+            return write_results(plan, store, self.out, tally, anchor=anchor)
+
+    def finish(self, store: Store, result: Tournament) -> _Told:
+        """Write ``summary.json``, with what people's labels would have cost and how many answers are suspicious."""
+        flagged = suspects(store, self.names, limit=max(100, _LOOKED_AT // len(self.names)))
+        more: dict[str, Any] = {"suspicious": counts} if (counts := flag_counts(flagged)) else {}
+        usage = store.usage()
+        seconds = usage.seconds + batch_seconds(store)  # waiting for batches is time, too
+        people = human_equivalent(result.summary.decided, usage.usd, seconds, self.human)
+        more |= {"seconds": seconds, "human_equivalent": people.to_json()}
+        summary = write_summary(self.out, store, result.summary, result.tally.cached, **more)
+        return _Told(summary, flagged, commonest_error(store) if result.undecided else None)
+
+    def remark(self, result: Tournament, told: _Told) -> None:
+        """What a reader of the leaderboard should know besides, on stderr."""
+        if line := suspicious_line(told.suspects):
+            self._say(f"suspicious: {line}; see the report")
+        if result.undecided:
+            say_undecided(self.messages, told.summary, told.error)
+        elif self.settings.judge.jury and self.settings.batch is None and result.tally.failed:
+            self._say(
+                f"{result.tally.failed:,} verdicts of the jury's members without outcome; the others decided; run "
+                "again to ask again"
+            )
+
+    def _estimate(self, prompt_of: Callable[[str], Prompt | None], store: Store | None) -> Estimate:
+        return estimate(self.plan, prompt_of, store, batch=self.settings.batch is not None, human=self.human)
+
+    def _print_plan(self) -> None:
+        plan = self.plan
+        answers = sum(1 for c in plan.contestants if c.name not in plan.recorded) * len(plan.prompt_ids)
+        repeated = f" ({self.duplicates:,} more repeat one of them)" if self.duplicates else ""
+        self._say(
+            f"{self.out}: {len(plan.contestants)} models · {len(plan.prompt_ids):,} prompts{repeated} · "
+            f"{plan.battles:,} battles · at most {2 * plan.battles * len(plan.judges):,} judge calls and "
+            f"{answers:,} answers · judge {plan.judge.name}"
+        )
+
+    def _say(self, line: str) -> None:
+        say(self.messages, line)
+
+
+def _print_result(result: Tournament, out: Path, people: dict[str, Any]) -> None:
+    console = Console()
+    console.print(result.leaderboard.table(width=console.width))
+    say(console, result.leaderboard.caption(), style="dim", fold=True)
+    for note in result.leaderboard.notes:
+        say(console, f"note: {note}", fold=True)
+    shares = result.summary.to_json()
+    rates = " · ".join(
+        f"{name} {shares[key]:.1%}"
+        for name, key in (("flips between seats", "flip_rate"), ("first seat wins", "first_seat_win_rate"))
+        if isinstance(shares[key], float)
+    )
+    say(console, rates, style="dim", fold=True)
+    if line := human_line(people):
+        say(console, line, style="dim", fold=True)
+    say(console, f"arenaloop report {out}  writes {out / 'report.html'}", style="dim")

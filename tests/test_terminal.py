@@ -1,0 +1,43 @@
+"""What models and servers say reaches a terminal as text, and as nothing else."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from arenaloop.terminal import plain, say
+
+
+def said(text: str, *, style: str | None = None, fold: bool = False, colours: bool = False) -> str:
+    file = io.StringIO()
+    say(Console(file=file, width=20, force_terminal=colours), text, style=style, fold=fold)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+        ("two\nlines\r", "two\\nlines\\r"),
+        ("\u202egnp.exe\u2066", "\\u202egnp.exe\\u2066"),
+        ("\ud800", "\\ud800"),
+        ("é – 模型 ✓ [bold]", "é – 模型 ✓ [bold]"),
+    ],
+)
+def test_control_characters_are_spelled_out(text: str, shown: str) -> None:
+    assert plain(text) == shown
+    assert said(text) == shown + "\n"
+
+
+def test_nothing_is_markup_and_no_number_is_coloured() -> None:
+    text = "[red]7[/red] of 12 'quoted' http://127.0.0.1"
+    assert said(text, colours=True) == text + "\n"
+    assert said("[red]7", style="dim", colours=True) == "\x1b[2m[red]7\x1b[0m\n"
+
+
+def test_a_line_is_folded_only_where_asked() -> None:
+    path = "one two three four five six"
+    assert said(path) == path + "\n"
+    assert said(path, fold=True) == "one two three four \nfive six\n"
