@@ -14,10 +14,8 @@ from typer.testing import CliRunner
 from arenaloop.cli.options import Fields, Given, add_verb
 from arenaloop.config import AuditSettings, BatchSettings, BattleSettings, JudgeSettings
 
-JUDGING = Fields("JudgeSettings", "template", "verdict", "reask", metavars={"template": "NAME|FILE"})
-BATCHES = Fields(
-    "BatchSettings", "wait", "rest", flags={"wait": "--wait/--no-wait", "rest": "--batch-rest"}, help={"wait": "Wait."}
-)
+JUDGING = Fields("JudgeSettings", "verdict", "reask", template={"metavar": "NAME|FILE"})
+BATCHES = Fields("BatchSettings", wait={"flag": "--wait/--no-wait", "help": "Wait."}, rest={"flag": "--batch-rest"})
 heard: list[tuple[Any, ...]] = []
 
 
@@ -58,7 +56,7 @@ def run(*arguments: str, code: int = 0) -> Any:
             ["--wait", "--batch-rest", "never"],
             {},
             {"wait": True, "rest": "never"},
-        ),  # choices are the settings' to check
+        ),
     ],
 )
 def test_what_is_not_given_is_not_passed_on(arguments: list[str], judging: Given, batches: Given) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from arenaloop.cli.options import BudgetCalls, BudgetUsd, Fields, Given
+from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
 
 __all__ = ["audit"]
@@ -18,14 +18,13 @@ def audit(
     judge: Annotated[list[str], typer.Option("--judge", metavar="SPEC", help="A judge; give as many as you like.")],
     labels: Annotated[str, typer.Option("--labels", metavar="FILE", help="Human labels: FILE or FILE#column=value.")],
     out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/audit"),
-    votes: Annotated[Given, Fields("AuditSettings", "seeds", "limit", "merge")],
-    judging: Annotated[Given, Fields("JudgeSettings", "template", "verdict", metavars={"template": "NAME|FILE"})],
-    work: Annotated[Given, Fields("AuditSettings", "concurrency")],
-    budget_usd: BudgetUsd = None,
-    budget_calls: BudgetCalls = None,
+    settings: Annotated[
+        Given,
+        Fields("AuditSettings", "seeds", "limit", "merge", "concurrency", "budget_usd", "budget_calls", "seed"),
+    ],
+    judging: Annotated[Given, Fields("JudgeSettings", "verdict", template={"metavar": "NAME|FILE"})],
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of the prompts.")] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
-    draws: Annotated[Given, Fields("AuditSettings", "seed")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -47,17 +46,9 @@ def audit(
 
     if not 0.0 < level < 1.0:
         raise ConfigError(f"--level must lie strictly between 0 and 1, not {level}")
-    values = {
-        "judges": [_judge(text, judging) for text in judge],
-        "labels": labels,
-        "budget_usd": budget_usd,
-        "budget_calls": budget_calls,
-        **votes,
-        **work,
-        **draws,
-    }
-    settings = validate(AuditSettings, values, "audit")
-    execute(settings, out, level=level, samples=samples, dry_run=dry_run, as_json=as_json)
+    values = {"judges": [_judge(text, judging) for text in judge], "labels": labels, **settings}
+    checked = validate(AuditSettings, values, "audit")
+    execute(checked, out, level=level, samples=samples, dry_run=dry_run, as_json=as_json)
 
 
 def _judge(text: str, judging: Given) -> dict[str, Any]:

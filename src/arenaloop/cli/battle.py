@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from arenaloop.cli.options import BudgetCalls, BudgetUsd, Fields, Given
+from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
 
 __all__ = ["battle"]
@@ -20,13 +20,21 @@ def battle(
     prompts: Annotated[str, typer.Option(metavar="FILE", help="Prompts: JSONL, or sandbox:prompts?n=500.")],
     judge: Annotated[str, typer.Option(metavar="SPEC", help="Who decides.")],
     out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/battle"),
-    battles: Annotated[Given, Fields("BattleSettings", "pairs", "merge", "one_seat_failed")],
-    judging: Annotated[
-        Given, Fields("JudgeSettings", "template", "verdict", "reask", metavars={"template": "NAME|FILE"})
+    settings: Annotated[
+        Given,
+        Fields(
+            "BattleSettings",
+            "pairs",
+            "merge",
+            "one_seat_failed",
+            "allow_missing",
+            "concurrency",
+            "budget_usd",
+            "budget_calls",
+            "seed",
+        ),
     ],
-    work: Annotated[Given, Fields("BattleSettings", "concurrency")],
-    budget_usd: BudgetUsd = None,
-    budget_calls: BudgetCalls = None,
+    judging: Annotated[Given, Fields("JudgeSettings", "verdict", "reask", template={"metavar": "NAME|FILE"})],
     prices: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Prices of models, for those without their own.", show_default=False),
@@ -38,12 +46,12 @@ def battle(
         Given,
         Fields(
             "BatchSettings",
-            "wait",
-            "rest",
-            "folder",
-            flags={"wait": "--wait/--no-wait", "rest": "--batch-rest", "folder": "--batch-files"},
-            metavars={"rest": "batch|live", "folder": "DIR"},
-            help={"wait": "Wait for batches, or stop and collect on the next run. Default: wait."},
+            wait={
+                "flag": "--wait/--no-wait",
+                "help": "Wait for batches, or stop and collect on the next run. Default: wait.",
+            },
+            rest={"flag": "--batch-rest", "metavar": "batch|live"},
+            folder={"flag": "--batch-files", "metavar": "DIR"},
         ),
     ],
     forget_batches: Annotated[
@@ -51,7 +59,6 @@ def battle(
         typer.Option("--forget-batches", help="Give up batches that are not collected; their verdicts are paid again."),
     ] = False,
     anchor: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Give one model a fixed rating.")] = None,
-    draws: Annotated[Given, Fields("BattleSettings", "allow_missing", "seed")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json to stdout.")] = False,
 ) -> None:
@@ -83,15 +90,10 @@ def battle(
         "models": [model_settings(spec, name).model_dump() for name, spec in contestants],
         "prompts": prompts,
         "judge": model_settings(judge, kind=JudgeSettings).model_dump() | judging,
-        "budget_usd": budget_usd,
-        "budget_calls": budget_calls,
         "batch": batch_settings(batch, batches),
-        **battles,
-        **work,
-        **draws,
     }
-    settings = priced(validate(BattleSettings, values, "battle"), prices)
-    execute(settings, out, parse_anchor(anchor), dry_run=dry_run, as_json=as_json, forget=forget_batches)
+    checked = priced(validate(BattleSettings, values | settings, "battle"), prices)
+    execute(checked, out, parse_anchor(anchor), dry_run=dry_run, as_json=as_json, forget=forget_batches)
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -19,7 +19,7 @@ from arenaloop.arena.estimate import Estimate, estimate
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import Tournament, run_tournament, write_results, write_summary
-from arenaloop.audit.suspects import Suspect, flag_counts, suspects, suspicious_line
+from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
 from arenaloop.calls.answers import ingest_recorded, match_recorded
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.cli.directory import open_directory, write_settings
@@ -68,22 +68,9 @@ def execute(
     with open_directory(out) as store:
         run.begin(store, forget=forget)
         result = run.play(store)
-        told = run.finish(store, result)
-    if as_json:
-        sys.stdout.write(json.dumps(told.summary, indent=2) + "\n")
-    else:
-        _print_result(result, out, told.summary["human_equivalent"])
-    run.remark(result, told)
+        run.finish(store, result, as_json=as_json)
     if result.undecided:
         raise typer.Exit(3)
-
-
-class _Told(NamedTuple):
-    """What is said of a finished run beside its leaderboard."""
-
-    summary: dict[str, Any]
-    suspects: Sequence[Suspect]
-    error: str | None
 
 
 class _BattleRun:
@@ -181,23 +168,23 @@ class _BattleRun:
             )
             return write_results(plan, store, self.out, tally, anchor=anchor)
 
-    def finish(self, store: Store, result: Tournament) -> _Told:
-        """Write ``summary.json``, with what people's labels would have cost and how many answers are suspicious."""
+    def finish(self, store: Store, result: Tournament, *, as_json: bool) -> None:
+        """Write ``summary.json``, print the result, and on stderr what its reader should know besides."""
         flagged = suspects(store, self.names, limit=max(100, _LOOKED_AT // len(self.names)))
         more: dict[str, Any] = {"suspicious": counts} if (counts := flag_counts(flagged)) else {}
         usage = store.usage()
         seconds = usage.seconds + batch_seconds(store)  # waiting for batches is time, too
-        people = human_equivalent(result.summary.decided, usage.usd, seconds, self.human)
-        more |= {"seconds": seconds, "human_equivalent": people.to_json()}
+        people = human_equivalent(result.summary.decided, usage.usd, seconds, self.human).to_json()
+        more |= {"seconds": seconds, "human_equivalent": people}
         summary = write_summary(self.out, store, result.summary, result.tally.cached, **more)
-        return _Told(summary, flagged, commonest_error(store) if result.undecided else None)
-
-    def remark(self, result: Tournament, told: _Told) -> None:
-        """What a reader of the leaderboard should know besides, on stderr."""
-        if line := suspicious_line(told.suspects):
+        if as_json:
+            sys.stdout.write(json.dumps(summary, indent=2) + "\n")
+        else:
+            _print_result(result, self.out, people)
+        if line := suspicious_line(flagged):
             self._say(f"suspicious: {line}; see the report")
         if result.undecided:
-            say_undecided(self.messages, told.summary, told.error)
+            say_undecided(self.messages, summary, commonest_error(store))
         elif self.settings.judge.jury and self.settings.batch is None and result.tally.failed:
             self._say(
                 f"{result.tally.failed:,} verdicts of the jury's members without outcome; the others decided; run "

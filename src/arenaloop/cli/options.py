@@ -38,22 +38,12 @@ class Fields:
 
     Args:
         kind: name of the class in `arenaloop.config`.
-        names: its fields, in the order of the help.
-        flags: option names that are not ``--field-name``.
-        metavars: what stands for a value in the help, where its type says too little.
-        help: a sentence for the help, where the field's own docstring does not fit.
+        names: fields, in the order of the help.
+        differs: further fields, with the ``flag``, ``metavar`` or ``help`` that an option does not get from its field.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        *names: str,
-        flags: Mapping[str, str] | None = None,
-        metavars: Mapping[str, str] | None = None,
-        help: Mapping[str, str] | None = None,  # noqa: A002 - as typer calls it
-    ) -> None:
-        self.kind, self.names = kind, names
-        self.flags, self.metavars, self.help = flags or {}, metavars or {}, help or {}
+    def __init__(self, kind: str, *names: str, **differs: Mapping[str, str]) -> None:
+        self.kind, self.names, self.differs = kind, (*names, *differs), differs
 
     def parameters(self) -> Iterator[inspect.Parameter]:
         """One parameter for each field, as typer reads them; None is what was not given."""
@@ -61,14 +51,14 @@ class Fields:
 
         fields = getattr(config, self.kind).model_fields
         for name in self.names:
-            field = fields[name]
+            field, own = fields[name], self.differs.get(name, {})
             plain, choices = _plain(field.annotation)
-            metavar = self.metavars.get(name, "N" if plain is int else None)
+            metavar = own.get("metavar") or {int: "N", float: "X"}.get(plain)
             option = typer.Option(
-                self.flags.get(name, f"--{name.replace('_', '-')}"),
+                own.get("flag") or f"--{name.replace('_', '-')}",
                 metavar=metavar,
                 min=next((limit.ge for limit in field.metadata if hasattr(limit, "ge")), None),
-                help=self.help.get(name) or _sentence(field, choices, metavar or ""),
+                help=own.get("help") or _sentence(field, choices, metavar or ""),
                 show_default=False,
             )
             yield inspect.Parameter(

@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 from arenaloop.calls.progress import Tally
+from arenaloop.terminal import say
 
 __all__ = ["Watch"]
 
@@ -107,8 +108,7 @@ class Watch:
         seconds = result.get("seconds")
         if isinstance(seconds, float):
             parts.append(f"{seconds:.0f} s")
-        line = f"{stage:<8} " + " · ".join(part for part in parts if part)
-        self.console.print(line, markup=False, highlight=False)
+        say(self.console, f"{stage:<8} " + " · ".join(part for part in parts if part), fold=True)
 
     def _update(self, done: int, total: int, note: str) -> None:
         self._progress.update(self._task, completed=done, total=total, note=note)
@@ -116,7 +116,7 @@ class Watch:
         if not self.console.is_terminal and now - self._last_line >= _PLAIN_EVERY:
             pace = _pace(done - self._last_done, total - done, now - self._last_line)
             self._last_line, self._last_done = now, done
-            self.console.print(f"{self._label}: {done:,}/{total:,} {note}{pace}", markup=False, highlight=False)
+            say(self.console, f"{self._label}: {done:,}/{total:,} {note}{pace}", fold=True)
 
 
 def _limits(counts: Tally) -> str:

@@ -78,18 +78,18 @@ def rank(
         return
     from rich.console import Console
 
-    from arenaloop.terminal import plain
+    from arenaloop.terminal import say
 
     console = Console()
     console.print(board.table(width=console.width))
-    console.print(plain(board.caption()), style="dim", markup=False, highlight=False)
+    say(console, board.caption(), style="dim", fold=True)
     for name, effect in (board.coefficients or {}).items():
         known = "no interval" if effect.lower is None else f"{effect.lower:+.3f} … {effect.upper:+.3f}"
         ends = "frozen" if effect.frozen else known
         text = f"{name}: {effect.value:+.3f} nats per standard deviation ({effect.scale:.4g}) of its difference, {ends}"
-        console.print(plain(text), markup=False, highlight=False)
+        say(console, text, fold=True)
     for note in board.notes:
-        console.print(f"note: {plain(note)}", markup=False, highlight=False)
+        say(console, f"note: {note}", fold=True)
 
 
 def _battles(file: Path, controls: list[str]) -> Battles:

@@ -89,20 +89,12 @@ def winrate(
     from rich.table import Table
     from rich.text import Text
 
-    from arenaloop.terminal import plain
+    from arenaloop.terminal import plain, say
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", overflow="fold")
-    heads = [
-        "win rate",
-        f"{level * 100:g} % interval",
-        "LC win rate",
-        f"{level * 100:g} % interval",
-        "wins",
-        "draws",
-        "n",
-    ]
-    for head in heads if control else [*heads[:2], *heads[4:]]:
+    interval = f"{level * 100:g} % interval"
+    for head in ["win rate", interval, *(["LC win rate", interval] if control else []), "wins", "draws", "n"]:
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         cells = [_percent(row.win_rate), _span(row.lower, row.upper)]
@@ -113,12 +105,11 @@ def winrate(
     console = Console()
     console.print(table)
     skipped = f", {annotations.skipped:,} rows without it skipped" if annotations.skipped else ""
-    line = f"percent against {plain(baseline)} on {len(annotations.prompts):,} prompts{skipped}"
-    console.print(line, style="dim", markup=False, highlight=False)
+    line = f"percent against {baseline} on {len(annotations.prompts):,} prompts{skipped}"
+    say(console, line, style="dim", fold=True)
     for row in rows:
         if row.flags:
-            flags = ", ".join(row.flags)
-            console.print(f"note: {plain(row.model)}: {flags}", markup=False, highlight=False, soft_wrap=True)
+            say(console, f"note: {row.model}: {', '.join(row.flags)}")
 
 
 def _percent(value: float | None) -> str:

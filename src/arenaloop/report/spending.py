@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from arenaloop.arena.costs import human_equivalent, times
+from arenaloop.arena.costs import human_equivalent, ratios
 from arenaloop.report.documents import Documents, number
 from arenaloop.report.scope import Scope
 from arenaloop.report.texts import one_line
@@ -75,7 +75,7 @@ def calls(documents: Documents, store: Store, scope: Scope) -> Calls:
 
 
 def _facts(summary: Mapping[str, Any], answerers: Sequence[Answerer]) -> list[tuple[str, str, str]]:
-    told = any(a.mean_tokens is not None for a in answerers)
+    reported = any(a.mean_tokens is not None for a in answerers)
     usd = number(summary.get("usd"))
     tokens = " · ".join(
         f"{summary[key]:,} {way}"
@@ -84,54 +84,37 @@ def _facts(summary: Mapping[str, Any], answerers: Sequence[Answerer]) -> list[tu
     )
     stored = sum(a.rows for a in answerers)
     answers = sum(a.rows for a in answerers if a.role == "contestant")
+    split = f"{answers:,} answers and {stored - answers:,} verdicts, failed attempts included"
+    found = "verdicts that the last invocation took from the arena file"
+    source = "as the servers reported them" if reported else "no server reported any"
+    unpriced = "a model or the judge has no price in its settings"
+    prices = unpriced if usd is None else "US dollars, by the prices in the settings"
+    seconds, clock = number(summary.get("seconds")), "from the first call to the last stored row, all invocations"
     return [
         ("Requests sent", _count(summary.get("calls")), "over all invocations, retries included"),
-        (
-            "Rows stored",
-            f"{stored:,}",
-            f"{answers:,} answers and {stored - answers:,} verdicts, failed attempts included",
-        ),
-        (
-            "Found, not asked",
-            _count(summary.get("cached")),
-            "verdicts that the last invocation took from the arena file",
-        ),
-        (
-            "Tokens",
-            tokens if told and tokens else "unknown",
-            "as the servers reported them" if told else "no server reported any",
-        ),
-        (
-            "Money",
-            "unknown" if usd is None else f"${dollars(usd)}",
-            "a model or the judge has no price in its settings"
-            if usd is None
-            else "US dollars, by the prices in the settings",
-        ),
-        (
-            "Time",
-            duration(number(summary.get("seconds"))),
-            "from the first call to the last stored row, all invocations",
-        ),
+        ("Rows stored", f"{stored:,}", split),
+        ("Found, not asked", _count(summary.get("cached")), found),
+        ("Tokens", tokens if reported and tokens else "unknown", source),
+        ("Money", "unknown" if usd is None else f"${dollars(usd)}", prices),
+        ("Time", duration(seconds), clock),
         *_people(summary),
     ]
 
 
 def _people(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """What as many labels by people would cost, where the run says so or money was spent."""
-    told = summary.get("human_equivalent")
-    if not isinstance(told, dict):
+    stated = summary.get("human_equivalent")
+    if not isinstance(stated, dict):
         decided, usd = int(summary["battles_decided"]), number(summary.get("usd"))
         if not usd:  # nothing was paid, or no price is known: there is nothing to set beside people's pay
             return []
-        told = human_equivalent(decided, usd, number(summary.get("seconds"))).to_json()
-    labels, usd, seconds = (number(told.get(key)) for key in ("labels", "usd", "seconds"))
+        stated = human_equivalent(decided, usd, number(summary.get("seconds"))).to_json()
+    people = {key: number(value) for key, value in stated.items()}
+    labels, usd, seconds = (people.get(key) for key in ("labels", "usd", "seconds"))
     if not labels or (usd is None and seconds is None):
         return []
     figure = " · ".join([*([f"${dollars(usd)}"] if usd is not None else []), *([duration(seconds)] if seconds else [])])
-    ratios = [f"{times(ratio)} {key}" for key in ("cheaper", "faster") if (ratio := number(told.get(key)))]
-    compared = f"; this run was {' and '.join(ratios)}" if ratios else ""
-    return [("The same by people", figure, f"{labels:,.0f} labels, one person after the other{compared}")]
+    return [("The same by people", figure, f"{labels:,.0f} labels, one person after the other{ratios(people)}")]
 
 
 def _count(value: Any) -> str:
