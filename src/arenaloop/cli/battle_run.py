@@ -13,15 +13,16 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from arenaloop.arena.batch import batch_seconds, check_batches, forget_batches, open_batches, play_batches
+from arenaloop.arena.batches import check_batches, play_batches
 from arenaloop.arena.costs import HumanLabel, human_equivalent, human_line
 from arenaloop.arena.estimate import Estimate, estimate
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import Tournament, run_tournament, write_results, write_summary
 from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
-from arenaloop.calls.answers import ingest_recorded, match_recorded
+from arenaloop.calls.batch import batch_seconds, forget_batches, open_batches
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.recorded import ingest_recorded, match_recorded
 from arenaloop.cli.directory import open_directory, write_settings
 from arenaloop.cli.progress import Watch
 from arenaloop.cli.undecided import commonest_error, say_undecided
