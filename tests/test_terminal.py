@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from arenaloop.terminal import plain, say
+from arenaloop.terminal import figure, plain, say, span
 
 
 def said(text: str, *, style: str | None = None, fold: bool = False, colours: bool = False) -> str:
@@ -41,3 +41,8 @@ def test_a_line_is_folded_only_where_asked() -> None:
     path = "one two three four five six"
     assert said(path) == path + "\n"
     assert said(path, fold=True) == "one two three four \nfive six\n"
+
+
+def test_figures_that_are_not_known_are_dashes() -> None:
+    assert (figure(None, ".1f"), figure(1234.56, ",.1f"), figure(3, "d")) == ("–", "1,234.6", "3")
+    assert (span(1.0, 2.0, ".0f"), span(None, 2.0, ".0f"), span(1.0, None, ".0f")) == ("1 … 2", "–", "–")

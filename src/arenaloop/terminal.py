@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["plain", "say"]
+__all__ = ["figure", "plain", "say", "span"]
 
 
 def plain(text: str) -> str:
@@ -28,3 +28,13 @@ def say(console: Console, text: str, *, style: str | None = None, fold: bool = F
         fold: break a long line between words; a command or a path that is to be copied is left to the terminal.
     """
     console.print(plain(text), style=style, markup=False, highlight=False, soft_wrap=not fold)
+
+
+def figure(value: float | None, form: str) -> str:
+    """A number in a format; a dash where there is none."""
+    return "–" if value is None else format(value, form)
+
+
+def span(lower: float | None, upper: float | None, form: str) -> str:
+    """An interval; a dash where an end is not known."""
+    return "–" if lower is None or upper is None else f"{lower:{form}} … {upper:{form}}"

@@ -23,7 +23,7 @@ from arenaloop.ratings.bradley_terry import BradleyTerry, anchor_code
 from arenaloop.ratings.covariates import Coefficient, fit_controlled
 from arenaloop.ratings.elo import elo_orders
 from arenaloop.ratings.intervals import Intervals, sandwich
-from arenaloop.terminal import plain
+from arenaloop.terminal import figure, plain, span
 from arenaloop.types import Battle
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ class Leaderboard:
             cells = [
                 Text(str(row.rank)),
                 Text(plain(row.model)),
-                Text("–" if row.rating is None else f"{row.rating:.0f}", style="bold"),
-                Text("–" if row.lower is None or row.upper is None else f"{row.lower:.0f} … {row.upper:.0f}"),
+                Text(figure(row.rating, ".0f"), style="bold"),
+                Text(span(row.lower, row.upper, ".0f")),
                 Text("–" if row.win_rate is None else f"{row.win_rate * 100:.1f} %"),
                 Text(str(row.battles)),
             ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.console import Console
@@ -24,7 +23,6 @@ from arenaloop.jsonl import encode_json, write_json
 from arenaloop.judges.base import ModelJudge
 from arenaloop.judges.jury import Jury
 from arenaloop.specs import judge
-from arenaloop.store import Store
 from arenaloop.terminal import say
 
 __all__ = ["execute"]
@@ -63,7 +61,7 @@ def execute(settings: AuditSettings, out: Path, *, level: float, samples: int, d
             ask(plan, store, watch.tally, budget=budget)
         result = read(plan, store, level=level, samples=samples)
         error = commonest_error(store) if result.undecided else None
-        document = audit_document(result, settings.labels, level) | _spent(store)
+        document = audit_document(result, settings.labels, level) | store.usage()._asdict()
     write_json(out / "audit.json", document)
     if as_json:
         sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
@@ -117,14 +115,3 @@ def _print_result(result: Audit) -> None:
         console.print(table)
     for note in result.notes:
         say(console, f"note: {note}")
-
-
-def _spent(store: Store) -> dict[str, Any]:
-    usage = store.usage()
-    return {
-        "calls": usage.calls,
-        "tokens_in": usage.tokens_in,
-        "tokens_out": usage.tokens_out,
-        "usd": usage.usd,
-        "seconds": usage.seconds,
-    }

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from arenaloop.terminal import figure, plain
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -70,8 +72,6 @@ def audit_document(result: Audit, labels: str, level: float) -> dict[str, Any]:
 
 def audit_tables(result: Audit) -> list[Table]:
     """Three tables of at most 80 columns: agreement, preferences, and cost."""
-    from arenaloop.terminal import plain
-
     first = _table("judge", "agree %", "interval", "n", "kappa", "interval", "bias", "var", "shared", "L1O")
     second = _table("judge", "seat 1", "±", "col 1", "longer", "matched", "interval", "lists", "flips", "unread")
     third = _table("judge", "undecided", "failed", "$/1k", "s/1k", "spearman", "pearson", "models")
@@ -82,12 +82,12 @@ def audit_tables(result: Audit) -> list[Table]:
             _interval(e.kappa, 2), _one(e.bias), _one(e.variance), _one(row.shared), _one(e.agreement_leave_one_out),
         )  # fmt: skip
         second.add_row(
-            name, _two(e.first_seat), _number(e.first_seat.standard_error, 3), _two(e.first_output), _two(e.longer),
+            name, _two(e.first_seat), figure(e.first_seat.standard_error, ".3f"), _two(e.first_output), _two(e.longer),
             _two(e.longer_matched), _interval(e.longer_matched, 2), _two(e.lists), _two(e.flips), _two(row.unparsed),
         )  # fmt: skip
         third.add_row(
-            name, _share(row.undecided, row.wanted), _failed(row.failed), _number(row.cost.usd, 2),
-            _number(row.cost.seconds, 0), _number(e.spearman, 2), _number(e.pearson, 2), str(e.generators),
+            name, _share(row.undecided, row.wanted), _failed(row.failed), figure(row.cost.usd, ".2f"),
+            figure(row.cost.seconds, ".0f"), figure(e.spearman, ".2f"), figure(e.pearson, ".2f"), str(e.generators),
         )  # fmt: skip
     h = result.humans
     first.add_row(
@@ -119,16 +119,12 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
 def _one(rate: Any) -> str:
-    return _number(rate.value, 1)
+    return figure(rate.value, ".1f")
 
 
 def _two(rate: Any) -> str:
-    return _number(rate.value, 2)
+    return figure(rate.value, ".2f")
 
 
 def _interval(rate: Any, digits: int = 1) -> str:

@@ -89,7 +89,7 @@ def winrate(
     from rich.table import Table
     from rich.text import Text
 
-    from arenaloop.terminal import plain, say
+    from arenaloop.terminal import figure, plain, say, span
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", overflow="fold")
@@ -97,9 +97,9 @@ def winrate(
     for head in ["win rate", interval, *(["LC win rate", interval] if control else []), "wins", "draws", "n"]:
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
-        cells = [_percent(row.win_rate), _span(row.lower, row.upper)]
+        cells = [figure(row.win_rate, ".2f"), span(row.lower, row.upper, ".2f")]
         if control:
-            cells += [_percent(row.lc_win_rate), _span(row.lc_lower, row.lc_upper)]
+            cells += [figure(row.lc_win_rate, ".2f"), span(row.lc_lower, row.lc_upper, ".2f")]
         cells += [str(row.n_wins), str(row.n_draws), str(row.n_total)]
         table.add_row(Text(plain(row.model)), *map(Text, cells))
     console = Console()
@@ -110,11 +110,3 @@ def winrate(
     for row in rows:
         if row.flags:
             say(console, f"note: {row.model}: {', '.join(row.flags)}")
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _span(lower: float | None, upper: float | None) -> str:
-    return "–" if lower is None or upper is None else f"{lower:.2f} … {upper:.2f}"
