@@ -13,6 +13,7 @@ from arenaloop.arena.matchmaking import Pair, Schedule, target_pairs
 from arenaloop.arena.pairings import Summary, battles_by_prompt, pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Answers, Contestant
+from arenaloop.calls.answers import answer as ask
 from arenaloop.calls.budget import Budget
 from arenaloop.config import JudgedSettings, OptimSettings
 from arenaloop.data.selection import PromptScores, response_scores
@@ -66,9 +67,18 @@ class Arena:
 
 def answer(arena: Arena, contestant: Contestant, prompts: Sequence[Prompt]) -> list[Response | None]:
     """A contestant's answers to prompts of the arena file, asked where they are not there; None where there is none."""
-    plan = arena.plan([contestant], [p.id for p in prompts], [])
-    play(plan, arena.store, arena.observer.tally, budget=arena.budget)  # no pairs: only the answers
-    answers = Answers(arena.store, [contestant], arena.recorded, seed=arena.settings.seed)
+    s = arena.settings
+    ask(
+        [contestant],
+        [p.id for p in prompts],
+        arena.store,
+        arena.observer.tally,
+        seed=s.seed,
+        recorded=arena.recorded,
+        concurrency=s.concurrency,
+        budget=arena.budget,
+    )
+    answers = Answers(arena.store, [contestant], arena.recorded, seed=s.seed)
     return [answers.stored(contestant.name, prompt) for prompt in prompts]
 
 
