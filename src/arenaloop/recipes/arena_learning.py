@@ -28,6 +28,7 @@ from arenaloop.calls.recorded import ingest_recorded
 from arenaloop.data.selection import PromptScores, Selection, preference_pairs, random_rows, sft_rows
 from arenaloop.errors import StoppedError
 from arenaloop.jsonl import read_rows, write_jsonl
+from arenaloop.recipes.account import account
 from arenaloop.recipes.arena_learning_plan import (
     ArenaLearning,
     Row,
@@ -38,8 +39,8 @@ from arenaloop.recipes.arena_learning_plan import (
     plan_stages,
 )
 from arenaloop.recipes.observer import Observer, Silent
-from arenaloop.recipes.parts import Arena, battle, prompt_scores, test, train, validate
-from arenaloop.recipes.stage import Result, StageResult, Stages, stage_row
+from arenaloop.recipes.parts import Arena, battle, prompt_scores, record, test, train, validate
+from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.store import Store
 from arenaloop.types import derive_seed
 
@@ -170,10 +171,11 @@ def _finish(r: _Run) -> Result:
     judged = Summary()
     for part in (*(result.judged for result in r.done.values()), final.summary):
         judged.merge(part)
-    rows = [stage_row(stage.name, result, final.leaderboard) for stage, result in r.done.items()]
+    results = {stage.name: result for stage, result in r.done.items()}
+    more = account(results, final.leaderboard, len(recipe.test), partial(record, plan, arena.store))
     cached = arena.cached + r.stages.found + final.tally.cached
-    summary = write_summary(out, arena.store, judged, cached, seed=recipe.settings.seed, stages=rows)
-    return Result(final.leaderboard, rows, summary)
+    summary = write_summary(out, arena.store, judged, cached, seed=recipe.settings.seed, **more)
+    return Result(final.leaderboard, more["stages"], summary)
 
 
 # ---------------------------------------------------------------------- battles → rows

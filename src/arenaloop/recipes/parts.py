@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from arenaloop.judges.jury import Jury
 from arenaloop.recipes.observer import Observer, Silent
 from arenaloop.recipes.stage import StageResult
 from arenaloop.store import Store
-from arenaloop.types import Prompt, Response
+from arenaloop.types import Prompt, Response, Winner
 
-__all__ = ["Arena", "Utility", "answer", "battle", "prompt_scores", "test", "train", "validate"]
+__all__ = ["Arena", "Utility", "answer", "battle", "prompt_scores", "record", "test", "train", "validate"]
 
 Utility = Callable[[Prompt, Response], float]
 """The true worth of a response, in [0, 1]; known in a simulated world only."""
@@ -157,6 +158,13 @@ def test(
         figures["gold_accuracy"] = sum(u >= 1 - 1e-9 for u in utilities) / len(prompts)
         figures["gold_utility"] = sum(utilities) / len(prompts)
     return figures
+
+
+def record(plan: BattlePlan, store: Store, one: str, other: str) -> tuple[int, int, int]:
+    """Battles with each other that the first of two contestants of a plan won, tied and lost."""
+    meeting = replace(plan, schedule=Schedule(((one, other),)))
+    won = Counter(battle.winner for pairing in pairings(meeting, store) for battle in pairing.battles)
+    return won[Winner.MODEL_A], won[Winner.TIE], won[Winner.MODEL_B]
 
 
 def validate(

@@ -19,7 +19,7 @@ from arenaloop.recipes.observer import Observer
 from arenaloop.store import Store
 from arenaloop.types import content_hash
 
-__all__ = ["Outline", "Result", "StageResult", "Stages", "stage_row"]
+__all__ = ["Outline", "Result", "StageResult", "Stages"]
 
 
 @dataclass(frozen=True)
@@ -124,22 +124,6 @@ class Stages:
         """What identifies the checkpoint that stands under a stage's name now; None where there is none."""
         path = self.checkpoint(name)
         return checkpoint_fingerprint(path) if (path / "config.json").is_file() else None
-
-
-def stage_row(name: str, result: StageResult, board: Leaderboard) -> dict[str, Any]:
-    """A stage as ``summary.json`` lists it; without a rating where none of its battles was decided."""
-    row = next((row for row in board.rows if row.model == name), None)
-    figures = {key: result.figures[key] for key in ("gold_accuracy", "gold_utility") if key in result.figures}
-    return {
-        "name": name,
-        "rating": row.rating if row else None,
-        "lower": row.lower if row else None,
-        "upper": row.upper if row else None,
-        **figures,
-        "mean_length": result.figures["mean_length"],
-        "rows": result.rows,
-        "seconds": result.seconds,
-    }
 
 
 @dataclass(frozen=True)
