@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +110,6 @@ def prompt_scores(plan: BattlePlan, store: Store, judged: Summary | None = None)
             yield PromptScores(prompt, responses, scores, keys)
 
 
-_TRAIN = {"sft": ("arenaloop.train.sft", "train_sft"), "dpo": ("arenaloop.train.dpo", "train_dpo")}
-"""By method: module and function. They need torch, and are loaded when they train."""
-
-
 def train(
     method: str,
     start: str,
@@ -131,10 +126,9 @@ def train(
     Raises:
         InputError, StoppedError: as the method's training raises them.
     """
-    module, name = _TRAIN[method]
-    done = getattr(import_module(module), name)(
-        start, rows, out, settings, seed=seed, on_step=observer.step, revision=revision
-    )
+    from arenaloop.train.methods import training  # needs torch
+
+    done = training(method, start, rows, out, settings, seed=seed, on_step=observer.step, revision=revision)
     return StageResult(
         start=Path(start).name,
         rows=len(rows),
