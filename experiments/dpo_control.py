@@ -23,7 +23,7 @@ from gold import demo_settings, gold_accuracy, over_seeds
 from arenaloop.config import SFTSettings
 from arenaloop.jsonl import read_rows
 from arenaloop.recipes import arena_learning
-from arenaloop.specs import build_arena_learning, prepare_start
+from arenaloop.specs import build_arena_learning
 from arenaloop.store import Store
 from arenaloop.train.methods import training
 from arenaloop.types import derive_seed
@@ -36,7 +36,6 @@ def one_seed(seed: int, split: str, out: Path, changes: Sequence[str]) -> dict[s
     recipe = build_arena_learning(s, out)
     out.mkdir(parents=True)
     with Store(out / "arena.db") as store:
-        prepare_start(s, recipe.start)
         result = arena_learning.run(recipe, store, out)
         figures = {stage["name"]: stage["gold_accuracy"] for stage in result.stages}
         pairs = [row for _, row in read_rows(out / "data" / "DPO-I1.jsonl")]

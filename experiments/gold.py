@@ -6,19 +6,15 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from arenaloop.arena.battles import play
-from arenaloop.arena.matchmaking import Schedule
-from arenaloop.arena.plan import BattlePlan
-from arenaloop.calls.answers import Answers
-from arenaloop.config import ArenaLearningSettings, override, validate
+from arenaloop import specs
+from arenaloop.config import ArenaLearningSettings
 from arenaloop.ratings.intervals import t_quantile
-from arenaloop.recipes.stages import ArenaLearning
+from arenaloop.recipes.arena_learning_plan import ArenaLearning
+from arenaloop.recipes.parts import Arena, test
 from arenaloop.store import Store
 
 __all__ = ["SMALL", "demo_settings", "gold_accuracy", "over_seeds"]
@@ -36,24 +32,17 @@ SMALL = (
 
 def demo_settings(seed: int, split: str, *overrides: str) -> ArenaLearningSettings:
     """The demo's own settings under another seed, rated on one split of held-out prompts."""
-    values = yaml.safe_load(resources.files("arenaloop.sandbox").joinpath("demo.yaml").read_text(encoding="utf-8"))
-    values = override(values, [f"seed={seed}", *overrides])
-    values["data"]["test"] = values["data"]["test"].replace("split=test", f"split={split}")
-    return validate(ArenaLearningSettings, values, "demo")
+    settings = specs.demo_settings("arena_learning", f"seed={seed}", *overrides, split=split)
+    assert isinstance(settings, ArenaLearningSettings)
+    return settings
 
 
 def gold_accuracy(recipe: ArenaLearning, store: Store, name: str, checkpoint: Path) -> float:
     """Share of held-out prompts that a checkpoint answers with top utility, greedy decoding."""
-    contestant = recipe.target(name, checkpoint)
-    ids = [p.id for p in recipe.test]
-    play(BattlePlan([contestant], recipe.judge, ids, Schedule(()), seed=recipe.settings.seed), store)
-    answers = Answers(store, [contestant], {}, seed=recipe.settings.seed)
-    assert recipe.utility is not None
-    right = 0
-    for prompt in recipe.test:
-        response = answers.stored(name, prompt)
-        right += response is not None and recipe.utility(prompt, response) >= 1 - 1e-9
-    return right / len(ids)
+    arena = Arena(store, recipe.judge, recipe.settings)
+    share = test(arena, recipe.target(name, checkpoint), recipe.test, recipe.utility)["gold_accuracy"]
+    assert share is not None
+    return share
 
 
 def interval(values: Sequence[float]) -> str:

@@ -21,14 +21,12 @@ from typing import Any
 
 from gold import demo_settings, gold_accuracy, over_seeds
 
-from arenaloop.arena.battles import play
-from arenaloop.arena.matchmaking import Schedule, all_pairs
-from arenaloop.arena.pairings import Pairing, pairings
-from arenaloop.arena.plan import BattlePlan
-from arenaloop.calls.answers import Answers, Contestant
-from arenaloop.data.selection import PromptScores, random_rows, response_scores, sft_row, sft_rows
-from arenaloop.recipes.stages import ArenaLearning, cut_slices
-from arenaloop.specs import build_arena_learning, prepare_start
+from arenaloop.arena.matchmaking import all_pairs
+from arenaloop.calls.answers import Contestant
+from arenaloop.data.selection import PromptScores, random_rows, sft_row, sft_rows
+from arenaloop.recipes.arena_learning_plan import ArenaLearning, cut_slices
+from arenaloop.recipes.parts import Arena, battle, prompt_scores
+from arenaloop.specs import build_arena_learning
 from arenaloop.store import Store
 from arenaloop.train.methods import training
 from arenaloop.types import derive_seed
@@ -37,21 +35,8 @@ from arenaloop.types import derive_seed
 def battle_scores(recipe: ArenaLearning, store: Store, target: Contestant, ids: Sequence[str]) -> list[PromptScores]:
     """Let all contestants battle on the slice and score their responses."""
     fighters = [target, *recipe.opponents]
-    names = [c.name for c in fighters]
-    plan = BattlePlan(fighters, recipe.judge, ids, Schedule(tuple(all_pairs(names))), seed=recipe.settings.seed)
-    play(plan, store)
-    answers = Answers(store, fighters, {}, seed=recipe.settings.seed)
-    found: dict[str, list[Pairing]] = {}
-    for pairing in pairings(plan, store):
-        found.setdefault(pairing.prompt_id, []).append(pairing)
-    scored = []
-    for prompt_id, some in found.items():
-        scores = response_scores([battle for p in some for battle in p.battles], names)
-        prompt = store.prompt(prompt_id)
-        if scores is not None and prompt is not None:
-            responses = {name: answers.stored(name, prompt) for name in names}
-            scored.append(PromptScores(prompt, {n: a for n, a in responses.items() if a is not None}, scores, ()))
-    return scored
+    arena = Arena(store, recipe.judge, recipe.settings)
+    return list(prompt_scores(battle(arena, fighters, ids, all_pairs([c.name for c in fighters])), store))
 
 
 def one_seed(seed: int, split: str, out: Path, changes: Sequence[str]) -> dict[str, float]:
@@ -62,7 +47,7 @@ def one_seed(seed: int, split: str, out: Path, changes: Sequence[str]) -> dict[s
     with Store(out / "arena.db") as store:
         store.add_prompts([*recipe.pool, *recipe.test])
         store.flush()
-        prepare_start(s, recipe.start)
+        recipe.prepare()
         first = out / "SFT-I0"
         training("sft", recipe.start, recipe.demonstrations, first, s.sft_init_training, seed=derive_seed("I0", seed))
         start = recipe.target("SFT-I0", first)

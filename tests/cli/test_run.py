@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 import torch
 import yaml
 
+from arenaloop.config import RecipeSettings
+from arenaloop.specs import RECIPES
 from arenaloop.store import Store
 
 torch.set_num_threads(1)
@@ -228,3 +231,17 @@ def test_the_demo_can_be_planned(arenaloop: Command, tmp_path: Path) -> None:
     assert any("SFT-I0, SFT-I1, DPO-I1" in line for line in result.lines)
     assert everything(tmp_path) == set()
     assert arenaloop("demo", "--split", "tset", "--dry-run").code == 2
+
+
+def test_a_demo_of_another_name(arenaloop: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = arenaloop("demo", "arena_learning", "--dry-run", "--rounds", "0")
+    assert named.code == 0
+    assert any("runs/demo: 1 stages (SFT-I0)" in line for line in named.lines)
+    unknown = arenaloop("demo", "arena_lerning", "--dry-run")
+    assert (unknown.code, len(unknown.lines)) == (2, 1)
+    assert "did you mean 'arena_learning'" in unknown.lines[0]
+    known = RECIPES["arena_learning"]
+    monkeypatch.setitem(RECIPES, "roundless", replace(known, settings=RecipeSettings))
+    refused = arenaloop("demo", "roundless", "--rounds", "1")
+    assert (refused.code, refused.lines) == (2, ["arenaloop: --rounds: the recipe roundless has no rounds"])
+    assert everything(tmp_path) == set()

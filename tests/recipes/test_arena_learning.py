@@ -18,9 +18,10 @@ from arenaloop.config import ArenaLearningSettings, override, validate
 from arenaloop.errors import ConfigError, EndpointDownError, InputError, StorageError
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.recipes import arena_learning
-from arenaloop.recipes.arena_learning import NoRowsError, Result
-from arenaloop.recipes.stages import ArenaLearning, cut_slices, inputs_key, plan_calls, plan_stages
-from arenaloop.specs import build_arena_learning, prepare_start
+from arenaloop.recipes.arena_learning import NoRowsError
+from arenaloop.recipes.arena_learning_plan import ArenaLearning, cut_slices, inputs_key, plan_calls, plan_stages
+from arenaloop.recipes.stage import Result
+from arenaloop.specs import build_arena_learning
 from arenaloop.store import Store
 from arenaloop.types import Completion, Request
 
@@ -65,7 +66,6 @@ def run(out: Path, *changes: str, change: Callable[[ArenaLearning], ArenaLearnin
     recipe = change(build_arena_learning(checked, out))
     out.mkdir(parents=True, exist_ok=True)
     with Store(out / "arena.db") as store:
-        prepare_start(checked, recipe.start)
         return arena_learning.run(recipe, store, out)
 
 
@@ -113,6 +113,7 @@ def test_the_summary_has_the_keys_of_the_contract(whole: tuple[Path, Result]) ->
     assert list(result.summary) == [
         "battles_wanted", "battles_decided", "verdicts_ok", "verdicts_failed", "flip_rate", "first_seat_win_rate",
         "calls", "cached", "tokens_in", "tokens_out", "usd", "seconds", "seed", "stages",
+        "prose", "tables", "curves",
     ]  # fmt: skip
     for stage in result.stages:
         assert set(stage) == {
@@ -353,8 +354,8 @@ def test_another_seed_starts_from_other_weights(tmp_path: Path) -> None:
     assert one.fingerprint != two.fingerprint
     assert one.start != two.start
     tmp_path.joinpath("checkpoints").mkdir()
-    for seed, recipe in ((0, one), (1, two)):
-        prepare_start(settings(f"seed={seed}"), recipe.start)
+    for recipe in (one, two):
+        recipe.prepare()
     first, second = (Path(r.start, "model.safetensors").read_bytes() for r in (one, two))
     assert first != second
 

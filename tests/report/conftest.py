@@ -15,6 +15,9 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.jsonl import write_jsonl
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel
+from arenaloop.recipes.account import stage_details, told
+from arenaloop.recipes.stage import StageResult
+from arenaloop.report.charts import stage_curves
 from arenaloop.store import Store
 from arenaloop.types import Completion, Prompt, Request, Status
 
@@ -93,7 +96,7 @@ def battle_run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recipe_run(tmp_path: Path) -> Path:
-    """A recipe's directory: two stages, with the accounting that a recipe stores."""
+    """A recipe's directory: two stages, with the accounting that a recipe writes."""
     prompts = [Prompt.of(f"question {i}") for i in range(30)]
     players: dict[str, Script] = {
         "SFT-I0": lambda r: "an answer",
@@ -106,6 +109,19 @@ def recipe_run(tmp_path: Path) -> Path:
         {"name": "DPO-I1", "rating": 1040.0, "lower": 1020.0, "upper": 1060.0, "gold_accuracy": 0.8,
          "gold_utility": 0.9, "mean_length": 18.0, "rows": 21, "seconds": 130.0},
     ]  # fmt: skip
+    selection = {
+        "rows": 21,
+        "dropped": {"gap below k": 7, "equal texts": 2},
+        "chosen_by": {"teacher": 20, "SFT-I0": 1},
+        "rejected_by": {"SFT-I0": 21},
+        "gap_histogram": {"0": 7, "1": 2, "3": 21},
+    }
+    first = StageResult("base", rows=100, steps=8)
+    second = StageResult(
+        "SFT-I0", rows=21, steps=4, rows_dropped={"too long": 3}, metrics={"accuracy": 0.94}, selection=selection
+    )
+    opponents = [{"model": "teacher", "rating": 1010.0}]
+    details = [stage_details(name, result) for name, result in (("SFT-I0", first), ("DPO-I1", second))]
     out = play_into(
         tmp_path / "recipe",
         players,
@@ -114,20 +130,10 @@ def recipe_run(tmp_path: Path) -> Path:
         config="recipe: arena_learning\nname: tiny\n",
         seed=0,
         stages=stages,
+        prose=told(stages, opponents, 28, lambda one, other: (28, 0, 0)),
+        tables=[table for tables, _ in details for table in tables],
+        curves=[*stage_curves(stages, opponents), *(curve for _, curves in details for curve in curves)],
     )
-    selection = {
-        "rows": 21,
-        "dropped": {"gap below k": 7, "equal texts": 2},
-        "chosen_by": {"teacher": 20, "SFT-I0": 1},
-        "rejected_by": {"SFT-I0": 21},
-        "gap_histogram": {"0": 7, "1": 2, "3": 21},
-    }
-    with Store(out / "arena.db") as store:
-        store.put_stage("SFT-I0", "k0", {"selection": None, "rows": 100, "seconds": 12.5, "steps": 8, "start": "base"})
-        store.put_stage("DPO-I1", "old", {"selection": {"rows": 999}, "rows": 999, "seconds": 1.0, "steps": 1})
-        now = {"selection": selection, "rows": 21, "seconds": 130.0, "steps": 4, "metrics": {"accuracy": 0.94}}
-        store.put_stage("DPO-I1", "k1", now | {"rows_dropped": {"too long": 3}, "start": "SFT-I0"})
-        store.put_stage("DPO-I1", "newer", {"selection": {"rows": 888}, "rows": 888, "seconds": 2.0, "steps": 1})
     rows = [
         {
             "prompt": [{"role": "user", "content": f"pool {i}"}],

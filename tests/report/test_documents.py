@@ -36,7 +36,10 @@ def test_settings_that_are_no_yaml_are_shown_as_they_stand(battle_run: Path) -> 
     assert documents.config_text == "a: [\ufffd"
 
 
-@pytest.mark.parametrize(("name", "key"), [("leaderboard.json", "leaderboard"), ("summary.json", "stages")])
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("leaderboard.json", "leaderboard"), *(("summary.json", key) for key in ("stages", "tables", "curves"))],
+)
 def test_lists_of_something_else_are_refused(battle_run: Path, name: str, key: str) -> None:
     path = battle_run / name
     document = json.loads(path.read_text(encoding="utf-8"))

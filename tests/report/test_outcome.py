@@ -3,8 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from arenaloop.report.documents import Documents
 from arenaloop.report.outcome import _listed, outcome, title
 from arenaloop.report.shown_battles import Picks
@@ -48,30 +46,17 @@ def test_overlap_missing_intervals_and_missing_battles_are_said() -> None:
     assert outcome(documents([row("a", 1.0), row("b", None)]), PICKS, [])[1] == "a leads with a rating of 1 (-9 to 11)."
 
 
-def test_a_fall_is_called_a_fall_and_the_best_stage_is_named() -> None:
-    stages = [row("SFT-I0", 900.0, key="name"), row("DPO-I1", 1050.0, key="name"), row("SFT-I2", 850.0, key="name")]
-    board = [row("DPO-I1", 1050.0), row("o", 1000.0), row("p", 1060.0), row("SFT-I0", 900.0), row("SFT-I2", 850.0)]
-    done, ended = outcome(documents(board, stages), Picks(prompts=1), ["j", "k"])
-    assert done == (
-        "One model was trained in 3 stages against 2 opponents, and every stage was rated on 1 held-out prompt. "
-        "j and k judged every pair from both seats."
-    )
-    assert ended == (
-        "From SFT-I0 to SFT-I2 the rating fell by 50 points, from 900 to 850 (840 to 860); their intervals do not "
-        "overlap. The best stage is DPO-I1 with 1050 (1040 to 1060). "
-        "The best stage is rated above 1 of 2 opponents."
-    )
-
-
-@pytest.mark.parametrize(
-    ("stages", "ended"),
-    [
-        ([row("s", None, key="name")], "No stage could be rated."),
-        ([row("s", 1000.0, key="name")], "s is rated 1000 (990 to 1010)."),
-    ],
-)
-def test_short_recipes(stages: list[dict[str, Any]], ended: str) -> None:
-    assert outcome(documents([row("s", 1000.0)], stages), PICKS, [])[1] == ended
+def test_a_recipe_tells_itself_how_it_went() -> None:
+    board = [row("s", 1000.0)]
+    told = outcome(documents(board, [row("s", 1000.0, key="name")], prose=["done.", "ended."]), PICKS, ["j"])
+    assert told == ["done. j judged every pair from both seats.", "ended."]
+    missing = outcome(documents(board, prose=["all  of\nit."], battles_decided=9), PICKS, ["j"])
+    assert missing == [
+        "all of it. j judged every pair from both seats. 1 of 10 battles are undecided and count nowhere; the command "
+        "that began this run asks for them again."
+    ]
+    for nothing in (None, [], "text", {"a": 1}):  # as in directories of the first version
+        assert outcome(documents(board, prose=nothing), PICKS, [])[0].startswith("1 model fought 10 battles")
 
 
 def test_titles() -> None:

@@ -150,11 +150,51 @@ def test_a_recipe_shows_its_stages_and_what_they_learned(recipe_run: Path) -> No
     assert "their intervals do not overlap, and in 28 battles with each other the later one scored" in text
     assert "By the truth, right answers went from 50 % to 80 %." in text
     assert "21 rows selected from battles; trained on 21 rows in 4 steps" in text
-    assert "888 rows" not in text  # results of other settings stay out
-    assert "999 rows" not in text
     for what in ("gap below k", "equal texts", "too long", "better ", "worse ", "pool ", "0.94"):
         assert what in text
     assert "2 min 10 s" in text
+
+
+def test_a_recipe_of_the_first_version_shows_its_stages(recipe_run: Path) -> None:
+    """Its summary has stages, and neither prose nor tables nor curves."""
+    path = recipe_run / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("prose", "tables", "curves"):
+        del summary[key]
+    path.write_text(json.dumps(summary), encoding="utf-8")
+    page = read(recipe_run)
+    assert_only_ours(page)
+    text = page.text
+    assert "Arena Learning" in text
+    assert "3 models fought" in text
+    charts = [str(attrs["aria-label"]) for _, attrs in page.elements if attrs.get("class") == "canvas"]
+    assert [label.rpartition(":")[2] for label in charts] == [" SFT-I0 950, DPO-I1 1040", " SFT-I0 50 %, DPO-I1 80 %"]
+    for what in ("950", "80.0 %", "0.900", "2 min 10 s", "trained on 21 rows.", "better ", "worse "):
+        assert what in text
+
+
+def test_tables_and_curves_are_drawn_whatever_the_recipe(tmp_path: Path, play: Callable[..., Path]) -> None:
+    table = {"title": "Methods", "rows": [["ppo", 1200, 0.512345], ["sft", None]]}
+    series = [{"name": f"arm {i}", "points": [{"x": x, "value": x * i} for x in range(3)]} for i in (1, 2)]
+    out = play(
+        tmp_path,
+        TWO,
+        words,
+        PROMPTS,
+        config="recipe: some_other\n",
+        stages=[{"name": "x", "rating": 1000.0}],
+        tables=[table | {"columns": ["method", "n", "rate"], "note": "a note"}],
+        curves=[{"title": "Drift", "x": "KL", "unit": "nats", "series": series}],
+    )
+    page = read(out)
+    assert_only_ours(page)
+    text = " ".join(page.text.split())
+    assert "Some Other" in text
+    assert "Methods method n rate ppo 1,200 0.5123 sft – a note" in text
+    assert "Drift, over KL arm 1 arm 2" in text
+    assert ">4 nats<" in (out / "report.html").read_text(encoding="utf-8")
+    dots = [attrs for tag, attrs in page.elements if tag == "circle" and str(attrs["class"]).startswith("dot s")]
+    assert len(dots) == 6
 
 
 def test_every_way_to_stay_undecided_is_shown_first(battle_run: Path) -> None:
@@ -420,17 +460,24 @@ def test_nothing_escapes_from_what_models_judges_and_files_say(tmp_path: Path, p
              "rows": EVERYTHING, "seconds": 3.0}
             for i, name in enumerate(names)
         ],
+        prose=[EVERYTHING + "\ud800", 7, *HOSTILE],
+        tables=[
+            {"title": EVERYTHING, "columns": HOSTILE, "rows": [HOSTILE, [EVERYTHING, 1, EVERYTHING], EVERYTHING],
+             "note": EVERYTHING, "stage": stage}
+            for stage in (None, names[0])
+        ] + [{"title": EVERYTHING, "columns": EVERYTHING, "rows": [[text, 3] for text in HOSTILE], "stage": names[1]}],
+        curves=[
+            {"title": EVERYTHING, "x": EVERYTHING, "unit": EVERYTHING, "stage": stage, "bars": bars,
+             "series": [{"name": text, "points": [{"label": text, "value": i, "lower": text, "upper": EVERYTHING}]}
+                        for i, text in enumerate(HOSTILE)],
+             "references": [{"name": text, "value": 3 + i} for i, text in enumerate(HOSTILE)]}
+            for stage, bars in ((None, False), (names[0], False), (names[1], True))
+        ],
     )  # fmt: skip
     board = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))
     board |= {"notes": [EVERYTHING + "\ud800"], "method": EVERYTHING, "interval": EVERYTHING}
     board["leaderboard"].append({"model": EVERYTHING + "\udbff", "rating": EVERYTHING, "rank": EVERYTHING})
     (out / "leaderboard.json").write_text(json.dumps(board), encoding="utf-8")
-    table = {EVERYTHING: 3, HOSTILE[1]: 4}
-    with Store(out / "arena.db") as store:
-        for name in names:
-            selection = {"rows": 1, "dropped": table, "chosen_by": table, "rejected_by": table}
-            result = {"selection": selection, "start": EVERYTHING, "metrics": {EVERYTHING: 0.5}, "seconds": 3.0}
-            store.put_stage(name, "k", result | {"rows": EVERYTHING, "rows_dropped": table, "steps": EVERYTHING})
     page = read(out)
     assert_only_ours(page)
     for text in HOSTILE[:6]:  # told, as text, in words that a reader can see

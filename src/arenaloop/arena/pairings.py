@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
+from arenaloop.arena.matchmaking import Pair
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Answers
 from arenaloop.calls.reask import final
@@ -19,7 +20,7 @@ from arenaloop.judges.seats import merge_pair
 from arenaloop.store import Store
 from arenaloop.types import Battle, Outcome, Prompt, Response, Ruling, Status, Verdict
 
-__all__ = ["Pairing", "Summary", "pairings", "summarise"]
+__all__ = ["Pairing", "PromptBattles", "Summary", "battles_by_prompt", "pairings", "summarise"]
 
 
 class Pairing(NamedTuple):
@@ -36,8 +37,27 @@ class Pairing(NamedTuple):
     b_first: Verdict | Ruling | None
 
 
+class PromptBattles(NamedTuple):
+    """All wanted battles on one prompt, and what was read for them.
+
+    Attributes:
+        responses: of the contestants that battle here, those that have one, failed ones too.
+        pairings: in the order of the plan's pairs.
+    """
+
+    prompt: Prompt
+    responses: Mapping[str, Response]
+    pairings: Sequence[Pairing]
+
+
 def pairings(plan: BattlePlan, store: Store) -> Iterator[Pairing]:
     """The wanted battles as they stand in the arena file, in the order of the prompts and of their pairs."""
+    for _, _, found in battles_by_prompt(plan, store):
+        yield from found
+
+
+def battles_by_prompt(plan: BattlePlan, store: Store) -> Iterator[PromptBattles]:
+    """The wanted battles as they stand in the arena file, prompt by prompt; prompts without a pair are left out."""
     answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed)
     jury = Jury.of(plan.judge)
     store.flush()  # what is on its way is not yet in the table
@@ -47,28 +67,39 @@ def pairings(plan: BattlePlan, store: Store) -> Iterator[Pairing]:
         if prompt is None:
             continue
         stored = store.responses_of(prompt)
-        said = {name: stored.get(answers.key(name, prompt_id) or "") for name in {n for pair in pairs for n in pair}}
-        battling = {name: response for name, response in said.items() if response is not None and response.battles}
+        names = dict.fromkeys(name for pair in pairs for name in pair)
+        said = {name: stored.get(answers.key(name, prompt_id) or "") for name in names}
+        responses = {name: response for name, response in said.items() if response is not None}
         found = store.rulings_of(prompt_id)
-        for a, b in pairs:
-            one, two = battling.get(a), battling.get(b)
-            if one is None or two is None:
-                yield Pairing(prompt_id, a, b, (), None, None)
-            else:
-                a_sits, b_sits = plan.sits_first(prompt_id, (a, b))
-                a_firsts = [_final(j, plan.reask, prompt, one, two, found) for j in jury.members] if a_sits else []
-                b_firsts = [_final(j, plan.reask, prompt, two, one, found) for j in jury.members] if b_sits else []
-                a_first, b_first = jury.verdict(a_firsts), jury.verdict(b_firsts)
-                one_failed = plan.one_seat_failed if a_sits and b_sits else "use_one"
-                battles = merge_pair(a, b, a_first, b_first, plan.merge, one_failed)
-                if len(jury.members) > 1:  # battles name the verdicts that are stored
-                    seats = ((a_first, a_firsts), (b_first, b_firsts))
-                    keys = {v.key: tuple(m.key for m in seat if m) for v, seat in seats if v}
-                    battles = tuple(
-                        replace(battle, verdicts=tuple(key for seat in battle.verdicts for key in keys[seat]))
-                        for battle in battles
-                    )
-                yield Pairing(prompt_id, a, b, battles, a_first, b_first)
+        wanted = [_pairing(plan, jury, prompt, pair, responses, found) for pair in pairs]
+        yield PromptBattles(prompt, responses, wanted)
+
+
+def _pairing(
+    plan: BattlePlan,
+    jury: Jury,
+    prompt: Prompt,
+    pair: Pair,
+    responses: Mapping[str, Response],
+    found: Mapping[str, Ruling],
+) -> Pairing:
+    a, b = pair
+    one, two = responses.get(a), responses.get(b)
+    if one is None or two is None or not (one.battles and two.battles):
+        return Pairing(prompt.id, a, b, (), None, None)
+    a_sits, b_sits = plan.sits_first(prompt.id, pair)
+    a_firsts = [_final(j, plan.reask, prompt, one, two, found) for j in jury.members] if a_sits else []
+    b_firsts = [_final(j, plan.reask, prompt, two, one, found) for j in jury.members] if b_sits else []
+    a_first, b_first = jury.verdict(a_firsts), jury.verdict(b_firsts)
+    one_failed = plan.one_seat_failed if a_sits and b_sits else "use_one"
+    battles = merge_pair(a, b, a_first, b_first, plan.merge, one_failed)
+    if len(jury.members) > 1:  # battles name the verdicts that are stored
+        seats = ((a_first, a_firsts), (b_first, b_firsts))
+        keys = {v.key: tuple(m.key for m in seat if m) for v, seat in seats if v}
+        battles = tuple(
+            replace(battle, verdicts=tuple(key for seat in battle.verdicts for key in keys[seat])) for battle in battles
+        )
+    return Pairing(prompt.id, a, b, battles, a_first, b_first)
 
 
 def _final(

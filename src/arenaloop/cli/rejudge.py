@@ -16,7 +16,7 @@ from arenaloop.errors import ArenaFileError, ConfigError, InputError, UserError
 if TYPE_CHECKING:
     from arenaloop.arena.matchmaking import Pair
     from arenaloop.arena.rejudge import Rejudged
-    from arenaloop.config import ArenaLearningSettings, BattleSettings, JudgeSettings
+    from arenaloop.config import JudgedSettings, JudgeSettings
 
 __all__ = ["rejudge"]
 
@@ -128,9 +128,10 @@ def rejudge(
         raise typer.Exit(3)
 
 
-def _settings_of(directory: Path) -> BattleSettings | ArenaLearningSettings:
+def _settings_of(directory: Path) -> JudgedSettings:
     """The settings that a run directory was made with."""
-    from arenaloop.config import ArenaLearningSettings, BattleSettings, read_yaml, validate
+    from arenaloop.config import BattleSettings, read_yaml, validate
+    from arenaloop.specs.recipes import recipe_named
 
     if not directory.is_dir():
         raise InputError(f"{directory}: no such run directory")
@@ -143,9 +144,8 @@ def _settings_of(directory: Path) -> BattleSettings | ArenaLearningSettings:
         raise ArenaFileError(f"{directory / 'arena.db'}: no arena file here")
     path = directory / "config.yaml"
     values = read_yaml(path)
-    if values.get("recipe") == "arena_learning":
-        return validate(ArenaLearningSettings, values, str(path))
-    return validate(BattleSettings, values, str(path))
+    recipe = values.get("recipe")
+    return validate(recipe_named(recipe, str(path)).settings if recipe else BattleSettings, values, str(path))
 
 
 def _judge_settings(old: JudgeSettings, spec: str | None, options: Mapping[str, Any]) -> JudgeSettings:
@@ -195,7 +195,7 @@ def _nobody() -> Any:
 
 
 def _wanted(
-    settings: BattleSettings | ArenaLearningSettings, directory: Path, messages: Any
+    settings: JudgedSettings, directory: Path, messages: Any
 ) -> tuple[list[str], dict[str, Sequence[Pair]] | None]:
     """The models, and which pairs were to meet on which prompt; None where the settings no longer tell.
 
@@ -203,7 +203,7 @@ def _wanted(
     judged again, and a line says so.
     """
     from arenaloop.arena.matchmaking import schedule
-    from arenaloop.config import BattleSettings
+    from arenaloop.config import BattleSettings, RecipeSettings
     from arenaloop.specs import load_prompts
     from arenaloop.terminal import plain
 
@@ -212,14 +212,17 @@ def _wanted(
         names = [str(row["model"]) for row in json.loads(path.read_text(encoding="utf-8"))["leaderboard"]]
     except (ValueError, LookupError, TypeError):
         raise InputError(f"{path}: no leaderboard") from None
-    pairs, prompts, calls = "all", "", 2
+    pairs, calls = "all", 2
+    prompts: str | None = None
     if isinstance(settings, BattleSettings):
         pairs, prompts, calls = settings.pairs, settings.prompts, settings.calls_per_battle
         if all(one.name for one in settings.models):
             names = [str(one.name) for one in settings.models]
-    else:
-        prompts = settings.data.test
+    elif isinstance(settings, RecipeSettings):
+        prompts = settings.rated_on
     try:
+        if prompts is None:
+            raise InputError("the settings do not tell who was to meet on which prompt")
         ids = [prompt.id for prompt in load_prompts(prompts, settings.seed).prompts]
         plan = schedule(pairs, names, ids, settings.seed, calls_per_battle=calls)
     except UserError as error:

@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arenaloop.errors import ConfigError, nearest
+from arenaloop.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from arenaloop.config import ArenaLearningSettings
-    from arenaloop.recipes.arena_learning import Result
-    from arenaloop.recipes.stages import ArenaLearning
+    from arenaloop.config import RecipeSettings
+    from arenaloop.recipes.stage import Outline, Result
 
 __all__ = ["demo", "run"]
-
-RECIPES = ("arena_learning",)
 
 Out = Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")]
@@ -28,8 +25,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdo
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/demo"),
-    rounds: Annotated[int, typer.Option(help="Rounds of SFT and DPO after the first SFT.", min=0)] = 3,
+    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Default: arena_learning.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/demo.", show_default=False)] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Rounds of training. Default: the demo's own, 3.", min=0, show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     split: Annotated[str, typer.Option(help="Held-out prompts to rate on: test or dev.")] = "test",
     dry_run: DryRun = False,
@@ -37,8 +37,8 @@ def demo(
 ) -> None:
     """Watch a tiny chat model learn from its lost battles: no GPU, no key, no download, about two minutes.
 
-    Arena Learning in a small world where the truth is known: a real transformers model, trained for real, three
-    scripted opponents, and a judge that writes text. Needs the extra `train`.
+    A recipe in a small world where the truth is known: a real transformers model, trained for real, scripted opponents,
+    and a judge that writes text. Needs the extra `train`.
 
     Examples:
 
@@ -46,19 +46,16 @@ def demo(
 
         arenaloop demo --rounds 1 --out runs/short
     """
-    from importlib import resources
+    from arenaloop.specs.recipes import RECIPES, demo_settings, recipe_named
 
-    import yaml
-
-    from arenaloop.config import ArenaLearningSettings, override, validate
-
-    if split not in ("test", "dev"):
-        raise ConfigError(f"--split {split}: expected test or dev{nearest(split, ['test', 'dev'])}")
-    text = resources.files("arenaloop.sandbox").joinpath("demo.yaml").read_text(encoding="utf-8")
-    values = yaml.safe_load(text)
-    values["data"]["test"] = values["data"]["test"].replace("split=test", f"split={split}")
-    settings = validate(ArenaLearningSettings, override(values, [f"rounds={rounds}", f"seed={seed}"]), "demo")
-    _execute(settings, out, dry_run=dry_run, as_json=as_json)
+    name = recipe if recipe is not None else next(iter(RECIPES))
+    changes = [f"seed={seed}"]
+    if rounds is not None:
+        if "rounds" not in recipe_named(name, "demo").settings.model_fields:
+            raise ConfigError(f"--rounds: the recipe {name} has no rounds")
+        changes.append(f"rounds={rounds}")
+    settings = demo_settings(name, *changes, split=split)
+    _execute(settings, out or Path("runs") / settings.name, dry_run=dry_run, as_json=as_json)
 
 
 def run(
@@ -78,30 +75,27 @@ def run(
 
         arenaloop run recipe.yaml --set judge=openai:gpt-4o --set dpo.beta=0.1 --out runs/first
     """
-    from arenaloop.config import ArenaLearningSettings, override, read_yaml, validate
+    from arenaloop.config import override, read_yaml, validate
+    from arenaloop.specs.recipes import recipe_named
 
     values = override(read_yaml(recipe), settings or [])
-    kind = values.get("recipe")
-    if kind not in RECIPES:
-        known = ", ".join(RECIPES)
-        raise ConfigError(f"{recipe}: recipe {kind!r} is not known{nearest(str(kind), list(RECIPES))}; known: {known}")
-    checked = validate(ArenaLearningSettings, values, str(recipe))
+    checked = validate(recipe_named(values.get("recipe"), str(recipe)).settings, values, str(recipe))
     _execute(checked, out or Path("runs") / checked.name, dry_run=dry_run, as_json=as_json)
 
 
-def _execute(settings: ArenaLearningSettings, out: Path, *, dry_run: bool, as_json: bool) -> None:
+def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: bool) -> None:
     from rich.console import Console
 
     from arenaloop.calls.budget import Budget
     from arenaloop.config import dump_yaml
     from arenaloop.jsonl import replacing
-    from arenaloop.recipes import arena_learning
-    from arenaloop.specs import build_arena_learning, prepare_start
+    from arenaloop.specs.recipes import RECIPES
 
     messages = Console(stderr=True)
-    recipe = build_arena_learning(settings, out, dry=dry_run)
+    recipe = RECIPES[settings.recipe]
+    built = recipe.build(settings, out, dry_run)
     if dry_run:
-        _print_plan(recipe, out, messages)
+        _print_outline(recipe.outline(built), out, messages)
         return
     from arenaloop.cli.directory import open_directory
     from arenaloop.cli.progress import Watch
@@ -109,12 +103,11 @@ def _execute(settings: ArenaLearningSettings, out: Path, *, dry_run: bool, as_js
 
     with open_directory(out) as store:
         Budget(settings.budget_usd, settings.budget_calls).begin(store)  # refuses before anything is written
-        _print_plan(recipe, out, messages)
+        _print_outline(recipe.outline(built), out, messages)
         with replacing(out / "config.yaml") as file:
             file.write(dump_yaml(settings).encode())
-        prepare_start(settings, recipe.start)
         with Watch(messages) as watch:
-            result = arena_learning.run(recipe, store, out, watch)
+            result = recipe.run(built, store, out, watch)
         error = commonest_error(store)
     _write_report(out)
     if as_json:
@@ -132,26 +125,16 @@ def _write_report(out: Path) -> None:
     write_report(out)
 
 
-def _print_plan(recipe: ArenaLearning, out: Path, console: Console) -> None:
-    from arenaloop.recipes.stages import plan_calls, plan_stages
+def _print_outline(outline: Outline, out: Path, console: Console) -> None:
     from arenaloop.terminal import plain
 
-    stages = plan_stages(recipe.settings)
-    names = ", ".join(stage.name for stage in stages)
-    console.print(plain(f"{out}: {len(stages)} stages ({names})"), highlight=False, markup=False)
-    repeated = f" ({recipe.duplicates:,} more repeat one of them)" if recipe.duplicates else ""
-    console.print(
-        f"  {len(recipe.demonstrations):,} demonstrations · {len(recipe.pool):,} prompts in the pool{repeated} · "
-        f"{len(recipe.test):,} test prompts · opponents {', '.join(plain(c.name) for c in recipe.opponents)} · "
-        f"judge {plain(recipe.judge.name)}",
-        highlight=False,
-        markup=False,
-    )
-    calls = plan_calls(recipe)
-    total = sum(n for _, _, n in calls)
-    console.print(f"  at most {total:,} judge calls (equal pairs of texts are asked once):", highlight=False)
-    for name, prompts, n in calls:
-        console.print(f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls", highlight=False, markup=False)
+    for line in (
+        f"{out}: {len(outline.stages)} stages ({', '.join(outline.stages)})",
+        f"  {' · '.join(outline.facts)}",
+        f"  at most {sum(n for _, _, n in outline.calls):,} judge calls (equal pairs of texts are asked once):",
+        *(f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls" for name, prompts, n in outline.calls),
+    ):
+        console.print(plain(line), highlight=False, markup=False)
 
 
 def _print_result(result: Result, out: Path) -> None:

@@ -10,13 +10,15 @@ from arenaloop.config.judging import (
     BatchSettings,
     BattleSettings,
     HumanSettings,
+    JudgedSettings,
     JudgeSettings,
     ModelSettings,
     PriceList,
     PriceSettings,
+    RunSettings,
     SamplingSettings,
 )
-from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, TargetSettings
+from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, RecipeSettings, TargetSettings
 from arenaloop.config.training import DPOSettings, OptimSettings, SFTSettings
 
 __all__ = [
@@ -28,10 +30,13 @@ __all__ = [
     "DataSettings",
     "HumanSettings",
     "JudgeSettings",
+    "JudgedSettings",
     "ModelSettings",
     "OptimSettings",
     "PriceList",
     "PriceSettings",
+    "RecipeSettings",
+    "RunSettings",
     "SFTSettings",
     "SamplingSettings",
     "Settings",

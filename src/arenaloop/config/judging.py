@@ -16,10 +16,12 @@ __all__ = [
     "HumanSettings",
     "JudgeSettings",
     "JudgeSpec",
+    "JudgedSettings",
     "ModelSettings",
     "ModelSpec",
     "PriceList",
     "PriceSettings",
+    "RunSettings",
     "SamplingSettings",
 ]
 
@@ -202,35 +204,45 @@ JudgeSpec = Annotated[JudgeSettings, BeforeValidator(_from_text)]
 JudgeSettings.model_rebuild()  # a jury's members are judges
 
 
-class BattleSettings(Settings):
-    """One battle run: who, on what, judged by whom."""
+class RunSettings(Settings):
+    """What every run has: its seed, how much of it goes on at once, and what it may cost."""
 
-    models: tuple[ModelSpec, ...]
-    """the contestants"""
-    prompts: str
-    """a prompt file, or sandbox:prompts?n=…"""
-    judge: JudgeSpec
-    """who decides"""
-    pairs: str = "all"
-    """who meets whom: all, target:NAME, sample:N or optimal:N; N battles, or calls:N for what N judge calls pay for"""
-    merge: Literal["mean", "agree_or_tie", "two_battles"] = "mean"
-    """how two seats become a battle"""
-    one_seat_failed: Literal["drop_battle", "use_one"] = "drop_battle"
-    """what becomes of a pair with one seat decided"""
-    allow_missing: bool = False
-    """go on where a recorded model lacks answers"""
+    seed: int = 0
+    """seed of everything that is drawn"""
     concurrency: int | None = Field(None, ge=1)
     """verdicts in progress at once, and calls in flight at servers whose models set none; null = what servers bear"""
     budget_usd: float | None = Field(None, gt=0)
     """US dollars that the run directory may cost in all; null = no limit"""
     budget_calls: int | None = Field(None, ge=1)
     """calls that may be sent in all; null = no limit"""
+
+
+class JudgedSettings(RunSettings):
+    """A run whose models battle: who decides, and how two seats become a battle."""
+
+    judge: JudgeSpec
+    """who decides"""
+    merge: Literal["mean", "agree_or_tie", "two_battles"] = "mean"
+    """how two seats become a battle"""
+    one_seat_failed: Literal["drop_battle", "use_one"] = "drop_battle"
+    """what becomes of a pair with one seat decided"""
+    allow_missing: bool = False
+    """go on where a recorded model lacks answers"""
+
+
+class BattleSettings(JudgedSettings):
+    """One battle run: who, on what, judged by whom."""
+
+    models: tuple[ModelSpec, ...]
+    """the contestants"""
+    prompts: str
+    """a prompt file, or sandbox:prompts?n=…"""
+    pairs: str = "all"
+    """who meets whom: all, target:NAME, sample:N or optimal:N; N battles, or calls:N for what N judge calls pay for"""
     batch: BatchSettings | None = None
     """judge through batch files; null = call by call"""
     human: HumanSettings = HumanSettings()
     """what people's labels cost"""
-    seed: int = 0
-    """seed of everything that is drawn"""
 
     @model_validator(mode="after")
     def _batches_know_their_battles(self) -> Self:
@@ -244,7 +256,7 @@ class BattleSettings(Settings):
         return 2 * max(1, len(self.judge.jury))
 
 
-class AuditSettings(Settings):
+class AuditSettings(RunSettings):
     """Judges on labelled pairs."""
 
     judges: tuple[JudgeSpec, ...]
@@ -257,11 +269,3 @@ class AuditSettings(Settings):
     """the first pairs of the file only"""
     merge: Literal["mean", "agree_or_tie"] = "mean"
     """how two seats become a vote"""
-    concurrency: int | None = Field(None, ge=1)
-    """verdicts in progress at once, and calls in flight at servers whose judges set none; null = what servers bear"""
-    budget_usd: float | None = Field(None, ge=0)
-    """dollars that the run directory may cost; null = no limit"""
-    budget_calls: int | None = Field(None, ge=0)
-    """calls that may be sent for the run directory; null = no limit"""
-    seed: int = 0
-    """seed of everything that is drawn"""

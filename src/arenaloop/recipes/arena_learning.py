@@ -14,66 +14,62 @@ set decides nothing.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from arenaloop.arena.battles import play
-from arenaloop.arena.leaderboard import Leaderboard
-from arenaloop.arena.matchmaking import Schedule, all_pairs, target_pairs
-from arenaloop.arena.pairings import Pairing, Summary, pairings
-from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.matchmaking import all_pairs, target_pairs
+from arenaloop.arena.pairings import Summary
 from arenaloop.arena.tournament import run_tournament, write_summary
-from arenaloop.calls.answers import Answers, Contestant
+from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.recorded import ingest_recorded
-from arenaloop.data.selection import (
-    PromptScores,
-    Selection,
-    preference_pairs,
-    random_rows,
-    response_scores,
-    sft_rows,
-)
+from arenaloop.data.selection import PromptScores, Selection, preference_pairs, random_rows, sft_rows
 from arenaloop.errors import StoppedError
 from arenaloop.jsonl import read_rows, write_jsonl
-from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.recipes.account import account
+from arenaloop.recipes.arena_learning_plan import (
+    ArenaLearning,
+    Row,
+    Stage,
+    check,
+    cut_slices,
+    inputs_key,
+    plan_stages,
+)
 from arenaloop.recipes.observer import Observer, Silent
-from arenaloop.recipes.stages import ArenaLearning, Row, Stage, check, cut_slices, inputs_key, plan_stages
+from arenaloop.recipes.parts import Arena, battle, prompt_scores, record, test, train, validate
+from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.store import Store
-from arenaloop.types import content_hash, derive_seed
+from arenaloop.types import derive_seed
 
-__all__ = ["NoRowsError", "Result", "run"]
+__all__ = ["NoRowsError", "run"]
 
 
 class NoRowsError(StoppedError):
     """A stage selected no training row; the message names the threshold and the gaps that there were."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """The final leaderboard, the stages' figures in order, and the document written to ``summary.json``."""
-
-    leaderboard: Leaderboard
-    stages: Sequence[Mapping[str, Any]]
-    summary: Mapping[str, Any]
-
-
 @dataclass
 class _Run:
-    """State of one invocation."""
+    """One invocation: the recipe, where its models battle, and what its stages came to so far."""
 
     recipe: ArenaLearning
-    store: Store
-    out: Path
-    observer: Observer
-    key: str
+    arena: Arena
+    stages: Stages
     slices: list[list[str]]
-    budget: Budget
-    summary: Summary = field(default_factory=Summary)
-    cached: int = 0
+    inputs: str
+    done: dict[Stage, StageResult] = field(default_factory=dict)
+
+    def once(self, stage: Stage, work: Callable[[], StageResult]) -> None:
+        self.done[stage] = self.stages.once(stage.name, self.inputs, work)
+
+    def checkpoint(self, stage: Stage) -> str:
+        return str(self.stages.checkpoint(stage.name))
+
+    def contestant(self, stage: Stage) -> Contestant:
+        return self.recipe.target(stage.name, self.stages.checkpoint(stage.name))
 
 
 def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | None = None) -> Result:
@@ -85,170 +81,117 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
         StoppedError: the budget is spent, a server is down or the disk is full; the same call resumes.
     """
     check(recipe)
-    s = recipe.settings
-    names = [stage.name for stage in plan_stages(s)]
-    budget = Budget(s.budget_usd, s.budget_calls)
-    r = _Run(recipe, store, out, observer or Silent(), inputs_key(recipe), cut_slices(recipe, len(names) - 1), budget)
-    for prompts in (recipe.pool, recipe.test, recipe.validation):
-        store.add_prompts(prompts)
-    ingest_recorded(store, recipe.opponents, (*recipe.pool, *recipe.test, *recipe.validation), recipe.recorded)
+    s, observer = recipe.settings, observer or Silent()
+    first, *later = plan_stages(s)
+    arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), observer)
+    r = _Run(recipe, arena, Stages(store, out, observer), cut_slices(recipe, len(later)), inputs_key(recipe))
+    prompts = (*recipe.pool, *recipe.test, *recipe.validation)
+    store.add_prompts(prompts)
+    ingest_recorded(store, recipe.opponents, prompts, recipe.recorded)
     store.flush()
+    recipe.prepare()
 
-    results: dict[str, dict[str, Any]] = {}
-    for stage in plan_stages(s):
-        results[stage.name] = _run_stage(r, stage, results)
-
-    r.observer.phase("leaderboard", "battles")
-    fighters = [*(_contestant(r, name) for name in names), *recipe.opponents]
-    plan = _plan(r, fighters, [p.id for p in recipe.test], all_pairs([c.name for c in fighters]))
-    final = run_tournament(plan, store, out, anchor=s.anchor, on_progress=r.observer.tally, budget=budget)
-    _add(r, final.summary, final.tally.cached)
-
-    stages = [_stage_row(name, results[name], final.leaderboard) for name in names]
-    summary = write_summary(out, store, r.summary, r.cached, seed=s.seed, stages=stages)
-    return Result(final.leaderboard, stages, summary)
+    r.once(first, partial(_learn, r, first, recipe.demonstrations, recipe.start))
+    for round_ in range(1, s.rounds + 1):
+        target = best = _best_of(r, round_ - 1)
+        for stage in later:
+            if stage.round == round_:
+                start = _start(r, stage, best)
+                r.once(stage, partial(_battle_and_learn, r, stage, target, start))
+                target = stage
+    return _finish(r)
 
 
-def _checkpoint(r: _Run, name: str) -> Path:
-    return r.out / "checkpoints" / name
-
-
-def _weights(r: _Run, name: str) -> str | None:
-    """What identifies the checkpoint that stands under a stage's name now; None where there is none."""
-    path = _checkpoint(r, name)
-    return checkpoint_fingerprint(path) if (path / "config.json").is_file() else None
-
-
-def _contestant(r: _Run, name: str) -> Contestant:
-    return r.recipe.target(name, _checkpoint(r, name))
-
-
-def _run_stage(r: _Run, stage: Stage, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """One stage: battles, rows, training, answers to the test set; or its stored result if it has finished before."""
-    key = content_hash(r.key, stage.name)
-    stored = r.store.stage(stage.name, key)
-    # another run of this directory, with other settings, may have put its own weights in the checkpoint's place
-    if stored is not None and stored.get("checkpoint") == _weights(r, stage.name):
-        _add(r, Summary.of(stored["judged"]), stored["verdicts"])
-        r.observer.done(stage.name, stored)
-        return stored
-    started = time.monotonic()
+def _battle_and_learn(r: _Run, stage: Stage, target: Stage, start: str) -> StageResult:
+    """Let the target and its opponents battle on the stage's slice, and train on what is selected of it."""
+    assert stage.slice is not None
+    r.arena.observer.phase(stage.name, "battles")
+    fighters, ids = [r.contestant(target), *r.recipe.opponents], r.slices[stage.slice]
+    names = [c.name for c in fighters]
+    everyone = r.recipe.settings.battle_mode == "all_pairs"
+    plan = battle(r.arena, fighters, ids, all_pairs(names) if everyone else target_pairs(names, target.name))
     judged = Summary()
-    cached = 0
-    result: dict[str, Any] = {"selection": None}
-    if stage.kind == "sft" and stage.round == 0:
-        rows: list[Row] = list(r.recipe.demonstrations)
-    else:
-        fighter = _newest(stage, results)
-        battles, cached = _stage_battles(r, stage, fighter, judged)
-        selection = _select(r, stage, fighter, battles)
-        result["selection"] = selection.to_json()
-        write_jsonl(_rows_file(r, stage), selection.rows)
-        rows = _training_rows(r, stage, selection.rows)
-    r.observer.phase(stage.name, "training")
-    result |= _train(r, stage, rows, _start(r, stage, results))
-    result["checkpoint"] = _weights(r, stage.name)
-    r.observer.phase(stage.name, "test answers")
-    result |= _test(r, stage.name)
-    result["validation_score"] = _validate(r, stage.name, judged)
-    result |= {"rows": len(rows), "seconds": time.monotonic() - started}
-    result |= {"judged": judged.counts(), "verdicts": judged.ok}
-    _add(r, judged, cached)
-    r.store.put_stage(stage.name, key, result)
-    r.observer.done(stage.name, result)
-    return result
+    scored = list(prompt_scores(plan, r.arena.store, judged))
+    selection = _select(r, stage, target.name, scored, undecided=len(ids) - len(scored))
+    write_jsonl(r.stages.rows_file(stage.name), selection.rows)
+    result = _learn(r, stage, _training_rows(r, stage, selection.rows), start, judged)
+    return replace(result, selection=selection.to_json())
 
 
-def _add(r: _Run, summary: Summary, cached: int) -> None:
-    r.summary.merge(summary)
-    r.cached += cached
+def _learn(r: _Run, stage: Stage, rows: Sequence[Row], start: str, judged: Summary | None = None) -> StageResult:
+    """Train on rows, and measure what came of it on the test and the validation set."""
+    s, observer, judged = r.recipe.settings, r.arena.observer, judged or Summary()
+    observer.phase(stage.name, "training")
+    trained = train(
+        stage.kind,
+        start,
+        rows,
+        r.stages.checkpoint(stage.name),
+        s.dpo if stage.kind == "dpo" else s.sft if stage.round else s.sft_init_training,
+        seed=derive_seed("train", s.seed, stage.name),
+        observer=observer,
+        revision=s.target.revision if start == r.recipe.start else None,
+    )
+    contestant = r.contestant(stage)
+    observer.phase(stage.name, "test answers")
+    figures = test(r.arena, contestant, r.recipe.test, r.recipe.utility)
+    figures["validation_score"] = None
+    if r.recipe.validation:
+        observer.phase(stage.name, "validation")
+        figures["validation_score"] = validate(r.arena, contestant, r.recipe.opponents, r.recipe.validation, judged)
+    return replace(trained, figures=figures, judged=judged)
 
 
-def _newest(stage: Stage, results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Who battles for this stage: the stage before it, or at the start of a round the best of the round before."""
-    names = list(results)
-    first_of_round = all(not name.endswith(f"-I{stage.round}") for name in names)
-    return _best_of_round(stage.round - 1, results) if first_of_round else names[-1]
-
-
-def _best_of_round(round_: int, results: Mapping[str, Mapping[str, Any]]) -> str:
+def _best_of(r: _Run, round_: int) -> Stage:
     """The stage of a round with the highest validation score; the last one where there is no validation set."""
-    names = [name for name in results if name.endswith(f"-I{round_}")]
-    scored = [(results[name]["validation_score"], i, name) for i, name in enumerate(names)]
-    if any(score is None for score, _, _ in scored):
-        return names[-1]
-    return max(scored)[2]
+    stages = [stage for stage in r.done if stage.round == round_]
+    scored = [(score, i) for i, s in enumerate(stages) if (score := r.done[s].figures["validation_score"]) is not None]
+    return stages[max(scored)[1] if len(scored) == len(stages) else -1]
+
+
+def _start(r: _Run, stage: Stage, best: Stage) -> str:
+    """The checkpoint that a stage's training starts from; `best` is the best of the round before."""
+    init = r.recipe.settings.sft_init
+    if stage.kind == "dpo":
+        return r.checkpoint(list(r.done)[-1])
+    if init == "base":
+        return r.recipe.start
+    return r.checkpoint(best if init == "previous_best" else [one for one in r.done if one.kind == "sft"][-1])
+
+
+def _finish(r: _Run) -> Result:
+    """Rate every stage and the opponents on the test set, and write what the run came to."""
+    recipe, arena, out = r.recipe, r.arena, r.stages.out
+    arena.observer.phase("leaderboard", "battles")
+    fighters = [*map(r.contestant, r.done), *recipe.opponents]
+    plan = arena.plan(fighters, [p.id for p in recipe.test], all_pairs([c.name for c in fighters]))
+    final = run_tournament(
+        plan, arena.store, out, anchor=recipe.settings.anchor, on_progress=arena.observer.tally, budget=arena.budget
+    )
+    judged = Summary()
+    for part in (*(result.judged for result in r.done.values()), final.summary):
+        judged.merge(part)
+    results = {stage.name: result for stage, result in r.done.items()}
+    more = account(results, final.leaderboard, len(recipe.test), partial(record, plan, arena.store))
+    cached = arena.cached + r.stages.found + final.tally.cached
+    summary = write_summary(out, arena.store, judged, cached, seed=recipe.settings.seed, **more)
+    return Result(final.leaderboard, more["stages"], summary)
 
 
 # ---------------------------------------------------------------------- battles → rows
 
 
-def _plan(r: _Run, fighters: Sequence[Contestant], ids: Sequence[str], pairs: Sequence[tuple[str, str]]) -> BattlePlan:
-    s = r.recipe.settings
-    return BattlePlan(
-        contestants=fighters,
-        judge=r.recipe.judge,
-        prompt_ids=ids,
-        schedule=Schedule(tuple(pairs)),
-        recorded=r.recipe.recorded,
-        seed=s.seed,
-        merge=s.merge,
-        one_seat_failed=s.one_seat_failed,
-        reask=s.judge.reask,
-        concurrency=s.concurrency,
-    )
-
-
-def _stage_battles(r: _Run, stage: Stage, fighter: str, judged: Summary) -> tuple[list[PromptScores], int]:
-    """Let the target and its opponents battle on the stage's slice; scores of the prompts that were decided."""
-    assert stage.slice is not None
-    r.observer.phase(stage.name, "battles")
-    fighters = [_contestant(r, fighter), *r.recipe.opponents]
-    names = [c.name for c in fighters]
-    pairs = all_pairs(names) if r.recipe.settings.battle_mode == "all_pairs" else target_pairs(names, fighter)
-    plan = _plan(r, fighters, r.slices[stage.slice], pairs)
-    tally = play(plan, r.store, r.observer.tally, budget=r.budget)
-    return list(_scored(plan, r.store, names, judged)), tally.cached
-
-
-def _scored(plan: BattlePlan, store: Store, names: Sequence[str], judged: Summary) -> Iterator[PromptScores]:
-    answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed)
-    for prompt_id, found in _by_prompt(plan, store):
-        for pairing in found:
-            judged.add(pairing)
-        battles = [battle for p in found for battle in p.battles]
-        scores = response_scores(battles, names, pairs=[(p.model_a, p.model_b) for p in found])
-        prompt = store.prompt(prompt_id)
-        if scores is None or prompt is None:
-            continue
-        responses = {name: answers.stored(name, prompt) for name in names}
-        keys = tuple(dict.fromkeys(key for battle in battles for key in battle.verdicts))
-        yield PromptScores(prompt, {n: a for n, a in responses.items() if a is not None}, scores, keys)
-
-
-def _by_prompt(plan: BattlePlan, store: Store) -> Iterator[tuple[str, list[Pairing]]]:
-    found: list[Pairing] = []
-    for pairing in pairings(plan, store):
-        if found and found[0].prompt_id != pairing.prompt_id:
-            yield found[0].prompt_id, found
-            found = []
-        found.append(pairing)
-    if found:
-        yield found[0].prompt_id, found
-
-
-def _select(r: _Run, stage: Stage, fighter: str, scored: Sequence[PromptScores]) -> Selection:
+def _select(r: _Run, stage: Stage, target: str, scored: Sequence[PromptScores], undecided: int) -> Selection:
     s = r.recipe.settings
     thresholds = s.k_sft if stage.kind == "sft" else s.k_dpo
     k = thresholds[min(stage.round, len(thresholds)) - 1]
     if stage.kind == "sft":
-        selection = sft_rows(scored, target=fighter, k=k, allow_truncated=s.allow_truncated_chosen)
+        selection = sft_rows(scored, target=target, k=k, allow_truncated=s.allow_truncated_chosen)
     else:
         _, selection = preference_pairs(
-            scored, target=fighter, k=k, rejected=s.rejected, allow_truncated=s.allow_truncated_chosen
+            scored, target=target, k=k, rejected=s.rejected, allow_truncated=s.allow_truncated_chosen
         )
-    assert stage.slice is not None
-    if undecided := len(r.slices[stage.slice]) - len(scored):
+    if undecided:
         selection.dropped["battles undecided"] += undecided
     if not selection.rows:
         gaps = ", ".join(f"{gap}: {n}" for gap, n in sorted(selection.gaps.items())) or "none"
@@ -259,99 +202,16 @@ def _select(r: _Run, stage: Stage, fighter: str, scored: Sequence[PromptScores])
     return selection
 
 
-def _rows_file(r: _Run, stage: Stage) -> Path:
-    return r.out / "data" / f"{stage.name}.jsonl"
-
-
 def _training_rows(r: _Run, stage: Stage, new: Sequence[Row]) -> list[Row]:
     """This stage's rows, those of earlier rounds as they were selected then, and replayed demonstrations."""
     s = r.recipe.settings
     rows: list[Row] = []
     if s.accumulate:
-        for earlier in plan_stages(s):
+        for earlier in r.done:
             if earlier.kind == stage.kind and 0 < earlier.round < stage.round:
-                rows += [row for _, row in read_rows(_rows_file(r, earlier))]
+                rows += [row for _, row in read_rows(r.stages.rows_file(earlier.name))]
     rows += new
     if stage.kind == "sft" and s.sft_replay:
         replayed = round(s.sft_replay * len(rows))
         rows += random_rows(r.recipe.demonstrations, replayed, derive_seed("replay", s.seed, stage.name))
     return rows
-
-
-# ---------------------------------------------------------------------- rows → checkpoint → figures
-
-
-def _start(r: _Run, stage: Stage, results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The checkpoint that a stage's training starts from."""
-    s = r.recipe.settings
-    if stage.round == 0:
-        return r.recipe.start
-    if stage.kind == "dpo":
-        return str(_checkpoint(r, list(results)[-1]))
-    if s.sft_init == "base":
-        return r.recipe.start
-    if s.sft_init == "previous_sft":
-        return str(_checkpoint(r, [name for name in results if name.startswith("SFT-")][-1]))
-    return str(_checkpoint(r, _best_of_round(stage.round - 1, results)))
-
-
-def _train(r: _Run, stage: Stage, rows: Sequence[Row], start: str) -> dict[str, Any]:
-    s, out = r.recipe.settings, _checkpoint(r, stage.name)
-    seed = derive_seed("train", s.seed, stage.name)
-    revision = s.target.revision if start == r.recipe.start else None
-    settings = s.dpo if stage.kind == "dpo" else s.sft if stage.round else s.sft_init_training
-    from arenaloop.train.methods import training
-
-    done = training(stage.kind, start, rows, out, settings, seed=seed, on_step=r.observer.step, revision=revision)
-    return {
-        "steps": done.steps,
-        "rows_dropped": dict(done.dropped),
-        "metrics": dict(done.metrics),
-        "start": Path(start).name,
-    }
-
-
-def _test(r: _Run, name: str) -> dict[str, Any]:
-    """Answer the test set with a new checkpoint: mean length and, where the truth is known, gold figures."""
-    contestant = _contestant(r, name)
-    ids = [p.id for p in r.recipe.test]
-    plan = _plan(r, [contestant], ids, [])
-    play(plan, r.store, r.observer.tally, budget=r.budget)  # no pairs: only the answers
-    answers = Answers(r.store, [contestant], {}, seed=r.recipe.settings.seed)
-    responses = [(p, answers.stored(name, p)) for p in r.recipe.test]
-    answered = [(p, a) for p, a in responses if a is not None and a.battles]
-    lengths = [sum(map(len, a.texts)) for _, a in answered]
-    figures: dict[str, Any] = {"mean_length": sum(lengths) / len(lengths) if lengths else None}
-    if r.recipe.utility is not None:
-        utilities = [r.recipe.utility(p, a) for p, a in answered]
-        n = len(r.recipe.test)  # an answer that failed has no utility
-        figures["gold_accuracy"] = sum(u >= 1 - 1e-9 for u in utilities) / n
-        figures["gold_utility"] = sum(utilities) / n
-    return figures
-
-
-def _validate(r: _Run, name: str, judged: Summary) -> float | None:
-    """Share of battles won against the opponents on the validation set; None without one."""
-    if not r.recipe.validation:
-        return None
-    r.observer.phase(name, "validation")
-    fighters = [_contestant(r, name), *r.recipe.opponents]
-    pairs = target_pairs([c.name for c in fighters], name)
-    plan = _plan(r, fighters, [p.id for p in r.recipe.validation], pairs)
-    r.cached += play(plan, r.store, r.observer.tally, budget=r.budget).cached
-    won = []
-    for pairing in pairings(plan, r.store):
-        judged.add(pairing)
-        won += [battle.winner.score for battle in pairing.battles]
-    return sum(won) / len(won) if won else None
-
-
-def _stage_row(name: str, result: Mapping[str, Any], board: Leaderboard) -> dict[str, Any]:
-    try:
-        row = board[name]
-        rated: dict[str, Any] = {"rating": row.rating, "lower": row.lower, "upper": row.upper}
-    except KeyError:  # none of its battles was decided
-        rated = {"rating": None, "lower": None, "upper": None}
-    gold = {key: result.get(key) for key in ("gold_accuracy", "gold_utility") if key in result}
-    shown = {key: result[key] for key in ("mean_length", "rows", "seconds")}
-    return {"name": name} | rated | gold | shown

@@ -12,8 +12,22 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from arenaloop.report.documents import number
+from arenaloop.report.texts import one_line
 
-__all__ = ["Bars", "Dot", "Forest", "Progress", "Scale", "bars", "forest", "progress", "scale"]
+__all__ = [
+    "Bars",
+    "Chart",
+    "Dot",
+    "Forest",
+    "Scale",
+    "Series",
+    "bars",
+    "chart",
+    "forest",
+    "histogram",
+    "scale",
+    "stage_curves",
+]
 
 
 class Tick(NamedTuple):
@@ -88,87 +102,158 @@ def _dot(row: Mapping[str, Any], axis: Scale) -> Dot:
 
 
 class Reference(NamedTuple):
-    """A horizontal line for a contestant that does not change, and the height of its label."""
+    """A horizontal line for what does not change, and the height of its label."""
 
     name: str
     y: float
     label_y: float
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One figure over the stages: x in percent, y in pixels.
+class Place(NamedTuple):
+    """One point of a series.
 
     Attributes:
-        height: of the plot. `ticks`: of the vertical axis.
-        x: where each stage stands. `names`: of the stages.
-        dots: the figure of each stage with its interval, as heights.
-        labels: the figure of each stage in words. `below`: whether the label stands below the dot, clear of the line:
-            labels stand to the right of a dot, that of the last one to the left.
-        lines: indices of neighbouring stages that both have a figure.
-        references: contestants that stay as they are.
+        x: percent of the width. `dot`: its figure and interval as heights. `name`: what it stands for.
+        label: the figure in words. `below`: whether the label stands below the dot, clear of the line: labels stand to
+            the right of a dot, that of the last one to the left.
     """
 
+    x: float
+    dot: Dot
+    name: str
+    label: str
+    below: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line of a chart; `lines` are the indices of neighbouring points that both have a figure."""
+
+    name: str
+    points: Sequence[Place]
+    lines: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Figures with intervals over stages or over a number: x in percent, y in pixels.
+
+    Attributes:
+        height: of the plot. `ticks`: of the vertical axis. `marks`: of the horizontal one; `slanted`: names, and many.
+        references: what stays as it is.
+        over: what the horizontal axis counts; nothing where it has names.
+    """
+
+    title: str
+    over: str
     height: int
     ticks: Sequence[Tick]
-    x: Sequence[float]
-    names: Sequence[str]
-    dots: Sequence[Dot]
-    labels: Sequence[str]
-    below: Sequence[bool]
-    lines: Sequence[tuple[int, int]]
+    marks: Sequence[Tick]
+    slanted: bool
+    series: Sequence[Series]
     references: Sequence[Reference]
 
 
 _LABEL_APART = 15.0
 """pixels between labels of references, so that they do not cover each other"""
+_SERIES, _POINTS, _REFERENCES = 8, 400, 12
+"""of a chart, how many are drawn"""
 
 
-def progress(
-    stages: Sequence[Mapping[str, Any]],
-    others: Sequence[Mapping[str, Any]] = (),
-    *,
-    height: int = 250,
-    share: str | None = None,
-) -> Progress:
-    """Ratings over stages with the other contestants as references; or a `share` (a key of stages), from 0 to 100 %."""
+def stage_curves(stages: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """The curves of stages of one model: ratings beside those of others, and gold accuracy where it is known."""
+
+    def curve(title: str, key: str, **more: Any) -> dict[str, Any]:
+        ends = ("lower", "upper") if key == "rating" else ()
+        points = [{"label": row["name"], "value": row.get(key)} | {end: row.get(end) for end in ends} for row in stages]
+        return {"title": title, "x": "stage", "series": [{"name": key.replace("_", " "), "points": points}], **more}
+
+    dashed = "; dashed: the opponents" if others else ""
+    references = [{"name": row["model"], "value": row["rating"]} for row in others]
+    curves = [curve(f"Rating by stage, with its interval{dashed}", "rating", references=references)]
+    if any(number(row.get("gold_accuracy")) is not None for row in stages):
+        title = "Gold accuracy: share of held-out prompts answered right, by the truth"
+        curves.append(curve(title, "gold_accuracy", unit="%"))
+    return curves
+
+
+def chart(curve: Mapping[str, Any], *, height: int = 250) -> Chart:
+    """A curve of ``summary.json`` as it is drawn; what is no number is left out.
+
+    Args:
+        curve: ``title``, ``series`` of ``name`` and ``points`` (``value``, ``lower``, ``upper`` over a number ``x`` or
+            a ``label``), ``references`` of ``name`` and ``value``; ``x`` names the horizontal axis and ``unit`` that of
+            the values, which with ``"%"`` are shares.
+        height: of the plot, in pixels.
+    """
     top, bottom = 12.0, height - 10.0
-    if share is None:
-        keys = ("rating", "lower", "upper")
-        values = [number(row.get(key)) for row in stages for key in keys]
-        y = scale([*values, *(number(row.get("rating")) for row in others)], bottom, top)
-        ticks = y.ticks(5)
-        dots = [_dot(row, y) for row in stages]
-        labels = [_words(number(row.get("rating")), "{:.0f}") for row in stages]
-    else:
+    share = curve.get("unit") == "%"
+    factor = 100.0 if share else 1.0
+    series = [(str(one.get("name", "")), _points(one.get("points"), factor)) for one in _dicts(curve.get("series"))]
+    series = series[:_SERIES]
+    others = [(str(one.get("name", "")), number(one.get("value"))) for one in _dicts(curve.get("references"))]
+    known = [(factor * value, name) for name, value in others[:_REFERENCES] if value is not None]
+    points = [point for _, some in series for point in some]
+    if share:
         y = Scale(0.0, 100.0, bottom, top)
-        ticks = y.ticks(5, " %")
-        figures = [number(row.get(share)) for row in stages]
-        dots = [Dot(None if f is None else y.at(100 * f), None, None) for f in figures]
-        labels = [_words(None if f is None else 100 * f, "{:.0f} %") for f in figures]
-    n = len(stages)
-    x = [round(100 * (i + 0.5) / n, 2) for i in range(n)]
-    heights = {i: dot.at for i, dot in enumerate(dots) if dot.at is not None}
-    lines = [(a, b) for a, b in pairwise(heights) if b == a + 1]
-    low = {a for a, b in lines if heights[a] > heights[b]}
-    low |= {b for a, b in lines if b == n - 1 and heights[a] < heights[b]}
-    return Progress(
-        height=height,
-        ticks=ticks,
-        x=x,
-        names=[str(row["name"]) for row in stages],
-        dots=dots,
-        labels=labels,
-        below=[i in low for i in range(n)],
-        lines=lines,
-        references=_references(others, y, bottom) if share is None else (),
-    )
+    else:
+        y = scale([*(v for point in points for v in point.values), *(v for v, _ in known)], bottom, top)
+    suffix = f" {one_line(unit, 8)}" if (unit := curve.get("unit")) else ""
+    form = ".0f" if y.high - y.low >= 10 else ".3g"
+    marks, places = _across(points)
+    drawn = []
+    for name, some in series:
+        dots = [Dot(*(None if v is None else y.at(v) for v in point.values)) for point in some]
+        heights = {i: dot.at for i, dot in enumerate(dots) if dot.at is not None}
+        lines = [(a, b) for a, b in pairwise(heights) if b == a + 1]
+        low = {a for a, b in lines if heights[a] > heights[b]}
+        low |= {b for a, b in lines if b == len(some) - 1 and heights[a] < heights[b]}
+        words = ["" if point.values[0] is None else f"{point.values[0]:{form}}{suffix}" for point in some]
+        at = [places[point.x if point.x is not None else point.label] for point in some]
+        drawn.append(
+            Series(name, [Place(at[i], dots[i], some[i].label, words[i], i in low) for i in range(len(some))], lines)
+        )
+    ticks = y.ticks(5, suffix)
+    references = _references(sorted((y.at(value), name) for value, name in known), bottom)
+    named = any(point.x is None for point in points)
+    slanted, over = named and len(marks) > 4, "" if named else str(curve.get("x", ""))
+    return Chart(str(curve.get("title", "")), over, height, ticks, marks, slanted, drawn, references)
 
 
-def _references(others: Sequence[Mapping[str, Any]], y: Scale, bottom: float) -> list[Reference]:
-    known = sorted(
-        (y.at(rating), str(row["model"])) for row in others if (rating := number(row.get("rating"))) is not None
-    )
+class _Point(NamedTuple):
+    x: float | None
+    label: str
+    values: tuple[float | None, float | None, float | None]
+
+
+def _dicts(value: Any) -> list[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _points(value: Any, factor: float) -> list[_Point]:
+    points = []
+    for one in _dicts(value)[:_POINTS]:
+        known = [number(one.get(key)) for key in ("value", "lower", "upper")]
+        values = [None if v is None else factor * v for v in known]
+        x = number(one.get("x"))
+        points.append(
+            _Point(x, str(one.get("label", "") if x is None else f"{x:g}"), (values[0], values[1], values[2]))
+        )
+    return points
+
+
+def _across(points: Sequence[_Point]) -> tuple[Sequence[Tick], Mapping[float | str, float]]:
+    """The horizontal axis: a scale where every point has a number, else a place for each label; and where each is."""
+    numbers = [point.x for point in points if point.x is not None]
+    if points and len(numbers) == len(points):
+        axis = scale(numbers, 3.0, 97.0)
+        return axis.ticks(6), {x: axis.at(x) for x in numbers}
+    labels = dict.fromkeys(point.label if point.x is None else point.x for point in points)
+    places = {label: round(100 * (i + 0.5) / len(labels), 2) for i, label in enumerate(labels)}
+    return [Tick(at, str(label)) for label, at in places.items()], places
+
+
+def _references(known: Sequence[tuple[float, str]], bottom: float) -> list[Reference]:
     out: list[Reference] = []
     for place, name in known:
         label = place if not out else max(place, out[-1].label_y + _LABEL_APART)
@@ -178,10 +263,6 @@ def _references(others: Sequence[Mapping[str, Any]], y: Scale, bottom: float) ->
         out[i] = out[i]._replace(label_y=min(out[i].label_y, ceiling))
         ceiling = out[i].label_y - _LABEL_APART
     return out
-
-
-def _words(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
 
 
 class Bar(NamedTuple):
@@ -215,3 +296,11 @@ def bars(labels: Sequence[str], series: Sequence[Sequence[int]], *, height: int 
         heights = tuple(round(max(1.5, height * c / top), 1) if c and top else 0.0 for c in counts)
         out.append(Bar(round(100 * i / n, 3), round(100 / n, 3), heights, counts, label, i % every == 0))
     return Bars(height, out, top)
+
+
+def histogram(curve: Mapping[str, Any], *, height: int = 90) -> Bars:
+    """A curve of counts as bars: every series over the labels of the first."""
+    series = [_points(one.get("points"), 1.0) for one in _dicts(curve.get("series"))][:2]
+    labels = [point.label for point in series[0]] if series else []
+    counts = [{point.label: round(point.values[0] or 0.0) for point in some} for some in series]
+    return bars(labels, [[max(0, one.get(label, 0)) for label in labels] for one in counts], height=height)

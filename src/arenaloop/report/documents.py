@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from arenaloop.errors import InputError
+from arenaloop.report.texts import one_line
 
 __all__ = ["Documents", "number", "read_documents"]
 
@@ -20,6 +21,10 @@ NEEDED = ("config.yaml", "arena.db", "battles.jsonl", "leaderboard.json", "summa
 _BOARD = {"method": str, "interval": str, "cluster": str, "battles": int, "ties": int, "leaderboard": list}
 _SUMMARY = {"battles_wanted": int, "battles_decided": int, "verdicts_ok": int, "verdicts_failed": dict}
 
+_PARAGRAPHS, _PARAGRAPH = 6, 2_000
+"""paragraphs that are shown, and their characters"""
+_SHOWN = 24
+"""tables and curves that are shown, of a stage or of none"""
 _FIGURES = ("rating", "lower", "upper", "gold_accuracy", "gold_utility", "mean_length", "seconds")
 
 
@@ -31,7 +36,8 @@ class Documents:
         directory: the run directory, or ``DIR/rejudged/NAME`` of one.
         config_text: ``config.yaml`` as it stands; `config` is the mapping in it.
         board: ``leaderboard.json``; `rows` are its models, best first.
-        summary: ``summary.json``; `stages` are those of a recipe, in order, and empty for a battle run.
+        summary: ``summary.json``; what a recipe says of itself there is empty for a battle run: `stages` in order,
+            `prose`, and `tables` and `curves` of a stage or of the whole.
     """
 
     directory: Path
@@ -63,6 +69,23 @@ class Documents:
             for row in self.summary.get("stages") or ()
         ]
 
+    @property
+    def prose(self) -> Sequence[str]:
+        """What a recipe says of how it went, a paragraph each."""
+        told = self.summary.get("prose")
+        return [one_line(text, _PARAGRAPH) for text in told[:_PARAGRAPHS]] if isinstance(told, list) else []
+
+    def tables(self, stage: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Tables about one stage, or about none."""
+        return self._figures("tables", stage)
+
+    def curves(self, stage: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Curves of one stage, or of none."""
+        return self._figures("curves", stage)
+
+    def _figures(self, key: str, stage: str | None) -> Sequence[Mapping[str, Any]]:
+        return [one for one in self.summary.get(key) or () if one.get("stage") == stage][:_SHOWN]
+
 
 def read_documents(directory: Path) -> Documents:
     """Read the result files of a run directory.
@@ -90,9 +113,10 @@ def read_documents(directory: Path) -> Documents:
     if not all(isinstance(row, dict) and "model" in row for row in board["leaderboard"]):
         raise InputError(f"{directory / 'leaderboard.json'}: its 'leaderboard' is no list of models")
     summary = _mapping(directory / "summary.json", _SUMMARY)
-    stages = summary.get("stages") or []
-    if not isinstance(stages, list) or not all(isinstance(row, dict) and "name" in row for row in stages):
-        raise InputError(f"{directory / 'summary.json'}: its 'stages' are no list of stages")
+    for key, named in (("stages", "name"), ("tables", "title"), ("curves", "title")):
+        some = summary.get(key) or []
+        if not isinstance(some, list) or not all(isinstance(row, dict) and named in row for row in some):
+            raise InputError(f"{directory / 'summary.json'}: its {key!r} are no list of {key}")
     return Documents(directory, config_text, config if isinstance(config, dict) else {}, board, summary)
 
 

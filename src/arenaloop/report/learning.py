@@ -11,13 +11,13 @@ from typing import Any
 
 from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows
-from arenaloop.report.charts import Bars, bars
+from arenaloop.report.charts import Bars, Chart, chart, histogram
 from arenaloop.report.documents import Documents, number
+from arenaloop.report.tables import Table, counts_of, table
 from arenaloop.report.texts import Clip, clip, one_line
-from arenaloop.store import Store
 from arenaloop.types import derive_seed
 
-__all__ = ["Example", "Learned", "learned"]
+__all__ = ["Example", "Learned", "Shares", "learned"]
 
 _EXAMPLES = 3
 _DRAWN_FROM = 200
@@ -46,78 +46,49 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """Counts by name, each with its share of them all."""
+
+    title: str
+    rows: Sequence[tuple[str, int, float]]
+
+
+@dataclass(frozen=True, slots=True)
 class Learned:
-    """One stage's accounting. `counts` are tables of (what, rows), by title."""
+    """One stage's accounting: what is said of it, its tables (of counts, or any), its curves, and rows of its data."""
 
     name: str
-    start: str | None
-    trained_on: int | None
-    selected: int | None
-    steps: int | None
-    counts: Sequence[tuple[str, Sequence[tuple[str, int, float]]]]
-    gaps: Bars | None
-    metrics: Sequence[tuple[str, float]]
+    notes: Sequence[str]
+    shares: Sequence[Shares]
+    tables: Sequence[Table]
+    histograms: Sequence[tuple[str, Bars]]
+    charts: Sequence[Chart]
     examples: Sequence[Example]
 
 
-def learned(documents: Documents, store: Store) -> list[Learned]:
+def learned(documents: Documents) -> list[Learned]:
     """The accounting of every stage of a recipe, in order."""
-    results: dict[str, list[dict[str, Any]]] = {}
-    for name, result in store.stages():
-        results.setdefault(name, []).append(result)
     files = {path.stem: path for path in sorted((documents.directory / "data").glob("*.jsonl"))}
-    return [
-        _stage(str(row["name"]), _result(row, results.get(str(row["name"]), [])), files.get(str(row["name"])))
-        for row in documents.stages[:_STAGES]
-    ]
+    return [_stage(documents, row, files.get(str(row["name"]))) for row in documents.stages[:_STAGES]]
 
 
-def _result(row: Mapping[str, Any], found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The stored result that `summary.json` was written from: settings may have changed and changed back."""
-    same = [r for r in found if r.get("seconds") == row.get("seconds") and r.get("rows") == row.get("rows")]
-    return (same or list(found) or [{}])[-1]
-
-
-def _stage(name: str, result: Mapping[str, Any], path: Path | None) -> Learned:
-    selection = result.get("selection") or {}
-    titles = (
-        ("Learned from", "chosen_by"),
-        ("Rejected", "rejected_by"),
-        ("Prompts dropped", "dropped"),
-        ("Rows not fit for training", None),
-    )
-    counts = []
-    for title, key in titles:
-        table = selection.get(key) if key else result.get("rows_dropped")
-        if table:
-            counts.append((title, _shares(table)))
-    gaps = {int(gap): int(n) for gap, n in (selection.get("gap_histogram") or {}).items()}
-    histogram = None
-    if gaps and len(range(min(gaps), max(gaps) + 1)) <= 60:
-        bins = range(min(gaps), max(gaps) + 1)
-        histogram = bars([str(b) for b in bins], [[gaps.get(b, 0) for b in bins]], height=90)
-    metrics = [
-        (one_line(key, 40), value)
-        for key, raw in list((result.get("metrics") or {}).items())[:16]
-        if (value := number(raw)) is not None
-    ]
+def _stage(documents: Documents, row: Mapping[str, Any], path: Path | None) -> Learned:
+    name = str(row["name"])
+    told, drawn = documents.tables(name), documents.curves(name)
+    tables = [table(one) for one in told]
+    counts = [counts_of(one) for one in tables]
+    notes = [one.note for one in tables if one.note]
+    if not told and row["rows"] is not None:  # a directory of the first version
+        notes = [f"trained on {row['rows']:,} rows."]
     return Learned(
         name=one_line(name, 80),
-        start=one_line(result["start"], 80) if result.get("start") else None,
-        trained_on=result.get("rows"),
-        selected=selection.get("rows"),
-        steps=result.get("steps"),
-        counts=counts,
-        gaps=histogram,
-        metrics=metrics,
+        notes=notes,
+        shares=[Shares(one.title, rows) for one, rows in zip(tables, counts, strict=True) if rows],
+        tables=[one for one, rows in zip(tables, counts, strict=True) if one.rows and not rows],
+        histograms=[(one_line(one["title"], 200), histogram(one)) for one in drawn if one.get("bars") is True],
+        charts=[chart(one) for one in drawn if one.get("bars") is not True],
         examples=_examples(path) if path else (),
     )
-
-
-def _shares(table: Mapping[str, Any]) -> list[tuple[str, int, float]]:
-    rows = sorted(((one_line(name, 80), int(n)) for name, n in table.items()), key=lambda row: (-row[1], row[0]))
-    total = sum(n for _, n in rows) or 1
-    return [(name, n, n / total) for name, n in rows[:12]]
 
 
 def _examples(path: Path) -> list[Example]:

@@ -31,7 +31,7 @@ from arenaloop.report.cards import (
     undecided_card,
     unread_by_model,
 )
-from arenaloop.report.charts import forest, progress
+from arenaloop.report.charts import chart, forest, stage_curves
 from arenaloop.report.documents import Documents, number, read_documents
 from arenaloop.report.health import benches, failures, judge_health, scores
 from arenaloop.report.learning import learned
@@ -39,6 +39,7 @@ from arenaloop.report.outcome import outcome, title
 from arenaloop.report.scope import Scope, template_labels, verdict_scope
 from arenaloop.report.shown_battles import Picks, read_picks
 from arenaloop.report.spending import calls, dollars, duration
+from arenaloop.report.tables import table
 from arenaloop.report.texts import clip, one_line, visible
 from arenaloop.store import Store
 
@@ -214,7 +215,9 @@ def _matrix(names: Sequence[str], picks: Picks) -> list[list[Cell | None]]:
 def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> dict[str, Any]:
     rows, stages = documents.rows[:_ROWS], documents.stages[:_ROWS]
     trained = {stage["name"] for stage in stages}
-    opponents = [row for row in rows if row["model"] not in trained]
+    curves = documents.curves()
+    if stages and "curves" not in documents.summary:  # a directory of the first version
+        curves = stage_curves(stages, [row for row in rows if row["model"] not in trained])
     names = [str(row["model"]) for row in rows]
     cost = calls(documents, store, scope)
     gold = any(number(stage.get("gold_accuracy")) is not None for stage in stages)
@@ -232,9 +235,10 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "forest": forest(rows),
         "trained": trained,
         "stages": stages,
-        "progress": progress(stages, opponents[:12]) if stages else None,
-        "gold": progress(stages, share="gold_accuracy") if gold else None,
-        "learned": learned(documents, store) if stages else (),
+        "gold": gold,
+        "charts": [chart(one) for one in curves],
+        "tables": [table(one) for one in documents.tables()],
+        "learned": learned(documents),
         "matrix_names": names[:_MATRIX],
         "matrix": _matrix(names[:_MATRIX], picks),
         "matrix_left_out": max(0, len(documents.rows) - _MATRIX),
@@ -298,6 +302,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "name": _name,
         "fig": _figure,
+        "cell": _cell,
         "count": _count,
         "pct": _percent,
         "dollars": dollars,
@@ -313,6 +318,11 @@ def _name(value: object, limit: int = _NAME) -> str:
 def _figure(value: object, form: str = ".0f") -> str:
     known = number(value)
     return "–" if known is None else format(known, form)
+
+
+def _cell(value: object) -> str:
+    """A cell of a table whose meaning is not known here."""
+    return value if isinstance(value, str) else _count(value) if isinstance(value, int) else _figure(value, ".4g")
 
 
 def _count(value: object) -> str:

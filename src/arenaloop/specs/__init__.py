@@ -9,16 +9,19 @@ from arenaloop.specs.data import load_demonstrations, load_prompts
 from arenaloop.specs.judges import judge
 from arenaloop.specs.models import contestant, model, model_settings
 from arenaloop.specs.panels import self_preference
-from arenaloop.specs.recipes import build_arena_learning, prepare_start
+from arenaloop.specs.recipes import RECIPES, demo_settings, recipe_named
+from arenaloop.specs.recipes.arena_learning import build_arena_learning
 
 __all__ = [
+    "RECIPES",
     "build_arena_learning",
     "contestant",
+    "demo_settings",
     "judge",
     "load_demonstrations",
     "load_prompts",
     "model",
     "model_settings",
-    "prepare_start",
+    "recipe_named",
     "self_preference",
 ]

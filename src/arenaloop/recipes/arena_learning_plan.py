@@ -15,9 +15,11 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.judges.jury import Decider, Jury
-from arenaloop.types import Prompt, Response, content_hash, derive_seed
+from arenaloop.recipes.parts import Utility
+from arenaloop.recipes.stage import Outline
+from arenaloop.types import Prompt, content_hash, derive_seed
 
-__all__ = ["ArenaLearning", "Row", "Stage", "check", "cut_slices", "inputs_key", "plan_calls", "plan_stages"]
+__all__ = ["ArenaLearning", "Row", "Stage", "check", "cut_slices", "inputs_key", "outline", "plan_calls", "plan_stages"]
 
 Row = Mapping[str, Any]
 
@@ -42,8 +44,9 @@ class ArenaLearning:
         opponents, judge: who else plays, and who decides.
         demonstrations: D0, rows with ``messages``.
         pool: prompts that are cut into slices. `test`: held-out prompts. `validation`: may be empty.
-        utility: the true utility in [0, 1] of a response, where it is known (only in a simulated world).
+        utility: the true utility of a response, where it is known.
         fingerprint: content hash of `start`, so that a finished run is recognised.
+        prepare: makes `start` where it is not there yet; called before the first stage.
         duplicates: prompts that the pool's file repeats; each is there once.
         recorded: response keys of opponents whose answers are recorded (`answers.match_recorded` over all prompts).
     """
@@ -57,8 +60,9 @@ class ArenaLearning:
     pool: Sequence[Prompt]
     test: Sequence[Prompt]
     validation: Sequence[Prompt] = ()
-    utility: Callable[[Prompt, Response], float] | None = None
+    utility: Utility | None = None
     fingerprint: str = ""
+    prepare: Callable[[], None] = lambda: None
     duplicates: int = 0
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -95,6 +99,19 @@ def check(recipe: ArenaLearning) -> None:
     if not recipe.test:
         raise InputError("the test set holds no prompts")
     cut_slices(recipe, len(names) - 1)
+
+
+def outline(recipe: ArenaLearning) -> Outline:
+    """What the recipe will do, in words and numbers."""
+    repeated = f" ({recipe.duplicates:,} more repeat one of them)" if recipe.duplicates else ""
+    facts = [
+        f"{len(recipe.demonstrations):,} demonstrations",
+        f"{len(recipe.pool):,} prompts in the pool{repeated}",
+        f"{len(recipe.test):,} test prompts",
+        f"opponents {', '.join(c.name for c in recipe.opponents)}",
+        f"judge {recipe.judge.name}",
+    ]
+    return Outline([stage.name for stage in plan_stages(recipe.settings)], facts, plan_calls(recipe))
 
 
 def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:

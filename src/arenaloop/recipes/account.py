@@ -1,0 +1,133 @@
+"""What a recipe says of itself in ``summary.json``: its stages, and tables, curves and prose that a report shows as is.
+
+The report knows no recipe. It draws every table and curve that stands there; those that name a stage stand with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from arenaloop.arena.leaderboard import Leaderboard
+from arenaloop.recipes.stage import StageResult
+from arenaloop.report.charts import stage_curves
+from arenaloop.report.outcome import apart, counted, with_interval
+
+__all__ = ["account", "stage_details", "stage_row", "told"]
+
+Record = Callable[[str, str], tuple[int, int, int]]
+
+
+def account(results: Mapping[str, StageResult], board: Leaderboard, prompts: int, record: Record) -> dict[str, Any]:
+    """Stages, prose, tables and curves of a model that was trained stage by stage against opponents.
+
+    Args:
+        results: by stage, in order.
+        board: of all stages and the opponents.
+        prompts: on how many they were rated.
+        record: (one, other) → battles with each other that the first won, tied and lost.
+    """
+    stages = [stage_row(name, result, board) for name, result in results.items()]
+    opponents = [{"model": row.model, "rating": row.rating} for row in board.rows if row.model not in results]
+    details = [stage_details(name, result) for name, result in results.items()]
+    return {
+        "stages": stages,
+        "prose": told(stages, opponents, prompts, record),
+        "tables": [table for tables, _ in details for table in tables],
+        "curves": [*stage_curves(stages, opponents), *(curve for _, curves in details for curve in curves)],
+    }
+
+
+def stage_row(name: str, result: StageResult, board: Leaderboard) -> dict[str, Any]:
+    """A stage as ``summary.json`` lists it; without a rating where none of its battles was decided."""
+    row = next((row for row in board.rows if row.model == name), None)
+    figures = {key: result.figures[key] for key in ("gold_accuracy", "gold_utility") if key in result.figures}
+    return {
+        "name": name,
+        "rating": row.rating if row else None,
+        "lower": row.lower if row else None,
+        "upper": row.upper if row else None,
+        **figures,
+        "mean_length": result.figures["mean_length"],
+        "rows": result.rows,
+        "seconds": result.seconds,
+    }
+
+
+# ---------------------------------------------------------------------- what a stage learned from
+
+
+def stage_details(name: str, result: StageResult) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Tables and curves of one stage: what was selected and dropped, how far apart scores were, how training ended."""
+    selection = result.selection or {}
+    counts = {
+        "Learned from": selection.get("chosen_by"),
+        "Rejected": selection.get("rejected_by"),
+        "Prompts dropped": selection.get("dropped"),
+        "Rows not fit for training": result.rows_dropped,
+    }
+    tables = [
+        {"title": title, "columns": ["", "rows"], "rows": _most_first(found)}
+        for title, found in counts.items()
+        if found
+    ]
+    trained = (
+        f"trained on {counted(result.rows, 'row' if result.selection else 'demonstration')} in "
+        f"{counted(result.steps, 'step')}, starting from {result.start}."
+    )
+    selected = f"{counted(selection['rows'], 'row')} selected from battles; " if selection else ""
+    metrics = {"title": "At the end of training", "columns": ["", "mean"], "rows": [*map(list, result.metrics.items())]}
+    tables.append(metrics | {"note": selected + trained})
+    curves = []
+    gaps = {int(gap): n for gap, n in (selection.get("gap_histogram") or {}).items()}
+    if gaps and max(gaps) - min(gaps) < 60:
+        points = [{"x": gap, "value": gaps.get(gap, 0)} for gap in range(min(gaps), max(gaps) + 1)]
+        series = [{"name": "prompts", "points": points}]
+        curves.append(
+            {"title": "Score gaps of all prompts, by whole points", "x": "gap", "bars": True, "series": series}
+        )
+    return [{**table, "stage": name} for table in tables], [{**curve, "stage": name} for curve in curves]
+
+
+def _most_first(counts: Mapping[str, int]) -> list[list[Any]]:
+    return [[name, n] for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+
+# ---------------------------------------------------------------------- how it went
+
+
+def told(
+    stages: Sequence[Mapping[str, Any]],
+    opponents: Sequence[Mapping[str, Any]],
+    prompts: int,
+    record: Record,
+) -> list[str]:
+    """Two paragraphs: what was done, and how it ended. Arguments as in `account`."""
+    done = (
+        f"One model was trained in {counted(len(stages), 'stage')} against {counted(len(opponents), 'opponent')}, "
+        f"and every stage was rated on {counted(prompts, 'held-out prompt')}."
+    )
+    known = [stage for stage in stages if stage["rating"] is not None]
+    if not known:
+        return [done, "No stage could be rated."]
+    first, last = known[0], known[-1]
+    best = max(known, key=lambda stage: stage["rating"])
+    if len(known) == 1:
+        ended = f"{first['name']} is rated {with_interval(first)}."
+    else:
+        gain = last["rating"] - first["rating"]
+        went = f"rose by {gain:.0f}" if gain >= 0 else f"fell by {-gain:.0f}"
+        ended = (
+            f"From {first['name']} to {last['name']} the rating {went} points, from {first['rating']:.0f} to "
+            f"{with_interval(last)}; {apart(last, first, 'the later one', record(last['name'], first['name']))}."
+        )
+        if best is not last:
+            ended += f" The best stage is {best['name']} with {with_interval(best)}."
+        a, b = first.get("gold_accuracy"), last.get("gold_accuracy")
+        if a is not None and b is not None:
+            ended += f" By the truth, right answers went from {100 * a:.0f} % to {100 * b:.0f} %."
+    behind = sum(1 for row in opponents if row["rating"] is not None and row["rating"] < best["rating"])
+    if opponents:
+        whom = f"all {len(opponents)}" if behind == len(opponents) > 1 else f"{behind} of {len(opponents)}"
+        ended += f" The best stage is rated above {whom} opponent{'' if len(opponents) == 1 else 's'}."
+    return [done, ended]

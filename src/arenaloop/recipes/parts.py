@@ -1,0 +1,178 @@
+"""What recipes are made of: ask, battle, score, train, test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from arenaloop.arena.battles import play
+from arenaloop.arena.matchmaking import Pair, Schedule, target_pairs
+from arenaloop.arena.pairings import Summary, battles_by_prompt, pairings
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.calls.answers import Answers, Contestant
+from arenaloop.calls.answers import answer as ask
+from arenaloop.calls.budget import Budget
+from arenaloop.config import JudgedSettings, OptimSettings
+from arenaloop.data.selection import PromptScores, response_scores
+from arenaloop.judges.base import Judge
+from arenaloop.judges.jury import Jury
+from arenaloop.recipes.observer import Observer, Silent
+from arenaloop.recipes.stage import StageResult
+from arenaloop.store import Store
+from arenaloop.types import Prompt, Response, Winner
+
+__all__ = ["Arena", "Utility", "answer", "battle", "prompt_scores", "record", "test", "train", "validate"]
+
+Utility = Callable[[Prompt, Response], float]
+"""The true worth of a response, in [0, 1]; known in a simulated world only."""
+
+
+@dataclass
+class Arena:
+    """What all answers and battles of a recipe share.
+
+    Attributes:
+        settings: seed, concurrency, and how two seats become a battle.
+        recorded: response keys of contestants whose answers are recorded (`answers.match_recorded`).
+        cached: verdicts so far that were found in the arena file.
+    """
+
+    store: Store
+    judge: Judge | Jury
+    settings: JudgedSettings
+    recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    observer: Observer = field(default_factory=Silent)
+    cached: int = 0
+
+    def plan(self, contestants: Sequence[Contestant], prompt_ids: Sequence[str], pairs: Sequence[Pair]) -> BattlePlan:
+        """Battles of these pairs on these prompts."""
+        s = self.settings
+        return BattlePlan(
+            contestants=contestants,
+            judge=self.judge,
+            prompt_ids=prompt_ids,
+            schedule=Schedule(tuple(pairs)),
+            recorded=self.recorded,
+            seed=s.seed,
+            merge=s.merge,
+            one_seat_failed=s.one_seat_failed,
+            reask=s.judge.reask,
+            concurrency=s.concurrency,
+        )
+
+
+def answer(arena: Arena, contestant: Contestant, prompts: Sequence[Prompt]) -> list[Response | None]:
+    """A contestant's answers to prompts of the arena file, asked where they are not there; None where there is none."""
+    s = arena.settings
+    ask(
+        [contestant],
+        [p.id for p in prompts],
+        arena.store,
+        arena.observer.tally,
+        seed=s.seed,
+        recorded=arena.recorded,
+        concurrency=s.concurrency,
+        budget=arena.budget,
+    )
+    answers = Answers(arena.store, [contestant], arena.recorded, seed=s.seed)
+    return [answers.stored(contestant.name, prompt) for prompt in prompts]
+
+
+def battle(
+    arena: Arena, contestants: Sequence[Contestant], prompt_ids: Sequence[str], pairs: Sequence[Pair]
+) -> BattlePlan:
+    """Let pairs of contestants battle on prompts; the plan, by which the battles are read back."""
+    plan = arena.plan(contestants, prompt_ids, pairs)
+    arena.cached += play(plan, arena.store, arena.observer.tally, budget=arena.budget).cached
+    return plan
+
+
+def prompt_scores(plan: BattlePlan, store: Store, judged: Summary | None = None) -> Iterator[PromptScores]:
+    """Each contestant's mean score on every prompt of a plan that was decided.
+
+    Args:
+        plan: what was fought, see `battle`.
+        judged: counts every battle, also those on prompts that have no scores.
+    """
+    names = [c.name for c in plan.contestants]
+    for prompt, responses, found in battles_by_prompt(plan, store):
+        if judged is not None:
+            for pairing in found:
+                judged.add(pairing)
+        battles = [battle for pairing in found for battle in pairing.battles]
+        scores = response_scores(battles, names, pairs=[(p.model_a, p.model_b) for p in found])
+        if scores is not None:
+            keys = tuple(dict.fromkeys(key for battle in battles for key in battle.verdicts))
+            yield PromptScores(prompt, responses, scores, keys)
+
+
+def train(
+    method: str,
+    start: str,
+    rows: Sequence[Mapping[str, Any]],
+    out: Path,
+    settings: OptimSettings,
+    *,
+    seed: int,
+    observer: Observer,
+    revision: str | None = None,
+) -> StageResult:
+    """Train a checkpoint by a method's name, or continue; the result lacks what is measured of the new model.
+
+    Raises:
+        InputError, StoppedError: as the method's training raises them.
+    """
+    from arenaloop.train.methods import training  # needs torch
+
+    done = training(method, start, rows, out, settings, seed=seed, on_step=observer.step, revision=revision)
+    return StageResult(
+        start=Path(start).name,
+        rows=len(rows),
+        steps=done.steps,
+        rows_dropped=done.dropped,
+        metrics=done.metrics,
+    )
+
+
+def test(
+    arena: Arena, contestant: Contestant, prompts: Sequence[Prompt], utility: Utility | None
+) -> dict[str, float | None]:
+    """Answer held-out prompts: mean length in characters and, where the truth is known, gold accuracy and utility."""
+    responses = zip(prompts, answer(arena, contestant, prompts), strict=True)
+    answered = [(p, a) for p, a in responses if a is not None and a.battles]
+    lengths = [sum(map(len, a.texts)) for _, a in answered]
+    figures: dict[str, float | None] = {"mean_length": sum(lengths) / len(lengths) if lengths else None}
+    if utility is not None:
+        utilities = [utility(p, a) for p, a in answered]
+        # an answer that failed has no utility
+        figures["gold_accuracy"] = sum(u >= 1 - 1e-9 for u in utilities) / len(prompts)
+        figures["gold_utility"] = sum(utilities) / len(prompts)
+    return figures
+
+
+def record(plan: BattlePlan, store: Store, one: str, other: str) -> tuple[int, int, int]:
+    """Battles with each other that the first of two contestants of a plan won, tied and lost."""
+    meeting = replace(plan, schedule=Schedule(((one, other),)))
+    won = Counter(battle.winner for pairing in pairings(meeting, store) for battle in pairing.battles)
+    return won[Winner.MODEL_A], won[Winner.TIE], won[Winner.MODEL_B]
+
+
+def validate(
+    arena: Arena,
+    contestant: Contestant,
+    opponents: Sequence[Contestant],
+    prompts: Sequence[Prompt],
+    judged: Summary,
+) -> float | None:
+    """Share of battles that a contestant wins against others, a tie as half; None where none was decided."""
+    fighters = [contestant, *opponents]
+    pairs = target_pairs([c.name for c in fighters], contestant.name)
+    won = []
+    for pairing in pairings(battle(arena, fighters, [p.id for p in prompts], pairs), arena.store):
+        judged.add(pairing)
+        won += [one.winner.score for one in pairing.battles]
+    return sum(won) / len(won) if won else None

@@ -1,0 +1,150 @@
+"""The stages of a recipe: each is worked once, and its result is kept in the arena file.
+
+A recipe decides what its stages are and in which order they come; here is what they have in common, whatever the
+recipe: what a stage's result holds, and by what a finished stage is recognised.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from arenaloop.arena.leaderboard import Leaderboard
+from arenaloop.arena.pairings import Summary
+from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.recipes.observer import Observer
+from arenaloop.store import Store
+from arenaloop.types import content_hash
+
+__all__ = ["Outline", "Result", "StageResult", "Stages"]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What one finished stage came to.
+
+    Attributes:
+        start: name of the checkpoint that training started from.
+        rows: rows that it was trained on, in `steps` optimiser steps; `rows_dropped`: those not fit for it, by reason.
+        metrics: of the training at its end.
+        figures: what was measured of the new model, by name; None where that could not be.
+        selection: how battles became rows (`Selection.to_json`); None where nothing was selected.
+        judged: counts over the stage's battles.
+        seconds: wall time of the invocation that finished it.
+        checkpoint: fingerprint of the trained weights.
+    """
+
+    start: str
+    rows: int
+    steps: int
+    rows_dropped: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float | None] = field(default_factory=dict)
+    selection: Mapping[str, Any] | None = None
+    judged: Summary = field(default_factory=Summary)
+    seconds: float = 0.0
+    checkpoint: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored: one flat object, the figures among the rest."""
+        return {
+            "selection": self.selection,
+            "steps": self.steps,
+            "rows_dropped": dict(self.rows_dropped),
+            "metrics": dict(self.metrics),
+            "start": self.start,
+            "checkpoint": self.checkpoint,
+            **self.figures,
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "judged": self.judged.counts(),
+            "verdicts": self.judged.ok,
+        }
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> StageResult:
+        """A stored result."""
+        plain = {key: value for key, value in stored.items() if key != "verdicts"}
+        known = {key: plain.pop(key) for key in cls.__dataclass_fields__ if key in plain}
+        return cls(**known | {"judged": Summary.of(known["judged"]), "figures": plain})
+
+
+class Stages:
+    """A recipe's stages in one run directory.
+
+    Args:
+        store: the arena file.
+        out: the run directory; a stage's weights are in ``checkpoints/NAME``.
+        observer: hears of every stage that is finished.
+
+    Attributes:
+        found: verdicts behind the stages that had finished in an earlier invocation.
+    """
+
+    def __init__(self, store: Store, out: Path, observer: Observer) -> None:
+        self.store = store
+        self.out = out
+        self.observer = observer
+        self.found = 0
+
+    def checkpoint(self, name: str) -> Path:
+        """Where a stage's weights stand."""
+        return self.out / "checkpoints" / name
+
+    def rows_file(self, name: str) -> Path:
+        """Where the rows stand that a stage's battles gave."""
+        return self.out / "data" / f"{name}.jsonl"
+
+    def once(self, name: str, inputs: str, work: Callable[[], StageResult]) -> StageResult:
+        """Do a stage's work, or return its result if it has finished before with these inputs.
+
+        Args:
+            name: unique within the recipe.
+            inputs: hash of everything that the recipe's results depend on.
+            work: trains into `checkpoint`; time and weights are added to what it returns.
+        """
+        key = content_hash(inputs, name)
+        stored = self.store.stage(name, key)
+        # another run of this directory, with other settings, may have put its own weights in the checkpoint's place
+        if stored is not None and stored.get("checkpoint") == self._weights(name):
+            result = StageResult.of(stored)
+            self.found += result.judged.ok
+        else:
+            started = time.monotonic()
+            result = work()
+            result = replace(result, checkpoint=self._weights(name), seconds=time.monotonic() - started)
+            self.store.put_stage(name, key, result.to_json())
+        self.observer.done(name, result.to_json())
+        return result
+
+    def _weights(self, name: str) -> str | None:
+        """What identifies the checkpoint that stands under a stage's name now; None where there is none."""
+        path = self.checkpoint(name)
+        return checkpoint_fingerprint(path) if (path / "config.json").is_file() else None
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a recipe will do, for who has to decide whether it shall.
+
+    Attributes:
+        stages: their names, in order.
+        facts: what it works on, in a few words each.
+        calls: (what, prompts, judge calls) of each part that asks a judge; those that are stored are counted too.
+    """
+
+    stages: Sequence[str]
+    facts: Sequence[str]
+    calls: Sequence[tuple[str, int, int]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The final leaderboard, the stages' figures in order, and the document written to ``summary.json``."""
+
+    leaderboard: Leaderboard
+    stages: Sequence[Mapping[str, Any]]
+    summary: Mapping[str, Any]

@@ -1,0 +1,87 @@
+"""Settings of Arena Learning → the recipe, with everything it works on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arenaloop.calls.recorded import match_recorded
+from arenaloop.config import ArenaLearningSettings
+from arenaloop.specs.data import load_demonstrations, load_prompts
+from arenaloop.specs.judges import judge
+from arenaloop.specs.models import contestant
+from arenaloop.specs.start import contestant_of, start
+from arenaloop.types import Prompt, Response
+
+if TYPE_CHECKING:
+    from arenaloop.recipes.arena_learning_plan import ArenaLearning
+    from arenaloop.recipes.observer import Observer
+    from arenaloop.recipes.stage import Outline, Result
+    from arenaloop.store import Store
+
+__all__ = ["build_arena_learning", "outline", "run"]
+
+
+def build_arena_learning(settings: ArenaLearningSettings, out: Path, dry: bool = False) -> ArenaLearning:
+    """Everything the Arena Learning recipe works on. Writes nothing.
+
+    Args:
+        settings: the recipe's file.
+        out: the run directory; a fresh sandbox target will be made below it.
+        dry: only the plan is wanted: nothing is looked up on a hub.
+    """
+    from arenaloop.recipes.arena_learning_plan import ArenaLearning, check
+
+    data = settings.data
+    origin = start(settings.target, settings.seed, out)
+    origin.check(dry=dry)
+    demonstrations = load_demonstrations(data.demonstrations, settings.seed)
+    seen = (
+        [row["messages"][0]["content"] for row in demonstrations] if data.demonstrations.startswith("sandbox:") else []
+    )
+    test = load_prompts(data.test, settings.seed).prompts
+    pool = load_prompts(data.prompts, settings.seed, exclude=seen)
+    validation = load_prompts(data.validation, settings.seed).prompts if data.validation else ()
+    opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
+    recipe = ArenaLearning(
+        settings=settings,
+        start=origin.path,
+        target=contestant_of(settings.target),
+        opponents=opponents,
+        judge=judge(settings.judge.with_concurrency(settings.concurrency)),
+        demonstrations=demonstrations,
+        pool=pool.prompts,
+        duplicates=pool.duplicates,
+        test=test,
+        validation=validation,
+        utility=_gold if data.test.startswith("sandbox:") else None,
+        fingerprint="" if dry else origin.fingerprint,
+        prepare=origin.prepare,
+        recorded=match_recorded(
+            opponents,
+            list({p.id: p for p in (*pool, *test, *validation)}.values()),
+            allow_missing=settings.allow_missing,
+        ),
+    )
+    check(recipe)
+    return recipe
+
+
+def _gold(prompt: Prompt, response: Response) -> float:
+    from arenaloop.sandbox.tasks import utility
+
+    return utility(prompt.last_user, response.texts[-1]) or 0.0
+
+
+def outline(recipe: ArenaLearning) -> Outline:
+    """What the recipe will do."""
+    from arenaloop.recipes.arena_learning_plan import outline
+
+    return outline(recipe)
+
+
+def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer) -> Result:
+    """Run or resume the recipe."""
+    from arenaloop.recipes.arena_learning import run
+
+    return run(recipe, store, out, observer)

@@ -1,0 +1,142 @@
+"""SPEC of a target → where its training starts: weights that are there, or the sandbox's fresh tiny model.
+
+Also what is made of a checkpoint on the way: contestants, and judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arenaloop.calls.answers import Contestant
+from arenaloop.config import JudgeSettings, TargetSettings
+from arenaloop.errors import ConfigError, MissingExtraError, StorageError
+from arenaloop.specs.judges import judging_model
+from arenaloop.specs.models import local_model, shown
+from arenaloop.types import content_hash
+
+if TYPE_CHECKING:
+    from arenaloop.judges.base import Judge
+
+__all__ = ["Start", "contestant_of", "judge_of", "start"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights on this machine or on a hub: hf:ID_OR_PATH."""
+
+    target: TargetSettings
+
+    @property
+    def path(self) -> str:
+        """A local path or hub id."""
+        return self.target.model.partition(":")[2]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What identifies the weights."""
+        from arenaloop.models.checkpoint import checkpoint_fingerprint
+
+        return checkpoint_fingerprint(self.path, self.target.revision)
+
+    def check(self, *, dry: bool = False) -> None:
+        """Refuse a target that cannot be trained as a chat model, before anything is asked or written.
+
+        Args:
+            dry: nothing is looked up on a hub.
+        """
+        from arenaloop.models.checkpoint import require_chat_template
+
+        local_model(self.path, self.target, None)
+        if not dry or Path(self.path).is_dir():
+            require_chat_template(self.path, self.target.revision)
+
+    def prepare(self) -> None:
+        """Make the weights where they are not there yet; those of a path or hub are."""
+
+
+@dataclass(frozen=True)
+class _FreshTarget(Start):
+    """The sandbox's untrained target, made below the run directory: sandbox:target."""
+
+    seed: int
+    out: Path
+
+    @property
+    def path(self) -> str:
+        # named by what it is made from: a directory that is used again with another seed gets a start of its own
+        return str(self.out / "checkpoints" / f"start-{self.fingerprint[:8]}")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return content_hash("sandbox:target", self.seed, self.target.options)
+
+    def check(self, *, dry: bool = False) -> None:
+        from arenaloop.sandbox.target import check_sizes
+
+        try:
+            check_sizes(**self.target.options)
+        except TypeError as error:
+            raise ConfigError(f"target.options {shown(self.target.options)}: {error}") from None
+
+    def prepare(self) -> None:
+        if Path(self.path).is_dir():
+            return
+        from safetensors import SafetensorError
+
+        from arenaloop.sandbox.target import build_target
+
+        temporary = Path(self.path + ".partial")
+        try:
+            build_target(temporary, self.seed, **self.target.options)
+            temporary.rename(self.path)
+        except (OSError, SafetensorError) as error:
+            raise StorageError(f"{self.path}: {error}") from error
+
+
+def start(target: TargetSettings, seed: int, out: Path) -> Start:
+    """Where a target's training starts.
+
+    Args:
+        target: its settings.
+        seed: the run's, of which a fresh target is drawn.
+        out: the run directory, below which a fresh target is made.
+
+    Raises:
+        MissingExtraError: what training needs is not installed.
+        ConfigError: no such kind of target.
+    """
+    if any(find_spec(name) is None for name in ("torch", "transformers", "safetensors")):
+        raise MissingExtraError("training", "train")
+    kind, _, rest = target.model.partition(":")
+    if kind == "hf" and rest:
+        return Start(target)
+    if target.model == "sandbox:target":
+        return _FreshTarget(target, seed, out)
+    raise ConfigError(f"target.model {target.model!r}: expected hf:ID_OR_PATH or sandbox:target")
+
+
+def contestant_of(target: TargetSettings) -> Callable[[str, Path], Contestant]:
+    """Makes a contestant of a checkpoint under a name."""
+
+    def make(name: str, checkpoint: Path) -> Contestant:
+        return Contestant(name, local_model(str(checkpoint), target, name, revision=""), target.sampling.build())
+
+    return make
+
+
+def judge_of(settings: JudgeSettings) -> Callable[[str, Path], Judge]:
+    """Makes a judge of a checkpoint under a name: a model that judges as well as it answers.
+
+    Args:
+        settings: template, verdict mode, sampling, chunk size and device; its SPEC is not looked at.
+    """
+
+    def make(name: str, checkpoint: Path) -> Judge:
+        return judging_model(settings, local_model(str(checkpoint), settings, name, revision=""))
+
+    return make

@@ -1,0 +1,97 @@
+"""Stages are worked once, known by their inputs and their weights; results of earlier versions are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arenaloop.arena.pairings import Summary
+from arenaloop.recipes.observer import Silent
+from arenaloop.recipes.stage import StageResult, Stages
+from arenaloop.store import Store
+from arenaloop.types import content_hash
+
+STORED: dict[str, Any] = {
+    "selection": {"rows": 948, "dropped": {"gap below k": 1027}},
+    "steps": 100,
+    "rows_dropped": {"too long": 1},
+    "metrics": {"loss": 0.25},
+    "start": "SFT-I0",
+    "checkpoint": None,
+    "mean_length": 4.5,
+    "gold_accuracy": 0.7,
+    "validation_score": None,
+    "rows": 1185,
+    "seconds": 13.5,
+    "judged": {
+        "wanted": 3,
+        "decided": 2,
+        "ok": 5,
+        "failed": {"unparsed": 1},
+        "flips": 1,
+        "first_wins": 2,
+        "decisive": 4,
+    },
+    "verdicts": 5,
+}  # fmt: skip
+"""As the first version wrote it into the arena file."""
+
+
+def test_a_stored_result_is_read_and_written_as_it_was() -> None:
+    result = StageResult.of(STORED)
+    assert (result.start, result.rows, result.steps, result.seconds) == ("SFT-I0", 1185, 100, 13.5)
+    assert result.figures == {"mean_length": 4.5, "gold_accuracy": 0.7, "validation_score": None}
+    assert (result.judged.wanted, result.judged.failed) == (3, {"unparsed": 1})
+    assert result.to_json() == STORED
+    assert list(result.to_json()) == list(STORED)
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.finished: list[str] = []
+
+    def done(self, stage: str, result: Any) -> None:
+        self.finished.append(stage)
+
+
+def weights(folder: Path, content: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(f'{{"is": "{content}"}}')
+
+
+def test_work_is_done_once_for_the_same_inputs_and_weights(tmp_path: Path) -> None:
+    worked: list[str] = []
+    heard = Heard()
+    with Store(tmp_path / "arena.db") as store:
+        stages = Stages(store, tmp_path, heard)
+        assert stages.rows_file("one") == tmp_path / "data" / "one.jsonl"
+
+        def work(content: str) -> StageResult:
+            worked.append(content)
+            weights(stages.checkpoint("one"), content)
+            return StageResult("base", rows=2, steps=1, judged=Summary(wanted=1, decided=1, ok=2))
+
+        first = stages.once("one", "inputs", lambda: work("first"))
+        assert first.checkpoint is not None
+        assert first.seconds > 0
+        assert stages.once("one", "inputs", lambda: work("again")) == first
+        assert (worked, stages.found) == (["first"], 2)
+        assert store.stage("one", content_hash("inputs", "one")) == first.to_json()
+        stages.once("one", "others", lambda: work("others"))  # puts its own weights in their place
+        again = stages.once("one", "inputs", lambda: work("first"))
+        assert worked == ["first", "others", "first"]
+        assert again.checkpoint == first.checkpoint
+    assert heard.finished == ["one"] * 4
+
+
+def test_work_that_fails_is_not_kept(tmp_path: Path) -> None:
+    def fail() -> StageResult:
+        raise RuntimeError("no")
+
+    with Store(tmp_path / "arena.db") as store:
+        stages = Stages(store, tmp_path, Silent())
+        with pytest.raises(RuntimeError):
+            stages.once("one", "inputs", fail)
+        assert list(store.stages()) == []
