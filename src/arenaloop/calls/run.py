@@ -171,7 +171,8 @@ class Executor:
         try:
             while mine:
                 again: list[tuple[Unit, int]] = []
-                for (unit, sample), status in zip(mine, await self._call_together(mine), strict=True):
+                # of samples in one call those that a server left out are asked by themselves
+                for (unit, sample), status in zip(mine, await self._call_together(mine), strict=False):
                     if status in unit.done:
                         continue
                     self._tried[unit.key(sample)] += 1
@@ -253,8 +254,9 @@ class Executor:
             completions = await asked.together([unit.request(sample) for unit, sample in units])
             calls = sum(completion.calls for completion in completions)
             usd = None if any(c.usd is None for c in completions) else sum(c.usd or 0.0 for c in completions)
-            records = [unit.read(c, sample) for (unit, sample), c in zip(units, completions, strict=True)]
-            units[0][0].keep(self.store, [(*asking, record) for asking, record in zip(units, records, strict=True)])
+            read = zip(units, completions, strict=asked.chunked is not None)
+            records = [(unit, sample, unit.read(completion, sample)) for (unit, sample), completion in read]
+            units[0][0].keep(self.store, records)
         finally:
             leave(calls, usd)
-        return [record.status for record in records]
+        return [record.status for _, _, record in records]

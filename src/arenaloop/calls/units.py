@@ -112,8 +112,8 @@ class Asked:
     async def together(self, requests: Sequence[Request]) -> list[Completion]:
         """Answers to several requests, in their order: a chunk's, or samples of one request in one call."""
         if self.chunked is None:
-            several: Completion = await self.model.complete_samples(requests)  # type: ignore[union-attr]
-            return list(several)  # type: ignore[call-overload]
+            samples: list[Completion] = await self.model.complete_samples(requests)  # type: ignore[union-attr]
+            return samples
         place = {id(request): at for at, request in enumerate(requests)}
         came: list[Completion | None] = [None] * len(requests)
         async for request, completion in self.chunked.complete_many(requests):

@@ -96,6 +96,8 @@ class ModelSettings(Settings):
     """fields left out of the request body, for servers that refuse them, e.g. [temperature] (servers only)"""
     send_seed: bool = False
     """send each request's own seed; needed where sampling is to differ between samples on a seeded server"""
+    samples_per_call: int = Field(1, ge=1)
+    """samples of one prompt that a request may ask for, where several are wanted: the server's n (servers only)"""
     key_env: str | None = None
     """name of the environment variable that holds the key (servers only)"""
     price: PriceSettings | None = None

@@ -25,7 +25,7 @@ from arenaloop.models.openai_wire import (
     encode_settings,
     error_code,
     error_text,
-    read_reply,
+    read_replies,
     retry_after,
     structured,
     with_system,
@@ -72,6 +72,7 @@ class OpenAIModel:
         urls: base URLs of further servers of the same model. They are no part of the fingerprint: the answers are known
             by `base_url`, however many replicas give them and in whatever order they are listed.
         rpm, tpm: requests and tokens per minute, of the endpoint.
+        samples_per_call: how many samples of one prompt a request may ask for, where several are wanted (``n``).
         sleep: how to wait between tries; tests need not.
 
     Attributes:
@@ -99,6 +100,7 @@ class OpenAIModel:
         urls: Sequence[str] = (),
         rpm: float | None = None,
         tpm: float | None = None,
+        samples_per_call: int = 1,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.name = name
@@ -114,6 +116,7 @@ class OpenAIModel:
         self.retries = retries
         self.send_seed = send_seed
         self.drop_params = frozenset(drop_params)
+        self.samples_per_call = samples_per_call
         if (concurrency is not None and concurrency < 1) or retries < 0 or timeout <= 0:
             raise ConfigError(f"{name}: concurrency and timeout are positive, retries not negative")
         if any(limit is not None and limit <= 0 for limit in (rpm, tpm)):
@@ -157,15 +160,30 @@ class OpenAIModel:
         Raises:
             EndpointDownError: the server cannot be reached, or fails everything; the message has its reason.
         """
+        return (await self._queue(request, 1))[0]
+
+    async def complete_samples(self, requests: Sequence[Request]) -> list[Completion]:
+        """Samples of one prompt by one call of as many; errors as in `complete`.
+
+        Args:
+            requests: of the same messages and sampling.
+
+        Returns:
+            One for each of the first requests: a server may give fewer than it was asked for. The call's cost is the
+            first one's. A call that failed is the first one's failure.
+        """
+        return await self._queue(requests[0], len(requests))
+
+    async def _queue(self, request: Request, samples: int) -> list[Completion]:
         endpoint = self._endpoint
         if endpoint is None or endpoint.loop is not asyncio.get_running_loop():
             endpoint = self._join()
-        body = self.body(request)
+        body = self.body(request, samples)
         slots = endpoint.slots
         if not slots.take():
             await slots.wait()
         try:
-            return await self._ask(endpoint, request, body)
+            return await self._ask(endpoint, request, body, samples)
         finally:
             slots.give_back()
 
@@ -224,7 +242,7 @@ class OpenAIModel:
 
     # ------------------------------------------------------------------ the request
 
-    def body(self, request: Request) -> bytes:
+    def body(self, request: Request, samples: int = 1) -> bytes:
         """The request's body as JSON."""
         if request.schema is not None:
             head = encode_settings(self._settings(request))
@@ -236,6 +254,8 @@ class OpenAIModel:
                     self._heads.clear()
                 found = self._heads[known] = encode_settings(self._settings(request))
             head = found
+        if samples > 1:
+            head += b'"n":%d,' % samples
         if self._sends_seed:
             head += b'"seed":%d,' % (request.seed & 0x7FFFFFFF)
         return encode_body(
@@ -260,7 +280,7 @@ class OpenAIModel:
 
     # ------------------------------------------------------------------ the call
 
-    async def _ask(self, endpoint: Endpoint, request: Request, body: bytes) -> Completion:
+    async def _ask(self, endpoint: Endpoint, request: Request, body: bytes, samples: int) -> list[Completion]:
         """Try one request until it is answered, has failed for good, or has used up its tries."""
         import aiohttp
 
@@ -282,7 +302,7 @@ class OpenAIModel:
                 except Exception:
                     if not calls:
                         raise
-                    return self._failure(Status.ERROR, endpoint.redact.line(reason), clock() - begun, calls)
+                    return [self._failure(Status.ERROR, endpoint.redact.line(reason), clock() - begun, calls)]
                 admitted += 1
             started = clock()
             calls += 1
@@ -303,19 +323,20 @@ class OpenAIModel:
             else:
                 if status == 200:
                     try:
-                        completion = read_reply(raw, price=self.price, seconds=clock() - begun, calls=calls)
+                        seconds = clock() - begun
+                        read = read_replies(raw, price=self.price, seconds=seconds, calls=calls, samples=samples)
                     except ValueError as error:
                         reason = f"HTTP 200: {error}"
                     else:
-                        self._answered(endpoint, started, completion, len(body), tokens)
-                        return completion
+                        self._answered(endpoint, started, read[0], len(body), tokens)
+                        return read
                 else:
                     text, code = error_text(raw), error_code(raw)
                     reason = f"HTTP {status}: {text}"
                     if status == 400 and code == "content_filter":  # Azure's way to refuse
-                        completion = self._failure(Status.REFUSED, None, clock() - begun, calls)
-                        self._answered(endpoint, started, completion, len(body), tokens)
-                        return completion
+                        refused = self._failure(Status.REFUSED, None, clock() - begun, calls)
+                        self._answered(endpoint, started, refused, len(body), tokens)
+                        return [refused]
                     whose = blame(status, code, text)
                     if whose is not Blame.SERVER:  # an exhausted quota, too, is told as 429, but no wait mends it
                         if status == 404 and not urlsplit(self.base_url).path:
@@ -340,7 +361,7 @@ class OpenAIModel:
             raise EndpointDownError(f"{endpoint.where} cannot be reached (tried {times}): {shown}")
         if not hung:
             self._failed(endpoint, whose, shown)
-        return self._failure(Status.ERROR, shown, clock() - begun, calls)
+        return [self._failure(Status.ERROR, shown, clock() - begun, calls)]
 
     def _answered(self, endpoint: Endpoint, started: float, completion: Completion, size: int, tokens: float) -> None:
         """Take note that the model answers, in whatever way."""

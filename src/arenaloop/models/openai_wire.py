@@ -19,7 +19,7 @@ from typing import Any, TypeGuard
 from pydantic_core import from_json, to_json  # two to four times as fast as json on bodies of this size
 
 from arenaloop.messages import message_text, split_reasoning
-from arenaloop.types import Completion, Message, Status
+from arenaloop.types import Completion, Cost, Message, Status
 
 __all__ = [
     "Blame",
@@ -29,6 +29,7 @@ __all__ = [
     "encode_settings",
     "error_code",
     "error_text",
+    "read_replies",
     "read_reply",
     "retry_after",
     "structured",
@@ -100,12 +101,20 @@ def with_system(messages: Sequence[Message], system: str) -> list[Message]:
 
 
 def read_reply(raw: bytes, *, price: Price | None, seconds: float, calls: int) -> Completion:
-    """The completion that a 200 reply holds.
+    """The completion that a 200 reply holds; see `read_replies`."""
+    return read_replies(raw, price=price, seconds=seconds, calls=calls)[0]
+
+
+def read_replies(raw: bytes, *, price: Price | None, seconds: float, calls: int, samples: int = 1) -> list[Completion]:
+    """The completions that a 200 reply holds: one, or as many samples as were asked for and came.
+
+    What the call has taken is the first one's; the others cost nothing more.
 
     Args:
         raw: the body.
         price: the model's price, None if it is not known.
         seconds, calls: what the call has taken.
+        samples: at most so many are read.
 
     Raises:
         ValueError: the body is no chat completion (cut off, HTML, an error object); the message says what it is.
@@ -122,7 +131,16 @@ def read_reply(raw: bytes, *, price: Price | None, seconds: float, calls: int) -
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ValueError(f"no choices in the reply: {_error_message(reply) or raw[:200].decode('utf-8', 'replace')}")
-    choice = choices[0]
+    tokens_in, tokens_out, cached = _usage(reply.get("usage"))
+    usd = None if price is None else price.usd(tokens_in, tokens_out, cached)
+    cost = Completion(tokens_in=tokens_in, tokens_out=tokens_out, usd=usd, seconds=seconds, calls=calls)
+    free = Completion(tokens_in=0, tokens_out=0, usd=0.0, calls=0)
+    found = [choice for choice in choices[:samples] if isinstance(choice, dict)]
+    return [_completion(choice, free if at else cost) for at, choice in enumerate(found)]
+
+
+def _completion(choice: Mapping[str, Any], cost: Cost) -> Completion:
+    """One choice of a reply."""
     finish_reason = choice.get("finish_reason")
     message = choice.get("message")
     if message is None and finish_reason == "content_filter":
@@ -140,17 +158,16 @@ def read_reply(raw: bytes, *, price: Price | None, seconds: float, calls: int) -
         status = Status.TRUNCATED
     else:
         status = Status.OK if text.strip() else Status.EMPTY
-    tokens_in, tokens_out, cached = _usage(reply.get("usage"))
     return Completion(
         text=text or refusal or "",
         status=status,
         finish_reason=finish_reason if isinstance(finish_reason, str) else None,
         reasoning=reasoning,
-        tokens_in=tokens_in,
-        tokens_out=tokens_out,
-        usd=None if price is None else price.usd(tokens_in, tokens_out, cached),
-        seconds=seconds,
-        calls=calls,
+        tokens_in=cost.tokens_in,
+        tokens_out=cost.tokens_out,
+        usd=cost.usd,
+        seconds=cost.seconds,
+        calls=cost.calls,
         logprobs=_logprobs(found) if (found := choice.get("logprobs")) else None,
     )
 

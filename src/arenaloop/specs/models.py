@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["contestant", "local_model", "model", "model_settings", "refuse_servers_settings", "shown"]
 
-_SERVERS_ONLY = ("system", "extra_body", "drop_params", "send_seed", "urls", "rpm", "tpm")
+_SERVERS_ONLY = ("system", "extra_body", "drop_params", "send_seed", "urls", "rpm", "tpm", "samples_per_call")
 KINDS = ("openai:MODEL", "http://HOST:PORT/v1#MODEL", "hf:ID_OR_PATH", "file:ANSWERS", "sandbox:NAME", "FILE.yaml")
 _DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
@@ -128,6 +128,7 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
         urls=settings.urls,
         rpm=settings.rpm,
         tpm=settings.tpm,
+        samples_per_call=settings.samples_per_call,
     )
 
 
