@@ -179,9 +179,11 @@ def _ours(url: str, folder: Path, concurrency: int) -> dict[str, Any]:
     from arenaloop.store import Store
 
     with Store(folder / "arena.db") as store:
-        place = places(row[0] for row in store.select("SELECT prompt_id FROM responses WHERE model = 'a' ORDER BY id"))
+        place = places(
+            row[0] for row in store._reader.execute("SELECT prompt_id FROM responses WHERE model = 'a' ORDER BY id")
+        )
         recorded = {"a": PackedKeys(place), "b": PackedKeys(place)}  # as `match_recorded` gives them
-        for name, prompt_id, key in store.select("SELECT model, prompt_id, key FROM responses"):
+        for name, prompt_id, key in store._reader.execute("SELECT model, prompt_id, key FROM responses"):
             recorded[name].add(prompt_id, key)
         plan = BattlePlan(
             [Contestant(n, RecordedModel(n, folder / f"{n}.jsonl")) for n in "ab"],
@@ -196,7 +198,7 @@ def _ours(url: str, folder: Path, concurrency: int) -> dict[str, Any]:
         tally = play(plan, store)  # returns when everything is committed
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         peak = _peak()
-        ((stored,),) = store.select("SELECT COUNT(*) FROM verdicts WHERE status = 'ok'")
+        ((stored,),) = store._reader.execute("SELECT COUNT(*) FROM verdicts WHERE status = 'ok'")
         assert stored == tally.verdicts == 2 * plan.battles, (stored, tally)
     return {"verdicts": stored, "seconds": seconds, "cpu": cpu, "rss": peak, "rss_before": before}
 

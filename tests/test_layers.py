@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -124,6 +125,24 @@ def test_recipes_know_no_spec_and_no_sandbox() -> None:
         if name.startswith("arenaloop.sandbox") and room(path) != "sandbox"
     }
     assert users <= {"specs", "cli"}
+
+
+def strings(path: Path) -> Iterator[str]:
+    """Every string of a module; of formatted ones what stands between the braces is left out."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_sql_stays_in_the_store() -> None:
+    """Who wants to know something of an arena file asks it by name."""
+    sql = re.compile(
+        r"\bSELECT\b.+\bFROM\b|\bINSERT (OR \w+ )?INTO\b|\bCREATE (TABLE|INDEX)\b|\bUPDATE \w+ SET\b", re.S
+    )
+    users = {room(path) for path in MODULES for text in strings(path) if sql.search(text)}
+    assert users == {"store"}
 
 
 def test_no_room_without_a_purpose() -> None:

@@ -30,7 +30,7 @@ from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.batch_api import BatchApi
 from arenaloop.sandbox.server import running_server
 from arenaloop.store import Store
-from arenaloop.types import Prompt, Request, Sampling, Verdict, content_hash
+from arenaloop.types import Prompt, Request, Sampling, content_hash
 
 PROMPTS = [Prompt.of(f"question {n}") for n in range(12)]
 SETTINGS = BatchSettings(first_pause=1, longest_pause=4)
@@ -248,7 +248,7 @@ def test_errors_that_stay_are_left_undecided(api: Api, url: str, store: Store, t
     assert {row[4] for row in failed} == {0}  # what was never run is no call
     assert tally.verdicts == 72
     assert any(not p.battles for p in pairings(make_plan(url), store))
-    told = set(store.select("SELECT DISTINCT error FROM verdicts WHERE status = 'error'"))
+    told = set(store._reader.execute("SELECT DISTINCT error FROM verdicts WHERE status = 'error'"))
     assert told == {("batch_expired: not run in time",)}
 
 
@@ -392,16 +392,16 @@ def test_killed_at_any_step_nothing_is_submitted_or_stored_twice(
             raise Killed  # the batch is there, and nobody noted its id
         return made
 
-    def add_verdict(self: Store, verdict: Verdict) -> None:
+    def add_records(self: Store, records: Any) -> None:
         nonlocal kept
         kept += 1
         if kept == 1 + 7 * (step - STEPS):
             raise Killed
-        add(self, verdict)
+        add(self, records)
 
     monkeypatch.setattr(Store, "put_note", put_note)
     monkeypatch.setattr(BatchEndpoint, "create", create)
-    monkeypatch.setattr(Store, "add_records", add_verdict)
+    monkeypatch.setattr(Store, "add_records", add_records)
     settings = SETTINGS.model_copy(update={"max_requests": 40})
     with Store(tmp_path / "arena.db") as store:
         store.add_prompts(PROMPTS)

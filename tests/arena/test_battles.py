@@ -27,7 +27,7 @@ from arenaloop.errors import EndpointDownError
 from arenaloop.models.base import ChunkedModel
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.judge import read_judge_prompt
-from arenaloop.store import Store, reads
+from arenaloop.store import Store, reads, rows
 from arenaloop.types import Completion, Prompt, Request, Status, derive_seed
 
 # ---------------------------------------------------------------------- the same battles, however they are run
@@ -120,9 +120,9 @@ def test_the_judge_is_asked_no_more_at_once_than_it_takes(path: Path) -> None:
 def test_memory_does_not_grow_with_prompts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prompts are read from the file some dozens at a time, as workers take them."""
     started, done, most = 0, Counter[str](), 0
-    read = reads.prompt_of
+    read = rows.prompt_of
 
-    def count(row: Sequence[object]) -> Prompt:
+    def count(row: tuple[Any, ...]) -> Prompt:
         nonlocal started, most
         started += 1
         most = max(most, started - sum(n == 2 for n in done.values()))

@@ -85,7 +85,7 @@ def test_failures_are_asked_again_on_the_next_run_and_only_they(path: Path) -> N
     assert [p for p in after if p.prompt_id not in bad] == [p for p in before if p.prompt_id not in bad]
     with Store(path, readonly=True) as store:
         assert store.usage().calls == 24 + 24 + 6  # failures were calls, too
-        attempts = Counter(n for _, n in store.select("SELECT key, COUNT(*) FROM verdicts GROUP BY key"))
+        attempts = Counter(n for _, n in store._reader.execute("SELECT key, COUNT(*) FROM verdicts GROUP BY key"))
     assert attempts == {1: 18, 2: 6}
 
 
@@ -236,7 +236,7 @@ def test_whatever_fails_a_healthy_run_completes_it(seed: int, rate: float, reask
         assert tally.calls == 0
         with Store(path, readonly=True) as store:
             good = "SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM {} WHERE status = 'ok' GROUP BY key{})"
-            assert list(store.select(good.format("verdicts", ""))) == [(1,)]
-            assert list(store.select(good.format("responses", ", turn"))) in ([(1,)], [(None,)])
+            assert list(store._reader.execute(good.format("verdicts", ""))) == [(1,)]
+            assert list(store._reader.execute(good.format("responses", ", turn"))) in ([(1,)], [(None,)])
             # those in flight when a server went away were cancelled, and are not told of
             assert store.usage().calls <= calls

@@ -130,7 +130,9 @@ def rows_of(directory: Path) -> list[dict[str, Any]]:
 
 def all_verdicts(directory: Path) -> list[tuple[Any, ...]]:
     with Store(directory / "arena.db", readonly=True) as store:
-        return list(store.select("SELECT key, attempt, status, outcome, parser, calls FROM verdicts ORDER BY id"))
+        return list(
+            store._reader.execute("SELECT key, attempt, status, outcome, parser, calls FROM verdicts ORDER BY id")
+        )
 
 
 # ---------------------------------------------------------------------- another judge or template
@@ -368,7 +370,7 @@ def test_a_text_that_another_parser_reads_gets_a_further_attempt(run: Any) -> No
 
 
 def _answer_calls(store: Store) -> int:
-    return int(next(store.select("SELECT SUM(calls) FROM responses"))[0])
+    return int(next(store._reader.execute("SELECT SUM(calls) FROM responses"))[0])
 
 
 def test_a_stricter_parser_undoes_what_it_does_not_read(run: Any) -> None:

@@ -56,7 +56,9 @@ def test_an_endpoint_that_dies_stops_the_run_resumably(tmp_path: Path, stop_afte
     with pytest.raises(EndpointDownError, match="cannot be reached"):
         fight(path, make_plan(judging, mine, concurrency=4))
     with Store(path, readonly=True) as store:
-        kept = {key for table in ("responses", "verdicts") for (key,) in store.select(f"SELECT key FROM {table}")}
+        kept = {
+            key for table in ("responses", "verdicts") for (key,) in store._reader.execute(f"SELECT key FROM {table}")
+        }
     assert len(kept) >= stop_after - 3  # of the calls that were let through at most those in flight are lost
     first = judging.heard.copy()
     dead = False
@@ -67,7 +69,9 @@ def test_an_endpoint_that_dies_stops_the_run_resumably(tmp_path: Path, stop_afte
     assert tally.cached == first.total() - len(twice)
     with Store(path, readonly=True) as store:
         assert store.usage().calls == 2 * len(PROMPTS) + 2 * len(whole)  # nothing was stored twice
-        assert kept <= {key for t in ("responses", "verdicts") for (key,) in store.select(f"SELECT key FROM {t}")}
+        assert kept <= {
+            key for t in ("responses", "verdicts") for (key,) in store._reader.execute(f"SELECT key FROM {t}")
+        }
 
 
 @pytest.mark.parametrize("who", ["model", "judge"])
@@ -201,7 +205,7 @@ class Slow:
 
 def verdicts_in(path: Path) -> int:
     with Store(path, readonly=True) as store:
-        ((count,),) = store.select("SELECT COUNT(*) FROM verdicts")
+        ((count,),) = store._reader.execute("SELECT COUNT(*) FROM verdicts")
     return int(count)
 
 

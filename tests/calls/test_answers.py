@@ -74,7 +74,7 @@ def test_recorded_models_battle_and_resume(tmp_path: Path, path: Path) -> None:
     assert again == found
     assert not heard
     with Store(path, readonly=True) as store:
-        assert list(store.select("SELECT COUNT(*), SUM(calls) FROM responses")) == [(12, 0)]
+        assert list(store._reader.execute("SELECT COUNT(*), SUM(calls) FROM responses")) == [(12, 0)]
         assert store.usage().calls == 12
         assert store.usage().usd == 0.0
 

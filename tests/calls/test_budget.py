@@ -143,7 +143,7 @@ def test_a_chunk_is_asked_whole_or_not_at_all(path: Path) -> None:
     with pytest.raises(BudgetSpentError):
         fight(path, plan, Budget(calls=6))
     with Store(path, readonly=True) as store:
-        ((local,),) = store.select("SELECT COUNT(*) FROM responses WHERE model = 'local'")
+        ((local,),) = store._reader.execute("SELECT COUNT(*) FROM responses WHERE model = 'local'")
     assert (local, len(model.chunks)) == (4, 1)  # a second chunk would have been calls 5 to 8 at best
     assert stored_calls(path) <= 6
 

@@ -23,7 +23,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 def parsers(folder: Path) -> set[str]:
     with Store(folder / "out" / "arena.db", readonly=True) as store:
-        return {row[0] for row in store.select("SELECT DISTINCT parser FROM verdicts")}
+        return {row[0] for row in store._reader.execute("SELECT DISTINCT parser FROM verdicts")}
 
 
 @pytest.mark.parametrize(

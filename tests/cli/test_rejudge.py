@@ -61,7 +61,7 @@ def test_another_template(arenaloop: Command, run: Path) -> None:
     assert {row["score_a"] for row in rows(new / "battles.jsonl")} <= {n / 8 for n in range(9)}
     assert read(new / "summary.json")["calls"] == document["calls"]
     with Store(run / "arena.db", readonly=True) as store:
-        parsers = {row[0] for row in store.select("SELECT DISTINCT parser FROM verdicts")}
+        parsers = {row[0] for row in store._reader.execute("SELECT DISTINCT parser FROM verdicts")}
         assert parsers == {"scores:1", "labels:1"}
 
 
@@ -165,7 +165,7 @@ def test_a_budget_stops_it_and_the_same_command_goes_on(arenaloop: Command, run:
     assert not (run / "rejudged" / "pairwise-other" / "battles.jsonl").exists()
     assert arenaloop(*command).code == 0
     with Store(run / "arena.db", readonly=True) as store:
-        judged = next(store.select("SELECT COUNT(*), COUNT(DISTINCT key) FROM verdicts WHERE judge = 'other'"))
+        judged = next(store._reader.execute("SELECT COUNT(*), COUNT(DISTINCT key) FROM verdicts WHERE judge = 'other'"))
     assert judged == (len(served.heard), len(served.heard))
 
 
@@ -245,7 +245,7 @@ def test_a_leaderboard_that_is_none_is_refused(arenaloop: Command, run: Path, te
 
 def test_what_is_on_its_way_in_batches_is_not_asked_again(arenaloop: Command, run: Path) -> None:
     with Store(run / "arena.db") as store:
-        (judge,) = next(iter(store.select("SELECT DISTINCT judge_hash FROM verdicts")))
+        (judge,) = next(iter(store._reader.execute("SELECT DISTINCT judge_hash FROM verdicts")))
         store.put_note("batch", "tag", {"state": "submitted", "number": 0, "judge_hash": judge})
     result = arenaloop("rejudge", "run", "--reask", "3")
     assert result.code == 2

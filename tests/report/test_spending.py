@@ -28,7 +28,7 @@ def test_what_was_asked_and_stored(battle_run: Path) -> None:
 def test_judges_of_other_settings_are_listed_apart(battle_run: Path) -> None:
     documents = read_documents(battle_run)
     with Store(documents.arena, readonly=True) as store:
-        [(fingerprint,)] = store.select("SELECT DISTINCT judge_hash FROM verdicts")
+        [(fingerprint,)] = store._reader.execute("SELECT DISTINCT judge_hash FROM verdicts")
         for scope, role in ((Scope((fingerprint,)), "judge"), (Scope(("other",)), "judge, other settings")):
             found = calls(documents, store, scope)
             assert [one.role for one in found.answerers] == ["contestant"] * 3 + [role]

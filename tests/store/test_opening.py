@@ -294,7 +294,7 @@ def test_runners_notes_leave_the_stages_of_recipes(old: Path, readonly: bool) ->
         assert list(store.notes("batch requests")) == [("tag", {"requests": []})]
         assert [key for key, _ in store.notes("batch")] == ["tag", "gat"]
         assert store.note("batch", "gat") == {"state": "closed", "number": 1}
-        assert store.ends() == (1, 2, None)
+        assert store.ends() == {"responses": 1, "verdicts": 2}
         assert store.verdict("v") == OLD_VERDICT
         assert store.usage() == (6, 4, 6, None, 3.0)
     assert dump(old, "SELECT sample FROM responses") == [(0,)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from arena_rows import dump, turn, verdict
@@ -221,8 +222,8 @@ def test_usage_counts_what_came_after_it_was_asked(path: Path) -> None:
 # ---------------------------------------------------------------------- judgements, meta-verdicts, notes
 
 
-def judgement(key: str, status: Status = Status.OK, **fields: object) -> Judgement:
-    score = {"score": 4.0} if status is Status.OK else {}
+def judgement(key: str, status: Status = Status.OK, **fields: Any) -> Judgement:
+    score: dict[str, Any] = {"score": 4.0} if status is Status.OK else {}
     return Judgement(key, "p", "f", "judge", status, **{"usd": 0.0, **score, **fields})
 
 

@@ -54,7 +54,7 @@ async def play_async(
     require_prices(budget, plan.models)
     tally = begin(store, budget, verdicts_total=plan.verdicts, answers_total=_answers_wanted(plan))
     plan_key = _plan_key(plan)
-    if store.note(_COMPLETE, plan_key) == _ends(store):  # rows are only ever appended
+    if store.note(_COMPLETE, plan_key) == store.ends():  # rows are only ever appended
         tally.verdicts = tally.cached = tally.verdicts_total
         tally.answers = tally.answers_total
         if on_progress:
@@ -73,7 +73,7 @@ async def play_async(
     closing: list[Any] = [*(m for c in plan.contestants if (m := c.asked)), *plan.judges]
     await run(store, tally, jobs, closing=closing, on_progress=on_progress)
     if not tally.failed and tally.verdicts == tally.verdicts_total:
-        store.put_note(_COMPLETE, plan_key, _ends(store))
+        store.put_note(_COMPLETE, plan_key, store.ends())
     return tally
 
 
@@ -99,12 +99,6 @@ def _plan_key(plan: BattlePlan) -> str:
         chosen is not None,
         parts.hexdigest(),
     )
-
-
-def _ends(store: Store) -> dict[str, Any]:
-    """Where the tables of answers and verdicts end: a plan that was complete is so while nothing is appended."""
-    ends = store.ends()
-    return {"responses": ends.responses, "verdicts": ends.verdicts}
 
 
 def _answers_wanted(plan: BattlePlan) -> int:

@@ -30,6 +30,7 @@ from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.ratings.agreement import spearman
 from arenaloop.ratings.rates import Rate, clustered_rate
 from arenaloop.store import Store
+from arenaloop.store.counts import judge_usage
 from arenaloop.types import Winner
 
 __all__ = ["Rejudged", "directory_name", "rejudge", "reread_verdicts"]
@@ -186,7 +187,9 @@ def rejudge(
         tally=tally,
     )
     more = {key: value for key, value in rejudged.to_json().items() if key not in ("calls", "usd", "cached")}
-    write_summary(out, store, done.summary, tally.cached, **_usage(plan, store), rejudged=more)
+    store.flush()
+    usage = judge_usage(store, [judge.fingerprint for judge in plan.judges])  # answers were paid for by the run itself
+    write_summary(out, store, done.summary, tally.cached, **usage._asdict(), rejudged=more)
     return rejudged
 
 
@@ -254,26 +257,6 @@ def _board(before: Mapping[str, tuple[int, float | None]], done: Tournament) -> 
         }
         for model in dict.fromkeys([*after, *before])
     ]
-
-
-_SPENT = """SELECT SUM(calls), SUM(COALESCE(tokens_in, 0)), SUM(COALESCE(tokens_out, 0)),
-    CASE WHEN SUM(usd IS NULL) = 0 THEN SUM(usd) END, MAX(at) - MIN(at - COALESCE(seconds, 0))
-    FROM verdicts WHERE calls > 0 AND judge_hash IN ({}) GROUP BY run"""
-
-
-def _usage(plan: BattlePlan, store: Store) -> dict[str, Any]:
-    """What these judges' verdicts have cost in all invocations; answers were paid for by the run itself."""
-    store.flush()
-    hashes = [judge.fingerprint for judge in plan.judges]
-    runs = list(store.select(_SPENT.format(",".join("?" * len(hashes))), hashes))
-    calls, tokens_in, tokens_out, usd, seconds = zip(*runs, strict=True) if runs else ((),) * 5
-    return {
-        "calls": sum(calls),
-        "tokens_in": sum(tokens_in),
-        "tokens_out": sum(tokens_out),
-        "usd": None if None in usd else float(sum(usd)),
-        "seconds": float(sum(seconds)),
-    }
 
 
 def directory_name(*parts: str) -> str:

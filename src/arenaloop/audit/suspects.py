@@ -13,15 +13,11 @@ from typing import NamedTuple
 
 from arenaloop.audit.suspicion import REASONS, Sameness, marks
 from arenaloop.store import Store
-from arenaloop.store.rows import from_stored as from_text
 
 __all__ = ["Example", "Suspect", "flag_counts", "suspects", "suspicious_line"]
 
 _EXAMPLES = 3
 """examples kept of each flag of a model"""
-
-_ANSWERS = """SELECT prompt_id, model, text FROM responses
-    WHERE status IN ('ok', 'truncated', 'empty') ORDER BY id"""
 
 _SAYS = {
     "addresses_judge": "address the judge",
@@ -62,9 +58,6 @@ class Suspect:
     examples: Sequence[Example]
 
 
-_COUNTS = "SELECT model, COUNT(*) FROM responses WHERE status IN ('ok', 'truncated', 'empty') GROUP BY model"
-
-
 def suspects(store: Store, models: Collection[str], *, limit: int = 20_000) -> list[Suspect]:
     """Look at the answers that are stored under these names (committed rows), in the order of the names.
 
@@ -76,17 +69,15 @@ def suspects(store: Store, models: Collection[str], *, limit: int = 20_000) -> l
         limit: about how many answers of a model are looked at: of more, those to every n-th prompt by hash.
     """
     names = dict.fromkeys(models)
-    every = {from_text(model): -(-n // limit) for model, n in store.select(_COUNTS)}
+    every = {model: -(-n // limit) for model, n in store.answers_by_model().items()}
     answers: Counter[str] = Counter()
     flagged: Counter[str] = Counter()
     flags = {name: Counter[str]() for name in names}
     examples: dict[str, list[Example]] = {name: [] for name in names}
     same = {name: Sameness() for name in names}
-    for prompt_id, stored, said in store.select(_ANSWERS):
-        model = from_text(stored)
+    for prompt_id, model, text in store.answers():
         if model not in names or (every[model] > 1 and zlib.crc32(prompt_id.encode()) % every[model]):
             continue
-        text = from_text(said)
         answers[model] += 1
         found = marks(text)
         flagged[model] += bool(found)

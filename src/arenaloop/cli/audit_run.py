@@ -15,7 +15,6 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.cli.audit_tables import audit_document, audit_tables
 from arenaloop.cli.directory import open_directory, write_settings
 from arenaloop.cli.progress import Watch
-from arenaloop.cli.undecided import commonest_error
 from arenaloop.config import AuditSettings
 from arenaloop.data.formats.labels import labelled_pairs, read_labels, split_filter
 from arenaloop.errors import ConfigError
@@ -23,6 +22,7 @@ from arenaloop.jsonl import encode_json, write_json
 from arenaloop.judges.base import ModelJudge
 from arenaloop.judges.jury import Jury
 from arenaloop.specs import judge
+from arenaloop.store.counts import commonest_error
 from arenaloop.terminal import say
 
 __all__ = ["execute"]

@@ -25,11 +25,12 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.recorded import ingest_recorded, match_recorded
 from arenaloop.cli.directory import open_directory, write_settings
 from arenaloop.cli.progress import Watch
-from arenaloop.cli.undecided import commonest_error, say_undecided
+from arenaloop.cli.undecided import say_undecided
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.specs import contestant, judge, load_prompts, self_preference
 from arenaloop.store import Store
+from arenaloop.store.counts import commonest_error
 from arenaloop.terminal import say
 from arenaloop.types import Prompt
 

@@ -61,11 +61,12 @@ def rejudge(
     from arenaloop.calls.batch import open_batches
     from arenaloop.calls.budget import Budget, require_prices
     from arenaloop.cli.progress import Watch
-    from arenaloop.cli.undecided import commonest_error, say_undecided
+    from arenaloop.cli.undecided import say_undecided
     from arenaloop.config import dump_yaml
     from arenaloop.jsonl import replacing
     from arenaloop.specs import judge as build_judge
     from arenaloop.store import Store
+    from arenaloop.store.counts import commonest_error
     from arenaloop.terminal import plain
 
     messages = Console(stderr=True)

@@ -99,7 +99,8 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
         return
     from arenaloop.cli.directory import open_directory
     from arenaloop.cli.progress import Watch
-    from arenaloop.cli.undecided import commonest_error, say_undecided
+    from arenaloop.cli.undecided import say_undecided
+    from arenaloop.store.counts import commonest_error
 
     with open_directory(out) as store:
         Budget(settings.budget_usd, settings.budget_calls).begin(store)  # refuses before anything is written

@@ -5,25 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from arenaloop.store import Store
-from arenaloop.store.rows import from_stored as from_text
 from arenaloop.terminal import say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["commonest_error", "say_undecided"]
-
-_ERRORS = """SELECT error FROM (
-    SELECT error FROM responses WHERE run = :run UNION ALL SELECT error FROM verdicts WHERE run = :run
-) WHERE error IS NOT NULL GROUP BY error ORDER BY COUNT(*) DESC, error LIMIT 1"""
-
-
-def commonest_error(store: Store) -> str | None:
-    """The reason that most failed calls of this invocation have in common; None if none failed with one."""
-    store.flush()
-    row = next(store.select(_ERRORS, {"run": store.run}), None)
-    return from_text(row[0]) if row else None
+__all__ = ["say_undecided"]
 
 
 def say_undecided(console: Console, summary: Mapping[str, Any], error: str | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows
 from arenaloop.store import Store
+from arenaloop.types import Ruling
 
 __all__ = ["arena_of", "rows_with_lengths"]
 
@@ -48,10 +49,10 @@ def rows_with_lengths(directory: Path) -> Iterator[dict[str, Any]]:
 
 def _measured(rows: list[dict[str, Any]], store: Store, lengths: dict[str, float | None]) -> Iterator[dict[str, Any]]:
     keys = [str(key) for row in rows for key in row.get("verdicts") or ()]
-    seats = _seats(store, keys)
+    rulings = store.rulings(keys)
     for row in rows:
-        told = [seats[key] for key in row.get("verdicts") or () if key in seats]
-        first, second = told[0][:2] if told else (None, None)
+        told = [rulings[key] for key in row.get("verdicts") or () if key in rulings]
+        first, second = (told[0].first_hash, told[0].second_hash) if told else (None, None)
         if len(told) == 1 and _b_is_first(row, told[0]):
             first, second = second, first
         for name, text_hash in (("length_a", first), ("length_b", second)):
@@ -62,26 +63,12 @@ def _measured(rows: list[dict[str, Any]], store: Store, lengths: dict[str, float
         yield row
 
 
-_Seats = tuple[str, str, float | None, float | None]
-
-
-def _seats(store: Store, keys: list[str]) -> dict[str, _Seats]:
-    """Text hashes and scores of the first and the second seat, by verdict key."""
-    out: dict[str, _Seats] = {}
-    for start in range(0, len(keys), 400):
-        some = keys[start : start + 400]
-        marks = ",".join("?" * len(some))
-        columns = "key, first_hash, second_hash, score_first, score_second"
-        query = f"SELECT {columns} FROM verdicts WHERE key IN ({marks}) ORDER BY id"  # noqa: S608
-        out |= {row[0]: row[1:] for row in store.select(query, some)}
-    return out
-
-
-def _b_is_first(row: Mapping[str, Any], seats: _Seats) -> bool:
+def _b_is_first(row: Mapping[str, Any], ruling: Ruling) -> bool:
     """Whether a battle of a single verdict seats `model_b` first: its scores stand the other way round.
 
     (Battles of both seats list the verdict that seats `model_a` first.) Equal scores cannot tell; such a battle is a
     tie, and which length goes with which model is then taken as it stands.
     """
     a, b = row.get("score_a"), row.get("score_b")
-    return (a, b) == (seats[3], seats[2]) and (a, b) != (seats[2], seats[3])
+    scores = ruling.score_first, ruling.score_second
+    return (b, a) == scores and (a, b) != scores

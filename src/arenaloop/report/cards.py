@@ -12,6 +12,7 @@ from arenaloop.report.scope import Scope
 from arenaloop.report.shown_battles import Pick, Reservoir
 from arenaloop.report.texts import Clip, clip, one_line
 from arenaloop.store import Store
+from arenaloop.store.counts import failed_answers, final_calls, open_seatings
 from arenaloop.types import Battle, Prompt, Verdict, content_hash, derive_seed
 
 __all__ = [
@@ -180,7 +181,7 @@ def _by_seat(
 
 
 def _a_sits_first(battle: Battle, store: Store, verdict: Verdict) -> bool:
-    wrote = _authors(store, verdict.prompt_id, verdict.first_hash)
+    wrote = store.authors(verdict.prompt_id, verdict.first_hash)
     if (battle.model_a in wrote) != (battle.model_b in wrote):
         return battle.model_a in wrote
     if verdict.outcome is None or battle.winner == "tie":
@@ -290,11 +291,6 @@ def shortened(card: Card, limit: int) -> Iterator[Clip]:
 
 _CANDIDATES = 300
 """undecided seatings and failed answers that are looked into"""
-_OPEN_SEATINGS = """SELECT prompt_id, first_hash, second_hash FROM verdicts AS v WHERE {where}
-    GROUP BY prompt_id, first_hash, second_hash, judge_hash, judge HAVING SUM(status = 'ok') = 0"""
-_NO_ANSWERS = """SELECT prompt_id, model, status, error FROM responses AS r
-    WHERE status IN ('error', 'refused')
-    AND attempt = (SELECT MAX(attempt) FROM responses AS s WHERE s.key = r.key AND s.turn = r.turn)"""
 
 
 def undecided(store: Store, models: Sequence[str], scope: Scope) -> list[Undecided]:
@@ -308,10 +304,10 @@ def undecided(store: Store, models: Sequence[str], scope: Scope) -> list[Undecid
         scope: whose verdicts count.
     """
     sample = Reservoir(_CANDIDATES, random.Random(derive_seed("undecided")))
-    for row in store.select(_OPEN_SEATINGS.format(where=scope.where), scope.parameters):
-        sample.add(("seating", *row))
-    for row in store.select(_NO_ANSWERS):
-        sample.add(("answer", *row))
+    for seating in open_seatings(store, scope.hashes):
+        sample.add(("seating", *seating))
+    for answer in failed_answers(store):
+        sample.add(("answer", *answer))
     out: dict[tuple[str, str, str], Undecided] = {}
     for what, prompt_id, *rest in sample.items:
         if what == "answer":
@@ -323,17 +319,12 @@ def undecided(store: Store, models: Sequence[str], scope: Scope) -> list[Undecid
                 out.setdefault(item.key, item)
             continue
         first, second = rest
-        for a in _authors(store, prompt_id, first):
-            for b in _authors(store, prompt_id, second):
+        for a in store.authors(prompt_id, first):
+            for b in store.authors(prompt_id, second):
                 item = Undecided(prompt_id, a, b, first, second)
                 if a != b and item.key not in out:
                     out[item.key] = item
     return sorted(out.values(), key=lambda item: item.key)
-
-
-def _authors(store: Store, prompt_id: str, text_hash: str) -> list[str]:
-    query = "SELECT DISTINCT model FROM responses WHERE text_hash = ? AND prompt_id = ?"
-    return sorted(str(row[0]) for row in store.select(query, (text_hash, prompt_id)))
 
 
 def unread_by_model(store: Store, models: Sequence[str], scope: Scope) -> tuple[int, list[tuple[str, int]]]:
@@ -341,11 +332,10 @@ def unread_by_model(store: Store, models: Sequence[str], scope: Scope) -> tuple[
 
     An answer can escape a loss by making the verdict unreadable; then one model stands in most of them.
     """
-    query = _OPEN_SEATINGS.format(where=scope.where) + " LIMIT 2000"
     total, shown = 0, Counter[str]()
-    for prompt_id, first, second in store.select(query, scope.parameters):
+    for prompt_id, first, second in open_seatings(store, scope.hashes, limit=2000):
         total += 1
-        wrote = {name for text in (first, second) for name in _authors(store, prompt_id, text)}
+        wrote = {name for text in (first, second) for name in store.authors(prompt_id, text)}
         shown.update(wrote.intersection(models))
     return total, sorted(shown.items(), key=lambda item: (-item[1], item[0]))[:5]
 
@@ -381,14 +371,11 @@ def final_seatings(
     store: Store, items: Sequence[Undecided], scope: Scope
 ) -> dict[tuple[str, str, str], tuple[str, ...]]:
     """Keys of the final verdicts on the prompts of some battles, one a judge: with an outcome, or else the last."""
-    ids = sorted({item.prompt_id for item in items})
-    marks = ",".join("?" * len(ids))
-    query = f"""SELECT prompt_id, first_hash, second_hash, judge_hash, judge, key FROM verdicts AS v
-        WHERE prompt_id IN ({marks}) AND {scope.where} ORDER BY status = 'ok', id"""  # noqa: S608 - ours
-    final: dict[tuple[str, str, str], dict[tuple[str, Any], str]] = {}
-    for prompt_id, first, second, fingerprint, judge, key in store.select(query, [*ids, *scope.parameters]):
-        final.setdefault((prompt_id, first, second), {})[fingerprint, judge] = key
+    final: dict[tuple[str, str, str], dict[tuple[str, str], str]] = {}
+    for call in final_calls(store, scope.hashes, sorted({item.prompt_id for item in items})):
+        seating = call.prompt_id, call.first_hash, call.second_hash
+        final.setdefault(seating, {})[call.judge_hash, call.judge] = call.key
     return {
-        seating: tuple(key for _, key in sorted(by_judge.items(), key=lambda item: str(item[0][1])))
+        seating: tuple(key for _, key in sorted(by_judge.items(), key=lambda item: item[0][1]))
         for seating, by_judge in final.items()
     }

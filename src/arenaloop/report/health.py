@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from arenaloop.report.charts import Bars, bars
 from arenaloop.report.documents import Documents, number
@@ -12,7 +12,7 @@ from arenaloop.report.scope import Scope
 from arenaloop.report.shown_battles import Picks
 from arenaloop.report.texts import one_line
 from arenaloop.store import Store
-from arenaloop.store.rows import from_stored as from_text
+from arenaloop.store.counts import ScorePair, failure_reasons, judges, samples, score_pairs
 from arenaloop.types import Status
 
 __all__ = [
@@ -61,7 +61,7 @@ def judge_health(documents: Documents, store: Store, picks: Picks, scope: Scope)
     failed = {s.value: int(summary["verdicts_failed"].get(s.value) or 0) for s in Status if s is not Status.OK}
     total = ok + sum(failed.values())
     flip, first = number(summary.get("flip_rate")), number(summary.get("first_seat_win_rate"))
-    asked, again = _samples(store, scope)
+    asked, again = samples(store, scope.hashes)
     ties = board["ties"] / board["battles"] if board["battles"] else None
     out = [
         Metric(
@@ -120,13 +120,6 @@ def _state(share: float | None, limit: float) -> str:
     return "" if share is None else "good" if share <= limit else "look"
 
 
-def _samples(store: Store, scope: Scope) -> tuple[int, int]:
-    """Seatings that were judged, and how many of them were asked for a second sample."""
-    query = f"SELECT SUM(sample = 0), SUM(sample = 1) FROM verdicts AS v WHERE {scope.where}"  # noqa: S608 - ours
-    asked, again = next(store.select(query, scope.parameters))
-    return asked or 0, again or 0
-
-
 class Bench(NamedTuple):
     """One judge with one template: what it was asked and how it answered. Shares are None where nothing was counted.
 
@@ -146,11 +139,6 @@ class Bench(NamedTuple):
     ties: float | None
 
 
-_BENCHES = """SELECT judge, judge_hash, MAX(template_hash), MAX(parser), COUNT(*), SUM(status != 'ok'), SUM(sample > 0),
-    SUM(outcome = 'A'), SUM(outcome = 'B'), SUM(outcome = 'TIE')
-    FROM verdicts AS v WHERE {where} GROUP BY judge_hash, judge ORDER BY MIN(id) LIMIT 12"""
-
-
 def benches(store: Store, scope: Scope, labels: Mapping[str, str]) -> list[Bench]:
     """The judges of the run, members of a jury each by itself.
 
@@ -160,20 +148,19 @@ def benches(store: Store, scope: Scope, labels: Mapping[str, str]) -> list[Bench
         labels: names of templates by their hashes.
     """
     out = []
-    for row in store.select(_BENCHES.format(where=scope.where), scope.parameters):
-        name, _, template, parser, n, failed, again, first, second, ties = row
-        won = (first or 0) + (second or 0)
-        decided = won + (ties or 0)
+    for row in judges(store, scope.hashes, limit=12):
+        won = row.first + row.second
+        decided = won + row.ties
         out.append(
             Bench(
-                name=one_line(from_text(name), 80),
-                template=labels.get(template, template[:12]),
-                parser=one_line(parser, 40),
-                verdicts=n,
-                failed=failed,
-                again=again,
-                first=(first or 0) / won if won else None,
-                ties=(ties or 0) / decided if decided else None,
+                name=one_line(row.judge, 80),
+                template=labels.get(row.template_hash, row.template_hash[:12]),
+                parser=one_line(row.parser, 40),
+                verdicts=row.verdicts,
+                failed=row.failed,
+                again=row.again,
+                first=row.first / won if won else None,
+                ties=row.ties / decided if decided else None,
             )
         )
     return out
@@ -187,15 +174,11 @@ class Failure(NamedTuple):
     calls: int
 
 
-_WHY = """SELECT status, COALESCE(error, CASE WHEN finish_reason != 'stop' THEN finish_reason END), COUNT(*)
-    FROM verdicts AS v WHERE status != 'ok' AND {where} GROUP BY 1, 2 ORDER BY COUNT(*) DESC, 1, 2 LIMIT 8"""
-
-
 def failures(store: Store, scope: Scope) -> list[Failure]:
     """The commonest reasons why calls brought no verdict, later samples included."""
     return [
-        Failure(status, one_line(from_text(reason), 240) if reason else "", n)
-        for status, reason, n in store.select(_WHY.format(where=scope.where), scope.parameters)
+        Failure(status, one_line(reason, 240) if reason else "", n)
+        for status, reason, n in failure_reasons(store, scope.hashes, limit=8)
     ]
 
 
@@ -212,27 +195,26 @@ class Scores:
 
 _HISTOGRAMS = 6
 """judges of a jury whose scores are shown"""
-_SCORES = """SELECT judge_hash, judge, score_first, score_second, COUNT(*) FROM verdicts AS v
-    WHERE status = 'ok' AND score_first IS NOT NULL AND score_second IS NOT NULL AND {where} GROUP BY 1, 2, 3, 4"""
 
 
 def scores(store: Store, scope: Scope) -> list[Scores]:
     """Histograms of the run's scores by seat, one a judge: each has its own scale. None for judges that give none."""
-    by_judge: dict[tuple[str, Any], list[tuple[float, float, int]]] = {}
-    for fingerprint, judge, a, b, n in store.select(_SCORES.format(where=scope.where), scope.parameters):
-        by_judge.setdefault((fingerprint if scope.hashes else "", judge), []).append((float(a), float(b), int(n)))
-    shown = sorted((one_line(from_text(judge), 80), rows) for (_, judge), rows in by_judge.items())[:_HISTOGRAMS]
-    return [_scores(judge, rows) for judge, rows in shown]
+    by_judge: dict[tuple[str, str], list[ScorePair]] = {}
+    for pair in score_pairs(store, scope.hashes):
+        by_judge.setdefault((pair.judge_hash if scope.hashes else "", pair.judge), []).append(pair)
+    shown = sorted((one_line(judge, 80), pairs) for (_, judge), pairs in by_judge.items())[:_HISTOGRAMS]
+    return [_scores(judge, pairs) for judge, pairs in shown]
 
 
-def _scores(judge: str, rows: Sequence[tuple[float, float, int]]) -> Scores:
-    count = sum(n for _, _, n in rows)
-    low, width, labels = _bins([a for a, _, _ in rows] + [b for _, b, _ in rows])
+def _scores(judge: str, pairs: Sequence[ScorePair]) -> Scores:
+    count = sum(pair.times for pair in pairs)
+    low, width, labels = _bins([pair.first for pair in pairs] + [pair.second for pair in pairs])
     seats = [[0] * len(labels), [0] * len(labels)]
-    for a, b, n in rows:
-        for seat, value in zip(seats, (a, b), strict=True):
-            seat[min(len(labels) - 1, max(0, int((value - low) / width + 1e-9)))] += n
-    mean_first, mean_second = (sum(row[i] * row[2] for row in rows) / count for i in (0, 1))
+    for pair in pairs:
+        for seat, value in zip(seats, (pair.first, pair.second), strict=True):
+            seat[min(len(labels) - 1, max(0, int((value - low) / width + 1e-9)))] += pair.times
+    mean_first = sum(pair.first * pair.times for pair in pairs) / count
+    mean_second = sum(pair.second * pair.times for pair in pairs) / count
     return Scores(judge, bars(labels, seats), mean_first, mean_second, count)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from arenaloop.store import Store
+from arenaloop.store.counts import last_judges, verdicts_of_others
 from arenaloop.types import Verdict
 
 __all__ = ["Scope", "template_labels", "verdict_scope"]
@@ -24,17 +25,6 @@ class Scope:
     hashes: tuple[str, ...]
     others: int = 0
 
-    @property
-    def where(self) -> str:
-        """A condition on the table ``verdicts AS v``: rows of these judges, each call's latest reading."""
-        last = "v.attempt = (SELECT MAX(attempt) FROM verdicts AS w WHERE w.key = v.key)"
-        return f"{last} AND v.judge_hash IN ({','.join('?' * len(self.hashes))})" if self.hashes else last
-
-    @property
-    def parameters(self) -> Sequence[Any]:
-        """What stands for the question marks of `where`."""
-        return self.hashes
-
 
 def verdict_scope(store: Store, verdicts: Iterable[Verdict]) -> Scope:
     """The judges behind a run's battles; where none is decided, those that the last invocation with a verdict asked.
@@ -45,14 +35,11 @@ def verdict_scope(store: Store, verdicts: Iterable[Verdict]) -> Scope:
     """
     hashes = {v.judge_hash for v in verdicts}
     if not hashes:
-        last = "SELECT DISTINCT judge_hash FROM verdicts WHERE run = (SELECT MAX(run) FROM verdicts)"
-        hashes = {str(row[0]) for row in store.select(last)}
+        hashes = last_judges(store)
     if "" in hashes or not hashes:  # rows of the first version
         return Scope(())
     chosen = tuple(sorted(hashes))
-    marks = ",".join("?" * len(chosen))
-    query = f"SELECT COUNT(*) FROM verdicts WHERE judge_hash NOT IN ({marks})"  # noqa: S608 - only question marks
-    return Scope(chosen, int(next(store.select(query, chosen))[0]))
+    return Scope(chosen, verdicts_of_others(store, chosen))
 
 
 def template_labels(config: Mapping[str, Any]) -> dict[str, str]:

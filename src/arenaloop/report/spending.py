@@ -4,31 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from arenaloop.arena.costs import human_equivalent, ratios
 from arenaloop.report.documents import Documents, number
 from arenaloop.report.scope import Scope
 from arenaloop.report.texts import one_line
 from arenaloop.store import Store
-from arenaloop.store.rows import from_stored as from_text
+from arenaloop.store.counts import ModelRow, models
 
-__all__ = ["Answerer", "Calls", "calls", "dollars", "duration"]
-
-
-class Answerer(NamedTuple):
-    """One model's rows in the arena file. Means are None where no row tells."""
-
-    name: str
-    role: str
-    rows: int
-    failed: int
-    truncated: int
-    empty: int
-    calls: int
-    mean_tokens: float | None
-    mean_seconds: float | None
-    usd: float | None
+__all__ = ["Calls", "calls", "dollars", "duration"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +26,11 @@ class Calls:
     """
 
     facts: Sequence[tuple[str, str, str]]
-    answerers: Sequence[Answerer]
+    answerers: Sequence[ModelRow]
     answerers_left_out: int
 
 
 _SHOWN = 60
-
-_BY_MODEL = """SELECT {name}, {role}, COUNT(*), SUM(status IN ('error', 'refused')), SUM(status = 'truncated'),
-    SUM(status = 'empty'), SUM(calls), AVG(tokens_out), AVG(CASE WHEN calls > 0 THEN seconds END),
-    CASE WHEN SUM(usd IS NULL AND calls > 0) > 0 THEN NULL ELSE SUM(COALESCE(usd, 0)) END
-    FROM {table} GROUP BY 1, 2 ORDER BY 2, 1"""
-_OTHER_JUDGE = "judge, other settings"
 
 
 def calls(documents: Documents, store: Store, scope: Scope) -> Calls:
@@ -59,22 +38,14 @@ def calls(documents: Documents, store: Store, scope: Scope) -> Calls:
 
     What other judges or earlier settings cost was paid too: their rows are listed apart.
     """
-    role = f"CASE WHEN judge_hash IN ({','.join('?' * len(scope.hashes))}) THEN 'judge' ELSE '{_OTHER_JUDGE}' END"
-    tables: list[tuple[str, str, str, Sequence[str]]] = [
-        ("responses", "model", "'contestant'", ()),
-        ("verdicts", "judge", role if scope.hashes else "'judge'", scope.hashes),
-    ]
-    answerers: list[Answerer] = []
-    for table, name, what, parameters in tables:
-        rows = store.select(_BY_MODEL.format(table=table, name=name, role=what), parameters)
-        answerers += [Answerer(one_line(from_text(row[0]), 80), *row[1:]) for row in rows]
+    answerers = [row._replace(name=one_line(row.name, 80)) for row in models(store, scope.hashes)]
     judges = [a for a in answerers if a.role != "contestant"][:10]
     players = [a for a in answerers if a.role == "contestant"]
     shown = [*players[:_SHOWN], *judges]
     return Calls(_facts(documents.summary, answerers), shown, len(answerers) - len(shown))
 
 
-def _facts(summary: Mapping[str, Any], answerers: Sequence[Answerer]) -> list[tuple[str, str, str]]:
+def _facts(summary: Mapping[str, Any], answerers: Sequence[ModelRow]) -> list[tuple[str, str, str]]:
     reported = any(a.mean_tokens is not None for a in answerers)
     usd = number(summary.get("usd"))
     tokens = " · ".join(

@@ -25,10 +25,11 @@ from arenaloop.store.rows import (
 )
 from arenaloop.types import Judgement, Prompt, Response, Ruling, Status, content_hash
 
-__all__ = ["AskedTurn", "Ends", "JudgedCall", "OnPrompt", "Readings", "Usage", "marks"]
+__all__ = ["AskedTurn", "JudgedCall", "OnPrompt", "Readings", "Usage", "marks"]
 
 _IN_BATCH = 400  # keys per IN (…) look-up, below SQLite's limit of parameters
 _PROMPTS_AT_ONCE = 48
+_JUDGED = ("verdicts", "judgements")
 _RECENT = 5000  # rows among which examples of a model's calls are looked for
 
 
@@ -46,14 +47,6 @@ class Usage(NamedTuple):
     tokens_out: int
     usd: float | None
     seconds: float
-
-
-class Ends(NamedTuple):
-    """The last row's number in each table of calls; None while it is empty. Rows are only ever appended."""
-
-    responses: int | None
-    verdicts: int | None
-    judgements: int | None
 
 
 @dataclass(slots=True)
@@ -96,10 +89,6 @@ class Readings:
 
     _reader: sqlite3.Connection
 
-    def select(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """Rows of a SELECT, for counts that reports want. Texts come as they are stored."""
-        return iter(self._reader.execute(query, parameters))
-
     # ------------------------------------------------------------------ stages and notes
 
     def stage(self, name: str, key: str) -> dict[str, Any] | None:
@@ -139,7 +128,7 @@ class Readings:
         Some dozens are read at once: look-ups for one prompt at a time cost more than the judging of a pair. So what
         is appended while a prompt waits for its turn is not seen.
         """
-        judged = [table for table in ("verdicts", "judgements") if self._holds(table)]
+        judged = [table for table in _JUDGED if self._holds(table)]
         ids = iter(prompt_ids)
         while batch := list(islice(ids, _PROMPTS_AT_ONCE)):
             chosen = f"WHERE prompt_id IN ({marks(batch)})"
@@ -207,6 +196,11 @@ class Readings:
                 found[key] = whole_response(prompt.id, model, said, known)
         return found
 
+    def authors(self, prompt_id: str, text_hash: str) -> list[str]:
+        """The models that answered a prompt with a text, sorted."""
+        query = "SELECT DISTINCT model FROM responses WHERE text_hash = ? AND prompt_id = ?"
+        return sorted(from_stored(model) for (model,) in self._reader.execute(query, (text_hash, prompt_id)))
+
     def answers_by_model(self) -> dict[str, int]:
         """How many answers that battle are stored of each model, one per turn and attempt."""
         query = f"SELECT model, COUNT(*) FROM responses WHERE {_BATTLING} GROUP BY model"  # noqa: S608
@@ -245,7 +239,7 @@ class Readings:
     def attempts(self, keys: Sequence[str]) -> Counter[str]:
         """How many attempts at each of some judge calls are stored, by key."""
         found: Counter[str] = Counter()
-        for table in ("verdicts", "judgements"):
+        for table in _JUDGED:
             query = f"SELECT key, COUNT(*) FROM {table} WHERE key IN ({{}}) GROUP BY key"  # noqa: S608
             found.update(dict(self._of_keys(query, keys)))
         return found
@@ -253,7 +247,7 @@ class Readings:
     def statuses(self, keys: Sequence[str]) -> dict[str, Status]:
         """How the latest attempts at some judge calls ended, by key; keys without a row are left out."""
         found: dict[str, Status] = {}
-        for table in ("verdicts", "judgements"):
+        for table in _JUDGED:
             rows = self._of_keys(f"SELECT key, status FROM {table} WHERE key IN ({{}}) ORDER BY id", keys)  # noqa: S608
             found.update((key, STATUSES[status]) for key, status in rows)
         return found
@@ -274,19 +268,17 @@ class Readings:
 
     # ------------------------------------------------------------------ all calls
 
-    def ends(self) -> Ends:
-        """Where the tables of calls end: what was complete is so while nothing is appended."""
-        query = (
-            "SELECT (SELECT MAX(id) FROM responses), (SELECT MAX(id) FROM verdicts), (SELECT MAX(id) FROM judgements)"
-        )
-        return Ends(*self._reader.execute(query).fetchone())
+    def ends(self) -> dict[str, int | None]:
+        """Where the tables of answers and verdicts end: what was complete is so while nothing is appended."""
+        tables = ("responses", "verdicts")
+        return {table: self._reader.execute(f"SELECT MAX(id) FROM {table}").fetchone()[0] for table in tables}  # noqa: S608
 
     def usage(self) -> Usage:
         """Calls, tokens, money and wall time of all invocations so far."""
         calls = tokens_in = tokens_out = 0
         usd: float | None = 0.0
         spans: dict[int, tuple[float, float]] = {}
-        for table in ("responses", "verdicts", "judgements"):
+        for table in ("responses", *_JUDGED):
             query = f"""SELECT run, SUM(calls), SUM(COALESCE(tokens_in, 0)), SUM(COALESCE(tokens_out, 0)),
                 SUM(usd), SUM(usd IS NULL), MIN(at - COALESCE(seconds, 0)), MAX(at)
                 FROM {table} WHERE calls > 0 GROUP BY run"""  # noqa: S608

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,16 +17,20 @@ from arenaloop.store import Store
 from arenaloop.types import Completion, Outcome, Status, Verdict, content_hash
 
 
-def verdict(key: str, status: Status = Status.OK, **fields: object) -> Verdict:
-    scores = {"score_first": 7.0, "score_second": 5.0, "outcome": Outcome.A} if status is Status.OK else {}
+def verdict(key: str, status: Status = Status.OK, **fields: Any) -> Verdict:
+    scores: dict[str, Any] = (
+        {"score_first": 7.0, "score_second": 5.0, "outcome": Outcome.A} if status is Status.OK else {}
+    )
     return Verdict(key, "p", "f", "s", "judge", status, **{"usd": 0.0, **scores, **fields})
 
 
-def turn(key: str, completion: Completion, number: int = 0, prompt_id: str = "p") -> tuple[object, ...]:
+def turn(
+    key: str, completion: Completion, number: int = 0, prompt_id: str = "p"
+) -> tuple[str, int, str, str, Completion, str]:
     return key, number, prompt_id, "model", completion, content_hash([completion.text])
 
 
-def dump(path: Path, query: str) -> list[tuple[object, ...]]:
+def dump(path: Path, query: str) -> list[tuple[Any, ...]]:
     with sqlite3.connect(path) as db:
         return db.execute(query).fetchall()
 

@@ -1,0 +1,230 @@
+"""What reports count in an arena file: verdicts of some judges, rows by model, the reasons of failures.
+
+Judges are given by their fingerprints, of which none means that all verdicts count: rows of the first version do not
+tell whose they are. Of each call the latest reading counts, and of verdicts those over two answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from arenaloop.store.reads import Usage, marks
+from arenaloop.store.rows import from_stored
+from arenaloop.store.store import Store
+
+__all__ = [
+    "FinalCall",
+    "JudgeRow",
+    "ModelRow",
+    "ScorePair",
+    "commonest_error",
+    "failed_answers",
+    "failure_reasons",
+    "final_calls",
+    "judge_usage",
+    "judges",
+    "last_judges",
+    "models",
+    "open_seatings",
+    "samples",
+    "score_pairs",
+    "verdicts_of_others",
+]
+
+
+class JudgeRow(NamedTuple):
+    """One judge with one template: its final readings (`failed` ones, those of a later sample, and who won them)."""
+
+    judge: str
+    template_hash: str
+    parser: str
+    verdicts: int
+    failed: int
+    again: int
+    first: int
+    second: int
+    ties: int
+
+
+class ScorePair(NamedTuple):
+    """How often a judge gave these scores to the first and the second seat."""
+
+    judge_hash: str
+    judge: str
+    first: float
+    second: float
+    times: int
+
+
+class FinalCall(NamedTuple):
+    """A judge's reading of one seating."""
+
+    prompt_id: str
+    first_hash: str
+    second_hash: str
+    judge_hash: str
+    judge: str
+    key: str
+
+
+class ModelRow(NamedTuple):
+    """All stored rows of one model in one role, failed attempts included. Means are None where no row tells.
+
+    Attributes:
+        role: ``contestant``, ``judge`` or ``judge, other settings``; ``meta-judge`` and ``pointwise judge``.
+        usd: None if the price of any call is unknown.
+    """
+
+    name: str
+    role: str
+    rows: int
+    failed: int
+    truncated: int
+    empty: int
+    calls: int
+    mean_tokens: float | None
+    mean_seconds: float | None
+    usd: float | None
+
+
+def _query(store: Store, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+    """Rows of a query, texts as they were."""
+    for row in store._reader.execute(query, values):
+        yield tuple(map(from_stored, row))
+
+
+def _of_judges(hashes: Sequence[str]) -> str:
+    """A condition on ``verdicts AS v``: rows of these judges over two answers, each call's latest reading."""
+    last = "v.kind = 'pairwise' AND v.attempt = (SELECT MAX(attempt) FROM verdicts AS w WHERE w.key = v.key)"
+    return f"{last} AND v.judge_hash IN ({marks(hashes)})" if hashes else last
+
+
+# ---------------------------------------------------------------------- whose verdicts there are
+
+
+def last_judges(store: Store) -> set[str]:
+    """Fingerprints of the judges that the last invocation with a verdict asked."""
+    query = """SELECT DISTINCT judge_hash FROM verdicts
+        WHERE kind = 'pairwise' AND run = (SELECT MAX(run) FROM verdicts WHERE kind = 'pairwise')"""
+    return {judge_hash for (judge_hash,) in _query(store, query)}
+
+
+def verdicts_of_others(store: Store, hashes: Sequence[str]) -> int:
+    """How many verdicts, earlier attempts included, other judges gave."""
+    query = f"SELECT COUNT(*) FROM verdicts WHERE kind = 'pairwise' AND judge_hash NOT IN ({marks(hashes)})"  # noqa: S608
+    return int(next(_query(store, query, hashes))[0])
+
+
+# ---------------------------------------------------------------------- how judges did
+
+
+def samples(store: Store, hashes: Sequence[str]) -> tuple[int, int]:
+    """Seatings that were judged, and how many of them were asked for a second sample."""
+    query = f"SELECT SUM(sample = 0), SUM(sample = 1) FROM verdicts AS v WHERE {_of_judges(hashes)}"  # noqa: S608
+    asked, again = next(_query(store, query, hashes))
+    return asked or 0, again or 0
+
+
+def judges(store: Store, hashes: Sequence[str], limit: int) -> list[JudgeRow]:
+    """Up to `limit` judges in the order of their first verdict, members of a jury each by itself."""
+    query = f"""SELECT judge, MAX(template_hash), MAX(parser), COUNT(*), SUM(status != 'ok'), SUM(sample > 0),
+        COALESCE(SUM(outcome = 'A'), 0), COALESCE(SUM(outcome = 'B'), 0), COALESCE(SUM(outcome = 'TIE'), 0)
+        FROM verdicts AS v WHERE {_of_judges(hashes)} GROUP BY judge_hash, judge ORDER BY MIN(id) LIMIT {limit}"""  # noqa: S608
+    return [JudgeRow(*row) for row in _query(store, query, hashes)]
+
+
+def failure_reasons(store: Store, hashes: Sequence[str], limit: int) -> list[tuple[str, str | None, int]]:
+    """The `limit` commonest (status, reason, verdicts) of calls without an outcome, later samples included."""
+    query = f"""SELECT status, COALESCE(error, CASE WHEN finish_reason != 'stop' THEN finish_reason END), COUNT(*)
+        FROM verdicts AS v WHERE status != 'ok' AND {_of_judges(hashes)}
+        GROUP BY 1, 2 ORDER BY COUNT(*) DESC, 1, 2 LIMIT {limit}"""  # noqa: S608
+    return [(status, reason, count) for status, reason, count in _query(store, query, hashes)]
+
+
+def score_pairs(store: Store, hashes: Sequence[str]) -> list[ScorePair]:
+    """How often each judge gave which two scores; none of judges that give no scores."""
+    query = f"""SELECT judge_hash, judge, score_first, score_second, COUNT(*) FROM verdicts AS v
+        WHERE status = 'ok' AND score_first IS NOT NULL AND score_second IS NOT NULL AND {_of_judges(hashes)}
+        GROUP BY 1, 2, 3, 4"""  # noqa: S608
+    return [ScorePair(*row) for row in _query(store, query, hashes)]
+
+
+# ---------------------------------------------------------------------- what has no outcome
+
+
+def open_seatings(store: Store, hashes: Sequence[str], limit: int = -1) -> Iterator[tuple[str, str, str]]:
+    """(prompt id, text in the first seat, text in the second) of seatings that a judge left without an outcome.
+
+    Streamed; at most `limit` where it is not negative.
+    """
+    query = f"""SELECT prompt_id, first_hash, second_hash FROM verdicts AS v WHERE {_of_judges(hashes)}
+        GROUP BY prompt_id, first_hash, second_hash, judge_hash, judge HAVING SUM(status = 'ok') = 0
+        LIMIT {limit}"""  # noqa: S608
+    for prompt_id, first, second in _query(store, query, hashes):  # noqa: UP028 - says what the columns are
+        yield prompt_id, first, second
+
+
+def final_calls(store: Store, hashes: Sequence[str], prompt_ids: Sequence[str]) -> Iterator[FinalCall]:
+    """All readings of the seatings on some prompts, those with an outcome last, and then by age."""
+    query = f"""SELECT prompt_id, first_hash, second_hash, judge_hash, judge, key FROM verdicts AS v
+        WHERE prompt_id IN ({marks(prompt_ids)}) AND {_of_judges(hashes)} ORDER BY status = 'ok', id"""  # noqa: S608
+    return (FinalCall(*row) for row in _query(store, query, [*prompt_ids, *hashes]))
+
+
+def failed_answers(store: Store) -> Iterator[tuple[str, str, str, str | None]]:
+    """(prompt id, model, status, error) of turns whose latest attempt brought no answer, streamed."""
+    query = """SELECT prompt_id, model, status, error FROM responses AS r WHERE status IN ('error', 'refused')
+        AND attempt = (SELECT MAX(attempt) FROM responses AS s WHERE s.key = r.key AND s.turn = r.turn)"""
+    for prompt_id, model, status, error in _query(store, query):  # noqa: UP028
+        yield prompt_id, model, status, error
+
+
+def commonest_error(store: Store) -> str | None:
+    """The reason that most failed calls of this invocation have in common; None if none failed with one."""
+    store.flush()
+    errors = " UNION ALL ".join(
+        f"SELECT error FROM {table} WHERE run = {store.run}"  # noqa: S608
+        for table in ("responses", "verdicts", "judgements")
+    )
+    query = f"""SELECT error FROM ({errors}) WHERE error IS NOT NULL
+        GROUP BY error ORDER BY COUNT(*) DESC, error LIMIT 1"""  # noqa: S608
+    return next((error for (error,) in _query(store, query)), None)
+
+
+# ---------------------------------------------------------------------- what was paid
+
+
+def judge_usage(store: Store, hashes: Collection[str]) -> Usage:
+    """What verdicts of some judges have cost in all invocations."""
+    query = f"""SELECT SUM(calls), SUM(COALESCE(tokens_in, 0)), SUM(COALESCE(tokens_out, 0)),
+        CASE WHEN SUM(usd IS NULL) = 0 THEN SUM(usd) END, MAX(at) - MIN(at - COALESCE(seconds, 0))
+        FROM verdicts WHERE calls > 0 AND judge_hash IN ({marks(hashes)}) GROUP BY run"""  # noqa: S608
+    runs = list(_query(store, query, list(hashes)))
+    calls, tokens_in, tokens_out, usd, seconds = zip(*runs, strict=True) if runs else ((),) * 5
+    money = None if None in usd else float(sum(usd))
+    return Usage(sum(calls), sum(tokens_in), sum(tokens_out), money, float(sum(seconds)))
+
+
+def models(store: Store, hashes: Sequence[str]) -> list[ModelRow]:
+    """Rows of every contestant and judge: of contestants first, by name, then of judges by role and name.
+
+    Args:
+        store: the arena file.
+        hashes: the judges of the run; others' rows have a role of their own.
+    """
+    own = f"CASE WHEN judge_hash IN ({marks(hashes)}) THEN 'judge' ELSE 'judge, other settings' END"
+    own = own if hashes else "'judge'"
+    verdict = f"CASE WHEN kind = 'meta' THEN 'meta-judge' ELSE {own} END"
+    rows: list[ModelRow] = []
+    for table, name, role, values in (
+        ("responses", "model", "'contestant'", ()),
+        ("verdicts", "judge", verdict, hashes),
+        ("judgements", "judge", "'pointwise judge'", ()),
+    ):
+        query = f"""SELECT {name}, {role}, COUNT(*), SUM(status IN ('error', 'refused')), SUM(status = 'truncated'),
+            SUM(status = 'empty'), SUM(calls), AVG(tokens_out), AVG(CASE WHEN calls > 0 THEN seconds END),
+            CASE WHEN SUM(usd IS NULL AND calls > 0) > 0 THEN NULL ELSE SUM(COALESCE(usd, 0)) END
+            FROM {table} GROUP BY 1, 2 ORDER BY 2, 1"""  # noqa: S608
+        rows += [ModelRow(*row) for row in _query(store, query, values)]
+    return rows
