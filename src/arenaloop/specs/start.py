@@ -15,7 +15,6 @@ from typing import TypeVar
 from arenaloop.calls.answers import Contestant
 from arenaloop.config import JudgeSettings, TargetSettings
 from arenaloop.errors import ConfigError, MissingExtraError, StorageError
-from arenaloop.specs.judges import judging_model
 from arenaloop.specs.models import local_model, shown
 from arenaloop.types import content_hash
 
