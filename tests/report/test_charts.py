@@ -77,7 +77,7 @@ def test_the_last_label_stands_below_where_the_line_falls_to_it() -> None:
 
 
 def test_a_share_stands_between_zero_and_a_hundred_percent() -> None:
-    stages = [{"name": "s", "gold_accuracy": 0.25}, {"name": "t", "gold_accuracy": None}]
+    stages: list[dict[str, Any]] = [{"name": "s", "gold_accuracy": 0.25}, {"name": "t", "gold_accuracy": None}]
     drawn = chart(stage_curves(stages)[1])
     one, two = drawn.series[0].points
     assert (one.label, two.label) == ("25 %", "")
@@ -103,7 +103,7 @@ def test_several_series_share_both_axes() -> None:
     assert (x[2] - x[1]) / (x[1] - x[0]) == pytest.approx(3, rel=0.01)
     (other,) = by_step.series[1].points
     assert (other.x, other.dot.at) == (x[1], by_step.series[0].points[1].dot.at)
-    assert other.dot.lower > other.dot.at > other.dot.upper  # type: ignore[operator]
+    assert other.dot.lower > other.dot.at > other.dot.upper
     assert not by_step.slanted
     points = [[{"label": name, "value": 1.0} for name in names] for names in ("pq", "qr")]
     by_name = chart({"title": "t", "series": [{"name": "a", "points": some} for some in points]})

@@ -55,7 +55,8 @@ def test_a_recipe_tells_itself_how_it_went() -> None:
         "all of it. j judged every pair from both seats. 1 of 10 battles are undecided and count nowhere; the command "
         "that began this run asks for them again."
     ]
-    for nothing in (None, [], "text", {"a": 1}):  # as in directories of the first version
+    nothings: list[Any] = [None, [], "text", {"a": 1}]
+    for nothing in nothings:  # as in directories of the first version
         assert outcome(documents(board, prose=nothing), PICKS, [])[0].startswith("1 model fought 10 battles")
 
 

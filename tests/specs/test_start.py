@@ -16,6 +16,7 @@ from arenaloop.errors import ConfigError, InputError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.target import build_target
+from arenaloop.specs.judges import judge, pointwise
 from arenaloop.specs.start import contestant_of, judge_of, start
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Status
@@ -61,19 +62,21 @@ def test_a_checkpoint_answers_and_judges(tmp_path: Path) -> None:
     settings = JudgeSettings.model_validate(
         {"spec": "itself", "name": "ignored", "device": "cpu", "reask": 0, "sampling": SamplingSettings(max_tokens=4)}
     )
-    judge = judge_of(settings)("M1", tmp_path / "weights")
-    assert isinstance(judge, PairwiseJudge)
-    assert judge.name == "M1"
-    assert judge.sampling.max_tokens == 4
-    again = judge_of(settings)("M2", tmp_path / "weights")
-    assert again.fingerprint == judge.fingerprint  # weights decide, not the name
+    itself = judge_of(settings, judge)("M1", tmp_path / "weights")
+    assert isinstance(itself, PairwiseJudge)
+    assert itself.name == "M1"
+    assert itself.sampling.max_tokens == 4
+    again = judge_of(settings, judge)("M2", tmp_path / "weights")
+    assert again.fingerprint == itself.fingerprint  # weights decide, not the name
+    scorer = judge_of(settings, pointwise)("M1", tmp_path / "weights")
+    assert (scorer.name, scorer.model.fingerprint) == ("M1", itself.model.fingerprint)
     actor = contestant_of(target("hf:x", sampling={"max_tokens": 4}))("M1", tmp_path / "weights")
     prompt = Prompt.of("upper: cat")
     with Store(tmp_path / "arena.db") as store:
         store.add_prompts([prompt])
         store.flush()
         other = Contestant("other", ScriptedModel("other", lambda request: "CAT"))
-        plan = BattlePlan([actor, other], judge, [prompt.id], Schedule((("M1", "other"),)), reask=0)
+        plan = BattlePlan([actor, other], itself, [prompt.id], Schedule((("M1", "other"),)), reask=0)
         play(plan, store)
         [pairing] = pairings(plan, store)
     assert pairing.a_first is not None

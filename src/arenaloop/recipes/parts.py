@@ -17,8 +17,7 @@ from arenaloop.calls.answers import answer as ask
 from arenaloop.calls.budget import Budget
 from arenaloop.config import JudgedSettings, OptimSettings
 from arenaloop.data.selection import PromptScores, response_scores
-from arenaloop.judges.base import Judge
-from arenaloop.judges.jury import Jury
+from arenaloop.judges.jury import Decider
 from arenaloop.recipes.observer import Observer, Silent
 from arenaloop.recipes.stage import StageResult
 from arenaloop.store import Store
@@ -41,7 +40,7 @@ class Arena:
     """
 
     store: Store
-    judge: Judge | Jury
+    judge: Decider
     settings: JudgedSettings
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)

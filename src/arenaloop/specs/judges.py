@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from arenaloop.judges.pointwise import RubricJudge
     from arenaloop.models.base import Model
 
-__all__ = ["judge", "judging_model", "pointwise"]
+__all__ = ["judge", "pointwise"]
 
 
 def judge(settings: JudgeSettings) -> Decider:
@@ -52,14 +52,14 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
 
 
 def _lone_judge(settings: JudgeSettings) -> Judge:
-    return without_model(settings) or judging_model(settings, _model(settings))
+    return without_model(settings) or _judging_model(settings)
 
 
-def judging_model(settings: JudgeSettings, built: Model) -> PairwiseJudge:
-    """A model as a judge of pairs, in the form that the settings ask for; the SPEC is not looked at."""
+def _judging_model(settings: JudgeSettings) -> PairwiseJudge:
     from arenaloop.judges.pairwise import PairwiseJudge, load_template
 
     template = load_template(settings.template, settings.criteria, settings.parser)
+    built = _model(settings)
     return PairwiseJudge(
         built,
         template=template,

@@ -10,17 +10,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from arenaloop.calls.answers import Contestant
 from arenaloop.config import JudgeSettings, TargetSettings
 from arenaloop.errors import ConfigError, MissingExtraError, StorageError
-from arenaloop.specs.judges import judging_model
 from arenaloop.specs.models import local_model, shown
 from arenaloop.types import content_hash
 
-if TYPE_CHECKING:
-    from arenaloop.judges.base import Judge
+J = TypeVar("J")
 
 __all__ = ["Start", "contestant_of", "judge_of", "start"]
 
@@ -129,14 +127,15 @@ def contestant_of(target: TargetSettings) -> Callable[[str, Path], Contestant]:
     return make
 
 
-def judge_of(settings: JudgeSettings) -> Callable[[str, Path], Judge]:
-    """Makes a judge of a checkpoint under a name: a model that judges as well as it answers.
+def judge_of(settings: JudgeSettings, build: Callable[[JudgeSettings], J]) -> Callable[[str, Path], J]:
+    """Makes a judge of a checkpoint under a name: for a model that judges as well as it answers.
 
     Args:
-        settings: template, verdict mode, sampling, chunk size and device; its SPEC is not looked at.
+        settings: template, verdict mode, sampling, chunk size and device; the SPEC in it is not looked at.
+        build: what kind of judge, `judges.judge` or `judges.pointwise`.
     """
 
-    def make(name: str, checkpoint: Path) -> Judge:
-        return judging_model(settings, local_model(str(checkpoint), settings, name, revision=""))
+    def make(name: str, checkpoint: Path) -> J:
+        return build(settings.model_copy(update={"spec": f"hf:{checkpoint}", "name": name, "revision": None}))
 
     return make
