@@ -23,9 +23,7 @@ class Row(NamedTuple):
 
 
 def asked_next(stored: list[Status], tried: dict[int, int], reask: int = 2, times: int = 1) -> int | None:
-    return next_sample(
-        lambda n: stored[n] if n < len(stored) else None, lambda n: tried.get(n, 0), reask, times=times
-    )
+    return next_sample(lambda n: stored[n] if n < len(stored) else None, lambda n: tried.get(n, 0), reask, times=times)
 
 
 OK, UNPARSED, ERROR, REFUSED = Status.OK, Status.UNPARSED, Status.ERROR, Status.REFUSED

@@ -88,8 +88,8 @@ def _pairing(
     if one is None or two is None or not (one.battles and two.battles):
         return Pairing(prompt.id, a, b, (), None, None)
     a_sits, b_sits = plan.sits_first(prompt.id, pair)
-    a_firsts = [_final(j, plan.reask, prompt, one, two, found) for j in jury.members] if a_sits else []
-    b_firsts = [_final(j, plan.reask, prompt, two, one, found) for j in jury.members] if b_sits else []
+    a_firsts = [_final(judge, plan.reask, prompt, one, two, found) if a_sits else None for judge in jury.members]
+    b_firsts = [_final(judge, plan.reask, prompt, two, one, found) if b_sits else None for judge in jury.members]
     a_first, b_first = jury.verdict(a_firsts), jury.verdict(b_firsts)
     one_failed = plan.one_seat_failed if a_sits and b_sits else "use_one"
     battles = merge_pair(a, b, a_first, b_first, plan.merge, one_failed)
