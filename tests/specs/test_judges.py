@@ -75,7 +75,7 @@ def test_a_judge_that_scores_one_answer(tmp_path: Path) -> None:
 
 
 def test_a_template_of_another_layout_is_refused_in_one_line() -> None:
-    wrong = [
+    wrong: list[tuple[Any, dict[str, Any], str]] = [
         (build, {"template": "rubric"}, "rubric.jinja: is a template of layout answer, .* one of layout pair: labels"),
         (build, {"template": "meta"}, "meta.jinja: is a template of layout judgements"),
         (scoring, {"template": "pairwise"}, "pairwise.jinja: is a template of layout pair, .* layout answer: rubric"),
