@@ -195,3 +195,21 @@ def test_a_battle_as_a_line_is_its_row(
     assert battle_line(battle) == encode_json(battle_row(battle))
     odd = Battle("p", a + "\ud800", b, Winner.MODEL_A, one, two, flipped, judge, tuple(keys))
     assert json.loads(battle_line(odd)) == battle_row(odd)
+
+
+@pytest.mark.parametrize("merge", ["mean", "two_battles"])
+def test_with_seeded_seats_one_seat_of_a_pair_decides(tmp_path: Path, merge: MergeRule) -> None:
+    judge = PairwiseJudge(ScriptedModel("judge", nobody))
+    plan, both = make_plan(judge, merge=merge, seats="seeded"), make_plan(judge)
+    with Store(tmp_path / "arena.db") as store:
+        fill(store, plan, random.Random(1))
+        found = list(zip(pairings(plan, store), pairings(both, store), strict=True))
+    sat = set()
+    for one, two in found:
+        a_sits, b_sits = plan.sits_first(one.prompt_id, (one.model_a, one.model_b))
+        assert a_sits != b_sits
+        sat.add(a_sits)
+        assert (one.a_first, one.b_first) == (two.a_first if a_sits else None, two.b_first if b_sits else None)
+        asked = one.a_first or one.b_first
+        assert len(one.battles) == (asked is not None and asked.outcome is not None)
+    assert sat == {True, False}

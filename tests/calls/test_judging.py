@@ -11,7 +11,9 @@ import pytest
 from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, attempts, decide
 from arenaloop.calls.progress import Tally
 from arenaloop.errors import EndpointDownError
+from arenaloop.judges.meta import MetaJudge, seated
 from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.judges.pointwise import RubricJudge, mean_score
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.store import Store
 from arenaloop.types import Completion, Prompt, Request, Response, Status, Verdict
@@ -122,3 +124,32 @@ def test_a_dead_server_stops_the_run_and_what_came_stays(tmp_path: Path) -> None
         play(wanted, tmp_path / "arena.db")
     with Store(tmp_path / "arena.db", readonly=True) as store:
         assert sum(bool(stored(s, store)) for s in wanted) == 5
+
+
+def test_votes_on_one_answer_and_both_seats_of_their_judgements(tmp_path: Path) -> None:
+    """What cannot be read is asked again within its vote; a meta-verdict is kept as a verdict of its kind."""
+    script = Script(lambda n, _: "hm" if n == 1 else f"Score: {n}")
+    judge = RubricJudge(ScriptedModel("j", script))
+    meta_script = Script(lambda n, _: "Winner: A")
+    meta = MetaJudge(ScriptedModel("m", meta_script))
+    prompt = Prompt.of("p")
+    answer = Response(prompt.id, "a", ("x",))
+    with Store(tmp_path / "arena.db") as store:
+        store.add_prompts([prompt])
+        votes = [AskedJudge(judge.repeated(vote), store.secret) for vote in range(3)]
+        scored = [JudgeUnit(asked, (prompt, answer), InStore(store.judgement)) for asked in votes]
+        for wanted in (4, 0):  # the second time all is there
+            before = len(script.heard)
+            decide(lambda: scored, store, concurrency=1)
+            assert len(script.heard) - before == wanted
+        judgements = [store.judgement(unit.key(sample)) for unit in scored for sample in range(3)]
+        assert mean_score(judgements) == ((0 + 2 + 3) / 3, 3)
+        assert [r.sample for r in script.heard] == [0, 0, 1, 0]
+        one, two = (seated(j) for j in judgements if j is not None and j.score in (0, 2))
+        asked = AskedJudge(meta, store.secret)
+        compared = [
+            JudgeUnit(asked, (prompt, answer, *seats), InStore(store.verdict)) for seats in ((one, two), (two, one))
+        ]
+        decide(lambda: compared, store)
+        verdicts = [store.verdict(unit.key()) for unit in compared]
+    assert [(v.kind, v.first_hash) for v in verdicts if v] == [("meta", one.text_hash), ("meta", two.text_hash)]

@@ -122,6 +122,7 @@ def test_a_lone_judge_is_a_jury_of_one() -> None:
     assert (jury.name, jury.fingerprint, jury.concurrency) == ("a", judge.fingerprint, judge.concurrency)
     for verdict in (A, LOST, None):
         assert jury.verdict([verdict]) is verdict
+    assert jury.verdict([]) is None  # a seat that is not asked about
     assert Jury.of(jury) is jury
     assert Jury.of(two := Jury([judge, model("b")])) is two
     asyncio.run(jury.aclose())

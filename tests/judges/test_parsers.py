@@ -460,7 +460,7 @@ def test_a_cut_answer_has_no_score() -> None:
     for parser in (score_parser(), score_parser("score_10"), choices_parser()):
         assert parser.read(Completion("Score: 4", status=Status.TRUNCATED)) is None
     forms: tuple[Form, ...] = ("score", "score_10")
-    names = {score_parser(form, mode).name for form in forms for mode in ("text", "json")}  # type: ignore[arg-type]
+    names = {score_parser(form, mode).name for form in forms for mode in ("text", "json")}
     assert names == {"score:1", "score_10:1", "json_score:1", "json_score_10:1"}
 
 

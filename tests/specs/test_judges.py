@@ -69,16 +69,18 @@ def test_a_judge_that_scores_one_answer(tmp_path: Path) -> None:
     built = scoring(verdict="json", name="scorer", sampling={"temperature": 0.8})
     assert (built.template.name, built.parser.name, built.name) == ("rubric", "json_score:1", "scorer")
     assert built.sampling.temperature == 0.8
+    saved = validate(JudgeSettings, validate(JudgeSettings, {"spec": "sandbox:judge"}, "test").model_dump(), "saved")
+    assert pointwise(saved).fingerprint == scoring().fingerprint
     own = tmp_path / "own.jinja"
     own.write_text('{# parser: score_10, layout: answer #}{% include "material" %}')
     assert scoring(template=str(own)).parser.name == "score_10:1"
 
 
 def test_a_template_of_another_layout_is_refused_in_one_line() -> None:
-    wrong = [
+    wrong: list[tuple[Any, dict[str, Any], str]] = [
         (build, {"template": "rubric"}, "rubric.jinja: is a template of layout answer, .* one of layout pair: labels"),
         (build, {"template": "meta"}, "meta.jinja: is a template of layout judgements"),
-        (scoring, {"template": "pairwise"}, "pairwise.jinja: is a template of layout pair, .* layout answer: rubric"),
+        (scoring, {"template": "labels"}, "labels.jinja: is a template of layout pair, .* layout answer: rubric"),
         (scoring, {"spec": "builtin:longest"}, "judge builtin:longest: scores no single answer"),
         (scoring, {"spec": "", "jury": ["sandbox:judge", "builtin:first"]}, "judge jury: scores no single answer"),
         (scoring, {"criteria": "be kind"}, "rubric.jinja: does not use criteria"),

@@ -13,6 +13,7 @@ from arenaloop.calls.reask import DECIDED, final
 from arenaloop.calls.run import Executor, begin, run
 from arenaloop.calls.units import Asked, Unit
 from arenaloop.judges.base import Judge, PointwiseJudge
+from arenaloop.judges.meta import MetaJudge
 from arenaloop.store import Store
 from arenaloop.types import (
     Completion,
@@ -74,7 +75,13 @@ class AskedJudge(Asked):
     __slots__ = ("judge", "reask", "secret", "seed")
 
     def __init__(
-        self, judge: Judge | PointwiseJudge, secret: str, *, seed: int = 0, reask: int = 2, workers: int | None = None
+        self,
+        judge: Judge | PointwiseJudge | MetaJudge,
+        secret: str,
+        *,
+        seed: int = 0,
+        reask: int = 2,
+        workers: int | None = None,
     ) -> None:
         super().__init__(getattr(judge, "model", None), judge.concurrency, workers)
         self.judge: Any = judge
@@ -84,7 +91,7 @@ class AskedJudge(Asked):
 
 
 class JudgeUnit:
-    """One question to one judge: two responses in seat order (or two judgements of one), or one response.
+    """One question to one judge: two responses in seat order, one response, or one and two judgements of it.
 
     Args:
         asked: the judge.

@@ -128,8 +128,8 @@ class _LoneJudge(Jury):
         self.name, self.fingerprint, self.concurrency = judge.name, judge.fingerprint, judge.concurrency
 
     def verdict(self, verdicts: Sequence[Verdict | Ruling | None]) -> Verdict | Ruling | None:
-        """The judge's own."""
-        return verdicts[0]
+        """The judge's own; None where it was not asked."""
+        return verdicts[0] if verdicts else None
 
 
 Decider: TypeAlias = Judge | Jury

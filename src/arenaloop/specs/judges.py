@@ -39,7 +39,9 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
 
     if settings.jury or without_model(settings):
         raise ConfigError(f"judge {settings.spec or 'jury'}: scores no single answer; that takes one judging model")
-    name = settings.template if "template" in settings.model_fields_set else "rubric"
+    # saved settings hold every default, so that of battles stands for none
+    unset = settings.template == JudgeSettings.model_fields["template"].default
+    name = "rubric" if unset else settings.template
     template = load_template(name, settings.criteria, settings.parser, layout="answer")
     built = _model(settings)
     return RubricJudge(
