@@ -67,7 +67,7 @@ def rejudge(
     from arenaloop.specs import judge as build_judge
     from arenaloop.store import Store
     from arenaloop.store.counts import commonest_error
-    from arenaloop.terminal import plain
+    from arenaloop.terminal import say
 
     messages = Console(stderr=True)
     given = {"template": template, "verdict": verdict, "reask": reask}
@@ -101,12 +101,9 @@ def rejudge(
         fought = read_fought(directory, store, wanted)
         plan = plan_again(fought, names, template_plan)
         what = f"at most {2 * plan.battles * len(plan.judges):,} judge calls" if ask else "stored texts are read again"
-        messages.print(
-            f"{out}: {plan.battles:,} battles on {len(plan.prompt_ids):,} prompts · {what} · "
-            f"judge {plain(plan.judge.name)}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        say(
+            messages,
+            f"{out}: {plan.battles:,} battles on {len(plan.prompt_ids):,} prompts · {what} · judge {plan.judge.name}",
         )
         with replacing(out / "config.yaml") as file:
             file.write(dump_yaml(settings.model_copy(update={"judge": judging})).encode())
@@ -124,7 +121,7 @@ def rejudge(
     if result.undecided and ask:
         say_undecided(messages, json.loads((out / "summary.json").read_text(encoding="utf-8")), error)
     elif result.undecided:
-        messages.print(f"{result.undecided:,} battles undecided; nothing was asked (--reask N asks)", highlight=False)
+        say(messages, f"{result.undecided:,} battles undecided; nothing was asked (--reask N asks)", fold=True)
     if result.undecided:
         raise typer.Exit(3)
 
@@ -206,7 +203,7 @@ def _wanted(
     from arenaloop.arena.matchmaking import schedule
     from arenaloop.config import BattleSettings, RecipeSettings
     from arenaloop.specs import load_prompts
-    from arenaloop.terminal import plain
+    from arenaloop.terminal import say
 
     path = directory / "leaderboard.json"
     try:
@@ -227,12 +224,7 @@ def _wanted(
         ids = [prompt.id for prompt in load_prompts(prompts, settings.seed).prompts]
         plan = schedule(pairs, names, ids, settings.seed, calls_per_battle=calls)
     except UserError as error:
-        messages.print(
-            plain(f"note: only decided battles are judged again ({error})"),
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(messages, f"note: only decided battles are judged again ({error})")
         return names, None
     return names, {prompt_id: plan.on(prompt_id) for prompt_id in ids if plan.on(prompt_id)}
 
@@ -241,7 +233,7 @@ def _print(result: Rejudged) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from arenaloop.terminal import plain
+    from arenaloop.terminal import figure, plain, say
 
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -249,32 +241,25 @@ def _print(result: Rejudged) -> None:
         table.add_column(title, justify="left" if title == "model" else "right", no_wrap=True)
     for row in result.board:
         figures = (
-            _figure(row[f"{what}_{when}"], form)
+            figure(row[f"{what}_{when}"], form)
             for when in ("before", "after")
             for what, form in (("rank", "d"), ("rating", ".0f"))
         )
         table.add_row(plain(row["model"]), *figures)
     console.print(table)
     moved, kinds = result.moved, result.kinds
-    share = f"{_percent(moved.value)}, 95 % interval {_percent(moved.lower)} to {_percent(moved.upper)}"
+    share, lower, upper = (figure(value, ".1%") for value in (moved.value, moved.lower, moved.upper))
+    known = f"{share}, 95 % interval {lower} to {upper}"
     words = ", ".join(f"{kind.replace('_to_', '→')} {count:,}" for kind, count in kinds.items())
     calls = "no call" if not result.tally.calls else f"{result.tally.calls:,} calls"
     cost = "" if not result.tally.usd else f", ${result.tally.usd:,.2f}"
     reread = f" · {result.reread:,} stored texts read otherwise" if result.reread else ""
     for line in (
-        f"{result.compared:,} battles compared · {sum(kinds.values()):,} moved ({share}): {words}",
+        f"{result.compared:,} battles compared · {sum(kinds.values()):,} moved ({known}): {words}",
         f"decided {result.decided_before:,} → {result.decided_after:,} of {result.wanted:,} · flips between seats "
-        f"{_percent(result.flip_rate_before)} → {_percent(result.flip_rate_after)}",
-        f"Spearman of the ratings {_figure(result.spearman, '.3f')} · largest change of rank "
-        f"{_figure(result.largest_rank_change, 'd')} · {calls}{cost}{reread}",
+        f"{figure(result.flip_rate_before, '.1%')} → {figure(result.flip_rate_after, '.1%')}",
+        f"Spearman of the ratings {figure(result.spearman, '.3f')} · largest change of rank "
+        f"{figure(result.largest_rank_change, 'd')} · {calls}{cost}{reread}",
         f"{result.directory}",
     ):
-        console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
-
-
-def _figure(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+        say(console, line)

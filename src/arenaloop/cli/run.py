@@ -127,7 +127,7 @@ def _write_report(out: Path) -> None:
 
 
 def _print_outline(outline: Outline, out: Path, console: Console) -> None:
-    from arenaloop.terminal import plain
+    from arenaloop.terminal import say
 
     for line in (
         f"{out}: {len(outline.stages)} stages ({', '.join(outline.stages)})",
@@ -135,17 +135,19 @@ def _print_outline(outline: Outline, out: Path, console: Console) -> None:
         f"  at most {sum(n for _, _, n in outline.calls):,} judge calls (equal pairs of texts are asked once):",
         *(f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls" for name, prompts, n in outline.calls),
     ):
-        console.print(plain(line), highlight=False, markup=False)
+        say(console, line, fold=True)
 
 
 def _print_result(result: Result, out: Path) -> None:
     from rich.console import Console
 
+    from arenaloop.terminal import say
+
     console = Console()
     console.print(stage_table(result.stages))
     console.print()
     console.print(result.leaderboard.table(width=console.width))
-    console.print(f"report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"report: {out / 'report.html'}")
 
 
 def stage_table(stages: object) -> object:
@@ -154,6 +156,8 @@ def stage_table(stages: object) -> object:
     from typing import Any, cast
 
     from rich.table import Table
+
+    from arenaloop.terminal import figure, span
 
     rows = cast("Sequence[dict[str, Any]]", stages)
     gold = any(row.get("gold_accuracy") is not None for row in rows)
@@ -169,15 +173,9 @@ def stage_table(stages: object) -> object:
     ):
         table.add_column(title, justify="left" if title == "stage" else "right", no_wrap=True)
     for row in rows:
-        cells = [row["name"], _figure(row["rating"], ".0f")]
-        ends = [row["lower"], row["upper"]]
-        cells.append("–" if None in ends else f"{row['lower']:.0f} … {row['upper']:.0f}")
+        cells = [row["name"], figure(row["rating"], ".0f"), span(row["lower"], row["upper"], ".0f")]
         if gold:
-            cells.append(_figure(row.get("gold_accuracy"), ".1%"))
-        cells += [_figure(row["mean_length"], ".1f"), f"{row['rows']:,}", _figure(row["seconds"], ".0f")]
+            cells.append(figure(row.get("gold_accuracy"), ".1%"))
+        cells += [figure(row["mean_length"], ".1f"), f"{row['rows']:,}", figure(row["seconds"], ".0f")]
         table.add_row(*cells)
     return table
-
-
-def _figure(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
