@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -45,8 +44,7 @@ def agree(
         raise InputError(str(error)) from None
     if as_json:
         fields = ("models", "pairs", "reference_separated", "spearman", "human_agreement", "differentiation", "average")
-        document = asdict(result)
-        sys.stdout.write(json.dumps({name: document[name] for name in fields}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({name: getattr(result, name) for name in fields}, indent=2) + "\n")
         return
     typer.echo(f"{result.models} models in both, {result.pairs} pairs, {result.reference_separated} separated by B")
     for name in ("spearman", "human_agreement", "differentiation", "average"):

@@ -20,13 +20,11 @@ __all__ = ["BudgetCalls", "BudgetUsd", "Fields", "Given", "add_verb"]
 
 BudgetUsd = Annotated[
     float | None,
-    typer.Option("--budget-usd", metavar="X", help="Stop once the directory has cost X dollars.", show_default=False),
+    typer.Option("--budget-usd", metavar="X", help="Stop once the directory has cost X dollars."),
 ]
 BudgetCalls = Annotated[
     int | None,
-    typer.Option(
-        "--budget-calls", metavar="N", help="Stop before call N + 1, earlier runs counted.", show_default=False
-    ),
+    typer.Option("--budget-calls", metavar="N", help="Stop before call N + 1, earlier runs counted."),
 ]
 
 Given = dict[str, Any]
