@@ -94,11 +94,10 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     r.once(first, partial(_learn, r, first, recipe.demonstrations, recipe.start))
     for round_ in range(1, s.rounds + 1):
         target = best = _best_of(r, round_ - 1)
-        for stage in later:
-            if stage.round == round_:
-                start = _start(r, stage, best)
-                r.once(stage, partial(_battle_and_learn, r, stage, target, start))
-                target = stage
+        for stage in (stage for stage in later if stage.round == round_):
+            start = _start(r, stage, best)
+            r.once(stage, partial(_battle_and_learn, r, stage, target, start))
+            target = stage  # what has just learned battles next
     return _finish(r)
 
 
