@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +21,16 @@ ENDS = frozenset({1, 2})
 @pytest.fixture(scope="module")
 def module() -> LlamaForCausalLM:
     torch.manual_seed(2)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     return LlamaForCausalLM(LlamaConfig(vocab_size=20, **sizes, initializer_range=0.5)).eval()
 
 
-def rows(**sampling: float) -> list[Continuation]:
+def rows(**sampling: Any) -> list[Continuation]:
     r = np.random.default_rng(0)
     return [Continuation(r.integers(3, 20, n + 1).tolist(), 12, seed=n, **sampling) for n in range(8)]
 
@@ -69,14 +75,20 @@ def test_it_draws_under_no_gradient_and_leaves_the_parameters_ready_for_one(modu
 
 def test_it_is_given_up_between_two_tokens(module: LlamaForCausalLM) -> None:
     stop, seen = threading.Event(), rows()
-    seen[0].stops = lambda tokens: len(tokens) == 2 and bool(stop.set())
+
+    def give_up(tokens: list[int]) -> bool:
+        if len(tokens) == 2:
+            stop.set()
+        return False
+
+    seen[0].stops = give_up
     decode(module, seen, frozenset(), stop=stop)
     assert {len(row.tokens) for row in seen} == {2}
     decode(module, [], ENDS)
 
 
 def test_a_module_without_a_cache_is_refused() -> None:
-    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    sizes: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
 
     class Plain(BertModel):
         def forward(self, input_ids: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ SETTINGS = OptimSettings(learning_rate=3e-3, weight_decay=0.1)
 def pairs(n: int, seed: int) -> list[dict[str, Any]]:
     """Of two words of a to f, the one with more vowels is preferred."""
     r = random.Random(seed)
-    out = []
+    out: list[dict[str, Any]] = []
     while len(out) < n:
         first, second = ("".join(r.choices("abcdef", k=r.randint(2, 7))) for _ in range(2))
         vowels = [sum(letter in "ae" for letter in word) for word in (first, second)]

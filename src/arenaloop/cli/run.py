@@ -69,16 +69,24 @@ def run(
 ) -> None:
     """Run a recipe, or resume it: the same command goes on where it stopped.
 
+    A battle's own config.yaml, from its run directory, is run as that battle.
+
     Examples:
 
         arenaloop run examples/arena_learning_qwen.yaml --dry-run
 
         arenaloop run recipe.yaml --set judge=openai:gpt-4o --set dpo.beta=0.1 --out runs/first
     """
-    from arenaloop.config import override, read_yaml, validate
+    from arenaloop.config import BattleSettings, override, read_yaml, validate
     from arenaloop.specs.recipes import recipe_named
 
     values = override(read_yaml(recipe), settings or [])
+    if "recipe" not in values and "models" in values:
+        from arenaloop.cli.battle_run import execute
+
+        battle = validate(BattleSettings, values, str(recipe))
+        execute(battle, out or Path("runs") / "battle", dry_run=dry_run, as_json=as_json)
+        return
     checked = validate(recipe_named(values.get("recipe"), str(recipe)).settings, values, str(recipe))
     _execute(checked, out or Path("runs") / checked.name, dry_run=dry_run, as_json=as_json)
 
