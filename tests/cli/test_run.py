@@ -245,3 +245,15 @@ def test_a_demo_of_another_name(arenaloop: Command, tmp_path: Path, monkeypatch:
     refused = arenaloop("demo", "roundless", "--rounds", "1")
     assert (refused.code, refused.lines) == (2, ["arenaloop: --rounds: the recipe roundless has no rounds"])
     assert everything(tmp_path) == set()
+
+
+def test_a_battles_own_config_is_run_as_that_battle(arenaloop: Command, tmp_path: Path) -> None:
+    arguments = ["battle", "--model", "a=sandbox:scholar", "--model", "b=sandbox:novice"]
+    arguments += ["--prompts", "sandbox:prompts?n=6", "--judge", "sandbox:judge", "--out", "first"]
+    assert arenaloop(*arguments).code == 0
+    again = arenaloop("run", "first/config.yaml", "--out", "second", "--json")
+    assert again.code == 0
+    first, second = (json.loads((tmp_path / name / "leaderboard.json").read_text()) for name in ("first", "second"))
+    assert first == second
+    assert json.loads(again.out)["battles_decided"] == 6
+    assert arenaloop("run", "first/config.yaml", "--set", "pairs=none").code == 2
