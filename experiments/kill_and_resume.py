@@ -29,7 +29,7 @@ def command(rounds: int, seed: int, small: bool) -> list[str]:
     """The demo, or a tiny one, but for its directory."""
     if not small:
         return [*ARENALOOP, "demo", "--rounds", str(rounds), "--seed", str(seed), "--split", "dev"]
-    demo = str(resources.files("arenaloop.sandbox").joinpath("demo.yaml"))
+    demo = str(resources.files("arenaloop.sandbox").joinpath("demos", "arena_learning.yaml"))
     return [*ARENALOOP, "run", demo, *(f"--set={change}" for change in (*SMALL, f"seed={seed}"))]
 
 

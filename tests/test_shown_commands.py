@@ -52,13 +52,9 @@ def parse(line: str) -> None:
 
 
 def parse_verb(arguments: list[str]) -> None:
-    def disarm(command: Any) -> None:
-        command.callback = lambda **_: None
-        for inner in getattr(command, "commands", {}).values():
-            disarm(inner)
-
     command = typer.main.get_command(app)
-    disarm(command)
+    for verb in verbs(command):
+        verb.callback = lambda **_: None
     command.main(arguments, standalone_mode=False)
 
 
@@ -80,6 +76,7 @@ def parse_script(script: str, *arguments: str) -> None:
 
 
 def verbs(command: Any) -> Iterator[Any]:
+    command.get_params(command.context_class(command))  # some make their options when they are asked for
     yield command
     for inner in getattr(command, "commands", {}).values():
         yield from verbs(inner)
