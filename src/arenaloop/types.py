@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 __all__ = [
@@ -244,7 +245,10 @@ class Cost:
 
     def cost(self) -> dict[str, Any]:
         """These fields, for another record of the same call."""
-        return {name: getattr(self, name) for name in Cost.__slots__}
+        return dict(zip(Cost.__slots__, _COST(self), strict=True))
+
+
+_COST = attrgetter(*Cost.__slots__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,8 +238,10 @@ class Answers:
         return self._executor
 
     def _asker(self, c: Contestant) -> Asked:
-        assert c.asked is not None
-        return self._asked.setdefault(id(c.model), Asked(c.asked, c.asked.concurrency))
+        if (asked := self._asked.get(id(c.model))) is None:
+            assert c.asked is not None
+            asked = self._asked[id(c.model)] = Asked(c.asked, c.asked.concurrency)
+        return asked
 
     async def _converse(self, c: Contestant, material: Material) -> Response:
         """Ask turn by turn; the same model under another name is asked once for both."""

@@ -99,11 +99,12 @@ class JudgeUnit:
         statuses: of what is stored.
     """
 
-    __slots__ = ("asked", "material", "statuses")
+    __slots__ = ("_key", "asked", "material", "statuses")
     done = DECIDED
 
     def __init__(self, asked: AskedJudge, material: tuple[Prompt, *tuple[Response, ...]], statuses: Statuses) -> None:
         self.asked, self.material, self.statuses = asked, material, statuses
+        self._key: str = asked.judge.key(*material)  # of nearly all units the only one, and asked for again and again
 
     @property
     def reask(self) -> int:
@@ -112,8 +113,7 @@ class JudgeUnit:
 
     def key(self, sample: int = 0) -> str:
         """Of the verdict or judgement."""
-        key: str = self.asked.judge.key(*self.material, sample)
-        return key
+        return self.asked.judge.key(*self.material, sample) if sample else self._key
 
     def stored(self, sample: int) -> Status | None:
         """How the latest attempt at a sample ended."""
@@ -141,8 +141,8 @@ class JudgeUnit:
     def keep(self, store: Store, records: Sequence[tuple[JudgeUnit, int, Verdict | Judgement]]) -> None:
         """Store them, and note how they ended for whoever shares the prompt."""
         store.add_records([record for _, _, record in records])
-        for unit, _, record in records:
-            unit.statuses[record.key] = record.status
+        for unit, sample, record in records:
+            unit.statuses[unit.key(sample)] = record.status
 
 
 def attempts(unit: JudgeUnit, store: Store) -> list[Verdict]:
