@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from typing import Any
 
@@ -96,3 +97,49 @@ def test_a_module_without_a_cache_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="is a Plain, which cannot continue from a cache"):
         decode(Plain(BertConfig(vocab_size=20, **sizes)), rows(), ENDS)
+
+
+@pytest.mark.parametrize("rest", [[1, 4, 9, 2], [3, 3, 3, 3]])
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0}])
+def test_what_all_prompts_begin_with_is_read_once(
+    module: LlamaForCausalLM, rest: list[int], sampling: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same tokens and log-probabilities as each alone; the long beginning goes through the model a single time."""
+    r = np.random.default_rng(1)
+    shared = r.integers(3, 20, 300).tolist()
+
+    def fresh() -> list[Continuation]:
+        again = np.random.default_rng(2)
+        ends = [again.integers(3, 20, n).tolist() for n in rest]
+        return [Continuation(shared + end, 8, seed=n, **sampling) for n, end in enumerate(ends)]  # type: ignore[arg-type]
+
+    alone, together = fresh(), fresh()
+    for row in alone:
+        decode(module, [row], ENDS, logprobs=True)
+    read: list[tuple[int, ...]] = []
+    forward = type(module).forward
+
+    def count(self: Any, *args: Any, **options: Any) -> Any:
+        read.append(tuple(options["input_ids"].shape))
+        return forward(self, *args, **options)
+
+    count.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(module), "forward", count)
+    decode(module, together, ENDS, logprobs=True)
+    assert read[0][0] == 1
+    assert read[0][1] >= 300
+    assert all(rows * width <= 4 * 9 for rows, width in read[1:])
+    for one, other in zip(alone, together, strict=True):
+        assert one.tokens == other.tokens
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+def test_samples_of_one_prompt_share_it(module: LlamaForCausalLM) -> None:
+    prompt = np.random.default_rng(3).integers(3, 20, 280).tolist()
+    rows_ = [Continuation(list(prompt), 6, temperature=1.0, seed=n) for n in range(5)]
+    decode(module, rows_, ENDS)
+    assert len({tuple(row.tokens) for row in rows_}) > 1
+    for n in range(5):
+        alone = Continuation(list(prompt), 6, temperature=1.0, seed=n)
+        decode(module, [alone], ENDS)
+        assert alone.tokens == rows_[n].tokens

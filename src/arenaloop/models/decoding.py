@@ -61,6 +61,10 @@ class Continuation:
         return len(self.tokens) >= self.limit
 
 
+_WORTH_SHARING = 256
+"""Tokens from which what all prompts begin with is read once: a short one costs less than to part the reading."""
+
+
 def decode(
     module: Any,
     rows: Sequence[Continuation],
@@ -126,32 +130,38 @@ def cache_argument(module: Any) -> str:
 def _decode(
     module: Any, rows: Sequence[Continuation], end_ids: Collection[int], logprobs: bool, stop: threading.Event
 ) -> None:
-    """The decoding loop. B rows are still active, T tokens are in the cache."""
+    """The decoding loop. B rows are still active, `length` columns are in the cache, the first `shared` of all rows."""
     import torch
     from transformers import DynamicCache
 
     device, accepts = module.device, forward_arguments(module)
-    lengths = torch.tensor([len(row.prompt) for row in rows])
-    width = int(lengths.max())
-    ids = torch.zeros(len(rows), width, dtype=torch.long)  # padding is masked, so any token will do
-    for at, row in enumerate(rows):
-        ids[at, width - len(row.prompt) :] = torch.tensor(row.prompt)
-    ids = ids.to(device)
-    padding = (width - lengths).to(device)  # (B,) masked columns on the left
-    padded = bool(padding.any())
-    sampler = _Sampler(rows, device)
     cache = DynamicCache(config=module.config)
     arguments: dict[str, Any] = {cache_argument(module): cache, "use_cache": True}
     if "logits_to_keep" in accepts:
         arguments["logits_to_keep"] = 1
-    column = torch.arange(width + max(row.limit for row in rows), device=device)
+    shared = _shared([row.prompt for row in rows], cache) if "past_key_values" in arguments else 0
+    if shared:  # what all prompts begin with is read once
+        module(input_ids=torch.tensor([rows[0].prompt[:shared]], device=device), **arguments)
+        cache.batch_repeat_interleave(len(rows))
+    lengths = torch.tensor([len(row.prompt) - shared for row in rows])
+    width = int(lengths.max())
+    ids = torch.zeros(len(rows), width, dtype=torch.long)  # padding is masked, so any token will do
+    for at, row in enumerate(rows):
+        ids[at, width - len(row.prompt) + shared :] = torch.tensor(row.prompt[shared:])
+    ids = ids.to(device)
+    padding = (width - lengths).to(device)  # (B,) masked columns after what is shared
+    padded = bool(padding.any())
+    sampler = _Sampler(rows, device)
+    column = torch.arange(shared + width + max(row.limit for row in rows), device=device)
     active = list(rows)
-    length, step = width, 0
+    length, step = shared + width, 0
     while not stop.is_set():
         if "position_ids" in accepts:
             position = column[length - ids.shape[1] : length]
-            arguments["position_ids"] = (position - padding[:, None]).clamp_(min=0) if padded else position[None]
-        mask = (column[:length] >= padding[:, None]).long() if padded else None
+            arguments["position_ids"] = (position - padding[:, None]).clamp_(min=shared) if padded else position[None]
+        mask = None
+        if padded:
+            mask = ((column[:length] < shared) | (column[:length] >= shared + padding[:, None])).long()
         logits = module(input_ids=ids, attention_mask=mask, **arguments).logits[:, -1]
         tokens = sampler.next(logits, step)
         if logprobs:
@@ -168,6 +178,22 @@ def _decode(
             active = [active[at] for at in going]
         ids = tokens[:, None]
         length, step = length + 1, step + 1
+
+
+def _shared(prompts: Sequence[list[int]], cache: Any) -> int:
+    """How many tokens all prompts begin with, the last of each left out; 0 where reading them once gains nothing.
+
+    Judge prompts share their template's words, samples their whole prompt. Layers that forget (sliding windows, states)
+    cannot hand on what they have read.
+    """
+    from transformers.cache_utils import DynamicLayer
+
+    if len(prompts) == 1 or any(type(layer) is not DynamicLayer for layer in cache.layers):
+        return 0
+    first, last = min(prompts), max(prompts)  # in their order all others lie between
+    most = min(len(prompt) for prompt in prompts) - 1
+    same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), most)
+    return min(same, most) if min(same, most) >= _WORTH_SHARING else 0
 
 
 class _Sampler:
