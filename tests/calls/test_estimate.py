@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arenaloop.arena.battles import play
-from arenaloop.arena.estimate import Estimate, _count, _mean, _Sampler, estimate
 from arenaloop.arena.matchmaking import Schedule, schedule
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.planned import estimate_plan as estimate
 from arenaloop.calls.answers import Contestant
+from arenaloop.calls.estimate import Estimate, _count, _mean, _Sampler
 from arenaloop.calls.recorded import ingest_recorded, match_recorded
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.pairwise import PairwiseJudge
@@ -208,7 +209,7 @@ def test_turns_are_counted_one_by_one(tmp_path: Path) -> None:
 
 
 def test_many_prompts_are_scaled_from_some(monkeypatch: pytest.MonkeyPatch, recorded: list[Contestant]) -> None:
-    monkeypatch.setattr("arenaloop.arena.estimate._SEATINGS", 120)  # 20 prompts of 6
+    monkeypatch.setattr("arenaloop.calls.estimate._UNITS", 120)  # 20 prompts of 6
     found = only(estimate(make_plan(recorded, make_judge()), by_id(), None))
     assert found.calls == 360
     assert any("20 of 60 prompts stand for all" in note for note in found.notes)
@@ -244,7 +245,7 @@ def test_the_estimate_holds_against_a_run(recorded: list[Contestant], url: str, 
     assert only(begun).stored == 90
     for name, error in (("tokens_in", "tokens_in_error"), ("tokens_out", "tokens_out_error")):
         real = getattr(end, name) - getattr(start, name)
-        told, spread = begun.total(name), begun.error(error)
+        told, spread = begun.total(name), begun.total(error)
         assert told is not None
         assert spread is not None
         assert real == pytest.approx(told, rel=0.1)  # learned from a quarter of the run
