@@ -28,11 +28,12 @@ def planned_units(
     local = [c.name for c in plan.contestants if c.local]  # these answer every prompt
     for material in on:
         prompt = material.prompt
-        for name in dict.fromkeys([*plan.players(prompt.id), *local]):
+        players = plan.players(prompt.id)
+        for name in dict.fromkeys([*players, *local]):
             yield from answers.planned(name, material)
-        for first_name, second_name in plan.seatings(prompt.id, plan.schedule.on(prompt.id)):
-            first, first_to_come = answers.seat(first_name, material)
-            second, second_to_come = answers.seat(second_name, material)
+        seats = {name: answers.seat(name, material) for name in players}
+        for one, two in plan.seatings(prompt.id, plan.schedule.on(prompt.id)):
+            (first, first_to_come), (second, second_to_come) = seats[one], seats[two]
             for asked in judges:
                 unit = JudgeUnit(asked, (prompt, first, second), material.verdicts)
                 yield Planned(unit, first_to_come + second_to_come)

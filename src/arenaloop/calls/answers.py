@@ -17,7 +17,7 @@ from arenaloop.calls.prefetch import Material, Turn, materials
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import ANSWERED
 from arenaloop.calls.run import Executor, begin, run
-from arenaloop.calls.units import Asked, Planned
+from arenaloop.calls.units import Asked, Planned, Who
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.store import Store, TurnRow, response_keys, whole_response
@@ -80,6 +80,11 @@ class TurnUnit:
     ) -> None:
         self.c, self.asked, self.material, self.response_key = c, asked, material, key
         self.before, self.seed = before, seed
+
+    @property
+    def who(self) -> Who:
+        """The contestant."""
+        return "contestant", self.c.name
 
     def key(self, sample: int = 0) -> str:
         """The response's key, and the turn."""
@@ -204,20 +209,20 @@ class Answers:
     def planned(self, name: str, material: Material) -> Iterator[Planned]:
         """The turns of an answer, each asked or still to be asked; none of a recorded contestant."""
         c, before = self.contestants[name], list[str]()
-        to_come: tuple[str, ...] = ()
+        to_come: tuple[Who, ...] = ()
         for turn in range(material.prompt.turns if c.asked is not None else 0):
             unit = self._unit(c, material, tuple(before))
             yield Planned(unit, to_come)
             stands = unit.stored(0) in ANSWERED
             before.append(material.turns[unit.response_key, turn][0] if stands else "")
-            to_come += () if stands else (name,)
+            to_come += () if stands else (unit.who,)
 
-    def seat(self, name: str, material: Material) -> tuple[Response, tuple[str, ...]]:
+    def seat(self, name: str, material: Material) -> tuple[Response, tuple[Who, ...]]:
         """What a judge is shown of an answer, and whose texts are still to come in it (as of `Planned`)."""
         if self.settle(name, material) and (answer := material.answers[name]) is not None:
             return answer, ()
         turns = material.prompt.turns
-        return Response(material.prompt.id, name, ("",) * turns), (name,) * turns
+        return Response(material.prompt.id, name, ("",) * turns), (("contestant", name),) * turns
 
     async def get(self, name: str, material: Material) -> Response | None:
         """The contestant's answer, asked now if need be; None if a recorded contestant has none.

@@ -22,7 +22,7 @@ from arenaloop.calls.costs import CROWD_WORKER, HumanLabel, human_equivalent
 from arenaloop.calls.judging import AskedJudge, unit_of
 from arenaloop.calls.prefetch import Material
 from arenaloop.calls.reask import next_sample
-from arenaloop.calls.units import Asked, Planned, Unit
+from arenaloop.calls.units import Asked, Planned, Unit, Who
 from arenaloop.models.openai_wire import Price
 from arenaloop.store import Store, response_key
 from arenaloop.types import Sampling, derive_seed
@@ -205,20 +205,23 @@ def estimate(
     """
     seed, most = derive_seed("estimate", seed), max(20, _UNITS // each)
     seen = prompt_ids if len(prompt_ids) <= most else random.Random(seed).sample(prompt_ids, most)
-    roles = {_whose(one): role for one in asked if (role := _Role(one, store, sample, seed)).model is not None}
+    roles: dict[Who, _Role] = {}
+    for one in asked:
+        role = _Role(one, store, sample, seed)
+        if role.model is not None:
+            roles.setdefault(role.who, role)
     for unit, to_come in planned(seen):
-        whose = _whose(unit.c if isinstance(unit, TurnUnit) else unit.asked)
-        if whose not in roles or not all(name in roles for name in to_come):
+        if unit.who not in roles or not all(who in roles for who in to_come):
             continue  # a rule decides, or a recorded answer is not there
         if not to_come and next_sample(unit.stored, lambda sample: 0, unit.reask, done=unit.done) is None:
-            roles[whose].stored += 1
+            roles[unit.who].stored += 1
         else:
-            roles[whose].add((unit, to_come))
+            roles[unit.who].add((unit, to_come))
     scale = len(prompt_ids) / len(seen) if seen else 1.0
     if scale > 1:
         notes = (f"about: {len(seen):,} of {len(prompt_ids):,} prompts stand for all", *notes)
     told = [role.expect(roles, scale, batch=batch) for role in roles.values()]
-    judges = [role for role in roles.values() if role.role == "judge"]
+    judges = [role for (kind, _), role in roles.items() if kind == "judge"]
     return Estimate(
         tuple(replace(role, notes=(*role.notes, *notes)) for role in told),
         labels,
@@ -228,11 +231,6 @@ def estimate(
         batch=batch,
         scaled=scale > 1,
     )
-
-
-def _whose(asked: Contestant | Asked) -> str | int:
-    """Contestants are told apart by name, as several may be samples of one model."""
-    return asked.name if isinstance(asked, Contestant) else id(asked)
 
 
 @dataclass
@@ -271,11 +269,11 @@ class _Role(_Sampler):
     def __init__(self, one: Contestant | AskedJudge, store: Store | None, sample: int, seed: int) -> None:
         super().__init__(sample, seed)
         if isinstance(one, AskedJudge):
-            self.role, self.name, self.reask = "judge", one.judge.name, one.reask
+            self.who, self.reask = ("judge", one.judge.name), one.reask
             self.model = one.model if hasattr(one.judge, "request") else None
             sampling = getattr(one.judge, "sampling", Sampling())
         else:
-            self.role, self.name, self.reask, self.model, sampling = "contestant", one.name, 0, one.asked, one.sampling
+            self.who, self.reask, self.model, sampling = ("contestant", one.name), 0, one.asked, one.sampling
         self.limit = token_limit(self.model, sampling)
         self.sent: list[tuple[int, int]] = []
         self.tokens_out: list[int] = []
@@ -290,15 +288,15 @@ class _Role(_Sampler):
         self.answer = written / len(self.tokens_out) if written else sampling.max_tokens / 2 * self.per_token
         self.answer_most = math.inf if self.limit is None else max(self.limit * self.per_token, self.answer)
 
-    def expect(self, roles: Mapping[str | int, _Role], scale: float, *, batch: bool) -> RoleEstimate:
+    def expect(self, roles: Mapping[Who, _Role], scale: float, *, batch: bool) -> RoleEstimate:
         """What the missing calls come to, of which the kept ones are rendered."""
         calls, limit, price = round(self.missing * scale), self.limit, getattr(self.model, "price", _FREE)
-        tokens, tokens_most, notes = [], [], []
+        judges, tokens, tokens_most, notes = self.who[0] == "judge", [], [], []
         for unit, to_come in self.kept:
-            rendered, late = _characters(unit), [roles[name] for name in to_come]
+            rendered, late = _characters(unit), [roles[who] for who in to_come]
             tokens.append((rendered + sum(role.answer for role in late)) / self.per_token)
             tokens_most.append((rendered + sum(role.answer_most for role in late)) / self.per_token)
-        if self.role == "judge" and any(to_come for _, to_come in self.kept):
+        if judges and any(to_come for _, to_come in self.kept):
             notes.append("lengths of answers that are still to come are assumed")
         mean, error = _mean(tokens, self.missing)
         tokens_in, in_error = round(calls * mean), round(calls * math.hypot(error, mean * self.per_token_error))
@@ -316,14 +314,14 @@ class _Role(_Sampler):
         if price is None:
             notes.append("no price: set price in the model's YAML file, or give --prices FILE")
         else:
-            share = price.batch if batch and self.role == "judge" else 1.0
+            share = price.batch if batch and judges else 1.0
             usd = (price.usd(tokens_in, tokens_out) or 0.0) * share
             if in_most is not None and out_most is not None:
                 usd_most = (price.usd(max(in_most, tokens_in), max(out_most, tokens_out)) or 0.0) * share
             if out_error is not None:
                 usd_error = math.hypot(in_error * price.prompt, out_error * price.completion) / 1e6 * share
         return RoleEstimate(
-            self.role, self.name, calls, round(self.stored * scale), tokens_in, in_error, in_most,
+            *self.who, calls, round(self.stored * scale), tokens_in, in_error, in_most,
             tokens_out, out_error, out_most, usd, usd_error, usd_most, tuple(notes),
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ from arenaloop.calls.budget import Budget
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import DECIDED, final
 from arenaloop.calls.run import Executor, begin, run
-from arenaloop.calls.units import Asked, Unit
+from arenaloop.calls.units import Asked, Unit, Who
 from arenaloop.judges.base import Judge, PointwiseJudge
 from arenaloop.judges.meta import MetaJudge
 from arenaloop.store import Store
@@ -105,6 +105,11 @@ class JudgeUnit:
     def __init__(self, asked: AskedJudge, material: tuple[Prompt, *tuple[Response, ...]], statuses: Statuses) -> None:
         self.asked, self.material, self.statuses = asked, material, statuses
         self._key: str = asked.judge.key(*material)  # of nearly all units the only one, and asked for again and again
+
+    @property
+    def who(self) -> Who:
+        """The judge; all votes of one are its own."""
+        return "judge", self.asked.judge.name
 
     @property
     def reask(self) -> int:

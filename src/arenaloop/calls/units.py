@@ -14,7 +14,10 @@ from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.store import Store
 from arenaloop.types import Completion, Request, Status
 
-__all__ = ["Asked", "Planned", "Record", "Unit"]
+__all__ = ["Asked", "Planned", "Record", "Unit", "Who"]
+
+Who = tuple[str, str]
+"""Whose calls these are: ``"contestant"`` or ``"judge"``, and the name."""
 
 
 class Record(Protocol):
@@ -42,6 +45,11 @@ class Unit(Protocol):
     @property
     def asked(self) -> Asked:
         """Who is asked."""
+        ...
+
+    @property
+    def who(self) -> Who:
+        """In whose name."""
         ...
 
     @property
@@ -84,11 +92,11 @@ class Planned(NamedTuple):
 
     Attributes:
         unit: the unit, in which texts that are still to come stand empty.
-        to_come: whose texts those are: a contestant's name for each of them.
+        to_come: whose texts those are, for each of them.
     """
 
     unit: Unit
-    to_come: tuple[str, ...] = ()
+    to_come: tuple[Who, ...] = ()
 
 
 class Asked:

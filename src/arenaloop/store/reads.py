@@ -223,11 +223,6 @@ class Readings:
 
     # ------------------------------------------------------------------ judge calls
 
-    def statuses_of(self, prompt_id: str) -> dict[str, Status]:
-        """Statuses of all verdicts on a prompt, by key: one look-up instead of many."""
-        query = "SELECT key, status FROM verdicts WHERE prompt_id = ? ORDER BY id"
-        return {key: STATUSES[status] for key, status in self._reader.execute(query, (prompt_id,))}
-
     def rulings_of(self, prompt_id: str) -> dict[str, Ruling]:
         """What all verdicts over two answers to a prompt decided, the latest attempt at each, by key: one look-up."""
         query = f"SELECT {RULING_COLUMNS} FROM verdicts WHERE prompt_id = ? AND kind = 'pairwise' ORDER BY id"  # noqa: S608
