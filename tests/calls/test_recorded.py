@@ -1,13 +1,20 @@
-"""Packed keys are a mapping like the dict that they stand for."""
+"""Recorded answers: packed keys are a mapping like the dict that they stand for; what is stored is not read again."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.calls.recorded import PackedKeys, places
-from arenaloop.types import content_hash
+from arenaloop.calls.answers import Contestant
+from arenaloop.calls.prefetch import Turn
+from arenaloop.calls.recorded import PackedKeys, ingest_recorded, match_recorded, materials_to_be, places
+from arenaloop.models.recorded import RecordedModel
+from arenaloop.store import Store
+from arenaloop.types import Prompt, Status, content_hash
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(0, 5)), max_size=20))
@@ -26,3 +33,26 @@ def test_it_holds_what_a_dict_would(added: list[tuple[str, int]]) -> None:
 def test_a_prompt_without_a_place_is_refused() -> None:
     with pytest.raises(KeyError):
         PackedKeys(places("ab")).add("c", content_hash(1))
+
+
+def test_materials_are_what_they_will_be_once_everything_is_stored(path: Path, tmp_path: Path) -> None:
+    """What the arena file lacks comes from the files, and a file of which it lacks nothing is not read."""
+    prompts = [Prompt.of(f"question {n}") for n in range(5)]
+    (tmp_path / "a.json").write_text(json.dumps([{"instruction": p.last_user, "output": "said"} for p in prompts]))
+    contestants = [Contestant("a", RecordedModel("a", tmp_path / "a.json"))]
+    found = match_recorded(contestants, prompts)
+
+    def known(store: Store | None) -> list[tuple[Prompt, list[Turn]]]:
+        return [(m.prompt, [*m.turns.values()]) for m in materials_to_be(store, contestants, prompts, found)]
+
+    expected = [(prompt, [("said", Status.OK, content_hash(["said"]))]) for prompt in prompts]
+    assert known(None) == expected
+    with Store(path) as store:
+        store.add_prompts(prompts[1::2])
+        ingest_recorded(store, contestants, prompts[3:4], found)
+        assert known(store) == expected
+        store.add_prompts(prompts)
+        ingest_recorded(store, contestants, prompts, found)
+        (tmp_path / "a.json").unlink()
+        ingest_recorded(store, contestants, prompts, found)
+        assert known(store) == expected

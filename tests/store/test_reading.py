@@ -83,7 +83,7 @@ def test_the_latest_attempt_wins_and_all_are_kept(path: Path) -> None:
         assert store.turn("r", 0) == ("c", Status.OK)
         assert store.verdict("v").outcome is Outcome.A
         assert store.verdicts(["v"])["v"].outcome is Outcome.A
-        assert store.statuses_of("p") == {"v": Status.OK}
+        assert store.statuses(["v"]) == {"v": Status.OK}
         assert store.turns_of("p") == {("r", 0): ("c", Status.OK)}
     assert dump(path, "SELECT attempt, text FROM responses ORDER BY id") == [(0, "a"), (1, "b"), (2, "c")]
     kept = dump(path, "SELECT attempt, status, error FROM verdicts ORDER BY id")
@@ -260,7 +260,7 @@ def test_verdicts_over_judgements_are_none_over_answers(path: Path) -> None:
         assert store.verdict("m") == store.verdicts(["m"])["m"] == meta
         assert set(store.rulings_of("p")) == {"v"}
         assert set(store.rulings(["m", "v", "w"])) == {"m", "v"}
-        assert store.statuses_of("p") == {"m": Status.OK, "v": Status.OK}
+        assert store.statuses(["m", "v"]) == {"m": Status.OK, "v": Status.OK}
         assert store.attempts(["m", "w"]) == {"m": 1}
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from arenaloop.arena.battles import asked_judges, planned_units, play_async
+from arenaloop.arena.battles import asked_judges, play_async
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.calls.answers import answer_async
+from arenaloop.arena.planned import planned_units
+from arenaloop.calls.answers import Answers, answer_async
 from arenaloop.calls.batch import Round, server_of
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.judging import JudgeUnit
+from arenaloop.calls.prefetch import materials
 from arenaloop.calls.progress import Tally
 from arenaloop.config import BatchSettings
 from arenaloop.errors import ConfigError
@@ -75,7 +78,15 @@ def play_batches(
             )
         tally.verdicts_total = plan.verdicts
         judges = asked_judges(plan, store.secret)
-        round_ = Round(judges, lambda: planned_units(plan, store, judges), store, folder, settings, tally, say, sleep)
+
+        def units() -> Iterator[JudgeUnit | None]:
+            answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed)
+            on = materials(store, [i for i in plan.prompt_ids if plan.schedule.on(i)])
+            for unit, to_come in planned_units(plan, answers, judges, on):
+                if isinstance(unit, JudgeUnit):
+                    yield None if to_come else unit
+
+        round_ = Round(judges, units, store, folder, settings, tally, say, sleep)
         await round_.run(on_progress)
         if settings.rest == "live" and round_.left:
             say(f"{round_.left:,} verdicts are left; they are asked call by call")

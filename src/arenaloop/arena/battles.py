@@ -22,7 +22,7 @@ from arenaloop.calls.run import Executor, begin, run
 from arenaloop.store import Store
 from arenaloop.types import Status, canonical_json, content_hash
 
-__all__ = ["asked_judges", "planned_units", "play", "play_async"]
+__all__ = ["asked_judges", "play", "play_async"]
 
 _COMPLETE = "complete"
 """Room of the notes that say which plans have nothing left to ask."""
@@ -111,21 +111,6 @@ def _answers_wanted(plan: BattlePlan) -> int:
 def asked_judges(plan: BattlePlan, secret: str) -> list[AskedJudge]:
     """The plan's judges, as its units ask them."""
     return [AskedJudge(judge, secret, seed=plan.seed, reask=plan.reask, workers=plan.workers) for judge in plan.judges]
-
-
-def planned_units(plan: BattlePlan, store: Store, judges: Sequence[AskedJudge]) -> Iterator[JudgeUnit | None]:
-    """All wanted verdicts as they stand in the arena file; None for one whose answers are not there."""
-    answers = Answers(store, plan.contestants, plan.recorded, seed=plan.seed)
-    for material in materials(store, [i for i in plan.prompt_ids if plan.schedule.on(i)]):
-        prompt = material.prompt
-        pairs = plan.schedule.on(prompt.id)
-        said = {name: answers.stored(name, prompt) for name in {name for pair in pairs for name in pair}}
-        fit = {name: response for name, response in said.items() if response is not None and response.battles}
-        for one, two in plan.seatings(prompt.id, pairs):
-            first, second = fit.get(one), fit.get(two)
-            for asked in judges:
-                known = first is not None and second is not None
-                yield JudgeUnit(asked, (prompt, first, second), material.verdicts) if known else None  # type: ignore[arg-type]
 
 
 class _Fight:

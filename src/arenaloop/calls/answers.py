@@ -17,7 +17,7 @@ from arenaloop.calls.prefetch import Material, Turn, materials
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import ANSWERED
 from arenaloop.calls.run import Executor, begin, run
-from arenaloop.calls.units import Asked
+from arenaloop.calls.units import Asked, Planned, Who
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.store import Store, TurnRow, response_keys, whole_response
@@ -81,6 +81,11 @@ class TurnUnit:
         self.c, self.asked, self.material, self.response_key = c, asked, material, key
         self.before, self.seed = before, seed
 
+    @property
+    def who(self) -> Who:
+        """The contestant."""
+        return "contestant", self.c.name
+
     def key(self, sample: int = 0) -> str:
         """The response's key, and the turn."""
         return f"{self.response_key}/{len(self.before)}"
@@ -132,7 +137,7 @@ class Answers:
     """Finds contestants' answers to stored prompts, and asks for those that are missing.
 
     Args:
-        store: the arena file; prompts and recorded answers are already in it.
+        store: the arena file; prompts and recorded answers are already in it. None only to plan (`planned`, `seat`).
         contestants: who answers.
         recorded: response keys of recorded contestants by prompt id (`recorded.match_recorded`).
         seed: the run's seed; each request derives its own.
@@ -141,7 +146,7 @@ class Answers:
 
     def __init__(
         self,
-        store: Store,
+        store: Store | None,
         contestants: Sequence[Contestant],
         recorded: Mapping[str, Mapping[str, str]],
         *,
@@ -175,7 +180,7 @@ class Answers:
     def stored(self, name: str, prompt: Prompt) -> Response | None:
         """The stored answer, also a failed one; None if there is none."""
         key = self.key(name, prompt.id)
-        return None if key is None else self.store.response(key, prompt, name)
+        return None if key is None or self.store is None else self.store.response(key, prompt, name)
 
     def settle(self, name: str, material: Material) -> bool:
         """Put an answer that need not be asked into `material.answers` (None where a recorded one is missing).
@@ -200,6 +205,24 @@ class Answers:
             turns.append(found)
         material.answers[name] = _response(prompt.id, name, turns)
         return True
+
+    def planned(self, name: str, material: Material) -> Iterator[Planned]:
+        """The turns of an answer, each asked or still to be asked; none of a recorded contestant."""
+        c, before = self.contestants[name], list[str]()
+        to_come: tuple[Who, ...] = ()
+        for turn in range(material.prompt.turns if c.asked is not None else 0):
+            unit = self._unit(c, material, tuple(before))
+            yield Planned(unit, to_come)
+            stands = unit.stored(0) in ANSWERED
+            before.append(material.turns[unit.response_key, turn][0] if stands else "")
+            to_come += () if stands else (unit.who,)
+
+    def seat(self, name: str, material: Material) -> tuple[Response, tuple[Who, ...]]:
+        """What a judge is shown of an answer, and whose texts are still to come in it (as of `Planned`)."""
+        if self.settle(name, material) and (answer := material.answers[name]) is not None:
+            return answer, ()
+        turns = material.prompt.turns
+        return Response(material.prompt.id, name, ("",) * turns), (("contestant", name),) * turns
 
     async def get(self, name: str, material: Material) -> Response | None:
         """The contestant's answer, asked now if need be; None if a recorded contestant has none.
@@ -299,7 +322,7 @@ class Answers:
         return order
 
     def _prompts(self, prompt_ids: Sequence[str]) -> list[Prompt]:
-        found = (self.store.prompt(i) for i in prompt_ids)
+        found = (self._open.store.prompt(i) for i in prompt_ids)
         return [p for p in found if p is not None]
 
     async def run_local(self) -> None:
@@ -323,7 +346,7 @@ class Answers:
                 if turn < material.prompt.turns:
                     unit = self._unit(c, material, ())
                     unit.before = tuple(said.setdefault(unit.response_key, []))
-                    if not generated and (stored := self.store.turn(unit.response_key, turn)) is not None:
+                    if not generated and (stored := self._open.store.turn(unit.response_key, turn)) is not None:
                         material.turns[unit.response_key, turn] = (*stored, "")
                     units.append(unit)
             # Generated again whole, so that an interrupted chunk gives what an unbroken one would have given; and what

@@ -10,7 +10,7 @@ from arenaloop.errors import ConfigError
 from arenaloop.models.base import Model
 from arenaloop.store import Store
 
-__all__ = ["Budget", "require_prices"]
+__all__ = ["Budget", "dollars", "require_prices"]
 
 
 @dataclass(slots=True)
@@ -74,10 +74,11 @@ class Budget:
     def money(self) -> str:
         """Dollars spent and allowed, e.g. ``$0.42 of $0.40``."""
         assert self.usd is not None
-        return f"${_cents(self.spent_usd)} of ${_cents(self.usd)}"
+        return f"${dollars(self.spent_usd)} of ${dollars(self.usd)}"
 
 
-def _cents(usd: float) -> str:
+def dollars(usd: float) -> str:
+    """An amount without its sign: ``12.34``, ``0.0042``, ``0``."""
     return f"{usd:,.2f}" if usd >= 0.1 else f"{usd:.2g}"
 
 

@@ -11,7 +11,7 @@ from arenaloop.calls.budget import Budget
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import DECIDED, final
 from arenaloop.calls.run import Executor, begin, run
-from arenaloop.calls.units import Asked, Unit
+from arenaloop.calls.units import Asked, Unit, Who
 from arenaloop.judges.base import Judge, PointwiseJudge
 from arenaloop.judges.meta import MetaJudge
 from arenaloop.store import Store
@@ -26,7 +26,7 @@ from arenaloop.types import (
     derive_seed,
 )
 
-__all__ = ["AskedJudge", "InStore", "JudgeUnit", "Statuses", "attempts", "blocks", "decide", "unit_seed"]
+__all__ = ["AskedJudge", "InStore", "JudgeUnit", "Statuses", "attempts", "blocks", "decide", "unit_of", "unit_seed"]
 
 
 class Statuses(Protocol):
@@ -107,6 +107,11 @@ class JudgeUnit:
         self._key: str = asked.judge.key(*material)  # of nearly all units the only one, and asked for again and again
 
     @property
+    def who(self) -> Who:
+        """The judge; all votes of one are its own."""
+        return "judge", self.asked.judge.name
+
+    @property
     def reask(self) -> int:
         """How many samples may follow the first."""
         return self.asked.reask
@@ -143,6 +148,15 @@ class JudgeUnit:
         store.add_records([record for _, _, record in records])
         for unit, sample, record in records:
             unit.statuses[unit.key(sample)] = record.status
+
+
+def unit_of(asked: AskedJudge, prompt_id: str, hashes: Iterable[str], store: Store) -> JudgeUnit | None:
+    """The unit of a judge call, its texts read from the arena file by their hashes; None where they are not there."""
+    prompt, texts = store.prompt(prompt_id), [store.texts(text_hash) for text_hash in hashes]
+    responses = [Response(prompt_id, "", some) for some in texts if some is not None]
+    if prompt is None or len(responses) < len(texts):
+        return None
+    return JudgeUnit(asked, (prompt, *responses), InStore(store.verdict))
 
 
 def attempts(unit: JudgeUnit, store: Store) -> list[Verdict]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from arenaloop.calls.answers import Contestant
+from arenaloop.calls.prefetch import Material, Turn, materials
 from arenaloop.errors import InputError
 from arenaloop.models.recorded import RecordedModel, match_keys
-from arenaloop.store import Store, recorded_key
+from arenaloop.store import Store, TurnRow, recorded_key
 from arenaloop.types import Completion, Prompt, Status, content_hash
 
-__all__ = ["PackedKeys", "ingest_recorded", "match_recorded", "places"]
+__all__ = ["PackedKeys", "ingest_recorded", "match_recorded", "materials_to_be", "places", "recorded_rows"]
 
 _SIZE = 16  # bytes of a content hash
 _NONE = bytes(_SIZE)
@@ -103,32 +104,60 @@ def _ids_by_key(prompts: Iterable[Prompt]) -> dict[str, list[str]]:
     return ids
 
 
+def recorded_rows(
+    store: Store | None,
+    contestants: Sequence[Contestant],
+    prompts: Sequence[Prompt],
+    found: Mapping[str, Mapping[str, str]],
+) -> Iterator[list[TurnRow]]:
+    """The turns of each matched recorded answer that the arena file lacks; a file that lacks nothing is not read."""
+    for c in contestants:
+        if not isinstance(c.model, RecordedModel):
+            continue
+        keys = found[c.name]
+        lacking = {p.id for p in prompts if p.id in keys and (store is None or store.turn(keys[p.id], 0) is None)}
+        ids_by_key = _ids_by_key(p for p in prompts if p.id in lacking)
+        for answer in c.model.rows() if lacking else ():
+            for prompt_id in {i for key in answer.keys for i in ids_by_key.get(key, ())} & lacking:
+                if (key := recorded_key(prompt_id, answer.texts)) == keys[prompt_id]:
+                    lacking.remove(prompt_id)
+                    turns = range(len(answer.texts))
+                    yield [_recorded_row(key, turn, prompt_id, c.name, answer.texts) for turn in turns]
+
+
 def ingest_recorded(
     store: Store, contestants: Sequence[Contestant], prompts: Sequence[Prompt], found: Mapping[str, Mapping[str, str]]
 ) -> None:
     """Copy the matched recorded answers into the arena file; those already there are left alone."""
-    for c in contestants:
-        if not isinstance(c.model, RecordedModel):
-            continue
-        wanted = found[c.name]
-        ids_by_key = _ids_by_key(p for p in prompts if p.id in wanted)
-        done: set[str] = set()
-        for answer in c.model.rows():
-            for prompt_id in {i for key in answer.keys for i in ids_by_key.get(key, ())} - done:
-                key = recorded_key(prompt_id, answer.texts)
-                if key != wanted[prompt_id]:
-                    continue
-                done.add(prompt_id)
-                if store.turn(key, 0) is None:
-                    turns = range(len(answer.texts))
-                    store.add_turns([_recorded_row(key, turn, prompt_id, c.name, answer.texts) for turn in turns])
+    for rows in recorded_rows(store, contestants, prompts, found):
+        store.add_turns(rows)
     store.flush()
 
 
-def _recorded_row(
-    key: str, turn: int, prompt_id: str, name: str, texts: tuple[str, ...]
-) -> tuple[str, int, str, str, Completion, str]:
+def materials_to_be(
+    store: Store | None,
+    contestants: Sequence[Contestant],
+    prompts: Sequence[Prompt],
+    found: Mapping[str, Mapping[str, str]],
+) -> Iterator[Material]:
+    """The material of each prompt as it will be once prompts and recorded answers are in the arena file."""
+    lacking: dict[str, dict[tuple[str, int], Turn]] = {}
+    for rows in recorded_rows(store, contestants, prompts, found):
+        for row in rows:
+            turn = row.completion.text, row.completion.status, row.text_hash
+            lacking.setdefault(row.prompt_id, {})[row.key, row.turn] = turn
+    stored = iter(()) if store is None else materials(store, [prompt.id for prompt in prompts])
+    following = next(stored, None)
+    for prompt in prompts:
+        material = Material(prompt)
+        if following is not None and following.prompt.id == prompt.id:
+            material, following = following, next(stored, None)
+        material.turns |= lacking.get(prompt.id, {})
+        yield material
+
+
+def _recorded_row(key: str, turn: int, prompt_id: str, name: str, texts: tuple[str, ...]) -> TurnRow:
     text = texts[turn]
     status = Status.OK if text.strip() else Status.EMPTY
     completion = Completion(text=text, status=status, finish_reason="recorded", usd=0.0, calls=0)
-    return key, turn, prompt_id, name, completion, content_hash(list(texts[: turn + 1]))
+    return TurnRow(key, turn, prompt_id, name, completion, content_hash(list(texts[: turn + 1])))

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.store import Store
 from arenaloop.types import Completion, Request, Status
 
-__all__ = ["Asked", "Record", "Unit"]
+__all__ = ["Asked", "Planned", "Record", "Unit", "Who"]
+
+Who = tuple[str, str]
+"""Whose calls these are: ``"contestant"`` or ``"judge"``, and the name."""
 
 
 class Record(Protocol):
@@ -42,6 +45,11 @@ class Unit(Protocol):
     @property
     def asked(self) -> Asked:
         """Who is asked."""
+        ...
+
+    @property
+    def who(self) -> Who:
+        """In whose name."""
         ...
 
     @property
@@ -77,6 +85,18 @@ class Unit(Protocol):
     def keep(self, store: Store, records: Sequence[tuple[Any, int, Any]]) -> None:
         """Append (unit, sample, record) triples of this kind of unit to the arena file, in one commit."""
         ...
+
+
+class Planned(NamedTuple):
+    """A unit that a plan will come to, before everything that it is to ask about is there.
+
+    Attributes:
+        unit: the unit, in which texts that are still to come stand empty.
+        to_come: whose texts those are, for each of them.
+    """
+
+    unit: Unit
+    to_come: tuple[Who, ...] = ()
 
 
 class Asked:

@@ -14,14 +14,15 @@ import typer
 from rich.console import Console
 
 from arenaloop.arena.batches import check_batches, play_batches
-from arenaloop.arena.costs import HumanLabel, human_equivalent, human_line
-from arenaloop.arena.estimate import Estimate, estimate
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.planned import estimate_plan
 from arenaloop.arena.tournament import Tournament, run_tournament, write_results, write_summary
 from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
 from arenaloop.calls.batch import batch_seconds, forget_batches, open_batches
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
+from arenaloop.calls.estimate import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded
 from arenaloop.cli.directory import open_directory, write_settings
 from arenaloop.cli.progress import Watch
@@ -194,7 +195,7 @@ class _BattleRun:
             )
 
     def _estimate(self, prompt_of: Callable[[str], Prompt | None], store: Store | None) -> Estimate:
-        return estimate(self.plan, prompt_of, store, batch=self.settings.batch is not None, human=self.human)
+        return estimate_plan(self.plan, prompt_of, store, batch=self.settings.batch is not None, human=self.human)
 
     def _print_plan(self) -> None:
         plan = self.plan

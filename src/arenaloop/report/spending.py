@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arenaloop.arena.costs import human_equivalent, ratios
+from arenaloop.calls.costs import human_equivalent, ratios
 from arenaloop.report.documents import Documents, number
 from arenaloop.report.scope import Scope
 from arenaloop.report.texts import one_line

@@ -74,12 +74,14 @@ class AskedTurn(NamedTuple):
     characters: int
 
 
+_JUDGED_CALLS = (("verdicts", "first_hash, second_hash", "AND kind = 'pairwise'"), ("judgements", "response_hash", ""))
+
+
 class JudgedCall(NamedTuple):
-    """A stored judge call over two answers whose tokens were told."""
+    """A stored judge call whose tokens were told; `hashes`: of the texts that it was over, in seat order."""
 
     prompt_id: str
-    first_hash: str
-    second_hash: str
+    hashes: tuple[str, ...]
     tokens_in: int
     tokens_out: int
 
@@ -221,11 +223,6 @@ class Readings:
 
     # ------------------------------------------------------------------ judge calls
 
-    def statuses_of(self, prompt_id: str) -> dict[str, Status]:
-        """Statuses of all verdicts on a prompt, by key: one look-up instead of many."""
-        query = "SELECT key, status FROM verdicts WHERE prompt_id = ? ORDER BY id"
-        return {key: STATUSES[status] for key, status in self._reader.execute(query, (prompt_id,))}
-
     def rulings_of(self, prompt_id: str) -> dict[str, Ruling]:
         """What all verdicts over two answers to a prompt decided, the latest attempt at each, by key: one look-up."""
         query = f"SELECT {RULING_COLUMNS} FROM verdicts WHERE prompt_id = ? AND kind = 'pairwise' ORDER BY id"  # noqa: S608
@@ -259,12 +256,16 @@ class Readings:
         return {record.key: record for record in records}
 
     def judged_calls(self, judge_hash: str, limit: int) -> list[JudgedCall]:
-        """Up to `limit` first samples of a judge among the latest verdicts on answers, by key."""
-        query = f"""SELECT prompt_id, first_hash, second_hash, tokens_in, tokens_out
-            FROM (SELECT * FROM verdicts ORDER BY id DESC LIMIT {_RECENT})
-            WHERE judge_hash = ? AND sample = 0 AND tokens_in > 0 AND tokens_out IS NOT NULL AND kind = 'pairwise'
-            ORDER BY key LIMIT ?"""  # noqa: S608
-        return [JudgedCall(*row) for row in self._reader.execute(query, (judge_hash, limit))]
+        """Up to `limit` first samples of a judge among the latest verdicts on answers, or judgements of one, by key."""
+        found: list[JudgedCall] = []
+        for table, seats, kind in _JUDGED_CALLS:
+            query = f"""SELECT prompt_id, tokens_in, tokens_out, {seats}
+                FROM (SELECT * FROM {table} ORDER BY id DESC LIMIT {_RECENT})
+                WHERE judge_hash = ? AND sample = 0 AND tokens_in > 0 AND tokens_out IS NOT NULL {kind}
+                ORDER BY key LIMIT ?"""  # noqa: S608
+            for prompt_id, tokens_in, tokens_out, *hashes in self._reader.execute(query, (judge_hash, limit)):
+                found.append(JudgedCall(prompt_id, tuple(hashes), tokens_in, tokens_out))
+        return found
 
     # ------------------------------------------------------------------ all calls
 

@@ -13,15 +13,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit
+from arenaloop.calls.judging import AskedJudge, JudgeUnit, unit_of
 from arenaloop.calls.reask import next_sample
 from arenaloop.errors import ConfigError
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.models.openai_batch import request_line
 from arenaloop.store import Store
-from arenaloop.types import Response, Status, content_hash
+from arenaloop.types import Status, content_hash
 
-__all__ = ["ASKED_AGAIN", "Line", "RequestFile", "missing", "server_of", "unit_of", "write_again", "write_files"]
+__all__ = ["ASKED_AGAIN", "Line", "RequestFile", "missing", "server_of", "unit_of_line", "write_again", "write_files"]
 
 ASKED_AGAIN = 2
 """How often one request is put into a batch before its errors stand; the next run asks again."""
@@ -113,14 +113,12 @@ def missing(
         yield unit, Line(key, prompt_id, hashes[0], hashes[1] if len(hashes) > 1 else "", sample, before)
 
 
-def unit_of(asked: AskedJudge, line: Line, store: Store) -> JudgeUnit:
+def unit_of_line(asked: AskedJudge, line: Line, store: Store) -> JudgeUnit:
     """The unit of a line, its texts read from the arena file."""
-    prompt = store.prompt(line.prompt_id)
-    texts = [store.texts(text_hash) for text_hash in (line.first_hash, line.second_hash) if text_hash]
-    if prompt is None or None in texts:
+    hashes = [text_hash for text_hash in (line.first_hash, line.second_hash) if text_hash]
+    if (unit := unit_of(asked, line.prompt_id, hashes, store)) is None:
         raise ValueError(f"the arena file does not hold the texts of verdict {line.key}")
-    responses = [Response(prompt.id, "", some) for some in texts if some is not None]
-    return JudgeUnit(asked, (prompt, *responses), InStore(store.verdict))
+    return unit
 
 
 def _bytes(unit: JudgeUnit, line: Line) -> bytes:
@@ -195,5 +193,5 @@ def write_again(asked: AskedJudge, rows: Sequence[Sequence[Any]], store: Store, 
     with partial.open("wb") as file:
         for row in rows:
             line = Line(*row)
-            file.write(_bytes(unit_of(asked, line, store), line))
+            file.write(_bytes(unit_of_line(asked, line, store), line))
     os.replace(partial, path)

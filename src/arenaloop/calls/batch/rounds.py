@@ -20,10 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from arenaloop.calls.batch.requests import Line, RequestFile, missing, server_of, unit_of, write_again, write_files
+from arenaloop.calls.batch.requests import Line, RequestFile, missing, server_of, unit_of_line, write_again, write_files
 from arenaloop.calls.batch.state import REQUESTS, STATE, WAITING, Row, batch_rows, open_batches
+from arenaloop.calls.estimate import token_limit
 from arenaloop.calls.judging import AskedJudge, JudgeUnit
-from arenaloop.calls.lengths import token_limit
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.run import MAX_BACKLOG
 from arenaloop.config import BatchSettings
@@ -364,7 +364,7 @@ class Round:
         self.tally.failed += len(failed)
 
     async def _keep(self, asked: AskedJudge, line: Line, completion: Completion) -> None:
-        unit = unit_of(asked, line, self.store)
+        unit = unit_of_line(asked, line, self.store)
         record = unit.read(completion, line.sample)
         unit.keep(self.store, [(unit, line.sample, record)])
         self.collected += record.status is Status.OK

@@ -6,7 +6,7 @@ import json
 import math
 import random
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arenaloop.arena.battles import play
-from arenaloop.arena.estimate import Estimate, _count, _mean, _Sampler, estimate
 from arenaloop.arena.matchmaking import Schedule, schedule
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.calls.answers import Contestant
+from arenaloop.arena.planned import estimate_plan as estimate
+from arenaloop.calls.answers import Answers, Contestant, answer, samples_of
+from arenaloop.calls.estimate import Estimate, _count, _mean, _Sampler
+from arenaloop.calls.estimate import estimate as estimate_units
+from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
+from arenaloop.calls.prefetch import materials
 from arenaloop.calls.recorded import ingest_recorded, match_recorded
+from arenaloop.calls.units import Planned
 from arenaloop.judges.builtin import BuiltinJudge
+from arenaloop.judges.meta import MetaJudge
 from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.judges.pointwise import RubricJudge
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.models.openai_wire import Price
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.server import running_server
-from arenaloop.store import Store
-from arenaloop.types import Prompt, Request, Response, Sampling
+from arenaloop.store import Store, TurnRow, response_key
+from arenaloop.types import Completion, Prompt, Request, Response, Sampling, content_hash
 
 WORDS = ["judge", "answer", "question", "of", "the", "an", "improbable"]
 PRICE = Price(2.0, 10.0, batch=0.5)
@@ -208,7 +215,7 @@ def test_turns_are_counted_one_by_one(tmp_path: Path) -> None:
 
 
 def test_many_prompts_are_scaled_from_some(monkeypatch: pytest.MonkeyPatch, recorded: list[Contestant]) -> None:
-    monkeypatch.setattr("arenaloop.arena.estimate._SEATINGS", 120)  # 20 prompts of 6
+    monkeypatch.setattr("arenaloop.calls.estimate._UNITS", 120)  # 20 prompts of 6
     found = only(estimate(make_plan(recorded, make_judge()), by_id(), None))
     assert found.calls == 360
     assert any("20 of 60 prompts stand for all" in note for note in found.notes)
@@ -244,7 +251,7 @@ def test_the_estimate_holds_against_a_run(recorded: list[Contestant], url: str, 
     assert only(begun).stored == 90
     for name, error in (("tokens_in", "tokens_in_error"), ("tokens_out", "tokens_out_error")):
         real = getattr(end, name) - getattr(start, name)
-        told, spread = begun.total(name), begun.error(error)
+        told, spread = begun.total(name), begun.total(error)
         assert told is not None
         assert spread is not None
         assert real == pytest.approx(told, rel=0.1)  # learned from a quarter of the run
@@ -340,3 +347,102 @@ def test_the_reservoir_is_uniform() -> None:
 )
 def test_counts_are_short(value: float, shown: str) -> None:
     assert _count(value) == shown
+
+
+# ---------------------------------------------------------------------- units of no battle
+
+
+@pytest.fixture
+def rubric_url() -> Iterator[str]:
+    with running_server({"m": lambda r: text(r.seed or 0, 50), "rubric": lambda r: "Reasons.\nScore: 4"}) as url:
+        yield url
+
+
+def test_k_samples_and_judgements_of_them_are_estimated_without_a_plan(path: Path, rubric_url: str) -> None:
+    """Candidates are drawn, and a rubric's votes are asked about each of them, also those that are still to come."""
+    prompts, votes = [Prompt.of(f"question {n}") for n in range(6)], 3
+    model = OpenAIModel("m", "m", rubric_url, price=PRICE)
+    samples = samples_of(Contestant("m", model, Sampling(temperature=1.0, max_tokens=100)), 2)
+    rubric = RubricJudge(OpenAIModel("rubric", "rubric", rubric_url, price=PRICE, system="Be strict."))
+
+    def estimated() -> Estimate:
+        with Store(path) as store:
+            store.add_prompts(prompts)
+            store.flush()
+            answers = Answers(store, samples, {}, seed=0)
+            judges = [AskedJudge(rubric.repeated(n), store.secret, reask=1) for n in range(votes)]
+
+            def planned(prompt_ids: Sequence[str]) -> Iterator[Planned]:
+                for material in materials(store, prompt_ids):
+                    for c in samples:
+                        yield from answers.planned(c.name, material)
+                        answer, to_come = answers.seat(c.name, material)
+                        for one in judges:
+                            yield Planned(JudgeUnit(one, (material.prompt, answer), material.verdicts), to_come)
+
+            return estimate_units(planned, [p.id for p in prompts], [*samples, *judges], store)
+
+    before = estimated()
+    assert [(role.role, role.name, role.calls) for role in before.roles] == [
+        ("contestant", "m#1", 6),
+        ("contestant", "m#2", 6),
+        ("judge", "rubric", 36),
+    ]
+    assert (before.reasks_most, before.to_json()["human"]["labels"]) == (36, 0)
+    # of each answer half of its 100 tokens are expected, and all of them may come
+    judging = only(before)
+    assert judging.tokens_in_most - judging.tokens_in == 36 * 50
+    assert any("still to come" in note for note in judging.notes)
+    prompt = prompts[0]
+    request = rubric.request(prompt, Response(prompt.id, "m", ("",)), secret="0" * 32, seed=0)
+    rendered = len("Be strict.") + sum(len(m["content"]) for m in request.messages)
+    assert judging.tokens_in == 36 * (rendered / 4 + 50)
+
+    with Store(path) as store:  # one sample of each, and one vote on it
+        answer(samples[:1], [p.id for p in prompts], store)
+        answers, statuses = Answers(store, samples, {}, seed=0), InStore(store.judgement)
+        given = [(p, a) for p in prompts if (a := answers.stored("m#1", p)) is not None]
+        one = AskedJudge(rubric, store.secret)
+        assert decide(lambda: [JudgeUnit(one, shown, statuses) for shown in given], store).verdicts == 6
+    after = estimated()
+    assert [(role.calls, role.stored) for role in after.roles] == [(0, 6), (6, 0), (30, 6)]
+    assert [
+        note for note in only(after).notes if "to come" not in note
+    ] == []  # all else is learned from what is stored
+
+
+def test_judgements_to_come_count_with_their_judges_length() -> None:
+    prompt = Prompt.of("question")
+    rubric = RubricJudge(ScriptedModel("rubric", judge), sampling=Sampling(max_tokens=100))
+    meta = MetaJudge(ScriptedModel("meta", judge))
+    answer, empty = Response(prompt.id, "m", ("text",)), Response(prompt.id, "rubric", ("",))
+    judges = [AskedJudge(rubric, "0" * 32), AskedJudge(meta, "0" * 32)]
+    unit = JudgeUnit(judges[1], (prompt, answer, empty, empty), {})
+
+    def planned(prompt_ids: Sequence[str]) -> Iterator[Planned]:
+        yield Planned(unit, (("judge", "rubric"), ("judge", "rubric")))
+
+    found = estimate_units(planned, [prompt.id], judges, None)
+    characters = sum(len(message["content"]) for message in unit.request().messages)
+    assert [(role.name, role.calls) for role in found.roles] == [("rubric", 0), ("meta", 1)]
+    assert found.total("tokens_in") == pytest.approx(characters / 4 + 2 * 50, abs=0.5)
+    assert found.total("tokens_in_most") == pytest.approx(characters / 4 + 2 * 100, abs=0.5)
+
+
+def test_a_conversation_that_is_begun_is_counted_from_its_next_turn(path: Path) -> None:
+    talk = Prompt(({"role": "user", "content": "x" * 40},), ("y" * 20, "z" * 20))
+    writer = Contestant("a", ScriptedModel("a", lambda request: "hello"), Sampling(max_tokens=10))
+    with Store(path) as store:
+        store.add_prompts([talk])
+        key = response_key(talk.id, writer.model.fingerprint, writer.sampling.key(), 0)
+        store.add_turns([TurnRow(key, 0, talk.id, "a", Completion("w" * 12), content_hash(["w" * 12]))])
+        store.flush()
+        answers = Answers(store, [writer], {}, seed=0)
+
+        def planned(prompt_ids: Sequence[str]) -> Iterator[Planned]:
+            return (unit for material in materials(store, prompt_ids) for unit in answers.planned("a", material))
+
+        (found,) = estimate_units(planned, [talk.id], [writer], store).roles
+    assert (found.calls, found.stored) == (2, 1)
+    # 40 + 12 + 20, then with an answer of 20 characters and 20 more
+    assert found.tokens_in == (72 + 112) / 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arenaloop.arena.costs import HumanLabel, human_equivalent, human_line, times
+from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line, times
 
 
 def test_a_thousand_labels_cost_what_alpacaeval_publishes() -> None:
