@@ -139,7 +139,7 @@ def _decode(
     arguments: dict[str, Any] = {cache_argument(module): cache, "use_cache": True}
     if "logits_to_keep" in accepts:
         arguments["logits_to_keep"] = 1
-    shared = _shared([row.prompt for row in rows], cache) if "past_key_values" in arguments else 0
+    shared = _shared([list(row.prompt) for row in rows], cache) if "past_key_values" in arguments else 0
     if shared:  # what all prompts begin with is read once
         module(input_ids=torch.tensor([rows[0].prompt[:shared]], device=device), **arguments)
         cache.batch_repeat_interleave(len(rows))
