@@ -43,7 +43,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def test_every_method_is_listed_without_torch() -> None:
-    from arenaloop.cli.train import METHODS
+    from arenaloop.config import METHODS
     from arenaloop.train import methods
 
     assert list(METHODS) == list(methods.METHODS)

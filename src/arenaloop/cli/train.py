@@ -14,13 +14,16 @@ from arenaloop.errors import ConfigError, nearest
 
 __all__ = ["train"]
 
-METHODS = {"sft": "on conversations", "dpo": "on preference pairs"}
-"""What `--help` says of every method of `train.methods`, which needs torch."""
-LISTED = "; ".join(f"{name} {about}" for name, about in METHODS.items())
+
+def listed() -> str:
+    """What `--help` says of the methods; it is asked when the help is."""
+    from arenaloop.config import METHODS
+
+    return "; ".join(f"{name} on {settings.TRAINED_ON}" for name, settings in METHODS.items())
 
 
 def train(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help=f"{LISTED}.")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help=f"{listed()}.")],
     model: Annotated[str, typer.Option(metavar="SPEC", help="Where to start: hf:ID_OR_PATH.")],
     data: Annotated[Path, typer.Option(metavar="FILE", help="Training rows: JSONL.")],
     out: Annotated[Path, typer.Option(help="Directory of the new checkpoint.")],
@@ -32,8 +35,8 @@ def train(
 ) -> None:
     """Train a model on rows, or resume an interrupted training.
 
-    Rows are those that the recipes write and TRL reads: `messages` (or `prompt` and `completion`) for sft; `prompt`,
-    `chosen` and `rejected` for dpo.
+    Rows are those that the recipes write and TRL reads. Conversations are `messages` (or `prompt` and `completion`);
+    preference pairs are `prompt`, `chosen` and `rejected`.
 
     Examples:
 
@@ -41,6 +44,8 @@ def train(
 
         arenaloop train dpo --model hf:checkpoints/mine --data pairs.jsonl --out checkpoints/dpo --set beta=0.1
     """
+    from arenaloop.config import METHODS, override, validate
+
     if method not in METHODS:
         raise ConfigError(
             f"method {method!r} is not known{nearest(method, list(METHODS))}; known: {', '.join(METHODS)}"
@@ -49,7 +54,6 @@ def train(
     if kind != "hf" or not start:
         raise ConfigError(f"--model {model}: training starts from hf:ID_OR_PATH")
     from arenaloop.cli.progress import Watch
-    from arenaloop.config import override, validate
     from arenaloop.errors import InputError
     from arenaloop.jsonl import read_rows
 
@@ -75,7 +79,7 @@ def train(
         watch.phase(out.name, method)
         from arenaloop.train import methods
 
-        checked = validate(methods.METHODS[method].settings, values, "--set")
+        checked = validate(METHODS[method], values, "--set")
         done = methods.training(method, start, rows, out, checked, seed=seed, on_step=step)
     dropped = ", ".join(f"{n:,} {reason}" for reason, n in done.dropped.items() if n)
     typer.echo(

@@ -19,9 +19,10 @@ from arenaloop.config.judging import (
     SamplingSettings,
 )
 from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, RecipeSettings, TargetSettings
-from arenaloop.config.training import DPOSettings, OptimSettings, SFTSettings
+from arenaloop.config.training import METHODS, DPOSettings, OptimSettings, SFTSettings
 
 __all__ = [
+    "METHODS",
     "ArenaLearningSettings",
     "AuditSettings",
     "BatchSettings",

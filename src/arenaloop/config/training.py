@@ -8,7 +8,7 @@ from pydantic import Field
 
 from arenaloop.config.base import Settings
 
-__all__ = ["DPOSettings", "OptimSettings", "SFTSettings"]
+__all__ = ["METHODS", "DPOSettings", "OptimSettings", "SFTSettings"]
 
 
 class OptimSettings(Settings):
@@ -66,6 +66,8 @@ class OptimSettings(Settings):
     checkpoint_every: int = Field(default=200, ge=0)
     """steps between the checkpoints that a resumed training starts from; 0 = none before the end"""
 
+    TRAINED_ON: ClassVar[str] = "rows"
+    """what the rows are, in few words"""
     EXECUTION: ClassVar[frozenset[str]] = frozenset(
         {"bf16", "device", "threads", "micro_batch", "micro_tokens", "group_by_length", "gradient_checkpointing"}
         | {"log_every", "checkpoint_every"}
@@ -79,12 +81,16 @@ class OptimSettings(Settings):
 class SFTSettings(OptimSettings):
     """Supervised fine-tuning. Defaults: Arena Learning (Luo et al. 2024), section 4."""
 
+    TRAINED_ON: ClassVar[str] = "conversations"
+
     assistant_turns: Literal["last", "all"] = "last"
     """which assistant turns of `messages` carry the loss; of `prompt` and `completion`, those of the completion do"""
 
 
 class DPOSettings(OptimSettings):
     """Direct preference optimisation. Defaults: Arena Learning (Luo et al. 2024), section 4; the batch size is ours."""
+
+    TRAINED_ON: ClassVar[str] = "preference pairs"
 
     epochs: float = Field(default=2.0, gt=0)
     """passes over the pairs; a fraction stops within an epoch"""
@@ -96,3 +102,10 @@ class DPOSettings(OptimSettings):
     """weight of the implicit KL penalty towards the reference"""
     nll_weight: float = Field(default=0.0, ge=0)
     """weight of the cross-entropy on the chosen answers, added to the loss; 0 = off"""
+
+
+METHODS: dict[str, type[OptimSettings]] = {
+    "sft": SFTSettings,
+    "dpo": DPOSettings,
+}
+"""Every way to train: the settings by the name, which is also that of its file in `train`."""

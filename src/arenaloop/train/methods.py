@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from arenaloop.config import DPOSettings, OptimSettings, SFTSettings
+from arenaloop import config
+from arenaloop.config import OptimSettings
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.models.checkpoint import checkpoint_fingerprint
-from arenaloop.train import dpo, sft
 from arenaloop.train.run import TrainingRun, TrainResult
 from arenaloop.train.session import Job, OnStep
 from arenaloop.types import content_hash
@@ -40,10 +41,13 @@ class Method:
         return {name: row[name] for name in form if name in row}
 
 
-METHODS = {
-    "sft": Method(SFTSettings, sft.COLUMNS, sft.train),
-    "dpo": Method(DPOSettings, dpo.COLUMNS, dpo.train),
-}
+def _method(name: str, settings: type[OptimSettings]) -> Method:
+    """A method of `config.METHODS`; its file says which columns it reads, and trains."""
+    file = import_module(f"arenaloop.train.{name}")
+    return Method(settings, file.COLUMNS, file.train)
+
+
+METHODS = {name: _method(name, settings) for name, settings in config.METHODS.items()}
 
 
 def training(
