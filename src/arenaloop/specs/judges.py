@@ -34,7 +34,6 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
     Raises:
         ConfigError: a jury, a judge without a model, or a template of another layout.
     """
-    from arenaloop.judges.pointwise import RubricJudge
     from arenaloop.judges.templates import load_template
 
     if settings.jury or without_model(settings):
@@ -43,14 +42,23 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
     unset = settings.template == JudgeSettings.model_fields["template"].default
     name = "rubric" if unset else settings.template
     template = load_template(name, settings.criteria, settings.parser, layout="answer")
-    built = _model(settings)
-    return RubricJudge(
+    kinds, built = _pointwise(), _model(settings)
+    return kinds.get(name, kinds["rubric"])(
         built,
         template=template,
         verdict=settings.verdict,
         sampling=settings.sampling.build(),
         name=settings.name or built.name,
     )
+
+
+def _pointwise() -> dict[str, type[RubricJudge]]:
+    """Who scores one answer, by the shipped template that each fills; a user's own file is the rubric judge's."""
+    from arenaloop.judges.pointwise import RubricJudge
+
+    return {
+        "rubric": RubricJudge,
+    }
 
 
 def _lone_judge(settings: JudgeSettings) -> Judge:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from arenaloop.specs.models import refuse_servers_settings
 
 if TYPE_CHECKING:
     from arenaloop.judges.base import Judge
+    from arenaloop.judges.builtin import BuiltinJudge
     from arenaloop.judges.jury import Jury
     from arenaloop.judges.labels import LabelsJudge
 
@@ -28,20 +29,22 @@ def without_model(settings: JudgeSettings) -> Judge | None:
         ConfigError: no such rule. InputError: the label file is missing or malformed.
     """
     kind, _, rest = settings.spec.partition(":")
-    if kind not in ("builtin", "labels"):
+    if kind not in _WITHOUT_MODEL:
         return None
     refuse_servers_settings(settings)
     if asked := _form(settings):
         what = ", ".join(f"{name} {value!r}" for name, value in asked.items())
         raise ConfigError(f"judge {settings.spec}: fills no template, so {what} does nothing")
-    if kind == "labels":
-        return _labels(settings, rest)
+    return _WITHOUT_MODEL[kind](settings, rest)
+
+
+def _rule(settings: JudgeSettings, name: str) -> BuiltinJudge:
     from arenaloop.judges.builtin import BUILTIN, BuiltinJudge
 
-    if rest not in BUILTIN:
+    if name not in BUILTIN:
         known = list(BUILTIN)
-        raise ConfigError(f"judge {settings.spec!r}: no such rule{nearest(rest, known)}; known: {', '.join(known)}")
-    return BuiltinJudge(rest, name=settings.name)  # type: ignore[arg-type]
+        raise ConfigError(f"judge {settings.spec!r}: no such rule{nearest(name, known)}; known: {', '.join(known)}")
+    return BuiltinJudge(name, name=settings.name)  # type: ignore[arg-type]
 
 
 def _labels(settings: JudgeSettings, text: str) -> LabelsJudge:
@@ -57,6 +60,10 @@ def _labels(settings: JudgeSettings, text: str) -> LabelsJudge:
         votes.setdefault(key, []).append(RecordedVote(label.preference, label.usd, label.seconds))
     name = settings.name or ",".join(where.values()) or Path(path).name.partition(".")[0]
     return LabelsJudge(name, votes)
+
+
+_WITHOUT_MODEL: Mapping[str, Callable[[JudgeSettings, str], Judge]] = {"builtin": _rule, "labels": _labels}
+"""Judges that need no model, by what their SPEC begins with; they are made of the rest of it."""
 
 
 def _form(settings: JudgeSettings) -> dict[str, object]:
@@ -76,8 +83,7 @@ def jury(settings: JudgeSettings, build: Callable[[JudgeSettings], Judge]) -> Ju
 
     members: list[Judge] = []
     for member in settings.jury:
-        model = member.spec.partition(":")[0] not in ("builtin", "labels")
-        if model:
+        if member.spec.partition(":")[0] not in _WITHOUT_MODEL:
             member = member.model_copy(update=_form(settings) | _form(member))
         members.append(build(member))
     try:
