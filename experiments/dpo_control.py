@@ -23,7 +23,7 @@ from gold import demo_settings, gold_accuracy, over_seeds
 from arenaloop.config import SFTSettings
 from arenaloop.jsonl import read_rows
 from arenaloop.recipes import arena_learning
-from arenaloop.specs import build_arena_learning
+from arenaloop.specs.recipes.arena_learning import build_arena_learning
 from arenaloop.store import Store
 from arenaloop.train.methods import training
 from arenaloop.types import derive_seed

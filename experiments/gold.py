@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from arenaloop import specs
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.ratings.intervals import t_quantile
 from arenaloop.recipes.arena_learning_plan import ArenaLearning
 from arenaloop.recipes.parts import Arena, test
+from arenaloop.specs import recipes
 from arenaloop.store import Store
 
 __all__ = ["SMALL", "demo_settings", "gold_accuracy", "over_seeds"]
@@ -32,7 +32,7 @@ SMALL = (
 
 def demo_settings(seed: int, split: str, *overrides: str) -> ArenaLearningSettings:
     """The demo's own settings under another seed, rated on one split of held-out prompts."""
-    settings = specs.demo_settings("arena_learning", f"seed={seed}", *overrides, split=split)
+    settings = recipes.demo_settings("arena_learning", f"seed={seed}", *overrides, split=split)
     assert isinstance(settings, ArenaLearningSettings)
     return settings
 

@@ -26,7 +26,7 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.data.selection import PromptScores, random_rows, sft_row, sft_rows
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, cut_slices
 from arenaloop.recipes.parts import Arena, battle, prompt_scores
-from arenaloop.specs import build_arena_learning
+from arenaloop.specs.recipes.arena_learning import build_arena_learning
 from arenaloop.store import Store
 from arenaloop.train.methods import training
 from arenaloop.types import derive_seed

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from arenaloop.config import RecipeSettings
-from arenaloop.specs import RECIPES
+from arenaloop.specs.recipes import RECIPES
 from arenaloop.store import Store
 
 torch.set_num_threads(1)

@@ -21,7 +21,7 @@ from arenaloop.recipes import arena_learning
 from arenaloop.recipes.arena_learning import NoRowsError
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, cut_slices, inputs_key, plan_calls, plan_stages
 from arenaloop.recipes.stage import Result
-from arenaloop.specs import build_arena_learning
+from arenaloop.specs.recipes.arena_learning import build_arena_learning
 from arenaloop.store import Store
 from arenaloop.types import Completion, Request
 

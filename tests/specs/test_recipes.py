@@ -9,7 +9,8 @@ import pytest
 from arenaloop.config import ArenaLearningSettings, RecipeSettings, override, validate
 from arenaloop.errors import ConfigError
 from arenaloop.recipes.arena_learning_plan import inputs_key
-from arenaloop.specs import RECIPES, build_arena_learning, demo_settings, recipe_named
+from arenaloop.specs.recipes import RECIPES, demo_settings, recipe_named
+from arenaloop.specs.recipes.arena_learning import build_arena_learning
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -6,16 +6,56 @@ The report knows no recipe. It draws every table and curve that stands there; th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from arenaloop.arena.leaderboard import Leaderboard
-from arenaloop.recipes.stage import StageResult
+from arenaloop.arena.matchmaking import all_pairs
+from arenaloop.arena.pairings import Summary
+from arenaloop.arena.tournament import run_tournament, write_summary
+from arenaloop.calls.answers import Contestant
+from arenaloop.recipes.parts import Arena, record
+from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.report.charts import stage_curves
 from arenaloop.report.outcome import apart, counted, with_interval
+from arenaloop.types import Prompt
 
-__all__ = ["account", "stage_details", "stage_row", "told"]
+__all__ = ["account", "finish", "stage_details", "stage_row", "told"]
 
 Record = Callable[[str, str], tuple[int, int, int]]
+
+
+def finish(
+    arena: Arena,
+    stages: Stages,
+    results: Mapping[str, StageResult],
+    contestants: Sequence[Contestant],
+    test: Sequence[Prompt],
+    *,
+    anchor: tuple[str, float] | None = None,
+) -> Result:
+    """Let all stages and opponents battle on held-out prompts, and write what the run came to.
+
+    Args:
+        arena: the recipe's.
+        stages: its keeper of stages.
+        results: by stage, in order.
+        contestants: the stages' models, under the stages' names, and the opponents.
+        test: held-out prompts.
+        anchor: a contestant and the rating it is held at.
+    """
+    arena.observer.phase("leaderboard", "battles")
+    plan = arena.plan(contestants, [p.id for p in test], all_pairs([c.name for c in contestants]))
+    final = run_tournament(
+        plan, arena.store, stages.out, anchor=anchor, on_progress=arena.observer.tally, budget=arena.budget
+    )
+    judged = Summary()
+    for part in (*(result.judged for result in results.values()), final.summary):
+        judged.merge(part)
+    more = account(results, final.leaderboard, len(test), partial(record, plan, arena.store))
+    cached = arena.cached + stages.found + final.tally.cached
+    summary = write_summary(stages.out, arena.store, judged, cached, seed=plan.seed, **more)
+    return Result(final.leaderboard, more["stages"], summary)
 
 
 def account(results: Mapping[str, StageResult], board: Leaderboard, prompts: int, record: Record) -> dict[str, Any]:

@@ -21,14 +21,13 @@ from pathlib import Path
 
 from arenaloop.arena.matchmaking import all_pairs, target_pairs
 from arenaloop.arena.pairings import Summary
-from arenaloop.arena.tournament import run_tournament, write_summary
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.recorded import ingest_recorded
 from arenaloop.data.selection import PromptScores, Selection, preference_pairs, random_rows, sft_rows
 from arenaloop.errors import StoppedError
 from arenaloop.jsonl import read_rows, write_jsonl
-from arenaloop.recipes.account import account
+from arenaloop.recipes.account import finish
 from arenaloop.recipes.arena_learning_plan import (
     ArenaLearning,
     Row,
@@ -39,7 +38,7 @@ from arenaloop.recipes.arena_learning_plan import (
     plan_stages,
 )
 from arenaloop.recipes.observer import Observer, Silent
-from arenaloop.recipes.parts import Arena, battle, prompt_scores, record, test, train, validate
+from arenaloop.recipes.parts import Arena, battle, prompt_scores, test, train, validate
 from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.store import Store
 from arenaloop.types import derive_seed
@@ -160,21 +159,9 @@ def _start(r: _Run, stage: Stage, best: Stage) -> str:
 
 def _finish(r: _Run) -> Result:
     """Rate every stage and the opponents on the test set, and write what the run came to."""
-    recipe, arena, out = r.recipe, r.arena, r.stages.out
-    arena.observer.phase("leaderboard", "battles")
-    fighters = [*map(r.contestant, r.done), *recipe.opponents]
-    plan = arena.plan(fighters, [p.id for p in recipe.test], all_pairs([c.name for c in fighters]))
-    final = run_tournament(
-        plan, arena.store, out, anchor=recipe.settings.anchor, on_progress=arena.observer.tally, budget=arena.budget
-    )
-    judged = Summary()
-    for part in (*(result.judged for result in r.done.values()), final.summary):
-        judged.merge(part)
+    fighters = [*map(r.contestant, r.done), *r.recipe.opponents]
     results = {stage.name: result for stage, result in r.done.items()}
-    more = account(results, final.leaderboard, len(recipe.test), partial(record, plan, arena.store))
-    cached = arena.cached + r.stages.found + final.tally.cached
-    summary = write_summary(out, arena.store, judged, cached, seed=recipe.settings.seed, **more)
-    return Result(final.leaderboard, more["stages"], summary)
+    return finish(r.arena, r.stages, results, fighters, r.recipe.test, anchor=r.recipe.settings.anchor)
 
 
 # ---------------------------------------------------------------------- battles → rows

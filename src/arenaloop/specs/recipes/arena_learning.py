@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import ArenaLearningSettings
+from arenaloop.recipes.arena_learning import run
+from arenaloop.recipes.arena_learning_plan import ArenaLearning, check, outline
 from arenaloop.specs.data import load_demonstrations, load_prompts
 from arenaloop.specs.judges import judge
 from arenaloop.specs.models import contestant
 from arenaloop.specs.start import contestant_of, start
 from arenaloop.types import Prompt, Response
-
-if TYPE_CHECKING:
-    from arenaloop.recipes.arena_learning_plan import ArenaLearning
-    from arenaloop.recipes.observer import Observer
-    from arenaloop.recipes.stage import Outline, Result
-    from arenaloop.store import Store
 
 __all__ = ["build_arena_learning", "outline", "run"]
 
@@ -30,8 +25,6 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, dry: bool =
         out: the run directory; a fresh sandbox target will be made below it.
         dry: only the plan is wanted: nothing is looked up on a hub.
     """
-    from arenaloop.recipes.arena_learning_plan import ArenaLearning, check
-
     data = settings.data
     origin = start(settings.target, settings.seed, out)
     origin.check(dry=dry)
@@ -71,17 +64,3 @@ def _gold(prompt: Prompt, response: Response) -> float:
     from arenaloop.sandbox.tasks import utility
 
     return utility(prompt.last_user, response.texts[-1]) or 0.0
-
-
-def outline(recipe: ArenaLearning) -> Outline:
-    """What the recipe will do."""
-    from arenaloop.recipes.arena_learning_plan import outline
-
-    return outline(recipe)
-
-
-def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer) -> Result:
-    """Run or resume the recipe."""
-    from arenaloop.recipes.arena_learning import run
-
-    return run(recipe, store, out, observer)
