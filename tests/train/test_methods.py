@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
+from arenaloop import config
 from arenaloop.config import DPOSettings, SFTSettings
 from arenaloop.errors import ConfigError
 from arenaloop.models.checkpoint import checkpoint_fingerprint
@@ -23,6 +25,14 @@ PAIR = {
     "chosen": [{"role": "assistant", "content": "b"}],
     "rejected": [{"role": "assistant", "content": "c"}],
 }
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_file_of_its_name_trains_a_method_by_its_settings(name: str) -> None:
+    file, settings = import_module(f"arenaloop.train.{name}"), config.METHODS[name]
+    assert get_type_hints(file.train) == {"job": Job[settings], "return": TrainResult}
+    assert (METHODS[name].settings, METHODS[name].columns) == (settings, file.COLUMNS)
+    assert settings.TRAINED_ON != config.OptimSettings.TRAINED_ON
 
 
 def test_only_what_is_read_identifies_a_row() -> None:

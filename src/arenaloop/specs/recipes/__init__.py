@@ -1,56 +1,23 @@
-"""The recipes by name: the settings that their files are checked against, and how they are built, planned and run."""
+"""The recipes by name, what a file or a command means by one, and their demos in the small world."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from arenaloop.config import ArenaLearningSettings, RecipeSettings, override, validate
+from arenaloop.config import RecipeSettings, override, validate
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.specs.recipes import arena_learning
+from arenaloop.specs.recipes.base import Recipe
 
-if TYPE_CHECKING:
-    from arenaloop.recipes.observer import Observer
-    from arenaloop.recipes.stage import Outline, Result
-    from arenaloop.store import Store
-
-__all__ = ["RECIPES", "Recipe", "demo_settings", "recipe_named"]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A recipe as the command line knows it; ``sandbox/demos/NAME.yaml`` are its settings in the small world.
-
-    Attributes:
-        about: one line.
-        settings: what its file holds.
-        build: (settings, run directory, whether only the plan is wanted) → everything that it works on. Refuses what
-            cannot run to its end, and writes nothing.
-        outline: what was built → what it will do.
-        run: (what was built, arena file, run directory, observer) → the result; also resumes.
-    """
-
-    about: str
-    settings: type[RecipeSettings]
-    build: Callable[[Any, Path, bool], Any]
-    outline: Callable[[Any], Outline]
-    run: Callable[[Any, Store, Path, Observer], Result]
+__all__ = ["RECIPES", "demo_settings", "recipe_named"]
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "arena_learning": Recipe(
-        "the target battles stronger models and learns from what it lost",
-        ArenaLearningSettings,
-        arena_learning.build_arena_learning,
-        arena_learning.outline,
-        arena_learning.run,
-    ),
+    "arena_learning": arena_learning.RECIPE,
 }
 
 

@@ -11,10 +11,11 @@ from arenaloop.recipes.arena_learning_plan import ArenaLearning, check, outline
 from arenaloop.specs.data import load_demonstrations, load_prompts
 from arenaloop.specs.judges import judge
 from arenaloop.specs.models import contestant
+from arenaloop.specs.recipes.base import Recipe
 from arenaloop.specs.start import contestant_of, start
 from arenaloop.types import Prompt, Response
 
-__all__ = ["build_arena_learning", "outline", "run"]
+__all__ = ["RECIPE", "build_arena_learning"]
 
 
 def build_arena_learning(settings: ArenaLearningSettings, out: Path, dry: bool = False) -> ArenaLearning:
@@ -64,3 +65,12 @@ def _gold(prompt: Prompt, response: Response) -> float:
     from arenaloop.sandbox.tasks import utility
 
     return utility(prompt.last_user, response.texts[-1]) or 0.0
+
+
+RECIPE = Recipe(
+    "the target battles stronger models and learns from what it lost",
+    ArenaLearningSettings,
+    build_arena_learning,
+    outline,
+    run,
+)

@@ -1,0 +1,35 @@
+"""A recipe as the command line knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arenaloop.config import RecipeSettings
+from arenaloop.recipes.observer import Observer
+from arenaloop.recipes.stage import Outline, Result
+from arenaloop.store import Store
+
+__all__ = ["Recipe"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe is made, planned and run by; ``sandbox/demos/NAME.yaml`` are its settings in the small world.
+
+    Attributes:
+        about: one line.
+        settings: what its file holds.
+        build: (settings, run directory, whether only the plan is wanted) → everything that it works on. Refuses what
+            cannot run to its end, and writes nothing.
+        outline: what was built → what it will do.
+        run: (what was built, arena file, run directory, observer) → the result; also resumes.
+    """
+
+    about: str
+    settings: type[RecipeSettings]
+    build: Callable[[Any, Path, bool], Any]
+    outline: Callable[[Any], Outline]
+    run: Callable[[Any, Store, Path, Observer], Result]

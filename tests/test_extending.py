@@ -1,0 +1,107 @@
+"""The additions of docs/extending.md, made in a copy of the package exactly as they stand there, pass their tests."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = (ROOT / "docs" / "extending.md").read_text()
+
+
+class Block(NamedTuple):
+    """A code block, and the file that the line before it names (or that of the block before)."""
+
+    path: str
+    language: str
+    text: str
+
+
+def blocks() -> list[Block]:
+    """All but the commands."""
+    found: list[Block] = []
+    fence = r"(?:^`((?:src|tests)/\S+)`\n\n)?^```(\w+)\n(.*?)^```"
+    for path, language, text in re.findall(fence, DOCUMENT, re.M | re.S):
+        if language != "console":
+            found.append(Block(path or found[-1].path, language, text))
+    return found
+
+
+BLOCKS = blocks()
+NEW = [block for block in BLOCKS if block.language != "diff"]
+
+
+def changed(text: str, difference: str) -> str:
+    """A text with a block's change made: the lines without a plus stand there once, next to each other."""
+    lines = difference.splitlines(keepends=True)
+    before, after = ("".join(line[1:] for line in lines if line[0] != sign) for sign in "+-")
+    assert text.count(before) == 1, f"this stands nowhere, or more than once:\n{before}"
+    return text.replace(before, after)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package and its tests with everything added."""
+    root = tmp_path_factory.mktemp("extended")
+    for folder in ("src", "tests"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", root)
+    for path, language, text in BLOCKS:
+        file = root / path
+        assert file.exists() == (language == "diff"), path
+        file.write_text(changed(file.read_text(), text) if language == "diff" else text)
+    return root
+
+
+def ran(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "120"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def test_an_addition_changes_one_file_that_is_there() -> None:
+    """In two lines at most, an import and the name, beside the settings of a method."""
+    added: dict[str, list[str]] = {}
+    for path, language, text in BLOCKS:
+        if language == "diff":
+            added.setdefault(path, []).extend(line[1:] for line in text.splitlines() if line.startswith("+"))
+    tables = ("config/training.py", "specs/judges.py", "specs/recipes/__init__.py")
+    assert list(added) == [f"src/arenaloop/{path}" for path in tables]
+    methods, judges, recipes = added.values()
+    assert methods[0] == "class RewardHeadSettings(OptimSettings):"
+    assert methods[-1] == '    "reward_head": RewardHeadSettings,'
+    assert (len(judges), len(recipes)) == (2, 2)
+
+
+@pytest.mark.slow
+def test_the_additions_pass_their_tests(copy: Path) -> None:
+    """Their own, and those that every method, template, recipe and module has to pass."""
+    own = [block.path for block in NEW if block.path.startswith("tests/")]
+    names = "reward_head or substance or apprentice"
+    everyones = ["tests/train/test_methods.py", "tests/specs/test_recipes.py", "tests/test_layers.py"]
+    done = ran(copy, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-rA", "-k", names, *own, *everyones)
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.findall(r"^PASSED (\S+)", done.stdout, re.M)
+    assert {test.partition("::")[0] for test in passed} == {*own, *everyones}
+
+
+def test_the_command_knows_them(copy: Path) -> None:
+    """The method in the help, which needs no torch, and the recipe by a plan of its demo."""
+    program = "import sys; from arenaloop.cli import main; sys.modules['torch'] = None; main()"
+    assert "reward_head on preference pairs" in ran(copy, "-c", program, "train", "--help").stdout
+    planned = ran(copy, "-c", program.replace("sys.modules['torch'] = None; ", ""), "demo", "apprentice", "--dry-run")
+    assert "2 stages (lesson-1, lesson-2)" in planned.stderr
+
+
+def test_the_code_is_in_the_style_of_the_house(copy: Path) -> None:
+    files = [block.path for block in BLOCKS if block.path.endswith(".py")]
+    for check in (["check"], ["format", "--check"]):
+        done = ran(copy, "-m", "ruff", *check, "--no-cache", *files)
+        assert done.returncode == 0, done.stdout + done.stderr
