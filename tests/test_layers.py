@@ -70,6 +70,13 @@ def names() -> Iterator[str]:
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def test_contributors_are_told_the_layers() -> None:
+    told = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    shown = re.search(r"^ {4}cli(?:.*\n)+?\n", told, re.M)
+    assert shown is not None
+    assert [sorted(re.findall(r"\w+", line)) for line in shown[0].split("→")] == [sorted(names) for names in LAYERS]
+
+
 def test_every_module_has_a_place_in_the_house() -> None:
     rooms = {room(path) for path in MODULES} - {"__init__", "__main__"}
     assert rooms <= set(LEVEL) | {"ratings"}, "a new package needs a line in LAYERS"
