@@ -71,7 +71,7 @@ def names() -> Iterator[str]:
 
 
 def test_contributors_are_told_the_layers() -> None:
-    told = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    told = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
     shown = re.search(r"^ {4}cli(?:.*\n)+?\n", told, re.M)
     assert shown is not None
     assert [sorted(re.findall(r"\w+", line)) for line in shown[0].split("→")] == [sorted(names) for names in LAYERS]
