@@ -37,24 +37,20 @@ def finish(
     """Let all stages and opponents battle on held-out prompts, and write what the run came to.
 
     Args:
-        arena: the recipe's.
-        stages: its keeper of stages.
         results: by stage, in order.
         contestants: the stages' models, under the stages' names, and the opponents.
-        test: held-out prompts.
         anchor: a contestant and the rating it is held at.
     """
-    arena.observer.phase("leaderboard", "battles")
+    store, out, observer = arena.store, stages.out, arena.observer
+    observer.phase("leaderboard", "battles")
     plan = arena.plan(contestants, [p.id for p in test], all_pairs([c.name for c in contestants]))
-    final = run_tournament(
-        plan, arena.store, stages.out, anchor=anchor, on_progress=arena.observer.tally, budget=arena.budget
-    )
+    final = run_tournament(plan, store, out, anchor=anchor, on_progress=observer.tally, budget=arena.budget)
     judged = Summary()
     for part in (*(result.judged for result in results.values()), final.summary):
         judged.merge(part)
-    more = account(results, final.leaderboard, len(test), partial(record, plan, arena.store))
+    more = account(results, final.leaderboard, len(test), partial(record, plan, store))
     cached = arena.cached + stages.found + final.tally.cached
-    summary = write_summary(stages.out, arena.store, judged, cached, seed=plan.seed, **more)
+    summary = write_summary(out, store, judged, cached, seed=plan.seed, **more)
     return Result(final.leaderboard, more["stages"], summary)
 
 
