@@ -14,7 +14,6 @@ from arenaloop.judges.parsers import (
     FORMS,
     LABELS,
     Form,
-    choices_parser,
     label_probability,
     parse_choices,
     parse_first_line,
@@ -25,7 +24,6 @@ from arenaloop.judges.parsers import (
     parse_scores,
     parse_winner,
     parser_for,
-    score_parser,
 )
 from arenaloop.types import Completion, Status
 
@@ -450,17 +448,17 @@ SCORE_JSON = st.fixed_dictionaries(
 
 @given(SCORE_JSON)
 def test_a_score_as_json(value: dict[str, object]) -> None:
-    read = score_parser("score", "json").read(Completion(json.dumps(value)))
+    read = parser_for("score", "json").read(Completion(json.dumps(value)))
     score = value.get("score")
     good = isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 5 and "more" not in value
     assert read == (score if good else None)
 
 
 def test_a_cut_answer_has_no_score() -> None:
-    for parser in (score_parser(), score_parser("score_10"), choices_parser()):
+    for parser in (parser_for("score"), parser_for("score_10"), parser_for("choices")):
         assert parser.read(Completion("Score: 4", status=Status.TRUNCATED)) is None
     forms: tuple[Form, ...] = ("score", "score_10")
-    names = {score_parser(form, mode).name for form in forms for mode in ("text", "json")}
+    names = {parser_for(form, mode).name for form in forms for mode in ("text", "json")}
     assert names == {"score:1", "score_10:1", "json_score:1", "json_score_10:1"}
 
 
@@ -519,7 +517,7 @@ def test_a_winner_as_json() -> None:
 def test_choices(before: str, chosen: list[str], between: str) -> None:
     read = parse_choices(f"{before}\nChoices: {between.join(chosen)}")
     assert read == tuple((1.0, 0.0) if label == "1" else (0.0, 1.0) for label in chosen)
-    assert choices_parser().read(Completion(f"Choices: {between.join(chosen)}")) == read
+    assert parser_for("choices").read(Completion(f"Choices: {between.join(chosen)}")) == read
 
 
 @pytest.mark.parametrize("line", ["", "Choices:", "Choices: 12", "Choices: 1 3", "Choices: 1 2 A", "1 2"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.judges.filling import Layout, Material
-from arenaloop.judges.templates import JudgeTemplate, fill, load_template, render, template_names
+from arenaloop.judges.templates import JudgeTemplate, fill, load_template, template_names
 from arenaloop.sandbox.judge import read_judge_prompt
 from arenaloop.types import Prompt, Response
 
@@ -31,7 +31,7 @@ def shown(
 ) -> str:
     template = load_template(template) if isinstance(template, str) else template
     seats = Response(prompt.id, "a", first), Response(prompt.id, "b", second)
-    return render(template, prompt, *seats, secret=secret, **options)
+    return fill(template, Material.pair(prompt, *seats), secret=secret, **options)
 
 
 HISTORY = Prompt(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from arenaloop.judges.pairwise import load_template, render
+from arenaloop.judges.filling import Material
+from arenaloop.judges.templates import fill, load_template
 from arenaloop.types import Prompt, Response
 
 TAGS = [
@@ -16,7 +17,7 @@ TAGS = [
 
 def shown(prompt: Prompt, first: tuple[str, ...], second: tuple[str, ...]) -> str:
     one, other = Response(prompt.id, "a", first), Response(prompt.id, "b", second)
-    return render(load_template("pairwise"), prompt, one, other, secret="s")
+    return fill(load_template("pairwise"), Material.pair(prompt, one, other), secret="s")
 
 
 @pytest.mark.parametrize("tag", TAGS)

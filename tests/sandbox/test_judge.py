@@ -15,7 +15,7 @@ from arenaloop.judges.filling import Material
 from arenaloop.judges.meta import MetaJudge, seated
 from arenaloop.judges.parsers import parser_for
 from arenaloop.judges.pointwise import RubricJudge, mean_score
-from arenaloop.judges.templates import fill, load_template, render, template_names
+from arenaloop.judges.templates import fill, load_template, template_names
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.judge import (
     SandboxJudge,
@@ -93,7 +93,7 @@ def test_reads_the_shipped_templates_and_is_read_by_their_parser(name: str) -> N
     won = set()
     for mode in template.modes:
         for deciding in ("first", "last"):
-            text = render(template, prompt, *seats, secret="s", mode=mode, explain=deciding == "last")
+            text = fill(template, Material.pair(prompt, *seats), secret="s", mode=mode, explain=deciding == "last")
             assert read_judge_prompt(text) == (["swap: a b", "next: 9"], *answers)
             parser = parser_for(template.form, mode, deciding)
             request = Request(

@@ -7,51 +7,44 @@ chunks or through a provider's batch files, it is asked by whoever knows nothing
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from arenaloop.models.base import Model
-from arenaloop.types import Completion, Judgement, Prompt, Request, Response, Verdict
+from arenaloop.types import Completion, Judgement, Outcome, Prompt, Request, Response, Verdict
 
-__all__ = ["Judge", "ModelJudge", "PointwiseJudge", "verdict_key_parts"]
+__all__ = ["AnyJudge", "Judge", "ModelJudge", "PointwiseJudge", "decided"]
+
+
+class AnyJudge(Protocol):
+    """What every judge has.
+
+    Attributes:
+        name: what reports call it.
+        fingerprint: content hash of what determines the judge's text: model, template and sampling (not the parser).
+        template_hash: hash of the template's text; empty for a judge that fills none.
+        concurrency: how many calls may be in flight at once.
+    """
+
+    name: str
+    fingerprint: str
+    template_hash: str
+    concurrency: int
+
+    async def aclose(self) -> None:
+        """Release connections."""
 
 
 @runtime_checkable
-class Judge(Protocol):
+class Judge(AnyJudge, Protocol):
     """Anything that compares two responses to one prompt, in seat order."""
-
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Content hash of what determines the judge's text: model, template and sampling (not the parser)."""
-        ...
-
-    @property
-    def template_hash(self) -> str:
-        """Hash of the template's text; empty for a judge that fills none."""
-        ...
-
-    @property
-    def concurrency(self) -> int:
-        """How many calls may be in flight at once."""
-        ...
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
         """Content hash under which the verdict is stored; model names are not part of it."""
-        ...
 
     async def judge(
         self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
     ) -> Verdict:
         """Decide one seating. `secret` feeds the delimiters, `seed` the judge's own randomness."""
-        ...
-
-    async def aclose(self) -> None:
-        """Release connections."""
-        ...
 
 
 @runtime_checkable
@@ -61,78 +54,45 @@ class ModelJudge(Judge, Protocol):
     So the same judge works call by call, through a provider's batch files, and over stored texts.
     """
 
-    @property
-    def model(self) -> Model:
-        """The judging model."""
-        ...
+    model: Model
 
     def request(
         self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
     ) -> Request:
         """What one seating asks of the model."""
-        ...
 
     def read(
         self, prompt: Prompt, first: Response, second: Response, completion: Completion, *, sample: int = 0
     ) -> Verdict:
         """The verdict that an answer holds."""
-        ...
 
 
 @runtime_checkable
-class PointwiseJudge(Protocol):
+class PointwiseJudge(AnyJudge, Protocol):
     """A chat model that scores one response, in the same two steps.
 
     Several votes on one response are those of several judges (see `repeated`): they differ in their keys, and so in
-    their seeds. The samples of a vote are what is asked again, warmer, where it could not be read.
+    their seeds; the fingerprint is the same. The samples of a vote are what is asked again, warmer, where it could not
+    be read.
     """
 
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Content hash of what determines the judge's text; the same for all votes."""
-        ...
-
-    @property
-    def template_hash(self) -> str:
-        """Hash of the template's text."""
-        ...
-
-    @property
-    def concurrency(self) -> int:
-        """How many calls may be in flight at once."""
-        ...
-
-    @property
-    def model(self) -> Model:
-        """The judging model."""
-        ...
+    model: Model
 
     def key(self, prompt: Prompt, response: Response, sample: int = 0) -> str:
         """Content hash under which the judgement is stored; the name of the response's model is not part of it."""
-        ...
 
     def request(self, prompt: Prompt, response: Response, *, secret: str, seed: int, sample: int = 0) -> Request:
         """What one response asks of the model."""
-        ...
 
     def read(self, prompt: Prompt, response: Response, completion: Completion, *, sample: int = 0) -> Judgement:
         """The judgement that an answer holds."""
-        ...
 
     async def judge(self, prompt: Prompt, response: Response, *, secret: str, seed: int, sample: int = 0) -> Judgement:
         """Score one response. `secret` feeds the delimiters, `seed` the judge's own randomness."""
-        ...
-
-    async def aclose(self) -> None:
-        """Release connections."""
-        ...
 
 
-def verdict_key_parts(prompt: Prompt, first: Response, second: Response) -> tuple[str, str, str]:
-    """What identifies the material of one seating: the prompt and the text in each seat."""
-    return prompt.id, first.text_hash, second.text_hash
+def decided(scores: tuple[float, float] | None) -> dict[str, Any]:
+    """The fields of a verdict that say who won, from the scores of both seats; None leaves it undecided."""
+    if scores is None:
+        return {"score_first": None, "score_second": None, "outcome": None}
+    return {"score_first": scores[0], "score_second": scores[1], "outcome": Outcome.from_scores(*scores)}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from arenaloop.judges.base import verdict_key_parts
+from arenaloop.judges.base import decided
+from arenaloop.judges.free import FreeJudge
 from arenaloop.models.recorded import match_keys
-from arenaloop.types import Outcome, Prompt, Response, Status, Verdict, content_hash
+from arenaloop.types import Prompt, Response, Status, Verdict, content_hash
 
 __all__ = ["LabelsJudge", "Material", "RecordedVote", "looked_up", "material", "recorded"]
 
@@ -49,7 +49,7 @@ def recorded(verdict: Verdict) -> dict[str, Any] | None:
     return json.loads(verdict.raw) if looked_up(verdict) and verdict.raw else None
 
 
-class LabelsJudge:
+class LabelsJudge(FreeJudge):
     """Recorded labels as a judge.
 
     A pair without a label gets a verdict of status `error`, never a tie; a recorded failure is `unparsed`. Asking again
@@ -58,69 +58,30 @@ class LabelsJudge:
     Args:
         name: what reports call it.
         labels: recorded votes by `material`, several of a pair in the order of the file.
-        repeat: which of the several votes speaks (see `repeats`).
     """
 
-    template_hash = ""
-    concurrency = 64
-
-    def __init__(self, name: str, labels: Mapping[Material, Sequence[RecordedVote]], *, repeat: int = 0) -> None:
-        self.name = name
+    def __init__(self, name: str, labels: Mapping[Material, Sequence[RecordedVote]]) -> None:
         self._labels = labels
-        self._repeat = repeat
-        self.votes = max((len(votes) for votes in labels.values()), default=0)
-        self._content = ""
-        self.fingerprint = ""
-        self._fix(content_hash("labels", sorted([*key, *map(list, votes)] for key, votes in labels.items())))
+        self._content = content_hash("labels", sorted([*key, *map(list, votes)] for key, votes in labels.items()))
+        super().__init__(name, max((len(votes) for votes in labels.values()), default=0))
 
-    def _fix(self, content: str) -> None:
-        self._content = content
-        self.fingerprint = content_hash("labels", content, self._repeat)
-
-    def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
-        """Hash of prompt, both texts in seat order, all labels and the sample index."""
-        text = "\n".join((*verdict_key_parts(prompt, first, second), self.fingerprint, str(sample)))
-        return blake2b(text.encode(), digest_size=16).hexdigest()
-
-    def repeated(self, number: int) -> LabelsJudge:
-        """The judge whose votes are each pair's recorded vote `number`."""
-        other = object.__new__(LabelsJudge)
-        other.name, other._labels, other._repeat, other.votes = self.name, self._labels, number, self.votes
-        other._fix(self._content)
-        return other
+    def _identity(self) -> str:
+        return content_hash("labels", self._content, self.vote)
 
     async def judge(
         self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
     ) -> Verdict:
         """Look one seating up; `secret` and `seed` do not matter."""
         vote, mirrored = self._find(prompt, first.text_hash, second.text_hash)
-        preference = vote.preference if vote is not None else None
-        status = Status.ERROR if vote is None else Status.UNPARSED if preference is None else Status.OK
-        raw = ""
-        if vote is not None:
-            raw = json.dumps({**vote._asdict(), "mirrored": mirrored})
-        shares = None
-        if preference is not None:
-            one = round((preference - 1.0) if mirrored else (2.0 - preference), 12)
-            shares = one, round(1.0 - one, 12)
-        return Verdict(
-            key=self.key(prompt, first, second, sample),
-            prompt_id=prompt.id,
-            first_hash=first.text_hash,
-            second_hash=second.text_hash,
-            judge=self.name,
-            status=status,
-            raw=raw,
-            score_first=shares[0] if shares else None,
-            score_second=shares[1] if shares else None,
-            outcome=Outcome.from_scores(*shares) if shares else None,
-            sample=sample,
-            usd=0.0,
-            error="no label for this pair" if vote is None else None,
-            calls=0,
-            judge_hash=self.fingerprint,
-            parser=_PARSER,
-        )
+        if vote is None:
+            error = "no label for this pair"
+            return self._verdict(prompt, first, second, sample, Status.ERROR, error=error, parser=_PARSER)
+        raw = json.dumps({**vote._asdict(), "mirrored": mirrored})
+        if vote.preference is None:
+            return self._verdict(prompt, first, second, sample, Status.UNPARSED, raw=raw, parser=_PARSER)
+        one = round((vote.preference - 1.0) if mirrored else (2.0 - vote.preference), 12)
+        scores = one, round(1.0 - one, 12)
+        return self._verdict(prompt, first, second, sample, raw=raw, parser=_PARSER, **decided(scores))
 
     def count(self, prompt: Prompt, first: Response, second: Response) -> int:
         """How many votes are recorded on two responses, in either order."""
@@ -133,9 +94,6 @@ class LabelsJudge:
         for mirrored, (one, two) in ((False, (first, second)), (True, (second, first))):
             for key in keys:
                 votes = self._labels.get((key, one, two), ())
-                if len(votes) > self._repeat:
-                    return votes[self._repeat], mirrored
+                if len(votes) > self.vote:
+                    return votes[self.vote], mirrored
         return None, False
-
-    async def aclose(self) -> None:
-        """Nothing to release."""

@@ -6,23 +6,56 @@ judgements in its seats, so re-asking and merging are those of every pairwise ju
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
+from functools import wraps
 from hashlib import blake2b
-from typing import ClassVar
+from typing import ClassVar, Concatenate, ParamSpec, TypeVar
 
 from arenaloop.judges.filling import Layout, Material
 from arenaloop.judges.pairwise import JUDGE_SAMPLING, PairwiseJudge
 from arenaloop.judges.parsers import VerdictMode
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
-from arenaloop.types import Completion, Judgement, Prompt, Request, Response, Sampling, Verdict, VerdictKind
+from arenaloop.types import Judgement, Prompt, Response, Sampling, VerdictKind
 
 __all__ = ["MetaJudge", "seated"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def seated(judgement: Judgement) -> Response:
     """A judgement as what sits in a seat of the meta-judge: its words, known by their hash."""
     return Response(judgement.prompt_id, judgement.judge, (judgement.raw,), judgement.status, judgement.text_hash)
+
+
+class _OfAnAnswer(PairwiseJudge):
+    """A pairwise judge that is shown an answer besides what sits in the seats."""
+
+    layout: ClassVar[Layout] = "judgements"
+    kind: ClassVar[VerdictKind] = "meta"
+    answer: Response
+
+    def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
+        """Hash of prompt, answer, both judgements in seat order, judge, template, mode, sampling and sample index."""
+        text = f"{super().key(prompt, first, second, sample)}\n{self.answer.text_hash}"
+        return blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def _material(self, prompt: Prompt, first: Response, second: Response) -> Material:
+        return Material.judgements(prompt, self.answer, first, second)
+
+
+def _after_answer(
+    method: Callable[Concatenate[_OfAnAnswer, Prompt, P], R],
+) -> Callable[Concatenate[MetaJudge, Prompt, Response, P], R]:
+    """A pairwise judge's method that takes the answer between the prompt and the seats."""
+
+    @wraps(method)
+    def about(self: MetaJudge, prompt: Prompt, answer: Response, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(self.about(answer), prompt, *args, **kwargs)
+
+    return about
 
 
 class MetaJudge:
@@ -57,73 +90,17 @@ class MetaJudge:
         self.template_hash = self._judge.template_hash
         self.concurrency = model.concurrency
 
-    def about(self, answer: Response) -> PairwiseJudge:
+    def about(self, answer: Response) -> _OfAnAnswer:
         """The judge of two judgements of `answer`, which are `seated`; its verdicts are of kind ``meta``."""
         judge = copy(self._judge)
         judge.answer = answer
         return judge
 
-    def key(self, prompt: Prompt, answer: Response, first: Response, second: Response, sample: int = 0) -> str:
-        """Hash of all that the verdict depends on."""
-        return self.about(answer).key(prompt, first, second, sample)
-
-    async def judge(
-        self,
-        prompt: Prompt,
-        answer: Response,
-        first: Response,
-        second: Response,
-        *,
-        secret: str,
-        seed: int,
-        sample: int = 0,
-    ) -> Verdict:
-        """Decide one seating of two judgements of `answer`."""
-        return await self.about(answer).judge(prompt, first, second, secret=secret, seed=seed, sample=sample)
-
-    def request(
-        self,
-        prompt: Prompt,
-        answer: Response,
-        first: Response,
-        second: Response,
-        *,
-        secret: str,
-        seed: int,
-        sample: int = 0,
-    ) -> Request:
-        """What one seating asks of the model."""
-        return self.about(answer).request(prompt, first, second, secret=secret, seed=seed, sample=sample)
-
-    def read(
-        self,
-        prompt: Prompt,
-        answer: Response,
-        first: Response,
-        second: Response,
-        completion: Completion,
-        *,
-        sample: int = 0,
-    ) -> Verdict:
-        """The verdict that an answer of the model holds."""
-        return self.about(answer).read(prompt, first, second, completion, sample=sample)
+    key = _after_answer(_OfAnAnswer.key)
+    judge = _after_answer(_OfAnAnswer.judge)
+    request = _after_answer(_OfAnAnswer.request)
+    read = _after_answer(_OfAnAnswer.read)
 
     async def aclose(self) -> None:
         """Close the judging model."""
         await self.model.aclose()
-
-
-class _OfAnAnswer(PairwiseJudge):
-    """A pairwise judge that is shown an answer besides what sits in the seats."""
-
-    layout: ClassVar[Layout] = "judgements"
-    kind: ClassVar[VerdictKind] = "meta"
-    answer: Response
-
-    def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
-        """Hash of prompt, answer, both judgements in seat order, judge, template, mode, sampling and sample index."""
-        text = f"{super().key(prompt, first, second, sample)}\n{self.answer.text_hash}"
-        return blake2b(text.encode(), digest_size=16).hexdigest()
-
-    def _material(self, prompt: Prompt, first: Response, second: Response) -> Material:
-        return Material.judgements(prompt, self.answer, first, second)

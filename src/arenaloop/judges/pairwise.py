@@ -13,21 +13,14 @@ from typing import ClassVar
 
 from arenaloop.errors import StoppedError
 from arenaloop.judges.asking import TemplateJudge
+from arenaloop.judges.base import decided
 from arenaloop.judges.filling import Layout, Material
-from arenaloop.judges.parsers import DecidingLabel, Scores, VerdictMode, parse_scores, parser_for
-from arenaloop.judges.templates import JudgeTemplate, load_template, render, template_names
+from arenaloop.judges.parsers import DecidingLabel, Scores, VerdictMode, parser_for
+from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
-from arenaloop.types import Completion, Outcome, Prompt, Request, Response, Sampling, Status, Verdict, VerdictKind
+from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, Verdict, VerdictKind
 
-__all__ = [
-    "JUDGE_SAMPLING",
-    "NoLogprobsError",
-    "PairwiseJudge",
-    "load_template",
-    "parse_scores",
-    "render",
-    "template_names",
-]
+__all__ = ["JUDGE_SAMPLING", "NoLogprobsError", "PairwiseJudge"]
 
 JUDGE_SAMPLING = Sampling(temperature=0.0, max_tokens=512)
 _LABEL_TOKENS = 8
@@ -129,14 +122,12 @@ class PairwiseJudge(TemplateJudge[Scores]):
             judge=self.name,
             status=status,
             raw=self.parser.raw(completion),
-            score_first=scores.first if scores else None,
-            score_second=scores.second if scores else None,
-            outcome=Outcome.from_scores(*scores) if scores else None,
             sample=sample,
             judge_hash=self.fingerprint,
             template_hash=self.template_hash,
             parser=self.parser.name,
             kind=self.kind,
+            **decided(scores),
             **cost,
         )
 
@@ -148,22 +139,18 @@ class PairwiseJudge(TemplateJudge[Scores]):
         """
         if verdict.status not in (Status.OK, Status.UNPARSED, Status.TRUNCATED):
             return verdict
-        cut = verdict.status is Status.TRUNCATED
+        before = Status.TRUNCATED if verdict.status is Status.TRUNCATED else Status.OK
         try:
-            answer = self.parser.answer(verdict.raw, Status.TRUNCATED if cut else Status.OK)
-            scores = self.parser.read(answer)
+            answer = self.parser.answer(verdict.raw, before)
         except ValueError:  # what was stored is no answer of this mode
-            scores = None
-        status = Status.OK if scores is not None else Status.TRUNCATED if cut else Status.UNPARSED
-        found = tuple(scores) if scores else (None, None)
+            answer = Completion(status=before)
+        scores, status = self._read(answer)
+        found = scores or (None, None)
         if (status, *found) == (verdict.status, verdict.score_first, verdict.score_second):
             return verdict
         return replace(
             verdict,
             status=status,
-            score_first=found[0],
-            score_second=found[1],
-            outcome=Outcome.from_scores(*scores) if scores else None,
             parser=self.parser.name,
             error=None if scores else verdict.error,
             tokens_in=0,
@@ -171,4 +158,5 @@ class PairwiseJudge(TemplateJudge[Scores]):
             usd=0.0,
             seconds=0.0,
             calls=0,
+            **decided(scores),
         )

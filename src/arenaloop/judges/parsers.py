@@ -16,7 +16,8 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
+from functools import partial
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from arenaloop.types import Completion, Status
 
@@ -29,7 +30,6 @@ __all__ = [
     "Parser",
     "Scores",
     "VerdictMode",
-    "choices_parser",
     "label_probability",
     "parse_choices",
     "parse_first_line",
@@ -40,7 +40,6 @@ __all__ = [
     "parse_scores",
     "parse_winner",
     "parser_for",
-    "score_parser",
 ]
 
 Form = Literal["scores", "first_line", "labels", "label", "json", "score", "score_10", "winner", "choices"]
@@ -160,12 +159,10 @@ def _bare(line: str) -> str:
 
 
 def _score_line(line: str) -> Scores | None:
-    match = _SCORES.fullmatch(_bare(line))
-    return None if match is None else _within(float(match[1]), float(match[2]))
-
-
-def _within(first: float, second: float) -> Scores | None:
-    return Scores(first, second) if 1.0 <= first <= 10.0 and 1.0 <= second <= 10.0 else None
+    if (match := _SCORES.fullmatch(_bare(line))) is None:
+        return None
+    scores = Scores(float(match[1]), float(match[2]))
+    return scores if all(1.0 <= score <= 10.0 for score in scores) else None
 
 
 def _shares(first: float | None) -> Scores | None:
@@ -190,16 +187,16 @@ def parse_json(text: str, form: Form = "scores") -> Scores | None:
         key, known = _NAMED[form]
         return _shares(known.get(value[key])) if isinstance(value[key], str) else None
     scores = [value["score_1"], value["score_2"]]
-    if not all(type(score) in (int, float) for score in scores):
-        return None
-    return _within(*map(float, scores)) if all(1 <= score <= 10 for score in scores) else None
+    return Scores(*map(float, scores)) if all(_is_number(score, 1, 10) for score in scores) else None
 
 
 def _parse_score_json(text: str, form: Form) -> float | None:
     value = _json_object(text, form)
-    if value is None or type(value["score"]) not in (int, float):
-        return None
-    return float(value["score"]) if 0 <= value["score"] <= _MOST[form] else None
+    return float(value["score"]) if value is not None and _is_number(value["score"], 0, _MOST[form]) else None
+
+
+def _is_number(value: object, least: float, most: float) -> bool:
+    return type(value) in (int, float) and least <= value <= most  # type: ignore[operator]
 
 
 def _json_object(text: str, form: Form) -> dict[str, Any] | None:
@@ -293,14 +290,6 @@ def _read_logprobs(completion: Completion, which: DecidingLabel) -> Scores | Non
     return _shares(label_probability(completion.logprobs, which))
 
 
-def _logprobs_raw(completion: Completion, which: DecidingLabel) -> str:
-    tokens = completion.logprobs
-    if tokens is not None:
-        tokens = tokens[:_KEPT_LOGPROBS] if which == "first" else tokens[-_KEPT_LOGPROBS:]
-    kept = None if tokens is None else [dict(token) for token in tokens]
-    return json.dumps({"text": completion.text, "logprobs": kept}, ensure_ascii=False)
-
-
 # ---------------------------------------------------------------------- which parser reads what
 
 
@@ -337,7 +326,13 @@ class Parser(Generic[Read]):
 
     def raw(self, completion: Completion) -> str:
         """What a verdict keeps of an answer: its text, or in mode ``logprob`` text and log-probabilities as JSON."""
-        return _logprobs_raw(completion, self.deciding_label) if self.mode == "logprob" else completion.text
+        if self.mode != "logprob":
+            return completion.text
+        tokens = completion.logprobs
+        if tokens is not None:
+            tokens = tokens[:_KEPT_LOGPROBS] if self.deciding_label == "first" else tokens[-_KEPT_LOGPROBS:]
+        kept = None if tokens is None else [dict(token) for token in tokens]
+        return json.dumps({"text": completion.text, "logprobs": kept}, ensure_ascii=False)
 
     def answer(self, raw: str, status: Status) -> Completion:
         """The answer behind what `raw` kept, so that it can be read again.
@@ -351,22 +346,31 @@ class Parser(Generic[Read]):
         if not isinstance(value, dict) or set(value) != {"text", "logprobs"}:
             raise ValueError("no log-probabilities were stored")
         tokens = value["logprobs"]
-        logprobs = None if tokens is None else tuple(cast("list[dict[str, float]]", tokens))
-        return Completion(text=value["text"], status=status, calls=0, logprobs=logprobs)
+        return Completion(
+            text=value["text"], status=status, calls=0, logprobs=None if tokens is None else tuple(tokens)
+        )
 
 
-_LINES: dict[Form, tuple[str, Callable[[str], Scores | None]]] = {
-    "scores": ("scores:1", parse_scores),
-    "first_line": ("first_line:1", parse_first_line),
-    "labels": ("labels:1", parse_labels),
-    "label": ("label:1", parse_label),
-    "json": ("json:1", parse_json),
-    "winner": ("winner:1", parse_winner),
+_TEXTS: dict[Form, Callable[[str], Any]] = {
+    "scores": parse_scores,
+    "first_line": parse_first_line,
+    "labels": parse_labels,
+    "label": parse_label,
+    "json": parse_json,
+    "score": parse_score,
+    "score_10": partial(parse_score, form="score_10"),
+    "winner": parse_winner,
+    "choices": parse_choices,
 }
 
 
-def parser_for(form: Form, mode: VerdictMode = "text", deciding_label: DecidingLabel = "first") -> Parser[Scores]:
-    """The parser of a template's form of answer about two texts in a verdict mode."""
+def parser_for(form: Form, mode: VerdictMode = "text", deciding_label: DecidingLabel = "first") -> Parser[Any]:
+    """The parser of a template's form of answer in a verdict mode.
+
+    Returns:
+        Of answers about one text a parser of scores, about two texts one of `Scores`; about several pairs one of
+        `Scores` for each (whoever asks compares how many were chosen between).
+    """
     if mode == "logprob":
         name = "logprob:1" if deciding_label == "first" else "logprob_last:1"
         return Parser(
@@ -377,20 +381,7 @@ def parser_for(form: Form, mode: VerdictMode = "text", deciding_label: DecidingL
             deciding_label=deciding_label,
         )
     if mode == "json":
-        name = f"json_{form}:1" if form in _NAMED else "json:1"
-        return Parser(name, mode, lambda completion: parse_json(completion.text, form), schema=_schema(form))
-    name, parse = _LINES[form]
-    return Parser(name, mode, lambda completion: parse(completion.text))
-
-
-def score_parser(form: Form = "score", mode: VerdictMode = "text") -> Parser[float]:
-    """The parser of a template's form of answer about one text, in mode ``text`` or ``json``."""
-    if mode == "json":
-        name = f"json_{form}:1"
-        return Parser(name, mode, lambda completion: _parse_score_json(completion.text, form), schema=_schema(form))
-    return Parser(f"{form}:1", mode, lambda completion: parse_score(completion.text, form))
-
-
-def choices_parser() -> Parser[tuple[Scores, ...]]:
-    """The parser of answers about several pairs; whoever asks compares how many were chosen between."""
-    return Parser("choices:1", "text", lambda completion: parse_choices(completion.text))
+        name = f"json_{form}:1" if form in _NAMED or form in SCORE_FORMS else "json:1"
+        parse = _parse_score_json if form in SCORE_FORMS else parse_json
+        return Parser(name, mode, lambda completion: parse(completion.text, form), schema=_schema(form))
+    return Parser(f"{form}:1", mode, lambda completion: _TEXTS[form](completion.text))

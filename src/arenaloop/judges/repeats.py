@@ -8,38 +8,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Protocol, runtime_checkable
 
 from arenaloop.judges.base import Judge
+from arenaloop.judges.free import FreeJudge
 from arenaloop.types import Prompt, Response, Verdict, content_hash
 
-__all__ = ["Repeatable", "own_votes", "repeated"]
-
-
-@runtime_checkable
-class Repeatable(Judge, Protocol):
-    """A judge that knows what its further votes are (recorded votes, another coin)."""
-
-    @property
-    def votes(self) -> int | None:
-        """How many different votes there are to be had; None without limit, 1 for a fixed rule."""
-        ...
-
-    def repeated(self, number: int) -> Judge:
-        """The judge of the vote `number`, from 0."""
-        ...
+__all__ = ["own_votes", "repeated"]
 
 
 def own_votes(judge: Judge) -> int | None:
     """How many different votes a judge has; None without limit."""
-    return judge.votes if isinstance(judge, Repeatable) else None
+    return judge.votes if isinstance(judge, FreeJudge) else None
 
 
 def repeated(judge: Judge, number: int) -> Judge:
     """The judge of the vote `number`, from 0; the first is the judge itself and shares its stored verdicts."""
     if number == 0:
         return judge
-    return judge.repeated(number) if isinstance(judge, Repeatable) else _Again(judge, number)
+    return judge.repeated(number) if isinstance(judge, FreeJudge) else _Again(judge, number)
 
 
 class _Again:

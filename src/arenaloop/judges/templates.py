@@ -38,7 +38,7 @@ from arenaloop.types import Prompt, Response, content_hash
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-__all__ = ["JudgeTemplate", "fill", "load_template", "render", "template_names"]
+__all__ = ["JudgeTemplate", "fill", "load_template", "template_names"]
 
 
 class _Rules(NamedTuple):
@@ -60,6 +60,9 @@ _RULES: dict[Layout, _Rules] = {
     ),
     "prompt": _Rules(_GIVEN, ("user",), SCORE_FORMS, ("text", "json")),
 }
+_WORDED: dict[Form, tuple[VerdictMode, ...]] = {"json": ("text", "json"), "label": ("text", "logprob")}
+"""The modes that a template can ask for whose words are the same in all of them; of other forms ``text`` alone."""
+_SHIPPED = resources.files("arenaloop.judges") / "templates"
 _PARTS = ("layout", "material", "rubric")
 _FIRST_COMMENT = re.compile(r"\s*\{#-?(.*?)-?#\}", re.DOTALL)
 _INCLUDE = re.compile(r"""\{% include ["'](layout|material|rubric)["'] %\}""")
@@ -107,17 +110,13 @@ def template_names(layout: Layout = "pair") -> list[str]:
 @lru_cache(maxsize=1)
 def _shipped_files() -> dict[str, tuple[str, Layout]]:
     """File and layout of each shipped template, by its name."""
-    files = [entry.name.removesuffix(".jinja") for entry in _shipped().iterdir() if entry.name.endswith(".jinja")]
+    files = [entry.name.removesuffix(".jinja") for entry in _SHIPPED.iterdir() if entry.name.endswith(".jinja")]
     return {_NAMES.get(file, file): (file, _declared(_shipped_text(file), file)[1]) for file in files}
 
 
 @lru_cache(maxsize=16)
 def _shipped_text(name: str) -> str:
-    return str(_shipped().joinpath(f"{name}.jinja").read_text(encoding="utf-8"))
-
-
-def _shipped() -> Any:
-    return resources.files("arenaloop.judges").joinpath("templates")
+    return _SHIPPED.joinpath(f"{name}.jinja").read_text(encoding="utf-8")
 
 
 def load_template(
@@ -176,7 +175,7 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
         layout=layout,
         form=form,
         criteria=criteria,
-        modes=rules.modes if "mode" in used else _lone_modes(form),
+        modes=rules.modes if "mode" in used else _WORDED.get(form, ("text",)),
         compiled=compiled,
         origin=origin,
     )
@@ -186,11 +185,6 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
     whole = _INCLUDE.sub(lambda found: str(_part(layout, found[1])).removesuffix("\n"), text)
     plain = only_places_texts(_environment(layout).parse(whole), layout)
     return replace(template, compiled=_environment(layout).from_string(whole), plain=plain)
-
-
-def _lone_modes(form: Form) -> tuple[VerdictMode, ...]:
-    """The modes of a template whose words are the same in all of them."""
-    return {"json": ("text", "json"), "label": ("text", "logprob")}.get(form, ("text",))  # type: ignore[return-value]
 
 
 def _read(path: str) -> str:
@@ -287,12 +281,13 @@ def _run(template: JudgeTemplate, values: dict[str, Any]) -> str:
 
     try:
         return template.compiled.render(values)
-    except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, OverflowError) as error:
-        where = _failed_line(error.__traceback__, template.origin)
-        raise ConfigError(f"{template.origin}{where}: {error}") from None
-    except (RecursionError, MemoryError) as error:
-        why = "calls itself without end" if isinstance(error, RecursionError) else "makes too long a text"
-        raise ConfigError(f"{template.origin}{_failed_line(error.__traceback__, template.origin)}: {why}") from None
+    except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+        why, failed = str(error), error.__traceback__
+    except RecursionError as error:
+        why, failed = "calls itself without end", error.__traceback__
+    except MemoryError as error:
+        why, failed = "makes too long a text", error.__traceback__
+    raise ConfigError(f"{template.origin}{_failed_line(failed, template.origin)}: {why}")
 
 
 def _failed_line(traceback: TracebackType | None, origin: str) -> str:
@@ -307,30 +302,21 @@ def _failed_line(traceback: TracebackType | None, origin: str) -> str:
 # ---------------------------------------------------------------------- filling
 
 
-def _filled(
-    template: JudgeTemplate,
-    mode: VerdictMode,
-    explain: bool,
-    sizes: Sequence[int],
-    roles: Sequence[str],
-    texts: Sequence[str],
-) -> str:
+_Shape = tuple[VerdictMode, bool, tuple[int, ...], tuple[str, ...]]
+"""Mode, whether the judge is to reason first, and the sizes and roles of a material: all but its texts."""
+
+
+def _filled(template: JudgeTemplate, shape: _Shape, texts: Sequence[str]) -> str:
     """The template with a tag and the material's texts, which follow it."""
+    mode, explain, sizes, roles = shape
     values = placed(template.layout, sizes, roles, texts[1:])
     settings = {"tag": texts[0], "criteria": template.criteria, "mode": mode, "explain": explain}
     return _run(template, values | settings)
 
 
 @lru_cache(maxsize=256)
-def _skeleton(
-    template: JudgeTemplate,
-    mode: VerdictMode,
-    explain: bool,
-    sizes: tuple[int, ...],
-    roles: tuple[str, ...],
-    count: int,
-) -> Skeleton | None:
-    return cut(count, partial(_filled, template, mode, explain, sizes, roles))
+def _skeleton(template: JudgeTemplate, shape: _Shape, count: int) -> Skeleton | None:
+    return cut(count, partial(_filled, template, shape))
 
 
 def fill(
@@ -343,27 +329,9 @@ def fill(
     """
     texts = [material.tag(secret), *map(inert, material.texts)]
     shape = mode, explain, material.sizes, material.roles
-    if template.plain and (skeleton := _skeleton(template, *shape, len(texts))) is not None:
+    if template.plain and (skeleton := _skeleton(template, shape, len(texts))) is not None:
         return skeleton.join(texts)
-    return _filled(template, *shape, texts)
-
-
-def render(
-    template: JudgeTemplate,
-    prompt: Prompt,
-    first: Response,
-    second: Response,
-    *,
-    secret: str,
-    mode: VerdictMode = "text",
-    explain: bool = False,
-) -> str:
-    """The judge prompt for one seating; history and follow-up turns are shown whole, chat tags broken.
-
-    Raises:
-        ConfigError: a user's template fails on this material.
-    """
-    return fill(template, Material.pair(prompt, first, second), secret=secret, mode=mode, explain=explain)
+    return _filled(template, shape, texts)
 
 
 # ---------------------------------------------------------------------- trying
@@ -401,12 +369,10 @@ def _check(template: JudgeTemplate) -> None:
     Raises:
         ConfigError: a text that contestants write could end its part, or is not shown; or filling fails.
     """
-    asked = [
-        (mode, explain) for mode in template.modes for explain in ((False, True) if mode == "logprob" else (False,))
-    ]
+    asked = [(mode, False) for mode in template.modes] + [("logprob", True)] * ("logprob" in template.modes)
     for mode, explain in asked:
         for material in _trials(template.layout):
-            filled = _filled(template, mode, explain, material.sizes, material.roles, [_TAG, *material.texts])
+            filled = _filled(template, (mode, explain, material.sizes, material.roles), [_TAG, *material.texts])
             wanted = [text for text in material.texts if not text.startswith(("\1history", "\1follow-up"))]
             _check_parts(template.origin, re.findall("\1[^\2]*\2", filled), wanted)
 

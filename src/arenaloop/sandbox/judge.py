@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 
 from arenaloop.errors import ConfigError
-from arenaloop.judges.parsers import score_parser
+from arenaloop.judges.parsers import parser_for
 from arenaloop.sandbox.tasks import utility
 from arenaloop.types import Completion, Outcome, Request
 
@@ -255,8 +255,8 @@ class SandboxJudge:
 def _score_of(judgement: str) -> float | None:
     """The score that a judgement's text gives, as a line or as JSON."""
     said = Completion(judgement)
-    score = score_parser().read(said)
-    return score_parser(mode="json").read(said) if score is None else score
+    score: float | None = parser_for("score").read(said)
+    return parser_for("score", "json").read(said) if score is None else score
 
 
 def _worded(request: Request, asked: str, score_1: float, score_2: float, said: str) -> str:

@@ -12,7 +12,6 @@ from arenaloop.specs.panels import jury, without_model
 if TYPE_CHECKING:
     from arenaloop.judges.base import Judge
     from arenaloop.judges.jury import Decider
-    from arenaloop.judges.pairwise import PairwiseJudge
     from arenaloop.judges.pointwise import RubricJudge
     from arenaloop.models.base import Model
 
@@ -42,13 +41,13 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
     unset = settings.template == JudgeSettings.model_fields["template"].default
     name = "rubric" if unset else settings.template
     template = load_template(name, settings.criteria, settings.parser, layout="answer")
-    kinds, built = _pointwise(), _model(settings)
+    kinds = _pointwise()
     return kinds.get(name, kinds["rubric"])(
-        built,
+        _model(settings),
         template=template,
         verdict=settings.verdict,
         sampling=settings.sampling.build(),
-        name=settings.name or built.name,
+        name=settings.name,
     )
 
 
@@ -62,21 +61,19 @@ def _pointwise() -> dict[str, type[RubricJudge]]:
 
 
 def _lone_judge(settings: JudgeSettings) -> Judge:
-    return without_model(settings) or _judging_model(settings)
-
-
-def _judging_model(settings: JudgeSettings) -> PairwiseJudge:
-    from arenaloop.judges.pairwise import PairwiseJudge, load_template
+    if (free := without_model(settings)) is not None:
+        return free
+    from arenaloop.judges.pairwise import PairwiseJudge
+    from arenaloop.judges.templates import load_template
 
     template = load_template(settings.template, settings.criteria, settings.parser)
-    built = _model(settings)
     return PairwiseJudge(
-        built,
+        _model(settings),
         template=template,
         verdict=settings.verdict,
         deciding_label=settings.deciding_label,
         sampling=settings.sampling.build(),
-        name=settings.name or built.name,
+        name=settings.name,
     )
 
 
