@@ -42,7 +42,7 @@ def test_joining_is_filling(
     second = Response(prompt.id, "b", tuple(two for _, two, _ in turns))
     for mode in template.modes:
         joined, filled = (
-            fill(kind, Material.pair(prompt, first, second), secret="s", mode=mode, explain=explain)
+            fill(kind, Material.of("pair", prompt, first, second), secret="s", mode=mode, explain=explain)
             for kind in (template, replace(template, plain=False))
         )
         assert joined == filled
@@ -92,7 +92,7 @@ def test_a_template_that_looks_into_texts_is_filled_every_time(tmp_path: Path) -
     for text in ("what now?", "in short?"):
         prompt = Prompt.of(text)
         one, two = (Response(prompt.id, n, (f"{n} says",)) for n in "ab")
-        assert ("Briefly." in fill(template, Material.pair(prompt, one, two), secret="s")) is ("short" in text)
+        assert ("Briefly." in fill(template, Material.of("pair", prompt, one, two), secret="s")) is ("short" in text)
 
 
 def test_a_users_template_that_only_places_texts_is_joined(tmp_path: Path) -> None:
@@ -107,4 +107,6 @@ def test_a_printed_list_is_no_place_for_a_text(tmp_path: Path) -> None:
     path.write_text(PLAIN.replace("{% if criteria", "Follow-ups: {{ follow_ups }}{% if criteria"))
     prompt = Prompt(({"role": "user", "content": "one"},), ("two's",))
     one, two = (Response(prompt.id, n, ("x", "y")) for n in "ab")
-    assert """Follow-ups: ["two's"]""" in fill(load_template(str(path)), Material.pair(prompt, one, two), secret="s")
+    assert """Follow-ups: ["two's"]""" in fill(
+        load_template(str(path)), Material.of("pair", prompt, one, two), secret="s"
+    )

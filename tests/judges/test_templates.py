@@ -31,7 +31,7 @@ def shown(
 ) -> str:
     template = load_template(template) if isinstance(template, str) else template
     seats = Response(prompt.id, "a", first), Response(prompt.id, "b", second)
-    return fill(template, Material.pair(prompt, *seats), secret=secret, **options)
+    return fill(template, Material.of("pair", prompt, *seats), secret=secret, **options)
 
 
 HISTORY = Prompt(
@@ -310,11 +310,10 @@ def material(layout: Layout, prompt: Prompt, *texts: str) -> Material:
     """Of a prompt whose every turn is answered by the first text."""
     answer = Response(prompt.id, "a", texts[:1] * prompt.turns)
     one, two = (Response(prompt.id, "j", (text,)) for text in texts[1:])
-    if layout == "answer":
-        return Material.answer(prompt, answer)
-    if layout == "judgements":
-        return Material.judgements(prompt, answer, one, two)
-    return Material.prompt(prompt) if layout == "prompt" else Material.pairs([(prompt, one, two), (prompt, two, one)])
+    if layout == "pairs":
+        return Material.pairs([(prompt, one, two), (prompt, two, one)])
+    shown = {"answer": (answer,), "judgements": (answer, one, two), "prompt": ()}
+    return Material.of(layout, prompt, *shown[layout])
 
 
 @pytest.mark.parametrize("layout", OTHERS)

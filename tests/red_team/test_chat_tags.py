@@ -17,7 +17,7 @@ TAGS = [
 
 def shown(prompt: Prompt, first: tuple[str, ...], second: tuple[str, ...]) -> str:
     one, other = Response(prompt.id, "a", first), Response(prompt.id, "b", second)
-    return fill(load_template("pairwise"), Material.pair(prompt, one, other), secret="s")
+    return fill(load_template("pairwise"), Material.of("pair", prompt, one, other), secret="s")
 
 
 @pytest.mark.parametrize("tag", TAGS)

@@ -93,7 +93,9 @@ def test_reads_the_shipped_templates_and_is_read_by_their_parser(name: str) -> N
     won = set()
     for mode in template.modes:
         for deciding in ("first", "last"):
-            text = fill(template, Material.pair(prompt, *seats), secret="s", mode=mode, explain=deciding == "last")
+            text = fill(
+                template, Material.of("pair", prompt, *seats), secret="s", mode=mode, explain=deciding == "last"
+            )
             assert read_judge_prompt(text) == (["swap: a b", "next: 9"], *answers)
             parser = parser_for(template.form, mode, deciding)
             request = Request(
@@ -218,9 +220,9 @@ def test_finds_one_answer_and_two_judgements(prompt: str, answer: str, one: str,
     response = Response(asked.id, "m", (answer, two))
     judgements = [Response(asked.id, "j", (text,)) for text in (one, two)]
     rubric, meta = load_template("rubric", layout="answer"), load_template("meta", layout="judgements")
-    text = fill(rubric, Material.answer(asked, response), secret="s")
+    text = fill(rubric, Material.of("answer", asked, response), secret="s")
     assert read_answer_prompt(text) == ([prompt] * 2, [answer, two], [])
-    text = fill(meta, Material.judgements(asked, response, *judgements), secret="s")
+    text = fill(meta, Material.of("judgements", asked, response, *judgements), secret="s")
     assert read_answer_prompt(text) == ([prompt] * 2, [answer, two], [one, two])
     assert read_judge_prompt(text) is None
 

@@ -18,7 +18,7 @@ from arenaloop.types import Prompt, Response
 if TYPE_CHECKING:
     from jinja2 import nodes
 
-__all__ = ["Layout", "Material", "Skeleton", "cut", "inert", "only_places_texts", "placed"]
+__all__ = ["LISTS", "Layout", "Material", "Skeleton", "cut", "inert", "only_places_texts", "placed"]
 
 Layout = Literal["pair", "pairs", "answer", "judgements", "prompt"]
 """What one call is about: two answers to a prompt, several such pairs, one answer, two judgements of one answer, or a
@@ -27,8 +27,14 @@ prompt alone."""
 _MARK = re.compile("\0([0-9]+)\0")
 _SETTINGS = {"mode", "explain", "criteria", "criterion", "loop"}
 """What a template may ask about: none of it is a text of the material."""
-_LISTS: dict[Layout, set[str]] = {"pair": {"seats"}, "answer": {"answer"}, "judgements": {"answer", "judgements"}}
-"""Variables that are lists of texts, besides those of every layout."""
+LISTS: dict[Layout, tuple[str, ...]] = {
+    "pair": ("seats",),
+    "pairs": (),
+    "answer": ("answer",),
+    "judgements": ("answer", "judgements"),
+    "prompt": (),
+}
+"""Variables that are lists of texts (``seats`` of two such lists), besides ``follow_ups``."""
 
 
 class Material(NamedTuple):
@@ -49,10 +55,25 @@ class Material(NamedTuple):
     hashes: tuple[str, ...]
 
     @classmethod
-    def pair(cls, prompt: Prompt, first: Response, second: Response) -> Material:
-        """Two answers in seat order."""
-        hashes = prompt.id, first.text_hash, second.text_hash
-        return cls._of("pair", prompt, (first.texts, second.texts), hashes)
+    def of(cls, layout: Layout, prompt: Prompt, *shown: Response) -> Material:
+        """What is said about one prompt: two answers in seat order, one, an answer and two judgements of it, or none.
+
+        Judgements sit in seat order, their texts as responses.
+        """
+        *before, last = prompt.messages
+        lists = [one.texts for one in shown]
+        if layout == "judgements":
+            lists[1:] = [lists[1] + lists[2]]
+        lists.append(prompt.follow_ups)
+        texts = [last["content"]]
+        for one in lists:
+            texts += one
+        roles: tuple[str, ...] = ()
+        if before:
+            texts += [message["content"] for message in before]
+            roles = tuple([message["role"] for message in before])
+        hashes = prompt.id, *[one.text_hash for one in shown]
+        return cls(layout, texts, tuple([len(one) for one in lists]), roles, hashes)
 
     @classmethod
     def pairs(cls, pairs: Sequence[tuple[Prompt, Response, Response]]) -> Material:
@@ -66,37 +87,6 @@ class Material(NamedTuple):
         texts = [text for prompt, *seats in pairs for text in (prompt.last_user, *(seat.texts[0] for seat in seats))]
         hashes = tuple(part for prompt, one, two in pairs for part in (prompt.id, one.text_hash, two.text_hash))
         return cls("pairs", texts, (len(pairs),), (), hashes)
-
-    @classmethod
-    def answer(cls, prompt: Prompt, response: Response) -> Material:
-        """One answer."""
-        return cls._of("answer", prompt, (response.texts,), (prompt.id, response.text_hash))
-
-    @classmethod
-    def judgements(cls, prompt: Prompt, response: Response, first: Response, second: Response) -> Material:
-        """One answer, and two judgements of it (their texts as responses) in seat order."""
-        hashes = prompt.id, response.text_hash, first.text_hash, second.text_hash
-        return cls._of("judgements", prompt, (response.texts, (*first.texts, *second.texts)), hashes)
-
-    @classmethod
-    def prompt(cls, prompt: Prompt) -> Material:
-        """A prompt alone."""
-        return cls._of("prompt", prompt, (), (prompt.id,))
-
-    @classmethod
-    def _of(
-        cls, layout: Layout, prompt: Prompt, lists: tuple[tuple[str, ...], ...], hashes: tuple[str, ...]
-    ) -> Material:
-        *before, last = prompt.messages
-        lists = (*lists, prompt.follow_ups)
-        texts = [last["content"]]
-        for one in lists:
-            texts += one
-        roles: tuple[str, ...] = ()
-        if before:
-            texts += [message["content"] for message in before]
-            roles = tuple([message["role"] for message in before])
-        return cls(layout, texts, tuple([len(one) for one in lists]), roles, hashes)
 
     def tag(self, secret: str) -> str:
         """The code of the marker lines: the same at every retry, and known to no contestant."""
@@ -116,11 +106,7 @@ def placed(layout: Layout, sizes: Sequence[int], roles: Sequence[str], texts: It
     values: dict[str, Any] = {"user": next(rest)}
     *lists, values["follow_ups"] = [list(islice(rest, size)) for size in sizes]
     values["history"] = [{"role": role, "content": next(rest)} for role in roles]
-    if layout == "pair":
-        values["seats"] = lists
-    else:
-        values.update(zip(("answer", "judgements"), lists, strict=False))
-    return values
+    return values | ({"seats": lists} if layout == "pair" else dict(zip(LISTS[layout], lists, strict=True)))
 
 
 _CHAT_TAG = re.compile(
@@ -177,6 +163,16 @@ def only_places_texts(tree: nodes.Template, layout: Layout = "pair") -> bool:
     """
     from jinja2 import nodes
 
+    def called(node: nodes.Node, names: Iterable[str]) -> bool:
+        return isinstance(node, nodes.Name) and node.name in names
+
+    def settings_only(node: nodes.Node) -> bool:
+        allowed = _SETTINGS
+        if isinstance(node, nodes.Assign) and isinstance(node.target, nodes.Name):
+            allowed = allowed | {node.target.name}
+        names = [node] if isinstance(node, nodes.Name) else node.find_all(nodes.Name)
+        return all(called(name, allowed) for name in names)
+
     looks: list[nodes.Node] = [node.test for node in tree.find_all(nodes.If)]
     looks += [node.test for node in tree.find_all(nodes.CondExpr)]
     looks += tree.find_all((nodes.Filter, nodes.Test, nodes.Call, nodes.Compare, nodes.FilterBlock, nodes.Assign))
@@ -184,33 +180,13 @@ def only_places_texts(tree: nodes.Template, layout: Layout = "pair") -> bool:
     looks += [node.arg for node in tree.find_all(nodes.Getitem)]
     loops = list(tree.find_all(nodes.For))
     looks += [loop.test for loop in loops if loop.test is not None]
-    lists = _LISTS.get(layout, set()) | {"follow_ups"}
-    seats = {loop.target.name for loop in loops if _is(loop.iter, {"seats"}) and isinstance(loop.target, nodes.Name)}
+    lists = {*LISTS[layout], "follow_ups"}
+    seats = {loop.target.name for loop in loops if called(loop.iter, {"seats"}) and isinstance(loop.target, nodes.Name)}
     return (
-        all(_named(node, _SETTINGS | _stored(node)) for node in looks)
-        and all(_is(loop.iter, lists | {"history", "criteria"} | seats) for loop in loops)
-        and all(_is(node.node, lists) for node in tree.find_all(nodes.Getitem))
-        and all(node.attr in ("role", "content") or _is(node.node, {"loop"}) for node in tree.find_all(nodes.Getattr))
+        all(map(settings_only, looks))
+        and all(called(loop.iter, lists | {"history", "criteria"} | seats) for loop in loops)
+        and all(called(node.node, lists) for node in tree.find_all(nodes.Getitem))
+        and all(
+            node.attr in ("role", "content") or called(node.node, {"loop"}) for node in tree.find_all(nodes.Getattr)
+        )
     )
-
-
-def _is(node: nodes.Node, names: set[str]) -> bool:
-    from jinja2 import nodes
-
-    return isinstance(node, nodes.Name) and node.name in names
-
-
-def _named(node: nodes.Node, allowed: set[str]) -> bool:
-    from jinja2 import nodes
-
-    names = {found.name for found in node.find_all(nodes.Name)}
-    if isinstance(node, nodes.Name):
-        names.add(node.name)
-    return names <= allowed
-
-
-def _stored(node: nodes.Node) -> set[str]:
-    """What an assignment gives its value to."""
-    from jinja2 import nodes
-
-    return {node.target.name} if isinstance(node, nodes.Assign) and isinstance(node.target, nodes.Name) else set()

@@ -12,7 +12,7 @@ from functools import wraps
 from hashlib import blake2b
 from typing import ClassVar, Concatenate, ParamSpec, TypeVar
 
-from arenaloop.judges.filling import Layout, Material
+from arenaloop.judges.filling import Layout
 from arenaloop.judges.pairwise import JUDGE_SAMPLING, PairwiseJudge
 from arenaloop.judges.parsers import VerdictMode
 from arenaloop.judges.templates import JudgeTemplate
@@ -35,15 +35,11 @@ class _OfAnAnswer(PairwiseJudge):
 
     layout: ClassVar[Layout] = "judgements"
     kind: ClassVar[VerdictKind] = "meta"
-    answer: Response
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
         """Hash of prompt, answer, both judgements in seat order, judge, template, mode, sampling and sample index."""
-        text = f"{super().key(prompt, first, second, sample)}\n{self.answer.text_hash}"
+        text = f"{super().key(prompt, first, second, sample)}\n{self.beside[0].text_hash}"
         return blake2b(text.encode(), digest_size=16).hexdigest()
-
-    def _material(self, prompt: Prompt, first: Response, second: Response) -> Material:
-        return Material.judgements(prompt, self.answer, first, second)
 
 
 def _after_answer(
@@ -93,7 +89,7 @@ class MetaJudge:
     def about(self, answer: Response) -> _OfAnAnswer:
         """The judge of two judgements of `answer`, which are `seated`; its verdicts are of kind ``meta``."""
         judge = copy(self._judge)
-        judge.answer = answer
+        judge.beside = (answer,)
         return judge
 
     key = _after_answer(_OfAnAnswer.key)

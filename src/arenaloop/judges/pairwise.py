@@ -50,6 +50,8 @@ class PairwiseJudge(TemplateJudge[Scores]):
 
     layout: ClassVar[Layout] = "pair"
     kind: ClassVar[VerdictKind] = "pairwise"
+    beside: tuple[Response, ...] = ()
+    """what it is shown before the seats"""
 
     def __init__(
         self,
@@ -97,11 +99,9 @@ class PairwiseJudge(TemplateJudge[Scores]):
                 "them; judge with --verdict json or text, or with another server "
                 "(one that thinks before it answers needs deciding_label: last)"
             )
-        key, material = self.key(prompt, first, second, sample), self._material(prompt, first, second)
+        material = Material.of(self.layout, prompt, *self.beside, first, second)
+        key = self.key(prompt, first, second, sample)
         return self._request(material, key, secret=secret, seed=seed, sample=sample, explain=self._explain)
-
-    def _material(self, prompt: Prompt, first: Response, second: Response) -> Material:
-        return Material.pair(prompt, first, second)
 
     def read(
         self, prompt: Prompt, first: Response, second: Response, completion: Completion, *, sample: int = 0

@@ -76,7 +76,7 @@ class RubricJudge(TemplateJudge[float]):
         Raises:
             ConfigError: a user's template fails on this material.
         """
-        key, material = self.key(prompt, response, sample), Material.answer(prompt, response)
+        key, material = self.key(prompt, response, sample), Material.of("answer", prompt, response)
         return self._request(material, key, secret=secret, seed=seed, sample=sample)
 
     def read(self, prompt: Prompt, response: Response, completion: Completion, *, sample: int = 0) -> Judgement:

@@ -27,11 +27,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib import resources
 from pathlib import Path
+from traceback import walk_tb
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 from arenaloop.errors import ConfigError, InputError, nearest
-from arenaloop.judges.filling import Layout, Material, Skeleton, cut, inert, only_places_texts, placed
+from arenaloop.judges.filling import LISTS, Layout, Material, Skeleton, cut, inert, only_places_texts, placed
 from arenaloop.judges.parsers import FORMS, SCORE_FORMS, Form, VerdictMode
 from arenaloop.types import Prompt, Response, content_hash
 
@@ -41,25 +42,14 @@ if TYPE_CHECKING:
 __all__ = ["JudgeTemplate", "fill", "load_template", "template_names"]
 
 
-class _Rules(NamedTuple):
-    """What a template of one layout gets and must use, and how its answers may be given and read."""
-
-    variables: tuple[str, ...]
-    needed: tuple[str, ...]
-    forms: tuple[Form, ...]
-    modes: tuple[VerdictMode, ...]
-
-
-_GIVEN = ("history", "user", "follow_ups")
-_RULES: dict[Layout, _Rules] = {
-    "pair": _Rules((*_GIVEN, "seats"), ("user", "seats"), FORMS, ("text", "json", "logprob")),
-    "pairs": _Rules(("items",), ("items",), ("choices",), ("text",)),
-    "answer": _Rules((*_GIVEN, "answer"), ("user", "answer"), SCORE_FORMS, ("text", "json")),
-    "judgements": _Rules(
-        (*_GIVEN, "answer", "judgements"), ("user", "answer", "judgements"), ("winner",), ("text", "json")
-    ),
-    "prompt": _Rules(_GIVEN, ("user",), SCORE_FORMS, ("text", "json")),
+_ANSWERS: dict[Layout, tuple[tuple[Form, ...], tuple[VerdictMode, ...]]] = {
+    "pair": (FORMS, ("text", "json", "logprob")),
+    "pairs": (("choices",), ("text",)),
+    "answer": (SCORE_FORMS, ("text", "json")),
+    "judgements": (("winner",), ("text", "json")),
+    "prompt": (SCORE_FORMS, ("text", "json")),
 }
+"""How answers about a material may be given and read: the forms, and the verdict modes."""
 _WORDED: dict[Form, tuple[VerdictMode, ...]] = {"json": ("text", "json"), "label": ("text", "logprob")}
 """The modes that a template can ask for whose words are the same in all of them; of other forms ``text`` alone."""
 _SHIPPED = resources.files("arenaloop.judges") / "templates"
@@ -157,14 +147,15 @@ def load_template(
 @lru_cache(maxsize=64)
 def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None) -> JudgeTemplate:
     declared, layout = _declared(text, origin)
-    rules = _RULES[layout]
+    forms, modes = _ANSWERS[layout]
     compiled, used, texts = _compile(text, origin, layout)
-    form = _known_form(form or declared, rules.forms, origin)
+    form = _known_form(form or declared, forms, origin)
     digest = content_hash("template", *texts)
     digest = _FORMER_HASHES.get(digest, digest)
     if criteria:
         digest = content_hash("template", digest, list(criteria))
-    if missing := [variable for variable in ("tag", *rules.needed) if variable not in used]:
+    needed = ["tag", *(name for name in _variables(layout) if name not in ("history", "follow_ups"))]
+    if missing := [name for name in needed if name not in used]:
         why = ": contestants could write its delimiters" if "tag" in missing else ""
         raise ConfigError(f"{origin}: does not use {', '.join(missing)}{why}")
     if criteria and "criteria" not in used:
@@ -175,7 +166,7 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
         layout=layout,
         form=form,
         criteria=criteria,
-        modes=rules.modes if "mode" in used else _WORDED.get(form, ("text",)),
+        modes=modes if "mode" in used else _WORDED.get(form, ("text",)),
         compiled=compiled,
         origin=origin,
     )
@@ -201,8 +192,8 @@ def _declared(text: str, origin: str) -> tuple[str | None, Layout]:
     comment = _FIRST_COMMENT.match(text)
     found = _DECLARED.search(comment[1]) if comment else None
     form, layout = found.groups() if found else (None, None)
-    if layout is not None and layout not in _RULES:
-        known = list(get_args(Layout))
+    if layout is not None and layout not in _ANSWERS:
+        known: list[str] = list(_ANSWERS)
         raise ConfigError(f"{origin}: layout {layout!r}{nearest(layout, known)}; known: {', '.join(known)}")
     return form, cast(Layout, layout or "pair")
 
@@ -260,11 +251,16 @@ def _compile(text: str, origin: str, layout: Layout) -> tuple[Template, set[str]
             raise ConfigError(f"{origin}{_line_of(tree, part)}: no part {part!r}; a template may include {known}")
         texts.append(str(_part(layout, part)))
         used |= meta.find_undeclared_variables(environment.parse(texts[-1]))
-    variables = ["tag", *_RULES[layout].variables, "criteria", "mode", "explain"]
+    variables = ["tag", *_variables(layout), "criteria", "mode", "explain"]
     for name in sorted(used - set(variables)):
         known, where = ", ".join(variables), _line_of(tree, name)
         raise ConfigError(f"{origin}{where}: no variable {name!r}{nearest(name, variables)}; known: {known}")
     return Template.from_code(environment, code, environment.make_globals(None)), used, texts
+
+
+def _variables(layout: Layout) -> tuple[str, ...]:
+    """What a material of a layout gives a template."""
+    return ("items",) if layout == "pairs" else ("history", "user", "follow_ups", *LISTS[layout])
 
 
 def _line_of(tree: Any, name: str | None) -> str:
@@ -291,12 +287,9 @@ def _run(template: JudgeTemplate, values: dict[str, Any]) -> str:
 
 
 def _failed_line(traceback: TracebackType | None, origin: str) -> str:
-    line = ""
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == origin:  # Jinja maps its frames to the template's lines
-            line = f", line {traceback.tb_lineno}"
-        traceback = traceback.tb_next
-    return line
+    # Jinja maps its frames to the template's lines
+    lines = [line for frame, line in walk_tb(traceback) if frame.f_code.co_filename == origin]
+    return f", line {lines[-1]}" if lines else ""
 
 
 # ---------------------------------------------------------------------- filling
@@ -347,20 +340,20 @@ def _trials(layout: Layout) -> Iterator[Material]:
 
         asked = {"role": "user", "content": "\1user prompt\2"}
         prompt = Prompt((*before, asked), tuple(f"\1follow-up {turn}\2" for turn in range(1, turns)))
-        if layout == "pair":
-            yield Material.pair(prompt, said("answer 1"), said("answer 2"))
-        elif layout == "answer":
-            yield Material.answer(prompt, said("answer"))
-        elif layout == "judgements":
-            yield Material.judgements(prompt, said("answer"), said("judgement A", 1), said("judgement B", 1))
-        elif layout == "prompt":
-            yield Material.prompt(prompt)
-        else:
-            prompts = [Prompt.of(f"\1user prompt {number}\2") for number in range(1, turns + 1)]
-            marked = [(f"answer 1 of {number}", f"answer 2 of {number}") for number in range(1, turns + 1)]
+        if layout == "pairs":
             yield Material.pairs(
-                [(p, said(one, 1), said(two, 1)) for p, (one, two) in zip(prompts, marked, strict=True)]
+                [
+                    (Prompt.of(f"\1user prompt {n}\2"), said(f"answer 1 of {n}", 1), said(f"answer 2 of {n}", 1))
+                    for n in range(1, turns + 1)
+                ]
             )
+            continue
+        shown = {
+            "pair": [said("answer 1"), said("answer 2")],
+            "answer": [said("answer")],
+            "judgements": [said("answer"), said("judgement A", 1), said("judgement B", 1)],
+        }
+        yield Material.of(layout, prompt, *shown.get(layout, ()))
 
 
 def _check(template: JudgeTemplate) -> None:
