@@ -7,7 +7,7 @@ from typing import ClassVar, Generic
 
 from arenaloop.errors import ConfigError
 from arenaloop.judges.filling import Layout, Material
-from arenaloop.judges.parsers import Parser, Read, VerdictMode
+from arenaloop.judges.parsers import DecidingLabel, Parser, Read, VerdictMode, parser_for
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template
 from arenaloop.models.base import Model
 from arenaloop.types import Completion, Request, Sampling, Status, content_hash
@@ -27,10 +27,10 @@ class TemplateJudge(Generic[Read]):
     Args:
         model: the judging model.
         template: a template of the judge's layout, or the name of a shipped one.
-        parser: reads the answers, in one verdict mode.
+        verdict: how the answer is given and read.
         sampling: the judge's decoding.
         name: what reports call it; the model's name by default.
-        asked: whatever else changes what is asked; part of the fingerprint.
+        deciding: which label decides, of judges that read labels; part of the fingerprint.
 
     Raises:
         ConfigError: a template of another layout, or one whose words cannot ask for this mode.
@@ -43,39 +43,34 @@ class TemplateJudge(Generic[Read]):
     def __init__(
         self,
         model: Model,
-        template: JudgeTemplate,
-        parser: Parser[Read],
+        template: str | JudgeTemplate,
+        verdict: VerdictMode,
         sampling: Sampling,
         name: str | None,
-        *asked: object,
+        *deciding: DecidingLabel,
     ) -> None:
+        if isinstance(template, str):
+            template = load_template(template, layout=self.layout)
+        if template.layout != self.layout:
+            raise ConfigError(f"{template.origin}: is a template of layout {template.layout}, not {self.layout}")
+        if verdict not in template.modes:
+            raise ConfigError(
+                f"{template.origin}: does not use mode, so its words ask for the same answer in every mode; "
+                f"it serves verdict {' and '.join(template.modes)}, not {verdict}"
+            )
         self.model = model
         self.name = name or model.name
         self.sampling = sampling
         self.concurrency = model.concurrency
         self.template = template
         self.template_hash = template.hash
-        self.verdict: VerdictMode = parser.mode
-        self.parser = parser
+        self.verdict: VerdictMode = verdict
+        self.parser: Parser[Read] = parser_for(template.form, verdict, *deciding)
         # what else is asked than in mode text; nothing there, so that its keys are those of the first version
-        mode = () if parser.mode == "text" else (parser.mode, parser.schema, *asked)
+        mode = () if verdict == "text" else (verdict, self.parser.schema, *deciding)
         self.fingerprint = content_hash(
             self.kind, model.fingerprint, self.template_hash, sampling.key(), _FIRST_FORMAT, *mode
         )
-
-    @classmethod
-    def _fitting(cls, template: str | JudgeTemplate, verdict: VerdictMode) -> JudgeTemplate:
-        """The template, if it is one of the judge's layout that can ask for the mode."""
-        if isinstance(template, str):
-            template = load_template(template, layout=cls.layout)
-        if template.layout != cls.layout:
-            raise ConfigError(f"{template.origin}: is a template of layout {template.layout}, not {cls.layout}")
-        if verdict not in template.modes:
-            raise ConfigError(
-                f"{template.origin}: does not use mode, so its words ask for the same answer in every mode; "
-                f"it serves verdict {' and '.join(template.modes)}, not {verdict}"
-            )
-        return template
 
     def _request(
         self, material: Material, key: str, *, secret: str, seed: int, sample: int, explain: bool = False

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Literal, TypeAlias
 
-from arenaloop.judges.base import Judge
-from arenaloop.types import Outcome, Ruling, Status, Verdict, content_hash
+from arenaloop.judges.base import Judge, decided
+from arenaloop.types import Ruling, Status, Verdict, content_hash
 
 __all__ = ["Decider", "Jury", "JuryRule", "merge_members", "score_alike"]
 
@@ -105,11 +105,9 @@ class Jury:
             second_hash=told[0].second_hash,
             judge=self.name,
             status=Status.OK if scores else failed,
-            score_first=scores[0] if scores else None,
-            score_second=scores[1] if scores else None,
-            outcome=Outcome.from_scores(*scores) if scores else None,
             judge_hash=self.fingerprint,
             calls=0,
+            **decided(scores),
         )
 
     async def aclose(self) -> None:

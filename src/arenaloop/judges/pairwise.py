@@ -15,7 +15,7 @@ from arenaloop.errors import StoppedError
 from arenaloop.judges.asking import TemplateJudge
 from arenaloop.judges.base import decided
 from arenaloop.judges.filling import Layout, Material
-from arenaloop.judges.parsers import DecidingLabel, Scores, VerdictMode, parser_for
+from arenaloop.judges.parsers import DecidingLabel, Scores, VerdictMode
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
 from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, Verdict, VerdictKind
@@ -63,11 +63,9 @@ class PairwiseJudge(TemplateJudge[Scores]):
         sampling: Sampling = JUDGE_SAMPLING,
         name: str | None = None,
     ) -> None:
-        template = self._fitting(template, verdict)
         if verdict == "logprob" and deciding_label == "first":
             sampling = replace(sampling, max_tokens=min(sampling.max_tokens, _LABEL_TOKENS))
-        parser = parser_for(template.form, verdict, deciding_label)
-        super().__init__(model, template, parser, sampling, name, deciding_label)
+        super().__init__(model, template, verdict, sampling, name, deciding_label)
         self._explain = deciding_label == "last"
         self._given = self._withheld = False  # log-probabilities, so far
 

@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 
 from arenaloop.judges.asking import TemplateJudge
 from arenaloop.judges.filling import Layout, Material
-from arenaloop.judges.parsers import VerdictMode, parser_for
+from arenaloop.judges.parsers import VerdictMode
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
 from arenaloop.types import Completion, Judgement, Prompt, Request, Response, Sampling
@@ -50,8 +50,7 @@ class RubricJudge(TemplateJudge[float]):
         sampling: Sampling = RUBRIC_SAMPLING,
         name: str | None = None,
     ) -> None:
-        template = self._fitting(template, verdict)
-        super().__init__(model, template, parser_for(template.form, verdict), sampling, name)
+        super().__init__(model, template, verdict, sampling, name)
         self._vote = 0
 
     def repeated(self, number: int) -> RubricJudge:

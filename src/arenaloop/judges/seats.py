@@ -27,8 +27,7 @@ def merge_seats(
 
     Args:
         model_a, model_b: the pair.
-        a_first: the verdict with `model_a` in the first seat.
-        b_first: the verdict with `model_b` in the first seat.
+        a_first, b_first: the verdicts with `model_a` and `model_b` in the first seat.
         rule: ``"mean"``: each model's score is its mean over both seats, the higher mean wins, equal means tie.
             ``"agree_or_tie"``: a model wins only if both seats name it; scores are still the means. (For
             ``"two_battles"`` see `merge_pair`.)
@@ -42,11 +41,10 @@ def merge_seats(
     a1, b1 = _scores(a_first)
     b2, a2 = _scores(b_first)
     score_a, score_b = _mean(a1, a2), _mean(b1, b2)
-    second = b_first.outcome.swap()
     if rule == "mean":
         outcome = Outcome.from_scores(score_a, score_b)
     elif rule == "agree_or_tie":
-        outcome = a_first.outcome if a_first.outcome is second else Outcome.TIE
+        outcome = a_first.outcome if a_first.outcome is b_first.outcome.swap() else Outcome.TIE
     else:
         raise ValueError(f"unknown merge rule {rule!r}")
     return Battle(
@@ -56,7 +54,7 @@ def merge_seats(
         winner=Winner.of(outcome),
         score_a=score_a,
         score_b=score_b,
-        flipped=a_first.outcome is b_first.outcome and a_first.outcome is not Outcome.TIE,  # one seat won both times
+        flipped=a_first.outcome is b_first.outcome is not Outcome.TIE,  # one seat won both times
         judge=a_first.judge,
         verdicts=(a_first.key, b_first.key),
     )
@@ -80,17 +78,13 @@ def merge_pair(
     """
     a_won = a_first if a_first is not None and a_first.outcome is not None else None
     b_won = b_first if b_first is not None and b_first.outcome is not None else None
-    if rule != "two_battles" and a_won is not None and b_won is not None:
-        battle = merge_seats(model_a, model_b, a_won, b_won, rule)
-        return () if battle is None else (battle,)
-    if rule != "two_battles" and one_seat_failed == "drop_battle":
-        return ()
-    flipped = (
-        a_won is not None
-        and b_won is not None
-        and b_won.outcome is not None
-        and {a_won.outcome, b_won.outcome.swap()} == {Outcome.A, Outcome.B}
-    )
+    if rule != "two_battles":
+        if a_won is not None and b_won is not None:
+            battle = merge_seats(model_a, model_b, a_won, b_won, rule)
+            return () if battle is None else (battle,)
+        if one_seat_failed == "drop_battle":
+            return ()
+    flipped = a_won is not None and b_won is not None and a_won.outcome is b_won.outcome is not Outcome.TIE
     games = []
     for verdict, a_is_first in ((a_won, True), (b_won, False)):
         if verdict is None or verdict.outcome is None:
