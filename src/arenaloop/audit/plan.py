@@ -18,7 +18,7 @@ from arenaloop.judges.labels import LabelsJudge
 from arenaloop.judges.repeats import own_votes, repeated
 from arenaloop.judges.seats import MergeRule
 from arenaloop.store import Store, recorded_key
-from arenaloop.types import Completion, Prompt, Response, Status
+from arenaloop.types import Completion, Prompt, Response, Status, content_hash
 
 __all__ = ["AuditPlan", "ask", "ingest"]
 
@@ -54,7 +54,7 @@ class AuditPlan:
     def responses(self) -> Iterator[tuple[int, Prompt, Response, Response]]:
         """The pairs as the judges see them, with their numbers."""
         for number, pair in enumerate(self.pairs):
-            yield number, pair.prompt, *(_response(pair, side) for side in (0, 1))  # type: ignore[misc]
+            yield number, pair.prompt, _response(pair, 0), _response(pair, 1)
 
     def questions(self, store: Store) -> Iterator[tuple[int, int, int, bool, JudgeUnit]]:
         """Everything that is asked: judge, vote and pair by number, whether the first output sits first, the question.
@@ -63,14 +63,10 @@ class AuditPlan:
         """
         statuses, secret = InStore(store.verdict), store.secret
         own = [self.reask] * len(self.judges) if isinstance(self.reask, int) else self.reask
-        reasks = [n if own_votes(judge) is None else 0 for judge, n in zip(self.judges, own, strict=True)]
-        asked = [
-            [
-                AskedJudge(repeated(judge, vote), secret, seed=self.seed, reask=patience)
-                for vote in range(self.votes_of(judge))
-            ]
-            for judge, patience in zip(self.judges, reasks, strict=True)
-        ]
+        asked: list[list[AskedJudge]] = []
+        for judge, reask in zip(self.judges, own, strict=True):
+            patience, votes = reask if own_votes(judge) is None else 0, range(self.votes_of(judge))
+            asked.append([AskedJudge(repeated(judge, n), secret, seed=self.seed, reask=patience) for n in votes])
         for number, prompt, one, two in self.responses():
             for j, judge in enumerate(self.judges):
                 there = len(asked[j])
@@ -97,20 +93,10 @@ def ingest(plan: AuditPlan, store: Store) -> None:
             if key in seen or store.turn(key, 0) is not None:
                 continue
             seen.add(key)
+            said = [Completion(text=text, finish_reason="recorded", usd=0.0, calls=0) for text in response.texts]
             store.add_turns(
-                [
-                    (
-                        key,
-                        turn,
-                        prompt.id,
-                        response.model,
-                        completion,
-                        Response("", "", response.texts[: turn + 1]).text_hash,
-                    )
-                    for turn, completion in enumerate(
-                        Completion(text=t, finish_reason="recorded", usd=0.0, calls=0) for t in response.texts
-                    )
-                ]
+                (key, turn, prompt.id, response.model, completion, content_hash(list(response.texts[: turn + 1])))
+                for turn, completion in enumerate(said)
             )
     store.flush()
 
@@ -123,7 +109,6 @@ def ask(
     Raises:
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
-
     return decide(
         lambda: (question for *_, question in plan.questions(store)),
         store,

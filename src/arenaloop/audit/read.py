@@ -14,7 +14,7 @@ import numpy as np
 
 from arenaloop.audit.plan import AuditPlan
 from arenaloop.calls.judging import attempts
-from arenaloop.judges.base import Judge
+from arenaloop.judges.base import Judge, decided
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.jury import JuryRule, merge_members, score_alike
 from arenaloop.judges.labels import looked_up, recorded
@@ -37,7 +37,7 @@ from arenaloop.ratings.evaluator import (
 )
 from arenaloop.ratings.rates import Rate, clustered_rate
 from arenaloop.store import Store
-from arenaloop.types import Outcome, Status, Verdict
+from arenaloop.types import Status, Verdict
 
 __all__ = ["Audit", "Cost", "JudgeAudit", "holds_list", "read"]
 
@@ -121,7 +121,6 @@ class _Ballot:
         self.first_unparsed, self.asked = np.zeros(pairs), np.zeros(pairs)
         self.usd: float | None = 0.0
         self.seconds: float | None = 0.0
-        self.costed = 0
 
     def add(self, vote: int, pair: int, one_first: bool, found: Sequence[Verdict]) -> None:
         self.wanted[pair] += 1
@@ -130,33 +129,28 @@ class _Ballot:
             return
         last = found[-1]
         record = recorded(last)
+        mirrored = record is not None and bool(record["mirrored"])
         if not looked_up(last):
-            self.asked[pair] += 1
-            self.first_unparsed[pair] += found[0].status is Status.UNPARSED
-            self._spend(sum((v.usd for v in found if v.usd is not None), 0.0), all(v.usd is not None for v in found))
-            self._last(sum(v.seconds for v in found))
-        elif record is not None and not record["mirrored"]:
-            self.asked[pair] += 1
-            self.first_unparsed[pair] += last.status is Status.UNPARSED
-            self._spend(record["usd"] or 0.0, record["usd"] is not None)
-            self._last(record["seconds"])
+            usd = None if any(v.usd is None for v in found) else sum(v.usd or 0.0 for v in found)
+            self._count(pair, found[0], usd, sum(v.seconds for v in found))
+        elif record is not None and not mirrored:
+            self._count(pair, last, record["usd"], record["seconds"])
         if last.outcome is None:
             self.failed[last.status.value] += 1
-        mirrored = bool(record and record["mirrored"])
         slim = replace(last, raw="mirrored" if mirrored else "", reasoning=None)  # texts would fill the memory
         self.seats[vote][pair][0 if one_first else 1] = slim
 
-    def _spend(self, usd: float, known: bool) -> None:
-        self.costed += 1
-        self.usd = None if self.usd is None or not known else self.usd + usd
-
-    def _last(self, seconds: float | None) -> None:
+    def _count(self, pair: int, first: Verdict, usd: float | None, seconds: float | None) -> None:
+        """Take in what one verdict took, and whether its first answer could be read."""
+        self.asked[pair] += 1
+        self.first_unparsed[pair] += first.status is Status.UNPARSED
+        self.usd = None if self.usd is None or usd is None else self.usd + usd
         self.seconds = None if self.seconds is None or seconds is None else self.seconds + seconds
 
     def cost(self) -> Cost:
-        if not self.costed:
+        if not self.asked.any():
             return Cost()
-        scale = 1000.0 / self.costed
+        scale = 1000.0 / float(self.asked.sum())
         return Cost(*(None if x is None else x * scale for x in (self.usd, self.seconds)))
 
 
@@ -199,12 +193,8 @@ def read(plan: AuditPlan, store: Store, *, level: float = 0.95, samples: int = 1
                 unparsed=clustered_rate(ballot.first_unparsed, ballot.asked, panel.cluster, level=level),
             )
         )
-    weights = weights_from_agreement(
-        {
-            judge.name: (float(part.sum()), float(whole.sum()))
-            for judge, (part, whole) in ((j, _agreement(v, truth)) for j, v in zip(plan.judges, cast, strict=True))
-        }
-    )
+    shares = {j.name: _agreement(votes, truth) for j, votes in zip(plan.judges, cast, strict=True)}
+    weights = weights_from_agreement({name: (float(a.sum()), float(b.sum())) for name, (a, b) in shares.items()})
     notes = _notes(plan, panel)
     sitting = _sitting(plan.judges)
     for rule in ("majority", "mean", "weighted") if len(sitting) > 1 else ():
@@ -214,13 +204,11 @@ def read(plan: AuditPlan, store: Store, *, level: float = 0.95, samples: int = 1
             continue
         votes = _jury(plan, [ballots[j] for j in sitting], [cast[j] for j in sitting], panel, truth, rule)
         costs = [ballots[j].cost() for j in sitting]
-        usd = [cost.usd for cost in costs if cost.usd is not None]
-        seconds = [cost.seconds for cost in costs if cost.seconds is not None]
-        cost = Cost(sum(usd) if len(usd) == len(costs) else None, max(seconds) if len(seconds) == len(costs) else None)
+        usd = None if any(c.usd is None for c in costs) else sum(c.usd or 0.0 for c in costs)
+        seconds = None if any(c.seconds is None for c in costs) else max(c.seconds or 0.0 for c in costs)
+        cost = Cost(usd, seconds)
         rows.append(replace(row(f"jury:{rule}", votes), cost=cost, members=tuple(m.name for m in members)))
-    rows.sort(
-        key=lambda r: (-(r.evaluation.agreement.value if r.evaluation.agreement.value is not None else -1.0), r.name)
-    )
+    rows.sort(key=lambda r: (-(-1.0 if (value := r.evaluation.agreement.value) is None else value), r.name))
     met = [
         (plan.judges[i].name, plan.judges[j].name, between(
             cast[i].merged, cast[j].merged, panel.cluster, same=i == j, level=level, samples=samples, seed=plan.seed
@@ -313,13 +301,12 @@ def _jury(
 ) -> Votes:
     """The votes of a jury of these judges; what a member's vote weighs on a pair is measured on other prompts."""
     weights = _cross_fitted(cast, panel, truth) if rule == "weighted" else None
-    several = [b.votes for b in ballots if b.votes > 1]
     seats: list[list[list[Verdict | None]]] = []
-    for vote in range(min(several, default=1)):
+    for vote in range(min((b.votes for b in ballots if b.votes > 1), default=1)):
         members = [b.seats[vote if b.votes > 1 else 0] for b in ballots]
         row: list[list[Verdict | None]] = []
-        for pair in range(len(plan.pairs)):
-            own = None if weights is None else weights[panel.cluster[pair]]
+        for pair, prompt in enumerate(panel.cluster):
+            own = None if weights is None else weights[prompt]
             row.append([_merged([m[pair][seat] for m in members], rule, own) for seat in (0, 1)])
         seats.append(row)
     return _votes(seats, plan.merge, all(v.deterministic for v in cast))
@@ -333,8 +320,7 @@ def _merged(verdicts: Sequence[Verdict | None], rule: JuryRule, weights: Sequenc
     mirrored = any(v is not None and v.raw == "mirrored" for v in verdicts)
     return Verdict(
         told.key, told.prompt_id, told.first_hash, told.second_hash, "jury", Status.OK,
-        raw="mirrored" if mirrored else "", score_first=scores[0], score_second=scores[1],
-        outcome=Outcome.from_scores(*scores),
+        raw="mirrored" if mirrored else "", **decided(scores),
     )  # fmt: skip
 
 
