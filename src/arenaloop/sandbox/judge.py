@@ -203,40 +203,35 @@ class SandboxJudge:
             shown = self.seat_bias if uniform < 0.2 else 0.0
             points_1 += self.noise * call_1
             return _halves(points_1 + shown), _halves(points_1), uniform
-        length_1, length_2 = sum(map(len, first)), sum(map(len, second))
-        lean = self.length_bias * (length_1 - length_2) / (length_1 + length_2)
-        points_1 += self.noise * call_1 + 0.5 * (self.seat_bias + lean)
-        points_2 += self.noise * call_2 - 0.5 * (self.seat_bias + lean)
+        lean = self.seat_bias + self._lean(first, second)
+        points_1 += self.noise * call_1 + 0.5 * lean
+        points_2 += self.noise * call_2 - 0.5 * lean
         return _halves(points_1), _halves(points_2), uniform
 
     def _score(self, request: Request, turns: list[str], answers: list[str]) -> str:
         drawn = request.seed if request.sampling.temperature else 0
         call, _, unparsed = _normals("rubric", self.seed, turns, answers, request.sample, drawn)
-        length, asked = sum(map(len, answers)), sum(map(len, turns))
-        lean = self.length_bias * (length - asked) / max(1, length + asked)
-        points = self._points(turns, answers) + self.noise * call + 0.5 * lean
+        points = self._points(turns, answers) + self.noise * call + 0.5 * self._lean(answers, turns)
         score = min(5, max(0, round(_RUBRIC * (points - 1.5))))
         if unparsed < self.unparsed_rate:
             return "The answer has its merits, but I would rather not put a number on them."
-        said = f"The answer earns {score} of 5 points: {_LONE_REASON}"
-        if request.schema is not None:
-            return json.dumps({"explanation": said, "score": score})
-        return f"{said}\n\nScore: {score}"
+        return _named(request, f"The answer earns {score} of 5 points: {_LONE_REASON}", "score", score)
 
     def _winner(self, request: Request, turns: list[str], answers: list[str], judgements: list[str]) -> str:
         call, _, unparsed = _normals("meta", self.seed, turns, answers, judgements, request.sample)
         worth = _RUBRIC * (self._worth(turns, answers) - 1.5)
         far_a, far_b = (5.0 if score is None else abs(score - worth) for score in map(_score_of, judgements))
-        length_a, length_b = map(len, judgements)
-        lean = self.length_bias * (length_a - length_b) / max(1, length_a + length_b)
+        lean = self._lean(judgements[:1], judgements[1:])
         lead = far_b - far_a + _RUBRIC * (self.noise * call + self.seat_bias + lean)
         winner = "A" if lead > 0 else "B"
         if unparsed < self.unparsed_rate:
             return "Both judgements have their merits, and I would rather not choose."
-        said = f"Judgement {winner} is nearer to what the answer earns."
-        if request.schema is not None:
-            return json.dumps({"explanation": said, "winner": winner})
-        return f"{said}\n\nWinner: {winner}"
+        return _named(request, f"Judgement {winner} is nearer to what the answer earns.", "winner", winner)
+
+    def _lean(self, texts: list[str], others: list[str]) -> float:
+        """Points by which the longer of two is favoured."""
+        length, other = sum(map(len, texts)), sum(map(len, others))
+        return self.length_bias * (length - other) / max(1, length + other)
 
     def _points(self, turns: list[str], answers: list[str]) -> float:
         """What this judge thinks of a response before the noise of a call."""
@@ -257,6 +252,13 @@ def _score_of(judgement: str) -> float | None:
     said = Completion(judgement)
     score: float | None = parser_for("score").read(said)
     return parser_for("score", "json").read(said) if score is None else score
+
+
+def _named(request: Request, said: str, what: str, value: float | str) -> str:
+    """A score or a winner, as a line or as JSON."""
+    if request.schema is not None:
+        return json.dumps({"explanation": said, what: value})
+    return f"{said}\n\n{what.capitalize()}: {value}"
 
 
 def _worded(request: Request, asked: str, score_1: float, score_2: float, said: str) -> str:

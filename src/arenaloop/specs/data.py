@@ -16,17 +16,20 @@ __all__ = ["load_demonstrations", "load_prompts"]
 _SANDBOX_DATA = ("prompts", "demonstrations")
 
 
-def _query(spec: str, allowed: Sequence[str]) -> tuple[str, dict[str, str]]:
+def _drawn(spec: str, data: str, seed: int, n: int, *more: str) -> tuple[int, int, dict[str, str]]:
+    """How many rows a SPEC of the sandbox's `data` asks for, drawn from which seed, and its options."""
     name, _, query = spec.removeprefix("sandbox:").partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    options, allowed = dict(parse_qsl(query, keep_blank_values=True)), ["n", "seed", *more]
     if name not in _SANDBOX_DATA:
         raise ConfigError(
             f"{spec!r}: the sandbox has {' and '.join(_SANDBOX_DATA)}{nearest(name, list(_SANDBOX_DATA))}"
         )
     for key in options:
         if key not in allowed:
-            raise ConfigError(f"{spec!r}: unknown option {key!r}{nearest(key, list(allowed))}")
-    return name, options
+            raise ConfigError(f"{spec!r}: unknown option {key!r}{nearest(key, allowed)}")
+    if name != data:
+        raise ConfigError(f"{spec!r}: expected sandbox:{data}?n=…")
+    return _count(spec, options, "n", n), _count(spec, options, "seed", seed), options
 
 
 def _count(spec: str, options: Mapping[str, str], key: str, default: int) -> int:
@@ -43,10 +46,7 @@ def load_prompts(spec: str, seed: int, *, exclude: Sequence[str] = ()) -> Prompt
     if spec.startswith("sandbox:"):
         from arenaloop.sandbox.tasks import draw
 
-        name, options = _query(spec, ("n", "seed", "split"))
-        if name != "prompts":
-            raise ConfigError(f"{spec!r}: expected sandbox:prompts?n=…")
-        n, own = _count(spec, options, "n", 100), _count(spec, options, "seed", seed)
+        n, own, options = _drawn(spec, "prompts", seed, 100, "split")
         tasks = draw(n, own, options.get("split", "train"), exclude=frozenset(exclude))
         return PromptSet(tuple(task.prompt for task in tasks))
     return read_prompts(spec)
@@ -58,10 +58,7 @@ def load_demonstrations(spec: str, seed: int) -> list[dict[str, Any]]:
         from arenaloop.data.selection import sft_row
         from arenaloop.sandbox.players import demonstrations
 
-        name, options = _query(spec, ("n", "seed"))
-        if name != "demonstrations":
-            raise ConfigError(f"{spec!r}: expected sandbox:demonstrations?n=…")
-        n, own = _count(spec, options, "n", 1000), _count(spec, options, "seed", seed)
+        n, own, _ = _drawn(spec, "demonstrations", seed, 1000)
         return [sft_row(prompt, (text,)) for prompt, text in demonstrations(n, own)]
     from arenaloop.data.demonstrations import read_demonstrations
 
