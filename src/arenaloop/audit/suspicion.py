@@ -141,6 +141,7 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b\x0e-\x1f\x7f\u200b\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 _BLANKS = re.compile(r"\n[ \t\r\n]{40,}\n|[^\S\n]{200,}")
+"""a hole of 40 blank characters across lines, or a run of 200 blanks"""
 _SOME_BLANKS = ("\n\n\n\n", " " * 40, "\t" * 10, "\n \n \n", "\u00a0" * 4, "\u2003" * 4, "\u3000" * 4)
 _LONG_ENOUGH = 300
 """characters from which the repetition of a text tells anything"""
@@ -180,7 +181,7 @@ def marks(text: str) -> list[Mark]:
             out.append(Mark(flag, said))
     if (hidden := _HIDDEN.search(text)) is not None:
         out.append(Mark("hidden_characters", _clip(text, hidden.start(), hidden.end())))
-    if _padded(text):
+    if any(some in text for some in _SOME_BLANKS) and _BLANKS.search(text):
         out.append(Mark("padding", f"{sum(map(str.isspace, text)):,} of {len(text):,} characters are white space"))
     if (times := _repetition(text)) > _REPEATED:
         out.append(Mark("repeated_text", f"{times:.0f} times as long as compressed: {text.strip()[:80]}"))
@@ -213,13 +214,6 @@ def _window(plain: str, at: int) -> tuple[int, int]:
 def _clip(text: str, start: int, end: int) -> str:
     start = max(0, start - 20)
     return text[start : min(end + 40, start + _CLIP)].strip()
-
-
-def _padded(text: str) -> bool:
-    """A run of 200 blanks, a hole of 40 blank characters across lines, or more white space than text in a long one."""
-    if not any(some in text for some in _SOME_BLANKS):
-        return False
-    return _BLANKS.search(text) is not None
 
 
 def _repetition(text: str) -> float:

@@ -24,6 +24,9 @@ Layout = Literal["pair", "pairs", "answer", "judgements", "prompt"]
 """What one call is about: two answers to a prompt, several such pairs, one answer, two judgements of one answer, or a
 prompt alone."""
 
+Skeleton = Callable[[Sequence[str]], str]
+"""The words around the texts: joins them with texts, in the order in which these were numbered."""
+
 _MARK = re.compile("\0([0-9]+)\0")
 _SETTINGS = {"mode", "explain", "criteria", "criterion", "loop"}
 """What a template may ask about: none of it is a text of the material."""
@@ -124,35 +127,23 @@ def inert(text: str) -> str:
     return _CHAT_TAG.sub(lambda found: found[0] + " ", text) if "<" in text or "[" in text else text
 
 
-class Skeleton:
-    """The words around the texts.
-
-    Args:
-        filled: the template filled with marks.
-    """
-
-    def __init__(self, filled: str) -> None:
-        pieces = _MARK.split(filled)  # words, number of a text, words, …
-        self._pieces = pieces
-        self._places = [(at, int(pieces[at])) for at in range(1, len(pieces), 2)]
-
-    def join(self, texts: Sequence[str]) -> str:
-        """The filled template; texts in the order in which they were numbered."""
-        pieces = self._pieces.copy()
-        for at, number in self._places:
-            pieces[at] = texts[number]
-        return "".join(pieces)
-
-
 def cut(count: int, filled: Callable[[Sequence[str]], str]) -> Skeleton | None:
     """Fill a template with `count` marks for texts and cut it.
 
     Returns:
         The skeleton; None where joining does not give what filling gives (a whole list of texts is printed, say).
     """
-    skeleton = Skeleton(filled([f"\0{number}\0" for number in range(count)]))
+    pieces = _MARK.split(filled([f"\0{number}\0" for number in range(count)]))  # words, number of a text, words, …
+    places = [(at, int(pieces[at])) for at in range(1, len(pieces), 2)]
+
+    def joined(texts: Sequence[str]) -> str:
+        out = pieces.copy()
+        for at, number in places:
+            out[at] = texts[number]
+        return "".join(out)
+
     trial = [f'it\'s\n"{number}"\\' for number in range(count)]
-    return skeleton if skeleton.join(trial) == filled(trial) else None
+    return joined if joined(trial) == filled(trial) else None
 
 
 def only_places_texts(tree: nodes.Template, layout: Layout = "pair") -> bool:

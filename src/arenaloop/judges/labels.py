@@ -7,7 +7,7 @@ its raw text says so: a flip between such seats cannot occur, and says nothing a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from arenaloop.judges.base import decided
@@ -72,7 +72,8 @@ class LabelsJudge(FreeJudge):
         self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
     ) -> Verdict:
         """Look one seating up; `secret` and `seed` do not matter."""
-        vote, mirrored = self._find(prompt, first.text_hash, second.text_hash)
+        found = ((votes[self.vote], m) for votes, m in self._on(prompt, first, second) if len(votes) > self.vote)
+        vote, mirrored = next(found, (None, False))
         if vote is None:
             error = "no label for this pair"
             return self._verdict(prompt, first, second, sample, Status.ERROR, error=error, parser=_PARSER)
@@ -85,15 +86,13 @@ class LabelsJudge(FreeJudge):
 
     def count(self, prompt: Prompt, first: Response, second: Response) -> int:
         """How many votes are recorded on two responses, in either order."""
-        one, two = first.text_hash, second.text_hash
-        orders = [(key, *pair) for key in match_keys(prompt) for pair in ((one, two), (two, one))]
-        return max(len(self._labels.get(order, ())) for order in orders)
+        return max(len(votes) for votes, _ in self._on(prompt, first, second))
 
-    def _find(self, prompt: Prompt, first: str, second: str) -> tuple[RecordedVote | None, bool]:
+    def _on(
+        self, prompt: Prompt, first: Response, second: Response
+    ) -> Iterator[tuple[Sequence[RecordedVote], bool]]:
+        """What is recorded on two responses in this order, and then in the other one, mirrored."""
         keys = match_keys(prompt)
         for mirrored, (one, two) in ((False, (first, second)), (True, (second, first))):
             for key in keys:
-                votes = self._labels.get((key, one, two), ())
-                if len(votes) > self.vote:
-                    return votes[self.vote], mirrored
-        return None, False
+                yield self._labels.get((key, one.text_hash, two.text_hash), ()), mirrored

@@ -323,7 +323,7 @@ def fill(
     texts = [material.tag(secret), *map(inert, material.texts)]
     shape = mode, explain, material.sizes, material.roles
     if template.plain and (skeleton := _skeleton(template, shape, len(texts))) is not None:
-        return skeleton.join(texts)
+        return skeleton(texts)
     return _filled(template, shape, texts)
 
 

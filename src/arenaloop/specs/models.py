@@ -117,18 +117,11 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
         model=name,
         base_url=url,
         key_env=key_env if key_env and os.environ.get(key_env) else None,
-        system=settings.system,
-        extra_body=settings.extra_body,
         price=Price(price.input, price.output, price.cached, price.batch) if price else None,
         concurrency=settings.concurrency,
         timeout=settings.timeout,
         retries=settings.retries,
-        drop_params=settings.drop_params,
-        send_seed=settings.send_seed,
-        urls=settings.urls,
-        rpm=settings.rpm,
-        tpm=settings.tpm,
-        samples_per_call=settings.samples_per_call,
+        **{key: getattr(settings, key) for key in _SERVERS_ONLY},
     )
 
 
