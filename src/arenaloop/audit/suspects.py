@@ -93,8 +93,7 @@ def suspects(store: Store, models: Collection[str], *, limit: int = 20_000) -> l
             flags[model]["constant"] = constant.constant
             examples[model] += [Example("constant", one, constant.clip) for one in constant.prompts]
         ordered = {flag: flags[model][flag] for flag in REASONS if flags[model][flag]}
-        order = list(REASONS)
-        shown = sorted(examples[model], key=lambda one: order.index(one.flag))
+        shown = [one for flag in ordered for one in examples[model] if one.flag == flag]
         out.append(Suspect(model, answers[model], flagged[model], ordered, shown))
     return out
 

@@ -27,7 +27,7 @@ class TemplateJudge(Generic[Read]):
     Args:
         model: the judging model.
         template: a template of the judge's layout, or the name of a shipped one.
-        verdict: how the answer is given and read.
+        verdict: how the answer is given and read; with ``json`` the request carries a schema.
         sampling: the judge's decoding.
         name: what reports call it; the model's name by default.
         deciding: which label decides, of judges that read labels; part of the fingerprint.

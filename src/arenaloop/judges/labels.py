@@ -88,9 +88,7 @@ class LabelsJudge(FreeJudge):
         """How many votes are recorded on two responses, in either order."""
         return max(len(votes) for votes, _ in self._on(prompt, first, second))
 
-    def _on(
-        self, prompt: Prompt, first: Response, second: Response
-    ) -> Iterator[tuple[Sequence[RecordedVote], bool]]:
+    def _on(self, prompt: Prompt, first: Response, second: Response) -> Iterator[tuple[Sequence[RecordedVote], bool]]:
         """What is recorded on two responses in this order, and then in the other one, mirrored."""
         keys = match_keys(prompt)
         for mirrored, (one, two) in ((False, (first, second)), (True, (second, first))):

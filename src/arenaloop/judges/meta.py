@@ -58,16 +58,7 @@ class MetaJudge:
     """A model that decides between two judgements of one answer.
 
     Asked with the answer before the seats, or `about` one answer as a pairwise judge: keys and verdicts are the same.
-
-    Args:
-        model: the judging model.
-        template: a template of layout ``judgements``, or the name of a shipped one.
-        verdict: how the answer is given and read: ``text``, or ``json`` (the request carries a schema).
-        sampling: the judge's decoding; temperature 0 and 512 tokens by default.
-        name: what reports call it; the model's name by default.
-
-    Raises:
-        ConfigError: the template is not about two judgements, or its words cannot ask for this mode.
+    Arguments as of `PairwiseJudge`; the template is one of layout ``judgements``, and labels are not read.
     """
 
     def __init__(

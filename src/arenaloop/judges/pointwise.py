@@ -27,15 +27,8 @@ RUBRIC_SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=512)
 class RubricJudge(TemplateJudge[float]):
     """A model that scores one response.
 
-    Args:
-        model: the judging model.
-        template: a template of layout ``answer``, or the name of a shipped one.
-        verdict: how the answer is given and read: ``text``, or ``json`` (the request carries a schema).
-        sampling: the judge's decoding; as the paper samples votes by default.
-        name: what reports call it; the model's name by default.
-
-    Raises:
-        ConfigError: the template is not about one answer, or its words cannot ask for this mode.
+    Arguments as of `TemplateJudge`; the template is one of layout ``answer``, the verdict ``text`` or ``json``. Votes are
+    sampled as in the paper by default.
     """
 
     layout: ClassVar[Layout] = "answer"

@@ -22,6 +22,7 @@ import math
 import re
 from collections.abc import Iterator
 from hashlib import blake2b
+from struct import unpack
 
 from arenaloop.errors import ConfigError
 from arenaloop.judges.parsers import parser_for
@@ -86,12 +87,10 @@ def read_answer_prompt(text: str) -> tuple[list[str], list[str], list[str]] | No
     return turns, answers, judgements
 
 
-def _uniforms(*parts: object) -> tuple[float, float, float, float]:
+def _uniforms(*parts: object) -> list[float]:
     """Four numbers in (0, 1), fixed by `parts`."""
     digest = blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    word = int.from_bytes(digest, "big")
-    mask = 0xFFFFFFFF
-    return tuple(((word >> shift & mask) + 0.5) / 4294967296 for shift in (0, 32, 64, 96))  # type: ignore[return-value]
+    return [(word + 0.5) / 4294967296 for word in reversed(unpack(">4I", digest))]
 
 
 def _normals(*parts: object) -> tuple[float, float, float]:

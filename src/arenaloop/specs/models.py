@@ -107,16 +107,15 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
     if options:
         unknown = min(options)
         raise ConfigError(f"SPEC {settings.spec!r}: unknown option {unknown!r}{nearest(unknown, ['key_env'])}")
-    if key_env and key_env != "OPENAI_API_KEY" and not os.environ.get(key_env):
+    known = key_env and os.environ.get(key_env)
+    if key_env and not known and (key_env != "OPENAI_API_KEY" or url.startswith(_DEFAULT_BASE_URL)):
         raise ConfigError(f"SPEC {settings.spec!r}: the environment variable {key_env} is not set")
-    if key_env == "OPENAI_API_KEY" and not os.environ.get(key_env) and url.startswith(_DEFAULT_BASE_URL):
-        raise ConfigError(f"SPEC {settings.spec!r}: the environment variable OPENAI_API_KEY is not set")
     price = settings.price
     return OpenAIModel(
         name=settings.name or name,
         model=name,
         base_url=url,
-        key_env=key_env if key_env and os.environ.get(key_env) else None,
+        key_env=key_env if known else None,
         price=Price(price.input, price.output, price.cached, price.batch) if price else None,
         concurrency=settings.concurrency,
         timeout=settings.timeout,
@@ -125,16 +124,14 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
     )
 
 
-def local_model(
-    path: str, settings: ModelSettings | TargetSettings, name: str | None, revision: str | None = None
-) -> Model:
+def local_model(path: str, settings: ModelSettings | TargetSettings, name: str | None) -> Model:
     """Hugging Face weights in this process; they are loaded when they are first asked."""
     from arenaloop.models.local import LocalModel
 
     return LocalModel(
         path,
         name=name or Path(path).name,
-        revision=revision or settings.revision,
+        revision=settings.revision,
         chunk_size=settings.chunk_size,
         dtype=settings.dtype,
         device=settings.device,

@@ -97,12 +97,7 @@ class _FreshTarget(Start):
 
 
 def start(target: TargetSettings, seed: int, out: Path) -> Start:
-    """Where a target's training starts.
-
-    Args:
-        target: its settings.
-        seed: the run's, of which a fresh target is drawn.
-        out: the run directory, below which a fresh target is made.
+    """Where a target's training starts; a fresh target is drawn of the run's seed, and made below its directory.
 
     Raises:
         MissingExtraError: what training needs is not installed.
@@ -122,7 +117,7 @@ def contestant_of(target: TargetSettings) -> Callable[[str, Path], Contestant]:
     """Makes a contestant of a checkpoint under a name."""
 
     def make(name: str, checkpoint: Path) -> Contestant:
-        return Contestant(name, local_model(str(checkpoint), target, name, revision=""), target.sampling.build())
+        return Contestant(name, local_model(str(checkpoint), target, name), target.sampling.build())
 
     return make
 
