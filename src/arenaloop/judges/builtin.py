@@ -1,19 +1,74 @@
-"""Judges that need no model: the baselines that a real judge has to beat."""
+"""Judges that need no model: what all of them share, and the baselines that a real judge has to beat."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from copy import copy
+from hashlib import blake2b
+from typing import Any, Literal, Self, get_args
 
-from arenaloop.judges.free import FreeJudge
-from arenaloop.types import Outcome, Prompt, Response, Verdict, content_hash
+from arenaloop.types import Outcome, Prompt, Response, Status, Verdict, content_hash
 
-__all__ = ["BUILTIN", "BuiltinJudge", "BuiltinKind"]
+__all__ = ["BUILTIN", "BuiltinJudge", "BuiltinKind", "FreeJudge"]
 
 BuiltinKind = Literal["longest", "shortest", "random", "first"]
 """`longest` and `shortest` compare characters over all turns, `random` throws a coin for every seating, and `first`
 takes whatever stands in the first seat."""
 
 BUILTIN: tuple[str, ...] = get_args(BuiltinKind)
+
+
+class FreeJudge:
+    """A judge that looks at nothing but the texts, and says the same whenever it is asked.
+
+    Attributes:
+        votes: how many different votes there are to be had (see `repeats`); None without limit, 1 for a fixed rule.
+        vote: which of them speaks, from 0.
+    """
+
+    template_hash = ""
+    concurrency = 64
+
+    def __init__(self, name: str, votes: int | None) -> None:
+        self.name = name
+        self.votes = votes
+        self.vote = 0
+        self.fingerprint = self._identity()
+
+    def _identity(self) -> str:
+        """The fingerprint of the vote that speaks."""
+        raise NotImplementedError
+
+    def repeated(self, number: int) -> Self:
+        """The judge of the vote `number`, from 0."""
+        other = copy(self)
+        other.vote = number
+        other.fingerprint = other._identity()
+        return other
+
+    def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
+        """Hash of prompt, both texts in seat order, the judge and the sample index."""
+        text = "\n".join((prompt.id, first.text_hash, second.text_hash, self.fingerprint, str(sample)))
+        return blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def _verdict(
+        self, prompt: Prompt, first: Response, second: Response, sample: int, status: Status = Status.OK, **found: Any
+    ) -> Verdict:
+        return Verdict(
+            key=self.key(prompt, first, second, sample),
+            prompt_id=prompt.id,
+            first_hash=first.text_hash,
+            second_hash=second.text_hash,
+            judge=self.name,
+            status=status,
+            sample=sample,
+            usd=0.0,
+            calls=0,
+            judge_hash=self.fingerprint,
+            **found,
+        )
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
 
 
 class BuiltinJudge(FreeJudge):

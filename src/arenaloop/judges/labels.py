@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from arenaloop.judges.base import decided
-from arenaloop.judges.free import FreeJudge
+from arenaloop.judges.builtin import FreeJudge
 from arenaloop.models.recorded import match_keys
 from arenaloop.types import Prompt, Response, Status, Verdict, content_hash
 

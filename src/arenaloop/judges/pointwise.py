@@ -27,8 +27,8 @@ RUBRIC_SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=512)
 class RubricJudge(TemplateJudge[float]):
     """A model that scores one response.
 
-    Arguments as of `TemplateJudge`; the template is one of layout ``answer``, the verdict ``text`` or ``json``. Votes are
-    sampled as in the paper by default.
+    Arguments as of `TemplateJudge`; the template is one of layout ``answer``, the verdict ``text`` or ``json``. Votes
+    are sampled as in the paper by default.
     """
 
     layout: ClassVar[Layout] = "answer"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from hashlib import blake2b
 
 from arenaloop.judges.base import Judge
-from arenaloop.judges.free import FreeJudge
+from arenaloop.judges.builtin import FreeJudge
 from arenaloop.types import Prompt, Response, Verdict, content_hash
 
 __all__ = ["own_votes", "repeated"]
