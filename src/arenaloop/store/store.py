@@ -29,7 +29,7 @@ from arenaloop.store.rows import (
     Record,
     TurnRow,
     from_stored,
-    prompt_values,
+    prompt_row,
     record_of,
     to_json,
     whole_response,
@@ -241,7 +241,7 @@ class Store(Readings):
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> None:
         """Ingest prompts; those already there are left as they are."""
-        self._append(PROMPTS, [PROMPTS.row(prompt_values(prompt)) for prompt in prompts])
+        self._append(PROMPTS, [prompt_row(prompt) for prompt in prompts])
 
     def add_turns(self, rows: Iterable[TurnRow | tuple[str, int, str, str, Completion, str]]) -> None:
         """Append answers to single turns, all in one transaction."""
@@ -272,7 +272,7 @@ class Store(Readings):
 
     def put_stage(self, name: str, key: str, result: dict[str, Any]) -> None:
         """Record the result of a recipe's finished stage under the hash of what determines it."""
-        self._append(STAGES, [STAGES.row({"name": name, "key": key, "result": to_json(result)})])
+        self._append(STAGES, [(name, key, to_json(result))])
         self.flush()
 
     def put_note(self, room: str, key: str, value: Any) -> None:
@@ -283,7 +283,7 @@ class Store(Readings):
             key: which of its notes.
             value: the state.
         """
-        self._append(NOTES, [NOTES.row({"room": room, "key": key, "value": to_json(value)})])
+        self._append(NOTES, [(room, key, to_json(value))])
         self.flush()
 
     # ------------------------------------------------------------------ reading, what is on its way included
