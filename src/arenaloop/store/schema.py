@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from arenaloop.types import Cost
@@ -31,6 +31,9 @@ class Table:
         within: columns whose value is an attribute of an attribute of the record: ``{"text": "completion.text"}``.
         indices: further indexed columns, by what their index is called.
         insert: how a row is added; without attempts, one of a key that is there is ignored or replaces it.
+
+    Attributes:
+        key: of a row, the values under which its attempts are numbered; a single one stands by itself.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Table:
             self.definition = f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, {columns}{rules};\n"
             self.definition += f"CREATE UNIQUE INDEX {name}_key ON {name} ({', '.join(counted)}, attempt);\n"
             told = [column for column in names if column not in (*counted, "attempt", "run", "at")]
+            self.key: Callable[[Row], Any] = itemgetter(*range(len(counted)))
             self._pick: Callable[[Any], Row] = attrgetter(*((within or {}).get(column, column) for column in (*counted, *told)))
             names = [*counted, "attempt", *told, "run", "at"]
         for index, column in (indices or {}).items():
