@@ -68,6 +68,7 @@ def derive_seed(*parts: object) -> int:
 class Status(StrEnum):
     """How one model call, or the reading of one verdict, ended. Only `OK` carries a usable result."""
 
+    __hash__ = str.__hash__  # as its value's, which it equals; Enum's own is written in Python, and look-ups are many
     OK = "ok"
     UNPARSED = "unparsed"
     """a verdict whose last line could not be read"""
@@ -87,6 +88,7 @@ _BATTLING = frozenset({Status.OK, Status.TRUNCATED, Status.EMPTY})
 class Outcome(StrEnum):
     """Who won, by seat: `A` is the first seat, `B` the second."""
 
+    __hash__ = str.__hash__
     A = "A"
     B = "B"
     TIE = "TIE"
@@ -113,6 +115,7 @@ _SCORE_A = {Outcome.A: 1.0, Outcome.B: 0.0, Outcome.TIE: 0.5}
 class Winner(StrEnum):
     """Who won a battle, by model, as ``battles.jsonl`` spells it."""
 
+    __hash__ = str.__hash__
     MODEL_A = "model_a"
     MODEL_B = "model_b"
     TIE = "tie"

@@ -176,36 +176,36 @@ class _Fight:
 
     async def decide(self, seatings: list[Seating]) -> None:
         """Ask for the verdicts on one seating, or on a chunk of them."""
-        tally, executor = self.tally, self.executor
-        if seatings[0][3][0].chunked is not None:
-            asked = seatings[0][3][0]
-            units: list[JudgeUnit] = []
+        tally, (asked, *_) = self.tally, seatings[0][3]
+        units: list[JudgeUnit] = []
+        if asked.chunked is not None:
 
             async def answered() -> list[JudgeUnit]:
-                units.extend(await self._units(seatings))
+                for seating in seatings:
+                    units.extend(await self._units(*seating))
                 return units
 
-            count = await executor.settle_in_turn(asked, answered)
+            count = await self.executor.settle_in_turn(asked, answered)
             tally.cached += len(units) - count
             tally.verdicts += len(seatings)
             return
-        for unit in await self._units(seatings):
-            if not await executor.settle(unit):
+        units = await self._units(*seatings[0])
+        for unit in units:
+            if not await self.executor.settle(unit):
                 tally.cached += 1
             tally.verdicts += 1
+        if not units:
+            tally.verdicts += len(seatings[0][3])
 
-    async def _units(self, seatings: Sequence[Seating]) -> list[JudgeUnit]:
-        """The units of seatings, once their answers are there; without two answers to judge they have failed."""
-        units: list[JudgeUnit] = []
-        for material, first_name, second_name, judges in seatings:
-            answers = material.answers
-            first = answers[first_name] if first_name in answers else await self.answers.get(first_name, material)
-            second = answers[second_name] if second_name in answers else await self.answers.get(second_name, material)
-            if first is None or second is None or not (first.battles and second.battles):
-                self.tally.failed += len(judges)
-                if judges[0].chunked is None:
-                    self.tally.verdicts += len(judges)
-                continue
-            question = material.prompt, first, second
-            units += [JudgeUnit(asked, question, material.verdicts) for asked in judges]
-        return units
+    async def _units(self, material: Material, one: str, two: str, judges: Sequence[AskedJudge]) -> list[JudgeUnit]:
+        """A seating's units, once its answers are there; without two answers to judge they have failed."""
+        answers = material.answers
+        for name in (one, two):
+            if name not in answers:
+                await self.answers.get(name, material)
+        first, second = answers[one], answers[two]
+        if first is None or second is None or not (first.battles and second.battles):
+            self.tally.failed += len(judges)
+            return []
+        question = material.prompt, first, second
+        return [JudgeUnit(asked, question, material.verdicts) for asked in judges]

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-from arenaloop.arena.matchmaking import Pair
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Answers
 from arenaloop.calls.reask import final
@@ -62,44 +61,47 @@ def battles_by_prompt(plan: BattlePlan, store: Store) -> Iterator[PromptBattles]
     jury = Jury.of(plan.judge)
     store.flush()  # what is on its way is not yet in the table
     for prompt_id in plan.prompt_ids:
-        pairs = plan.schedule.on(prompt_id)
-        prompt = store.prompt(prompt_id) if pairs else None
+        players = plan.players(prompt_id)
+        prompt = store.prompt(prompt_id) if players else None
         if prompt is None:
             continue
         stored = store.responses_of(prompt)
-        names = dict.fromkeys(name for pair in pairs for name in pair)
-        said = {name: stored.get(answers.key(name, prompt_id) or "") for name in names}
+        said = {name: stored.get(answers.key(name, prompt_id) or "") for name in players}
         responses = {name: response for name, response in said.items() if response is not None}
-        found = store.rulings_of(prompt_id)
-        wanted = [_pairing(plan, jury, prompt, pair, responses, found) for pair in pairs]
-        yield PromptBattles(prompt, responses, wanted)
+        wanted = _pairings(plan, jury, prompt, responses, store.rulings_of(prompt_id))
+        yield PromptBattles(prompt, responses, list(wanted))
 
 
-def _pairing(
-    plan: BattlePlan,
-    jury: Jury,
-    prompt: Prompt,
-    pair: Pair,
-    responses: Mapping[str, Response],
-    found: Mapping[str, Ruling],
-) -> Pairing:
-    a, b = pair
-    one, two = responses.get(a), responses.get(b)
-    if one is None or two is None or not (one.battles and two.battles):
-        return Pairing(prompt.id, a, b, (), None, None)
-    a_sits, b_sits = plan.sits_first(prompt.id, pair)
-    a_firsts = [_final(judge, plan.reask, prompt, one, two, found) if a_sits else None for judge in jury.members]
-    b_firsts = [_final(judge, plan.reask, prompt, two, one, found) if b_sits else None for judge in jury.members]
-    a_first, b_first = jury.verdict(a_firsts), jury.verdict(b_firsts)
-    one_failed = plan.one_seat_failed if a_sits and b_sits else "use_one"
-    battles = merge_pair(a, b, a_first, b_first, plan.merge, one_failed)
-    if len(jury.members) > 1:  # battles name the verdicts that are stored
-        seats = ((a_first, a_firsts), (b_first, b_firsts))
-        keys = {v.key: tuple(m.key for m in seat if m) for v, seat in seats if v}
-        battles = tuple(
-            replace(battle, verdicts=tuple(key for seat in battle.verdicts for key in keys[seat])) for battle in battles
-        )
-    return Pairing(prompt.id, a, b, battles, a_first, b_first)
+def _pairings(
+    plan: BattlePlan, jury: Jury, prompt: Prompt, responses: Mapping[str, Response], found: Mapping[str, Ruling]
+) -> Iterator[Pairing]:
+    members, reask, merge, both = jury.members, plan.reask, plan.merge, plan.seats == "both"
+    battling = {name: response for name, response in responses.items() if response.battles}
+    stored: dict[str, tuple[str, ...]] = {}  # of a jury's verdict, the keys of its members'
+
+    def decided(first: Response, second: Response) -> Verdict | Ruling | None:
+        if len(members) == 1:
+            return _final(members[0], reask, prompt, first, second, found)
+        told = [_final(judge, reask, prompt, first, second, found) for judge in members]
+        if (verdict := jury.verdict(told)) is not None:
+            stored[verdict.key] = tuple(one.key for one in told if one is not None)
+        return verdict
+
+    for a, b in plan.schedule.on(prompt.id):
+        one, two = battling.get(a), battling.get(b)
+        if one is None or two is None:
+            yield Pairing(prompt.id, a, b, (), None, None)
+            continue
+        a_sits, b_sits = (True, True) if both else plan.sits_first(prompt.id, (a, b))
+        a_first = decided(one, two) if a_sits else None
+        b_first = decided(two, one) if b_sits else None
+        battles = merge_pair(a, b, a_first, b_first, merge, plan.one_seat_failed if both else "use_one")
+        if stored:  # battles name the verdicts that are stored
+            battles = tuple(
+                replace(battle, verdicts=tuple(key for seat in battle.verdicts for key in stored[seat]))
+                for battle in battles
+            )
+        yield Pairing(prompt.id, a, b, battles, a_first, b_first)
 
 
 def _final(

@@ -8,7 +8,7 @@ background, one model in memory at a time; recorded answers are copied into the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,10 +109,10 @@ class TurnUnit:
         """The completion itself."""
         return completion
 
-    async def ask(self, sample: int) -> Completion:
+    def ask(self, sample: int) -> Awaitable[Completion]:
         """Ask the model."""
         assert self.asked.model is not None
-        return await self.asked.model.complete(self.request())
+        return self.asked.model.complete(self.request())
 
     def keep(self, store: Store, records: Sequence[tuple[TurnUnit, int, Completion]]) -> None:
         """Store turns, and note them for whoever reads on."""
@@ -159,13 +159,14 @@ class Answers:
         self._seed = seed
         self._executor = executor
         self._keys: dict[str, Callable[[str], str]] = {}
-        self._asked: dict[int, Asked] = {}
         self._chunks: dict[str, dict[str, _Chunk]] = {}  # by contestant and prompt
         self._local: list[list[_Chunk]] = []  # by model
+        models = {id(c.model): Asked(c.asked, c.asked.concurrency) for c in contestants if c.asked is not None}
+        self._asked = {c.name: models[id(c.model)] for c in contestants if c.asked is not None}
         self._siblings: dict[str, list[Contestant]] = {}
         for c in contestants:  # samples that one call of a server may bring
             same = [other for other in contestants if other.asked is c.asked and other.sampling == c.sampling]
-            if c.asked is not None and len(same) > 1 and getattr(c.asked, "samples_per_call", 1) > 1:
+            if c.asked is not None and len(same) > 1 and self._asked[c.name].samples > 1:
                 self._siblings[c.name] = same
 
     def key(self, name: str, prompt_id: str) -> str | None:
@@ -225,7 +226,7 @@ class Answers:
         return Response(material.prompt.id, name, ("",) * turns), (("contestant", name),) * turns
 
     async def get(self, name: str, material: Material) -> Response | None:
-        """The contestant's answer, asked now if need be; None if a recorded contestant has none.
+        """The contestant's answer, asked now unless it is settled; None if a recorded contestant has none.
 
         A failed answer is returned with its status.
 
@@ -238,33 +239,24 @@ class Answers:
             return await waiting
         future = material.waiting[name] = asyncio.get_running_loop().create_future()
         try:
-            response = material.answers[name] = await self._find(name, material)
+            if name in self._chunks:  # whose answers are counted when it is done
+                await self._chunks[name][material.prompt.id].done.wait()
+                material.answers[name] = self.stored(name, material.prompt)
+            else:
+                material.answers[name] = await self._converse(self.contestants[name], material)
+                self._open.tally.answers += 1
         except BaseException:
             future.cancel()  # whoever waits for it is stopped with the rest
             raise
+        response = material.answers[name]
         if not future.done():
             future.set_result(response)
         return response
-
-    async def _find(self, name: str, material: Material) -> Response | None:
-        if name in self._chunks:
-            await self._chunks[name][material.prompt.id].done.wait()
-            return self.stored(name, material.prompt)
-        if not self.settle(name, material):
-            material.answers[name] = await self._converse(self.contestants[name], material)
-        self._open.tally.answers += 1  # those of a chunk were counted when it was done
-        return material.answers[name]
 
     @property
     def _open(self) -> Executor:
         assert self._executor is not None, "these answers are for reading"
         return self._executor
-
-    def _asker(self, c: Contestant) -> Asked:
-        if (asked := self._asked.get(id(c.model))) is None:
-            assert c.asked is not None
-            asked = self._asked[id(c.model)] = Asked(c.asked, c.asked.concurrency)
-        return asked
 
     async def _converse(self, c: Contestant, material: Material) -> Response:
         """Ask turn by turn; the same model under another name is asked once for both."""
@@ -283,13 +275,13 @@ class Answers:
     def _unit(self, c: Contestant, material: Material, before: Sequence[str]) -> TurnUnit:
         key = self.key(c.name, material.prompt.id)
         assert key is not None
-        return TurnUnit(c, self._asker(c), material, key, before, self._seed)
+        return TurnUnit(c, self._asked[c.name], material, key, before, self._seed)
 
     async def _ask_samples(self, c: Contestant, material: Material) -> None:
         """First turns of samples that are missing, by as few calls as the server's ``n`` allows."""
         units = [self._unit(other, material, ()) for other in self._siblings[c.name]]
         missing = [unit for unit in units if unit.stored(0) is None]
-        size = self._asker(c).samples
+        size = self._asked[c.name].samples
         for start in range(0, len(missing), size):
             if len(part := missing[start : start + size]) > 1:
                 await self._open.settle_chunk(part)

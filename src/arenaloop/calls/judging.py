@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any
 
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.progress import Tally
@@ -29,18 +29,8 @@ from arenaloop.types import (
 __all__ = ["AskedJudge", "InStore", "JudgeUnit", "Statuses", "attempts", "blocks", "decide", "unit_of", "unit_seed"]
 
 
-class Statuses(Protocol):
-    """How the latest attempts at keys ended: a mapping of what was read beforehand, or the arena file itself."""
-
-    def get(self, key: str) -> Status | None:
-        """The status stored under a key."""
-        ...
-
-    def __setitem__(self, key: str, status: Status, /) -> None: ...
-
-
 class InStore:
-    """`Statuses` looked up in the arena file, one by one; what is on its way counts."""
+    """Statuses looked up in the arena file, one by one; what is on its way counts."""
 
     def __init__(self, look: Callable[[str], Verdict | Judgement | None]) -> None:
         self._look = look
@@ -50,8 +40,12 @@ class InStore:
         found = self._look(key)
         return None if found is None else found.status
 
-    def __setitem__(self, key: str, status: Status, /) -> None:
+    def __setitem__(self, key: str, status: Status) -> None:
         """It is in the arena file, or on its way."""
+
+
+Statuses = dict[str, Status] | InStore
+"""How the latest attempts at keys ended: what was read beforehand, or the arena file itself."""
 
 
 def unit_seed(seed: int, key: str) -> int:
@@ -127,27 +121,22 @@ class JudgeUnit:
     def request(self, sample: int = 0) -> Request:
         """What the judge asks of its model."""
         asked, seed = self.asked, unit_seed(self.asked.seed, self.key(sample))
-        request: Request = asked.judge.request(*self.material, secret=asked.secret, seed=seed, sample=sample)
-        return request
+        return asked.judge.request(*self.material, secret=asked.secret, seed=seed, sample=sample)
 
     def read(self, completion: Completion, sample: int = 0) -> Verdict | Judgement:
         """What an answer decides."""
-        record: Verdict | Judgement = self.asked.judge.read(*self.material, completion, sample=sample)
-        return record
+        return self.asked.judge.read(*self.material, completion, sample=sample)
 
-    async def ask(self, sample: int) -> Verdict | Judgement:
+    def ask(self, sample: int) -> Awaitable[Verdict | Judgement]:
         """Let the judge decide."""
         asked, seed = self.asked, unit_seed(self.asked.seed, self.key(sample))
-        record: Verdict | Judgement = await asked.judge.judge(
-            *self.material, secret=asked.secret, seed=seed, sample=sample
-        )
-        return record
+        return asked.judge.judge(*self.material, secret=asked.secret, seed=seed, sample=sample)
 
     def keep(self, store: Store, records: Sequence[tuple[JudgeUnit, int, Verdict | Judgement]]) -> None:
         """Store them, and note how they ended for whoever shares the prompt."""
         store.add_records([record for _, _, record in records])
-        for unit, sample, record in records:
-            unit.statuses[unit.key(sample)] = record.status
+        for unit, _, record in records:
+            unit.statuses[record.key] = record.status
 
 
 def unit_of(asked: AskedJudge, prompt_id: str, hashes: Iterable[str], store: Store) -> JudgeUnit | None:

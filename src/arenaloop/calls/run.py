@@ -236,8 +236,7 @@ class Executor:
             if limit is not None:
                 limit.release()
             ticket.leave(calls, usd)
-        status: Status = record.status
-        return status
+        return record.status
 
     async def _call_together(self, units: Sequence[tuple[Unit, int]]) -> list[Status]:
         """One call for several units, stored in one commit; it enters the gate whole or not at all."""

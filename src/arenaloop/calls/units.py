@@ -7,12 +7,12 @@ executor (`run`), batch files (`batch`) and the estimate ask, write and count th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.store import Store
-from arenaloop.types import Completion, Request, Status
+from arenaloop.types import Completion, Judgement, Request, Status, Verdict
 
 __all__ = ["Asked", "Planned", "Record", "Unit", "Who"]
 
@@ -20,23 +20,8 @@ Who = tuple[str, str]
 """Whose calls these are: ``"contestant"`` or ``"judge"``, and the name."""
 
 
-class Record(Protocol):
-    """What a call came to: a verdict, a judgement, or a contestant's completion."""
-
-    @property
-    def status(self) -> Status:
-        """How it ended."""
-        ...
-
-    @property
-    def calls(self) -> int:
-        """Requests that were sent for it."""
-        ...
-
-    @property
-    def usd(self) -> float | None:
-        """What they cost; None if the price is not known."""
-        ...
+Record = Verdict | Judgement | Completion
+"""What a call came to."""
 
 
 class Unit(Protocol):
@@ -45,46 +30,36 @@ class Unit(Protocol):
     @property
     def asked(self) -> Asked:
         """Who is asked."""
-        ...
 
     @property
     def who(self) -> Who:
         """In whose name."""
-        ...
 
     @property
     def reask(self) -> int:
         """How many samples may follow the first."""
-        ...
 
     @property
     def done(self) -> Collection[Status]:
         """Statuses that ask for no further sample."""
-        ...
 
     def key(self, sample: int = 0) -> str:
         """What a sample is stored under."""
-        ...
 
     def stored(self, sample: int) -> Status | None:
         """How the latest attempt at a sample ended; None where it was never asked."""
-        ...
 
     def request(self, sample: int = 0) -> Request:
         """What a sample asks of the model."""
-        ...
 
     def read(self, completion: Completion, sample: int = 0) -> Record:
         """What an answer holds."""
-        ...
 
-    async def ask(self, sample: int) -> Any:
-        """Ask for one sample: a `Record`. Whoever is no model decides here."""
-        ...
+    def ask(self, sample: int) -> Awaitable[Record]:
+        """Ask for one sample. Whoever is no model decides here."""
 
     def keep(self, store: Store, records: Sequence[tuple[Any, int, Any]]) -> None:
         """Append (unit, sample, record) triples of this kind of unit to the arena file, in one commit."""
-        ...
 
 
 class Planned(NamedTuple):

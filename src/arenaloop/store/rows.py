@@ -66,14 +66,10 @@ class TurnRow(NamedTuple):
     sample: int = 0
 
 
-def prompt_values(prompt: Prompt) -> dict[str, Any]:
-    """What is stored of a prompt, by column."""
-    return {
-        "id": prompt.id,
-        "messages": to_json([dict(message) for message in prompt.messages]),
-        "follow_ups": to_json(list(prompt.follow_ups)),
-        "tags": to_json(dict(prompt.tags)),
-    }
+def prompt_row(prompt: Prompt) -> Row:
+    """The row of a prompt in `PROMPTS`."""
+    messages = [dict(message) for message in prompt.messages]
+    return prompt.id, to_json(messages), to_json(list(prompt.follow_ups)), to_json(dict(prompt.tags))
 
 
 def prompt_of(row: Row) -> Prompt:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -22,11 +21,10 @@ APPLICATION_ID = 0x41524C50  # "ARLP": tells an arena file from other SQLite dat
 class Table:
     """One table: its columns, how rows are added to it, and the SQL for both.
 
-    Rows of a table of calls are made of records, others of mappings. A table of calls has an `id` and counts attempts,
-    and its rows end with the invocation (`run`) and the time.
+    A table of calls has an `id` and counts attempts; its rows are made of records. Rows of others are tuples of all
+    columns in their order.
 
     Args:
-        name: of the table.
         columns: their definitions in SQL, in the order of the file. What a later version adds comes last.
         rules: what follows the columns within the parentheses, and after them.
         counted: the columns under whose values attempts are numbered, for a table of calls.
@@ -35,7 +33,7 @@ class Table:
         insert: how a row is added; without attempts, one of a key that is there is ignored or replaces it.
 
     Attributes:
-        definition: the statements that make the table.
+        key: of a row, the values under which its attempts are numbered; a single one stands by itself.
     """
 
     def __init__(
@@ -52,28 +50,21 @@ class Table:
         self.name, self.counted = name, counted
         names = [column.split()[0] for column in columns.split(",")]
         self.definition = f"CREATE TABLE {name} ({columns}{rules};\n"
-        self._pick: Callable[[Any], tuple[Any, ...]] = itemgetter(*names)
         if counted:
             self.definition = f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, {columns}{rules};\n"
             self.definition += f"CREATE UNIQUE INDEX {name}_key ON {name} ({', '.join(counted)}, attempt);\n"
             told = [column for column in names if column not in (*counted, "attempt", "run", "at")]
-            self._pick = attrgetter(*((within or {}).get(column, column) for column in (*counted, *told)))
+            self.key: Callable[[Row], Any] = itemgetter(*range(len(counted)))
+            self._pick: Callable[[Any], Row] = attrgetter(*((within or {}).get(column, column) for column in (*counted, *told)))
             names = [*counted, "attempt", *told, "run", "at"]
         for index, column in (indices or {}).items():
             self.definition += f"CREATE INDEX {name}_{index} ON {name} ({column});\n"
         self.insert = f"{insert} INTO {name} ({', '.join(names)}) VALUES "
         self.marks = f"({', '.join('?' * len(names))})"
 
-    def row(self, source: Any, *stamp: float) -> Row:
-        """The row of a mapping by column, or of a record and the invocation and the time: all but `id` and `attempt`.
-
-        What else the source has is left out.
-        """
-        # nearly all texts are ASCII, and a call for each would take half of an append's time
-        values = [
-            v if type(v) in _PLAIN or (type(v) is str and v.isascii()) else _to_stored(v) for v in self._pick(source)
-        ]
-        return (*values, *stamp)
+    def row(self, record: Any, run: int, now: float) -> Row:
+        """The row of a call's record, all but `id` and `attempt`; it ends with the invocation and the time."""
+        return (*self._pick(record), run, now)
 
 
 PROMPTS = Table(
@@ -157,22 +148,21 @@ DELETE FROM stages WHERE name GLOB 'pairs-[0-9]*' OR name IN ('.complete', 'batc
 def insert(connection: sqlite3.Connection, table: Table, rows: list[Row]) -> None:
     """Add rows to a table in one statement, as its next attempts under their keys: none is overwritten.
 
-    Nearly all keys are new, and the index on (key, attempt) has to look anyway whether they are: attempts before are
-    counted only where it says no.
+    Nearly all texts can be written as they are, and nearly all keys are new, which the index on (key, attempt) checks
+    anyway: texts are looked through, and attempts before are counted, only where SQLite says no.
     """
-    statement = _statement(table, len(rows))
     try:
-        connection.execute(statement, [value for row in _numbered(table, rows, {}) for value in row])
+        _insert(connection, table, _numbered(table, rows, {}))
+    except UnicodeEncodeError:
+        insert(connection, table, [tuple(map(_to_stored, row)) for row in rows])
     except sqlite3.IntegrityError:
         if not table.counted:
             raise
-        full = _numbered(table, rows, _attempts(connection, table, rows))
-        connection.execute(statement, [value for row in full for value in row])
+        _insert(connection, table, _numbered(table, rows, _attempts(connection, table, rows)))
 
 
-@lru_cache(maxsize=64)
-def _statement(table: Table, rows: int) -> str:
-    return table.insert + ",".join([table.marks] * rows)
+def _insert(connection: sqlite3.Connection, table: Table, rows: list[Row]) -> None:
+    connection.execute(table.insert + ",".join([table.marks] * len(rows)), [value for row in rows for value in row])
 
 
 def _attempts(connection: sqlite3.Connection, table: Table, rows: list[Row]) -> dict[Row, int]:
@@ -196,16 +186,7 @@ def _numbered(table: Table, rows: list[Row], before: dict[Row, int]) -> list[Row
     return full
 
 
-_PLAIN = frozenset({int, float, bytes, type(None)})
-
-
 def _to_stored(value: Any) -> Any:
     # SQLite's texts are UTF-8. One with lone surrogates (a model's broken bytes) is kept as the bytes of a BLOB.
-    if not isinstance(value, str):
-        return value
-    text = str(value)  # an enum's own value
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-    return text
+    lone = isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value)
+    return value.encode("utf-8", "surrogatepass") if lone else value

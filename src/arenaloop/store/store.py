@@ -29,7 +29,7 @@ from arenaloop.store.rows import (
     Record,
     TurnRow,
     from_stored,
-    prompt_values,
+    prompt_row,
     record_of,
     to_json,
     whole_response,
@@ -73,7 +73,7 @@ class Store(Readings):
         self.readonly = readonly
         self._lock_file: int | None = None
         # rows that are on their way, with what they were made of, by what their attempts are counted under
-        self._pending: dict[Table, dict[Row, tuple[Row, Any]]] = {RESPONSES: {}, VERDICTS: {}, JUDGEMENTS: {}}
+        self._pending: dict[Table, dict[Any, tuple[Row, Any]]] = {RESPONSES: {}, VERDICTS: {}, JUDGEMENTS: {}}
         self._usage: Usage | None = None  # known until the next append
         self._writer: Writer | None = None
         if readonly and not self.path.exists():
@@ -218,10 +218,10 @@ class Store(Readings):
         # A later attempt under the same key may be on its way already: only what was committed stops being pending.
         for table, rows in batch:
             if table.counted:
-                pending, width = self._pending[table], len(table.counted)
-                for row in rows:
-                    if pending[row[:width]][0] is row:
-                        del pending[row[:width]]
+                pending = self._pending[table]
+                for key, row in zip(map(table.key, rows), rows, strict=True):
+                    if pending[key][0] is row:
+                        del pending[key]
 
     def _append(self, table: Table, rows: list[Row]) -> None:
         if self._writer is None:
@@ -241,7 +241,7 @@ class Store(Readings):
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> None:
         """Ingest prompts; those already there are left as they are."""
-        self._append(PROMPTS, [PROMPTS.row(prompt_values(prompt)) for prompt in prompts])
+        self._append(PROMPTS, [prompt_row(prompt) for prompt in prompts])
 
     def add_turns(self, rows: Iterable[TurnRow | tuple[str, int, str, str, Completion, str]]) -> None:
         """Append answers to single turns, all in one transaction."""
@@ -266,13 +266,13 @@ class Store(Readings):
         table, now, rows = JUDGEMENTS if isinstance(records[0], Judgement) else VERDICTS, time.time(), []
         for record in records:
             row = table.row(record, self.run, now)
-            self._pending[table][(record.key,)] = row, record
+            self._pending[table][record.key] = row, record
             rows.append(row)
         self._append(table, rows)
 
     def put_stage(self, name: str, key: str, result: dict[str, Any]) -> None:
         """Record the result of a recipe's finished stage under the hash of what determines it."""
-        self._append(STAGES, [STAGES.row({"name": name, "key": key, "result": to_json(result)})])
+        self._append(STAGES, [(name, key, to_json(result))])
         self.flush()
 
     def put_note(self, room: str, key: str, value: Any) -> None:
@@ -283,7 +283,7 @@ class Store(Readings):
             key: which of its notes.
             value: the state.
         """
-        self._append(NOTES, [NOTES.row({"room": room, "key": key, "value": to_json(value)})])
+        self._append(NOTES, [(room, key, to_json(value))])
         self.flush()
 
     # ------------------------------------------------------------------ reading, what is on its way included
@@ -313,7 +313,7 @@ class Store(Readings):
 
     def verdict(self, key: str) -> Verdict | None:
         """The latest attempt at one judge call over two texts, committed or still on its way."""
-        return self._last(VERDICTS, Verdict, key)
+        return self.verdicts([key]).get(key)
 
     def verdicts(self, keys: Sequence[str]) -> dict[str, Verdict]:
         """The latest attempts at many judge calls, by key; keys without a row are left out."""
@@ -321,27 +321,18 @@ class Store(Readings):
 
     def judgement(self, key: str) -> Judgement | None:
         """The latest attempt at one judge call about one answer, committed or still on its way."""
-        return self._last(JUDGEMENTS, Judgement, key)
+        return self.judgements([key]).get(key)
 
     def judgements(self, keys: Sequence[str]) -> dict[str, Judgement]:
         """The latest attempts at many such calls, by key; keys without a row are left out."""
         return self._latest(JUDGEMENTS, Judgement, keys)
 
-    def _last(self, table: Table, kind: type[Record], key: str) -> Record | None:
-        pending = self._pending[table].get((key,))
-        if pending is not None:
-            record: Record = pending[1]
-            return record
-        query = f"SELECT {COLUMNS[kind]} FROM {table.name} WHERE key = ? ORDER BY attempt DESC LIMIT 1"  # noqa: S608
-        row = self._reader.execute(query, (key,)).fetchone()
-        return record_of(kind, row) if row else None
-
     def _latest(self, table: Table, kind: type[Record], keys: Sequence[str]) -> dict[str, Record]:
         # Those on their way are noted first: they may be committed, and pending no more, while the table is read.
         waiting = self._pending[table]
-        pending = {key: found[1] for key in keys if (found := waiting.get((key,))) is not None}
+        pending = {key: found[1] for key in keys if (found := waiting.get(key)) is not None}
         query = f"SELECT {COLUMNS[kind]} FROM {table.name} WHERE key IN ({{}}) ORDER BY id"  # noqa: S608
-        stored = (record_of(kind, row) for row in self._of_keys(query, keys))
+        stored = (record_of(kind, row) for row in self._of_keys(query, [key for key in keys if key not in pending]))
         return {record.key: record for record in stored} | pending  # later attempts replace earlier ones
 
     def usage(self) -> Usage:
