@@ -29,15 +29,7 @@ __all__ = ["execute"]
 
 
 def execute(settings: AuditSettings, out: Path, *, level: float, samples: int, dry_run: bool, as_json: bool) -> None:
-    """Audit judges into a directory, or resume it there.
-
-    Args:
-        settings: which judges, on which labels.
-        out: the run directory.
-        level: of the intervals.
-        samples: bootstrap resamples of the prompts.
-        dry_run: print what would be done, and stop.
-        as_json: print ``audit.json`` to stdout instead of the tables.
+    """Audit judges into a directory, or resume it there; `level` and `samples` are those of the intervals.
 
     Raises:
         ConfigError, InputError: before anything is written.

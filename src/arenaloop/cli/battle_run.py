@@ -49,15 +49,7 @@ def execute(
     as_json: bool = False,
     forget: bool = False,
 ) -> None:
-    """Run a battle into a directory, or resume it there.
-
-    Args:
-        settings: who, on what, judged by whom.
-        out: the run directory.
-        anchor: a model and the rating that it is to have.
-        dry_run: print what would be done, and stop.
-        as_json: print ``summary.json`` (or the plan) to stdout instead of the leaderboard.
-        forget: give up batches that are not collected.
+    """Run a battle into a directory, or resume it there; with `forget`, batches that are not collected are given up.
 
     Raises:
         ConfigError, InputError: before anything is written.

@@ -11,13 +11,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from importlib import resources
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arenaloop.audit.suspects import Suspect, suspects
 from arenaloop.audit.suspicion import REASONS
@@ -42,6 +41,7 @@ from arenaloop.report.spending import calls, dollars, duration
 from arenaloop.report.tables import table
 from arenaloop.report.texts import clip, one_line, visible
 from arenaloop.store import Store
+from arenaloop.terminal import figure
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -59,7 +59,6 @@ _ROWS = 200
 """models and stages that are listed"""
 _MATRIX = 24
 """models of the pairwise table"""
-_NAME = 80
 _CONFIG = 60_000
 _LIMITS = (16_000, 8_000, 5_000, 3_000, 2_000, 1_200, 700, 400, 200, 100)
 """characters per text of the browser: the first that fits is taken"""
@@ -184,8 +183,7 @@ def _suspicious(flagged: Sequence[Suspect], cards: Sequence[Card]) -> dict[str, 
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """One model's battles against another: its win rate (a tie is half a win), or None if they never met."""
 
     rate: float | None
@@ -300,7 +298,7 @@ def _environment() -> Environment:
         ),
     }
     environment.filters |= {
-        "name": _name,
+        "name": one_line,
         "fig": _figure,
         "cell": _cell,
         "count": _count,
@@ -311,13 +309,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _name(value: object, limit: int = _NAME) -> str:
-    return one_line(value, limit)
-
-
 def _figure(value: object, form: str = ".0f") -> str:
-    known = number(value)
-    return "–" if known is None else format(known, form)
+    return figure(number(value), form)
 
 
 def _cell(value: object) -> str:

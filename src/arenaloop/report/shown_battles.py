@@ -9,6 +9,7 @@ import heapq
 import random
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -150,17 +151,13 @@ def _choose(
 ) -> Iterator[Pick]:
     taken: set[int] = set()
     gaps = sorted(gaps, key=lambda item: (-item[1].gap, item[0]))
-    for kind, items in (("suspicious", spotted), ("flipped", sorted(flipped, key=_index)), ("gap", gaps)):
+    for kind, items in (("suspicious", spotted), ("flipped", sorted(flipped, key=itemgetter(0))), ("gap", gaps)):
         for index, battle in [item for item in items if item[0] not in taken][: wanted - len(taken)]:
             taken.add(index)
             yield Pick(index, kind, battle)
     others = [(index, battle) for index, battle in rest if index not in taken][: wanted - len(taken)]
-    for index, battle in sorted(others, key=_index):
+    for index, battle in sorted(others, key=itemgetter(0)):
         yield Pick(index, "random", battle)
-
-
-def _index(item: tuple[int, Battle]) -> int:
-    return item[0]
 
 
 def _battle(path: Path, line: int, row: Mapping[str, Any]) -> Battle:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["EMPTY", "Clip", "clip", "one_line", "visible"]
+__all__ = ["Clip", "clip", "one_line", "visible"]
 
 # Controls but tab and newline, zero-width and reordering marks (not the joiners and direction marks that scripts need),
 # annotations, lone surrogates, non-characters and the tag block, in which instructions can hide.
@@ -58,15 +58,12 @@ class Clip(NamedTuple):
         return Clip(self.head[:first], self.length - first - len(tail), tail)
 
 
-EMPTY = Clip("")
-
-
 def clip(text: object, limit: int) -> Clip:
     """The whole text if it has at most `limit` characters, or its beginning and end."""
     return Clip(text if isinstance(text, str) else str(text)).to(limit)
 
 
-def one_line(text: object, limit: int) -> str:
+def one_line(text: object, limit: int = 80) -> str:
     """A name or a snippet: white space folded, hidden characters spelled out, at most `limit` characters and an …"""
     plain = text if isinstance(text, str) else str(text)
     folded = visible(_SPACES.sub(" ", plain[: 4 * limit]).strip())
