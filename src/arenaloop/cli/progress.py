@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from arenaloop.calls.progress import Tally
+from arenaloop.recipes.observer import Observer
 from arenaloop.terminal import say
 
 __all__ = ["Watch"]
@@ -27,7 +28,7 @@ class _Rate(progress.ProgressColumn):
         return Text("" if speed is None else f"{speed:,.0f}/s", style="dim")
 
 
-class Watch:
+class Watch(Observer):
     """A live view of a run, on stderr by default; a recipe's observer and a battle's progress callback in one."""
 
     def __init__(self, console: Console | None = None) -> None:

@@ -103,7 +103,10 @@ class ChatEncoder:
             InputError: the chat template refuses the conversation or does not continue its own prompt.
         """
         messages = prompt + completion
-        ids, marks = self._marked(messages, where) if self.marks_answers else (None, [])
+        ids, marks = None, []
+        if self.marks_answers:
+            out = self._render(messages, where, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+            ids, marks = list(out["input_ids"]), list(out["assistant_masks"])
         ids, start = self._split(messages, len(messages) - 1, where, ids)
         since = 0 if turns == "all" else len(prompt)
         earlier = self._earlier_spans(messages, since, ids, where) if turns == "last" else []
@@ -118,7 +121,9 @@ class ChatEncoder:
         else:
             end = self._end(ids, start, len(ids))
             if end == start or ids[end - 1] not in self.end_ids:  # a template that leaves the last turn open
-                ids, labelled, end = [*ids, self._eos()], [*labelled, True], len(ids) + 1
+                eos = self.tokenizer.eos_token_id
+                closing = min(self.end_ids) if eos is None else int(eos)
+                ids, labelled, end = [*ids, closing], [*labelled, True], len(ids) + 1
             if turns == "all":
                 earlier = self._earlier_spans(messages, since, ids, where)
             for first, last in [(start, end), *earlier]:
@@ -129,9 +134,9 @@ class ChatEncoder:
             return "prompt_too_long"
         return Encoded(ids, labelled, truncated=end > self.max_length)
 
-    def _render(self, messages: list[Message], where: str, *, prompt: bool) -> str:
+    def _render(self, messages: list[Message], where: str, *, tokenize: bool = False, **options: Any) -> Any:
         try:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt))
+            return self.tokenizer.apply_chat_template(messages, tokenize=tokenize, **options)
         except Exception as error:  # templates raise jinja2 errors of many kinds
             raise InputError(f"{where}: the chat template refuses the conversation: {error}") from error
 
@@ -143,12 +148,12 @@ class ChatEncoder:
     ) -> tuple[list[int], int]:
         """Tokens of the conversation up to and with `turn` (`ids`, if known), and where that turn's answer starts."""
         if self._prompt[0] != messages[:turn]:  # the two sides of a pair share it
-            text = self._render(messages[:turn], where, prompt=True)
+            text = self._render(messages[:turn], where, add_generation_prompt=True)
             self._prompt = (messages[:turn], text, self._tokens(text))
         _, before, head = self._prompt
         if ids is not None and ids[: len(head)] == head:
             return ids, len(head)
-        whole = self._render(messages[: turn + 1], where, prompt=False)
+        whole = self._render(messages[: turn + 1], where)
         ids = self._tokens(whole)
         if ids[: len(head)] == head:
             return ids, len(head)
@@ -182,20 +187,6 @@ class ChatEncoder:
     def _end(self, ids: list[int], start: int, stop: int) -> int:
         """One past the last end-of-turn token in ``ids[start:stop]``; `stop` if there is none."""
         return next((at + 1 for at in range(stop - 1, start - 1, -1) if ids[at] in self.end_ids), stop)
-
-    def _eos(self) -> int:
-        eos = self.tokenizer.eos_token_id
-        return min(self.end_ids) if eos is None else int(eos)
-
-    def _marked(self, messages: list[Message], where: str) -> tuple[list[int], list[int]]:
-        """Tokens of the whole conversation, and the template's own marks of what the assistant says."""
-        try:
-            out = self.tokenizer.apply_chat_template(
-                messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-            )
-        except Exception as error:
-            raise InputError(f"{where}: the chat template refuses the conversation: {error}") from error
-        return list(out["input_ids"]), list(out["assistant_masks"])
 
 
 def encode_conversations(
