@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from arenaloop.audit.plan import AuditPlan, ask, ingest
-from arenaloop.audit.read import Audit, read
+from arenaloop.audit.read import read
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.cli.audit_tables import audit_document, audit_tables
 from arenaloop.cli.directory import open_directory, write_settings
@@ -58,7 +58,11 @@ def execute(settings: AuditSettings, out: Path, *, level: float, samples: int, d
     if as_json:
         sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
     else:
-        _print_result(result)
+        console = Console()
+        for table in audit_tables(result):
+            console.print(table)
+        for note in result.notes:
+            say(console, f"note: {note}")
     if result.undecided:
         failed: Counter[str] = Counter()
         for row in result.rows:
@@ -99,11 +103,3 @@ def _print_plan(plan: AuditPlan, out: Path, console: Console) -> None:
         f"{out}: {len(plan.judges)} judges ({names}) · {len(plan.pairs):,} labelled pairs · "
         f"at most {calls:,} judge calls, re-asking apart",
     )
-
-
-def _print_result(result: Audit) -> None:
-    console = Console()
-    for table in audit_tables(result):
-        console.print(table)
-    for note in result.notes:
-        say(console, f"note: {note}")

@@ -25,8 +25,7 @@ from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
 from arenaloop.calls.estimate import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded
 from arenaloop.cli.directory import open_directory, write_settings
-from arenaloop.cli.progress import Watch
-from arenaloop.cli.undecided import say_undecided
+from arenaloop.cli.progress import Watch, say_undecided
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.specs import contestant, judge, load_prompts, self_preference

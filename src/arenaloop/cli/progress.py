@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 from rich import progress
 from rich.console import Console
@@ -17,7 +17,7 @@ from arenaloop.calls.progress import Tally
 from arenaloop.recipes.observer import Observer
 from arenaloop.terminal import say
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "say_undecided"]
 
 _PLAIN_EVERY = 15.0  # seconds between lines where there is no terminal
 
@@ -117,3 +117,11 @@ def _pace(done: int, left: int, seconds: float) -> str:
         return ""
     rest = round(left * seconds / done)
     return f" · {done / seconds:,.1f}/s · {rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02} left"
+
+
+def say_undecided(console: Console, summary: Mapping[str, Any], error: str | None) -> None:
+    """Print one line of how many battles stayed undecided, what became of their verdicts, and the commonest error."""
+    undecided = summary["battles_wanted"] - summary["battles_decided"]
+    failed = ", ".join(f"{n:,} {status}" for status, n in summary["verdicts_failed"].items() if n)
+    why = f"{failed or 'answers missing'}" + (f"; most often: {error}" if error else "")
+    say(console, f"{undecided:,} battles undecided ({why}); run again to ask again")

@@ -67,8 +67,7 @@ def rejudge(
     from arenaloop.calls.batch import open_batches
     from arenaloop.calls.budget import Budget, require_prices
     from arenaloop.cli.directory import write_settings
-    from arenaloop.cli.progress import Watch
-    from arenaloop.cli.undecided import say_undecided
+    from arenaloop.cli.progress import Watch, say_undecided
     from arenaloop.specs import judge as build_judge
     from arenaloop.store import Store
     from arenaloop.store.counts import commonest_error

@@ -98,8 +98,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
 
     from arenaloop.calls.budget import Budget
     from arenaloop.cli.directory import open_directory, write_settings
-    from arenaloop.cli.progress import Watch
-    from arenaloop.cli.undecided import say_undecided
+    from arenaloop.cli.progress import Watch, say_undecided
     from arenaloop.report import write_report
     from arenaloop.specs.recipes import RECIPES
     from arenaloop.store.counts import commonest_error

@@ -50,6 +50,8 @@ __all__ = ["MAX_BYTES", "render", "write_report"]
 
 MAX_BYTES = 10_000_000
 """no report is larger"""
+_PEEK = 200
+"""battles whose verdicts tell who judges: every battle of a run has the same judges"""
 _BATTLES = 300
 _KIND_SHARE = 75
 """battles of the browser that may be of one kind: undecided, flipped, largest gaps"""
@@ -124,7 +126,8 @@ def _browser(documents: Documents, store: Store, flagged: Sequence[Suspect]) -> 
     missing = int(documents.summary["battles_wanted"]) - int(documents.summary["battles_decided"])
     names = [str(row["model"]) for row in documents.rows]
     path = documents.directory / "battles.jsonl"
-    scope = _scope(path, store)
+    keys = [str(key) for _, row in islice(read_rows(path), _PEEK) for key in row.get("verdicts") or ()]
+    scope = verdict_scope(store, store.verdicts(keys).values())
     open_ = undecided(store, names, scope) if missing > 0 else []
     picks = read_picks(
         path,
@@ -139,15 +142,6 @@ def _browser(documents: Documents, store: Store, flagged: Sequence[Suspect]) -> 
     chosen = picks.chosen[: _BATTLES - len(cards)]
     verdicts = store.verdicts([key for pick in chosen for key in pick.battle.verdicts])
     return picks, cards + [battle_card(pick, store, verdicts) for pick in chosen], scope
-
-
-_PEEK = 200
-"""battles whose verdicts tell who judges: every battle of a run has the same judges"""
-
-
-def _scope(path: Path, store: Store) -> Scope:
-    keys = [str(key) for _, row in islice(read_rows(path), _PEEK) for key in row.get("verdicts") or ()]
-    return verdict_scope(store, store.verdicts(keys).values())
 
 
 def _spotted(flagged: Sequence[Suspect]) -> Iterator[tuple[str, str]]:

@@ -47,14 +47,7 @@ class Backbone:
     def load(
         cls, model: str | Path, settings: OptimSettings, revision: str | None, *, kind: str, **options: Any
     ) -> Self:
-        """Load a checkpoint for training.
-
-        Args:
-            model: a directory in Hugging Face form, or a hub id.
-            settings: device, dtype, precision and gradient checkpointing.
-            revision: of a hub id.
-            kind: the class of `transformers` that knows the module's.
-            options: changes to the configuration.
+        """Load a checkpoint for training; `kind` and `options` as in `checkpoint.load_checkpoint`.
 
         Raises:
             InputError: the model cannot be loaded.
@@ -104,7 +97,7 @@ class Backbone:
         return settings.micro_tokens or (1024 if self.device.type == "cpu" else 16_384)
 
     def threads(self, settings: OptimSettings) -> int | None:
-        """Torch threads to train with: one for a tiny model on a CPU, whose matrices are too small to share."""
+        """Torch threads to train with; None = as they are."""
         return settings.threads or best_threads(self.module)
 
     def lower_precision(self) -> contextlib.AbstractContextManager[Any]:

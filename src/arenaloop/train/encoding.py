@@ -88,16 +88,13 @@ class ChatEncoder:
     def encode(
         self, prompt: list[Message], completion: list[Message], turns: Literal["last", "all"], where: str
     ) -> Encoded | str:
-        """Tokenise one conversation, or say why it cannot be used.
+        """Tokenise one conversation, or say why its row is dropped: ``"prompt_too_long"``.
 
         Args:
             prompt, completion: the conversation's turns; the completion ends with an assistant turn.
             turns: which assistant turns carry the loss: ``"last"`` those of the completion (an answer to follow-ups has
                 several), ``"all"`` those of the prompt too.
             where: names the row in errors.
-
-        Returns:
-            The tokens, or the reason to drop the row: ``"prompt_too_long"``.
 
         Raises:
             InputError: the chat template refuses the conversation or does not continue its own prompt.

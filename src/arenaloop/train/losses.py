@@ -40,15 +40,10 @@ def token_entropy(logits: Tensor) -> Tensor:
 
 
 def token_cross_entropy(logits: Tensor, targets: Tensor, tokens: int | None = None) -> tuple[Tensor, Statistics]:
-    """Cross-entropy on the labelled tokens, ``-sum ln pi(y_t | ...) / tokens``: the SFT loss.
+    """Cross-entropy on the labelled tokens, ``-sum ln pi(y_t | ...) / tokens``: the SFT loss (scalar).
 
-    Args:
-        logits: (..., V).
-        targets: (...), token ids or `IGNORE`.
-        tokens: labelled tokens in the whole optimiser batch; by default those given here.
-
-    Returns:
-        The loss (scalar), and ``token_accuracy``, the share of labelled tokens that are the likeliest.
+    (..., V) logits and (...) targets; `tokens` are the labelled ones of the whole optimiser batch, by default those
+    given here. The statistic is ``token_accuracy``, the share of labelled tokens that are the likeliest.
     """
     labelled = targets != IGNORE
     total = int(labelled.sum()) if tokens is None else tokens
