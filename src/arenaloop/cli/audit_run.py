@@ -48,8 +48,7 @@ def execute(settings: AuditSettings, out: Path, *, level: float, samples: int, d
         _print_plan(plan, out, messages)
         write_settings(out, settings)
         ingest(plan, store)
-        with Watch(messages) as watch:
-            watch.phase("audit", "")
+        with Watch(messages, "audit") as watch:
             ask(plan, store, watch.tally, budget=budget)
         result = read(plan, store, level=level, samples=samples)
         error = commonest_error(store) if result.undecided else None

@@ -152,8 +152,7 @@ class _BattleRun:
     def play(self, store: Store) -> Tournament:
         """Ask what is missing, and write battles and leaderboard."""
         plan, anchor = self.plan, self.anchor
-        with Watch(self.messages) as watch:
-            watch.phase("battles", "")
+        with Watch(self.messages, "battles") as watch:
             if self.settings.batch is None:
                 return run_tournament(plan, store, self.out, anchor=anchor, on_progress=watch.tally, budget=self.budget)
             folder = self.out / "batches"

@@ -31,7 +31,7 @@ class _Rate(progress.ProgressColumn):
 class Watch(Observer):
     """A live view of a run, on stderr by default; a recipe's observer and a battle's progress callback in one."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, label: str = "") -> None:
         self.console = console or Console(stderr=True)
         self._progress = progress.Progress(
             progress.SpinnerColumn(),
@@ -47,8 +47,8 @@ class Watch(Observer):
             refresh_per_second=4,
             disable=not self.console.is_terminal,
         )
-        self._task = self._progress.add_task("", total=None, note="")
-        self._label = ""
+        self._task = self._progress.add_task(label, total=None, note="")
+        self._label = label
         self._last_line, self._last_done = time.monotonic(), 0
 
     def __enter__(self) -> Self:

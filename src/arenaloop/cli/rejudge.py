@@ -110,8 +110,7 @@ def rejudge(
         )
         write_settings(out, settings.model_copy(update={"judge": judging}))
         anchor = getattr(settings, "anchor", None)
-        with Watch(messages) as watch:
-            watch.phase("rejudge", "")
+        with Watch(messages, "rejudge") as watch:
             result = judge_again(
                 directory, store, fought, plan, out, ask=ask, anchor=anchor, on_progress=watch.tally, budget=budget
             )
