@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,12 +143,8 @@ def cut_slices(recipe: ArenaLearning, n: int) -> list[list[str]]:
         raise InputError(f"the pool has {len(ids)} prompts (held-out ones left out) for {n} slices")
     random.Random(derive_seed("slices", recipe.settings.seed)).shuffle(ids)
     size, extra = divmod(len(ids), n) if n else (0, 0)
-    out, at = [], 0
-    for i in range(n):
-        end = at + size + (i < extra)
-        out.append(ids[at:end][: recipe.settings.data.max_prompts_per_slice])
-        at = end
-    return out
+    ends = [size * i + min(i, extra) for i in range(n + 1)]
+    return [ids[at:end][: recipe.settings.data.max_prompts_per_slice] for at, end in pairwise(ends)]
 
 
 def inputs_key(recipe: ArenaLearning) -> str:

@@ -17,14 +17,12 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff"
     "\U000e0000-\U000e0fff]"
 )
-_BREAKS = re.compile(r"\r\n?")
 _SPACES = re.compile(r"\s+")
 
 
 def visible(text: str) -> str:
     """`text` with every hidden character spelled out as ``⟨U+202E⟩``, line ends as newlines."""
-    if "\r" in text:
-        text = _BREAKS.sub("\n", text)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return _HIDDEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
 
 

@@ -55,6 +55,17 @@ class EncodedRows:
     dropped: Counter[str] = field(default_factory=Counter)
     truncated: int = 0
 
+    def take(self, at: int, sides: Sequence[Encoded | str]) -> None:
+        """Keep what row `at` gave, or count it as dropped for the first reason among its sides."""
+        reason = next((side for side in sides if isinstance(side, str)), None)
+        if reason is not None:
+            self.dropped[reason] += 1
+            return
+        kept = [side for side in sides if isinstance(side, Encoded)]
+        self.rows += kept
+        self.source.append(at)
+        self.truncated += any(side.truncated for side in kept)
+
 
 class ChatEncoder:
     """A tokenizer with a chat template, and the rules of where the loss falls.
@@ -208,16 +219,8 @@ def encode_conversations(
             raise InputError(f"training row {at}: the conversation does not end with an assistant turn")
         if not prompt and len(completion) == 1:
             raise InputError(f"training row {at}: there is no turn before the answer")
-        if not completion[-1]["content"].strip():
-            out.dropped["empty_response"] += 1
-            continue
-        encoded = encoder.encode(prompt, completion, turns, f"training row {at}")
-        if isinstance(encoded, str):
-            out.dropped[encoded] += 1
-            continue
-        out.rows.append(encoded)
-        out.source.append(at)
-        out.truncated += encoded.truncated
+        empty = not completion[-1]["content"].strip()
+        out.take(at, ["empty_response" if empty else encoder.encode(prompt, completion, turns, f"training row {at}")])
     if not out.rows:
         raise InputError(f"no training row is left of {len(rows)}: {dict(out.dropped)}")
     return out
@@ -234,8 +237,6 @@ def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> Enc
         InputError: a malformed row (its index, from 0, is named), no row left, or a template that cannot be used.
     """
     out = EncodedRows()
-    chosen_rows: list[Encoded] = []
-    rejected_rows: list[Encoded] = []
     for at, row in enumerate(rows):
         where = f"preference row {at}"
         prompt, chosen, rejected = (_turns(row, name, at) for name in ("prompt", "chosen", "rejected"))
@@ -243,26 +244,18 @@ def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> Enc
             raise InputError(f"{where}: chosen and rejected must end with an assistant turn")
         if not prompt:
             raise InputError(f"{where}: the prompt is empty")
+        sides: list[Encoded | str]
         if chosen == rejected:
-            out.dropped["equal_texts"] += 1
-            continue
-        if not chosen[-1]["content"].strip():
-            out.dropped["empty_response"] += 1
-            continue
-        pair = [encoder.encode(prompt, answer, "last", where) for answer in (chosen, rejected)]
-        reason = next((side for side in pair if isinstance(side, str)), None)
-        if reason is not None:
-            out.dropped[reason] += 1
-            continue
-        first, second = (side for side in pair if isinstance(side, Encoded))
-        if first.ids == second.ids:
-            out.dropped["equal_texts"] += 1
-            continue
-        chosen_rows.append(first)
-        rejected_rows.append(second)
-        out.source.append(at)
-        out.truncated += first.truncated or second.truncated
-    out.rows = chosen_rows + rejected_rows
+            sides = ["equal_texts"]
+        elif not chosen[-1]["content"].strip():
+            sides = ["empty_response"]
+        else:
+            sides = [encoder.encode(prompt, answer, "last", where) for answer in (chosen, rejected)]
+            first, second = sides
+            if isinstance(first, Encoded) and isinstance(second, Encoded) and first.ids == second.ids:
+                sides = ["equal_texts"]
+        out.take(at, sides)
+    out.rows = out.rows[::2] + out.rows[1::2]
     if not out.rows:
         raise InputError(f"no preference row is left of {len(rows)}: {dict(out.dropped)}")
     return out
