@@ -233,7 +233,7 @@ import sys
 sys.modules["torch"] = None
 from arenaloop.errors import MissingExtraError
 from arenaloop.models.checkpoint import checkpoint_fingerprint
-    from arenaloop.models.local import LocalModel
+from arenaloop.models.local import LocalModel
 checkpoint_fingerprint(sys.argv[1])
 try:
     import arenaloop.train.losses

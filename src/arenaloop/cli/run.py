@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["demo", "run"]
 
-Out = Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdout, all else to stderr.")]
 
@@ -65,7 +64,7 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, by its dotted path.")
     ] = None,
-    out: Out = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:

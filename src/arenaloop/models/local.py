@@ -136,11 +136,8 @@ class LocalModel:
         """Answer one chunk in the calling thread; `complete` and `complete_many` are the ways in for a run.
 
         A prompt that leaves no room in the context window, and a row that does not fit in memory even alone, come back
-        with status `ERROR`. A chunk that does not fit in memory is halved.
-
-        Args:
-            chunk: the requests.
-            stop: given up between two tokens once it is set.
+        with status `ERROR`. A chunk that does not fit in memory is halved. It is given up between two tokens once
+        `stop` is set.
 
         Raises:
             StoppedError: `stop` was set.

@@ -50,8 +50,19 @@ class StageResult:
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored: one flat object, the figures among the rest."""
-        plain = {key: getattr(self, key) for key in self.__dataclass_fields__ if key not in ("figures", "judged")}
-        return {**plain, **self.figures, "judged": self.judged.counts(), "verdicts": self.judged.ok}
+        return {
+            "selection": self.selection,
+            "steps": self.steps,
+            "rows_dropped": dict(self.rows_dropped),
+            "metrics": dict(self.metrics),
+            "start": self.start,
+            "checkpoint": self.checkpoint,
+            **self.figures,
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "judged": self.judged.counts(),
+            "verdicts": self.judged.ok,
+        }
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> StageResult:

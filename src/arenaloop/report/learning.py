@@ -66,7 +66,7 @@ def learned(documents: Documents) -> list[Learned]:
 
 def _stage(documents: Documents, row: Mapping[str, Any], path: Path | None) -> Learned:
     name = str(row["name"])
-    told, drawn = documents.tables(name), documents.curves(name)
+    told, drawn = documents.figures("tables", name), documents.figures("curves", name)
     tables = [table(one) for one in told]
     counts = [counts_of(one) for one in tables]
     notes = [one.note for one in tables if one.note]

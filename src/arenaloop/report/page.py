@@ -178,12 +178,16 @@ def _suspicious(flagged: Sequence[Suspect], cards: Sequence[Card]) -> dict[str, 
 
 
 class Cell(NamedTuple):
-    """One model's battles against another: its win rate (a tie is half a win), or None if they never met."""
+    """One model's battles against another."""
 
-    rate: float | None
-    won: int = 0
-    tied: int = 0
-    lost: int = 0
+    won: int
+    tied: int
+    lost: int
+
+    @property
+    def rate(self) -> float | None:
+        """The win rate, a tie being half a win; None if they never met."""
+        return (self.won + self.tied / 2) / sum(self) if any(self) else None
 
     @property
     def shade(self) -> int:
@@ -191,26 +195,14 @@ class Cell(NamedTuple):
         return 0 if self.rate is None else round(20 * (self.rate - 0.5))
 
 
-def _matrix(names: Sequence[str], picks: Picks) -> list[list[Cell | None]]:
-    """Every model against every other, None on the diagonal."""
-    table: list[list[Cell | None]] = []
-    for one in names:
-        row: list[Cell | None] = []
-        for other in names:
-            won, tied, lost = picks.record(one, other)
-            fought = won + tied + lost
-            row.append(None if one == other else Cell((won + tied / 2) / fought if fought else None, won, tied, lost))
-        table.append(row)
-    return table
-
-
 def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> dict[str, Any]:
     rows, stages = documents.rows[:_ROWS], documents.stages[:_ROWS]
     trained = {stage["name"] for stage in stages}
-    curves = documents.curves()
+    curves = documents.figures("curves")
     if stages and "curves" not in documents.summary:  # a directory of the first version
         curves = stage_curves(stages, [row for row in rows if row["model"] not in trained])
     names = [str(row["model"]) for row in rows]
+    met = names[:_MATRIX]
     cost = calls(documents, store, scope)
     gold = any(number(stage.get("gold_accuracy")) is not None for stage in stages)
     bench = benches(store, scope, template_labels(documents.config))
@@ -229,10 +221,10 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "stages": stages,
         "gold": gold,
         "charts": [chart(one) for one in curves],
-        "tables": [table(one) for one in documents.tables()],
+        "tables": [table(one) for one in documents.figures("tables")],
         "learned": learned(documents),
-        "matrix_names": names[:_MATRIX],
-        "matrix": _matrix(names[:_MATRIX], picks),
+        "matrix_names": met,
+        "matrix": [[None if one == other else Cell(*picks.record(one, other)) for other in met] for one in met],
         "matrix_left_out": max(0, len(documents.rows) - _MATRIX),
         "health": judge_health(documents, store, picks, scope),
         "benches": bench,

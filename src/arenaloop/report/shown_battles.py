@@ -130,11 +130,9 @@ def read_picks(
             (same_flipped if same else flipped).add((index, battle))
         elif not gaps or len(gaps) < kind_share or battle.gap >= gaps[0][0]:
             # many gaps are equal: which of them are shown is drawn
-            entry = (battle.gap, rng.random(), index, battle)
-            if len(gaps) < kind_share:
-                heapq.heappush(gaps, entry)
-            else:
-                heapq.heappushpop(gaps, entry)
+            heapq.heappush(gaps, (battle.gap, rng.random(), index, battle))
+            if len(gaps) > kind_share:
+                heapq.heappop(gaps)
         rest.add((index, battle))
     # flips between different texts tell more than those between equal ones, which can only show the seat's pull
     flips = [*flipped.items, *same_flipped.items][:kind_share]
