@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from arenaloop.terminal import figure, plain, say, span
+from arenaloop.terminal import figure, plain, say, span, table
 
 
 def said(text: str, *, style: str | None = None, fold: bool = False, colours: bool = False) -> str:
@@ -46,3 +46,11 @@ def test_a_line_is_folded_only_where_asked() -> None:
 def test_figures_that_are_not_known_are_dashes() -> None:
     assert (figure(None, ".1f"), figure(1234.56, ",.1f"), figure(3, "d")) == ("–", "1,234.6", "3")
     assert (span(1.0, 2.0, ".0f"), span(None, 2.0, ".0f"), span(1.0, None, ".0f")) == ("1 … 2", "–", "–")
+
+
+def test_a_table_shows_names_as_they_stand() -> None:
+    file = io.StringIO()
+    Console(file=file, width=24).print(table(["model", "rating"], [["[red]a[/red]:x:", "1,000"], ["\x1b[2J", "–"]]))
+    assert [line.rstrip() for line in file.getvalue().splitlines()] == [
+        "model            rating", "[red]a[/red]:x:   1,000", "\\x1b[2J               –",
+    ]  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-__all__ = ["figure", "plain", "say", "span"]
+__all__ = ["figure", "plain", "say", "span", "table"]
 
 
 def plain(text: str) -> str:
@@ -38,3 +40,17 @@ def figure(value: float | None, form: str) -> str:
 def span(lower: float | None, upper: float | None, form: str) -> str:
     """An interval; a dash where an end is not known."""
     return "–" if lower is None or upper is None else f"{lower:{form}} … {upper:{form}}"
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table without lines, names on the left and figures beside them; its cells may hold what anyone says."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(titles[0], overflow="fold")
+    for title in titles[1:]:
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    return table

@@ -25,7 +25,8 @@ from transformers import (
 from arenaloop.errors import ConfigError, InputError, MissingExtraError, StoppedError
 from arenaloop.models import checkpoint, decoding, local
 from arenaloop.models.base import ChunkedModel
-from arenaloop.models.local import LocalModel, checkpoint_fingerprint
+from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.models.local import LocalModel
 from arenaloop.types import Completion, Request, Sampling, Status
 
 torch.set_num_threads(1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arenaloop.arena.pairings import Summary
-from arenaloop.recipes.observer import Silent
+from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult, Stages
 from arenaloop.store import Store
 from arenaloop.types import content_hash
@@ -48,7 +48,7 @@ def test_a_stored_result_is_read_and_written_as_it_was() -> None:
     assert list(result.to_json()) == list(STORED)
 
 
-class Heard(Silent):
+class Heard(Observer):
     def __init__(self) -> None:
         self.finished: list[str] = []
 
@@ -91,7 +91,7 @@ def test_work_that_fails_is_not_kept(tmp_path: Path) -> None:
         raise RuntimeError("no")
 
     with Store(tmp_path / "arena.db") as store:
-        stages = Stages(store, tmp_path, Silent())
+        stages = Stages(store, tmp_path, Observer())
         with pytest.raises(RuntimeError):
             stages.once("one", "inputs", fail)
         assert list(store.stages()) == []

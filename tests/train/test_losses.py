@@ -10,13 +10,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from arenaloop.train import losses
-from arenaloop.train.losses import IGNORE, sequence_logprobs, token_cross_entropy, token_logprobs
+from arenaloop.train.losses import IGNORE, token_cross_entropy, token_logprobs
 
 dpo_loss: Any = losses.dpo_loss  # its four columns are unpacked below
 
 logprob = st.floats(-50, 0, allow_subnormal=False)
 four = st.tuples(logprob, logprob, logprob, logprob)
 betas = st.floats(0.01, 2)
+
+
+def sequence_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-probability of each row's answer: ln pi(y | x) = sum_t ln pi(y_t | x, y_<t)."""
+    return token_logprobs(logits, targets).sum(dim=-1)
 
 
 def loss_of(values: tuple[float, float, float, float], beta: float) -> float:

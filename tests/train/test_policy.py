@@ -232,7 +232,8 @@ def test_without_torch_the_extra_is_named(start: Path) -> None:
 import sys
 sys.modules["torch"] = None
 from arenaloop.errors import MissingExtraError
-from arenaloop.models.local import LocalModel, checkpoint_fingerprint
+from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.models.local import LocalModel
 checkpoint_fingerprint(sys.argv[1])
 try:
     import arenaloop.train.losses

@@ -77,7 +77,7 @@ app.command()(winrate)
 app.command()(agree)
 add_verb(app, audit)
 add_verb(app, train)
-app.command()(rejudge)
+add_verb(app, rejudge)
 app.command()(report)
 app.add_typer(sandbox_app, name="sandbox")
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from arenaloop.audit.plan import AuditPlan, ask, ingest
-from arenaloop.audit.read import Audit, read
+from arenaloop.audit.read import read
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.cli.audit_tables import audit_document, audit_tables
 from arenaloop.cli.directory import open_directory, write_settings
@@ -29,15 +29,7 @@ __all__ = ["execute"]
 
 
 def execute(settings: AuditSettings, out: Path, *, level: float, samples: int, dry_run: bool, as_json: bool) -> None:
-    """Audit judges into a directory, or resume it there.
-
-    Args:
-        settings: which judges, on which labels.
-        out: the run directory.
-        level: of the intervals.
-        samples: bootstrap resamples of the prompts.
-        dry_run: print what would be done, and stop.
-        as_json: print ``audit.json`` to stdout instead of the tables.
+    """Audit judges into a directory, or resume it there; `level` and `samples` are those of the intervals.
 
     Raises:
         ConfigError, InputError: before anything is written.
@@ -56,8 +48,7 @@ def execute(settings: AuditSettings, out: Path, *, level: float, samples: int, d
         _print_plan(plan, out, messages)
         write_settings(out, settings)
         ingest(plan, store)
-        with Watch(messages) as watch:
-            watch.phase("audit", "")
+        with Watch(messages, "audit") as watch:
             ask(plan, store, watch.tally, budget=budget)
         result = read(plan, store, level=level, samples=samples)
         error = commonest_error(store) if result.undecided else None
@@ -66,7 +57,11 @@ def execute(settings: AuditSettings, out: Path, *, level: float, samples: int, d
     if as_json:
         sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
     else:
-        _print_result(result)
+        console = Console()
+        for table in audit_tables(result):
+            console.print(table)
+        for note in result.notes:
+            say(console, f"note: {note}")
     if result.undecided:
         failed: Counter[str] = Counter()
         for row in result.rows:
@@ -107,11 +102,3 @@ def _print_plan(plan: AuditPlan, out: Path, console: Console) -> None:
         f"{out}: {len(plan.judges)} judges ({names}) · {len(plan.pairs):,} labelled pairs · "
         f"at most {calls:,} judge calls, re-asking apart",
     )
-
-
-def _print_result(result: Audit) -> None:
-    console = Console()
-    for table in audit_tables(result):
-        console.print(table)
-    for note in result.notes:
-        say(console, f"note: {note}")

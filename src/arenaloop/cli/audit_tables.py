@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -71,12 +70,14 @@ def audit_document(result: Audit, labels: str, level: float) -> dict[str, Any]:
 
 
 def audit_tables(result: Audit) -> list[Table]:
-    """Three tables of at most 80 columns: agreement, preferences, and cost."""
+    """Tables of at most 80 columns: agreement, preferences, cost, and judges with each other."""
+    from rich.text import Text
+
     first = _table("judge", "agree %", "interval", "n", "kappa", "interval", "bias", "var", "shared", "L1O")
     second = _table("judge", "seat 1", "±", "col 1", "longer", "matched", "interval", "lists", "flips", "unread")
     third = _table("judge", "undecided", "failed", "$/1k", "s/1k", "spearman", "pearson", "models")
     for row in result.rows:
-        e, name = row.evaluation, plain(row.name)
+        e, name = row.evaluation, Text(plain(row.name))
         first.add_row(
             name, _one(e.agreement), _interval(e.agreement), f"{e.agreement.n:,}", _two(e.kappa),
             _interval(e.kappa, 2), _one(e.bias), _one(e.variance), _one(row.shared), _one(e.agreement_leave_one_out),
@@ -86,7 +87,8 @@ def audit_tables(result: Audit) -> list[Table]:
             _two(e.longer_matched), _interval(e.longer_matched, 2), _two(e.lists), _two(e.flips), _two(row.unparsed),
         )  # fmt: skip
         third.add_row(
-            name, _share(row.undecided, row.wanted), _failed(row.failed), figure(row.cost.usd, ".2f"),
+            name, f"{row.undecided:,}/{row.wanted:,}" if row.wanted else "–",
+            ", ".join(f"{n:,} {status}" for status, n in row.failed.items()), figure(row.cost.usd, ".2f"),
             figure(row.cost.seconds, ".0f"), figure(e.spearman, ".2f"), figure(e.pearson, ".2f"), str(e.generators),
         )  # fmt: skip
     h = result.humans
@@ -102,7 +104,7 @@ def audit_tables(result: Audit) -> list[Table]:
         for a, b, met in result.between:
             other = "itself" if a == b else plain(b)
             fourth.add_row(
-                plain(a), other, _one(met.agreement), _interval(met.agreement), _two(met.kappa),
+                Text(plain(a)), Text(other), _one(met.agreement), _interval(met.agreement), _two(met.kappa),
                 _interval(met.kappa, 2), f"{met.agreement.n:,}",
             )  # fmt: skip
         tables.append(fourth)
@@ -129,11 +131,3 @@ def _two(rate: Any) -> str:
 
 def _interval(rate: Any, digits: int = 1) -> str:
     return "" if rate.lower is None or rate.upper is None else f"{rate.lower:.{digits}f}…{rate.upper:.{digits}f}"
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part:,}/{whole:,}" if whole else "–"
-
-
-def _failed(failed: Mapping[str, int]) -> str:
-    return ", ".join(f"{n:,} {status}" for status, n in failed.items())

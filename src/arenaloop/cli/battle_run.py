@@ -25,8 +25,7 @@ from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
 from arenaloop.calls.estimate import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded
 from arenaloop.cli.directory import open_directory, write_settings
-from arenaloop.cli.progress import Watch
-from arenaloop.cli.undecided import say_undecided
+from arenaloop.cli.progress import Watch, say_undecided
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.specs import contestant, judge, load_prompts, self_preference
@@ -49,15 +48,7 @@ def execute(
     as_json: bool = False,
     forget: bool = False,
 ) -> None:
-    """Run a battle into a directory, or resume it there.
-
-    Args:
-        settings: who, on what, judged by whom.
-        out: the run directory.
-        anchor: a model and the rating that it is to have.
-        dry_run: print what would be done, and stop.
-        as_json: print ``summary.json`` (or the plan) to stdout instead of the leaderboard.
-        forget: give up batches that are not collected.
+    """Run a battle into a directory, or resume it there; with `forget`, batches that are not collected are given up.
 
     Raises:
         ConfigError, InputError: before anything is written.
@@ -161,8 +152,7 @@ class _BattleRun:
     def play(self, store: Store) -> Tournament:
         """Ask what is missing, and write battles and leaderboard."""
         plan, anchor = self.plan, self.anchor
-        with Watch(self.messages) as watch:
-            watch.phase("battles", "")
+        with Watch(self.messages, "battles") as watch:
             if self.settings.batch is None:
                 return run_tournament(plan, store, self.out, anchor=anchor, on_progress=watch.tally, budget=self.budget)
             folder = self.out / "batches"

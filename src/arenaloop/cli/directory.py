@@ -13,12 +13,10 @@ __all__ = ["open_directory", "write_settings"]
 
 
 def open_directory(out: Path) -> Store:
-    """Make `out` where it is not there yet, and open its arena file for writing.
+    """Make `out` where it is not there yet, and open its arena file for writing; errors as those of `Store`.
 
     Raises:
         InputError: `out` cannot be a directory.
-        ArenaFileError: another process writes there, or the arena file is of another version.
-        StorageError: the disk is full.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Options of verbs: those that are fields of settings are made from the fields, others that verbs share stand here.
+"""Options of verbs that are fields of settings, made from the fields.
 
 A verb says `Fields("JudgeSettings", "verdict", "reask")` of one parameter, and gets in it what was given of these
 options. Names, types, limits, defaults and help are those of the settings, which are looked up when the verb is, so
@@ -16,16 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import typer
 from typer.core import TyperCommand
 
-__all__ = ["BudgetCalls", "BudgetUsd", "Fields", "Given", "add_verb"]
-
-BudgetUsd = Annotated[
-    float | None,
-    typer.Option("--budget-usd", metavar="X", help="Stop once the directory has cost X dollars."),
-]
-BudgetCalls = Annotated[
-    int | None,
-    typer.Option("--budget-calls", metavar="N", help="Stop before call N + 1, earlier runs counted."),
-]
+__all__ = ["Fields", "Given", "add_verb"]
 
 Given = dict[str, Any]
 """Settings by name, those alone that were given."""

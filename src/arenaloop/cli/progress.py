@@ -7,70 +7,55 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
+from typing import Any, Self
 
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from arenaloop.calls.progress import Tally
+from arenaloop.recipes.observer import Observer
 from arenaloop.terminal import say
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "say_undecided"]
 
 _PLAIN_EVERY = 15.0  # seconds between lines where there is no terminal
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
+class _Rate(progress.ProgressColumn):
+    def render(self, task: progress.Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:,.0f}/s", style="dim")
 
 
-class Watch:
-    """A live view of a run; a recipe's observer and a battle's progress callback in one.
+class Watch(Observer):
+    """A live view of a run, on stderr by default; a recipe's observer and a battle's progress callback in one."""
 
-    Args:
-        console: where to draw (stderr).
-    """
-
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, label: str = "") -> None:
         self.console = console or Console(stderr=True)
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+        self._progress = progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(bar_width=24),
+            progress.MofNCompleteColumn(),
             _Rate(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", style="dim", markup=False),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=self.console,
             transient=True,
             refresh_per_second=4,
             disable=not self.console.is_terminal,
         )
-        self._task = self._progress.add_task("", total=None, note="")
-        self._label = ""
+        self._task = self._progress.add_task(label, total=None, note="")
+        self._label = label
         self._last_line, self._last_done = time.monotonic(), 0
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def phase(self, stage: str, doing: str) -> None:
@@ -132,3 +117,11 @@ def _pace(done: int, left: int, seconds: float) -> str:
         return ""
     rest = round(left * seconds / done)
     return f" · {done / seconds:,.1f}/s · {rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02} left"
+
+
+def say_undecided(console: Console, summary: Mapping[str, Any], error: str | None) -> None:
+    """Print one line of how many battles stayed undecided, what became of their verdicts, and the commonest error."""
+    undecided = summary["battles_wanted"] - summary["battles_decided"]
+    failed = ", ".join(f"{n:,} {status}" for status, n in summary["verdicts_failed"].items() if n)
+    why = f"{failed or 'answers missing'}" + (f"; most often: {error}" if error else "")
+    say(console, f"{undecided:,} battles undecided ({why}); run again to ask again")

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from arenaloop.errors import ConfigError
-
-if TYPE_CHECKING:
-    from arenaloop.ratings.battles import Battles
 
 __all__ = ["parse_anchor", "parse_controls", "rank"]
 
@@ -54,11 +51,18 @@ def rank(
         arenaloop rank arena.parquet --control length --plot board.svg
     """
     from arenaloop.arena.leaderboard import leaderboard
+    from arenaloop.data.formats import read_battles
+    from arenaloop.data.formats.judgments import battles_from_rows
+    from arenaloop.data.run_battles import arena_of, rows_with_lengths
 
     fixed = parse_anchor(anchor)
     controls, frozen = parse_controls(control or [])
+    if controls == ["length"] and arena_of(file) is not None:  # a run directory knows how long its answers are
+        battles = battles_from_rows(rows_with_lengths(file), str(file), controls=controls)
+    else:
+        battles = read_battles(file, controls=controls)
     board = leaderboard(
-        _battles(file, controls),
+        battles,
         method=method,
         interval=interval,
         cluster=cluster,
@@ -90,16 +94,6 @@ def rank(
         say(console, text, fold=True)
     for note in board.notes:
         say(console, f"note: {note}", fold=True)
-
-
-def _battles(file: Path, controls: list[str]) -> Battles:
-    from arenaloop.data.formats import read_battles
-    from arenaloop.data.formats.judgments import battles_from_rows
-    from arenaloop.data.run_battles import arena_of, rows_with_lengths
-
-    if controls == ["length"] and arena_of(file) is not None:  # a run directory knows how long its answers are
-        return battles_from_rows(rows_with_lengths(file), str(file), controls=controls)
-    return read_battles(file, controls=controls)
 
 
 def parse_anchor(text: str | None) -> tuple[str, float] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arenaloop.cli.options import BudgetCalls, BudgetUsd
+from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ArenaFileError, ConfigError, InputError, UserError
 
 if TYPE_CHECKING:
@@ -26,17 +26,22 @@ _NO_MODEL = ("builtin", "labels")
 
 
 def rejudge(
+    *,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a finished battle or recipe.")],
-    template: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|FILE", help="Another template: pairwise, score_first, labels or a .jinja file."),
-    ] = None,
     judge: Annotated[str | None, typer.Option(metavar="SPEC", help="Another judge.")] = None,
-    verdict: Annotated[str | None, typer.Option(help="How the judge is to answer: text, json or logprob.")] = None,
-    reask: Annotated[int | None, typer.Option(min=0, help="How often an unreadable verdict is asked again.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Verdicts in progress at once.")] = None,
-    budget_usd: BudgetUsd = None,
-    budget_calls: BudgetCalls = None,
+    changed: Annotated[
+        Given,
+        Fields(
+            "JudgeSettings",
+            template={"metavar": "NAME|FILE", "help": "Another template: pairwise, score_first, labels or a file."},
+            verdict={"help": "How the judge is to answer: text, json or logprob."},
+            reask={"help": "How often an unreadable verdict is asked again."},
+        ),
+    ],
+    limits: Annotated[
+        Given,
+        Fields("BattleSettings", "budget_usd", "budget_calls", concurrency={"help": "Verdicts in progress at once."}),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as one JSON document.")] = False,
 ) -> None:
     """Judge the stored answers of a finished run again; contestants are never asked. The same command resumes.
@@ -55,40 +60,38 @@ def rejudge(
     from rich.console import Console
 
     from arenaloop.arena.fought import plan_again, read_fought
+    from arenaloop.arena.matchmaking import Schedule
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.rejudge import directory_name
     from arenaloop.arena.rejudge import rejudge as judge_again
     from arenaloop.calls.batch import open_batches
     from arenaloop.calls.budget import Budget, require_prices
-    from arenaloop.cli.progress import Watch
-    from arenaloop.cli.undecided import say_undecided
-    from arenaloop.config import dump_yaml
-    from arenaloop.jsonl import replacing
+    from arenaloop.cli.directory import write_settings
+    from arenaloop.cli.progress import Watch, say_undecided
     from arenaloop.specs import judge as build_judge
     from arenaloop.store import Store
     from arenaloop.store.counts import commonest_error
     from arenaloop.terminal import say
 
     messages = Console(stderr=True)
-    given = {"template": template, "verdict": verdict, "reask": reask}
-    options = {key: value for key, value in given.items() if value is not None}
     settings = _settings_of(directory)
-    judging = _judge_settings(settings.judge, judge, options)
+    judging = _judge_settings(settings.judge, judge, changed)
+    concurrency = limits.get("concurrency", settings.concurrency)
     template_plan = BattlePlan(
         contestants=(),
-        judge=build_judge(judging.with_concurrency(concurrency or settings.concurrency)),
+        judge=build_judge(judging.with_concurrency(concurrency)),
         prompt_ids=(),
-        schedule=_nobody(),
+        schedule=Schedule(()),
         seed=settings.seed,
         merge=settings.merge,
         one_seat_failed=settings.one_seat_failed,
         reask=judging.reask,
-        concurrency=concurrency or settings.concurrency,
+        concurrency=concurrency,
     )
-    budget = Budget(budget_usd, budget_calls)
+    budget = Budget(limits.get("budget_usd"), limits.get("budget_calls"))
     require_prices(budget, template_plan.models)
     names, wanted = _wanted(settings, directory, messages)
-    ask = bool(options) or judge is not None
+    ask = bool(changed) or judge is not None
     out = directory / "rejudged" / directory_name(*_known_by(judging, template_plan.judge.name))
     with Store(directory / "arena.db") as store:
         if waiting := open_batches(store, template_plan.judges):
@@ -105,11 +108,9 @@ def rejudge(
             messages,
             f"{out}: {plan.battles:,} battles on {len(plan.prompt_ids):,} prompts · {what} · judge {plan.judge.name}",
         )
-        with replacing(out / "config.yaml") as file:
-            file.write(dump_yaml(settings.model_copy(update={"judge": judging})).encode())
+        write_settings(out, settings.model_copy(update={"judge": judging}))
         anchor = getattr(settings, "anchor", None)
-        with Watch(messages) as watch:
-            watch.phase("rejudge", "")
+        with Watch(messages, "rejudge") as watch:
             result = judge_again(
                 directory, store, fought, plan, out, ask=ask, anchor=anchor, on_progress=watch.tally, budget=budget
             )
@@ -186,12 +187,6 @@ def _known_by(judging: JudgeSettings, name: str) -> list[str]:
     return [template, "" if judging.verdict == "text" else judging.verdict, name]
 
 
-def _nobody() -> Any:
-    from arenaloop.arena.matchmaking import Schedule
-
-    return Schedule(())
-
-
 def _wanted(
     settings: JudgedSettings, directory: Path, messages: Any
 ) -> tuple[list[str], dict[str, Sequence[Pair]] | None]:
@@ -231,22 +226,13 @@ def _wanted(
 
 def _print(result: Rejudged) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    from arenaloop.terminal import figure, plain, say
+    from arenaloop.terminal import figure, say, table
 
     console = Console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("model", "rank before", "rating", "rank now", "rating"):
-        table.add_column(title, justify="left" if title == "model" else "right", no_wrap=True)
-    for row in result.board:
-        figures = (
-            figure(row[f"{what}_{when}"], form)
-            for when in ("before", "after")
-            for what, form in (("rank", "d"), ("rating", ".0f"))
-        )
-        table.add_row(plain(row["model"]), *figures)
-    console.print(table)
+    forms = {"rank_before": "d", "rating_before": ".0f", "rank_after": "d", "rating_after": ".0f"}
+    rows = [[row["model"], *(figure(row[key], form) for key, form in forms.items())] for row in result.board]
+    console.print(table(["model", "rank before", "rating", "rank now", "rating"], rows))
     moved, kinds = result.moved, result.kinds
     share, lower, upper = (figure(value, ".1%") for value in (moved.value, moved.lower, moved.upper))
     known = f"{share}, 95 % interval {lower} to {upper}"

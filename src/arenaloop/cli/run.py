@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,13 +14,13 @@ from arenaloop.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from arenaloop.config import RecipeSettings
-    from arenaloop.recipes.stage import Outline, Result
+    from arenaloop.recipes.stage import Outline
 
 __all__ = ["demo", "run"]
 
-Out = Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdout, all else to stderr.")]
 
@@ -63,7 +64,7 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, by its dotted path.")
     ] = None,
-    out: Out = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -95,9 +96,12 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
     from rich.console import Console
 
     from arenaloop.calls.budget import Budget
-    from arenaloop.config import dump_yaml
-    from arenaloop.jsonl import replacing
+    from arenaloop.cli.directory import open_directory, write_settings
+    from arenaloop.cli.progress import Watch, say_undecided
+    from arenaloop.report import write_report
     from arenaloop.specs.recipes import RECIPES
+    from arenaloop.store.counts import commonest_error
+    from arenaloop.terminal import say
 
     messages = Console(stderr=True)
     recipe = RECIPES[settings.recipe]
@@ -105,33 +109,25 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
     if dry_run:
         _print_outline(recipe.outline(built), out, messages)
         return
-    from arenaloop.cli.directory import open_directory
-    from arenaloop.cli.progress import Watch
-    from arenaloop.cli.undecided import say_undecided
-    from arenaloop.store.counts import commonest_error
-
     with open_directory(out) as store:
         Budget(settings.budget_usd, settings.budget_calls).begin(store)  # refuses before anything is written
         _print_outline(recipe.outline(built), out, messages)
-        with replacing(out / "config.yaml") as file:
-            file.write(dump_yaml(settings).encode())
+        write_settings(out, settings)
         with Watch(messages) as watch:
             result = recipe.run(built, store, out, watch)
         error = commonest_error(store)
-    _write_report(out)
+    report = write_report(out)
     if as_json:
         sys.stdout.write(json.dumps(result.summary, indent=2) + "\n")
     else:
-        _print_result(result, out)
+        console = Console()
+        console.print(_stage_table(result.stages))
+        console.print()
+        console.print(result.leaderboard.table(width=console.width))
+        say(console, f"report: {report}")
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
         say_undecided(messages, result.summary, error)
         raise typer.Exit(3)
-
-
-def _write_report(out: Path) -> None:
-    from arenaloop.report import write_report
-
-    write_report(out)
 
 
 def _print_outline(outline: Outline, out: Path, console: Console) -> None:
@@ -146,44 +142,17 @@ def _print_outline(outline: Outline, out: Path, console: Console) -> None:
         say(console, line, fold=True)
 
 
-def _print_result(result: Result, out: Path) -> None:
-    from rich.console import Console
-
-    from arenaloop.terminal import say
-
-    console = Console()
-    console.print(stage_table(result.stages))
-    console.print()
-    console.print(result.leaderboard.table(width=console.width))
-    say(console, f"report: {out / 'report.html'}")
-
-
-def stage_table(stages: object) -> object:
+def _stage_table(stages: Sequence[Mapping[str, Any]]) -> Table:
     """The stages as a terminal table: rating and interval, gold figures where the truth is known, rows and seconds."""
-    from collections.abc import Sequence
-    from typing import Any, cast
+    from arenaloop.terminal import figure, span, table
 
-    from rich.table import Table
-
-    from arenaloop.terminal import figure, span
-
-    rows = cast("Sequence[dict[str, Any]]", stages)
-    gold = any(row.get("gold_accuracy") is not None for row in rows)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (
-        "stage",
-        "rating",
-        "95 % interval",
-        *(["gold accuracy"] if gold else []),
-        "length",
-        "rows",
-        "seconds",
-    ):
-        table.add_column(title, justify="left" if title == "stage" else "right", no_wrap=True)
-    for row in rows:
-        cells = [row["name"], figure(row["rating"], ".0f"), span(row["lower"], row["upper"], ".0f")]
+    gold = ["gold accuracy"] if any(stage.get("gold_accuracy") is not None for stage in stages) else []
+    cells = []
+    for stage in stages:
+        rated = [stage["name"], figure(stage["rating"], ".0f"), span(stage["lower"], stage["upper"], ".0f")]
         if gold:
-            cells.append(figure(row.get("gold_accuracy"), ".1%"))
-        cells += [figure(row["mean_length"], ".1f"), f"{row['rows']:,}", figure(row["seconds"], ".0f")]
-        table.add_row(*cells)
-    return table
+            rated.append(figure(stage.get("gold_accuracy"), ".1%"))
+        cells.append(
+            [*rated, figure(stage["mean_length"], ".1f"), f"{stage['rows']:,}", figure(stage["seconds"], ".0f")]
+        )
+    return table(["stage", "rating", "95 % interval", *gold, "length", "rows", "seconds"], cells)

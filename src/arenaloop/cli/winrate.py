@@ -86,24 +86,19 @@ def winrate(
         sys.stdout.write(json.dumps({"baseline": baseline, "leaderboard": board}, indent=2, ensure_ascii=False) + "\n")
         return
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    from arenaloop.terminal import figure, plain, say, span
+    from arenaloop.terminal import figure, say, span, table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", overflow="fold")
     interval = f"{level * 100:g} % interval"
-    for head in ["win rate", interval, *(["LC win rate", interval] if control else []), "wins", "draws", "n"]:
-        table.add_column(head, justify="right", no_wrap=True)
+    titles = ["model", "win rate", interval, *(["LC win rate", interval] if control else []), "wins", "draws", "n"]
+    cells = []
     for row in rows:
-        cells = [figure(row.win_rate, ".2f"), span(row.lower, row.upper, ".2f")]
+        rates = [figure(row.win_rate, ".2f"), span(row.lower, row.upper, ".2f")]
         if control:
-            cells += [figure(row.lc_win_rate, ".2f"), span(row.lc_lower, row.lc_upper, ".2f")]
-        cells += [str(row.n_wins), str(row.n_draws), str(row.n_total)]
-        table.add_row(Text(plain(row.model)), *map(Text, cells))
+            rates += [figure(row.lc_win_rate, ".2f"), span(row.lc_lower, row.lc_upper, ".2f")]
+        cells.append([row.model, *rates, str(row.n_wins), str(row.n_draws), str(row.n_total)])
     console = Console()
-    console.print(table)
+    console.print(table(titles, cells))
     skipped = f", {annotations.skipped:,} rows without it skipped" if annotations.skipped else ""
     line = f"percent against {baseline} on {len(annotations.prompts):,} prompts{skipped}"
     say(console, line, style="dim", fold=True)

@@ -129,8 +129,7 @@ def load_checkpoint(
     """Load a module and its tokenizer onto the CPU: safetensors only, no remote code.
 
     Args:
-        model: a directory in Hugging Face form, or a hub id.
-        revision: of a hub id.
+        model, revision: a directory in Hugging Face form, or a hub id and its revision.
         dtype: of the weights: ``"auto"`` (as saved), or a torch name such as ``"bfloat16"``.
         kind: the class of `transformers` that knows the module's.
         options: changes to the configuration.
@@ -160,11 +159,7 @@ def end_ids(tokenizer: Any, module: Any = None) -> frozenset[int]:
 
     They are the generation configuration's, the tokenizer's end of sequence, and the special token by which the chat
     template closes an assistant's turn: a base model whose template has an end of turn of its own often still names
-    only its end of text.
-
-    Args:
-        tokenizer: a Hugging Face tokenizer.
-        module: its model; one that does not generate (a classifier) has no generation configuration.
+    only its end of text. A module that does not generate (a classifier) has no generation configuration.
     """
     ends = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
     found = set([ends] if isinstance(ends, int) else ends or []) | {tokenizer.eos_token_id}

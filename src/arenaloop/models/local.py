@@ -21,19 +21,11 @@ from typing import Any
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError, StoppedError
 from arenaloop.messages import split_reasoning
-from arenaloop.models.checkpoint import (
-    best_threads,
-    checkpoint_fingerprint,
-    context_window,
-    end_ids,
-    load_checkpoint,
-    torch_device,
-    torch_threads,
-)
+from arenaloop.models import checkpoint
 from arenaloop.models.decoding import Continuation, cache_argument, decode
 from arenaloop.types import Completion, Request, Status, content_hash, derive_seed
 
-__all__ = ["LocalModel", "checkpoint_fingerprint"]
+__all__ = ["LocalModel"]
 
 
 class LocalModel:
@@ -95,8 +87,8 @@ class LocalModel:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Content hash of weights, tokenizer, chat template and dtype."""
-        checkpoint = checkpoint_fingerprint(self.path, self._revision)
-        return content_hash("local", checkpoint, self._dtype, self._template, self._template_options)
+        start = checkpoint.checkpoint_fingerprint(self.path, self._revision)
+        return content_hash("local", start, self._dtype, self._template, self._template_options)
 
     def plan(self, requests: Sequence[Request]) -> list[list[Request]]:
         """Cut requests into chunks of `chunk_size`, sorted by the characters of their messages, then by key."""
@@ -144,11 +136,8 @@ class LocalModel:
         """Answer one chunk in the calling thread; `complete` and `complete_many` are the ways in for a run.
 
         A prompt that leaves no room in the context window, and a row that does not fit in memory even alone, come back
-        with status `ERROR`. A chunk that does not fit in memory is halved.
-
-        Args:
-            chunk: the requests.
-            stop: given up between two tokens once it is set.
+        with status `ERROR`. A chunk that does not fit in memory is halved. It is given up between two tokens once
+        `stop` is set.
 
         Raises:
             StoppedError: `stop` was set.
@@ -164,7 +153,7 @@ class LocalModel:
         answers = [model.prepare(request, self._template_options) for request in chunk]
         rows = [answer for answer in answers if isinstance(answer, Continuation)]
         stop = stop or threading.Event()
-        with torch_threads(self._threads or best_threads(model.module)), torch.inference_mode():
+        with checkpoint.torch_threads(self._threads or checkpoint.best_threads(model.module)), torch.inference_mode():
             decode(model.module, rows, model.end_ids, stop=stop)
         if stop.is_set():
             raise StoppedError(f"the model {self.name} was closed while it answered")
@@ -186,8 +175,8 @@ class _Loaded:
 
     @classmethod
     def load(cls, model: LocalModel) -> _Loaded:
-        device = torch_device(model._device)
-        module, tokenizer = load_checkpoint(model.path, model._revision, dtype=model._dtype)
+        device = checkpoint.torch_device(model._device)
+        module, tokenizer = checkpoint.load_checkpoint(model.path, model._revision, dtype=model._dtype)
         if model._template:
             tokenizer.chat_template = model._template
         if not tokenizer.chat_template:
@@ -196,7 +185,7 @@ class _Loaded:
             )
         cache_argument(module)
         module.eval().to(device)
-        return cls(module, tokenizer, end_ids(tokenizer, module), context_window(module))
+        return cls(module, tokenizer, checkpoint.end_ids(tokenizer, module), checkpoint.context_window(module))
 
     def prepare(self, request: Request, options: Mapping[str, Any]) -> Continuation | Completion:
         """Tokenise a request, or say why it cannot be answered."""

@@ -77,13 +77,10 @@ def account(results: Mapping[str, StageResult], board: Leaderboard, prompts: int
 def stage_row(name: str, result: StageResult, board: Leaderboard) -> dict[str, Any]:
     """A stage as ``summary.json`` lists it; without a rating where none of its battles was decided."""
     row = next((row for row in board.rows if row.model == name), None)
-    figures = {key: result.figures[key] for key in ("gold_accuracy", "gold_utility") if key in result.figures}
     return {
         "name": name,
-        "rating": row.rating if row else None,
-        "lower": row.lower if row else None,
-        "upper": row.upper if row else None,
-        **figures,
+        **{key: getattr(row, key, None) for key in ("rating", "lower", "upper")},
+        **{key: result.figures[key] for key in ("gold_accuracy", "gold_utility") if key in result.figures},
         "mean_length": result.figures["mean_length"],
         "rows": result.rows,
         "seconds": result.seconds,
@@ -102,11 +99,11 @@ def stage_details(name: str, result: StageResult) -> tuple[list[dict[str, Any]],
         "Prompts dropped": selection.get("dropped"),
         "Rows not fit for training": result.rows_dropped,
     }
-    tables = [
-        {"title": title, "columns": ["", "rows"], "rows": _most_first(found)}
-        for title, found in counts.items()
-        if found
-    ]
+    tables: list[dict[str, Any]] = []
+    for title, found in counts.items():
+        if found:
+            most_first = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+            tables.append({"title": title, "columns": ["", "rows"], "rows": [*map(list, most_first)]})
     trained = (
         f"trained on {counted(result.rows, 'row' if result.selection else 'demonstration')} in "
         f"{counted(result.steps, 'step')}, starting from {result.start}."
@@ -123,10 +120,6 @@ def stage_details(name: str, result: StageResult) -> tuple[list[dict[str, Any]],
             {"title": "Score gaps of all prompts, by whole points", "x": "gap", "bars": True, "series": series}
         )
     return [{**table, "stage": name} for table in tables], [{**curve, "stage": name} for curve in curves]
-
-
-def _most_first(counts: Mapping[str, int]) -> list[list[Any]]:
-    return [[name, n] for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
 # ---------------------------------------------------------------------- how it went

@@ -37,7 +37,7 @@ from arenaloop.recipes.arena_learning_plan import (
     inputs_key,
     plan_stages,
 )
-from arenaloop.recipes.observer import Observer, Silent
+from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import Arena, battle, prompt_scores, test, train, validate
 from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.store import Store
@@ -80,7 +80,7 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
         StoppedError: the budget is spent, a server is down or the disk is full; the same call resumes.
     """
     check(recipe)
-    s, observer = recipe.settings, observer or Silent()
+    s, observer = recipe.settings, observer or Observer()
     first, *later = plan_stages(s)
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), observer)
     r = _Run(recipe, arena, Stages(store, out, observer), cut_slices(recipe, len(later)), inputs_key(recipe))

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,27 +117,16 @@ def outline(recipe: ArenaLearning) -> Outline:
 
 def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
     """(what, prompts, judge calls) of every battle stage and of the final leaderboard, cache not counted."""
-    s = recipe.settings
-    stages = plan_stages(s)
-    sizes = [len(some) for some in cut_slices(recipe, len(stages) - 1)]
-    fighters = 1 + len(recipe.opponents)
-    judges = len(Jury.of(recipe.judge).members)
-    pairs = fighters * (fighters - 1) // 2 if s.battle_mode == "all_pairs" else fighters - 1
-    plan = [
-        (stage.name, sizes[stage.slice], 2 * judges * pairs * sizes[stage.slice])
-        for stage in stages
-        if stage.slice is not None
-    ]
+    stages, opponents = plan_stages(recipe.settings), len(recipe.opponents)
+    slices = cut_slices(recipe, len(stages) - 1)
+    pairs = opponents * (opponents + 1) // 2 if recipe.settings.battle_mode == "all_pairs" else opponents
+    parts = [(stage.name, len(slices[stage.slice]), pairs) for stage in stages if stage.slice is not None]
     if recipe.validation:
-        plan.append(
-            (
-                "validation",
-                len(recipe.validation),
-                2 * judges * len(recipe.opponents) * len(recipe.validation) * len(stages),
-            )
-        )
-    players = len(stages) + len(recipe.opponents)
-    return [*plan, ("leaderboard", len(recipe.test), judges * players * (players - 1) * len(recipe.test))]
+        parts.append(("validation", len(recipe.validation), opponents * len(stages)))
+    players = len(stages) + opponents
+    parts.append(("leaderboard", len(recipe.test), players * (players - 1) // 2))
+    judges = len(Jury.of(recipe.judge).members)
+    return [(what, prompts, 2 * judges * met * prompts) for what, prompts, met in parts]
 
 
 def cut_slices(recipe: ArenaLearning, n: int) -> list[list[str]]:
@@ -153,17 +143,15 @@ def cut_slices(recipe: ArenaLearning, n: int) -> list[list[str]]:
         raise InputError(f"the pool has {len(ids)} prompts (held-out ones left out) for {n} slices")
     random.Random(derive_seed("slices", recipe.settings.seed)).shuffle(ids)
     size, extra = divmod(len(ids), n) if n else (0, 0)
-    out, at = [], 0
-    for i in range(n):
-        end = at + size + (i < extra)
-        out.append(ids[at:end][: recipe.settings.data.max_prompts_per_slice])
-        at = end
-    return out
+    ends = [size * i + min(i, extra) for i in range(n + 1)]
+    return [ids[at:end][: recipe.settings.data.max_prompts_per_slice] for at, end in pairwise(ends)]
 
 
 def inputs_key(recipe: ArenaLearning) -> str:
     """Hash of everything that a stage's result depends on; how it is run (threads, concurrency, budgets) is not."""
     s = recipe.settings
+    # which recorded answers an opponent gives; None for one that is asked
+    recorded = {name: dict(keys) for name, keys in recipe.recorded.items()}
     plain = s.model_dump(
         mode="json",
         exclude={
@@ -175,16 +163,10 @@ def inputs_key(recipe: ArenaLearning) -> str:
         plain,
         [s.sft_init_training.method(), s.sft.method(), s.dpo.method()],
         [s.target.sampling.build().key(), recipe.fingerprint],
-        [[c.name, c.model.fingerprint, c.sampling.key(), _keys(recipe, c.name)] for c in recipe.opponents],
+        [[c.name, c.model.fingerprint, c.sampling.key(), recorded.get(c.name)] for c in recipe.opponents],
         [recipe.judge.fingerprint, s.judge.reask],
         content_hash([dict(row) for row in recipe.demonstrations]),
         [p.id for p in recipe.pool],
         [p.id for p in recipe.test],
         [p.id for p in recipe.validation],
     )
-
-
-def _keys(recipe: ArenaLearning, name: str) -> dict[str, str] | None:
-    """Which recorded answers an opponent gives; None for one that is asked."""
-    found = recipe.recorded.get(name)
-    return None if found is None else dict(found)

@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from arenaloop.calls.progress import Tally
 
-__all__ = ["Observer", "Silent"]
+__all__ = ["Observer"]
 
 
-class Observer(Protocol):
-    """Hears what a recipe is doing. No method may take long: they are called from its loops."""
+class Observer:
+    """Hears what a recipe is doing; this one ignores it. No method may take long: they are called from its loops."""
 
     def phase(self, stage: str, doing: str) -> None:
         """A stage has begun something, e.g. ``phase("SFT-I1", "battles")``."""
-        ...
 
     def tally(self, counts: Tally) -> None:
         """Battles have moved on (about four times a second)."""
-        ...
 
     def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         """Training has moved on."""
-        ...
 
     def done(self, stage: str, result: Mapping[str, object]) -> None:
         """A stage is finished."""
-        ...
-
-
-class Silent:
-    """An observer that ignores everything."""
-
-    def phase(self, stage: str, doing: str) -> None:
-        """Ignore."""
-
-    def tally(self, counts: Tally) -> None:
-        """Ignore."""
-
-    def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
-        """Ignore."""
-
-    def done(self, stage: str, result: Mapping[str, object]) -> None:
-        """Ignore."""

@@ -18,7 +18,7 @@ from arenaloop.calls.budget import Budget
 from arenaloop.config import JudgedSettings, OptimSettings
 from arenaloop.data.selection import PromptScores, response_scores
 from arenaloop.judges.jury import Decider
-from arenaloop.recipes.observer import Observer, Silent
+from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response, Winner
@@ -44,7 +44,7 @@ class Arena:
     settings: JudgedSettings
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
-    observer: Observer = field(default_factory=Silent)
+    observer: Observer = field(default_factory=Observer)
     cached: int = 0
 
     def plan(self, contestants: Sequence[Contestant], prompt_ids: Sequence[str], pairs: Sequence[Pair]) -> BattlePlan:
@@ -91,12 +91,7 @@ def battle(
 
 
 def prompt_scores(plan: BattlePlan, store: Store, judged: Summary | None = None) -> Iterator[PromptScores]:
-    """Each contestant's mean score on every prompt of a plan that was decided.
-
-    Args:
-        plan: what was fought, see `battle`.
-        judged: counts every battle, also those on prompts that have no scores.
-    """
+    """Each contestant's mean score on every prompt of a plan that was decided; `judged` counts all that was fought."""
     names = [c.name for c in plan.contestants]
     for prompt, responses, found in battles_by_prompt(plan, store):
         if judged is not None:

@@ -73,16 +73,7 @@ class StageResult:
 
 
 class Stages:
-    """A recipe's stages in one run directory.
-
-    Args:
-        store: the arena file.
-        out: the run directory; a stage's weights are in ``checkpoints/NAME``.
-        observer: hears of every stage that is finished.
-
-    Attributes:
-        found: verdicts behind the stages that had finished in an earlier invocation.
-    """
+    """A recipe's stages in one run directory; `found` counts the verdicts behind those that had finished earlier."""
 
     def __init__(self, store: Store, out: Path, observer: Observer) -> None:
         self.store = store

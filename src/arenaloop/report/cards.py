@@ -16,10 +16,7 @@ from arenaloop.store.counts import failed_answers, final_calls, open_seatings
 from arenaloop.types import Battle, Prompt, Verdict, content_hash, derive_seed
 
 __all__ = [
-    "Call",
     "Card",
-    "Seat",
-    "Turn",
     "Undecided",
     "battle_card",
     "final_seatings",
@@ -35,7 +32,6 @@ _CARD = 64_000
 """characters of all texts of a card"""
 _TURNS = 16
 """turns of a conversation that are shown; more are counted"""
-_NAME = 80
 
 
 class Turn(NamedTuple):
@@ -55,8 +51,7 @@ class Call(NamedTuple):
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
+class Seat(NamedTuple):
     """One seating: who sat where, and what was said of it.
 
     Attributes:
@@ -200,17 +195,15 @@ def _card(
     **more: Any,
 ) -> Card:
     prompt = store.prompt(prompt_id)
-    texts = [_texts(store, h) for h in hashes]
-    history, turns, left_out = _conversation(prompt, texts[0], texts[1])
-    limit = _limit(history, turns)
+    history, turns, left_out = _conversation(prompt, [_texts(store, h) for h in hashes])
     seats = [_seat(some, models, swapped) for some, swapped in zip(verdicts, (False, True), strict=True)]
     return Card(
         prompt_id=one_line(prompt_id, 40),
         model_a=models[0],
         model_b=models[1],
         snippet=one_line(prompt.last_user, 160) if prompt else "(this prompt is not in the arena file)",
-        history=[(role, text.to(limit)) for role, text in history],
-        turns=[Turn(t.user.to(limit), _to(t.answer_a, limit), _to(t.answer_b, limit)) for t in turns],
+        history=history,
+        turns=turns,
         turns_left_out=left_out,
         seats=[seat for seat in seats if seat.calls or not lone] or seats[:1],
         lone=lone,
@@ -231,28 +224,19 @@ def _texts(store: Store, text_hash: str) -> tuple[str, ...] | None:
 
 
 def _conversation(
-    prompt: Prompt | None, one: Sequence[str] | None, other: Sequence[str] | None
+    prompt: Prompt | None, answers: Sequence[Sequence[str] | None]
 ) -> tuple[list[tuple[str, Clip]], list[Turn], int]:
-    """History and turns, at most `_TURNS` of each: the last of the history, the first of the turns."""
-    users = (prompt.last_user, *prompt.follow_ups) if prompt else ("",) * max(len(one or ()), len(other or ()))
+    """History and turns, at most `_TURNS` of each (the last of the history, the first of the turns); how many more."""
     before = prompt.messages[:-1] if prompt else ()
-    history = [(one_line(m.get("role", ""), 20), clip(m.get("content", ""), _TEXT)) for m in before[-_TURNS:]]
+    users = (prompt.last_user, *prompt.follow_ups) if prompt else ("",) * max(len(texts or ()) for texts in answers)
+    given, asked = before[-_TURNS:], users[:_TURNS]
+    limit = min(_TEXT, max(500, _CARD // max(1, len(given) + 3 * len(asked))))
+    history = [(one_line(m.get("role", ""), 20), clip(m.get("content", ""), limit)) for m in given]
     turns = [
-        Turn(clip(user, _TEXT), _answer(one, turn), _answer(other, turn)) for turn, user in enumerate(users[:_TURNS])
+        Turn(clip(user, limit), *(clip(texts[at], limit) if texts and at < len(texts) else None for texts in answers))
+        for at, user in enumerate(asked)
     ]
-    return history, turns, len(before) - len(history) + len(users) - len(turns)
-
-
-def _answer(texts: Sequence[str] | None, turn: int) -> Clip | None:
-    return clip(texts[turn], _TEXT) if texts is not None and turn < len(texts) else None
-
-
-def _limit(history: Sequence[tuple[str, Clip]], turns: Sequence[Turn]) -> int:
-    return max(500, _CARD // max(1, len(history) + 3 * len(turns)))
-
-
-def _to(text: Clip | None, limit: int) -> Clip | None:
-    return None if text is None else text.to(limit)
+    return history, turns, len(before) - len(given) + len(users) - len(asked)
 
 
 _MEMBERS = 9
@@ -266,7 +250,7 @@ def _seat(verdicts: Sequence[Verdict], models: tuple[str, str], swapped: bool) -
     votes = ""
     if len(calls) > 1:
         counts = Counter(call.winner for call in calls if call.winner is not None)
-        words = [f"{n} for {one_line(who, _NAME)}" if who != "tie" else f"{n} tie" for who, n in counts.most_common()]
+        words = [f"{n} for {one_line(who)}" if who != "tie" else f"{n} tie" for who, n in counts.most_common()]
         silent = sum(call.winner is None for call in calls)
         votes = ", ".join([*words, *([f"{silent} without a verdict"] if silent else [])])
     return Seat(first, second, swapped, calls[:_MEMBERS], votes)
@@ -296,12 +280,8 @@ _CANDIDATES = 300
 def undecided(store: Store, models: Sequence[str], scope: Scope) -> list[Undecided]:
     """Battles that may be undecided: a seating that was asked without an outcome, or an answer that failed.
 
-    Some may be decided or no longer wanted (a jury may do without a member's verdict); the caller knows.
-
-    Args:
-        store: the arena file.
-        models: names to pair a failed answer with; each is paired with the first other one.
-        scope: whose verdicts count.
+    Some may be decided or no longer wanted (a jury may do without a member's verdict); the caller knows. A model whose
+    answer failed is paired with the first other one of `models`.
     """
     sample = Reservoir(_CANDIDATES, random.Random(derive_seed("undecided")))
     for seating in open_seatings(store, scope.hashes):
@@ -312,7 +292,7 @@ def undecided(store: Store, models: Sequence[str], scope: Scope) -> list[Undecid
     for what, prompt_id, *rest in sample.items:
         if what == "answer":
             name, status, error = rest
-            why = f"{one_line(name, _NAME)} has no answer to this prompt ({status}"
+            why = f"{one_line(name)} has no answer to this prompt ({status}"
             why += f": {one_line(error, 300)})" if error else ")"
             for other in [m for m in models if m != name][:1]:
                 item = Undecided(prompt_id, name, other, problem=why)
@@ -341,13 +321,7 @@ def unread_by_model(store: Store, models: Sequence[str], scope: Scope) -> tuple[
 
 
 def undecided_card(item: Undecided, store: Store, seats: Mapping[tuple[str, str, str], Sequence[str]]) -> Card:
-    """An undecided battle with whatever was said about it.
-
-    Args:
-        item: the battle.
-        store: the arena file.
-        seats: keys of the final verdicts, by (prompt id, text in the first seat, text in the second).
-    """
+    """An undecided battle with whatever was said about it; `seats` is what `final_seatings` found."""
     said = [
         [v for key in seats.get((item.prompt_id, first, second), ()) if (v := store.verdict(key)) is not None]
         for first, second in ((item.hash_a, item.hash_b), (item.hash_b, item.hash_a))
@@ -370,7 +344,10 @@ def undecided_card(item: Undecided, store: Store, seats: Mapping[tuple[str, str,
 def final_seatings(
     store: Store, items: Sequence[Undecided], scope: Scope
 ) -> dict[tuple[str, str, str], tuple[str, ...]]:
-    """Keys of the final verdicts on the prompts of some battles, one a judge: with an outcome, or else the last."""
+    """Keys of the final verdicts on the prompts of some battles, one a judge: with an outcome, or else the last.
+
+    They are by (prompt id, text in the first seat, text in the second).
+    """
     final: dict[tuple[str, str, str], dict[tuple[str, str], str]] = {}
     for call in final_calls(store, scope.hashes, sorted({item.prompt_id for item in items})):
         seating = call.prompt_id, call.first_hash, call.second_hash

@@ -7,27 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 from arenaloop.report.documents import number
 from arenaloop.report.texts import one_line
 
-__all__ = [
-    "Bars",
-    "Chart",
-    "Dot",
-    "Forest",
-    "Scale",
-    "Series",
-    "bars",
-    "chart",
-    "forest",
-    "histogram",
-    "scale",
-    "stage_curves",
-]
+__all__ = ["Bars", "Chart", "bars", "chart", "forest", "histogram", "scale", "stage_curves"]
 
 
 class Tick(NamedTuple):
@@ -37,8 +23,15 @@ class Tick(NamedTuple):
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Dot(NamedTuple):
+    """A value with its interval, as places; None where there is nothing to draw."""
+
+    at: float | None
+    lower: float | None
+    upper: float | None
+
+
+class Scale(NamedTuple):
     """A linear scale from the data's `low` and `high` to the places `start` and `end`."""
 
     low: float
@@ -50,6 +43,10 @@ class Scale:
         """Where a value stands, rounded for the page."""
         share = (value - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 2)
+
+    def dot(self, values: Iterable[float | None]) -> Dot:
+        """Where a value and the ends of its interval stand."""
+        return Dot(*(None if value is None else self.at(value) for value in values))
 
     def ticks(self, about: int = 5, suffix: str = "") -> list[Tick]:
         """Round values within the scale, 1, 2 or 5 times a power of ten apart."""
@@ -71,16 +68,7 @@ def scale(values: Iterable[float | None], start: float, end: float, *, margin: f
     return Scale(low - pad, high + pad, start, end)
 
 
-class Dot(NamedTuple):
-    """A value with its interval, as places; None where there is nothing to draw."""
-
-    at: float | None
-    lower: float | None
-    upper: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Forest:
+class Forest(NamedTuple):
     """Intervals of several rows on one horizontal scale, in percent of the width."""
 
     ticks: Sequence[Tick]
@@ -89,16 +77,9 @@ class Forest:
 
 def forest(rows: Sequence[Mapping[str, Any]]) -> Forest:
     """Ratings with intervals, one line per row."""
-    x = scale((number(row.get(key)) for row in rows for key in ("rating", "lower", "upper")), 3.0, 97.0)
-    return Forest(x.ticks(4), [_dot(row, x) for row in rows])
-
-
-def _dot(row: Mapping[str, Any], axis: Scale) -> Dot:
-    places = []
-    for key in ("rating", "lower", "upper"):
-        value = number(row.get(key))
-        places.append(axis.at(value) if value is not None else None)
-    return Dot(*places)
+    ratings = [[number(row.get(key)) for key in ("rating", "lower", "upper")] for row in rows]
+    x = scale(chain.from_iterable(ratings), 3.0, 97.0)
+    return Forest(x.ticks(4), [x.dot(values) for values in ratings])
 
 
 class Reference(NamedTuple):
@@ -125,8 +106,7 @@ class Place(NamedTuple):
     below: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(NamedTuple):
     """One line of a chart; `lines` are the indices of neighbouring points that both have a figure."""
 
     name: str
@@ -134,8 +114,7 @@ class Series:
     lines: Sequence[tuple[int, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
+class Chart(NamedTuple):
     """Figures with intervals over stages or over a number: x in percent, y in pixels.
 
     Attributes:
@@ -203,7 +182,7 @@ def chart(curve: Mapping[str, Any], *, height: int = 250) -> Chart:
     marks, places = _across(points)
     drawn = []
     for name, some in series:
-        dots = [Dot(*(None if v is None else y.at(v) for v in point.values)) for point in some]
+        dots = [y.dot(point.values) for point in some]
         heights = {i: dot.at for i, dot in enumerate(dots) if dot.at is not None}
         lines = [(a, b) for a, b in pairwise(heights) if b == a + 1]
         low = {a for a, b in lines if heights[a] > heights[b]}
@@ -223,7 +202,7 @@ def chart(curve: Mapping[str, Any], *, height: int = 250) -> Chart:
 class _Point(NamedTuple):
     x: float | None
     label: str
-    values: tuple[float | None, float | None, float | None]
+    values: list[float | None]
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:
@@ -234,11 +213,9 @@ def _points(value: Any, factor: float) -> list[_Point]:
     points = []
     for one in _dicts(value)[:_POINTS]:
         known = [number(one.get(key)) for key in ("value", "lower", "upper")]
-        values = [None if v is None else factor * v for v in known]
         x = number(one.get("x"))
-        points.append(
-            _Point(x, str(one.get("label", "") if x is None else f"{x:g}"), (values[0], values[1], values[2]))
-        )
+        label = str(one.get("label", "") if x is None else f"{x:g}")
+        points.append(_Point(x, label, [None if v is None else factor * v for v in known]))
     return points
 
 
@@ -276,8 +253,7 @@ class Bar(NamedTuple):
     tick: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Bars:
+class Bars(NamedTuple):
     """A histogram; `height` in pixels is that of the tallest bar."""
 
     height: int

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -75,15 +75,8 @@ class Documents:
         told = self.summary.get("prose")
         return [one_line(text, _PARAGRAPH) for text in told[:_PARAGRAPHS]] if isinstance(told, list) else []
 
-    def tables(self, stage: str | None = None) -> Sequence[Mapping[str, Any]]:
-        """Tables about one stage, or about none."""
-        return self._figures("tables", stage)
-
-    def curves(self, stage: str | None = None) -> Sequence[Mapping[str, Any]]:
-        """Curves of one stage, or of none."""
-        return self._figures("curves", stage)
-
-    def _figures(self, key: str, stage: str | None) -> Sequence[Mapping[str, Any]]:
+    def figures(self, key: Literal["tables", "curves"], stage: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Tables or curves of one stage, or of none."""
         return [one for one in self.summary.get(key) or () if one.get("stage") == stage][:_SHOWN]
 
 

@@ -15,16 +15,7 @@ from arenaloop.store import Store
 from arenaloop.store.counts import ScorePair, failure_reasons, judges, samples, score_pairs
 from arenaloop.types import Status
 
-__all__ = [
-    "Bench",
-    "Failure",
-    "Metric",
-    "Scores",
-    "benches",
-    "failures",
-    "judge_health",
-    "scores",
-]
+__all__ = ["benches", "failures", "judge_health", "scores"]
 
 
 class Metric(NamedTuple):
@@ -62,8 +53,7 @@ def judge_health(documents: Documents, store: Store, picks: Picks, scope: Scope)
     total = ok + sum(failed.values())
     flip, first = number(summary.get("flip_rate")), number(summary.get("first_seat_win_rate"))
     asked, again = samples(store, scope.hashes)
-    ties = board["ties"] / board["battles"] if board["battles"] else None
-    out = [
+    return [
         Metric(
             "Flip rate",
             flip,
@@ -78,42 +68,43 @@ def judge_health(documents: Documents, store: Store, picks: Picks, scope: Scope)
             "" if first is None else "good" if 0.45 <= first <= 0.55 else "look",
             "Near 50 %. Every pair is judged from both seats, so a lean costs sharpness, not fairness.",
         ),
-    ]
-    for status, healthy in _FAILURES.items():
-        share = failed[status] / total if total else None
-        limit = 0.02 if status in ("unparsed", "refused", "truncated") else 0.0
-        out.append(
-            Metric(status.capitalize(), share, f"{failed[status]:,} of {total:,}", _state(share, limit), healthy)
-        )
-    out.append(
+        *(
+            Metric(
+                status.capitalize(),
+                share := _share(failed[status], total),
+                f"{failed[status]:,} of {total:,}",
+                _state(share, 0.02 if status in ("unparsed", "refused", "truncated") else 0.0),
+                healthy,
+            )
+            for status, healthy in _FAILURES.items()
+        ),
         Metric(
             "Asked more than once",
-            again / asked if asked else None,
+            _share(again, asked),
             f"{again:,} of {asked:,} stored seatings",
-            _state(again / asked if asked else None, 0.05),
+            _state(_share(again, asked), 0.05),
             "An unreadable verdict is asked again, warmer. Below 5 %; each one costs another call.",
-        )
-    )
-    out.append(
+        ),
         Metric(
             "Ties",
-            ties,
+            _share(board["ties"], board["battles"]),
             f"{board['ties']:,} of {board['battles']:,} rated battles",
             "",
             "No value is healthy in itself. Many: the answers are alike, or the judge's scale is too coarse for them.",
-        )
-    )
-    out.append(
+        ),
         Metric(
             "Identical answers",
-            picks.same / picks.battles if picks.battles else None,
+            _share(picks.same, picks.battles),
             f"{picks.same:,} of {picks.battles:,} rated battles",
             "",
             f"Such battles only tie. {picks.same_flipped:,} of the {picks.flipped:,} flips among rated battles are on "
             "them: there the judge can only have followed the seat.",
-        )
-    )
-    return out
+        ),
+    ]
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def _state(share: float | None, limit: float) -> str:
@@ -140,30 +131,20 @@ class Bench(NamedTuple):
 
 
 def benches(store: Store, scope: Scope, labels: Mapping[str, str]) -> list[Bench]:
-    """The judges of the run, members of a jury each by itself.
-
-    Args:
-        store: the arena file.
-        scope: whose verdicts count.
-        labels: names of templates by their hashes.
-    """
-    out = []
-    for row in judges(store, scope.hashes, limit=12):
-        won = row.first + row.second
-        decided = won + row.ties
-        out.append(
-            Bench(
-                name=one_line(row.judge, 80),
-                template=labels.get(row.template_hash, row.template_hash[:12]),
-                parser=one_line(row.parser, 40),
-                verdicts=row.verdicts,
-                failed=row.failed,
-                again=row.again,
-                first=row.first / won if won else None,
-                ties=row.ties / decided if decided else None,
-            )
+    """The judges of the run, members of a jury each by itself; `labels` names templates by their hashes."""
+    return [
+        Bench(
+            name=one_line(row.judge),
+            template=labels.get(row.template_hash, row.template_hash[:12]),
+            parser=one_line(row.parser, 40),
+            verdicts=row.verdicts,
+            failed=row.failed,
+            again=row.again,
+            first=_share(row.first, row.first + row.second),
+            ties=_share(row.ties, row.first + row.second + row.ties),
         )
-    return out
+        for row in judges(store, scope.hashes, limit=12)
+    ]
 
 
 class Failure(NamedTuple):
@@ -202,7 +183,7 @@ def scores(store: Store, scope: Scope) -> list[Scores]:
     by_judge: dict[tuple[str, str], list[ScorePair]] = {}
     for pair in score_pairs(store, scope.hashes):
         by_judge.setdefault((pair.judge_hash if scope.hashes else "", pair.judge), []).append(pair)
-    shown = sorted((one_line(judge, 80), pairs) for (_, judge), pairs in by_judge.items())[:_HISTOGRAMS]
+    shown = sorted((one_line(judge), pairs) for (_, judge), pairs in by_judge.items())[:_HISTOGRAMS]
     return [_scores(judge, pairs) for judge, pairs in shown]
 
 

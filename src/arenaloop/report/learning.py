@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows
@@ -17,7 +16,7 @@ from arenaloop.report.tables import Table, counts_of, table
 from arenaloop.report.texts import Clip, clip, one_line
 from arenaloop.types import derive_seed
 
-__all__ = ["Example", "Learned", "Shares", "learned"]
+__all__ = ["Learned", "learned"]
 
 _EXAMPLES = 3
 _DRAWN_FROM = 200
@@ -28,8 +27,7 @@ _STAGES = 40
 """stages that are shown in full"""
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
+class Example(NamedTuple):
     """One training row.
 
     Attributes:
@@ -45,21 +43,15 @@ class Example:
     prompt_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Counts by name, each with its share of them all."""
+class Learned(NamedTuple):
+    """One stage's accounting: what is said of it, its tables, its curves, and rows of its data.
 
-    title: str
-    rows: Sequence[tuple[str, int, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """One stage's accounting: what is said of it, its tables (of counts, or any), its curves, and rows of its data."""
+    Tables of counts are apart (`shares`): their rows are those of `counts_of`.
+    """
 
     name: str
     notes: Sequence[str]
-    shares: Sequence[Shares]
+    shares: Sequence[Table]
     tables: Sequence[Table]
     histograms: Sequence[tuple[str, Bars]]
     charts: Sequence[Chart]
@@ -74,16 +66,16 @@ def learned(documents: Documents) -> list[Learned]:
 
 def _stage(documents: Documents, row: Mapping[str, Any], path: Path | None) -> Learned:
     name = str(row["name"])
-    told, drawn = documents.tables(name), documents.curves(name)
+    told, drawn = documents.figures("tables", name), documents.figures("curves", name)
     tables = [table(one) for one in told]
     counts = [counts_of(one) for one in tables]
     notes = [one.note for one in tables if one.note]
     if not told and row["rows"] is not None:  # a directory of the first version
         notes = [f"trained on {row['rows']:,} rows."]
     return Learned(
-        name=one_line(name, 80),
+        name=one_line(name),
         notes=notes,
-        shares=[Shares(one.title, rows) for one, rows in zip(tables, counts, strict=True) if rows],
+        shares=[one._replace(rows=rows) for one, rows in zip(tables, counts, strict=True) if rows],
         tables=[one for one, rows in zip(tables, counts, strict=True) if one.rows and not rows],
         histograms=[(one_line(one["title"], 200), histogram(one)) for one in drawn if one.get("bars") is True],
         charts=[chart(one) for one in drawn if one.get("bars") is not True],

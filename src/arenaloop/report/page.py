@@ -11,13 +11,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from importlib import resources
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arenaloop.audit.suspects import Suspect, suspects
 from arenaloop.audit.suspicion import REASONS
@@ -42,6 +41,7 @@ from arenaloop.report.spending import calls, dollars, duration
 from arenaloop.report.tables import table
 from arenaloop.report.texts import clip, one_line, visible
 from arenaloop.store import Store
+from arenaloop.terminal import figure
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -50,6 +50,8 @@ __all__ = ["MAX_BYTES", "render", "write_report"]
 
 MAX_BYTES = 10_000_000
 """no report is larger"""
+_PEEK = 200
+"""battles whose verdicts tell who judges: every battle of a run has the same judges"""
 _BATTLES = 300
 _KIND_SHARE = 75
 """battles of the browser that may be of one kind: undecided, flipped, largest gaps"""
@@ -59,7 +61,6 @@ _ROWS = 200
 """models and stages that are listed"""
 _MATRIX = 24
 """models of the pairwise table"""
-_NAME = 80
 _CONFIG = 60_000
 _LIMITS = (16_000, 8_000, 5_000, 3_000, 2_000, 1_200, 700, 400, 200, 100)
 """characters per text of the browser: the first that fits is taken"""
@@ -125,7 +126,8 @@ def _browser(documents: Documents, store: Store, flagged: Sequence[Suspect]) -> 
     missing = int(documents.summary["battles_wanted"]) - int(documents.summary["battles_decided"])
     names = [str(row["model"]) for row in documents.rows]
     path = documents.directory / "battles.jsonl"
-    scope = _scope(path, store)
+    keys = [str(key) for _, row in islice(read_rows(path), _PEEK) for key in row.get("verdicts") or ()]
+    scope = verdict_scope(store, store.verdicts(keys).values())
     open_ = undecided(store, names, scope) if missing > 0 else []
     picks = read_picks(
         path,
@@ -140,15 +142,6 @@ def _browser(documents: Documents, store: Store, flagged: Sequence[Suspect]) -> 
     chosen = picks.chosen[: _BATTLES - len(cards)]
     verdicts = store.verdicts([key for pick in chosen for key in pick.battle.verdicts])
     return picks, cards + [battle_card(pick, store, verdicts) for pick in chosen], scope
-
-
-_PEEK = 200
-"""battles whose verdicts tell who judges: every battle of a run has the same judges"""
-
-
-def _scope(path: Path, store: Store) -> Scope:
-    keys = [str(key) for _, row in islice(read_rows(path), _PEEK) for key in row.get("verdicts") or ()]
-    return verdict_scope(store, store.verdicts(keys).values())
 
 
 def _spotted(flagged: Sequence[Suspect]) -> Iterator[tuple[str, str]]:
@@ -184,14 +177,17 @@ def _suspicious(flagged: Sequence[Suspect], cards: Sequence[Card]) -> dict[str, 
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One model's battles against another: its win rate (a tie is half a win), or None if they never met."""
+class Cell(NamedTuple):
+    """One model's battles against another."""
 
-    rate: float | None
-    won: int = 0
-    tied: int = 0
-    lost: int = 0
+    won: int
+    tied: int
+    lost: int
+
+    @property
+    def rate(self) -> float | None:
+        """The win rate, a tie being half a win; None if they never met."""
+        return (self.won + self.tied / 2) / sum(self) if any(self) else None
 
     @property
     def shade(self) -> int:
@@ -199,26 +195,14 @@ class Cell:
         return 0 if self.rate is None else round(20 * (self.rate - 0.5))
 
 
-def _matrix(names: Sequence[str], picks: Picks) -> list[list[Cell | None]]:
-    """Every model against every other, None on the diagonal."""
-    table: list[list[Cell | None]] = []
-    for one in names:
-        row: list[Cell | None] = []
-        for other in names:
-            won, tied, lost = picks.record(one, other)
-            fought = won + tied + lost
-            row.append(None if one == other else Cell((won + tied / 2) / fought if fought else None, won, tied, lost))
-        table.append(row)
-    return table
-
-
 def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> dict[str, Any]:
     rows, stages = documents.rows[:_ROWS], documents.stages[:_ROWS]
     trained = {stage["name"] for stage in stages}
-    curves = documents.curves()
+    curves = documents.figures("curves")
     if stages and "curves" not in documents.summary:  # a directory of the first version
         curves = stage_curves(stages, [row for row in rows if row["model"] not in trained])
     names = [str(row["model"]) for row in rows]
+    met = names[:_MATRIX]
     cost = calls(documents, store, scope)
     gold = any(number(stage.get("gold_accuracy")) is not None for stage in stages)
     bench = benches(store, scope, template_labels(documents.config))
@@ -237,10 +221,10 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "stages": stages,
         "gold": gold,
         "charts": [chart(one) for one in curves],
-        "tables": [table(one) for one in documents.tables()],
+        "tables": [table(one) for one in documents.figures("tables")],
         "learned": learned(documents),
-        "matrix_names": names[:_MATRIX],
-        "matrix": _matrix(names[:_MATRIX], picks),
+        "matrix_names": met,
+        "matrix": [[None if one == other else Cell(*picks.record(one, other)) for other in met] for one in met],
         "matrix_left_out": max(0, len(documents.rows) - _MATRIX),
         "health": judge_health(documents, store, picks, scope),
         "benches": bench,
@@ -300,7 +284,7 @@ def _environment() -> Environment:
         ),
     }
     environment.filters |= {
-        "name": _name,
+        "name": one_line,
         "fig": _figure,
         "cell": _cell,
         "count": _count,
@@ -311,13 +295,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _name(value: object, limit: int = _NAME) -> str:
-    return one_line(value, limit)
-
-
 def _figure(value: object, form: str = ".0f") -> str:
-    known = number(value)
-    return "–" if known is None else format(known, form)
+    return figure(number(value), form)
 
 
 def _cell(value: object) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from arenaloop.store import Store
 from arenaloop.store.counts import last_judges, verdicts_of_others
@@ -13,8 +12,7 @@ from arenaloop.types import Verdict
 __all__ = ["Scope", "template_labels", "verdict_scope"]
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """The judges whose verdicts count here, by the fingerprints of what was asked.
 
     Attributes:
@@ -27,12 +25,7 @@ class Scope:
 
 
 def verdict_scope(store: Store, verdicts: Iterable[Verdict]) -> Scope:
-    """The judges behind a run's battles; where none is decided, those that the last invocation with a verdict asked.
-
-    Args:
-        store: the arena file.
-        verdicts: some that the run's battles name.
-    """
+    """The judges behind some of a run's verdicts; without any, those that the last invocation with one asked."""
     hashes = {v.judge_hash for v in verdicts}
     if not hashes:
         hashes = last_judges(store)

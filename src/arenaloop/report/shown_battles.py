@@ -9,6 +9,7 @@ import heapq
 import random
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +130,9 @@ def read_picks(
             (same_flipped if same else flipped).add((index, battle))
         elif not gaps or len(gaps) < kind_share or battle.gap >= gaps[0][0]:
             # many gaps are equal: which of them are shown is drawn
-            entry = (battle.gap, rng.random(), index, battle)
-            if len(gaps) < kind_share:
-                heapq.heappush(gaps, entry)
-            else:
-                heapq.heappushpop(gaps, entry)
+            heapq.heappush(gaps, (battle.gap, rng.random(), index, battle))
+            if len(gaps) > kind_share:
+                heapq.heappop(gaps)
         rest.add((index, battle))
     # flips between different texts tell more than those between equal ones, which can only show the seat's pull
     flips = [*flipped.items, *same_flipped.items][:kind_share]
@@ -150,17 +149,13 @@ def _choose(
 ) -> Iterator[Pick]:
     taken: set[int] = set()
     gaps = sorted(gaps, key=lambda item: (-item[1].gap, item[0]))
-    for kind, items in (("suspicious", spotted), ("flipped", sorted(flipped, key=_index)), ("gap", gaps)):
+    for kind, items in (("suspicious", spotted), ("flipped", sorted(flipped, key=itemgetter(0))), ("gap", gaps)):
         for index, battle in [item for item in items if item[0] not in taken][: wanted - len(taken)]:
             taken.add(index)
             yield Pick(index, kind, battle)
     others = [(index, battle) for index, battle in rest if index not in taken][: wanted - len(taken)]
-    for index, battle in sorted(others, key=_index):
+    for index, battle in sorted(others, key=itemgetter(0)):
         yield Pick(index, "random", battle)
-
-
-def _index(item: tuple[int, Battle]) -> int:
-    return item[0]
 
 
 def _battle(path: Path, line: int, row: Mapping[str, Any]) -> Battle:

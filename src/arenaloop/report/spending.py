@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from arenaloop.calls.costs import human_equivalent, ratios
 from arenaloop.report.documents import Documents, number
@@ -16,8 +15,7 @@ from arenaloop.store.counts import ModelRow, models
 __all__ = ["Calls", "calls", "dollars", "duration"]
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
+class Calls(NamedTuple):
     """What was asked and stored.
 
     Attributes:
@@ -38,7 +36,7 @@ def calls(documents: Documents, store: Store, scope: Scope) -> Calls:
 
     What other judges or earlier settings cost was paid too: their rows are listed apart.
     """
-    answerers = [row._replace(name=one_line(row.name, 80)) for row in models(store, scope.hashes)]
+    answerers = [row._replace(name=one_line(row.name)) for row in models(store, scope.hashes)]
     judges = [a for a in answerers if a.role != "contestant"][:10]
     players = [a for a in answerers if a.role == "contestant"]
     shown = [*players[:_SHOWN], *judges]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from arenaloop.report.texts import one_line
 
@@ -15,8 +14,7 @@ _COUNTS = 12
 """names that a table of counts shows, the most frequent ones"""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A table. Cells are texts, or numbers as they stand; None where there is none."""
 
     title: str
@@ -32,7 +30,7 @@ def table(value: Mapping[str, Any]) -> Table:
     cells = [[_cell(cell) for cell in row[:_COLUMNS]] for row in rows[:_ROWS] if isinstance(row, list)]
     return Table(
         title=one_line(value.get("title", ""), 200),
-        columns=[one_line(name, 80) for name in columns[:_COLUMNS]],
+        columns=[one_line(name) for name in columns[:_COLUMNS]],
         rows=cells,
         rows_left_out=max(0, len(rows) - _ROWS),
         note=one_line(value.get("note") or "", 2_000),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["EMPTY", "Clip", "clip", "one_line", "visible"]
+__all__ = ["Clip", "clip", "one_line", "visible"]
 
 # Controls but tab and newline, zero-width and reordering marks (not the joiners and direction marks that scripts need),
 # annotations, lone surrogates, non-characters and the tag block, in which instructions can hide.
@@ -17,14 +17,12 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff"
     "\U000e0000-\U000e0fff]"
 )
-_BREAKS = re.compile(r"\r\n?")
 _SPACES = re.compile(r"\s+")
 
 
 def visible(text: str) -> str:
     """`text` with every hidden character spelled out as ``⟨U+202E⟩``, line ends as newlines."""
-    if "\r" in text:
-        text = _BREAKS.sub("\n", text)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return _HIDDEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
 
 
@@ -58,15 +56,12 @@ class Clip(NamedTuple):
         return Clip(self.head[:first], self.length - first - len(tail), tail)
 
 
-EMPTY = Clip("")
-
-
 def clip(text: object, limit: int) -> Clip:
     """The whole text if it has at most `limit` characters, or its beginning and end."""
     return Clip(text if isinstance(text, str) else str(text)).to(limit)
 
 
-def one_line(text: object, limit: int) -> str:
+def one_line(text: object, limit: int = 80) -> str:
     """A name or a snippet: white space folded, hidden characters spelled out, at most `limit` characters and an …"""
     plain = text if isinstance(text, str) else str(text)
     folded = visible(_SPACES.sub(" ", plain[: 4 * limit]).strip())

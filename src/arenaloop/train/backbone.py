@@ -14,14 +14,7 @@ import torch
 
 from arenaloop.config import OptimSettings
 from arenaloop.errors import StorageError
-from arenaloop.models.checkpoint import (
-    best_threads,
-    context_window,
-    end_ids,
-    load_checkpoint,
-    no_progress_bars,
-    torch_device,
-)
+from arenaloop.models import checkpoint
 from arenaloop.train.encoding import ChatEncoder
 
 __all__ = ["Backbone", "save_checkpoint"]
@@ -47,21 +40,14 @@ class Backbone:
     def load(
         cls, model: str | Path, settings: OptimSettings, revision: str | None, *, kind: str, **options: Any
     ) -> Self:
-        """Load a checkpoint for training.
-
-        Args:
-            model: a directory in Hugging Face form, or a hub id.
-            settings: device, dtype, precision and gradient checkpointing.
-            revision: of a hub id.
-            kind: the class of `transformers` that knows the module's.
-            options: changes to the configuration.
+        """Load a checkpoint for training; `kind` and `options` as in `checkpoint.load_checkpoint`.
 
         Raises:
             InputError: the model cannot be loaded.
             ConfigError: the device is not there.
         """
-        device = torch_device(settings.device)
-        module, tokenizer = load_checkpoint(model, revision, dtype=settings.dtype, kind=kind, **options)
+        device = checkpoint.torch_device(settings.device)
+        module, tokenizer = checkpoint.load_checkpoint(model, revision, dtype=settings.dtype, kind=kind, **options)
         module.to(device)
         if settings.gradient_checkpointing:
             # newer versions of transformers call it by the first name and warn at the second
@@ -73,12 +59,12 @@ class Backbone:
     @property
     def window(self) -> int | None:
         """The context window in tokens, where the configuration says it."""
-        return context_window(self.module)
+        return checkpoint.context_window(self.module)
 
     @property
     def end_ids(self) -> frozenset[int]:
         """The tokens that end a turn, in training as in generation."""
-        return end_ids(self.tokenizer, self.module)
+        return checkpoint.end_ids(self.tokenizer, self.module)
 
     @property
     def pad_id(self) -> int:
@@ -104,8 +90,8 @@ class Backbone:
         return settings.micro_tokens or (1024 if self.device.type == "cpu" else 16_384)
 
     def threads(self, settings: OptimSettings) -> int | None:
-        """Torch threads to train with: one for a tiny model on a CPU, whose matrices are too small to share."""
-        return settings.threads or best_threads(self.module)
+        """Torch threads to train with; None = as they are."""
+        return settings.threads or checkpoint.best_threads(self.module)
 
     def lower_precision(self) -> contextlib.AbstractContextManager[Any]:
         """What a forward pass runs under."""
@@ -150,7 +136,7 @@ def save_checkpoint(module: Any, tokenizer: Any, out: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
-        with no_progress_bars():
+        with checkpoint.no_progress_bars():
             module.save_pretrained(aside)  # safetensors is the only form it writes
             tokenizer.save_pretrained(aside)
         (out / "config.json").unlink(missing_ok=True)

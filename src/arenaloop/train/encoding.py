@@ -55,6 +55,17 @@ class EncodedRows:
     dropped: Counter[str] = field(default_factory=Counter)
     truncated: int = 0
 
+    def take(self, at: int, sides: Sequence[Encoded | str]) -> None:
+        """Keep what row `at` gave, or count it as dropped for the first reason among its sides."""
+        reason = next((side for side in sides if isinstance(side, str)), None)
+        if reason is not None:
+            self.dropped[reason] += 1
+            return
+        kept = [side for side in sides if isinstance(side, Encoded)]
+        self.rows += kept
+        self.source.append(at)
+        self.truncated += any(side.truncated for side in kept)
+
 
 class ChatEncoder:
     """A tokenizer with a chat template, and the rules of where the loss falls.
@@ -88,7 +99,7 @@ class ChatEncoder:
     def encode(
         self, prompt: list[Message], completion: list[Message], turns: Literal["last", "all"], where: str
     ) -> Encoded | str:
-        """Tokenise one conversation, or say why it cannot be used.
+        """Tokenise one conversation, or say why its row is dropped: ``"prompt_too_long"``.
 
         Args:
             prompt, completion: the conversation's turns; the completion ends with an assistant turn.
@@ -96,14 +107,14 @@ class ChatEncoder:
                 several), ``"all"`` those of the prompt too.
             where: names the row in errors.
 
-        Returns:
-            The tokens, or the reason to drop the row: ``"prompt_too_long"``.
-
         Raises:
             InputError: the chat template refuses the conversation or does not continue its own prompt.
         """
         messages = prompt + completion
-        ids, marks = self._marked(messages, where) if self.marks_answers else (None, [])
+        ids, marks = None, []
+        if self.marks_answers:
+            out = self._render(messages, where, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+            ids, marks = list(out["input_ids"]), list(out["assistant_masks"])
         ids, start = self._split(messages, len(messages) - 1, where, ids)
         since = 0 if turns == "all" else len(prompt)
         earlier = self._earlier_spans(messages, since, ids, where) if turns == "last" else []
@@ -118,7 +129,9 @@ class ChatEncoder:
         else:
             end = self._end(ids, start, len(ids))
             if end == start or ids[end - 1] not in self.end_ids:  # a template that leaves the last turn open
-                ids, labelled, end = [*ids, self._eos()], [*labelled, True], len(ids) + 1
+                eos = self.tokenizer.eos_token_id
+                closing = min(self.end_ids) if eos is None else int(eos)
+                ids, labelled, end = [*ids, closing], [*labelled, True], len(ids) + 1
             if turns == "all":
                 earlier = self._earlier_spans(messages, since, ids, where)
             for first, last in [(start, end), *earlier]:
@@ -129,9 +142,9 @@ class ChatEncoder:
             return "prompt_too_long"
         return Encoded(ids, labelled, truncated=end > self.max_length)
 
-    def _render(self, messages: list[Message], where: str, *, prompt: bool) -> str:
+    def _render(self, messages: list[Message], where: str, *, tokenize: bool = False, **options: Any) -> Any:
         try:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt))
+            return self.tokenizer.apply_chat_template(messages, tokenize=tokenize, **options)
         except Exception as error:  # templates raise jinja2 errors of many kinds
             raise InputError(f"{where}: the chat template refuses the conversation: {error}") from error
 
@@ -143,12 +156,12 @@ class ChatEncoder:
     ) -> tuple[list[int], int]:
         """Tokens of the conversation up to and with `turn` (`ids`, if known), and where that turn's answer starts."""
         if self._prompt[0] != messages[:turn]:  # the two sides of a pair share it
-            text = self._render(messages[:turn], where, prompt=True)
+            text = self._render(messages[:turn], where, add_generation_prompt=True)
             self._prompt = (messages[:turn], text, self._tokens(text))
         _, before, head = self._prompt
         if ids is not None and ids[: len(head)] == head:
             return ids, len(head)
-        whole = self._render(messages[: turn + 1], where, prompt=False)
+        whole = self._render(messages[: turn + 1], where)
         ids = self._tokens(whole)
         if ids[: len(head)] == head:
             return ids, len(head)
@@ -183,20 +196,6 @@ class ChatEncoder:
         """One past the last end-of-turn token in ``ids[start:stop]``; `stop` if there is none."""
         return next((at + 1 for at in range(stop - 1, start - 1, -1) if ids[at] in self.end_ids), stop)
 
-    def _eos(self) -> int:
-        eos = self.tokenizer.eos_token_id
-        return min(self.end_ids) if eos is None else int(eos)
-
-    def _marked(self, messages: list[Message], where: str) -> tuple[list[int], list[int]]:
-        """Tokens of the whole conversation, and the template's own marks of what the assistant says."""
-        try:
-            out = self.tokenizer.apply_chat_template(
-                messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-            )
-        except Exception as error:
-            raise InputError(f"{where}: the chat template refuses the conversation: {error}") from error
-        return list(out["input_ids"]), list(out["assistant_masks"])
-
 
 def encode_conversations(
     encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], turns: Literal["last", "all"] = "last"
@@ -220,16 +219,8 @@ def encode_conversations(
             raise InputError(f"training row {at}: the conversation does not end with an assistant turn")
         if not prompt and len(completion) == 1:
             raise InputError(f"training row {at}: there is no turn before the answer")
-        if not completion[-1]["content"].strip():
-            out.dropped["empty_response"] += 1
-            continue
-        encoded = encoder.encode(prompt, completion, turns, f"training row {at}")
-        if isinstance(encoded, str):
-            out.dropped[encoded] += 1
-            continue
-        out.rows.append(encoded)
-        out.source.append(at)
-        out.truncated += encoded.truncated
+        empty = not completion[-1]["content"].strip()
+        out.take(at, ["empty_response" if empty else encoder.encode(prompt, completion, turns, f"training row {at}")])
     if not out.rows:
         raise InputError(f"no training row is left of {len(rows)}: {dict(out.dropped)}")
     return out
@@ -246,8 +237,6 @@ def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> Enc
         InputError: a malformed row (its index, from 0, is named), no row left, or a template that cannot be used.
     """
     out = EncodedRows()
-    chosen_rows: list[Encoded] = []
-    rejected_rows: list[Encoded] = []
     for at, row in enumerate(rows):
         where = f"preference row {at}"
         prompt, chosen, rejected = (_turns(row, name, at) for name in ("prompt", "chosen", "rejected"))
@@ -255,26 +244,18 @@ def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> Enc
             raise InputError(f"{where}: chosen and rejected must end with an assistant turn")
         if not prompt:
             raise InputError(f"{where}: the prompt is empty")
+        sides: list[Encoded | str]
         if chosen == rejected:
-            out.dropped["equal_texts"] += 1
-            continue
-        if not chosen[-1]["content"].strip():
-            out.dropped["empty_response"] += 1
-            continue
-        pair = [encoder.encode(prompt, answer, "last", where) for answer in (chosen, rejected)]
-        reason = next((side for side in pair if isinstance(side, str)), None)
-        if reason is not None:
-            out.dropped[reason] += 1
-            continue
-        first, second = (side for side in pair if isinstance(side, Encoded))
-        if first.ids == second.ids:
-            out.dropped["equal_texts"] += 1
-            continue
-        chosen_rows.append(first)
-        rejected_rows.append(second)
-        out.source.append(at)
-        out.truncated += first.truncated or second.truncated
-    out.rows = chosen_rows + rejected_rows
+            sides = ["equal_texts"]
+        elif not chosen[-1]["content"].strip():
+            sides = ["empty_response"]
+        else:
+            sides = [encoder.encode(prompt, answer, "last", where) for answer in (chosen, rejected)]
+            first, second = sides
+            if isinstance(first, Encoded) and isinstance(second, Encoded) and first.ids == second.ids:
+                sides = ["equal_texts"]
+        out.take(at, sides)
+    out.rows = out.rows[::2] + out.rows[1::2]
     if not out.rows:
         raise InputError(f"no preference row is left of {len(rows)}: {dict(out.dropped)}")
     return out

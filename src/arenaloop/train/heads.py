@@ -42,16 +42,9 @@ class ScalarHead(Backbone):
 
 
 def load_head(model: str | Path, settings: OptimSettings, revision: str | None = None) -> ScalarHead:
-    """Load a backbone with its scalar head, or with a new one that says 0 everywhere.
+    """Load what a `ScalarHead` has saved, or a causal language model with a new head that says 0 everywhere.
 
-    Args:
-        model: a causal language model, which gets a new head, or what a `ScalarHead` has saved.
-        settings: see `Backbone.load`.
-        revision: of a hub id.
-
-    Raises:
-        InputError: the model cannot be loaded.
-        ConfigError: the device is not there.
+    Errors are those of `Backbone.load`.
     """
     with torch.random.fork_rng(devices=[]):  # what is missing in the checkpoint is drawn first
         head = ScalarHead.load(model, settings, revision, kind="AutoModelForSequenceClassification", num_labels=1)

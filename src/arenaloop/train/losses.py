@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-__all__ = ["IGNORE", "dpo_loss", "sequence_logprobs", "token_cross_entropy", "token_entropy", "token_logprobs"]
+__all__ = ["IGNORE", "dpo_loss", "token_cross_entropy", "token_entropy", "token_logprobs"]
 
 IGNORE = -100
 """Target of a position that carries no loss (PyTorch's own default)."""
@@ -23,14 +23,9 @@ Statistics = dict[str, Tensor]
 
 
 def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-probability of each target: ``logits[target] - logsumexp(logits)``, in float32; 0 where it is `IGNORE`.
+    """Log-probability of each target: ``logits[target] - logsumexp(logits)``, in nats and float32; 0 where `IGNORE`.
 
-    Args:
-        logits: (..., V).
-        targets: (...), token ids or `IGNORE`.
-
-    Returns:
-        (...), in nats.
+    (..., V) logits and (...) targets to (...).
     """
     flat = functional.cross_entropy(
         logits.reshape(-1, logits.shape[-1]).float(), targets.reshape(-1), ignore_index=IGNORE, reduction="none"
@@ -39,41 +34,16 @@ def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def token_entropy(logits: Tensor) -> Tensor:
-    """Entropy of each position's distribution, ``-sum_v p_v ln p_v``, in float32.
-
-    Args:
-        logits: (..., V).
-
-    Returns:
-        (...), in nats.
-    """
+    """Entropy of each position's distribution, ``-sum_v p_v ln p_v``, in nats and float32: (..., V) to (...)."""
     logprobs = logits.float().log_softmax(dim=-1)
     return -(logprobs.exp() * logprobs).sum(dim=-1)
 
 
-def sequence_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-probability of each row's answer: its labelled tokens' sum, ln pi(y | x) = sum_t ln pi(y_t | x, y_<t).
-
-    Args:
-        logits: (B, T, V).
-        targets: (B, T), token ids or `IGNORE`.
-
-    Returns:
-        (B,), in nats.
-    """
-    return token_logprobs(logits, targets).sum(dim=-1)
-
-
 def token_cross_entropy(logits: Tensor, targets: Tensor, tokens: int | None = None) -> tuple[Tensor, Statistics]:
-    """Cross-entropy on the labelled tokens, ``-sum ln pi(y_t | ...) / tokens``: the SFT loss.
+    """Cross-entropy on the labelled tokens, ``-sum ln pi(y_t | ...) / tokens``: the SFT loss (scalar).
 
-    Args:
-        logits: (..., V).
-        targets: (...), token ids or `IGNORE`.
-        tokens: labelled tokens in the whole optimiser batch; by default those given here.
-
-    Returns:
-        The loss (scalar), and ``token_accuracy``, the share of labelled tokens that are the likeliest.
+    (..., V) logits and (...) targets; `tokens` are the labelled ones of the whole optimiser batch, by default those
+    given here. The statistic is ``token_accuracy``, the share of labelled tokens that are the likeliest.
     """
     labelled = targets != IGNORE
     total = int(labelled.sum()) if tokens is None else tokens

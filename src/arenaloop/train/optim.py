@@ -39,13 +39,7 @@ def learning_rate_factor(step: int, total: int, warmup: int, schedule: str) -> f
 
 
 class Optimizer:
-    """One or two `torch` optimisers over disjoint parameters, behind one face.
-
-    Args:
-        parts: the optimisers; every group's ``lr`` is the peak learning rate.
-        parameters: all trained parameters, for clipping.
-        settings: clipping and the peak learning rate.
-    """
+    """One or two `torch` optimisers over disjoint parts of `parameters`, behind one face."""
 
     def __init__(self, parts: list[torch.optim.Optimizer], parameters: list[nn.Parameter], settings: OptimSettings):
         self.parts = parts
@@ -106,10 +100,6 @@ def build_optimizer(modules: Sequence[Any], settings: OptimSettings) -> Optimize
         betas = (settings.adam_beta1, settings.adam_beta2)
         parts.append(torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True))
     if hidden:
-        decay = settings.weight_decay
-        parts.append(
-            torch.optim.Muon(
-                hidden, lr=settings.learning_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-            )
-        )  # fmt: skip
+        rate, decay = settings.learning_rate, settings.weight_decay
+        parts.append(torch.optim.Muon(hidden, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
     return Optimizer(parts, parameters, settings)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -90,7 +90,8 @@ class TrainingRun:
             self.out.mkdir(parents=True, exist_ok=True)
             for stale in ("config.json", "checkpoint.pt", "metrics.jsonl"):
                 (self.out / stale).unlink(missing_ok=True)
-            _write_atomically(self._record, json.dumps({"key": self.key}))
+            with _replacing(self._record) as file:
+                file.write(json.dumps({"key": self.key}).encode())
         self._ours = True
 
     def restore(self) -> dict[str, Any] | None:
@@ -103,7 +104,8 @@ class TrainingRun:
         if self._metrics.exists():
             with _storage(self.out):
                 kept = [line for line in self._metrics.read_text("utf-8").splitlines() if _step_of(line) <= step]
-                _write_atomically(self._metrics, "".join(f"{line}\n" for line in kept))
+                with _replacing(self._metrics) as file:
+                    file.write("".join(f"{line}\n" for line in kept).encode())
         return state
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
@@ -139,22 +141,18 @@ class TrainingRun:
         with _storage(self.out):
             model.save(self.out)
             fields = {name: value for name, value in asdict(result).items() if name != "path"}
-            _write_atomically(self._record, json.dumps({"key": self.key, "result": fields}, indent=1))
+            with _replacing(self._record) as file:
+                file.write(json.dumps({"key": self.key, "result": fields}, indent=1).encode())
             self._checkpoint.unlink(missing_ok=True)
         self.result = result
         return result
 
     def _save(self, path: Path, content: Mapping[str, Any]) -> None:
-        with _storage(self.out):
-            aside = path.with_suffix(".tmp")
-            with aside.open("wb") as handle:
-                try:
-                    torch.save(dict(content), handle)
-                except RuntimeError as error:  # torch's way to say that a file took no more bytes
-                    raise OSError(str(error).strip().splitlines()[0]) from error
-                handle.flush()
-                os.fsync(handle.fileno())
-            aside.replace(path)
+        with _storage(self.out), _replacing(path) as file:
+            try:
+                torch.save(dict(content), file)
+            except RuntimeError as error:  # torch's way to say that a file took no more bytes
+                raise OSError(str(error).strip().splitlines()[0]) from error
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
@@ -175,12 +173,14 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-def _write_atomically(path: Path, text: str) -> None:
-    aside = path.with_suffix(path.suffix + ".tmp")
-    with aside.open("w", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the path's place when the block ends; one that a crash left half written is taken again."""
+    aside = path.with_suffix(".tmp")
+    with aside.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
     aside.replace(path)
 
 

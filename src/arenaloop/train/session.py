@@ -82,7 +82,6 @@ class Objective(Protocol):
 
         Both are scaled so that they add up over the parts to those of the whole batch.
         """
-        ...
 
 
 class Stateful(Protocol):
@@ -90,11 +89,9 @@ class Stateful(Protocol):
 
     def state_dict(self) -> Any:
         """The state."""
-        ...
 
     def load_state_dict(self, state: Any, /) -> Any:
         """Take up a state that was kept, tensors being on the CPU."""
-        ...
 
 
 class Session:
@@ -133,7 +130,8 @@ class Session:
         self._optimizer = build_optimizer([each.module for each in self._models], job.settings)
         self._warmup = warmup_length(total, job.settings)
         self._factor = 0.0
-        self._window = _Window()
+        self._sums: dict[str, Tensor] = {}  # of the steps since the last logged line, left on the device until then
+        self._summed = 0
         self._gpus = [model.device] if model.device.type == "cuda" else []
         self._seconds_before = 0.0
 
@@ -174,7 +172,8 @@ class Session:
         self._factor = learning_rate_factor(self.steps, self.total, self._warmup, settings.schedule)
         if math.isfinite(sums["loss"] + sums["grad_norm"]):  # the one wait for the device per step
             self._optimizer.step(self._factor)
-            self._window.add(sums)
+            _add(self._sums, sums)
+            self._summed += 1
             self._in_a_row = 0
         else:
             self.skipped_steps += 1
@@ -189,7 +188,8 @@ class Session:
 
     def log(self, figures: Mapping[str, float]) -> None:
         """Write the means of the steps since the last call, and further figures, to the metrics."""
-        self.metrics = self._window.means() or self.metrics
+        self.metrics = {name: float(value) / self._summed for name, value in self._sums.items()} or self.metrics
+        self._sums, self._summed = {}, 0
         shown = {"learning_rate": self.job.settings.learning_rate * self._factor, **figures}
         self.job.run.log({"step": self.steps, **self.metrics, **shown, "skipped_steps": self.skipped_steps})
         if self.job.on_step is not None:
@@ -204,8 +204,8 @@ class Session:
                 "kept": {name: part.state_dict() for name, part in self._kept.items()},
                 "rng": torch.get_rng_state(),
                 "gpu_rng": torch.cuda.get_rng_state(self.model.device) if self._gpus else None,
-                "window": self._window.sums,
-                "window_steps": self._window.steps,
+                "window": self._sums,
+                "window_steps": self._summed,
                 "step": self.steps,
                 "skipped": self.skipped_steps,
                 "in_a_row": self._in_a_row,
@@ -239,31 +239,13 @@ class Session:
         torch.set_rng_state(state["rng"])
         if self._gpus:
             torch.cuda.set_rng_state(state["gpu_rng"], self.model.device)
-        self._window = _Window(state["window"], state["window_steps"])
+        self._sums, self._summed = state["window"], state["window_steps"]
         self.steps, self.skipped_steps, self._in_a_row = state["step"], state["skipped"], state["in_a_row"]
         self.metrics, self._seconds_before = state["metrics"], state["seconds"]
 
     def _seconds(self) -> float:
         """Wall time of all the training's sessions, up to now."""
         return self._seconds_before + time.perf_counter() - self.job.started
-
-
-class _Window:
-    """Sums of statistics over the steps since the last logged line, left on the device until they are read."""
-
-    def __init__(self, sums: dict[str, Any] | None = None, steps: int = 0) -> None:
-        self.sums: dict[str, Tensor] = sums or {}
-        self.steps = steps
-
-    def add(self, values: dict[str, Tensor]) -> None:
-        _add(self.sums, values)
-        self.steps += 1
-
-    def means(self) -> dict[str, float]:
-        """The means, after which the window is empty; no steps give no means."""
-        out = {name: float(value) / self.steps for name, value in self.sums.items()}
-        self.sums, self.steps = {}, 0
-        return out
 
 
 def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
