@@ -55,7 +55,9 @@ class Table:
             self.definition += f"CREATE UNIQUE INDEX {name}_key ON {name} ({', '.join(counted)}, attempt);\n"
             told = [column for column in names if column not in (*counted, "attempt", "run", "at")]
             self.key: Callable[[Row], Any] = itemgetter(*range(len(counted)))
-            self._pick: Callable[[Any], Row] = attrgetter(*((within or {}).get(column, column) for column in (*counted, *told)))
+            self._pick: Callable[[Any], Row] = attrgetter(
+                *((within or {}).get(column, column) for column in (*counted, *told))
+            )
             names = [*counted, "attempt", *told, "run", "at"]
         for index, column in (indices or {}).items():
             self.definition += f"CREATE INDEX {name}_{index} ON {name} ({column});\n"
