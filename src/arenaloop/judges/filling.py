@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from arenaloop.types import Prompt, Response
@@ -27,6 +28,7 @@ prompt alone."""
 Skeleton = Callable[[Sequence[str]], str]
 """The words around the texts: joins them with texts, in the order in which these were numbered."""
 
+_OF_TEXTS, _OF_HASH = attrgetter("texts"), attrgetter("text_hash")
 _MARK = re.compile("\0([0-9]+)\0")
 _SETTINGS = {"mode", "explain", "criteria", "criterion", "loop"}
 """What a template may ask about: none of it is a text of the material."""
@@ -64,7 +66,7 @@ class Material(NamedTuple):
         Judgements sit in seat order, their texts as responses.
         """
         *before, last = prompt.messages
-        lists = [one.texts for one in shown]
+        lists: list[tuple[str, ...]] = [*map(_OF_TEXTS, shown)]
         if layout == "judgements":
             lists[1:] = [lists[1] + lists[2]]
         lists.append(prompt.follow_ups)
@@ -75,8 +77,7 @@ class Material(NamedTuple):
         if before:
             texts += [message["content"] for message in before]
             roles = tuple([message["role"] for message in before])
-        hashes = prompt.id, *[one.text_hash for one in shown]
-        return cls(layout, texts, tuple([len(one) for one in lists]), roles, hashes)
+        return cls(layout, texts, tuple(map(len, lists)), roles, (prompt.id, *map(_OF_HASH, shown)))
 
     @classmethod
     def pairs(cls, pairs: Sequence[tuple[Prompt, Response, Response]]) -> Material:

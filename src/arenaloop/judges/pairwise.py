@@ -18,7 +18,7 @@ from arenaloop.judges.filling import Layout, Material
 from arenaloop.judges.parsers import DecidingLabel, Scores, VerdictMode
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
-from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, Verdict, VerdictKind
+from arenaloop.types import Completion, Outcome, Prompt, Request, Response, Sampling, Status, Verdict, VerdictKind
 
 __all__ = ["JUDGE_SAMPLING", "NoLogprobsError", "PairwiseJudge"]
 
@@ -125,7 +125,9 @@ class PairwiseJudge(TemplateJudge[Scores]):
             template_hash=self.template_hash,
             parser=self.parser.name,
             kind=self.kind,
-            **decided(scores),
+            score_first=scores.first if scores else None,
+            score_second=scores.second if scores else None,
+            outcome=Outcome.from_scores(*scores) if scores else None,
             **cost,
         )
 

@@ -161,8 +161,8 @@ def _bare(line: str) -> str:
 def _score_line(line: str) -> Scores | None:
     if (match := _SCORES.fullmatch(_bare(line))) is None:
         return None
-    scores = Scores(float(match[1]), float(match[2]))
-    return scores if all(1.0 <= score <= 10.0 for score in scores) else None
+    first, second = float(match[1]), float(match[2])
+    return Scores(first, second) if 1.0 <= first <= 10.0 and 1.0 <= second <= 10.0 else None
 
 
 def _shares(first: float | None) -> Scores | None:
@@ -384,4 +384,5 @@ def parser_for(form: Form, mode: VerdictMode = "text", deciding_label: DecidingL
         name = f"json_{form}:1" if form in _NAMED or form in SCORE_FORMS else "json:1"
         parse = _parse_score_json if form in SCORE_FORMS else parse_json
         return Parser(name, mode, lambda completion: parse(completion.text, form), schema=_schema(form))
-    return Parser(f"{form}:1", mode, lambda completion: _TEXTS[form](completion.text))
+    read = _TEXTS[form]
+    return Parser(f"{form}:1", mode, lambda completion: read(completion.text))
