@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted_battles import summarise
 
 from arenaloop.arena.batches import check_batches, play_batches
 from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import Schedule, schedule
-from arenaloop.arena.pairings import pairings, summarise
+from arenaloop.arena.pairings import pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.batch import batch_seconds, forget_batches, open_batches

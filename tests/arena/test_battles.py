@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_battles import LONG, PROMPTS, Chunky, Judging, contestant, fight, make_plan, outcomes
+from scripted_battles import LONG, PROMPTS, Chunky, Judging, contestant, fight, make_plan, outcomes, summarise
 
 from arenaloop.arena import battles
 from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import all_pairs
-from arenaloop.arena.pairings import Summary, pairings, summarise
+from arenaloop.arena.pairings import Summary, pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.calls.judging import unit_seed

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_battles import LONG, PROMPTS, Judging, contestant, failing, fight, make_plan, number
+from scripted_battles import LONG, PROMPTS, Judging, contestant, failing, fight, make_plan, number, summarise
 
 from arenaloop.arena.battles import play
-from arenaloop.arena.pairings import summarise
 from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.errors import EndpointDownError
 from arenaloop.judges.pairwise import PairwiseJudge

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_battles import summarise
 
 from arenaloop.arena.matchmaking import schedule
-from arenaloop.arena.pairings import Pairing, Summary, pairings, summarise
+from arenaloop.arena.pairings import Pairing, Summary, pairings
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.tournament import battle_line, battle_row
+from arenaloop.arena.tournament import battle_line
 from arenaloop.calls.answers import Contestant
 from arenaloop.jsonl import encode_json
 from arenaloop.judges.jury import Jury
@@ -191,6 +193,9 @@ SCORES = st.floats(1, 10) | st.sampled_from([7.0, 0.5, 7, 1, 0.1 + 0.2])
 def test_a_battle_as_a_line_is_its_row(
     a: str, b: str, judge: str, one: float, two: float, flipped: bool, keys: list[str]
 ) -> None:
+    def battle_row(battle: Battle) -> dict[str, object]:
+        return asdict(battle) | {"verdicts": list(battle.verdicts)}
+
     battle = Battle("p", a, b, Winner.TIE, one, two, flipped, judge, tuple(keys))
     assert battle_line(battle) == encode_json(battle_row(battle))
     odd = Battle("p", a + "\ud800", b, Winner.MODEL_A, one, two, flipped, judge, tuple(keys))

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted_battles import summarise
 
 from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import schedule
-from arenaloop.arena.pairings import Pairing, pairings, summarise
+from arenaloop.arena.pairings import Pairing, pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.calls.recorded import ingest_recorded, match_recorded

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arenaloop.calls.answers import Contestant
-from arenaloop.calls.prefetch import Turn
 from arenaloop.calls.recorded import PackedKeys, ingest_recorded, match_recorded, materials_to_be, places
 from arenaloop.models.recorded import RecordedModel
-from arenaloop.store import Store
+from arenaloop.store import Store, Turn
 from arenaloop.types import Prompt, Status, content_hash
 
 

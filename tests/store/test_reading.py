@@ -84,7 +84,7 @@ def test_the_latest_attempt_wins_and_all_are_kept(path: Path) -> None:
         assert store.verdict("v").outcome is Outcome.A
         assert store.verdicts(["v"])["v"].outcome is Outcome.A
         assert store.statuses(["v"]) == {"v": Status.OK}
-        assert store.turns_of("p") == {("r", 0): ("c", Status.OK)}
+        assert store.turn("r", 0) == ("c", Status.OK)
     assert dump(path, "SELECT attempt, text FROM responses ORDER BY id") == [(0, "a"), (1, "b"), (2, "c")]
     kept = dump(path, "SELECT attempt, status, error FROM verdicts ORDER BY id")
     assert kept == [(0, "unparsed", None), (1, "error", "down"), (2, "ok", None)]
@@ -103,7 +103,6 @@ def test_any_text_survives(path: Path, text: str, reasoning: str | None, error: 
     with Store(path, readonly=True) as store:
         assert store.prompt(prompt.id) == prompt
         assert store.turn(key, 0) == (text, Status.OK)
-        assert store.turns_of("p")[key, 0] == (text, Status.OK)
         found = store.verdict(key)
         assert found is not None
         assert (found.raw, found.error) == (text, error)

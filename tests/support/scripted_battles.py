@@ -9,7 +9,7 @@ from pathlib import Path
 
 from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import schedule
-from arenaloop.arena.pairings import Pairing, pairings
+from arenaloop.arena.pairings import Pairing, Summary, pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.progress import Tally
@@ -145,3 +145,10 @@ def failing(times: int, status: Status = Status.UNPARSED) -> Callable[[Request],
         return Completion("Scores: 9 1", status=status, error="HTTP 500", usd=0.0)
 
     return script
+
+
+def summarise(found: Sequence[Pairing]) -> Summary:
+    summary = Summary()
+    for pairing in found:
+        summary.add(pairing)
+    return summary

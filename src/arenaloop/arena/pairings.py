@@ -19,7 +19,7 @@ from arenaloop.judges.seats import merge_pair
 from arenaloop.store import Store
 from arenaloop.types import Battle, Outcome, Prompt, Response, Ruling, Status, Verdict
 
-__all__ = ["Pairing", "PromptBattles", "Summary", "battles_by_prompt", "pairings", "summarise"]
+__all__ = ["Pairing", "PromptBattles", "Summary", "battles_by_prompt", "pairings"]
 
 
 class Pairing(NamedTuple):
@@ -161,13 +161,8 @@ class Summary:
 
     def merge(self, other: Summary) -> None:
         """Add the counts of another plan."""
-        self.wanted += other.wanted
-        self.decided += other.decided
-        self.ok += other.ok
-        self.failed += other.failed
-        self.flips += other.flips
-        self.first_wins += other.first_wins
-        self.decisive += other.decisive
+        for f in fields(self):
+            setattr(self, f.name, getattr(self, f.name) + getattr(other, f.name))
 
     def to_json(self) -> dict[str, object]:
         """Counts, and shares as fractions; a share of nothing is null."""
@@ -180,11 +175,3 @@ class Summary:
             "flip_rate": self.flips / self.decided if self.decided else None,
             "first_seat_win_rate": self.first_wins / self.decisive if self.decisive else None,
         }
-
-
-def summarise(found: Sequence[Pairing]) -> Summary:
-    """Count a list of pairings."""
-    summary = Summary()
-    for pairing in found:
-        summary.add(pairing)
-    return summary

@@ -25,7 +25,7 @@ from arenaloop.ratings.battles import Battles
 from arenaloop.store import Store
 from arenaloop.types import Battle
 
-__all__ = ["Tournament", "battle_line", "battle_row", "run_tournament", "write_results", "write_summary"]
+__all__ = ["Tournament", "battle_line", "run_tournament", "write_results", "write_summary"]
 
 
 @dataclass(frozen=True)
@@ -67,23 +67,8 @@ class _Columns:
         return Battles.of(self.models, self.a, self.b, self.score_a, cluster=self.prompt)
 
 
-def battle_row(battle: Battle) -> dict[str, Any]:
-    """One line of ``battles.jsonl``."""
-    return {
-        "prompt_id": battle.prompt_id,
-        "model_a": battle.model_a,
-        "model_b": battle.model_b,
-        "winner": battle.winner,
-        "score_a": battle.score_a,
-        "score_b": battle.score_b,
-        "flipped": battle.flipped,
-        "judge": battle.judge,
-        "verdicts": list(battle.verdicts),
-    }
-
-
 def battle_line(battle: Battle) -> bytes:
-    """`battle_row` as JSON, put together from its parts: a quarter of the encoder's time, of which there are many."""
+    """One line of ``battles.jsonl``, put together from its parts: a quarter of the encoder's time, for each of many."""
     return b'{"prompt_id": %b, "model_a": %b, "model_b": %b, "winner": %b, "score_a": %b, "score_b": %b, %b, %b' % (
         _json(battle.prompt_id),
         _json(battle.model_a),

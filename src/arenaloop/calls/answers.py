@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from arenaloop.calls.budget import Budget, require_prices
-from arenaloop.calls.prefetch import Material, Turn, materials
+from arenaloop.calls.prefetch import Material, materials
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import ANSWERED
 from arenaloop.calls.run import Executor, begin, run
 from arenaloop.calls.units import Asked, Planned, Who
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.models.recorded import RecordedModel
-from arenaloop.store import Store, TurnRow, response_keys, whole_response
+from arenaloop.store import Store, Turn, TurnRow, response_keys, whole_response
 from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, content_hash, derive_seed
 
 __all__ = ["Answers", "Contestant", "TurnUnit", "answer", "answer_async", "samples_of"]
@@ -204,7 +204,7 @@ class Answers:
             if found is None or found[1] not in ANSWERED:
                 return False
             turns.append(found)
-        material.answers[name] = _response(prompt.id, name, turns)
+        material.answers[name] = _response(prompt, name, turns)
         return True
 
     def planned(self, name: str, material: Material) -> Iterator[Planned]:
@@ -258,7 +258,7 @@ class Answers:
         assert self._executor is not None, "these answers are for reading"
         return self._executor
 
-    async def _converse(self, c: Contestant, material: Material) -> Response:
+    async def _converse(self, c: Contestant, material: Material) -> Response | None:
         """Ask turn by turn; the same model under another name is asked once for both."""
         prompt, turns = material.prompt, list[Turn]()
         for _ in range(prompt.turns):
@@ -270,7 +270,7 @@ class Answers:
             turns.append(found)
             if found[1] not in ANSWERED:
                 break
-        return _response(prompt.id, c.name, turns)
+        return _response(prompt, c.name, turns)
 
     def _unit(self, c: Contestant, material: Material, before: Sequence[str]) -> TurnUnit:
         key = self.key(c.name, material.prompt.id)
@@ -351,11 +351,11 @@ class Answers:
                 said[unit.response_key].append(found[0] if found is not None else "")
 
 
-def _response(prompt_id: str, name: str, turns: Sequence[Turn]) -> Response:
+def _response(prompt: Prompt, name: str, turns: Sequence[Turn]) -> Response | None:
     if len(turns) == 1:  # nearly all: the hash of its one text is stored beside it
         ((text, status, text_hash),) = turns
-        return Response(prompt_id, name, (text,), status, text_hash)
-    return whole_response(prompt_id, name, [(text, status) for text, status, _ in turns])
+        return Response(prompt.id, name, (text,), status, text_hash)
+    return whole_response(prompt, name, lambda turn: turns[turn][:2])
 
 
 # ---------------------------------------------------------------------- only answers

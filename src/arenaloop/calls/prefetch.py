@@ -10,13 +10,10 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from arenaloop.store import Store
+from arenaloop.store import Store, Turn
 from arenaloop.types import Prompt, Response, Status
 
-__all__ = ["Material", "Turn", "materials"]
-
-Turn = tuple[str, Status, str]
-"""Text and status of one turn of an answer, and the hash of all texts up to it."""
+__all__ = ["Material", "materials"]
 
 
 @dataclass(slots=True)
@@ -43,4 +40,4 @@ def materials(store: Store, prompt_ids: Sequence[str]) -> Iterator[Material]:
 
     What is appended while a prompt waits for its turn is not seen, so nothing else may ask about these prompts.
     """
-    return (Material(stored.prompt, stored.turns, stored.judged) for stored in store.on_prompts(prompt_ids))
+    return (Material(*stored) for stored in store.on_prompts(prompt_ids))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from arenaloop.calls.answers import Contestant
-from arenaloop.calls.prefetch import Material, Turn, materials
+from arenaloop.calls.prefetch import Material, materials
 from arenaloop.errors import InputError
 from arenaloop.models.recorded import RecordedModel, match_keys
-from arenaloop.store import Store, TurnRow, recorded_key
+from arenaloop.store import Store, Turn, TurnRow, recorded_key
 from arenaloop.types import Completion, Prompt, Status, content_hash
 
 __all__ = ["PackedKeys", "ingest_recorded", "match_recorded", "materials_to_be", "places", "recorded_rows"]

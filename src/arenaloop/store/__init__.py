@@ -1,6 +1,6 @@
 """The arena file: everything that was paid for, in one append-only SQLite database. No SQL stands outside this room."""
 
-from arenaloop.store.reads import Usage
+from arenaloop.store.reads import Turn, Usage
 from arenaloop.store.rows import TurnRow, recorded_key, response_key, response_keys, whole_response
 from arenaloop.store.schema import SCHEMA_VERSION
 from arenaloop.store.store import Store
@@ -8,6 +8,7 @@ from arenaloop.store.store import Store
 __all__ = [
     "SCHEMA_VERSION",
     "Store",
+    "Turn",
     "TurnRow",
     "Usage",
     "recorded_key",

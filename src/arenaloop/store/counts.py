@@ -197,13 +197,8 @@ def commonest_error(store: Store) -> str | None:
 
 def judge_usage(store: Store, hashes: Collection[str]) -> Usage:
     """What verdicts of some judges have cost in all invocations."""
-    query = f"""SELECT SUM(calls), SUM(COALESCE(tokens_in, 0)), SUM(COALESCE(tokens_out, 0)),
-        CASE WHEN SUM(usd IS NULL) = 0 THEN SUM(usd) END, MAX(at) - MIN(at - COALESCE(seconds, 0))
-        FROM verdicts WHERE calls > 0 AND judge_hash IN ({marks(hashes)}) GROUP BY run"""  # noqa: S608
-    runs = list(_query(store, query, list(hashes)))
-    calls, tokens_in, tokens_out, usd, seconds = zip(*runs, strict=True) if runs else ((),) * 5
-    money = None if None in usd else float(sum(usd))
-    return Usage(sum(calls), sum(tokens_in), sum(tokens_out), money, float(sum(seconds)))
+    usage = store._usage_of(("verdicts",), f"judge_hash IN ({marks(hashes)})", list(hashes))
+    return usage._replace(seconds=float(usage.seconds))
 
 
 def models(store: Store, hashes: Sequence[str]) -> list[ModelRow]:

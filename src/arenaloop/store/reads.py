@@ -9,7 +9,6 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice, product
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from arenaloop.store.rows import (
 )
 from arenaloop.types import Judgement, Prompt, Response, Ruling, Status, content_hash
 
-__all__ = ["AskedTurn", "JudgedCall", "OnPrompt", "Readings", "Usage", "marks"]
+__all__ = ["AskedTurn", "JudgedCall", "Readings", "Turn", "Usage", "marks"]
 
 _IN_BATCH = 400  # keys per IN (…) look-up, below SQLite's limit of parameters
 _PROMPTS_AT_ONCE = 48
@@ -49,19 +48,16 @@ class Usage(NamedTuple):
     seconds: float
 
 
-@dataclass(slots=True)
-class OnPrompt:
-    """What is stored on one prompt.
+Turn = tuple[str, Status, str]
+"""Text and status of one turn of an answer, and the hash of all texts up to it."""
 
-    Attributes:
-        prompt: the prompt.
-        turns: text and status of each turn of an answer and the hash of all texts up to it, by (response key, turn).
-        judged: statuses of the verdicts and judgements on it, by key.
-    """
+
+class OnPrompt(NamedTuple):
+    """A prompt, the turns of answers to it by (response key, turn), and the statuses of what was judged by key."""
 
     prompt: Prompt
-    turns: dict[tuple[str, int], tuple[str, Status, str]] = field(default_factory=dict)
-    judged: dict[str, Status] = field(default_factory=dict)
+    turns: dict[tuple[str, int], Turn]
+    judged: dict[str, Status]
 
 
 class AskedTurn(NamedTuple):
@@ -135,7 +131,7 @@ class Readings:
         while batch := list(islice(ids, _PROMPTS_AT_ONCE)):
             chosen = f"WHERE prompt_id IN ({marks(batch)})"
             prompts = self._reader.execute(f"SELECT * FROM prompts WHERE id IN ({marks(batch)})", batch)  # noqa: S608
-            found = {row[0]: OnPrompt(prompt_of(row)) for row in prompts}
+            found = {row[0]: OnPrompt(prompt_of(row), {}, {}) for row in prompts}
             # in the order of the index, in which later attempts come later and replace earlier ones
             query = (
                 f"SELECT prompt_id, key, turn, text, status, text_hash FROM responses {chosen} ORDER BY prompt_id, id"  # noqa: S608
@@ -146,9 +142,7 @@ class Readings:
                 query = f"SELECT prompt_id, key, status FROM {table} {chosen} ORDER BY prompt_id, id"  # noqa: S608
                 for prompt_id, key, status in self._reader.execute(query, batch):
                     found[prompt_id].judged[key] = STATUSES[status]
-            for prompt_id in batch:
-                if prompt_id in found:
-                    yield found.pop(prompt_id)
+            yield from (found.pop(prompt_id) for prompt_id in batch if prompt_id in found)
 
     def texts(self, text_hash: str) -> tuple[str, ...] | None:
         """The texts (one per turn) behind a `Response.text_hash`."""
@@ -164,14 +158,6 @@ class Readings:
                 return (*some, from_stored(text))
         return None
 
-    def turns_of(self, prompt_id: str) -> dict[tuple[str, int], tuple[str, Status]]:
-        """Text and status of all answers to a prompt, by (response key, turn): one look-up, not many."""
-        query = "SELECT key, turn, text, status FROM responses WHERE prompt_id = ? ORDER BY id"
-        return {
-            (key, turn): (from_stored(text), STATUSES[status])
-            for key, turn, text, status in self._reader.execute(query, (prompt_id,))
-        }
-
     def responses_of(self, prompt: Prompt) -> dict[str, Response]:
         """All whole responses to a prompt, by response key: one look-up, not one for each turn of each.
 
@@ -185,17 +171,10 @@ class Readings:
             last[key] = from_stored(model), text_hash
         found = {}
         for key, (model, text_hash) in last.items():
-            said = []
-            for number in range(prompt.turns):
-                if (stored := turns[key].get(number)) is None:
-                    break
-                said.append(stored)
-                if stored[1] in (Status.ERROR, Status.REFUSED):
-                    break
-            if len(said) == prompt.turns or (said and said[-1][1] in (Status.ERROR, Status.REFUSED)):
-                # of several turns the last row's hash may stand for an earlier attempt at the first of them
-                known = text_hash if prompt.turns == 1 else ""
-                found[key] = whole_response(prompt.id, model, said, known)
+            # of several turns the last row's hash may stand for an earlier attempt at the first of them
+            known = text_hash if prompt.turns == 1 else ""
+            if (response := whole_response(prompt, model, turns[key].get, known)) is not None:
+                found[key] = response
         return found
 
     def authors(self, prompt_id: str, text_hash: str) -> list[str]:
@@ -276,14 +255,17 @@ class Readings:
 
     def usage(self) -> Usage:
         """Calls, tokens, money and wall time of all invocations so far."""
+        return self._usage_of(("responses", *_JUDGED))
+
+    def _usage_of(self, tables: Iterable[str], where: str = "1", values: Sequence[object] = ()) -> Usage:
         calls = tokens_in = tokens_out = 0
         usd: float | None = 0.0
         spans: dict[int, tuple[float, float]] = {}
-        for table in ("responses", *_JUDGED):
+        for table in tables:
             query = f"""SELECT run, SUM(calls), SUM(COALESCE(tokens_in, 0)), SUM(COALESCE(tokens_out, 0)),
                 SUM(usd), SUM(usd IS NULL), MIN(at - COALESCE(seconds, 0)), MAX(at)
-                FROM {table} WHERE calls > 0 GROUP BY run"""  # noqa: S608
-            for run, n, t_in, t_out, cost, unknown, first, last in self._reader.execute(query):
+                FROM {table} WHERE calls > 0 AND {where} GROUP BY run"""  # noqa: S608
+            for run, n, t_in, t_out, cost, unknown, first, last in self._reader.execute(query, values):
                 calls, tokens_in, tokens_out = calls + n, tokens_in + t_in, tokens_out + t_out
                 usd = None if usd is None or unknown else usd + (cost or 0.0)
                 old = spans.get(run, (first, last))

@@ -99,22 +99,32 @@ def rulings_by_key(rows: Iterable[Row]) -> dict[str, Ruling]:
     return found
 
 
-def whole_response(prompt_id: str, model: str, turns: Sequence[tuple[str, Status]], text_hash: str = "") -> Response:
-    """A response from the text and status of its turns.
+def whole_response(
+    prompt: Prompt, model: str, turn: Callable[[int], tuple[str, Status] | None], text_hash: str = ""
+) -> Response | None:
+    """A response of its turns, once every turn is answered or one has failed; None while turns are missing.
 
     Its status is that of the turn that failed (the last one then), else of the first that was cut off or empty: a good
     later turn does not make up for it.
 
     Args:
-        prompt_id, model: whose answer to what.
-        turns: text and status of each turn that was asked.
+        prompt, model: whose answer to what.
+        turn: text and status of a turn by its number; None where it was not asked.
         text_hash: the hash of the texts, where it is known; computed otherwise.
     """
-    last = turns[-1][1]
-    flaws = (status for _, status in turns if status is not Status.OK)
-    status = last if last in (Status.ERROR, Status.REFUSED) else next(flaws, Status.OK)
-    texts = tuple(text for text, _ in turns)
-    return Response(prompt_id=prompt_id, model=model, texts=texts, status=status, text_hash=text_hash)
+    texts: list[str] = []
+    whole = Status.OK
+    for number in range(prompt.turns):
+        if (found := turn(number)) is None:
+            return None
+        text, status = found
+        texts.append(text)
+        if status in (Status.ERROR, Status.REFUSED):
+            whole = status
+            break
+        if whole is Status.OK:
+            whole = status
+    return Response(prompt.id, model, tuple(texts), whole, text_hash)
 
 
 def response_key(prompt_id: str, fingerprint: str, sampling_key: list[object], sample: int) -> str:

@@ -301,15 +301,7 @@ class Store(Readings):
 
     def response(self, key: str, prompt: Prompt, model: str) -> Response | None:
         """A whole response, once every turn is answered or one has failed; None while turns are missing."""
-        turns: list[tuple[str, Status]] = []
-        for number in range(prompt.turns):
-            stored = self.turn(key, number)
-            if stored is None:
-                return None
-            turns.append(stored)
-            if stored[1] in (Status.ERROR, Status.REFUSED):
-                break
-        return whole_response(prompt.id, model, turns)
+        return whole_response(prompt, model, lambda turn: self.turn(key, turn))
 
     def verdict(self, key: str) -> Verdict | None:
         """The latest attempt at one judge call over two texts, committed or still on its way."""
