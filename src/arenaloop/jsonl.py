@@ -23,9 +23,10 @@ from typing import Any, BinaryIO, cast
 
 from arenaloop.errors import InputError, StorageError
 
-__all__ = ["encode_json", "read_rows", "replacing", "row_error", "write_json", "write_jsonl"]
+__all__ = ["JsonRow", "encode_json", "read_rows", "replacing", "row_error", "write_json", "write_jsonl"]
 
-Row = dict[str, Any]
+JsonRow = dict[str, Any]
+"""One JSON object, as a row of a file."""
 
 _BLOCK = 1 << 18
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -36,7 +37,7 @@ def row_error(path: str | os.PathLike[str], line: int, what: str) -> InputError:
     return InputError(f"{os.fspath(path)}, line {line}: {what}")
 
 
-def read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, Row]]:
+def read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, JsonRow]]:
     """Stream the objects of a JSON array or of a JSONL file, plain or gzip.
 
     Args:
@@ -85,7 +86,7 @@ def _text_bytes(name: str) -> Iterator[io.BufferedReader]:
         yield file
 
 
-def _line_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, Row]]:
+def _line_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, JsonRow]]:
     """One object per line; blank lines are skipped."""
     loads = json.loads
     for number, line in enumerate(file, 1):
@@ -104,7 +105,7 @@ def _line_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, Row]]:
         yield number, row
 
 
-def _array_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, Row]]:
+def _array_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, JsonRow]]:
     """The elements of one JSON array, decoded one by one from a buffer that grows only for an element beyond it."""
     decoder = json.JSONDecoder()
     decode_utf8 = codecs.getincrementaldecoder("utf-8")()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
+from arenaloop.jsonl import JsonRow
 from arenaloop.types import Battle, Message, Preference, Prompt, Response, Status, derive_seed
 
 __all__ = [
@@ -60,7 +61,7 @@ class Selection:
         tied_best: prompts whose best response shares its score with another usable one.
     """
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[JsonRow] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     chosen_by: Counter[str] = field(default_factory=Counter)
     rejected_by: Counter[str] = field(default_factory=Counter)
@@ -239,6 +240,6 @@ def preference_row(pair: Preference) -> dict[str, Any]:
     }
 
 
-def random_rows(rows: Sequence[Mapping[str, Any]], n: int, seed: int) -> list[Mapping[str, Any]]:
+def random_rows(rows: Sequence[JsonRow], n: int, seed: int) -> list[JsonRow]:
     """`n` rows drawn without repetition, for controls and for mixing earlier data in."""
     return random.Random(derive_seed("random rows", seed)).sample(list(rows), min(n, len(rows)))

@@ -26,11 +26,10 @@ from arenaloop.calls.budget import Budget
 from arenaloop.calls.recorded import ingest_recorded
 from arenaloop.data.selection import PromptScores, Selection, preference_pairs, random_rows, sft_rows
 from arenaloop.errors import StoppedError
-from arenaloop.jsonl import read_rows, write_jsonl
+from arenaloop.jsonl import JsonRow, read_rows, write_jsonl
 from arenaloop.recipes.account import finish
 from arenaloop.recipes.arena_learning_plan import (
     ArenaLearning,
-    Row,
     Stage,
     check,
     cut_slices,
@@ -116,7 +115,7 @@ def _battle_and_learn(r: _Run, stage: Stage, target: Stage, start: str) -> Stage
     return replace(result, selection=selection.to_json())
 
 
-def _learn(r: _Run, stage: Stage, rows: Sequence[Row], start: str, judged: Summary | None = None) -> StageResult:
+def _learn(r: _Run, stage: Stage, rows: Sequence[JsonRow], start: str, judged: Summary | None = None) -> StageResult:
     """Train on rows, and measure what came of it on the test and the validation set."""
     s, observer, judged = r.recipe.settings, r.arena.observer, judged or Summary()
     observer.phase(stage.name, "training")
@@ -188,10 +187,10 @@ def _select(r: _Run, stage: Stage, target: str, scored: Sequence[PromptScores], 
     return selection
 
 
-def _training_rows(r: _Run, stage: Stage, new: Sequence[Row]) -> list[Row]:
+def _training_rows(r: _Run, stage: Stage, new: Sequence[JsonRow]) -> list[JsonRow]:
     """This stage's rows, those of earlier rounds as they were selected then, and replayed demonstrations."""
     s = r.recipe.settings
-    rows: list[Row] = []
+    rows: list[JsonRow] = []
     if s.accumulate:
         for earlier in r.done:
             if earlier.kind == stage.kind and 0 < earlier.round < stage.round:

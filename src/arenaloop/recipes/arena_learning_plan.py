@@ -8,21 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from arenaloop.arena.plan import models_asked
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.errors import ConfigError, InputError, nearest
+from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider, Jury
 from arenaloop.recipes.parts import Utility
 from arenaloop.recipes.stage import Outline
 from arenaloop.types import Prompt, content_hash, derive_seed
 
-__all__ = ["ArenaLearning", "Row", "Stage", "check", "cut_slices", "inputs_key", "outline", "plan_calls", "plan_stages"]
-
-Row = Mapping[str, Any]
+__all__ = ["ArenaLearning", "Stage", "check", "cut_slices", "inputs_key", "outline", "plan_calls", "plan_stages"]
 
 
 class Stage(NamedTuple):
@@ -57,7 +56,7 @@ class ArenaLearning:
     target: Callable[[str, Path], Contestant]
     opponents: Sequence[Contestant]
     judge: Decider
-    demonstrations: Sequence[Row]
+    demonstrations: Sequence[JsonRow]
     pool: Sequence[Prompt]
     test: Sequence[Prompt]
     validation: Sequence[Prompt] = ()

@@ -11,13 +11,12 @@ import json
 import random
 import time
 from collections.abc import Callable
-from typing import Any
 
 from aiohttp import web
 
-__all__ = ["BatchApi"]
+from arenaloop.jsonl import JsonRow
 
-Row = dict[str, Any]
+__all__ = ["BatchApi"]
 
 
 class BatchApi:
@@ -34,8 +33,8 @@ class BatchApi:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.batches: dict[str, Row] = {}
-        self.heard: list[Row] = []
+        self.batches: dict[str, JsonRow] = {}
+        self.heard: list[JsonRow] = []
         self._numbers = itertools.count(1)
         self._looked: dict[str, int] = {}
         self._answer: Callable[[bytes], web.Response] = lambda raw: web.Response(status=500, body=b"{}")
@@ -49,18 +48,18 @@ class BatchApi:
         app.router.add_get("/v1/batches", self._list)
         app.router.add_get("/v1/batches/{id}", self._get)
 
-    def result(self, request: Row) -> tuple[Row | None, Row | None]:
+    def result(self, request: JsonRow) -> tuple[JsonRow | None, JsonRow | None]:
         """Response and error of one request line."""
         reply = self._answer(json.dumps(request["body"]).encode())
         assert isinstance(reply.body, bytes)
         number = next(self._numbers)
         return {"status_code": reply.status, "request_id": f"req-{number}", "body": json.loads(reply.body)}, None
 
-    def run(self, batch: Row) -> None:
+    def run(self, batch: JsonRow) -> None:
         """Run a batch to its end."""
         lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
-        answers: list[Row] = []
-        errors: list[Row] = []
+        answers: list[JsonRow] = []
+        errors: list[JsonRow] = []
         for line in lines:
             self.heard.append(line)
             response, error = self.result(line)

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.calls.batch.requests import Line, RequestFile, missing, server_of, unit_of_line, write_again, write_files
-from arenaloop.calls.batch.state import REQUESTS, STATE, WAITING, Row, batch_rows, open_batches
+from arenaloop.calls.batch.state import REQUESTS, STATE, WAITING, batch_rows, open_batches
 from arenaloop.calls.estimate import token_limit
 from arenaloop.calls.judging import AskedJudge, JudgeUnit
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.run import MAX_BACKLOG
 from arenaloop.config import BatchSettings
 from arenaloop.errors import BudgetSpentError, StoppedError
+from arenaloop.jsonl import JsonRow
 from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result
 from arenaloop.store import Store
 from arenaloop.terminal import plain
@@ -197,7 +198,7 @@ class Round:
         )
         self.numbers += 1
 
-    def _put(self, tag: str, changes: Row) -> None:
+    def _put(self, tag: str, changes: JsonRow) -> None:
         row = self.rows.get(tag, {}) | changes
         self.store.put_note(STATE, tag, row)
         self.rows[tag] = row
@@ -237,7 +238,7 @@ class Round:
         self._put(tag, {"state": "submitted", "batch": batch.id, "from": batch.created_at or time.time()})
         self._tell(tag, f"batch {batch.id}: {row['requests']:,} verdicts submitted to {row['server']}")
 
-    def _endpoint(self, row: Row) -> BatchEndpoint:
+    def _endpoint(self, row: JsonRow) -> BatchEndpoint:
         found = self.endpoints.get(row["judge_hash"])
         if found is None:
             model = self.servers[row["judge_hash"]]

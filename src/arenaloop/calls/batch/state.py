@@ -7,22 +7,20 @@ before the next step is taken.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
 
+from arenaloop.jsonl import JsonRow
 from arenaloop.judges.base import Judge
 from arenaloop.store import Store
 
-__all__ = ["REQUESTS", "STATE", "WAITING", "Row", "batch_rows", "batch_seconds", "forget_batches", "open_batches"]
+__all__ = ["REQUESTS", "STATE", "WAITING", "batch_rows", "batch_seconds", "forget_batches", "open_batches"]
 
 STATE, REQUESTS = "batch", "batch requests"
 """Rooms of the notes; their key is the batch's tag."""
 WAITING = ("written", "uploaded", "submitted")
 """States of batches that are not collected."""
 
-Row = dict[str, Any]
 
-
-def open_batches(store: Store, judges: Collection[Judge] | None = None) -> dict[str, Row]:
+def open_batches(store: Store, judges: Collection[Judge] | None = None) -> dict[str, JsonRow]:
     """The batches of the round of judging that is not closed, by tag, oldest first; of some judges only, if given."""
     known = None if judges is None else {judge.fingerprint for judge in judges}
     found = {tag: row for tag, row in batch_rows(store) if row["state"] != "closed"}
@@ -47,6 +45,6 @@ def batch_seconds(store: Store) -> float:
     return total
 
 
-def batch_rows(store: Store) -> Iterator[tuple[str, Row]]:
+def batch_rows(store: Store) -> Iterator[tuple[str, JsonRow]]:
     """Tag and state of every batch that was ever written, oldest first."""
     return iter(sorted(store.notes(STATE), key=lambda item: item[1]["number"]))

@@ -13,27 +13,27 @@ How each becomes battles:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from arenaloop.errors import InputError
+from arenaloop.jsonl import JsonRow
 from arenaloop.ratings.battles import Battles
 
 __all__ = ["battles_from_rows", "is_judgment"]
 
-Row = Mapping[str, Any]
 Columns = dict[str, list[Any]]
 
 _ARENA_HARD_VERDICTS = {"A>>B": (1.0, 3.0), "A>B": (1.0, 1.0), "A=B": (0.5, 1.0), "B>A": (0.0, 1.0), "B>>A": (0.0, 3.0)}
 """Score of the first seat, and weight."""
 
 
-def is_judgment(row: Row) -> bool:
+def is_judgment(row: JsonRow) -> bool:
     """Whether `row` is a judgment of another tool (rather than a battle)."""
     return any(set(keys) <= set(row) for keys in _KINDS)
 
 
-def battles_from_rows(rows: Iterable[Row], source: str, *, controls: Sequence[str] = ()) -> Battles:
+def battles_from_rows(rows: Iterable[JsonRow], source: str, *, controls: Sequence[str] = ()) -> Battles:
     """Battles from rows that are all of one kind: judgments of one of the tools, or plain battles.
 
     Args:
@@ -71,7 +71,7 @@ def battles_from_rows(rows: Iterable[Row], source: str, *, controls: Sequence[st
         raise InputError(f"{source}: {error}") from None
 
 
-def _fastchat(row: Row) -> Iterable[Row]:
+def _fastchat(row: JsonRow) -> Iterable[JsonRow]:
     first, second = row["g1_winner"], row["g2_winner"]
     names = ("model_1", "model_2", "tie")
     if first not in names or second not in names:
@@ -83,7 +83,7 @@ def _fastchat(row: Row) -> Iterable[Row]:
     yield {"model_a": row["model_1"], "model_b": row["model_2"], "winner": winner, "prompt_id": row["question_id"]}
 
 
-def _arena_hard(row: Row) -> Iterable[Row]:
+def _arena_hard(row: JsonRow) -> Iterable[JsonRow]:
     prompt = row["uid"] if "uid" in row else row["question_id"]
     seats = [(row["baseline"], row["model"]), (row["model"], row["baseline"])]
     for (a, b), game in zip(seats, row["games"], strict=False):
@@ -92,7 +92,7 @@ def _arena_hard(row: Row) -> Iterable[Row]:
         yield {"model_a": a, "model_b": b, "score_a": score, "weight": weight, "prompt_id": prompt}
 
 
-def _alpaca_eval(row: Row) -> Iterable[Row]:
+def _alpaca_eval(row: JsonRow) -> Iterable[JsonRow]:
     preference = row["preference"]
     if preference == 0:  # legacy: a draw
         preference = 1.5
@@ -110,7 +110,7 @@ def _characters(text: object) -> float | None:
     return float(len(text)) if isinstance(text, str) else None
 
 
-def _plain(row: Row) -> Iterable[Row]:
+def _plain(row: JsonRow) -> Iterable[JsonRow]:
     yield row
 
 

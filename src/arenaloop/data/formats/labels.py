@@ -25,12 +25,11 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from arenaloop.data.formats.battles import content_kind
 from arenaloop.data.prompts import read_prompt
 from arenaloop.errors import InputError, nearest
-from arenaloop.jsonl import read_rows, row_error
+from arenaloop.jsonl import JsonRow, read_rows, row_error
 from arenaloop.messages import read_messages
 from arenaloop.ratings.battles import WINNER_SCORES
 from arenaloop.types import Message, Prompt, content_hash
@@ -38,7 +37,6 @@ from arenaloop.types import Message, Prompt, content_hash
 __all__ = ["Label", "LabelledPair", "labelled_pairs", "read_labels", "split_filter"]
 
 Texts = tuple[str, ...]
-Row = dict[str, Any]
 
 _SIDES = (("output_1", "output_2"), ("response_a", "response_b"), ("conversation_a", "conversation_b"))
 _GENERATORS = (("generator_1", "generator_2"), ("model_a", "model_b"), ("generator_a", "generator_b"))
@@ -155,14 +153,14 @@ def _with_prompt(label: Label, prompt: Prompt) -> Label:
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
     kind = content_kind(path)
     if kind == "csv":
         return _csv_rows(path)
     return _parquet_rows(path) if kind == "parquet" else read_rows(path)
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _csv_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
     """Rows of a table with a header; empty cells are null. The line is the one a row ends on."""
     try:
         with path.open("rb") as file:
@@ -191,7 +189,7 @@ _EMPTY_IS_TEXT = {column for sides in _SIDES for column in sides}
 """An empty output is an output."""
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _parquet_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
     import polars as pl
 
     try:
@@ -209,7 +207,7 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _label(path: Path, line: int, row: Row) -> Label:
+def _label(path: Path, line: int, row: JsonRow) -> Label:
     try:
         outputs_in = _present(row, _SIDES, "the two outputs")
         if outputs_in == _SIDES[2]:
@@ -233,7 +231,7 @@ def _label(path: Path, line: int, row: Row) -> Label:
     )
 
 
-def _present(row: Row, choices: Sequence[tuple[str, str]], what: str) -> tuple[str, str]:
+def _present(row: JsonRow, choices: Sequence[tuple[str, str]], what: str) -> tuple[str, str]:
     for one, two in choices:
         if one in row or two in row:
             for column in (one, two):
@@ -244,7 +242,7 @@ def _present(row: Row, choices: Sequence[tuple[str, str]], what: str) -> tuple[s
     raise ValueError(f"no columns for {what}: {known} (columns found: {', '.join(list(row)[:12]) or 'none'})")
 
 
-def _prompt_and_outputs(row: Row, columns: tuple[str, str]) -> tuple[Prompt, tuple[Texts, Texts]]:
+def _prompt_and_outputs(row: JsonRow, columns: tuple[str, str]) -> tuple[Prompt, tuple[Texts, Texts]]:
     texts = [row[column] for column in columns]
     turns = [_turns(value) for value in (row.get("prompt"), *texts)]
     if turns[0] and len({len(one or ()) for one in turns}) == 1:
@@ -270,7 +268,7 @@ def _turns(value: object) -> list[str] | None:
     return [_text(turn) for turn in found] if all(isinstance(t, str | None) for t in found) else None
 
 
-def _conversations(row: Row) -> tuple[Prompt, tuple[Texts, Texts]]:
+def _conversations(row: JsonRow) -> tuple[Prompt, tuple[Texts, Texts]]:
     sides: list[tuple[tuple[Message, ...], Texts, Texts]] = []
     for column in _SIDES[2]:
         value = row[column]
@@ -300,7 +298,7 @@ def _structure(text: str, column: str) -> object:
             raise ValueError(f"column {column}: neither a list of messages nor the text of one") from None
 
 
-def _preference(row: Row) -> float | None:
+def _preference(row: JsonRow) -> float | None:
     column = next((name for name in _PREFERENCES if name in row), None)
     if column is None:
         raise ValueError(f"no column {', '.join(_PREFERENCES)} (columns found: {', '.join(list(row)[:12])})")
@@ -322,7 +320,7 @@ def _preference(row: Row) -> float | None:
     return number
 
 
-def _number(row: Row, column: str) -> float | None:
+def _number(row: JsonRow, column: str) -> float | None:
     value = row[column] if column in row else row.get(f"preference_{column}")
     try:
         number = None if value is None or isinstance(value, bool) else float(value)
