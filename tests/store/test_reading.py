@@ -232,11 +232,11 @@ def test_judgements_come_back_as_they_went_in(path: Path) -> None:
         tokens_in=3, tokens_out=4, usd=0.5, seconds=1.5, calls=2, reasoning="well", finish_reason="stop",
     )  # fmt: skip
     with Store(path) as store:
-        store.add_judgement(judgement("j", Status.ERROR, error="down", calls=3))
-        store.add_judgement(first)
+        store.add_records([judgement("j", Status.ERROR, error="down", calls=3)])
+        store.add_records([first])
         assert store.judgement("j") == first
         assert store.judgements(["j", "none"]) == {"j": first}
-        store.add_judgement(replace(first, key="k", prompt_id="other"))
+        store.add_records([replace(first, key="k", prompt_id="other")])
         store.flush()
         assert store.usage()[:4] == (7, 6, 8, 1.0)
     with Store(path, readonly=True) as store:
@@ -287,7 +287,7 @@ def test_what_is_stored_on_many_prompts_is_read_at_once(path: Path) -> None:
         )
         store.add_verdict(replace(verdict("v", Status.ERROR), prompt_id=ids[3]))
         store.add_verdict(replace(verdict("v"), prompt_id=ids[3]))
-        store.add_judgement(replace(judgement("j", Status.EMPTY), prompt_id=ids[99]))
+        store.add_records([replace(judgement("j", Status.EMPTY), prompt_id=ids[99])])
         store.flush()
         found = list(store.on_prompts([*ids[50:], "none", *ids[:50]]))
     assert [stored.prompt for stored in found] == prompts[50:] + prompts[:50]

@@ -73,11 +73,7 @@ def play_adaptively(
 ) -> Played:
     """Choose and play battles until ``plan.schedule.wanted`` are fought; blocking.
 
-    Args:
-        plan: what is to be fought; its schedule says how many battles.
-        store: the arena file; the prompts are in it.
-        on_progress: called as `battles.play` does, with counts over all batches.
-        budget: hard stops on calls and money.
+    `on_progress` is called as `battles.play` does, with counts over all batches.
 
     Raises:
         ConfigError, StoppedError: as `battles.play`.

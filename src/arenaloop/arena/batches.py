@@ -48,10 +48,8 @@ def play_batches(
     """Answer everything, then judge what is missing through batches (`calls.batch.Round`). Blocking.
 
     Args:
-        plan: what is to be fought; its judges stand on OpenAI-style servers.
+        plan, on_progress, budget: as of `play`; the judges stand on OpenAI-style servers.
         store, folder, settings, say, sleep: as of `Round`.
-        on_progress: is given live counts.
-        budget: what the run directory may cost.
 
     Raises:
         ConfigError: a judge whose calls cannot stand in a batch file; a budget in dollars without a price.

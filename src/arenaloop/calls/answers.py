@@ -61,11 +61,9 @@ def samples_of(contestant: Contestant, samples: int) -> list[Contestant]:
 
 
 class TurnUnit:
-    """One turn of a contestant's answer; it follows its earlier turns' texts.
+    """One turn of a contestant's answer to a prompt.
 
     Args:
-        c, asked: who answers.
-        material: the prompt, and what is stored on it.
         key: of the whole response.
         before: texts of the earlier turns.
         seed: of the run.
@@ -141,7 +139,7 @@ class Answers:
         contestants: who answers.
         recorded: response keys of recorded contestants by prompt id (`recorded.match_recorded`).
         seed: the run's seed; each request derives its own.
-        executor: asks; only needed to ask.
+        executor: only needed to ask.
     """
 
     def __init__(
@@ -385,13 +383,10 @@ async def answer_async(
     Args:
         contestants: who answers; K samples of one model are K contestants (`samples_of`).
         prompt_ids: prompts in the arena file.
-        store: where answers are kept.
-        on_progress: called at most four times a second, and at the end.
-        seed: of the run.
-        recorded: response keys of recorded contestants.
+        store, on_progress, budget: as of `run.run` and `run.begin`.
+        seed, recorded: as of `Answers`.
         who: the names of those that answer a prompt; None for all. Local contestants answer every prompt.
         concurrency: answers in progress at once; None for what the models allow.
-        budget: what the run directory may cost.
 
     Raises:
         ConfigError: the budget is in dollars, and a price is not known.

@@ -59,7 +59,6 @@ class AskedJudge(Asked):
     """A judge in a run: what all its units share.
 
     Args:
-        judge: who decides.
         secret: of the arena file, for delimiters.
         seed: of the run.
         reask: how often what has no outcome is asked again.
@@ -174,11 +173,8 @@ def decide(
 
     Args:
         units: makes them, on the event loop, one at a time; equal keys are asked once. They are counted first.
-        store: where they are kept.
-        on_progress: called at most four times a second, and at the end.
         concurrency: units in progress at once, at most; None for 512. Each judge's own limit holds besides.
-        budget: what the run directory may cost.
-        closing: judges that are closed at the end.
+        store, on_progress, budget, closing: as of `run.run` and `run.begin`.
 
     Raises:
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.

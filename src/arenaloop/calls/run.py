@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.gate import Gate
@@ -33,16 +33,12 @@ _REPORT_EVERY = 0.25  # seconds between progress reports
 T = TypeVar("T")
 
 
-class _Closable(Protocol):
-    async def aclose(self) -> None: ...
-
-
 async def run(
     store: Store,
     tally: Tally,
     jobs: Callable[[Executor], Iterable[Coroutine[Any, Any, None]]],
     *,
-    closing: Iterable[_Closable] = (),
+    closing: Iterable[Any] = (),
     on_progress: Callable[[Tally], None] | None = None,
 ) -> Tally:
     """Run jobs on one executor to their end, or until there is a reason to stop.
@@ -50,7 +46,7 @@ async def run(
     Args:
         store: where everything is kept.
         tally: counts along; its budget holds.
-        jobs: makes the jobs.
+        jobs: makes them.
         closing: models and judges that are closed at the end.
         on_progress: called at most four times a second, and at the end.
 
@@ -92,12 +88,7 @@ def begin(store: Store, budget: Budget | None, **totals: int) -> Tally:
 
 
 class Executor:
-    """Asks units, each at most once at a time and never when it is stored.
-
-    Args:
-        store: where records go.
-        gate: lets calls begin.
-    """
+    """Asks units, each at most once at a time and never when it is stored."""
 
     def __init__(self, store: Store, gate: Gate) -> None:
         self.store, self.gate, self.tally = store, gate, gate.tally

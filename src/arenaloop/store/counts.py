@@ -139,7 +139,7 @@ def failure_reasons(store: Store, hashes: Sequence[str], limit: int) -> list[tup
     query = f"""SELECT status, COALESCE(error, CASE WHEN finish_reason != 'stop' THEN finish_reason END), COUNT(*)
         FROM verdicts AS v WHERE status != 'ok' AND {_of_judges(hashes)}
         GROUP BY 1, 2 ORDER BY COUNT(*) DESC, 1, 2 LIMIT {limit}"""  # noqa: S608
-    return [(status, reason, count) for status, reason, count in _query(store, query, hashes)]
+    return list(_query(store, query, hashes))
 
 
 def score_pairs(store: Store, hashes: Sequence[str]) -> list[ScorePair]:
@@ -161,8 +161,7 @@ def open_seatings(store: Store, hashes: Sequence[str], limit: int = -1) -> Itera
     query = f"""SELECT prompt_id, first_hash, second_hash FROM verdicts AS v WHERE {_of_judges(hashes)}
         GROUP BY prompt_id, first_hash, second_hash, judge_hash, judge HAVING SUM(status = 'ok') = 0
         LIMIT {limit}"""  # noqa: S608
-    for prompt_id, first, second in _query(store, query, hashes):  # noqa: UP028 - says what the columns are
-        yield prompt_id, first, second
+    return _query(store, query, hashes)
 
 
 def final_calls(store: Store, hashes: Sequence[str], prompt_ids: Sequence[str]) -> Iterator[FinalCall]:
@@ -176,8 +175,7 @@ def failed_answers(store: Store) -> Iterator[tuple[str, str, str, str | None]]:
     """(prompt id, model, status, error) of turns whose latest attempt brought no answer, streamed."""
     query = """SELECT prompt_id, model, status, error FROM responses AS r WHERE status IN ('error', 'refused')
         AND attempt = (SELECT MAX(attempt) FROM responses AS s WHERE s.key = r.key AND s.turn = r.turn)"""
-    for prompt_id, model, status, error in _query(store, query):  # noqa: UP028
-        yield prompt_id, model, status, error
+    return _query(store, query)
 
 
 def commonest_error(store: Store) -> str | None:
@@ -204,9 +202,7 @@ def judge_usage(store: Store, hashes: Collection[str]) -> Usage:
 def models(store: Store, hashes: Sequence[str]) -> list[ModelRow]:
     """Rows of every contestant and judge: of contestants first, by name, then of judges by role and name.
 
-    Args:
-        store: the arena file.
-        hashes: the judges of the run; others' rows have a role of their own.
+    Rows of judges that are not among `hashes`, those of the run, have a role of their own.
     """
     own = f"CASE WHEN judge_hash IN ({marks(hashes)}) THEN 'judge' ELSE 'judge, other settings' END"
     own = own if hashes else "'judge'"

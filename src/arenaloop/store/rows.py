@@ -51,8 +51,6 @@ class TurnRow(NamedTuple):
 
     Attributes:
         key: of the whole response; `turn`: which of its turns this is, from 0.
-        prompt_id, model: whose answer to what.
-        completion: what came back.
         text_hash: hash of all texts up to this turn.
         sample: which of several answers of the model to this prompt it is.
     """
@@ -110,7 +108,7 @@ def whole_response(
     Args:
         prompt, model: whose answer to what.
         turn: text and status of a turn by its number; None where it was not asked.
-        text_hash: the hash of the texts, where it is known; computed otherwise.
+        text_hash: of the texts, where it is known.
     """
     texts: list[str] = []
     whole = Status.OK

@@ -4,7 +4,7 @@ Rows are keyed by the hash of all that determines them, so that to resume is to 
 twice. Failures are rows too, with a status and a reason, and are asked again on the next run. One process writes
 (`flock` on a side file, which the kernel frees when the process dies); any number may read meanwhile.
 
-Appends go to a writer thread (`store_writer`) that commits within 10 ms of arrival, off the caller's event loop. After
+Appends go to a writer thread (`writer`) that commits within 10 ms of arrival, off the caller's event loop. After
 ``kill -9`` at most those of the last 10 ms are lost: commits are in the write-ahead log, which survives the process. (A
 power cut may lose the last commits too, because `synchronous=NORMAL` does not wait for the disk; the file stays
 consistent.)
@@ -120,7 +120,7 @@ class Store(Readings):
             self._lock_file = None
 
     def _connect(self, *, check_same_thread: bool = True) -> sqlite3.Connection:
-        uri = f"file:{_quote(self.path)}" + ("?mode=ro" if self.readonly else "")
+        uri = self.path.absolute().as_uri() + ("?mode=ro" if self.readonly else "")
         connection = sqlite3.connect(
             uri, uri=True, timeout=30, isolation_level=None, check_same_thread=check_same_thread, cached_statements=64
         )
@@ -257,10 +257,6 @@ class Store(Readings):
         """Append one judge call over two texts."""
         self.add_records((verdict,))
 
-    def add_judgement(self, judgement: Judgement) -> None:
-        """Append one judge call about one answer."""
-        self.add_records((judgement,))
-
     def add_records(self, records: Sequence[Verdict | Judgement]) -> None:
         """Append judge calls, all of one kind and all in one transaction."""
         table, now, rows = JUDGEMENTS if isinstance(records[0], Judgement) else VERDICTS, time.time(), []
@@ -278,10 +274,7 @@ class Store(Readings):
     def put_note(self, room: str, key: str, value: Any) -> None:
         """Keep a runner's own state, which JSON can hold; what stood there before is replaced. Committed on return.
 
-        Args:
-            room: whose state: the name under which one runner finds its notes.
-            key: which of its notes.
-            value: the state.
+        `room` is the name under which one runner finds its notes.
         """
         self._append(NOTES, [(room, key, to_json(value))])
         self.flush()
@@ -335,12 +328,6 @@ class Store(Readings):
         if not (self.readonly or any(self._pending.values())):  # nobody else writes here
             self._usage = usage
         return usage
-
-
-def _quote(path: Path) -> str:
-    from urllib.parse import quote
-
-    return quote(str(path.absolute()))
 
 
 def _as_arena_error(path: Path, error: sqlite3.DatabaseError) -> ArenaFileError | StorageError:

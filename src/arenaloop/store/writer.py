@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from arenaloop.errors import StorageError
 from arenaloop.store.schema import Row, Table, insert
@@ -29,10 +29,6 @@ _LONGEST_LOG = 16_384  # pages; beyond them (64 MB) the writer stops to fold the
 
 Append = tuple[Table, list[Row]]
 """A table and its new rows."""
-
-
-class _Flush(NamedTuple):
-    done: threading.Event
 
 
 class Writer:
@@ -54,7 +50,8 @@ class Writer:
         self.failure: StorageError | None = None
         self._connect = connect
         self._committed = committed
-        # A deque and a flag: a queue would change threads for every append.
+        # Appends, events to be set when what came before them is committed, and at the end None. A deque and a flag: a
+        # queue would change threads for every append.
         self._todo: deque[Any] = deque()
         self._asleep = False
         self._wake = threading.Event()
@@ -71,7 +68,7 @@ class Writer:
     def flush(self) -> None:
         """Wait until everything appended so far is committed. Raises StorageError if that failed."""
         done = threading.Event()
-        self._put(_Flush(done))
+        self._put(done)
         done.wait()
         if self.failure is not None:
             raise self.failure
@@ -124,8 +121,8 @@ class Writer:
                 except Exception as error:  # a thread that dies would lose rows in silence, and hang whoever waits
                     self.failure = StorageError(f"{self.path}: {error}; what was stored before stays")
             for item in batch:
-                if isinstance(item, _Flush):
-                    item.done.set()
+                if isinstance(item, threading.Event):
+                    item.set()
             if connection is not None and self._log.too_long:
                 self._log.too_long = False
                 self._log.fold(connection)
