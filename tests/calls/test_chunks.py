@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from scripted_battles import PROMPTS, contestant, make_plan, number, scores
+from scripted_battles import PROMPTS, Chunky, Judging, contestant, make_plan, number, scores
 
 from arenaloop.arena.battles import play
 from arenaloop.arena.pairings import pairings
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.calls.answers import Contestant
+from arenaloop.calls.answers import Contestant, answer
 from arenaloop.calls.progress import Tally
 from arenaloop.errors import EndpointDownError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.judge import read_judge_prompt
 from arenaloop.store import Store
-from arenaloop.types import Completion, Request, content_hash
+from arenaloop.types import Completion, Prompt, Request, Status, content_hash
 
 
 class ChunkedJudge:
@@ -124,3 +125,67 @@ def test_equal_texts_are_asked_once(path: Path) -> None:
     # of a and b one verdict a prompt, and c against either is one question in each seat
     assert sum(map(len, judge.chunks)) == 12 * 3
     assert (tally.verdicts, tally.cached) == (72, 72 - 36)
+
+
+def test_answers_for_a_chunk_are_asked_beside_each_other(path: Path) -> None:
+    """A served contestant is asked for all answers of a chunk at once, not one after the other."""
+    running = most = 0
+
+    async def slow(request: Request) -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        running -= 1
+        return f"answer to {request.messages[0]['content']}"
+
+    judge = ChunkedJudge(size=64)
+    served = Contestant("a", ScriptedModel("a", slow, concurrency=8))
+    tally = played(path, make_plan(judge, [served, contestant("b")]))  # type: ignore[arg-type]
+    assert most == 8
+    assert (tally.verdicts, tally.answers, tally.in_flight) == (24, 24, 0)
+
+
+def test_a_dead_server_ends_the_wait_of_a_chunk(path: Path) -> None:
+    class Dead(ScriptedModel):
+        async def complete(self, request: Request) -> Completion:
+            if request.messages[0]["content"].endswith("7"):
+                raise EndpointDownError("http://a cannot be reached")
+            return await super().complete(request)
+
+    judge = ChunkedJudge()
+    with pytest.raises(EndpointDownError, match="http://a"):
+        played(path, make_plan(judge, [Contestant("a", Dead("a", lambda request: "fine")), contestant("b")]))  # type: ignore[arg-type]
+    whole = ScriptedModel("a", lambda request: "fine")
+    tally = played(path, make_plan(judge, [Contestant("a", whole), contestant("b")]))  # type: ignore[arg-type]
+    assert (tally.verdicts, tally.failed) == (24, 0)
+
+
+def test_one_local_model_under_two_names_answers_once(path: Path) -> None:
+    local = Chunky(size=5)
+    judging = Judging()
+    twins = [Contestant(name, local) for name in ("one", "other")]
+    plan = make_plan(judging, [*twins, contestant("c")])
+    tally = played(path, plan)
+    assert sum(map(len, local.chunks)) == len(PROMPTS)
+    assert (tally.answers, tally.answers_total, tally.failed) == (36, 36, 0)
+    with Store(path, readonly=True) as store:
+        assert all(p.battles for p in pairings(plan, store))
+
+
+def test_a_turn_that_failed_is_followed_by_none(path: Path) -> None:
+    class Failing(Chunky):
+        async def complete_many(self, requests: Sequence[Request]) -> AsyncIterator[tuple[Request, Completion]]:
+            async for request, completion in super().complete_many(requests):
+                failed = len(request.messages) == 1 and request.messages[0]["content"].endswith("1")
+                yield request, Completion(status=Status.ERROR, error="too long", usd=0.0) if failed else completion
+
+    local = Failing(size=4)
+    prompts = [Prompt(({"role": "user", "content": f"question {n}"},), ("and then?",)) for n in range(4)]
+    with Store(path) as store:
+        store.add_prompts(prompts)
+        store.flush()
+        tally = answer([Contestant("local", local)], [p.id for p in prompts], store)
+    assert [len(chunk) for chunk in local.chunks] == [4, 3]
+    assert (tally.answers, tally.failed) == (4, 1)

@@ -207,3 +207,15 @@ def test_a_failed_sample_is_asked_again_by_the_next_run(path: Path) -> None:
     fail = False
     assert ask(path, four).calls == 3
     assert texts(path, four) == reference(path.parent)
+
+
+def test_a_server_is_asked_for_no_sample_that_nobody_wants(path: Path) -> None:
+    model = Several(given=4, samples_per_call=4)
+    four = samples_of(Contestant("m", model, WARM), 4)
+    wanted = {IDS[0]: ["m#1", "m#3"], IDS[1]: ["m#2"], IDS[2]: [c.name for c in four]}
+    tally = ask(path, four, who=wanted.__getitem__)
+    assert sorted(body.get("n", 1) for body in model.heard) == [1, 2, 4]
+    assert tally.answers == 7
+    with Store(path, readonly=True) as store:
+        answers = Answers(store, four, {}, seed=0)
+        assert all((answers.stored(c.name, p) is not None) == (c.name in wanted[p.id]) for c in four for p in PROMPTS)

@@ -67,7 +67,7 @@ async def play_async(
         fight = _Fight(plan, store, answers, executor)
         yield answers.run_local()
         seatings = fight.seatings(order)
-        for _ in range(plan.workers):
+        for _ in range(fight.workers):
             yield executor.work(seatings, fight.decide)
 
     closing: list[Any] = [*(m for c in plan.contestants if (m := c.asked)), *plan.judges]
@@ -121,6 +121,10 @@ class _Fight:
         self.tally = executor.tally
         self.judges = asked_judges(plan, store.secret)
         self.chunked = [asked for asked in self.judges if asked.chunked is not None]
+        self.workers = plan.workers
+        if self.chunked and len(self.chunked) == len(self.judges):
+            # each works on a whole chunk: one is asked while the answers for the next come in
+            self.workers = max(2, plan.workers // max(asked.judge.concurrency for asked in self.chunked))
 
     def seatings(self, order: Sequence[str]) -> Iterator[list[Seating] | None]:
         """Seatings with something left to ask; None after a prompt that had none.
@@ -135,8 +139,8 @@ class _Fight:
         blocks: dict[int, list[Seating]] = {id(asked): [] for asked in self.chunked}
         for material in materials(self.store, wanted):
             pairs = plan.schedule.on(material.prompt.id)
-            names = {name for pair in pairs for name in pair}
-            tally.answers += sum(self.answers.settle(name, material) for name in names)
+            material.players = {name for pair in pairs for name in pair}
+            tally.answers += sum(self.answers.settle(name, material) for name in material.players)
             everything = plan.seatings(material.prompt.id, pairs)
             left = self._left(material, everything, singly) if singly else []
             for first, second in left:
@@ -181,6 +185,9 @@ class _Fight:
         if asked.chunked is not None:
 
             async def answered() -> list[JudgeUnit]:
+                seated = ((m, name) for m, one, two, _ in seatings for name in (one, two))
+                missing = {(id(m), name): (name, m) for m, name in seated if name not in m.answers}
+                await self.executor.gate.together(self.answers.get(*asked) for asked in missing.values())
                 for seating in seatings:
                     units.extend(await self._units(*seating))
                 return units

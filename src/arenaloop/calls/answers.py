@@ -125,9 +125,9 @@ class TurnUnit:
 
 @dataclass(slots=True)
 class _Chunk:
-    """Answers of a local model that are given together: contestants (samples of it) and prompt ids."""
+    """Answers of a local model that are given together: contestants whose answer it is, and prompt ids."""
 
-    members: list[tuple[Contestant, str]]
+    members: list[tuple[list[Contestant], str]]
     done: asyncio.Event
 
 
@@ -277,7 +277,9 @@ class Answers:
 
     async def _ask_samples(self, c: Contestant, material: Material) -> None:
         """First turns of samples that are missing, by as few calls as the server's ``n`` allows."""
-        units = [self._unit(other, material, ()) for other in self._siblings[c.name]]
+        players = material.players
+        wanted = [other for other in self._siblings[c.name] if players is None or other.name in players]
+        units = [self._unit(other, material, ()) for other in wanted]
         missing = [unit for unit in units if unit.stored(0) is None]
         size = self._asked[c.name].samples
         for start in range(0, len(missing), size):
@@ -296,17 +298,22 @@ class Answers:
         for c in self.contestants.values():
             if not isinstance(c.model, ChunkedModel) or c.name in self._chunks:
                 continue
-            together = [other for other in self.contestants.values() if other.asked is c.asked]
+            kinds: dict[tuple[Sampling, int], list[Contestant]] = {}  # one model under two names answers once
+            for other in self.contestants.values():
+                if other.asked is c.asked:
+                    kinds.setdefault((other.sampling, other.sample), []).append(other)
+            twins = list(kinds.values())
             # the prompt's id stands in for the key, so that ties in length sort alike for every model
             requests = [
                 Request(messages=tuple(p.conversation(())), sampling=one.sampling, sample=at, key=p.id)
                 for p in self._prompts(prompt_ids)
-                for at, one in enumerate(together)
+                for at, (one, *_) in enumerate(twins)
             ]
             plan = c.model.plan(requests)
-            chunks = [_Chunk([(together[r.sample], r.key) for r in chunk], asyncio.Event()) for chunk in plan]
-            for one in together:
-                self._chunks[one.name] = {i: chunk for chunk in chunks for who, i in chunk.members if who is one}
+            chunks = [_Chunk([(twins[r.sample], r.key) for r in chunk], asyncio.Event()) for chunk in plan]
+            for same in twins:
+                by_prompt = {i: chunk for chunk in chunks for who, i in chunk.members if who is same}
+                self._chunks |= {one.name: by_prompt for one in same}
             self._local.append(chunks)
             order = list(dict.fromkeys(r.key for chunk in plan for r in chunk))
         return order
@@ -320,9 +327,9 @@ class Answers:
         for chunks in self._local:
             for chunk in chunks:
                 await self._answer_chunk(chunk)
-                self._open.tally.answers += len(chunk.members)
+                self._open.tally.answers += sum(len(same) for same, _ in chunk.members)
                 chunk.done.set()
-            if len(self._local) > 1 and (model := chunks[0].members[0][0].asked) is not None:
+            if len(self._local) > 1 and (model := chunks[0].members[0][0][0].asked) is not None:
                 await model.aclose()
 
     async def _answer_chunk(self, chunk: _Chunk) -> None:
@@ -331,11 +338,11 @@ class Answers:
         generated = False
         for turn in range(max(material.prompt.turns for material in prompts.values())):
             units = []
-            for c, prompt_id in chunk.members:
+            for (c, *_), prompt_id in chunk.members:
                 material = prompts[prompt_id]
-                if turn < material.prompt.turns:
-                    unit = self._unit(c, material, ())
-                    unit.before = tuple(said.setdefault(unit.response_key, []))
+                unit = self._unit(c, material, ())
+                unit.before = tuple(said.setdefault(unit.response_key, []))
+                if turn < material.prompt.turns and len(unit.before) == turn:  # after a turn that failed none follows
                     if not generated and (stored := self._open.store.turn(unit.response_key, turn)) is not None:
                         material.turns[unit.response_key, turn] = (*stored, "")
                     units.append(unit)
@@ -345,8 +352,8 @@ class Answers:
                 generated = True
                 await self._open.settle_chunk(units, whole=True)
             for unit in units:
-                found = unit.material.turns.get((unit.response_key, turn))
-                said[unit.response_key].append(found[0] if found is not None else "")
+                if (found := unit.material.turns.get((unit.response_key, turn))) is not None and found[1] in ANSWERED:
+                    said[unit.response_key].append(found[0])
 
 
 def _response(prompt: Prompt, name: str, turns: Sequence[Turn]) -> Response | None:
@@ -407,7 +414,8 @@ async def answer_async(
 
         def missing() -> Iterator[tuple[str, Material] | None]:
             for material in materials(store, order if workers else ()):
-                for name in names if who is None else who(material.prompt.id):
+                material.players = names if who is None else who(material.prompt.id)
+                for name in material.players:
                     if name in local:
                         continue
                     if answers.settle(name, material):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -147,6 +147,21 @@ class Gate:
             await asyncio.wait(tasks)
         if self.reason is not None:
             raise self.reason
+
+    async def together(self, jobs: Iterable[Coroutine[Any, Any, Any]]) -> None:
+        """Run jobs beside each other within one job, each with calls of its own.
+
+        Raises:
+            HaltedError: the run is stopping; some may not have come to their end.
+        """
+        tasks = [asyncio.create_task(self._guarded(job)) for job in jobs]
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for task in tasks:
+                task.cancel()
+        if self.reason is not None:
+            raise HaltedError
 
     async def _guarded(self, job: Coroutine[Any, Any, None]) -> None:
         ticket = Ticket(self)

@@ -7,7 +7,7 @@ number.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from arenaloop.store import Store, Turn
@@ -26,6 +26,7 @@ class Material:
         verdicts: statuses of the verdicts on it by key: those stored, and those asked since.
         answers: whole answers by contestant, once they need not be asked; None is a recorded one that is missing.
         waiting: contestants that are being asked.
+        players: whose answers are wanted; None is everybody's.
     """
 
     prompt: Prompt
@@ -33,6 +34,7 @@ class Material:
     verdicts: dict[str, Status] = field(default_factory=dict)
     answers: dict[str, Response | None] = field(default_factory=dict)
     waiting: dict[str, asyncio.Future[Response | None]] = field(default_factory=dict)
+    players: Collection[str] | None = None
 
 
 def materials(store: Store, prompt_ids: Sequence[str]) -> Iterator[Material]:

@@ -96,6 +96,7 @@ def decode(
         for row in rows:
             row.tokens.clear()
             row.logprobs.clear()
+            row.finish_reason = "length"
     torch.cuda.empty_cache()  # outside the handler, whose traceback still holds the tensors
     if len(rows) == 1:
         rows[0].error = "out of memory on the device, even alone; lower max_tokens or use a smaller dtype"
@@ -139,7 +140,8 @@ def _decode(
     arguments: dict[str, Any] = {cache_argument(module): cache, "use_cache": True}
     if "logits_to_keep" in accepts:
         arguments["logits_to_keep"] = 1
-    shared = _shared([list(row.prompt) for row in rows], cache) if "past_key_values" in arguments else 0
+    # models that are told no positions do not always count them on from a cache
+    shared = _shared([list(row.prompt) for row in rows], cache) if "position_ids" in accepts else 0
     if shared:  # what all prompts begin with is read once
         module(input_ids=torch.tensor([rows[0].prompt[:shared]], device=device), **arguments)
         cache.batch_repeat_interleave(len(rows))
