@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -187,7 +188,7 @@ class _Fight:
             async def answered() -> list[JudgeUnit]:
                 seated = ((m, name) for m, one, two, _ in seatings for name in (one, two))
                 missing = {(id(m), name): (name, m) for m, name in seated if name not in m.answers}
-                await self.executor.gate.together(self.answers.get(*asked) for asked in missing.values())
+                await self.executor.gate.together(partial(self.answers.get, *asked) for asked in missing.values())
                 for seating in seatings:
                     units.extend(await self._units(*seating))
                 return units

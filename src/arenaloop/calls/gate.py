@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -148,13 +148,17 @@ class Gate:
         if self.reason is not None:
             raise self.reason
 
-    async def together(self, jobs: Iterable[Coroutine[Any, Any, Any]]) -> None:
-        """Run jobs beside each other within one job, each with calls of its own.
+    async def together(self, jobs: Iterable[Callable[[], Coroutine[Any, Any, Any]]]) -> None:
+        """Begin jobs beside each other within one job, each with calls of its own, and wait for all.
 
         Raises:
             HaltedError: the run is stopping; some may not have come to their end.
         """
-        tasks = [asyncio.create_task(self._guarded(job)) for job in jobs]
+
+        async def begin(job: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+            await self._guarded(job())
+
+        tasks = [asyncio.create_task(begin(job)) for job in jobs]
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
