@@ -119,6 +119,16 @@ def test_texts_behind_a_hash_are_those_with_that_hash(path: Path) -> None:
         assert store.texts("none") is None
 
 
+def test_a_judgement_s_text_is_found_by_its_hash(path: Path) -> None:
+    """Which is what stands for it in a seat of the meta-judge."""
+    odd = "Reasons \x00\ud800.\nScore: 4"
+    judgement = Judgement("k", "p", "h", "rubric", Status.OK, odd, 4.0)
+    with Store(path) as store:
+        store.add_records([judgement])
+        store.flush()
+        assert store.texts(judgement.text_hash) == (odd,)
+
+
 def test_keys() -> None:
     """Everything that determines an answer is part of its key, and of a recorded one its text alone."""
     base = response_key("p", "f", [0.0, 1.0, 512, []], 0)

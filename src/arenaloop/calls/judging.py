@@ -144,7 +144,8 @@ def unit_of(asked: AskedJudge, prompt_id: str, hashes: Iterable[str], store: Sto
     responses = [Response(prompt_id, "", some) for some in texts if some is not None]
     if prompt is None or len(responses) < len(texts):
         return None
-    return JudgeUnit(asked, (prompt, *responses), InStore(store.verdict))
+    look = store.verdict if len(responses) > 1 else store.judgement
+    return JudgeUnit(asked, (prompt, *responses), InStore(look))
 
 
 def attempts(unit: JudgeUnit, store: Store) -> list[Verdict]:

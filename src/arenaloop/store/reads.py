@@ -145,10 +145,11 @@ class Readings:
             yield from (found.pop(prompt_id) for prompt_id in batch if prompt_id in found)
 
     def texts(self, text_hash: str) -> tuple[str, ...] | None:
-        """The texts (one per turn) behind a `Response.text_hash`."""
+        """The texts (one per turn) behind a `Response.text_hash`, or a judgement's text behind its own."""
         row = self._reader.execute("SELECT key, turn, text FROM responses WHERE text_hash = ? LIMIT 1", (text_hash,))
         if (found := row.fetchone()) is None:
-            return None
+            row = self._reader.execute("SELECT raw FROM judgements WHERE text_hash = ? LIMIT 1", (text_hash,))
+            return None if (judged := row.fetchone()) is None else (from_stored(judged[0]),)
         key, last, text = found
         # Earlier turns may have been asked more than once: the texts that belong together are those of the hash.
         query = "SELECT DISTINCT text FROM responses WHERE key = ? AND turn = ? ORDER BY id DESC"

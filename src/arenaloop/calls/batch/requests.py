@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from arenaloop.calls.judging import AskedJudge, JudgeUnit, unit_of
 from arenaloop.calls.reask import next_sample
-from arenaloop.errors import ConfigError
+from arenaloop.errors import ConfigError, StoppedError
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.models.openai_batch import request_line
 from arenaloop.store import Store
@@ -32,16 +32,26 @@ class Line(NamedTuple):
 
     Attributes:
         key: of the verdict or judgement; the line's custom id.
-        prompt_id, first_hash, second_hash, sample: what the key stands for; a judgement has no second hash.
+        prompt_id, hashes, sample: what the key stands for; a hash for each text that the judge is shown.
         before: attempts that were stored under the key when the line was written; with more, its result is stored.
     """
 
     key: str
     prompt_id: str
-    first_hash: str
-    second_hash: str
+    hashes: tuple[str, ...]
     sample: int
     before: int
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> Line:
+        """From its `row`; of a judge of one text there may be an empty second hash."""
+        key, prompt_id, *hashes, sample, before = row
+        return cls(key, prompt_id, tuple(text_hash for text_hash in hashes if text_hash), sample, before)
+
+    @property
+    def row(self) -> list[Any]:
+        """As it stands in a note."""
+        return [self.key, self.prompt_id, *self.hashes, self.sample, self.before]
 
 
 class RequestFile(NamedTuple):
@@ -109,16 +119,30 @@ def missing(
             continue
         seen.add(key)
         before = store.attempts([key])[key] if unit.stored(sample) is not None else 0
-        hashes = [response.text_hash for response in unit.material[1:]]
-        yield unit, Line(key, prompt_id, hashes[0], hashes[1] if len(hashes) > 1 else "", sample, before)
+        hashes = tuple(response.text_hash for response in unit.material[1:])
+        yield unit, Line(key, prompt_id, hashes, sample, before)
 
 
-def unit_of_line(asked: AskedJudge, line: Line, store: Store) -> JudgeUnit:
-    """The unit of a line, its texts read from the arena file."""
-    hashes = [text_hash for text_hash in (line.first_hash, line.second_hash) if text_hash]
-    if (unit := unit_of(asked, line.prompt_id, hashes, store)) is None:
-        raise ValueError(f"the arena file does not hold the texts of verdict {line.key}")
-    return unit
+def unit_of_line(judges: Sequence[AskedJudge], line: Line, store: Store) -> JudgeUnit:
+    """The unit of a line, its texts read from the arena file.
+
+    Args:
+        judges: all that share the batch's fingerprint: votes of one judge differ in nothing but their keys.
+
+    Raises:
+        StoppedError: none of them asks what the line's key stands for.
+    """
+    why = "its texts are not in the arena file"
+    if (unit := unit_of(judges[0], line.prompt_id, line.hashes, store)) is not None:
+        for asked in judges:
+            found = JudgeUnit(asked, unit.material, unit.statuses)
+            if found.key(line.sample) == line.key:
+                return found
+        why = "no vote of the judge has its key"
+    raise StoppedError(
+        f"judge {judges[0].judge.name}: request {line.key} of a batch is not one of this run ({why}); run again with "
+        "what it was written for, or --forget-batches gives its batch up"
+    )
 
 
 def _bytes(unit: JudgeUnit, line: Line) -> bytes:
@@ -186,12 +210,11 @@ class _Writing:
         return RequestFile(tag, self.asked, path, self.lines, self.size)
 
 
-def write_again(asked: AskedJudge, rows: Sequence[Sequence[Any]], store: Store, path: Path) -> None:
+def write_again(judges: Sequence[AskedJudge], lines: Iterable[Line], store: Store, path: Path) -> None:
     """Write a request file that was lost, from the lines that the arena file remembers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     with partial.open("wb") as file:
-        for row in rows:
-            line = Line(*row)
-            file.write(_bytes(unit_of_line(asked, line, store), line))
+        for line in lines:
+            file.write(_bytes(unit_of_line(judges, line, store), line))
     os.replace(partial, path)

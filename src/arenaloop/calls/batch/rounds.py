@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from arenaloop.calls.batch.requests import Line, RequestFile, missing, server_of, unit_of_line, write_again, write_files
 from arenaloop.calls.batch.state import REQUESTS, STATE, WAITING, batch_rows, open_batches
@@ -75,8 +74,10 @@ class Round:
         self.folder = Path(settings.folder) if settings.folder else folder
         self.sleep = sleep or DEFAULT_SLEEP
         self._say = say
-        self.judges = {asked.judge.fingerprint: asked for asked in judges}
-        self.servers = {fingerprint: server_of(asked) for fingerprint, asked in self.judges.items()}
+        self.judges: dict[str, list[AskedJudge]] = {}  # votes of one judge share its fingerprint, and its batches
+        for asked in judges:
+            self.judges.setdefault(asked.judge.fingerprint, []).append(asked)
+        self.servers = {asked.judge.fingerprint: server_of(asked) for asked in judges}
         self.endpoints: dict[str, BatchEndpoint] = {}
         self.numbers = sum(1 for _ in batch_rows(store))
         self.rows = open_batches(store, [asked.judge for asked in judges])
@@ -150,7 +151,7 @@ class Round:
         self.ordered_calls = sum(row["requests"] for row in ordered)
         self.ordered_usd = sum(row["usd_most"] for row in ordered)
         self.refusal = ""
-        on_their_way = {row[0] for tag in self._waiting() for row in self._requests(tag)}
+        on_their_way = {line.key for tag in self._waiting() for line in self._requests(tag)}
         files = write_files(
             missing(self.units(), self.store, on_their_way, self._asked(), Counter()),
             self.folder,
@@ -181,7 +182,7 @@ class Round:
 
     def _register(self, file: RequestFile) -> None:
         judge = file.asked.judge
-        self.store.put_note(REQUESTS, file.tag, {"requests": [list(line) for line in file.lines]})
+        self.store.put_note(REQUESTS, file.tag, {"requests": [line.row for line in file.lines]})
         self._put(
             file.tag,
             {
@@ -203,9 +204,9 @@ class Round:
         self.store.put_note(STATE, tag, row)
         self.rows[tag] = row
 
-    def _requests(self, tag: str) -> list[list[Any]]:
+    def _requests(self, tag: str) -> list[Line]:
         note = self.store.note(REQUESTS, tag)
-        return note["requests"] if note else []
+        return [Line.of(row) for row in note["requests"]] if note else []
 
     def _path(self, tag: str) -> Path:
         folder = self.rows[tag].get("folder")
@@ -323,8 +324,8 @@ class Round:
         has counted is downloaded again: what is in it has been paid for.
         """
         row = self.rows[tag]
-        asked, model = self.judges[row["judge_hash"]], self.servers[row["judge_hash"]]
-        wanted = {found[0]: Line(*found) for found in self._requests(tag)}
+        judges, model = self.judges[row["judge_hash"]], self.servers[row["judge_hash"]]
+        wanted = {line.key: line for line in self._requests(tag)}
         attempts = self.store.attempts(list(wanted))
         done = {key for key, count in attempts.items() if count > wanted[key].before}  # stored already
         counted = min(batch.completed, len(wanted)) if batch is not None else 0
@@ -334,9 +335,9 @@ class Round:
                 await self.sleep(min(2.0**attempt, self.settings.longest_pause))
             strange = 0
             for lines in download():
-                async for line in lines:
+                async for result in lines:
                     try:
-                        key, completion = read_result(line, model.price)
+                        key, completion = read_result(result, model.price)
                     except ValueError:
                         strange += 1
                         continue
@@ -344,7 +345,7 @@ class Round:
                         strange += 1
                     elif key not in done:
                         done.add(key)
-                        await self._keep(asked, wanted[key], completion)
+                        await self._keep(judges, wanted[key], completion)
             if len(done) >= counted:
                 break
         else:
@@ -354,9 +355,9 @@ class Round:
                 "collect the others, or --forget-batches gives them up, and pays for them again"
             )
         free = None if model.price is None else 0.0
-        for key, line_ in wanted.items():
+        for key, line in wanted.items():
             if key not in done:
-                await self._keep(asked, line_, Completion(status=Status.ERROR, error=no_result, usd=free, calls=0))
+                await self._keep(judges, line, Completion(status=Status.ERROR, error=no_result, usd=free, calls=0))
         if strange:
             self.say(f"{strange:,} lines of the results belong to no request")
         self.store.flush()
@@ -364,8 +365,8 @@ class Round:
         self._put(tag, {"state": "collected", "failed": failed})
         self.tally.failed += len(failed)
 
-    async def _keep(self, asked: AskedJudge, line: Line, completion: Completion) -> None:
-        unit = unit_of_line(asked, line, self.store)
+    async def _keep(self, judges: Sequence[AskedJudge], line: Line, completion: Completion) -> None:
+        unit = unit_of_line(judges, line, self.store)
         record = unit.read(completion, line.sample)
         unit.keep(self.store, [(unit, line.sample, record)])
         self.collected += record.status is Status.OK
