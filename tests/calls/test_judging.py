@@ -10,6 +10,7 @@ import pytest
 
 from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, attempts, decide
 from arenaloop.calls.progress import Tally
+from arenaloop.calls.reask import final
 from arenaloop.errors import EndpointDownError
 from arenaloop.judges.meta import MetaJudge, seated
 from arenaloop.judges.pairwise import PairwiseJudge
@@ -86,7 +87,8 @@ def test_garbage_is_asked_again_warmer_and_both_stay(tmp_path: Path) -> None:
     assert [r.sampling.temperature for r in script.heard] == [0.0, 0.7]
     with Store(tmp_path / "arena.db", readonly=True) as store:
         assert [v.status for v in stored(one, store)] == [Status.UNPARSED, Status.OK]
-        assert stored(one, store)[-1] == stored(one, store)[-1]
+        (unit,) = units([one], store)
+        assert final(lambda sample: store.verdict(unit.key(sample)), unit.reask) == stored(one, store)[-1]
 
 
 def test_what_stays_undecided_is_asked_again_by_the_next_run(tmp_path: Path) -> None:

@@ -65,10 +65,7 @@ def test_four_samples_on_three_prompts_are_twelve_rows(path: Path, concurrency: 
     assert ask(path, four).calls == 0
     assert len(heard) == 12
     assert {r.sample for r in heard} == {0, 1, 2, 3}
-    expected = {
-        (c.name, p.id): found[c.name, p.id] for c in four for p in PROMPTS
-    }  # the same whatever the concurrency: seeds follow from keys
-    assert found == expected == reference(path.parent)
+    assert found == reference(path.parent)  # the same whatever the concurrency: seeds follow from keys
 
 
 def reference(folder: Path) -> dict[tuple[str, str], str]:
