@@ -446,3 +446,73 @@ def test_a_conversation_that_is_begun_is_counted_from_its_next_turn(path: Path) 
     assert (found.calls, found.stored) == (2, 1)
     # 40 + 12 + 20, then with an answer of 20 characters and 20 more
     assert found.tokens_in == (72 + 112) / 4
+
+
+@pytest.mark.parametrize(("n", "calls"), [(1, 12), (4, 8), (6, 7)])
+def test_samples_that_a_server_gives_at_once_are_one_call(path: Path, n: int, calls: int) -> None:
+    """Of six first turns as many calls as its ``n`` makes of them, with the prompt paid once in each; then one each."""
+    prompt = Prompt(({"role": "user", "content": "x" * 400},), ("y" * 40,))
+    model = OpenAIModel("m", "m", "http://127.0.0.1:9/v1", price=PRICE, samples_per_call=n)
+    six = samples_of(Contestant("m", model, Sampling(temperature=1.0, max_tokens=100)), 6)
+    with Store(path) as store:
+        store.add_prompts([prompt])
+        store.flush()
+        answers = Answers(store, six, {}, seed=0)
+
+        def planned(prompt_ids: Sequence[str]) -> Iterator[Planned]:
+            return (
+                u for material in materials(store, prompt_ids) for c in six for u in answers.planned(c.name, material)
+            )
+
+        found = estimate_units(planned, [prompt.id], six, store)
+    assert found.calls == calls
+    firsts = calls - 6
+    second = (400 + 40) / 4 + 50  # half of an answer is expected
+    assert found.total("tokens_in") == firsts * 100 + 6 * second
+    assert (found.total("tokens_out"), found.total("tokens_out_most")) == (12 * 50, 12 * 100)
+    assert found.total("usd") == pytest.approx(((firsts * 100 + 6 * second) * 2 + 600 * 10) / 1e6)
+    assert [role.calls for role in found.roles] == [1 + (at % n == 0) for at in range(6)]
+
+
+def test_answers_that_come_with_others_calls_are_paid_for(path: Path) -> None:
+    """A name that makes no call of its own is told all the same; a server's tokens are those of the call's first."""
+    prompts = [Prompt.of(f"question {at}") for at in range(8)]
+    model = OpenAIModel("m", "m", "http://127.0.0.1:9/v1", price=PRICE, samples_per_call=4)
+    four = samples_of(Contestant("m", model, Sampling(temperature=1.0, max_tokens=100)), 4)
+
+    def estimated() -> Estimate:
+        with Store(path) as store:
+            store.add_prompts(prompts)
+            store.flush()
+            answers = Answers(store, four, {}, seed=0)
+
+            def planned(prompt_ids: Sequence[str]) -> Iterator[Planned]:
+                for material in materials(store, prompt_ids):
+                    for c in four:
+                        yield from answers.planned(c.name, material)
+
+            return estimate_units(planned, [p.id for p in prompts], four, store)
+
+    before = estimated()
+    assert (before.calls, before.total("tokens_out"), before.total("tokens_out_most")) == (8, 32 * 50, 32 * 100)
+    assert any("contestant m#4: 0 calls · 0 tokens in · 400 out" in line for line in before.lines())
+    with Store(path) as store:
+        for p in prompts[:5]:
+            for c in four:
+                key = response_key(p.id, model.fingerprint, c.sampling.key(), c.sample)
+                said = Completion(f"answer {c.sample}", tokens_in=10, tokens_out=80)
+                if c.sample:
+                    said = replace(said, tokens_in=0, tokens_out=0, calls=0)
+                store.add_turns([TurnRow(key, 0, p.id, c.name, said, content_hash([said.text]), c.sample)])
+    after = estimated()
+    assert [(role.calls, role.stored) for role in after.roles] == [(3, 5), (0, 5), (0, 5), (0, 5)]
+    assert (after.total("tokens_in"), after.total("tokens_out")) == (3 * 10, 3 * 80)
+
+
+def test_a_meta_judge_s_answers_are_as_long_as_its_sampling_allows() -> None:
+    prompt = Prompt.of("question")
+    one = AskedJudge(MetaJudge(ScriptedModel("meta", judge), sampling=Sampling(max_tokens=2000)), "0" * 32)
+    texts = [Response(prompt.id, "m", (some,)) for some in ("answer", "first", "second")]
+    unit = JudgeUnit(one, (prompt, *texts), {})
+    found = estimate_units(lambda prompt_ids: [Planned(unit)], [prompt.id], [one], None)
+    assert found.total("tokens_out_most") == 2000

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -49,7 +50,8 @@ class RoleEstimate:
 
     Attributes:
         role: ``"contestant"`` or ``"judge"``.
-        calls: still to be made, re-asks and retries not counted. `stored`: calls that need not be made.
+        calls: still to be made, re-asks and retries not counted; several samples that a server gives at once are one
+            call, the first one's. `stored`: calls that need not be made.
         tokens_in, tokens_out: expected. `tokens_in_error`, `tokens_out_error`: their standard errors, with that of the
             characters to a token where those were measured; None where the expectation is an assumption and no mean.
         tokens_in_most, tokens_out_most: with ``max_tokens`` new tokens in every answer; None without such a limit.
@@ -105,12 +107,16 @@ class Estimate:
         """Calls that re-asking can add, if no verdict can ever be read."""
         return self.reask * sum(role.calls for role in self.roles if role.role == "judge")
 
+    @property
+    def _asked(self) -> list[RoleEstimate]:
+        return [role for role in self.roles if role.calls or role.tokens_out]  # some answers come with others' calls
+
     def total(self, column: str) -> Any:
-        """One column over the roles that have calls to make: summed, or for standard errors the root of the squares.
+        """One column over the roles that are asked: summed, or for standard errors the root of the squares.
 
         None where one of them does not know it.
         """
-        values = [getattr(role, column) for role in self.roles if role.calls]
+        values = [getattr(role, column) for role in self._asked]
         if None in values:
             return None
         return math.hypot(*values) if column.endswith("_error") else sum(values)
@@ -131,7 +137,7 @@ class Estimate:
 
     def lines(self) -> Iterator[str]:
         """The estimate for people: the total, then each role where there are several, then what was assumed."""
-        asked = [role for role in self.roles if role.calls]
+        asked = self._asked
         if not asked:
             nobody = not any(role.stored for role in self.roles)
             yield _NOTHING if nobody else _LITTLE if self.scaled else _ALL_STORED
@@ -210,11 +216,14 @@ def estimate(
         role = _Role(one, store, sample, seed)
         if role.model is not None:
             roles.setdefault(role.who, role)
+    samples: Counter[Any] = Counter()
     for unit, to_come in planned(seen):
         if unit.who not in roles or not all(who in roles for who in to_come):
             continue  # a rule decides, or a recorded answer is not there
         if not to_come and next_sample(unit.stored, lambda sample: 0, unit.reask, done=unit.done) is None:
             roles[unit.who].stored += 1
+        elif _comes_along(unit, samples):
+            roles[unit.who].along += 1
         else:
             roles[unit.who].add((unit, to_come))
     scale = len(prompt_ids) / len(seen) if seen else 1.0
@@ -231,6 +240,15 @@ def estimate(
         batch=batch,
         scaled=scale > 1,
     )
+
+
+def _comes_along(unit: Unit, samples: Counter[Any]) -> bool:
+    """Whether an answer comes with the call for another sample of it (as of `Answers`); `samples` counts along."""
+    if unit.asked.samples == 1 or not isinstance(unit, TurnUnit) or unit.before or unit.stored(0) is not None:
+        return False
+    question = (id(unit.asked.model), unit.c.sampling, unit.material.prompt.id)
+    samples[question] += 1
+    return samples[question] % unit.asked.samples != 1
 
 
 @dataclass
@@ -261,6 +279,7 @@ class _Role(_Sampler):
     """A contestant or a judge: how long its calls are, by those that are stored, and which ones it is missing.
 
     Attributes:
+        along: answers that come with others' calls.
         sent: characters and tokens of each stored request whose tokens were told. `tokens_out`: of each stored answer.
         per_token, per_token_error: characters to a token, and the relative standard error.
         answer, answer_most: characters of an answer to come: as those it gave, or half of what it may write; at most.
@@ -274,7 +293,7 @@ class _Role(_Sampler):
             sampling = getattr(one.judge, "sampling", Sampling())
         else:
             self.who, self.reask, self.model, sampling = ("contestant", one.name), 0, one.asked, one.sampling
-        self.limit = token_limit(self.model, sampling)
+        self.limit, self.along = token_limit(self.model, sampling), 0
         self.sent: list[tuple[int, int]] = []
         self.tokens_out: list[int] = []
         written = 0
@@ -290,7 +309,8 @@ class _Role(_Sampler):
 
     def expect(self, roles: Mapping[Who, _Role], scale: float, *, batch: bool) -> RoleEstimate:
         """What the missing calls come to, of which the kept ones are rendered."""
-        calls, limit, price = round(self.missing * scale), self.limit, getattr(self.model, "price", _FREE)
+        calls, answers = round(self.missing * scale), round((self.missing + self.along) * scale)
+        limit, price = self.limit, getattr(self.model, "price", _FREE)
         judges, tokens, tokens_most, notes = self.who[0] == "judge", [], [], []
         for unit, to_come in self.kept:
             rendered, late = _characters(unit), [roles[who] for who in to_come]
@@ -301,12 +321,12 @@ class _Role(_Sampler):
         mean, error = _mean(tokens, self.missing)
         tokens_in, in_error = round(calls * mean), round(calls * math.hypot(error, mean * self.per_token_error))
         in_most = None if math.inf in tokens_most else round(calls * _mean(tokens_most, 0)[0])
-        out_most, out_error = None if limit is None else calls * limit, None
+        out_most, out_error = None if limit is None else answers * limit, None
         if self.tokens_out:
             mean, error = _mean(self.tokens_out, 0)
-            tokens_out, out_error = round(calls * mean), round(calls * error)
+            tokens_out, out_error = round(answers * mean), round(answers * error)
         else:
-            tokens_out = round(calls * (limit or 1024) / 2)
+            tokens_out = round(answers * (limit or 1024) / 2)
             notes.append(f"answers are taken to be half of the {limit or 1024:,} tokens that they may have")
         if not self.sent:
             notes.append(f"about: {CHARACTERS_PER_TOKEN:g} characters are taken for a token")
