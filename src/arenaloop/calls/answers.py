@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.budget import Budget
 from arenaloop.calls.prefetch import Material, materials
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import ANSWERED
@@ -400,12 +400,10 @@ async def answer_async(
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
     models = list({id(m): m for c in contestants if (m := c.asked)}.values())
-    budget = budget or Budget()
-    require_prices(budget, models)
     names = [c.name for c in contestants]
     local = {c.name for c in contestants if c.local}
     wanted = len(names) * len(prompt_ids) if who is None else sum(len(local.union(who(i))) for i in prompt_ids)
-    tally = begin(store, budget, answers_total=wanted)
+    tally = begin(store, budget, models, answers_total=wanted)
     workers = concurrency or min(512, sum(m.concurrency for m in models if not isinstance(m, ChunkedModel)))
 
     def jobs(executor: Executor) -> Iterator[Any]:

@@ -15,12 +15,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from arenaloop.calls.budget import Budget
+from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.gate import Gate
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import next_sample
 from arenaloop.calls.units import Asked, Unit
 from arenaloop.errors import BudgetSpentError
+from arenaloop.models.base import Model
 from arenaloop.store import Store
 from arenaloop.types import Status
 
@@ -80,9 +81,14 @@ async def _report(tally: Tally, on_progress: Callable[[Tally], None]) -> None:
         await asyncio.sleep(_REPORT_EVERY)
 
 
-def begin(store: Store, budget: Budget | None, **totals: int) -> Tally:
-    """Counts for one invocation, its budget filled with what the arena file has cost before."""
+def begin(store: Store, budget: Budget | None, models: Iterable[Model] = (), **totals: int) -> Tally:
+    """Counts for one invocation, its budget filled with what the arena file has cost before.
+
+    Raises:
+        ConfigError: the budget is in dollars, and the price of one of the models or of an earlier call is not known.
+    """
     budget = budget or Budget()
+    require_prices(budget, models)
     budget.begin(store)
     return Tally(budget=budget, **totals)
 
