@@ -70,8 +70,6 @@ class TurnUnit:
     """
 
     __slots__ = ("asked", "before", "c", "material", "response_key", "seed")
-    reask = 0
-    done = ANSWERED
 
     def __init__(
         self, c: Contestant, asked: Asked, material: Material, key: str, before: Sequence[str], seed: int
@@ -153,10 +151,14 @@ class Answers:
     ) -> None:
         self.store = store
         self.contestants = {c.name: c for c in contestants}
-        self._recorded = recorded
         self._seed = seed
         self._executor = executor
-        self._keys: dict[str, Callable[[str], str]] = {}
+        self._keys: dict[str, Callable[[str], str | None]] = {
+            c.name: recorded[c.name].get
+            if isinstance(c.model, RecordedModel)
+            else response_keys(c.model.fingerprint, c.sampling.key(), c.sample)
+            for c in contestants
+        }
         self._chunks: dict[str, dict[str, _Chunk]] = {}  # by contestant and prompt
         self._local: list[list[_Chunk]] = []  # by model
         models = {id(c.model): Asked(c.asked, c.asked.concurrency) for c in contestants if c.asked is not None}
@@ -169,12 +171,7 @@ class Answers:
 
     def key(self, name: str, prompt_id: str) -> str | None:
         """Under which key the answer is stored; None if a recorded contestant has none."""
-        c = self.contestants[name]
-        if isinstance(c.model, RecordedModel):
-            return self._recorded[name].get(prompt_id)
-        if (keys := self._keys.get(name)) is None:
-            keys = self._keys[name] = response_keys(c.model.fingerprint, c.sampling.key(), c.sample)
-        return keys(prompt_id)
+        return self._keys[name](prompt_id)
 
     def stored(self, name: str, prompt: Prompt) -> Response | None:
         """The stored answer, also a failed one; None if there is none."""

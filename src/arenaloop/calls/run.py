@@ -113,7 +113,8 @@ class Executor:
 
     def next_sample(self, unit: Unit) -> int | None:
         """The sample of a unit that is to be asked next in this invocation."""
-        return next_sample(unit.stored, lambda sample: self._tried[unit.key(sample)], unit.reask, done=unit.done)
+        asked = unit.asked
+        return next_sample(unit.stored, lambda sample: self._tried[unit.key(sample)], asked.reask, done=asked.done)
 
     async def settle(self, unit: Unit) -> bool:
         """Ask a unit until it is done or no use in asking again; others who want the same wait meanwhile.
@@ -134,7 +135,7 @@ class Executor:
         try:
             while sample is not None:
                 status = await self._call(unit, sample)
-                if status in unit.done:
+                if status in unit.asked.done:
                     return True
                 self._tried[unit.key(sample)] += 1
                 sample = self.next_sample(unit)
@@ -170,7 +171,7 @@ class Executor:
                 again: list[tuple[Unit, int]] = []
                 # of samples in one call those that a server left out are asked by themselves
                 for (unit, sample), status in zip(mine, await self._call_together(mine), strict=False):
-                    if status in unit.done:
+                    if status in unit.asked.done:
                         continue
                     self._tried[unit.key(sample)] += 1
                     if (following := self.next_sample(unit)) is None:

@@ -98,9 +98,9 @@ def missing(
         if unit is None:
             settled["failed"] += 1
             continue
-        sample = next_sample(unit.stored, tried(unit), unit.reask, times=ASKED_AGAIN)
+        sample = next_sample(unit.stored, tried(unit), unit.asked.reask, times=ASKED_AGAIN)
         if sample is None:
-            decided = any(unit.stored(n) is Status.OK for n in range(unit.reask + 1))
+            decided = any(unit.stored(n) is Status.OK for n in range(unit.asked.reask + 1))
             settled["found" if decided else "failed"] += 1
             continue
         if unit.material[0].id != prompt_id:
