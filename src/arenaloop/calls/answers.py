@@ -110,10 +110,10 @@ class TurnUnit:
         assert self.asked.model is not None
         return self.asked.model.complete(self.request())
 
-    def keep(self, store: Store, records: Sequence[tuple[TurnUnit, int, Completion]]) -> None:
+    def keep(self, store: Store, records: Sequence[tuple[TurnUnit, Completion]]) -> None:
         """Store turns, and note them for whoever reads on."""
         rows = []
-        for unit, _, completion in records:
+        for unit, completion in records:
             text_hash = content_hash([*unit.before, completion.text])
             key, turn = unit.response_key, len(unit.before)
             rows.append(TurnRow(key, turn, unit.material.prompt.id, unit.c.name, completion, text_hash, unit.c.sample))

@@ -124,10 +124,10 @@ class JudgeUnit:
         asked, seed = self.asked, unit_seed(self.asked.seed, self.key(sample))
         return asked.judge.judge(*self.material, secret=asked.secret, seed=seed, sample=sample)
 
-    def keep(self, store: Store, records: Sequence[tuple[JudgeUnit, int, Verdict | Judgement]]) -> None:
+    def keep(self, store: Store, records: Sequence[tuple[JudgeUnit, Verdict | Judgement]]) -> None:
         """Store them, and note how they ended for whoever shares the prompt."""
-        store.add_records([record for _, _, record in records])
-        for unit, _, record in records:
+        store.add_records([record for _, record in records])
+        for unit, record in records:
             unit.statuses[record.key] = record.status
 
 

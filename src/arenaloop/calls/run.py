@@ -228,7 +228,7 @@ class Executor:
             if asked.admitted_here:
                 ticket.enter()
             record = await unit.ask(sample)
-            unit.keep(self.store, ((unit, sample, record),))
+            unit.keep(self.store, ((unit, record),))
             calls, usd = record.calls, record.usd
         finally:
             if limit is not None:
@@ -252,8 +252,8 @@ class Executor:
             calls = sum(completion.calls for completion in completions)
             usd = None if any(c.usd is None for c in completions) else sum(c.usd or 0.0 for c in completions)
             read = zip(units, completions, strict=asked.chunked is not None)
-            records = [(unit, sample, unit.read(completion, sample)) for (unit, sample), completion in read]
+            records = [(unit, unit.read(completion, sample)) for (unit, sample), completion in read]
             units[0][0].keep(self.store, records)
         finally:
             leave(calls, usd)
-        return [record.status for _, _, record in records]
+        return [record.status for _, record in records]

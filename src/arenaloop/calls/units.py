@@ -51,8 +51,8 @@ class Unit(Protocol):
     def ask(self, sample: int) -> Awaitable[Record]:
         """Ask for one sample. Whoever is no model decides here."""
 
-    def keep(self, store: Store, records: Sequence[tuple[Any, int, Any]]) -> None:
-        """Append (unit, sample, record) triples of this kind of unit to the arena file, in one commit."""
+    def keep(self, store: Store, records: Sequence[tuple[Any, Any]]) -> None:
+        """Append what came of units of this kind, each with its record, to the arena file in one commit."""
 
 
 class Planned(NamedTuple):

@@ -362,7 +362,7 @@ class Round:
     async def _keep(self, asked: AskedJudge, line: Line, completion: Completion) -> None:
         unit = unit_of_line(asked, line, self.store)
         record = unit.read(completion, line.sample)
-        unit.keep(self.store, [(unit, line.sample, record)])
+        unit.keep(self.store, [(unit, record)])
         self.collected += record.status is Status.OK
         self.tally.spent(record.calls, record.usd)
         self.tally.budget.spend(record.calls, record.usd)
