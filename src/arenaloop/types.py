@@ -206,7 +206,6 @@ class Request:
 
     Attributes:
         messages: the conversation, ending with a user turn.
-        sampling: decoding settings.
         sample: index of this sample among several of the same messages.
         seed: seed of this unit of work; local and scripted models obey it, servers get it where they take one.
         key: the content hash under which the answer is stored.
@@ -275,7 +274,6 @@ class Response:
     """A contestant's answer: one text per user turn to be answered.
 
     Attributes:
-        prompt_id, model: whose answer to what.
         texts: one text per turn; may be empty text.
         status: `OK`, `TRUNCATED` or `EMPTY` battle; `REFUSED` and `ERROR` do not (there is no answer to judge).
         text_hash: content hash of `texts`, which stands for them in verdict keys.
@@ -311,7 +309,6 @@ class Verdict(Cost):
     Attributes:
         key: content hash of everything that determines the call (no model names are part of it).
         prompt_id, first_hash, second_hash: the prompt and the `text_hash` of the response in each seat.
-        judge: the judge's name.
         raw: the judge's whole text; for a verdict read from label log-probabilities, those as JSON.
         score_first, score_second, outcome: None unless the status is `OK`.
         sample: index among re-asked calls.
@@ -349,7 +346,6 @@ class Judgement(Cost):
     Attributes:
         key: content hash of everything that determines the call.
         prompt_id, response_hash: the prompt and the `text_hash` of the response.
-        judge: the judge's name.
         raw: the judge's whole text.
         score: in the judge's units; None unless the status is `OK`.
         sample: index among the re-asked calls of one vote; several votes on one response differ in their keys.
@@ -400,7 +396,6 @@ class Battle:
     """Both seats of one pair, merged by a named rule.
 
     Attributes:
-        winner: who won.
         score_a, score_b: merged scores of each model (the unit is the judge's: 1 to 10 by default).
         flipped: whether the two seats named different winners.
         verdicts: keys of the judge calls: first those that seat `model_a` first (one of each member of a jury).

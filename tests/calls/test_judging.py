@@ -88,7 +88,7 @@ def test_garbage_is_asked_again_warmer_and_both_stay(tmp_path: Path) -> None:
     with Store(tmp_path / "arena.db", readonly=True) as store:
         assert [v.status for v in stored(one, store)] == [Status.UNPARSED, Status.OK]
         (unit,) = units([one], store)
-        assert final(lambda sample: store.verdict(unit.key(sample)), unit.reask) == stored(one, store)[-1]
+        assert final(lambda sample: store.verdict(unit.key(sample)), unit.asked.reask) == stored(one, store)[-1]
 
 
 def test_what_stays_undecided_is_asked_again_by_the_next_run(tmp_path: Path) -> None:

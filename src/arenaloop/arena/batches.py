@@ -11,10 +11,11 @@ from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import planned_units
 from arenaloop.calls.answers import Answers, answer_async
 from arenaloop.calls.batch import Round, server_of
-from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.budget import Budget
 from arenaloop.calls.judging import JudgeUnit
 from arenaloop.calls.prefetch import materials
 from arenaloop.calls.progress import Tally
+from arenaloop.calls.run import begin
 from arenaloop.config import BatchSettings
 from arenaloop.errors import ConfigError
 from arenaloop.store import Store
@@ -56,12 +57,9 @@ def play_batches(
         StoppedError: as of `Round.run` and `play`.
     """
     check_batches(plan)
-    budget = budget or Budget()
-    require_prices(budget, plan.models)
-    budget.begin(store)
 
     async def run() -> Tally:
-        tally = Tally(budget=budget)
+        tally = begin(store, budget, plan.models)
         if any(c.asked for c in plan.contestants):
             tally = await answer_async(
                 plan.contestants,
@@ -72,7 +70,7 @@ def play_batches(
                 recorded=plan.recorded,
                 who=plan.players,
                 concurrency=plan.concurrency,
-                budget=budget,
+                budget=tally.budget,
             )
         tally.verdicts_total = plan.verdicts
         judges = asked_judges(plan, store.secret)
@@ -88,7 +86,7 @@ def play_batches(
         await round_.run(on_progress)
         if settings.rest == "live" and round_.left:
             say(f"{round_.left:,} verdicts are left; they are asked call by call")
-            rest = await play_async(plan, store, on_progress, budget=budget)
+            rest = await play_async(plan, store, on_progress, budget=tally.budget)
             rest.calls += tally.calls
             rest.usd = None if rest.usd is None or tally.usd is None else rest.usd + tally.usd
             tally = rest

@@ -15,7 +15,7 @@ from typing import Any
 from arenaloop.arena.matchmaking import Pair
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Answers
-from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.budget import Budget
 from arenaloop.calls.judging import AskedJudge, JudgeUnit
 from arenaloop.calls.prefetch import Material, materials
 from arenaloop.calls.progress import Tally
@@ -51,9 +51,7 @@ async def play_async(
 
     Local contestants answer every prompt of the plan, also those on which no pair meets.
     """
-    budget = budget or Budget()
-    require_prices(budget, plan.models)
-    tally = begin(store, budget, verdicts_total=plan.verdicts, answers_total=_answers_wanted(plan))
+    tally = begin(store, budget, plan.models, verdicts_total=plan.verdicts, answers_total=_answers_wanted(plan))
     plan_key = _plan_key(plan)
     if store.note(_COMPLETE, plan_key) == store.ends():  # rows are only ever appended
         tally.verdicts = tally.cached = tally.verdicts_total

@@ -57,7 +57,6 @@ def read_fought(directory: Path, store: Store, wanted: Mapping[str, Sequence[Pai
 
     Args:
         directory: a run directory with ``battles.jsonl``.
-        store: its arena file.
         wanted: by prompt, the pairs that were to meet; those that stayed undecided are added, with the latest stored
             answers of their models. Without it, only what was decided is judged again.
 

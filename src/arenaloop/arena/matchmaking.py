@@ -76,9 +76,7 @@ def schedule(
         mode: ``all`` pairs on all prompts; one ``target`` against each other model; ``sample``: N battles in which
             every pair and every prompt is used equally often, within one (`ratings.design.balanced`); or ``optimal``: N
             battles that are chosen while they are fought. ``calls:N`` alone is ``sample:calls:N``.
-        names: the contestants; sampling depends on their set, not on their order.
-        prompt_ids: the prompts; sampling depends on their set, not on their order.
-        seed: the run's seed.
+        names, prompt_ids: the contestants and prompts; sampling depends on their sets, not on their order.
         calls_per_battle: judge calls of one battle: two for each judge.
 
     Raises:

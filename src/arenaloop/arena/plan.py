@@ -34,9 +34,7 @@ class BattlePlan:
         contestants: who answers, with unique names.
         judge: who decides; of a jury, each member is asked.
         prompt_ids: prompts in the arena file, without repetition.
-        schedule: which pairs meet on which prompt.
         recorded: response keys of recorded contestants (`answers.match_recorded`).
-        seed: the run's seed.
         merge: how two seats become a battle.
         one_seat_failed: what becomes of a pair of which one seat was decided.
         reask: how often a verdict without an outcome is asked again, as a new sample.

@@ -147,13 +147,10 @@ def rejudge(
 
     Args:
         directory: the run; its ``battles.jsonl`` and ``leaderboard.json`` are what is compared with.
-        store: its arena file.
         fought: what battled (`fought.read_fought`).
         plan: the battles, from `fought.plan_again`.
-        out: where the new files go.
         ask: False only reads stored texts again with today's parser: no call is made, what is missing stays undecided.
         anchor: a model of fixed rating.
-        on_progress: is given live counts.
         budget: what the whole arena file may have cost, the run itself counted.
 
     Raises:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.budget import Budget
 from arenaloop.calls.prefetch import Material, materials
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import ANSWERED
@@ -70,8 +70,6 @@ class TurnUnit:
     """
 
     __slots__ = ("asked", "before", "c", "material", "response_key", "seed")
-    reask = 0
-    done = ANSWERED
 
     def __init__(
         self, c: Contestant, asked: Asked, material: Material, key: str, before: Sequence[str], seed: int
@@ -112,10 +110,10 @@ class TurnUnit:
         assert self.asked.model is not None
         return self.asked.model.complete(self.request())
 
-    def keep(self, store: Store, records: Sequence[tuple[TurnUnit, int, Completion]]) -> None:
+    def keep(self, store: Store, records: Sequence[tuple[TurnUnit, Completion]]) -> None:
         """Store turns, and note them for whoever reads on."""
         rows = []
-        for unit, _, completion in records:
+        for unit, completion in records:
             text_hash = content_hash([*unit.before, completion.text])
             key, turn = unit.response_key, len(unit.before)
             rows.append(TurnRow(key, turn, unit.material.prompt.id, unit.c.name, completion, text_hash, unit.c.sample))
@@ -153,10 +151,14 @@ class Answers:
     ) -> None:
         self.store = store
         self.contestants = {c.name: c for c in contestants}
-        self._recorded = recorded
         self._seed = seed
         self._executor = executor
-        self._keys: dict[str, Callable[[str], str]] = {}
+        self._keys: dict[str, Callable[[str], str | None]] = {
+            c.name: recorded[c.name].get
+            if isinstance(c.model, RecordedModel)
+            else response_keys(c.model.fingerprint, c.sampling.key(), c.sample)
+            for c in contestants
+        }
         self._chunks: dict[str, dict[str, _Chunk]] = {}  # by contestant and prompt
         self._local: list[list[_Chunk]] = []  # by model
         models = {id(c.model): Asked(c.asked, c.asked.concurrency) for c in contestants if c.asked is not None}
@@ -169,12 +171,7 @@ class Answers:
 
     def key(self, name: str, prompt_id: str) -> str | None:
         """Under which key the answer is stored; None if a recorded contestant has none."""
-        c = self.contestants[name]
-        if isinstance(c.model, RecordedModel):
-            return self._recorded[name].get(prompt_id)
-        if (keys := self._keys.get(name)) is None:
-            keys = self._keys[name] = response_keys(c.model.fingerprint, c.sampling.key(), c.sample)
-        return keys(prompt_id)
+        return self._keys[name](prompt_id)
 
     def stored(self, name: str, prompt: Prompt) -> Response | None:
         """The stored answer, also a failed one; None if there is none."""
@@ -400,12 +397,10 @@ async def answer_async(
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
     models = list({id(m): m for c in contestants if (m := c.asked)}.values())
-    budget = budget or Budget()
-    require_prices(budget, models)
     names = [c.name for c in contestants]
     local = {c.name for c in contestants if c.local}
     wanted = len(names) * len(prompt_ids) if who is None else sum(len(local.union(who(i))) for i in prompt_ids)
-    tally = begin(store, budget, answers_total=wanted)
+    tally = begin(store, budget, models, answers_total=wanted)
     workers = concurrency or min(512, sum(m.concurrency for m in models if not isinstance(m, ChunkedModel)))
 
     def jobs(executor: Executor) -> Iterator[Any]:

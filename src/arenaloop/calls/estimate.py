@@ -220,7 +220,7 @@ def estimate(
     for unit, to_come in planned(seen):
         if unit.who not in roles or not all(who in roles for who in to_come):
             continue  # a rule decides, or a recorded answer is not there
-        if not to_come and next_sample(unit.stored, lambda sample: 0, unit.reask, done=unit.done) is None:
+        if not to_come and next_sample(unit.stored, lambda sample: 0, unit.asked.reask, done=unit.asked.done) is None:
             roles[unit.who].stored += 1
         elif _comes_along(unit, samples):
             roles[unit.who].along += 1

@@ -61,11 +61,10 @@ class AskedJudge(Asked):
     Args:
         secret: of the arena file, for delimiters.
         seed: of the run.
-        reask: how often what has no outcome is asked again.
-        workers: as of `Asked`.
+        reask, workers: as of `Asked`.
     """
 
-    __slots__ = ("judge", "reask", "secret", "seed")
+    __slots__ = ("judge", "secret", "seed")
 
     def __init__(
         self,
@@ -76,9 +75,9 @@ class AskedJudge(Asked):
         reask: int = 2,
         workers: int | None = None,
     ) -> None:
-        super().__init__(getattr(judge, "model", None), judge.concurrency, workers)
+        super().__init__(getattr(judge, "model", None), judge.concurrency, workers, reask, DECIDED)
         self.judge: Any = judge
-        self.secret, self.seed, self.reask = secret, seed, reask
+        self.secret, self.seed = secret, seed
         if not hasattr(judge, "read"):
             self.chunked = None  # it has a model, but does not show what it asks of it
 
@@ -93,7 +92,6 @@ class JudgeUnit:
     """
 
     __slots__ = ("_key", "asked", "material", "statuses")
-    done = DECIDED
 
     def __init__(self, asked: AskedJudge, material: tuple[Prompt, *tuple[Response, ...]], statuses: Statuses) -> None:
         self.asked, self.material, self.statuses = asked, material, statuses
@@ -103,11 +101,6 @@ class JudgeUnit:
     def who(self) -> Who:
         """The judge; all votes of one are its own."""
         return "judge", self.asked.judge.name
-
-    @property
-    def reask(self) -> int:
-        """How many samples may follow the first."""
-        return self.asked.reask
 
     def key(self, sample: int = 0) -> str:
         """Of the verdict or judgement."""
@@ -131,10 +124,10 @@ class JudgeUnit:
         asked, seed = self.asked, unit_seed(self.asked.seed, self.key(sample))
         return asked.judge.judge(*self.material, secret=asked.secret, seed=seed, sample=sample)
 
-    def keep(self, store: Store, records: Sequence[tuple[JudgeUnit, int, Verdict | Judgement]]) -> None:
+    def keep(self, store: Store, records: Sequence[tuple[JudgeUnit, Verdict | Judgement]]) -> None:
         """Store them, and note how they ended for whoever shares the prompt."""
-        store.add_records([record for _, _, record in records])
-        for unit, _, record in records:
+        store.add_records([record for _, record in records])
+        for unit, record in records:
             unit.statuses[record.key] = record.status
 
 
@@ -157,7 +150,7 @@ def attempts(unit: JudgeUnit, store: Store) -> list[Verdict]:
             found.append(verdict)
         return verdict
 
-    final(look, unit.reask)
+    final(look, unit.asked.reask)
     return found
 
 

@@ -15,12 +15,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from arenaloop.calls.budget import Budget
+from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.gate import Gate
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import next_sample
 from arenaloop.calls.units import Asked, Unit
 from arenaloop.errors import BudgetSpentError
+from arenaloop.models.base import Model
 from arenaloop.store import Store
 from arenaloop.types import Status
 
@@ -80,9 +81,14 @@ async def _report(tally: Tally, on_progress: Callable[[Tally], None]) -> None:
         await asyncio.sleep(_REPORT_EVERY)
 
 
-def begin(store: Store, budget: Budget | None, **totals: int) -> Tally:
-    """Counts for one invocation, its budget filled with what the arena file has cost before."""
+def begin(store: Store, budget: Budget | None, models: Iterable[Model] = (), **totals: int) -> Tally:
+    """Counts for one invocation, its budget filled with what the arena file has cost before.
+
+    Raises:
+        ConfigError: the budget is in dollars, and the price of one of the models or of an earlier call is not known.
+    """
     budget = budget or Budget()
+    require_prices(budget, models)
     budget.begin(store)
     return Tally(budget=budget, **totals)
 
@@ -107,7 +113,8 @@ class Executor:
 
     def next_sample(self, unit: Unit) -> int | None:
         """The sample of a unit that is to be asked next in this invocation."""
-        return next_sample(unit.stored, lambda sample: self._tried[unit.key(sample)], unit.reask, done=unit.done)
+        asked = unit.asked
+        return next_sample(unit.stored, lambda sample: self._tried[unit.key(sample)], asked.reask, done=asked.done)
 
     async def settle(self, unit: Unit) -> bool:
         """Ask a unit until it is done or no use in asking again; others who want the same wait meanwhile.
@@ -128,7 +135,7 @@ class Executor:
         try:
             while sample is not None:
                 status = await self._call(unit, sample)
-                if status in unit.done:
+                if status in unit.asked.done:
                     return True
                 self._tried[unit.key(sample)] += 1
                 sample = self.next_sample(unit)
@@ -164,7 +171,7 @@ class Executor:
                 again: list[tuple[Unit, int]] = []
                 # of samples in one call those that a server left out are asked by themselves
                 for (unit, sample), status in zip(mine, await self._call_together(mine), strict=False):
-                    if status in unit.done:
+                    if status in unit.asked.done:
                         continue
                     self._tried[unit.key(sample)] += 1
                     if (following := self.next_sample(unit)) is None:
@@ -221,7 +228,7 @@ class Executor:
             if asked.admitted_here:
                 ticket.enter()
             record = await unit.ask(sample)
-            unit.keep(self.store, ((unit, sample, record),))
+            unit.keep(self.store, ((unit, record),))
             calls, usd = record.calls, record.usd
         finally:
             if limit is not None:
@@ -245,8 +252,8 @@ class Executor:
             calls = sum(completion.calls for completion in completions)
             usd = None if any(c.usd is None for c in completions) else sum(c.usd or 0.0 for c in completions)
             read = zip(units, completions, strict=asked.chunked is not None)
-            records = [(unit, sample, unit.read(completion, sample)) for (unit, sample), completion in read]
+            records = [(unit, unit.read(completion, sample)) for (unit, sample), completion in read]
             units[0][0].keep(self.store, records)
         finally:
             leave(calls, usd)
-        return [record.status for _, _, record in records]
+        return [record.status for _, record in records]

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from arenaloop.calls.reask import ANSWERED
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.store import Store
 from arenaloop.types import Completion, Judgement, Request, Status, Verdict
@@ -35,14 +36,6 @@ class Unit(Protocol):
     def who(self) -> Who:
         """In whose name."""
 
-    @property
-    def reask(self) -> int:
-        """How many samples may follow the first."""
-
-    @property
-    def done(self) -> Collection[Status]:
-        """Statuses that ask for no further sample."""
-
     def key(self, sample: int = 0) -> str:
         """What a sample is stored under."""
 
@@ -58,8 +51,8 @@ class Unit(Protocol):
     def ask(self, sample: int) -> Awaitable[Record]:
         """Ask for one sample. Whoever is no model decides here."""
 
-    def keep(self, store: Store, records: Sequence[tuple[Any, int, Any]]) -> None:
-        """Append (unit, sample, record) triples of this kind of unit to the arena file, in one commit."""
+    def keep(self, store: Store, records: Sequence[tuple[Any, Any]]) -> None:
+        """Append what came of units of this kind, each with its record, to the arena file in one commit."""
 
 
 class Planned(NamedTuple):
@@ -81,6 +74,7 @@ class Asked:
         model: the model behind it; None for a rule, whose decision is no call.
         concurrency: how many calls it takes at once.
         workers: how many there may ever be; one that takes as many needs no limit of its own.
+        reask: how many samples may follow the first, where none has one of the statuses `done`.
 
     Attributes:
         limit: of calls in flight, where there is one.
@@ -90,10 +84,17 @@ class Asked:
         turn: of a chunked judge, the end of what was drawn last (`run.Executor.settle_in_turn`).
     """
 
-    __slots__ = ("admitted_here", "chunked", "limit", "model", "turn")
+    __slots__ = ("admitted_here", "chunked", "done", "limit", "model", "reask", "turn")
 
-    def __init__(self, model: Model | None, concurrency: int, workers: int | None = None) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: Model | None,
+        concurrency: int,
+        workers: int | None = None,
+        reask: int = 0,
+        done: Collection[Status] = ANSWERED,
+    ) -> None:
+        self.model, self.reask, self.done = model, reask, done
         self.chunked = model if isinstance(model, ChunkedModel) else None
         self.limit = asyncio.Semaphore(concurrency) if workers is None or concurrency < workers else None
         self.admitted_here = model is not None and not getattr(model, "queues", False)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from arenaloop.calls.judging import AskedJudge, JudgeUnit, unit_of
 from arenaloop.calls.reask import next_sample
 from arenaloop.errors import ConfigError, StoppedError
+from arenaloop.jsonl import replacing
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.models.openai_batch import request_line
 from arenaloop.store import Store
@@ -93,7 +94,7 @@ def missing(
     Args:
         units: everything that is wanted, equal ones near each other; None cannot be asked (an answer is missing).
         store: the arena file, with everything committed.
-        on_their_way: keys in batches that are not collected: not asked again.
+        on_their_way: keys in batches that are not collected.
         asked: how often each failed key was asked in the batches of this round of judging.
         settled: is given the counts of ``"found"`` and ``"failed"`` units.
     """
@@ -107,9 +108,9 @@ def missing(
         if unit is None:
             settled["failed"] += 1
             continue
-        sample = next_sample(unit.stored, tried(unit), unit.reask, times=ASKED_AGAIN)
+        sample = next_sample(unit.stored, tried(unit), unit.asked.reask, times=ASKED_AGAIN)
         if sample is None:
-            decided = any(unit.stored(n) is Status.OK for n in range(unit.reask + 1))
+            decided = any(unit.stored(n) is Status.OK for n in range(unit.asked.reask + 1))
             settled["found" if decided else "failed"] += 1
             continue
         if unit.material[0].id != prompt_id:
@@ -162,7 +163,6 @@ def write_files(
 
     Args:
         asks: what `missing` gives.
-        folder: where the files go.
         number: of the next file; part of its tag, so that a file of the same lines is another batch.
         max_requests, max_bytes: of one file. A single line that is longer is a file by itself.
         admit: is asked before each line, with its bytes; the first no ends the writing.
@@ -212,9 +212,6 @@ class _Writing:
 
 def write_again(judges: Sequence[AskedJudge], lines: Iterable[Line], store: Store, path: Path) -> None:
     """Write a request file that was lost, from the lines that the arena file remembers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
+    with replacing(path) as file:
         for line in lines:
             file.write(_bytes(unit_of_line(judges, line, store), line))
-    os.replace(partial, path)

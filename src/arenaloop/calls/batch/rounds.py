@@ -42,9 +42,7 @@ class Round:
     """All batches of one round of judging, from the first file written to the last verdict stored.
 
     Args:
-        judges: who is asked.
         units: makes everything that is wanted; None stands for what cannot be asked, because an answer is missing.
-        store: the arena file.
         folder: where request files stand until their results are in (`settings.folder` wins).
         settings: limits, waiting, and what becomes of the rest.
         tally: counts along; a request is written only if it fits its budget even where its answer is as long as it
@@ -73,7 +71,7 @@ class Round:
         self.units, self.store, self.settings, self.tally = units, store, settings, tally
         self.folder = Path(settings.folder) if settings.folder else folder
         self.sleep = sleep or DEFAULT_SLEEP
-        self._say = say
+        self.say: Callable[[str], object] = lambda line: say(plain(line))  # a server's words may stand in it
         self.judges: dict[str, list[AskedJudge]] = {}  # votes of one judge share its fingerprint, and its batches
         for asked in judges:
             self.judges.setdefault(asked.judge.fingerprint, []).append(asked)
@@ -89,10 +87,6 @@ class Round:
         self.collected = self.left = 0
         self.ordered_calls, self.ordered_usd, self.refusal = 0, 0.0, ""
         self._shown: dict[str, str] = {}
-
-    def say(self, line: str) -> None:
-        """One line for people, in which a server's words may stand."""
-        self._say(plain(line))
 
     # ------------------------------------------------------------------ the round
 
@@ -307,7 +301,8 @@ class Round:
             return False
         files = [name for name in (batch.output_file, batch.error_file) if name]
         self._put(tag, {"to": batch.ended_at or time.time()})
-        await self._collect(tag, lambda: [endpoint.lines(name) for name in files], _no_result(batch), batch)
+        no_result = f"batch {batch.status}: no result for this request"
+        await self._collect(tag, lambda: [endpoint.lines(name) for name in files], no_result, batch)
         self._path(tag).unlink(missing_ok=True)
         failed = len(self.rows[tag]["failed"])
         self._tell(tag, f"batch {batch.id}: {batch.status}, {row['requests']:,} collected, {failed:,} without outcome")
@@ -368,7 +363,7 @@ class Round:
     async def _keep(self, judges: Sequence[AskedJudge], line: Line, completion: Completion) -> None:
         unit = unit_of_line(judges, line, self.store)
         record = unit.read(completion, line.sample)
-        unit.keep(self.store, [(unit, line.sample, record)])
+        unit.keep(self.store, [(unit, record)])
         self.collected += record.status is Status.OK
         self.tally.spent(record.calls, record.usd)
         self.tally.budget.spend(record.calls, record.usd)
@@ -397,10 +392,6 @@ def _usd_most(asked: AskedJudge, requests: int, size: int) -> float:
 def _many(n: int, what: str) -> str:
     plural = f"{what}es" if what.endswith("h") else f"{what}s"
     return f"{n:,} {what if n == 1 else plural}"
-
-
-def _no_result(batch: Batch) -> str:
-    return f"batch {batch.status}: no result for this request"
 
 
 async def _file_lines(path: Path) -> AsyncIterator[bytes]:
