@@ -1,4 +1,4 @@
-"""What recipes are made of: ask, battle, score, train, test."""
+"""What recipes are made of: check, open, ask, battle, score, train, test."""
 
 from __future__ import annotations
 
@@ -11,19 +11,33 @@ from typing import Any
 from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import Pair, Schedule, target_pairs
 from arenaloop.arena.pairings import Summary, battles_by_prompt, pairings
-from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.plan import BattlePlan, models_asked
 from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.calls.answers import answer as ask
-from arenaloop.calls.budget import Budget
+from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.recorded import ingest_recorded
 from arenaloop.config import JudgedSettings, OptimSettings
 from arenaloop.data.selection import PromptScores, response_scores
+from arenaloop.errors import ConfigError, nearest
 from arenaloop.judges.jury import Decider
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response, Winner
 
-__all__ = ["Arena", "Utility", "answer", "battle", "prompt_scores", "record", "test", "train", "validate"]
+__all__ = [
+    "Arena",
+    "Utility",
+    "answer",
+    "battle",
+    "check_players",
+    "open_arena",
+    "prompt_scores",
+    "record",
+    "test",
+    "train",
+    "validate",
+]
 
 Utility = Callable[[Prompt, Response], float]
 """The true worth of a response, in [0, 1]; known in a simulated world only."""
@@ -35,7 +49,7 @@ class Arena:
 
     Attributes:
         settings: seed, concurrency, and how two seats become a battle.
-        recorded: response keys of contestants whose answers are recorded (`answers.match_recorded`).
+        recorded: response keys of contestants whose answers are recorded (`calls.recorded.match_recorded`).
         cached: verdicts so far that were found in the arena file.
     """
 
@@ -62,6 +76,51 @@ class Arena:
             reask=s.judge.reask,
             concurrency=s.concurrency,
         )
+
+
+def check_players(
+    stages: Sequence[str],
+    opponents: Sequence[Contestant],
+    judge: Decider,
+    settings: JudgedSettings,
+    anchor: tuple[str, float] | None = None,
+) -> None:
+    """Refuse stages and opponents that could not be told apart, rated or paid for.
+
+    Args:
+        stages: their names, under which their models battle.
+        anchor: a contestant of the final leaderboard and the rating it is held at.
+
+    Raises:
+        ConfigError: names that clash, an anchor that is no contestant, or a budget in dollars without prices.
+    """
+    names = [c.name for c in opponents]
+    if clash := {*names} & {*stages}:
+        raise ConfigError(f"an opponent may not be called {min(clash)}: that is a stage's name")
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ConfigError(f"two opponents are called {name!r}: give one of them another name")
+    players = [*stages, *names]
+    if anchor and anchor[0] not in players:
+        raise ConfigError(
+            f"anchor {anchor[0]!r} is no contestant{nearest(anchor[0], players)}; there are {', '.join(players)}"
+        )
+    require_prices(Budget(settings.budget_usd, settings.budget_calls), models_asked(opponents, judge))
+
+
+def open_arena(
+    store: Store,
+    judge: Decider,
+    settings: JudgedSettings,
+    prompts: Sequence[Prompt],
+    opponents: Sequence[Contestant],
+    recorded: Mapping[str, Mapping[str, str]],
+    observer: Observer,
+) -> Arena:
+    """The arena of a recipe, once all its prompts and its opponents' recorded answers stand in the arena file."""
+    store.add_prompts(prompts)
+    ingest_recorded(store, opponents, prompts, recorded)
+    return Arena(store, judge, settings, recorded, Budget(settings.budget_usd, settings.budget_calls), observer)
 
 
 def answer(arena: Arena, contestant: Contestant, prompts: Sequence[Prompt]) -> list[Response | None]:
