@@ -109,11 +109,16 @@ def test_the_additions_pass_their_tests(copy: Path) -> None:
 
 
 def test_the_command_knows_them(copy: Path) -> None:
-    """The method in the help, which needs no torch, and the recipe by a plan of its demo."""
-    program = "import sys; from arenaloop.cli import main; sys.modules['torch'] = None; main()"
-    assert "reward_head on preference pairs" in ran(copy, "-c", program, "train", "--help").stdout
-    planned = ran(copy, "-c", program.replace("sys.modules['torch'] = None; ", ""), "demo", "apprentice", "--dry-run")
+    """The method in the help, which needs no torch, and the recipe by a plan of its demo, and by what it refuses."""
+    program = "from arenaloop.cli import main; main()"
+    light = program.replace("; ", "; import sys; sys.modules['torch'] = None; ")
+    assert "reward_head on preference pairs" in ran(copy, "-c", light, "train", "--help").stdout
+    planned = ran(copy, "-c", program, "demo", "apprentice", "--dry-run")
     assert "2 stages (lesson-1, lesson-2)" in planned.stderr
+    demo, change = "src/arenaloop/sandbox/demos/apprentice.yaml", "opponents.0.name=lesson-1"
+    refused = ran(copy, "-c", program, "run", demo, "--dry-run", "--set", change)
+    assert refused.returncode == 2
+    assert "an opponent may not be called lesson-1" in refused.stderr
 
 
 def test_the_code_is_in_the_style_of_the_house(copy: Path) -> None:
