@@ -15,8 +15,7 @@ from arenaloop.config import JudgedSettings, validate
 from arenaloop.errors import ConfigError
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.models.recorded import RecordedModel
-from arenaloop.recipes.observer import Observer
-from arenaloop.recipes.parts import answer, check_players, open_arena
+from arenaloop.recipes.parts import Arena, answer, vet
 from arenaloop.store import Store
 from arenaloop.types import Prompt
 
@@ -45,14 +44,14 @@ def test_players_that_could_not_be_told_apart(
     names: tuple[str, ...], anchor: tuple[str, float] | None, says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says):
-        check_players(["first", "second"], [contestant(name) for name in names], JUDGE, settings(), anchor)
+        vet(["first", "second"], [contestant(name) for name in names], JUDGE, settings(), anchor)
 
 
 def test_dollars_need_prices() -> None:
     with pytest.raises(ConfigError, match="needs the price of 'a'"):
-        check_players(["first"], [priced("a", None)], JUDGE, settings(budget_usd=1))
-    check_players(["first"], [priced("a", None)], JUDGE, settings(budget_calls=1), ("first", 1000.0))
-    check_players(["first"], [priced("a", 1)], JUDGE, settings(budget_usd=1), ("a", 1000.0))
+        vet(["first"], [priced("a", None)], JUDGE, settings(budget_usd=1))
+    vet(["first"], [priced("a", None)], JUDGE, settings(budget_calls=1), ("first", 1000.0))
+    vet(["first"], [priced("a", 1)], JUDGE, settings(budget_usd=1), ("a", 1000.0))
 
 
 def test_recorded_answers_are_there_when_an_arena_opens(tmp_path: Path) -> None:
@@ -62,10 +61,9 @@ def test_recorded_answers_are_there_when_an_arena_opens(tmp_path: Path) -> None:
     opponents = [Contestant("a", RecordedModel("a", tmp_path / "a.json"))]
     found = match_recorded(opponents, [*prompts, *prompts])
     with Store(tmp_path / "arena.db") as store:
-        arena = open_arena(store, JUDGE, settings(budget_calls=3), prompts, opponents, found, Observer())
+        arena = Arena(store, JUDGE, settings(), found)
+        arena.admit(prompts, opponents)
         answers = answer(arena, opponents[0], prompts)
         assert [one and one.texts for one in answers] == [("one!",), ("two!",)]
-        assert arena.budget.calls == 3
-        unmatched = open_arena(store, JUDGE, settings(), prompts, opponents, {}, Observer())
         with pytest.raises(ConfigError, match="a: its answers are recorded, but were not matched with the prompts"):
-            answer(unmatched, opponents[0], prompts)
+            answer(Arena(store, JUDGE, settings()), opponents[0], prompts)

@@ -157,9 +157,8 @@ class Answers:
     ) -> None:
         self.store = store
         self.contestants = {c.name: c for c in contestants}
-        for c in contestants:
-            if c.asked is None and c.name not in recorded:
-                raise ConfigError(f"{c.name}: its answers are recorded, but were not matched with the prompts")
+        if unmatched := [c.name for c in contestants if c.asked is None and c.name not in recorded]:
+            raise ConfigError(f"{unmatched[0]}: its answers are recorded, but were not matched with the prompts")
         self._recorded = recorded
         self._seed = seed
         self._executor = executor

@@ -27,12 +27,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdo
 
 def demo(
     recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Default: arena_learning.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The run directory. Default: runs/ and the demo's name.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)] = None,
     rounds: Annotated[
-        int | None,
-        typer.Option(help="Rounds, where a recipe has them. Default: the demo's.", min=0, show_default=False),
+        int | None, typer.Option(help="Rounds, if the recipe has any. Default: the demo's.", min=0, show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     split: Annotated[str, typer.Option(help="Held-out prompts to rate on: test or dev.")] = "test",

@@ -16,30 +16,17 @@ Rule = Callable[[str, Response, Response], Outcome]
 
 
 def _longest(key: str, first: Response, second: Response) -> Outcome:
-    """By characters, over all turns."""
     return Outcome.from_scores(*(float(sum(map(len, response.texts))) for response in (first, second)))
-
-
-def _shortest(key: str, first: Response, second: Response) -> Outcome:
-    return _longest(key, first, second).swap()
-
-
-def _random(key: str, first: Response, second: Response) -> Outcome:
-    """A coin for every seating."""
-    return Outcome.A if int(key, 16) & 1 else Outcome.B
-
-
-def _first(key: str, first: Response, second: Response) -> Outcome:
-    """Whatever stands in the first seat."""
-    return Outcome.A
 
 
 BUILTIN: Mapping[str, Rule] = {
     "longest": _longest,
-    "shortest": _shortest,
-    "random": _random,
-    "first": _first,
+    "shortest": lambda key, first, second: _longest(key, first, second).swap(),
+    "random": lambda key, first, second: Outcome.A if int(key, 16) & 1 else Outcome.B,
+    "first": lambda key, first, second: Outcome.A,
 }
+"""The rules by name: `longest` and `shortest` compare characters over all turns, `random` throws a coin for every
+seating, and `first` takes whatever stands in the first seat."""
 
 
 class FreeJudge:

@@ -22,6 +22,7 @@ from pathlib import Path
 from arenaloop.arena.matchmaking import all_pairs, target_pairs
 from arenaloop.arena.pairings import Summary
 from arenaloop.calls.answers import Contestant
+from arenaloop.calls.budget import Budget
 from arenaloop.data.selection import PromptScores, Selection, preference_pairs, random_rows, sft_rows
 from arenaloop.errors import StoppedError
 from arenaloop.jsonl import JsonRow, read_rows, write_jsonl
@@ -35,7 +36,7 @@ from arenaloop.recipes.arena_learning_plan import (
     plan_stages,
 )
 from arenaloop.recipes.observer import Observer
-from arenaloop.recipes.parts import Arena, battle, open_arena, prompt_scores, test, train, validate
+from arenaloop.recipes.parts import Arena, battle, prompt_scores, test, train, validate
 from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.store import Store
 from arenaloop.types import derive_seed
@@ -80,7 +81,8 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     s, observer = recipe.settings, observer or Observer()
     first, *later = plan_stages(s)
     prompts = (*recipe.pool, *recipe.test, *recipe.validation)
-    arena = open_arena(store, recipe.judge, s, prompts, recipe.opponents, recipe.recorded, observer)
+    arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), observer)
+    arena.admit(prompts, recipe.opponents)
     r = _Run(recipe, arena, Stages(store, out, observer), cut_slices(recipe, len(later)), inputs_key(recipe))
     recipe.prepare()
 

@@ -14,7 +14,7 @@ from arenaloop.config import ArenaLearningSettings
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider, Jury
-from arenaloop.recipes.parts import Utility, check_players
+from arenaloop.recipes.parts import Utility, vet
 from arenaloop.recipes.stage import Outline
 from arenaloop.types import Prompt, content_hash, derive_seed
 
@@ -77,11 +77,11 @@ def check(recipe: ArenaLearning) -> None:
     """Refuse what cannot run to its end, before anything is asked or written.
 
     Raises:
-        ConfigError: as in `check_players`.
+        ConfigError: as in `vet`.
         InputError: no test prompts, or fewer prompts in the pool than slices.
     """
     names = [stage.name for stage in plan_stages(recipe.settings)]
-    check_players(names, recipe.opponents, recipe.judge, recipe.settings, recipe.settings.anchor)
+    vet(names, recipe.opponents, recipe.judge, recipe.settings, recipe.settings.anchor)
     if not recipe.test:
         raise InputError("the test set holds no prompts")
     cut_slices(recipe, len(names) - 1)

@@ -1,4 +1,4 @@
-"""What recipes are made of: check, open, ask, battle, score, train, test."""
+"""What recipes are made of: vet, ask, battle, score, train, test."""
 
 from __future__ import annotations
 
@@ -25,19 +25,7 @@ from arenaloop.recipes.stage import StageResult
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response, Winner
 
-__all__ = [
-    "Arena",
-    "Utility",
-    "answer",
-    "battle",
-    "check_players",
-    "open_arena",
-    "prompt_scores",
-    "record",
-    "test",
-    "train",
-    "validate",
-]
+__all__ = ["Arena", "Utility", "answer", "battle", "prompt_scores", "record", "test", "train", "validate", "vet"]
 
 Utility = Callable[[Prompt, Response], float]
 """The true worth of a response, in [0, 1]; known in a simulated world only."""
@@ -61,6 +49,11 @@ class Arena:
     observer: Observer = field(default_factory=Observer)
     cached: int = 0
 
+    def admit(self, prompts: Sequence[Prompt], opponents: Sequence[Contestant]) -> None:
+        """Put all of a recipe's prompts, and its opponents' recorded answers, into the arena file."""
+        self.store.add_prompts(prompts)
+        ingest_recorded(self.store, opponents, prompts, self.recorded)
+
     def plan(self, contestants: Sequence[Contestant], prompt_ids: Sequence[str], pairs: Sequence[Pair]) -> BattlePlan:
         """Battles of these pairs on these prompts."""
         s = self.settings
@@ -78,18 +71,14 @@ class Arena:
         )
 
 
-def check_players(
+def vet(
     stages: Sequence[str],
     opponents: Sequence[Contestant],
     judge: Decider,
     settings: JudgedSettings,
     anchor: tuple[str, float] | None = None,
 ) -> None:
-    """Refuse stages and opponents that could not be told apart, rated or paid for.
-
-    Args:
-        stages: their names, under which their models battle.
-        anchor: a contestant of the final leaderboard and the rating it is held at.
+    """Refuse stages (their names) and opponents that could not be told apart, rated or paid for.
 
     Raises:
         ConfigError: names that clash, an anchor that is no contestant, or a budget in dollars without prices.
@@ -106,21 +95,6 @@ def check_players(
             f"anchor {anchor[0]!r} is no contestant{nearest(anchor[0], players)}; there are {', '.join(players)}"
         )
     require_prices(Budget(settings.budget_usd, settings.budget_calls), models_asked(opponents, judge))
-
-
-def open_arena(
-    store: Store,
-    judge: Decider,
-    settings: JudgedSettings,
-    prompts: Sequence[Prompt],
-    opponents: Sequence[Contestant],
-    recorded: Mapping[str, Mapping[str, str]],
-    observer: Observer,
-) -> Arena:
-    """The arena of a recipe, once all its prompts and its opponents' recorded answers stand in the arena file."""
-    store.add_prompts(prompts)
-    ingest_recorded(store, opponents, prompts, recorded)
-    return Arena(store, judge, settings, recorded, Budget(settings.budget_usd, settings.budget_calls), observer)
 
 
 def answer(arena: Arena, contestant: Contestant, prompts: Sequence[Prompt]) -> list[Response | None]:

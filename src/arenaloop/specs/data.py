@@ -11,7 +11,6 @@ from arenaloop.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from arenaloop.data.prompts import PromptSet
     from arenaloop.recipes.parts import Utility
-    from arenaloop.types import Prompt, Response
 
 __all__ = ["load_demonstrations", "load_prompts", "true_utility"]
 
@@ -44,8 +43,7 @@ def _count(spec: str, options: Mapping[str, str], key: str, default: int) -> int
 def load_prompts(spec: str, seed: int, *, exclude: Sequence[str] = ()) -> PromptSet:
     """Prompts of a file, or of the sandbox (``sandbox:prompts?n=500&split=test&seed=0``; the seed is the run's).
 
-    Args:
-        exclude: texts that the sandbox must not draw, those of demonstrations, say.
+    The sandbox draws no text of `exclude`: those of demonstrations, say.
     """
     from arenaloop.data.prompts import PromptSet, read_prompts
 
@@ -77,7 +75,4 @@ def true_utility(spec: str) -> Utility | None:
         return None
     from arenaloop.sandbox.tasks import utility
 
-    def worth(prompt: Prompt, response: Response) -> float:
-        return utility(prompt.last_user, response.texts[-1]) or 0.0
-
-    return worth
+    return lambda prompt, response: utility(prompt.last_user, response.texts[-1]) or 0.0
