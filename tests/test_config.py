@@ -10,7 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import arenaloop
 from arenaloop.config import (
+    METHODS,
     ArenaLearningSettings,
     BattleSettings,
     DPOSettings,
@@ -32,6 +34,12 @@ RECIPE: dict[str, Any] = {
     "judge": "sandbox:judge",
     "data": {"demonstrations": "d.jsonl", "prompts": "p.jsonl", "test": "t.jsonl"},
 }
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_methods_name_is_that_of_its_file(name: str) -> None:
+    assert name.isidentifier(), f"{name}: a method is called as its module is, with underscores"
+    assert (Path(arenaloop.__file__).parent / "train" / f"{name}.py").is_file(), f"train/{name}.py is missing"
 
 
 def one_line(error: pytest.ExceptionInfo[Exception]) -> str:

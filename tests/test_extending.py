@@ -38,11 +38,14 @@ BLOCKS = blocks()
 NEW = [block for block in BLOCKS if block.language != "diff"]
 
 
-def changed(text: str, difference: str) -> str:
-    """A text with a block's change made: the lines without a plus stand there once, next to each other."""
-    lines = difference.splitlines(keepends=True)
-    before, after = ("".join(line[1:] for line in lines if line[0] != sign) for sign in "+-")
-    assert text.count(before) == 1, f"this stands nowhere, or more than once:\n{before}"
+def changed(text: str, block: Block) -> str:
+    """A file's text with a block's change made: the line without a plus stands there once."""
+    lines = block.text.splitlines(keepends=True)
+    before, after = "".join(line[1:] for line in lines if line[0] == " "), "".join(line[1:] for line in lines)
+    times = text.count(before)
+    assert times == 1, (
+        f"docs/extending.md adds to {block.path} beside this, which stands there {times} times:\n{before}"
+    )
     return text.replace(before, after)
 
 
@@ -53,10 +56,14 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("src", "tests"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", root)
-    for path, language, text in BLOCKS:
-        file = root / path
-        assert file.exists() == (language == "diff"), path
-        file.write_text(changed(file.read_text(), text) if language == "diff" else text)
+    for block in BLOCKS:
+        file, change = root / block.path, block.language == "diff"
+        assert file.exists() == change, f"docs/extending.md takes {block.path} for {'a' if change else 'no'} file"
+        file.write_text(changed(file.read_text(), block) if change else block.text)
+    # where other additions are imported beside the document's, the page does not tell the order
+    files = sorted({block.path for block in BLOCKS if block.path.endswith(".py")})
+    done = ran(root, "-m", "ruff", "check", "--no-cache", "--quiet", "--select", "I", "--fix", *files)
+    assert done.returncode == 0, done.stdout + done.stderr
     return root
 
 
@@ -80,6 +87,14 @@ def test_an_addition_changes_one_file_of_the_package() -> None:
     assert (len(judges), len(recipes)) == (2, 2)
 
 
+def test_other_additions_may_stand_beside_them() -> None:
+    """Each has its place by what stays when the package grows; here it grows by the same."""
+    for block in BLOCKS:
+        if block.language == "diff":
+            assert sorted({line[0] for line in block.text.splitlines()}) == [" ", "+"]
+            changed(changed((ROOT / block.path).read_text(), block), block)
+
+
 @pytest.mark.slow
 def test_the_additions_pass_their_tests(copy: Path) -> None:
     """Their own, and those that every method, template, recipe and module has to pass."""
@@ -94,11 +109,16 @@ def test_the_additions_pass_their_tests(copy: Path) -> None:
 
 
 def test_the_command_knows_them(copy: Path) -> None:
-    """The method in the help, which needs no torch, and the recipe by a plan of its demo."""
-    program = "import sys; from arenaloop.cli import main; sys.modules['torch'] = None; main()"
-    assert "reward_head on preference pairs" in ran(copy, "-c", program, "train", "--help").stdout
-    planned = ran(copy, "-c", program.replace("sys.modules['torch'] = None; ", ""), "demo", "apprentice", "--dry-run")
+    """The method in the help, which needs no torch, and the recipe by a plan of its demo, and by what it refuses."""
+    program = "from arenaloop.cli import main; main()"
+    light = program.replace("; ", "; import sys; sys.modules['torch'] = None; ")
+    assert "reward_head on preference pairs" in ran(copy, "-c", light, "train", "--help").stdout
+    planned = ran(copy, "-c", program, "demo", "apprentice", "--dry-run")
     assert "2 stages (lesson-1, lesson-2)" in planned.stderr
+    demo, change = "src/arenaloop/sandbox/demos/apprentice.yaml", "opponents.0.name=lesson-1"
+    refused = ran(copy, "-c", program, "run", demo, "--dry-run", "--set", change)
+    assert refused.returncode == 2
+    assert "an opponent may not be called lesson-1" in refused.stderr
 
 
 def test_the_code_is_in_the_style_of_the_house(copy: Path) -> None:

@@ -101,6 +101,14 @@ def test_golden_sft(k: float, kept: bool) -> None:
     assert selection.gaps == {2: 1}
 
 
+@pytest.mark.parametrize(("k", "kept"), [(0, True), (1.5, True), (2, False)])
+def test_without_a_target_the_best_leads_all_others(k: float, kept: bool) -> None:
+    selection = sft_rows([item({"P": 8.5, "Q": 7.0, "R": 5.0})], target=None, k=k)
+    assert [(row["model"], row["margin"]) for row in selection.rows] == [("P", 1.5)] * kept
+    tied = sft_rows([item({"P": 8.0, "Q": 8.0, "R": 5.0})], target=None, k=0.5)
+    assert (tied.rows, tied.dropped, tied.tied_best) == ([], {"gap below k": 1}, 1)
+
+
 @pytest.mark.parametrize(
     ("rejected", "k", "loser", "gap"),
     [("worst", 2, "R", 3.0), ("worst", 3, "R", 3.0), ("target", 2, "T", 2.5), ("target", 2.5, "T", 2.5)],

@@ -22,7 +22,7 @@ def decide(judge: Judge, first: str, second: str, *, prompt: str = "p", seed: in
 
 @pytest.mark.parametrize("kind", BUILTIN)
 def test_they_are_judges_that_cost_nothing(kind: str) -> None:
-    judge = BuiltinJudge(kind)  # type: ignore[arg-type]
+    judge = BuiltinJudge(kind)
     assert isinstance(judge, Judge)
     verdict = decide(judge, "long text", "short")
     assert (verdict.status, verdict.calls, verdict.usd) == (Status.OK, 0, 0.0)
@@ -38,7 +38,7 @@ def test_rules() -> None:
     assert decide(BuiltinJudge("shortest"), "", "ab").outcome is Outcome.A
     assert decide(BuiltinJudge("first"), "abc", "ab").outcome is Outcome.A
     with pytest.raises(ValueError, match="no built-in judge 'best'"):
-        BuiltinJudge("best")  # type: ignore[arg-type]
+        BuiltinJudge("best")
 
 
 def test_all_turns_count_for_length() -> None:

@@ -16,7 +16,7 @@ from arenaloop.errors import ConfigError
 from arenaloop.judges.base import PointwiseJudge
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.judges.pointwise import RubricJudge, mean_score
-from arenaloop.judges.templates import load_template
+from arenaloop.judges.templates import load_template, template_names
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.types import Completion, Judgement, Prompt, Request, Response, Sampling, Status
 
@@ -119,7 +119,8 @@ def test_a_score_as_json() -> None:
 
 
 def test_templates_that_do_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"pairwise.jinja: is a template of layout pair, .* layout answer: rubric"):
+    shipped = ", ".join(template_names("answer"))
+    with pytest.raises(ConfigError, match=f"pairwise.jinja: is a template of layout pair, .* layout answer: {shipped}"):
         judge_that_says("", template="pairwise")
     with pytest.raises(ConfigError, match=r"pairwise.jinja: is a template of layout pair, not answer"):
         judge_that_says("", template=load_template("pairwise"))

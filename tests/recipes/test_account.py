@@ -104,3 +104,9 @@ def test_the_whole_account() -> None:
     assert rating["series"][0]["points"][0]["upper"] == board["DPO-I1"].upper
     assert accuracy["unit"] == "%"
     assert gaps["stage"] == "DPO-I1"
+
+
+def test_a_stage_of_which_nothing_was_measured() -> None:
+    board = leaderboard(Battles.of(["s", "teacher"], [0], [1], [1.0]))
+    (stage,) = account({"s": StageResult("base", rows=1, steps=1)}, board, 1, never)["stages"]
+    assert (stage["mean_length"], stage["rating"]) == (None, board["s"].rating)

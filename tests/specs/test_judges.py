@@ -11,6 +11,7 @@ from arenaloop.config import JudgeSettings, validate
 from arenaloop.errors import ConfigError
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.judges.templates import template_names
 from arenaloop.specs import judge
 from arenaloop.specs.judges import pointwise
 
@@ -77,10 +78,11 @@ def test_a_judge_that_scores_one_answer(tmp_path: Path) -> None:
 
 
 def test_a_template_of_another_layout_is_refused_in_one_line() -> None:
+    scorers = ", ".join(template_names("answer"))
     wrong: list[tuple[Any, dict[str, Any], str]] = [
         (build, {"template": "rubric"}, "rubric.jinja: is a template of layout answer, .* one of layout pair: labels"),
         (build, {"template": "meta"}, "meta.jinja: is a template of layout judgements"),
-        (scoring, {"template": "labels"}, "labels.jinja: is a template of layout pair, .* layout answer: rubric"),
+        (scoring, {"template": "labels"}, "labels.jinja: is a template of layout pair, .* layout answer: " + scorers),
         (scoring, {"spec": "builtin:longest"}, "judge builtin:longest: scores no single answer"),
         (scoring, {"spec": "", "jury": ["sandbox:judge", "builtin:first"]}, "judge jury: scores no single answer"),
         (scoring, {"criteria": "be kind"}, "rubric.jinja: does not use criteria"),

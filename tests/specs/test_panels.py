@@ -9,7 +9,7 @@ import pytest
 
 from arenaloop.config import JudgeSettings, ModelSettings, validate
 from arenaloop.errors import ConfigError, InputError
-from arenaloop.judges.builtin import BuiltinJudge
+from arenaloop.judges.builtin import BUILTIN, BuiltinJudge
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.labels import LabelsJudge
 from arenaloop.judges.pairwise import PairwiseJudge
@@ -28,7 +28,7 @@ def test_rules() -> None:
     built = judge(JudgeSettings(spec="builtin:shortest", name="brief"))
     assert isinstance(built, BuiltinJudge)
     assert (built.kind, built.name) == ("shortest", "brief")
-    with pytest.raises(ConfigError, match=r"no such rule; known: longest, shortest, random, first"):
+    with pytest.raises(ConfigError, match="no such rule; known: " + ", ".join(BUILTIN)):
         judge(JudgeSettings(spec="builtin:"))
     with pytest.raises(ConfigError, match="fills no template"):
         judge(JudgeSettings(spec="builtin:first", template="labels"))

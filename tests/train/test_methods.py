@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from arenaloop import config
+from arenaloop.cli.train import train
 from arenaloop.config import DPOSettings, SFTSettings
 from arenaloop.errors import ConfigError
 from arenaloop.models.checkpoint import checkpoint_fingerprint
@@ -34,6 +35,9 @@ def test_the_file_of_its_name_trains_a_method_by_its_settings(name: str) -> None
     assert (get_args(hints["job"]), hints["return"]) == ((settings,), TrainResult)
     assert (METHODS[name].settings, METHODS[name].columns) == (settings, file.COLUMNS)
     assert settings.TRAINED_ON != config.OptimSettings.TRAINED_ON
+    told = f"{settings.TRAINED_ON} {train.__doc__}"
+    untold = [column for form in file.COLUMNS for column in form if f"`{column}`" not in told]
+    assert not untold, f"`arenaloop train --help` names no {untold}: name them in TRAINED_ON of {name}'s settings"
 
 
 def test_only_what_is_read_identifies_a_row() -> None:

@@ -18,6 +18,7 @@ from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import ANSWERED
 from arenaloop.calls.run import Executor, begin, run
 from arenaloop.calls.units import Asked, Planned, Who
+from arenaloop.errors import ConfigError
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.store import Store, Turn, TurnRow, response_keys, whole_response
@@ -138,6 +139,9 @@ class Answers:
         recorded: response keys of recorded contestants by prompt id (`recorded.match_recorded`).
         seed: the run's seed; each request derives its own.
         executor: only needed to ask.
+
+    Raises:
+        ConfigError: a recorded contestant that `recorded` lacks.
     """
 
     def __init__(
@@ -151,6 +155,8 @@ class Answers:
     ) -> None:
         self.store = store
         self.contestants = {c.name: c for c in contestants}
+        if unmatched := [c.name for c in contestants if c.asked is None and c.name not in recorded]:
+            raise ConfigError(f"{unmatched[0]}: its answers are recorded, but were not matched with the prompts")
         self._seed = seed
         self._executor = executor
         self._keys: dict[str, Callable[[str], str | None]] = {

@@ -62,9 +62,9 @@ class PackedKeys(Mapping[str, str]):
 
 
 def match_recorded(
-    contestants: Sequence[Contestant], prompts: Sequence[Prompt], *, allow_missing: bool = False
+    contestants: Sequence[Contestant], prompts: Iterable[Prompt], *, allow_missing: bool = False
 ) -> dict[str, PackedKeys]:
-    """Find which recorded answer belongs to which prompt, without keeping the texts.
+    """Find which recorded answer belongs to which prompt, without keeping the texts; a prompt may come repeatedly.
 
     Returns:
         For each recorded contestant, response keys by prompt id.
@@ -75,6 +75,7 @@ def match_recorded(
     recorded = [c for c in contestants if isinstance(c.model, RecordedModel)]
     if not recorded:
         return {}
+    prompts = {prompt.id: prompt for prompt in prompts}.values()
     ids_by_key = _ids_by_key(prompts)
     turns = {prompt.id: prompt.turns for prompt in prompts}
     place = places(turns)
@@ -114,7 +115,7 @@ def recorded_rows(
     for c in contestants:
         if not isinstance(c.model, RecordedModel):
             continue
-        keys = found[c.name]
+        keys = found.get(c.name, {})
         lacking = {p.id for p in prompts if p.id in keys and (store is None or store.turn(keys[p.id], 0) is None)}
         ids_by_key = _ids_by_key(p for p in prompts if p.id in lacking)
         for answer in c.model.rows() if lacking else ():

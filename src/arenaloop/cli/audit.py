@@ -9,13 +9,16 @@ import typer
 
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
+from arenaloop.judges.builtin import BUILTIN
 
 __all__ = ["audit"]
 
 
 def audit(
     *,
-    judge: Annotated[list[str], typer.Option("--judge", metavar="SPEC", help="A judge; give as many as you like.")],
+    judge: Annotated[
+        list[str], typer.Option("--judge", metavar="SPEC", help=f"A judge, or several. Rules: {', '.join(BUILTIN)}.")
+    ],
     labels: Annotated[str, typer.Option("--labels", metavar="FILE", help="Human labels: FILE or FILE#column=value.")],
     out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/audit"),
     settings: Annotated[
@@ -31,9 +34,9 @@ def audit(
     """Audit judges on labelled pairs: agreement with people, kappa, bias, variance, seats, length, lists, cost.
 
     Each judge is asked about every pair from both seats; the same command resumes, and adds judges to what is stored.
-    SPEC is a model as for battle, builtin:longest|shortest|random|first, labels:FILE[#column=value] (recorded labels)
-    or a YAML file. NAME=SPEC gives a judge another name. Labels are AlpacaEval annotations, Chatbot Arena votes, or a
-    table with a prompt, two outputs and a preference (JSON, JSONL, CSV or Parquet, plain or gzip).
+    SPEC is a model as for battle, builtin:RULE, labels:FILE[#column=value] (recorded labels) or a YAML file. NAME=SPEC
+    gives a judge another name. Labels are AlpacaEval annotations, Chatbot Arena votes, or a table with a prompt, two
+    outputs and a preference (JSON, JSONL, CSV or Parquet, plain or gzip).
 
     Examples:
 

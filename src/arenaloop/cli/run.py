@@ -27,19 +27,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdo
 
 def demo(
     recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Default: arena_learning.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/demo.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)] = None,
     rounds: Annotated[
-        int | None, typer.Option(help="Rounds of training. Default: the demo's own, 3.", min=0, show_default=False)
+        int | None, typer.Option(help="Rounds, if the recipe has any. Default: the demo's.", min=0, show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     split: Annotated[str, typer.Option(help="Held-out prompts to rate on: test or dev.")] = "test",
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Watch a tiny chat model learn from its lost battles: no GPU, no key, no download, about two minutes.
+    """Watch a tiny chat model learn by a recipe: no GPU, no key, no download.
 
-    A recipe in a small world where the truth is known: a real transformers model, trained for real, scripted opponents,
-    and a judge that writes text. Needs the extra `train`.
+    It does so in a small world where the truth is known: a real transformers model, trained for real, scripted
+    opponents, and a judge that writes text. Needs the extra `train`.
 
     Examples:
 

@@ -111,8 +111,10 @@ def response_scores(
     return {name: sum(scores) / len(scores) for name, scores in sums.items()}
 
 
-def sft_rows(prompts: Iterable[PromptScores], *, target: str, k: float, allow_truncated: bool = False) -> Selection:
-    """SFT rows: the best response, where the target lost by at least `k` (A.6 step 3).
+def sft_rows(
+    prompts: Iterable[PromptScores], *, target: str | None, k: float, allow_truncated: bool = False
+) -> Selection:
+    """SFT rows: the best response, where the target lost by at least `k` (A.6 step 3); without one, all others did.
 
     The best is the highest score; ties prefer a model that is not the target, then the first name in sorted order. A
     response that is empty, refused or (unless allowed) cut off is never chosen: the next best one is tried. With
@@ -125,7 +127,8 @@ def sft_rows(prompts: Iterable[PromptScores], *, target: str, k: float, allow_tr
         if best is None:
             selection.dropped["no usable response"] += 1
             continue
-        gap = item.scores[best] - item.scores[target]
+        rivals = [target] if target else [name for name in item.scores if name != best]
+        gap = item.scores[best] - max(item.scores[name] for name in rivals)
         selection.tied_best += _tied(item, usable, best)
         selection.gaps[math.floor(gap + _TOLERANCE)] += 1
         if best == target and k > 0:
@@ -194,7 +197,7 @@ def _usable(item: PromptScores, allow_truncated: bool) -> list[str]:
     return [name for name in item.scores if item.responses[name].status in statuses]
 
 
-def _best(item: PromptScores, usable: Iterable[str], target: str) -> str | None:
+def _best(item: PromptScores, usable: Iterable[str], target: str | None) -> str | None:
     return min(usable, key=lambda name: (-item.scores[name], name == target, name), default=None)
 
 

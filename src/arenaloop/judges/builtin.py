@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from copy import copy
 from hashlib import blake2b
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 from arenaloop.types import Outcome, Prompt, Response, Status, Verdict, content_hash
 
-__all__ = ["BUILTIN", "BuiltinJudge", "BuiltinKind", "FreeJudge"]
+__all__ = ["BUILTIN", "BuiltinJudge", "FreeJudge", "Rule"]
 
-BuiltinKind = Literal["longest", "shortest", "random", "first"]
-"""`longest` and `shortest` compare characters over all turns, `random` throws a coin for every seating, and `first`
-takes whatever stands in the first seat."""
+Rule = Callable[[str, Response, Response], Outcome]
+"""(key of the seating, first response, second response) → who is better."""
 
-BUILTIN: tuple[str, ...] = get_args(BuiltinKind)
+
+def _longest(key: str, first: Response, second: Response) -> Outcome:
+    return Outcome.from_scores(*(float(sum(map(len, response.texts))) for response in (first, second)))
+
+
+BUILTIN: Mapping[str, Rule] = {
+    "longest": _longest,
+    "shortest": lambda key, first, second: _longest(key, first, second).swap(),
+    "random": lambda key, first, second: Outcome.A if int(key, 16) & 1 else Outcome.B,
+    "first": lambda key, first, second: Outcome.A,
+}
+"""The rules by name: `longest` and `shortest` compare characters over all turns, `random` throws a coin for every
+seating, and `first` takes whatever stands in the first seat."""
 
 
 class FreeJudge:
@@ -81,7 +93,7 @@ class BuiltinJudge(FreeJudge):
         name: what reports call it; the kind by default.
     """
 
-    def __init__(self, kind: BuiltinKind, *, name: str | None = None) -> None:
+    def __init__(self, kind: str, *, name: str | None = None) -> None:
         if kind not in BUILTIN:
             raise ValueError(f"no built-in judge {kind!r}: {', '.join(BUILTIN)}")
         self.kind = kind
@@ -95,13 +107,4 @@ class BuiltinJudge(FreeJudge):
     ) -> Verdict:
         """Apply the rule to one seating; `secret` and `seed` do not matter."""
         key = self.key(prompt, first, second, sample)
-        return self._verdict(prompt, first, second, sample, outcome=self._decide(key, first, second))
-
-    def _decide(self, key: str, first: Response, second: Response) -> Outcome:
-        if self.kind == "first":
-            return Outcome.A
-        if self.kind == "random":
-            return Outcome.A if int(key, 16) & 1 else Outcome.B
-        lengths = [float(sum(map(len, response.texts))) for response in (first, second)]
-        longest = Outcome.from_scores(*lengths)
-        return longest if self.kind == "longest" else longest.swap()
+        return self._verdict(prompt, first, second, sample, outcome=BUILTIN[self.kind](key, first, second))

@@ -81,7 +81,7 @@ def stage_row(name: str, result: StageResult, board: Leaderboard) -> dict[str, A
         "name": name,
         **{key: getattr(row, key, None) for key in ("rating", "lower", "upper")},
         **{key: result.figures[key] for key in ("gold_accuracy", "gold_utility") if key in result.figures},
-        "mean_length": result.figures["mean_length"],
+        "mean_length": result.figures.get("mean_length"),
         "rows": result.rows,
         "seconds": result.seconds,
     }

@@ -23,7 +23,6 @@ from arenaloop.arena.matchmaking import all_pairs, target_pairs
 from arenaloop.arena.pairings import Summary
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
-from arenaloop.calls.recorded import ingest_recorded
 from arenaloop.data.selection import PromptScores, Selection, preference_pairs, random_rows, sft_rows
 from arenaloop.errors import StoppedError
 from arenaloop.jsonl import JsonRow, read_rows, write_jsonl
@@ -81,12 +80,10 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     check(recipe)
     s, observer = recipe.settings, observer or Observer()
     first, *later = plan_stages(s)
-    arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), observer)
-    r = _Run(recipe, arena, Stages(store, out, observer), cut_slices(recipe, len(later)), inputs_key(recipe))
     prompts = (*recipe.pool, *recipe.test, *recipe.validation)
-    store.add_prompts(prompts)
-    ingest_recorded(store, recipe.opponents, prompts, recipe.recorded)
-    store.flush()
+    arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), observer)
+    arena.admit(prompts, recipe.opponents)
+    r = _Run(recipe, arena, Stages(store, out, observer), cut_slices(recipe, len(later)), inputs_key(recipe))
     recipe.prepare()
 
     r.once(first, partial(_learn, r, first, recipe.demonstrations, recipe.start))

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from arenaloop.arena.plan import models_asked
 from arenaloop.calls.answers import Contestant
-from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.config import ArenaLearningSettings
-from arenaloop.errors import ConfigError, InputError, nearest
+from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider, Jury
-from arenaloop.recipes.parts import Utility
+from arenaloop.recipes.parts import Utility, vet
 from arenaloop.recipes.stage import Outline
 from arenaloop.types import Prompt, content_hash, derive_seed
 
@@ -48,7 +45,7 @@ class ArenaLearning:
         fingerprint: content hash of `start`, so that a finished run is recognised.
         prepare: makes `start` where it is not there yet; called before the first stage.
         duplicates: prompts that the pool's file repeats; each is there once.
-        recorded: response keys of opponents whose answers are recorded (`answers.match_recorded` over all prompts).
+        recorded: response keys of opponents whose answers are recorded (`match_recorded` over all prompts).
     """
 
     settings: ArenaLearningSettings
@@ -80,22 +77,11 @@ def check(recipe: ArenaLearning) -> None:
     """Refuse what cannot run to its end, before anything is asked or written.
 
     Raises:
-        ConfigError: names that clash, an anchor that is no contestant, or a budget in dollars without prices.
+        ConfigError: as in `vet`.
         InputError: no test prompts, or fewer prompts in the pool than slices.
     """
     names = [stage.name for stage in plan_stages(recipe.settings)]
-    if clash := {c.name for c in recipe.opponents} & set(names):
-        raise ConfigError(f"an opponent may not be called {min(clash)}: that is a stage's name")
-    for name, count in Counter(c.name for c in recipe.opponents).items():
-        if count > 1:
-            raise ConfigError(f"two opponents are called {name!r}: give one of them another name")
-    players = [*names, *(c.name for c in recipe.opponents)]
-    if recipe.settings.anchor and (anchor := recipe.settings.anchor[0]) not in players:
-        raise ConfigError(
-            f"anchor {anchor!r} is no contestant{nearest(anchor, players)}; there are {', '.join(players)}"
-        )
-    budget = Budget(recipe.settings.budget_usd, recipe.settings.budget_calls)
-    require_prices(budget, models_asked(recipe.opponents, recipe.judge))
+    vet(names, recipe.opponents, recipe.judge, recipe.settings, recipe.settings.anchor)
     if not recipe.test:
         raise InputError("the test set holds no prompts")
     cut_slices(recipe, len(names) - 1)

@@ -1,4 +1,4 @@
-"""What recipes are made of: ask, battle, score, train, test."""
+"""What recipes are made of: vet, ask, battle, score, train, test."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from typing import Any
 from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import Pair, Schedule, target_pairs
 from arenaloop.arena.pairings import Summary, battles_by_prompt, pairings
-from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.plan import BattlePlan, models_asked
 from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.calls.answers import answer as ask
-from arenaloop.calls.budget import Budget
+from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.recorded import ingest_recorded
 from arenaloop.config import JudgedSettings, OptimSettings
 from arenaloop.data.selection import PromptScores, response_scores
+from arenaloop.errors import ConfigError, nearest
 from arenaloop.judges.jury import Decider
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response, Winner
 
-__all__ = ["Arena", "Utility", "answer", "battle", "prompt_scores", "record", "test", "train", "validate"]
+__all__ = ["Arena", "Utility", "answer", "battle", "prompt_scores", "record", "test", "train", "validate", "vet"]
 
 Utility = Callable[[Prompt, Response], float]
 """The true worth of a response, in [0, 1]; known in a simulated world only."""
@@ -35,7 +37,7 @@ class Arena:
 
     Attributes:
         settings: seed, concurrency, and how two seats become a battle.
-        recorded: response keys of contestants whose answers are recorded (`answers.match_recorded`).
+        recorded: response keys of contestants whose answers are recorded (`calls.recorded.match_recorded`).
         cached: verdicts so far that were found in the arena file.
     """
 
@@ -46,6 +48,11 @@ class Arena:
     budget: Budget = field(default_factory=Budget)
     observer: Observer = field(default_factory=Observer)
     cached: int = 0
+
+    def admit(self, prompts: Sequence[Prompt], opponents: Sequence[Contestant]) -> None:
+        """Put all of a recipe's prompts, and its opponents' recorded answers, into the arena file."""
+        self.store.add_prompts(prompts)
+        ingest_recorded(self.store, opponents, prompts, self.recorded)
 
     def plan(self, contestants: Sequence[Contestant], prompt_ids: Sequence[str], pairs: Sequence[Pair]) -> BattlePlan:
         """Battles of these pairs on these prompts."""
@@ -62,6 +69,32 @@ class Arena:
             reask=s.judge.reask,
             concurrency=s.concurrency,
         )
+
+
+def vet(
+    stages: Sequence[str],
+    opponents: Sequence[Contestant],
+    judge: Decider,
+    settings: JudgedSettings,
+    anchor: tuple[str, float] | None = None,
+) -> None:
+    """Refuse stages (their names) and opponents that could not be told apart, rated or paid for.
+
+    Raises:
+        ConfigError: names that clash, an anchor that is no contestant, or a budget in dollars without prices.
+    """
+    names = [c.name for c in opponents]
+    if clash := {*names} & {*stages}:
+        raise ConfigError(f"an opponent may not be called {min(clash)}: that is a stage's name")
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ConfigError(f"two opponents are called {name!r}: give one of them another name")
+    players = [*stages, *names]
+    if anchor and anchor[0] not in players:
+        raise ConfigError(
+            f"anchor {anchor[0]!r} is no contestant{nearest(anchor[0], players)}; there are {', '.join(players)}"
+        )
+    require_prices(Budget(settings.budget_usd, settings.budget_calls), models_asked(opponents, judge))
 
 
 def answer(arena: Arena, contestant: Contestant, prompts: Sequence[Prompt]) -> list[Response | None]:

@@ -10,8 +10,9 @@ from arenaloop.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from arenaloop.data.prompts import PromptSet
+    from arenaloop.recipes.parts import Utility
 
-__all__ = ["load_demonstrations", "load_prompts"]
+__all__ = ["load_demonstrations", "load_prompts", "true_utility"]
 
 _SANDBOX_DATA = ("prompts", "demonstrations")
 
@@ -40,7 +41,10 @@ def _count(spec: str, options: Mapping[str, str], key: str, default: int) -> int
 
 
 def load_prompts(spec: str, seed: int, *, exclude: Sequence[str] = ()) -> PromptSet:
-    """Prompts of a file, or of the sandbox (``sandbox:prompts?n=500&split=test&seed=0``; the seed is the run's)."""
+    """Prompts of a file, or of the sandbox (``sandbox:prompts?n=500&split=test&seed=0``; the seed is the run's).
+
+    The sandbox draws no text of `exclude`: those of demonstrations, say.
+    """
     from arenaloop.data.prompts import PromptSet, read_prompts
 
     if spec.startswith("sandbox:"):
@@ -63,3 +67,12 @@ def load_demonstrations(spec: str, seed: int) -> list[dict[str, Any]]:
     from arenaloop.data.demonstrations import read_demonstrations
 
     return read_demonstrations(spec)
+
+
+def true_utility(spec: str) -> Utility | None:
+    """What a response to these prompts is truly worth, in [0, 1]; None where only a judge can tell."""
+    if not spec.startswith("sandbox:"):
+        return None
+    from arenaloop.sandbox.tasks import utility
+
+    return lambda prompt, response: utility(prompt.last_user, response.texts[-1]) or 0.0

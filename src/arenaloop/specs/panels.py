@@ -23,7 +23,7 @@ _FORM = ("template", "criteria", "parser", "verdict", "deciding_label")
 
 
 def without_model(settings: JudgeSettings) -> Judge | None:
-    """``builtin:longest|shortest|random|first`` or ``labels:FILE[#column=value]``; None for any other SPEC.
+    """``builtin:RULE`` or ``labels:FILE[#column=value]``; None for any other SPEC.
 
     Raises:
         ConfigError: no such rule. InputError: the label file is missing or malformed.
@@ -44,7 +44,7 @@ def _rule(settings: JudgeSettings, name: str) -> BuiltinJudge:
     if name not in BUILTIN:
         known = list(BUILTIN)
         raise ConfigError(f"judge {settings.spec!r}: no such rule{nearest(name, known)}; known: {', '.join(known)}")
-    return BuiltinJudge(name, name=settings.name)  # type: ignore[arg-type]
+    return BuiltinJudge(name, name=settings.name)
 
 
 def _labels(settings: JudgeSettings, text: str) -> LabelsJudge:

@@ -10,14 +10,14 @@ import yaml
 
 from arenaloop.config import RecipeSettings, override, validate
 from arenaloop.errors import ConfigError, nearest
-from arenaloop.specs.recipes import arena_learning
+from arenaloop.specs.recipes.arena_learning import RECIPE as ARENA_LEARNING
 from arenaloop.specs.recipes.base import Recipe
 
 __all__ = ["RECIPES", "demo_settings", "recipe_named"]
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "arena_learning": arena_learning.RECIPE,
+    "arena_learning": ARENA_LEARNING,
 }
 
 

@@ -8,12 +8,11 @@ from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.recipes.arena_learning import run
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, check, outline
-from arenaloop.specs.data import load_demonstrations, load_prompts
+from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
 from arenaloop.specs.judges import judge
 from arenaloop.specs.models import contestant
 from arenaloop.specs.recipes.base import Recipe
 from arenaloop.specs.start import contestant_of, start
-from arenaloop.types import Prompt, Response
 
 __all__ = ["RECIPE", "build_arena_learning"]
 
@@ -48,23 +47,13 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, dry: bool =
         duplicates=pool.duplicates,
         test=test,
         validation=validation,
-        utility=_gold if data.test.startswith("sandbox:") else None,
+        utility=true_utility(data.test),
         fingerprint="" if dry else origin.fingerprint,
         prepare=origin.prepare,
-        recorded=match_recorded(
-            opponents,
-            list({p.id: p for p in (*pool, *test, *validation)}.values()),
-            allow_missing=settings.allow_missing,
-        ),
+        recorded=match_recorded(opponents, (*pool, *test, *validation), allow_missing=settings.allow_missing),
     )
     check(recipe)
     return recipe
-
-
-def _gold(prompt: Prompt, response: Response) -> float:
-    from arenaloop.sandbox.tasks import utility
-
-    return utility(prompt.last_user, response.texts[-1]) or 0.0
 
 
 RECIPE = Recipe(
