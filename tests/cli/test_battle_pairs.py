@@ -36,6 +36,35 @@ def test_a_dry_run_says_how_many_battles_and_calls(arenaloop: Command, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+def test_one_seat_is_half_the_calls(arenaloop: Command, tmp_path: Path) -> None:
+    """Named in the plan, kept in the directory, asked once a pair, judged again from the same seat, and reported."""
+    seeded = [*ARENA, "--pairs", "calls:60", "--seats", "seeded"]
+    assert "60 battles · at most 60 judge calls" in arenaloop("battle", *seeded, "--dry-run").lines[0]
+    result = arenaloop("battle", *seeded)
+    assert result.code == 0
+    assert "flips" not in result.out
+    assert "seats: seeded" in (tmp_path / "out" / "config.yaml").read_text()
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["battles_decided"], summary["verdicts_ok"], summary["flip_rate"]) == (60, 60, None)
+    assert all(len(row["verdicts"]) == 1 for row in rows(tmp_path / "out"))
+    again = arenaloop("rejudge", "out", "--template", "labels", "--json")
+    assert again.code == 0
+    found = json.loads(again.out)
+    assert (found["compared"], found["calls"], found["flip_rate_before"], found["flip_rate_after"]) == (
+        60, 60, None, None,
+    )  # fmt: skip
+    assert arenaloop("report", "out").code == 0
+    assert "judged every pair from one drawn seat." in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_chosen_pairs_take_one_seat_too(arenaloop: Command, tmp_path: Path) -> None:
+    seeded = [*ARENA, "--pairs", "optimal:calls:90", "--seats", "seeded"]
+    assert "90 battles · at most 90 judge calls" in arenaloop("battle", *seeded, "--dry-run").lines[0]
+    assert arenaloop("battle", *seeded).code == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["battles_decided"], summary["verdicts_ok"]) == (90, 90)
+
+
 def test_chosen_battles_are_fought_once_and_said(arenaloop: Command, tmp_path: Path) -> None:
     result = arenaloop("battle", *ARENA, "--pairs", "optimal:210")
     assert result.code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from arenaloop.arena.tournament import run_tournament
 from arenaloop.calls.answers import Contestant
 from arenaloop.data.run_battles import arena_of, rows_with_lengths
 from arenaloop.errors import InputError
+from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.judges.seats import MergeRule
 from arenaloop.models.scripted import ScriptedModel
@@ -22,7 +24,7 @@ from arenaloop.types import Prompt, Request
 PROMPTS = [Prompt.of("one"), Prompt(({"role": "user", "content": "two"},), follow_ups=("and three",))]
 
 
-def play(out: Path, merge: MergeRule = "mean") -> Path:
+def play(out: Path, merge: MergeRule = "mean", judges: int = 1, **options: Any) -> Path:
     out.mkdir()
     short = ScriptedModel("short", lambda request: "no")
     wordy = ScriptedModel("wordy", lambda request: f"well, {request.messages[-1]['content']} it is")
@@ -33,10 +35,13 @@ def play(out: Path, merge: MergeRule = "mean") -> Path:
 
     plan = BattlePlan(
         contestants=[Contestant("short", short), Contestant("wordy", wordy)],
-        judge=PairwiseJudge(ScriptedModel("judge", judge)),
+        judge=Jury([PairwiseJudge(ScriptedModel(f"judge {n}", judge)) for n in range(judges)])
+        if judges > 1
+        else PairwiseJudge(ScriptedModel("judge", judge)),
         prompt_ids=[p.id for p in PROMPTS],
         schedule=Schedule((("short", "wordy"),)),
         merge=merge,
+        **options,
     )
     with Store(out / "arena.db") as store:
         store.add_prompts(PROMPTS)
@@ -54,6 +59,17 @@ def test_lengths_are_those_of_all_turns(tmp_path: Path, merge: MergeRule) -> Non
         (4, two_turns)
     ] * games
     assert {r["winner"] for r in rows} == {"model_b"}
+
+
+@pytest.mark.parametrize("judges", [1, 3])
+def test_lengths_go_with_their_models_whichever_seat_was_asked(tmp_path: Path, judges: int) -> None:
+    """Of one verdict each, and of those of a jury, some seat the second model first."""
+    found = set()
+    for seed in range(6):
+        rows = list(rows_with_lengths(play(tmp_path / str(seed), judges=judges, seats="seeded", seed=seed)))
+        found.add(tuple((r["length_a"], r["length_b"], len(r["verdicts"])) for r in rows))
+    two_turns = len("well, two it is") + len("well, and three it is")
+    assert found == {((2, len("well, one it is"), judges), (4, two_turns, judges))}
 
 
 def test_a_directory_below_uses_the_arena_above(tmp_path: Path) -> None:

@@ -438,6 +438,18 @@ def test_a_dead_opponent_is_no_silent_tie(tmp_path: Path) -> None:
         run(tmp_path, "stages=[sft]", change=change)
 
 
+def test_one_seat_halves_the_plan_and_is_an_input(tmp_path: Path) -> None:
+    both, seeded = (build_arena_learning(settings(f"seats={seats}"), tmp_path) for seats in ("both", "seeded"))
+    assert [calls for _, _, calls in plan_calls(seeded)] == [60, 60, 120]
+    assert inputs_key(both) == inputs_key(build_arena_learning(settings(), tmp_path)) != inputs_key(seeded)
+
+
+def test_one_seat_is_asked_once_a_battle(tmp_path: Path) -> None:
+    summary = run(tmp_path, "rounds=0", "seats=seeded").summary
+    assert summary["verdicts_ok"] == summary["battles_decided"] == 12 * 3
+    assert summary["flip_rate"] is None
+
+
 def test_how_fast_it_runs_is_no_input(tmp_path: Path) -> None:
     """Another concurrency, threads or budget must not train every stage again; another threshold must."""
     plain = inputs_key(build_arena_learning(settings(), tmp_path))

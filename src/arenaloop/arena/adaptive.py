@@ -79,7 +79,7 @@ def play_adaptively(
         ConfigError, StoppedError: as `battles.play`.
     """
     course = _Course(plan, store)
-    total = Tally(verdicts_total=2 * plan.battles * len(plan.judges))
+    total = Tally(verdicts_total=plan.verdicts)
     fought: list[Unit] = []
     budget = budget or Budget()
     for units in course.batches(plan.battles):

@@ -164,6 +164,11 @@ class Summary:
         for f in fields(self):
             setattr(self, f.name, getattr(self, f.name) + getattr(other, f.name))
 
+    @property
+    def flip_rate(self) -> float | None:
+        """Flips of decided battles; None where no pair was decided from both of its seats, and none can flip."""
+        return self.flips / self.decided if self.ok > self.decided > 0 else None
+
     def to_json(self) -> dict[str, object]:
         """Counts, and shares as fractions; a share of nothing is null."""
         failed = {s.value: self.failed[s.value] for s in Status if s is not Status.OK}
@@ -172,6 +177,6 @@ class Summary:
             "battles_decided": self.decided,
             "verdicts_ok": self.ok,
             "verdicts_failed": failed,
-            "flip_rate": self.flips / self.decided if self.decided else None,
+            "flip_rate": self.flip_rate,
             "first_seat_win_rate": self.first_wins / self.decisive if self.decisive else None,
         }

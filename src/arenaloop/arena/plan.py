@@ -14,7 +14,7 @@ from arenaloop.judges.seats import MergeRule, OneSeatFailed
 from arenaloop.models.base import Model
 from arenaloop.types import derive_seed
 
-__all__ = ["BattlePlan", "Seats", "models_asked"]
+__all__ = ["BattlePlan", "Seats", "models_asked", "verdicts_per_battle"]
 
 Seats = Literal["both", "seeded"]
 
@@ -24,6 +24,11 @@ def models_asked(contestants: Iterable[Contestant], judge: Decider) -> list[Mode
     fighters = [m for c in contestants if (m := c.asked)]
     judges = [m for one in Jury.of(judge).members if (m := getattr(one, "model", None)) is not None]
     return list({id(m): m for m in (*fighters, *judges)}.values())
+
+
+def verdicts_per_battle(judge: Decider, seats: Seats) -> int:
+    """How many verdicts a battle is made of: one of each judge, from each seat."""
+    return (2 if seats == "both" else 1) * len(Jury.of(judge).members)
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class BattlePlan:
     @property
     def verdicts(self) -> int:
         """How many verdicts that is, re-asked ones not counted."""
-        return (2 if self.seats == "both" else 1) * self.battles * len(self.judges)
+        return self.battles * verdicts_per_battle(self.judge, self.seats)
 
     def players(self, prompt_id: str) -> list[str]:
         """Whose answers to a prompt battle."""

@@ -52,7 +52,7 @@ def reread_verdicts(plan: BattlePlan, store: Store) -> int:
             continue
         answers = store.responses_of(prompt)
         said = {name: answers[key] for name, keys in plan.recorded.items() if (key := keys.get(prompt_id)) in answers}
-        seatings = {seats for pair in plan.schedule.on(prompt_id) for seats in (pair, pair[::-1])}
+        seatings = plan.seatings(prompt_id, plan.schedule.on(prompt_id))
         texts = {(said[a].text_hash, said[b].text_hash): (a, b) for a, b in seatings if a in said and b in said}
         for judge in judges:
             keys = [
@@ -176,8 +176,8 @@ def rejudge(
         moved=_share(compared),
         kinds=_kinds(compared),
         reread=reread,
-        flip_rate_before=fought.flips / decided if decided else None,
-        flip_rate_after=done.summary.flips / done.summary.decided if done.summary.decided else None,
+        flip_rate_before=fought.flips / decided if decided and plan.seats == "both" else None,
+        flip_rate_after=done.summary.flip_rate,
         board=result,
         spearman=spearman(*([row[key] for row in known] for key in ("rating_before", "rating_after"))),
         largest_rank_change=max(changes, default=None),

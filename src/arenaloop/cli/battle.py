@@ -27,6 +27,7 @@ def battle(
             "pairs",
             "merge",
             "one_seat_failed",
+            "seats",
             "allow_missing",
             "concurrency",
             "budget_usd",

@@ -94,6 +94,7 @@ class _BattleRun:
             one_seat_failed=settings.one_seat_failed,
             reask=settings.judge.reask,
             concurrency=settings.concurrency,
+            seats=settings.seats,
         )
         self.human = HumanLabel(settings.human.usd, settings.human.seconds)
         self.budget = Budget(settings.budget_usd, settings.budget_calls)
@@ -193,7 +194,7 @@ class _BattleRun:
         repeated = f" ({self.duplicates:,} more repeat one of them)" if self.duplicates else ""
         self._say(
             f"{self.out}: {len(plan.contestants)} models · {len(plan.prompt_ids):,} prompts{repeated} · "
-            f"{plan.battles:,} battles · at most {2 * plan.battles * len(plan.judges):,} judge calls and "
+            f"{plan.battles:,} battles · at most {plan.verdicts:,} judge calls and "
             f"{answers:,} answers · judge {plan.judge.name}"
         )
 

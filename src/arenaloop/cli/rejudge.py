@@ -87,6 +87,7 @@ def rejudge(
         one_seat_failed=settings.one_seat_failed,
         reask=judging.reask,
         concurrency=concurrency,
+        seats=settings.seats,
     )
     budget = Budget(limits.get("budget_usd"), limits.get("budget_calls"))
     require_prices(budget, template_plan.models)
@@ -103,7 +104,7 @@ def rejudge(
         budget.begin(store)  # refuses where it cannot count, before anything is written
         fought = read_fought(directory, store, wanted)
         plan = plan_again(fought, names, template_plan)
-        what = f"at most {2 * plan.battles * len(plan.judges):,} judge calls" if ask else "stored texts are read again"
+        what = f"at most {plan.verdicts:,} judge calls" if ask else "stored texts are read again"
         say(
             messages,
             f"{out}: {plan.battles:,} battles on {len(plan.prompt_ids):,} prompts · {what} · judge {plan.judge.name}",

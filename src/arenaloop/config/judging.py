@@ -228,6 +228,8 @@ class JudgedSettings(RunSettings):
     """how two seats become a battle"""
     one_seat_failed: Literal["drop_battle", "use_one"] = "drop_battle"
     """what becomes of a pair with one seat decided"""
+    seats: Literal["both", "seeded"] = "both"
+    """ask about each pair from both seats, or at half the price from one that the seed draws"""
     allow_missing: bool = False
     """go on where a recorded model lacks answers"""
 
@@ -254,8 +256,8 @@ class BattleSettings(JudgedSettings):
 
     @property
     def calls_per_battle(self) -> int:
-        """Judge calls of one battle: two of each judge."""
-        return 2 * max(1, len(self.judge.jury))
+        """Judge calls of one battle: of each judge, one from each seat."""
+        return (2 if self.seats == "both" else 1) * max(1, len(self.judge.jury))
 
 
 class AuditSettings(RunSettings):

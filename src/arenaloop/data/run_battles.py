@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows
 from arenaloop.store import Store
-from arenaloop.types import Ruling
+from arenaloop.types import Outcome, Ruling, Winner
 
 __all__ = ["arena_of", "rows_with_lengths"]
 
@@ -53,7 +53,7 @@ def _measured(rows: list[dict[str, Any]], store: Store, lengths: dict[str, float
     for row in rows:
         told = [rulings[key] for key in row.get("verdicts") or () if key in rulings]
         first, second = (told[0].first_hash, told[0].second_hash) if told else (None, None)
-        if len(told) == 1 and _b_is_first(row, told[0]):
+        if _b_is_first(row, told, store):
             first, second = second, first
         for name, text_hash in (("length_a", first), ("length_b", second)):
             if text_hash is not None and text_hash not in lengths:
@@ -63,12 +63,16 @@ def _measured(rows: list[dict[str, Any]], store: Store, lengths: dict[str, float
         yield row
 
 
-def _b_is_first(row: Mapping[str, Any], ruling: Ruling) -> bool:
-    """Whether a battle of a single verdict seats `model_b` first: its scores stand the other way round.
+def _b_is_first(row: Mapping[str, Any], told: Sequence[Ruling], store: Store) -> bool:
+    """Whether a battle of one seat has `model_b` there first: it wrote that text, or if both did, the outcome tells.
 
-    (Battles of both seats list the verdict that seats `model_a` first.) Equal scores cannot tell; such a battle is a
-    tie, and which length goes with which model is then taken as it stands.
+    (Battles of both seats list the verdicts that seat `model_a` first.) A tie between models that both wrote both texts
+    cannot tell; which length goes with which model is then taken as it stands.
     """
-    a, b = row.get("score_a"), row.get("score_b")
-    scores = ruling.score_first, ruling.score_second
-    return (b, a) == scores and (a, b) != scores
+    if len({(ruling.first_hash, ruling.second_hash) for ruling in told}) != 1:
+        return False
+    wrote = store.authors(told[0].prompt_id, told[0].first_hash)
+    if (row.get("model_a") in wrote) != (row.get("model_b") in wrote):
+        return row.get("model_b") in wrote
+    outcome = told[0].outcome
+    return outcome in (Outcome.A, Outcome.B) and row.get("winner") == Winner.of(outcome.swap())

@@ -9,11 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from arenaloop.arena.plan import verdicts_per_battle
 from arenaloop.calls.answers import Contestant
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
-from arenaloop.judges.jury import Decider, Jury
+from arenaloop.judges.jury import Decider
 from arenaloop.recipes.parts import Utility, vet
 from arenaloop.recipes.stage import Outline
 from arenaloop.types import Prompt, content_hash, derive_seed
@@ -110,8 +111,8 @@ def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
         parts.append(("validation", len(recipe.validation), opponents * len(stages)))
     players = len(stages) + opponents
     parts.append(("leaderboard", len(recipe.test), players * (players - 1) // 2))
-    judges = len(Jury.of(recipe.judge).members)
-    return [(what, prompts, 2 * judges * met * prompts) for what, prompts, met in parts]
+    each = verdicts_per_battle(recipe.judge, recipe.settings.seats)
+    return [(what, prompts, each * met * prompts) for what, prompts, met in parts]
 
 
 def cut_slices(recipe: ArenaLearning, n: int) -> list[list[str]]:
@@ -142,6 +143,7 @@ def inputs_key(recipe: ArenaLearning) -> str:
         exclude={
             *("name", "concurrency", "budget_usd", "budget_calls"),
             *("opponents", "judge", "target", "sft_init_training", "sft", "dpo"),
+            *(["seats"] if s.seats == "both" else []),  # as the setting came later: keys of both seats stay
         },
     )
     return content_hash(

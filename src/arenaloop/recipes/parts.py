@@ -68,6 +68,7 @@ class Arena:
             one_seat_failed=s.one_seat_failed,
             reask=s.judge.reask,
             concurrency=s.concurrency,
+            seats=s.seats,
         )
 
 

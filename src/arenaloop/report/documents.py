@@ -52,6 +52,11 @@ class Documents:
         return _arena(self.directory)
 
     @property
+    def one_seat(self) -> bool:
+        """Whether the judge was asked about each pair from one seat alone."""
+        return self.config.get("seats") == "seeded"
+
+    @property
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """Models, best first; what is missing or no number is None."""
         return [

@@ -66,7 +66,12 @@ def judge_health(documents: Documents, store: Store, picks: Picks, scope: Scope)
             first,
             "of verdicts with a winner",
             "" if first is None else "good" if 0.45 <= first <= 0.55 else "look",
-            "Near 50 %. Every pair is judged from both seats, so a lean costs sharpness, not fairness.",
+            "Near 50 %. "
+            + (
+                "Every pair is judged from one drawn seat, so a lean averages out over many prompts only."
+                if documents.one_seat
+                else "Every pair is judged from both seats, so a lean costs sharpness, not fairness."
+            ),
         ),
         *(
             Metric(
@@ -94,7 +99,7 @@ def judge_health(documents: Documents, store: Store, picks: Picks, scope: Scope)
         ),
         Metric(
             "Identical answers",
-            _share(picks.same, picks.battles),
+            None if documents.one_seat else _share(picks.same, picks.battles),  # they share one verdict of both seats
             f"{picks.same:,} of {picks.battles:,} rated battles",
             "",
             f"Such battles only tie. {picks.same_flipped:,} of the {picks.flipped:,} flips among rated battles are on "

@@ -25,7 +25,7 @@ def outcome(documents: Documents, picks: Picks, judges: Sequence[str]) -> list[s
     """Two paragraphs, or those of the recipe: what was done, and how it ended."""
     who = _listed([one_line(name, _NAME) for name in judges]) or "A judge"
     told = list(documents.prose) or _battles(documents, picks)
-    told[0] += f" {who} judged every pair from both seats."
+    told[0] += f" {who} judged every pair from {'one drawn seat' if documents.one_seat else 'both seats'}."
     summary = documents.summary
     told[-1] += _moved(summary.get("rejudged"))
     if missing := int(summary["battles_wanted"]) - int(summary["battles_decided"]):
