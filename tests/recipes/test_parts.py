@@ -1,8 +1,9 @@
-"""What recipes share: what none may begin with, and an arena that holds what is recorded."""
+"""What recipes share: what none may begin with, an arena that holds what is recorded, samples, and scores."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,23 @@ from scripted_battles import contestant
 
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.recorded import match_recorded
-from arenaloop.config import JudgedSettings, validate
+from arenaloop.config import JudgedSettings, JudgeSettings, ModelSettings, validate
 from arenaloop.errors import ConfigError
 from arenaloop.judges.builtin import BuiltinJudge
+from arenaloop.judges.pointwise import MeanScore, RubricJudge
 from arenaloop.models.recorded import RecordedModel
-from arenaloop.recipes.parts import Arena, answer, vet
+from arenaloop.models.scripted import ScriptedModel
+from arenaloop.recipes.parts import Arena, answer, score, vet
+from arenaloop.sandbox.judge import read_answer_prompt
+from arenaloop.specs import contestant as build
+from arenaloop.specs import judge, load_prompts
+from arenaloop.specs.judges import pointwise
 from arenaloop.store import Store
-from arenaloop.types import Prompt
+from arenaloop.types import Prompt, Request, Response
 
 JUDGE = BuiltinJudge("longest")
+PROMPTS = load_prompts("sandbox:prompts?n=6", 0).prompts
+WHO = JudgeSettings(spec="sandbox:judge")
 
 
 def settings(**changes: Any) -> JudgedSettings:
@@ -67,3 +76,66 @@ def test_recorded_answers_are_there_when_an_arena_opens(tmp_path: Path) -> None:
         assert [one and one.texts for one in answers] == [("one!",), ("two!",)]
         with pytest.raises(ConfigError, match="a: its answers are recorded, but were not matched with the prompts"):
             answer(Arena(store, JUDGE, settings()), opponents[0], prompts)
+
+
+# ---------------------------------------------------------------------- samples and scores
+
+
+@pytest.fixture
+def arena(tmp_path: Path) -> Iterator[Arena]:
+    with Store(tmp_path / "arena.db") as store:
+        store.add_prompts(PROMPTS)
+        store.flush()
+        yield Arena(store, judge(WHO), JudgedSettings(judge=WHO))
+
+
+def calls(arena: Arena) -> int:
+    arena.store.flush()
+    return arena.store.usage().calls
+
+
+def test_samples_of_one_contestant_are_asked_once(arena: Arena) -> None:
+    poet = build(ModelSettings(spec="sandbox:poet"))
+    found = answer(arena, poet, PROMPTS, samples=4)
+    assert [one and one.prompt_id for one in found] == [prompt.id for prompt in PROMPTS for _ in range(4)]
+    assert any(len({one.texts for one in found[at : at + 4] if one is not None}) > 1 for at in range(0, 24, 4))
+    assert calls(arena) == 24
+    assert answer(arena, poet, PROMPTS, samples=4) == found
+    alone = answer(arena, poet, PROMPTS)
+    assert [one and one.texts for one in alone] == [one and one.texts for one in found[::4]]
+    assert calls(arena) == 24  # the first sample is the answer that battles
+
+
+def test_scores_are_means_of_stored_votes(arena: Arena) -> None:
+    said = answer(arena, build(ModelSettings(spec="sandbox:scholar")), PROMPTS)
+    answers = [(p, one) for p, one in zip(PROMPTS, said, strict=True) if one is not None]
+    before, who = calls(arena), pointwise(WHO)
+    found = score(arena, who, answers, votes=3)
+    assert [one.parsed for one in found] == [3] * len(PROMPTS)
+    assert all(one.mean is not None and 0 <= one.mean <= 5 for one in found)
+    assert (calls(arena), arena.cached) == (before + 18, 0)
+    assert score(arena, who, answers, votes=3) == found
+    assert (calls(arena), arena.cached) == (before + 18, 18)
+    score(arena, who, answers, votes=4)
+    assert calls(arena) == before + 24  # a further vote is all that is asked for
+
+
+def test_what_cannot_be_read_is_left_out_and_never_0(arena: Arena) -> None:
+    """Of three votes one is never readable, of one answer none is; each is asked again as often as the settings say."""
+    heard: list[Request] = []
+
+    def say(request: Request) -> str:
+        heard.append(request)
+        found = read_answer_prompt(request.messages[0]["content"])
+        assert found is not None
+        vote = len({r.key for r in heard if r.messages == request.messages and not r.sample})
+        return "I would rather not say." if found[1] == ["mute"] or vote == 3 else f"Fine.\nScore: {vote + 2}"
+
+    who = RubricJudge(ScriptedModel("judge", say, concurrency=1))
+    answers = [(PROMPTS[0], response(PROMPTS[0], "mute")), (PROMPTS[1], response(PROMPTS[1], "fine"))]
+    assert score(arena, who, answers, votes=3) == [MeanScore(None, 0), MeanScore(3.5, 2)]
+    assert len(heard) == 3 * 3 + 2 + 3
+
+
+def response(prompt: Prompt, text: str) -> Response:
+    return Response(prompt.id, "m", (text,))

@@ -12,20 +12,23 @@ from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import Pair, Schedule, target_pairs
 from arenaloop.arena.pairings import Summary, battles_by_prompt, pairings
 from arenaloop.arena.plan import BattlePlan, models_asked
-from arenaloop.calls.answers import Answers, Contestant
+from arenaloop.calls.answers import Answers, Contestant, samples_of
 from arenaloop.calls.answers import answer as ask
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
+from arenaloop.calls.reask import final
 from arenaloop.calls.recorded import ingest_recorded
 from arenaloop.config import JudgedSettings, OptimSettings
 from arenaloop.data.selection import PromptScores, response_scores
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.judges.jury import Decider
+from arenaloop.judges.pointwise import MeanScore, RubricJudge, mean_score
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult
 from arenaloop.store import Store
-from arenaloop.types import Prompt, Response, Winner
+from arenaloop.types import Judgement, Prompt, Response, Winner
 
-__all__ = ["Arena", "Utility", "answer", "battle", "prompt_scores", "record", "test", "train", "validate", "vet"]
+__all__ = ["Arena", "Utility", "answer", "battle", "prompt_scores", "record", "score", "test", "train", "validate", "vet"]
 
 Utility = Callable[[Prompt, Response], float]
 """The true worth of a response, in [0, 1]; known in a simulated world only."""
@@ -98,11 +101,17 @@ def vet(
     require_prices(Budget(settings.budget_usd, settings.budget_calls), models_asked(opponents, judge))
 
 
-def answer(arena: Arena, contestant: Contestant, prompts: Sequence[Prompt]) -> list[Response | None]:
-    """A contestant's answers to prompts of the arena file, asked where they are not there; None where there is none."""
+def answer(
+    arena: Arena, contestant: Contestant, prompts: Sequence[Prompt], *, samples: int = 1
+) -> list[Response | None]:
+    """A contestant's answers to prompts of the arena file, asked where they are not there; None where there is none.
+
+    Of several samples, those of one prompt stand side by side; the first is the answer that battles.
+    """
     s = arena.settings
+    each = [contestant] if samples == 1 else samples_of(contestant, samples)
     ask(
-        [contestant],
+        each,
         [p.id for p in prompts],
         arena.store,
         arena.observer.tally,
@@ -111,8 +120,40 @@ def answer(arena: Arena, contestant: Contestant, prompts: Sequence[Prompt]) -> l
         concurrency=s.concurrency,
         budget=arena.budget,
     )
-    answers = Answers(arena.store, [contestant], arena.recorded, seed=s.seed)
-    return [answers.stored(contestant.name, prompt) for prompt in prompts]
+    answers = Answers(arena.store, each, arena.recorded, seed=s.seed)
+    return [answers.stored(one.name, prompt) for prompt in prompts for one in each]
+
+
+def score(
+    arena: Arena, judge: RubricJudge, answers: Sequence[tuple[Prompt, Response]], votes: int = 1
+) -> list[MeanScore]:
+    """What a judge of single answers gives each answer: the mean of its votes; what cannot be read is no vote, never 0.
+
+    Raises:
+        ConfigError: the budget is in dollars, and the judge's price is not known.
+        StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
+    """
+    s, store = arena.settings, arena.store
+    require_prices(arena.budget, [judge.model])
+    asked = [AskedJudge(judge.repeated(n), store.secret, seed=s.seed, reask=s.judge.reask) for n in range(votes)]
+    statuses = InStore(store.judgement)
+
+    def units(answer: tuple[Prompt, Response]) -> list[JudgeUnit]:
+        return [JudgeUnit(vote, answer, statuses) for vote in asked]
+
+    arena.cached += decide(
+        lambda: (unit for answer in answers for unit in units(answer)),
+        store,
+        arena.observer.tally,
+        concurrency=s.concurrency,
+        budget=arena.budget,
+        closing=[judge],
+    ).cached
+
+    def vote(unit: JudgeUnit) -> Judgement | None:
+        return final(lambda sample: store.judgement(unit.key(sample)), unit.reask)
+
+    return [mean_score(map(vote, units(answer))) for answer in answers]
 
 
 def battle(
