@@ -114,7 +114,8 @@ def test_without_a_target_the_best_leads_all_others(k: float, kept: bool) -> Non
     [("worst", 2, "R", 3.0), ("worst", 3, "R", 3.0), ("target", 2, "T", 2.5), ("target", 2.5, "T", 2.5)],
 )
 def test_golden_dpo(rejected: Any, k: float, loser: str, gap: float) -> None:
-    (pair,), selection = preference_pairs([golden()], target="T", k=k, rejected=rejected)
+    selection = preference_pairs([golden()], target="T", k=k, rejected=rejected)
+    (pair,) = selection.preferences
     assert (pair.chosen_model, pair.rejected_model) == ("P", loser)
     assert pair.margin == pytest.approx(gap)
     (row,) = selection.rows
@@ -127,7 +128,8 @@ def test_golden_dpo(rejected: Any, k: float, loser: str, gap: float) -> None:
 
 @pytest.mark.parametrize(("rejected", "k"), [("worst", 3.01), ("target", 2.51), ("target", 3)])
 def test_golden_dpo_below_the_threshold(rejected: Any, k: float) -> None:
-    pairs, selection = preference_pairs([golden()], target="T", k=k, rejected=rejected)
+    selection = preference_pairs([golden()], target="T", k=k, rejected=rejected)
+    pairs = selection.preferences
     assert pairs == []
     assert selection.dropped == {"gap below k": 1}
 
@@ -185,10 +187,10 @@ def test_ties_prefer_another_than_the_target_then_the_name() -> None:
     tied = item({"T": 8.0, "B": 8.0, "A": 8.0, "Z": 2.0})
     assert sft_rows([tied, golden()], target="T", k=0).tied_best == 1
     cut = item({"T": 2.0, "B": 8.0, "A": 8.0}, statuses={"A": Status.TRUNCATED})
-    assert preference_pairs([tied, cut], target="T", k=0)[1].tied_best == 1
+    assert preference_pairs([tied, cut], target="T", k=0).tied_best == 1
     assert sft_rows([tied], target="T", k=0).chosen_by == {"A": 1}
     assert sft_rows([tied], target="A", k=0).chosen_by == {"B": 1}
-    (pair,), _ = preference_pairs([tied], target="T", k=1)
+    (pair,) = preference_pairs([tied], target="T", k=1).preferences
     assert (pair.chosen_model, pair.rejected_model) == ("A", "Z")
 
 
@@ -197,14 +199,14 @@ def test_empty_or_cut_is_never_chosen_but_may_be_rejected(status: Status) -> Non
     scores = {"T": 3.0, "P": 9.0, "Q": 7.0}
     flawed = item(scores, statuses={"P": status})
     assert sft_rows([flawed], target="T", k=1).chosen_by == {"Q": 1}
-    (pair,), _ = preference_pairs([flawed], target="T", k=1)
+    (pair,) = preference_pairs([flawed], target="T", k=1).preferences
     assert (pair.chosen_model, pair.rejected_model) == ("Q", "T")
     bad = item(scores, statuses={"T": status})
-    (pair,), _ = preference_pairs([bad], target="T", k=1)
+    (pair,) = preference_pairs([bad], target="T", k=1).preferences
     assert (pair.chosen_model, pair.rejected_model) == ("P", "T")
     nothing = item(scores, statuses=dict.fromkeys(scores, status))
     assert sft_rows([nothing], target="T", k=0).dropped == {"no usable response": 1}
-    assert preference_pairs([nothing], target="T", k=0)[1].dropped == {"no usable response": 1}
+    assert preference_pairs([nothing], target="T", k=0).dropped == {"no usable response": 1}
 
 
 def test_cut_answers_may_be_allowed_empty_ones_never() -> None:
@@ -220,20 +222,21 @@ def test_a_best_usable_response_below_the_target_is_no_row() -> None:
     one = item({"T": 6.0, "P": 9.0, "Q": 4.0}, statuses={"P": Status.TRUNCATED, "T": Status.TRUNCATED})
     for k in (0, 1):
         assert not sft_rows([one], target="T", k=k).rows
-        assert not preference_pairs([one], target="T", k=k, rejected="target")[1].rows
+        assert not preference_pairs([one], target="T", k=k, rejected="target").rows
 
 
 def test_no_signal_no_pair() -> None:
     same_score = item({"T": 5.0, "P": 5.0, "Q": 5.0})
     same_text = item({"T": 5.0, "P": 8.0}, texts={"T": "x", "P": "x"})
-    pairs, selection = preference_pairs([same_score, same_text], target="T", k=0)
+    selection = preference_pairs([same_score, same_text], target="T", k=0)
+    pairs = selection.preferences
     assert pairs == []
     assert selection.dropped == {"equal scores": 1, "equal texts": 1}
-    assert preference_pairs([item({"T": 8.0, "P": 5.0})], target="T", k=0, rejected="target")[0] == []
+    assert preference_pairs([item({"T": 8.0, "P": 5.0})], target="T", k=0, rejected="target").preferences == []
 
 
 def test_the_target_may_be_the_chosen_one() -> None:
-    (pair,), _ = preference_pairs([item({"T": 9.0, "P": 4.0})], target="T", k=2)
+    (pair,) = preference_pairs([item({"T": 9.0, "P": 4.0})], target="T", k=2).preferences
     assert (pair.chosen_model, pair.rejected_model) == ("T", "P")
 
 
@@ -250,7 +253,8 @@ def test_rounding_does_not_cost_a_row() -> None:
 
 def test_follow_ups_are_part_of_chosen_and_rejected() -> None:
     prompt = Prompt(({"role": "user", "content": "one"},), ("two",))
-    (pair,), selection = preference_pairs([item({"T": 1.0, "P": 9.0}, prompt=prompt)], target="T", k=1)
+    selection = preference_pairs([item({"T": 1.0, "P": 9.0}, prompt=prompt)], target="T", k=1)
+    (pair,) = selection.preferences
     (row,) = selection.rows
     assert row["prompt"] == [{"role": "user", "content": "one"}]
     assert [m["role"] for m in row["chosen"]] == ["assistant", "user", "assistant"]
@@ -294,7 +298,7 @@ KS = st.sampled_from([0, 0.5, 1, 2, 3])
 
 @given(st.lists(ITEMS, max_size=8), KS)
 def test_every_prompt_is_a_row_or_counted(items: list[PromptScores], k: float) -> None:
-    for selection in (sft_rows(items, target="T", k=k), preference_pairs(items, target="T", k=k)[1]):
+    for selection in (sft_rows(items, target="T", k=k), preference_pairs(items, target="T", k=k)):
         assert len(selection.rows) + selection.dropped.total() == len(items)
         assert selection.chosen_by.total() == len(selection.rows)
 
@@ -322,7 +326,8 @@ def test_an_sft_row_is_the_best_usable_and_at_least_k_better(one: PromptScores, 
 
 @given(ITEMS, KS, st.sampled_from(["worst", "target"]))
 def test_a_pair_has_signal(one: PromptScores, k: float, rejected: Any) -> None:
-    pairs, selection = preference_pairs([one], target="T", k=k, rejected=rejected)
+    selection = preference_pairs([one], target="T", k=k, rejected=rejected)
+    pairs = selection.preferences
     assert [preference_row(p) for p in pairs] == selection.rows
     for pair in pairs:
         assert pair.chosen != pair.rejected
@@ -339,7 +344,7 @@ def test_a_higher_threshold_keeps_a_subset(items: list[PromptScores], one: float
     assume(one < two)
     for select in (
         lambda k: sft_rows(items, target="T", k=k).rows,
-        lambda k: preference_pairs(items, target="T", k=k)[1].rows,
+        lambda k: preference_pairs(items, target="T", k=k).rows,
     ):
         more, fewer = select(one), select(two)
         assert all(row in more for row in fewer)

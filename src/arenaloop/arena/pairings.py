@@ -115,7 +115,7 @@ def _final(
 
 @dataclass(slots=True)
 class Summary:
-    """Counts over the wanted battles of one plan (DESIGN: the first half of ``summary.json``).
+    """Counts over the wanted battles of one plan (the first half of ``summary.json``, ``docs/run_directory.md``).
 
     Attributes:
         wanted, decided: pairs on prompts (with ``two_battles``, a pair with one decided seat counts).

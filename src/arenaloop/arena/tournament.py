@@ -148,7 +148,7 @@ def _rated(columns: _Columns, anchor: tuple[str, float] | None) -> Leaderboard:
 
 
 def write_summary(out: Path, store: Store, summary: Summary, cached: int, **more: Any) -> dict[str, Any]:
-    """Write ``summary.json`` (contract: DESIGN of the run directory) and return it."""
+    """Write ``summary.json`` (``docs/run_directory.md``) and return it."""
     usage = store.usage()
     document = summary.to_json() | {
         "calls": usage.calls,

@@ -144,7 +144,7 @@ class JudgeSettings(ModelSettings):
     """A judging model, its template and its patience."""
 
     sampling: SamplingSettings = SamplingSettings(temperature=0.0, max_tokens=512)
-    """decoding of the judge; METHODS: temperature 0, 512 tokens"""
+    """decoding of the judge: greedy, 512 tokens at most"""
     template: str = "pairwise"
     """the judge's template: pairwise, score_first, labels, or the path of a template file"""
     criteria: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()

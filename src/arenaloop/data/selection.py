@@ -55,6 +55,7 @@ class Selection:
 
     Attributes:
         rows: JSON objects, one training row each.
+        preferences: what rows of pairs are made of, in their order.
         dropped: prompts without a row, by reason.
         chosen_by, rejected_by: how many rows took their text from which model.
         gaps: histogram of score gaps over all prompts considered, by whole points (floor).
@@ -62,6 +63,7 @@ class Selection:
     """
 
     rows: list[JsonRow] = field(default_factory=list)
+    preferences: list[Preference] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     chosen_by: Counter[str] = field(default_factory=Counter)
     rejected_by: Counter[str] = field(default_factory=Counter)
@@ -151,7 +153,7 @@ def preference_pairs(
     k: float,
     rejected: RejectedRule = "worst",
     allow_truncated: bool = False,
-) -> tuple[list[Preference], Selection]:
+) -> Selection:
     """DPO and reward-model pairs: best against worst of all contestants, gap at least `k` (A.6 steps 4 and 5).
 
     The target itself may be chosen. Pairs with equal scores or equal texts carry no signal and are dropped. A truncated
@@ -159,11 +161,7 @@ def preference_pairs(
 
     Args:
         rejected: ``"worst"`` response of all, or always the ``"target"``'s.
-
-    Returns:
-        The preferences, and the same as JSON rows with accounting.
     """
-    pairs: list[Preference] = []
     selection = Selection()
     for item in prompts:
         usable = _usable(item, allow_truncated)
@@ -184,11 +182,11 @@ def preference_pairs(
             selection.dropped["gap below k"] += 1
         else:
             pair = Preference(item.prompt, chosen, other, best, worst, gap, item.verdicts)
-            pairs.append(pair)
+            selection.preferences.append(pair)
             selection.rows.append(preference_row(pair))
             selection.chosen_by[best] += 1
             selection.rejected_by[worst] += 1
-    return pairs, selection
+    return selection
 
 
 def _usable(item: PromptScores, allow_truncated: bool) -> list[str]:

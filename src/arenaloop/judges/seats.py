@@ -23,7 +23,7 @@ def merge_seats(
     b_first: Verdict | Ruling,
     rule: MergeRule = "mean",
 ) -> Battle | None:
-    """Merge both seats of one pair into a battle (METHODS of Arena Learning, arXiv 2407.10627, section 3).
+    """Merge both seats of one pair into a battle (Arena Learning, arXiv 2407.10627, section 3).
 
     Args:
         model_a, model_b: the pair.

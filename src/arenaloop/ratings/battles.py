@@ -38,6 +38,7 @@ WINNER_SCORES: Mapping[str, float] = {
     "both_bad": 0.5,
 }
 """What `model_a` scores for each outcome that Chatbot Arena's files use."""
+# (beside `types.Winner.score`: ratings import nothing of the package)
 
 
 @dataclass(frozen=True, slots=True)

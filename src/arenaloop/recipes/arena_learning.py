@@ -170,7 +170,7 @@ def _select(r: _Run, stage: Stage, target: str, scored: Sequence[PromptScores], 
     if stage.kind == "sft":
         selection = sft_rows(scored, target=target, k=k, allow_truncated=s.allow_truncated_chosen)
     else:
-        _, selection = preference_pairs(
+        selection = preference_pairs(
             scored, target=target, k=k, rejected=s.rejected, allow_truncated=s.allow_truncated_chosen
         )
     if undecided:

@@ -13,7 +13,7 @@ from arenaloop.report.shown_battles import Pick, Reservoir
 from arenaloop.report.texts import Clip, clip, one_line
 from arenaloop.store import Store
 from arenaloop.store.counts import failed_answers, final_calls, open_seatings
-from arenaloop.types import Battle, Prompt, Verdict, content_hash, derive_seed
+from arenaloop.types import Battle, Outcome, Prompt, Verdict, Winner, content_hash, derive_seed
 
 __all__ = [
     "Card",
@@ -73,7 +73,7 @@ class Card:
 
     Attributes:
         kind: why it is here: ``undecided``, ``suspicious``, ``flipped``, ``gap`` or ``random``.
-        winner: ``"model_a"``, ``"model_b"``, ``"tie"``, or None where it is undecided.
+        winner: None where it is undecided.
         history: fixed turns before the first answer, as (role, text). `turns`: user turns with both answers.
         turns_left_out: turns of history and conversation that are not shown.
         seats: both seatings; one alone where each seat is a battle of its own.
@@ -85,7 +85,7 @@ class Card:
     model_a: str
     model_b: str
     snippet: str
-    winner: str | None = None
+    winner: Winner | None = None
     score_a: float | None = None
     score_b: float | None = None
     flipped: bool = False
@@ -179,9 +179,9 @@ def _a_sits_first(battle: Battle, store: Store, verdict: Verdict) -> bool:
     wrote = store.authors(verdict.prompt_id, verdict.first_hash)
     if (battle.model_a in wrote) != (battle.model_b in wrote):
         return battle.model_a in wrote
-    if verdict.outcome is None or battle.winner == "tie":
+    if verdict.outcome is None or battle.winner is Winner.TIE:
         return True
-    return (verdict.outcome.value == "A") == (battle.winner == "model_a")
+    return (verdict.outcome is Outcome.A) == (battle.winner is Winner.MODEL_A)
 
 
 def _card(

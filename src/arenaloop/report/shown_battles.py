@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.jsonl import read_rows, row_error
-from arenaloop.types import Battle, derive_seed
+from arenaloop.types import Battle, Winner, derive_seed
 
 __all__ = ["Pick", "Picks", "Reservoir", "read_picks"]
 
-_WINNERS = {"model_a": 0, "tie": 1, "model_b": 2}
+_RECORD = {Winner.MODEL_A: 0, Winner.TIE: 1, Winner.MODEL_B: 2}
+"""Places of wins, ties and losses in a pair's record."""
 
 
 class Reservoir:
@@ -115,7 +116,7 @@ def read_picks(
             picks.prompts += 1
             last_prompt = battle.prompt_id
         counts = picks.pairs.setdefault((battle.model_a, battle.model_b), [0, 0, 0])
-        counts[_WINNERS[battle.winner]] += 1
+        counts[_RECORD[battle.winner]] += 1
         if ask and (key := (battle.prompt_id, *sorted((battle.model_a, battle.model_b)))) in ask:
             picks.decided.add(key)
         if unseen and (seen := unseen & {(battle.prompt_id, battle.model_a), (battle.prompt_id, battle.model_b)}):
@@ -160,11 +161,13 @@ def _choose(
 
 def _battle(path: Path, line: int, row: Mapping[str, Any]) -> Battle:
     try:
-        battle = Battle(
+        if row["winner"] not in list(Winner):
+            raise ValueError(f"winner {row['winner']!r} (model_a, model_b or tie)")
+        return Battle(
             prompt_id=str(row["prompt_id"]),
             model_a=str(row["model_a"]),
             model_b=str(row["model_b"]),
-            winner=row["winner"],
+            winner=Winner(row["winner"]),
             score_a=float(row["score_a"]),
             score_b=float(row["score_b"]),
             flipped=bool(row["flipped"]),
@@ -175,6 +178,3 @@ def _battle(path: Path, line: int, row: Mapping[str, Any]) -> Battle:
         raise row_error(str(path), line, f"no battle: {error} is missing") from None
     except (TypeError, ValueError) as error:
         raise row_error(str(path), line, f"no battle: {error}") from None
-    if battle.winner not in _WINNERS:
-        raise row_error(str(path), line, f"no battle: winner {battle.winner!r} (model_a, model_b or tie)")
-    return battle
