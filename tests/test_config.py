@@ -53,7 +53,7 @@ def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
 
 
 def test_defaults_of_arena_learning() -> None:
-    """Luo et al. 2024 (arXiv 2407.10627), section 4; thresholds of METHODS A.6."""
+    """Luo et al. 2024 (arXiv 2407.10627), section 4, and our thresholds."""
     s = validate(ArenaLearningSettings, RECIPE, "recipe.yaml")
     assert (s.rounds, s.stages, s.battle_mode, s.merge, s.rejected) == (3, ("sft", "dpo"), "all_pairs", "mean", "worst")
     assert (s.k_sft, s.k_dpo) == ((3.0, 1.0, 1.0), (2.0, 2.0, 2.0))

@@ -22,7 +22,7 @@ from arenaloop.types import Battle, Preference, Prompt, Response, Status, Winner
 
 PROMPT = Prompt.of("question")
 
-# METHODS, golden A-3: merged scores of each model in its three battles
+# derived by hand: merged scores of each model in its three battles
 GOLDEN = {
     ("T", "P"): (5.0, 8.5), ("T", "Q"): (6.0, 7.0), ("T", "R"): (6.5, 5.5),
     ("P", "Q"): (8.0, 6.0), ("P", "R"): (8.5, 5.0), ("Q", "R"): (7.5, 5.5),
@@ -56,7 +56,7 @@ def item(
     return PromptScores(prompt, responses, scores, ("v1", "v2"))
 
 
-# ---------------------------------------------------------------------- golden A-3
+# ---------------------------------------------------------------------- derived by hand
 
 
 def golden() -> PromptScores:

@@ -168,7 +168,7 @@ def test_a_logprob_verdict() -> None:
     heard: list[Request] = []
     said = Completion("1", finish_reason="stop", logprobs=({"1": -0.1, "2": -2.4},))
     verdict = ask(judge_that_says(said, heard, verdict="logprob"))
-    assert verdict.score_first == pytest.approx(0.908877, abs=1e-6)  # METHODS E-1
+    assert verdict.score_first == pytest.approx(0.908877, abs=1e-6)  # e^-0.1 / (e^-0.1 + e^-2.4)
     assert verdict.score_first is not None
     assert verdict.score_second == 1 - verdict.score_first
     assert (verdict.outcome, verdict.parser) == (Outcome.A, "logprob:1")
@@ -178,7 +178,7 @@ def test_a_logprob_verdict() -> None:
 
 
 def test_a_servers_reply_is_read_to_golden_e1() -> None:
-    """From the bytes of a chat completion to METHODS E-1; the server calls a lone token a cut."""
+    """From the bytes of a chat completion to the share of the golden test; the server calls a lone token a cut."""
     top = [{"token": "1", "logprob": -0.1}, {"token": "2", "logprob": -2.4}, {"token": "The", "logprob": -5.0}]
     choice = {
         "message": {"role": "assistant", "content": "1"},

@@ -281,7 +281,7 @@ def test_what_the_schema_asks_for_is_what_is_read(form: str) -> None:
 
 
 def test_golden_e1() -> None:
-    """METHODS E-1: lp_1 -0.1, lp_2 -2.4 is 0.908877; without a second label it is 1."""
+    """As AlpacaEval weighs labels: lp_1 -0.1, lp_2 -2.4 is 0.908877; without a second label it is 1."""
     tokens = [{"1": -0.1, "2": -2.4, "The": -5.0}]
     assert label_probability(tokens) == pytest.approx(0.908877, abs=1e-6)
     assert label_probability([{"1": -0.1, "The": -2.4}]) == 1.0

@@ -18,7 +18,7 @@ from arenaloop.ratings.agreement import (
     spearman,
 )
 
-# Golden A-2: model | LMSYS reference | Diverse | Hard, each score +plus -minus (arXiv 2407.10627v1, main table)
+# Model | LMSYS reference | Diverse | Hard, each score +plus -minus (arXiv 2407.10627v1, main table)
 ARENA_LEARNING = """
 GPT-4o|1287 3 3|1420 5 5|1420 5 5
 Claude 3.5 Sonnet|1246 4 7|1389 5 6|1378 6 6

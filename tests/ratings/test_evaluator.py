@@ -55,7 +55,7 @@ JUDGE: list[Labels] = [(1, 1, 1, 1), (2, 2, 1, 2), (1, 1, 1, 2)]
 
 
 def test_golden_e3() -> None:
-    """METHODS E-3, derived by hand: A 1111, B 2212, C 1112 against humans A 1112, B 2222, C 1222."""
+    """Derived by hand: A 1111, B 2212, C 1112 against humans A 1112, B 2222, C 1222."""
     found = evaluate(panel(HUMANS), votes(JUDGE))
     assert found.agreement.value == pytest.approx(100 * 8 / 12)
     assert found.bias.value == pytest.approx(100 / 3)

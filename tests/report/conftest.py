@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,9 @@ def recipe_run(tmp_path: Path) -> Path:
         tables=[table for tables, _ in details for table in tables],
         curves=[*stage_curves(stages, opponents), *(curve for _, curves in details for curve in curves)],
     )
+    with Store(out / "arena.db") as store:  # which holds stages under all settings that the directory has seen
+        for key, many in (("old", 999), ("newer", 888)):
+            store.put_stage("DPO-I1", key, replace(second, rows=many, selection={"rows": many}).to_json())
     rows = [
         {
             "prompt": [{"role": "user", "content": f"pool {i}"}],

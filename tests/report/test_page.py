@@ -150,6 +150,8 @@ def test_a_recipe_shows_its_stages_and_what_they_learned(recipe_run: Path) -> No
     assert "their intervals do not overlap, and in 28 battles with each other the later one scored" in text
     assert "By the truth, right answers went from 50 % to 80 %." in text
     assert "21 rows selected from battles; trained on 21 rows in 4 steps" in text
+    assert "888 rows" not in text  # results of other settings stay out
+    assert "999 rows" not in text
     for what in ("gap below k", "equal texts", "too long", "better ", "worse ", "pool ", "0.94"):
         assert what in text
     assert "2 min 10 s" in text

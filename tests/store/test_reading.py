@@ -98,11 +98,13 @@ def test_any_text_survives(path: Path, text: str, reasoning: str | None, error: 
     said = Completion(text, reasoning=reasoning, error=error)
     with Store(path) as store:
         store.add_prompts([prompt])
-        store.add_turns([turn(key, said)])
+        store.add_turns([turn(key, said, prompt_id=prompt.id)])
         store.add_verdict(verdict(key, raw=text, error=error))
     with Store(path, readonly=True) as store:
         assert store.prompt(prompt.id) == prompt
         assert store.turn(key, 0) == (text, Status.OK)
+        (on_prompt,) = store.on_prompts([prompt.id])
+        assert on_prompt.turns[key, 0][:2] == (text, Status.OK)
         found = store.verdict(key)
         assert found is not None
         assert (found.raw, found.error) == (text, error)

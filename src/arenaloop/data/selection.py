@@ -89,7 +89,7 @@ def response_scores(
     pairs: Sequence[tuple[str, str]] | None = None,
     min_battles: int = 2,
 ) -> dict[str, float] | None:
-    """Mean merged score of each model over its battles on one prompt (A.6 step 2).
+    """Mean merged score of each model over its battles on one prompt.
 
     Args:
         battles: the decided battles on one prompt; undecided ones are simply not there.
@@ -154,7 +154,7 @@ def preference_pairs(
     rejected: RejectedRule = "worst",
     allow_truncated: bool = False,
 ) -> Selection:
-    """DPO and reward-model pairs: best against worst of all contestants, gap at least `k` (A.6 steps 4 and 5).
+    """DPO and reward-model pairs: best against worst of all contestants, gap at least `k`.
 
     The target itself may be chosen. Pairs with equal scores or equal texts carry no signal and are dropped. A truncated
     or empty response may be rejected, never chosen.

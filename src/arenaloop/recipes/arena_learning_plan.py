@@ -116,7 +116,7 @@ def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
 
 
 def cut_slices(recipe: ArenaLearning, n: int) -> list[list[str]]:
-    """Cut the pool, shuffled by the seed, into `n` slices; the first get one more where it does not divide (A.2).
+    """Cut the pool, shuffled by the seed, into `n` slices; the first get one more where it does not divide.
 
     Prompts that are in the test or validation set are left out first.
 
