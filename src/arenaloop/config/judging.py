@@ -158,7 +158,7 @@ class JudgeSettings(ModelSettings):
     reask: int = Field(2, ge=0)
     """how often a verdict without an outcome is asked again, warmer"""
     spec: str = ""
-    """as of a model, or reward:PATH, builtin:RULE or labels:FILE[#column=value]"""
+    """as of a model, builtin:RULE or labels:FILE[#column=value]"""
     jury: tuple[JudgeSpec, ...] = ()
     """instead of a spec: two judges or more, each asked about every seating"""
     rule: Literal["majority", "mean", "weighted"] = "majority"
