@@ -116,7 +116,7 @@ def response_scores(
 def sft_rows(
     prompts: Iterable[PromptScores], *, target: str | None, k: float, allow_truncated: bool = False
 ) -> Selection:
-    """SFT rows: the best response, where the target lost by at least `k` (A.6 step 3); without one, all others did.
+    """SFT rows: the best response, where the target lost by at least `k`; without one, all others did.
 
     The best is the highest score; ties prefer a model that is not the target, then the first name in sorted order. A
     response that is empty, refused or (unless allowed) cut off is never chosen: the next best one is tried. With

@@ -28,7 +28,19 @@ from arenaloop.recipes.stage import StageResult
 from arenaloop.store import Store
 from arenaloop.types import Judgement, Prompt, Response, Winner
 
-__all__ = ["Arena", "Utility", "answer", "battle", "prompt_scores", "record", "score", "test", "train", "validate", "vet"]
+__all__ = [
+    "Arena",
+    "Utility",
+    "answer",
+    "battle",
+    "prompt_scores",
+    "record",
+    "score",
+    "test",
+    "train",
+    "validate",
+    "vet",
+]
 
 Utility = Callable[[Prompt, Response], float]
 """The true worth of a response, in [0, 1]; known in a simulated world only."""
