@@ -163,7 +163,7 @@ def score(
     ).cached
 
     def vote(unit: JudgeUnit) -> Judgement | None:
-        return final(lambda sample: store.judgement(unit.key(sample)), unit.reask)
+        return final(lambda sample: store.judgement(unit.key(sample)), s.judge.reask)
 
     return [mean_score(map(vote, units(answer))) for answer in answers]
 
