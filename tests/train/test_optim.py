@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from arenaloop.config import OptimSettings
-from arenaloop.train.optim import build_optimizer, learning_rate_factor, warmup_length
+from arenaloop.train.optim import Muon, build_optimizer, learning_rate_factor, warmup_length
 
 
 def test_schedules_worked_by_hand() -> None:
@@ -40,7 +41,7 @@ def test_muon_takes_the_hidden_matrices_and_nothing_else(kind: str, make_model: 
     optimizer = build_optimizer([model], OptimSettings(optimizer="muon", weight_decay=0.1))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     adamw, muon = ([names[id(p)] for group in part.param_groups for p in group["params"]] for part in optimizer.parts)
-    assert isinstance(optimizer.parts[1], torch.optim.Muon)
+    assert isinstance(optimizer.parts[1], Muon)
     assert muon
     assert all(".layers." in name and name.endswith("proj.weight") for name in muon)
     assert sorted(adamw + muon) == sorted(names.values())
@@ -50,6 +51,23 @@ def test_muon_takes_the_hidden_matrices_and_nothing_else(kind: str, make_model: 
     }
     assert decayed["model.embed_tokens.weight"] == 0.1
     assert {decay for name, decay in decayed.items() if "norm" in name or "bias" in name} == {0.0}
+
+
+@pytest.mark.parametrize("shape", [(96, 96), (48, 160), (160, 48), (1, 8)])
+def test_muon_moves_as_torch_does(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    ours, theirs = (nn.Parameter(torch.ones(shape)) for _ in range(2))
+    options = {"lr": 0.1, "weight_decay": 0.3}
+    optimizers = [Muon([ours], **options), torch.optim.Muon([theirs], adjust_lr_fn="match_rms_adamw", **options)]
+    for _ in range(5):
+        gradient = torch.randn(shape) @ torch.diag(torch.logspace(0, -2, shape[1]))
+        before = theirs.detach().clone()
+        for p, optimizer in zip((ours, theirs), optimizers, strict=True):
+            p.data.copy_(before)
+            p.grad = gradient.clone()
+            optimizer.step()
+        moved, expected = ours.detach() - before * 0.97, theirs.detach() - before * 0.97
+        assert (moved - expected).norm() < 0.03 * expected.norm()
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
