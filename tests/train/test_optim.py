@@ -57,8 +57,8 @@ def test_muon_takes_the_hidden_matrices_and_nothing_else(kind: str, make_model: 
 def test_muon_moves_as_torch_does(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     ours, theirs = (nn.Parameter(torch.ones(shape)) for _ in range(2))
-    options = {"lr": 0.1, "weight_decay": 0.3}
-    optimizers = [Muon([ours], **options), torch.optim.Muon([theirs], adjust_lr_fn="match_rms_adamw", **options)]
+    torchs = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.3, adjust_lr_fn="match_rms_adamw")
+    optimizers = [Muon([ours], lr=0.1, weight_decay=0.3), torchs]
     for _ in range(5):
         gradient = torch.randn(shape) @ torch.diag(torch.logspace(0, -2, shape[1]))
         before = theirs.detach().clone()

@@ -27,7 +27,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdo
 
 def demo(
     recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Default: arena_learning.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run directory. Default: runs/demo, or runs/NAME of its settings.", show_default=False),
+    ] = None,
     rounds: Annotated[
         int | None, typer.Option(help="Rounds, if the recipe has any. Default: the demo's.", min=0, show_default=False)
     ] = None,
