@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from scripted_battles import summarise
 
-from arenaloop.arena.adaptive import Played, _Course, play_adaptively
-from arenaloop.arena.matchmaking import Schedule, all_pairs, schedule
+from arenaloop.arena.adaptive import Played, chosen_battles, play_adaptively
+from arenaloop.arena.matchmaking import all_pairs, schedule
 from arenaloop.arena.pairings import pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import run_tournament
@@ -73,13 +73,6 @@ def open_store(path: Path) -> Store:
 def fight(path: Path, plan: BattlePlan, budget: Budget | None = None) -> Played:
     with open_store(path) as store:
         return play_adaptively(plan, store, budget=budget)
-
-
-def chosen_battles(plan: BattlePlan, store: Store) -> Schedule:
-    """What was chosen so far, as the notes have it."""
-    course = _Course(plan, store)
-    stored = [unit for number in range(course.stored) for unit in course.load(number)]
-    return course.schedule(stored[: plan.battles])
 
 
 def fought(plan: BattlePlan) -> list[Battle]:

@@ -33,7 +33,7 @@ from arenaloop.ratings.design import EXPLORE, Design, Unit
 from arenaloop.store import Store
 from arenaloop.types import content_hash, derive_seed
 
-__all__ = ["Played", "play_adaptively"]
+__all__ = ["Played", "chosen_battles", "play_adaptively"]
 
 _VERSION = 1  # of the rules by which battles are chosen
 _PAIRS = "pairs"
@@ -95,6 +95,13 @@ def play_adaptively(
         fought += units
     left = course.design.size - len(fought)  # the end of the last batch, stored and not fought
     return Played(replace(plan, schedule=course.schedule(fought)), total, max(0, course.design.steered - left))
+
+
+def chosen_battles(plan: BattlePlan, store: Store) -> Schedule:
+    """The battles of an ``optimal:N`` plan that were chosen so far, for whoever reads an arena file back."""
+    course = _Course(plan, store)
+    stored = [unit for number in range(course.stored) for unit in course.load(number)]
+    return course.schedule(stored[: plan.battles])
 
 
 class _Course:
