@@ -183,15 +183,32 @@ def test_k_0_keeps_all_also_where_the_target_is_best() -> None:
     assert selection.dropped == {"target is best": 1, "gap below k": 1}
 
 
-def test_ties_prefer_another_than_the_target_then_the_name() -> None:
+def test_ties_prefer_another_than_the_target_then_a_lot_decides() -> None:
     tied = item({"T": 8.0, "B": 8.0, "A": 8.0, "Z": 2.0})
     assert sft_rows([tied, golden()], target="T", k=0).tied_best == 1
     cut = item({"T": 2.0, "B": 8.0, "A": 8.0}, statuses={"A": Status.TRUNCATED})
     assert preference_pairs([tied, cut], target="T", k=0).tied_best == 1
-    assert sft_rows([tied], target="T", k=0).chosen_by == {"A": 1}
-    assert sft_rows([tied], target="A", k=0).chosen_by == {"B": 1}
+    (chosen,) = sft_rows([tied], target="T", k=0).chosen_by
+    assert chosen in "AB"
+    assert sft_rows([tied], target="T", k=0).credit == {"B": 0.5, "A": 0.5}  # the target's share is not learned from
+    assert {*sft_rows([tied], target="A", k=0).chosen_by} <= {*"BT"}
     (pair,) = preference_pairs([tied], target="T", k=1).preferences
-    assert (pair.chosen_model, pair.rejected_model) == ("A", "Z")
+    assert (pair.chosen_model, pair.rejected_model) == (chosen, "Z")
+
+
+def test_no_name_wins_ties() -> None:
+    scores = {"target": 2.0, "clerk": 8.0, "poet": 8.0 + 1e-13, "scholar": 8.0}
+    items = [item(scores, prompt=Prompt.of(str(n))) for n in range(600)]
+    sft = sft_rows(items, target="target", k=1, seed=4)
+    assert sum(sft.chosen_by.values()) == 600
+    assert all(150 < n < 250 for n in sft.chosen_by.values())  # 200 each, give or take four standard deviations
+    assert sft.credit == pytest.approx(dict.fromkeys(("clerk", "poet", "scholar"), 200.0))
+    assert sft_rows(items, target="target", k=1, seed=4).rows == sft.rows
+    assert sft_rows(items[::-1], target="target", k=1, seed=4).rows == sft.rows[::-1]
+    assert sft_rows(items, target="target", k=1, seed=5).rows != sft.rows
+    low = [item({"clerk": 2.0, "poet": 2.0, "scholar": 8.0}, prompt=one.prompt) for one in items]
+    rejected = preference_pairs(low, target="scholar", k=1).rejected_by
+    assert {*rejected} == {"clerk", "poet"} and min(rejected.values()) > 250
 
 
 @pytest.mark.parametrize("status", [Status.EMPTY, Status.TRUNCATED])
@@ -273,6 +290,7 @@ def test_accounting_as_json() -> None:
         "dropped": {"target is best": 1},
         "chosen_by": {"P": 1},
         "rejected_by": {},
+        "credit": {"P": 1.0},
         "tied_best": 0,
         "gap_histogram": {"0": 1, "2": 1},
     }

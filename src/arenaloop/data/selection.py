@@ -58,6 +58,7 @@ class Selection:
         preferences: what rows of pairs are made of, in their order.
         dropped: prompts without a row, by reason.
         chosen_by, rejected_by: how many rows took their text from which model.
+        credit: rows by whose response was best; where several were, each has an equal share of the row.
         gaps: histogram of score gaps over all prompts considered, by whole points (floor).
         tied_best: prompts whose best response shares its score with another usable one.
     """
@@ -67,8 +68,15 @@ class Selection:
     dropped: Counter[str] = field(default_factory=Counter)
     chosen_by: Counter[str] = field(default_factory=Counter)
     rejected_by: Counter[str] = field(default_factory=Counter)
+    credit: dict[str, float] = field(default_factory=dict)
     gaps: Counter[int] = field(default_factory=Counter)
     tied_best: int = 0
+
+    def learn_from(self, best: Sequence[str], chosen: str) -> None:
+        """Count a row whose text is `chosen`'s; `best` are all whose responses were as good."""
+        self.chosen_by[chosen] += 1
+        for name in best:
+            self.credit[name] = self.credit.get(name, 0.0) + 1.0 / len(best)
 
     def to_json(self) -> dict[str, object]:
         """The accounting, without the rows."""
@@ -77,6 +85,7 @@ class Selection:
             "dropped": dict(self.dropped),
             "chosen_by": dict(self.chosen_by),
             "rejected_by": dict(self.rejected_by),
+            "credit": dict(self.credit),
             "tied_best": self.tied_best,
             "gap_histogram": {str(gap): self.gaps[gap] for gap in sorted(self.gaps)},
         }
@@ -114,24 +123,26 @@ def response_scores(
 
 
 def sft_rows(
-    prompts: Iterable[PromptScores], *, target: str | None, k: float, allow_truncated: bool = False
+    prompts: Iterable[PromptScores], *, target: str | None, k: float, allow_truncated: bool = False, seed: int = 0
 ) -> Selection:
     """SFT rows: the best response, where the target lost by at least `k`; without one, all others did.
 
-    The best is the highest score; ties prefer a model that is not the target, then the first name in sorted order. A
-    response that is empty, refused or (unless allowed) cut off is never chosen: the next best one is tried. With
-    ``k = 0`` prompts where the target itself is best are kept too, as the paper's "K = 0 keeps all".
+    The best is the highest score; ties prefer a model that is not the target, then a hash of seed, prompt and name
+    decides, so that no model is learned from for the sake of its name. A response that is empty, refused or (unless
+    allowed) cut off is never chosen: the next best one is tried. With ``k = 0`` prompts where the target itself is best
+    are kept too, as the paper's "K = 0 keeps all".
     """
     selection = Selection()
     for item in prompts:
         usable = _usable(item, allow_truncated)
-        best = _best(item, usable, target)
+        best = _best(item, usable, target, seed)
         if best is None:
             selection.dropped["no usable response"] += 1
             continue
         rivals = [target] if target else [name for name in item.scores if name != best]
         gap = item.scores[best] - max(item.scores[name] for name in rivals)
-        selection.tied_best += _tied(item, usable, best)
+        as_good = [name for name in usable if _points(item, name) == _points(item, best)]
+        selection.tied_best += len(as_good) > 1
         selection.gaps[math.floor(gap + _TOLERANCE)] += 1
         if best == target and k > 0:
             selection.dropped["target is best"] += 1
@@ -142,7 +153,7 @@ def sft_rows(
             selection.rows.append(
                 row | {"model": best, "margin": gap, "prompt_id": item.prompt.id, "verdicts": list(item.verdicts)}
             )
-            selection.chosen_by[best] += 1
+            selection.learn_from(_credited(as_good, target), best)
     return selection
 
 
@@ -153,11 +164,12 @@ def preference_pairs(
     k: float,
     rejected: RejectedRule = "worst",
     allow_truncated: bool = False,
+    seed: int = 0,
 ) -> Selection:
     """DPO and reward-model pairs: best against worst of all contestants, gap at least `k`.
 
     The target itself may be chosen. Pairs with equal scores or equal texts carry no signal and are dropped. A truncated
-    or empty response may be rejected, never chosen.
+    or empty response may be rejected, never chosen. Ties are broken as in `sft_rows`, of the worst by the hash alone.
 
     Args:
         rejected: ``"worst"`` response of all, or always the ``"target"``'s.
@@ -165,13 +177,14 @@ def preference_pairs(
     selection = Selection()
     for item in prompts:
         usable = _usable(item, allow_truncated)
-        best = _best(item, usable, target)
+        best = _best(item, usable, target, seed)
         if best is None:
             selection.dropped["no usable response"] += 1
             continue
-        worst = target if rejected == "target" else _worst(item)
+        worst = target if rejected == "target" else _worst(item, seed)
         gap = item.scores[best] - item.scores[worst]
-        selection.tied_best += _tied(item, usable, best)
+        as_good = [name for name in usable if _points(item, name) == _points(item, best)]
+        selection.tied_best += len(as_good) > 1
         selection.gaps[math.floor(gap + _TOLERANCE)] += 1
         chosen, other = item.responses[best].texts, item.responses[worst].texts
         if best == worst or abs(gap) <= _TOLERANCE:
@@ -184,7 +197,7 @@ def preference_pairs(
             pair = Preference(item.prompt, chosen, other, best, worst, gap, item.verdicts)
             selection.preferences.append(pair)
             selection.rows.append(preference_row(pair))
-            selection.chosen_by[best] += 1
+            selection.learn_from(_credited(as_good, target), best)
             selection.rejected_by[worst] += 1
     return selection
 
@@ -195,16 +208,25 @@ def _usable(item: PromptScores, allow_truncated: bool) -> list[str]:
     return [name for name in item.scores if item.responses[name].status in statuses]
 
 
-def _best(item: PromptScores, usable: Iterable[str], target: str | None) -> str | None:
-    return min(usable, key=lambda name: (-item.scores[name], name == target, name), default=None)
+def _best(item: PromptScores, usable: Iterable[str], target: str | None, seed: int) -> str | None:
+    return min(usable, key=lambda name: (-_points(item, name), name == target, _lot(item, name, seed)), default=None)
 
 
-def _tied(item: PromptScores, usable: Iterable[str], best: str) -> bool:
-    return any(name != best and item.scores[name] == item.scores[best] for name in usable)
+def _worst(item: PromptScores, seed: int) -> str:
+    return min(item.scores, key=lambda name: (_points(item, name), _lot(item, name, seed)))
 
 
-def _worst(item: PromptScores) -> str:
-    return min(item.scores, key=lambda name: (item.scores[name], name))
+def _points(item: PromptScores, name: str) -> float:
+    return round(item.scores[name], 9)  # means of halves and thirds carry rounding, which is to break no tie
+
+
+def _lot(item: PromptScores, name: str, seed: int) -> int:
+    return derive_seed("tie", seed, item.prompt.id, name)
+
+
+def _credited(as_good: Sequence[str], target: str | None) -> Sequence[str]:
+    """Who shares the credit for a row: whose text could have been learned as well, the target's only if no other's."""
+    return [name for name in as_good if name != target] or as_good
 
 
 # ---------------------------------------------------------------------- rows as trainers read them

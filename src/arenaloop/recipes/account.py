@@ -94,12 +94,13 @@ def stage_details(name: str, result: StageResult) -> tuple[list[dict[str, Any]],
     """Tables and curves of one stage: what was selected and dropped, how far apart scores were, how training ended."""
     selection = result.selection or {}
     counts = {
-        "Learned from": selection.get("chosen_by"),
         "Rejected": selection.get("rejected_by"),
         "Prompts dropped": selection.get("dropped"),
         "Rows not fit for training": result.rows_dropped,
     }
     tables: list[dict[str, Any]] = []
+    if chosen := selection.get("chosen_by"):
+        tables.append(_learned_from(chosen, selection.get("credit") or {}))
     for title, found in counts.items():
         if found:
             most_first = sorted(found.items(), key=lambda item: (-item[1], item[0]))
@@ -120,6 +121,20 @@ def stage_details(name: str, result: StageResult) -> tuple[list[dict[str, Any]],
             {"title": "Score gaps of all prompts, by whole points", "x": "gap", "bars": True, "series": series}
         )
     return [{**table, "stage": name} for table in tables], [{**curve, "stage": name} for curve in curves]
+
+
+def _learned_from(chosen: Mapping[str, int], credit: Mapping[str, float]) -> dict[str, Any]:
+    """Whose texts the rows are; where several were equally good, also what each deserves the credit for."""
+    names = sorted({*chosen, *credit}, key=lambda name: (-credit.get(name, 0.0), -chosen.get(name, 0), name))
+    table = {"title": "Learned from", "columns": ["", "rows"], "rows": [[name, chosen.get(name, 0)] for name in names]}
+    if all(abs(credit.get(name, n) - n) < 1e-9 for name, n in chosen.items()):
+        return table
+    return {
+        **table,
+        "columns": ["", "rows", "credit"],
+        "rows": [[name, chosen.get(name, 0), round(credit.get(name, 0.0), 1)] for name in names],
+        "note": "Where several were equally good, a lot decided whose text was taken; the credit is shared among them.",
+    }
 
 
 # ---------------------------------------------------------------------- how it went
