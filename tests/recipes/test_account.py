@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,6 +88,13 @@ def test_a_stage_accounts_for_its_rows() -> None:
     ((gaps),) = curves
     assert [(point["x"], point["value"]) for point in gaps["series"][0]["points"]] == [(0, 7), (1, 2), (2, 0), (3, 21)]
     assert {one["stage"] for one in (*tables, *curves)} == {"DPO-I1"}
+    shared = replace(
+        RESULT, selection={**(RESULT.selection or {}), "credit": {"teacher": 15.5, "aide": 4.5, "SFT-I0": 1}}
+    )
+    learned = stage_details("DPO-I1", shared)[0][0]
+    assert learned["columns"] == ["", "rows", "credit"]
+    assert learned["rows"] == [["teacher", 20, 15.5], ["aide", 0, 4.5], ["SFT-I0", 1, 1]]
+    assert "credit is shared" in learned["note"]
     (only,), none = stage_details("SFT-I0", StageResult("base", rows=100, steps=1))
     assert only["note"] == "trained on 100 demonstrations in 1 step, starting from base."
     assert none == []

@@ -66,6 +66,7 @@ class TemplateJudge(Generic[Read]):
         self.template_hash = template.hash
         self.verdict: VerdictMode = verdict
         self.parser: Parser[Read] = parser_for(template.form, verdict, *deciding)
+        self.scale = self.parser.scale
         # what else is asked than in mode text; nothing there, so that its keys are those of the first version
         mode = () if verdict == "text" else (verdict, self.parser.schema, *deciding)
         self.fingerprint = content_hash(

@@ -23,12 +23,15 @@ class AnyJudge(Protocol):
         fingerprint: content hash of what determines the judge's text: model, template and sampling (not the parser).
         template_hash: hash of the template's text; empty for a judge that fills none.
         concurrency: how many calls may be in flight at once.
+        scale: the least and the most that it can give a response, which is the unit of all thresholds on gaps: 1 to 10
+            where it writes scores, 0 to 1 where it names a winner, a label or a probability.
     """
 
     name: str
     fingerprint: str
     template_hash: str
     concurrency: int
+    scale: tuple[float, float]
 
     async def aclose(self) -> None:
         """Release connections."""

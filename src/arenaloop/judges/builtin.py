@@ -39,6 +39,7 @@ class FreeJudge:
 
     template_hash = ""
     concurrency = 64
+    scale = (0.0, 1.0)
 
     def __init__(self, name: str, votes: int | None) -> None:
         self.name = name

@@ -84,6 +84,7 @@ class Jury:
         self.weights = [float(weights[m.name]) for m in members] if rule == "weighted" and weights else None
         self.name = name or "+".join(m.name for m in members)
         self.concurrency = sum(m.concurrency for m in members)
+        self.scale = members[0].scale if rule == "mean" else (0.0, 1.0)  # votes are shares
         self.fingerprint = content_hash("jury", [m.fingerprint for m in members], rule, self.weights)
 
     @staticmethod
@@ -124,6 +125,7 @@ class _LoneJudge(Jury):
         self.rule: JuryRule = "majority"
         self.weights = None
         self.name, self.fingerprint, self.concurrency = judge.name, judge.fingerprint, judge.concurrency
+        self.scale = judge.scale
 
     def verdict(self, verdicts: Sequence[Verdict | Ruling | None]) -> Verdict | Ruling | None:
         """The judge's own; None where it was not asked."""

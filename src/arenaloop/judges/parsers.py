@@ -306,6 +306,7 @@ class Parser(Generic[Read]):
         schema: the JSON schema that requests carry in mode ``json``.
         top_logprobs: alternatives per token that requests ask for in mode ``logprob``.
         deciding_label: which label token decides in mode ``logprob``.
+        scale: the least and the most that one text can be given.
     """
 
     name: str
@@ -314,6 +315,7 @@ class Parser(Generic[Read]):
     schema: Mapping[str, Any] | None = None
     top_logprobs: int = 0
     deciding_label: DecidingLabel = "first"
+    scale: tuple[float, float] = (0.0, 1.0)
 
     def read(self, completion: Completion) -> Read | None:
         """The scores (or what the form gives) that an answer holds; None where it holds none, or is not to be read.
@@ -383,6 +385,13 @@ def parser_for(form: Form, mode: VerdictMode = "text", deciding_label: DecidingL
     if mode == "json":
         name = f"json_{form}:1" if form in _NAMED or form in SCORE_FORMS else "json:1"
         parse = _parse_score_json if form in SCORE_FORMS else parse_json
-        return Parser(name, mode, lambda completion: parse(completion.text, form), schema=_schema(form))
+        return Parser(name, mode, lambda completion: parse(completion.text, form), _schema(form), scale=_scale(form))
     read = _TEXTS[form]
-    return Parser(f"{form}:1", mode, lambda completion: read(completion.text))
+    return Parser(f"{form}:1", mode, lambda completion: read(completion.text), scale=_scale(form))
+
+
+def _scale(form: Form) -> tuple[float, float]:
+    """What a text can be given by an answer of this form: points of a score, or a share of a preference."""
+    if form in SCORE_FORMS:
+        return 0.0, _MOST[form]
+    return (1.0, 10.0) if form in ("scores", "first_line", "json") else (0.0, 1.0)

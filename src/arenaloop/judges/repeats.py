@@ -37,6 +37,7 @@ class _Again:
         self.name = judge.name
         self.template_hash = judge.template_hash
         self.concurrency = judge.concurrency
+        self.scale = judge.scale
         self.model = getattr(judge, "model", None)  # who asks for admission
         self.fingerprint = content_hash("again", judge.fingerprint, number)
 

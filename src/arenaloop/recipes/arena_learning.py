@@ -19,13 +19,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from arenaloop.arena.matchmaking import all_pairs, target_pairs
+from arenaloop.arena.matchmaking import Pair, all_pairs, target_pairs
 from arenaloop.arena.pairings import Summary
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
-from arenaloop.data.selection import PromptScores, Selection, preference_pairs, random_rows, sft_rows
+from arenaloop.data.selection import Selection, preference_pairs, random_rows, sft_rows
 from arenaloop.errors import StoppedError
-from arenaloop.jsonl import JsonRow, read_rows, write_jsonl
+from arenaloop.jsonl import JsonRow, write_jsonl
 from arenaloop.recipes.account import finish
 from arenaloop.recipes.arena_learning_plan import (
     ArenaLearning,
@@ -58,6 +58,8 @@ class _Run:
     slices: list[list[str]]
     inputs: str
     done: dict[Stage, StageResult] = field(default_factory=dict)
+    targets: dict[Stage, Stage] = field(default_factory=dict)
+    """whose checkpoint battled for each stage"""
 
     def once(self, stage: Stage, work: Callable[[], StageResult]) -> None:
         self.done[stage] = self.stages.once(stage.name, self.inputs, work)
@@ -86,30 +88,36 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     r = _Run(recipe, arena, Stages(store, out, observer), cut_slices(recipe, len(later)), inputs_key(recipe))
     recipe.prepare()
 
-    r.once(first, partial(_learn, r, first, recipe.demonstrations, recipe.start))
+    r.once(first, partial(_learn, r, first, recipe.material.demonstrations, recipe.start))
     for round_ in range(1, s.rounds + 1):
         target = best = _best_of(r, round_ - 1)
         for stage in (stage for stage in later if stage.round == round_):
             start = _start(r, stage, best)
-            r.once(stage, partial(_battle_and_learn, r, stage, target, start))
+            r.targets[stage] = target
+            r.once(stage, partial(_battle_and_learn, r, stage, start))
             target = stage  # what has just learned battles next
     return _finish(r)
 
 
-def _battle_and_learn(r: _Run, stage: Stage, target: Stage, start: str) -> StageResult:
+def _battle_and_learn(r: _Run, stage: Stage, start: str) -> StageResult:
     """Let the target and its opponents battle on the stage's slice, and train on what is selected of it."""
-    assert stage.slice is not None
     r.arena.observer.phase(stage.name, "battles")
-    fighters, ids = [r.contestant(target), *r.recipe.opponents], r.slices[stage.slice]
-    names = [c.name for c in fighters]
-    everyone = r.recipe.settings.battle_mode == "all_pairs"
-    plan = battle(r.arena, fighters, ids, all_pairs(names) if everyone else target_pairs(names, target.name))
+    fighters, ids, pairs = _battles(r, stage)
+    battle(r.arena, fighters, ids, pairs)
     judged = Summary()
-    scored = list(prompt_scores(plan, r.arena.store, judged))
-    selection = _select(r, stage, target.name, scored, undecided=len(ids) - len(scored))
-    write_jsonl(r.stages.rows_file(stage.name), selection.rows)
+    selection = _select(r, stage, judged)
     result = _learn(r, stage, _training_rows(r, stage, selection.rows), start, judged)
     return replace(result, selection=selection.to_json())
+
+
+def _battles(r: _Run, stage: Stage) -> tuple[list[Contestant], list[str], list[Pair]]:
+    """Who battles for a stage, on which prompts, and in which pairs."""
+    assert stage.slice is not None
+    target = r.targets[stage]
+    fighters = [r.contestant(target), *r.recipe.opponents]
+    names = [c.name for c in fighters]
+    everyone = r.recipe.settings.battle_mode == "all_pairs"
+    return fighters, r.slices[stage.slice], all_pairs(names) if everyone else target_pairs(names, target.name)
 
 
 def _learn(r: _Run, stage: Stage, rows: Sequence[JsonRow], start: str, judged: Summary | None = None) -> StageResult:
@@ -130,9 +138,9 @@ def _learn(r: _Run, stage: Stage, rows: Sequence[JsonRow], start: str, judged: S
     observer.phase(stage.name, "test answers")
     figures = test(r.arena, contestant, r.recipe.test, r.recipe.utility)
     figures["validation_score"] = None
-    if r.recipe.validation:
+    if validation := r.recipe.material.validation:
         observer.phase(stage.name, "validation")
-        figures["validation_score"] = validate(r.arena, contestant, r.recipe.opponents, r.recipe.validation, judged)
+        figures["validation_score"] = validate(r.arena, contestant, r.recipe.opponents, validation, judged)
     return replace(trained, figures=figures, judged=judged)
 
 
@@ -155,25 +163,38 @@ def _start(r: _Run, stage: Stage, best: Stage) -> str:
 
 def _finish(r: _Run) -> Result:
     """Rate every stage and the opponents on the test set, and write what the run came to."""
+    for stage, result in r.done.items():
+        if result.selection and _line_count(r.stages.rows_file(stage.name)) != result.selection["rows"]:
+            _select(r, stage)  # lost or cut since then
     fighters = [*map(r.contestant, r.done), *r.recipe.opponents]
     results = {stage.name: result for stage, result in r.done.items()}
-    return finish(r.arena, r.stages, results, fighters, r.recipe.test, anchor=r.recipe.settings.anchor)
+    left_out = r.recipe.material.left_out
+    return finish(
+        r.arena, r.stages, results, fighters, r.recipe.test, anchor=r.recipe.settings.anchor, left_out=left_out
+    )
+
+
+def _line_count(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
 # ---------------------------------------------------------------------- battles → rows
 
 
-def _select(r: _Run, stage: Stage, target: str, scored: Sequence[PromptScores], undecided: int) -> Selection:
-    s = r.recipe.settings
+def _select(r: _Run, stage: Stage, judged: Summary | None = None) -> Selection:
+    """What a stage's stored battles come to as rows, which are also written to its file; that file is never read."""
+    s, target = r.recipe.settings, r.targets[stage].name
+    fighters, ids, pairs = _battles(r, stage)
+    scored = list(prompt_scores(r.arena.plan(fighters, ids, pairs), r.arena.store, judged))
     thresholds = s.k_sft if stage.kind == "sft" else s.k_dpo
     k = thresholds[min(stage.round, len(thresholds)) - 1]
     if stage.kind == "sft":
-        selection = sft_rows(scored, target=target, k=k, allow_truncated=s.allow_truncated_chosen)
+        selection = sft_rows(scored, target=target, k=k, allow_truncated=s.allow_truncated_chosen, seed=s.seed)
     else:
         selection = preference_pairs(
-            scored, target=target, k=k, rejected=s.rejected, allow_truncated=s.allow_truncated_chosen
+            scored, target=target, k=k, rejected=s.rejected, allow_truncated=s.allow_truncated_chosen, seed=s.seed
         )
-    if undecided:
+    if undecided := len(ids) - len(scored):
         selection.dropped["battles undecided"] += undecided
     if not selection.rows:
         gaps = ", ".join(f"{gap}: {n}" for gap, n in sorted(selection.gaps.items())) or "none"
@@ -181,19 +202,20 @@ def _select(r: _Run, stage: Stage, target: str, scored: Sequence[PromptScores], 
             f"{stage.name}: no prompt gave a training row at k_{stage.kind} = {k:g} (gaps, by whole points: {gaps}); "
             f"with a lower k_{stage.kind} the run goes on from here"
         )
+    write_jsonl(r.stages.rows_file(stage.name), selection.rows)
     return selection
 
 
 def _training_rows(r: _Run, stage: Stage, new: Sequence[JsonRow]) -> list[JsonRow]:
-    """This stage's rows, those of earlier rounds as they were selected then, and replayed demonstrations."""
+    """This stage's rows, those of earlier rounds by their own battles and thresholds, and replayed demonstrations."""
     s = r.recipe.settings
     rows: list[JsonRow] = []
     if s.accumulate:
         for earlier in r.done:
             if earlier.kind == stage.kind and 0 < earlier.round < stage.round:
-                rows += [row for _, row in read_rows(r.stages.rows_file(earlier.name))]
+                rows += _select(r, earlier).rows
     rows += new
     if stage.kind == "sft" and s.sft_replay:
         replayed = round(s.sft_replay * len(rows))
-        rows += random_rows(r.recipe.demonstrations, replayed, derive_seed("replay", s.seed, stage.name))
+        rows += random_rows(r.recipe.material.demonstrations, replayed, derive_seed("replay", s.seed, stage.name))
     return rows

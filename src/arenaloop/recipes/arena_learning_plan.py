@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +13,25 @@ from typing import NamedTuple
 from arenaloop.arena.plan import verdicts_per_battle
 from arenaloop.calls.answers import Contestant
 from arenaloop.config import ArenaLearningSettings
-from arenaloop.errors import InputError
+from arenaloop.data.held_out import HeldOut, row_turns, user_turns
+from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
 from arenaloop.recipes.parts import Utility, vet
 from arenaloop.recipes.stage import Outline
 from arenaloop.types import Prompt, content_hash, derive_seed
 
-__all__ = ["ArenaLearning", "Stage", "check", "cut_slices", "inputs_key", "outline", "plan_calls", "plan_stages"]
+__all__ = [
+    "ArenaLearning",
+    "Material",
+    "Stage",
+    "check",
+    "cut_slices",
+    "inputs_key",
+    "outline",
+    "plan_calls",
+    "plan_stages",
+]
 
 
 class Stage(NamedTuple):
@@ -29,6 +41,15 @@ class Stage(NamedTuple):
     kind: str
     round: int
     slice: int | None
+
+
+class Material(NamedTuple):
+    """What is trained on and validated with, no held-out prompt among it; `left_out` counts those that were."""
+
+    demonstrations: Sequence[JsonRow]
+    pool: Sequence[Prompt]
+    validation: Sequence[Prompt]
+    left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -41,7 +62,8 @@ class ArenaLearning:
         target: makes a contestant of a checkpoint.
         opponents, judge: who else plays, and who decides.
         demonstrations: D0, rows with ``messages``.
-        pool: prompts that are cut into slices. `test`: held-out prompts. `validation`: may be empty.
+        pool: prompts that are cut into slices. `test`: held-out prompts. `validation`: may be empty. What is trained on
+            is `material`: these without what is held out.
         utility: the true utility of a response, where it is known.
         fingerprint: content hash of `start`, so that a finished run is recognised.
         prepare: makes `start` where it is not there yet; called before the first stage.
@@ -64,6 +86,24 @@ class ArenaLearning:
     duplicates: int = 0
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    @cached_property
+    def material(self) -> Material:
+        """Demonstrations, pool and validation prompts without those that ask what a held-out prompt asks.
+
+        Demonstrations and pool keep away from test and validation prompts, validation from test prompts; they are
+        compared by normalised user turns (`data.held_out`).
+        """
+        tested, held_out = HeldOut(self.test), HeldOut((*self.test, *self.validation))
+        demonstrations = [row for row in self.demonstrations if not held_out.holds(row_turns(row))]
+        pool = [prompt for prompt in self.pool if not held_out.holds(user_turns(prompt))]
+        validation = [prompt for prompt in self.validation if not tested.holds(user_turns(prompt))]
+        left_out = {
+            "demonstrations": len(self.demonstrations) - len(demonstrations),
+            "pool": len(self.pool) - len(pool),
+            "validation": len(self.validation) - len(validation),
+        }
+        return Material(demonstrations, pool, validation, left_out)
+
 
 def plan_stages(settings: ArenaLearningSettings) -> list[Stage]:
     """The stages in order: SFT-I0, then those of each round."""
@@ -78,23 +118,49 @@ def check(recipe: ArenaLearning) -> None:
     """Refuse what cannot run to its end, before anything is asked or written.
 
     Raises:
-        ConfigError: as in `vet`.
-        InputError: no test prompts, or fewer prompts in the pool than slices.
+        ConfigError: as in `vet`, or a threshold that no gap of this judge's scores can reach.
+        InputError: no test prompts, test prompts that are also the validation prompts, nothing left to train on once
+            held-out prompts are left out, or fewer prompts in the pool than slices.
     """
     names = [stage.name for stage in plan_stages(recipe.settings)]
     vet(names, recipe.opponents, recipe.judge, recipe.settings, recipe.settings.anchor)
     if not recipe.test:
         raise InputError("the test set holds no prompts")
+    _check_thresholds(recipe)
+    material, shared = recipe.material, recipe.material.left_out["validation"]
+    if 2 * shared > len(recipe.validation):
+        raise InputError(
+            f"{shared:,} of {len(recipe.validation):,} validation prompts are test prompts too: what picks the best "
+            "stage must not be what it is rated on"
+        )
+    if recipe.demonstrations and not material.demonstrations:
+        raise InputError("every demonstration answers a test or validation prompt: nothing is left to train SFT-I0 on")
     cut_slices(recipe, len(names) - 1)
+
+
+def _check_thresholds(recipe: ArenaLearning) -> None:
+    settings, (least, most) = recipe.settings, recipe.judge.scale
+    for kind, name, values in (("sft", "k_sft", settings.k_sft), ("dpo", "k_dpo", settings.k_dpo)):
+        reached = values[: settings.rounds] if kind in settings.stages else ()
+        if reached and max(reached) > most - least:
+            fitting = ", ".join(f"{(most - least) * k / 9:.2g}" for k in values)  # as far on this scale as on 1 to 10
+            raise ConfigError(
+                f"{name}: {max(reached):g} can never be reached: judge {recipe.judge.name} scores from {least:g} to "
+                f"{most:g}, and {name} is a gap in that unit; as far there as these are on 1 to 10: {name}: [{fitting}]"
+            )
 
 
 def outline(recipe: ArenaLearning) -> Outline:
     """What the recipe will do, in words and numbers."""
+    material = recipe.material
     repeated = f" ({recipe.duplicates:,} more repeat one of them)" if recipe.duplicates else ""
+    validation = [f"{len(material.validation):,} validation prompts"] if recipe.validation else []
     facts = [
-        f"{len(recipe.demonstrations):,} demonstrations",
-        f"{len(recipe.pool):,} prompts in the pool{repeated}",
+        f"{len(material.demonstrations):,} demonstrations",
+        f"{len(material.pool):,} prompts in the pool{repeated}",
         f"{len(recipe.test):,} test prompts",
+        *validation,
+        *(f"{n:,} left out of {what}: held-out prompts" for what, n in material.left_out.items() if n),
         f"opponents {', '.join(c.name for c in recipe.opponents)}",
         f"judge {recipe.judge.name}",
     ]
@@ -107,8 +173,8 @@ def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
     slices = cut_slices(recipe, len(stages) - 1)
     pairs = opponents * (opponents + 1) // 2 if recipe.settings.battle_mode == "all_pairs" else opponents
     parts = [(stage.name, len(slices[stage.slice]), pairs) for stage in stages if stage.slice is not None]
-    if recipe.validation:
-        parts.append(("validation", len(recipe.validation), opponents * len(stages)))
+    if validation := recipe.material.validation:
+        parts.append(("validation", len(validation), opponents * len(stages)))
     players = len(stages) + opponents
     parts.append(("leaderboard", len(recipe.test), players * (players - 1) // 2))
     each = verdicts_per_battle(recipe.judge, recipe.settings.seats)
@@ -118,13 +184,12 @@ def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
 def cut_slices(recipe: ArenaLearning, n: int) -> list[list[str]]:
     """Cut the pool, shuffled by the seed, into `n` slices; the first get one more where it does not divide.
 
-    Prompts that are in the test or validation set are left out first.
+    Prompts that ask what a test or validation prompt asks are not among them.
 
     Raises:
         InputError: fewer prompts than slices.
     """
-    held_out = {p.id for p in (*recipe.test, *recipe.validation)}
-    ids = list(dict.fromkeys(p.id for p in recipe.pool if p.id not in held_out))
+    ids = list(dict.fromkeys(p.id for p in recipe.material.pool))
     if len(ids) < n:
         raise InputError(f"the pool has {len(ids)} prompts (held-out ones left out) for {n} slices")
     random.Random(derive_seed("slices", recipe.settings.seed)).shuffle(ids)
@@ -138,6 +203,11 @@ def inputs_key(recipe: ArenaLearning) -> str:
     s = recipe.settings
     # which recorded answers an opponent gives; None for one that is asked
     recorded = {name: dict(keys) for name, keys in recipe.recorded.items()}
+    # prompts that were left out before too; others that are held out are part of the key, so that where there are none
+    # keys stay what they were
+    same_id = {p.id for p in (*recipe.test, *recipe.validation)}
+    trained_on = {p.id for p in recipe.material.pool}
+    left_out = [p.id for p in recipe.pool if p.id not in same_id and p.id not in trained_on]
     plain = s.model_dump(
         mode="json",
         exclude={
@@ -152,8 +222,9 @@ def inputs_key(recipe: ArenaLearning) -> str:
         [s.target.sampling.build().key(), recipe.fingerprint],
         [[c.name, c.model.fingerprint, c.sampling.key(), recorded.get(c.name)] for c in recipe.opponents],
         [recipe.judge.fingerprint, s.judge.reask],
-        content_hash([dict(row) for row in recipe.demonstrations]),
+        content_hash([dict(row) for row in recipe.material.demonstrations]),
         [p.id for p in recipe.pool],
         [p.id for p in recipe.test],
-        [p.id for p in recipe.validation],
+        [p.id for p in recipe.material.validation],
+        *([left_out] if left_out else []),
     )

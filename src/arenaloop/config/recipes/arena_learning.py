@@ -24,7 +24,7 @@ class DataSettings(Settings):
     test: str
     """held-out prompts on which every stage is rated"""
     validation: str | None = None
-    """held-out prompts that decide which stage of a round was best; null = the round's last stage is taken as best"""
+    """held-out prompts, not the test's, that decide which stage of a round was best; null = its last stage is"""
     max_prompts_per_slice: int | None = Field(None, ge=1)
     """null = the pool divided evenly"""
 
@@ -47,9 +47,10 @@ class ArenaLearningSettings(RecipeSettings):
     battle_mode: Literal["all_pairs", "target_vs_each"] = "all_pairs"
     """the paper lets all contestants meet"""
     k_sft: tuple[float, ...] = Field((3.0, 1.0, 1.0), min_length=1)
-    """SFT keeps prompts that the target lost by at least this, by round (the last value serves all later rounds)"""
+    """SFT keeps prompts that the target lost by at least this, by round (the last value serves all later rounds); in
+    the judge's unit, points of 1 to 10 or shares of 1"""
     k_dpo: tuple[float, ...] = Field((2.0, 2.0, 2.0), min_length=1)
-    """DPO keeps pairs at least this far apart, by round"""
+    """DPO keeps pairs at least this far apart, by round, in the judge's unit"""
     rejected: Literal["worst", "target"] = "worst"
     """whose answer a DPO pair rejects"""
     allow_truncated_chosen: bool = False
@@ -59,7 +60,7 @@ class ArenaLearningSettings(RecipeSettings):
     sft_replay: float = Field(0.0, ge=0)
     """D0 rows mixed into each later SFT, as a share of its selected rows"""
     accumulate: bool = True
-    """train on the rows of all rounds so far, as they were selected then; false = on this round's only"""
+    """train on the rows of all rounds so far, each by its own battles and threshold; false = on this round's only"""
     anchor: tuple[str, float] | None = None
     """a contestant of the final leaderboard and the rating it is held at"""
     sft_init_training: SFTSettings = SFTSettings()

@@ -1,0 +1,76 @@
+"""Held-out prompts stay held out: whatever a model is trained on is compared with them by its normalised user turns.
+
+An id is the hash of a prompt's exact bytes; a blank, a system message or another case makes another id of the same
+question. Here two conversations ask the same where their user turns read the same.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from arenaloop.types import Prompt
+
+__all__ = ["HeldOut", "normalised", "row_turns", "user_turns"]
+
+_ASCII = str.maketrans("‘’‚‛“”„‟«»‐‑‒–—―−…", '\'\'\'\'""""""-------.')
+_EDGES = re.compile(r"^[\W_]+|[\W_]+$")
+_INVISIBLE = re.compile(r"[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
+_LONG_ACCENTS = re.compile(r"[\u0300-\u036f]{30,}")  # normalising takes quadratic time in a run of marks
+
+Turns = tuple[str, ...]
+
+
+def normalised(text: str) -> str:
+    """A turn as it reads: case, width, Unicode form, invisible characters, blanks and marks at its ends put aside.
+
+    What stands between words is kept (``1+1`` is not ``1-1``); dashes and quotation marks of all shapes are one.
+    """
+    if not text.isascii():
+        text = _INVISIBLE.sub("", _LONG_ACCENTS.sub(lambda run: run[0][:30], text))
+        text = unicodedata.normalize("NFKC", text).translate(_ASCII)
+    plain = " ".join(text.casefold().split())
+    return _EDGES.sub("", plain) or plain
+
+
+def user_turns(prompt: Prompt) -> Turns:
+    """The user's turns of a prompt, follow-ups included, normalised."""
+    given = (message["content"] for message in prompt.messages if message["role"] == "user")
+    return tuple(map(normalised, (*given, *prompt.follow_ups)))
+
+
+def row_turns(row: Mapping[str, Any]) -> Turns:
+    """The user's turns of a demonstration (``messages``, or ``prompt`` and ``completion``), normalised."""
+    turns: list[str] = []
+    for column in ("messages", "prompt", "completion"):
+        said = row.get(column)
+        if isinstance(said, str):
+            turns += [said] if column == "prompt" else []
+        elif isinstance(said, list):
+            turns += [turn["content"] for turn in said if turn["role"] == "user" and isinstance(turn["content"], str)]
+    return tuple(map(normalised, turns))
+
+
+class HeldOut:
+    """What the turns of held-out prompts read like.
+
+    A prompt with follow-ups is answered turn by turn, so each of its beginnings that ends with an answered turn is held
+    out.
+    """
+
+    def __init__(self, prompts: Iterable[Prompt]) -> None:
+        self._turns: set[Turns] = set()
+        for prompt in prompts:
+            turns = user_turns(prompt)
+            last = len(turns) - len(prompt.follow_ups)
+            self._turns.update(turns[:end] for end in range(last, len(turns) + 1))
+        self._lengths = sorted({len(turns) for turns in self._turns})
+
+    def holds(self, turns: Sequence[str]) -> bool:
+        """Whether a held-out prompt stands anywhere in a conversation with these user turns (normalised)."""
+        known = self._turns
+        return any(
+            tuple(turns[at : at + length]) in known for length in self._lengths for at in range(len(turns) - length + 1)
+        )

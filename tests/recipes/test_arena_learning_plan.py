@@ -1,0 +1,170 @@
+"""Arena Learning before it runs: stages, slices, what is held out, thresholds, and what its results depend on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_recipe import settings
+
+from arenaloop.errors import ConfigError, InputError
+from arenaloop.recipes.arena_learning_plan import check, cut_slices, inputs_key, outline, plan_calls, plan_stages
+from arenaloop.specs.recipes.arena_learning import build_arena_learning
+from arenaloop.types import Message, Prompt
+
+
+def test_stages_in_order() -> None:
+    assert [(s.name, s.kind, s.round, s.slice) for s in plan_stages(settings("rounds=2"))] == [
+        ("SFT-I0", "sft", 0, None),
+        ("SFT-I1", "sft", 1, 0),
+        ("DPO-I1", "dpo", 1, 1),
+        ("SFT-I2", "sft", 2, 2),
+        ("DPO-I2", "dpo", 2, 3),
+    ]
+
+
+def test_slices(tmp_path: Path) -> None:
+    """Even, the first ones larger; disjoint; nothing held out; the same for a seed, whatever the order of the pool."""
+    recipe = build_arena_learning(settings(), tmp_path)
+    pool = recipe.pool[:11]
+    held = replace(recipe, pool=pool, test=pool[:1], validation=pool[1:2])
+    slices = cut_slices(held, 2)
+    assert [len(s) for s in slices] == [5, 4]
+    assert sorted(i for s in slices for i in s) == sorted(p.id for p in pool[2:])
+    assert cut_slices(replace(held, pool=(*pool, *pool)), 2) == slices  # duplicates collapse
+    other = replace(held, settings=settings("seed=1"))
+    assert cut_slices(other, 2) != slices
+    few = replace(held, settings=settings("data.max_prompts_per_slice=3"))
+    assert cut_slices(few, 2) == [s[:3] for s in slices]
+    assert cut_slices(held, 0) == []
+    with pytest.raises(InputError, match=r"9 prompts .* for 10 slices"):
+        cut_slices(held, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["opponents.0.name=SFT-I1"], "may not be called SFT-I1"),
+        (["opponents.0.name=novice"], "two opponents are called 'novice'"),
+        (["anchor=[scholr, 1000]"], "did you mean 'scholar'"),
+        (["data.test=sandbox:prompts?n=0"], "test set"),
+        (["data.prompts=sandbox:prompts?n=1"], "for 2 slices"),
+        (["target.model=gpt-4o"], "target.model"),
+        (["target.model=hf:./nowhere"], "nowhere"),
+        (["opponents.0.spec=sandbox:scholr"], "did you mean 'scholar'"),
+        (["judge.template=pairwse"], "did you mean 'pairwise'"),
+        (["data.demonstrations=nowhere.jsonl"], "nowhere.jsonl"),
+    ],
+)
+def test_what_cannot_run_to_its_end_is_refused_first(tmp_path: Path, changes: list[str], says: str) -> None:
+    out = tmp_path / "out"
+    with pytest.raises((ConfigError, InputError)) as caught:
+        build_arena_learning(settings(*changes), out)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
+
+
+def test_one_seat_halves_the_plan_and_is_an_input(tmp_path: Path) -> None:
+    both, seeded = (build_arena_learning(settings(f"seats={seats}"), tmp_path) for seats in ("both", "seeded"))
+    assert [calls for _, _, calls in plan_calls(seeded)] == [60, 60, 120]
+    assert inputs_key(both) == inputs_key(build_arena_learning(settings(), tmp_path)) != inputs_key(seeded)
+
+
+def test_how_fast_it_runs_is_no_input(tmp_path: Path) -> None:
+    """Another concurrency, threads or budget must not train every stage again; another threshold must."""
+    plain = inputs_key(build_arena_learning(settings(), tmp_path))
+    other = settings("concurrency=7", "sft.threads=2", "budget_calls=9")
+    assert inputs_key(build_arena_learning(other, tmp_path)) == plain
+    assert inputs_key(build_arena_learning(settings("k_sft=[0.5]"), tmp_path)) != plain
+
+
+# ---------------------------------------------------------------------- what is held out
+
+
+def test_held_out_prompts_are_trained_on_in_no_writing(tmp_path: Path) -> None:
+    recipe = build_arena_learning(settings(), tmp_path)
+    test, validation, pool = recipe.test[:3], recipe.pool[:2], list(recipe.pool[2:12])
+
+    def asked(prompt: Prompt) -> Message:
+        return {"role": "user", "content": f" {prompt.last_user.upper()}!\n"}
+
+    answer: Message = {"role": "assistant", "content": "so"}
+    brief: Message = {"role": "system", "content": "Be brief."}
+    leaks = [Prompt((brief, asked(p))) for p in (*test, *validation)]
+    longer = [Prompt((asked(test[0]), answer, {"role": "user", "content": "and then?"}))]
+    taught = [{"messages": [brief, asked(p), answer]} for p in (*test, *validation)]
+    honest = list(recipe.demonstrations[:4])
+    clean = replace(recipe, test=test, validation=validation, pool=pool, demonstrations=honest)
+    leaky = replace(
+        clean,
+        validation=[*validation, Prompt((asked(test[1]),))],
+        pool=[*leaks, *pool, *longer],
+        demonstrations=[*taught, *honest],
+    )
+    assert leaky.material == (honest, pool, list(validation), {"demonstrations": 5, "pool": 6, "validation": 1})
+    assert clean.material.left_out == {"demonstrations": 0, "pool": 0, "validation": 0}
+    assert cut_slices(leaky, 2) == cut_slices(clean, 2)
+    facts = outline(leaky).facts
+    assert {"4 demonstrations", "10 prompts in the pool", "2 validation prompts"} < {*facts}
+    assert [fact for fact in facts if "left out" in fact] == [
+        "5 left out of demonstrations: held-out prompts",
+        "6 left out of pool: held-out prompts",
+        "1 left out of validation: held-out prompts",
+    ]
+    assert inputs_key(leaky) != inputs_key(clean)
+
+
+@pytest.mark.parametrize("shared", [6, 12])
+def test_validation_is_not_the_test_set(tmp_path: Path, shared: int) -> None:
+    recipe = build_arena_learning(settings("data.validation=sandbox:prompts?n=5&split=dev"), tmp_path)
+    check(replace(recipe, validation=[*recipe.validation, *recipe.test[:5]]))
+    with pytest.raises(InputError, match=f"{shared} of {shared + 5} validation prompts are test prompts too"):
+        check(replace(recipe, validation=[*recipe.validation, *recipe.test[:shared]]))
+
+
+def test_demonstrations_of_held_out_prompts_alone_are_refused(tmp_path: Path) -> None:
+    recipe = build_arena_learning(settings(), tmp_path)
+    taught = [{"messages": [*p.messages, {"role": "assistant", "content": "so"}]} for p in recipe.test]
+    with pytest.raises(InputError, match="every demonstration answers a test or validation prompt"):
+        check(replace(recipe, demonstrations=taught))
+
+
+# ---------------------------------------------------------------------- thresholds in the judge's unit
+
+JURY = (
+    "judge={jury: [{spec: 'sandbox:judge', name: a, options: {seed: 1}}, {spec: 'sandbox:judge', name: b}], rule: %s}"
+)
+
+
+@pytest.mark.parametrize(
+    ("judge", "thresholds", "says"),
+    [
+        (
+            "judge.template=labels",
+            "k_sft=[3, 1]",
+            "k_sft: 3 can never be reached: judge sandbox-judge scores from 0 to",
+        ),
+        ("judge.template=labels", "k_dpo=[1.1]", "k_dpo: [0.12]"),
+        ("judge.template=labels", "k_dpo=[1.0]", None),
+        ("judge.verdict=logprob", "k_sft=[2]", "k_sft: 2 can never"),
+        ("judge=builtin:longest", "k_sft=[2]", "judge longest scores from 0 to 1"),
+        (JURY % "majority", "k_dpo=[2]", "judge a+b scores from 0 to 1"),
+        (JURY % "mean", "k_dpo=[2]", None),
+        ("judge.template=pairwise", "k_dpo=[9]", None),
+        ("judge.template=pairwise", "k_dpo=[9.5]", "k_dpo: 9.5 can never be reached"),
+        ("stages=[sft]", "k_dpo=[99]", None),  # not used
+        ("rounds=1", "k_sft=[1, 99]", None),
+    ],
+)
+def test_thresholds_that_no_gap_can_reach_are_refused(
+    tmp_path: Path, judge: str, thresholds: str, says: str | None
+) -> None:
+    changed = settings("k_sft=[1]", "k_dpo=[1]", judge, thresholds)
+    if says is None:
+        assert build_arena_learning(changed, tmp_path)
+        return
+    with pytest.raises(ConfigError) as caught:
+        build_arena_learning(changed, tmp_path)
+    assert says in str(caught.value)

@@ -1,0 +1,40 @@
+"""The small Arena Learning run that tests of the recipe, of its plan and of its stages share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from arenaloop.config import ArenaLearningSettings, override, validate
+
+TRAINING: dict[str, Any] = {
+    "optimizer": "muon", "learning_rate": 0.01, "batch_size": 16, "threads": 1, "max_length": 64,
+    "schedule": "linear", "device": "cpu", "group_by_length": False, "log_every": 2,
+}  # fmt: skip
+RECIPE: dict[str, Any] = {
+    "recipe": "arena_learning",
+    "rounds": 1,
+    "target": {
+        "model": "sandbox:target",
+        "sampling": {"max_tokens": 12},
+        "chunk_size": 16,
+        "device": "cpu",
+        "options": {"width": 32, "layers": 1, "heads": 4},
+    },
+    "opponents": ["sandbox:scholar", "sandbox:novice"],
+    "judge": {"spec": "sandbox:judge", "options": {"noise": 0.5}},
+    "data": {
+        "demonstrations": "sandbox:demonstrations?n=96",
+        "prompts": "sandbox:prompts?n=40",
+        "test": "sandbox:prompts?n=12&split=test",
+    },
+    "k_sft": [1.0],
+    "k_dpo": [1.0],
+    "sft_init": "previous_best",
+    "sft_init_training": TRAINING | {"epochs": 2},
+    "sft": TRAINING | {"epochs": 1},
+    "dpo": TRAINING | {"epochs": 1, "learning_rate": 0.0005, "beta": 0.1, "nll_weight": 1.0},
+}
+
+
+def settings(*changes: str) -> ArenaLearningSettings:
+    return validate(ArenaLearningSettings, override(RECIPE, changes), "recipe.yaml")
