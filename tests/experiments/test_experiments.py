@@ -218,3 +218,10 @@ def test_judge_audit(run: Run, tmp_path: Path) -> None:
     assert [(row[0], row[2]) for row in itself[:2]] == [("agrees", "100.0"), ("differs", "100.0")]
     assert any(line.startswith("24 pairs of 24 prompts, 20 with a human label: ") for line in lines)
     assert json.loads((tmp_path / "out" / "judge_audit.json").read_text())
+
+
+def test_length_control_coverage_names_every_regime(run: Run) -> None:
+    head, *rows = run("length_control_coverage", "--repeats", 2)
+    assert head.split() == ["prompts", "b", "wins", "LC", "raw", "flagged"]
+    assert [row.split()[0] for row in rows] == ["20", "60", "60", "60", "200", "805"]
+    assert all(0.0 <= float(cell.rstrip("%")) <= 100.0 for row in rows for cell in row.split()[3:])

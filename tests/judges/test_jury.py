@@ -36,7 +36,18 @@ def model(name: str, **settings: Any) -> PairwiseJudge:
 def test_majority() -> None:
     assert merge_members([A, A, B]) == pytest.approx((2 / 3, 1 / 3))
     assert merge_members([A, B]) == (0.5, 0.5)
-    assert merge_members([A, TIE]) == (0.75, 0.25)
+    assert merge_members([A, A, TIE]) == pytest.approx((5 / 6, 1 / 6))
+    for no_majority in (
+        [A, TIE],
+        [A, TIE, TIE],
+        [A, TIE, TIE, TIE, TIE],
+        [A, B, TIE],
+        [A, A, B, TIE],
+        [A, A, B, B, TIE],
+    ):
+        assert merge_members(no_majority) == (0.5, 0.5)
+    assert merge_members([A, TIE, LOST]) == (0.5, 0.5)  # of those that vote
+    assert merge_members([A, TIE, TIE], "weighted", [1.0, 1.0, 1.0]) == pytest.approx((2 / 3, 1 / 3))
 
 
 def test_without_more_than_half_there_is_no_verdict() -> None:
@@ -54,7 +65,7 @@ def test_weights() -> None:
 
 def test_mean_of_scores() -> None:
     assert merge_members([score(9, 3), score(4, 5)], "mean") == (6.5, 4.0)
-    assert merge_members([A, A, B], "mean") == merge_members([A, A, B])  # nobody scores: shares of the votes
+    assert merge_members([A, TIE, TIE], "mean") == pytest.approx((2 / 3, 1 / 3))  # nobody scores: shares of the votes
     with pytest.raises(ValueError, match="judges that all score"):
         merge_members([score(9, 3), A], "mean")
 

@@ -143,6 +143,12 @@ def test_kappa_is_cohens() -> None:
     assert two.kappa_linear.value == pytest.approx(1 - 0.125 / 0.5)
 
 
+def test_tied_modes_are_a_tie_in_kappa_whatever_is_tied() -> None:
+    people: list[Labels] = [(1.0, 1.5), (1.5, 2.0), (1.0, 2.0), (1.0, 1.0), (2.0, 2.0)]
+    found = evaluate(panel(people), votes([(1.5,), (1.5,), (1.5,), (1.0,), (2.0,)]))
+    assert (found.kappa.value, found.kappa_linear.value) == (1.0, 1.0)
+
+
 def test_correlation_over_generators() -> None:
     """Three generators with known win rates by people and judge; ranks agree, values nearly."""
     humans: list[Labels] = []

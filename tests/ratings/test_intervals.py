@@ -150,9 +150,8 @@ def test_power_promises_what_more_prompts_then_show() -> None:
     assert result.needed is not None
     assert result.more == max(result.needed - result.units, 0)
     # at power one half the wanted n is where |d| equals the interval's half-width
-    assert result.needed == pytest.approx(
-        result.units * (1.959964 * result.standard_error / abs(result.difference)) ** 2, abs=1
-    )
+    half = t_quantile(0.95, result.needed - 1.0) * result.standard_error * np.sqrt(result.units / result.needed)
+    assert half == pytest.approx(abs(result.difference), rel=2e-3)
     stricter = prompts_to_separate(sandwich(battles, fit(battles)), "m2", "m3", power=0.9)
     assert stricter.needed is not None
     assert stricter.needed > result.needed

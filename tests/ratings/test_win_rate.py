@@ -69,6 +69,33 @@ def test_raw_win_rate_and_its_standard_error() -> None:
     assert row.lower < row.win_rate < row.upper
 
 
+def test_several_votes_on_a_prompt_are_no_further_prompts() -> None:
+    once = win_rates(one_model([1, 2, 2, 1, 2, 1.5], [5] * 6, [7] * 6))[0]
+    votes = Annotations(
+        "base", ("m",), tuple(range(6)), np.zeros(24, int), np.repeat(np.arange(6), 4),
+        np.repeat([1, 2, 2, 1, 2, 1.5], 4).astype(float), np.full(24, 5.0), np.full(24, 7.0),
+    )  # fmt: skip
+    four = win_rates(votes)[0]
+    assert (four.win_rate, four.standard_error) == pytest.approx((once.win_rate, once.standard_error))
+    assert (four.lower, four.upper) == pytest.approx((once.lower, once.upper), abs=1.0)
+
+
+def test_an_interval_of_nothing_but_wins_has_width() -> None:
+    row = win_rates(one_model([2] * 30, [5] * 30, [7] * 30), control="length", samples=50)[0]
+    assert row.lower == pytest.approx(88.0, abs=1.0)  # Wilson's, 30 of 30
+    assert row.upper == 100
+    assert (row.lc_lower, row.lc_upper) == (None, None)
+    assert "few_wins_or_losses" in row.flags
+
+
+def test_few_wins_or_losses_are_flagged() -> None:
+    for wins, flagged in ((9, True), (10, False), (50, False), (51, True)):
+        preferences = [2.0] * wins + [1.0] * (60 - wins)
+        row = win_rates(one_model(preferences, [*range(60)], [30] * 60), control="length", samples=9)[0]
+        assert ("few_wins_or_losses" in row.flags) == flagged
+        assert row.lc_lower is not None
+
+
 def test_the_glm_fit_satisfies_its_score_equations() -> None:
     annotations, gamma = world()
     rows = win_rates(annotations, control="length", difficulty=dict(enumerate(gamma)), samples=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -50,6 +51,17 @@ class Fought:
     def decided(self) -> int:
         """Decided pairs on prompts; both seats' games of one pair count once."""
         return sum(len({game[:2] for game in games}) for games in self.outcomes.values())
+
+    @property
+    def both(self) -> int:
+        """Pairs on prompts that were decided from both seats."""
+        seats = Counter(
+            (prompt_id, *game[:2])
+            for prompt_id, games in self.outcomes.items()
+            for game in games
+            for _ in range(2 if game.seats == BOTH else 1)
+        )
+        return sum(n >= 2 for n in seats.values())
 
 
 def read_fought(directory: Path, store: Store, wanted: Mapping[str, Sequence[Pair]] | None = None) -> Fought:

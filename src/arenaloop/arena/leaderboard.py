@@ -44,7 +44,8 @@ class Row:
         rating: on the Elo scale; None where nothing can be said (the model met nobody).
         lower, upper: ends of the interval; None where there is none.
         battles: how many battles the model fought.
-        win_rate: what it scored in them, a fraction (a tie is half a win); None without battles.
+        win_rate: what it scored in them, a fraction (a tie is half a win), by the weights that the ratings use; None
+            without battles.
     """
 
     rank: int
@@ -312,7 +313,7 @@ def _elo(
 
 
 def _ranked(table: Battles, rating: Any, lower: Any, upper: Any) -> tuple[Row, ...]:
-    fought, scored = table.per_model()
+    fought, won = table.per_model()
     order = sorted(
         range(len(table.models)),
         key=lambda code: (math.isnan(rating[code]), -rating[code] if rating[code] == rating[code] else 0.0, code),
@@ -325,7 +326,7 @@ def _ranked(table: Battles, rating: Any, lower: Any, upper: Any) -> tuple[Row, .
             lower=_number(lower[code]),
             upper=_number(upper[code]),
             battles=int(fought[code]),
-            win_rate=float(scored[code] / fought[code]) if fought[code] else None,
+            win_rate=_number(won[code]),
         )
         for place, code in enumerate(order, start=1)
     )

@@ -120,14 +120,15 @@ class Summary:
     Attributes:
         wanted, decided: pairs on prompts (with ``two_battles``, a pair with one decided seat counts).
         ok, failed: final verdicts, one per seat; failures by status.
-        flips: decided battles whose seats named different winners. `first_wins`: verdicts that the first seat won.
-        decisive: verdicts with a winner.
+        both: pairs of which both seats were decided. `flips`: those of them whose seats named different winners.
+        first_wins: verdicts that the first seat won. `decisive`: verdicts with a winner.
     """
 
     wanted: int = 0
     decided: int = 0
     ok: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    both: int = 0
     flips: int = 0
     first_wins: int = 0
     decisive: int = 0
@@ -138,9 +139,9 @@ class Summary:
         if pairing.battles:
             self.decided += 1
             self.flips += pairing.battles[0].flipped
-        for verdict in (pairing.a_first, pairing.b_first):
-            if verdict is None:
-                continue
+        seats = [verdict for verdict in (pairing.a_first, pairing.b_first) if verdict is not None]
+        self.both += len([verdict for verdict in seats if verdict.outcome is not None]) == 2
+        for verdict in seats:
             outcome = verdict.outcome
             if outcome is None:
                 self.failed[verdict.status.value] += 1
@@ -156,8 +157,9 @@ class Summary:
 
     @classmethod
     def of(cls, counts: Mapping[str, Any]) -> Summary:
-        """A summary from its stored counts."""
-        return cls(**{**counts, "failed": Counter(counts["failed"])})
+        """A summary from its stored counts; earlier versions did not tell decided pairs from those of both seats."""
+        both = counts["decided"] if counts["ok"] > counts["decided"] else 0
+        return cls(**{"both": both, **counts, "failed": Counter(counts["failed"])})
 
     def merge(self, other: Summary) -> None:
         """Add the counts of another plan."""
@@ -166,8 +168,8 @@ class Summary:
 
     @property
     def flip_rate(self) -> float | None:
-        """Flips of decided battles; None where no pair was decided from both of its seats, and none can flip."""
-        return self.flips / self.decided if self.ok > self.decided > 0 else None
+        """Flips of the pairs that were decided from both seats; None where none was, and none can flip."""
+        return self.flips / self.both if self.both else None
 
     def to_json(self) -> dict[str, object]:
         """Counts, and shares as fractions; a share of nothing is null."""

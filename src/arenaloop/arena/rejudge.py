@@ -176,7 +176,7 @@ def rejudge(
         moved=_share(compared),
         kinds=_kinds(compared),
         reread=reread,
-        flip_rate_before=fought.flips / decided if decided and plan.seats == "both" else None,
+        flip_rate_before=fought.flips / fought.both if fought.both and plan.seats == "both" else None,
         flip_rate_after=done.summary.flip_rate,
         board=result,
         spearman=spearman(*([row[key] for row in known] for key in ("rating_before", "rating_after"))),

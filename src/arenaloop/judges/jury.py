@@ -8,12 +8,13 @@ from math import isfinite
 from typing import Literal, TypeAlias
 
 from arenaloop.judges.base import Judge, decided
-from arenaloop.types import Ruling, Status, Verdict, content_hash
+from arenaloop.types import Outcome, Ruling, Status, Verdict, content_hash
 
 __all__ = ["Decider", "Jury", "JuryRule", "merge_members", "score_alike"]
 
 JuryRule = Literal["majority", "mean", "weighted"]
-"""`majority`: most votes win; `mean`: the mean of the scores; `weighted`: votes weigh as much as was measured."""
+"""`majority`: a seat wins that more than half of the votes name, else it is a tie; `mean`: the mean of the scores;
+`weighted`: votes weigh as much as was measured."""
 
 
 def merge_members(
@@ -23,8 +24,8 @@ def merge_members(
 
     Args:
         verdicts: one per member; those without an outcome do not vote.
-        rule: see `JuryRule`. Votes count 1 for a win and 0.5 for a tie, and scores are shares of the votes; so they are
-            with ``"mean"`` where no member scores.
+        rule: see `JuryRule`. Votes count 1 for a win and 0.5 for a tie, and scores are shares of the votes (even where
+            no seat has a majority); so they are with ``"mean"`` where no member scores.
         weights: one per member, at least 0, for ``"weighted"``.
 
     Returns:
@@ -46,6 +47,10 @@ def merge_members(
             first = sum(one or 0.0 for one, _ in scored) / len(scored)
             second = sum(two or 0.0 for _, two in scored) / len(scored)
             return round(first, 9), round(second, 9)
+    if rule == "majority":
+        named = Counter(v.outcome for v, _ in voting)
+        if 2 * max(named[Outcome.A], named[Outcome.B]) <= len(voting):
+            return 0.5, 0.5
     votes = sum(v.outcome.score_a * w for v, w in voting if v.outcome is not None)
     return round(votes / total, 9), round(1.0 - votes / total, 9)
 

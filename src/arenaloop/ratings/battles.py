@@ -77,11 +77,16 @@ class Battles:
         return int(np.count_nonzero(self.score_a == 0.5))
 
     def per_model(self) -> tuple[IntArray, FloatArray]:
-        """Battles that each model fought and the score that it made in them, both of shape (K,), unweighted."""
+        """Battles that each model fought, and its win rate in them by the weights of the ratings, both of shape (K,).
+
+        The win rate is NaN of a model that fought none, or none of any weight.
+        """
         size = len(self.models)
         fought = np.bincount(self.a, minlength=size) + np.bincount(self.b, minlength=size)
-        scored = tally(self.a, size, self.score_a) + tally(self.b, size, 1.0 - self.score_a)
-        return fought, scored
+        weight = np.ones(len(self)) if self.weight is None else self.weight
+        scored = tally(self.a, size, weight * self.score_a) + tally(self.b, size, weight * (1.0 - self.score_a))
+        mass = tally(self.a, size, weight) + tally(self.b, size, weight)
+        return fought, np.where(mass > 0, scored / np.where(mass > 0, mass, 1.0), np.nan)
 
     @classmethod
     def of(

@@ -335,7 +335,7 @@ def _tables(votes: Sequence[Labels], humans: Sequence[Labels]) -> FloatArray:
         if not theirs:
             continue
         most = modes(theirs)
-        row = _code(sum(most) / len(most))
+        row = 1 if len(most) > 1 else _code(most[0])  # tied modes are a tie, between a preference and a tie too
         for vote in mine:
             out[i, row, _code(vote)] += 1.0
     return out

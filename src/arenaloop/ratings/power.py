@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, anchor_code
-from arenaloop.ratings.intervals import Intervals
+from arenaloop.ratings.intervals import Intervals, t_quantile
 
 __all__ = ["Power", "prompts_to_separate"]
 
@@ -23,6 +22,8 @@ class Power:
         needed: in all, for the interval of the difference to leave out 0 with the wanted probability; None where the
             difference is 0.
         more: what is missing, at least 0; None where `needed` is.
+        fewest, most: what would be needed if the difference stood at the far and at the near end of its 50 % interval,
+            as it is as likely to lie between them as not; None where that difference is 0 or has the other sign.
     """
 
     difference: float
@@ -30,6 +31,8 @@ class Power:
     units: int
     needed: int | None
     more: int | None
+    fewest: int | None = None
+    most: int | None = None
 
 
 def prompts_to_separate(
@@ -37,8 +40,9 @@ def prompts_to_separate(
 ) -> Power:
     """Prompts after which the difference between two models would leave its interval, if it is what it seems now.
 
-    ``n = n_now (se / |d|)^2 (z_level + z_power)^2``: the usual sample size of a two-sided test, with the standard error
-    of the sandwich and further prompts that are like those so far. A guide, as d itself is uncertain.
+    ``n = n_now (se / |d|)^2 (t_level + t_power)^2``: the usual sample size of a two-sided test, with the standard error
+    of the sandwich, Student's quantiles at n - 1 degrees of freedom, and further prompts that are like those so far. A
+    guide, as d itself is uncertain: hence the range.
 
     Args:
         intervals: of a fit (its clusters are the unit that is counted).
@@ -54,8 +58,30 @@ def prompts_to_separate(
     difference, _, _ = intervals.difference(first, second, level=level)
     i, j = (anchor_code(intervals.fit.models, (name, 0.0)) for name in (first, second))
     error = ELO_PER_NAT * intervals.standard_error(i, j)
-    z = NormalDist().inv_cdf((1.0 + level) / 2.0) + NormalDist().inv_cdf(power)
+    units = intervals.clusters
     if difference == 0.0:
-        return Power(difference, error, intervals.clusters, None, None)
-    needed = math.ceil(intervals.clusters * (error * z / abs(difference)) ** 2)
-    return Power(difference, error, intervals.clusters, needed, max(needed - intervals.clusters, 0))
+        return Power(difference, error, units, None, None)
+    one = units * (error / difference) ** 2
+    needed = _units(one, level, power)
+    half = error * t_quantile(0.5, max(units - 1.0, 1.0))
+    far, near = ((abs(difference) + sign * half) / abs(difference) for sign in (1.0, -1.0))
+    fewest = _units(one / far**2, level, power)
+    most = _units(one / near**2, level, power) if near > 0.0 else None
+    return Power(difference, error, units, needed, max(needed - units, 0), fewest, most)
+
+
+def _units(one: float, level: float, power: float) -> int:
+    """The least n with ``n >= one (t_level + t_power)^2``, at n - 1 degrees of freedom; at least 2."""
+
+    def wanted(n: int) -> float:
+        dof = max(n - 1.0, 1.0)
+        tail = math.copysign(t_quantile(abs(2.0 * power - 1.0), dof), power - 0.5) if power != 0.5 else 0.0
+        return one * max(t_quantile(level, dof) + tail, 0.0) ** 2
+
+    low, high = 1, 2
+    while wanted(high) > high:
+        low, high = high, 2 * high
+    while high - low > 1:  # the right side falls with n, so the first that satisfies it is found by halving
+        middle = (low + high) // 2
+        low, high = (low, middle) if wanted(middle) <= middle else (middle, high)
+    return high

@@ -1,4 +1,4 @@
-"""Win rate against one baseline, raw and length-controlled, with bootstrap intervals over prompts.
+"""Win rate against one baseline, raw and length-controlled, with intervals over prompts.
 
 Preferences are AlpacaEval's: 1 the baseline is better, 2 the model is, 1.5 a tie, anything between a soft label, NaN a
 failed annotation. Everything is joined by prompt, never by row position. Shares are in percent here.
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from arenaloop.ratings.battles import FloatArray, IntArray
+from arenaloop.ratings.bca import left_out
 from arenaloop.ratings.length_control import (
     controlled_rate,
     estimate_difficulty,
     plausible,
-    ratio_interval,
     standardised_length,
 )
+from arenaloop.ratings.rates import clustered_rate, resampled
 
 __all__ = ["Annotations", "WinRate", "preference_from_logprobs", "win_rates"]
 
@@ -56,15 +57,18 @@ class WinRate:
 
     Attributes:
         win_rate: 100 times the mean of preference - 1.
-        standard_error: 100 times the standard error of that mean.
-        lower, upper: bootstrap interval of `win_rate`.
-        lc_win_rate, lc_lower, lc_upper: the same with length controlled; None where it was not asked for.
+        standard_error: 100 times the standard error of that mean, clustered by prompt.
+        lower, upper: Wilson's interval of `win_rate` for clusters, see `rates.clustered_rate`.
+        lc_win_rate, lc_lower, lc_upper: with length controlled, and its BCa bootstrap interval over prompts; None where
+            it was not asked for. The interval alone is None where the model only won or only lost.
         n_wins, n_draws, n_total: annotations above 1.5, at 1.5, and all that did not fail.
         avg_length: mean characters of the model's outputs.
         flags: what a reader should know: ``baseline``, ``no_preferences``, ``failed_annotations``, ``no_lengths``,
             ``no_length_variation``, ``no_difficulty`` (the fit has no instruction term), ``partial_difficulty``,
             ``penalised`` (the preferences separate, a ridge kept the fit finite), ``constant_length``,
-            ``repeated_outputs``, ``lc_far_from_raw`` (AlpacaEval's bounds for a fit gone wrong).
+            ``few_wins_or_losses`` (of one of them there are too few for the length-controlled interval to hold the
+            truth as often as it says), ``repeated_outputs``, ``lc_far_from_raw`` (AlpacaEval's bounds for a fit gone
+            wrong).
         weights: the GLM's ``length``, ``difficulty`` and ``model`` coefficients, None without a fit.
     """
 
@@ -122,7 +126,9 @@ def win_rates(
             `min_models` models, and left out of the fit otherwise.
         regularizers: models that are the baseline asked to be longer or shorter; their rows join each fit with weight
             0.2 over their number and without the model's own term, which pins the length coefficient.
-        samples, seed, level: of the bootstrap over prompts, which refits every time; all models share the draws.
+        samples, seed: of the bootstrap over prompts behind the length-controlled intervals, which refits every time;
+            all models share the draws.
+        level: of all intervals.
         penalty: ridge on the GLM's three coefficients.
 
     Raises:
@@ -137,18 +143,16 @@ def win_rates(
     if ((preference < 1.0) | (preference > 2.0)).any():
         bad = preference[(preference < 1.0) | (preference > 2.0)][0]
         raise ValueError(f"preference {bad} is not between 1 and 2")
-    rng = np.random.default_rng(seed)
-    prompts = len(annotations.prompts)
-    draws = np.empty((samples, prompts))
-    for s in range(samples):
-        draws[s] = np.bincount(rng.integers(0, prompts, prompts), minlength=prompts)
     lengths = annotations.length_baseline - annotations.length_model
     gamma, gamma_from = None, "none"
     if control == "length":
         gamma, gamma_from = _gamma(annotations, preference, lengths, difficulty, min_models)
-    regular = None
-    if control == "length" and regularizers:
-        regular = _regularizing_rows(annotations, preference, lengths, gamma, regularizers)
+    regular, draws, without = None, np.empty((0, 0)), np.empty((0, 0))
+    if control == "length":
+        if regularizers:
+            regular = _regularizing_rows(annotations, preference, lengths, gamma, regularizers)
+        prompts = len(annotations.prompts)
+        draws, without = resampled(np.random.default_rng(seed), prompts, samples), left_out(prompts)
 
     out = []
     for code, name in enumerate(annotations.models):
@@ -156,7 +160,7 @@ def win_rates(
         flags: list[str] = []
         y = preference[rows] - 1.0
         valid = ~np.isnan(y)
-        weight = draws[:, annotations.prompt[rows]]
+        prompt = annotations.prompt[rows]
         length = annotations.length_model[rows]
         if name == annotations.baseline:
             flags.append("baseline")
@@ -168,12 +172,8 @@ def win_rates(
             flags.append("repeated_outputs")
         raw = raw_error = lower = upper = None
         if valid.any():
-            raw = 100.0 * float(y[valid].mean())
-            lower, upper = ratio_interval(
-                100.0 * (weight[:, valid] @ y[valid]), weight[:, valid].sum(axis=1), level, fallback=raw
-            )
-            if valid.sum() > 1:
-                raw_error = 100.0 * float(y[valid].std(ddof=1) / np.sqrt(valid.sum()))
+            rate = clustered_rate(y[valid], np.ones(valid.sum()), prompt[valid], level=level).scaled(100.0)
+            raw, raw_error, lower, upper = rate.value, rate.standard_error, rate.lower, rate.upper
         else:
             flags.append("no_preferences")
         lc: tuple[float | None, float | None, float | None] = (None, None, None)
@@ -181,8 +181,10 @@ def win_rates(
         if control == "length" and name == annotations.baseline:
             lc, weights = (50.0, 50.0, 50.0), {"length": 0.0, "difficulty": 0.0, "model": 0.0}
         elif control == "length" and raw is not None:
-            g = None if gamma is None else gamma[annotations.prompt[rows]]
-            lc, weights, more = controlled_rate(y, lengths[rows], g, weight, level, penalty, regular)
+            g = None if gamma is None else gamma[prompt]
+            lc, weights, more = controlled_rate(
+                y, lengths[rows], g, draws[:, prompt], without[:, prompt], level, penalty, regular
+            )
             flags += more
             if gamma_from == "none":
                 flags.append("no_difficulty")
