@@ -11,10 +11,12 @@ import pytest
 from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, attempts, decide
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import final
+from arenaloop.calls.run import MOST_REFUSED
 from arenaloop.errors import EndpointDownError
 from arenaloop.judges.meta import MetaJudge, seated
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.judges.pointwise import RubricJudge, mean_score
+from arenaloop.models.base import NOTICE
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.store import Store
 from arenaloop.types import Completion, Prompt, Request, Response, Status, Verdict
@@ -110,6 +112,65 @@ def test_errors_are_not_asked_warmer(tmp_path: Path) -> None:
     script = Script(lambda n, _: Completion(status=Status.ERROR, error="broken"))
     tally = play(seatings(script, 1), tmp_path / "arena.db")
     assert (len(script.heard), tally.failed) == (1, 1)
+
+
+def test_a_judge_whose_every_prompt_is_refused_stops_early(tmp_path: Path) -> None:
+    script = Script(lambda n, _: Completion(status=Status.REFUSED, finish_reason="content_filter"))
+    wanted = seatings(script, 60)
+    for _ in range(2):  # and so does the next run
+        script.heard.clear()
+        with pytest.raises(EndpointDownError, match="judge j: the server refused to answer the first 30 calls"):
+            play(wanted, tmp_path / "arena.db")
+        assert MOST_REFUSED <= len(script.heard) < MOST_REFUSED + 10
+    with Store(tmp_path / "arena.db", readonly=True) as store:
+        assert sum(bool(stored(s, store)) for s in wanted) >= MOST_REFUSED  # what was paid for is kept
+
+
+@pytest.mark.parametrize("answered", [0, 29])
+def test_one_answer_among_refusals_is_enough_to_go_on(tmp_path: Path, answered: int) -> None:
+    refused = Completion(status=Status.REFUSED, finish_reason="content_filter")
+    script = Script(lambda n, _: "Scores: 7 5" if n == answered else refused)
+    wanted = seatings(script, 60)
+    assert play(wanted, tmp_path / "arena.db").failed == 59
+    assert play(wanted, tmp_path / "arena.db").failed >= 58  # a resumed run holds nothing but refused prompts
+
+
+@pytest.mark.parametrize(("reply", "vouched"), [("Scores: 7 5", 1), ("no idea", 1), (Status.ERROR, 0)])
+def test_a_model_is_told_once_that_it_answered_in_an_earlier_run(
+    tmp_path: Path, reply: str | Status, vouched: int
+) -> None:
+    class Vouched(ScriptedModel):
+        told = 0
+
+        def answered_before(self) -> None:
+            self.told += 1
+
+    failed = Completion(status=Status.ERROR, error="HTTP 400: no")
+    script = Script(lambda n, _: failed if reply is Status.ERROR else str(reply))
+    models = [Vouched("j", script, concurrency=4) for _ in range(2)]
+    for model in models:
+        judge = PairwiseJudge(model)
+        wanted = [s._replace(judge=judge, reask=0) for s in seatings(script, 20)]
+        play(wanted[:10] if model is models[0] else wanted, tmp_path / "arena.db")
+    assert [model.told for model in models] == [0, vouched]
+
+
+def test_what_a_model_has_to_say_reaches_whoever_watches(tmp_path: Path) -> None:
+    def answer(n: int, _: Request) -> str:
+        notice = NOTICE.get()
+        assert notice is not None
+        notice(f"the server asks to wait {n}")
+        return "Scores: 7 5"
+
+    wanted, shown = seatings(Script(answer), 3), []
+
+    def watch(tally: Tally) -> None:
+        while tally.notices:
+            shown.append(tally.notices.popleft())
+
+    with Store(tmp_path / "arena.db") as store:
+        decide(lambda: units(wanted, store), store, watch)
+    assert shown == [f"the server asks to wait {n}" for n in range(3)]
 
 
 def test_a_dead_server_stops_the_run_and_what_came_stays(tmp_path: Path) -> None:

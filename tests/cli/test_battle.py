@@ -235,7 +235,10 @@ def test_a_wrong_key_stops_after_a_handful_of_calls(arenaloop: Command, files: P
     served.answer = lambda body: 401
     result = arenaloop("battle", *RECORDED, "--judge", f"{served.url}#m", "--out", "out", "--concurrency", "1")
     assert result.code == 4
-    assert result.lines[-1] == (f"arenaloop: {served.url} failed the first 5 calls of model 'm'; last: HTTP 401: no")
+    assert result.lines[-1] == (
+        f"arenaloop: {served.url} failed the first 5 calls of model 'm' (check the key: key_env names its variable); "
+        "last: HTTP 401: no"
+    )
     assert len(served.heard) == 5
 
 

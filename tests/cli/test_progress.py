@@ -38,6 +38,17 @@ def test_plain_lines_say_what_is_done_and_what_failed(out: io.StringIO, monkeypa
     assert lines[2].split(" · ") == ["SFT-I1   1,234 rows", "gold accuracy 50.0%", "7 s"]
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_the_user_should_read_at_once_is_said_once(out: io.StringIO, terminal: bool) -> None:
+    counts = Tally(verdicts=30, verdicts_total=1200)
+    counts.notices.append("http://h/v1 asks to wait 26 h: HTTP 429: slow down")
+    with watch(out, terminal=terminal) as shown:
+        shown.tally(counts)
+        shown.tally(counts)
+    assert out.getvalue().count("http://h/v1 asks to wait 26 h: HTTP 429: slow down") == 1
+    assert not counts.notices
+
+
 def test_rate_time_left_and_budget(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rate is that since the last line: stored verdicts, which are found at once, spoil it only once."""
     clock = iter([0.0, 0.0, 20.0, 60.0])

@@ -257,7 +257,7 @@ def test_retry_after_holds_the_whole_endpoint():
             assert len(gate.waits) == 7
             assert all(29 < wait <= 30.2 for wait in gate.waits)
             gate.open.set()
-            models[0]._endpoint.held_until = 0.0
+            models[0]._endpoint.holds.until = 0.0
             answers = await asyncio.gather(first, *others)
             assert [answer.calls for answer in answers] == [2] + [1] * 6
             assert {answer.status for answer in answers} == {Status.OK}
@@ -272,15 +272,15 @@ def test_who_waits_out_a_hold_waits_for_a_longer_one_too():
             gate = Gate()
             model = OpenAIModel("m", "x", stub.url, sleep=gate.sleep)
             endpoint = model._join()
-            endpoint.hold(10)
+            endpoint.hold(10, 600, "later")
             call = asyncio.create_task(model.complete(request()))
             await settle()
-            endpoint.hold(100)
+            endpoint.hold(100, 600, "later")
             gate.open.set()
             assert (await call).status is Status.OK
             assert [round(wait) for wait in gate.waits] == [10, 100]
-            endpoint.hold(10**9)
-            assert endpoint.held_until - endpoint.loop.time() <= 600
+            with pytest.raises(EndpointDownError, match=r"wait 277,778 h, until .* longest_wait \(10 min\)"):
+                endpoint.hold(10**9, 600, "later")
             await model.aclose()
 
     asyncio.run(main())

@@ -12,6 +12,8 @@ import pytest
 from misbehaving_server import HANG, RESET, Clock, Stub, ask, http, request, said
 
 from arenaloop.errors import EndpointDownError
+from arenaloop.models.advice import advice
+from arenaloop.models.base import NOTICE
 from arenaloop.models.openai_api import OpenAIModel, Price
 from arenaloop.types import Status
 
@@ -149,7 +151,7 @@ def test_an_answer_of_no_use_is_an_answer_and_is_not_asked_again(reply, status):
         (["Retry-After: 7"], 7.0),
         (["retry-after: 1.5"], 1.5),
         (["retry-after-ms: 250", "Retry-After: 7"], 0.25),
-        (["Retry-After: 99999"], 600.0),
+        (["Retry-After: 590"], 590.0),
     ],
 )
 def test_the_servers_wish_to_wait_is_kept(headers, seconds):
@@ -259,7 +261,11 @@ def test_the_breaker_trips_later_too_but_not_in_a_short_outage():
     assert done == [Status.OK] + [Status.ERROR] * 19
     assert message.endswith("failed 20 calls in a row; last: HTTP 503: busy")
     done, message = failing(*([BUSY] * 19 + [said()]) * 3, of=60)
+    assert done == [Status.ERROR] * 19 + [Status.OK]
+    assert message.endswith("failed 20 of the last 21 calls; last: HTTP 503: busy")
+    done, message = failing(*([BUSY] * 3 + [said()]) * 50, of=200)
     assert message is None
+    assert done.count(Status.OK) == 50
     # every call in flight fails, and so does the next of each: no proof yet
     done, message = failing(said(), *[BUSY] * 99, said(), of=200, concurrency=50)
     assert message is None
@@ -281,16 +287,18 @@ def test_the_breaker_trips_later_too_but_not_in_a_short_outage():
 def test_a_model_that_cannot_be_asked_stops_the_run_after_a_handful(status, body):
     done, message = failing(http(status, body), of=30)
     assert done == [Status.ERROR] * 4
-    assert message.endswith(f"failed the first 5 calls of model 'x'; last: HTTP {status}: {body['error']['message']}")
+    told = f"HTTP {status}: {body['error']['message']}"
+    assert message.endswith(f"failed the first 5 calls of model 'x'{advice(told)}; last: {told}")
 
 
 def test_a_request_that_every_server_would_refuse_is_told_from_one_that_none_can_answer():
     done, message = failing(http(400, {"error": {"message": "unknown field"}}), of=30)
     assert done == [Status.ERROR] * 19
     assert "failed the first 20 calls of model 'x'" in message
+    # nothing was answered, so what no request can be answered with may be in the settings
     done, message = failing(TOO_LONG, of=60)
-    assert done == [Status.ERROR] * 60
-    assert message is None
+    assert done == [Status.ERROR] * 29
+    assert "failed the first 30 calls of model 'x' (lower sampling.max_tokens" in message
 
 
 def test_a_wrong_model_is_not_blamed_on_the_others_of_its_server():
@@ -307,9 +315,154 @@ def test_a_wrong_model_is_not_blamed_on_the_others_of_its_server():
                 await wrong.complete(request())
             fine += [(await right.complete(request())).status for _ in range(30)]
             assert right._endpoint is wrong._endpoint
-            assert right._endpoint.breaker.row == 0
+            assert right._endpoint.breaker.failing == 0
             await right.aclose()
             await wrong.aclose()
             return fine
 
     assert asyncio.run(main()) == [Status.OK] * 31
+
+
+# ------------------------------------------------------------------ legitimate mixtures
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [TOO_LONG, http(413, b"too large"), http(400, {"error": {"message": "we do not talk of that"}})],
+    ids=["length", "size", "unknown words"],
+)
+@pytest.mark.parametrize("refused", [1, 5, 9])
+def test_where_some_prompts_are_refused_and_some_answered_nothing_stops(refusal, refused):
+    done, message = failing(*([refusal] * refused + [said()]) * 30, of=30 * (refused + 1), concurrency=4)
+    assert message is None
+    assert (done.count(Status.OK), done.count(Status.ERROR)) == (30, 30 * refused)
+
+
+def test_prompts_that_are_refused_at_the_end_are_no_sign_of_anything():
+    done, message = failing(said(), TOO_LONG, of=300)
+    assert message is None
+    assert len(done) == 300
+
+
+def test_a_server_that_begins_to_refuse_every_form_stops_the_run():
+    done, message = failing(said(), http(400, {"error": {"message": "unknown field"}}), of=300)
+    assert done == [Status.OK] + [Status.ERROR] * 94
+    assert "failed 95 calls in a row of model 'x' (check sampling, extra_body and drop_params)" in message
+
+
+@pytest.mark.parametrize("answered_before", [False, True])
+def test_a_model_that_answered_in_an_earlier_run_may_be_left_with_what_it_refuses(answered_before):
+    async def main():
+        async with Stub(TOO_LONG) as stub:
+            model = OpenAIModel("m", "x", stub.url)
+            if answered_before:
+                model.answered_before()
+            try:
+                return [(await model.complete(request(str(i)))).status for i in range(60)]
+            except EndpointDownError as error:
+                return str(error)
+            finally:
+                await model.aclose()
+
+    found = asyncio.run(main())
+    assert (found == [Status.ERROR] * 60) is answered_before
+
+
+# ------------------------------------------------------------------ tries, not only calls
+
+
+@pytest.mark.parametrize("fault", [BUSY, RESET, http(200, b"<html>login</html>")], ids=["503", "reset", "html"])
+def test_a_server_that_lets_one_try_in_twenty_through_is_given_up(fault):
+    """Most calls are answered at last, so that no row of failed calls is long; but nearly all requests are in vain."""
+    done, message = failing(*([said()] * 20 + ([fault] * 19 + [said()]) * 60), of=120, concurrency=4, retries=6)
+    assert re.search(r"failed 140 of the last 1\d\d calls", message)
+    assert len(done) >= 20
+
+
+def test_a_server_that_fails_two_tries_in_three_is_asked_to_the_end():
+    done, message = failing(*([BUSY] * 2 + [said()]) * 200, of=120, concurrency=4, retries=6)
+    assert message is None
+    assert done.count(Status.OK) > 110
+
+
+def test_a_server_that_says_it_is_too_busy_is_not_broken_while_calls_get_through():
+    """With a rate that is lower than the calls at once most tries are told to wait, and all are answered at last."""
+    busy = http(429, {"error": {"message": "slow down"}}, "Retry-After: 1")
+    done, message = failing(*([busy] * 19 + [said()]) * 60, of=60, concurrency=1, retries=6)
+    assert message is None
+    assert done == [Status.OK] * 60
+    done, message = failing(said(), http(429, {"error": {"message": "slow down"}}), of=60, retries=2)
+    assert "(lower concurrency, or set rpm and tpm); last: HTTP 429: slow down" in message
+
+
+def test_a_server_that_begins_to_hang_is_given_up_by_tries():
+    async def main():
+        async with Stub(said(), HANG) as stub:
+            model = OpenAIModel("m", "x", stub.url, timeout=0.02, retries=30, concurrency=4, sleep=Clock().sleep)
+            with pytest.raises(EndpointDownError, match=r"20 calls in a row; last: no answer within 0\.02 s"):
+                await asyncio.gather(*(model.complete(request()) for _ in range(5)))
+            await model.aclose()
+            return len(stub.bodies)
+
+    assert asyncio.run(main()) <= 25
+
+
+def test_pauses_grow_with_the_share_of_failures(monkeypatch):
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    _, _, calm = ask(*[BUSY] * 3, said(), retries=3)
+    assert calm == [0.5, 1.0, 2.0]
+
+    async def main():
+        async with Stub(BUSY) as stub:
+            clock = Clock()
+            model = OpenAIModel("m", "x", stub.url, retries=3, sleep=clock.sleep)
+            for _ in range(19):
+                await model.complete(request())
+            await model.aclose()
+            return clock.waits
+
+    waits = asyncio.run(main())
+    assert waits[:3] == [0.5, 1.0, 2.0]
+    assert 1.2 < waits[-3] < 2.0  # 75 of the 100 that the window holds have failed by then
+
+
+# ------------------------------------------------------------------ Retry-After
+
+
+def asked_to_wait(*script, **options):
+    """The notices while one call is made, and its completion or the message with which the run stops."""
+
+    async def main():
+        notices: list[str] = []
+        NOTICE.set(notices.append)
+        async with Stub(*script) as stub:
+            model = OpenAIModel("m", "x", stub.url, sleep=Clock().sleep, **options)
+            try:
+                return notices, (await model.complete(request())).status
+            except EndpointDownError as error:
+                return notices, str(error).replace(stub.url, "URL")
+            finally:
+                await model.aclose()
+
+    return asyncio.run(main())
+
+
+def later(wish):
+    return http(429, {"error": {"message": "slow down"}}, f"Retry-After: {wish}")
+
+
+def test_a_wish_to_wait_long_is_told_at_once_and_once():
+    notices, status = asked_to_wait(later(90), later(90), said())
+    assert status is Status.OK
+    assert re.sub("http.*/v1", "URL", notices[0]) == "URL asks to wait 90 s: HTTP 429: slow down"
+    assert len(notices) == 1
+    assert asked_to_wait(later(59), said()) == ([], Status.OK)
+
+
+@pytest.mark.parametrize("wish", ["86400", "Wed, 21 Oct 2099 07:28:00 GMT", "1e300", "601"])
+def test_a_wish_to_wait_too_long_stops_the_run_and_says_until_when(wish):
+    notices, message = asked_to_wait(later(wish), said())
+    assert re.match(r"URL asks to wait [\d,]+ (h|min), until \d{4}-\d\d-\d\d \d\d:\d\d UTC, which is longer", message)
+    assert message.endswith("longest_wait (10 min): HTTP 429: slow down; the same command goes on then")
+    assert notices == []
+    assert asked_to_wait(later(601), said(), longest_wait=700)[1] is Status.OK

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.models.limits import AdaptiveLimit, Breaker, TokenBucket, TokenEstimate
+from arenaloop.models.limits import AdaptiveLimit, TokenBucket, TokenEstimate
 
 # ------------------------------------------------------------------ adaptive concurrency
 
@@ -175,23 +175,3 @@ def test_tokens_are_guessed_from_replies():
     for _ in range(200):
         guess.learn(1000, 200, 80)
     assert guess.expect(1000, 512) == pytest.approx(280, rel=1e-6)
-
-
-# ------------------------------------------------------------------ the breaker
-
-
-def test_before_any_answer_the_first_failures_are_enough():
-    breaker = Breaker(first=5)
-    assert [breaker.failed(64) for _ in range(6)] == [False] * 4 + [True] * 2
-
-
-@given(in_flight=st.integers(1, 512))
-def test_later_it_takes_twice_the_calls_in_flight(in_flight):
-    breaker = Breaker(first=5)
-    breaker.succeeded()
-    needed = max(20, 2 * in_flight)
-    # those in flight become fewer as an outage empties the workers; what counts is how many there were
-    assert not any(breaker.failed(max(1, in_flight - n)) for n in range(needed - 1))
-    breaker.succeeded()
-    assert not any(breaker.failed(in_flight) for _ in range(needed - 1))
-    assert breaker.failed(in_flight)

@@ -9,7 +9,7 @@ from typing import Any
 
 from arenaloop.calls.progress import Tally
 from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError
-from arenaloop.models.base import ADMISSION
+from arenaloop.models.base import ADMISSION, NOTICE
 
 __all__ = ["Gate", "HaltedError", "Ticket"]
 
@@ -171,6 +171,7 @@ class Gate:
         ticket = Ticket(self)
         _TICKET.set(ticket)  # a task has variables of its own
         ADMISSION.set(ticket.enter)
+        NOTICE.set(self.tally.notices.append)
         try:
             await job
         except HaltedError:

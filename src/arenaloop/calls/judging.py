@@ -64,7 +64,7 @@ class AskedJudge(Asked):
         reask, workers: as of `Asked`.
     """
 
-    __slots__ = ("judge", "secret", "seed")
+    __slots__ = ("fingerprint", "judge", "secret", "seed")
 
     def __init__(
         self,
@@ -78,6 +78,7 @@ class AskedJudge(Asked):
         super().__init__(getattr(judge, "model", None), judge.concurrency, workers, reask, DECIDED)
         self.judge: Any = judge
         self.secret, self.seed = secret, seed
+        self.fingerprint: str = judge.fingerprint
         if not hasattr(judge, "read"):
             self.chunked = None  # it has a model, but does not show what it asks of it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from arenaloop.calls.budget import Budget
@@ -20,6 +21,7 @@ class Tally:
         usd: money spent in this invocation; None once a price is unknown.
         in_flight: calls that have begun and not come back.
         budget: what the run directory may cost in all, and has cost.
+        notices: lines that the user should read at once; whoever shows them takes them out.
     """
 
     answers: int = 0
@@ -32,6 +34,7 @@ class Tally:
     usd: float | None = 0.0
     in_flight: int = 0
     budget: Budget = field(default_factory=Budget)
+    notices: deque[str] = field(default_factory=deque)
 
     def spent(self, calls: int, usd: float | None) -> None:
         """Add the cost of one finished unit."""

@@ -19,16 +19,18 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.gate import Gate
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import next_sample
-from arenaloop.calls.units import Asked, Unit
-from arenaloop.errors import BudgetSpentError
+from arenaloop.calls.units import Asked, Unit, Who
+from arenaloop.errors import BudgetSpentError, EndpointDownError
 from arenaloop.models.base import Model
 from arenaloop.store import Store
 from arenaloop.types import Status
 
-__all__ = ["MAX_BACKLOG", "Executor", "begin", "run"]
+__all__ = ["MAX_BACKLOG", "MOST_REFUSED", "Executor", "begin", "run"]
 
 MAX_BACKLOG = 2_000
 """Appends that may wait for the disk before workers pause."""
+MOST_REFUSED = 30
+"""Refusals of a judge's first calls that are too many if it never answered otherwise."""
 _REPORT_EVERY = 0.25  # seconds between progress reports
 
 T = TypeVar("T")
@@ -81,7 +83,7 @@ async def _report(tally: Tally, on_progress: Callable[[Tally], None]) -> None:
         await asyncio.sleep(_REPORT_EVERY)
 
 
-def begin(store: Store, budget: Budget | None, models: Iterable[Model] = (), **totals: int) -> Tally:
+def begin(store: Store, budget: Budget | None, models: Iterable[Model] = (), **totals: Any) -> Tally:
     """Counts for one invocation, its budget filled with what the arena file has cost before.
 
     Raises:
@@ -100,6 +102,7 @@ class Executor:
         self.store, self.gate, self.tally = store, gate, gate.tally
         self._running: dict[str, asyncio.Future[None] | None] = {}  # keys being asked, and who waits for them
         self._tried: Counter[str] = Counter()  # samples that failed in this invocation
+        self._refusals: dict[Who, int | None] = {}  # of whom the first calls were; None: of some not
 
     async def work(self, items: Iterator[T | None], do: Callable[[T], Awaitable[None]]) -> None:
         """Do items as long as there are any; several workers share the iterator. None only lets others in."""
@@ -217,9 +220,41 @@ class Executor:
 
     # ------------------------------------------------------------------ calls
 
+    def _vouch(self, unit: Unit) -> None:
+        """Before the first call of this invocation: tell a model if it has answered in an earlier one.
+
+        A resumed run may hold nothing but what was refused, and that is no sign that nothing can be answered.
+        """
+        asked, who = unit.asked, unit.who
+        if who in self._refusals:
+            return
+        self._refusals[who] = 0
+        if asked.model is not None and self.store.answered(*who, getattr(asked, "fingerprint", "")):
+            self._refusals[who] = None
+            if (vouch := getattr(asked.model, "answered_before", None)) is not None:
+                vouch()
+
+    def _note(self, unit: Unit, status: Status) -> None:
+        """Take note of how a stored call ended.
+
+        Raises:
+            EndpointDownError: a judge has refused everything from the first call on. Of a contestant that is a result.
+        """
+        role, name = who = unit.who
+        refusals = self._refusals.get(who)
+        if role != "judge" or refusals is None or status is Status.ERROR:
+            return
+        self._refusals[who] = refusals = refusals + 1 if status is Status.REFUSED else None
+        if refusals is not None and refusals >= MOST_REFUSED:
+            raise EndpointDownError(
+                f"judge {name}: the server refused to answer the first {refusals} calls, whatever was asked; take "
+                "another judge, template or criteria, or have the server's filter changed"
+            )
+
     async def _call(self, unit: Unit, sample: int) -> Status:
         """One call, stored before it leaves the gate."""
         asked = unit.asked
+        self._vouch(unit)
         limit, ticket, calls = asked.limit, self.gate.ticket, 0
         usd: float | None = 0.0
         if limit is not None:
@@ -230,6 +265,7 @@ class Executor:
             record = await unit.ask(sample)
             unit.keep(self.store, ((unit, record),))
             calls, usd = record.calls, record.usd
+            self._note(unit, record.status)
         finally:
             if limit is not None:
                 limit.release()
@@ -239,6 +275,7 @@ class Executor:
     async def _call_together(self, units: Sequence[tuple[Unit, int]]) -> list[Status]:
         """One call for several units, stored in one commit; it enters the gate whole or not at all."""
         asked, calls = units[0][0].asked, 0
+        self._vouch(units[0][0])
         usd: float | None = 0.0
         if asked.chunked is not None:
             self.gate.enter(len(units))
@@ -254,6 +291,8 @@ class Executor:
             read = zip(units, completions, strict=asked.chunked is not None)
             records = [(unit, unit.read(completion, sample)) for (unit, sample), completion in read]
             units[0][0].keep(self.store, records)
+            for unit, record in records:
+                self._note(unit, record.status)
         finally:
             leave(calls, usd)
         return [record.status for _, record in records]

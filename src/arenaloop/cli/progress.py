@@ -66,6 +66,8 @@ class Watch(Observer):
 
     def tally(self, counts: Tally) -> None:
         """Battles have moved on: seatings decided, or answers where nothing is judged."""
+        while counts.notices:
+            say(self.console, counts.notices.popleft(), fold=True)
         done, total, unit = counts.verdicts, counts.verdicts_total, "verdicts"
         if not total:
             done, total, unit = counts.answers, counts.answers_total, "answers"

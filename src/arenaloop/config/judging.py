@@ -114,6 +114,9 @@ class ModelSettings(Settings):
     """seconds per request (servers only)"""
     retries: int = Field(6, ge=0)
     """further tries after a passing fault (servers only)"""
+    longest_wait: float = Field(600.0, gt=0)
+    """seconds that the server may ask to wait (Retry-After), in all since its last answer; the run stops beyond them,
+    resumably (servers only)"""
     revision: str | None = None
     """commit or branch (hub models only)"""
     chunk_size: int = Field(32, ge=1)

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from arenaloop.types import Completion, Request
 
-__all__ = ["ADMISSION", "ChunkedModel", "Model"]
+__all__ = ["ADMISSION", "NOTICE", "ChunkedModel", "Model"]
 
 ADMISSION: ContextVar[Callable[[], None] | None] = ContextVar("admission", default=None)
 """What a model with a queue of its own calls when a request is about to be sent, and each time it is sent again.
@@ -20,6 +20,9 @@ ADMISSION: ContextVar[Callable[[], None] | None] = ContextVar("admission", defau
 Such a model has an attribute ``queues = True``. What is called raises where no call may begin any more (a budget is
 spent, the run is stopping); so what only waits for its turn is never sent, and what has failed is not tried again.
 """
+
+NOTICE: ContextVar[Callable[[str], None] | None] = ContextVar("notice", default=None)
+"""What a model calls with one line that the user should read while the run goes on: a server makes everybody wait."""
 
 
 @runtime_checkable

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from arenaloop.models.limits import AdaptiveLimit, Breaker, TokenBucket
+from arenaloop.errors import EndpointDownError
+from arenaloop.models.base import NOTICE
+from arenaloop.models.breaker import Breaker, Holds, TooLongError
+from arenaloop.models.limits import AdaptiveLimit, TokenBucket
 from arenaloop.models.queueing import Deadlines, Slots
 from arenaloop.models.secrets import Redactor, read_key
 from arenaloop.models.server_url import ServerUrl, proxy_of
@@ -26,7 +30,7 @@ __all__ = ["CEILING", "Endpoint", "Limits", "UnreachableError"]
 CEILING = 512
 """The most calls in flight at an endpoint for which nobody has set a limit."""
 
-_LONGEST_HOLD = 600.0
+_LAST_DATE = 253_402_300_799  # the end of the year 9999, Unix time
 _LONGEST_REPLY = 128 << 20  # bytes; 100,000 tokens with five log-probabilities each are half of it
 _FAULTS = 5  # in a row, after which a replica is set aside while others live
 _FIRST_REST, _LONGEST_REST = 1.0, 60.0
@@ -94,7 +98,8 @@ class Endpoint:
         slots: places for calls in flight.
         adaptive: what sets their number, where no user has.
         rpm, tpm: what is left of the limits per minute, where there are any.
-        breaker: failures in a row that are the server's own.
+        breaker: failures of late that are the server's own.
+        holds: how long the server has asked to be left alone.
         redact: takes the key out of texts.
     """
 
@@ -108,7 +113,7 @@ class Endpoint:
         self.tpm: TokenBucket | None = None
         self.breaker = Breaker()
         self.gated = False  # whether `admit` must be asked before a request
-        self.held_until = 0.0
+        self.holds = Holds()
         self._identity: object = None
         self._members: weakref.WeakKeyDictionary[object, Limits] = weakref.WeakKeyDictionary()
         self._timeouts: dict[float, _Timeouts] = {}
@@ -186,11 +191,12 @@ class Endpoint:
             self.rpm = TokenBucket(rpm) if rpm else None
         if tpm != (self.tpm and self.tpm.per_minute):
             self.tpm = TokenBucket(tpm) if tpm else None
-        self.gated = self.rpm is not None or self.tpm is not None or self.held_until > 0
+        self.gated = self.rpm is not None or self.tpm is not None or self.holds.until > 0
 
     def replied(self, started: float, tokens: int | None) -> None:
         """Take note of an answer to a request that was sent at `started`."""
-        self.breaker.succeeded()
+        self.breaker.succeeded(self.slots.taken)
+        self.holds.answered()
         if (adaptive := self.adaptive) is not None:
             adaptive.replied(started, self.loop.time(), tokens or 0, self.slots.taken)
             if adaptive.limit != self.slots.limit:
@@ -202,10 +208,30 @@ class Endpoint:
             adaptive.throttled(started, self.loop.time())
             self.slots.resize(adaptive.limit)
 
-    def hold(self, seconds: float) -> None:
-        """Send nothing for so long: the server has asked one of the callers to wait, and means all of them."""
-        self.held_until = max(self.held_until, self.loop.time() + min(seconds, _LONGEST_HOLD))
+    def hold(self, seconds: float, longest: float, why: str) -> None:
+        """Send nothing for so long: the server has asked one of the callers to wait, and means all of them.
+
+        More than a minute is said at once (`NOTICE`).
+
+        Args:
+            seconds: from now.
+            longest: seconds since the server last answered, beyond which there is no use in waiting.
+            why: what it said.
+
+        Raises:
+            EndpointDownError: it would be longer.
+        """
+        try:
+            told = self.holds.ask(seconds, self.loop.time(), longest)
+        except TooLongError as error:
+            end = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(min(time.time() + seconds, _LAST_DATE)))
+            raise EndpointDownError(
+                f"{self.where} asks to wait {_duration(error.seconds)}, until {end}, which is longer than longest_wait "
+                f"({_duration(longest)}): {why}; the same command goes on then"
+            ) from None
         self.gated = True
+        if told is not None and (notice := NOTICE.get()) is not None:
+            notice(f"{self.where} asks to wait {_duration(told)}: {why}")
 
     async def admit(self, tokens: float, sleep: Callable[[float], Awaitable[object]], at_least: float = 0.0) -> None:
         """Wait until a request of so many tokens may be sent, and for `at_least` so many seconds.
@@ -213,7 +239,7 @@ class Endpoint:
         Each call takes its share of the limits at once and sleeps until its turn; nobody polls.
         """
         now = self.loop.time()
-        wait, held = at_least, self.held_until
+        wait, held = at_least, self.holds.until
         if held > now:
             wait = max(wait, held - now + random.random() / 8)  # never sooner, and not all at once
         if self.rpm is not None:
@@ -225,8 +251,8 @@ class Endpoint:
             return
         try:
             await sleep(wait)
-            while self.held_until > held:  # held anew meanwhile
-                held = self.held_until
+            while self.holds.until > held:  # held anew meanwhile
+                held = self.holds.until
                 if held > (now := self.loop.time()):
                     await sleep(held - now + random.random() / 8)
         except BaseException:
@@ -339,3 +365,10 @@ def _options(url: ServerUrl) -> dict[str, Any]:
 def _connect_reason(error: Exception) -> str:
     cause = getattr(error, "os_error", None)
     return (getattr(cause, "strerror", None) or str(cause)) if cause is not None else str(error) or "no connection"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as people say them: ``90 s``, ``12 min``, ``26 h``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.0f} h"

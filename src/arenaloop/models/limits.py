@@ -1,4 +1,4 @@
-"""What a server can bear: how many calls at once, how many a minute, and when to give it up.
+"""What a server can bear: how many calls at once, and how many a minute.
 
 Everything here is pure: no clock and no event loop; the time is passed in, in seconds from any fixed point.
 """
@@ -6,9 +6,8 @@ Everything here is pure: no clock and no event loop; the time is passed in, in s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-__all__ = ["AdaptiveLimit", "Breaker", "TokenBucket", "TokenEstimate"]
+__all__ = ["AdaptiveLimit", "TokenBucket", "TokenEstimate"]
 
 READING = 32
 """What a call costs besides its new tokens, as a number of new tokens: queueing, network, reading the prompt."""
@@ -149,39 +148,3 @@ class TokenEstimate:
         weight = max(0.1, 1 / self._replies)
         self._per_byte += weight * (tokens_in / max(1, size) - self._per_byte)
         self._new = tokens_out if self._replies == 1 else self._new + weight * (tokens_out - self._new)
-
-
-@dataclass(slots=True)
-class Breaker:
-    """Counts failures in a row and says when there are too many to go on.
-
-    Before anything was answered `first` failures are enough: nothing speaks for the server yet. Later every call that
-    is in flight may fail, and so may the one after it, since a short outage takes all of them at once; a row of fewer
-    than twice those in flight (and of fewer than 20) is no proof that the server is gone.
-
-    Attributes:
-        first: failures that are too many when nothing was answered.
-        answered: whether anything was.
-        row: failures since the last answer.
-        needed: failures in a row that are too many.
-    """
-
-    first: int = 20
-    answered: bool = False
-    row: int = 0
-    needed: int = 0
-
-    def failed(self, in_flight: int) -> bool:
-        """Take note of a failure; True if it is one too many.
-
-        Args:
-            in_flight: calls in flight when it failed, itself included.
-        """
-        if self.row == 0:
-            self.needed = max(20, 2 * in_flight) if self.answered else self.first
-        self.row += 1
-        return self.row >= self.needed
-
-    def succeeded(self) -> None:
-        """Take note of an answer."""
-        self.answered, self.row = True, 0

@@ -14,9 +14,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from arenaloop.errors import ConfigError, EndpointDownError, nearest
+from arenaloop.models.advice import advice
 from arenaloop.models.base import ADMISSION
+from arenaloop.models.breaker import Breaker, pause
 from arenaloop.models.endpoint import CEILING, Endpoint, Limits, UnreachableError
-from arenaloop.models.limits import Breaker, TokenEstimate
+from arenaloop.models.limits import TokenEstimate
 from arenaloop.models.openai_wire import (
     Blame,
     Price,
@@ -44,10 +46,17 @@ _PASSING = {408, 409, 425, 429}
 _HANDFUL = 5
 """Failures that are too many if a model that was never answered is told that it cannot be asked."""
 
+_TOO_LONG = 30
+"""Refusals of prompts for their length or content that are too many if nothing was ever answered: settings may be at
+fault. More than other failures, since a set that is sorted by length may begin with what does not fit."""
+
+_FORM = 0.95
+"""Share of the last hundred requests refused for their form (HTTP 400 and the like) that is too high once something was
+answered: a server may refuse many prompts for what they say, in words that nobody knows, and answer the others."""
+
 _PATIENCE = 4
 """How many times `retries` a call is tried again while the server says when to come back."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_WAIT = 0.5, 30.0, 600.0
 _PARAMETERS = ("temperature", "top_p", "max_tokens", "stop", "seed")
 
 
@@ -67,6 +76,7 @@ class OpenAIModel:
         concurrency: how many calls may be in flight; None = as many as the server bears (`AdaptiveLimit`).
         timeout: seconds for one try, from connecting to the last byte.
         retries: how often a call is tried again after a failure that may pass.
+        longest_wait: seconds that the server may ask to wait (``Retry-After``), in all since its last answer.
         send_seed: whether the request's seed (its low 31 bits) is sent.
         drop_params: sampling settings that this server refuses (thinking models take no temperature).
         urls: base URLs of further servers of the same model. They are no part of the fingerprint: the answers are known
@@ -95,6 +105,7 @@ class OpenAIModel:
         concurrency: int | None = None,
         timeout: float = 120.0,
         retries: int = 5,
+        longest_wait: float = 600.0,
         send_seed: bool = False,
         drop_params: Collection[str] = (),
         urls: Sequence[str] = (),
@@ -114,6 +125,7 @@ class OpenAIModel:
         self.limits = Limits(concurrency, rpm, tpm)
         self.timeout = timeout
         self.retries = retries
+        self.longest_wait = longest_wait
         self.send_seed = send_seed
         self.drop_params = frozenset(drop_params)
         self.samples_per_call = samples_per_call
@@ -238,7 +250,12 @@ class OpenAIModel:
 
     def _forget_failures(self) -> None:
         self._unknown = Breaker(_HANDFUL)
-        self._rejected = Breaker()
+        self._rejected = Breaker(least=round(100 * _FORM), share=_FORM)
+        self._unanswerable = Breaker(_TOO_LONG)
+
+    def answered_before(self) -> None:
+        """Say that it has answered in an earlier run: what it refuses is then the fault of single requests."""
+        self._rejected.answered = self._unanswerable.answered = True
 
     # ------------------------------------------------------------------ the request
 
@@ -286,7 +303,7 @@ class OpenAIModel:
 
         clock = endpoint.loop.time
         begun = clock()
-        calls = admitted = tries = told_to_wait = 0
+        calls = admitted = tries = told_to_wait = put_off = 0
         tokens = wait = 0.0
         reason = ""
         while True:
@@ -307,7 +324,7 @@ class OpenAIModel:
             started = clock()
             calls += 1
             tries += 1
-            whose, unreachable, asked, hung = Blame.SERVER, None, None, False
+            whose, unreachable, asked, weight = Blame.SERVER, None, None, 1
             try:
                 status, headers, raw = await endpoint.post(body, self.timeout)
             except UnreachableError as error:
@@ -315,9 +332,7 @@ class OpenAIModel:
                 calls -= 1
             except TimeoutError:
                 reason = f"no answer within {self.timeout:g} s"
-                if hung := not endpoint.breaker.answered:
-                    # a hanging server takes the whole time of every try: its tries count, or it is given up after hours
-                    self._failed(endpoint, Blame.SERVER, reason)
+                weight = self.retries + 1  # a hanging server takes the whole time of every try: it would take hours
             except (aiohttp.ClientError, OSError) as error:
                 reason = f"{type(error).__name__}: {error}"
             else:
@@ -346,10 +361,15 @@ class OpenAIModel:
                         endpoint.throttled(started)
                     if status == 429 or not endpoint.replicated:  # a replica that restarts is not all of them
                         asked = retry_after(headers)
-            wait = random.random() * min(_FIRST_PAUSE * 2 ** (tries - 1), _LONGEST_PAUSE)  # full jitter
+                    if status == 429 or asked is not None:  # a server that works, at the pace that it can bear
+                        weight = 0
+                        put_off += 1
+            if unreachable is None and weight:
+                self._failed(endpoint, Blame.SERVER, endpoint.redact.line(reason), weight)
+            wait = pause(tries, endpoint.breaker.failing)
             if asked is not None:
-                endpoint.hold(asked)
-                wait = min(asked, _LONGEST_WAIT) + random.random() / 8  # never sooner, and not all at once
+                endpoint.hold(asked, self.longest_wait, endpoint.redact.line(reason))
+                wait = asked + random.random() / 8  # never sooner, and not all at once
                 if told_to_wait < (_PATIENCE - 1) * self.retries:
                     told_to_wait += 1
                     tries -= 1
@@ -359,31 +379,41 @@ class OpenAIModel:
         if unreachable is not None:
             times = "once" if tries == 1 else f"{tries} times"
             raise EndpointDownError(f"{endpoint.where} cannot be reached (tried {times}): {shown}")
-        if not hung:
+        if whose is not Blame.SERVER:
             self._failed(endpoint, whose, shown)
+        elif put_off:
+            self._failed(endpoint, whose, shown, min(put_off, self.retries + 1))
         return [self._failure(Status.ERROR, shown, clock() - begun, calls)]
 
     def _answered(self, endpoint: Endpoint, started: float, completion: Completion, size: int, tokens: float) -> None:
         """Take note that the model answers, in whatever way."""
         self._unknown.succeeded()
         self._rejected.succeeded()
+        self._unanswerable.answered = True
         tokens_in, tokens_out = completion.tokens_in, completion.tokens_out
         endpoint.replied(started, tokens_out)
         if endpoint.tpm is not None and tokens_in is not None and tokens_out is not None:
             self._expected.learn(size, tokens_in, tokens_out)
             endpoint.tpm.give_back(tokens - tokens_in - tokens_out)
 
-    def _failed(self, endpoint: Endpoint, whose: Blame, shown: str) -> None:
-        """Take note of a failed call, and stop the run where there is no use in going on.
+    def _failed(self, endpoint: Endpoint, whose: Blame, shown: str, weight: int = 1) -> None:
+        """Take note of a try that failed, and stop the run where there is no use in going on.
 
-        A model that cannot be asked is not blamed on its endpoint, nor a request that cannot be answered on its model.
+        A model that cannot be asked is not blamed on its endpoint, nor a request that cannot be answered on its model;
+        but where nothing was ever answered, its settings may be what no request can be answered with.
+
+        Args:
+            weight: of how many tries it takes the place; a server's tries count each, others are tried once.
         """
-        breakers = {Blame.SERVER: endpoint.breaker, Blame.MODEL: self._unknown, Blame.REQUEST: self._rejected}
-        breaker = breakers.get(whose)
-        if breaker is not None and breaker.failed(endpoint.slots.taken):
-            calls = f"{breaker.row} calls in a row" if breaker.answered else f"the first {breaker.row} calls"
+        breaker, tries = endpoint.breaker, self.retries + 1
+        if whose is not Blame.SERVER:
+            breaker = {Blame.MODEL: self._unknown, Blame.REQUEST: self._rejected}.get(whose, self._unanswerable)
+            tries = 1
+            if breaker is self._unanswerable and breaker.answered:
+                return
+        if breaker.failed(endpoint.slots.taken, tries, weight):
             model = "" if whose is Blame.SERVER else f" of model {self.model!r}"
-            raise EndpointDownError(f"{endpoint.where} failed {calls}{model}; last: {shown}")
+            raise EndpointDownError(f"{endpoint.where} failed {breaker.told}{model}{advice(shown)}; last: {shown}")
 
     def _failure(self, status: Status, error: str | None, seconds: float, calls: int) -> Completion:
         # a call without an answer is not charged for; only where prices are unknown its cost is, too

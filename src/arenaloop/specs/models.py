@@ -120,6 +120,7 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
         concurrency=settings.concurrency,
         timeout=settings.timeout,
         retries=settings.retries,
+        longest_wait=settings.longest_wait,
         **{key: getattr(settings, key) for key in _SERVERS_ONLY},
     )
 

@@ -109,6 +109,24 @@ class Readings:
         for key, value in self._reader.execute("SELECT key, value FROM notes WHERE room = ? ORDER BY rowid", (room,)):
             yield key, json.loads(value)
 
+    # ------------------------------------------------------------------ whether anybody was answered
+
+    def answered(self, role: str, name: str, fingerprint: str = "") -> bool:
+        """Whether any call of one model or judge brought something from it that is neither a failure nor a refusal.
+
+        Args:
+            role: ``"contestant"`` or ``"judge"``.
+            name: of the contestant, or of the judge.
+            fingerprint: of the judge; so that other settings of it do not count.
+        """
+        tables, mine, values = ["responses"], "model = ?", [name]
+        if role == "judge":
+            tables = [table for table in _JUDGED if self._holds(table)]
+            mine, values = "judge = ? AND judge_hash = ?", [name, fingerprint]
+        came = "status NOT IN ('error', 'refused')"
+        queries = (f"SELECT 1 FROM {table} WHERE {mine} AND {came} LIMIT 1" for table in tables)  # noqa: S608
+        return any(self._reader.execute(query, values).fetchone() for query in queries)
+
     # ------------------------------------------------------------------ prompts and answers
 
     def prompt(self, prompt_id: str) -> Prompt | None:
