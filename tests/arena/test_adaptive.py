@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripted_battles import summarise
@@ -193,6 +194,20 @@ def test_a_model_that_always_fails_does_not_draw_the_battles_to_itself(tmp_path:
     assert played.steered > 0
     assert often["e"] <= 2.2 * min(often[name] for name in "abcd")
     assert sum(often.values()) == 1200  # it is not replaced either
+
+
+def test_a_contestant_that_refuses_is_chosen_for_as_one_that_loses(tmp_path: Path) -> None:
+    """By own_failure: loss its battles are decided where the next are chosen, as they are in the ratings."""
+
+    def played(name: str, e: Script, **policy: Any) -> list[Battle]:
+        plan = make_plan("optimal:430")
+        last = Contestant("e", ScriptedModel("e", e), Sampling())
+        plan = replace(plan, contestants=[*(c for c in plan.contestants if c.name != "e"), last], **policy)
+        return fought(fight(tmp_path / name, plan).plan)
+
+    loses = played("loses.db", lambda _: "-100")
+    assert played("refuses.db", lambda _: Completion(status=Status.REFUSED)) == loses
+    assert played("drops.db", lambda _: Completion(status=Status.REFUSED), own_failure="drop") != loses
 
 
 def test_a_budget_holds_over_all_batches(tmp_path: Path) -> None:

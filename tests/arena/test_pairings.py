@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
@@ -114,6 +115,11 @@ def final(
     return next((v for v in asked if v.outcome), asked[-1] if asked else None)
 
 
+def judged(summary: Summary) -> Summary:
+    """Without the attribution of what is undecided, which the plain way does not have."""
+    return replace(summary, lost=Counter(), open=Counter())
+
+
 def plain(pairing: Pairing, *, keys: bool = True) -> tuple[object, ...]:
     battles = [
         (b.model_a, b.model_b, b.winner, b.score_a, b.score_b, b.flipped, b.judge, b.verdicts if keys else ())
@@ -137,7 +143,7 @@ def test_battles_are_those_found_row_by_row(
         expected = one_by_one(plan, store)
         found = list(pairings(plan, store))  # while some rows may still be on their way
         assert list(map(plain, found)) == list(map(plain, expected))
-        assert summarise(found) == summarise(expected)
+        assert judged(summarise(found)) == judged(summarise(expected))
     with Store(tmp_path / "arena.db", readonly=True) as store:
         assert list(map(plain, pairings(plan, store))) == list(map(plain, expected))
     statuses = {v.status for p in found for v in (p.a_first, p.b_first) if v}
@@ -169,7 +175,7 @@ def test_counts_are_read_back_and_added() -> None:
     found = []
     for _ in range(60):
         seats = [drawn(judge, PROMPTS[0], first, second, 0, rng) for first, second in ((one, two), (two, one))]
-        found.append(Pairing("p", "a", "b", merge_pair("a", "b", seats[0], seats[1]), *seats))
+        found.append(Pairing("p", "a", "b", merge_pair("a", "b", seats[0], seats[1]), seats[0], seats[1]))
     whole, half, rest = summarise(found), summarise(found[:30]), summarise(found[30:])
     assert Summary.of(whole.counts()) == whole
     half.merge(rest)

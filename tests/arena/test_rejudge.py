@@ -125,7 +125,8 @@ def again(
 
 
 def rows_of(directory: Path) -> list[dict[str, Any]]:
-    return [row for _, row in read_rows(directory / "battles.jsonl")]
+    """Rows that a verdict decided."""
+    return [row for _, row in read_rows(directory / "battles.jsonl") if row.get("own_failure") is None]
 
 
 def all_verdicts(directory: Path) -> list[tuple[Any, ...]]:
@@ -188,9 +189,16 @@ def test_undecided_battles_are_counted_and_asked_again(run: Any) -> None:
     result = again(directory, plan, fixed, name="fixed")
     assert (result.decided_before, result.decided_after, result.undecided) == (32, 34, 2)
     assert result.compared == 32
-    # without the settings that the run had, what stayed undecided is not known
+    # without the settings that the run had, what stayed undecided is not known; what counted as a loss is, and does
     result = again(directory, plan, fixed, name="fixed", known=False)
-    assert (result.wanted, result.decided_after, result.tally.calls) == (32, 32, 0)
+    assert (result.wanted, result.decided_after, result.tally.calls) == (34, 32, 0)
+    lost = [[row for _, row in read_rows(one / "battles.jsonl") if row.get("own_failure")]
+            for one in (directory, directory / "rejudged" / "fixed")]  # fmt: skip
+    assert [(row["own_failure"], row["winner"], row["reason"]) for row in lost[0]] == [
+        ("b", "model_a", "error: HTTP 500"),
+        ("b", "model_b", "error: HTTP 500"),
+    ]
+    assert [row | {"judge": "judge"} for row in lost[1]] == lost[0]
 
 
 def test_the_same_opinion_moves_nothing(run: Any) -> None:
@@ -202,7 +210,7 @@ def test_the_same_opinion_moves_nothing(run: Any) -> None:
 
 
 def test_the_opposite_opinion_turns_the_leaderboard(run: Any) -> None:
-    directory, plan, _ = run()
+    directory, plan, _ = run(own_failure="drop")  # a loss without a verdict is one by any judge
     opinion = taste(0)
     result = again(directory, plan, judge_of(lambda one, two: opinion(one, two)[::-1], "contrary"))
     assert result.kinds["win_to_tie"] == result.kinds["tie_to_win"] == 0

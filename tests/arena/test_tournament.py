@@ -107,8 +107,9 @@ def test_an_anchor_holds_its_rating(tmp_path: Path) -> None:
 
 
 def test_an_anchor_without_a_decided_battle_does_not_lose_the_run(tmp_path: Path) -> None:
-    """All that was paid for is in; the anchor's server refused everything. The files must be written all the same."""
-    mute = Contestant("mute", ScriptedModel("mute", lambda _: Completion(status=Status.REFUSED, usd=0.0)))
+    """All that was paid for is in; the anchor's server was busy. The files must be written all the same."""
+    busy = Completion(status=Status.ERROR, error="HTTP 503: busy", usd=0.0)
+    mute = Contestant("mute", ScriptedModel("mute", lambda _: busy))
     result, summary = run(tmp_path, [*TRIO, mute], anchor=("mute", 1000.0))
     assert result.undecided == 24
     assert summary["battles_decided"] == 24
@@ -141,7 +142,7 @@ def test_nothing_decided_at_all(tmp_path: Path) -> None:
     assert result.undecided == 24
     assert summary["usd"] is None  # the price of a failed call was not known
     assert (summary["flip_rate"], summary["first_seat_win_rate"]) == (None, None)
-    assert list(read(tmp_path, "leaderboard.json")) == BOARD
+    assert list(read(tmp_path, "leaderboard.json")) == [*BOARD, "undecided", "order_depends_on_undecided"]
 
 
 def test_a_stopped_run_writes_nothing_but_the_arena_file(tmp_path: Path) -> None:

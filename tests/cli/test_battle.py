@@ -450,3 +450,53 @@ def test_suspicious_answers_are_said_and_counted(arenaloop: Command, files: Path
     summary = read(files / "out" / "summary.json")
     assert summary["suspicious"] == {"b": {"verdict": 1}}
     assert summary["battles_decided"] == 6  # a flag drops nothing
+
+
+# ---------------------------------------------------------------------- undecided, and by whose doing
+
+
+def test_a_contestant_that_errs_where_it_would_lose_loses(arenaloop: Command, files: Path, served: Any) -> None:
+    """Over a real server: it answers the first question, and no other; the recorded one answers all."""
+
+    def answer(body: dict[str, Any]) -> str | int:
+        text = body["messages"][-1]["content"]
+        if body["model"] == "judge":
+            found = read_judge_prompt(text)
+            assert found is not None
+            return "Fine.\n\nScores: 9 2" if found[1] == ["BEST"] else "Fine.\n\nScores: 2 9"
+        return "BEST" if text == TEXTS[0] else 400
+
+    served.answer = answer
+    models = ["--model", f"sly={served.url}#sly", "--model", "b=file:b.json", "--prompts", "prompts.jsonl"]
+    command = ["battle", *models, "--judge", f"{served.url}#judge", "--out", "out"]
+    result = arenaloop(*command)
+    assert result.code == 3
+    assert result.lines[-1] == (
+        "5 battles undecided (answers missing; most often: HTTP 400: no); 5 of them count as losses by own failure "
+        "(sly 5); run again to ask again"
+    )
+    assert [line.split()[:2] for line in result.out.splitlines()[1:3]] == [["1", "b"], ["2", "sly"]]
+    assert "lost by own failure, without a verdict: sly 5 of its 6 battles" in " ".join(result.out.split())
+    asked = len(served.heard)
+    ranked = arenaloop("rank", "out")
+    assert ranked.code == 0
+    assert [line.split()[:2] for line in ranked.out.splitlines()[1:3]] == [["1", "b"], ["2", "sly"]]
+    dropped = arenaloop("rank", "out", "--own-failure", "drop")
+    assert dropped.code == 3
+    assert [line.split()[:2] for line in dropped.out.splitlines()[1:3]] == [["1", "sly"], ["2", "b"]]
+    assert "sly is #1, #2 with its 5 lost" in " ".join(dropped.out.split())
+    rates = arenaloop("winrate", "out", "--baseline", "b", "--json")
+    assert rates.code == 0
+    [row] = json.loads(rates.out)["leaderboard"]
+    assert (row["n_wins"], row["n_total"], row["own_failures"]) == (1, 6, 5)
+    rates = arenaloop("winrate", "out", "--baseline", "b", "--own-failure", "drop", "--json")
+    assert rates.code == 3
+    [row] = json.loads(rates.out)["leaderboard"]
+    assert (row["win_rate"], row["worst"], row["n_undecided"]) == (100.0, pytest.approx(100 / 6), 5)
+    assert len(served.heard) == asked  # reading asks nothing
+
+    result = arenaloop(*command, "--own-failure", "drop")
+    assert result.code == 3
+    assert "the order depends on undecided battles" in result.out
+    assert read_yaml(files / "out" / "config.yaml")["own_failure"] == "drop"
+    assert {body["model"] for body in served.heard[asked:]} == {"sly"}  # what failed is asked again, and nothing else

@@ -139,3 +139,54 @@ def test_a_length_that_the_models_themselves_tell_has_no_interval(tmp_path: Path
     assert document["coefficients"]["length"]["lower"] is None
     assert any("length cannot be told from the models" in note for note in document["notes"])
     assert "no interval" in " ".join(run(str(path), "--control", "length").split())
+
+
+# ---------------------------------------------------------------------- battles without an outcome
+
+
+def write_battles(path: Path, *told: tuple[str, str, str | None, int]) -> Path:
+    rows = [
+        {"model_a": a, "model_b": b, "winner": winner, "prompt_id": f"{a}{b}{winner}{n}"}
+        for a, b, winner, times in told
+        for n in range(times)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_an_order_that_hangs_on_unknown_outcomes_is_3_and_said(tmp_path: Path) -> None:
+    """Two of three against one of three, and one unknown: lost, it would be even, and won by the other it is turned."""
+    told = write_battles(
+        tmp_path / "b.jsonl", ("x", "y", "model_a", 40), ("x", "y", "model_b", 39), ("x", "y", None, 2)
+    )
+    result = CliRunner().invoke(app, [str(told), "--json"], catch_exceptions=False)
+    assert result.exit_code == 3
+    document = json.loads(result.stdout)
+    assert (document["undecided"], document["order_depends_on_undecided"], document["skipped"]) == (2, True, 2)
+    first = document["leaderboard"][0]
+    assert (first["model"], first["undecided"], first["undecided_share"]) == ("x", 2, 2 / 81)
+    # by hand: half of 400 log10 of the odds, 40 to 41 at worst and 42 to 39 at best
+    assert first["worst"] == pytest.approx(1000 + 200 * np.log10(40 / 41))
+    assert first["best"] == pytest.approx(1000 + 200 * np.log10(42 / 39))
+    shown = CliRunner().invoke(app, [str(told)], catch_exceptions=False)
+    assert shown.exit_code == 3
+    assert "the order depends on undecided battles: x is #1, #2 with its 2 lost" in " ".join(shown.stdout.split())
+
+
+def test_an_order_that_holds_whatever_they_were_is_0(tmp_path: Path) -> None:
+    told = write_battles(
+        tmp_path / "b.jsonl", ("x", "y", "model_a", 60), ("x", "y", "model_b", 30), ("x", "y", None, 2)
+    )
+    document = json.loads(run(str(told), "--json"))
+    assert (document["undecided"], document["order_depends_on_undecided"]) == (2, False)
+    assert not any("depends" in note for note in document["notes"])
+
+
+def test_a_policy_is_that_of_a_run_directory(battles: Path, tmp_path: Path) -> None:
+    other = battles.rename(tmp_path / "other.jsonl")
+    for arguments, says in (
+        ([str(other), "--own-failure", "drop"], "goes with a run directory"),
+        ([str(other), "--own-failure", "win"], "must be loss or drop, not 'win'"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            CliRunner().invoke(app, arguments, catch_exceptions=False)

@@ -16,7 +16,7 @@ app.command()(winrate)
 
 FIELDS = [
     "model", "win_rate", "standard_error", "lower", "upper", "lc_win_rate", "lc_lower", "lc_upper", "n_wins",
-    "n_draws", "n_total", "avg_length", "flags",
+    "n_draws", "n_total", "avg_length", "flags", "n_undecided", "undecided_share", "worst", "best",
 ]  # fmt: skip
 
 
@@ -37,15 +37,16 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
-def run(*arguments: str) -> str:
+def run(*arguments: str, code: int = 3) -> str:
+    """Standard output; one annotation in twenty of the file failed, and the order of its models hangs on them."""
     result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == code, result.output
     return result.stdout
 
 
 def test_the_document_has_exactly_the_promised_fields(annotations: Path) -> None:
     document = json.loads(run(str(annotations), "--baseline", "base", "--json"))
-    assert list(document) == ["baseline", "leaderboard"]
+    assert list(document) == ["baseline", "leaderboard", "order_depends_on_undecided"]
     assert document["baseline"] == "base"
     rows = json.loads(annotations.read_text())
     for row in document["leaderboard"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -225,6 +226,29 @@ def test_empty_or_cut_is_never_chosen_but_may_be_rejected(status: Status) -> Non
     nothing = item(scores, statuses=dict.fromkeys(scores, status))
     assert sft_rows([nothing], target="T", k=0).dropped == {"no usable response": 1}
     assert preference_pairs([nothing], target="T", k=0).dropped == {"no usable response": 1}
+
+
+def failing(scores: Mapping[str, float], *failed: str) -> PromptScores:
+    """Those that failed wrote a text all the same: one that was too long for the judge."""
+    return replace(item(scores), failed=frozenset(failed))
+
+
+def test_a_target_that_failed_learns_from_the_best_of_the_others() -> None:
+    """It lost by its own failure: to fail is no way around being taught."""
+    [row] = sft_rows([failing({"T": 1.0, "P": 8.0, "Q": 3.0}, "T")], target="T", k=3.0).rows
+    assert (row["model"], row["margin"]) == ("P", 7.0)
+    [pair] = preference_pairs([failing({"T": 1.0, "P": 8.0, "Q": 3.0}, "T")], target="T", k=2.0).rows
+    assert (pair["chosen_model"], pair["rejected_model"], pair["margin"]) == ("P", "Q", 5.0)
+    dropped = preference_pairs([failing({"T": 1.0, "P": 8.0}, "T")], target="T", k=2.0, rejected="target").dropped
+    assert dropped == {"no usable response": 1}
+
+
+def test_a_failed_answer_is_neither_chosen_nor_rejected() -> None:
+    even = failing({"T": 1.0, "P": 1.0, "Q": 1.0}, "P", "Q")
+    assert sft_rows([even], target="T", k=0.0).rows[0]["model"] == "T"
+    assert sft_rows([even], target=None, k=0.0).rows[0]["model"] == "T"
+    assert preference_pairs([even], target="T", k=0.0).dropped == {"equal scores": 1}
+    assert sft_rows([failing({"T": 1.0, "P": 1.0}, "T", "P")], target="T", k=0.0).dropped == {"no usable response": 1}
 
 
 def test_cut_answers_may_be_allowed_empty_ones_never() -> None:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted_battles import contestant
 
+from arenaloop.arena.matchmaking import all_pairs
+from arenaloop.arena.pairings import Summary
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import JudgedSettings, JudgeSettings, ModelSettings, validate
+from arenaloop.data.selection import sft_rows
 from arenaloop.errors import ConfigError
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.pointwise import MeanScore, RubricJudge
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.models.scripted import ScriptedModel
-from arenaloop.recipes.parts import Arena, answer, score, vet
+from arenaloop.recipes.parts import Arena, answer, battle, prompt_scores, record, score, vet
+from arenaloop.recipes.parts import validate as validate_stage
 from arenaloop.sandbox.judge import read_answer_prompt
 from arenaloop.specs import contestant as build
 from arenaloop.specs import judge, load_prompts
 from arenaloop.specs.judges import pointwise
 from arenaloop.store import Store
-from arenaloop.types import Prompt, Request, Response
+from arenaloop.types import Completion, Prompt, Request, Response, Status
 
 JUDGE = BuiltinJudge("longest")
 PROMPTS = load_prompts("sandbox:prompts?n=6", 0).prompts
@@ -139,3 +143,59 @@ def test_what_cannot_be_read_is_left_out_and_never_0(arena: Arena) -> None:
 
 def response(prompt: Prompt, text: str) -> Response:
     return Response(prompt.id, "m", (text,))
+
+
+# ---------------------------------------------------------------------- battles that a contestant failed
+
+
+def shy(name: str, refuses: Callable[[str], bool], text: str = "an answer") -> Contestant:
+    """Refuses some prompts, by their text."""
+
+    def script(request: Request) -> str | Completion:
+        asked = request.messages[-1]["content"]
+        return Completion(status=Status.REFUSED, usd=0.0) if refuses(asked) else text
+
+    return Contestant(name, ScriptedModel(name, script))
+
+
+LAST = PROMPTS[-1].last_user
+
+
+@pytest.mark.parametrize(("own_failure", "score"), [("loss", 5 / 6), ("drop", 1.0)])
+def test_a_validation_score_counts_what_the_contestant_refused(tmp_path: Path, own_failure: str, score: float) -> None:
+    """The longest answer wins: it wins five prompts of six, and refuses the sixth."""
+    one = shy("one", lambda asked: asked == LAST, "a rather long answer")
+    other = shy("other", lambda _: False)
+    with Store(tmp_path / "arena.db") as store:
+        arena = Arena(store, JUDGE, settings(own_failure=own_failure))
+        arena.admit(PROMPTS, [one, other])
+        judged = Summary()
+        assert validate_stage(arena, one, [other], PROMPTS, judged) == pytest.approx(score)
+        assert judged.decided == 5
+        plan = arena.plan([one, other], [p.id for p in PROMPTS], [("one", "other")])
+        assert record(plan, store, "one", "other") == (5, 0, 1 if own_failure == "loss" else 0)
+        assert record(plan, store, "other", "one") == (1 if own_failure == "loss" else 0, 0, 5)
+
+
+@pytest.mark.parametrize("own_failure", ["loss", "drop"])
+def test_an_opponent_that_fails_does_not_choose_what_is_learned_from(tmp_path: Path, own_failure: str) -> None:
+    """Three meet; one refuses half of the prompts. Those it refused are scored without it, or by `drop` not at all."""
+    refused = {p.last_user for p in PROMPTS[:3]}
+    players = [
+        shy("one", lambda asked: asked in refused, "the longest answer of all"),
+        shy("two", lambda _: False, "a longer answer"),
+        shy("three", lambda _: False),
+    ]
+    with Store(tmp_path / "arena.db") as store:
+        arena = Arena(store, JUDGE, settings(own_failure=own_failure))
+        arena.admit(PROMPTS, players)
+        plan = battle(arena, players, [p.id for p in PROMPTS], all_pairs(["one", "two", "three"]))
+        found = {item.prompt.last_user: item for item in prompt_scores(plan, store)}
+    judged = {asked for asked, item in found.items() if not item.failed}
+    assert judged == {p.last_user for p in PROMPTS[3:]}
+    assert {asked for asked in found if asked not in judged} == (refused if own_failure == "loss" else set())
+    for asked in refused & found.keys():
+        assert found[asked].failed == {"one"}
+        assert found[asked].scores == {"one": 0.0, "two": 1.0, "three": 0.0}  # built-in judges score 0 to 1
+    rows = sft_rows(found.values(), target="one", k=0.5).rows
+    assert [row["model"] for row in rows] == ["two"] * (3 if own_failure == "loss" else 0)

@@ -128,10 +128,14 @@ def test_a_battle_run_is_told_in_order(battle_run: Path) -> None:
     summary = json.loads((battle_run / "summary.json").read_text(encoding="utf-8"))
     decided, wanted = summary["battles_decided"], summary["battles_wanted"]
     assert (wanted, decided) == (120, 112)  # 3 battles on prompts 3 and 4 each, 2 of the echo's on prompt 5
-    assert "3 models fought 112 battles on 38 prompts. referee judged every pair from both seats." in text
+    assert "3 models fought 114 battles on 38 prompts. referee judged every pair from both seats." in text
     assert "good leads with a rating of" in text
-    assert "8 of 120 battles are undecided" in text
+    assert "8 of 120 battles are undecided and 2 of them count as losses, by the loser's own failure" in text
+    assert "lost by own failure, without a verdict: echo 2 of its 76 battles" in text
     board = json.loads((battle_run / "leaderboard.json").read_text(encoding="utf-8"))["leaderboard"]
+    shares = {row["model"]: row["undecided_share"] for row in board}
+    assert shares == {"good": 4 / 80, "fine": 4 / 80, "echo": 4 / 80}
+    assert all(f"{100 * share:.1f} %" in text for share in shares.values())
     for row in board:
         assert f"{row['rating']:.0f}" in text
         assert f"{row['lower']:.0f} – {row['upper']:.0f}" in text

@@ -9,7 +9,8 @@ interrupted run goes on with the plan that it had, also where a verdict that had
 goes on where a smaller one stopped. Not stored is N itself: the last batch is stored whole, and fought up to N.
 
 An undecided battle is not replaced: it counts against N, and a quarter of a decided one where the next are chosen, so
-that a model that fails does not draw the budget to itself. In the ratings it counts nothing, as everywhere.
+that a model that fails does not draw the budget to itself. In the ratings it counts nothing, as everywhere. One that a
+contestant lost by its own failure is decided here as in the ratings (`own_failure`).
 """
 
 from __future__ import annotations
@@ -150,8 +151,8 @@ class _Course:
         code = {name: index for index, name in enumerate(self.names)}
         for pairing in pairings(step, self.store):
             i, j = code[pairing.model_a], code[pairing.model_b]
-            if pairing.battles:
-                score = sum(battle.winner.score for battle in pairing.battles) / len(pairing.battles)
+            if pairing.winners:
+                score = sum(winner.score for winner in pairing.winners) / len(pairing.winners)
                 self.decided[[i, j], [j, i]] += 1.0
                 self.wins[i, j] += score
                 self.wins[j, i] += 1.0 - score

@@ -39,13 +39,14 @@ class Fought:
         pairs: by prompt, in the order of the file and then of what was wanted besides, the pairs in play.
         outcomes: by prompt, who won each decided game.
         flips: decided pairs whose seats named different winners.
-        responses: by contestant and prompt, the key of the answer that battled.
+        responses: by contestant and prompt, the key of the answer that battled; `failed`: of the one that failed.
     """
 
     pairs: dict[str, list[Pair]] = field(default_factory=dict)
     outcomes: dict[str, dict[Game, Winner]] = field(default_factory=dict)
     flips: int = 0
     responses: dict[str, dict[str, str]] = field(default_factory=dict)
+    failed: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def decided(self) -> int:
@@ -101,6 +102,12 @@ def _add_prompt(
     pairs = fought.pairs.setdefault(prompt.id, [])
     games = fought.outcomes.setdefault(prompt.id, {})
     for line, row in rows:
+        if row.get("own_failure") is not None:  # no verdict is behind it
+            pair = str(row.get("model_a")), str(row.get("model_b"))
+            if pair not in pairs:
+                pairs.append(pair)
+                _add_answers(fought, prompt, [pair], store)
+            continue
         try:
             a, b, outcome = str(row["model_a"]), str(row["model_b"]), Winner(row["winner"])
             keys = [str(key) for key in row["verdicts"]]
@@ -144,17 +151,21 @@ def _add_wanted(fought: Fought, prompt_id: str, pairs: Sequence[Pair], store: St
     missing = [pair for pair in pairs if pair not in known and pair[::-1] not in known]
     if not missing:
         return
-    prompt = store.prompt(prompt_id)
-    latest: dict[str, tuple[str, Response]] = {}
-    if prompt is not None:
-        latest = {answer.model: (key, answer) for key, answer in store.responses_of(prompt).items()}
-    for pair in missing:
-        for name in pair:
-            mine = fought.responses.setdefault(name, {})
-            if prompt_id not in mine and name in latest and latest[name][1].battles:
-                mine[prompt_id] = latest[name][0]
+    if (prompt := store.prompt(prompt_id)) is not None:
+        _add_answers(fought, prompt, missing, store)
     place = {pair: n for n, pair in enumerate(pairs)}
     fought.pairs[prompt_id] = sorted([*known, *missing], key=lambda pair: place.get(pair, -1))
+
+
+def _add_answers(fought: Fought, prompt: Prompt, pairs: Sequence[Pair], store: Store) -> None:
+    """The latest stored answers of models that met without a verdict; those that failed by themselves."""
+    latest: dict[str, tuple[str, Response]] = {}
+    latest |= {answer.model: (key, answer) for key, answer in store.responses_of(prompt).items()}
+    for name in dict.fromkeys(name for pair in pairs for name in pair):
+        mine = fought.responses.setdefault(name, {})
+        if prompt.id not in mine and name in latest:
+            key, answer = latest[name]
+            (mine if answer.battles else fought.failed.setdefault(name, {}))[prompt.id] = key
 
 
 def plan_again(fought: Fought, names: Sequence[str], template: BattlePlan) -> BattlePlan:
@@ -169,4 +180,5 @@ def plan_again(fought: Fought, names: Sequence[str], template: BattlePlan) -> Ba
         prompt_ids=list(fought.pairs),
         schedule=Schedule(tuple(pairs), chosen),
         recorded={name: fought.responses.get(name, {}) for name in everyone},
+        failed=fought.failed,
     )

@@ -23,7 +23,8 @@ from arenaloop.ratings.bradley_terry import BradleyTerry, anchor_code
 from arenaloop.ratings.covariates import Coefficient, fit_controlled
 from arenaloop.ratings.elo import elo_orders
 from arenaloop.ratings.intervals import Intervals, sandwich
-from arenaloop.terminal import figure, plain, span
+from arenaloop.ratings.undecided import OutcomeBounds, outcome_bounds
+from arenaloop.terminal import figure, plain, span, table
 from arenaloop.types import Battle
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class Row:
         battles: how many battles the model fought.
         win_rate: what it scored in them, a fraction (a tie is half a win), by the weights that the ratings use; None
             without battles.
+        own_failures: how many of its battles it lost by a failure of its own, without a verdict.
+        undecided: how many more battles have no outcome.
+        worst, best: what the rating would be had the model lost, or won, all of these; None without any.
     """
 
     rank: int
@@ -55,6 +59,16 @@ class Row:
     upper: float | None
     battles: int
     win_rate: float | None
+    own_failures: int = 0
+    undecided: int = 0
+    worst: float | None = None
+    best: float | None = None
+
+    @property
+    def undecided_share(self) -> float | None:
+        """Of all battles that it has fought; None without any."""
+        fought = self.battles + self.undecided
+        return self.undecided / fought if fought else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,8 @@ class Leaderboard:
         notes: what a reader should know, in plain words.
         rows: best first.
         coefficients: of the covariates that were controlled for, by name.
+        depends: whether the order hangs on undecided battles: some model would have another place had it lost, or won,
+            all of its own.
     """
 
     method: str
@@ -82,6 +98,7 @@ class Leaderboard:
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
     coefficients: Mapping[str, Coefficient] | None = None
+    depends: bool = False
 
     def __getitem__(self, model: str) -> Row:
         """The row of one model, by name."""
@@ -91,7 +108,11 @@ class Leaderboard:
         raise KeyError(model)
 
     def to_dict(self) -> dict[str, Any]:
-        """The document as a mapping: unrounded numbers, None where something is missing."""
+        """The document as a mapping: unrounded numbers, None where something is missing.
+
+        What is undecided or was lost by own failure stands in it where there is anything of the kind.
+        """
+        lost, undecided = self._lost, self._undecided
         document: dict[str, Any] = {
             "method": self.method,
             "interval": self.interval,
@@ -110,13 +131,37 @@ class Leaderboard:
                     "upper": row.upper,
                     "battles": row.battles,
                     "win_rate": row.win_rate,
+                    **({"own_failures": row.own_failures} if lost else {}),
+                    **(
+                        {
+                            "undecided": row.undecided,
+                            "undecided_share": row.undecided_share,
+                            "worst": row.worst,
+                            "best": row.best,
+                        }
+                        if undecided
+                        else {}
+                    ),
                 }
                 for row in self.rows
             ],
         }
+        if lost:
+            document["own_failures"] = lost
+        if undecided:
+            document |= {"undecided": undecided // 2, "order_depends_on_undecided": self.depends}
         if self.coefficients is not None:
             document["coefficients"] = {name: asdict(value) for name, value in self.coefficients.items()}
         return document
+
+    @property
+    def _lost(self) -> int:
+        return sum(row.own_failures for row in self.rows)
+
+    @property
+    def _undecided(self) -> int:
+        """Of all models together: each undecided battle is that of two."""
+        return sum(row.undecided for row in self.rows)
 
     def to_json(self) -> str:
         """The document as JSON text, two spaces deep, ending with a newline."""
@@ -132,15 +177,15 @@ class Leaderboard:
         longest = max((len(plain(row.model)) for row in self.rows), default=0)
         bar = max(0, min(28, width - longest - 54))
         bar = bar if bar >= 8 else 0  # too narrow a bar says nothing: names and numbers come first
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("#", justify="right", no_wrap=True)
-        table.add_column("model", overflow="fold")
-        table.add_column("rating", justify="right", no_wrap=True)
-        table.add_column(f"{self.level * 100:g} % interval", justify="right", no_wrap=True)
+        board = Table(box=None, pad_edge=False, header_style="bold")
+        board.add_column("#", justify="right", no_wrap=True)
+        board.add_column("model", overflow="fold")
+        board.add_column("rating", justify="right", no_wrap=True)
+        board.add_column(f"{self.level * 100:g} % interval", justify="right", no_wrap=True)
         if bar:
-            table.add_column("", no_wrap=True)
-        table.add_column("win rate", justify="right", no_wrap=True)
-        table.add_column("battles", justify="right", no_wrap=True)
+            board.add_column("", no_wrap=True)
+        board.add_column("win rate", justify="right", no_wrap=True)
+        board.add_column("battles", justify="right", no_wrap=True)
         for row in self.rows:
             cells = [
                 Text(str(row.rank)),
@@ -152,8 +197,28 @@ class Leaderboard:
             ]
             if bar:
                 cells.insert(4, Text(_bar(row, low, high, bar), style="cyan"))
-            table.add_row(*cells)
-        return table
+            board.add_row(*cells)
+        return board
+
+    def table_without_verdict(self) -> Table | None:
+        """A terminal table of what no verdict decided, of the models that have any of it; None without any."""
+        found = [row for row in self.rows if row.own_failures or row.undecided]
+        if not found:
+            return None
+        titles = ["model", "lost by own failure", "undecided", "of all", "rating if lost … if won"]
+        return table(
+            titles,
+            [
+                [
+                    row.model,
+                    f"{row.own_failures:,}",
+                    f"{row.undecided:,}",
+                    figure(row.undecided_share, ".1%"),
+                    span(row.worst, row.best, ".0f"),
+                ]
+                for row in found
+            ],
+        )
 
     def caption(self) -> str:
         """One line that says what was rated and how."""
@@ -162,6 +227,7 @@ class Leaderboard:
         counts = f"{self.battles:,} battles, {self.ties:,} ties" + (
             f", {self.skipped:,} skipped" if self.skipped else ""
         )
+        counts += f", {self._lost:,} lost by own failure" if self._lost else ""
         equal = f" at equal {' and '.join(self.coefficients)}" if self.coefficients else ""
         return f"{counts} · {how}{equal} · {self.interval} intervals, {clustered}"
 
@@ -244,8 +310,10 @@ def leaderboard(
             rating = fit.ratings(anchor=anchor)
             lower, upper = spread.bounds(anchor=anchor, level=level)
             notes += [*fit.notes, *spread.notes]
+        bounds = outcome_bounds(table, anchor=anchor)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    notes += _failed(table) + _hanging(bounds)
     return Leaderboard(
         method=method,
         interval=interval,
@@ -255,8 +323,9 @@ def leaderboard(
         ties=table.ties,
         skipped=table.skipped,
         notes=tuple(notes),
-        rows=_ranked(table, rating, lower, upper),
+        rows=_ranked(table, rating, lower, upper, bounds),
         coefficients=coefficients,
+        depends=bounds is not None and bool(bounds.moving),
     )
 
 
@@ -312,8 +381,39 @@ def _elo(
     return rating, np.where(fought, lower, np.nan), np.where(fought, upper, np.nan), notes
 
 
-def _ranked(table: Battles, rating: Any, lower: Any, upper: Any) -> tuple[Row, ...]:
+_NAMED = 5
+"""models that a note names one by one"""
+
+
+def _failed(table: Battles) -> list[str]:
+    """Who lost how many battles by own failure, most first."""
+    if table.own_failures is None:
+        return []
+    fought, _ = table.per_model()
+    lost = table.own_failures.tolist()
+    order = sorted((code for code, n in enumerate(lost) if n), key=lambda code: (-lost[code], code))
+    told = [f"{table.models[code]} {lost[code]:,} of its {fought[code]:,} battles" for code in order[:_NAMED]]
+    more = f" and {len(order) - _NAMED} models more" if len(order) > _NAMED else ""
+    return [f"lost by own failure, without a verdict: {', '.join(told)}{more} (own_failure: drop leaves them out)"]
+
+
+def _hanging(bounds: OutcomeBounds | None) -> list[str]:
+    """For whom the order hangs on undecided battles."""
+    if bounds is None or not bounds.moving:
+        return []
+    told = []
+    for code in bounds.moving[:_NAMED]:
+        places = bounds.worst_place[code], bounds.best_place[code]
+        now = f"#{bounds.place[code]}" if bounds.place[code] else "not rated"
+        worst, best = (f"#{place}" if place else "not rated" for place in places)
+        told.append(f"{bounds.models[code]} is {now}, {worst} with its {bounds.undecided[code]:,} lost, {best} if won")
+    more = f"; and {len(bounds.moving) - _NAMED} models more" if len(bounds.moving) > _NAMED else ""
+    return [f"the order depends on undecided battles: {'; '.join(told)}{more}"]
+
+
+def _ranked(table: Battles, rating: Any, lower: Any, upper: Any, bounds: OutcomeBounds | None) -> tuple[Row, ...]:
     fought, won = table.per_model()
+    own = table.own_failures
     order = sorted(
         range(len(table.models)),
         key=lambda code: (math.isnan(rating[code]), -rating[code] if rating[code] == rating[code] else 0.0, code),
@@ -327,6 +427,10 @@ def _ranked(table: Battles, rating: Any, lower: Any, upper: Any) -> tuple[Row, .
             upper=_number(upper[code]),
             battles=int(fought[code]),
             win_rate=_number(won[code]),
+            own_failures=0 if own is None else int(own[code]),
+            undecided=0 if bounds is None else int(bounds.undecided[code]),
+            worst=None if bounds is None else _number(rating[code] + bounds.worst[code]),
+            best=None if bounds is None else _number(rating[code] + bounds.best[code]),
         )
         for place, code in enumerate(order, start=1)
     )

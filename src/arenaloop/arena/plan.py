@@ -14,9 +14,11 @@ from arenaloop.judges.seats import MergeRule, OneSeatFailed
 from arenaloop.models.base import Model
 from arenaloop.types import derive_seed
 
-__all__ = ["BattlePlan", "Seats", "models_asked", "verdicts_per_battle"]
+__all__ = ["BattlePlan", "OwnFailure", "Seats", "models_asked", "verdicts_per_battle"]
 
 Seats = Literal["both", "seeded"]
+OwnFailure = Literal["loss", "drop"]
+"""What becomes of a battle that one contestant left without an outcome by its own failure."""
 
 
 def models_asked(contestants: Iterable[Contestant], judge: Decider) -> list[Model]:
@@ -45,6 +47,8 @@ class BattlePlan:
         reask: how often a verdict without an outcome is asked again, as a new sample.
         concurrency: seatings in progress at once; None for the sum of what the endpoints allow.
         seats: ask each pair from both seats, or from one that the seed draws (a simulated annotator is asked once).
+        own_failure: whether a battle that one contestant left undecided by its own failure is its loss.
+        failed: by recorded contestant and prompt, response keys of answers that had failed when they were asked.
     """
 
     contestants: Sequence[Contestant]
@@ -58,6 +62,8 @@ class BattlePlan:
     reask: int = 2
     concurrency: int | None = None
     seats: Seats = "both"
+    own_failure: OwnFailure = "loss"
+    failed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def battles(self) -> int:

@@ -7,6 +7,7 @@ Files (replaced atomically): ``battles.jsonl``, ``leaderboard.json``, ``summary.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.arena.adaptive import play_adaptively
+from arenaloop.arena.attribution import Cause
 from arenaloop.arena.battles import play
 from arenaloop.arena.leaderboard import Leaderboard, leaderboard
-from arenaloop.arena.pairings import Summary, pairings
+from arenaloop.arena.pairings import Pairing, Summary, pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.progress import Tally
@@ -25,7 +27,15 @@ from arenaloop.ratings.battles import Battles
 from arenaloop.store import Store
 from arenaloop.types import Battle
 
-__all__ = ["Tournament", "battle_line", "run_tournament", "write_results", "write_summary"]
+__all__ = [
+    "Tournament",
+    "battle_line",
+    "loss_rows",
+    "run_tournament",
+    "undecided_row",
+    "write_results",
+    "write_summary",
+]
 
 
 @dataclass(frozen=True)
@@ -47,24 +57,33 @@ class _Columns:
 
     def __init__(self, models: Sequence[str]) -> None:
         self.models = list(models)
+        self.undecided: Counter[tuple[str, str]] = Counter()
+        self.own_failures: Counter[str] = Counter()
         self._code = {name: code for code, name in enumerate(models)}
         self._prompts: dict[str, int] = {}
         self.a, self.b, self.prompt = array("i"), array("i"), array("i")
         self.score_a = array("d")
 
-    def add(self, battle: Battle) -> None:
-        self.a.append(self._code[battle.model_a])
-        self.b.append(self._code[battle.model_b])
-        self.score_a.append(battle.winner.score)
-        self.prompt.append(self._prompts.setdefault(battle.prompt_id, len(self._prompts)))
+    def add(self, pairing: Pairing) -> None:
+        """Everything that a pairing came to."""
+        for winner in pairing.winners:
+            self.a.append(self._code[pairing.model_a])
+            self.b.append(self._code[pairing.model_b])
+            self.score_a.append(winner.score)
+            self.prompt.append(self._prompts.setdefault(pairing.prompt_id, len(self._prompts)))
+        if pairing.loser is not None:
+            self.own_failures[pairing.loser] += len(pairing.lost)
+        elif not pairing.battles:
+            self.undecided[pairing.model_a, pairing.model_b] += 1
 
     def met(self, model: str) -> bool:
-        """Whether a model has a decided battle."""
+        """Whether a model has a battle that counts."""
         code = self._code.get(model)
         return code in self.a or code in self.b
 
     def coded(self) -> Battles:
-        return Battles.of(self.models, self.a, self.b, self.score_a, cluster=self.prompt)
+        decided = Battles.of(self.models, self.a, self.b, self.score_a, cluster=self.prompt)
+        return decided.with_failures(self.undecided.elements(), self.own_failures)
 
 
 def battle_line(battle: Battle) -> bytes:
@@ -79,6 +98,40 @@ def battle_line(battle: Battle) -> bytes:
         b'"flipped": true' if battle.flipped else b'"flipped": false',
         b'"judge": %b, "verdicts": [%b]}' % (_json(battle.judge), ", ".join(map(_key, battle.verdicts)).encode()),
     )
+
+
+def loss_rows(pairing: Pairing, judge: str) -> Iterator[dict[str, Any]]:
+    """Rows of ``battles.jsonl`` for a battle that one contestant lost by its own failure: no scores, and why."""
+    assert pairing.attribution is not None
+    for winner in pairing.lost:
+        yield {
+            "prompt_id": pairing.prompt_id,
+            "model_a": pairing.model_a,
+            "model_b": pairing.model_b,
+            "winner": winner.value,
+            "score_a": None,
+            "score_b": None,
+            "flipped": False,
+            "judge": judge,
+            "verdicts": list(pairing.open),
+            "own_failure": pairing.loser,
+            "reason": pairing.attribution.reason,
+        }
+
+
+def undecided_row(pairing: Pairing) -> dict[str, Any]:
+    """A row of ``undecided.jsonl``: a battle without an outcome, whose doing it is, and why."""
+    assert pairing.attribution is not None
+    cause = pairing.attribution.cause
+    return {
+        "prompt_id": pairing.prompt_id,
+        "model_a": pairing.model_a,
+        "model_b": pairing.model_b,
+        "cause": cause.value,
+        "own_failure": {Cause.MODEL_A: pairing.model_a, Cause.MODEL_B: pairing.model_b}.get(cause),
+        "reason": pairing.attribution.reason,
+        "verdicts": list(pairing.open),
+    }
 
 
 # the same few names and scores again and again
@@ -121,18 +174,24 @@ def write_results(
 ) -> Tournament:
     """Write ``battles.jsonl`` and ``leaderboard.json`` of a plan as it stands in the arena file; nothing is asked.
 
+    Battles without an outcome stand in ``undecided.jsonl``, which is there only if there are any.
+
     `notes` are added to those of the leaderboard.
     """
     summary, columns = Summary(), _Columns([c.name for c in plan.contestants])
 
-    def rows() -> Iterator[bytes]:
+    def rows() -> Iterator[bytes | dict[str, Any]]:
         for pairing in pairings(plan, store):
             summary.add(pairing)
-            for battle in pairing.battles:
-                columns.add(battle)
-                yield battle_line(battle)
+            columns.add(pairing)
+            yield from map(battle_line, pairing.battles)
+            yield from loss_rows(pairing, plan.judge.name) if pairing.lost else ()
 
     write_jsonl(out / "battles.jsonl", rows())
+    if summary.open:
+        write_jsonl(out / "undecided.jsonl", (undecided_row(p) for p in pairings(plan, store) if not p.winners))
+    else:
+        (out / "undecided.jsonl").unlink(missing_ok=True)
     board = _rated(columns, anchor)
     board = replace(board, notes=(*board.notes, *notes))
     write_json(out / "leaderboard.json", board.to_dict())

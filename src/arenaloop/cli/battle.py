@@ -28,6 +28,7 @@ def battle(
             "merge",
             "one_seat_failed",
             "seats",
+            "own_failure",
             "allow_missing",
             "concurrency",
             "budget_usd",

@@ -95,6 +95,7 @@ class _BattleRun:
             reask=settings.judge.reask,
             concurrency=settings.concurrency,
             seats=settings.seats,
+            own_failure=settings.own_failure,
         )
         self.human = HumanLabel(settings.human.usd, settings.human.seconds)
         self.budget = Budget(settings.budget_usd, settings.budget_calls)
@@ -205,6 +206,8 @@ class _BattleRun:
 def _print_result(result: Tournament, out: Path, people: dict[str, Any]) -> None:
     console = Console()
     console.print(result.leaderboard.table(width=console.width))
+    if (rest := result.leaderboard.table_without_verdict()) is not None:
+        console.print(rest)
     say(console, result.leaderboard.caption(), style="dim", fold=True)
     for note in result.leaderboard.notes:
         say(console, f"note: {note}", fold=True)

@@ -122,8 +122,13 @@ def _pace(done: int, left: int, seconds: float) -> str:
 
 
 def say_undecided(console: Console, summary: Mapping[str, Any], error: str | None) -> None:
-    """Print one line of how many battles stayed undecided, what became of their verdicts, and the commonest error."""
+    """Print one line: how many battles stayed undecided, what became of their verdicts, the commonest error, and how
+    many count as losses all the same.
+    """
     undecided = summary["battles_wanted"] - summary["battles_decided"]
     failed = ", ".join(f"{n:,} {status}" for status, n in summary["verdicts_failed"].items() if n)
     why = f"{failed or 'answers missing'}" + (f"; most often: {error}" if error else "")
-    say(console, f"{undecided:,} battles undecided ({why}); run again to ask again")
+    lost = {model: sum(kinds.values()) for model, kinds in summary.get("losses_by_own_failure", {}).items()}
+    who = ", ".join(f"{model} {n:,}" for model, n in sorted(lost.items(), key=lambda item: (-item[1], item[0]))[:5])
+    counted = f"; {sum(lost.values()):,} of them count as losses by own failure ({who})" if lost else ""
+    say(console, f"{undecided:,} battles undecided ({why}){counted}; run again to ask again")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from arenaloop.errors import ConfigError
 
-__all__ = ["parse_anchor", "parse_controls", "rank"]
+if TYPE_CHECKING:
+    from arenaloop.arena.leaderboard import Leaderboard
+    from arenaloop.data.run_battles import OwnFailure
+
+__all__ = ["parse_anchor", "parse_controls", "parse_own_failure", "rank"]
 
 
 def rank(
@@ -30,6 +34,14 @@ def rank(
             help="Rate at equal NAME (columns NAME_a, NAME_b), e.g. length. With numbers: freeze its effect.",
         ),
     ] = None,
+    own_failure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="loss|drop",
+            help="Battles that a contestant left undecided by its own failure, of a run directory: its losses, or "
+            "dropped. Default: as the directory has it.",
+        ),
+    ] = None,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw it: .png, .svg or .pdf.")] = None,
@@ -38,7 +50,8 @@ def rank(
     """Rank models by their battles, with intervals.
 
     FILE holds battles (model_a, model_b, winner, and prompt_id where there is one), FastChat or Arena-Hard judgments,
-    or AlpacaEval annotations. Rows with an unknown outcome are skipped and counted, never taken as ties.
+    or AlpacaEval annotations. Rows with an unknown outcome are skipped and counted, never taken as ties. Where the
+    order depends on them, a note says so, and the exit code is 3.
 
     Examples:
 
@@ -52,13 +65,16 @@ def rank(
     """
     from arenaloop.arena.leaderboard import leaderboard
     from arenaloop.data.formats import read_battles
-    from arenaloop.data.formats.judgments import battles_from_rows
-    from arenaloop.data.run_battles import arena_of, rows_with_lengths
+    from arenaloop.data.run_battles import is_run, read_run
 
     fixed = parse_anchor(anchor)
     controls, frozen = parse_controls(control or [])
-    if controls == ["length"] and arena_of(file) is not None:  # a run directory knows how long its answers are
-        battles = battles_from_rows(rows_with_lengths(file), str(file), controls=controls)
+    policy = parse_own_failure(own_failure)
+    directory = file.parent if file.name == "battles.jsonl" else file
+    if is_run(directory):  # which knows more of its battles than their file says
+        battles = read_run(directory, controls=controls, own_failure=policy)
+    elif policy is not None:
+        raise ConfigError(f"--own-failure goes with a run directory; {file} does not tell whose failures there are")
     else:
         battles = read_battles(file, controls=controls)
     board = leaderboard(
@@ -79,13 +95,21 @@ def rank(
         forest_plot(board, plot)
     if as_json:
         sys.stdout.write(board.to_json())
-        return
+    else:
+        _print(board)
+    if board.depends:
+        raise typer.Exit(3)
+
+
+def _print(board: Leaderboard) -> None:
     from rich.console import Console
 
     from arenaloop.terminal import say
 
     console = Console()
     console.print(board.table(width=console.width))
+    if (rest := board.table_without_verdict()) is not None:
+        console.print(rest)
     say(console, board.caption(), style="dim", fold=True)
     for name, effect in (board.coefficients or {}).items():
         known = "no interval" if effect.lower is None else f"{effect.lower:+.3f} … {effect.upper:+.3f}"
@@ -94,6 +118,17 @@ def rank(
         say(console, text, fold=True)
     for note in board.notes:
         say(console, f"note: {note}", fold=True)
+
+
+def parse_own_failure(text: str | None) -> OwnFailure | None:
+    """``loss``, ``drop``, or None where none was given.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if text is not None and text not in ("loss", "drop"):
+        raise ConfigError(f"--own-failure must be loss or drop, not {text!r}")
+    return cast("OwnFailure | None", text)
 
 
 def parse_anchor(text: str | None) -> tuple[str, float] | None:

@@ -88,6 +88,7 @@ def rejudge(
         reask=judging.reask,
         concurrency=concurrency,
         seats=settings.seats,
+        own_failure=settings.own_failure,
     )
     budget = Budget(limits.get("budget_usd"), limits.get("budget_calls"))
     require_prices(budget, template_plan.models)

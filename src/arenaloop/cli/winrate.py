@@ -26,6 +26,14 @@ def winrate(
         Path | None,
         typer.Option(metavar="FILE", help='Rows {"instruction", "difficulty"}. Default: estimated from FILE.'),
     ] = None,
+    own_failure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="loss|drop",
+            help="What a contestant left undecided by its own failure, of a run directory: its losses, or dropped. "
+            "Default: as the directory has it.",
+        ),
+    ] = None,
     penalty: Annotated[float, typer.Option(help="Ridge on the length-control fit's coefficients.", min=0.0)] = 0.0,
     samples: Annotated[int, typer.Option(help="Bootstrap resamples of the prompts.", min=10)] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
@@ -33,6 +41,8 @@ def winrate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Win rates against one baseline, in percent, joined by prompt.
+
+    Where the order depends on annotations without an outcome, a note says so, and the exit code is 3.
 
     Models named BASELINE_verbose and BASELINE_concise, where the file has them, steady the length effect of all others.
 
@@ -44,8 +54,10 @@ def winrate(
 
         arenaloop winrate runs/old-new --baseline old --control length
     """
+    from arenaloop.cli.rank import parse_own_failure
     from arenaloop.data.formats import read_annotations, read_difficulty
-    from arenaloop.data.run_battles import rows_with_lengths
+    from arenaloop.data.run_battles import read_failures, rows_with_lengths
+    from arenaloop.ratings.undecided import rate_bounds
     from arenaloop.ratings.win_rate import win_rates
 
     if difficulty is not None and control is None:
@@ -56,8 +68,14 @@ def winrate(
         raise ConfigError(f"--penalty must be a finite number, not {penalty}")
     if control not in (None, "length"):
         raise ConfigError(f"--control must be length, not {control!r}")
+    policy = parse_own_failure(own_failure)
     if file.is_dir():
-        annotations = read_annotations(file / "battles.jsonl", baseline, enumerate(rows_with_lengths(file), start=1))
+        failures = read_failures(file, policy)
+        numbered = enumerate(rows_with_lengths(file, failures), start=1)
+        annotations = read_annotations(file / "battles.jsonl", baseline, numbered)
+        annotations = annotations.with_undecided((a, b) for _, a, b in failures.undecided)
+    elif policy is not None:
+        raise ConfigError(f"--own-failure goes with a run directory; {file} does not tell whose failures there are")
     else:
         annotations = read_annotations(file, baseline)
     gamma = None if difficulty is None else read_difficulty(difficulty)
@@ -77,13 +95,27 @@ def winrate(
         )
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
+    bounds = rate_bounds(annotations, rows)
+    undecided = any(one.undecided for one in bounds.values())
+    lost = any(one.own_failures for one in bounds.values())
+    moving = [row.model for row in rows if bounds[row.model].moves]
     if as_json:
         fields = (
             "model", "win_rate", "standard_error", "lower", "upper", "lc_win_rate", "lc_lower", "lc_upper",
             "n_wins", "n_draws", "n_total", "avg_length", "flags",
         )  # fmt: skip
         board: list[dict[str, Any]] = [{name: getattr(row, name) for name in fields} for row in rows]
-        sys.stdout.write(json.dumps({"baseline": baseline, "leaderboard": board}, indent=2, ensure_ascii=False) + "\n")
+        for told in board:
+            one = bounds[told["model"]]
+            told |= {"own_failures": one.own_failures} if lost else {}
+            if undecided:
+                told |= {"n_undecided": one.undecided, "undecided_share": one.share}
+                told |= {"worst": one.worst, "best": one.best}
+        document: dict[str, Any] = {"baseline": baseline, "leaderboard": board}
+        document |= {"order_depends_on_undecided": bool(moving)} if undecided else {}
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        if moving:
+            raise typer.Exit(3)
         return
     from rich.console import Console
 
@@ -99,9 +131,24 @@ def winrate(
         cells.append([row.model, *rates, str(row.n_wins), str(row.n_draws), str(row.n_total)])
     console = Console()
     console.print(table(titles, cells))
+    if undecided or lost:
+        titles = ["model", "lost by own failure", "undecided", "of all", "win rate if lost … if won"]
+        known = [(row.model, bounds[row.model]) for row in rows]
+        rest = [
+            [name, f"{b.own_failures:,}", f"{b.undecided:,}", figure(b.share, ".1%"), span(b.worst, b.best, ".2f")]
+            for name, b in known
+            if b.own_failures or b.undecided
+        ]
+        console.print(table(titles, rest))
     skipped = f", {annotations.skipped:,} rows without it skipped" if annotations.skipped else ""
     line = f"percent against {baseline} on {len(annotations.prompts):,} prompts{skipped}"
     say(console, line, style="dim", fold=True)
     for row in rows:
         if row.flags:
             say(console, f"note: {row.model}: {', '.join(row.flags)}")
+    for name in moving:
+        one = bounds[name]
+        places = f"#{one.place}, #{one.worst_place} with its {one.undecided:,} lost, #{one.best_place} if won"
+        say(console, f"note: the order depends on what is undecided: {name} is {places}", fold=True)
+    if moving:
+        raise typer.Exit(3)

@@ -231,6 +231,9 @@ class JudgedSettings(RunSettings):
     """how two seats become a battle"""
     one_seat_failed: Literal["drop_battle", "use_one"] = "drop_battle"
     """what becomes of a pair with one seat decided"""
+    own_failure: Literal["loss", "drop"] = "loss"
+    """what becomes of a battle left undecided by one contestant's own failure (it refused, erred, overflowed the
+    judge): its loss, as else failing where it would lose makes a model come out first; drop = counted, and no battle"""
     seats: Literal["both", "seeded"] = "both"
     """ask about each pair from both seats, or at half the price from one that the seed draws"""
     allow_missing: bool = False

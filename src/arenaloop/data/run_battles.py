@@ -1,19 +1,127 @@
-"""Battles of a run directory with what their file leaves out: how long the answers were."""
+"""Battles of a run directory with what their file leaves out: which have no outcome, and how long the answers were."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from arenaloop.data.formats.battles import read_battles
+from arenaloop.data.formats.judgments import battles_from_rows
 from arenaloop.errors import InputError
-from arenaloop.jsonl import read_rows
+from arenaloop.jsonl import JsonRow, read_rows, row_error
+from arenaloop.ratings.battles import Battles
 from arenaloop.store import Store
 from arenaloop.types import Outcome, Ruling, Winner
 
-__all__ = ["arena_of", "rows_with_lengths"]
+__all__ = ["Failures", "arena_of", "is_run", "read_failures", "read_run", "rows_with_lengths"]
+
+OwnFailure = Literal["loss", "drop"]
 
 _BATCH = 2000
+
+
+@dataclass
+class Failures:
+    """Battles of a run directory that no verdict decided.
+
+    Attributes:
+        lost: how many a model lost by its own failure; these are among the battles.
+        undecided: prompt and models of those without an outcome.
+        changed: whether the policy is another than that under which the directory was written.
+        losses: rows of ``battles.jsonl`` that the policy adds.
+    """
+
+    lost: Counter[str] = field(default_factory=Counter)
+    undecided: list[tuple[str, str, str]] = field(default_factory=list)
+    changed: bool = False
+    losses: list[JsonRow] = field(default_factory=list)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is a run directory with battles."""
+    return (path / "battles.jsonl").is_file()
+
+
+def read_failures(directory: Path, own_failure: OwnFailure | None = None) -> Failures:
+    """What of a run directory's battles no verdict decided.
+
+    Args:
+        directory: with ``battles.jsonl``, and ``undecided.jsonl`` where anything is undecided.
+        own_failure: what becomes of battles that one contestant left undecided by its own failure; None for what the
+            directory was written with.
+
+    Raises:
+        InputError: a row is none of ours.
+    """
+    found = Failures()
+    path = directory / "undecided.jsonl"
+    for line, row in read_rows(path) if path.is_file() else ():
+        try:
+            prompt, a, b, loser = str(row["prompt_id"]), str(row["model_a"]), str(row["model_b"]), row["own_failure"]
+        except KeyError as error:
+            raise row_error(path, line, f"no undecided battle: {error} is missing") from None
+        if loser is None or own_failure != "loss":
+            found.undecided.append((prompt, a, b))
+            continue
+        winner = Winner.MODEL_B if loser == a else Winner.MODEL_A
+        found.losses.append(row | {"winner": winner.value})
+        found.lost[str(loser)] += 1
+    for row in _lost_rows(directory / "battles.jsonl"):
+        if own_failure == "drop":
+            found.undecided.append((str(row["prompt_id"]), str(row["model_a"]), str(row["model_b"])))
+            found.changed = True
+        else:
+            found.lost[str(row["own_failure"])] += 1
+    found.changed |= bool(found.losses)
+    return found
+
+
+def _lost_rows(path: Path) -> Iterator[JsonRow]:
+    """Rows of battles that were lost by own failure; all others are passed over unread."""
+    with path.open("rb") as file:
+        if not any(b'"own_failure"' in line for line in file):
+            return
+    yield from (row for _, row in read_rows(path) if row.get("own_failure") is not None)
+
+
+def read_run(directory: Path, *, controls: Sequence[str] = (), own_failure: OwnFailure | None = None) -> Battles:
+    """The battles of a run directory, with those that no verdict decided; arguments as of `read_failures`.
+
+    Args:
+        controls: covariates; the arena file knows ``length``. A battle lost by own failure has none, and counts as one
+            between equals: left out, the loss would be escaped again.
+
+    Raises:
+        InputError: as of `read_battles`.
+    """
+    failures = read_failures(directory, own_failure)
+    path = directory / "battles.jsonl"
+    if list(controls) == ["length"] and arena_of(directory) is not None:
+        battles = battles_from_rows(rows_with_lengths(directory, failures), str(directory), controls=controls)
+    elif failures.changed:
+        rows = (row for _, row in _rows(path, failures))
+        battles = battles_from_rows(rows, str(directory), controls=controls)
+    else:
+        battles = read_battles(directory, controls=controls)
+    return battles.with_failures(((a, b) for _, a, b in failures.undecided), failures.lost)
+
+
+def _rows(path: Path, failures: Failures) -> Iterator[tuple[int, JsonRow]]:
+    """(line, row) of the battles that count, as the policy behind `failures` has it."""
+    dropped = set(failures.undecided)
+    for line, row in read_rows(path):
+        lost = row.get("own_failure") is not None
+        if not (lost and (row.get("prompt_id"), row.get("model_a"), row.get("model_b")) in dropped):
+            yield line, _alike(row)
+    yield from enumerate(map(_alike, failures.losses), start=1)
+
+
+def _alike(row: JsonRow) -> JsonRow:
+    """What ratings and lengths need of a row, the same fields whether a verdict decided it or not."""
+    return {name: row.get(name) for name in ("prompt_id", "model_a", "model_b", "winner", "verdicts", "own_failure")}
 
 
 def arena_of(directory: Path) -> Path | None:
@@ -24,8 +132,10 @@ def arena_of(directory: Path) -> Path | None:
     return next((path for path in arenas if path.is_file()), None)
 
 
-def rows_with_lengths(directory: Path) -> Iterator[dict[str, Any]]:
+def rows_with_lengths(directory: Path, failures: Failures | None = None) -> Iterator[dict[str, Any]]:
     """Rows of ``battles.jsonl`` with `length_a` and `length_b`: characters of the texts that were judged, all turns.
+
+    A battle lost by own failure has lengths of 0. `failures` is what `read_failures` found there.
 
     The texts are found by the verdicts behind each battle, so that answers given under other settings, or by models of
     the same name, are not mixed in. A length is null where the arena file no longer holds the verdict.
@@ -39,7 +149,7 @@ def rows_with_lengths(directory: Path) -> Iterator[dict[str, Any]]:
     with Store(arena, readonly=True) as store:
         lengths: dict[str, float | None] = {}
         batch: list[dict[str, Any]] = []
-        for _, row in read_rows(path):
+        for _, row in _rows(path, failures or Failures()):
             batch.append(row)
             if len(batch) == _BATCH:
                 yield from _measured(batch, store, lengths)
@@ -51,6 +161,9 @@ def _measured(rows: list[dict[str, Any]], store: Store, lengths: dict[str, float
     keys = [str(key) for row in rows for key in row.get("verdicts") or ()]
     rulings = store.rulings(keys)
     for row in rows:
+        if row.get("own_failure") is not None:
+            yield row | {"length_a": 0.0, "length_b": 0.0}
+            continue
         told = [rulings[key] for key in row.get("verdicts") or () if key in rulings]
         first, second = (told[0].first_hash, told[0].second_hash) if told else (None, None)
         if _b_is_first(row, told, store):

@@ -41,12 +41,15 @@ class PromptScores:
         responses: one per contestant.
         scores: mean merged score of each contestant over its battles, in the judge's units.
         verdicts: keys of all judge calls behind the scores.
+        failed: contestants that lost every battle on the prompt by their own failure; they have the least score that
+            the judge can give. Their texts, where there are any, are never learned from, neither as good nor as bad.
     """
 
     prompt: Prompt
     responses: Mapping[str, Response]
     scores: Mapping[str, float]
     verdicts: tuple[str, ...]
+    failed: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -182,6 +185,9 @@ def preference_pairs(
             selection.dropped["no usable response"] += 1
             continue
         worst = target if rejected == "target" else _worst(item, seed)
+        if worst in item.failed:
+            selection.dropped["no usable response"] += 1
+            continue
         gap = item.scores[best] - item.scores[worst]
         as_good = [name for name in usable if _points(item, name) == _points(item, best)]
         selection.tied_best += len(as_good) > 1
@@ -205,7 +211,7 @@ def preference_pairs(
 def _usable(item: PromptScores, allow_truncated: bool) -> list[str]:
     """Who wrote a response that may be learned from."""
     statuses = {Status.OK, Status.TRUNCATED} if allow_truncated else {Status.OK}
-    return [name for name in item.scores if item.responses[name].status in statuses]
+    return [name for name in item.scores if name not in item.failed and item.responses[name].status in statuses]
 
 
 def _best(item: PromptScores, usable: Iterable[str], target: str | None, seed: int) -> str | None:
@@ -213,7 +219,8 @@ def _best(item: PromptScores, usable: Iterable[str], target: str | None, seed: i
 
 
 def _worst(item: PromptScores, seed: int) -> str:
-    return min(item.scores, key=lambda name: (_points(item, name), _lot(item, name, seed)))
+    """Of those that said something; a model that failed comes last."""
+    return min(item.scores, key=lambda name: (name in item.failed, _points(item, name), _lot(item, name, seed)))
 
 
 def _points(item: PromptScores, name: str) -> float:

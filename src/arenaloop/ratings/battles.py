@@ -7,7 +7,8 @@ never taken as ties.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -55,6 +56,9 @@ class Battles:
         covariates: numeric columns of shape (N,), already a difference of a minus b, NaN where missing; by name.
         skipped: rows that were left out, because their outcome is unknown or a model met itself.
         notes: what a reader of the ratings should know about the rows, in plain words.
+        undecided: how many battles of two models have no known outcome, symmetric, shape (K, K); None without any.
+        own_failures: how many of each model's losses are failures of its own, not verdicts, shape (K,); None without
+            any.
     """
 
     models: tuple[str, ...]
@@ -67,6 +71,8 @@ class Battles:
     covariates: Mapping[str, FloatArray] = field(default_factory=dict)
     skipped: int = 0
     notes: tuple[str, ...] = ()
+    undecided: IntArray | None = None
+    own_failures: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.a)
@@ -135,7 +141,9 @@ class Battles:
 
         notes = list(notes)
         selfish = first == second
-        keep = ~(selfish | np.isnan(score))
+        unknown = np.isnan(score) & ~selfish
+        keep = ~(selfish | unknown)
+        undecided = _met(first[unknown], second[unknown], len(models)) if unknown.any() else None
         if selfish.any():
             notes.append(f"{_count(int(selfish.sum()), 'battle')} of a model against itself left out")
         if not keep.all():
@@ -150,11 +158,12 @@ class Battles:
             position = np.empty(len(models), dtype=np.int32)
             position[order] = np.arange(len(models), dtype=np.int32)
             first, second = position[first], position[second]
+            undecided = None if undecided is None else undecided[np.ix_(order, order)]
         clusters = 0
         if group is not None:
             group, clusters = _dense(group)
         names = tuple(models[code] for code in order)
-        return cls(names, first, second, score, mass, group, clusters, extra, skipped, tuple(notes))
+        return cls(names, first, second, score, mass, group, clusters, extra, skipped, tuple(notes), undecided)
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Sequence[Any]], *, controls: Sequence[str] = ()) -> Battles:
@@ -207,6 +216,35 @@ class Battles:
             skipped=int(np.count_nonzero(~kept)),
         )
 
+    def with_failures(self, undecided: Iterable[tuple[str, str]], own_failures: Mapping[str, int]) -> Battles:
+        """The same battles, and what is known of those without a verdict.
+
+        Args:
+            undecided: the two models of each further battle without an outcome; it is counted in `skipped`, too.
+            own_failures: how many of a model's losses are failures of its own; these battles are there already.
+        """
+        pairs = Counter(undecided)
+        if not pairs and not own_failures:
+            return self
+        models = sorted({*self.models, *own_failures, *(name for pair in pairs for name in pair)})
+        code = {name: index for index, name in enumerate(models)}
+        moved = np.array([code[name] for name in self.models], dtype=np.int32)
+        met = np.zeros((len(models), len(models)), dtype=np.int64)
+        if self.undecided is not None:
+            met[np.ix_(moved, moved)] = self.undecided
+        for (one, other), n in pairs.items():
+            met[[code[one], code[other]], [code[other], code[one]]] += n
+        failures = np.array([own_failures.get(name, 0) for name in models], dtype=np.int64)
+        return replace(
+            self,
+            models=tuple(models),
+            a=moved[self.a] if len(self) else self.a,
+            b=moved[self.b] if len(self) else self.b,
+            skipped=self.skipped + pairs.total(),
+            undecided=met if met.any() else None,
+            own_failures=failures if failures.any() else None,
+        )
+
     def with_weight(self, weight: FloatArray) -> Battles:
         """The same battles under other weights, shape (N,)."""
         return replace(self, weight=weight)
@@ -228,6 +266,12 @@ def relative_difference(of_a: Any, of_b: Any) -> FloatArray:
 def tally(index: IntArray, size: int, weights: FloatArray | None = None) -> FloatArray:
     """Sums of `weights` (ones by default) by `index`, shape (size,), as floats whatever the input."""
     return np.asarray(np.bincount(index, weights=weights, minlength=size), dtype=np.float64)
+
+
+def _met(a: IntArray, b: IntArray, size: int) -> IntArray:
+    """How many rows two codes share, symmetric, shape (size, size)."""
+    rows = np.bincount(a.astype(np.int64) * size + b, minlength=size * size).reshape(size, size)
+    return np.asarray(rows + rows.T)
 
 
 def encode(values: Sequence[Any]) -> tuple[IntArray, list[Any]]:

@@ -6,12 +6,13 @@ failed annotation. Everything is joined by prompt, never by row position. Shares
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from arenaloop.ratings.battles import FloatArray, IntArray
+from arenaloop.ratings.battles import BoolArray, FloatArray, IntArray
 from arenaloop.ratings.bca import left_out
 from arenaloop.ratings.length_control import (
     controlled_rate,
@@ -37,6 +38,9 @@ class Annotations:
         length_model, length_baseline: characters, NaN where unknown, shape (N,).
         repeated: models whose outputs repeat (the same text for at least half of the prompts).
         skipped: rows that were left out by the reader, e.g. without the baseline in them.
+        own_failure: rows that one side lost by a failure of its own, without a verdict, shape (N,); None without any.
+            Their lengths are not known; the length-controlled fit takes them as equal.
+        undecided: by model, what has no outcome and stands in no row.
     """
 
     baseline: str
@@ -49,6 +53,16 @@ class Annotations:
     length_baseline: FloatArray
     repeated: frozenset[str] = frozenset()
     skipped: int = 0
+    own_failure: BoolArray | None = None
+    undecided: Mapping[str, int] = field(default_factory=dict)
+
+    def with_undecided(self, pairs: Iterable[tuple[str, str]]) -> Annotations:
+        """The same, and pairs of models that have no outcome; those without the baseline among them do not count."""
+        met = Counter(b if a == self.baseline else a for a, b in pairs if self.baseline in (a, b))
+        if not met:
+            return self
+        models = (*self.models, *sorted(met.keys() - {*self.models}))
+        return replace(self, models=models, undecided=met)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +158,8 @@ def win_rates(
         bad = preference[(preference < 1.0) | (preference > 2.0)][0]
         raise ValueError(f"preference {bad} is not between 1 and 2")
     lengths = annotations.length_baseline - annotations.length_model
+    if annotations.own_failure is not None:
+        lengths = np.where(annotations.own_failure, 0.0, lengths)
     gamma, gamma_from = None, "none"
     if control == "length":
         gamma, gamma_from = _gamma(annotations, preference, lengths, difficulty, min_models)

@@ -213,7 +213,9 @@ def inputs_key(recipe: ArenaLearning) -> str:
         exclude={
             *("name", "concurrency", "budget_usd", "budget_calls"),
             *("opponents", "judge", "target", "sft_init_training", "sft", "dpo"),
-            *(["seats"] if s.seats == "both" else []),  # as the setting came later: keys of both seats stay
+            # as these settings came later: keys of what was there before stay
+            *(["seats"] if s.seats == "both" else []),
+            *(["own_failure"] if s.own_failure == "loss" else []),
         },
     )
     return content_hash(

@@ -84,6 +84,7 @@ class Arena:
             reask=s.judge.reask,
             concurrency=s.concurrency,
             seats=s.seats,
+            own_failure=s.own_failure,
         )
 
 
@@ -178,17 +179,25 @@ def battle(
 
 
 def prompt_scores(plan: BattlePlan, store: Store, judged: Summary | None = None) -> Iterator[PromptScores]:
-    """Each contestant's mean score on every prompt of a plan that was decided; `judged` counts all that was fought."""
+    """Each contestant's mean score on every prompt of a plan that was decided; `judged` counts all that was fought.
+
+    A contestant that lost by its own failure throughout has the least score that there is: its failures do not decide
+    from which prompts is learned.
+    """
     names = [c.name for c in plan.contestants]
     for prompt, responses, found in battles_by_prompt(plan, store):
         if judged is not None:
             for pairing in found:
                 judged.add(pairing)
         battles = [battle for pairing in found for battle in pairing.battles]
-        scores = response_scores(battles, names, pairs=[(p.model_a, p.model_b) for p in found])
-        if scores is not None:
+        scored = {name for battle in battles for name in (battle.model_a, battle.model_b)}
+        failed = frozenset(loser for pairing in found if (loser := pairing.loser) is not None) - scored
+        judged_pairs = [(p.model_a, p.model_b) for p in found if p.loser is None]
+        scores = response_scores(battles, [name for name in names if name not in failed], pairs=judged_pairs)
+        if scores is not None and scores:
             keys = tuple(dict.fromkeys(key for battle in battles for key in battle.verdicts))
-            yield PromptScores(prompt, responses, scores, keys)
+            scores |= dict.fromkeys(failed, plan.judge.scale[0])
+            yield PromptScores(prompt, responses, scores, keys, failed)
 
 
 def train(
@@ -238,7 +247,7 @@ def test(
 def record(plan: BattlePlan, store: Store, one: str, other: str) -> tuple[int, int, int]:
     """Battles with each other that the first of two contestants of a plan won, tied and lost."""
     meeting = replace(plan, schedule=Schedule(((one, other),)))
-    won = Counter(battle.winner for pairing in pairings(meeting, store) for battle in pairing.battles)
+    won = Counter(winner for pairing in pairings(meeting, store) for winner in pairing.winners)
     return won[Winner.MODEL_A], won[Winner.TIE], won[Winner.MODEL_B]
 
 
@@ -249,11 +258,14 @@ def validate(
     prompts: Sequence[Prompt],
     judged: Summary,
 ) -> float | None:
-    """Share of battles that a contestant wins against others, a tie as half; None where none was decided."""
+    """Share of battles that a contestant wins against others, a tie as half; None where none was decided.
+
+    Battles lost by own failure count as the settings have it.
+    """
     fighters = [contestant, *opponents]
     pairs = target_pairs([c.name for c in fighters], contestant.name)
     won = []
     for pairing in pairings(battle(arena, fighters, [p.id for p in prompts], pairs), arena.store):
         judged.add(pairing)
-        won += [one.winner.score for one in pairing.battles]
+        won += [winner.score for winner in pairing.winners]
     return sum(won) / len(won) if won else None

@@ -25,6 +25,7 @@ _PARAGRAPHS, _PARAGRAPH = 6, 2_000
 """paragraphs that are shown, and their characters"""
 _SHOWN = 24
 """tables and curves that are shown, of a stage or of none"""
+_RATED = ("rating", "lower", "upper", "win_rate", "undecided_share", "worst", "best")
 _FIGURES = ("rating", "lower", "upper", "gold_accuracy", "gold_utility", "mean_length", "seconds")
 
 
@@ -61,7 +62,8 @@ class Documents:
         """Models, best first; what is missing or no number is None."""
         return [
             {"model": str(row["model"]), "rank": row.get("rank") or place, "battles": _whole(row.get("battles"))}
-            | {key: number(row.get(key)) for key in ("rating", "lower", "upper", "win_rate")}
+            | {key: number(row.get(key)) for key in _RATED}
+            | {key: _whole(row.get(key)) for key in ("own_failures", "undecided")}
             for place, row in enumerate(self.board["leaderboard"], 1)
         ]
 

@@ -29,8 +29,10 @@ def outcome(documents: Documents, picks: Picks, judges: Sequence[str]) -> list[s
     summary = documents.summary
     told[-1] += _moved(summary.get("rejudged"))
     if missing := int(summary["battles_wanted"]) - int(summary["battles_decided"]):
+        lost = sum(n for kinds in (summary.get("losses_by_own_failure") or {}).values() for n in kinds.values())
+        count = "count nowhere" if not lost else f"{lost:,} of them count as losses, by the loser's own failure"
         told[-1] += (
-            f" {missing:,} of {summary['battles_wanted']:,} battles are undecided and count nowhere; "
+            f" {missing:,} of {summary['battles_wanted']:,} battles are undecided and {count}; "
             "the command that began this run asks for them again."
         )
     return told

@@ -211,7 +211,7 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "directory": documents.directory.resolve().name,
         "outcome": outcome(documents, picks, [one.name for one in bench]),
         "summary": documents.summary,
-        "board": documents.board,
+        "board": {"own_failures": 0, "undecided": 0, **documents.board},
         "caption": _caption(documents.board),
         "notes": [one_line(note, 400) for note in list(documents.board.get("notes") or ())[:30]],
         "rows": rows,

@@ -57,7 +57,7 @@ class Picks:
     """What one pass found.
 
     Attributes:
-        battles: rows in the file; `prompts`: how many prompts they are on.
+        battles: rows in the file, those lost by own failure among them; `prompts`: how many prompts they are on.
         flipped: battles whose seats disagree. `same`: those between equal texts (both seats are one verdict);
             `same_flipped`: both.
         pairs: by (model_a, model_b), battles won by a, ties, and battles won by b.
@@ -109,7 +109,8 @@ def read_picks(
     unseen = set(spot)
     last_prompt = None
     for line, row in read_rows(path):
-        battle = _battle(path, line, row)
+        lost = row.get("own_failure") is not None  # without a verdict: there are no scores, and no card
+        battle = _battle(path, line, row | {"score_a": 0.0, "score_b": 0.0} if lost else row)
         index = picks.battles
         picks.battles += 1
         if battle.prompt_id != last_prompt:  # the file is in the order of the prompts
@@ -117,6 +118,8 @@ def read_picks(
             last_prompt = battle.prompt_id
         counts = picks.pairs.setdefault((battle.model_a, battle.model_b), [0, 0, 0])
         counts[_RECORD[battle.winner]] += 1
+        if lost:
+            continue
         if ask and (key := (battle.prompt_id, *sorted((battle.model_a, battle.model_b)))) in ask:
             picks.decided.add(key)
         if unseen and (seen := unseen & {(battle.prompt_id, battle.model_a), (battle.prompt_id, battle.model_b)}):

@@ -196,6 +196,13 @@ class Readings:
                 found[key] = response
         return found
 
+    def answer_error(self, key: str) -> str | None:
+        """Why the latest failed turn under a response's key failed; None where none did, or none said why."""
+        query = """SELECT error FROM responses WHERE key = ? AND status IN ('error', 'refused')
+            ORDER BY id DESC LIMIT 1"""
+        row = self._reader.execute(query, (key,)).fetchone()
+        return from_stored(row[0]) if row else None
+
     def authors(self, prompt_id: str, text_hash: str) -> list[str]:
         """The models that answered a prompt with a text, sorted."""
         query = "SELECT DISTINCT model FROM responses WHERE text_hash = ? AND prompt_id = ?"

@@ -39,6 +39,7 @@ def read_annotations(
     found: Counter[str] = Counter()
     columns: dict[str, list[Any]] = {name: [] for name in ("model", "prompt", "preference", "ours", "theirs")}
     texts: dict[str, Counter[str]] = {}
+    own_failure: list[bool] = []
     skipped = 0
     for line, row in read_rows(path) if rows is None else rows:
         first, second, preference, prompt = _sides(path, line, row)
@@ -57,8 +58,9 @@ def read_annotations(
         columns["model"].append(model)
         columns["prompt"].append(prompt)
         columns["preference"].append(math.nan if preference is None else 3.0 - preference if swap else preference)
-        columns["ours"].append(output_ours)
-        columns["theirs"].append(output_theirs)
+        own_failure.append(row.get("own_failure") is not None)  # whose lengths nobody knows
+        columns["ours"].append(math.nan if own_failure[-1] else output_ours)
+        columns["theirs"].append(math.nan if own_failure[-1] else output_theirs)
         text = row.get("output_1" if swap else "output_2")
         if isinstance(text, str):
             texts.setdefault(model, Counter())[text] += 1
@@ -83,6 +85,7 @@ def read_annotations(
         np.array(columns["theirs"], dtype=np.float64),
         frozenset(repeated),
         skipped,
+        np.array(own_failure, dtype=bool) if any(own_failure) else None,
     )
 
 
