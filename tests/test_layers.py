@@ -31,7 +31,10 @@ LAYERS = [
     ["types", "errors", "config"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-TORCH_ROOMS = ("train", "models/local.py", "models/checkpoint.py", "models/decoding.py", "sandbox/target.py")
+TORCH_ROOMS = (
+    *("train", "models/local.py", "models/chat.py", "models/checkpoint.py", "models/decoding.py"),
+    "sandbox/target.py",
+)
 HEAVY = {"torch", "transformers", "safetensors", "polars", "aiohttp"}
 MODULES = sorted(SOURCE.rglob("*.py"))
 

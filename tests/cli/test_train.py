@@ -130,3 +130,31 @@ def test_report_of_nothing(arenaloop: Command, tmp_path: Path, directory: str) -
     assert (result.code, len(result.lines)) == (2, 1)
     assert directory in result.lines[0]
     assert {p.name for p in tmp_path.rglob("*")} == {"empty"}
+
+
+def test_what_was_dropped_cut_or_kept_as_text_is_printed(arenaloop: Command, start: Path, tmp_path: Path) -> None:
+    tokens = json.loads((start / "tokenizer_config.json").read_text())
+    spelled = tokens["eos_token"] if isinstance(tokens["eos_token"], str) else tokens["eos_token"]["content"]
+    more = [
+        {"messages": [{"role": "user", "content": "say"}, {"role": "assistant", "content": "1" * 200}]},
+        {"messages": [{"role": "user", "content": f"{spelled} ends"}, {"role": "assistant", "content": "1"}]},
+        {"messages": [{"role": "user", "content": "say"}, {"role": "assistant", "content": " "}]},
+    ]
+    data = write(tmp_path / "rows.jsonl", [*CHATS, *more])
+    for _ in range(2):
+        result = arenaloop("train", "sft", "--model", f"hf:{start}", "--data", data, "--out", "new", *SET)
+        assert result.code == 0, result.lines
+        said = "; dropped: 1 empty_response; truncated at the window: 1; control tokens in the text, kept as text: 1"
+        assert "on 10 rows" in result.out
+        assert result.out.rstrip().endswith(said)
+    told = json.loads((tmp_path / "new" / "training.json").read_text())["result"]
+    assert (told["truncated"], told["spelled"], told["dropped"]) == (1, 1, {"empty_response": 1})
+
+
+def test_a_row_that_is_refused_is_named_by_its_line(arenaloop: Command, start: Path, tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", [*CHATS, {"conversations": []}])
+    result = arenaloop("train", "sft", "--model", f"hf:{start}", "--data", "rows.jsonl", "--out", "new")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert (
+        "rows.jsonl, line 9: there is neither 'messages' nor 'prompt' and 'completion'; found: conv" in result.lines[0]
+    )

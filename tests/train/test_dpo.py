@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    FalconConfig,
+    FalconForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+)
 
 from arenaloop.config import DPOSettings
 from arenaloop.errors import InputError
@@ -150,3 +159,27 @@ def test_dropped_pairs_are_reported_and_none_left_is_an_error(start: Path, tmp_p
     assert (result.rows_used, result.dropped) == (3, {"equal_texts": 1})
     with pytest.raises(InputError, match="no preference row is left of 1"):
         train_dpo(start, [equal], tmp_path / "none", settings, seed=0)
+
+
+@pytest.mark.parametrize("recomputing", [False, True])
+@pytest.mark.parametrize("kind", ["opt", "falcon", "llama"])
+def test_the_first_loss_is_ln_2_whatever_dropout_the_configuration_has(
+    start: Path, tmp_path: Path, kind: str, recomputing: bool
+) -> None:
+    sizes: dict[str, Any] = {"vocab_size": 47, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0, "attention_dropout": 0.3}
+    torch.manual_seed(0)
+    model: Any = {
+        # the layers themselves drop out in two of them, and would in the mode in which they recompute
+        "opt": lambda: OPTForCausalLM(
+            OPTConfig(**sizes, **ids, word_embed_proj_dim=32, ffn_dim=64, max_position_embeddings=128, dropout=0.3)
+        ),
+        "falcon": lambda: FalconForCausalLM(FalconConfig(**sizes, **ids, hidden_dropout=0.3)),
+        "llama": lambda: LlamaForCausalLM(LlamaConfig(**sizes, **ids, intermediate_size=64)),
+    }[kind]()
+    model.save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(start).save_pretrained(tmp_path / "model")
+    settings = SETTINGS.model_copy(update={"epochs": 1, "micro_tokens": None, "gradient_checkpointing": recomputing})
+    train_dpo(tmp_path / "model", pairs(16), tmp_path / "out", settings, seed=0)
+    assert lines(tmp_path / "out")[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert lines(tmp_path / "out")[0]["grad_norm"] > 0

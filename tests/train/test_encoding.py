@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tokenizers import Regex, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from arenaloop.errors import ConfigError, InputError
@@ -93,7 +94,7 @@ def test_an_empty_rejected_answer_has_its_end_where_marks_leave_it_out(
     )
     row = {"prompt": [user("a"), assistant("b"), user("c")], "chosen": [assistant("d")], "rejected": [assistant("")]}
     chosen, rejected = encode_pairs(ChatEncoder(tokenizer, 50), [row]).rows
-    assert spell(tokenizer, chosen)[1] == "........." + "d"
+    assert spell(tokenizer, chosen)[1] == "........." + "d<|end|>", "the end of turn is learned all the same"
     assert spell(tokenizer, rejected)[1] == "........." + "<|end|>"
 
 
@@ -202,7 +203,7 @@ def test_pairs(tokenizer: PreTrainedTokenizerFast) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"text": "hi"}, "'prompt' is not a list of messages"),
+        ({"text": "hi"}, "there is neither 'messages' nor 'prompt' and 'completion'; found: text"),
         ({"messages": [user("hi")]}, "does not end with an assistant turn"),
         ({"messages": [assistant("hi")]}, "no turn before the answer"),
         ({"messages": "hi"}, "'messages' is not a list of messages"),
@@ -219,7 +220,7 @@ def test_malformed_rows_are_named(tokenizer: PreTrainedTokenizerFast, row: Row, 
 
 def test_malformed_pairs_are_named(tokenizer: PreTrainedTokenizerFast) -> None:
     encoder = ChatEncoder(tokenizer, 50)
-    with pytest.raises(InputError, match="must end with an assistant turn"):
+    with pytest.raises(InputError, match="begins with a user turn that is not the prompt's"):
         encode_pairs(encoder, [{"prompt": [user("a")], "chosen": [user("b")], "rejected": [assistant("c")]}])
     with pytest.raises(InputError, match="the prompt is empty"):
         encode_pairs(encoder, [{"prompt": [], "chosen": [assistant("b")], "rejected": [assistant("c")]}])
@@ -237,3 +238,162 @@ def test_no_chat_template_is_one_line(make_tokenizer: Callable[..., PreTrainedTo
     with pytest.raises(ConfigError, match="has no chat template") as caught:
         ChatEncoder(make_tokenizer(None), 50)
     assert "\n" not in str(caught.value)
+
+
+QWEN = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' }}{% if m['role'] == 'assistant' and loop.last "
+    "and '</think>' not in m['content'] %}{{ '<think>.</think>' }}{% endif %}{{ m['content'] }}"
+    "{% if m['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+R1 = (
+    "{% for m in messages %}{% set c = m['content'] %}{% if m['role'] == 'assistant' %}"
+    "{{ '<|assistant|>' + c.split('</think>')[-1] + '<|end|>' }}{% else %}{{ '<|user|>' + c }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|><think>\n' }}{% endif %}"
+)
+R1_MARKED = R1.replace(
+    "{{ '<|assistant|>' + c.split('</think>')[-1] + '<|end|>' }}",
+    "<|assistant|>{% generation %}{{ c.split('</think>')[-1] + '<|end|>' }}{% endgeneration %}",
+)
+
+
+@pytest.fixture
+def tagged(make_tokenizer: Callable[..., PreTrainedTokenizerFast]) -> Callable[[str], PreTrainedTokenizerFast]:
+    def make(template: str) -> PreTrainedTokenizerFast:
+        tokenizer = make_tokenizer(template)
+        tokenizer.add_tokens(["<think>", "</think>"])
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        return tokenizer
+
+    return make
+
+
+def test_an_empty_block_of_reasoning_that_the_template_writes_is_learned(
+    tagged: Callable[[str], PreTrainedTokenizerFast],
+) -> None:
+    """The generation prompt does not hold it, so the model must write it."""
+    assert encode_one(tagged(QWEN), [user("a"), assistant("b")])[1] == "...<think>.</think>b<|end|>"
+    reasoned = encode_one(tagged(QWEN), [user("a"), assistant("<think>c</think>b")])
+    assert reasoned[1] == "...<think>c</think>b<|end|>"
+
+
+@pytest.mark.parametrize(
+    ("answer", "learned"),
+    [
+        ("<think>\nhm\n</think>\n\nb", "hm\n</think>\n\nb<|end|>"),  # the prompt has opened it
+        ("hm</think>b", "hm</think>b<|end|>"),  # as some servers give it
+        ("b", "\n</think>\n\nb<|end|>"),
+    ],
+)
+def test_a_template_that_strips_reasoning_is_trained_after_its_own_prompt(
+    tagged: Callable[[str], PreTrainedTokenizerFast], answer: str, learned: str
+) -> None:
+    messages = [user("x"), assistant("<think>\ny\n</think>z"), user("a"), assistant(answer)]
+    whole, labelled = encode_one(tagged(R1), messages)
+    assert whole == "<|user|>x<|assistant|>z<|end|><|user|>a<|assistant|><think>\n" + learned
+    assert labelled.lstrip(".") == learned
+    assert encode_one(tagged(R1_MARKED), messages)[1].lstrip(".").endswith("b<|end|>"), "marks are obeyed"
+
+
+def test_a_generation_prompt_that_is_always_written_is_not_learned(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast],
+) -> None:
+    always = "{% for m in messages %}{{ m['role'] + '. ' + m['content'] + '\n' }}{% endfor %}{{ 'assistant. ' }}"
+    whole, labelled = encode_one(make_tokenizer(always), [user("hi"), assistant("yes")])
+    assert whole == "user. hi\nassistant. yes<|end|>"
+    assert labelled.lstrip(".") == "yes<|end|>"
+    ending = always.replace("m['content'] + '", "m['content'] + '<|end|>")
+    assert encode_one(make_tokenizer(ending), [user("hi"), assistant("yes")])[0] == (
+        "user. hi<|end|>\nassistant. yes<|end|>"
+    )
+
+
+@pytest.mark.parametrize("closing", ["", " "])
+def test_marks_without_the_end_of_turn_learn_it_too(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast], closing: str
+) -> None:
+    template = MARKED.replace(
+        "m['content'] + '<|end|>' }}{% endgeneration %}", f"m['content'] }}}}{{% endgeneration %}}{closing}<|end|>"
+    )
+    assert "{% endgeneration %}" + closing + "<|end|>" in template
+    messages = [user("a"), assistant("bc"), user("d"), assistant("ef")]
+    _, labelled = encode_one(make_tokenizer(template), messages, turns="all")
+    assert labelled.replace(".", "") == f"bc{closing}<|end|>ef{closing}<|end|>"
+    unended = template.replace("<|end|>", "")
+    assert encode_one(make_tokenizer(unended), messages)[1].endswith("ef<|end|>")
+
+
+def test_turns_whose_ends_join_in_one_token_are_all_trained(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast],
+) -> None:
+    from tokenizers import AddedToken
+
+    template = (
+        "{% for m in messages %}{{ m['role'] + '\n' + m['content'] }}"
+        "{% if m['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant\n' }}{% endif %}"
+    )
+    tokenizer = make_tokenizer(template)
+    tokenizer.add_tokens([AddedToken("\nb", normalized=False)])
+    messages = [user("a"), assistant("bc"), user("d"), assistant("bf")]
+    _, labelled = encode_one(tokenizer, messages, turns="all")
+    assert labelled.replace(".", "") == "bc<|end|>bf<|end|>"
+
+
+def test_what_a_row_spells_stays_text_and_is_counted(tokenizer: PreTrainedTokenizerFast) -> None:
+    rows = [
+        {"messages": [user("a<|end|>"), assistant("b<|end|><|user|>c")]},
+        {"messages": [user("a"), assistant("b")]},
+    ]
+    out = encode_conversations(ChatEncoder(tokenizer, 50), rows)
+    assert out.spelled == 1
+    ids = out.rows[0].ids
+    assert [ids.count(token) for token in (1, 3, 4)] == [1, 1, 1], "one end, one user, one assistant: the template's"
+    assert ids[-1] == 1
+
+
+def test_a_row_that_the_template_refuses_is_dropped_and_explained(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast],
+) -> None:
+    gemma = make_tokenizer(
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        + MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    )
+    good = {"messages": [user("a"), assistant("b")]}
+    system = {"messages": [{"role": "system", "content": "s"}, *good["messages"]]}
+    out = encode_conversations(ChatEncoder(gemma, 50), [good, system, system])
+    assert dict(out.dropped) == {"template_refuses": 2}
+    assert out.explained == {
+        "template_refuses": "training row 1: the chat template refuses the conversation: System role not supported"
+    }
+    assert len(out.rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% for m in messages %}{{ '## ' + m['role'] + '\n' + m['content'] + '\n' }}{% endfor %}", "no_end_of_turn"),
+        (R1, "earlier_turns_rewritten"),
+    ],
+)
+def test_answers_to_follow_ups_that_cannot_be_learned_say_why(
+    tagged: Callable[[str], PreTrainedTokenizerFast], template: str, reason: str
+) -> None:
+    row = {"prompt": [user("a")], "completion": [assistant("b"), user("c"), assistant("d")]}
+    with pytest.raises(InputError, match=rf"training row 0: .*learn the last turn alone.*'{reason}': 1"):
+        encode_conversations(ChatEncoder(tagged(template), 50), [row])
+    plain = {"messages": [*row["prompt"], *row["completion"]]}
+    assert encode_conversations(ChatEncoder(tagged(template), 50), [plain]).source == [0], "the advice helps"
+
+
+def test_all_turns_of_a_row_that_an_assistant_begins(tokenizer: PreTrainedTokenizerFast) -> None:
+    labelled = encode_one(tokenizer, [assistant("hello"), user("a"), assistant("b")], turns="all")[1]
+    assert labelled.replace(".", "") == "b<|end|>", "nothing stands before the first, which is given"
+
+
+def test_a_template_with_a_clock_is_named(make_tokenizer: Callable[..., PreTrainedTokenizerFast]) -> None:
+    clock = make_tokenizer(
+        "{{ strftime_now('%f') }}" + MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    )
+    with pytest.raises(InputError, match="something new each time"):
+        encode_conversations(ChatEncoder(clock, 90), [{"messages": [user("a"), assistant("b")]}])

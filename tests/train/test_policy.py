@@ -206,8 +206,10 @@ def test_metrics_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
         run.log({"step": step, "loss": 1.0 / step})
     run.checkpoint({"step": 2})
     run.log({"step": 4, "loss": 0.1})
+    run.close()
     reopened = TrainingRun(tmp_path / "run", "key")
-    assert reopened.restore() == {"step": 2}
+    assert reopened.restore() == {"step": 2, "key": "key"}
+    reopened.close()
     text = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert text == '{"step": 1, "loss": 1.0}\n{"step": 2, "loss": 0.5}\n'
     other = TrainingRun(tmp_path / "run", "another key")
@@ -222,6 +224,7 @@ def test_what_is_kept_is_found_under_its_own_key_alone(tmp_path: Path) -> None:
     assert torch.equal(run.kept("reference", "a"), torch.arange(3))
     assert run.kept("reference", "b") is None
     assert run.kept("other", "a") is None
+    run.close()
     other = TrainingRun(tmp_path / "run", "another key")  # another training may find it too
     other.begin()
     assert torch.equal(other.kept("reference", "a"), torch.arange(3))

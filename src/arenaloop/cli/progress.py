@@ -86,6 +86,10 @@ class Watch(Observer):
         loss = metrics.get("loss")
         self._update(step, total, "steps" + (f" · loss {loss:.3f}" if loss is not None else ""))
 
+    def note(self, text: str) -> None:
+        """One line that stays."""
+        say(self.console, text, fold=True)
+
     def done(self, stage: str, result: Mapping[str, object]) -> None:
         """A stage is finished: one line that stays."""
         parts = [f"{result['rows']:,} rows" if isinstance(result.get("rows"), int) else ""]

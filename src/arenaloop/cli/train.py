@@ -35,8 +35,10 @@ def train(
 ) -> None:
     """Train a model on rows, or resume an interrupted training.
 
-    Rows are those that the recipes write and TRL reads. Conversations are `messages` (or `prompt` and `completion`);
-    preference pairs are `prompt`, `chosen` and `rejected`.
+    Rows are those that the recipes write. Conversations are `messages`, or `prompt` and `completion`; preference pairs
+    are `prompt`, `chosen` and `rejected`, or the last two alone where both begin with the prompt. Each is a list of
+    messages or a text: a prompt's is one user turn, an answer's one assistant turn. Other columns are ignored, but for
+    those that change what a row means (tools, images, weights), which are refused.
 
     Examples:
 
@@ -80,24 +82,28 @@ def train(
         from arenaloop.train import methods
 
         checked = validate(METHODS[method], values, "--set")
-        done = methods.training(method, start, rows, out, checked, seed=seed, on_step=step)
-    dropped = ", ".join(f"{n:,} {reason}" for reason, n in done.dropped.items() if n)
+        done = methods.training(method, start, rows, out, checked, seed=seed, on_step=step, on_note=watch.note)
+    remarks = (_by_line(remark, lines) for remark in done.remarks())
     typer.echo(
         (f"{out}: " if stepped else f"{out} was finished before, nothing is trained again: ")
-        + f"{done.steps:,} steps on {done.rows_used:,} rows, {done.seconds:.0f} s"
-        + (f"; dropped: {dropped}" if dropped else "")
+        + "; ".join([f"{done.steps:,} steps on {done.rows_used:,} rows, {done.seconds:.0f} s", *remarks])
     )
+
+
+def _by_line(text: str, lines: Sequence[int]) -> str:
+    """Trainers number the rows that they are given; a user looks for the line of a file."""
+    return re.sub(r"\b(?:training|preference) row (\d+)", lambda found: f"line {lines[int(found[1])]}", text)
 
 
 @contextmanager
 def _rows_by_line(data: Path, lines: Sequence[int]) -> Iterator[None]:
-    """Trainers number the rows that they are given; a user looks for the line of a file."""
+    """Name rows in errors as `_by_line` does, and their file."""
     from arenaloop.errors import InputError
 
     try:
         yield
     except InputError as error:
-        named = re.match(r"(?:training|preference) row (\d+): (.*)", str(error), re.DOTALL)
-        if named is None:
+        named = _by_line(str(error), lines)
+        if named == str(error):
             raise
-        raise InputError(f"{data}, line {lines[int(named[1])]}: {named[2]}") from error
+        raise InputError(f"{data}, {named}") from error

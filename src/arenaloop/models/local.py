@@ -22,6 +22,7 @@ from typing import Any
 from arenaloop.errors import ConfigError, InputError, MissingExtraError, StoppedError
 from arenaloop.messages import split_reasoning
 from arenaloop.models import checkpoint
+from arenaloop.models.chat import ChatTokens
 from arenaloop.models.decoding import Continuation, cache_argument, decode
 from arenaloop.types import Completion, Request, Status, content_hash, derive_seed
 
@@ -150,7 +151,7 @@ class LocalModel:
         if self._loaded is None:
             self._loaded = _Loaded.load(self)
         model = self._loaded
-        answers = [model.prepare(request, self._template_options) for request in chunk]
+        answers = [model.prepare(request) for request in chunk]
         rows = [answer for answer in answers if isinstance(answer, Continuation)]
         stop = stop or threading.Event()
         with checkpoint.torch_threads(self._threads or checkpoint.best_threads(model.module)), torch.inference_mode():
@@ -170,6 +171,7 @@ class _Loaded:
 
     module: Any
     tokenizer: Any
+    chat: ChatTokens
     end_ids: frozenset[int]
     window: int | None
 
@@ -185,17 +187,15 @@ class _Loaded:
             )
         cache_argument(module)
         module.eval().to(device)
-        return cls(module, tokenizer, checkpoint.end_ids(tokenizer, module), checkpoint.context_window(module))
+        chat = ChatTokens(tokenizer, model._template_options)
+        return cls(module, tokenizer, chat, checkpoint.end_ids(tokenizer, module), checkpoint.context_window(module))
 
-    def prepare(self, request: Request, options: Mapping[str, Any]) -> Continuation | Completion:
+    def prepare(self, request: Request) -> Continuation | Completion:
         """Tokenise a request, or say why it cannot be answered."""
         try:
-            text = self.tokenizer.apply_chat_template(
-                [dict(message) for message in request.messages], tokenize=False, add_generation_prompt=True, **options
-            )
+            prompt = self.chat.tokens(self.chat.render(request.messages, prompt=True))
         except Exception as error:  # templates raise jinja2 errors of many kinds
             return Completion(status=Status.ERROR, error=f"the chat template refuses it: {error}", usd=0.0, calls=0)
-        prompt = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         room = request.sampling.max_tokens if self.window is None else self.window - len(prompt)
         if room < 1:
             return Completion(

@@ -21,5 +21,8 @@ class Observer:
     def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         """Training has moved on."""
 
+    def note(self, text: str) -> None:
+        """Something that who runs it should know, in one line."""
+
     def done(self, stage: str, result: Mapping[str, object]) -> None:
         """A stage is finished."""

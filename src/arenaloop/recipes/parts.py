@@ -218,7 +218,19 @@ def train(
     """
     from arenaloop.train.methods import training  # needs torch
 
-    done = training(method, start, rows, out, settings, seed=seed, on_step=observer.step, revision=revision)
+    done = training(
+        method,
+        start,
+        rows,
+        out,
+        settings,
+        seed=seed,
+        on_step=observer.step,
+        on_note=observer.note,
+        revision=revision,
+    )
+    if remarks := done.remarks():
+        observer.note(f"{out.name}: {len(rows):,} rows; {'; '.join(remarks)}")
     return StageResult(
         start=Path(start).name,
         rows=len(rows),

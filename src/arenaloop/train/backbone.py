@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from torch.utils.checkpoint import checkpoint as recompute
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from arenaloop.config import OptimSettings
 from arenaloop.errors import StorageError
@@ -98,11 +101,13 @@ class Backbone:
         return torch.autocast(self.device.type, self.autocast) if self.autocast else contextlib.nullcontext()
 
     def train(self, dropout: bool) -> None:
-        """Make ready for steps, with dropout or without: then every part but the recomputing ones evaluates."""
+        """Make ready for steps, with dropout or without: then every part evaluates, recomputing ones too."""
         self.module.train(dropout)
         for part in self.module.modules():
-            if getattr(part, "gradient_checkpointing", False):  # it recomputes in training mode only
-                part.training = True
+            if isinstance(part, GradientCheckpointingLayer) and part.gradient_checkpointing:
+                part.__dict__.pop("forward", None)
+                if not dropout:  # by itself it recomputes in training mode only, in which it may drop out
+                    part.forward = functools.partial(_recomputed, part)
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -119,6 +124,12 @@ class Backbone:
     def save(self, out: Path) -> None:
         """Write model and tokenizer to `out` in Hugging Face form; see `save_checkpoint`."""
         save_checkpoint(self.module, self.tokenizer, out)
+
+
+def _recomputed(layer: Any, *arguments: Any, **named: Any) -> Any:
+    """A layer's forward pass in evaluation mode, its activations computed again in the backward pass."""
+    forward = functools.partial(type(layer).forward, layer, **named)
+    return recompute(forward, *arguments, use_reentrant=False) if torch.is_grad_enabled() else forward(*arguments)
 
 
 def save_checkpoint(module: Any, tokenizer: Any, out: Path) -> None:

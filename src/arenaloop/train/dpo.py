@@ -19,8 +19,8 @@ from arenaloop.types import content_hash
 
 __all__ = ["COLUMNS", "DPOObjective", "reference_logprobs", "train"]
 
-COLUMNS = (("prompt", "chosen", "rejected"),)
-"""A row is ``{"prompt", "chosen", "rejected"}``, message lists; chosen and rejected end with an assistant turn."""
+COLUMNS = (("prompt", "chosen", "rejected"), ("chosen", "rejected"))
+"""A row is ``{"prompt", "chosen", "rejected"}``, or the last two where they begin with the prompt (see `rows`)."""
 
 
 class DPOObjective:

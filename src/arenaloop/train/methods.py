@@ -13,6 +13,7 @@ from arenaloop import config
 from arenaloop.config import OptimSettings
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.train.rows import refuse_unread
 from arenaloop.train.run import TrainingRun, TrainResult
 from arenaloop.train.session import Job, OnStep
 from arenaloop.types import content_hash
@@ -59,6 +60,7 @@ def training(
     *,
     seed: int,
     on_step: OnStep | None = None,
+    on_note: Callable[[str], None] | None = None,
     revision: str | None = None,
 ) -> TrainResult:
     """Train a model by one of `METHODS` and save the result to `out`.
@@ -74,10 +76,12 @@ def training(
         settings: of the method's own class.
         seed: decides the order of the rows.
         on_step: told about progress.
+        on_note: told, in one line each, what of an earlier training in `out` could not be used.
         revision: of a hub id.
 
     Raises:
-        ConfigError: an unknown method, `out` is not ours to write, or the tokenizer has no chat template.
+        ConfigError: an unknown method, `out` is not ours to write, another training writes there, or the tokenizer has
+            no chat template.
         InputError: a malformed row, no row left, or a model that cannot be loaded.
         StoppedError: the training diverged, or the disk is full.
     """
@@ -89,7 +93,12 @@ def training(
         raise ConfigError(f"{out} is the model to start from; the trained one needs another directory")
     fingerprint = checkpoint_fingerprint(start, revision)
     read = [known.read_from(row) for row in rows]
-    run = TrainingRun(out, content_hash(method, fingerprint, read, settings.method(), seed))
+    for at, row in enumerate(rows):
+        refuse_unread(row, read[at], at)
+    run = TrainingRun(out, content_hash(method, fingerprint, read, settings.method(), seed), on_note)
     if run.result is not None:
         return run.result
-    return known.train(Job(run, settings, seed, start, revision, fingerprint, rows, on_step, started))
+    try:
+        return known.train(Job(run, settings, seed, start, revision, fingerprint, rows, on_step, started))
+    finally:
+        run.close()

@@ -2,20 +2,24 @@
 
     training.json       the key of this training (a hash of start, rows, method and seed), and its result once finished
     metrics.jsonl       one line per `log_every` steps
-    checkpoint.pt       the state that an interrupted training continues from; removed at the end
+    checkpoint.pt       the state that an interrupted training continues from, and, in checkpoint.previous.pt, the one
+                        before, for the case that it is damaged; both are removed at the end
     NAME.pt             what a method keeps under a key of its own; DPO: the reference's log-probabilities
     config.json, model*.safetensors, tokenizer*, …       the trained model, in Hugging Face form
 
-Only what this module wrote is ever overwritten: a directory that holds someone else's model is refused.
+Only what this module wrote is ever overwritten: a directory that holds someone else's model is refused. One process
+trains in it at a time: it holds a lock on the directory itself, which goes with the process.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,7 +41,9 @@ class TrainResult:
         steps: optimiser steps.
         rows_used: rows (pairs) that were trained on.
         dropped: rows dropped, by reason.
+        explained: what there is to say of the first of them, by reason.
         truncated: rows used although an answer was cut at the window.
+        spelled: rows used in which a text spells a control token of the model; it was kept as text.
         skipped_steps: steps whose loss or gradient was not finite; they moved nothing.
         metrics: means over the last logged steps.
         seconds: wall time from loading the model to the saved checkpoint, interrupted runs up to their last checkpoint
@@ -48,10 +54,25 @@ class TrainResult:
     steps: int
     rows_used: int
     dropped: dict[str, int] = field(default_factory=dict)
+    explained: dict[str, str] = field(default_factory=dict)
     truncated: int = 0
+    spelled: int = 0
     skipped_steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def remarks(self) -> list[str]:
+        """What is to be said of the rows, beside their number: which were dropped, and which are not what they seem."""
+        dropped = ", ".join(
+            f"{n:,} {reason}" + (f" ({self.explained[reason]})" if reason in self.explained else "")
+            for reason, n in self.dropped.items()
+            if n
+        )
+        return [
+            *([f"dropped: {dropped}"] if dropped else []),
+            *([f"truncated at the window: {self.truncated:,}"] if self.truncated else []),
+            *([f"control tokens in the text, kept as text: {self.spelled:,}"] if self.spelled else []),
+        ]
 
 
 class TrainingRun:
@@ -60,6 +81,7 @@ class TrainingRun:
     Args:
         out: the directory; need not exist.
         key: content hash of everything that decides the trained weights.
+        note: told, in one line each, what of the directory could not be used.
 
     Attributes:
         result: the result, if a training with this key has finished here.
@@ -68,39 +90,88 @@ class TrainingRun:
         ConfigError: `out` holds a model that was not trained here.
     """
 
-    def __init__(self, out: Path, key: str) -> None:
+    def __init__(self, out: Path, key: str, note: Callable[[str], None] | None = None) -> None:
         self.out = out
         self.key = key
         self.result: TrainResult | None = None
+        self._note = note or (lambda _: None)
+        self._lock: _Lock | None = None
         self._record = out / "training.json"
         self._metrics = out / "metrics.jsonl"
         self._checkpoint = out / "checkpoint.pt"
-        record = _read_record(self._record)
+        self._previous = out / "checkpoint.previous.pt"
+        self._found = record = _read_record(self._record)
         if record is None and (out / "config.json").exists():
             raise ConfigError(f"{out} already holds a model that was not trained here; choose another directory")
         self._ours = record is not None and record.get("key") == key
-        if self._ours and record and record.get("result") and (out / "config.json").exists():
-            self.result = TrainResult(**{**record["result"], "path": out})
+        if self._ours and record and record.get("result"):
+            self.result = self._finished(record)
+
+    def _finished(self, record: Mapping[str, Any]) -> TrainResult | None:
+        """The result in a record, unless files of its model are lost or cut."""
+        wrong = [
+            name
+            for name, size in record.get("files", {"config.json": None}).items()
+            if not (self.out / name).is_file() or size not in (None, (self.out / name).stat().st_size)
+        ]
+        if wrong or not any(self.out.glob("*.safetensors")):
+            self._note(f"{self.out}: {', '.join(wrong) or 'the weights'} lost or cut; trained again")
+            return None
+        known = {each.name for each in fields(TrainResult)}
+        return TrainResult(
+            **{name: value for name, value in record["result"].items() if name in known} | {"path": self.out}
+        )
 
     def begin(self) -> None:
-        """Make the directory this training's, before anything is written: what another training left there goes."""
-        if self._ours:
+        """Take the directory for this training, before anything is written: what another one left there goes.
+
+        Raises:
+            ConfigError: another training is writing here, or has written since this one was opened.
+            StorageError: the directory cannot be made.
+        """
+        if self._lock is not None:
             return
         with _storage(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
-            for stale in ("config.json", "checkpoint.pt", "metrics.jsonl"):
+        self._lock = _Lock(self.out, self._note)
+        if _read_record(self._record) != self._found:
+            self.close()
+            raise ConfigError(f"{self.out}: another training has written here meanwhile; run the command again")
+        if self._ours:
+            return
+        with _storage(self.out):
+            for stale in ("config.json", self._checkpoint.name, self._previous.name, "metrics.jsonl"):
                 (self.out / stale).unlink(missing_ok=True)
-            with _replacing(self._record) as file:
-                file.write(json.dumps({"key": self.key}).encode())
+            self._write_record({"key": self.key})
         self._ours = True
 
+    def close(self) -> None:
+        """Leave the directory to others."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
     def restore(self) -> dict[str, Any] | None:
-        """The last checkpoint's state on the CPU, or None; metrics of later steps are taken back."""
+        """The state of the last checkpoint that is whole and this training's, on the CPU, or None.
+
+        Metrics of later steps are taken back.
+        """
         self.begin()
-        state: dict[str, Any] | None = None
-        if self._checkpoint.exists():
-            state = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
+        state, troubles = None, []
+        for path in (self._checkpoint, self._previous):
+            if state is None and path.exists():
+                content = _load(path)
+                if isinstance(content, str):
+                    troubles.append(f"{path.name} {content}")
+                elif content.get("key", self.key) != self.key:  # those of earlier versions have none
+                    troubles.append(f"{path.name} is another training's")
+                else:
+                    state = content
         step = state["step"] if state else 0
+        if troubles:
+            self._note(
+                f"{self.out}: {', '.join(troubles)}; going on from " + (f"step {step}" if state else "the start")
+            )
         if self._metrics.exists():
             with _storage(self.out):
                 kept = [line for line in self._metrics.read_text("utf-8").splitlines() if _step_of(line) <= step]
@@ -109,8 +180,12 @@ class TrainingRun:
         return state
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint; after a crash either the old or the new one is there, whole."""
-        self._save(self._checkpoint, state)
+        """Replace the checkpoint and keep the one before; after a crash the old or the new one is there, whole."""
+        if self._checkpoint.exists():
+            self._previous.unlink(missing_ok=True)
+            with suppress(OSError):  # a file system without links keeps one
+                os.link(self._checkpoint, self._previous)
+        self._save(self._checkpoint, {**state, "key": self.key})
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Append one line to the metrics."""
@@ -122,8 +197,11 @@ class TrainingRun:
         path = self.out / f"{name}.pt"
         if not path.exists():
             return None
-        content = torch.load(path, weights_only=True)
-        return content.get("value") if content["key"] == key else None
+        content = _load(path)
+        if isinstance(content, str):
+            self._note(f"{path} {content}; computed again")
+            return None
+        return content.get("value") if content.get("key") == key else None
 
     def keep(self, name: str, key: str, value: Tensor) -> None:
         """Keep what is dear to compute, for a resumed training or one with other settings.
@@ -140,12 +218,19 @@ class TrainingRun:
         """Save the model, then say that the training is finished."""
         with _storage(self.out):
             model.save(self.out)
-            fields = {name: value for name, value in asdict(result).items() if name != "path"}
-            with _replacing(self._record) as file:
-                file.write(json.dumps({"key": self.key, "result": fields}, indent=1).encode())
+            told = {name: value for name, value in asdict(result).items() if name != "path"}
+            sizes = {file.name: file.stat().st_size for file in self.out.glob("*.safetensors")}
+            self._write_record({"key": self.key, "result": told, "files": {"config.json": None, **sizes}})
             self._checkpoint.unlink(missing_ok=True)
+            self._previous.unlink(missing_ok=True)
         self.result = result
+        self.close()
         return result
+
+    def _write_record(self, record: dict[str, Any]) -> None:
+        with _replacing(self._record) as file:
+            file.write(json.dumps(record, indent=1).encode())
+        self._found = record
 
     def _save(self, path: Path, content: Mapping[str, Any]) -> None:
         with _storage(self.out), _replacing(path) as file:
@@ -163,6 +248,52 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     return record if isinstance(record, dict) else {}
+
+
+def _load(path: Path) -> dict[str, Any] | str:
+    """What `TrainingRun._save` wrote, on the CPU; or in words why it cannot be used.
+
+    Raises:
+        StorageError: it cannot be read, which does not mean that it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the tensors' check sums
+            if archive.testzip() is not None:
+                return "is damaged"
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    except Exception:  # of the archive's, the pickle's and torch's own kinds, whose texts fill pages
+        return "is damaged"
+    return content if isinstance(content, dict) else "is damaged"
+
+
+class _Lock:
+    """A lock on a directory, for as long as this process lives or until it is released.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+
+    def __init__(self, directory: Path, note: Callable[[str], None]) -> None:
+        self._handle = os.open(directory, os.O_RDONLY)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.release()
+            raise ConfigError(
+                f"{directory}: another training is writing here; wait for it, or choose another --out"
+            ) from error
+        except OSError as error:
+            note(f"{directory} cannot be locked ({error.strerror}): let no other training write here")
+
+    def release(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def __del__(self) -> None:
+        self.release()
 
 
 def _step_of(line: str) -> float:

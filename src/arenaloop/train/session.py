@@ -147,8 +147,10 @@ class Session:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._stack.close()
+        if kind is not None:
+            self.job.run.close()
 
     def step(self, objective: Objective, whole: np.ndarray) -> None:
         """One optimiser step on the rows `whole` of an objective, in micro-batches.
@@ -221,7 +223,9 @@ class Session:
             steps=self.steps,
             rows_used=len(data.source),
             dropped=dict(data.dropped),
+            explained=dict(data.explained),
             truncated=data.truncated,
+            spelled=data.spelled,
             skipped_steps=self.skipped_steps,
             metrics=self.metrics,
             seconds=self._seconds(),

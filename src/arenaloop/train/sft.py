@@ -17,7 +17,7 @@ from arenaloop.train.session import Job
 __all__ = ["COLUMNS", "SFTObjective", "train"]
 
 COLUMNS = (("messages",), ("prompt", "completion"))
-"""A row is ``{"messages"}`` or ``{"prompt", "completion"}``, message lists that end with an assistant turn."""
+"""A row is ``{"messages"}`` or ``{"prompt", "completion"}``, ending with an assistant turn (see `rows`)."""
 
 
 class SFTObjective:
