@@ -10,21 +10,83 @@ from typing import Any
 
 from arenaloop.types import Message
 
-__all__ = ["ROLES", "instruction_text", "message_text", "read_messages", "split_reasoning"]
+__all__ = [
+    "FAILED_ANSWER",
+    "ROLES",
+    "given_text",
+    "instruction_text",
+    "message_text",
+    "read_messages",
+    "refuse_unread",
+    "split_reasoning",
+    "system_message",
+]
 
 ROLES = ("system", "user", "assistant")
+
+
+FAILED_ANSWER = "$ERROR$"
+"""What FastChat writes in the place of an answer when every call for it has failed."""
+
+_UNREAD = (
+    "tools", "functions", "tool_calls", "function_call", "images", "image", "image_url", "videos", "video", "audios",
+    "audio", "input_audio", "files", "file", "attachments", "history",
+)  # fmt: skip
+"""Columns of a row, or keys of a message, that change what it says and that nothing here can show to a model."""
+
+_SYSTEM = ("system", "system_prompt")
+
+_PART_KEYS = frozenset({"type", "text", "annotations", "cache_control", "logprobs", "index", "id"})
+"""What a part of a message's content may hold and still be a text."""
+
+
+def refuse_unread(row: Mapping[str, Any], of: str = "column") -> None:
+    """Refuse a row, or a message, that holds what no prompt here can: tools, images, sound, an earlier history.
+
+    Args:
+        row: cells by name; null, empty and false ones are as good as missing.
+        of: what a name is called in the error.
+
+    Raises:
+        ValueError: such a name with a value.
+    """
+    for name in _UNREAD:
+        if row.get(name):
+            raise ValueError(f"{of} {name}: {_kind(name)} cannot be shown to a model here")
+
+
+def _kind(name: str) -> str:
+    if name == "history":
+        return "a history beside the prompt (write it as messages)"
+    return "tools and their calls" if "tool" in name or "function" in name else "what is no text"
+
+
+def system_message(row: Mapping[str, Any]) -> tuple[Message, ...]:
+    """The system message that a row has in a column of its own, for the shapes that hold the user's turns alone.
+
+    Raises:
+        ValueError: it is not a text, or there are two.
+    """
+    found = {row[name] if isinstance(row[name], str) else None for name in _SYSTEM if row.get(name)}
+    if None in found:
+        raise ValueError("column system is not a text")
+    if len(found) > 1:
+        raise ValueError("columns system and system_prompt differ")
+    return tuple({"role": "system", "content": text} for text in found)
 
 
 def instruction_text(row: Mapping[str, Any]) -> str:
     """The user's turn of an Alpaca row: ``instruction``, and ``input``, where there is one, after a blank line.
 
     Raises:
-        ValueError: one of them is not a text.
+        ValueError: one of them is not a text, or the row holds a ``context`` besides (Dolly's name for an input).
     """
     instruction, extra = row.get("instruction"), row.get("input")
     if not isinstance(instruction, str):
         raise ValueError("instruction is not a text")
-    if extra is None or extra == "":
+    if row.get("context"):
+        raise ValueError("column context: the text that an instruction is about goes by the name input")
+    if extra is None or extra == "" or extra != extra:
         return instruction
     if not isinstance(extra, str):
         raise ValueError("input is not a text")
@@ -39,7 +101,8 @@ def read_messages(value: object, column: str) -> tuple[Message, ...]:
         column: its name, for errors.
 
     Raises:
-        ValueError: it is no such list, a role is unknown, or a system message is not the first.
+        ValueError: it is no such list, a role is unknown, a system message is not the first, or a message holds more
+            than text (a tool's call, an image, nothing at all).
     """
     if not isinstance(value, list):
         raise ValueError(f"{column} is not a list of messages")
@@ -52,7 +115,11 @@ def read_messages(value: object, column: str) -> tuple[Message, ...]:
             raise ValueError(f"message {number} of {column} has the role {role!r}; known are {', '.join(ROLES)}")
         if role == "system" and messages:
             raise ValueError(f"message {number} of {column} is a system message; only the first may be one")
-        messages.append({"role": role, "content": message_text(item.get("content"))})
+        try:
+            refuse_unread(item, "its")
+            messages.append({"role": role, "content": given_text(item.get("content"))})
+        except ValueError as error:
+            raise ValueError(f"message {number} of {column} ({role}): {error}") from None
     return tuple(messages)
 
 
@@ -69,7 +136,19 @@ def message_text(content: object) -> str:
         texts = [part for part in parts if isinstance(part, str)]
         if len(texts) == len(parts):
             return "".join(texts)
-    raise ValueError("a message's content is not a text")
+    raise ValueError("a message's content is not a text" if content is not None else "a message without content (null)")
+
+
+def given_text(content: object) -> str:
+    """`message_text` of a user's file, where a part that holds more than text (an image beside it) is refused.
+
+    Raises:
+        ValueError: as `message_text`, or a part holds something else besides.
+    """
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, dict) and (more := [key for key in part if key not in _PART_KEYS and part[key]]):
+            raise ValueError(f"a part of a message's content holds {', '.join(more)}, which is no text")
+    return message_text(content)
 
 
 def split_reasoning(text: str) -> tuple[str | None, str]:

@@ -58,7 +58,7 @@ def rank(
     fixed = parse_anchor(anchor)
     controls, frozen = parse_controls(control or [])
     if controls == ["length"] and arena_of(file) is not None:  # a run directory knows how long its answers are
-        battles = battles_from_rows(rows_with_lengths(file), str(file), controls=controls)
+        battles = battles_from_rows(enumerate(rows_with_lengths(file), start=1), str(file), controls=controls)
     else:
         battles = read_battles(file, controls=controls)
     board = leaderboard(

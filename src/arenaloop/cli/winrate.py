@@ -83,7 +83,13 @@ def winrate(
             "n_wins", "n_draws", "n_total", "avg_length", "flags",
         )  # fmt: skip
         board: list[dict[str, Any]] = [{name: getattr(row, name) for name in fields} for row in rows]
-        sys.stdout.write(json.dumps({"baseline": baseline, "leaderboard": board}, indent=2, ensure_ascii=False) + "\n")
+        document = {
+            "baseline": baseline,
+            "skipped": annotations.skipped,
+            "notes": annotations.notes,
+            "leaderboard": board,
+        }
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return
     from rich.console import Console
 
@@ -102,6 +108,8 @@ def winrate(
     skipped = f", {annotations.skipped:,} rows without it skipped" if annotations.skipped else ""
     line = f"percent against {baseline} on {len(annotations.prompts):,} prompts{skipped}"
     say(console, line, style="dim", fold=True)
+    for note in annotations.notes:
+        say(console, f"note: {note}", fold=True)
     for row in rows:
         if row.flags:
             say(console, f"note: {row.model}: {', '.join(row.flags)}")

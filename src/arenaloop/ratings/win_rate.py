@@ -37,6 +37,7 @@ class Annotations:
         length_model, length_baseline: characters, NaN where unknown, shape (N,).
         repeated: models whose outputs repeat (the same text for at least half of the prompts).
         skipped: rows that were left out by the reader, e.g. without the baseline in them.
+        notes: what a reader of the rates should know about the rows, in plain words.
     """
 
     baseline: str
@@ -49,6 +50,7 @@ class Annotations:
     length_baseline: FloatArray
     repeated: frozenset[str] = frozenset()
     skipped: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
