@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from arenaloop.errors import InputError, StorageError
 from arenaloop.text_files import row_error, utf8_file
 
-__all__ = ["JsonRow", "encode_json", "read_rows", "replacing", "row_error", "write_json", "write_jsonl"]
+__all__ = ["JsonRow", "encode_json", "read_rows", "replacing", "row_error", "user_rows", "write_json", "write_jsonl"]
 
 JsonRow = dict[str, Any]
 """One JSON object, as a row of a file."""
@@ -38,27 +38,31 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, JsonRow]]:
     """Stream the objects of a JSON array or of a JSONL file, plain or gzip.
 
     Args:
-        path: the file; blank lines are skipped, blanks around keys taken off, and a NaN, which JSON lacks, is null.
+        path: the file; blank lines are skipped, and a NaN, which JSON lacks, is null.
 
     Yields:
         The line that the object starts on (from 1), and the object.
 
     Raises:
-        InputError: the file is missing or unreadable, is no text in UTF-8 or UTF-16, a row is not a JSON object, or
-            the first one holds a whole table, column by column.
+        InputError: the file is missing or unreadable, is no text in UTF-8 or UTF-16, or a row is not a JSON object.
     """
     name = os.fspath(path)
     with utf8_file(name, "JSON or JSONL text") as file:
         rows = _array_rows if file.peek(1).lstrip().startswith(b"[") else _line_rows
-        yield from _as_written(rows(name, file), name)
+        yield from rows(name, file)
 
 
-def _as_written(rows: Iterator[tuple[int, JsonRow]], name: str) -> Iterator[tuple[int, JsonRow]]:
-    """The rows with blanks around their keys taken off, as the first row tells whether there are any."""
+def user_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, JsonRow]]:
+    """`read_rows` of a file that people made: blanks around keys are taken off, and a table of columns is refused.
+
+    Raises:
+        InputError: as `read_rows`, or the first object holds a whole table, column by column.
+    """
+    rows = read_rows(path)
     head = next(rows, None)
     if head is None:
         return
-    _refuse_columns(name, *head)
+    _refuse_columns(os.fspath(path), *head)
     bared = any(key != key.strip() for key in head[1])
     for line, row in itertools.chain([head], rows):
         yield line, {key.strip(): value for key, value in row.items()} if bared else row

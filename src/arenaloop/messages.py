@@ -17,6 +17,7 @@ __all__ = [
     "instruction_text",
     "message_text",
     "read_messages",
+    "refuse_more",
     "refuse_unread",
     "split_reasoning",
     "system_message",
@@ -28,11 +29,10 @@ ROLES = ("system", "user", "assistant")
 FAILED_ANSWER = "$ERROR$"
 """What FastChat writes in the place of an answer when every call for it has failed."""
 
-_UNREAD = (
-    "tools", "functions", "tool_calls", "function_call", "images", "image", "image_url", "videos", "video", "audios",
-    "audio", "input_audio", "files", "file", "attachments", "history",
-)  # fmt: skip
-"""Columns of a row, or keys of a message, that change what it says and that nothing here can show to a model."""
+_MEDIA = ("images", "image", "image_url", "videos", "video", "audios", "audio", "input_audio")
+_UNREAD_COLUMNS = (*_MEDIA, "tools", "functions", "history")
+_UNREAD_KEYS = (*_MEDIA, "tool_calls", "function_call", "files", "file", "attachments")
+"""What changes the meaning of a row, or of a message, and cannot be shown to a model here."""
 
 _SYSTEM = ("system", "system_prompt")
 
@@ -40,25 +40,30 @@ _PART_KEYS = frozenset({"type", "text", "annotations", "cache_control", "logprob
 """What a part of a message's content may hold and still be a text."""
 
 
-def refuse_unread(row: Mapping[str, Any], of: str = "column") -> None:
-    """Refuse a row, or a message, that holds what no prompt here can: tools, images, sound, an earlier history.
+def refuse_unread(row: Mapping[str, Any]) -> None:
+    """Refuse a row that holds what no prompt here can: tools, images, sound, an earlier history.
 
     Args:
-        row: cells by name; null, empty and false ones are as good as missing.
-        of: what a name is called in the error.
+        row: cells by column; null, empty and false ones are as good as missing.
 
     Raises:
-        ValueError: such a name with a value.
+        ValueError: such a column with a value.
     """
-    for name in _UNREAD:
+    for name in _UNREAD_COLUMNS:
         if row.get(name):
-            raise ValueError(f"{of} {name}: {_kind(name)} cannot be shown to a model here")
+            hint = "; write it as messages" if name == "history" else ""
+            raise ValueError(f"column {name}: it changes what a model is asked, and is not read here{hint}")
 
 
-def _kind(name: str) -> str:
-    if name == "history":
-        return "a history beside the prompt (write it as messages)"
-    return "tools and their calls" if "tool" in name or "function" in name else "what is no text"
+def refuse_more(message: Mapping[str, Any]) -> None:
+    """Refuse a message that holds more than its text: a tool's call, an image.
+
+    Raises:
+        ValueError: it does.
+    """
+    for name in _UNREAD_KEYS:
+        if message.get(name):
+            raise ValueError(f"it holds {name}, which is not read here")
 
 
 def system_message(row: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -67,12 +72,12 @@ def system_message(row: Mapping[str, Any]) -> tuple[Message, ...]:
     Raises:
         ValueError: it is not a text, or there are two.
     """
-    found = {row[name] if isinstance(row[name], str) else None for name in _SYSTEM if row.get(name)}
-    if None in found:
+    found = [row[name] for name in _SYSTEM if row.get(name)]
+    if not all(isinstance(text, str) for text in found):
         raise ValueError("column system is not a text")
-    if len(found) > 1:
+    if len(set(found)) > 1:
         raise ValueError("columns system and system_prompt differ")
-    return tuple({"role": "system", "content": text} for text in found)
+    return tuple(Message(role="system", content=text) for text in found[:1])
 
 
 def instruction_text(row: Mapping[str, Any]) -> str:
@@ -116,7 +121,7 @@ def read_messages(value: object, column: str) -> tuple[Message, ...]:
         if role == "system" and messages:
             raise ValueError(f"message {number} of {column} is a system message; only the first may be one")
         try:
-            refuse_unread(item, "its")
+            refuse_more(item)
             messages.append({"role": role, "content": given_text(item.get("content"))})
         except ValueError as error:
             raise ValueError(f"message {number} of {column} ({role}): {error}") from None

@@ -56,7 +56,7 @@ def utf8_file(path: str | os.PathLike[str], expected: str = "text") -> Iterator[
 
 def _opened(name: str, stack: contextlib.ExitStack, expected: str) -> io.BufferedReader:
     try:
-        file = cast(io.BufferedReader, stack.enter_context(open(name, "rb", buffering=_BLOCK)))
+        file = cast(io.BufferedReader, stack.enter_context(open(name, "rb", buffering=_BLOCK)))  # noqa: SIM115
     except ValueError as error:  # a NUL in the name
         raise InputError(f"{name!r}: not a file name ({error})") from None
     if file.peek(2)[:2] == b"\x1f\x8b":

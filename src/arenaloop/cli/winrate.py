@@ -85,9 +85,9 @@ def winrate(
         board: list[dict[str, Any]] = [{name: getattr(row, name) for name in fields} for row in rows]
         document = {
             "baseline": baseline,
+            "leaderboard": board,
             "skipped": annotations.skipped,
             "notes": annotations.notes,
-            "leaderboard": board,
         }
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arenaloop.jsonl import read_rows, row_error
+from arenaloop.jsonl import row_error, user_rows
 from arenaloop.messages import (
     FAILED_ANSWER,
     given_text,
     instruction_text,
     read_messages,
+    refuse_more,
     refuse_unread,
     split_reasoning,
     system_message,
@@ -138,7 +139,7 @@ class RecordedModel:
         return (keys for _, keys, _ in self._read(form))
 
     def _read(self, form: Form = str) -> Iterator[tuple[int, tuple[str, ...], list[str | None]]]:
-        for line, row in read_rows(self.path):
+        for line, row in user_rows(self.path):
             try:
                 refuse_unread(row)
                 yield line, *_answer(row, form)
@@ -211,13 +212,13 @@ def _from_conversation(row: Mapping[str, Any], form: Form) -> _Answer:
         role = message.get("role") if isinstance(message, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
         if isinstance(message, dict):
-            refuse_unread(message, f"message {number}'s")
+            refuse_more(message)
         if role == "system" and number == 1:
             system.append({"role": "system", "content": given_text(content)})
         elif role == "user" and len(asked) == len(texts):
             asked.append(given_text(content))
         elif role == "assistant" and len(asked) == len(texts) + 1:
-            texts.append(_said(content.get("answer") if isinstance(content, dict) else content))
+            texts.append(_said(content["answer"] if isinstance(content, dict) and "answer" in content else content))
         else:
             due = "user" if len(asked) == len(texts) else "assistant"
             raise ValueError(f"message {number} of messages has the role {role!r} where the {due}'s turn is due")

@@ -180,17 +180,16 @@ class Battles:
         if missing:
             raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join(found) or 'none'})")
         names_a, names_b = list(columns["model_a"]), list(columns["model_b"])
-        at = {} if place is None else {"place": place}
         if "winner" in found or one_hot:
             winners = one_hot_winners(*(columns[name] for name in ONE_HOT)) if one_hot else list(columns["winner"])
-            outcomes = read_outcomes(winners, names_a, names_b, **at)
+            outcomes = read_outcomes(winners, names_a, names_b, place=place)
         else:
-            outcomes = read_scores(list(columns["score_a"]), **at)
+            outcomes = read_scores(list(columns["score_a"]), place=place)
         return cls.from_names(
             names_a,
             names_b,
             outcomes.score,
-            weight=read_weights(list(columns["weight"]), **at) if "weight" in found else None,
+            weight=read_weights(list(columns["weight"]), place=place) if "weight" in found else None,
             prompt_ids=list(columns["prompt_id"]) if "prompt_id" in found else None,
             covariates={name: relative_difference(columns[f"{name}_a"], columns[f"{name}_b"]) for name in controls},
             notes=outcomes.notes,

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ ONE_HOT = ("winner_model_a", "winner_model_b", "winner_tie")
 """Columns of a file that has one for each outcome, 1 in the one that is true."""
 
 Place = Callable[[int], str]
-"""Where row i (from 0) of a column stands, such as ``line 7``."""
+"""Where row i (from 0) of a column stands, such as ``line 7``; without one it is ``row 7``."""
 
 _SHOWN = 5  # examples in one line
 _KNOWN = (
@@ -60,8 +61,8 @@ _KNOWN = (
 )
 
 
-def _row(index: int) -> str:
-    return f"row {index + 1}"
+def _at(place: Place | None, index: int) -> str:
+    return f"row {index + 1}" if place is None else place(index)
 
 
 class LeftOut:
@@ -125,9 +126,9 @@ class Outcomes:
     notes: tuple[str, ...] = ()
 
 
+_NOUN = "(?:the )?(?:model|assistant|response|answer|output|option|system|candidate|conversation|player|seat)"
 _SIDE = re.compile(
-    r"(?:(?:the )?(?:model|assistant|response|answer|output|option|system|candidate|conversation|player|seat)? ?"
-    r"(?P<letter>[ab])|(?:model|assistant|response|answer|output|option|candidate|conversation|player) ?(?P<number>[12])"
+    rf"(?:{_NOUN}? ?(?P<letter>[ab])|{_NOUN} ?(?P<number>[12])"
     r"|(?P<word>left|right|first|second)(?: (?:model|response|answer|output|one))?)"
     r"(?: (?:wins?|won|is )?(?:better)?)?"
 )
@@ -176,7 +177,7 @@ def read_outcomes(
     names_b: Sequence[Any],
     *,
     column: str = "winner",
-    place: Place = _row,
+    place: Place | None = None,
 ) -> Outcomes:
     """Read a column of winners by the convention that the whole of it follows.
 
@@ -193,7 +194,9 @@ def read_outcomes(
     Raises:
         ValueError: more than `UNKNOWN_SHARE` of the rows hold a winner that is not known.
     """
-    cells = [cell if isinstance(cell, str | int | float | None) else repr(cell) for cell in winners]
+    cells = [
+        cell if isinstance(cell, str | int | float | None) else f"a {type(cell).__name__}: {cell}" for cell in winners
+    ]
     # (True and 1 are one key of a mapping: the text tells them apart)
     cells = (
         [str(cell) if isinstance(cell, bool) else cell for cell in cells] if bool in set(map(type, cells)) else cells
@@ -227,7 +230,7 @@ def read_outcomes(
         named &= ~at_odds & np.isnan(of_value[code])
     unknown = LeftOut("a known winner", column)
     for row in np.flatnonzero(np.isnan(score) & ~(missing | failed)[code]) if len(code) else ():
-        unknown.add(_shown(distinct[code[row]]), place(int(row)))
+        unknown.add(_shown(distinct[code[row]]), _at(place, int(row)))
     notes = unknown.notes(len(cells), _KNOWN)
     if len(code) and (failed[code]).any():
         marks = ", ".join(f"{_shown(distinct[i])} {int((code == i).sum()):,}" for i in np.flatnonzero(failed))
@@ -245,7 +248,7 @@ def read_outcomes(
     return Outcomes(score, tuple(notes))
 
 
-def one_hot_winners(first: Sequence[Any], second: Sequence[Any], tie: Sequence[Any]) -> list[str | None]:
+def one_hot_winners(first: Iterable[Any], second: Iterable[Any], tie: Iterable[Any]) -> list[str | None]:
     """Winners as words from the three columns of `ONE_HOT`; what has not exactly one 1 in it is no known word."""
     words = {(1.0, 0.0, 0.0): "model_a", (0.0, 1.0, 0.0): "model_b", (0.0, 0.0, 1.0): "tie"}
     flags = {True: 1.0, False: 0.0, "True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
@@ -311,16 +314,24 @@ def is_missing(value: object) -> bool:
     return value is None or value != value or (isinstance(value, str) and _plain(value) in _MISSING | _FAILED)
 
 
-def _numeric(values: Sequence[Any]) -> npt.NDArray[np.float64]:
+Cells = Sequence[Any] | npt.NDArray[Any]
+"""A column of a file."""
+
+
+def _numeric(values: Cells) -> npt.NDArray[np.float64]:
     """All cells as numbers, NaN for those that are none; texts may spell them."""
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        return np.array([np.nan if (number := to_number(value)) is None else number for value in values])
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
+        return values.astype(np.float64)
+    if set(map(type, values)) <= {float, int, NoneType}:  # (True, too, is a number to numpy)
+        try:
+            return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        except OverflowError:  # a whole number of hundreds of digits
+            pass
+    return np.array([np.nan if (number := to_number(value)) is None else number for value in values], dtype=np.float64)
 
 
 def _gaps(
-    number: npt.NDArray[np.float64], values: Sequence[Any], column: str, unknown: LeftOut, place: Place
+    number: npt.NDArray[np.float64], values: Cells, column: str, unknown: LeftOut, place: Place | None
 ) -> list[str]:
     """Notes on the rows without a number: those that say so, and those that hold something else."""
     empty = 0
@@ -328,12 +339,12 @@ def _gaps(
         if is_missing(values[row]):
             empty += 1
         else:
-            unknown.add(_shown(values[row]), place(row))
+            unknown.add(_shown(values[row]), _at(place, row))
     notes = unknown.notes(len(values))
     return [*notes, f"column {column}: {empty:,} of {len(values):,} rows empty or failed"] if empty else notes
 
 
-def read_scores(values: Sequence[Any], *, column: str = "score_a", place: Place = _row) -> Outcomes:
+def read_scores(values: Cells, *, column: str = "score_a", place: Place | None = None) -> Outcomes:
     """What `model_a` scored, in [0, 1]; texts that spell a number are read.
 
     Raises:
@@ -351,7 +362,7 @@ _STRONG = 3.0
 
 
 def read_games(
-    values: Sequence[Any], *, column: str = "score", place: Place = _row
+    values: Sequence[Any], *, column: str = "score", place: Place | None = None
 ) -> tuple[Outcomes, npt.NDArray[np.float64]]:
     """Arena-Hard's labels from either end (``B<<A`` is ``A>>B``): what the first seat scored, and the labels' weights.
 
@@ -370,14 +381,14 @@ def read_games(
         elif value is None or word in _MISSING or word in _FAILED:
             empty += 1
         else:
-            unknown.add(_shown(value), place(row))
+            unknown.add(_shown(value), _at(place, row))
     notes = unknown.notes(len(values), "A>>B, A>B, A=B, B>A, B>>A and the same with <")
     if empty:
         notes.append(f"column {column}: {empty:,} of {len(values):,} games without a label")
     return Outcomes(score, tuple(notes)), weight
 
 
-def read_preferences(values: Sequence[Any], *, column: str = "preference", place: Place = _row) -> Outcomes:
+def read_preferences(values: Cells, *, column: str = "preference", place: Place | None = None) -> Outcomes:
     """AlpacaEval's preferences, 1 (the first output) to 2 (the second): `score` is the preference, a draw's 0 as 1.5.
 
     Raises:
@@ -397,7 +408,7 @@ def read_preferences(values: Sequence[Any], *, column: str = "preference", place
     return Outcomes(preference, tuple(notes))
 
 
-def read_weights(values: Sequence[Any], *, column: str = "weight", place: Place = _row) -> npt.NDArray[np.float64]:
+def read_weights(values: Cells, *, column: str = "weight", place: Place | None = None) -> npt.NDArray[np.float64]:
     """How much each row counts, shape (N,).
 
     Raises:
@@ -406,7 +417,7 @@ def read_weights(values: Sequence[Any], *, column: str = "weight", place: Place 
     weight = _numeric(values)
     for row in map(int, np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))[:1]):
         raise ValueError(
-            f"{place(row)}: column {column}: {_shown(values[row])}, where weights are finite and not negative"
+            f"{_at(place, row)}: column {column}: {_shown(values[row])}, where weights are finite and not negative"
         )
     if len(weight) and not weight.any():
         raise ValueError(f"column {column}: all weights are 0")
@@ -414,7 +425,7 @@ def read_weights(values: Sequence[Any], *, column: str = "weight", place: Place 
 
 
 def name_twins(names: Iterable[str]) -> list[str]:
-    """A note for each group of names that a reader cannot tell apart: their Unicode form, blanks, invisible characters."""
+    """A note for each group of names that differ in nothing one sees: Unicode form, blanks, invisible characters."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(_visible(name), []).append(name)

@@ -78,10 +78,10 @@ def test_battles_serve_as_annotations(tmp_path: Path) -> None:
     ("rows", "baseline", "message"),
     [
         ([row("i", "m", 1)], "bose", "did you mean 'base'"),
-        ([row("i", "m", 3)], "base", "preference 3 is not between 1 and 2"),
-        ([row("i", "m", "2")], "base", "preference '2' is no number"),
-        ([{"instruction": "i", "preference": 1}], "base", "wants generator_1, generator_2"),
-        ([], "base", "no row with the baseline"),
+        ([row("i", "m", 3)], "base", "line 1: column preference: 3: 1 of 1 rows lack a preference"),
+        ([row("i", "m", "two")], "base", "line 1: column preference: 'two'"),
+        ([{"instruction": "i", "preference": 1}], "base", "missing column generator_1, generator_2 "),
+        ([], "base", "the file is empty"),
     ],
 )
 def test_bad_annotations_are_user_errors(tmp_path: Path, rows: list, baseline: str, message: str) -> None:

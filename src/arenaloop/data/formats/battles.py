@@ -17,7 +17,7 @@ import numpy as np
 from arenaloop.data.formats import judgments
 from arenaloop.data.formats.tables import content_kind, csv_form, file_error, line_of, table_rows
 from arenaloop.errors import InputError
-from arenaloop.jsonl import read_rows
+from arenaloop.jsonl import user_rows
 from arenaloop.ratings.battles import Battles, FloatArray, IntArray, relative_difference
 from arenaloop.ratings.outcomes import (
     ONE_HOT,
@@ -69,13 +69,15 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
     kind = content_kind(path)
     if kind != "array":
         found = _columns(path, kind)
-        if judgments.is_table(found):
-            frame = _frame(path, kind, controls, found)
+        try:
+            judgments.require_columns(found)
+            frame = _frame(path, kind, controls, found) if judgments.is_table(found) else None
             if frame is not None:
-                try:
-                    return battles_from_frame(frame, controls=controls, found=found, place=line_of(path))
-                except ValueError as error:
-                    raise file_error(path, error) from None
+                return battles_from_frame(frame, controls=controls, found=found, place=line_of(path))
+        except InputError:
+            raise
+        except ValueError as error:
+            raise file_error(path, error) from None
     return judgments.battles_from_rows(table_rows(path), str(path), controls=controls)
 
 
@@ -83,7 +85,7 @@ def _directory(path: Path, controls: Sequence[str]) -> Battles:
     files = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz"), *path.glob("*.json")])
     if not files:
         raise InputError(f"{path}: no battles.jsonl here, nor any judgments (*.jsonl)")
-    rows = ((f"{file.name}, line {line}", row) for file in files for line, row in read_rows(file))
+    rows = ((f"{file.name}, line {line}", row) for file in files for line, row in user_rows(file))
     return judgments.battles_from_rows(rows, str(path), controls=controls)
 
 
@@ -116,9 +118,8 @@ def battles_from_frame(
     if missing:
         raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join((found or names)[:20]) or 'none'})")
 
-    at: dict[str, Any] = {} if place is None else {"place": place}
-    score, notes = _scores(frame, one_hot, at)
-    weight = read_weights(frame["weight"].to_numpy(), **at) if "weight" in names else None
+    score, notes = _scores(frame, one_hot, place)
+    weight = read_weights(frame["weight"].to_numpy(), place=place) if "weight" in names else None
     texts = [frame[name].cast(pl.String) for name in ("model_a", "model_b")]
     a, b, models = _codes(*(column.fill_null("") if column.null_count() else column for column in texts))
     kept = None
@@ -143,14 +144,14 @@ def battles_from_frame(
     )
 
 
-def _scores(frame: pl.DataFrame, one_hot: bool, at: dict[str, Any]) -> tuple[FloatArray, list[str]]:
+def _scores(frame: pl.DataFrame, one_hot: bool, place: Place | None) -> tuple[FloatArray, list[str]]:
     """What `model_a` scored in each row, and what is to be said about it."""
     import polars as pl
 
     if "winner" not in frame.columns and not one_hot:
         column = frame["score_a"]
         values = column.fill_null(float("nan")).to_numpy() if column.dtype.is_numeric() else column.to_list()
-        outcomes = read_scores(values, **at)
+        outcomes = read_scores(values, place=place)
         return outcomes.score, list(outcomes.notes)
     winner = None
     if not one_hot:
@@ -160,8 +161,8 @@ def _scores(frame: pl.DataFrame, one_hot: bool, at: dict[str, Any]) -> tuple[Flo
             score[(winner == outcome).fill_null(False).to_numpy()] = value
         if not np.isnan(score).any():
             return score, []
-    words = one_hot_winners(*(frame[name] for name in ONE_HOT)) if winner is None else winner.to_list()
-    outcomes = read_outcomes(words, frame["model_a"].to_list(), frame["model_b"].to_list(), **at)
+    words = one_hot_winners(*(frame[name].to_list() for name in ONE_HOT)) if winner is None else winner.to_list()
+    outcomes = read_outcomes(words, frame["model_a"].to_list(), frame["model_b"].to_list(), place=place)
     return outcomes.score, list(outcomes.notes)
 
 
@@ -172,7 +173,7 @@ def _columns(path: Path, kind: str) -> list[str]:
     if kind == "csv":
         return list(csv_form(path).columns)
     if kind == "jsonl":
-        return list(dict.fromkeys(key for _, row in itertools.islice(read_rows(path), 100) for key in row))
+        return list(dict.fromkeys(key for _, row in itertools.islice(user_rows(path), 100) for key in row))
     try:
         return [name.strip() for name in pl.scan_parquet(path).collect_schema().names()]
     except (pl.exceptions.PolarsError, OSError) as error:

@@ -39,7 +39,7 @@ from arenaloop.ratings.outcomes import (
     read_weights,
 )
 
-__all__ = ["METADATA_LENGTHS", "BattleColumns", "battle_columns", "battles_from_rows", "is_table"]
+__all__ = ["METADATA_LENGTHS", "BattleColumns", "battle_columns", "battles_from_rows", "is_table", "require_columns"]
 
 METADATA_LENGTHS = {"length_a": "sum_assistant_a_tokens", "length_b": "sum_assistant_b_tokens"}
 """Where Chatbot Arena's 100k set keeps lengths: fields of the column `conv_metadata`."""
@@ -75,6 +75,34 @@ def is_table(columns: Collection[str]) -> bool:
     """Whether rows with these columns are plain battles (rather than judgments of another tool, or nothing known)."""
     winner = {"winner", "score_a"} & set(columns) or set(ONE_HOT) <= set(columns)
     return bool(winner) and {"model_a", "model_b"} <= set(columns)
+
+
+def require_columns(found: Collection[str], controls: Sequence[str] = (), *, there: Collection[str] = ()) -> None:
+    """Refuse a file without the columns of any known kind, naming those that the nearest kind lacks.
+
+    Args:
+        found: the file's columns.
+        controls: covariates that are wanted.
+        there: columns of battles that the rows gave besides, such as an annotation's lengths.
+
+    Raises:
+        ValueError: columns are missing; the message names them and those found.
+    """
+    columns = set(found)
+    missing: list[str] = []
+    if not is_table(columns) and not any(set(keys) <= columns for keys in _KINDS):
+        near = max(_KINDS, key=lambda keys: len(columns & set(keys)))
+        missing = [name for name in ("model_a", "model_b") if name not in columns]
+        missing += [] if {"winner", "score_a"} & columns else ["winner"]
+        if len(columns & set(near)) > 1 and len(columns & set(near)) > 3 - len(missing):
+            missing = [name for name in near if name not in columns]
+    missing += [f"{n}{side}" for n in controls for side in ("_a", "_b") if f"{n}{side}" not in {*columns, *there}]
+    if missing:
+        hint = _NO_BASELINE if missing == ["baseline"] else f" (found: {', '.join(list(found)[:20]) or 'none'})"
+        raise ValueError(f"missing column {', '.join(missing)}{hint}")
+
+
+_NO_BASELINE = ": Arena-Hard v0.1 keeps its name in its configuration (gpt-4-0314 unless changed); add it to every row"
 
 
 def battles_from_rows(
@@ -148,7 +176,7 @@ def battle_columns(
 
     try:
         left_out = unlike.notes(count)
-        _require(cells, found, controls)
+        require_columns(found, controls, there=cells)
         score, strength, notes = _scores(cells, place)
         weight = read_weights(cells["weight"], place=place) if "weight" in cells else strength
     except ValueError as error:
@@ -169,19 +197,6 @@ def battle_columns(
 
 def _placed(line: int | str) -> str:
     return line if isinstance(line, str) else f"line {line}"
-
-
-def _require(cells: Mapping[str, list[Any]], found: Mapping[str, None], controls: Sequence[str]) -> None:
-    missing = [name for name in ("model_a", "model_b") if name not in cells]
-    missing += [] if cells.keys() & {"winner", "score_a", ONE_HOT[0], "preference", "label", "g1"} else ["winner"]
-    missing += [f"{name}{side}" for name in controls for side in ("_a", "_b") if f"{name}{side}" not in cells]
-    if missing and {"games", "model"} <= found.keys():
-        raise ValueError(
-            "missing column baseline: Arena-Hard v0.1 keeps its name in its configuration (gpt-4-0314 unless changed); "
-            "add it to every row"
-        )
-    if missing:
-        raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join(list(found)[:20]) or 'none'})")
 
 
 def _scores(cells: Mapping[str, list[Any]], place: Place) -> tuple[FloatArray, FloatArray | None, tuple[str, ...]]:

@@ -350,9 +350,8 @@ def _preferences(labels: Sequence[Label], cells: Sequence[tuple[str, Any]]) -> t
     def place(index: int) -> str:
         return f"line {labels[index].line}"
 
-    if column == "winner" or any(
-        isinstance(value, str) and to_number(value) is None and value.strip() for value in values
-    ):
+    words = sum(isinstance(value, str) and to_number(value) is None and not is_missing(value) for value in values)
+    if column == "winner" or words > sum(to_number(value) is not None for value in values):
         names = ([label.generators[side] for label in labels] for side in (0, 1))
         outcomes = read_outcomes(values, *names, column=column, place=place)
         preference = 2.0 - outcomes.score

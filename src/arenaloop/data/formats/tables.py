@@ -1,6 +1,6 @@
 """Tables as rows, whatever they are kept in: JSON, JSONL, CSV and Parquet, told apart by their content.
 
-The one reader that every verb uses. JSON goes through `jsonl.read_rows`; a CSV may be separated by commas, semicolons,
+The one reader that every verb uses. JSON goes through `jsonl.user_rows`; a CSV may be separated by commas, semicolons,
 tabs or bars, begin with a spreadsheet's ``sep=`` line, have blanks around the names of its columns, and be UTF-8 or
 UTF-16. Text may be zipped by gzip. Every refusal names the file, and the line where there is one.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arenaloop.errors import InputError
-from arenaloop.jsonl import JsonRow, read_rows
+from arenaloop.jsonl import JsonRow, user_rows
 from arenaloop.text_files import row_error, utf8_file
 
 __all__ = ["CsvForm", "content_kind", "csv_form", "file_error", "line_of", "table_rows"]
@@ -64,7 +64,7 @@ def table_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
     kind = content_kind(path)
     if kind == "parquet":
         return _parquet_rows(path)
-    return _csv_rows(path) if kind == "csv" else read_rows(path)
+    return _csv_rows(path) if kind == "csv" else user_rows(path)
 
 
 def line_of(path: Path) -> Callable[[int], str]:
