@@ -163,8 +163,9 @@ def test_json_arrays_with_nameless_models_or_lists(tmp_path: Path) -> None:
     row = {"model_a": "1", "model_b": "y", "winner": "model_a", "prompt_id": 1}
     path.write_text(json.dumps([row, {**row, "model_a": 1}, {**row, "model_b": None}]))
     battles = read_battles(path)
-    assert (battles.models, len(battles), battles.skipped, battles.notes) == (("1", "y"), 2, 1, ())
+    assert (battles.models, len(battles), battles.skipped) == (("1", "y"), 2, 1)
+    assert battles.notes == ("1 of 3 rows without a model's name left out",)
     for field in ("model_b", "winner", "prompt_id"):
         path.write_text(json.dumps([{**row, field: ["x"]}]))
-        with pytest.raises(InputError, match="must be text or numbers"):
+        with pytest.raises(InputError, match=r"line 1: .*(must be text or a number|a list: \['x'\])"):
             read_battles(path)

@@ -72,7 +72,7 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
         try:
             judgments.require_columns(found)
             frame = _frame(path, kind, controls, found) if judgments.is_table(found) else None
-            if frame is not None:
+            if frame is not None and frame.height:
                 return battles_from_frame(frame, controls=controls, found=found, place=line_of(path))
         except InputError:
             raise
@@ -197,9 +197,11 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
             lazy = pl.scan_ndjson(path, schema={name: kept for name, kept in types.items() if name in found})
         elif kind == "csv":
             try:  # ids that are numbers are coded faster
-                return _read_csv(path, types, dict.fromkeys(_PROMPT_COLUMNS, pl.Int64))
+                frame = _read_csv(path, types | dict.fromkeys(_PROMPT_COLUMNS, pl.Int64))
             except pl.exceptions.ComputeError:
-                return _read_csv(path, types)
+                frame = _read_csv(path, types)
+            # an empty cell may be the end of a row that is too short: the rows' reader tells
+            return None if any(frame.null_count().row(0)) else frame
         else:
             lazy = pl.scan_parquet(path).rename(str.strip)
         if nested:
@@ -209,15 +211,14 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError):
         return None
     # JSON keys that polars did not find are written in another way than the rows' reader gives them
-    lost = kind == "jsonl" and any(frame[name].null_count() == frame.height for name in wanted)
-    return None if lost else frame
+    return None if kind == "jsonl" and any(frame[name].null_count() == frame.height for name in wanted) else frame
 
 
-def _read_csv(path: Path, types: Mapping[str, Any], other: Mapping[str, Any] | None = None) -> pl.DataFrame:
+def _read_csv(path: Path, kinds: Mapping[str, Any]) -> pl.DataFrame:
     """The columns of these types. Names stay text as written (a model may be called 007)."""
     import polars as pl
 
-    form, kinds = csv_form(path), {**types, **(other or {})}
+    form = csv_form(path)
     columns = [(raw, name) for raw, name in zip(form.raw, form.columns, strict=True) if name in kinds]
     return (
         pl.scan_csv(

@@ -169,7 +169,7 @@ def battle_columns(
                 column.append(battle.get(name))
             lines.append(line)
     if not count:
-        raise InputError(f"{source}: the file is empty")
+        raise InputError(f"{source}: no rows in it")
 
     def place(index: int) -> str:
         return _placed(lines[index])
