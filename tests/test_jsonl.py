@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from arenaloop import jsonl
 from arenaloop.errors import InputError, StorageError
-from arenaloop.jsonl import encode_json, read_rows, replacing, write_json, write_jsonl
+from arenaloop.jsonl import encode_json, read_rows, replacing, user_rows, write_json, write_jsonl
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 VALUES = st.recursive(
@@ -55,6 +55,40 @@ def test_arrays_and_lines_hold_the_same_rows_at_any_block_size(tmp_path_factory,
         patch.setattr(jsonl, "_BLOCK", block)
         assert [row for _, row in read_rows(array)] == rows
         assert list(read_rows(lines)) == list(enumerate(rows, 1))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_however_a_text_is_saved_its_rows_are_the_same(file, encoding, packed):
+    rows = [{"a": "é\U0001f600" * n} for n in range(700)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in rows)
+    raw = (b"\xfe\xff" if encoding.endswith("be") else b"") + text.encode(encoding)
+    file.write_bytes(gzip.compress(raw) if packed else raw)
+    assert list(read_rows(file)) == list(enumerate(rows, 1))
+
+
+def test_a_nan_is_missing_and_an_infinity_a_number(file):
+    file.write_text('{"a": NaN, "b": [NaN, -Infinity]}\n')
+    assert [row for _, row in read_rows(file)] == [{"a": None, "b": [None, -math.inf]}]
+
+
+def test_keys_that_people_wrote_lose_their_blanks(file):
+    file.write_text('{" a": 1, "b\\u00a0": 2}\n{" a": 3, "b\\u00a0": 4}\n')
+    assert [row for _, row in user_rows(file)] == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"a": {"0": 1, "1": 2}, "b": {"0": 3, "1": 4}},  # pandas: orient columns, its default
+        {"0": {"a": 1, "b": 3}, "1": {"a": 2, "b": 4}},  # index
+        {"columns": ["a", "b"], "index": [0, 1], "data": [[1, 3], [2, 4]]},  # split
+    ],
+)
+def test_a_table_of_columns_is_refused(file, table):
+    file.write_text(json.dumps(table))
+    with pytest.raises(InputError, match="line 1: a whole table in one JSON object"):
+        list(user_rows(file))
 
 
 def test_line_numbers_of_an_indented_array_and_of_lines_with_blank_ones(file):
@@ -131,8 +165,12 @@ def test_files_that_are_no_json_text(file, tmp_path):
     assert "a folder" in error_of(tmp_path)
     file.write_bytes(b"PAR1\x00\x01\x02")
     assert "binary" in error_of(file)
-    file.write_bytes('{"a": "é"}\n'.encode("utf-16"))
-    assert "UTF-16" in error_of(file)
+    file.write_bytes('{"a": "é"}\n'.encode("utf-16-le"))
+    assert "UTF-16 text without a byte-order mark" in error_of(file)
+    file.write_bytes('{"a": "é"}\n'.encode("utf-32"))
+    assert "UTF-32" in error_of(file)
+    file.write_bytes('{"a": "é"}\n'.encode("utf-16")[:-1])
+    assert "damaged UTF-16" in error_of(file)
     file.write_bytes(b'{"a": 1}\n' + '{"a": "é"}'.encode("latin-1"))
     assert "line 2: not UTF-8" in error_of(file)
     file.write_bytes(b'[{"a": 1},\n' + '{"a": "é"}]'.encode("latin-1"))

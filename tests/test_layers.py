@@ -28,6 +28,7 @@ LAYERS = [
     ["models"],
     ["store"],
     ["jsonl", "messages", "terminal"],
+    ["text_files"],
     ["types", "errors", "config"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

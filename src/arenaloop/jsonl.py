@@ -12,86 +12,82 @@ import contextlib
 import errno
 import gzip
 import io
+import itertools
 import json
 import math
 import os
 import secrets
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from arenaloop.errors import InputError, StorageError
+from arenaloop.text_files import row_error, utf8_file
 
-__all__ = ["JsonRow", "encode_json", "read_rows", "replacing", "row_error", "write_json", "write_jsonl"]
+__all__ = ["JsonRow", "encode_json", "read_rows", "replacing", "row_error", "user_rows", "write_json", "write_jsonl"]
 
 JsonRow = dict[str, Any]
 """One JSON object, as a row of a file."""
 
 _BLOCK = 1 << 18
+_DECODER = json.JSONDecoder(parse_constant=lambda word: None if word == "NaN" else float(word))
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-
-
-def row_error(path: str | os.PathLike[str], line: int, what: str) -> InputError:
-    """The error of one bad row, in the one form that all readers use: ``FILE, line N: what``."""
-    return InputError(f"{os.fspath(path)}, line {line}: {what}")
 
 
 def read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, JsonRow]]:
     """Stream the objects of a JSON array or of a JSONL file, plain or gzip.
 
     Args:
-        path: the file; a byte-order mark and blank lines are skipped.
+        path: the file; blank lines are skipped, and a NaN, which JSON lacks, is null.
 
     Yields:
         The line that the object starts on (from 1), and the object.
 
     Raises:
-        InputError: the file is missing or unreadable, is not UTF-8 text, or a row is not a JSON object.
+        InputError: the file is missing or unreadable, is no text in UTF-8 or UTF-16, or a row is not a JSON object.
     """
     name = os.fspath(path)
-    try:
-        with _text_bytes(name) as file:
-            rows = _array_rows if file.peek(1).lstrip().startswith(b"[") else _line_rows
-            yield from rows(name, file)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{name}: a damaged gzip file ({error})") from None
-    except IsADirectoryError:
-        raise InputError(f"{name}: a folder, where a file is expected") from None
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror or error})") from None
+    with utf8_file(name, "JSON or JSONL text") as file:
+        rows = _array_rows if file.peek(1).lstrip().startswith(b"[") else _line_rows
+        yield from rows(name, file)
 
 
-@contextlib.contextmanager
-def _text_bytes(name: str) -> Iterator[io.BufferedReader]:
-    """The bytes of a UTF-8 text, unzipped, past any byte-order mark; refuses what plainly is something else."""
-    with contextlib.ExitStack() as stack:
-        try:
-            file = cast(io.BufferedReader, stack.enter_context(open(name, "rb", buffering=_BLOCK)))
-        except ValueError as error:  # a NUL in the name
-            raise InputError(f"{name!r}: not a file name ({error})") from None
-        if file.peek(2)[:2] == b"\x1f\x8b":
-            # a GzipFile splits lines in Python; the buffer around it does so in C
-            unzipped = stack.enter_context(gzip.GzipFile(fileobj=file))
-            file = stack.enter_context(io.BufferedReader(cast(io.RawIOBase, unzipped), _BLOCK))
-        head = file.peek(4096)[:4096]
-        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise InputError(f"{name}: UTF-16 text; save it as UTF-8")
-        if b"\0" in head:
-            raise InputError(f"{name}: a binary file, where JSON or JSONL text is expected")
-        if head.startswith(codecs.BOM_UTF8):
-            file.read(len(codecs.BOM_UTF8))
-        yield file
+def user_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, JsonRow]]:
+    """`read_rows` of a file that people made: blanks around keys are taken off, and a table of columns is refused.
+
+    Raises:
+        InputError: as `read_rows`, or the first object holds a whole table, column by column.
+    """
+    rows = read_rows(path)
+    head = next(rows, None)
+    if head is None:
+        return
+    _refuse_columns(os.fspath(path), *head)
+    bared = any(key != key.strip() for key in head[1])
+    for line, row in itertools.chain([head], rows):
+        yield line, {key.strip(): value for key, value in row.items()} if bared else row
+
+
+def _refuse_columns(name: str, line: int, row: JsonRow) -> None:
+    """Refuse a whole table as one object: columns or rows by their index, as pandas' to_json writes unless told."""
+    cells = list(row.values())
+    by_index = len(cells) > 1 and all(
+        isinstance(cell, dict) and cell and cell.keys() == cells[0].keys() for cell in cells
+    )
+    split = {"columns", "data"} <= row.keys() and isinstance(row["columns"], list) and isinstance(row["data"], list)
+    if by_index or split:
+        what = (
+            "a whole table in one JSON object, column by column; save it as rows (pandas: orient='records', lines=True)"
+        )
+        raise row_error(name, line, what)
 
 
 def _line_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, JsonRow]]:
     """One object per line; blank lines are skipped."""
-    loads = json.loads
+    decode = _DECODER.decode
     for number, line in enumerate(file, 1):
         try:
-            row = loads(line.decode("utf-8"))
+            row = decode(line.decode("utf-8"))
         except json.JSONDecodeError as error:
             if not line.strip():
                 continue
@@ -107,7 +103,6 @@ def _line_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, JsonRo
 
 def _array_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, JsonRow]]:
     """The elements of one JSON array, decoded one by one from a buffer that grows only for an element beyond it."""
-    decoder = json.JSONDecoder()
     decode_utf8 = codecs.getincrementaldecoder("utf-8")()
     text, pos, line, counted, size, ended = "", 0, 1, 0, _BLOCK, False
 
@@ -151,7 +146,7 @@ def _array_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, JsonR
         first = False
         while True:
             try:
-                row, end = decoder.raw_decode(text, pos)
+                row, end = _DECODER.raw_decode(text, pos)
                 break
             except json.JSONDecodeError as error:
                 # Only what the end of the buffer may have cut can be mended by reading on.

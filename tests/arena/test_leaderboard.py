@@ -142,7 +142,7 @@ def test_missing_columns_are_named_with_what_was_found() -> None:
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_bad_weights_are_refused(weight: float) -> None:
     rows = columns()
-    with pytest.raises(InputError, match="weight of row 0"):
+    with pytest.raises(InputError, match="row 1: column weight: "):
         leaderboard({**rows, "weight": [weight] + [1.0] * 599})
 
 
@@ -180,6 +180,10 @@ def test_whatever_battles_come_the_board_is_whole(rows: list, how: str, by_promp
     settings: dict = {"cluster": "prompt" if by_prompt else "battle", "samples": 12}
     settings |= {"interval": how} if how in ("sandwich", "bootstrap") else {}
     settings |= {"method": "elo"} if how == "elo" else {"controls": ["length"]} if how == "length" else {}
+    if rows and not any(table["weight"]):
+        with pytest.raises(InputError, match="all weights are 0"):
+            leaderboard(table, **settings)
+        return
     try:
         board = leaderboard(table, **settings)
     except ConfigError as error:

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arenaloop.calls.answers import Contestant
-from arenaloop.calls.recorded import PackedKeys, ingest_recorded, match_recorded, materials_to_be, places
+from arenaloop.calls.recorded import (
+    PackedKeys,
+    ingest_recorded,
+    match_recorded,
+    materials_to_be,
+    places,
+    recorded_failures,
+)
+from arenaloop.errors import InputError
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.store import Store, Turn
 from arenaloop.types import Prompt, Status, content_hash
@@ -55,3 +63,33 @@ def test_materials_are_what_they_will_be_once_everything_is_stored(path: Path, t
         (tmp_path / "a.json").unlink()
         ingest_recorded(store, contestants, prompts, found)
         assert known(store) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "what"),
+    [
+        ("Où\r\nça ?", "line ends"),
+        ("Ou\u0300\nc\u0327a ?", "Unicode form"),
+        ("Où\nça ? ", "blanks at its ends"),
+        ("où  ça ?\t", "blanks, line ends, letter case or Unicode form"),
+    ],
+)
+def test_prompts_that_are_written_in_another_way_are_told(tmp_path: Path, written: str, what: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"instruction": written, "output": "x"}))
+    prompts = [Prompt.of("Où\nça ?"), Prompt.of("another")]
+    with pytest.raises(InputError, match=rf"2 of 2 prompts: 1 of them differ from a prompt of the file in {what} only"):
+        match_recorded([Contestant("a", RecordedModel("a", path))], prompts)
+
+
+def test_failed_calls_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        "".join(json.dumps({"instruction": i, "output": o}) + "\n" for i, o in (("p", "$ERROR$"), ("q", "x")))
+    )
+    contestants = [Contestant("a", RecordedModel("a", path))]
+    prompts = [Prompt.of("p"), Prompt.of("q")]
+    with pytest.raises(InputError, match=r"no answer for 1 of 2 prompts: 1 rows hold \$ERROR\$ or null"):
+        match_recorded(contestants, prompts)
+    assert len(match_recorded(contestants, prompts, allow_missing=True)["a"]) == 1
+    assert recorded_failures(contestants) == {"a": 1}

@@ -344,8 +344,8 @@ def test_wrong_models(arenaloop: Command, files: Path, arguments: list[str], say
     ("content", "says"),
     [
         (None, ["p.jsonl: no such file"]),
-        ("", ["p.jsonl", "no prompts"]),
-        ("\n\n", ["no prompts"]),
+        ("", ["p.jsonl", "the file is empty"]),
+        ("\n\n", ["p.jsonl", "the file is empty"]),
         ('{"prompt": "x"}\n{"prompt": \n', ["p.jsonl", "line 2"]),
         ('{"prompt": "x"}\n["y"]\n', ["p.jsonl", "line 2"]),
         ('{"question": "x"}\n', ["line 1", "question"]),

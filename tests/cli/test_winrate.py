@@ -46,7 +46,7 @@ def run(*arguments: str, code: int = 3) -> str:
 
 def test_the_document_has_exactly_the_promised_fields(annotations: Path) -> None:
     document = json.loads(run(str(annotations), "--baseline", "base", "--json"))
-    assert list(document) == ["baseline", "leaderboard", "order_depends_on_undecided"]
+    assert list(document) == ["baseline", "leaderboard", "order_depends_on_undecided", "skipped", "notes"]
     assert document["baseline"] == "base"
     rows = json.loads(annotations.read_text())
     for row in document["leaderboard"]:

@@ -107,14 +107,22 @@ def test_duplicates_collapse_into_the_first_and_are_counted(tmp_path_factory, te
         ({"messages": [user("a"), HISTORY[0], user("b")]}, "only the first may be one"),
         ({"messages": "a"}, "messages is not a list"),
         ({"messages": ["a"]}, "message 1 of messages is not an object"),
-        ({"messages": [{"role": "user"}]}, "content is not a text"),
+        ({"messages": [{"role": "user"}]}, "message 1 of messages (user): a message without content (null)"),
         ({"messages": [user([{"type": "image_url", "image_url": {}}])]}, "content is not a text"),
+        ({"messages": [user([{"type": "text", "text": "", "image": "x.png"}])]}, "holds image, which is no text"),
+        ({"messages": [{**user("a"), "images": ["x.png"]}]}, "message 1 of messages (user): it holds images"),
+        ({"prompt": "a", "tools": [{"name": "f"}]}, "column tools: it changes what a model is asked"),
+        ({"instruction": "a", "history": [["b", "c"]]}, "column history: it changes"),
+        ({"instruction": "a", "context": "b"}, "column context: the text that an instruction is about"),
+        ({"prompt": "a", "system": ["b"]}, "column system is not a text"),
+        ({"prompt": "a", "system": "b", "system_prompt": "c"}, "columns system and system_prompt differ"),
+        ({"messages": [{"role": "system", "content": "x"}, user("a")], "system": "b"}, "column system differs"),
         ({"prompt": 3}, "prompt is neither"),
         ({"prompt": []}, "ends with a user turn"),
         ({"instruction": ["a"]}, "instruction is not a text"),
         ({"instruction": "a", "input": 3}, "input is not a text"),
         ({"turns": []}, "turns is not a list"),
-        ({"turns": ["a", None]}, "content is not a text"),
+        ({"turns": ["a", None]}, "without content (null)"),
     ],
 )
 def test_a_row_that_is_no_prompt_is_named_by_line(write, row, what):
@@ -128,7 +136,7 @@ def test_a_row_that_is_no_prompt_is_named_by_line(write, row, what):
 
 
 def test_a_file_without_prompts_is_refused(write):
-    with pytest.raises(InputError, match="no prompts"):
+    with pytest.raises(InputError, match="the file is empty"):
         read_prompts(write())
 
 
@@ -138,3 +146,18 @@ def test_reading_is_lazy(write):
     assert next(prompts)[0] == 1
     with pytest.raises(InputError):
         next(prompts)
+
+
+def test_columns_that_change_the_prompt_are_read(write):
+    system = {"role": "system", "content": "Be brief."}
+    (prompt,) = read_prompts(write({"instruction": "a", "input": float("nan"), "system": "Be brief.", "tools": []}))
+    assert prompt.messages == (system, user("a"))
+    (same,) = read_prompts(write({"messages": [system, user("a")], "system_prompt": "Be brief.", "images": None}))
+    assert same.id == prompt.id
+
+
+def test_tables_of_other_kinds_hold_prompts_too(tmp_path):
+    path = tmp_path / "prompts.csv"
+    path.write_bytes('sep=;\r\n prompt ;category\r\n"what, then?";x\r\n'.encode("utf-16"))
+    (prompt,) = read_prompts(path)
+    assert (prompt.last_user, prompt.tags["category"]) == ("what, then?", "x")

@@ -115,12 +115,12 @@ def test_the_first_answer_counts_and_the_rest_are_counted(tmp_path_factory, text
     ("row", "what"),
     [
         ({"instruction": "a"}, "columns found: instruction"),
-        ({"instruction": "a", "output": None}, "output is not a text"),
+        ({"instruction": "a", "output": 3}, "output is not a text"),
         ({"output": "x"}, "without messages or instruction"),
         ({"messages": [user("a"), assistant("b")], "output": "x"}, "do not end with the user turn"),
         ({"instruction": 3, "output": "x"}, "instruction is not a text"),
         ({"question_id": 1, "choices": []}, "choices[0].turns"),
-        ({"question_id": 1, "choices": [{"turns": [None]}]}, "content is not a text"),
+        ({"question_id": 1, "choices": [{"turns": [3]}]}, "content is not a text"),
         ({"choices": [{"turns": ["x"]}]}, "without question_id or uid"),
         ({"uid": "u", "messages": [user("a")]}, "do not end with the assistant's answer"),
         ({"uid": "u", "messages": [user("a"), user("b")]}, "where the assistant's turn is due"),
@@ -135,6 +135,27 @@ def test_a_row_that_is_no_answer_is_named_by_line(recorded, row, what):
     assert str(caught.value).startswith(f"{model.path}, line 2: ")
     assert what in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_failed_calls_are_no_answers_and_counted(recorded):
+    model = recorded(
+        {"question_id": 1, "choices": [{"turns": ["fine", "$ERROR$"]}]},
+        {"question_id": 1, "choices": [{"turns": ["fine", "too"]}]},
+        {"question_id": 2, "choices": [{"turns": [None]}]},
+        {"instruction": "a", "output": None},
+        {"instruction": "b", "output": " $ERROR$\n"},
+        {"instruction": "c", "output": "the mark is $ERROR$"},
+    )
+    for _ in range(2):
+        assert [answer.line for answer in model.rows()] == [2, 6]
+        assert model.failed == 4
+
+
+def test_a_system_column_belongs_to_the_prompt(recorded):
+    (answer,) = recorded({"instruction": "a", "system": "Be brief.", "output": "x"}).rows()
+    system = {"role": "system", "content": "Be brief."}
+    assert set(answer.keys) & set(match_keys(Prompt((system, user("a")))))
+    assert not set(answer.keys) & set(match_keys(Prompt.of("a")))
 
 
 def test_it_is_told_from_models_that_can_be_asked(tmp_path):

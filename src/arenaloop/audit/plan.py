@@ -36,6 +36,7 @@ class AuditPlan:
         reask: how often a verdict without an outcome is asked again; one number, or one for each judge.
         seed: of the run.
         concurrency: seatings in progress at once; None for what the judges allow.
+        notes: what the readers of the labels have to say.
     """
 
     pairs: Sequence[LabelledPair]
@@ -45,6 +46,7 @@ class AuditPlan:
     reask: int | Sequence[int] = 2
     seed: int = 0
     concurrency: int | None = None
+    notes: Sequence[str] = ()
 
     def votes_of(self, judge: Judge) -> int:
         """How many votes a judge has on each pair (at most, with recorded labels)."""

@@ -338,7 +338,7 @@ def _cross_fitted(cast: Sequence[Votes], panel: Panel, truth: Sequence[Labels]) 
 
 
 def _notes(plan: AuditPlan, panel: Panel) -> list[str]:
-    notes = []
+    notes = list(plan.notes)
     if any(own_votes(judge) is None and plan.votes_of(judge) < 2 for judge in plan.judges):
         notes.append("one vote a pair: variance and bias need --seeds 4")
     if not any(len(labels) > 1 for labels in panel.humans):

@@ -7,11 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.prefetch import Material, materials
 from arenaloop.errors import InputError
-from arenaloop.models.recorded import RecordedModel, match_keys
+from arenaloop.messages import FAILED_ANSWER
+from arenaloop.models.recorded import LOOSE_FORMS, RecordedModel, loose_keys, match_keys
 from arenaloop.store import Store, Turn, TurnRow, recorded_key
 from arenaloop.types import Completion, Prompt, Status, content_hash
 
-__all__ = ["PackedKeys", "ingest_recorded", "match_recorded", "materials_to_be", "places", "recorded_rows"]
+__all__ = [
+    "PackedKeys",
+    "ingest_recorded",
+    "match_recorded",
+    "materials_to_be",
+    "places",
+    "recorded_failures",
+    "recorded_rows",
+]
 
 _SIZE = 16  # bytes of a content hash
 _NONE = bytes(_SIZE)
@@ -89,11 +98,29 @@ def match_recorded(
                     keys.add(prompt_id, recorded_key(prompt_id, answer.texts))
         missing = len(prompts) - len(keys)
         if missing and not allow_missing:
+            why = _why_missing(c.model, [prompt for prompt in prompts if prompt.id not in keys])
             raise InputError(
-                f"{c.model.path}: no answer for {missing} of {len(prompts)} prompts "
+                f"{c.model.path}: no answer for {missing} of {len(prompts)} prompts{why} "
                 f"({c.name}; --allow-missing, in a recipe allow_missing: true, goes on with the rest)"
             )
     return found
+
+
+def _why_missing(model: RecordedModel, prompts: Sequence[Prompt]) -> str:
+    """What a user may not see in the file: calls that failed, and prompts that are written in another way."""
+    reasons = [f"{model.failed:,} rows hold {FAILED_ANSWER} or null, a failed call's mark"] if model.failed else []
+    for what, form in LOOSE_FORMS.items():
+        there = {key for keys in model.loose_rows(form) for key in keys}
+        if alike := sum(1 for prompt in prompts if loose_keys(prompt, form) & there):
+            reasons.append(f"{alike:,} of them differ from a prompt of the file in {what} only")
+            break
+    return f": {'; '.join(reasons)}" if reasons else ""
+
+
+def recorded_failures(contestants: Sequence[Contestant]) -> dict[str, int]:
+    """Rows of each recorded contestant that hold a failed call's mark instead of an answer, as last read."""
+    models = ((c.name, c.model) for c in contestants)
+    return {name: model.failed for name, model in models if isinstance(model, RecordedModel) and model.failed}
 
 
 def _ids_by_key(prompts: Iterable[Prompt]) -> dict[str, list[str]]:

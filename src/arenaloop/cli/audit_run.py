@@ -73,7 +73,8 @@ def execute(settings: AuditSettings, out: Path, *, level: float, samples: int, d
 
 def _plan(settings: AuditSettings) -> AuditPlan:
     path, where = split_filter(settings.labels)
-    pairs = labelled_pairs(read_labels(path, where))
+    labels = read_labels(path, where)
+    pairs = labelled_pairs(labels)
     judges = []
     for one in settings.judges:
         built = judge(one.with_concurrency(settings.concurrency))
@@ -91,6 +92,7 @@ def _plan(settings: AuditSettings) -> AuditPlan:
         reask=[one.reask for one in settings.judges],
         seed=settings.seed,
         concurrency=settings.concurrency,
+        notes=(*labels.notes, *(f"judge {one.name}: {note}" for one in judges for note in getattr(one, "notes", ()))),
     )
 
 

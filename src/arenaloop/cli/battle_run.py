@@ -23,7 +23,7 @@ from arenaloop.calls.batch import batch_seconds, forget_batches, open_batches
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
 from arenaloop.calls.estimate import Estimate
-from arenaloop.calls.recorded import ingest_recorded, match_recorded
+from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures
 from arenaloop.cli.directory import open_directory, write_settings
 from arenaloop.cli.progress import Watch, say_undecided
 from arenaloop.config import BattleSettings
@@ -100,6 +100,9 @@ class _BattleRun:
         self.human = HumanLabel(settings.human.usd, settings.human.seconds)
         self.budget = Budget(settings.budget_usd, settings.budget_calls)
         require_prices(self.budget, self.plan.models)
+        self.failed_answers = recorded_failures(contestants)
+        for name, count in self.failed_answers.items():
+            self._say(f"warning: {name}: {count:,} rows of its file are failed calls, no answers")
         for line in self_preference(settings.judge, settings.models):
             self._say(f"warning: {line}")
         if settings.batch is not None:
@@ -170,6 +173,7 @@ class _BattleRun:
         usage = store.usage()
         seconds = usage.seconds + batch_seconds(store)  # waiting for batches is time, too
         people = human_equivalent(result.summary.decided, usage.usd, seconds, self.human).to_json()
+        more |= {"failed_answers": self.failed_answers} if self.failed_answers else {}
         more |= {"seconds": seconds, "human_equivalent": people}
         summary = write_summary(self.out, store, result.summary, result.tally.cached, **more)
         if as_json:

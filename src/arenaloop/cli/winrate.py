@@ -113,6 +113,7 @@ def winrate(
                 told |= {"worst": one.worst, "best": one.best}
         document: dict[str, Any] = {"baseline": baseline, "leaderboard": board}
         document |= {"order_depends_on_undecided": bool(moving)} if undecided else {}
+        document |= {"skipped": annotations.skipped, "notes": annotations.notes}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         if moving:
             raise typer.Exit(3)
@@ -143,6 +144,8 @@ def winrate(
     skipped = f", {annotations.skipped:,} rows without it skipped" if annotations.skipped else ""
     line = f"percent against {baseline} on {len(annotations.prompts):,} prompts{skipped}"
     say(console, line, style="dim", fold=True)
+    for note in annotations.notes:
+        say(console, f"note: {note}", fold=True)
     for row in rows:
         if row.flags:
             say(console, f"note: {row.model}: {', '.join(row.flags)}")

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from arenaloop.errors import InputError
-from arenaloop.jsonl import read_rows, row_error
+from arenaloop.jsonl import row_error, user_rows
+from arenaloop.messages import refuse_unread
 
 __all__ = ["read_demonstrations"]
 
@@ -22,7 +23,7 @@ def read_demonstrations(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
             and line are named.
     """
     rows: list[dict[str, Any]] = []
-    for line, row in read_rows(path):
+    for line, row in user_rows(path):
         try:
             _check(row)
         except ValueError as error:
@@ -34,6 +35,7 @@ def read_demonstrations(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def _check(row: Mapping[str, Any]) -> None:
+    refuse_unread(row)
     if "messages" in row:
         turns = _turns(row, "messages")
     elif "prompt" in row and "completion" in row:

@@ -1,6 +1,7 @@
 """Prompt files: the shapes that people keep prompts in, read into `Prompt`s.
 
-Read are JSONL and JSON lists, plain or gzip, with one of these columns (the first that a row has):
+Read are JSONL and JSON lists, CSV and Parquet (see `data.formats.tables`), with one of these columns (the first that a
+row has):
 
 * ``messages``: a conversation that ends with a user turn;
 * ``turns``: FastChat's and Arena-Hard v0.1's ``question.jsonl``, texts or ``{"content": text}``; those after the first
@@ -8,7 +9,9 @@ Read are JSONL and JSON lists, plain or gzip, with one of these columns (the fir
 * ``prompt``: a text (Arena-Hard v2), or a message list as TRL writes;
 * ``instruction``, and ``input`` after a blank line (Alpaca, AlpacaEval).
 
-Nothing is trimmed. A row's id in its source and what describes it go to the prompt's tags; no other column is kept.
+Nothing is trimmed. A column `system` is the system message. What changes a prompt and cannot be read here (tools,
+images, a history) is refused by its name. A row's id in its source and what describes it go to the prompt's tags; no
+other column is kept.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from arenaloop.data.formats.tables import table_rows
 from arenaloop.errors import InputError
-from arenaloop.jsonl import read_rows, row_error
-from arenaloop.messages import instruction_text, message_text, read_messages
+from arenaloop.jsonl import row_error
+from arenaloop.messages import given_text, instruction_text, read_messages, refuse_unread, system_message
 from arenaloop.types import Message, Prompt
 
 __all__ = ["PromptSet", "iter_prompts", "read_prompt", "read_prompts"]
@@ -79,7 +84,7 @@ def iter_prompts(path: str | os.PathLike[str]) -> Iterator[tuple[int, Prompt]]:
     Raises:
         InputError: as in `read_prompts`, when the row is reached.
     """
-    for line, row in read_rows(path):
+    for line, row in table_rows(Path(path)):
         try:
             yield line, read_prompt(row)
         except ValueError as error:
@@ -94,13 +99,24 @@ def read_prompt(row: Mapping[str, Any]) -> Prompt:
     """
     for column, read in _SHAPES.items():
         if row.get(column) is not None:
+            refuse_unread(row)
             messages, follow_ups = read(row)
+            messages = _with_system(messages, row)
             if not messages or messages[-1]["role"] != "user":
                 last = f"with the {messages[-1]['role']}'s turn" if messages else "before it begins"
                 raise ValueError(f"a prompt ends with a user turn, this one ends {last}")
             return Prompt(messages, follow_ups, tags=_tags(row))
     columns = ", ".join(list(row)[:12]) or "none"
     raise ValueError(f"no column {', '.join(list(_SHAPES)[:-1])} or {list(_SHAPES)[-1]} (columns found: {columns})")
+
+
+def _with_system(messages: tuple[Message, ...], row: Mapping[str, Any]) -> tuple[Message, ...]:
+    system = system_message(row)
+    if messages and messages[0]["role"] == "system":
+        if system and system[0] != messages[0]:
+            raise ValueError("column system differs from the system message")
+        return messages
+    return (*system, *messages)
 
 
 def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +144,7 @@ def _from_turns(row: Mapping[str, Any]) -> _Turns:
     turns = row["turns"]
     if not isinstance(turns, list) or not turns:
         raise ValueError("turns is not a list of the user's texts")
-    texts = [message_text(turn["content"] if isinstance(turn, dict) and "content" in turn else turn) for turn in turns]
+    texts = [given_text(turn["content"] if isinstance(turn, dict) and "content" in turn else turn) for turn in turns]
     return ({"role": "user", "content": texts[0]},), tuple(texts[1:])
 
 

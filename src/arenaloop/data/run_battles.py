@@ -100,10 +100,10 @@ def read_run(directory: Path, *, controls: Sequence[str] = (), own_failure: OwnF
     failures = read_failures(directory, own_failure)
     path = directory / "battles.jsonl"
     if list(controls) == ["length"] and arena_of(directory) is not None:
-        battles = battles_from_rows(rows_with_lengths(directory, failures), str(directory), controls=controls)
+        measured = enumerate(rows_with_lengths(directory, failures), start=1)
+        battles = battles_from_rows(measured, str(directory), controls=controls)
     elif failures.changed:
-        rows = (row for _, row in _rows(path, failures))
-        battles = battles_from_rows(rows, str(directory), controls=controls)
+        battles = battles_from_rows(_rows(path, failures), str(directory), controls=controls)
     else:
         battles = read_battles(directory, controls=controls)
     return battles.with_failures(((a, b) for _, a, b in failures.undecided), failures.lost)

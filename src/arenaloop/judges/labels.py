@@ -58,10 +58,12 @@ class LabelsJudge(FreeJudge):
     Args:
         name: what reports call it.
         labels: recorded votes by `material`, several of a pair in the order of the file.
+        notes: what the reader of the file had to say.
     """
 
-    def __init__(self, name: str, labels: Mapping[Material, Sequence[RecordedVote]]) -> None:
+    def __init__(self, name: str, labels: Mapping[Material, Sequence[RecordedVote]], notes: Sequence[str] = ()) -> None:
         self._labels = labels
+        self.notes = tuple(notes)
         self._content = content_hash("labels", sorted([*key, *map(list, votes)] for key, votes in labels.items()))
         super().__init__(name, max((len(votes) for votes in labels.values()), default=0))
 

@@ -4,22 +4,46 @@ Read are AlpacaEval's ``model_outputs.json``, JSONL rows ``{"instruction" | "mes
 ``model_answer`` files of Arena-Hard and FastChat; arrays or lines, plain or gzip. The file is streamed and no text is
 kept: a caller holds the keys of its prompts (`match_keys`) and stores the answers that match.
 
-An answer that has its prompt's text matches by it; those of Arena-Hard and FastChat also by source id. A prompt without
-a system message matches whatever system message the other side has; two system messages must be equal.
+A failed call's mark (FastChat's ``$ERROR$``) and null are no answers: such rows are counted and left out. An answer
+that has its prompt's text matches by it; those of Arena-Hard and FastChat also by source id. A prompt without a system
+message matches whatever system message the other side has; two system messages must be equal.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arenaloop.jsonl import read_rows, row_error
-from arenaloop.messages import instruction_text, message_text, read_messages, split_reasoning
+from arenaloop.jsonl import row_error, user_rows
+from arenaloop.messages import (
+    FAILED_ANSWER,
+    given_text,
+    instruction_text,
+    read_messages,
+    refuse_more,
+    refuse_unread,
+    split_reasoning,
+    system_message,
+)
 from arenaloop.types import Message, Prompt, content_hash
 
-__all__ = ["RecordedAnswer", "RecordedModel", "match_keys"]
+__all__ = ["LOOSE_FORMS", "RecordedAnswer", "RecordedModel", "loose_keys", "match_keys"]
+
+Form = Callable[[str], str]
+"""How a text is written before it is compared."""
+
+LOOSE_FORMS: Mapping[str, Form] = {
+    "line ends": lambda text: text.replace("\r\n", "\n").replace("\r", "\n"),
+    "Unicode form": lambda text: unicodedata.normalize("NFC", text),
+    "blanks at its ends": str.strip,
+    "blanks, line ends, letter case or Unicode form": lambda text: " ".join(
+        unicodedata.normalize("NFKC", text).casefold().split()
+    ),
+}
+"""Ways to write a prompt that keep it the same for a reader, the narrowest first; they explain why nothing matched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +72,12 @@ def match_keys(prompt: Prompt) -> tuple[str, ...]:
     return keys if source_id is None else (*keys, _id_key(source_id))
 
 
+def loose_keys(prompt: Prompt, form: Form) -> frozenset[str]:
+    """The keys under which a recorded answer would name `prompt`, were both written in one form."""
+    messages = tuple(Message(role=m["role"], content=form(m["content"])) for m in prompt.messages)
+    return frozenset(_text_keys(messages, [form(text) for text in prompt.follow_ups]))
+
+
 def _text_keys(messages: Sequence[Message], follow_ups: Sequence[str]) -> tuple[str, ...]:
     whole = content_hash("messages", list(messages), list(follow_ups), size=8)
     if not messages or messages[0]["role"] != "system":
@@ -72,6 +102,7 @@ class RecordedModel:
     Attributes:
         fingerprint: constant for a name, since a recorded response is keyed by its own text.
         duplicates: rows that the last full pass over `rows` left out, their prompt having been answered before.
+        failed: rows that it left out because they hold no answer: a failed call's mark, or null.
     """
 
     def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
@@ -79,6 +110,7 @@ class RecordedModel:
         self.path = os.fspath(path)
         self.fingerprint = content_hash("recorded", name)
         self.duplicates = 0
+        self.failed = 0
 
     def __repr__(self) -> str:
         return f"RecordedModel({self.name!r}, {self.path!r})"
@@ -90,39 +122,56 @@ class RecordedModel:
             InputError: the file cannot be read, or a row is no answer; file and line are named.
         """
         seen: set[str] = set()
-        duplicates = 0
-        for line, row in read_rows(self.path):
-            try:
-                keys, texts = _answer(row)
-            except ValueError as error:
-                raise row_error(self.path, line, str(error)) from None
+        duplicates = failed = 0
+        for line, keys, texts in self._read():
+            if any(text is None or text.strip() == FAILED_ANSWER for text in texts):
+                failed += 1
+                continue
             if keys[0] in seen:
                 duplicates += 1
                 continue
             seen.add(keys[0])
-            yield RecordedAnswer(keys, tuple(split_reasoning(text)[1] for text in texts), line)
-        self.duplicates = duplicates
+            yield RecordedAnswer(keys, tuple(split_reasoning(text or "")[1] for text in texts), line)
+        self.duplicates, self.failed = duplicates, failed
+
+    def loose_rows(self, form: Form) -> Iterator[tuple[str, ...]]:
+        """The keys of all answers, were their prompts written in `form` (see `loose_keys`)."""
+        return (keys for _, keys, _ in self._read(form))
+
+    def _read(self, form: Form = str) -> Iterator[tuple[int, tuple[str, ...], list[str | None]]]:
+        for line, row in user_rows(self.path):
+            try:
+                refuse_unread(row)
+                yield line, *_answer(row, form)
+            except ValueError as error:
+                raise row_error(self.path, line, str(error)) from None
 
 
-_Answer = tuple[tuple[str, ...], list[str]]
+_Answer = tuple[tuple[str, ...], list[str | None]]
 
 
-def _answer(row: Mapping[str, Any]) -> _Answer:
-    """Match keys and texts of one row; ValueError says what is wrong with it."""
+def _answer(row: Mapping[str, Any], form: Form) -> _Answer:
+    """Match keys and texts of one row, None for a text that is not there; ValueError says what is wrong with it."""
     if row.get("choices") is not None:
         return _from_choices(row)
     if "output" in row:
-        return _from_output(row)
+        return _from_output(row, form)
     if isinstance(row.get("messages"), list):
-        return _from_conversation(row)
+        return _from_conversation(row, form)
     columns = ", ".join(list(row)[:12]) or "none"
     raise ValueError(f"no answer in the columns output, choices or messages (columns found: {columns})")
 
 
-def _from_output(row: Mapping[str, Any]) -> _Answer:
+def _keys(messages: Sequence[Message], follow_ups: Sequence[str], form: Form) -> tuple[str, ...]:
+    """The key of a prompt's text; with a system message of its own, an answer belongs to that one alone."""
+    written = [Message(role=m["role"], content=form(m["content"])) for m in messages]
+    return _text_keys(written, [form(text) for text in follow_ups])[:1]
+
+
+def _from_output(row: Mapping[str, Any], form: Form) -> _Answer:
     """AlpacaEval and plain rows: the output, and what it answers."""
     output = row["output"]
-    if not isinstance(output, str):
+    if not isinstance(output, str | None):
         raise ValueError("output is not a text")
     messages: Sequence[Message]
     if row.get("messages") is not None:
@@ -130,11 +179,10 @@ def _from_output(row: Mapping[str, Any]) -> _Answer:
         if not messages or messages[-1]["role"] != "user":
             raise ValueError("messages do not end with the user turn that output answers")
     elif row.get("instruction") is not None:
-        messages = ({"role": "user", "content": instruction_text(row)},)
+        messages = (*system_message(row), {"role": "user", "content": instruction_text(row)})
     else:
         raise ValueError("an output without messages or instruction to say what it answers")
-    # with a system message of its own, an answer belongs to that one alone
-    return _text_keys(messages, ())[:1], [output]
+    return _keys(messages, (), form), [output]
 
 
 def _from_choices(row: Mapping[str, Any]) -> _Answer:
@@ -143,34 +191,40 @@ def _from_choices(row: Mapping[str, Any]) -> _Answer:
     turns = choices[0].get("turns") if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
     if not isinstance(turns, list) or not turns:
         raise ValueError("choices[0].turns is not a list of texts")
-    texts = [message_text(turn.get("content") if isinstance(turn, dict) else turn) for turn in turns]
+    texts = [_said(turn.get("content") if isinstance(turn, dict) else turn) for turn in turns]
     source_id = _source_id(row)
     if source_id is None:
         raise ValueError("choices without question_id or uid")
     return (_id_key(source_id),), texts
 
 
-def _from_conversation(row: Mapping[str, Any]) -> _Answer:
+def _said(content: object) -> str | None:
+    return None if content is None else given_text(content)
+
+
+def _from_conversation(row: Mapping[str, Any], form: Form) -> _Answer:
     """Arena-Hard v2: user and assistant in turn; an assistant's content is ``{"answer": text}`` or a text."""
     messages = row["messages"]
     system: list[Message] = []
     asked: list[str] = []
-    texts: list[str] = []
+    texts: list[str | None] = []
     for number, message in enumerate(messages, 1):
         role = message.get("role") if isinstance(message, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(message, dict):
+            refuse_more(message)
         if role == "system" and number == 1:
-            system.append({"role": "system", "content": message_text(content)})
+            system.append({"role": "system", "content": given_text(content)})
         elif role == "user" and len(asked) == len(texts):
-            asked.append(message_text(content))
+            asked.append(given_text(content))
         elif role == "assistant" and len(asked) == len(texts) + 1:
-            texts.append(message_text(content.get("answer") if isinstance(content, dict) else content))
+            texts.append(_said(content["answer"] if isinstance(content, dict) and "answer" in content else content))
         else:
             due = "user" if len(asked) == len(texts) else "assistant"
             raise ValueError(f"message {number} of messages has the role {role!r} where the {due}'s turn is due")
     if not texts or len(asked) != len(texts):
         raise ValueError("messages do not end with the assistant's answer, and there is no output")
-    keys = _text_keys((*system, {"role": "user", "content": asked[0]}), asked[1:])[:1]
+    keys = _keys((*system, {"role": "user", "content": asked[0]}), asked[1:], form)
     source_id = _source_id(row)
     return (keys if source_id is None else (*keys, _id_key(source_id))), texts
 

@@ -15,8 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arenaloop.ratings.outcomes import (
+    ONE_HOT,
+    Place,
+    name_twins,
+    one_hot_winners,
+    read_outcomes,
+    read_scores,
+    read_weights,
+)
+
 __all__ = [
-    "WINNER_SCORES",
     "Battles",
     "BoolArray",
     "FloatArray",
@@ -30,16 +39,6 @@ __all__ = [
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
-
-WINNER_SCORES: Mapping[str, float] = {
-    "model_a": 1.0,
-    "model_b": 0.0,
-    "tie": 0.5,
-    "tie (bothbad)": 0.5,
-    "both_bad": 0.5,
-}
-"""What `model_a` scores for each outcome that Chatbot Arena's files use."""
-# (beside `types.Winner.score`: ratings import nothing of the package)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ class Battles:
             row = int(np.flatnonzero((score < 0) | (score > 1))[0])
             raise ValueError(f"score_a of row {row} is {score[row]}: it must lie between 0 and 1")
 
-        notes = list(notes)
+        notes = [*notes, *name_twins(models)]
         selfish = first == second
         unknown = np.isnan(score) & ~selfish
         keep = ~(selfish | unknown)
@@ -166,54 +165,92 @@ class Battles:
         return cls(names, first, second, score, mass, group, clusters, extra, skipped, tuple(notes), undecided)
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, Sequence[Any]], *, controls: Sequence[str] = ()) -> Battles:
+    def from_columns(
+        cls, columns: Mapping[str, Sequence[Any]], *, controls: Sequence[str] = (), place: Place | None = None
+    ) -> Battles:
         """Battles from a mapping of columns (a dict of lists, a data frame of either library).
 
         Args:
-            columns: `model_a`, `model_b`, and `winner` (one of `WINNER_SCORES`) or, without it, `score_a` in [0, 1];
+            columns: `model_a`, `model_b`, and `winner` (see `read_outcomes`) or, without it, `score_a` in [0, 1];
                 optionally `prompt_id`, `weight`, and NAME_a with NAME_b for every name in `controls`.
             controls: covariates to keep, such as ``length``.
+            place: where a row (from 0) stands, for errors; ``row N`` by default.
 
         Raises:
-            ValueError: a column is missing; the message names it and the columns that were found.
+            ValueError: a column is missing (the message names it and the columns that were found), or holds what is
+                not known in too many rows.
         """
         found = [str(name) for name in columns]
         missing = [name for name in ("model_a", "model_b") if name not in found]
-        if "winner" not in found and "score_a" not in found:
+        one_hot = "winner" not in found and set(ONE_HOT) <= set(found)
+        if "winner" not in found and "score_a" not in found and not one_hot:
             missing.append("winner")
         missing += [f"{name}{side}" for name in controls for side in ("_a", "_b") if f"{name}{side}" not in found]
         if missing:
             raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join(found) or 'none'})")
         names_a, names_b = list(columns["model_a"]), list(columns["model_b"])
+        if "winner" in found or one_hot:
+            winners = one_hot_winners(*(columns[name] for name in ONE_HOT)) if one_hot else list(columns["winner"])
+            outcomes = read_outcomes(winners, names_a, names_b, place=place)
+        else:
+            outcomes = read_scores(list(columns["score_a"]), place=place)
+        return cls.from_names(
+            names_a,
+            names_b,
+            outcomes.score,
+            weight=read_weights(list(columns["weight"]), place=place) if "weight" in found else None,
+            prompt_ids=list(columns["prompt_id"]) if "prompt_id" in found else None,
+            covariates={name: relative_difference(columns[f"{name}_a"], columns[f"{name}_b"]) for name in controls},
+            notes=outcomes.notes,
+        )
+
+    @classmethod
+    def from_names(
+        cls,
+        names_a: Sequence[Any],
+        names_b: Sequence[Any],
+        score_a: FloatArray,
+        *,
+        weight: FloatArray | None = None,
+        prompt_ids: Sequence[Any] | None = None,
+        covariates: Mapping[str, FloatArray] | None = None,
+        notes: Sequence[str] = (),
+    ) -> Battles:
+        """Battles from names instead of codes; rows without a name are left out and counted.
+
+        Args:
+            names_a, names_b: N names, texts or numbers; None, NaN and blank ones are missing.
+            prompt_ids: N ids, texts or numbers.
+            score_a, weight, covariates, notes: as in `of`.
+
+        Raises:
+            ValueError: names or ids that are neither, or columns that cannot be.
+        """
         try:
-            codes, distinct = encode(names_a + names_b)
-            if "winner" in found:
-                score: Any = [WINNER_SCORES.get(winner, np.nan) for winner in columns["winner"]]
-            else:
-                score = [np.nan if value is None else value for value in columns["score_a"]]
-            group = prompt_codes(list(columns["prompt_id"])) if "prompt_id" in found else None
+            codes, distinct = encode([*names_a, *names_b])
+            group = None if prompt_ids is None else prompt_codes(prompt_ids)
         except TypeError:  # a list or a mapping has no hash
-            raise ValueError("model names, winners and prompt ids must be text or numbers") from None
-        unnamed = np.array([name is None or name != name for name in distinct], dtype=bool)
+            raise ValueError("model names and prompt ids must be text or numbers") from None
+        unnamed = np.array([name is None or name != name or not str(name).strip() for name in distinct], dtype=bool)
         # the number 1 and the text "1" are one name
         position, models = encode([str(name) for name in distinct])
         codes, nameless = position[codes], unnamed[codes]
         a, b = codes[: len(names_a)], codes[len(names_a) :]
-        covariates = {name: relative_difference(columns[f"{name}_a"], columns[f"{name}_b"]) for name in controls}
-        weight = list(columns["weight"]) if "weight" in found else None
         if not nameless.any():
-            return cls.of(models, a, b, score, weight=weight, cluster=group, covariates=covariates)
+            return cls.of(models, a, b, score_a, weight=weight, cluster=group, covariates=covariates, notes=notes)
         kept = ~(nameless[: len(a)] | nameless[len(a) :])
         used, models = encode([models[code] for code in np.concatenate([a[kept], b[kept]])])
+        gone = int(np.count_nonzero(~kept))
         return cls.of(
             models,
             used[: kept.sum()],
             used[kept.sum() :],
-            np.asarray(score, dtype=np.float64)[kept],
-            weight=None if weight is None else np.asarray(weight, dtype=np.float64)[kept],
+            score_a[kept],
+            weight=None if weight is None else weight[kept],
             cluster=None if group is None else group[kept],
-            covariates={name: column[kept] for name, column in covariates.items()},
-            skipped=int(np.count_nonzero(~kept)),
+            covariates={name: column[kept] for name, column in (covariates or {}).items()},
+            skipped=gone,
+            notes=[*notes, f"{gone:,} of {len(kept):,} rows without a model's name left out"],
         )
 
     def with_failures(self, undecided: Iterable[tuple[str, str]], own_failures: Mapping[str, int]) -> Battles:

@@ -41,6 +41,7 @@ class Annotations:
         own_failure: rows that one side lost by a failure of its own, without a verdict, shape (N,); None without any.
             Their lengths are not known; the length-controlled fit takes them as equal.
         undecided: by model, what has no outcome and stands in no row.
+        notes: what a reader of the rates should know about the rows, in plain words.
     """
 
     baseline: str
@@ -55,6 +56,7 @@ class Annotations:
     skipped: int = 0
     own_failure: BoolArray | None = None
     undecided: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def with_undecided(self, pairs: Iterable[tuple[str, str]]) -> Annotations:
         """The same, and pairs of models that have no outcome; those without the baseline among them do not count."""

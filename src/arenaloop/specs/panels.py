@@ -55,11 +55,12 @@ def _labels(settings: JudgeSettings, text: str) -> LabelsJudge:
     if not path:
         raise ConfigError(f"judge {settings.spec!r}: expected labels:FILE or labels:FILE#column=value")
     votes: dict[Material, list[RecordedVote]] = {}
-    for label in read_labels(path, where):
+    labels = read_labels(path, where)
+    for label in labels:
         key = material(label.prompt, *label.outputs)
         votes.setdefault(key, []).append(RecordedVote(label.preference, label.usd, label.seconds))
     name = settings.name or ",".join(where.values()) or Path(path).name.partition(".")[0]
-    return LabelsJudge(name, votes)
+    return LabelsJudge(name, votes, labels.notes)
 
 
 _WITHOUT_MODEL: Mapping[str, Callable[[JudgeSettings, str], Judge]] = {"builtin": _rule, "labels": _labels}

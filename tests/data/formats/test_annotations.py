@@ -78,10 +78,10 @@ def test_battles_serve_as_annotations(tmp_path: Path) -> None:
     ("rows", "baseline", "message"),
     [
         ([row("i", "m", 1)], "bose", "did you mean 'base'"),
-        ([row("i", "m", 3)], "base", "preference 3 is not between 1 and 2"),
-        ([row("i", "m", "2")], "base", "preference '2' is no number"),
-        ([{"instruction": "i", "preference": 1}], "base", "wants generator_1, generator_2"),
-        ([], "base", "no row with the baseline"),
+        ([row("i", "m", 3)], "base", "line 1: column preference: 3: 1 of 1 rows lack a preference"),
+        ([row("i", "m", "two")], "base", "line 1: column preference: 'two'"),
+        ([{"instruction": "i", "preference": 1}], "base", "missing column generator_1, generator_2 "),
+        ([], "base", "no rows in it"),
     ],
 )
 def test_bad_annotations_are_user_errors(tmp_path: Path, rows: list, baseline: str, message: str) -> None:
@@ -110,10 +110,11 @@ def test_keys_that_cannot_join_are_named(tmp_path: Path, row: dict[str, object],
         read_annotations(path, "B")
 
 
-def test_a_winner_that_is_no_text_is_a_failed_annotation(tmp_path: Path) -> None:
+def test_a_winner_that_is_no_text_is_not_known(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text(json.dumps([{"model_a": "B", "model_b": "q", "winner": ["tie"], "prompt_id": 1}]))
-    assert math.isnan(read_annotations(path, "B").preference[0])
+    with pytest.raises(InputError, match=r"line 1: column winner: \"a list: \['tie'\]\""):
+        read_annotations(path, "B")
 
 
 def test_a_difficulty_without_a_text_is_named(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_alpaca_eval_annotations_are_soft_battles(tmp_path: Path, packed: bool) 
 
 def test_rows_of_another_kind_in_between_are_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "b.jsonl", [fastchat(1, "tie", "tie"), {"model_a": "x"}])
-    with pytest.raises(InputError, match="row 2: not like the rows before it"):
+    with pytest.raises(InputError, match="line 2: not like the rows before it"):
         read_battles(path)
 
 

@@ -72,7 +72,7 @@ def test_a_csv_of_ones_own(tmp_path: Path, sep: str) -> None:
     assert (two.preference, two.annotator, two.line) == (1.5, "", 4)
     packed = tmp_path / "mine.csv.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
-    assert read_labels(packed) == [one, two]
+    assert list(read_labels(packed)) == [one, two]
 
 
 def test_turns_kept_as_lists_of_texts(tmp_path: Path) -> None:
@@ -104,10 +104,10 @@ def test_a_filter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"preference": 3}, "line 2: column preference: 3 is no preference"),
+        ({"preference": 3}, "line 2: column preference: 3: 1 of 2 rows lack a preference"),
         ({"preference": 10**400}, "line 2: column preference: 10000"),
-        ({"preference": "yes"}, "line 2: column preference: 'yes' is no preference"),
-        ({"preference": True}, "line 2: column preference: True is no preference"),
+        ({"preference": "yes"}, "line 2: column preference: 'yes': 1 of 2 rows lack a preference"),
+        ({"preference": True}, "line 2: column preference: True: 1 of 2 rows lack a preference"),
         ({"output_2": None}, "line 2: column output_2: no value"),
         ({"output_1": 7}, "line 2: column output_1: not a text"),
         ({"instruction": None}, "line 2: no column messages, turns, prompt or instruction"),
@@ -126,7 +126,10 @@ def test_errors_name_line_and_column(tmp_path: Path, change: dict[str, Any], sai
     [
         ({"prompt": "p", "response_a": "x", "response_b": "y"}, "no column preference, gold_preference, winner"),
         ({"prompt": "p", "winner": "tie"}, "no columns for the two outputs"),
-        ({"prompt": "p", "response_a": "x", "response_b": "y", "winner": "a"}, "column winner: 'a' is none of"),
+        (
+            {"prompt": "p", "response_a": "x", "response_b": "y", "winner": "yes"},
+            "line 1: column winner: 'yes': 1 of 1 rows",
+        ),
         ({"conversation_a": "hm", "conversation_b": [], "winner": "tie"}, "column conversation_a: neither a list"),
         (
             {
@@ -147,7 +150,7 @@ def test_shapes_that_are_none(tmp_path: Path, row: dict[str, Any], said: str) ->
 def test_tables_that_are_none(tmp_path: Path) -> None:
     short = tmp_path / "short.csv"
     short.write_text("prompt,response_a,response_b,winner\np,x,y,tie\np,x\n")
-    with pytest.raises(InputError, match="line 3: not as many cells as the header has"):
+    with pytest.raises(InputError, match=r"line 3: 2 cells, not as many cells as the header has \(4\)"):
         read_labels(short)
     empty = tmp_path / "header.csv"
     empty.write_text("prompt,response_a,response_b,winner\n")
@@ -173,3 +176,71 @@ def test_pairs_are_collected_and_turned() -> None:
         ("p", [1.0, 1.75], 1), ("q", [2.0], 0), ("p", [1.5, 1.0], 0)
     ]  # fmt: skip
     assert pairs[0].generators == ("a", "b")
+
+
+def talk(*turns: object, role: str = "assistant") -> list[dict[str, Any]]:
+    return [{"role": ("user", role)[i % 2], "content": text} for i, text in enumerate(turns)]
+
+
+def vote(turns: int = 2, **more: object) -> dict[str, Any]:
+    said = [("q", "a", "q2", "a2"), ("q", "b", "q2", "b2")]
+    sides = {f"conversation_{s}": talk(*texts[: 2 * turns]) for s, texts in zip("ab", said, strict=True)}
+    return {"model_a": "m", "model_b": "n", "winner": "model_a", **sides, **more}
+
+
+def test_a_vote_of_a_turn_is_about_the_conversation_up_to_it(tmp_path: Path) -> None:
+    """MT-Bench's human votes: turn 1 judges the first answers, turn 2 the conversations."""
+    rows = [vote(turn=1), vote(turn=2, winner="model_b"), vote(), vote(turn="1"), vote(1, turn=1, judge=["expert_1"])]
+    labels = read_labels(lines(tmp_path / "v.jsonl", *rows))
+    short, whole = (("a",), ("b",)), (("a", "a2"), ("b", "b2"))
+    assert [label.outputs for label in labels] == [short, whole, whole, short, short]
+    assert [label.prompt.turns for label in labels] == [1, 2, 2, 1, 1]
+    assert labels[0].prompt.id == labels[4].prompt.id
+    assert labels[4].annotator == "expert_1"
+    assert [pair.votes for pair in labelled_pairs(labels)] == [[1.0] * 3, [2.0, 1.0]]
+
+
+BAD = {
+    "column turn: 3, where the conversation has turns 1 to 2": vote(turn=3),
+    "column winner: 'invalid'": vote(winner="invalid"),
+    "message 2 of conversation_a (assistant): a message without content (null)": vote(conversation_a=talk("q", None)),
+    "message 2 of conversation_b has the role 'tool'": vote(conversation_b=talk("q", "42", role="tool")),
+    "(assistant): it holds tool_calls": vote(
+        conversation_a=[*talk("q"), {"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}]
+    ),
+    "a part of a message's content holds image": vote(
+        conversation_a=talk([{"type": "text", "text": "q", "image": "data:"}], "a")
+    ),
+    "column conversation_a: $ERROR$, a failed call's mark": vote(conversation_a=talk("q", "$ERROR$", "q2", "a2")),
+    "column tools: it changes": vote(tools=[{"name": "f"}], conversation_a=talk("q", "a"), prompt="q"),
+}
+
+
+@pytest.mark.parametrize("why", [why for why in BAD if "tools:" not in why])
+def test_one_bad_row_is_left_out_and_counted_and_many_refuse_the_file(tmp_path: Path, why: str) -> None:
+    labels = read_labels(lines(tmp_path / "v.jsonl", *[vote()] * 5, BAD[why], *[vote()] * 18))
+    assert (len(labels), labels.left_out) == (23, 1)
+    (note,) = labels.notes
+    assert note.startswith("1 of 24 rows without ")
+    assert why in note
+    assert note.endswith("(1, first line 6)")
+    with pytest.raises(InputError) as caught:
+        read_labels(lines(tmp_path / "v.jsonl", *[vote()] * 5, BAD[why], *[vote()] * 13))
+    assert str(caught.value).startswith(f"{tmp_path / 'v.jsonl'}, line 6: ")
+    assert why in str(caught.value)
+    assert "1 of 19 rows lack" in str(caught.value)
+
+
+def test_labels_that_weigh_differently_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="column weight: its rows weigh differently"):
+        read_labels(lines(tmp_path / "v.jsonl", vote(weight=1), vote(weight=2)))
+    assert len(read_labels(lines(tmp_path / "v.jsonl", vote(weight=2), vote(weight=2)))) == 2
+
+
+def test_a_one_hot_winner_of_two_texts(tmp_path: Path) -> None:
+    path = tmp_path / "k.csv"
+    path.write_text(
+        "model_a,model_b,prompt,response_a,response_b,winner_model_a,winner_model_b,winner_tie\n"
+        'm,n,"[""q""]","[""x""]","[""y""]",0,1,0\nm,n,"[""q""]","[""x""]","[""y""]",0,0,1\n'
+    )
+    assert [label.preference for label in read_labels(path)] == [2.0, 1.5]

@@ -40,8 +40,8 @@ def test_a_bare_list_of_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model,rating,lower\na,1,0\n", r"row 1: missing column upper \(found: model, rating, lower\)"),
-        ("model,rating,lower,upper\na,high,0,1\n", "row 1: rating 'high' is no number"),
+        ("model,rating,lower\na,1,0\n", r"line 2: missing column upper \(found: model, rating, lower\)"),
+        ("model,rating,lower,upper\na,high,0,1\n", "line 2: rating 'high' is no number"),
         ("model,rating,lower,upper\na,nan,0,1\n", "is not finite"),
         ("model,rating,lower,upper\na,1,0,2\na,1,0,2\n", "'a' for the second time"),
         ('{"models": []}', "no 'leaderboard' in it"),

@@ -1,34 +1,42 @@
 """Battles from files: ours, Chatbot Arena's, any table with the same columns, and the judgments of other tools.
 
-Tables go through polars, which reads only the columns that ratings need; JSON of a known shape of judgments goes
-through `judgments`.
+Tables go through polars, which reads only the columns that ratings need; JSON of a known shape of judgments, and
+whatever polars does not take (a NaN in JSON, UTF-16, numbers as texts), goes row by row through `judgments`. Both give
+the same battles.
 """
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from arenaloop.data.formats import judgments
+from arenaloop.data.formats.tables import content_kind, csv_form, file_error, line_of, table_rows
 from arenaloop.errors import InputError
-from arenaloop.jsonl import read_rows
-from arenaloop.ratings.battles import WINNER_SCORES, Battles, FloatArray, IntArray, relative_difference
+from arenaloop.jsonl import user_rows
+from arenaloop.ratings.battles import Battles, FloatArray, IntArray, relative_difference
+from arenaloop.ratings.outcomes import (
+    ONE_HOT,
+    WINNER_SCORES,
+    Place,
+    one_hot_winners,
+    read_outcomes,
+    read_scores,
+    read_weights,
+)
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["battles_from_frame", "content_kind", "read_battles"]
+__all__ = ["battles_from_frame", "read_battles"]
 
 _PROMPT_COLUMNS = ("prompt_id", "question_id")
-_TEXT = ("model_a", "model_b", "winner", *_PROMPT_COLUMNS)
+_TEXT = ("model_a", "model_b", "winner", *ONE_HOT, *_PROMPT_COLUMNS)
 _NUMBERS = ("score_a", "weight")
-_METADATA = {"length_a": "sum_assistant_a_tokens", "length_b": "sum_assistant_b_tokens"}
-"""Where Chatbot Arena's 100k set keeps lengths: fields of the column `conv_metadata`."""
 
 
 def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
@@ -36,41 +44,57 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
 
     Known contents, told apart by what is in them:
 
-    * a table (JSONL, CSV or Parquet) with `model_a`, `model_b`, `winner` (`model_a`, `model_b`, `tie`,
-      `tie (bothbad)`; anything else is skipped and counted) or, without that, `score_a` in [0, 1]; optionally
-      `prompt_id` (or `question_id`), `weight`, and pairs of numeric columns such as `length_a`, `length_b`;
+    * a table (JSON, JSONL, CSV or Parquet; see `tables`) with `model_a`, `model_b`, `winner` (see
+      `ratings.outcomes.read_outcomes`) or `winner_model_a`, `winner_model_b`, `winner_tie` or, without those, `score_a`
+      in [0, 1]; optionally `prompt_id` (or `question_id`), `weight`, and pairs of numeric columns such as `length_a`,
+      `length_b`;
     * FastChat pair judgments, Arena-Hard judgments, AlpacaEval annotations (see `judgments`).
+
+    Rows whose winner is not known are left out and counted while they are few, and refused otherwise.
 
     Args:
         path: a file, plain or gzip, or a directory.
         controls: names of covariates to read, ``length`` for the columns `length_a` and `length_b`.
 
     Raises:
-        InputError: no such file, content that cannot be read, or missing columns (named, with those found).
+        InputError: no such file, content that cannot be read, values that are not known, or missing columns (named,
+            with those found).
     """
     path = Path(path)
     if path.is_dir():
         if (path / "battles.jsonl").exists():
             path = path / "battles.jsonl"
         else:
-            files = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz"), *path.glob("*.json")])
-            if not files:
-                raise InputError(f"{path}: no battles.jsonl here, nor any judgments (*.jsonl)")
-            return judgments.battles_from_rows(
-                (row for file in files for _, row in read_rows(file)), str(path), controls=controls
-            )
+            return _directory(path, controls)
     kind = content_kind(path)
-    if kind == "array" or (kind == "jsonl" and not _tabular(path)):
-        return judgments.battles_from_rows((row for _, row in read_rows(path)), str(path), controls=controls)
-    frame, found = _read_table(path, kind, controls)
-    try:
-        return battles_from_frame(frame, controls=controls, found=found)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+    if kind != "array":
+        found = _columns(path, kind)
+        try:
+            judgments.require_columns(found)
+            frame = _frame(path, kind, controls, found) if judgments.is_table(found) else None
+            if frame is not None and frame.height:
+                return battles_from_frame(frame, controls=controls, found=found, place=line_of(path))
+        except InputError:
+            raise
+        except ValueError as error:
+            raise file_error(path, error) from None
+    return judgments.battles_from_rows(table_rows(path), str(path), controls=controls)
+
+
+def _directory(path: Path, controls: Sequence[str]) -> Battles:
+    files = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz"), *path.glob("*.json")])
+    if not files:
+        raise InputError(f"{path}: no battles.jsonl here, nor any judgments (*.jsonl)")
+    rows = ((f"{file.name}, line {line}", row) for file in files for line, row in user_rows(file))
+    return judgments.battles_from_rows(rows, str(path), controls=controls)
 
 
 def battles_from_frame(
-    frame: pl.DataFrame, *, controls: Sequence[str] = (), found: Sequence[str] | None = None
+    frame: pl.DataFrame,
+    *,
+    controls: Sequence[str] = (),
+    found: Sequence[str] | None = None,
+    place: Place | None = None,
 ) -> Battles:
     """Battles from a polars frame with the columns that `read_battles` names.
 
@@ -78,6 +102,7 @@ def battles_from_frame(
         frame: the columns.
         controls: covariates; each NAME needs numeric columns NAME_a and NAME_b.
         found: column names to report when some are missing (those of `frame` by default).
+        place: where a row (from 0) stands, for errors; ``row N`` by default.
 
     Raises:
         ValueError: a column is missing, or holds impossible values.
@@ -86,117 +111,126 @@ def battles_from_frame(
 
     names = frame.columns
     missing = [name for name in ("model_a", "model_b") if name not in names]
-    if "winner" not in names and "score_a" not in names:
+    one_hot = "winner" not in names and set(ONE_HOT) <= set(names)
+    if "winner" not in names and "score_a" not in names and not one_hot:
         missing.append("winner")
     missing += [f"{name}{side}" for name in controls for side in ("_a", "_b") if f"{name}{side}" not in names]
     if missing:
         raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join((found or names)[:20]) or 'none'})")
 
-    skipped = 0
-    if frame["model_a"].null_count() or frame["model_b"].null_count():
-        skipped = frame.height
-        frame = frame.filter(pl.col("model_a").is_not_null() & pl.col("model_b").is_not_null())
-        skipped -= frame.height
-    a, b, models = _codes(frame["model_a"].cast(pl.String), frame["model_b"].cast(pl.String))
-    score: FloatArray
-    if "winner" in names:
-        score = np.full(frame.height, np.nan)
-        winner = frame["winner"].cast(pl.String)
-        for outcome, value in WINNER_SCORES.items():  # a comparison each is cheaper than codes of the column
-            score[(winner == outcome).fill_null(False).to_numpy()] = value
-    else:
-        score = _floats(frame["score_a"])
+    score, notes = _scores(frame, one_hot, place)
+    weight = read_weights(frame["weight"].to_numpy(), place=place) if "weight" in names else None
+    texts = [frame[name].cast(pl.String) for name in ("model_a", "model_b")]
+    a, b, models = _codes(*(column.fill_null("") if column.null_count() else column for column in texts))
+    kept = None
+    if blank := [code for code, name in enumerate(models) if not name.strip()]:
+        kept = ~(np.isin(a, blank) | np.isin(b, blank))
+        notes.append(f"{int((~kept).sum()):,} of {len(kept):,} rows without a model's name left out")
+        frame, score, weight = frame.filter(kept), score[kept], None if weight is None else weight[kept]
+        a, b, models = _codes(*(column.filter(kept) for column in texts))
     prompt = next((name for name in _PROMPT_COLUMNS if name in names), None)
     return Battles.of(
         models,
         a,
         b,
         score,
-        weight=_floats(frame["weight"]) if "weight" in names else None,
+        weight=weight,
         cluster=None if prompt is None else _prompts(frame[prompt]),
         covariates={
             name: relative_difference(_floats(frame[f"{name}_a"]), _floats(frame[f"{name}_b"])) for name in controls
         },
-        skipped=skipped,
+        skipped=0 if kept is None else int((~kept).sum()),
+        notes=notes,
     )
 
 
-def content_kind(path: Path) -> str:
-    """``"parquet"``, ``"jsonl"``, ``"array"`` (JSON) or ``"csv"``, from the first bytes of a plain or gzipped file.
+def _scores(frame: pl.DataFrame, one_hot: bool, place: Place | None) -> tuple[FloatArray, list[str]]:
+    """What `model_a` scored in each row, and what is to be said about it."""
+    import polars as pl
 
-    Raises:
-        InputError: no such file, or it is empty or no text.
-    """
+    if "winner" not in frame.columns and not one_hot:
+        column = frame["score_a"]
+        values = column.fill_null(float("nan")).to_numpy() if column.dtype.is_numeric() else column.to_list()
+        outcomes = read_scores(values, place=place)
+        return outcomes.score, list(outcomes.notes)
+    winner = None
+    if not one_hot:
+        winner = frame["winner"].cast(pl.String)
+        score = np.full(frame.height, np.nan)
+        for outcome, value in WINNER_SCORES.items():  # a comparison each is cheaper than codes of the column
+            score[(winner == outcome).fill_null(False).to_numpy()] = value
+        if not np.isnan(score).any():
+            return score, []
+    words = one_hot_winners(*(frame[name].to_list() for name in ONE_HOT)) if winner is None else winner.to_list()
+    outcomes = read_outcomes(words, frame["model_a"].to_list(), frame["model_b"].to_list(), place=place)
+    return outcomes.score, list(outcomes.notes)
+
+
+def _columns(path: Path, kind: str) -> list[str]:
+    """The names of a table's columns (of JSONL, those of its first 100 rows)."""
+    import polars as pl
+
+    if kind == "csv":
+        return list(csv_form(path).columns)
+    if kind == "jsonl":
+        return list(dict.fromkeys(key for _, row in itertools.islice(user_rows(path), 100) for key in row))
     try:
-        with path.open("rb") as file:
-            head = file.read(1 << 12)
-        if head.startswith(b"\x1f\x8b"):
-            with gzip.open(path) as packed:
-                head = packed.read(1 << 12)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if not text:
-        raise InputError(f"{path}: the file is empty")
-    if b"\x00" in text:
-        raise InputError(f"{path}: neither text nor Parquet")
-    return {b"{": "jsonl", b"[": "array"}.get(text[:1], "csv")
+        return [name.strip() for name in pl.scan_parquet(path).collect_schema().names()]
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
 
 
-def _tabular(path: Path) -> bool:
-    """Whether the first row of a JSONL file is a battle and not a judgment of another tool."""
-    _, row = next(read_rows(path))
-    return not judgments.is_judgment(row)
-
-
-def _read_table(path: Path, kind: str, controls: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
-    """The columns that ratings need, and the names of all columns."""
+def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str]) -> pl.DataFrame | None:
+    """The columns that ratings need; None where polars does not take the file as it is."""
     import polars as pl
 
     numbers = [*_NUMBERS, *(f"{name}{side}" for name in controls for side in ("_a", "_b"))]
+    lengths = judgments.METADATA_LENGTHS
+    nested = "length" in controls and "length_a" not in found and "conv_metadata" in found
+    types: dict[str, Any] = dict.fromkeys(_TEXT, pl.String) | dict.fromkeys(numbers, pl.Float64)
+    wanted = [name for name in types if name in found]
     try:
         if kind == "jsonl":
             # a schema of our own: the same key may hold a number in one row and text in the next
-            found = list(dict.fromkeys(key for _, row in zip(range(100), read_rows(path)) for key in row[1]))  # noqa: B905
-            schema: dict[str, Any] = dict.fromkeys(_TEXT, pl.String) | dict.fromkeys(numbers, pl.Float64)
-            if "length" in controls:
-                schema["conv_metadata"] = pl.Struct(dict.fromkeys(_METADATA.values(), pl.Float64))
-            lazy = pl.scan_ndjson(path, schema={name: kept for name, kept in schema.items() if name in found})
+            if nested:
+                types["conv_metadata"] = pl.Struct(dict.fromkeys(lengths.values(), pl.Float64))
+            lazy = pl.scan_ndjson(path, schema={name: kept for name, kept in types.items() if name in found})
+        elif kind == "csv":
+            try:  # ids that are numbers are coded faster
+                frame = _read_csv(path, types | dict.fromkeys(_PROMPT_COLUMNS, pl.Int64))
+            except pl.exceptions.ComputeError:
+                frame = _read_csv(path, types)
+            # an empty cell may be the end of a row that is too short: the rows' reader tells
+            return None if any(frame.null_count().row(0)) else frame
         else:
-            lazy = pl.scan_parquet(path) if kind == "parquet" else _scan_csv(path, numbers)
-            found = lazy.collect_schema().names()
-        wanted = [name for name in (*_TEXT, *numbers) if name in found]
-        if "length" in controls and "length_a" not in found and "conv_metadata" in found:
-            for name, field in _METADATA.items():
-                lazy = lazy.with_columns(pl.col("conv_metadata").struct.field(field).alias(name))
-                wanted.append(name)
-        try:
-            return lazy.select(wanted).collect(), found
-        except pl.exceptions.ComputeError:
-            if kind != "csv":
-                raise
-            # ids that look like numbers at first may be text further down
-            return _scan_csv(path, numbers, text=_PROMPT_COLUMNS).select(wanted).collect(), found
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        if kind == "jsonl":  # our own reader knows the line
-            for _ in read_rows(path):
-                pass
-        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+            lazy = pl.scan_parquet(path).rename(str.strip)
+        if nested:
+            fields = [pl.col("conv_metadata").struct.field(field).alias(name) for name, field in lengths.items()]
+            lazy, wanted = lazy.with_columns(fields), [*wanted, *lengths]
+        frame = lazy.select(wanted).collect()
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError):
+        return None
+    # JSON keys that polars did not find are written in another way than the rows' reader gives them
+    return None if kind == "jsonl" and any(frame[name].null_count() == frame.height for name in wanted) else frame
 
 
-def _scan_csv(path: Path, numbers: Sequence[str], text: Sequence[str] = ()) -> pl.LazyFrame:
-    """A CSV whose names stay text as written (a model may be called 007) and whose numbers are floats."""
+def _read_csv(path: Path, kinds: Mapping[str, Any]) -> pl.DataFrame:
+    """The columns of these types. Names stay text as written (a model may be called 007)."""
     import polars as pl
 
-    types: dict[str, Any] = dict.fromkeys(("model_a", "model_b", "winner", *text), pl.String)
-    types |= dict.fromkeys(numbers, pl.Float64)
-    names = pl.scan_csv(path, infer_schema_length=0).collect_schema().names()
-    kept = {name: kind for name, kind in types.items() if name in names}
-    return pl.scan_csv(path, infer_schema_length=1000, schema_overrides=kept)
+    form = csv_form(path)
+    columns = [(raw, name) for raw, name in zip(form.raw, form.columns, strict=True) if name in kinds]
+    return (
+        pl.scan_csv(
+            path,
+            separator=form.separator,
+            skip_rows=form.skipped,
+            infer_schema_length=0,
+            schema_overrides={raw: kinds[name] for raw, name in columns},
+        )
+        .select([pl.col(raw).alias(name) for raw, name in columns])
+        .collect()
+    )
 
 
 def _codes(first: pl.Series, second: pl.Series) -> tuple[IntArray, IntArray, list[str]]:

@@ -1,40 +1,49 @@
 """Label files: pairs of outputs with somebody's preference, as people or recorded judges left it.
 
-Read are JSON lists, JSONL and CSV (plain or gzip) and Parquet, told apart by their content:
+Read are JSON lists, JSONL and CSV (plain or gzip) and Parquet, told apart by their content (see `tables`):
 
 * AlpacaEval annotations and cross-annotations: `instruction` (and `input`), `output_1`, `output_2`, `preference` (or
   `gold_preference`), optionally `generator_1`, `generator_2`, `annotator` or `annotator_index`, `price_per_example`,
   `time_per_example`;
-* Chatbot Arena votes: `conversation_a`, `conversation_b`, `model_a`, `model_b`, `winner`;
+* Chatbot Arena votes: `conversation_a`, `conversation_b`, `model_a`, `model_b`, `winner`; a vote of a `turn` is about
+  the conversation up to that turn (MT-Bench's human votes);
 * any table with a prompt (`messages`, `prompt` or `instruction`), `response_a` and `response_b` (or `output_1` and
-  `output_2`), and `preference` or `winner`.
+  `output_2`), and `preference`, `winner` or the three columns of a one-hot winner.
 
 A preference is 1 (first), 2 (second), 1.5 or the legacy 0 (tie), anything between 1 and 2 (soft), or null (failed); a
-winner is `model_a`, `model_b`, `tie` or `tie (bothbad)`.
+winner is any that `ratings.outcomes.read_outcomes` knows. A row that is no label (an image, a tool's turn, a word that
+nobody knows) is left out and counted; more than `UNKNOWN_SHARE` of them refuse the file.
 """
 
 from __future__ import annotations
 
 import ast
-import csv
-import gzip
-import io
 import json
 import math
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from arenaloop.data.formats.battles import content_kind
+import numpy as np
+
+from arenaloop.data.formats.tables import file_error, table_rows
 from arenaloop.data.prompts import read_prompt
 from arenaloop.errors import InputError, nearest
-from arenaloop.jsonl import JsonRow, read_rows, row_error
-from arenaloop.messages import read_messages
-from arenaloop.ratings.battles import WINNER_SCORES
+from arenaloop.jsonl import JsonRow
+from arenaloop.messages import FAILED_ANSWER, read_messages
+from arenaloop.ratings.outcomes import (
+    ONE_HOT,
+    LeftOut,
+    is_missing,
+    one_hot_winners,
+    read_outcomes,
+    read_preferences,
+    to_number,
+)
 from arenaloop.types import Message, Prompt, content_hash
 
-__all__ = ["Label", "LabelledPair", "labelled_pairs", "read_labels", "split_filter"]
+__all__ = ["Label", "LabelSet", "LabelledPair", "labelled_pairs", "read_labels", "split_filter"]
 
 Texts = tuple[str, ...]
 
@@ -66,6 +75,30 @@ class Label:
     usd: float | None = None
     seconds: float | None = None
     line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSet:
+    """The labels of a file, in its order.
+
+    Attributes:
+        labels: those that could be read.
+        left_out: rows that are no labels.
+        notes: what was left out, and what was read in another way, in plain words.
+    """
+
+    labels: tuple[Label, ...]
+    left_out: int = 0
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[Label]:
+        return iter(self.labels)
+
+    def __getitem__(self, index: int) -> Label:
+        return self.labels[index]
 
 
 @dataclass(slots=True)
@@ -109,7 +142,7 @@ def labelled_pairs(labels: Iterable[Label]) -> list[LabelledPair]:
     return list(found.values())
 
 
-def read_labels(path: str | Path, where: Mapping[str, str] | None = None) -> list[Label]:
+def read_labels(path: str | Path, where: Mapping[str, str] | None = None) -> LabelSet:
     """Read a label file.
 
     Args:
@@ -117,26 +150,52 @@ def read_labels(path: str | Path, where: Mapping[str, str] | None = None) -> lis
         where: only rows whose columns hold these values, compared as text.
 
     Raises:
-        InputError: the file cannot be read, a row is no label (file, line and column are named), or no row is left.
+        InputError: the file cannot be read, too many rows are no labels (file, line and column are named), its rows
+            weigh differently, or no row is left.
     """
     path = Path(path)
     wanted = dict(where or {})
     prompts: dict[str, Prompt] = {}  # rows repeat their prompts: one object each
-    out: list[Label] = []
+    labels: list[Label] = []
+    cells: list[tuple[str, Any]] = []  # column and value of each label's preference
     values: dict[str, dict[str, None]] = {column: {} for column in wanted}
     columns: dict[str, None] = {}
-    for line, row in _rows(path):
+    bad, rows, weights = LeftOut("what a label needs"), 0, set()
+    for line, row in table_rows(path):
         columns.update(dict.fromkeys(row))
         for column in wanted:
             if column in row and len(values[column]) < 8:
                 values[column][_text(row[column])] = None
         if any(column not in row or not _holds(row[column], value) for column, value in wanted.items()):
             continue
-        label = _label(path, line, row)
+        rows += 1
+        try:
+            cell = _preference_cell(row)
+            label = _label(line, row)
+        except ValueError as error:
+            bad.add(str(error), f"line {line}")
+            continue
+        weights.add(_text(row.get("weight")))
         same = prompts.setdefault(label.prompt.id, label.prompt)
-        out.append(label if same is label.prompt else _with_prompt(label, same))
-    if out:
-        return out
+        labels.append(label if same is label.prompt else replace(label, prompt=same))
+        cells.append(cell)
+    try:
+        notes = bad.notes(rows)
+        preference, told = _preferences(labels, cells)
+    except ValueError as error:
+        raise file_error(path, error) from None
+    if len(weights) > 1:
+        raise InputError(f"{path}: column weight: its rows weigh differently, where an audit counts labels alike")
+    kept = [label for label, keep in zip(_with(labels, preference), told.known, strict=True) if keep]
+    if kept:
+        return LabelSet(tuple(kept), rows - len(kept), (*notes, *told.notes))
+    _refuse_nothing(path, wanted, values, columns)
+    raise InputError(f"{path}: no labels in it")
+
+
+def _refuse_nothing(
+    path: Path, wanted: Mapping[str, str], values: Mapping[str, Mapping[str, None]], columns: Mapping[str, None]
+) -> None:
     for column in wanted:
         if column not in columns:
             raise InputError(f"{path}: no column {column!r}{nearest(column, list(columns))}")
@@ -144,59 +203,6 @@ def read_labels(path: str | Path, where: Mapping[str, str] | None = None) -> lis
         asked = "&".join(f"{column}={value}" for column, value in wanted.items())
         there = "; ".join(f"{column}: {', '.join(some)}" for column, some in values.items())
         raise InputError(f"{path}: no row with {asked} (found {there})")
-    raise InputError(f"{path}: no labels in it")
-
-
-def _with_prompt(label: Label, prompt: Prompt) -> Label:
-    return Label(
-        prompt, label.outputs, label.preference, label.annotator, label.generators, label.usd, label.seconds, label.line
-    )
-
-
-def _rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
-    kind = content_kind(path)
-    if kind == "csv":
-        return _csv_rows(path)
-    return _parquet_rows(path) if kind == "parquet" else read_rows(path)
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
-    """Rows of a table with a header; empty cells are null. The line is the one a row ends on."""
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as raw:
-            text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
-            header = text.readline()
-            text.seek(0)
-            csv.field_size_limit(1 << 30)
-            reader = csv.DictReader(text, delimiter="\t" if header.count("\t") > header.count(",") else ",")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise row_error(
-                        path, reader.line_num, f"not as many cells as the header has ({len(reader.fieldnames or ())})"
-                    )
-                yield reader.line_num, {str(k): (v if v != "" or k in _EMPTY_IS_TEXT else None) for k, v in row.items()}
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text") from None
-    except csv.Error as error:
-        raise InputError(f"{path}: no CSV ({error})") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-
-
-_EMPTY_IS_TEXT = {column for sides in _SIDES for column in sides}
-"""An empty output is an output."""
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
-    import polars as pl
-
-    try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({error})") from None
-    yield from enumerate(frame.iter_rows(named=True), 1)
 
 
 def _holds(value: object, wanted: str) -> bool:
@@ -207,28 +213,44 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _label(path: Path, line: int, row: JsonRow) -> Label:
-    try:
-        outputs_in = _present(row, _SIDES, "the two outputs")
-        if outputs_in == _SIDES[2]:
-            prompt, outputs = _conversations(row)
-        else:
-            prompt, outputs = _prompt_and_outputs(row, outputs_in)
-        preference = _preference(row)
-    except ValueError as error:
-        raise row_error(path, line, str(error)) from None
+def _label(line: int, row: JsonRow) -> Label:
+    """The label of a row but for its preference, which the whole column tells; ValueError says what is wrong."""
+    outputs_in = _present(row, _SIDES, "the two outputs")
+    if outputs_in == _SIDES[2]:
+        prompt, outputs = _conversations(row)
+    else:
+        prompt, outputs = _prompt_and_outputs(row, outputs_in)
+    prompt, outputs = _up_to_turn(row.get("turn"), prompt, outputs)
+    for column, texts in zip(outputs_in, outputs, strict=True):
+        if FAILED_ANSWER in texts:
+            raise ValueError(f"column {column}: {FAILED_ANSWER}, a failed call's mark, is no answer")
     generators = next((sides for sides in _GENERATORS if sides[0] in row and sides[1] in row), None)
     annotator = next((row[name] for name in _ANNOTATORS if row.get(name) is not None), None)
+    if isinstance(annotator, list) and len(annotator) == 1:  # MT-Bench's ["expert_1"]
+        annotator = annotator[0]
     return Label(
         prompt,
         outputs,
-        preference,
+        None,
         _text(annotator) if not isinstance(annotator, list | dict) else "",
         (None, None) if generators is None else (_name(row[generators[0]]), _name(row[generators[1]])),
         _number(row, "price_per_example"),
         _number(row, "time_per_example"),
         line,
     )
+
+
+def _up_to_turn(value: object, prompt: Prompt, outputs: tuple[Texts, Texts]) -> tuple[Prompt, tuple[Texts, Texts]]:
+    """What a vote of turn n is about: the conversation up to the n-th answer."""
+    if value is None or value == "":
+        return prompt, outputs
+    turn = to_number(value)
+    if turn is None or not 1 <= turn <= prompt.turns or turn != int(turn):
+        raise ValueError(f"column turn: {value!r}, where the conversation has turns 1 to {prompt.turns}")
+    n = int(turn)
+    if n == prompt.turns:
+        return prompt, outputs
+    return Prompt(prompt.messages, prompt.follow_ups[: n - 1], tags=prompt.tags), (outputs[0][:n], outputs[1][:n])
 
 
 def _present(row: JsonRow, choices: Sequence[tuple[str, str]], what: str) -> tuple[str, str]:
@@ -298,26 +320,52 @@ def _structure(text: str, column: str) -> object:
             raise ValueError(f"column {column}: neither a list of messages nor the text of one") from None
 
 
-def _preference(row: JsonRow) -> float | None:
+def _preference_cell(row: JsonRow) -> tuple[str, Any]:
+    """The column that holds a row's preference, and what it holds; a one-hot winner as its word."""
     column = next((name for name in _PREFERENCES if name in row), None)
-    if column is None:
-        raise ValueError(f"no column {', '.join(_PREFERENCES)} (columns found: {', '.join(list(row)[:12])})")
-    value = row[column]
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, str) and value in WINNER_SCORES:
-        return 2.0 - WINNER_SCORES[value]
-    if column == "winner":
-        raise ValueError(f"column winner: {value!r} is none of {', '.join(WINNER_SCORES)}")
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if number == 0:
-        return 1.5
-    if not 1.0 <= number <= 2.0:
-        raise ValueError(f"column {column}: {value!r} is no preference (1, 2, 1.5, anything between, or empty)")
-    return number
+    if column is not None:
+        return column, row[column]
+    if set(ONE_HOT) <= row.keys():
+        return "winner", one_hot_winners(*([row[name]] for name in ONE_HOT))[0]
+    raise ValueError(f"no column {', '.join(_PREFERENCES)} (columns found: {', '.join(list(row)[:12])})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Which preferences are known (or known to be missing), and what is to be said about the column."""
+
+    known: Sequence[bool]
+    notes: tuple[str, ...]
+
+
+def _preferences(labels: Sequence[Label], cells: Sequence[tuple[str, Any]]) -> tuple[Sequence[float | None], _Told]:
+    """The column of preferences read as one, since all of its values together tell what each of them means.
+
+    Raises:
+        ValueError: too many of them are not known.
+    """
+    column = cells[0][0] if cells else "preference"
+    values = [value for _, value in cells]
+
+    def place(index: int) -> str:
+        return f"line {labels[index].line}"
+
+    words = sum(isinstance(value, str) and to_number(value) is None and not is_missing(value) for value in values)
+    if column == "winner" or words > sum(to_number(value) is not None for value in values):
+        names = ([label.generators[side] for label in labels] for side in (0, 1))
+        outcomes = read_outcomes(values, *names, column=column, place=place)
+        preference = 2.0 - outcomes.score
+    else:
+        outcomes = read_preferences(values, column=column, place=place)
+        preference = outcomes.score
+    missing = [bool(np.isnan(number)) for number in preference]
+    known = [not gone or is_missing(value) for gone, value in zip(missing, values, strict=True)]
+    read = [None if gone else float(number) for gone, number in zip(missing, preference, strict=True)]
+    return read, _Told(known, outcomes.notes)
+
+
+def _with(labels: Sequence[Label], preferences: Sequence[float | None]) -> Iterator[Label]:
+    return (replace(label, preference=value) for label, value in zip(labels, preferences, strict=True))
 
 
 def _number(row: JsonRow, column: str) -> float | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from arenaloop.data.formats.battles import content_kind
+from arenaloop.data.formats.tables import content_kind, table_rows
 from arenaloop.errors import InputError
 from arenaloop.ratings.agreement import Scored
+from arenaloop.ratings.outcomes import to_number
+from arenaloop.text_files import row_error, utf8_file
 
 __all__ = ["read_leaderboard"]
 
@@ -31,37 +30,18 @@ def read_leaderboard(path: str | Path) -> dict[str, Scored]:
     path = Path(path)
     if path.is_dir():
         path = path / "leaderboard.json"
-    kind = content_kind(path)
-    if kind == "parquet":
-        raise InputError(f"{path}: a leaderboard is JSON or CSV, not Parquet")
-    raw = path.read_bytes()
-    try:
-        text = (gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
-    rows: Any
-    if kind == "csv":
-        rows = csv.DictReader(text.splitlines())
-    else:
-        try:
-            document = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {error.lineno}: no leaderboard in JSON or CSV ({error.msg})") from None
-        rows = document.get("leaderboard") if isinstance(document, Mapping) else document
-        if not isinstance(rows, list):
-            raise InputError(f"{path}: no 'leaderboard' in it")
     board: dict[str, Scored] = {}
-    for number, row in enumerate(rows, start=1):
-        missing = [name for name in _COLUMNS if not isinstance(row, Mapping) or name not in row]
+    for place, row in _rows(path):
+        missing = [name for name in _COLUMNS if name not in row]
         if missing:
-            keys = ", ".join(map(str, row)) if isinstance(row, Mapping) else "no columns"
-            raise InputError(f"{path}, row {number}: missing column {', '.join(missing)} (found: {keys})")
-        values = [_number(path, number, name, row[name]) for name in _COLUMNS[1:]]
+            keys = ", ".join(map(str, row)) or "no columns"
+            raise InputError(f"{path}, {place}: missing column {', '.join(missing)} (found: {keys})")
+        values = [_number(path, place, name, row[name]) for name in _COLUMNS[1:]]
         if None in values:
             continue
         model = str(row["model"])
         if model in board:
-            raise InputError(f"{path}, row {number}: model {model!r} for the second time")
+            raise InputError(f"{path}, {place}: model {model!r} for the second time")
         rating, lower, upper = values
         assert rating is not None
         assert lower is not None
@@ -72,13 +52,44 @@ def read_leaderboard(path: str | Path) -> dict[str, Scored]:
     return board
 
 
-def _number(path: Path, row: int, name: str, value: Any) -> float | None:
-    if value is None or value == "":
-        return None
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where each row stands, and the row; our own document keeps them in its field ``leaderboard``."""
+    kind = content_kind(path)
+    if kind == "parquet":
+        raise InputError(f"{path}: a leaderboard is JSON or CSV, not Parquet")
+    document = _document(path) if kind == "jsonl" else None
+    if document is None:
+        yield from ((f"line {line}", row) for line, row in table_rows(path))
+        return
+    rows = document.get("leaderboard")
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: no 'leaderboard' in it")
+    for number, row in enumerate(rows, start=1):
+        yield f"row {number}", row if isinstance(row, Mapping) else {}
+
+
+def _document(path: Path) -> Mapping[str, Any] | None:
+    """The file as one JSON object; None where it is a row of several."""
+    with utf8_file(path, "a leaderboard in JSON or CSV") as file:
+        raw = file.read()
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{path}, row {row}: {name} {value!r} is no number") from None
-    if not math.isfinite(number):
-        raise InputError(f"{path}, row {row}: {name} {value!r} is not finite")
+        document = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise row_error(path, raw.count(b"\n", 0, error.start) + 1, "not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # JSONL
+            return None
+        raise row_error(
+            path, error.lineno, f"no leaderboard in JSON or CSV ({error.msg}, column {error.colno})"
+        ) from None
+    return document if "leaderboard" in document or not set(_COLUMNS) <= document.keys() else None
+
+
+def _number(path: Path, place: str, name: str, value: Any) -> float | None:
+    if value is None or (isinstance(value, str) and not value.strip()) or value != value:
+        return None
+    number = to_number(value)
+    if number is None:
+        infinite = isinstance(value, float) or str(value).strip().lower().lstrip("+-") in ("inf", "infinity", "nan")
+        raise InputError(f"{path}, {place}: {name} {value!r} is {'not finite' if infinite else 'no number'}")
     return number

@@ -1,0 +1,167 @@
+"""Tables as rows, whatever they are kept in: JSON, JSONL, CSV and Parquet, told apart by their content.
+
+The one reader that every verb uses. JSON goes through `jsonl.user_rows`; a CSV may be separated by commas, semicolons,
+tabs or bars, begin with a spreadsheet's ``sep=`` line, have blanks around the names of its columns, and be UTF-8 or
+UTF-16. Text may be zipped by gzip. Every refusal names the file, and the line where there is one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from arenaloop.errors import InputError
+from arenaloop.jsonl import JsonRow, user_rows
+from arenaloop.text_files import row_error, utf8_file
+
+__all__ = ["CsvForm", "content_kind", "csv_form", "file_error", "line_of", "table_rows"]
+
+_SEPARATORS = ",;\t|"
+_TEXTS = frozenset({"output_1", "output_2", "response_a", "response_b", "output"})
+"""Columns in which an empty cell of a CSV is a text: an empty output is an output."""
+
+
+def content_kind(path: Path) -> str:
+    """``"parquet"``, ``"jsonl"``, ``"array"`` (JSON) or ``"csv"``, from the first bytes of a plain or gzipped file.
+
+    Raises:
+        InputError: no such file, or it is empty or no text.
+    """
+    with utf8_file(path, "a table") if not _is_parquet(path) else open(path, "rb") as file:
+        head = file.peek(1 << 12)[: 1 << 12]
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    text = head.lstrip()
+    if not text:
+        raise InputError(f"{path}: the file is empty")
+    return {b"{": "jsonl", b"[": "array"}.get(text[:1], "csv")
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1"
+    except (OSError, ValueError):  # said by the reader that comes next
+        return False
+
+
+def table_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
+    """Stream the rows of a table.
+
+    Yields:
+        The line that a row starts on (of a CSV, ends on; of Parquet, its number), from 1, and the row: cells by
+        column, a missing one as None.
+
+    Raises:
+        InputError: the file cannot be read; the line is named where there is one.
+    """
+    kind = content_kind(path)
+    if kind == "parquet":
+        return _parquet_rows(path)
+    return _csv_rows(path) if kind == "csv" else user_rows(path)
+
+
+def line_of(path: Path) -> Callable[[int], str]:
+    """Where the row of a number (from 0) stands: ``line 7``. The file is read again, so ask for few."""
+
+    def place(index: int) -> str:
+        noun = "row" if _is_parquet(path) else "line"
+        found = next(itertools.islice(table_rows(path), index, None), None)
+        return f"{noun} {found[0] if found else index + 1}"
+
+    return place
+
+
+def file_error(path: str | Path, error: ValueError) -> InputError:
+    """A reader's complaint with its file; one that begins with a place goes on from the file's name."""
+    placed = re.match(r"(line|row) \d", str(error))
+    return InputError(f"{path}{',' if placed else ':'} {error}")
+
+
+@dataclass(frozen=True, slots=True)
+class CsvForm:
+    """How a CSV is written.
+
+    Attributes:
+        separator: of its cells.
+        columns: names as they are used, blanks around them taken off.
+        raw: names as they stand in the file.
+        skipped: lines before the header (a ``sep=`` line).
+    """
+
+    separator: str
+    columns: tuple[str, ...]
+    raw: tuple[str, ...]
+    skipped: int
+
+
+def csv_form(path: Path) -> CsvForm:
+    """Tell the form of a CSV from its first lines.
+
+    Raises:
+        InputError: it cannot be read, has no names for its columns, or one of them twice.
+    """
+    with utf8_file(path, "a table") as file:
+        lines = [file.readline(), file.readline()]
+    try:
+        first, second = (line.decode("utf-8") for line in lines)
+    except UnicodeDecodeError:
+        raise _no_utf8(path) from None
+    told = re.fullmatch(r'"?sep=(.)"?\s*', first, re.DOTALL)
+    header = second if told else first
+    bare = re.sub(r'"[^"]*"', "", header)
+    separator = told[1] if told else max(_SEPARATORS, key=bare.count)
+    raw = next(csv.reader([header], delimiter=separator), [])
+    columns = [name.strip() for name in raw]
+    for name, count in Counter(columns).items():
+        if count > 1 and name:
+            raise row_error(path, 2 if told else 1, f"{count} columns are called {name!r}")
+    return CsvForm(separator, tuple(columns), tuple(raw), 1 if told else 0)
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
+    """Rows of a table with a header; empty cells are null. The line is the one a row ends on."""
+    form = csv_form(path)
+    csv.field_size_limit(1 << 30)
+    with utf8_file(path, "a table") as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+        reader = csv.reader(text, delimiter=form.separator, strict=True)
+        try:
+            for cells in itertools.islice(reader, form.skipped + 1, None):
+                if not cells:
+                    continue
+                if len(cells) != len(form.columns):
+                    what = f"{len(cells)} cells, not as many cells as the header has ({len(form.columns)})"
+                    raise row_error(path, reader.line_num, what)
+                named = zip(form.columns, cells, strict=True)
+                yield reader.line_num, {k: (v if v != "" or k in _TEXTS else None) for k, v in named}
+        except UnicodeDecodeError:
+            raise _no_utf8(path) from None
+        except csv.Error as error:
+            raise row_error(path, reader.line_num, f"no CSV ({error})") from None
+
+
+def _no_utf8(path: Path) -> InputError:
+    with utf8_file(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return row_error(path, number, f"not UTF-8 text (byte {error.start + 1} of the line)")
+    return InputError(f"{path}: not UTF-8 text")
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+    frame = frame.with_columns(pl.selectors.float().fill_nan(None)).rename(str.strip)
+    yield from enumerate(frame.iter_rows(named=True), 1)
