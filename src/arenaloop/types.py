@@ -229,6 +229,7 @@ class Cost:
     Attributes:
         tokens_in, tokens_out: token usage, or None where the server does not say.
         usd: price of the call, or None where no price is known.
+        usd_estimated: the part of `usd` that no server has told the tokens of, and that was estimated.
         seconds: wall time of the call, retries included.
         calls: requests that were sent for it, retries included (0 when nothing was asked).
         error: the reason, when the call failed.
@@ -239,6 +240,7 @@ class Cost:
     tokens_in: int | None = None
     tokens_out: int | None = None
     usd: float | None = None
+    usd_estimated: float = 0.0
     seconds: float = 0.0
     calls: int = 1
     error: str | None = None

@@ -484,6 +484,54 @@ def test_a_budget_in_dollars_is_never_overshot(api: Api, url: str, store: Store,
     assert len(api.batches) > made + 1
 
 
+def billed(told: dict[str, Any] | None, density: float) -> tuple[Callable[[dict[str, Any], int], Any], list[float]]:
+    """Answers that cost a token for so many bytes of a request; the server tells `told` of them (None: the truth)."""
+    bill: list[float] = []
+
+    def mishap(line: dict[str, Any], times: int) -> Any:
+        size = len(json.dumps(line["body"], ensure_ascii=False).encode())
+        truth = {"prompt_tokens": round(size / density), "completion_tokens": 9}
+        bill.append(0.5 * (truth["prompt_tokens"] * 1.0 + 9 * 2.0) / 1e6)
+        choice = {"message": {"content": "I say\nScores: 3 4"}, "finish_reason": "stop"}
+        reply = {"choices": [choice], "usage": truth if told is None else told}
+        return {"status_code": 200, "body": reply}, None
+
+    return mishap, bill
+
+
+@pytest.mark.parametrize(
+    ("told", "density"), [({}, 4.0), ({"prompt_tokens": 0, "completion_tokens": 0}, 4.0), (None, 1.5), (None, 4.0)]
+)
+def test_a_batch_is_within_the_budget_whatever_its_results_tell(
+    api: Api, url: str, store: Store, tmp_path: Path, told: dict[str, Any] | None, density: float
+) -> None:
+    """Missing usage is estimated before the next file is written, and the first file takes a token for each byte."""
+    api.mishap, bill = billed(told, density)
+    usd = 0.008
+    with pytest.raises(BudgetSpentError, match="may cost more than is left"):
+        judged(make_plan(url), store, tmp_path, budget=Budget(usd=usd))
+    usage = store.usage()
+    assert usage.usd is not None
+    assert 0.6 * usd < sum(bill) <= usd
+    assert usage.usd <= usd
+    if told is None:
+        assert (usage.usd, usage.usd_estimated) == (pytest.approx(sum(bill)), 0.0)
+    else:
+        assert usage.usd_estimated == usage.usd >= sum(bill)
+    assert usage.calls_cut_off == 0
+
+
+def test_a_batch_that_is_given_up_has_been_sent(api: Api, url: str, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError, match="not done"):
+        judged(make_plan(url), store, tmp_path, SETTINGS.model_copy(update={"wait": False}))
+    before = store.usage()
+    forget_batches(store, make_plan(url).judges)
+    store.flush()
+    after = store.usage()
+    assert (after.calls - before.calls, after.calls_cut_off) == (72, 72)
+    assert after.usd == after.usd_estimated > 0
+
+
 def test_a_budget_in_dollars_needs_a_price(url: str, store: Store, tmp_path: Path) -> None:
     plan = make_plan(url)
     judge = PairwiseJudge(OpenAIModel("judge", "judge", url), template="pairwise")

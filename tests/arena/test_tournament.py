@@ -27,7 +27,8 @@ BOARD = ["method", "interval", "level", "cluster", "battles", "ties", "skipped",
 ROW = ["rank", "model", "rating", "lower", "upper", "battles", "win_rate"]
 SUMMARY = [
     "battles_wanted", "battles_decided", "verdicts_ok", "verdicts_failed", "flip_rate", "first_seat_win_rate",
-    "calls", "cached", "tokens_in", "tokens_out", "usd", "seconds",
+    "calls", "cached", "tokens_in", "tokens_out", "usd", "usd_estimated",
+    "calls_cut_off", "seconds",
 ]  # fmt: skip
 
 

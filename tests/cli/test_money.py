@@ -59,7 +59,7 @@ def test_a_dry_run_prints_one_document_and_writes_nothing(arenaloop: Command, tm
     assert document["battles"] == 6
     estimate = document["estimate"]
     assert estimate["calls"] == 12
-    assert estimate["tokens_out_most"] == 12 * 512
+    assert estimate["tokens_out_most"] == 3 * 12 * 512  # asked again twice
     expected = (estimate["tokens_in"] * 2 + estimate["tokens_out"] * 10) / 1e6
     assert estimate["usd"] == pytest.approx(expected)
     assert estimate["human"]["usd"] == pytest.approx(6 * 0.30)

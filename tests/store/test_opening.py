@@ -200,7 +200,7 @@ def test_an_old_file_is_brought_up_to_date(old: Path, readonly: bool) -> None:
         assert store.turn("r", 0) == ("hello", Status.OK)
         assert store.prompt("p") is not None
         assert store.secret == "ab" * 16
-        assert store.usage() == (6, 4, 6, None, 3.0)
+        assert store.usage() == (6, 4, 6, None, 3.0, 0.0, 0)
     assert version(old) == SCHEMA_VERSION
     with Store(old) as store:
         store.add_verdict(verdict("w", reasoning="well", judge_hash="j", template_hash="t", parser="scores:1"))
@@ -217,7 +217,7 @@ def test_an_old_file_is_brought_up_to_date(old: Path, readonly: bool) -> None:
 def test_an_updated_file_has_the_columns_of_a_new_one(old: Path, tmp_path: Path) -> None:
     Store(old).close()
     Store(tmp_path / "new.db").close()
-    for table in ("prompts", "responses", "verdicts", "judgements", "stages", "notes", "meta"):
+    for table in ("prompts", "responses", "verdicts", "judgements", "stages", "notes", "sent", "meta"):
         query = f"SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info('{table}') ORDER BY cid"
         assert dump(old, query) == dump(tmp_path / "new.db", query)
 
@@ -237,7 +237,8 @@ def test_an_old_file_that_another_process_writes_is_left_alone(old: Path, readon
     assert version(old) == SCHEMA_VERSION
 
 
-def test_killed_while_it_is_brought_up_to_date(old: Path) -> None:
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_killed_while_it_is_brought_up_to_date(old: Path, step: int) -> None:
     """The steps are one transaction: a process that dies before its end leaves the old version whole."""
     code = """
     import os, sqlite3, sys
@@ -248,11 +249,12 @@ def test_killed_while_it_is_brought_up_to_date(old: Path) -> None:
         db.create_function("die", 0, lambda: os.kill(os.getpid(), 9))
         return db
     store.Store._connect = dying
-    store.MIGRATIONS[1] = store.MIGRATIONS[1] + "UPDATE meta SET value = die();"
+    step = int(sys.argv[2])
+    store.MIGRATIONS[step] = store.MIGRATIONS[step] + "UPDATE meta SET value = die();"
     store.Store(sys.argv[1])
     """
     process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), str(old)],
+        [sys.executable, "-c", textwrap.dedent(code), str(old), str(step)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert process.returncode == -signal.SIGKILL
@@ -296,7 +298,32 @@ def test_runners_notes_leave_the_stages_of_recipes(old: Path, readonly: bool) ->
         assert store.note("batch", "gat") == {"state": "closed", "number": 1}
         assert store.ends() == {"responses": 1, "verdicts": 2}
         assert store.verdict("v") == OLD_VERDICT
-        assert store.usage() == (6, 4, 6, None, 3.0)
+        assert store.usage() == (6, 4, 6, None, 3.0, 0.0, 0)
     assert dump(old, "SELECT sample FROM responses") == [(0,)]
     assert dump(old, "SELECT DISTINCT kind FROM verdicts") == [("pairwise",)]
     assert version(old) == SCHEMA_VERSION
+
+
+VERSION_3 = f"""
+{VERSION_2}
+{MIGRATIONS[2]}
+INSERT INTO judgements (key, attempt, prompt_id, response_hash, judge, sample, status, score, raw, text_hash, usd,
+    calls, judge_hash, template_hash, parser, run, at)
+    VALUES ('k', 0, 'p', 'h', 'judge', 0, 'ok', 7.0, 'Rating: 7', 't', 0.5, 1, 'j', 't', 'grade:1', 0, 12.0);
+PRAGMA user_version = 3;
+"""
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_what_was_paid_before_it_was_booked_stays_as_it_was(old: Path, readonly: bool) -> None:
+    """A file of version 3 tells of no estimates, and of no calls that were cut off."""
+    with closing(sqlite3.connect(old)) as db:
+        db.executescript(VERSION_3)
+    with Store(old, readonly=readonly) as store:
+        found = store.judgement("k")
+        assert found is not None
+        assert (found.score, found.usd, found.usd_estimated) == (7.0, 0.5, 0.0)
+        assert store.verdict("v") == OLD_VERDICT
+        assert (store.usage().calls, store.usage().usd_estimated, store.usage().calls_cut_off) == (7, 0.0, 0)
+    assert version(old) == SCHEMA_VERSION
+    assert dump(old, "PRAGMA integrity_check") == [("ok",)]

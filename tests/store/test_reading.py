@@ -217,7 +217,7 @@ def test_usage_sums_over_invocations(path: Path) -> None:
 
 def test_an_empty_file_has_cost_nothing(path: Path) -> None:
     with Store(path) as store:
-        assert store.usage() == (0, 0, 0, 0.0, 0)
+        assert store.usage() == (0, 0, 0, 0.0, 0, 0.0, 0)
 
 
 def test_usage_counts_what_came_after_it_was_asked(path: Path) -> None:

@@ -190,4 +190,5 @@ def _together(before: Tally, part: Tally) -> Tally:
         cached=before.cached + part.cached,
         failed=before.failed + part.failed,
         usd=None if before.usd is None or part.usd is None else before.usd + part.usd,
+        usd_estimated=before.usd_estimated + part.usd_estimated,
     )

@@ -89,6 +89,7 @@ def play_batches(
             rest = await play_async(plan, store, on_progress, budget=tally.budget)
             rest.calls += tally.calls
             rest.usd = None if rest.usd is None or tally.usd is None else rest.usd + tally.usd
+            rest.usd_estimated += tally.usd_estimated
             tally = rest
         round_.close()
         if on_progress:

@@ -215,6 +215,8 @@ def write_summary(out: Path, store: Store, summary: Summary, cached: int, **more
         "tokens_in": usage.tokens_in,
         "tokens_out": usage.tokens_out,
         "usd": usage.usd,
+        "usd_estimated": usage.usd_estimated,
+        "calls_cut_off": usage.calls_cut_off,
         "seconds": usage.seconds,
         **more,
     }

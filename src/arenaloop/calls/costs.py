@@ -12,7 +12,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["CROWD_WORKER", "HumanEquivalent", "HumanLabel", "human_equivalent", "human_line", "ratios", "times"]
+from arenaloop.calls.budget import dollars
+from arenaloop.store import Usage
+
+__all__ = [
+    "CROWD_WORKER",
+    "HumanEquivalent",
+    "HumanLabel",
+    "estimated_line",
+    "human_equivalent",
+    "human_line",
+    "ratios",
+    "times",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,17 @@ def human_equivalent(
     worked = None if human.seconds is None else labels * human.seconds
     cheaper, faster = (people / run if people and run else None for people, run in ((paid, usd), (worked, seconds)))
     return HumanEquivalent(labels, paid, worked, cheaper, faster)
+
+
+def estimated_line(usage: Usage) -> str:
+    """What of a run's money no server has told, for people; empty where all of it was told."""
+    if not usage.usd_estimated and not usage.calls_cut_off:
+        return ""
+    cut = f"{usage.calls_cut_off:,} calls were cut off and count as sent" if usage.calls_cut_off else ""
+    if usage.usd is None or not usage.usd_estimated:
+        return cut
+    money = f"${dollars(usage.usd_estimated)} of the ${dollars(usage.usd)} spent is an estimate: "
+    return money + (cut or "answers came late, broken, or without a count of tokens")
 
 
 def human_line(equivalent: Mapping[str, Any]) -> str:

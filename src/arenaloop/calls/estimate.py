@@ -3,8 +3,10 @@
 Counted is what the arena file lacks. Of many prompts some are looked at and the rest is taken to be like them; of the
 missing calls at most `sample` are rendered whole, as they would be sent. Characters become tokens by what stored calls
 of the same model and settings have shown, or else four to a token, which is marked. What a model will write is the mean
-of what it has written, or else half of what it may write; "at most" is ``max_tokens`` in every call. Standard errors
-are those of the sample's means.
+of what it has written, or else half of what it may write. "At most" is a bound: every verdict is re-asked as often as
+it may be, every answer has ``max_tokens``, and every prompt as many tokens as a tokenizer can make of it, a token for
+each byte; where calls are stored, three standard errors more than these show. Standard errors are those of the sample's
+means.
 """
 
 from __future__ import annotations
@@ -24,15 +26,18 @@ from arenaloop.calls.judging import AskedJudge, unit_of
 from arenaloop.calls.prefetch import Material
 from arenaloop.calls.reask import next_sample
 from arenaloop.calls.units import Asked, Planned, Unit, Who
+from arenaloop.models.billing import token_limit
 from arenaloop.models.openai_wire import Price
 from arenaloop.store import Store, response_key
 from arenaloop.types import Sampling, derive_seed
 
-__all__ = ["CHARACTERS_PER_TOKEN", "Estimate", "RoleEstimate", "estimate", "token_limit"]
+__all__ = ["CHARACTERS_PER_TOKEN", "Estimate", "RoleEstimate", "estimate"]
 
 CHARACTERS_PER_TOKEN = 4.0
 """Where a model has not been asked yet: a rule of thumb for English; other languages need more tokens."""
 _UNITS = 8_000  # that are looked up before the rest is taken to be like them: some tenths of a second
+_OTHER_TOKENIZER = 2  # times as many tokens, at most, as the model had that wrote the text
+_BESIDE = 64  # tokens that a chat template puts beside the messages, at most
 _FREE = Price(0.0, 0.0)  # of models that run in this process
 
 _NOTHING = "nothing to ask: no model has to answer or to judge"
@@ -54,7 +59,8 @@ class RoleEstimate:
             call, the first one's. `stored`: calls that need not be made.
         tokens_in, tokens_out: expected. `tokens_in_error`, `tokens_out_error`: their standard errors, with that of the
             characters to a token where those were measured; None where the expectation is an assumption and no mean.
-        tokens_in_most, tokens_out_most: with ``max_tokens`` new tokens in every answer; None without such a limit.
+        tokens_in_most, tokens_out_most: a bound, re-asks counted: with ``max_tokens`` new tokens in every answer, or as
+            many as the longest had; None without such a limit.
         usd, usd_error, usd_most: US dollars; None where the price is unknown.
         notes: what was assumed.
     """
@@ -149,7 +155,7 @@ class Estimate:
         for note in dict.fromkeys(note for role in asked for note in role.notes):
             yield f"  {note} ({', '.join(role.name for role in asked if note in role.notes)})"
         if self.reasks_most:
-            yield f"  re-asks are extra: at most {self.reasks_most:,} calls, if no verdict can be read"
+            yield f"  re-asks: at most {self.reasks_most:,} calls, if no verdict can be read; the bounds count them"
 
     def first_line(self) -> str:
         """The total alone, for the head of a run."""
@@ -282,7 +288,8 @@ class _Role(_Sampler):
         along: answers that come with others' calls.
         sent: characters and tokens of each stored request whose tokens were told. `tokens_out`: of each stored answer.
         per_token, per_token_error: characters to a token, and the relative standard error.
-        answer, answer_most: characters of an answer to come: as those it gave, or half of what it may write; at most.
+        answer: characters of an answer to come: as those it gave, or half of what it may write.
+        out_most: the most tokens of an answer; None without a limit.
     """
 
     def __init__(self, one: Contestant | AskedJudge, store: Store | None, sample: int, seed: int) -> None:
@@ -305,23 +312,34 @@ class _Role(_Sampler):
             written += characters
         self.per_token, self.per_token_error = _ratio(self.sent) if self.sent else (CHARACTERS_PER_TOKEN, 0.0)
         self.answer = written / len(self.tokens_out) if written else sampling.max_tokens / 2 * self.per_token
-        self.answer_most = math.inf if self.limit is None else max(self.limit * self.per_token, self.answer)
+        longest = max(self.tokens_out, default=0)  # a server may pass the limit
+        self.out_most = None if self.limit is None else max(self.limit, longest)
+
+    def _tokens_most(self, unit: Unit, rendered: int) -> float:
+        """The most tokens that a unit's prompt can be."""
+        if self.sent:
+            return rendered / self.per_token * (1 + 3 * self.per_token_error)
+        return _bytes(unit) + _BESIDE
 
     def expect(self, roles: Mapping[Who, _Role], scale: float, *, batch: bool) -> RoleEstimate:
         """What the missing calls come to, of which the kept ones are rendered."""
         calls, answers = round(self.missing * scale), round((self.missing + self.along) * scale)
-        limit, price = self.limit, getattr(self.model, "price", _FREE)
+        limit, price, again = self.limit, getattr(self.model, "price", _FREE), 1 + self.reask
         judges, tokens, tokens_most, notes = self.who[0] == "judge", [], [], []
         for unit, to_come in self.kept:
             rendered, late = _characters(unit), [roles[who] for who in to_come]
             tokens.append((rendered + sum(role.answer for role in late)) / self.per_token)
-            tokens_most.append((rendered + sum(role.answer_most for role in late)) / self.per_token)
+            answers_most = sum(math.inf if role.out_most is None else role.out_most for role in late)
+            tokens_most.append(self._tokens_most(unit, rendered) + _OTHER_TOKENIZER * answers_most)
         if judges and any(to_come for _, to_come in self.kept):
             notes.append("lengths of answers that are still to come are assumed")
         mean, error = _mean(tokens, self.missing)
         tokens_in, in_error = round(calls * mean), round(calls * math.hypot(error, mean * self.per_token_error))
-        in_most = None if math.inf in tokens_most else round(calls * _mean(tokens_most, 0)[0])
-        out_most, out_error = None if limit is None else answers * limit, None
+        in_most = None
+        if math.inf not in tokens_most:
+            mean_most, error_most = _mean(tokens_most, self.missing)
+            in_most = math.ceil(again * calls * (mean_most + 3 * error_most))
+        out_most, out_error = None if self.out_most is None else again * answers * self.out_most, None
         if self.tokens_out:
             mean, error = _mean(self.tokens_out, 0)
             tokens_out, out_error = round(answers * mean), round(answers * error)
@@ -369,17 +387,18 @@ def _stored_calls(
 
 def _characters(unit: Unit) -> int:
     """Of all that a unit's request sends, the model's own system prompt included."""
-    system = getattr(unit.asked.model, "system", None) or ""
-    return len(system) + sum(len(message["content"]) for message in unit.request().messages)
+    return sum(map(len, _texts(unit)))
 
 
-def token_limit(model: object, sampling: Sampling) -> int | None:
-    """The most new tokens that a call may bring; None where the limit is not sent."""
-    extra = getattr(model, "extra_body", {})
-    for name in ("max_completion_tokens", "max_tokens"):
-        if isinstance(extra.get(name), int):
-            return int(extra[name])
-    return None if "max_tokens" in getattr(model, "drop_params", ()) else sampling.max_tokens
+def _bytes(unit: Unit) -> int:
+    """The same in bytes."""
+    return sum(len(text.encode("utf-8", "replace")) for text in _texts(unit))
+
+
+def _texts(unit: Unit) -> Iterator[str]:
+    yield getattr(unit.asked.model, "system", None) or ""
+    for message in unit.request().messages:
+        yield message["content"]
 
 
 def _ratio(sent: Sequence[tuple[int, int]]) -> tuple[float, float]:

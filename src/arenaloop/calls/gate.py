@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
+from arenaloop.calls.booking import Booking
+from arenaloop.calls.budget import Flying
 from arenaloop.calls.progress import Tally
+from arenaloop.calls.units import Asked
 from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError
-from arenaloop.models.base import ADMISSION, NOTICE
+from arenaloop.models.base import ADMISSION, NOTICE, Reserve
+from arenaloop.store import Store
 
 __all__ = ["Gate", "HaltedError", "Ticket"]
 
@@ -26,53 +32,95 @@ class HaltedError(Exception):
 
 
 class Ticket:
-    """The calls that one job has in flight."""
+    """The calls that one job has in flight; for models, the `Admission` of their requests.
 
-    __slots__ = ("_gate", "_retried", "entered")
+    Attributes:
+        asked: who is asked, for the reserve of models that give none.
+        entered: calls that have begun and not come back.
+    """
+
+    __slots__ = ("_booked", "_gate", "_paid", "_reserve", "_retried", "asked", "entered")
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._retried = 0
+        self.asked: Asked | None = None
+        self._reserve = Reserve()
+        self._booked: list[Reserve] = []
+        self._retried, self._paid = 0, 0.0
         self.entered = 0
 
-    def enter(self) -> None:
+    async def enter(self, reserve: Callable[[], Reserve] | None = None, lost: float = 0.0) -> None:
         """Begin a call. A model with a queue does so itself, by way of `ADMISSION`, when the call is sent.
 
         Once more before it has left is to send it again: the earlier request has come back and is spent.
 
         Raises:
             HaltedError: the run is stopping.
+            StorageError: what is to be sent cannot be booked.
         """
-        self._gate.enter()
+        if reserve is None:
+            reserve = Reserve if self.asked is None else self.asked.reserve
         if self.entered:
-            self._gate.leave(1, 1)
-            self._retried += 1
-        else:
-            self.entered = 1
+            tried = lost - self._paid
+            self._gate.leave(self._reserve, 1, tried, tried)
+            self._retried, self._paid, self.entered = self._retried + 1, lost, 0
+        self._reserve = await self._gate.enter(reserve)
+        self._booked.append(self._reserve)
+        self.entered = 1
 
-    def leave(self, calls: int, usd: float | None) -> None:
-        """End what has begun, once its answer is on its way to the arena file; see `Gate.leave`."""
-        entered, self.entered = self.entered, 0
-        retried, self._retried = self._retried, 0
-        self._gate.leave(entered, max(0, calls - retried), usd)
+    def unsent(self) -> None:
+        """Take back the call that has begun, if one has: it could not be sent."""
+        if not self.entered:
+            return
+        self.entered = 0
+        self._gate.take_back(self._reserve)
+        self._booked.pop()
+
+    def leave(self, calls: int, usd: float | None, estimated: float = 0.0) -> None:
+        """End what has begun, once its record is on its way to the arena file; see `Gate.leave`.
+
+        Args:
+            calls, usd: as the record has them.
+            estimated: the part of `usd` that no server has told.
+        """
+        calls_left = max(0, calls - self._retried)
+        usd_left = None if usd is None else usd - self._paid
+        if self.entered or calls_left:
+            self._gate.leave(self._reserve if self.entered else None, calls_left, usd_left, estimated - self._paid)
+        self._gate.stored(self._booked, calls)
+        self._reset()
+
+    def lose(self) -> None:
+        """End what has begun and will leave no record: it was sent, and stays booked."""
+        if self.entered:
+            likely = self._reserve.likely
+            self._gate.leave(self._reserve, 1, likely, likely or 0.0)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._booked, self._retried, self._paid, self.entered = [], 0, 0.0, 0
 
 
 _TICKET: ContextVar[Ticket] = ContextVar("ticket")
 
 
 class Gate:
-    """Every call of a play enters here and leaves when its answer has gone to the arena file.
+    """Every call of a play enters here, is booked, and leaves when its answer has gone to the arena file.
 
     Once there is a reason to stop, no call enters any more.
 
     Args:
         tally: live counts and the budget; the gate keeps calls, money and calls in flight.
+        store: where calls are booked.
     """
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Tally, store: Store) -> None:
         self.tally, self.budget = tally, tally.budget
+        self.booking = Booking(store)
         self.reason: BaseException | None = None
         self._limited = tally.budget.limited
+        self._flying = Flying()
+        self._queue: deque[asyncio.Future[None]] = deque()
         self._grace: float | None = None
         loop = asyncio.get_running_loop()
         self._halted: asyncio.Future[None] = loop.create_future()
@@ -83,30 +131,109 @@ class Gate:
         """The running job's own."""
         return _TICKET.get()
 
-    def enter(self, calls: int = 1) -> None:
-        """Begin `calls` calls.
+    async def enter(self, what: Callable[[], Reserve], calls: int = 1) -> Reserve:
+        """Begin `calls` calls that may cost what `what` gives, all together; they are booked on return.
+
+        Where they do not fit beside those in flight, they wait until some have come back, and more is learnt.
+
+        Returns:
+            What they have reserved.
 
         Raises:
             HaltedError: the run is stopping.
+            StorageError: they cannot be booked.
         """
         if self.reason is not None:
             raise HaltedError
-        if self._limited and (spent := self.budget.refusal(self.tally.in_flight, calls)) is not None:
-            self.stop(BudgetSpentError(f"the budget is spent ({spent})"), grace=None)
-            raise HaltedError
+        reserve = await self._room(what, calls) if self._limited else what()
         self.tally.in_flight += calls
+        self._flying.add(reserve)
+        self.booking.begin(calls, reserve)
+        if not self._limited:
+            self.booking.write()
+            return reserve
+        try:
+            await self.booking.committed()
+            if self.reason is not None and self._grace is not None:  # else what has entered may go on
+                raise HaltedError
+        except BaseException:
+            self.take_back(reserve, calls)
+            raise
+        return reserve
 
-    def leave(self, entered: int, calls: int = 0, usd: float | None = 0.0) -> None:
-        """End `entered` calls, for which `calls` requests were sent at a cost of `usd` (None: not known)."""
+    async def _room(self, what: Callable[[], Reserve], calls: int) -> Reserve:
+        """Wait until the budget has room. Raises HaltedError where it never will."""
+        first = True
+        while (spent := self.budget.refusal(self.tally.in_flight, calls)) is None:
+            reserve = what()
+            if not (first and self._queue):  # who came earlier goes first
+                if self.budget.holds(self._flying, reserve):
+                    self._call_next()  # there may be room for more
+                    return reserve
+                if not self._flying.calls:
+                    spent = self.budget.next_call(reserve)
+                    break
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if first:
+                self._queue.append(turn)
+            else:
+                self._queue.appendleft(turn)
+            first = False
+            try:
+                await turn
+            except BaseException:
+                with suppress(ValueError):
+                    self._queue.remove(turn)
+                self._call_next()
+                raise
+            if self.reason is not None:
+                raise HaltedError
+        self.stop(BudgetSpentError(f"the budget is spent ({spent})"), grace=None)
+        raise HaltedError
+
+    def _call_next(self) -> None:
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def take_back(self, reserve: Reserve, calls: int = 1) -> None:
+        """End calls that were booked and could not be sent."""
+        self.booking.take_back(calls, reserve)
+        self._land(reserve, calls)
+
+    def leave(self, entered: Reserve | None, calls: int, usd: float | None, estimated: float, begun: int = 1) -> None:
+        """End calls that have begun.
+
+        Args:
+            entered: what they had reserved; None where none had begun.
+            calls: requests that were sent.
+            usd: what they cost (None: not known).
+            estimated: the part of it that no server has told.
+            begun: how many had begun.
+        """
         tally = self.tally
-        tally.in_flight -= entered
         if calls:
-            tally.spent(calls, usd)
+            tally.spent(calls, usd, estimated)
             if self._limited:
-                self.budget.spend(calls, usd)
+                self.budget.spend(calls, usd, estimated)
                 if usd is None and self.budget.usd is not None:
                     self.stop(StoppedError(_BLIND), grace=None)
-        if self.reason is not None and tally.in_flight == 0 and not self._quiet.done():
+        if entered is not None:
+            self._land(entered, begun)
+
+    def stored(self, booked: Sequence[Reserve], calls: int, begun: int = 1) -> None:
+        """Close what was booked for a record that is on its way to the arena file, in which `calls` requests stand."""
+        for reserve in booked:
+            self.booking.end(begun, reserve)
+        self.booking.correct(calls - begun * len(booked))
+
+    def _land(self, reserve: Reserve, calls: int) -> None:
+        self.tally.in_flight -= calls
+        self._flying.add(reserve, -1)
+        self._call_next()
+        if self.reason is not None and self.tally.in_flight == 0 and not self._quiet.done():
             self._quiet.set_result(None)
 
     def stop(self, reason: BaseException, grace: float | None) -> None:
@@ -118,6 +245,8 @@ class Gate:
         """
         if self.reason is None or (grace == 0 and self._grace != 0):
             self.reason, self._grace = reason, grace
+        while self._queue:
+            self._call_next()
         if not self._halted.done():
             self._halted.set_result(None)
         if (self._grace == 0 or self.tally.in_flight == 0) and not self._quiet.done():
@@ -170,7 +299,7 @@ class Gate:
     async def _guarded(self, job: Coroutine[Any, Any, None]) -> None:
         ticket = Ticket(self)
         _TICKET.set(ticket)  # a task has variables of its own
-        ADMISSION.set(ticket.enter)
+        ADMISSION.set(ticket)
         NOTICE.set(self.tally.notices.append)
         try:
             await job

@@ -19,6 +19,7 @@ class Tally:
         calls: requests sent, retries included. `cached`: verdicts found in the arena file.
         failed: answers and verdicts of this invocation that ended without a result.
         usd: money spent in this invocation; None once a price is unknown.
+        usd_estimated: the part of it that no server has told.
         in_flight: calls that have begun and not come back.
         budget: what the run directory may cost in all, and has cost.
         notices: lines that the user should read at once; whoever shows them takes them out.
@@ -32,13 +33,15 @@ class Tally:
     cached: int = 0
     failed: int = 0
     usd: float | None = 0.0
+    usd_estimated: float = 0.0
     in_flight: int = 0
     budget: Budget = field(default_factory=Budget)
     notices: deque[str] = field(default_factory=deque)
 
-    def spent(self, calls: int, usd: float | None) -> None:
+    def spent(self, calls: int, usd: float | None, estimated: float = 0.0) -> None:
         """Add the cost of one finished unit."""
         self.calls += calls
+        self.usd_estimated += estimated
         if calls:
             self.usd = None if self.usd is None or usd is None else self.usd + usd
 

@@ -21,7 +21,7 @@ from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import next_sample
 from arenaloop.calls.units import Asked, Unit, Who
 from arenaloop.errors import BudgetSpentError, EndpointDownError
-from arenaloop.models.base import Model
+from arenaloop.models.base import Model, Reserve
 from arenaloop.store import Store
 from arenaloop.types import Status
 
@@ -56,7 +56,7 @@ async def run(
     Raises:
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
-    gate = Gate(tally)
+    gate = Gate(tally, store)
     reporter = asyncio.create_task(_report(tally, on_progress)) if on_progress else None
     try:
         await gate.run([*jobs(Executor(store, gate))])
@@ -71,6 +71,7 @@ async def run(
                 await reporter
         for closable in {id(one): one for one in closing}.values():
             await closable.aclose()
+        gate.booking.close()
         store.flush()
         if on_progress:
             on_progress(tally)
@@ -255,44 +256,59 @@ class Executor:
         """One call, stored before it leaves the gate."""
         asked = unit.asked
         self._vouch(unit)
-        limit, ticket, calls = asked.limit, self.gate.ticket, 0
-        usd: float | None = 0.0
+        limit, ticket = asked.limit, self.gate.ticket
         if limit is not None:
             await limit.acquire()
         try:
+            ticket.asked = asked
             if asked.admitted_here:
-                ticket.enter()
+                await ticket.enter()
             record = await unit.ask(sample)
             unit.keep(self.store, ((unit, record),))
-            calls, usd = record.calls, record.usd
+            asked.cost(record.usd)
+            ticket.leave(record.calls, record.usd, record.usd_estimated)
             self._note(unit, record.status)
+        except EndpointDownError:
+            if asked.admitted_here:  # a model with a queue says so itself
+                ticket.unsent()
+            raise
         finally:
             if limit is not None:
                 limit.release()
-            ticket.leave(calls, usd)
+            ticket.lose()  # what was cut off has been sent
         return record.status
 
     async def _call_together(self, units: Sequence[tuple[Unit, int]]) -> list[Status]:
         """One call for several units, stored in one commit; it enters the gate whole or not at all."""
-        asked, calls = units[0][0].asked, 0
+        asked, gate = units[0][0].asked, self.gate
         self._vouch(units[0][0])
-        usd: float | None = 0.0
+        ticket, reserve = gate.ticket, Reserve()
+        ticket.asked = asked
         if asked.chunked is not None:
-            self.gate.enter(len(units))
-            leave: Callable[[int, float | None], None] = partial(self.gate.leave, len(units))
-        else:
-            leave = self.gate.ticket.leave
-            if asked.admitted_here:
-                self.gate.ticket.enter()
+            reserve = await gate.enter(partial(asked.reserve, len(units)), len(units))
+        elif asked.admitted_here:
+            await ticket.enter()
+        landed = False
         try:
             completions = await asked.together([unit.request(sample) for unit, sample in units])
             calls = sum(completion.calls for completion in completions)
             usd = None if any(c.usd is None for c in completions) else sum(c.usd or 0.0 for c in completions)
+            estimated = sum(completion.usd_estimated for completion in completions)
             read = zip(units, completions, strict=asked.chunked is not None)
             records = [(unit, unit.read(completion, sample)) for (unit, sample), completion in read]
             units[0][0].keep(self.store, records)
+            landed = True
+            if asked.chunked is None:
+                ticket.leave(calls, usd, estimated)
+            else:
+                for completion in completions:
+                    asked.cost(completion.usd)
+                gate.leave(reserve, calls, usd, estimated, len(units))
+                gate.stored([reserve], calls, len(units))
             for unit, record in records:
                 self._note(unit, record.status)
         finally:
-            leave(calls, usd)
+            if not landed and asked.chunked is not None:
+                gate.take_back(reserve, len(units))  # nothing was sent anywhere
+            ticket.lose()
         return [record.status for _, record in records]

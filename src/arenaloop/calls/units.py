@@ -11,11 +11,14 @@ from collections.abc import Awaitable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from arenaloop.calls.reask import ANSWERED
-from arenaloop.models.base import ChunkedModel, Model
+from arenaloop.models.base import ChunkedModel, Model, Reserve
+from arenaloop.models.openai_wire import Price
 from arenaloop.store import Store
 from arenaloop.types import Completion, Judgement, Request, Status, Verdict
 
 __all__ = ["Asked", "Planned", "Record", "Unit", "Who"]
+
+_FREE = Price(0.0, 0.0)  # of models that run in this process
 
 Who = tuple[str, str]
 """Whose calls these are: ``"contestant"`` or ``"judge"``, and the name."""
@@ -82,9 +85,10 @@ class Asked:
             admission itself, when the call's turn has come.
         chunked: the model, where it answers in chunks on this machine.
         turn: of a chunked judge, the end of what was drawn last (`run.Executor.settle_in_turn`).
+        dearest: of calls of a model that gives no reserves, the price of the dearest so far; None before the first.
     """
 
-    __slots__ = ("admitted_here", "chunked", "done", "limit", "model", "reask", "turn")
+    __slots__ = ("admitted_here", "chunked", "dearest", "done", "limit", "model", "reask", "turn")
 
     def __init__(
         self,
@@ -99,6 +103,21 @@ class Asked:
         self.limit = asyncio.Semaphore(concurrency) if workers is None or concurrency < workers else None
         self.admitted_here = model is not None and not getattr(model, "queues", False)
         self.turn: asyncio.Future[None] | None = None
+        self.dearest: float | None = None
+
+    def reserve(self, calls: int = 1) -> Reserve:
+        """What calls may cost of a model that does not say: as much as its dearest so far. Without a price, nothing."""
+        price = getattr(self.model, "price", _FREE)
+        if price is None:
+            return Reserve(None, 0.0)
+        if price == _FREE:
+            return Reserve()
+        dearest = calls * (self.dearest or 0.0)
+        return Reserve(dearest, dearest, learnt=self.dearest is not None)
+
+    def cost(self, usd: float | None) -> None:
+        """Take note of what a call has cost."""
+        self.dearest = max(self.dearest or 0.0, usd or 0.0)
 
     @property
     def samples(self) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from arenaloop.cli.money import Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
 from arenaloop.judges.builtin import BUILTIN
@@ -26,6 +27,7 @@ def audit(
         Fields("AuditSettings", "seeds", "limit", "merge", "concurrency", "budget_usd", "budget_calls", "seed"),
     ],
     judging: Annotated[Given, Fields("JudgeSettings", "verdict", template={"metavar": "NAME|FILE"})],
+    prices: Prices = None,
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of the prompts.")] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
@@ -45,12 +47,13 @@ def audit(
         arenaloop audit --judge "labels:annotations.json#annotator=gpt4" --labels human.jsonl --json
     """
     from arenaloop.cli.audit_run import execute
+    from arenaloop.cli.money import priced
     from arenaloop.config import AuditSettings, validate
 
     if not 0.0 < level < 1.0:
         raise ConfigError(f"--level must lie strictly between 0 and 1, not {level}")
     values = {"judges": [_judge(text, judging) for text in judge], "labels": labels, **settings}
-    checked = validate(AuditSettings, values, "audit")
+    checked = priced(validate(AuditSettings, values, "audit"), prices)
     execute(checked, out, level=level, samples=samples, dry_run=dry_run, as_json=as_json)
 
 

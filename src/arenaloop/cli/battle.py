@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from arenaloop.cli.money import Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
 
@@ -37,10 +38,7 @@ def battle(
         ),
     ],
     judging: Annotated[Given, Fields("JudgeSettings", "verdict", "reask", template={"metavar": "NAME|FILE"})],
-    prices: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Prices of models, for those without their own.", show_default=False),
-    ] = None,
+    prices: Prices = None,
     batch: Annotated[
         bool, typer.Option("--batch", help="Judge through the server's Batch API, mostly at half the price.")
     ] = False,

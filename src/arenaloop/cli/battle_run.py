@@ -21,7 +21,7 @@ from arenaloop.arena.tournament import Tournament, run_tournament, write_results
 from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
 from arenaloop.calls.batch import batch_seconds, forget_batches, open_batches
 from arenaloop.calls.budget import Budget, require_prices
-from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
+from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.estimate import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures
 from arenaloop.cli.directory import open_directory, write_settings
@@ -139,8 +139,9 @@ class _BattleRun:
     def begin(self, store: Store, *, forget: bool) -> None:
         """Refuse what the directory does not allow; then the settings, prompts and recorded answers are stored."""
         self.budget.begin(store)  # refuses where it cannot count, before anything is written
-        if forget:
-            forget_batches(store, self.plan.judges)
+        if forget and forget_batches(store, self.plan.judges):
+            sent = store.sent
+            self.budget.spend(sent.calls, sent.usd, sent.usd)
         if self.settings.batch is None and (waiting := open_batches(store, self.plan.judges)):
             raise ConfigError(
                 f"{self.out}: judging call by call would pay again for verdicts that are on their way in batches "
@@ -180,6 +181,8 @@ class _BattleRun:
             sys.stdout.write(json.dumps(summary, indent=2) + "\n")
         else:
             _print_result(result, self.out, people)
+        if line := estimated_line(usage):
+            self._say(line)
         if line := suspicious_line(flagged):
             self._say(f"suspicious: {line}; see the report")
         if result.undecided:

@@ -13,6 +13,7 @@ from rich import progress
 from rich.console import Console
 from rich.text import Text
 
+from arenaloop.calls.budget import dollars
 from arenaloop.calls.progress import Tally
 from arenaloop.recipes.observer import Observer
 from arenaloop.terminal import say
@@ -72,6 +73,8 @@ class Watch(Observer):
         if not total:
             done, total, unit = counts.answers, counts.answers_total, "answers"
         cost = "" if not counts.usd else f" · ${counts.usd:,.2f}"
+        if cost and counts.usd_estimated:
+            cost += f" (${dollars(counts.usd_estimated)} estimated)"
         if limits := _limits(counts):
             cost = f" · spent {limits}"
         failed = f" · {counts.failed:,} failed" if counts.failed else ""

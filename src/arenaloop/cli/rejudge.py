@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arenaloop.cli.money import Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ArenaFileError, ConfigError, InputError, UserError
 
@@ -42,6 +43,7 @@ def rejudge(
         Given,
         Fields("BattleSettings", "budget_usd", "budget_calls", concurrency={"help": "Verdicts in progress at once."}),
     ],
+    prices: Prices = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as one JSON document.")] = False,
 ) -> None:
     """Judge the stored answers of a finished run again; contestants are never asked. The same command resumes.
@@ -67,6 +69,7 @@ def rejudge(
     from arenaloop.calls.batch import open_batches
     from arenaloop.calls.budget import Budget, require_prices
     from arenaloop.cli.directory import write_settings
+    from arenaloop.cli.money import priced
     from arenaloop.cli.progress import Watch, say_undecided
     from arenaloop.specs import judge as build_judge
     from arenaloop.store import Store
@@ -75,7 +78,7 @@ def rejudge(
 
     messages = Console(stderr=True)
     settings = _settings_of(directory)
-    judging = _judge_settings(settings.judge, judge, changed)
+    judging = priced(_judge_settings(settings.judge, judge, changed), prices)
     concurrency = limits.get("concurrency", settings.concurrency)
     template_plan = BattlePlan(
         contestants=(),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arenaloop.cli.money import Prices
 from arenaloop.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, by its dotted path.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)] = None,
+    prices: Prices = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -81,6 +83,7 @@ def run(
 
         arenaloop run recipe.yaml --set judge=openai:gpt-4o --set dpo.beta=0.1 --out runs/first
     """
+    from arenaloop.cli.money import priced
     from arenaloop.config import BattleSettings, override, read_yaml, validate
     from arenaloop.specs.recipes import recipe_named
 
@@ -88,10 +91,10 @@ def run(
     if "recipe" not in values and "models" in values:
         from arenaloop.cli.battle_run import execute
 
-        battle = validate(BattleSettings, values, str(recipe))
+        battle = priced(validate(BattleSettings, values, str(recipe)), prices)
         execute(battle, out or Path("runs") / "battle", dry_run=dry_run, as_json=as_json)
         return
-    checked = validate(recipe_named(values.get("recipe"), str(recipe)).settings, values, str(recipe))
+    checked = priced(validate(recipe_named(values.get("recipe"), str(recipe)).settings, values, str(recipe)), prices)
     _execute(checked, out or Path("runs") / checked.name, dry_run=dry_run, as_json=as_json)
 
 

@@ -156,6 +156,7 @@ class PairwiseJudge(TemplateJudge[Scores]):
             tokens_in=0,
             tokens_out=0,
             usd=0.0,
+            usd_estimated=0.0,
             seconds=0.0,
             calls=0,
             **decided(scores),

@@ -8,17 +8,50 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import ContextVar
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from arenaloop.types import Completion, Request
 
-__all__ = ["ADMISSION", "NOTICE", "ChunkedModel", "Model"]
+__all__ = ["ADMISSION", "NOTICE", "Admission", "ChunkedModel", "Model", "Reserve"]
 
-ADMISSION: ContextVar[Callable[[], None] | None] = ContextVar("admission", default=None)
-"""What a model with a queue of its own calls when a request is about to be sent, and each time it is sent again.
 
-Such a model has an attribute ``queues = True``. What is called raises where no call may begin any more (a budget is
-spent, the run is stopping); so what only waits for its turn is never sent, and what has failed is not tried again.
+class Reserve(NamedTuple):
+    """What a request may cost, in US dollars, before it is sent.
+
+    Attributes:
+        likely: on the mean of what was learnt, or as long an answer as there may be; None where no price is known.
+        most: with the densest text and the longest answer.
+        learnt: whether an answer of the model has shown anything yet.
+    """
+
+    likely: float | None = 0.0
+    most: float = 0.0
+    learnt: bool = True
+
+
+class Admission(Protocol):
+    """What a model with a queue of its own asks before a request is sent, each time."""
+
+    async def enter(self, reserve: Callable[[], Reserve] | None = None, lost: float = 0.0) -> None:
+        """Wait until the request may be sent and is booked; it is, on return.
+
+        Args:
+            reserve: gives what it may cost, by what is learnt until then; None leaves that to whoever admits.
+            lost: what the earlier tries of this request have cost, all together.
+
+        Raises:
+            Exception: no call may begin any more; nothing was booked.
+        """
+
+    def unsent(self) -> None:
+        """Take back the booking of a request that could not be sent."""
+
+
+ADMISSION: ContextVar[Admission | None] = ContextVar("admission", default=None)
+"""Whom a model with a queue of its own asks when a request is about to be sent, and each time it is sent again.
+
+Such a model has an attribute ``queues = True``. To enter raises where no call may begin any more (a budget is spent,
+the run is stopping); so what only waits for its turn is never sent, and what has failed is not tried again.
 """
 
 NOTICE: ContextVar[Callable[[str], None] | None] = ContextVar("notice", default=None)

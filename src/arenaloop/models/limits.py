@@ -133,18 +133,44 @@ class TokenEstimate:
 
     The first guess is a token for four bytes of the request and all the new tokens it may have; then both are moving
     averages over about the last ten replies.
+
+    Attributes:
+        replies: how many were learnt from.
+        longest: new tokens of the longest answer so far.
     """
 
     def __init__(self) -> None:
-        self._per_byte, self._new, self._replies = 0.25, math.inf, 0
+        self._per_byte, self._new, self.replies = 0.25, math.inf, 0
+        self._most_per_byte, self._beside, self.longest = 0.0, 0, 0
 
     def expect(self, size: int, max_tokens: int) -> float:
         """Tokens that a request of `size` bytes will take, prompt and answer together."""
-        return size * self._per_byte + min(self._new, max_tokens)
+        return self.reading(size) + min(self._new, max_tokens)
+
+    def reading(self, size: int) -> float:
+        """Tokens of the prompt in a request of `size` bytes."""
+        return size * self._per_byte
+
+    def writing(self, limit: int) -> float:
+        """New tokens of an answer: their mean, before the first one all that it may have."""
+        return self._new if self.replies else limit
+
+    def most(self, size: int, limit: int) -> tuple[float, int]:
+        """The most tokens that a request of `size` bytes may be and bring.
+
+        A tokenizer makes no token of less than a byte. After the first reply, the densest text so far is the measure
+        (and the longest answer, where a server has passed the limit); what a server has put beside a request is added.
+        """
+        if not self.replies:
+            return size, limit
+        return min(float(size), size * self._most_per_byte) + self._beside, max(limit, self.longest)
 
     def learn(self, size: int, tokens_in: int, tokens_out: int) -> None:
         """Take note of what a request of `size` bytes took."""
-        self._replies += 1
-        weight = max(0.1, 1 / self._replies)
+        self.replies += 1
+        weight = max(0.1, 1 / self.replies)
         self._per_byte += weight * (tokens_in / max(1, size) - self._per_byte)
-        self._new = tokens_out if self._replies == 1 else self._new + weight * (tokens_out - self._new)
+        self._new = tokens_out if self.replies == 1 else self._new + weight * (tokens_out - self._new)
+        self._most_per_byte = max(self._most_per_byte, tokens_in / max(1, size))
+        self._beside = max(self._beside, tokens_in - size)
+        self.longest = max(self.longest, tokens_out)

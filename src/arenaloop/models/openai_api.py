@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from arenaloop.errors import ConfigError, EndpointDownError, nearest
 from arenaloop.models.advice import advice
 from arenaloop.models.base import ADMISSION
+from arenaloop.models.billing import Billing, Loss, token_limit
 from arenaloop.models.breaker import Breaker, pause
 from arenaloop.models.endpoint import CEILING, Endpoint, Limits, UnreachableError
-from arenaloop.models.limits import TokenEstimate
 from arenaloop.models.openai_wire import (
     Blame,
     Price,
@@ -42,6 +44,9 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 _PASSING = {408, 409, 425, 429}
 """Statuses besides 5xx that may pass: timeout, conflict, too early, too many requests."""
+
+_GAVE_UP = {408, 499, 502, 504, 520, 522, 524}
+"""Statuses by which a server or gateway says that an answer was not waited for, or broke off: it may be charged."""
 
 _HANDFUL = 5
 """Failures that are too many if a model that was never answered is told that it cannot be asked."""
@@ -87,6 +92,7 @@ class OpenAIModel:
 
     Attributes:
         fingerprint: content hash of base URL, model id, system prompt and whatever else of the body is fixed.
+        billing: what its calls cost, learnt from its replies.
 
     Raises:
         ConfigError: the URL, the key's variable or a parameter name cannot be.
@@ -149,7 +155,7 @@ class OpenAIModel:
         self._sleep = sleep
         self._endpoint: Endpoint | None = None
         self._heads: dict[tuple[Sampling, int], bytes] = {}
-        self._expected = TokenEstimate()
+        self.billing = Billing(price)
         self._forget_failures()
 
     queues = True
@@ -304,54 +310,61 @@ class OpenAIModel:
         clock = endpoint.loop.time
         begun = clock()
         calls = admitted = tries = told_to_wait = put_off = 0
-        tokens = wait = 0.0
+        tokens = wait = lost = 0.0
+        admission = ADMISSION.get()
+        limit = token_limit(self, request.sampling)
+        limit = None if limit is None else limit * samples
         reason = ""
         while True:
             if wait:
                 await endpoint.slots.renew()
             if wait or endpoint.gated:
-                tokens = self._expected.expect(len(body), request.sampling.max_tokens)
+                tokens = self.billing.tokens.expect(len(body), request.sampling.max_tokens)
                 await endpoint.admit(tokens, self._sleep, at_least=wait)
             if admitted == calls:  # what could not be sent is admitted still
                 try:
-                    if (admission := ADMISSION.get()) is not None:
-                        admission()
+                    if admission is not None:
+                        await admission.enter(partial(self.billing.reserve, len(body), limit), lost)
                 except Exception:
                     if not calls:
                         raise
-                    return [self._failure(Status.ERROR, endpoint.redact.line(reason), clock() - begun, calls)]
+                    return [self._failure(Status.ERROR, endpoint.redact.line(reason), clock() - begun, calls, lost)]
                 admitted += 1
             started = clock()
             calls += 1
             tries += 1
             whose, unreachable, asked, weight = Blame.SERVER, None, None, 1
+            loss: Loss | None = None
             try:
                 status, headers, raw = await endpoint.post(body, self.timeout)
             except UnreachableError as error:
                 reason, unreachable = str(error), error
                 calls -= 1
             except TimeoutError:
-                reason = f"no answer within {self.timeout:g} s"
+                reason, loss = f"no answer within {self.timeout:g} s", Loss.LATE
                 weight = self.retries + 1  # a hanging server takes the whole time of every try: it would take hours
             except (aiohttp.ClientError, OSError) as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason, loss = f"{type(error).__name__}: {error}", Loss.CUT
             else:
                 if status == 200:
                     try:
                         seconds = clock() - begun
                         read = read_replies(raw, price=self.price, seconds=seconds, calls=calls, samples=samples)
                     except ValueError as error:
-                        reason = f"HTTP 200: {error}"
+                        reason, loss = f"HTTP 200: {error}", Loss.CUT
                     else:
-                        self._answered(endpoint, started, read[0], len(body), tokens)
+                        read[0] = _with(self.billing.told(body, read), lost)
+                        self._answered(endpoint, started, read[0], tokens)
                         return read
                 else:
                     text, code = error_text(raw), error_code(raw)
                     reason = f"HTTP {status}: {text}"
-                    if status == 400 and code == "content_filter":  # Azure's way to refuse
-                        refused = self._failure(Status.REFUSED, None, clock() - begun, calls)
-                        self._answered(endpoint, started, refused, len(body), tokens)
+                    if status == 400 and code == "content_filter":  # Azure's way to refuse, and it charges the prompt
+                        lost += self.billing.lost(body, limit, Loss.UNANSWERED)
+                        refused = self._failure(Status.REFUSED, None, clock() - begun, calls, lost)
+                        self._answered(endpoint, started, refused, tokens)
                         return [refused]
+                    loss = Loss.LATE if status in _GAVE_UP else None
                     whose = blame(status, code, text)
                     if whose is not Blame.SERVER:  # an exhausted quota, too, is told as 429, but no wait mends it
                         if status == 404 and not urlsplit(self.base_url).path:
@@ -364,6 +377,7 @@ class OpenAIModel:
                     if status == 429 or asked is not None:  # a server that works, at the pace that it can bear
                         weight = 0
                         put_off += 1
+            lost += 0.0 if loss is None else self.billing.lost(body, limit, loss)
             if unreachable is None and weight:
                 self._failed(endpoint, Blame.SERVER, endpoint.redact.line(reason), weight)
             wait = pause(tries, endpoint.breaker.failing)
@@ -377,15 +391,17 @@ class OpenAIModel:
                 break
         shown = endpoint.redact.line(reason)
         if unreachable is not None:
+            if admission is not None:
+                admission.unsent()
             times = "once" if tries == 1 else f"{tries} times"
             raise EndpointDownError(f"{endpoint.where} cannot be reached (tried {times}): {shown}")
         if whose is not Blame.SERVER:
             self._failed(endpoint, whose, shown)
         elif put_off:
             self._failed(endpoint, whose, shown, min(put_off, self.retries + 1))
-        return [self._failure(Status.ERROR, shown, clock() - begun, calls)]
+        return [self._failure(Status.ERROR, shown, clock() - begun, calls, lost)]
 
-    def _answered(self, endpoint: Endpoint, started: float, completion: Completion, size: int, tokens: float) -> None:
+    def _answered(self, endpoint: Endpoint, started: float, completion: Completion, tokens: float) -> None:
         """Take note that the model answers, in whatever way."""
         self._unknown.succeeded()
         self._rejected.succeeded()
@@ -393,7 +409,6 @@ class OpenAIModel:
         tokens_in, tokens_out = completion.tokens_in, completion.tokens_out
         endpoint.replied(started, tokens_out)
         if endpoint.tpm is not None and tokens_in is not None and tokens_out is not None:
-            self._expected.learn(size, tokens_in, tokens_out)
             endpoint.tpm.give_back(tokens - tokens_in - tokens_out)
 
     def _failed(self, endpoint: Endpoint, whose: Blame, shown: str, weight: int = 1) -> None:
@@ -415,13 +430,22 @@ class OpenAIModel:
             model = "" if whose is Blame.SERVER else f" of model {self.model!r}"
             raise EndpointDownError(f"{endpoint.where} failed {breaker.told}{model}{advice(shown)}; last: {shown}")
 
-    def _failure(self, status: Status, error: str | None, seconds: float, calls: int) -> Completion:
-        # a call without an answer is not charged for; only where prices are unknown its cost is, too
+    def _failure(self, status: Status, error: str | None, seconds: float, calls: int, lost: float) -> Completion:
+        # a call that the server turned down is not charged for; only where prices are unknown its cost is, too
         return Completion(
             status=status,
             finish_reason="content_filter" if status is Status.REFUSED else None,
-            usd=None if self.price is None else 0.0,
+            usd=None if self.price is None else lost,
+            usd_estimated=lost,
             seconds=seconds,
             error=error,
             calls=calls,
         )
+
+
+def _with(completion: Completion, lost: float) -> Completion:
+    """An answer, and what the tries before it have cost."""
+    if not lost:
+        return completion
+    usd = None if completion.usd is None else completion.usd + lost
+    return replace(completion, usd=usd, usd_estimated=completion.usd_estimated + lost)

@@ -65,9 +65,21 @@ def _facts(summary: Mapping[str, Any], answerers: Sequence[ModelRow]) -> list[tu
         ("Found, not asked", _count(summary.get("cached")), found),
         ("Tokens", tokens if reported and tokens else "unknown", source),
         ("Money", "unknown" if usd is None else f"${dollars(usd)}", prices),
+        *_estimated(summary),
         ("Time", duration(seconds), clock),
         *_people(summary),
     ]
+
+
+def _estimated(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The part of the money that no server has told, and calls that were cut off; nothing where there is neither."""
+    facts = []
+    if usd := number(summary.get("usd_estimated")):
+        why = "no server told it: answers that came late, broken, without a count of tokens, or not at all"
+        facts.append(("Of it estimated", f"${dollars(usd)}", why))
+    if cut_off := summary.get("calls_cut_off"):
+        facts.append(("Cut off", _count(cut_off), "requests sent whose answer nobody waited for any more"))
+    return facts
 
 
 def _people(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -36,9 +36,12 @@ class Usage(NamedTuple):
     """What all invocations on one arena file have cost so far.
 
     Attributes:
-        calls: requests sent, retries included. `tokens_in`, `tokens_out`: as the servers reported, unknown counted 0.
+        calls: requests sent, retries included, and those that were cut off. `tokens_in`, `tokens_out`: as the servers
+            reported, unknown counted 0.
         usd: None if the price of any call is unknown.
         seconds: wall time from the first call to the last stored row, summed over invocations.
+        usd_estimated: the part of `usd` that no server has told the tokens of.
+        calls_cut_off: requests that were sent and of which nothing came back, because the invocation ended.
     """
 
     calls: int
@@ -46,6 +49,8 @@ class Usage(NamedTuple):
     tokens_out: int
     usd: float | None
     seconds: float
+    usd_estimated: float = 0.0
+    calls_cut_off: int = 0
 
 
 Turn = tuple[str, Status, str]
@@ -280,23 +285,48 @@ class Readings:
         return {table: self._reader.execute(f"SELECT MAX(id) FROM {table}").fetchone()[0] for table in tables}  # noqa: S608
 
     def usage(self) -> Usage:
-        """Calls, tokens, money and wall time of all invocations so far."""
-        return self._usage_of(("responses", *_JUDGED))
+        """Calls, tokens, money and wall time of all invocations so far; what was cut off has been sent, and counts."""
+        answered: Counter[int] = Counter()
+        usage = self._usage_of(("responses", *_JUDGED), answered=answered)
+        cut_off, lost, unknown = 0, 0.0, False
+        for run, calls, unanswered, usd in self._reader.execute("SELECT run, calls, open, usd FROM sent"):
+            if (missing := calls - answered[run]) > 0:
+                cut_off += missing
+                lost += (usd or 0.0) * missing / max(1, unanswered)
+                unknown |= usd is None
+        return usage._replace(
+            calls=usage.calls + cut_off,
+            usd=None if usage.usd is None or unknown else usage.usd + lost,
+            usd_estimated=usage.usd_estimated + lost,
+            calls_cut_off=cut_off,
+        )
 
-    def _usage_of(self, tables: Iterable[str], where: str = "1", values: Sequence[object] = ()) -> Usage:
+    def _usage_of(
+        self,
+        tables: Iterable[str],
+        where: str = "1",
+        values: Sequence[object] = (),
+        *,
+        answered: Counter[int] | None = None,
+    ) -> Usage:
+        """Of the rows of some tables; `answered` is given the calls of each invocation."""
         calls = tokens_in = tokens_out = 0
         usd: float | None = 0.0
+        estimated = 0.0
         spans: dict[int, tuple[float, float]] = {}
         for table in tables:
             query = f"""SELECT run, SUM(calls), SUM(COALESCE(tokens_in, 0)), SUM(COALESCE(tokens_out, 0)),
-                SUM(usd), SUM(usd IS NULL), MIN(at - COALESCE(seconds, 0)), MAX(at)
+                SUM(usd), SUM(usd IS NULL), SUM(usd_estimated), MIN(at - COALESCE(seconds, 0)), MAX(at)
                 FROM {table} WHERE calls > 0 AND {where} GROUP BY run"""  # noqa: S608
-            for run, n, t_in, t_out, cost, unknown, first, last in self._reader.execute(query, values):
+            for run, n, t_in, t_out, cost, unknown, guessed, first, last in self._reader.execute(query, values):
                 calls, tokens_in, tokens_out = calls + n, tokens_in + t_in, tokens_out + t_out
                 usd = None if usd is None or unknown else usd + (cost or 0.0)
+                estimated += guessed
                 old = spans.get(run, (first, last))
                 spans[run] = (min(old[0], first), max(old[1], last))
-        return Usage(calls, tokens_in, tokens_out, usd, sum(last - first for first, last in spans.values()))
+                if answered is not None:
+                    answered[run] += n
+        return Usage(calls, tokens_in, tokens_out, usd, sum(last - first for first, last in spans.values()), estimated)
 
     # ------------------------------------------------------------------ look-ups
 

@@ -14,7 +14,7 @@ __all__ = ["APPLICATION_ID", "MIGRATIONS", "SCHEMA", "SCHEMA_VERSION", "Row", "T
 Row = tuple[Any, ...]
 """Values as SQLite holds them."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x41524C50  # "ARLP": tells an arena file from other SQLite databases
 
 
@@ -75,39 +75,38 @@ PROMPTS = Table(
     ") WITHOUT ROWID",
     insert="INSERT OR IGNORE",
 )
+_ESTIMATED = "usd_estimated REAL NOT NULL DEFAULT 0"
 RESPONSES = Table(
     "responses",
-    """key TEXT NOT NULL, turn INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    f"""key TEXT NOT NULL, turn INTEGER NOT NULL, attempt INTEGER NOT NULL,
     prompt_id TEXT NOT NULL, model TEXT NOT NULL, status TEXT NOT NULL, text TEXT NOT NULL, text_hash TEXT NOT NULL,
     reasoning TEXT, finish_reason TEXT, tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT,
-    calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL, sample INTEGER NOT NULL DEFAULT 0""",
+    calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL, sample INTEGER NOT NULL DEFAULT 0,
+    {_ESTIMATED}""",
     counted=("key", "turn"),
     within={name: f"completion.{name}" for name in ("status", "text", *Cost.__slots__)},
     indices={"prompt": "prompt_id", "text": "text_hash"},
 )
 VERDICTS = Table(
     "verdicts",
-    """key TEXT NOT NULL, attempt INTEGER NOT NULL,
+    f"""key TEXT NOT NULL, attempt INTEGER NOT NULL,
     prompt_id TEXT NOT NULL, first_hash TEXT NOT NULL, second_hash TEXT NOT NULL, judge TEXT NOT NULL,
     sample INTEGER NOT NULL, status TEXT NOT NULL, score_first REAL, score_second REAL, outcome TEXT, raw TEXT NOT NULL,
     tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT,
     calls INTEGER NOT NULL, run INTEGER NOT NULL, at REAL NOT NULL,
     reasoning TEXT, finish_reason TEXT, judge_hash TEXT NOT NULL DEFAULT '', template_hash TEXT NOT NULL DEFAULT '',
-    parser TEXT NOT NULL DEFAULT '', kind TEXT NOT NULL DEFAULT 'pairwise'""",
+    parser TEXT NOT NULL DEFAULT '', kind TEXT NOT NULL DEFAULT 'pairwise', {_ESTIMATED}""",
     counted=("key",),
     indices={"prompt": "prompt_id"},
 )
-JUDGEMENTS = Table(
-    "judgements",
-    """key TEXT NOT NULL, attempt INTEGER NOT NULL,
+_JUDGEMENTS_3 = """key TEXT NOT NULL, attempt INTEGER NOT NULL,
     prompt_id TEXT NOT NULL, response_hash TEXT NOT NULL, judge TEXT NOT NULL, sample INTEGER NOT NULL,
     status TEXT NOT NULL, score REAL, raw TEXT NOT NULL, text_hash TEXT NOT NULL,
     tokens_in INTEGER, tokens_out INTEGER, usd REAL, seconds REAL, error TEXT, calls INTEGER NOT NULL,
     reasoning TEXT, finish_reason TEXT, judge_hash TEXT NOT NULL, template_hash TEXT NOT NULL, parser TEXT NOT NULL,
-    run INTEGER NOT NULL, at REAL NOT NULL""",
-    counted=("key",),
-    indices={"prompt": "prompt_id", "text": "text_hash"},
-)
+    run INTEGER NOT NULL, at REAL NOT NULL"""
+_JUDGEMENT_RULES: dict[str, Any] = {"counted": ("key",), "indices": {"prompt": "prompt_id", "text": "text_hash"}}
+JUDGEMENTS = Table("judgements", f"{_JUDGEMENTS_3}, {_ESTIMATED}", **_JUDGEMENT_RULES)
 STAGES = Table(
     "stages",
     "name TEXT NOT NULL, key TEXT NOT NULL, result TEXT NOT NULL",
@@ -120,7 +119,14 @@ NOTES = Table(
     ", PRIMARY KEY (room, key))",
     insert="INSERT OR REPLACE",
 )
-_TABLES = (PROMPTS, RESPONSES, VERDICTS, JUDGEMENTS, STAGES, NOTES)
+# What each invocation has sent: all its calls, those of them whose answer had not come when the row was written, and
+# what these cost by an estimate (NULL: a price is not known). The rows of answers and verdicts tell which have come.
+SENT = Table(
+    "sent",
+    "run INTEGER PRIMARY KEY, calls INTEGER NOT NULL, open INTEGER NOT NULL, usd REAL",
+    insert="INSERT OR REPLACE",
+)
+_TABLES = (PROMPTS, RESPONSES, VERDICTS, JUDGEMENTS, STAGES, NOTES, SENT)
 
 SCHEMA = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);\n" + "".join(t.definition for t in _TABLES)
 
@@ -137,13 +143,15 @@ ALTER TABLE verdicts ADD COLUMN parser TEXT NOT NULL DEFAULT '';
     2: f"""
 ALTER TABLE responses ADD COLUMN sample INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE verdicts ADD COLUMN kind TEXT NOT NULL DEFAULT 'pairwise';
-{JUDGEMENTS.definition}{NOTES.definition}
+{Table("judgements", _JUDGEMENTS_3, **_JUDGEMENT_RULES).definition}{NOTES.definition}
 INSERT INTO notes SELECT 'complete', key, result FROM stages WHERE name = '.complete' ORDER BY rowid;
 INSERT INTO notes SELECT 'pairs', key || '/' || SUBSTR(name, 7), result FROM stages
     WHERE name GLOB 'pairs-[0-9]*' ORDER BY rowid;
 INSERT INTO notes SELECT name, key, result FROM stages WHERE name IN ('batch', 'batch requests') ORDER BY rowid;
 DELETE FROM stages WHERE name GLOB 'pairs-[0-9]*' OR name IN ('.complete', 'batch', 'batch requests');
 """,  # noqa: S608 - our own definitions
+    3: "".join(f"ALTER TABLE {name} ADD COLUMN {_ESTIMATED};\n" for name in ("responses", "verdicts", "judgements"))
+    + SENT.definition,
 }
 
 

@@ -18,6 +18,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,17 +44,51 @@ from arenaloop.store.schema import (
     RESPONSES,
     SCHEMA,
     SCHEMA_VERSION,
+    SENT,
     STAGES,
     VERDICTS,
     Row,
     Table,
 )
-from arenaloop.store.writer import Append, Writer
+from arenaloop.store.writer import Append, Told, Writer
 from arenaloop.types import Completion, Judgement, Prompt, Response, Status, Verdict
 
-__all__ = ["Store"]
+__all__ = ["Sent", "Store"]
 
 _SWITCH = 0.0005  # seconds after which a busy event loop lets the writer in; Python's own 5 ms would double the commit
+
+
+@dataclass(slots=True)
+class Sent:
+    """What an invocation has sent.
+
+    Attributes:
+        calls: requests, retries included.
+        open: those of them whose answer is not stored: on their way, or cut off.
+        usd: what the open ones cost, by an estimate.
+        unknown: open ones whose price is not known.
+    """
+
+    calls: int = 0
+    open: int = 0
+    usd: float = 0.0
+    unknown: int = 0
+
+    def begin(self, calls: int, usd: float | None) -> None:
+        """Calls begin that will cost `usd` all together (None: not known)."""
+        self.calls += calls
+        self._move(calls, usd, 1)
+
+    def end(self, calls: int, usd: float | None) -> None:
+        """Calls that had begun so are open no more."""
+        self._move(calls, usd, -1)
+
+    def _move(self, calls: int, usd: float | None, sign: int) -> None:
+        self.open += sign * calls
+        if usd is None:
+            self.unknown += sign * calls
+        else:
+            self.usd = self.usd + sign * usd if self.open else 0.0  # sums of many drift
 
 
 class Store(Readings):
@@ -62,6 +97,9 @@ class Store(Readings):
     Args:
         path: the SQLite file; created unless `readonly`.
         readonly: open for reading while another process may be writing.
+
+    Attributes:
+        sent: what this invocation has sent so far; `put_sent` books it.
 
     Raises:
         ArenaFileError: another process writes the file, it has another version, or it is no arena file.
@@ -76,6 +114,7 @@ class Store(Readings):
         self._pending: dict[Table, dict[Any, tuple[Row, Any]]] = {RESPONSES: {}, VERDICTS: {}, JUDGEMENTS: {}}
         self._usage: Usage | None = None  # known until the next append
         self._writer: Writer | None = None
+        self.sent = Sent()
         if readonly and not self.path.exists():
             raise ArenaFileError(f"{self.path}: no arena file here")
         if not readonly:
@@ -228,6 +267,18 @@ class Store(Readings):
             raise StorageError(f"{self.path}: opened for reading only")
         self._usage = None
         self._writer.append(table, rows)
+
+    def put_sent(self, told: Told | None = None) -> None:
+        """Append the sums of `sent`; who is given is told once they are committed, or that has failed (`failure`)."""
+        sent = self.sent
+        self._append(SENT, [(self.run, sent.calls, sent.open, None if sent.unknown else sent.usd)])
+        if told is not None and self._writer is not None:
+            self._writer.tell(told)
+
+    @property
+    def failure(self) -> StorageError | None:
+        """Why nothing more can be written; None while all is well."""
+        return None if self._writer is None else self._writer.failure
 
     def flush(self) -> None:
         """Wait until everything appended so far is committed. Raises StorageError if that failed."""

@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from arenaloop.errors import StorageError
 from arenaloop.store.schema import Row, Table, insert
 
-__all__ = ["Append", "Writer"]
+__all__ = ["Append", "Told", "Writer"]
 
 _LINGER = (0.002, 0.003)  # seconds a commit waits for company, the second only if few have come
 _FEW = 16
@@ -29,6 +29,13 @@ _LONGEST_LOG = 16_384  # pages; beyond them (64 MB) the writer stops to fold the
 
 Append = tuple[Table, list[Row]]
 """A table and its new rows."""
+
+
+class Told(Protocol):
+    """Somebody who waits for a commit, as a `threading.Event` does."""
+
+    def set(self) -> None:
+        """What was appended before is committed, or the writer has failed; called on the writer's thread."""
 
 
 class Writer:
@@ -50,7 +57,7 @@ class Writer:
         self.failure: StorageError | None = None
         self._connect = connect
         self._committed = committed
-        # Appends, events to be set when what came before them is committed, and at the end None. A deque and a flag: a
+        # Appends, who is to be told when what came before them is committed, and at the end None. A deque and a flag: a
         # queue would change threads for every append.
         self._todo: deque[Any] = deque()
         self._asleep = False
@@ -68,10 +75,14 @@ class Writer:
     def flush(self) -> None:
         """Wait until everything appended so far is committed. Raises StorageError if that failed."""
         done = threading.Event()
-        self._put(done)
+        self.tell(done)
         done.wait()
         if self.failure is not None:
             raise self.failure
+
+    def tell(self, told: Told) -> None:
+        """Let somebody know when everything appended so far is committed; `failure` says whether that failed."""
+        self._put(told)
 
     @property
     def backlog(self) -> int:
@@ -121,7 +132,7 @@ class Writer:
                 except Exception as error:  # a thread that dies would lose rows in silence, and hang whoever waits
                     self.failure = StorageError(f"{self.path}: {error}; what was stored before stays")
             for item in batch:
-                if isinstance(item, threading.Event):
+                if item is not None and type(item) is not tuple:
                     item.set()
             if connection is not None and self._log.too_long:
                 self._log.too_long = False

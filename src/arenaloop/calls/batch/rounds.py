@@ -17,17 +17,18 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from arenaloop.calls.batch.requests import Line, RequestFile, missing, server_of, unit_of_line, write_again, write_files
 from arenaloop.calls.batch.state import REQUESTS, STATE, WAITING, batch_rows, open_batches
-from arenaloop.calls.estimate import token_limit
 from arenaloop.calls.judging import AskedJudge, JudgeUnit
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.run import MAX_BACKLOG
 from arenaloop.config import BatchSettings
 from arenaloop.errors import BudgetSpentError, StoppedError
 from arenaloop.jsonl import JsonRow
+from arenaloop.models.billing import Loss, token_limit
 from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result
 from arenaloop.store import Store
 from arenaloop.terminal import plain
@@ -102,6 +103,7 @@ class Round:
         finally:
             for endpoint in self.endpoints.values():
                 await endpoint.aclose()
+            self.store.put_sent()
             self.store.flush()
 
     async def _run(self, on_progress: Callable[[Tally], None] | None) -> None:
@@ -162,7 +164,7 @@ class Round:
     def _admit(self, asked: AskedJudge, size: int) -> bool:
         """Whether one more request fits the budget, whatever the ordered ones may cost."""
         budget = self.tally.budget
-        most = _usd_most(asked, 1, size)
+        most = _usd_most(asked, size)
         refusal = budget.refusal(self.ordered_calls)
         if refusal is None and budget.usd is not None:
             within = budget.spent_usd + self.ordered_usd + most <= budget.usd
@@ -187,7 +189,7 @@ class Round:
                 "server": self.servers[judge.fingerprint].base_url,
                 "requests": len(file.lines),
                 "bytes": file.size,
-                "usd_most": _usd_most(file.asked, len(file.lines), file.size),
+                "usd_most": _usd_most(file.asked, file.size // len(file.lines)) * len(file.lines),
                 "folder": str(self.folder.absolute()) if self.settings.folder else None,
             },
         )
@@ -362,11 +364,12 @@ class Round:
 
     async def _keep(self, judges: Sequence[AskedJudge], line: Line, completion: Completion) -> None:
         unit = unit_of_line(judges, line, self.store)
-        record = unit.read(completion, line.sample)
+        record = unit.read(_charged(unit, line, completion), line.sample)
         unit.keep(self.store, [(unit, record)])
         self.collected += record.status is Status.OK
-        self.tally.spent(record.calls, record.usd)
-        self.tally.budget.spend(record.calls, record.usd)
+        self.store.sent.calls += record.calls
+        self.tally.spent(record.calls, record.usd, record.usd_estimated)
+        self.tally.budget.spend(record.calls, record.usd, record.usd_estimated)
         while self.store.backlog > MAX_BACKLOG:
             await self.sleep(0.01)
 
@@ -380,13 +383,33 @@ class Round:
                 self.folder.rmdir()
 
 
-def _usd_most(asked: AskedJudge, requests: int, size: int) -> float:
-    """What requests of `size` bytes may cost: three bytes to a token, and answers as long as they may be."""
+def _usd_most(asked: AskedJudge, size: int) -> float:
+    """What a request of `size` bytes may cost in a batch, by all that is learnt of the model.
+
+    Before the first results a token is taken for each byte: what that leaves over buys the next batch.
+    """
     model = server_of(asked)
     limit = token_limit(model, getattr(asked.judge, "sampling", Sampling()))
-    if model.price is None:
-        return 0.0
-    return (model.price.usd(size // 3, requests * (limit or 4096)) or 0.0) * model.price.batch
+    return 0.0 if model.price is None else model.billing.reserve(size, limit).most * model.price.batch
+
+
+def _charged(unit: JudgeUnit, line: Line, completion: Completion) -> Completion:
+    """A result with what it has cost: estimated where the server tells no tokens, or none can be read.
+
+    What a server tells is learnt, for the next file.
+    """
+    model = server_of(unit.asked)
+    if model.price is None or not completion.calls or (completion.usd == 0.0 and completion.status is Status.ERROR):
+        return completion
+    request = unit.request(line.sample)
+    body = model.body(request)
+    if completion.usd is None and completion.status is Status.ERROR:
+        lost = model.billing.lost(body, token_limit(model, request.sampling), Loss.CUT) * model.price.batch
+        return replace(completion, usd=lost, usd_estimated=lost)
+    told = model.billing.told(body, (completion,))
+    if told.usd_estimated and told.usd is not None:
+        return replace(told, usd=told.usd * model.price.batch, usd_estimated=told.usd_estimated * model.price.batch)
+    return told
 
 
 def _many(n: int, what: str) -> str:

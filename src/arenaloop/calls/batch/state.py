@@ -28,9 +28,15 @@ def open_batches(store: Store, judges: Collection[Judge] | None = None) -> dict[
 
 
 def forget_batches(store: Store, judges: Collection[Judge]) -> int:
-    """Give up what is not collected: its verdicts are asked again, and paid again. Returns how many batches it was."""
+    """Give up what is not collected: its verdicts are asked again, and paid again. Returns how many batches it was.
+
+    What was submitted has been sent, and counts as calls that were cut off, at the most that they may have cost.
+    """
     given_up = {tag: row for tag, row in open_batches(store, judges).items() if row["state"] in WAITING}
     for tag, row in given_up.items():
+        if row["state"] == "submitted":
+            store.sent.begin(row["requests"], row["usd_most"])
+            store.put_sent()
         store.put_note(STATE, tag, row | {"state": "closed", "reason": "given up"})
     return len(given_up)
 

@@ -1,0 +1,119 @@
+"""What a server charges for a call, where it does not say so, or before it does.
+
+Whatever was sent may have been generated, and is charged: also an answer that came too late, broke off or could not be
+read, and one whose usage is missing or stands at zero. Such calls are estimated, and their estimate is told apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import Enum
+
+from arenaloop.models.base import Reserve
+from arenaloop.models.limits import TokenEstimate
+from arenaloop.models.openai_wire import Price
+from arenaloop.types import Completion, Sampling
+
+__all__ = ["UNLIMITED", "Billing", "Loss", "count_tokens", "token_limit"]
+
+UNLIMITED = 4096
+"""New tokens that are reserved for an answer without a limit, before any has shown how long they are."""
+
+_BYTES = 3  # to a token, of most texts; the fewest that are likely
+_PIECES = re.compile(rb"[A-Z]?[a-z]+|[A-Z]+|[^\sA-Za-z]")
+_LETTERS = 6  # of a word to a token
+
+
+def count_tokens(text: bytes) -> int:
+    """Our own count of a text's tokens (UTF-8), for servers that tell none; rather too many than too few.
+
+    A token for every six letters of a word or part of one (words are cut where the case changes, as tokenizers cut
+    what is no word), one for each digit and sign, and one for two bytes of every other script.
+    """
+    count = 0
+    for piece in _PIECES.findall(text):
+        count += 2 * ((len(piece) + _LETTERS - 1) // _LETTERS) if piece[0] < 0x80 else 1
+    return (count + 1) // 2
+
+
+def token_limit(model: object, sampling: Sampling) -> int | None:
+    """The most new tokens that a call may bring; None where the limit is not sent."""
+    extra = getattr(model, "extra_body", {})
+    for name in ("max_completion_tokens", "max_tokens"):
+        if isinstance(extra.get(name), int):
+            return int(extra[name])
+    return None if "max_tokens" in getattr(model, "drop_params", ()) else sampling.max_tokens
+
+
+class Loss(Enum):
+    """What became of a request that brought no readable answer and may have been charged."""
+
+    LATE = "late"
+    """no whole answer came in time: it was as long as any so far"""
+    CUT = "cut"
+    """the answer broke off, or could not be read: as long as they mostly are"""
+    UNANSWERED = "unanswered"
+    """the prompt was read, and turned down"""
+
+
+class Billing:
+    """What one model's calls cost, learnt from its replies.
+
+    Args:
+        price: of the model; None where it is not known, and then nothing here is.
+
+    Attributes:
+        tokens: what is learnt.
+    """
+
+    def __init__(self, price: Price | None) -> None:
+        self.price, self.tokens = price, TokenEstimate()
+
+    def reserve(self, size: int, limit: int | None) -> Reserve:
+        """What a request of `size` bytes will cost, whose answer may have `limit` new tokens (None: any number)."""
+        if self.price is None:
+            return Reserve(None, 0.0)
+        tokens, limit = self.tokens, UNLIMITED if limit is None else limit
+        most = self._usd(*tokens.most(size, limit))
+        if not tokens.replies:
+            return Reserve(self._usd(size / _BYTES, limit), most, learnt=False)
+        return Reserve(self._usd(tokens.reading(size), tokens.writing(limit)), most)
+
+    def lost(self, body: bytes, limit: int | None, loss: Loss) -> float:
+        """What a request without a readable answer has cost, by an estimate; 0 where no price is known."""
+        limit = UNLIMITED if limit is None else limit
+        if loss is Loss.UNANSWERED:
+            written = 0.0
+        elif loss is Loss.LATE and self.tokens.replies:
+            written = max(self.tokens.writing(limit), self.tokens.longest)
+        else:
+            written = self.tokens.writing(limit)
+        return self._usd(self._read(body), written)
+
+    def told(self, body: bytes, came: Sequence[Completion]) -> Completion:
+        """The first of the answers that came to a request, with what all of them cost.
+
+        Where the server tells no tokens, or none of a prompt, or none of an answer that is there, they are estimated.
+        """
+        first = came[0]
+        text = "".join(part for one in came for part in (one.reasoning or "", one.text))
+        tokens_in = first.tokens_in or None
+        tokens_out = None if first.tokens_out == 0 and text else first.tokens_out
+        if tokens_in is not None and tokens_out is not None:
+            self.tokens.learn(len(body), tokens_in, tokens_out)
+            return first
+        if self.price is None:
+            return replace(first, tokens_in=tokens_in, tokens_out=tokens_out)
+        usd = self._usd(
+            self._read(body) if tokens_in is None else tokens_in,
+            count_tokens(text.encode("utf-8", "replace")) if tokens_out is None else tokens_out,
+        )
+        return replace(first, tokens_in=tokens_in, tokens_out=tokens_out, usd=usd, usd_estimated=usd)
+
+    def _read(self, body: bytes) -> float:
+        return self.tokens.reading(len(body)) if self.tokens.replies else count_tokens(body)
+
+    def _usd(self, tokens_in: float, tokens_out: float) -> float:
+        return 0.0 if self.price is None else self.price.usd(round(tokens_in), round(tokens_out)) or 0.0

@@ -1,0 +1,256 @@
+"""What the server billed is within the budget: over servers that say too little, answers that never come, and kills.
+
+Each case runs the same command until the budget holds it for good, against a real server that bills what it generates.
+`python tests/calls/test_money.py` prints the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from scripted_battles import Judging, contestant, make_plan
+from till import PRICE, Said, Till, running_till, scores, usage
+
+from arenaloop.arena.battles import play
+from arenaloop.calls.budget import Budget
+from arenaloop.errors import StoppedError
+from arenaloop.judges.jury import Jury
+from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.models.openai_api import OpenAIModel
+from arenaloop.store import Store
+from arenaloop.types import Prompt, Sampling
+
+Answer = Callable[[int, dict[str, Any], int], Said]
+LIMIT = 100  # max_tokens of the judges
+ANSWERS = 240  # of contestants by script, which cost nothing
+
+
+def plain(n: int, body: dict[str, Any], size: int) -> Said:
+    return Said(scores(body), size // 4, 15, usage(size // 4, 15))
+
+
+def reasoning(n: int, body: dict[str, Any], size: int) -> Said:
+    """Thinks forty times as long as it was allowed to answer."""
+    return Said(scores(body), size // 4, 40 * LIMIT, usage(size // 4, 40 * LIMIT))
+
+
+def moody(n: int, body: dict[str, Any], size: int) -> Said:
+    """Thinks now and then."""
+    written = 20 * LIMIT if n % 7 == 6 else 15
+    return Said(scores(body), size // 4, written, usage(size // 4, written))
+
+
+def dense(n: int, body: dict[str, Any], size: int) -> Said:
+    """Every second byte is a token."""
+    return Said(scores(body), size // 2, 15, usage(size // 2, 15))
+
+
+def hidden(n: int, body: dict[str, Any], size: int) -> Said:
+    """A long system prompt of the server's own."""
+    return Said(scores(body), size // 4 + 5000, 15, usage(size // 4 + 5000, 15))
+
+
+def untold(n: int, body: dict[str, Any], size: int) -> Said:
+    return replace(plain(n, body, size), usage=None)
+
+
+def zeros(n: int, body: dict[str, Any], size: int) -> Said:
+    return replace(plain(n, body, size), usage=usage(0, 0))
+
+
+def half_told(n: int, body: dict[str, Any], size: int) -> Said:
+    return replace(plain(n, body, size), usage={"prompt_tokens": size // 4})
+
+
+def garbage(n: int, body: dict[str, Any], size: int) -> Said:
+    return replace(plain(n, body, size), text="I like both.")
+
+
+def late(n: int, body: dict[str, Any], size: int) -> Said:
+    return replace(plain(n, body, size), how="late" if n % 3 == 2 else "whole")
+
+
+def always_late(n: int, body: dict[str, Any], size: int) -> Said:
+    return replace(plain(n, body, size), how="late" if n > 5 else "whole")
+
+
+def cut(n: int, body: dict[str, Any], size: int) -> Said:
+    return replace(plain(n, body, size), how="cut" if n % 2 else "whole")
+
+
+def unreadable(n: int, body: dict[str, Any], size: int) -> Said:
+    return replace(plain(n, body, size), how="unreadable" if n % 2 else "whole")
+
+
+def gateway(n: int, body: dict[str, Any], size: int) -> Said:
+    return replace(plain(n, body, size), how="gateway" if n % 2 else "whole")
+
+
+class Case(NamedTuple):
+    """A server, what may be spent, and how many judges there are."""
+
+    answer: Answer
+    usd: float
+    jury: int = 1
+    reask: int = 2
+
+
+CASES = {
+    "plain": Case(plain, 0.2),
+    "reasoning beyond the limit": Case(reasoning, 2.0),
+    "reasoning now and then": Case(moody, 1.0),
+    "token-dense texts": Case(dense, 0.3),
+    "a hidden system prompt": Case(hidden, 1.0),
+    "no usage": Case(untold, 0.2),
+    "usage of zeros": Case(zeros, 0.2),
+    "half of a usage": Case(half_told, 0.2),
+    "re-asks of garbage": Case(garbage, 0.4),
+    "late now and then": Case(late, 0.1),
+    "always late": Case(always_late, 0.1),
+    "answers cut": Case(cut, 0.1),
+    "answers unreadable": Case(unreadable, 0.1),
+    "a gateway gives up": Case(gateway, 0.1),
+    "a jury of three": Case(moody, 1.0, jury=3),
+    "a jury without usage": Case(untold, 0.3, jury=3),
+}
+
+
+def texts(name: str, n: int) -> str:
+    return f"{name} {n} " + "".join(random.Random(f"{name}{n}").choices("0123456789abcdef", k=400 + 40 * (n % 9)))
+
+
+async def no_sleep(seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+def judge_of(case: Case, url: str) -> PairwiseJudge | Jury:
+    def one(name: str) -> PairwiseJudge:
+        model = OpenAIModel(name, name, url, price=PRICE, timeout=0.3, retries=2, sleep=no_sleep)
+        return PairwiseJudge(model, sampling=Sampling(max_tokens=LIMIT))
+
+    members = [one(f"j{n}") for n in range(case.jury)]
+    return members[0] if case.jury == 1 else Jury(members)
+
+
+def spend(case: Case, folder: Path, invocations: int = 3) -> tuple[Till, Any, list[str]]:
+    """Run a case several times over; the till, what the arena file counts, and how each ended."""
+    prompts = [Prompt.of(texts("question", n)) for n in range(ANSWERS // 2)]
+    ends = []
+    with running_till(case.answer) as till:
+        judging = Judging()
+        judging.judge = judge_of(case, till.url)  # type: ignore[assignment]
+        for _ in range(invocations):
+            plan = make_plan(judging, [contestant("a"), contestant("b")], prompts, reask=case.reask)
+            with Store(folder / "arena.db") as store:
+                store.add_prompts(prompts)
+                store.flush()
+                try:
+                    play(plan, store, budget=Budget(usd=case.usd))
+                    ends.append("finished")
+                except StoppedError as stopped:
+                    ends.append(str(stopped))
+                counted = store.usage()
+        return till, counted, ends
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_was_billed_is_within_the_budget(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    till, counted, ends = spend(case, tmp_path)
+    assert "the budget is spent" in ends[-1]
+    assert till.billed <= case.usd + max(till.dearest, 0.02 * case.usd)
+    assert till.calls == counted.calls - ANSWERS  # every request counts, whatever came of it
+    assert counted.calls_cut_off == 0
+    assert (counted.usd_estimated > 0) == (case.answer not in (plain, reasoning, moody, dense, hidden, garbage))
+    assert till.billed >= 0.2 * case.usd  # nor is the run stopped long before
+    if not counted.usd_estimated:
+        assert counted.usd == pytest.approx(till.billed)
+
+
+# ---------------------------------------------------------------------- kills and Ctrl-C
+
+
+def battle(till: Till, folder: Path, *limits: str) -> list[str]:
+    """The command of a battle between recorded answers, judged at the till."""
+    with (folder / "prompts.jsonl").open("w") as file:
+        file.writelines(json.dumps({"prompt": f"question {n}"}) + "\n" for n in range(40))
+    models = []
+    for name in ("a", "b"):
+        rows = [{"instruction": f"question {n}", "output": texts(name, n)} for n in range(40)]
+        (folder / f"{name}.json").write_text(json.dumps(rows))
+        models += ["--model", f"{name}=file:{folder}/{name}.json"]
+    price = f"{{input: {PRICE.prompt}, output: {PRICE.completion}}}"
+    (folder / "judge.yaml").write_text(f"spec: {till.url}#j\nprice: {price}\nsampling: {{max_tokens: {LIMIT}}}\n")
+    code = "import sys; from arenaloop.cli import main; sys.exit(main())"
+    rest = ["--prompts", f"{folder}/prompts.jsonl", "--judge", f"{folder}/judge.yaml", "--out", f"{folder}/run"]
+    return [sys.executable, "-c", code, "battle", *models, *rest, "--concurrency", "8", *limits]
+
+
+def interrupted(folder: Path, ends: signal.Signals, times: int, *limits: str) -> tuple[Till, Any, int]:
+    """A battle that is ended `times` times while its calls are on their way, and then left alone; its last exit."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with running_till(plain) as till:
+        command = battle(till, folder, *limits)
+        for _ in range(times):
+            till.open.clear()
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
+            till.wait_for(till.calls + 1, lambda: process.poll() is None)  # noqa: B023 - within this round
+            process.send_signal(ends)
+            process.wait()
+            till.open.set()
+        done = subprocess.run(command, capture_output=True, env=env, check=False)
+        with Store(folder / "run" / "arena.db", readonly=True) as store:
+            return till, store.usage(), done.returncode
+
+
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+@pytest.mark.parametrize("limit", ["--budget-calls", "--budget-usd"])
+def test_calls_that_were_cut_off_count(limit: str, ends: signal.Signals, tmp_path: Path) -> None:
+    till, counted, code = interrupted(tmp_path, ends, 2, limit, "30" if limit == "--budget-calls" else "0.1")
+    assert code == 4
+    assert counted.calls_cut_off >= 2  # each invocation had sent one at least
+    # what was booked and not sent any more counts, too: a kill may fall between the two
+    assert 0 <= counted.calls - till.calls <= (0 if ends is signal.SIGINT else 16)
+    if limit == "--budget-calls":
+        assert till.calls <= counted.calls == 30
+    else:
+        assert till.billed <= 0.1 + till.dearest
+        assert counted.usd_estimated > 0
+
+
+# ---------------------------------------------------------------------- the table
+
+
+def table() -> None:
+    """Print what was billed beside what might be spent, for every case."""
+    print(f"{'case':28} {'budget':>8} {'billed':>8} {'counted':>8} {'estimated':>10} {'one call':>9} {'requests':>9}")
+
+    def row(name: str, budget: str, till: Till, counted: Any) -> None:
+        sums = f"{till.billed:8.4f} {counted.usd:8.4f} {counted.usd_estimated:10.4f} {till.dearest:9.4f}"
+        print(f"{name:28} {budget:>8} {sums} {till.calls:9}")
+
+    for name, case in CASES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            till, counted, _ = spend(case, Path(folder))
+            row(name, f"${case.usd:g}", till, counted)
+    for ends in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for limit, value in (("--budget-calls", "30"), ("--budget-usd", "0.1")):
+            with tempfile.TemporaryDirectory() as folder:
+                till, counted, _ = interrupted(Path(folder), ends, 4, limit, value)
+                row(f"4 × {ends.name}", value if limit == "--budget-calls" else f"${value}", till, counted)
+
+
+if __name__ == "__main__":
+    table()
