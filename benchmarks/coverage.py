@@ -14,9 +14,9 @@ import argparse
 import numpy as np
 
 from arenaloop.ratings.battles import Battles
-from arenaloop.ratings.bootstrap import bootstrap
-from arenaloop.ratings.bradley_terry import fit, fit_wins
-from arenaloop.ratings.intervals import sandwich, t_quantile
+from arenaloop.ratings.bootstrap import Bootstrap, bootstrap
+from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit, fit_wins
+from arenaloop.ratings.intervals import Intervals, sandwich
 
 
 def simulate(
@@ -43,33 +43,30 @@ def truth(models: int, spread: float, ties: float) -> np.ndarray:
     return fit_wins(ties / 2 + (1 - ties) * (expected + 1 - expected.T) / 2).theta
 
 
+def shares(spreads: Intervals | Bootstrap, target: np.ndarray) -> tuple[float, float]:
+    """Which shares of the intervals of ratings, and of differences, hold the truth."""
+    elo = ELO_PER_NAT * target
+    lower, upper = spreads.bounds(mean=0.0)
+    one = (lower <= elo) & (elo <= upper)
+    two = []
+    for j, name in enumerate(spreads.fit.models[1:], start=1):
+        lower, upper = spreads.bounds(anchor=(name, 0.0))
+        two += ((lower <= elo - elo[j]) & (elo - elo[j] <= upper))[:j].tolist()
+    return float(one.mean()), float(np.mean(two))
+
+
 def coverage(repeats: int, models: int, prompts: int, per_prompt: int, spread: float, cluster: str) -> None:
     """Print one row of the table."""
     ties = 0.2
     target = truth(models, spread, ties)
-    i, j = np.triu_indices(models, 1)
     held: dict[str, list[tuple[float, float]]] = {"sandwich": [], "uncorrected": [], "bootstrap": []}
     for repeat in range(repeats):
         battles = simulate(np.random.default_rng([7, repeat]), models, prompts, per_prompt, spread, ties)
         fitted = fit(battles)
         for name, correction in (("sandwich", True), ("uncorrected", False)):
             spreads = sandwich(battles, fitted, cluster=cluster, correction=correction)
-            error = np.abs(fitted.theta - target)
-            one = error <= np.sqrt(np.diag(spreads.covariance)) * [t_quantile(0.95, d) for d in spreads.dof]
-            C = spreads.covariance  # noqa: N806
-            apart = np.abs((fitted.theta[i] - fitted.theta[j]) - (target[i] - target[j]))
-            half = np.sqrt(np.diag(C)[i] + np.diag(C)[j] - 2 * C[i, j])
-            two = apart <= half * [t_quantile(0.95, d) for d in np.minimum(spreads.dof[i], spreads.dof[j])]
-            held[name].append((float(one.mean()), float(two.mean())))
-        draws = bootstrap(battles, fitted, samples=400, seed=repeat, cluster=cluster).draws
-        low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-        low2, high2 = np.quantile(draws[:, i] - draws[:, j], [0.025, 0.975], axis=0)
-        held["bootstrap"].append(
-            (
-                float(((low <= target) & (target <= high)).mean()),
-                float(((low2 <= target[i] - target[j]) & (target[i] - target[j] <= high2)).mean()),
-            )
-        )
+            held[name].append(shares(spreads, target))
+        held["bootstrap"].append(shares(bootstrap(battles, fitted, samples=400, seed=repeat, cluster=cluster), target))
     cells = []
     for values in held.values():
         table = 100 * np.array(values)

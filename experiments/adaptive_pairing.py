@@ -31,7 +31,7 @@ import numpy as np
 from arenaloop.ratings.battles import Battles, FloatArray
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit, fit_wins
 from arenaloop.ratings.design import Design, Unit, balanced, round_robin
-from arenaloop.ratings.intervals import sandwich, t_quantile
+from arenaloop.ratings.intervals import sandwich
 
 DESIGNS = ("drawn", "balanced", "greedy", "optimal")
 PROMPTS = 200
@@ -97,15 +97,16 @@ class Reading:
         table = Battles.of([f"{i:03d}" for i in range(models)], a, b, columns[3], cluster=prompt)
         intervals = sandwich(table, fit(table))
         self.rating = ELO_PER_NAT * intervals.fit.theta
-        C = ELO_PER_NAT**2 * intervals.covariance  # noqa: N806
-        self.variance = np.diag(C)
-        quantile = {d: t_quantile(0.95, float(d)) for d in np.unique(intervals.dof)}
-        self.half = np.sqrt(self.variance) * [quantile[d] for d in intervals.dof]
+        self.variance = ELO_PER_NAT**2 * np.diag(intervals.covariance)
+        lower, upper = intervals.bounds(mean=0.0)
+        self.half = (upper - lower) / 2.0
         first, second = self.pairs = np.triu_indices(models, 1)
         self.gap = self.rating[second] - self.rating[first]
-        dof = np.minimum(intervals.dof[first], intervals.dof[second])
-        variance = self.variance[first] + self.variance[second] - 2.0 * C[first, second]
-        self.half_gap = np.sqrt(variance) * [quantile[d] for d in dof]
+        half = np.zeros((models, models))
+        for j, name in enumerate(intervals.fit.models):
+            lower, upper = intervals.bounds(anchor=(name, 0.0))
+            half[:, j] = (upper - lower) / 2.0
+        self.half_gap = half[first, second]
 
 
 def figures(columns: FloatArray, truth: FloatArray) -> list[float]:

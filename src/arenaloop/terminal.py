@@ -38,8 +38,11 @@ def figure(value: float | None, form: str) -> str:
 
 
 def span(lower: float | None, upper: float | None, form: str) -> str:
-    """An interval; a dash where an end is not known."""
-    return "–" if lower is None or upper is None else f"{lower:{form}} … {upper:{form}}"
+    """An interval; a dash where neither end is known, and one that has one end says so."""
+    if lower is None and upper is None:
+        return "–"
+    ends = ("open" if end is None else format(end, form) for end in (lower, upper))
+    return " … ".join(ends)
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -51,3 +51,15 @@ def test_what_cannot_be_drawn(board: Leaderboard, tmp_path: Path) -> None:
         forest_plot(board, tmp_path / "board.gif")
     with pytest.raises(StorageError, match="cannot be written"):
         forest_plot(board, tmp_path / "nowhere" / "board.png")
+
+
+def test_an_open_end_is_an_arrow(tmp_path: Path) -> None:
+    rows = [("alpha", "beta", "model_a"), ("alpha", "beta", "model_b")] * 10 + [("champion", "beta", "model_a")] * 12
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(("model_a", "model_b", "winner"))}
+    board = leaderboard(columns)
+    assert board["champion"].upper is None
+    assert board["alpha"].upper is not None
+    forest_plot(board, tmp_path / "open.svg")
+    forest_plot(leaderboard({name: column[:20] for name, column in columns.items()}), tmp_path / "closed.svg")
+    drawn, closed = (len(re.findall(r'<g id="patch_', (tmp_path / f"{n}.svg").read_text())) for n in ("open", "closed"))
+    assert drawn == closed + 1

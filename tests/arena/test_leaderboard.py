@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from arenaloop.arena.leaderboard import leaderboard
+from arenaloop.arena.leaderboard import Leaderboard, leaderboard
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.terminal import plain
 from arenaloop.types import Battle
@@ -115,8 +115,9 @@ def test_what_cannot_be_rated_is_noted_and_never_nan(rows: list, note: str, unra
     assert [row.model for row in board.rows if row.rating is None] == unrated
     for row in board.rows:
         if row.rating is not None:
-            assert row.lower <= row.rating <= row.upper
-            assert row.upper - row.lower > 0
+            lower = -np.inf if row.lower is None else row.lower
+            upper = np.inf if row.upper is None else row.upper
+            assert lower < row.rating < upper
 
 
 @pytest.mark.parametrize(
@@ -194,8 +195,14 @@ def test_whatever_battles_come_the_board_is_whole(rows: list, how: str, by_promp
     assert sorted(row["model"] for row in document["leaderboard"]) == sorted({*table["model_a"], *table["model_b"]})
     assert document["battles"] + document["skipped"] == len(rows)
     for row in document["leaderboard"]:
-        ends = (row["lower"], row["rating"], row["upper"])
-        assert all(end is None for end in ends) or ends[0] <= ends[1] <= ends[2] or how == "bootstrap"
+        lower, rating, upper = row["lower"], row["rating"], row["upper"]
+        if how != "bootstrap":
+            assert lower is None or lower <= rating
+            assert upper is None or rating <= upper
+        if rating is None:
+            assert lower is upper is None
+        elif lower is None or upper is None:
+            assert row["model"] in " ".join(document["notes"])
         counted = [
             r for r in rows if row["model"] in r[:2] and r[0] != r[1] and r[2] not in ("error", None) and r[4] > 0
         ]
@@ -206,3 +213,37 @@ def test_whatever_battles_come_the_board_is_whole(rows: list, how: str, by_promp
 def test_no_battles_at_all_are_said() -> None:
     board = leaderboard({"model_a": [], "model_b": [], "winner": []})
     assert (board.rows, board.notes) == ((), ("no battle could be rated",))
+
+
+def test_a_champion_is_shown_with_one_end_and_the_others_with_two() -> None:
+    rows = columns()
+    for t in range(60):
+        for name, value in (
+            ("model_a", "champion"),
+            ("model_b", ("alpha", "beta", "gamma")[t % 3]),
+            ("winner", "model_a"),
+            ("prompt_id", f"p{t}"),
+        ):
+            rows[name] = [*rows[name], value]
+    board = leaderboard(rows)
+    document = json.loads(board.to_json())
+    champion, *others = document["leaderboard"]
+    assert champion["model"] == "champion"
+    assert champion["upper"] is None
+    assert champion["lower"] < champion["rating"]
+    assert all(row["lower"] < row["rating"] < row["upper"] for row in others)
+    assert np.mean([row["rating"] for row in others]) == pytest.approx(1000)  # of those the battles place
+    assert "the interval of champion is one-sided, open above" in " ".join(document["notes"])
+    shown = _text(board)
+    assert f"{champion['lower']:.0f} … open" in shown
+    assert "→" in shown
+    anchored = leaderboard(rows, anchor=("champion", 0.0))
+    assert [(row.lower is None, row.upper is None) for row in anchored.rows] == [(False, False), *[(True, False)] * 3]
+    assert f"open … {anchored['beta'].upper:.0f}" in _text(anchored)
+    assert "←" in _text(anchored)
+
+
+def _text(board: Leaderboard) -> str:
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(board.table(width=120))
+    return console.export_text()

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from arenaloop.ratings.battles import Battles
-from arenaloop.ratings.bootstrap import _chord, _multinomial, _Resampler, bootstrap
+from arenaloop.ratings.bootstrap import _chord, _multinomial, _Resampler, _tail, bootstrap
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit, fit_wins
 from arenaloop.ratings.intervals import sandwich
 
@@ -136,7 +138,7 @@ def test_disconnected_resamples_are_drawn_again_and_counted() -> None:
     battles = Battles.of(list("abcd"), a, b, [0, 0.5, 1] * 3 + [1, 0] + [0, 1] * 4, cluster=cluster)
     drawn = bootstrap(battles, fit(battles), samples=100)
     assert drawn.redrawn > 10
-    assert "drawn again" in drawn.notes[0]
+    assert "drawn again" in drawn.notes()[0]
     assert np.isfinite(drawn.draws).all()
 
 
@@ -158,10 +160,49 @@ def test_groups_that_never_met_are_resampled_on_their_own() -> None:
         drawn.difference("a", "c")
 
 
-def test_resamples_that_cannot_differ_are_noted() -> None:
-    columns = {"model_a": ["x", "y", "x"], "model_b": ["y", "x", "y"], "winner": ["model_a", "model_a", "tie"]}
-    battles = Battles.from_columns({**columns, "prompt_id": [1, 1, 1]})
+def test_resamples_that_cannot_differ_make_no_interval() -> None:
+    cancelling = [("x", "y", "model_a"), ("x", "y", "model_b")] * 12  # on every prompt a win each: no resample differs
+    a, b, winner = zip(*cancelling, strict=True)
+    columns = {"model_a": a, "model_b": b, "winner": winner}
+    battles = Battles.from_columns({**columns, "prompt_id": [t // 2 for t in range(24)]})
     still = bootstrap(battles, fit(battles), samples=20)
-    assert any("no width" in note for note in still.notes)
-    apart = Battles.from_columns({**columns, "prompt_id": [1, 2, 3]})
-    assert not any("no width" in note for note in bootstrap(apart, fit(apart), samples=20).notes)
+    assert np.isinf(still.bounds()).all()
+    assert "no interval for x, y: every resample gave the same rating" in still.notes()[0]
+    apart = Battles.from_columns({**columns, "prompt_id": list(range(24))})
+    moving = bootstrap(apart, fit(apart), samples=200)
+    assert np.isfinite(moving.bounds()).all()
+    assert moving.notes() == ()
+
+
+def test_percentiles_of_few_prompts_move_outwards() -> None:
+    """Phi(-sqrt(n / (n - 1)) t), with t of n - 1 degrees of freedom from the table."""
+    for n, t in ((10, 2.262), (20, 2.093)):
+        assert _tail(0.95, n) == pytest.approx(NormalDist().cdf(-np.sqrt(n / (n - 1)) * t), abs=2e-5)
+    assert _tail(0.95, 1e6) == pytest.approx(0.025, abs=1e-5)
+
+
+def test_resamples_that_separate_leave_the_end_open() -> None:
+    # x loses one of 12 battles, which one resample in 1/e leaves out: far more than the 2.5 % beyond the upper end
+    battles = Battles.of(["x", "y"], [0] * 12, [1] * 12, [1] * 11 + [0], cluster=np.arange(12))
+    drawn = bootstrap(battles, fit(battles), samples=400)
+    lower, upper = drawn.bounds()
+    assert upper[0] == np.inf
+    assert lower[1] == -np.inf
+    assert np.isfinite([lower[0], upper[1]]).all()
+    assert drawn.difference("x", "y")[2] == np.inf
+    assert "resamples models separated" in drawn.notes()[0]
+    assert np.isfinite(drawn.draws).all()
+
+
+def test_a_divide_in_the_data_has_the_ends_of_the_likelihood() -> None:
+    battles = Battles.of(["x", "y", "z"], [0] * 20 + [1] * 20, [1] * 10 + [2] * 30, [1] * 20 + [1, 0] * 10)
+    fitted = fit(battles)
+    drawn, robust = (
+        bootstrap(battles, fitted, samples=200, cluster="battle"),
+        sandwich(battles, fitted, cluster="battle"),
+    )
+    (_, low, high), (_, expected, _) = drawn.difference("x", "y"), robust.difference("x", "y")
+    assert high == np.inf
+    assert low == pytest.approx(expected, abs=15)
+    assert drawn.settled() is not None
+    assert drawn.settled().tolist() == [False, True, True]

@@ -118,9 +118,21 @@ def test_a_model_that_won_everything_stays_finite_and_is_named() -> None:
     assert len(fitted.notes) == 1
     assert "champion won every battle" in fitted.notes[0]
     expected = np.zeros((4, 4))
-    expected[0, [1, 2]] = expected[[1, 2], 0] = 0.5  # half a win each way against each opponent met, nothing else
+    # half a win each way in all, in proportion to the battles with the opponents met, nothing else
+    expected[0, [1, 2]] = expected[[1, 2], 0] = [0.5 * 3 / 7, 0.5 * 4 / 7]
     assert fitted.pseudo == pytest.approx(expected)
     assert fitted.theta == pytest.approx(fit_wins(wins + expected).theta)
+
+
+@pytest.mark.parametrize("opponents", [1, 3, 30])
+def test_the_pseudo_mass_does_not_grow_with_the_opponents(opponents: int) -> None:
+    """n wins and no loss against equals: Firth's penalty has its top at ln(2 n + 1), for one opponent or for many."""
+    wins = np.full((opponents + 1, opponents + 1), 1e4)
+    wins[0], wins[:, 0] = 60 / opponents, 0.0
+    fitted = fit_wins(wins)
+    assert fitted.pseudo[0].sum() == pytest.approx(0.5)
+    assert fitted.pseudo.sum(axis=1).max() == pytest.approx(0.5)
+    assert fitted.theta[0] - fitted.theta[1:].mean() == pytest.approx(np.log(2 * 60 + 1), abs=1e-3)
 
 
 def test_two_clans_without_an_upset_are_separable_although_nobody_won_everything() -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit
-from arenaloop.ratings.intervals import information_inverse, sandwich, t_quantile, win_probabilities
+from arenaloop.ratings.intervals import effective_clusters, information_inverse, sandwich, t_quantile, win_probabilities
 from arenaloop.ratings.power import prompts_to_separate
 
 
@@ -55,7 +57,8 @@ def test_blocks_of_prompts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("arenaloop.ratings.intervals._DENSE_SCORES", 35)  # seven prompts at a time
     blocks = sandwich(battles, fit(battles))
     assert blocks.covariance == pytest.approx(whole.covariance, abs=1e-12)
-    assert blocks.dof == pytest.approx(whole.dof)
+    assert blocks.evidence.clusters == pytest.approx(whole.evidence.clusters)
+    assert effective_clusters(battles, "prompt") - 1.0 == pytest.approx(whole.evidence.clusters)
 
 
 def test_prompts_with_one_battle_each_are_battles() -> None:
@@ -121,7 +124,11 @@ def test_all_ties_and_lone_prompts_are_not_certainty() -> None:
     assert upper[0] - lower[0] > 100
     lone = Battles.of(["a", "b"], [0, 0], [1, 1], [1, 0], cluster=[0, 0])
     result = sandwich(lone, fit(lone))
-    assert "only one prompt for a, b" in result.notes[0]
+    assert "too few prompts for an interval of a, b" in result.notes()[0]
+    assert np.isinf(result.bounds()).all()
+    once = Battles.of(["a", "b"], [0], [1], [0.5])
+    result = sandwich(once, fit(once), cluster="battle")
+    assert "only one battle for a, b" in result.notes()[0]
     assert np.subtract(*result.bounds()[::-1]).min() > 100
 
 
@@ -168,3 +175,155 @@ def test_equal_models_never_separate() -> None:
     result = prompts_to_separate(sandwich(battles, fit(battles), cluster="battle"), "a", "b")
     assert result.needed is None
     assert result.more is None
+
+
+def champion(opponents: int = 10, prompts: int = 50) -> Battles:
+    """One model that won every battle, and equals who won and lost in turn: `prompts` battles of every pair."""
+    rng = np.random.default_rng(1)
+    rows = [(p, i, j) for p in range(prompts) for i, j in itertools.combinations(range(opponents + 1), 2)]
+    cluster, a, b = np.array(rows).T
+    won = np.where(a == 0, 1, rng.integers(0, 2, len(a)))
+    names = ["champion", *(f"m{i}" for i in range(opponents))]
+    return Battles.of(names, a, b, won, cluster=cluster)
+
+
+@pytest.mark.parametrize("wins", [1, 2, 10, 500])
+def test_an_unbeaten_record_is_bounded_where_it_has_a_chance_of_one_in_twenty(wins: int) -> None:
+    """0.05^(1/n) is the chance of a win at which n wins in a row have probability 5 % (exact binomial, one-sided)."""
+    battles = Battles.of(["x", "y"], [0] * wins, [1] * wins, [1] * wins, cluster=np.arange(wins))
+    result = sandwich(battles, fit(battles))
+    _, lower, upper = result.difference("x", "y")
+    p = 0.05 ** (1 / wins)
+    assert lower == pytest.approx(ELO_PER_NAT * np.log(p / (1 - p)), abs=0.02)
+    assert upper == np.inf
+    assert result.difference("y", "x")[1:] == (-np.inf, pytest.approx(-lower, abs=0.02))
+    assert np.isinf(result.standard_error(0, 1))
+    assert prompts_to_separate(result, "x", "y").needed is None
+
+
+def test_a_champion_of_500_to_0_leads_ten_equals_by_at_least_888_points() -> None:
+    battles = champion()
+    result = sandwich(battles, fit(battles))
+    origin = result.settled()
+    assert origin is not None
+    assert origin.tolist() == [False] + [True] * 10
+    lower, upper = result.bounds(origin=origin)
+    assert lower[0] - 1000 == pytest.approx(888.5, abs=4)
+    assert upper[0] == np.inf
+    assert np.isfinite([lower[1:], upper[1:]]).all()
+    # measured from the mean of all, which the champion moves, the equals have an upper end only
+    lower, upper = result.bounds()
+    assert lower[0] - 1000 == pytest.approx(888.5 * 10 / 11, abs=4)
+    assert (lower[1:] == -np.inf).all()
+    assert np.isfinite(upper[1:]).all()
+    assert "champion is one-sided, open above" in result.notes(origin=origin)[0]
+    assert "is the mean of m0, m1" in result.notes(origin=origin)[1]
+
+
+def test_battles_of_one_pair_on_one_prompt_count_once_across_a_divide() -> None:
+    once = Battles.of(["x", "y"], [0] * 20, [1] * 20, [1] * 20, cluster=np.arange(20))
+    thrice = Battles.of(["x", "y"], [0] * 60, [1] * 60, [1] * 60, cluster=np.repeat(np.arange(20), 3))
+    one, three = (sandwich(battles, fit(battles)).difference("x", "y") for battles in (once, thrice))
+    assert three[1] == pytest.approx(one[1], abs=0.02)
+    independent = sandwich(thrice, fit(thrice), cluster="battle").difference("x", "y")
+    assert independent[1] > one[1] + 100
+
+
+def test_ends_are_open_where_the_battles_set_no_bound() -> None:
+    # a > {b, c} > d: b and c met both ways, nobody ever crossed
+    a = [0] * 6 + [0] * 6 + [1] * 6 + [1] * 6 + [2] * 6
+    b = [1] * 6 + [2] * 6 + [2] * 6 + [3] * 6 + [3] * 6
+    battles = Battles.of(list("abcd"), a, b, [1] * 12 + [1, 0] * 3 + [1] * 12)
+    result = sandwich(battles, fit(battles), cluster="battle")
+    lower, upper = result.bounds()
+    assert np.isfinite(lower).tolist() == [True, False, False, False]
+    assert np.isfinite(upper).tolist() == [False, False, False, True]
+    lower, upper = result.bounds(anchor=("b", 0.0))
+    assert np.isfinite(lower).tolist() == [True, True, True, False]
+    assert np.isfinite(upper).tolist() == [False, True, True, True]
+    assert lower[1] == upper[1] == 0.0
+    assert any("no interval for b, c" in note for note in result.notes())
+
+
+def test_a_newcomer_on_two_prompts_has_no_interval_and_takes_none_from_others() -> None:
+    rng = np.random.default_rng(2)
+    rows = [(p, i, j) for p in range(100) for i, j in itertools.combinations(range(4), 2) if j < 3 or p < 2]
+    cluster, a, b = np.array(rows).T
+    # the newcomer won every battle on one prompt and lost every one on the other
+    won = np.where(b == 3, cluster, rng.integers(0, 2, len(a)))
+    battles = Battles.of(["a", "b", "c", "new"], a, b, won, cluster=cluster)
+    result = sandwich(battles, fit(battles))
+    origin = result.settled()
+    lower, upper = result.bounds(origin=origin)
+    assert np.isinf([lower[3], upper[3]]).all()
+    assert (upper[:3] - lower[:3] < 100).all()
+    assert "too few prompts for an interval of new" in " ".join(result.notes(origin=origin))
+    assert np.isinf(result.difference("a", "new")[1:]).all()
+    assert np.isfinite(result.difference("a", "b")).all()
+
+
+def test_one_heavy_prompt_is_not_many() -> None:
+    """Thirty prompts of a battle each, and one of two hundred that are all won: it alone carries the rating."""
+    cluster = np.array([*range(30), *[30] * 200])
+    battles = Battles.of(["x", "y"], [0] * 230, [1] * 230, [1, 0] * 15 + [1] * 200, cluster=cluster)
+    result = sandwich(battles, fit(battles))
+    assert result.evidence.clusters.max() < 0.5
+    assert np.isinf(result.bounds()).all()
+
+
+@pytest.mark.parametrize("noise", [0, 1])
+def test_battles_that_cancel_out_on_every_prompt_are_no_certainty(noise: int) -> None:
+    """Cycles, and a judge that votes for a seat: each prompt's scores sum to zero, or nearly."""
+    cycle = ([0, 1, 2], [1, 2, 0], [1, 1, 1])
+    seat = ([0, 0], [1, 1], [1, 0])
+    for a, b, won in (cycle, seat):
+        score = np.array(won * 60, dtype=float)
+        score[:noise] = 0.5
+        many = len(a)
+        battles = Battles.of(list("abc")[: max(b) + 1], a * 60, b * 60, score, cluster=np.repeat(np.arange(60), many))
+        result = sandwich(battles, fit(battles))
+        assert np.isinf(result.bounds()).all()
+        assert "the battles on each prompt cancel out" in result.notes()[0]
+
+
+def test_a_partly_cancelling_judge_is_not_surer_than_independent_battles() -> None:
+    rng = np.random.default_rng(0)
+    prompts = 400
+    seat = rng.random(prompts) < 0.75  # votes for the first seat on these prompts, else for a model, in both games
+    model = rng.integers(0, 2, prompts)
+    score = np.stack([np.where(seat, 1, model), np.where(seat, 0, model)], axis=1).ravel()
+    battles = Battles.of(["a", "b"], [0] * 800, [1] * 800, score, cluster=np.repeat(np.arange(prompts), 2))
+    fitted = fit(battles)
+    by_prompt, by_battle = (sandwich(battles, fitted, cluster=c) for c in ("prompt", "battle"))
+    assert by_prompt.covariance[0, 0] < 0.7 * by_battle.covariance[0, 0]
+    assert by_prompt.standard_error(0, 1) == pytest.approx(by_battle.standard_error(0, 1), rel=0.01)
+
+
+def test_one_upset_in_a_hundred_leaves_few_degrees_of_freedom() -> None:
+    """T battles at chance p: V has relative variance (1 - 4 q) / (T q), that of a chi-square with 2 T q / (1 - 4 q)."""
+    battles = Battles.of(["x", "y"], [0] * 100, [1] * 100, [1] * 99 + [0], cluster=np.arange(100))
+    result = sandwich(battles, fit(battles))
+    q = 0.99 * 0.01
+    judged = result.evidence.judge(result.covariance, np.array([0, 1]), np.array([1]))
+    assert judged.dof[0] == pytest.approx(1 / (1 / 99 + (1 - 4 * q) / (100 * q) / 2), rel=1e-4)
+    assert judged.dof[0] < 2.2
+
+
+@pytest.mark.parametrize(
+    ("strengths", "prompts", "votes"),
+    [([3.6, 3.4, 0, -3.4, -3.6], 20, 1), ([-0.3, 0.3], 3, 4), ([-0.3, -0.1, 0.1, 0.3], 3, 1)],
+)
+def test_the_edges_are_covered(strengths: list[float], prompts: int, votes: int) -> None:
+    """150 repetitions of three arenas of experiments/interval_edges.py, whose 400 cover 96 % and more."""
+    theta = np.array(strengths)
+    truth = ELO_PER_NAT * (theta - theta.mean())
+    pairs = list(itertools.combinations(range(len(theta)), 2))
+    cluster, a, b = np.array([(p, i, j) for p in range(prompts) for i, j in pairs] * votes).T
+    rng = np.random.default_rng(5)
+    held = []
+    for _ in range(150):
+        won = rng.random(len(a)) < 1 / (1 + np.exp(theta[b] - theta[a]))
+        battles = Battles.of([f"m{i}" for i in range(len(theta))], a, b, won, cluster=cluster)
+        lower, upper = sandwich(battles, fit(battles)).bounds(mean=0.0)
+        held.append((lower <= truth) & (truth <= upper))
+    assert np.mean(held, axis=0).min() >= 0.92

@@ -78,3 +78,15 @@ def test_a_run_judged_again_says_how_many_outcomes_moved() -> None:
     assert ended.endswith("Of 2,000 battles that the first verdicts decided too, 60 moved (3.0 %).")
     for nothing in (None, "x", {}, told | {"compared": 0}, told | {"moved": "many"}):
         assert "moved" not in outcome(documents(board, rejudged=nothing), PICKS, [])[1]
+
+
+def test_an_open_end_is_said_in_words() -> None:
+    above = row("a", 1005.0) | {"upper": None}
+    below = row("b", 995.0)
+    told = outcome(documents([above, below]), PICKS, [])[1]
+    assert "a leads with a rating of 1005 (at least 995)" in told
+    assert "their intervals overlap" in told
+    loose = row("a", 1005.0) | {"lower": None}
+    told = outcome(documents([loose, below]), PICKS, [])[1]
+    assert "a leads with a rating of 1005 (at most 1015)" in told
+    assert "an interval that is open towards the other does not say how sure that is" in told

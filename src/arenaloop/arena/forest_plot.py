@@ -33,8 +33,14 @@ def forest_plot(board: Leaderboard, path: str | Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for place, (row, rating) in enumerate(rows):
-        if row.lower is not None and row.upper is not None:
-            axes.plot([row.lower, row.upper], [place, place], color="#3b6ea5", linewidth=2.2, solid_capstyle="round")
+        if row.lower is not None or row.upper is not None:
+            ends = [rating if end is None else end for end in (row.lower, row.upper)]
+            axes.plot(ends, [place, place], color="#3b6ea5", linewidth=2.2, solid_capstyle="round")
+            for end, to in ((row.lower, -1.0), (row.upper, 1.0)):
+                if end is None:  # an open end: an arrow of one length on the page, whatever the scale
+                    style = {"arrowstyle": "<-", "color": "#3b6ea5", "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0}
+                    tail = (28.0 * to, 0.0)
+                    axes.annotate("", (rating, place), tail, textcoords="offset points", arrowprops=style)
         axes.plot([rating], [place], "o", color="#16324f", markersize=5)
     # parse_math off: a model's name may hold a dollar sign
     axes.set_yticks(range(len(rows)), [plain(row.model)[:60] for row, _ in rows])

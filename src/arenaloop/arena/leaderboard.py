@@ -43,7 +43,7 @@ class Row:
     Attributes:
         rank: 1 is best; models without a rating come last.
         rating: on the Elo scale; None where nothing can be said (the model met nobody).
-        lower, upper: ends of the interval; None where there is none.
+        lower, upper: ends of the interval; one of them None where it is open, both where there is none.
         battles: how many battles the model fought.
         win_rate: what it scored in them, a fraction (a tie is half a win), by the weights that the ratings use; None
             without battles.
@@ -174,6 +174,9 @@ class Leaderboard:
 
         ends = [e for row in self.rows for e in (row.lower, row.upper, row.rating) if e is not None]
         low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+        room = 0.08 * (high - low)  # for the arrow of an open end
+        low -= room * any(row.lower is None and row.upper is not None for row in self.rows)
+        high += room * any(row.upper is None and row.lower is not None for row in self.rows)
         longest = max((len(plain(row.model)) for row in self.rows), default=0)
         bar = max(0, min(28, width - longest - 54))
         bar = bar if bar >= 8 else 0  # too narrow a bar says nothing: names and numbers come first
@@ -286,6 +289,7 @@ def leaderboard(
             notes.append("no prompt_id: intervals take every battle as independent")
 
     coefficients = None
+    origin = None
     try:
         if method == "elo":
             rating, lower, upper, said = _elo(table, cluster, anchor, samples, seed, level)
@@ -307,10 +311,11 @@ def leaderboard(
                     spread = bootstrap(table, fit, samples=samples, seed=seed, cluster=cluster)
                 else:
                     spread = sandwich(table, fit, cluster=cluster)
-            rating = fit.ratings(anchor=anchor)
-            lower, upper = spread.bounds(anchor=anchor, level=level)
-            notes += [*fit.notes, *spread.notes]
-        bounds = outcome_bounds(table, anchor=anchor)
+            origin = spread.settled()
+            rating = fit.ratings(anchor=anchor, origin=origin)
+            lower, upper = spread.bounds(anchor=anchor, level=level, origin=origin)
+            notes += [*fit.notes, *spread.notes(anchor=anchor, origin=origin)]
+        bounds = outcome_bounds(table, anchor=anchor, origin=origin)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     notes += _failed(table) + _hanging(bounds)
@@ -450,8 +455,13 @@ def _bar(row: Row, low: float, high: float, width: int) -> str:
         return round((value - low) / (high - low) * (width - 1)) if high > low else 0
 
     cells = [" "] * width
-    if row.lower is not None and row.upper is not None:
-        for cell in range(at(row.lower), at(row.upper) + 1):
-            cells[cell] = "─"
+    if row.lower is not None or row.upper is not None:
+        first = 0 if row.lower is None else at(row.lower)
+        last = width - 1 if row.upper is None else at(row.upper)
+        cells[first : last + 1] = "─" * (last + 1 - first)
+        if row.lower is None:
+            cells[0] = "←"
+        if row.upper is None:
+            cells[-1] = "→"
     cells[at(row.rating)] = "●"
     return "".join(cells)

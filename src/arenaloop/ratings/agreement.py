@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A model's score and interval on one leaderboard."""
+    """A model's score and interval on one leaderboard; an end that is open is infinite."""
 
     rating: float
     lower: float
@@ -74,14 +74,14 @@ def consistency(benchmark: Mapping[str, Scored], reference: Mapping[str, Scored]
     """Compare the models that both lists hold.
 
     Raises:
-        ValueError: an interval that does not hold its own score's order (lower above upper), or a number that is not
+        ValueError: an interval that does not hold its own score's order (lower above upper), or a score that is not
             finite.
     """
     shared = [model for model in benchmark if model in reference]
     for board in (benchmark, reference):
         for model in shared:
             row = board[model]
-            if not np.isfinite([row.rating, row.lower, row.upper]).all() or row.lower > row.upper:
+            if not np.isfinite(row.rating) or not row.lower <= row.upper:
                 raise ValueError(f"{model}: {row.lower} to {row.upper} around {row.rating} is no interval")
     count = len(shared)
     i, j = np.triu_indices(count, 1)

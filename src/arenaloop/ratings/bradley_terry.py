@@ -12,13 +12,13 @@ Tran-Dinh 2019, "Generalized self-concordant functions", eq. 12 with nu = 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from arenaloop.ratings.battles import Battles, FloatArray, IntArray, tally
+from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
 
 __all__ = ["ELO_PER_NAT", "BradleyTerry", "components", "count_wins", "fit", "fit_batch", "fit_wins", "newton_batch"]
 
@@ -56,24 +56,50 @@ class BradleyTerry:
     steps: int
     notes: tuple[str, ...]
 
-    def ratings(self, *, anchor: tuple[str, float] | None = None, mean: float = 1000.0) -> FloatArray:
-        """Strengths on the Elo scale, shape (K,).
+    def ratings(
+        self, *, anchor: tuple[str, float] | None = None, mean: float = 1000.0, origin: BoolArray | None = None
+    ) -> FloatArray:
+        """Strengths on the Elo scale, shape (K,); the arguments are those of `scales`."""
+        elo = np.full(len(self.models), np.nan)
+        for piece, reference, at in self.scales(anchor=anchor, mean=mean, origin=origin):
+            elo[piece] = at + ELO_PER_NAT * (self.theta[piece] - self.theta[reference].mean())
+        return elo
+
+    def pair(self, first: str, second: str) -> tuple[int, int]:
+        """Codes of two models that can be compared.
+
+        Raises:
+            ValueError: a name is not in the data, or the two never met, not even through others.
+        """
+        i, j = (anchor_code(self.models, (name, 0.0)) for name in (first, second))
+        if self.component[i] != self.component[j]:
+            raise ValueError(f"{first!r} and {second!r} never met, not even through others")
+        return i, j
+
+    def scales(
+        self, *, anchor: tuple[str, float] | None = None, mean: float = 1000.0, origin: BoolArray | None = None
+    ) -> Iterator[tuple[IntArray, IntArray, float]]:
+        """What ratings are measured from: for each component its models, those of reference, and their mean rating.
 
         Args:
-            anchor: a model and the rating that it shall have; the models that can be compared with it follow.
-            mean: the mean rating of every component that holds no anchor.
+            anchor: a model and the rating that it shall have, the reference of its component.
+            mean: the mean rating of the reference in every component that holds no anchor.
+            origin: which models make up that reference, shape (K,); all by default, and in a component that has none.
 
         Raises:
             ValueError: the anchor is not in the data, or met nobody.
         """
-        elo = ELO_PER_NAT * self.theta + mean
-        if anchor is not None:
-            code = anchor_code(self.models, anchor)
-            if np.isnan(self.theta[code]):
-                raise ValueError(f"anchor {anchor[0]!r} met nobody, so nothing can be measured from it")
-            same = self.component == self.component[code]
-            elo[same] += anchor[1] - elo[code]
-        return elo
+        code = None if anchor is None else anchor_code(self.models, anchor)
+        if anchor is not None and np.isnan(self.theta[code]):
+            raise ValueError(f"anchor {anchor[0]!r} met nobody, so nothing can be measured from it")
+        rated = ~np.isnan(self.theta)
+        for c in np.unique(self.component[rated]):
+            piece = np.flatnonzero(rated & (self.component == c))
+            if anchor is not None and code in piece:
+                yield piece, np.array([code]), anchor[1]
+            else:
+                chosen = piece if origin is None else piece[origin[piece]]
+                yield piece, chosen if len(chosen) else piece, mean
 
 
 def anchor_code(models: Sequence[str], anchor: tuple[str, float]) -> int:
@@ -123,8 +149,9 @@ def fit_wins(
         models: K names; their positions by default.
         l2: ridge on theta. 0 is plain maximum likelihood.
         separation: what to do where the maximum lies at infinity, because one group of models won (or lost) every
-            battle against the rest: ``"half_battle"`` adds half a win each way to every pair that met across such
-            groups, ``"ridge"`` uses l2 = 1e-3, ``"error"`` raises. With `l2` > 0 nothing needs to be done.
+            battle against the rest: ``"half_battle"`` adds half a win each way, or less, to every model that met others
+            across such groups, spread over those opponents (see `_pseudo`), ``"ridge"`` uses l2 = 1e-3, ``"error"``
+            raises. With `l2` > 0 nothing needs to be done.
 
     Returns:
         Strengths that are finite for every model that met another one.
@@ -167,8 +194,8 @@ def fit_wins(
             ridge = 1e-3
             notes += [f"{text}; kept finite by a ridge of {ridge:g}" for text in onesided]
         else:
-            pseudo[crossing] = 0.5
-            notes += [f"{text}; kept finite by half a pseudo-win each way per opponent met" for text in onesided]
+            pseudo = _pseudo(W, crossing)
+            notes += [f"{text}; kept finite by half a pseudo-win each way, spread over opponents" for text in onesided]
 
     theta = np.full(size, np.nan)
     steps = 0
@@ -177,6 +204,18 @@ def fit_wins(
         theta[piece], taken = _newton((W + pseudo)[block], ridge)
         steps = max(steps, taken)
     return BradleyTerry(names, theta, component, W, pseudo, ridge, separation, steps, tuple(notes))
+
+
+def _pseudo(W: FloatArray, crossing: BoolArray) -> FloatArray:
+    """Pseudo-wins across a separation, shape (K, K), symmetric.
+
+    In proportion to the battles that crossed, and no model has more than half a one each way: a fixed mass, whatever
+    the number of opponents, puts an unbeaten model of n wins at ln(2 n + 1) above equals, as Firth's penalty does
+    (Firth 1993). Half a pseudo-win against each opponent would be a prior that grows with their number.
+    """
+    met = np.where(crossing, W + W.T, 0.0)
+    own = met.sum(axis=1)
+    return np.asarray(0.5 * met / np.maximum(np.maximum(own[:, None], own[None, :]), 1e-300))
 
 
 def components(wins: FloatArray) -> tuple[IntArray, IntArray]:

@@ -16,7 +16,16 @@ import numpy as np
 
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
 from arenaloop.ratings.bradley_terry import BradleyTerry, fit
-from arenaloop.ratings.intervals import Intervals, flat_pairs, t_quantile
+from arenaloop.ratings.evidence import Evidence
+from arenaloop.ratings.intervals import (
+    Intervals,
+    between,
+    effective_clusters,
+    flat_pairs,
+    outcome_squares,
+    t_quantile,
+)
+from arenaloop.ratings.separation import divide
 
 __all__ = ["Coefficient", "Controlled", "fit_controlled"]
 
@@ -88,11 +97,11 @@ def fit_controlled(
     if cluster == "prompt" and battles.cluster is None:
         raise ValueError("no prompt ids to cluster by: use cluster='battle'")
     raw = np.stack([battles.covariates[name] for name in controls], axis=1)  # (N, F)
-    known = np.asarray(np.isfinite(raw).all(axis=1), dtype=np.bool_)
-    if len(battles) and not known.any():
+    measured = np.asarray(np.isfinite(raw).all(axis=1), dtype=np.bool_)
+    if len(battles) and not measured.any():
         raise ValueError(f"no battle has a known {' and '.join(controls)}")
-    kept = battles if known.all() else _subset(battles, known)
-    raw = raw[known]
+    kept = battles if measured.all() else _subset(battles, measured)
+    raw = raw[measured]
     own = np.sqrt((raw * raw).mean(axis=0)) if len(raw) else np.ones(len(controls))
     scale = np.array([frozen[n][1] if n in frozen else (own[f] or 1.0) for f, n in enumerate(controls)])
     X = raw / scale
@@ -155,23 +164,24 @@ def fit_controlled(
     bread = np.linalg.inv(H + _origin(H, same, size))
     units = kept.clusters if cluster == "prompt" else len(kept)
     group = np.arange(len(kept)) if kept.cluster is None or cluster == "battle" else kept.cluster
-    seen = _clusters_met(group, units, kept, size)
+    worth = effective_clusters(kept, cluster)
     # as in `intervals.sandwich`: where the data cannot show their own variance, the expected information stands in
-    thin = (seen < 2) & rated
-    expected = (plain.pseudo > 0) | flat_pairs(kept, cell[: len(kept)], size) | thin[:, None] | thin[None, :]
+    thin = (worth < 1.5) & rated
+    flat = flat_pairs(kept, plain, outcome_squares(kept, cell[: len(kept)], size))
+    expected = (plain.pseudo > 0) | flat | thin[:, None] | thin[None, :]
     stands_in = expected.ravel()[cell]
     shown = np.where(stands_in, 0.0, r)[: len(kept)]
     if cluster == "battle":
         meat = _information(cell[: len(kept)], kept.a, kept.b, shown * shown, F[: len(kept)], size)
     else:
         meat = _by_prompt(group, units, kept.a, kept.b, shown, F[: len(kept)], size)
-    meat += _information(cell, a, b, np.where(stands_in, q, 0.0), F, size)
+    known = _information(cell, a, b, np.where(stands_in, q, 0.0), F, size)
+    alone = _information(cell[: len(kept)], kept.a, kept.b, shown * shown, F[: len(kept)], size) + known
+    meat += known
     covariance = bread @ meat @ bread
     covariance *= units / max(units - 1.0, 1.0)
     centre = np.eye(size) - same / np.maximum(same.sum(axis=1), 1.0)[:, None]
-    of_theta = centre @ covariance[:size, :size] @ centre.T
-    of_theta[same == 0] = np.nan
-    of_theta[~rated] = of_theta[:, ~rated] = np.nan
+    of_theta = between(plain, centre @ covariance[:size, :size] @ centre.T)
     coefficients = {}
     for f, name in enumerate(controls):
         half = None
@@ -182,8 +192,30 @@ def fit_controlled(
         lower, upper = (None, None) if half is None else (value - half, value + half)
         coefficients[name] = Coefficient(value, lower, upper, float(scale[f]), f not in free)
     fitted = replace(plain, theta=np.where(rated, theta, np.nan), notes=notes)
-    dof = np.where(thin | (seen < 2), np.inf, seen - 1.0)
-    return Controlled(fitted, Intervals(fitted, of_theta, dof, units, ()), coefficients, int((~known).sum()))
+    prompts = cluster == "prompt"
+    Q, rarity = (_by_pair(cell, values, size) for values in (q, q * (1.0 - 4.0 * p * (1.0 - p))))
+    evidence = Evidence(
+        centre @ bread[:size, :size] @ centre.T,
+        Q,
+        rarity,
+        alone[:size, :size] if prompts else None,
+        worth - 1.0 if prompts else np.where(thin, np.inf, np.maximum(worth - 1.0, 1.0)),
+        prompts,
+        thin,
+    )
+    ahead = tally(cell, size * size, w * (X @ beta)).reshape(size, size)
+    fought = _by_pair(cell, w, size)
+    offset = (ahead - ahead.T) / np.where(fought > 0, fought, 1.0)
+    found = divide(kept, fitted, Q, of_theta, cluster, offset)
+    return Controlled(
+        fitted, Intervals(fitted, of_theta, units, evidence, found), coefficients, int(np.count_nonzero(~measured))
+    )
+
+
+def _by_pair(cell: IntArray, values: FloatArray, size: int) -> FloatArray:
+    """Sums of `values` over the battles of each pair, shape (K, K), symmetric."""
+    total = tally(cell, size * size, values).reshape(size, size)
+    return total + total.T
 
 
 def _information(cell: IntArray, a: IntArray, b: IntArray, q: FloatArray, F: FloatArray, size: int) -> FloatArray:
@@ -241,19 +273,6 @@ def _by_prompt(
             scores[:, size + f] = tally(here, many, r[rows] * F[rows, f])
         meat += scores.T @ scores
     return meat
-
-
-def _clusters_met(group: IntArray, groups: int, battles: Battles, size: int) -> FloatArray:
-    """How many clusters each model appears in, shape (K,)."""
-    seen = np.zeros(size)
-    step = max(1, (_DENSE_SCORES << 3) // max(size, 1))
-    for first in range(0, groups, step):
-        inside = slice(None) if groups <= step else (group >= first) & (group < first + step)
-        met = np.zeros((min(step, groups - first), size), dtype=bool)
-        here = group[inside] - first
-        met[here, battles.a[inside]] = met[here, battles.b[inside]] = True
-        seen += met.sum(axis=0)
-    return seen
 
 
 def _subset(battles: Battles, keep: BoolArray) -> Battles:

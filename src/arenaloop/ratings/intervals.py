@@ -5,12 +5,14 @@ summed before they are squared (Liang & Zeger 1986). The result is the covarianc
 differences come from it as well. For the bootstrap see `bootstrap.py`.
 
 Small samples: each prompt's score is divided by the root of one minus its leverage (the CR2 of Bell & McCaffrey 2002,
-with one leverage per cluster), and quantiles are Student's with as many degrees of freedom as the model has prompts,
-less one.
+with one leverage per cluster), and quantiles are Student's; `evidence.py` says with how many degrees of freedom, and
+which variances are not to be trusted. Where no upset ever crossed between groups of models, intervals have one end, by
+the likelihood (`separation.py`). An end that is not known is infinite, and null in every file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -18,12 +20,27 @@ from typing import Any
 import numpy as np
 
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
-from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry, anchor_code
+from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
+from arenaloop.ratings.evidence import Evidence
+from arenaloop.ratings.separation import Divide, divide, listed, open_notes, settled
 
-__all__ = ["Intervals", "flat_pairs", "information_inverse", "sandwich", "t_quantile", "win_probabilities"]
+__all__ = [
+    "Intervals",
+    "between",
+    "effective_clusters",
+    "flat_pairs",
+    "information_inverse",
+    "outcome_squares",
+    "sandwich",
+    "t_quantile",
+    "win_probabilities",
+]
 
 _DENSE_SCORES = 1 << 22
 """Entries of the clusters x models matrix of scores that are held at once (32 MiB)."""
+
+_PLENTY = 30
+"""Battles of a model, over those of the largest prompt, from which on its prompts are counted as if they were even."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,55 +50,107 @@ class Intervals:
     Attributes:
         fit: the fit that it belongs to.
         covariance: of the centred strengths in nats, shape (K, K); NaN between models that cannot be compared.
-        dof: degrees of freedom of each model's interval, shape (K,).
         clusters: independent units that the variance was estimated from.
-        notes: what a reader should know, in plain words.
+        evidence: how far they bear it out.
+        divide: what separates models between whom no upset crossed; None where nothing does.
     """
 
     fit: BradleyTerry
     covariance: FloatArray
-    dof: FloatArray
     clusters: int
-    notes: tuple[str, ...]
+    evidence: Evidence
+    divide: Divide | None
 
     def bounds(
-        self, *, anchor: tuple[str, float] | None = None, mean: float = 1000.0, level: float = 0.95
+        self,
+        *,
+        anchor: tuple[str, float] | None = None,
+        mean: float = 1000.0,
+        level: float = 0.95,
+        origin: BoolArray | None = None,
     ) -> tuple[FloatArray, FloatArray]:
-        """Lower and upper ends on the Elo scale, both of shape (K,).
+        """Lower and upper ends on the Elo scale, both of shape (K,); see `BradleyTerry.ratings` for the scale.
 
-        Without an anchor they belong to the centred ratings; with one to the differences from it, so that the anchor's
-        own interval has no width.
+        Without an anchor they belong to ratings less their mean; with one to the differences from it, so that the
+        anchor's own interval has no width. An end that is open is infinite, both where there is no interval (`notes`
+        says why), and NaN where there is no rating.
         """
-        variance = np.diag(self.covariance).copy()
-        dof = self.dof
-        if anchor is not None:
-            code = anchor_code(self.fit.models, anchor)
-            same = self.fit.component == self.fit.component[code]
-            to_anchor = variance + variance[code] - 2.0 * self.covariance[code]
-            variance = np.where(same, np.maximum(to_anchor, 0.0), variance)
-            variance[code] = 0.0
-            dof = np.where(same, np.minimum(dof, dof[code]), dof)
-        rating = self.fit.ratings(anchor=anchor, mean=mean)
-        half = ELO_PER_NAT * np.sqrt(np.maximum(variance, 0.0)) * _quantiles(dof, level)
-        return rating - half, rating + half
+        lower, upper = np.full(len(self.fit.models), np.nan), np.full(len(self.fit.models), np.nan)
+        for piece, reference, at in self.fit.scales(anchor=anchor, mean=mean, origin=origin):
+            low, high = self._ends(piece, reference, piece, level)
+            lower[piece], upper[piece] = at + ELO_PER_NAT * low, at + ELO_PER_NAT * high
+        return lower, upper
 
     def difference(self, first: str, second: str, *, level: float = 0.95) -> tuple[float, float, float]:
-        """`first` minus `second` in Elo points: estimate, lower and upper end.
+        """`first` minus `second` in Elo points: estimate, lower and upper end, infinite where it is open.
 
         Raises:
             ValueError: a name is not in the data, or the two cannot be compared.
         """
-        i, j = (anchor_code(self.fit.models, (name, 0.0)) for name in (first, second))
-        if self.fit.component[i] != self.fit.component[j]:
-            raise ValueError(f"{first!r} and {second!r} never met, not even through others")
+        i, j = self.fit.pair(first, second)
+        low, high = self._ends(self._piece(i), np.array([j]), np.array([i]), level)
         estimate = ELO_PER_NAT * float(self.fit.theta[i] - self.fit.theta[j])
-        half = ELO_PER_NAT * self.standard_error(i, j) * t_quantile(level, float(min(self.dof[i], self.dof[j])))
-        return estimate, estimate - half, estimate + half
+        return estimate, ELO_PER_NAT * float(low[0]), ELO_PER_NAT * float(high[0])
+
+    def settled(self) -> BoolArray | None:
+        """Models whose mean is a firm origin, shape (K,); None where that is everyone (see `separation.settled`)."""
+        return settled(self.fit, self.evidence.thin)
 
     def standard_error(self, i: int, j: int) -> float:
-        """Standard error in nats of the difference between the models with codes `i` and `j`."""
-        C = self.covariance
-        return float(np.sqrt(max(C[i, i] + C[j, j] - 2.0 * C[i, j], 0.0)))
+        """Standard error in nats of the difference between the models with codes `i` and `j`.
+
+        Infinite where the difference has no interval, or an open end.
+        """
+        piece = self._piece(i)
+        judged = self.evidence.judge(self.covariance, piece, np.array([j]))
+        at = int(np.flatnonzero(piece == i)[0])
+        unknown = not judged.trusted[at] or (self.divide and any(self.divide.open_ends(i, np.array([j]))))
+        return float("inf") if unknown else float(np.sqrt(judged.variance[at]))
+
+    def notes(self, *, anchor: tuple[str, float] | None = None, origin: BoolArray | None = None) -> tuple[str, ...]:
+        """What a reader of the bounds with this `anchor` or `origin` should know, in plain words."""
+        names = self.fit.models
+        thin: list[str] = []
+        cancelled: list[str] = []
+        notes = list(open_notes(self.fit, self.divide, anchor, origin))
+        for piece, reference, _ in self.fit.scales(anchor=anchor, origin=origin):
+            judged = self.evidence.judge(self.covariance, piece, reference)
+            closed = np.array([not (self.divide and any(self.divide.open_ends(i, reference))) for i in piece])
+            if len(reference) == 1:
+                closed &= piece != reference[0]
+            thin += [names[i] for i in piece[judged.thin & closed]]
+            cancelled += [names[i] for i in piece[judged.cancelled & closed]]
+        if not self.evidence.prompts and self.evidence.lone.any():
+            lone = listed([names[i] for i in np.flatnonzero(self.evidence.lone)])
+            notes.append(f"only one battle for {lone}: the interval rests on the model's own information")
+        if thin:
+            notes.append(f"too few prompts for an interval of {listed(thin)}: fewer than three carry its battles")
+        if cancelled:
+            notes.append(
+                f"no interval for {listed(cancelled)}: the battles on each prompt cancel out, as those of a judge do "
+                "that votes for a seat, so that they do not show how sure the ratings are"
+            )
+        return tuple(notes)
+
+    def _piece(self, code: int) -> IntArray:
+        return np.flatnonzero((self.fit.component == self.fit.component[code]) & ~np.isnan(self.fit.theta))
+
+    def _ends(
+        self, piece: IntArray, reference: IntArray, codes: IntArray, level: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Ends, in nats, of theta[codes] less the mean of theta[reference], all within `piece`; both (n,)."""
+        judged = self.evidence.judge(self.covariance, piece, reference)
+        wanted = np.searchsorted(piece, codes)
+        theta = self.fit.theta
+        estimate = theta[codes] - theta[reference].mean()
+        half = np.sqrt(judged.variance[wanted]) * _quantiles(judged.dof[wanted], level)
+        half = np.where(judged.trusted[wanted], half, np.inf)
+        if len(reference) == 1:
+            half[codes == reference[0]] = 0.0
+        lower, upper = estimate - half, estimate + half
+        if self.divide is not None:
+            self.divide.settle(codes, reference, piece, level, lower, upper)
+        return lower, upper
 
 
 def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", correction: bool = True) -> Intervals:
@@ -105,34 +174,43 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     if cluster == "prompt" and battles.cluster is None:
         raise ValueError("no prompt ids to cluster by: use cluster='battle'")
     size = len(fit.models)
+    prompts = cluster == "prompt"
     p = win_probabilities(fit)
-    Q = (fit.wins + fit.wins.T + fit.pseudo + fit.pseudo.T) * p * p.T
+    q = p * p.T
+    Q = (fit.wins + fit.wins.T + fit.pseudo + fit.pseudo.T) * q
     bread = information_inverse(fit, p)
 
     cell: IntArray = battles.a.astype(np.int64) * size + battles.b
-    expected = (fit.pseudo > 0) | flat_pairs(battles, cell, size)
+    squares = outcome_squares(battles, cell, size)
+    expected = (fit.pseudo > 0) | flat_pairs(battles, fit, squares)
     reach = np.diag(bread)[:, None] + np.diag(bread)[None, :] - 2.0 * bread
-    leverage = p * p.T * reach if correction else None
-    meat, seen = _meat(battles, cell, p, expected, leverage, cluster)
-    thin = (seen < 2) & ~np.isnan(fit.theta)
+    leverage = q * reach if correction else None
+    meat, worth = _meat(battles, cell, p, expected, leverage, cluster)
+    thin = (worth < 1.5) & ~np.isnan(fit.theta)
     if thin.any():
         expected |= thin[:, None] | thin[None, :]
         meat, _ = _meat(battles, cell, p, expected, leverage, cluster)
-    if expected.any():
-        meat += _laplacian(np.where(expected, Q, 0.0))
+    known = _laplacian(np.where(expected, Q, 0.0))
+    meat += known
+    covariance = between(fit, bread @ meat @ bread)
+    if not correction:
+        clusters = np.full(size, np.inf)
+    else:
+        clusters = worth - 1.0 if prompts else np.where(thin, np.inf, np.maximum(worth - 1.0, 1.0))
+    independent = None
+    if prompts:
+        independent = _independent(battles, fit, cell, p, squares, expected) + known
+    evidence = Evidence(bread, Q, Q * (1.0 - 4.0 * q), independent, clusters, prompts, thin)
+    found = divide(battles, fit, Q, covariance, cluster)
+    return Intervals(fit, covariance, battles.clusters if prompts else len(battles), evidence, found)
 
-    notes: list[str] = []
-    if thin.any():
-        few = [fit.models[i] for i in np.flatnonzero(thin)]
-        shown = ", ".join(few[:8]) + (f" and {len(few) - 8} more" if len(few) > 8 else "")
-        notes.append(f"only one {cluster} for {shown}: the interval rests on the model's own information")
-    covariance = bread @ meat @ bread
-    dof = np.where(thin | (seen < 2), np.inf, np.maximum(seen - 1.0, 1.0)) if correction else np.full(size, np.inf)
+
+def between(fit: BradleyTerry, covariance: FloatArray) -> FloatArray:
+    """`covariance` with NaN between models that cannot be compared, in place."""
     covariance[fit.component[:, None] != fit.component[None, :]] = np.nan
     unrated = np.isnan(fit.theta)
     covariance[unrated] = covariance[:, unrated] = np.nan
-    clusters = battles.clusters if cluster == "prompt" else len(battles)
-    return Intervals(fit, covariance, dof, clusters, tuple(notes))
+    return covariance
 
 
 def win_probabilities(fit: BradleyTerry) -> FloatArray:
@@ -166,24 +244,39 @@ def _laplacian(Q: FloatArray) -> FloatArray:
     return L
 
 
-def flat_pairs(battles: Battles, cell: IntArray, size: int) -> BoolArray:
-    """Pairs with a model whose results never varied, shape (K, K)."""
-    fought, scored, square = (
-        tally(cell, size * size, column).reshape(size, size)
-        for column in (None, battles.score_a, battles.score_a * battles.score_a)
-    )
-    total = fought.sum(axis=1) + fought.sum(axis=0)
-    # b scores 1 - s, and (1 - s)^2 = 1 - 2 s + s^2
-    mean = (scored.sum(axis=1) + (fought - scored).sum(axis=0)) / np.maximum(total, 1)
-    squares = square.sum(axis=1) + (fought - 2.0 * scored + square).sum(axis=0)
-    flat = (total > 0) & (squares - total * mean**2 < 1e-9 * np.maximum(total, 1))
-    return flat[:, None] | flat[None, :]
+def outcome_squares(battles: Battles, cell: IntArray, size: int) -> FloatArray:
+    """Sums of (score - 1/2)^2 over the battles of each pair, unweighted, shape (K, K); the same from either side."""
+    apart = battles.score_a - 0.5
+    total = tally(cell, size * size, apart * apart).reshape(size, size)
+    return total + total.T
+
+
+def flat_pairs(battles: Battles, fit: BradleyTerry, squares: FloatArray) -> BoolArray:
+    """Pairs with a model whose results never varied, shape (K, K), given `outcome_squares`."""
+    if battles.weight is None:
+        scored = fit.wins.sum(axis=1)
+        fought = scored + fit.wins.sum(axis=0)
+    else:
+        fought, scored = battles.per_model()
+    many = np.maximum(fought, 1)
+    # the sum of (s - mean)^2, from sums about 1/2
+    spread = squares.sum(axis=1) - (scored - 0.5 * fought) ** 2 / many
+    flat = (fought > 0) & (spread < 1e-9 * many)
+    return np.asarray(flat[:, None] | flat[None, :])
 
 
 def _meat(
-    battles: Battles, cell: IntArray, p: FloatArray, expected: BoolArray, leverage: FloatArray | None, cluster: str
+    battles: Battles,
+    cell: IntArray,
+    p: FloatArray,
+    expected: BoolArray,
+    leverage: FloatArray | None,
+    cluster: str,
 ) -> tuple[FloatArray, FloatArray]:
-    """Sum over clusters of the outer products of their scores, (K, K), and clusters that each model met, (K,)."""
+    """Sum over clusters of the outer products of their scores, (K, K), and what each model's clusters are worth, (K,).
+
+    What they are worth is ``(sum c)^2 / sum c^2`` of the model's battles c per cluster.
+    """
     size = len(p)
     residual = battles.score_a - p.ravel()[cell]
     if battles.weight is not None:
@@ -203,39 +296,98 @@ def _meat(
     return _laplacian(total + total.T), tally(battles.a, size) + tally(battles.b, size)
 
 
+def _independent(
+    battles: Battles, fit: BradleyTerry, cell: IntArray, p: FloatArray, squares: FloatArray, expected: BoolArray
+) -> FloatArray:
+    """`_meat` if every battle were its own cluster, without a correction, shape (K, K)."""
+    size = len(p)
+    if battles.weight is None:
+        # sums of (s - p)^2 = (s - 1/2)^2 + s - 1/4 - 2 p s + p^2, pair by pair
+        total = squares + fit.wins * (1.0 - 2.0 * p) + (fit.wins + fit.wins.T) * (p * p - 0.25)
+        total = np.maximum(total, 0.0)
+    else:
+        residual = battles.weight * (battles.score_a - p.ravel()[cell])
+        total = tally(cell, size * size, residual * residual).reshape(size, size)
+        total = total + total.T
+    return _laplacian(np.where(expected, 0.0, total))
+
+
+def effective_clusters(battles: Battles, cluster: str) -> FloatArray:
+    """What the clusters of each model are worth, shape (K,): ``(sum c)^2 / sum c^2`` of its battles c per cluster."""
+    size = len(battles.models)
+    if cluster != "prompt" or battles.cluster is None:
+        return tally(battles.a, size) + tally(battles.b, size)
+    total, squares = np.zeros(size), np.zeros(size)
+    for many, here, (a, b) in _blocks(battles, size, [battles.a, battles.b]):
+        counts = _counts(here * size + a, here * size + b, many, size)
+        total += counts.sum(axis=0)
+        squares += np.einsum("ij,ij->j", counts, counts)
+    return total**2 / np.maximum(squares, 1.0)
+
+
 def _by_prompt(
     battles: Battles, size: int, residual: FloatArray, share: FloatArray | None
 ) -> tuple[FloatArray, FloatArray]:
     """`_meat` for clusters of any size, from blocks of the dense matrix of scores (prompts x models)."""
+    assert battles.cluster is not None
+    columns: list[Any] = [battles.a, battles.b, residual] + ([] if share is None else [share])
+    meat = np.zeros((size, size))
+    total, squares = np.zeros(size), np.zeros(size)
+    fought = np.bincount(battles.a, minlength=size) + np.bincount(battles.b, minlength=size)
+    largest = int(np.bincount(battles.cluster).max(initial=1))
+    # models with that many more battles than any prompt holds are on many prompts; which of them hold more is no matter
+    plenty = bool((fought[fought > 0] >= _PLENTY * largest).all())
+    for many, here, (a, b, r, *shares) in _blocks(battles, size, columns):
+        at_a, at_b = here * size + a, here * size + b
+        summed = tally(at_a, many * size, r)
+        summed -= tally(at_b, many * size, r)
+        scores = summed.reshape(many, size)
+        if plenty:
+            counts: IntArray | BoolArray = _present(at_a, at_b, many, size)
+            total += (seen := counts.sum(axis=0))
+            squares += seen
+        else:
+            counts = _counts(at_a, at_b, many, size)
+            total += counts.sum(axis=0)
+            squares += np.einsum("ij,ij->j", counts, counts)
+        if shares:
+            # a prompt's leverage: trace of its information against the inverse, spread over the directions it spans
+            spanned = np.minimum(tally(here, many), np.count_nonzero(counts, axis=1) - 1.0)
+            leverage = tally(here, many, shares[0]) / np.maximum(spanned, 1.0)
+            scores /= np.sqrt(1.0 - np.minimum(leverage, 0.9))[:, None]
+        meat += scores.T @ scores
+    return meat, total**2 / np.maximum(squares, 1.0)
+
+
+def _present(at_a: IntArray, at_b: IntArray, many: int, size: int) -> BoolArray:
+    """Which models battled on each prompt, shape (many, K)."""
+    met = np.zeros(many * size, dtype=bool)
+    met[at_a] = met[at_b] = True
+    return met.reshape(many, size)
+
+
+def _counts(at_a: IntArray, at_b: IntArray, many: int, size: int) -> IntArray:
+    """Battles of each model on each prompt, shape (many, K)."""
+    counts = np.bincount(at_a, minlength=many * size)
+    counts += np.bincount(at_b, minlength=many * size)
+    return counts.reshape(many, size)
+
+
+def _blocks(battles: Battles, size: int, columns: list[Any]) -> Iterator[tuple[int, IntArray, list[Any]]]:
+    """Runs of prompts whose matrix of scores fits: how many, the prompt of each battle within them, and `columns`."""
     group, clusters = battles.cluster, battles.clusters
     assert group is not None
     step = max(1, _DENSE_SCORES // max(size, 1))
-    columns: list[Any] = [group, battles.a, battles.b, residual] + ([] if share is None else [share])
+    columns = [group, *columns]
     edges = np.array([0, len(group)])
     if clusters > step:
         # numpy sorts 16-bit keys by radix, many times faster than wider ones
         order = np.argsort((group // step).astype(np.uint16 if clusters // step < 65536 else np.int64), kind="stable")
         columns = [column[order] for column in columns]
         edges = np.searchsorted(columns[0] // step, np.arange(-(-clusters // step) + 1))
-    meat = np.zeros((size, size))
-    seen = np.zeros(size)
     for part, first in enumerate(range(0, clusters, step)):
-        here, a, b, r, *shares = (column[edges[part] : edges[part + 1]] for column in columns)
-        many = min(step, clusters - first)
-        here = here.astype(np.int64) - first
-        at_a, at_b = here * size + a, here * size + b
-        scores = (tally(at_a, many * size, r) - tally(at_b, many * size, r)).reshape(many, size)
-        met = np.zeros(many * size, dtype=bool)
-        met[at_a] = met[at_b] = True
-        present = met.reshape(many, size)
-        seen += present.sum(axis=0)
-        if shares:
-            # a prompt's leverage: trace of its information against the inverse, spread over the directions it spans
-            spanned = np.minimum(tally(here, many), present.sum(axis=1) - 1.0)
-            leverage = tally(here, many, shares[0]) / np.maximum(spanned, 1.0)
-            scores /= np.sqrt(1.0 - np.minimum(leverage, 0.9))[:, None]
-        meat += scores.T @ scores
-    return meat, seen
+        here, *rest = (column[edges[part] : edges[part + 1]] for column in columns)
+        yield min(step, clusters - first), here.astype(np.int64) - first, rest
 
 
 def _quantiles(dof: FloatArray, level: float) -> FloatArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from arenaloop.ratings.bradley_terry import ELO_PER_NAT, anchor_code
+from arenaloop.ratings.bradley_terry import ELO_PER_NAT
 from arenaloop.ratings.intervals import Intervals, t_quantile
 
 __all__ = ["Power", "prompts_to_separate"]
@@ -17,17 +17,17 @@ class Power:
 
     Attributes:
         difference: their present difference in Elo points.
-        standard_error: of that difference, in Elo points.
+        standard_error: of that difference, in Elo points; None where it has no interval, or one with an open end.
         units: prompts (or battles) so far.
         needed: in all, for the interval of the difference to leave out 0 with the wanted probability; None where the
-            difference is 0.
+            difference is 0, and without a standard error.
         more: what is missing, at least 0; None where `needed` is.
         fewest, most: what would be needed if the difference stood at the far and at the near end of its 50 % interval,
             as it is as likely to lie between them as not; None where that difference is 0 or has the other sign.
     """
 
     difference: float
-    standard_error: float
+    standard_error: float | None
     units: int
     needed: int | None
     more: int | None
@@ -56,9 +56,11 @@ def prompts_to_separate(
     if not 0.0 < power < 1.0:
         raise ValueError(f"power must lie strictly between 0 and 1, not {power}")
     difference, _, _ = intervals.difference(first, second, level=level)
-    i, j = (anchor_code(intervals.fit.models, (name, 0.0)) for name in (first, second))
+    i, j = intervals.fit.pair(first, second)
     error = ELO_PER_NAT * intervals.standard_error(i, j)
     units = intervals.clusters
+    if not math.isfinite(error):
+        return Power(difference, None, units, None, None)
     if difference == 0.0:
         return Power(difference, error, units, None, None)
     one = units * (error / difference) ** 2

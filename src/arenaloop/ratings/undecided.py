@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, FloatArray, IntArray
+from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray
 from arenaloop.ratings.bradley_terry import count_wins, fit_wins
 from arenaloop.ratings.win_rate import Annotations, WinRate
 
@@ -50,14 +50,16 @@ class OutcomeBounds:
         return sorted(np.flatnonzero(moved).tolist(), key=lambda code: (-self.undecided[code], code))
 
 
-def outcome_bounds(battles: Battles, *, anchor: tuple[str, float] | None = None) -> OutcomeBounds | None:
+def outcome_bounds(
+    battles: Battles, *, anchor: tuple[str, float] | None = None, origin: BoolArray | None = None
+) -> OutcomeBounds | None:
     """Bounds by Bradley–Terry fits in which a model's undecided battles were all lost, or all won.
 
     An undecided battle weighs what a decided one does in the mean. At most 100 models are bounded.
 
     Args:
         battles: with the battles of unknown outcome that its reader left out.
-        anchor: as of `BradleyTerry.ratings`; it must have a decided battle.
+        anchor, origin: as of `BradleyTerry.ratings`; an anchor must have a decided battle.
 
     Returns:
         None where nothing is undecided.
@@ -71,7 +73,7 @@ def outcome_bounds(battles: Battles, *, anchor: tuple[str, float] | None = None)
     each = 1.0 if battles.weight is None or not len(battles) else float(battles.weight.mean())
 
     def rated(matrix: FloatArray) -> FloatArray:
-        return fit_wins(matrix, names).ratings(anchor=anchor) if matrix.any() else np.full(size, np.nan)
+        return fit_wins(matrix, names).ratings(anchor=anchor, origin=origin) if matrix.any() else np.full(size, np.nan)
 
     now = rated(wins)
     worst, best = np.full(size, np.nan), np.full(size, np.nan)

@@ -72,10 +72,14 @@ def _battles(documents: Documents, picks: Picks) -> list[str]:
 
 
 def with_interval(row: Mapping[str, Any]) -> str:
-    """A row's rating, with its interval where there is one."""
+    """A row's rating, with its interval where there is one; an open end in words."""
     lower, upper = number(row.get("lower")), number(row.get("upper"))
-    if lower is None or upper is None:
+    if lower is None and upper is None:
         return f"{row['rating']:.0f}"
+    if upper is None:
+        return f"{row['rating']:.0f} (at least {lower:.0f})"
+    if lower is None:
+        return f"{row['rating']:.0f} (at most {upper:.0f})"
     return f"{row['rating']:.0f} ({lower:.0f} to {upper:.0f})"
 
 
@@ -88,8 +92,10 @@ def apart(above: Mapping[str, Any], below: Mapping[str, Any], who: str, record: 
         record: battles with each other that the first won, tied and lost.
     """
     low, high = sorted((below, above), key=lambda row: row["rating"])
-    if low["upper"] is None or high["lower"] is None:
+    if any(row["lower"] is None and row["upper"] is None for row in (low, high)):
         text = "there is no interval to say how sure that is"
+    elif low["upper"] is None or high["lower"] is None:
+        text = "an interval that is open towards the other does not say how sure that is"
     else:
         text = "their intervals do not overlap" if low["upper"] < high["lower"] else "their intervals overlap"
     won, tied, lost = record

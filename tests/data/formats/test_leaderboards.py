@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,15 @@ def test_our_own_document_comes_back(tmp_path: Path) -> None:
     board = leaderboard(COLUMNS)
     (tmp_path / "leaderboard.json").write_text(board.to_json())
     read = read_leaderboard(tmp_path)
-    assert read == {row.model: Scored(row.rating, row.lower, row.upper) for row in board.rows}
+    ends = {
+        row.model: (
+            -math.inf if row.lower is None else row.lower,
+            math.inf if row.upper is None else row.upper,
+        )
+        for row in board.rows
+    }
+    assert ends["y"][0] == -math.inf  # it lost every battle
+    assert read == {row.model: Scored(row.rating, *ends[row.model]) for row in board.rows}
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ _COLUMNS = ("model", "rating", "lower", "upper")
 
 
 def read_leaderboard(path: str | Path) -> dict[str, Scored]:
-    """Ratings and intervals by model; rows without a rating or an interval are left out.
+    """Ratings and intervals by model; rows without a rating or an interval are left out, and one missing end is open.
 
     Args:
         path: JSON (our document, or a list of its rows) or CSV, plain or gzip, or a run directory.
@@ -37,16 +38,13 @@ def read_leaderboard(path: str | Path) -> dict[str, Scored]:
             keys = ", ".join(map(str, row)) or "no columns"
             raise InputError(f"{path}, {place}: missing column {', '.join(missing)} (found: {keys})")
         values = [_number(path, place, name, row[name]) for name in _COLUMNS[1:]]
-        if None in values:
+        rating, lower, upper = values
+        if rating is None or lower is upper is None:
             continue
         model = str(row["model"])
         if model in board:
             raise InputError(f"{path}, {place}: model {model!r} for the second time")
-        rating, lower, upper = values
-        assert rating is not None
-        assert lower is not None
-        assert upper is not None
-        board[model] = Scored(rating, lower, upper)
+        board[model] = Scored(rating, -math.inf if lower is None else lower, math.inf if upper is None else upper)
     if not board:
         raise InputError(f"{path}: no row with a rating and its interval")
     return board

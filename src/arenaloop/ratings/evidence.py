@@ -1,0 +1,155 @@
+"""How far the clusters bear out a variance: degrees of freedom, and variances that are too small to be true.
+
+Every interval here is that of a contrast, theta_i less the mean of some reference models. The sandwich estimates its
+variance V from clusters, and V is only as good as the clusters that carry it:
+
+* **Few clusters.** A model's battles lie on n clusters, unevenly: (sum c)^2 / sum c^2 of its counts per cluster is what
+  n is worth. A contrast's variance comes in shares s_j from the battles of several models, each battle counted to the
+  one of its two models with fewer clusters. V then has ``1 / sum_jk s_j s_k / max(d_j, d_k)`` degrees of freedom, d_j
+  being n_j - 1: Satterthwaite's for clusters that lie within one another, and d where all are the same.
+* **Rare upsets.** With T battles at p near 0 or 1, V is made by the few surprises among them. Its relative variance
+  under the fit, ``sum Q (1 - 4 q) delta^4 / V^2`` over pairs (q = p (1 - p), Q = T q, delta the pair's weight in the
+  contrast), is that of a chi-square with ``2 / ...`` degrees of freedom. Bell & McCaffrey 2002 match the moments of V
+  in this way, for normal errors.
+
+With fewer than two degrees of freedom there is no interval: Student's quantile alone would be 12.7 and more. With few,
+V may be small by chance, and discrete outcomes make it zero with some probability: it is never taken as less than the
+inverse information, the variance of independent battles. And where battles on one prompt cancel out (a judge that votes
+for a seat; a cycle on every prompt) V tends to zero whatever the models are: far below what the same battles would give
+if they were independent, there is no interval; less far below, that takes the place of V.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from arenaloop.ratings.battles import BoolArray, FloatArray, IntArray
+
+__all__ = ["LEAST_DOF", "Evidence", "Judged", "contrast_variance"]
+
+LEAST_DOF = 1.9
+"""Degrees of freedom from clusters below which there is no interval. Three even clusters have two."""
+_FEW_DOF = 8.0
+"""Degrees of freedom below which the variance of independent battles is the least."""
+_MANY_DOF = 100.0
+"""Degrees of freedom of every model from which on it does not matter how they are shared."""
+_LONE_DOF = 0.5
+"""What a model on a single cluster counts for in contrasts to which it matters little."""
+_CANCELLED, _CANCELLED_FEW = 0.1, 0.01
+"""Share of the variance of independent battles below which battles cancel out; with few degrees of freedom chance alone
+makes a variance small, and only next to nothing counts."""
+_LOW_SIDE = 2.33
+"""Standard errors below the variance of independent battles from which on it is no chance (1 %, one-sided)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Contrasts of some models with one reference: variance, and whether it can be relied on.
+
+    Attributes:
+        variance: in squared nats, guarded, shape (n,).
+        dof: of it, at least 1, shape (n,).
+        thin: too few clusters for an interval. `cancelled`: battles on the same prompts cancel out. Shape (n,).
+    """
+
+    variance: FloatArray
+    dof: FloatArray
+    thin: BoolArray
+    cancelled: BoolArray
+
+    @property
+    def trusted(self) -> BoolArray:
+        """Where the variance makes an interval, shape (n,)."""
+        return ~(self.thin | self.cancelled)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an estimated covariance rests on.
+
+    Attributes:
+        inverse: of the information of the centred strengths, shape (K, K).
+        information: of each pair's battles, Q = T p (1 - p), shape (K, K).
+        rarity: Q (1 - 4 p (1 - p)), shape (K, K).
+        independent: sum of the outer products of the battles' scores, as if each were its own cluster, shape (K, K);
+            None where they are.
+        clusters: degrees of freedom of each model's own clusters, shape (K,); infinite where the variance is not
+            estimated from them.
+        prompts: whether clusters are prompts; battles that are clusters of their own have a known variance.
+        lone: models of a single cluster, whose battles stand in with their expected information, shape (K,).
+    """
+
+    inverse: FloatArray
+    information: FloatArray
+    rarity: FloatArray
+    independent: FloatArray | None
+    clusters: FloatArray
+    prompts: bool
+    lone: BoolArray
+
+    @property
+    def thin(self) -> BoolArray:
+        """Models that have too few clusters for an interval of their own, shape (K,)."""
+        return self.clusters < LEAST_DOF if self.prompts else np.zeros(len(self.clusters), dtype=bool)
+
+    def judge(self, covariance: FloatArray, piece: IntArray, reference: IntArray) -> Judged:
+        """Contrasts of all models in `piece` with the mean of `reference`, given their sandwich covariance."""
+        V = contrast_variance(covariance, piece, reference)
+        E = contrast_variance(self.inverse, piece, reference)
+        by_cluster, dof = self._dof(piece, reference)
+        thin = by_cluster < LEAST_DOF if self.prompts else np.zeros(len(piece), dtype=bool)
+        few = dof < _FEW_DOF
+        cancelled = np.zeros(len(piece), dtype=bool)
+        guarded = np.where(few, np.maximum(V, E), V)
+        if self.independent is not None:
+            of = self._influence(piece, reference)
+            A = (of * (self.independent[np.ix_(piece, piece)] @ of)).sum(axis=0)
+            cancelled = (np.where(few, _CANCELLED_FEW, _CANCELLED) * A > V) & ~thin
+            low = ~few & ((1.0 - _LOW_SIDE * np.sqrt(2.0 / dof)) * A > V)
+            guarded = np.where(low, A, guarded)
+        return Judged(guarded, np.maximum(dof, 1.0), thin, cancelled)
+
+    def _influence(self, piece: IntArray, reference: IntArray) -> FloatArray:
+        """Weight of each model's score in each contrast, one contrast a column, shape (n, n)."""
+        inverse = self.inverse[piece]
+        return np.asarray(inverse[:, piece] - inverse[:, reference].mean(axis=1, keepdims=True))
+
+    def _dof(self, piece: IntArray, reference: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Degrees of freedom from clusters alone, and with the rarity of upsets, of every contrast, both (n,)."""
+        block = np.ix_(piece, piece)
+        own = np.maximum(self.clusters[piece], _LONE_DOF)
+        # degrees of freedom need no more than single precision
+        of = self._influence(piece, reference)
+        of = (of / np.maximum(np.abs(of).max(axis=0, initial=0.0), 1e-300)).astype(np.float32)
+        square = of * of
+        Q, R = (matrix[block].astype(np.float32) for matrix in (self.information, self.rarity))
+        total = (square * Q.sum(axis=1)[:, None]).sum(axis=0) - (of * (Q @ of)).sum(axis=0)
+        total = np.where(total > 0, total, 1.0)
+        if len(own) == 0 or own.min() >= _MANY_DOF:
+            inverse_dof = 1.0 / own
+        else:
+            # a pair's share goes to the model with fewer clusters, half each where they are level
+            less, level = own[:, None] < own[None, :], own[:, None] == own[None, :]
+            thinner = np.where(less, 1.0, np.where(level, 0.5, 0.0)).astype(np.float32) * Q
+            share = square * thinner.sum(axis=1)[:, None] - 2.0 * of * (thinner @ of) + thinner @ square
+            share = np.maximum(share, 0.0) / total
+            joint = 1.0 / np.maximum(own[:, None], own[None, :])
+            inverse_dof = (share * (joint.astype(np.float32) @ share)).sum(axis=0)
+        fourth = square * square
+        relative = (fourth * R.sum(axis=1)[:, None]).sum(axis=0) - 4.0 * (of * square * (R @ of)).sum(axis=0)
+        relative = np.maximum(relative + 3.0 * (square * (R @ square)).sum(axis=0), 0.0)
+        relative = relative / total**2
+        with np.errstate(divide="ignore"):
+            return 1.0 / inverse_dof, 1.0 / (inverse_dof + relative / 2.0)
+
+
+def contrast_variance(covariance: FloatArray, piece: IntArray, reference: IntArray) -> FloatArray:
+    """Variance of theta[piece] less the mean of theta[reference], shape (n,), never negative."""
+    to = covariance[np.ix_(piece, reference)].mean(axis=1)
+    within = covariance[np.ix_(reference, reference)].mean()
+    variance = np.diag(covariance)[piece] - 2.0 * to + within
+    if len(reference) == 1:
+        variance[piece == reference[0]] = 0.0
+    return np.asarray(np.maximum(variance, 0.0))
