@@ -46,6 +46,8 @@ A, B = ["ada"] * 3, ["bo"] * 3
         ("1", "0", "0.5"),
         (1.0, 2.0, 1.5),
         ("1", "2", "tie"),
+        ("model_a\u200b", "\u2060model_b", "tie"),
+        ('"model_a"', "'model_b'", "tie."),
     ],
 )
 def test_the_column_tells_its_own_convention(words: tuple[Any, ...]) -> None:
@@ -62,6 +64,8 @@ def test_the_column_tells_its_own_convention(words: tuple[Any, ...]) -> None:
         (-1, 0, 1),
         (True, False, True),
         ("chosen", "rejected", "chosen"),
+        ("+", "-", "="),
+        ("-", "***", "---"),  # a mark is no blank
         ("cy", "cy", "tie"),  # a model of another row
         ("C", "C", "C"),  # no A and B beside it
         ("A>>B", "B", "A"),

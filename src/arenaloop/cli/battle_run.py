@@ -103,6 +103,8 @@ class _BattleRun:
         self.failed_answers = recorded_failures(contestants)
         for name, count in self.failed_answers.items():
             self._say(f"warning: {name}: {count:,} rows of its file are failed calls, no answers")
+        for note in getattr(self.plan.judge, "notes", ()):  # of recorded labels
+            self._say(f"note: judge {self.plan.judge.name}: {note}")
         for line in self_preference(settings.judge, settings.models):
             self._say(f"warning: {line}")
         if settings.batch is not None:

@@ -142,9 +142,13 @@ _MISSING = frozenset({"", "nan", "null", "na", "n/a"})
 
 
 def _plain(value: object) -> str:
-    """A word in one spelling: case, blanks, underscores, hyphens and the judge's brackets do not matter."""
-    text = unicodedata.normalize("NFKC", str(value)).casefold()
+    """A word in one spelling: case, blanks, underscores, hyphens, brackets and what one cannot see do not matter."""
+    text = "".join(c for c in unicodedata.normalize("NFKC", str(value)) if unicodedata.category(c) != "Cf").casefold()
     return re.sub(r"[\s_\-]+", " ", text).strip(" \"'.*[]")
+
+
+def _says_nothing(value: object) -> bool:
+    return str(value).strip().casefold() in _MISSING
 
 
 def _side(word: str) -> float | None:
@@ -205,7 +209,7 @@ def read_outcomes(
     index = {value: i for i, value in enumerate(distinct)}
     code = np.fromiter(map(index.__getitem__, cells), dtype=np.int64, count=len(cells))
     words = [_plain(value) for value in distinct]
-    missing = np.array([value is None or word in _MISSING for value, word in zip(distinct, words, strict=True)], bool)
+    missing = np.array([value is None or _says_nothing(value) for value in distinct], bool)
     failed = np.array([word in _FAILED for word in words], bool)
     numbers = _numbers(v for v, gone in zip(distinct, missing, strict=True) if not gone)
     of_value = np.full(len(distinct) + 1, np.nan)  # one more, so that no rows are no special case
@@ -311,7 +315,11 @@ def to_number(value: object) -> float | None:
 
 def is_missing(value: object) -> bool:
     """Whether a cell says that there is nothing: null, NaN, blank, or a failed call's mark."""
-    return value is None or value != value or (isinstance(value, str) and _plain(value) in _MISSING | _FAILED)
+    return (
+        value is None
+        or value != value
+        or (isinstance(value, str) and (_says_nothing(value) or _plain(value) in _FAILED))
+    )
 
 
 Cells = Sequence[Any] | npt.NDArray[Any]
@@ -378,7 +386,7 @@ def read_games(
             sign = label[2]
             score[row] = 0.5 if sign == "=" else float((label[1] == "a") == (">" in sign))
             weight[row] = _STRONG if len(sign) == 2 else 1.0
-        elif value is None or word in _MISSING or word in _FAILED:
+        elif is_missing(value):
             empty += 1
         else:
             unknown.add(_shown(value), _at(place, row))

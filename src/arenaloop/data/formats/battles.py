@@ -196,6 +196,8 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
                 types["conv_metadata"] = pl.Struct(dict.fromkeys(lengths.values(), pl.Float64))
             lazy = pl.scan_ndjson(path, schema={name: kept for name, kept in types.items() if name in found})
         elif kind == "csv":
+            if not csv_form(path).plain:
+                return None
             try:  # ids that are numbers are coded faster
                 frame = _read_csv(path, types | dict.fromkeys(_PROMPT_COLUMNS, pl.Int64))
             except pl.exceptions.ComputeError:
