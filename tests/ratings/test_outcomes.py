@@ -10,17 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arenaloop.ratings.battles import Battles
-from arenaloop.ratings.outcomes import (
+from arenaloop.ratings.cells import (
     UNKNOWN_SHARE,
     LeftOut,
     name_twins,
-    one_hot_winners,
     read_games,
-    read_outcomes,
     read_preferences,
     read_scores,
     read_weights,
 )
+from arenaloop.ratings.outcomes import one_hot_winners, read_outcomes
 
 A, B = ["ada"] * 3, ["bo"] * 3
 

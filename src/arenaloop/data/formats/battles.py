@@ -19,15 +19,8 @@ from arenaloop.data.formats.tables import content_kind, csv_form, file_error, li
 from arenaloop.errors import InputError
 from arenaloop.jsonl import user_rows
 from arenaloop.ratings.battles import Battles, FloatArray, IntArray, relative_difference
-from arenaloop.ratings.outcomes import (
-    ONE_HOT,
-    WINNER_SCORES,
-    Place,
-    one_hot_winners,
-    read_outcomes,
-    read_scores,
-    read_weights,
-)
+from arenaloop.ratings.cells import Place, read_scores, read_weights
+from arenaloop.ratings.outcomes import ONE_HOT, WINNER_SCORES, one_hot_winners, read_outcomes
 
 if TYPE_CHECKING:
     import polars as pl
