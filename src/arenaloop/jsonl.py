@@ -31,6 +31,7 @@ JsonRow = dict[str, Any]
 
 _BLOCK = 1 << 18
 _DECODER = json.JSONDecoder(parse_constant=lambda word: None if word == "NaN" else float(word))
+_TEXT_COLUMNS = frozenset({"model_a", "instruction", "output", "model"})  # where no row has a list
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -74,8 +75,9 @@ def _refuse_columns(name: str, line: int, row: JsonRow) -> None:
     by_index = len(cells) > 1 and all(
         isinstance(cell, dict) and cell and cell.keys() == cells[0].keys() for cell in cells
     )
+    lists = all(isinstance(cell, list) for cell in cells) and not row.keys().isdisjoint(_TEXT_COLUMNS)
     split = {"columns", "data"} <= row.keys() and isinstance(row["columns"], list) and isinstance(row["data"], list)
-    if by_index or split:
+    if by_index or split or lists:
         what = (
             "a whole table in one JSON object, column by column; save it as rows (pandas: orient='records', lines=True)"
         )

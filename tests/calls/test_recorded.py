@@ -89,7 +89,7 @@ def test_failed_calls_are_told(tmp_path: Path) -> None:
     )
     contestants = [Contestant("a", RecordedModel("a", path))]
     prompts = [Prompt.of("p"), Prompt.of("q")]
-    with pytest.raises(InputError, match=r"no answer for 1 of 2 prompts: 1 rows hold \$ERROR\$ or null"):
+    with pytest.raises(InputError, match=r"no answer for 1 of 2 prompts: 1 row holds \$ERROR\$ or null"):
         match_recorded(contestants, prompts)
     assert len(match_recorded(contestants, prompts, allow_missing=True)["a"]) == 1
     assert recorded_failures(contestants) == {"a": 1}

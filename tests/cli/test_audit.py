@@ -278,3 +278,19 @@ def test_who_judges_himself_is_named(arenaloop: Command, contestants: list[str],
     assert any(line.startswith("warning: mine judges its own answers") for line in ended.lines)
     other = arenaloop(*contestants, "--model", own, "--judge", f"{served.url}#other", "--dry-run")
     assert not any("judges its own answers" in line for line in other.lines)
+
+
+def test_rows_that_are_no_label_are_left_out_and_said(arenaloop: Command, labels: Path) -> None:
+    text = labels.read_text()
+    head, first, *rest = text.splitlines()
+    odd = first.rpartition(",")[0] + ",invalid"
+    labels.write_text("\n".join([head, odd, *[first, *rest] * 2, ""]))
+    ended = arenaloop("audit", "--judge", "builtin:longest", "--labels", labels, "--json")
+    assert ended.code == 0, ended.lines
+    notes = json.loads(ended.out)["notes"]
+    assert "1 of 25 rows without a known winner left out: column winner: 'invalid' (1, first line 2)" in notes
+    labels.write_text("\n".join([head, odd, odd, first, *rest, ""]))
+    ended = arenaloop("audit", "--judge", "builtin:longest", "--labels", labels, "--out", "other")
+    assert ended.code == 2
+    assert "human.csv, line 2: column winner: 'invalid': 2 of 14 rows lack a known winner" in ended.lines[-1]
+    assert not Path("other").exists()

@@ -372,6 +372,15 @@ def test_missing_answers_say_how_many(arenaloop: Command, files: Path) -> None:
     refuse(arenaloop, files, [*RECORDED, *JUDGE, *OUT], "a.json", "2 of 6", "--allow-missing")
 
 
+def test_answers_that_failed_are_warned_of_and_counted(arenaloop: Command, files: Path) -> None:
+    answers = read(files / "a.json")
+    (files / "a.json").write_text(json.dumps([answers[0] | {"output": "$ERROR$"}, *answers[1:]]))
+    refuse(arenaloop, files, [*RECORDED, *JUDGE, *OUT], "1 of 6", "1 row holds $ERROR$")
+    ended = arenaloop("battle", *RECORDED, *JUDGE, *OUT, "--allow-missing", "--json")
+    assert "warning: a: failed calls in the place of answers in its file: 1" in ended.lines
+    assert json.loads(ended.out)["failed_answers"] == {"a": 1}
+
+
 def test_a_malformed_answer_file(arenaloop: Command, files: Path) -> None:
     lines = [json.dumps(row) for row in read(files / "a.json")]
     (files / "a.json").write_text("\n".join([*lines[:2], '{"instruction": 3, "output": "x"}']))

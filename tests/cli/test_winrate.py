@@ -108,3 +108,31 @@ def test_a_penalty_that_is_not_finite_is_refused(annotations: Path, value: str) 
     arguments = [str(annotations), "--baseline", "base", "--control", "length", "--penalty", value]
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, ConfigError)
+
+
+def test_what_was_left_out_is_said_and_stands_in_the_document(annotations: Path) -> None:
+    rows = json.loads(annotations.read_text())
+    failed = sum(row["preference"] is None for row in rows)
+    rows[7]["preference"] = "yes"
+    rows[8]["generator_1"] = "another"
+    annotations.write_text(json.dumps(rows))
+    document = json.loads(run(str(annotations), "--baseline", "base", "--json"))
+    unknown, empty = document["notes"]
+    assert unknown.startswith(
+        "1 of 360 rows without a preference (1, 2, 1.5, anything between, or 0 for a draw) left out"
+    )
+    assert "'yes' (1, first line 1)" in unknown
+    assert empty == f"column preference: {failed} of 360 rows empty or failed"
+    assert document["skipped"] == 1
+    assert "note: 1 of 360 rows without a preference" in " ".join(run(str(annotations), "--baseline", "base").split())
+
+
+def test_rows_that_weigh_differently_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "games.jsonl"
+    game = {"uid": "u", "model": "m", "baseline": "base", "games": [{"score": "A>B"}, {"score": "A>>B"}]}
+    path.write_text(json.dumps(game) + "\n")
+    with pytest.raises(InputError, match="its rows weigh differently, where a win rate counts them alike"):
+        run(str(path), "--baseline", "base")
+    path.write_text(json.dumps(game | {"games": [{"score": "A<B"}, {"score": "A>B"}]}) + "\n")
+    (row,) = json.loads(run(str(path), "--baseline", "base", "--json"))["leaderboard"]
+    assert (row["model"], row["win_rate"], row["n_total"]) == ("m", 100.0, 2)

@@ -10,17 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arenaloop.ratings.battles import Battles
-from arenaloop.ratings.outcomes import (
+from arenaloop.ratings.cells import (
     UNKNOWN_SHARE,
     LeftOut,
     name_twins,
-    one_hot_winners,
     read_games,
-    read_outcomes,
     read_preferences,
     read_scores,
     read_weights,
 )
+from arenaloop.ratings.outcomes import one_hot_winners, read_outcomes
 
 A, B = ["ada"] * 3, ["bo"] * 3
 
@@ -46,6 +45,8 @@ A, B = ["ada"] * 3, ["bo"] * 3
         ("1", "0", "0.5"),
         (1.0, 2.0, 1.5),
         ("1", "2", "tie"),
+        ("model_a\u200b", "\u2060model_b", "tie"),
+        ('"model_a"', "'model_b'", "tie."),
     ],
 )
 def test_the_column_tells_its_own_convention(words: tuple[Any, ...]) -> None:
@@ -62,6 +63,8 @@ def test_the_column_tells_its_own_convention(words: tuple[Any, ...]) -> None:
         (-1, 0, 1),
         (True, False, True),
         ("chosen", "rejected", "chosen"),
+        ("+", "-", "="),
+        ("-", "***", "---"),  # a mark is no blank
         ("cy", "cy", "tie"),  # a model of another row
         ("C", "C", "C"),  # no A and B beside it
         ("A>>B", "B", "A"),

@@ -108,7 +108,10 @@ def match_recorded(
 
 def _why_missing(model: RecordedModel, prompts: Sequence[Prompt]) -> str:
     """What a user may not see in the file: calls that failed, and prompts that are written in another way."""
-    reasons = [f"{model.failed:,} rows hold {FAILED_ANSWER} or null, a failed call's mark"] if model.failed else []
+    reasons = []
+    if model.failed:
+        rows = "1 row holds" if model.failed == 1 else f"{model.failed:,} rows hold"
+        reasons.append(f"{rows} {FAILED_ANSWER} or null, a failed call's mark")
     for what, form in LOOSE_FORMS.items():
         there = {key for keys in model.loose_rows(form) for key in keys}
         if alike := sum(1 for prompt in prompts if loose_keys(prompt, form) & there):

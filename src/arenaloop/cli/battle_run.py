@@ -102,7 +102,9 @@ class _BattleRun:
         require_prices(self.budget, self.plan.models)
         self.failed_answers = recorded_failures(contestants)
         for name, count in self.failed_answers.items():
-            self._say(f"warning: {name}: {count:,} rows of its file are failed calls, no answers")
+            self._say(f"warning: {name}: failed calls in the place of answers in its file: {count:,}")
+        for note in getattr(self.plan.judge, "notes", ()):  # of recorded labels
+            self._say(f"note: judge {self.plan.judge.name}: {note}")
         for line in self_preference(settings.judge, settings.models):
             self._say(f"warning: {line}")
         if settings.batch is not None:

@@ -15,15 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arenaloop.ratings.outcomes import (
-    ONE_HOT,
-    Place,
-    name_twins,
-    one_hot_winners,
-    read_outcomes,
-    read_scores,
-    read_weights,
-)
+from arenaloop.ratings.cells import Place, name_twins, read_scores, read_weights
+from arenaloop.ratings.outcomes import ONE_HOT, one_hot_winners, read_outcomes
 
 __all__ = [
     "Battles",

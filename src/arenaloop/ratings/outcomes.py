@@ -1,42 +1,33 @@
-"""What the cells of a file say: winners, scores, preferences, weights. One rule for all readers.
+"""Who won, as a file tells it: the words for winners, read by the convention that a whole column follows.
 
-A value that is known is read. One that means "there is none" (null, blank, a failed call's mark) leaves its row without
-an outcome. One that nobody knows is counted and shown with examples; rows that hold such values are left out while they
-are few, and stop the reading where they are more than `UNKNOWN_SHARE`: no board of what happened to match.
+What is known, what says that there is nothing and what nobody knows is told apart by the rule of `cells`.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from types import NoneType
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "ONE_HOT",
-    "UNKNOWN_SHARE",
-    "WINNER_SCORES",
-    "LeftOut",
-    "Outcomes",
-    "is_missing",
-    "name_twins",
-    "one_hot_winners",
-    "read_games",
-    "read_outcomes",
-    "read_preferences",
-    "read_scores",
-    "read_weights",
-    "to_number",
-]
+from arenaloop.ratings.cells import (
+    FAILED,
+    SHOWN,
+    LeftOut,
+    Outcomes,
+    Place,
+    at,
+    is_missing,
+    says_nothing,
+    shown,
+    spelling,
+    to_number,
+)
 
-UNKNOWN_SHARE = 0.05
-"""More rows than this with values that are not known are no slips of a pen: the file means something else."""
+__all__ = ["ONE_HOT", "WINNER_SCORES", "one_hot_winners", "read_outcomes"]
 
 WINNER_SCORES: Mapping[str, float] = {
     "model_a": 1.0,
@@ -51,79 +42,10 @@ WINNER_SCORES: Mapping[str, float] = {
 ONE_HOT = ("winner_model_a", "winner_model_b", "winner_tie")
 """Columns of a file that has one for each outcome, 1 in the one that is true."""
 
-Place = Callable[[int], str]
-"""Where row i (from 0) of a column stands, such as ``line 7``; without one it is ``row 7``."""
-
-_SHOWN = 5  # examples in one line
 _KNOWN = (
     "model_a, model_b, tie (both bad, both good, draw), A and B, left and right, the names of the row's models, "
     "1 and 0 beside 0.5, 1 and 2"
 )
-
-
-def _at(place: Place | None, index: int) -> str:
-    return f"row {index + 1}" if place is None else place(index)
-
-
-class LeftOut:
-    """Rows whose values are not known: how many, with examples.
-
-    Args:
-        what: what they lack, for a reader of the counts, such as ``a known winner``.
-        column: in which column, empty where the values tell.
-    """
-
-    def __init__(self, what: str, column: str = "") -> None:
-        self._what = what
-        self._column = f"column {column}: " if column else ""
-        self._counts: dict[str, int] = {}
-        self._first: dict[str, str] = {}
-
-    def __len__(self) -> int:
-        return sum(self._counts.values())
-
-    def add(self, value: str, place: str) -> None:
-        """Count one row that holds `value`; the first of its places is kept."""
-        self._counts[value] = self._counts.get(value, 0) + 1
-        self._first.setdefault(value, place)
-
-    def notes(self, rows: int, known: str = "") -> list[str]:
-        """One line that counts and shows them, none where there are none.
-
-        Args:
-            rows: how many rows were read.
-            known: what would have been understood.
-
-        Raises:
-            ValueError: they are more than `UNKNOWN_SHARE` of the rows.
-        """
-        count = len(self)
-        if not count:
-            return []
-        common = sorted(self._counts, key=lambda value: -self._counts[value])
-        shown = ", ".join(f"{v} ({self._counts[v]:,}, first {self._first[v]})" for v in common[:_SHOWN])
-        more = f" and {len(common) - _SHOWN:,} others" if len(common) > _SHOWN else ""
-        if count > UNKNOWN_SHARE * rows:
-            first, value = self._first[common[0]], common[0]
-            rest = "" if len(common) == 1 else f"; all: {shown}{more}"
-            raise ValueError(
-                f"{first}: {self._column}{value}: {count:,} of {rows:,} rows lack {self._what}, and more than "
-                f"{UNKNOWN_SHARE * 100:g} % are not left out{rest}{known and f'; known: {known}'}"
-            )
-        return [f"{count:,} of {rows:,} rows without {self._what} left out: {self._column}{shown}{more}"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcomes:
-    """What a column of winners says.
-
-    Attributes:
-        score: what `model_a` scored, shape (N,), NaN where there is no outcome.
-        notes: how words of other conventions were read, and which rows were left out, in plain words.
-    """
-
-    score: npt.NDArray[np.float64]
-    notes: tuple[str, ...] = ()
 
 
 _NOUN = "(?:the )?(?:model|assistant|response|answer|output|option|system|candidate|conversation|player|seat)"
@@ -136,15 +58,6 @@ _TIE = re.compile(
     r"(?:tie[ds]?|draws?|drawn|equal|even|same|neither)?(?:both(?:are)?(?:equally)?(?:bad|good)?|bad|good)?"
 )
 _FIRST = frozenset({"a", "1", "left", "first"})
-_FAILED = frozenset({"error", "$error$", "failed", "unparsed", "refused", "truncated", "empty"})
-"""What our own verdicts and FastChat's call a judgment without an outcome."""
-_MISSING = frozenset({"", "nan", "null", "na", "n/a"})
-
-
-def _plain(value: object) -> str:
-    """A word in one spelling: case, blanks, underscores, hyphens and the judge's brackets do not matter."""
-    text = unicodedata.normalize("NFKC", str(value)).casefold()
-    return re.sub(r"[\s_\-]+", " ", text).strip(" \"'.*[]")
 
 
 def _side(word: str) -> float | None:
@@ -204,9 +117,9 @@ def read_outcomes(
     distinct = list(dict.fromkeys(cells))
     index = {value: i for i, value in enumerate(distinct)}
     code = np.fromiter(map(index.__getitem__, cells), dtype=np.int64, count=len(cells))
-    words = [_plain(value) for value in distinct]
-    missing = np.array([value is None or word in _MISSING for value, word in zip(distinct, words, strict=True)], bool)
-    failed = np.array([word in _FAILED for word in words], bool)
+    words = [spelling(value) for value in distinct]
+    missing = np.array([value is None or says_nothing(value) for value in distinct], bool)
+    failed = np.array([word in FAILED for word in words], bool)
     numbers = _numbers(v for v, gone in zip(distinct, missing, strict=True) if not gone)
     of_value = np.full(len(distinct) + 1, np.nan)  # one more, so that no rows are no special case
     for i, value in enumerate(distinct):
@@ -230,10 +143,10 @@ def read_outcomes(
         named &= ~at_odds & np.isnan(of_value[code])
     unknown = LeftOut("a known winner", column)
     for row in np.flatnonzero(np.isnan(score) & ~(missing | failed)[code]) if len(code) else ():
-        unknown.add(_shown(distinct[code[row]]), _at(place, int(row)))
+        unknown.add(shown(distinct[code[row]]), at(place, int(row)))
     notes = unknown.notes(len(cells), _KNOWN)
     if len(code) and (failed[code]).any():
-        marks = ", ".join(f"{_shown(distinct[i])} {int((code == i).sum()):,}" for i in np.flatnonzero(failed))
+        marks = ", ".join(f"{shown(distinct[i])} {int((code == i).sum()):,}" for i in np.flatnonzero(failed))
         notes.append(f"column {column}: {int(failed[code].sum()):,} of {len(cells):,} rows failed ({marks})")
     if len(code) and (count := int(missing[code].sum())):
         notes.append(f"column {column}: {count:,} of {len(cells):,} rows empty")
@@ -242,8 +155,8 @@ def read_outcomes(
     by_word = [i for i in undocumented if not np.isnan(of_value[i])]
     if by_word:
         sides = {1.0: "model_a", 0.5: "tie", 0.0: "model_b"}
-        read = {side: [_shown(distinct[i]) for i in by_word if of_value[i] == value] for value, side in sides.items()}
-        told = "; ".join(f"{side} is {', '.join(words[:_SHOWN])}" for side, words in read.items() if words)
+        read = {side: [shown(distinct[i]) for i in by_word if of_value[i] == value] for value, side in sides.items()}
+        told = "; ".join(f"{side} is {', '.join(words[:SHOWN])}" for side, words in read.items() if words)
         notes.append(f"column {column} read as: {told}")
     return Outcomes(score, tuple(notes))
 
@@ -289,159 +202,3 @@ def _by_name(
 
 def _loose(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip().casefold()
-
-
-def _shown(value: object) -> str:
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def to_number(value: object) -> float | None:
-    """A finite number from a cell, a text that spells one included (``0,5`` has a decimal comma); None for all else."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | np.number):
-        return None
-    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d*,\d{1,2}\s*", value):
-        value = value.replace(",", ".")
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def is_missing(value: object) -> bool:
-    """Whether a cell says that there is nothing: null, NaN, blank, or a failed call's mark."""
-    return value is None or value != value or (isinstance(value, str) and _plain(value) in _MISSING | _FAILED)
-
-
-Cells = Sequence[Any] | npt.NDArray[Any]
-"""A column of a file."""
-
-
-def _numeric(values: Cells) -> npt.NDArray[np.float64]:
-    """All cells as numbers, NaN for those that are none; texts may spell them."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
-        return values.astype(np.float64)
-    if set(map(type, values)) <= {float, int, NoneType}:  # (True, too, is a number to numpy)
-        try:
-            return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-        except OverflowError:  # a whole number of hundreds of digits
-            pass
-    return np.array([np.nan if (number := to_number(value)) is None else number for value in values], dtype=np.float64)
-
-
-def _gaps(
-    number: npt.NDArray[np.float64], values: Cells, column: str, unknown: LeftOut, place: Place | None
-) -> list[str]:
-    """Notes on the rows without a number: those that say so, and those that hold something else."""
-    empty = 0
-    for row in map(int, np.flatnonzero(np.isnan(number))):
-        if is_missing(values[row]):
-            empty += 1
-        else:
-            unknown.add(_shown(values[row]), _at(place, row))
-    notes = unknown.notes(len(values))
-    return [*notes, f"column {column}: {empty:,} of {len(values):,} rows empty or failed"] if empty else notes
-
-
-def read_scores(values: Cells, *, column: str = "score_a", place: Place | None = None) -> Outcomes:
-    """What `model_a` scored, in [0, 1]; texts that spell a number are read.
-
-    Raises:
-        ValueError: more than `UNKNOWN_SHARE` of the rows hold something else.
-    """
-    number = _numeric(values)
-    score = np.where((number >= 0.0) & (number <= 1.0), number, np.nan)
-    unknown = LeftOut("a score between 0 and 1", column)
-    return Outcomes(score, tuple(_gaps(score, values, column, unknown, place)))
-
-
-_LABEL = re.compile(r"([ab])(<<|>>|<|>|=)([ab])")
-_STRONG = 3.0
-"""What ``A>>B`` weighs beside ``A>B``, as in Arena-Hard's own fit."""
-
-
-def read_games(
-    values: Sequence[Any], *, column: str = "score", place: Place | None = None
-) -> tuple[Outcomes, npt.NDArray[np.float64]]:
-    """Arena-Hard's labels from either end (``B<<A`` is ``A>>B``): what the first seat scored, and the labels' weights.
-
-    Raises:
-        ValueError: more than `UNKNOWN_SHARE` of the games hold something else.
-    """
-    score, weight = np.full(len(values), np.nan), np.ones(len(values))
-    unknown, empty = LeftOut("a known label", column), 0
-    for row, value in enumerate(values):
-        word = _plain(value)
-        label = _LABEL.fullmatch(word.replace(" ", "").replace("≫", ">>").replace("≪", "<<"))
-        if label and label[1] != label[3]:
-            sign = label[2]
-            score[row] = 0.5 if sign == "=" else float((label[1] == "a") == (">" in sign))
-            weight[row] = _STRONG if len(sign) == 2 else 1.0
-        elif value is None or word in _MISSING or word in _FAILED:
-            empty += 1
-        else:
-            unknown.add(_shown(value), _at(place, row))
-    notes = unknown.notes(len(values), "A>>B, A>B, A=B, B>A, B>>A and the same with <")
-    if empty:
-        notes.append(f"column {column}: {empty:,} of {len(values):,} games without a label")
-    return Outcomes(score, tuple(notes)), weight
-
-
-def read_preferences(values: Cells, *, column: str = "preference", place: Place | None = None) -> Outcomes:
-    """AlpacaEval's preferences, 1 (the first output) to 2 (the second): `score` is the preference, a draw's 0 as 1.5.
-
-    Raises:
-        ValueError: more than `UNKNOWN_SHARE` of the rows hold something else.
-    """
-    number = _numeric(values)
-    preference = np.where((number >= 1.0) & (number <= 2.0), number, np.where(number == 0.0, 1.5, np.nan))
-    unknown = LeftOut("a preference (1, 2, 1.5, anything between, or 0 for a draw)", column)
-    notes = _gaps(preference, values, column, unknown, place)
-    if (number == 0.0).any() and not (preference > 1.5).any():
-        notes.append(
-            f"column {column}: no preference above 1.5, so the second output never wins: 0 is read as a draw and 1 as "
-            "the first output; where 0 and 1 are the two sides, write 1 and 2"
-        )
-    elif len(values) and not np.isnan(preference).all() and not (preference > 1.5).any():
-        notes.append(f"column {column}: no preference above 1.5, so the second output never wins")
-    return Outcomes(preference, tuple(notes))
-
-
-def read_weights(values: Cells, *, column: str = "weight", place: Place | None = None) -> npt.NDArray[np.float64]:
-    """How much each row counts, shape (N,).
-
-    Raises:
-        ValueError: one is no finite number, or negative; or all are 0.
-    """
-    weight = _numeric(values)
-    for row in map(int, np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))[:1]):
-        raise ValueError(
-            f"{_at(place, row)}: column {column}: {_shown(values[row])}, where weights are finite and not negative"
-        )
-    if len(weight) and not weight.any():
-        raise ValueError(f"column {column}: all weights are 0")
-    return weight
-
-
-def name_twins(names: Iterable[str]) -> list[str]:
-    """A note for each group of names that differ in nothing one sees: Unicode form, blanks, invisible characters."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(_visible(name), []).append(name)
-    return [
-        f"{' and '.join(map(ascii, group))} look the same (blanks, Unicode form or invisible characters) and are rated "
-        "as different models"
-        for group in groups.values()
-        if len(group) > 1
-    ]
-
-
-def _visible(name: str) -> str:
-    seen = "".join(
-        c for c in unicodedata.normalize("NFC", name) if c.isspace() or unicodedata.category(c) not in _UNSEEN
-    )
-    return " ".join(seen.split())
-
-
-_UNSEEN = ("Cf", "Cc")  # joiners, marks of direction, soft hyphens; control characters

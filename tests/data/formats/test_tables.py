@@ -53,6 +53,9 @@ SAVED: dict[str, Callable[[], bytes]] = {
     "tab in a sep line": lambda: as_csv("\t", "sep=\t\n").encode(),
     "utf-16 csv": lambda: as_csv("\t", end="\r\n").encode("utf-16"),
     "blanks around names": lambda: as_csv(pad=" ").encode(),
+    "blanks after separators": lambda: as_csv(", ").encode(),
+    "blank lines above": lambda: as_csv(head="\n \n").encode(),
+    "old line ends": lambda: as_csv(end="\r").encode(),
     "gzip csv": lambda: gzip.compress(as_csv(";").encode()),
     "numbers with commas": lambda: as_csv(";").replace("0.5", "0,5").encode(),
 }
@@ -133,7 +136,8 @@ def test_the_fast_reader_and_the_tolerant_one_agree(
         (b"model_a,model_b,winner\n", ": no rows in it"),
         (b"PK\x03\x04\x00\x00", "a binary file, where a table is expected"),
         (b"model_a,model_b,score_a\nx,y,1\nx,y,high\n", "line 3: column score_a: 'high': 1 of 2 rows lack a score"),
-        (b"\nmodel_a,model_b,winner\nx,y,tie\n", "missing column model_a, model_b, winner (found: none)"),
+        (b"| model_a | model_b | winner |\n|---|---|---|\n| x | y | tie |\n", "line 1: a Markdown table"),
+        (b'{"model_a": ["x", "y"], "model_b": ["y", "x"], "winner": ["tie", "tie"]}', "line 1: a whole table in one"),
         (b" \n", ": the file is empty"),
     ],
 )

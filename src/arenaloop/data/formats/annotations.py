@@ -15,7 +15,7 @@ from arenaloop.data.formats.tables import table_rows
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import row_error
 from arenaloop.ratings.battles import FloatArray, encode
-from arenaloop.ratings.outcomes import name_twins, to_number
+from arenaloop.ratings.cells import name_twins, to_number
 from arenaloop.ratings.win_rate import Annotations
 
 __all__ = ["read_annotations", "read_difficulty"]

@@ -19,15 +19,8 @@ from arenaloop.data.formats.tables import content_kind, csv_form, file_error, li
 from arenaloop.errors import InputError
 from arenaloop.jsonl import user_rows
 from arenaloop.ratings.battles import Battles, FloatArray, IntArray, relative_difference
-from arenaloop.ratings.outcomes import (
-    ONE_HOT,
-    WINNER_SCORES,
-    Place,
-    one_hot_winners,
-    read_outcomes,
-    read_scores,
-    read_weights,
-)
+from arenaloop.ratings.cells import Place, read_scores, read_weights
+from arenaloop.ratings.outcomes import ONE_HOT, WINNER_SCORES, one_hot_winners, read_outcomes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -196,6 +189,8 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
                 types["conv_metadata"] = pl.Struct(dict.fromkeys(lengths.values(), pl.Float64))
             lazy = pl.scan_ndjson(path, schema={name: kept for name, kept in types.items() if name in found})
         elif kind == "csv":
+            if not csv_form(path).plain:
+                return None
             try:  # ids that are numbers are coded faster
                 frame = _read_csv(path, types | dict.fromkeys(_PROMPT_COLUMNS, pl.Int64))
             except pl.exceptions.ComputeError:

@@ -12,7 +12,7 @@ How each becomes battles:
   preference - 1 for `generator_2`; null is none. The instruction is the prompt.
 * **Plain battles**: `model_a`, `model_b`, and `winner`, the three columns of a one-hot winner, or `score_a`.
 
-Labels that nobody knows are counted and left out while they are few (`ratings.outcomes.UNKNOWN_SHARE`).
+Labels that nobody knows are counted and left out while they are few (`ratings.cells.UNKNOWN_SHARE`).
 """
 
 from __future__ import annotations
@@ -27,17 +27,8 @@ from arenaloop.data.formats.tables import file_error
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.ratings.battles import Battles, FloatArray, relative_difference
-from arenaloop.ratings.outcomes import (
-    ONE_HOT,
-    LeftOut,
-    Place,
-    one_hot_winners,
-    read_games,
-    read_outcomes,
-    read_preferences,
-    read_scores,
-    read_weights,
-)
+from arenaloop.ratings.cells import LeftOut, Place, read_games, read_preferences, read_scores, read_weights
+from arenaloop.ratings.outcomes import ONE_HOT, one_hot_winners, read_outcomes
 
 __all__ = ["METADATA_LENGTHS", "BattleColumns", "battle_columns", "battles_from_rows", "is_table", "require_columns"]
 

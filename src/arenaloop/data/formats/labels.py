@@ -32,15 +32,8 @@ from arenaloop.data.prompts import read_prompt
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import JsonRow
 from arenaloop.messages import FAILED_ANSWER, read_messages
-from arenaloop.ratings.outcomes import (
-    ONE_HOT,
-    LeftOut,
-    is_missing,
-    one_hot_winners,
-    read_outcomes,
-    read_preferences,
-    to_number,
-)
+from arenaloop.ratings.cells import LeftOut, is_missing, read_preferences, to_number
+from arenaloop.ratings.outcomes import ONE_HOT, one_hot_winners, read_outcomes
 from arenaloop.types import Message, Prompt, content_hash
 
 __all__ = ["Label", "LabelSet", "LabelledPair", "labelled_pairs", "read_labels", "split_filter"]

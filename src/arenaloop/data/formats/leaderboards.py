@@ -11,7 +11,7 @@ from typing import Any
 from arenaloop.data.formats.tables import content_kind, table_rows
 from arenaloop.errors import InputError
 from arenaloop.ratings.agreement import Scored
-from arenaloop.ratings.outcomes import to_number
+from arenaloop.ratings.cells import to_number
 from arenaloop.text_files import row_error, utf8_file
 
 __all__ = ["read_leaderboard"]

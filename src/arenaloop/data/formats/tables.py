@@ -92,13 +92,17 @@ class CsvForm:
         separator: of its cells.
         columns: names as they are used, blanks around them taken off.
         raw: names as they stand in the file.
-        skipped: lines before the header (a ``sep=`` line).
+        skipped: lines before the header (blank ones, a ``sep=`` line).
+        indented: a blank follows every separator and belongs to no cell.
+        plain: other readers of CSV take it, too.
     """
 
     separator: str
     columns: tuple[str, ...]
     raw: tuple[str, ...]
     skipped: int
+    indented: bool = False
+    plain: bool = True
 
 
 def csv_form(path: Path) -> CsvForm:
@@ -107,22 +111,29 @@ def csv_form(path: Path) -> CsvForm:
     Raises:
         InputError: it cannot be read, has no names for its columns, or one of them twice.
     """
-    with utf8_file(path, "a table") as file:
-        lines = [file.readline(), file.readline()]
     try:
-        first, second = (line.decode("utf-8") for line in lines)
+        with utf8_file(path, "a table") as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+            skipped, header = 0, text.readline()
+            while header and not header.strip():
+                skipped, header = skipped + 1, text.readline()
+            blank, told = skipped > 0, re.fullmatch(r'"?sep=(.)"?\s*', header, re.DOTALL)
+            if told:
+                skipped, header = skipped + 1, text.readline()
     except UnicodeDecodeError:
         raise _no_utf8(path) from None
-    told = re.fullmatch(r'"?sep=(.)"?\s*', first, re.DOTALL)
-    header = second if told else first
-    bare = re.sub(r'"[^"]*"', "", header)
-    separator = told[1] if told else max(_SEPARATORS, key=bare.count)
-    raw = next(csv.reader([header], delimiter=separator), [])
+    separator = told[1] if told else max(_SEPARATORS, key=re.sub(r'"[^"]*"', "", header).count)
+    bare = header.rstrip("\r\n")
+    indented = bool(re.match(rf"[^{re.escape(separator)}]*{re.escape(separator)} ", bare)) and separator != "\t"
+    raw = next(csv.reader([bare], delimiter=separator, skipinitialspace=indented), [])
     columns = [name.strip() for name in raw]
+    if separator == "|" and len(columns) > 2 and not columns[0] and not columns[-1]:
+        raise row_error(path, skipped + 1, "a Markdown table; save it as CSV or JSONL")
     for name, count in Counter(columns).items():
         if count > 1 and name:
-            raise row_error(path, 2 if told else 1, f"{count} columns are called {name!r}")
-    return CsvForm(separator, tuple(columns), tuple(raw), 1 if told else 0)
+            raise row_error(path, skipped + 1, f"{count} columns are called {name!r}")
+    return CsvForm(
+        separator, tuple(columns), tuple(raw), skipped, indented, not (blank or indented or header.endswith("\r"))
+    )
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
@@ -130,7 +141,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
     form = csv_form(path)
     csv.field_size_limit(1 << 30)
     with utf8_file(path, "a table") as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
-        reader = csv.reader(text, delimiter=form.separator, strict=True)
+        reader = csv.reader(text, delimiter=form.separator, skipinitialspace=form.indented, strict=True)
         try:
             for cells in itertools.islice(reader, form.skipped + 1, None):
                 if not cells:
