@@ -16,6 +16,7 @@ from arenaloop.cli.audit import audit
 from arenaloop.cli.battle import battle
 from arenaloop.cli.options import add_verb
 from arenaloop.cli.rank import rank
+from arenaloop.cli.recover import recover
 from arenaloop.cli.rejudge import rejudge
 from arenaloop.cli.report import report
 from arenaloop.cli.run import demo, run
@@ -79,6 +80,7 @@ add_verb(app, audit)
 add_verb(app, train)
 add_verb(app, rejudge)
 app.command()(report)
+app.command()(recover)
 app.add_typer(sandbox_app, name="sandbox")
 
 
