@@ -17,6 +17,7 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import stat
 import struct
 import threading
@@ -88,7 +89,7 @@ class WriterLock:
 
     def __init__(self, path: Path, name: Path) -> None:
         self.path, self.name = path, name
-        self._side = _opened(side_file(path), name)
+        self._side = _opened(side_file(path), name.with_name(side_file(name).name))
         self._file: int | None = None
         try:
             beside = self._taken(_flock, self._side)
@@ -100,10 +101,12 @@ class WriterLock:
                     f"{name}: this file system has no locks, so that two runs could write at once: name a directory "
                     "elsewhere"
                 )
+            self.check()  # it may have been replaced before it was locked
             if found.st_nlink > 1:
+                own, its = shlex.quote(f"{name}.own"), shlex.quote(str(name))
                 raise ArenaFileError(
                     f"{name}: a file of {found.st_nlink} names (hard links), of which SQLite's log follows one alone; "
-                    f"make it a file of its own: cp {name} {name}.own && mv {name}.own {name}"
+                    f"make it a file of its own: cp {its} {own} && mv {own} {its}"
                 )
         except BaseException:
             self.release()
@@ -156,10 +159,10 @@ def _opened(path: Path, name: Path) -> int:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
     except IsADirectoryError:
-        raise ArenaFileError(f"{name}: a folder, where the arena file is expected") from None
+        raise ArenaFileError(f"{name}: a folder, where a file is expected") from None
     except OSError as error:
         if error.errno in _FULL:
-            raise StorageError(f"{path}: {error.strerror}") from error
+            raise StorageError(f"{name}: {error.strerror}") from error
         hint = "; report, rank and --dry-run read it, and another --out writes" if path.exists() else ""
         raise ArenaFileError(f"{name}: cannot be written ({error.strerror}){hint}") from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):

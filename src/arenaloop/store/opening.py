@@ -26,6 +26,7 @@ __all__ = [
     "lost_rows",
     "private_copy",
     "refuse_log_alone",
+    "refuse_lost_rows",
     "rows_in",
     "version_of",
 ]
@@ -35,6 +36,7 @@ WRITING = "writing"
 RECOVERED = "recovered"
 """Key of `meta` that says when a file was made of what a damaged one still held."""
 
+_LOGS = ("-wal", "-journal")
 _UNWRITABLE = ("SQLITE_CANTOPEN", "SQLITE_READONLY")
 
 
@@ -89,9 +91,9 @@ def private_copy(path: Path) -> tempfile.TemporaryDirectory[str]:
     """A copy of the file and its log in a folder of its own, which goes with the object."""
     folder = tempfile.TemporaryDirectory(prefix="arenaloop-")
     try:
-        for one in (path, log_of(path)):
+        for end in ("", *_LOGS):
             with suppress(FileNotFoundError):
-                shutil.copyfile(one, Path(folder.name) / one.name)
+                shutil.copyfile(path.with_name(path.name + end), Path(folder.name) / (path.name + end))
     except OSError as error:
         folder.cleanup()
         raise ArenaFileError(f"{path}: cannot be copied into {folder.name} to be read ({error.strerror})") from None
@@ -104,11 +106,15 @@ def log_of(path: Path) -> Path:
 
 
 def has_log(path: Path) -> bool:
-    """Whether a log with something in it stands beside the file."""
+    """Whether a log with something in it stands beside the file, or the journal of a file system without logs."""
+    return any(_size(path.with_name(path.name + end)) for end in _LOGS)
+
+
+def _size(path: Path) -> int:
     try:
-        return log_of(path).stat().st_size > 0
+        return path.stat().st_size
     except OSError:
-        return False
+        return 0
 
 
 # ---------------------------------------------------------------------- what is refused
@@ -116,8 +122,7 @@ def has_log(path: Path) -> bool:
 
 def refuse_log_alone(path: Path, name: Path) -> None:
     """Raise ArenaFileError if a log stands beside no file, or an empty one: SQLite would throw it away."""
-    size = path.stat().st_size if path.is_file() else 0
-    if size == 0 and has_log(path):
+    if not _size(path) and _size(log_of(path)):
         what = "empty" if path.exists() else "missing"
         raise ArenaFileError(
             f"{name}: {what}, while its log {log_of(name).name} holds rows that were paid for: put the file back "
@@ -163,12 +168,12 @@ def rows_in(db: sqlite3.Connection) -> int:
     return sum(db.execute(f"SELECT MAX(id) FROM {name}").fetchone()[0] or 0 for name in counted)  # noqa: S608
 
 
-def lost_rows(db: sqlite3.Connection, path: Path, *, log: bool, told: tuple[str, int] | None) -> str:
+def lost_rows(db: sqlite3.Connection, told: tuple[str, int] | None, *, log: bool) -> str:
     """What is missing of the rows that were committed, in words; empty if nothing is known to be.
 
     Args:
-        log: whether a log stood beside the file before it was opened.
-        told: what the side file said before.
+        told: what the side file said before the file was opened.
+        log: whether a log stood beside it then.
     """
     if db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0:
         return f"no row, where {told[1]:,} were committed" if told is not None and told[1] else ""
@@ -177,3 +182,23 @@ def lost_rows(db: sqlite3.Connection, path: Path, *, log: bool, told: tuple[str,
         return f"{fewer:,} rows fewer than were committed" if fewer > 0 else ""
     open_still = db.execute("SELECT 1 FROM meta WHERE key = ?", (WRITING,)).fetchone() is not None
     return "rows may be missing: it was copied from a run that had not closed it" if open_still and not log else ""
+
+
+def refuse_lost_rows(path: Path, name: Path, told: tuple[str, int] | None, *, log: bool) -> None:
+    """Raise ArenaFileError if rows are missing, while nothing is open for writing.
+
+    SQLite, when it closes a file that was open for writing, folds in what it could read of the log and deletes it: rows
+    that could be saved, or a log that could be put back, would be lost.
+    """
+    db, copy = connect_to_read(path)
+    try:
+        version_of(db, name)
+        if lost := lost_rows(db, told, log=log):
+            raise ArenaFileError(
+                f"{name}: {lost}; put its log {name.name}-wal back if it was left behind, or save what is there and "
+                f"go on without the rest by arenaloop recover {name.parent} --replace"
+            )
+    finally:
+        db.close()
+        if copy is not None:
+            copy.cleanup()

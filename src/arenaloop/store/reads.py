@@ -307,7 +307,9 @@ class Readings:
         """Rows of a query whose braces take the marks of as many keys as one look-up may have."""
         for start in range(0, len(keys), _IN_BATCH):
             some = keys[start : start + _IN_BATCH]
-            yield from self._reader.execute(query.format(marks(some)), some)
+            # `yield from` would close the cursor too, of a file that is closed by then
+            for row in self._reader.execute(query.format(marks(some)), some):  # noqa: UP028
+                yield row
 
 
 _BATTLING = "status IN ('ok', 'truncated', 'empty')"

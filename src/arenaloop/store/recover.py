@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.errors import ArenaFileError, StorageError
+from arenaloop.store.faults import UnreadableRowError
 from arenaloop.store.lock import WriterLock, committed_rows, side_file
 from arenaloop.store.opening import RECOVERED, log_of
 from arenaloop.store.pages import MAGIC, Pages, Values
@@ -44,6 +45,7 @@ class Recovered:
         rows: by table; `numbered`: of tables of calls, how many rows were ever stored as far as is known.
         broken: pages and rows of known tables that could not be read.
         unplaced: rows that fit more than one table, left out.
+        known: whether its list of tables could be read.
         committed: rows of calls that the side file says were committed; None where it does not say.
     """
 
@@ -52,6 +54,7 @@ class Recovered:
     numbered: dict[str, int] = field(default_factory=dict)
     broken: int = 0
     unplaced: int = 0
+    known: bool = False
     committed: int | None = None
 
     @property
@@ -88,7 +91,7 @@ def recover(source: Path, target: Path) -> Recovered:
         _clear(target)
         with Store(target) as store:
             _write(store, _rows(pages, found), found)
-        if not sum(count for table, count in found.rows.items() if table != _META.name):
+        if not found.known and not any(found.rows.values()):
             raise ArenaFileError(f"{source}: nothing in it can be read as rows of an arena file")
     except BaseException:
         _clear(target)
@@ -145,15 +148,17 @@ def _refuse_later(pages: Pages, source: Path) -> None:
 def _rows(pages: Pages, found: Recovered) -> Iterator[tuple[Table, Row]]:
     """All rows that can be read, those of known trees first."""
     roots: dict[str, int] = {}
+    most = pages.count * pages.size  # rows are numbered one by one, and each takes more than a byte
     if pages.count:
         for _, values in pages.tree(1):
             if len(values) == 5 and values[0] == "table" and values[1] in _ALL and isinstance(values[3], int):
                 roots[values[1]] = values[3]
+    found.known = bool(roots)
     whole = set()
     for name, root in roots.items():
         before = pages.broken
         for rowid, values in pages.tree(root):
-            if (row := _fitting(_ALL[name], rowid, values)) is not None:
+            if (row := _fitting(_ALL[name], rowid, values, most)) is not None:
                 yield _ALL[name], row
             else:
                 found.broken += 1
@@ -162,7 +167,7 @@ def _rows(pages: Pages, found: Recovered) -> Iterator[tuple[Table, Row]]:
     lost = [table for name, table in _ALL.items() if name not in whole]  # a whole tree has no pages elsewhere
     for page in pages.rest() if lost else ():
         for rowid, values in page:
-            fits = [(table, row) for table in lost if (row := _fitting(table, rowid, values)) is not None]
+            fits = [(table, row) for table in lost if (row := _fitting(table, rowid, values, most)) is not None]
             if len(fits) == 1:
                 yield fits[0]
             elif fits:
@@ -175,15 +180,15 @@ def _declared(table: Table) -> list[tuple[str, str, list[str]]]:
     return [(name, kind, rules) for name, kind, *rules in map(str.split, table.columns)]
 
 
-def _fitting(table: Table, rowid: int, values: Values) -> Row | None:
-    """The values as a row of all columns, if they can be one; else None."""
+def _fitting(table: Table, rowid: int, values: Values, most: int) -> Row | None:
+    """The values as a row of all columns, if they can be one, numbered at `most` so; else None."""
     columns = _declared(table)
     if len(values) > len(columns):
         return None
     row: list[Any] = []
     for number, (name, kind, rules) in enumerate(columns):
         if kind == "INTEGER" and rules == ["PRIMARY", "KEY"]:
-            if number < len(values) and values[number] is not None:
+            if rowid > most or (number < len(values) and values[number] is not None):
                 return None
             row.append(rowid)
         elif number >= len(values):  # the row is older than the column
@@ -203,7 +208,10 @@ def _fitting(table: Table, rowid: int, values: Values) -> Row | None:
 def _true_text(row: list[Any]) -> bool:
     """Whether an answer's text is the one whose hash the row holds; only first turns can be checked by themselves."""
     answer = {name: value for (name, _, _), value in zip(_declared(RESPONSES), row, strict=True)}
-    return answer["turn"] != 0 or content_hash([from_stored(answer["text"])]) == answer["text_hash"]
+    try:
+        return answer["turn"] != 0 or content_hash([from_stored(answer["text"])]) == answer["text_hash"]
+    except UnreadableRowError:
+        return False
 
 
 # ---------------------------------------------------------------------- writing

@@ -30,7 +30,12 @@ __all__ = ["Record", "TurnRow", "recorded_key", "response_key", "response_keys",
 
 def from_stored(value: Any) -> Any:
     """A value as it was before it was stored; texts with lone surrogates are stored as bytes."""
-    return value.decode("utf-8", "surrogatepass") if type(value) is bytes else value
+    if type(value) is not bytes:
+        return value
+    try:
+        return value.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise UnreadableRowError(f"a text cannot be read: {error.reason}") from None
 
 
 def to_json(value: object) -> str:

@@ -35,6 +35,7 @@ from arenaloop.store.opening import (
     lost_rows,
     private_copy,
     refuse_log_alone,
+    refuse_lost_rows,
     rows_in,
     version_of,
 )
@@ -108,6 +109,8 @@ class Store(Readings):
         if not readonly:
             self._lock = WriterLock(self._real, self.path)
         try:
+            if not readonly:
+                refuse_lost_rows(self._real, self.path, told, log=log)
             self._reader = self._open()
             self._inode = entered(self._real)
             try:
@@ -154,12 +157,7 @@ class Store(Readings):
     def _open_schema(self, told: tuple[str, int] | None, *, log: bool) -> None:
         db = self._reader
         version = version_of(db, self.path)
-        self.lost = lost_rows(db, self._real, log=log, told=told)
-        if self.lost and not self.readonly:  # before anything is written: the log may still be put back
-            raise ArenaFileError(
-                f"{self.path}: {self.lost}; put its log {self.path.name}-wal back beside it, or go on without these "
-                f"rows by arenaloop recover {self.path.parent} --replace"
-            )
+        self.lost = lost_rows(db, told, log=log)
         if version and version != SCHEMA_VERSION:
             self._migrate(version)
             db = self._reader
