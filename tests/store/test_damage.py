@@ -175,6 +175,18 @@ def test_a_row_that_is_none_of_ours_is_damage(whole: Path, path: Path, statement
         read_everything(path)
 
 
+def test_the_reason_is_short_whatever_the_text(whole: Path, path: Path) -> None:
+    """SQLite gives out the whole text that it cannot read."""
+    shutil.copy(whole, path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE responses SET text = CAST(x'ff0a' || zeroblob(50000) AS TEXT)")
+        db.commit()
+    with pytest.raises(ArenaFileError) as caught:
+        read_everything(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300 + 2 * len(str(path))
+
+
 def test_a_bug_of_ours_is_no_damage(path: Path) -> None:
     with pytest.raises(sqlite3.ProgrammingError), Store(path) as store:
         store._reader.execute("SELECT ?", ())

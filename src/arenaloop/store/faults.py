@@ -10,6 +10,7 @@ from arenaloop.errors import ArenaFileError, StorageError
 __all__ = ["UnreadableRowError", "arena_error", "damaged"]
 
 _DISK = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_BUSY", "SQLITE_LOCKED")
+_WHY = 100  # characters of a reason
 _OURS = (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.NotSupportedError, sqlite3.DataError)
 
 
@@ -18,9 +19,12 @@ class UnreadableRowError(sqlite3.DatabaseError):
 
 
 def damaged(path: Path, why: str) -> ArenaFileError:
-    """The error of a file that can be read in parts at most."""
+    """The error of a file that can be read in parts at most; `why` may hold the text that SQLite could not read."""
+    line = " ".join(why.split())
+    short = line if len(line) <= _WHY else f"{line[:_WHY]} …"
     return ArenaFileError(
-        f"{path}: damaged, or no arena file ({why}); arenaloop recover {path.parent} saves what can still be read of it"
+        f"{path}: damaged, or no arena file ({short}); arenaloop recover {path.parent} saves what can still be read of "
+        "it"
     )
 
 
