@@ -409,7 +409,7 @@ def test_files_that_do_not_belong_together(run: Any) -> None:
             with pytest.raises(InputError, match=complaint):
                 read_fought(directory, store)
         write_jsonl(directory / "battles.jsonl", rows[:-1])  # a cut file
-        with pytest.raises(InputError, match="battles that leaderboard.json rates"):
+        with pytest.raises(InputError, match=r"battles that leaderboard.json rates"):
             read_fought(directory, store)
         (directory / "battles.jsonl").write_bytes(whole)
         fought = read_fought(directory, store)
