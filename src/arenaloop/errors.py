@@ -4,7 +4,7 @@
     ├── UserError (exit 2)        refused before the first call; one line says what and where
     │   ├── ConfigError           a setting or SPEC that does not exist or cannot be
     │   ├── InputError            a file or row that is missing or malformed
-    │   ├── ArenaFileError        an arena file of another version, or one that another process writes
+    │   ├── ArenaFileError        an arena file of another version, damaged, or one that another process writes
     │   └── MissingExtraError     an optional dependency is not installed
     └── StoppedError (exit 4)     stopped early and resumable: what was stored stays
         ├── BudgetSpentError      the calls or the money that the run may cost are spent
@@ -52,7 +52,7 @@ class InputError(UserError, ValueError):
 
 
 class ArenaFileError(UserError):
-    """An arena file that this version cannot open, or that another process is writing."""
+    """An arena file that is damaged, that this version cannot open, or that another process is writing."""
 
 
 class MissingExtraError(UserError, ImportError):

@@ -397,7 +397,7 @@ def test_a_stricter_parser_undoes_what_it_does_not_read(run: Any) -> None:
 
 def test_files_that_do_not_belong_together(run: Any) -> None:
     directory, plan, _ = run()
-    rows = rows_of(directory)
+    rows, whole = rows_of(directory), (directory / "battles.jsonl").read_bytes()
     with Store(directory / "arena.db") as store:
         for broken, complaint in (
             ({"prompt_id": "none"}, "prompt none is not in arena.db"),
@@ -408,7 +408,10 @@ def test_files_that_do_not_belong_together(run: Any) -> None:
             write_jsonl(directory / "battles.jsonl", [rows[0] | broken])
             with pytest.raises(InputError, match=complaint):
                 read_fought(directory, store)
-        write_jsonl(directory / "battles.jsonl", rows)
+        write_jsonl(directory / "battles.jsonl", rows[:-1])  # a cut file
+        with pytest.raises(InputError, match=r"battles that leaderboard.json rates"):
+            read_fought(directory, store)
+        (directory / "battles.jsonl").write_bytes(whole)
         fought = read_fought(directory, store)
         new = plan_again(fought, NAMES, plan)
         (directory / "leaderboard.json").write_text("[]")

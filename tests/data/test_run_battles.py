@@ -87,4 +87,5 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     run = play(tmp_path / "run")
     row = json.loads(run.joinpath("battles.jsonl").read_text().splitlines()[0]) | {"verdicts": ["gone"]}
     run.joinpath("battles.jsonl").write_text(json.dumps(row) + "\n")
+    run.joinpath("leaderboard.json").unlink()  # which rates two battles
     assert [(r["length_a"], r["length_b"]) for r in rows_with_lengths(run)] == [(None, None)]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from arenaloop.arena.matchmaking import Pair, Schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Contestant
+from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows, row_error
 from arenaloop.models.recorded import RecordedModel
@@ -83,6 +84,7 @@ def read_fought(directory: Path, store: Store, wanted: Mapping[str, Sequence[Pai
         if prompt is None:
             raise InputError(f"{path}: the prompt {prompt_id} is not in {store.path.name}")
         _add_prompt(fought, prompt, path, list(rows), store)
+    check_whole(directory)
     for prompt_id, pairs in (wanted or {}).items():
         _add_wanted(fought, prompt_id, pairs, store)
     if wanted:  # the order of the prompts is that of the run

@@ -16,10 +16,12 @@ from arenaloop.cli.audit import audit
 from arenaloop.cli.battle import battle
 from arenaloop.cli.options import add_verb
 from arenaloop.cli.rank import rank
+from arenaloop.cli.recover import recover
 from arenaloop.cli.rejudge import rejudge
 from arenaloop.cli.report import report
 from arenaloop.cli.run import demo, run
 from arenaloop.cli.sandbox import sandbox_app
+from arenaloop.cli.signals import ending_like_interrupt
 from arenaloop.cli.train import train
 from arenaloop.cli.winrate import winrate
 from arenaloop.errors import ArenaloopError
@@ -79,13 +81,15 @@ add_verb(app, audit)
 add_verb(app, train)
 add_verb(app, rejudge)
 app.command()(report)
+app.command()(recover)
 app.add_typer(sandbox_app, name="sandbox")
 
 
 def main() -> None:
     """Entry point: run a verb, print errors as one line, and exit with the code that the contract names."""
     try:
-        code = app(standalone_mode=False)
+        with ending_like_interrupt():
+            code = app(standalone_mode=False)
         if code == 130:  # so typer says that it was interrupted
             raise KeyboardInterrupt
     except ArenaloopError as error:

@@ -24,7 +24,7 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.estimate import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures
-from arenaloop.cli.directory import open_directory, write_settings
+from arenaloop.cli.directory import ARENA, open_directory, refuse_results_alone, say_lost, write_settings
 from arenaloop.cli.progress import Watch, say_undecided
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError
@@ -121,8 +121,11 @@ class _BattleRun:
 
     def rehearse(self, *, as_json: bool) -> None:
         """Say what would be done; a run directory that is there is read, and nothing is written."""
-        arena = self.out / "arena.db"
+        arena = self.out / ARENA
+        refuse_results_alone(self.out)
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as store:
+            if store is not None:
+                say_lost(store, self.messages)
             expected = self._estimate({prompt.id: prompt for prompt in self.prompts}.get, store)
         self._print_plan()
         for line in expected.lines():

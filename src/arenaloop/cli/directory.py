@@ -4,25 +4,57 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console
+
 from arenaloop.config import Settings, dump_yaml
 from arenaloop.errors import InputError
 from arenaloop.jsonl import replacing
 from arenaloop.store import Store
+from arenaloop.terminal import say
 
-__all__ = ["open_directory", "write_settings"]
+__all__ = ["ARENA", "open_directory", "refuse_results_alone", "say_lost", "write_settings"]
+
+ARENA = "arena.db"
+"""Name of the arena file in a run directory."""
+
+
+_RESULTS = ("battles.jsonl", "leaderboard.json", "summary.json", "audit.json")
 
 
 def open_directory(out: Path) -> Store:
     """Make `out` where it is not there yet, and open its arena file for writing; errors as those of `Store`.
 
     Raises:
-        InputError: `out` cannot be a directory.
+        InputError: `out` cannot be a directory, or holds results without the arena file that they came from.
     """
+    refuse_results_alone(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: cannot be a run directory ({error.strerror})") from None
-    return Store(out / "arena.db")
+    return Store(out / ARENA)
+
+
+def refuse_results_alone(out: Path) -> None:
+    """Raise InputError if results stand beside a missing or empty arena file: all would be paid for again."""
+    arena = out / ARENA
+    if arena.is_file() and arena.stat().st_size > 0:
+        return
+    if arena.exists() and not arena.is_file():
+        return  # the store says what it is
+    results = [name for name in _RESULTS if (out / name).is_file()]
+    if results:
+        what = "an empty" if arena.is_file() else "no"
+        raise InputError(
+            f"{out}: {', '.join(results)} with {what} {ARENA}, which holds what was paid for: put it back, with "
+            f"{ARENA}-wal where there was one, or begin anew with another --out"
+        )
+
+
+def say_lost(store: Store, console: Console) -> None:
+    """Say what a reader should know of rows that are missing."""
+    if store.lost:
+        say(console, f"warning: {store.path}: {store.lost}", fold=True)
 
 
 def write_settings(out: Path, settings: Settings) -> None:

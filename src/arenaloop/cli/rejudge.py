@@ -12,7 +12,7 @@ import typer
 
 from arenaloop.cli.money import Prices
 from arenaloop.cli.options import Fields, Given
-from arenaloop.errors import ArenaFileError, ConfigError, InputError, UserError
+from arenaloop.errors import ConfigError, InputError, UserError
 
 if TYPE_CHECKING:
     from arenaloop.arena.matchmaking import Pair
@@ -68,11 +68,10 @@ def rejudge(
     from arenaloop.arena.rejudge import rejudge as judge_again
     from arenaloop.calls.batch import open_batches
     from arenaloop.calls.budget import Budget, require_prices
-    from arenaloop.cli.directory import write_settings
+    from arenaloop.cli.directory import open_directory, write_settings
     from arenaloop.cli.money import priced
     from arenaloop.cli.progress import Watch, say_undecided
     from arenaloop.specs import judge as build_judge
-    from arenaloop.store import Store
     from arenaloop.store.counts import commonest_error
     from arenaloop.terminal import say
 
@@ -98,7 +97,7 @@ def rejudge(
     names, wanted = _wanted(settings, directory, messages)
     ask = bool(changed) or judge is not None
     out = directory / "rejudged" / directory_name(*_known_by(judging, template_plan.judge.name))
-    with Store(directory / "arena.db") as store:
+    with open_directory(directory) as store:
         if waiting := open_batches(store, template_plan.judges):
             raise ConfigError(
                 f"{directory}: verdicts of this judge are on their way in batches ({len(waiting)} not collected), and "
@@ -144,8 +143,6 @@ def _settings_of(directory: Path) -> JudgedSettings:
     for name in ("config.yaml", "battles.jsonl", "leaderboard.json"):
         if not (directory / name).is_file():
             raise InputError(f"{directory}: no {name}, so no finished run of battle or of a recipe")
-    if not (directory / "arena.db").is_file():
-        raise ArenaFileError(f"{directory / 'arena.db'}: no arena file here")
     path = directory / "config.yaml"
     values = read_yaml(path)
     recipe = values.get("recipe")

@@ -12,13 +12,25 @@ __all__ = ["report"]
 
 def report(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where. Default: DIR/report.html.", show_default=False)
+    ] = None,
 ) -> None:
     """Write DIR/report.html: ratings, judge health, cost, and battles side by side. Opens anywhere, loads nothing.
 
     Example:
 
         arenaloop report runs/demo
-    """
-    from arenaloop.report import write_report
 
-    typer.echo(write_report(directory))
+        arenaloop report /mnt/archive/demo --out demo.html
+    """
+    from rich.console import Console
+
+    from arenaloop.cli.directory import say_lost
+    from arenaloop.report import write_report
+    from arenaloop.report.documents import read_documents
+    from arenaloop.store import Store
+
+    with Store(read_documents(directory).arena, readonly=True) as store:
+        say_lost(store, Console(stderr=True))
+    typer.echo(write_report(directory, out))

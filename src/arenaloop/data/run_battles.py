@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from arenaloop.data.formats.battles import read_battles
 from arenaloop.data.formats.judgments import battles_from_rows
+from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, read_rows, row_error
 from arenaloop.ratings.battles import Battles
@@ -104,6 +105,7 @@ def read_run(directory: Path, *, controls: Sequence[str] = (), own_failure: OwnF
         battles = battles_from_rows(measured, str(directory), controls=controls)
     elif failures.changed:
         battles = battles_from_rows(_rows(path, failures), str(directory), controls=controls)
+        check_whole(directory)
     else:
         battles = read_battles(directory, controls=controls)
     return battles.with_failures(((a, b) for _, a, b in failures.undecided), failures.lost)
@@ -155,6 +157,7 @@ def rows_with_lengths(directory: Path, failures: Failures | None = None) -> Iter
                 yield from _measured(batch, store, lengths)
                 batch = []
         yield from _measured(batch, store, lengths)
+    check_whole(directory)
 
 
 def _measured(rows: list[dict[str, Any]], store: Store, lengths: dict[str, float | None]) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from html import escape
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arenaloop.audit.suspects import Suspect, suspects
 from arenaloop.audit.suspicion import REASONS
+from arenaloop.data.result_files import check_whole
+from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows, replacing
 from arenaloop.report.cards import (
     Card,
@@ -67,21 +70,24 @@ _LIMITS = (16_000, 8_000, 5_000, 3_000, 2_000, 1_200, 700, 400, 200, 100)
 _BROWSER_BYTES = 7_500_000
 
 
-def write_report(directory: Path) -> Path:
-    """Write ``report.html`` into a run directory and return its path.
+def write_report(directory: Path, out: Path | None = None) -> Path:
+    """Write ``report.html`` into a run directory, or another file, and return its path.
 
     Args:
         directory: a finished run: ``config.yaml``, ``arena.db``, ``battles.jsonl``, ``leaderboard.json`` and
             ``summary.json``; of a recipe also ``data/``.
+        out: the file to write.
 
     Raises:
-        InputError: one of these is missing, or does not hold what it should.
-        ArenaFileError: ``arena.db`` is no arena file of this version.
+        InputError: one of these is missing, or does not hold what it should; nothing can be written there.
+        ArenaFileError: ``arena.db`` is damaged, or no arena file of this version.
         StorageError: the disk is full.
     """
     documents = read_documents(Path(directory))
+    if out is None and not os.access(directory, os.W_OK):
+        raise InputError(f"{directory}: nothing can be written here; --out FILE names another place for the report")
     page = render(documents)
-    path = documents.directory / "report.html"
+    path = out or documents.directory / "report.html"
     with replacing(path) as file:
         file.write(page)
     return path
@@ -92,6 +98,7 @@ def render(documents: Documents) -> bytes:
     with Store(documents.arena, readonly=True) as store:
         flagged = suspects(store, [str(row["model"]) for row in documents.rows])
         picks, cards, scope = _browser(documents, store, flagged)
+        check_whole(documents.directory)
         context = _context(documents, store, picks, scope)
         context["suspicious"] = _suspicious(flagged, cards)
     fits = next((i for i, limit in enumerate(_LIMITS) if _size(cards, limit) <= _BROWSER_BYTES), -1)

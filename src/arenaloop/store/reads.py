@@ -5,7 +5,6 @@ What is still on its way to the disk is seen by `store.Store` alone; what report
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from arenaloop.store.rows import (
     COLUMNS,
     RULING_COLUMNS,
     STATUSES,
+    from_json,
     from_stored,
     prompt_of,
     record_of,
@@ -97,22 +97,22 @@ class Readings:
     def stage(self, name: str, key: str) -> dict[str, Any] | None:
         """The recorded result of a recipe's stage, or None if it has not finished with these settings."""
         row = self._reader.execute("SELECT result FROM stages WHERE name = ? AND key = ?", (name, key)).fetchone()
-        return json.loads(row[0]) if row else None
+        return from_json(row[0]) if row else None
 
     def stages(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """(name, result) of every finished stage, oldest first; a name comes again where its settings were changed."""
         for name, result in self._reader.execute("SELECT name, result FROM stages ORDER BY rowid"):
-            yield name, json.loads(result)
+            yield name, from_json(result)
 
     def note(self, room: str, key: str) -> Any | None:
         """A runner's own state, as it was put last; None if there is none."""
         row = self._reader.execute("SELECT value FROM notes WHERE room = ? AND key = ?", (room, key)).fetchone()
-        return json.loads(row[0]) if row else None
+        return from_json(row[0]) if row else None
 
     def notes(self, room: str) -> Iterator[tuple[str, Any]]:
         """(key, value) of all of a runner's notes, in the order in which they were last put, the oldest first."""
         for key, value in self._reader.execute("SELECT key, value FROM notes WHERE room = ? ORDER BY rowid", (room,)):
-            yield key, json.loads(value)
+            yield key, from_json(value)
 
     # ------------------------------------------------------------------ whether anybody was answered
 
@@ -337,7 +337,9 @@ class Readings:
         """Rows of a query whose braces take the marks of as many keys as one look-up may have."""
         for start in range(0, len(keys), _IN_BATCH):
             some = keys[start : start + _IN_BATCH]
-            yield from self._reader.execute(query.format(marks(some)), some)
+            # `yield from` would close the cursor too, of a file that is closed by then
+            for row in self._reader.execute(query.format(marks(some)), some):  # noqa: UP028
+                yield row
 
 
 _BATTLING = "status IN ('ok', 'truncated', 'empty')"

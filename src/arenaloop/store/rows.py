@@ -6,10 +6,11 @@ Keys are content hashes of everything that determines an answer.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
+from arenaloop.store.faults import UnreadableRowError
 from arenaloop.store.schema import Row
 from arenaloop.types import (
     Completion,
@@ -29,7 +30,12 @@ __all__ = ["Record", "TurnRow", "recorded_key", "response_key", "response_keys",
 
 def from_stored(value: Any) -> Any:
     """A value as it was before it was stored; texts with lone surrogates are stored as bytes."""
-    return value.decode("utf-8", "surrogatepass") if type(value) is bytes else value
+    if type(value) is not bytes:
+        return value
+    try:
+        return value.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise UnreadableRowError(f"a text cannot be read: {error.reason}") from None
 
 
 def to_json(value: object) -> str:
@@ -37,8 +43,24 @@ def to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-STATUSES = {status.value: status for status in Status}  # look-ups in a mapping cost a third of Status(value)
-_OUTCOMES = {None: None} | {outcome.value: outcome for outcome in Outcome}
+def from_json(text: Any) -> Any:
+    """The list or mapping that was stored."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError) as error:
+        raise UnreadableRowError(f"a stage or note cannot be read: {error}") from None
+
+
+class _Words(dict[Any, Any]):
+    """What a column's words stand for; a word that stands for nothing is damage."""
+
+    def __missing__(self, word: object) -> Any:
+        raise UnreadableRowError(f"a row holds {str(word)[:40]!r}, which is no status or outcome")
+
+
+# look-ups in a mapping cost a third of Status(value)
+STATUSES: Mapping[Any, Status] = _Words({status.value: status for status in Status})
+_OUTCOMES: Mapping[Any, Outcome | None] = _Words({None: None} | {outcome.value: outcome for outcome in Outcome})
 
 COLUMNS = {kind: ", ".join(kind.__dataclass_fields__) for kind in (Verdict, Judgement)}
 RULING_COLUMNS = ", ".join(Ruling._fields)
@@ -73,7 +95,10 @@ def prompt_row(prompt: Prompt) -> Row:
 def prompt_of(row: Row) -> Prompt:
     """The prompt of a row of `PROMPTS`."""
     prompt_id, messages, follow_ups, tags = row
-    return Prompt(tuple(json.loads(messages)), tuple(json.loads(follow_ups)), prompt_id, json.loads(tags))
+    try:
+        return Prompt(tuple(json.loads(messages)), tuple(json.loads(follow_ups)), prompt_id, json.loads(tags))
+    except (ValueError, TypeError) as error:
+        raise UnreadableRowError(f"the prompt {str(prompt_id)[:40]!r} cannot be read: {error}") from None
 
 
 def record_of(kind: type[Record], row: Row) -> Record:
@@ -82,7 +107,10 @@ def record_of(kind: type[Record], row: Row) -> Record:
     values["status"] = STATUSES[values["status"]]
     if "outcome" in values:
         values["outcome"] = _OUTCOMES[values["outcome"]]
-    return kind(**values)
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise UnreadableRowError(f"a row of judge calls cannot be read: {error}") from None
 
 
 def rulings_by_key(rows: Iterable[Row]) -> dict[str, Ruling]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from arenaloop.types import Cost
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "SCHEMA", "SCHEMA_VERSION", "Row", "Table", "insert"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "SCHEMA", "SCHEMA_VERSION", "TABLES", "Row", "Table", "insert"]
 
 Row = tuple[Any, ...]
 """Values as SQLite holds them."""
@@ -33,6 +33,7 @@ class Table:
         insert: how a row is added; without attempts, one of a key that is there is ignored or replaces it.
 
     Attributes:
+        columns: their definitions, in the order of the file, the `id` of a table of calls included.
         key: of a row, the values under which its attempts are numbered; a single one stands by itself.
     """
 
@@ -49,9 +50,11 @@ class Table:
     ) -> None:
         self.name, self.counted = name, counted
         names = [column.split()[0] for column in columns.split(",")]
+        self.columns = tuple(" ".join(column.split()) for column in columns.split(","))
         self.definition = f"CREATE TABLE {name} ({columns}{rules};\n"
         if counted:
             self.definition = f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, {columns}{rules};\n"
+            self.columns = ("id INTEGER PRIMARY KEY", *self.columns)
             self.definition += f"CREATE UNIQUE INDEX {name}_key ON {name} ({', '.join(counted)}, attempt);\n"
             told = [column for column in names if column not in (*counted, "attempt", "run", "at")]
             self.key: Callable[[Row], Any] = itemgetter(*range(len(counted)))
@@ -126,9 +129,9 @@ SENT = Table(
     "run INTEGER PRIMARY KEY, calls INTEGER NOT NULL, open INTEGER NOT NULL, usd REAL",
     insert="INSERT OR REPLACE",
 )
-_TABLES = (PROMPTS, RESPONSES, VERDICTS, JUDGEMENTS, STAGES, NOTES, SENT)
+TABLES = (PROMPTS, RESPONSES, VERDICTS, JUDGEMENTS, STAGES, NOTES, SENT)
 
-SCHEMA = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);\n" + "".join(t.definition for t in _TABLES)
+SCHEMA = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);\n" + "".join(t.definition for t in TABLES)
 
 # What a file of an older version lacks; rows that were paid for stay readable in every later version. Until version 3
 # runners kept their own state among the stages of recipes: which plans are complete, chosen pairs, batches.

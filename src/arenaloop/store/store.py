@@ -2,7 +2,7 @@
 
 Rows are keyed by the hash of all that determines them, so that to resume is to ask again: what is there is not asked
 twice. Failures are rows too, with a status and a reason, and are asked again on the next run. One process writes
-(`flock` on a side file, which the kernel frees when the process dies); any number may read meanwhile.
+(`lock`: the kernel frees its locks when it dies); any number may read meanwhile.
 
 Appends go to a writer thread (`writer`) that commits within 10 ms of arrival, off the caller's event loop. After
 ``kill -9`` at most those of the last 10 ms are lost: commits are in the write-ahead log, which survives the process. (A
@@ -12,7 +12,6 @@ consistent.)
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import sys
@@ -20,13 +19,31 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
 from arenaloop.errors import ArenaFileError, StorageError
+from arenaloop.store.faults import arena_error
+from arenaloop.store.lock import WriterLock, committed_rows, entered, left
+from arenaloop.store.opening import (
+    WRITING,
+    check_tables,
+    connect,
+    connect_to_read,
+    has_log,
+    identity,
+    lost_rows,
+    private_copy,
+    refuse_log_alone,
+    refuse_lost_rows,
+    rows_in,
+    version_of,
+)
 from arenaloop.store.reads import Readings, Usage
 from arenaloop.store.rows import (
     COLUMNS,
+    STATUSES,
     Record,
     TurnRow,
     from_stored,
@@ -96,40 +113,54 @@ class Store(Readings):
 
     Args:
         path: the SQLite file; created unless `readonly`.
-        readonly: open for reading while another process may be writing.
+        readonly: open for reading, while another process may be writing, or where nothing can be written.
 
     Attributes:
+        lost: what is missing of the rows that were committed, in words; a writer refuses such a file.
         sent: what this invocation has sent so far; `put_sent` books it.
 
     Raises:
-        ArenaFileError: another process writes the file, it has another version, or it is no arena file.
-        StorageError: the disk is full or the file cannot be written.
+        ArenaFileError: another process writes the file, it may not be written, it has another version or is damaged,
+            rows that were committed are missing, or it is no arena file.
+        StorageError: the disk is full or failing. Out of a ``with`` block both come for what is found in it.
     """
 
     def __init__(self, path: str | Path, *, readonly: bool = False) -> None:
         self.path = Path(path)
         self.readonly = readonly
-        self._lock_file: int | None = None
+        self.lost = ""
+        self._real = Path(os.path.realpath(path))  # the lock follows the file, as SQLite's log does
+        self._lock: WriterLock | None = None
+        self._copy: TemporaryDirectory[str] | None = None
         # rows that are on their way, with what they were made of, by what their attempts are counted under
         self._pending: dict[Table, dict[Any, tuple[Row, Any]]] = {RESPONSES: {}, VERDICTS: {}, JUDGEMENTS: {}}
         self._usage: Usage | None = None  # known until the next append
         self._writer: Writer | None = None
         self.sent = Sent()
-        if readonly and not self.path.exists():
+        if self._real.is_dir():
+            raise ArenaFileError(f"{self.path}: a folder, where the arena file is expected")
+        refuse_log_alone(self._real, self.path)
+        if readonly and not self._real.exists():
             raise ArenaFileError(f"{self.path}: no arena file here")
+        told, log = committed_rows(self._real), has_log(self._real)
         if not readonly:
-            self._take_lock()
+            self._lock = WriterLock(self._real, self.path)
         try:
-            self._reader = self._connect()
+            if not readonly:
+                refuse_lost_rows(self._real, self.path, told, log=log)
+            self._reader = self._open()
+            self._inode = entered(self._real)
             try:
-                self._open_schema()
+                self._open_schema(told, log=log)
                 self.run = self._next_run()
             except BaseException:
-                self._reader.close()  # which also takes back an unfinished migration
+                self._close_reader()  # which also takes back an unfinished migration
                 raise
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
             self._release_lock()
-            raise _as_arena_error(self.path, error) from error
+            if (known := arena_error(self.path, error)) is None:
+                raise
+            raise known from error
         except BaseException:
             self._release_lock()
             raise
@@ -140,53 +171,44 @@ class Store(Readings):
 
     # ------------------------------------------------------------------ opening and closing
 
-    def _take_lock(self) -> None:
-        lock_path = self.path.with_name(self.path.name + ".lock")
-        try:
-            self._lock_file = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StorageError(f"{lock_path}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock_file)
-            self._lock_file = None
-            raise ArenaFileError(f"{self.path}: another process is writing this arena file") from error
-
-    def _release_lock(self) -> None:
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
-
     def _connect(self, *, check_same_thread: bool = True) -> sqlite3.Connection:
-        uri = self.path.absolute().as_uri() + ("?mode=ro" if self.readonly else "")
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=30, isolation_level=None, check_same_thread=check_same_thread, cached_statements=64
-        )
-        connection.execute("PRAGMA cache_size = -4096")
+        return connect(self._real, check_same_thread=check_same_thread)
+
+    def _open(self) -> sqlite3.Connection:
+        if not self.readonly:
+            return self._connect()
+        connection, self._copy = connect_to_read(self._real)
         return connection
 
-    def _open_schema(self) -> None:
+    def _close_reader(self) -> None:
+        self._reader.close()
+        left(self._inode)
+        if self._copy is not None:
+            self._copy.cleanup()
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _open_schema(self, told: tuple[str, int] | None, *, log: bool) -> None:
         db = self._reader
-        application, version = (db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version"))
-        empty = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0
-        if not empty and application != APPLICATION_ID:
-            raise ArenaFileError(f"{self.path}: a SQLite file, but no arena file")
-        if not empty and version != SCHEMA_VERSION:
-            if version not in MIGRATIONS:
-                raise ArenaFileError(
-                    f"{self.path}: an arena file of version {version}; this arenaloop reads version {SCHEMA_VERSION}"
-                )
+        version = version_of(db, self.path)
+        self.lost = lost_rows(db, told, log=log)
+        if version and version != SCHEMA_VERSION:
             self._migrate(version)
+            db = self._reader
+        if version:
+            check_tables(db, self.path)
         if self.readonly:
-            if empty:
+            if not version:
                 raise ArenaFileError(f"{self.path}: an empty file, no arena file")
             return
         mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode.lower() != "wal":  # some network file systems cannot share the log's memory
             db.execute("PRAGMA journal_mode = DELETE")
         db.execute("PRAGMA synchronous = NORMAL")
-        if empty:
+        if not version:
             # One transaction, so that a process killed in the middle leaves an empty file. The secret is what
             # contestants must not know: delimiters in judge prompts are derived from it.
             db.executescript(
@@ -200,19 +222,33 @@ class Store(Readings):
             steps = "".join(MIGRATIONS[v] for v in range(version, SCHEMA_VERSION))
             self._reader.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             return
+        if self._copy is None and not _writable(self._real):
+            self._copy = private_copy(self._real)
+        file = self.path if self._copy is None else Path(self._copy.name) / self._real.name
         try:
-            Store(self.path).close()
+            Store(file).close()
         except ArenaFileError as error:
             raise ArenaFileError(
                 f"{self.path}: an arena file of version {version}, to be brought up to version {SCHEMA_VERSION} "
-                "before it is read; another process is writing it now"
+                f"before it is read: {error}"
             ) from error
+        if self._copy is not None:
+            self._reader.close()
+            self._reader = connect(file)
 
     def _next_run(self) -> int:
-        row = self._reader.execute("SELECT value FROM meta WHERE key = 'runs'").fetchone()
+        db = self._reader
+        row = db.execute("SELECT value FROM meta WHERE key = 'runs'").fetchone()
         run = int(row[0]) if row else 0
-        if not self.readonly:
-            self._reader.execute("INSERT OR REPLACE INTO meta VALUES ('runs', ?)", (str(run + 1),))
+        if self._lock is not None:
+            values = "('runs', ?)"
+            if db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                values += f", ('{WRITING}', '{int(time.time())}')"
+            db.execute(f"INSERT OR REPLACE INTO meta VALUES {values}", (str(run + 1),))  # noqa: S608
+            # into the file itself, so that a copy of it without its log is known for what it is
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._known_by, self._rows = identity(db), rows_in(db)
+            self._lock.note(self._known_by, self._rows)
         return run
 
     @property
@@ -230,11 +266,15 @@ class Store(Readings):
             sys.setswitchinterval(self._switch)
             if failure is None:
                 try:
+                    self._reader.execute("DELETE FROM meta WHERE key = ?", (WRITING,))
                     self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                except sqlite3.OperationalError as error:  # a reader holds the log: it stays, nothing is lost
-                    if "lock" not in str(error) and "busy" not in str(error):
-                        failure = StorageError(f"{self.path}: {error}")
-        self._reader.close()
+                except sqlite3.Error as error:
+                    failure = arena_error(self.path, error)
+                    if "lock" in str(error) or "busy" in str(
+                        error
+                    ):  # a reader holds the log: it stays, nothing is lost
+                        failure = None
+        self._close_reader()
         self._release_lock()
         if failure is not None:
             raise failure
@@ -247,9 +287,11 @@ class Store(Readings):
     ) -> None:
         try:
             self.close()
-        except StorageError:
+        except (StorageError, ArenaFileError):
             if error is None:  # do not hide what went wrong first
                 raise
+        if isinstance(error, sqlite3.Error) and (known := arena_error(self.path, error)) is not None:
+            raise known from error
 
     # ------------------------------------------------------------------ writing
 
@@ -261,6 +303,10 @@ class Store(Readings):
                 for key, row in zip(map(table.key, rows), rows, strict=True):
                     if pending[key][0] is row:
                         del pending[key]
+                self._rows += len(rows)
+        if self._lock is not None:
+            self._lock.note(self._known_by, self._rows)
+            self._lock.check()
 
     def _append(self, table: Table, rows: list[Row]) -> None:
         if self._writer is None:
@@ -276,14 +322,15 @@ class Store(Readings):
             self._writer.tell(told)
 
     @property
-    def failure(self) -> StorageError | None:
+    def failure(self) -> StorageError | ArenaFileError | None:
         """Why nothing more can be written; None while all is well."""
         return None if self._writer is None else self._writer.failure
 
     def flush(self) -> None:
         """Wait until everything appended so far is committed. Raises StorageError if that failed."""
-        if self._writer is not None:
+        if self._writer is not None and self._lock is not None:
             self._writer.flush()
+            self._lock.check()
 
     @property
     def backlog(self) -> int:
@@ -341,7 +388,7 @@ class Store(Readings):
         row = self._reader.execute(
             "SELECT text, status FROM responses WHERE key = ? AND turn = ? ORDER BY attempt DESC LIMIT 1", (key, turn)
         ).fetchone()
-        return (from_stored(row[0]), Status(row[1])) if row else None
+        return (from_stored(row[0]), STATUSES[row[1]]) if row else None
 
     def response(self, key: str, prompt: Prompt, model: str) -> Response | None:
         """A whole response, once every turn is answered or one has failed; None while turns are missing."""
@@ -381,8 +428,6 @@ class Store(Readings):
         return usage
 
 
-def _as_arena_error(path: Path, error: sqlite3.DatabaseError) -> ArenaFileError | StorageError:
-    # What is wrong with the disk is an operational error of SQLite's, what is wrong with the file is none.
-    if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
-        return StorageError(f"{path}: {error}")
-    return ArenaFileError(f"{path}: no arena file ({error})")
+def _writable(path: Path) -> bool:
+    """Whether this process may write the file and beside it."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)

@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from arenaloop.errors import StorageError
+from arenaloop.errors import ArenaFileError, StorageError
+from arenaloop.store.faults import arena_error
 from arenaloop.store.schema import Row, Table, insert
 
 __all__ = ["Append", "Told", "Writer"]
@@ -54,7 +55,7 @@ class Writer:
         self, path: Path, connect: Callable[[], sqlite3.Connection], committed: Callable[[list[Append]], None]
     ) -> None:
         self.path = path
-        self.failure: StorageError | None = None
+        self.failure: StorageError | ArenaFileError | None = None
         self._connect = connect
         self._committed = committed
         # Appends, who is to be told when what came before them is committed, and at the end None. A deque and a flag: a
@@ -130,7 +131,7 @@ class Writer:
                     connection = connection or self._open()
                     self._commit(connection, appends)
                 except Exception as error:  # a thread that dies would lose rows in silence, and hang whoever waits
-                    self.failure = StorageError(f"{self.path}: {error}; what was stored before stays")
+                    self.failure = self._failure(error)
             for item in batch:
                 if item is not None and type(item) is not tuple:
                     item.set()
@@ -139,6 +140,12 @@ class Writer:
                 self._log.fold(connection)
         if connection is not None:
             connection.close()
+
+    def _failure(self, error: Exception) -> StorageError | ArenaFileError:
+        known = arena_error(self.path, error) if isinstance(error, sqlite3.Error) else error
+        if isinstance(known, ArenaFileError) or (isinstance(known, StorageError) and known is error):
+            return known
+        return StorageError(f"{self.path}: {error}; what was stored before stays")
 
     def _open(self) -> sqlite3.Connection:
         connection = self._connect()

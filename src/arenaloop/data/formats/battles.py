@@ -16,6 +16,7 @@ import numpy as np
 
 from arenaloop.data.formats import judgments
 from arenaloop.data.formats.tables import content_kind, csv_form, file_error, line_of, table_rows
+from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import user_rows
 from arenaloop.ratings.battles import Battles, FloatArray, IntArray, relative_difference
@@ -56,9 +57,10 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
     path = Path(path)
     if path.is_dir():
         if (path / "battles.jsonl").exists():
-            path = path / "battles.jsonl"
-        else:
-            return _directory(path, controls)
+            battles = read_battles(path / "battles.jsonl", controls=controls)
+            check_whole(path)
+            return battles
+        return _directory(path, controls)
     kind = content_kind(path)
     if kind != "array":
         found = _columns(path, kind)

@@ -1,0 +1,31 @@
+"""Whether the result files of a run directory belong together, or one of them was cut."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from arenaloop.errors import InputError
+
+__all__ = ["check_whole"]
+
+_BLOCK = 1 << 20
+
+
+def check_whole(directory: Path) -> None:
+    """Raise InputError if ``battles.jsonl`` holds fewer lines than the leaderboard beside it rates battles: it was cut.
+
+    To be asked after the lines were read, so that one that is broken is named as such.
+    """
+    path = directory / "battles.jsonl"
+    try:
+        rated = json.loads((directory / "leaderboard.json").read_bytes())["battles"]
+        with path.open("rb") as file:
+            lines = sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK), b""))
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # what another reader will complain about
+    if isinstance(rated, int) and lines < rated:
+        raise InputError(
+            f"{path}: {lines:,} of the {rated:,} battles that leaderboard.json rates; the command that made both "
+            "writes them again (a part of them is ranked in another directory)"
+        )

@@ -1,0 +1,204 @@
+"""How an arena file is opened: connections, copies for reading where nothing may be written, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+
+from arenaloop.errors import ArenaFileError
+from arenaloop.store.faults import damaged
+from arenaloop.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, TABLES
+
+__all__ = [
+    "RECOVERED",
+    "WRITING",
+    "check_tables",
+    "connect",
+    "connect_to_read",
+    "has_log",
+    "identity",
+    "log_of",
+    "lost_rows",
+    "private_copy",
+    "refuse_log_alone",
+    "refuse_lost_rows",
+    "rows_in",
+    "version_of",
+]
+
+WRITING = "writing"
+"""Key of `meta` that stands while a process writes: a file that holds it, with no log beside it, was not closed."""
+RECOVERED = "recovered"
+"""Key of `meta` that says when a file was made of what a damaged one still held."""
+
+_LOGS = ("-wal", "-journal")
+_UNWRITABLE = ("SQLITE_CANTOPEN", "SQLITE_READONLY")
+
+
+def connect(path: Path, options: str = "", *, check_same_thread: bool = True) -> sqlite3.Connection:
+    """A connection; `options` are those of SQLite's URI, such as ``mode=ro``."""
+    uri = path.absolute().as_uri() + (f"?{options}" if options else "")
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=30, isolation_level=None, check_same_thread=check_same_thread, cached_statements=64
+    )
+    try:
+        connection.execute("PRAGMA cache_size = -4096")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_to_read(path: Path) -> tuple[sqlite3.Connection, tempfile.TemporaryDirectory[str] | None]:
+    """A connection for reading, and the folder of the copy that it reads, if it is one.
+
+    Beside a file in WAL mode SQLite keeps shared memory. Where it cannot be made (read-only media, another user's
+    directory), a file without a log is read as one that nobody changes, and one with a log in a copy.
+    """
+    try:
+        return _probed(path, "mode=ro"), None
+    except sqlite3.OperationalError as error:
+        if not getattr(error, "sqlite_errorname", "").startswith(_UNWRITABLE):
+            raise
+    if not os.access(path, os.R_OK):
+        raise ArenaFileError(f"{path}: cannot be read (no permission)")
+    if not has_log(path):
+        return _probed(path, "mode=ro&immutable=1"), None
+    folder = private_copy(path)
+    try:
+        return _probed(Path(folder.name) / path.name), folder
+    except BaseException:
+        folder.cleanup()
+        raise
+
+
+def _probed(path: Path, options: str = "") -> sqlite3.Connection:
+    connection = connect(path, options)
+    try:
+        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def private_copy(path: Path) -> tempfile.TemporaryDirectory[str]:
+    """A copy of the file and its log in a folder of its own, which goes with the object."""
+    folder = tempfile.TemporaryDirectory(prefix="arenaloop-")
+    try:
+        for end in ("", *_LOGS):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(path.with_name(path.name + end), Path(folder.name) / (path.name + end))
+    except OSError as error:
+        folder.cleanup()
+        raise ArenaFileError(f"{path}: cannot be copied into {folder.name} to be read ({error.strerror})") from None
+    return folder
+
+
+def log_of(path: Path) -> Path:
+    """The write-ahead log beside an arena file."""
+    return path.with_name(path.name + "-wal")
+
+
+def has_log(path: Path) -> bool:
+    """Whether a log with something in it stands beside the file, or the journal of a file system without logs."""
+    return any(_size(path.with_name(path.name + end)) for end in _LOGS)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+# ---------------------------------------------------------------------- what is refused
+
+
+def refuse_log_alone(path: Path, name: Path) -> None:
+    """Raise ArenaFileError if a log stands beside no file, or an empty one: SQLite would throw it away."""
+    if not _size(path) and _size(log_of(path)):
+        what = "empty" if path.exists() else "missing"
+        raise ArenaFileError(
+            f"{name}: {what}, while its log {log_of(name).name} holds rows that were paid for: put the file back "
+            f"beside it, or save what the log holds with arenaloop recover {name.parent}"
+        )
+
+
+def version_of(db: sqlite3.Connection, name: Path) -> int:
+    """The version of the file's tables; 0 if it has none yet.
+
+    Raises:
+        ArenaFileError: it is another SQLite file, or of a version that is not known.
+    """
+    application, version = (db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version"))
+    if db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0:
+        return 0
+    if application != APPLICATION_ID:
+        raise ArenaFileError(f"{name}: a SQLite file, but no arena file")
+    if version != SCHEMA_VERSION and version not in MIGRATIONS:
+        raise ArenaFileError(
+            f"{name}: an arena file of version {version}; this arenaloop reads version {SCHEMA_VERSION}"
+        )
+    return int(version)
+
+
+def check_tables(db: sqlite3.Connection, name: Path) -> None:
+    """Raise ArenaFileError if a file of this version lacks a table."""
+    there = {table for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if missing := [table.name for table in TABLES if table.name not in there]:
+        raise damaged(name, f"no table {', '.join(missing)}")
+
+
+def identity(db: sqlite3.Connection) -> str:
+    """What tells one arena file from another: a hash of its secret, and of when it was recovered from a damaged one."""
+    found = db.execute("SELECT value FROM meta WHERE key IN ('secret', ?) ORDER BY key", (RECOVERED,)).fetchall()
+    return blake2b(" ".join(str(value) for (value,) in found).encode(), digest_size=6).hexdigest()
+
+
+def rows_in(db: sqlite3.Connection) -> int:
+    """How many calls were ever stored: the tables of calls are only appended to."""
+    there = {table for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    counted = (table.name for table in TABLES if table.counted and table.name in there)
+    return sum(db.execute(f"SELECT MAX(id) FROM {name}").fetchone()[0] or 0 for name in counted)  # noqa: S608
+
+
+def lost_rows(db: sqlite3.Connection, told: tuple[str, int] | None, *, log: bool) -> str:
+    """What is missing of the rows that were committed, in words; empty if nothing is known to be.
+
+    Args:
+        told: what the side file said before the file was opened.
+        log: whether a log stood beside it then.
+    """
+    if db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0:
+        return f"no row, where {told[1]:,} were committed" if told is not None and told[1] else ""
+    if told is not None and told[0] == identity(db):
+        fewer = told[1] - rows_in(db)
+        return f"{fewer:,} rows fewer than were committed" if fewer > 0 else ""
+    open_still = db.execute("SELECT 1 FROM meta WHERE key = ?", (WRITING,)).fetchone() is not None
+    return "rows may be missing: it was copied from a run that had not closed it" if open_still and not log else ""
+
+
+def refuse_lost_rows(path: Path, name: Path, told: tuple[str, int] | None, *, log: bool) -> None:
+    """Raise ArenaFileError if rows are missing, while nothing is open for writing.
+
+    SQLite, when it closes a file that was open for writing, folds in what it could read of the log and deletes it: rows
+    that could be saved, or a log that could be put back, would be lost.
+    """
+    db, copy = connect_to_read(path)
+    try:
+        version_of(db, name)
+        if lost := lost_rows(db, told, log=log):
+            raise ArenaFileError(
+                f"{name}: {lost}; put its log {name.name}-wal back if it was left behind, or save what is there and "
+                f"go on without the rest by arenaloop recover {name.parent} --replace"
+            )
+    finally:
+        db.close()
+        if copy is not None:
+            copy.cleanup()
