@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from till import Said, running_till, scores
 
 from arenaloop.sandbox.batch_api import BatchApi
 from arenaloop.sandbox.server import running_server
@@ -241,3 +242,64 @@ def test_a_budget_that_cannot_count_writes_nothing(arenaloop: Command, tmp_path:
     assert len(result.lines) == 1
     assert "price of some earlier calls" in result.lines[0]
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.name != "arena.db"} == before
+
+
+# ---------------------------------------------------------------------- a price file for every verb
+
+
+def priced(tmp_path: Path, *names: str) -> list[str]:
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump({"prices": {n: {"input": 1.0, "output": 2.0} for n in names}}))
+    return ["--prices", "all.yaml"]
+
+
+def test_a_price_file_reaches_the_members_of_a_jury(arenaloop: Command, tmp_path: Path, served: Any) -> None:
+    (tmp_path / "jury.yaml").write_text(yaml.safe_dump({"jury": [f"{served.url}#{n}" for n in ("j1", "j2", "j3")]}))
+    command = ["battle", *RECORDED, "--judge", "jury.yaml", "--out", "out", "--budget-usd", "5"]
+    assert "price of 'j1'" in arenaloop(*command).lines[-1]
+    assert arenaloop(*command, *priced(tmp_path, "j1", "j2", "j3")).code == 0
+    members = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["judge"]["jury"]
+    assert [member["price"]["output"] for member in members] == [2.0] * 3
+    summary = read(tmp_path / "out" / "summary.json")
+    assert summary["usd"] > summary["usd_estimated"] == 0
+
+
+def test_a_price_file_reaches_rejudging_and_audits(arenaloop: Command, tmp_path: Path, served: Any) -> None:
+    prices = priced(tmp_path, "m")
+    judge = f"{served.url}#m"
+    assert arenaloop("battle", *RECORDED, "--judge", judge, "--out", "out", *prices).code == 0
+    again = ["rejudge", "out", "--template", "score_first", "--budget-usd", "5"]
+    result = arenaloop(*again, *prices, "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["usd"] > 0
+    rows = [f"question {n},one,another,{1 + n % 2}\n" for n in range(12)]
+    (tmp_path / "labels.csv").write_text("instruction,output_1,output_2,preference\n" + "".join(rows))
+    audit = ["audit", "--judge", judge, "--labels", "labels.csv", "--budget-usd", "5", "--out", "audit"]
+    assert "price of 'm'" in arenaloop(*audit).lines[-1]
+    assert arenaloop(*audit, *prices).code == 0
+    document = read(tmp_path / "audit" / "audit.json")
+    assert document["usd"] > document["usd_estimated"] == 0
+
+
+def test_a_price_file_reaches_the_models_of_a_recipe(arenaloop: Command, tmp_path: Path, served: Any) -> None:
+    recipe = {
+        "recipe": "arena_learning", "rounds": 0, "target": {"model": "sandbox:target"}, "budget_usd": 5.0,
+        "opponents": ["sandbox:scholar", f"{served.url}#rival"], "judge": f"{served.url}#m",
+        "data": {"demonstrations": "sandbox:demonstrations?n=10", "prompts": "sandbox:prompts?n=9",
+                 "test": "sandbox:prompts?n=20"},
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert "price of" in arenaloop("run", "recipe.yaml", "--dry-run").lines[-1]
+    result = arenaloop("run", "recipe.yaml", "--dry-run", *priced(tmp_path, "m", "rival"))
+    assert result.code == 0, result.lines
+
+
+def test_what_had_to_be_estimated_is_told_apart(arenaloop: Command, tmp_path: Path) -> None:
+    with running_till(lambda n, body, size: Said(scores(body), 100, 20, None)) as till:
+        judge = ["--judge", f"{till.url}#m", *priced(tmp_path, "m")]
+        result = arenaloop("battle", *RECORDED, *judge, "--out", "out", "--budget-usd", "5")
+    assert result.code == 0
+    summary = read(tmp_path / "out" / "summary.json")
+    assert summary["usd"] == summary["usd_estimated"] > 0
+    assert any("spent is an estimate" in line and "without a count of tokens" in line for line in result.lines)
+    assert arenaloop("report", "out").code == 0
+    assert "Of it estimated" in (tmp_path / "out" / "report.html").read_text()

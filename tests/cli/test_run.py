@@ -134,9 +134,9 @@ def test_undecided_battles_are_3(arenaloop: Command, recipe: Path) -> None:
 
 
 def test_no_rows_is_4_and_says_why(arenaloop: Command, recipe: Path) -> None:
-    result = arenaloop("run", recipe, "--out", "out", "--set", "k_sft=[99]")
+    result = arenaloop("run", recipe, "--out", "out", "--set", "k_sft=[9]")
     assert result.code == 4
-    assert "k_sft = 99" in result.lines[-1]
+    assert "k_sft = 9 " in result.lines[-1]
     assert "gaps" in result.lines[-1]
 
 

@@ -1,0 +1,97 @@
+"""What is charged and not told, and what is reserved before it is sent."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arenaloop.calls.budget import Budget, Flying
+from arenaloop.models.base import Reserve
+from arenaloop.models.billing import Billing, Loss, count_tokens
+from arenaloop.models.openai_wire import Price
+from arenaloop.types import Completion
+
+PRICE = Price(1e6, 1e6)  # a dollar a token
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", 0),
+        ("The quick brown fox", 4),
+        ("internationalisation", 4),  # six letters to a token
+        ("CamelCaseName", 3),
+        ("2026", 4),
+        ("a, b!", 4),
+        ("\u4f60\u597d", 3),  # two signs of three bytes
+        ("\U0001f600", 2),
+    ],
+)
+def test_our_own_count(text: str, tokens: int) -> None:
+    assert count_tokens(text.encode()) == tokens
+
+
+def test_before_the_first_answer_a_byte_is_a_token_and_answers_are_as_long_as_they_may_be() -> None:
+    assert Billing(PRICE).reserve(300, 50) == Reserve(150.0, 350.0, learnt=False)
+    assert Billing(PRICE).reserve(300, None).most == 300 + 4096
+    assert Billing(None).reserve(300, 50) == Reserve(None, 0.0)
+
+
+@given(st.lists(st.tuples(st.integers(1, 2000), st.integers(1, 8000), st.integers(1, 5000)), min_size=1))
+def test_what_is_reserved_at_most_covers_all_that_was_seen(replies: list[tuple[int, int, int]]) -> None:
+    """Dense texts, hidden prompts and answers beyond the limit: what has shown once is reserved from then on."""
+    billing = Billing(PRICE)
+    for size, tokens_in, tokens_out in replies:
+        billing.told(b"x" * size, [Completion("text", tokens_in=tokens_in, tokens_out=tokens_out)])
+    for size, tokens_in, tokens_out in replies:
+        assert billing.reserve(size, 100).most >= tokens_in + tokens_out - 1  # rounded
+
+
+def test_what_a_server_does_not_tell_is_estimated_and_said_so() -> None:
+    body = b"The quick brown fox"
+    told = Completion("fine words", tokens_in=7, tokens_out=2, usd=9.0)
+    assert Billing(PRICE).told(body, [told]) is told
+    for tokens_in, tokens_out, usd in ((None, None, 6), (0, 0, 6), (7, None, 9), (7, 0, 9), (None, 5, 9)):
+        found = Billing(PRICE).told(body, [Completion("fine words", tokens_in=tokens_in, tokens_out=tokens_out)])
+        assert (found.usd, found.usd_estimated) == (usd, usd)
+        assert (found.tokens_in, found.tokens_out) == (tokens_in or None, tokens_out or None)
+    thought = Completion("", tokens_in=None, tokens_out=None, reasoning="deep")
+    assert Billing(PRICE).told(body, [thought, Completion("fine words")]).usd == 7
+    assert Billing(None).told(body, [Completion("fine")]).usd is None
+
+
+def test_lost_answers_cost_as_much_as_others_have() -> None:
+    billing, body = Billing(PRICE), b"x" * 60
+    assert billing.lost(body, 50, Loss.LATE) == billing.lost(body, 50, Loss.CUT) == 60 / 6 + 50
+    assert billing.lost(body, 50, Loss.UNANSWERED) == 10
+    for tokens_out in (10, 30):
+        billing.told(body, [Completion("text", tokens_in=20, tokens_out=tokens_out)])
+    assert billing.lost(body, 50, Loss.CUT) == 20 + 20
+    assert billing.lost(body, 50, Loss.LATE) == 20 + 30
+    assert Billing(None).lost(body, 50, Loss.LATE) == 0.0
+
+
+@given(
+    st.floats(0.01, 100.0), st.lists(st.tuples(st.floats(1e-4, 10.0), st.floats(1.0, 5.0)), min_size=1), st.booleans()
+)
+def test_what_is_in_flight_is_within_what_is_left_or_a_fiftieth(
+    usd: float, calls: list[tuple[float, float]], learnt: bool
+) -> None:
+    budget, flying = Budget(usd=usd, spent_usd=usd / 3), Flying()
+    for likely, times in calls:
+        reserve = Reserve(likely, likely * times, learnt)
+        if budget.holds(flying, reserve):
+            flying.add(reserve)
+    left = usd - budget.spent_usd
+    assert flying.likely <= left * (1 + 1e-9)
+    room = max(left / 2 if learnt else 0.0, 0.02 * usd)
+    assert flying.most <= room * (1 + 1e-9) or flying.calls == 1
+
+
+def test_the_first_call_of_all_may_begin_and_the_next_one_only_if_it_fits() -> None:
+    dear = Reserve(5.0, 9.0, learnt=False)
+    assert Budget(usd=1.0).holds(Flying(), dear)
+    assert not Budget(usd=1.0, spent_usd=0.1).holds(Flying(), dear)
+    assert Budget(usd=1.0, spent_usd=0.9).holds(Flying(), Reserve())  # who costs nothing
+    assert not Budget(usd=1.0).holds(Flying(1, 1, 0.0, 0.0), Reserve(0.0, 0.0, learnt=False))
