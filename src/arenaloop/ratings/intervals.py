@@ -257,7 +257,9 @@ def flat_pairs(battles: Battles, fit: BradleyTerry, squares: FloatArray) -> Bool
         scored = fit.wins.sum(axis=1)
         fought = scored + fit.wins.sum(axis=0)
     else:
-        fought, scored = battles.per_model()
+        size = len(squares)
+        fought = tally(battles.a, size) + tally(battles.b, size)
+        scored = tally(battles.a, size, battles.score_a) + tally(battles.b, size, 1.0 - battles.score_a)
     many = np.maximum(fought, 1)
     # the sum of (s - mean)^2, from sums about 1/2
     spread = squares.sum(axis=1) - (scored - 0.5 * fought) ** 2 / many
