@@ -134,6 +134,5 @@ def test_rows_that_weigh_differently_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="its rows weigh differently, where a win rate counts them alike"):
         run(str(path), "--baseline", "base")
     path.write_text(json.dumps(game | {"games": [{"score": "A<B"}, {"score": "A>B"}]}) + "\n")
-    ended = CliRunner().invoke(app, [str(path), "--baseline", "base", "--json"], catch_exceptions=False)
-    (row,) = json.loads(ended.stdout)["leaderboard"]
+    (row,) = json.loads(run(str(path), "--baseline", "base", "--json", code=0))["leaderboard"]
     assert (row["model"], row["win_rate"], row["n_total"]) == ("m", 100.0, 2)

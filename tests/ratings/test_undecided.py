@@ -159,3 +159,18 @@ def test_losses_by_own_failure_enter_a_length_controlled_fit_as_equals() -> None
     assert escaped.lc_win_rate is not None
     assert escaped.lc_win_rate > 2 * row.win_rate - 10  # that of the other half alone
     assert rate_bounds(failed, [row])["x"].own_failures == 60
+
+
+def test_of_very_many_models_those_with_most_undecided_battles_are_bounded() -> None:
+    """A ring of wins in which nobody won everything, and the same below one that did; each pair is one battle short."""
+    ring = [(i, (i + step) % 120, 1.0) for i in range(120) for step in (1, 2)]
+    unknown = [(i, (i + 1) % 120, np.nan) for i in range(120)] + [(5, 6, np.nan)]
+    for table, left_out in (([*ring, *unknown], 20), ([*ring, (120, 0, 1.0), *unknown], 38)):
+        a, b, score = (np.array(column) for column in zip(*table, strict=True))
+        bounds = outcome_bounds(Battles.of([f"m{i:03}" for i in range(int(max(a.max(), b.max())) + 1)], a, b, score))
+        assert bounds is not None
+        assert bounds.left_out == left_out
+        assert not np.isnan(bounds.worst[[5, 6]]).any()
+        assert np.isnan(bounds.worst).sum() == left_out + (len(bounds.models) - 120)
+        told = f"what {left_out} models with fewer undecided battles hang on is not worked out"
+        assert told in bounds.notes

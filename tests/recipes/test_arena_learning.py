@@ -374,7 +374,7 @@ def test_run_checks_too(tmp_path: Path) -> None:
 
 
 def test_a_dead_opponent_is_no_silent_tie(tmp_path: Path) -> None:
-    """One that fails every call has no battle decided; with too few left for scores there is no row, and it says so."""
+    """One that fails every call loses, or has no battle decided; then there are too few for scores, and it says so."""
 
     def dead(request: Request) -> Completion:
         raise RuntimeError("gone")
@@ -383,7 +383,15 @@ def test_a_dead_opponent_is_no_silent_tie(tmp_path: Path) -> None:
         return replace(recipe, opponents=[Contestant("dead", ScriptedModel("dead", dead)), recipe.opponents[0]])
 
     with pytest.raises(NoRowsError, match="SFT-I1"):
-        run(tmp_path, "stages=[sft]", change=change)
+        run(tmp_path / "drop", "stages=[sft]", "own_failure=drop", change=change)
+    result = run(tmp_path / "loss", "stages=[sft]", change=change)
+    last = result.leaderboard.rows[-1]
+    assert (last.model, last.win_rate, last.own_failures) == ("dead", 0.0, last.battles)
+    assert set(result.summary["losses_by_own_failure"]) == {"dead"}
+    with Store(tmp_path / "loss" / "arena.db", readonly=True) as store:
+        selection = dict(store.stages())["SFT-I1"]["selection"]
+    assert selection["rows"] > 0
+    assert "dead" not in selection["chosen_by"]
 
 
 def test_one_seat_is_asked_once_a_battle(tmp_path: Path) -> None:

@@ -134,6 +134,8 @@ def test_a_battle_run_is_told_in_order(battle_run: Path) -> None:
     assert "lost by own failure, without a verdict: echo 2 of its 76 battles" in text
     board = json.loads((battle_run / "leaderboard.json").read_text(encoding="utf-8"))["leaderboard"]
     shares = {row["model"]: row["undecided_share"] for row in board}
+    assert all(words in text for words in ("Own failures", "Undecided", "If lost … if won"))
+    assert all(f"{row['worst']:.0f} … {row['best']:.0f}" in text for row in board)
     assert shares == {"good": 4 / 80, "fine": 4 / 80, "echo": 4 / 80}
     assert all(f"{100 * share:.1f} %" in text for share in shares.values())
     for row in board:

@@ -23,7 +23,7 @@ from arenaloop.ratings.bradley_terry import BradleyTerry, anchor_code
 from arenaloop.ratings.covariates import Coefficient, fit_controlled
 from arenaloop.ratings.elo import elo_orders
 from arenaloop.ratings.intervals import Intervals, sandwich
-from arenaloop.ratings.undecided import OutcomeBounds, outcome_bounds
+from arenaloop.ratings.undecided import OutcomeBounds, failure_notes, outcome_bounds
 from arenaloop.terminal import figure, plain, span, table
 from arenaloop.types import Battle
 
@@ -318,7 +318,7 @@ def leaderboard(
         bounds = outcome_bounds(table, anchor=anchor, origin=origin)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    notes += _failed(table) + _hanging(bounds)
+    notes += [*failure_notes(table), *(bounds.notes if bounds is not None else ())]
     return Leaderboard(
         method=method,
         interval=interval,
@@ -384,36 +384,6 @@ def _elo(
     # the mean over orders may leave the percentiles of few resamples; an interval holds its own estimate
     lower, upper = np.minimum(lower, rating), np.maximum(upper, rating)
     return rating, np.where(fought, lower, np.nan), np.where(fought, upper, np.nan), notes
-
-
-_NAMED = 5
-"""models that a note names one by one"""
-
-
-def _failed(table: Battles) -> list[str]:
-    """Who lost how many battles by own failure, most first."""
-    if table.own_failures is None:
-        return []
-    fought, _ = table.per_model()
-    lost = table.own_failures.tolist()
-    order = sorted((code for code, n in enumerate(lost) if n), key=lambda code: (-lost[code], code))
-    told = [f"{table.models[code]} {lost[code]:,} of its {fought[code]:,} battles" for code in order[:_NAMED]]
-    more = f" and {len(order) - _NAMED} models more" if len(order) > _NAMED else ""
-    return [f"lost by own failure, without a verdict: {', '.join(told)}{more} (own_failure: drop leaves them out)"]
-
-
-def _hanging(bounds: OutcomeBounds | None) -> list[str]:
-    """For whom the order hangs on undecided battles."""
-    if bounds is None or not bounds.moving:
-        return []
-    told = []
-    for code in bounds.moving[:_NAMED]:
-        places = bounds.worst_place[code], bounds.best_place[code]
-        now = f"#{bounds.place[code]}" if bounds.place[code] else "not rated"
-        worst, best = (f"#{place}" if place else "not rated" for place in places)
-        told.append(f"{bounds.models[code]} is {now}, {worst} with its {bounds.undecided[code]:,} lost, {best} if won")
-    more = f"; and {len(bounds.moving) - _NAMED} models more" if len(bounds.moving) > _NAMED else ""
-    return [f"the order depends on undecided battles: {'; '.join(told)}{more}"]
 
 
 def _ranked(table: Battles, rating: Any, lower: Any, upper: Any, bounds: OutcomeBounds | None) -> tuple[Row, ...]:

@@ -49,7 +49,7 @@ class Pairing(NamedTuple):
     @property
     def winners(self) -> tuple[Winner, ...]:
         """Who won each battle that counts: those that were judged, or those that were lost by own failure."""
-        return self.lost or tuple(battle.winner for battle in self.battles)
+        return self.lost or tuple([battle.winner for battle in self.battles])
 
     @property
     def loser(self) -> str | None:
@@ -122,10 +122,13 @@ def _pairings(
     silent: list[Ruling | None] = []  # verdicts on the pair at hand that have no outcome, each member's own
 
     def decided(first: Response, second: Response) -> Verdict | Ruling | None:
+        if len(members) == 1:  # nearly always: no list is made for it
+            ruling = _final(members[0], reask, prompt, first, second, found)
+            if ruling is None or ruling.outcome is None:
+                silent.append(ruling)
+            return ruling
         told = [_final(judge, reask, prompt, first, second, found) for judge in members]
         silent.extend(one for one in told if one is None or one.outcome is None)
-        if len(members) == 1:
-            return told[0]
         if (verdict := jury.verdict(told)) is not None:
             stored[verdict.key] = tuple(one.key for one in told if one is not None)
         return verdict
@@ -214,8 +217,9 @@ class Summary:
 
     def counts(self) -> dict[str, Any]:
         """The bare counts, as JSON; `Summary.of` reads them back."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        return plain | {"failed": dict(self.failed), "lost": _nested(self.lost), "open": _nested(self.open)}
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("lost", "open")}
+        open_ = {name: _nested(counts) for name in ("lost", "open") if (counts := getattr(self, name))}
+        return plain | {"failed": dict(self.failed)} | open_
 
     @classmethod
     def of(cls, counts: Mapping[str, Any]) -> Summary:

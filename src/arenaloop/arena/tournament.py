@@ -71,10 +71,12 @@ class _Columns:
             self.b.append(self._code[pairing.model_b])
             self.score_a.append(winner.score)
             self.prompt.append(self._prompts.setdefault(pairing.prompt_id, len(self._prompts)))
-        if pairing.loser is not None:
-            self.own_failures[pairing.loser] += len(pairing.lost)
-        elif not pairing.battles:
+        if pairing.battles:
+            return
+        if pairing.loser is None:
             self.undecided[pairing.model_a, pairing.model_b] += 1
+        else:
+            self.own_failures[pairing.loser] += len(pairing.lost)
 
     def met(self, model: str) -> bool:
         """Whether a model has a battle that counts."""
@@ -184,8 +186,10 @@ def write_results(
         for pairing in pairings(plan, store):
             summary.add(pairing)
             columns.add(pairing)
-            yield from map(battle_line, pairing.battles)
-            yield from loss_rows(pairing, plan.judge.name) if pairing.lost else ()
+            for battle in pairing.battles:
+                yield battle_line(battle)
+            if pairing.lost:
+                yield from loss_rows(pairing, plan.judge.name)
 
     write_jsonl(out / "battles.jsonl", rows())
     if summary.open:

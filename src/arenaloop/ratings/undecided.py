@@ -7,19 +7,33 @@ bound without any assumption on why they are missing (Manski 1989, "Anatomy of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray
-from arenaloop.ratings.bradley_terry import count_wins, fit_wins
+from arenaloop.ratings.bradley_terry import (
+    ELO_PER_NAT,
+    anchor_code,
+    components,
+    count_wins,
+    fit_wins,
+    newton_batch,
+)
 from arenaloop.ratings.win_rate import Annotations, WinRate
 
-__all__ = ["OutcomeBounds", "RateBounds", "outcome_bounds", "rate_bounds"]
+__all__ = ["OutcomeBounds", "RateBounds", "failure_notes", "outcome_bounds", "rate_bounds"]
 
 _MOST = 100
 """models whose bounds are worked out, those with most undecided battles first: each takes two fits"""
+_MOST_APART = 10_000
+"""the same, times all models, where some won or lost everything: then each fit looks for groups anew"""
+_TOGETHER = 2_000_000
+"""entries of the win matrices that are fitted at once"""
+_NAMED = 5
+"""models that a note names one by one"""
 _SAME = 1e-6
 """Elo points; ratings as near as this share a place"""
 
@@ -33,6 +47,7 @@ class OutcomeBounds:
         undecided: undecided battles of each, shape (K,).
         worst, best: how many Elo points the rating would move had the model lost, or won, all of them, shape (K,).
         place, worst_place, best_place: its place among the rated models as it is, and in either case, shape (K,).
+        left_out: models with undecided battles whose bounds were not worked out, as others have more of them.
     """
 
     models: tuple[str, ...]
@@ -42,6 +57,7 @@ class OutcomeBounds:
     place: IntArray
     worst_place: IntArray
     best_place: IntArray
+    left_out: int
 
     @property
     def moving(self) -> list[int]:
@@ -49,13 +65,40 @@ class OutcomeBounds:
         moved = (self.worst_place != self.place) | (self.best_place != self.place)
         return sorted(np.flatnonzero(moved).tolist(), key=lambda code: (-self.undecided[code], code))
 
+    @property
+    def notes(self) -> list[str]:
+        """In plain words, for whom the order hangs on undecided battles."""
+        told = []
+        for code in self.moving[:_NAMED]:
+            places = (self.place[code], self.worst_place[code], self.best_place[code])
+            now, worst, best = (f"#{place}" if place else "not rated" for place in places)
+            told.append(f"{self.models[code]} is {now}, {worst} with its {self.undecided[code]:,} lost, {best} if won")
+        more = f"; and {len(self.moving) - _NAMED} models more" if len(self.moving) > _NAMED else ""
+        notes = [f"the order depends on undecided battles: {'; '.join(told)}{more}"] if told else []
+        if self.left_out:
+            notes.append(f"what {self.left_out} models with fewer undecided battles hang on is not worked out")
+        return notes
+
+
+def failure_notes(battles: Battles) -> list[str]:
+    """In plain words, who lost how many battles by own failure, most first."""
+    if battles.own_failures is None:
+        return []
+    fought, _ = battles.per_model()
+    lost = battles.own_failures.tolist()
+    order = sorted((code for code, n in enumerate(lost) if n), key=lambda code: (-lost[code], code))
+    told = [f"{battles.models[code]} {lost[code]:,} of its {fought[code]:,} battles" for code in order[:_NAMED]]
+    more = f" and {len(order) - _NAMED} models more" if len(order) > _NAMED else ""
+    return [f"lost by own failure, without a verdict: {', '.join(told)}{more} (own_failure: drop leaves them out)"]
+
 
 def outcome_bounds(
     battles: Battles, *, anchor: tuple[str, float] | None = None, origin: BoolArray | None = None
 ) -> OutcomeBounds | None:
     """Bounds by Bradley–Terry fits in which a model's undecided battles were all lost, or all won.
 
-    An undecided battle weighs what a decided one does in the mean. At most 100 models are bounded.
+    An undecided battle weighs what a decided one does in the mean. At most 100 models are bounded, those with most
+    undecided battles.
 
     Args:
         battles: with the battles of unknown outcome that its reader left out.
@@ -68,30 +111,69 @@ def outcome_bounds(
     if open_ is None or not open_.any():
         return None
     size, names = len(battles.models), battles.models
+    if anchor is not None:
+        anchor_code(names, anchor)
     counts = open_.sum(axis=1)
     wins = count_wins(battles)
     each = 1.0 if battles.weight is None or not len(battles) else float(battles.weight.mean())
 
-    def rated(matrix: FloatArray) -> FloatArray:
-        return fit_wins(matrix, names).ratings(anchor=anchor, origin=origin) if matrix.any() else np.full(size, np.nan)
+    def written_out(code: int, *, won: bool) -> FloatArray:
+        matrix = wins.copy()
+        if won:
+            matrix[code, :] += each * open_[code]
+        else:
+            matrix[:, code] += each * open_[code]
+        return matrix
 
-    now = rated(wins)
+    component, group = components(wins)
+    apart = not len(battles) or len(set(group.tolist())) > 1  # somebody won or lost everything, or met nobody
+    fitted = _by_one(names, anchor, origin) if apart else _by_many(names, anchor, origin, component)
+    (now,) = fitted([wins])
     worst, best = np.full(size, np.nan), np.full(size, np.nan)
     place, worst_place, best_place = (np.zeros(size, dtype=np.int64) for _ in range(3))
-    for code in np.argsort(-counts, kind="stable")[:_MOST]:
-        if not counts[code]:
-            break
-        place[code] = _place(now, code)
-        for step, (shift, places) in enumerate(((worst, worst_place), (best, best_place))):
-            matrix = wins.copy()
-            if step:
-                matrix[code, :] += each * open_[code]
+    concerned = [int(code) for code in np.argsort(-counts, kind="stable") if counts[code]]
+    bounded = concerned[: min(_MOST, max(10, _MOST_APART // size)) if apart else _MOST]
+    for shift, places, won in ((worst, worst_place, False), (best, best_place, True)):
+        ratings = fitted(written_out(code, won=won) for code in bounded)
+        for code, rating in zip(bounded, ratings, strict=True):
+            place[code] = _place(now, code)
+            shift[code] = rating[code] - now[code]
+            places[code] = _place(rating, code)
+    left_out = len(concerned) - len(bounded)
+    return OutcomeBounds(names, counts, worst, best, place, worst_place, best_place, left_out)
+
+
+Fitted = Callable[[Iterable[FloatArray]], Iterator[FloatArray]]
+"""Ratings by each of many win matrices, shape (K,)."""
+
+
+def _by_one(names: Sequence[str], anchor: tuple[str, float] | None, origin: BoolArray | None) -> Fitted:
+    def fitted(matrices: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        for matrix in matrices:
+            if matrix.any():
+                yield fit_wins(matrix, names).ratings(anchor=anchor, origin=origin)
             else:
-                matrix[:, code] += each * open_[code]
-            ratings = rated(matrix)
-            shift[code] = ratings[code] - now[code]
-            places[code] = _place(ratings, code)
-    return OutcomeBounds(names, counts, worst, best, place, worst_place, best_place)
+                yield np.full(len(names), np.nan)
+
+    return fitted
+
+
+def _by_many(
+    names: Sequence[str], anchor: tuple[str, float] | None, origin: BoolArray | None, component: IntArray
+) -> Fitted:
+    """For matrices that add wins to one whose maximum exists: so do theirs, and many are fitted at once."""
+
+    def fitted(matrices: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        left = iter(matrices)
+        while some := list(islice(left, max(1, _TOGETHER // len(names) ** 2))):
+            theta = newton_batch(np.stack(some), 0.0, component)
+            centre = theta if origin is None or not origin.any() else theta[:, origin]
+            rating = ELO_PER_NAT * (theta - centre.mean(axis=1, keepdims=True)) + 1000.0
+            if anchor is not None:
+                rating += anchor[1] - rating[:, [anchor_code(names, anchor)]]
+            yield from rating
+
+    return fitted
 
 
 def _place(ratings: FloatArray, code: int) -> int:
