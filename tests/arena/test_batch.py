@@ -299,9 +299,9 @@ def test_results_that_the_server_counts_and_does_not_give_are_not_paid_twice(
 ) -> None:
     whole, cuts = BatchEndpoint.lines, [70, 71]
 
-    async def cut_off(self: BatchEndpoint, file_id: str) -> Any:
+    async def cut_off(self: BatchEndpoint, file_id: str, requests: int) -> Any:
         at = cuts.pop(0) if cuts else limit
-        async for line in whole(self, file_id):
+        async for line in whole(self, file_id, requests):
             if (at := at - 1) < 0:
                 return
             yield line
@@ -540,6 +540,70 @@ def test_a_budget_in_dollars_needs_a_price(url: str, store: Store, tmp_path: Pat
         judged(unknown, store, tmp_path, budget=Budget(usd=1.0))
 
 
+@pytest.mark.parametrize("cuts", [[40], [71], [0]])
+def test_a_download_cut_at_a_line_s_end_is_noticed_where_the_server_counts_nothing(
+    api: Api, url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuts: list[int]
+) -> None:
+    """Of a completed batch each request has its line; what is missing is looked for before it is paid again."""
+    whole, get, left = BatchEndpoint.lines, BatchEndpoint.get, list(cuts)
+
+    async def cut_off(self: BatchEndpoint, file_id: str, requests: int) -> Any:
+        at = left.pop(0) if left else requests
+        async for line in whole(self, file_id, requests):
+            if (at := at - 1) < 0:
+                return
+            yield line
+
+    async def uncounted(self: BatchEndpoint, batch_id: str) -> Any:
+        return replace(await get(self, batch_id), total=0, completed=0, failed=0)
+
+    monkeypatch.setattr(BatchEndpoint, "lines", cut_off)
+    monkeypatch.setattr(BatchEndpoint, "get", uncounted)
+    judged(make_plan(url), store, tmp_path / "batches")
+    assert left == []
+    assert len(api.batches) == 1
+    assert statuses(store) == {"ok": 72}
+
+
+@pytest.mark.parametrize("spoilt", [b"{broken", b"[1]", b'{"custom_id": 5}', b"null"])
+def test_a_line_that_nobody_can_read_does_not_stop_the_others(
+    api: Api, url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: bytes
+) -> None:
+    """Its request has no result, and is asked once more; the server counts it, so that there is nothing to wait for."""
+    whole, spoil = BatchEndpoint.lines, [True]
+
+    async def one_bad_line(self: BatchEndpoint, file_id: str, requests: int) -> Any:
+        async for line in whole(self, file_id, requests):
+            yield spoilt if spoil and spoil.pop() else line
+
+    monkeypatch.setattr(BatchEndpoint, "lines", one_bad_line)
+    judged(make_plan(url), store, tmp_path / "batches")
+    assert len(api.batches) == 2
+    assert statuses(store) == {"ok": 72, "error": 1}
+
+
+def test_a_file_of_other_results_is_not_read_to_its_end(
+    url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+
+    async def endless(self: BatchEndpoint, file_id: str, requests: int) -> Any:
+        nonlocal read
+        while True:
+            read += 1
+            yield b'{"custom_id": "of another run", "response": null}'
+
+    monkeypatch.setattr(BatchEndpoint, "lines", endless)
+    with pytest.raises(StoppedError, match="most lines belong to no request; is it another file"):
+        judged(make_plan(url), store, tmp_path / "batches")
+    assert read == 72 + 1000 + 1
+    assert rows(store.path) == []
+
+
+def statuses(store: Store) -> Counter[str]:
+    return Counter(status for (status,) in store._reader.execute("SELECT status FROM verdicts"))
+
+
 # ---------------------------------------------------------------------- carried by hand
 
 
@@ -556,6 +620,10 @@ def test_files_in_a_folder_are_carried_by_hand(api: Api, url: str, store: Store,
         row = json.loads(line)
         response, _ = api.result(row)
         lines.append(json.dumps({"id": "vllm-1", "custom_id": row["custom_id"], "response": response, "error": None}))
+    results.write_text("\n".join(lines[:60]) + "\n")  # copied by half: what there is was paid for, and so is the rest
+    with pytest.raises(StoppedError, match=r"of 72 results it holds 60; run again to collect"):
+        judged(make_plan(url), store, tmp_path / "unused", settings)
+    assert len(rows(store.path)) == 60
     results.write_text("\n".join(lines)[:-5])
     with pytest.raises(StoppedError, match="cut off"):
         judged(make_plan(url), store, tmp_path / "unused", settings)

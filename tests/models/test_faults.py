@@ -64,7 +64,7 @@ def test_a_fault_that_stays_is_a_completion(fault, error):
 
 
 def test_a_reply_without_end_is_left_where_it_is_too_long(monkeypatch):
-    monkeypatch.setattr("arenaloop.models.endpoint._LONGEST_REPLY", 1 << 20)
+    monkeypatch.setattr("arenaloop.models.bounded.LONGEST_REPLY", 1 << 20)
     packed = http(200, gzip.compress(b" " * (2 << 20)), "Content-Encoding: gzip")
     for reply in (packed, http(200, b" " * (2 << 20), "Connection: close", length=1 << 40)):
         completion, _, _ = ask(reply, said("at last"), retries=1)

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 
 from arenaloop.errors import EndpointDownError
-from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, _split, read_result, request_line
+from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result, request_line
 from arenaloop.models.openai_wire import Price
 from arenaloop.sandbox.batch_api import BatchApi
 from arenaloop.sandbox.server import running_server
@@ -104,20 +102,6 @@ def test_a_reason_shows_no_key_and_stays_one_line() -> None:
     assert len(completion.error) <= 200
 
 
-@given(st.lists(st.binary(max_size=20)), st.integers(1, 7))
-def test_lines_are_split_as_by_hand(parts: list[bytes], size: int) -> None:
-    content = b"\n".join(parts)
-
-    async def chunks() -> Any:
-        for start in range(0, len(content), size):
-            yield content[start : start + size]
-
-    async def read() -> list[bytes]:
-        return [line async for line in _split(chunks())]
-
-    assert asyncio.run(read()) == [line for line in content.split(b"\n") if line.strip()]
-
-
 def test_what_servers_write_as_text_is_read() -> None:
     body = json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]})
     for response in ({"status_code": "200", "body": json.loads(body)}, {"status_code": 200, "body": body}):
@@ -140,6 +124,34 @@ def test_a_list_that_never_ends_is_left() -> None:
             return {"data": [{"id": f"b{self.pages % 2}", "metadata": "none"}, 5], "has_more": True}
 
     assert asyncio.run(Lists("http://127.0.0.1:1/v1").find("file", "tag")) is None
+
+
+def test_a_list_of_ever_new_batches_stops_the_run_before_a_batch_is_made_twice() -> None:
+    class Lists(BatchEndpoint):
+        pages = 0
+
+        async def _get(self, path: str, **options: Any) -> dict[str, Any]:
+            self.pages += 1
+            return {"data": [{"id": f"b{self.pages}"}], "has_more": True}
+
+    with pytest.raises(EndpointDownError, match="longer than 200 pages"):
+        asyncio.run(Lists("http://127.0.0.1:1/v1").find("file", "tag"))
+
+
+@pytest.mark.parametrize(
+    "name", ["../files/x", "a/../b", "..", "x?y=1", "x#y", "x y", "x\r\nX-Evil: 1", "/x", "x//y", "x" * 600]
+)
+def test_an_id_that_leads_elsewhere_is_no_id(name: str) -> None:
+    for row in ({"id": name}, {"id": "b", "output_file_id": name}, {"id": "b", "error_file_id": name}):
+        with pytest.raises(ValueError, match="cannot be an id"):
+            Batch.of({"status": "completed", **row})
+
+
+@pytest.mark.parametrize(
+    "name", ["batch_abc123", "file-1", 5, "projects/1/locations/eu/batches/2", "urn:x:1", "a.jsonl"]
+)
+def test_ids_that_servers_give_are_ids(name: str | int) -> None:
+    assert Batch.of({"id": name, "status": "completed", "output_file_id": name}).output_file == str(name)
 
 
 def test_a_batch_that_failed_names_the_first_error() -> None:
@@ -239,7 +251,7 @@ def test_upload_create_poll_and_read(api: Faulty, url: str, file: Path) -> None:
         batch = await endpoint.get(batch.id)
         assert (batch.status, batch.total, batch.completed) == ("completed", 20, 20)
         assert batch.output_file is not None
-        return [read_result(line, None)[0] async for line in endpoint.lines(batch.output_file)]
+        return [read_result(line, None)[0] async for line in endpoint.lines(batch.output_file, 20)]
 
     found = asked(url, whole)
     assert sorted(found) == sorted(f"k{n}" for n in range(20))
@@ -257,7 +269,7 @@ def test_a_key_in_what_comes_back_is_taken_out(url: str, tmp_path: Path, monkeyp
     async def main() -> list[bytes]:
         endpoint = BatchEndpoint(url, key_env="BATCH_KEY", sleep=Pauses())
         try:
-            return [line async for line in endpoint.lines(await endpoint.upload(echo))]
+            return [line async for line in endpoint.lines(await endpoint.upload(echo), 1)]
         finally:
             await endpoint.aclose()
 
@@ -275,7 +287,7 @@ def test_a_download_that_breaks_off_begins_again(api: Faulty, url: str, file: Pa
         batch = await endpoint.create(await endpoint.upload(file), "tag")
         batch = await endpoint.get(batch.id)
         assert batch.output_file is not None
-        return [read_result(line, None)[0] async for line in endpoint.lines(batch.output_file)]
+        return [read_result(line, None)[0] async for line in endpoint.lines(batch.output_file, 20)]
 
     found = asked(url, whole)
     assert api.faults == []
@@ -310,7 +322,7 @@ def test_passing_faults_are_tried_again(api: Faulty, url: str, file: Path, statu
         batch = await endpoint.create(await endpoint.upload(file), "tag")
         batch = await endpoint.get(batch.id)
         assert batch.output_file is not None
-        return len([line async for line in endpoint.lines(batch.output_file)])
+        return len([line async for line in endpoint.lines(batch.output_file, 20)])
 
     assert asked(url, whole) == 20
     assert api.faults == []
@@ -373,3 +385,84 @@ def test_faults_that_do_not_pass_end_with_the_reason_and_without_a_key(
 def test_a_server_that_is_not_there_is_named(file: Path) -> None:
     with pytest.raises(EndpointDownError, match=r"127\.0\.0\.1:9: POST /files failed 2 times"):
         asked("http://127.0.0.1:9", lambda endpoint: endpoint.upload(file), retries=1)
+
+
+# ---------------------------------------------------------------------- replies without end
+
+
+async def _served(
+    reply: Callable[[web.StreamResponse], Awaitable[None]], status: int = 200
+) -> tuple[web.AppRunner, str]:
+    """A server that begins each reply and goes on as it is told."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        response = web.StreamResponse(status=status)
+        await response.prepare(request)
+        await reply(response)
+        return response
+
+    app = web.Application(client_max_size=1 << 30)
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+
+
+async def _endless(response: web.StreamResponse) -> None:
+    while True:
+        await response.write(b"x" * (1 << 16))
+
+
+async def _blank_lines(response: web.StreamResponse) -> None:
+    while True:
+        await response.write(b"\n" * (1 << 16))
+
+
+async def _drip(response: web.StreamResponse) -> None:
+    while True:
+        await response.write(b"x")
+        await asyncio.sleep(0.002)
+
+
+async def _lines(endpoint: BatchEndpoint) -> list[bytes]:
+    return [line async for line in endpoint.lines("f", 3)]
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("reply", [_endless, _drip, _blank_lines])
+@pytest.mark.parametrize("what", ["upload", "create", "get", "lines"])
+def test_a_reply_without_end_ends(
+    what: str, reply: Callable[..., Any], status: int, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In size or in time: each stops the run, resumably, whatever call it is the reply to."""
+    monkeypatch.setattr("arenaloop.models.bounded.LONGEST_REPLY", 1 << 20)
+    monkeypatch.setattr("arenaloop.models.openai_batch.LONGEST_REPLY", 1 << 20)
+    monkeypatch.setattr("arenaloop.models.openai_batch._LONGEST_RESULT", 1 << 16)
+
+    async def main() -> None:
+        runner, url = await _served(reply, status)
+        endpoint = BatchEndpoint(url, timeout=0.2, retries=0, sleep=Pauses())
+        calls: dict[str, Callable[[], Awaitable[Any]]] = {
+            "upload": lambda: endpoint.upload(file),
+            "create": lambda: endpoint.create("f", "tag"),
+            "get": lambda: endpoint.get("b"),
+            "lines": lambda: _lines(endpoint),
+        }
+        try:
+            with pytest.raises(EndpointDownError, match="failed 1 times"):
+                await calls[what]()
+        finally:
+            await endpoint.aclose()
+            await runner.cleanup()
+
+    asyncio.run(main())
+
+
+def test_a_wish_to_wait_for_a_day_stops_the_run(url: str) -> None:
+    endpoint = BatchEndpoint(url, longest_wait=100, sleep=Pauses())
+    with pytest.raises(EndpointDownError, match=r"asks to wait 101 s, which is longer than longest_wait \(100 s\)"):
+        asyncio.run(endpoint._pause(0, 101.0))
+    asyncio.run(endpoint._pause(0, 99.0))

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import heapq
 import re
-import unicodedata
 import zlib
 from array import array
 from collections import Counter
 from typing import NamedTuple
+
+from arenaloop.control_tokens import control_tokens, unmistakable
+from arenaloop.normal_form import nfkc
 
 __all__ = ["REASONS", "Mark", "Same", "Sameness", "folded", "marks"]
 
@@ -25,7 +27,7 @@ REASONS = {
     "addresses_judge": "It speaks to whoever scores it, or tells the reader to ignore instructions.",
     "verdict": "It holds a line or an object in the form of a verdict.",
     "delimiters": "It holds lines that imitate the borders between the parts of a judge's prompt.",
-    "role_tags": "It holds tags that chat templates put around turns.",
+    "role_tags": "It holds tags that chat templates put around turns, or what has their shape.",
     "hidden_characters": "It holds characters that nobody sees: zero-width, reordering or control characters.",
     "padding": "It is drawn out by white space.",
     "repeated_text": "It repeats itself: it compresses far better than prose or code.",
@@ -52,8 +54,7 @@ def folded(text: str) -> str:
     if not text.isascii():
         if _INVISIBLE.search(text):
             text = _INVISIBLE.sub("", text)
-        if not unicodedata.is_normalized("NFKC", text):
-            text = unicodedata.normalize("NFKC", text)
+        text = nfkc(text)
         if _FOREIGN.search(text):
             text = text.translate(_LOOK_ALIKE)
     return text.lower()
@@ -179,6 +180,8 @@ def marks(text: str) -> list[Mark]:
     for flag, words, expression in _SAYINGS:
         if (said := _said(plain, words, expression)) is not None:
             out.append(Mark(flag, said))
+        elif flag == "role_tags" and (tokens := unmistakable(control_tokens(text))):
+            out.append(Mark(flag, " ".join(tokens)[:_CLIP]))
     if (hidden := _HIDDEN.search(text)) is not None:
         out.append(Mark("hidden_characters", _clip(text, hidden.start(), hidden.end())))
     if any(some in text for some in _SOME_BLANKS) and _BLANKS.search(text):

@@ -7,18 +7,16 @@ question. Here two conversations ask the same where their user turns read the sa
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from arenaloop.normal_form import nfkc
 from arenaloop.types import Prompt
 
 __all__ = ["HeldOut", "normalised", "row_turns", "user_turns"]
 
 _ASCII = str.maketrans("‘’‚‛“”„‟«»‐‑‒–—―−…", '\'\'\'\'""""""-------.')
-_EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 _INVISIBLE = re.compile(r"[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
-_LONG_ACCENTS = re.compile(r"[\u0300-\u036f]{30,}")  # normalising takes quadratic time in a run of marks
 
 Turns = tuple[str, ...]
 
@@ -29,10 +27,19 @@ def normalised(text: str) -> str:
     What stands between words is kept (``1+1`` is not ``1-1``); dashes and quotation marks of all shapes are one.
     """
     if not text.isascii():
-        text = _INVISIBLE.sub("", _LONG_ACCENTS.sub(lambda run: run[0][:30], text))
-        text = unicodedata.normalize("NFKC", text).translate(_ASCII)
+        text = _INVISIBLE.sub("", text)
+        text = nfkc(text).translate(_ASCII)
     plain = " ".join(text.casefold().split())
-    return _EDGES.sub("", plain) or plain
+    begin, end = 0, len(plain)  # an expression that is anchored to the end alone takes quadratic time
+    while begin < end and not _is_word(plain[begin]):
+        begin += 1
+    while end > begin and not _is_word(plain[end - 1]):
+        end -= 1
+    return plain[begin:end] or plain
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum()
 
 
 def user_turns(prompt: Prompt) -> Turns:

@@ -19,7 +19,7 @@ from arenaloop.types import Prompt, Response
 if TYPE_CHECKING:
     from jinja2 import nodes
 
-__all__ = ["LISTS", "Layout", "Material", "Skeleton", "cut", "inert", "only_places_texts", "placed"]
+__all__ = ["LISTS", "Layout", "Material", "Skeleton", "cut", "only_places_texts", "placed"]
 
 Layout = Literal["pair", "pairs", "answer", "judgements", "prompt"]
 """What one call is about: two answers to a prompt, several such pairs, one answer, two judgements of one answer, or a
@@ -111,21 +111,6 @@ def placed(layout: Layout, sizes: Sequence[int], roles: Sequence[str], texts: It
     *lists, values["follow_ups"] = [list(islice(rest, size)) for size in sizes]
     values["history"] = [{"role": role, "content": next(rest)} for role in roles]
     return values | ({"seats": lists} if layout == "pair" else dict(zip(LISTS[layout], lists, strict=True)))
-
-
-_CHAT_TAG = re.compile(
-    r"<(?=[|｜][^|｜<>\n]{1,40}[|｜]>|/?(?:s|bos|eos|SYS|<SYS>|(?:start|end)_of_turn)>|</SYS>)"
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\])"
-)
-
-
-def inert(text: str) -> str:
-    """`text` with its chat tags broken by a blank, ``< |im_end|>``.
-
-    Most servers take such tags for real ends of turns wherever they stand, codes or no codes: what follows them would
-    be read as an instruction of ours, or as words of the judge's own.
-    """
-    return _CHAT_TAG.sub(lambda found: found[0] + " ", text) if "<" in text or "[" in text else text
 
 
 def cut(count: int, filled: Callable[[Sequence[str]], str]) -> Skeleton | None:

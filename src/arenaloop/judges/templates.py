@@ -31,8 +31,9 @@ from traceback import walk_tb
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
+from arenaloop.control_tokens import broken
 from arenaloop.errors import ConfigError, InputError, nearest
-from arenaloop.judges.filling import LISTS, Layout, Material, Skeleton, cut, inert, only_places_texts, placed
+from arenaloop.judges.filling import LISTS, Layout, Material, Skeleton, cut, only_places_texts, placed
 from arenaloop.judges.parsers import FORMS, SCORE_FORMS, Form, VerdictMode
 from arenaloop.types import Prompt, Response, content_hash
 
@@ -315,12 +316,12 @@ def _skeleton(template: JudgeTemplate, shape: _Shape, count: int) -> Skeleton | 
 def fill(
     template: JudgeTemplate, material: Material, *, secret: str, mode: VerdictMode = "text", explain: bool = False
 ) -> str:
-    """The judge prompt about a material of the template's layout; texts are shown whole, chat tags broken.
+    """The judge prompt about a material of the template's layout; texts are shown whole, control tokens broken.
 
     Raises:
         ConfigError: a user's template fails on this material.
     """
-    texts = [material.tag(secret), *map(inert, material.texts)]
+    texts = [material.tag(secret), *map(broken, material.texts)]
     shape = mode, explain, material.sizes, material.roles
     if template.plain and (skeleton := _skeleton(template, shape, len(texts))) is not None:
         return skeleton(texts)

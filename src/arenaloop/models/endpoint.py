@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from arenaloop.errors import EndpointDownError
 from arenaloop.models.base import NOTICE
+from arenaloop.models.bounded import whole
 from arenaloop.models.breaker import Breaker, Holds, TooLongError
 from arenaloop.models.limits import AdaptiveLimit, TokenBucket
 from arenaloop.models.queueing import Deadlines, Slots
@@ -31,7 +32,6 @@ CEILING = 512
 """The most calls in flight at an endpoint for which nobody has set a limit."""
 
 _LAST_DATE = 253_402_300_799  # the end of the year 9999, Unix time
-_LONGEST_REPLY = 128 << 20  # bytes; 100,000 tokens with five log-probabilities each are half of it
 _FAULTS = 5  # in a row, after which a replica is set aside while others live
 _FIRST_REST, _LONGEST_REST = 1.0, 60.0
 
@@ -288,7 +288,7 @@ class Endpoint:
             fault: bool | None = True
             try:
                 response = await self._session.post(data=body, timeout=timeouts.client, **replica.options)
-                raw = await _whole(response)
+                raw = await whole(response)
                 if self._key is not None and self._key in raw:  # a server that echoes it; what comes back is stored
                     raw = raw.replace(self._key, b"[key]")
                 fault = response.status >= 500
@@ -334,23 +334,6 @@ class Endpoint:
         client = aiohttp.ClientTimeout(total=None, sock_connect=min(30.0, max(1.0, seconds / 2)))
         timeouts = self._timeouts[seconds] = _Timeouts(Deadlines(self.loop, seconds), client)
         return timeouts
-
-
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """A reply's body, as ``response.read()`` gives it, but not without end: a body may be small only while packed."""
-    from aiohttp import ClientPayloadError
-
-    parts: list[bytes] = []
-    size = 0
-    try:
-        while part := await response.content.readany():
-            parts.append(part)
-            if (size := size + len(part)) > _LONGEST_REPLY:
-                raise ClientPayloadError(f"the reply is longer than {_LONGEST_REPLY >> 20} MB")
-    except BaseException:
-        response.close()
-        raise
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _options(url: ServerUrl) -> dict[str, Any]:

@@ -16,12 +16,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arenaloop.errors import EndpointDownError
+from arenaloop.models.bounded import LONGEST_REPLY, SLOWEST, beginning, lines, whole
 from arenaloop.models.openai_wire import Price, error_text, read_reply, retry_after
 from arenaloop.models.secrets import Redactor, read_key
 from arenaloop.models.server_url import proxy_of
@@ -36,7 +38,9 @@ CHAT = "/v1/chat/completions"
 _TAG = "arenaloop"  # the metadata's key by which a batch is found again
 _ENDS = ("completed_at", "expired_at", "cancelled_at", "failed_at")
 _PASSING = {408, 409, 425, 429}
-_LONGEST_WAIT = 600.0
+_MOST_PAGES = 200  # of the server's list of batches, a hundred to a page and the newest first
+_LONGEST_RESULT = 4 << 20  # bytes a line on the average; a thousand tokens with their log-probabilities are a quarter
+_ID = re.compile(r"(?!.*(^|/)\.+(/|$))[\w.:~@+=,-]+(/[\w.:~@+=,-]+)*", re.ASCII)
 _SHOWN = Redactor()
 _NOT_RUN = ("batch_expired", "batch_cancelled")  # error codes of requests that never reached the model
 
@@ -85,10 +89,10 @@ class Batch:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         reason = f"{line}{first.get('message') or first.get('code')}{more}" if first else ""
         return cls(
-            id=str(reply["id"]),
+            id=_id(reply["id"]),
             status=str(reply["status"]),
-            output_file=reply.get("output_file_id") or None,
-            error_file=reply.get("error_file_id") or None,
+            output_file=_id(name) if (name := reply.get("output_file_id")) else None,
+            error_file=_id(name) if (name := reply.get("error_file_id")) else None,
             total=_count(counts.get("total")),
             completed=_count(counts.get("completed")),
             failed=_count(counts.get("failed")),
@@ -96,6 +100,14 @@ class Batch:
             created_at=_time(reply.get("created_at")),
             ended_at=next((at for key in _ENDS if (at := _time(reply.get(key))) is not None), None),
         )
+
+
+def _id(value: object) -> str:
+    """An id as it may stand in a URL's path; ValueError for one that would lead elsewhere."""
+    text = str(value)
+    if len(text) > 512 or _ID.fullmatch(text) is None:
+        raise ValueError(f"{text[:80]!r} cannot be an id")
+    return text
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -164,8 +176,9 @@ class BatchEndpoint:
     Args:
         base_url: as in ``https://api.openai.com/v1``.
         key_env: name of the environment variable that holds the API key; None sends no key.
-        timeout: seconds for one control call without its upload or download.
+        timeout: seconds for one control call. Files take longer, but never less than `SLOWEST` bytes a second then.
         retries: how often a call is tried again after a fault that may pass.
+        longest_wait: seconds that the server may ask to wait before the run is stopped.
         sleep: how to wait between tries.
     """
 
@@ -176,12 +189,14 @@ class BatchEndpoint:
         *,
         timeout: float = 120.0,
         retries: int = 6,
+        longest_wait: float = 600.0,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.key_env = key_env
         self.timeout = timeout
         self.retries = retries
+        self.longest_wait = longest_wait
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
 
@@ -195,7 +210,8 @@ class BatchEndpoint:
                 form = aiohttp.FormData()
                 form.add_field("purpose", "batch")
                 form.add_field("file", file, filename=path.name, content_type="application/jsonl")
-                reply, reason, wait = await self._try("POST", "/files", data=form)
+                longest = self.timeout + path.stat().st_size / SLOWEST
+                reply, reason, wait = await self._try("POST", "/files", longest, data=form)
             if reply is not None:
                 return self._field(reply, "id", "/files")
             await self._pause(attempt, wait)
@@ -222,7 +238,7 @@ class BatchEndpoint:
     async def find(self, file_id: str, tag: str) -> Batch | None:
         """The batch that was made of a file, or None: by our tag, or by the file's id where metadata is dropped."""
         after, seen = "", {""}
-        while True:
+        for _ in range(_MOST_PAGES):
             query = {"limit": "100"} | ({"after": after} if after else {})
             page = await self._get("/batches", params=query)
             data = page.get("data")
@@ -235,16 +251,23 @@ class BatchEndpoint:
                 return None
             after = str(last)
             seen.add(after)
+        raise EndpointDownError(f"{self.base_url}: the list of batches is longer than {_MOST_PAGES} pages")
 
     async def get(self, batch_id: str) -> Batch:
         """How a batch stands."""
         return self._batch(await self._get(f"/batches/{batch_id}"))
 
-    async def lines(self, file_id: str) -> AsyncIterator[bytes]:
-        """Stream the lines of a result file; an interrupted download begins again, so lines may come twice."""
+    async def lines(self, file_id: str, requests: int) -> AsyncIterator[bytes]:
+        """Stream the lines of a result file; an interrupted download begins again, so lines may come twice.
+
+        Args:
+            file_id: of the file.
+            requests: how many results there may be; bounds its size.
+        """
         import aiohttp
 
         reason = ""
+        longest = LONGEST_REPLY + requests * _LONGEST_RESULT
         for attempt in range(self.retries + 1):
             wait = None
             try:
@@ -254,7 +277,7 @@ class BatchEndpoint:
                 ) as response:
                     if response.status == 200:
                         key = (self._key() or "").encode()
-                        async for line in _split(response.content.iter_chunked(1 << 16)):
+                        async for line in lines(response, longest, self.timeout):
                             # what comes back is stored; a short key may be any word
                             yield line.replace(key, b"[key]") if len(key) >= 16 and key in line else line
                         return
@@ -283,17 +306,29 @@ class BatchEndpoint:
             await self._pause(attempt, wait)
         raise self._gave_up(f"GET {path}", reason)
 
-    async def _try(self, method: str, path: str, **options: Any) -> tuple[dict[str, Any] | None, str, float | None]:
-        """The reply, or the reason of a fault that may pass and the wait that the server asks for."""
+    async def _try(
+        self, method: str, path: str, longest: float | None = None, **options: Any
+    ) -> tuple[dict[str, Any] | None, str, float | None]:
+        """The reply, or the reason of a fault that may pass and the wait that the server asks for.
+
+        Args:
+            method, path: of the call.
+            longest: seconds that it may take; None is one control call's.
+            options: of the request.
+        """
         import aiohttp
 
         try:
             async with self._open().request(
-                method, f"{self.base_url}{path}", allow_redirects=False, **options
+                method,
+                f"{self.base_url}{path}",
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=longest or self.timeout, sock_connect=min(30.0, self.timeout)),
+                **options,
             ) as response:
                 if response.status not in (200, 201):
                     return None, *await self._fault(response, f"{method} {path}")
-                reply = json.loads(await response.read())
+                reply = json.loads(await whole(response))
         except EndpointDownError:  # an OSError, too, but one that no other try mends
             raise
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -306,7 +341,7 @@ class BatchEndpoint:
 
     async def _fault(self, response: aiohttp.ClientResponse, what: str) -> tuple[str, float | None]:
         """Reason and wait of a status that may pass; raises where it will not."""
-        reason = f"HTTP {response.status}: {error_text(await response.read())}"
+        reason = f"HTTP {response.status}: {error_text(await beginning(response))}"
         if response.status not in _PASSING and response.status < 500:
             told = f"{self.base_url}: {what}: {self._public(reason)}"
             if response.status == 404 and what.startswith("GET /batches/"):
@@ -317,8 +352,13 @@ class BatchEndpoint:
 
     async def _pause(self, attempt: int, wait: float | None) -> None:
         if attempt < self.retries:
+            if wait is not None and wait > self.longest_wait:
+                raise EndpointDownError(
+                    f"{self.base_url} asks to wait {wait:,.0f} s, which is longer than longest_wait "
+                    f"({self.longest_wait:g} s); the same command goes on then"
+                )
             own = random.random() * min(0.5 * 2**attempt, 30.0)
-            await self._sleep(own if wait is None else min(wait, _LONGEST_WAIT) + own / 4)
+            await self._sleep(own if wait is None else wait + own / 4)
 
     def _gave_up(self, what: str, reason: str) -> EndpointDownError:
         return EndpointDownError(f"{self.base_url}: {what} failed {self.retries + 1} times: {self._public(reason)}")
@@ -333,7 +373,10 @@ class BatchEndpoint:
         value = reply.get(name)
         if not isinstance(value, str) or not value:
             raise EndpointDownError(f"{self.base_url}: {what}: no {name} in the reply")
-        return value
+        try:
+            return _id(value)
+        except ValueError as error:
+            raise EndpointDownError(f"{self.base_url}: {what}: {error}") from None
 
     def _open(self) -> aiohttp.ClientSession:
         import aiohttp
@@ -343,8 +386,6 @@ class BatchEndpoint:
             self._session = aiohttp.ClientSession(
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "arenaloop"} | ({"Authorization": f"Bearer {key}"} if key else {}),
-                # an upload of 200 MB takes its time: only silence is a fault
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=self.timeout),
                 proxy=proxy_of(self.base_url),
             )
         return self._session
@@ -355,18 +396,3 @@ class BatchEndpoint:
     def _public(self, reason: str) -> str:
         """A reason as one line without the key."""
         return Redactor(self._key()).line(reason)
-
-
-async def _split(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Lines of any length from chunks; blank ones are left out."""
-    rest: list[bytes] = []
-    async for chunk in chunks:
-        first, *lines = chunk.split(b"\n")
-        rest.append(first)
-        for line in lines:
-            whole = b"".join(rest)
-            rest = [line]
-            if whole.strip():
-                yield whole
-    if (whole := b"".join(rest)).strip():
-        yield whole

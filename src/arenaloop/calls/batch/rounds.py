@@ -36,6 +36,8 @@ from arenaloop.types import Completion, Sampling, Status
 
 __all__ = ["DEFAULT_SLEEP", "Round"]
 
+_MOST_STRANGE = 1000  # lines besides a batch's results after which its file is not read on
+
 DEFAULT_SLEEP: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
@@ -240,7 +242,12 @@ class Round:
         if found is None:
             model = self.servers[row["judge_hash"]]
             found = self.endpoints[row["judge_hash"]] = BatchEndpoint(
-                row["server"], model.key_env, timeout=model.timeout, retries=model.retries, sleep=self.sleep
+                row["server"],
+                model.key_env,
+                timeout=model.timeout,
+                retries=model.retries,
+                sleep=self.sleep,
+                longest_wait=model.longest_wait,
             )
         return found
 
@@ -283,7 +290,7 @@ class Round:
         if row.get("folder"):
             results = self._path(tag).with_suffix(".results.jsonl")
             if results.exists():
-                await self._collect(tag, lambda: [_file_lines(results)], "no result in the file")
+                await self._collect(tag, lambda: [_file_lines(results)], "no result in the file", results)
                 self._tell(tag, f"{results}: {row['requests']:,} verdicts collected")
             return results.exists()
         endpoint = self._endpoint(row)
@@ -304,7 +311,7 @@ class Round:
         files = [name for name in (batch.output_file, batch.error_file) if name]
         self._put(tag, {"to": batch.ended_at or time.time()})
         no_result = f"batch {batch.status}: no result for this request"
-        await self._collect(tag, lambda: [endpoint.lines(name) for name in files], no_result, batch)
+        await self._collect(tag, lambda: [endpoint.lines(name, row["requests"]) for name in files], no_result, batch)
         self._path(tag).unlink(missing_ok=True)
         failed = len(self.rows[tag]["failed"])
         self._tell(tag, f"batch {batch.id}: {batch.status}, {row['requests']:,} collected, {failed:,} without outcome")
@@ -313,50 +320,65 @@ class Round:
     # ------------------------------------------------------------------ ingest
 
     async def _collect(
-        self, tag: str, download: Callable[[], list[AsyncIterator[bytes]]], no_result: str, batch: Batch | None = None
+        self, tag: str, download: Callable[[], list[AsyncIterator[bytes]]], no_result: str, source: Batch | Path
     ) -> None:
         """Store the verdicts of a batch, each once, in whatever order its lines come and however often.
 
-        A connection that ends early may look like the end of a file, so that a file with fewer results than the server
-        has counted is downloaded again: what is in it has been paid for.
+        What is in a result file has been paid for. A connection that ends early may look like the end of the file, so
+        one with fewer results than there should be is downloaded again: at least those that the server counts must be
+        there, and what it does not count only if a second download brings them. A file that somebody put there must
+        hold them all: it may have been copied by half.
         """
         row = self.rows[tag]
         judges, model = self.judges[row["judge_hash"]], self.servers[row["judge_hash"]]
         wanted = {line.key: line for line in self._requests(tag)}
         attempts = self.store.attempts(list(wanted))
         done = {key for key, count in attempts.items() if count > wanted[key].before}  # stored already
-        counted = min(batch.completed, len(wanted)) if batch is not None else 0
-        strange = 0
-        for attempt in range(model.retries + 1):
+        needed = expected = len(wanted)
+        if isinstance(source, Batch):
+            needed = min(source.completed, expected)
+            expected = expected if source.status == "completed" else min(needed + source.failed, expected)
+        foreign, before = 0, -1
+        for attempt in range(model.retries + 1 if isinstance(source, Batch) else 1):
             if attempt:
                 await self.sleep(min(2.0**attempt, self.settings.longest_pause))
-            strange = 0
+            foreign = unreadable = 0
             for lines in download():
                 async for result in lines:
                     try:
                         key, completion = read_result(result, model.price)
                     except ValueError:
-                        strange += 1
+                        unreadable += 1
                         continue
                     if key not in wanted:
-                        strange += 1
+                        foreign += 1
                     elif key not in done:
                         done.add(key)
                         await self._keep(judges, wanted[key], completion)
-            if len(done) >= counted:
+                    if foreign + unreadable > len(wanted) + _MOST_STRANGE:
+                        raise StoppedError(f"{_source(source)}: most lines belong to no request; is it another file?")
+            came = len(done) + unreadable  # a line that nobody can read is the result of some request
+            if came >= expected or (came >= needed and came == before):
                 break
+            before = came
         else:
-            assert batch is not None
-            raise StoppedError(
-                f"batch {batch.id}: the server counts {counted:,} results and gives {len(done):,}; run again to "
-                "collect the others, or --forget-batches gives them up, and pays for them again"
-            )
+            if came < needed:
+                by_server = isinstance(source, Batch)
+                told = (
+                    f"the server counts {needed:,} results and gives"
+                    if by_server
+                    else f"of {needed:,} results it holds"
+                )
+                raise StoppedError(
+                    f"{_source(source)}: {told} {len(done):,}; run again to "
+                    "collect the others, or --forget-batches gives them up, and pays for them again"
+                )
         free = None if model.price is None else 0.0
         for key, line in wanted.items():
             if key not in done:
                 await self._keep(judges, line, Completion(status=Status.ERROR, error=no_result, usd=free, calls=0))
-        if strange:
-            self.say(f"{strange:,} lines of the results belong to no request")
+        if foreign + unreadable:
+            self.say(f"{foreign + unreadable:,} lines of the results belong to no request")
         self.store.flush()
         failed = [key for key, status in self.store.statuses(list(wanted)).items() if status is not Status.OK]
         self._put(tag, {"state": "collected", "failed": failed})
@@ -410,6 +432,10 @@ def _charged(unit: JudgeUnit, line: Line, completion: Completion) -> Completion:
     if told.usd_estimated and told.usd is not None:
         return replace(told, usd=told.usd * model.price.batch, usd_estimated=told.usd_estimated * model.price.batch)
     return told
+
+
+def _source(source: Batch | Path) -> str:
+    return f"batch {source.id}" if isinstance(source, Batch) else str(source)
 
 
 def _many(n: int, what: str) -> str:

@@ -1,0 +1,37 @@
+"""Unicode's compatibility form (NFKC) of any text in a time that is linear in its size."""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["PIECE", "nfkc"]
+
+PIECE = 1_000
+"""Characters that are normalised at once: a run of combining marks is sorted in quadratic time (UAX #15, 1.3)."""
+
+_JOINS = "\uff9e\uff9f"  # half-width kana marks, which are no marks before they are normalised
+
+
+def nfkc(text: str) -> str:
+    """NFKC of a text, by pieces that are cut where nothing composes across the border.
+
+    Only within a run of more than `PIECE` / 2 marks, which is no writing, a piece ends in the middle.
+    """
+    if text.isascii():
+        return text
+    pieces, at = [], 0
+    while at < len(text):
+        end = at + PIECE
+        if end < len(text):
+            end = next((place for place in range(end, end - PIECE // 2, -1) if _begins(text[place])), end)
+        piece = text[at:end]
+        pieces.append(piece if unicodedata.is_normalized("NFKC", piece) else unicodedata.normalize("NFKC", piece))
+        at = end
+    return "".join(pieces)
+
+
+def _begins(character: str) -> bool:
+    """Whether a character never joins what stands before it: no mark, no later part of a Hangul syllable."""
+    if character < "\u0300":
+        return True
+    return not ("\u1160" <= character <= "\u11ff" or character in _JOINS or unicodedata.category(character)[0] == "M")
