@@ -337,6 +337,18 @@ def test_what_only_servers_obey_is_refused_elsewhere(change: dict[str, Any]) -> 
     model(ModelSettings(spec="http://h/v1#m", **change))
 
 
+def test_a_local_model_has_a_system_prompt_and_threads(tmp_path: Path) -> None:
+    from arenaloop.sandbox.target import build_target
+
+    spec = f"hf:{build_target(tmp_path / 'm', 0, width=16, layers=1, heads=2)}"
+    built = model(ModelSettings(spec=spec, system="be brief", threads=2))
+    assert isinstance(built, LocalModel)
+    assert built.system == "be brief"
+    assert built.fingerprint != model(ModelSettings(spec=spec, threads=1)).fingerprint
+    with pytest.raises(ConfigError, match="extra_body works with servers only"):
+        model(ModelSettings(spec=spec, extra_body={"top_k": 1}))
+
+
 def test_a_base_url_holds_no_key() -> None:
     with pytest.raises(ConfigError, match="has no query") as caught:
         model(ModelSettings(spec="http://127.0.0.1:1/v1?api-key=sesame#m"))

@@ -34,7 +34,7 @@ def parsers(folder: Path) -> set[str]:
         (["--template", "labels"], "labels:1"),
         (["--verdict", "json"], "json:1"),
         (["--template", "labels", "--verdict", "json"], "json_labels:1"),
-        (["--verdict", "logprob"], "logprob:1"),
+        (["--verdict", "logprob"], "logprob:2"),
     ],
 )
 def test_every_form_decides_every_battle(arenaloop: Command, tmp_path: Path, options: list[str], parser: str) -> None:
@@ -58,7 +58,7 @@ def test_what_a_server_is_asked_in_each_mode(arenaloop: Command, served: Any) ->
     assert "logprobs" not in served.heard[0]
     served.heard.clear()
     result = arenaloop("battle", *MODELS, *judge, "--verdict", "logprob", "--concurrency", "1")
-    assert (served.heard[0]["logprobs"], served.heard[0]["top_logprobs"]) == (True, 5)
+    assert (served.heard[0]["logprobs"], served.heard[0]["top_logprobs"]) == (True, 20)
     assert "response_format" not in served.heard[0]
     # this server gives none: that is plain after one call, and what it cost is stored
     assert result.code == 4

@@ -171,9 +171,9 @@ def test_a_logprob_verdict() -> None:
     assert verdict.score_first == pytest.approx(0.908877, abs=1e-6)  # e^-0.1 / (e^-0.1 + e^-2.4)
     assert verdict.score_first is not None
     assert verdict.score_second == 1 - verdict.score_first
-    assert (verdict.outcome, verdict.parser) == (Outcome.A, "logprob:1")
+    assert (verdict.outcome, verdict.parser) == (Outcome.A, "logprob:2")
     assert json.loads(verdict.raw) == {"text": "1", "logprobs": [{"1": -0.1, "2": -2.4}]}
-    assert (heard[0].top_logprobs, heard[0].sampling.max_tokens) == (5, 8)
+    assert (heard[0].top_logprobs, heard[0].sampling.max_tokens) == (20, 8)
     assert heard[0].messages[0]["content"].endswith("Answer 1 or 2.")
 
 
@@ -295,3 +295,25 @@ def test_a_thinking_judges_thoughts_are_kept_apart() -> None:
     assert (verdict.score_first, verdict.reasoning) == (7, "Scores: 1 9")
     cut = Completion("", status=Status.TRUNCATED, reasoning="Scores: 1 9", finish_reason="length")
     assert ask(judge_that_says(cut)).status is Status.TRUNCATED
+
+
+def test_a_prefill_belongs_to_the_answer_and_to_the_key() -> None:
+    heard: list[Request] = []
+    plain = judge_that_says(" 7 5", heard)
+    begun = judge_that_says(" 7 5", heard, prefill="Scores:")
+    assert ask(plain).status is Status.UNPARSED
+    verdict = ask(begun)
+    assert (verdict.score_first, verdict.score_second, verdict.raw) == (7, 5, "Scores: 7 5")
+    assert heard[-1].prefill == "Scores:"
+    assert plain.fingerprint != begun.fingerprint
+    assert ask(judge_that_says("Scores: 7 5", prefill="Scores:")).raw == "Scores: 7 5", "a server may repeat it"
+
+
+def test_labels_that_hold_too_little_leave_a_seating_undecided_with_the_reason() -> None:
+    said = Completion("1", logprobs=({"1": -2.15, "The": -2.3},))
+    verdict = ask(judge_that_says(said, verdict="logprob"))
+    assert (verdict.status, verdict.outcome) == (Status.UNPARSED, None)
+    assert verdict.error == "the labels hold 0.116 of the probability, less than label_mass 0.2"
+    lenient = judge_that_says(said, verdict="logprob", label_mass=0.1)
+    assert ask(lenient).status is Status.OK
+    assert lenient.fingerprint != judge_that_says(said, verdict="logprob").fingerprint

@@ -14,6 +14,7 @@ from arenaloop.judges.parsers import (
     FORMS,
     LABELS,
     Form,
+    label_masses,
     label_probability,
     parse_choices,
     parse_first_line,
@@ -281,13 +282,46 @@ def test_what_the_schema_asks_for_is_what_is_read(form: str) -> None:
 
 
 def test_golden_e1() -> None:
-    """As AlpacaEval weighs labels: lp_1 -0.1, lp_2 -2.4 is 0.908877; without a second label it is 1."""
+    """As AlpacaEval weighs labels: lp_1 -0.1, lp_2 -2.4 is 0.908877."""
     tokens = [{"1": -0.1, "2": -2.4, "The": -5.0}]
     assert label_probability(tokens) == pytest.approx(0.908877, abs=1e-6)
-    assert label_probability([{"1": -0.1, "The": -2.4}]) == 1.0
-    assert label_probability([{"2": -0.1, "The": -2.4}]) == 0.0
     assert label_probability([{"I": -0.1, "The": -2.4}]) is None
     assert label_probability([]) is None
+
+
+def test_a_label_that_is_not_listed_is_bounded_and_not_zero() -> None:
+    # by the least likely alternative that is listed, 0.117 against 0.05
+    torn = [{"1": math.log(0.117), "The": math.log(0.1), "It": math.log(0.05)}]
+    assert label_probability(torn) == pytest.approx(0.117 / (0.117 + 0.05))
+    assert label_probability([{"2" if text == "1" else text: lp for text, lp in torn[0].items()}]) == pytest.approx(
+        0.05 / (0.117 + 0.05)
+    )
+    # or by what the listed ones leave: 1 - 0.9 - 0.08
+    sure = [{"1": math.log(0.9), "The": math.log(0.08)}]
+    assert label_probability(sure) == pytest.approx(0.9 / 0.92)
+    assert label_masses(torn) == (pytest.approx(0.117), None)
+
+
+def test_labels_that_hold_too_little_decide_nothing_and_say_so() -> None:
+    torn = Completion("1", logprobs=({"1": math.log(0.117), "The": math.log(0.1)},))
+    assert label_probability(torn.logprobs or (), least=0.116) is not None
+    parser = parser_for("scores", "logprob")
+    assert parser.read(torn) is None
+    assert parser.why_not(torn) == "the labels hold 0.117 of the probability, less than label_mass 0.2"
+    assert parser_for("scores", "logprob", "first", 0.1).read(torn) is not None
+    assert parser.why_not(Completion("The", logprobs=({"The": -0.1},))) == "no token of the answer is a label"
+
+
+@given(st.floats(0.001, 0.999), st.integers(1, 4), st.floats(0, 1))
+def test_the_bound_holds_whatever_the_server_left_out(one: float, listed: int, share: float) -> None:
+    """The truth with both labels listed lies between the bounded share and certainty."""
+    two = (1 - one) * share / (listed + 1)  # less likely than each of the others, which share the rest
+    others = {f"w{n}": math.log((1 - one - two) / listed) for n in range(listed)}
+    if two <= 0 or one < max(math.exp(lp) for lp in others.values()):
+        return
+    bounded = label_probability([{"1": math.log(one), **others}])
+    assert bounded is not None
+    assert bounded <= one / (one + two) + 1e-9
 
 
 def test_which_token_decides() -> None:
@@ -308,7 +342,7 @@ def test_alternatives_are_matched_bare_and_add_up() -> None:
 
 def test_odd_numbers_of_a_server() -> None:
     assert label_probability([{"1": float("-inf"), "2": -0.1}]) == 0.0
-    assert label_probability([{"1": float("nan"), "2": -0.1}]) == 0.0
+    assert label_probability([{"1": float("nan"), "2": -0.1}]) == label_probability([{"2": -0.1}])
     assert label_probability([{"1": 0.5, "2": -50.0}]) == pytest.approx(1.0)  # rounding above 0 is certainty
     assert label_probability([{"1": -9999.0, "2": -9999.0}]) is None
 
@@ -340,11 +374,12 @@ def test_what_is_kept_of_an_answer_reads_the_same(tokens: list[dict[str, float]]
 
 def test_of_a_long_answer_the_deciding_end_is_kept() -> None:
     tokens = ({"1": -0.1}, *({"x": -0.1} for _ in range(500)), {"2": -0.1})
-    for which, scores in (("first", (1, 0)), ("last", (0, 1))):
+    share = math.exp(-0.1)  # the other label has at most what is left
+    for which, scores in (("first", (share, 1 - share)), ("last", (1 - share, share))):
         parser = parser_for("scores", "logprob", which)  # type: ignore[arg-type]
         raw = parser.raw(Completion("long\n2", logprobs=tokens))
         assert len(raw) < 2000
-        assert parser.read(parser.answer(raw, Status.OK)) == scores
+        assert parser.read(parser.answer(raw, Status.OK)) == pytest.approx(scores)
 
 
 @pytest.mark.parametrize("status", list(Status))
@@ -358,7 +393,7 @@ def test_only_whole_answers_are_read(status: Status) -> None:
 
 def test_without_log_probabilities_nothing_is_read() -> None:
     parser = parser_for("scores", "logprob")
-    assert parser.top_logprobs == 5
+    assert parser.top_logprobs == 20
     assert parser.read(Completion("1")) is None
     assert json.loads(parser.raw(Completion("1"))) == {"text": "1", "logprobs": None}
     with pytest.raises(ValueError, match="log-prob"):
@@ -373,8 +408,8 @@ def test_parsers_are_told_apart_by_their_names() -> None:
         for which in ("first", "last")
     }
     assert names == {
-        "scores:1", "first_line:1", "labels:1", "label:1", "json:1", "json_labels:1", "json_label:1", "logprob:1",
-        "logprob_last:1",
+        "scores:1", "first_line:1", "labels:1", "label:1", "json:1", "json_labels:1", "json_label:1", "logprob:2",
+        "logprob_last:2",
     }  # fmt: skip
 
 

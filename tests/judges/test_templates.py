@@ -133,7 +133,27 @@ def test_the_static_prefix_is_the_same_for_all_prompts(user: str, first: str, se
     assert "Scores: 7 5" in prefix
 
 
-@pytest.mark.parametrize("name", template_names())
+LONG = [name for name in template_names() if name != "short"]
+
+
+@pytest.mark.parametrize(("mode", "explain"), MODES)
+def test_the_short_template_asks_for_everything_after_the_material(mode: Any, explain: bool) -> None:
+    """For small models, which see what is near: at most 150 tokens of its own (4 characters to a token)."""
+    text = shown(HISTORY, ("1", "2", "3"), ("4", "5", "6"), template=load_template("short"), mode=mode, explain=explain)
+    turns = ["Second question", "Follow one", "Follow two"]
+    assert read_judge_prompt(text) == (turns, ["1", "2", "3"], ["4", "5", "6"])
+    before, _, rest = text.partition("\nMarker: ")
+    closing = rest.rpartition(" end ===\n")[2]
+    assert len(before + closing) <= 4 * 150
+    assert {"json": '"score_1": 7', "logprob": "1 or 2"}.get(mode, "Scores: 7 5") in closing
+    assert ("Explain" in closing) == (mode == "text" or (mode == "logprob" and explain))
+    assert before == shown(Prompt.of("x"), ("y",), ("z",), template=load_template("short")).partition("\nMarker: ")[0]
+    ours = shown(HISTORY, ("1", "2", "3"), ("4", "5", "6"), template=load_template("short", ("It rhymes.",)))
+    assert "\n- It rhymes.\n" in ours
+    assert "correct, complete" not in ours
+
+
+@pytest.mark.parametrize("name", LONG)
 @pytest.mark.parametrize(("mode", "explain"), MODES)
 def test_shipped_templates_in_all_modes(name: str, mode: Any, explain: bool) -> None:
     template = load_template(name)
@@ -165,7 +185,7 @@ def test_the_default_templates_words_and_hash_are_those_of_the_first_version() -
     assert digests == ["7e8386a6089bcfffa27b14ef1bf88b14", "3413b889c5bd641c7f7daacf262c3f1c"]
 
 
-@pytest.mark.parametrize("name", template_names())
+@pytest.mark.parametrize("name", LONG)
 def test_criteria_take_the_place_of_the_templates_own(name: str) -> None:
     prompt = Prompt.of("q")
     ours = shown(prompt, ("x",), ("y",), template=name)
@@ -269,7 +289,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "bytes.jinja").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="no UTF-8"):
         load_template(str(tmp_path / "bytes.jinja"))
-    with pytest.raises(ConfigError, match=r"'pairwize' \(did you mean 'pairwise'\?\): labels, pairwise, score_first"):
+    with pytest.raises(
+        ConfigError, match=r"'pairwize' \(did you mean 'pairwise'\?\): labels, pairwise, score_first, short"
+    ):
         load_template("pairwize")
 
 
@@ -289,6 +311,7 @@ def test_the_shipped_templates_hashes_are_fixed() -> None:
         "labels": "a69556c073950dea69bc46e3f6731c9c",
         "pairwise": "4736da9846698a442507718a5115e979",
         "score_first": "7b65a4a858b8d6acebc55e96316b4018",
+        "short": "cc8999ce1a6a06e3654c688a2621a672",
     }
     assert load_template("labels").origin == "labels.jinja"
     assert load_template("five_labels") is load_template("labels")  # as its file is called

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from transformers import (
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError, StoppedError
 from arenaloop.models import checkpoint, decoding, local
-from arenaloop.models.base import ChunkedModel
+from arenaloop.models.base import NOTICE, ChunkedModel
 from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.models.local import LocalModel
 from arenaloop.types import Completion, Request, Sampling, Status
@@ -406,3 +408,68 @@ def test_what_the_user_can_mend_is_one_line(path: Path, tmp_path: Path, monkeypa
 def test_a_device_that_is_not_there_is_named(path: Path) -> None:
     with pytest.raises(ConfigError, match="device 'cuda:99' cannot be used"):
         LocalModel(path, device="cuda:99").generate([ask("hello")])
+
+
+def test_it_gives_the_likeliest_alternatives_of_every_token(path: Path) -> None:
+    given = replace(ask("what is this", max_tokens=6), top_logprobs=5)
+    plain, told = (run(LocalModel(path), [one])[0] for one in (ask("what is this", max_tokens=6), given))
+    assert plain.logprobs is None
+    assert told.logprobs is not None
+    assert (told.text, len(told.logprobs)) == (plain.text, told.tokens_out)
+    module: Any = AutoModelForCausalLM.from_pretrained(path)
+    tokenizer: Any = AutoTokenizer.from_pretrained(path)
+    ids = tokenizer.apply_chat_template(
+        list(given.messages), add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    with torch.no_grad():
+        expected = module(**ids).logits[0, -1].log_softmax(-1).topk(5)
+    first = {
+        tokenizer.decode([at]): value for at, value in zip(expected.indices, expected.values.tolist(), strict=True)
+    }
+    assert told.logprobs[0] == pytest.approx(first, abs=1e-4)
+    warm = replace(ask("what is this", max_tokens=6, temperature=0.7), top_logprobs=5)
+    (again,) = run(LocalModel(path), [warm])
+    assert again.logprobs is not None
+    assert again.logprobs[0] == pytest.approx(first, abs=1e-4), "at temperature 1"
+
+
+def test_a_local_judge_is_read_by_its_log_probabilities(path: Path) -> None:
+    """Its whole distribution counts: a label that it would not say has a probability all the same."""
+    from arenaloop.judges.pairwise import PairwiseJudge
+    from arenaloop.types import Prompt, Response
+
+    judge = PairwiseJudge(LocalModel(path), verdict="logprob", label_mass=0.0, template="short")
+    request = judge.request(Prompt.of("q"), Response("", "", ("a",)), Response("", "", ("b",)), secret="s", seed=0)
+    assert (request.top_logprobs, request.sampling.max_tokens) == (20, 8)
+    said = Completion("1", logprobs=({"1": -0.5, "2": -1.0, "a": -3.0},))
+    verdict = judge.read(Prompt.of("q"), Response("", "", ("a",)), Response("", "", ("b",)), said)
+    assert verdict.score_first == pytest.approx(1 / (1 + math.exp(-0.5)))
+
+
+def test_a_system_prompt_and_a_prefill_are_what_it_reads(path: Path) -> None:
+    plain, led = LocalModel(path), LocalModel(path, system="be brief")
+    assert plain.fingerprint != led.fingerprint
+    assert plain.fingerprint == LocalModel(path, threads=1).fingerprint
+    system = {"role": "system", "content": "be brief"}
+    own = {"role": "user", "content": "hello"}
+    by_hand = run(plain, [Request((system, own), Sampling(max_tokens=20), key="x")])[0]
+    assert strip(run(led, [Request((own,), Sampling(max_tokens=20), key="x")])[0]) == strip(by_hand)
+    begun = run(plain, [replace(ask("hello", max_tokens=5), prefill="so ")])[0]
+    alone = run(plain, [ask("hello", max_tokens=5)])[0]
+    assert begun.tokens_in == (alone.tokens_in or 0) + 3
+
+
+def test_a_long_chunk_tells_how_far_it_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_TOLD_EVERY", 0.0)
+    heard: list[str] = []
+    model = LocalModel(path, name="tiny")
+
+    async def listened() -> None:
+        NOTICE.set(heard.append)
+        await model.complete(ask("what is this", max_tokens=4))
+        await asyncio.sleep(0)  # what another thread has said is heard on the loop
+        await model.aclose()
+
+    asyncio.run(listened())
+    assert heard[0].startswith("tiny: token 1 of at most 4, 1 of 1 answers of a chunk still going, ")
+    assert heard[0].endswith(" tokens/s")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from misbehaving_server import KEY, RESET, Stub, ask, request, said
+from misbehaving_server import KEY, RESET, Stub, ask, http, request, said
 
 from arenaloop.errors import ConfigError, EndpointDownError
 from arenaloop.models.base import Model
@@ -197,3 +197,27 @@ def test_a_model_may_be_used_again_after_closing_and_in_another_loop():
     assert asyncio.run(main(close=True)) == "hellohello"
     assert asyncio.run(main(close=False)) == "hellohello"
     assert asyncio.run(main(close=True)) == "hellohello"
+
+
+# ------------------------------------------------------------------ judges that are read by log-probabilities
+
+
+def test_a_server_that_gives_fewer_alternatives_is_asked_for_fewer():
+    async def answer(body):
+        few = body["top_logprobs"] <= 5
+        return said("1") if few else http(400, {"error": {"message": "top_logprobs must be at most 5"}})
+
+    completion, stub, _ = ask(answer, asked=replace(request(), top_logprobs=20))
+    assert completion.status is Status.OK
+    assert [body["top_logprobs"] for body in stub.bodies] == [20, 5]
+    refusal = http(400, {"error": {"message": "no logprobs here"}})
+    completion, stub, _ = ask(refusal, asked=replace(request(), top_logprobs=20))
+    assert completion.status is Status.ERROR
+    assert len(stub.bodies) == 2, "once more, and no further"
+
+
+def test_a_prefill_is_a_last_turn_of_the_assistants():
+    _, stub, _ = ask(said(), asked=replace(request("hi"), prefill="Scores:"), system="mine")
+    assert [(m["role"], m["content"]) for m in stub.bodies[0]["messages"]] == [
+        ("system", "mine"), ("user", "hi"), ("assistant", "Scores:"),
+    ]  # fmt: skip

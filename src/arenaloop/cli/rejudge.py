@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["rejudge"]
 
-_FORM = ("template", "criteria", "parser", "verdict", "deciding_label", "reask", "sampling")
+_FORM = ("template", "criteria", "parser", "verdict", "deciding_label", "label_mass", "prefill", "reask", "sampling")
 """Settings of a judge that another judge takes over, unless its own file sets them."""
 _NO_MODEL = ("builtin", "labels")
 

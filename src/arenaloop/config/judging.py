@@ -89,7 +89,7 @@ class ModelSettings(Settings):
     sampling: SamplingSettings = SamplingSettings()
     """decoding"""
     system: str | None = None
-    """system prompt put before conversations that have none (servers only)"""
+    """system prompt put before conversations, and before their own (servers and local models)"""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """further fields of the request body (servers only)"""
     drop_params: tuple[str, ...] = ()
@@ -125,6 +125,8 @@ class ModelSettings(Settings):
     """of the weights (local models only)"""
     device: str | None = None
     """a torch device (local models only); null = the first GPU, or the CPU"""
+    threads: int | None = Field(None, ge=1)
+    """torch threads while it answers (local models only); null = 1 for a tiny model on a CPU, else as they are"""
     options: dict[str, Any] = Field(default_factory=dict)
     """settings of the sandbox's players and judge (noise, seat_bias, …)"""
 
@@ -149,7 +151,7 @@ class JudgeSettings(ModelSettings):
     sampling: SamplingSettings = SamplingSettings(temperature=0.0, max_tokens=512)
     """decoding of the judge: greedy, 512 tokens at most"""
     template: str = "pairwise"
-    """the judge's template: pairwise, score_first, labels, or the path of a template file"""
+    """the judge's template: pairwise, short, score_first, labels, or the path of a template file"""
     criteria: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
     """what to judge by, a text or a list of them; none = the template's own"""
     parser: Literal["scores", "first_line", "labels", "label", "json"] | None = None
@@ -158,6 +160,11 @@ class JudgeSettings(ModelSettings):
     """how the judge answers: text with a line of scores, one json object, or the logprob of its label"""
     deciding_label: Literal["first", "last"] = "first"
     """which label token decides where verdict is logprob; last = the judge explains first"""
+    prefill: str = ""
+    """how the judge's answer begins, as its own words: of hf: models, and of servers that go on from a last assistant
+    message (vLLM: with extra_body {continue_final_message: true, add_generation_prompt: false})"""
+    label_mass: float = Field(0.2, ge=0, le=1)
+    """probability that both labels must have together where verdict is logprob; with less there is no verdict"""
     reask: int = Field(2, ge=0)
     """how often a verdict without an outcome is asked again, warmer"""
     spec: str = ""

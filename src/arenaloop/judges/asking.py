@@ -7,7 +7,7 @@ from typing import ClassVar, Generic
 
 from arenaloop.errors import ConfigError
 from arenaloop.judges.filling import Layout, Material
-from arenaloop.judges.parsers import DecidingLabel, Parser, Read, VerdictMode, parser_for
+from arenaloop.judges.parsers import LABEL_MASS, DecidingLabel, Parser, Read, VerdictMode, parser_for
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template
 from arenaloop.models.base import Model
 from arenaloop.types import Completion, Request, Sampling, Status, content_hash
@@ -31,6 +31,8 @@ class TemplateJudge(Generic[Read]):
         sampling: the judge's decoding.
         name: what reports call it; the model's name by default.
         deciding: which label decides, of judges that read labels; part of the fingerprint.
+        label_mass: probability that the labels must have together, of judges that read it.
+        prefill: how the judge's answer begins, for models and servers that go on from it; part of what is read.
 
     Raises:
         ConfigError: a template of another layout, or one whose words cannot ask for this mode.
@@ -48,6 +50,8 @@ class TemplateJudge(Generic[Read]):
         sampling: Sampling,
         name: str | None,
         *deciding: DecidingLabel,
+        label_mass: float = LABEL_MASS,
+        prefill: str = "",
     ) -> None:
         if isinstance(template, str):
             template = load_template(template, layout=self.layout)
@@ -60,15 +64,20 @@ class TemplateJudge(Generic[Read]):
             )
         self.model = model
         self.name = name or model.name
+        self.prefill = prefill
         self.sampling = sampling
         self.concurrency = model.concurrency
         self.template = template
         self.template_hash = template.hash
         self.verdict: VerdictMode = verdict
-        self.parser: Parser[Read] = parser_for(template.form, verdict, *deciding)
+        self.parser: Parser[Read] = parser_for(template.form, verdict, deciding[0] if deciding else "first", label_mass)
         self.scale = self.parser.scale
         # what else is asked than in mode text; nothing there, so that its keys are those of the first version
-        mode = () if verdict == "text" else (verdict, self.parser.schema, *deciding)
+        mode: tuple[object, ...] = () if verdict == "text" else (verdict, self.parser.schema, *deciding)
+        if verdict == "logprob" and label_mass != LABEL_MASS:  # a setting of later: its default is part of no key
+            mode = (*mode, label_mass)
+        if prefill:
+            mode = (*mode, "prefill", prefill)
         self.fingerprint = content_hash(
             self.kind, model.fingerprint, self.template_hash, sampling.key(), _FIRST_FORMAT, *mode
         )
@@ -89,7 +98,14 @@ class TemplateJudge(Generic[Read]):
             key=key,
             top_logprobs=self.parser.top_logprobs,
             schema=self.parser.schema,
+            prefill=self.prefill,
         )
+
+    def _whole(self, completion: Completion) -> Completion:
+        """An answer with its prefill, where the server has not repeated it."""
+        if not self.prefill or not completion.text or completion.text.startswith(self.prefill):
+            return completion
+        return replace(completion, text=self.prefill + completion.text)
 
     def _read(self, completion: Completion) -> tuple[Read | None, Status]:
         """What an answer gives, and how the call ended: `OK` exactly where it gives something."""

@@ -15,7 +15,7 @@ from arenaloop.errors import StoppedError
 from arenaloop.judges.asking import TemplateJudge
 from arenaloop.judges.base import decided
 from arenaloop.judges.filling import Layout, Material
-from arenaloop.judges.parsers import DecidingLabel, Scores, VerdictMode
+from arenaloop.judges.parsers import LABEL_MASS, DecidingLabel, Scores, VerdictMode
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
 from arenaloop.types import Completion, Outcome, Prompt, Request, Response, Sampling, Status, Verdict, VerdictKind
@@ -41,6 +41,9 @@ class PairwiseJudge(TemplateJudge[Scores]):
             (the request asks for log-probabilities, and the scores are the probability of each seat).
         deciding_label: in mode ``logprob``, whether the first or the last label token decides; with ``first`` the
             answer is cut after a few tokens, with ``last`` the judge is asked to explain before.
+        label_mass: in mode ``logprob``, the probability that both labels must have together; with less the seating
+            stays undecided.
+        prefill: how the judge's answer begins, for models and servers that go on from it.
         sampling: the judge's decoding; temperature 0 and 512 tokens by default.
         name: what reports call it; the model's name by default.
 
@@ -60,12 +63,16 @@ class PairwiseJudge(TemplateJudge[Scores]):
         template: str | JudgeTemplate = "pairwise",
         verdict: VerdictMode = "text",
         deciding_label: DecidingLabel = "first",
+        label_mass: float = LABEL_MASS,
+        prefill: str = "",
         sampling: Sampling = JUDGE_SAMPLING,
         name: str | None = None,
     ) -> None:
         if verdict == "logprob" and deciding_label == "first":
             sampling = replace(sampling, max_tokens=min(sampling.max_tokens, _LABEL_TOKENS))
-        super().__init__(model, template, verdict, sampling, name, deciding_label)
+        super().__init__(
+            model, template, verdict, sampling, name, deciding_label, label_mass=label_mass, prefill=prefill
+        )
         self._explain = deciding_label == "last"
         self._given = self._withheld = False  # log-probabilities, so far
 
@@ -105,6 +112,7 @@ class PairwiseJudge(TemplateJudge[Scores]):
         self, prompt: Prompt, first: Response, second: Response, completion: Completion, *, sample: int = 0
     ) -> Verdict:
         """The verdict that an answer holds, as the parser of form and mode reads it."""
+        completion = self._whole(completion)
         scores, status = self._read(completion)
         cost = completion.cost()
         if self.verdict == "logprob" and completion.status in (Status.OK, Status.TRUNCATED):
@@ -112,6 +120,8 @@ class PairwiseJudge(TemplateJudge[Scores]):
             self._withheld |= completion.logprobs is None
             if completion.logprobs is None:
                 cost["error"] = "no log-probabilities came with the answer"
+            elif status is Status.UNPARSED:
+                cost["error"] = self.parser.why_not(completion)
         return Verdict(
             key=self.key(prompt, first, second, sample),
             prompt_id=prompt.id,

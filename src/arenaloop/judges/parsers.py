@@ -60,7 +60,7 @@ LABELS = {"A>>B": 1.0, "A>B": 0.75, "A=B": 0.5, "B>A": 0.25, "B>>A": 0.0}
 
 _SEATS = {"1": 1.0, "2": 0.0}
 _WINNERS = {"A": 1.0, "B": 0.0}
-_TOP_LOGPROBS = 5
+_TOP_LOGPROBS = 20  # what servers give at most
 _KEPT_LOGPROBS = 32  # tokens at the deciding end whose log-probabilities are stored
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*10(?:\.0+)?)?"
@@ -252,42 +252,80 @@ def _schema(form: Form) -> dict[str, Any]:
 # ---------------------------------------------------------------------- label log-probabilities
 
 
-def label_probability(tokens: Sequence[Mapping[str, float]], which: DecidingLabel = "first") -> float | None:
+LABEL_MASS = 0.2
+"""Least probability of both labels together, by default: below it the judge was about to say something else."""
+
+
+def label_masses(
+    tokens: Sequence[Mapping[str, float]], which: DecidingLabel = "first"
+) -> tuple[float | None, float | None] | None:
+    """Probabilities of the labels ``1`` and ``2`` at the deciding token, None for one that is not listed there.
+
+    Alternatives are matched bare of surrounding blanks; several that come to the same label add up.
+
+    Returns:
+        The two, or None where no token is a label's; see `label_probability`.
+    """
+    found = _deciding(tokens, which)
+    return None if found is None else (found[0]["1"], found[0]["2"])
+
+
+def _deciding(
+    tokens: Sequence[Mapping[str, float]], which: DecidingLabel
+) -> tuple[dict[str, float | None], list[float]] | None:
+    """The labels' probabilities at the deciding token, and those of all its alternatives."""
+    for alternatives in tokens if which == "first" else reversed(tokens):
+        seats: dict[str, float | None] = dict.fromkeys(_SEATS)
+        other, listed = 0.0, []
+        for text, logprob in alternatives.items():
+            if logprob != logprob:  # not a number is no probability
+                continue
+            listed.append(probability := math.exp(min(0.0, logprob)))
+            if (label := text.strip()) in seats:
+                seats[label] = (seats[label] or 0.0) + probability
+            else:
+                other = max(other, probability)
+        total = sum(mass or 0.0 for mass in seats.values())
+        if total > 0 and total >= other:
+            return seats, listed
+    return None
+
+
+def label_probability(
+    tokens: Sequence[Mapping[str, float]], which: DecidingLabel = "first", least: float = 0.0
+) -> float | None:
     """Probability that the first seat is preferred, from the log-probabilities of the two labels (AlpacaEval's way).
 
-    ``exp(lp_1) / (exp(lp_1) + exp(lp_2))`` over the labels ``1`` and ``2`` among the alternatives of the deciding
-    token; a missing one counts 0. Alternatives are matched bare of surrounding blanks; several that come to
-    the same label add up.
+    ``p_1 / (p_1 + p_2)`` over the labels ``1`` and ``2`` among the alternatives of the deciding token (see
+    `label_masses`). A label that is not listed is bounded, not zero: it is at most as likely as the least likely
+    alternative that is, and as what all listed ones leave, and the smaller of the two is taken for it.
 
     Args:
         tokens: for each new token the log-probabilities (natural) of its likeliest alternatives.
         which: a token is a label's where no other alternative is likelier than both labels together; the first such
             token decides, or the last.
+        least: probability that the listed labels must have together.
 
     Returns:
-        A share in [0, 1], or None where no token is a label's.
+        A share in [0, 1], or None where no token is a label's, or the labels have less than `least`.
     """
-    for alternatives in tokens if which == "first" else reversed(tokens):
-        seats = dict.fromkeys(_SEATS, 0.0)
-        other = 0.0
-        for text, logprob in alternatives.items():
-            probability = math.exp(min(0.0, logprob)) if logprob == logprob else 0.0  # not a number is no probability
-            if (label := text.strip()) in seats:
-                seats[label] += probability
-            else:
-                other = max(other, probability)
-        total = sum(seats.values())
-        if total > 0 and total >= other:
-            return seats["1"] / total
-    return None
+    found = _deciding(tokens, which)
+    if found is None:
+        return None
+    masses, listed = found
+    if sum(mass or 0.0 for mass in masses.values()) < least:
+        return None
+    bound = min(min(listed), max(0.0, 1.0 - math.fsum(listed)))
+    one, two = (bound if mass is None else mass for mass in masses.values())
+    return one / (one + two)
 
 
-def _read_logprobs(completion: Completion, which: DecidingLabel) -> Scores | None:
+def _read_logprobs(completion: Completion, which: DecidingLabel, least: float) -> Scores | None:
     if completion.logprobs is None:
         return None
     if which == "last" and parse_label(completion.text) is None:
         return None  # a label's token may stand in the reasoning too, or in what it quotes: only a last line decides
-    return _shares(label_probability(completion.logprobs, which))
+    return _shares(label_probability(completion.logprobs, which, least))
 
 
 # ---------------------------------------------------------------------- which parser reads what
@@ -306,6 +344,7 @@ class Parser(Generic[Read]):
         schema: the JSON schema that requests carry in mode ``json``.
         top_logprobs: alternatives per token that requests ask for in mode ``logprob``.
         deciding_label: which label token decides in mode ``logprob``.
+        label_mass: probability that both labels must have together there.
         scale: the least and the most that one text can be given.
     """
 
@@ -315,6 +354,7 @@ class Parser(Generic[Read]):
     schema: Mapping[str, Any] | None = None
     top_logprobs: int = 0
     deciding_label: DecidingLabel = "first"
+    label_mass: float = 0.0
     scale: tuple[float, float] = (0.0, 1.0)
 
     def read(self, completion: Completion) -> Read | None:
@@ -325,6 +365,16 @@ class Parser(Generic[Read]):
         """
         cut = completion.status is Status.TRUNCATED and self.mode == "logprob" and self.deciding_label == "first"
         return self.parse(completion) if completion.status is Status.OK or cut else None
+
+    def why_not(self, completion: Completion) -> str | None:
+        """Why log-probabilities that came decide nothing; None of other answers."""
+        if self.mode != "logprob" or completion.logprobs is None:
+            return None
+        masses = label_masses(completion.logprobs, self.deciding_label)
+        if masses is None:
+            return "no token of the answer is a label"
+        mass = sum(each or 0.0 for each in masses)
+        return f"the labels hold {mass:.3f} of the probability, less than label_mass {self.label_mass:g}"
 
     def raw(self, completion: Completion) -> str:
         """What a verdict keeps of an answer: its text, or in mode ``logprob`` text and log-probabilities as JSON."""
@@ -366,21 +416,24 @@ _TEXTS: dict[Form, Callable[[str], Any]] = {
 }
 
 
-def parser_for(form: Form, mode: VerdictMode = "text", deciding_label: DecidingLabel = "first") -> Parser[Any]:
-    """The parser of a template's form of answer in a verdict mode.
+def parser_for(
+    form: Form, mode: VerdictMode = "text", deciding_label: DecidingLabel = "first", label_mass: float = LABEL_MASS
+) -> Parser[Any]:
+    """The parser of a template's form of answer in a verdict mode; `label_mass` as `least` of `label_probability`.
 
     Returns:
         Of answers about one text a parser of scores, about two texts one of `Scores`; about several pairs one of
         `Scores` for each (whoever asks compares how many were chosen between).
     """
     if mode == "logprob":
-        name = "logprob:1" if deciding_label == "first" else "logprob_last:1"
+        name = "logprob:2" if deciding_label == "first" else "logprob_last:2"
         return Parser(
             name,
             mode,
-            lambda completion: _read_logprobs(completion, deciding_label),
+            lambda completion: _read_logprobs(completion, deciding_label, label_mass),
             top_logprobs=_TOP_LOGPROBS,
             deciding_label=deciding_label,
+            label_mass=label_mass,
         )
     if mode == "json":
         name = f"json_{form}:1" if form in _NAMED or form in SCORE_FORMS else "json:1"

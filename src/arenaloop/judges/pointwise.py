@@ -42,8 +42,9 @@ class RubricJudge(TemplateJudge[float]):
         verdict: VerdictMode = "text",
         sampling: Sampling = RUBRIC_SAMPLING,
         name: str | None = None,
+        prefill: str = "",
     ) -> None:
-        super().__init__(model, template, verdict, sampling, name)
+        super().__init__(model, template, verdict, sampling, name, prefill=prefill)
         self._vote = 0
 
     def repeated(self, number: int) -> RubricJudge:
@@ -73,6 +74,7 @@ class RubricJudge(TemplateJudge[float]):
 
     def read(self, prompt: Prompt, response: Response, completion: Completion, *, sample: int = 0) -> Judgement:
         """The judgement that an answer holds, as the parser of form and mode reads it."""
+        completion = self._whole(completion)
         score, status = self._read(completion)
         return Judgement(
             key=self.key(prompt, response, sample),

@@ -34,6 +34,8 @@ class Continuation:
         top_p: draws come from the smallest set of tokens that holds this much of the probability.
         seed: of the row's random numbers; prompt, sampling and seed decide what is drawn.
         stops: told the tokens so far, whether they are the last for a reason other than an end token.
+        alternatives: of how many of the likeliest tokens at each step the log-probabilities are wanted.
+        likeliest: these, (token, log-probability in nats) of each step, under the distribution at temperature 1.
         tokens: what was generated, with the end token if there is one.
         logprobs: log-probability of each of them, in nats and float32, where it was asked for: under the distribution
             at the row's temperature, before `top_p` cuts it (a greedy row's at temperature 1).
@@ -47,6 +49,8 @@ class Continuation:
     top_p: float = 1.0
     seed: int = 0
     stops: Callable[[list[int]], bool] | None = None
+    alternatives: int = 0
+    likeliest: list[list[tuple[int, float]]] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish_reason: Literal["stop", "length"] = "length"
@@ -72,6 +76,7 @@ def decode(
     *,
     logprobs: bool = False,
     stop: threading.Event | None = None,
+    step: Callable[[int, int], None] | None = None,
 ) -> None:
     """Continue rows in place, without gradients. Where memory is not enough for all of them, half at a time.
 
@@ -81,6 +86,7 @@ def decode(
         end_ids: the tokens that end a row.
         logprobs: whether the log-probabilities of the tokens are wanted.
         stop: given up between two tokens once it is set; the rows are then incomplete.
+        step: told after every token how many each row has at most, and how many rows are still going.
 
     Raises:
         ConfigError: the module cannot continue from a cache.
@@ -90,12 +96,13 @@ def decode(
     try:
         if rows:
             with torch.no_grad():
-                _decode(module, rows, end_ids, logprobs, stop or threading.Event())
+                _decode(module, rows, end_ids, logprobs, stop or threading.Event(), step or (lambda *_: None))
         return
     except torch.OutOfMemoryError:
         for row in rows:
             row.tokens.clear()
             row.logprobs.clear()
+            row.likeliest.clear()
             row.finish_reason = "length"
     torch.cuda.empty_cache()  # outside the handler, whose traceback still holds the tensors
     if len(rows) == 1:
@@ -103,7 +110,7 @@ def decode(
         return
     half = len(rows) // 2
     for part in (rows[:half], rows[half:]):
-        decode(module, part, end_ids, logprobs=logprobs, stop=stop)
+        decode(module, part, end_ids, logprobs=logprobs, stop=stop, step=step)
 
 
 def forward_arguments(module: Any) -> frozenset[str]:
@@ -129,7 +136,12 @@ def cache_argument(module: Any) -> str:
 
 
 def _decode(
-    module: Any, rows: Sequence[Continuation], end_ids: Collection[int], logprobs: bool, stop: threading.Event
+    module: Any,
+    rows: Sequence[Continuation],
+    end_ids: Collection[int],
+    logprobs: bool,
+    stop: threading.Event,
+    step_done: Callable[[int, int], None],
 ) -> None:
     """The decoding loop. B rows are still active, `length` columns are in the cache, the first `shared` of all rows."""
     import torch
@@ -169,7 +181,10 @@ def _decode(
         if logprobs:
             for row, value in zip(active, sampler.logprobs(logits, tokens).tolist(), strict=True):
                 row.logprobs.append(value)
+        if most := max(row.alternatives for row in active):
+            _note_likeliest(logits, active, most)
         going = [at for at, token in enumerate(tokens.tolist()) if not active[at].add(token, end_ids)]
+        step_done(step + 1, len(going))
         if not going:
             return
         if len(going) < len(active):  # finished rows leave the batch
@@ -180,6 +195,14 @@ def _decode(
             active = [active[at] for at in going]
         ids = tokens[:, None]
         length, step = length + 1, step + 1
+
+
+def _note_likeliest(logits: Tensor, rows: Sequence[Continuation], most: int) -> None:
+    """Note for every row that wants it what was likeliest: (B, V) logits."""
+    values, tokens = logits.float().log_softmax(dim=-1).topk(min(most, logits.shape[-1]))
+    for row, some, which in zip(rows, values.tolist(), tokens.tolist(), strict=True):
+        if row.alternatives:
+            row.likeliest.append(list(zip(which, some, strict=True))[: row.alternatives])
 
 
 def _shared(prompts: Sequence[list[int]], cache: Any) -> int:

@@ -12,21 +12,28 @@ import asyncio
 import functools
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from arenaloop.errors import ConfigError, InputError, MissingExtraError, StoppedError
 from arenaloop.messages import split_reasoning
 from arenaloop.models import checkpoint
+from arenaloop.models.base import NOTICE
 from arenaloop.models.chat import ChatTokens
 from arenaloop.models.decoding import Continuation, cache_argument, decode
+from arenaloop.models.openai_wire import with_system
 from arenaloop.types import Completion, Request, Status, content_hash, derive_seed
 
 __all__ = ["LocalModel"]
+
+_TOLD_EVERY = 15.0
+"""Seconds between the lines that tell of a chunk that takes long."""
 
 
 class LocalModel:
@@ -41,6 +48,7 @@ class LocalModel:
         chunk_size: requests per chunk.
         chat_template: replaces the tokenizer's own.
         template_options: further variables of the chat template, e.g. ``{"enable_thinking": False}``.
+        system: a system prompt, put before conversations and before their own.
         threads: torch threads while it generates; None = one for a tiny model on a CPU, else as they are.
 
     Raises:
@@ -59,6 +67,7 @@ class LocalModel:
         chunk_size: int = 32,
         chat_template: str | None = None,
         template_options: Mapping[str, Any] | None = None,
+        system: str | None = None,
         threads: int | None = None,
     ) -> None:
         if find_spec("torch") is None or find_spec("transformers") is None:
@@ -80,6 +89,7 @@ class LocalModel:
         self._dtype = dtype
         self._template = chat_template
         self._template_options = dict(template_options or {})
+        self.system = system
         self._threads = threads
         self._loaded: _Loaded | None = None
         self._executor: ThreadPoolExecutor | None = None
@@ -87,9 +97,10 @@ class LocalModel:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Content hash of weights, tokenizer, chat template and dtype."""
+        """Content hash of weights, tokenizer, chat template, dtype and system prompt."""
         start = checkpoint.checkpoint_fingerprint(self.path, self._revision)
-        return content_hash("local", start, self._dtype, self._template, self._template_options)
+        system = () if self.system is None else (self.system,)  # keys of those without one stay what they were
+        return content_hash("local", start, self._dtype, self._template, self._template_options, *system)
 
     def plan(self, requests: Sequence[Request]) -> list[list[Request]]:
         """Cut requests into chunks of `chunk_size`, sorted by the characters of their messages, then by key."""
@@ -127,18 +138,25 @@ class LocalModel:
             self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"local-{self.name}")
         stop = threading.Event()
         self._stops.add(stop)
+        loop, notice = asyncio.get_running_loop(), NOTICE.get()
+        told = None if notice is None else lambda text: loop.call_soon_threadsafe(notice, text)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self.generate, chunk, stop)
+            return await loop.run_in_executor(self._executor, self.generate, chunk, stop, told)
         finally:
             stop.set()  # a cancelled call leaves its thread nothing to go on for
             self._stops.discard(stop)
 
-    def generate(self, chunk: Sequence[Request], stop: threading.Event | None = None) -> list[Completion]:
+    def generate(
+        self,
+        chunk: Sequence[Request],
+        stop: threading.Event | None = None,
+        notice: Callable[[str], object] | None = None,
+    ) -> list[Completion]:
         """Answer one chunk in the calling thread; `complete` and `complete_many` are the ways in for a run.
 
         A prompt that leaves no room in the context window, and a row that does not fit in memory even alone, come back
         with status `ERROR`. A chunk that does not fit in memory is halved. It is given up between two tokens once
-        `stop` is set.
+        `stop` is set. While a chunk takes long, `notice` is told now and then how far it is.
 
         Raises:
             StoppedError: `stop` was set.
@@ -155,7 +173,7 @@ class LocalModel:
         rows = [answer for answer in answers if isinstance(answer, Continuation)]
         stop = stop or threading.Event()
         with checkpoint.torch_threads(self._threads or checkpoint.best_threads(model.module)), torch.inference_mode():
-            decode(model.module, rows, model.end_ids, stop=stop)
+            decode(model.module, rows, model.end_ids, stop=stop, step=self._progress(rows, notice))
         if stop.is_set():
             raise StoppedError(f"the model {self.name} was closed while it answered")
         seconds = (time.perf_counter() - started) / len(chunk)
@@ -163,6 +181,28 @@ class LocalModel:
             model.finish(answer, request.sampling.stop, seconds) if isinstance(answer, Continuation) else answer
             for request, answer in zip(chunk, answers, strict=True)
         ]
+
+    def _progress(
+        self, rows: Sequence[Continuation], notice: Callable[[str], object] | None
+    ) -> Callable[[int, int], None] | None:
+        """What says every `_TOLD_EVERY` seconds how far a chunk is, and at which speed."""
+        if notice is None:
+            return None
+        begun = last = time.monotonic()
+        most = max((row.limit for row in rows), default=0)
+
+        def step(done: int, going: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if going and now - last >= _TOLD_EVERY:
+                last = now
+                speed = sum(len(row.tokens) for row in rows) / max(now - begun, 1e-9)
+                notice(
+                    f"{self.name}: token {done:,} of at most {most:,}, {going:,} of {len(rows):,} answers of a chunk "
+                    f"still going, {speed:,.0f} tokens/s"
+                )
+
+        return step
 
 
 @dataclass(slots=True)
@@ -172,6 +212,7 @@ class _Loaded:
     module: Any
     tokenizer: Any
     chat: ChatTokens
+    system: str | None
     end_ids: frozenset[int]
     window: int | None
 
@@ -188,12 +229,14 @@ class _Loaded:
         cache_argument(module)
         module.eval().to(device)
         chat = ChatTokens(tokenizer, model._template_options)
-        return cls(module, tokenizer, chat, checkpoint.end_ids(tokenizer, module), checkpoint.context_window(module))
+        ends, window = checkpoint.end_ids(tokenizer, module), checkpoint.context_window(module)
+        return cls(module, tokenizer, chat, model.system, ends, window)
 
     def prepare(self, request: Request) -> Continuation | Completion:
         """Tokenise a request, or say why it cannot be answered."""
         try:
-            prompt = self.chat.tokens(self.chat.render(request.messages, prompt=True))
+            messages = request.messages if self.system is None else with_system(request.messages, self.system)
+            prompt = self.chat.tokens(self.chat.render(messages, prompt=True) + request.prefill)
         except Exception as error:  # templates raise jinja2 errors of many kinds
             return Completion(status=Status.ERROR, error=f"the chat template refuses it: {error}", usd=0.0, calls=0)
         room = request.sampling.max_tokens if self.window is None else self.window - len(prompt)
@@ -206,7 +249,7 @@ class _Loaded:
                 calls=0,
             )
         limit, sampling = min(room, request.sampling.max_tokens), request.sampling
-        row = Continuation(prompt, limit, sampling.temperature, sampling.top_p)
+        row = Continuation(prompt, limit, sampling.temperature, sampling.top_p, alternatives=request.top_logprobs)
         if sampling.temperature > 0:
             row.seed = derive_seed(
                 "decode", request.seed, request.key or [dict(m) for m in request.messages], request.sample
@@ -220,6 +263,19 @@ class _Loaded:
         # a character may take several tokens, never more than four in byte-level vocabularies
         tail = self.tokenizer.decode(tokens[-4 * max(map(len, stops)) - 4 :], skip_special_tokens=True)
         return any(stop in tail for stop in stops)
+
+    def _logprobs(self, row: Continuation) -> tuple[dict[str, float], ...] | None:
+        """The likeliest alternatives of each token by their text, those of one text added up."""
+        if not row.alternatives:
+            return None
+        out = []
+        for likeliest in row.likeliest:
+            told: dict[str, float] = {}
+            for token, logprob in likeliest:
+                text = self.tokenizer.decode([token])
+                told[text] = float(np.logaddexp(told.get(text, -np.inf), logprob))
+            out.append(told)
+        return tuple(out)
 
     def finish(self, row: Continuation, stops: Sequence[str], seconds: float) -> Completion:
         """A row's completion; the end-of-turn token is counted but is not text."""
@@ -237,6 +293,7 @@ class _Loaded:
             reasoning=reasoning,
             tokens_in=len(row.prompt),
             tokens_out=len(row.tokens),
+            logprobs=self._logprobs(row),
             usd=0.0,
             seconds=seconds,
         )

@@ -59,6 +59,8 @@ _FORM = 0.95
 """Share of the last hundred requests refused for their form (HTTP 400 and the like) that is too high once something was
 answered: a server may refuse many prompts for what they say, in words that nobody knows, and answer the others."""
 
+_MANY, _FEW = 20, 5
+"""Alternatives of a token that are asked for at most, and where a server refuses that."""
 _PATIENCE = 4
 """How many times `retries` a call is tried again while the server says when to come back."""
 
@@ -126,6 +128,7 @@ class OpenAIModel:
         self.base_url = self.urls[0].base
         self.key_env = key_env
         self.system = system
+        self._alternatives = _MANY
         self.extra_body = dict(extra_body or {})
         self.price = price
         self.limits = Limits(concurrency, rpm, tpm)
@@ -281,9 +284,10 @@ class OpenAIModel:
             head += b'"n":%d,' % samples
         if self._sends_seed:
             head += b'"seed":%d,' % (request.seed & 0x7FFFFFFF)
-        return encode_body(
-            head, request.messages if self.system is None else with_system(request.messages, self.system)
-        )
+        messages = request.messages if self.system is None else with_system(request.messages, self.system)
+        if request.prefill:  # the servers that go on from it see it as a turn that is not ended
+            messages = [*messages, {"role": "assistant", "content": request.prefill}]
+        return encode_body(head, messages)
 
     def _settings(self, request: Request) -> dict[str, Any]:
         """Every field of the body but the seed and the messages."""
@@ -296,7 +300,7 @@ class OpenAIModel:
         for parameter in self.drop_params:
             settings.pop(self._max_tokens if parameter == "max_tokens" else parameter, None)
         if request.top_logprobs:
-            settings |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+            settings |= {"logprobs": True, "top_logprobs": min(request.top_logprobs, self._alternatives)}
         if request.schema is not None:
             settings["response_format"] = structured(request.schema)
         return {"model": self.model, **settings, **self.extra_body}
@@ -314,7 +318,7 @@ class OpenAIModel:
         admission = ADMISSION.get()
         limit = token_limit(self, request.sampling)
         limit = None if limit is None else limit * samples
-        reason = ""
+        reason, fewer = "", False
         while True:
             if wait:
                 await endpoint.slots.renew()
@@ -359,6 +363,11 @@ class OpenAIModel:
                 else:
                     text, code = error_text(raw), error_code(raw)
                     reason = f"HTTP {status}: {text}"
+                    if status in (400, 422) and request.top_logprobs > _FEW and "logprob" in text and not fewer:
+                        fewer, self._alternatives, wait = True, _FEW, 0.0  # servers differ in how many they give
+                        self._heads.clear()
+                        body = self.body(request, samples)
+                        continue
                     if status == 400 and code == "content_filter":  # Azure's way to refuse, and it charges the prompt
                         lost += self.billing.lost(body, limit, Loss.UNANSWERED)
                         refused = self._failure(Status.REFUSED, None, clock() - begun, calls, lost)

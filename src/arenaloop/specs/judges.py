@@ -48,6 +48,7 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
         verdict=settings.verdict,
         sampling=settings.sampling.build(),
         name=settings.name,
+        prefill=settings.prefill,
     )
 
 
@@ -72,8 +73,10 @@ def _lone_judge(settings: JudgeSettings) -> Judge:
         template=template,
         verdict=settings.verdict,
         deciding_label=settings.deciding_label,
+        label_mass=settings.label_mass,
         sampling=settings.sampling.build(),
         name=settings.name,
+        prefill=settings.prefill,
     )
 
 

@@ -55,7 +55,7 @@ def model(settings: ModelSettings) -> Model | RecordedModel:
     if kind == "openai" and rest:
         base_url = os.environ.get("OPENAI_BASE_URL") or _DEFAULT_BASE_URL
         return _server(settings, f"{base_url}#{rest}", key_env="OPENAI_API_KEY")
-    refuse_servers_settings(settings)
+    refuse_servers_settings(settings, "system" if kind == "hf" else "")
     if kind == "hf" and rest:
         from arenaloop.models.checkpoint import require_chat_template
 
@@ -73,10 +73,12 @@ def model(settings: ModelSettings) -> Model | RecordedModel:
     raise ConfigError(f"SPEC {settings.spec!r}: expected one of {', '.join(KINDS)}")
 
 
-def refuse_servers_settings(settings: ModelSettings) -> None:
-    """Refuse settings of servers that do nothing to other models."""
+def refuse_servers_settings(settings: ModelSettings, *obeyed: str) -> None:
+    """Refuse settings of servers that do nothing to other models, but for those that are obeyed."""
     for key in _SERVERS_ONLY:
-        if getattr(settings, key) != ModelSettings.model_fields[key].get_default(call_default_factory=True):
+        if key not in obeyed and getattr(settings, key) != ModelSettings.model_fields[key].get_default(
+            call_default_factory=True
+        ):
             raise ConfigError(f"SPEC {settings.spec!r}: {key} works with servers only")
 
 
@@ -136,6 +138,9 @@ def local_model(path: str, settings: ModelSettings | TargetSettings, name: str |
         chunk_size=settings.chunk_size,
         dtype=settings.dtype,
         device=settings.device,
+        # a recipe's target has neither
+        system=getattr(settings, "system", None),
+        threads=getattr(settings, "threads", None),
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["jury", "self_preference", "without_model"]
 
-_FORM = ("template", "criteria", "parser", "verdict", "deciding_label")
+_FORM = ("template", "criteria", "parser", "verdict", "deciding_label", "label_mass", "prefill")
 """What is asked of a judging model, and how its answer is read."""
 
 
