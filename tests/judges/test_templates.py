@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arenaloop.control_tokens import broken
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.judges.filling import Layout, Material
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template, template_names
@@ -92,13 +93,14 @@ NASTY = st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.samp
 def test_nothing_in_a_text_breaks_out(
     user: str, history: str, first: str, second: str, name: str, mode: tuple[Any, bool]
 ) -> None:
-    """An independent reader (the sandbox's judge) finds exactly the texts that went in, byte for byte."""
+    """An independent reader (the sandbox's judge) finds the texts that went in, control tokens broken, byte for byte."""
     prompt = Prompt(
         ({"role": "user", "content": history}, {"role": "assistant", "content": history}, *Prompt.of(user).messages),
         (history,),
     )
     text = shown(prompt, (first, second), (second, first), template=name, mode=mode[0], explain=mode[1])
     found = read_judge_prompt(text)
+    user, history, first, second = map(broken, (user, history, first, second))
     assert found == ([user, history], [first, second], [second, first])
 
 
@@ -355,7 +357,7 @@ def test_nothing_breaks_out_of_any_layout(
     if layout == "pairs":
         prompt = Prompt.of(user)
         found = parts(fill(template, material(layout, prompt, *texts), secret="s"))
-        _, one, two = texts
+        user, one, two = map(broken, (user, *texts[1:]))
         assert found == [
             ("pair 1 user prompt", user), ("pair 1 answer 1", one), ("pair 1 answer 2", two),
             ("pair 2 user prompt", user), ("pair 2 answer 1", two), ("pair 2 answer 2", one),
@@ -366,7 +368,8 @@ def test_nothing_breaks_out_of_any_layout(
     prompt = Prompt((*history, *Prompt.of(user).messages), (given_turn,))
     text = fill(template, material(layout, prompt, *texts), secret="s")
     assert text == fill(replace(template, plain=False), material(layout, prompt, *texts), secret="s")
-    answer, one, two = texts
+    answer, one, two = map(broken, texts)
+    user, given_turn = broken(user), broken(given_turn)
     wanted = [("history user", given_turn), ("history assistant", given_turn), ("user prompt", user)]
     if layout != "prompt":
         wanted += [("answer", answer), ("follow-up", given_turn), ("answer", answer)]
@@ -386,7 +389,8 @@ def test_shipped_templates_of_other_layouts(
     assert (template.modes, template.plain) == (("text", "json"), True)
     text = fill(template, material(layout, Prompt.of(user), *texts), secret="s", mode=mode)
     judgements = [("judgement A", texts[1]), ("judgement B", texts[2])] if layout == "judgements" else []
-    assert parts(text) == [("user prompt", user), ("answer", texts[0]), *judgements]
+    wanted = [("user prompt", user), ("answer", texts[0]), *judgements]
+    assert parts(text) == [(label, broken(words)) for label, words in wanted]
     before, _, rest = text.partition("\nMarker: ")
     line = "Score: 3" if layout == "answer" else "Winner: A"
     assert (f"\n{line}" in before) == (mode == "text")
