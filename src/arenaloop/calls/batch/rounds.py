@@ -32,7 +32,7 @@ from arenaloop.models.billing import Loss, token_limit
 from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result
 from arenaloop.store import Store
 from arenaloop.terminal import plain
-from arenaloop.types import Completion, Sampling, Status
+from arenaloop.types import Completion, Message, Sampling, Status
 
 __all__ = ["DEFAULT_SLEEP", "Round"]
 
@@ -240,7 +240,12 @@ class Round:
         if found is None:
             model = self.servers[row["judge_hash"]]
             found = self.endpoints[row["judge_hash"]] = BatchEndpoint(
-                row["server"], model.key_env, timeout=model.timeout, retries=model.retries, sleep=self.sleep
+                row["server"],
+                model.key_env,
+                headers=model.headers,
+                timeout=model.timeout,
+                retries=model.retries,
+                sleep=self.sleep,
             )
         return found
 
@@ -327,6 +332,11 @@ class Round:
         done = {key for key, count in attempts.items() if count > wanted[key].before}  # stored already
         counted = min(batch.completed, len(wanted)) if batch is not None else 0
         strange = 0
+
+        def asked(key: str) -> Sequence[Message] | None:
+            line = wanted.get(key)
+            return None if line is None else unit_of_line(judges, line, self.store).request(line.sample).messages
+
         for attempt in range(model.retries + 1):
             if attempt:
                 await self.sleep(min(2.0**attempt, self.settings.longest_pause))
@@ -334,7 +344,7 @@ class Round:
             for lines in download():
                 async for result in lines:
                     try:
-                        key, completion = read_result(result, model.price)
+                        key, completion = read_result(result, model.reader, asked)
                     except ValueError:
                         strange += 1
                         continue
@@ -423,7 +433,7 @@ async def _file_lines(path: Path) -> AsyncIterator[bytes]:
         for line in file:
             if not line.endswith(b"\n"):
                 try:
-                    read_result(line, None)
+                    read_result(line)
                 except ValueError:
                     raise StoppedError(f"{path}: the last line is cut off; run again when it is whole") from None
             if line.strip():
