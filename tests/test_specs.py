@@ -83,7 +83,7 @@ def test_replicas_and_limits_of_a_server() -> None:
     assert (found.limits.concurrency, found.limits.rpm, found.limits.tpm) == (None, 600, 90_000)
     assert found.fingerprint == server("http://a/v1#m").fingerprint
     for wrong in ("http://b/v1#m", "http://b/v1?key=secret"):
-        with pytest.raises(ConfigError, match="without '#'|no query but api-version") as caught:
+        with pytest.raises(ConfigError, match=r"without '#'|no query but api-version") as caught:
             model(ModelSettings(spec="http://a/v1#m", urls=(wrong,)))
         assert "secret" not in str(caught.value)
 

@@ -208,8 +208,20 @@ def _unwrapped(answer: str) -> str:
     return answer
 
 
+# one pass over the text instead of one for each family: nearly no reply holds any
+_ANY_CLOSING = re.compile(
+    "|".join(
+        f"{re.escape(first)}(?:{'|'.join(re.escape(tag.close[1:]) for tag in FAMILIES if tag.close[0] == first)})"
+        for first in sorted({tag.close[0] for tag in FAMILIES})
+    ),
+    re.IGNORECASE,
+)
+
+
 def _closed_only(text: str, tags: Sequence[Tags], sent: _Sent) -> Parted:
     """A reply that began inside a block, by the look of its closing tag."""
+    if tags is FAMILIES and _ANY_CLOSING.search(text) is None:
+        return Parted(None, text)
     for tag in tags:
         if not tag.open:
             continue
