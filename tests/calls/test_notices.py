@@ -13,7 +13,8 @@ from arenaloop.store import Store
 
 def reply(text: str, tokens_in: int = 0, finish: str = "stop") -> bytes:
     usage = f'{{"prompt_tokens": {tokens_in}, "completion_tokens": 1}}'
-    return f'{{"choices": [{{"message": {{"content": "{text}"}}, "finish_reason": "{finish}"}}], "usage": {usage}}}'.encode()
+    choice = f'{{"message": {{"content": "{text}"}}, "finish_reason": "{finish}"}}'
+    return f'{{"choices": [{choice}], "usage": {usage}}}'.encode()
 
 
 def test_counts_add_up_over_invocations(tmp_path: Path) -> None:

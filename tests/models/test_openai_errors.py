@@ -61,7 +61,7 @@ def test_an_error_that_is_none_is_passed_over():
         ("top_p: extra fields not permitted", f"{FORM}[top_p]"),
         ("Unrecognized request argument supplied: stop", f"{FORM}[stop]"),
         ("max_tokens is not supported", f"{FORM}[max_tokens]"),
-        ("'max_tokens' is too large: 512. This model's maximum context length is 512 tokens", "sampling.max_tokens (512)"),
+        ("'max_tokens' is too large: 512. The maximum context length is 512 tokens", "sampling.max_tokens (512)"),
         ("the input length exceeds the context length", "sampling.max_tokens (512)"),
         ("`inputs` tokens + `max_new_tokens` must be <= 1024", "sampling.max_tokens (512)"),
         ("logprobs are not supported by this model", "--verdict text"),
@@ -126,7 +126,8 @@ def test_a_body_that_is_no_json_is_shown_by_its_first_words(body, kind, told):
 
 
 def test_error_bodies_of_all_kinds():
-    page = b"<html><head><title>502 Bad Gateway</title><style>a{}</style></head><body><h1>502 Bad Gateway</h1></body></html>"
+    head = b"<html><head><title>502 Bad Gateway</title><style>a{}</style></head>"
+    page = head + b"<body><h1>502 Bad Gateway</h1></body></html>"
     assert error_text(page) == "502 Bad Gateway 502 Bad Gateway"
     assert error_text(b'[{"error": {"message": "no key"}}]') == "no key"
     assert error_text(b'{"detail": [{"loc": ["body", "top_p"], "msg": "not permitted"}]}') == "top_p: not permitted"
