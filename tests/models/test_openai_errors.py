@@ -141,6 +141,7 @@ def test_other_charsets_comments_and_the_order_of_choices():
     assert ask(http(200, latin, "Content-Type: application/json; charset=iso-8859-1"))[0].text == "café"
     kept = b'\n\n : OPENROUTER PROCESSING\n\n{"choices": [{"message": {"content": "a"}}]}'
     assert ask(http(200, kept))[0].text == "a"
+    assert ask(http(200, b"\xef\xbb\xbf" + kept.strip().partition(b"\n\n")[2]))[0].text == "a"
     two = [{"index": i, "message": {"content": str(i)}, "finish_reason": "stop"} for i in (1, 0)]
     assert ask(http(200, {"choices": two}))[0].text == "0"
 

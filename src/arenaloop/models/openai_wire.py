@@ -161,8 +161,8 @@ def _object(raw: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     try:
         reply = from_json(raw)
     except ValueError:
-        text = decoded(raw, headers)
-        if text.lstrip("\ufeff \r\n\t").startswith(":"):  # OpenRouter's comments, which keep the connection alive
+        text = decoded(raw, headers).removeprefix("\ufeff")
+        if text.lstrip().startswith(":"):  # OpenRouter's comments, which keep the connection alive
             text = "\n".join(line for line in text.split("\n") if not line.lstrip().startswith(":"))
         try:
             reply = json.loads(text)  # which takes lone surrogates, and says better what is wrong
