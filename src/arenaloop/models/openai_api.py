@@ -497,6 +497,8 @@ def _with(completion: Completion, lost: float) -> Completion:
         return completion
     usd = None if completion.usd is None else completion.usd + lost
     return replace(completion, usd=usd, usd_estimated=completion.usd_estimated + lost)
+
+
 def _passes(completion: Completion) -> bool:
     """Whether an answer that the server broke off may be whole when it is asked for again."""
     end = ending(completion.finish_reason)
