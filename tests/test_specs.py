@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from arenaloop.config import JudgeSettings, ModelSettings
+from arenaloop.config import JudgeSettings, ModelSettings, PriceList, PriceSettings
 from arenaloop.errors import ConfigError, InputError, UserError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.local import LocalModel
@@ -83,7 +83,7 @@ def test_replicas_and_limits_of_a_server() -> None:
     assert (found.limits.concurrency, found.limits.rpm, found.limits.tpm) == (None, 600, 90_000)
     assert found.fingerprint == server("http://a/v1#m").fingerprint
     for wrong in ("http://b/v1#m", "http://b/v1?key=secret"):
-        with pytest.raises(ConfigError, match="without '\\?' and '#'") as caught:
+        with pytest.raises(ConfigError, match=r"without '#'|no query but api-version") as caught:
             model(ModelSettings(spec="http://a/v1#m", urls=(wrong,)))
         assert "secret" not in str(caught.value)
 
@@ -353,3 +353,30 @@ def test_a_base_url_holds_no_key() -> None:
     with pytest.raises(ConfigError, match="has no query") as caught:
         model(ModelSettings(spec="http://127.0.0.1:1/v1?api-key=sesame#m"))
     assert "sesame" not in str(caught.value)
+
+
+def test_an_azure_deployment_and_headers_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "0123456789abcdef")
+    url = "http://h/openai/deployments/gpt"
+    settings = ModelSettings(spec=f"{url}?api-version=2024-10-21#gpt", headers={"api-key": "MY_KEY"})
+    found = model(settings)
+    assert isinstance(found, OpenAIModel)
+    assert found.urls[0].chat == f"{url}/chat/completions?api-version=2024-10-21"
+    assert (found.base_url, found.headers, found.urls[0].secrets) == (url, (("api-key", "MY_KEY"),), [])
+    price = PriceSettings(input=1, output=2)
+    for name in (f"{url}#gpt", f"{url}?api-version=2024-10-21#gpt", "gpt"):
+        assert PriceList(prices={name: price}).of(f"{settings.spec}?key_env=K") == price
+        assert PriceList(prices={name: price}).of(settings.spec) == price
+    for query in ("key=abc", "api-version=1&sig=abc", "x=abc"):
+        with pytest.raises(ConfigError, match="no query but api-version") as caught:
+            model(ModelSettings(spec=f"{url}?{query}#gpt"))
+        assert "abc" not in str(caught.value)
+    with pytest.raises(ConfigError, match="NO_SUCH is not set"):
+        model(ModelSettings(spec=f"{url}#gpt", headers={"api-key": "NO_SUCH"}))
+
+
+def test_reasoning_tags_are_a_setting() -> None:
+    found = model(ModelSettings(spec="http://h/v1#m", reasoning_tags=(("", "</think>"),)))
+    assert isinstance(found, OpenAIModel)
+    assert found.reader.tags == (("", "</think>"),)
+    assert found.fingerprint == server("http://h/v1#m").fingerprint

@@ -19,7 +19,6 @@ __all__ = [
     "read_messages",
     "refuse_more",
     "refuse_unread",
-    "split_reasoning",
     "system_message",
 ]
 
@@ -154,26 +153,3 @@ def given_text(content: object) -> str:
         if isinstance(part, dict) and (more := [key for key in part if key not in _PART_KEYS and part[key]]):
             raise ValueError(f"a part of a message's content holds {', '.join(more)}, which is no text")
     return message_text(content)
-
-
-def split_reasoning(text: str) -> tuple[str | None, str]:
-    """Part a thinking model's text into its reasoning and its answer.
-
-    The reasoning is a leading ``<think>…</think>`` block. A block that is not closed is reasoning to its end (the model
-    ran out of tokens while it thought, and there is no answer); where a chat template wrote the opening tag itself, the
-    text begins inside the block.
-
-    Returns:
-        The reasoning, None where there is no block, and the answer without the white space that sets it off.
-    """
-    if "<think>" not in text and "</think>" not in text:
-        return None, text
-    start = text.lstrip()
-    opened = start.startswith("<think>")
-    reasoning, closed, answer = start.removeprefix("<think>").partition("</think>")
-    if closed:
-        # a tag further on, in an answer about such tags, does not make what stands before it reasoning
-        if not opened and "<think>" in reasoning:
-            return None, text
-        return reasoning.strip(), answer.lstrip()
-    return (reasoning.strip(), "") if opened else (None, text)

@@ -185,7 +185,7 @@ def test_a_servers_reply_is_read_to_golden_e1() -> None:
         "finish_reason": "length",
         "logprobs": {"content": [{"token": "1", "logprob": -0.1, "top_logprobs": top}]},
     }
-    reply = read_reply(json.dumps({"choices": [choice]}).encode(), price=None, seconds=0.1, calls=1)
+    reply = read_reply(json.dumps({"choices": [choice]}).encode())
     verdict = ask(judge_that_says(reply, verdict="logprob"))
     assert verdict.score_first == pytest.approx(0.908877, abs=1e-6)
     assert (verdict.status, verdict.outcome) == (Status.OK, Outcome.A)

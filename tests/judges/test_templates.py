@@ -93,7 +93,7 @@ NASTY = st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.samp
 def test_nothing_in_a_text_breaks_out(
     user: str, history: str, first: str, second: str, name: str, mode: tuple[Any, bool]
 ) -> None:
-    """An independent reader (the sandbox's judge) finds the texts that went in, control tokens broken, byte for byte."""
+    """The sandbox judge finds the texts that went in, byte for byte, control tokens broken."""
     prompt = Prompt(
         ({"role": "user", "content": history}, {"role": "assistant", "content": history}, *Prompt.of(user).messages),
         (history,),

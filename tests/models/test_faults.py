@@ -25,14 +25,14 @@ PASSING = [
     (http(200, b'{"choices": [{"mess'), "HTTP 200: not JSON"),
     (http(200, b'{"choices"', "Connection: close", length=1000), BREAKS),
     (http(200, b'{"choices"', "Content-Encoding: gzip"), BREAKS),
-    (http(200, b"<html>a proxy</html>"), "HTTP 200: not JSON"),
-    (http(200, {"error": {"message": "overloaded", "code": 502}}), "HTTP 200: no choices in the reply: overloaded$"),
+    (http(200, b"<html>a proxy</html>"), "HTTP 200: a page of HTML, not an answer: a proxy$"),
+    (http(200, {"error": {"message": "overloaded", "code": 502}}), "HTTP 200 with error 502: overloaded$"),
     (http(200, {"choices": []}), "HTTP 200: no choices in the reply"),
     (http(200, [1]), "HTTP 200: not a JSON object$"),
     (http(200, {"choices": [{"message": {"content": 7}}]}), "HTTP 200: a message's content is not a text$"),
     (http(200, {"choices": [{"finish_reason": "stop"}]}), "HTTP 200: no message in the reply's first choice$"),
     (http(200, b"\xff\xfe"), "HTTP 200: not JSON"),
-    (http(200, b""), "HTTP 200: not JSON"),
+    (http(200, b""), "HTTP 200: an empty body$"),
     (b"rubbish\r\n\r\n", r"ClientResponseError: "),
 ]  # fmt: skip
 """What a server does, and what is told of it when it goes on."""
@@ -169,12 +169,12 @@ def test_the_servers_wish_to_wait_is_kept(headers, seconds):
 # ------------------------------------------------------------------ what goes wrong for good
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 301])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
 def test_a_permanent_failure_is_not_tried_again(status):
     completion, stub, waits = ask(http(status, {"error": {"message": "no " * 200}}, "Location: http://h/"))
     assert completion.status is Status.ERROR
     assert completion.error.startswith(f"HTTP {status}: no no")
-    assert len(completion.error) == 200
+    assert len(completion.error.partition("; the prompt and")[0]) == 200
     assert (completion.calls, len(stub.bodies), waits) == (1, 1, [])
 
 

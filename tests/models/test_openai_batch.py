@@ -13,7 +13,7 @@ from aiohttp import web
 
 from arenaloop.errors import EndpointDownError
 from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result, request_line
-from arenaloop.models.openai_wire import Price
+from arenaloop.models.openai_wire import Price, Reader
 from arenaloop.sandbox.batch_api import BatchApi
 from arenaloop.sandbox.server import running_server
 from arenaloop.types import Status
@@ -46,7 +46,9 @@ def test_a_request_line_holds_the_live_body() -> None:
 
 def test_an_answer_is_read_as_a_live_one_and_costs_the_batch_s_share() -> None:
     price = Price(2.0, 8.0, batch=0.5)
-    key, completion = read_result(result(response={"status_code": 200, "request_id": "q", "body": REPLY}), price)
+    key, completion = read_result(
+        result(response={"status_code": 200, "request_id": "q", "body": REPLY}), Reader(price)
+    )
     assert key == "k"
     assert completion.text == "Scores: 7 5"
     assert (completion.tokens_in, completion.tokens_out) == (1_000_000, 100_000)
@@ -56,7 +58,7 @@ def test_an_answer_is_read_as_a_live_one_and_costs_the_batch_s_share() -> None:
 
 
 def test_without_a_price_the_cost_is_unknown() -> None:
-    _, completion = read_result(result(response={"status_code": 200, "body": REPLY}), None)
+    _, completion = read_result(result(response={"status_code": 200, "body": REPLY}))
     assert completion.usd is None
 
 
@@ -78,7 +80,7 @@ def test_without_a_price_the_cost_is_unknown() -> None:
     ],
 )
 def test_failed_lines_have_their_reason(row: dict[str, Any], status: Status, reason: str | None, calls: int) -> None:
-    _, completion = read_result(result(**row), Price(1.0, 1.0))
+    _, completion = read_result(result(**row), Reader(Price(1.0, 1.0)))
     assert completion.status is status
     assert completion.calls == calls
     if reason is None:
@@ -91,11 +93,11 @@ def test_failed_lines_have_their_reason(row: dict[str, Any], status: Status, rea
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b"3", b"null", b'{"response": {}}', b'{"custom_id": 3}', b"\xff"])
 def test_what_is_no_result_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match="result line"):
-        read_result(line, None)
+        read_result(line)
 
 
 def test_a_reason_shows_no_key_and_stays_one_line() -> None:
-    _, completion = read_result(result(error={"code": "x", "message": "bad sk-abcdefghijkl\n" + "y" * 500}), None)
+    _, completion = read_result(result(error={"code": "x", "message": "bad sk-abcdefghijkl\n" + "y" * 500}))
     assert completion.error is not None
     assert "sk-" not in completion.error
     assert "\n" not in completion.error
@@ -105,7 +107,7 @@ def test_a_reason_shows_no_key_and_stays_one_line() -> None:
 def test_what_servers_write_as_text_is_read() -> None:
     body = json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]})
     for response in ({"status_code": "200", "body": json.loads(body)}, {"status_code": 200, "body": body}):
-        _, completion = read_result(json.dumps({"custom_id": "x", "response": response}).encode(), None)
+        _, completion = read_result(json.dumps({"custom_id": "x", "response": response}).encode())
         assert (completion.text, completion.status) == ("a", Status.OK)
 
 
@@ -251,7 +253,7 @@ def test_upload_create_poll_and_read(api: Faulty, url: str, file: Path) -> None:
         batch = await endpoint.get(batch.id)
         assert (batch.status, batch.total, batch.completed) == ("completed", 20, 20)
         assert batch.output_file is not None
-        return [read_result(line, None)[0] async for line in endpoint.lines(batch.output_file, 20)]
+        return [read_result(line)[0] async for line in endpoint.lines(batch.output_file, 20)]
 
     found = asked(url, whole)
     assert sorted(found) == sorted(f"k{n}" for n in range(20))
@@ -287,7 +289,7 @@ def test_a_download_that_breaks_off_begins_again(api: Faulty, url: str, file: Pa
         batch = await endpoint.create(await endpoint.upload(file), "tag")
         batch = await endpoint.get(batch.id)
         assert batch.output_file is not None
-        return [read_result(line, None)[0] async for line in endpoint.lines(batch.output_file, 20)]
+        return [read_result(line)[0] async for line in endpoint.lines(batch.output_file, 20)]
 
     found = asked(url, whole)
     assert api.faults == []

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from misbehaving_server import ask, http, request, said
 
 from arenaloop.models.openai_api import OpenAIModel, Price
-from arenaloop.models.openai_wire import Blame, blame, encode_body, encode_settings, read_reply, retry_after
+from arenaloop.models.openai_errors import Blame, blame, retry_after
+from arenaloop.models.openai_wire import Reader, encode_body, encode_settings, read_reply
 from arenaloop.types import Status
 
 
@@ -80,7 +81,7 @@ def test_numbers_that_nothing_can_hold_are_none(huge):
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
 def test_any_body_is_a_completion_or_a_value_error(raw):
     try:
-        completion = read_reply(raw, price=Price(1, 1), seconds=0.0, calls=1)
+        completion = read_reply(raw, reader=Reader(Price(1, 1)))
     except ValueError as error:
         assert str(error)  # noqa: PT017 - either outcome is fine
     else:
@@ -110,7 +111,7 @@ def token(text, logprob, *others):
 
 def with_logprobs(found):
     choice = {"finish_reason": "stop", "message": {"content": "[[A]]"}, "logprobs": found}
-    return read_reply(json.dumps({"choices": [choice]}).encode(), price=None, seconds=0.0, calls=1).logprobs
+    return read_reply(json.dumps({"choices": [choice]}).encode()).logprobs
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,10 @@ def test_what_is_asked_for_is_sent_and_extra_body_wins():
 def test_a_server_without_structured_output_is_an_error_with_its_reason():
     refused = http(400, {"error": {"message": "response_format is not supported"}})
     completion, stub, _ = ask(refused, asked=replace(request(), schema={"type": "object"}))
-    assert (completion.status, completion.error) == (Status.ERROR, "HTTP 400: response_format is not supported")
+    assert (completion.status, completion.error) == (
+        Status.ERROR,
+        "HTTP 400: response_format is not supported; judge with --verdict text",
+    )
     assert len(stub.bodies) == 1
 
 

@@ -74,6 +74,12 @@ def answers_to(prompt, model):
             ("x", "y"),
         ),
         ({"instruction": "a", "output": "<think>hm</think>\n\nx"}, Prompt.of("a"), ("x",)),
+        ({"instruction": "a", "output": "[THINK]hm[/THINK]x"}, Prompt.of("a"), ("x",)),
+        (
+            {"instruction": "a", "output": "end it with\n</think>\nalone"},
+            Prompt.of("a"),
+            ("end it with\n</think>\nalone",),
+        ),
     ],
 )
 def test_each_format_matches_its_prompt(recorded, row, prompt, texts):
@@ -164,3 +170,9 @@ def test_it_is_told_from_models_that_can_be_asked(tmp_path):
     assert model.fingerprint == RecordedModel("m", "elsewhere").fingerprint != RecordedModel("n", "x").fingerprint
     with pytest.raises(InputError, match="no such file"):
         next(model.rows())
+
+
+def test_a_file_of_answers_that_began_inside_a_block_is_read_by_its_setting(recorded):
+    path = recorded({"instruction": "a", "output": "hm\n</think>\n\nx"}).path
+    (answer,) = RecordedModel("m", path, [["", "</think>"]]).rows()
+    assert answer.texts == ("x",)

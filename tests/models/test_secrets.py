@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b32encode, b64encode, urlsafe_b64encode
 from urllib.parse import quote
 
 import pytest
@@ -14,7 +15,7 @@ from misbehaving_server import KEY, Clock, Stub, ask, http, request, said
 
 from arenaloop.errors import ConfigError, EndpointDownError
 from arenaloop.models.openai_api import OpenAIModel
-from arenaloop.models.secrets import Redactor, read_key
+from arenaloop.models.secrets import Redactor, read_headers, read_key, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -139,3 +140,72 @@ def test_a_key_that_is_echoed_in_an_answer_is_taken_out(monkeypatch):
     assert (completion.text, completion.reasoning) == ("You are [key]!", "[key]")
     monkeypatch.setenv("THE_KEY", "none")
     assert ask(said("none of them"), key_env="THE_KEY")[0].text == "none of them"
+
+
+DISGUISES = {
+    "spaced": " ".join(KEY),
+    "dashed": "-".join(KEY),
+    "zero width": "\u200b".join(KEY),
+    "full width": "".join(chr(ord(c) + 0xFEE0) for c in KEY),
+    "upper": KEY.upper(),
+    "middle": KEY[8:22],
+    "two lines": KEY[:12] + "\n" + KEY[12:],
+    "entities": "".join(f"&#{ord(c)};" for c in KEY),
+    "escapes": "".join(f"\\u{ord(c):04x}" for c in KEY),
+    "hex": " ".join(f"{ord(c):02x}" for c in KEY),
+    "hex with 0x": "".join(f"0x{ord(c):02x}," for c in KEY),
+    "percent": "".join(f"%{ord(c):02X}" for c in KEY),
+    "percent twice": KEY.replace("-", "%252D"),
+    "base32": b32encode(KEY.encode()).decode(),
+    "base64 on two lines": b64encode(KEY.encode()).decode()[:14] + "\n" + b64encode(KEY.encode()).decode()[14:],
+    "rot13": codecs.encode(KEY, "rot13"),
+}
+
+
+@pytest.mark.parametrize("text", DISGUISES.values(), ids=DISGUISES)
+def test_a_key_in_disguise_is_taken_out(text):
+    line = Redactor(KEY).line(f"bad key: {text} !")
+    assert line.startswith(("bad key: [key]", "bad [key] "))  # the word before may go on as the key does
+    assert len(line.replace("[key]", "")) < 20
+
+
+def test_passwords_and_keys_in_urls_are_taken_out(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://user:pr0xyPassw0rd@127.0.0.1:9")
+    for text in (
+        "url='http://user:pr0xyPassw0rd@127.0.0.1:9'",
+        "the proxy user:pr0xyPassw0rd@127.0.0.1 refuses",
+        "Proxy-Authorization dXNlcjpwcjB4eVBhc3N3MHJk",
+    ):
+        assert "pr0xy" not in without_secrets(text)
+        assert "dXNlcjpw" not in without_secrets(text)
+    line = Redactor().line
+    assert line("GET https://a:b@h/x?q=1") == "GET https://[key]@h/x?q=1"
+    for name in ("key", "api_key", "sig", "access_token", "X-Amz-Signature", "client_secret", "subscription-key"):
+        assert line(f"GET http://h/x?a=1&{name}=s3cr3t&b=2") == f"GET http://h/x?a=1&{name}=[key]&b=2"
+    assert line("see http://h/v1?api-version=2024-10-21") == "see http://h/v1?api-version=2024-10-21"
+    assert line("mail a@b.c about max_tokens=5") == "mail a@b.c about max_tokens=5"
+
+
+@pytest.mark.parametrize("name", ["Host", "content-type", "a b", ""])
+def test_a_header_that_is_not_the_users_is_refused(monkeypatch, name):
+    monkeypatch.setenv("THE_KEY", KEY)
+    with pytest.raises(ConfigError, match="no header that can be set"):
+        read_headers([(name, "THE_KEY")])
+
+
+def test_a_headers_value_is_named_by_its_variable(monkeypatch):
+    monkeypatch.setenv("THE_KEY", f" {KEY}\n")
+    assert read_headers([("api-key", "THE_KEY")]) == {"api-key": KEY}
+    with pytest.raises(ConfigError, match="NO_SUCH is not set; it is to hold the value of api-key"):
+        read_headers([("api-key", "NO_SUCH")])
+    monkeypatch.setenv("THE_KEY", "a\nb")
+    with pytest.raises(ConfigError, match="holds what no header may"):
+        read_headers([("api-key", "THE_KEY")])
+
+
+def test_an_escaped_key_in_an_answer_is_taken_out(monkeypatch):
+    for key in (KEY, "abcd/efgh/ijkl/mnop", "sk-123456789abc"):
+        monkeypatch.setenv("THE_KEY", key)
+        escaped = "".join(f"\\u{ord(c):04x}" for c in key)
+        body = '{"choices": [{"finish_reason": "stop", "message": {"content": "it is ' + escaped + '"}}]}'
+        assert ask(http(200, body.encode()), key_env="THE_KEY")[0].text == "it is [key]"

@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from arenaloop.models.openai_wire import Blame, blame
+from arenaloop.models.openai_errors import Blame, blame
 from arenaloop.types import Status, Winner
 
 __all__ = ["Attribution", "Cause", "FailedVerdict", "Said", "attribute"]
@@ -178,7 +178,7 @@ def _larger(a: Said, b: Said, prompt_characters: int) -> Cause:
 
 # ---------------------------------------------------------------------- reasons, as models give them
 
-_HTTP = re.compile(r"HTTP (\d{3})\b:? ?(.*)", re.DOTALL)
+_HTTP = re.compile(r"HTTP (?:200 with error )?(\d{3})\b:? ?(.*)", re.DOTALL)
 _OVERFLOW = re.compile(
     r"HTTP 413\b|context[ _-]?(?:length|size|window)|(?:too|over)[ -]?long\b|too many tokens|"
     r"exceeds? the (?:model's |maximum |available |token |context )+|reduce the length|"

@@ -21,6 +21,7 @@ from arenaloop.arena.leaderboard import Leaderboard, leaderboard
 from arenaloop.arena.pairings import Pairing, Summary, pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.budget import Budget
+from arenaloop.calls.notices import told_notices
 from arenaloop.calls.progress import Tally
 from arenaloop.jsonl import encode_json, write_json, write_jsonl
 from arenaloop.ratings.battles import Battles
@@ -222,6 +223,7 @@ def write_summary(out: Path, store: Store, summary: Summary, cached: int, **more
         "usd_estimated": usage.usd_estimated,
         "calls_cut_off": usage.calls_cut_off,
         "seconds": usage.seconds,
+        **({"notices": notices} if (notices := told_notices(store)) else {}),
         **more,
     }
     write_json(out / "summary.json", document)

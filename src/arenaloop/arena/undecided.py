@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from arenaloop.arena.attribution import Attribution, FailedVerdict, Said, attribute
 from arenaloop.audit.suspicion import marks
-from arenaloop.messages import split_reasoning
+from arenaloop.models.reasoning import part_reasoning
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response, Ruling, Status
 
@@ -71,5 +71,5 @@ class Facts:
         if name not in self._marked:
             # a text that a reader of reasoning would cut can cut a verdict that quotes it
             planted = any(mark.flag in _PLANTED for mark in marks(text))
-            self._marked[name] = planted or split_reasoning(text)[0] is not None
+            self._marked[name] = planted or part_reasoning(text, asked=()).reasoning is not None
         return self._marked[name]

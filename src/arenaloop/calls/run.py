@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.gate import Gate
+from arenaloop.calls.notices import keep_notices
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import next_sample
 from arenaloop.calls.units import Asked, Unit, Who
@@ -69,9 +70,11 @@ async def run(
             reporter.cancel()
             with suppress(asyncio.CancelledError):
                 await reporter
-        for closable in {id(one): one for one in closing}.values():
+        closables = {id(one): one for one in closing}.values()
+        for closable in closables:
             await closable.aclose()
         gate.booking.close()
+        keep_notices(store, closables)
         store.flush()
         if on_progress:
             on_progress(tally)

@@ -25,6 +25,7 @@ from arenaloop.cli.signals import ending_like_interrupt
 from arenaloop.cli.train import train
 from arenaloop.cli.winrate import winrate
 from arenaloop.errors import ArenaloopError
+from arenaloop.models.secrets import without_secrets
 from arenaloop.terminal import plain
 
 __all__ = ["app", "main"]
@@ -111,4 +112,4 @@ def main() -> None:
 
 
 def _complain(message: str, where: str = "arenaloop: ") -> None:
-    print(where + plain(" ".join(message.split())), file=sys.stderr)
+    print(where + plain(without_secrets(" ".join(message.split()))), file=sys.stderr)

@@ -14,7 +14,7 @@ from arenaloop.audit.read import read
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.cli.audit_tables import audit_document, audit_tables
 from arenaloop.cli.directory import open_directory, write_settings
-from arenaloop.cli.progress import Watch
+from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import AuditSettings
 from arenaloop.data.formats.labels import labelled_pairs, read_labels, split_filter
 from arenaloop.errors import ConfigError
@@ -51,6 +51,7 @@ def execute(settings: AuditSettings, out: Path, *, level: float, samples: int, d
         with Watch(messages, "audit") as watch:
             ask(plan, store, watch.tally, budget=budget)
         result = read(plan, store, level=level, samples=samples)
+        say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None
         document = audit_document(result, settings.labels, level) | store.usage()._asdict()
     write_json(out / "audit.json", document)

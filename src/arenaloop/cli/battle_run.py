@@ -25,7 +25,7 @@ from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, 
 from arenaloop.calls.estimate import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures
 from arenaloop.cli.directory import ARENA, open_directory, refuse_results_alone, say_lost, write_settings
-from arenaloop.cli.progress import Watch, say_undecided
+from arenaloop.cli.progress import Watch, say_notices, say_undecided
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.specs import contestant, judge, load_prompts, self_preference
@@ -190,6 +190,7 @@ class _BattleRun:
             self._say(line)
         if line := suspicious_line(flagged):
             self._say(f"suspicious: {line}; see the report")
+        say_notices(self.messages, store)
         if result.undecided:
             say_undecided(self.messages, summary, commonest_error(store))
         elif self.settings.judge.jury and self.settings.batch is None and result.tally.failed:

@@ -14,11 +14,13 @@ from rich.console import Console
 from rich.text import Text
 
 from arenaloop.calls.budget import dollars
+from arenaloop.calls.notices import told_notices
 from arenaloop.calls.progress import Tally
 from arenaloop.recipes.observer import Observer
+from arenaloop.store import Store
 from arenaloop.terminal import say
 
-__all__ = ["Watch", "say_undecided"]
+__all__ = ["Watch", "say_notices", "say_undecided"]
 
 _PLAIN_EVERY = 15.0  # seconds between lines where there is no terminal
 
@@ -126,6 +128,12 @@ def _pace(done: int, left: int, seconds: float) -> str:
         return ""
     rest = round(left * seconds / done)
     return f" · {done / seconds:,.1f}/s · {rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02} left"
+
+
+def say_notices(console: Console, store: Store) -> None:
+    """Print what is odd about the replies of each server, a line for each oddity."""
+    for line in told_notices(store):
+        say(console, f"warning: {line}", fold=True)
 
 
 def say_undecided(console: Console, summary: Mapping[str, Any], error: str | None) -> None:

@@ -70,7 +70,7 @@ def rejudge(
     from arenaloop.calls.budget import Budget, require_prices
     from arenaloop.cli.directory import open_directory, write_settings
     from arenaloop.cli.money import priced
-    from arenaloop.cli.progress import Watch, say_undecided
+    from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.specs import judge as build_judge
     from arenaloop.store.counts import commonest_error
     from arenaloop.terminal import say
@@ -118,6 +118,7 @@ def rejudge(
             result = judge_again(
                 directory, store, fought, plan, out, ask=ask, anchor=anchor, on_progress=watch.tally, budget=budget
             )
+        say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None
     if as_json:
         sys.stdout.write(json.dumps(result.to_json(), indent=2) + "\n")

@@ -103,7 +103,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
 
     from arenaloop.calls.budget import Budget
     from arenaloop.cli.directory import open_directory, write_settings
-    from arenaloop.cli.progress import Watch, say_undecided
+    from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.report import write_report
     from arenaloop.specs.recipes import RECIPES
     from arenaloop.store.counts import commonest_error
@@ -121,6 +121,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
         write_settings(out, settings)
         with Watch(messages) as watch:
             result = recipe.run(built, store, out, watch)
+        say_notices(messages, store)
         error = commonest_error(store)
     report = write_report(out)
     if as_json:

@@ -75,8 +75,10 @@ class PriceList(Settings):
 
     def of(self, spec: str) -> PriceSettings | None:
         """The price of the model that a SPEC names; None if the list has none: unknown is never free."""
-        bare = spec.partition("?")[0]
-        return self.prices.get(bare) or self.prices.get(bare.rpartition("#")[2].removeprefix("openai:"))
+        url, mark, model = spec.rpartition("#")
+        model = model.partition("?")[0]
+        known = (f"{url}{mark}{model}", f"{url.partition('?')[0]}{mark}{model}", model.removeprefix("openai:"))
+        return next((price for name in known if (price := self.prices.get(name)) is not None), None)
 
 
 class ModelSettings(Settings):
@@ -100,6 +102,11 @@ class ModelSettings(Settings):
     """samples of one prompt that a request may ask for, where several are wanted: the server's n (servers only)"""
     key_env: str | None = None
     """name of the environment variable that holds the key (servers only)"""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """further headers of each request, each with the name of the variable that holds its value (servers only)"""
+    reasoning_tags: tuple[tuple[str, str], ...] | None = None
+    """pairs of what opens and closes reasoning, ["", "</think>"] where the chat template opens it; null = the known
+    families'"""
     price: PriceSettings | None = None
     """null = unknown, and so is the cost of the run"""
     urls: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ from arenaloop.models.bounded import whole
 from arenaloop.models.breaker import Breaker, Holds, TooLongError
 from arenaloop.models.limits import AdaptiveLimit, TokenBucket
 from arenaloop.models.queueing import Deadlines, Slots
-from arenaloop.models.secrets import Redactor, read_key
+from arenaloop.models.secrets import Redactor, proxy_secrets, read_headers, read_key
 from arenaloop.models.server_url import ServerUrl, proxy_of
 
 if TYPE_CHECKING:
@@ -100,10 +100,12 @@ class Endpoint:
         rpm, tpm: what is left of the limits per minute, where there are any.
         breaker: failures of late that are the server's own.
         holds: how long the server has asked to be left alone.
-        redact: takes the key out of texts.
+        redact: takes the key, and whatever else is secret, out of texts.
     """
 
-    def __init__(self, urls: tuple[ServerUrl, ...], key_env: str | None) -> None:
+    def __init__(
+        self, urls: tuple[ServerUrl, ...], key_env: str | None, own_headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         import aiohttp
 
         self.loop = asyncio.get_running_loop()
@@ -118,11 +120,13 @@ class Endpoint:
         self._members: weakref.WeakKeyDictionary[object, Limits] = weakref.WeakKeyDictionary()
         self._timeouts: dict[float, _Timeouts] = {}
         key = read_key(key_env)
-        self._key = key.encode() if key is not None and len(key) >= 16 else None  # short ones may be any word
-        self.redact = Redactor(key, *(url.query for url in urls))
+        own = read_headers(own_headers)
+        self.redact = Redactor(key, *own.values(), *(value for url in urls for value in url.secrets), *proxy_secrets())
+        self._echoed = [(secret.encode(), b"[key]") for secret in self.redact.exact]
         headers = {"Content-Type": "application/json", "User-Agent": "arenaloop"}
-        if key is not None:
+        if key is not None and "authorization" not in map(str.lower, own):
             headers["Authorization"] = f"Bearer {key}"
+        headers |= own
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),  # the slots are the limit
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -145,12 +149,19 @@ class Endpoint:
         return " and ".join(replica.base for replica in self._replicas)
 
     @classmethod
-    def join(cls, member: object, urls: tuple[ServerUrl, ...], key_env: str | None, limits: Limits) -> Endpoint:
-        """The running loop's endpoint for these URLs (in any order) and this key, with `member` among its users."""
-        identity = (id(asyncio.get_running_loop()), frozenset(urls), key_env)
+    def join(
+        cls,
+        member: object,
+        urls: tuple[ServerUrl, ...],
+        key_env: str | None,
+        limits: Limits,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> Endpoint:
+        """The running loop's endpoint for these URLs (in any order), key and headers, with `member` among its users."""
+        identity = (id(asyncio.get_running_loop()), frozenset(urls), key_env, headers)
         endpoint = _ENDPOINTS.get(identity)
         if endpoint is None:
-            endpoint = _ENDPOINTS[identity] = cls(urls, key_env)
+            endpoint = _ENDPOINTS[identity] = cls(urls, key_env, headers)
             endpoint._identity = identity
         endpoint._members[member] = limits
         endpoint._set_limits()
@@ -289,8 +300,9 @@ class Endpoint:
             try:
                 response = await self._session.post(data=body, timeout=timeouts.client, **replica.options)
                 raw = await whole(response)
-                if self._key is not None and self._key in raw:  # a server that echoes it; what comes back is stored
-                    raw = raw.replace(self._key, b"[key]")
+                for secret, mark in self._echoed:  # what comes back is stored
+                    if secret in raw:
+                        raw = raw.replace(secret, mark)
                 fault = response.status >= 500
                 return response.status, response.headers, raw
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:

@@ -22,18 +22,19 @@ from typing import Any
 import numpy as np
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError, StoppedError
-from arenaloop.messages import split_reasoning
 from arenaloop.models import checkpoint
 from arenaloop.models.base import NOTICE
 from arenaloop.models.chat import ChatTokens
 from arenaloop.models.decoding import Continuation, cache_argument, decode
 from arenaloop.models.openai_wire import with_system
+from arenaloop.models.reasoning import FAMILIES, Tags, opened_by, part_reasoning
 from arenaloop.types import Completion, Request, Status, content_hash, derive_seed
 
 __all__ = ["LocalModel"]
 
 _TOLD_EVERY = 15.0
 """Seconds between the lines that tell of a chunk that takes long."""
+_TAIL = 32  # tokens at the end of a prompt, in which a chat template may open a block of reasoning
 
 
 class LocalModel:
@@ -50,6 +51,7 @@ class LocalModel:
         template_options: further variables of the chat template, e.g. ``{"enable_thinking": False}``.
         system: a system prompt, put before conversations and before their own.
         threads: torch threads while it generates; None = one for a tiny model on a CPU, else as they are.
+        reasoning_tags: what opens and closes this model's reasoning, instead of the known families' tags.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
@@ -69,6 +71,7 @@ class LocalModel:
         template_options: Mapping[str, Any] | None = None,
         system: str | None = None,
         threads: int | None = None,
+        reasoning_tags: Sequence[Sequence[str]] | None = None,
     ) -> None:
         if find_spec("torch") is None or find_spec("transformers") is None:
             raise MissingExtraError("local models", "train")
@@ -91,6 +94,7 @@ class LocalModel:
         self._template_options = dict(template_options or {})
         self.system = system
         self._threads = threads
+        self._tags = None if reasoning_tags is None else tuple(Tags(*pair) for pair in reasoning_tags)
         self._loaded: _Loaded | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._stops: set[threading.Event] = set()
@@ -178,7 +182,7 @@ class LocalModel:
             raise StoppedError(f"the model {self.name} was closed while it answered")
         seconds = (time.perf_counter() - started) / len(chunk)
         return [
-            model.finish(answer, request.sampling.stop, seconds) if isinstance(answer, Continuation) else answer
+            model.finish(answer, request, seconds) if isinstance(answer, Continuation) else answer
             for request, answer in zip(chunk, answers, strict=True)
         ]
 
@@ -215,6 +219,7 @@ class _Loaded:
     system: str | None
     end_ids: frozenset[int]
     window: int | None
+    tags: tuple[Tags, ...] | None = None
 
     @classmethod
     def load(cls, model: LocalModel) -> _Loaded:
@@ -230,7 +235,7 @@ class _Loaded:
         module.eval().to(device)
         chat = ChatTokens(tokenizer, model._template_options)
         ends, window = checkpoint.end_ids(tokenizer, module), checkpoint.context_window(module)
-        return cls(module, tokenizer, chat, model.system, ends, window)
+        return cls(module, tokenizer, chat, model.system, ends, window, model._tags)
 
     def prepare(self, request: Request) -> Continuation | Completion:
         """Tokenise a request, or say why it cannot be answered."""
@@ -277,12 +282,13 @@ class _Loaded:
             out.append(told)
         return tuple(out)
 
-    def finish(self, row: Continuation, stops: Sequence[str], seconds: float) -> Completion:
+    def finish(self, row: Continuation, request: Request, seconds: float) -> Completion:
         """A row's completion; the end-of-turn token is counted but is not text."""
         if row.error is not None:
             return Completion(status=Status.ERROR, error=row.error, tokens_in=len(row.prompt), usd=0.0, seconds=seconds)
         out = row.tokens[:-1] if row.tokens[-1] in self.end_ids else row.tokens
-        reasoning, text = split_reasoning(self.tokenizer.decode(out, skip_special_tokens=True))
+        reasoning, text = self._parted(out, row.prompt, request)
+        stops = request.sampling.stop
         found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
         text = text[: min(found)] if found else text
         truncated = row.finish_reason == "length"
@@ -297,3 +303,18 @@ class _Loaded:
             usd=0.0,
             seconds=seconds,
         )
+
+    def _parted(self, out: Sequence[int], prompt: Sequence[int], request: Request) -> tuple[str | None, str]:
+        """Reasoning and answer in new tokens; the rendered prompt tells whether the chat template opened a block."""
+        decode, tags = self.tokenizer.decode, FAMILIES if self.tags is None else self.tags
+        special = set(self.tokenizer.all_special_tokens)
+        marked = any(part in special for tag in tags for part in tag)  # its tags are control tokens
+        text = decode(out, skip_special_tokens=not marked)
+        opened = opened_by(decode(prompt[-_TAIL:], skip_special_tokens=False), tags)
+        asked = [message["content"] for message in request.messages]
+        reasoning, answer, _ = part_reasoning(text, self.tags, asked=asked, opened=opened, guess=False)
+        if marked:
+            for token in special:
+                reasoning = reasoning and reasoning.replace(token, "")
+                answer = answer.replace(token, "")
+        return reasoning, answer

@@ -21,20 +21,20 @@ from arenaloop.models.base import ADMISSION
 from arenaloop.models.billing import Billing, Loss, token_limit
 from arenaloop.models.breaker import Breaker, pause
 from arenaloop.models.endpoint import CEILING, Endpoint, Limits, UnreachableError
+from arenaloop.models.finish import ending
+from arenaloop.models.openai_errors import Blame, Fault, blame, http_fault, remedy, retry_after, trust_remedy
 from arenaloop.models.openai_wire import (
-    Blame,
     Price,
-    blame,
+    Reader,
+    ReplyError,
     encode_body,
     encode_settings,
-    error_code,
-    error_text,
     read_replies,
-    retry_after,
     structured,
     with_system,
 )
-from arenaloop.models.secrets import read_key
+from arenaloop.models.reasoning import Tags
+from arenaloop.models.secrets import read_headers, read_key
 from arenaloop.models.server_url import ServerUrl
 from arenaloop.types import Completion, Request, Sampling, Status, content_hash
 
@@ -77,6 +77,9 @@ class OpenAIModel:
         model: the server's id of it; LoRA adapters that a server has by name are models of their own.
         base_url: as in ``http://HOST:PORT/v1``; a pasted ``/chat/completions`` is taken off, a query is kept.
         key_env: name of the environment variable that holds the API key; None sends no key.
+        headers: further headers of each request, each with the name of the environment variable that holds its value.
+            They are no part of the fingerprint, as the key is none.
+        reasoning_tags: what opens and closes this model's reasoning, instead of the known families' tags.
         system: a system prompt of this contestant, put before any of the conversation's.
         extra_body: further fields of the request's body; they win over the sampling settings.
         price: US dollars per million tokens; without it the cost of calls is not known (`usd` is None).
@@ -107,6 +110,8 @@ class OpenAIModel:
         base_url: str = OPENAI_URL,
         *,
         key_env: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        reasoning_tags: Sequence[Sequence[str]] | None = None,
         system: str | None = None,
         extra_body: Mapping[str, Any] | None = None,
         price: Price | None = None,
@@ -127,10 +132,13 @@ class OpenAIModel:
         self.urls = tuple(dict.fromkeys(ServerUrl.of(url) for url in (base_url, *urls)))
         self.base_url = self.urls[0].base
         self.key_env = key_env
+        self.headers = tuple(sorted((headers or {}).items()))
         self.system = system
         self._alternatives = _MANY
         self.extra_body = dict(extra_body or {})
         self.price = price
+        tags = None if reasoning_tags is None else tuple(Tags(*pair) for pair in reasoning_tags)
+        self.reader = Reader(price, tags)
         self.limits = Limits(concurrency, rpm, tpm)
         self.timeout = timeout
         self.retries = retries
@@ -148,6 +156,7 @@ class OpenAIModel:
             if field in self.extra_body:
                 raise ConfigError(f"{name}: extra_body may not set {field!r}")
         read_key(key_env)  # a missing key is refused before the first call
+        read_headers(self.headers)
         # OpenAI's own newer models refuse max_tokens; other servers may not know its successor
         openai = urlsplit(self.base_url).hostname == "api.openai.com"
         self._max_tokens = "max_completion_tokens" if openai else "max_tokens"
@@ -254,7 +263,7 @@ class OpenAIModel:
         """Join the endpoint of the running event loop (a caller may run several loops, one after the other)."""
         if self._endpoint is not None:
             self._endpoint.abandon()
-        self._endpoint = Endpoint.join(self, self.urls, self.key_env, self.limits)
+        self._endpoint = Endpoint.join(self, self.urls, self.key_env, self.limits, self.headers)
         return self._endpoint
 
     def _forget_failures(self) -> None:
@@ -339,6 +348,8 @@ class OpenAIModel:
             tries += 1
             whose, unreachable, asked, weight = Blame.SERVER, None, None, 1
             loss: Loss | None = None
+            fault: Fault | None = None
+            broken: Completion | None = None
             try:
                 status, headers, raw = await endpoint.post(body, self.timeout)
             except UnreachableError as error:
@@ -352,32 +363,41 @@ class OpenAIModel:
             else:
                 if status == 200:
                     try:
-                        seconds = clock() - begun
-                        read = read_replies(raw, price=self.price, seconds=seconds, calls=calls, samples=samples)
-                    except ValueError as error:
-                        reason, loss = f"HTTP 200: {error}", Loss.CUT
+                        read = self._read(endpoint, raw, headers, request, clock() - begun, calls, samples)
+                    except ReplyError as error:
+                        fault = error.fault
+                        loss = None if fault.status != 200 else Loss.CUT  # an error that a 200 tells of is no answer
                     else:
-                        read[0] = _with(self.billing.told(body, read), lost)
-                        self._answered(endpoint, started, read[0], tokens)
-                        return read
+                        told = self.billing.told(body, read)
+                        if told.status is not Status.ERROR:
+                            read[0] = _with(told, lost)
+                            self._answered(endpoint, started, read[0], tokens)
+                            return read
+                        reason, broken = f"HTTP 200: {told.error}", told
+                        if not _passes(told):
+                            whose = Blame.REQUEST
+                            break
+                        lost += told.usd or 0.0
                 else:
-                    text, code = error_text(raw), error_code(raw)
-                    reason = f"HTTP {status}: {text}"
-                    if status in (400, 422) and request.top_logprobs > _FEW and "logprob" in text and not fewer:
+                    fault = http_fault(status, headers, raw)
+                    loss = Loss.LATE if status in _GAVE_UP else None
+                    many = status in (400, 422) and request.top_logprobs > _FEW and "logprob" in fault.text
+                    if many and not fewer:
                         fewer, self._alternatives, wait = True, _FEW, 0.0  # servers differ in how many they give
                         self._heads.clear()
                         body = self.body(request, samples)
                         continue
-                    if status == 400 and code == "content_filter":  # Azure's way to refuse, and it charges the prompt
+                if fault is not None:
+                    status, reason = fault.status, fault.reason
+                    if status == 400 and fault.code == "content_filter":  # Azure's way to refuse; it charges the prompt
                         lost += self.billing.lost(body, limit, Loss.UNANSWERED)
                         refused = self._failure(Status.REFUSED, None, clock() - begun, calls, lost)
                         self._answered(endpoint, started, refused, tokens)
                         return [refused]
-                    loss = Loss.LATE if status in _GAVE_UP else None
-                    whose = blame(status, code, text)
+                    whose = blame(status, fault.code, fault.text)
                     if whose is not Blame.SERVER:  # an exhausted quota, too, is told as 429, but no wait mends it
                         if status == 404 and not urlsplit(self.base_url).path:
-                            reason = f"HTTP 404 (the URL of a server mostly ends in /v1): {text}"
+                            reason = f"HTTP 404 (the URL of a server mostly ends in /v1): {fault.text}"
                         break
                     if status == 429:
                         endpoint.throttled(started)
@@ -398,7 +418,10 @@ class OpenAIModel:
                     tries -= 1
             if tries > self.retries or (unreachable is not None and unreachable.certain):
                 break
-        shown = endpoint.redact.line(reason)
+        shown = endpoint.redact.line(reason) + trust_remedy(reason)
+        if fault is not None:
+            helps = remedy(fault, max_tokens=request.sampling.max_tokens, base_url=self.base_url)
+            shown = shown.rstrip(".") + helps if helps else shown
         if unreachable is not None:
             if admission is not None:
                 admission.unsent()
@@ -408,7 +431,33 @@ class OpenAIModel:
             self._failed(endpoint, whose, shown)
         elif put_off:
             self._failed(endpoint, whose, shown, min(put_off, self.retries + 1))
+        if broken is not None:  # half an answer, with what it has cost
+            half = replace(broken, text="", error=shown, calls=calls, seconds=clock() - begun)
+            return [_with(half, lost - (broken.usd or 0.0) if whose is Blame.SERVER else lost)]
         return [self._failure(Status.ERROR, shown, clock() - begun, calls, lost)]
+
+    def _read(
+        self,
+        endpoint: Endpoint,
+        raw: bytes,
+        headers: Mapping[str, str],
+        request: Request,
+        seconds: float,
+        calls: int,
+        samples: int,
+    ) -> list[Completion]:
+        """What a 200 reply to a request holds, without what is secret; see `read_replies`."""
+        asked = request.messages if self.system is None else with_system(request.messages, self.system)
+        read = read_replies(
+            raw, reader=self.reader, asked=asked, seconds=seconds, calls=calls, samples=samples, headers=headers
+        )
+        bare = endpoint.redact.answer
+        return [
+            replace(one, text=bare(one.text), reasoning=bare(one.reasoning or "") or None)
+            if any(secret in one.text or secret in (one.reasoning or "") for secret in endpoint.redact.exact)
+            else one
+            for one in read
+        ]
 
     def _answered(self, endpoint: Endpoint, started: float, completion: Completion, tokens: float) -> None:
         """Take note that the model answers, in whatever way."""
@@ -458,3 +507,9 @@ def _with(completion: Completion, lost: float) -> Completion:
         return completion
     usd = None if completion.usd is None else completion.usd + lost
     return replace(completion, usd=usd, usd_estimated=completion.usd_estimated + lost)
+
+
+def _passes(completion: Completion) -> bool:
+    """Whether an answer that the server broke off may be whole when it is asked for again."""
+    end = ending(completion.finish_reason)
+    return end.status is not Status.ERROR or end.passing

@@ -17,17 +17,19 @@ import asyncio
 import json
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arenaloop.errors import EndpointDownError
 from arenaloop.models.bounded import LONGEST_REPLY, SLOWEST, beginning, lines, whole
-from arenaloop.models.openai_wire import Price, error_text, read_reply, retry_after
-from arenaloop.models.secrets import Redactor, read_key
+from arenaloop.models.openai_errors import error_text, http_fault, remedy, retry_after
+from arenaloop.models.openai_wire import Reader, read_reply
+from arenaloop.models.secrets import Redactor, proxy_secrets, read_headers, read_key
 from arenaloop.models.server_url import proxy_of
-from arenaloop.types import Completion, Status
+from arenaloop.types import Completion, Message, Status
 
 if TYPE_CHECKING:
     import aiohttp
@@ -41,7 +43,9 @@ _PASSING = {408, 409, 425, 429}
 _MOST_PAGES = 200  # of the server's list of batches, a hundred to a page and the newest first
 _LONGEST_RESULT = 4 << 20  # bytes a line on the average; a thousand tokens with their log-probabilities are a quarter
 _ID = re.compile(r"(?!.*(^|/)\.+(/|$))[\w.:~@+=,-]+(/[\w.:~@+=,-]+)*", re.ASCII)
+_MOST_REDIRECTS = 5
 _SHOWN = Redactor()
+_PLAIN = Reader()
 _NOT_RUN = ("batch_expired", "batch_cancelled")  # error codes of requests that never reached the model
 
 
@@ -128,10 +132,17 @@ def request_line(custom_id: str, body: bytes, url: str = CHAT) -> bytes:
     return head[:-1].encode() + b',"body":' + body + b"}\n"
 
 
-def read_result(line: bytes, price: Price | None) -> tuple[str, Completion]:
+def read_result(
+    line: bytes, reader: Reader = _PLAIN, asked: Callable[[str], Sequence[Message] | None] = lambda custom_id: None
+) -> tuple[str, Completion]:
     """The custom id and the completion in one line of a result file, an answer's or a failed request's.
 
     A request that was never run costs nothing and counts as no call. One that failed is not charged for.
+
+    Args:
+        line: of the file.
+        reader: how the model's replies are read.
+        asked: the messages that a custom id stands for; None where they are not known.
 
     Raises:
         ValueError: the line is no result.
@@ -143,6 +154,7 @@ def read_result(line: bytes, price: Price | None) -> tuple[str, Completion]:
         raise ValueError(f"no result line: {line[:80].decode('utf-8', 'replace')!r}") from None
     if not isinstance(custom_id, str):
         raise ValueError("a result line whose custom_id is no text")
+    price = reader.price
     free = None if price is None else 0.0
     if error or not isinstance(response, dict):
         error = error if isinstance(error, dict) else {"message": str(error or "no response")}
@@ -162,9 +174,11 @@ def read_result(line: bytes, price: Price | None) -> tuple[str, Completion]:
         reason = _SHOWN.line(f"HTTP {status}: {error_text(raw)}")
         return custom_id, Completion(status=Status.ERROR, error=reason, usd=free)
     try:
-        completion = read_reply(raw, price=price, seconds=0.0, calls=1)
+        completion = read_reply(raw, reader=reader, asked=asked(custom_id))
     except ValueError as fault:
-        return custom_id, Completion(status=Status.ERROR, error=_SHOWN.line(f"HTTP 200: {fault}"), usd=None)
+        return custom_id, Completion(status=Status.ERROR, error=_SHOWN.line(str(fault)), usd=None)
+    if completion.status is Status.ERROR:  # half an answer is none
+        completion = replace(completion, text="", error=_SHOWN.line(f"HTTP 200: {completion.error}"))
     if price is not None and completion.usd is not None:
         completion = replace(completion, usd=completion.usd * price.batch)
     return custom_id, completion
@@ -176,6 +190,7 @@ class BatchEndpoint:
     Args:
         base_url: as in ``https://api.openai.com/v1``.
         key_env: name of the environment variable that holds the API key; None sends no key.
+        headers: further headers, each with the variable that holds its value (see `OpenAIModel`).
         timeout: seconds for one control call. Files take longer, but never less than `SLOWEST` bytes a second then.
         retries: how often a call is tried again after a fault that may pass.
         longest_wait: seconds that the server may ask to wait before the run is stopped.
@@ -187,6 +202,7 @@ class BatchEndpoint:
         base_url: str,
         key_env: str | None = None,
         *,
+        headers: Sequence[tuple[str, str]] = (),
         timeout: float = 120.0,
         retries: int = 6,
         longest_wait: float = 600.0,
@@ -194,6 +210,7 @@ class BatchEndpoint:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.key_env = key_env
+        self.headers = tuple(headers)
         self.timeout = timeout
         self.retries = retries
         self.longest_wait = longest_wait
@@ -271,15 +288,13 @@ class BatchEndpoint:
         for attempt in range(self.retries + 1):
             wait = None
             try:
-                async with self._open().get(
-                    f"{self.base_url}/files/{file_id}/content",
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=self.timeout),
-                ) as response:
+                async with self._download(f"/files/{file_id}/content") as response:
                     if response.status == 200:
-                        key = (self._key() or "").encode()
+                        echoed = [secret.encode() for secret in self._redactor().exact]
                         async for line in lines(response, longest, self.timeout):
-                            # what comes back is stored; a short key may be any word
-                            yield line.replace(key, b"[key]") if len(key) >= 16 and key in line else line
+                            for secret in echoed:  # what comes back is stored
+                                line = line.replace(secret, b"[key]") if secret in line else line
+                            yield line
                         return
                     reason, wait = await self._fault(response, f"GET /files/{file_id}/content")
             except EndpointDownError:  # an OSError, too, but one that no other try mends
@@ -296,6 +311,33 @@ class BatchEndpoint:
             await session.close()
 
     # ------------------------------------------------------------------ one call
+
+    @asynccontextmanager
+    async def _download(self, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The reply to a download. Servers may keep files elsewhere: another host is asked without key and headers."""
+        import aiohttp
+        from yarl import URL
+
+        url, session = URL(f"{self.base_url}{path}"), self._open()
+        async with AsyncExitStack() as stack:
+            for _ in range(_MOST_REDIRECTS):
+                response = await stack.enter_async_context(
+                    session.get(
+                        url,
+                        allow_redirects=False,
+                        timeout=aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=self.timeout),
+                    )
+                )
+                location = response.headers.get("Location")
+                if not 300 <= response.status < 400 or not location:
+                    break
+                there = url.join(URL(location))
+                if there.origin() != url.origin():
+                    session = await stack.enter_async_context(
+                        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), proxy=proxy_of(str(there)))
+                    )
+                url = there
+            yield response
 
     async def _get(self, path: str, **options: Any) -> dict[str, Any]:
         reason = ""
@@ -341,9 +383,12 @@ class BatchEndpoint:
 
     async def _fault(self, response: aiohttp.ClientResponse, what: str) -> tuple[str, float | None]:
         """Reason and wait of a status that may pass; raises where it will not."""
-        reason = f"HTTP {response.status}: {error_text(await beginning(response))}"
+        fault = http_fault(response.status, response.headers, await beginning(response))
+        reason = fault.reason
         if response.status not in _PASSING and response.status < 500:
             told = f"{self.base_url}: {what}: {self._public(reason)}"
+            if 300 <= fault.status < 400:
+                raise EndpointDownError(f"{told}{remedy(fault, max_tokens=0, base_url=self.base_url)}")
             if response.status == 404 and what.startswith("GET /batches/"):
                 raise UnknownBatchError(told)
             hint = "; this server may have no Batch API" if response.status in (404, 405) else ""
@@ -382,10 +427,13 @@ class BatchEndpoint:
         import aiohttp
 
         if self._session is None:
-            key = self._key()
+            key, own = self._key(), read_headers(self.headers)
+            ours = {"User-Agent": "arenaloop"}
+            if key and "authorization" not in map(str.lower, own):
+                ours["Authorization"] = f"Bearer {key}"
             self._session = aiohttp.ClientSession(
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "arenaloop"} | ({"Authorization": f"Bearer {key}"} if key else {}),
+                headers=ours | own,
                 proxy=proxy_of(self.base_url),
             )
         return self._session
@@ -395,4 +443,7 @@ class BatchEndpoint:
 
     def _public(self, reason: str) -> str:
         """A reason as one line without the key."""
-        return Redactor(self._key()).line(reason)
+        return self._redactor().line(reason)
+
+    def _redactor(self) -> Redactor:
+        return Redactor(self._key(), *read_headers(self.headers).values(), *proxy_secrets())

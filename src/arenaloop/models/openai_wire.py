@@ -1,69 +1,43 @@
-"""What goes over the wire to an OpenAI-compatible server and back, as pure functions: body, reply, error, Retry-After.
+"""What goes over the wire to an OpenAI-compatible server and back, as pure functions: the body, and what a reply holds.
 
 Servers differ in detail (vLLM, llama.cpp, Ollama, OpenRouter, Azure, DeepSeek); what is read here is what one or more
-of them are known to send. Nothing is guessed from an answer's text but a leading ``<think>`` block.
+of them are known to send. Nothing is guessed from an answer's text but the reasoning at its start (`reasoning`).
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from enum import Enum
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from pydantic_core import from_json, to_json  # two to four times as fast as json on bodies of this size
 
-from arenaloop.messages import message_text, split_reasoning
+from arenaloop.messages import message_text
+from arenaloop.models.finish import ending
+from arenaloop.models.notices import Notices
+from arenaloop.models.openai_errors import Fault, body_in_words, decoded, reported_fault
+from arenaloop.models.reasoning import FAMILIES, Parted, Tags, part_reasoning, unknown_block
+from arenaloop.models.usage import Price, Usage, least_tokens, read_usage
 from arenaloop.types import Completion, Cost, Message, Status
 
 __all__ = [
-    "Blame",
     "Price",
-    "blame",
+    "Reader",
+    "ReplyError",
     "encode_body",
     "encode_settings",
-    "error_code",
-    "error_text",
     "read_replies",
     "read_reply",
-    "retry_after",
     "structured",
     "with_system",
 ]
 
-_MOST_TOKENS = 10**9  # of one call; what a server counts beyond is no count, and sums of it would not fit into SQLite
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What a model costs, in US dollars per million tokens.
-
-    Attributes:
-        prompt, completion: tokens read and tokens written (reasoning included).
-        cached: prompt tokens that the server had cached; the prompt's price if None.
-        batch: share of these prices that a call through the Batch API costs.
-    """
-
-    prompt: float
-    completion: float
-    cached: float | None = None
-    batch: float = 0.5
-
-    def usd(self, tokens_in: int | None, tokens_out: int | None, cached: int = 0) -> float | None:
-        """Price of one call in US dollars; None where tokens that cost something are not known."""
-        if self.prompt == self.completion == 0 and not self.cached:
-            return 0.0
-        if tokens_in is None or tokens_out is None:
-            return None
-        cached = min(cached, tokens_in)
-        cached_price = self.prompt if self.cached is None else self.cached
-        return ((tokens_in - cached) * self.prompt + cached * cached_price + tokens_out * self.completion) / 1e6
+_LARGEST_LOGPROB = 10**9  # integers beyond overflow a float
+_READ_AT_LEAST = 0.75  # of the fewest tokens that a prompt can be; a server that counts less has cut it
+_LONG = 50  # words of a prompt from which on that is looked at
 
 
 def encode_body(head: bytes, messages: Sequence[Message]) -> bytes:
@@ -100,76 +74,178 @@ def with_system(messages: Sequence[Message], system: str) -> list[Message]:
     return [{"role": "system", "content": system}, *messages]
 
 
-def read_reply(raw: bytes, *, price: Price | None, seconds: float, calls: int) -> Completion:
+class ReplyError(ValueError):
+    """A 200 reply that is no chat completion; the message says what it is."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.reason)
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How the replies of one model are read.
+
+    Attributes:
+        price: None if it is not known.
+        tags: of the model's reasoning; None for the known families.
+        notices: what is odd about its replies is counted here.
+    """
+
+    price: Price | None = None
+    tags: tuple[Tags, ...] | None = None
+    notices: Notices = field(default_factory=Notices)
+
+
+_PLAIN = Reader()
+
+
+def read_reply(
+    raw: bytes,
+    *,
+    reader: Reader = _PLAIN,
+    asked: Sequence[Message] | None = None,
+    seconds: float = 0.0,
+    calls: int = 1,
+    headers: Mapping[str, str] | None = None,
+) -> Completion:
     """The completion that a 200 reply holds; see `read_replies`."""
-    return read_replies(raw, price=price, seconds=seconds, calls=calls)[0]
+    return read_replies(raw, reader=reader, asked=asked, seconds=seconds, calls=calls, headers=headers)[0]
 
 
-def read_replies(raw: bytes, *, price: Price | None, seconds: float, calls: int, samples: int = 1) -> list[Completion]:
+def read_replies(
+    raw: bytes,
+    *,
+    reader: Reader = _PLAIN,
+    asked: Sequence[Message] | None = None,
+    seconds: float = 0.0,
+    calls: int = 1,
+    samples: int = 1,
+    headers: Mapping[str, str] | None = None,
+) -> list[Completion]:
     """The completions that a 200 reply holds: one, or as many samples as were asked for and came.
 
-    What the call has taken is the first one's; the others cost nothing more.
+    What the call has taken is the first one's; the others cost nothing more. One that the server ended for a reason
+    that means no whole answer is a completion too, with status `ERROR` and the server's word.
 
     Args:
         raw: the body.
-        price: the model's price, None if it is not known.
+        reader: how this model's replies are read.
+        asked: the messages that were sent; None where they are not known.
         seconds, calls: what the call has taken.
         samples: at most so many are read.
+        headers: the reply's, case-insensitive.
 
     Raises:
-        ValueError: the body is no chat completion (cut off, HTML, an error object); the message says what it is.
+        ReplyError: the body is no chat completion (cut off, HTML, an error object).
     """
+    reply = _object(raw, headers or {})
+    if (fault := reported_fault(reply)) is not None:
+        raise ReplyError(fault)
+    choices = reply.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise _no_completion(f"no choices in the reply: {raw[:200].decode('utf-8', 'replace')}")
+    usage = read_usage(reply.get("usage"))
+    usd = None if reader.price is None else reader.price.usd(*usage)
+    cost = Completion(tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, usd=usd, seconds=seconds, calls=calls)
+    free = Completion(tokens_in=0, tokens_out=0, usd=0.0, calls=0)
+    found = sorted((choice for choice in choices if isinstance(choice, dict)), key=_place)[:samples]
+    texts = None if asked is None else [message["content"] for message in asked]
+    read = [_completion(choice, free if at else cost, reader, texts) for at, choice in enumerate(found)]
+    _notice(reader, usage, asked, read)
+    return read
+
+
+def _object(raw: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON object that a body is."""
     try:
         reply = from_json(raw)
     except ValueError:
+        text = decoded(raw, headers).removeprefix("\ufeff")
+        if text.lstrip().startswith(":"):  # OpenRouter's comments, which keep the connection alive
+            text = "\n".join(line for line in text.split("\n") if not line.lstrip().startswith(":"))
         try:
-            reply = json.loads(raw)  # which takes lone surrogates, and says better what is wrong
+            reply = json.loads(text)  # which takes lone surrogates, and says better what is wrong
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"not JSON ({error})") from None
+            told = body_in_words(raw, headers)
+            raise _no_completion(told if not told.startswith("not JSON") else f"{told} ({error})") from None
     if not isinstance(reply, dict):
-        raise ValueError("not a JSON object")
-    choices = reply.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise ValueError(f"no choices in the reply: {_error_message(reply) or raw[:200].decode('utf-8', 'replace')}")
-    tokens_in, tokens_out, cached = _usage(reply.get("usage"))
-    usd = None if price is None else price.usd(tokens_in, tokens_out, cached)
-    cost = Completion(tokens_in=tokens_in, tokens_out=tokens_out, usd=usd, seconds=seconds, calls=calls)
-    free = Completion(tokens_in=0, tokens_out=0, usd=0.0, calls=0)
-    found = [choice for choice in choices[:samples] if isinstance(choice, dict)]
-    return [_completion(choice, free if at else cost) for at, choice in enumerate(found)]
+        raise _no_completion("not a JSON object")
+    return reply
 
 
-def _completion(choice: Mapping[str, Any], cost: Cost) -> Completion:
+def _no_completion(what: str) -> ReplyError:
+    return ReplyError(Fault(200, "", "", f"HTTP 200: {what}"))
+
+
+def _place(choice: Mapping[str, Any]) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) else 0
+
+
+_TOOL_CALLS = ("tool_calls", "tool_call", "function_call", "tool_use")
+
+
+def _completion(choice: Mapping[str, Any], cost: Cost, reader: Reader, asked: Sequence[str] | None) -> Completion:
     """One choice of a reply."""
-    finish_reason = choice.get("finish_reason")
+    word = choice.get("finish_reason")
+    end = ending(word)
     message = choice.get("message")
-    if message is None and finish_reason == "content_filter":
+    if message is None and end.status is Status.REFUSED:
         message = {}  # Azure leaves it out
     if not isinstance(message, dict):
-        raise ValueError("no message in the reply's first choice")
-    content, refusal = _content(message)
-    inline, text = split_reasoning(content)
-    told = message.get("reasoning_content") or message.get("reasoning")
-    reasoning = "\n\n".join(part for part in (told, inline) if isinstance(part, str) and part) or None
-
-    if refusal is not None or finish_reason == "content_filter":
+        raise _no_completion("no message in the reply's first choice")
+    content, refusal, thoughts = _content(message)
+    parted = part_reasoning(content, reader.tags, asked=asked)
+    text = parted.answer
+    error = None
+    status = end.status
+    if refusal is not None:
         status = Status.REFUSED
-    elif finish_reason == "length":
-        status = Status.TRUNCATED
-    else:
-        status = Status.OK if text.strip() else Status.EMPTY
+    elif (told := reported_fault({"error": choice["error"]}) if choice.get("error") else None) is not None:
+        status, error = Status.ERROR, f"finish reason {word}: {told.text or told.reason}"
+    elif status is Status.ERROR and word in _TOOL_CALLS and not text.strip():
+        status = Status.EMPTY  # it called a tool, which it was not given, and said nothing
+    elif status is Status.ERROR:
+        error = f"finish reason {word}"
+    elif status is Status.OK and not text.strip():
+        status = Status.EMPTY
+    _notice_form(reader, parted, content, status)
     return Completion(
         text=text or refusal or "",
         status=status,
-        finish_reason=finish_reason if isinstance(finish_reason, str) else None,
-        reasoning=reasoning,
+        finish_reason=None if word is None or word == "" else str(word),
+        reasoning="\n\n".join(dict.fromkeys(part for part in (*thoughts, parted.reasoning) if part)) or None,
         tokens_in=cost.tokens_in,
         tokens_out=cost.tokens_out,
         usd=cost.usd,
         seconds=cost.seconds,
         calls=cost.calls,
+        error=error,
         logprobs=_logprobs(found) if (found := choice.get("logprobs")) else None,
     )
+
+
+def _notice(reader: Reader, usage: Usage, asked: Sequence[Message] | None, read: Sequence[Completion]) -> None:
+    """Count a prompt of which the server has read a part only, by its own count."""
+    reader.notices.replies += len(read)
+    if asked is None or not usage.tokens_in:
+        return
+    if (least := least_tokens(asked)) >= _LONG and usage.tokens_in + usage.cached < _READ_AT_LEAST * least:
+        reader.notices.add("prompt cut", f"{usage.tokens_in:,} tokens of at least {least:,}")
+
+
+def _notice_form(reader: Reader, parted: Parted, content: str, status: Status) -> None:
+    """Count what hints at reasoning that was not, or might not have been, parted from the answer."""
+    if parted.closed_only:
+        reader.notices.add("closing tag only", "")
+    elif parted.reasoning is None:
+        if status is Status.TRUNCATED:
+            reader.notices.add("cut without a tag", "")
+        if (tag := unknown_block(content)) is not None:
+            reader.notices.add("unknown block", tag)
+        elif any(tag.close in content for tag in reader.tags or FAMILIES):
+            reader.notices.add("tag in the text", "")
 
 
 def _logprobs(found: object) -> tuple[dict[str, float], ...] | None:
@@ -200,110 +276,40 @@ def _logprobs(found: object) -> tuple[dict[str, float], ...] | None:
 
 
 def _is_logprob(value: object) -> TypeGuard[float]:
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= _MOST_TOKENS)  # others overflow
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= _LARGEST_LOGPROB)
 
 
-def _content(message: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The message's text, and the refusal that stands beside it or among its parts."""
+def _content(message: Mapping[str, Any]) -> tuple[str, str | None, list[str]]:
+    """The message's text, the refusal that stands beside it or among its parts, and reasoning that was told apart."""
     content, refusal = message.get("content"), message.get("refusal")
+    thoughts = [_thought(message.get(key)) for key in ("reasoning_content", "reasoning", "thinking")]
+    if not any(thoughts):
+        thoughts = [_thought(message.get(key)) for key in ("reasoning_details", "thinking_blocks")]
     if isinstance(content, list):
         parts = [part for part in content if isinstance(part, dict)]
         refusal = refusal or next((part["refusal"] for part in parts if part.get("refusal")), None)
-        content = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+        thoughts += [_thought(part) for part in parts if not isinstance(part.get("text"), str) or _thinks(part)]
+        content = "".join(part["text"] for part in parts if isinstance(part.get("text"), str) and not _thinks(part))
     elif content is None:
         content = ""
-    return message_text(content), str(refusal) if refusal else None
-
-
-def _usage(usage: object) -> tuple[int | None, int | None, int]:
-    """Prompt tokens, completion tokens, and how many of the former were cached (0 if the server does not say)."""
-    if not isinstance(usage, dict):
-        return None, None, 0
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("prompt_cache_hit_tokens")
-    return _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), _count(cached) or 0
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else None
-
-
-def _error_message(reply: object) -> str:
-    """The message of an error body, in OpenAI's form or one near it; empty if there is none."""
-    error = reply.get("error", reply) if isinstance(reply, dict) else None
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("detail")
-    return error if isinstance(error, str) else ""
-
-
-def error_text(raw: bytes) -> str:
-    """What an error body says: its message, or all of it where it has no known form."""
     try:
-        return _error_message(json.loads(raw)) or raw.decode("utf-8", "replace")
-    except (ValueError, RecursionError):
-        return raw.decode("utf-8", "replace")
+        text = message_text(content)
+    except ValueError as error:
+        raise _no_completion(str(error)) from None
+    return text, str(refusal) if refusal else None, thoughts
 
 
-def error_code(raw: bytes) -> str:
-    """The ``error.code`` or ``error.type`` of an error body; empty if there is none."""
-    try:
-        error = json.loads(raw)["error"]
-        return str(error.get("code") or error.get("type") or "")
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        return ""
+def _thinks(part: Mapping[str, Any]) -> bool:
+    return str(part.get("type")) in ("thinking", "reasoning", "reasoning_text")
 
 
-class Blame(Enum):
-    """What a call that failed says about other calls."""
-
-    SERVER = "server"
-    """it may pass, or takes the whole server"""
-    MODEL = "model"
-    """this model cannot be asked at all: a wrong name, key or account"""
-    REQUEST = "request"
-    """the server does not take the request; its settings may be at fault, and then every request is refused"""
-    NOBODY = "nobody"
-    """the request itself cannot be answered, such as one longer than the context window"""
-
-
-_ABOUT_THE_PROMPT = re.compile(
-    r"context[ _-]?(length|size|window)|too long|too many tokens|exceeds the (maximum|available|limit)|"
-    r"reduce the length|inputs.{0,40}tokens|content[ _-]?(policy|filter)|moderation|flagged",
-    re.IGNORECASE,
-)
-"""What servers say of a prompt that is too long for the model or against their rules. A ``max_tokens`` that the model
-never takes is not among them: that is every request's fault."""
-
-
-def blame(status: int, code: str, text: str) -> Blame:
-    """What the failure of a call says about others, from its HTTP status, error code and error text."""
-    if code in ("model_not_found", "model_decommissioned", "insufficient_quota", "invalid_api_key"):
-        return Blame.MODEL
-    if status in (408, 409, 425, 429) or status >= 500 or status < 300:
-        return Blame.SERVER
-    if status in (400, 403, 413, 422) and (status == 413 or _ABOUT_THE_PROMPT.search(f"{code} {text}")):
-        return Blame.NOBODY
-    return Blame.MODEL if status < 400 or status in (401, 402, 403, 404) else Blame.REQUEST
-
-
-def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds that the server asks to wait, from ``retry-after-ms`` or ``Retry-After``; None if it does not.
-
-    Args:
-        headers: the reply's, case-insensitive.
-        now: Unix time, for a ``Retry-After`` that is a date (RFC 9110, 10.2.3).
-    """
-    for name, unit in (("retry-after-ms", 1e-3), ("Retry-After", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            seconds = float(value) * unit
-        except ValueError:
-            try:
-                seconds = parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now)
-            except (ValueError, TypeError, OverflowError):
-                continue
-        if math.isfinite(seconds):
-            return max(seconds, 0.0)
-    return None
+def _thought(found: object) -> str:
+    """The text of reasoning in one of the forms that servers tell it apart in: a text, a part, or a list of parts."""
+    if isinstance(found, str):
+        return found
+    if isinstance(found, list):
+        return "".join(map(_thought, found[:1000]))
+    if isinstance(found, dict):
+        inner = (found.get(key) for key in ("thinking", "reasoning", "text", "summary"))
+        return next((text for value in inner if isinstance(value, str | list) and (text := _thought(value))), "")
+    return ""

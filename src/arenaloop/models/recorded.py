@@ -25,9 +25,9 @@ from arenaloop.messages import (
     read_messages,
     refuse_more,
     refuse_unread,
-    split_reasoning,
     system_message,
 )
+from arenaloop.models.reasoning import Tags, part_reasoning
 from arenaloop.types import Message, Prompt, content_hash
 
 __all__ = ["LOOSE_FORMS", "RecordedAnswer", "RecordedModel", "loose_keys", "match_keys"]
@@ -98,6 +98,8 @@ class RecordedModel:
     Args:
         name: what leaderboards call it.
         path: the file.
+        reasoning_tags: what opens and closes reasoning in the answers, instead of the known families' tags. Only a
+            block at an answer's start is taken off: how a closing tag alone came there is not known.
 
     Attributes:
         fingerprint: constant for a name, since a recorded response is keyed by its own text.
@@ -105,15 +107,21 @@ class RecordedModel:
         failed: rows that it left out because they hold no answer: a failed call's mark, or null.
     """
 
-    def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, name: str, path: str | os.PathLike[str], reasoning_tags: Sequence[Sequence[str]] | None = None
+    ) -> None:
         self.name = name
         self.path = os.fspath(path)
         self.fingerprint = content_hash("recorded", name)
         self.duplicates = 0
         self.failed = 0
+        self._tags = None if reasoning_tags is None else tuple(Tags(*pair) for pair in reasoning_tags)
 
     def __repr__(self) -> str:
         return f"RecordedModel({self.name!r}, {self.path!r})"
+
+    def _parted(self, text: str) -> str:
+        return part_reasoning(text, self._tags, asked=(), guess=False).answer
 
     def rows(self) -> Iterator[RecordedAnswer]:
         """Stream the answers in file order, the first to each prompt only.
@@ -131,7 +139,7 @@ class RecordedModel:
                 duplicates += 1
                 continue
             seen.add(keys[0])
-            yield RecordedAnswer(keys, tuple(split_reasoning(text or "")[1] for text in texts), line)
+            yield RecordedAnswer(keys, tuple(self._parted(text or "") for text in texts), line)
         self.duplicates, self.failed = duplicates, failed
 
     def loose_rows(self, form: Form) -> Iterator[tuple[str, ...]]:

@@ -6,6 +6,7 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+from arenaloop.models.reasoning import part_reasoning
 from arenaloop.types import Completion, Request, Status, content_hash
 
 __all__ = ["ScriptedModel"]
@@ -18,8 +19,8 @@ class ScriptedModel:
 
     Args:
         name: what leaderboards call it.
-        script: returns the text (or a whole `Completion`) for a request; may be a coroutine function. An exception that
-            it raises becomes a completion with status `ERROR`.
+        script: returns the text for a request, which is read as a server's reply is, or a whole `Completion`; may be a
+            coroutine function. An exception that it raises becomes a completion with status `ERROR`.
         version: distinguishes scripts of one name in the store; change it when the function's answers change.
         concurrency: how many requests may be in flight (only matters for coroutine scripts).
     """
@@ -42,9 +43,15 @@ class ScriptedModel:
             return Completion(status=Status.ERROR, error=f"{type(error).__name__}: {error}", usd=0.0, seconds=seconds)
         if isinstance(answer, Completion):
             return answer
-        status = Status.OK if answer.strip() else Status.EMPTY
-        seconds = time.perf_counter() - start
-        return Completion(text=answer, status=status, finish_reason="stop", usd=0.0, seconds=seconds)
+        reasoning, text, _ = part_reasoning(answer, asked=[message["content"] for message in request.messages])
+        return Completion(
+            text=text,
+            status=Status.OK if text.strip() else Status.EMPTY,
+            finish_reason="stop",
+            reasoning=reasoning,
+            usd=0.0,
+            seconds=time.perf_counter() - start,
+        )
 
     async def complete_many(self, requests: Sequence[Request]) -> AsyncIterator[tuple[Request, Completion]]:
         """Run the script on each request in order."""

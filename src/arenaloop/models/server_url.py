@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from arenaloop.errors import ConfigError
 
-__all__ = ["ServerUrl", "proxy_of"]
+__all__ = ["PUBLIC_PARAMETERS", "ServerUrl", "proxy_of"]
 
 _OTHER_PATHS = ("/completions", "/models", "/responses", "/embeddings", "/messages")
+
+PUBLIC_PARAMETERS = ("api-version", "api_version", "version")
+"""Parameters of a URL that hold no secret, and so may stand in settings, which are written to disk: Azure's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,14 @@ class ServerUrl:
     def query(self) -> str:
         """What follows the question mark; it may hold a key and is never shown."""
         return urlsplit(self.chat).query
+
+    @property
+    def secrets(self) -> list[str]:
+        """Values of the query's parameters, but for those that are known to be public."""
+        pairs = parse_qsl(self.query)
+        return [value for name, value in pairs if name.lower() not in PUBLIC_PARAMETERS] or (
+            [self.query] if self.query and not pairs else []
+        )
 
 
 def proxy_of(url: str) -> str | None:

@@ -220,7 +220,7 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "summary": documents.summary,
         "board": {"own_failures": 0, "undecided": 0, **documents.board},
         "caption": _caption(documents.board),
-        "notes": [one_line(note, 400) for note in list(documents.board.get("notes") or ())[:30]],
+        "notes": [one_line(note, 400) for note in _notes(documents)[:30]],
         "rows": rows,
         "rows_left_out": len(documents.rows) - len(rows),
         "forest": forest(rows),
@@ -244,6 +244,11 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "models": names,
         "settings": clip(documents.config_text, _CONFIG),
     }
+
+
+def _notes(documents: Documents) -> list[str]:
+    """What a reader should know: of the board, and of the servers' replies."""
+    return [*(documents.board.get("notes") or ()), *(documents.summary.get("notices") or ())]
 
 
 def _caption(board: Mapping[str, Any]) -> str:

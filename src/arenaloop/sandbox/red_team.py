@@ -6,18 +6,20 @@ attacker nothing. Both are answers to tasks of the sandbox.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.judges.seats import merge_pair
+from arenaloop.models.openai_wire import read_reply
 from arenaloop.sandbox.attacks import Attack
 from arenaloop.sandbox.gullible import Gullible, spoken
 from arenaloop.sandbox.tasks import Task, draw, utility
-from arenaloop.types import Outcome, Prompt, Response, content_hash
+from arenaloop.types import Completion, Outcome, Prompt, Request, Response, content_hash
 
 __all__ = ["Bout", "Case", "Plain", "cases", "guarded", "plain"]
 
@@ -99,11 +101,18 @@ def guarded(judge: PairwiseJudge, mind: Gullible, attack: Attack, tried: Sequenc
         for first, second in ((attacker, victim), (victim, attacker)):
             request = judge.request(case.prompt, first, second, secret=secret, seed=0)
             said = spoken(mind(request.messages[-1]["content"]), judge.template.form, judge.verdict)
-            seats.append(judge.read(case.prompt, first, second, said))
+            seats.append(judge.read(case.prompt, first, second, _replied(said, request)))
         battles = merge_pair("attacker", "victim", seats[0], seats[1])
         won = {"model_a": "won", "tie": "tied", "model_b": "lost"}
         bout.add(won[battles[0].winner] if battles else None)
     return bout
+
+
+def _replied(said: Completion, request: Request) -> Completion:
+    """A scripted judge's words as a server would bring them: through the reader of real judges' replies."""
+    choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": said.text}}
+    read = read_reply(json.dumps({"choices": [choice]}).encode(), asked=request.messages)
+    return replace(read, logprobs=said.logprobs)
 
 
 _CODE = re.compile(r"^Marker: (\S+)$", re.MULTILINE)

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from arenaloop.calls.answers import Contestant
 from arenaloop.config import ModelSettings, TargetSettings, read_yaml, validate
 from arenaloop.errors import ConfigError, InputError, nearest
+from arenaloop.models.server_url import PUBLIC_PARAMETERS
 
 if TYPE_CHECKING:
     from arenaloop.models.base import Model
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["contestant", "local_model", "model", "model_settings", "refuse_servers_settings", "shown"]
 
-_SERVERS_ONLY = ("system", "extra_body", "drop_params", "send_seed", "urls", "rpm", "tpm", "samples_per_call")
+_SERVERS_ONLY = (
+    "system", "extra_body", "drop_params", "send_seed", "urls", "rpm", "tpm", "samples_per_call", "headers",
+)  # fmt: skip
 KINDS = ("openai:MODEL", "http://HOST:PORT/v1#MODEL", "hf:ID_OR_PATH", "file:ANSWERS", "sandbox:NAME", "FILE.yaml")
 _DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
@@ -67,7 +70,7 @@ def model(settings: ModelSettings) -> Model | RecordedModel:
 
         if not Path(rest).is_file():
             raise InputError(f"{rest}: no such file")
-        return RecordedModel(settings.name or _file_stem(rest), rest)
+        return RecordedModel(settings.name or _file_stem(rest), rest, settings.reasoning_tags)
     if kind == "sandbox" and rest:
         return _sandbox_player(rest, settings)
     raise ConfigError(f"SPEC {settings.spec!r}: expected one of {', '.join(KINDS)}")
@@ -96,13 +99,11 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
     name, _, query = rest.partition("?")
     if not mark or not name:
         raise ConfigError(f"SPEC {settings.spec!r}: expected URL#MODEL, as in http://127.0.0.1:8000/v1#qwen")
-    if "?" in url:  # a key may stand there, and settings are written to disk
-        shown = url.partition("?")[0]
-        raise ConfigError(f"SPEC {shown}?…#{name}: a base URL has no query; name a key as in URL#MODEL?key_env=NAME")
+    _refuse_queries(url, f"#{name}")
     for other in settings.urls:
-        if "?" in other or "#" in other:
-            shown = other.partition("?")[0].partition("#")[0]
-            raise ConfigError(f"SPEC {settings.spec!r}: urls are base URLs, without '?' and '#': {shown}…")
+        if "#" in other:
+            raise ConfigError(f"SPEC {settings.spec!r}: urls are base URLs, without '#': {other.partition('#')[0]}…")
+        _refuse_queries(other, "")
     options = dict(parse_qsl(query, keep_blank_values=True))
     named = options.pop("key_env", None)
     key_env = settings.key_env or named or key_env
@@ -123,8 +124,20 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
         timeout=settings.timeout,
         retries=settings.retries,
         longest_wait=settings.longest_wait,
+        reasoning_tags=settings.reasoning_tags,
         **{key: getattr(settings, key) for key in _SERVERS_ONLY},
     )
+
+
+def _refuse_queries(url: str, model: str) -> None:
+    """Refuse parameters of a URL that may be secret: settings are written to disk."""
+    bare, mark, query = url.partition("?")
+    public = [name.lower() in PUBLIC_PARAMETERS for name, _ in parse_qsl(query, keep_blank_values=True)]
+    if mark and not (public and all(public)):
+        raise ConfigError(
+            f"SPEC {bare}?…{model}: a base URL has no query but api-version, since a key may stand in one; name a key "
+            "as in URL#MODEL?key_env=NAME, and other headers in the model's YAML file (headers: {NAME: VARIABLE})"
+        )
 
 
 def local_model(path: str, settings: ModelSettings | TargetSettings, name: str | None) -> Model:
@@ -138,9 +151,10 @@ def local_model(path: str, settings: ModelSettings | TargetSettings, name: str |
         chunk_size=settings.chunk_size,
         dtype=settings.dtype,
         device=settings.device,
-        # a recipe's target has neither
+        # a recipe's target has none of these
         system=getattr(settings, "system", None),
         threads=getattr(settings, "threads", None),
+        reasoning_tags=getattr(settings, "reasoning_tags", None),
     )
 
 

@@ -32,7 +32,7 @@ from arenaloop.models.billing import Loss, token_limit
 from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result
 from arenaloop.store import Store
 from arenaloop.terminal import plain
-from arenaloop.types import Completion, Sampling, Status
+from arenaloop.types import Completion, Message, Sampling, Status
 
 __all__ = ["DEFAULT_SLEEP", "Round"]
 
@@ -244,6 +244,7 @@ class Round:
             found = self.endpoints[row["judge_hash"]] = BatchEndpoint(
                 row["server"],
                 model.key_env,
+                headers=model.headers,
                 timeout=model.timeout,
                 retries=model.retries,
                 sleep=self.sleep,
@@ -339,6 +340,11 @@ class Round:
             needed = min(source.completed, expected)
             expected = expected if source.status == "completed" else min(needed + source.failed, expected)
         foreign, before = 0, -1
+
+        def asked(key: str) -> Sequence[Message] | None:
+            line = wanted.get(key)
+            return None if line is None else unit_of_line(judges, line, self.store).request(line.sample).messages
+
         for attempt in range(model.retries + 1 if isinstance(source, Batch) else 1):
             if attempt:
                 await self.sleep(min(2.0**attempt, self.settings.longest_pause))
@@ -346,7 +352,7 @@ class Round:
             for lines in download():
                 async for result in lines:
                     try:
-                        key, completion = read_result(result, model.price)
+                        key, completion = read_result(result, model.reader, asked)
                     except ValueError:
                         unreadable += 1
                         continue
@@ -449,7 +455,7 @@ async def _file_lines(path: Path) -> AsyncIterator[bytes]:
         for line in file:
             if not line.endswith(b"\n"):
                 try:
-                    read_result(line, None)
+                    read_result(line)
                 except ValueError:
                     raise StoppedError(f"{path}: the last line is cut off; run again when it is whole") from None
             if line.strip():

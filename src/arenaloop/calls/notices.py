@@ -1,0 +1,40 @@
+"""What is odd about the replies of a run's models, kept in the arena file over all its invocations, and told in words.
+
+A single reply may be fine where many are not: see `models.notices`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from arenaloop.models.notices import Notices
+from arenaloop.models.openai_api import OpenAIModel
+from arenaloop.store import Store
+from arenaloop.store.reads import Readings
+
+__all__ = ["keep_notices", "told_notices"]
+
+_ROOM = "reply notices"
+
+
+def keep_notices(store: Store, asked: Iterable[Any]) -> None:
+    """Add what the replies of models, and of judges and juries by their models, have shown since this was last kept."""
+    for model in {id(model): model for one in asked for model in _models(one)}.values():
+        if model.reader.notices.replies:
+            key = f"{model.base_url}#{model.model}"
+            store.put_note(_ROOM, key, Notices.merged(store.note(_ROOM, key), model.reader.notices.taken()).to_json())
+
+
+def told_notices(store: Readings) -> list[str]:
+    """A line for each server and oddity."""
+    return [f"{key}: {line}" for key, value in store.notes(_ROOM) for line in Notices.merged(value).lines()]
+
+
+def _models(one: Any) -> Iterator[OpenAIModel]:
+    if isinstance(one, OpenAIModel):
+        yield one
+    elif (model := getattr(one, "model", None)) is not None:
+        yield from _models(model)
+    for member in getattr(one, "members", ()):
+        yield from _models(member)

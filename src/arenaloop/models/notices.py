@@ -1,0 +1,79 @@
+"""What is odd about a model's replies though each by itself is fine: counted, and told once in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["Notices"]
+
+_FEW = 0.5  # share of the replies from which on a block that nobody knows is told of
+_TAGS = "reasoning_tags in the model's YAML file"
+
+
+class Notices:
+    """Counts of oddities among the replies of one model.
+
+    Attributes:
+        replies: how many were read.
+    """
+
+    def __init__(self) -> None:
+        self.replies = 0
+        self._counts: dict[str, int] = {}
+        self._examples: dict[str, str] = {}
+
+    def add(self, kind: str, example: str) -> None:
+        """Count one; the first example is kept."""
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        self._examples.setdefault(kind, example)
+
+    def to_json(self) -> dict[str, Any]:
+        """All counts, as `merged` reads them."""
+        return {"replies": self.replies, "counts": dict(self._counts), "examples": dict(self._examples)}
+
+    def taken(self) -> dict[str, Any]:
+        """The same, and counting begins anew."""
+        counts = self.to_json()
+        self.replies, self._counts, self._examples = 0, {}, {}
+        return counts
+
+    @classmethod
+    def merged(cls, *values: Mapping[str, Any] | None) -> Notices:
+        """The sum of counts that were kept as JSON; the first examples stand."""
+        total = cls()
+        for value in filter(None, values):
+            total.replies += value["replies"]
+            for kind, count in value["counts"].items():
+                total._counts[kind] = total._counts.get(kind, 0) + count
+                total._examples.setdefault(kind, value["examples"].get(kind, ""))
+        return total
+
+    def lines(self) -> list[str]:
+        """What somebody who reads the results should know, a line for each kind."""
+        count, lines = self._counts, []
+        if cut := count.get("prompt cut"):
+            lines.append(
+                f"of {cut:,} of {self.replies:,} prompts it read a part only, by its own count "
+                f"({self._examples['prompt cut']}): raise the server's context length, or its answers are about half "
+                "a prompt"
+            )
+        unclosed = count.get("cut without a tag", 0)
+        if (closed := count.get("closing tag only")) and unclosed:
+            lines.append(
+                f"{closed:,} of {self.replies:,} replies began inside a block of reasoning, so {unclosed:,} that were "
+                f"cut off and hold no tag may be reasoning that passes for an answer: set {_TAGS}, as in "
+                '[["", "</think>"]]'
+            )
+        if (tagged := count.get("tag in the text", 0)) >= max(2, _FEW * self.replies):
+            lines.append(
+                f"{tagged:,} of {self.replies:,} replies hold a closing tag of reasoning that is not at their start, "
+                f'and stay whole: if their chat template opens the block, set {_TAGS}, as in [["", "</think>"]]'
+            )
+        if (unknown := count.get("unknown block", 0)) >= max(2, _FEW * self.replies):
+            tag = self._examples["unknown block"]
+            lines.append(
+                f"{unknown:,} of {self.replies:,} replies begin with {tag}, and what it encloses is taken for a part "
+                f"of the answer: if it is reasoning, name the tags in {_TAGS}"
+            )
+        return lines
