@@ -45,7 +45,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 _PASSING = {408, 409, 425, 429}
 """Statuses besides 5xx that may pass: timeout, conflict, too early, too many requests."""
 
-_GAVE_UP = {408, 499, 502, 504, 520, 522, 524}
+_LOSSES = dict.fromkeys((408, 499, 502, 504, 520, 522, 524), Loss.LATE)
 """Statuses by which a server or gateway says that an answer was not waited for, or broke off: it may be charged."""
 
 _HANDFUL = 5
@@ -366,7 +366,7 @@ class OpenAIModel:
                         read = self._read(endpoint, raw, headers, request, clock() - begun, calls, samples)
                     except ReplyError as error:
                         fault = error.fault
-                        loss = None if fault.status != 200 else Loss.CUT  # an error that a 200 tells of is no answer
+                        loss = Loss.CUT if fault.status == 200 else _LOSSES.get(fault.status)
                     else:
                         told = self.billing.told(body, read)
                         if told.status is not Status.ERROR:
@@ -380,7 +380,7 @@ class OpenAIModel:
                         lost += told.usd or 0.0
                 else:
                     fault = http_fault(status, headers, raw)
-                    loss = Loss.LATE if status in _GAVE_UP else None
+                    loss = _LOSSES.get(status)
                     many = status in (400, 422) and request.top_logprobs > _FEW and "logprob" in fault.text
                     if many and not fewer:
                         fewer, self._alternatives, wait = True, _FEW, 0.0  # servers differ in how many they give
