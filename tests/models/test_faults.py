@@ -304,7 +304,8 @@ def test_a_request_that_every_server_would_refuse_is_told_from_one_that_none_can
     # nothing was answered, so what no request can be answered with may be in the settings
     done, message = failing(TOO_LONG, of=60)
     assert done == [Status.ERROR] * 29
-    assert "failed the first 30 calls of model 'x' (lower sampling.max_tokens" in message
+    assert "failed the first 30 calls of model 'x'; last: " in message
+    assert message.endswith("sampling.max_tokens (512) must fit into the context together: lower it")  # told once
 
 
 def test_a_wrong_model_is_not_blamed_on_the_others_of_its_server():

@@ -36,6 +36,7 @@ from arenaloop.models.openai_wire import (
 from arenaloop.models.reasoning import Tags
 from arenaloop.models.secrets import read_headers, read_key
 from arenaloop.models.server_url import ServerUrl
+from arenaloop.models.standing import Standing
 from arenaloop.types import Completion, Request, Sampling, Status, content_hash
 
 __all__ = ["OpenAIModel", "Price"]
@@ -47,17 +48,6 @@ _PASSING = {408, 409, 425, 429}
 
 _LOSSES = dict.fromkeys((408, 499, 502, 504, 520, 522, 524), Loss.LATE)
 """Statuses by which a server or gateway says that an answer was not waited for, or broke off: it may be charged."""
-
-_HANDFUL = 5
-"""Failures that are too many if a model that was never answered is told that it cannot be asked."""
-
-_TOO_LONG = 30
-"""Refusals of prompts for their length or content that are too many if nothing was ever answered: settings may be at
-fault. More than other failures, since a set that is sorted by length may begin with what does not fit."""
-
-_FORM = 0.95
-"""Share of the last hundred requests refused for their form (HTTP 400 and the like) that is too high once something was
-answered: a server may refuse many prompts for what they say, in words that nobody knows, and answer the others."""
 
 _MANY, _FEW = 20, 5
 """Alternatives of a token that are asked for at most, and where a server refuses that."""
@@ -168,7 +158,7 @@ class OpenAIModel:
         self._endpoint: Endpoint | None = None
         self._heads: dict[tuple[Sampling, int], bytes] = {}
         self.billing = Billing(price)
-        self._forget_failures()
+        self._standing = Standing()
 
     queues = True
     """calls wait here for their turn, and ask `ADMISSION` when it comes"""
@@ -251,7 +241,7 @@ class OpenAIModel:
     async def aclose(self) -> None:
         """Close the connections, unless another model uses them; the next call opens them again."""
         endpoint, self._endpoint = self._endpoint, None
-        self._forget_failures()
+        self._standing = Standing()
         if endpoint is None:
             return
         if endpoint.loop is asyncio.get_running_loop():
@@ -266,14 +256,9 @@ class OpenAIModel:
         self._endpoint = Endpoint.join(self, self.urls, self.key_env, self.limits, self.headers)
         return self._endpoint
 
-    def _forget_failures(self) -> None:
-        self._unknown = Breaker(_HANDFUL)
-        self._rejected = Breaker(least=round(100 * _FORM), share=_FORM)
-        self._unanswerable = Breaker(_TOO_LONG)
-
     def answered_before(self) -> None:
         """Say that it has answered in an earlier run: what it refuses is then the fault of single requests."""
-        self._rejected.answered = self._unanswerable.answered = True
+        self._standing.answered_before()
 
     # ------------------------------------------------------------------ the request
 
@@ -418,17 +403,17 @@ class OpenAIModel:
                     tries -= 1
             if tries > self.retries or (unreachable is not None and unreachable.certain):
                 break
-        shown = endpoint.redact.line(reason) + trust_remedy(reason)
+        shown, helps = endpoint.redact.line(reason), trust_remedy(reason)
         if fault is not None:
-            helps = remedy(fault, max_tokens=request.sampling.max_tokens, base_url=self.base_url)
-            shown = shown.rstrip(".") + helps if helps else shown
+            helps += remedy(fault, max_tokens=request.sampling.max_tokens, base_url=self.base_url)
+        shown = shown.rstrip(".") + helps if helps else shown
         if unreachable is not None:
             if admission is not None:
                 admission.unsent()
             times = "once" if tries == 1 else f"{tries} times"
             raise EndpointDownError(f"{endpoint.where} cannot be reached (tried {times}): {shown}")
         if whose is not Blame.SERVER:
-            self._failed(endpoint, whose, shown)
+            self._failed(endpoint, whose, shown, helped=bool(helps))
         elif put_off:
             self._failed(endpoint, whose, shown, min(put_off, self.retries + 1))
         if broken is not None:  # half an answer, with what it has cost
@@ -461,32 +446,28 @@ class OpenAIModel:
 
     def _answered(self, endpoint: Endpoint, started: float, completion: Completion, tokens: float) -> None:
         """Take note that the model answers, in whatever way."""
-        self._unknown.succeeded()
-        self._rejected.succeeded()
-        self._unanswerable.answered = True
+        self._standing.answered()
         tokens_in, tokens_out = completion.tokens_in, completion.tokens_out
         endpoint.replied(started, tokens_out)
         if endpoint.tpm is not None and tokens_in is not None and tokens_out is not None:
             endpoint.tpm.give_back(tokens - tokens_in - tokens_out)
 
-    def _failed(self, endpoint: Endpoint, whose: Blame, shown: str, weight: int = 1) -> None:
+    def _failed(self, endpoint: Endpoint, whose: Blame, shown: str, weight: int = 1, *, helped: bool = False) -> None:
         """Take note of a try that failed, and stop the run where there is no use in going on.
-
-        A model that cannot be asked is not blamed on its endpoint, nor a request that cannot be answered on its model;
-        but where nothing was ever answered, its settings may be what no request can be answered with.
 
         Args:
             weight: of how many tries it takes the place; a server's tries count each, others are tried once.
+            helped: whether `shown` says what helps.
         """
-        breaker, tries = endpoint.breaker, self.retries + 1
+        tripped: Breaker | None = endpoint.breaker
         if whose is not Blame.SERVER:
-            breaker = {Blame.MODEL: self._unknown, Blame.REQUEST: self._rejected}.get(whose, self._unanswerable)
-            tries = 1
-            if breaker is self._unanswerable and breaker.answered:
-                return
-        if breaker.failed(endpoint.slots.taken, tries, weight):
+            tripped = self._standing.refused(whose, endpoint.slots.taken)
+        elif not endpoint.breaker.failed(endpoint.slots.taken, self.retries + 1, weight):
+            return
+        if tripped is not None:
             model = "" if whose is Blame.SERVER else f" of model {self.model!r}"
-            raise EndpointDownError(f"{endpoint.where} failed {breaker.told}{model}{advice(shown)}; last: {shown}")
+            hint = "" if helped else advice(shown)
+            raise EndpointDownError(f"{endpoint.where} failed {tripped.told}{model}{hint}; last: {shown}")
 
     def _failure(self, status: Status, error: str | None, seconds: float, calls: int, lost: float) -> Completion:
         # a call that the server turned down is not charged for; only where prices are unknown its cost is, too
