@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.forest_plot import forest_plot
-from arenaloop.arena.leaderboard import Leaderboard, leaderboard
+from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.errors import ConfigError, StorageError
 
 pytest.importorskip("matplotlib")

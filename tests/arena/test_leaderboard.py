@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from arenaloop.arena.leaderboard import Leaderboard, leaderboard
+from arenaloop.arena.board import Leaderboard
+from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.terminal import plain
 from arenaloop.types import Battle

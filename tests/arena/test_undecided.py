@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from arenaloop.arena.leaderboard import Leaderboard, leaderboard
+from arenaloop.arena.board import Leaderboard
+from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import run_tournament, write_summary

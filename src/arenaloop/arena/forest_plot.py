@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arenaloop.arena.leaderboard import Leaderboard
+from arenaloop.arena.board import Leaderboard
 from arenaloop.errors import ConfigError, MissingExtraError, StorageError
 from arenaloop.terminal import plain
 

@@ -17,7 +17,8 @@ from typing import Any
 from arenaloop.arena.adaptive import play_adaptively
 from arenaloop.arena.attribution import Cause
 from arenaloop.arena.battles import play
-from arenaloop.arena.leaderboard import Leaderboard, leaderboard
+from arenaloop.arena.board import Leaderboard
+from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.arena.pairings import Pairing, Summary, pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.budget import Budget

@@ -12,7 +12,7 @@ import typer
 from arenaloop.errors import ConfigError
 
 if TYPE_CHECKING:
-    from arenaloop.arena.leaderboard import Leaderboard
+    from arenaloop.arena.board import Leaderboard
     from arenaloop.data.run_battles import OwnFailure
 
 __all__ = ["parse_anchor", "parse_controls", "parse_own_failure", "rank"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from arenaloop.arena.leaderboard import Leaderboard
+from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.matchmaking import all_pairs
 from arenaloop.arena.pairings import Summary
 from arenaloop.arena.tournament import run_tournament, write_summary

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from arenaloop.arena.leaderboard import Leaderboard
+from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.pairings import Summary
 from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.recipes.observer import Observer
