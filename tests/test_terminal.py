@@ -45,7 +45,8 @@ def test_a_line_is_folded_only_where_asked() -> None:
 
 def test_figures_that_are_not_known_are_dashes() -> None:
     assert (figure(None, ".1f"), figure(1234.56, ",.1f"), figure(3, "d")) == ("–", "1,234.6", "3")
-    assert (span(1.0, 2.0, ".0f"), span(None, 2.0, ".0f"), span(1.0, None, ".0f")) == ("1 … 2", "–", "–")
+    assert (span(1.0, 2.0, ".0f"), span(None, None, ".0f")) == ("1 … 2", "–")
+    assert (span(None, 2.0, ".0f"), span(1.0, None, ".0f")) == ("open … 2", "1 … open")
 
 
 def test_a_table_shows_names_as_they_stand() -> None:

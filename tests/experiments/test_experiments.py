@@ -225,3 +225,11 @@ def test_length_control_coverage_names_every_regime(run: Run) -> None:
     assert head.split() == ["prompts", "b", "wins", "LC", "raw", "flagged"]
     assert [row.split()[0] for row in rows] == ["20", "60", "60", "60", "200", "805"]
     assert all(0.0 <= float(cell.rstrip("%")) <= 100.0 for row in rows for cell in row.split()[3:])
+
+
+@pytest.mark.parametrize("interval", ["sandwich", "bootstrap"])
+def test_interval_edges_holds_the_truth(run: Run, interval: str) -> None:
+    lines = run("interval_edges", "--repeats", 4, "--only", "ladder", "--interval", interval)
+    worst = [float(line.split(" prompts")[1].split()[0]) for line in lines if line.startswith("ladder")]
+    assert len(worst) == 3
+    assert min(worst) >= 50.0  # of four simulations each; before, the outer models held in one of three

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -110,7 +111,11 @@ def test_a_label_in_the_reasoning_decides_nothing(text: str) -> None:
     parser = parser_for("scores", "logprob", "last")
     tokens = tuple({part: -0.01} for part in re.findall(r"\w+|\W", text))
     assert parser.read(Completion(text, logprobs=tokens)) is None
-    assert parser.read(Completion(f"{text}\n2", logprobs=(*tokens, {"2": -0.01}))) == (0.0, 1.0)
+    decided = parser.read(Completion(f"{text}\n2", logprobs=(*tokens, {"2": -0.01})))
+    assert decided is not None
+    # nothing is known of label 1 but that it is no likelier than what is left of the token
+    assert decided.first == pytest.approx(1.0 - math.exp(-0.01))
+    assert decided.second == pytest.approx(math.exp(-0.01))
 
 
 def test_length_wins_over_a_judge_of_length() -> None:
