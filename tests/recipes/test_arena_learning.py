@@ -79,8 +79,8 @@ def test_the_summary_has_the_keys_of_the_contract(whole: tuple[Path, Result]) ->
     _, result = whole
     assert list(result.summary) == [
         "battles_wanted", "battles_decided", "verdicts_ok", "verdicts_failed", "flip_rate", "first_seat_win_rate",
-        "calls", "cached", "tokens_in", "tokens_out", "usd", "seconds", "seed", "stages",
-        "prose", "tables", "curves",
+        "calls", "cached", "tokens_in", "tokens_out", "usd", "usd_estimated", "calls_cut_off", "seconds", "seed",
+        "stages", "prose", "tables", "curves",
     ]  # fmt: skip
     for stage in result.stages:
         assert set(stage) == {
