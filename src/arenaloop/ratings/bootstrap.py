@@ -28,8 +28,10 @@ import numpy.typing as npt
 
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry, components, fit_wins, newton_batch
-from arenaloop.ratings.intervals import effective_clusters, information_inverse, t_quantile, win_probabilities
+from arenaloop.ratings.clusters import effective_clusters
+from arenaloop.ratings.intervals import information_inverse, win_probabilities
 from arenaloop.ratings.separation import Divide, divide, listed, open_notes, settled, walks
+from arenaloop.ratings.student import t_quantile
 
 __all__ = ["Bootstrap", "bootstrap"]
 
