@@ -41,7 +41,7 @@ _CHORD_STEPS = 12
 _CHORD_TOLERANCE = 1e-4
 """Largest last step in nats (0.02 Elo); the error left is smaller by the chord's rate of convergence."""
 _FEWEST_PROMPTS = 8.0
-"""Below this many, resamples are too few different ones for percentiles (docs/ratings.md has the simulation)."""
+"""Below this many, no percentiles are given: a convention. docs/ratings.md says what is left at the edges with it."""
 _INFINITE = 1e18
 """Nats that stand for an infinite difference where percentiles are interpolated."""
 _STILL = 1e-9
