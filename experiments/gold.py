@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from arenaloop.config import ArenaLearningSettings
-from arenaloop.ratings.intervals import t_quantile
+from arenaloop.ratings.student import t_quantile
 from arenaloop.recipes.arena_learning_plan import ArenaLearning
 from arenaloop.recipes.parts import Arena, test
 from arenaloop.specs import recipes

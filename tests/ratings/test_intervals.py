@@ -7,8 +7,10 @@ import pytest
 
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit
-from arenaloop.ratings.intervals import effective_clusters, information_inverse, sandwich, t_quantile, win_probabilities
+from arenaloop.ratings.clusters import effective_clusters
+from arenaloop.ratings.intervals import information_inverse, sandwich, win_probabilities
 from arenaloop.ratings.power import prompts_to_separate
+from arenaloop.ratings.student import t_quantile
 
 
 def simulated(seed: int, battles: int = 600, prompts: int = 150, spread: float = 1.0, models: int = 5) -> Battles:
@@ -54,7 +56,7 @@ def test_sandwich_equals_its_definition(cluster: str) -> None:
 def test_blocks_of_prompts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     battles = simulated(1)
     whole = sandwich(battles, fit(battles))
-    monkeypatch.setattr("arenaloop.ratings.intervals._DENSE_SCORES", 35)  # seven prompts at a time
+    monkeypatch.setattr("arenaloop.ratings.clusters._DENSE_ENTRIES", 35)  # seven prompts at a time
     blocks = sandwich(battles, fit(battles))
     assert blocks.covariance == pytest.approx(whole.covariance, abs=1e-12)
     assert blocks.evidence.clusters == pytest.approx(whole.evidence.clusters)
@@ -130,17 +132,6 @@ def test_all_ties_and_lone_prompts_are_not_certainty() -> None:
     result = sandwich(once, fit(once), cluster="battle")
     assert "only one battle for a, b" in result.notes()[0]
     assert np.subtract(*result.bounds()[::-1]).min() > 100
-
-
-def test_student_quantiles_of_the_table() -> None:
-    table = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 10: 2.228, 30: 2.042, 120: 1.980}
-    for dof, value in table.items():
-        assert t_quantile(0.95, dof) == pytest.approx(value, abs=6e-4)
-    assert t_quantile(0.99, 7) == pytest.approx(3.499, abs=6e-4)
-    assert t_quantile(0.95, np.inf) == pytest.approx(1.959964, abs=1e-6)
-    for level, few in ((0, 5), (1, 5), (0.95, 0.5)):
-        with pytest.raises(ValueError, match="must"):
-            t_quantile(level, few)
 
 
 def test_impossible_settings_are_refused() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.ratings.intervals import t_quantile
 from arenaloop.ratings.rates import UNKNOWN, clustered_rate, kappa, kappa_rate
+from arenaloop.ratings.student import t_quantile
 
 
 def rate(values: list[float], cluster: list[int] | None = None):

@@ -28,8 +28,10 @@ import numpy.typing as npt
 
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry, components, fit_wins, newton_batch
-from arenaloop.ratings.intervals import effective_clusters, information_inverse, t_quantile, win_probabilities
+from arenaloop.ratings.clusters import effective_clusters
+from arenaloop.ratings.intervals import information_inverse, win_probabilities
 from arenaloop.ratings.separation import Divide, divide, listed, open_notes, settled, walks
+from arenaloop.ratings.student import t_quantile
 
 __all__ = ["Bootstrap", "bootstrap"]
 
@@ -39,7 +41,7 @@ _CHORD_STEPS = 12
 _CHORD_TOLERANCE = 1e-4
 """Largest last step in nats (0.02 Elo); the error left is smaller by the chord's rate of convergence."""
 _FEWEST_PROMPTS = 8.0
-"""Below this many, resamples are too few different ones for percentiles (docs/ratings.md has the simulation)."""
+"""Below this many, no percentiles are given: a convention. docs/ratings.md says what is left at the edges with it."""
 _INFINITE = 1e18
 """Nats that stand for an infinite difference where percentiles are interpolated."""
 _STILL = 1e-9

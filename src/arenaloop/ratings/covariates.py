@@ -16,16 +16,16 @@ import numpy as np
 
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
 from arenaloop.ratings.bradley_terry import BradleyTerry, fit
+from arenaloop.ratings.clusters import effective_clusters
 from arenaloop.ratings.evidence import Evidence
 from arenaloop.ratings.intervals import (
     Intervals,
     between,
-    effective_clusters,
     flat_pairs,
     outcome_squares,
-    t_quantile,
 )
 from arenaloop.ratings.separation import divide
+from arenaloop.ratings.student import t_quantile
 
 __all__ = ["Coefficient", "Controlled", "fit_controlled"]
 

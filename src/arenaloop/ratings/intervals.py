@@ -12,35 +12,26 @@ the likelihood (`separation.py`). An end that is not known is infinite, and null
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
+from arenaloop.ratings.clusters import Prompts, effective_clusters
 from arenaloop.ratings.evidence import Evidence
 from arenaloop.ratings.separation import Divide, divide, listed, open_notes, settled
+from arenaloop.ratings.student import t_quantiles
 
 __all__ = [
     "Intervals",
     "between",
-    "effective_clusters",
     "flat_pairs",
     "information_inverse",
     "outcome_squares",
     "sandwich",
-    "t_quantile",
     "win_probabilities",
 ]
-
-_DENSE_SCORES = 1 << 22
-"""Entries of the clusters x models matrix of scores that are held at once (32 MiB)."""
-
-_PLENTY = 30
-"""Battles of a model, over those of the largest prompt, from which on its prompts are counted as if they were even."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +134,7 @@ class Intervals:
         wanted = np.searchsorted(piece, codes)
         theta = self.fit.theta
         estimate = theta[codes] - theta[reference].mean()
-        half = np.sqrt(judged.variance[wanted]) * _quantiles(judged.dof[wanted], level)
+        half = np.sqrt(judged.variance[wanted]) * t_quantiles(level, judged.dof[wanted])
         half = np.where(judged.trusted[wanted], half, np.inf)
         if len(reference) == 1:
             half[codes == reference[0]] = 0.0
@@ -185,11 +176,12 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     expected = (fit.pseudo > 0) | flat_pairs(battles, fit, squares)
     reach = np.diag(bread)[:, None] + np.diag(bread)[None, :] - 2.0 * bread
     leverage = q * reach if correction else None
-    meat, worth = _meat(battles, cell, p, expected, leverage, cluster)
+    by_prompt = Prompts(battles) if prompts else None
+    worth = effective_clusters(battles, cluster) if by_prompt is None else by_prompt.worth
     thin = (worth < 1.5) & ~np.isnan(fit.theta)
     if thin.any():
         expected |= thin[:, None] | thin[None, :]
-        meat, _ = _meat(battles, cell, p, expected, leverage, cluster)
+    meat = _meat(battles, cell, p, expected, leverage, by_prompt)
     known = _laplacian(np.where(expected, Q, 0.0))
     meat += known
     covariance = between(fit, bread @ meat @ bread)
@@ -273,12 +265,9 @@ def _meat(
     p: FloatArray,
     expected: BoolArray,
     leverage: FloatArray | None,
-    cluster: str,
-) -> tuple[FloatArray, FloatArray]:
-    """Sum over clusters of the outer products of their scores, (K, K), and what each model's clusters are worth, (K,).
-
-    What they are worth is ``(sum c)^2 / sum c^2`` of the model's battles c per cluster.
-    """
+    prompts: Prompts | None,
+) -> FloatArray:
+    """Sum over clusters of the outer products of their scores, shape (K, K); every battle is one without `prompts`."""
     size = len(p)
     residual = battles.score_a - p.ravel()[cell]
     if battles.weight is not None:
@@ -290,12 +279,12 @@ def _meat(
         share = leverage.ravel()[cell]
         if battles.weight is not None:
             share *= battles.weight
-    if cluster == "prompt":
-        return _by_prompt(battles, size, residual, share)
+    if prompts is not None:
+        return prompts.outer_products(residual, share)
     # clusters of one: the sum is a Laplacian of squared residuals
     square = residual * residual if share is None else residual * residual / (1.0 - np.minimum(share, 0.9))
     total = tally(cell, size * size, square).reshape(size, size)
-    return _laplacian(total + total.T), tally(battles.a, size) + tally(battles.b, size)
+    return _laplacian(total + total.T)
 
 
 def _independent(
@@ -312,127 +301,3 @@ def _independent(
         total = tally(cell, size * size, residual * residual).reshape(size, size)
         total = total + total.T
     return _laplacian(np.where(expected, 0.0, total))
-
-
-def effective_clusters(battles: Battles, cluster: str) -> FloatArray:
-    """What the clusters of each model are worth, shape (K,): ``(sum c)^2 / sum c^2`` of its battles c per cluster."""
-    size = len(battles.models)
-    if cluster != "prompt" or battles.cluster is None:
-        return tally(battles.a, size) + tally(battles.b, size)
-    total, squares = np.zeros(size), np.zeros(size)
-    for many, here, (a, b) in _blocks(battles, size, [battles.a, battles.b]):
-        counts = _counts(here * size + a, here * size + b, many, size)
-        total += counts.sum(axis=0)
-        squares += np.einsum("ij,ij->j", counts, counts)
-    return total**2 / np.maximum(squares, 1.0)
-
-
-def _by_prompt(
-    battles: Battles, size: int, residual: FloatArray, share: FloatArray | None
-) -> tuple[FloatArray, FloatArray]:
-    """`_meat` for clusters of any size, from blocks of the dense matrix of scores (prompts x models)."""
-    assert battles.cluster is not None
-    columns: list[Any] = [battles.a, battles.b, residual] + ([] if share is None else [share])
-    meat = np.zeros((size, size))
-    total, squares = np.zeros(size), np.zeros(size)
-    fought = np.bincount(battles.a, minlength=size) + np.bincount(battles.b, minlength=size)
-    largest = int(np.bincount(battles.cluster).max(initial=1))
-    # models with that many more battles than any prompt holds are on many prompts; which of them hold more is no matter
-    plenty = bool((fought[fought > 0] >= _PLENTY * largest).all())
-    for many, here, (a, b, r, *shares) in _blocks(battles, size, columns):
-        at_a, at_b = here * size + a, here * size + b
-        summed = tally(at_a, many * size, r)
-        summed -= tally(at_b, many * size, r)
-        scores = summed.reshape(many, size)
-        if plenty:
-            counts: IntArray | BoolArray = _present(at_a, at_b, many, size)
-            total += (seen := counts.sum(axis=0))
-            squares += seen
-        else:
-            counts = _counts(at_a, at_b, many, size)
-            total += counts.sum(axis=0)
-            squares += np.einsum("ij,ij->j", counts, counts)
-        if shares:
-            # a prompt's leverage: trace of its information against the inverse, spread over the directions it spans
-            spanned = np.minimum(tally(here, many), np.count_nonzero(counts, axis=1) - 1.0)
-            leverage = tally(here, many, shares[0]) / np.maximum(spanned, 1.0)
-            scores /= np.sqrt(1.0 - np.minimum(leverage, 0.9))[:, None]
-        meat += scores.T @ scores
-    return meat, total**2 / np.maximum(squares, 1.0)
-
-
-def _present(at_a: IntArray, at_b: IntArray, many: int, size: int) -> BoolArray:
-    """Which models battled on each prompt, shape (many, K)."""
-    met = np.zeros(many * size, dtype=bool)
-    met[at_a] = met[at_b] = True
-    return met.reshape(many, size)
-
-
-def _counts(at_a: IntArray, at_b: IntArray, many: int, size: int) -> IntArray:
-    """Battles of each model on each prompt, shape (many, K)."""
-    counts = np.bincount(at_a, minlength=many * size)
-    counts += np.bincount(at_b, minlength=many * size)
-    return counts.reshape(many, size)
-
-
-def _blocks(battles: Battles, size: int, columns: list[Any]) -> Iterator[tuple[int, IntArray, list[Any]]]:
-    """Runs of prompts whose matrix of scores fits: how many, the prompt of each battle within them, and `columns`."""
-    group, clusters = battles.cluster, battles.clusters
-    assert group is not None
-    step = max(1, _DENSE_SCORES // max(size, 1))
-    columns = [group, *columns]
-    edges = np.array([0, len(group)])
-    if clusters > step:
-        # numpy sorts 16-bit keys by radix, many times faster than wider ones
-        order = np.argsort((group // step).astype(np.uint16 if clusters // step < 65536 else np.int64), kind="stable")
-        columns = [column[order] for column in columns]
-        edges = np.searchsorted(columns[0] // step, np.arange(-(-clusters // step) + 1))
-    for part, first in enumerate(range(0, clusters, step)):
-        here, *rest = (column[edges[part] : edges[part + 1]] for column in columns)
-        yield min(step, clusters - first), here.astype(np.int64) - first, rest
-
-
-def _quantiles(dof: FloatArray, level: float) -> FloatArray:
-    distinct, where = np.unique(dof, return_inverse=True)
-    return np.array([t_quantile(level, float(value)) for value in distinct])[where]
-
-
-def t_quantile(level: float, dof: float) -> float:
-    """Half-width in standard errors of a two-sided interval: Student's t, normal for infinite `dof`.
-
-    Hill 1970, "Algorithm 396: Student's t-quantiles"; good to about six digits. scipy has the function, too, but would
-    add a third to what a plain install weighs, for this one number.
-
-    Raises:
-        ValueError: `level` is not strictly between 0 and 1, or `dof` is below 1.
-    """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must lie strictly between 0 and 1, not {level}")
-    if not dof >= 1.0:
-        raise ValueError(f"dof must be at least 1, not {dof}")
-    tail = 1.0 - level
-    z = NormalDist().inv_cdf(tail / 2.0)
-    if dof > 1e7:
-        return -z
-    if dof == 1.0:
-        return float(1.0 / np.tan(tail * np.pi / 2.0))
-    if dof == 2.0:
-        return float(np.sqrt(2.0 / (tail * (2.0 - tail)) - 2.0))
-    a = 1.0 / (dof - 0.5)
-    b = 48.0 / a**2
-    c = ((20700.0 * a / b - 98.0) * a - 16.0) * a + 96.36
-    d = ((94.5 / (b + c) - 3.0) / b + 1.0) * np.sqrt(a * np.pi / 2.0) * dof
-    y = (d * tail) ** (2.0 / dof)
-    if y > 0.05 + a:
-        x = z
-        y = x * x
-        if dof < 5:
-            c += 0.3 * (dof - 4.5) * (x + 0.6)
-        c = (((0.05 * d * x - 5.0) * x - 7.0) * x - 2.0) * x + b + c
-        y = (((((0.4 * y + 6.3) * y + 36.0) * y + 94.5) / c - y - 3.0) / b + 1.0) * x
-        y = np.expm1(a * y * y)
-    else:
-        y = (
-            (1.0 / (((dof + 6.0) / (dof * y) - 0.089 * d - 0.822) * (dof + 2.0) * 3.0) + 0.5 / (dof + 4.0)) * y - 1.0
-        ) * (dof + 1.0) / (dof + 2.0) + 1.0 / y
-    return float(np.sqrt(dof * y))

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT
-from arenaloop.ratings.intervals import Intervals, t_quantile
+from arenaloop.ratings.intervals import Intervals
+from arenaloop.ratings.student import t_quantile
 
 __all__ = ["Power", "prompts_to_separate"]
 

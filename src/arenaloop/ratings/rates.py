@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 
 from arenaloop.ratings.battles import FloatArray, IntArray
-from arenaloop.ratings.intervals import t_quantile
+from arenaloop.ratings.student import t_quantile
 
 __all__ = ["UNKNOWN", "Rate", "clustered_rate", "kappa", "kappa_rate", "resampled"]
 

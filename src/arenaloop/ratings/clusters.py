@@ -1,0 +1,119 @@
+"""Battles summed prompt by prompt: what the prompts of each model are worth, and the outer products of their scores.
+
+Everything comes from dense matrices of prompts x models, a block of prompts at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from arenaloop.ratings.battles import Battles, FloatArray, IntArray, tally
+
+__all__ = ["Prompts", "effective_clusters"]
+
+_DENSE_ENTRIES = 1 << 22
+"""Entries of the prompts x models matrices that are held at once (32 MiB each)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A run of prompts whose matrix fits.
+
+    Attributes:
+        first, many: the prompts first to first + many - 1.
+        rows: the battles on them.
+        entries: of the flat matrix, shape (2 n,): those of each battle's model a, then those of its model b.
+    """
+
+    first: int
+    many: int
+    rows: slice | IntArray
+    entries: IntArray
+
+
+class Prompts:
+    """Which models battled how often on which prompt.
+
+    Attributes:
+        worth: what each model's prompts are worth, shape (K,): ``(sum c)^2 / sum c^2`` of its battles c per prompt.
+        spanned: directions among the strengths that each prompt's battles span, shape (G,), at least 1: the models on
+            it less one, or its battles where they are fewer.
+    """
+
+    def __init__(self, battles: Battles) -> None:
+        assert battles.cluster is not None
+        self._group, self._size = battles.cluster, len(battles.models)
+        self._blocks = list(_blocks(battles))
+        total = tally(battles.a, self._size) + tally(battles.b, self._size)
+        squares = np.zeros(self._size)
+        models = np.zeros(battles.clusters)
+        for block in self._blocks:
+            counts = np.bincount(block.entries, minlength=block.many * self._size).reshape(block.many, self._size)
+            squares += np.einsum("ij,ij->j", counts, counts)
+            models[block.first : block.first + block.many] = (counts > 0).sum(axis=1)
+        self.worth: FloatArray = total**2 / np.maximum(squares, 1.0)
+        fought = tally(battles.cluster, battles.clusters)
+        self.spanned: FloatArray = np.maximum(np.minimum(fought, models - 1.0), 1.0)
+
+    def outer_products(self, residual: FloatArray, leverage: FloatArray | None) -> FloatArray:
+        """Sum over prompts of the outer products of their scores, shape (K, K).
+
+        Args:
+            residual: of each battle, weighted, shape (N,): what its model a scored beyond expectation.
+            leverage: of each battle, shape (N,). A prompt's leverage, the trace of its information against the inverse,
+                is spread over the directions it spans, and its scores are divided by the root of one minus that.
+        """
+        size = self._size
+        meat = np.zeros((size, size))
+        factor = None
+        if leverage is not None:
+            share = tally(self._group, len(self.spanned), leverage) / self.spanned
+            factor = 1.0 / np.sqrt(1.0 - np.minimum(share, 0.9))
+        for block in self._blocks:
+            gained = residual[block.rows]
+            scores = tally(block.entries, block.many * size, np.concatenate([gained, -gained]))
+            scores = scores.reshape(block.many, size)
+            if factor is not None:
+                scores *= factor[block.first : block.first + block.many, None]
+            meat += scores.T @ scores
+        return meat
+
+
+def effective_clusters(battles: Battles, cluster: str) -> FloatArray:
+    """What the clusters of each model are worth, shape (K,): `Prompts.worth`, or with ``"battle"`` its battles."""
+    if cluster == "prompt" and battles.cluster is not None:
+        return Prompts(battles).worth
+    size = len(battles.models)
+    return tally(battles.a, size) + tally(battles.b, size)
+
+
+def _blocks(battles: Battles) -> Iterator[_Block]:
+    group, clusters, size = battles.cluster, battles.clusters, len(battles.models)
+    assert group is not None
+    step = max(1, _DENSE_ENTRIES // max(size, 1))
+    if clusters <= step:
+        yield _Block(0, clusters, slice(None), _entries(battles, slice(None), 0))
+        return
+    # numpy sorts 16-bit keys by radix, many times faster than wider ones
+    part = (group // step).astype(np.uint16 if clusters // step < 65536 else np.int64)
+    order = np.argsort(part, kind="stable")
+    edges = np.searchsorted(part[order], np.arange(-(-clusters // step) + 1))
+    for place, first in enumerate(range(0, clusters, step)):
+        rows = order[edges[place] : edges[place + 1]]
+        yield _Block(first, min(step, clusters - first), rows, _entries(battles, rows, first))
+
+
+def _entries(battles: Battles, rows: slice | IntArray, first: int) -> IntArray:
+    """`_Block.entries` of the battles `rows`, in a matrix that begins with the prompt `first`."""
+    assert battles.cluster is not None
+    size = len(battles.models)
+    start = battles.cluster[rows].astype(np.int64)
+    start -= first
+    start *= size
+    entries = np.empty((2, len(start)), dtype=np.int64)
+    np.add(start, battles.a[rows], out=entries[0])
+    np.add(start, battles.b[rows], out=entries[1])
+    return entries.reshape(-1)
