@@ -195,7 +195,7 @@ _TRANSPORT = re.compile(
 )
 """What is said of a call that no reply came to."""
 _NO_MODEL = re.compile(r"a page of HTML|a stream of events")
-"""What `openai_errors.body_in_words` calls a body that no model has written: a login page, an answer of another form."""
+"""What `openai_errors.body_in_words` calls what no model has written, such as a login page."""
 _INTERNAL = 500
 _REPLY = 200
 

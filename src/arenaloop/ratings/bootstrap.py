@@ -113,7 +113,8 @@ class Bootstrap:
         if self.separated:
             notes.append(
                 f"in {len(self.separated)} of {len(self.draws)} resamples models separated that did not in the data: "
-                "there their differences count as infinite"
+                "there their differences count as infinite, and this interval holds the truth less often than it says "
+                "(the sandwich does not)"
             )
         notes += open_notes(self.fit, self.divide, anchor, origin)
         thin, still = [], []
