@@ -217,13 +217,13 @@ def agreement(frame: pl.DataFrame) -> None:
 
 def chord_against_refits(frame: pl.DataFrame, samples: int = 5) -> None:
     """How far chord-Newton bootstraps lie from full refits of the same resamples."""
-    from arenaloop.ratings.bootstrap import _chord, _Resampler
+    from arenaloop.ratings.resamples import Resampler, chord_steps
 
     battles = battles_from_frame(frame)
     fitted = fit(battles)
-    resampler = _Resampler(battles, fitted, "prompt")
+    resampler = Resampler(battles, fitted, "prompt")
     resampler.draw(np.random.default_rng(0), samples)
-    theta, settled = _chord(resampler, fitted)
+    theta, settled = chord_steps(resampler, fitted)
     far = max(
         np.abs(theta[r] - theta[r].mean() - fit_wins(resampler.wins(r)).theta).max()
         for r in range(samples)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from arenaloop.ratings.battles import Battles
-from arenaloop.ratings.bootstrap import _chord, _multinomial, _Resampler, _tail, bootstrap
+from arenaloop.ratings.bootstrap import _tail, bootstrap
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit, fit_wins
 from arenaloop.ratings.intervals import sandwich
+from arenaloop.ratings.resamples import Resampler, chord_steps, multinomial
 
 
 def simulated(models: int = 6, battles: int = 3000, prompts: int = 200, seed: int = 0, spread: float = 0.0) -> Battles:
@@ -30,9 +31,9 @@ def test_chord_steps_end_where_full_refits_end(cluster: str, weighted: bool) -> 
     if weighted:
         battles = battles.with_weight(np.random.default_rng(1).uniform(0.2, 2.0, len(battles)))
     fitted = fit(battles)
-    resampler = _Resampler(battles, fitted, cluster)
+    resampler = Resampler(battles, fitted, cluster)
     resampler.draw(np.random.default_rng(0), 20)
-    theta, settled = _chord(resampler, fitted)
+    theta, settled = chord_steps(resampler, fitted)
     assert settled.all()
     for r in range(20):
         wins = resampler.wins(r)
@@ -45,7 +46,7 @@ def test_chord_steps_end_where_full_refits_end(cluster: str, weighted: bool) -> 
 def test_resampled_counts_have_the_moments_of_drawing_with_replacement(cluster: str) -> None:
     battles = simulated(models=3, battles=400, prompts=50)
     fitted = fit(battles)
-    resampler = _Resampler(battles, fitted, cluster)
+    resampler = Resampler(battles, fitted, cluster)
     resampler.draw(np.random.default_rng(0), 4000)
     unit = battles.cluster if cluster == "prompt" else np.arange(len(battles))
     assert unit is not None
@@ -63,7 +64,7 @@ def test_fast_multinomial_draws_have_multinomial_moments() -> None:
     counts = np.array([400, 100, 30, 5, 1])
     row_cell = np.repeat(np.arange(5), counts)
     total = np.full(20_000, 536)
-    drawn = _multinomial(np.random.default_rng(0), total, counts, row_cell)
+    drawn = multinomial(np.random.default_rng(0), total, counts, row_cell)
     assert (drawn.sum(axis=1) == 536).all()
     share = counts / 536
     assert drawn.mean(axis=0) == pytest.approx(counts, abs=5 * np.sqrt(400 / 20_000))
