@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,18 @@ def test_upload_create_poll_and_read(api: Faulty, url: str, file: Path) -> None:
     assert found != [f"k{n}" for n in range(20)]  # in another order
     assert api.files[next(iter(api.files))] == file.read_bytes()
     assert next(iter(api.batches.values()))["metadata"] == {"arenaloop": "tag"}
+
+
+def test_a_download_that_is_left_is_closed(url: str, file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def first(endpoint: BatchEndpoint) -> bytes:
+        name = await endpoint.upload(file)
+        async with aclosing(endpoint.lines(name, 20)) as lines:
+            async for line in lines:
+                return line
+        raise AssertionError("no line")
+
+    assert b'"k0"' in asked(url, first)
+    assert caplog.records == []  # where asyncio tells of what was left open
 
 
 def test_a_key_in_what_comes_back_is_taken_out(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import asyncio
 import json
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -274,7 +274,7 @@ class BatchEndpoint:
         """How a batch stands."""
         return self._batch(await self._get(f"/batches/{batch_id}"))
 
-    async def lines(self, file_id: str, requests: int) -> AsyncIterator[bytes]:
+    async def lines(self, file_id: str, requests: int) -> AsyncGenerator[bytes, None]:
         """Stream the lines of a result file; an interrupted download begins again, so lines may come twice.
 
         Args:

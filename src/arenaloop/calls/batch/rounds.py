@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -321,7 +321,7 @@ class Round:
     # ------------------------------------------------------------------ ingest
 
     async def _collect(
-        self, tag: str, download: Callable[[], list[AsyncIterator[bytes]]], no_result: str, source: Batch | Path
+        self, tag: str, download: Callable[[], list[AsyncGenerator[bytes, None]]], no_result: str, source: Batch | Path
     ) -> None:
         """Store the verdicts of a batch, each once, in whatever order its lines come and however often.
 
@@ -350,19 +350,22 @@ class Round:
                 await self.sleep(min(2.0**attempt, self.settings.longest_pause))
             foreign = unreadable = 0
             for lines in download():
-                async for result in lines:
-                    try:
-                        key, completion = read_result(result, model.reader, asked)
-                    except ValueError:
-                        unreadable += 1
-                        continue
-                    if key not in wanted:
-                        foreign += 1
-                    elif key not in done:
-                        done.add(key)
-                        await self._keep(judges, wanted[key], completion)
-                    if foreign + unreadable > len(wanted) + _MOST_STRANGE:
-                        raise StoppedError(f"{_source(source)}: most lines belong to no request; is it another file?")
+                async with aclosing(lines):  # an unfinished download is given up where it is left
+                    async for result in lines:
+                        try:
+                            key, completion = read_result(result, model.reader, asked)
+                        except ValueError:
+                            unreadable += 1
+                            continue
+                        if key not in wanted:
+                            foreign += 1
+                        elif key not in done:
+                            done.add(key)
+                            await self._keep(judges, wanted[key], completion)
+                        if foreign + unreadable > len(wanted) + _MOST_STRANGE:
+                            raise StoppedError(
+                                f"{_source(source)}: most lines belong to no request; is it another file?"
+                            )
             came = len(done) + unreadable  # a line that nobody can read is the result of some request
             if came >= expected or (came >= needed and came == before):
                 break
@@ -449,7 +452,7 @@ def _many(n: int, what: str) -> str:
     return f"{n:,} {what if n == 1 else plural}"
 
 
-async def _file_lines(path: Path) -> AsyncIterator[bytes]:
+async def _file_lines(path: Path) -> AsyncGenerator[bytes, None]:
     """Lines of a result file that somebody put there. Raises StoppedError where the file is cut off."""
     with path.open("rb") as file:
         for line in file:
