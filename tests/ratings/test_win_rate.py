@@ -88,6 +88,14 @@ def test_an_interval_of_nothing_but_wins_has_width() -> None:
     assert "few_wins_or_losses" in row.flags
 
 
+def test_one_win_is_too_few_for_a_length_controlled_interval() -> None:
+    for wins, known in ((1, False), (2, True), (58, True), (59, False)):
+        preferences = [2.0] * wins + [1.0] * (60 - wins)
+        row = win_rates(one_model(preferences, [*range(60)], [30] * 60), control="length", samples=99)[0]
+        assert (row.lc_lower is not None) == (row.lc_upper is not None) == known
+        assert row.lower is not None
+
+
 def test_few_wins_or_losses_are_flagged() -> None:
     for wins, flagged in ((9, True), (10, False), (50, False), (51, True)):
         preferences = [2.0] * wins + [1.0] * (60 - wins)

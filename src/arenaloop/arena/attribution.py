@@ -11,8 +11,8 @@ counts as its loss (`own_failure: loss`); what a judge or a server failed at is 
 
 A failure is a contestant's own where its model spoke and gave no answer: it refused, or its server answered the request
 with an error about the request (HTTP 400, 413, 422 …), an internal error that every retry met (HTTP 500) or a reply
-without an answer. A server that is busy, unreachable, too slow, shows a login page or does not know key or model is a
-server's failure.
+without an answer. A server that is busy, unreachable, too slow, breaks off, shows a login page, does not take a
+parameter that it is sent or does not know key or model is a server's failure.
 
 Of verdicts, each seat that has none is attributed by itself, and all of them must name one contestant for it to be that
 one's doing:
@@ -194,8 +194,10 @@ _TRANSPORT = re.compile(
     re.IGNORECASE,
 )
 """What is said of a call that no reply came to."""
-_NO_MODEL = re.compile(r"a page of HTML|a stream of events")
+_NO_MODEL = re.compile(r"a page of HTML|a stream of events|finish reason ")
 """What `openai_errors.body_in_words` calls what no model has written, such as a login page."""
+_BY_SETTINGS = re.compile(r"drop_params: \[")
+"""What `openai_errors.remedy` says where a server takes a parameter of no request: that is the settings' doing."""
 _INTERNAL = 500
 _REPLY = 200
 
@@ -212,7 +214,7 @@ def _passing(error: str | None) -> bool:
 def _about_the_request(error: str | None) -> bool:
     """Whether the failure of a contestant's call is its own: its model was asked, and said so or broke on it."""
     found = _HTTP.match(error or "")
-    if found is not None and _NO_MODEL.match(found[2]):
+    if found is not None and (_NO_MODEL.match(found[2]) or _BY_SETTINGS.search(found[2])):
         return False
     return (found is not None and int(found[1]) in (_REPLY, _INTERNAL)) or not _passing(error)
 

@@ -95,7 +95,7 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
     """
     for name, unit in (("retry-after-ms", 1e-3), ("Retry-After", 1.0)):
         value = headers.get(name)
-        if value is None:
+        if value is None or not value.isascii():  # other digits than ASCII's are no number of HTTP's
             continue
         try:
             seconds = float(value) * unit

@@ -117,7 +117,7 @@ def controlled_rate(
     lower: float | None = None
     upper: float | None = None
     rarer = min(float(target[usable].sum()), float((1.0 - target[usable]).sum()))
-    if rarer > 0.0:  # of a model that only won or only lost, resamples say the same each time
+    if rarer >= 2.0:  # with fewer, many resamples hold none, and say the same each time
         lower, upper = bca_interval(refitted(weight), value, refitted(left_out), level)
     if rarer < FEW:
         flags.append("few_wins_or_losses")

@@ -76,7 +76,7 @@ class WinRate:
         standard_error: 100 times the standard error of that mean, clustered by prompt.
         lower, upper: Wilson's interval of `win_rate` for clusters, see `rates.clustered_rate`.
         lc_win_rate, lc_lower, lc_upper: with length controlled, and its BCa bootstrap interval over prompts; None where
-            it was not asked for. The interval alone is None where the model only won or only lost.
+            it was not asked for. The interval alone is None with fewer than two wins or two losses (draws half).
         n_wins, n_draws, n_total: annotations above 1.5, at 1.5, and all that did not fail.
         avg_length: mean characters of the model's outputs.
         flags: what a reader should know: ``baseline``, ``no_preferences``, ``failed_annotations``, ``no_lengths``,
