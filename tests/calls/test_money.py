@@ -46,6 +46,12 @@ def reasoning(n: int, body: dict[str, Any], size: int) -> Said:
     return Said(scores(body), size // 4, 40 * LIMIT, usage(size // 4, 40 * LIMIT))
 
 
+def uncounted(n: int, body: dict[str, Any], size: int) -> Said:
+    """Thinks nine times as long as it was allowed to answer, which stands in the total alone."""
+    told = {"prompt_tokens": size // 4, "completion_tokens": 15, "total_tokens": size // 4 + 15 + 9 * LIMIT}
+    return Said(scores(body), size // 4, 15 + 9 * LIMIT, told)
+
+
 def moody(n: int, body: dict[str, Any], size: int) -> Said:
     """Thinks now and then."""
     written = 20 * LIMIT if n % 7 == 6 else 15
@@ -110,6 +116,7 @@ class Case(NamedTuple):
 CASES = {
     "plain": Case(plain, 0.2),
     "reasoning beyond the limit": Case(reasoning, 2.0),
+    "reasoning in the total alone": Case(uncounted, 1.0),
     "reasoning now and then": Case(moody, 1.0),
     "token-dense texts": Case(dense, 0.3),
     "a hidden system prompt": Case(hidden, 1.0),
@@ -173,7 +180,8 @@ def test_what_was_billed_is_within_the_budget(name: str, tmp_path: Path) -> None
     assert till.billed <= case.usd + max(till.dearest, 0.02 * case.usd)
     assert till.calls == counted.calls - ANSWERS  # every request counts, whatever came of it
     assert counted.calls_cut_off == 0
-    assert (counted.usd_estimated > 0) == (case.answer not in (plain, reasoning, moody, dense, hidden, garbage))
+    told = (plain, reasoning, uncounted, moody, dense, hidden, garbage)
+    assert (counted.usd_estimated > 0) == (case.answer not in told)
     assert till.billed >= 0.2 * case.usd  # nor is the run stopped long before
     if not counted.usd_estimated:
         assert counted.usd == pytest.approx(till.billed)

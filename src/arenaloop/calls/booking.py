@@ -25,6 +25,7 @@ class Booking:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[asyncio.Future[None]] = []
         self._writing = self._stale = False
+        self._written_once = False
 
     def begin(self, calls: int, reserve: Reserve) -> None:
         """Count calls that begin; they stand in the arena file once `committed` returns, or soon after `write`."""
@@ -59,7 +60,7 @@ class Booking:
 
     def close(self) -> None:
         """Write the final sums; they are committed with the store's next flush."""
-        if self._sent.calls or self._writing:
+        if self._written_once:  # also where all was given back: what stands in the file would count as cut off
             self._store.put_sent()
 
     def write(self) -> None:
@@ -67,7 +68,7 @@ class Booking:
         if self._writing:
             self._stale = True
             return
-        self._writing, self._stale = True, False
+        self._writing, self._stale, self._written_once = True, False, True
         waiting, self._waiting = self._waiting, []
         self._store.put_sent(_Told(self._loop, lambda: self._written(waiting)))
 

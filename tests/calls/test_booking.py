@@ -1,0 +1,32 @@
+"""What is booked and given back leaves no trace: nothing of it counts as cut off at the next start."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from arenaloop.calls.booking import Booking
+from arenaloop.models.base import Reserve
+from arenaloop.store import Store
+
+
+@pytest.mark.parametrize(("booked", "given_back"), [(5, 5), (5, 3)])
+def test_what_was_given_back_does_not_count(tmp_path: Path, booked: int, given_back: int) -> None:
+    """Connections that could not be made, and answers that were no call (a local model that refuses a long prompt)."""
+
+    async def play(store: Store) -> None:
+        booking = Booking(store)
+        for _ in range(booked):
+            booking.begin(1, Reserve())
+            booking.write()
+        await booking.committed()  # the row stands in the file, as it would after a kill
+        for _ in range(given_back):
+            booking.take_back(1, Reserve())
+        booking.close()
+
+    with Store(tmp_path / "arena.db") as store:
+        asyncio.run(play(store))
+    with Store(tmp_path / "arena.db", readonly=True) as store:
+        assert store.usage().calls_cut_off == store.usage().calls == booked - given_back
