@@ -120,7 +120,9 @@ class PairwiseJudge(TemplateJudge[Scores]):
             self._withheld |= completion.logprobs is None
             if completion.logprobs is None:
                 cost["error"] = "no log-probabilities came with the answer"
-            elif status is Status.UNPARSED:
+            elif scores is None and (
+                status is Status.UNPARSED or not self._explain
+            ):  # a cut label is read all the same
                 cost["error"] = self.parser.why_not(completion)
         return Verdict(
             key=self.key(prompt, first, second, sample),

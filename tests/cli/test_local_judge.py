@@ -1,0 +1,95 @@
+"""A model in this process as a judge, from the command to the battles: by log-probabilities, and by what it writes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+torch.set_num_threads(1)
+
+CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;=-_/?!'\"()\n"
+
+
+@pytest.fixture(scope="module")
+def judge_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random chat model over characters that likes labels, with room for a judge's prompt."""
+    path = tmp_path_factory.mktemp("judge") / "tiny"
+    special = ["<|pad|>", "<|end|>", "<|turn|>", "<|unk|>"]
+    vocabulary = {token: at for at, token in enumerate([*special, *CHARACTERS])}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unk|>"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    backend.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<|pad|>", eos_token="<|end|>", unk_token="<|unk|>",
+        additional_special_tokens=["<|turn|>"],
+    )  # fmt: skip
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['content'] + '<|turn|>' }}{% endfor %}{% if add_generation_prompt %}{% endif %}"
+    )
+    torch.manual_seed(3)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    ids = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
+    config = LlamaConfig(vocab_size=len(vocabulary), max_position_embeddings=4096, **sizes, **ids)
+    model = LlamaForCausalLM(config)
+    head = torch.zeros_like(model.lm_head.weight)
+    head[vocabulary["1"]] = torch.randn(32)
+    head[vocabulary["2"]] = -head[vocabulary["1"]]
+    model.lm_head.weight.data = head  # whatever it reads, a label is the likeliest token
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def command(tmp_path: Path, judge_model: Path) -> Any:
+    """Two recorded contestants on three prompts, and the judge with further settings."""
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": f"question {n}"}) + "\n" for n in range(3)))
+    for name in "ab":
+        rows = [{"instruction": f"question {n}", "output": f"{name} says {n}"} for n in range(3)]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+
+    def build(**settings: Any) -> list[str]:
+        told = {"spec": f"hf:{judge_model}", "device": "cpu", "template": "short", **settings}
+        (tmp_path / "judge.yaml").write_text(json.dumps(told))
+        arguments = ["battle", "--model", "a=file:a.json", "--model", "b=file:b.json", "--prompts", "prompts.jsonl"]
+        return [*arguments, "--judge", "judge.yaml", "--out", "out"]
+
+    return build
+
+
+def test_by_log_probabilities(arenaloop: Any, command: Any, tmp_path: Path) -> None:
+    run = command(verdict="logprob", label_mass=0.0)
+    result = arenaloop(*run)
+    assert result.code == 0, result.lines
+    rows = [json.loads(line) for line in (tmp_path / "out" / "battles.jsonl").read_text().splitlines()]
+    assert len(rows) == 3
+    assert all(0.0 < row["score_a"] < 1.0 and len(row["verdicts"]) == 2 for row in rows)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["verdicts_ok"], summary["calls_cut_off"]) == (6, 0)
+    again = arenaloop(*run, "--json")
+    assert json.loads(again.out)["cached"] == 6
+    assert json.loads(again.out)["calls"] == summary["calls"]
+
+
+def test_labels_that_hold_next_to_nothing_decide_nothing(arenaloop: Any, command: Any, tmp_path: Path) -> None:
+    assert arenaloop(*command(verdict="logprob", label_mass=0.99999), "--reask", "0").code == 3
+    with sqlite3.connect(tmp_path / "out" / "arena.db") as arena:
+        statuses = dict(arena.execute("SELECT status, COUNT(*) FROM verdicts GROUP BY status"))
+        (error,) = arena.execute("SELECT DISTINCT error FROM verdicts").fetchone()
+    assert sum(n for status, n in statuses.items() if status in ("unparsed", "truncated")) == 6
+    assert "label" in error
+
+
+def test_what_a_random_model_writes_is_undecided_and_counted(arenaloop: Any, command: Any, tmp_path: Path) -> None:
+    result = arenaloop(*command(sampling={"max_tokens": 8}), "--reask", "0")
+    assert result.code == 3, result.lines
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["battles_decided"], summary["battles_wanted"]) == (0, 3)
+    assert sum(summary["verdicts_failed"].values()) == 6
