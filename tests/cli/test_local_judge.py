@@ -34,8 +34,13 @@ def judge_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "{% for m in messages %}{{ m['content'] + '<|turn|>' }}{% endfor %}{% if add_generation_prompt %}{% endif %}"
     )
     torch.manual_seed(3)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
-    ids = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+    }
+    ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
     config = LlamaConfig(vocab_size=len(vocabulary), max_position_embeddings=4096, **sizes, **ids)
     model = LlamaForCausalLM(config)
     head = torch.zeros_like(model.lm_head.weight)
