@@ -33,7 +33,14 @@ def battle_files(folder: Path) -> list[str]:
     return options
 
 
+def hearing() -> None:
+    """Every signal as it is by default: whoever runs the tests may ignore some, as `nohup` does."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    options.setdefault("preexec_fn", hearing)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
         [sys.executable, "-c", MAIN, *arguments],
@@ -48,6 +55,7 @@ def answers_twelve() -> Callable[[dict[str, Any]], str | None]:
 
 
 def ignoring_interrupts() -> None:  # as a shell starts what is to run in the background
+    hearing()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -58,7 +66,7 @@ def test_a_battle_ends_in_order(served: Any, tmp_path: Path, number: signal.Sign
         return
     served.answer = answers_twelve()
     command = ["battle", *battle_files(tmp_path), "--judge", f"{served.url}#judge", "--concurrency", "4"]
-    process = start(tmp_path, *command, preexec_fn=ignoring_interrupts if background else None)
+    process = start(tmp_path, *command, preexec_fn=ignoring_interrupts if background else hearing)
     assert served.hanging.wait(60)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
@@ -78,6 +86,7 @@ def test_a_terminal_that_hangs_up_ends_it_in_order(served: Any, tmp_path: Path) 
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     child, terminal = pty.fork()
     if child == 0:
+        hearing()
         os.chdir(tmp_path)
         os.execve(sys.executable, [sys.executable, "-c", MAIN, *command], environment)
     assert served.hanging.wait(60)
