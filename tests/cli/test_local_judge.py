@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,22 @@ def command(tmp_path: Path, judge_model: Path) -> Any:
         return [*arguments, "--judge", "judge.yaml", "--out", "out"]
 
     return build
+
+
+def test_a_window_that_holds_no_seating_is_refused_first(
+    arenaloop: Any, command: Any, judge_model: Path, tmp_path: Path
+) -> None:
+    narrow = tmp_path / "narrow"
+    shutil.copytree(judge_model, narrow)
+    config = json.loads((narrow / "config.json").read_text())
+    (narrow / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 64}))
+    run = command(spec=f"hf:{narrow}", verdict="logprob")
+    for more in (["--dry-run"], []):
+        result = arenaloop(*run, *more)
+        assert result.code == 2
+        assert result.lines[-1].startswith("arenaloop: judge narrow: its context window of 64 tokens has no room")
+        assert not (tmp_path / "out" / "battles.jsonl").exists()
+    assert arenaloop(*command(verdict="logprob"), "--dry-run").code == 0
 
 
 def test_by_log_probabilities(arenaloop: Any, command: Any, tmp_path: Path) -> None:

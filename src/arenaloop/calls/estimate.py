@@ -26,6 +26,7 @@ from arenaloop.calls.judging import AskedJudge, unit_of
 from arenaloop.calls.prefetch import Material
 from arenaloop.calls.reask import next_sample
 from arenaloop.calls.units import Asked, Planned, Unit, Who
+from arenaloop.errors import ConfigError
 from arenaloop.models.billing import token_limit
 from arenaloop.models.openai_wire import Price
 from arenaloop.store import Store, response_key
@@ -37,6 +38,7 @@ CHARACTERS_PER_TOKEN = 4.0
 """Where a model has not been asked yet: a rule of thumb for English; other languages need more tokens."""
 _UNITS = 8_000  # that are looked up before the rest is taken to be like them: some tenths of a second
 _OTHER_TOKENIZER = 2  # times as many tokens, at most, as the model had that wrote the text
+_CHARACTERS_AT_MOST = 8.0  # that a token stands for on the average of any text, so that less than this is no prompt
 _BESIDE = 64  # tokens that a chat template puts beside the messages, at most
 _FREE = Price(0.0, 0.0)  # of models that run in this process
 
@@ -321,6 +323,26 @@ class _Role(_Sampler):
             return rendered / self.per_token * (1 + 3 * self.per_token_error)
         return _bytes(unit) + _BESIDE
 
+    def _too_long(self, tokens: Sequence[float]) -> list[str]:
+        """What is to be said of prompts that leave no room for an answer in a local model's window.
+
+        Raises:
+            ConfigError: of a judge, none of them does.
+        """
+        window = getattr(self.model, "window", None)
+        if window is None or not tokens:
+            return []
+        # by what stored calls have shown, or where nothing is stored by the fewest tokens that it can be
+        fewest = 1.0 if self.sent else self.per_token / _CHARACTERS_AT_MOST
+        longer = [each for each in tokens if each * fewest >= window]
+        if len(longer) == len(tokens) and self.who[0] == "judge":
+            raise ConfigError(
+                f"judge {self.who[1]}: its context window of {window:,} tokens has no room for any of what it is to "
+                f"judge (at least {min(tokens) * fewest:,.0f} tokens): take a shorter template or another judge"
+            )
+        told = f"{len(longer):,} of {len(tokens):,} prompts are too long for its window of {window:,} tokens"
+        return [told] if longer else []
+
     def expect(self, roles: Mapping[Who, _Role], scale: float, *, batch: bool) -> RoleEstimate:
         """What the missing calls come to, of which the kept ones are rendered."""
         calls, answers = round(self.missing * scale), round((self.missing + self.along) * scale)
@@ -331,6 +353,7 @@ class _Role(_Sampler):
             tokens.append((rendered + sum(role.answer for role in late)) / self.per_token)
             answers_most = sum(math.inf if role.out_most is None else role.out_most for role in late)
             tokens_most.append(self._tokens_most(unit, rendered) + _OTHER_TOKENIZER * answers_most)
+        notes += self._too_long(tokens)
         if judges and any(to_come for _, to_come in self.kept):
             notes.append("lengths of answers that are still to come are assumed")
         mean, error = _mean(tokens, self.missing)

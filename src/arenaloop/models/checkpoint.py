@@ -25,6 +25,7 @@ __all__ = [
     "load_checkpoint",
     "no_progress_bars",
     "require_chat_template",
+    "stated_window",
     "torch_device",
     "torch_threads",
 ]
@@ -176,6 +177,20 @@ def context_window(module: Any) -> int | None:
     """The context window in tokens, where the configuration says it."""
     window = getattr(module.config.get_text_config(), "max_position_embeddings", None)
     return window if isinstance(window, int) and window > 0 else None
+
+
+def stated_window(path: Path) -> int | None:
+    """The context window in tokens that a model's folder states, read without loading it; None where it does not."""
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    parts = [config, *(config.get(name) for name in ("text_config", "llm_config"))] if isinstance(config, dict) else []
+    for part in parts:
+        window = part.get("max_position_embeddings") if isinstance(part, dict) else None
+        if isinstance(window, int) and window > 0:
+            return window
+    return None
 
 
 def torch_device(name: str | None) -> Any:

@@ -99,6 +99,11 @@ class LocalModel:
         self._executor: ThreadPoolExecutor | None = None
         self._stops: set[threading.Event] = set()
 
+    @property
+    def window(self) -> int | None:
+        """The context window in tokens that its folder states; None for a model of the hub."""
+        return checkpoint.stated_window(Path(self.path))
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Content hash of weights, tokenizer, chat template, dtype and system prompt."""
