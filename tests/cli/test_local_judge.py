@@ -76,12 +76,12 @@ def test_a_window_that_holds_no_seating_is_refused_first(
     narrow = tmp_path / "narrow"
     shutil.copytree(judge_model, narrow)
     config = json.loads((narrow / "config.json").read_text())
-    (narrow / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 64}))
+    (narrow / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 48}))
     run = command(spec=f"hf:{narrow}", verdict="logprob")
     for more in (["--dry-run"], []):
         result = arenaloop(*run, *more)
         assert result.code == 2
-        assert result.lines[-1].startswith("arenaloop: judge narrow: its context window of 64 tokens has no room")
+        assert result.lines[-1].startswith("arenaloop: judge narrow: its context window of 48 tokens has no room")
         assert not (tmp_path / "out" / "battles.jsonl").exists()
     assert arenaloop(*command(verdict="logprob"), "--dry-run").code == 0
 
