@@ -151,10 +151,12 @@ def test_failed_calls_are_no_answers_and_counted(recorded):
         {"instruction": "a", "output": None},
         {"instruction": "b", "output": " $ERROR$\n"},
         {"instruction": "c", "output": "the mark is $ERROR$"},
+        {"instruction": "d", "output": "Connection error. Please retry later.", "error": "timeout"},
+        {"instruction": "e", "output": "fine", "error": None},
     )
     for _ in range(2):
-        assert [answer.line for answer in model.rows()] == [2, 6]
-        assert model.failed == 4
+        assert [answer.line for answer in model.rows()] == [2, 6, 8]
+        assert model.failed == 5
 
 
 def test_a_system_column_belongs_to_the_prompt(recorded):

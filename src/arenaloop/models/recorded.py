@@ -4,9 +4,10 @@ Read are AlpacaEval's ``model_outputs.json``, JSONL rows ``{"instruction" | "mes
 ``model_answer`` files of Arena-Hard and FastChat; arrays or lines, plain or gzip. The file is streamed and no text is
 kept: a caller holds the keys of its prompts (`match_keys`) and stores the answers that match.
 
-A failed call's mark (FastChat's ``$ERROR$``) and null are no answers: such rows are counted and left out. An answer
-that has its prompt's text matches by it; those of Arena-Hard and FastChat also by source id. A prompt without a system
-message matches whatever system message the other side has; two system messages must be equal.
+A failed call's mark (FastChat's ``$ERROR$``, a column `error` that says something) and null are no answers: such rows
+are counted and left out. An answer that has its prompt's text matches by it; those of Arena-Hard and FastChat also by
+source id. A prompt without a system message matches whatever system message the other side has; two system messages
+must be equal.
 """
 
 from __future__ import annotations
@@ -150,7 +151,8 @@ class RecordedModel:
         for line, row in user_rows(self.path):
             try:
                 refuse_unread(row)
-                yield line, *_answer(row, form)
+                keys, texts = _answer(row, form)
+                yield line, keys, [None] * len(texts) if row.get("error") else texts  # what stands there is no answer
             except ValueError as error:
                 raise row_error(self.path, line, str(error)) from None
 
