@@ -33,6 +33,9 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
+_LEAST_WEIGHT = 1e-6
+"""Beyond this and its reciprocal sums of squares lose what they are to tell: intervals would have no width."""
+
 
 @dataclass(frozen=True, slots=True)
 class Battles:
@@ -127,6 +130,11 @@ class Battles:
         if mass is not None and not (np.isfinite(mass) & (mass >= 0)).all():
             row = int(np.flatnonzero(~(np.isfinite(mass) & (mass >= 0)))[0])
             raise ValueError(f"weight of row {row} is {mass[row]}: weights must be finite and not negative")
+        if mass is not None and ((mass > 0) & ((mass < _LEAST_WEIGHT) | (mass > 1.0 / _LEAST_WEIGHT))).any():
+            raise ValueError(
+                f"weights lie between {_LEAST_WEIGHT:g} and {1.0 / _LEAST_WEIGHT:g}, or are 0; these go from "
+                f"{mass[mass > 0].min():g} to {mass.max():g}"
+            )
         if ((score < 0) | (score > 1)).any():
             row = int(np.flatnonzero((score < 0) | (score > 1))[0])
             raise ValueError(f"score_a of row {row} is {score[row]}: it must lie between 0 and 1")

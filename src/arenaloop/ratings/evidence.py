@@ -98,7 +98,8 @@ class Evidence:
         """Contrasts of all models in `piece` with the mean of `reference`, given their sandwich covariance."""
         V = contrast_variance(covariance, piece, reference)
         E = contrast_variance(self.inverse, piece, reference)
-        by_cluster, dof = self._dof(piece, reference)
+        # weights so large or small that sums of squares leave the range of floats show nothing
+        by_cluster, dof = (np.nan_to_num(each, nan=0.0, posinf=np.inf) for each in self._dof(piece, reference))
         thin = by_cluster < LEAST_DOF if self.prompts else np.zeros(len(piece), dtype=bool)
         few = dof < _FEW_DOF
         cancelled = np.zeros(len(piece), dtype=bool)
