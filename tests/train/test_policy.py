@@ -12,16 +12,28 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GraniteConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CohereConfig,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    GraniteConfig,
+    LlamaConfig,
+    MistralConfig,
+    PhiConfig,
+    Qwen2Config,
+)
 
-from arenaloop.config import OptimSettings, SFTSettings
+from arenaloop.config import DPOSettings, OptimSettings, SFTSettings
 from arenaloop.errors import ConfigError, InputError, StorageError
 from arenaloop.models.checkpoint import torch_threads
 from arenaloop.models.decoding import Continuation, decode
 from arenaloop.train.backbone import save_checkpoint
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import ChatEncoder, Encoded, encode_conversations
-from arenaloop.train.policy import load_policy
+from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.run import TrainingRun
 
 WORDS = ["a", "what is this", "the quick brown fox jumps", "zz", "hello there you", "q"]
@@ -101,12 +113,14 @@ def test_it_knows_the_probabilities_of_what_it_has_sampled_from_itself(
     ]
     batch = TokenTable(encoded, policy.pad_id).batch(np.arange(len(rows)))
     with torch.no_grad():
-        logits = policy.answer_logits(batch)
+        logits = policy.logits(batch)
         found = policy.token_logprobs(batch, temperature)
-        again, entropy = policy.token_logprobs_and_entropy(batch, temperature)
+        again = policy.token_scores(batch, temperature, entropy=True)
     assert found.tolist() == pytest.approx([value for row in rows for value in row.logprobs], abs=1e-4)
-    assert torch.equal(found, again)
-    assert torch.allclose(entropy, torch.distributions.Categorical(logits=logits / temperature).entropy(), atol=1e-5)
+    assert torch.equal(found, again.logprobs)
+    assert torch.allclose(
+        again.entropy, torch.distributions.Categorical(logits=logits / temperature).entropy(), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -286,3 +300,51 @@ def test_a_full_disk_is_a_storage_error_whoever_says_it(
     (tmp_path / "run" / "checkpoint.tmp").symlink_to("/dev/full")
     with pytest.raises(StorageError, match="cannot write to"):
         run.checkpoint({"step": 1, "module": policy.module.state_dict()})
+
+
+def families() -> dict[str, Any]:
+    small = {**SIZES, "num_key_value_heads": 4}
+    return {
+        "llama, tied": LlamaConfig(**SIZES, tie_word_embeddings=True),
+        "qwen2": Qwen2Config(**SIZES),
+        "mistral": MistralConfig(**SIZES, sliding_window=None),
+        "gpt2": GPT2Config(**{**small, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}),
+        "gpt_neox": GPTNeoXConfig(**small),
+        "phi (bias)": PhiConfig(**small),
+        "gemma2": Gemma2Config(**SIZES, head_dim=8, sliding_window=8, query_pre_attn_scalar=8),
+        "granite": GraniteConfig(**SIZES, logits_scaling=2.0),
+        "cohere": CohereConfig(**SIZES),
+    }
+
+
+@pytest.mark.parametrize("name", list(families()))
+def test_log_probabilities_by_chunks_are_those_by_whole_logits(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """With their gradients; a model that does something to its logits is read by its whole logits."""
+    torch.manual_seed(1)
+    AutoModelForCausalLM.from_config(families()[name]).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(start).save_pretrained(tmp_path)
+    policy = load_policy(tmp_path, DPOSettings())
+    assert policy.chunked == (name not in ("gemma2", "granite", "cohere"))
+    batch = table_of(policy).batch(np.arange(len(WORDS)))
+    whole = policy.token_scores(batch, 0.7, entropy=True, reference=policy)
+    whole.logprobs.sum().backward()
+    expected = {key: p.grad.clone() for key, p in policy.module.named_parameters() if p.grad is not None}
+    policy.module.zero_grad()
+    monkeypatch.setattr("arenaloop.train.policy.chunk_length", lambda *_: 5)
+    monkeypatch.setattr("arenaloop.train.head.chunk_length", lambda *_: 5)
+    if policy.chunked:  # no logits are made
+        monkeypatch.setattr(Policy, "logits", None)
+    parts = policy.token_scores(batch, 0.7, entropy=True, reference=policy)
+    parts.logprobs.sum().backward()
+    for one, other in zip(
+        (whole.logprobs, whole.entropy, whole.divergence),
+        (parts.logprobs, parts.entropy, parts.divergence),
+        strict=True,
+    ):
+        assert torch.allclose(one, other, atol=1e-5)
+    assert torch.allclose(parts.divergence, torch.zeros(()), atol=1e-6)
+    for key, gradient in expected.items():
+        found = dict(policy.module.named_parameters())[key].grad
+        assert (found - gradient).norm() < 1e-5 * (1 + gradient.norm()), key

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from arenaloop.config.base import Settings
 
@@ -42,6 +42,8 @@ class OptimSettings(Settings):
     """decay of AdamW's first moment"""
     adam_beta2: float = Field(default=0.999, ge=0, lt=1)
     """decay of AdamW's second moment"""
+    adam_epsilon: float = Field(default=1e-8, gt=0)
+    """added to the root of AdamW's second moment"""
     max_grad_norm: float = Field(default=1.0, ge=0)
     """gradients are scaled down to this norm over all parameters; 0 = off"""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -73,9 +75,14 @@ class OptimSettings(Settings):
         | {"log_every", "checkpoint_every"}
     )
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"adam_epsilon"})
+    """settings younger than the first trainings: at their defaults they leave a training's key as it was"""
+
     def method(self) -> dict[str, object]:
         """The settings that decide what is computed: all but the execution settings."""
-        return self.model_dump(mode="json", exclude=set(self.EXECUTION))
+        fields = type(self).model_fields
+        unused = {name for name in self.LATER if getattr(self, name) == fields[name].default}
+        return self.model_dump(mode="json", exclude=set(self.EXECUTION) | unused)
 
 
 class SFTSettings(OptimSettings):
@@ -91,6 +98,7 @@ class DPOSettings(OptimSettings):
     """Direct preference optimisation. Defaults: Arena Learning (Luo et al. 2024), section 4; the batch size is ours."""
 
     TRAINED_ON: ClassVar[str] = "preference pairs"
+    LATER: ClassVar[frozenset[str]] = OptimSettings.LATER | {"loss", "label_smoothing"}
 
     epochs: float = Field(default=2.0, gt=0)
     """passes over the pairs; a fraction stops within an epoch"""
@@ -99,9 +107,21 @@ class DPOSettings(OptimSettings):
     learning_rate: float = Field(default=5e-7, gt=0)
     """peak learning rate"""
     beta: float = Field(default=0.3, gt=0)
-    """weight of the implicit KL penalty towards the reference"""
+    """weight of the implicit KL penalty towards the reference; of `ipo` its inverse is twice the margin aimed at"""
+    loss: Literal["sigmoid", "ipo", "sigmoid_norm", "robust"] = "sigmoid"
+    """`sigmoid`: DPO; `sigmoid_norm`: by log-ratios per token; `ipo`: a squared margin; `robust`: for noisy labels"""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """share of labels taken to be wrong, of `sigmoid` and `robust`"""
     nll_weight: float = Field(default=0.0, ge=0)
     """weight of the cross-entropy on the chosen answers, added to the loss; 0 = off"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.label_smoothing and self.loss not in ("sigmoid", "robust"):
+            raise ValueError(f"label_smoothing belongs to the losses sigmoid and robust, not to {self.loss}")
+        if self.loss == "robust" and not self.label_smoothing:
+            raise ValueError("the loss robust needs label_smoothing, the share of labels taken to be wrong")
+        return self
 
 
 METHODS: dict[str, type[OptimSettings]] = {

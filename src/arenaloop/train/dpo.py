@@ -37,22 +37,25 @@ class DPOObjective:
         self.reference = reference
         self.pairs = len(table) // 2
         self.lengths = 2 * np.maximum(table.lengths[: self.pairs], table.lengths[self.pairs :])
-        self._beta = settings.beta
-        self._nll_weight = settings.nll_weight
+        self._settings = settings
 
     def loss(self, policy: Policy, rows: np.ndarray, whole: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
         """See `session.Objective.loss`."""
         both = np.concatenate([rows, rows + self.pairs])
         chosen, rejected = policy.answer_logprobs(self.table.batch(both).to(policy.device)).chunk(2)
         reference_chosen, reference_rejected = self.reference[torch.from_numpy(both)].to(policy.device).chunk(2)
+        lengths = torch.from_numpy(self.table.labelled[both]).to(policy.device).chunk(2)
         return dpo_loss(
             chosen,
             rejected,
             reference_chosen,
             reference_rejected,
-            self._beta,
+            self._settings.beta,
+            kind=self._settings.loss,
+            label_smoothing=self._settings.label_smoothing,
+            lengths=(lengths[0], lengths[1]),
             pairs=len(whole),
-            nll_weight=self._nll_weight,
+            nll_weight=self._settings.nll_weight,
             chosen_tokens=int(self.table.labelled[whole].sum()),
         )
 

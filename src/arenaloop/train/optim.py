@@ -146,7 +146,9 @@ def build_optimizer(modules: Sequence[Any], settings: OptimSettings) -> Optimize
     groups = [group for group in groups if group["params"]]
     if groups:
         betas = (settings.adam_beta1, settings.adam_beta2)
-        parts.append(torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True))
+        parts.append(
+            torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.adam_epsilon, fused=True)
+        )
     if hidden:
         parts.append(Muon(hidden, settings.learning_rate, settings.weight_decay))
     return Optimizer(parts, parameters, settings)

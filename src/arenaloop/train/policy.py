@@ -4,49 +4,110 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from arenaloop.config import OptimSettings
 from arenaloop.models.decoding import forward_arguments
 from arenaloop.train.backbone import Backbone
 from arenaloop.train.batches import Batch
-from arenaloop.train.losses import token_entropy, token_logprobs
+from arenaloop.train.head import Head, TokenScores, chunk_length, score_hidden, score_logits
 
 __all__ = ["Policy", "load_policy"]
 
 
 @dataclass(slots=True)
 class Policy(Backbone):
-    """A causal language model. Shapes: B rows, N labelled tokens, V vocabulary entries.
+    """A causal language model. Shapes: B rows, N labelled tokens, D hidden, V vocabulary entries.
 
     The batches that it is given are on its device.
+
+    Attributes:
+        chunked: whether its logits are its output layer's map of its last hidden states and nothing else, so that they
+            can be made a chunk at a time (see `head`).
+        forbidden: ids of tokens that it can never say, by whatever reads its probabilities; None = all can be said.
     """
 
-    def answer_logits(self, batch: Batch, temperature: float = 1.0) -> Tensor:
-        """Logits at the labelled positions, divided by a temperature: (N, V)."""
-        # not every model can leave out the logits of leading positions
-        kept = {"logits_to_keep": batch.keep} if "logits_to_keep" in forward_arguments(self.module) else {}
-        with self.lower_precision():
-            logits = self.module(input_ids=batch.inputs, use_cache=False, **kept).logits[:, -batch.keep :]
-        logits = logits.flatten(0, 1).index_select(0, batch.at)
-        return logits if temperature == 1.0 else logits.float() / temperature
+    chunked: bool = False
+    forbidden: Tensor | None = None
+
+    def token_scores(
+        self, batch: Batch, temperature: float = 1.0, *, entropy: bool = False, reference: Policy | None = None
+    ) -> TokenScores:
+        """What is known of the labelled tokens, in nats: see `head.TokenScores`.
+
+        Args:
+            batch: the rows.
+            temperature: of the distribution.
+            entropy: whether entropies are wanted.
+            reference: a frozen model of the same vocabulary, from which the divergence is wanted.
+        """
+        asked: dict[str, Any] = {"temperature": temperature, "entropy": entropy, "forbidden": self.forbidden}
+        vocabulary = self.module.get_output_embeddings().weight.shape[0] if self.chunked else 0
+        if self.chunked and len(batch.at) > chunk_length(vocabulary, self.device):
+            if reference is not None:
+                with reference.evaluating():
+                    asked["reference"] = (reference.hidden(batch), reference.head())
+            with self.lower_precision():
+                return score_hidden(self.hidden(batch), self.head(), batch.targets, **asked)
+        if reference is not None:
+            with reference.evaluating():
+                asked["reference"] = reference.logits(batch)
+        return score_logits(self.logits(batch), batch.targets, **asked)
 
     def token_logprobs(self, batch: Batch, temperature: float = 1.0) -> Tensor:
         """Log-probability of each labelled token at a temperature: (N,) float32, in nats."""
-        return token_logprobs(self.answer_logits(batch, temperature), batch.targets)
-
-    def token_logprobs_and_entropy(self, batch: Batch, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-        """The same, and the entropy of the distribution at each labelled position: (N,) and (N,) float32."""
-        logits = self.answer_logits(batch, temperature)
-        return token_logprobs(logits, batch.targets), token_entropy(logits)
+        return self.token_scores(batch, temperature).logprobs
 
     def answer_logprobs(self, batch: Batch) -> Tensor:
         """Log-probability of each row's labelled tokens, summed: (B,) float32."""
         each = self.token_logprobs(batch)
         return each.new_zeros(len(batch.inputs)).index_add(0, batch.row, each)
 
+    def logits(self, batch: Batch) -> Tensor:
+        """Logits at the labelled positions: (N, V)."""
+        # not every model can leave out the logits of leading positions
+        kept = {"logits_to_keep": batch.keep} if "logits_to_keep" in forward_arguments(self.module) else {}
+        with self.lower_precision():
+            logits = self.module(input_ids=batch.inputs, use_cache=False, **kept).logits[:, -batch.keep :]
+        return logits.flatten(0, 1).index_select(0, batch.at)
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """The last hidden states at the labelled positions: (N, D)."""
+        with self.lower_precision():
+            states = self.module.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state
+        return states[:, -batch.keep :].flatten(0, 1).index_select(0, batch.at)
+
+    def head(self) -> Head:
+        """Its output layer."""
+        layer = self.module.get_output_embeddings()
+        return Head(layer.weight, layer.bias)
+
 
 def load_policy(model: str | Path, settings: OptimSettings, revision: str | None = None) -> Policy:
     """Load a causal language model for training; see `Backbone.load`."""
-    return Policy.load(model, settings, revision, kind="AutoModelForCausalLM")
+    policy = Policy.load(model, settings, revision, kind="AutoModelForCausalLM")
+    policy.chunked = _is_plain(policy)
+    return policy
+
+
+_BENT = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")
+"""Entries of configurations that do something to logits; small weights hide a soft cap from the probe."""
+
+
+def _is_plain(policy: Policy) -> bool:
+    """Whether logits are the output layer of the last hidden states and nothing else, tried on a few tokens."""
+    module, config = policy.module, policy.module.config.get_text_config()
+    if any(getattr(config, name, None) not in (None, 1, 1.0) for name in _BENT):
+        return False
+    layer = module.get_output_embeddings()
+    if type(layer) is not nn.Linear or module.base_model is module:
+        return False
+    ids = torch.arange(8, device=policy.device)[None] % layer.weight.shape[0]
+    with policy.evaluating():
+        whole = module(input_ids=ids, use_cache=False).logits
+        found = layer(module.base_model(input_ids=ids, use_cache=False).last_hidden_state)
+    tolerance = 1e-5 if whole.dtype == torch.float32 else 1e-2
+    return found.shape == whole.shape and torch.allclose(found, whole, rtol=tolerance, atol=tolerance)

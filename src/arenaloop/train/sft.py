@@ -9,7 +9,7 @@ from arenaloop.config import SFTSettings
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import encode_conversations
 from arenaloop.train.loop import fit
-from arenaloop.train.losses import token_cross_entropy
+from arenaloop.train.losses import cross_entropy_loss
 from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.run import TrainResult
 from arenaloop.train.session import Job
@@ -35,7 +35,8 @@ class SFTObjective:
         """See `session.Objective.loss`."""
         batch = self.table.batch(rows).to(policy.device)
         tokens = int(self.table.labelled[whole].sum())
-        return token_cross_entropy(policy.answer_logits(batch), batch.targets, tokens)
+        scores = policy.token_scores(batch)
+        return cross_entropy_loss(scores.logprobs, scores.likeliest, tokens)
 
 
 def train(job: Job[SFTSettings]) -> TrainResult:
