@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from arenaloop.config import SFTSettings
+from arenaloop.errors import StoppedError
 from arenaloop.models.decoding import Continuation, decode
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import Encoded, EncodedRows, encode_conversations
@@ -170,3 +171,37 @@ def test_the_callers_random_state_threads_and_modes_are_put_back(start: Path, tm
         torch.rand(1)
     assert not policy.module.training
     assert list(states()) == before
+
+
+@pytest.mark.parametrize("changes", [{"micro_tokens": 64}, {"micro_batch": 8}])
+def test_a_step_that_does_not_fit_is_repeated_with_half_the_size(
+    start: Path, tmp_path: Path, changes: dict[str, int]
+) -> None:
+    """A device that takes two rows at a time: the gradients, and so the weights, are those of a larger one."""
+    settings = SETTINGS.model_copy(update=changes)
+    told: list[str] = []
+
+    def run(out: Path, most: int) -> Policy:
+        policy = load_policy(start, settings)
+        rows = encode_conversations(policy.encoder(settings), CHATS).rows
+
+        class Small(SFTObjective):
+            def loss(self, policy: Policy, rows: np.ndarray, whole: np.ndarray) -> Any:
+                found = super().loss(policy, rows, whole)
+                if len(rows) > most:
+                    found[0].backward()  # what it leaves behind must not count
+                    raise torch.OutOfMemoryError
+                return found
+
+        session_job = Job(TrainingRun(out, "key", told.append), settings, seed=1)
+        with Session(session_job, policy, total=3, dropout=False) as session:
+            run_epochs(session, Small(TokenTable(rows, 0)))
+        return policy
+
+    whole, parts = run(tmp_path / "whole", 100), run(tmp_path / "parts", 2)
+    for one, other in zip(whole.module.parameters(), parts.module.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+    assert told
+    assert all("did not fit in memory" in line and "step 1 " in line for line in told)
+    with pytest.raises(StoppedError, match="not even a single row fits"):
+        run(tmp_path / "none", 0)

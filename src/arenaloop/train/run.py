@@ -85,6 +85,7 @@ class TrainingRun:
 
     Attributes:
         result: the result, if a training with this key has finished here.
+        note: told what the user ought to know, in one line each.
 
     Raises:
         ConfigError: `out` holds a model that was not trained here.
@@ -94,7 +95,7 @@ class TrainingRun:
         self.out = out
         self.key = key
         self.result: TrainResult | None = None
-        self._note = note or (lambda _: None)
+        self.note = note or (lambda _: None)
         self._lock: _Lock | None = None
         self._record = out / "training.json"
         self._metrics = out / "metrics.jsonl"
@@ -115,7 +116,7 @@ class TrainingRun:
             if not (self.out / name).is_file() or size not in (None, (self.out / name).stat().st_size)
         ]
         if wrong or not any(self.out.glob("*.safetensors")):
-            self._note(f"{self.out}: {', '.join(wrong) or 'the weights'} lost or cut; trained again")
+            self.note(f"{self.out}: {', '.join(wrong) or 'the weights'} lost or cut; trained again")
             return None
         known = {each.name for each in fields(TrainResult)}
         return TrainResult(
@@ -133,7 +134,7 @@ class TrainingRun:
             return
         with _storage(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
-        self._lock = _Lock(self.out, self._note)
+        self._lock = _Lock(self.out, self.note)
         if _read_record(self._record) != self._found:
             self.close()
             raise ConfigError(f"{self.out}: another training has written here meanwhile; run the command again")
@@ -169,9 +170,7 @@ class TrainingRun:
                     state = content
         step = state["step"] if state else 0
         if troubles:
-            self._note(
-                f"{self.out}: {', '.join(troubles)}; going on from " + (f"step {step}" if state else "the start")
-            )
+            self.note(f"{self.out}: {', '.join(troubles)}; going on from " + (f"step {step}" if state else "the start"))
         if self._metrics.exists():
             with _storage(self.out):
                 kept = [line for line in self._metrics.read_text("utf-8").splitlines() if _step_of(line) <= step]
@@ -199,7 +198,7 @@ class TrainingRun:
             return None
         content = _load(path)
         if isinstance(content, str):
-            self._note(f"{path} {content}; computed again")
+            self.note(f"{path} {content}; computed again")
             return None
         return content.get("value") if content.get("key") == key else None
 

@@ -109,6 +109,7 @@ class Session:
         steps: steps done, skipped ones included.
         skipped_steps: those whose loss or gradient was not finite; they moved nothing.
         metrics: means over the last logged steps.
+        micro_tokens: padded tokens per forward pass, as they fit in memory.
     """
 
     def __init__(
@@ -124,6 +125,8 @@ class Session:
         self.job, self.model, self.total = job, model, total
         self.steps = self.skipped_steps = self._in_a_row = 0
         self.metrics: dict[str, float] = {}
+        self.micro_tokens = model.micro_tokens(job.settings)
+        self._size = job.settings.micro_batch
         self._models = [model, *(also or {}).values()]
         self._dropout = dropout
         self._kept = {**{name: other.module for name, other in (also or {}).items()}, **(kept or {})}
@@ -155,21 +158,14 @@ class Session:
     def step(self, objective: Objective, whole: np.ndarray) -> None:
         """One optimiser step on the rows `whole` of an objective, in micro-batches.
 
+        A step that does not fit in the device's memory is begun again with forward passes of half the size, which give
+        the same gradient, and so are all that follow.
+
         Raises:
-            StoppedError: three steps in a row had no finite loss or gradient.
+            StoppedError: three steps in a row had no finite loss or gradient, or a single row does not fit.
         """
         settings = self.job.settings
-        sums: dict[str, Tensor] = {}
-        for part in micro_batches(
-            whole,
-            objective.lengths[whole],
-            size=settings.micro_batch,
-            tokens=self.model.micro_tokens(settings),
-            by_length=settings.group_by_length,
-        ):
-            loss, statistics = objective.loss(self.model, part, whole)
-            loss.backward()
-            _add(sums, {"loss": loss.detach(), **statistics})
+        sums = self._gradients(objective, whole)
         sums["grad_norm"] = self._optimizer.clip()
         self._factor = learning_rate_factor(self.steps, self.total, self._warmup, settings.schedule)
         if math.isfinite(sums["loss"] + sums["grad_norm"]):  # the one wait for the device per step
@@ -187,6 +183,44 @@ class Session:
                 f"training in {self.job.run.out} diverged: no finite loss in steps {self.steps - self._in_a_row + 1} "
                 f"to {self.steps} of {self.total}; a lower learning_rate or max_grad_norm may help"
             )
+
+    def _gradients(self, objective: Objective, whole: np.ndarray) -> dict[str, Tensor]:
+        """Add up the gradients of an optimiser batch; loss and statistics of the whole of it."""
+        while True:
+            try:
+                return self._pass(objective, whole)
+            except torch.OutOfMemoryError as error:
+                full = error.with_traceback(None)  # its frames hold the tensors
+            self._optimizer.zero_grad()
+            torch.cuda.empty_cache()
+            largest = self.micro_tokens if self._size is None else self._size
+            if largest <= 1 or (self._size is None and largest <= int(objective.lengths[whole].min())):
+                raise StoppedError(
+                    f"training in {self.job.run.out}: not even a single row fits in the memory of {self.model.device}; "
+                    "gradient_checkpointing, a smaller max_length or dtype bfloat16 may help"
+                ) from full
+            if self._size is None:
+                self.micro_tokens //= 2
+            else:
+                self._size //= 2
+            self.job.run.note(
+                f"{self.job.run.out}: step {self.steps + 1} did not fit in memory; forward passes take "
+                f"{largest // 2:,} {'tokens' if self._size is None else 'rows'} from here on"
+            )
+
+    def _pass(self, objective: Objective, whole: np.ndarray) -> dict[str, Tensor]:
+        sums: dict[str, Tensor] = {}
+        for part in micro_batches(
+            whole,
+            objective.lengths[whole],
+            size=self._size,
+            tokens=self.micro_tokens,
+            by_length=self.job.settings.group_by_length,
+        ):
+            loss, statistics = objective.loss(self.model, part, whole)
+            loss.backward()
+            _add(sums, {"loss": loss.detach(), **statistics})
+        return sums
 
     def log(self, figures: Mapping[str, float]) -> None:
         """Write the means of the steps since the last call, and further figures, to the metrics."""
