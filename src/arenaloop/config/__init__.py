@@ -19,7 +19,7 @@ from arenaloop.config.judging import (
     SamplingSettings,
 )
 from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, RecipeSettings, TargetSettings
-from arenaloop.config.training import METHODS, DPOSettings, OptimSettings, SFTSettings
+from arenaloop.config.training import METHODS, DPOSettings, OptimSettings, RewardModelSettings, SFTSettings
 
 __all__ = [
     "METHODS",
@@ -37,6 +37,7 @@ __all__ = [
     "PriceList",
     "PriceSettings",
     "RecipeSettings",
+    "RewardModelSettings",
     "RunSettings",
     "SFTSettings",
     "SamplingSettings",

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from arenaloop.config.base import Settings
 
-__all__ = ["METHODS", "DPOSettings", "OptimSettings", "SFTSettings"]
+__all__ = ["METHODS", "DPOSettings", "OptimSettings", "RewardModelSettings", "SFTSettings"]
 
 
 class OptimSettings(Settings):
@@ -124,8 +124,30 @@ class DPOSettings(OptimSettings):
         return self
 
 
+class RewardModelSettings(OptimSettings):
+    """A reward model from preference pairs. Defaults: AlpacaFarm (Dubois et al. 2023) and its published code."""
+
+    TRAINED_ON: ClassVar[str] = "preference pairs, with preference and margin where a row has them"
+
+    epochs: float = Field(default=1.0, gt=0)
+    """passes over the pairs; a fraction stops within an epoch"""
+    batch_size: int = Field(default=16, ge=1)
+    """pairs per optimiser step"""
+    learning_rate: float = Field(default=3e-6, gt=0)
+    """peak learning rate"""
+    readout: Literal["last", "mean"] = "last"
+    """where the score is read: at the answer's end of turn, or as the mean over its tokens"""
+    prior: Literal["none", "policy_logprob"] = "none"
+    """`policy_logprob`: the frozen start's log-probability per root of the tokens is added to the score"""
+    ties: Literal["drop", "soft"] = "drop"
+    """pairs of preference 0.5: left out, or a target of one half"""
+    held_out: float = Field(default=0.1, ge=0, lt=1)
+    """share of the prompts whose pairs are not trained on and measure the model instead (at most 500 pairs)"""
+
+
 METHODS: dict[str, type[OptimSettings]] = {
     "sft": SFTSettings,
     "dpo": DPOSettings,
+    "reward_model": RewardModelSettings,
 }
 """Every way to train: the settings by the name, which is also that of its file in `train`."""

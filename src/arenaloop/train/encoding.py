@@ -300,12 +300,12 @@ def encode_conversations(
     return out
 
 
-def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> EncodedRows:
+def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], *, uncut: bool = False) -> EncodedRows:
     """Tokenise preference rows ``{"prompt", "chosen", "rejected"}``; see `rows` for what may stand in them.
 
     Dropped and counted: ``equal_texts`` (also where the window leaves the same tokens), ``empty_response`` (the chosen
     one; an empty answer may be rejected), and what `ChatEncoder.encode` cannot use. Pairs with an answer that was cut
-    at the window are counted as truncated.
+    at the window are counted as truncated, or with `uncut` dropped as ``answer_too_long``.
 
     Raises:
         InputError: a malformed row (its index, from 0, is named), or no row left.
@@ -321,8 +321,11 @@ def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> Enc
         else:
             sides = [encoder.encode(prompt, answer, "last", f"preference row {at}") for answer in (chosen, rejected)]
             first, second = sides
-            if isinstance(first, Encoded) and isinstance(second, Encoded) and first.ids == second.ids:
-                sides = [Unfit("equal_texts")]
+            if isinstance(first, Encoded) and isinstance(second, Encoded):
+                if first.ids == second.ids:
+                    sides = [Unfit("equal_texts")]
+                elif uncut and (first.truncated or second.truncated):
+                    sides = [Unfit("answer_too_long")]
         out.take(at, sides)
     out.rows = out.rows[::2] + out.rows[1::2]
     out.require("preference", len(rows))

@@ -34,6 +34,12 @@ class ScalarHead(Backbone):
         """
         return self._scalars(batch).gather(1, batch.last[:, None])[:, 0]
 
+    def answer_means(self, batch: Batch) -> Tensor:
+        """The mean of the scalars that each row's labelled tokens are predicted from: (B,) float32."""
+        values = self.token_values(batch)
+        sums = values.new_zeros(len(batch.inputs)).index_add(0, batch.row, values)
+        return sums / torch.bincount(batch.row, minlength=len(batch.inputs)).clamp(min=1)
+
     def _scalars(self, batch: Batch) -> Tensor:
         """The scalar at every position: (B, T) float32."""
         with self.lower_precision():

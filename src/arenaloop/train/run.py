@@ -28,6 +28,7 @@ from torch import Tensor
 
 from arenaloop.errors import ConfigError, StorageError
 from arenaloop.train.backbone import Backbone
+from arenaloop.train.gate import report_line
 
 __all__ = ["TrainResult", "TrainingRun"]
 
@@ -46,6 +47,7 @@ class TrainResult:
         spelled: rows used in which a text spells a control token of the model; it was kept as text.
         skipped_steps: steps whose loss or gradient was not finite; they moved nothing.
         metrics: means over the last logged steps.
+        report: what the method measured of its result, each with the ends of its interval where it has one.
         seconds: wall time from loading the model to the saved checkpoint, interrupted runs up to their last checkpoint
             included.
     """
@@ -59,6 +61,7 @@ class TrainResult:
     spelled: int = 0
     skipped_steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    report: dict[str, list[float | None]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def remarks(self) -> list[str]:
@@ -72,6 +75,7 @@ class TrainResult:
             *([f"dropped: {dropped}"] if dropped else []),
             *([f"truncated at the window: {self.truncated:,}"] if self.truncated else []),
             *([f"control tokens in the text, kept as text: {self.spelled:,}"] if self.spelled else []),
+            *([report_line(self.report)] if self.report else []),
         ]
 
 

@@ -250,8 +250,8 @@ class Session:
             }
         )
 
-    def finish(self, data: EncodedRows) -> TrainResult:
-        """Save the model and the result of a training on `data`."""
+    def finish(self, data: EncodedRows, report: Mapping[str, list[float | None]] | None = None) -> TrainResult:
+        """Save the model and the result of a training on `data`, with what was measured of it."""
         result = TrainResult(
             path=self.job.run.out,
             steps=self.steps,
@@ -262,6 +262,7 @@ class Session:
             spelled=data.spelled,
             skipped_steps=self.skipped_steps,
             metrics=self.metrics,
+            report=dict(report or {}),
             seconds=self._seconds(),
         )
         return self.job.run.finish(self.model, result)
