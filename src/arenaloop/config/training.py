@@ -127,7 +127,7 @@ class DPOSettings(OptimSettings):
 class RewardModelSettings(OptimSettings):
     """A reward model from preference pairs. Defaults: AlpacaFarm (Dubois et al. 2023) and its published code."""
 
-    TRAINED_ON: ClassVar[str] = "preference pairs, with preference and margin where a row has them"
+    TRAINED_ON: ClassVar[str] = "preference pairs (`preference` and `margin` may stand beside them)"
 
     epochs: float = Field(default=1.0, gt=0)
     """passes over the pairs; a fraction stops within an epoch"""

@@ -25,6 +25,7 @@ __all__ = [
     "load_checkpoint",
     "no_progress_bars",
     "require_chat_template",
+    "require_reward_model",
     "stated_window",
     "torch_device",
     "torch_threads",
@@ -117,6 +118,22 @@ def require_chat_template(model: str | Path, revision: str | None = None) -> Non
         found = bool(tokenizer.chat_template)
     if not found:
         raise ConfigError(f"hf:{model}: its tokenizer has no chat template; use a chat model")
+
+
+def require_reward_model(path: str | Path) -> None:
+    """Refuse a directory that holds no classifier with one label, without loading anything.
+
+    Raises:
+        InputError: it is none.
+    """
+    file = Path(path) / "config.json"
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} does not hold a model: {getattr(error, 'strerror', None) or error}") from error
+    kinds = config.get("architectures") if isinstance(config, dict) else None
+    if not any("SequenceClassification" in str(name) for name in kinds or ()):
+        raise InputError(f"{path} is no reward model: a sequence classifier with one label is one")
 
 
 def load_checkpoint(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arenaloop.config import JudgeSettings, ModelSettings
-from arenaloop.errors import ConfigError, nearest
+from arenaloop.config import JudgeSettings, ModelSettings, OptimSettings
+from arenaloop.errors import ConfigError, MissingExtraError, nearest
 from arenaloop.specs.models import refuse_servers_settings
+from arenaloop.types import content_hash
 
 if TYPE_CHECKING:
     from arenaloop.judges.base import Judge
     from arenaloop.judges.builtin import BuiltinJudge
     from arenaloop.judges.jury import Jury
     from arenaloop.judges.labels import LabelsJudge
+    from arenaloop.judges.reward_model import RewardJudge
+    from arenaloop.train.rewards import RewardModel
 
 __all__ = ["jury", "self_preference", "without_model"]
 
@@ -23,7 +28,7 @@ _FORM = ("template", "criteria", "parser", "verdict", "deciding_label", "label_m
 
 
 def without_model(settings: JudgeSettings) -> Judge | None:
-    """``builtin:RULE`` or ``labels:FILE[#column=value]``; None for any other SPEC.
+    """``builtin:RULE``, ``labels:FILE[#column=value]`` or ``reward:PATH``; None for any other SPEC.
 
     Raises:
         ConfigError: no such rule. InputError: the label file is missing or malformed.
@@ -63,7 +68,36 @@ def _labels(settings: JudgeSettings, text: str) -> LabelsJudge:
     return LabelsJudge(name, votes, labels.notes)
 
 
-_WITHOUT_MODEL: Mapping[str, Callable[[JudgeSettings, str], Judge]] = {"builtin": _rule, "labels": _labels}
+def _reward(settings: JudgeSettings, path: str) -> RewardJudge:
+    from arenaloop.judges.reward_model import Conversation, RewardJudge
+    from arenaloop.models.checkpoint import checkpoint_fingerprint, require_reward_model
+
+    if not path:
+        raise ConfigError(f"judge {settings.spec!r}: expected reward:PATH")
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise MissingExtraError("reward models", "train")
+    require_reward_model(path)
+
+    @functools.cache
+    def loaded() -> RewardModel:
+        from arenaloop.train.rewards import load_reward_model
+
+        return load_reward_model(path, OptimSettings())
+
+    def score(conversations: Sequence[Conversation]) -> list[float | str]:
+        return loaded().rewards(conversations, OptimSettings())
+
+    name = settings.name or Path(path).resolve().name
+    parts = [Path(path), Path(path) / "prior"]
+    identity = content_hash(*(checkpoint_fingerprint(part) for part in parts if part.is_dir()))
+    return RewardJudge(name, identity, score)
+
+
+_WITHOUT_MODEL: Mapping[str, Callable[[JudgeSettings, str], Judge]] = {
+    "builtin": _rule,
+    "labels": _labels,
+    "reward": _reward,
+}
 """Judges that need no model, by what their SPEC begins with; they are made of the rest of it."""
 
 

@@ -10,7 +10,6 @@ position. Its configuration says how a score is made of it:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from arenaloop.config import OptimSettings
 from arenaloop.errors import InputError
-from arenaloop.models.checkpoint import torch_threads
+from arenaloop.models.checkpoint import require_reward_model, torch_threads
 from arenaloop.train.batches import Batch, TokenTable, micro_batches
 from arenaloop.train.encoding import ChatEncoder, Encoded, Unfit
 from arenaloop.train.heads import ScalarHead, load_head
@@ -90,6 +89,13 @@ class RewardModel:
         scores = iter(self.score_rows(rows, settings))
         return [next(scores) if isinstance(each, float) else each for each in found]
 
+    def rewards(
+        self, conversations: Sequence[tuple[list[Message], list[Message]]], settings: OptimSettings
+    ) -> list[float | str]:
+        """The same in the units of the loss: differences are log-odds of being the better answer."""
+        found = self.score(conversations, settings)
+        return [each if isinstance(each, str) else each * self.std + self.mean for each in found]
+
     def score_rows(self, rows: Sequence[Encoded], settings: OptimSettings) -> list[float]:
         """Scores of tokenised answers that end with their end of turn, standardised: R floats."""
         if not rows:
@@ -146,9 +152,8 @@ def load_reward_model(path: str | Path, settings: OptimSettings, revision: str |
         InputError: it is no classifier with one label, its padding is an end of turn, or its prior is missing.
         ConfigError: the device is not there.
     """
-    said = _configuration(path)
-    if said is not None and not any("SequenceClassification" in name for name in said.get("architectures") or ()):
-        raise InputError(f"{path} is no reward model: a sequence classifier with one label is one")
+    if Path(path).is_dir():
+        require_reward_model(path)
     head = load_head(path, settings, revision)
     config = head.module.config
     if config.num_labels != 1:
@@ -165,15 +170,3 @@ def load_reward_model(path: str | Path, settings: OptimSettings, revision: str |
         prior = load_policy(Path(path) / PRIOR, settings)
     readout: Any = getattr(config, "readout", "last")
     return RewardModel(head, readout, prior, float(getattr(config, "mean", 0.0)), float(getattr(config, "std", 1.0)))
-
-
-def _configuration(path: str | Path) -> dict[str, Any] | None:
-    """A directory's configuration; None for a model of the hub."""
-    file = Path(path) / "config.json"
-    if not Path(path).is_dir():
-        return None
-    try:
-        found = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} does not hold a model: {error}") from error
-    return found if isinstance(found, dict) else {}
