@@ -42,7 +42,7 @@ def test_a_trained_reward_model_decides_battles(arenaloop: Command, tmp_path: Pa
     played = arenaloop(*arguments)
     assert played.code == 0, played.lines
     board = json.loads((tmp_path / "run" / "leaderboard.json").read_text())
-    assert [row["model"] for row in board["models"]] == ["good", "bad"]
+    assert [row["model"] for row in board["leaderboard"]] == ["good", "bad"]
     battles = [json.loads(line) for line in (tmp_path / "run" / "battles.jsonl").read_text().splitlines()]
     assert {battle["winner"] for battle in battles} == {"model_a" if battles[0]["model_a"] == "good" else "model_b"}
     for spec, says in ((f"reward:{start}", "no reward model"), ("reward:", "reward:PATH")):

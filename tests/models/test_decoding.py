@@ -143,3 +143,35 @@ def test_samples_of_one_prompt_share_it(module: LlamaForCausalLM) -> None:
         alone = Continuation(list(prompt), 6, temperature=1.0, seed=n)
         decode(module, [alone], ENDS)
         assert alone.tokens == rows_[n].tokens
+
+
+@pytest.mark.parametrize("forbidden", [None, [5, 6, 7]])
+def test_several_samples_of_several_prompts_read_each_once(
+    module: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch, forbidden: list[int] | None
+) -> None:
+    """Same tokens and log-probabilities as each alone, prompts of several lengths in any order."""
+    never = None if forbidden is None else torch.tensor(forbidden)
+    r = np.random.default_rng(5)
+    prompts = [r.integers(3, 20, n).tolist() for n in (3, 9, 5)]
+
+    def fresh() -> list[Continuation]:
+        return [Continuation(prompts[n % 3], 7, temperature=1.0, seed=n) for n in range(12)]
+
+    alone, together = fresh(), fresh()
+    for row in alone:
+        decode(module, [row], ENDS, logprobs=True, forbidden=never)
+    read: list[tuple[int, ...]] = []
+    forward = type(module).forward
+
+    def count(self: Any, *args: Any, **options: Any) -> Any:
+        read.append(tuple(options["input_ids"].shape))
+        return forward(self, *args, **options)
+
+    count.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(module), "forward", count)
+    decode(module, together, ENDS, logprobs=True, forbidden=never)
+    assert read[0] == (3, 9)
+    for one, other in zip(alone, together, strict=True):
+        assert one.tokens == other.tokens
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+        assert not set(one.tokens) & set(forbidden or ())

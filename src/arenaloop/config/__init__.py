@@ -19,7 +19,17 @@ from arenaloop.config.judging import (
     SamplingSettings,
 )
 from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, RecipeSettings, TargetSettings
-from arenaloop.config.training import METHODS, DPOSettings, OptimSettings, RewardModelSettings, SFTSettings
+from arenaloop.config.rl import PPOSettings, RLOOSettings, RolloutSettings
+from arenaloop.config.training import DPOSettings, OptimSettings, RewardModelSettings, RowSettings, SFTSettings
+
+METHODS: dict[str, type[OptimSettings]] = {
+    "sft": SFTSettings,
+    "dpo": DPOSettings,
+    "reward_model": RewardModelSettings,
+    "ppo": PPOSettings,
+    "rloo": RLOOSettings,
+}
+"""Every way to train: the settings by the name, which is also that of its file in `train`."""
 
 __all__ = [
     "METHODS",
@@ -34,10 +44,14 @@ __all__ = [
     "JudgedSettings",
     "ModelSettings",
     "OptimSettings",
+    "PPOSettings",
     "PriceList",
     "PriceSettings",
+    "RLOOSettings",
     "RecipeSettings",
     "RewardModelSettings",
+    "RolloutSettings",
+    "RowSettings",
     "RunSettings",
     "SFTSettings",
     "SamplingSettings",

@@ -8,22 +8,16 @@ from pydantic import Field, model_validator
 
 from arenaloop.config.base import Settings
 
-__all__ = ["METHODS", "DPOSettings", "OptimSettings", "RewardModelSettings", "SFTSettings"]
+__all__ = ["DPOSettings", "OptimSettings", "RewardModelSettings", "RowSettings", "SFTSettings"]
 
 
 class OptimSettings(Settings):
-    """What every trainer shares: the optimiser, its schedule, batching and checkpoints.
+    """What every trainer shares: the optimiser, its schedule, forward passes and checkpoints.
 
     The execution settings (the last group) never change what is computed, only its rounding, so they may differ between
     a training and its resumption.
     """
 
-    epochs: float = Field(default=3.0, gt=0)
-    """passes over the rows; a fraction stops within an epoch"""
-    max_steps: int | None = Field(default=None, ge=1)
-    """optimiser steps; overrides `epochs`"""
-    batch_size: int = Field(default=128, ge=1)
-    """rows (for DPO: pairs) per optimiser step"""
     max_length: int = Field(default=4096, ge=2)
     """tokens per row, prompt and answer together; a smaller context window of the model wins"""
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -85,7 +79,18 @@ class OptimSettings(Settings):
         return self.model_dump(mode="json", exclude=set(self.EXECUTION) | unused)
 
 
-class SFTSettings(OptimSettings):
+class RowSettings(OptimSettings):
+    """What trainers on fixed rows share: how often, and how many at once."""
+
+    epochs: float = Field(default=3.0, gt=0)
+    """passes over the rows; a fraction stops within an epoch"""
+    max_steps: int | None = Field(default=None, ge=1)
+    """optimiser steps; overrides `epochs`"""
+    batch_size: int = Field(default=128, ge=1)
+    """rows (for DPO: pairs) per optimiser step"""
+
+
+class SFTSettings(RowSettings):
     """Supervised fine-tuning. Defaults: Arena Learning (Luo et al. 2024), section 4."""
 
     TRAINED_ON: ClassVar[str] = "conversations"
@@ -94,7 +99,7 @@ class SFTSettings(OptimSettings):
     """which assistant turns of `messages` carry the loss; of `prompt` and `completion`, those of the completion do"""
 
 
-class DPOSettings(OptimSettings):
+class DPOSettings(RowSettings):
     """Direct preference optimisation. Defaults: Arena Learning (Luo et al. 2024), section 4; the batch size is ours."""
 
     TRAINED_ON: ClassVar[str] = "preference pairs"
@@ -124,7 +129,7 @@ class DPOSettings(OptimSettings):
         return self
 
 
-class RewardModelSettings(OptimSettings):
+class RewardModelSettings(RowSettings):
     """A reward model from preference pairs. Defaults: AlpacaFarm (Dubois et al. 2023) and its published code."""
 
     TRAINED_ON: ClassVar[str] = "preference pairs (`preference` and `margin` may stand beside them)"
@@ -143,11 +148,3 @@ class RewardModelSettings(OptimSettings):
     """pairs of preference 0.5: left out, or a target of one half"""
     held_out: float = Field(default=0.1, ge=0, lt=1)
     """share of the prompts whose pairs are not trained on and measure the model instead (at most 500 pairs)"""
-
-
-METHODS: dict[str, type[OptimSettings]] = {
-    "sft": SFTSettings,
-    "dpo": DPOSettings,
-    "reward_model": RewardModelSettings,
-}
-"""Every way to train: the settings by the name, which is also that of its file in `train`."""

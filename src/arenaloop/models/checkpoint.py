@@ -248,14 +248,17 @@ def torch_threads(threads: int | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """Let `transformers` load and save in silence."""
+def no_progress_bars(*, errors_only: bool = False) -> Iterator[None]:
+    """Let `transformers` load and save in silence; `errors_only`, without its report of missing weights too."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    if errors_only:
+        logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()

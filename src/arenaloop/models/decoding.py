@@ -77,6 +77,7 @@ def decode(
     logprobs: bool = False,
     stop: threading.Event | None = None,
     step: Callable[[int, int], None] | None = None,
+    forbidden: Tensor | None = None,
 ) -> None:
     """Continue rows in place, without gradients. Where memory is not enough for all of them, half at a time.
 
@@ -87,6 +88,7 @@ def decode(
         logprobs: whether the log-probabilities of the tokens are wanted.
         stop: given up between two tokens once it is set; the rows are then incomplete.
         step: told after every token how many each row has at most, and how many rows are still going.
+        forbidden: ids of tokens that are never said: they have no probability.
 
     Raises:
         ConfigError: the module cannot continue from a cache.
@@ -96,7 +98,8 @@ def decode(
     try:
         if rows:
             with torch.no_grad():
-                _decode(module, rows, end_ids, logprobs, stop or threading.Event(), step or (lambda *_: None))
+                told = step or (lambda *_: None)
+                _decode(module, rows, end_ids, logprobs, stop or threading.Event(), told, forbidden)
         return
     except torch.OutOfMemoryError:
         for row in rows:
@@ -110,7 +113,7 @@ def decode(
         return
     half = len(rows) // 2
     for part in (rows[:half], rows[half:]):
-        decode(module, part, end_ids, logprobs=logprobs, stop=stop, step=step)
+        decode(module, part, end_ids, logprobs=logprobs, stop=stop, step=step, forbidden=forbidden)
 
 
 def forward_arguments(module: Any) -> frozenset[str]:
@@ -142,6 +145,7 @@ def _decode(
     logprobs: bool,
     stop: threading.Event,
     step_done: Callable[[int, int], None],
+    forbidden: Tensor | None,
 ) -> None:
     """The decoding loop. B rows are still active, `length` columns are in the cache, the first `shared` of all rows."""
     import torch
@@ -152,16 +156,20 @@ def _decode(
     arguments: dict[str, Any] = {cache_argument(module): cache, "use_cache": True}
     if "logits_to_keep" in accepts:
         arguments["logits_to_keep"] = 1
+    # several samples of one prompt read it once
+    prompts: dict[tuple[int, ...], int] = {}
+    source = [prompts.setdefault(tuple(row.prompt), len(prompts)) for row in rows]
+    repeated = torch.tensor(source, device=device) if len(prompts) < len(rows) else None
     # models that are told no positions do not always count them on from a cache
-    shared = _shared([list(row.prompt) for row in rows], cache) if "position_ids" in accepts else 0
+    shared = _shared([list(prompt) for prompt in prompts], cache) if "position_ids" in accepts else 0
     if shared:  # what all prompts begin with is read once
         module(input_ids=torch.tensor([rows[0].prompt[:shared]], device=device), **arguments)
-        cache.batch_repeat_interleave(len(rows))
-    lengths = torch.tensor([len(row.prompt) - shared for row in rows])
+        cache.batch_repeat_interleave(len(prompts))
+    lengths = torch.tensor([len(prompt) - shared for prompt in prompts])
     width = int(lengths.max())
-    ids = torch.zeros(len(rows), width, dtype=torch.long)  # padding is masked, so any token will do
-    for at, row in enumerate(rows):
-        ids[at, width - len(row.prompt) + shared :] = torch.tensor(row.prompt[shared:])
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)  # padding is masked, so any token will do
+    for at, prompt in enumerate(prompts):
+        ids[at, width - len(prompt) + shared :] = torch.tensor(prompt[shared:])
     ids = ids.to(device)
     padding = (width - lengths).to(device)  # (B,) masked columns after what is shared
     padded = bool(padding.any())
@@ -177,6 +185,12 @@ def _decode(
         if padded:
             mask = ((column[:length] < shared) | (column[:length] >= shared + padding[:, None])).long()
         logits = module(input_ids=ids, attention_mask=mask, **arguments).logits[:, -1]
+        if repeated is not None:
+            logits, padding = logits[repeated], padding[repeated]
+            cache.reorder_cache(repeated)  # type: ignore[arg-type]  # beam search's, which every kind of layer has
+            repeated = None
+        if forbidden is not None:
+            logits = logits.index_fill(1, forbidden, float("-inf"))
         tokens = sampler.next(logits, step)
         if logprobs:
             for row, value in zip(active, sampler.logprobs(logits, tokens).tolist(), strict=True):

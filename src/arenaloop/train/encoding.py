@@ -161,6 +161,13 @@ class ChatEncoder:
             return Unfit("prompt_too_long")
         return Encoded(ids, labelled, truncated=end > self.max_length, spelled=self._chat.spelled(messages))
 
+    def prompt(self, messages: list[Message]) -> list[int] | None:
+        """Tokens of a conversation with the generation prompt, as a model answers it; None if it is refused."""
+        try:
+            return self._chat.tokens(self._render(messages, prompt=True))
+        except _UnfitError:
+            return None
+
     def _render(self, messages: list[Message], *, prompt: bool = False) -> str:
         try:
             return self._chat.render(messages, prompt=prompt)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from arenaloop.config import OptimSettings
+from arenaloop.models.checkpoint import no_progress_bars
 from arenaloop.train.backbone import Backbone
 from arenaloop.train.batches import Batch
 
@@ -34,6 +35,10 @@ class ScalarHead(Backbone):
         """
         return self._scalars(batch).gather(1, batch.last[:, None])[:, 0]
 
+    def begin_at_zero(self) -> None:
+        """Make the head say 0 everywhere."""
+        nn.init.zeros_(self.module.score.weight)
+
     def answer_means(self, batch: Batch) -> Tensor:
         """The mean of the scalars that each row's labelled tokens are predicted from: (B,) float32."""
         values = self.token_values(batch)
@@ -52,8 +57,9 @@ def load_head(model: str | Path, settings: OptimSettings, revision: str | None =
 
     Errors are those of `Backbone.load`.
     """
-    with torch.random.fork_rng(devices=[]):  # what is missing in the checkpoint is drawn first
+    # what is missing in the checkpoint is drawn first, and reported
+    with torch.random.fork_rng(devices=[]), no_progress_bars(errors_only=True):
         head = ScalarHead.load(model, settings, revision, kind="AutoModelForSequenceClassification", num_labels=1)
     if not any("SequenceClassification" in name for name in head.module.config.architectures or ()):
-        nn.init.zeros_(head.module.score.weight)
+        head.begin_at_zero()
     return head

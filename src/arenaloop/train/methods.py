@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop import config
-from arenaloop.config import OptimSettings
+from arenaloop.config import OptimSettings, RolloutSettings
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.train.rows import refuse_unread
 from arenaloop.train.run import TrainingRun, TrainResult
-from arenaloop.train.session import Job, OnStep
+from arenaloop.train.session import Job, OnStep, Reward
 from arenaloop.types import content_hash
 
 __all__ = ["METHODS", "Method", "training"]
@@ -62,6 +62,7 @@ def training(
     on_step: OnStep | None = None,
     on_note: Callable[[str], None] | None = None,
     revision: str | None = None,
+    reward: Reward | None = None,
 ) -> TrainResult:
     """Train a model by one of `METHODS` and save the result to `out`.
 
@@ -78,10 +79,11 @@ def training(
         on_step: told about progress.
         on_note: told, in one line each, what of an earlier training in `out` could not be used.
         revision: of a hub id.
+        reward: scores the model's own answers, for methods that learn from them.
 
     Raises:
-        ConfigError: an unknown method, `out` is not ours to write, another training writes there, or the tokenizer has
-            no chat template.
+        ConfigError: an unknown method, one that needs a reward without one, or a reward that it does not use; `out` is
+            not ours to write, another training writes there, or the tokenizer has no chat template.
         InputError: a malformed row, no row left, or a model that cannot be loaded.
         StoppedError: the training diverged, or the disk is full.
     """
@@ -91,14 +93,21 @@ def training(
     known, out = METHODS[method], Path(out)
     if Path(start).resolve() == out.resolve():
         raise ConfigError(f"{out} is the model to start from; the trained one needs another directory")
+    if issubclass(known.settings, RolloutSettings) != (reward is not None):
+        raise ConfigError(
+            f"{method} learns from a reward; name one with --reward"
+            if reward is None
+            else f"{method} learns from rows; a reward does nothing there"
+        )
     fingerprint = checkpoint_fingerprint(start, revision)
     read = [known.read_from(row) for row in rows]
     for at, row in enumerate(rows):
         refuse_unread(row, read[at], at)
-    run = TrainingRun(out, content_hash(method, fingerprint, read, settings.method(), seed), on_note)
+    scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were
+    run = TrainingRun(out, content_hash(method, fingerprint, read, settings.method(), seed, *scored), on_note)
     if run.result is not None:
         return run.result
     try:
-        return known.train(Job(run, settings, seed, start, revision, fingerprint, rows, on_step, started))
+        return known.train(Job(run, settings, seed, start, revision, fingerprint, rows, on_step, reward, started))
     finally:
         run.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,7 +55,7 @@ class Optimizer:
         """Move the parameters with `factor` times the peak learning rate."""
         for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = self._peak * factor
+                group["lr"] = group.get("peak", self._peak) * factor
             part.step()
 
     def zero_grad(self) -> None:
@@ -80,7 +80,7 @@ class Muon(torch.optim.Optimizer):
     on a GPU, float32 on a CPU. A CPU without instructions for bfloat16 is several times slower with it.
 
     Args:
-        parameters: matrices.
+        parameters: matrices, or groups of them.
         lr: the learning rate; an update's root mean square is about 0.2 of it, as AdamW's is (Liu et al. 2025).
         weight_decay: decoupled, on the learning rate itself.
     """
@@ -90,7 +90,7 @@ class Muon(torch.optim.Optimizer):
     MOMENTUM = 0.95
     EPSILON = 1e-7
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
+    def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -121,13 +121,20 @@ class Muon(torch.optim.Optimizer):
         return x.T if tall else x
 
 
-def build_optimizer(modules: Sequence[Any], settings: OptimSettings) -> Optimizer:
+def build_optimizer(
+    modules: Sequence[Any], settings: OptimSettings, *, peaks: Sequence[float | None] = ()
+) -> Optimizer:
     """AdamW (Loshchilov and Hutter 2019), or Muon (Jordan 2024) for the hidden matrices with AdamW for the rest.
 
     The rest are embeddings, output and scalar heads, norms and biases of all the `transformers` models in `modules`.
 
     Weight decay falls on matrices only. Muon's updates are scaled to AdamW's root mean square (Liu et al. 2025), so one
     learning rate serves both.
+
+    Args:
+        modules: what is trained together.
+        settings: of the optimiser.
+        peaks: of each module its own peak learning rate; None, or none given, for that of the settings.
     """
     parameters = [p for p in nn.ModuleList(modules).parameters() if p.requires_grad]
     outer = {
@@ -140,15 +147,35 @@ def build_optimizer(modules: Sequence[Any], settings: OptimSettings) -> Optimize
     hidden = [p for p in parameters if settings.optimizer == "muon" and p.ndim == 2 and id(p) not in outer]
     taken = {id(p) for p in hidden}
     rest = [p for p in parameters if id(p) not in taken]
-    decayed, plain = [p for p in rest if p.ndim >= 2], [p for p in rest if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    own = {
+        id(p): peak
+        for module, peak in zip(modules, peaks, strict=False)
+        if peak is not None
+        for p in module.parameters()
+    }
+    groups = [
+        group
+        for matrices in (True, False)
+        for group in _by_peak([p for p in rest if (p.ndim >= 2) == matrices], own, settings)
+    ]
+    for group in groups:
+        group["weight_decay"] = settings.weight_decay if group["params"][0].ndim >= 2 else 0.0
     parts: list[torch.optim.Optimizer] = []
-    groups = [group for group in groups if group["params"]]
     if groups:
         betas = (settings.adam_beta1, settings.adam_beta2)
         parts.append(
             torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.adam_epsilon, fused=True)
         )
     if hidden:
-        parts.append(Muon(hidden, settings.learning_rate, settings.weight_decay))
+        parts.append(Muon(_by_peak(hidden, own, settings), settings.learning_rate, settings.weight_decay))
     return Optimizer(parts, parameters, settings)
+
+
+def _by_peak(
+    parameters: Sequence[nn.Parameter], own: Mapping[int, float], settings: OptimSettings
+) -> list[dict[str, Any]]:
+    """Parameter groups of one peak learning rate each."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault(own.get(id(parameter), settings.learning_rate), []).append(parameter)
+    return [{"params": group, "peak": peak} for peak, group in groups.items()]

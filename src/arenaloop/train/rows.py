@@ -13,7 +13,7 @@ from arenaloop.errors import InputError
 from arenaloop.messages import message_text
 from arenaloop.types import Message
 
-__all__ = ["conversation", "preference", "refuse_unread"]
+__all__ = ["conversation", "preference", "prompt_turns", "refuse_unread"]
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _ROW_MEANING = ("tools", "functions", "images", "image", "videos", "audio", "system", "weight", "weights")
@@ -73,6 +73,20 @@ def preference(row: Mapping[str, Any], at: int) -> tuple[list[Message], list[Mes
             f"{where}: chosen and rejected must begin and end with an assistant turn, after the same prompt"
         )
     return prompt, chosen, rejected
+
+
+def prompt_turns(row: Mapping[str, Any], at: int) -> list[Message]:
+    """The turns of a prompt row, ``{"prompt"}``: a user's text, or turns that do not end with an assistant's.
+
+    Raises:
+        InputError: the row is malformed; `at` names it.
+    """
+    where = f"prompt row {at}"
+    _check(row, where, ("prompt",))
+    turns = _turns(row, "prompt", where, "user")
+    if not turns or turns[-1]["role"] == "assistant":
+        raise InputError(f"{where}: the prompt {'ends with an assistant turn' if turns else 'is empty'}")
+    return turns
 
 
 def refuse_unread(row: Mapping[str, Any], read: Container[str], at: int) -> None:

@@ -21,16 +21,16 @@ import torch
 from torch import Tensor
 
 from arenaloop.config import OptimSettings
-from arenaloop.errors import StoppedError
+from arenaloop.errors import ConfigError, StoppedError
 from arenaloop.models.checkpoint import torch_threads
 from arenaloop.train.backbone import Backbone
 from arenaloop.train.batches import micro_batches
 from arenaloop.train.encoding import EncodedRows
 from arenaloop.train.optim import build_optimizer, learning_rate_factor, warmup_length
 from arenaloop.train.run import TrainingRun, TrainResult
-from arenaloop.types import derive_seed
+from arenaloop.types import Message, derive_seed
 
-__all__ = ["Job", "Objective", "OnStep", "Session", "Stateful"]
+__all__ = ["Job", "Objective", "OnStep", "Reward", "Session", "Stateful"]
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 """Called with (steps done, steps of the whole training, means since the last call) whenever metrics are logged."""
@@ -39,6 +39,19 @@ SKIPS_IN_A_ROW = 3
 """Steps in a row without a finite loss after which a training has diverged and stops."""
 
 S = TypeVar("S", bound=OptimSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """What scores a model's answers while it is trained.
+
+    Attributes:
+        score: prompts and an answer to each, to a score of each; None, or no finite number, where there is none.
+        identity: content hash of what decides the scores.
+    """
+
+    score: Callable[[Sequence[list[Message]], Sequence[str]], Sequence[float | None]]
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,7 @@ class Job(Generic[S]):
         fingerprint: content hash of the start.
         rows: what is trained on.
         on_step: told about progress.
+        reward: scores the model's own answers, for methods that learn from them.
         started: `time.perf_counter()` at the beginning.
     """
 
@@ -65,7 +79,18 @@ class Job(Generic[S]):
     fingerprint: str = ""
     rows: Sequence[Mapping[str, Any]] = ()
     on_step: OnStep | None = None
+    reward: Reward | None = None
     started: float = field(default_factory=time.perf_counter)
+
+    def scored_by(self) -> Reward:
+        """The reward.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.reward is None:
+            raise ConfigError("this method learns from a reward; name one with --reward")
+        return self.reward
 
 
 class Objective(Protocol):
@@ -104,6 +129,8 @@ class Session:
         dropout: whether the model's dropout is on during steps.
         also: further models that are trained together with it, by name, e.g. a value head.
         kept: whatever else a resumed training needs, by name, e.g. a controller.
+        peaks: peak learning rates of the further models, by name, where they have their own.
+        stride: steps over which the learning rate stays the same, e.g. those of one roll-out.
 
     Attributes:
         steps: steps done, skipped ones included.
@@ -121,6 +148,8 @@ class Session:
         dropout: bool = True,
         also: Mapping[str, Backbone] | None = None,
         kept: Mapping[str, Stateful] | None = None,
+        peaks: Mapping[str, float | None] | None = None,
+        stride: int = 1,
     ) -> None:
         self.job, self.model, self.total = job, model, total
         self.steps = self.skipped_steps = self._in_a_row = 0
@@ -130,8 +159,10 @@ class Session:
         self._models = [model, *(also or {}).values()]
         self._dropout = dropout
         self._kept = {**{name: other.module for name, other in (also or {}).items()}, **(kept or {})}
-        self._optimizer = build_optimizer([each.module for each in self._models], job.settings)
-        self._warmup = warmup_length(total, job.settings)
+        own = [None, *((peaks or {}).get(name) for name in also or {})]
+        self._optimizer = build_optimizer([each.module for each in self._models], job.settings, peaks=own)
+        self._stride = stride
+        self._warmup = warmup_length(total // stride, job.settings)
         self._factor = 0.0
         self._sums: dict[str, Tensor] = {}  # of the steps since the last logged line, left on the device until then
         self._summed = 0
@@ -167,7 +198,9 @@ class Session:
         settings = self.job.settings
         sums = self._gradients(objective, whole)
         sums["grad_norm"] = self._optimizer.clip()
-        self._factor = learning_rate_factor(self.steps, self.total, self._warmup, settings.schedule)
+        self._factor = learning_rate_factor(
+            self.steps // self._stride, self.total // self._stride, self._warmup, settings.schedule
+        )
         if math.isfinite(sums["loss"] + sums["grad_norm"]):  # the one wait for the device per step
             self._optimizer.step(self._factor)
             _add(self._sums, sums)

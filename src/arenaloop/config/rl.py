@@ -1,0 +1,111 @@
+"""Settings of the methods that learn from what the model itself says."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from arenaloop.config.training import OptimSettings
+
+__all__ = ["PPOSettings", "RLOOSettings", "RolloutSettings"]
+
+
+class RolloutSettings(OptimSettings):
+    """What the methods share that sample answers from the model in training, score them and learn from the scores.
+
+    Answers are drawn from the whole distribution: cutting it (top-p, top-k, stop strings) would train another model
+    than the one that is sampled. Defaults: AlpacaFarm (Dubois et al. 2023) and its published code.
+    """
+
+    TRAINED_ON: ClassVar[str] = "prompts and a reward"
+    LATER: ClassVar[frozenset[str]] = frozenset()
+
+    iterations: int | None = Field(default=None, ge=1)
+    """roll-outs; null = as many as ten passes over the prompts take"""
+    rollout_batch: int = Field(default=512, ge=1)
+    """answers per roll-out"""
+    samples: int = Field(default=1, ge=1)
+    """answers to each prompt of a roll-out"""
+    step_batch: int = Field(default=256, ge=1)
+    """answers per optimiser step"""
+    rollout_epochs: int = Field(default=2, ge=1)
+    """passes over a roll-out"""
+    max_new_tokens: int = Field(default=300, ge=1)
+    """tokens of an answer at most; prompts that leave no room for them in `max_length` are dropped"""
+    temperature: float = Field(default=1.0, gt=0)
+    """of sampling, and so of every log-probability"""
+    learning_rate: float = Field(default=1e-5, gt=0)
+    """peak learning rate"""
+    schedule: Literal["cosine", "linear", "constant"] = "linear"
+    """how the learning rate falls to zero after the warm-up, by roll-outs"""
+    warmup_steps: int | None = Field(default=5, ge=0)
+    """roll-outs of warm-up; overrides `warmup_ratio`"""
+    adam_epsilon: float = Field(default=1e-5, gt=0)
+    """added to the root of AdamW's second moment"""
+    kl_coef: float = Field(default=0.0067, ge=0)
+    """weight of the KL penalty towards the start, in units of the reward per nat"""
+    kl_target: float | None = Field(default=None, gt=0)
+    """nats per answer that the weight of the penalty is adapted to; null = the weight stays"""
+    kl_estimator: Literal["k1", "clamped"] = "k1"
+    """of the penalty at each token; `clamped` = AlpacaFarm's code; others do not have the KL divergence's gradient"""
+    clip: float = Field(default=0.2, gt=0)
+    """half width of the range of probability ratios that earn anything"""
+    reward_clip: float | None = Field(default=None, gt=0)
+    """scores are cut to this range; null = as they are"""
+    unfinished_score: float | None = None
+    """score of an answer that was cut at `max_new_tokens`; null = what the reward says"""
+    checkpoint_every: int = Field(default=20, ge=0)
+    """roll-outs between the checkpoints that a resumed training starts from; 0 = none before the end"""
+    log_every: int = Field(default=1, ge=1)
+    """roll-outs per line of `metrics.jsonl`"""
+    keep_every: int = Field(default=0, ge=0)
+    """roll-outs between the models that are kept as `policy-N`; 0 = none but the last"""
+    stop_kl: float = Field(default=200.0, gt=0)
+    """a training stops where an answer is this many nats from the start on average"""
+    stop_distinct: float = Field(default=0.02, ge=0, le=1)
+    """a training stops where the share of different answers is below this in three roll-outs in a row"""
+    stop_cut: float = Field(default=0.95, gt=0, le=1)
+    """a training stops where more than this share of answers is cut in three roll-outs in a row, not at the start"""
+
+    EXECUTION: ClassVar[frozenset[str]] = OptimSettings.EXECUTION | {"keep_every"}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.rollout_batch % self.samples:
+            raise ValueError(f"rollout_batch {self.rollout_batch} is no multiple of samples {self.samples}")
+        if self.step_batch > self.rollout_batch:
+            raise ValueError(f"step_batch {self.step_batch} is larger than rollout_batch {self.rollout_batch}")
+        return self
+
+
+class PPOSettings(RolloutSettings):
+    """Proximal policy optimisation (Schulman et al. 2017) with a value network of its own."""
+
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    """discount"""
+    lam: float = Field(default=1.0, ge=0, le=1)
+    """weight of longer sums of rewards against the value network, in the advantages"""
+    value_clip: float = Field(default=0.2, gt=0)
+    """how far from its old value a prediction of the value network may go"""
+    value_coef: float = Field(default=0.1, ge=0)
+    """weight of the value network's loss"""
+    value_learning_rate: float | None = Field(default=None, gt=0)
+    """peak learning rate of the value network; null = `learning_rate`"""
+    value_start: str | None = None
+    """directory or hub id that the value network starts from, a reward model for instance; null = the model's start"""
+    value_warmup: int = Field(default=0, ge=0)
+    """first roll-outs in which the value network alone learns"""
+    whiten_rewards: Literal["scale", "none"] = "scale"
+    """`scale`: rewards are divided by their standard deviation; their mean is never put back, that would pay length"""
+
+
+class RLOOSettings(RolloutSettings):
+    """REINFORCE with a leave-one-out baseline (Kool et al. 2019; Ahmadian et al. 2024): no value network."""
+
+    samples: int = Field(default=4, ge=2)
+    """answers to each prompt of a roll-out; each one's baseline is the mean of the others"""
+    rollout_epochs: int = Field(default=1, ge=1)
+    """passes over a roll-out"""
+    step_batch: int = Field(default=512, ge=1)
+    """answers per optimiser step"""

@@ -1,0 +1,139 @@
+"""When learning from one's own answers goes wrong: stops with a named reason, before the money and the model are gone.
+
+Each rule is for a failure that users of such trainings report again and again, and says what is likely behind it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from arenaloop.config import RolloutSettings
+from arenaloop.errors import StoppedError
+from arenaloop.train.advantages import KLController
+
+__all__ = ["Watch", "refuse_another_start", "refuse_moved_ratios"]
+
+IN_A_ROW = 3
+"""Roll-outs in a row after which a rule that one roll-out may break stops a training."""
+
+FURTHEST_AT_START = {"float32": 1e-3, "lower": 0.05}
+"""Nats by which a token's log-probability under the start and its reference may differ before the first step."""
+
+
+def refuse_another_start(difference: float, lower: bool) -> None:
+    """Before the first step the policy is its reference.
+
+    Args:
+        difference: the largest difference of a token's log-probabilities, in nats.
+        lower: whether forward passes run in less than float32.
+
+    Raises:
+        StoppedError: it is not: penalties would be taken from another model.
+    """
+    most = FURTHEST_AT_START["lower" if lower else "float32"]
+    if not difference <= most:
+        raise StoppedError(
+            f"the reference is another model than the start: a token's log-probability differs by {difference:.3g} "
+            f"nats (more than {most:g}) before the first step"
+        )
+
+
+def refuse_moved_ratios(ratio_error: float, lower: bool) -> None:
+    """In the first step of a roll-out the policy is the one that was scored.
+
+    Args:
+        ratio_error: the largest difference of a token's probability ratio from 1.
+        lower: whether forward passes run in less than float32.
+
+    Raises:
+        StoppedError: it is not.
+    """
+    most = FURTHEST_AT_START["lower" if lower else "float32"]
+    if not ratio_error <= most:
+        raise StoppedError(
+            f"the first step of a roll-out sees other probabilities than were scored: a ratio differs from 1 by "
+            f"{ratio_error:.3g} (more than {most:g}); is dropout on, or the precision not the same?"
+        )
+
+
+class Watch:
+    """Rules over the roll-outs of a training, and the weight of its KL penalty: what a checkpoint keeps of them.
+
+    Args:
+        settings: the limits.
+    """
+
+    def __init__(self, settings: RolloutSettings) -> None:
+        self._settings = settings
+        self.kl = KLController(settings.kl_coef, settings.kl_target)
+        self._broken: dict[str, int] = {}
+        self._cut_at_start: float | None = None
+        self._told_apart = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training needs."""
+        return {
+            "kl_coef": self.kl.value,
+            "broken": dict(self._broken),
+            "cut_at_start": self._cut_at_start,
+            "told_apart": self._told_apart,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state that was kept."""
+        self.kl = KLController(state["kl_coef"], self._settings.kl_target)
+        self._broken, self._cut_at_start = dict(state["broken"]), state["cut_at_start"]
+        self._told_apart = state["told_apart"]
+
+    def check(self, iteration: int, kl: np.ndarray, figures: dict[str, float]) -> None:
+        """Look at a roll-out.
+
+        Args:
+            iteration: its number, from 0.
+            kl: (B,) log-ratio of each answer to the reference, summed over its tokens, in nats.
+            figures: of `Rollout.figures`.
+
+        Raises:
+            StoppedError: a rule is broken; the text says which.
+        """
+        settings = self._settings
+        where = f"stopped at roll-out {iteration + 1}: "
+        mean, error = float(kl.mean()), float(kl.std(ddof=1)) / math.sqrt(len(kl)) if len(kl) > 1 else 0.0
+        if mean < -3 * error - 1e-3 * figures["completions/mean_length"]:
+            raise StoppedError(
+                f"{where}the KL divergence from the start is {mean:.3g} nats an answer, and no true one is below 0 (3 "
+                f"standard errors are {3 * error:.2g}): sampling draws from another distribution than is trained"
+            )
+        if mean > settings.stop_kl:
+            raise StoppedError(
+                f"{where}answers are {mean:.3g} nats from the start (stop_kl {settings.stop_kl:g}); a higher kl_coef, "
+                "kl_target or a lower learning_rate may help"
+            )
+        if self._cut_at_start is None:
+            self._cut_at_start = figures["completions/clipped_ratio"]
+        self._told_apart = self._told_apart or figures["objective/scores_std"] > 0
+        self._often(
+            "equal scores",
+            not self._told_apart,  # all alike later on may be all that can be reached
+            f"{where}the reward has said the same of all answers in {IN_A_ROW} roll-outs, so there is nothing to learn",
+        )
+        self._often(
+            "few different answers",
+            figures["completions/distinct"] < settings.stop_distinct,
+            f"{where}only {figures['completions/distinct']:.1%} of the answers are different in {IN_A_ROW} roll-outs "
+            f"in a row (stop_distinct {settings.stop_distinct:g}): the model says one thing to every prompt",
+        )
+        self._often(
+            "cut answers",
+            figures["completions/clipped_ratio"] > settings.stop_cut >= self._cut_at_start,
+            f"{where}{figures['completions/clipped_ratio']:.0%} of the answers are cut at max_new_tokens in {IN_A_ROW} "
+            f"roll-outs in a row ({self._cut_at_start:.0%} at the start): does the reward pay for length?",
+        )
+
+    def _often(self, rule: str, broken: bool, words: str) -> None:
+        self._broken[rule] = self._broken.get(rule, 0) + 1 if broken else 0
+        if self._broken[rule] >= IN_A_ROW:
+            raise StoppedError(words)

@@ -1,0 +1,347 @@
+"""What a policy says while it is in training: prompts drawn, answers sampled and scored, and what the training sees.
+
+Answers are drawn on the training module itself, without gradients, from random numbers of their own: the run's seed,
+the iteration, the prompt and the sample decide them, whatever stands beside them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from arenaloop.config import RolloutSettings
+from arenaloop.errors import InputError, StoppedError
+from arenaloop.models.checkpoint import torch_threads
+from arenaloop.models.decoding import Continuation, decode
+from arenaloop.train.batches import TokenTable, micro_batches
+from arenaloop.train.encoding import ChatEncoder, Encoded, EncodedRows
+from arenaloop.train.policy import Policy
+from arenaloop.train.rows import prompt_turns
+from arenaloop.train.session import Reward, Session
+from arenaloop.types import Message, content_hash, derive_seed
+
+__all__ = [
+    "Asked",
+    "Clock",
+    "Plan",
+    "Prompts",
+    "Rollout",
+    "by_token",
+    "draw",
+    "encode_prompts",
+    "end",
+    "sample",
+    "score",
+    "token_logprobs",
+    "write",
+]
+
+MOST_WITHOUT_SCORE = 0.05
+"""Share of a roll-out's answers without a score above which a training stops."""
+
+_CHUNK = 256
+"""Answers that are decoded at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt that answers are sampled to.
+
+    Attributes:
+        messages: its turns.
+        ids: its tokens, the generation prompt included.
+        key: content hash of the turns.
+    """
+
+    messages: list[Message]
+    ids: list[int]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What is left of the rows that were given.
+
+    Attributes:
+        asked: the prompts, each once.
+        dropped: rows dropped, by reason: ``prompt_too_long``, ``repeated``, ``template_refuses``.
+    """
+
+    asked: list[Asked]
+    dropped: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Answers of one iteration. B answers.
+
+    Attributes:
+        asked: (B,) the prompt of each.
+        group: (B,) its number among the prompts of the roll-out.
+        table: (B,) tokenised prompt and answer; the answer's tokens are labelled.
+        texts: (B,) what was answered.
+        ended: (B,) whether the answer ended by itself.
+        scores: (B,) float64, as the reward gave them; 0 where there is none.
+        weights: (B,) float64, 0 for answers without a score.
+    """
+
+    asked: list[Asked]
+    group: np.ndarray
+    table: TokenTable
+    texts: list[str]
+    ended: np.ndarray
+    scores: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def row(self) -> Tensor:
+        """The answer that each of the labelled tokens belongs to, in order: (N,)."""
+        return torch.repeat_interleave(torch.arange(len(self.texts)), torch.from_numpy(self.table.labelled))
+
+    @property
+    def last(self) -> Tensor:
+        """The index among the labelled tokens of each answer's last: (B,)."""
+        return torch.from_numpy(np.cumsum(self.table.labelled) - 1)
+
+    def by_token(self, values: np.ndarray) -> Tensor:
+        """A value of each answer, at each of its tokens: (B,) to (N,)."""
+        return torch.from_numpy(values)[self.row]
+
+    def figures(self) -> dict[str, float]:
+        """What there is to say of the answers: their scores, lengths, ends and how many are different."""
+        counted = self.weights > 0
+        found = self.scores[counted] if counted.any() else np.zeros(1)
+        return {
+            "objective/scores": float(found.mean()),
+            "objective/scores_std": float(found.std()),
+            "completions/mean_length": float(self.table.labelled.mean()),
+            "completions/clipped_ratio": float(1 - self.ended.mean()),
+            "completions/distinct": len(set(self.texts)) / len(self.texts),
+            "completions/without_score": float(1 - counted.mean()),
+        }
+
+
+class Plan:
+    """How many roll-outs and steps a training takes, and which answers each step sees.
+
+    Args:
+        prompts: how many there are.
+        settings: batches and passes.
+
+    Attributes:
+        iterations: roll-outs.
+        prompts_each: prompts of a roll-out.
+        steps_each: optimiser steps of a roll-out.
+        steps: of the whole training.
+
+    Raises:
+        InputError: there are fewer prompts than a roll-out takes.
+    """
+
+    def __init__(self, prompts: int, settings: RolloutSettings) -> None:
+        self._settings = settings
+        self.prompts_each = settings.rollout_batch // settings.samples
+        if prompts < self.prompts_each:
+            raise InputError(
+                f"there are {prompts:,} prompts, fewer than a roll-out's {self.prompts_each:,}; lower rollout_batch"
+            )
+        self.iterations = settings.iterations or max(1, 10 * prompts // self.prompts_each)
+        self.steps_each = settings.rollout_epochs * math.ceil(settings.rollout_batch / settings.step_batch)
+        self.steps = self.iterations * self.steps_each
+
+    def batches(self, seed: int, iteration: int) -> Iterator[np.ndarray]:
+        """The answers of each step on a roll-out: every pass is a permutation of its own."""
+        size, step = self._settings.rollout_batch, self._settings.step_batch
+        for epoch in range(self._settings.rollout_epochs):
+            order = np.random.default_rng(derive_seed(seed, "steps", iteration, epoch)).permutation(size)
+            for start in range(0, size, step):
+                yield order[start : start + step]
+
+    def used(self, prompts: Prompts) -> EncodedRows:
+        """What is said of the rows in the result."""
+        return EncodedRows(source=list(range(len(prompts.asked))), dropped=Counter(prompts.dropped))
+
+
+class Clock:
+    """Seconds by phase of one roll-out."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """What has passed since the last lap belongs to this phase."""
+        now = time.perf_counter()
+        self.seconds[f"seconds/{phase}"] = now - self._since
+        self._since = now
+
+
+def end(session: Session, policy: Policy, plan: Plan, iteration: int, figures: Mapping[str, float]) -> None:
+    """Close a roll-out: its line of metrics, and the checkpoint and model that are due."""
+    settings, done = session.job.settings, iteration + 1
+    if done % settings.log_every == 0 or done == plan.iterations:
+        session.log({"iteration": float(done), **figures})
+    if settings.keep_every and done % settings.keep_every == 0:
+        policy.save(session.job.run.out / f"policy-{done}")
+    if settings.checkpoint_every and done % settings.checkpoint_every == 0 and done < plan.iterations:
+        session.checkpoint()
+
+
+def encode_prompts(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], settings: RolloutSettings) -> Prompts:
+    """Tokenise the prompts of rows ``{"prompt"}``, a text or turns that end with a user's.
+
+    Raises:
+        InputError: a malformed row, or no prompt left.
+    """
+    asked: dict[str, Asked] = {}
+    dropped: Counter[str] = Counter()
+    room = encoder.max_length - settings.max_new_tokens
+    for at, row in enumerate(rows):
+        messages = prompt_turns(row, at)
+        key = content_hash([dict(message) for message in messages])
+        ids = encoder.prompt(messages)
+        if ids is None:
+            dropped["template_refuses"] += 1
+        elif len(ids) > room:
+            dropped["prompt_too_long"] += 1
+        elif key in asked:
+            dropped["repeated"] += 1
+        else:
+            asked[key] = Asked(messages, ids, key)
+    if not asked:
+        raise InputError(f"no prompt is left of {len(rows)}: {dict(dropped)}")
+    return Prompts(list(asked.values()), dict(dropped))
+
+
+def draw(prompts: Sequence[Asked], count: int, seed: int, iteration: int) -> list[Asked]:
+    """The prompts of a roll-out: every prompt once before any comes again, each pass in an order of its own."""
+    found: list[Asked] = []
+    at = iteration * count
+    while len(found) < count:
+        epoch, start = divmod(at, len(prompts))
+        order = np.random.default_rng(derive_seed(seed, "prompts", epoch)).permutation(len(prompts))
+        part = order[start : start + count - len(found)]
+        found += [prompts[index] for index in part]
+        at += len(part)
+    return found
+
+
+def sample(policy: Policy, prompts: Sequence[Asked], settings: RolloutSettings, seed: int) -> Rollout:
+    """Sample `settings.samples` answers to each prompt, without scores yet.
+
+    Raises:
+        StoppedError: an answer does not fit in the device's memory even alone.
+    """
+    repeated = [(at, asked, n) for at, asked in enumerate(prompts) for n in range(settings.samples)]
+    rows = [
+        Continuation(asked.ids, settings.max_new_tokens, settings.temperature, seed=derive_seed(seed, at, asked.key, n))
+        for at, asked, n in repeated
+    ]
+    step = max(_CHUNK // settings.samples, 1) * settings.samples  # a prompt's samples share its reading
+    with torch_threads(policy.threads(settings)), policy.evaluating():
+        for start in range(0, len(rows), step):
+            decode(policy.module, rows[start : start + step], policy.end_ids, forbidden=policy.forbidden)
+    wrong = next((row.error for row in rows if row.error is not None), None)
+    if wrong is not None:
+        raise StoppedError(f"an answer cannot be sampled: {wrong}")
+    encoded = [
+        Encoded([*row.prompt, *row.tokens], [False] * len(row.prompt) + [True] * len(row.tokens), truncated=False)
+        for row in rows
+    ]
+    ended = np.array([row.finish_reason == "stop" for row in rows])
+    texts = [
+        policy.tokenizer.decode(row.tokens[:-1] if end else row.tokens, skip_special_tokens=True)
+        for row, end in zip(rows, ended, strict=True)
+    ]
+    return Rollout(
+        asked=[asked for _, asked, _ in repeated],
+        group=np.array([at for at, _, _ in repeated]),
+        table=TokenTable(encoded, policy.pad_id),
+        texts=texts,
+        ended=ended,
+        scores=np.zeros(len(rows)),
+        weights=np.ones(len(rows)),
+    )
+
+
+def score(rollout: Rollout, reward: Reward, settings: RolloutSettings) -> Rollout:
+    """The same answers with their scores; equal answers to a prompt are scored once.
+
+    Raises:
+        StoppedError: more than 5 % of them have none.
+        InputError: the reward gives another number of scores than there are answers.
+    """
+    keys = [(asked.key, text) for asked, text in zip(rollout.asked, rollout.texts, strict=True)]
+    first = {key: at for at, key in reversed(list(enumerate(keys)))}
+    once = sorted(first.values())
+    given = list(reward.score([rollout.asked[at].messages for at in once], [rollout.texts[at] for at in once]))
+    if len(given) != len(once):
+        raise InputError(f"the reward gave {len(given)} scores for {len(once)} answers")
+    by_key = {keys[at]: value for at, value in zip(once, given, strict=True)}
+    found = [by_key[key] for key in keys]
+    known = np.array([value is not None and math.isfinite(value) for value in found])
+    missing = 1 - known.mean()
+    if missing > MOST_WITHOUT_SCORE:
+        shown = next(value for value, yes in zip(found, known, strict=True) if not yes)
+        raise StoppedError(
+            f"the reward gave no score for {missing:.0%} of the answers of a roll-out (more than "
+            f"{MOST_WITHOUT_SCORE:.0%}), but {shown!r}"
+        )
+    scores = np.array(
+        [float(value) if yes and value is not None else 0.0 for value, yes in zip(found, known, strict=True)]
+    )
+    if settings.unfinished_score is not None:
+        scores = np.where(rollout.ended, scores, settings.unfinished_score)
+    if settings.reward_clip is not None:
+        scores = scores.clip(-settings.reward_clip, settings.reward_clip)
+    return Rollout(
+        rollout.asked, rollout.group, rollout.table, rollout.texts, rollout.ended, scores * known, known.astype(float)
+    )
+
+
+def token_logprobs(policy: Policy, table: TokenTable, settings: RolloutSettings) -> Tensor:
+    """Log-probabilities of all labelled tokens by the training forward, in the order of the rows: (N,) on the CPU."""
+    return by_token(policy, table, settings, lambda batch: policy.token_logprobs(batch, settings.temperature))
+
+
+def by_token(policy: Any, table: TokenTable, settings: RolloutSettings, read: Callable[[Any], Tensor]) -> Tensor:
+    """What `read` says of the labelled tokens of batches, without gradients, in the order of the rows: (N,) CPU."""
+    out = torch.empty(int(table.labelled.sum()))
+    starts = np.cumsum(table.labelled) - table.labelled
+    parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
+    with torch_threads(policy.threads(settings)), policy.evaluating():
+        for part in parts:
+            found = read(table.batch(part).to(policy.device)).float().cpu()
+            where = np.concatenate([np.arange(starts[at], starts[at] + table.labelled[at]) for at in part])
+            out[torch.from_numpy(where)] = found
+    return out
+
+
+def write(rollout: Rollout, out: Path, iteration: int, by_answer: Mapping[str, np.ndarray]) -> None:
+    """Keep a roll-out in ``rollouts/``: prompt, text, tokens, end and score of each answer, and what is given of it."""
+    (out / "rollouts").mkdir(exist_ok=True)
+    aside = out / "rollouts" / f"{iteration:06d}.tmp"
+    # no time and no name in the file: the same answers are the same bytes
+    with aside.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        for at, asked in enumerate(rollout.asked):
+            line = {
+                "prompt": [dict(message) for message in asked.messages],
+                "text": rollout.texts[at],
+                "tokens": int(rollout.table.labelled[at]),
+                "ended": bool(rollout.ended[at]),
+                "score": float(rollout.scores[at]) if rollout.weights[at] else None,
+                **{name: float(values[at]) for name, values in by_answer.items()},
+            }
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass"))
+    aside.replace(aside.with_suffix(".jsonl.gz"))

@@ -1,0 +1,231 @@
+"""Learning from one's own answers: it learns what a function pays for, resumes exactly, and stops with a reason."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from arenaloop.config import METHODS, SFTSettings
+from arenaloop.errors import ConfigError, InputError, StoppedError
+from arenaloop.train import guards, rollouts
+from arenaloop.train.methods import training
+from arenaloop.train.policy import Policy, load_policy
+from arenaloop.train.session import Reward
+from arenaloop.types import content_hash
+
+LETTERS = "abcdefghijklmnopqrst"
+FAST: dict[str, Any] = {
+    "rollout_batch": 64,
+    "step_batch": 32,
+    "samples": 4,
+    "max_new_tokens": 10,
+    "max_length": 64,
+    "warmup_steps": 1,
+    "threads": 1,
+}
+Score = Callable[[Sequence[Any], Sequence[str]], list[float | None]]
+
+
+def word(r: random.Random, least: int = 3, most: int = 6) -> str:
+    return "".join(r.choices(LETTERS, k=r.randint(least, most)))
+
+
+PROMPTS = [{"prompt": f"say {word(random.Random(n))} {n}"} for n in range(40)]
+
+
+def ends_with_a(prompts: Sequence[Any], answers: Sequence[str]) -> list[float | None]:
+    return [float(answer.endswith("a")) for answer in answers]
+
+
+@pytest.fixture(scope="module")
+def talker(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that says words of random letters: 5 % of them end with an a."""
+    r = random.Random(0)
+    rows = [{"prompt": f"say {word(r)} {n % 97}", "completion": word(r)} for n in range(1500)]
+    out = tmp_path_factory.mktemp("talker") / "out"
+    settings = SFTSettings(learning_rate=5e-3, epochs=3, batch_size=64, threads=1, optimizer="muon")
+    training("sft", start, rows, out, settings, seed=0)
+    return out
+
+
+def run(method: str, talker: Path, out: Path, score: Score = ends_with_a, **changes: Any) -> Any:
+    on_step = changes.pop("on_step", None)
+    prompts = changes.pop("prompts", PROMPTS)
+    settings = METHODS[method](**{**FAST, **changes})
+    reward = Reward(score, content_hash(score.__name__))
+    return training(method, talker, prompts, out, settings, seed=1, reward=reward, on_step=on_step)
+
+
+def lines(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("method", "rate"), [("ppo", 2e-3), ("rloo", 1e-3)])
+def test_it_learns_what_is_paid_for(talker: Path, tmp_path: Path, method: str, rate: float) -> None:
+    result = run(method, talker, tmp_path / "out", iterations=40, learning_rate=rate)
+    told = lines(tmp_path / "out")
+    assert told[0]["objective/scores"] < 0.2
+    assert np.mean([line["objective/scores"] for line in told[-3:]]) > 0.9
+    assert abs(told[0]["objective/kl"]) < 1e-4  # the policy is its reference before the first step
+    assert told[-1]["objective/kl"] > 0.5
+    assert result.steps == 40 * len(list(rollouts.Plan(40, METHODS[method](**FAST)).batches(0, 0)))
+    # what was said is kept
+    with gzip.open(tmp_path / "out" / "rollouts" / "000039.jsonl.gz", "rt") as file:
+        rows = [json.loads(line) for line in file]
+    assert len(rows) == 64
+    assert np.mean([row["score"] for row in rows]) == pytest.approx(told[-1]["objective/scores"])
+    assert all(row["score"] == float(row["text"].endswith("a")) for row in rows)
+
+
+class StopHereError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("method", ["ppo", "rloo"])
+def test_a_resumed_training_ends_with_the_same_bits(talker: Path, tmp_path: Path, method: str) -> None:
+    changes: dict[str, Any] = {"iterations": 5, "learning_rate": 1e-3, "checkpoint_every": 2, "kl_target": 1.0}
+    run(method, talker, tmp_path / "whole", **changes)
+
+    def stop(step: int, total: int, figures: dict[str, float]) -> None:
+        if figures["iteration"] == 3:
+            raise StopHereError
+
+    with pytest.raises(StopHereError):
+        run(method, talker, tmp_path / "broken", on_step=stop, **changes)
+    run(method, talker, tmp_path / "broken", **changes)
+    for name in ("model.safetensors", *(f"rollouts/{n:06d}.jsonl.gz" for n in range(5))):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
+    timeless = [
+        [{key: value for key, value in line.items() if "seconds" not in key} for line in lines(tmp_path / name)]
+        for name in ("whole", "broken")
+    ]
+    assert timeless[0] == timeless[1]
+    assert timeless[0][1]["objective/kl_coef"] != timeless[0][0]["objective/kl_coef"]
+
+
+def test_samples_do_not_depend_on_their_neighbours(talker: Path) -> None:
+    settings = METHODS["ppo"](**FAST)
+    policy = load_policy(talker, settings)
+    asked = rollouts.encode_prompts(policy.encoder(settings), PROMPTS, settings).asked
+    some = rollouts.draw(asked, 16, 3, 0)
+    whole = rollouts.sample(policy, some, settings, 7)
+    assert len(set(whole.texts)) > 40
+    assert rollouts.sample(policy, some[:3], settings, 7).texts == whole.texts[:12]
+    assert rollouts.sample(policy, some, settings, 8).texts != whole.texts
+    logprobs = rollouts.token_logprobs(policy, whole.table, settings)
+    assert len(logprobs) == whole.table.labelled.sum()
+    for at in (0, 17, 63):
+        one = rollouts.TokenTable([_encoded(whole, at)], 0)
+        assert torch.allclose(rollouts.token_logprobs(policy, one, settings), logprobs[whole.row == at], atol=1e-5)
+
+
+def _encoded(rollout: rollouts.Rollout, at: int) -> Any:
+    batch = rollout.table.batch(np.array([at]), whole=True)
+    ids = batch.inputs[0].tolist()
+    n = int(rollout.table.labelled[at])
+    return rollouts.Encoded(ids, [False] * (len(ids) - n) + [True] * n, truncated=False)
+
+
+def test_every_prompt_comes_once_before_any_comes_again() -> None:
+    asked = [rollouts.Asked([], [n], str(n)) for n in range(10)]
+    drawn = [one.key for iteration in range(5) for one in rollouts.draw(asked, 4, 0, iteration)]
+    assert len(drawn) == 20
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == sorted(str(n) for n in range(10))
+    assert drawn[:10] != drawn[10:]
+
+
+@pytest.mark.parametrize("method", ["ppo", "rloo"])
+@pytest.mark.parametrize(
+    ("score", "changes", "match"),
+    [
+        (lambda p, a: [1.0] * len(a), {}, "the same of all answers"),
+        (lambda p, a: [None if n % 10 == 0 else 1.0 for n in range(len(a))], {}, "gave no score for"),
+        (lambda p, a: [float("nan")] * len(a), {}, "gave no score for 100%"),
+        (lambda p, a: [float(len(x)) for x in a], {"learning_rate": 3e-3, "stop_cut": 0.5}, "pay for length"),
+        (ends_with_a, {"stop_kl": 0.05, "learning_rate": 3e-3}, "nats from the start"),
+        (lambda p, a: [float(x == "t") for x in a], {"learning_rate": 3e-3, "stop_distinct": 0.7}, "one thing"),
+    ],
+)
+def test_it_stops_with_a_named_reason(
+    talker: Path, tmp_path: Path, method: str, score: Score, changes: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(StoppedError, match=match):
+        run(method, talker, tmp_path / "out", score, iterations=60, **changes)
+
+
+@pytest.mark.parametrize("method", ["ppo", "rloo"])
+def test_a_few_answers_without_a_score_and_a_random_reward_do_no_harm(
+    talker: Path, tmp_path: Path, method: str
+) -> None:
+    r = random.Random(3)
+
+    def noise(prompts: Sequence[Any], answers: Sequence[str]) -> list[float | None]:
+        return [None if n == 1 else r.random() for n in range(len(answers))]
+
+    result = run(method, talker, tmp_path / "out", noise, iterations=8, learning_rate=3e-4)
+    told = lines(tmp_path / "out")
+    assert result.skipped_steps == 0
+    assert all(0 < line["completions/without_score"] < 0.05 for line in told)
+    assert told[-1]["objective/kl"] < 2
+
+
+def test_a_sampler_that_draws_from_another_distribution_is_found(
+    talker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = rollouts.sample
+
+    def colder(policy: Policy, prompts: Any, settings: Any, seed: int) -> Any:
+        return original(policy, prompts, settings.model_copy(update={"temperature": 0.7}), seed)
+
+    monkeypatch.setattr(rollouts, "sample", colder)
+    with pytest.raises(StoppedError, match="sampling draws from another distribution"):
+        run("ppo", talker, tmp_path / "out", lambda p, a: [float(len(set(x)) % 2) for x in a], iterations=5)
+
+
+def test_another_reference_than_the_start_is_found(
+    talker: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[int] = []
+
+    def second_is_another(model: Any, settings: Any, revision: Any = None) -> Policy:
+        loaded.append(1)
+        return load_policy(start if len(loaded) == 2 else model, settings, revision)
+
+    monkeypatch.setattr("arenaloop.train.ppo.load_policy", second_is_another)
+    with pytest.raises(StoppedError, match="reference is another model"):
+        run("ppo", talker, tmp_path / "out", iterations=1)
+
+
+def test_moved_ratios_are_found() -> None:
+    guards.refuse_moved_ratios(1e-4, lower=False)
+    guards.refuse_moved_ratios(0.04, lower=True)
+    with pytest.raises(StoppedError, match="other probabilities than were scored"):
+        guards.refuse_moved_ratios(0.01, lower=False)
+    with pytest.raises(StoppedError, match="other probabilities"):
+        guards.refuse_moved_ratios(float("nan"), lower=False)
+
+
+def test_what_cannot_be_trained_is_refused(talker: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="40 prompts, fewer than"):
+        run("ppo", talker, tmp_path / "out", rollout_batch=512, step_batch=256, samples=1)
+    with pytest.raises(InputError, match="no prompt is left of 40: {'prompt_too_long': 40}"):
+        run("ppo", talker, tmp_path / "out", max_new_tokens=60)
+    with pytest.raises(InputError, match="prompt row 0: the prompt ends with an assistant"):
+        run("ppo", talker, tmp_path / "out", prompts=[{"prompt": [{"role": "assistant", "content": "x"}]}])
+    with pytest.raises(ConfigError, match="name one with --reward"):
+        training("ppo", talker, PROMPTS, tmp_path / "out", METHODS["ppo"](), seed=0)
+    rows = [{"prompt": "a", "completion": "b"}]
+    with pytest.raises(ConfigError, match="a reward does nothing there"):
+        training("sft", talker, rows, tmp_path / "out", SFTSettings(), seed=0, reward=Reward(ends_with_a, "x"))
+    with pytest.raises(ValueError, match="no multiple of samples"):
+        METHODS["ppo"](rollout_batch=10, samples=3)
+    with pytest.raises(ValueError, match="larger than rollout_batch"):
+        METHODS["ppo"](rollout_batch=10, step_batch=20)
