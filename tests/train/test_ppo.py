@@ -68,7 +68,7 @@ def lines(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize(("method", "rate"), [("ppo", 2e-3), ("rloo", 1e-3)])
+@pytest.mark.parametrize(("method", "rate"), [("ppo", 2e-3), ("rloo", 3e-3)])
 def test_it_learns_what_is_paid_for(talker: Path, tmp_path: Path, method: str, rate: float) -> None:
     result = run(method, talker, tmp_path / "out", iterations=40, learning_rate=rate)
     told = lines(tmp_path / "out")
@@ -186,7 +186,7 @@ def test_a_sampler_that_draws_from_another_distribution_is_found(
         return original(policy, prompts, settings.model_copy(update={"temperature": 0.7}), seed)
 
     monkeypatch.setattr(rollouts, "sample", colder)
-    with pytest.raises(StoppedError, match="sampling draws from another distribution"):
+    with pytest.raises(StoppedError, match=r"roll-out 1: the answers are more likely .* distribution than is trained"):
         run("ppo", talker, tmp_path / "out", lambda p, a: [float(len(set(x)) % 2) for x in a], iterations=5)
 
 
@@ -216,7 +216,7 @@ def test_moved_ratios_are_found() -> None:
 def test_what_cannot_be_trained_is_refused(talker: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="40 prompts, fewer than"):
         run("ppo", talker, tmp_path / "out", rollout_batch=512, step_batch=256, samples=1)
-    with pytest.raises(InputError, match="no prompt is left of 40: {'prompt_too_long': 40}"):
+    with pytest.raises(InputError, match=r"no prompt is left of 40: {'prompt_too_long': 40}"):
         run("ppo", talker, tmp_path / "out", max_new_tokens=60)
     with pytest.raises(InputError, match="prompt row 0: the prompt ends with an assistant"):
         run("ppo", talker, tmp_path / "out", prompts=[{"prompt": [{"role": "assistant", "content": "x"}]}])

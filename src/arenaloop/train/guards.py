@@ -19,6 +19,9 @@ __all__ = ["Watch", "refuse_another_start", "refuse_moved_ratios"]
 IN_A_ROW = 3
 """Roll-outs in a row after which a rule that one roll-out may break stops a training."""
 
+SURPRISED = 5.0
+"""Standard errors by which the answers' likelihood may differ from what the policy draws on average."""
+
 FURTHEST_AT_START = {"float32": 1e-3, "lower": 0.05}
 """Nats by which a token's log-probability under the start and its reference may differ before the first step."""
 
@@ -59,6 +62,12 @@ def refuse_moved_ratios(ratio_error: float, lower: bool) -> None:
         )
 
 
+def _standard_errors(values: np.ndarray) -> float:
+    """How many of its standard errors a mean is away from 0; 0 for fewer than sixteen values or without spread."""
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) >= 16 else 0.0
+    return float(values.mean()) / error if error > 0 else 0.0
+
+
 class Watch:
     """Rules over the roll-outs of a training, and the weight of its KL penalty: what a checkpoint keeps of them.
 
@@ -88,12 +97,13 @@ class Watch:
         self._broken, self._cut_at_start = dict(state["broken"]), state["cut_at_start"]
         self._told_apart = state["told_apart"]
 
-    def check(self, iteration: int, kl: np.ndarray, figures: dict[str, float]) -> None:
+    def check(self, iteration: int, kl: np.ndarray, surprise: np.ndarray, figures: dict[str, float]) -> None:
         """Look at a roll-out.
 
         Args:
             iteration: its number, from 0.
             kl: (B,) log-ratio of each answer to the reference, summed over its tokens, in nats.
+            surprise: (B,) by how much each answer is less likely than the policy's own draws are on average, in nats.
             figures: of `Rollout.figures`.
 
         Raises:
@@ -106,6 +116,14 @@ class Watch:
             raise StoppedError(
                 f"{where}the KL divergence from the start is {mean:.3g} nats an answer, and no true one is below 0 (3 "
                 f"standard errors are {3 * error:.2g}): sampling draws from another distribution than is trained"
+            )
+        apart = _standard_errors(surprise)
+        if abs(apart) > SURPRISED:
+            side = "less" if apart > 0 else "more"
+            raise StoppedError(
+                f"{where}the answers are {side} likely than what the model draws on average, "
+                f"by {abs(apart):.1f} standard errors: sampling draws from another distribution than is trained "
+                "(another temperature, a cut tail, other weights)"
             )
         if mean > settings.stop_kl:
             raise StoppedError(

@@ -22,7 +22,7 @@ from arenaloop.train.guards import Watch, refuse_another_start, refuse_moved_rat
 from arenaloop.train.heads import ScalarHead, load_head
 from arenaloop.train.losses import ppo_policy_loss, value_loss
 from arenaloop.train.policy import Policy, load_policy
-from arenaloop.train.rollouts import Rollout, by_token, token_logprobs
+from arenaloop.train.rollouts import Rollout, by_token, token_logprobs, token_logprobs_and_surprise
 from arenaloop.train.run import TrainResult
 from arenaloop.train.session import Job, Session
 from arenaloop.types import derive_seed
@@ -167,13 +167,14 @@ def train(job: Job[PPOSettings]) -> TrainResult:
             clock.lap("sampling")
             rollout = rollouts.score(rollout, job.scored_by(), settings)
             clock.lap("scoring")
-            old, before = (token_logprobs(each, rollout.table, settings) for each in (policy, reference))
+            old, surprise = token_logprobs_and_surprise(policy, rollout.table, settings)
+            before = token_logprobs(reference, rollout.table, settings)
             if iteration == 0:
                 refuse_another_start(float((old - before).abs().max()), lower)
             values = by_token(value, rollout.table, settings, value.token_values)
             credited = credit(rollout, old, before, values, watch.kl.value, settings)
             figures = rollout.figures()
-            watch.check(iteration, credited.kl, figures)
+            watch.check(iteration, credited.kl, row_sums(surprise, rollout.row, len(rollout.texts)).numpy(), figures)
             rollouts.write(rollout, job.run.out, iteration, {"kl": credited.kl, "reward": credited.rewards})
             clock.lap("crediting")
             objective = PPOObjective(rollout.table, value, credited, settings, iteration >= settings.value_warmup)

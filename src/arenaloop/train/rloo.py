@@ -17,7 +17,7 @@ from arenaloop.train.batches import TokenTable
 from arenaloop.train.guards import Watch, refuse_another_start, refuse_moved_ratios
 from arenaloop.train.losses import ppo_policy_loss
 from arenaloop.train.policy import Policy, load_policy
-from arenaloop.train.rollouts import Rollout, token_logprobs
+from arenaloop.train.rollouts import Rollout, token_logprobs, token_logprobs_and_surprise
 from arenaloop.train.run import TrainResult
 from arenaloop.train.session import Job, Session
 from arenaloop.types import derive_seed
@@ -99,7 +99,8 @@ def train(job: Job[RLOOSettings]) -> TrainResult:
             clock.lap("sampling")
             rollout = rollouts.score(rollout, job.scored_by(), settings)
             clock.lap("scoring")
-            old, before = (token_logprobs(each, rollout.table, settings) for each in (policy, reference))
+            old, surprise = token_logprobs_and_surprise(policy, rollout.table, settings)
+            before = token_logprobs(reference, rollout.table, settings)
             if iteration == 0:
                 refuse_another_start(float((old - before).abs().max()), lower)
             row, rows = rollout.row, len(rollout.texts)
@@ -107,7 +108,7 @@ def train(job: Job[RLOOSettings]) -> TrainResult:
             penalty = row_sums(kl_estimates(old, before, settings.kl_estimator), row, rows)
             gained = advantages(rollout, penalty, watch.kl.value)
             figures = rollout.figures()
-            watch.check(iteration, kl, figures)
+            watch.check(iteration, kl, row_sums(surprise, row, rows).numpy(), figures)
             rollouts.write(rollout, job.run.out, iteration, {"kl": kl, "advantage": gained.numpy()})
             clock.lap("crediting")
             objective = RLOOObjective(rollout.table, old, gained, rollout.weights, settings)

@@ -24,7 +24,7 @@ from arenaloop.config import RolloutSettings
 from arenaloop.errors import InputError, StoppedError
 from arenaloop.models.checkpoint import torch_threads
 from arenaloop.models.decoding import Continuation, decode
-from arenaloop.train.batches import TokenTable, micro_batches
+from arenaloop.train.batches import Batch, TokenTable, micro_batches
 from arenaloop.train.encoding import ChatEncoder, Encoded, EncodedRows
 from arenaloop.train.policy import Policy
 from arenaloop.train.rows import prompt_turns
@@ -44,6 +44,7 @@ __all__ = [
     "sample",
     "score",
     "token_logprobs",
+    "token_logprobs_and_surprise",
     "write",
 ]
 
@@ -315,16 +316,36 @@ def token_logprobs(policy: Policy, table: TokenTable, settings: RolloutSettings)
     return by_token(policy, table, settings, lambda batch: policy.token_logprobs(batch, settings.temperature))
 
 
+def token_logprobs_and_surprise(policy: Policy, table: TokenTable, settings: RolloutSettings) -> tuple[Tensor, Tensor]:
+    """The same, and by how much each token is less likely than the policy's own draws are on average: (N,) and (N,).
+
+    That is ``-ln pi(y_t) - H_t``, whose expectation is 0 at every token that was drawn from the policy.
+    """
+
+    def read(batch: Batch) -> Tensor:
+        scores = policy.token_scores(batch, settings.temperature, entropy=True)
+        assert scores.entropy is not None
+        return torch.stack([scores.logprobs, -scores.logprobs - scores.entropy], dim=1)
+
+    logprobs, surprise = by_token(policy, table, settings, read).unbind(dim=1)
+    return logprobs, surprise
+
+
 def by_token(policy: Any, table: TokenTable, settings: RolloutSettings, read: Callable[[Any], Tensor]) -> Tensor:
-    """What `read` says of the labelled tokens of batches, without gradients, in the order of the rows: (N,) CPU."""
-    out = torch.empty(int(table.labelled.sum()))
+    """What `read` says of the labelled tokens of batches, without gradients, in the order of the rows.
+
+    On the CPU, (N,), or (N, k) where it says k things of each.
+    """
+    out: Tensor | None = None
     starts = np.cumsum(table.labelled) - table.labelled
     parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
     with torch_threads(policy.threads(settings)), policy.evaluating():
         for part in parts:
             found = read(table.batch(part).to(policy.device)).float().cpu()
             where = np.concatenate([np.arange(starts[at], starts[at] + table.labelled[at]) for at in part])
+            out = found.new_empty(int(table.labelled.sum()), *found.shape[1:]) if out is None else out
             out[torch.from_numpy(where)] = found
+    assert out is not None
     return out
 
 
