@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from arenaloop.config import METHODS, SFTSettings
+from arenaloop import config
+from arenaloop.config import SFTSettings
 from arenaloop.errors import ConfigError, InputError, StoppedError
 from arenaloop.train import guards, rollouts
+from arenaloop.train.batches import TokenTable
+from arenaloop.train.encoding import Encoded
 from arenaloop.train.methods import training
 from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.session import Reward
 from arenaloop.types import content_hash
 
+METHODS: dict[str, Any] = dict(config.METHODS)
 LETTERS = "abcdefghijklmnopqrst"
 FAST: dict[str, Any] = {
     "rollout_batch": 64,
@@ -123,7 +127,7 @@ def test_samples_do_not_depend_on_their_neighbours(talker: Path) -> None:
     logprobs = rollouts.token_logprobs(policy, whole.table, settings)
     assert len(logprobs) == whole.table.labelled.sum()
     for at in (0, 17, 63):
-        one = rollouts.TokenTable([_encoded(whole, at)], 0)
+        one = TokenTable([_encoded(whole, at)], 0)
         assert torch.allclose(rollouts.token_logprobs(policy, one, settings), logprobs[whole.row == at], atol=1e-5)
 
 
@@ -131,7 +135,7 @@ def _encoded(rollout: rollouts.Rollout, at: int) -> Any:
     batch = rollout.table.batch(np.array([at]), whole=True)
     ids = batch.inputs[0].tolist()
     n = int(rollout.table.labelled[at])
-    return rollouts.Encoded(ids, [False] * (len(ids) - n) + [True] * n, truncated=False)
+    return Encoded(ids, [False] * (len(ids) - n) + [True] * n, truncated=False)
 
 
 def test_every_prompt_comes_once_before_any_comes_again() -> None:

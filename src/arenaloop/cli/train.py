@@ -31,20 +31,30 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A training setting, e.g. learning_rate=1e-5."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the shuffling.")] = 0,
+    reward: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="What scores the model's own answers, for methods that learn from them: reward:PATH, "
+            "python:FILE.py:FUNCTION or sandbox:gold.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of shuffling and sampling.")] = 0,
 ) -> None:
     """Train a model on rows, or resume an interrupted training.
 
-    Rows are those that the recipes write. Conversations are `messages`, or `prompt` and `completion`; preference pairs
-    are `prompt`, `chosen` and `rejected`, or the last two alone where both begin with the prompt. Each is a list of
-    messages or a text: a prompt's is one user turn, an answer's one assistant turn. Other columns are ignored, but for
-    those that change what a row means (tools, images, weights), which are refused.
+    Rows are those that the recipes write. Prompts are `prompt` alone. Conversations are `messages`, or `prompt` and
+    `completion`; preference pairs are `prompt`, `chosen` and `rejected`, or the last two alone where both begin with
+    the prompt. Each is a list of messages or a text: a prompt's is one user turn, an answer's one assistant turn. Other
+    columns are ignored, but for those that change what a row means (tools, images, weights), which are refused.
 
     Examples:
 
         arenaloop train sft --model hf:Qwen/Qwen2.5-0.5B --data rows.jsonl --out checkpoints/mine
 
         arenaloop train dpo --model hf:checkpoints/mine --data pairs.jsonl --out checkpoints/dpo --set beta=0.1
+
+        arenaloop train ppo --model hf:checkpoints/mine --data prompts.jsonl --reward reward:checkpoints/rm --out new
     """
     from arenaloop.config import METHODS, override, validate
 
@@ -70,6 +80,11 @@ def train(
     if not rows:
         raise InputError(f"{data}: no rows in it")
     values = override({}, settings or [])
+    scored = None
+    if reward is not None:
+        from arenaloop.specs.rewards import reward as build
+
+        scored = build(reward)
     stepped = False
 
     def step(number: int, total: int, metrics: Mapping[str, float]) -> None:
@@ -82,7 +97,9 @@ def train(
         from arenaloop.train import methods
 
         checked = validate(METHODS[method], values, "--set")
-        done = methods.training(method, start, rows, out, checked, seed=seed, on_step=step, on_note=watch.note)
+        done = methods.training(
+            method, start, rows, out, checked, seed=seed, on_step=step, on_note=watch.note, reward=scored
+        )
     remarks = (_by_line(remark, lines) for remark in done.remarks())
     typer.echo(
         (f"{out}: " if stepped else f"{out} was finished before, nothing is trained again: ")

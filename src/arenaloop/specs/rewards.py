@@ -1,0 +1,133 @@
+"""SPEC → reward: what scores a model's own answers while it is trained."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arenaloop.config import OptimSettings
+from arenaloop.errors import ConfigError, InputError, nearest
+from arenaloop.types import Message, content_hash
+
+if TYPE_CHECKING:
+    from arenaloop.train.rewards import RewardModel
+    from arenaloop.train.session import Reward
+
+__all__ = ["reward"]
+
+Scores = Sequence[float | None]
+
+
+def reward(spec: str) -> Reward:
+    """The reward that a SPEC names, tried on one answer before anything is trained.
+
+    ``reward:PATH`` is a reward model; ``python:FILE.py:FUNCTION`` a function of lists of messages and of texts,
+    ``FUNCTION(prompts, answers) -> list[float | None]``; ``sandbox:gold`` the small world's own utility.
+
+    Raises:
+        ConfigError: an unknown kind, or a SPEC that lacks a part.
+        InputError: what it names cannot be loaded, or does not answer.
+    """
+    from arenaloop.train.session import Reward
+
+    kind, _, rest = spec.partition(":")
+    if kind not in _KINDS:
+        raise ConfigError(f"reward {spec!r}: expected one of {', '.join(_KINDS.values())}{nearest(kind, list(_KINDS))}")
+    score, identity = {"reward": _model, "python": _function, "sandbox": _sandbox}[kind](spec, rest)
+    _try(spec, score)
+    return Reward(score, identity)
+
+
+_KINDS = {"reward": "reward:PATH", "python": "python:FILE.py:FUNCTION", "sandbox": "sandbox:gold"}
+
+Built = tuple[Callable[[Sequence[list[Message]], Sequence[str]], Scores], str]
+
+
+def _model(spec: str, path: str) -> Built:
+    from arenaloop.models.checkpoint import checkpoint_fingerprint, require_reward_model
+
+    if not path:
+        raise ConfigError(f"reward {spec!r}: expected reward:PATH")
+    require_reward_model(path)
+    settings = OptimSettings()
+
+    @functools.cache
+    def loaded() -> RewardModel:
+        from arenaloop.train.rewards import load_reward_model
+
+        return load_reward_model(path, settings)
+
+    def score(prompts: Sequence[list[Message]], answers: Sequence[str]) -> Scores:
+        conversations = [
+            (list(prompt), [{"role": "assistant", "content": answer}])
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+        found = loaded().score(conversations, settings)
+        return [None if isinstance(each, str) else each for each in found]
+
+    parts = [Path(path), Path(path) / "prior"]
+    return score, content_hash("reward", *(checkpoint_fingerprint(part) for part in parts if part.is_dir()))
+
+
+def _function(spec: str, rest: str) -> Built:
+    file, _, name = rest.rpartition(":")
+    if not file or not name:
+        raise ConfigError(f"reward {spec!r}: expected python:FILE.py:FUNCTION")
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"reward {spec!r}: {file}: no such file")
+    found = importlib.util.spec_from_file_location(f"arenaloop_reward_{path.stem}", path)
+    if found is None or found.loader is None:
+        raise ConfigError(f"reward {spec!r}: {file} is no Python file")
+    module = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file raises
+        raise InputError(f"reward {spec!r}: {file} cannot be run: {type(error).__name__}: {error}") from error
+    function: Any = getattr(module, name, None)
+    if not callable(function):
+        raise ConfigError(f"reward {spec!r}: {file} has no function {name!r}")
+
+    def score(prompts: Sequence[list[Message]], answers: Sequence[str]) -> Scores:
+        try:
+            given = list(function(prompts, answers))
+        except Exception as error:  # whatever the user's function raises
+            raise InputError(f"reward {spec!r}: {type(error).__name__}: {error}") from error
+        if len(given) != len(answers):
+            raise InputError(f"reward {spec!r}: {len(given)} scores for {len(answers)} answers")
+        wrong = next((each for each in given if each is not None and not _is_number(each)), None)
+        if wrong is not None:
+            raise InputError(f"reward {spec!r}: gave {wrong!r}, which is neither a number nor None")
+        return [None if each is None else float(each) for each in given]
+
+    return score, content_hash("python", path.read_text("utf-8"), name)
+
+
+def _sandbox(spec: str, rest: str) -> Built:
+    from arenaloop.sandbox.tasks import utility
+
+    if rest != "gold":
+        raise ConfigError(f"reward {spec!r}: the small world's reward is called sandbox:gold")
+
+    def score(prompts: Sequence[list[Message]], answers: Sequence[str]) -> Scores:
+        return [utility(prompt[-1]["content"], answer) for prompt, answer in zip(prompts, answers, strict=True)]
+
+    return score, content_hash("sandbox", "gold", 1)
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type]  # numbers of numpy and torch too
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, str)
+
+
+def _try(spec: str, score: Callable[[Sequence[list[Message]], Sequence[str]], Scores]) -> None:
+    """Ask once, so that a reward that cannot answer is known before a model is loaded."""
+    given = score([[{"role": "user", "content": "Say hello."}]], ["Hello."])
+    if len(given) != 1:
+        raise InputError(f"reward {spec!r}: {len(given)} scores for one answer")
