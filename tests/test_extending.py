@@ -82,7 +82,7 @@ def test_an_addition_changes_one_file_of_the_package() -> None:
     tables = ("config/training.py", "specs/judges.py", "specs/recipes/__init__.py")
     assert list(added) == [f"src/arenaloop/{path}" for path in tables]
     methods, judges, recipes = added.values()
-    assert methods[0] == "class RewardHeadSettings(OptimSettings):"
+    assert methods[0] == "class RewardHeadSettings(RowSettings):"
     assert methods[-1] == '    "reward_head": RewardHeadSettings,'
     assert (len(judges), len(recipes)) == (2, 2)
 

@@ -18,18 +18,10 @@ from arenaloop.config.judging import (
     RunSettings,
     SamplingSettings,
 )
+from arenaloop.config.optim import OptimSettings, RowSettings
 from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, RecipeSettings, TargetSettings
 from arenaloop.config.rl import PPOSettings, RLOOSettings, RolloutSettings
-from arenaloop.config.training import DPOSettings, OptimSettings, RewardModelSettings, RowSettings, SFTSettings
-
-METHODS: dict[str, type[OptimSettings]] = {
-    "sft": SFTSettings,
-    "dpo": DPOSettings,
-    "reward_model": RewardModelSettings,
-    "ppo": PPOSettings,
-    "rloo": RLOOSettings,
-}
-"""Every way to train: the settings by the name, which is also that of its file in `train`."""
+from arenaloop.config.training import METHODS, DPOSettings, RewardModelSettings, SFTSettings
 
 __all__ = [
     "METHODS",

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from arenaloop.config.training import OptimSettings
+from arenaloop.config.optim import OptimSettings
 
 __all__ = ["PPOSettings", "RLOOSettings", "RolloutSettings"]
 
