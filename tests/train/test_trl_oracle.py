@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from arenaloop.config import DPOSettings, SFTSettings
+from arenaloop.config import DPOSettings, RewardModelSettings, SFTSettings
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.dpo import DPOObjective, reference_logprobs
 from arenaloop.train.encoding import ChatEncoder, encode_conversations, encode_pairs
+from arenaloop.train.heads import load_head
 from arenaloop.train.policy import Policy, load_policy
+from arenaloop.train.reward_model import RewardObjective
+from arenaloop.train.rewards import RewardModel, separate_pad
 from arenaloop.train.sft import SFTObjective
 
 trl = pytest.importorskip("trl")
@@ -74,7 +77,7 @@ def oracle(trainer: Any) -> tuple[float, dict[str, torch.Tensor]]:
     return loss.item(), {name: p.grad for name, p in trainer.model.named_parameters()}
 
 
-def ours(policy: Policy, objective: Any, parts: list[list[int]]) -> tuple[float, dict[str, torch.Tensor]]:
+def ours(policy: Any, objective: Any, parts: list[list[int]]) -> tuple[float, dict[str, torch.Tensor]]:
     policy.module.train()
     total, whole = 0.0, np.arange(len(ROWS))
     for part in parts:
@@ -109,23 +112,64 @@ def test_sft(checkpoint: Path, tmp_path: Path, parts: list[list[int]]) -> None:
 
 
 @pytest.mark.parametrize("parts", PARTS)
-@pytest.mark.parametrize("nll_weight", [0.0, 0.7])
+@pytest.mark.parametrize(
+    ("nll_weight", "changes"),
+    [
+        (0.0, {}),
+        (0.7, {}),
+        (0.0, {"loss": "ipo"}),
+        (0.0, {"loss": "sigmoid_norm"}),
+        (0.0, {"loss": "robust", "label_smoothing": 0.2}),
+        (0.7, {"loss": "robust", "label_smoothing": 0.2}),
+    ],
+)
 def test_dpo(
-    checkpoint: Path, tmp_path: Path, make_model: Callable[..., Any], parts: list[list[int]], nll_weight: float
+    checkpoint: Path,
+    tmp_path: Path,
+    make_model: Callable[..., Any],
+    parts: list[list[int]],
+    nll_weight: float,
+    changes: dict[str, Any],
 ) -> None:
     """The reference is another model than the policy, as it is after the first step."""
     kind = "qwen2" if "Qwen" in (checkpoint / "config.json").read_text() else "llama"
     other = make_model(kind, seed=4, initializer_range=0.2)
-    losses = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, nll_weight]} if nll_weight else {}
+    kind_of_loss = changes.get("loss", "sigmoid")
+    losses: dict[str, Any] = {"loss_type": [kind_of_loss], "label_smoothing": changes.get("label_smoothing", 0.0)}
+    if nll_weight:
+        losses |= {"loss_type": [kind_of_loss, "sft"], "loss_weights": [1.0, nll_weight]}
     trainer = trl.DPOTrainer(
         model=str(checkpoint),
         ref_model=other,
         args=arguments(trl.DPOConfig, tmp_path, beta=0.3, **losses),
         train_dataset=datasets.Dataset.from_list(ROWS),
     )
-    settings = DPOSettings(beta=0.3, nll_weight=nll_weight)
+    settings = DPOSettings(beta=0.3, nll_weight=nll_weight, **changes)
     policy = load_policy(checkpoint, settings)
     table = TokenTable(encode_pairs(ChatEncoder(policy.tokenizer, 100, policy.end_ids), ROWS).rows, policy.pad_id)
     frozen = Policy(other, policy.tokenizer, policy.device, None)
     objective = DPOObjective(table, reference_logprobs(frozen, table, settings), settings)
     compare(ours(policy, objective, parts), oracle(trainer))
+
+
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("with_margin", [False, True])
+def test_reward_model(checkpoint: Path, tmp_path: Path, parts: list[list[int]], with_margin: bool) -> None:
+    """The head is the same in both: what TRL loads is what ours has saved."""
+    settings = RewardModelSettings()
+    head = load_head(checkpoint, settings)
+    separate_pad(head)
+    torch.manual_seed(5)
+    torch.nn.init.normal_(head.module.score.weight, std=0.5)
+    head.save(tmp_path / "head")
+    rows = [{**row, **({"margin": 0.1 * at} if with_margin else {})} for at, row in enumerate(ROWS)]
+    trainer = trl.RewardTrainer(
+        model=str(tmp_path / "head"),
+        args=arguments(trl.RewardConfig, tmp_path),
+        train_dataset=datasets.Dataset.from_list(rows),
+    )
+    table = TokenTable(encode_pairs(head.encoder(settings), rows).rows, head.pad_id)
+    margin = torch.tensor([0.1 * at if with_margin else 0.0 for at in range(len(rows))])
+    ones, none = torch.ones(len(rows)), torch.zeros(len(table))
+    objective = RewardObjective(table, RewardModel(head), none, ones, margin)
+    compare(ours(head, objective, parts), oracle(trainer))
