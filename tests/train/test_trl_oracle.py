@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from arenaloop.config import DPOSettings, RewardModelSettings, SFTSettings
+from arenaloop.config import DPOSettings, RewardModelSettings, RLOOSettings, SFTSettings
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.dpo import DPOObjective, reference_logprobs
-from arenaloop.train.encoding import ChatEncoder, encode_conversations, encode_pairs
+from arenaloop.train.encoding import ChatEncoder, Encoded, encode_conversations, encode_pairs
 from arenaloop.train.heads import load_head
 from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.reward_model import RewardObjective
 from arenaloop.train.rewards import RewardModel, separate_pad
+from arenaloop.train.rloo import RLOOObjective
 from arenaloop.train.sft import SFTObjective
 
 trl = pytest.importorskip("trl")
@@ -173,3 +174,74 @@ def test_reward_model(checkpoint: Path, tmp_path: Path, parts: list[list[int]], 
     ones, none = torch.ones(len(rows)), torch.zeros(len(table))
     objective = RewardObjective(table, RewardModel(head), none, ones, margin)
     compare(ours(head, objective, parts), oracle(trainer))
+
+
+@pytest.mark.parametrize("parts", [[[0, 1, 2, 3, 4, 5]], [[0, 3], [1, 2, 4, 5]]])
+def test_the_policy_term_of_ppo_and_rloo(checkpoint: Path, tmp_path: Path, parts: list[list[int]]) -> None:
+    """GRPO's loss with one advantage an answer, old log-probabilities of another policy, meaned over all tokens."""
+    settings = RLOOSettings(rollout_batch=6, samples=2, step_batch=6, clip=0.2)
+    policy = load_policy(checkpoint, settings)
+    generator = torch.Generator().manual_seed(0)
+    lengths, prompts = [4, 1, 7, 3, 3, 5], [3, 2, 4, 2, 5, 3]
+    answers = [torch.randint(6, 40, (n,), generator=generator).tolist() for n in lengths]
+    asked = [torch.randint(6, 40, (n,), generator=generator).tolist() for n in prompts]
+    rows = [
+        Encoded([*prompt, *answer], [False] * len(prompt) + [True] * len(answer), truncated=False)
+        for prompt, answer in zip(asked, answers, strict=True)
+    ]
+    table = TokenTable(rows, policy.pad_id)
+    with policy.evaluating():
+        now = policy.token_logprobs(table.batch(np.arange(6)))
+    old = now + 0.3 * torch.randn(len(now), generator=generator)
+    advantages = torch.tensor([1.0, -0.5, 0.3, 2.0, -1.5, 0.7])
+    objective = RLOOObjective(table, old, advantages.double(), np.ones(6), settings)
+    found = 0.0
+    for part in parts:
+        loss, statistics = objective.loss(policy, np.array(part), np.arange(6))
+        loss.backward()
+        found += loss.item()
+    assert statistics["policy/clip_fraction"] > 0
+
+    def padded(rows: list[list[int]], *, left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(map(len, rows))
+        ids = [[0] * (width - len(row)) + row if left else row + [0] * (width - len(row)) for row in rows]
+        mask = [[int(on) for on in ([0] * (width - len(row)) + [1] * len(row))] for row in rows]
+        return torch.tensor(ids), torch.tensor(mask if left else [row[::-1] for row in mask])
+
+    trainer = trl.GRPOTrainer(
+        model=str(checkpoint),
+        reward_funcs=lambda completions, **_: [0.0] * len(completions),
+        args=trl.GRPOConfig(
+            output_dir=str(tmp_path),
+            per_device_train_batch_size=6,
+            num_generations=2,
+            loss_type="dapo",
+            beta=0.0,
+            epsilon=0.2,
+            use_cpu=True,
+            bf16=False,
+            report_to=[],
+            gradient_checkpointing=False,
+        ),
+        train_dataset=datasets.Dataset.from_list([{"prompt": "a"}] * 6),
+    )
+    prompt_ids, prompt_mask = padded(asked, left=True)
+    completion_ids, completion_mask = padded(answers)
+    before = torch.zeros_like(completion_ids, dtype=torch.float32)
+    before[completion_mask.bool()] = old
+    trainer.current_gradient_accumulation_steps = 1
+    loss = trainer._compute_loss(
+        trainer.model,
+        {
+            "prompt_ids": prompt_ids,
+            "prompt_mask": prompt_mask,
+            "completion_ids": completion_ids,
+            "completion_mask": completion_mask,
+            "advantages": advantages,
+            "old_per_token_logps": before,
+            "num_items_in_batch": completion_mask.sum(),
+        },
+    )
+    loss.backward()
+    gradients = {name: p.grad for name, p in trainer.model.named_parameters()}
+    compare((found, {name: p.grad for name, p in policy.module.named_parameters()}), (loss.item(), gradients))
