@@ -17,6 +17,7 @@ from arenaloop.judges.base import Judge
 from arenaloop.judges.labels import LabelsJudge
 from arenaloop.judges.repeats import own_votes, repeated
 from arenaloop.judges.seats import MergeRule
+from arenaloop.normal_form import is_blank
 from arenaloop.store import Store, recorded_key
 from arenaloop.types import Completion, Prompt, Response, Status, content_hash
 
@@ -81,7 +82,7 @@ class AuditPlan:
 
 def _response(pair: LabelledPair, side: int) -> Response:
     texts = pair.outputs[side]
-    status = Status.OK if any(text.strip() for text in texts) else Status.EMPTY
+    status = Status.EMPTY if all(map(is_blank, texts)) else Status.OK
     return Response(pair.prompt.id, pair.generators[side] or f"output_{side + 1}", texts, status)
 
 

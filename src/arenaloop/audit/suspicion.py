@@ -19,7 +19,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from arenaloop.control_tokens import control_tokens, unmistakable
-from arenaloop.normal_form import nfkc
+from arenaloop.normal_form import is_blank, nfkc
 
 __all__ = ["REASONS", "Mark", "Same", "Sameness", "folded", "marks"]
 
@@ -173,7 +173,7 @@ def marks(text: str) -> list[Mark]:
     Args:
         text: one turn's answer, as the model wrote it.
     """
-    if not text.strip():
+    if is_blank(text):
         return [Mark("empty", "")]
     plain = folded(text)
     out = []

@@ -9,6 +9,7 @@ from arenaloop.calls.prefetch import Material, materials
 from arenaloop.errors import InputError
 from arenaloop.messages import FAILED_ANSWER
 from arenaloop.models.recorded import LOOSE_FORMS, RecordedModel, loose_keys, match_keys
+from arenaloop.normal_form import is_blank
 from arenaloop.store import Store, Turn, TurnRow, recorded_key
 from arenaloop.types import Completion, Prompt, Status, content_hash
 
@@ -189,6 +190,6 @@ def materials_to_be(
 
 def _recorded_row(key: str, turn: int, prompt_id: str, name: str, texts: tuple[str, ...]) -> TurnRow:
     text = texts[turn]
-    status = Status.OK if text.strip() else Status.EMPTY
+    status = Status.EMPTY if is_blank(text) else Status.OK
     completion = Completion(text=text, status=status, finish_reason="recorded", usd=0.0, calls=0)
     return TurnRow(key, turn, prompt_id, name, completion, content_hash(list(texts[: turn + 1])))

@@ -1,16 +1,18 @@
-"""How a reply ended, by the word that the server gives for it: a list of words that mean a whole answer, and no other.
+"""How a reply ended, by the words that the server gives for it: a list of words that mean a whole answer, and no other.
 
-A word that nobody knows is no `OK`: the answer may be half of one. It is an error that names the word.
+A finish reason that nobody knows is no `OK`: the answer may be half of one. It is an error that names the word. Many
+replies tell their end twice, in a gateway's words and in the provider's own; all are read, and the worst holds.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from arenaloop.types import Status
 
-__all__ = ["Ending", "ending"]
+__all__ = ["End", "Ending", "ending", "worst_ending"]
 
 
 class Ending(NamedTuple):
@@ -27,7 +29,7 @@ class Ending(NamedTuple):
 
 _WHOLE = frozenset({
     "stop", "eos", "eos_token", "stop_sequence", "stop_token", "stop_string", "stop_word", "end_turn", "end_of_turn",
-    "end", "complete", "completed", "finished", "done",
+    "end", "complete", "completed", "finished", "done", "success", "succeeded", "ok", "normal", "natural",
 })  # fmt: skip
 """OpenAI; Together, TGI and watsonx; Anthropic, Bedrock; Cohere; Ollama. Missing is whole, too: many leave it out."""
 _LIMIT = frozenset({
@@ -43,22 +45,117 @@ _REFUSED = re.compile(
 """OpenAI, Azure; Gemini (SAFETY, RECITATION, BLOCKLIST, PROHIBITED_CONTENT, SPII); Anthropic; Bedrock; Cohere; GLM."""
 _FAILED = re.compile(
     r"error|abort|cancel|fail|timeout|timed_out|overload|resource|unavailable|interrupt|disconnect|preempt|evict|"
-    r"network|crash|shutdown"
+    r"network|crash|shutdown|rate_limit"
 )
 """OpenRouter, vLLM and SGLang (abort), DeepSeek (insufficient_system_resource), GLM (network_error)."""
+
+
+_SHORT = re.compile(r"limit|length|trunc|incomplete|unfinished|partial|cut|exceed|max(imum)?_?(output_|new_)?token")
+"""What a word that is on no list holds where it tells of an answer that goes no further."""
 
 
 def ending(word: object) -> Ending:
     """What a finish reason says of a reply; None and an empty word say nothing against it."""
     if word is None or word == "":
         return Ending(Status.OK)
-    # stop, STOP, FINISH_REASON_STOP, max-tokens, MaxTokens
-    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(word)).strip().lower().replace("-", "_").replace(" ", "_")
-    plain = plain.removeprefix("finish_reason_")
+    plain = _plain(str(word)).removeprefix("finish_reason_")
     if plain in _WHOLE:
         return Ending(Status.OK)
     if plain in _LIMIT:
         return Ending(Status.TRUNCATED)
     if _REFUSED.search(plain):
         return Ending(Status.REFUSED)
-    return Ending(Status.ERROR, passing=_FAILED.search(plain) is not None)
+    if _FAILED.search(plain):
+        return Ending(Status.ERROR, passing=True)
+    if isinstance(word, str) and _SHORT.search(plain):
+        return Ending(Status.TRUNCATED)
+    return Ending(Status.ERROR)
+
+
+def _plain(word: str) -> str:
+    # stop, STOP, FINISH_REASON_STOP, max-tokens, MaxTokens
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).strip().lower().replace("-", "_").replace(" ", "_")
+
+
+# ---------------------------------------------------------------------- all that a reply says of its end
+
+
+class End(NamedTuple):
+    """How a reply ended, by all that it says.
+
+    Attributes:
+        status: of the worst word.
+        word: that one; None where the reply has none.
+        unknown: a field beside the finish reason, and its word, that nobody knows; None where there is none.
+    """
+
+    status: Status
+    word: object
+    unknown: str | None
+
+
+_REASON = re.compile(
+    r"(\w+_)?(finish|finished|stop|stopping|stopped|end|ending|done|completion|generation|terminat\w+|exit|cut|cutoff|"
+    r"truncat\w+|incomplete|cancel\w*|abort\w*|refusal|block|blocked)_(reason|type|cause|details?|status|info|code)|status"
+)
+"""Names of the fields that hold a word for the end: ``native_finish_reason`` (OpenRouter), ``stop_reason`` (Anthropic,
+vLLM), ``finish_details``, ``incomplete_details`` and ``status`` (OpenAI), ``done_reason`` (Ollama), ``stop_type``
+(llama.cpp)."""
+_BROKEN_OFF = re.compile(
+    r"(is_|was_|answer_|output_|response_)?(truncated|incomplete|cut_?off|partial|unfinished|aborted|cancell?ed|"
+    r"interrupted|refused|blocked|filtered|stopped_limit|length_limited)"
+)
+_FINISHED = re.compile(r"(is_|was_)?(complete|completed|finished|done)")
+"""Names of flags that tell of half an answer where they are true, and where they are false."""
+_STOPS = frozenset({"stop_reason", "matched_stop", "stopping_reason"})
+"""Where vLLM and others put the stop sequence that they met, which may be any text, or a token's number."""
+_SAYS_NOTHING = frozenset({"", "none", "null", "unknown", "word", "auto", "disabled"})  # "word": llama.cpp's stop text
+_WORST = (Status.OK, Status.TRUNCATED, Status.REFUSED, Status.ERROR)
+
+
+def worst_ending(choice: Mapping[str, Any], reply: Mapping[str, Any]) -> End:
+    """How a reply ended, by its finish reason and whatever else it says of it; of two that contradict, the worse.
+
+    A word beside the finish reason that nobody knows makes no error, since the finish reason is known to be whole or
+    worse by itself; it is named.
+
+    Args:
+        choice: with its ``finish_reason``.
+        reply: the object that the choice stands in.
+    """
+    word: object = choice.get("finish_reason")
+    status, unknown = ending(word).status, None
+    message = choice.get("message")
+    for part in (choice, message if isinstance(message, Mapping) else {}, reply):
+        for name, other in _words(part):
+            end = ending(other)
+            if end == Ending(Status.ERROR):  # it is on no list
+                if name not in _STOPS:
+                    unknown = unknown or f"{name}: {other[:60]}"
+            elif end.status is Status.OK:
+                word = other if word is None or word == "" else word
+            elif _WORST.index(end.status) > _WORST.index(status) and not (name in _STOPS and re.search(r"\s", other)):
+                word, status = other, end.status
+    return End(status, word, unknown)
+
+
+def _words(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each field of an object that tells of an end, by its name in snake case, and its word."""
+    for key, value in part.items():
+        if value is None or key == "finish_reason" or not isinstance(key, str):
+            continue
+        name = _plain(key)
+        if isinstance(value, bool):
+            if (_BROKEN_OFF if value else _FINISHED).fullmatch(name):
+                yield name, name if value else f"incomplete ({name}: false)"
+        elif _REASON.fullmatch(name):
+            found = value
+            if isinstance(value, Mapping):
+                named = (value.get(inner) for inner in ("reason", "type", "code", "status"))
+                found = next((inner for inner in named if isinstance(inner, str)), None)
+            if name.startswith("incomplete") and value:
+                # that there is such a field says it; a word that is on a list says why
+                known = isinstance(found, str) and ending(found).status not in (Status.OK, Status.ERROR)
+                found = found if known else f"incomplete ({found})" if found else "incomplete"
+            if isinstance(found, str) and _plain(found) not in _SAYS_NOTHING:
+                yield name, found

@@ -27,7 +27,9 @@ from arenaloop.models.base import NOTICE
 from arenaloop.models.chat import ChatTokens
 from arenaloop.models.decoding import Continuation, cache_argument, decode
 from arenaloop.models.openai_wire import with_system
-from arenaloop.models.reasoning import FAMILIES, Tags, opened_by, part_reasoning
+from arenaloop.models.reasoning import opened_by, part_reasoning
+from arenaloop.models.reasoning_tags import FAMILIES, Tags
+from arenaloop.normal_form import is_blank
 from arenaloop.types import Completion, Request, Status, content_hash, derive_seed
 
 __all__ = ["LocalModel"]
@@ -299,7 +301,7 @@ class _Loaded:
         truncated = row.finish_reason == "length"
         return Completion(
             text=text,
-            status=Status.TRUNCATED if truncated else Status.OK if text.strip() else Status.EMPTY,
+            status=Status.TRUNCATED if truncated else Status.EMPTY if is_blank(text) else Status.OK,
             finish_reason=row.finish_reason,
             reasoning=reasoning,
             tokens_in=len(row.prompt),

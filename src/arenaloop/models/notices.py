@@ -8,6 +8,7 @@ from typing import Any
 __all__ = ["Notices"]
 
 _FEW = 0.5  # share of the replies from which on a block that nobody knows is told of
+_SOME = 0.02  # from which on lost characters are: an answer that is cut off may end in half of one
 _TAGS = "reasoning_tags in the model's YAML file"
 
 
@@ -69,6 +70,27 @@ class Notices:
             lines.append(
                 f"{tagged:,} of {self.replies:,} replies hold a closing tag of reasoning that is not at their start, "
                 f'and stay whole: if their chat template opens the block, set {_TAGS}, as in [["", "</think>"]]'
+            )
+        if thinking := count.get("thinking block", 0):
+            lines.append(
+                f"{thinking:,} of {self.replies:,} replies begin with {self._examples['thinking block']}, and "
+                f"are kept as text: if it opens reasoning, name its tags in {_TAGS} to split it off"
+            )
+        if never := count.get("never closed", 0):
+            lines.append(
+                f"{never:,} of {self.replies:,} replies are reasoning to their end, though the server says that they are "
+                f"whole (“{self._examples['never closed']}”): they count as empty; if they close it, name the tags in "
+                f"{_TAGS}"
+            )
+        if ends := count.get("unknown ending", 0):
+            lines.append(
+                f"{ends:,} of {self.replies:,} replies tell their end by a word that is not known, "
+                f"{self._examples['unknown ending']}: they count as what their finish reason says"
+            )
+        if (lost := count.get("lost characters", 0)) >= max(2, _SOME * self.replies):
+            lines.append(
+                f"{lost:,} of {self.replies:,} replies hold U+FFFD, the mark of a character that was lost before they "
+                f"came here (“{self._examples['lost characters']}”)"
             )
         if (unknown := count.get("unknown block", 0)) >= max(2, _FEW * self.replies):
             tag = self._examples["unknown block"]

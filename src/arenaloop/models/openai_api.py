@@ -33,7 +33,7 @@ from arenaloop.models.openai_wire import (
     structured,
     with_system,
 )
-from arenaloop.models.reasoning import Tags
+from arenaloop.models.reasoning_tags import Tags
 from arenaloop.models.secrets import read_headers, read_key
 from arenaloop.models.server_url import ServerUrl
 from arenaloop.models.standing import Standing

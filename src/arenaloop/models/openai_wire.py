@@ -15,11 +15,13 @@ from typing import Any, TypeGuard
 from pydantic_core import from_json, to_json  # two to four times as fast as json on bodies of this size
 
 from arenaloop.messages import message_text
-from arenaloop.models.finish import ending
+from arenaloop.models.finish import worst_ending
 from arenaloop.models.notices import Notices
-from arenaloop.models.openai_errors import Fault, body_in_words, decoded, reported_fault
-from arenaloop.models.reasoning import FAMILIES, Parted, Tags, part_reasoning, unknown_block
+from arenaloop.models.openai_errors import Fault, body_in_words, exactly_decoded, reported_fault
+from arenaloop.models.reasoning import Parted, part_reasoning
+from arenaloop.models.reasoning_tags import FAMILIES, Tags, unknown_block
 from arenaloop.models.usage import Price, Usage, least_tokens, read_usage
+from arenaloop.normal_form import is_blank
 from arenaloop.types import Completion, Cost, Message, Status
 
 __all__ = [
@@ -151,7 +153,7 @@ def read_replies(
     free = Completion(tokens_in=0, tokens_out=0, usd=0.0, calls=0)
     found = sorted((choice for choice in choices if isinstance(choice, dict)), key=_place)[:samples]
     texts = None if asked is None else [message["content"] for message in asked]
-    read = [_completion(choice, free if at else cost, reader, texts) for at, choice in enumerate(found)]
+    read = [_completion(choice, reply, free if at else cost, reader, texts) for at, choice in enumerate(found)]
     _notice(reader, usage, asked, read)
     return read
 
@@ -161,7 +163,10 @@ def _object(raw: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     try:
         reply = from_json(raw)
     except ValueError:
-        text = decoded(raw, headers).removeprefix("\ufeff")
+        try:
+            text = exactly_decoded(raw, headers)
+        except UnicodeError as error:
+            raise _no_completion(f"{error}: {body_in_words(raw, headers)}") from None
         if text.lstrip().startswith(":"):  # OpenRouter's comments, which keep the connection alive
             text = "\n".join(line for line in text.split("\n") if not line.lstrip().startswith(":"))
         try:
@@ -186,10 +191,12 @@ def _place(choice: Mapping[str, Any]) -> int:
 _TOOL_CALLS = ("tool_calls", "tool_call", "function_call", "tool_use")
 
 
-def _completion(choice: Mapping[str, Any], cost: Cost, reader: Reader, asked: Sequence[str] | None) -> Completion:
+def _completion(
+    choice: Mapping[str, Any], reply: Mapping[str, Any], cost: Cost, reader: Reader, asked: Sequence[str] | None
+) -> Completion:
     """One choice of a reply."""
-    word = choice.get("finish_reason")
-    end = ending(word)
+    end = worst_ending(choice, reply)
+    word = end.word
     message = choice.get("message")
     if message is None and end.status is Status.REFUSED:
         message = {}  # Azure leaves it out
@@ -208,8 +215,10 @@ def _completion(choice: Mapping[str, Any], cost: Cost, reader: Reader, asked: Se
         status = Status.EMPTY  # it called a tool, which it was not given, and said nothing
     elif status is Status.ERROR:
         error = f"finish reason {word}"
-    elif status is Status.OK and not text.strip():
+    elif status is Status.OK and is_blank(text):
         status = Status.EMPTY
+    if end.unknown is not None:
+        reader.notices.add("unknown ending", end.unknown)
     _notice_form(reader, parted, content, status)
     return Completion(
         text=text or refusal or "",
@@ -237,13 +246,18 @@ def _notice(reader: Reader, usage: Usage, asked: Sequence[Message] | None, read:
 
 def _notice_form(reader: Reader, parted: Parted, content: str, status: Status) -> None:
     """Count what hints at reasoning that was not, or might not have been, parted from the answer."""
+    if "\ufffd" in content:
+        at = content.index("\ufffd")
+        reader.notices.add("lost characters", " ".join(content[max(0, at - 20) : at + 10].split()))
     if parted.closed_only:
         reader.notices.add("closing tag only", "")
+    elif parted.reasoning and not parted.answer and status is Status.EMPTY:
+        reader.notices.add("never closed", " ".join(content[:40].split()))
     elif parted.reasoning is None:
         if status is Status.TRUNCATED:
             reader.notices.add("cut without a tag", "")
-        if (tag := unknown_block(content)) is not None:
-            reader.notices.add("unknown block", tag)
+        if (found := unknown_block(content)) is not None:
+            reader.notices.add("thinking block" if found.thinks else "unknown block", found.tag)
         elif any(tag.close in content for tag in reader.tags or FAMILIES):
             reader.notices.add("tag in the text", "")
 

@@ -28,7 +28,8 @@ from arenaloop.messages import (
     refuse_unread,
     system_message,
 )
-from arenaloop.models.reasoning import Tags, part_reasoning
+from arenaloop.models.reasoning import part_reasoning
+from arenaloop.models.reasoning_tags import Tags
 from arenaloop.types import Message, Prompt, content_hash
 
 __all__ = ["LOOSE_FORMS", "RecordedAnswer", "RecordedModel", "loose_keys", "match_keys"]
