@@ -78,7 +78,7 @@ class Notices:
             )
         if never := count.get("never closed", 0):
             lines.append(
-                f"{never:,} of {self.replies:,} replies are reasoning to their end, though the server says that they are "
+                f"{never:,} of {self.replies:,} replies are reasoning to their end, though the server calls them "
                 f"whole (“{self._examples['never closed']}”): they count as empty; if they close it, name the tags in "
                 f"{_TAGS}"
             )
