@@ -127,7 +127,7 @@ _TOKEN = re.compile(
       | (?<=[\[［])[|｜]\s?[A-Za-z][\w:./ ▁-]{{0,60}}[|｜][\]］]              # [|x|]
       | (?<=[{_LEFT}])/?_?(?i:{_ROLES})[{_RIGHT}] | (?<=[{_LEFT}])/?_(?i:user|model)[{_RIGHT}]          # <system>
       | (?<=[◁◀⟨〈‹])/?_?(?i:{_ROLES}|user|{_ALONE})[▷▶⟩〉›]                 # ◁user▷
-      | (?<=[{_LEFT}])/?(?i:{_ALONE})[{_RIGHT}] | (?<=[\[［])/?(?i:{_ALONE})[\]］]                     # <eod>
+      | (?<=[{_LEFT}])/?(?i:{_ALONE})[{_RIGHT}] | (?<=[\[［])/?(?i:{_ALONE})(?:_\w{{1,20}})?[\]］]   # <eod>
       | (?<=[{_LEFT}\[［])(?i:{_NUMBERED})[_-]?\d{{1,6}}[{_RIGHT}\]］]           # <unused94>
       | (?<=[{_LEFT}])/?(?:[A-Z0-9]{{1,20}}_){{1,3}}(?:SYS|SYSTEM|HUMAN|BOT|ASSISTANT|INST)[{_RIGHT}]  # <B_SYS>
       | (?<=[{_LEFT}])/?(?i:(?=[a-z0-9]{{1,20}}[_:▁])

@@ -16,7 +16,7 @@ from arenaloop.types import Message
 __all__ = ["ChatTokens", "closing_tag"]
 
 _MARK = "\ufdd0"  # a noncharacter, which Unicode keeps for use inside a program; in a text that holds one it is dropped
-_BRACKETED = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]|◁[^◁▷\s]+▷")
+_BRACKETS = frozenset(("<>", "[]", "{}", "()", "◁▷", "＜＞", "⟨⟩", "〈〉", "«»", "‹›", "【】", "〖〗", "《》", "⟦⟧"))
 _REASONING = re.compile(r"think|thought|reason", re.IGNORECASE)
 _OPENED = re.compile(
     r"([<\[◁])((?:[\w:]*:)?(?:think|thinking|thought|reasoning|reason)[\w:]*)([>\]▷])\s*\Z", re.IGNORECASE
@@ -40,7 +40,7 @@ class ChatTokens:
         self._options = dict(options or {})
         added = [token for token in tokenizer.added_tokens_decoder.values() if len(token.content) > 1]
         special = {token.content for token in added if token.special}
-        self._given = frozenset(special | {token.content for token in added if _BRACKETED.fullmatch(token.content)})
+        self._given = frozenset(special | {token.content for token in added if _is_bracketed(token.content)})
         self._answered = frozenset(token for token in special if not _REASONING.search(token))
         self._last: tuple[str, list[int]] = ("", [])
 
@@ -175,6 +175,11 @@ class ChatTokens:
         """Token ids of a text that begins inside another, without the blank that vocabularies may put first."""
         before, ids = self._ids("\n"), self._ids("\n" + piece)
         return ids[len(before) :] if ids[: len(before)] == before else self._ids(piece)
+
+
+def _is_bracketed(token: str) -> bool:
+    """Whether a token is a word in brackets of any kind, and no indent or word that was added for its own sake."""
+    return token[0] + token[-1] in _BRACKETS and any(map(str.isalnum, token)) and not any(map(str.isspace, token))
 
 
 def closing_tag(prompt: str) -> tuple[str, str] | None:

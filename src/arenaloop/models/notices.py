@@ -89,8 +89,8 @@ class Notices:
             )
         if (lost := count.get("lost characters", 0)) >= max(2, _SOME * self.replies):
             lines.append(
-                f"{lost:,} of {self.replies:,} replies hold U+FFFD, the mark of a character that was lost before they "
-                f"came here (“{self._examples['lost characters']}”)"
+                f"{lost:,} of {self.replies:,} replies hold U+FFFD or half a character: the server lost bytes before "
+                f"they came here (“{self._examples['lost characters']}”)"
             )
         if (unknown := count.get("unknown block", 0)) >= max(2, _FEW * self.replies):
             tag = self._examples["unknown block"]

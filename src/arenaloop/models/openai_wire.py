@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
@@ -244,11 +245,14 @@ def _notice(reader: Reader, usage: Usage, asked: Sequence[Message] | None, read:
         reader.notices.add("prompt cut", f"{usage.tokens_in:,} tokens of at least {least:,}")
 
 
+_LOST = re.compile("[\ufffd\ud800-\udfff]")  # what stands for bytes that were no character, and half a character
+
+
 def _notice_form(reader: Reader, parted: Parted, content: str, status: Status) -> None:
     """Count what hints at reasoning that was not, or might not have been, parted from the answer."""
-    if "\ufffd" in content:
-        at = content.index("\ufffd")
-        reader.notices.add("lost characters", " ".join(content[max(0, at - 20) : at + 10].split()))
+    if not content.isascii() and (lost := _LOST.search(content)) is not None:
+        around = content[max(0, lost.start() - 20) : lost.end() + 10]
+        reader.notices.add("lost characters", " ".join(_LOST.sub("\ufffd", around).split()))
     if parted.closed_only:
         reader.notices.add("closing tag only", "")
     elif parted.reasoning and not parted.answer and status is Status.EMPTY:

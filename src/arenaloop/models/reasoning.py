@@ -100,12 +100,14 @@ def part_reasoning(
             )
         if block is None:
             break
+        if len(parts) == _MOST_TAGS:
+            return Parted(None, text)
         rest = rest[block.length :]
         used.append(block.tags)
         end, nested = _end(rest, block)
         if end is None and tags is None and (other := _ANY_CLOSING.search(rest)) and not sent.holds(other[0]):
             end = other.span()  # by another family's tag
-        if nested and sent.holds(block.tags.close):
+        if nested and block.tags.close and sent.holds(block.tags.close):
             return Parted(None, text)
         if end is None:
             parts.append(rest)
@@ -113,11 +115,11 @@ def part_reasoning(
             break
         parts.append(rest[: end[0]])
         rest = _bare(rest[end[1] :])
-        if (again := block.closes.match(rest)) and not sent.holds(block.tags.close):
+        if (again := block.closes.match(rest)) and block.tags.close and not sent.holds(block.tags.close):
             rest = _bare(rest[again.end() :])
     if not parts:
         return _closed_only(text, known, sent) if guess else Parted(None, text)
-    if any(closes(tag.close).search(rest) and sent.holds(tag.close) for tag in used):
+    if any(tag.close and closes(tag.close).search(rest) and sent.holds(tag.close) for tag in used):
         return Parted(None, text)
     return Parted(_joined(parts), _unwrapped(rest))
 
@@ -128,16 +130,14 @@ def _end(rest: str, block: Block) -> tuple[tuple[int, int] | None, bool]:
     It is the tag that closes what the opening one has opened: a block within is part of it. Where tags within are
     opened and never closed, which is how a thought speaks of them, the last closing tag ends it.
     """
-    opened = [] if not block.opens.pattern else [found.span() for found in block.opens.finditer(rest)]
     depth, at, last, nested = 1, 0, None, False
     for number, end in enumerate(block.closes.finditer(rest)):
-        while at < len(opened) and opened[at][0] < end.start():
-            # a tag in quotes is spoken of
-            depth += rest[max(0, opened[at][0] - 1) : opened[at][0]] not in _QUOTE_MARKS
-            at += 1
+        while block.opens.pattern and (again := block.opens.search(rest, at, end.start())) is not None:
+            depth += rest[max(0, again.start() - 1) : again.start()] not in _QUOTE_MARKS  # in quotes it is spoken of
+            at = again.end()
         nested = nested or depth > 1
         depth -= 1
-        last = end.span()
+        at, last = end.end(), end.span()
         if depth == 0 or number == _MOST_TAGS:
             break
     return last, nested

@@ -88,7 +88,7 @@ def _derived(rest: str) -> Block | None:
     if (found := _FENCE.match(rest)) is not None:
         fence = re.escape(found[1])
         last = re.compile(rf"(?<=\n){fence}[ \t]*(?=\r?\n|\Z)")
-        block = Block(Tags(found[0], found[1]), found.end(), re.compile(rf"(?<=\n){fence}[ \t]*\w"), last)
+        block = Block(Tags(found[0], ""), found.end(), re.compile(rf"(?<=\n){fence}[ \t]*\w"), last)
         return block if last.search(rest, found.end()) else None
     if (found := _SHAPED.match(rest)) is None:
         return None
