@@ -13,9 +13,10 @@ the tokens of the known families (`FAMILIES`), words within bars, and words that
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
-__all__ = ["FAMILIES", "broken", "control_tokens", "unmistakable"]
+__all__ = ["FAMILIES", "broken", "control_tokens", "unmistakable", "without"]
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "ChatML (Qwen, Yi, SmolLM)": ("<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|endoftext|>"),
@@ -41,6 +42,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "Seed-OSS": ("<seed:bos>", "<seed:eos>", "<seed:think>", "</seed:think>", "<seed:tool_call>"),
     "Granite, Jamba": ("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>", "<|bom|>", "<|eom|>"),
     "TeleChat": ("<_user>", "<_bot>", "<_start>", "<_end>"),
+    "LLaVA": ("<image>",),
     "BERT, RoBERTa": ("[CLS]", "[SEP]", "[MASK]", "[PAD]", "[UNK]", "<mask>"),
     "thinking": ("<think>", "</think>", "<thinking>", "</thinking>"),
     "tools (Hermes, Qwen, Granite)": ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>",
@@ -49,7 +51,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 """Control tokens by family, as they stand in the tokenizers and chat templates that the models are published with
 (``tokenizer_config.json``, ``special_tokens_map.json``, ``chat_template.jinja`` of each)."""
 
-_AMBIGUOUS = {"<s>", "</s>", "<mask>"}  # HTML and SVG know them, too
+_AMBIGUOUS = {"<s>", "</s>", "<mask>", "<image>"}  # HTML and SVG know them, too
 
 _WORDS = (
     "start|begin|beginning|end|stop|bos|eos|eot|eom|eod|eoa|eop|sop|turn|token|tokens|special|reserved|extra|unused|"
@@ -104,13 +106,20 @@ _MATHML = """
 """MathML Core's, and the presentation elements of MathML 3."""
 _MARKUP = frozenset([*_HTML.split(), *_SVG.split(), *_MATHML.split()])
 
-_BAR = "|｜¦ǀ∣❘│"
+_BAR = "|｜¦ǀ∣❘│︱⎸⎹▏▕"
 _LEFT, _RIGHT = "<＜﹤", ">＞﹥"
-_ODD_LEFT, _ODD_RIGHT = "◁◀⟨〈‹❮❰⟪«《【〖⟦", "▷▶⟩〉›❯❱⟫»》】〗⟧"
+_PLAIN = (
+    "（）⁽⁾₍₎﹙﹚“”‘’„‚‟‛〝〞〟「」『』｢｣﹁﹂﹃﹄［］＜＞༺༼༻༽᚛᚜"  # what writing has: quotation marks, round brackets
+)
+_ODD_LEFT, _ODD_RIGHT = (
+    ends + "".join(c for c in map(chr, range(0xA1, 0x10000)) if unicodedata.category(c) in kinds and c not in _PLAIN)
+    for ends, kinds in (("◁◀", ("Ps", "Pi")), ("▷▶", ("Pe", "Pf")))
+)
 _UNSEEN = "\u00ad\u200b-\u200d\u2060\ufeff"
+_MARKS = r"[^\w\s<>＜＞|｜\"'=,;+^\\%&]"
 _WORD = (
-    rf"(?:0[xX][0-9a-fA-F]{{1,4}}|(?=[\d{_UNSEEN}]{{0,8}}[^\W\d]|_)"
-    rf"[\w{_UNSEEN}](?:[\w:▁{_UNSEEN}-]{{0,39}}[\w{_UNSEEN}])?)"
+    rf"(?:0[xX][0-9a-fA-F]{{1,4}}|(?={_MARKS}{{0,3}}[\d{_UNSEEN}]{{0,8}}(?:[^\W\d]|_))"
+    rf"(?:[\w{_UNSEEN}]|{_MARKS}){{1,40}})"
 )
 
 _LISTED = "|".join(
@@ -122,12 +131,12 @@ _LISTED = "|".join(
 _TOKEN = re.compile(
     rf"""[{_LEFT}\[［\]{_ODD_LEFT}](?=(
         (?i:{_LISTED})
-      | (?<=[{_LEFT}{_ODD_LEFT}])[{_BAR}][^{_BAR}<>＜＞\n]{{1,200}}[{_BAR}]\s?[{_RIGHT}{_ODD_RIGHT}]   # <|x|>
+      | (?<=[{_LEFT}{_ODD_LEFT}])/?[{_BAR}][^{_BAR}<>＜＞\n]{{1,200}}[{_BAR}]\s?[{_RIGHT}{_ODD_RIGHT}]   # <|x|>
       | (?<=[{_LEFT}])[{_BAR}][\w:./▁-]{{1,60}}[{_RIGHT}] | (?<=[{_LEFT}])[\w:./▁-]{{1,60}}[{_BAR}][{_RIGHT}]
       | (?<=[\[［])[|｜]\s?[A-Za-z][\w:./ ▁-]{{0,60}}[|｜][\]］]              # [|x|]
       | (?<=[{_LEFT}])/?_?(?i:{_ROLES})[{_RIGHT}] | (?<=[{_LEFT}])/?_(?i:user|model)[{_RIGHT}]          # <system>
       | (?<=[◁◀⟨〈‹])/?_?(?i:{_ROLES}|user|{_ALONE})[▷▶⟩〉›]                 # ◁user▷
-      | (?<=[{_LEFT}])/?(?i:{_ALONE})[{_RIGHT}] | (?<=[\[［])/?(?i:{_ALONE})(?:_\w{{1,20}})?[\]］]   # <eod>
+      | (?<=[{_LEFT}])/?(?i:{_ALONE})\s?/?[{_RIGHT}] | (?<=[\[［])/?(?i:{_ALONE})(?:_\w{{1,20}})?[\]］]   # <eod>
       | (?<=[{_LEFT}\[［])(?i:{_NUMBERED})[_-]?\d{{1,6}}[{_RIGHT}\]］]           # <unused94>
       | (?<=[{_LEFT}])/?(?:[A-Z0-9]{{1,20}}_){{1,3}}(?:SYS|SYSTEM|HUMAN|BOT|ASSISTANT|INST)[{_RIGHT}]  # <B_SYS>
       | (?<=[{_LEFT}])/?(?i:(?=[a-z0-9]{{1,20}}[_:▁])
@@ -138,15 +147,19 @@ _TOKEN = re.compile(
       | (?<=[\[［])/?(?:[A-Z0-9]{{1,20}}_){{1,4}}(?i:{_WORDS})[\]］]
       | (?<=[\[［])/[A-Z][A-Z_]{{2,30}}[\]］]                                # [/X]
       | (?<=[{_LEFT}])[{_LEFT}]/?[A-Z][A-Z_]{{1,30}}[{_RIGHT}]{{2}}           # <<X>>
-      | (?P<angle>(?<=[{_LEFT}])/?{_WORD})[{_RIGHT}]
-      | (?P<square>(?<=[\[［])/?_?(?:[A-Z][A-Z0-9_]{{1,30}}|(?i:user|{_ROLES})))[\]］]
+      | (?P<angle>(?<=[{_LEFT}])/?{_WORD}(?:\s|\s+[\w:.-]{{1,30}}\s?=[^<>\n]{{1,100}}(?<![/?]))?)(?<!/)[{_RIGHT}]
+      | (?P<square>(?<=[\[［])/?_?(?:[A-ZＡ-Ｚ][A-Z0-9_Ａ-Ｚ０-９]{{1,30}}|(?i:user|{_ROLES})
+          |(?i:role|turn|speaker)\s?[=:]\s?\w{{1,20}}))[\]］]
       | (?P<odd>(?<=[{_ODD_LEFT}])/?[A-Za-z_][\w▁:-]{{1,40}})[{_ODD_RIGHT}]
     ))""",
     re.VERBOSE,
 )
-_FOREIGN = re.compile(rf"[＜﹤［{_ODD_LEFT}]")
-_ELEMENT = re.compile(r"<(/?)([\w:-]{1,40})(?=[\s/>])")
+_FOREIGN = re.compile(rf"[＜﹤［{re.escape(_ODD_LEFT)}]")
+_ELEMENT = re.compile(r"<(/?)([\w:.-]{1,40})(?=[\s/>])")
 _INCLUDE = re.compile(r"(?:#\s*include|\bimport)\s*\Z")
+_ADDRESS = re.compile(
+    r"[\w.+-]+(?:://|@[\w-]+\.)|mailto:|(?:[\w+-]+/)*[\w+-]+\.(?:h|hh|hpp|hxx)$|www\.|[!?](?:$|[A-Za-z-])"
+)
 _TYPE = re.compile(
     r"[A-Z]\d?|[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*|\w+::\w+|\w+_t|[iuf]\d{1,3}|[iu]size|(?:unsigned|signed)?(?:int|long|short|char)|"
     r"float|double|bool|boolean|byte|void|str|string|wchar|auto|any|number|object|unknown|never|null|undefined|symbol|bigint|"
@@ -180,6 +193,17 @@ def broken(text: str) -> str:
     return " ".join([*parts, text[done:]]) if parts else text
 
 
+def without(text: str, instead: str = "") -> str:
+    """`text` with something else in the place of each of its `unmistakable` control tokens."""
+    pieces, at = [], 0
+    for found in _found(text):
+        token = found[0] + found[1]
+        if found.start() >= at and unmistakable([token]):  # else within the one before
+            pieces += [text[at : found.start()], instead]
+            at = found.start() + len(token)
+    return "".join((*pieces, text[at:]))
+
+
 def _is_certain(token: str) -> bool:
     found = _TOKEN.match(token)
     if found is None or _kind(found) is None:
@@ -210,7 +234,8 @@ def _found(text: str) -> Iterator[re.Match[str]]:
         elif found[0] != "<":
             yield found
         else:
-            word = found["angle"].lstrip("/")
+            inner = found["angle"].strip("/ ")
+            word = inner.split(None, 1)[0]
             if word.lower() in _MARKUP or _is_code(text, found.start(), word):
                 continue
             if word[0] != "_" and word.lower() not in _SPEAKERS:
@@ -231,8 +256,10 @@ def _elements(text: str) -> tuple[set[str], set[str]]:
 
 
 def _is_code(text: str, at: int, word: str) -> bool:
-    """Whether what stands in angle brackets is a type behind the name of a generic one, or a header."""
+    """Whether what stands in angle brackets is an address, a header, or a type behind the name of a generic one."""
+    if _ADDRESS.match(word):
+        return True
     before = text[max(0, at - 20) : at]
     if before[-1:].isalnum() or before[-1:] == "_" or before.endswith("::"):
-        return _TYPE.fullmatch(word) is not None
+        return not word[0].isalnum() or _TYPE.fullmatch(word) is not None
     return _INCLUDE.search(before) is not None
