@@ -72,7 +72,12 @@ def test_any_other_word_in_brackets_is_broken_but_not_flagged(text: str, around:
     assert "role_tags" not in [mark.flag for mark in marks(shown)]
 
 
-@given(st.text(st.sampled_from("<>[]|｜/_: \nabINSTenduros1<>||"), max_size=60))
+letters = st.text(st.sampled_from("<>[]|｜/_: \nabINSTenduros1◁▷«».#="), max_size=60)
+pieces = ["<ab>", "</ab>", "<ab ", "<ab/>", "<user>", "</user>", "[", "]", "<", "</", "ab>", "AB", "x", "#include ", "\n",
+          " ", "_", "«", "»", "<eod>", "[INST]", "=1"]  # fmt: skip
+
+
+@given(st.one_of(letters, st.lists(st.sampled_from(pieces), max_size=14).map("".join)))
 def test_nothing_but_blanks_is_added_and_once_is_enough(text: str) -> None:
     once = broken(text)
     assert broken(once) == once
