@@ -73,7 +73,8 @@ def test_any_other_word_in_brackets_is_broken_but_not_flagged(text: str, around:
 
 
 letters = st.text(st.sampled_from("<>[]|｜/_: \nabINSTenduros1◁▷«».#="), max_size=60)
-pieces = ["<ab>", "</ab>", "<ab ", "<ab/>", "<user>", "</user>", "[", "]", "<", "</", "ab>", "AB", "x", "#include ", "\n",
+pieces = ["<ab>", "</ab>", "<ab ", "<ab/>", "<user>", "</user>", "[", "]", "<", "</", "ab>", "AB", "x", "\n",
+          "#include ",
           " ", "_", "«", "»", "<eod>", "[INST]", "=1"]  # fmt: skip
 
 

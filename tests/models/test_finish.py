@@ -47,6 +47,11 @@ HALF = [
     ({"finish_details": {"type": "max_tokens"}}, {}, "max_tokens"),
     ({"message": {"stop_reason": "max_tokens"}}, {}, "max_tokens"),
     ({"truncated": True}, {}, "truncated"),
+    ({"hit_max_tokens": True}, {}, "hit_max_tokens"),
+    ({"eosReached": False}, {}, "incomplete (eos_reached: false)"),
+    ({"terminated_how": "length"}, {}, "length"),
+    ({"meta_info": {"finish_reason": {"type": "length", "length": 256}}}, {}, "length"),
+    ({}, {"provider": {"raw": {"stopReason": "MAX_TOKENS"}}}, "MAX_TOKENS"),
     ({}, {"isTruncated": True}, "is_truncated"),
     ({}, {"done": False}, "incomplete (done: false)"),
     ({}, {"done_reason": "length"}, "length"),
@@ -70,6 +75,7 @@ def test_a_reply_that_says_twice_how_it_ended_has_ended_the_worse_way(
 @pytest.mark.parametrize(
     ("choice", "reply"),
     [
+        ({"meta_info": {"finish_reason": {"type": "stop", "matched": 7}}}, {"id": "lengthy", "model": "max"}),
         ({"native_finish_reason": "completed"}, {"status": "success"}),  # OpenRouter
         ({"native_finish_reason": "STOP", "logprobs": None}, {"provider": "x"}),
         ({"stop_reason": None}, {}),  # vLLM

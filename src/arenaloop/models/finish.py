@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from arenaloop.types import Status
@@ -96,17 +97,20 @@ class End(NamedTuple):
 
 _REASON = re.compile(
     r"(\w+_)?(finish|finished|stop|stopping|stopped|end|ending|done|completion|generation|terminat\w+|exit|cut|cutoff|"
-    r"truncat\w+|incomplete|cancel\w*|abort\w*|refusal|block|blocked)_(reason|type|cause|details?|status|info|code)|status"
+    r"truncat\w+|incomplete|cancel\w*|abort\w*|refusal|block|blocked)_"
+    r"(reason|type|cause|details?|status|info|code|message|note|by)|status"
 )
-"""Names of the fields that hold a word for the end: ``native_finish_reason`` (OpenRouter), ``stop_reason`` (Anthropic,
-vLLM), ``finish_details``, ``incomplete_details`` and ``status`` (OpenAI), ``done_reason`` (Ollama), ``stop_type``
-(llama.cpp)."""
+"""Names of fields that hold a word for the end: ``native_finish_reason`` (OpenRouter), ``stop_reason`` (Anthropic),
+``finish_details``, ``incomplete_details`` and ``status`` (OpenAI), ``done_reason`` (Ollama), ``stop_type``
+(llama.cpp), ``meta_info.finish_reason`` (SGLang). Any other field that holds a word of `_LIMIT` tells, too."""
 _BROKEN_OFF = re.compile(
-    r"(is_|was_|answer_|output_|response_)?(truncated|incomplete|cut_?off|partial|unfinished|aborted|cancell?ed|"
-    r"interrupted|refused|blocked|filtered|stopped_limit|length_limited)"
+    r"truncated|incomplete|unfinished|aborted|cancell?ed|interrupted|cut_?off|"
+    r"(^|_)(partial|refused|blocked|filtered|has_more|limit|limited|exceeded|max_tokens|max_length)(_|$)"
 )
-_FINISHED = re.compile(r"(is_|was_)?(complete|completed|finished|done)")
-"""Names of flags that tell of half an answer where they are true, and where they are false."""
+_FINISHED = re.compile(r"(^|_)(complete|completed|finished|done|ended|end_turn|eos)(_|$)")
+"""What the names of flags hold that tell of half an answer where they are true, and where they are false."""
+_DEPTH = 3  # of objects within a choice or a reply that are looked into
+_NOT_OF_THE_END = frozenset({"message", "choices", "usage", "logprobs", "delta", "error", "content"})
 _STOPS = frozenset({"stop_reason", "matched_stop", "stopping_reason"})
 """Where vLLM and others put the stop sequence that they met, which may be any text, or a token's number."""
 _SAYS_NOTHING = frozenset({"", "none", "null", "unknown", "word", "auto", "disabled"})  # "word": llama.cpp's stop text
@@ -139,23 +143,55 @@ def worst_ending(choice: Mapping[str, Any], reply: Mapping[str, Any]) -> End:
     return End(status, word, unknown)
 
 
-def _words(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _words(part: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, str]]:
     """Each field of an object that tells of an end, by its name in snake case, and its word."""
     for key, value in part.items():
-        if value is None or key == "finish_reason" or not isinstance(key, str):
+        if (
+            value is None
+            or key in _NOT_OF_THE_END
+            or (key == "finish_reason" and not depth)
+            or not isinstance(key, str)
+        ):
             continue
-        name = _plain(key)
+        name, names_a_reason, breaks_off, finishes = _told_by(key)
         if isinstance(value, bool):
-            if (_BROKEN_OFF if value else _FINISHED).fullmatch(name):
-                yield name, name if value else f"incomplete ({name}: false)"
-        elif _REASON.fullmatch(name):
-            found = value
-            if isinstance(value, Mapping):
-                named = (value.get(inner) for inner in ("reason", "type", "code", "status"))
-                found = next((inner for inner in named if isinstance(inner, str)), None)
-            if name.startswith("incomplete") and value:
-                # that there is such a field says it; a word that is on a list says why
-                known = isinstance(found, str) and ending(found).status not in (Status.OK, Status.ERROR)
-                found = found if known else f"incomplete ({found})" if found else "incomplete"
-            if isinstance(found, str) and _plain(found) not in _SAYS_NOTHING:
+            if breaks_off if value else finishes:
+                known = value and ending(name) != Ending(Status.ERROR)
+                yield name, name if known else f"incomplete ({name}: {str(value).lower()})"
+        elif isinstance(value, str):
+            if (names_a_reason and _plain(value) not in _SAYS_NOTHING) or value.strip().lower() in _LIMIT:
+                yield name, f"incomplete ({value})" if _is_incomplete(name, value) else value
+        elif isinstance(value, Mapping):
+            if names_a_reason and name.startswith("incomplete") and value:
+                yield name, _why_incomplete(value)
+            elif names_a_reason and (found := _named(value)) is not None and _plain(found) not in _SAYS_NOTHING:
                 yield name, found
+            elif not names_a_reason and depth < _DEPTH:
+                yield from _words(value, depth + 1)
+
+
+def _named(value: Mapping[str, Any]) -> str | None:
+    return next((value[key] for key in ("reason", "type", "code", "status") if isinstance(value.get(key), str)), None)
+
+
+def _why_incomplete(value: Mapping[str, Any]) -> str:
+    """The word of ``incomplete_details``; that there are any says that the answer is, whatever they are."""
+    found = _named(value)
+    known = found is not None and ending(found).status not in (Status.OK, Status.ERROR)
+    return str(found) if known else f"incomplete ({found})" if found else "incomplete"
+
+
+def _is_incomplete(name: str, value: str) -> bool:
+    return name.startswith("incomplete") and ending(value).status in (Status.OK, Status.ERROR)
+
+
+@lru_cache(maxsize=1024)
+def _told_by(key: str) -> tuple[str, bool, bool, bool]:
+    """A field's name in snake case, and whether it holds a word for the end, or tells of half or of a whole answer."""
+    name = _plain(key[:100])
+    return (
+        name,
+        _REASON.fullmatch(name) is not None,
+        _BROKEN_OFF.search(name) is not None,
+        _FINISHED.search(name) is not None,
+    )

@@ -82,6 +82,8 @@ class Notices:
                 f"whole (“{self._examples['never closed']}”): they count as empty; if they close it, name the tags in "
                 f"{_TAGS}"
             )
+        if warned := count.get("warning", 0):
+            lines.append(f"{warned:,} of {self.replies:,} replies carry a warning: {self._examples['warning']}")
         if ends := count.get("unknown ending", 0):
             lines.append(
                 f"{ends:,} of {self.replies:,} replies tell their end by a word that is not known, "

@@ -156,6 +156,8 @@ def read_replies(
     texts = None if asked is None else [message["content"] for message in asked]
     read = [_completion(choice, reply, free if at else cost, reader, texts) for at, choice in enumerate(found)]
     _notice(reader, usage, asked, read)
+    if warned := reply.get("warnings") or reply.get("warning"):
+        reader.notices.add("warning", " ".join(json.dumps(warned, ensure_ascii=False)[:160].split()))
     return read
 
 
