@@ -13,6 +13,8 @@ A reader says which columns it takes; `Columns` looks at the others, row by row,
   named as such.
 * **all else**: named.
 
+A row whose cells are the names of its columns is a header that was copied with its table: left out and counted.
+
 Names are compared by their words, so `isSwapped`, `is-swapped` and ``was the order swapped?`` are one.
 """
 
@@ -152,12 +154,30 @@ class Columns:
         self._carried = CARRIED | {"_".join(_words(name)) for name in carried}
         self._seen: dict[str, _Seen] = {}
         self._rows = 0
+        self._headers = 0
         self._left_out = 0
 
     @property
     def left_out(self) -> int:
-        """How many rows their own marks took out."""
+        """How many rows their own marks took out, headers among them."""
         return self._left_out
+
+    def knows(self, name: str) -> bool:
+        """Whether a column is read, or carried along: nothing is to be said of it."""
+        return name in self._passed or self._first_of(name) is None
+
+    def counting(self) -> list[str]:
+        """The columns seen so far that say for how many a row stands."""
+        return [name for name, seen in self._seen.items() if seen.duty is Duty.MANY]
+
+    def amounts(self) -> list[str]:
+        """The columns by which rows stand for unequally many."""
+        return [name for name, seen in self._seen.items() if self._unequal(name, seen)]
+
+    def take(self, name: str) -> None:
+        """Count a column among those that the reader takes: it applied it."""
+        self._passed.add(name)
+        self._seen.pop(name, None)
 
     def takes(self, row: Mapping[str, Any], place: int | str) -> bool:
         """Look at one row; False where it says itself that it does not count.
@@ -165,8 +185,15 @@ class Columns:
         Args:
             row: cells by column.
             place: the line it stands on, or another word for where it stands.
+
+        Raises:
+            ValueError: the row is the header of another table: the same columns in another order.
         """
         self._rows += 1
+        if _is_header(row, place):
+            self._headers += 1
+            self._left_out += 1
+            return False
         counts = True
         for name, value in row.items():
             if name in self._passed:
@@ -203,6 +230,8 @@ class Columns:
             ValueError: a column turns rows or multiplies them, or does not tell whether a row counts.
         """
         notes, may, other = [], [], []
+        if self._headers:
+            notes.append(f"{self._headers:,} of {self._rows:,} rows repeat the header and were left out")
         for name, seen in self._seen.items():
             if not seen.valued:
                 continue
@@ -230,14 +259,31 @@ class Columns:
                 "turned, and nothing tells whether they were turned back: write each row as it is meant, and take the "
                 "column out"
             )
-        if seen.amounts and seen.valued < self._rows:  # a row without an amount stands for itself
-            seen.amounts.setdefault(1.0, "a row without it")
-        if len(seen.amounts) > 1 and not (seen.runs and "n" in _words(name)):  # n may number the rows
+        if self._unequal(name, seen):
             (one, _), (other, where) = list(seen.amounts.items())[:2]
             raise ValueError(
                 f"{where}: column {name}: {other:g}, after {one:g}: its rows stand for unequally many and would count "
                 "alike: write each as often as it counts, and take the column out"
             )
+
+    def _unequal(self, name: str, seen: _Seen) -> bool:
+        if seen.amounts and seen.valued < self._rows - self._headers:  # a row without an amount stands for itself
+            seen.amounts.setdefault(1.0, "a row without it")
+        return len(seen.amounts) > 1 and not (seen.runs and "n" in _words(name))  # n may number the rows
+
+
+def _is_header(row: Mapping[str, Any], place: int | str) -> bool:
+    """Whether a row's cells are the names of its columns, as where two tables were put one after the other."""
+    cell = next(iter(row.values()), None)
+    if not isinstance(cell, str) or cell.strip() not in row or len(row) < 2:
+        return False
+    cells = [value.strip() if isinstance(value, str) else value for value in row.values()]
+    if cells == list(row):
+        return True
+    if all(isinstance(value, str) for value in cells) and sorted(cells) == sorted(row):
+        where = place if isinstance(place, str) else f"line {place}"
+        raise ValueError(f"{where}: the header of another table, its columns in another order: {_listed(cells)}")
+    return False
 
 
 def _marks(seen: _Seen, value: object, where: str) -> bool:
