@@ -147,10 +147,15 @@ class Columns:
     Args:
         read: names that the reader takes, as the file spells them.
         carried: names that carry no meaning for it, beside `CARRIED`; case and separators do not matter.
+        explained: names whose duty is known from the files that have them, and why it is no concern; said once where a
+            row has a yes in it.
     """
 
-    def __init__(self, read: Iterable[str], carried: Iterable[str] = ()) -> None:
+    def __init__(
+        self, read: Iterable[str], carried: Iterable[str] = (), explained: Mapping[str, str] | None = None
+    ) -> None:
         self._passed = set(read)
+        self._explained = dict(explained or {})
         self._carried = CARRIED | {"_".join(_words(name)) for name in carried}
         self._seen: dict[str, _Seen] = {}
         self._rows = 0
@@ -234,6 +239,11 @@ class Columns:
             notes.append(f"{self._headers:,} of {self._rows:,} rows repeat the header and were left out")
         for name, seen in self._seen.items():
             if not seen.valued:
+                continue
+            if name in self._explained:
+                if seen.marked:
+                    count = f"true in {seen.marked:,} of {self._rows:,} rows"
+                    notes.append(f"column {name}, {count}, is not applied: {self._explained[name]}")
                 continue
             self._refuse(name, seen)
             if seen.duty in (Duty.OUT, Duty.IN):

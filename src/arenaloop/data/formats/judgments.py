@@ -36,10 +36,13 @@ from arenaloop.ratings.cells import LeftOut, Place, is_missing, read_games, read
 from arenaloop.ratings.outcomes import ONE_HOT, read_outcomes
 
 __all__ = [
+    "ALPACA_EVAL_SAYS",
+    "ARENA_COLUMNS",
     "METADATA_LENGTHS",
     "BattleColumns",
     "battle_columns",
     "battles_from_rows",
+    "is_own",
     "is_simple",
     "is_table",
     "require_columns",
@@ -47,6 +50,8 @@ __all__ = [
 
 METADATA_LENGTHS = {"length_a": "sum_assistant_a_tokens", "length_b": "sum_assistant_b_tokens"}
 """Where Chatbot Arena's 100k set keeps lengths: fields of the column `conv_metadata`."""
+ALPACA_EVAL_SAYS = {"is_switched_outputs": "AlpacaEval turns preferences back before it saves them"}
+"""Columns of its annotations that look as if they changed a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +161,11 @@ def battle_columns(
     unlike = LeftOut("the shape of the rows before them")
     kind: _Kind | None = None
     columns = Columns(())
-    count = switched = 0
+    count = 0
     for count, (line, row) in enumerate(rows, start=1):
         if kind is None:
             kind = next((one for one in _KINDS if set(one.keys) <= row.keys()), None) or _plain(controls, row)
-            columns = Columns(kind.read, kind.carried)
+            columns = Columns(kind.read, kind.carried, ALPACA_EVAL_SAYS)
         if count <= 100:
             found.update(dict.fromkeys(row))
         try:
@@ -173,7 +178,6 @@ def battle_columns(
         except (KeyError, TypeError, AttributeError) as error:
             unlike.add(f"not like the rows before it ({error!r})", _placed(line))
             continue
-        switched += bool(row.get(_SWITCHED))
         amounts = {name: row.get(name) for name in columns.counting()}
         for battle in battles:
             told = battle | amounts if amounts else battle
@@ -207,11 +211,6 @@ def battle_columns(
                 told_of.append(f"column {name} is read as weight: a row stands for as many")
     except ValueError as error:
         raise file_error(source, error) from None
-    if switched:
-        told_of.append(
-            f"column {_SWITCHED}, true in {switched:,} of {count:,} rows, is not applied: AlpacaEval turns preferences "
-            "back before it saves them"
-        )
     texts = ("output_a", "output_b")
     return BattleColumns(
         cells["model_a"],
@@ -313,7 +312,6 @@ class _Kind:
     carried: frozenset[str]
 
 
-_SWITCHED = "is_switched_outputs"
 _FASTCHAT = ("g1_winner", "g2_winner", "model_1", "model_2", "question_id")
 _ARENA_HARD = ("games", "model", "baseline")
 _ALPACA_EVAL = ("generator_1", "generator_2", "preference", "instruction")
@@ -329,10 +327,10 @@ _KINDS = (
         _ALPACA_EVAL,
         _alpaca_eval,
         frozenset({*_ALPACA_EVAL, "input", "output_1", "output_2", "length_a", "length_b", "weight"}),
-        frozenset({_SWITCHED, "referenced_models", "completion"}),
+        frozenset({"referenced_models", "completion"}),
     ),
 )
-_ARENA = frozenset(
+ARENA_COLUMNS = frozenset(
     name
     for names in (
         "conversation_a conversation_b full_conversation messages prompt instruction response response_a",
@@ -377,4 +375,4 @@ def _plain(controls: Sequence[str], columns: Collection[str]) -> _Kind:
             out |= {name: metadata.get(field) for name, field in METADATA_LENGTHS.items()}
         yield out
 
-    return _Kind((), battle, frozenset(kept), _ARENA | _OWN if own else _ARENA)
+    return _Kind((), battle, frozenset(kept), ARENA_COLUMNS | _OWN if own else ARENA_COLUMNS)
