@@ -71,7 +71,7 @@ _TURNED = re.compile(r"(?:swap|flip|revers|switch|invert|invers|mirror|transpos)
 _WEIGHT = _words_of("weight weights wt")
 _COUNT = _words_of(
     "count counts cnt n freq freqs frequency frequencies multiplicity repeats repetitions occurrences copies "
-    "replicates observations obs votes w"
+    "replicates observations obs votes tally tallies multiplier multiple w"
 )
 _COUNTED = _words_of("vote row rows battle battles pair pairs sample samples example examples num number nr no")
 _OUT = _words_of(

@@ -90,7 +90,12 @@ def user_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, JsonRow]]:
     _refuse_columns(os.fspath(path), *head)
     bared = any(key != key.strip() for key in head[1])
     for line, row in itertools.chain([head], rows):
-        yield line, {key.strip(): value for key, value in row.items()} if bared else row
+        if bared:
+            try:
+                row = _object([(key.strip(), value) for key, value in row.items()])
+            except _TwiceError as error:
+                raise row_error(path, line, str(error)) from None
+        yield line, row
 
 
 def _refuse_columns(name: str, line: int, row: JsonRow) -> None:

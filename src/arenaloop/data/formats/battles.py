@@ -69,7 +69,7 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
             judgments.require_columns(found)
             simple = judgments.is_table(found) and judgments.is_simple(found, controls)
             frame = _frame(path, kind, controls, found) if simple else None
-            if frame is not None and frame.height and not _repeats_header(frame):
+            if frame is not None and frame.height and not _holds_header(frame, found):
                 return battles_from_frame(frame, controls=controls, found=found, place=line_of(path))
         except InputError:
             raise
@@ -217,8 +217,9 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
     return None if odd else frame
 
 
-def _repeats_header(frame: pl.DataFrame) -> bool:
-    return bool(((frame["model_a"] == "model_a") & (frame["model_b"] == "model_b")).any())
+def _holds_header(frame: pl.DataFrame, found: Sequence[str]) -> bool:
+    """Whether a row may be the header of a table that was put after another one."""
+    return bool(frame["model_a"].is_in(list(found)).any())
 
 
 def _keys(path: Path) -> int:
