@@ -20,7 +20,10 @@ def said(*rows: dict[str, object], read: tuple[str, ...] = ("winner",), carried:
     ("duty", "names"),
     [
         (Duty.TURNS, "swapped isSwapped is-swapped order_swapped is_switched_outputs FLIPPED position_flip reversed"),
-        (Duty.TURNS, "inverted mirrored seats_transposed was_the_order_reversed? switch swapped2"),
+        (
+            Duty.TURNS,
+            "inverted mirrored seats_transposed was_the_order_reversed? switch swapped2 winner_flipped g1_swapped",
+        ),
         (Duty.MANY, "count counts n num_votes votes vote_count freq Frequency sample_weight weights w n_rows"),
         (Duty.OUT, "skip excluded spam is_spam deleted discard_row not_valid invalid exclude_reason ignore"),
         (Duty.IN, "valid is_valid keep included usable no_spam not_skipped"),

@@ -68,6 +68,7 @@ _ABOUT = _words_of(
     "training train eval evaluation"
 )
 _TURNED = re.compile(r"(?:swap|flip|revers|switch|invert|invers|mirror|transpos)\w{0,4}")
+_WAS_TURNED = _words_of("swapped flipped reversed switched inverted mirrored transposed")
 _WEIGHT = _words_of("weight weights wt")
 _COUNT = _words_of(
     "count counts cnt n freq freqs frequency frequencies multiplicity repeats repetitions occurrences copies "
@@ -101,7 +102,7 @@ def duty_of(name: str) -> Duty:
     words = [word.rstrip("0123456789") or word for word in _words(name)]
     own = [word for word in words if word not in _LITTLE]
     rest = [word for word in own if word not in _ABOUT and word not in _NOT]
-    if rest and all(_TURNED.fullmatch(word) for word in rest):
+    if not _WAS_TURNED.isdisjoint(own) or (rest and all(_TURNED.fullmatch(word) for word in rest)):
         return Duty.TURNS
     if rest and set(rest) <= _OUT | _IN:
         out = not _OUT.isdisjoint(rest)

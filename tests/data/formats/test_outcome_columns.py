@@ -57,6 +57,14 @@ def test_a_count_of_votes_is_a_weight(tmp_path: Path, save: Save) -> None:
     assert battles.notes == ("column count is read as weight: a row stands for as many",)
 
 
+def test_games_have_weights_of_their_own_and_of_their_row(tmp_path: Path) -> None:
+    games = {"uid": "u", "model": "x", "baseline": "y", "games": [{"score": "A>>B"}, {"score": "B>A"}]}
+    as_jsonl(tmp_path / "v", [games | {"weight": 2.0}, games | {"weight": 1.0}])
+    weight = read_battles(tmp_path / "v").weight
+    assert weight is not None
+    assert weight.tolist() == [6.0, 2.0, 3.0, 1.0]
+
+
 @every_form
 def test_two_columns_that_weigh_are_one_too_many(tmp_path: Path, save: Save) -> None:
     save(tmp_path / "v", [WON | {"count": 1, "weight": 2}, LOST | {"count": 50, "weight": 1}])

@@ -194,7 +194,7 @@ def battle_columns(
 
     try:
         require_columns(found, controls, there=cells)
-        weighted = [*(["weight"] if "weight" in cells else []), *columns.amounts()]
+        weighted = list(dict.fromkeys([*(["weight"] if "weight" in cells else []), *columns.amounts()]))
         if len(weighted) == 1:
             columns.take(weighted[0])
         told_of = columns.notes()
