@@ -71,6 +71,7 @@ def test_rows_of_which_none_is_turned_need_no_word() -> None:
 def test_any_column_may_say_that_a_row_is_turned() -> None:
     with pytest.raises(ValueError, match="line 2: column order: in 1 of 2 rows"):
         said({"order": "original"}, {"order": "reversed"})
+    assert said({"product": "Switch"}, {"product": "Flip"}) == ["columns not used: product"]
 
 
 @pytest.mark.parametrize("rows", [(1, 50), ("1", "2"), (50, None), (0.5, 1.0), (3, 5, 9)])

@@ -301,7 +301,7 @@ def _marks(seen: _Seen, value: object, where: str) -> bool:
     """Whether a value turns its row, or takes it out."""
     word = str(value).strip().casefold() if isinstance(value, str | int | float) else ""
     if seen.duty in (Duty.MAY, Duty.NONE):  # `order` may say "swapped"
-        return isinstance(value, str) and len(word) < 20 and bool(_TURNED.fullmatch(word))
+        return word in _WAS_TURNED
     if word in _YES or (seen.duty is Duty.TURNS and _TURNED.fullmatch(word)):
         return seen.duty is not Duty.IN
     if word in _NO:
