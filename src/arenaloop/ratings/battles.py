@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arenaloop.ratings.cells import Place, name_twins, read_scores, read_weights
+from arenaloop.ratings.cells import Place, read_scores, read_weights
+from arenaloop.ratings.look_alikes import name_twins
 from arenaloop.ratings.outcomes import ONE_HOT, one_hot_winners, read_outcomes
 
 __all__ = [
@@ -139,7 +140,8 @@ class Battles:
             row = int(np.flatnonzero((score < 0) | (score > 1))[0])
             raise ValueError(f"score_a of row {row} is {score[row]}: it must lie between 0 and 1")
 
-        notes = [*notes, *name_twins(models)]
+        met = tally(first, len(models), np.ones(len(first))) + tally(second, len(models), np.ones(len(second)))
+        notes = [*notes, *name_twins(dict(zip(models, map(int, met), strict=True)))]
         selfish = first == second
         unknown = np.isnan(score) & ~selfish
         keep = ~(selfish | unknown)

@@ -15,7 +15,8 @@ from arenaloop.data.formats.tables import table_rows
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import row_error
 from arenaloop.ratings.battles import FloatArray, encode
-from arenaloop.ratings.cells import name_twins, to_number
+from arenaloop.ratings.cells import to_number
+from arenaloop.ratings.look_alikes import name_twins
 from arenaloop.ratings.win_rate import Annotations
 
 __all__ = ["read_annotations", "read_difficulty"]
@@ -83,7 +84,7 @@ def read_annotations(
         for model, seen in texts.items()
         if model != baseline and seen.total() >= 4 and seen.most_common(1)[0][1] * 2 >= seen.total()
     }
-    notes = [*told.notes, *name_twins({baseline, *models})]
+    notes = [*told.notes, *name_twins({name: found[name] for name in dict.fromkeys([baseline, *models])})]
     if nameless:
         notes.append(f"{nameless:,} of {len(told.names_a):,} rows without a model's name left out")
     return Annotations(
