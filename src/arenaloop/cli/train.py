@@ -35,10 +35,13 @@ def train(
 ) -> None:
     """Train a model on rows, or resume an interrupted training.
 
-    Rows are those that the recipes write. Conversations are `messages`, or `prompt` and `completion`; preference pairs
-    are `prompt`, `chosen` and `rejected`, or the last two alone where both begin with the prompt. Each is a list of
-    messages or a text: a prompt's is one user turn, an answer's one assistant turn. Other columns are ignored, but for
-    those that change what a row means (tools, images, weights), which are refused.
+    Rows are those that the recipes write, and the forms that people keep. Conversations are `messages`; `prompt` and
+    `completion`; ShareGPT's `conversations` (or `conversation`); Alpaca's `instruction`, `input` and `output`. Preference
+    pairs are `chosen` and `rejected` behind a `prompt`, `instruction`, `question` or `conversations`, or alone where both
+    begin with the prompt (messages, or HH's transcripts). Each is a list of messages or a text: a prompt's is one user
+    turn, an answer's one assistant turn. `system` (or `system_prompt`, `system_message`) is the system message, `history`
+    pairs of earlier turns. Columns that change what a row teaches and are not read (tools, images, weights, labels) are
+    refused, others named.
 
     Examples:
 
@@ -80,8 +83,12 @@ def train(
     with _rows_by_line(data, lines), Watch() as watch:
         watch.phase(out.name, method)
         from arenaloop.train import methods
+        from arenaloop.train.rows import unread_columns
 
         checked = validate(METHODS[method], values, "--set")
+        unused = unread_columns(rows, methods.METHODS[method].columns)
+        if unused:
+            watch.note(f"{data}: columns not used: {', '.join(unused[:12])}" + (" …" if len(unused) > 12 else ""))
         done = methods.training(method, start, rows, out, checked, seed=seed, on_step=step, on_note=watch.note)
     remarks = (_by_line(remark, lines) for remark in done.remarks())
     typer.echo(
