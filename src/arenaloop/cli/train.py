@@ -36,12 +36,12 @@ def train(
     """Train a model on rows, or resume an interrupted training.
 
     Rows are those that the recipes write, and the forms that people keep. Conversations are `messages`; `prompt` and
-    `completion`; ShareGPT's `conversations` (or `conversation`); Alpaca's `instruction`, `input` and `output`. Preference
-    pairs are `chosen` and `rejected` behind a `prompt`, `instruction`, `question` or `conversations`, or alone where both
-    begin with the prompt (messages, or HH's transcripts). Each is a list of messages or a text: a prompt's is one user
-    turn, an answer's one assistant turn. `system` (or `system_prompt`, `system_message`) is the system message, `history`
-    pairs of earlier turns. Columns that change what a row teaches and are not read (tools, images, weights, labels) are
-    refused, others named.
+    `completion`; ShareGPT's `conversations` or `conversation`; Alpaca's `instruction`, `input` and `output`. Pairs are
+    `chosen` and `rejected` behind a `prompt`, `instruction`, `question` or `conversations`, or alone where both begin
+    with the prompt (messages, or HH's transcripts). Each is a list of messages or a text: a prompt's is one user turn,
+    an answer's one assistant turn. `system`, `system_prompt` or `system_message` is the system message; `history` holds
+    earlier turns in pairs. Columns that change what a row teaches and are not read (tools, images, weights, labels) are
+    refused; others are named.
 
     Examples:
 
@@ -74,9 +74,12 @@ def train(
         raise InputError(f"{data}: no rows in it")
     values = override({}, settings or [])
     stepped = False
+    unused: list[str] = []
 
     def step(number: int, total: int, metrics: Mapping[str, float]) -> None:
         nonlocal stepped
+        if unused and not stepped:  # the rows have been taken
+            watch.note(f"{data}: columns not used: {', '.join(unused[:12])}" + (" …" if len(unused) > 12 else ""))
         stepped = True
         watch.step(number, total, metrics)
 
@@ -87,8 +90,6 @@ def train(
 
         checked = validate(METHODS[method], values, "--set")
         unused = unread_columns(rows, methods.METHODS[method].columns)
-        if unused:
-            watch.note(f"{data}: columns not used: {', '.join(unused[:12])}" + (" …" if len(unused) > 12 else ""))
         done = methods.training(method, start, rows, out, checked, seed=seed, on_step=step, on_note=watch.note)
     remarks = (_by_line(remark, lines) for remark in done.remarks())
     typer.echo(

@@ -80,7 +80,7 @@ class ChatEncoder:
             raise ConfigError(f"the tokenizer of {tokenizer.name_or_path} has no end-of-sequence token")
         special = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special}
         self._control_ends = self.end_ids & special
-        self._rendered = Rendered(self._chat, [tokenizer.decode([token]) for token in sorted(self.end_ids)])
+        self._rendered = Rendered(self._chat, [tokenizer.decode([token]) for token in sorted(self._control_ends)])
 
     def _template(self) -> str:
         """The chat template, which must be one."""
@@ -202,7 +202,7 @@ class ChatEncoder:
         if not text.startswith(before):
             text = self._reopened(messages, before)
         self._rendered.given(messages[:last], before)
-        self._rendered.answer(messages[last], self._finished(text)[len(before) :])
+        self._rendered.answer(messages[last], self._finished(text, len(before))[len(before) :])
         earlier = [
             turn
             for turn in range(max(since, 1), last)
@@ -216,8 +216,7 @@ class ChatEncoder:
         spans = [self._earlier(messages[: turn + 1], cuts[: at + 1], ids) for at, turn in enumerate(earlier)]
         end = self._end(ids, starts[-1], len(ids))
         if end is None:  # a template that leaves the last turn open
-            if self._finished(text) != text:
-                ids, starts = self._cut(self._finished(text), cuts)
+            ids, starts = self._cut(self._finished(text, len(before)), cuts)
             end = len(ids) + 1
             ids = [*ids, self._end_id]
         labelled = [False] * len(ids)
@@ -248,7 +247,7 @@ class ChatEncoder:
     def _earlier(self, messages: list[Message], cuts: list[int], ids: list[int]) -> tuple[int, int]:
         """Where the last of `messages`, an answer before others, stands in the whole conversation's tokens."""
         text = self._render(messages)
-        self._rendered.answer(messages[-1], self._finished(text)[cuts[-1] :])
+        self._rendered.answer(messages[-1], self._finished(text, cuts[-1])[cuts[-1] :])
         alone, starts = self._cut(text, cuts)
         end = self._end(alone, starts[-1], len(alone))
         if end is None:
@@ -269,9 +268,9 @@ class ChatEncoder:
         first = next((at + 1 for at in range(start, stop) if ids[at] in self._control_ends), None)
         return first or next((at + 1 for at in range(stop - 1, start - 1, -1) if ids[at] in self.end_ids), None)
 
-    def _finished(self, text: str) -> str:
-        """A rendered conversation without the generation prompt that some templates write unasked."""
-        return text.removesuffix(self._chat.written_prompt)
+    def _finished(self, text: str, start: int) -> str:
+        """A rendered conversation; if its answer from `start` on has no end, without a generation prompt written unasked."""
+        return text if self._rendered.ended(text, start) else text.removesuffix(self._chat.written_prompt)
 
     @property
     def _end_id(self) -> int:

@@ -3,8 +3,8 @@
 A template is a program, and some leave turns out, cut, escape or rewrite texts, or write more than the end of a turn
 after it. So no template is trusted: every turn's text must stand in what was rendered, and between the prompt and the
 end of the turn that is learned there may be the answer alone, with blanks and what the model itself has to write around
-it (a header that the generation prompt lacks, an empty block of reasoning). Texts are compared as rendered, marks of `ChatTokens`
-included, before they become tokens.
+it: a header that the generation prompt lacks, an empty block of reasoning. Texts are compared as rendered, marks of
+`ChatTokens` included, before they become tokens.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Rendered:
 
     Args:
         chat: the template, with its tokenizer.
-        ends: the texts of the tokens that end a turn.
+        ends: the texts of the special tokens that end a turn; no text of a row becomes one.
     """
 
     def __init__(self, chat: ChatTokens, ends: Sequence[str]) -> None:
@@ -42,7 +42,9 @@ class Rendered:
         # possessive throughout: what is compared may be long, and no character may be tried twice
         self._before = re.compile(rf"(?:\s|{tag}(?:\W*?{tag})?|{header}|{role})*+", re.IGNORECASE)
         self._within = re.compile(rf"(?:\s|{tag})*+", re.IGNORECASE)
-        self._after = re.compile(rf"(?:\s|{tag})*+(?:{end}|(?:{_BRACKETED}|\W)*+\Z)", re.IGNORECASE)
+        self._end = re.compile(end)
+        self._ended = re.compile(rf"(?:\s|{tag})*+{end}", re.IGNORECASE)
+        self._open = re.compile(rf"(?:{_BRACKETED}|\W|{tag})*+\Z", re.IGNORECASE)
         self._between = re.compile(rf"(?:\s|{tag}|{end}|{header}|{_BRACKETED})*+", re.IGNORECASE)
 
     def given(self, messages: Sequence[Message], text: str) -> None:
@@ -88,8 +90,13 @@ class Rendered:
             at, allowed = found + len(piece), self._within
         # an empty answer has nothing but its end, behind what the model has to write to get there
         begin = self._before.match(rest) if at == 0 else None
-        if not self._after.match(rest, begin.end() if begin else at):
+        at = begin.end() if begin else at
+        if not (self._ended if self.ended(rest, at) else self._open).match(rest, at):
             raise _more(rest[at:], "after")
+
+    def ended(self, text: str, start: int) -> bool:
+        """Whether a token that ends a turn stands in a text from `start` on."""
+        return self._end.search(text, start) is not None
 
     def marked(self, messages: Sequence[Message], spans: Sequence[str]) -> None:
         """Check that what a template marks as generated are the answers among these messages, and their ends.
