@@ -269,7 +269,7 @@ class ChatEncoder:
         return first or next((at + 1 for at in range(stop - 1, start - 1, -1) if ids[at] in self.end_ids), None)
 
     def _finished(self, text: str, start: int) -> str:
-        """A rendered conversation; if its answer from `start` on has no end, without a generation prompt written unasked."""
+        """A rendered text; if its answer from `start` on has no end, without a generation prompt written unasked."""
         return text if self._rendered.ended(text, start) else text.removesuffix(self._chat.written_prompt)
 
     @property

@@ -213,7 +213,14 @@ def test_an_instruction_may_stand_inside_a_prompt() -> None:
     [
         *[("label", False), ("labels", 0), ("kto_tag", False), ("desirable", False), ("label", "bad")],
         *[("weight", 0.5), ("weights", [1, 0]), ("sampleWeight", 2), ("loss-weight", 0.0), ("train", False)],
-        *[("mask", [0, 1]), ("ignore", True), ("prefix", True), ("tools", [{"name": "f"}]), ("TOOLS", "[]x")],
+        *[
+            ("mask", [0, 1]),
+            ("Loss_Mask", "0"),
+            ("ignore", True),
+            ("prefix", True),
+            ("tools", [{"name": "f"}]),
+            ("TOOLS", "[]x"),
+        ],
         *[("images", ["x.png"]), ("image_path", "x.png"), ("system_text", "s"), ("input", "i"), ("rag_context", "c")],
     ],
 )

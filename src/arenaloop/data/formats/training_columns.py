@@ -42,6 +42,7 @@ _ABOUT = frozenset(
     | {"format", "version", "language", "lang", "date", "time"}
 )
 """Words that make a name say something about a thing, where the thing itself stands elsewhere (``tool_names``)."""
+_QUOTED = re.compile(r"\s*(?:[-+]?[\d.,]+|true|false|yes|no|on|off)\s*", re.IGNORECASE)
 _WORTH = frozenset({"score", "scores", "rating", "ratings", "reward", "rewards"})
 
 
@@ -60,7 +61,8 @@ def changes_meaning(name: object, value: object) -> bool:
         return False
     words = _words(str(name))
     if words & _SHARES:
-        texts = isinstance(value, str) and not words & {"label", "labels"}  # a file's name, a split: not a share
+        # a file's name or a split is no share; a number or a truth value in quotes is one
+        texts = isinstance(value, str) and not words & {"label", "labels"} and not _QUOTED.fullmatch(value)
         return not texts and not _whole(value) and not isinstance(value, Mapping)
     if words & _SWITCHES:
         return bool(value) and str(value).lower() not in ("false", "0")
@@ -107,7 +109,7 @@ def unread(rows: Iterable[Mapping[str, Any]], read: Container[str], fields: Cont
             if value is None or value in ("", [], {}):
                 continue
             if name not in read:
-                found[str(name)] = None
+                found[str(name) or repr(name)] = None
             elif isinstance(value, list):
                 turns = [turn for turn in value if isinstance(turn, Mapping)]
                 found |= {f"{name}[].{key}": None for turn in turns for key in turn if key not in fields and turn[key]}
