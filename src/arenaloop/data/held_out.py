@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from arenaloop.data.formats.training_rows import read_conversation
 from arenaloop.normal_form import nfkc
 from arenaloop.types import Prompt
 
@@ -49,15 +50,10 @@ def user_turns(prompt: Prompt) -> Turns:
 
 
 def row_turns(row: Mapping[str, Any]) -> Turns:
-    """The user's turns of a demonstration (``messages``, or ``prompt`` and ``completion``), normalised."""
-    turns: list[str] = []
-    for column in ("messages", "prompt", "completion"):
-        said = row.get(column)
-        if isinstance(said, str):
-            turns += [said] if column == "prompt" else []
-        elif isinstance(said, list):
-            turns += [turn["content"] for turn in said if turn["role"] == "user" and isinstance(turn["content"], str)]
-    return tuple(map(normalised, turns))
+    """The user's turns of a demonstration (see `formats.training_rows`), normalised."""
+    read = read_conversation(row)
+    said = [turn["content"] for turn in (*read.prompt, *read.completion) if turn["role"] == "user"]
+    return tuple(map(normalised, said))
 
 
 class HeldOut:
