@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from arenaloop.errors import EndpointDownError
 from arenaloop.models.bounded import LONGEST_REPLY, SLOWEST, beginning, lines, whole
+from arenaloop.models.charge import note_charge, read_failed_charge
 from arenaloop.models.openai_errors import error_text, http_fault, remedy, retry_after
 from arenaloop.models.openai_wire import Reader, read_reply
 from arenaloop.models.secrets import Redactor, proxy_secrets, read_headers, read_key
@@ -154,8 +155,9 @@ def read_result(
         raise ValueError(f"no result line: {line[:80].decode('utf-8', 'replace')!r}") from None
     if not isinstance(custom_id, str):
         raise ValueError("a result line whose custom_id is no text")
-    price = reader.price
-    free = None if price is None else 0.0
+    if reader.price is not None:
+        reader = replace(reader, price=reader.price.in_batch())
+    free = None if reader.price is None else 0.0
     if error or not isinstance(response, dict):
         error = error if isinstance(error, dict) else {"message": str(error or "no response")}
         code = str(error.get("code") or "")
@@ -170,18 +172,28 @@ def read_result(
     if str(status) != "200":
         detail = body.get("error") if isinstance(body, dict) else None
         if status == 400 and isinstance(detail, dict) and detail.get("code") == "content_filter":
-            return custom_id, Completion(status=Status.REFUSED, finish_reason="content_filter", usd=free)
+            refused = Completion(status=Status.REFUSED, finish_reason="content_filter", usd=free)
+            return custom_id, _charged(refused, raw, reader)
         reason = _SHOWN.line(f"HTTP {status}: {error_text(raw)}")
-        return custom_id, Completion(status=Status.ERROR, error=reason, usd=free)
+        return custom_id, _charged(Completion(status=Status.ERROR, error=reason, usd=free), raw, reader)
     try:
         completion = read_reply(raw, reader=reader, asked=asked(custom_id))
     except ValueError as fault:
-        return custom_id, Completion(status=Status.ERROR, error=_SHOWN.line(str(fault)), usd=None)
+        unread = Completion(status=Status.ERROR, error=_SHOWN.line(str(fault)), usd=None)
+        return custom_id, _charged(unread, raw, reader)
     if completion.status is Status.ERROR:  # half an answer is none
         completion = replace(completion, text="", error=_SHOWN.line(f"HTTP 200: {completion.error}"))
-    if price is not None and completion.usd is not None:
-        completion = replace(completion, usd=completion.usd * price.batch)
     return custom_id, completion
+
+
+def _charged(failed: Completion, raw: bytes, reader: Reader) -> Completion:
+    """A request that failed, with what it has cost all the same, where its body says so."""
+    charge = read_failed_charge(raw, {}, reader.price)
+    if charge is None:
+        return failed
+    reader.notices.replies += 1
+    note_charge(reader.notices, charge)
+    return replace(failed, tokens_in=charge.usage.tokens_in, tokens_out=charge.usage.tokens_out, usd=charge.usd)
 
 
 class BatchEndpoint:

@@ -437,10 +437,7 @@ def _charged(unit: JudgeUnit, line: Line, completion: Completion) -> Completion:
     if completion.usd is None and completion.status is Status.ERROR:
         lost = model.billing.lost(body, token_limit(model, request.sampling), Loss.CUT) * model.price.batch
         return replace(completion, usd=lost, usd_estimated=lost)
-    told = model.billing.told(body, (completion,))
-    if told.usd_estimated and told.usd is not None:
-        return replace(told, usd=told.usd * model.price.batch, usd_estimated=told.usd_estimated * model.price.batch)
-    return told
+    return model.billing.told(body, (completion,), model.price.batch)
 
 
 def _source(source: Batch | Path) -> str:
