@@ -26,10 +26,12 @@ from arenaloop.models.base import Model, Reserve
 from arenaloop.store import Store
 from arenaloop.types import Status
 
-__all__ = ["MAX_BACKLOG", "MOST_REFUSED", "Executor", "begin", "run"]
+__all__ = ["MAX_BACKLOG", "MOST_REFUSED", "RECALLED", "Executor", "begin", "run"]
 
 MAX_BACKLOG = 2_000
 """Appends that may wait for the disk before workers pause."""
+RECALLED = 100
+"""Stored calls by which a resumed run knows what a model's calls take."""
 MOST_REFUSED = 30
 """Refusals of a judge's first calls that are too many if it never answered otherwise."""
 _REPORT_EVERY = 0.25  # seconds between progress reports
@@ -225,7 +227,7 @@ class Executor:
     # ------------------------------------------------------------------ calls
 
     def _vouch(self, unit: Unit) -> None:
-        """Before the first call of this invocation: tell a model if it has answered in an earlier one.
+        """Before the first call of this invocation: tell a model if it has answered earlier, and what that took.
 
         A resumed run may hold nothing but what was refused, and that is no sign that nothing can be answered.
         """
@@ -233,6 +235,7 @@ class Executor:
         if who in self._refusals:
             return
         self._refusals[who] = 0
+        asked.recall(unit.earlier(self.store, RECALLED))
         if asked.model is not None and self.store.answered(*who, getattr(asked, "fingerprint", "")):
             self._refusals[who] = None
             if (vouch := getattr(asked.model, "answered_before", None)) is not None:

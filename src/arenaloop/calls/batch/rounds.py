@@ -22,9 +22,9 @@ from pathlib import Path
 
 from arenaloop.calls.batch.requests import Line, RequestFile, missing, server_of, unit_of_line, write_again, write_files
 from arenaloop.calls.batch.state import REQUESTS, STATE, WAITING, batch_rows, open_batches
-from arenaloop.calls.judging import AskedJudge, JudgeUnit
+from arenaloop.calls.judging import AskedJudge, JudgeUnit, stored_verdicts
 from arenaloop.calls.progress import Tally
-from arenaloop.calls.run import MAX_BACKLOG
+from arenaloop.calls.run import MAX_BACKLOG, RECALLED
 from arenaloop.config import BatchSettings
 from arenaloop.errors import BudgetSpentError, StoppedError
 from arenaloop.jsonl import JsonRow
@@ -78,6 +78,8 @@ class Round:
         self.judges: dict[str, list[AskedJudge]] = {}  # votes of one judge share its fingerprint, and its batches
         for asked in judges:
             self.judges.setdefault(asked.judge.fingerprint, []).append(asked)
+        for asked in judges:
+            asked.recall(stored_verdicts(asked, store, RECALLED))
         self.servers = {asked.judge.fingerprint: server_of(asked) for asked in judges}
         self.endpoints: dict[str, BatchEndpoint] = {}
         self.numbers = sum(1 for _ in batch_rows(store))
