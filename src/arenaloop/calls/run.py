@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.gate import Gate
-from arenaloop.calls.notices import keep_notices
+from arenaloop.calls.notices import keep_notices, told_notices
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import next_sample
 from arenaloop.calls.units import Asked, Unit, Who
-from arenaloop.errors import BudgetSpentError, EndpointDownError
+from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError
 from arenaloop.models.base import Model, Reserve
 from arenaloop.store import Store
 from arenaloop.types import Status
@@ -59,14 +59,18 @@ async def run(
     Raises:
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
-    gate = Gate(tally, store)
+    gate, stopped = Gate(tally, store), False
     reporter = asyncio.create_task(_report(tally, on_progress)) if on_progress else None
     try:
         await gate.run([*jobs(Executor(store, gate))])
     except BudgetSpentError as spent:
+        stopped = True
         refused = tally.budget.refusal(0)  # what was in flight has been paid for since
         why = f"the budget is spent ({refused})" if refused else spent
         raise BudgetSpentError(f"{why}; {tally.missing}; with a higher budget the same command goes on") from None
+    except StoppedError:
+        stopped = True
+        raise
     finally:
         if reporter is not None:
             reporter.cancel()
@@ -78,6 +82,8 @@ async def run(
         gate.booking.close()
         keep_notices(store, closables)
         store.flush()
+        if stopped:  # there will be no result to tell them beside
+            tally.notices.extend(f"warning: {line}" for line in told_notices(store))
         if on_progress:
             on_progress(tally)
     return tally

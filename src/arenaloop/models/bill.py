@@ -19,6 +19,7 @@ __all__ = ["Bill", "read_bill"]
 _MOST = 10_000.0  # US dollars of one call: more is no amount of it
 _MONEY = re.compile(r"cost|charge|dollar|usd|\bfees?\b|total_?price")
 _HINT = re.compile(rb"cost|charge|dollar|usd|fee|price|billed|credit", re.IGNORECASE)
+_STRONG = re.compile(r"cost|dollar|usd")
 _WEAK = re.compile(r"billed|credit")
 _NOT_OF_THE_CALL = frozenset((
     "per", "rate", "rates", "limit", "max", "budget", "remaining", "balance", "saved", "saving", "savings", "discount",
@@ -135,8 +136,11 @@ def _kind(path: tuple[str, ...]) -> _Kind | None:
     """What an amount is, by its name; None where it speaks of no money that a call has cost."""
     name, leaf = "_".join(path).lower(), path[-1].lower()
     words = words_of(path[-1])
-    money = _MONEY.search(name) or (_WEAK.search(leaf) and "token" not in name)
-    if not money or words & _NOT_OF_THE_CALL or ("token" in leaf and not _MONEY.search(leaf)):
+    if "token" in name:  # they, too, are charged and billed
+        money = _STRONG.search(leaf if "token" in leaf else name)
+    else:
+        money = _MONEY.search(name) or _WEAK.search(leaf)
+    if not money or words & _NOT_OF_THE_CALL:
         return None
     unit: float | None = 1.0
     if words & _FOREIGN:
