@@ -18,7 +18,6 @@ __all__ = ["Bill", "read_bill"]
 
 _MOST = 10_000.0  # US dollars of one call: more is no amount of it
 _MONEY = re.compile(r"cost|charge|dollar|usd|\bfees?\b|total_?price")
-_HINT = re.compile(rb"cost|charge|dollar|usd|fee|price|billed|credit", re.IGNORECASE)
 _STRONG = re.compile(r"cost|dollar|usd")
 _WEAK = re.compile(r"billed|credit")
 _NOT_OF_THE_CALL = frozenset((
@@ -57,7 +56,7 @@ class _Kind(NamedTuple):
     part: bool
 
 
-def read_bill(reply: Mapping[str, Any], headers: Mapping[str, str], raw: bytes | None = None) -> Bill:
+def read_bill(reply: Mapping[str, Any], headers: Mapping[str, str]) -> Bill:
     """The bill in a reply or its headers.
 
     Parts add up (``input_tokens_cost`` and its neighbours); of several amounts for the whole call the largest counts.
@@ -66,16 +65,12 @@ def read_bill(reply: Mapping[str, Any], headers: Mapping[str, str], raw: bytes |
     Args:
         reply: the body.
         headers: the reply's.
-        raw: the body as it came; where no word of money stands in it, it is not looked through.
     """
-    told = _amounts(reply) if raw is None or _HINT.search(raw) else ()
     wholes, parts, unread = dict[str, float](), dict[tuple[str, ...], float](), list[str]()
     own_key = False
-    for path, value, currency in chain(told, _header_amounts(headers)):
-        if path[-1] == "is_byok":
-            own_key = value is True
-            continue
-        if value is None or isinstance(value, bool) or (kind := _kind(path)) is None:
+    for path, value, currency in chain(_amounts(reply), _header_amounts(headers)):
+        if (kind := _kind(path)) is None or isinstance(value, bool):
+            own_key = own_key or (path[-1] == "is_byok" and value is True)
             continue
         number, name = amount(value), ".".join(path)
         foreign = kind.unit is None or currency not in (None, *_DOLLARS)
@@ -113,15 +108,17 @@ def _amounts(reply: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], object
                         yield from _within(found, (key,))
         elif isinstance(value, dict):
             yield from _within(value, (name,))
-        elif not isinstance(value, list):
+        elif value is not None and not isinstance(value, list):
             yield (name,), value, None
 
 
 def _within(found: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object, str | None]]:
-    told = list(figures(found, path))
-    currencies = {f.path[:-1]: f.value.lower() for f in told if f.path[-1] == "currency" and isinstance(f.value, str)}
+    told = figures(found, path)
+    currencies = {
+        where[:-1]: value.lower() for where, value in told if where[-1] == "currency" and isinstance(value, str)
+    }
     for where, value in told:
-        yield where, value, currencies.get(where[:-1])
+        yield where, value, currencies.get(where[:-1]) if currencies else None
 
 
 def _header_amounts(headers: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], object, str | None]]:

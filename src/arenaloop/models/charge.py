@@ -41,20 +41,17 @@ class Charge(NamedTuple):
         return bool(self.usage.tokens_in or self.usage.tokens_out or self.bill.usd)
 
 
-def read_charge(
-    reply: Mapping[str, Any], headers: Mapping[str, str], price: Price | None, raw: bytes | None = None
-) -> Charge:
+def read_charge(reply: Mapping[str, Any], headers: Mapping[str, str], price: Price | None) -> Charge:
     """What a reply has cost.
 
     Args:
         reply: its JSON object.
         headers: its headers.
         price: of the model; None where it is not known, and then a bill is all there is.
-        raw: its body as it came, where that is at hand.
     """
     usages = [read_usage(found) for found in _usages(reply)]
     usage = max(usages, key=lambda one: (one.tokens_out or 0) + (one.tokens_in or 0), default=Usage())
-    bill = read_bill(reply, headers, raw)
+    bill = read_bill(reply, headers)
     table = None
     if price is not None:
         table = price.usd(usage.tokens_in, usage.tokens_out, usage.cached, usage.cache_writes)

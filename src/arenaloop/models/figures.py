@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -32,18 +32,6 @@ _NO_COUNT = frozenset((
     "cost", "costs", "usd",
 ))  # fmt: skip
 """Words of a name that speaks of tokens and counts none: speeds, limits, prices."""
-
-
-class Figure(NamedTuple):
-    """A value, and the names that lead to it, the outermost first."""
-
-    path: tuple[str, ...]
-    value: object
-
-    @property
-    def name(self) -> str:
-        """As people read it: ``completion_tokens_details.reasoning_tokens``."""
-        return ".".join(self.path)
 
 
 class Side(Enum):
@@ -78,24 +66,32 @@ class Count(NamedTuple):
     of_input: bool = False
 
 
-def figures(found: Mapping[str, Any], path: tuple[str, ...] = (), left: list[int] | None = None) -> Iterator[Figure]:
-    """All values that are no mappings and no lists, with the names that lead to them; of deep and wide objects a part.
+Figure = tuple[tuple[str, ...], object]
+"""A value, after the names that lead to it, the outermost first."""
+
+
+def figures(found: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[Figure]:
+    """All values that are no mappings, no lists and not null; of deep and wide objects a part.
 
     Lists have no names of their own: what stands in one has that of the list.
     """
-    left = [_MANY] if left is None else left
-    for name, value in found.items():
-        here = (*path, name)
-        some = value if isinstance(value, list) else (value,)
-        for one in some:
-            if left[0] <= 0:
-                return
-            left[0] -= 1
-            if isinstance(one, dict):
-                if len(here) < _DEEP:
-                    yield from figures(one, here, left)
-            elif not isinstance(one, list):
-                yield Figure(here, one)
+    told: list[Figure] = []
+    todo = [(path, found)]
+    while todo and len(told) < _MANY:
+        above, inner = todo.pop()
+        for name, value in inner.items():
+            if value is None:
+                continue
+            if isinstance(value, dict):
+                if len(above) + 1 < _DEEP:
+                    todo.append(((*above, name), value))
+            elif isinstance(value, list):
+                here = (*above, name)
+                todo += [(here, one) for one in value[:_MANY] if isinstance(one, dict) and len(here) < _DEEP]
+                told += [(here, one) for one in value[:_MANY] if isinstance(one, int | float | str)]
+            else:
+                told.append(((*above, name), value))
+    return told
 
 
 @lru_cache(maxsize=2048)
@@ -154,5 +150,7 @@ def amount(value: object) -> float | None:
 
 def count(value: object) -> int | None:
     """A count of tokens, rounded up; None for what can be none."""
+    if type(value) is int:  # nearly always
+        return value if 0 <= value <= _MOST_TOKENS else None
     number = amount(value)
     return None if number is None or number > _MOST_TOKENS else math.ceil(number)

@@ -146,7 +146,7 @@ def read_replies(
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise _no_completion(f"no choices in the reply: {raw[:200].decode('utf-8', 'replace')}")
-    charge = read_charge(reply, headers or {}, reader.price, raw)
+    charge = read_charge(reply, headers or {}, reader.price)
     tokens_in, tokens_out = charge.usage.tokens_in, charge.usage.tokens_out
     cost = Completion(tokens_in=tokens_in, tokens_out=tokens_out, usd=charge.usd, seconds=seconds, calls=calls)
     free = Completion(tokens_in=0, tokens_out=0, usd=0.0, calls=0)
@@ -240,13 +240,18 @@ def _notice(reader: Reader, charge: Charge, asked: Sequence[Message] | None, rea
     least = least_tokens(asked) if asked is not None and usage.tokens_in else 0
     if least >= _LONG and (usage.tokens_in or 0) + usage.cached < _READ_AT_LEAST * least:
         notices.add("prompt cut", f"{usage.tokens_in:,} tokens of at least {least:,}")
-    if not usage.tokens_out or sum(len(one.text) for one in read) < usage.tokens_out:
+    if not usage.tokens_out or all(_fewer(usage.tokens_out, one.text) for one in read):
         return False
     words = least_tokens({"content": one.text} for one in read)
     if words < _LONG or usage.tokens_out >= _READ_AT_LEAST * words:
         return False
     notices.add("answer uncounted", f"{usage.tokens_out:,} tokens of at least {words:,}")
     return True
+
+
+def _fewer(tokens: int, text: str) -> bool:
+    """Whether a text has fewer words than tokens, as far as that is seen at once."""
+    return text.isascii() and text.count(" ") + text.count("\n") + text.count("\t") < tokens
 
 
 def _notice_form(reader: Reader, parted: Parted, content: str, status: Status) -> None:

@@ -145,7 +145,7 @@ def read_usage(usage: object) -> Usage:
         return Usage()
     told, no_counts, nested = _Told(), [], dict[tuple[str, ...], int]()
     for path, value in figures(usage):
-        if value is None or (kind := kind_of(path)) is None:
+        if (kind := kind_of(path)) is None or (value == 0 and not kind.whole and value is not False):
             continue
         if (number := count(value)) is None:
             if isinstance(value, str) and not kind.whole:
