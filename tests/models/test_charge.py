@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from arenaloop.models.bill import read_bill
 from arenaloop.models.charge import note_charge, read_charge, read_failed_charge
 from arenaloop.models.notices import Notices
+from arenaloop.models.openai_batch import read_result
 from arenaloop.models.openai_wire import Price, Reader, read_reply
 
 PRICE = Price(10.0, 100.0, cached=1.0)
@@ -248,3 +249,22 @@ def test_whatever_a_usage_holds_it_is_read_and_nothing_of_it_makes_a_call_cheape
         assert charge.usage.tokens_out is not None
         assert charge.usage.tokens_in >= counts[0]
         assert charge.usage.tokens_out >= counts[1]
+
+
+def batch_line(status: int, usage: Any) -> bytes:
+    body = reply(usage) if status == 200 else {"error": {"message": "failed"}, "usage": usage}
+    return json.dumps({"custom_id": "k", "response": {"status_code": status, "body": body}, "error": None}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "usage", "usd"),
+    [
+        (200, SMALL, table(540, 8) / 2),
+        (200, SMALL | {"cost": 0.05}, 0.05),  # the bill is for what was asked in a batch already
+        (200, SMALL | {"cost": 0.9 * table(540, 8) / 2}, table(540, 8) / 2),
+        (500, SMALL, table(540, 8) / 2),
+        (500, {}, 0.0),
+    ],
+)
+def test_results_of_batches_cost_their_share_or_what_the_server_bills(status: int, usage: Any, usd: float) -> None:
+    assert read_result(batch_line(status, usage), Reader(PRICE))[1].usd == pytest.approx(usd)

@@ -66,7 +66,7 @@ def read_bill(reply: Mapping[str, Any], headers: Mapping[str, str]) -> Bill:
         reply: the body.
         headers: the reply's.
     """
-    wholes, parts, unread = dict[str, float](), dict[tuple[str, ...], float](), list[str]()
+    wholes, parts, unread = dict[str, float](), dict[tuple[str, ...], list[tuple[str, float]]](), list[str]()
     own_key = False
     for path, value, currency in chain(_amounts(reply), _header_amounts(headers)):
         if (kind := _kind(path)) is None or isinstance(value, bool):
@@ -80,12 +80,12 @@ def read_bill(reply: Mapping[str, Any], headers: Mapping[str, str]) -> Bill:
             continue
         usd = number * (kind.unit or 0.0)
         if kind.part:
-            parts[path[:-1]] = parts.get(path[:-1], 0.0) + usd
+            parts.setdefault(path[:-1], []).append((name, usd))
         else:
             wholes[name] = max(usd, wholes.get(name, 0.0))
-    for path, usd in parts.items():
-        name = ".".join(path) or "parts of the bill"
-        wholes[name] = max(usd, wholes.get(name, 0.0))
+    for some in parts.values():
+        name = " + ".join(name for name, _ in some)
+        wholes[name] = sum(usd for _, usd in some)
     if not wholes:
         return Bill(unread=tuple(unread))
     field = max(wholes, key=lambda name: wholes[name])
