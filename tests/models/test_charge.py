@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arenaloop.models.batch_lines import read_result
 from arenaloop.models.bill import read_bill
 from arenaloop.models.charge import note_charge, read_charge, read_failed_charge
 from arenaloop.models.notices import Notices
-from arenaloop.models.openai_batch import read_result
 from arenaloop.models.openai_wire import Price, Reader, read_reply
 
 PRICE = Price(10.0, 100.0, cached=1.0)

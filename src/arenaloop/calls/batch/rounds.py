@@ -28,8 +28,9 @@ from arenaloop.calls.run import MAX_BACKLOG, RECALLED
 from arenaloop.config import BatchSettings
 from arenaloop.errors import BudgetSpentError, StoppedError
 from arenaloop.jsonl import JsonRow
+from arenaloop.models.batch_lines import Batch, read_result
 from arenaloop.models.billing import Loss, token_limit
-from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result
+from arenaloop.models.openai_batch import BatchEndpoint, UnknownBatchError
 from arenaloop.store import Store
 from arenaloop.terminal import plain
 from arenaloop.types import Completion, Message, Sampling, Status
