@@ -48,6 +48,9 @@ class Admitting:
     async def enter(self, reserve: object = None, lost: object = None) -> None:
         self.booked += 1
 
+    def over(self, lost: object) -> None:
+        """Counts nothing."""
+
     def unsent(self) -> None:
         self.booked -= 1
 

@@ -109,6 +109,11 @@ def failed(n: int, body: dict[str, Any], size: int) -> Said:
     return replace(plain(n, body, size), how="failed" if n % 2 else "whole")
 
 
+def turned_down(n: int, body: dict[str, Any], size: int) -> Said:
+    """Fails before it has answered anything, and says what that has cost: nobody may wait for the others for ever."""
+    return replace(plain(n, body, size), how="failed" if n < 2 else "whole")
+
+
 def thought_apart(n: int, body: dict[str, Any], size: int) -> Said:
     """Reasoning that stands in the details alone, and not in a total that looks right."""
     told = usage(size // 4, 15) | {"completion_tokens_details": {"reasoning_tokens": 9 * LIMIT}}
@@ -158,6 +163,7 @@ CASES = {
     "answers unreadable": Case(unreadable, 0.1),
     "a gateway gives up": Case(gateway, 0.1),
     "a failure that was charged": Case(failed, 0.1),
+    "a first call that is turned down": Case(turned_down, 0.1),
     "reasoning in the details alone": Case(thought_apart, 1.0),
     "caches beside the prompt": Case(cached_apart, 0.2),
     "a bill of the server's own": Case(own_bill, 2.0),
@@ -214,7 +220,20 @@ def test_what_was_billed_is_within_the_budget(name: str, tmp_path: Path) -> None
     assert till.billed <= case.usd + max(till.dearest, 0.02 * case.usd)
     assert till.calls == counted.calls - ANSWERS  # every request counts, whatever came of it
     assert counted.calls_cut_off == 0
-    told = (plain, reasoning, uncounted, moody, dense, hidden, garbage, failed, thought_apart, cached_apart, own_bill)
+    told = (
+        plain,
+        reasoning,
+        uncounted,
+        moody,
+        dense,
+        hidden,
+        garbage,
+        failed,
+        turned_down,
+        thought_apart,
+        cached_apart,
+        own_bill,
+    )
     assert (counted.usd_estimated > 0) == (case.answer not in told)
     assert till.billed >= 0.2 * case.usd  # nor is the run stopped long before
     if not counted.usd_estimated:

@@ -60,12 +60,17 @@ class Ticket:
         """
         if reserve is None:
             reserve = Reserve if self.asked is None else self.asked.reserve
-        if self.entered:
-            self._gate.leave(self._reserve, 1, lost.usd - self._paid.usd, lost.estimated - self._paid.estimated)
-            self._retried, self._paid, self.entered = self._retried + 1, lost, 0
+        self.over(lost)
         self._reserve = await self._gate.enter(reserve)
         self._booked.append(self._reserve)
         self.entered = 1
+
+    def over(self, lost: Spent) -> None:
+        """End the request that has begun, if one has: it has come back, and is spent; it may be sent again."""
+        if not self.entered:
+            return
+        self._gate.leave(self._reserve, 1, lost.usd - self._paid.usd, lost.estimated - self._paid.estimated)
+        self._retried, self._paid, self.entered = self._retried + 1, lost, 0
 
     def unsent(self) -> None:
         """Take back the call that has begun, if one has: it could not be sent."""

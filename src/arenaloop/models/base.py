@@ -62,6 +62,12 @@ class Admission(Protocol):
             Exception: no call may begin any more; nothing was booked.
         """
 
+    def over(self, lost: Spent) -> None:
+        """End a request that has come back without an answer, before whoever sent it waits to send it again.
+
+        Else what it has reserved would keep others waiting, who may hold what it waits for.
+        """
+
     def unsent(self) -> None:
         """Take back the booking of a request that could not be sent."""
 

@@ -316,6 +316,8 @@ class OpenAIModel:
         reason, fewer = "", False
         while True:
             if wait:
+                if admission is not None:
+                    admission.over(lost)
                 await endpoint.slots.renew()
             if wait or endpoint.gated:
                 tokens = self.billing.tokens.expect(len(body), request.sampling.max_tokens)
