@@ -139,6 +139,8 @@ SMALL = {"prompt_tokens": 540, "completion_tokens": 8, "total_tokens": 548}
         ({"prompt_tokens": 4, "completion_tokens": 8, "total_tokens": 12, "cache_creation_input_tokens": 5000,
           "cache_read_input_tokens": 4000}, table(9004 + 1250, 8, 4000), ""),
         ({"output_tokens": 8, "cache_read_input_tokens": 4000}, table(4000, 8, 4000), ""),
+        (SMALL | {"steps": [{"output_tokens": 350}, {"output_tokens": 358}]}, table(540, 716), "steps.output_tokens"),
+        ([SMALL], table(540, 8), ""),
         # counts that nobody knows
         (SMALL | {"deliberation_tokens": 500}, table(540, 508), "deliberation_tokens: 500"),
         (SMALL | {"hidden": {"outputTokenCount": 500}}, table(540, 508), "hidden.outputTokenCount: 500"),
@@ -218,6 +220,10 @@ def test_a_failure_is_charged_where_its_body_says_so(body: Any, usd: float | Non
     raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     charge = read_failed_charge(raw, {}, PRICE)
     assert (None if charge is None else charge.usd) == (None if usd is None else pytest.approx(usd))
+
+
+def test_a_total_alone_may_be_of_the_answer() -> None:
+    assert read_charge(reply({"total_tokens": 900}), {}, PRICE).usage[:2] == (None, 900)
 
 
 def test_an_answer_with_more_words_than_tokens_is_not_counted() -> None:

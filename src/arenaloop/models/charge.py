@@ -73,7 +73,8 @@ def read_failed_charge(raw: bytes, headers: Mapping[str, str], price: Price | No
 
 def _usages(reply: Mapping[str, Any]) -> Iterator[object]:
     """The usage objects of a reply: under that name at the top, or else one level below (an error's, a choice's)."""
-    found = [value for name, value in reply.items() if isinstance(value, dict) and "usage" in name.lower()]
+    named = [value for name, value in reply.items() if "usage" in name.lower()]
+    found = [one for value in named for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
     if not found:
         for value in reply.values():
             inner = value[0] if isinstance(value, list) and value else value

@@ -102,7 +102,7 @@ class _Told:
     thought: int = 0
     thought_beside: int = 0
     rejected: int = 0
-    parts: list[tuple[Side, int, str]] = field(default_factory=list)  # of others, and the names of those nobody knows
+    parts: dict[tuple[str, ...], tuple[Side, int, bool]] = field(default_factory=dict)  # others, and who knows them
 
     def note(self, kind: Count, value: int, path: tuple[str, ...], nested: dict[tuple[str, ...], int]) -> None:
         """Take note of one count; `nested` adds up what was written to caches, where that is told apart by duration."""
@@ -128,7 +128,8 @@ class _Told:
         elif kind.part == "rejected":
             self.rejected = max(self.rejected, value)
         else:
-            self.parts.append((kind.side, value, "" if kind.part else f"{'.'.join(path)}: {value:,}"))
+            _, before, _ = self.parts.get(path, (kind.side, 0, True))  # of a list all add up
+            self.parts[path] = kind.side, before + value, bool(kind.part)
 
 
 def read_usage(usage: object) -> Usage:
@@ -155,11 +156,13 @@ def read_usage(usage: object) -> Usage:
             told.note(kind, number, path, nested)
     told.writes = max(told.writes, *nested.values(), 0) if nested else told.writes
     read, written = _two_of_three(told)
+    if read is None and written is None and told.total and not no_counts:
+        return Usage(None, told.total)  # all of it may have been written
     if read is None or written is None:
         return Usage(read, written, told.hits, no_counts=tuple(no_counts))
     read, written = _beyond(told, read, written)
     unknown: list[str] = []
-    for side, value, name in sorted(told.parts, key=lambda part: -part[1]):
+    for path, (side, value, known) in sorted(told.parts.items(), key=lambda part: -part[1][1]):
         # what does not say whose part it is may be of either, and costs the more where it is of answers
         if value <= (read if side is Side.READ else written):
             continue
@@ -169,7 +172,7 @@ def read_usage(usage: object) -> Usage:
             read += value
         else:
             written += value
-        unknown += [name] if name else []
+        unknown += [] if known else [f"{'.'.join(path)}: {value:,}"]
     writes = _CACHE_WRITE * told.writes + (_LONG_CACHE_WRITE - _CACHE_WRITE) * min(told.long_writes, told.writes)
     return Usage(read, written, told.hits, writes, tuple(unknown), tuple(no_counts))
 
