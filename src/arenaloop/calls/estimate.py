@@ -19,17 +19,16 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from arenaloop.calls.answers import Contestant, TurnUnit
+from arenaloop.calls.answers import Contestant, TurnUnit, stored_turns
 from arenaloop.calls.budget import dollars
 from arenaloop.calls.costs import CROWD_WORKER, HumanLabel, human_equivalent
-from arenaloop.calls.judging import AskedJudge, unit_of
-from arenaloop.calls.prefetch import Material
+from arenaloop.calls.judging import AskedJudge, stored_verdicts
 from arenaloop.calls.reask import next_sample
 from arenaloop.calls.units import Asked, Planned, Unit, Who
 from arenaloop.errors import ConfigError
 from arenaloop.models.billing import token_limit
 from arenaloop.models.openai_wire import Price
-from arenaloop.store import Store, response_key
+from arenaloop.store import Store
 from arenaloop.types import Sampling, derive_seed
 
 __all__ = ["CHARACTERS_PER_TOKEN", "Estimate", "RoleEstimate", "estimate"]
@@ -396,16 +395,11 @@ def _stored_calls(
         The unit (None where its tokens were not told) and the request's tokens; the answer's tokens and characters.
     """
     if isinstance(one, AskedJudge):
-        for call in store.judged_calls(one.judge.fingerprint, sample):
-            if (unit := unit_of(one, call.prompt_id, call.hashes, store)) is not None:
-                yield unit, call.tokens_in, call.tokens_out, 0
+        for unit, tokens_in, tokens_out, _ in stored_verdicts(one, store, sample):
+            yield unit, tokens_in, tokens_out, 0
         return
-    asked = Asked(one.asked, 1)
-    for key, prompt_id, told, tokens_out, characters in store.asked_turns(one.name):
-        if key == response_key(prompt_id, one.model.fingerprint, one.sampling.key(), one.sample):
-            prompt = store.prompt(prompt_id) if told else None
-            turn = None if prompt is None else TurnUnit(one, asked, Material(prompt), key, (), 0)
-            yield turn, told or 0, tokens_out, characters
+    for turn_unit, turn in stored_turns(one, Asked(one.asked, 1), store):
+        yield turn_unit if turn.tokens_in else None, turn.tokens_in or 0, turn.tokens_out, turn.characters
 
 
 def _characters(unit: Unit) -> int:

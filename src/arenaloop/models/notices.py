@@ -11,6 +11,19 @@ _FEW = 0.5  # share of the replies from which on a block that nobody knows is to
 _SOME = 0.02  # from which on lost characters are: an answer that is cut off may end in half of one
 _TAGS = "reasoning_tags in the model's YAML file"
 
+_MONEY = {
+    "bill above": "were billed higher by the server than by the price table ({}): its bill is what counts; is the "
+    "price right?",
+    "bill below": "were billed lower by the server than by the price table ({}): the price table is what counts, to be "
+    "on the safe side",
+    "unread bill": "name an amount that cannot be compared with the price table ({})",
+    "unknown count": "count tokens in a field that nobody knows and that the others cannot hold ({}): they are charged "
+    "beside them",
+    "no count": "tell of tokens in figures that are no counts ({}): what they leave open is estimated",
+    "answer uncounted": "count fewer new tokens than the answer has words ({}): it is estimated",
+}
+"""What is odd about what a server says that its replies have cost; each is told with its first example."""
+
 
 class Notices:
     """Counts of oddities among the replies of one model.
@@ -59,6 +72,11 @@ class Notices:
                 f"({self._examples['prompt cut']}): raise the server's context length, or its answers are about half "
                 "a prompt"
             )
+        lines += [
+            f"{told:,} of {self.replies:,} replies {line.format(self._examples[kind])}"
+            for kind, line in _MONEY.items()
+            if (told := count.get(kind))
+        ]
         unclosed = count.get("cut without a tag", 0)
         if (closed := count.get("closing tag only")) and unclosed:
             lines.append(

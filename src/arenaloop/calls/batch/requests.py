@@ -17,8 +17,8 @@ from arenaloop.calls.judging import AskedJudge, JudgeUnit, unit_of
 from arenaloop.calls.reask import next_sample
 from arenaloop.errors import ConfigError, StoppedError
 from arenaloop.jsonl import replacing
+from arenaloop.models.batch_lines import request_line
 from arenaloop.models.openai_api import OpenAIModel
-from arenaloop.models.openai_batch import request_line
 from arenaloop.store import Store
 from arenaloop.types import Status, content_hash
 
