@@ -97,10 +97,8 @@ class TemplateJudge(Generic[Read]):
         """What is asked about a material; samples after the first are asked warmer.
 
         Raises:
-            NoLogprobsError: log-probabilities are needed, and the model gives none.
             ConfigError: a user's template fails on this material.
         """
-        self.probe.check()
         sampling = self.sampling
         if sample:
             sampling = replace(sampling, temperature=max(sampling.temperature, _REASK_TEMPERATURE))
@@ -126,6 +124,13 @@ class TemplateJudge(Generic[Read]):
         if alone or not self.prefill or not completion.text or completion.text.startswith(self.prefill):
             return completion
         return replace(completion, text=self.prefill + completion.text)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What only the first answers can tell (`possible.doubts`)."""
+        from arenaloop.judges.possible import doubts
+
+        return tuple(doubts(self))
 
     async def _complete(self, request: Request) -> Completion:
         """Ask the model; where log-probabilities are needed, one call goes alone until one has brought some."""

@@ -16,7 +16,7 @@ __all__ = [
     "LABEL_MASS",
     "SEAT_LABELS",
     "DecidingLabel",
-    "Undecided",
+    "UndecidedError",
     "expected_score",
     "label_masses",
     "label_probability",
@@ -36,7 +36,7 @@ Tokens = Sequence[Mapping[str, float]]
 """For each new token the log-probabilities (natural) of its likeliest alternatives."""
 
 
-class Undecided(ValueError):
+class UndecidedError(ValueError):
     """The labels decide nothing; the message says why."""
 
 
@@ -128,17 +128,17 @@ def label_shares(
         written: the label that the answer's text has there; tells whether it went on to a second token.
 
     Raises:
-        Undecided: no token is a label's, the labels have less than `least`, or a label of two tokens cannot be told.
+        UndecidedError: no token is a label's, the labels have less than `least`, or one of two tokens cannot be told.
     """
     found = _deciding(tokens, labels, which)
     if found is None:
-        raise Undecided("no token of the answer is a label")
+        raise UndecidedError("no token of the answer is a label")
     at, token = found
     begun = None if which == "first" else _begun(tokens, labels, at, written)
     if begun is not None:
         at, token = at - 1, begun
     if token.mass < least:
-        raise Undecided(f"the labels hold {token.mass:.3f} of the probability, less than label_mass {least:g}")
+        raise UndecidedError(f"the labels hold {token.mass:.3f} of the probability, less than label_mass {least:g}")
     masses = token.masses
     for label in labels:
         if len(label) > 1 and not token.numbers and masses.get(label[:1]):
@@ -166,9 +166,9 @@ def _part(masses: dict[str, float | None], label: str, following: Mapping[str, f
     if following is None:
         total = math.fsum(mass or 0.0 for mass in masses.values())
         if whole / total * (float(label) - float(first)) > _UNSURE_AT_MOST:
-            raise Undecided(
-                f"label {first} (probability {whole:.3f}) may be the beginning of {label}, and the answer does not say: "
-                "its tokens are single digits; take a scale without it, verdict text or json, or a judge in this process"
+            raise UndecidedError(
+                f"label {first} (probability {whole:.3f}) may be the beginning of {label}, and the answer does not say "
+                "which, its tokens being single digits: take verdict text or json, or a judge in this process"
             )
         share = 0.5
     else:
@@ -187,7 +187,7 @@ def label_probability(tokens: Tokens, which: DecidingLabel = "first", least: flo
     """
     try:
         return label_shares(tokens, SEAT_LABELS, which, least)["1"]
-    except Undecided:
+    except UndecidedError:
         return None
 
 
@@ -197,7 +197,7 @@ def expected_score(
     """The mean of the labels as numbers, each weighed by its share; arguments as of `label_shares`.
 
     Raises:
-        Undecided: as of `label_shares`.
+        UndecidedError: as of `label_shares`.
     """
     shares = label_shares(tokens, labels, which, least, written=written)
     return math.fsum(float(label) * share for label, share in shares.items())

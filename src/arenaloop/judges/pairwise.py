@@ -93,7 +93,6 @@ class PairwiseJudge(TemplateJudge[Scores]):
         """What one seating asks of the model; samples after the first are asked warmer.
 
         Raises:
-            NoLogprobsError: log-probabilities are needed, an answer came without them, and none came with them.
             ConfigError: a user's template fails on this material.
         """
         material = Material.of(self.layout, prompt, *self.beside, first, second)

@@ -23,7 +23,7 @@ from arenaloop.judges.label_logprobs import (
     LABEL_MASS,
     SEAT_LABELS,
     DecidingLabel,
-    Undecided,
+    UndecidedError,
     expected_score,
     first_number,
     label_shares,
@@ -260,7 +260,7 @@ def _schema(form: Form) -> dict[str, Any]:
 def _read_seats(completion: Completion, which: DecidingLabel, least: float) -> Scores:
     if which == "last" and parse_label(completion.text) is None:
         # a label's token may stand in the reasoning too, or in what it quotes: only a last line decides
-        raise Undecided("its last line is no label")
+        raise UndecidedError("its last line is no label")
     return Scores(first := label_shares(completion.logprobs or (), which=which, least=least)["1"], 1.0 - first)
 
 
@@ -269,7 +269,7 @@ def _read_expectation(completion: Completion, form: Form, which: DecidingLabel, 
     if which == "last":
         # of "4/5" and "3.5" the last token that is a label is not the score's
         if parse_score(completion.text, form) is None or len(re.findall("[0-9]+", _last_line(completion.text))) != 1:
-            raise Undecided("its last line is no score that is one whole number")
+            raise UndecidedError("its last line is no score that is one whole number")
         written = first_number(_last_line(completion.text))
     return expected_score(completion.logprobs or (), score_labels(form), which, least, written=written)
 
@@ -322,7 +322,7 @@ class Parser(Generic[Read]):
             return None
         try:
             return self.parse(completion)
-        except Undecided:
+        except UndecidedError:
             return None
 
     def why_not(self, completion: Completion) -> str | None:
@@ -331,7 +331,7 @@ class Parser(Generic[Read]):
             return None
         try:
             self.parse(completion)
-        except Undecided as why:
+        except UndecidedError as why:
             return str(why)
         return None
 

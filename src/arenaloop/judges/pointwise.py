@@ -80,7 +80,6 @@ class RubricJudge(TemplateJudge[float]):
         """What one response asks of the model; samples after the first are asked warmer.
 
         Raises:
-            NoLogprobsError: log-probabilities are needed, and the model gives none.
             ConfigError: a user's template fails on this material.
         """
         key, material = self.key(prompt, response, sample), Material.of("answer", prompt, response)

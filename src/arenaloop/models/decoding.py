@@ -36,8 +36,8 @@ class Continuation:
         stops: told the tokens so far, whether they are the last for a reason other than an end token.
         alternatives: of how many of the likeliest tokens at each step the log-probabilities are wanted.
         likeliest: these, (token, log-probability in nats) of each step, under the distribution at temperature 1.
-        look_after: told what is likeliest at a step, after which token, if any, the likeliest next ones are wanted, too,
-            whatever is drawn.
+        look_after: told what is likeliest at a step, after which token, if any, the likeliest next ones are wanted,
+            too, whatever is drawn.
         looked: by step, that token and what is likeliest after it.
         tokens: what was generated, with the end token if there is one.
         logprobs: log-probability of each of them, in nats and float32, where it was asked for: under the distribution
@@ -193,8 +193,8 @@ def _decode(
             if any(token is not None for token in after) and _plain_layers(cache):
                 column_at = column[length : length + 1]
                 if "position_ids" in accepts:
-                    at = (column_at - padding[:, None]).clamp_(min=shared) if padded else column_at[None]
-                    arguments["position_ids"] = at
+                    there = (column_at - padding[:, None]).clamp_(min=shared) if padded else column_at[None]
+                    arguments["position_ids"] = there
                 seen = column[: length + 1]
                 mask = ((seen < shared) | (seen >= shared + padding[:, None])).long() if padded else None
                 ids = torch.tensor([[token or 0] for token in after], device=device)

@@ -28,6 +28,7 @@ from arenaloop.models.chat import ChatTokens
 from arenaloop.models.decoding import Continuation, cache_argument, decode
 from arenaloop.models.openai_wire import with_system
 from arenaloop.models.reasoning import FAMILIES, Tags, opened_by, part_reasoning
+from arenaloop.models.speed import Speed
 from arenaloop.types import Completion, Request, Status, content_hash, derive_seed
 
 __all__ = ["LocalModel"]
@@ -98,6 +99,7 @@ class LocalModel:
         self._loaded: _Loaded | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._stops: set[threading.Event] = set()
+        self._speed = Speed()
 
     @property
     def window(self) -> int | None:
@@ -225,12 +227,14 @@ class LocalModel:
         started = time.perf_counter()
         if self._loaded is None:
             self._loaded = _Loaded.load(self)
+            self._speed = self._speed._replace(loading=time.perf_counter() - started)
         model = self._loaded
         answers = [model.prepare(request) for request in chunk]
         rows = [answer for answer in answers if isinstance(answer, Continuation)]
         stop = stop or threading.Event()
         with checkpoint.torch_threads(self._threads or checkpoint.best_threads(model.module)), torch.inference_mode():
             decode(model.module, rows, model.end_ids, stop=stop, step=self._progress(rows, notice))
+        self._speed += Speed(written=sum(max(0, len(row.tokens) - 1) for row in rows))
         if stop.is_set():
             raise StoppedError(f"the model {self.name} was closed while it answered")
         seconds = (time.perf_counter() - started) / len(chunk)
@@ -239,20 +243,27 @@ class LocalModel:
             for request, answer in zip(chunk, answers, strict=True)
         ]
 
+    def speed_taken(self) -> Speed:
+        """How fast it was since this was last asked."""
+        speed, self._speed = self._speed, Speed()
+        return speed
+
     def _progress(
         self, rows: Sequence[Continuation], notice: Callable[[str], object] | None
-    ) -> Callable[[int, int], None] | None:
-        """What says every `_TOLD_EVERY` seconds how far a chunk is, and at which speed."""
-        if notice is None:
-            return None
-        begun = last = time.monotonic()
+    ) -> Callable[[int, int], None]:
+        """What measures a chunk, and says every `_TOLD_EVERY` seconds how far it is and at which speed."""
+        begun = told = last = time.perf_counter()
         most = max((row.limit for row in rows), default=0)
+        self._speed += Speed(read=sum(len(row.prompt) for row in rows))
 
         def step(done: int, going: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if going and now - last >= _TOLD_EVERY:
-                last = now
+            nonlocal told, last
+            now = time.perf_counter()
+            # a chunk that is halved reads again what it has read, and that time belongs to its reading
+            self._speed += Speed(reading=now - last) if done == 1 else Speed(writing=now - last)
+            last = now
+            if notice is not None and going and now - told >= _TOLD_EVERY:
+                told = now
                 speed = sum(len(row.tokens) for row in rows) / max(now - begun, 1e-9)
                 notice(
                     f"{self.name}: token {done:,} of at most {most:,}, {going:,} of {len(rows):,} answers of a chunk "
