@@ -31,7 +31,7 @@ def keep_speed(store: Store, model: Any) -> Speed | None:
     if not hasattr(model, "speed_taken"):
         return None
     speed: Speed = model.speed_taken()
-    store.put_note(_ROOM, _key(model), ((stored_speed(store, model) or Speed()) + speed)._asdict())
+    store.put_note(_ROOM, _key(model), (stored_speed(store, model) or Speed()).and_then(speed)._asdict())
     return speed
 
 
@@ -52,11 +52,7 @@ def judging_time(store: Store | None, judge: Any, calls: int) -> str:
     if not hasattr(model, "speed_taken") or not calls:
         return ""
     speed = None if store is None else stored_speed(store, model)
-    stored = (
-        []
-        if store is None or speed is None
-        else list(islice(store.judged_calls(judge.fingerprint, _LOOKED_AT), _LOOKED_AT))
-    )
+    stored = () if store is None else tuple(islice(store.judged_calls(judge.fingerprint, _LOOKED_AT), _LOOKED_AT))
     if speed is None or not stored:
         return f"judge {judge.name} runs here: how long it takes is told from its first chunk on"
     tokens_in, tokens_out = (sum(column) / len(stored) for column in zip(*(call[2:] for call in stored), strict=True))

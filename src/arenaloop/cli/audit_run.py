@@ -42,6 +42,8 @@ def execute(
 ) -> None:
     """Audit judges into a directory, or resume it there; `level` and `samples` are those of the intervals.
 
+    With `measure`, the dry run loads local models whose speed is not known, and times a few of their calls.
+
     Raises:
         ConfigError, InputError: before anything is written.
         StoppedError: the budget is spent, or a server is down; resumable.

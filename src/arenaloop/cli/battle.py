@@ -95,15 +95,9 @@ def battle(
         "batch": batch_settings(batch, batches),
     }
     checked = priced(validate(BattleSettings, values | settings, "battle"), prices)
-    execute(
-        checked,
-        out,
-        parse_anchor(anchor),
-        dry_run=dry_run,
-        as_json=as_json,
-        forget=forget_batches,
-        measure=measuring(measure, dry_run),
-    )
+    measure = measuring(measure, dry_run)
+    anchored = parse_anchor(anchor)
+    execute(checked, out, anchored, dry_run=dry_run, as_json=as_json, forget=forget_batches, measure=measure)
 
 
 def _named(text: str) -> tuple[str, str]:

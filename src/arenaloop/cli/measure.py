@@ -23,6 +23,6 @@ def measuring(measure: bool, dry_run: bool) -> bool:
     """
     if measure and not dry_run:
         raise ConfigError(
-            "--measure goes with --dry-run; a run tells the speed of local models after their first chunk"
+            "--measure goes with --dry-run: a run tells how long local models take after their first chunk"
         )
     return measure

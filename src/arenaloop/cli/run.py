@@ -152,16 +152,16 @@ def _print_outline(outline: Outline, out: Path, console: Console, judge: Decider
     from arenaloop.terminal import say
 
     calls, jury = sum(n for _, _, n in outline.calls), None if judge is None else Jury.of(judge)
-    members = () if jury is None else jury.members
-    times = (judging_time(store, member, calls // len(members)) for member in members)
-
+    told: list[str] = []
+    if jury is not None:
+        times = (judging_time(store, member, calls // len(jury.members)) for member in jury.members)
+        told = [*(f"  {line}" for line in times if line), *(f"note: judge {jury.name}: {note}" for note in jury.notes)]
     for line in (
         f"{out}: {len(outline.stages)} stages ({', '.join(outline.stages)})",
         f"  {' · '.join(outline.facts)}",
         f"  at most {calls:,} judge calls (equal pairs of texts are asked once):",
         *(f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls" for name, prompts, n in outline.calls),
-        *(f"  {line}" for line in times if line),
-        *(f"note: judge {jury.name}: {note}" for note in (() if jury is None else jury.notes)),
+        *told,
     ):
         say(console, line, fold=True)
 

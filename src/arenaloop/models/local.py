@@ -234,7 +234,7 @@ class LocalModel:
         stop = stop or threading.Event()
         with checkpoint.torch_threads(self._threads or checkpoint.best_threads(model.module)), torch.inference_mode():
             decode(model.module, rows, model.end_ids, stop=stop, step=self._progress(rows, notice))
-        self._speed += Speed(written=sum(max(0, len(row.tokens) - 1) for row in rows))
+        self._speed = self._speed.and_then(Speed(written=sum(max(0, len(row.tokens) - 1) for row in rows)))
         if stop.is_set():
             raise StoppedError(f"the model {self.name} was closed while it answered")
         seconds = (time.perf_counter() - started) / len(chunk)
@@ -254,13 +254,14 @@ class LocalModel:
         """What measures a chunk, and says every `_TOLD_EVERY` seconds how far it is and at which speed."""
         begun = told = last = time.perf_counter()
         most = max((row.limit for row in rows), default=0)
-        self._speed += Speed(read=sum(len(row.prompt) for row in rows))
+        self._speed = self._speed.and_then(Speed(read=sum(len(row.prompt) for row in rows)))
 
         def step(done: int, going: int) -> None:
             nonlocal told, last
             now = time.perf_counter()
             # a chunk that is halved reads again what it has read, and that time belongs to its reading
-            self._speed += Speed(reading=now - last) if done == 1 else Speed(writing=now - last)
+            taken = Speed(reading=now - last) if done == 1 else Speed(writing=now - last)
+            self._speed = self._speed.and_then(taken)
             last = now
             if notice is not None and going and now - told >= _TOLD_EVERY:
                 told = now
