@@ -25,7 +25,7 @@ from arenaloop.calls.estimated import Estimate, RoleEstimate
 from arenaloop.calls.judging import AskedJudge
 from arenaloop.calls.lengths import bytes_of, characters_of, mean_of, ratio_of, stored_calls
 from arenaloop.calls.reask import next_sample
-from arenaloop.calls.speeds import measured, stored_speed
+from arenaloop.calls.speeds import PROBE, measured, stored_speed
 from arenaloop.calls.units import Planned, Unit, Who
 from arenaloop.errors import ConfigError
 from arenaloop.models.base import ChunkedModel
@@ -213,7 +213,10 @@ class _Role(_Sampler):
             return (0.0 if self.local else None), ""
         speed = self.speed
         if speed is None and measure:
-            speed = measured(self.model, [unit.request() for unit, _ in self.kept])
+            units = [unit for unit, _ in self.kept[:PROBE]]
+            speed = measured(self.model, [unit.request() for unit in units])
+            if speed is not None and (characters := sum(map(characters_of, units))):  # what tokens these really have
+                tokens_in *= speed.read / (characters / self.per_token)
         if speed is not None and (seconds := speed.seconds(tokens_in, tokens_out)) is not None:
             return seconds, ""
         return None, "how long it takes here was not measured yet: its first chunk tells (or --measure)"

@@ -15,10 +15,12 @@ from arenaloop.models.speed import Speed
 from arenaloop.store import Store
 from arenaloop.types import Request
 
-__all__ = ["judging_time", "keep_speed", "measured", "stored_speed"]
+__all__ = ["PROBE", "judging_time", "keep_speed", "measured", "stored_speed"]
 
 _ROOM = "local speeds"
-_PROBE, _PROBE_TOKENS = 8, 16  # calls, and new tokens of each: seconds for a small model on a processor
+PROBE = 8
+"""Calls by which a model is timed beforehand: seconds for a small one on a processor."""
+_PROBE_TOKENS = 16  # new tokens of each
 _LOOKED_AT = 200  # stored calls, for their length
 
 
@@ -61,13 +63,14 @@ def judging_time(store: Store | None, judge: Any, calls: int) -> str:
 
 
 def measured(model: Any, requests: Sequence[Request]) -> Speed | None:
-    """Load a local model and time a few requests, a few new tokens each; None of models that do not tell."""
+    """Load a local model and time requests, at most `PROBE`, a few new tokens each; None of models that do not tell."""
     if not hasattr(model, "speed_taken") or not requests:
         return None
     few = [
         replace(one, sampling=replace(one.sampling, max_tokens=min(_PROBE_TOKENS, one.sampling.max_tokens)))
-        for one in requests[: min(_PROBE, model.concurrency)]
+        for one in requests
     ]
-    model.generate(few)
+    for start in range(0, len(few), model.concurrency):
+        model.generate(few[start : start + model.concurrency])
     speed: Speed = model.speed_taken()
     return speed
