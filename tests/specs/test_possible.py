@@ -128,7 +128,7 @@ def test_doubts_are_named() -> None:
     """What only a server's first answer can tell; nothing is said of models that are known."""
     server = judge(JudgeSettings(spec=SERVER, verdict="logprob", prefill="My choice:"))
     assert [note.partition(" ")[0] for note in server.notes] == ["whether", "prefill:"]  # type: ignore[union-attr]
-    jury = judge(JudgeSettings(jury=({"spec": SERVER, "verdict": "logprob"}, {"spec": "sandbox:judge"})))  # type: ignore[arg-type]
+    jury = judge(JudgeSettings(jury=({"spec": SERVER, "verdict": "logprob"}, {"spec": "sandbox:judge"})))
     assert [note.partition(":")[0] for note in jury.notes] == ["m"]  # type: ignore[union-attr]
     for settings in ({"spec": SERVER}, {"spec": SERVER, "verdict": "json"}, {"spec": "sandbox:judge"}):
         assert judge(JudgeSettings(**settings)).notes == ()  # type: ignore[arg-type, union-attr]
