@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from arenaloop.errors import ConfigError
 from arenaloop.judges.asking import TemplateJudge
+from arenaloop.models.billing import token_limit
 from arenaloop.models.local import LocalModel
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.models.scripted import ScriptedModel
@@ -24,6 +25,8 @@ _WITHOUT_PREFILL = {"api.openai.com": "it answers anew after a last assistant me
 _GOES_ON = ("continue_final_message", "prefix")
 """Fields of a body that have a server go on from a last assistant message: vLLM's, and those of some others."""
 _OFF = (False, None, "none", "disabled", "off", 0)
+_SWITCHES = ("enabled", "type", "effort", "max_tokens", "budget_tokens")
+"""Fields of a setting of reasoning that switch it off."""
 _LAST = "set deciding_label: last"
 
 
@@ -34,6 +37,10 @@ def refuse_impossible(judge: TemplateJudge[Any]) -> None:
         ConfigError: says what its model cannot give, and what helps.
     """
     why = _impossible_prefill(judge)
+    if judge.verdict == "json" and isinstance(judge.model, OpenAIModel):
+        form = judge.model.extra_body.get("response_format")
+        if isinstance(form, Mapping) and form.get("type") == "text":
+            why = "verdict json: extra_body's response_format asks for a text"
     if why is None and judge.verdict == "logprob":
         why = _impossible_labels(judge)
     if why is not None:
@@ -84,7 +91,8 @@ def _impossible_prefill(judge: TemplateJudge[Any]) -> str | None:
 def _impossible_labels(judge: TemplateJudge[Any]) -> str | None:
     labels, model = judge.parser.labels, judge.model
     told = f"{', '.join(labels[:-1])} and {labels[-1]}"
-    for stop in judge.sampling.stop:
+    own = getattr(model, "extra_body", {}).get("stop", ())
+    for stop in (*judge.sampling.stop, *((own,) if isinstance(own, str) else own or ())):
         if any(stop in label for label in labels):
             return f"stop {stop!r} ends its answer before a label ({told}) is there"
     if isinstance(model, LocalModel):
@@ -102,6 +110,11 @@ def _impossible_at_server(judge: TemplateJudge[Any], model: OpenAIModel, told: s
     most = extra.get("top_logprobs")
     if "top_logprobs" in extra and (not isinstance(most, int) or most < len(labels)):
         return f"verdict logprob: extra_body asks for top_logprobs {most}, and there are {len(labels)} labels ({told})"
+    form = extra.get("response_format")
+    if form is not None and not (isinstance(form, Mapping) and form.get("type") == "text"):
+        return "verdict logprob: extra_body sets response_format, and a label alone is to be the answer"
+    if (limit := token_limit(model, judge.sampling)) is not None and limit < 1:
+        return f"extra_body allows an answer of {limit} tokens"
     if _first_decides(judge) and (setting := _reasons(model)) is not None:
         return (
             f"verdict logprob: its model reasons before it answers ({setting}), so that no first token is a label; "
@@ -115,17 +128,23 @@ def _host(model: OpenAIModel) -> str:
 
 
 def _reasons(model: OpenAIModel) -> str | None:
-    """The setting that has a server's model reason; None where none does."""
-    extra: Mapping[str, Any] = model.extra_body
-    kwargs = extra.get("chat_template_kwargs")
-    inside = kwargs if isinstance(kwargs, Mapping) else {}
-    for where, names in ((inside, ("enable_thinking", "thinking")), (extra, ("enable_thinking", "reasoning_effort"))):
-        for name in names:
-            if name in where:
-                return None if where[name] in _OFF else f"{name}: {where[name]}"
-    for name in ("reasoning", "thinking"):
-        if name in extra:
-            value = extra[name]
-            told = value.get("enabled", value.get("type", value.get("effort"))) if isinstance(value, Mapping) else value
-            return None if told in _OFF else name
+    """The setting that has a server's model reason; None where none does, or one switches it off.
+
+    By the settings' names, as every server has its own: ``reasoning_effort``, ``enable_thinking``, ``think``.
+    """
+    kwargs = model.extra_body.get("chat_template_kwargs")
+    settings = model.extra_body | (dict(kwargs) if isinstance(kwargs, Mapping) else {})
+    named = {name: value for name, value in settings.items() if "think" in name.lower() or "reason" in name.lower()}
+    if any(map(_is_off, named.values())):
+        return None
+    for name, value in named.items():
+        return f"{name}: {value}"
     return "reasoning_tags" if model.reader.tags else None
+
+
+def _is_off(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(
+            value.get(name, True) in _OFF for name in ("enabled", "type", "effort", "max_tokens", "budget_tokens")
+        )
+    return value in _OFF if isinstance(value, (str, int, float, bool, type(None))) else False
