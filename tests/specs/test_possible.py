@@ -142,7 +142,7 @@ def test_doubts_are_named() -> None:
     jury = judge(JudgeSettings(jury=({"spec": SERVER, "verdict": "logprob"}, {"spec": "sandbox:judge"})))
     assert [note.partition(":")[0] for note in jury.notes] == ["m"]  # type: ignore[union-attr]
     for settings in ({"spec": SERVER}, {"spec": SERVER, "verdict": "json"}, {"spec": "sandbox:judge"}):
-        assert judge(JudgeSettings(**settings)).notes == ()  # type: ignore[arg-type, union-attr]
+        assert judge(JudgeSettings(**settings)).notes == ()  # type: ignore[union-attr]
     vllm = {"continue_final_message": True, "add_generation_prompt": False}
     assert judge(JudgeSettings(spec=SERVER, prefill="Scores:", extra_body=vllm)).notes == ()  # type: ignore[union-attr]
 
