@@ -20,6 +20,7 @@ from arenaloop.calls.gate import Gate
 from arenaloop.calls.notices import keep_notices, told_notices
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import next_sample
+from arenaloop.calls.speeds import keep_speed
 from arenaloop.calls.units import Asked, Unit, Who
 from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError
 from arenaloop.models.base import Model, Reserve
@@ -317,6 +318,9 @@ class Executor:
                     asked.cost(completion.usd)
                 gate.leave(reserve, calls, usd, estimated, len(units))
                 gate.stored([reserve], calls, len(units))
+                if (speed := keep_speed(self.store, asked.model)) is not None:
+                    pace = (speed.reading + speed.writing) / len(units), speed
+                    self.tally.paces.setdefault(units[0][0].who, pace)
             for unit, record in records:
                 self._note(unit, record.status)
         finally:

@@ -262,6 +262,15 @@ class OpenAIModel:
 
     # ------------------------------------------------------------------ the request
 
+    def gives_fewer(self, status: int, words: str) -> bool:
+        """Whether an error may mean that it does not give as many alternatives; fewer are asked for from now on."""
+        if status not in (400, 422) or "logprob" not in words:
+            return False
+        if self._alternatives > _FEW:  # servers differ in how many they give
+            self._alternatives = _FEW
+            self._heads.clear()
+        return True
+
     def body(self, request: Request, samples: int = 1) -> bytes:
         """The request's body as JSON."""
         if request.schema is not None:
@@ -368,10 +377,8 @@ class OpenAIModel:
                 else:
                     fault = http_fault(status, headers, raw)
                     loss = _LOSSES.get(status)
-                    many = status in (400, 422) and request.top_logprobs > _FEW and "logprob" in fault.text
-                    if many and not fewer:
-                        fewer, self._alternatives, wait = True, _FEW, 0.0  # servers differ in how many they give
-                        self._heads.clear()
+                    if not fewer and request.top_logprobs > _FEW and self.gives_fewer(status, fault.text):
+                        fewer, wait = True, 0.0
                         body = self.body(request, samples)
                         continue
                 if fault is not None:

@@ -170,6 +170,8 @@ def write_files(
     folder.mkdir(parents=True, exist_ok=True)
     writing: dict[str, _Writing] = {}
     for unit, line in asks:
+        if (probe := getattr(unit.asked.judge, "probe", None)) is not None:
+            probe.check()  # what comes without log-probabilities is paid for nothing
         content, fingerprint = _bytes(unit, line), unit.asked.judge.fingerprint
         if not admit(unit.asked, len(content)):
             break

@@ -398,6 +398,8 @@ class Round:
 
     async def _keep(self, judges: Sequence[AskedJudge], line: Line, completion: Completion) -> None:
         unit = unit_of_line(judges, line, self.store)
+        if completion.status is Status.ERROR and unit.request(line.sample).top_logprobs:
+            self.servers[unit.asked.judge.fingerprint].gives_fewer(400, completion.error or "")  # of the next batch
         record = unit.read(_charged(unit, line, completion), line.sample)
         unit.keep(self.store, [(unit, record)])
         self.collected += record.status is Status.OK
