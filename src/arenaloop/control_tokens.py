@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["FAMILIES", "broken", "control_tokens", "unmistakable"]
+__all__ = ["FAMILIES", "broken", "control_tokens", "unmistakable", "without"]
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "ChatML (Qwen, Yi, SmolLM)": ("<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|endoftext|>"),
@@ -96,6 +96,19 @@ def unmistakable(tokens: list[str]) -> list[str]:
 def broken(text: str) -> str:
     """`text` with its control tokens broken by a blank, ``< |im_end|>``: text to tokenizers and people alike."""
     return _TOKEN.sub(lambda found: found[0] + " ", text) if _may_hold(text) else text
+
+
+def without(text: str, instead: str = "") -> str:
+    """`text` with something else in the place of each of its control tokens."""
+    if not _may_hold(text):
+        return text
+    pieces, at = [], 0
+    for found in _TOKEN.finditer(text):
+        token = found[0] + found[1]
+        if found.start() >= at:  # else within the one before
+            pieces += [text[at : found.start()], instead]
+            at = found.start() + len(token)
+    return "".join((*pieces, text[at:]))
 
 
 def _may_hold(text: str) -> bool:
