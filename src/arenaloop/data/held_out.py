@@ -91,7 +91,7 @@ class HeldOut:
         self._asked: set[tuple[int, ...]] = set()
         texts: dict[int, _Text] = {}
         for prompt in prompts:
-            numbers = []
+            numbers: list[int] = []
             for turn in prompt_turns(prompt):
                 if turn.role == "user":
                     tokens = asked(plain(turn.text))
@@ -102,10 +102,10 @@ class HeldOut:
             last = len(numbers) - len(prompt.follow_ups)
             self._asked.update(tuple(numbers[:end]) for end in range(last, len(numbers) + 1))
         self._lengths = sorted({len(numbers) for numbers in self._asked})
-        self._looked_for = {numbers for numbers in self._asked if not texts.keys().isdisjoint(numbers)}
         self._by_turn: dict[int, list[frozenset[int]]] = {}
-        for numbers in self._looked_for:
-            self._by_turn.setdefault(next(n for n in numbers if n in texts), []).append(frozenset(numbers))
+        for whole in self._asked:
+            if (longer := next((number for number in whole if number in texts), None)) is not None:
+                self._by_turn.setdefault(longer, []).append(frozenset(whole))
         self._grams = _grams_of(texts.values())
 
     def leak(self, turns: Sequence[Turn]) -> Leak | None:

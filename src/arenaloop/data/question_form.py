@@ -17,7 +17,7 @@ from functools import cache
 from arenaloop.control_tokens import without
 from arenaloop.normal_form import latin_look, nfkc
 
-__all__ = ["asked", "key", "lines", "plain", "size", "unaccented"]
+__all__ = ["asked", "key", "lines", "plain", "size", "tokens_of", "unaccented"]
 
 _INVISIBLE = re.compile(
     r"[\x00-\x08\x0e-\x1b\x7f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
@@ -106,10 +106,11 @@ def asked(text: str) -> list[str]:
     text = text[at:] if text[at:].strip() else text
     if (label := _ANSWERS.search(text, max(0, len(text) - 40))) is not None and text[: label.start()].strip():
         text = text[: label.start()]
-    return _tokens(text)
+    return tokens_of(text)
 
 
-def _tokens(text: str) -> list[str]:
+def tokens_of(text: str) -> list[str]:
+    """The words and telling signs of a `plain` text."""
     if not text.isascii():
         text = _SOLID.sub(r" \1 ", text)
     return _TOKEN.findall(text)
@@ -117,7 +118,7 @@ def _tokens(text: str) -> list[str]:
 
 def lines(text: str) -> list[list[str]]:
     """The tokens of each line of a `plain` text, where the end of a label (a colon before a blank) ends a line, too."""
-    return [found for line in re.split(r"\n|:\s", text) if (found := _tokens(line))]
+    return [found for line in re.split(r"\n|:\s", text) if (found := tokens_of(line))]
 
 
 def key(tokens: Sequence[str]) -> str:

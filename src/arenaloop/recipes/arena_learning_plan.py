@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from arenaloop.arena.plan import verdicts_per_battle
 from arenaloop.calls.answers import Contestant
+from arenaloop.calls.recorded import recorded_notes
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.data.held_out import HeldOut, Leak, prompt_turns, row_turns
 from arenaloop.errors import ConfigError, InputError
@@ -175,6 +176,7 @@ def outline(recipe: ArenaLearning) -> Outline:
             for what, n in material.left_out.items()
             if n
         ),
+        *recorded_notes(recipe.opponents),
         f"opponents {', '.join(c.name for c in recipe.opponents)}",
         f"judge {recipe.judge.name}",
     ]
