@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_failed_calls_are_told(tmp_path: Path) -> None:
     assert recorded_failures(contestants) == {"a": 1}
 
 
-def files(tmp_path: Path, *rows: dict[str, object]) -> list[Contestant]:
+def files(tmp_path: Path, *rows: Mapping[str, object]) -> list[Contestant]:
     """One recorded contestant with these rows."""
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return [Contestant("a", RecordedModel("a", tmp_path / "a.jsonl"))]

@@ -122,6 +122,7 @@ def test_duplicates_collapse_into_the_first_and_are_counted(tmp_path_factory, te
         ({"prompt": "a", "retrievedPassages": ["b"]}, "column retrievedPassages: it belongs"),
         ({"turns": ["a"], "few_shot_examples": {"q": "b"}}, "write it into turns, or take the column out"),
         ({"prompt": "a", "input": "b"}, "column input: it belongs"),
+        ({"prompt": "a", "option_a": "b"}, "column option_a: it belongs"),
         ({"instruction": "a", "question": "b"}, "column question: it belongs"),
         ({"prompt": "a", "starter_code": "b()"}, "column starter_code: it belongs"),
         ({"prompt": "a", "messages": [user("b")]}, "columns messages and prompt ask different things"),

@@ -45,6 +45,7 @@ from arenaloop.models.failed_answer import failed_call, like, tells_of_a_call
         "[ERROR: timeout]",
         "<ERROR> 500 </ERROR>",
         "$ERROR$: x",
+        '{"error": "boom"}',
     ],
 )
 def test_what_programs_write_in_the_place_of_an_answer(text: str) -> None:
@@ -82,6 +83,7 @@ def test_what_programs_write_in_the_place_of_an_answer(text: str) -> None:
         "[Error handling](http://x)",
         "<error>Missing field</error> is what the schema gives",
         "A",
+        '{"error": "boom", "fixed": "the loop ends at n"}',
         "N/A",
         "42",
         "ERR",

@@ -114,7 +114,7 @@ def test_equal_answers_count_once_and_different_ones_are_in_doubt(tmp_path_facto
     model = RecordedModel("m", path)
     said = {text: {output.strip() for t, output in rows if t == text} for text, _ in rows}
     sure = {text for text, outputs in said.items() if len(outputs) == 1}
-    first = {}
+    first: dict[str, str] = {}
     for text, output in rows:
         first.setdefault(text, output)
     for _ in range(2):  # every pass counts anew
@@ -151,6 +151,12 @@ def test_two_answers_in_a_row_are_in_doubt(recorded, more, doubt):
         ({"done_reason": "length"}, (Status.TRUNCATED,)),
         ({"finish_reason": ["length"]}, (Status.TRUNCATED,)),
         ({"truncated": True}, (Status.TRUNCATED,)),
+        ({"metadata": {"finish_reason": "length"}}, (Status.TRUNCATED,)),
+        ({"response_metadata": {"details": {"stopReason": "MAX_TOKENS"}}}, (Status.TRUNCATED,)),
+        ({"eos_reached": False}, (Status.TRUNCATED,)),
+        ({"finished": "false"}, (Status.TRUNCATED,)),
+        ({"hit_max_tokens": True}, (Status.TRUNCATED,)),
+        ({"finished": True, "max_tokens": 1, "max_length": True, "done": 1, "metadata": {"complete": True}}, ()),
         ({"is_truncated": "true", "finish_reason": "stop"}, (Status.TRUNCATED,)),
         ({"finish_reason": "content_filter"}, (Status.REFUSED,)),
     ],

@@ -22,7 +22,8 @@ _PARTS = frozenset({
     "sentence", "input", "content", "text", "body", "question", "query", "instruction", "image", "img", "picture",
     "photo", "figure", "video", "audio", "speech", "tool", "function", "history", "dialogue", "dialog", "conversation",
     "example", "exemplar", "demonstration", "shot", "fewshot", "attachment", "file", "table", "schema", "code",
-    "starter", "constraint", "hint", "prefix", "suffix", "persona", "developer", "preamble", "guideline", "rule",
+    "starter", "constraint", "hint", "prefix", "suffix", "persona",
+    "developer", "knowledge", "chunk", "material", "scenario", "preamble", "guideline", "rule",
 })  # fmt: skip
 """Last words of a column's name that make it part of the question."""
 
@@ -46,6 +47,8 @@ def _words(column: str) -> list[str]:
 @lru_cache(maxsize=4096)
 def _is_part(column: str) -> bool:
     words = [word for word in _words(column) if not word.isdigit()]
+    if len(words) > 1 and len(words[-1]) == 1:  # option_a
+        del words[-1]
     last = words[-1] if words else ""
     return last in _PARTS or last.removesuffix("s") in _PARTS
 

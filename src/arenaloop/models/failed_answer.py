@@ -40,6 +40,7 @@ _CALL = re.compile(
     r"|limit)|(?:status|error|http)(?:[ _]?code)?[ :=]*[45]\d\d\b|rate.?limit|too many requests|quota|bad gateway"
     r"|gateway time-?out|service unavailable|temporarily unavailable|internal server error"
     r"|server (?:error|disconnected)|overloaded"
+    r"|error\b.{0,30}\b(?:try again|retry)|returned an error"
     r"|max(?:imum)? retries|connection (?:error|refused|reset|aborted|timed out|closed|failed)"
     r"|(?:read |request )?timed out|timeout|(?:api|request|call|generation|inference) (?:\w+ )?(?:failed|error|failure)"
     r"|failed to (?:generate|get|fetch|call|connect|reach|parse)|(?:invalid|incorrect|missing) api key|authentication"
@@ -47,6 +48,7 @@ _CALL = re.compile(
     r"|context.?length|insufficient.?(?:quota|funds|balance)|content.?filter|upstream)",
     re.IGNORECASE,
 )
+_ERROR_KEYS = {"error", "code", "message", "status", "detail", "details", "type", "request_id"}
 
 
 def failed_call(text: str) -> bool:
@@ -82,4 +84,5 @@ def _json_error(said: str) -> bool:
         found = json.loads(said)
     except (ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and bool(found.get("error")) and _CALL.search(said) is not None
+    told = isinstance(found, dict) and bool(found.get("error"))
+    return told and (found.keys() <= _ERROR_KEYS or _CALL.search(said) is not None)

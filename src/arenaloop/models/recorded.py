@@ -269,7 +269,12 @@ _ANSWER_COLUMNS = frozenset({
 _END_NAME = re.compile(
     r"(?:model)?(?:finish|stop|done|end|completion|generation|termination)(?:ed|ing)?(?:reason|status)"
 )
-_CUT_NAME = re.compile(r"(?:is|was|output|response|answer)?(?:truncated|incomplete|cutoff)")
+_CUT_NAME = re.compile(
+    r"truncat|incomplete|unfinished|cutoff|cutshort|(?:hit|reached|over|exceeded).*(?:max|limit|length)|"
+    r"(?:max|limit|length).*(?:hit|reached|exceeded)"
+)
+_WHOLE_NAME = re.compile(r"(?:is|was|output|response|answer)?(?:complete|completed|finished|done|eos|eosreached|ended)")
+"""Flags that say that an answer is not whole, or that it is."""
 
 
 def _plain_name(column: object) -> str:
@@ -302,19 +307,26 @@ def _end(holder: Mapping[str, Any]) -> object:
 
     A stop reason beside a finish reason may be the text or the token that the server stopped at (vLLM).
     """
-    said: dict[str, object] = {}
-    for column, value in holder.items():
-        name = _plain_name(column)
-        if _CUT_NAME.fullmatch(name) and str(value).strip().lower() in ("1", "true", "yes"):
-            said[name] = "length"
-        elif _END_NAME.fullmatch(name) and isinstance(value, str | list) and value:
-            well = name.endswith("status") and str(value).lower() in _WELL
-            said[name] = "stop" if well else value
+    said = dict(_told(holder))
     finish = said.get("finishreason")
     worse = [word for word in said.values() if ending(word).status is not Status.OK]
     if finish is not None:
         worse = [word for word in worse if word is finish or ending(word).status is not Status.ERROR]
     return worse[0] if worse else finish
+
+
+def _told(holder: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, object]]:
+    """What a mapping, and those within it (``metadata``, ``details``), say of an answer's end, by plain name."""
+    for column, value in holder.items():
+        name, flag = _plain_name(column), str(value).strip().lower()
+        if isinstance(value, Mapping) and depth:
+            yield from _told(value, depth - 1)
+        elif (flag in ("1", "true", "yes") and _CUT_NAME.search(name)) or (
+            flag in ("0", "false", "no") and _WHOLE_NAME.fullmatch(name)
+        ):
+            yield name, "length"
+        elif _END_NAME.fullmatch(name) and isinstance(value, str | list) and value:
+            yield name, "stop" if name.endswith("status") and flag in _WELL else value
 
 
 _WELL = ("ok", "success", "succeeded", "successful", "true")
