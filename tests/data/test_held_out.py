@@ -58,6 +58,8 @@ PLAIN = "How much is 3 - 1, café?"
         "<s>[INST] How much is 3 - 1, café? [/INST]",
         "<|im_start|>user\nHow much is 3 - 1, café?<|im_end|>\n<|im_start|>assistant\n",
         "<start_of_turn>user\nHow much is 3 - 1, café?<end_of_turn>\n<start_of_turn>model\n",
+        "How%20much%20is%203%20-%201%2C%20caf%C3%A9%3F",
+        "How [much](https://example.org/x?y=1) is 3 - 1, café?",
         "\\nHow much is 3 - 1, caf\\u00e9?\\n",
     ],
 )
@@ -88,6 +90,7 @@ def test_one_question_in_other_writing(other: str) -> None:
         ["vector<int>", "vector<float>"],
         ["s[:2]", "s[2:]", "s[2]"],
         ["i++", "i--"],
+        ["f[0](x)", "f[1](x)", "f(x)"],
         ["5! / 3", "5 / 3"],
         ["की", "कि", "क"],  # two vowel signs of one letter
         ["?!", "...", "🙏", "👍"],

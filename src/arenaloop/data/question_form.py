@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
+from urllib.parse import unquote
 
 from arenaloop.control_tokens import without
 from arenaloop.normal_form import latin_look, nfkc
@@ -29,6 +30,7 @@ _TYPED: dict[int, str] = str.maketrans({
     "…": ".", "。": ".", "，": ",", "、": ",", "：": ":", "？": "?", "！": "!", "؟": "?", "،": ",", "।": ".", "_": " ",
 })  # fmt: skip
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})|\\[nrt]")
+_LINK = re.compile(r"\[([^\[\]\n]*)\]\((?:[a-zA-Z]+:|[/#]|www\.)[^()\s]*\)")
 _CLOSED = re.compile(r"</\s*([a-zA-Z][\w:-]{0,40})\s*>|<([a-zA-Z][\w:-]{0,40})(?:\s[^<>]*)?/>")
 _UNCLOSED = ("br", "hr", "p", "li", "img")
 """Elements that HTML need not close; a name in angle brackets that nothing closes is text (``vector<int>``)."""
@@ -75,6 +77,10 @@ def plain(text: str) -> str:
     """
     if "&" in text:
         text = html.unescape(html.unescape(text))
+    if "%20" in text:
+        text = unquote(text)
+    if "](" in text:
+        text = _LINK.sub(r"\1", text)
     if "\\" in text:
         text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else "\n", text)
     if not text.isascii():
