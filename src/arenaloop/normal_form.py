@@ -1,16 +1,28 @@
-"""What a text is to a reader: its compatibility form (NFKC), and whether there is anything to see in it."""
+"""What a text is to a reader: its compatibility form (NFKC), whether there is anything to see, and its Latin look."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-__all__ = ["PIECE", "is_blank", "nfkc"]
+__all__ = ["PIECE", "is_blank", "latin_look", "nfkc"]
 
 PIECE = 1_000
 """Characters that are normalised at once: a run of combining marks is sorted in quadratic time (UAX #15, 1.3)."""
 
 _JOINS = "\uff9e\uff9f"  # half-width kana marks, which are no marks before they are normalised
+
+_LATIN_LOOK = str.maketrans(
+    "АВЕЅІЈКМНОРСТУХҮаеѕіјорсухԁԛԝһүӏвкмнтΑΒΕΖΗΙΚΜΝΟΡΤΥΧαβεζηικμνορτυχϲϳɑɡıȷ",
+    "ABESIJKMHOPCTYXYaesijopcyxdqwhylbkmhtABEZHIKMNOPTYXabezhikmnoptyxcjagij",
+)
+"""Cyrillic, Greek and phonetic letters that are taken for a Latin one (UTS #39, confusables.txt: the single letters);
+small letters as their capitals, so that case stays case."""
+
+
+def latin_look(text: str) -> str:
+    """A text with Latin letters in the place of those that look like one; for comparing, not for reading."""
+    return text if text.isascii() else text.translate(_LATIN_LOOK)
 
 
 def nfkc(text: str) -> str:

@@ -383,9 +383,15 @@ def test_missing_answers_say_how_many(arenaloop: Command, files: Path) -> None:
 def test_answers_that_failed_are_warned_of_and_counted(arenaloop: Command, files: Path) -> None:
     answers = read(files / "a.json")
     (files / "a.json").write_text(json.dumps([answers[0] | {"output": "$ERROR$"}, *answers[1:]]))
-    refuse(arenaloop, files, [*RECORDED, *JUDGE, *OUT], "1 of 6", "1 row holds $ERROR$")
+    refuse(
+        arenaloop,
+        files,
+        [*RECORDED, *JUDGE, *OUT],
+        "1 of 6",
+        "1 row holds no answer but a failed call's mark: '$ERROR$' (1)",
+    )
     ended = arenaloop("battle", *RECORDED, *JUDGE, *OUT, "--allow-missing", "--json")
-    assert "warning: a: failed calls in the place of answers in its file: 1" in ended.lines
+    assert "warning: a: failed calls in the place of answers in its file: 1: '$ERROR$' (1)" in ended.lines
     assert json.loads(ended.out)["failed_answers"] == {"a": 1}
 
 

@@ -23,7 +23,7 @@ from arenaloop.calls.batch import batch_seconds, forget_batches, open_batches
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.estimated import Estimate
-from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures
+from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
 from arenaloop.cli.directory import ARENA, open_directory, refuse_results_alone, say_lost, write_settings
 from arenaloop.cli.progress import Watch, say_notices, say_undecided
 from arenaloop.config import BattleSettings
@@ -80,6 +80,8 @@ class _BattleRun:
         self.prompts, self.duplicates = loaded.prompts, loaded.duplicates
         if not self.prompts:
             raise InputError(f"{settings.prompts}: no prompts in it")
+        if loaded.unknown:
+            self._say(f"note: {settings.prompts}: columns not used: {', '.join(loaded.unknown)}")
         contestants = [contestant(model.with_concurrency(settings.concurrency)) for model in settings.models]
         self.names = [c.name for c in contestants]
         self._check_anchor()
@@ -105,9 +107,9 @@ class _BattleRun:
         self.budget = Budget(settings.budget_usd, settings.budget_calls)
         require_prices(self.budget, self.plan.models)
         self.failed_answers = recorded_failures(contestants)
-        for name, count in self.failed_answers.items():
-            self._say(f"warning: {name}: failed calls in the place of answers in its file: {count:,}")
-        for note in getattr(self.plan.judge, "notes", ()):
+        for note in recorded_notes(contestants):
+            self._say(f"warning: {note}")
+        for note in getattr(self.plan.judge, "notes", ()):  # of recorded labels
             self._say(f"note: judge {self.plan.judge.name}: {note}")
         for line in self_preference(settings.judge, settings.models):
             self._say(f"warning: {line}")
