@@ -28,9 +28,10 @@ import numpy as np
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
 from arenaloop.ratings.clusters import effective_clusters
+from arenaloop.ratings.crossings import listed
 from arenaloop.ratings.intervals import win_probabilities
 from arenaloop.ratings.resamples import Resampler, chord_steps, full_steps
-from arenaloop.ratings.separation import Divide, divide, listed, open_notes, settled
+from arenaloop.ratings.separation import Divide, divide, open_notes, settled
 from arenaloop.ratings.student import t_quantile
 
 __all__ = ["Bootstrap", "bootstrap"]
