@@ -134,7 +134,7 @@ def test_rows_count_by_their_weight_as_in_ratings(tmp_path: Path) -> None:
     path = tmp_path / "games.jsonl"
     game = {"uid": "u", "model": "m", "baseline": "base", "games": [{"score": "A>B"}, {"score": "A>>B"}]}
     path.write_text(json.dumps(game) + "\n")
-    (row,) = json.loads(run(str(path), "--baseline", "base", "--json"))["leaderboard"]
+    (row,) = json.loads(run(str(path), "--baseline", "base", "--json", code=0))["leaderboard"]
     (rated,) = (r for r in leaderboard(read_battles(path)).rows if r.model == "m")
     assert row["win_rate"] == pytest.approx(75.0) == pytest.approx(100.0 * rated.win_rate)
     path.write_text(json.dumps(game | {"games": [{"score": "A<B"}, {"score": "A>B"}]}) + "\n")

@@ -105,7 +105,7 @@ class Evidence:
         """Contrasts of all models in `piece` with the mean of `reference`, given their sandwich covariance."""
         V = contrast_variance(covariance, piece, reference)
         E = contrast_variance(self.expected, piece, reference)
-        by_cluster, dof = self._dof(piece, reference)
+        by_cluster, dof = self.dof(piece, reference)
         thin = by_cluster < LEAST_DOF if self.prompts else np.zeros(len(piece), dtype=bool)
         rare = (dof < _LEAST_UPSET) & ~thin
         few = dof < _FEW_DOF
@@ -124,7 +124,7 @@ class Evidence:
         inverse = self.inverse[piece]
         return np.asarray(inverse[:, piece] - inverse[:, reference].mean(axis=1, keepdims=True))
 
-    def _dof(self, piece: IntArray, reference: IntArray) -> tuple[FloatArray, FloatArray]:
+    def dof(self, piece: IntArray, reference: IntArray) -> tuple[FloatArray, FloatArray]:
         """Degrees of freedom from clusters alone, and with the rarity of upsets, of every contrast, both (n,)."""
         block = np.ix_(piece, piece)
         own = np.maximum(self.clusters[piece], _LONE_DOF)

@@ -29,6 +29,7 @@ __all__ = [
     "between",
     "flat_pairs",
     "information_inverse",
+    "outcome_spread",
     "outcome_squares",
     "sandwich",
     "win_probabilities",
@@ -174,7 +175,7 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     p = win_probabilities(fit)
     q = p * p.T
     Q = (fit.wins + fit.wins.T + fit.pseudo + fit.pseudo.T) * q
-    spread, rarity = _spread(battles, fit, q)
+    spread, rarity = outcome_spread(battles, fit, q)
     bread = information_inverse(fit, p)
 
     cell: IntArray = battles.a.astype(np.int64) * size + battles.b
@@ -204,7 +205,7 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     return Intervals(fit, covariance, battles.clusters if prompts else len(battles), evidence, found)
 
 
-def _spread(battles: Battles, fit: BradleyTerry, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+def outcome_spread(battles: Battles, fit: BradleyTerry, q: FloatArray) -> tuple[FloatArray, FloatArray]:
     """`Evidence.spread` and `Evidence.rarity`; pseudo-wins are battles that weigh a whole one."""
     pseudo = fit.pseudo + fit.pseudo.T
     if battles.mass is None:
