@@ -46,7 +46,7 @@ _FEWEST_UPSETS = 10.0
 """Whole upsets across a cut below which resamples cover too seldom: with three, 84 % of the time."""
 _INFINITE = 1e18
 """Nats that stand for an infinite difference where percentiles are interpolated."""
-_STILL = 1e-9
+_STILL = 1e-5
 """Spread, in nats, below which resamples say nothing (all ties, one prompt, cells of one outcome)."""
 
 
