@@ -148,13 +148,14 @@ def test_many_small_upsets_are_whole_ones_together() -> None:
     assert np.isfinite(sandwich(battles, fit(battles)).bounds()).all()
 
 
-def votes(preference: FloatArray, weight: FloatArray | None, repeats: int = 1) -> Annotations:
+def votes(preference: FloatArray, weight: FloatArray | None) -> Annotations:
+    """One model's votes, two to a prompt."""
     size = len(preference)
-    rng = np.random.default_rng(3)
-    ours = rng.integers(200, 900, size).astype(float)
+    ours = np.random.default_rng(3).integers(200, 900, size).astype(float)
     prompt = np.arange(size) // 2
-    columns = [np.repeat(c, repeats) for c in (np.zeros(size, int), prompt, preference, ours, np.full(size, 500.0))]
-    return Annotations("base", ("m",), tuple(range(int(prompt.max()) + 1)), *columns, weight=weight)
+    prompts = tuple(range(int(prompt.max()) + 1))
+    model, theirs = np.zeros(size, dtype=np.int64), np.full(size, 500.0)
+    return Annotations("base", ("m",), prompts, model, prompt, preference, ours, theirs, weight=weight)
 
 
 def rates(row: WinRate) -> list[float | None]:
