@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from arenaloop.arena.leaderboard import Leaderboard, leaderboard
+from arenaloop.arena.board import Leaderboard
+from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.ratings.battles import Battles, FloatArray
 from arenaloop.ratings.bradley_terry import fit
 from arenaloop.ratings.crossings import crossings
