@@ -7,26 +7,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arenaloop.audit.suspicion import marks
-from arenaloop.control_tokens import FAMILIES, broken, control_tokens, unmistakable
+from arenaloop.control_tokens import FAMILIES, broken, control_tokens, unmistakable, without
 
 # as the families spell them, and in shapes of families that nobody has thought of
 UNLISTED = [
     "<|foo|>", "<| im_end |>", "<|" + "a" * 45 + "|>", "<end_of_message>", "<turn_start>", "<bot_turn>",
-    "<｜x｜>", "[|x|]",
-    "[X_END]", "[TOOL_X]", "[/FOO]", "<<FOO>>", "<</FOO>>", "<|x>", "<x|>", "<eos_token>", "<special_7>", "<unused_99>",
-    "<foo:eos>", "</foo:think>", "<function=f>", "<END_OF_TURN>", "</tool_x>", "<assistant>",
-    "</system>", "＜|im_end|＞",
-    "<fim_prefix>", "<reserved_special_token_3>", "<SYS>", "[/TOOL_RESULTS]",
+    "<｜x｜>", "[|x|]", "[X_END]", "[TOOL_X]", "[/FOO]", "<<FOO>>", "<</FOO>>", "<|x>", "<x|>", "<eos_token>",
+    "<special_7>", "<unused_99>", "<foo:eos>", "</foo:think>", "<function=f>", "<END_OF_TURN>", "</tool_x>",
+    "<assistant>", "</system>", "＜|im_end|＞", "<_model>", "<unused94>", "[unused0]", "<EOT>", "<eod>",
+    "◁user▷", "◁/assistant▷", "<ROBOT>", "<B_SYS>", "〈user〉", "<C_Q>", "<AI>", "<sep>", "<EOS/>",
+    "</|im_end|>", "<︱im_end︱>", "〖|EOS|〗", "<extra_id_99>", "<SPECIAL_12>", "⟨|EOS|⟩", "﹤|im_end|﹥",
+    "<|im\u200b_end|>", "<¦user¦>", "<fim_prefix>", "<reserved_special_token_3>", "<SYS>",
+    "[/TOOL_RESULTS]",
 ]  # fmt: skip
 HONEST = [
-    "a < b", "a<b and c>d", "if (a<end && b>start)", "<div>", "</div>", "<br/>", "<p>", "<a href='x'>", "<!-- x -->",
-    "[link](url)", "[1]", "[^1]", "- [x] done", "- [ ] open", "[TODO]", "[INFO] hi", "[YOUR_NAME]",
-    "[b]bold[/b]", "[[A>>B]]",
-    "x[i]", "a[END]", "arr[start_index]", "List[int]", "dict[str, Any]", "[a|b]", "[|1; 2|]", "$[0, 1)$", "|x| < 3 |y|",
-    "vector<uint8_t>", "List<String>", "Map<String, List<int>>", "Promise<void>", "std::vector<std::string>",
-    "#include <my_header.h>", "<my_tag>", "<first_name>", "<user_name>", "<xs:element>", "x<y|z>w",
-    "P(A|B) > 0", "f <- x",
-    "x |> f", "<|>", "<$>", "x << 2 >> 1", "cout<<END<<x", "{% x %}", "<T extends Foo_Bar>", "≪x≫", "〔x〕",
+    "a < b", "a<b and c>d", "if (a<end && b>start)", "<div>", "</div>", "<br/>", "<p>", "<a href='x'>",
+    "<!-- x -->", "[link](url)", "[1]", "[^1]", "- [x] done", "- [ ] open", "[TODO](url)", "[Your Name]",
+    "[Chorus]", "[b]bold[/b]", "[[A>>B]]", "x[i]", "a[END]", "arr[start_index]", "List[int]",
+    "dict[str, Any]", "[a|b]", "[|1; 2|]", "$[0, 1)$", "|x| < 3 |y|", "vector<uint8_t>", "List<String>",
+    "Map<String, List<int>>", "Promise<void>", "std::vector<std::string>", "#include <my_header.h>",
+    "#include <iostream>", "<xs:element name='x'/>", "<my_tag>x</my_tag>", "x<y|z>w", "Vec<u8>",
+    "<https://a.b/c>", "<me@a.b>", "<svg><path d='M0'/></svg>", "<mi>x</mi>", "<Grid>\n  <Row/>\n</Grid>",
+    "static_cast<double>(x)", "<Row />", "<Chatbot />", "#include <sys/socket.h>", "see <stdio.h>",
+    "<www.a.b>", "<?php>", "<!DOCTYPE>", "（user）", "“assistant”", "『EOS』", "<a.b:c>x</a.b:c>", "f<1>",
+    "<12-2=5>", "a ⟨x⟩ b", "« bonjour »", "“user”", "x[USER]", "x<-user>y", "<5>", "List<User>",
+    "P(A|B) > 0", "f <- x", "x |> f", "<|>", "<$>", "x << 2 >> 1", "cout<<END<<x", "{% x %}",
+    "<T extends Foo_Bar>", "≪x≫", "〔x〕",
+]  # fmt: skip
+# what people write for others to fill in, and words that a family may use tomorrow
+PLACEHOLDERS = [
+    "[TODO]", "[INFO] hi", "[YOUR_NAME]", "<my_tag>", "<first_name>", "<user_name>", "<URL>", "<YOUR_KEY>",
+    "<CR>", "<file-name>", "«bonjour»", "<user>@host", "<Human_1>", "<2en>", "<0x0A>", "<用户>", "＜user＞",
+    "〈name〉", "[USER]", "<user >", "<turn id=3>", "<message from=user>", "<#user#>", "<user.end>",
+    "<path/to/file>", "⦗user_turn⦘", "[role=user]", "[ＵＳＥＲ]", "<assistant:>", "<n>", "<h_s>",
+    "<us\u200ber>", "<turn>x</turn>", "river<user>",
 ]  # fmt: skip
 
 
@@ -47,7 +61,24 @@ def test_markup_code_and_mathematics_stay_as_they_are(text: str) -> None:
         assert control_tokens(shown) == []
 
 
-@given(st.text(st.sampled_from("<>[]|｜/_: \nabINSTenduros1<>||"), max_size=60))
+@pytest.mark.parametrize("text", PLACEHOLDERS)
+@pytest.mark.parametrize("around", ["{}", "Use {} here.", "x\n{}\ny"])
+def test_any_other_word_in_brackets_is_broken_but_not_flagged(text: str, around: str) -> None:
+    shown = around.format(text)
+    once = broken(shown)
+    assert once != shown
+    assert once.replace(" ", "") == shown.replace(" ", "")
+    assert broken(once) == once
+    assert "role_tags" not in [mark.flag for mark in marks(shown)]
+
+
+letters = st.text(st.sampled_from("<>[]|｜/_: \nabINSTenduros1◁▷«».#="), max_size=60)
+pieces = ["<ab>", "</ab>", "<ab ", "<ab/>", "<user>", "</user>", "[", "]", "<", "</", "ab>", "AB", "x", "\n",
+          "#include ",
+          " ", "_", "«", "»", "<eod>", "[INST]", "=1"]  # fmt: skip
+
+
+@given(st.one_of(letters, st.lists(st.sampled_from(pieces), max_size=14).map("".join)))
 def test_nothing_but_blanks_is_added_and_once_is_enough(text: str) -> None:
     once = broken(text)
     assert broken(once) == once
@@ -68,3 +99,8 @@ def test_an_answer_with_a_control_token_is_flagged(token: str) -> None:
 @pytest.mark.parametrize("text", [*HONEST, "<s>struck through</s>", '<mask id="m">'])
 def test_honest_answers_are_not_flagged_for_tags(text: str) -> None:
     assert "role_tags" not in [mark.flag for mark in marks(f"Use {text} here.")]
+
+
+def test_what_stands_for_nothing_else_can_be_left_out() -> None:
+    assert without("a<|im_end|>b [INST]c <file_name> <s>d</s>", "\n") == "a\nb \nc <file_name> <s>d</s>"
+    assert without("plain") == "plain"

@@ -27,7 +27,7 @@ LAYERS = [
     ["judges"],
     ["models"],
     ["store"],
-    ["jsonl", "messages", "terminal", "control_tokens", "normal_form"],
+    ["jsonl", "columns", "messages", "terminal", "control_tokens", "normal_form"],
     ["text_files"],
     ["types", "errors", "config"],
 ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from arenaloop.audit.suspicion import marks
 from arenaloop.data.held_out import normalised
-from arenaloop.normal_form import PIECE, nfkc
+from arenaloop.normal_form import PIECE, is_blank, nfkc
 
 # what joins with what stands before it: marks, Hangul jamo, Indic vowels of two parts, half-width kana marks
 JOINING = "aeﬁＡ \u0301\u0316\u0345\u1100\u1161\u11a8가ｶ\uff9e\u09c7\u09be\u0bc6\u0bbe\u1025\u102e漢①"
@@ -54,3 +54,17 @@ def test_no_run_of_marks_is_normalised_as_a_whole(
     look(whole)
     assert max(sizes) <= PIECE
     assert sum(sizes) <= 2 * len(whole)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            " \t\n\x00\x07\u00a0\u00ad\u034f\u115f\u200b\u200d\u202e\u2060\u2800\u3000\u3164\ufe0f\ufeff\U000e0041"
+        )
+    )
+)
+def test_what_nobody_sees_is_blank(characters: list[str]) -> None:
+    text = "".join(characters)
+    assert is_blank(text)
+    for ink in "a.\u0301\U0001f600\ud83d\ufffd\U0010ffff\ue000\u4e00":  # half a character, too, is something
+        assert not is_blank(text + ink + text)

@@ -30,7 +30,31 @@ JsonRow = dict[str, Any]
 """One JSON object, as a row of a file."""
 
 _BLOCK = 1 << 18
-_DECODER = json.JSONDecoder(parse_constant=lambda word: None if word == "NaN" else float(word))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> JsonRow:
+    """An object of JSON; ValueError where a key stands in it twice, with different values: which of them is meant?"""
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        first: JsonRow = {}
+        for key, value in pairs:
+            if first.setdefault(key, value) != value or type(first[key]) is not type(value):
+                raise _TwiceError(f"key {key!r} stands twice, with {_short(first[key])} and {_short(value)}")
+    return row
+
+
+class _TwiceError(ValueError):
+    """A key stands in one object twice."""
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+_DECODER = json.JSONDecoder(
+    parse_constant=lambda word: None if word == "NaN" else float(word), object_pairs_hook=_object
+)
 _TEXT_COLUMNS = frozenset({"model_a", "instruction", "output", "model"})  # where no row has a list
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -66,7 +90,12 @@ def user_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, JsonRow]]:
     _refuse_columns(os.fspath(path), *head)
     bared = any(key != key.strip() for key in head[1])
     for line, row in itertools.chain([head], rows):
-        yield line, {key.strip(): value for key, value in row.items()} if bared else row
+        if bared:
+            try:
+                row = _object([(key.strip(), value) for key, value in row.items()])
+            except _TwiceError as error:
+                raise row_error(path, line, str(error)) from None
+        yield line, row
 
 
 def _refuse_columns(name: str, line: int, row: JsonRow) -> None:
@@ -96,6 +125,8 @@ def _line_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, JsonRo
             raise row_error(name, number, f"not a JSON object ({error.msg}, column {error.colno})") from None
         except UnicodeDecodeError as error:
             raise row_error(name, number, f"not UTF-8 text (byte {error.start + 1} of the line)") from None
+        except _TwiceError as error:
+            raise row_error(name, number, str(error)) from None
         except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
             raise row_error(name, number, f"not a JSON object ({error})") from None
         if type(row) is not dict:
@@ -160,6 +191,8 @@ def _array_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, JsonR
                         what = f"not a JSON object ({error.msg})"
                     raise row_error(name, line + text.count("\n", counted, pos), what) from None
                 size = min(2 * size, 1 << 26)  # a huge element is not scanned again for every block
+            except _TwiceError as error:
+                raise row_error(name, line + text.count("\n", counted, pos), str(error)) from None
             except (ValueError, RecursionError) as error:
                 where = line + text.count("\n", counted, pos)
                 raise row_error(name, where, f"not a JSON object ({error})") from None

@@ -211,6 +211,8 @@ class Request:
         key: the content hash under which the answer is stored.
         top_logprobs: how many alternatives' log-probabilities are wanted for each new token; 0 asks for none.
         schema: a JSON schema that the answer must obey, for servers with structured output; None asks for text.
+        labels: words of which one is to be the answer, whose log-probabilities are wanted whole: a model in this
+            process lists a word of two tokens as one alternative. Servers are not told.
         prefill: how the answer begins: the model is given it as its own words and goes on from there; the completion
             does not repeat it.
     """
@@ -222,6 +224,7 @@ class Request:
     key: str = ""
     top_logprobs: int = 0
     schema: Mapping[str, Any] | None = None
+    labels: tuple[str, ...] = ()
     prefill: str = ""
 
 

@@ -24,8 +24,9 @@ from arenaloop.calls.budget import Budget
 from arenaloop.config import BatchSettings
 from arenaloop.errors import BudgetSpentError, ConfigError, StoppedError
 from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.models.batch_lines import Batch
 from arenaloop.models.openai_api import OpenAIModel
-from arenaloop.models.openai_batch import Batch, BatchEndpoint
+from arenaloop.models.openai_batch import BatchEndpoint
 from arenaloop.models.openai_wire import Price
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.batch_api import BatchApi

@@ -18,6 +18,7 @@ from arenaloop.arena.tournament import run_tournament, write_summary
 from arenaloop.calls.answers import Contestant
 from arenaloop.data.run_battles import read_run
 from arenaloop.jsonl import read_rows
+from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel
@@ -232,3 +233,11 @@ def test_both_fail_and_nobody_wins(tmp_path: Path) -> None:
         done = run_tournament(BattlePlan(refusing, judge, ids, schedule("all", ["a", "b"], ids, 0)), store, tmp_path)
     assert {row["cause"] for row in rows(tmp_path / "undecided.jsonl")} == {"both"}
     assert [row.undecided for row in done.leaderboard.rows] == [24, 24]
+
+
+def test_a_judge_that_knows_nothing_is_not_the_most_certain(tmp_path: Path) -> None:
+    """`builtin:first` in both games: its battles cancel out on every prompt, which is no certainty at all."""
+    board = play(tmp_path, lambda: "WRONG", BuiltinJudge("first"), merge="two_battles")
+    assert board.battles == 2 * 3 * len(PROMPTS)
+    assert [(row.lower, row.upper) for row in board.rows] == [(None, None)] * 3
+    assert any("no interval for good, half, weak: the battles on each prompt cancel out" in n for n in board.notes)

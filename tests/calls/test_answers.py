@@ -151,11 +151,10 @@ def test_one_answer_serves_prompts_that_differ_in_their_system_message(tmp_path:
     assert len(heard) == 4
 
 
-def test_the_first_answer_to_a_prompt_counts(tmp_path: Path, path: Path) -> None:
+def test_two_answers_to_a_prompt_are_no_answer(tmp_path: Path) -> None:
     rows = [{"instruction": p.last_user, "output": t} for t in ("heron", "egret") for p in PROMPTS]
-    contestants = [recorded(tmp_path, "a", rows), recorded(tmp_path, "b", full("b"))]
-    _, heard = fight(path, contestants)
-    assert not any("egret" in r.messages[0]["content"] for r in heard)
+    with pytest.raises(InputError, match="it contradicts itself in 12 of 12 rows"):
+        match_recorded([recorded(tmp_path, "a", rows)], PROMPTS, allow_missing=True)
 
 
 def test_a_malformed_row_is_named(tmp_path: Path) -> None:

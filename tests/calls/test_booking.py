@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
+from scripted_battles import Judging, contestant, make_plan
 
+from arenaloop.arena.battles import play
 from arenaloop.calls.booking import Booking
-from arenaloop.models.base import Reserve
+from arenaloop.errors import EndpointDownError
+from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.models.base import ADMISSION, Reserve
+from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.store import Store
+from arenaloop.types import Prompt, Request
 
 
 @pytest.mark.parametrize(("booked", "given_back"), [(5, 5), (5, 3)])
@@ -30,3 +37,78 @@ def test_what_was_given_back_does_not_count(tmp_path: Path, booked: int, given_b
         asyncio.run(play(store))
     with Store(tmp_path / "arena.db", readonly=True) as store:
         assert store.usage().calls_cut_off == store.usage().calls == booked - given_back
+
+
+class Admitting:
+    """An admission that only counts."""
+
+    def __init__(self) -> None:
+        self.booked = 0
+
+    async def enter(self, reserve: object = None, lost: object = None) -> None:
+        self.booked += 1
+
+    def over(self, lost: object) -> None:
+        """Counts nothing."""
+
+    def unsent(self) -> None:
+        self.booked -= 1
+
+
+@pytest.mark.parametrize(("scheme", "sent"), [("https", 0), ("http", 1)])
+def test_a_call_that_is_cancelled_counts_only_if_it_had_a_connection(scheme: str, sent: int) -> None:
+    """A server that accepts and says nothing: TLS is never agreed on, while plain HTTP has been sent."""
+
+    async def main(port: int, accepted: asyncio.Event) -> int:
+        admission = Admitting()
+        ADMISSION.set(admission)
+        model = OpenAIModel("m", "m", f"{scheme}://127.0.0.1:{port}/v1")
+        call = asyncio.create_task(model.complete(Request(({"role": "user", "content": "a"},))))
+        await accepted.wait()
+        assert admission.booked == 1
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await model.aclose()
+        return admission.booked
+
+    async def serve() -> int:
+        accepted = asyncio.Event()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)  # the first byte of a request, or of a handshake
+            accepted.set()
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+            return await main(server.sockets[0].getsockname()[1], accepted)
+
+    assert asyncio.run(serve()) == sent
+
+
+def test_siblings_that_wait_to_connect_again_were_not_sent(tmp_path: Path) -> None:
+    """Nothing listens: one call gives up and stops the run, while the others still wait for their next try."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+    waiting: list[asyncio.Task[object] | None] = []
+
+    async def sleep(seconds: float) -> None:
+        task = asyncio.current_task()
+        if task not in waiting:
+            waiting.append(task)
+        while len(waiting) < 6:
+            await asyncio.sleep(0)
+        if task is not waiting[0]:
+            await asyncio.Event().wait()
+
+    judging = Judging()
+    judging.judge = PairwiseJudge(OpenAIModel("m", "m", url, retries=2, sleep=sleep))
+    plan = make_plan(judging, [contestant("a"), contestant("b")], [Prompt.of(f"q{n}") for n in range(6)])
+    with Store(tmp_path / "arena.db") as store:
+        store.add_prompts([Prompt.of(f"q{n}") for n in range(6)])
+        store.flush()
+        with pytest.raises(EndpointDownError, match="cannot be reached"):
+            play(plan, store)
+        usage = store.usage()
+    assert (usage.calls_cut_off, usage.calls) == (0, 12)  # the answers of contestants by script

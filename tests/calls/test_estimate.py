@@ -20,9 +20,11 @@ from arenaloop.arena.matchmaking import Schedule, schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import estimate_plan as estimate
 from arenaloop.calls.answers import Answers, Contestant, answer, samples_of
-from arenaloop.calls.estimate import Estimate, _count, _mean, _Sampler
+from arenaloop.calls.estimate import _Sampler
 from arenaloop.calls.estimate import estimate as estimate_units
+from arenaloop.calls.estimated import Estimate, _count
 from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
+from arenaloop.calls.lengths import mean_of
 from arenaloop.calls.prefetch import materials
 from arenaloop.calls.recorded import ingest_recorded, match_recorded
 from arenaloop.calls.units import Planned
@@ -310,7 +312,7 @@ def test_the_document_has_every_number(recorded: list[Contestant]) -> None:
     document = estimate(make_plan(recorded, make_judge()), by_id(), None).to_json()
     assert set(json.loads(json.dumps(document))) == {
         "calls", "reasks_most", "tokens_in", "tokens_in_error", "tokens_in_most", "tokens_out", "tokens_out_error",
-        "tokens_out_most", "usd", "usd_error", "usd_most", "batch", "sampled", "scaled", "roles", "human",
+        "tokens_out_most", "usd", "usd_error", "usd_most", "seconds", "batch", "sampled", "scaled", "roles", "human",
     }  # fmt: skip
     assert document["calls"] == 360
     assert document["human"] == {"labels": 180, "usd": pytest.approx(54.0), "seconds": pytest.approx(6624.0)}
@@ -319,10 +321,10 @@ def test_the_document_has_every_number(recorded: list[Contestant]) -> None:
 
 @given(st.lists(st.floats(0, 1e6), min_size=2, max_size=50))
 def test_means_and_their_errors(values: list[float]) -> None:
-    mean, error = _mean(values, 0)
+    mean, error = mean_of(values, 0)
     assert mean == pytest.approx(statistics.fmean(values))
     assert error == pytest.approx(statistics.stdev(values) / math.sqrt(len(values)), abs=1e-6)
-    assert _mean(values, len(values))[1] == 0.0  # the whole population has no sampling error
+    assert mean_of(values, len(values))[1] == 0.0  # the whole population has no sampling error
 
 
 @given(st.integers(1, 30), st.integers(0, 60))

@@ -101,7 +101,40 @@ def unreadable(n: int, body: dict[str, Any], size: int) -> Said:
 
 
 def gateway(n: int, body: dict[str, Any], size: int) -> Said:
-    return replace(plain(n, body, size), how="gateway" if n % 2 else "whole")
+    return replace(plain(n, body, size), **({"how": "gateway", "usage": None} if n % 2 else {}))  # type: ignore[arg-type]
+
+
+def failed(n: int, body: dict[str, Any], size: int) -> Said:
+    """Generates, fails on the way back, and says what it has taken."""
+    return replace(plain(n, body, size), how="failed" if n % 2 else "whole")
+
+
+def turned_down(n: int, body: dict[str, Any], size: int) -> Said:
+    """Fails before it has answered anything, and says what that has cost: nobody may wait for the others for ever."""
+    return replace(plain(n, body, size), how="failed" if n < 2 else "whole")
+
+
+def thought_apart(n: int, body: dict[str, Any], size: int) -> Said:
+    """Reasoning that stands in the details alone, and not in a total that looks right."""
+    told = usage(size // 4, 15) | {"completion_tokens_details": {"reasoning_tokens": 9 * LIMIT}}
+    return Said(scores(body), size // 4, 15 + 9 * LIMIT, told)
+
+
+def cached_apart(n: int, body: dict[str, Any], size: int) -> Said:
+    """A prompt that is told but for what went into a cache, which costs a quarter more, and what came from one."""
+    told = usage(4, 15) | {"cache_creation_input_tokens": size // 8, "cache_read_input_tokens": size // 8}
+    return Said(scores(body), 4 + size // 8 + size // 8 + size // 32, 15, told)
+
+
+def own_bill(n: int, body: dict[str, Any], size: int) -> Said:
+    """Bills twenty times as much as its tokens cost by the price table, and says so."""
+    usd = 20 * (PRICE.usd(size // 4, 15) or 0.0)
+    return Said(scores(body), 20 * (size // 4), 20 * 15, usage(size // 4, 15) | {"cost": usd})
+
+
+def zeros_now_and_then(n: int, body: dict[str, Any], size: int) -> Said:
+    """Thinks at length, and tells nothing of every other reply."""
+    return Said(scores(body), size // 4, 5 * LIMIT, usage(0, 0) if n % 2 else usage(size // 4, 5 * LIMIT))
 
 
 class Case(NamedTuple):
@@ -129,6 +162,12 @@ CASES = {
     "answers cut": Case(cut, 0.1),
     "answers unreadable": Case(unreadable, 0.1),
     "a gateway gives up": Case(gateway, 0.1),
+    "a failure that was charged": Case(failed, 0.1),
+    "a first call that is turned down": Case(turned_down, 0.1),
+    "reasoning in the details alone": Case(thought_apart, 1.0),
+    "caches beside the prompt": Case(cached_apart, 0.2),
+    "a bill of the server's own": Case(own_bill, 2.0),
+    "zeros now and then": Case(zeros_now_and_then, 0.5),
     "a jury of three": Case(moody, 1.0, jury=3),
     "a jury without usage": Case(untold, 0.3, jury=3),
 }
@@ -144,7 +183,8 @@ async def no_sleep(seconds: float) -> None:
 
 def judge_of(case: Case, url: str) -> PairwiseJudge | Jury:
     def one(name: str) -> PairwiseJudge:
-        model = OpenAIModel(name, name, url, price=PRICE, timeout=0.3, retries=2, sleep=no_sleep)
+        timeout = 0.3 if case.answer in (late, always_late) else 60.0
+        model = OpenAIModel(name, name, url, price=PRICE, timeout=timeout, retries=2, sleep=no_sleep)
         return PairwiseJudge(model, sampling=Sampling(max_tokens=LIMIT))
 
     members = [one(f"j{n}") for n in range(case.jury)]
@@ -180,11 +220,24 @@ def test_what_was_billed_is_within_the_budget(name: str, tmp_path: Path) -> None
     assert till.billed <= case.usd + max(till.dearest, 0.02 * case.usd)
     assert till.calls == counted.calls - ANSWERS  # every request counts, whatever came of it
     assert counted.calls_cut_off == 0
-    told = (plain, reasoning, uncounted, moody, dense, hidden, garbage)
+    told = (
+        plain,
+        reasoning,
+        uncounted,
+        moody,
+        dense,
+        hidden,
+        garbage,
+        failed,
+        turned_down,
+        thought_apart,
+        cached_apart,
+        own_bill,
+    )
     assert (counted.usd_estimated > 0) == (case.answer not in told)
     assert till.billed >= 0.2 * case.usd  # nor is the run stopped long before
     if not counted.usd_estimated:
-        assert counted.usd == pytest.approx(till.billed)
+        assert counted.usd == pytest.approx(till.billed, rel=0.01)
 
 
 # ---------------------------------------------------------------------- kills and Ctrl-C

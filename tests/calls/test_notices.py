@@ -9,6 +9,7 @@ from arenaloop.calls.notices import keep_notices, told_notices
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.models.openai_wire import read_reply
 from arenaloop.store import Store
+from arenaloop.types import Status
 
 
 def reply(text: str, tokens_in: int = 0, finish: str = "stop") -> bytes:
@@ -39,3 +40,31 @@ def test_replies_cut_inside_a_block_that_the_template_opened_are_told(tmp_path: 
         (line,) = told_notices(store)
         assert "1 that were cut off" in line
         assert "reasoning_tags" in line
+
+
+def test_what_is_odd_about_replies_is_told_with_an_example(tmp_path: Path) -> None:
+    model = OpenAIModel("m", "x", "http://h/v1")
+    with Store(tmp_path / "arena.db") as store:
+        for text in ("<reflection>x</reflection>y", "Orl\ufffdans", "Orl\ufffdans", "<think>no end", "good"):
+            read_reply(reply(text), reader=model.reader, asked=[])
+        named = reply("good").replace(b'"finish_reason"', b'"native_finish_reason": "QUUX", "finish_reason"')
+        assert read_reply(named, reader=model.reader, asked=[]).status is Status.OK
+        keep_notices(store, [model])
+        told = [line.removeprefix("http://h/v1#x: ") for line in told_notices(store)]
+    assert [line[:44] for line in told] == [
+        "1 of 6 replies begin with <reflection>, and ",
+        "1 of 6 replies are reasoning to their end, t",
+        "1 of 6 replies tell their end by a word that",
+        "2 of 6 replies hold U+FFFD or half a charact",
+    ]
+    assert "native_finish_reason: QUUX" in told[2]
+    assert "“Orl\ufffdans”" in told[3]
+
+
+def test_honest_replies_are_told_nothing_of(tmp_path: Path) -> None:
+    model = OpenAIModel("m", "x", "http://h/v1")
+    with Store(tmp_path / "arena.db") as store:
+        for text in ("good", "<p>x</p> y", "[1] a", "**Reasoning:** x", "```python x```", "<think>x</think>y"):
+            read_reply(reply(text), reader=model.reader, asked=[])
+        keep_notices(store, [model])
+        assert told_notices(store) == []

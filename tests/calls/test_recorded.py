@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ from arenaloop.calls.recorded import (
     materials_to_be,
     places,
     recorded_failures,
+    recorded_notes,
 )
 from arenaloop.errors import InputError
 from arenaloop.models.recorded import RecordedModel
-from arenaloop.store import Store, Turn
+from arenaloop.store import Store, Turn, recorded_key
 from arenaloop.types import Prompt, Status, content_hash
 
 
@@ -71,6 +73,7 @@ def test_materials_are_what_they_will_be_once_everything_is_stored(path: Path, t
         ("Où\r\nça ?", "line ends"),
         ("Ou\u0300\nc\u0327a ?", "Unicode form"),
         ("Où\nça ? ", "blanks at its ends"),
+        ("O&ugrave;\n&#231;a ?", "HTML entities"),
         ("où  ça ?\t", "blanks, line ends, letter case or Unicode form"),
     ],
 )
@@ -89,7 +92,58 @@ def test_failed_calls_are_told(tmp_path: Path) -> None:
     )
     contestants = [Contestant("a", RecordedModel("a", path))]
     prompts = [Prompt.of("p"), Prompt.of("q")]
-    with pytest.raises(InputError, match=r"no answer for 1 of 2 prompts: 1 row holds \$ERROR\$ or null"):
+    with pytest.raises(
+        InputError, match=r"1 of 2 prompts: 1 row holds no answer but a failed call's mark: '\$ERROR\$' \(1\) \("
+    ):
         match_recorded(contestants, prompts)
     assert len(match_recorded(contestants, prompts, allow_missing=True)["a"]) == 1
     assert recorded_failures(contestants) == {"a": 1}
+
+
+def files(tmp_path: Path, *rows: Mapping[str, object]) -> list[Contestant]:
+    """One recorded contestant with these rows."""
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [Contestant("a", RecordedModel("a", tmp_path / "a.jsonl"))]
+
+
+def test_a_file_that_contradicts_itself_is_refused_or_told(tmp_path: Path) -> None:
+    """More than one row in twenty is refused; fewer are left out and named."""
+    twice = [{"instruction": "0", "output": text} for text in ("yes", "no")]
+    prompts = [Prompt.of(str(n)) for n in range(41)]
+    few = files(tmp_path, *twice, *({"instruction": str(n), "output": "x"} for n in range(1, 41)))
+    found = match_recorded(few, prompts, allow_missing=True)["a"]
+    assert prompts[0].id not in found
+    assert len(found) == 40
+    why = "a prompt has two different answers (2, first lines 1, 2)"
+    assert recorded_notes(few) == [f"a: recorded answers left out, its file contradicts itself: {why}"]
+    with pytest.raises(InputError) as caught:
+        match_recorded(few, prompts)
+    assert f"no answer for 1 of 41 prompts: left out in doubt: {why} (a;" in str(caught.value)
+    with pytest.raises(InputError, match=r"a.jsonl: it contradicts itself in 2 of 3 rows: a prompt has two"):
+        match_recorded(files(tmp_path, *twice, {"instruction": "1", "output": "x"}), prompts, allow_missing=True)
+
+
+def test_a_recorded_answer_ends_as_its_file_says(path: Path, tmp_path: Path) -> None:
+    """The same rule as for a server's reply; whole answers keep the key that they had."""
+    said = [(None, Status.OK), ("stop", Status.OK), ("length", Status.TRUNCATED), ("content_filter", Status.REFUSED)]
+    prompts = [Prompt.of(str(n)) for n in range(len(said))]
+    rows = [
+        {"instruction": p.last_user, "output": "x", "finish_reason": w} for p, (w, _) in zip(prompts, said, strict=True)
+    ]
+    contestants = files(tmp_path, *rows)
+    found = match_recorded(contestants, prompts)
+    assert recorded_notes(contestants) == [
+        "a: recorded answers that are not whole, by their finish reason: length (1), content_filter (1)"
+    ]
+    with Store(path) as store:
+        store.add_prompts(prompts)
+        ingest_recorded(store, contestants, prompts, found)
+        stored = [store.response(found["a"][prompt.id], prompt, "a") for prompt in prompts]
+    assert [answer.status for answer in stored if answer] == [status for _, status in said]
+    assert [found["a"][p.id] == recorded_key(p.id, ["x"]) for p in prompts] == [True, True, False, False]
+
+
+def test_prompts_whose_answers_failed_are_not_said_to_be_written_otherwise(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        match_recorded(files(tmp_path, {"instruction": "p", "output": "[ERROR]"}), [Prompt.of("p")])
+    assert "1 of 1 prompts: 1 row holds no answer but a failed call's mark: '[ERROR]' (1) (a; " in str(caught.value)

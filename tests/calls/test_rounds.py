@@ -20,8 +20,9 @@ from arenaloop.config import BatchSettings
 from arenaloop.errors import StoppedError
 from arenaloop.judges.meta import MetaJudge, seated
 from arenaloop.judges.pointwise import RubricJudge
+from arenaloop.models.batch_lines import Batch
 from arenaloop.models.openai_api import OpenAIModel
-from arenaloop.models.openai_batch import Batch, BatchEndpoint
+from arenaloop.models.openai_batch import BatchEndpoint
 from arenaloop.models.openai_wire import Price
 from arenaloop.sandbox.batch_api import BatchApi
 from arenaloop.sandbox.server import running_server

@@ -147,7 +147,7 @@ class Several(OpenAIModel):
     def _join(self) -> Any:
         endpoint = super()._join()
 
-        async def post(body: bytes, timeout: float) -> tuple[int, dict[str, str], bytes]:
+        async def post(body: bytes, *rest: Any) -> tuple[int, dict[str, str], bytes]:
             asked = json.loads(body)
             self.heard.append(asked)
             choices = [
@@ -157,7 +157,7 @@ class Several(OpenAIModel):
             usage = {"prompt_tokens": 10, "completion_tokens": 5 * len(choices)}
             return 200, {}, json.dumps({"choices": choices, "usage": usage}).encode()
 
-        endpoint.post = post  # type: ignore[method-assign]
+        endpoint.post = post  # type: ignore[method-assign, assignment]
         return endpoint
 
 

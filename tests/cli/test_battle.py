@@ -269,8 +269,10 @@ def test_dollars_spent_are_4(arenaloop: Command, files: Path, served: Any) -> No
     assert result.code == 4
     assert len(served.heard) == 2  # a third would pass $12
     assert "the budget is spent ($10.00 of $12.00" in result.lines[-1]
-    # the next invocation has to learn anew how long answers are: as long as they may be, until the first is there
-    assert arenaloop(*command, "--budget-usd", "5000").code == 0
+    # what the stored answers took is known to the next invocation: a small rest is used to its last call
+    assert arenaloop(*command, "--budget-usd", "24").code == 4
+    assert len(served.heard) == 4
+    assert arenaloop(*command, "--budget-usd", "60").code == 0
     assert len(served.heard) == 12
 
 
@@ -381,9 +383,15 @@ def test_missing_answers_say_how_many(arenaloop: Command, files: Path) -> None:
 def test_answers_that_failed_are_warned_of_and_counted(arenaloop: Command, files: Path) -> None:
     answers = read(files / "a.json")
     (files / "a.json").write_text(json.dumps([answers[0] | {"output": "$ERROR$"}, *answers[1:]]))
-    refuse(arenaloop, files, [*RECORDED, *JUDGE, *OUT], "1 of 6", "1 row holds $ERROR$")
+    refuse(
+        arenaloop,
+        files,
+        [*RECORDED, *JUDGE, *OUT],
+        "1 of 6",
+        "1 row holds no answer but a failed call's mark: '$ERROR$' (1)",
+    )
     ended = arenaloop("battle", *RECORDED, *JUDGE, *OUT, "--allow-missing", "--json")
-    assert "warning: a: failed calls in the place of answers in its file: 1" in ended.lines
+    assert "warning: a: failed calls in the place of answers in its file: 1: '$ERROR$' (1)" in ended.lines
     assert json.loads(ended.out)["failed_answers"] == {"a": 1}
 
 

@@ -9,48 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-torch.set_num_threads(1)
-
-CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;=-_/?!'\"()\n"
+from label_model import build_label_model
 
 
 @pytest.fixture(scope="module")
 def judge_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random chat model over characters that likes labels, with room for a judge's prompt."""
-    path = tmp_path_factory.mktemp("judge") / "tiny"
-    special = ["<|pad|>", "<|end|>", "<|turn|>", "<|unk|>"]
-    vocabulary = {token: at for at, token in enumerate([*special, *CHARACTERS])}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unk|>"))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    backend.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<|pad|>", eos_token="<|end|>", unk_token="<|unk|>",
-        additional_special_tokens=["<|turn|>"],
-    )  # fmt: skip
-    tokenizer.chat_template = (
-        "{% for m in messages %}{{ m['content'] + '<|turn|>' }}{% endfor %}{% if add_generation_prompt %}{% endif %}"
-    )
-    torch.manual_seed(3)
-    sizes: dict[str, Any] = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 4,
-    }
-    ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
-    config = LlamaConfig(vocab_size=len(vocabulary), max_position_embeddings=4096, **sizes, **ids)
-    model = LlamaForCausalLM(config)
-    head = torch.zeros_like(model.lm_head.weight)
-    head[vocabulary["1"]] = torch.randn(32)
-    head[vocabulary["2"]] = -head[vocabulary["1"]]
-    model.lm_head.weight.data = head  # whatever it reads, a label is the likeliest token
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+    return build_label_model(tmp_path_factory.mktemp("judge") / "tiny")
 
 
 @pytest.fixture
@@ -115,3 +80,56 @@ def test_what_a_random_model_writes_is_undecided_and_counted(arenaloop: Any, com
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["battles_decided"], summary["battles_wanted"]) == (0, 3)
     assert sum(summary["verdicts_failed"].values()) == 6
+
+
+# ---------------------------------------------------------------------- how long it takes
+
+
+def test_the_plan_says_how_long_a_local_judge_takes(arenaloop: Any, command: Any, tmp_path: Path) -> None:
+    """Before anything was measured that is said; the first chunk tells, and from then on every plan does."""
+    run = command(verdict="logprob", label_mass=0.0, chunk_size=2)
+    first = arenaloop(*run, "--dry-run")
+    assert first.code == 0
+    assert not any("about" in line and "here" in line for line in first.lines if line.startswith("estimate"))
+    assert any("was not measured yet" in line and "(tiny)" in line for line in first.lines)
+    assert json.loads(arenaloop(*run, "--dry-run", "--json").out)["estimate"]["seconds"] is None
+    told = arenaloop(*run, "--dry-run", "--measure", "--json")
+    assert json.loads(told.out)["estimate"]["seconds"] > 0
+    assert any(line.startswith("estimate: 6 calls") and line.endswith(" here") for line in told.lines)
+    assert not (tmp_path / "out").exists()
+
+    stopped = arenaloop(*run, "--budget-calls", "4")
+    assert stopped.code == 4
+    assert any("judge tiny runs here, its speed not measured yet: 6 calls" in line for line in stopped.lines)
+    (pace,) = [line for line in stopped.lines if line.startswith("judge tiny: 6 calls take about")]
+    assert "s a call (reads" in pace
+    again = arenaloop(*run, "--dry-run", "--json")
+    (role,) = json.loads(again.out)["estimate"]["roles"]
+    assert (role["calls"], role["local"]) == (2, True)
+    assert role["seconds"] > 0
+    assert arenaloop(*run).code == 0
+    done = arenaloop(*run, "--dry-run", "--json")
+    assert json.loads(done.out)["estimate"]["seconds"] is None  # nothing is left
+    assert done.lines[-1].startswith("nothing left to ask")
+
+
+def test_measuring_goes_with_a_dry_run(arenaloop: Any, command: Any) -> None:
+    result = arenaloop(*command(verdict="logprob"), "--measure")
+    assert (result.code, len(result.lines)) == (2, 1)
+
+
+def test_rejudge_and_audit_say_it_too(arenaloop: Any, command: Any, tmp_path: Path) -> None:
+    assert arenaloop(*command(verdict="logprob", label_mass=0.0)).code == 0
+    again = arenaloop("rejudge", "out", "--template", "pairwise")
+    assert any(line.startswith("estimate: 6 calls") and line.endswith(" here") for line in again.lines), again.lines
+    labels = [{"instruction": f"question {n}", "output_1": "a", "output_2": "b", "preference": 1} for n in range(3)]
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    audit = ["audit", "--judge", "judge.yaml", "--labels", "labels.json", "--out", "audited", "--seeds", "2"]
+    dry = arenaloop(*audit, "--dry-run")
+    assert any(line.startswith("estimate: 12 calls") for line in dry.lines)
+    assert any("was not measured yet" in line for line in dry.lines)
+    measured = arenaloop(*audit, "--dry-run", "--measure")
+    assert any(line.startswith("estimate: 12 calls") and line.endswith(" here") for line in measured.lines)
+    assert arenaloop(*audit).code == 0
+    after = arenaloop(*audit, "--dry-run")
+    assert after.lines[-1].startswith("nothing left to ask")

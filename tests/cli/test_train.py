@@ -152,9 +152,19 @@ def test_what_was_dropped_cut_or_kept_as_text_is_printed(arenaloop: Command, sta
 
 
 def test_a_row_that_is_refused_is_named_by_its_line(arenaloop: Command, start: Path, tmp_path: Path) -> None:
-    write(tmp_path / "rows.jsonl", [*CHATS, {"conversations": []}])
+    write(tmp_path / "rows.jsonl", [*CHATS, {"question": "q", "answer": "a"}])
     result = arenaloop("train", "sft", "--model", f"hf:{start}", "--data", "rows.jsonl", "--out", "new")
     assert (result.code, len(result.lines)) == (2, 1)
-    assert (
-        "rows.jsonl, line 9: there is neither 'messages' nor 'prompt' and 'completion'; found: conv" in result.lines[0]
-    )
+    assert "rows.jsonl, line 9: there is no column 'messages', " in result.lines[0]
+    assert result.lines[0].endswith("; found: question, answer")
+
+
+def test_columns_that_are_not_read_are_named_once(arenaloop: Command, start: Path, tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", [{**row, "source": "x", "id": n, "split": None} for n, row in enumerate(CHATS)])
+    result = arenaloop("train", "sft", "--model", f"hf:{start}", "--data", "rows.jsonl", "--out", "new", *SET)
+    assert result.code == 0, result.lines
+    told = [line for line in result.lines if "columns not used" in line]
+    assert told == ["rows.jsonl: columns not used: source, id"]
+    write(tmp_path / "rows.jsonl", CHATS)
+    result = arenaloop("train", "sft", "--model", f"hf:{start}", "--data", "rows.jsonl", "--out", "other", *SET)
+    assert not any("not used" in line for line in result.lines)

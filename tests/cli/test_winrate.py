@@ -8,7 +8,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.cli.winrate import winrate
+from arenaloop.data.formats import read_battles
 from arenaloop.errors import ConfigError, InputError
 
 app = typer.Typer()
@@ -127,12 +129,14 @@ def test_what_was_left_out_is_said_and_stands_in_the_document(annotations: Path)
     assert "note: 1 of 360 rows without a preference" in " ".join(run(str(annotations), "--baseline", "base").split())
 
 
-def test_rows_that_weigh_differently_are_refused(tmp_path: Path) -> None:
+def test_rows_count_by_their_weight_as_in_ratings(tmp_path: Path) -> None:
+    """`A>>B` weighs three battles: the baseline won one, the model won three."""
     path = tmp_path / "games.jsonl"
     game = {"uid": "u", "model": "m", "baseline": "base", "games": [{"score": "A>B"}, {"score": "A>>B"}]}
     path.write_text(json.dumps(game) + "\n")
-    with pytest.raises(InputError, match="its rows weigh differently, where a win rate counts them alike"):
-        run(str(path), "--baseline", "base")
+    (row,) = json.loads(run(str(path), "--baseline", "base", "--json", code=0))["leaderboard"]
+    (rated,) = (r for r in leaderboard(read_battles(path)).rows if r.model == "m")
+    assert row["win_rate"] == pytest.approx(75.0) == pytest.approx(100.0 * rated.win_rate)
     path.write_text(json.dumps(game | {"games": [{"score": "A<B"}, {"score": "A>B"}]}) + "\n")
     (row,) = json.loads(run(str(path), "--baseline", "base", "--json", code=0))["leaderboard"]
     assert (row["model"], row["win_rate"], row["n_total"]) == ("m", 100.0, 2)

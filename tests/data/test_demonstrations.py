@@ -19,11 +19,14 @@ def write(path: Path, *rows: Any) -> Path:
     return path
 
 
-def test_both_shapes_are_kept_as_they_are(tmp_path: Path) -> None:
+def test_all_forms_are_kept_as_they_are(tmp_path: Path) -> None:
     rows = [
         {"messages": [{"role": "system", "content": "s"}, USER, ANSWER, USER, ANSWER], "source": "x"},
         {"prompt": [USER], "completion": [ANSWER]},
         {"messages": [USER, ANSWER, {"role": "tool", "content": "4"}, ANSWER]},
+        {"prompt": "hi", "completion": "hello"},
+        {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}], "id": "x"},
+        {"instruction": "hi", "input": "", "output": "hello"},
     ]
     assert read_demonstrations(write(tmp_path / "d.jsonl", *rows)) == rows
 
@@ -32,15 +35,16 @@ def test_both_shapes_are_kept_as_they_are(tmp_path: Path) -> None:
     ("row", "says"),
     [
         ({"messages": [USER]}, "does not end with an assistant"),
-        ({"messages": [ANSWER]}, "does not end with an assistant"),
-        ({"messages": []}, "does not end with an assistant"),
+        ({"messages": [ANSWER]}, "no turn before the answer"),
+        ({"messages": []}, "'messages' is not a list of messages (it is empty)"),
         ({"messages": "hi"}, "not a list"),
-        ({"messages": [USER, {"role": "bot", "content": "x"}]}, "message 2 of messages has none of the roles"),
-        ({"messages": [USER, {"role": "assistant"}]}, "no text"),
-        ({"prompt": [USER]}, "columns found: prompt"),
-        ({"prompt": [USER], "completion": "hello"}, "not a list"),
-        ({"prompt": [], "completion": [ANSWER]}, "does not end with an assistant"),
-        ({"text": "x"}, "columns found: text"),
+        ({"messages": [USER, {"role": "bot", "content": "x"}]}, "(message 2: role 'bot', content)"),
+        ({"messages": [USER, {"role": "assistant"}]}, "(message 2: role 'assistant')"),
+        ({"prompt": [USER]}, "no column 'completion'; found: prompt"),
+        ({"prompt": [], "completion": [ANSWER]}, "no turn before the answer"),
+        ({"prompt": "q", "completion": "a", "tools": [{"name": "f"}]}, "the column 'tools' changes what the row means"),
+        ({"messages": [USER, ANSWER], "prompt": "other"}, "'prompt' and 'messages' say different things"),
+        ({"text": "x"}, "found: text"),
     ],
 )
 def test_a_malformed_row_is_named(tmp_path: Path, row: dict[str, Any], says: str) -> None:

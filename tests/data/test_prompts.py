@@ -117,6 +117,17 @@ def test_duplicates_collapse_into_the_first_and_are_counted(tmp_path_factory, te
         ({"prompt": "a", "system": ["b"]}, "column system is not a text"),
         ({"prompt": "a", "system": "b", "system_prompt": "c"}, "columns system and system_prompt differ"),
         ({"messages": [{"role": "system", "content": "x"}, user("a")], "system": "b"}, "column system differs"),
+        ({"prompt": "a", "choices": ["b", "c"]}, "column choices: it belongs to what is asked and is not read here"),
+        ({"prompt": "a", "documents": [{"text": "b"}]}, "column documents: it belongs to what is asked"),
+        ({"prompt": "a", "retrievedPassages": ["b"]}, "column retrievedPassages: it belongs"),
+        ({"turns": ["a"], "few_shot_examples": {"q": "b"}}, "write it into turns, or take the column out"),
+        ({"prompt": "a", "input": "b"}, "column input: it belongs"),
+        ({"prompt": "a", "option_a": "b"}, "column option_a: it belongs"),
+        ({"instruction": "a", "question": "b"}, "column question: it belongs"),
+        ({"prompt": "a", "starter_code": "b()"}, "column starter_code: it belongs"),
+        ({"prompt": "a", "messages": [user("b")]}, "columns messages and prompt ask different things"),
+        ({"prompt": "a", "instruction": "b"}, "columns prompt and instruction ask different things"),
+        ({"turns": ["a", "b"], "prompt": "c"}, "columns turns and prompt ask different things"),
         ({"prompt": 3}, "prompt is neither"),
         ({"prompt": []}, "ends with a user turn"),
         ({"instruction": ["a"]}, "instruction is not a text"),
@@ -161,3 +172,27 @@ def test_tables_of_other_kinds_hold_prompts_too(tmp_path):
     path.write_bytes('sep=;\r\n prompt ;category\r\n"what, then?";x\r\n'.encode("utf-16"))
     (prompt,) = read_prompts(path)
     assert (prompt.last_user, prompt.tags["category"]) == ("what, then?", "x")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Which: **Rhine** or Danube?", "choices": ["Rhine", "Danube"]},  # it says them
+        {"prompt": "a", "choices": [], "documents": None, "image": "", "context": {"text": ""}},
+        {"prompt": "a", "messages": [user("A ")], "instruction": "a."},
+        {"messages": HISTORY, "prompt": "a"},
+        {"turns": ["a", "b"], "prompt": "a"},
+        {"prompt": "a", "num_tools": 3, "has_image": True, "context_length": "8k", "image_id": "x.png"},
+        {"question_id": "x", "category": "c", "cluster": "d", "turns": [{"content": "a"}]},  # Arena-Hard
+        {"instruction": "a", "input": "b", "output": "x", "generator": "m", "dataset": "d", "datasplit": "e"},
+        {"question_id": 81, "category": "writing", "turns": ["a", "b"], "reference": ["x"]},  # MT-Bench
+        {"prompt": "a", "prompt_id": "f", "chosen": [user("a")], "rejected": [user("a")], "score_chosen": 1.0},
+    ],
+)
+def test_files_that_everybody_has_are_read_in_silence(write, row):
+    assert read_prompts(write(row)).unknown == ()
+
+
+def test_columns_that_nobody_knows_are_named_once(write):
+    rows = [{"prompt": "a", "kwargs": [1], "checklist": ["x"]}, {"prompt": "b", "kwargs": [2], "empty": None}]
+    assert read_prompts(write(*rows)).unknown == ("kwargs", "checklist")

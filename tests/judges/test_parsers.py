@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arenaloop.judges.label_logprobs import label_masses, label_probability
 from arenaloop.judges.parsers import (
     FORMS,
     LABELS,
     Form,
-    label_masses,
-    label_probability,
     parse_choices,
     parse_first_line,
     parse_json,

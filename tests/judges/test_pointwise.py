@@ -126,10 +126,10 @@ def test_templates_that_do_not_fit(tmp_path: Path) -> None:
         judge_that_says("", template=load_template("pairwise"))
     with pytest.raises(ConfigError, match=r"rubric.jinja: is a template of layout answer, .* layout pair: labels"):
         PairwiseJudge(ScriptedModel("script", lambda _: ""), template="rubric")
-    with pytest.raises(ConfigError, match="does not use mode"):
-        judge_that_says("", verdict="logprob")
     own = tmp_path / "ten.jinja"
     own.write_text('{# parser: score_10, layout: answer #}{% include "material" %}')
+    with pytest.raises(ConfigError, match="does not use mode to ask for logprob"):
+        judge_that_says("", template=load_template(str(own), layout="answer"), verdict="logprob")
     judge = judge_that_says("Score: 9", template=load_template(str(own), layout="answer"))
     assert (ask(judge).score, ask(judge).parser) == (9, "score_10:1")
 

@@ -386,7 +386,7 @@ def test_shipped_templates_of_other_layouts(
     name: str, layout: Layout, mode: Any, user: str, texts: tuple[str, str, str]
 ) -> None:
     template = load_template(name, layout=layout)
-    assert (template.modes, template.plain) == (("text", "json"), True)
+    assert (template.modes, template.plain) == (("text", "json", *(("logprob",) * (layout == "answer"))), True)
     text = fill(template, material(layout, Prompt.of(user), *texts), secret="s", mode=mode)
     judgements = [("judgement A", texts[1]), ("judgement B", texts[2])] if layout == "judgements" else []
     wanted = [("user prompt", user), ("answer", texts[0]), *judgements]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arenaloop.calls.budget import Budget, Flying
-from arenaloop.models.base import Reserve
+from arenaloop.models.base import Reserve, Spent
 from arenaloop.models.billing import Billing, Loss, count_tokens
 from arenaloop.models.openai_wire import Price
 from arenaloop.types import Completion
@@ -59,6 +61,42 @@ def test_what_a_server_does_not_tell_is_estimated_and_said_so() -> None:
     thought = Completion("", tokens_in=None, tokens_out=None, reasoning="deep")
     assert Billing(PRICE).told(body, [thought, Completion("fine words")]).usd == 7
     assert Billing(None).told(body, [Completion("fine")]).usd is None
+
+
+def test_what_a_server_does_not_tell_of_is_as_long_as_what_it_tells_of() -> None:
+    """Thoughts that nobody sees: an answer is not taken to be what shows of it, where others were longer."""
+    billing, body = Billing(PRICE), b"x" * 60
+    billing.told(body, [Completion("fine words", tokens_in=20, tokens_out=400)])
+    assert billing.told(body, [Completion("fine words", tokens_in=0, tokens_out=0)]).usd == 420
+    assert billing.told(body, [Completion("fine words " * 400, tokens_in=20)]).usd == 20 + 800
+
+
+def test_a_bill_of_the_servers_own_is_reserved_from_then_on() -> None:
+    billing, body = Billing(PRICE), b"x" * 60
+    billing.told(body, [Completion("words", tokens_in=20, tokens_out=10, usd=300.0)])
+    assert billing.reserve(60, 10) == Reserve(300.0, 300.0)
+    assert billing.lost(body, 10, Loss.CUT) == 300
+    billed = billing.told(body, [Completion("words", usd=900.0)])
+    assert (billed.usd, billed.usd_estimated) == (900, 0)
+    cheap = billing.told(body, [Completion("words", usd=1.0)])
+    assert (cheap.usd, cheap.usd_estimated) == (300, 300)
+
+
+@pytest.mark.parametrize(
+    ("usage", "spent"),
+    [
+        ({"prompt_tokens": 20, "completion_tokens": 10}, Spent(30.0, 0.0)),
+        ({"prompt_tokens": 20}, Spent(420.0, 420.0)),  # as long as the others
+        ({"cost": 500.0}, Spent(500.0, 0.0)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, None),
+        ({}, None),
+    ],
+)
+def test_a_failure_that_was_charged(usage: dict[str, float], spent: Spent | None) -> None:
+    billing, body = Billing(PRICE), b"x" * 60
+    billing.told(body, [Completion("words", tokens_in=20, tokens_out=400)])
+    raw = json.dumps({"error": {"message": "failed"}, "usage": usage}).encode()
+    assert billing.failed(body, raw, {}) == spent
 
 
 def test_lost_answers_cost_as_much_as_others_have() -> None:

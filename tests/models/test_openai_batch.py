@@ -13,7 +13,8 @@ import pytest
 from aiohttp import web
 
 from arenaloop.errors import EndpointDownError
-from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result, request_line
+from arenaloop.models.batch_lines import Batch, read_result, request_line
+from arenaloop.models.openai_batch import BatchEndpoint, UnknownBatchError
 from arenaloop.models.openai_wire import Price, Reader
 from arenaloop.sandbox.batch_api import BatchApi
 from arenaloop.sandbox.server import running_server

@@ -8,7 +8,16 @@ import pytest
 from misbehaving_server import KEY, Clock, Stub, ask, http, request, said
 
 from arenaloop.models.openai_api import OpenAIModel
-from arenaloop.models.openai_errors import Blame, blame, error_text, http_fault, remedy, reported_fault, trust_remedy
+from arenaloop.models.openai_errors import (
+    Blame,
+    blame,
+    error_text,
+    exactly_decoded,
+    http_fault,
+    remedy,
+    reported_fault,
+    trust_remedy,
+)
 from arenaloop.types import Status
 
 FORM = "drop_params: "
@@ -134,6 +143,29 @@ def test_error_bodies_of_all_kinds():
     assert http_fault(502, {"Content-Type": "text/html"}, page).reason == "HTTP 502: 502 Bad Gateway 502 Bad Gateway"
     assert "SSL_CERT_FILE" in trust_remedy("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
     assert trust_remedy("refused") == ""
+
+
+@pytest.mark.parametrize(
+    ("coding", "header"),
+    [("utf-8", ""), ("utf-8-sig", ""), ("utf-16", ""), ("utf-16-le", ""), ("utf-32-be", ""), ("utf-8", "latin-1"),
+     ("iso-8859-1", "iso-8859-1"), ("cp1252", "Windows-1252"), ("utf-8", "nonsense"), ("utf-8", "base64")],
+)  # fmt: skip
+def test_a_body_is_decoded_exactly(coding: str, header: str) -> None:
+    text = '{"a": "Orléans €"}' if coding != "iso-8859-1" else '{"a": "Orléans"}'
+    headers = {"Content-Type": f"application/json; charset={header}"} if header else {}
+    assert exactly_decoded(text.encode(coding), headers) == text
+
+
+@pytest.mark.parametrize("header", ["", "utf-8", "ascii", "rot13", "nonsense"])
+def test_a_wrong_byte_is_named_and_never_replaced(header: str) -> None:
+    raw = '{"a": "Orléans"}'.encode("latin-1")
+    with pytest.raises(UnicodeError, match=r"byte 0xE9 at 10"):
+        exactly_decoded(raw, {"Content-Type": f"application/json; charset={header}"})
+    assert exactly_decoded(b'"\xed\xa0\xbd"', {}) == '"\ud83d"'  # half a character, as servers write it
+    body = '{"choices": [{"message": {"content": "café"}, "finish_reason": "stop"}]}'.encode("latin-1")
+    completion, _, _ = ask(http(200, body), retries=0)
+    assert (completion.status, completion.text) == (Status.ERROR, "")
+    assert "not UTF-8, by byte 0xE9 at 41, and no charset is named" in (completion.error or "")
 
 
 def test_other_charsets_comments_and_the_order_of_choices():

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.models.reasoning import FAMILIES, Tags, opened_by, part_reasoning, unknown_block
+from arenaloop.models.reasoning import opened_by, part_reasoning
+from arenaloop.models.reasoning_tags import FAMILIES, Tags, unknown_block
 
 OPEN, CLOSE = "<think>", "</think>"
 HARMONY = "<|channel|>analysis<|message|>why<|end|><|start|>assistant<|channel|>final<|message|>"
@@ -16,6 +17,29 @@ HARMONY = "<|channel|>analysis<|message|>why<|end|><|start|>assistant<|channel|>
     ("text", "reasoning", "answer"),
     [
         ("plain", None, "plain"),
+        ("<think>why <think>inner</think> more</think>answer", "why <think>inner</think> more", "answer"),
+        ("<think>about <think> tags</think>answer", "about <think> tags", "answer"),
+        ('<think>say "<think>", then</think>answer</think>', 'say "<think>", then', "answer</think>"),
+        ("<think>why</think>\n</think>\nanswer", "why", "answer"),
+        ("<think>why</thinking>answer", "why", "answer"),
+        ("< think >why< / think >answer", "why", "answer"),
+        ('<think type="deep" budget="3">why</think>answer', "why", "answer"),
+        ("\ufeff\u200b<think>why</think>answer", "why", "answer"),
+        ("<unused94>thought\nwhy<unused95>answer", "why", "answer"),
+        ('<details type="reasoning" done="true">\n> why\n</details>\nanswer', "> why", "answer"),
+        ("<details><summary>More</summary>x</details>y", None, "<details><summary>More</summary>x</details>y"),
+        ("```thinking\nwhy\n```\nanswer", "why", "answer"),
+        ("```thinking\nwhy\n```py\nx\n```\nmore\n```\nanswer", "why\n```py\nx\n```\nmore", "answer"),
+        ("```python\nx\n```\nanswer", None, "```python\nx\n```\nanswer"),
+        ("<|thinking_start|>why<|thinking_end|>answer", "why", "answer"),
+        ("<｜begin▁of▁thinking｜>why<｜end▁of▁thinking｜>answer", "why", "answer"),
+        ("[THOUGHT]why[/THOUGHT]answer", "why", "answer"),
+        ("<ns:think>why</ns:think>answer", "why", "answer"),
+        ("<|think|>why<|/think|>answer", "why", "answer"),
+        ("<thought_process>all of it</thought_process>", None, "<thought_process>all of it</thought_process>"),
+        ("assistantanalysiswhy.assistantfinalanswer", "why.", "answer"),
+        ("assistant" + HARMONY + "answer", "why", "answer"),
+        ("Thinking...\nwhy\n...done thinking.\n\nanswer", "why", "answer"),
         ("  spaced ", None, "  spaced "),
         ("<think>why</think>\n\nanswer ", "why", "answer "),
         (" \n<think>\nwhy\n</think>answer", "why", "answer"),
@@ -95,12 +119,53 @@ def test_nothing_of_a_text_is_lost(text: str, guess: bool) -> None:
         assert all(line in text for line in reasoning.split("\n"))
 
 
+def test_a_fence_that_was_sent_does_not_keep_a_fenced_thought_whole() -> None:
+    said = "```thinking\nwhy\n```\n```py\nx\n```\nanswer"
+    assert part_reasoning(said, asked=["```py\ny\n```"])[:2] == ("why", "```py\nx\n```\nanswer")
+
+
+def test_a_block_within_a_block_is_not_told_from_a_quotation() -> None:
+    said = "<think>A wrote <think>x</think>\nScores: 10 1\nno</think>\nScores: 3 8"
+    assert part_reasoning(said, asked=["A: <think>x</think>\nScores: 10 1"])[:2] == (None, said)
+
+
+THINKING = [
+    "<reflection>x</reflection>P", "<cot>x", "<ANALYSIS>x", "◁reflect▷ x", "analysisWe need to", "thought\nx",
+    "[plan] a", "```scratch\nx", "«Размышление» x", "【思考】x", "<thinking/>x",
+    "<inner_monologue depth=3>x</inner_monologue>P", "{{thinking}}x", "&lt;think&gt;x&lt;/think&gt;P",
+    "**<think>**x", "> <think>\n> x", "<<think>>x", "<|mind|>x", "<|channel|>analysis x", "[internal reasoning] x",
+    "assistantreasoningThe user", "<inner-voice>x", "<monologue>x",
+]  # fmt: skip
+PERHAPS = [
+    "**Thinking:** x", "Thought: x", "## Reasoning process\nx", "(thinking) x", "<!-- thinking -->x", "<|im_x|>y",
+    "<verse>x</verse>answer", "[GREETING]x[/GREETING] answer",
+]  # fmt: skip
+ANSWERS = [
+    "[analysis](https://a.b)", "[1] a note", "[Verse 1]\nx", "<p>all of it</p>", "plain <b>x</b> y", "```python\nx",
+    "```reasonml\nx", "```plantuml\nx", "**Analysis**\nx", "I think so", "Thinking about it, yes",
+    "“I thought so.”", "Analysis: x", "analysis of the text", "(a) x", "{x: 1}", "«Bonjour» x", "Thoughtful words",
+    "# Plan\nx",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "thinks"),
+    [*((text, True) for text in THINKING), *((text, False) for text in PERHAPS), *((text, None) for text in ANSWERS)],
+)
+def test_what_may_be_a_block_is_named_and_answers_are_not(text: str, thinks: bool | None) -> None:
+    assert part_reasoning(text, asked=[])[:2] == (None, text)
+    found = unknown_block(text)
+    assert (None if found is None else found.thinks) is thinks
+    assert found is None or found.tag.strip("<>[]|") in text
+
+
 @pytest.mark.parametrize(
     ("text", "tag"),
     [
         ("<musing>x</musing>answer", "<musing>"),
         ("[PONDER]x[/PONDER] answer", "[PONDER]"),
         ("<|inner|>x<|/inner|>answer", "<|inner|>"),
+        ("```scratch\nx", "```scratch"),
         ("analysisWe need to", "analysis"),
         ("<p>all of it</p>", None),
         ("plain <b>x</b> y", None),
@@ -108,4 +173,4 @@ def test_nothing_of_a_text_is_lost(text: str, guess: bool) -> None:
     ],
 )
 def test_a_block_that_nobody_knows_is_named(text: str, tag: str | None) -> None:
-    assert unknown_block(text) == tag
+    assert (unknown_block(text) or (None,))[0] == tag

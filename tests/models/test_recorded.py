@@ -13,7 +13,7 @@ from arenaloop.errors import InputError
 from arenaloop.jsonl import write_jsonl
 from arenaloop.models.base import Model
 from arenaloop.models.recorded import RecordedModel, match_keys
-from arenaloop.types import Prompt
+from arenaloop.types import Prompt, Status
 
 
 @pytest.fixture
@@ -106,15 +106,91 @@ def test_answers_under_different_system_messages_stay_apart(recorded):
 
 
 @settings(deadline=None, max_examples=40)
-@given(texts=st.lists(st.sampled_from("abc"), max_size=10))
-def test_the_first_answer_counts_and_the_rest_are_counted(tmp_path_factory, texts):
+@given(rows=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["x", "x ", "y"])), max_size=10))
+def test_equal_answers_count_once_and_different_ones_are_in_doubt(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("answers") / "a.json.gz"
-    rows = [{"instruction": text, "output": str(number)} for number, text in enumerate(texts)]
-    path.write_bytes(gzip.compress(json.dumps(rows).encode()))
+    written = [{"instruction": text, "output": output} for text, output in rows]
+    path.write_bytes(gzip.compress(json.dumps(written).encode()))
     model = RecordedModel("m", path)
+    said = {text: {output.strip() for t, output in rows if t == text} for text, _ in rows}
+    sure = {text for text, outputs in said.items() if len(outputs) == 1}
+    first: dict[str, str] = {}
+    for text, output in rows:
+        first.setdefault(text, output)
     for _ in range(2):  # every pass counts anew
-        assert [answer.texts for answer in model.rows()] == [(str(texts.index(t)),) for t in dict.fromkeys(texts)]
-        assert model.duplicates == len(texts) - len(set(texts))
+        assert [answer.texts for answer in model.rows()] == [(first[text],) for text in first if text in sure]
+        assert model.read == len(rows)
+        assert model.duplicates == len([text for text, _ in rows if text in sure]) - len(sure)
+        assert sum(map(len, model.doubts.values())) == len([text for text, _ in rows if text not in sure])
+
+
+@pytest.mark.parametrize(
+    ("more", "doubt"),
+    [
+        ({"response": "y"}, "its answer and its column response differ"),
+        ({"generatedText": "y"}, "its answer and its column generatedText differ"),
+        ({"messages": [user("b")]}, "messages and instruction differ"),
+        ({"response": " x\n", "completion": "<think>hm</think>x", "prediction": "", "reply": None}, None),
+        ({"answer": "gold", "reference": "gold", "completion": 3, "messages": [user("a")]}, None),
+    ],
+)
+def test_two_answers_in_a_row_are_in_doubt(recorded, more, doubt):
+    model = recorded({"instruction": "a", "output": "x", **more})
+    assert [answer.texts for answer in model.rows()] == ([] if doubt else [("x",)])
+    assert model.doubts == ({doubt: [1]} if doubt else {})
+
+
+@pytest.mark.parametrize(
+    ("more", "statuses"),
+    [
+        ({"finish_reason": "stop", "stop_reason": 151645}, ()),  # vLLM: the token that it stopped at
+        ({"finish_reason": "stop", "stop_reason": "\n\nHuman:"}, ()),
+        ({"finish_reason": None, "truncated": False, "completion_status": "success"}, ()),
+        ({"finishReason": "STOP"}, ()),
+        ({"stop_reason": "max_tokens"}, (Status.TRUNCATED,)),
+        ({"done_reason": "length"}, (Status.TRUNCATED,)),
+        ({"finish_reason": ["length"]}, (Status.TRUNCATED,)),
+        ({"truncated": True}, (Status.TRUNCATED,)),
+        ({"metadata": {"finish_reason": "length"}}, (Status.TRUNCATED,)),
+        ({"response_metadata": {"details": {"stopReason": "MAX_TOKENS"}}}, (Status.TRUNCATED,)),
+        ({"eos_reached": False}, (Status.TRUNCATED,)),
+        ({"finished": "false"}, (Status.TRUNCATED,)),
+        ({"hit_max_tokens": True}, (Status.TRUNCATED,)),
+        ({"finished": True, "max_tokens": 1, "max_length": True, "done": 1, "metadata": {"complete": True}}, ()),
+        ({"is_truncated": "true", "finish_reason": "stop"}, (Status.TRUNCATED,)),
+        ({"finish_reason": "content_filter"}, (Status.REFUSED,)),
+    ],
+)
+def test_how_an_answer_ended_is_read(recorded, more, statuses):
+    (answer,) = recorded({"instruction": "a", "output": "x", **more}).rows()
+    assert answer.statuses == statuses
+
+
+def test_ends_of_several_turns(recorded):
+    rows = recorded(
+        {"question_id": 1, "choices": [{"turns": ["x", "y"], "finish_reason": ["length", "stop"]}]},
+        {"question_id": 2, "choices": [{"turns": [{"content": "x", "finish_reason": "length"}, {"content": "y"}]}]},
+        {"question_id": 3, "finish_reason": "length", "choices": [{"turns": ["x", "y"]}]},
+    ).rows()
+    cut, whole = Status.TRUNCATED, Status.OK
+    assert [answer.statuses for answer in rows] == [(cut, whole), (cut, whole), (whole, cut)]
+
+
+def test_an_unknown_end_is_a_failed_call_that_is_named(recorded):
+    model = recorded({"instruction": "a", "output": "x", "finish_reason": "weird"})
+    assert list(model.rows()) == []
+    assert model.failures == {"finish reason 'weird'": 1}
+
+
+def test_what_repeats_and_tells_of_a_request_is_a_failed_call(recorded):
+    """One such text may be an answer; the same to many prompts, but for its numbers, is none."""
+    said = "Too many requests, please retry in {} seconds"
+    few = recorded(*({"instruction": str(n), "output": said.format(n)} for n in range(2)))
+    assert len(list(few.rows())) == 2
+    many = recorded(*({"instruction": str(n), "output": said.format(n)} for n in range(3)))
+    assert (len(list(many.rows())), many.failed) == (0, 3)
+    real = recorded(*({"instruction": str(n), "output": "SyntaxError: invalid syntax"} for n in range(3)))
+    assert len(list(real.rows())) == 3
 
 
 @pytest.mark.parametrize(

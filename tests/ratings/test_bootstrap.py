@@ -182,17 +182,17 @@ def test_percentiles_of_few_prompts_move_outwards() -> None:
     assert _tail(0.95, 1e6) == pytest.approx(0.025, abs=1e-5)
 
 
-def test_resamples_that_separate_leave_the_end_open() -> None:
-    # x loses one of 12 battles, which one resample in 1/e leaves out: far more than the 2.5 % beyond the upper end
+def test_few_upsets_leave_no_bootstrap_interval() -> None:
+    # x loses one of 12 battles, which one resample in e leaves out, and another draws three times
     battles = Battles.of(["x", "y"], [0] * 12, [1] * 12, [1] * 11 + [0], cluster=np.arange(12))
     drawn = bootstrap(battles, fit(battles), samples=400)
-    lower, upper = drawn.bounds()
-    assert upper[0] == np.inf
-    assert lower[1] == -np.inf
-    assert np.isfinite([lower[0], upper[1]]).all()
-    assert drawn.difference("x", "y")[2] == np.inf
+    assert np.isinf(drawn.bounds()).all()
+    assert drawn.difference("x", "y")[1:] == (-np.inf, np.inf)
     assert "resamples models separated" in drawn.notes()[0]
+    assert "no bootstrap interval for x, y: fewer than 10 upsets crossed" in drawn.notes()[1]
     assert np.isfinite(drawn.draws).all()
+    enough = Battles.of(["x", "y"], [0] * 60, [1] * 60, [1] * 50 + [0] * 10, cluster=np.arange(60))
+    assert np.isfinite(bootstrap(enough, fit(enough), samples=100).bounds()).all()
 
 
 def test_a_divide_in_the_data_has_the_ends_of_the_likelihood() -> None:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from arenaloop.ratings.battles import Battles
-from arenaloop.ratings.bradley_terry import ELO_PER_NAT, components, fit, fit_batch, fit_wins
+from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit, fit_batch, fit_wins
+from arenaloop.ratings.crossings import components
 
 BT1 = np.array([[0, 6, 8], [4, 0, 6.5], [2, 3.5, 0]])
 """Golden BT-1: A-B 6:4; A-C seven wins, two ties, one loss; B-C six wins, one tie, three losses."""

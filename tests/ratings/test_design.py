@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arenaloop.ratings.bradley_terry import components
+from arenaloop.ratings.crossings import components
 from arenaloop.ratings.design import (
     Covariance,
     Design,

@@ -54,6 +54,10 @@ def test_equal_seeds_give_equal_orders_and_prompts_are_resampled_whole() -> None
 
 
 def test_weights_multiply_k() -> None:
-    battles = Battles.of(["p", "q"], [0], [1], [1.0], weight=[2.0])
-    assert elo(battles) == pytest.approx([1004, 996])
-    assert elo_orders(battles, orders=3, cluster="battle").rating == pytest.approx([1004, 996])
+    """Weights of 1 and 3 count as 0.4 and 1.2, so that their sum is Kish's effective number, 4^2 / 10."""
+    battles = Battles.of(["p", "q"], [0, 0], [1, 1], [1.0, 1.0], weight=[1.0, 3.0])
+    first = 4 * 0.4 / 2
+    second = 4 * 1.2 / (1 + 10 ** (2 * first / 400))
+    assert elo(battles) == pytest.approx([1000 + first + second, 1000 - first - second])
+    lone = Battles.of(["p", "q"], [0], [1], [1.0], weight=[2.0])
+    assert elo_orders(lone, orders=3, cluster="battle").rating == pytest.approx([1002, 998])

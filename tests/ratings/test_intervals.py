@@ -130,8 +130,8 @@ def test_all_ties_and_lone_prompts_are_not_certainty() -> None:
     assert np.isinf(result.bounds()).all()
     once = Battles.of(["a", "b"], [0], [1], [0.5])
     result = sandwich(once, fit(once), cluster="battle")
-    assert "only one battle for a, b" in result.notes()[0]
-    assert np.subtract(*result.bounds()[::-1]).min() > 100
+    assert "no interval for a, b: the battles bound it at neither end" in result.notes()[0]
+    assert np.isinf(result.bounds()).all()
 
 
 def test_impossible_settings_are_refused() -> None:
@@ -318,11 +318,3 @@ def test_the_edges_are_covered(strengths: list[float], prompts: int, votes: int)
         lower, upper = sandwich(battles, fit(battles)).bounds(mean=0.0)
         held.append((lower <= truth) & (truth <= upper))
     assert np.mean(held, axis=0).min() >= 0.92
-
-
-@pytest.mark.parametrize("scale", [1e-300, 1e-8, 1e7, 1e300])
-def test_weights_whose_squares_lose_their_meaning_are_refused(scale: float) -> None:
-    """Sums of their squares are 0 or infinite: intervals without width, or none at all."""
-    with pytest.raises(ValueError, match="weights lie between 1e-06 and 1e\\+06, or are 0"):
-        Battles.of(["a", "b"], [0, 0, 0], [1, 1, 1], [1, 0, 1], weight=[scale, scale, 0.0])
-    assert len(Battles.of(["a", "b"], [0, 0], [1, 1], [1, 0], weight=[1e-6, 1e6])) == 2

@@ -13,7 +13,6 @@ from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.cells import (
     UNKNOWN_SHARE,
     LeftOut,
-    name_twins,
     read_games,
     read_preferences,
     read_scores,
@@ -175,17 +174,3 @@ def test_one_hot_winners() -> None:
     names: dict[str, list[Any]] = {"model_a": ["x", "x"], "model_b": ["y", "y"]}
     flags = {"winner_model_a": [1, 0], "winner_model_b": [0, 0], "winner_tie": [0, 1]}
     assert Battles.from_columns(names | flags).score_a.tolist() == [1.0, 0.5]
-
-
-@pytest.mark.parametrize("twin", ["cafe\u0301", "café ", "ca\u200bfé", "café\u00a0"])
-def test_names_that_look_the_same_are_told(twin: str) -> None:
-    (note,) = name_twins(["café", "other", twin])
-    assert ascii("café") in note
-    assert ascii(twin) in note
-    battles = Battles.from_columns({"model_a": ["café"], "model_b": [twin], "winner": ["tie"]})
-    assert battles.notes == (note,)
-    assert len(battles.models) == 2
-
-
-def test_names_that_differ_to_the_eye_are_not() -> None:
-    assert name_twins(["gpt-4", "GPT-4", "gpt 4", "gpt-4²", "gpt-42"]) == []

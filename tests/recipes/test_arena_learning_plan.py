@@ -103,8 +103,9 @@ def test_held_out_prompts_are_trained_on_in_no_writing(tmp_path: Path) -> None:
         pool=[*leaks, *pool, *longer],
         demonstrations=[*taught, *honest],
     )
-    assert leaky.material == (honest, pool, list(validation), {"demonstrations": 5, "pool": 6, "validation": 1})
-    assert clean.material.left_out == {"demonstrations": 0, "pool": 0, "validation": 0}
+    none = {"demonstrations": 0, "pool": 0, "validation": 0}
+    assert leaky.material == (honest, pool, list(validation), {"demonstrations": 5, "pool": 6, "validation": 1}, none)
+    assert clean.material.left_out == none
     assert cut_slices(leaky, 2) == cut_slices(clean, 2)
     facts = outline(leaky).facts
     assert {"4 demonstrations", "10 prompts in the pool", "2 validation prompts"} < {*facts}
@@ -114,6 +115,17 @@ def test_held_out_prompts_are_trained_on_in_no_writing(tmp_path: Path) -> None:
         "1 left out of validation: held-out prompts",
     ]
     assert inputs_key(leaky) != inputs_key(clean)
+
+
+def test_rows_that_contain_a_held_out_prompt_are_told_apart(tmp_path: Path) -> None:
+    recipe = build_arena_learning(settings(), tmp_path)
+    long = "Tell me why the river that crosses this town freezes so rarely."
+    told: Message = {"role": "user", "content": "Go on."}
+    row = {"messages": [{"role": "system", "content": f"An example: {long} No."}, told, {**told, "role": "assistant"}]}
+    leaky = replace(recipe, test=[*recipe.test, Prompt.of(long)], demonstrations=[row, *recipe.demonstrations])
+    assert leaky.material.left_out == {"demonstrations": 1, "pool": 0, "validation": 0} == leaky.material.contained
+    assert leaky.material.demonstrations == recipe.material.demonstrations
+    assert "1 left out of demonstrations: held-out prompts (1 of them within other text)" in outline(leaky).facts
 
 
 @pytest.mark.parametrize("shared", [6, 12])

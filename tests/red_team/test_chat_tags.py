@@ -38,7 +38,7 @@ def test_no_text_of_the_material_brings_a_tag_in(tag: str) -> None:
 
 
 def test_other_texts_are_shown_as_they_stand() -> None:
-    texts = ["a < b | c > d", "<|>", "x[0] [INS] <script> <|not a tag", "f(x) |> g <- h", "<b>bold</b>", "[[1]]"]
+    texts = ["a < b | c > d", "<|>", "x[0] [ins] <script> <|not a tag", "f(x) |> g <- h", "<b>bold</b>", "[[1]]"]
     text = shown(Prompt.of(texts[0]), (texts[1] + texts[2],), ("\n".join(texts[3:]),))
     for one in texts:
         assert one in text

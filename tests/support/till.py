@@ -14,7 +14,7 @@ from typing import Any, Literal
 from arenaloop.models.openai_wire import Price
 
 PRICE = Price(10.0, 30.0)
-How = Literal["whole", "late", "cut", "unreadable", "gateway"]
+How = Literal["whole", "late", "cut", "unreadable", "gateway", "failed"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Said:
     text: str
     tokens_in: int
     tokens_out: int
-    usage: dict[str, int] | None
+    usage: dict[str, Any] | None
     how: How = "whole"
 
 
@@ -34,7 +34,7 @@ def scores(body: dict[str, Any]) -> str:
     return f"They differ in what they cover, and in how it is said.\n\nScores: {1 + h[0] % 10} {1 + h[1] % 10}"
 
 
-def usage(tokens_in: int, tokens_out: int) -> dict[str, int]:
+def usage(tokens_in: int, tokens_out: int) -> dict[str, Any]:
     """As servers tell it."""
     return {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
 
@@ -92,7 +92,7 @@ def running_till(answer: Callable[[int, dict[str, Any], int], Said]) -> Iterator
                 reply["usage"] = said.usage
             data = b'{"choices": [' if said.how == "unreadable" else json.dumps(reply).encode()
             try:
-                self.send_response(504 if said.how == "gateway" else 200)
+                self.send_response({"gateway": 504, "failed": 500}.get(said.how, 200))
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data[:-9] if said.how == "cut" else data)

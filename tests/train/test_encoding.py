@@ -129,19 +129,13 @@ def test_a_template_that_does_not_continue_its_prompt_is_refused(
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused_for_all_turns_only(
-    make_tokenizer: Callable[..., PreTrainedTokenizerFast],
+    tagged: Callable[[str], PreTrainedTokenizerFast],
 ) -> None:
-    dropping = (
-        "{% for m in messages %}{{ '<|' + m['role'] + '|>' }}"
-        "{{ m['content'] if loop.last or m['role'] == 'user' else 'gone' }}"
-        "{% if m['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
-        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-    )
-    tokenizer = make_tokenizer(dropping)
-    messages = [user("a"), assistant("bc"), user("d"), assistant("ef")]
-    assert encode_one(tokenizer, messages)[0].endswith("gone<|end|><|user|>d<|assistant|>ef<|end|>")
+    messages = [user("a"), assistant("<think>x</think>bc"), user("d"), assistant("<think>y</think>ef")]
+    learned = encode_one(tagged(R1), messages)[0]
+    assert learned.endswith("bc<|end|><|user|>d<|assistant|><think>\ny</think>ef<|end|>")
     with pytest.raises(InputError, match="rewrites earlier assistant turns"):
-        encode_one(tokenizer, messages, turns="all")
+        encode_one(tagged(R1), messages, turns="all")
 
 
 def test_an_answer_that_merges_with_the_prompt_is_tokenised_apart(
@@ -203,7 +197,7 @@ def test_pairs(tokenizer: PreTrainedTokenizerFast) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"text": "hi"}, "there is neither 'messages' nor 'prompt' and 'completion'; found: text"),
+        ({"text": "hi"}, "there is no column 'messages', .* nor 'prompt' and 'completion', .*; found: text"),
         ({"messages": [user("hi")]}, "does not end with an assistant turn"),
         ({"messages": [assistant("hi")]}, "no turn before the answer"),
         ({"messages": "hi"}, "'messages' is not a list of messages"),

@@ -222,7 +222,7 @@ def test_what_cannot_be_trained_is_refused(talker: Path, tmp_path: Path) -> None
         run("ppo", talker, tmp_path / "out", rollout_batch=512, step_batch=256, samples=1)
     with pytest.raises(InputError, match=r"no prompt is left of 40: {'prompt_too_long': 40}"):
         run("ppo", talker, tmp_path / "out", max_new_tokens=60)
-    with pytest.raises(InputError, match="prompt row 0: the prompt ends with an assistant"):
+    with pytest.raises(InputError, match="training row 0: the prompt ends with an assistant"):
         run("ppo", talker, tmp_path / "out", prompts=[{"prompt": [{"role": "assistant", "content": "x"}]}])
     with pytest.raises(ConfigError, match="name one with --reward"):
         training("ppo", talker, PROMPTS, tmp_path / "out", METHODS["ppo"](), seed=0)

@@ -77,7 +77,7 @@ def leaderboard(
     if controls and (method, interval) != ("bt", "sandwich"):
         raise ConfigError("control works with method bt and interval sandwich")
     table = as_battles(battles, controls=controls)
-    notes = list(table.notes)
+    notes = [*table.notes, *table.weight_notes()]
     if not len(table):
         notes.append("no battle could be rated")
     if cluster == "prompt" and table.cluster is None:

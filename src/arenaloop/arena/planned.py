@@ -10,9 +10,10 @@ from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Answers
 from arenaloop.calls.costs import CROWD_WORKER, HumanLabel
-from arenaloop.calls.estimate import Estimate, estimate
+from arenaloop.calls.estimate import estimate
+from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.judging import AskedJudge, JudgeUnit
-from arenaloop.calls.prefetch import Material
+from arenaloop.calls.prefetch import Material, materials
 from arenaloop.calls.recorded import materials_to_be
 from arenaloop.calls.units import Planned
 from arenaloop.store import Store
@@ -47,6 +48,8 @@ def estimate_plan(
     sample: int = 200,
     batch: bool = False,
     human: HumanLabel = CROWD_WORKER,
+    measure: bool = False,
+    stored: bool = False,
 ) -> Estimate:
     """Estimate what a plan will ask and cost; prompts and recorded answers need not be in the arena file yet.
 
@@ -54,7 +57,8 @@ def estimate_plan(
         plan: what is to be fought.
         prompt_of: a prompt by its id.
         store: the arena file as far as there is one; may be open for reading only.
-        sample, batch, human: as of `estimate`.
+        sample, batch, human, measure: as of `estimate`.
+        stored: all prompts and answers are in the arena file.
     """
     notes = []
     if plan.schedule.wanted is not None:
@@ -65,6 +69,8 @@ def estimate_plan(
     judges = asked_judges(plan, "0" * 32 if store is None else store.secret)
 
     def planned(prompt_ids: Sequence[str]) -> Iterator[Planned]:
+        if stored and store is not None:
+            return planned_units(plan, answers, judges, materials(store, prompt_ids))
         prompts = [prompt for i in prompt_ids if (prompt := prompt_of(i)) is not None]
         return planned_units(plan, answers, judges, materials_to_be(store, plan.contestants, prompts, plan.recorded))
 
@@ -82,4 +88,5 @@ def estimate_plan(
         labels=plan.battles,
         human=human,
         notes=notes,
+        measure=measure,
     )

@@ -7,20 +7,24 @@ an audit can be repeated, extended by a judge, or read again without paying.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from arenaloop.calls.budget import Budget
-from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
+from arenaloop.calls.estimate import estimate
+from arenaloop.calls.estimated import Estimate
+from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, Statuses, decide
 from arenaloop.calls.progress import Tally
+from arenaloop.calls.units import Planned
 from arenaloop.data.formats.labels import LabelledPair
 from arenaloop.judges.base import Judge
 from arenaloop.judges.labels import LabelsJudge
 from arenaloop.judges.repeats import own_votes, repeated
 from arenaloop.judges.seats import MergeRule
+from arenaloop.normal_form import is_blank
 from arenaloop.store import Store, recorded_key
 from arenaloop.types import Completion, Prompt, Response, Status, content_hash
 
-__all__ = ["AuditPlan", "ask", "ingest"]
+__all__ = ["AuditPlan", "ask", "estimate_audit", "ingest"]
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,21 @@ class AuditPlan:
         for number, pair in enumerate(self.pairs):
             yield number, pair.prompt, _response(pair, 0), _response(pair, 1)
 
-    def questions(self, store: Store) -> Iterator[tuple[int, int, int, bool, JudgeUnit]]:
+    @property
+    def patience(self) -> Sequence[int]:
+        """How often each judge is asked again."""
+        return [self.reask] * len(self.judges) if isinstance(self.reask, int) else self.reask
+
+    def questions(self, store: Store | None) -> Iterator[tuple[int, int, int, bool, JudgeUnit]]:
         """Everything that is asked: judge, vote and pair by number, whether the first output sits first, the question.
 
         Of recorded labels only what is there, but at least one vote on every pair, so that a missing label is seen.
+        Without a store, nothing of it is there yet.
         """
-        statuses, secret = InStore(store.verdict), store.secret
-        own = [self.reask] * len(self.judges) if isinstance(self.reask, int) else self.reask
+        statuses: Statuses = {} if store is None else InStore(store.verdict)
+        secret = "0" * 32 if store is None else store.secret
         asked: list[list[AskedJudge]] = []
-        for judge, reask in zip(self.judges, own, strict=True):
+        for judge, reask in zip(self.judges, self.patience, strict=True):
             patience, votes = reask if own_votes(judge) is None else 0, range(self.votes_of(judge))
             asked.append([AskedJudge(repeated(judge, n), secret, seed=self.seed, reask=patience) for n in votes])
         for number, prompt, one, two in self.responses():
@@ -79,9 +89,37 @@ class AuditPlan:
                     yield j, vote, number, False, JudgeUnit(asked[j][vote], (prompt, two, one), statuses)
 
 
+def estimate_audit(plan: AuditPlan, store: Store | None, *, measure: bool = False) -> Estimate:
+    """What an audit will ask and cost; the pairs need not be in the arena file yet.
+
+    Args:
+        plan: what is to be asked.
+        store: the arena file as far as there is one; may be open for reading only.
+        measure: as of `calls.estimate.estimate`.
+    """
+
+    def planned(numbers: Sequence[str]) -> Iterator[Planned]:
+        some = replace(plan, pairs=[plan.pairs[int(number)] for number in numbers])
+        return (Planned(question) for *_, question in some.questions(store))
+
+    asked = [AskedJudge(judge, "", reask=patience) for judge, patience in zip(plan.judges, plan.patience, strict=True)]
+    votes = sum(2 * plan.votes_of(judge) for judge in plan.judges)
+    numbers = [str(number) for number in range(len(plan.pairs))]
+    return estimate(
+        planned,
+        numbers,
+        asked,
+        store,
+        each=max(1, votes),
+        seed=plan.seed,
+        labels=len(plan.pairs),
+        measure=measure,
+    )
+
+
 def _response(pair: LabelledPair, side: int) -> Response:
     texts = pair.outputs[side]
-    status = Status.OK if any(text.strip() for text in texts) else Status.EMPTY
+    status = Status.EMPTY if all(map(is_blank, texts)) else Status.OK
     return Response(pair.prompt.id, pair.generators[side] or f"output_{side + 1}", texts, status)
 
 

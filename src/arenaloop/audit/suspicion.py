@@ -19,7 +19,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from arenaloop.control_tokens import control_tokens, unmistakable
-from arenaloop.normal_form import nfkc
+from arenaloop.normal_form import is_blank, nfkc
 
 __all__ = ["REASONS", "Mark", "Same", "Sameness", "folded", "marks"]
 
@@ -173,8 +173,9 @@ def marks(text: str) -> list[Mark]:
     Args:
         text: one turn's answer, as the model wrote it.
     """
-    if not text.strip():
-        return [Mark("empty", "")]
+    hidden = _HIDDEN.search(text)
+    if is_blank(text):
+        return [*([Mark("hidden_characters", "")] if hidden else []), Mark("empty", "")]
     plain = folded(text)
     out = []
     for flag, words, expression in _SAYINGS:
@@ -182,7 +183,7 @@ def marks(text: str) -> list[Mark]:
             out.append(Mark(flag, said))
         elif flag == "role_tags" and (tokens := unmistakable(control_tokens(text))):
             out.append(Mark(flag, " ".join(tokens)[:_CLIP]))
-    if (hidden := _HIDDEN.search(text)) is not None:
+    if hidden is not None:
         out.append(Mark("hidden_characters", _clip(text, hidden.start(), hidden.end())))
     if any(some in text for some in _SOME_BLANKS) and _BLANKS.search(text):
         out.append(Mark("padding", f"{sum(map(str.isspace, text)):,} of {len(text):,} characters are white space"))

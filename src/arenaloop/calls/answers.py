@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from arenaloop.calls.budget import Budget
@@ -17,14 +18,14 @@ from arenaloop.calls.prefetch import Material, materials
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import ANSWERED
 from arenaloop.calls.run import Executor, begin, run
-from arenaloop.calls.units import Asked, Planned, Who
+from arenaloop.calls.units import Asked, Earlier, Planned, Who
 from arenaloop.errors import ConfigError
 from arenaloop.models.base import ChunkedModel, Model
 from arenaloop.models.recorded import RecordedModel
-from arenaloop.store import Store, Turn, TurnRow, response_keys, whole_response
+from arenaloop.store import AskedTurn, Store, Turn, TurnRow, response_key, response_keys, whole_response
 from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, content_hash, derive_seed
 
-__all__ = ["Answers", "Contestant", "TurnUnit", "answer", "answer_async", "samples_of"]
+__all__ = ["Answers", "Contestant", "TurnUnit", "answer", "answer_async", "samples_of", "stored_turns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,12 @@ class TurnUnit:
         assert self.asked.model is not None
         return self.asked.model.complete(self.request())
 
+    def earlier(self, store: Store, most: int) -> Iterator[Earlier]:
+        """First turns of this contestant with these settings."""
+        stored = stored_turns(self.c, self.asked, store)
+        told = (Earlier(unit, turn.tokens_in, turn.tokens_out, turn.usd) for unit, turn in stored if turn.tokens_in)
+        return islice(told, most)
+
     def keep(self, store: Store, records: Sequence[tuple[TurnUnit, Completion]]) -> None:
         """Store turns, and note them for whoever reads on."""
         rows = []
@@ -120,6 +127,14 @@ class TurnUnit:
             rows.append(TurnRow(key, turn, unit.material.prompt.id, unit.c.name, completion, text_hash, unit.c.sample))
             unit.material.turns[key, turn] = (completion.text, completion.status, text_hash)
         store.add_turns(rows)
+
+
+def stored_turns(c: Contestant, asked: Asked, store: Store) -> Iterator[tuple[TurnUnit, AskedTurn]]:
+    """First turns of a contestant with these settings, of those whose answer's tokens were told."""
+    for turn in store.asked_turns(c.name):
+        mine = turn.key == response_key(turn.prompt_id, c.model.fingerprint, c.sampling.key(), c.sample)
+        if mine and (prompt := store.prompt(turn.prompt_id)) is not None:
+            yield TurnUnit(c, asked, Material(prompt), turn.key, (), 0), turn
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from arenaloop.calls.budget import Flying
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.units import Asked
 from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError
-from arenaloop.models.base import ADMISSION, NOTICE, Reserve
+from arenaloop.models.base import ADMISSION, NOTHING, NOTICE, Reserve, Spent
 from arenaloop.store import Store
 
 __all__ = ["Gate", "HaltedError", "Ticket"]
@@ -46,10 +46,10 @@ class Ticket:
         self.asked: Asked | None = None
         self._reserve = Reserve()
         self._booked: list[Reserve] = []
-        self._retried, self._paid = 0, 0.0
+        self._retried, self._paid = 0, NOTHING
         self.entered = 0
 
-    async def enter(self, reserve: Callable[[], Reserve] | None = None, lost: float = 0.0) -> None:
+    async def enter(self, reserve: Callable[[], Reserve] | None = None, lost: Spent = NOTHING) -> None:
         """Begin a call. A model with a queue does so itself, by way of `ADMISSION`, when the call is sent.
 
         Once more before it has left is to send it again: the earlier request has come back and is spent.
@@ -60,13 +60,17 @@ class Ticket:
         """
         if reserve is None:
             reserve = Reserve if self.asked is None else self.asked.reserve
-        if self.entered:
-            tried = lost - self._paid
-            self._gate.leave(self._reserve, 1, tried, tried)
-            self._retried, self._paid, self.entered = self._retried + 1, lost, 0
+        self.over(lost)
         self._reserve = await self._gate.enter(reserve)
         self._booked.append(self._reserve)
         self.entered = 1
+
+    def over(self, lost: Spent) -> None:
+        """End the request that has begun, if one has: it has come back, and is spent; it may be sent again."""
+        if not self.entered:
+            return
+        self._gate.leave(self._reserve, 1, lost.usd - self._paid.usd, lost.estimated - self._paid.estimated)
+        self._retried, self._paid, self.entered = self._retried + 1, lost, 0
 
     def unsent(self) -> None:
         """Take back the call that has begun, if one has: it could not be sent."""
@@ -84,9 +88,10 @@ class Ticket:
             estimated: the part of `usd` that no server has told.
         """
         calls_left = max(0, calls - self._retried)
-        usd_left = None if usd is None else usd - self._paid
+        usd_left = None if usd is None else usd - self._paid.usd
         if self.entered or calls_left:
-            self._gate.leave(self._reserve if self.entered else None, calls_left, usd_left, estimated - self._paid)
+            estimated_left = estimated - self._paid.estimated
+            self._gate.leave(self._reserve if self.entered else None, calls_left, usd_left, estimated_left)
         self._gate.stored(self._booked, calls)
         self._reset()
 
@@ -98,7 +103,7 @@ class Ticket:
         self._reset()
 
     def _reset(self) -> None:
-        self._booked, self._retried, self._paid, self.entered = [], 0, 0.0, 0
+        self._booked, self._retried, self._paid, self.entered = [], 0, NOTHING, 0
 
 
 _TICKET: ContextVar[Ticket] = ContextVar("ticket")

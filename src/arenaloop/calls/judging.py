@@ -11,7 +11,7 @@ from arenaloop.calls.budget import Budget
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import DECIDED, final
 from arenaloop.calls.run import Executor, begin, run
-from arenaloop.calls.units import Asked, Unit, Who
+from arenaloop.calls.units import Asked, Earlier, Unit, Who
 from arenaloop.judges.base import Judge, PointwiseJudge
 from arenaloop.judges.meta import MetaJudge
 from arenaloop.store import Store
@@ -26,7 +26,18 @@ from arenaloop.types import (
     derive_seed,
 )
 
-__all__ = ["AskedJudge", "InStore", "JudgeUnit", "Statuses", "attempts", "blocks", "decide", "unit_of", "unit_seed"]
+__all__ = [
+    "AskedJudge",
+    "InStore",
+    "JudgeUnit",
+    "Statuses",
+    "attempts",
+    "blocks",
+    "decide",
+    "stored_verdicts",
+    "unit_of",
+    "unit_seed",
+]
 
 
 class InStore:
@@ -125,6 +136,10 @@ class JudgeUnit:
         asked, seed = self.asked, unit_seed(self.asked.seed, self.key(sample))
         return asked.judge.judge(*self.material, secret=asked.secret, seed=seed, sample=sample)
 
+    def earlier(self, store: Store, most: int) -> Iterator[Earlier]:
+        """First samples of this judge over texts that are still there."""
+        return stored_verdicts(self.asked, store, most)
+
     def keep(self, store: Store, records: Sequence[tuple[JudgeUnit, Verdict | Judgement]]) -> None:
         """Store them, and note how they ended for whoever shares the prompt."""
         store.add_records([record for _, record in records])
@@ -140,6 +155,13 @@ def unit_of(asked: AskedJudge, prompt_id: str, hashes: Iterable[str], store: Sto
         return None
     look = store.verdict if len(responses) > 1 else store.judgement
     return JudgeUnit(asked, (prompt, *responses), InStore(look))
+
+
+def stored_verdicts(asked: AskedJudge, store: Store, most: int) -> Iterator[Earlier]:
+    """Up to `most` first samples of a judge with these settings, of those whose tokens were told."""
+    for call in store.judged_calls(asked.fingerprint, most):
+        if (unit := unit_of(asked, call.prompt_id, call.hashes, store)) is not None:
+            yield Earlier(unit, call.tokens_in, call.tokens_out, call.usd)
 
 
 def attempts(unit: JudgeUnit, store: Store) -> list[Verdict]:

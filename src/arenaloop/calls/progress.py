@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from arenaloop.calls.budget import Budget
+from arenaloop.models.speed import Speed
 
 __all__ = ["Tally"]
 
@@ -22,6 +23,7 @@ class Tally:
         usd_estimated: the part of it that no server has told.
         in_flight: calls that have begun and not come back.
         budget: what the run directory may cost in all, and has cost.
+        paces: seconds a call of local models, by role and name, from their first chunk on, and how fast that was.
         notices: lines that the user should read at once; whoever shows them takes them out.
     """
 
@@ -36,6 +38,7 @@ class Tally:
     usd_estimated: float = 0.0
     in_flight: int = 0
     budget: Budget = field(default_factory=Budget)
+    paces: dict[tuple[str, str], tuple[float, Speed]] = field(default_factory=dict)
     notices: deque[str] = field(default_factory=deque)
 
     def spent(self, calls: int, usd: float | None, estimated: float = 0.0) -> None:

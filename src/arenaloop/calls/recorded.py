@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.prefetch import Material, materials
 from arenaloop.errors import InputError
-from arenaloop.messages import FAILED_ANSWER
-from arenaloop.models.recorded import LOOSE_FORMS, RecordedModel, loose_keys, match_keys
+from arenaloop.models.recorded import LOOSE_FORMS, RecordedAnswer, RecordedModel, loose_keys, match_keys
+from arenaloop.normal_form import is_blank
+from arenaloop.ratings.cells import SHOWN, UNKNOWN_SHARE
 from arenaloop.store import Store, Turn, TurnRow, recorded_key
 from arenaloop.types import Completion, Prompt, Status, content_hash
 
@@ -19,6 +20,7 @@ __all__ = [
     "materials_to_be",
     "places",
     "recorded_failures",
+    "recorded_notes",
     "recorded_rows",
 ]
 
@@ -79,7 +81,8 @@ def match_recorded(
         For each recorded contestant, response keys by prompt id.
 
     Raises:
-        InputError: a file lacks answers for some prompts (says how many), unless `allow_missing`; or it is malformed.
+        InputError: a file lacks answers for some prompts (says how many), unless `allow_missing`; it is malformed, or
+            contradicts itself in more than `UNKNOWN_SHARE` of its rows.
     """
     recorded = [c for c in contestants if isinstance(c.model, RecordedModel)]
     if not recorded:
@@ -95,7 +98,8 @@ def match_recorded(
         for answer in c.model.rows():
             for prompt_id in {i for key in answer.keys for i in ids_by_key.get(key, ())}:
                 if len(answer.texts) == turns[prompt_id]:
-                    keys.add(prompt_id, recorded_key(prompt_id, answer.texts))
+                    keys.add(prompt_id, recorded_key(prompt_id, answer.texts, answer.statuses))
+        _refuse_doubts(c.model)
         missing = len(prompts) - len(keys)
         if missing and not allow_missing:
             why = _why_missing(c.model, [prompt for prompt in prompts if prompt.id not in keys])
@@ -106,15 +110,39 @@ def match_recorded(
     return found
 
 
+def _refuse_doubts(model: RecordedModel) -> None:
+    count = sum(map(len, model.doubts.values()))
+    if count > UNKNOWN_SHARE * model.read:
+        rows = f"{count:,} of {model.read:,} rows"
+        raise InputError(f"{model.path}: it contradicts itself in {rows}: {_doubts(model)}; keep one of them")
+
+
+def _doubts(model: RecordedModel) -> str:
+    return "; ".join(
+        f"{what} ({len(lines):,}, first {'lines' if len(lines) > 1 else 'line'} {', '.join(map(str, lines[:2]))})"
+        for what, lines in model.doubts.items()
+    )
+
+
+def _failed(model: RecordedModel) -> str:
+    """What stands in the place of answers, the commonest first."""
+    shown = ", ".join(f"{what} ({count:,})" for what, count in model.failures.most_common(SHOWN))
+    return shown + (f" and {rest:,} others" if (rest := len(model.failures) - SHOWN) > 0 else "")
+
+
 def _why_missing(model: RecordedModel, prompts: Sequence[Prompt]) -> str:
     """What a user may not see in the file: calls that failed, and prompts that are written in another way."""
     reasons = []
     if model.failed:
         rows = "1 row holds" if model.failed == 1 else f"{model.failed:,} rows hold"
-        reasons.append(f"{rows} {FAILED_ANSWER} or null, a failed call's mark")
-    for what, form in LOOSE_FORMS.items():
+        reasons.append(f"{rows} no answer but a failed call's mark: {_failed(model)}")
+    if model.doubts:
+        reasons.append(f"left out in doubt: {_doubts(model)}")
+    there = {key for keys in model.loose_rows(str) for key in keys}  # those that failed or are in doubt, too
+    absent = [prompt for prompt in prompts if there.isdisjoint(match_keys(prompt))]
+    for what, form in LOOSE_FORMS.items() if absent else ():
         there = {key for keys in model.loose_rows(form) for key in keys}
-        if alike := sum(1 for prompt in prompts if loose_keys(prompt, form) & there):
+        if alike := sum(1 for prompt in absent if loose_keys(prompt, form) & there):
             reasons.append(f"{alike:,} of them differ from a prompt of the file in {what} only")
             break
     return f": {'; '.join(reasons)}" if reasons else ""
@@ -124,6 +152,24 @@ def recorded_failures(contestants: Sequence[Contestant]) -> dict[str, int]:
     """Rows of each recorded contestant that hold a failed call's mark instead of an answer, as last read."""
     models = ((c.name, c.model) for c in contestants)
     return {name: model.failed for name, model in models if isinstance(model, RecordedModel) and model.failed}
+
+
+def recorded_notes(contestants: Sequence[Contestant]) -> list[str]:
+    """What a reader of results should know of the files of recorded answers, as last read: a line for each kind."""
+    notes = []
+    for c in contestants:
+        if not isinstance(model := c.model, RecordedModel):
+            continue
+        if model.failed:
+            notes.append(
+                f"{c.name}: failed calls in the place of answers in its file: {model.failed:,}: {_failed(model)}"
+            )
+        if model.doubts:
+            notes.append(f"{c.name}: recorded answers left out, its file contradicts itself: {_doubts(model)}")
+        if model.cut:
+            words = ", ".join(f"{word} ({count:,})" for word, count in model.cut.most_common(SHOWN))
+            notes.append(f"{c.name}: recorded answers that are not whole, by their finish reason: {words}")
+    return notes
 
 
 def _ids_by_key(prompts: Iterable[Prompt]) -> dict[str, list[str]]:
@@ -150,10 +196,10 @@ def recorded_rows(
         ids_by_key = _ids_by_key(p for p in prompts if p.id in lacking)
         for answer in c.model.rows() if lacking else ():
             for prompt_id in {i for key in answer.keys for i in ids_by_key.get(key, ())} & lacking:
-                if (key := recorded_key(prompt_id, answer.texts)) == keys[prompt_id]:
+                if (key := recorded_key(prompt_id, answer.texts, answer.statuses)) == keys[prompt_id]:
                     lacking.remove(prompt_id)
                     turns = range(len(answer.texts))
-                    yield [_recorded_row(key, turn, prompt_id, c.name, answer.texts) for turn in turns]
+                    yield [_recorded_row(key, turn, prompt_id, c.name, answer) for turn in turns]
 
 
 def ingest_recorded(
@@ -187,8 +233,9 @@ def materials_to_be(
         yield material
 
 
-def _recorded_row(key: str, turn: int, prompt_id: str, name: str, texts: tuple[str, ...]) -> TurnRow:
-    text = texts[turn]
-    status = Status.OK if text.strip() else Status.EMPTY
-    completion = Completion(text=text, status=status, finish_reason="recorded", usd=0.0, calls=0)
-    return TurnRow(key, turn, prompt_id, name, completion, content_hash(list(texts[: turn + 1])))
+def _recorded_row(key: str, turn: int, prompt_id: str, name: str, answer: RecordedAnswer) -> TurnRow:
+    text, whole = answer.texts[turn], Status.EMPTY if is_blank(answer.texts[turn]) else Status.OK
+    told = answer.statuses[turn] if answer.statuses else Status.OK
+    status, reason = (whole, "recorded") if told is Status.OK else (told, answer.ends[turn])
+    completion = Completion(text=text, status=status, finish_reason=reason, usd=0.0, calls=0)
+    return TurnRow(key, turn, prompt_id, name, completion, content_hash(list(answer.texts[: turn + 1])))

@@ -17,19 +17,22 @@ from typing import Any, TypeVar
 
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.gate import Gate
-from arenaloop.calls.notices import keep_notices
+from arenaloop.calls.notices import keep_notices, told_notices
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import next_sample
+from arenaloop.calls.speeds import keep_speed
 from arenaloop.calls.units import Asked, Unit, Who
-from arenaloop.errors import BudgetSpentError, EndpointDownError
+from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError
 from arenaloop.models.base import Model, Reserve
 from arenaloop.store import Store
 from arenaloop.types import Status
 
-__all__ = ["MAX_BACKLOG", "MOST_REFUSED", "Executor", "begin", "run"]
+__all__ = ["MAX_BACKLOG", "MOST_REFUSED", "RECALLED", "Executor", "begin", "run"]
 
 MAX_BACKLOG = 2_000
 """Appends that may wait for the disk before workers pause."""
+RECALLED = 100
+"""Stored calls by which a resumed run knows what a model's calls take."""
 MOST_REFUSED = 30
 """Refusals of a judge's first calls that are too many if it never answered otherwise."""
 _REPORT_EVERY = 0.25  # seconds between progress reports
@@ -57,14 +60,18 @@ async def run(
     Raises:
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
-    gate = Gate(tally, store)
+    gate, stopped = Gate(tally, store), False
     reporter = asyncio.create_task(_report(tally, on_progress)) if on_progress else None
     try:
         await gate.run([*jobs(Executor(store, gate))])
     except BudgetSpentError as spent:
+        stopped = True
         refused = tally.budget.refusal(0)  # what was in flight has been paid for since
         why = f"the budget is spent ({refused})" if refused else spent
         raise BudgetSpentError(f"{why}; {tally.missing}; with a higher budget the same command goes on") from None
+    except StoppedError:
+        stopped = True
+        raise
     finally:
         if reporter is not None:
             reporter.cancel()
@@ -76,6 +83,8 @@ async def run(
         gate.booking.close()
         keep_notices(store, closables)
         store.flush()
+        if stopped:  # there will be no result to tell them beside
+            tally.notices.extend(f"warning: {line}" for line in told_notices(store))
         if on_progress:
             on_progress(tally)
     return tally
@@ -225,7 +234,7 @@ class Executor:
     # ------------------------------------------------------------------ calls
 
     def _vouch(self, unit: Unit) -> None:
-        """Before the first call of this invocation: tell a model if it has answered in an earlier one.
+        """Before the first call of this invocation: tell a model if it has answered earlier, and what that took.
 
         A resumed run may hold nothing but what was refused, and that is no sign that nothing can be answered.
         """
@@ -233,6 +242,7 @@ class Executor:
         if who in self._refusals:
             return
         self._refusals[who] = 0
+        asked.recall(unit.earlier(self.store, RECALLED))
         if asked.model is not None and self.store.answered(*who, getattr(asked, "fingerprint", "")):
             self._refusals[who] = None
             if (vouch := getattr(asked.model, "answered_before", None)) is not None:
@@ -308,6 +318,9 @@ class Executor:
                     asked.cost(completion.usd)
                 gate.leave(reserve, calls, usd, estimated, len(units))
                 gate.stored([reserve], calls, len(units))
+                if (speed := keep_speed(self.store, asked.model)) is not None:
+                    pace = (speed.reading + speed.writing) / len(units), speed
+                    self.tally.paces.setdefault(units[0][0].who, pace)
             for unit, record in records:
                 self._note(unit, record.status)
         finally:

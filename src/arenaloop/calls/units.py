@@ -7,7 +7,7 @@ executor (`run`), batch files (`batch`) and the estimate ask, write and count th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from arenaloop.calls.reask import ANSWERED
@@ -16,7 +16,7 @@ from arenaloop.models.openai_wire import Price
 from arenaloop.store import Store
 from arenaloop.types import Completion, Judgement, Request, Status, Verdict
 
-__all__ = ["Asked", "Planned", "Record", "Unit", "Who"]
+__all__ = ["Asked", "Earlier", "Planned", "Record", "Unit", "Who"]
 
 _FREE = Price(0.0, 0.0)  # of models that run in this process
 
@@ -54,8 +54,26 @@ class Unit(Protocol):
     def ask(self, sample: int) -> Awaitable[Record]:
         """Ask for one sample. Whoever is no model decides here."""
 
+    def earlier(self, store: Store, most: int) -> Iterator[Earlier]:
+        """Up to `most` stored calls of the same model and settings whose tokens were told."""
+
     def keep(self, store: Store, records: Sequence[tuple[Any, Any]]) -> None:
         """Append what came of units of this kind, each with its record, to the arena file in one commit."""
+
+
+class Earlier(NamedTuple):
+    """A stored call whose tokens were told.
+
+    Attributes:
+        unit: what was asked.
+        tokens_in, tokens_out: what it took.
+        usd: what one request was charged, by what the server told; None where that is not known.
+    """
+
+    unit: Unit
+    tokens_in: int
+    tokens_out: int
+    usd: float | None
 
 
 class Planned(NamedTuple):
@@ -123,6 +141,14 @@ class Asked:
     def samples(self) -> int:
         """How many samples of one request a single call may bring (a server's ``n``)."""
         return int(getattr(self.model, "samples_per_call", 1))
+
+    def recall(self, earlier: Iterable[Earlier]) -> None:
+        """Let a model whose calls cost something learn from stored ones, unless it has learnt from its own replies."""
+        billing = getattr(self.model, "billing", None)
+        if billing is None or billing.price is None or billing.tokens.replies:
+            return
+        for unit, tokens_in, tokens_out, usd in earlier:
+            billing.learn(len(self.model.body(unit.request())), tokens_in, tokens_out, usd)  # type: ignore[union-attr]
 
     async def together(self, requests: Sequence[Request]) -> list[Completion]:
         """Answers to several requests, in their order: a chunk's, or samples of one request in one call."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from arenaloop.cli.measure import Measure, measuring
 from arenaloop.cli.money import Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
@@ -31,6 +32,7 @@ def audit(
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of the prompts.")] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
+    measure: Measure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Audit judges on labelled pairs: agreement with people, kappa, bias, variance, seats, length, lists, cost.
@@ -54,7 +56,8 @@ def audit(
         raise ConfigError(f"--level must lie strictly between 0 and 1, not {level}")
     values = {"judges": [_judge(text, judging) for text in judge], "labels": labels, **settings}
     checked = priced(validate(AuditSettings, values, "audit"), prices)
-    execute(checked, out, level=level, samples=samples, dry_run=dry_run, as_json=as_json)
+    measure = measuring(measure, dry_run)
+    execute(checked, out, level=level, samples=samples, dry_run=dry_run, as_json=as_json, measure=measure)
 
 
 def _judge(text: str, judging: Given) -> dict[str, Any]:

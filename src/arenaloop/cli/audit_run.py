@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from arenaloop.audit.plan import AuditPlan, ask, ingest
+from arenaloop.audit.plan import AuditPlan, ask, estimate_audit, ingest
 from arenaloop.audit.read import read
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.cli.audit_tables import audit_document, audit_tables
-from arenaloop.cli.directory import open_directory, write_settings
+from arenaloop.cli.directory import ARENA, open_directory, write_settings
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import AuditSettings
 from arenaloop.data.formats.labels import labelled_pairs, read_labels, split_filter
@@ -22,14 +23,26 @@ from arenaloop.jsonl import encode_json, write_json
 from arenaloop.judges.base import ModelJudge
 from arenaloop.judges.jury import Jury
 from arenaloop.specs import judge
+from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error
 from arenaloop.terminal import say
 
 __all__ = ["execute"]
 
 
-def execute(settings: AuditSettings, out: Path, *, level: float, samples: int, dry_run: bool, as_json: bool) -> None:
+def execute(
+    settings: AuditSettings,
+    out: Path,
+    *,
+    level: float,
+    samples: int,
+    dry_run: bool,
+    as_json: bool,
+    measure: bool = False,
+) -> None:
     """Audit judges into a directory, or resume it there; `level` and `samples` are those of the intervals.
+
+    With `measure`, the dry run loads local models whose speed is not known, and times a few of their calls.
 
     Raises:
         ConfigError, InputError: before anything is written.
@@ -41,14 +54,22 @@ def execute(settings: AuditSettings, out: Path, *, level: float, samples: int, d
     budget = Budget(settings.budget_usd, settings.budget_calls)
     require_prices(budget, [judge.model for judge in plan.judges if isinstance(judge, ModelJudge)])
     if dry_run:
+        arena = out / ARENA
+        with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
+            expected = estimate_audit(plan, there, measure=measure)
         _print_plan(plan, out, messages)
+        for line in expected.lines():
+            say(messages, line)
         return
     with open_directory(out) as store:
         budget.begin(store)  # refuses where it cannot count, before anything is written
         _print_plan(plan, out, messages)
         write_settings(out, settings)
         ingest(plan, store)
-        with Watch(messages, "audit") as watch:
+        expected = estimate_audit(plan, store)
+        for line in expected.head():
+            say(messages, line)
+        with Watch(messages, "audit", expected) as watch:
             ask(plan, store, watch.tally, budget=budget)
         result = read(plan, store, level=level, samples=samples)
         say_notices(messages, store)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from arenaloop.cli.measure import Measure, measuring
 from arenaloop.cli.money import Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
@@ -60,6 +61,7 @@ def battle(
     ] = False,
     anchor: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Give one model a fixed rating.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
+    measure: Measure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json to stdout.")] = False,
 ) -> None:
     """Let models battle on your prompts, judged from both seats; the same command resumes.
@@ -93,7 +95,9 @@ def battle(
         "batch": batch_settings(batch, batches),
     }
     checked = priced(validate(BattleSettings, values | settings, "battle"), prices)
-    execute(checked, out, parse_anchor(anchor), dry_run=dry_run, as_json=as_json, forget=forget_batches)
+    measure = measuring(measure, dry_run)
+    anchored = parse_anchor(anchor)
+    execute(checked, out, anchored, dry_run=dry_run, as_json=as_json, forget=forget_batches, measure=measure)
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -22,8 +22,8 @@ from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
 from arenaloop.calls.batch import batch_seconds, forget_batches, open_batches
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
-from arenaloop.calls.estimate import Estimate
-from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures
+from arenaloop.calls.estimated import Estimate
+from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
 from arenaloop.cli.directory import ARENA, open_directory, refuse_results_alone, say_lost, write_settings
 from arenaloop.cli.progress import Watch, say_notices, say_undecided
 from arenaloop.config import BattleSettings
@@ -47,8 +47,11 @@ def execute(
     dry_run: bool = False,
     as_json: bool = False,
     forget: bool = False,
+    measure: bool = False,
 ) -> None:
     """Run a battle into a directory, or resume it there; with `forget`, batches that are not collected are given up.
+
+    With `measure`, the dry run loads local models whose speed is not known, and times a few of their calls.
 
     Raises:
         ConfigError, InputError: before anything is written.
@@ -57,7 +60,7 @@ def execute(
     """
     run = _BattleRun(settings, out, anchor)
     if dry_run:
-        run.rehearse(as_json=as_json)
+        run.rehearse(as_json=as_json, measure=measure)
         return
     with open_directory(out) as store:
         run.begin(store, forget=forget)
@@ -77,6 +80,8 @@ class _BattleRun:
         self.prompts, self.duplicates = loaded.prompts, loaded.duplicates
         if not self.prompts:
             raise InputError(f"{settings.prompts}: no prompts in it")
+        if loaded.unknown:
+            self._say(f"note: {settings.prompts}: columns not used: {', '.join(loaded.unknown)}")
         contestants = [contestant(model.with_concurrency(settings.concurrency)) for model in settings.models]
         self.names = [c.name for c in contestants]
         self._check_anchor()
@@ -97,12 +102,13 @@ class _BattleRun:
             seats=settings.seats,
             own_failure=settings.own_failure,
         )
+        self.expected: Estimate | None = None
         self.human = HumanLabel(settings.human.usd, settings.human.seconds)
         self.budget = Budget(settings.budget_usd, settings.budget_calls)
         require_prices(self.budget, self.plan.models)
         self.failed_answers = recorded_failures(contestants)
-        for name, count in self.failed_answers.items():
-            self._say(f"warning: {name}: failed calls in the place of answers in its file: {count:,}")
+        for note in recorded_notes(contestants):
+            self._say(f"warning: {note}")
         for note in getattr(self.plan.judge, "notes", ()):  # of recorded labels
             self._say(f"note: judge {self.plan.judge.name}: {note}")
         for line in self_preference(settings.judge, settings.models):
@@ -119,14 +125,14 @@ class _BattleRun:
         if not math.isfinite(rating):
             raise ConfigError(f"--anchor {name}={rating:g}: a rating is a finite number")
 
-    def rehearse(self, *, as_json: bool) -> None:
+    def rehearse(self, *, as_json: bool, measure: bool = False) -> None:
         """Say what would be done; a run directory that is there is read, and nothing is written."""
         arena = self.out / ARENA
         refuse_results_alone(self.out)
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as store:
             if store is not None:
                 say_lost(store, self.messages)
-            expected = self._estimate({prompt.id: prompt for prompt in self.prompts}.get, store)
+            expected = self._estimate({prompt.id: prompt for prompt in self.prompts}.get, store, measure=measure)
         self._print_plan()
         for line in expected.lines():
             self._say(line)
@@ -158,12 +164,14 @@ class _BattleRun:
         ingest_recorded(store, self.plan.contestants, self.prompts, self.plan.recorded)
         store.flush()
         self.prompts = ()  # from here on they are read from the arena file as they are needed
-        self._say(self._estimate(store.prompt, store).first_line())
+        self.expected = self._estimate(store.prompt, store)
+        for line in self.expected.head():
+            self._say(line)
 
     def play(self, store: Store) -> Tournament:
         """Ask what is missing, and write battles and leaderboard."""
         plan, anchor = self.plan, self.anchor
-        with Watch(self.messages, "battles") as watch:
+        with Watch(self.messages, "battles", self.expected) as watch:
             if self.settings.batch is None:
                 return run_tournament(plan, store, self.out, anchor=anchor, on_progress=watch.tally, budget=self.budget)
             folder = self.out / "batches"
@@ -199,8 +207,11 @@ class _BattleRun:
                 "again to ask again"
             )
 
-    def _estimate(self, prompt_of: Callable[[str], Prompt | None], store: Store | None) -> Estimate:
-        return estimate_plan(self.plan, prompt_of, store, batch=self.settings.batch is not None, human=self.human)
+    def _estimate(
+        self, prompt_of: Callable[[str], Prompt | None], store: Store | None, *, measure: bool = False
+    ) -> Estimate:
+        batch = self.settings.batch is not None
+        return estimate_plan(self.plan, prompt_of, store, batch=batch, human=self.human, measure=measure)
 
     def _print_plan(self) -> None:
         plan = self.plan

@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.text import Text
 
 from arenaloop.calls.budget import dollars
+from arenaloop.calls.estimated import Estimate, duration
 from arenaloop.calls.notices import told_notices
 from arenaloop.calls.progress import Tally
+from arenaloop.models.speed import Speed
 from arenaloop.recipes.observer import Observer
 from arenaloop.store import Store
 from arenaloop.terminal import say
@@ -32,9 +34,15 @@ class _Rate(progress.ProgressColumn):
 
 
 class Watch(Observer):
-    """A live view of a run, on stderr by default; a recipe's observer and a battle's progress callback in one."""
+    """A live view of a run, on stderr by default; a recipe's observer and a battle's progress callback in one.
 
-    def __init__(self, console: Console | None = None, label: str = "") -> None:
+    Args:
+        console: where to.
+        label: what goes on.
+        expected: what is to be asked, so that the first chunk of a local model tells how long all of it takes.
+    """
+
+    def __init__(self, console: Console | None = None, label: str = "", expected: Estimate | None = None) -> None:
         self.console = console or Console(stderr=True)
         self._progress = progress.Progress(
             progress.SpinnerColumn(),
@@ -52,6 +60,7 @@ class Watch(Observer):
         )
         self._task = self._progress.add_task(label, total=None, note="")
         self._label = label
+        self._expected, self._paced = expected, set[tuple[str, str]]()
         self._last_line, self._last_done = time.monotonic(), 0
 
     def __enter__(self) -> Self:
@@ -71,6 +80,9 @@ class Watch(Observer):
         """Battles have moved on: seatings decided, or answers where nothing is judged."""
         while counts.notices:
             say(self.console, counts.notices.popleft(), fold=True)
+        for who in counts.paces.keys() - self._paced:
+            self._paced.add(who)
+            say(self.console, _paced(who, *counts.paces[who], self._expected), fold=True)
         done, total, unit = counts.verdicts, counts.verdicts_total, "verdicts"
         if not total:
             done, total, unit = counts.answers, counts.answers_total, "answers"
@@ -113,6 +125,14 @@ class Watch(Observer):
             pace = _pace(done - self._last_done, total - done, now - self._last_line)
             self._last_line, self._last_done = now, done
             say(self.console, f"{self._label}: {done:,}/{total:,} {note}{pace}", fold=True)
+
+
+def _paced(who: tuple[str, str], seconds: float, speed: Speed, expected: Estimate | None) -> str:
+    """What the first chunk of a local model has shown."""
+    roles = () if expected is None else expected.roles
+    calls = next((role.calls for role in roles if (role.role, role.name) == who), 0)
+    whole = f"{calls:,} calls take about {duration(calls * seconds)}, at " if calls else ""
+    return f"{' '.join(who)}: {whole}{seconds:,.2g} s a call ({speed.words()})"
 
 
 def _limits(counts: Tally) -> str:

@@ -64,6 +64,7 @@ def rejudge(
     from arenaloop.arena.fought import plan_again, read_fought
     from arenaloop.arena.matchmaking import Schedule
     from arenaloop.arena.plan import BattlePlan
+    from arenaloop.arena.planned import estimate_plan
     from arenaloop.arena.rejudge import directory_name
     from arenaloop.arena.rejudge import rejudge as judge_again
     from arenaloop.calls.batch import open_batches
@@ -112,9 +113,14 @@ def rejudge(
             messages,
             f"{out}: {plan.battles:,} battles on {len(plan.prompt_ids):,} prompts · {what} · judge {plan.judge.name}",
         )
+        for note in getattr(plan.judge, "notes", ()) if ask else ():
+            say(messages, f"note: judge {plan.judge.name}: {note}", fold=True)
+        expected = estimate_plan(plan, store.prompt, store, stored=True) if ask else None
+        for line in expected.head() if expected is not None else ():
+            say(messages, line)
         write_settings(out, settings.model_copy(update={"judge": judging}))
         anchor = getattr(settings, "anchor", None)
-        with Watch(messages, "rejudge") as watch:
+        with Watch(messages, "rejudge", expected) as watch:
             result = judge_again(
                 directory, store, fought, plan, out, ask=ask, anchor=anchor, on_progress=watch.tally, budget=budget
             )

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from arenaloop.config import RecipeSettings
+    from arenaloop.judges.jury import Decider
     from arenaloop.recipes.stage import Outline
+    from arenaloop.store import Store
 
 __all__ = ["demo", "run"]
 
@@ -99,13 +101,16 @@ def run(
 
 
 def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: bool) -> None:
+    from contextlib import nullcontext
+
     from rich.console import Console
 
     from arenaloop.calls.budget import Budget
-    from arenaloop.cli.directory import open_directory, write_settings
+    from arenaloop.cli.directory import ARENA, open_directory, write_settings
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.report import write_report
     from arenaloop.specs.recipes import RECIPES
+    from arenaloop.store import Store
     from arenaloop.store.counts import commonest_error
     from arenaloop.terminal import say
 
@@ -113,11 +118,13 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
     recipe = RECIPES[settings.recipe]
     built = recipe.build(settings, out, dry_run)
     if dry_run:
-        _print_outline(recipe.outline(built), out, messages)
+        arena = out / ARENA
+        with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
+            _print_outline(recipe.outline(built), out, messages, getattr(built, "judge", None), there)
         return
     with open_directory(out) as store:
         Budget(settings.budget_usd, settings.budget_calls).begin(store)  # refuses before anything is written
-        _print_outline(recipe.outline(built), out, messages)
+        _print_outline(recipe.outline(built), out, messages, getattr(built, "judge", None), store)
         write_settings(out, settings)
         with Watch(messages) as watch:
             result = recipe.run(built, store, out, watch)
@@ -139,14 +146,22 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
         raise typer.Exit(3)
 
 
-def _print_outline(outline: Outline, out: Path, console: Console) -> None:
+def _print_outline(outline: Outline, out: Path, console: Console, judge: Decider | None, store: Store | None) -> None:
+    from arenaloop.calls.speeds import judging_time
+    from arenaloop.judges.jury import Jury
     from arenaloop.terminal import say
 
+    calls, jury = sum(n for _, _, n in outline.calls), None if judge is None else Jury.of(judge)
+    told: list[str] = []
+    if jury is not None:
+        times = (judging_time(store, member, calls // len(jury.members)) for member in jury.members)
+        told = [*(f"  {line}" for line in times if line), *(f"note: judge {jury.name}: {note}" for note in jury.notes)]
     for line in (
         f"{out}: {len(outline.stages)} stages ({', '.join(outline.stages)})",
         f"  {' · '.join(outline.facts)}",
-        f"  at most {sum(n for _, _, n in outline.calls):,} judge calls (equal pairs of texts are asked once):",
+        f"  at most {calls:,} judge calls (equal pairs of texts are asked once):",
         *(f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls" for name, prompts, n in outline.calls),
+        *told,
     ):
         say(console, line, fold=True)
 

@@ -43,10 +43,13 @@ def train(
 ) -> None:
     """Train a model on rows, or resume an interrupted training.
 
-    Rows are those that the recipes write. Prompts are `prompt` alone. Conversations are `messages`, or `prompt` and
-    `completion`; preference pairs are `prompt`, `chosen` and `rejected`, or the last two alone where both begin with
-    the prompt. Each is a list of messages or a text: a prompt's is one user turn, an answer's one assistant turn. Other
-    columns are ignored, but for those that change what a row means (tools, images, weights), which are refused.
+    Rows are those that the recipes write, and the forms that people keep. Prompts are `prompt`. Conversations are
+    `messages`; `prompt` and `completion`; ShareGPT's `conversations` or `conversation`; Alpaca's `instruction`, `input`
+    and `output`. Pairs are `chosen` and `rejected` behind a `prompt`, `instruction`, `question` or `conversations`, or
+    alone where both begin with the prompt (messages, or HH's transcripts). Each is a list of messages or a text: a
+    prompt's is one user turn, an answer's one assistant turn. `system`, `system_prompt` or `system_message` is the
+    system message; `history` holds earlier turns in pairs. Columns that change what a row teaches and are not read
+    (tools, images, weights, labels) are refused; others are named.
 
     Examples:
 
@@ -86,17 +89,22 @@ def train(
 
         scored = build(reward)
     stepped = False
+    unused: list[str] = []
 
     def step(number: int, total: int, metrics: Mapping[str, float]) -> None:
         nonlocal stepped
+        if unused and not stepped:  # the rows have been taken
+            watch.note(f"{data}: columns not used: {', '.join(unused[:12])}" + (" …" if len(unused) > 12 else ""))
         stepped = True
         watch.step(number, total, metrics)
 
     with _rows_by_line(data, lines), Watch() as watch:
         watch.phase(out.name, method)
         from arenaloop.train import methods
+        from arenaloop.train.rows import unread_columns
 
         checked = validate(METHODS[method], values, "--set")
+        unused = unread_columns(rows, methods.METHODS[method].columns)
         done = methods.training(
             method, start, rows, out, checked, seed=seed, on_step=step, on_note=watch.note, reward=scored
         )

@@ -9,9 +9,10 @@ row has):
 * ``prompt``: a text (Arena-Hard v2), or a message list as TRL writes;
 * ``instruction``, and ``input`` after a blank line (Alpaca, AlpacaEval).
 
-Nothing is trimmed. A column `system` is the system message. What changes a prompt and cannot be read here (tools,
-images, a history) is refused by its name. A row's id in its source and what describes it go to the prompt's tags; no
-other column is kept.
+Nothing is trimmed. A column `system` is the system message. What belongs to the question and cannot be read here
+(tools, images, a history, choices, documents) is refused by its name, and so is a row in which two of these columns ask
+different things. A row's id in its source and what describes it go to the prompt's tags; no other column is kept, and
+those that nobody knows are named (`PromptSet.unknown`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.data.formats.tables import table_rows
+from arenaloop.data.prompt_columns import differing, refuse_parts, unknown_columns
 from arenaloop.errors import InputError
 from arenaloop.jsonl import row_error
 from arenaloop.messages import given_text, instruction_text, read_messages, refuse_unread, system_message
@@ -47,10 +49,12 @@ class PromptSet:
     Attributes:
         prompts: one for each id.
         duplicates: rows whose prompt had come before (their tags are dropped).
+        unknown: columns of the file that are not read and do not say what they are.
     """
 
     prompts: tuple[Prompt, ...]
     duplicates: int = 0
+    unknown: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -69,26 +73,34 @@ def read_prompts(path: str | os.PathLike[str]) -> PromptSet:
         InputError: the file cannot be read, a row has no known shape or is no prompt, or there is no prompt at all.
     """
     prompts: dict[str, Prompt] = {}
+    unknown: dict[str, None] = {}
     rows = 0
-    for _, prompt in iter_prompts(path):
+    for _, prompt in iter_prompts(path, unknown):
         rows += 1
         prompts.setdefault(prompt.id, prompt)
     if not prompts:
         raise InputError(f"{os.fspath(path)}: no prompts in it")
-    return PromptSet(tuple(prompts.values()), rows - len(prompts))
+    return PromptSet(tuple(prompts.values()), rows - len(prompts), tuple(unknown))
 
 
-def iter_prompts(path: str | os.PathLike[str]) -> Iterator[tuple[int, Prompt]]:
+def iter_prompts(path: str | os.PathLike[str], unknown: dict[str, None] | None = None) -> Iterator[tuple[int, Prompt]]:
     """Stream (line, prompt) from a prompt file, duplicates included, holding one row at a time.
+
+    Args:
+        path: the file.
+        unknown: collects the columns that nobody knows, in the order in which they come.
 
     Raises:
         InputError: as in `read_prompts`, when the row is reached.
     """
     for line, row in table_rows(Path(path)):
         try:
-            yield line, read_prompt(row)
+            prompt = read_prompt(row)
         except ValueError as error:
             raise row_error(path, line, str(error)) from None
+        if unknown is not None:
+            unknown.update(dict.fromkeys(unknown_columns(row, _READ)))
+        yield line, prompt
 
 
 def read_prompt(row: Mapping[str, Any]) -> Prompt:
@@ -105,9 +117,26 @@ def read_prompt(row: Mapping[str, Any]) -> Prompt:
             if not messages or messages[-1]["role"] != "user":
                 last = f"with the {messages[-1]['role']}'s turn" if messages else "before it begins"
                 raise ValueError(f"a prompt ends with a user turn, this one ends {last}")
+            _refuse_others(row, column, (*(m["content"] for m in messages), *follow_ups))
             return Prompt(messages, follow_ups, tags=_tags(row))
     columns = ", ".join(list(row)[:12]) or "none"
     raise ValueError(f"no column {', '.join(list(_SHAPES)[:-1])} or {list(_SHAPES)[-1]} (columns found: {columns})")
+
+
+def _refuse_others(row: Mapping[str, Any], column: str, texts: tuple[str, ...]) -> None:
+    """Refuse a row whose other columns ask something else than the one that was read."""
+    for other in _SHAPES:
+        if other == column or row.get(other) is None:
+            continue
+        try:
+            messages, _ = _SHAPES[other](row)
+        except ValueError:
+            continue  # it holds no prompt
+        users = [message["content"] for message in messages if message["role"] == "user"]
+        if any(differing(text, list(texts)) for text in users):
+            raise ValueError(f"columns {column} and {other} ask different things; keep the one that is meant")
+    own = ("instruction", "input") if column == "instruction" else (column,)
+    refuse_parts(row, (*own, *_SHAPES), "\n".join(texts))
 
 
 def _with_system(messages: tuple[Message, ...], row: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -167,3 +196,5 @@ _SHAPES: dict[str, Callable[[Mapping[str, Any]], _Turns]] = {
     "prompt": _from_prompt,
     "instruction": _from_instruction,
 }
+
+_READ = (*_SHAPES, "input", "system", "system_prompt", *SOURCE_IDS, *DESCRIPTIONS)

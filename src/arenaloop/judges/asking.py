@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Generic
+from typing import Any, ClassVar, Generic
 
 from arenaloop.errors import ConfigError
 from arenaloop.judges.filling import Layout, Material
-from arenaloop.judges.parsers import LABEL_MASS, DecidingLabel, Parser, Read, VerdictMode, parser_for
+from arenaloop.judges.label_logprobs import LABEL_MASS, DecidingLabel
+from arenaloop.judges.parsers import Parser, Read, VerdictMode, parser_for
+from arenaloop.judges.probe import Probe
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template
 from arenaloop.models.base import Model
 from arenaloop.types import Completion, Request, Sampling, Status, content_hash
@@ -16,6 +18,8 @@ __all__ = ["TemplateJudge"]
 
 _REASK_TEMPERATURE = 0.7
 """A garbage answer is asked again at least this warm: at temperature 0 it would only repeat itself."""
+_LABEL_TOKENS = 8
+"""New tokens where the first label decides: the label, and what a model may put before it (a blank, markdown)."""
 _FIRST_FORMAT = 1
 """Part of every fingerprint since the first version; not the parser's version, so that stored texts can be read again
 by a later parser under the keys that they have."""
@@ -30,7 +34,7 @@ class TemplateJudge(Generic[Read]):
         verdict: how the answer is given and read; with ``json`` the request carries a schema.
         sampling: the judge's decoding.
         name: what reports call it; the model's name by default.
-        deciding: which label decides, of judges that read labels; part of the fingerprint.
+        deciding_label: which label decides, of judges that read labels.
         label_mass: probability that the labels must have together, of judges that read it.
         prefill: how the judge's answer begins, for models and servers that go on from it; part of what is read.
 
@@ -49,7 +53,8 @@ class TemplateJudge(Generic[Read]):
         verdict: VerdictMode,
         sampling: Sampling,
         name: str | None,
-        *deciding: DecidingLabel,
+        *,
+        deciding_label: DecidingLabel = "first",
         label_mass: float = LABEL_MASS,
         prefill: str = "",
     ) -> None:
@@ -59,21 +64,27 @@ class TemplateJudge(Generic[Read]):
             raise ConfigError(f"{template.origin}: is a template of layout {template.layout}, not {self.layout}")
         if verdict not in template.modes:
             raise ConfigError(
-                f"{template.origin}: does not use mode, so its words ask for the same answer in every mode; "
+                f"{template.origin}: does not use mode to ask for {verdict}: its words are those of mode text; "
                 f"it serves verdict {' and '.join(template.modes)}, not {verdict}"
             )
+        first = verdict == "logprob" and deciding_label == "first"
+        if first:
+            sampling = replace(sampling, max_tokens=min(sampling.max_tokens, _LABEL_TOKENS))
         self.model = model
         self.name = name or model.name
+        self.probe = Probe(self.name)
         self.prefill = prefill
         self.sampling = sampling
         self.concurrency = model.concurrency
         self.template = template
         self.template_hash = template.hash
         self.verdict: VerdictMode = verdict
-        self.parser: Parser[Read] = parser_for(template.form, verdict, deciding[0] if deciding else "first", label_mass)
+        self.parser: Parser[Read] = parser_for(template.form, verdict, deciding_label, label_mass)
         self.scale = self.parser.scale
+        self.explain = deciding_label == "last"
         # what else is asked than in mode text; nothing there, so that its keys are those of the first version
-        mode: tuple[object, ...] = () if verdict == "text" else (verdict, self.parser.schema, *deciding)
+        labels = (deciding_label,) if verdict == "logprob" or self.layout != "answer" else ()
+        mode: tuple[object, ...] = () if verdict == "text" else (verdict, self.parser.schema, *labels)
         if verdict == "logprob" and label_mass != LABEL_MASS:  # a setting of later: its default is part of no key
             mode = (*mode, label_mass)
         if prefill:
@@ -82,14 +93,16 @@ class TemplateJudge(Generic[Read]):
             self.kind, model.fingerprint, self.template_hash, sampling.key(), _FIRST_FORMAT, *mode
         )
 
-    def _request(
-        self, material: Material, key: str, *, secret: str, seed: int, sample: int, explain: bool = False
-    ) -> Request:
-        """What is asked about a material; samples after the first are asked warmer."""
+    def _request(self, material: Material, key: str, *, secret: str, seed: int, sample: int) -> Request:
+        """What is asked about a material; samples after the first are asked warmer.
+
+        Raises:
+            ConfigError: a user's template fails on this material.
+        """
         sampling = self.sampling
         if sample:
             sampling = replace(sampling, temperature=max(sampling.temperature, _REASK_TEMPERATURE))
-        text = fill(self.template, material, secret=secret, mode=self.verdict, explain=explain)
+        text = fill(self.template, material, secret=secret, mode=self.verdict, explain=self.explain)
         return Request(
             messages=({"role": "user", "content": text},),
             sampling=sampling,
@@ -98,14 +111,32 @@ class TemplateJudge(Generic[Read]):
             key=key,
             top_logprobs=self.parser.top_logprobs,
             schema=self.parser.schema,
+            labels=self.parser.labels if any(len(label) > 1 for label in self.parser.labels) else (),
             prefill=self.prefill,
         )
 
     def _whole(self, completion: Completion) -> Completion:
-        """An answer with its prefill, where the server has not repeated it."""
-        if not self.prefill or not completion.text or completion.text.startswith(self.prefill):
+        """An answer with its prefill, where the server has not repeated it.
+
+        Not where the first label decides: it is the first after the prefill, whatever that holds.
+        """
+        alone = self.verdict == "logprob" and not self.explain
+        if alone or not self.prefill or not completion.text or completion.text.startswith(self.prefill):
             return completion
         return replace(completion, text=self.prefill + completion.text)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What only the first answers can tell (`possible.doubts`)."""
+        from arenaloop.judges.possible import doubts
+
+        return tuple(doubts(self))
+
+    async def _complete(self, request: Request) -> Completion:
+        """Ask the model; where log-probabilities are needed, one call goes alone until one has brought some."""
+        if self.verdict != "logprob":
+            return await self.model.complete(request)
+        return await self.probe.ask(lambda: self.model.complete(request))
 
     def _read(self, completion: Completion) -> tuple[Read | None, Status]:
         """What an answer gives, and how the call ended: `OK` exactly where it gives something."""
@@ -113,6 +144,17 @@ class TemplateJudge(Generic[Read]):
         if found is not None:
             return found, Status.OK  # also of a label that was read before the answer was cut
         return None, Status.UNPARSED if completion.status is Status.OK else completion.status
+
+    def _cost(self, completion: Completion, status: Status) -> dict[str, Any]:
+        """What a call has cost, with the reason where its log-probabilities decide nothing."""
+        cost = completion.cost()
+        if self.verdict != "logprob":
+            return cost
+        if (error := self.probe.read(completion)) is not None:
+            cost["error"] = error
+        elif status is Status.UNPARSED or (status is Status.TRUNCATED and not self.explain):
+            cost["error"] = self.parser.why_not(completion)  # a label that was cut after it is read all the same
+        return cost
 
     async def aclose(self) -> None:
         """Close the judging model."""

@@ -92,6 +92,11 @@ class Jury:
         self.scale = members[0].scale if rule == "mean" else (0.0, 1.0)  # votes are shares
         self.fingerprint = content_hash("jury", [m.fingerprint for m in members], rule, self.weights)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its members have to say, each with its name."""
+        return tuple(f"{member.name}: {note}" for member in self.members for note in getattr(member, "notes", ()))
+
     @staticmethod
     def of(decider: Decider) -> Jury:
         """Whoever decides as a jury: a lone judge is one whose name, fingerprint and verdicts are the judge's own."""
@@ -131,6 +136,11 @@ class _LoneJudge(Jury):
         self.weights = None
         self.name, self.fingerprint, self.concurrency = judge.name, judge.fingerprint, judge.concurrency
         self.scale = judge.scale
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The judge's own."""
+        return tuple(getattr(self.members[0], "notes", ()))
 
     def verdict(self, verdicts: Sequence[Verdict | Ruling | None]) -> Verdict | Ruling | None:
         """The judge's own; None where it was not asked."""

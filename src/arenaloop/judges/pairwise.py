@@ -11,11 +11,12 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import ClassVar
 
-from arenaloop.errors import StoppedError
 from arenaloop.judges.asking import TemplateJudge
 from arenaloop.judges.base import decided
 from arenaloop.judges.filling import Layout, Material
-from arenaloop.judges.parsers import LABEL_MASS, DecidingLabel, Scores, VerdictMode
+from arenaloop.judges.label_logprobs import LABEL_MASS, DecidingLabel
+from arenaloop.judges.parsers import Scores, VerdictMode
+from arenaloop.judges.probe import NoLogprobsError
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
 from arenaloop.types import Completion, Outcome, Prompt, Request, Response, Sampling, Status, Verdict, VerdictKind
@@ -23,12 +24,6 @@ from arenaloop.types import Completion, Outcome, Prompt, Request, Response, Samp
 __all__ = ["JUDGE_SAMPLING", "NoLogprobsError", "PairwiseJudge"]
 
 JUDGE_SAMPLING = Sampling(temperature=0.0, max_tokens=512)
-_LABEL_TOKENS = 8
-"""New tokens where the first label decides: the label, and what a model may put before it (a blank, markdown)."""
-
-
-class NoLogprobsError(StoppedError):
-    """The judge is to be read by log-probabilities and its server gives none: asking on would only cost money."""
 
 
 class PairwiseJudge(TemplateJudge[Scores]):
@@ -68,13 +63,16 @@ class PairwiseJudge(TemplateJudge[Scores]):
         sampling: Sampling = JUDGE_SAMPLING,
         name: str | None = None,
     ) -> None:
-        if verdict == "logprob" and deciding_label == "first":
-            sampling = replace(sampling, max_tokens=min(sampling.max_tokens, _LABEL_TOKENS))
         super().__init__(
-            model, template, verdict, sampling, name, deciding_label, label_mass=label_mass, prefill=prefill
+            model,
+            template,
+            verdict,
+            sampling,
+            name,
+            deciding_label=deciding_label,
+            label_mass=label_mass,
+            prefill=prefill,
         )
-        self._explain = deciding_label == "last"
-        self._given = self._withheld = False  # log-probabilities, so far
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
         """Hash of prompt, both texts in seat order, judge, template, verdict mode, sampling and sample index."""
@@ -87,7 +85,7 @@ class PairwiseJudge(TemplateJudge[Scores]):
     ) -> Verdict:
         """Ask the model about one seating and read its answer; samples after the first are asked warmer."""
         request = self.request(prompt, first, second, secret=secret, seed=seed, sample=sample)
-        return self.read(prompt, first, second, await self.model.complete(request), sample=sample)
+        return self.read(prompt, first, second, await self._complete(request), sample=sample)
 
     def request(
         self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
@@ -95,18 +93,11 @@ class PairwiseJudge(TemplateJudge[Scores]):
         """What one seating asks of the model; samples after the first are asked warmer.
 
         Raises:
-            NoLogprobsError: log-probabilities are needed, an answer came without them, and none came with them.
             ConfigError: a user's template fails on this material.
         """
-        if self._withheld and not self._given:
-            raise NoLogprobsError(
-                f"judge {self.name}: it answers without log-probabilities, so no verdict can be read from "
-                "them; judge with --verdict json or text, or with another server "
-                "(one that thinks before it answers needs deciding_label: last)"
-            )
         material = Material.of(self.layout, prompt, *self.beside, first, second)
         key = self.key(prompt, first, second, sample)
-        return self._request(material, key, secret=secret, seed=seed, sample=sample, explain=self._explain)
+        return self._request(material, key, secret=secret, seed=seed, sample=sample)
 
     def read(
         self, prompt: Prompt, first: Response, second: Response, completion: Completion, *, sample: int = 0
@@ -114,16 +105,6 @@ class PairwiseJudge(TemplateJudge[Scores]):
         """The verdict that an answer holds, as the parser of form and mode reads it."""
         completion = self._whole(completion)
         scores, status = self._read(completion)
-        cost = completion.cost()
-        if self.verdict == "logprob" and completion.status in (Status.OK, Status.TRUNCATED):
-            self._given |= completion.logprobs is not None
-            self._withheld |= completion.logprobs is None
-            if completion.logprobs is None:
-                cost["error"] = "no log-probabilities came with the answer"
-            elif scores is None and (
-                status is Status.UNPARSED or not self._explain
-            ):  # a cut label is read all the same
-                cost["error"] = self.parser.why_not(completion)
         return Verdict(
             key=self.key(prompt, first, second, sample),
             prompt_id=prompt.id,
@@ -140,7 +121,7 @@ class PairwiseJudge(TemplateJudge[Scores]):
             score_first=scores.first if scores else None,
             score_second=scores.second if scores else None,
             outcome=Outcome.from_scores(*scores) if scores else None,
-            **cost,
+            **self._cost(completion, status),
         )
 
     def reread(self, verdict: Verdict) -> Verdict:

@@ -4,7 +4,8 @@ A template declares its form (`Form`); the verdict mode decides how an answer of
 
 * ``text``: the judge writes it, and one line of its own is read;
 * ``json``: the whole answer is one JSON object of a schema that the request carries;
-* ``logprob``: the judge answers with the label of a seat, and the probabilities of both labels are read.
+* ``logprob``: the judge answers with the label of a seat, or with a whole number of its scale, and the probabilities
+  of all labels are read (`label_logprobs`).
 
 What cannot be read is no verdict (`Status.UNPARSED`), never a tie.
 """
@@ -12,25 +13,31 @@ What cannot be read is no verdict (`Status.UNPARSED`), never a tie.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+from arenaloop.judges.label_logprobs import (
+    LABEL_MASS,
+    SEAT_LABELS,
+    DecidingLabel,
+    UndecidedError,
+    expected_score,
+    first_number,
+    label_shares,
+)
 from arenaloop.types import Completion, Status
 
 __all__ = [
     "FORMS",
     "LABELS",
     "SCORE_FORMS",
-    "DecidingLabel",
     "Form",
     "Parser",
     "Scores",
     "VerdictMode",
-    "label_probability",
     "parse_choices",
     "parse_first_line",
     "parse_json",
@@ -40,6 +47,7 @@ __all__ = [
     "parse_scores",
     "parse_winner",
     "parser_for",
+    "score_labels",
 ]
 
 Form = Literal["scores", "first_line", "labels", "label", "json", "score", "score_10", "winner", "choices"]
@@ -49,9 +57,6 @@ prompt: ``Score: 4`` on the last line, from 0 to 5 or from 0 to 10. Of two judge
 several pairs: ``Choices: 1 2 2``."""
 
 VerdictMode = Literal["text", "json", "logprob"]
-DecidingLabel = Literal["first", "last"]
-"""Which token that is a label decides in mode ``logprob``: the first, or the last for judges that reason first."""
-
 FORMS: tuple[Form, ...] = ("scores", "first_line", "labels", "label", "json")
 SCORE_FORMS: tuple[Form, ...] = ("score", "score_10")
 _MOST = {"score": 5.0, "score_10": 10.0}
@@ -252,80 +257,27 @@ def _schema(form: Form) -> dict[str, Any]:
 # ---------------------------------------------------------------------- label log-probabilities
 
 
-LABEL_MASS = 0.2
-"""Least probability of both labels together, by default: below it the judge was about to say something else."""
-
-
-def label_masses(
-    tokens: Sequence[Mapping[str, float]], which: DecidingLabel = "first"
-) -> tuple[float | None, float | None] | None:
-    """Probabilities of the labels ``1`` and ``2`` at the deciding token, None for one that is not listed there.
-
-    Alternatives are matched bare of surrounding blanks; several that come to the same label add up.
-
-    Returns:
-        The two, or None where no token is a label's; see `label_probability`.
-    """
-    found = _deciding(tokens, which)
-    return None if found is None else (found[0]["1"], found[0]["2"])
-
-
-def _deciding(
-    tokens: Sequence[Mapping[str, float]], which: DecidingLabel
-) -> tuple[dict[str, float | None], list[float]] | None:
-    """The labels' probabilities at the deciding token, and those of all its alternatives."""
-    for alternatives in tokens if which == "first" else reversed(tokens):
-        seats: dict[str, float | None] = dict.fromkeys(_SEATS)
-        other, listed = 0.0, []
-        for text, logprob in alternatives.items():
-            if logprob != logprob:  # not a number is no probability
-                continue
-            listed.append(probability := math.exp(min(0.0, logprob)))
-            if (label := text.strip()) in seats:
-                seats[label] = (seats[label] or 0.0) + probability
-            else:
-                other = max(other, probability)
-        total = sum(mass or 0.0 for mass in seats.values())
-        if total > 0 and total >= other:
-            return seats, listed
-    return None
-
-
-def label_probability(
-    tokens: Sequence[Mapping[str, float]], which: DecidingLabel = "first", least: float = 0.0
-) -> float | None:
-    """Probability that the first seat is preferred, from the log-probabilities of the two labels (AlpacaEval's way).
-
-    ``p_1 / (p_1 + p_2)`` over the labels ``1`` and ``2`` among the alternatives of the deciding token (see
-    `label_masses`). A label that is not listed is bounded, not zero: it is at most as likely as the least likely
-    alternative that is, and as what all listed ones leave, and the smaller of the two is taken for it.
-
-    Args:
-        tokens: for each new token the log-probabilities (natural) of its likeliest alternatives.
-        which: a token is a label's where no other alternative is likelier than both labels together; the first such
-            token decides, or the last.
-        least: probability that the listed labels must have together.
-
-    Returns:
-        A share in [0, 1], or None where no token is a label's, or the labels have less than `least`.
-    """
-    found = _deciding(tokens, which)
-    if found is None:
-        return None
-    masses, listed = found
-    if sum(mass or 0.0 for mass in masses.values()) < least:
-        return None
-    bound = min(min(listed), max(0.0, 1.0 - math.fsum(listed)))
-    one, two = (bound if mass is None else mass for mass in masses.values())
-    return one / (one + two)
-
-
-def _read_logprobs(completion: Completion, which: DecidingLabel, least: float) -> Scores | None:
-    if completion.logprobs is None:
-        return None
+def _read_seats(completion: Completion, which: DecidingLabel, least: float) -> Scores:
     if which == "last" and parse_label(completion.text) is None:
-        return None  # a label's token may stand in the reasoning too, or in what it quotes: only a last line decides
-    return _shares(label_probability(completion.logprobs, which, least))
+        # a label's token may stand in the reasoning too, or in what it quotes: only a last line decides
+        raise UndecidedError("its last line is no label")
+    return Scores(first := label_shares(completion.logprobs or (), which=which, least=least)["1"], 1.0 - first)
+
+
+def _read_expectation(completion: Completion, form: Form, which: DecidingLabel, least: float) -> float:
+    written = first_number(completion.text)
+    if which == "last":
+        # of "4/5" and "3.5" the last token that is a label is not the score's
+        if parse_score(completion.text, form) is None or len(re.findall("[0-9]+", _last_line(completion.text))) != 1:
+            raise UndecidedError("its last line is no score that is one whole number")
+        written = first_number(_last_line(completion.text))
+    return expected_score(completion.logprobs or (), score_labels(form), which, least, written=written)
+
+
+def score_labels(form: Form) -> tuple[str, ...]:
+    """The whole numbers that a judge of one text may answer in mode ``logprob``."""
+    least, most = _scale(form)
+    return tuple(str(score) for score in range(int(least), int(most) + 1))
 
 
 # ---------------------------------------------------------------------- which parser reads what
@@ -344,7 +296,8 @@ class Parser(Generic[Read]):
         schema: the JSON schema that requests carry in mode ``json``.
         top_logprobs: alternatives per token that requests ask for in mode ``logprob``.
         deciding_label: which label token decides in mode ``logprob``.
-        label_mass: probability that both labels must have together there.
+        label_mass: probability that the labels must have together there.
+        labels: what may be answered there.
         scale: the least and the most that one text can be given.
     """
 
@@ -355,6 +308,7 @@ class Parser(Generic[Read]):
     top_logprobs: int = 0
     deciding_label: DecidingLabel = "first"
     label_mass: float = 0.0
+    labels: tuple[str, ...] = ()
     scale: tuple[float, float] = (0.0, 1.0)
 
     def read(self, completion: Completion) -> Read | None:
@@ -364,17 +318,22 @@ class Parser(Generic[Read]):
         decides, nothing that would have followed could change it (servers report a cut for every one-token answer).
         """
         cut = completion.status is Status.TRUNCATED and self.mode == "logprob" and self.deciding_label == "first"
-        return self.parse(completion) if completion.status is Status.OK or cut else None
+        if completion.status is not Status.OK and not cut:
+            return None
+        try:
+            return self.parse(completion)
+        except UndecidedError:
+            return None
 
     def why_not(self, completion: Completion) -> str | None:
         """Why log-probabilities that came decide nothing; None of other answers."""
         if self.mode != "logprob" or completion.logprobs is None:
             return None
-        masses = label_masses(completion.logprobs, self.deciding_label)
-        if masses is None:
-            return "no token of the answer is a label"
-        mass = sum(each or 0.0 for each in masses)
-        return f"the labels hold {mass:.3f} of the probability, less than label_mass {self.label_mass:g}"
+        try:
+            self.parse(completion)
+        except UndecidedError as why:
+            return str(why)
+        return None
 
     def raw(self, completion: Completion) -> str:
         """What a verdict keeps of an answer: its text, or in mode ``logprob`` text and log-probabilities as JSON."""
@@ -419,21 +378,32 @@ _TEXTS: dict[Form, Callable[[str], Any]] = {
 def parser_for(
     form: Form, mode: VerdictMode = "text", deciding_label: DecidingLabel = "first", label_mass: float = LABEL_MASS
 ) -> Parser[Any]:
-    """The parser of a template's form of answer in a verdict mode; `label_mass` as `least` of `label_probability`.
+    """The parser of a template's form of answer in a verdict mode; `label_mass` as `least` of `label_shares`.
 
     Returns:
         Of answers about one text a parser of scores, about two texts one of `Scores`; about several pairs one of
         `Scores` for each (whoever asks compares how many were chosen between).
     """
     if mode == "logprob":
-        name = "logprob:2" if deciding_label == "first" else "logprob_last:2"
+        last = "" if deciding_label == "first" else "_last"
+        pointwise = form in SCORE_FORMS
+
+        def by_labels(completion: Completion) -> Any:
+            if completion.logprobs is None:
+                return None
+            if pointwise:
+                return _read_expectation(completion, form, deciding_label, label_mass)
+            return _read_seats(completion, deciding_label, label_mass)
+
         return Parser(
-            name,
+            f"logprob_{form}{last}:1" if pointwise else f"logprob{last}:2",
             mode,
-            lambda completion: _read_logprobs(completion, deciding_label, label_mass),
+            by_labels,
             top_logprobs=_TOP_LOGPROBS,
             deciding_label=deciding_label,
             label_mass=label_mass,
+            labels=score_labels(form) if pointwise else SEAT_LABELS,
+            scale=_scale(form) if pointwise else (0.0, 1.0),
         )
     if mode == "json":
         name = f"json_{form}:1" if form in _NAMED or form in SCORE_FORMS else "json:1"

@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 
 from arenaloop.judges.asking import TemplateJudge
 from arenaloop.judges.filling import Layout, Material
+from arenaloop.judges.label_logprobs import LABEL_MASS, DecidingLabel
 from arenaloop.judges.parsers import VerdictMode
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
@@ -27,8 +28,9 @@ RUBRIC_SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=512)
 class RubricJudge(TemplateJudge[float]):
     """A model that scores one response.
 
-    Arguments as of `TemplateJudge`; the template is one of layout ``answer``, the verdict ``text`` or ``json``. Votes
-    are sampled as in the paper by default.
+    Arguments as of `TemplateJudge`; the template is one of layout ``answer``. Votes are sampled as in the paper by
+    default. With the verdict ``logprob`` the score is the expectation over the whole numbers of the scale, by their
+    log-probabilities; several votes are then one and the same where the temperature is 0.
     """
 
     layout: ClassVar[Layout] = "answer"
@@ -42,9 +44,20 @@ class RubricJudge(TemplateJudge[float]):
         verdict: VerdictMode = "text",
         sampling: Sampling = RUBRIC_SAMPLING,
         name: str | None = None,
+        deciding_label: DecidingLabel = "first",
+        label_mass: float = LABEL_MASS,
         prefill: str = "",
     ) -> None:
-        super().__init__(model, template, verdict, sampling, name, prefill=prefill)
+        super().__init__(
+            model,
+            template,
+            verdict,
+            sampling,
+            name,
+            deciding_label=deciding_label,
+            label_mass=label_mass,
+            prefill=prefill,
+        )
         self._vote = 0
 
     def repeated(self, number: int) -> RubricJudge:
@@ -61,7 +74,7 @@ class RubricJudge(TemplateJudge[float]):
     async def judge(self, prompt: Prompt, response: Response, *, secret: str, seed: int, sample: int = 0) -> Judgement:
         """Ask the model about one response and read its answer."""
         request = self.request(prompt, response, secret=secret, seed=seed, sample=sample)
-        return self.read(prompt, response, await self.model.complete(request), sample=sample)
+        return self.read(prompt, response, await self._complete(request), sample=sample)
 
     def request(self, prompt: Prompt, response: Response, *, secret: str, seed: int, sample: int = 0) -> Request:
         """What one response asks of the model; samples after the first are asked warmer.
@@ -88,7 +101,7 @@ class RubricJudge(TemplateJudge[float]):
             judge_hash=self.fingerprint,
             template_hash=self.template_hash,
             parser=self.parser.name,
-            **completion.cost(),
+            **self._cost(completion, status),
         )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from hashlib import blake2b
 
-from arenaloop.judges.base import Judge
+from arenaloop.judges.base import Judge, ModelJudge
 from arenaloop.judges.builtin import FreeJudge
-from arenaloop.types import Prompt, Response, Verdict, content_hash
+from arenaloop.types import Completion, Prompt, Request, Response, Verdict, content_hash
 
 __all__ = ["own_votes", "repeated"]
 
@@ -25,7 +25,9 @@ def repeated(judge: Judge, number: int) -> Judge:
     """The judge of the vote `number`, from 0; the first is the judge itself and shares its stored verdicts."""
     if number == 0:
         return judge
-    return judge.repeated(number) if isinstance(judge, FreeJudge) else _Again(judge, number)
+    if isinstance(judge, FreeJudge):
+        return judge.repeated(number)
+    return _AskedAgain(judge, number) if isinstance(judge, ModelJudge) else _Again(judge, number)
 
 
 class _Again:
@@ -53,3 +55,22 @@ class _Again:
 
     async def aclose(self) -> None:
         await self._judge.aclose()
+
+
+class _AskedAgain(_Again):
+    """Of a judge that shows what it asks."""
+
+    def __init__(self, judge: ModelJudge, number: int) -> None:
+        super().__init__(judge, number)
+        self._asked = judge
+
+    def request(
+        self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
+    ) -> Request:
+        return self._asked.request(prompt, first, second, secret=secret, seed=seed, sample=sample)
+
+    def read(
+        self, prompt: Prompt, first: Response, second: Response, completion: Completion, *, sample: int = 0
+    ) -> Verdict:
+        verdict = self._asked.read(prompt, first, second, completion, sample=sample)
+        return replace(verdict, key=self.key(prompt, first, second, sample))

@@ -46,7 +46,7 @@ __all__ = ["JudgeTemplate", "fill", "load_template", "template_names"]
 _ANSWERS: dict[Layout, tuple[tuple[Form, ...], tuple[VerdictMode, ...]]] = {
     "pair": (FORMS, ("text", "json", "logprob")),
     "pairs": (("choices",), ("text",)),
-    "answer": (SCORE_FORMS, ("text", "json")),
+    "answer": (SCORE_FORMS, ("text", "json", "logprob")),
     "judgements": (("winner",), ("text", "json")),
     "prompt": (SCORE_FORMS, ("text", "json")),
 }
@@ -63,9 +63,12 @@ _NAMES = {"five_labels": "labels"}
 
 _TAG = "\1tag\2"  # what a template is tried with: texts that no template holds by itself
 
-_FORMER_HASHES = {"6c0a5f61ea60954883c188d1fd87ebef": "4736da9846698a442507718a5115e979"}
+_FORMER_HASHES = {
+    "6c0a5f61ea60954883c188d1fd87ebef": "4736da9846698a442507718a5115e979",  # pairwise
+    "0fc1240d6d33f0fe7d940cd8258c7e86": "35438490ad8516e41a4df9f19a3b2199",  # rubric, before it asked for a digit
+}
 """Hashes under which verdicts of a template were stored when its file was written otherwise, with the same words in
-mode ``text``: these verdicts stay valid. (A test compares the words.)"""
+the modes that it had: these verdicts stay valid. (A test compares the words.)"""
 
 
 @dataclass(frozen=True, eq=False)  # the hash of an object is taken at every filling
@@ -171,6 +174,7 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
         compiled=compiled,
         origin=origin,
     )
+    template = replace(template, modes=tuple(mode for mode in template.modes if _asks_for(template, mode)))
     _check(template)
     # Parts are put in once, not at every filling, which halves its time; line numbers of errors would shift, so that
     # the template is tried before.
@@ -355,6 +359,18 @@ def _trials(layout: Layout) -> Iterator[Material]:
             "judgements": [said("answer"), said("judgement A", 1), said("judgement B", 1)],
         }
         yield Material.of(layout, prompt, *shown.get(layout, ()))
+
+
+def _asks_for(template: JudgeTemplate, mode: VerdictMode) -> bool:
+    """Whether the words ask for an answer of this mode: of a form that is written otherwise there, they differ."""
+    if mode in ("text", *_WORDED.get(template.form, ())):
+        return True
+    material = next(_trials(template.layout))
+    filled = [
+        _filled(template, (one, False, material.sizes, material.roles), [_TAG, *material.texts])
+        for one in ("text", mode)
+    ]
+    return filled[0] != filled[1]
 
 
 def _check(template: JudgeTemplate) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from arenaloop.types import Completion, Request
 
-__all__ = ["ADMISSION", "NOTICE", "Admission", "ChunkedModel", "Model", "Reserve"]
+__all__ = ["ADMISSION", "NOTHING", "NOTICE", "Admission", "ChunkedModel", "Model", "Reserve", "Spent"]
 
 
 class Reserve(NamedTuple):
@@ -29,10 +29,29 @@ class Reserve(NamedTuple):
     learnt: bool = True
 
 
+class Spent(NamedTuple):
+    """What tries that brought no answer have cost, in US dollars.
+
+    Attributes:
+        usd: all of it.
+        estimated: the part of it that no server has told.
+    """
+
+    usd: float = 0.0
+    estimated: float = 0.0
+
+    def more(self, usd: float, estimated: float) -> Spent:
+        """With what one more try has cost."""
+        return Spent(self.usd + usd, self.estimated + estimated)
+
+
+NOTHING = Spent()
+
+
 class Admission(Protocol):
     """What a model with a queue of its own asks before a request is sent, each time."""
 
-    async def enter(self, reserve: Callable[[], Reserve] | None = None, lost: float = 0.0) -> None:
+    async def enter(self, reserve: Callable[[], Reserve] | None = None, lost: Spent = NOTHING) -> None:
         """Wait until the request may be sent and is booked; it is, on return.
 
         Args:
@@ -41,6 +60,12 @@ class Admission(Protocol):
 
         Raises:
             Exception: no call may begin any more; nothing was booked.
+        """
+
+    def over(self, lost: Spent) -> None:
+        """End a request that has come back without an answer, before whoever sent it waits to send it again.
+
+        Else what it has reserved would keep others waiting, who may hold what it waits for.
         """
 
     def unsent(self) -> None:

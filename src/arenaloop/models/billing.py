@@ -7,11 +7,12 @@ read, and one whose usage is missing or stands at zero. Such calls are estimated
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 
-from arenaloop.models.base import Reserve
+from arenaloop.models.base import Reserve, Spent
+from arenaloop.models.charge import read_failed_charge
 from arenaloop.models.limits import TokenEstimate
 from arenaloop.models.openai_wire import Price
 from arenaloop.types import Completion, Sampling
@@ -66,10 +67,12 @@ class Billing:
 
     Attributes:
         tokens: what is learnt.
+        times: how many times as much as its tokens by the price table a reply was billed at most, by the server's own
+            bill.
     """
 
     def __init__(self, price: Price | None) -> None:
-        self.price, self.tokens = price, TokenEstimate()
+        self.price, self.tokens, self.times = price, TokenEstimate(), 1.0
 
     def reserve(self, size: int, limit: int | None) -> Reserve:
         """What a request of `size` bytes will cost, whose answer may have `limit` new tokens (None: any number)."""
@@ -92,28 +95,61 @@ class Billing:
             written = self.tokens.writing(limit)
         return self._usd(self._read(body), written)
 
-    def told(self, body: bytes, came: Sequence[Completion]) -> Completion:
+    def told(self, body: bytes, came: Sequence[Completion], share: float = 1.0) -> Completion:
         """The first of the answers that came to a request, with what all of them cost.
 
-        Where the server tells no tokens, or none of a prompt, or none of an answer that is there, they are estimated.
+        Where the server tells no tokens, or none of a prompt, or none of an answer that is there, they are estimated:
+        an answer as what shows of it or as this server's answers are on the mean, whichever is longer. A bill of the
+        server's own that is higher stands.
+
+        Args:
+            body: of the request.
+            came: its answers; the first one's cost is that of all.
+            share: of the price that such calls cost.
         """
         first = came[0]
         text = "".join(part for one in came for part in (one.reasoning or "", one.text))
         tokens_in = first.tokens_in or None
         tokens_out = None if first.tokens_out == 0 and text else first.tokens_out
         if tokens_in is not None and tokens_out is not None:
-            self.tokens.learn(len(body), tokens_in, tokens_out)
+            self.learn(len(body), tokens_in, tokens_out, None if first.usd is None else first.usd / (share or 1.0))
             return first
         if self.price is None:
             return replace(first, tokens_in=tokens_in, tokens_out=tokens_out)
-        usd = self._usd(
-            self._read(body) if tokens_in is None else tokens_in,
-            count_tokens(text.encode("utf-8", "replace")) if tokens_out is None else tokens_out,
+        if tokens_out is None:
+            written: float = max(count_tokens(text.encode("utf-8", "replace")), self.tokens.writing(0))
+        else:
+            written = tokens_out
+        usd = share * self._usd(self._read(body) if tokens_in is None else tokens_in, written)
+        billed = first.usd or 0.0
+        return replace(
+            first,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            usd=max(usd, billed),
+            usd_estimated=usd if usd > billed else 0.0,
         )
-        return replace(first, tokens_in=tokens_in, tokens_out=tokens_out, usd=usd, usd_estimated=usd)
+
+    def learn(self, size: int, tokens_in: int, tokens_out: int, usd: float | None) -> None:
+        """Take note of what a request of `size` bytes took, and of what it was charged (None: not known)."""
+        self.tokens.learn(size, tokens_in, tokens_out)
+        table = None if self.price is None else self.price.usd(tokens_in, tokens_out)
+        if usd and table:
+            self.times = max(self.times, usd / table)
+
+    def failed(self, body: bytes, raw: bytes, headers: Mapping[str, str]) -> Spent | None:
+        """What a request that was not answered has cost, where its reply says so; None where it does not."""
+        charge = read_failed_charge(raw, headers, self.price)
+        if charge is None:
+            return None
+        usage = charge.usage
+        told = self.told(body, [Completion(tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, usd=charge.usd)])
+        return Spent(told.usd or 0.0, told.usd_estimated)
 
     def _read(self, body: bytes) -> float:
         return self.tokens.reading(len(body)) if self.tokens.replies else count_tokens(body)
 
     def _usd(self, tokens_in: float, tokens_out: float) -> float:
-        return 0.0 if self.price is None else self.price.usd(round(tokens_in), round(tokens_out)) or 0.0
+        if self.price is None:
+            return 0.0
+        return self.times * (self.price.usd(round(tokens_in), round(tokens_out)) or 0.0)

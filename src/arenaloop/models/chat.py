@@ -13,14 +13,15 @@ from typing import Any
 
 from arenaloop.types import Message
 
-__all__ = ["ChatTokens", "closing_tag"]
+__all__ = ["REASONING_TAG", "ChatTokens", "closing_tag"]
 
 _MARK = "\ufdd0"  # a noncharacter, which Unicode keeps for use inside a program; in a text that holds one it is dropped
-_BRACKETED = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]|◁[^◁▷\s]+▷")
+_BRACKETS = frozenset(("<>", "[]", "{}", "()", "◁▷", "＜＞", "⟨⟩", "〈〉", "«»", "‹›", "【】", "〖〗", "《》", "⟦⟧"))
 _REASONING = re.compile(r"think|thought|reason", re.IGNORECASE)
-_OPENED = re.compile(
-    r"([<\[◁])((?:[\w:]*:)?(?:think|thinking|thought|reasoning|reason)[\w:]*)([>\]▷])\s*\Z", re.IGNORECASE
-)
+_NAME = r"(?:[\w:]*:)?(?:think|thinking|thought|reasoning|reason)[\w:]*"
+_OPENED = re.compile(rf"([<\[◁])({_NAME})([>\]▷])\s*\Z", re.IGNORECASE)
+REASONING_TAG = re.compile(rf"[<\[◁]/?{_NAME}[>\]▷]", re.IGNORECASE)
+"""A tag that opens or closes an assistant's reasoning, of any family."""
 _QUESTION, _ANSWER, _NEXT = "question", "answer", "next"
 
 
@@ -40,9 +41,10 @@ class ChatTokens:
         self._options = dict(options or {})
         added = [token for token in tokenizer.added_tokens_decoder.values() if len(token.content) > 1]
         special = {token.content for token in added if token.special}
-        self._given = frozenset(special | {token.content for token in added if _BRACKETED.fullmatch(token.content)})
+        self._given = frozenset(special | {token.content for token in added if _is_bracketed(token.content)})
         self._answered = frozenset(token for token in special if not _REASONING.search(token))
         self._last: tuple[str, list[int]] = ("", [])
+        self._lost: dict[tuple[str, ...], tuple[int, ...]] = {}
 
     def spelled(self, messages: Sequence[Message]) -> bool:
         """Whether a text among the messages spells a control token."""
@@ -135,6 +137,17 @@ class ChatTokens:
         same = next((n for n in range(len(answer)) if after_question.endswith(answer[n:])), len(answer))
         return answer[same:] if re.search(r"\w", answer[same:]) else ""
 
+    def lost_turns(self, roles: tuple[str, ...]) -> tuple[int, ...]:
+        """Which turns of a conversation between these roles the template leaves out: their indices, from 0."""
+        if roles not in self._lost:
+            turns: list[Message] = [{"role": role, "content": f"turn{at}said"} for at, role in enumerate(roles)]
+            try:
+                text = self.render(turns).casefold()
+                self._lost[roles] = tuple(at for at, turn in enumerate(turns) if turn["content"] not in text)
+            except Exception:  # how it refuses a conversation is said where that is rendered
+                self._lost[roles] = ()
+        return self._lost[roles]
+
     @functools.cached_property
     def _plain_marks(self) -> tuple[str, ...]:
         """What stands between turns as plain text, line by line: ``[/INST]``, ``### User:``."""
@@ -175,6 +188,11 @@ class ChatTokens:
         """Token ids of a text that begins inside another, without the blank that vocabularies may put first."""
         before, ids = self._ids("\n"), self._ids("\n" + piece)
         return ids[len(before) :] if ids[: len(before)] == before else self._ids(piece)
+
+
+def _is_bracketed(token: str) -> bool:
+    """Whether a token is a word in brackets of any kind, and no indent or word that was added for its own sake."""
+    return token[0] + token[-1] in _BRACKETS and any(map(str.isalnum, token)) and not any(map(str.isspace, token))
 
 
 def closing_tag(prompt: str) -> tuple[str, str] | None:

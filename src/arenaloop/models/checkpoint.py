@@ -23,6 +23,7 @@ __all__ = [
     "context_window",
     "end_ids",
     "load_checkpoint",
+    "load_tokenizer",
     "no_progress_bars",
     "require_chat_template",
     "require_reward_model",
@@ -107,14 +108,7 @@ def require_chat_template(model: str | Path, revision: str | None = None) -> Non
         inside = json.loads(config.read_text("utf-8")).get("chat_template") if config.is_file() else None
         found = bool(inside) or any(path.glob("chat_template*")) or (path / "additional_chat_templates").is_dir()
     else:
-        try:
-            from transformers import AutoTokenizer
-        except ImportError as error:
-            raise MissingExtraError("local models", "train") from error
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"hf:{model}: {str(error).strip().splitlines()[0]}") from error
+        tokenizer = load_tokenizer(model, revision)
         found = bool(tokenizer.chat_template)
     if not found:
         raise ConfigError(f"hf:{model}: its tokenizer has no chat template; use a chat model")
@@ -134,6 +128,23 @@ def require_reward_model(path: str | Path) -> None:
     kinds = config.get("architectures") if isinstance(config, dict) else None
     if not any("SequenceClassification" in str(name) for name in kinds or ()):
         raise InputError(f"{path} is no reward model: a sequence classifier with one label is one")
+
+
+def load_tokenizer(model: str | Path, revision: str | None = None) -> Any:
+    """The tokenizer of a directory or a hub id, without its weights.
+
+    Raises:
+        InputError: it cannot be had.
+        MissingExtraError: transformers is not installed.
+    """
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise MissingExtraError("local models", "train") from error
+    try:
+        return AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"hf:{model}: {str(error).strip().splitlines()[0]}") from error
 
 
 def load_checkpoint(

@@ -36,6 +36,9 @@ class Continuation:
         stops: told the tokens so far, whether they are the last for a reason other than an end token.
         alternatives: of how many of the likeliest tokens at each step the log-probabilities are wanted.
         likeliest: these, (token, log-probability in nats) of each step, under the distribution at temperature 1.
+        look_after: told what is likeliest at a step, after which token, if any, the likeliest next ones are wanted,
+            too, whatever is drawn.
+        looked: by step, that token and what is likeliest after it.
         tokens: what was generated, with the end token if there is one.
         logprobs: log-probability of each of them, in nats and float32, where it was asked for: under the distribution
             at the row's temperature, before `top_p` cuts it (a greedy row's at temperature 1).
@@ -51,6 +54,8 @@ class Continuation:
     stops: Callable[[list[int]], bool] | None = None
     alternatives: int = 0
     likeliest: list[list[tuple[int, float]]] = field(default_factory=list)
+    look_after: Callable[[Sequence[tuple[int, float]]], int | None] | None = None
+    looked: dict[int, tuple[int, list[tuple[int, float]]]] = field(default_factory=dict)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish_reason: Literal["stop", "length"] = "length"
@@ -106,6 +111,7 @@ def decode(
             row.tokens.clear()
             row.logprobs.clear()
             row.likeliest.clear()
+            row.looked.clear()
             row.finish_reason = "length"
     torch.cuda.empty_cache()  # outside the handler, whose traceback still holds the tensors
     if len(rows) == 1:
@@ -197,6 +203,18 @@ def _decode(
                 row.logprobs.append(value)
         if most := max(row.alternatives for row in active):
             _note_likeliest(logits, active, most)
+            after = [None if row.look_after is None else row.look_after(row.likeliest[-1]) for row in active]
+            if any(token is not None for token in after) and _plain_layers(cache):
+                column_at = column[length : length + 1]
+                if "position_ids" in accepts:
+                    there = (column_at - padding[:, None]).clamp_(min=shared) if padded else column_at[None]
+                    arguments["position_ids"] = there
+                seen = column[: length + 1]
+                mask = ((seen < shared) | (seen >= shared + padding[:, None])).long() if padded else None
+                ids = torch.tensor([[token or 0] for token in after], device=device)
+                ahead = module(input_ids=ids, attention_mask=mask, **arguments).logits[:, -1]
+                cache.crop(-1)  # what was looked at is not what is drawn
+                _note_looked(ahead, active, after, step)
         going = [at for at, token in enumerate(tokens.tolist()) if not active[at].add(token, end_ids)]
         step_done(step + 1, len(going))
         if not going:
@@ -219,15 +237,27 @@ def _note_likeliest(logits: Tensor, rows: Sequence[Continuation], most: int) -> 
             row.likeliest.append(list(zip(which, some, strict=True))[: row.alternatives])
 
 
+def _note_looked(logits: Tensor, rows: Sequence[Continuation], after: Sequence[int | None], step: int) -> None:
+    """Note what is likeliest after the token that each row has looked after, if any: (B, V) logits."""
+    values, tokens = logits.float().log_softmax(dim=-1).topk(min(max(r.alternatives for r in rows), logits.shape[-1]))
+    for row, token, some, which in zip(rows, after, values.tolist(), tokens.tolist(), strict=True):
+        if token is not None:
+            row.looked[step] = token, list(zip(which, some, strict=True))
+
+
+def _plain_layers(cache: Any) -> bool:
+    """Whether all layers keep what they have read: those that forget cannot hand it on, nor take it back."""
+    from transformers.cache_utils import DynamicLayer
+
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
 def _shared(prompts: Sequence[list[int]], cache: Any) -> int:
     """How many tokens all prompts begin with, the last of each left out; 0 where reading them once gains nothing.
 
-    Judge prompts share their template's words, samples their whole prompt. Layers that forget (sliding windows, states)
-    cannot hand on what they have read.
+    Judge prompts share their template's words, samples their whole prompt.
     """
-    from transformers.cache_utils import DynamicLayer
-
-    if len(prompts) == 1 or any(type(layer) is not DynamicLayer for layer in cache.layers):
+    if len(prompts) == 1 or not _plain_layers(cache):
         return 0
     first, last = min(prompts), max(prompts)  # in their order all others lie between
     most = min(len(prompt) for prompt in prompts) - 1

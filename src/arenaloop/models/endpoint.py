@@ -108,6 +108,8 @@ class Endpoint:
     ) -> None:
         import aiohttp
 
+        from arenaloop.models.connecting import Connector
+
         self.loop = asyncio.get_running_loop()
         self.slots = Slots(1)
         self.adaptive: AdaptiveLimit | None = None
@@ -127,8 +129,9 @@ class Endpoint:
         if key is not None and "authorization" not in map(str.lower, own):
             headers["Authorization"] = f"Bearer {key}"
         headers |= own
+        self._connector = Connector()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),  # the slots are the limit
+            connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers,
         )
@@ -273,10 +276,17 @@ class Endpoint:
                 self.tpm.give_back(tokens)
             raise
 
-    async def post(self, body: bytes, timeout: float) -> tuple[int, Mapping[str, str], bytes]:
+    async def post(
+        self, body: bytes, timeout: float, not_sent: Callable[[], None] = lambda: None
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """Send one request to the replica with the fewest calls in flight, and read the whole reply.
 
         A replica that cannot be reached is set aside, and the next one asked, while there are others.
+
+        Args:
+            body: of the request.
+            timeout: seconds that the reply may take.
+            not_sent: called where the caller is cancelled before there was a connection, so that nothing was sent.
 
         Returns:
             HTTP status, headers, body.
@@ -289,7 +299,7 @@ class Endpoint:
         import aiohttp
 
         timeouts = self._timeouts.get(timeout) or self._new_timeouts(timeout)
-        deadlines = timeouts.deadlines
+        deadlines, connected = timeouts.deadlines, self._connector.connected
         while True:
             replica = self._only or self._pick()
             now = self.loop.time()
@@ -310,12 +320,18 @@ class Endpoint:
                 unreachable = UnreachableError(_connect_reason(error), certain)
                 fault = None
             except asyncio.CancelledError:
-                if deadlines.leave(task):
+                late, sent = deadlines.leave(task), task in connected
+                if late and sent:
                     raise TimeoutError from None
                 fault = None
-                raise
+                if not late:
+                    if not sent:
+                        not_sent()
+                    raise
+                unreachable = UnreachableError(f"no connection within {timeout:g} s", False)
             finally:
                 deadlines.leave(task)
+                connected.discard(task)
                 replica.in_flight -= 1
                 if fault is not None:
                     self._judge(replica, fault)

@@ -27,7 +27,10 @@ from arenaloop.models.base import NOTICE
 from arenaloop.models.chat import ChatTokens
 from arenaloop.models.decoding import Continuation, cache_argument, decode
 from arenaloop.models.openai_wire import with_system
-from arenaloop.models.reasoning import FAMILIES, Tags, opened_by, part_reasoning
+from arenaloop.models.reasoning import opened_by, part_reasoning
+from arenaloop.models.reasoning_tags import FAMILIES, Tags
+from arenaloop.models.speed import Speed
+from arenaloop.normal_form import is_blank
 from arenaloop.types import Completion, Request, Status, content_hash, derive_seed
 
 __all__ = ["LocalModel"]
@@ -98,6 +101,7 @@ class LocalModel:
         self._loaded: _Loaded | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._stops: set[threading.Event] = set()
+        self._speed = Speed()
 
     @property
     def window(self) -> int | None:
@@ -110,6 +114,54 @@ class LocalModel:
         start = checkpoint.checkpoint_fingerprint(self.path, self._revision)
         system = () if self.system is None else (self.system,)  # keys of those without one stay what they were
         return content_hash("local", start, self._dtype, self._template, self._template_options, *system)
+
+    def cannot_answer(self, labels: Sequence[str], prefill: str = "", *, reasons: bool = False) -> str | None:
+        """Why it cannot be read which of several labels it would answer; None where it can. Reads its tokenizer only.
+
+        Args:
+            labels: digits, and numbers that begin with one of them.
+            prefill: how its answer begins.
+            reasons: whether it may reason before.
+        """
+        chat = self._chat
+        spelled = {label: tuple(chat.tokens(label, inside=True)) for label in labels}
+        unknown = chat.tokenizer.unk_token_id
+        for label, tokens in spelled.items():
+            if (unknown is not None and unknown in tokens) or chat.tokenizer.decode(tokens).strip() != label:
+                return f"verdict logprob: its tokenizer cannot write the label {label}"
+            most = 2 if label[:1] in labels and len(label) == 2 else 1
+            if len(tokens) > most:
+                return f"verdict logprob: its tokenizer writes the label {label} as {len(tokens)} tokens"
+        alike = {tokens: label for label, tokens in spelled.items()}
+        if len(alike) < len(labels):
+            return "verdict logprob: its tokenizer writes several labels as the same token"
+        if not reasons and (tag := opened_by(self._rendered() + prefill, self._tags)) is not None:
+            return (
+                f"verdict logprob: its chat template opens its reasoning ({tag.open}), so that no first token is a "
+                f"label; set deciding_label: last, or prefill the end of an empty block ({tag.close!r})"
+            )
+        return None
+
+    def may_reason(self, prefill: str = "") -> bool:
+        """Whether its chat template can switch a block of reasoning off, and neither it nor a prefill does."""
+        closed = any(tag.close and tag.close in prefill for tag in self._tags or FAMILIES)
+        return not closed and self._rendered() != self._rendered(enable_thinking=False, thinking=False)
+
+    @functools.cached_property
+    def _chat(self) -> ChatTokens:
+        """Its tokenizer with the chat template, without its weights."""
+        tokenizer = checkpoint.load_tokenizer(self.path, self._revision)
+        if self._template:
+            tokenizer.chat_template = self._template
+        return ChatTokens(tokenizer, self._template_options)
+
+    def _rendered(self, **options: Any) -> str:
+        """A short prompt as the model reads it; empty where the template refuses it."""
+        chat = ChatTokens(self._chat.tokenizer, {**self._template_options, **options})
+        try:
+            return chat.render([{"role": "user", "content": "question"}], prompt=True)
+        except Exception:  # templates raise errors of many kinds; a real prompt will say it
+            return ""
 
     def plan(self, requests: Sequence[Request]) -> list[list[Request]]:
         """Cut requests into chunks of `chunk_size`, sorted by the characters of their messages, then by key."""
@@ -177,12 +229,14 @@ class LocalModel:
         started = time.perf_counter()
         if self._loaded is None:
             self._loaded = _Loaded.load(self)
+            self._speed = self._speed._replace(loading=time.perf_counter() - started)
         model = self._loaded
         answers = [model.prepare(request) for request in chunk]
         rows = [answer for answer in answers if isinstance(answer, Continuation)]
         stop = stop or threading.Event()
         with checkpoint.torch_threads(self._threads or checkpoint.best_threads(model.module)), torch.inference_mode():
             decode(model.module, rows, model.end_ids, stop=stop, step=self._progress(rows, notice))
+        self._speed = self._speed.and_then(Speed(written=sum(max(0, len(row.tokens) - 1) for row in rows)))
         if stop.is_set():
             raise StoppedError(f"the model {self.name} was closed while it answered")
         seconds = (time.perf_counter() - started) / len(chunk)
@@ -191,20 +245,28 @@ class LocalModel:
             for request, answer in zip(chunk, answers, strict=True)
         ]
 
+    def speed_taken(self) -> Speed:
+        """How fast it was since this was last asked."""
+        speed, self._speed = self._speed, Speed()
+        return speed
+
     def _progress(
         self, rows: Sequence[Continuation], notice: Callable[[str], object] | None
-    ) -> Callable[[int, int], None] | None:
-        """What says every `_TOLD_EVERY` seconds how far a chunk is, and at which speed."""
-        if notice is None:
-            return None
-        begun = last = time.monotonic()
+    ) -> Callable[[int, int], None]:
+        """What measures a chunk, and says every `_TOLD_EVERY` seconds how far it is and at which speed."""
+        begun = told = last = time.perf_counter()
         most = max((row.limit for row in rows), default=0)
+        self._speed = self._speed.and_then(Speed(read=sum(len(row.prompt) for row in rows)))
 
         def step(done: int, going: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if going and now - last >= _TOLD_EVERY:
-                last = now
+            nonlocal told, last
+            now = time.perf_counter()
+            # a chunk that is halved reads again what it has read, and that time belongs to its reading
+            taken = Speed(reading=now - last) if done == 1 else Speed(writing=now - last)
+            self._speed = self._speed.and_then(taken)
+            last = now
+            if notice is not None and going and now - told >= _TOLD_EVERY:
+                told = now
                 speed = sum(len(row.tokens) for row in rows) / max(now - begun, 1e-9)
                 notice(
                     f"{self.name}: token {done:,} of at most {most:,}, {going:,} of {len(rows):,} answers of a chunk "
@@ -264,6 +326,8 @@ class _Loaded:
             row.seed = derive_seed(
                 "decode", request.seed, request.key or [dict(m) for m in request.messages], request.sample
             )
+        if request.labels:
+            row.look_after = functools.partial(self._begins_label, self._of_two_tokens(request.labels))
         if sampling.stop:
             row.stops = functools.partial(self._stopped, sampling.stop)
         return row
@@ -274,18 +338,57 @@ class _Loaded:
         tail = self.tokenizer.decode(tokens[-4 * max(map(len, stops)) - 4 :], skip_special_tokens=True)
         return any(stop in tail for stop in stops)
 
-    def _logprobs(self, row: Continuation) -> tuple[dict[str, float], ...] | None:
-        """The likeliest alternatives of each token by their text, those of one text added up."""
+    def _of_two_tokens(self, labels: Sequence[str]) -> frozenset[str]:
+        """The labels that this tokenizer writes as two tokens, of which the first may be a label by itself."""
+        return frozenset(
+            label for label in labels if label[:1] in labels and len(self.chat.tokens(label, inside=True)) == 2
+        )
+
+    def _begins_label(self, labels: frozenset[str], likeliest: Sequence[tuple[int, float]]) -> int | None:
+        """The likeliest token that one of these labels begins with; None where none is listed."""
+        begins = {label[:1] for label in labels}
+        return next((token for token, _ in likeliest if self.tokenizer.decode([token]).strip() in begins), None)
+
+    def _logprobs(self, row: Continuation, labels: Sequence[str]) -> tuple[dict[str, float], ...] | None:
+        """The likeliest alternatives of each token by their text, those of one text added up.
+
+        Where a label of two tokens may begin, it is one alternative, of the probability of both; the second token is
+        then none of the tokens.
+        """
         if not row.alternatives:
             return None
-        out = []
-        for likeliest in row.likeliest:
+        whole = self._of_two_tokens(labels)
+        out: list[dict[str, float]] = []
+        second = -1
+        for step, likeliest in enumerate(row.likeliest):
+            if step == second:
+                continue
             told: dict[str, float] = {}
             for token, logprob in likeliest:
                 text = self.tokenizer.decode([token])
+                if step in row.looked and token == row.looked[step][0]:
+                    for said, more in self._parted_label(text.strip(), row.looked[step][1], whole).items():
+                        told[said] = float(np.logaddexp(told.get(said, -np.inf), logprob + more))
+                    going_on = row.tokens[step] == token and step + 1 < len(row.tokens)
+                    if going_on and text.strip() + self.tokenizer.decode([row.tokens[step + 1]]).strip() in whole:
+                        second = step + 1
+                    continue
                 told[text] = float(np.logaddexp(told.get(text, -np.inf), logprob))
             out.append(told)
         return tuple(out)
+
+    def _parted_label(
+        self, begun: str, following: Sequence[tuple[int, float]], labels: frozenset[str]
+    ) -> dict[str, float]:
+        """Log-probabilities, once a text has begun, of the labels that begin with it and of the text alone."""
+        told: dict[str, float] = {}
+        for token, logprob in following:
+            text = self.tokenizer.decode([token])
+            if begun + text.rstrip() in labels:
+                label = begun + text.rstrip()
+                told[label] = float(np.logaddexp(told.get(label, -np.inf), logprob))
+        alone = -sum(float(np.exp(logprob)) for logprob in told.values())
+        return told | {begun: float(np.log1p(max(alone, -1.0 + 1e-12)))}
 
     def finish(self, row: Continuation, request: Request, seconds: float) -> Completion:
         """A row's completion; the end-of-turn token is counted but is not text."""
@@ -299,12 +402,12 @@ class _Loaded:
         truncated = row.finish_reason == "length"
         return Completion(
             text=text,
-            status=Status.TRUNCATED if truncated else Status.OK if text.strip() else Status.EMPTY,
+            status=Status.TRUNCATED if truncated else Status.EMPTY if is_blank(text) else Status.OK,
             finish_reason=row.finish_reason,
             reasoning=reasoning,
             tokens_in=len(row.prompt),
             tokens_out=len(row.tokens),
-            logprobs=self._logprobs(row),
+            logprobs=self._logprobs(row, request.labels),
             usd=0.0,
             seconds=seconds,
         )

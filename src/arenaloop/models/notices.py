@@ -8,7 +8,21 @@ from typing import Any
 __all__ = ["Notices"]
 
 _FEW = 0.5  # share of the replies from which on a block that nobody knows is told of
+_SOME = 0.02  # from which on lost characters are: an answer that is cut off may end in half of one
 _TAGS = "reasoning_tags in the model's YAML file"
+
+_MONEY = {
+    "bill above": "were billed higher by the server than by the price table ({}): its bill is what counts; is the "
+    "price right?",
+    "bill below": "were billed lower by the server than by the price table ({}): the price table is what counts, to be "
+    "on the safe side",
+    "unread bill": "name an amount that cannot be compared with the price table ({})",
+    "unknown count": "count tokens in a field that nobody knows and that the others cannot hold ({}): they are charged "
+    "beside them",
+    "no count": "tell of tokens in figures that are no counts ({}): what they leave open is estimated",
+    "answer uncounted": "count fewer new tokens than the answer has words ({}): it is estimated",
+}
+"""What is odd about what a server says that its replies have cost; each is told with its first example."""
 
 
 class Notices:
@@ -58,6 +72,11 @@ class Notices:
                 f"({self._examples['prompt cut']}): raise the server's context length, or its answers are about half "
                 "a prompt"
             )
+        lines += [
+            f"{told:,} of {self.replies:,} replies {line.format(self._examples[kind])}"
+            for kind, line in _MONEY.items()
+            if (told := count.get(kind))
+        ]
         unclosed = count.get("cut without a tag", 0)
         if (closed := count.get("closing tag only")) and unclosed:
             lines.append(
@@ -69,6 +88,29 @@ class Notices:
             lines.append(
                 f"{tagged:,} of {self.replies:,} replies hold a closing tag of reasoning that is not at their start, "
                 f'and stay whole: if their chat template opens the block, set {_TAGS}, as in [["", "</think>"]]'
+            )
+        if thinking := count.get("thinking block", 0):
+            lines.append(
+                f"{thinking:,} of {self.replies:,} replies begin with {self._examples['thinking block']}, and "
+                f"are kept as text: if it opens reasoning, name its tags in {_TAGS} to split it off"
+            )
+        if never := count.get("never closed", 0):
+            lines.append(
+                f"{never:,} of {self.replies:,} replies are reasoning to their end, though the server calls them "
+                f"whole (“{self._examples['never closed']}”): they count as empty; if they close it, name the tags in "
+                f"{_TAGS}"
+            )
+        if warned := count.get("warning", 0):
+            lines.append(f"{warned:,} of {self.replies:,} replies carry a warning: {self._examples['warning']}")
+        if ends := count.get("unknown ending", 0):
+            lines.append(
+                f"{ends:,} of {self.replies:,} replies tell their end by a word that is not known, "
+                f"{self._examples['unknown ending']}: they count as what their finish reason says"
+            )
+        if (lost := count.get("lost characters", 0)) >= max(2, _SOME * self.replies):
+            lines.append(
+                f"{lost:,} of {self.replies:,} replies hold U+FFFD or half a character: the server lost bytes before "
+                f"they came here (“{self._examples['lost characters']}”)"
             )
         if (unknown := count.get("unknown block", 0)) >= max(2, _FEW * self.replies):
             tag = self._examples["unknown block"]

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from arenaloop.errors import ConfigError, EndpointDownError, nearest
 from arenaloop.models.advice import advice
-from arenaloop.models.base import ADMISSION
+from arenaloop.models.base import ADMISSION, NOTHING, Spent
 from arenaloop.models.billing import Billing, Loss, token_limit
 from arenaloop.models.breaker import Breaker, pause
 from arenaloop.models.endpoint import CEILING, Endpoint, Limits, UnreachableError
@@ -33,7 +33,7 @@ from arenaloop.models.openai_wire import (
     structured,
     with_system,
 )
-from arenaloop.models.reasoning import Tags
+from arenaloop.models.reasoning_tags import Tags
 from arenaloop.models.secrets import read_headers, read_key
 from arenaloop.models.server_url import ServerUrl
 from arenaloop.models.standing import Standing
@@ -262,6 +262,15 @@ class OpenAIModel:
 
     # ------------------------------------------------------------------ the request
 
+    def gives_fewer(self, status: int, words: str) -> bool:
+        """Whether an error may mean that it does not give as many alternatives; fewer are asked for from now on."""
+        if status not in (400, 422) or "logprob" not in words:
+            return False
+        if self._alternatives > _FEW:  # servers differ in how many they give
+            self._alternatives = _FEW
+            self._heads.clear()
+        return True
+
     def body(self, request: Request, samples: int = 1) -> bytes:
         """The request's body as JSON."""
         if request.schema is not None:
@@ -307,27 +316,28 @@ class OpenAIModel:
 
         clock = endpoint.loop.time
         begun = clock()
-        calls = admitted = tries = told_to_wait = put_off = 0
-        tokens = wait = lost = 0.0
+        calls = tries = told_to_wait = put_off = 0
+        tokens, wait, lost = 0.0, 0.0, NOTHING
         admission = ADMISSION.get()
+        not_sent = _nothing if admission is None else admission.unsent
         limit = token_limit(self, request.sampling)
         limit = None if limit is None else limit * samples
         reason, fewer = "", False
         while True:
             if wait:
+                if admission is not None:
+                    admission.over(lost)
                 await endpoint.slots.renew()
             if wait or endpoint.gated:
                 tokens = self.billing.tokens.expect(len(body), request.sampling.max_tokens)
                 await endpoint.admit(tokens, self._sleep, at_least=wait)
-            if admitted == calls:  # what could not be sent is admitted still
-                try:
-                    if admission is not None:
-                        await admission.enter(partial(self.billing.reserve, len(body), limit), lost)
-                except Exception:
-                    if not calls:
-                        raise
-                    return [self._failure(Status.ERROR, endpoint.redact.line(reason), clock() - begun, calls, lost)]
-                admitted += 1
+            try:
+                if admission is not None:
+                    await admission.enter(partial(self.billing.reserve, len(body), limit), lost)
+            except Exception:
+                if not calls:
+                    raise
+                return [self._failure(Status.ERROR, endpoint.redact.line(reason), clock() - begun, calls, lost)]
             started = clock()
             calls += 1
             tries += 1
@@ -336,10 +346,11 @@ class OpenAIModel:
             fault: Fault | None = None
             broken: Completion | None = None
             try:
-                status, headers, raw = await endpoint.post(body, self.timeout)
+                status, headers, raw = await endpoint.post(body, self.timeout, not_sent)
             except UnreachableError as error:
                 reason, unreachable = str(error), error
                 calls -= 1
+                not_sent()  # while it waits for the next try it may be cancelled
             except TimeoutError:
                 reason, loss = f"no answer within {self.timeout:g} s", Loss.LATE
                 weight = self.retries + 1  # a hanging server takes the whole time of every try: it would take hours
@@ -362,20 +373,22 @@ class OpenAIModel:
                         if not _passes(told):
                             whose = Blame.REQUEST
                             break
-                        lost += told.usd or 0.0
+                        lost = lost.more(told.usd or 0.0, told.usd_estimated)
                 else:
                     fault = http_fault(status, headers, raw)
                     loss = _LOSSES.get(status)
-                    many = status in (400, 422) and request.top_logprobs > _FEW and "logprob" in fault.text
-                    if many and not fewer:
-                        fewer, self._alternatives, wait = True, _FEW, 0.0  # servers differ in how many they give
-                        self._heads.clear()
+                    if not fewer and request.top_logprobs > _FEW and self.gives_fewer(status, fault.text):
+                        fewer, wait = True, 0.0
                         body = self.body(request, samples)
                         continue
                 if fault is not None:
                     status, reason = fault.status, fault.reason
+                    charged = self.billing.failed(body, raw, headers)
+                    if charged is not None:  # whatever its status says
+                        lost, loss = lost.more(*charged), None
                     if status == 400 and fault.code == "content_filter":  # Azure's way to refuse; it charges the prompt
-                        lost += self.billing.lost(body, limit, Loss.UNANSWERED)
+                        if charged is None:
+                            lost = _estimated(lost, self.billing.lost(body, limit, Loss.UNANSWERED))
                         refused = self._failure(Status.REFUSED, None, clock() - begun, calls, lost)
                         self._answered(endpoint, started, refused, tokens)
                         return [refused]
@@ -391,7 +404,8 @@ class OpenAIModel:
                     if status == 429 or asked is not None:  # a server that works, at the pace that it can bear
                         weight = 0
                         put_off += 1
-            lost += 0.0 if loss is None else self.billing.lost(body, limit, loss)
+            if loss is not None:
+                lost = _estimated(lost, self.billing.lost(body, limit, loss))
             if unreachable is None and weight:
                 self._failed(endpoint, Blame.SERVER, endpoint.redact.line(reason), weight)
             wait = pause(tries, endpoint.breaker.failing)
@@ -408,8 +422,6 @@ class OpenAIModel:
             helps += remedy(fault, max_tokens=request.sampling.max_tokens, base_url=self.base_url)
         shown = shown.rstrip(".") + helps if helps else shown
         if unreachable is not None:
-            if admission is not None:
-                admission.unsent()
             times = "once" if tries == 1 else f"{tries} times"
             raise EndpointDownError(f"{endpoint.where} cannot be reached (tried {times}): {shown}")
         if whose is not Blame.SERVER:
@@ -418,7 +430,8 @@ class OpenAIModel:
             self._failed(endpoint, whose, shown, min(put_off, self.retries + 1))
         if broken is not None:  # half an answer, with what it has cost
             half = replace(broken, text="", error=shown, calls=calls, seconds=clock() - begun)
-            return [_with(half, lost - (broken.usd or 0.0) if whose is Blame.SERVER else lost)]
+            before = lost.more(-(broken.usd or 0.0), -broken.usd_estimated) if whose is Blame.SERVER else lost
+            return [_with(half, before)]
         return [self._failure(Status.ERROR, shown, clock() - begun, calls, lost)]
 
     def _read(
@@ -469,25 +482,33 @@ class OpenAIModel:
             hint = "" if helped else advice(shown)
             raise EndpointDownError(f"{endpoint.where} failed {tripped.told}{model}{hint}; last: {shown}")
 
-    def _failure(self, status: Status, error: str | None, seconds: float, calls: int, lost: float) -> Completion:
+    def _failure(self, status: Status, error: str | None, seconds: float, calls: int, lost: Spent) -> Completion:
         # a call that the server turned down is not charged for; only where prices are unknown its cost is, too
         return Completion(
             status=status,
             finish_reason="content_filter" if status is Status.REFUSED else None,
-            usd=None if self.price is None else lost,
-            usd_estimated=lost,
+            usd=None if self.price is None else lost.usd,
+            usd_estimated=lost.estimated,
             seconds=seconds,
             error=error,
             calls=calls,
         )
 
 
-def _with(completion: Completion, lost: float) -> Completion:
+def _nothing() -> None:
+    """Where nobody admits, nothing is booked."""
+
+
+def _estimated(lost: Spent, usd: float) -> Spent:
+    return lost.more(usd, usd)
+
+
+def _with(completion: Completion, lost: Spent) -> Completion:
     """An answer, and what the tries before it have cost."""
-    if not lost:
+    if not lost.usd:
         return completion
-    usd = None if completion.usd is None else completion.usd + lost
-    return replace(completion, usd=usd, usd_estimated=completion.usd_estimated + lost)
+    usd = None if completion.usd is None else completion.usd + lost.usd
+    return replace(completion, usd=usd, usd_estimated=completion.usd_estimated + lost.estimated)
 
 
 def _passes(completion: Completion) -> bool:

@@ -1,11 +1,9 @@
-"""The files and the HTTP of an OpenAI-style Batch API: requests in one file, answers in another, at a lower price.
+"""The HTTP of an OpenAI-style Batch API: requests in one file, answers in another, at a lower price.
 
-A request file is JSONL, one line a call: ``custom_id``, ``method``, ``url``, ``body``. It is uploaded (``POST /files``,
-multipart, ``purpose=batch``), a batch is made of it (``POST /batches`` with ``input_file_id``, ``endpoint``,
-``completion_window`` and ``metadata``) and looked at (``GET /batches/ID``) until it is ``completed``, ``failed``,
-``expired`` or ``cancelled``. Answers stand in ``output_file_id``, failed requests in ``error_file_id``, in any order
-(``GET /files/ID/content``): ``custom_id``, ``response`` (``status_code``, ``request_id``, ``body``) and ``error``
-(``code``, ``message``). ``vllm run-batch`` reads and writes the same lines.
+A request file (see `batch_lines`) is uploaded (``POST /files``, multipart, ``purpose=batch``), a batch is made of it
+(``POST /batches`` with ``input_file_id``, ``endpoint``, ``completion_window`` and ``metadata``) and looked at (``GET
+/batches/ID``) until it is ``completed``, ``failed``, ``expired`` or ``cancelled``. Answers stand in ``output_file_id``,
+failed requests in ``error_file_id`` (``GET /files/ID/content``).
 
 What is safe to repeat is tried again after a passing fault. Making a batch is not: before it is tried again, the
 server's list is searched for it.
@@ -16,172 +14,32 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arenaloop.errors import EndpointDownError
+from arenaloop.models.batch_lines import CHAT, Batch, batch_id, mapping
 from arenaloop.models.bounded import LONGEST_REPLY, SLOWEST, beginning, lines, whole
-from arenaloop.models.openai_errors import error_text, http_fault, remedy, retry_after
-from arenaloop.models.openai_wire import Reader, read_reply
+from arenaloop.models.openai_errors import http_fault, remedy, retry_after
 from arenaloop.models.secrets import Redactor, proxy_secrets, read_headers, read_key
 from arenaloop.models.server_url import proxy_of
-from arenaloop.types import Completion, Message, Status
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["CHAT", "Batch", "BatchEndpoint", "UnknownBatchError", "read_result", "request_line"]
+__all__ = ["BatchEndpoint", "UnknownBatchError"]
 
-CHAT = "/v1/chat/completions"
 _TAG = "arenaloop"  # the metadata's key by which a batch is found again
-_ENDS = ("completed_at", "expired_at", "cancelled_at", "failed_at")
 _PASSING = {408, 409, 425, 429}
 _MOST_PAGES = 200  # of the server's list of batches, a hundred to a page and the newest first
 _LONGEST_RESULT = 4 << 20  # bytes a line on the average; a thousand tokens with their log-probabilities are a quarter
-_ID = re.compile(r"(?!.*(^|/)\.+(/|$))[\w.:~@+=,-]+(/[\w.:~@+=,-]+)*", re.ASCII)
 _MOST_REDIRECTS = 5
-_SHOWN = Redactor()
-_PLAIN = Reader()
-_NOT_RUN = ("batch_expired", "batch_cancelled")  # error codes of requests that never reached the model
 
 
 class UnknownBatchError(EndpointDownError):
     """The server does not know a batch: it was made with another key, or is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A batch as the server tells of it.
-
-    Attributes:
-        id: the server's name of it.
-        status: ``validating``, ``in_progress``, ``finalizing``, ``cancelling``, or how it ended.
-        output_file, error_file: ids of the result files, None where there is none (yet).
-        total, completed, failed: requests, as far as the server counts them.
-        reason: why the whole batch failed; empty if it did not.
-        created_at, ended_at: by the server's clock, in Unix seconds; None where it does not say.
-    """
-
-    id: str
-    status: str
-    output_file: str | None = None
-    error_file: str | None = None
-    total: int = 0
-    completed: int = 0
-    failed: int = 0
-    reason: str = ""
-    created_at: float | None = None
-    ended_at: float | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether more may come of it. A status that no server is known to send counts as running."""
-        return self.status not in ("completed", "failed", "expired", "cancelled")
-
-    @classmethod
-    def of(cls, reply: Mapping[str, Any]) -> Batch:
-        """Read the server's batch object; KeyError where it is none."""
-        counts = _mapping(reply.get("request_counts"))
-        told = _mapping(reply.get("errors")).get("data")
-        errors = told if isinstance(told, list) else []
-        first = errors[0] if errors and isinstance(errors[0], dict) else {}
-        line = f"line {first['line']}: " if first.get("line") is not None else ""
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        reason = f"{line}{first.get('message') or first.get('code')}{more}" if first else ""
-        return cls(
-            id=_id(reply["id"]),
-            status=str(reply["status"]),
-            output_file=_id(name) if (name := reply.get("output_file_id")) else None,
-            error_file=_id(name) if (name := reply.get("error_file_id")) else None,
-            total=_count(counts.get("total")),
-            completed=_count(counts.get("completed")),
-            failed=_count(counts.get("failed")),
-            reason=reason,
-            created_at=_time(reply.get("created_at")),
-            ended_at=next((at for key in _ENDS if (at := _time(reply.get(key))) is not None), None),
-        )
-
-
-def _id(value: object) -> str:
-    """An id as it may stand in a URL's path; ValueError for one that would lead elsewhere."""
-    text = str(value)
-    if len(text) > 512 or _ID.fullmatch(text) is None:
-        raise ValueError(f"{text[:80]!r} cannot be an id")
-    return text
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def _time(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None
-
-
-def request_line(custom_id: str, body: bytes, url: str = CHAT) -> bytes:
-    """One line of a request file; `body` is the JSON that the live call would send."""
-    head = json.dumps({"custom_id": custom_id, "method": "POST", "url": url}, separators=(",", ":"))
-    return head[:-1].encode() + b',"body":' + body + b"}\n"
-
-
-def read_result(
-    line: bytes, reader: Reader = _PLAIN, asked: Callable[[str], Sequence[Message] | None] = lambda custom_id: None
-) -> tuple[str, Completion]:
-    """The custom id and the completion in one line of a result file, an answer's or a failed request's.
-
-    A request that was never run costs nothing and counts as no call. One that failed is not charged for.
-
-    Args:
-        line: of the file.
-        reader: how the model's replies are read.
-        asked: the messages that a custom id stands for; None where they are not known.
-
-    Raises:
-        ValueError: the line is no result.
-    """
-    try:
-        row = json.loads(line)
-        custom_id, response, error = row["custom_id"], row.get("response"), row.get("error")
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        raise ValueError(f"no result line: {line[:80].decode('utf-8', 'replace')!r}") from None
-    if not isinstance(custom_id, str):
-        raise ValueError("a result line whose custom_id is no text")
-    price = reader.price
-    free = None if price is None else 0.0
-    if error or not isinstance(response, dict):
-        error = error if isinstance(error, dict) else {"message": str(error or "no response")}
-        code = str(error.get("code") or "")
-        reason = ": ".join(part for part in (code, str(error.get("message") or "")) if part)
-        return custom_id, Completion(
-            status=Status.ERROR, error=_SHOWN.line(reason), usd=free, calls=int(code not in _NOT_RUN)
-        )
-    body = response.get("body", response)
-    # some servers write both as texts
-    raw = (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)).encode("utf-8", "surrogatepass")
-    status = response.get("status_code") or 200
-    if str(status) != "200":
-        detail = body.get("error") if isinstance(body, dict) else None
-        if status == 400 and isinstance(detail, dict) and detail.get("code") == "content_filter":
-            return custom_id, Completion(status=Status.REFUSED, finish_reason="content_filter", usd=free)
-        reason = _SHOWN.line(f"HTTP {status}: {error_text(raw)}")
-        return custom_id, Completion(status=Status.ERROR, error=reason, usd=free)
-    try:
-        completion = read_reply(raw, reader=reader, asked=asked(custom_id))
-    except ValueError as fault:
-        return custom_id, Completion(status=Status.ERROR, error=_SHOWN.line(str(fault)), usd=None)
-    if completion.status is Status.ERROR:  # half an answer is none
-        completion = replace(completion, text="", error=_SHOWN.line(f"HTTP 200: {completion.error}"))
-    if price is not None and completion.usd is not None:
-        completion = replace(completion, usd=completion.usd * price.batch)
-    return custom_id, completion
 
 
 class BatchEndpoint:
@@ -261,7 +119,7 @@ class BatchEndpoint:
             data = page.get("data")
             rows = [row for row in data if isinstance(row, dict)] if isinstance(data, list) else []
             for row in rows:
-                if _mapping(row.get("metadata")).get(_TAG) == tag or row.get("input_file_id") == file_id:
+                if mapping(row.get("metadata")).get(_TAG) == tag or row.get("input_file_id") == file_id:
                     return self._batch(row)
             last = page.get("last_id") or (rows[-1].get("id") if rows else None)
             if not page.get("has_more") or not rows or not last or str(last) in seen:
@@ -419,7 +277,7 @@ class BatchEndpoint:
         if not isinstance(value, str) or not value:
             raise EndpointDownError(f"{self.base_url}: {what}: no {name} in the reply")
         try:
-            return _id(value)
+            return batch_id(value)
         except ValueError as error:
             raise EndpointDownError(f"{self.base_url}: {what}: {error}") from None
 

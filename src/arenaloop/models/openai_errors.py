@@ -25,6 +25,7 @@ __all__ = [
     "decoded",
     "error_code",
     "error_text",
+    "exactly_decoded",
     "http_fault",
     "remedy",
     "reported_fault",
@@ -206,12 +207,55 @@ def error_code(raw: bytes) -> str:
 
 
 def decoded(raw: bytes, headers: Mapping[str, str]) -> str:
-    """A body as text, in the charset that the reply names, or UTF-8."""
-    named = re.search(r"charset=[\"']?([\w.:-]+)", headers.get("Content-Type", ""), re.IGNORECASE)
+    """A body as text to be shown, in the charset that the reply names, or UTF-8."""
     try:
-        return raw.decode(codecs.lookup(named[1]).name if named else "utf-8", "replace")
+        return raw.decode(_charset(headers) or "utf-8", "replace")
     except (LookupError, UnicodeError):
         return raw.decode("utf-8", "replace")
+
+
+def exactly_decoded(raw: bytes, headers: Mapping[str, str]) -> str:
+    """A body of JSON as text, not one byte of it guessed: UTF-8 (RFC 8259), UTF-16 or 32, or the charset that it names.
+
+    A byte order mark is taken off. Lone surrogates, which servers write into JSON as bytes, too, stay.
+
+    Raises:
+        UnicodeError: it is none of these; the message says which byte is wrong.
+    """
+    try:
+        return raw.decode("utf-8", "surrogatepass").removeprefix("\ufeff") if b"\0" not in raw[:4] else _wide(raw)
+    except UnicodeDecodeError as error:
+        if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return _wide(raw)
+        named = _charset(headers)
+        if named is not None:
+            try:
+                return raw.decode(named)
+            except UnicodeDecodeError as other:
+                raise UnicodeError(_wrong_byte(raw, other, named)) from None
+        raise UnicodeError(f"{_wrong_byte(raw, error, 'utf-8')}, and no charset is named") from None
+
+
+def _wide(raw: bytes) -> str:
+    coding = json.detect_encoding(raw)
+    try:
+        return raw.decode(coding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise UnicodeError(_wrong_byte(raw, error, coding)) from None
+
+
+def _wrong_byte(raw: bytes, error: UnicodeDecodeError, coding: str) -> str:
+    return f"not {coding.upper()}, by byte 0x{raw[error.start]:02X} at {error.start:,}"
+
+
+def _charset(headers: Mapping[str, str]) -> str | None:
+    """The text encoding that a reply names, as Python knows it; None where it names none, or one that nobody knows."""
+    named = re.search(r"charset=[\"']?([\w.:-]+)", headers.get("Content-Type", ""), re.IGNORECASE)
+    try:
+        found = codecs.lookup(named[1]) if named else None
+        return found.name if found is not None and "".encode(found.name) is not None else None
+    except (LookupError, UnicodeError):  # base64, rot13 and their like encode no text
+        return None
 
 
 _TAG = re.compile(r"<(script|style)\b.{0,5000}?</\1\s*>|<[^<>]{0,500}>", re.IGNORECASE | re.DOTALL)

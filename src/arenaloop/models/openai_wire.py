@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
 from pydantic_core import from_json, to_json  # two to four times as fast as json on bodies of this size
 
 from arenaloop.messages import message_text
-from arenaloop.models.finish import ending
+from arenaloop.models.charge import Charge, note_charge, read_charge
+from arenaloop.models.finish import worst_ending
 from arenaloop.models.notices import Notices
-from arenaloop.models.openai_errors import Fault, body_in_words, decoded, reported_fault
-from arenaloop.models.reasoning import FAMILIES, Parted, Tags, part_reasoning, unknown_block
-from arenaloop.models.usage import Price, Usage, least_tokens, read_usage
+from arenaloop.models.openai_errors import Fault, body_in_words, exactly_decoded, reported_fault
+from arenaloop.models.reasoning import Parted, part_reasoning
+from arenaloop.models.reasoning_tags import FAMILIES, Tags, unknown_block
+from arenaloop.models.usage import Price, least_tokens
+from arenaloop.normal_form import is_blank
 from arenaloop.types import Completion, Cost, Message, Status
 
 __all__ = [
@@ -145,14 +149,17 @@ def read_replies(
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise _no_completion(f"no choices in the reply: {raw[:200].decode('utf-8', 'replace')}")
-    usage = read_usage(reply.get("usage"))
-    usd = None if reader.price is None else reader.price.usd(*usage)
-    cost = Completion(tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, usd=usd, seconds=seconds, calls=calls)
+    charge = read_charge(reply, headers or {}, reader.price)
+    tokens_in, tokens_out = charge.usage.tokens_in, charge.usage.tokens_out
+    cost = Completion(tokens_in=tokens_in, tokens_out=tokens_out, usd=charge.usd, seconds=seconds, calls=calls)
     free = Completion(tokens_in=0, tokens_out=0, usd=0.0, calls=0)
     found = sorted((choice for choice in choices if isinstance(choice, dict)), key=_place)[:samples]
     texts = None if asked is None else [message["content"] for message in asked]
-    read = [_completion(choice, free if at else cost, reader, texts) for at, choice in enumerate(found)]
-    _notice(reader, usage, asked, read)
+    read = [_completion(choice, reply, free if at else cost, reader, texts) for at, choice in enumerate(found)]
+    if _notice(reader, charge, asked, read):
+        read[0] = replace(read[0], tokens_out=None, usd=charge.bill.usd)
+    if warned := reply.get("warnings") or reply.get("warning"):
+        reader.notices.add("warning", " ".join(json.dumps(warned, ensure_ascii=False)[:160].split()))
     return read
 
 
@@ -161,7 +168,10 @@ def _object(raw: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     try:
         reply = from_json(raw)
     except ValueError:
-        text = decoded(raw, headers).removeprefix("\ufeff")
+        try:
+            text = exactly_decoded(raw, headers)
+        except UnicodeError as error:
+            raise _no_completion(f"{error}: {body_in_words(raw, headers)}") from None
         if text.lstrip().startswith(":"):  # OpenRouter's comments, which keep the connection alive
             text = "\n".join(line for line in text.split("\n") if not line.lstrip().startswith(":"))
         try:
@@ -186,10 +196,12 @@ def _place(choice: Mapping[str, Any]) -> int:
 _TOOL_CALLS = ("tool_calls", "tool_call", "function_call", "tool_use")
 
 
-def _completion(choice: Mapping[str, Any], cost: Cost, reader: Reader, asked: Sequence[str] | None) -> Completion:
+def _completion(
+    choice: Mapping[str, Any], reply: Mapping[str, Any], cost: Cost, reader: Reader, asked: Sequence[str] | None
+) -> Completion:
     """One choice of a reply."""
-    word = choice.get("finish_reason")
-    end = ending(word)
+    end = worst_ending(choice, reply)
+    word = end.word
     message = choice.get("message")
     if message is None and end.status is Status.REFUSED:
         message = {}  # Azure leaves it out
@@ -208,8 +220,10 @@ def _completion(choice: Mapping[str, Any], cost: Cost, reader: Reader, asked: Se
         status = Status.EMPTY  # it called a tool, which it was not given, and said nothing
     elif status is Status.ERROR:
         error = f"finish reason {word}"
-    elif status is Status.OK and not text.strip():
+    elif status is Status.OK and is_blank(text):
         status = Status.EMPTY
+    if end.unknown is not None:
+        reader.notices.add("unknown ending", end.unknown)
     _notice_form(reader, parted, content, status)
     return Completion(
         text=text or refusal or "",
@@ -226,24 +240,49 @@ def _completion(choice: Mapping[str, Any], cost: Cost, reader: Reader, asked: Se
     )
 
 
-def _notice(reader: Reader, usage: Usage, asked: Sequence[Message] | None, read: Sequence[Completion]) -> None:
-    """Count a prompt of which the server has read a part only, by its own count."""
-    reader.notices.replies += len(read)
-    if asked is None or not usage.tokens_in:
-        return
-    if (least := least_tokens(asked)) >= _LONG and usage.tokens_in + usage.cached < _READ_AT_LEAST * least:
-        reader.notices.add("prompt cut", f"{usage.tokens_in:,} tokens of at least {least:,}")
+def _notice(reader: Reader, charge: Charge, asked: Sequence[Message] | None, read: Sequence[Completion]) -> bool:
+    """Count what is odd about what a server counts and charges: such as a prompt of which it has read a part only.
+
+    Returns:
+        Whether the answers have more words than it counts tokens, so that its count is none.
+    """
+    usage, notices = charge.usage, reader.notices
+    notices.replies += len(read)
+    note_charge(notices, charge)
+    least = least_tokens(asked) if asked is not None and usage.tokens_in else 0
+    if least >= _LONG and (usage.tokens_in or 0) + usage.cached < _READ_AT_LEAST * least:
+        notices.add("prompt cut", f"{usage.tokens_in:,} tokens of at least {least:,}")
+    if not usage.tokens_out or all(_fewer(usage.tokens_out, one.text) for one in read):
+        return False
+    words = least_tokens({"content": one.text} for one in read)
+    if words < _LONG or usage.tokens_out >= _READ_AT_LEAST * words:
+        return False
+    notices.add("answer uncounted", f"{usage.tokens_out:,} tokens of at least {words:,}")
+    return True
+
+
+def _fewer(tokens: int, text: str) -> bool:
+    """Whether a text has fewer words than tokens, as far as that is seen at once."""
+    return text.isascii() and text.count(" ") + text.count("\n") + text.count("\t") < tokens
+
+
+_LOST = re.compile("[\ufffd\ud800-\udfff]")  # what stands for bytes that were no character, and half a character
 
 
 def _notice_form(reader: Reader, parted: Parted, content: str, status: Status) -> None:
     """Count what hints at reasoning that was not, or might not have been, parted from the answer."""
+    if not content.isascii() and (lost := _LOST.search(content)) is not None:
+        around = content[max(0, lost.start() - 20) : lost.end() + 10]
+        reader.notices.add("lost characters", " ".join(_LOST.sub("\ufffd", around).split()))
     if parted.closed_only:
         reader.notices.add("closing tag only", "")
+    elif parted.reasoning and not parted.answer and status is Status.EMPTY:
+        reader.notices.add("never closed", " ".join(content[:40].split()))
     elif parted.reasoning is None:
         if status is Status.TRUNCATED:
             reader.notices.add("cut without a tag", "")
-        if (tag := unknown_block(content)) is not None:
-            reader.notices.add("unknown block", tag)
+        if (found := unknown_block(content)) is not None:
+            reader.notices.add("thinking block" if found.thinks else "unknown block", found.tag)
         elif any(tag.close in content for tag in reader.tags or FAMILIES):
             reader.notices.add("tag in the text", "")
 

@@ -1,4 +1,4 @@
-"""Reasoning parted from the answer: the tags of the common families as data, and one rule for where a block ends.
+"""Reasoning parted from the answer, by one rule for where a block begins and ends.
 
 A block is reasoning where the reply itself opened it at its start, or where the chat template did, so that the reply
 begins inside it. A tag that stands anywhere else is part of the text: judges quote what contestants wrote, and answers
@@ -15,34 +15,10 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
-__all__ = ["FAMILIES", "Parted", "Tags", "opened_by", "part_reasoning", "unknown_block"]
+from arenaloop.models.reasoning_tags import FAMILIES, Block, Tags, begun, closes, opens
 
+__all__ = ["Parted", "opened_by", "part_reasoning"]
 
-class Tags(NamedTuple):
-    """What opens and what closes a block of reasoning; an empty opening: the chat template writes it."""
-
-    open: str
-    close: str
-
-
-FAMILIES: tuple[Tags, ...] = (
-    Tags("<think>", "</think>"),  # DeepSeek-R1, QwQ, Qwen3, GLM-4.5, MiniMax-M2, Nemotron, Phi-4 reasoning
-    Tags("<thinking>", "</thinking>"),  # Anthropic's prompting guide, Reflection
-    Tags("<thought>", "</thought>"),  # EXAONE Deep, Marco-o1, Gemini's OpenAI-compatible interface
-    Tags("<thoughts>", "</thoughts>"),
-    Tags("<reasoning>", "</reasoning>"),  # GRPO recipes
-    Tags("<reason>", "</reason>"),
-    Tags("<scratchpad>", "</scratchpad>"),
-    Tags("<seed:think>", "</seed:think>"),  # Seed-OSS
-    Tags("<longcat_think>", "</longcat_think>"),  # LongCat-Flash
-    Tags("[THINK]", "[/THINK]"),  # Magistral
-    Tags("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A Reasoning
-    Tags("<|begin_of_thought|>", "<|end_of_thought|>"),  # Sky-T1, OpenThinker
-    Tags("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
-    Tags("◁think▷", "◁/think▷"),  # Kimi-VL
-    Tags("<|channel>thought", "<channel|>"),  # Gemma 4
-)
-"""By the chat templates and model cards of these models; matched in any case."""
 
 _ANSWERS = (
     Tags("<|START_RESPONSE|>", "<|END_RESPONSE|>"),  # Command A Reasoning
@@ -54,16 +30,17 @@ _ANSWERS = (
 # of the channels glued to their texts.
 _CHANNEL = re.compile(r"(?:<\|start\|>assistant)?<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
 _HARMONY = re.compile(
-    r"\s*(?:<\|start\|>assistant\s*)?(?:<\|channel\|>\s*)?(?:analysis|commentary|final)\s*<\|message\|>"
+    r"\s*(?:(?:<\|start\|>)?assistant\s*)?(?:<\|channel\|>\s*)?(?:analysis|commentary|final)\s*<\|message\|>"
 )
 _ENDS = re.compile(r"<\|(?:end|return|call)\|>")
-_BARE_HARMONY = re.compile(r"\s*analysis(?=[^\W_])")
+_BARE_HARMONY = re.compile(r"\s*(?:assistant)?analysis(?=[^\W_])")
 _BARE_FINAL = "assistantfinal"
 
 _MOST_TAGS = 64  # that are looked at as the end of a block; a text with more of them is about something else
+_QUOTE_MARKS = ("'", '"', "`", "“", "‘", "«")
 _QUOTES = "\"'`([{<=/|“‘«"
 _AFTER_A_WORD = ".,;:!?'\"`)]}>”’»"
-_BLOCK = re.compile(r"\s*(<\|?[a-zA-Z][\w:.-]{1,30}\|?>|\[[A-Z][A-Z_]{2,30}\]|analysis(?=[A-Z]))")
+_UNSEEN = re.compile(r"\A[\s\u200b\u2060\ufeff]+")
 _FULL_WIDTH = {0xFF01 + i: 0x21 + i for i in range(94)}
 
 
@@ -98,7 +75,7 @@ def part_reasoning(
 
     Args:
         text: the model's text, with control tokens.
-        tags: an endpoint's own, instead of the known `FAMILIES` and harmony's channels.
+        tags: an endpoint's own, instead of the known ones and harmony's channels.
         asked: texts that the model was sent; None where they are not known, and may hold anything.
         opened: the block that the chat template is known to have opened.
         guess: whether the look of a closing tag may tell that the template opened a block; False where it is known
@@ -108,33 +85,62 @@ def part_reasoning(
     if tags is None and (channels := _channels(text, sent)) is not None:
         return channels
     known = FAMILIES if tags is None else tags
-    begun = opened or next((tag for tag in known if not tag.open), None)
-    rest = text.lstrip()
+    template = opened or next((tag for tag in known if not tag.open), None)
+    rest = _bare(text)
     parts: list[str] = []
     used: list[Tags] = []
     while True:
-        tag = next((tag for tag in known if tag.open and _starts(rest, tag.open)), None)
-        if tag is not None:
-            rest = rest[len(tag.open) :]
-        elif begun is not None and not parts:
-            tag = begun
-            again = next((f.open for f in FAMILIES if f.close == tag.close and _starts(rest, f.open)), "")
-            rest = rest[len(again) :]  # a server that puts the template's tag before the reply
-        else:
+        block = begun(rest, known, derive=tags is None)
+        if block is None and template is not None and not parts:
+            # a server may put the template's tag before the reply
+            again_open = next((f.open for f in FAMILIES if f.close == template.close and opens(f.open).match(rest)), "")
+            found = opens(again_open).match(rest) if again_open else None
+            block = Block(
+                template, found.end() if found else 0, opens(template.open or again_open), closes(template.close)
+            )
+        if block is None:
             break
-        used.append(tag)
-        end = _pattern(tag.close).search(rest)
+        if len(parts) == _MOST_TAGS:
+            return Parted(None, text)
+        rest = rest[block.length :]
+        used.append(block.tags)
+        end, nested = _end(rest, block)
+        if end is None and tags is None and (other := _ANY_CLOSING.search(rest)) and not sent.holds(other[0]):
+            end = other.span()  # by another family's tag
+        if nested and block.tags.close and sent.holds(block.tags.close):
+            return Parted(None, text)
         if end is None:
             parts.append(rest)
             rest = ""
             break
-        parts.append(rest[: end.start()])
-        rest = rest[end.end() :].lstrip()
+        parts.append(rest[: end[0]])
+        rest = _bare(rest[end[1] :])
+        if (again := block.closes.match(rest)) and block.tags.close and not sent.holds(block.tags.close):
+            rest = _bare(rest[again.end() :])
     if not parts:
         return _closed_only(text, known, sent) if guess else Parted(None, text)
-    if any(_pattern(tag.close).search(rest) and sent.holds(tag.close) for tag in used):
+    if any(tag.close and closes(tag.close).search(rest) and sent.holds(tag.close) for tag in used):
         return Parted(None, text)
     return Parted(_joined(parts), _unwrapped(rest))
+
+
+def _end(rest: str, block: Block) -> tuple[tuple[int, int] | None, bool]:
+    """Where a block ends, by the span of its closing tag, and whether another block stands within it.
+
+    It is the tag that closes what the opening one has opened: a block within is part of it. Where tags within are
+    opened and never closed, which is how a thought speaks of them, the last closing tag ends it.
+    """
+    depth, at, last, nested = 1, 0, None, False
+    for number, end in enumerate(block.closes.finditer(rest)):
+        while block.opens.pattern and (again := block.opens.search(rest, at, end.start())) is not None:
+            depth += rest[max(0, again.start() - 1) : again.start()] not in _QUOTE_MARKS  # in quotes it is spoken of
+            at = again.end()
+        nested = nested or depth > 1
+        depth -= 1
+        at, last = end.end(), end.span()
+        if depth == 0 or number == _MOST_TAGS:
+            break
+    return last, nested
 
 
 def opened_by(prompt: str, tags: Sequence[Tags] | None = None) -> Tags | None:
@@ -144,19 +150,6 @@ def opened_by(prompt: str, tags: Sequence[Tags] | None = None) -> Tags | None:
         if tag.open and _starts(end[-len(tag.open) :], tag.open):
             return tag
     return None
-
-
-def unknown_block(text: str) -> str | None:
-    """The tag of a block at a text's start that is of no known family and has text behind it; it may be reasoning."""
-    found = _BLOCK.match(text)
-    if found is None:
-        return None
-    name = found[1]
-    if name == "analysis":
-        return name
-    close = name[0] + "/" + name[1:] if name[1] != "|" else name[:2] + "/" + name[2:]
-    end = text.find(close, found.end())
-    return name if end >= 0 and text[end + len(close) :].strip() else None
 
 
 class _Sent:
@@ -186,9 +179,9 @@ def _spelled(tag: str) -> re.Pattern[str]:
     return re.compile(r"[\W_]{0,3}".join(letters), re.IGNORECASE)
 
 
-@lru_cache(maxsize=256)
-def _pattern(tag: str) -> re.Pattern[str]:
-    return re.compile(re.escape(tag), re.IGNORECASE)
+def _bare(text: str) -> str:
+    """A text without the white space, and whatever else nobody sees, before its first word."""
+    return _UNSEEN.sub("", text, count=1)
 
 
 def _starts(text: str, tag: str) -> bool:
@@ -225,8 +218,8 @@ def _closed_only(text: str, tags: Sequence[Tags], sent: _Sent) -> Parted:
     for tag in tags:
         if not tag.open:
             continue
-        for number, end in enumerate(_pattern(tag.close).finditer(text)):
-            if number == _MOST_TAGS or _pattern(tag.open).search(text, 0, end.start()):
+        for number, end in enumerate(closes(tag.close).finditer(text)):
+            if number == _MOST_TAGS or closes(tag.open).search(text, 0, end.start()):
                 break  # opened further on: an answer about such tags
             if _ends_a_block(text, end.start(), end.end()):
                 if sent.holds(tag.close):
@@ -253,7 +246,11 @@ def _channels(text: str, sent: _Sent) -> Parted | None:
     """The parts of a reply in harmony's channels: all but ``final`` is reasoning. None if it is in no channels."""
     if _HARMONY.match(text) is None:
         return _bare_channels(text, sent)
-    whole = text if "<|channel|>" in text[: text.find("<|message|>")] else f"<|channel|>{text.lstrip()}"
+    whole = (
+        text
+        if "<|channel|>" in text[: text.find("<|message|>")]
+        else f"<|channel|>{text.lstrip().removeprefix('assistant').lstrip()}"
+    )
     found = list(_CHANNEL.finditer(whole))
     if len([1 for channel in found if channel[1] == "final"]) > 1 and sent.holds("<|channel|>"):
         return Parted(None, text)
@@ -267,9 +264,9 @@ def _channels(text: str, sent: _Sent) -> Parted | None:
 
 
 def _bare_channels(text: str, sent: _Sent) -> Parted | None:
-    if (begun := _BARE_HARMONY.match(text)) is None or _BARE_FINAL not in text:
+    if (header := _BARE_HARMONY.match(text)) is None or _BARE_FINAL not in text:
         return None
     if text.count(_BARE_FINAL) > 1 and sent.holds(_BARE_FINAL):
         return Parted(None, text)
-    thought, _, said = text[begun.end() :].partition(_BARE_FINAL)
+    thought, _, said = text[header.end() :].partition(_BARE_FINAL)
     return Parted(thought.strip(), said.lstrip())

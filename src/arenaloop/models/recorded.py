@@ -4,23 +4,28 @@ Read are AlpacaEval's ``model_outputs.json``, JSONL rows ``{"instruction" | "mes
 ``model_answer`` files of Arena-Hard and FastChat; arrays or lines, plain or gzip. The file is streamed and no text is
 kept: a caller holds the keys of its prompts (`match_keys`) and stores the answers that match.
 
-A failed call's mark (FastChat's ``$ERROR$``, a column `error` that says something) and null are no answers: such rows
-are counted and left out. An answer that has its prompt's text matches by it; those of Arena-Hard and FastChat also by
-source id. A prompt without a system message matches whatever system message the other side has; two system messages
-must be equal.
+A failed call's mark (FastChat's ``$ERROR$`` and what is shaped like it, see `models.failed_answer`; a column `error`
+that says something; a finish reason that is an error's) and null are no answers: such rows are counted and left out.
+What else a row says of its answer's end (``finish_reason``, ``stop_reason``, ``truncated``) means what it means in a
+server's reply (`models.finish`). Where a file says two things of one answer (two texts in a row, two rows for one
+prompt), it is in doubt, left out and counted.
+
+An answer that has its prompt's text matches by it; those of Arena-Hard and FastChat also by source id. A prompt without
+a system message matches whatever system message the other side has; two system messages must be equal.
 """
 
 from __future__ import annotations
 
+import html
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from arenaloop.jsonl import row_error, user_rows
 from arenaloop.messages import (
-    FAILED_ANSWER,
     given_text,
     instruction_text,
     read_messages,
@@ -28,8 +33,12 @@ from arenaloop.messages import (
     refuse_unread,
     system_message,
 )
-from arenaloop.models.reasoning import Tags, part_reasoning
-from arenaloop.types import Message, Prompt, content_hash
+from arenaloop.models.failed_answer import MANY, failed_call, like, tells_of_a_call
+from arenaloop.models.finish import ending
+from arenaloop.models.reasoning import part_reasoning
+from arenaloop.models.reasoning_tags import Tags
+from arenaloop.models.recorded_ends import plain_name, recorded_ends
+from arenaloop.types import Message, Prompt, Status, content_hash
 
 __all__ = ["LOOSE_FORMS", "RecordedAnswer", "RecordedModel", "loose_keys", "match_keys"]
 
@@ -40,6 +49,7 @@ LOOSE_FORMS: Mapping[str, Form] = {
     "line ends": lambda text: text.replace("\r\n", "\n").replace("\r", "\n"),
     "Unicode form": lambda text: unicodedata.normalize("NFC", text),
     "blanks at its ends": str.strip,
+    "HTML entities": html.unescape,
     "blanks, line ends, letter case or Unicode form": lambda text: " ".join(
         unicodedata.normalize("NFKC", text).casefold().split()
     ),
@@ -55,11 +65,19 @@ class RecordedAnswer:
         keys: it answers every prompt that has one of these among its `match_keys`.
         texts: one per turn, reasoning removed; they answer only a prompt of as many turns.
         line: where the row starts in the file.
+        ends: of each turn the finish reason that the file gives, empty where it gives none.
     """
 
     keys: tuple[str, ...]
     texts: tuple[str, ...]
     line: int
+    ends: tuple[str, ...] = ()
+
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        """Of each turn how it ended; empty where all are whole, or no text."""
+        found = tuple(ending(word).status for word in self.ends)
+        return found if any(status is not Status.OK for status in found) else ()
 
 
 def match_keys(prompt: Prompt) -> tuple[str, ...]:
@@ -104,8 +122,12 @@ class RecordedModel:
 
     Attributes:
         fingerprint: constant for a name, since a recorded response is keyed by its own text.
-        duplicates: rows that the last full pass over `rows` left out, their prompt having been answered before.
+        duplicates: rows that the last full pass over `rows` left out, their prompt having been answered before, alike.
         failed: rows that it left out because they hold no answer: a failed call's mark, or null.
+        failures: what those rows hold, with counts, and the line of the first.
+        doubts: rows that it left out because the file contradicts itself, by what is wrong; with the first lines.
+        cut: answers that it gave although they are not whole, by finish reason.
+        read: rows that it read.
     """
 
     def __init__(
@@ -116,6 +138,11 @@ class RecordedModel:
         self.fingerprint = content_hash("recorded", name)
         self.duplicates = 0
         self.failed = 0
+        self.read = 0
+        self.failures: Counter[str] = Counter()
+        self.doubts: dict[str, list[int]] = {}
+        self.cut: Counter[str] = Counter()
+        self._scanned: _Scan | None = None
         self._tags = None if reasoning_tags is None else tuple(Tags(*pair) for pair in reasoning_tags)
 
     def __repr__(self) -> str:
@@ -130,31 +157,115 @@ class RecordedModel:
         Raises:
             InputError: the file cannot be read, or a row is no answer; file and line are named.
         """
+        scan = self._scan()
         seen: set[str] = set()
-        duplicates = failed = 0
-        for line, keys, texts in self._read():
-            if any(text is None or text.strip() == FAILED_ANSWER for text in texts):
-                failed += 1
-                continue
-            if keys[0] in seen:
+        duplicates = read = 0
+        failures: Counter[str] = Counter()
+        doubts: dict[str, list[int]] = {}
+        cut: Counter[str] = Counter()
+        for line, row in self._read():
+            read += 1
+            if (failure := scan.failure(row)) is not None:
+                failures[failure] += 1
+            elif row.doubt or row.keys[0] in scan.contested:
+                what = row.doubt or "a prompt has two different answers"
+                doubts.setdefault(what, []).append(line)
+            elif row.keys[0] in seen:
                 duplicates += 1
-                continue
-            seen.add(keys[0])
-            yield RecordedAnswer(keys, tuple(self._parted(text or "") for text in texts), line)
-        self.duplicates, self.failed = duplicates, failed
+            else:
+                seen.add(row.keys[0])
+                answer = RecordedAnswer(row.keys, tuple(self._parted(text or "") for text in row.texts), line, row.ends)
+                cut.update(word for word in row.ends if ending(word).status is not Status.OK)
+                yield answer
+        self.duplicates, self.failed, self.read = duplicates, failures.total(), read
+        self.failures, self.doubts, self.cut = failures, doubts, cut
+
+    def _scan(self) -> _Scan:
+        """What only the whole file tells: texts that repeat, and prompts that are answered in two ways."""
+        if self._scanned is None:
+            scan = _Scan()
+            for _, row in self._read():
+                scan.add(row)
+            self._scanned = scan
+        return self._scanned
 
     def loose_rows(self, form: Form) -> Iterator[tuple[str, ...]]:
         """The keys of all answers, were their prompts written in `form` (see `loose_keys`)."""
-        return (keys for _, keys, _ in self._read(form))
+        return (row.keys for _, row in self._read(form))
 
-    def _read(self, form: Form = str) -> Iterator[tuple[int, tuple[str, ...], list[str | None]]]:
+    def _read(self, form: Form = str) -> Iterator[tuple[int, _Row]]:
         for line, row in user_rows(self.path):
             try:
                 refuse_unread(row)
                 keys, texts = _answer(row, form)
-                yield line, keys, [None] * len(texts) if row.get("error") else texts  # what stands there is no answer
+                if row.get("error"):  # what stands there is no answer
+                    texts = [None] * len(texts)
+                yield line, _Row(keys, texts, recorded_ends(row, len(texts)), self._two_answers(row, texts))
             except ValueError as error:
                 raise row_error(self.path, line, str(error)) from None
+
+    def _two_answers(self, row: Mapping[str, Any], texts: Sequence[str | None]) -> str:
+        """What is wrong with a row that holds another answer besides; empty where it holds none."""
+        said = self._parted(texts[-1] or "").strip()
+        for column, other in row.items():
+            if not isinstance(other, str) or not other or plain_name(column) not in _ANSWER_COLUMNS:
+                continue
+            if texts[-1] is not None and self._parted(other).strip() != said:
+                return f"its answer and its column {column} differ"
+        if row.get("choices") is not None and isinstance(other := row.get("output"), str) and other.strip() != said:
+            return "choices and output differ"
+        if isinstance(row.get("messages"), list) and isinstance(row.get("instruction"), str) and row.get("output"):
+            asked = row["messages"][-1].get("content") if isinstance(row["messages"][-1], dict) else None
+            if isinstance(asked, str) and asked.strip() != instruction_text(row).strip():
+                return "messages and instruction differ"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row: whom it answers and how, how that ended, and what is doubtful about it."""
+
+    keys: tuple[str, ...]
+    texts: list[str | None]
+    ends: tuple[str, ...]
+    doubt: str
+
+
+class _Scan:
+    """What only a whole file tells of its rows."""
+
+    def __init__(self) -> None:
+        self.contested: set[str] = set()
+        self._answers: dict[str, str] = {}
+        self._alike: Counter[str] = Counter()
+
+    def add(self, row: _Row) -> None:
+        """Take a row into account."""
+        if self.failure(row) is not None:
+            return
+        given = content_hash([(text or "").strip() for text in row.texts], size=8)
+        if self._answers.setdefault(row.keys[0], given) != given:
+            self.contested.add(row.keys[0])
+            return
+        self._alike.update({like(text) for text in row.texts if text and tells_of_a_call(text)})
+
+    def failure(self, row: _Row) -> str | None:
+        """What stands in the place of a row's answer because the call for it failed; None where it is an answer."""
+        for text, end in zip(row.texts, row.ends, strict=True):
+            if text is None:
+                return "null"
+            if failed_call(text) or (tells_of_a_call(text) and self._alike[like(text)] >= MANY):
+                return repr(" ".join(text.split())[:60])
+            if ending(end).status is Status.ERROR:
+                return f"finish reason {end!r}"
+        return None
+
+
+_ANSWER_COLUMNS = frozenset({
+    "response", "completion", "generation", "generatedtext", "prediction", "reply", "modeloutput", "modelresponse",
+    "modelanswer", "outputtext", "assistantresponse",
+})  # fmt: skip
+"""Other names that files have for what `output` is; a gold answer (`answer`, `reference`) is another thing."""
 
 
 _Answer = tuple[tuple[str, ...], list[str | None]]

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from arenaloop.models.reasoning import part_reasoning
+from arenaloop.normal_form import is_blank
 from arenaloop.types import Completion, Request, Status, content_hash
 
 __all__ = ["ScriptedModel"]
@@ -46,7 +47,7 @@ class ScriptedModel:
         reasoning, text, _ = part_reasoning(answer, asked=[message["content"] for message in request.messages])
         return Completion(
             text=text,
-            status=Status.OK if text.strip() else Status.EMPTY,
+            status=Status.EMPTY if is_blank(text) else Status.OK,
             finish_reason="stop",
             reasoning=reasoning,
             usd=0.0,

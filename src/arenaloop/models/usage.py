@@ -1,22 +1,26 @@
-"""Tokens and money of a call: what a server counts, compared with its own total and with what it was sent.
+"""Tokens and money of a call: what a server counts, each count compared with its neighbours.
 
-Servers disagree on what their counts hold. A total that is larger than prompt and completion together says what was
-left out: reasoning that is billed and not counted, or prompt tokens that came from a cache.
+Servers disagree on what their counts hold: reasoning may stand in the completion or beside it, cached tokens in the
+prompt or beside it. What is read is the dearest reading that no figure contradicts: a part that is larger than the
+whole cannot be inside it, and a total that is larger than prompt and completion says what they leave out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
+from arenaloop.models.figures import Count, Side, count, figures, kind_of
 from arenaloop.types import Message
 
 __all__ = ["Price", "Usage", "least_tokens", "read_usage"]
 
-_MOST_TOKENS = 10**9  # of one call; what a server counts beyond is no count, and sums of it would not fit into SQLite
-_DIGITS = re.compile(r"\s*(\d{1,10})(?:\.0*)?\s*", re.ASCII)
+_CACHE_WRITE, _LONG_CACHE_WRITE = 0.25, 1.0
+"""What writing a prompt token to a cache costs beside the token's own price, for five minutes and for an hour, as
+Anthropic charges (docs, "Prompt caching"); Alibaba's and Bedrock's caches cost the same. Servers that charge nothing
+for it do not count it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +38,32 @@ class Price:
     cached: float | None = None
     batch: float = 0.5
 
-    def usd(self, tokens_in: int | None, tokens_out: int | None, cached: int = 0) -> float | None:
-        """Price of one call in US dollars; None where tokens that cost something are not known."""
+    def usd(
+        self, tokens_in: int | None, tokens_out: int | None, cached: int = 0, cache_writes: float = 0.0
+    ) -> float | None:
+        """Price of one call in US dollars; None where tokens that cost something are not known.
+
+        Args:
+            tokens_in, tokens_out, cached, cache_writes: see `Usage`.
+        """
         if self.prompt == self.completion == 0 and not self.cached:
             return 0.0
         if tokens_in is None or tokens_out is None:
             return None
         cached = min(cached, tokens_in)
         cached_price = self.prompt if self.cached is None else self.cached
-        return ((tokens_in - cached) * self.prompt + cached * cached_price + tokens_out * self.completion) / 1e6
+        read = (tokens_in - cached + cache_writes) * self.prompt + cached * cached_price
+        return (read + tokens_out * self.completion) / 1e6
+
+    def in_batch(self) -> Price:
+        """The price of calls through the Batch API."""
+        share, cached = self.batch, self.cached
+        return replace(
+            self,
+            prompt=self.prompt * share,
+            completion=self.completion * share,
+            cached=None if cached is None else cached * share,
+        )
 
 
 class Usage(NamedTuple):
@@ -52,65 +73,143 @@ class Usage(NamedTuple):
         tokens_in: tokens read, cached ones included; None where the server does not say.
         tokens_out: tokens written, reasoning included; likewise.
         cached: how many of the former came from a cache.
+        cache_writes: what writing to a cache costs, in prompt tokens.
+        unknown: names of counts that nobody knows, and that the counts above did not hold, with their values: they are
+            in them now.
+        no_counts: names of what should be a count and is none, with their values.
     """
 
     tokens_in: int | None = None
     tokens_out: int | None = None
     cached: int = 0
+    cache_writes: float = 0.0
+    unknown: tuple[str, ...] = ()
+    no_counts: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Told:
+    """The counts of a usage object, by what their names say; of each the largest."""
+
+    prompt: int | None = None
+    input: int | None = None
+    written: int | None = None
+    total: int | None = None
+    hits: int = 0
+    writes: int = 0
+    long_writes: int = 0
+    beside: bool = False  # caches under names that mean that the input leaves them out
+    thought: int = 0
+    thought_beside: int = 0
+    rejected: int = 0
+    parts: dict[tuple[str, ...], tuple[Side, int, bool]] = field(default_factory=dict)  # others, and who knows them
+
+    def note(self, kind: Count, value: int, path: tuple[str, ...], nested: dict[tuple[str, ...], int]) -> None:
+        """Take note of one count; `nested` adds up what was written to caches, where that is told apart by duration."""
+        if kind.whole:
+            if kind.side is Side.WRITTEN:
+                self.written = max(self.written or 0, value)
+            elif kind.side is Side.BOTH:
+                self.total = max(self.total or 0, value)
+            elif kind.of_input:
+                self.input = max(self.input or 0, value)
+            else:
+                self.prompt = max(self.prompt or 0, value)
+        elif kind.part == "cached":
+            self.hits, self.beside = max(self.hits, value), self.beside or (kind.beside and value > 0)
+        elif kind.part in ("cache written", "cache written for long"):
+            self.long_writes = max(self.long_writes, value if kind.part == "cache written for long" else 0)
+            nested[path[:-1]] = nested.get(path[:-1], 0) + (value if len(path) > 1 else 0)
+            self.writes, self.beside = max(self.writes, value), self.beside or (kind.beside and value > 0)
+        elif kind.part == "thought" and kind.beside:
+            self.thought_beside = max(self.thought_beside, value)
+        elif kind.part == "thought":
+            self.thought = max(self.thought, value)
+        elif kind.part == "rejected":
+            self.rejected = max(self.rejected, value)
+        else:
+            _, before, _ = self.parts.get(path, (kind.side, 0, True))  # of a list all add up
+            self.parts[path] = kind.side, before + value, bool(kind.part)
 
 
 def read_usage(usage: object) -> Usage:
-    """The counts of a reply's ``usage``, in OpenAI's names or Anthropic's.
+    """The counts of a reply's ``usage``, under whatever names, in their dearest reading that no figure contradicts.
 
-    A total beyond prompt and completion is reasoning that is billed and not counted (Gemini, Grok), unless it is just
-    what is told of caches (a prompt count that leaves cached tokens out). Where the total is their sum, and where there
-    is none and reasoning is no more than the completion, nothing is added.
+    * A part that is larger than the whole that it would be inside of stands beside it and is added: reasoning, rejected
+      predictions, cached tokens, and counts that nobody knows (those are named in `Usage.unknown`).
+    * Anthropic's caches are no part of ``input_tokens``; in ``prompt_tokens``, as gateways translate it, they are,
+      where they fit and the total leaves no room for them.
+    * A total beyond prompt and completion is reasoning that is billed and not counted (Gemini, Grok), unless it is just
+      what is told of caches. Where it is their sum, and all parts fit, nothing is added.
     """
     if not isinstance(usage, dict):
         return Usage()
-    read = _first(usage, "prompt_tokens", "input_tokens")
-    written = _first(usage, "completion_tokens", "output_tokens")
-    total = _count(usage.get("total_tokens"))
-    details = _mapping(usage, "prompt_tokens_details", "input_tokens_details")
-    cached = _first(details, "cached_tokens")
-    if cached is None:
-        cached = _first(usage, "prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
-    cached = cached or 0
-    thought = _first(_mapping(usage, "completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
-    if thought is None:
-        thought = _first(usage, "reasoning_tokens")
-    thought = thought or 0
-    if total is not None and (read is None) != (written is None) and total >= (known := (read or 0) + (written or 0)):
-        read, written = (total - known if one is None else one for one in (read, written))  # two of three are told
+    told, no_counts, nested = _Told(), [], dict[tuple[str, ...], int]()
+    for path, value in figures(usage):
+        if (kind := kind_of(path)) is None or (value == 0 and not kind.whole and value is not False):
+            continue
+        if (number := count(value)) is None:
+            if isinstance(value, str) and not kind.whole:
+                continue  # a word about a part: its modality, the kind of a cache
+            no_counts.append(f"{'.'.join(path)}: {str(value)[:40]}")
+        else:
+            told.note(kind, number, path, nested)
+    told.writes = max(told.writes, *nested.values(), 0) if nested else told.writes
+    read, written = _two_of_three(told)
+    if read is None and written is None and told.total and not no_counts:
+        return Usage(None, told.total)  # all of it may have been written
     if read is None or written is None:
-        return Usage(read, written, cached)
-    if not total:
-        return Usage(read, written + thought if thought > written else written, cached)
-    beyond = total - read - written
+        return Usage(read, written, told.hits, no_counts=tuple(no_counts))
+    read, written = _beyond(told, read, written)
+    unknown: list[str] = []
+    for path, (side, value, known) in sorted(told.parts.items(), key=lambda part: -part[1][1]):
+        # what does not say whose part it is may be of either, and costs the more where it is of answers
+        if value <= (read if side is Side.READ else written):
+            continue
+        if side is Side.BOTH and value in (read, read + written, told.total):
+            continue  # another name of one of those
+        if side is Side.READ:
+            read += value
+        else:
+            written += value
+        unknown += [] if known else [f"{'.'.join(path)}: {value:,}"]
+    writes = _CACHE_WRITE * told.writes + (_LONG_CACHE_WRITE - _CACHE_WRITE) * min(told.long_writes, told.writes)
+    return Usage(read, written, told.hits, writes, tuple(unknown), tuple(no_counts))
+
+
+def _two_of_three(told: _Told) -> tuple[int | None, int | None]:
+    """Prompt and completion, with caches that cannot be inside the prompt; one of both may follow from the total."""
+    caches = told.hits + told.writes
+    read: int | None = max(told.prompt or 0, told.input or 0)
+    if told.prompt is None and told.input is None:
+        read = caches or None
+    elif told.beside and told.input is not None and told.input >= (told.prompt or 0):
+        read = told.input + caches
+    elif caches > (read or 0):
+        read = (read or 0) + caches
+    written, total = told.written, told.total
+    if written is None:
+        written = max(told.thought + told.rejected, told.thought_beside) or None
+    if total is not None and (read is None) != (written is None) and total >= (known := (read or 0) + (written or 0)):
+        read, written = (total - known if one is None else one for one in (read, written))
+    return read, written
+
+
+def _beyond(told: _Told, read: int, written: int) -> tuple[int, int]:
+    """Prompt and completion with what the total and the parts of the completion show to be beside them."""
+    inside = told.thought + told.rejected
+    beyond = (told.total or 0) - read - written
+    more = inside if inside > written else 0
+    if told.thought_beside and (not told.total or beyond < 0 or told.thought_beside > written):
+        more = max(more, told.thought_beside)
     if beyond <= 0:
-        return Usage(read, written, cached)
-    fresh = _first(usage, "cache_creation_input_tokens") or 0
-    for from_cache in (cached, fresh, cached + fresh):
-        if from_cache and beyond in (from_cache, from_cache + thought) and beyond != thought:
-            return Usage(read + from_cache, written + beyond - from_cache, cached)
-    return Usage(read, written + beyond, cached)
-
-
-def _mapping(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    return next((found for name in names if isinstance(found := usage.get(name), dict)), {})
-
-
-def _first(counts: Mapping[str, Any], *names: str) -> int | None:
-    return next((count for name in names if (count := _count(counts.get(name))) is not None), None)
-
-
-def _count(value: object) -> int | None:
-    """A count of tokens: a whole number that is not negative, as JSON's integer, as a float, or in digits."""
-    if isinstance(value, str) and (digits := _DIGITS.fullmatch(value)):
-        value = int(digits[1])
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else None
+        return read, written + more
+    thought = max(told.thought, told.thought_beside)
+    apart = read != max(told.prompt or 0, told.input or 0)  # they are counted already
+    for caches in (told.hits, told.writes, told.hits + told.writes):
+        if caches and not apart and beyond in (caches, caches + thought) and beyond != thought:
+            return read + caches, written + beyond - caches
+    return read, written + max(beyond, more)
 
 
 _SCRIPTS_WITHOUT_BLANKS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arenaloop.ratings.cells import Place, name_twins, read_scores, read_weights
+from arenaloop.ratings.cells import Place, read_scores, read_weights
+from arenaloop.ratings.look_alikes import name_twins
 from arenaloop.ratings.outcomes import ONE_HOT, one_hot_winners, read_outcomes
 
 __all__ = [
@@ -33,8 +34,11 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
-_LEAST_WEIGHT = 1e-6
-"""Beyond this and its reciprocal sums of squares lose what they are to tell: intervals would have no width."""
+FEW_OF_ALL = 0.5
+"""Share of a model's battles below which its effective number is noted. Weights of 1 and 3 (Arena-Hard's) leave three
+quarters and more."""
+_NO_WEIGHT = 1e-9
+"""Share of the largest weight below which a battle counts for nothing: no sum in double precision can tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Battles:
         undecided: how many battles of two models have no known outcome, symmetric, shape (K, K); None without any.
         own_failures: how many of each model's losses are failures of its own, not verdicts, shape (K,); None without
             any.
+        mass: the weights in proportion (`relative_weights`), which is all that any figure sees of them.
     """
 
     models: tuple[str, ...]
@@ -68,6 +73,11 @@ class Battles:
     notes: tuple[str, ...] = ()
     undecided: IntArray | None = None
     own_failures: IntArray | None = None
+    mass: FloatArray | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.weight is not None:
+            object.__setattr__(self, "mass", relative_weights(self.weight))
 
     def __len__(self) -> int:
         return len(self.a)
@@ -84,7 +94,7 @@ class Battles:
         """
         size = len(self.models)
         fought = np.bincount(self.a, minlength=size) + np.bincount(self.b, minlength=size)
-        weight = np.ones(len(self)) if self.weight is None else self.weight
+        weight = np.ones(len(self)) if self.mass is None else self.mass
         scored = tally(self.a, size, weight * self.score_a) + tally(self.b, size, weight * (1.0 - self.score_a))
         mass = tally(self.a, size, weight) + tally(self.b, size, weight)
         return fought, np.where(mass > 0, scored / np.where(mass > 0, mass, 1.0), np.nan)
@@ -109,7 +119,7 @@ class Battles:
             models: K names; `a` and `b` index them. Names that no row uses stay (they are models that met nobody).
             a, b: integer codes, shape (N,).
             score_a: in [0, 1]; NaN means an unknown outcome, which is skipped and counted.
-            weight: finite and not negative, shape (N,).
+            weight: finite and not negative, shape (N,). Only their proportions count.
             cluster: integer codes of prompts (any integers), shape (N,); negative means unknown, a cluster of its own.
             covariates: numeric columns, shape (N,).
             skipped: rows that a reader has left out already.
@@ -130,16 +140,12 @@ class Battles:
         if mass is not None and not (np.isfinite(mass) & (mass >= 0)).all():
             row = int(np.flatnonzero(~(np.isfinite(mass) & (mass >= 0)))[0])
             raise ValueError(f"weight of row {row} is {mass[row]}: weights must be finite and not negative")
-        if mass is not None and ((mass > 0) & ((mass < _LEAST_WEIGHT) | (mass > 1.0 / _LEAST_WEIGHT))).any():
-            raise ValueError(
-                f"weights lie between {_LEAST_WEIGHT:g} and {1.0 / _LEAST_WEIGHT:g}, or are 0; these go from "
-                f"{mass[mass > 0].min():g} to {mass.max():g}"
-            )
         if ((score < 0) | (score > 1)).any():
             row = int(np.flatnonzero((score < 0) | (score > 1))[0])
             raise ValueError(f"score_a of row {row} is {score[row]}: it must lie between 0 and 1")
 
-        notes = [*notes, *name_twins(models)]
+        met = tally(first, len(models), np.ones(len(first))) + tally(second, len(models), np.ones(len(second)))
+        notes = [*notes, *name_twins(dict(zip(models, map(int, met), strict=True)))]
         selfish = first == second
         unknown = np.isnan(score) & ~selfish
         keep = ~(selfish | unknown)
@@ -152,6 +158,11 @@ class Battles:
             mass = None if mass is None else mass[keep]
             group = None if group is None else group[keep]
             extra = {name: column[keep] for name, column in extra.items()}
+
+        if mass is not None:
+            lost = int(np.count_nonzero((mass > 0) & (mass < _NO_WEIGHT * mass.max(initial=0.0))))
+            if lost:
+                notes.append(f"{_count(lost, 'battle')} below {_NO_WEIGHT:g} of the largest weight count for nothing")
 
         order = sorted(range(len(models)), key=lambda code: models[code])
         if order != list(range(len(models))):
@@ -286,6 +297,56 @@ class Battles:
     def with_weight(self, weight: FloatArray) -> Battles:
         """The same battles under other weights, shape (N,)."""
         return replace(self, weight=weight)
+
+    def power_sums(self, power: int) -> FloatArray:
+        """Sums of the battles' weights to a `power`, pair by pair, shape (K, K), symmetric; 1 battle weighs 1."""
+        size = len(self.models)
+        cell = self.a.astype(np.int64) * size + self.b
+        total = tally(cell, size * size, None if self.mass is None else self.mass**power).reshape(size, size)
+        return total + total.T
+
+    def whole_battles(self) -> FloatArray:
+        """Weight that a whole battle of each model has, shape (K,): sum w^2 / sum w over its battles.
+
+        In this unit what a model's battles weigh together is Kish's effective number of them (Kish 1965, "Survey
+        sampling", section 11.7): equal weights make every battle a whole one, and beside one of a million times the
+        weight of the others these are next to nothing.
+        """
+        if self.mass is None:
+            return np.ones(len(self.models))
+        mass, squares = (self.power_sums(power).sum(axis=1) for power in (1, 2))
+        return np.where(mass > 0, squares / np.where(mass > 0, mass, 1.0), 1.0)
+
+    def weight_notes(self) -> list[str]:
+        """In plain words, whose battles count as far fewer, as their weights differ."""
+        if self.mass is None:
+            return []
+        fought = self.power_sums(0).sum(axis=1)
+        counts = self.power_sums(1).sum(axis=1) / self.whole_battles()
+        few = [
+            f"{fought[code]:,.0f} of {name} as {counts[code]:.3g}"
+            for code, name in enumerate(self.models)
+            if 0 < counts[code] < fought[code] * FEW_OF_ALL
+        ]
+        more = f" and of {len(few) - 5} models more" if len(few) > 5 else ""
+        told = f"weights differ so much that battles count as fewer (Kish): {', '.join(few[:5])}{more}"
+        return [told] if few else []
+
+
+def relative_weights(mass: FloatArray) -> FloatArray | None:
+    """Weights in proportion, so that their sum is Kish's effective number; None where all are alike.
+
+    Nothing else in this package sees how large weights are: a file of weights that sum to one says what a file says in
+    which they sum to a thousand.
+    """
+    most = mass.max(initial=0.0)
+    if not most > 0:
+        return mass
+    mass = mass / most
+    mass[mass < _NO_WEIGHT] = 0.0
+    if (mass == 1.0).all():
+        return None
+    return np.asarray(mass * (mass.sum() / (mass * mass).sum()))
 
 
 def relative_difference(of_a: Any, of_b: Any) -> FloatArray:

@@ -43,6 +43,8 @@ def bca_interval(draws: FloatArray, value: float, jackknife: FloatArray, level: 
     z0 = _NORMAL.inv_cdf(min(max(below, 0.5 / len(found)), 1.0 - 0.5 / len(found)))
     influence = jackknife[~np.isnan(jackknife)]
     influence = influence.mean() - influence if len(influence) else influence
+    # in units of the largest: cubes of small numbers vanish
+    influence = influence / max(float(np.abs(influence).max(initial=0.0)), 1e-300)
     spread = float((influence**2).sum())
     a = float((influence**3).sum()) / (6.0 * spread**1.5) if spread > 0.0 else 0.0
     ends = []

@@ -11,9 +11,12 @@ of few clusters run short, as the spread of resamples lacks the factor n /
 (n - 1) and their shape Student's tails: the percentiles are moved outwards by both, to
 ``Phi(-sqrt(n / (n - 1)) t)`` (Hesterberg 2015, "What teachers should know about the bootstrap", section 3.2).
 
-A resample in which two models separate says that their difference may be infinite, and is counted so: where there are
-enough of them, the interval has no end there. Where the data themselves separate models, no resample knows more than
-they do: such ends are the likelihood's (`separation.py`).
+Rare upsets count as few clusters do (`evidence.py`): n - 1 is the degrees of freedom of a contrast's variance.
+
+A resample in which two models separate says that their difference may be infinite, and is counted so. What resamples
+say near a separation hangs on which of a few upsets they drew: where fewer than ten crossed the narrowest cut between
+models, there is no such interval (`crossings.py`). Where the data themselves separate models, no resample knows more
+than they do: such ends are the likelihood's (`separation.py`).
 """
 
 from __future__ import annotations
@@ -28,18 +31,22 @@ import numpy as np
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
 from arenaloop.ratings.clusters import effective_clusters
-from arenaloop.ratings.intervals import win_probabilities
+from arenaloop.ratings.crossings import WHOLE, crossings, listed
+from arenaloop.ratings.evidence import Evidence
+from arenaloop.ratings.intervals import information_inverse, outcome_spread, win_probabilities
 from arenaloop.ratings.resamples import Resampler, chord_steps, full_steps
-from arenaloop.ratings.separation import Divide, divide, listed, open_notes, settled
+from arenaloop.ratings.separation import Divide, divide, open_notes, settled
 from arenaloop.ratings.student import t_quantile
 
 __all__ = ["Bootstrap", "bootstrap"]
 
 _FEWEST_PROMPTS = 8.0
 """Below this many, no percentiles are given: a convention. docs/ratings.md says what is left at the edges with it."""
+_FEWEST_UPSETS = 10.0
+"""Whole upsets across a cut below which resamples cover too seldom: with three, 84 % of the time."""
 _INFINITE = 1e18
 """Nats that stand for an infinite difference where percentiles are interpolated."""
-_STILL = 1e-9
+_STILL = 1e-5
 """Spread, in nats, below which resamples say nothing (all ties, one prompt, cells of one outcome)."""
 
 
@@ -54,6 +61,8 @@ class Bootstrap:
         seed: of the draws.
         redrawn: resamples that lost the connection between models, and were drawn again.
         worth: what the clusters of each model are worth, shape (K,); see `intervals.effective_clusters`.
+        evidence: how far the clusters bear out a variance; None without any draws.
+        crossed: whole upsets of the row over the column across the narrowest cut between them, up to ten, shape (K, K).
         divide: what separates models in the data themselves; None where nothing does.
         separated: for each resample in which models separated that do not in the data, who reaches whom by "beat",
             shape (K, K).
@@ -65,6 +74,8 @@ class Bootstrap:
     seed: int
     redrawn: int
     worth: FloatArray
+    evidence: Evidence | None = None
+    crossed: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
     divide: Divide | None = None
     separated: Mapping[int, BoolArray] = field(default_factory=dict)
 
@@ -112,17 +123,27 @@ class Bootstrap:
                 "(the sandwich does not)"
             )
         notes += open_notes(self.fit, self.divide, anchor, origin)
-        thin, still = [], []
+        thin: list[str] = []
+        rare: list[str] = []
+        still: list[str] = []
         for piece, reference, _ in self.fit.scales(anchor=anchor, origin=origin):
             for code in piece:
                 if len(reference) == 1 and code == reference[0]:
                     continue
                 if self._thin()[code] or self._thin()[reference].any():
                     thin.append(self.fit.models[code])
+                elif self._rare(int(code), reference):
+                    closed = self.divide is None or not any(self.divide.open_ends(int(code), reference))
+                    rare += [self.fit.models[code]] if closed else []
                 elif self._still(int(code), reference):
                     still.append(self.fit.models[code])
         if thin:
             notes.append(f"too few prompts for a bootstrap of {listed(thin)}: use the sandwich interval")
+        if rare:
+            notes.append(
+                f"no bootstrap interval for {listed(rare)}: fewer than {_FEWEST_UPSETS:g} upsets crossed between them "
+                "and others, and resamples hang on which they drew; use the sandwich interval"
+            )
         if still:
             notes.append(
                 f"no interval for {listed(still)}: every resample gave the same rating, as no {self.cluster} "
@@ -145,6 +166,11 @@ class Bootstrap:
     def _thin(self) -> BoolArray:
         return self.worth < _FEWEST_PROMPTS if self.cluster == "prompt" else np.zeros(len(self.worth), dtype=bool)
 
+    def _rare(self, code: int, reference: IntArray) -> bool:
+        """Whether few upsets bind a model to those of reference."""
+        both = np.minimum(self.crossed[code, reference], self.crossed[reference, code])
+        return bool((both[reference != code] < _FEWEST_UPSETS * WHOLE).any())
+
     def _still(self, code: int, reference: IntArray) -> bool:
         """Whether the resamples of a difference have no width."""
         return bool(np.ptp(self.draws[:, code] - self.draws[:, reference].mean(axis=1)) < _STILL)
@@ -160,14 +186,21 @@ class Bootstrap:
             most[r, ~reach[np.ix_(reference, codes)].all(axis=0)] = _INFINITE
         lower, upper = np.zeros(len(codes)), np.zeros(len(codes))
         thin = self._thin()
+        assert self.evidence is not None
+        dof = dict(zip(piece.tolist(), self.evidence.dof(piece, reference)[1].tolist(), strict=True))
         for place, code in enumerate(codes):
             if len(reference) == 1 and code == reference[0]:
                 continue
-            if thin[code] or thin[reference].any() or self._still(int(code), reference):
+            if (
+                thin[code]
+                or thin[reference].any()
+                or self._rare(int(code), reference)
+                or self._still(int(code), reference)
+            ):
                 lower[place], upper[place] = -math.inf, math.inf
                 continue
             worth = self.worth[code] if len(reference) > 1 else min(self.worth[code], self.worth[reference[0]])
-            tail = _tail(level, float(worth))
+            tail = _tail(level, min(float(worth), dof[int(code)] + 1.0))
             lower[place] = np.quantile(least[:, place], tail)
             upper[place] = np.quantile(most[:, place], 1.0 - tail)
         lower[lower < -_INFINITE / len(least) ** 2] = -math.inf
@@ -242,4 +275,10 @@ def bootstrap(
     p = win_probabilities(fit)
     Q = (fit.wins + fit.wins.T + fit.pseudo + fit.pseudo.T) * p * p.T
     found = divide(battles, fit, Q, np.cov(draws, rowvar=False), cluster)
-    return Bootstrap(fit, draws, cluster, seed, redrawn, worth, found, separated)
+    prompts = cluster == "prompt"
+    bread = information_inverse(fit, p)
+    known = np.zeros(size, dtype=bool)
+    clusters = worth - 1.0 if prompts else np.full(size, np.inf)
+    evidence = Evidence(bread, bread, *outcome_spread(battles, fit, p * p.T), None, clusters, prompts, known)
+    crossed = crossings(fit.wins, fit.unit, _FEWEST_UPSETS)
+    return Bootstrap(fit, draws, cluster, seed, redrawn, worth, evidence, crossed, found, separated)

@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.crossings import WHOLE, components, crossings, listed, pseudo_wins, separated_models, walks
 
-__all__ = ["ELO_PER_NAT", "BradleyTerry", "components", "count_wins", "fit", "fit_batch", "fit_wins", "newton_batch"]
+__all__ = ["ELO_PER_NAT", "BradleyTerry", "count_wins", "fit", "fit_batch", "fit_wins", "newton_batch"]
 
 ELO_PER_NAT = 400.0 / math.log(10.0)
 """Elo points per unit of theta: a model 400 points up wins ten times as often as it loses."""
@@ -39,6 +40,9 @@ class BradleyTerry:
         theta: strengths in nats, shape (K,), centred within each component; NaN for a model that met nobody.
         component: shape (K,); models with the same number can be compared, those with different ones cannot.
         wins: what was counted, shape (K, K); row beats column, ties half each.
+        unit: weight of a whole battle of each model, shape (K,): sum w^2 / sum w over its battles.
+        crossed: whole battles that the row won over the column across the narrowest cut between them, up to 1, shape
+            (K, K); see `crossings`.
         pseudo: pseudo-wins that were added to keep every strength finite, shape (K, K), zero almost everywhere.
         l2: ridge on theta.
         separation: what was done about models that won or lost everything.
@@ -50,6 +54,8 @@ class BradleyTerry:
     theta: FloatArray
     component: IntArray
     wins: FloatArray
+    unit: FloatArray
+    crossed: FloatArray
     pseudo: FloatArray
     l2: float
     separation: str
@@ -123,7 +129,7 @@ def count_wins(battles: Battles) -> FloatArray:
     """Win weights, shape (K, K): entry (i, j) sums what i scored against j; a tie gives half to each."""
     size = len(battles.models)
     cell = battles.a.astype(np.int64) * size + battles.b
-    weight = battles.weight
+    weight = battles.mass
     gained = battles.score_a if weight is None else battles.score_a * weight
     won = tally(cell, size * size, gained).reshape(size, size)
     total = tally(cell, size * size, weight).reshape(size, size)
@@ -132,7 +138,7 @@ def count_wins(battles: Battles) -> FloatArray:
 
 def fit(battles: Battles, *, l2: float = 0.0, separation: str = "half_battle") -> BradleyTerry:
     """Maximum-likelihood strengths of all models in `battles`; see `fit_wins` for the settings."""
-    return fit_wins(count_wins(battles), battles.models, l2=l2, separation=separation)
+    return fit_wins(count_wins(battles), battles.models, l2=l2, separation=separation, unit=battles.whole_battles())
 
 
 def fit_wins(
@@ -141,6 +147,7 @@ def fit_wins(
     *,
     l2: float = 0.0,
     separation: str = "half_battle",
+    unit: FloatArray | None = None,
 ) -> BradleyTerry:
     """Maximise ``sum W_ab ln sigma(theta_a - theta_b) - l2/2 |theta|^2`` by Newton's method.
 
@@ -148,10 +155,12 @@ def fit_wins(
         wins: win weights W, shape (K, K), not negative; the diagonal is ignored.
         models: K names; their positions by default.
         l2: ridge on theta. 0 is plain maximum likelihood.
-        separation: what to do where the maximum lies at infinity, because one group of models won (or lost) every
-            battle against the rest: ``"half_battle"`` adds half a win each way, or less, to every model that met others
-            across such groups, spread over those opponents (see `_pseudo`), ``"ridge"`` uses l2 = 1e-3, ``"error"``
-            raises. With `l2` > 0 nothing needs to be done.
+        separation: what to do where the maximum lies at infinity, or hangs on less than half an upset, because one
+            group of models won (or lost) every battle against the rest: ``"half_battle"`` adds half a win each way, or
+            less, to every model that met others across such groups, spread over those opponents (see
+            `crossings.pseudo_wins`), ``"ridge"`` uses l2 = 1e-3, ``"error"`` raises. With `l2` > 0 nothing needs to be
+            done.
+        unit: weight of a whole battle of each model, shape (K,). Without it upsets of any mass count as whole ones.
 
     Returns:
         Strengths that are finite for every model that met another one.
@@ -174,27 +183,29 @@ def fit_wins(
     names = tuple(str(i) for i in range(size)) if models is None else tuple(models)
 
     notes: list[str] = []
-    component, group = components(W)
+    whole = np.ones(size) if unit is None else unit
+    component = components(W)[0]
+    crossed = walks(W > 0).astype(np.float64) if unit is None else crossings(W, whole)
     lonely = ~W.any(axis=0) & ~W.any(axis=1)
     notes += [f"{names[i]} met nobody and has no rating" for i in np.flatnonzero(lonely)]
     pieces = [np.flatnonzero(component == c) for c in dict.fromkeys(component[~lonely].tolist())]
     if len(pieces) > 1:
-        listed = " | ".join(_names(names, piece) for piece in pieces)
-        notes.append(f"the models fall into {len(pieces)} groups that never met; ratings compare within each: {listed}")
+        parts = " | ".join(listed([names[i] for i in piece]) for piece in pieces)
+        notes.append(f"the models fall into {len(pieces)} groups that never met; ratings compare within each: {parts}")
 
     pseudo = np.zeros_like(W)
     met = (W + W.T) > 0
-    crossing = met & (group[:, None] != group[None, :])
+    crossing = met & (np.minimum(crossed, crossed.T) < 0.5 * WHOLE)
     ridge = l2
     if crossing.any() and l2 == 0:
-        onesided = [_separated(W, group, piece, names) for piece in pieces if crossing[piece].any()]
+        onesided = [separated_models(W, whole, crossed, piece, names) for piece in pieces if crossing[piece].any()]
         if separation == "error":
             raise ValueError(f"no finite ratings: {'; '.join(onesided)}")
         if separation == "ridge":
             ridge = 1e-3
             notes += [f"{text}; kept finite by a ridge of {ridge:g}" for text in onesided]
         else:
-            pseudo = _pseudo(W, crossing)
+            pseudo = pseudo_wins(W, whole, crossed)
             notes += [f"{text}; kept finite by half a pseudo-win each way, spread over opponents" for text in onesided]
 
     theta = np.full(size, np.nan)
@@ -203,77 +214,7 @@ def fit_wins(
         block = np.ix_(piece, piece)
         theta[piece], taken = _newton((W + pseudo)[block], ridge)
         steps = max(steps, taken)
-    return BradleyTerry(names, theta, component, W, pseudo, ridge, separation, steps, tuple(notes))
-
-
-def _pseudo(W: FloatArray, crossing: BoolArray) -> FloatArray:
-    """Pseudo-wins across a separation, shape (K, K), symmetric.
-
-    In proportion to the battles that crossed, and no model has more than half a one each way: a fixed mass, whatever
-    the number of opponents, puts an unbeaten model of n wins at ln(2 n + 1) above equals, as Firth's penalty does
-    (Firth 1993). Half a pseudo-win against each opponent would be a prior that grows with their number.
-    """
-    met = np.where(crossing, W + W.T, 0.0)
-    own = met.sum(axis=1)
-    return np.asarray(0.5 * met / np.maximum(np.maximum(own[:, None], own[None, :]), 1e-300))
-
-
-def components(wins: FloatArray) -> tuple[IntArray, IntArray]:
-    """Which models can be compared at all, and which have a finite maximum-likelihood difference.
-
-    Args:
-        wins: win weights, shape (K, K).
-
-    Returns:
-        Two arrays of shape (K,): numbers of the connected components of "met", and of the strongly connected
-        components of "beat" (Hunter 2004, assumption 1: the maximum exists within one of the latter).
-    """
-    beat = wins > 0
-    return _closure_labels(beat | beat.T), _closure_labels(beat)
-
-
-def _closure_labels(edges: npt.NDArray[np.bool_]) -> IntArray:
-    """Labels of the classes of mutually reachable nodes, shape (K,)."""
-    size = len(edges)
-    labels = np.full(size, -1)
-    for node in range(size):
-        if labels[node] < 0:
-            both = _reachable(edges, node) & _reachable(edges.T, node)
-            labels[both] = node
-    return labels
-
-
-def _reachable(edges: npt.NDArray[np.bool_], start: int) -> npt.NDArray[np.bool_]:
-    """Nodes reachable from `start` (itself included), shape (K,), by breadth-first search."""
-    seen = np.zeros(len(edges), dtype=bool)
-    seen[start] = True
-    front = np.array([start])
-    while front.size:
-        new = edges[front].any(axis=0) & ~seen
-        seen |= new
-        front = np.flatnonzero(new)
-    return seen
-
-
-def _separated(W: FloatArray, group: IntArray, piece: IntArray, names: Sequence[str]) -> str:
-    """In words, which models of a connected piece won or lost everything, or which groups stand apart."""
-    whole: list[str] = []
-    for i in piece:
-        if np.count_nonzero(group == group[i]) == 1:
-            won, lost = W[i].any(), W[:, i].any()
-            if won != lost:
-                whole.append(f"{names[i]} {'won' if won else 'lost'} every battle")
-    if len(whole) > 8:
-        return ", ".join(whole[:8]) + f" and {len(whole) - 8} more like them"
-    if whole:
-        return ", ".join(whole)
-    parts = [np.flatnonzero(group == g) for g in dict.fromkeys(group[piece].tolist())]
-    return "no upset ever crossed between " + " | ".join(_names(names, part) for part in parts)
-
-
-def _names(names: Sequence[str], codes: IntArray) -> str:
-    shown = ", ".join(names[i] for i in codes[:8])
-    return shown if len(codes) <= 8 else f"{shown} and {len(codes) - 8} more"
+    return BradleyTerry(names, theta, component, W, whole, crossed, pseudo, ridge, separation, steps, tuple(notes))
 
 
 def _newton(W: FloatArray, l2: float) -> tuple[FloatArray, int]:

@@ -1,4 +1,4 @@
-"""What the cells of a file say: scores, preferences, labels, weights, names. One rule for all readers.
+"""What the cells of a file say: scores, preferences, labels, weights. One rule for all readers.
 
 A value that is known is read. One that means "there is none" (null, blank, a failed call's mark) leaves its row without
 an outcome. One that nobody knows is counted and shown with examples; rows that hold such values are left out while they
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any
@@ -27,7 +27,6 @@ __all__ = [
     "Place",
     "at",
     "is_missing",
-    "name_twins",
     "read_games",
     "read_preferences",
     "read_scores",
@@ -263,26 +262,3 @@ def read_weights(values: Cells, *, column: str = "weight", place: Place | None =
     if len(weight) and not weight.any():
         raise ValueError(f"column {column}: all weights are 0")
     return weight
-
-
-def name_twins(names: Iterable[str]) -> list[str]:
-    """A note for each group of names that differ in nothing one sees: Unicode form, blanks, invisible characters."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(_visible(name), []).append(name)
-    return [
-        f"{' and '.join(map(ascii, group))} look the same (blanks, Unicode form or invisible characters) and are rated "
-        "as different models"
-        for group in groups.values()
-        if len(group) > 1
-    ]
-
-
-def _visible(name: str) -> str:
-    seen = "".join(
-        c for c in unicodedata.normalize("NFC", name) if c.isspace() or unicodedata.category(c) not in _UNSEEN
-    )
-    return " ".join(seen.split())
-
-
-_UNSEEN = ("Cf", "Cc")  # joiners, marks of direction, soft hyphens; control characters

@@ -38,7 +38,8 @@ class Prompts:
     """Which models battled how often on which prompt.
 
     Attributes:
-        worth: what each model's prompts are worth, shape (K,): ``(sum c)^2 / sum c^2`` of its battles c per prompt.
+        worth: what each model's prompts are worth, shape (K,): ``(sum c)^2 / sum c^2`` of its battles c per prompt, or
+            of the sum c of their squared weights, in proportion to which a prompt adds to the variance.
         spanned: directions among the strengths that each prompt's battles span, shape (G,), at least 1: the models on
             it less one, or its battles where they are fewer.
     """
@@ -47,14 +48,16 @@ class Prompts:
         assert battles.cluster is not None
         self._group, self._size = battles.cluster, len(battles.models)
         self._blocks = list(_blocks(battles))
-        total = tally(battles.a, self._size) + tally(battles.b, self._size)
+        square = None if battles.mass is None else battles.mass**2
+        total = tally(battles.a, self._size, square) + tally(battles.b, self._size, square)
         squares = np.zeros(self._size)
         models = np.zeros(battles.clusters)
         for block in self._blocks:
-            counts = np.bincount(block.entries, minlength=block.many * self._size).reshape(block.many, self._size)
+            each = None if square is None else np.tile(square[block.rows], 2)
+            counts = np.bincount(block.entries, each, block.many * self._size).reshape(block.many, self._size)
             squares += np.einsum("ij,ij->j", counts, counts)
             models[block.first : block.first + block.many] = (counts > 0).sum(axis=1)
-        self.worth: FloatArray = total**2 / np.maximum(squares, 1.0)
+        self.worth: FloatArray = _worth(total, squares)
         fought = tally(battles.cluster, battles.clusters)
         self.spanned: FloatArray = np.maximum(np.minimum(fought, models - 1.0), 1.0)
 
@@ -86,8 +89,11 @@ def effective_clusters(battles: Battles, cluster: str) -> FloatArray:
     """What the clusters of each model are worth, shape (K,): `Prompts.worth`, or with ``"battle"`` its battles."""
     if cluster == "prompt" and battles.cluster is not None:
         return Prompts(battles).worth
-    size = len(battles.models)
-    return tally(battles.a, size) + tally(battles.b, size)
+    return _worth(battles.power_sums(2).sum(axis=1), battles.power_sums(4).sum(axis=1))
+
+
+def _worth(total: FloatArray, squares: FloatArray) -> FloatArray:
+    return np.where(squares > 0, total**2 / np.where(squares > 0, squares, 1.0), 0.0)
 
 
 def _blocks(battles: Battles) -> Iterator[_Block]:

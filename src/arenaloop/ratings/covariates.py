@@ -111,12 +111,16 @@ def fit_controlled(
     plain = fit(kept)
     size = len(kept.models)
     theta = np.nan_to_num(plain.theta)
-    weight = np.ones(len(kept)) if kept.weight is None else kept.weight
+    weight = np.ones(len(kept)) if kept.mass is None else kept.mass
     # pseudo-wins of the plain fit stay in, as battles at equal covariates
     i, j = np.nonzero(plain.pseudo)
     a, b = np.concatenate([kept.a, i]), np.concatenate([kept.b, j])
     y = np.concatenate([kept.score_a, np.ones(len(i))])
     w = np.concatenate([weight, plain.pseudo[i, j]])
+    whole = np.maximum(plain.unit[:, None], plain.unit[None, :])
+    squares, fourths = (
+        np.concatenate([weight**power, plain.pseudo[i, j] * whole[i, j] ** (power - 1)]) for power in (2, 4)
+    )
     X = np.concatenate([X, np.zeros((len(i), len(controls)))])
     F = X[:, free]
     same = (plain.component[:, None] == plain.component[None, :]).astype(np.float64)
@@ -175,7 +179,8 @@ def fit_controlled(
         meat = _information(cell[: len(kept)], kept.a, kept.b, shown * shown, F[: len(kept)], size)
     else:
         meat = _by_prompt(group, units, kept.a, kept.b, shown, F[: len(kept)], size)
-    known = _information(cell, a, b, np.where(stands_in, q, 0.0), F, size)
+    chance = p * (1.0 - p)
+    known = _information(cell, a, b, np.where(stands_in, squares * chance, 0.0), F, size)
     alone = _information(cell[: len(kept)], kept.a, kept.b, shown * shown, F[: len(kept)], size) + known
     meat += known
     covariance = bread @ meat @ bread
@@ -193,10 +198,14 @@ def fit_controlled(
         coefficients[name] = Coefficient(value, lower, upper, float(scale[f]), f not in free)
     fitted = replace(plain, theta=np.where(rated, theta, np.nan), notes=notes)
     prompts = cluster == "prompt"
-    Q, rarity = (_by_pair(cell, values, size) for values in (q, q * (1.0 - 4.0 * p * (1.0 - p))))
+    Q, spread, rarity = (
+        _by_pair(cell, values, size) for values in (q, squares * chance, fourths * chance * (1.0 - 4.0 * chance))
+    )
+    by_fit = bread if kept.mass is None else bread @ _information(cell, a, b, squares * chance, F, size) @ bread
     evidence = Evidence(
         centre @ bread[:size, :size] @ centre.T,
-        Q,
+        centre @ by_fit[:size, :size] @ centre.T,
+        spread,
         rarity,
         alone[:size, :size] if prompts else None,
         worth - 1.0 if prompts else np.where(thin, np.inf, np.maximum(worth - 1.0, 1.0)),

@@ -36,7 +36,7 @@ def trajectory(
         raise ValueError(f"every must be at least 1, not {every}")
     rating = [init] * len(battles.models)
     out = [list(rating)]
-    weight = [1.0] * len(battles) if battles.weight is None else battles.weight.tolist()
+    weight = [1.0] * len(battles) if battles.mass is None else battles.mass.tolist()
     factor = np.log(10.0) / scale
     exp = np.exp
     # one battle at a time by nature; plain floats are faster here than arrays of one
@@ -131,7 +131,7 @@ def _play(battles: Battles, rows: list[IntArray], k: float, init: float, factor:
         table[: len(row), column] = row
     flat = rating.reshape(-1)
     base = np.arange(many) * len(battles.models)
-    weight = np.ones(len(battles)) if battles.weight is None else battles.weight
+    weight = np.ones(len(battles)) if battles.mass is None else battles.mass
     for row in table:
         at_a, at_b = base + battles.a[row], base + battles.b[row]
         expected = 1.0 / (1.0 + np.exp(factor * (flat[at_b] - flat[at_a])))

@@ -12,9 +12,10 @@ variance V from clusters, and V is only as good as the clusters that carry it:
   contrast), is that of a chi-square with ``2 / ...`` degrees of freedom. Bell & McCaffrey 2002 match the moments of V
   in this way, for normal errors.
 
-With fewer than two degrees of freedom there is no interval: Student's quantile alone would be 12.7 and more. With few,
-V may be small by chance, and discrete outcomes make it zero with some probability: it is never taken as less than the
-inverse information, the variance of independent battles. And where battles on one prompt cancel out (a judge that votes
+With fewer than two degrees of freedom from clusters there is no interval: Student's quantile alone would be 12.7 and
+more; nor where V hangs on less than one upset. With few, V may be small by chance, and discrete outcomes make it zero
+with some probability: it is never taken as less than the variance that the fit gives independent battles. Weights count
+for what they do to V: squared. And where battles on one prompt cancel out (a judge that votes
 for a seat; a cycle on every prompt) V tends to zero whatever the models are: far below what the same battles would give
 if they were independent, there is no interval; less far below, that takes the place of V.
 """
@@ -40,6 +41,8 @@ _LONE_DOF = 0.5
 _CANCELLED, _CANCELLED_FEW = 0.1, 0.01
 """Share of the variance of independent battles below which battles cancel out; with few degrees of freedom chance alone
 makes a variance small, and only next to nothing counts."""
+_LEAST_UPSET = 0.9
+"""Degrees of freedom below which V hangs on less than one upset, or on one that outweighs all others."""
 _LOW_SIDE = 2.33
 """Standard errors below the variance of independent battles from which on it is no chance (1 %, one-sided)."""
 
@@ -51,18 +54,20 @@ class Judged:
     Attributes:
         variance: in squared nats, guarded, shape (n,).
         dof: of it, at least 1, shape (n,).
-        thin: too few clusters for an interval. `cancelled`: battles on the same prompts cancel out. Shape (n,).
+        thin: too few clusters for an interval. `cancelled`: battles on the same prompts cancel out. `rare`: less than
+            one upset speaks of it. Shape (n,).
     """
 
     variance: FloatArray
     dof: FloatArray
     thin: BoolArray
     cancelled: BoolArray
+    rare: BoolArray
 
     @property
     def trusted(self) -> BoolArray:
         """Where the variance makes an interval, shape (n,)."""
-        return ~(self.thin | self.cancelled)
+        return ~(self.thin | self.cancelled | self.rare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,9 @@ class Evidence:
 
     Attributes:
         inverse: of the information of the centred strengths, shape (K, K).
-        information: of each pair's battles, Q = T p (1 - p), shape (K, K).
-        rarity: Q (1 - 4 p (1 - p)), shape (K, K).
+        expected: covariance of the centred strengths were battles independent and the fit the truth, shape (K, K).
+        spread: variance of each pair's score under the fit, sum w^2 p (1 - p), shape (K, K).
+        rarity: sum w^4 q (1 - 4 q) with q = p (1 - p), shape (K, K).
         independent: sum of the outer products of the battles' scores, as if each were its own cluster, shape (K, K);
             None where they are.
         clusters: degrees of freedom of each model's own clusters, shape (K,); infinite where the variance is not
@@ -82,7 +88,8 @@ class Evidence:
     """
 
     inverse: FloatArray
-    information: FloatArray
+    expected: FloatArray
+    spread: FloatArray
     rarity: FloatArray
     independent: FloatArray | None
     clusters: FloatArray
@@ -97,27 +104,27 @@ class Evidence:
     def judge(self, covariance: FloatArray, piece: IntArray, reference: IntArray) -> Judged:
         """Contrasts of all models in `piece` with the mean of `reference`, given their sandwich covariance."""
         V = contrast_variance(covariance, piece, reference)
-        E = contrast_variance(self.inverse, piece, reference)
-        # weights so large or small that sums of squares leave the range of floats show nothing
-        by_cluster, dof = (np.nan_to_num(each, nan=0.0, posinf=np.inf) for each in self._dof(piece, reference))
+        E = contrast_variance(self.expected, piece, reference)
+        by_cluster, dof = self.dof(piece, reference)
         thin = by_cluster < LEAST_DOF if self.prompts else np.zeros(len(piece), dtype=bool)
+        rare = (dof < _LEAST_UPSET) & ~thin
         few = dof < _FEW_DOF
         cancelled = np.zeros(len(piece), dtype=bool)
         guarded = np.where(few, np.maximum(V, E), V)
         if self.independent is not None:
             of = self._influence(piece, reference)
             A = (of * (self.independent[np.ix_(piece, piece)] @ of)).sum(axis=0)
-            cancelled = (np.where(few, _CANCELLED_FEW, _CANCELLED) * A > V) & ~thin
+            cancelled = (np.where(few, _CANCELLED_FEW, _CANCELLED) * A > V) & ~(thin | rare)
             low = ~few & ((1.0 - _LOW_SIDE * np.sqrt(2.0 / dof)) * A > V)
             guarded = np.where(low, A, guarded)
-        return Judged(guarded, np.maximum(dof, 1.0), thin, cancelled)
+        return Judged(guarded, np.maximum(dof, 1.0), thin, cancelled, rare)
 
     def _influence(self, piece: IntArray, reference: IntArray) -> FloatArray:
         """Weight of each model's score in each contrast, one contrast a column, shape (n, n)."""
         inverse = self.inverse[piece]
         return np.asarray(inverse[:, piece] - inverse[:, reference].mean(axis=1, keepdims=True))
 
-    def _dof(self, piece: IntArray, reference: IntArray) -> tuple[FloatArray, FloatArray]:
+    def dof(self, piece: IntArray, reference: IntArray) -> tuple[FloatArray, FloatArray]:
         """Degrees of freedom from clusters alone, and with the rarity of upsets, of every contrast, both (n,)."""
         block = np.ix_(piece, piece)
         own = np.maximum(self.clusters[piece], _LONE_DOF)
@@ -125,7 +132,7 @@ class Evidence:
         of = self._influence(piece, reference)
         of = (of / np.maximum(np.abs(of).max(axis=0, initial=0.0), 1e-300)).astype(np.float32)
         square = of * of
-        Q, R = (matrix[block].astype(np.float32) for matrix in (self.information, self.rarity))
+        Q, R = (matrix[block].astype(np.float32) for matrix in (self.spread, self.rarity))
         total = (square * Q.sum(axis=1)[:, None]).sum(axis=0) - (of * (Q @ of)).sum(axis=0)
         total = np.where(total > 0, total, 1.0)
         if len(own) == 0 or own.min() >= _MANY_DOF:

@@ -19,8 +19,9 @@ import numpy as np
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
 from arenaloop.ratings.clusters import Prompts, effective_clusters
+from arenaloop.ratings.crossings import listed
 from arenaloop.ratings.evidence import Evidence
-from arenaloop.ratings.separation import Divide, divide, listed, open_notes, settled
+from arenaloop.ratings.separation import Divide, divide, open_notes, settled
 from arenaloop.ratings.student import t_quantiles
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "between",
     "flat_pairs",
     "information_inverse",
+    "outcome_spread",
     "outcome_squares",
     "sandwich",
     "win_probabilities",
@@ -103,6 +105,7 @@ class Intervals:
         names = self.fit.models
         thin: list[str] = []
         cancelled: list[str] = []
+        rare: list[str] = []
         notes = list(open_notes(self.fit, self.divide, anchor, origin))
         for piece, reference, _ in self.fit.scales(anchor=anchor, origin=origin):
             judged = self.evidence.judge(self.covariance, piece, reference)
@@ -111,6 +114,7 @@ class Intervals:
                 closed &= piece != reference[0]
             thin += [names[i] for i in piece[judged.thin & closed]]
             cancelled += [names[i] for i in piece[judged.cancelled & closed]]
+            rare += [names[i] for i in piece[judged.rare & closed]]
         if not self.evidence.prompts and self.evidence.lone.any():
             lone = listed([names[i] for i in np.flatnonzero(self.evidence.lone)])
             notes.append(f"only one battle for {lone}: the interval rests on the model's own information")
@@ -121,6 +125,8 @@ class Intervals:
                 f"no interval for {listed(cancelled)}: the battles on each prompt cancel out, as those of a judge do "
                 "that votes for a seat, so that they do not show how sure the ratings are"
             )
+        if rare:
+            notes.append(f"no interval for {listed(rare)}: a single battle, or less, outweighs the others")
         return tuple(notes)
 
     def _piece(self, code: int) -> IntArray:
@@ -169,6 +175,7 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     p = win_probabilities(fit)
     q = p * p.T
     Q = (fit.wins + fit.wins.T + fit.pseudo + fit.pseudo.T) * q
+    spread, rarity = outcome_spread(battles, fit, q)
     bread = information_inverse(fit, p)
 
     cell: IntArray = battles.a.astype(np.int64) * size + battles.b
@@ -182,7 +189,7 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     if thin.any():
         expected |= thin[:, None] | thin[None, :]
     meat = _meat(battles, cell, p, expected, leverage, by_prompt)
-    known = _laplacian(np.where(expected, Q, 0.0))
+    known = _laplacian(np.where(expected, spread, 0.0))
     meat += known
     covariance = between(fit, bread @ meat @ bread)
     if not correction:
@@ -192,9 +199,21 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     independent = None
     if prompts:
         independent = _independent(battles, fit, cell, p, squares, expected) + known
-    evidence = Evidence(bread, Q, Q * (1.0 - 4.0 * q), independent, clusters, prompts, thin)
+    by_fit = bread if battles.mass is None and fit.l2 == 0 else bread @ _laplacian(spread) @ bread
+    evidence = Evidence(bread, by_fit, spread, rarity, independent, clusters, prompts, thin)
     found = divide(battles, fit, Q, covariance, cluster)
     return Intervals(fit, covariance, battles.clusters if prompts else len(battles), evidence, found)
+
+
+def outcome_spread(battles: Battles, fit: BradleyTerry, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """`Evidence.spread` and `Evidence.rarity`; pseudo-wins are battles that weigh a whole one."""
+    pseudo = fit.pseudo + fit.pseudo.T
+    if battles.mass is None:
+        spread = (fit.wins + fit.wins.T + pseudo) * q
+        return spread, spread * (1.0 - 4.0 * q)
+    whole = np.maximum(fit.unit[:, None], fit.unit[None, :])
+    spread = (battles.power_sums(2) + pseudo * whole) * q
+    return spread, (battles.power_sums(4) + pseudo * whole**3) * q * (1.0 - 4.0 * q)
 
 
 def between(fit: BradleyTerry, covariance: FloatArray) -> FloatArray:
@@ -245,7 +264,7 @@ def outcome_squares(battles: Battles, cell: IntArray, size: int) -> FloatArray:
 
 def flat_pairs(battles: Battles, fit: BradleyTerry, squares: FloatArray) -> BoolArray:
     """Pairs with a model whose results never varied, shape (K, K), given `outcome_squares`."""
-    if battles.weight is None:
+    if battles.mass is None:
         scored = fit.wins.sum(axis=1)
         fought = scored + fit.wins.sum(axis=0)
     else:
@@ -270,15 +289,15 @@ def _meat(
     """Sum over clusters of the outer products of their scores, shape (K, K); every battle is one without `prompts`."""
     size = len(p)
     residual = battles.score_a - p.ravel()[cell]
-    if battles.weight is not None:
-        residual *= battles.weight
+    if battles.mass is not None:
+        residual *= battles.mass
     if expected.any():
         residual[expected.ravel()[cell]] = 0.0
     share = None
     if leverage is not None:
         share = leverage.ravel()[cell]
-        if battles.weight is not None:
-            share *= battles.weight
+        if battles.mass is not None:
+            share *= battles.mass
     if prompts is not None:
         return prompts.outer_products(residual, share)
     # clusters of one: the sum is a Laplacian of squared residuals
@@ -292,12 +311,12 @@ def _independent(
 ) -> FloatArray:
     """`_meat` if every battle were its own cluster, without a correction, shape (K, K)."""
     size = len(p)
-    if battles.weight is None:
+    if battles.mass is None:
         # sums of (s - p)^2 = (s - 1/2)^2 + s - 1/4 - 2 p s + p^2, pair by pair
         total = squares + fit.wins * (1.0 - 2.0 * p) + (fit.wins + fit.wins.T) * (p * p - 0.25)
         total = np.maximum(total, 0.0)
     else:
-        residual = battles.weight * (battles.score_a - p.ravel()[cell])
+        residual = battles.mass * (battles.score_a - p.ravel()[cell])
         total = tally(cell, size * size, residual * residual).reshape(size, size)
         total = total + total.T
     return _laplacian(np.where(expected, 0.0, total))

@@ -67,6 +67,7 @@ def controlled_rate(
     level: float,
     penalty: float,
     regular: tuple[FloatArray, FloatArray, FloatArray] | None,
+    counted: FloatArray | None = None,
 ) -> tuple[tuple[float | None, float | None, float | None], dict[str, float] | None, list[str]]:
     """Length-controlled win rate of one model with its BCa interval, the GLM's weights, and flags.
 
@@ -77,6 +78,8 @@ def controlled_rate(
         level: of the interval.
         penalty: ridge on the coefficients.
         regular: rows that join every fit, see `_glm`.
+        counted: weight of each row in the rates, shape (n,), summing to their effective number; all alike by default.
+            The lengths' standard deviation is the rows', whatever they weigh.
     """
     flags: list[str] = []
     if np.isnan(delta).all():
@@ -88,12 +91,14 @@ def controlled_rate(
         known = ~np.isnan(gamma)
         y, delta, gamma = y[known], delta[known], gamma[known]
         weight, left_out = weight[:, known], left_out[:, known]
+        counted = None if counted is None else counted[known]
         if not known.any():
             return (None, None, None), None, flags
     difficulty = np.zeros_like(y) if gamma is None else gamma
     usable = ~(np.isnan(y) | np.isnan(delta))
     target = np.where(usable, np.nan_to_num(y), 0.0)
-    mass = usable.astype(np.float64)[None]
+    each = np.ones_like(y) if counted is None else counted
+    mass = (usable * each)[None]
 
     z = standardised_length(delta)[None]
     ridge = penalty
@@ -102,7 +107,10 @@ def controlled_rate(
         flags.append("penalised")
         ridge = max(penalty, _RIDGE)
         beta, _ = _glm(z, difficulty, target, mass, ridge, regular)
-    value = length_controlled(difficulty, b_diff=float(beta[0, 1]), b_model=float(beta[0, 2]))
+    if counted is None:
+        value = length_controlled(difficulty, b_diff=float(beta[0, 1]), b_model=float(beta[0, 2]))
+    else:
+        value = 100.0 * float(each @ _sigmoid(beta[0, 1] * difficulty + beta[0, 2]) / each.sum())
 
     def refitted(weight: FloatArray) -> FloatArray:
         z = standardised_length(delta, weight)
@@ -111,12 +119,14 @@ def controlled_rate(
             lost = ~finite
             found[lost], _ = _glm(z[lost], difficulty, target, (weight * mass)[lost], max(ridge, _RIDGE), regular)
         fitted = _sigmoid(found[:, 1:2] * difficulty + found[:, 2:3])
-        total = weight.sum(axis=1)  # a resample without any row says nothing
-        return np.where(total > 0, 100.0 * (weight * fitted).sum(axis=1) / np.where(total > 0, total, 1.0), np.nan)
+        total = weight @ each  # a resample without any row says nothing
+        return np.where(
+            total > 0, 100.0 * (weight * each * fitted).sum(axis=1) / np.where(total > 0, total, 1.0), np.nan
+        )
 
     lower: float | None = None
     upper: float | None = None
-    rarer = min(float(target[usable].sum()), float((1.0 - target[usable]).sum()))
+    rarer = min(float((mass[0] * target).sum()), float((mass[0] * (1.0 - target)).sum()))
     if rarer >= 2.0:  # with fewer, many resamples hold none, and say the same each time
         lower, upper = bca_interval(refitted(weight), value, refitted(left_out), level)
     if rarer < FEW:

@@ -13,6 +13,8 @@ from arenaloop.ratings.student import t_quantile
 
 __all__ = ["UNKNOWN", "Rate", "clustered_rate", "kappa", "kappa_rate", "resampled"]
 
+_FEWEST_CLUSTERS = 1.5
+"""Below it one cluster makes up more than four fifths of the rate."""
 _LINEAR = np.abs(np.subtract.outer(np.arange(3), np.arange(3))) / 2.0
 """Disagreement of the labels 1, 1.5 and 2 in kappa with linear weights."""
 
@@ -59,8 +61,9 @@ def clustered_rate(part: FloatArray, whole: FloatArray, cluster: IntArray, *, le
     Wilson's interval at the effective sample size n* = p (1 - p) / v, where v is the variance of the ratio by
     linearisation over clusters, shrunk by (z / t)^2 with t of (clusters - 1) degrees of freedom (Korn and Graubard,
     "Confidence intervals for proportions with small expected number of positive counts estimated from survey data",
-    1998; Dean and Pagano 2015). Where the clusters do not vary (p is 0 or 1), n* is the number of clusters. The
-    interval lies in [0, 1] and is never empty.
+    1998; Dean and Pagano 2015). Where the clusters do not vary (p is 0 or 1), n* is the number of clusters. Clusters of
+    unlike size count as Kish's effective number of them, (sum W)^2 / sum W^2; there is no interval where that is less
+    than one and a half. The interval lies in [0, 1] and is never empty.
 
     Args:
         part, whole: of each row, shape (N,), 0 <= part <= whole; rows with whole = 0 do not count.
@@ -74,13 +77,15 @@ def clustered_rate(part: FloatArray, whole: FloatArray, cluster: IntArray, *, le
     used = whole > 0
     _, codes = np.unique(cluster[used], return_inverse=True)
     clusters = int(codes.max()) + 1
-    if clusters < 2:
+    size = np.bincount(codes, whole[used])
+    worth = total**2 / float(size @ size)
+    if worth < _FEWEST_CLUSTERS:
         return Rate(p, n=int(used.sum()))
     residual = np.bincount(codes, part[used] - p * whole[used])
     v = clusters / (clusters - 1.0) * float(residual @ residual) / total**2
-    effective = min(p * (1.0 - p) / v, total) if v > 1e-15 and 1e-12 < p < 1.0 - 1e-12 else float(clusters)
+    effective = min(p * (1.0 - p) / v, total) if v > 1e-15 and 1e-12 < p < 1.0 - 1e-12 else worth
     z = NormalDist().inv_cdf(0.5 + level / 2.0)
-    effective *= (z / t_quantile(level, clusters - 1.0)) ** 2
+    effective *= (z / t_quantile(level, max(worth - 1.0, 1.0))) ** 2
     middle = (p + z * z / (2.0 * effective)) / (1.0 + z * z / effective)
     half = z * sqrt(p * (1.0 - p) / effective + (z / (2.0 * effective)) ** 2) / (1.0 + z * z / effective)
     return Rate(p, max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half)), sqrt(v), int(used.sum()))

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
-from arenaloop.ratings.bradley_terry import BradleyTerry, components, fit_wins, newton_batch
+from arenaloop.ratings.bradley_terry import BradleyTerry, fit_wins, newton_batch
+from arenaloop.ratings.crossings import components, walks
 from arenaloop.ratings.intervals import information_inverse, win_probabilities
-from arenaloop.ratings.separation import walks
 
 __all__ = ["Resampler", "chord_steps", "full_steps", "multinomial"]
 
@@ -52,10 +52,10 @@ class Resampler:
             in_cluster = np.bincount(battles.cluster, minlength=battles.clusters)
             alone = in_cluster[battles.cluster] == 1
             self.units = battles.clusters
-        self._singles(pair[alone], score[alone], None if battles.weight is None else battles.weight[alone])
+        self._singles(pair[alone], score[alone], None if battles.mass is None else battles.mass[alone])
         rest = ~alone
         group = np.zeros(0, dtype=np.int64) if battles.cluster is None or not rest.any() else battles.cluster[rest]
-        weight = None if battles.weight is None else battles.weight[rest]
+        weight = None if battles.mass is None else battles.mass[rest]
         self._shared(pair[rest], score[rest], weight, group)
 
     def _singles(self, pair: IntArray, score: FloatArray, weight: FloatArray | None) -> None:
@@ -273,7 +273,7 @@ def full_steps(
         W = resampler.wins(r) + resampler.pseudo_wins
         met, group = components(W)
         if fit.l2 == 0 and (group != met).any():
-            theta[r] = fit_wins(W, fit.models).theta
+            theta[r] = fit_wins(W, fit.models, unit=fit.unit).theta
             walked[int(r)] = walks(W > 0)
         else:
             matrices.append(W)

@@ -11,7 +11,9 @@ likelihoods are cut at elsewhere does not hold at the edge of the parameter spac
 
 Which differences are open, and at which end: those that can grow along a direction of recession of the likelihood
 (Albert & Anderson 1984; for paired comparisons Hunter 2004, assumption 1). These directions are spanned by sets of
-models that nobody outside ever beat, so that a walk along "beat" tells.
+models that nobody outside ever beat. Less than one whole upset (a tie is half of one, one of small weight less) bounds
+nothing that is worth the name, and is no reason for another kind of interval: a set that no more than that got past is
+such a set, too. What there is of an upset stands in the likelihood.
 
 Battles of one pair on one prompt judge the same two answers: they count once. Within a group the likelihood is divided
 by the group's design effect, the mean ratio of the clustered to the plain variance (Rao & Scott 1981).
@@ -20,15 +22,15 @@ by the group's design effect, the mean ratio of the clustered to the plain varia
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
-from arenaloop.ratings.bradley_terry import BradleyTerry, components
+from arenaloop.ratings.bradley_terry import BradleyTerry
+from arenaloop.ratings.crossings import WHOLE, components, listed
 
-__all__ = ["Divide", "divide", "listed", "open_notes", "pair_units", "settled", "walks"]
+__all__ = ["Divide", "divide", "open_notes", "pair_units", "settled"]
 
 _RIDGE = 1e-9
 """On theta: where the likelihood rises for ever, its maximum lies somewhere; it costs some 1e-7 in the logarithm."""
@@ -41,7 +43,7 @@ class Divide:
     """Battles across a separation and around it.
 
     Attributes:
-        reach: shape (K, K), which models beat which, directly or through others; each model reaches itself.
+        reach: shape (K, K), whether a whole upset or more of the row over the column crossed every cut between them.
         wins: what the likelihood counts, shape (K, K): within groups the wins over the design effect, across them the
             units (`pair_units`) that the row won.
         start: strengths in nats from where profiles are sought, shape (K,).
@@ -127,11 +129,6 @@ def open_notes(
     return tuple(notes)
 
 
-def listed(names: Sequence[str]) -> str:
-    """Up to eight names, and how many more there are."""
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
 def divide(
     battles: Battles,
     fit: BradleyTerry,
@@ -144,26 +141,39 @@ def divide(
 
     Args:
         battles, fit: the battles and their fit.
-        information: of each pair's battles, Q = T p (1 - p), shape (K, K).
+        information: of each pair's battles, in whole ones, Q = T p (1 - p), shape (K, K).
         covariance: of the centred strengths as the clusters have it, shape (K, K).
         cluster: ``"prompt"`` or ``"battle"``.
         offset: see `Divide`; none by default.
     """
-    component, group = components(fit.wins)
+    reach = fit.crossed >= WHOLE
+    component, group = components(fit.wins)[0], _groups(reach)
     if (component == group).all():
         return None
+    whole = np.maximum(fit.unit[:, None], fit.unit[None, :])
     across = group[:, None] != group[None, :]
-    effect = _design_effects(group, information, covariance)
+    effect = _design_effects(group, information / whole, covariance)
     theta = np.nan_to_num(fit.theta)
     logs = _log_odds(theta)
     # the likelihood depends on each model's score alone, and the fit's expected wins have the same: what it says within
     # groups is kept, with its top at the fit
-    within = np.where(across, 0.0, (fit.wins + fit.wins.T) * np.exp(logs) / effect[:, None])
+    within = np.where(across, 0.0, (fit.wins + fit.wins.T) / whole * np.exp(logs) / effect[:, None])
     rows = (within * logs).sum(axis=1)
     top = np.array([rows[component == c].sum() for c in component])
-    won = pair_units(battles, cluster, across)
+    wins = np.where(across, pair_units(battles, cluster, across, whole), within)
     shift = np.zeros_like(logs) if offset is None else np.where(across, offset, 0.0)
-    return Divide(walks(fit.wins > 0), np.where(across, won, within), theta, top, shift)
+    for c in np.unique(component):
+        piece = np.flatnonzero(component == c)
+        block = np.ix_(piece, piece)
+        if (across[block] & (fit.crossed[block] > 0) & (fit.crossed.T[block] > 0)).any():
+            # upsets of less than a whole one: the top lies where they are outweighed, and not at infinity
+            top[piece] = _Profile(wins[block], shift[block], np.zeros(len(piece))).top(theta[piece])
+    return Divide(reach, wins, theta, top, shift)
+
+
+def _groups(reach: BoolArray) -> IntArray:
+    """The first model that each reaches and is reached by, shape (K,)."""
+    return np.asarray((reach & reach.T).argmax(axis=1)) if len(reach) else np.zeros(0, dtype=np.int64)
 
 
 def _design_effects(group: IntArray, information: FloatArray, covariance: FloatArray) -> FloatArray:
@@ -189,7 +199,7 @@ def settled(fit: BradleyTerry, thin: BoolArray) -> BoolArray | None:
     Returns:
         Shape (K,), all of a component where fewer than two would be left; None where that is everyone.
     """
-    component, group = components(fit.wins)
+    component, group = components(fit.wins)[0], _groups(fit.crossed >= WHOLE)
     rated = ~np.isnan(fit.theta)
     chosen = np.zeros(len(thin), dtype=bool)
     for c in np.unique(component[rated]):
@@ -200,37 +210,31 @@ def settled(fit: BradleyTerry, thin: BoolArray) -> BoolArray | None:
     return None if chosen[rated].all() else chosen
 
 
-def pair_units(battles: Battles, cluster: str, chosen: BoolArray) -> FloatArray:
+def pair_units(battles: Battles, cluster: str, chosen: BoolArray, whole: FloatArray) -> FloatArray:
     """How many units each row won against each column, shape (K, K), in the pairs that are `chosen`.
 
     A unit is a battle, or with `cluster` ``"prompt"`` all battles of a pair on one prompt, which count as their mean.
+    It counts for what it weighs in `whole` battles of the pair, shape (K, K).
     """
     size = len(battles.models)
     use = chosen[battles.a, battles.b]
-    if battles.weight is not None:
-        use &= battles.weight > 0
+    if battles.mass is not None:
+        use &= battles.mass > 0
     low, high = np.minimum(battles.a, battles.b)[use], np.maximum(battles.a, battles.b)[use]
     score = np.where(battles.a < battles.b, battles.score_a, 1.0 - battles.score_a)[use]
     pair = low.astype(np.int64) * size + high
+    mass = np.ones(len(pair)) if battles.mass is None else battles.mass[use]
     if cluster == "prompt":
         assert battles.cluster is not None
         key = battles.cluster[use].astype(np.int64) * (size * size) + pair
         distinct, where = np.unique(key, return_inverse=True)
-        score = tally(where, len(distinct), score) / tally(where, len(distinct))
+        once = tally(where, len(distinct), mass)
+        score = tally(where, len(distinct), mass * score) / once
+        mass = tally(where, len(distinct), mass * mass) / once
         pair = distinct % (size * size)
-    won = tally(pair, size * size, score).reshape(size, size)
-    total = tally(pair, size * size).reshape(size, size)
-    return won + (total - won).T
-
-
-def walks(beat: BoolArray) -> BoolArray:
-    """Who reaches whom by steps of "beat", each model itself, shape (K, K): walks double with every product."""
-    reach = beat | np.eye(len(beat), dtype=bool)
-    while True:
-        longer = reach.astype(np.float32) @ reach.astype(np.float32) > 0
-        if (longer == reach).all():
-            return np.asarray(reach)
-        reach = longer
+    won = tally(pair, size * size, mass * score).reshape(size, size)
+    total = tally(pair, size * size, mass).reshape(size, size)
+    return (won + (total - won).T) / whole
 
 
 def _log_odds(theta: FloatArray) -> FloatArray:
@@ -270,6 +274,10 @@ class _Profile:
                 value = (low + high) / 2.0
         return value
 
+    def top(self, theta: FloatArray) -> float:
+        """The highest log-likelihood, whatever the contrast; `theta` is where to begin."""
+        return self._highest(theta, 0.0)[1]
+
     def _highest(self, theta: FloatArray, value: float) -> tuple[FloatArray, float, float]:
         """The maximum where the contrast has that value: strengths, shape (k,), log-likelihood, slope along `value`."""
         size = len(theta)
@@ -283,7 +291,8 @@ class _Profile:
             H[at, at] += Q.sum(axis=1) + _RIDGE
             H += np.trace(H) / size**2
             free, along = np.linalg.solve(H, np.stack([gradient, self.contrast], axis=1)).T
-            slope = (float(self.contrast @ (theta + free)) - value) / float(self.contrast @ along)
+            bound = float(self.contrast @ along)
+            slope = (float(self.contrast @ (theta + free)) - value) / bound if bound > 0.0 else 0.0
             step = free - slope * along
             gain = float((gradient - slope * self.contrast) @ step)
             missing = abs(value - float(self.contrast @ theta))

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arenaloop.ratings.battles import Battles, FloatArray, tally
-from arenaloop.ratings.bradley_terry import components
+from arenaloop.ratings.crossings import components
 
 __all__ = ["TieModel", "count_outcomes", "fit_ties", "outcome_probabilities"]
 
@@ -53,7 +53,7 @@ def count_outcomes(battles: Battles) -> tuple[FloatArray, FloatArray]:
     score, size = battles.score_a, len(battles.models)
     if not np.isin(score, (0.0, 0.5, 1.0)).all():
         raise ValueError("models with ties need outcomes of 0, 0.5 or 1, not soft scores")
-    weight = np.ones(len(battles)) if battles.weight is None else battles.weight
+    weight = np.ones(len(battles)) if battles.mass is None else battles.mass
     cell = battles.a.astype(np.int64) * size + battles.b
     counts = [tally(cell, size * size, weight * (score == s)).reshape(size, size) for s in (1.0, 0.0, 0.5)]
     return counts[0] + counts[1].T, counts[2] + counts[2].T

@@ -17,11 +17,11 @@ from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray
 from arenaloop.ratings.bradley_terry import (
     ELO_PER_NAT,
     anchor_code,
-    components,
     count_wins,
     fit_wins,
     newton_batch,
 )
+from arenaloop.ratings.crossings import WHOLE, components, crossings
 from arenaloop.ratings.win_rate import Annotations, WinRate
 
 __all__ = ["OutcomeBounds", "RateBounds", "failure_notes", "outcome_bounds", "rate_bounds"]
@@ -115,7 +115,7 @@ def outcome_bounds(
         anchor_code(names, anchor)
     counts = open_.sum(axis=1)
     wins = count_wins(battles)
-    each = 1.0 if battles.weight is None or not len(battles) else float(battles.weight.mean())
+    each = 1.0 if battles.mass is None or not len(battles) else float(battles.mass.mean())
 
     def written_out(code: int, *, won: bool) -> FloatArray:
         matrix = wins.copy()
@@ -125,9 +125,11 @@ def outcome_bounds(
             matrix[:, code] += each * open_[code]
         return matrix
 
-    component, group = components(wins)
-    apart = not len(battles) or len(set(group.tolist())) > 1  # somebody won or lost everything, or met nobody
-    fitted = _by_one(names, anchor, origin) if apart else _by_many(names, anchor, origin, component)
+    unit = battles.whole_battles()
+    # somebody won or lost (nearly) everything, or met nobody
+    apart = not len(battles) or bool((crossings(wins, unit) < WHOLE).any())
+    met = components(wins)[0]
+    fitted = _by_one(names, anchor, origin, unit) if apart else _by_many(names, anchor, origin, met)
     (now,) = fitted([wins])
     worst, best = np.full(size, np.nan), np.full(size, np.nan)
     place, worst_place, best_place = (np.zeros(size, dtype=np.int64) for _ in range(3))
@@ -147,11 +149,13 @@ Fitted = Callable[[Iterable[FloatArray]], Iterator[FloatArray]]
 """Ratings by each of many win matrices, shape (K,)."""
 
 
-def _by_one(names: Sequence[str], anchor: tuple[str, float] | None, origin: BoolArray | None) -> Fitted:
+def _by_one(
+    names: Sequence[str], anchor: tuple[str, float] | None, origin: BoolArray | None, unit: FloatArray
+) -> Fitted:
     def fitted(matrices: Iterable[FloatArray]) -> Iterator[FloatArray]:
         for matrix in matrices:
             if matrix.any():
-                yield fit_wins(matrix, names).ratings(anchor=anchor, origin=origin)
+                yield fit_wins(matrix, names, unit=unit).ratings(anchor=anchor, origin=origin)
             else:
                 yield np.full(len(names), np.nan)
 

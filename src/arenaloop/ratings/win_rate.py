@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from arenaloop.ratings.battles import BoolArray, FloatArray, IntArray
+from arenaloop.ratings.battles import FEW_OF_ALL, BoolArray, FloatArray, IntArray, relative_weights
 from arenaloop.ratings.bca import left_out
 from arenaloop.ratings.length_control import (
     controlled_rate,
@@ -38,6 +38,7 @@ class Annotations:
         length_model, length_baseline: characters, NaN where unknown, shape (N,).
         repeated: models whose outputs repeat (the same text for at least half of the prompts).
         skipped: rows that were left out by the reader, e.g. without the baseline in them.
+        weight: how much each row counts, shape (N,); only proportions matter. None where all count alike.
         own_failure: rows that one side lost by a failure of its own, without a verdict, shape (N,); None without any.
             Their lengths are not known; the length-controlled fit takes them as equal.
         undecided: by model, what has no outcome and stands in no row.
@@ -57,6 +58,7 @@ class Annotations:
     own_failure: BoolArray | None = None
     undecided: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    weight: FloatArray | None = None
 
     def with_undecided(self, pairs: Iterable[tuple[str, str]]) -> Annotations:
         """The same, and pairs of models that have no outcome; those without the baseline among them do not count."""
@@ -72,7 +74,7 @@ class WinRate:
     """One model against the baseline; rates in percent, None where there is nothing to tell.
 
     Attributes:
-        win_rate: 100 times the mean of preference - 1.
+        win_rate: 100 times the mean of preference - 1, by weight where rows weigh differently.
         standard_error: 100 times the standard error of that mean, clustered by prompt.
         lower, upper: Wilson's interval of `win_rate` for clusters, see `rates.clustered_rate`.
         lc_win_rate, lc_lower, lc_upper: with length controlled, and its BCa bootstrap interval over prompts; None where
@@ -82,7 +84,8 @@ class WinRate:
         flags: what a reader should know: ``baseline``, ``no_preferences``, ``failed_annotations``, ``no_lengths``,
             ``no_length_variation``, ``no_difficulty`` (the fit has no instruction term), ``partial_difficulty``,
             ``penalised`` (the preferences separate, a ridge kept the fit finite), ``constant_length``,
-            ``few_wins_or_losses`` (of one of them there are too few for the length-controlled interval to hold the
+            ``uneven_weights`` (the rows count as less than half as many alike ones), ``few_wins_or_losses`` (of one of
+            them there are too few for the length-controlled interval to hold the
             truth as often as it says), ``repeated_outputs``, ``lc_far_from_raw`` (AlpacaEval's bounds for a fit gone
             wrong).
         weights: the GLM's ``length``, ``difficulty`` and ``model`` coefficients, None without a fit.
@@ -189,8 +192,12 @@ def win_rates(
         if name in annotations.repeated:
             flags.append("repeated_outputs")
         raw = raw_error = lower = upper = None
-        if valid.any():
-            rate = clustered_rate(y[valid], np.ones(valid.sum()), prompt[valid], level=level).scaled(100.0)
+        mass = None if annotations.weight is None else relative_weights(np.where(valid, annotations.weight[rows], 0.0))
+        whole = np.ones(len(rows)) if mass is None else mass
+        if (valid & (whole > 0)).any():
+            rate = clustered_rate((whole * y)[valid], whole[valid], prompt[valid], level=level).scaled(100.0)
+            if mass is not None and mass.sum() < FEW_OF_ALL * valid.sum():
+                flags.append("uneven_weights")
             raw, raw_error, lower, upper = rate.value, rate.standard_error, rate.lower, rate.upper
         else:
             flags.append("no_preferences")
@@ -201,7 +208,7 @@ def win_rates(
         elif control == "length" and raw is not None:
             g = None if gamma is None else gamma[prompt]
             lc, weights, more = controlled_rate(
-                y, lengths[rows], g, draws[:, prompt], without[:, prompt], level, penalty, regular
+                y, lengths[rows], g, draws[:, prompt], without[:, prompt], level, penalty, regular, mass
             )
             flags += more
             if gamma_from == "none":

@@ -34,6 +34,7 @@ def finish(
     *,
     anchor: tuple[str, float] | None = None,
     left_out: Mapping[str, int] | None = None,
+    contained: Mapping[str, int] | None = None,
 ) -> Result:
     """Let all stages and opponents battle on held-out prompts, and write what the run came to.
 
@@ -41,7 +42,8 @@ def finish(
         results: by stage, in order.
         contestants: the stages' models, under the stages' names, and the opponents.
         anchor: a contestant and the rating it is held at.
-        left_out: how much of what was to be trained on, by what it is, asks what a held-out prompt asks.
+        left_out: how much of what was to be trained on, by what it is, asks or contains a held-out prompt.
+        contained: how much of that contains one among other text.
     """
     store, out, observer = arena.store, stages.out, arena.observer
     observer.phase("leaderboard", "battles")
@@ -52,8 +54,13 @@ def finish(
         judged.merge(part)
     more = account(results, final.leaderboard, len(test), partial(record, plan, store))
     if apart_from := {what: n for what, n in (left_out or {}).items() if n}:
-        rows, note = [*map(list, apart_from.items())], "They ask what a held-out prompt asks, in the same words."
-        more["tables"].insert(0, {"title": "Left out", "columns": ["", "rows"], "rows": rows, "note": note})
+        table = {
+            "title": "Left out",
+            "columns": ["", "rows", "within other text"],
+            "rows": [[what, n, (contained or {}).get(what, 0)] for what, n in apart_from.items()],
+            "note": "They ask what a held-out prompt asks, in the same words, or contain one among other text.",
+        }
+        more["tables"].insert(0, table)
     cached = arena.cached + stages.found + final.tally.cached
     summary = write_summary(out, store, judged, cached, seed=plan.seed, **more)
     return Result(final.leaderboard, more["stages"], summary)

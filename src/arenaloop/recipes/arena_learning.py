@@ -168,9 +168,16 @@ def _finish(r: _Run) -> Result:
             _select(r, stage)  # lost or cut since then
     fighters = [*map(r.contestant, r.done), *r.recipe.opponents]
     results = {stage.name: result for stage, result in r.done.items()}
-    left_out = r.recipe.material.left_out
+    material = r.recipe.material
     return finish(
-        r.arena, r.stages, results, fighters, r.recipe.test, anchor=r.recipe.settings.anchor, left_out=left_out
+        r.arena,
+        r.stages,
+        results,
+        fighters,
+        r.recipe.test,
+        anchor=r.recipe.settings.anchor,
+        left_out=material.left_out,
+        contained=material.contained,
     )
 
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from arenaloop.arena.plan import verdicts_per_battle
 from arenaloop.calls.answers import Contestant
+from arenaloop.calls.recorded import recorded_notes
 from arenaloop.config import ArenaLearningSettings
-from arenaloop.data.held_out import HeldOut, row_turns, user_turns
+from arenaloop.data.held_out import HeldOut, Leak, prompt_turns, row_turns
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
@@ -44,12 +45,18 @@ class Stage(NamedTuple):
 
 
 class Material(NamedTuple):
-    """What is trained on and validated with, no held-out prompt among it; `left_out` counts those that were."""
+    """What is trained on and validated with, no held-out prompt among it.
+
+    Attributes:
+        left_out: how many rows of each were, because they ask or contain a held-out prompt.
+        contained: those of them that contain one among other text.
+    """
 
     demonstrations: Sequence[JsonRow]
     pool: Sequence[Prompt]
     validation: Sequence[Prompt]
     left_out: Mapping[str, int]
+    contained: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -88,21 +95,24 @@ class ArenaLearning:
 
     @cached_property
     def material(self) -> Material:
-        """Demonstrations, pool and validation prompts without those that ask what a held-out prompt asks.
+        """Demonstrations, pool and validation prompts without those that ask or contain a held-out prompt.
 
-        Demonstrations and pool keep away from test and validation prompts, validation from test prompts; they are
-        compared by normalised user turns (`data.held_out`).
+        Demonstrations and pool keep away from test and validation prompts, validation from test prompts; how they are
+        compared is told in `data.held_out`.
         """
         tested, held_out = HeldOut(self.test), HeldOut((*self.test, *self.validation))
-        demonstrations = [row for row in self.demonstrations if not held_out.holds(row_turns(row))]
-        pool = [prompt for prompt in self.pool if not held_out.holds(user_turns(prompt))]
-        validation = [prompt for prompt in self.validation if not tested.holds(user_turns(prompt))]
-        left_out = {
-            "demonstrations": len(self.demonstrations) - len(demonstrations),
-            "pool": len(self.pool) - len(pool),
-            "validation": len(self.validation) - len(validation),
+        leaks = {
+            "demonstrations": [held_out.leak(row_turns(row)) for row in self.demonstrations],
+            "pool": [held_out.leak(prompt_turns(prompt)) for prompt in self.pool],
+            "validation": [tested.leak(prompt_turns(prompt)) for prompt in self.validation],
         }
-        return Material(demonstrations, pool, validation, left_out)
+        return Material(
+            [row for row, leak in zip(self.demonstrations, leaks["demonstrations"], strict=True) if leak is None],
+            [prompt for prompt, leak in zip(self.pool, leaks["pool"], strict=True) if leak is None],
+            [prompt for prompt, leak in zip(self.validation, leaks["validation"], strict=True) if leak is None],
+            {what: sum(leak is not None for leak in found) for what, found in leaks.items()},
+            {what: found.count(Leak.CONTAINED) for what, found in leaks.items()},
+        )
 
 
 def plan_stages(settings: ArenaLearningSettings) -> list[Stage]:
@@ -160,7 +170,13 @@ def outline(recipe: ArenaLearning) -> Outline:
         f"{len(material.pool):,} prompts in the pool{repeated}",
         f"{len(recipe.test):,} test prompts",
         *validation,
-        *(f"{n:,} left out of {what}: held-out prompts" for what, n in material.left_out.items() if n),
+        *(
+            f"{n:,} left out of {what}: held-out prompts"
+            + (f" ({within:,} of them within other text)" if (within := material.contained[what]) else "")
+            for what, n in material.left_out.items()
+            if n
+        ),
+        *recorded_notes(recipe.opponents),
         f"opponents {', '.join(c.name for c in recipe.opponents)}",
         f"judge {recipe.judge.name}",
     ]

@@ -183,9 +183,12 @@ class SandboxJudge:
         return _worded(request, asked, score_1, score_2, f"{better}: {_REASON}")
 
     def complete(self, request: Request) -> str | Completion:
-        """The same judge, with the log-probabilities of both seats' labels where the request asks for them."""
+        """The same judge, with the log-probabilities of the labels where the request asks for them."""
         text = self(request)
-        read = read_judge_prompt(request.messages[-1]["content"])
+        asked = request.messages[-1]["content"]
+        read = read_judge_prompt(asked)
+        if read is None and request.top_logprobs and (alone := read_answer_prompt(asked)) is not None:
+            return self._expected(request, text, alone[0], alone[1])
         if not request.top_logprobs or read is None or text.rsplit("\n", 1)[-1] not in ("1", "2"):
             return text
         score_1, score_2, _ = self._scores(*read, request.sample)
@@ -212,9 +215,24 @@ class SandboxJudge:
         call, _, unparsed = _normals("rubric", self.seed, turns, answers, request.sample, drawn)
         points = self._points(turns, answers) + self.noise * call + 0.5 * self._lean(answers, turns)
         score = min(5, max(0, round(_RUBRIC * (points - 1.5))))
+        if request.top_logprobs and "Explain" not in request.messages[-1]["content"].rpartition(" end ===\n")[2]:
+            return str(score)
         if unparsed < self.unparsed_rate:
             return "The answer has its merits, but I would rather not put a number on them."
         return _named(request, f"The answer earns {score} of 5 points: {_LONE_REASON}", "score", score)
+
+    def _expected(self, request: Request, text: str, turns: list[str], answers: list[str]) -> str | Completion:
+        """A score with the log-probabilities of all of them: the further from its view, the less likely."""
+        found = re.search(r"(\d)\s*\Z", text)
+        if found is None:
+            return text
+        points = self._points(turns, answers) + 0.5 * self._lean(answers, turns)
+        view, width = _RUBRIC * (points - 1.5), max(0.25, _RUBRIC * self.noise)
+        weights = [-(((score - view) / width) ** 2) / 2 for score in range(6)]
+        total = math.log(math.fsum(math.exp(weight - max(weights)) for weight in weights)) + max(weights)
+        before = tuple({word: 0.0} for word in text[: found.start()].split())
+        labels = {str(score): weight - total for score, weight in enumerate(weights)}
+        return Completion(text, finish_reason="stop", usd=0.0, logprobs=(*before, labels))
 
     def _winner(self, request: Request, turns: list[str], answers: list[str], judgements: list[str]) -> str:
         call, _, unparsed = _normals("meta", self.seed, turns, answers, judgements, request.sample)

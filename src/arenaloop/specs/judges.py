@@ -33,6 +33,7 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
     Raises:
         ConfigError: a jury, a judge without a model, or a template of another layout.
     """
+    from arenaloop.judges.possible import refuse_impossible
     from arenaloop.judges.templates import load_template
 
     if settings.jury or without_model(settings):
@@ -42,14 +43,18 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
     name = "rubric" if unset else settings.template
     template = load_template(name, settings.criteria, settings.parser, layout="answer")
     kinds = _pointwise()
-    return kinds.get(name, kinds["rubric"])(
+    built = kinds.get(name, kinds["rubric"])(
         _model(settings),
         template=template,
         verdict=settings.verdict,
+        deciding_label=settings.deciding_label,
+        label_mass=settings.label_mass,
         sampling=settings.sampling.build(),
         name=settings.name,
         prefill=settings.prefill,
     )
+    refuse_impossible(built)
+    return built
 
 
 def _pointwise() -> dict[str, type[RubricJudge]]:
@@ -65,10 +70,11 @@ def _lone_judge(settings: JudgeSettings) -> Judge:
     if (free := without_model(settings)) is not None:
         return free
     from arenaloop.judges.pairwise import PairwiseJudge
+    from arenaloop.judges.possible import refuse_impossible
     from arenaloop.judges.templates import load_template
 
     template = load_template(settings.template, settings.criteria, settings.parser)
-    return PairwiseJudge(
+    built = PairwiseJudge(
         _model(settings),
         template=template,
         verdict=settings.verdict,
@@ -78,6 +84,8 @@ def _lone_judge(settings: JudgeSettings) -> Judge:
         name=settings.name,
         prefill=settings.prefill,
     )
+    refuse_impossible(built)
+    return built
 
 
 def _model(settings: JudgeSettings) -> Model:

@@ -30,6 +30,7 @@ _IN_BATCH = 400  # keys per IN (…) look-up, below SQLite's limit of parameters
 _PROMPTS_AT_ONCE = 48
 _JUDGED = ("verdicts", "judgements")
 _RECENT = 5000  # rows among which examples of a model's calls are looked for
+_CHARGED = "CASE WHEN calls = 1 AND usd_estimated = 0 THEN usd END"
 
 
 class Usage(NamedTuple):
@@ -66,25 +67,32 @@ class OnPrompt(NamedTuple):
 
 
 class AskedTurn(NamedTuple):
-    """A stored first turn whose tokens were told; `characters`: of the answer."""
+    """A stored first turn whose tokens were told; `characters`: of the answer; `usd`: as of `JudgedCall`."""
 
     key: str
     prompt_id: str
     tokens_in: int | None
     tokens_out: int
     characters: int
+    usd: float | None = None
 
 
 _JUDGED_CALLS = (("verdicts", "first_hash, second_hash", "AND kind = 'pairwise'"), ("judgements", "response_hash", ""))
 
 
 class JudgedCall(NamedTuple):
-    """A stored judge call whose tokens were told; `hashes`: of the texts that it was over, in seat order."""
+    """A stored judge call whose tokens were told.
+
+    Attributes:
+        hashes: of the texts that it was over, in seat order.
+        usd: what one request was charged, by what the server told; None where it took several, or that is not known.
+    """
 
     prompt_id: str
     hashes: tuple[str, ...]
     tokens_in: int
     tokens_out: int
+    usd: float | None = None
 
 
 class Readings:
@@ -226,7 +234,7 @@ class Readings:
 
     def asked_turns(self, model: str) -> list[AskedTurn]:
         """A model's first turns among the latest answers, by key: neighbours have nothing in common."""
-        query = f"""SELECT key, prompt_id, tokens_in, tokens_out, LENGTH(text)
+        query = f"""SELECT key, prompt_id, tokens_in, tokens_out, LENGTH(text), {_CHARGED}
             FROM (SELECT * FROM responses ORDER BY id DESC LIMIT {_RECENT})
             WHERE model = ? AND turn = 0 AND status IN ('ok', 'truncated') AND tokens_out IS NOT NULL ORDER BY key"""  # noqa: S608
         return [AskedTurn(*row) for row in self._reader.execute(query, (model,))]
@@ -269,12 +277,12 @@ class Readings:
         """Up to `limit` first samples of a judge among the latest verdicts on answers, or judgements of one, by key."""
         found: list[JudgedCall] = []
         for table, seats, kind in _JUDGED_CALLS:
-            query = f"""SELECT prompt_id, tokens_in, tokens_out, {seats}
+            query = f"""SELECT prompt_id, tokens_in, tokens_out, {_CHARGED}, {seats}
                 FROM (SELECT * FROM {table} ORDER BY id DESC LIMIT {_RECENT})
                 WHERE judge_hash = ? AND sample = 0 AND tokens_in > 0 AND tokens_out IS NOT NULL {kind}
                 ORDER BY key LIMIT ?"""  # noqa: S608
-            for prompt_id, tokens_in, tokens_out, *hashes in self._reader.execute(query, (judge_hash, limit)):
-                found.append(JudgedCall(prompt_id, tuple(hashes), tokens_in, tokens_out))
+            for prompt_id, tokens_in, tokens_out, usd, *hashes in self._reader.execute(query, (judge_hash, limit)):
+                found.append(JudgedCall(prompt_id, tuple(hashes), tokens_in, tokens_out, usd))
         return found
 
     # ------------------------------------------------------------------ all calls

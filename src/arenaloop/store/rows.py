@@ -170,6 +170,11 @@ def response_keys(fingerprint: str, sampling_key: list[object], sample: int) -> 
     return key
 
 
-def recorded_key(prompt_id: str, texts: Sequence[str]) -> str:
-    """Content hash of a recorded answer: its own text, so that a changed file is seen as changed."""
-    return content_hash("recorded", prompt_id, list(texts))
+def recorded_key(prompt_id: str, texts: Sequence[str], statuses: Sequence[Status] = ()) -> str:
+    """Content hash of a recorded answer: its own text, so that a changed file is seen as changed.
+
+    Args:
+        prompt_id, texts: what it answers, and how.
+        statuses: of its turns, where its file says that one is not whole.
+    """
+    return content_hash("recorded", prompt_id, list(texts), *([list(statuses)] if any(statuses) else []))

@@ -82,7 +82,8 @@ class Backbone:
             ConfigError: the tokenizer has no chat template, or nothing that ends a turn.
         """
         window = min(settings.max_length, self.window or settings.max_length)
-        return ChatEncoder(self.tokenizer, window, self.end_ids)
+        embeddings = getattr(self.module.get_input_embeddings(), "num_embeddings", None)
+        return ChatEncoder(self.tokenizer, window, self.end_ids, embeddings)
 
     def micro_tokens(self, settings: OptimSettings) -> int:
         """Padded tokens per forward pass.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from arenaloop.config import DPOSettings
+from arenaloop.data.formats.training_rows import PREFERENCE_COLUMNS
 from arenaloop.models.checkpoint import torch_threads
 from arenaloop.train.batches import TokenTable, micro_batches
 from arenaloop.train.encoding import EncodedRows, encode_pairs
@@ -19,8 +20,8 @@ from arenaloop.types import content_hash
 
 __all__ = ["COLUMNS", "DPOObjective", "reference_logprobs", "train"]
 
-COLUMNS = (("prompt", "chosen", "rejected"), ("chosen", "rejected"))
-"""A row is ``{"prompt", "chosen", "rejected"}``, or the last two where they begin with the prompt (see `rows`)."""
+COLUMNS = PREFERENCE_COLUMNS
+"""A row is a prompt with two answers, in any of the forms of `data.formats.training_rows`."""
 
 
 class DPOObjective:

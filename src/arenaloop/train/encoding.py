@@ -1,11 +1,13 @@
 """Conversations to tokens, once: the chat template is applied and the loss is put on the answers.
 
-The loss falls on the assistant's text and on the token that ends its turn, and on nothing else. Where a template marks
-assistant text with ``{% generation %}`` its marks are obeyed, and the end of turn that follows is added where they
-leave it out. Elsewhere the answer is what the whole conversation has beyond the prompt with its generation prompt, up
-to the last end-of-turn token; so the model is trained on exactly what it will be asked to continue. That holds for an
-empty block of reasoning too: where the template writes one before an answer that has none, and its generation prompt
-does not, the model has to write it and is trained to.
+The loss falls on the assistant's text and on the token that ends its turn, and on nothing else: what a template writes
+is compared with what was said (`rendered`), and a row with which it does otherwise is dropped and says so.
+
+Where a template marks assistant text with ``{% generation %}`` its marks are obeyed, and the end of turn that follows
+is added where they leave it out. Elsewhere the answer is what the whole conversation has beyond the prompt with its
+generation prompt, up to the end of turn behind it; so the model is trained on exactly what it will be asked to
+continue. That holds for an empty block of reasoning too: where the template writes one before an answer that has none,
+and its generation prompt does not, the model has to write it and is trained to.
 
 Where a generation prompt opens the reasoning and the finished turn shows none (as DeepSeek-R1's template does), the
 answer is put after the generation prompt as it stands in the row, an empty block first if it has no reasoning.
@@ -14,90 +16,28 @@ answer is put after the generation prompt as it stands in the row, an empty bloc
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from arenaloop.errors import ConfigError, InputError
+from jinja2 import TemplateSyntaxError
+
+from arenaloop.data.formats.training_rows import ContradictionError
+from arenaloop.errors import ConfigError
 from arenaloop.models.chat import ChatTokens, closing_tag
 from arenaloop.models.checkpoint import end_ids as turn_ends
+from arenaloop.train.encoded import IN_DOUBT, Encoded, EncodedRows, Unfit
+from arenaloop.train.rendered import AlteredError, Rendered
 from arenaloop.train.rows import conversation, preference
 from arenaloop.types import Message
 
 __all__ = ["ChatEncoder", "Encoded", "EncodedRows", "Unfit", "encode_conversations", "encode_pairs"]
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _GENERATION_MARK = re.compile(r"\{%-?\s*generation\b")
 _REWRITTEN = (
     "the chat template rewrites earlier assistant turns, so they cannot be trained on; learn the last turn alone "
     "(rows with messages, assistant_turns: last)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """One tokenised conversation.
-
-    Attributes:
-        ids: its tokens, at most the window's length.
-        labelled: for each token, whether it carries the loss.
-        truncated: whether the answer was cut at the window, and so has no labelled end of turn.
-        spelled: whether a text in it spells a control token of the model; it was kept as text.
-    """
-
-    ids: list[int]
-    labelled: list[bool]
-    truncated: bool
-    spelled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Unfit:
-    """A row that cannot be trained on: the reason that it is counted under, and what there is to say of it."""
-
-    reason: str
-    words: str = ""
-
-
-@dataclass(slots=True)
-class EncodedRows:
-    """What is left of the rows that were given, and why the others are not.
-
-    Attributes:
-        rows: the tokenised conversations; of N pairs the N chosen ones, then the N rejected ones.
-        source: for each row or pair kept, its index among those given.
-        dropped: rows dropped, by reason.
-        explained: what there is to say of the first of them, by reason.
-        truncated: rows or pairs kept although an answer was cut at the window.
-        spelled: rows or pairs kept in which a text spells a control token; it was kept as text.
-    """
-
-    rows: list[Encoded] = field(default_factory=list)
-    source: list[int] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
-    explained: dict[str, str] = field(default_factory=dict)
-    truncated: int = 0
-    spelled: int = 0
-
-    def take(self, at: int, sides: Sequence[Encoded | Unfit]) -> None:
-        """Keep what row `at` gave, or count it as dropped for the first reason among its sides."""
-        unfit = next((side for side in sides if isinstance(side, Unfit)), None)
-        if unfit is not None:
-            self.dropped[unfit.reason] += 1
-            if unfit.words:
-                self.explained.setdefault(unfit.reason, unfit.words)
-            return
-        kept = [side for side in sides if isinstance(side, Encoded)]
-        self.rows += kept
-        self.source.append(at)
-        self.truncated += any(side.truncated for side in kept)
-        self.spelled += any(side.spelled for side in kept)
-
-    def require(self, kind: str, given: int) -> None:
-        """Refuse what nothing is left of."""
-        if not self.rows:
-            left = f"no {kind} row is left of {given}: {dict(self.dropped)}"
-            raise InputError("; ".join([*self.explained.values(), left]))
 
 
 class _UnfitError(Exception):
@@ -111,34 +51,61 @@ class ChatEncoder:
         tokenizer: a Hugging Face tokenizer.
         max_length: the window in tokens, prompt and answer together.
         end_ids: the tokens that end a turn; by default those that the tokenizer knows (see `checkpoint.end_ids`).
+        vocabulary: how many tokens the model has; by default as many as the tokenizer may give.
 
     Raises:
-        ConfigError: the tokenizer has no chat template, or nothing that ends a turn.
+        ConfigError: the tokenizer has no chat template, one that is no template, or nothing that ends a turn.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, end_ids: frozenset[int] | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_length: int,
+        end_ids: frozenset[int] | None = None,
+        vocabulary: int | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self._name = tokenizer.name_or_path or "this model"
         if not tokenizer.chat_template:
             raise ConfigError(
-                f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template; "
+                f"the tokenizer of {self._name} has no chat template; "
                 "chat models have one, base models need one set first"
             )
-        self.tokenizer = tokenizer
         self.max_length = max_length
-        self.marks_answers = bool(_GENERATION_MARK.search(tokenizer.get_chat_template()))
         self._chat = ChatTokens(tokenizer)
+        self.marks_answers = bool(_GENERATION_MARK.search(self._template()))
+        self._vocabulary = vocabulary
         self.end_ids = turn_ends(tokenizer) if end_ids is None else end_ids
         if not self.end_ids:
             raise ConfigError(f"the tokenizer of {tokenizer.name_or_path} has no end-of-sequence token")
+        special = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._control_ends = self.end_ids & special
+        self._rendered = Rendered(self._chat, [tokenizer.decode([token]) for token in sorted(self._control_ends)])
+
+    def _template(self) -> str:
+        """The chat template, which must be one."""
+        try:
+            template = str(self.tokenizer.get_chat_template())
+        except ValueError as error:  # several templates, none of them the default
+            raise ConfigError(f"the chat template of {self._name} cannot be used: {_first_line(error)}") from error
+        try:
+            self._chat.render([{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}])
+        except Exception as error:  # another kind: it refuses this conversation, and may take others
+            if isinstance(error, TemplateSyntaxError):
+                raise ConfigError(f"the chat template of {self._name} is no template: {_first_line(error)}") from error
+        return template
 
     def encode(
         self, prompt: list[Message], completion: list[Message], turns: Literal["last", "all"], where: str
     ) -> Encoded | Unfit:
         """Tokenise one conversation, or say why its row is dropped.
 
-        The reasons: ``prompt_too_long``; ``template_refuses`` (a system turn, say, where it takes none);
-        ``prompt_not_continued``, ``earlier_turns_rewritten`` and ``no_end_of_turn``, where the template does not let
-        the answer be told from the rest; ``token_boundary``, where the tokenizer does not; ``spells_turns``, where a
-        text spells what the template writes between turns and that is plain text.
+        The reasons: ``prompt_too_long``; ``template_refuses`` (a system turn, say, where it takes none); ``turn_lost``,
+        ``text_changed``, ``more_than_the_answer`` and ``marks_misplaced``, where the template does not keep to what was
+        said (see `rendered`); ``prompt_not_continued``, ``earlier_turns_rewritten`` and ``no_end_of_turn``, where it
+        does not let the answer be told from the rest; ``token_boundary``, where the tokenizer does not;
+        ``spells_turns``, where a text spells what the template writes between turns and that is plain text;
+        ``not_unicode``, ``not_tokenised`` and ``token_unknown``, where a text cannot become tokens of the model.
 
         Args:
             prompt, completion: the conversation's turns; the completion ends with an assistant turn.
@@ -147,18 +114,36 @@ class ChatEncoder:
             where: names the row in what is said of it.
         """
         messages, since = prompt + completion, 0 if turns == "all" else len(prompt)
-        if self._chat.spells_turns(messages):
-            return Unfit("spells_turns")
         try:
-            found = self._marked(messages, since) if self.marks_answers else None
-            ids, labelled = found or self._continued(messages, since)
-        except _UnfitError as error:
+            return self._encoded(messages, since)
+        except (_UnfitError, AlteredError) as error:
             reason, words = error.args
-            return Unfit(reason, f"{where}: {words}")
+        except BaseException as error:  # of the tokenizer's and jinja's many kinds; its Rust panics are no Exception
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            reason, words = "not_tokenised", f"template or tokenizer fail: {type(error).__name__}: {_first_line(error)}"
+        return Unfit(reason, words and f"{where}: {words}")
+
+    def _encoded(self, messages: list[Message], since: int) -> Encoded:
+        for number, message in enumerate(messages, 1):
+            if broken := _SURROGATE.search(message["content"]):
+                half = f"half a character (\\u{ord(broken[0]):04x})"
+                raise _UnfitError("not_unicode", f"turn {number} ({message['role']}) holds {half}, which no text can")
+        if self._chat.spells_turns(messages):
+            raise _UnfitError("spells_turns", "")
+        self._render(messages)  # says how it refuses a conversation
+        self._rendered.lost(messages)
+        found = self._marked(messages, since) if self.marks_answers else None
+        ids, labelled = found or self._continued(messages, since)
         end = max((at + 1 for at, on in enumerate(labelled) if on), default=0)
         ids, labelled = ids[: min(end, self.max_length)], labelled[: min(end, self.max_length)]
         if not any(labelled):
-            return Unfit("prompt_too_long")
+            raise _UnfitError("prompt_too_long", "")
+        if labelled[0]:
+            raise _UnfitError("turn_lost", "the chat template writes nothing before the answer")
+        if self._vocabulary is not None and max(ids) >= self._vocabulary:
+            unknown = self.tokenizer.convert_ids_to_tokens(max(ids))
+            raise _UnfitError("token_unknown", f"the model has no embedding for the tokenizer's token {unknown!r}")
         return Encoded(ids, labelled, truncated=end > self.max_length, spelled=self._chat.spelled(messages))
 
     def prompt(self, messages: list[Message]) -> list[int] | None:
@@ -172,7 +157,9 @@ class ChatEncoder:
         try:
             return self._chat.render(messages, prompt=prompt)
         except Exception as error:  # templates raise jinja2 errors of many kinds
-            raise _UnfitError("template_refuses", f"the chat template refuses the conversation: {error}") from error
+            raise _UnfitError(
+                "template_refuses", f"the chat template refuses the conversation: {_first_line(error)}"
+            ) from error
 
     def _cut(self, text: str, cuts: Sequence[int]) -> tuple[list[int], list[int]]:
         try:
@@ -184,12 +171,14 @@ class ChatEncoder:
 
     def _marked(self, messages: list[Message], since: int) -> tuple[list[int], list[bool]] | None:
         """Tokens and labels where the template marks answers from turn `since` on; None where it marks none of them."""
-        self._render(messages)  # says how it refuses a conversation
         text, spans = self._chat.render_marks(messages)
         before = len(self._chat.render_marks(messages[:since])[1]) if since else 0
         spans = [span for span in spans[before:] if span[1] > span[0]]
         if not spans or not messages[-1]["content"].strip():
             return None
+        self._rendered.given(messages[:-1], text)
+        learned = [turn for turn in messages[since:] if turn["role"] == "assistant"]
+        self._rendered.marked(learned, [text[start:stop] for start, stop in spans])
         ids, at = self._cut(text, [edge for span in spans for edge in span])
         labelled = [False] * len(ids)
         for start, stop in zip(at[::2], at[1::2], strict=True):
@@ -219,6 +208,8 @@ class ChatEncoder:
         text, before = self._render(messages), self._render(messages[:last], prompt=True)
         if not text.startswith(before):
             text = self._reopened(messages, before)
+        self._rendered.given(messages[:last], before)
+        self._rendered.answer(messages[last], self._finished(text, len(before))[len(before) :])
         earlier = [
             turn
             for turn in range(max(since, 1), last)
@@ -232,8 +223,7 @@ class ChatEncoder:
         spans = [self._earlier(messages[: turn + 1], cuts[: at + 1], ids) for at, turn in enumerate(earlier)]
         end = self._end(ids, starts[-1], len(ids))
         if end is None:  # a template that leaves the last turn open
-            if self._chat.written_prompt and text.endswith(self._chat.written_prompt):
-                ids, starts = self._cut(text[: -len(self._chat.written_prompt)], cuts)
+            ids, starts = self._cut(self._finished(text, len(before)), cuts)
             end = len(ids) + 1
             ids = [*ids, self._end_id]
         labelled = [False] * len(ids)
@@ -263,7 +253,9 @@ class ChatEncoder:
 
     def _earlier(self, messages: list[Message], cuts: list[int], ids: list[int]) -> tuple[int, int]:
         """Where the last of `messages`, an answer before others, stands in the whole conversation's tokens."""
-        alone, starts = self._cut(self._render(messages), cuts)
+        text = self._render(messages)
+        self._rendered.answer(messages[-1], self._finished(text, cuts[-1])[cuts[-1] :])
+        alone, starts = self._cut(text, cuts)
         end = self._end(alone, starts[-1], len(alone))
         if end is None:
             raise _UnfitError(
@@ -276,8 +268,16 @@ class ChatEncoder:
         return starts[-1], end
 
     def _end(self, ids: list[int], start: int, stop: int) -> int | None:
-        """One past the last end-of-turn token in ``ids[start:stop]``; None if there is none."""
-        return next((at + 1 for at in range(stop - 1, start - 1, -1) if ids[at] in self.end_ids), None)
+        """One past the end-of-turn token of the answer in ``ids[start:stop]``; None if there is none.
+
+        It is the first, since no text becomes a special token; of ends that a text may spell it is the last.
+        """
+        first = next((at + 1 for at in range(start, stop) if ids[at] in self._control_ends), None)
+        return first or next((at + 1 for at in range(stop - 1, start - 1, -1) if ids[at] in self.end_ids), None)
+
+    def _finished(self, text: str, start: int) -> str:
+        """A rendered text; if its answer from `start` on has no end, without a generation prompt written unasked."""
+        return text if self._rendered.ended(text, start) else text.removesuffix(self._chat.written_prompt)
 
     @property
     def _end_id(self) -> int:
@@ -286,20 +286,28 @@ class ChatEncoder:
         return min(self.end_ids) if eos is None else int(eos)
 
 
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def encode_conversations(
     encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], turns: Literal["last", "all"] = "last"
 ) -> EncodedRows:
-    """Tokenise SFT rows: ``{"messages"}`` or ``{"prompt", "completion"}``; see `rows` for what may stand in them.
+    """Tokenise SFT rows; see `data.formats.training_rows` for their forms.
 
-    Dropped and counted: ``empty_response``, and what `ChatEncoder.encode` cannot use. An answer that is longer than the
-    window is cut there, has no end-of-turn label, and is counted as truncated.
+    Dropped and counted: ``empty_response``, ``contradiction``, and what `ChatEncoder.encode` cannot use. An answer that
+    is longer than the window is cut there, has no end-of-turn label, and is counted as truncated.
 
     Raises:
-        InputError: a malformed row (its index, from 0, is named), or no row left.
+        InputError: a malformed row (its index, from 0, is named), more than a few contradictions, or no row left.
     """
     out = EncodedRows()
     for at, row in enumerate(rows):
-        prompt, completion = conversation(row, at)
+        try:
+            prompt, completion = conversation(row, at)
+        except ContradictionError as error:
+            out.take(at, [Unfit(IN_DOUBT, f"training row {at}: {error}")])
+            continue
         empty = not completion[-1]["content"].strip()
         where = f"training row {at}"
         out.take(at, [Unfit("empty_response") if empty else encoder.encode(prompt, completion, turns, where)])
@@ -308,18 +316,23 @@ def encode_conversations(
 
 
 def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], *, uncut: bool = False) -> EncodedRows:
-    """Tokenise preference rows ``{"prompt", "chosen", "rejected"}``; see `rows` for what may stand in them.
+    """Tokenise preference rows; see `data.formats.training_rows` for their forms.
 
     Dropped and counted: ``equal_texts`` (also where the window leaves the same tokens), ``empty_response`` (the chosen
-    one; an empty answer may be rejected), and what `ChatEncoder.encode` cannot use. Pairs with an answer that was cut
-    at the window are counted as truncated, or with `uncut` dropped as ``answer_too_long``.
+    one; an empty answer may be rejected), ``contradiction`` (also where a pair's own scores put the rejected answer
+    first), and what `ChatEncoder.encode` cannot use. Pairs with an answer that was cut at the window are counted as
+    truncated, or with `uncut` dropped as ``answer_too_long``.
 
     Raises:
-        InputError: a malformed row (its index, from 0, is named), or no row left.
+        InputError: a malformed row (its index, from 0, is named), more than a few contradictions, or no row left.
     """
     out = EncodedRows()
     for at, row in enumerate(rows):
-        prompt, chosen, rejected = preference(row, at)
+        try:
+            prompt, chosen, rejected = preference(row, at)
+        except ContradictionError as error:
+            out.take(at, [Unfit(IN_DOUBT, f"preference row {at}: {error}")])
+            continue
         sides: list[Encoded | Unfit]
         if chosen == rejected:
             sides = [Unfit("equal_texts")]

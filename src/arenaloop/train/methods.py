@@ -11,6 +11,7 @@ from typing import Any
 
 from arenaloop import config
 from arenaloop.config import OptimSettings, RolloutSettings
+from arenaloop.data.formats.training_rows import compared, contradiction, form_of
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.train.rows import refuse_unread
@@ -38,8 +39,7 @@ class Method:
 
     def read_from(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The part of a row that this method reads."""
-        form = next((form for form in self.columns if form[0] in row), ())
-        return {name: row[name] for name in form if name in row}
+        return {name: row[name] for name in form_of(row, self.columns)}
 
 
 def _method(name: str, settings: type[OptimSettings]) -> Method:
@@ -100,9 +100,7 @@ def training(
             else f"{method} learns from rows; a reward does nothing there"
         )
     fingerprint = checkpoint_fingerprint(start, revision)
-    read = [known.read_from(row) for row in rows]
-    for at, row in enumerate(rows):
-        refuse_unread(row, read[at], at)
+    read = _read(known, rows)
     scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were
     run = TrainingRun(out, content_hash(method, fingerprint, read, settings.method(), seed, *scored), on_note)
     if run.result is not None:
@@ -111,3 +109,14 @@ def training(
         return known.train(Job(run, settings, seed, start, revision, fingerprint, rows, on_step, reward, started))
     finally:
         run.close()
+
+
+def _read(method: Method, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a method reads of its rows, to know a training by: also why a row is not trained on though it is read."""
+    read = []
+    for at, row in enumerate(rows):
+        part = method.read_from(row)
+        refuse_unread(row, {*part, *compared(row)}, at)
+        doubt = contradiction(row, method.columns)
+        read.append({**part, "contradiction": doubt} if doubt else part)
+    return read

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from arenaloop.config import PPOSettings
+from arenaloop.data.formats.training_rows import PROMPT_COLUMNS
 from arenaloop.train import rollouts
 from arenaloop.train.advantages import gae, kl_estimates, row_sums, scale, shape_rewards, whiten
 from arenaloop.train.batches import TokenTable
@@ -29,8 +30,8 @@ from arenaloop.types import derive_seed
 
 __all__ = ["COLUMNS", "Credited", "PPOObjective", "credit", "train"]
 
-COLUMNS = (("prompt",),)
-"""A row is ``{"prompt"}``; the reward is the training's own."""
+COLUMNS = PROMPT_COLUMNS
+"""A row is a prompt, in any of the forms of `data.formats.training_rows`; the reward is the training's own."""
 
 
 @dataclass(frozen=True, slots=True)

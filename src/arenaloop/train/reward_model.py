@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from arenaloop.config import RewardModelSettings
+from arenaloop.data.formats.training_rows import PREFERENCE_COLUMNS
 from arenaloop.errors import InputError
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import EncodedRows, encode_pairs
@@ -31,12 +32,9 @@ from arenaloop.types import content_hash, derive_seed
 
 __all__ = ["COLUMNS", "MOST_HELD_OUT", "RewardObjective", "held_out", "train"]
 
-COLUMNS = (
-    ("prompt", "chosen", "rejected", "preference", "margin"),
-    ("chosen", "rejected", "preference", "margin"),
-)
-"""A row is ``{"prompt", "chosen", "rejected"}``, or the last two where they begin with the prompt (see `rows`); with it
-may stand ``preference``, the probability that the chosen answer is the better one, and ``margin``, by how much."""
+COLUMNS = tuple((*form, "preference", "margin") for form in PREFERENCE_COLUMNS)
+"""A row is a prompt with two answers, in any of the forms of `data.formats.training_rows`; with it may stand
+``preference``, the probability that the chosen answer is the better one, and ``margin``, by how much."""
 
 MOST_HELD_OUT = 500
 

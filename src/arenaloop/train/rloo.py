@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from arenaloop.config import RLOOSettings
+from arenaloop.data.formats.training_rows import PROMPT_COLUMNS
 from arenaloop.train import rollouts
 from arenaloop.train.advantages import kl_estimates, leave_one_out, row_sums, whiten
 from arenaloop.train.batches import TokenTable
@@ -24,8 +25,8 @@ from arenaloop.types import derive_seed
 
 __all__ = ["COLUMNS", "RLOOObjective", "advantages", "train"]
 
-COLUMNS = (("prompt",),)
-"""A row is ``{"prompt"}``; the reward is the training's own."""
+COLUMNS = PROMPT_COLUMNS
+"""A row is a prompt, in any of the forms of `data.formats.training_rows`; the reward is the training's own."""
 
 
 def advantages(rollout: Rollout, kl: Tensor, kl_coef: float) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from arenaloop.config import RolloutSettings
+from arenaloop.data.formats.training_rows import ContradictionError
 from arenaloop.errors import InputError, StoppedError
 from arenaloop.models.checkpoint import torch_threads
 from arenaloop.models.decoding import Continuation, decode
@@ -76,7 +77,7 @@ class Prompts:
 
     Attributes:
         asked: the prompts, each once.
-        dropped: rows dropped, by reason: ``prompt_too_long``, ``repeated``, ``template_refuses``.
+        dropped: rows dropped, by reason: ``prompt_too_long``, ``repeated``, ``template_refuses``, ``contradiction``.
     """
 
     asked: list[Asked]
@@ -200,7 +201,7 @@ def end(session: Session, policy: Policy, plan: Plan, iteration: int, figures: M
 
 
 def encode_prompts(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], settings: RolloutSettings) -> Prompts:
-    """Tokenise the prompts of rows ``{"prompt"}``, a text or turns that end with a user's.
+    """Tokenise prompts; see `data.formats.training_rows` for the forms of their rows.
 
     Raises:
         InputError: a malformed row, or no prompt left.
@@ -209,7 +210,11 @@ def encode_prompts(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], sett
     dropped: Counter[str] = Counter()
     room = encoder.max_length - settings.max_new_tokens
     for at, row in enumerate(rows):
-        messages = prompt_turns(row, at)
+        try:
+            messages = prompt_turns(row, at)
+        except ContradictionError:
+            dropped["contradiction"] += 1
+            continue
         key = content_hash([dict(message) for message in messages])
         ids = encoder.prompt(messages)
         if ids is None:

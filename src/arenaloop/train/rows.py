@@ -1,92 +1,53 @@
-"""Training rows as conversations: which columns they stand in, and what a row may not hold.
-
-A text stands for one turn: a prompt's is the user's, an answer's the assistant's. A prompt that `completion`, `chosen`
-or `rejected` repeats is taken off; preferences without a `prompt` column have in common what both sides begin with.
-"""
+"""Training rows by their number: `data.formats.training_rows` reads them, here its refusals get the row's name."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from arenaloop.data.formats import training_columns, training_rows
+from arenaloop.data.formats.training_rows import ContradictionError
+from arenaloop.data.formats.training_turns import FIELDS
 from arenaloop.errors import InputError
-from arenaloop.messages import message_text
 from arenaloop.types import Message
 
-__all__ = ["conversation", "preference", "prompt_turns", "refuse_unread"]
-
-_ROLES = ("system", "developer", "user", "assistant", "tool")
-_ROW_MEANING = ("tools", "functions", "images", "image", "videos", "audio", "system", "weight", "weights")
-_TURN_MEANING = (
-    *("tool_calls", "function_call", "images", "audio", "weight", "train", "loss", "prefix", "partial"),
-    *("reasoning_content", "reasoning", "thinking"),
-)
-"""Columns, and fields of a turn, that change what a row means and are not trained on: their rows are refused."""
+__all__ = ["conversation", "preference", "prompt_turns", "refuse_unread", "unread_columns"]
 
 
 def conversation(row: Mapping[str, Any], at: int) -> tuple[list[Message], list[Message]]:
-    """What is given and what is learned of an SFT row: ``{"messages"}`` or ``{"prompt", "completion"}``.
+    """What is given and what is learned of an SFT row.
 
     Raises:
+        ContradictionError: its columns contradict each other.
         InputError: the row is malformed; `at` names it.
     """
-    where = f"training row {at}"
-    _check(row, where, ("messages",), ("prompt", "completion"))
-    if "messages" in row:
-        messages = _turns(row, "messages", where, "")
-        prompt, completion = messages[:-1], messages[-1:]
-    else:
-        prompt = _turns(row, "prompt", where, "user")
-        completion = _answer(row, "completion", prompt, where)
-    if completion[-1]["role"] != "assistant":
-        raise InputError(f"{where}: the conversation does not end with an assistant turn")
-    if not prompt and len(completion) == 1:
-        raise InputError(f"{where}: there is no turn before the answer")
-    return prompt, completion
+    with _named(f"training row {at}"):
+        read = training_rows.read_conversation(row)
+    return read.prompt, read.completion
 
 
 def preference(row: Mapping[str, Any], at: int) -> tuple[list[Message], list[Message], list[Message]]:
-    """Prompt, chosen and rejected answer of a preference row: ``{"prompt", "chosen", "rejected"}``, or the last two.
+    """Prompt, chosen and rejected answer of a preference row.
 
     Raises:
+        ContradictionError: its columns contradict each other.
         InputError: the row is malformed; `at` names it.
     """
-    where = f"preference row {at}"
-    _check(row, where, ("chosen", "rejected"))
-    if row.get("prompt") is None:
-        chosen, rejected = (_turns(row, name, where, "assistant") for name in ("chosen", "rejected"))
-        prompt = _in_common(chosen, rejected)
-        if not prompt:
-            raise InputError(
-                f"{where}: there is no column 'prompt', and chosen and rejected begin with no turn in common"
-            )
-        chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
-    else:
-        prompt = _turns(row, "prompt", where, "user")
-        if not prompt:
-            raise InputError(f"{where}: the prompt is empty")
-        chosen, rejected = (_answer(row, name, prompt, where) for name in ("chosen", "rejected"))
-    if any(
-        not side or side[0]["role"] != "assistant" or side[-1]["role"] != "assistant" for side in (chosen, rejected)
-    ):
-        raise InputError(
-            f"{where}: chosen and rejected must begin and end with an assistant turn, after the same prompt"
-        )
-    return prompt, chosen, rejected
+    with _named(f"preference row {at}"):
+        read = training_rows.read_preference(row)
+    return read.prompt, read.chosen, read.rejected
 
 
 def prompt_turns(row: Mapping[str, Any], at: int) -> list[Message]:
-    """The turns of a prompt row, ``{"prompt"}``: a user's text, or turns that do not end with an assistant's.
+    """The turns of a prompt row, of which none but the last is to be answered.
 
     Raises:
+        ContradictionError: its columns contradict each other.
         InputError: the row is malformed; `at` names it.
     """
-    where = f"prompt row {at}"
-    _check(row, where, ("prompt",))
-    turns = _turns(row, "prompt", where, "user")
-    if not turns or turns[-1]["role"] == "assistant":
-        raise InputError(f"{where}: the prompt {'ends with an assistant turn' if turns else 'is empty'}")
-    return turns
+    with _named(f"training row {at}"):
+        return training_rows.read_prompt(row)
 
 
 def refuse_unread(row: Mapping[str, Any], read: Container[str], at: int) -> None:
@@ -95,62 +56,27 @@ def refuse_unread(row: Mapping[str, Any], read: Container[str], at: int) -> None
     Raises:
         InputError: the column is named; `at` names the row.
     """
-    meant = [name for name in _ROW_MEANING if name not in read and row.get(name) not in (None, [], {}, "")]
-    if meant:
-        raise InputError(
-            f"training row {at}: the column {meant[0]!r} changes what the row means and is not trained on; take it out"
-        )
+    with _named(f"training row {at}"):
+        training_columns.refuse_unread(row, read)
 
 
-def _check(row: Mapping[str, Any], where: str, *forms: Sequence[str]) -> None:
-    """Refuse a row that has the columns of no form."""
-    if not any(all(name in row for name in form) for form in forms):
-        wanted = " nor ".join(" and ".join(map(repr, form)) for form in forms)
-        begun = next((form for form in forms if form[0] in row), None)
-        missing = [name for name in begun or () if name not in row]
-        found = ", ".join(map(str, row)) or "none"
-        if missing:
-            raise InputError(f"{where}: there is no column {missing[0]!r}; found: {found}")
-        raise InputError(f"{where}: there is {'neither ' if len(forms) > 1 else 'no '}{wanted}; found: {found}")
+def unread_columns(rows: Sequence[Mapping[str, Any]], columns: Sequence[Sequence[str]]) -> list[str]:
+    """The columns, and the fields of turns, that hold something in some row and that nobody reads.
+
+    Args:
+        rows: of a user's file.
+        columns: what a method reads (`methods.Method.columns`).
+    """
+    read = {name for form in columns for name in form}
+    read |= {name for row in rows for name in training_rows.compared(row)}
+    return training_columns.unread(rows, read, FIELDS)
 
 
-def _answer(row: Mapping[str, Any], name: str, prompt: list[Message], where: str) -> list[Message]:
-    """The turns of an answer, without those of the prompt that it repeats."""
-    turns = _turns(row, name, where, "assistant")
-    most = min(len(prompt), len(turns) - 1)
-    repeated = next((n for n in range(most, 0, -1) if turns[:n] == prompt[-n:]), 0)
-    turns = turns[repeated:]
-    if prompt and turns[0]["role"] != "assistant" and prompt[-1]["role"] != "assistant":
-        raise InputError(f"{where}: {name!r} begins with a {turns[0]['role']} turn that is not the prompt's")
-    return turns
-
-
-def _in_common(chosen: list[Message], rejected: list[Message]) -> list[Message]:
-    """The turns that both sides begin with, up to an assistant turn in which their answers begin."""
-    most = min(len(chosen), len(rejected)) - 1
-    same = next((n for n in range(most) if chosen[n] != rejected[n]), most)
-    while same and any(side[same]["role"] != "assistant" for side in (chosen, rejected)):
-        same -= 1
-    return chosen[:same]
-
-
-def _turns(row: Mapping[str, Any], name: str, where: str, role: str) -> list[Message]:
-    turns = row.get(name)
-    if isinstance(turns, str) and role:
-        return [{"role": role, "content": turns}]
-    if not isinstance(turns, list | tuple) or (not turns and name != "prompt"):
-        raise InputError(f"{where}: {name!r} is not a list of messages")
-    return [_turn(turn, name, where) for turn in turns]
-
-
-def _turn(turn: Any, name: str, where: str) -> Message:
-    if not isinstance(turn, Mapping) or turn.get("role") not in _ROLES:
-        shown = f" ({', '.join(map(str, turn))})" if isinstance(turn, Mapping) else ""
-        raise InputError(f"{where}: {name!r} holds a turn without a known role and a text content{shown}")
-    meant = [field for field in _TURN_MEANING if turn.get(field) not in (None, [], {}, "")]
-    if meant:
-        raise InputError(f"{where}: a turn of {name!r} holds {meant[0]!r}, which is not trained on; take it out")
+@contextmanager
+def _named(where: str) -> Iterator[None]:
     try:
-        return {"role": turn["role"], "content": message_text(turn.get("content"))}
-    except ValueError:
-        raise InputError(f"{where}: {name!r} holds a turn without a known role and a text content") from None
+        yield
+    except ContradictionError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from arenaloop.config import SFTSettings
+from arenaloop.data.formats.training_rows import CONVERSATION_COLUMNS
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import encode_conversations
 from arenaloop.train.loop import fit
@@ -16,8 +17,8 @@ from arenaloop.train.session import Job
 
 __all__ = ["COLUMNS", "SFTObjective", "train"]
 
-COLUMNS = (("messages",), ("prompt", "completion"))
-"""A row is ``{"messages"}`` or ``{"prompt", "completion"}``, ending with an assistant turn (see `rows`)."""
+COLUMNS = CONVERSATION_COLUMNS
+"""A row is a conversation that ends with an assistant turn, in any of the forms of `data.formats.training_rows`."""
 
 
 class SFTObjective:

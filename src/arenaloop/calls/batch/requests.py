@@ -17,8 +17,8 @@ from arenaloop.calls.judging import AskedJudge, JudgeUnit, unit_of
 from arenaloop.calls.reask import next_sample
 from arenaloop.errors import ConfigError, StoppedError
 from arenaloop.jsonl import replacing
+from arenaloop.models.batch_lines import request_line
 from arenaloop.models.openai_api import OpenAIModel
-from arenaloop.models.openai_batch import request_line
 from arenaloop.store import Store
 from arenaloop.types import Status, content_hash
 
@@ -170,6 +170,8 @@ def write_files(
     folder.mkdir(parents=True, exist_ok=True)
     writing: dict[str, _Writing] = {}
     for unit, line in asks:
+        if (probe := getattr(unit.asked.judge, "probe", None)) is not None:
+            probe.check()  # what comes without log-probabilities is paid for nothing
         content, fingerprint = _bytes(unit, line), unit.asked.judge.fingerprint
         if not admit(unit.asked, len(content)):
             break

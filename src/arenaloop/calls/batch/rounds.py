@@ -22,14 +22,15 @@ from pathlib import Path
 
 from arenaloop.calls.batch.requests import Line, RequestFile, missing, server_of, unit_of_line, write_again, write_files
 from arenaloop.calls.batch.state import REQUESTS, STATE, WAITING, batch_rows, open_batches
-from arenaloop.calls.judging import AskedJudge, JudgeUnit
+from arenaloop.calls.judging import AskedJudge, JudgeUnit, stored_verdicts
 from arenaloop.calls.progress import Tally
-from arenaloop.calls.run import MAX_BACKLOG
+from arenaloop.calls.run import MAX_BACKLOG, RECALLED
 from arenaloop.config import BatchSettings
 from arenaloop.errors import BudgetSpentError, StoppedError
 from arenaloop.jsonl import JsonRow
+from arenaloop.models.batch_lines import Batch, read_result
 from arenaloop.models.billing import Loss, token_limit
-from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result
+from arenaloop.models.openai_batch import BatchEndpoint, UnknownBatchError
 from arenaloop.store import Store
 from arenaloop.terminal import plain
 from arenaloop.types import Completion, Message, Sampling, Status
@@ -78,6 +79,8 @@ class Round:
         self.judges: dict[str, list[AskedJudge]] = {}  # votes of one judge share its fingerprint, and its batches
         for asked in judges:
             self.judges.setdefault(asked.judge.fingerprint, []).append(asked)
+        for asked in judges:
+            asked.recall(stored_verdicts(asked, store, RECALLED))
         self.servers = {asked.judge.fingerprint: server_of(asked) for asked in judges}
         self.endpoints: dict[str, BatchEndpoint] = {}
         self.numbers = sum(1 for _ in batch_rows(store))
@@ -395,6 +398,8 @@ class Round:
 
     async def _keep(self, judges: Sequence[AskedJudge], line: Line, completion: Completion) -> None:
         unit = unit_of_line(judges, line, self.store)
+        if completion.status is Status.ERROR and unit.request(line.sample).top_logprobs:
+            self.servers[unit.asked.judge.fingerprint].gives_fewer(400, completion.error or "")  # of the next batch
         record = unit.read(_charged(unit, line, completion), line.sample)
         unit.keep(self.store, [(unit, record)])
         self.collected += record.status is Status.OK
@@ -437,10 +442,7 @@ def _charged(unit: JudgeUnit, line: Line, completion: Completion) -> Completion:
     if completion.usd is None and completion.status is Status.ERROR:
         lost = model.billing.lost(body, token_limit(model, request.sampling), Loss.CUT) * model.price.batch
         return replace(completion, usd=lost, usd_estimated=lost)
-    told = model.billing.told(body, (completion,))
-    if told.usd_estimated and told.usd is not None:
-        return replace(told, usd=told.usd * model.price.batch, usd_estimated=told.usd_estimated * model.price.batch)
-    return told
+    return model.billing.told(body, (completion,), model.price.batch)
 
 
 def _source(source: Batch | Path) -> str:

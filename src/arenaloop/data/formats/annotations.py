@@ -15,7 +15,8 @@ from arenaloop.data.formats.tables import table_rows
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import row_error
 from arenaloop.ratings.battles import FloatArray, encode
-from arenaloop.ratings.cells import name_twins, to_number
+from arenaloop.ratings.cells import to_number
+from arenaloop.ratings.look_alikes import name_twins
 from arenaloop.ratings.win_rate import Annotations
 
 __all__ = ["read_annotations", "read_difficulty"]
@@ -38,16 +39,14 @@ def read_annotations(
         rows: (line, row) of what `path` holds, where it was read already.
 
     Raises:
-        InputError: the file cannot be read, lacks a column or holds values that are not known, its rows weigh
-            differently, or none holds the baseline.
+        InputError: the file cannot be read, lacks a column or holds values that are not known, or none holds the
+            baseline.
     """
     told = battle_columns(table_rows(Path(path)) if rows is None else rows, str(path))
     if told.prompts is None:
         raise InputError(f"{path}: missing column instruction or prompt_id: win rates are joined by prompt")
-    if told.weight is not None and (told.weight != told.weight[0]).any():
-        raise InputError(f"{path}: its rows weigh differently, where a win rate counts them alike; rank reads weights")
     found: Counter[str] = Counter()
-    columns: dict[str, list[Any]] = {name: [] for name in ("model", "prompt", "preference", "ours", "theirs")}
+    columns: dict[str, list[Any]] = {name: [] for name in ("model", "prompt", "preference", "ours", "theirs", "weight")}
     texts: dict[str, Counter[str]] = {}
     nothing = [None] * len(told.names_a)
     lengths = [told.numbers.get(f"length{side}", nothing) for side in ("_a", "_b")]
@@ -66,6 +65,7 @@ def read_annotations(
         columns["model"].append(model)
         columns["prompt"].append(told.prompts[i])
         columns["preference"].append(1.0 + (told.score[i] if ours == 0 else 1.0 - told.score[i]))
+        columns["weight"].append(1.0 if told.weight is None else told.weight[i])
         own_failure.append(told.own_failures is not None and told.own_failures[i] is not None)
         unknown = own_failure[-1]  # nobody knows how long an answer that failed would have been
         columns["ours"].append(None if unknown else lengths[ours][i])
@@ -83,7 +83,7 @@ def read_annotations(
         for model, seen in texts.items()
         if model != baseline and seen.total() >= 4 and seen.most_common(1)[0][1] * 2 >= seen.total()
     }
-    notes = [*told.notes, *name_twins({baseline, *models})]
+    notes = [*told.notes, *name_twins({name: found[name] for name in dict.fromkeys([baseline, *models])})]
     if nameless:
         notes.append(f"{nameless:,} of {len(told.names_a):,} rows without a model's name left out")
     return Annotations(
@@ -99,6 +99,7 @@ def read_annotations(
         len(told.names_a) - len(columns["model"]),
         np.array(own_failure, dtype=bool) if any(own_failure) else None,
         notes=tuple(notes),
+        weight=None if told.weight is None else np.array(columns["weight"], dtype=np.float64),
     )
 
 

@@ -22,6 +22,7 @@ from arenaloop.jsonl import user_rows
 from arenaloop.ratings.battles import Battles, FloatArray, IntArray, relative_difference
 from arenaloop.ratings.cells import Place, read_scores, read_weights
 from arenaloop.ratings.outcomes import ONE_HOT, WINNER_SCORES, one_hot_winners, read_outcomes
+from arenaloop.text_files import utf8_file
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,8 +67,9 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
         found = _columns(path, kind)
         try:
             judgments.require_columns(found)
-            frame = _frame(path, kind, controls, found) if judgments.is_table(found) else None
-            if frame is not None and frame.height:
+            simple = judgments.is_table(found) and judgments.is_simple(found, controls)
+            frame = _frame(path, kind, controls, found) if simple else None
+            if frame is not None and frame.height and not _holds_header(frame, found):
                 return battles_from_frame(frame, controls=controls, found=found, place=line_of(path))
         except InputError:
             raise
@@ -207,8 +209,30 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
         frame = lazy.select(wanted).collect()
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError):
         return None
-    # JSON keys that polars did not find are written in another way than the rows' reader gives them
-    return None if kind == "jsonl" and any(frame[name].null_count() == frame.height for name in wanted) else frame
+    if kind != "jsonl":
+        return frame
+    # keys that come later, twice, or written in another way than polars knows: the rows' reader tells
+    missing = any(frame[name].null_count() == frame.height for name in wanted)
+    odd = missing or not (judgments.is_own(found) or _keys(path) == len(found) * frame.height)
+    return None if odd else frame
+
+
+def _holds_header(frame: pl.DataFrame, found: Sequence[str]) -> bool:
+    """Whether a row may be the header of a table that was put after another one."""
+    return bool(frame["model_a"].is_in(list(found)).any())
+
+
+def _keys(path: Path) -> int:
+    """How many keys a file of JSON has at most (what stands before a colon, in texts too); 0 where blanks hide them."""
+    count, last = 0, b""
+    with utf8_file(path, "JSON") as file:
+        while block := file.read(1 << 20):
+            text = last + block
+            if any(blank + b":" in text for blank in (b" ", b"\t", b"\r", b"\n")):
+                return 0
+            count += text.count(b'":') - last.count(b'":')
+            last = text[-2:]
+    return count
 
 
 def _read_csv(path: Path, kinds: Mapping[str, Any]) -> pl.DataFrame:

@@ -10,7 +10,10 @@ How each becomes battles:
   may name either seat first, as in its own table: ``B<A`` is ``A>B``. A game without a verdict has no outcome.
 * **AlpacaEval annotations** (`generator_1`, `generator_2`, `preference`): one battle a row with the soft outcome
   preference - 1 for `generator_2`; null is none. The instruction is the prompt.
-* **Plain battles**: `model_a`, `model_b`, and `winner`, the three columns of a one-hot winner, or `score_a`.
+* **Plain battles**: `model_a`, `model_b`, and `winner`, the three columns of a one-hot winner, or `score_a` (see
+  `outcome_columns`).
+
+Whatever else a row holds is looked at by `arenaloop.columns`: a count of votes is read as the row's weight.
 
 Labels that nobody knows are counted and left out while they are few (`ratings.cells.UNKNOWN_SHARE`).
 """
@@ -23,17 +26,32 @@ from typing import Any
 
 import numpy as np
 
+from arenaloop.columns import Columns
+from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.tables import file_error
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.ratings.battles import Battles, FloatArray, relative_difference
-from arenaloop.ratings.cells import LeftOut, Place, read_games, read_preferences, read_scores, read_weights
-from arenaloop.ratings.outcomes import ONE_HOT, one_hot_winners, read_outcomes
+from arenaloop.ratings.cells import LeftOut, Place, is_missing, read_games, read_preferences, read_weights
+from arenaloop.ratings.outcomes import ONE_HOT, read_outcomes
 
-__all__ = ["METADATA_LENGTHS", "BattleColumns", "battle_columns", "battles_from_rows", "is_table", "require_columns"]
+__all__ = [
+    "ALPACA_EVAL_SAYS",
+    "ARENA_COLUMNS",
+    "METADATA_LENGTHS",
+    "BattleColumns",
+    "battle_columns",
+    "battles_from_rows",
+    "is_own",
+    "is_simple",
+    "is_table",
+    "require_columns",
+]
 
 METADATA_LENGTHS = {"length_a": "sum_assistant_a_tokens", "length_b": "sum_assistant_b_tokens"}
 """Where Chatbot Arena's 100k set keeps lengths: fields of the column `conv_metadata`."""
+ALPACA_EVAL_SAYS = {"is_switched_outputs": "AlpacaEval turns preferences back before it saves them"}
+"""Columns of its annotations that look as if they changed a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +101,8 @@ def require_columns(found: Collection[str], controls: Sequence[str] = (), *, the
     """
     columns = set(found)
     missing: list[str] = []
-    if not is_table(columns) and not any(set(keys) <= columns for keys in _KINDS):
-        near = max(_KINDS, key=lambda keys: len(columns & set(keys)))
+    if not is_table(columns) and not any(set(kind.keys) <= columns for kind in _KINDS):
+        near = max((kind.keys for kind in _KINDS), key=lambda keys: len(columns & set(keys)))
         missing = [name for name in ("model_a", "model_b") if name not in columns]
         missing += [] if {"winner", "score_a"} & columns else ["winner"]
         if len(columns & set(near)) > 1 and len(columns & set(near)) > 3 - len(missing):
@@ -141,25 +159,32 @@ def battle_columns(
     lines: list[int | str] = []
     found: dict[str, None] = {}
     unlike = LeftOut("the shape of the rows before them")
-    convert: Callable[[JsonRow], Iterable[JsonRow]] | None = None
+    kind: _Kind | None = None
+    columns = Columns(())
     count = 0
     for count, (line, row) in enumerate(rows, start=1):
-        if convert is None:
-            convert = next((reader for keys, reader in _KINDS.items() if set(keys) <= row.keys()), None) or _plain(
-                controls
-            )
+        if kind is None:
+            kind = next((one for one in _KINDS if set(one.keys) <= row.keys()), None) or _plain(controls, row)
+            columns = Columns(kind.read, kind.carried, ALPACA_EVAL_SAYS)
         if count <= 100:
             found.update(dict.fromkeys(row))
         try:
-            battles = list(convert(row))
+            if not columns.takes(row, line):
+                continue
+        except ValueError as error:
+            raise file_error(source, error) from None
+        try:
+            battles = list(kind.battles(row))
         except (KeyError, TypeError, AttributeError) as error:
             unlike.add(f"not like the rows before it ({error!r})", _placed(line))
             continue
+        amounts = {name: row.get(name) for name in columns.counting()}
         for battle in battles:
-            for name in battle.keys() - cells.keys():
+            told = battle | amounts if amounts else battle
+            for name in told.keys() - cells.keys():
                 cells[name] = [None] * len(lines)
             for name, column in cells.items():
-                column.append(battle.get(name))
+                column.append(told.get(name))
             lines.append(line)
     if not count:
         raise InputError(f"{source}: no rows in it")
@@ -168,10 +193,22 @@ def battle_columns(
         return _placed(lines[index])
 
     try:
-        left_out = unlike.notes(count)
         require_columns(found, controls, there=cells)
-        score, strength, notes = _scores(cells, place)
-        weight = read_weights(cells["weight"], place=place) if "weight" in cells else strength
+        weighted = list(dict.fromkeys([*(["weight"] if "weight" in cells else []), *columns.amounts()]))
+        if len(weighted) == 1:
+            columns.take(weighted[0])
+        told_of = columns.notes()
+        left_out = unlike.notes(count)
+        if not lines:
+            raise ValueError(f"no row is left{': ' if told_of else ''}{'; '.join(told_of)}")
+        score, weight, notes = _scores(cells, place)
+        if len(weighted) == 1:
+            name = weighted[0]
+            amounts_of = [1 if name != "weight" and is_missing(cell) else cell for cell in cells[name]]
+            own = read_weights(amounts_of, column=name, place=place)
+            weight = own if weight is None else own * weight
+            if name != "weight":
+                told_of.append(f"column {name} is read as weight: a row stands for as many")
     except ValueError as error:
         raise file_error(source, error) from None
     texts = ("output_a", "output_b")
@@ -184,7 +221,7 @@ def battle_columns(
         {name: column for name, column in cells.items() if name[-2:] in ("_a", "_b")},
         (cells[texts[0]], cells[texts[1]]) if set(texts) <= cells.keys() else None,
         cells.get("own_failure"),
-        (*left_out, *notes),
+        (*told_of, *left_out, *notes),
         place,
     )
 
@@ -196,8 +233,8 @@ def _placed(line: int | str) -> str:
 def _scores(cells: Mapping[str, list[Any]], place: Place) -> tuple[FloatArray, FloatArray | None, tuple[str, ...]]:
     """Scores of `model_a`, what the labels weigh (None: one each), and notes."""
     names = cells["model_a"], cells["model_b"]
-    if "preference" in cells:
-        outcomes = read_preferences(cells["preference"], place=place)
+    if "annotated" in cells:
+        outcomes = read_preferences(cells["annotated"], place=place)
         return outcomes.score - 1.0, None, outcomes.notes
     if "label" in cells:
         outcomes, weight = read_games(cells["label"], column="games, score", place=place)
@@ -207,11 +244,7 @@ def _scores(cells: Mapping[str, list[Any]], place: Place) -> tuple[FloatArray, F
         both = np.where(first.score == second.score, first.score, 0.5)
         both[np.isnan(first.score) | np.isnan(second.score)] = np.nan
         return both, None, (*first.notes, *second.notes)
-    if "winner" not in cells and ONE_HOT[0] not in cells:
-        outcomes = read_scores(cells["score_a"], place=place)
-    else:
-        winners = cells["winner"] if "winner" in cells else one_hot_winners(*(cells[name] for name in ONE_HOT))
-        outcomes = read_outcomes(winners, *names, place=place)
+    outcomes = read_told(cells, names, place=place)
     return outcomes.score, None, outcomes.notes
 
 
@@ -237,7 +270,7 @@ def _alpaca_eval(row: JsonRow) -> Iterable[JsonRow]:
     battle = {
         "model_a": row["generator_2"],
         "model_b": row["generator_1"],
-        "preference": row["preference"],
+        "annotated": row["preference"],
         "prompt_id": instruction_key(row),
         "length_a": _characters(second, row.get("length_b")),
         "length_b": _characters(first, row.get("length_a")),
@@ -263,13 +296,74 @@ def _characters(text: object, length: object) -> object:
     return float(len(text)) if isinstance(text, str) else length
 
 
-def _plain(controls: Sequence[str]) -> Callable[[JsonRow], Iterable[JsonRow]]:
-    kept = {"model_a", "model_b", "winner", "score_a", "weight", "prompt_id", "length_a", "length_b", *ONE_HOT}
-    kept.add("own_failure")
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of rows: what makes battles of one.
+
+    Attributes:
+        keys: columns that tell the kind.
+        battles: of a row.
+        read: columns that it reads. `carried`: others that such files have, and that do not change what a row means.
+    """
+
+    keys: tuple[str, ...]
+    battles: Callable[[JsonRow], Iterable[JsonRow]]
+    read: frozenset[str]
+    carried: frozenset[str]
+
+
+_FASTCHAT = ("g1_winner", "g2_winner", "model_1", "model_2", "question_id")
+_ARENA_HARD = ("games", "model", "baseline")
+_ALPACA_EVAL = ("generator_1", "generator_2", "preference", "instruction")
+_KINDS = (
+    _Kind(
+        _FASTCHAT,
+        _fastchat,
+        frozenset(_FASTCHAT),
+        frozenset({"g1_user_prompt", "g1_judgment", "g2_user_prompt", "g2_judgment", "turn"}),
+    ),
+    _Kind(_ARENA_HARD, _arena_hard, frozenset({*_ARENA_HARD, "uid", "question_id"}), frozenset({"prompt", "cluster"})),
+    _Kind(
+        _ALPACA_EVAL,
+        _alpaca_eval,
+        frozenset({*_ALPACA_EVAL, "input", "output_1", "output_2", "length_a", "length_b", "weight"}),
+        frozenset({"referenced_models", "completion"}),
+    ),
+)
+ARENA_COLUMNS = frozenset(
+    name
+    for names in (
+        "conversation_a conversation_b full_conversation messages prompt instruction response response_a",
+        "response_b messages_a messages_b output_a output_b text_a text_b turn turns anony is_code is_refusal",
+        "dedup_tag category_tag conv_metadata openai_moderation toxic_chat_tag length_a length_b",
+    )
+    for name in names.split()
+)
+"""What Chatbot Arena's sets, MT-Bench's votes and their kin carry beside a battle's outcome."""
+_OWN = frozenset({"flipped", "verdicts", "reason", "cause"})
+
+
+def is_own(columns: Collection[str]) -> bool:
+    """Whether rows are a run's own battles: their scores are a judge's grades, of which their winner came."""
+    return "verdicts" in columns or {"score_a", "score_b", "flipped", "judge"} <= set(columns)
+
+
+def is_simple(columns: Collection[str], controls: Sequence[str] = ()) -> bool:
+    """Whether plain battles have no column but those that are read or carried along, and one alone tells who won."""
+    kind = _plain(controls, columns)
+    others = Columns(kind.read, kind.carried)
+    told = [name for name in OUTCOME_COLUMNS if name in columns and name not in ONE_HOT[1:]]
+    return (is_own(columns) or len(told) == 1) and all(others.knows(name) for name in columns)
+
+
+def _plain(controls: Sequence[str], columns: Collection[str]) -> _Kind:
+    own = is_own(columns)
+    kept = {"model_a", "model_b", "weight", "prompt_id", "length_a", "length_b", "own_failure", *OUTCOME_COLUMNS}
     kept |= {f"{name}{side}" for name in controls for side in ("_a", "_b")}
+    used = kept - ({"score_a", "score_b"} if own and "winner" in columns else set())
 
     def battle(row: JsonRow) -> Iterable[JsonRow]:
-        out = {name: value for name, value in row.items() if name in kept}
+        out = {name: value for name, value in row.items() if name in used}
         if "prompt_id" not in out and "question_id" in row:
             out["prompt_id"] = row["question_id"]
         if isinstance(out.get("prompt_id"), list | dict):
@@ -281,11 +375,4 @@ def _plain(controls: Sequence[str]) -> Callable[[JsonRow], Iterable[JsonRow]]:
             out |= {name: metadata.get(field) for name, field in METADATA_LENGTHS.items()}
         yield out
 
-    return battle
-
-
-_KINDS: Mapping[tuple[str, ...], Callable[[JsonRow], Iterable[JsonRow]]] = {
-    ("g1_winner", "g2_winner", "model_1", "model_2", "question_id"): _fastchat,
-    ("games", "model", "baseline"): _arena_hard,
-    ("generator_1", "generator_2", "preference", "instruction"): _alpaca_eval,
-}
+    return _Kind((), battle, frozenset(kept), ARENA_COLUMNS | _OWN if own else ARENA_COLUMNS)

@@ -11,8 +11,10 @@ Read are JSON lists, JSONL and CSV (plain or gzip) and Parquet, told apart by th
   `output_2`), and `preference`, `winner` or the three columns of a one-hot winner.
 
 A preference is 1 (first), 2 (second), 1.5 or the legacy 0 (tie), anything between 1 and 2 (soft), or null (failed); a
-winner is any that `ratings.outcomes.read_outcomes` knows. A row that is no label (an image, a tool's turn, a word that
-nobody knows) is left out and counted; more than `UNKNOWN_SHARE` of them refuse the file.
+winner is any that `ratings.outcomes.read_outcomes` knows. Where a row has both, or scores, they are compared (see
+`outcome_columns`); what else it has is looked at by `arenaloop.columns`. A row that is no label (an image, a tool's
+turn, a word that nobody knows) or that contradicts itself is left out and counted; more than `UNKNOWN_SHARE` of them
+refuse the file.
 """
 
 from __future__ import annotations
@@ -23,17 +25,17 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from arenaloop.columns import Columns
+from arenaloop.data.formats.judgments import ALPACA_EVAL_SAYS, ARENA_COLUMNS
+from arenaloop.data.formats.outcome_columns import read_told
 from arenaloop.data.formats.tables import file_error, table_rows
-from arenaloop.data.prompts import read_prompt
+from arenaloop.data.prompts import DESCRIPTIONS, read_prompt
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import JsonRow
 from arenaloop.messages import FAILED_ANSWER, read_messages
-from arenaloop.ratings.cells import LeftOut, is_missing, read_preferences, to_number
-from arenaloop.ratings.outcomes import ONE_HOT, one_hot_winners, read_outcomes
+from arenaloop.ratings.cells import LeftOut, is_missing, to_number
+from arenaloop.ratings.outcomes import ONE_HOT
 from arenaloop.types import Message, Prompt, content_hash
 
 __all__ = ["Label", "LabelSet", "LabelledPair", "labelled_pairs", "read_labels", "split_filter"]
@@ -43,7 +45,11 @@ Texts = tuple[str, ...]
 _SIDES = (("output_1", "output_2"), ("response_a", "response_b"), ("conversation_a", "conversation_b"))
 _GENERATORS = (("generator_1", "generator_2"), ("model_a", "model_b"), ("generator_a", "generator_b"))
 _PREFERENCES = ("preference", "gold_preference", "winner")
+_OUTCOMES = (*_PREFERENCES, *ONE_HOT, "score_a", "score_b")
 _ANNOTATORS = ("annotator", "annotator_index", "judge")
+
+_ASKED = ("messages", "turns", "prompt", "instruction", "input", "system", "system_prompt", "turn", "tags")
+_READ = (*_OUTCOMES, *_ANNOTATORS, *_ASKED, *DESCRIPTIONS, *(name for sides in _SIDES + _GENERATORS for name in sides))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +149,18 @@ def read_labels(path: str | Path, where: Mapping[str, str] | None = None) -> Lab
         where: only rows whose columns hold these values, compared as text.
 
     Raises:
-        InputError: the file cannot be read, too many rows are no labels (file, line and column are named), its rows
-            weigh differently, or no row is left.
+        InputError: the file cannot be read, too many rows are no labels or contradict themselves (file, line and column
+            are named), a column says that rows are turned or stand for unequally many, or no row is left.
     """
     path = Path(path)
     wanted = dict(where or {})
     prompts: dict[str, Prompt] = {}  # rows repeat their prompts: one object each
     labels: list[Label] = []
-    cells: list[tuple[str, Any]] = []  # column and value of each label's preference
+    cells: list[JsonRow] = []  # of each label, what tells its preference
     values: dict[str, dict[str, None]] = {column: {} for column in wanted}
     columns: dict[str, None] = {}
-    bad, rows, weights = LeftOut("what a label needs"), 0, set()
+    bad, rows = LeftOut("what a label needs"), 0
+    others = Columns((*_READ, *wanted), ARENA_COLUMNS, ALPACA_EVAL_SAYS)
     for line, row in table_rows(path):
         columns.update(dict.fromkeys(row))
         for column in wanted:
@@ -161,27 +168,28 @@ def read_labels(path: str | Path, where: Mapping[str, str] | None = None) -> Lab
                 values[column][_text(row[column])] = None
         if any(column not in row or not _holds(row[column], value) for column, value in wanted.items()):
             continue
+        try:
+            if not others.takes(row, line):
+                continue
+        except ValueError as error:
+            raise file_error(path, error) from None
         rows += 1
         try:
-            cell = _preference_cell(row)
+            told = _told(row)
             label = _label(line, row)
         except ValueError as error:
             bad.add(str(error), f"line {line}")
             continue
-        weights.add(_text(row.get("weight")))
         same = prompts.setdefault(label.prompt.id, label.prompt)
         labels.append(label if same is label.prompt else replace(label, prompt=same))
-        cells.append(cell)
+        cells.append(told)
     try:
-        notes = bad.notes(rows)
-        preference, told = _preferences(labels, cells)
+        notes = [*others.notes(), *bad.notes(rows)]
+        kept, told_of = _decided(labels, cells)
     except ValueError as error:
         raise file_error(path, error) from None
-    if len(weights) > 1:
-        raise InputError(f"{path}: column weight: its rows weigh differently, where an audit counts labels alike")
-    kept = [label for label, keep in zip(_with(labels, preference), told.known, strict=True) if keep]
     if kept:
-        return LabelSet(tuple(kept), rows - len(kept), (*notes, *told.notes))
+        return LabelSet(tuple(kept), rows - len(kept) + others.left_out, (*notes, *told_of))
     _refuse_nothing(path, wanted, values, columns)
     raise InputError(f"{path}: no labels in it")
 
@@ -313,52 +321,37 @@ def _structure(text: str, column: str) -> object:
             raise ValueError(f"column {column}: neither a list of messages nor the text of one") from None
 
 
-def _preference_cell(row: JsonRow) -> tuple[str, Any]:
-    """The column that holds a row's preference, and what it holds; a one-hot winner as its word."""
-    column = next((name for name in _PREFERENCES if name in row), None)
-    if column is not None:
-        return column, row[column]
-    if set(ONE_HOT) <= row.keys():
-        return "winner", one_hot_winners(*([row[name]] for name in ONE_HOT))[0]
-    raise ValueError(f"no column {', '.join(_PREFERENCES)} (columns found: {', '.join(list(row)[:12])})")
+def _told(row: JsonRow) -> JsonRow:
+    """The cells of a row that tell its preference."""
+    told = {name: row[name] for name in _OUTCOMES if name in row}
+    if "preference" in told:
+        told.pop("gold_preference", None)  # what most people said, beside what this annotator did
+    if told.keys().isdisjoint(_PREFERENCES) and not set(ONE_HOT) <= told.keys():
+        raise ValueError(f"no column {', '.join(_PREFERENCES)} (columns found: {', '.join(list(row)[:12])})")
+    return told
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """Which preferences are known (or known to be missing), and what is to be said about the column."""
+def _decided(labels: Sequence[Label], cells: Sequence[JsonRow]) -> tuple[list[Label], tuple[str, ...]]:
+    """The labels with their preferences, without those that nobody knows; and what is to be said of the columns.
 
-    known: Sequence[bool]
-    notes: tuple[str, ...]
-
-
-def _preferences(labels: Sequence[Label], cells: Sequence[tuple[str, Any]]) -> tuple[Sequence[float | None], _Told]:
-    """The column of preferences read as one, since all of its values together tell what each of them means.
+    Columns are read as a whole, since all of their values together tell what each of them means.
 
     Raises:
-        ValueError: too many of them are not known.
+        ValueError: too many preferences are not known, or contradict each other.
     """
-    column = cells[0][0] if cells else "preference"
-    values = [value for _, value in cells]
-
-    def place(index: int) -> str:
-        return f"line {labels[index].line}"
-
-    words = sum(isinstance(value, str) and to_number(value) is None and not is_missing(value) for value in values)
-    if column == "winner" or words > sum(to_number(value) is not None for value in values):
-        names = ([label.generators[side] for label in labels] for side in (0, 1))
-        outcomes = read_outcomes(values, *names, column=column, place=place)
-        preference = 2.0 - outcomes.score
-    else:
-        outcomes = read_preferences(values, column=column, place=place)
-        preference = outcomes.score
-    missing = [bool(np.isnan(number)) for number in preference]
-    known = [not gone or is_missing(value) for gone, value in zip(missing, values, strict=True)]
-    read = [None if gone else float(number) for gone, number in zip(missing, preference, strict=True)]
-    return read, _Told(known, outcomes.notes)
-
-
-def _with(labels: Sequence[Label], preferences: Sequence[float | None]) -> Iterator[Label]:
-    return (replace(label, preference=value) for label, value in zip(labels, preferences, strict=True))
+    names = [name for name in _OUTCOMES if any(name in told for told in cells)]
+    if not names:
+        return [], ()
+    columns = {name: [told.get(name) for told in cells] for name in names}
+    sides = [label.generators[0] for label in labels], [label.generators[1] for label in labels]
+    outcomes = read_told(columns, sides, order=_OUTCOMES, place=lambda index: f"line {labels[index].line}")
+    kept = []
+    for label, told, score in zip(labels, cells, outcomes.score.tolist(), strict=True):
+        if not math.isnan(score):
+            kept.append(replace(label, preference=2.0 - score))
+        elif all(is_missing(value) for value in told.values()):
+            kept.append(label)
+    return kept, outcomes.notes
 
 
 def _number(row: JsonRow, column: str) -> float | None:
