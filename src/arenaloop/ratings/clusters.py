@@ -49,16 +49,19 @@ class Prompts:
         self._group, self._size = battles.cluster, len(battles.models)
         self._blocks = list(_blocks(battles))
         square = None if battles.mass is None else battles.mass**2
-        total = tally(battles.a, self._size, square) + tally(battles.b, self._size, square)
-        squares = np.zeros(self._size)
-        models = np.zeros(battles.clusters)
+        total, squares = np.zeros(self._size), np.zeros(self._size)
+        models, fought = np.zeros(battles.clusters), np.zeros(battles.clusters)
         for block in self._blocks:
             each = None if square is None else np.tile(square[block.rows], 2)
             counts = np.bincount(block.entries, each, block.many * self._size).reshape(block.many, self._size)
+            total += counts.sum(axis=0)
             squares += np.einsum("ij,ij->j", counts, counts)
-            models[block.first : block.first + block.many] = (counts > 0).sum(axis=1)
+            part = slice(block.first, block.first + block.many)
+            models[part] = (counts > 0).sum(axis=1)
+            fought[part] = counts.sum(axis=1) / 2  # each battle is one of both its models
+        if square is not None:
+            fought = tally(battles.cluster, battles.clusters)
         self.worth: FloatArray = _worth(total, squares)
-        fought = tally(battles.cluster, battles.clusters)
         self.spanned: FloatArray = np.maximum(np.minimum(fought, models - 1.0), 1.0)
 
     def outer_products(self, residual: FloatArray, leverage: FloatArray | None) -> FloatArray:
