@@ -43,23 +43,34 @@ def truth(models: int, spread: float, ties: float) -> np.ndarray:
     return fit_wins(ties / 2 + (1 - ties) * (expected + 1 - expected.T) / 2).theta
 
 
-def shares(spreads: Intervals | Bootstrap, target: np.ndarray) -> tuple[float, float]:
-    """Which shares of the intervals of ratings, and of differences, hold the truth."""
+def shares(spreads: Intervals | Bootstrap, target: np.ndarray) -> tuple[float, float, float]:
+    """Shares of the intervals of ratings and of differences that hold the truth, and of ratings that have no interval.
+
+    An open end holds whatever lies there.
+    """
     elo = ELO_PER_NAT * target
-    lower, upper = spreads.bounds(mean=0.0)
-    one = (lower <= elo) & (elo <= upper)
-    two = []
+
+    def held(lower: np.ndarray, upper: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        none = np.isinf(lower) & np.isinf(upper)
+        return np.where(none, np.nan, (lower <= truth) & (truth <= upper))
+
+    one = held(*spreads.bounds(mean=0.0), elo)
+    two: list[float] = []
     for j, name in enumerate(spreads.fit.models[1:], start=1):
-        lower, upper = spreads.bounds(anchor=(name, 0.0))
-        two += ((lower <= elo - elo[j]) & (elo - elo[j] <= upper))[:j].tolist()
-    return float(one.mean()), float(np.mean(two))
+        two += held(*spreads.bounds(anchor=(name, 0.0)), elo - elo[j])[:j].tolist()
+    return _mean(one), _mean(np.array(two)), float(np.isnan(one).mean())
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def coverage(repeats: int, models: int, prompts: int, per_prompt: int, spread: float, cluster: str) -> None:
     """Print one row of the table."""
     ties = 0.2
     target = truth(models, spread, ties)
-    held: dict[str, list[tuple[float, float]]] = {"sandwich": [], "uncorrected": [], "bootstrap": []}
+    held: dict[str, list[tuple[float, float, float]]] = {"sandwich": [], "uncorrected": [], "bootstrap": []}
     for repeat in range(repeats):
         battles = simulate(np.random.default_rng([7, repeat]), models, prompts, per_prompt, spread, ties)
         fitted = fit(battles)
@@ -70,8 +81,10 @@ def coverage(repeats: int, models: int, prompts: int, per_prompt: int, spread: f
     cells = []
     for values in held.values():
         table = 100 * np.array(values)
-        error = 2 * table.std(axis=0, ddof=1) / np.sqrt(repeats)
-        cells.append(f"{table[:, 0].mean():6.1f} ±{error[0]:.1f} {table[:, 1].mean():6.1f} ±{error[1]:.1f}")
+        error = 2 * np.nanstd(table, axis=0, ddof=1) / np.sqrt((~np.isnan(table)).sum(axis=0))
+        mean = np.nanmean(table, axis=0)
+        none = f" none {mean[2]:.0f} %" if mean[2] else ""
+        cells.append(f"{mean[0]:6.1f} ±{error[0]:.1f} {mean[1]:6.1f} ±{error[1]:.1f}{none}")
     print(f"{models:6} {prompts:7} {per_prompt:10} {spread:6} {cluster:7} | " + " | ".join(cells), flush=True)
 
 

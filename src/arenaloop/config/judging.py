@@ -175,7 +175,7 @@ class JudgeSettings(ModelSettings):
     reask: int = Field(2, ge=0)
     """how often a verdict without an outcome is asked again, warmer"""
     spec: str = ""
-    """as of a model, builtin:RULE or labels:FILE[#column=value]"""
+    """as of a model, builtin:RULE, labels:FILE[#column=value] or reward:DIR"""
     jury: tuple[JudgeSpec, ...] = ()
     """instead of a spec: two judges or more, each asked about every seating"""
     rule: Literal["majority", "mean", "weighted"] = "majority"
