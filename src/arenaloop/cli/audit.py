@@ -39,8 +39,8 @@ def audit(
 
     Each judge is asked about every pair from both seats; the same command resumes, and adds judges to what is stored.
     SPEC is a model as for battle, builtin:RULE, reward:DIR, labels:FILE[#column=value] (recorded labels) or a YAML
-    file. NAME=SPEC gives a judge another name. Labels are AlpacaEval annotations, Chatbot Arena votes, or a table with a prompt, two
-    outputs and a preference (JSON, JSONL, CSV or Parquet, plain or gzip).
+    file. NAME=SPEC gives a judge another name. Labels are AlpacaEval annotations, Chatbot Arena votes, or a table with
+    a prompt, two outputs and a preference (JSON, JSONL, CSV or Parquet, plain or gzip).
 
     Examples:
 
