@@ -14,6 +14,7 @@ from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, read_rows, row_error
 from arenaloop.ratings.battles import Battles
+from arenaloop.regular_files import open_regular, refuse_others
 from arenaloop.store import Store
 from arenaloop.types import Outcome, Ruling, Winner
 
@@ -42,7 +43,8 @@ class Failures:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a path is a run directory with battles."""
+    """Whether a path is a run directory with battles; raises InputError where what should be its file is none."""
+    refuse_others([path / "battles.jsonl"])
     return (path / "battles.jsonl").is_file()
 
 
@@ -59,6 +61,7 @@ def read_failures(directory: Path, own_failure: OwnFailure | None = None) -> Fai
     """
     found = Failures()
     path = directory / "undecided.jsonl"
+    refuse_others([path])
     for line, row in read_rows(path) if path.is_file() else ():
         try:
             prompt, a, b, loser = str(row["prompt_id"]), str(row["model_a"]), str(row["model_b"]), row["own_failure"]
@@ -82,7 +85,7 @@ def read_failures(directory: Path, own_failure: OwnFailure | None = None) -> Fai
 
 def _lost_rows(path: Path) -> Iterator[JsonRow]:
     """Rows of battles that were lost by own failure; all others are passed over unread."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if not any(b'"own_failure"' in line for line in file):
             return
     yield from (row for _, row in read_rows(path) if row.get("own_failure") is not None)
@@ -128,7 +131,7 @@ def _alike(row: JsonRow) -> JsonRow:
 
 def arena_of(directory: Path) -> Path | None:
     """The arena file behind a run directory's battles: its own, or for one below ``rejudged/`` that above."""
-    if not (directory / "battles.jsonl").is_file():
+    if not is_run(directory):
         return None
     arenas = (directory / "arena.db", directory.resolve().parent.parent / "arena.db")
     return next((path for path in arenas if path.is_file()), None)

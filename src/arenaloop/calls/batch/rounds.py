@@ -30,6 +30,7 @@ from arenaloop.errors import BudgetSpentError, StoppedError
 from arenaloop.jsonl import JsonRow
 from arenaloop.models.billing import Loss, token_limit
 from arenaloop.models.openai_batch import Batch, BatchEndpoint, UnknownBatchError, read_result
+from arenaloop.regular_files import open_regular
 from arenaloop.store import Store
 from arenaloop.terminal import plain
 from arenaloop.types import Completion, Message, Sampling, Status
@@ -454,7 +455,7 @@ def _many(n: int, what: str) -> str:
 
 async def _file_lines(path: Path) -> AsyncGenerator[bytes, None]:
     """Lines of a result file that somebody put there. Raises StoppedError where the file is cut off."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for line in file:
             if not line.endswith(b"\n"):
                 try:
