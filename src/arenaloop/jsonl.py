@@ -247,7 +247,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         file = open(temporary, "wb" if direct else "xb", opener=_pipe if direct else None)  # noqa: SIM115
     except OSError as error:
         kind = StorageError if error.errno in _FULL else InputError
-        raise kind(f"{os.fspath(path)}: cannot be written ({error.strerror or error})") from None
+        why = "a pipe that nobody reads, or a socket" if error.errno == errno.ENXIO else error.strerror or error
+        raise kind(f"{os.fspath(path)}: cannot be written ({why})") from None
     try:
         with file:
             yield file

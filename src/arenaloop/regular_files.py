@@ -52,8 +52,12 @@ def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
         return file.read()
 
 
-def refuse_others(paths: Iterable[Path]) -> None:
+def refuse_others(paths: Iterable[Path], name: Path | None = None) -> None:
     """Refuse what is neither a regular file nor missing, before a library opens it by its name.
+
+    Args:
+        paths: the files.
+        name: how the user named them, where it was in another way.
 
     Raises:
         InputError: a folder, pipe, socket or device stands there.
@@ -64,9 +68,9 @@ def refuse_others(paths: Iterable[Path]) -> None:
         except OSError:  # missing, or said by whoever opens it
             continue
         if stat.S_ISDIR(mode):
-            raise InputError(f"{path}: a folder, where a file is expected")
+            raise InputError(f"{name or path}: a folder, where a file is expected")
         if not stat.S_ISREG(mode):
-            raise InputError(f"{path}: {_WHAT}")
+            raise InputError(f"{name or path}: {_WHAT}")
 
 
 def _opened(path: str, flags: int) -> int:

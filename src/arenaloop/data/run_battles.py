@@ -61,7 +61,7 @@ def read_failures(directory: Path, own_failure: OwnFailure | None = None) -> Fai
     """
     found = Failures()
     path = directory / "undecided.jsonl"
-    refuse_others([path])
+    refuse_others([path, directory / "battles.jsonl"])
     for line, row in read_rows(path) if path.is_file() else ():
         try:
             prompt, a, b, loser = str(row["prompt_id"]), str(row["model_a"]), str(row["model_b"]), row["own_failure"]
