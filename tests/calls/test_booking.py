@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from arenaloop.calls.booking import Booking
+from arenaloop.errors import StorageError
 from arenaloop.models.base import Reserve
 from arenaloop.store import Store
 
@@ -30,3 +32,22 @@ def test_what_was_given_back_does_not_count(tmp_path: Path, booked: int, given_b
         asyncio.run(play(store))
     with Store(tmp_path / "arena.db", readonly=True) as store:
         assert store.usage().calls_cut_off == store.usage().calls == booked - given_back
+
+
+def test_a_file_that_was_moved_away_is_told_to_who_waits_alone(tmp_path: Path) -> None:
+    """Calls that begin while the commit fails are told so; the event loop hears of no error that nobody awaits."""
+    unheard: list[dict[str, Any]] = []
+
+    async def play(store: Store) -> list[Any]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+        booking = Booking(store)
+        (tmp_path / "run").rename(tmp_path / "moved")
+        booking.begin(3, Reserve())
+        waiting = [asyncio.ensure_future(booking.committed()) for _ in range(3)]
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    (tmp_path / "run").mkdir()
+    with pytest.raises(StorageError), Store(tmp_path / "run" / "arena.db") as store:
+        told = asyncio.run(play(store))
+        assert [type(error) for error in told] == [StorageError] * 3
+    assert unheard == []

@@ -12,7 +12,8 @@ from arenaloop.arena.matchmaking import Schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import run_tournament
 from arenaloop.calls.answers import Contestant
-from arenaloop.data.run_battles import arena_of, rows_with_lengths
+from arenaloop.data.formats import read_battles
+from arenaloop.data.run_battles import arena_of, read_run, rows_with_lengths
 from arenaloop.errors import InputError
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
@@ -89,3 +90,33 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     run.joinpath("battles.jsonl").write_text(json.dumps(row) + "\n")
     run.joinpath("leaderboard.json").unlink()  # which rates two battles
     assert [(r["length_a"], r["length_b"]) for r in rows_with_lengths(run)] == [(None, None)]
+
+
+@pytest.mark.parametrize("controls", [[], ["length"]])
+def test_a_file_that_was_put_behind_itself_counts_once(tmp_path: Path, controls: list[str]) -> None:
+    """Of both seats' two battles each names its own verdict: they are two."""
+    run = play(tmp_path / "run", "two_battles")
+    before = read_run(run, controls=controls)
+    assert not any("repeat" in note for note in before.notes)
+    path = run / "battles.jsonl"
+    path.write_bytes(path.read_bytes() * 2)
+    after = read_run(run, controls=controls)
+    assert len(after) == len(before) == 4
+    assert any("4 rows repeat a battle" in note for note in after.notes)
+
+
+@pytest.mark.parametrize("controls", [[], ["length"]])
+def test_two_outcomes_of_one_battle_are_refused(tmp_path: Path, controls: list[str]) -> None:
+    run = play(tmp_path / "run")
+    path = run / "battles.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    changed = rows[0] | {"winner": "model_a" if rows[0]["winner"] == "model_b" else "model_b"}
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, changed]))
+    with pytest.raises(InputError, match="two outcomes of one battle"):
+        read_run(run, controls=controls)
+
+
+def test_equal_votes_of_people_all_count(tmp_path: Path) -> None:
+    votes = tmp_path / "votes.jsonl"
+    votes.write_text(3 * '{"model_a": "a", "model_b": "b", "winner": "model_a"}\n')
+    assert len(read_battles(votes)) == 3

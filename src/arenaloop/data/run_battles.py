@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from arenaloop.data.formats.battles import read_battles
 from arenaloop.data.formats.judgments import battles_from_rows
+from arenaloop.data.formats.repeated import Once
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, read_rows, row_error
@@ -34,12 +35,14 @@ class Failures:
         undecided: prompt and models of those without an outcome.
         changed: whether the policy is another than that under which the directory was written.
         losses: rows of ``battles.jsonl`` that the policy adds.
+        notes: what is to be said of the rows, once they are read.
     """
 
     lost: Counter[str] = field(default_factory=Counter)
     undecided: list[tuple[str, str, str]] = field(default_factory=list)
     changed: bool = False
     losses: list[JsonRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def is_run(path: Path) -> bool:
@@ -61,7 +64,9 @@ def read_failures(directory: Path, own_failure: OwnFailure | None = None) -> Fai
     """
     found = Failures()
     path = directory / "undecided.jsonl"
-    refuse_others([path, directory / "battles.jsonl"])
+    refuse_others([path])
+    if not is_run(directory):
+        raise InputError(f"{directory}: no battles.jsonl here")
     for line, row in read_rows(path) if path.is_file() else ():
         try:
             prompt, a, b, loser = str(row["prompt_id"]), str(row["model_a"]), str(row["model_b"]), row["own_failure"]
@@ -111,16 +116,19 @@ def read_run(directory: Path, *, controls: Sequence[str] = (), own_failure: OwnF
         check_whole(directory)
     else:
         battles = read_battles(directory, controls=controls)
+    battles = replace(battles, notes=(*battles.notes, *failures.notes))
     return battles.with_failures(((a, b) for _, a, b in failures.undecided), failures.lost)
 
 
 def _rows(path: Path, failures: Failures) -> Iterator[tuple[int, JsonRow]]:
     """(line, row) of the battles that count, as the policy behind `failures` has it."""
     dropped = set(failures.undecided)
-    for line, row in read_rows(path):
+    once = Once(str(path))
+    for line, row in once.rows(read_rows(path)):
         lost = row.get("own_failure") is not None
         if not (lost and (row.get("prompt_id"), row.get("model_a"), row.get("model_b")) in dropped):
             yield line, _alike(row)
+    failures.notes += once.notes
     yield from enumerate(map(_alike, failures.losses), start=1)
 
 

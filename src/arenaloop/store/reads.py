@@ -348,7 +348,7 @@ class Readings:
                 FROM {table} WHERE calls != 0 AND {where} GROUP BY run"""  # noqa: S608
             for run, n, t_in, t_out, cost, unknown, guessed, first, last, *ends in self._reader.execute(query, values):
                 if any(isinstance(end, str | bytes) or (end is not None and end < 0) for end in ends):
-                    raise UnreadableRowError(f"the table {table} holds calls, tokens or prices that are no counts")
+                    raise UnreadableRowError(f"the table {table} holds calls, tokens, prices or times that cannot be")
                 calls, tokens_in, tokens_out = calls + n, tokens_in + t_in, tokens_out + t_out
                 usd = None if usd is None or unknown else usd + (cost or 0.0)
                 estimated += guessed
@@ -372,8 +372,9 @@ class Readings:
                 yield row
 
 
+_COUNTS = ("calls", "tokens_in", "tokens_out", "usd", "usd_estimated", "seconds", "at")
 # the least and the greatest, which would be a text: texts come after all numbers
-_ENDS = ", ".join(f"MIN({name}), MAX({name})" for name in ("calls", "tokens_in", "tokens_out", "usd", "usd_estimated"))
+_ENDS = ", ".join(f"MIN({name}), MAX({name})" for name in _COUNTS)
 _BATTLING = "status IN ('ok', 'truncated', 'empty')"
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from arenaloop.data.formats import judgments
+from arenaloop.data.formats.repeated import once
 from arenaloop.data.formats.tables import content_kind, csv_form, file_error, line_of, table_rows
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
@@ -31,6 +33,7 @@ __all__ = ["battles_from_frame", "read_battles"]
 _PROMPT_COLUMNS = ("prompt_id", "question_id")
 _TEXT = ("model_a", "model_b", "winner", *ONE_HOT, *_PROMPT_COLUMNS)
 _NUMBERS = ("score_a", "weight")
+_OURS = frozenset({"prompt_id", "winner", "score_b", "flipped", "judge", "verdicts"})  # of ``battles.jsonl``
 
 
 def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
@@ -68,7 +71,13 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
             judgments.require_columns(found)
             frame = _frame(path, kind, controls, found) if judgments.is_table(found) else None
             if frame is not None and frame.height:
-                return battles_from_frame(frame, controls=controls, found=found, place=line_of(path))
+                notes: list[str] = []
+                if {"verdicts", "winner"} <= set(frame.columns):
+                    frame, notes = once(frame, str(path))
+                battles = battles_from_frame(
+                    frame, controls=controls, found=found, place=None if notes else line_of(path)
+                )
+                return replace(battles, notes=(*battles.notes, *notes))
         except InputError:
             raise
         except ValueError as error:
@@ -189,6 +198,8 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
             # a schema of our own: the same key may hold a number in one row and text in the next
             if nested:
                 types["conv_metadata"] = pl.Struct(dict.fromkeys(lengths.values(), pl.Float64))
+            if set(found) >= _OURS:
+                types["verdicts"], wanted = pl.List(pl.String), [*wanted, "verdicts"]
             lazy = pl.scan_ndjson(path, schema={name: kept for name, kept in types.items() if name in found})
         elif kind == "csv":
             if not csv_form(path).plain:
