@@ -47,7 +47,9 @@ def test_a_file_that_was_moved_away_is_told_to_who_waits_alone(tmp_path: Path) -
         return await asyncio.gather(*waiting, return_exceptions=True)
 
     (tmp_path / "run").mkdir()
-    with pytest.raises(StorageError), Store(tmp_path / "run" / "arena.db") as store:
-        told = asyncio.run(play(store))
-        assert [type(error) for error in told] == [StorageError] * 3
+    store = Store(tmp_path / "run" / "arena.db")
+    told = asyncio.run(play(store))
+    with pytest.raises(StorageError, match="moved"):
+        store.close()
+    assert [type(error) for error in told] == [StorageError] * 3
     assert unheard == []

@@ -33,7 +33,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(arenaloop: Callable[..., object], whole: Path, tmp_path: Path) -> Path:
+def run(arenaloop: Callable[..., tuple[int, str, list[str]]], whole: Path, tmp_path: Path) -> Path:
     """A finished run of its own."""
     if not whole.exists():
         result = arenaloop(*VERBS["battle"])

@@ -14,6 +14,7 @@ from arenaloop.types import Completion, Prompt, Status, content_hash
 
 __all__ = [
     "PackedKeys",
+    "failure_notes",
     "ingest_recorded",
     "match_recorded",
     "materials_to_be",
@@ -124,6 +125,12 @@ def recorded_failures(contestants: Sequence[Contestant]) -> dict[str, int]:
     """Rows of each recorded contestant that hold a failed call's mark instead of an answer, as last read."""
     models = ((c.name, c.model) for c in contestants)
     return {name: model.failed for name, model in models if isinstance(model, RecordedModel) and model.failed}
+
+
+def failure_notes(contestants: Sequence[Contestant]) -> list[str]:
+    """What is to be said of `recorded_failures`, a line each."""
+    failures = recorded_failures(contestants).items()
+    return [f"warning: {name}: failed calls in the place of answers in its file: {count:,}" for name, count in failures]
 
 
 def _ids_by_key(prompts: Iterable[Prompt]) -> dict[str, list[str]]:

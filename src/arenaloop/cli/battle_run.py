@@ -23,7 +23,7 @@ from arenaloop.calls.batch import batch_seconds, forget_batches, open_batches
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.estimate import Estimate
-from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures
+from arenaloop.calls.recorded import failure_notes, ingest_recorded, match_recorded, recorded_failures
 from arenaloop.cli.directory import ARENA, open_directory, refuse_results_alone, say_lost, write_settings
 from arenaloop.cli.progress import Watch, say_notices, say_undecided
 from arenaloop.config import BattleSettings
@@ -101,8 +101,8 @@ class _BattleRun:
         self.budget = Budget(settings.budget_usd, settings.budget_calls)
         require_prices(self.budget, self.plan.models)
         self.failed_answers = recorded_failures(contestants)
-        for name, count in self.failed_answers.items():
-            self._say(f"warning: {name}: failed calls in the place of answers in its file: {count:,}")
+        for line in failure_notes(contestants):
+            self._say(line)
         for note in getattr(self.plan.judge, "notes", ()):  # of recorded labels
             self._say(f"note: judge {self.plan.judge.name}: {note}")
         for line in self_preference(settings.judge, settings.models):

@@ -102,6 +102,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
     from rich.console import Console
 
     from arenaloop.calls.budget import Budget
+    from arenaloop.calls.recorded import failure_notes
     from arenaloop.cli.directory import open_directory, write_settings
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.report import write_report
@@ -112,6 +113,8 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
     messages = Console(stderr=True)
     recipe = RECIPES[settings.recipe]
     built = recipe.build(settings, out, dry_run)
+    for line in failure_notes(getattr(built, "opponents", ())):
+        say(messages, line, fold=True)
     if dry_run:
         _print_outline(recipe.outline(built), out, messages)
         return
