@@ -380,7 +380,7 @@ def test_a_missing_column_is_damage(whole: Path, path: Path, readonly: bool) -> 
             db.commit()
         message = refused(path, readonly=readonly)
         assert column in message
-        assert table in message or table == "meta"  # which is read before the others are looked at
+        assert table in message or f"no such column: {column}" in message  # which a query met before the check
 
 
 @pytest.mark.parametrize("readonly", [False, True])
