@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from arenaloop.data.formats.battles import read_battles
 from arenaloop.data.formats.judgments import battles_from_rows
-from arenaloop.data.formats.repeated import Once
+from arenaloop.data.formats.repeated import OWN_COLUMNS, once, own_frame
+from arenaloop.data.formats.tables import file_error
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, read_rows, row_error
@@ -35,14 +37,12 @@ class Failures:
         undecided: prompt and models of those without an outcome.
         changed: whether the policy is another than that under which the directory was written.
         losses: rows of ``battles.jsonl`` that the policy adds.
-        notes: what is to be said of the rows, once they are read.
     """
 
     lost: Counter[str] = field(default_factory=Counter)
     undecided: list[tuple[str, str, str]] = field(default_factory=list)
     changed: bool = False
     losses: list[JsonRow] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def is_run(path: Path) -> bool:
@@ -67,11 +67,15 @@ def read_failures(directory: Path, own_failure: OwnFailure | None = None) -> Fai
     refuse_others([path])
     if not is_run(directory):
         raise InputError(f"{directory}: no battles.jsonl here")
+    seen: set[tuple[str, str, str]] = set()
     for line, row in read_rows(path) if path.is_file() else ():
         try:
             prompt, a, b, loser = str(row["prompt_id"]), str(row["model_a"]), str(row["model_b"]), row["own_failure"]
         except KeyError as error:
             raise row_error(path, line, f"no undecided battle: {error} is missing") from None
+        if (prompt, a, b) in seen:  # the file was put behind itself
+            continue
+        seen.add((prompt, a, b))
         if loser is None or own_failure != "loss":
             found.undecided.append((prompt, a, b))
             continue
@@ -89,11 +93,26 @@ def read_failures(directory: Path, own_failure: OwnFailure | None = None) -> Fai
 
 
 def _lost_rows(path: Path) -> Iterator[JsonRow]:
-    """Rows of battles that were lost by own failure; all others are passed over unread."""
+    """Rows of battles that were lost by own failure, each once; a file without any is passed over unread."""
     with open_regular(path) as file:
         if not any(b'"own_failure"' in line for line in file):
             return
-    yield from (row for _, row in read_rows(path) if row.get("own_failure") is not None)
+    cells: dict[str, list[Any]] = {name: [] for name in OWN_COLUMNS}
+    lines: list[int] = []
+    for line, row in read_rows(path):
+        lines.append(line)
+        for name, column in cells.items():
+            column.append(row.get(name))
+    try:
+        kept, _ = once(own_frame(cells), lambda index: f"line {lines[index]}")
+    except ValueError as error:
+        raise file_error(path, error) from None
+    for values in itertools.compress(
+        zip(*cells.values(), strict=True), itertools.repeat(True) if kept is None else kept
+    ):
+        row = dict(zip(cells, values, strict=True))
+        if row["own_failure"] is not None:
+            yield row
 
 
 def read_run(directory: Path, *, controls: Sequence[str] = (), own_failure: OwnFailure | None = None) -> Battles:
@@ -116,19 +135,16 @@ def read_run(directory: Path, *, controls: Sequence[str] = (), own_failure: OwnF
         check_whole(directory)
     else:
         battles = read_battles(directory, controls=controls)
-    battles = replace(battles, notes=(*battles.notes, *failures.notes))
     return battles.with_failures(((a, b) for _, a, b in failures.undecided), failures.lost)
 
 
 def _rows(path: Path, failures: Failures) -> Iterator[tuple[int, JsonRow]]:
     """(line, row) of the battles that count, as the policy behind `failures` has it."""
     dropped = set(failures.undecided)
-    once = Once(str(path))
-    for line, row in once.rows(read_rows(path)):
+    for line, row in read_rows(path):
         lost = row.get("own_failure") is not None
         if not (lost and (row.get("prompt_id"), row.get("model_a"), row.get("model_b")) in dropped):
             yield line, _alike(row)
-    failures.notes += once.notes
     yield from enumerate(map(_alike, failures.losses), start=1)
 
 

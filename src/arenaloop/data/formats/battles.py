@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from arenaloop.data.formats import judgments
-from arenaloop.data.formats.repeated import once
+from arenaloop.data.formats.repeated import OWN_COLUMNS, once
 from arenaloop.data.formats.tables import content_kind, csv_form, file_error, line_of, table_rows
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
@@ -71,18 +72,23 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
             judgments.require_columns(found)
             frame = _frame(path, kind, controls, found) if judgments.is_table(found) else None
             if frame is not None and frame.height:
-                notes: list[str] = []
-                if {"verdicts", "winner"} <= set(frame.columns):
-                    frame, notes = once(frame, str(path))
-                battles = battles_from_frame(
-                    frame, controls=controls, found=found, place=None if notes else line_of(path)
-                )
-                return replace(battles, notes=(*battles.notes, *notes))
+                place, notes = line_of(path), list[str]()
+                if set(OWN_COLUMNS) <= set(frame.columns):
+                    kept, notes = once(frame, place)
+                    if kept is not None:
+                        frame, place = frame.filter(kept), partial(_place_of, np.flatnonzero(kept), place)
+                battles = battles_from_frame(frame, controls=controls, found=found, place=place)
+                return replace(battles, notes=(*notes, *battles.notes))
         except InputError:
             raise
         except ValueError as error:
             raise file_error(path, error) from None
     return judgments.battles_from_rows(table_rows(path), str(path), controls=controls)
+
+
+def _place_of(kept: IntArray, place: Place, index: int) -> str:
+    """Where a row of those that were kept stands."""
+    return place(int(kept[index]))
 
 
 def _directory(path: Path, controls: Sequence[str]) -> Battles:
@@ -199,7 +205,9 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
             if nested:
                 types["conv_metadata"] = pl.Struct(dict.fromkeys(lengths.values(), pl.Float64))
             if set(found) >= _OURS:
-                types["verdicts"], wanted = pl.List(pl.String), [*wanted, "verdicts"]
+                own = {"verdicts": pl.List(pl.String), "own_failure": pl.String}
+                found, types = [*found, *own], types | own
+                wanted += [name for name in own if name not in wanted]
             lazy = pl.scan_ndjson(path, schema={name: kept for name, kept in types.items() if name in found})
         elif kind == "csv":
             if not csv_form(path).plain:
@@ -219,7 +227,8 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError):
         return None
     # JSON keys that polars did not find are written in another way than the rows' reader gives them
-    return None if kind == "jsonl" and any(frame[name].null_count() == frame.height for name in wanted) else frame
+    missing = [name for name in wanted if name != "own_failure" and frame[name].null_count() == frame.height]
+    return None if kind == "jsonl" and missing else frame
 
 
 def _read_csv(path: Path, kinds: Mapping[str, Any]) -> pl.DataFrame:

@@ -19,10 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
+from arenaloop.data.formats.repeated import once, own_frame
 from arenaloop.data.formats.tables import file_error
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
@@ -169,6 +171,11 @@ def battle_columns(
 
     try:
         left_out = unlike.notes(count)
+        if any(isinstance(cell, list) for cell in cells.get("verdicts", ())):
+            kept, repeated = once(own_frame(cells), place)
+            if kept is not None:
+                cells = {name: list(compress(column, kept)) for name, column in cells.items()}
+                lines, left_out = list(compress(lines, kept)), [*left_out, *repeated]
         require_columns(found, controls, there=cells)
         score, strength, notes = _scores(cells, place)
         weight = read_weights(cells["weight"], place=place) if "weight" in cells else strength
@@ -265,7 +272,7 @@ def _characters(text: object, length: object) -> object:
 
 def _plain(controls: Sequence[str]) -> Callable[[JsonRow], Iterable[JsonRow]]:
     kept = {"model_a", "model_b", "winner", "score_a", "weight", "prompt_id", "length_a", "length_b", *ONE_HOT}
-    kept.add("own_failure")
+    kept |= {"own_failure", "verdicts"}
     kept |= {f"{name}{side}" for name in controls for side in ("_a", "_b")}
 
     def battle(row: JsonRow) -> Iterable[JsonRow]:
