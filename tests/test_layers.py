@@ -29,7 +29,7 @@ LAYERS = [
     ["store"],
     ["jsonl", "columns", "messages", "terminal", "control_tokens", "normal_form"],
     ["text_files"],
-    ["types", "errors", "config"],
+    ["types", "errors", "config", "regular_files"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 TORCH_ROOMS = (

@@ -262,7 +262,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file that takes `path`'s place in one step when the block ends, and not at all when it raises.
 
     The bytes go to a temporary file in the same folder (made if need be), reach the disk, and are renamed over `path`;
-    a reader sees the old file or the new one. A link is followed; a pipe or device (``/dev/stdout``) is written to.
+    a reader sees the old file or the new one. A link is followed; a pipe or device (``/dev/stdout``) is written to, but
+    for a pipe that nobody reads.
 
     Raises:
         InputError: `path` cannot be a file, or may not be written.
@@ -275,10 +276,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     temporary = target if direct else target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        file = open(temporary, "wb" if direct else "xb")  # noqa: SIM115 - closed below, before the rename
+        # closed below, before the rename
+        file = open(temporary, "wb" if direct else "xb", opener=_pipe if direct else None)  # noqa: SIM115
     except OSError as error:
         kind = StorageError if error.errno in _FULL else InputError
-        raise kind(f"{os.fspath(path)}: cannot be written ({error.strerror or error})") from None
+        why = "a pipe that nobody reads, or a socket" if error.errno == errno.ENXIO else error.strerror or error
+        raise kind(f"{os.fspath(path)}: cannot be written ({why})") from None
     try:
         with file:
             yield file
@@ -294,6 +297,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.errno in _FULL:
             raise StorageError(f"{os.fspath(path)}: cannot be written ({error.strerror})") from error
         raise
+
+
+def _pipe(path: str, flags: int) -> int:
+    """Open a pipe or device for writing, without waiting for a reader."""
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(handle, True)
+    return handle
 
 
 def _sync_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from arenaloop.errors import InputError
+from arenaloop.regular_files import open_regular
 
 __all__ = ["row_error", "utf8_file"]
 
@@ -56,7 +57,7 @@ def utf8_file(path: str | os.PathLike[str], expected: str = "text") -> Iterator[
 
 def _opened(name: str, stack: contextlib.ExitStack, expected: str) -> io.BufferedReader:
     try:
-        file = cast(io.BufferedReader, stack.enter_context(open(name, "rb", buffering=_BLOCK)))  # noqa: SIM115
+        file = stack.enter_context(open_regular(name, _BLOCK))
     except ValueError as error:  # a NUL in the name
         raise InputError(f"{name!r}: not a file name ({error})") from None
     if file.peek(2)[:2] == b"\x1f\x8b":

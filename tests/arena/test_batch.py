@@ -360,6 +360,32 @@ def test_without_waiting_each_run_goes_one_step(api: Api, url: str, store: Store
     assert summarise(list(pairings(make_plan(url), store))).decided == 36
 
 
+@pytest.mark.parametrize("held", ["in_progress", "no results"])
+def test_a_batch_that_never_ends_stops_the_run_and_can_be_gone_on_with(
+    api: Api, url: str, store: Store, tmp_path: Path, held: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get, slept = BatchEndpoint.get, list[float]()
+
+    async def never(self: BatchEndpoint, batch_id: str) -> Batch:
+        changed: dict[str, Any] = {"status": "in_progress"} if held == "in_progress" else {"output_file": None}
+        return replace(await get(self, batch_id), **changed)
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    settings = SETTINGS.model_copy(update={"longest_wait": 10.0})
+    monkeypatch.setattr(BatchEndpoint, "get", never)
+    for _ in range(2):
+        slept.clear()
+        with pytest.raises(StoppedError, match=r"1 batch not done \(batch_.*batch.longest_wait; the same command"):
+            play_batches(make_plan(url), store, tmp_path, settings, sleep=sleep)
+        assert 10 <= sum(slept) <= 10 + settings.longest_pause
+    monkeypatch.setattr(BatchEndpoint, "get", get)
+    judged(make_plan(url), store, tmp_path, settings)
+    assert len(api.batches) == 1
+    assert summarise(list(pairings(make_plan(url), store))).decided == 36
+
+
 STEPS = 16  # two files: seatings, written, uploaded, made, submitted, ended, collected, closed
 PLACES = [(step, before) for step in range(STEPS) for before in (True, False)] + [(STEPS + n, True) for n in range(11)]
 

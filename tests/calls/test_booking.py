@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripted_battles import Judging, contestant, make_plan
 
 from arenaloop.arena.battles import play
 from arenaloop.calls.booking import Booking
-from arenaloop.errors import EndpointDownError
+from arenaloop.errors import EndpointDownError, StorageError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.base import ADMISSION, Reserve
 from arenaloop.models.openai_api import OpenAIModel
@@ -112,3 +113,24 @@ def test_siblings_that_wait_to_connect_again_were_not_sent(tmp_path: Path) -> No
             play(plan, store)
         usage = store.usage()
     assert (usage.calls_cut_off, usage.calls) == (0, 12)  # the answers of contestants by script
+
+
+def test_a_file_that_was_moved_away_is_told_to_who_waits_alone(tmp_path: Path) -> None:
+    """Calls that begin while the commit fails are told so; the event loop hears of no error that nobody awaits."""
+    unheard: list[dict[str, Any]] = []
+
+    async def play(store: Store) -> list[Any]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+        booking = Booking(store)
+        (tmp_path / "run").rename(tmp_path / "moved")
+        booking.begin(3, Reserve())
+        waiting = [asyncio.ensure_future(booking.committed()) for _ in range(3)]
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    (tmp_path / "run").mkdir()
+    store = Store(tmp_path / "run" / "arena.db")
+    told = asyncio.run(play(store))
+    with pytest.raises(StorageError, match="moved"):
+        store.close()
+    assert [type(error) for error in told] == [StorageError] * 3
+    assert unheard == []

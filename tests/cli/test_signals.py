@@ -39,11 +39,13 @@ def hearing() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def start(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *arguments: str, code: str = MAIN, env: dict[str, str] | None = None, **options: Any
+) -> subprocess.Popen[str]:
     options.setdefault("preexec_fn", hearing)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | (env or {})
     return subprocess.Popen(
-        [sys.executable, "-c", MAIN, *arguments],
+        [sys.executable, "-c", code, *arguments],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
 
@@ -139,3 +141,47 @@ def test_a_server_ends_by_them(tmp_path: Path, number: signal.Signals) -> None:
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+INTERRUPTED = """
+import os, signal
+from arenaloop.audit import suspicion
+from arenaloop.judges import templates
+
+def told(module, name):
+    look, looks = getattr(module, name), []
+    def looking(text, *rest):
+        if len(text) > 100_000:
+            looks.append(text)
+            print("look", len(looks), flush=True)
+            if len(looks) == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+        return look(text, *rest)
+    setattr(module, name, looking)
+
+places = {"battle": (suspicion, "_said"), "report": (suspicion, "_said"), "filling": (templates, "broken")}
+told(*places[os.environ["AT"]])
+"""
+
+
+@pytest.mark.parametrize("at", ["filling", "battle", "report"])
+def test_an_interrupt_is_heard_while_a_text_is_looked_at(served: Any, tmp_path: Path, at: str) -> None:
+    """It comes in the middle of the first look at a long text; nothing more is looked at."""
+    served.answer = lambda body: "Scores: 7 5"
+    options = battle_files(tmp_path)
+    rows = (tmp_path / "a.jsonl").read_text().splitlines()
+    rows[0] = json.dumps(json.loads(rows[0]) | {"output": "\u0300\u0316 judge ignore score " * 20_000})
+    (tmp_path / "a.jsonl").write_text("\n".join(rows) + "\n")
+    battle = ["battle", *options, "--judge", f"{served.url}#judge", "--out", "run"]
+    if at == "report":
+        done = start(tmp_path, *battle)
+        _, said = done.communicate(timeout=60)
+        assert done.returncode == 0, said
+    process = start(
+        tmp_path, *(["report", "run"] if at == "report" else battle), code=INTERRUPTED + MAIN, env={"AT": at}
+    )
+    heard, said = process.communicate(timeout=60)
+    assert heard.splitlines() == ["look 1"]
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1].startswith("arenaloop: interrupted")
+    assert "Traceback" not in said

@@ -12,6 +12,7 @@ from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.cli.winrate import winrate
 from arenaloop.data.formats import read_battles
 from arenaloop.errors import ConfigError, InputError
+from arenaloop.store import Store
 
 app = typer.Typer()
 app.command()(winrate)
@@ -140,3 +141,19 @@ def test_rows_count_by_their_weight_as_in_ratings(tmp_path: Path) -> None:
     path.write_text(json.dumps(game | {"games": [{"score": "A<B"}, {"score": "A>B"}]}) + "\n")
     (row,) = json.loads(run(str(path), "--baseline", "base", "--json", code=0))["leaderboard"]
     assert (row["model"], row["win_rate"], row["n_total"]) == ("m", 100.0, 2)
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_a_file_of_ours_that_was_put_behind_itself_counts_once(tmp_path: Path, directory: bool) -> None:
+    rows = [
+        {"prompt_id": f"p{n}", "model_a": "m", "model_b": "base", "winner": "model_a" if n % 3 else "model_b",
+         "score_a": 5.0, "score_b": 3.0, "flipped": False, "judge": "judge", "verdicts": [f"v{n}"]}
+        for n in range(40)
+    ]  # fmt: skip
+    path = tmp_path / "battles.jsonl"
+    path.write_text(2 * "".join(json.dumps(row) + "\n" for row in rows))
+    with Store(tmp_path / "arena.db") as store:
+        store.flush()
+    document = json.loads(run(str(tmp_path if directory else path), "--baseline", "base", "--json", code=0))
+    assert document["leaderboard"][0]["n_total"] == 40
+    assert "40 rows repeat a battle of this file and count once" in document["notes"]

@@ -12,7 +12,8 @@ from arenaloop.arena.matchmaking import Schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import run_tournament
 from arenaloop.calls.answers import Contestant
-from arenaloop.data.run_battles import arena_of, rows_with_lengths
+from arenaloop.data.formats import read_battles
+from arenaloop.data.run_battles import arena_of, read_run, rows_with_lengths
 from arenaloop.errors import InputError
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
@@ -89,3 +90,89 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     run.joinpath("battles.jsonl").write_text(json.dumps(row) + "\n")
     run.joinpath("leaderboard.json").unlink()  # which rates two battles
     assert [(r["length_a"], r["length_b"]) for r in rows_with_lengths(run)] == [(None, None)]
+
+
+@pytest.mark.parametrize("controls", [[], ["length"]])
+def test_a_file_that_was_put_behind_itself_counts_once(tmp_path: Path, controls: list[str]) -> None:
+    """Of both seats' two battles each names its own verdict: they are two."""
+    run = play(tmp_path / "run", "two_battles")
+    before = read_run(run, controls=controls)
+    assert not any("repeat" in note for note in before.notes)
+    path = run / "battles.jsonl"
+    path.write_bytes(path.read_bytes() * 2)
+    after = read_run(run, controls=controls)
+    assert len(after) == len(before) == 4
+    assert any("4 rows repeat a battle" in note for note in after.notes)
+
+
+def lengthened(run: Path, changed: list[dict[str, Any]], times: int) -> None:
+    """Put further battles behind a run's, copies of its own with other verdicts, and rows that were changed."""
+    path = run / "battles.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    more = [row | {"verdicts": [f"{key}{n}" for key in row["verdicts"]]} for n in range(times) for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *more, *changed]))
+
+
+def other(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"winner": "model_a" if row["winner"] == "model_b" else "model_b"}
+
+
+@pytest.mark.parametrize("controls", [[], ["length"]])
+def test_two_outcomes_of_one_battle_are_in_doubt(tmp_path: Path, controls: list[str]) -> None:
+    """Left out and shown while they are few, refused beyond."""
+    run = play(tmp_path / "run")
+    first = json.loads((run / "battles.jsonl").read_text().splitlines()[0])
+    lengthened(run, [other(first)], times=30)
+    battles = read_run(run, controls=controls)
+    assert len(battles) == 61
+    (note,) = (note for note in battles.notes if "different winners" in note)
+    assert note.startswith("2 of 63 rows without one outcome left out")
+    assert "(2, first line 1)" in note
+    run = play(tmp_path / "other")
+    lengthened(run, [other(first)], times=0)
+    with pytest.raises(InputError, match=r"battles.jsonl.* line 1: rows of one battle that name different winners: 2"):
+        read_battles(run / "battles.jsonl")
+    with pytest.raises(InputError, match="line 1: rows of one battle that name different winners: 2 of 3"):
+        read_run(run, controls=controls)
+
+
+def lost(prompt: str, **more: Any) -> dict[str, Any]:
+    return {
+        "prompt_id": prompt, "model_a": "short", "model_b": "wordy", "winner": "model_b", "score_a": None,
+        "score_b": None, "flipped": False, "judge": "judge", "verdicts": [], "own_failure": "short",
+    } | more  # fmt: skip
+
+
+@pytest.mark.parametrize("merge", ["mean", "two_battles"])
+@pytest.mark.parametrize("controls", [[], ["length"]])
+def test_losses_by_own_failure_count_once_too(tmp_path: Path, merge: MergeRule, controls: list[str]) -> None:
+    """As many rows of one as a decided battle has, and no more."""
+    run = play(tmp_path / "run", merge)
+    path, games = run / "battles.jsonl", 2 if merge == "two_battles" else 1
+    losses = [lost("p"), lost("q", verdicts=["failed"])]
+    with path.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in losses for _ in range(games))
+    before = read_run(run, controls=controls)
+    assert not any("repeat" in note for note in before.notes)
+    path.write_bytes(path.read_bytes() * 3)
+    after = read_run(run, controls=controls)
+    assert len(after) == len(before) == 4 * games
+    assert before.own_failures is not None
+    assert after.own_failures is not None
+    assert after.own_failures.tolist() == before.own_failures.tolist() == [2 * games, 0]
+    assert any(f"{8 * games} rows repeat a battle" in note for note in after.notes)
+
+
+def test_a_battle_that_is_undecided_twice_is_one(tmp_path: Path) -> None:
+    run = play(tmp_path / "run")
+    row = {"prompt_id": "p", "model_a": "short", "model_b": "wordy", "cause": "judge", "own_failure": None}
+    run.joinpath("undecided.jsonl").write_text(2 * (json.dumps(row) + "\n"))
+    battles = read_run(run)
+    assert battles.undecided is not None
+    assert battles.undecided.tolist() == [[0, 1], [1, 0]]
+
+
+def test_equal_votes_of_people_all_count(tmp_path: Path) -> None:
+    votes = tmp_path / "votes.jsonl"
+    votes.write_text(3 * '{"model_a": "a", "model_b": "b", "winner": "model_a"}\n')
+    assert len(read_battles(votes)) == 3

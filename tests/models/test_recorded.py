@@ -242,6 +242,41 @@ def test_a_system_column_belongs_to_the_prompt(recorded):
     assert not set(answer.keys) & set(match_keys(Prompt.of("a")))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think> opens the block.",
+        "<think> opens the block and </think> closes it.",
+        "<think>, then the thought, then `</think>`: that is the form.",
+        "[THINK] is Mistral's, </think> Qwen's.",
+        "<think>: what opens a block",
+        " <reasoning> and <answer> were asked for.",
+        "<|channel|> starts a channel's name.",
+    ],
+)
+def test_an_answer_about_tags_stays_whole(recorded, text):
+    (answer,) = recorded({"instruction": "a", "output": text}).rows()
+    assert answer.texts == (text,)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<think>\nOkay, the user", ""),
+        ("<think>Okay, the user", ""),
+        ("<think> Okay.\n</think>\n\nYes.", "Yes."),
+        ("<think> Okay.</think> Yes.", "Yes."),
+        ("<think>\n\n</think>\n\nYes.", "Yes."),
+        ("<think>...\n</think>\nYes.", "Yes."),
+        ("<think>one</think><think> two </think>Yes.", "Yes."),
+        ("<|channel|>analysis<|message|> Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes.", "Yes."),
+    ],
+)
+def test_blocks_as_templates_have_them_are_taken_off(recorded, text, said):
+    (answer,) = recorded({"instruction": "a", "output": text}).rows()
+    assert answer.texts == (said,)
+
+
 def test_it_is_told_from_models_that_can_be_asked(tmp_path):
     model = RecordedModel("m", tmp_path / "missing")
     assert not isinstance(model, Model)

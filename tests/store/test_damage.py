@@ -16,7 +16,8 @@ from arena_rows import dump, refused, start_writer, turn, verdict
 
 from arenaloop.errors import ArenaFileError, ArenaloopError, StorageError
 from arenaloop.store import Store, counts
-from arenaloop.types import Completion, Prompt, Status, content_hash
+from arenaloop.store.schema import META, TABLES
+from arenaloop.types import Completion, Judgement, Prompt, Status, content_hash
 
 PAGE = 4096
 
@@ -365,3 +366,109 @@ def test_turns_are_read_by_their_words(path: Path) -> None:
         store._reader.execute("UPDATE responses SET status = 'odd'")
         with pytest.raises(sqlite3.DatabaseError, match="'odd'"):
             store.turn("r", 0)
+
+
+RENAMED = [(table.name, column.split()[0]) for table in (META, *TABLES) for column in table.columns]
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_missing_column_is_damage(whole: Path, path: Path, readonly: bool) -> None:
+    for table, column in RENAMED:
+        shutil.copy(whole, path)
+        with closing(sqlite3.connect(path)) as db:
+            db.execute(f"ALTER TABLE {table} RENAME COLUMN {column} TO other")
+            db.commit()
+        message = refused(path, readonly=readonly)
+        assert column in message
+        assert table in message or f"no such column: {column}" in message  # which a query met before the check
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_missing_index_is_damage(whole: Path, path: Path, readonly: bool) -> None:
+    """Without it two rows could be the same attempt."""
+    shutil.copy(whole, path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DROP INDEX verdicts_key")
+        db.commit()
+    assert "verdicts_key" in refused(path, readonly=readonly)
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("DELETE FROM meta", "secret"),
+        ("DELETE FROM meta WHERE key = 'secret'", "secret"),
+        ("UPDATE meta SET value = '' WHERE key = 'secret'", "secret"),
+        ("DELETE FROM meta WHERE key = 'runs'", "runs"),
+        ("UPDATE meta SET value = 'many' WHERE key = 'runs'", "runs"),
+        ("UPDATE meta SET value = '0' WHERE key = 'runs'", "runs"),
+    ],
+)
+@pytest.mark.parametrize("readonly", [False, True])
+def test_what_a_file_must_say_of_itself(whole: Path, path: Path, statement: str, told: str, readonly: bool) -> None:
+    shutil.copy(whole, path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(statement)
+        db.commit()
+    assert told in refused(path, readonly=readonly)
+
+
+def test_rows_that_were_deleted_are_missed(whole: Path, path: Path) -> None:
+    """Whether or not a side file remembers how many there were."""
+    shutil.copy(whole, path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DELETE FROM verdicts WHERE id IN (3, 7, 8)")
+        db.commit()
+    assert "3 rows fewer than were committed" in refused(path)
+    with Store(path, readonly=True) as store:
+        assert store.lost == "3 rows fewer than were committed"
+
+
+@pytest.mark.parametrize("table", ["responses", "judgements"])
+def test_a_text_that_was_changed_is_damage(whole: Path, path: Path, table: str) -> None:
+    shutil.copy(whole, path)
+    with Store(path) as store:
+        store.add_records([Judgement("k", "p", "r", "judge", Status.OK, "Score: 7", 7.0)])
+        store.flush()
+        assert store.judgement("k") is not None
+    column = "raw" if table == "judgements" else "text"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"UPDATE {table} SET {column} = {column} || '.' WHERE id = 1")
+        db.commit()
+        key = db.execute(f"SELECT key FROM {table} WHERE id = 1").fetchone()[0]
+    told = f"the text under the key {key} is not the one that was stored"
+    with pytest.raises(ArenaFileError, match=told), Store(path, readonly=True) as store:
+        _ = store.judgement("k"), list(store.on_prompts([prompt.id for prompt in store.prompts()]))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE verdicts SET usd = -1e9",
+        "UPDATE verdicts SET calls = -5",
+        "UPDATE responses SET tokens_out = -1",
+        "UPDATE responses SET tokens_in = 'many'",
+        "UPDATE verdicts SET at = 'noon'",
+        "UPDATE verdicts SET score_first = 'high'",
+        'UPDATE prompts SET messages = \'[{"role": "user", "content": "another"}]\'',
+    ],
+)
+def test_figures_that_cannot_be_are_damage(whole: Path, path: Path, statement: str) -> None:
+    shutil.copy(whole, path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(statement)
+        db.commit()
+    with pytest.raises(ArenaFileError, match="damaged"):
+        read_everything(path)
+
+
+def test_answers_without_their_prompt_are_damage(whole: Path, path: Path) -> None:
+    shutil.copy(whole, path)
+    with closing(sqlite3.connect(path)) as db:
+        ids = [prompt_id for (prompt_id,) in db.execute("SELECT id FROM prompts")]
+        db.execute("DELETE FROM prompts")
+        db.commit()
+    with pytest.raises(ArenaFileError, match=f"{ids[0]} is missing"), Store(path, readonly=True) as store:
+        store.prompt(ids[0])
+    with Store(path, readonly=True) as store:
+        assert store.prompt("of nobody") is None

@@ -309,7 +309,8 @@ VERSION_3 = f"""
 {MIGRATIONS[2]}
 INSERT INTO judgements (key, attempt, prompt_id, response_hash, judge, sample, status, score, raw, text_hash, usd,
     calls, judge_hash, template_hash, parser, run, at)
-    VALUES ('k', 0, 'p', 'h', 'judge', 0, 'ok', 7.0, 'Rating: 7', 't', 0.5, 1, 'j', 't', 'grade:1', 0, 12.0);
+    VALUES ('k', 0, 'p', 'h', 'judge', 0, 'ok', 7.0, 'Rating: 7', '{content_hash(["Rating: 7"])}', 0.5,
+    1, 'j', 't', 'grade:1', 0, 12.0);
 PRAGMA user_version = 3;
 """
 

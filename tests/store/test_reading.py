@@ -182,8 +182,15 @@ def test_responses_of_a_prompt_are_those_found_one_by_one(path: Path) -> None:
             "late": [Completion("one"), refused_],
             "cut": [Completion("on", status=Status.TRUNCATED), Completion("two")],
         }.items():
-            store.add_turns([turn(key, said, number, prompt.id) for number, said in enumerate(turns)])
-        store.add_turns([turn("whole", Completion("three"), 1, prompt.id)])  # asked again
+            texts = [said.text for said in turns]
+            store.add_turns(
+                [
+                    (key, number, prompt.id, "model", said, content_hash(texts[: number + 1]))
+                    for number, said in enumerate(turns)
+                ]
+            )
+        again = content_hash(["one", "three"])
+        store.add_turns([("whole", 1, prompt.id, "model", Completion("three"), again)])
         store.add_turns([turn("alone", Completion("one"), 0, single.id)])
         store.flush()
         for asked, keys in ((prompt, ["whole", "begun", "failed", "late", "cut"]), (single, ["alone"])):

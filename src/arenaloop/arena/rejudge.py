@@ -29,6 +29,7 @@ from arenaloop.errors import InputError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.ratings.agreement import spearman
 from arenaloop.ratings.rates import Rate, clustered_rate
+from arenaloop.regular_files import read_regular
 from arenaloop.store import Store
 from arenaloop.store.counts import judge_usage
 from arenaloop.types import Winner
@@ -232,7 +233,7 @@ def _kinds(compared: Sequence[_Compared]) -> dict[str, int]:
 
 def _ranks(path: Path) -> dict[str, tuple[int, float | None]]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["leaderboard"]
+        rows = json.loads(read_regular(path))["leaderboard"]
         return {str(row["model"]): (place, row["rating"]) for place, row in enumerate(rows, 1)}
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; the run has not finished") from None

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+from arenaloop.errors import ArenaFileError, StorageError
 from arenaloop.models.base import Reserve
 from arenaloop.store import Store
 
@@ -74,15 +75,23 @@ class Booking:
 
     def _written(self, waiting: list[asyncio.Future[None]]) -> None:
         self._writing = False
+        failure = self._store.failure
+        if failure is not None:  # whoever has come meanwhile is told the same, and nothing more is written
+            waiting, self._waiting = waiting + self._waiting, []
         for turn in waiting:
             if turn.done():
                 continue
-            if (failure := self._store.failure) is None:
+            if failure is None:
                 turn.set_result(None)
             else:
                 turn.set_exception(failure)
-        if self._waiting or self._stale:
-            self.write()
+        if failure is None and (self._waiting or self._stale):
+            late = self._waiting
+            try:
+                self.write()
+            except (StorageError, ArenaFileError) as error:  # it failed this moment; nobody awaits a callback
+                for turn in late:
+                    turn.set_exception(error)
 
 
 class _Told:

@@ -9,6 +9,7 @@ from rich.console import Console
 from arenaloop.config import Settings, dump_yaml
 from arenaloop.errors import InputError
 from arenaloop.jsonl import replacing
+from arenaloop.regular_files import refuse_others
 from arenaloop.store import Store
 from arenaloop.terminal import say
 
@@ -19,15 +20,18 @@ ARENA = "arena.db"
 
 
 _RESULTS = ("battles.jsonl", "leaderboard.json", "summary.json", "audit.json")
+_WRITTEN = (*_RESULTS, "config.yaml", "undecided.jsonl")
 
 
 def open_directory(out: Path) -> Store:
     """Make `out` where it is not there yet, and open its arena file for writing; errors as those of `Store`.
 
     Raises:
-        InputError: `out` cannot be a directory, or holds results without the arena file that they came from.
+        InputError: `out` cannot be a directory, holds results without the arena file that they came from, or something
+            else than a file where one is to be written.
     """
     refuse_results_alone(out)
+    refuse_others(out / name for name in _WRITTEN)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -13,6 +13,7 @@ import typer
 from arenaloop.cli.money import Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError, InputError, UserError
+from arenaloop.regular_files import read_regular
 
 if TYPE_CHECKING:
     from arenaloop.arena.matchmaking import Pair
@@ -131,7 +132,7 @@ def rejudge(
     else:
         _print(result)
     if result.undecided and ask:
-        say_undecided(messages, json.loads((out / "summary.json").read_text(encoding="utf-8")), error)
+        say_undecided(messages, json.loads(read_regular(out / "summary.json")), error)
     elif result.undecided:
         say(messages, f"{result.undecided:,} battles undecided; nothing was asked (--reask N asks)", fold=True)
     if result.undecided:
@@ -141,13 +142,16 @@ def rejudge(
 def _settings_of(directory: Path) -> JudgedSettings:
     """The settings that a run directory was made with."""
     from arenaloop.config import BattleSettings, read_yaml, validate
+    from arenaloop.regular_files import refuse_others
     from arenaloop.specs.recipes import recipe_named
 
     if not directory.is_dir():
         raise InputError(f"{directory}: no such run directory")
     if directory.resolve().parent.name == "rejudged":
         raise InputError(f"{directory}: is itself rejudged; give the run directory, {directory.parent.parent}")
-    for name in ("config.yaml", "battles.jsonl", "leaderboard.json"):
+    names = ("config.yaml", "battles.jsonl", "leaderboard.json")
+    refuse_others(directory / name for name in names)
+    for name in names:
         if not (directory / name).is_file():
             raise InputError(f"{directory}: no {name}, so no finished run of battle or of a recipe")
     path = directory / "config.yaml"
@@ -211,7 +215,7 @@ def _wanted(
 
     path = directory / "leaderboard.json"
     try:
-        names = [str(row["model"]) for row in json.loads(path.read_text(encoding="utf-8"))["leaderboard"]]
+        names = [str(row["model"]) for row in json.loads(read_regular(path))["leaderboard"]]
     except (ValueError, LookupError, TypeError):
         raise InputError(f"{path}: no leaderboard") from None
     pairs, calls = "all", 2

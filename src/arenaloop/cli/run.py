@@ -106,6 +106,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
     from rich.console import Console
 
     from arenaloop.calls.budget import Budget
+    from arenaloop.calls.recorded import recorded_notes
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.report import write_report
@@ -117,6 +118,8 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
     messages = Console(stderr=True)
     recipe = RECIPES[settings.recipe]
     built = recipe.build(settings, out, dry_run)
+    for line in recorded_notes(getattr(built, "opponents", ())):
+        say(messages, f"warning: {line}", fold=True)
     if dry_run:
         arena = out / ARENA
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:

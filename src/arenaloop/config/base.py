@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from arenaloop.errors import ConfigError, InputError, nearest
+from arenaloop.regular_files import read_text
 
 __all__ = ["Settings", "dump_yaml", "override", "read_yaml", "validate"]
 
@@ -52,7 +53,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        value = _load_yaml(path.read_text(encoding="utf-8"))
+        value = _load_yaml(read_text(path))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

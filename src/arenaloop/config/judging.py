@@ -216,6 +216,8 @@ class BatchSettings(Settings):
     """seconds before a batch is looked at again; each further pause is half as long again"""
     longest_pause: float = Field(300.0, gt=0)
     """seconds that no pause exceeds"""
+    longest_wait: float = Field(90_000.0, gt=0)
+    """seconds without any batch that ended, after which the run stops, resumably (exit 4); servers promise 24 hours"""
 
 
 ModelSpec = Annotated[ModelSettings, BeforeValidator(_from_text)]

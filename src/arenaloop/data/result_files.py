@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from arenaloop.errors import InputError
+from arenaloop.regular_files import open_regular, read_regular
 
 __all__ = ["check_whole"]
 
@@ -19,8 +20,8 @@ def check_whole(directory: Path) -> None:
     """
     path = directory / "battles.jsonl"
     try:
-        rated = json.loads((directory / "leaderboard.json").read_bytes())["battles"]
-        with path.open("rb") as file:
+        rated = json.loads(read_regular(directory / "leaderboard.json"))["battles"]
+        with open_regular(path) as file:
             lines = sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK), b""))
     except (OSError, ValueError, LookupError, TypeError):
         return  # what another reader will complain about

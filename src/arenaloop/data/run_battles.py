@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,13 @@ from typing import Any, Literal
 
 from arenaloop.data.formats.battles import read_battles
 from arenaloop.data.formats.judgments import battles_from_rows
+from arenaloop.data.formats.repeated import OWN_COLUMNS, once, own_frame
+from arenaloop.data.formats.tables import file_error
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, read_rows, row_error
 from arenaloop.ratings.battles import Battles
+from arenaloop.regular_files import open_regular, refuse_others
 from arenaloop.store import Store
 from arenaloop.types import Outcome, Ruling, Winner
 
@@ -42,7 +46,8 @@ class Failures:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a path is a run directory with battles."""
+    """Whether a path is a run directory with battles; raises InputError where what should be its file is none."""
+    refuse_others([path / "battles.jsonl"])
     return (path / "battles.jsonl").is_file()
 
 
@@ -59,11 +64,18 @@ def read_failures(directory: Path, own_failure: OwnFailure | None = None) -> Fai
     """
     found = Failures()
     path = directory / "undecided.jsonl"
+    refuse_others([path])
+    if not is_run(directory):
+        raise InputError(f"{directory}: no battles.jsonl here")
+    seen: set[tuple[str, str, str]] = set()
     for line, row in read_rows(path) if path.is_file() else ():
         try:
             prompt, a, b, loser = str(row["prompt_id"]), str(row["model_a"]), str(row["model_b"]), row["own_failure"]
         except KeyError as error:
             raise row_error(path, line, f"no undecided battle: {error} is missing") from None
+        if (prompt, a, b) in seen:  # the file was put behind itself
+            continue
+        seen.add((prompt, a, b))
         if loser is None or own_failure != "loss":
             found.undecided.append((prompt, a, b))
             continue
@@ -81,11 +93,26 @@ def read_failures(directory: Path, own_failure: OwnFailure | None = None) -> Fai
 
 
 def _lost_rows(path: Path) -> Iterator[JsonRow]:
-    """Rows of battles that were lost by own failure; all others are passed over unread."""
-    with path.open("rb") as file:
+    """Rows of battles that were lost by own failure, each once; a file without any is passed over unread."""
+    with open_regular(path) as file:
         if not any(b'"own_failure"' in line for line in file):
             return
-    yield from (row for _, row in read_rows(path) if row.get("own_failure") is not None)
+    cells: dict[str, list[Any]] = {name: [] for name in OWN_COLUMNS}
+    lines: list[int] = []
+    for line, row in read_rows(path):
+        lines.append(line)
+        for name, column in cells.items():
+            column.append(row.get(name))
+    try:
+        kept, _ = once(own_frame(cells), lambda index: f"line {lines[index]}")
+    except ValueError as error:
+        raise file_error(path, error) from None
+    for values in itertools.compress(
+        zip(*cells.values(), strict=True), itertools.repeat(True) if kept is None else kept
+    ):
+        row = dict(zip(cells, values, strict=True))
+        if row["own_failure"] is not None:
+            yield row
 
 
 def read_run(directory: Path, *, controls: Sequence[str] = (), own_failure: OwnFailure | None = None) -> Battles:
@@ -128,7 +155,7 @@ def _alike(row: JsonRow) -> JsonRow:
 
 def arena_of(directory: Path) -> Path | None:
     """The arena file behind a run directory's battles: its own, or for one below ``rejudged/`` that above."""
-    if not (directory / "battles.jsonl").is_file():
+    if not is_run(directory):
         return None
     arenas = (directory / "arena.db", directory.resolve().parent.parent / "arena.db")
     return next((path for path in arenas if path.is_file()), None)

@@ -35,6 +35,7 @@ from arenaloop.control_tokens import broken
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.judges.filling import LISTS, Layout, Material, Skeleton, cut, only_places_texts, placed
 from arenaloop.judges.parsers import FORMS, SCORE_FORMS, Form, VerdictMode
+from arenaloop.regular_files import read_text
 from arenaloop.types import Prompt, Response, content_hash
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return read_text(path)
     except OSError as error:
         raise InputError(f"judge template {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError
+from arenaloop.regular_files import open_regular, read_regular
 from arenaloop.types import content_hash
 
 __all__ = [
@@ -66,11 +67,11 @@ def checkpoint_fingerprint(model: str | Path, revision: str | None = None) -> st
 @functools.lru_cache(maxsize=4096)
 def _file_hash(path: str, size: int, modified: int) -> str:
     digest = blake2b(digest_size=16)
-    with open(path, "rb") as handle:
+    with open_regular(path) as handle:
         while block := handle.read(1 << 20):
             digest.update(block)
     if path.endswith("config.json"):  # the library's version is written there, and says nothing about the answers
-        content = json.loads(Path(path).read_text("utf-8"))
+        content = json.loads(read_regular(path))
         content.pop("transformers_version", None)
         return content_hash(content)
     return digest.hexdigest()
@@ -105,7 +106,7 @@ def require_chat_template(model: str | Path, revision: str | None = None) -> Non
     path = Path(model)
     if path.is_dir():
         config = path / "tokenizer_config.json"
-        inside = json.loads(config.read_text("utf-8")).get("chat_template") if config.is_file() else None
+        inside = json.loads(read_regular(config)).get("chat_template") if config.is_file() else None
         found = bool(inside) or any(path.glob("chat_template*")) or (path / "additional_chat_templates").is_dir()
     else:
         tokenizer = load_tokenizer(model, revision)
@@ -210,7 +211,7 @@ def context_window(module: Any) -> int | None:
 def stated_window(path: Path) -> int | None:
     """The context window in tokens that a model's folder states, read without loading it; None where it does not."""
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(read_regular(path / "config.json"))
     except (OSError, ValueError):
         return None
     parts = [config, *(config.get(name) for name in ("text_config", "llm_config"))] if isinstance(config, dict) else []

@@ -149,7 +149,8 @@ class RecordedModel:
         return f"RecordedModel({self.name!r}, {self.path!r})"
 
     def _parted(self, text: str) -> str:
-        return part_reasoning(text, self._tags, asked=(), guess=False).answer
+        parted = part_reasoning(text, self._tags, asked=(), guess=False)
+        return text if parted.reasoning and _mentioned(text, parted.reasoning) else parted.answer
 
     def rows(self) -> Iterator[RecordedAnswer]:
         """Stream the answers in file order, the first to each prompt only.
@@ -266,6 +267,19 @@ _ANSWER_COLUMNS = frozenset({
     "modelanswer", "outputtext", "assistantresponse",
 })  # fmt: skip
 """Other names that files have for what `output` is; a gold answer (`answer`, `reference`) is another thing."""
+
+
+def _mentioned(text: str, between: str) -> bool:
+    """Whether the tags around what was taken for reasoning are words of a sentence: an answer about such tags.
+
+    Templates have a tag on a line of its own or glued to the reasoning; in a sentence there is a blank, or a mark.
+    """
+    before, found, after = text.partition(between)
+    if not before.strip() or not found:  # no opening tag of its own, or several blocks
+        return False
+    opens = before[-1] not in " \t" and between[0] not in ".,;:!?)]}'\"`’”»"
+    closes = after[:1] not in ("", " ", "\t") and between[-1] not in "'\"`([{‘“«"
+    return not opens and not closes
 
 
 _Answer = tuple[tuple[str, ...], list[str | None]]

@@ -38,6 +38,7 @@ from arenaloop.recipes.arena_learning_plan import (
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import Arena, battle, prompt_scores, test, train, validate
 from arenaloop.recipes.stage import Result, StageResult, Stages
+from arenaloop.regular_files import read_regular
 from arenaloop.store import Store
 from arenaloop.types import derive_seed
 
@@ -182,7 +183,7 @@ def _finish(r: _Run) -> Result:
 
 
 def _line_count(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.is_file() else 0
+    return read_regular(path).count(b"\n") if path.is_file() else 0
 
 
 # ---------------------------------------------------------------------- battles → rows

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from arenaloop.errors import InputError
+from arenaloop.regular_files import read_text, refuse_others
 from arenaloop.report.texts import one_line
 
 __all__ = ["Documents", "number", "read_documents"]
@@ -97,7 +98,9 @@ def read_documents(directory: Path) -> Documents:
     if not directory.is_dir():
         raise InputError(f"{directory}: no such run directory")
     arena = _arena(directory)
-    missing = [name for name in NEEDED if not (arena if name == "arena.db" else directory / name).is_file()]
+    files = {name: arena if name == "arena.db" else directory / name for name in NEEDED}
+    refuse_others(files.values())
+    missing = [name for name, path in files.items() if not path.is_file()]
     if missing == list(NEEDED):
         raise InputError(f"{directory}: no run directory (no {', no '.join(missing)})")
     if missing:
@@ -138,7 +141,7 @@ def _whole(value: Any) -> int | None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_text(path, errors="replace")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 

@@ -26,6 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from arenaloop.errors import ArenaFileError, StorageError
+from arenaloop.regular_files import read_regular
 
 __all__ = ["WriterLock", "committed_rows", "entered", "left", "side_file"]
 
@@ -70,7 +71,7 @@ def side_file(path: Path) -> Path:
 def committed_rows(path: Path) -> tuple[str, int] | None:
     """Which arena file the side file belongs to, and how many rows were committed to it; None where it does not say."""
     with suppress(OSError, ValueError, LookupError, TypeError):
-        note = json.loads(side_file(path).read_bytes()[:_NOTE])
+        note = json.loads(read_regular(side_file(path))[:_NOTE])
         return str(note["file"]), int(note["rows"])
     return None
 

@@ -10,9 +10,11 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
-from arenaloop.errors import ArenaFileError
+from arenaloop.errors import ArenaFileError, InputError
+from arenaloop.regular_files import refuse_others
 from arenaloop.store.faults import damaged
-from arenaloop.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, TABLES
+from arenaloop.store.schema import APPLICATION_ID, META, MIGRATIONS, SCHEMA_VERSION, TABLES
+from arenaloop.store.values import Connection
 
 __all__ = [
     "RECOVERED",
@@ -27,6 +29,7 @@ __all__ = [
     "private_copy",
     "refuse_log_alone",
     "refuse_lost_rows",
+    "refuse_no_files",
     "rows_in",
     "version_of",
 ]
@@ -36,6 +39,7 @@ WRITING = "writing"
 RECOVERED = "recovered"
 """Key of `meta` that says when a file was made of what a damaged one still held."""
 
+_LONGEST_NUMBER = 16  # digits
 _LOGS = ("-wal", "-journal")
 _UNWRITABLE = ("SQLITE_CANTOPEN", "SQLITE_READONLY")
 
@@ -44,7 +48,13 @@ def connect(path: Path, options: str = "", *, check_same_thread: bool = True) ->
     """A connection; `options` are those of SQLite's URI, such as ``mode=ro``."""
     uri = path.absolute().as_uri() + (f"?{options}" if options else "")
     connection = sqlite3.connect(
-        uri, uri=True, timeout=30, isolation_level=None, check_same_thread=check_same_thread, cached_statements=64
+        uri,
+        uri=True,
+        timeout=30,
+        isolation_level=None,
+        check_same_thread=check_same_thread,
+        cached_statements=64,
+        factory=Connection,
     )
     try:
         connection.execute("PRAGMA cache_size = -4096")
@@ -120,6 +130,15 @@ def _size(path: Path) -> int:
 # ---------------------------------------------------------------------- what is refused
 
 
+def refuse_no_files(path: Path, name: Path) -> None:
+    """Raise ArenaFileError if a folder, pipe or device stands where the arena file or one beside it belongs."""
+    for end in ("", ".lock", "-shm", *_LOGS):
+        try:
+            refuse_others([path.with_name(path.name + end)], name.with_name(name.name + end))
+        except InputError as error:
+            raise ArenaFileError(str(error)) from None
+
+
 def refuse_log_alone(path: Path, name: Path) -> None:
     """Raise ArenaFileError if a log stands beside no file, or an empty one: SQLite would throw it away."""
     if not _size(path) and _size(log_of(path)):
@@ -149,10 +168,33 @@ def version_of(db: sqlite3.Connection, name: Path) -> int:
 
 
 def check_tables(db: sqlite3.Connection, name: Path) -> None:
-    """Raise ArenaFileError if a file of this version lacks a table."""
-    there = {table for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if missing := [table.name for table in TABLES if table.name not in there]:
+    """Raise ArenaFileError if a file of this version lacks a table, a column or an index, or what `meta` must hold."""
+    there: dict[str, set[str]] = {"table": set(), "index": set()}
+    for kind, found in db.execute("SELECT type, name FROM sqlite_master"):
+        there.setdefault(kind, set()).add(found)
+    if missing := [table.name for table in (META, *TABLES) if table.name not in there["table"]]:
         raise damaged(name, f"no table {', '.join(missing)}")
+    for table in (META, *TABLES):
+        columns = {column for _, column, *_ in db.execute(f"PRAGMA table_info({table.name})")}
+        if lacking := [column.split()[0] for column in table.columns if column.split()[0] not in columns]:
+            raise damaged(name, f"no column {', '.join(lacking)} in the table {table.name}")
+        if lacking := sorted(table.indices - there["index"]):
+            raise damaged(name, f"no index {', '.join(lacking)}")
+    _check_meta(db, name)
+
+
+def _check_meta(db: sqlite3.Connection, name: Path) -> None:
+    """Every file has a secret, and the number of its invocations is beyond that of any row."""
+    meta = dict(db.execute("SELECT key, value FROM meta"))
+    if not meta.get("secret") or not isinstance(meta["secret"], str):
+        raise damaged(name, "the table meta holds no secret")
+    runs = meta.get("runs")
+    if runs is not None and not (isinstance(runs, str) and runs.isdecimal() and len(runs) < _LONGEST_NUMBER):
+        raise damaged(name, "the table meta holds no number of runs")
+    last = [db.execute(f"SELECT run FROM {name} ORDER BY id DESC LIMIT 1").fetchone() for name in _of_calls(db)]  # noqa: S608
+    last.append(db.execute("SELECT run FROM sent ORDER BY run DESC LIMIT 1").fetchone())
+    if any(row is not None and row[0] >= int(runs or 0) for row in last):
+        raise damaged(name, "the table meta counts fewer runs than there were")
 
 
 def identity(db: sqlite3.Connection) -> str:
@@ -163,9 +205,20 @@ def identity(db: sqlite3.Connection) -> str:
 
 def rows_in(db: sqlite3.Connection) -> int:
     """How many calls were ever stored: the tables of calls are only appended to."""
+    return sum(db.execute(f"SELECT MAX(id) FROM {name}").fetchone()[0] or 0 for name in _of_calls(db))  # noqa: S608
+
+
+def _of_calls(db: sqlite3.Connection) -> list[str]:
+    """The tables of calls that are there."""
     there = {table for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    counted = (table.name for table in TABLES if table.counted and table.name in there)
-    return sum(db.execute(f"SELECT MAX(id) FROM {name}").fetchone()[0] or 0 for name in counted)  # noqa: S608
+    return [table.name for table in TABLES if table.counted and table.name in there]
+
+
+def _deleted_rows(db: sqlite3.Connection) -> int:
+    """How many rows of calls are gone from the midst of the others; a recovered file lacks some, as is known."""
+    if db.execute("SELECT 1 FROM meta WHERE key = ?", (RECOVERED,)).fetchone() is not None:
+        return 0
+    return rows_in(db) - sum(db.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in _of_calls(db))  # noqa: S608
 
 
 def lost_rows(db: sqlite3.Connection, told: tuple[str, int] | None, *, log: bool) -> str:
@@ -177,8 +230,9 @@ def lost_rows(db: sqlite3.Connection, told: tuple[str, int] | None, *, log: bool
     """
     if db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0:
         return f"no row, where {told[1]:,} were committed" if told is not None and told[1] else ""
-    if told is not None and told[0] == identity(db):
-        fewer = told[1] - rows_in(db)
+    own = told is not None and told[0] == identity(db)
+    fewer = _deleted_rows(db) + (max(0, told[1] - rows_in(db)) if own and told is not None else 0)
+    if own or fewer:
         return f"{fewer:,} rows fewer than were committed" if fewer > 0 else ""
     open_still = db.execute("SELECT 1 FROM meta WHERE key = ?", (WRITING,)).fetchone() is not None
     return "rows may be missing: it was copied from a run that had not closed it" if open_still and not log else ""

@@ -11,12 +11,16 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, product
 from typing import Any, NamedTuple
 
+from arenaloop.store.faults import UnreadableRowError
 from arenaloop.store.rows import (
     COLUMNS,
     RULING_COLUMNS,
     STATUSES,
+    changed_text,
+    check_text,
     from_json,
     from_stored,
+    missing_prompt,
     prompt_of,
     record_of,
     rulings_by_key,
@@ -143,9 +147,13 @@ class Readings:
     # ------------------------------------------------------------------ prompts and answers
 
     def prompt(self, prompt_id: str) -> Prompt | None:
-        """One prompt by its id."""
+        """One prompt by its id; None if nothing is stored on it."""
         row = self._reader.execute("SELECT * FROM prompts WHERE id = ?", (prompt_id,)).fetchone()
-        return prompt_of(row) if row else None
+        if row is not None:
+            return prompt_of(row)
+        if self._reader.execute("SELECT 1 FROM responses WHERE prompt_id = ? LIMIT 1", (prompt_id,)).fetchone():
+            raise missing_prompt(prompt_id)
+        return None
 
     def prompts(self) -> Iterator[Prompt]:
         """All prompts, streamed in the order of their ids."""
@@ -167,20 +175,28 @@ class Readings:
             query = (
                 f"SELECT prompt_id, key, turn, text, status, text_hash FROM responses {chosen} ORDER BY prompt_id, id"  # noqa: S608
             )
-            for prompt_id, key, turn, text, status, text_hash in self._reader.execute(query, batch):
-                found[prompt_id].turns[key, turn] = (from_stored(text), STATUSES[status], text_hash)
-            for table in judged:
-                query = f"SELECT prompt_id, key, status FROM {table} {chosen} ORDER BY prompt_id, id"  # noqa: S608
-                for prompt_id, key, status in self._reader.execute(query, batch):
-                    found[prompt_id].judged[key] = STATUSES[status]
+            try:
+                for prompt_id, key, turn, text, status, text_hash in self._reader.execute(query, batch):
+                    turns = found[prompt_id].turns
+                    turns[key, turn] = told = (from_stored(text), STATUSES[status], text_hash)
+                    self._check(key, turn, told)
+                for table in judged:
+                    query = f"SELECT prompt_id, key, status FROM {table} {chosen} ORDER BY prompt_id, id"  # noqa: S608
+                    for prompt_id, key, status in self._reader.execute(query, batch):
+                        found[prompt_id].judged[key] = STATUSES[status]
+            except KeyError as error:
+                raise missing_prompt(str(error.args[0])) from None
             yield from (found.pop(prompt_id) for prompt_id in batch if prompt_id in found)
 
     def texts(self, text_hash: str) -> tuple[str, ...] | None:
         """The texts (one per turn) behind a `Response.text_hash`, or a judgement's text behind its own."""
         row = self._reader.execute("SELECT key, turn, text FROM responses WHERE text_hash = ? LIMIT 1", (text_hash,))
         if (found := row.fetchone()) is None:
-            row = self._reader.execute("SELECT raw FROM judgements WHERE text_hash = ? LIMIT 1", (text_hash,))
-            return None if (judged := row.fetchone()) is None else (from_stored(judged[0]),)
+            row = self._reader.execute("SELECT key, raw FROM judgements WHERE text_hash = ? LIMIT 1", (text_hash,))
+            if (judged := row.fetchone()) is None:
+                return None
+            check_text(judged[0], said := from_stored(judged[1]), text_hash)
+            return (said,)
         key, last, text = found
         # Earlier turns may have been asked more than once: the texts that belong together are those of the hash.
         query = "SELECT DISTINCT text FROM responses WHERE key = ? AND turn = ? ORDER BY id DESC"
@@ -188,7 +204,14 @@ class Readings:
         for some in product(*before):
             if content_hash([*some, from_stored(text)]) == text_hash:
                 return (*some, from_stored(text))
-        return None
+        raise changed_text(key)
+
+    def _check(self, key: str, turn: int, told: Turn) -> None:
+        """Raise UnreadableRowError if the text of a turn is not the one that its row was stored with."""
+        if turn == 0:
+            check_text(key, told[0], told[2])
+        elif (texts := self.texts(told[2])) is None or texts[-1] != told[0]:
+            raise changed_text(key)
 
     def responses_of(self, prompt: Prompt) -> dict[str, Response]:
         """All whole responses to a prompt, by response key: one look-up, not one for each turn of each.
@@ -199,7 +222,9 @@ class Readings:
         turns: dict[str, dict[int, tuple[str, Status]]] = {}
         last: dict[str, tuple[str, str]] = {}
         for key, turn, text, status, model, text_hash in self._reader.execute(query, (prompt.id,)):
-            turns.setdefault(key, {})[turn] = from_stored(text), STATUSES[status]
+            said = from_stored(text)
+            turns.setdefault(key, {})[turn] = said, STATUSES[status]
+            self._check(key, turn, (said, STATUSES[status], text_hash))
             last[key] = from_stored(model), text_hash
         found = {}
         for key, (model, text_hash) in last.items():
@@ -228,9 +253,12 @@ class Readings:
 
     def answers(self) -> Iterator[tuple[str, str, str]]:
         """(prompt id, model, text) of all those answers, streamed in the order in which they came."""
-        query = f"SELECT prompt_id, model, text FROM responses WHERE {_BATTLING} ORDER BY id"  # noqa: S608
-        for prompt_id, model, text in self._reader.execute(query):
-            yield prompt_id, from_stored(model), from_stored(text)
+        query = f"SELECT key, turn, text_hash, prompt_id, model, text FROM responses WHERE {_BATTLING} ORDER BY id"  # noqa: S608
+        for key, turn, text_hash, prompt_id, model, text in self._reader.execute(query):
+            said = from_stored(text)
+            if turn == 0:
+                check_text(key, said, text_hash)
+            yield prompt_id, from_stored(model), said
 
     def asked_turns(self, model: str) -> list[AskedTurn]:
         """A model's first turns among the latest answers, by key: neighbours have nothing in common."""
@@ -324,9 +352,11 @@ class Readings:
         spans: dict[int, tuple[float, float]] = {}
         for table in tables:
             query = f"""SELECT run, SUM(calls), SUM(COALESCE(tokens_in, 0)), SUM(COALESCE(tokens_out, 0)),
-                SUM(usd), SUM(usd IS NULL), SUM(usd_estimated), MIN(at - COALESCE(seconds, 0)), MAX(at)
-                FROM {table} WHERE calls > 0 AND {where} GROUP BY run"""  # noqa: S608
-            for run, n, t_in, t_out, cost, unknown, guessed, first, last in self._reader.execute(query, values):
+                SUM(usd), SUM(usd IS NULL), SUM(usd_estimated), MIN(at - COALESCE(seconds, 0)), MAX(at), {_ENDS}
+                FROM {table} WHERE calls != 0 AND {where} GROUP BY run"""  # noqa: S608
+            for run, n, t_in, t_out, cost, unknown, guessed, first, last, *ends in self._reader.execute(query, values):
+                if any(isinstance(end, str | bytes) or (end is not None and end < 0) for end in ends):
+                    raise UnreadableRowError(f"the table {table} holds calls, tokens, prices or times that cannot be")
                 calls, tokens_in, tokens_out = calls + n, tokens_in + t_in, tokens_out + t_out
                 usd = None if usd is None or unknown else usd + (cost or 0.0)
                 estimated += guessed
@@ -350,6 +380,9 @@ class Readings:
                 yield row
 
 
+_COUNTS = ("calls", "tokens_in", "tokens_out", "usd", "usd_estimated", "seconds", "at")
+# the least and the greatest, which would be a text: texts come after all numbers
+_ENDS = ", ".join(f"MIN({name}), MAX({name})" for name in _COUNTS)
 _BATTLING = "status IN ('ok', 'truncated', 'empty')"
 
 

@@ -24,14 +24,13 @@ from arenaloop.store.lock import WriterLock, committed_rows, side_file
 from arenaloop.store.opening import RECOVERED, log_of
 from arenaloop.store.pages import MAGIC, Pages, Values
 from arenaloop.store.rows import STATUSES, from_stored
-from arenaloop.store.schema import APPLICATION_ID, NOTES, RESPONSES, SCHEMA_VERSION, TABLES, Row, Table
+from arenaloop.store.schema import APPLICATION_ID, META, NOTES, RESPONSES, SCHEMA_VERSION, TABLES, Row, Table
 from arenaloop.store.store import Store
 from arenaloop.types import content_hash
 
 __all__ = ["Recovered", "recover", "replace"]
 
-_META = Table("meta", "key TEXT PRIMARY KEY, value TEXT NOT NULL")
-_ALL = {table.name: table for table in (_META, *TABLES)}
+_ALL = {table.name: table for table in (META, *TABLES)}
 _KINDS: dict[str, tuple[type, ...]] = {"TEXT": (str, bytes), "INTEGER": (int,), "REAL": (int, float)}
 _AT_ONCE = 1000
 
@@ -226,7 +225,7 @@ def _write(store: Store, rows: Iterator[tuple[Table, Row]], found: Recovered) ->
         for table, row in batch:
             if table is NOTES and row[0] == "complete":
                 continue  # it says that nothing is left to ask, which is true no longer
-            if table is _META:
+            if table is META:
                 if row[0] == "secret":
                     db.execute("UPDATE meta SET value = ? WHERE key = 'secret'", (row[1],))
                 elif row[0] == "runs" and str(row[1]).isdecimal():

@@ -6,6 +6,7 @@ Keys are content hashes of everything that determines an answer.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
@@ -49,6 +50,9 @@ def from_json(text: Any) -> Any:
         return json.loads(text)
     except (ValueError, TypeError) as error:
         raise UnreadableRowError(f"a stage or note cannot be read: {error}") from None
+
+
+_HASHED = re.compile("[0-9a-f]{16}")  # a prompt's id, where no caller has given it another
 
 
 class _Words(dict[Any, Any]):
@@ -96,9 +100,29 @@ def prompt_of(row: Row) -> Prompt:
     """The prompt of a row of `PROMPTS`."""
     prompt_id, messages, follow_ups, tags = row
     try:
-        return Prompt(tuple(json.loads(messages)), tuple(json.loads(follow_ups)), prompt_id, json.loads(tags))
+        prompt = Prompt(tuple(json.loads(messages)), tuple(json.loads(follow_ups)), prompt_id, dict(json.loads(tags)))
+        other = _HASHED.fullmatch(prompt_id) and prompt_id != Prompt(prompt.messages, prompt.follow_ups).id
     except (ValueError, TypeError) as error:
         raise UnreadableRowError(f"the prompt {str(prompt_id)[:40]!r} cannot be read: {error}") from None
+    if other:
+        raise UnreadableRowError(f"the prompt {prompt_id} is not the one that was stored")
+    return prompt
+
+
+def missing_prompt(prompt_id: str) -> UnreadableRowError:
+    """The error of answers to a prompt that is gone."""
+    return UnreadableRowError(f"the prompt {prompt_id[:40]} is missing, while answers to it are stored")
+
+
+def check_text(key: str, text: str, text_hash: str) -> None:
+    """Raise UnreadableRowError if the text of a first turn or judgement is not the one that its row was stored with."""
+    if content_hash([text]) != text_hash:
+        raise changed_text(key)
+
+
+def changed_text(key: str) -> UnreadableRowError:
+    """The error of a text that is not the one of its row's hash."""
+    return UnreadableRowError(f"the text under the key {key[:40]} is not the one that was stored")
 
 
 def record_of(kind: type[Record], row: Row) -> Record:
@@ -108,9 +132,12 @@ def record_of(kind: type[Record], row: Row) -> Record:
     if "outcome" in values:
         values["outcome"] = _OUTCOMES[values["outcome"]]
     try:
-        return kind(**values)
+        record = kind(**values)
     except (ValueError, TypeError) as error:
         raise UnreadableRowError(f"a row of judge calls cannot be read: {error}") from None
+    if isinstance(record, Judgement):
+        check_text(record.key, record.raw, record.text_hash)
+    return record
 
 
 def rulings_by_key(rows: Iterable[Row]) -> dict[str, Ruling]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from arenaloop.types import Cost
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "SCHEMA", "SCHEMA_VERSION", "TABLES", "Row", "Table", "insert"]
+__all__ = ["APPLICATION_ID", "META", "MIGRATIONS", "SCHEMA", "SCHEMA_VERSION", "TABLES", "Row", "Table", "insert"]
 
 Row = tuple[Any, ...]
 """Values as SQLite holds them."""
@@ -34,6 +34,7 @@ class Table:
 
     Attributes:
         columns: their definitions, in the order of the file, the `id` of a table of calls included.
+        indices: their names.
         key: of a row, the values under which its attempts are numbered; a single one stands by itself.
     """
 
@@ -62,6 +63,7 @@ class Table:
                 *((within or {}).get(column, column) for column in (*counted, *told))
             )
             names = [*counted, "attempt", *told, "run", "at"]
+        self.indices = {f"{name}_{index}" for index in (indices or {})} | ({f"{name}_key"} if counted else set())
         for index, column in (indices or {}).items():
             self.definition += f"CREATE INDEX {name}_{index} ON {name} ({column});\n"
         self.insert = f"{insert} INTO {name} ({', '.join(names)}) VALUES "
@@ -129,9 +131,10 @@ SENT = Table(
     "run INTEGER PRIMARY KEY, calls INTEGER NOT NULL, open INTEGER NOT NULL, usd REAL",
     insert="INSERT OR REPLACE",
 )
+META = Table("meta", "key TEXT PRIMARY KEY, value TEXT NOT NULL")
 TABLES = (PROMPTS, RESPONSES, VERDICTS, JUDGEMENTS, STAGES, NOTES, SENT)
 
-SCHEMA = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);\n" + "".join(t.definition for t in TABLES)
+SCHEMA = META.definition + "".join(t.definition for t in TABLES)
 
 # What a file of an older version lacks; rows that were paid for stay readable in every later version. Until version 3
 # runners kept their own state among the stages of recipes: which plans are complete, chosen pairs, batches.

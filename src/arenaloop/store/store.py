@@ -37,6 +37,7 @@ from arenaloop.store.opening import (
     private_copy,
     refuse_log_alone,
     refuse_lost_rows,
+    refuse_no_files,
     rows_in,
     version_of,
 )
@@ -46,6 +47,7 @@ from arenaloop.store.rows import (
     STATUSES,
     Record,
     TurnRow,
+    check_text,
     from_stored,
     prompt_row,
     record_of,
@@ -137,8 +139,7 @@ class Store(Readings):
         self._usage: Usage | None = None  # known until the next append
         self._writer: Writer | None = None
         self.sent = Sent()
-        if self._real.is_dir():
-            raise ArenaFileError(f"{self.path}: a folder, where the arena file is expected")
+        refuse_no_files(self._real, self.path)
         refuse_log_alone(self._real, self.path)
         if readonly and not self._real.exists():
             raise ArenaFileError(f"{self.path}: no arena file here")
@@ -386,9 +387,15 @@ class Store(Readings):
             completion: Completion = pending[1]
             return completion.text, completion.status
         row = self._reader.execute(
-            "SELECT text, status FROM responses WHERE key = ? AND turn = ? ORDER BY attempt DESC LIMIT 1", (key, turn)
+            "SELECT text, status, text_hash FROM responses WHERE key = ? AND turn = ? ORDER BY attempt DESC LIMIT 1",
+            (key, turn),
         ).fetchone()
-        return (from_stored(row[0]), STATUSES[row[1]]) if row else None
+        if row is None:
+            return None
+        text = from_stored(row[0])
+        if turn == 0:  # the hash of a later one is that of all up to it
+            check_text(key, text, row[2])
+        return text, STATUSES[row[1]]
 
     def response(self, key: str, prompt: Prompt, model: str) -> Response | None:
         """A whole response, once every turn is answered or one has failed; None while turns are missing."""

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from arenaloop.errors import ConfigError, StorageError
+from arenaloop.regular_files import read_regular, read_text, refuse_others
 from arenaloop.train.backbone import Backbone
 from arenaloop.train.gate import report_line
 
@@ -177,7 +178,7 @@ class TrainingRun:
             self.note(f"{self.out}: {', '.join(troubles)}; going on from " + (f"step {step}" if state else "the start"))
         if self._metrics.exists():
             with _storage(self.out):
-                kept = [line for line in self._metrics.read_text("utf-8").splitlines() if _step_of(line) <= step]
+                kept = [line for line in read_text(self._metrics).splitlines() if _step_of(line) <= step]
                 with _replacing(self._metrics) as file:
                     file.write("".join(f"{line}\n" for line in kept).encode())
         return state
@@ -245,7 +246,7 @@ class TrainingRun:
 
 def _read_record(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = json.loads(read_regular(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -260,6 +261,7 @@ def _load(path: Path) -> dict[str, Any] | str:
         StorageError: it cannot be read, which does not mean that it is damaged.
     """
     try:
+        refuse_others([path])
         with zipfile.ZipFile(path) as archive:  # torch itself does not look at the tensors' check sums
             if archive.testzip() is not None:
                 return "is damaged"

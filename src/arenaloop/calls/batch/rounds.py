@@ -31,6 +31,7 @@ from arenaloop.jsonl import JsonRow
 from arenaloop.models.batch_lines import Batch, read_result
 from arenaloop.models.billing import Loss, token_limit
 from arenaloop.models.openai_batch import BatchEndpoint, UnknownBatchError
+from arenaloop.regular_files import open_regular
 from arenaloop.store import Store
 from arenaloop.terminal import plain
 from arenaloop.types import Completion, Message, Sampling, Status
@@ -258,8 +259,8 @@ class Round:
     # ------------------------------------------------------------------ poll
 
     async def _wait(self, on_progress: Callable[[Tally], None] | None) -> None:
-        """Look at the batches until all are collected."""
-        pause = self.settings.first_pause
+        """Look at the batches until all are collected; raises StoppedError where none ends within `longest_wait`."""
+        pause, waited = self.settings.first_pause, 0.0
         while True:
             waiting = self._waiting()
             done = 0
@@ -273,11 +274,20 @@ class Round:
             by_hand = [tag for tag in waiting if self.rows[tag].get("folder")]
             if by_hand:
                 raise StoppedError(self._by_hand(by_hand))
+            told = ", ".join(self.rows[tag]["batch"] for tag in waiting[:3]) + (", …" if len(waiting) > 3 else "")
             if not self.settings.wait:
-                told = ", ".join(self.rows[tag]["batch"] for tag in waiting[:3]) + (", …" if len(waiting) > 3 else "")
                 raise StoppedError(f"{_many(len(waiting), 'batch')} not done ({told}); run again to collect")
-            pause = self.settings.first_pause if done else min(1.5 * pause, self.settings.longest_pause)
+            if done:
+                pause, waited = self.settings.first_pause, 0.0
+            elif waited >= self.settings.longest_wait:
+                raise StoppedError(
+                    f"{_many(len(waiting), 'batch')} not done ({told}), and none has ended for {waited / 3600:.3g} h, "
+                    "which is batch.longest_wait; the same command waits on"
+                )
+            else:
+                pause = min(1.5 * pause, self.settings.longest_pause)
             await self.sleep(pause)
+            waited += pause
 
     def _by_hand(self, tags: list[str]) -> str:
         path = self._path(tags[0])
@@ -456,7 +466,7 @@ def _many(n: int, what: str) -> str:
 
 async def _file_lines(path: Path) -> AsyncGenerator[bytes, None]:
     """Lines of a result file that somebody put there. Raises StoppedError where the file is cut off."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for line in file:
             if not line.endswith(b"\n"):
                 try:

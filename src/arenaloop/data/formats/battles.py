@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from arenaloop.data.formats import judgments
+from arenaloop.data.formats.repeated import OWN_COLUMNS, once
 from arenaloop.data.formats.tables import content_kind, csv_form, file_error, line_of, table_rows
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
@@ -32,6 +35,7 @@ __all__ = ["battles_from_frame", "read_battles"]
 _PROMPT_COLUMNS = ("prompt_id", "question_id")
 _TEXT = ("model_a", "model_b", "winner", *ONE_HOT, *_PROMPT_COLUMNS)
 _NUMBERS = ("score_a", "weight")
+_OURS = frozenset({"prompt_id", "winner", "score_b", "flipped", "judge", "verdicts"})  # of ``battles.jsonl``
 
 
 def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
@@ -70,12 +74,23 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
             simple = judgments.is_table(found) and judgments.is_simple(found, controls)
             frame = _frame(path, kind, controls, found) if simple else None
             if frame is not None and frame.height and not _holds_header(frame, found):
-                return battles_from_frame(frame, controls=controls, found=found, place=line_of(path))
+                place, notes = line_of(path), list[str]()
+                if set(OWN_COLUMNS) <= set(frame.columns):
+                    kept, notes = once(frame, place)
+                    if kept is not None:
+                        frame, place = frame.filter(kept), partial(_place_of, np.flatnonzero(kept), place)
+                battles = battles_from_frame(frame, controls=controls, found=found, place=place)
+                return replace(battles, notes=(*notes, *battles.notes))
         except InputError:
             raise
         except ValueError as error:
             raise file_error(path, error) from None
     return judgments.battles_from_rows(table_rows(path), str(path), controls=controls)
+
+
+def _place_of(kept: IntArray, place: Place, index: int) -> str:
+    """Where a row of those that were kept stands."""
+    return place(int(kept[index]))
 
 
 def _directory(path: Path, controls: Sequence[str]) -> Battles:
@@ -191,6 +206,10 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
             # a schema of our own: the same key may hold a number in one row and text in the next
             if nested:
                 types["conv_metadata"] = pl.Struct(dict.fromkeys(lengths.values(), pl.Float64))
+            if set(found) >= _OURS:
+                own = {"verdicts": pl.List(pl.String), "own_failure": pl.String}
+                found, types = [*found, *own], types | own
+                wanted += [name for name in own if name not in wanted]
             lazy = pl.scan_ndjson(path, schema={name: kept for name, kept in types.items() if name in found})
         elif kind == "csv":
             if not csv_form(path).plain:
@@ -212,7 +231,7 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
     if kind != "jsonl":
         return frame
     # keys that come later, twice, or written in another way than polars knows: the rows' reader tells
-    missing = any(frame[name].null_count() == frame.height for name in wanted)
+    missing = any(frame[name].null_count() == frame.height for name in wanted if name != "own_failure")
     odd = missing or not (judgments.is_own(found) or _keys(path) == len(found) * frame.height)
     return None if odd else frame
 

@@ -22,12 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
 from arenaloop.columns import Columns
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
+from arenaloop.data.formats.repeated import once, own_frame
 from arenaloop.data.formats.tables import file_error
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
@@ -199,6 +201,11 @@ def battle_columns(
             columns.take(weighted[0])
         told_of = columns.notes()
         left_out = unlike.notes(count)
+        if any(isinstance(cell, list) for cell in cells.get("verdicts", ())):
+            kept, repeated = once(own_frame(cells), place)
+            if kept is not None:
+                cells = {name: list(compress(column, kept)) for name, column in cells.items()}
+                lines, left_out = list(compress(lines, kept)), [*left_out, *repeated]
         if not lines:
             raise ValueError(f"no row is left{': ' if told_of else ''}{'; '.join(told_of)}")
         score, weight, notes = _scores(cells, place)
@@ -359,6 +366,7 @@ def is_simple(columns: Collection[str], controls: Sequence[str] = ()) -> bool:
 def _plain(controls: Sequence[str], columns: Collection[str]) -> _Kind:
     own = is_own(columns)
     kept = {"model_a", "model_b", "weight", "prompt_id", "length_a", "length_b", "own_failure", *OUTCOME_COLUMNS}
+    kept |= {"verdicts"}
     kept |= {f"{name}{side}" for name in controls for side in ("_a", "_b")}
     used = kept - ({"score_a", "score_b"} if own and "winner" in columns else set())
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, user_rows
+from arenaloop.regular_files import open_regular
 from arenaloop.text_files import row_error, utf8_file
 
 __all__ = ["CsvForm", "content_kind", "csv_form", "file_error", "line_of", "table_rows"]
@@ -33,7 +34,7 @@ def content_kind(path: Path) -> str:
     Raises:
         InputError: no such file, or it is empty or no text.
     """
-    with utf8_file(path, "a table") if not _is_parquet(path) else open(path, "rb") as file:
+    with utf8_file(path, "a table") if not _is_parquet(path) else open_regular(path) as file:
         head = file.peek(1 << 12)[: 1 << 12]
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -45,7 +46,7 @@ def content_kind(path: Path) -> str:
 
 def _is_parquet(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(4) == b"PAR1"
     except (OSError, ValueError):  # said by the reader that comes next
         return False
