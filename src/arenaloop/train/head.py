@@ -131,10 +131,10 @@ class _Asked(NamedTuple):
     forbidden: Tensor | None
     reference: tuple[Tensor, Head] | None
 
-    def logprobs(self, hidden: Tensor, head: Head) -> Tensor:
-        """Log-probabilities of the whole vocabulary at the positions of one chunk: (n, V) float32."""
+    def logits(self, hidden: Tensor, head: Head) -> Tensor:
+        """Logits of the whole vocabulary at the positions of one chunk, ours to change: (n, V) float32."""
         logits = functional.linear(hidden.to(self.dtype), head.weight, head.bias)
-        return _scaled(logits, self.temperature, self.forbidden).log_softmax(dim=-1)
+        return _scaled(logits, self.temperature, self.forbidden)
 
     def cast(self, head: Head) -> Head:
         """The head in the precision of the matrix products."""
@@ -155,22 +155,28 @@ class _Chunked(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(N,) each: log-probabilities, entropies, divergences (zero where not asked for), likeliest or not."""
         count = len(targets)
-        logprobs, spread, divergence = hidden.new_zeros(3, count, dtype=_precision(hidden.dtype)).unbind()
+        logprobs, total, spread, divergence = hidden.new_zeros(4, count, dtype=_precision(hidden.dtype)).unbind()
         likeliest = torch.zeros(count, dtype=torch.bool, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
             head = asked.cast(Head(weight, bias))
             other = None if asked.reference is None else asked.cast(asked.reference[1])
             for start in range(0, count, asked.length):
                 part = slice(start, start + asked.length)
-                each = asked.logprobs(hidden[part], head)
-                logprobs[part] = each.gather(1, targets[part, None])[:, 0]
-                likeliest[part] = each.argmax(dim=-1) == targets[part]
+                each = asked.logits(hidden[part], head)
+                target, most = each.gather(1, targets[part, None])[:, 0], each.amax(dim=-1)
+                likeliest[part] = target == most
+                if other is None and not asked.entropy:
+                    total[part] = most + each.sub_(most[:, None]).exp_().sum(dim=-1).log()
+                else:
+                    total[part] = each.logsumexp(dim=-1)
+                    each.sub_(total[part, None])
+                logprobs[part] = target - total[part]
                 if asked.entropy:
                     spread[part] = -(each.exp() * each).sum(dim=-1)
                 if other is not None and asked.reference is not None:
-                    away = each - asked.logprobs(asked.reference[0][part], other)
-                    divergence[part] = (each.exp() * away).sum(dim=-1)
-        ctx.save_for_backward(hidden, weight, bias, targets, spread, divergence)
+                    away = each - asked.logits(asked.reference[0][part], other).log_softmax(dim=-1)
+                    divergence[part] = (each.exp_() * away).sum(dim=-1)
+        ctx.save_for_backward(hidden, weight, bias, targets, total, spread, divergence)
         ctx.asked = asked
         ctx.mark_non_differentiable(likeliest)
         return logprobs, spread, divergence, likeliest
@@ -179,7 +185,7 @@ class _Chunked(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         """Gradients by the hidden states, the weight and the bias."""
-        hidden, weight, bias, targets, spread, divergence = ctx.saved_tensors
+        hidden, weight, bias, targets, total, spread, divergence = ctx.saved_tensors
         of_logprob, of_entropy, of_divergence, _ = gradients
         asked: _Asked = ctx.asked
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
@@ -191,21 +197,26 @@ class _Chunked(torch.autograd.Function):
             other = None if asked.reference is None else asked.cast(asked.reference[1])
             for start in range(0, len(targets), asked.length):
                 part = slice(start, start + asked.length)
-                each = asked.logprobs(hidden[part], head)
+                each = asked.logits(hidden[part], head).sub_(total[part, None])
                 factor = -of_logprob[part, None]
                 if asked.entropy:
                     factor = factor - of_entropy[part, None] * (each + spread[part, None])
                 if other is not None and asked.reference is not None:
-                    away = each - asked.logprobs(asked.reference[0][part], other)
+                    away = each - asked.logits(asked.reference[0][part], other).log_softmax(dim=-1)
                     factor = factor + of_divergence[part, None] * (away - divergence[part, None])
                 by_logits = each.exp_().mul_(factor)
                 by_logits.scatter_add_(1, targets[part, None], of_logprob[part, None])
-                by_logits = by_logits.div_(asked.temperature).to(asked.dtype)
+                if asked.temperature != 1.0:
+                    by_logits.div_(asked.temperature)
+                by_logits = by_logits.to(asked.dtype)
                 if by_hidden is not None:
                     by_hidden[part] = (by_logits @ head.weight).to(hidden.dtype)
                 if by_weight is not None:
-                    product = by_logits.T @ hidden[part].to(asked.dtype)
-                    by_weight += product
+                    states = hidden[part].to(asked.dtype)
+                    if by_weight.dtype == asked.dtype:
+                        by_weight.addmm_(by_logits.T, states)
+                    else:
+                        by_weight += by_logits.T @ states
                 if by_bias is not None:
                     by_bias += by_logits.sum(dim=0)
         return (
