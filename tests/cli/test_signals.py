@@ -159,8 +159,7 @@ def told(module, name):
         return look(text, *rest)
     setattr(module, name, looking)
 
-places = {"battle": (suspicion, "_said"), "report": (suspicion, "_said"), "filling": (templates, "broken")}
-told(*places[os.environ["AT"]])
+told(*(templates, "broken") if os.environ["AT"] == "filling" else (suspicion, "_said"))
 """
 
 

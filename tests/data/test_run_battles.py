@@ -163,6 +163,14 @@ def test_losses_by_own_failure_count_once_too(tmp_path: Path, merge: MergeRule, 
     assert any(f"{8 * games} rows repeat a battle" in note for note in after.notes)
 
 
+def test_names_that_are_no_unicode_are_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "battles.jsonl"
+    row = lost("p", model_a="\ud800", own_failure="\ud800")
+    path.write_text(2 * (json.dumps(row | {"own_failure": None, "verdicts": ["\ud801"]}) + "\n"))
+    battles = read_battles(path)
+    assert (len(battles), battles.models) == (1, ("wordy", "\ud800"))
+
+
 def test_a_battle_that_is_undecided_twice_is_one(tmp_path: Path) -> None:
     run = play(tmp_path / "run")
     row = {"prompt_id": "p", "model_a": "short", "model_b": "wordy", "cause": "judge", "own_failure": None}

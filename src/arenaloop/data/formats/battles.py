@@ -207,7 +207,7 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
             if nested:
                 types["conv_metadata"] = pl.Struct(dict.fromkeys(lengths.values(), pl.Float64))
             if set(found) >= _OURS:
-                own = {"verdicts": pl.List(pl.String), "own_failure": pl.String}
+                own = dict.fromkeys(("verdicts", "own_failure"), pl.String)
                 found, types = [*found, *own], types | own
                 wanted += [name for name in own if name not in wanted]
             lazy = pl.scan_ndjson(path, schema={name: kept for name, kept in types.items() if name in found})

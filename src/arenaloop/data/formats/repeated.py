@@ -6,6 +6,7 @@ as many rows as the file has of a decided one. Votes of people have no such name
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,20 +30,22 @@ def own_frame(cells: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
     import polars as pl
 
     count = len(cells["model_a"])
-    columns: dict[str, Any] = {
-        name: [None if cell is None else str(cell) for cell in cells.get(name, [None] * count)] for name in OWN_COLUMNS
-    }
-    named = cells.get("verdicts", [None] * count)
-    columns["verdicts"] = [list(map(str, cell)) if isinstance(cell, list) else None for cell in named]
-    types = {name: pl.List(pl.String) if name == "verdicts" else pl.String() for name in OWN_COLUMNS}
-    return pl.DataFrame(columns, schema=types)
+    columns = {name: [_text(cell) for cell in cells.get(name, [None] * count)] for name in OWN_COLUMNS}
+    return pl.DataFrame(columns, schema=dict.fromkeys(OWN_COLUMNS, pl.String))
+
+
+def _text(cell: object) -> str | None:
+    """A cell as polars takes it, which holds no lone surrogates."""
+    if cell is None:
+        return None
+    return json.dumps(cell) if isinstance(cell, list) else str(cell).encode("utf-8", "backslashreplace").decode()
 
 
 def once(frame: pl.DataFrame, place: Place) -> tuple[BoolArray | None, list[str]]:
     """Which of our own rows count: each battle once, and none of which two rows name different winners.
 
     Args:
-        frame: N rows with `OWN_COLUMNS`.
+        frame: N rows with `OWN_COLUMNS`, all texts; a row's verdicts as JSON writes them (a list takes longer to read).
         place: where row i (from 0) stands.
 
     Returns:
@@ -53,12 +56,12 @@ def once(frame: pl.DataFrame, place: Place) -> tuple[BoolArray | None, list[str]
     """
     import polars as pl
 
-    rows = frame.with_columns(pl.col("verdicts").list.join("\n")).with_row_index("row")
+    if frame["own_failure"].null_count() == frame.height == frame["verdicts"].n_unique():
+        return None, []  # nearly always
+    rows = frame.with_row_index("row")
     lost = rows.filter(pl.col("own_failure").is_not_null())
-    named = rows.filter(pl.col("own_failure").is_null() & (pl.col("verdicts").fill_null("") != ""))
+    named = rows.filter(pl.col("own_failure").is_null() & ~pl.col("verdicts").fill_null("[]").is_in(["[]", ""]))
     battle = [*_PAIR, "verdicts"]
-    if lost.is_empty() and named.select(battle).n_unique() == named.height:
-        return None, []
     first = named.unique(battle, keep="first")
     games = first.group_by(_PAIR).len()["len"].max()  # two where each seat's verdict is a battle of its own
     again = [named.join(first, on="row", how="anti")]
