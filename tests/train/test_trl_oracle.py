@@ -15,9 +15,10 @@ from arenaloop.train.batches import TokenTable
 from arenaloop.train.dpo import DPOObjective, reference_logprobs
 from arenaloop.train.encoding import ChatEncoder, Encoded, encode_conversations, encode_pairs
 from arenaloop.train.heads import load_head
+from arenaloop.train.methods import training
 from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.reward_model import RewardObjective
-from arenaloop.train.rewards import RewardModel, separate_pad
+from arenaloop.train.rewards import RewardModel, load_reward_model, separate_pad
 from arenaloop.train.rloo import RLOOObjective
 from arenaloop.train.sft import SFTObjective
 
@@ -245,3 +246,23 @@ def test_the_policy_term_of_ppo_and_rloo(checkpoint: Path, tmp_path: Path, parts
     loss.backward()
     gradients = {name: p.grad for name, p in trainer.model.named_parameters()}
     compare((found, {name: p.grad for name, p in policy.module.named_parameters()}), (loss.item(), gradients))
+
+
+def test_trl_scores_by_our_reward_model_as_we_do(checkpoint: Path, tmp_path: Path) -> None:
+    """The exported classifier as ``reward_funcs``, on a batch of answers of different lengths."""
+    settings = RewardModelSettings(max_steps=2, held_out=0.0, batch_size=4, learning_rate=1e-2)
+    out = training("reward_model", checkpoint, ROWS, tmp_path / "rm", settings, seed=0).path
+    model = load_reward_model(out, settings)
+    trainer = trl.GRPOTrainer(
+        model=str(checkpoint),
+        reward_funcs=str(out),
+        args=trl.GRPOConfig(
+            output_dir=str(tmp_path / "trl"), num_generations=2, use_cpu=True, bf16=False, report_to=[]
+        ),
+        train_dataset=datasets.Dataset.from_list([{"prompt": row["prompt"]} for row in ROWS]),
+    )
+    prompts, answers = [row["prompt"] for row in ROWS], [row["chosen"] for row in ROWS]
+    found = trainer._calculate_rewards([{} for _ in ROWS], prompts, answers, [[] for _ in ROWS])[:, 0]
+    expected: Any = model.rewards(list(zip(prompts, answers, strict=True)), settings)
+    assert found.tolist() == pytest.approx(expected, abs=1e-5)
+    assert len({round(each, 4) for each in found.tolist()}) == len(ROWS)
