@@ -51,6 +51,18 @@ def answers_to(prompt, model):
         ({"instruction": "a", "output": "x"}, Prompt((SYSTEM, user("a"))), ("x",)),
         ({"messages": [user("a")], "output": "x"}, Prompt((SYSTEM, user("a"))), ("x",)),
         ({"messages": [SYSTEM, user("a")], "output": "x"}, Prompt((SYSTEM, user("a"))), ("x",)),
+        ({"prompt": "a", "completion": "x"}, Prompt.of("a"), ("x",)),
+        ({"prompt": [SYSTEM, user("a")], "completion": [assistant("x")]}, Prompt((SYSTEM, user("a"))), ("x",)),
+        (
+            {"prompt": [user("a")], "completion": [assistant("x"), user("b"), assistant("y")]},
+            Prompt((user("a"),), ("b",)),
+            ("x", "y"),
+        ),
+        (
+            {"prompt": [user("a"), assistant("b"), user("c")], "completion": "x"},
+            Prompt((user("a"), assistant("b"), user("c"))),
+            ("x",),
+        ),
         (
             {"messages": [user("a"), assistant("b"), user("c")], "output": "x"},
             Prompt((user("a"), assistant("b"), user("c"))),

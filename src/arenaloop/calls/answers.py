@@ -2,64 +2,35 @@
 
 API and scripted models are asked turn by turn as somebody needs them; local models go through fixed chunks in the
 background, one model in memory at a time; recorded answers are copied into the arena file before the first call
-(`recorded`). Several samples of one model are contestants of their own, told apart by `Contestant.sample`.
+(`recorded`). Several samples of one model are contestants of their own, told apart by `Contestant.sample`; of those
+that a best-of-n contestant's model gives one is chosen, and stored as that contestant's answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
+from arenaloop.calls.best_of_n import choose_best
 from arenaloop.calls.budget import Budget
+from arenaloop.calls.contestants import Contestant, samples_of
 from arenaloop.calls.prefetch import Material, materials
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import ANSWERED
 from arenaloop.calls.run import Executor, begin, run
 from arenaloop.calls.units import Asked, Earlier, Planned, Who
 from arenaloop.errors import ConfigError
-from arenaloop.models.base import ChunkedModel, Model
+from arenaloop.models.base import ChunkedModel
+from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.store import AskedTurn, Store, Turn, TurnRow, response_key, response_keys, whole_response
 from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, content_hash, derive_seed
 
 __all__ = ["Answers", "Contestant", "TurnUnit", "answer", "answer_async", "samples_of", "stored_turns"]
-
-
-@dataclass(frozen=True, slots=True)
-class Contestant:
-    """A model in the arena, under the name that leaderboards show, and how it decodes.
-
-    Attributes:
-        sample: index of this contestant's answers among several of the same model to the same prompt.
-    """
-
-    name: str
-    model: Model | RecordedModel
-    sampling: Sampling = field(default_factory=Sampling)
-    sample: int = 0
-
-    @property
-    def asked(self) -> Model | None:
-        """The model, or None if its answers are recorded and nothing can be asked."""
-        return None if isinstance(self.model, RecordedModel) else self.model
-
-    @property
-    def local(self) -> bool:
-        """Whether it answers in chunks on this machine."""
-        return isinstance(self.model, ChunkedModel)
-
-    @property
-    def identity(self) -> list[object]:
-        """What decides its answers, for keys of plans and stages."""
-        return [self.name, self.model.fingerprint, self.sampling.key(), *([self.sample] if self.sample else [])]
-
-
-def samples_of(contestant: Contestant, samples: int) -> list[Contestant]:
-    """K contestants that are K samples of one model: ``NAME#1`` to ``NAME#K``."""
-    return [replace(contestant, name=f"{contestant.name}#{n + 1}", sample=n) for n in range(samples)]
 
 
 class TurnUnit:
@@ -81,8 +52,8 @@ class TurnUnit:
 
     @property
     def who(self) -> Who:
-        """The contestant."""
-        return "contestant", self.c.name
+        """The contestant; of a sample, the one that it is chosen for."""
+        return "contestant", self.c.part_of or self.c.name
 
     def key(self, sample: int = 0) -> str:
         """The response's key, and the turn."""
@@ -131,10 +102,11 @@ class TurnUnit:
 
 def stored_turns(c: Contestant, asked: Asked, store: Store) -> Iterator[tuple[TurnUnit, AskedTurn]]:
     """First turns of a contestant with these settings, of those whose answer's tokens were told."""
-    for turn in store.asked_turns(c.name):
-        mine = turn.key == response_key(turn.prompt_id, c.model.fingerprint, c.sampling.key(), c.sample)
-        if mine and (prompt := store.prompt(turn.prompt_id)) is not None:
-            yield TurnUnit(c, asked, Material(prompt), turn.key, (), 0), turn
+    for one in c.drawn:
+        for turn in store.asked_turns(one.name):
+            mine = turn.key == response_key(turn.prompt_id, one.model.fingerprint, one.sampling.key(), one.sample)
+            if mine and (prompt := store.prompt(turn.prompt_id)) is not None:
+                yield TurnUnit(one, asked, Material(prompt), turn.key, (), 0), turn
 
 
 @dataclass(slots=True)
@@ -170,6 +142,10 @@ class Answers:
     ) -> None:
         self.store = store
         self.contestants = {c.name: c for c in contestants}
+        self._drawn = {c.name: c.drawn for c in contestants if isinstance(c.model, BestOfN)}
+        self._players = self.contestants | {one.name: one for some in self._drawn.values() for one in some}
+        if len(self._players) < len(self.contestants) + sum(map(len, self._drawn.values())):
+            raise ConfigError("a contestant has the name of another one's sample (NAME#1, …): give it another name")
         if unmatched := [c.name for c in contestants if c.asked is None and c.name not in recorded]:
             raise ConfigError(f"{unmatched[0]}: its answers are recorded, but were not matched with the prompts")
         self._seed = seed
@@ -178,16 +154,18 @@ class Answers:
             c.name: recorded[c.name].get
             if isinstance(c.model, RecordedModel)
             else response_keys(c.model.fingerprint, c.sampling.key(), c.sample)
-            for c in contestants
+            for c in self._players.values()
         }
         self._chunks: dict[str, dict[str, _Chunk]] = {}  # by contestant and prompt
         self._local: list[list[_Chunk]] = []  # by model
-        models = {id(c.model): Asked(c.asked, c.asked.concurrency) for c in contestants if c.asked is not None}
-        self._asked = {c.name: models[id(c.model)] for c in contestants if c.asked is not None}
+        asked = [c for c in self._players.values() if c.asked is not None and c.name not in self._drawn]
+        models = {id(c.asked): Asked(c.asked, c.asked.concurrency) for c in asked if c.asked is not None}
+        self._asked = {c.name: models[id(c.asked)] for c in asked}
         self._siblings: dict[str, list[Contestant]] = {}
-        for c in contestants:  # samples that one call of a server may bring
-            same = [other for other in contestants if other.asked is c.asked and other.sampling == c.sampling]
-            if c.asked is not None and len(same) > 1 and self._asked[c.name].samples > 1:
+        for c in asked:  # samples that one call of a server may bring
+            same = [other for other in asked if other.asked is c.asked and other.sampling == c.sampling]
+            same = [other for other in same if other.part_of == c.part_of]
+            if len(same) > 1 and self._asked[c.name].samples > 1:
                 self._siblings[c.name] = same
 
     def key(self, name: str, prompt_id: str) -> str | None:
@@ -224,8 +202,15 @@ class Answers:
         return True
 
     def planned(self, name: str, material: Material) -> Iterator[Planned]:
-        """The turns of an answer, each asked or still to be asked; none of a recorded contestant."""
-        c, before = self.contestants[name], list[str]()
+        """The turns of an answer, each asked or still to be asked; none of a recorded contestant.
+
+        Those of the best of n are its samples', unless it is chosen.
+        """
+        if name in self._drawn:
+            for one in [] if self.settle(name, material) else self._drawn[name]:
+                yield from self.planned(one.name, material)
+            return
+        c, before = self._players[name], list[str]()
         to_come: tuple[Who, ...] = ()
         for turn in range(material.prompt.turns if c.asked is not None else 0):
             unit = self._unit(c, material, tuple(before))
@@ -259,7 +244,7 @@ class Answers:
                 await self._chunks[name][material.prompt.id].done.wait()
                 material.answers[name] = self.stored(name, material.prompt)
             else:
-                material.answers[name] = await self._converse(self.contestants[name], material)
+                material.answers[name] = await self._answer(self.contestants[name], material)
                 self._open.tally.answers += 1
         except BaseException:
             future.cancel()  # whoever waits for it is stopped with the rest
@@ -273,6 +258,19 @@ class Answers:
     def _open(self) -> Executor:
         assert self._executor is not None, "these answers are for reading"
         return self._executor
+
+    async def _answer(self, c: Contestant, material: Material) -> Response | None:
+        if not isinstance(c.model, BestOfN):
+            return await self._converse(c, material)
+        samples = self._drawn[c.name]
+        if isinstance(c.asked, ChunkedModel):
+            for one in samples:
+                await self._chunks[one.name][material.prompt.id].done.wait()
+        else:
+            await self._open.gate.together(partial(self._converse, one, material) for one in samples)
+        names = (c.name, *(one.name for one in samples))
+        key, *keys = [found for name in names if (found := self.key(name, material.prompt.id)) is not None]
+        return await choose_best(c.model, c.name, key, keys, material, self._open.store, sample=c.sample)
 
     async def _converse(self, c: Contestant, material: Material) -> Response | None:
         """Ask turn by turn; the same model under another name is asked once for both."""
@@ -296,7 +294,8 @@ class Answers:
     async def _ask_samples(self, c: Contestant, material: Material) -> None:
         """First turns of samples that are missing, by as few calls as the server's ``n`` allows."""
         players = material.players
-        wanted = [other for other in self._siblings[c.name] if players is None or other.name in players]
+        same = self._siblings[c.name]
+        wanted = [other for other in same if players is None or (other.part_of or other.name) in players]
         units = [self._unit(other, material, ()) for other in wanted]
         missing = [unit for unit in units if unit.stored(0) is None]
         size = self._asked[c.name].samples
@@ -313,12 +312,12 @@ class Answers:
             The order in which prompts become ready: that of the last local contestant; the given order without one.
         """
         order = list(prompt_ids)
-        for c in self.contestants.values():
+        for c in self._players.values():
             if not isinstance(c.model, ChunkedModel) or c.name in self._chunks:
                 continue
             kinds: dict[tuple[Sampling, int], list[Contestant]] = {}  # one model under two names answers once
-            for other in self.contestants.values():
-                if other.asked is c.asked:
+            for other in self._players.values():
+                if other.model is c.model:
                     kinds.setdefault((other.sampling, other.sample), []).append(other)
             twins = list(kinds.values())
             # the prompt's id stands in for the key, so that ties in length sort alike for every model
@@ -345,7 +344,7 @@ class Answers:
         for chunks in self._local:
             for chunk in chunks:
                 await self._answer_chunk(chunk)
-                self._open.tally.answers += sum(len(same) for same, _ in chunk.members)
+                self._open.tally.answers += sum(not one.part_of for same, _ in chunk.members for one in same)
                 chunk.done.set()
             if len(self._local) > 1 and (model := chunks[0].members[0][0][0].asked) is not None:
                 await model.aclose()
@@ -423,6 +422,7 @@ async def answer_async(
     wanted = len(names) * len(prompt_ids) if who is None else sum(len(local.union(who(i))) for i in prompt_ids)
     tally = begin(store, budget, models, answers_total=wanted)
     workers = concurrency or min(512, sum(m.concurrency for m in models if not isinstance(m, ChunkedModel)))
+    workers = max(workers, any(isinstance(c.model, BestOfN) for c in contestants))  # who chooses
 
     def jobs(executor: Executor) -> Iterator[Any]:
         answers = Answers(store, contestants, recorded or {}, seed=seed, executor=executor)

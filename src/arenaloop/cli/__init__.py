@@ -20,6 +20,7 @@ from arenaloop.cli.recover import recover
 from arenaloop.cli.rejudge import rejudge
 from arenaloop.cli.report import report
 from arenaloop.cli.run import demo, run
+from arenaloop.cli.sample import sample
 from arenaloop.cli.sandbox import sandbox_app
 from arenaloop.cli.signals import ending_like_interrupt
 from arenaloop.cli.train import train
@@ -80,6 +81,7 @@ app.command()(winrate)
 app.command()(agree)
 add_verb(app, audit)
 add_verb(app, train)
+add_verb(app, sample)
 add_verb(app, rejudge)
 app.command()(report)
 app.command()(recover)

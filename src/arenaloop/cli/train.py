@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError, nearest
 
 __all__ = ["train"]
@@ -24,6 +25,7 @@ def listed() -> str:
 
 def train(
     method: Annotated[str, typer.Argument(metavar="METHOD", help=f"{listed()}.")],
+    *,
     model: Annotated[str, typer.Option(metavar="SPEC", help="Where to start: hf:ID_OR_PATH.")],
     data: Annotated[Path, typer.Option(metavar="FILE", help="Training rows: JSONL.")],
     out: Annotated[Path, typer.Option(help="Directory of the new checkpoint.")],
@@ -35,10 +37,18 @@ def train(
         str | None,
         typer.Option(
             metavar="SPEC",
-            help="What scores the model's own answers, for methods that learn from them: reward:PATH, "
-            "python:FILE.py:FUNCTION or sandbox:gold.",
+            help="What scores the model's own answers, for methods that learn from them: reward:PATH, judge:FILE.yaml, "
+            "python:FILE.py:FUNCTION, http://HOST:PORT/PATH or sandbox:gold.",
         ),
     ] = None,
+    paid: Annotated[
+        Given,
+        Fields(
+            "RunSettings",
+            budget_usd={"help": "US dollars that the verdicts of reward judge:FILE.yaml may cost in all."},
+            budget_calls={"help": "Calls that they may take in all."},
+        ),
+    ],
     seed: Annotated[int, typer.Option(help="Seed of shuffling and sampling.")] = 0,
 ) -> None:
     """Train a model on rows, or resume an interrupted training.
@@ -59,7 +69,8 @@ def train(
 
         arenaloop train ppo --model hf:checkpoints/mine --data prompts.jsonl --reward reward:checkpoints/rm --out new
     """
-    from arenaloop.config import METHODS, override, validate
+    from arenaloop.cli.directory import ARENA
+    from arenaloop.config import METHODS, RunSettings, override, validate
 
     if method not in METHODS:
         raise ConfigError(
@@ -82,12 +93,16 @@ def train(
         rows.append(row)
     if not rows:
         raise InputError(f"{data}: no rows in it")
-    values = override({}, settings or [])
+    checked = validate(METHODS[method], override({}, settings or []), "--set")
     scored = None
+    if paid and not (reward or "").startswith("judge:"):
+        raise ConfigError("--budget-usd and --budget-calls limit what a reward judge:FILE.yaml costs; there is none")
     if reward is not None:
+        from arenaloop.calls.budget import Budget
         from arenaloop.specs.rewards import reward as build
 
-        scored = build(reward)
+        limits = validate(RunSettings, paid, "train")
+        scored = build(reward, out / ARENA, Budget(limits.budget_usd, limits.budget_calls))
     stepped = False
     unused: list[str] = []
 
@@ -103,7 +118,6 @@ def train(
         from arenaloop.train import methods
         from arenaloop.train.rows import unread_columns
 
-        checked = validate(METHODS[method], values, "--set")
         unused = unread_columns(rows, methods.METHODS[method].columns)
         done = methods.training(
             method, start, rows, out, checked, seed=seed, on_step=step, on_note=watch.note, reward=scored

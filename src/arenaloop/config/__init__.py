@@ -9,6 +9,7 @@ from arenaloop.config.judging import (
     AuditSettings,
     BatchSettings,
     BattleSettings,
+    BestOfNSettings,
     HumanSettings,
     JudgedSettings,
     JudgeSettings,
@@ -20,7 +21,7 @@ from arenaloop.config.judging import (
 )
 from arenaloop.config.optim import OptimSettings, RowSettings
 from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, RecipeSettings, TargetSettings
-from arenaloop.config.rl import PPOSettings, RLOOSettings, RolloutSettings
+from arenaloop.config.rl import ExpertIterationSettings, PPOSettings, RLOOSettings, RolloutSettings, SampleSettings
 from arenaloop.config.training import METHODS, DPOSettings, RewardModelSettings, SFTSettings
 
 __all__ = [
@@ -29,8 +30,10 @@ __all__ = [
     "AuditSettings",
     "BatchSettings",
     "BattleSettings",
+    "BestOfNSettings",
     "DPOSettings",
     "DataSettings",
+    "ExpertIterationSettings",
     "HumanSettings",
     "JudgeSettings",
     "JudgedSettings",
@@ -46,6 +49,7 @@ __all__ = [
     "RowSettings",
     "RunSettings",
     "SFTSettings",
+    "SampleSettings",
     "SamplingSettings",
     "Settings",
     "TargetSettings",

@@ -13,6 +13,7 @@ __all__ = [
     "AuditSettings",
     "BatchSettings",
     "BattleSettings",
+    "BestOfNSettings",
     "HumanSettings",
     "JudgeSettings",
     "JudgeSpec",
@@ -81,6 +82,17 @@ class PriceList(Settings):
         return next((price for name in known if (price := self.prices.get(name)) is not None), None)
 
 
+class BestOfNSettings(Settings):
+    """Answer with the best of several samples."""
+
+    n: int = Field(16, ge=1)
+    """samples of each answer"""
+    reward: str
+    """what chooses: reward:PATH, python:FILE.py:FUNCTION, http://HOST:PORT/PATH or sandbox:gold"""
+    drop_truncated: bool = False
+    """leave samples that were cut at `max_tokens` out of the choice"""
+
+
 class ModelSettings(Settings):
     """A model by its SPEC, and how to talk to it. A bare SPEC text stands for ``{spec: TEXT}``."""
 
@@ -136,6 +148,24 @@ class ModelSettings(Settings):
     """torch threads while it answers (local models only); null = 1 for a tiny model on a CPU, else as they are"""
     options: dict[str, Any] = Field(default_factory=dict)
     """settings of the sandbox's players and judge (noise, seat_bias, …)"""
+    best_of_n: BestOfNSettings | None = None
+    """answer with the best of n samples (contestants only; their temperature is 1 where none is set)"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _samples_differ(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("best_of_n") is None:
+            return values
+        sampling = values.get("sampling", {})
+        if isinstance(sampling, dict) and "temperature" not in sampling:
+            return values | {"sampling": {"temperature": 1.0, **sampling}}
+        return values
+
+    @model_validator(mode="after")
+    def _no_sample_again(self) -> Self:
+        if self.best_of_n is not None and self.best_of_n.n > 1 and self.sampling.temperature == 0:
+            raise ValueError("best_of_n needs a temperature above 0: at 0 all samples are the same")
+        return self
 
     def with_concurrency(self, concurrency: int | None) -> Self:
         """The same under a run's own concurrency, where the model has none of its own."""

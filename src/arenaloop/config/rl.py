@@ -6,35 +6,47 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from arenaloop.config.optim import OptimSettings
+from arenaloop.config.optim import OptimSettings, RowSettings
 
-__all__ = ["PPOSettings", "RLOOSettings", "RolloutSettings"]
+__all__ = ["ExpertIterationSettings", "PPOSettings", "RLOOSettings", "RolloutSettings", "SampleSettings"]
 
 
-class RolloutSettings(OptimSettings):
-    """What the methods share that sample answers from the model in training, score them and learn from the scores.
+class SampleSettings(OptimSettings):
+    """How answers are sampled from the model in training, and scored.
 
-    Answers are drawn from the whole distribution: cutting it (top-p, top-k, stop strings) would train another model
-    than the one that is sampled. Defaults: AlpacaFarm (Dubois et al. 2023) and its published code.
+    They are drawn from the whole distribution: cutting it (top-p, top-k, stop strings) would train another model than
+    the one that is sampled.
     """
 
     TRAINED_ON: ClassVar[str] = "prompts and a reward"
     LATER: ClassVar[frozenset[str]] = frozenset()
 
-    iterations: int | None = Field(default=None, ge=1)
-    """roll-outs; null = as many as ten passes over the prompts take"""
-    rollout_batch: int = Field(default=512, ge=1)
-    """answers per roll-out"""
     samples: int = Field(default=1, ge=1)
     """answers to each prompt of a roll-out"""
-    step_batch: int = Field(default=256, ge=1)
-    """answers per optimiser step"""
-    rollout_epochs: int = Field(default=2, ge=1)
-    """passes over a roll-out"""
     max_new_tokens: int = Field(default=300, ge=1)
     """tokens of an answer at most; prompts that leave no room for them in `max_length` are dropped"""
     temperature: float = Field(default=1.0, gt=0)
     """of sampling, and so of every log-probability"""
+    reward_clip: float | None = Field(default=None, gt=0)
+    """scores are cut to this range; null = as they are"""
+    unfinished_score: float | None = None
+    """score of an answer that was cut at `max_new_tokens`; null = what the reward says"""
+
+
+class RolloutSettings(SampleSettings):
+    """What the methods share that learn from the scores of each roll-out before the next.
+
+    Defaults: AlpacaFarm (Dubois et al. 2023) and its published code.
+    """
+
+    iterations: int | None = Field(default=None, ge=1)
+    """roll-outs; null = as many as ten passes over the prompts take"""
+    rollout_batch: int = Field(default=512, ge=1)
+    """answers per roll-out"""
+    step_batch: int = Field(default=256, ge=1)
+    """answers per optimiser step"""
+    rollout_epochs: int = Field(default=2, ge=1)
+    """passes over a roll-out"""
     learning_rate: float = Field(default=1e-5, gt=0)
     """peak learning rate"""
     schedule: Literal["cosine", "linear", "constant"] = "linear"
@@ -51,10 +63,6 @@ class RolloutSettings(OptimSettings):
     """of the penalty at each token; `clamped` = AlpacaFarm's code; others do not have the KL divergence's gradient"""
     clip: float = Field(default=0.2, gt=0)
     """half width of the range of probability ratios that earn anything"""
-    reward_clip: float | None = Field(default=None, gt=0)
-    """scores are cut to this range; null = as they are"""
-    unfinished_score: float | None = None
-    """score of an answer that was cut at `max_new_tokens`; null = what the reward says"""
     checkpoint_every: int = Field(default=20, ge=0)
     """roll-outs between the checkpoints that a resumed training starts from; 0 = none before the end"""
     log_every: int = Field(default=1, ge=1)
@@ -109,3 +117,18 @@ class RLOOSettings(RolloutSettings):
     """passes over a roll-out"""
     step_batch: int = Field(default=512, ge=1)
     """answers per optimiser step"""
+
+
+class ExpertIterationSettings(SampleSettings, RowSettings):
+    """Fine-tuning on the best of several samples. Defaults: AlpacaFarm (Dubois et al. 2023) and its published code."""
+
+    samples: int = Field(default=16, ge=1)
+    """answers to each prompt, of which the best is learned"""
+    rounds: int = Field(default=1, ge=1)
+    """how often all prompts are sampled, each time from the model of the round before, and the best learned"""
+    init: Literal["sft", "previous"] = "sft"
+    """what each round after the first trains: `sft` the start anew, `previous` the model of the round before"""
+    drop_truncated: bool = False
+    """leave answers that were cut at `max_new_tokens` out of the choice"""
+    learning_rate: float = Field(default=2e-5, gt=0)
+    """peak learning rate"""

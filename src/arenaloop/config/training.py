@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from arenaloop.config.optim import OptimSettings, RowSettings
-from arenaloop.config.rl import PPOSettings, RLOOSettings
+from arenaloop.config.rl import ExpertIterationSettings, PPOSettings, RLOOSettings
 
 __all__ = ["METHODS", "DPOSettings", "RewardModelSettings", "SFTSettings"]
 
@@ -78,5 +78,6 @@ METHODS: dict[str, type[OptimSettings]] = {
     "reward_model": RewardModelSettings,
     "ppo": PPOSettings,
     "rloo": RLOOSettings,
+    "expert_iteration": ExpertIterationSettings,
 }
 """Every way to train: the settings by the name, which is also that of its file in `train`."""

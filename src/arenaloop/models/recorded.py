@@ -1,7 +1,8 @@
 """Answers from a file: a contestant that was run elsewhere.
 
-Read are AlpacaEval's ``model_outputs.json``, JSONL rows ``{"instruction" | "messages", "output"}``, and the
-``model_answer`` files of Arena-Hard and FastChat; arrays or lines, plain or gzip. The file is streamed and no text is
+Read are AlpacaEval's ``model_outputs.json``, JSONL rows ``{"instruction" | "messages", "output"}`` and ``{"prompt",
+"completion"}`` (texts or message lists, as training rows and `arenaloop sample` have them), and the ``model_answer``
+files of Arena-Hard and FastChat; arrays or lines, plain or gzip. The file is streamed and no text is
 kept: a caller holds the keys of its prompts (`match_keys`) and stores the answers that match.
 
 A failed call's mark (FastChat's ``$ERROR$`` and what is shaped like it, see `models.failed_answer`; a column `error`
@@ -293,8 +294,10 @@ def _answer(row: Mapping[str, Any], form: Form) -> _Answer:
         return _from_output(row, form)
     if isinstance(row.get("messages"), list):
         return _from_conversation(row, form)
+    if "completion" in row and row.get("prompt") is not None:
+        return _from_completion(row, form)
     columns = ", ".join(list(row)[:12]) or "none"
-    raise ValueError(f"no answer in the columns output, choices or messages (columns found: {columns})")
+    raise ValueError(f"no answer in the columns output, choices, messages or completion (columns found: {columns})")
 
 
 def _keys(messages: Sequence[Message], follow_ups: Sequence[str], form: Form) -> tuple[str, ...]:
@@ -318,6 +321,23 @@ def _from_output(row: Mapping[str, Any], form: Form) -> _Answer:
     else:
         raise ValueError("an output without messages or instruction to say what it answers")
     return _keys(messages, (), form), [output]
+
+
+def _from_completion(row: Mapping[str, Any], form: Form) -> _Answer:
+    """TRL's rows: a prompt and what follows it, texts or message lists; of the latter every assistant turn answers."""
+    prompt, completion = row["prompt"], row["completion"]
+    messages: Sequence[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else ()
+    messages = messages or read_messages(prompt, "prompt")
+    if not messages or messages[-1]["role"] != "user":
+        raise ValueError("prompt does not end with the user turn that completion answers")
+    if not isinstance(completion, list):
+        return _keys(messages, (), form), [_said(completion)]
+    turns = read_messages(completion, "completion")
+    due = [("assistant", "user")[at % 2] for at in range(len(turns))]
+    if [turn["role"] for turn in turns] != due or due[-1:] != ["assistant"]:
+        raise ValueError("completion is not assistant and user in turn, from the first to the last answer")
+    texts: list[str | None] = [turn["content"] for turn in turns[::2]]
+    return _keys(messages, [turn["content"] for turn in turns[1::2]], form), texts
 
 
 def _from_choices(row: Mapping[str, Any]) -> _Answer:

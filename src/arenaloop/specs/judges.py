@@ -91,6 +91,8 @@ def _lone_judge(settings: JudgeSettings) -> Judge:
 def _model(settings: JudgeSettings) -> Model:
     from arenaloop.models.recorded import RecordedModel
 
+    if settings.best_of_n is not None:
+        raise ConfigError(f"judge {settings.spec}: best_of_n is a contestant's, not a judge's")
     built = _sandbox_judge(settings) if settings.spec.partition(":")[0] == "sandbox" else model(settings)
     if isinstance(built, RecordedModel):
         raise ConfigError(f"judge {settings.spec}: recorded answers cannot judge")

@@ -11,13 +11,15 @@ from urllib.parse import parse_qsl
 from arenaloop.calls.answers import Contestant
 from arenaloop.config import ModelSettings, TargetSettings, read_yaml, validate
 from arenaloop.errors import ConfigError, InputError, nearest
+from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.server_url import PUBLIC_PARAMETERS
+from arenaloop.specs.rewards import reward
 
 if TYPE_CHECKING:
     from arenaloop.models.base import Model
     from arenaloop.models.recorded import RecordedModel
 
-__all__ = ["contestant", "local_model", "model", "model_settings", "refuse_servers_settings", "shown"]
+__all__ = ["contestant", "local_model", "model", "model_settings", "refuse_queries", "refuse_servers_settings", "shown"]
 
 _SERVERS_ONLY = (
     "system", "extra_body", "drop_params", "send_seed", "urls", "rpm", "tpm", "samples_per_call", "headers",
@@ -43,7 +45,15 @@ def model_settings(text: str, name: str | None = None, kind: type[ModelSettings]
 def contestant(settings: ModelSettings) -> Contestant:
     """A model with the decoding that its settings ask for."""
     built = model(settings)
-    return Contestant(settings.name or built.name, built, settings.sampling.build())
+    name, sampling = settings.name or built.name, settings.sampling.build()
+    if settings.best_of_n is None:
+        return Contestant(name, built, sampling)
+    from arenaloop.models.recorded import RecordedModel
+
+    best = settings.best_of_n
+    if isinstance(built, RecordedModel):
+        raise ConfigError(f"SPEC {settings.spec!r}: best_of_n samples a model, and recorded answers are none")
+    return Contestant(name, BestOfN(name, built, best.n, reward(best.reward), best.drop_truncated), sampling)
 
 
 def model(settings: ModelSettings) -> Model | RecordedModel:
@@ -99,11 +109,11 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
     name, _, query = rest.partition("?")
     if not mark or not name:
         raise ConfigError(f"SPEC {settings.spec!r}: expected URL#MODEL, as in http://127.0.0.1:8000/v1#qwen")
-    _refuse_queries(url, f"#{name}")
+    refuse_queries(url, f"#{name}")
     for other in settings.urls:
         if "#" in other:
             raise ConfigError(f"SPEC {settings.spec!r}: urls are base URLs, without '#': {other.partition('#')[0]}…")
-        _refuse_queries(other, "")
+        refuse_queries(other, "")
     options = dict(parse_qsl(query, keep_blank_values=True))
     named = options.pop("key_env", None)
     key_env = settings.key_env or named or key_env
@@ -129,7 +139,7 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
     )
 
 
-def _refuse_queries(url: str, model: str) -> None:
+def refuse_queries(url: str, model: str) -> None:
     """Refuse parameters of a URL that may be secret: settings are written to disk."""
     bare, mark, query = url.partition("?")
     public = [name.lower() in PUBLIC_PARAMETERS for name, _ in parse_qsl(query, keep_blank_values=True)]

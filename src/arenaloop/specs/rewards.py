@@ -9,44 +9,58 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arenaloop.config import OptimSettings
-from arenaloop.errors import ConfigError, InputError, nearest
+from arenaloop.errors import BudgetSpentError, ConfigError, InputError, StoppedError, nearest
+from arenaloop.models.reward import Reward
+from arenaloop.specs.asked_rewards import Scores, judged, served
 from arenaloop.types import Message, content_hash
 
 if TYPE_CHECKING:
+    from arenaloop.calls.budget import Budget
     from arenaloop.train.rewards import RewardModel
-    from arenaloop.train.session import Reward
 
-__all__ = ["reward"]
+__all__ = ["KINDS", "reward"]
 
-Scores = Sequence[float | None]
+KINDS = {
+    "reward": "reward:PATH",
+    "judge": "judge:FILE.yaml",
+    "python": "python:FILE.py:FUNCTION",
+    "http": "http://HOST:PORT/PATH",
+    "https": "https://HOST/PATH",
+    "sandbox": "sandbox:gold",
+}
+"""How the SPEC of each kind of reward is written."""
 
 
-def reward(spec: str) -> Reward:
-    """The reward that a SPEC names, tried on one answer before anything is trained.
+def reward(spec: str, arena: Path | None = None, budget: Budget | None = None) -> Reward:
+    """The reward that a SPEC names, tried on one answer before anything is asked or trained.
 
-    ``reward:PATH`` is a reward model; ``python:FILE.py:FUNCTION`` a function of lists of messages and of texts,
-    ``FUNCTION(prompts, answers) -> list[float | None]``; ``sandbox:gold`` the small world's own utility.
+    ``reward:PATH`` is a reward model; ``judge:FILE.yaml`` a judge that scores one answer; ``python:FILE.py:FUNCTION`` a
+    function of lists of messages and of texts, ``FUNCTION(prompts, answers) -> list[float | None]``; a URL a server
+    that takes ``{"prompts", "answers"}`` and gives ``{"scores"}``; ``sandbox:gold`` the small world's own utility.
+
+    Args:
+        spec: the SPEC.
+        arena: the arena file that a judge's verdicts are kept in; None where there is no place for them.
+        budget: what a judge's verdicts may cost.
 
     Raises:
         ConfigError: an unknown kind, or a SPEC that lacks a part.
         InputError: what it names cannot be loaded, or does not answer.
     """
-    from arenaloop.train.session import Reward
-
     kind, _, rest = spec.partition(":")
-    if kind not in _KINDS:
-        raise ConfigError(f"reward {spec!r}: expected one of {', '.join(_KINDS.values())}{nearest(kind, list(_KINDS))}")
-    score, identity = {"reward": _model, "python": _function, "sandbox": _sandbox}[kind](spec, rest)
-    _try(spec, score)
-    return Reward(score, identity)
+    if kind not in KINDS:
+        raise ConfigError(f"reward {spec!r}: expected one of {', '.join(KINDS.values())}{nearest(kind, list(KINDS))}")
+    if kind == "judge":
+        built = judged(spec, rest, arena, budget)
+    elif kind in ("http", "https"):
+        built = served(spec)
+    else:
+        built = {"reward": _model, "python": _function, "sandbox": _sandbox}[kind](spec, rest)
+    _try(spec, built.score)
+    return built
 
 
-_KINDS = {"reward": "reward:PATH", "python": "python:FILE.py:FUNCTION", "sandbox": "sandbox:gold"}
-
-Built = tuple[Callable[[Sequence[list[Message]], Sequence[str]], Scores], str]
-
-
-def _model(spec: str, path: str) -> Built:
+def _model(spec: str, path: str) -> Reward:
     from arenaloop.models.checkpoint import checkpoint_fingerprint, require_reward_model
 
     if not path:
@@ -69,10 +83,10 @@ def _model(spec: str, path: str) -> Built:
         return [None if isinstance(each, str) else each for each in found]
 
     parts = [Path(path), Path(path) / "prior"]
-    return score, content_hash("reward", *(checkpoint_fingerprint(part) for part in parts if part.is_dir()))
+    return Reward(score, content_hash("reward", *(checkpoint_fingerprint(part) for part in parts if part.is_dir())))
 
 
-def _function(spec: str, rest: str) -> Built:
+def _function(spec: str, rest: str) -> Reward:
     file, _, name = rest.rpartition(":")
     if not file or not name:
         raise ConfigError(f"reward {spec!r}: expected python:FILE.py:FUNCTION")
@@ -103,10 +117,10 @@ def _function(spec: str, rest: str) -> Built:
             raise InputError(f"reward {spec!r}: gave {wrong!r}, which is neither a number nor None")
         return [None if each is None else float(each) for each in given]
 
-    return score, content_hash("python", path.read_text("utf-8"), name)
+    return Reward(score, content_hash("python", path.read_text("utf-8"), name))
 
 
-def _sandbox(spec: str, rest: str) -> Built:
+def _sandbox(spec: str, rest: str) -> Reward:
     from arenaloop.sandbox.tasks import utility
 
     if rest != "gold":
@@ -115,7 +129,7 @@ def _sandbox(spec: str, rest: str) -> Built:
     def score(prompts: Sequence[list[Message]], answers: Sequence[str]) -> Scores:
         return [utility(prompt[-1]["content"], answer) for prompt, answer in zip(prompts, answers, strict=True)]
 
-    return score, content_hash("sandbox", "gold", 1)
+    return Reward(score, content_hash("sandbox", "gold", 1))
 
 
 def _is_number(value: object) -> bool:
@@ -128,6 +142,11 @@ def _is_number(value: object) -> bool:
 
 def _try(spec: str, score: Callable[[Sequence[list[Message]], Sequence[str]], Scores]) -> None:
     """Ask once, so that a reward that cannot answer is known before a model is loaded."""
-    given = score([[{"role": "user", "content": "Say hello."}]], ["Hello."])
+    try:
+        given = score([[{"role": "user", "content": "Say hello."}]], ["Hello."])
+    except BudgetSpentError:
+        raise
+    except StoppedError as error:
+        raise InputError(f"{error} (asked once, before anything else)") from error
     if len(given) != 1:
         raise InputError(f"reward {spec!r}: {len(given)} scores for one answer")

@@ -370,13 +370,15 @@ class Store(Readings):
         self._append(STAGES, [(name, key, to_json(result))])
         self.flush()
 
-    def put_note(self, room: str, key: str, value: Any) -> None:
-        """Keep a runner's own state, which JSON can hold; what stood there before is replaced. Committed on return.
+    def put_note(self, room: str, key: str, value: Any, *, wait: bool = True) -> None:
+        """Keep a runner's own state, which JSON can hold; what stood there before is replaced.
 
-        `room` is the name under which one runner finds its notes.
+        `room` is the name under which one runner finds its notes. Committed on return, or without `wait` before
+        whatever is appended next.
         """
         self._append(NOTES, [(room, key, to_json(value))])
-        self.flush()
+        if wait:
+            self.flush()
 
     # ------------------------------------------------------------------ reading, what is on its way included
 

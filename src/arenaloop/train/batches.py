@@ -74,6 +74,11 @@ class TokenTable:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def ids(self, row: int) -> list[int]:
+        """All tokens of one row."""
+        start = self._starts[row]
+        return [int(token) for token in self._ids[start : start + self.lengths[row]]]
+
     def batch(self, rows: np.ndarray, *, whole: bool = False) -> Batch:
         """Cut out `rows` as one right-padded batch.
 

@@ -58,7 +58,9 @@ def pair_report(
 
 
 def report_line(report: dict[str, list[float | None]]) -> str:
-    """A report in one line."""
+    """A report in one line: a reward model's, or other figures by their names."""
+    if "pairs" not in report:
+        return ", ".join(f"{name} {value:.4g}" for name, (value, *_) in report.items() if value is not None)
 
     def share(name: str) -> str:
         value, *ends = report[name]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop import config
-from arenaloop.config import OptimSettings, RolloutSettings
+from arenaloop.config import OptimSettings, SampleSettings
 from arenaloop.data.formats.training_rows import compared, contradiction, form_of
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.models.checkpoint import checkpoint_fingerprint
@@ -93,7 +93,7 @@ def training(
     known, out = METHODS[method], Path(out)
     if Path(start).resolve() == out.resolve():
         raise ConfigError(f"{out} is the model to start from; the trained one needs another directory")
-    if issubclass(known.settings, RolloutSettings) != (reward is not None):
+    if issubclass(known.settings, SampleSettings) != (reward is not None):
         raise ConfigError(
             f"{method} learns from a reward; name one with --reward"
             if reward is None

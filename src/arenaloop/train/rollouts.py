@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arenaloop.config import RolloutSettings
+from arenaloop.config import RolloutSettings, SampleSettings
 from arenaloop.data.formats.training_rows import ContradictionError
 from arenaloop.errors import InputError, StoppedError
 from arenaloop.models.checkpoint import torch_threads
@@ -200,7 +200,7 @@ def end(session: Session, policy: Policy, plan: Plan, iteration: int, figures: M
         session.checkpoint()
 
 
-def encode_prompts(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], settings: RolloutSettings) -> Prompts:
+def encode_prompts(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], settings: SampleSettings) -> Prompts:
     """Tokenise prompts; see `data.formats.training_rows` for the forms of their rows.
 
     Raises:
@@ -243,7 +243,7 @@ def draw(prompts: Sequence[Asked], count: int, seed: int, iteration: int) -> lis
     return found
 
 
-def sample(policy: Policy, prompts: Sequence[Asked], settings: RolloutSettings, seed: int) -> Rollout:
+def sample(policy: Policy, prompts: Sequence[Asked], settings: SampleSettings, seed: int) -> Rollout:
     """Sample `settings.samples` answers to each prompt, without scores yet.
 
     Raises:
@@ -281,7 +281,7 @@ def sample(policy: Policy, prompts: Sequence[Asked], settings: RolloutSettings, 
     )
 
 
-def score(rollout: Rollout, reward: Reward, settings: RolloutSettings) -> Rollout:
+def score(rollout: Rollout, reward: Reward, settings: SampleSettings) -> Rollout:
     """The same answers with their scores; equal answers to a prompt are scored once.
 
     Raises:

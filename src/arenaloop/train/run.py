@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from torch import Tensor
 
 from arenaloop.errors import ConfigError, StorageError
 from arenaloop.regular_files import read_regular, read_text, refuse_others
@@ -196,7 +195,7 @@ class TrainingRun:
         with _storage(self.out), self._metrics.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(dict(metrics)) + "\n")
 
-    def kept(self, name: str, key: str) -> Tensor | None:
+    def kept(self, name: str, key: str) -> Any | None:
         """What was kept as `name` under the same key, or None."""
         path = self.out / f"{name}.pt"
         if not path.exists():
@@ -207,13 +206,13 @@ class TrainingRun:
             return None
         return content.get("value") if content.get("key") == key else None
 
-    def keep(self, name: str, key: str, value: Tensor) -> None:
+    def keep(self, name: str, key: str, value: Any) -> None:
         """Keep what is dear to compute, for a resumed training or one with other settings.
 
         Args:
             name: of the file, without its suffix; one thing is kept under each.
             key: content hash of everything that decides the value.
-            value: on the CPU.
+            value: made of tensors on the CPU, numbers, texts, lists and mappings.
         """
         self.begin()
         self._save(self.out / f"{name}.pt", {"key": key, "value": value})

@@ -23,12 +23,13 @@ from torch import Tensor
 from arenaloop.config import OptimSettings
 from arenaloop.errors import ConfigError, StoppedError
 from arenaloop.models.checkpoint import torch_threads
+from arenaloop.models.reward import Reward
 from arenaloop.train.backbone import Backbone
 from arenaloop.train.batches import micro_batches
 from arenaloop.train.encoding import EncodedRows
 from arenaloop.train.optim import build_optimizer, learning_rate_factor, warmup_length
 from arenaloop.train.run import TrainingRun, TrainResult
-from arenaloop.types import Message, derive_seed
+from arenaloop.types import derive_seed
 
 __all__ = ["Job", "Objective", "OnStep", "Reward", "Session", "Stateful"]
 
@@ -39,19 +40,6 @@ SKIPS_IN_A_ROW = 3
 """Steps in a row without a finite loss after which a training has diverged and stops."""
 
 S = TypeVar("S", bound=OptimSettings)
-
-
-@dataclass(frozen=True, slots=True)
-class Reward:
-    """What scores a model's answers while it is trained.
-
-    Attributes:
-        score: prompts and an answer to each, to a score of each; None, or no finite number, where there is none.
-        identity: content hash of what decides the scores.
-    """
-
-    score: Callable[[Sequence[list[Message]], Sequence[str]], Sequence[float | None]]
-    identity: str
 
 
 @dataclass(frozen=True, slots=True)
