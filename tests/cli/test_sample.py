@@ -33,11 +33,11 @@ def asking(served: Any, tmp_path: Path, n: int = 4) -> list[str]:
 
 
 def test_samples_are_rows_that_others_read(arenaloop: Command, tmp_path: Path) -> None:
-    for name in ("scholar", "novice"):
+    for name, n in (("scholar", 1), ("novice", 3)):
         done = arenaloop(
-            *("sample", "--model", f"sandbox:{name}", "--prompts", PROMPTS, "--samples", 3, "--out", f"{name}.jsonl")
+            *("sample", "--model", f"sandbox:{name}", "--prompts", PROMPTS, "--samples", n, "--out", f"{name}.jsonl")
         )
-        assert (done.code, done.lines) == (0, [f"{name}.jsonl: 36 answers to 12 prompts"])
+        assert (done.code, done.lines) == (0, [f"{name}.jsonl: {12 * n} answers to 12 prompts"])
     found = rows(tmp_path / "novice.jsonl")
     assert [row["sample"] for row in found] == [0, 1, 2] * 12
     assert len({json.dumps(row["completion"]) for row in found}) > 12
@@ -46,8 +46,13 @@ def test_samples_are_rows_that_others_read(arenaloop: Command, tmp_path: Path) -
     prompts = read_prompts(tmp_path / "novice.jsonl")
     assert (len(prompts), prompts.duplicates) == (12, 24)
     assert [p.id for p in prompts] == [row["prompt_id"] for row in found[::3]]
+    best = arenaloop(
+        *("sample", "--model", "sandbox:novice", "--prompts", "novice.jsonl", "--out", "best.jsonl"),
+        *("--best-of", 2, "--reward", "sandbox:gold"),
+    )
+    assert best.code == 0, best.lines
     battle = arenaloop(
-        *("battle", "--model", "a=file:scholar.jsonl", "--model", "b=file:novice.jsonl", "--prompts", "novice.jsonl"),
+        *("battle", "--model", "a=file:scholar.jsonl", "--model", "b=file:best.jsonl", "--prompts", "novice.jsonl"),
         *("--judge", "builtin:longest", "--out", "run"),
     )
     assert battle.code == 0, battle.lines

@@ -40,9 +40,9 @@ def sample(
 ) -> None:
     """Sample answers of one model to prompts; the same command resumes.
 
-    SPEC is as in battles. Rows are `prompt` and `completion`, message lists: they are read as answers (file:FILE), as
-    prompts, and as training rows. Beside them stand `sample`, and with a reward `score`. Every sample is kept in
-    FILE.db beside the rows and paid once, so that more samples, or the best of more, cost only what is new.
+    SPEC is as in battles. Rows are `prompt` and `completion`, message lists: they are read as prompts, as training
+    rows, and one to a prompt as answers (file:FILE). Beside them stand `sample`, and with a reward `score`. Every
+    sample is kept in FILE.db beside the rows and paid once: more samples, or the best of more, cost what is new.
 
     Examples:
 

@@ -135,8 +135,8 @@ def _rows(
                 "model": name,
                 "sample": number,
             }
-            if one.status is not Status.OK:
-                row["status"] = one.status.value
+            if one.status is Status.TRUNCATED:
+                row["finish_reason"] = "length"
             for column, values in zip(("score", "worth"), scored, strict=False):
                 row[column] = values[at][number]
             yield row
