@@ -14,7 +14,7 @@ from arenaloop.calls.best_of_n import chosen
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.estimate import estimate
 from arenaloop.calls.recorded import materials_to_be
-from arenaloop.errors import BudgetSpentError, ConfigError
+from arenaloop.errors import BudgetSpentError, ConfigError, InputError, StoppedError
 from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.reward import Reward
 from arenaloop.models.scripted import ScriptedModel
@@ -148,6 +148,16 @@ def test_where_nothing_can_be_chosen_the_answer_is_a_failure_with_its_reason(
     assert response.status is status
     assert len(failed) == 3
     assert error in failed[0]
+
+
+def test_a_reward_that_fails_stops_the_run_and_the_samples_stay(path: Path) -> None:
+    def broken(prompts: Sequence[Any], answers: Sequence[str]) -> list[float | None]:
+        raise InputError("reward mine.py: ZeroDivisionError")
+
+    model = ScriptedModel("m", drawn)
+    with pytest.raises(StoppedError, match=r"best: reward mine.py: ZeroDivisionError"):
+        ask(path, [best(model, score=broken)], PROMPTS[:1])
+    assert ask(path, [best(model)], PROMPTS[:1]).calls == 0
 
 
 def test_samples_that_failed_or_were_cut_are_out_of_the_choice(path: Path) -> None:

@@ -208,5 +208,68 @@ def test_a_judge_that_scores_no_single_answer_is_refused(tmp_path: Path, setting
 def test_a_judge_needs_a_place_for_its_verdicts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no place for them"):
         reward(judge_file(tmp_path))
-    with pytest.raises(ConfigError, match=r"expected judge:FILE.yaml"):
+    with pytest.raises(ConfigError, match="expected a judge's YAML file"):
         reward("judge:openai:gpt", tmp_path / "arena.db")
+
+
+# ---------------------------------------------------------------------- battles
+
+
+def answers_file(tmp_path: Path, name: str, **answers: str) -> Path:
+    file = tmp_path / name
+    rows = [{"instruction": f"reverse: {asked}", "output": said} for asked, said in answers.items()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_battles_against_stored_answers_give_the_mean_lead_and_are_paid_once(tmp_path: Path) -> None:
+    fair = {"noise": 0.0, "seat_bias": 3.0, "length_bias": 0.0}
+    spec = judge_file(tmp_path, options=fair).replace("judge:", "battles:", 1)
+    good, bad = (answers_file(tmp_path, f"{name}.jsonl", abc=said) for name, said in (("good", "cba"), ("bad", "zzz")))
+    arena = tmp_path / "arena.db"
+    against_bad, against_good = (reward(f"{spec}#{file}", arena) for file in (bad, good))
+    (won,) = against_bad.score([ASK], ["cba"])
+    (lost,) = against_good.score([ASK], ["zzz"])
+    assert won is not None
+    assert won > 2
+    assert lost == -won  # both seats: the bias for one of them is gone
+    assert against_good.score([ASK], ["cba"]) == [0.0]
+    both = reward(f"{spec}#{bad},{good}", arena)
+    assert both.score([ASK, ASK], ["cba", "zzz"]) == [won / 2, -won / 2]
+    assert len({one.identity for one in (against_bad, against_good, both)}) == 3
+    with Store(arena, readonly=True) as store:
+        asked = store.usage().calls
+    assert asked == 2 + 2 + 1 + 1  # one trial, one pair of texts, and each text against itself
+    assert reward(f"{spec}#{bad},{good}", arena).score([ASK], ["cba"]) == [won / 2]
+    with Store(arena, readonly=True) as store:
+        assert store.usage().calls == asked
+
+
+def test_battles_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    spec = judge_file(tmp_path).replace("judge:", "battles:", 1)
+    stored = answers_file(tmp_path, "stored.jsonl", abc="cba")
+    with pytest.raises(ConfigError, match=r"expected battles:JUDGE.yaml#ANSWERS.jsonl"):
+        reward(spec, tmp_path / "arena.db")
+    with pytest.raises(ConfigError, match="no place for them"):
+        reward(f"{spec}#{stored}")
+    with pytest.raises(InputError, match="absent"):
+        reward(f"{spec}#{tmp_path / 'absent.jsonl'}", tmp_path / "arena.db")
+    other: list[Message] = [{"role": "user", "content": "reverse: xyz"}]
+    with pytest.raises(InputError, match=r"stored.jsonl has no answer to 'reverse: xyz'"):
+        reward(f"{spec}#{stored}", tmp_path / "arena.db").score([other], ["a"])
+    (tmp_path / "jury.yaml").write_text("jury: [sandbox:judge, builtin:longest]\n")
+    with pytest.raises(ConfigError, match="not a jury"):
+        reward(f"battles:{tmp_path / 'jury.yaml'}#{stored}", tmp_path / "arena.db")
+
+
+def test_a_battle_without_both_verdicts_is_no_score(tmp_path: Path) -> None:
+    spec = judge_file(tmp_path, reask=0, options={"unparsed_rate": 1.0}).replace("judge:", "battles:", 1)
+    stored = answers_file(tmp_path, "stored.jsonl", abc="cba")
+    assert reward(f"{spec}#{stored}", tmp_path / "arena.db").score([ASK], ["a"]) == [None]
+
+
+def test_a_rule_may_decide(tmp_path: Path) -> None:
+    (tmp_path / "longest.yaml").write_text("spec: builtin:longest\n")
+    stored = answers_file(tmp_path, "stored.jsonl", abc="four")
+    found = reward(f"battles:{tmp_path / 'longest.yaml'}#{stored}", tmp_path / "arena.db")
+    assert found.score([ASK] * 3, ["longer", "same", "s"]) == [1.0, 0.0, -1.0]

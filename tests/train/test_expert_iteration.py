@@ -111,9 +111,9 @@ def test_the_first_of_the_best_is_learned_and_all_is_kept(talker: Path, tmp_path
         assert [row["best"] for row in group] == [float(at == best and learned) for at in range(4)]
         empty += not learned
         repeated += 4 - len({row["text"] for row in group})
-    assert result.report["share of samples that repeat another"] == [repeated / 320]
+    assert result.report["of samples that repeat another"] == [repeated / 320]
     assert (result.rows_used, result.dropped) == (80 - empty, {"empty_response": empty})
-    assert result.report["without a score"] == [sum(row["score"] is None for row in rows) / 320]
+    assert result.report["of samples without a score"] == [sum(row["score"] is None for row in rows) / 320]
 
 
 def test_what_is_dropped_is_counted(talker: Path, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_what_is_dropped_is_counted(talker: Path, tmp_path: Path) -> None:
     cut = {row["ended"] for row in kept_of(talker, tmp_path / "kept", **settings)}
     assert cut == {True, False}
     strict = run(talker, tmp_path / "strict", drop_truncated=True, **settings)
-    assert strict.truncated == 0
+    assert strict.report["share of the best that were cut"] == [0.0]
     assert strict.dropped["all_cut"] > 0
     assert strict.rows_used + sum(strict.dropped.values()) == 80
     with pytest.raises(StoppedError, match="gave no score for 100%"):
@@ -133,7 +133,8 @@ def test_what_is_dropped_is_counted(talker: Path, tmp_path: Path) -> None:
 def kept_of(talker: Path, out: Path, **settings: Any) -> list[dict[str, Any]]:
     result = run(talker, out, **settings)
     rows = kept(out)
-    assert result.truncated == sum(row["best"] and not row["ended"] for row in rows) > 0
+    cut = sum(row["best"] and not row["ended"] for row in rows)
+    assert result.report["share of the best that were cut"] == [cut / result.rows_used] != [0.0]
     return rows
 
 

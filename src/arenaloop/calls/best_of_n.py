@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from arenaloop.calls.prefetch import Material
+from arenaloop.errors import StoppedError, UserError
 from arenaloop.models.best_of_n import BestOfN, choose
 from arenaloop.store import Store, TurnRow, whole_response
 from arenaloop.types import Completion, Response, Status, content_hash
@@ -31,10 +32,16 @@ async def choose_best(
         key: of the answer; `sample_keys` of the samples.
         material: of the prompt; what is chosen is noted there.
         sample: which of several such answers to the prompt this one is.
+
+    Raises:
+        StoppedError: the reward fails.
     """
     prompt = material.prompt
     samples = [store.response(one, prompt, name) for one in sample_keys]
-    rewards = await asyncio.to_thread(best.rewards, prompt, samples)  # a reward model computes, a function may wait
+    try:
+        rewards = await asyncio.to_thread(best.rewards, prompt, samples)  # a reward model computes, a function may wait
+    except UserError as error:  # it had answered before the first call
+        raise StoppedError(f"{name}: {error}") from error
     winner = choose(rewards)
     told = [value if value is not None and math.isfinite(value) else None for value in rewards]
     rows: list[TurnRow] = []

@@ -27,8 +27,9 @@ def sample(
         list[str] | None,
         typer.Option(
             metavar="SPEC",
-            help="What scores answers: reward:PATH, judge:FILE.yaml, python:FILE.py:FUNCTION, http://HOST:PORT/PATH or "
-            "sandbox:gold. The first chooses; a second one says what the choice is worth.",
+            help="What scores answers: reward:PATH, judge:FILE.yaml, battles:JUDGE.yaml#ANSWERS.jsonl, "
+            "python:FILE.py:FUNCTION, http://HOST:PORT/PATH or sandbox:gold. The first chooses; a second one says what "
+            "the choice is worth.",
         ),
     ] = None,
     sampling: Annotated[Given, Fields("SamplingSettings", "top_p", "max_tokens")],

@@ -38,14 +38,14 @@ def train(
         typer.Option(
             metavar="SPEC",
             help="What scores the model's own answers, for methods that learn from them: reward:PATH, judge:FILE.yaml, "
-            "python:FILE.py:FUNCTION, http://HOST:PORT/PATH or sandbox:gold.",
+            "battles:JUDGE.yaml#ANSWERS.jsonl, python:FILE.py:FUNCTION, http://HOST:PORT/PATH or sandbox:gold.",
         ),
     ] = None,
     paid: Annotated[
         Given,
         Fields(
             "RunSettings",
-            budget_usd={"help": "US dollars that the verdicts of reward judge:FILE.yaml may cost in all."},
+            budget_usd={"help": "US dollars that the verdicts of a judge as reward may cost in all."},
             budget_calls={"help": "Calls that they may take in all."},
         ),
     ],
@@ -95,8 +95,8 @@ def train(
         raise InputError(f"{data}: no rows in it")
     checked = validate(METHODS[method], override({}, settings or []), "--set")
     scored = None
-    if paid and not (reward or "").startswith("judge:"):
-        raise ConfigError("--budget-usd and --budget-calls limit what a reward judge:FILE.yaml costs; there is none")
+    if paid and not (reward or "").startswith(("judge:", "battles:")):
+        raise ConfigError("--budget-usd and --budget-calls limit what a judge as reward costs; there is none")
     if reward is not None:
         from arenaloop.calls.budget import Budget
         from arenaloop.specs.rewards import reward as build

@@ -1,4 +1,4 @@
-"""Rewards that have to be asked for: a judge of single answers, whose verdicts are kept, and a server of scores."""
+"""Rewards that have to be asked for: judges, whose verdicts are kept, and a server of scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from arenaloop.errors import ConfigError, EndpointDownError, StoppedError, nearest
+from arenaloop.errors import ConfigError, EndpointDownError, InputError, StoppedError, nearest
 from arenaloop.models.reward import Reward
 from arenaloop.types import Message, Prompt, Response, content_hash
 
@@ -17,13 +17,83 @@ if TYPE_CHECKING:
     import aiohttp
 
     from arenaloop.calls.budget import Budget
+    from arenaloop.config import JudgeSettings
 
-__all__ = ["Scores", "judged", "served"]
+__all__ = ["Scores", "battled", "judged", "served"]
 
 Scores = Sequence[float | None]
 """Of answers; None where there is no score."""
 
 # ---------------------------------------------------------------------- judges
+
+
+class _Kept:
+    """An arena file that a judge's verdicts are kept in, and what they may cost.
+
+    Args:
+        judge: who is asked.
+        settings: its own.
+        arena: the file; made where it is not there.
+        budget: what verdicts may cost; None is no limit.
+
+    Raises:
+        ConfigError: the budget is in dollars, and the judge's price is not known.
+    """
+
+    def __init__(self, judge: Any, settings: JudgeSettings, arena: Path, budget: Budget | None) -> None:
+        from arenaloop.calls.budget import Budget, require_prices
+
+        self._judge, self._settings, self._arena = judge, settings, arena
+        self._budget = budget or Budget()
+        self._model = getattr(judge, "model", None)
+        require_prices(self._budget, [] if self._model is None else [self._model])
+
+    def ask(self, questions: Sequence[tuple[Prompt, *tuple[Response, ...]]]) -> list[Any]:
+        """The verdict or judgement on each question, asked where it is not stored; None where there is none.
+
+        Raises:
+            StoppedError: the budget is spent, or a server is down. What was stored stays.
+        """
+        from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
+        from arenaloop.calls.reask import final
+        from arenaloop.models.base import ChunkedModel
+        from arenaloop.store import Store
+
+        reask, several = self._settings.reask, len(questions[0]) > 2 if questions else False
+        self._arena.parent.mkdir(parents=True, exist_ok=True)
+        with Store(self._arena) as store:
+            store.add_prompts([prompt for prompt, *_ in questions])
+            look = store.verdict if several else store.judgement
+            asked, statuses = AskedJudge(self._judge, store.secret, reask=reask), InStore(look)
+            units = [JudgeUnit(asked, question, statuses) for question in questions]
+            # a model on this machine stays loaded
+            closing = [] if isinstance(self._model, ChunkedModel) else [self._judge]
+            limit = self._settings.concurrency
+            decide(lambda: iter(units), store, concurrency=limit, budget=self._budget, closing=closing)
+            store.flush()
+
+            def found(unit: JudgeUnit) -> Any:
+                return final(lambda sample: look(unit.key(sample)), reask)
+
+            return [found(unit) for unit in units]
+
+
+def _settings_of(spec: str, file: str, arena: Path | None) -> tuple[JudgeSettings, Path]:
+    """A judge's settings from its file, and the place for its verdicts.
+
+    Raises:
+        ConfigError: the file is no YAML file, or there is no place.
+    """
+    from arenaloop.config import JudgeSettings, read_yaml, validate
+
+    if not file.endswith((".yaml", ".yml")):
+        raise ConfigError(f"reward {spec!r}: expected a judge's YAML file, not {file!r}")
+    if arena is None:
+        raise ConfigError(
+            f"reward {spec!r}: a judge's verdicts are kept beside a training or a file of samples, and "
+            "here is no place for them: take a reward that is not paid for"
+        )
+    return validate(JudgeSettings, read_yaml(file), file), arena
 
 
 def judged(spec: str, file: str, arena: Path | None, budget: Budget | None = None) -> Reward:
@@ -41,48 +111,77 @@ def judged(spec: str, file: str, arena: Path | None, budget: Budget | None = Non
     Raises:
         ConfigError: there is no place for verdicts, or the judge scores no single answer.
     """
-    from arenaloop.calls.budget import Budget, require_prices
-    from arenaloop.config import JudgeSettings, read_yaml, validate
     from arenaloop.specs.judges import pointwise
 
-    if not file.endswith((".yaml", ".yml")):
-        raise ConfigError(f"reward {spec!r}: expected judge:FILE.yaml, a judge that scores one answer")
-    if arena is None:
-        raise ConfigError(
-            f"reward {spec!r}: a judge's verdicts are kept beside a training or a file of samples, and "
-            "here is no place for them: take a reward that is not paid for"
-        )
-    settings = validate(JudgeSettings, read_yaml(file), file)
-    judge, spent = pointwise(settings), budget or Budget()
-    require_prices(spent, [judge.model])
+    settings, place = _settings_of(spec, file, arena)
+    judge = pointwise(settings)
+    kept = _Kept(judge, settings, place, budget)
 
     def score(prompts: Sequence[list[Message]], answers: Sequence[str]) -> Scores:
-        from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
-        from arenaloop.calls.reask import final
-        from arenaloop.models.base import ChunkedModel
-        from arenaloop.store import Store
-
-        arena.parent.mkdir(parents=True, exist_ok=True)
         shown = [Prompt(tuple(messages)) for messages in prompts]
-        with Store(arena) as store:
-            store.add_prompts(shown)
-            asked, statuses = AskedJudge(judge, store.secret, reask=settings.reask), InStore(store.judgement)
-            units = [
-                JudgeUnit(asked, (prompt, Response(prompt.id, "policy", (answer,))), statuses)
-                for prompt, answer in zip(shown, answers, strict=True)
-            ]
-            # a model on this machine stays loaded
-            closing = [] if isinstance(judge.model, ChunkedModel) else [judge]
-            decide(lambda: iter(units), store, concurrency=settings.concurrency, budget=spent, closing=closing)
-            store.flush()
-
-            def verdict(unit: JudgeUnit) -> float | None:
-                row = final(lambda sample: store.judgement(unit.key(sample)), settings.reask)
-                return None if row is None else row.score
-
-            return [verdict(unit) for unit in units]
+        rows = kept.ask([(p, Response(p.id, "policy", (said,))) for p, said in zip(shown, answers, strict=True)])
+        return [None if row is None else row.score for row in rows]
 
     return Reward(score, content_hash("judge", judge.fingerprint, settings.reask))
+
+
+def battled(spec: str, rest: str, arena: Path | None, budget: Budget | None = None) -> Reward:
+    """Battles against stored answers: ``JUDGE.yaml#ANSWERS.jsonl``, or several files of answers with commas between.
+
+    An answer's score is its mean lead over the stored ones to its prompt, in the judge's units, each battle decided
+    from both seats and merged by their mean scores. Verdicts are kept as those of `judged`; a battle without both
+    counts nowhere.
+
+    Raises:
+        ConfigError: there is no place for verdicts, or no judge of pairs or no answers are named.
+        InputError: a file of answers cannot be read.
+    """
+    from arenaloop.judges.jury import Jury
+    from arenaloop.models.recorded import RecordedModel, match_keys
+    from arenaloop.specs.judges import judge as build
+
+    file, _, names = rest.partition("#")
+    files = [name for name in names.split(",") if name]
+    if not files:
+        raise ConfigError(f"reward {spec!r}: expected battles:JUDGE.yaml#ANSWERS.jsonl")
+    settings, place = _settings_of(spec, file, arena)
+    judge = build(settings)
+    if isinstance(judge, Jury):
+        raise ConfigError(f"reward {spec!r}: one judge decides, not a jury")
+    stored = [
+        {key: row.texts for row in RecordedModel(name, name).rows() if len(row.texts) == 1 for key in row.keys}
+        for name in files
+    ]
+    kept = _Kept(judge, settings, place, budget)
+
+    def leads(pairs: Sequence[tuple[Prompt, Response, Response]]) -> list[float | None]:
+        from arenaloop.judges.seats import merge_seats
+
+        rows = kept.ask([seated for p, one, two in pairs for seated in ((p, one, two), (p, two, one))])
+        found: list[float | None] = []
+        for first, second in zip(rows[::2], rows[1::2], strict=True):
+            whole = first is not None and second is not None
+            battle = merge_seats("policy", "stored", first, second) if whole else None
+            found.append(None if battle is None else battle.score_a - battle.score_b)
+        return found
+
+    def score(prompts: Sequence[list[Message]], answers: Sequence[str]) -> Scores:
+        shown = [Prompt(tuple(messages)) for messages in prompts]
+        pairs = []
+        for prompt, said in zip(shown, answers, strict=True):
+            for name, theirs in zip(files, stored, strict=True):
+                texts = next((theirs[key] for key in match_keys(prompt) if key in theirs), None)
+                if texts is None:
+                    raise InputError(f"reward {spec!r}: {name} has no answer to {prompt.last_user[:60]!r}")
+                pairs.append((prompt, Response(prompt.id, "policy", (said,)), Response(prompt.id, name, texts)))
+        found, k = leads(pairs), len(files)
+        groups = [[lead for lead in found[at : at + k] if lead is not None] for at in range(0, len(found), k)]
+        return [sum(known) / len(known) if known else None for known in groups]
+
+    hello = Prompt.of("Say hello.")
+    leads([(hello, Response(hello.id, "policy", ("Hello.",)), Response(hello.id, "stored", ("Hi.",)))])
+    told = [sorted((key, *texts) for key, texts in theirs.items()) for theirs in stored]
+    return Reward(score, content_hash("battles", judge.fingerprint, settings.reask, told))
 
 
 # ---------------------------------------------------------------------- servers

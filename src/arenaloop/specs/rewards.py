@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from arenaloop.config import OptimSettings
 from arenaloop.errors import BudgetSpentError, ConfigError, InputError, StoppedError, nearest
 from arenaloop.models.reward import Reward
-from arenaloop.specs.asked_rewards import Scores, judged, served
+from arenaloop.specs.asked_rewards import Scores, battled, judged, served
 from arenaloop.types import Message, content_hash
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = ["KINDS", "reward"]
 KINDS = {
     "reward": "reward:PATH",
     "judge": "judge:FILE.yaml",
+    "battles": "battles:JUDGE.yaml#ANSWERS.jsonl",
     "python": "python:FILE.py:FUNCTION",
     "http": "http://HOST:PORT/PATH",
     "https": "https://HOST/PATH",
@@ -34,9 +35,10 @@ KINDS = {
 def reward(spec: str, arena: Path | None = None, budget: Budget | None = None) -> Reward:
     """The reward that a SPEC names, tried on one answer before anything is asked or trained.
 
-    ``reward:PATH`` is a reward model; ``judge:FILE.yaml`` a judge that scores one answer; ``python:FILE.py:FUNCTION`` a
-    function of lists of messages and of texts, ``FUNCTION(prompts, answers) -> list[float | None]``; a URL a server
-    that takes ``{"prompts", "answers"}`` and gives ``{"scores"}``; ``sandbox:gold`` the small world's own utility.
+    ``reward:PATH`` is a reward model; ``judge:FILE.yaml`` a judge that scores one answer;
+    ``battles:JUDGE.yaml#ANSWERS.jsonl`` the lead over stored answers in battles; ``python:FILE.py:FUNCTION`` a function
+    of lists of messages and of texts, ``FUNCTION(prompts, answers) -> list[float | None]``; a URL a server that takes
+    ``{"prompts", "answers"}`` and gives ``{"scores"}``; ``sandbox:gold`` the small world's own utility.
 
     Args:
         spec: the SPEC.
@@ -50,13 +52,20 @@ def reward(spec: str, arena: Path | None = None, budget: Budget | None = None) -
     kind, _, rest = spec.partition(":")
     if kind not in KINDS:
         raise ConfigError(f"reward {spec!r}: expected one of {', '.join(KINDS.values())}{nearest(kind, list(KINDS))}")
-    if kind == "judge":
-        built = judged(spec, rest, arena, budget)
-    elif kind in ("http", "https"):
-        built = served(spec)
-    else:
-        built = {"reward": _model, "python": _function, "sandbox": _sandbox}[kind](spec, rest)
-    _try(spec, built.score)
+    try:
+        if kind == "battles":
+            return battled(spec, rest, arena, budget)  # tries a battle of its own, since no stored answer is to ours
+        if kind == "judge":
+            built = judged(spec, rest, arena, budget)
+        elif kind in ("http", "https"):
+            built = served(spec)
+        else:
+            built = {"reward": _model, "python": _function, "sandbox": _sandbox}[kind](spec, rest)
+        _try(spec, built.score)
+    except BudgetSpentError:
+        raise
+    except StoppedError as error:
+        raise InputError(f"{error} (asked once, before anything else)") from error
     return built
 
 
@@ -142,11 +151,6 @@ def _is_number(value: object) -> bool:
 
 def _try(spec: str, score: Callable[[Sequence[list[Message]], Sequence[str]], Scores]) -> None:
     """Ask once, so that a reward that cannot answer is known before a model is loaded."""
-    try:
-        given = score([[{"role": "user", "content": "Say hello."}]], ["Hello."])
-    except BudgetSpentError:
-        raise
-    except StoppedError as error:
-        raise InputError(f"{error} (asked once, before anything else)") from error
+    given = score([[{"role": "user", "content": "Say hello."}]], ["Hello."])
     if len(given) != 1:
         raise InputError(f"reward {spec!r}: {len(given)} scores for one answer")

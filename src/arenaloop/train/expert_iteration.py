@@ -106,8 +106,7 @@ class Winners:
             Encoded(ids, [False] * n + [True] * (len(ids) - n), truncated=not ended)
             for ids, n, ended in zip(self.rows, self.prompts, self.ended, strict=True)
         ]
-        cut = sum(not ended for ended in self.ended)
-        return EncodedRows(rows, list(range(len(rows))), dropped=all_dropped, truncated=cut)
+        return EncodedRows(rows, list(range(len(rows))), dropped=all_dropped)
 
     def report(self) -> dict[str, list[float | None]]:
         """What there is to say of the choice."""
@@ -115,8 +114,9 @@ class Winners:
         return {
             "mean score of the samples": [self.scores / scored if scored else None],
             "of the best": [sum(self.best) / len(self.best)],
-            "share of samples that repeat another": [self.repeated / self.answers],
-            "without a score": [self.unscored / self.answers],
+            "share of the best that were cut": [sum(not ended for ended in self.ended) / len(self.ended)],
+            "of samples that repeat another": [self.repeated / self.answers],
+            "of samples without a score": [self.unscored / self.answers],
         }
 
 
