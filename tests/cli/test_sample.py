@@ -51,6 +51,10 @@ def test_samples_are_rows_that_others_read(arenaloop: Command, tmp_path: Path) -
         *("--best-of", 2, "--reward", "sandbox:gold"),
     )
     assert best.code == 0, best.lines
+    assert best.lines[:2] == [
+        "note: novice.jsonl: columns not used: sample",
+        "best.jsonl: 12 best answers to 12 prompts",
+    ]
     battle = arenaloop(
         *("battle", "--model", "a=file:scholar.jsonl", "--model", "b=file:best.jsonl", "--prompts", "novice.jsonl"),
         *("--judge", "builtin:longest", "--out", "run"),

@@ -57,6 +57,8 @@ def execute(
     loaded = load_prompts(prompt_file, settings.seed)
     if not loaded.prompts:
         raise InputError(f"{prompt_file}: no prompts in it")
+    if loaded.unknown:
+        say(messages, f"note: {prompt_file}: columns not used: {', '.join(loaded.unknown)}")
     asked = contestant(model.with_concurrency(settings.concurrency))
     if isinstance(asked.model, RecordedModel) or asked.asked is None:
         raise ConfigError(f"SPEC {model.spec!r}: recorded answers cannot be sampled")
