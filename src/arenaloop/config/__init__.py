@@ -20,8 +20,15 @@ from arenaloop.config.judging import (
 )
 from arenaloop.config.optim import OptimSettings, RowSettings
 from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, RecipeSettings, TargetSettings
-from arenaloop.config.rl import PPOSettings, RLOOSettings, RolloutSettings
-from arenaloop.config.training import METHODS, DPOSettings, RewardModelSettings, SFTSettings
+from arenaloop.config.rl import PolicyGradientSettings, PPOSettings, QuarkSettings, RLOOSettings, RolloutSettings
+from arenaloop.config.training import (
+    METHODS,
+    DPOSettings,
+    FeedMESettings,
+    RewardConditioningSettings,
+    RewardModelSettings,
+    SFTSettings,
+)
 
 __all__ = [
     "METHODS",
@@ -31,16 +38,20 @@ __all__ = [
     "BattleSettings",
     "DPOSettings",
     "DataSettings",
+    "FeedMESettings",
     "HumanSettings",
     "JudgeSettings",
     "JudgedSettings",
     "ModelSettings",
     "OptimSettings",
     "PPOSettings",
+    "PolicyGradientSettings",
     "PriceList",
     "PriceSettings",
+    "QuarkSettings",
     "RLOOSettings",
     "RecipeSettings",
+    "RewardConditioningSettings",
     "RewardModelSettings",
     "RolloutSettings",
     "RowSettings",

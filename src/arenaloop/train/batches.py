@@ -74,6 +74,11 @@ class TokenTable:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def row(self, at: int) -> Encoded:
+        """Row `at` as it was given, but for its remarks."""
+        part = slice(self._starts[at], self._starts[at] + self.lengths[at])
+        return Encoded(self._ids[part].tolist(), self._mask[part].tolist(), truncated=False)
+
     def batch(self, rows: np.ndarray, *, whole: bool = False) -> Batch:
         """Cut out `rows` as one right-padded batch.
 
