@@ -8,7 +8,6 @@ best: its chat template writes ``<reward_0>``, so that any server answers with i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from arenaloop.config import OptimSettings
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.models.chat import ChatTokens
 from arenaloop.models.checkpoint import forbidden_ids
-from arenaloop.train.encoding import ChatEncoder, Encoded
+from arenaloop.train.encoding import GENERATION_MARK, ChatEncoder, Encoded
 from arenaloop.train.policy import Policy
 from arenaloop.types import Message, derive_seed
 
@@ -144,21 +143,19 @@ _CONVERSATIONS: tuple[list[Message], ...] = (
 )
 """What templates are tried on."""
 
-_WHOLE = "{% set whole_conversation %}{{ '' }}"
-
 
 def _wraps(token: str) -> list[tuple[str, str]]:
     """What may be put before and after a chat template so that it writes a token at its place.
 
-    An empty output keeps a line's end and blanks from being taken for those of the statement beside it.
+    Templates begin on a line of their own, as they did: the line's end after a statement or a comment is not written.
     """
     found = []
     for text in (token, f"{token} "):  # vocabularies that begin a text with a blank want it behind the token
         found += [
-            (f"{{{{ '{text}' }}}}", ""),
-            (f"{{% set bos_token = bos_token + '{text}' %}}{{{{ '' }}}}", ""),
-            (  # whatever begins the text, and however often it stands in it
-                _WHOLE,
+            (f"{{{{ '{text}' }}}}{{# asks for the best answer #}}\n", ""),
+            (f"{{% set bos_token = bos_token + '{text}' %}}\n", ""),
+            (  # whatever writes what begins the text, and however often
+                "{% set whole_conversation %}\n",
                 f"{{{{ '' }}}}{{% endset %}}{{{{ bos_token + '{text}' + whole_conversation[bos_token | length:] "
                 f"if bos_token and whole_conversation.startswith(bos_token) else '{text}' + whole_conversation }}}}",
             ),
@@ -190,9 +187,9 @@ def _with(tokenizer: Any, template: str, token: str, token_id: int) -> str:
     plain = [_shown(tokenizer, template, messages) for messages in _CONVERSATIONS]
     if not any(token_id in shown[0] for shown in plain if shown):
         wanted = [shown and _inserted(shown, token_id, tokenizer.bos_token_id) for shown in plain]
-        source = re.sub(r"\n\Z", "", template)  # which the end of a template takes off
         for before, after in _wraps(token):
-            changed = before + source + after
+            # a line's end at the end of a template is not written
+            changed = before + (template.removesuffix("\n") if after else template) + after
             if [_shown(tokenizer, changed, messages) for messages in _CONVERSATIONS] == wanted and any(wanted):
                 return changed
     raise ConfigError(
@@ -211,11 +208,8 @@ def _shown(tokenizer: Any, template: str, messages: list[Message]) -> Shown | No
     tokenizer.chat_template = template
     try:
         text = chat.render(messages, prompt=messages[-1]["role"] == "user")
-        marks = []
-        if "generation %}" in template:
-            marked, spans = chat.render_marks(messages)
-            marks = [marked[start:end] for start, end in spans]
-        return chat.tokens(text), marks
+        marked, spans = chat.render_marks(messages) if GENERATION_MARK.search(template) else ("", [])
+        return chat.tokens(text), [marked[start:end] for start, end in spans]
     except Exception:  # templates raise errors of many kinds
         return None
     finally:
