@@ -100,6 +100,7 @@ def add_reward_tokens(policy: Policy, count: int, seed: int) -> RewardTokens:
     before = forbidden_ids(module)
     told = set(ids) | set([] if before is None else before.tolist())
     module.generation_config.suppress_tokens = sorted(told)
+    module.generation_config._from_model_config = False  # else generating makes it anew, of the configuration alone
     policy.forbidden = forbidden_ids(module)
     return RewardTokens(tuple(ids), tokenizer.bos_token_id, template)
 
