@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+
+from arenaloop.config import SFTSettings
+from arenaloop.train.methods import training
 
 torch.set_num_threads(1)
 
@@ -88,3 +92,18 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_model().save_pretrained(path)
     char_tokenizer().save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def talker(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that says words of random letters, a to t: 5 % of them end with an a."""
+    r = random.Random(0)
+
+    def word() -> str:
+        return "".join(r.choices("abcdefghijklmnopqrst", k=r.randint(3, 6)))
+
+    rows = [{"prompt": f"say {word()} {n % 97}", "completion": word()} for n in range(1500)]
+    out = tmp_path_factory.mktemp("talker") / "out"
+    settings = SFTSettings(learning_rate=5e-3, epochs=3, batch_size=64, threads=1, optimizer="muon")
+    training("sft", start, rows, out, settings, seed=0)
+    return out

@@ -49,17 +49,6 @@ def ends_with_a(prompts: Sequence[Any], answers: Sequence[str]) -> list[float | 
     return [float(answer.endswith("a")) for answer in answers]
 
 
-@pytest.fixture(scope="module")
-def talker(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that says words of random letters: 5 % of them end with an a."""
-    r = random.Random(0)
-    rows = [{"prompt": f"say {word(r)} {n % 97}", "completion": word(r)} for n in range(1500)]
-    out = tmp_path_factory.mktemp("talker") / "out"
-    settings = SFTSettings(learning_rate=5e-3, epochs=3, batch_size=64, threads=1, optimizer="muon")
-    training("sft", start, rows, out, settings, seed=0)
-    return out
-
-
 def run(method: str, talker: Path, out: Path, score: Score = ends_with_a, **changes: Any) -> Any:
     on_step = changes.pop("on_step", None)
     prompts = changes.pop("prompts", PROMPTS)

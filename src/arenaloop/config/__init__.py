@@ -21,8 +21,23 @@ from arenaloop.config.judging import (
 )
 from arenaloop.config.optim import OptimSettings, RowSettings
 from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, RecipeSettings, TargetSettings
-from arenaloop.config.rl import ExpertIterationSettings, PPOSettings, RLOOSettings, RolloutSettings, SampleSettings
-from arenaloop.config.training import METHODS, DPOSettings, RewardModelSettings, SFTSettings
+from arenaloop.config.rl import (
+    ExpertIterationSettings,
+    PolicyGradientSettings,
+    PPOSettings,
+    QuarkSettings,
+    RLOOSettings,
+    RolloutSettings,
+    SampleSettings,
+)
+from arenaloop.config.training import (
+    METHODS,
+    DPOSettings,
+    FeedMESettings,
+    RewardConditioningSettings,
+    RewardModelSettings,
+    SFTSettings,
+)
 
 __all__ = [
     "METHODS",
@@ -34,16 +49,20 @@ __all__ = [
     "DPOSettings",
     "DataSettings",
     "ExpertIterationSettings",
+    "FeedMESettings",
     "HumanSettings",
     "JudgeSettings",
     "JudgedSettings",
     "ModelSettings",
     "OptimSettings",
     "PPOSettings",
+    "PolicyGradientSettings",
     "PriceList",
     "PriceSettings",
+    "QuarkSettings",
     "RLOOSettings",
     "RecipeSettings",
+    "RewardConditioningSettings",
     "RewardModelSettings",
     "RolloutSettings",
     "RowSettings",

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from arenaloop.config.optim import OptimSettings, RowSettings
 
-__all__ = ["ExpertIterationSettings", "PPOSettings", "RLOOSettings", "RolloutSettings", "SampleSettings"]
+__all__ = [
+    "ExpertIterationSettings",
+    "PPOSettings",
+    "PolicyGradientSettings",
+    "QuarkSettings",
+    "RLOOSettings",
+    "RolloutSettings",
+    "SampleSettings",
+]
 
 
 class SampleSettings(OptimSettings):
@@ -45,8 +54,6 @@ class RolloutSettings(SampleSettings):
     """answers per roll-out"""
     step_batch: int = Field(default=256, ge=1)
     """answers per optimiser step"""
-    rollout_epochs: int = Field(default=2, ge=1)
-    """passes over a roll-out"""
     learning_rate: float = Field(default=1e-5, gt=0)
     """peak learning rate"""
     schedule: Literal["cosine", "linear", "constant"] = "linear"
@@ -59,10 +66,6 @@ class RolloutSettings(SampleSettings):
     """weight of the KL penalty towards the start, in units of the reward per nat"""
     kl_target: float | None = Field(default=None, gt=0)
     """nats per answer that the weight of the penalty is adapted to; null = the weight stays"""
-    kl_estimator: Literal["k1", "clamped"] = "k1"
-    """of the penalty at each token; `clamped` = AlpacaFarm's code; others do not have the KL divergence's gradient"""
-    clip: float = Field(default=0.2, gt=0)
-    """half width of the range of probability ratios that earn anything"""
     checkpoint_every: int = Field(default=20, ge=0)
     """roll-outs between the checkpoints that a resumed training starts from; 0 = none before the end"""
     log_every: int = Field(default=1, ge=1)
@@ -86,8 +89,29 @@ class RolloutSettings(SampleSettings):
             raise ValueError(f"step_batch {self.step_batch} is larger than rollout_batch {self.rollout_batch}")
         return self
 
+    @property
+    def steps_each(self) -> int:
+        """Optimiser steps of one roll-out."""
+        return math.ceil(self.rollout_batch / self.step_batch)
 
-class PPOSettings(RolloutSettings):
+
+class PolicyGradientSettings(RolloutSettings):
+    """What the methods share that follow the gradient of the expected reward, on probability ratios that are cut."""
+
+    rollout_epochs: int = Field(default=2, ge=1)
+    """passes over a roll-out"""
+    kl_estimator: Literal["k1", "clamped"] = "k1"
+    """of the penalty at each token; `clamped` = AlpacaFarm's code; others do not have the KL divergence's gradient"""
+    clip: float = Field(default=0.2, gt=0)
+    """half width of the range of probability ratios that earn anything"""
+
+    @property
+    def steps_each(self) -> int:
+        """Optimiser steps of one roll-out: those of all passes."""
+        return self.rollout_epochs * super().steps_each
+
+
+class PPOSettings(PolicyGradientSettings):
     """Proximal policy optimisation (Schulman et al. 2017) with a value network of its own."""
 
     gamma: float = Field(default=1.0, gt=0, le=1)
@@ -108,7 +132,7 @@ class PPOSettings(RolloutSettings):
     """`scale`: rewards are divided by their standard deviation; their mean is never put back, that would pay length"""
 
 
-class RLOOSettings(RolloutSettings):
+class RLOOSettings(PolicyGradientSettings):
     """REINFORCE with a leave-one-out baseline (Kool et al. 2019; Ahmadian et al. 2024): no value network."""
 
     samples: int = Field(default=4, ge=2)
@@ -132,3 +156,33 @@ class ExpertIterationSettings(SampleSettings, RowSettings):
     """leave answers that were cut at `max_new_tokens` out of the choice"""
     learning_rate: float = Field(default=2e-5, gt=0)
     """peak learning rate"""
+
+
+class QuarkSettings(RolloutSettings):
+    """Quantised reward conditioning (Lu et al. 2022). Defaults: AlpacaFarm (Dubois et al. 2023) and its code."""
+
+    learning_rate: float = Field(default=3e-6, gt=0)
+    """peak learning rate"""
+    kl_coef: float = Field(default=0.05, ge=0)
+    """weight of the KL divergence from the start, per token and over the whole vocabulary"""
+    entropy_coef: float = Field(default=0.0, ge=0)
+    """weight of the entropy of the model's distribution at each token, which is rewarded"""
+    bins: int = Field(default=4, ge=2)
+    """parts of equal size that the answers are cut into by their scores"""
+    best_only: bool = True
+    """learn from the best part alone, without reward tokens; false: from all, each under its own token"""
+    reset_pool: bool = True
+    """forget the answers of a roll-out before the next; false: all since the start are cut into parts together"""
+    grad_steps_per_rollout: int = Field(default=1, ge=1)
+    """optimiser steps on each roll-out, of `step_batch` answers drawn from the pool, each equally often"""
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.rollout_batch < self.bins:
+            raise ValueError(f"rollout_batch {self.rollout_batch} is smaller than bins {self.bins}")
+        return self
+
+    @property
+    def steps_each(self) -> int:
+        """Optimiser steps of one roll-out."""
+        return self.grad_steps_per_rollout

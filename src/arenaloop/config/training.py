@@ -7,9 +7,16 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from arenaloop.config.optim import OptimSettings, RowSettings
-from arenaloop.config.rl import ExpertIterationSettings, PPOSettings, RLOOSettings
+from arenaloop.config.rl import ExpertIterationSettings, PPOSettings, QuarkSettings, RLOOSettings
 
-__all__ = ["METHODS", "DPOSettings", "RewardModelSettings", "SFTSettings"]
+__all__ = [
+    "METHODS",
+    "DPOSettings",
+    "FeedMESettings",
+    "RewardConditioningSettings",
+    "RewardModelSettings",
+    "SFTSettings",
+]
 
 
 class SFTSettings(RowSettings):
@@ -51,6 +58,26 @@ class DPOSettings(RowSettings):
         return self
 
 
+class FeedMESettings(RowSettings):
+    """Fine-tuning on the better answers of pairs. Defaults: AlpacaFarm (Dubois et al. 2023), as its fine-tuning."""
+
+    TRAINED_ON: ClassVar[str] = "preference pairs (`preference` may stand beside them)"
+
+    learning_rate: float = Field(default=2e-5, gt=0)
+    """peak learning rate"""
+
+
+class RewardConditioningSettings(RowSettings):
+    """Binary reward conditioning. Defaults: AlpacaFarm (Dubois et al. 2023), as its fine-tuning."""
+
+    TRAINED_ON: ClassVar[str] = "preference pairs (`preference` may stand beside them)"
+
+    learning_rate: float = Field(default=2e-5, gt=0)
+    """peak learning rate"""
+    batch_size: int = Field(default=128, ge=1)
+    """answers per optimiser step; each pair has two"""
+
+
 class RewardModelSettings(RowSettings):
     """A reward model from preference pairs. Defaults: AlpacaFarm (Dubois et al. 2023) and its published code."""
 
@@ -75,9 +102,12 @@ class RewardModelSettings(RowSettings):
 METHODS: dict[str, type[OptimSettings]] = {
     "sft": SFTSettings,
     "dpo": DPOSettings,
+    "feedme": FeedMESettings,
+    "reward_conditioning": RewardConditioningSettings,
     "reward_model": RewardModelSettings,
     "ppo": PPOSettings,
     "rloo": RLOOSettings,
     "expert_iteration": ExpertIterationSettings,
+    "quark": QuarkSettings,
 }
 """Every way to train: the settings by the name, which is also that of its file in `train`."""

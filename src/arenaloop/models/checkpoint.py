@@ -12,17 +12,21 @@ import json
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError
 from arenaloop.regular_files import open_regular, read_regular
 from arenaloop.types import content_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "best_threads",
     "checkpoint_fingerprint",
     "context_window",
     "end_ids",
+    "forbidden_ids",
     "load_checkpoint",
     "load_tokenizer",
     "no_progress_bars",
@@ -200,6 +204,17 @@ def end_ids(tokenizer: Any, module: Any = None) -> frozenset[int]:
         tail = tokenizer(text[text.rindex("answer") + len("answer") :], add_special_tokens=False)["input_ids"]
         found.add(next((token for token in tail if token in special), None))
     return frozenset(found - {None})
+
+
+def forbidden_ids(module: Any) -> Tensor | None:
+    """Ids of the tokens that are never said, ``suppress_tokens`` of the generation configuration, or None: (n,) tensor.
+
+    The one definition that sampling and every log-probability share.
+    """
+    import torch
+
+    found = getattr(getattr(module, "generation_config", None), "suppress_tokens", None)
+    return torch.tensor(sorted(set(found)), device=module.device) if found else None
 
 
 def context_window(module: Any) -> int | None:

@@ -235,7 +235,8 @@ class LocalModel:
         rows = [answer for answer in answers if isinstance(answer, Continuation)]
         stop = stop or threading.Event()
         with checkpoint.torch_threads(self._threads or checkpoint.best_threads(model.module)), torch.inference_mode():
-            decode(model.module, rows, model.end_ids, stop=stop, step=self._progress(rows, notice))
+            told, never = self._progress(rows, notice), checkpoint.forbidden_ids(model.module)
+            decode(model.module, rows, model.end_ids, stop=stop, step=told, forbidden=never)
         self._speed = self._speed.and_then(Speed(written=sum(max(0, len(row.tokens) - 1) for row in rows)))
         if stop.is_set():
             raise StoppedError(f"the model {self.name} was closed while it answered")

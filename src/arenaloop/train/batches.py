@@ -79,6 +79,11 @@ class TokenTable:
         start = self._starts[row]
         return [int(token) for token in self._ids[start : start + self.lengths[row]]]
 
+    def row(self, at: int) -> Encoded:
+        """Row `at` as it was given, but for its remarks."""
+        part = slice(self._starts[at], self._starts[at] + self.lengths[at])
+        return Encoded(self._ids[part].tolist(), self._mask[part].tolist(), truncated=False)
+
     def batch(self, rows: np.ndarray, *, whole: bool = False) -> Batch:
         """Cut out `rows` as one right-padded batch.
 

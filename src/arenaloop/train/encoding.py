@@ -27,13 +27,24 @@ from arenaloop.models.chat import ChatTokens, closing_tag
 from arenaloop.models.checkpoint import end_ids as turn_ends
 from arenaloop.train.encoded import IN_DOUBT, Encoded, EncodedRows, Unfit
 from arenaloop.train.rendered import AlteredError, Rendered
-from arenaloop.train.rows import conversation, preference
+from arenaloop.train.rows import conversation, labels, preference
 from arenaloop.types import Message
 
-__all__ = ["ChatEncoder", "Encoded", "EncodedRows", "Unfit", "encode_conversations", "encode_pairs"]
+__all__ = [
+    "GENERATION_MARK",
+    "ChatEncoder",
+    "Encoded",
+    "EncodedRows",
+    "Unfit",
+    "encode_chosen",
+    "encode_conversations",
+    "encode_pairs",
+]
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_GENERATION_MARK = re.compile(r"\{%-?\s*generation\b")
+GENERATION_MARK = re.compile(r"\{%-?\s*generation\b")
+"""What a chat template marks the assistant's text by."""
+
 _REWRITTEN = (
     "the chat template rewrites earlier assistant turns, so they cannot be trained on; learn the last turn alone "
     "(rows with messages, assistant_turns: last)"
@@ -73,7 +84,7 @@ class ChatEncoder:
             )
         self.max_length = max_length
         self._chat = ChatTokens(tokenizer)
-        self.marks_answers = bool(_GENERATION_MARK.search(self._template()))
+        self.marks_answers = bool(GENERATION_MARK.search(self._template()))
         self._vocabulary = vocabulary
         self.end_ids = turn_ends(tokenizer) if end_ids is None else end_ids
         if not self.end_ids:
@@ -315,31 +326,48 @@ def encode_conversations(
     return out
 
 
-def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], *, uncut: bool = False) -> EncodedRows:
+def encode_chosen(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> EncodedRows:
+    """Tokenise the chosen answers of preference rows, each once, as far as they are the better ones.
+
+    Dropped and counted: what `encode_pairs` drops of pairs that are to be `decided`, but nothing for the rejected
+    answer's sake, which is not tokenised.
+
+    Raises:
+        InputError: as `encode_pairs`.
+    """
+    out = EncodedRows()
+    for at, row in enumerate(rows):
+        pair = _pair(row, at, decided=True)
+        out.take(
+            at,
+            [pair if isinstance(pair, Unfit) else encoder.encode(pair[0], pair[1], "last", f"preference row {at}")],
+        )
+    out.require("preference", len(rows))
+    return out
+
+
+def encode_pairs(
+    encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], *, uncut: bool = False, decided: bool = False
+) -> EncodedRows:
     """Tokenise preference rows; see `data.formats.training_rows` for their forms.
 
     Dropped and counted: ``equal_texts`` (also where the window leaves the same tokens), ``empty_response`` (the chosen
     one; an empty answer may be rejected), ``contradiction`` (also where a pair's own scores put the rejected answer
     first), and what `ChatEncoder.encode` cannot use. Pairs with an answer that was cut at the window are counted as
-    truncated, or with `uncut` dropped as ``answer_too_long``.
+    truncated, or with `uncut` dropped as ``answer_too_long``. With `decided`, pairs whose ``preference`` is one half
+    are dropped as ``tie``, and below it as ``rejected_is_better``.
 
     Raises:
         InputError: a malformed row (its index, from 0, is named), more than a few contradictions, or no row left.
     """
     out = EncodedRows()
     for at, row in enumerate(rows):
-        try:
-            prompt, chosen, rejected = preference(row, at)
-        except ContradictionError as error:
-            out.take(at, [Unfit(IN_DOUBT, f"preference row {at}: {error}")])
-            continue
-        sides: list[Encoded | Unfit]
-        if chosen == rejected:
-            sides = [Unfit("equal_texts")]
-        elif not chosen[-1]["content"].strip():
-            sides = [Unfit("empty_response")]
+        pair, sides = _pair(row, at, decided), list[Encoded | Unfit]()
+        if isinstance(pair, Unfit):
+            sides = [pair]
         else:
-            sides = [encoder.encode(prompt, answer, "last", f"preference row {at}") for answer in (chosen, rejected)]
+            prompt, *answers = pair
+            sides = [encoder.encode(prompt, answer, "last", f"preference row {at}") for answer in answers]
             first, second = sides
             if isinstance(first, Encoded) and isinstance(second, Encoded):
                 if first.ids == second.ids:
@@ -350,3 +378,20 @@ def encode_pairs(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], *, unc
     out.rows = out.rows[::2] + out.rows[1::2]
     out.require("preference", len(rows))
     return out
+
+
+Pair = tuple[list[Message], list[Message], list[Message]]
+"""A prompt, and the chosen and the rejected answer."""
+
+
+def _pair(row: Mapping[str, Any], at: int, decided: bool) -> Pair | Unfit:
+    """What a preference row holds, or why nothing can be learned of it."""
+    try:
+        prompt, chosen, rejected = preference(row, at)
+    except ContradictionError as error:
+        return Unfit(IN_DOUBT, f"preference row {at}: {error}")
+    if decided and (probability := labels(row, at)[0]) <= 0.5:
+        return Unfit("tie" if probability == 0.5 else "rejected_is_better")
+    if chosen == rejected:
+        return Unfit("equal_texts")
+    return (prompt, chosen, rejected) if chosen[-1]["content"].strip() else Unfit("empty_response")

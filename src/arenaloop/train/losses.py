@@ -243,7 +243,8 @@ def quark_loss(
     *,
     kl_coef: float,
     entropy_coef: float = 0.0,
-    tokens: int | None = None,
+    weights: Tensor | None = None,
+    tokens: float | None = None,
 ) -> tuple[Tensor, Statistics]:
     """The loss of quantised reward conditioning (Lu et al. 2022, section 2): likelihood held near the reference.
 
@@ -254,7 +255,7 @@ def quark_loss(
         divergence: (N,), of the policy's distribution from the reference's at each.
         entropy: (N,), of the policy's distribution; needed with `entropy_coef`.
         kl_coef, entropy_coef: weights of the two terms.
-        tokens: of the whole optimiser batch; by default those given here.
+        weights, tokens: as in `ppo_policy_loss`.
 
     Returns:
         The loss (scalar), and means over tokens: ``nll``, ``kl`` and, where it was given, ``entropy``.
@@ -264,10 +265,10 @@ def quark_loss(
     """
     if entropy_coef and entropy is None:
         raise ValueError("entropy_coef needs the entropies")
-    total = len(logprobs) if tokens is None else tokens
-    loss = (kl_coef * divergence - logprobs).sum() / total
-    statistics = {"nll": -logprobs.detach().sum() / total, "kl": divergence.detach().sum() / total}
-    if entropy is not None:
-        loss = loss - entropy_coef * entropy.sum() / total
-        statistics["entropy"] = entropy.detach().sum() / total
-    return loss, statistics
+    weights = torch.ones_like(logprobs) if weights is None else weights
+    total = weights.sum() if tokens is None else tokens
+    loss = ((kl_coef * divergence - logprobs) * weights).sum() / total
+    told = {"nll": -logprobs, "kl": divergence, **({} if entropy is None else {"entropy": entropy})}
+    if entropy is not None and entropy_coef:
+        loss = loss - entropy_coef * (entropy * weights).sum() / total
+    return loss, {name: (each.detach() * weights).sum() / total for name, each in told.items()}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from arenaloop.config import OptimSettings
+from arenaloop.models.checkpoint import forbidden_ids
 from arenaloop.models.decoding import forward_arguments
 from arenaloop.train.backbone import Backbone
 from arenaloop.train.batches import Batch
@@ -27,14 +28,21 @@ class Policy(Backbone):
     Attributes:
         chunked: whether its logits are its output layer's map of its last hidden states and nothing else, so that they
             can be made a chunk at a time (see `head`).
-        forbidden: ids of tokens that it can never say, by whatever reads its probabilities; None = all can be said.
+        forbidden: ids of tokens that it can never say, by whatever reads its probabilities (see
+            `checkpoint.forbidden_ids`); None = all can be said.
     """
 
     chunked: bool = False
     forbidden: Tensor | None = None
 
     def token_scores(
-        self, batch: Batch, temperature: float = 1.0, *, entropy: bool = False, reference: Policy | None = None
+        self,
+        batch: Batch,
+        temperature: float = 1.0,
+        *,
+        entropy: bool = False,
+        reference: Policy | None = None,
+        shown: Batch | None = None,
     ) -> TokenScores:
         """What is known of the labelled tokens, in nats: see `head.TokenScores`.
 
@@ -43,18 +51,20 @@ class Policy(Backbone):
             temperature: of the distribution.
             entropy: whether entropies are wanted.
             reference: a frozen model of the same vocabulary, from which the divergence is wanted.
+            shown: the same labelled tokens after what the reference sees before them; by default the same prompts.
         """
+        shown = batch if shown is None else shown
         asked: dict[str, Any] = {"temperature": temperature, "entropy": entropy, "forbidden": self.forbidden}
         vocabulary = self.module.get_output_embeddings().weight.shape[0] if self.chunked else 0
         if self.chunked and len(batch.at) > chunk_length(vocabulary, self.device):
             if reference is not None:
                 with reference.evaluating():
-                    asked["reference"] = (reference.hidden(batch), reference.head())
+                    asked["reference"] = (reference.hidden(shown), reference.head())
             with self.lower_precision():
                 return score_hidden(self.hidden(batch), self.head(), batch.targets, **asked)
         if reference is not None:
             with reference.evaluating():
-                asked["reference"] = reference.logits(batch)
+                asked["reference"] = reference.logits(shown)
         return score_logits(self.logits(batch), batch.targets, **asked)
 
     def token_logprobs(self, batch: Batch, temperature: float = 1.0) -> Tensor:
@@ -90,6 +100,7 @@ def load_policy(model: str | Path, settings: OptimSettings, revision: str | None
     """Load a causal language model for training; see `Backbone.load`."""
     policy = Policy.load(model, settings, revision, kind="AutoModelForCausalLM")
     policy.chunked = _is_plain(policy)
+    policy.forbidden = forbidden_ids(policy.module)
     return policy
 
 

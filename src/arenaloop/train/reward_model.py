@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from arenaloop.config import RewardModelSettings
 from arenaloop.data.formats.training_rows import PREFERENCE_COLUMNS
-from arenaloop.errors import InputError
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import EncodedRows, encode_pairs
 from arenaloop.train.gate import pair_report
@@ -25,6 +24,7 @@ from arenaloop.train.loop import fit
 from arenaloop.train.losses import reward_loss
 from arenaloop.train.policy import load_policy
 from arenaloop.train.rewards import PRIOR, RewardModel, likelihoods, separate_pad
+from arenaloop.train.rows import labels
 from arenaloop.train.rows import preference as preference_row
 from arenaloop.train.run import TrainResult
 from arenaloop.train.session import Job
@@ -74,7 +74,7 @@ def train(job: Job[RewardModelSettings]) -> TrainResult:
     separate_pad(head)
     if not any("SequenceClassification" in name for name in head.module.config.architectures or ()):
         _begin(head, job.seed)
-    preference, margin = zip(*(_labels(row, at) for at, row in enumerate(job.rows)), strict=True)
+    preference, margin = zip(*(labels(row, at) for at, row in enumerate(job.rows)), strict=True)
     data = encode_pairs(head.encoder(settings), job.rows, uncut=True)
     ties = [at for at in data.source if preference[at] == 0.5]
     if settings.ties == "drop" and ties:
@@ -87,8 +87,8 @@ def train(job: Job[RewardModelSettings]) -> TrainResult:
     model = RewardModel(head, settings.readout, start if with_prior else None)
     table = TokenTable(trained.rows, head.pad_id)
     prior = torch.zeros(len(table)) if model.prior is None else likelihoods(model.prior, table, settings)
-    labels = (torch.tensor([column[at] for at in trained.source]) for column in (preference, margin))
-    session = fit(job, head, RewardObjective(table, model, prior, *labels), dropout=False)
+    columns = (torch.tensor([column[at] for at in trained.source]) for column in (preference, margin))
+    session = fit(job, head, RewardObjective(table, model, prior, *columns), dropout=False)
     model.standardise(model.raw(table, settings))
     report = {}
     if start is not None and measured.rows:
@@ -132,19 +132,6 @@ def _begin(head: ScalarHead, seed: int) -> None:
     drawn = torch.randn(weight.shape, generator=generator) / (weight.shape[1] + 1) ** 0.5
     with torch.no_grad():
         nn.Parameter.copy_(weight, drawn.to(weight))
-
-
-def _labels(row: Mapping[str, Any], at: int) -> tuple[float, float]:
-    """Preference and margin of a row; a hard label without a margin where it has neither."""
-    found = []
-    for name, default, least, most in (("preference", 1.0, 0.0, 1.0), ("margin", 0.0, 0.0, float("inf"))):
-        value = row.get(name)
-        value = default if value is None else value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            what = "a probability" if name == "preference" else "a number from 0 on"
-            raise InputError(f"preference row {at}: {name!r} is {value!r}, not {what}")
-        found.append(float(value))
-    return found[0], found[1]
 
 
 def _prompt(row: Mapping[str, Any]) -> list[Any]:

@@ -159,13 +159,13 @@ class Plan:
                 f"there are {prompts:,} prompts, fewer than a roll-out's {self.prompts_each:,}; lower rollout_batch"
             )
         self.iterations = settings.iterations or max(1, 10 * prompts // self.prompts_each)
-        self.steps_each = settings.rollout_epochs * math.ceil(settings.rollout_batch / settings.step_batch)
+        self.steps_each = settings.steps_each
         self.steps = self.iterations * self.steps_each
 
     def batches(self, seed: int, iteration: int) -> Iterator[np.ndarray]:
         """The answers of each step on a roll-out: every pass is a permutation of its own."""
         size, step = self._settings.rollout_batch, self._settings.step_batch
-        for epoch in range(self._settings.rollout_epochs):
+        for epoch in range(self.steps_each // math.ceil(size / step)):
             order = np.random.default_rng(derive_seed(seed, "steps", iteration, epoch)).permutation(size)
             for start in range(0, size, step):
                 yield order[start : start + step]

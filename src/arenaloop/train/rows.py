@@ -12,7 +12,7 @@ from arenaloop.data.formats.training_turns import FIELDS
 from arenaloop.errors import InputError
 from arenaloop.types import Message
 
-__all__ = ["conversation", "preference", "prompt_turns", "refuse_unread", "unread_columns"]
+__all__ = ["conversation", "labels", "preference", "prompt_turns", "refuse_unread", "unread_columns"]
 
 
 def conversation(row: Mapping[str, Any], at: int) -> tuple[list[Message], list[Message]]:
@@ -37,6 +37,26 @@ def preference(row: Mapping[str, Any], at: int) -> tuple[list[Message], list[Mes
     with _named(f"preference row {at}"):
         read = training_rows.read_preference(row)
     return read.prompt, read.chosen, read.rejected
+
+
+def labels(row: Mapping[str, Any], at: int) -> tuple[float, float]:
+    """What a preference row says beside its texts: ``preference`` and ``margin``.
+
+    The first is the probability that the chosen answer is the better one, the second by how much it ought to be scored
+    higher; a row without them has a hard label, 1, and no margin, 0.
+
+    Raises:
+        InputError: one of them is malformed; `at` names the row.
+    """
+    found = []
+    for name, default, least, most in (("preference", 1.0, 0.0, 1.0), ("margin", 0.0, 0.0, float("inf"))):
+        value = row.get(name)
+        value = default if value is None else value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            what = "a probability" if name == "preference" else "a number from 0 on"
+            raise InputError(f"preference row {at}: {name!r} is {value!r}, not {what}")
+        found.append(float(value))
+    return found[0], found[1]
 
 
 def prompt_turns(row: Mapping[str, Any], at: int) -> list[Message]:
