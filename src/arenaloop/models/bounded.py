@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -40,12 +41,24 @@ async def whole(response: aiohttp.ClientResponse) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def beginning(response: aiohttp.ClientResponse, most: int = 1 << 16) -> bytes:
-    """The first bytes of a body, `most` of them or a little more: of an error's nobody reads more."""
+async def beginning(response: aiohttp.ClientResponse, most: int = 1 << 16, timeout: float | None = None) -> bytes:
+    """The first bytes of a body, `most` of them or a little more: of an error's nobody reads more.
+
+    Args:
+        response: its body has not been read.
+        most: bytes that are enough.
+        timeout: seconds after which what has come is enough; None = as long as the call may take.
+    """
     parts: list[bytes] = []
-    while most > 0 and (part := await response.content.readany()):
-        parts.append(part)
-        most -= len(part)
+    try:
+        async with asyncio.timeout(timeout) as limit:
+            while most > 0 and (part := await response.content.readany()):
+                parts.append(part)
+                most -= len(part)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        most = 0
     if most <= 0:
         response.close()
     return b"".join(parts)

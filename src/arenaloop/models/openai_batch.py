@@ -241,7 +241,7 @@ class BatchEndpoint:
 
     async def _fault(self, response: aiohttp.ClientResponse, what: str) -> tuple[str, float | None]:
         """Reason and wait of a status that may pass; raises where it will not."""
-        fault = http_fault(response.status, response.headers, await beginning(response))
+        fault = http_fault(response.status, response.headers, await beginning(response, timeout=self.timeout))
         reason = fault.reason
         if response.status not in _PASSING and response.status < 500:
             told = f"{self.base_url}: {what}: {self._public(reason)}"
