@@ -197,3 +197,19 @@ def test_every_row_asks_itself(texts: list[str]) -> None:
 
 def test_long_runs_of_accents_are_cut_before_they_are_sorted() -> None:
     assert normalised("a" + "\u0301" * 100_000) == normalised("a" + "\u0301" * 30)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "Below is an instruction that describes a task, paired with an input.\n\n### Instruction:\nName the capital of "
+        "the country.\n\n### Input:\nPeru is a country in South America.\n\n### Response:",
+        "Name the capital of the country.\nInput: Peru is a country in South America.",
+        "Name the capital of the country.\n\nText:\nPeru is a country in South America.",
+    ],
+)
+def test_labels_between_the_parts_of_a_question_are_put_aside(row: str) -> None:
+    held_out = HeldOut([Prompt.of("Name the capital of the country.\n\nPeru is a country in South America.")])
+    assert leak(held_out, row) is not None
+    other = row.replace("Peru", "Chile")
+    assert leak(held_out, other) is None

@@ -1,8 +1,8 @@
 """What a text asks, however it is written: its words, and the signs that are part of what it says.
 
 Two texts of one form differ in writing only: case, width, Unicode form, look-alike letters, invisible characters,
-blanks and punctuation, Markdown, paired tags, HTML entities, a chat template's control tokens, a label such as
-``Question:`` before it or ``Answer:`` behind. Signs that make another question stay: operators (``a+b`` is not
+blanks and punctuation, Markdown, paired tags, HTML entities, a chat template's control tokens, labels: ``Question:``
+or ``### Input:`` before its parts, ``Answer:`` behind. Signs that make another question stay: operators (``a+b`` is not
 ``a-b``), a minus, a decimal point, brackets around numbers and variables, and what parts two words.
 """
 
@@ -37,6 +37,11 @@ _UNCLOSED = ("br", "hr", "p", "li", "img")
 _BLOCKS = frozenset({*_UNCLOSED, "div", "ul", "ol", "tr", "td", "table", "pre", "blockquote", "section"})
 _EMPHASIS = re.compile(r"(?<![\w*~])(\*{1,3}|~~)(?=[^\s*~])([^*~\n]+)(?<=\S)\1(?![\w*~])")
 _LINE_MARKS = re.compile(r"\s*(?:(?:>|[*+-](?=\s)|\#+(?=\s))[ \t]*)+")
+_EDGES = re.compile(r"\A\s*<s>|</s>\s*\Z")  # tokens that begin and end a text, and the names of HTML's elements
+_LABEL = re.compile(
+    r"\s*(?:instructions?|inputs?|text|context|passage|document|question|prompt|query|task)\s*:(?=\s|\Z)", re.IGNORECASE
+)
+"""What templates of fine-tuning put before the parts of a question, each at the begin of a line."""
 _RULES = re.compile(r"={3,}|\*{3,}|-{3,}")
 # around a question in chat templates and in collections of questions; with a number they tell questions apart and stay
 _ASKS = re.compile(r"\s*(?:question|q|user|human|prompt|instruction|query)[^\S\n]*[:\n]", re.IGNORECASE)
@@ -85,7 +90,7 @@ def plain(text: str) -> str:
         text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else "\n", text)
     if not text.isascii():
         text = _PILED.sub(r"\1", latin_look(nfkc(_INVISIBLE.sub("", text))))
-    text = without(text, "\n").translate(_TYPED)
+    text = _EDGES.sub("\n", without(text, "\n")).translate(_TYPED)
     if "<" in text and ("</" in text or "/>" in text or "<br" in text or "<p>" in text):
         text = _untagged(text)
     if "'" in text:
@@ -98,10 +103,12 @@ def plain(text: str) -> str:
 
 
 def _unmarked(line: str) -> str:
-    """A line without what Markdown begins one with: a list's item, a heading, a quotation."""
+    """A line without what Markdown begins one with (a list's item, a heading, a quotation), nor a part's label."""
     mark = line.lstrip()[:1]
     found = _LINE_MARKS.match(line) if mark and mark in ">*+-#" else None
-    return line[found.end() :] if found else line
+    line = line[found.end() :] if found else line
+    label = _LABEL.match(line) if ":" in line else None
+    return line[label.end() :] if label else line
 
 
 def asked(text: str) -> list[str]:
