@@ -85,7 +85,7 @@ def test_it_covers_as_often_as_it_says() -> None:
 
 
 def test_ties_say_that_the_share_is_near_one_half() -> None:
-    """10 wins among 190 ties: the rows' deviation is 0.109, so that 0.525 is known to about 1.96 * 0.109 / sqrt(200)."""
+    """10 wins among 190 ties: the rows deviate by 0.109, so that 0.525 is known to 1.96 * 0.109 / sqrt(200)."""
     found = rate([1.0] * 10 + [0.5] * 190)
     assert found.lower is not None
     assert found.upper is not None

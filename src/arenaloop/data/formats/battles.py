@@ -25,7 +25,7 @@ from arenaloop.jsonl import user_rows
 from arenaloop.ratings.battles import Battles, FloatArray, IntArray, relative_difference
 from arenaloop.ratings.cells import Place, read_scores, read_weights
 from arenaloop.ratings.outcomes import ONE_HOT, WINNER_SCORES, one_hot_winners, read_outcomes
-from arenaloop.text_files import utf8_file
+from arenaloop.text_files import bare_name, utf8_file
 
 if TYPE_CHECKING:
     import polars as pl
@@ -69,9 +69,10 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
     kind = content_kind(path)
     if kind != "array":
         found = _columns(path, kind)
+        spelled = judgments.known_names(controls).spelled(found)
         try:
-            judgments.require_columns(found)
-            simple = judgments.is_table(found) and judgments.is_simple(found, controls)
+            judgments.require_columns([spelled.get(name, name) for name in found])
+            simple = not spelled and judgments.is_table(found) and judgments.is_simple(found, controls)
             frame = _frame(path, kind, controls, found) if simple else None
             if frame is not None and frame.height and not _holds_header(frame, found):
                 place, notes = line_of(path), list[str]()
@@ -187,7 +188,7 @@ def _columns(path: Path, kind: str) -> list[str]:
     if kind == "jsonl":
         return list(dict.fromkeys(key for _, row in itertools.islice(user_rows(path), 100) for key in row))
     try:
-        return [name.strip() for name in pl.scan_parquet(path).collect_schema().names()]
+        return [bare_name(name) for name in pl.scan_parquet(path).collect_schema().names()]
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
 
@@ -221,7 +222,7 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
             # an empty cell may be the end of a row that is too short: the rows' reader tells
             return None if any(frame.null_count().row(0)) else frame
         else:
-            lazy = pl.scan_parquet(path).rename(str.strip)
+            lazy = pl.scan_parquet(path).rename(bare_name)
         if nested:
             fields = [pl.col("conv_metadata").struct.field(field).alias(name) for name, field in lengths.items()]
             lazy, wanted = lazy.with_columns(fields), [*wanted, *lengths]

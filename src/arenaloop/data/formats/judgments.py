@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from arenaloop.columns import Columns
+from arenaloop.data.formats.column_names import KnownNames
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
 from arenaloop.data.formats.tables import file_error
@@ -47,6 +48,7 @@ __all__ = [
     "is_own",
     "is_simple",
     "is_table",
+    "known_names",
     "require_columns",
 ]
 
@@ -163,15 +165,21 @@ def battle_columns(
     unlike = LeftOut("the shape of the rows before them")
     kind: _Kind | None = None
     columns = Columns(())
+    names = known_names(controls)
     count = 0
-    for count, (line, row) in enumerate(rows, start=1):
-        if kind is None:
-            kind = next((one for one in _KINDS if set(one.keys) <= row.keys()), None) or _plain(controls, row)
-            columns = Columns(kind.read, kind.carried, ALPACA_EVAL_SAYS)
-        if count <= 100:
-            found.update(dict.fromkeys(row))
+    for count, (line, written) in enumerate(rows, start=1):
+        spelled = names.spelled(written)
         try:
-            if not columns.takes(row, line):
+            row = names.row(written, spelled, _placed(line)) if spelled else written
+            if kind is None:
+                kind = next((one for one in _KINDS if set(one.keys) <= row.keys()), None) or _plain(controls, row)
+                columns = Columns(kind.read, kind.carried, ALPACA_EVAL_SAYS)
+            for name, known in spelled.items():
+                if known in kind.read:
+                    columns.take(name)
+            if count <= 100:
+                found.update(dict.fromkeys(row))
+            if not columns.takes(written, line):
                 continue
         except ValueError as error:
             raise file_error(source, error) from None
@@ -348,6 +356,12 @@ ARENA_COLUMNS = frozenset(
 )
 """What Chatbot Arena's sets, MT-Bench's votes and their kin carry beside a battle's outcome."""
 _OWN = frozenset({"flipped", "verdicts", "reason", "cause"})
+
+
+def known_names(controls: Sequence[str] = ()) -> KnownNames:
+    """Every column that a battle of any kind is read from."""
+    kinds = [*_KINDS, _plain(controls, ())]
+    return KnownNames({"question_id", "conv_metadata", *(name for kind in kinds for name in kind.read)})
 
 
 def is_own(columns: Collection[str]) -> bool:
