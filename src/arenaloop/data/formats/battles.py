@@ -19,6 +19,7 @@ import numpy as np
 from arenaloop.data.formats import judgments
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once
 from arenaloop.data.formats.tables import content_kind, csv_form, file_error, line_of, table_rows
+from arenaloop.data.formats.vote_ids import vote_id
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import user_rows
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["battles_from_frame", "read_battles"]
 
-_PROMPT_COLUMNS = ("prompt_id", "question_id")
-_TEXT = ("model_a", "model_b", "winner", *ONE_HOT, *_PROMPT_COLUMNS)
+_TEXT = ("model_a", "model_b", "winner", *ONE_HOT, *judgments.PROMPT_COLUMNS)
 _NUMBERS = ("score_a", "weight")
 _OURS = frozenset({"prompt_id", "winner", "score_b", "flipped", "judge", "verdicts"})  # of ``battles.jsonl``
 
@@ -74,7 +74,7 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
             judgments.require_columns([spelled.get(name, name) for name in found])
             simple = not spelled and judgments.is_table(found) and judgments.is_simple(found, controls)
             frame = _frame(path, kind, controls, found) if simple else None
-            if frame is not None and frame.height and not _holds_header(frame, found):
+            if frame is not None and frame.height and not (_holds_header(frame, found) or _repeats(frame, found)):
                 place, notes = line_of(path), list[str]()
                 if set(OWN_COLUMNS) <= set(frame.columns):
                     kept, notes = once(frame, place)
@@ -141,7 +141,7 @@ def battles_from_frame(
         notes.append(f"{int((~kept).sum()):,} of {len(kept):,} rows without a model's name left out")
         frame, score, weight = frame.filter(kept), score[kept], None if weight is None else weight[kept]
         a, b, models = _codes(*(column.filter(kept) for column in texts))
-    prompt = next((name for name in _PROMPT_COLUMNS if name in names), None)
+    prompt = next((name for name in judgments.PROMPT_COLUMNS if name in names), None)
     return Battles.of(
         models,
         a,
@@ -201,6 +201,8 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
     lengths = judgments.METADATA_LENGTHS
     nested = "length" in controls and "length_a" not in found and "conv_metadata" in found
     types: dict[str, Any] = dict.fromkeys(_TEXT, pl.String) | dict.fromkeys(numbers, pl.Float64)
+    ids = [name for name in _identity(found) if name not in types]
+    types |= dict.fromkeys(ids, pl.String)
     wanted = [name for name in types if name in found]
     try:
         if kind == "jsonl":
@@ -216,7 +218,7 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
             if not csv_form(path).plain:
                 return None
             try:  # ids that are numbers are coded faster
-                frame = _read_csv(path, types | dict.fromkeys(_PROMPT_COLUMNS, pl.Int64))
+                frame = _read_csv(path, types | dict.fromkeys(judgments.PROMPT_COLUMNS, pl.Int64))
             except pl.exceptions.ComputeError:
                 frame = _read_csv(path, types)
             # an empty cell may be the end of a row that is too short: the rows' reader tells
@@ -232,7 +234,7 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
     if kind != "jsonl":
         return frame
     # keys that come later, twice, or written in another way than polars knows: the rows' reader tells
-    missing = any(frame[name].null_count() == frame.height for name in wanted if name != "own_failure")
+    missing = any(frame[n].null_count() == frame.height for n in wanted if n != "own_failure" and n not in ids)
     odd = missing or not (judgments.is_own(found) or _keys(path) == len(found) * frame.height)
     return None if odd else frame
 
@@ -240,6 +242,21 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
 def _holds_header(frame: pl.DataFrame, found: Sequence[str]) -> bool:
     """Whether a row may be the header of a table that was put after another one."""
     return bool(frame["model_a"].is_in(list(found)).any())
+
+
+def _identity(found: Sequence[str]) -> list[str]:
+    """The columns that tell votes apart, none of our own battles, which name their verdicts."""
+    identity = None if judgments.is_own(found) else vote_id(found, judgments.PROMPT_COLUMNS)
+    return [] if identity is None else [*identity.columns, *identity.beside]
+
+
+def _repeats(frame: pl.DataFrame, found: Sequence[str]) -> bool:
+    """Whether a vote may stand in two rows."""
+    ids = [name for name in _identity(found) if name in frame.columns]
+    if not ids:
+        return False
+    prompts = [name for name in judgments.PROMPT_COLUMNS if name in frame.columns]
+    return bool(frame.select([*ids, *prompts, "model_a", "model_b"]).is_duplicated().any())
 
 
 def _keys(path: Path) -> int:
