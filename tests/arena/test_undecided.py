@@ -240,6 +240,4 @@ def test_a_judge_that_knows_nothing_is_not_the_most_certain(tmp_path: Path) -> N
     board = play(tmp_path, lambda: "WRONG", BuiltinJudge("first"), merge="two_battles")
     assert board.battles == 2 * 3 * len(PROMPTS)
     assert [(row.lower, row.upper) for row in board.rows] == [(None, None)] * 3
-    assert any(
-        "no interval for good, half, weak: the battles on each prompt cancel out that tell it" in n for n in board.notes
-    )
+    assert any("no interval for good, half, weak: the battles on each prompt cancel out" in n for n in board.notes)

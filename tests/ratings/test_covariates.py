@@ -130,7 +130,7 @@ def test_a_covariate_that_decides_every_battle_is_kept_finite_and_noted() -> Non
 
 
 def test_a_length_that_each_model_has_is_no_effect() -> None:
-    """Lengths of 100, 200 and 400 whatever the prompt: ratings are those without them, and the effect has no interval."""
+    """Lengths of 100, 200 and 400 whatever the prompt: ratings are those without them."""
     rng = np.random.default_rng(0)
     length = np.array([100.0, 200.0, 400.0])
     a, b = np.repeat([0, 0, 1], 40), np.repeat([1, 2, 2], 40)

@@ -143,8 +143,9 @@ def fit(battles: Battles, *, l2: float = 0.0, separation: str = "half_battle") -
     fitted = fit_wins(count_wins(battles), battles.models, l2=l2, separation=separation, unit=unit)
     if battles.mass is None:
         return fitted
-    unweighed = battles.power_sums(0).any(axis=1) & ~battles.power_sums(1).any(axis=1)
-    said = {f"{name} {_MET_NOBODY}": name for name, none in zip(battles.models, unweighed, strict=True) if none}
+    fought, weighed = (battles.power_sums(power).sum(axis=1) > 0 for power in (0, 1))
+    unweighed = [battles.models[i] for i in np.flatnonzero(fought & ~weighed)]
+    said = {f"{name} {_MET_NOBODY}": name for name in unweighed}
     notes = (f"all battles of {said[n]} weigh 0: it has no rating" if n in said else n for n in fitted.notes)
     return replace(fitted, notes=tuple(notes))
 
