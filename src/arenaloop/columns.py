@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-__all__ = ["CARRIED", "Columns", "Duty", "duty_of"]
+__all__ = ["CARRIED", "Columns", "Duty", "duty_of", "words_of"]
 
 
 class Duty(Enum):
@@ -41,11 +41,11 @@ class Duty(Enum):
     NONE = "none"
 
 
-def _words_of(text: str) -> frozenset[str]:
+def _set_of(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-CARRIED = _words_of(
+CARRIED = _set_of(
     # which row it is
     "id ids uid uuid guid idx index row_index instruction_index evaluation_order index_level_0 unnamed_0 "
     # when, and at what price
@@ -60,29 +60,29 @@ CARRIED = _words_of(
 )
 """Names (their words joined by underscores) of columns that say where a row comes from, and nothing of its meaning."""
 
-_CARRIED_ENDS = _words_of("id ids uid uuid guid hash sha sha256 md5 url uri timestamp tstamp date datetime")
-_LITTLE = _words_of("a an and are as be been by for from has have in is it of on or the this to was were will")
-_ABOUT = _words_of(
+_CARRIED_ENDS = _set_of("id ids uid uuid guid hash sha sha256 md5 url uri timestamp tstamp date datetime")
+_LITTLE = _set_of("a an and are as be been by for from has have in is it of on or the this to was were will")
+_ABOUT = _set_of(
     "row rows vote votes battle battles pair pairs record sample example label item entry response responses answer "
     "answers output outputs order position positions seat seats side sides model models mark marked reason data "
     "training train eval evaluation"
 )
 _TURNED = re.compile(r"(?:swap|flip|revers|switch|invert|invers|mirror|transpos)\w{0,4}")
-_WAS_TURNED = _words_of("swapped flipped reversed switched inverted mirrored transposed")
-_WEIGHT = _words_of("weight weights wt")
-_COUNT = _words_of(
+_WAS_TURNED = _set_of("swapped flipped reversed switched inverted mirrored transposed")
+_WEIGHT = _set_of("weight weights wt")
+_COUNT = _set_of(
     "count counts cnt n freq freqs frequency frequencies multiplicity repeats repetitions occurrences copies "
     "replicates observations obs votes tally tallies multiplier multiple w"
 )
-_COUNTED = _words_of("vote row rows battle battles pair pairs sample samples example examples num number nr no")
-_OUT = _words_of(
+_COUNTED = _set_of("vote row rows battle battles pair pairs sample samples example examples num number nr no")
+_OUT = _set_of(
     "skip skipped exclude excluded exclusion ignore ignored delete deleted remove removed discard discarded drop "
     "dropped spam invalid void voided retracted withdrawn banned unusable disqualified"
 )
-_IN = _words_of("valid include included keep kept usable")
-_NOT = _words_of("not non no")
+_IN = _set_of("valid include included keep kept usable")
+_NOT = _set_of("not non no")
 _MAY = _WEIGHT | _COUNT | _OUT | _IN
-_MAY |= _words_of(
+_MAY |= _set_of(
     "is has was prob probs probability probabilities logprob logprobs confidence conf certainty sure importance turn "
     "turns round rounds split fold tie ties tied margin strength order position seat side flag flagged status test "
     "gold duplicate duplicates dup attention quality sign direction score scores rating ratings rank reward points "
@@ -90,8 +90,8 @@ _MAY |= _words_of(
     "best worse outcome result correct agree agreement number num total times level negate opposite filtered hidden "
     "corrupt rejected accepted approved used active enabled ok"
 )
-_YES = _words_of("true yes y t 1 1.0 x")
-_NO = _words_of("false no n f 0 0.0")
+_YES = _set_of("true yes y t 1 1.0 x")
+_NO = _set_of("false no n f 0 0.0")
 _BLANK = frozenset({"", "nan", "null", "none", "na", "n/a"})
 _NAMED = 12  # columns in one line
 _LONG = 40  # characters of an example
@@ -99,7 +99,7 @@ _LONG = 40  # characters of an example
 
 def duty_of(name: str) -> Duty:
     """What a column's name says of its rows; `Duty.NONE` where it says nothing that is known."""
-    words = [word.rstrip("0123456789") or word for word in _words(name)]
+    words = [word.rstrip("0123456789") or word for word in words_of(name)]
     own = [word for word in words if word not in _LITTLE]
     rest = [word for word in own if word not in _ABOUT and word not in _NOT]
     if not _WAS_TURNED.isdisjoint(own) or (rest and all(_TURNED.fullmatch(word) for word in rest)):
@@ -112,7 +112,7 @@ def duty_of(name: str) -> Duty:
     return Duty.MAY if any(word in _MAY or _TURNED.fullmatch(word) for word in words) else Duty.NONE
 
 
-def _words(name: str) -> list[str]:
+def words_of(name: str) -> list[str]:
     """The words of a name in lower case: `isSwapped` and `is-swapped` are two each."""
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
     return re.findall(r"[^\W_]+", text.casefold())
@@ -157,7 +157,7 @@ class Columns:
     ) -> None:
         self._passed = set(read)
         self._explained = dict(explained or {})
-        self._carried = CARRIED | {"_".join(_words(name)) for name in carried}
+        self._carried = CARRIED | {"_".join(words_of(name)) for name in carried}
         self._seen: dict[str, _Seen] = {}
         self._rows = 0
         self._headers = 0
@@ -223,7 +223,7 @@ class Columns:
         return counts
 
     def _first_of(self, name: str) -> _Seen | None:
-        words = _words(name)
+        words = words_of(name)
         if "_".join(words) in self._carried or (words and words[-1] in _CARRIED_ENDS):
             self._passed.add(name)
             return None
@@ -280,7 +280,7 @@ class Columns:
     def _unequal(self, name: str, seen: _Seen) -> bool:
         if seen.amounts and seen.valued < self._rows - self._headers:  # a row without an amount stands for itself
             seen.amounts.setdefault(1.0, "a row without it")
-        return len(seen.amounts) > 1 and not (seen.runs and "n" in _words(name))  # n may number the rows
+        return len(seen.amounts) > 1 and not (seen.runs and "n" in words_of(name))  # n may number the rows
 
 
 def _is_header(row: Mapping[str, Any], place: int | str) -> bool:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from arenaloop.errors import InputError, StorageError
-from arenaloop.text_files import row_error, utf8_file
+from arenaloop.text_files import bare_name, row_error, utf8_file
 
 __all__ = ["JsonRow", "encode_json", "read_rows", "replacing", "row_error", "user_rows", "write_json", "write_jsonl"]
 
@@ -78,7 +78,7 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, JsonRow]]:
 
 
 def user_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, JsonRow]]:
-    """`read_rows` of a file that people made: blanks around keys are taken off, and a table of columns is refused.
+    """`read_rows` of a file that people made: keys are bare (`bare_name`), and a table of columns is refused.
 
     Raises:
         InputError: as `read_rows`, or the first object holds a whole table, column by column.
@@ -88,11 +88,11 @@ def user_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, JsonRow]]:
     if head is None:
         return
     _refuse_columns(os.fspath(path), *head)
-    bared = any(key != key.strip() for key in head[1])
+    bared = any(key != bare_name(key) for key in head[1])
     for line, row in itertools.chain([head], rows):
         if bared:
             try:
-                row = _object([(key.strip(), value) for key, value in row.items()])
+                row = _object([(bare_name(key), value) for key, value in row.items()])
             except _TwiceError as error:
                 raise row_error(path, line, str(error)) from None
         yield line, row

@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import io
 import os
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from typing import Any, cast
@@ -18,7 +19,7 @@ from typing import Any, cast
 from arenaloop.errors import InputError
 from arenaloop.regular_files import open_regular
 
-__all__ = ["row_error", "utf8_file"]
+__all__ = ["bare_name", "row_error", "utf8_file"]
 
 _BLOCK = 1 << 18
 _UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
@@ -28,6 +29,13 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 def row_error(path: str | os.PathLike[str], line: int, what: str) -> InputError:
     """The error of one bad row, in the one form that all readers use: ``FILE, line N: what``."""
     return InputError(f"{os.fspath(path)}, line {line}: {what}")
+
+
+def bare_name(name: str) -> str:
+    """The name of a column without what one cannot see: blanks around it, marks of byte order, zero widths."""
+    if not (name.isascii() and name.isprintable()):
+        name = "".join(c for c in name if unicodedata.category(c) not in ("Cf", "Cc"))
+    return name.strip()
 
 
 @contextlib.contextmanager
@@ -72,7 +80,7 @@ def _opened(name: str, stack: contextlib.ExitStack, expected: str) -> io.Buffere
         if head[:1] == b"\0" or head[1:2] == b"\0":
             raise InputError(f"{name}: UTF-16 text without a byte-order mark; save it as UTF-8")
         raise InputError(f"{name}: a binary file, where {expected} is expected")
-    if head.startswith(codecs.BOM_UTF8):
+    while file.peek(len(codecs.BOM_UTF8)).startswith(codecs.BOM_UTF8):  # more than one where it was saved so twice
         file.read(len(codecs.BOM_UTF8))
     return file
 

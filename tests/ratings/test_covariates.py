@@ -127,3 +127,25 @@ def test_a_covariate_that_decides_every_battle_is_kept_finite_and_noted() -> Non
     assert 1 < result.coefficients["length"].value < 20
     assert "the effect of length has no finite estimate" in result.fit.notes[-1]
     assert np.isfinite(result.intervals.covariance).all()
+
+
+def test_a_length_that_each_model_has_is_no_effect() -> None:
+    """Lengths of 100, 200 and 400 whatever the prompt: ratings are those without them."""
+    rng = np.random.default_rng(0)
+    length = np.array([100.0, 200.0, 400.0])
+    a, b = np.repeat([0, 0, 1], 40), np.repeat([1, 2, 2], 40)
+    score = (rng.random(120) < np.repeat([0.6, 0.8, 0.6], 40)).astype(float)
+    side = rng.random(120) < 0.5
+    a, b, score = np.where(side, b, a), np.where(side, a, b), np.where(side, 1.0 - score, score)
+    x = (length[a] - length[b]) / (length[a] + length[b])
+    prompts = np.tile(np.arange(40), 3)
+    battles = Battles.of(("p", "q", "r"), a, b, score, cluster=prompts, covariates={"length": x})
+    found = fit_controlled(battles, ["length"])
+    assert found.fit.theta == pytest.approx(fit(battles).theta, abs=1e-8)
+    effect = found.coefficients["length"]
+    assert (effect.value, effect.lower, effect.upper, effect.frozen) == (0.0, None, None, False)
+    assert "varies only between pairs" in found.fit.notes[-1]
+    noisy = Battles.of(
+        ("p", "q", "r"), a, b, score, cluster=prompts, covariates={"length": x + rng.normal(0, 0.2, 120)}
+    )
+    assert fit_controlled(noisy, ["length"]).coefficients["length"].lower is not None

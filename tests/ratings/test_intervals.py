@@ -274,7 +274,7 @@ def test_battles_that_cancel_out_on_every_prompt_are_no_certainty(noise: int) ->
         battles = Battles.of(list("abc")[: max(b) + 1], a * 60, b * 60, score, cluster=np.repeat(np.arange(60), many))
         result = sandwich(battles, fit(battles))
         assert np.isinf(result.bounds()).all()
-        assert "the battles on each prompt cancel out" in result.notes()[0]
+        assert "the battles on each prompt cancel out that tell it" in result.notes()[0]
 
 
 def test_a_partly_cancelling_judge_is_not_surer_than_independent_battles() -> None:

@@ -39,6 +39,12 @@ def test_letters_of_other_scripts_and_what_one_cannot_see(name: str, twin: str) 
     assert len(name_twins({name: 1, twin: 2, "third": 3})) == 1
 
 
+@pytest.mark.parametrize("name", ["openai/gpt-4o", "openrouter/openai/GPT-4o", "azure:gpt-4o"])
+def test_a_name_with_a_provider_and_without(name: str) -> None:
+    (note,) = name_twins({name: 3, "gpt-4o": 5, "anthropic/claude": 1, "bedrock/claude": 1})
+    assert note == f"'gpt-4o' (5) and {name!r} (3) differ by a provider alone and are rated as different models"
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -48,6 +54,7 @@ def test_letters_of_other_scripts_and_what_one_cannot_see(name: str, twin: str) 
         ("Мишка", "Мишки", "миска"),
         ("café", "cafe"),
         ("x", "y", ""),
+        ("meta/llama-3", "nous/llama-3", "llama-3:8b", "llama-3:70b"),
     ],
 )
 def test_names_that_differ_to_the_eye_are_not(names: tuple[str, ...]) -> None:

@@ -84,6 +84,36 @@ def test_it_covers_as_often_as_it_says() -> None:
     assert 0.917 <= covered / 400 <= 0.983
 
 
+def test_ties_say_that_the_share_is_near_one_half() -> None:
+    """10 wins among 190 ties: the rows deviate by 0.109, so that 0.525 is known to 1.96 * 0.109 / sqrt(200)."""
+    found = rate([1.0] * 10 + [0.5] * 190)
+    assert found.lower is not None
+    assert found.upper is not None
+    assert found.upper - found.lower == pytest.approx(2 * 1.96 * 0.109 / np.sqrt(200), rel=0.15)
+    assert found.lower > 0.5
+    one = rate([1.0] + [0.5] * 199)  # a single win proves no lead
+    assert one.lower is not None
+    assert one.lower < 0.5
+
+
+@pytest.mark.parametrize(
+    ("prompts", "ties", "wins"),
+    [(200, 0.95, 0.5), (200, 0.95, 1.0), (200, 0.98, 1.0), (200, 0.99, 0.8), (50, 0.9, 0.5), (20, 0.75, 0.8)],
+)
+def test_it_covers_among_ties(prompts: int, ties: float, wins: float) -> None:
+    """400 draws of prompts that are mostly ties, the others won with probability `wins`: never below 92 %."""
+    rng = np.random.default_rng(7)
+    truth = 0.5 + (1.0 - ties) * (wins - 0.5)
+    covered = 0
+    for _ in range(400):
+        tied, won = rng.random(prompts) < ties, rng.random(prompts) < wins
+        found = rate(np.where(tied, 0.5, won).tolist())
+        assert found.lower is not None
+        assert found.upper is not None
+        covered += found.lower <= truth <= found.upper
+    assert covered / 400 >= 0.92
+
+
 def test_kappa_of_a_textbook_table() -> None:
     """Two raters, 50 items (Cohen's kappa, the usual example): 20 yes/yes, 5, 10, 15 no/no gives 0.4."""
     table = np.array([[20.0, 0, 5], [0, 0, 0], [10, 0, 15]])

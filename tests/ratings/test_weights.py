@@ -208,3 +208,16 @@ def test_whole_weights_are_repeated_votes_in_length_controlled_rates() -> None:
                            level[rows], level[rows])  # fmt: skip
     one, two = (win_rates(each, control="length", samples=20)[0] for each in (flat, repeated))
     assert one.lc_win_rate == pytest.approx(two.lc_win_rate)
+
+
+def test_a_model_whose_battles_all_weigh_nothing_met_others() -> None:
+    battles = Battles.from_columns(
+        {
+            "model_a": ["x", "x", "z"],
+            "model_b": ["y", "y", "x"],
+            "winner": ["model_a", "model_b", "tie"],
+            "weight": [1, 1, 0],
+        }
+    )
+    fitted = fit(battles)
+    assert fitted.notes == ("all battles of z weigh 0: it has no rating",)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ __all__ = ["ELO_PER_NAT", "BradleyTerry", "count_wins", "fit", "fit_batch", "fit
 ELO_PER_NAT = 400.0 / math.log(10.0)
 """Elo points per unit of theta: a model 400 points up wins ten times as often as it loses."""
 
+_MET_NOBODY = "met nobody and has no rating"
 _TOLERANCE = 1e-7
 """Last step in nats. Newton squares the error, so that what is left after it is of the order of 1e-14."""
 _MAX_STEPS = 200
@@ -138,7 +139,15 @@ def count_wins(battles: Battles) -> FloatArray:
 
 def fit(battles: Battles, *, l2: float = 0.0, separation: str = "half_battle") -> BradleyTerry:
     """Maximum-likelihood strengths of all models in `battles`; see `fit_wins` for the settings."""
-    return fit_wins(count_wins(battles), battles.models, l2=l2, separation=separation, unit=battles.whole_battles())
+    unit = battles.whole_battles()
+    fitted = fit_wins(count_wins(battles), battles.models, l2=l2, separation=separation, unit=unit)
+    if battles.mass is None:
+        return fitted
+    fought, weighed = (battles.power_sums(power).sum(axis=1) > 0 for power in (0, 1))
+    unweighed = [battles.models[i] for i in np.flatnonzero(fought & ~weighed)]
+    said = {f"{name} {_MET_NOBODY}": name for name in unweighed}
+    notes = (f"all battles of {said[n]} weigh 0: it has no rating" if n in said else n for n in fitted.notes)
+    return replace(fitted, notes=tuple(notes))
 
 
 def fit_wins(
@@ -187,7 +196,7 @@ def fit_wins(
     component = components(W)[0]
     crossed = walks(W > 0).astype(np.float64) if unit is None else crossings(W, whole)
     lonely = ~W.any(axis=0) & ~W.any(axis=1)
-    notes += [f"{names[i]} met nobody and has no rating" for i in np.flatnonzero(lonely)]
+    notes += [f"{names[i]} {_MET_NOBODY}" for i in np.flatnonzero(lonely)]
     pieces = [np.flatnonzero(component == c) for c in dict.fromkeys(component[~lonely].tolist())]
     if len(pieces) > 1:
         parts = " | ".join(listed([names[i] for i in piece]) for piece in pieces)

@@ -31,6 +31,8 @@ __all__ = ["Coefficient", "Controlled", "fit_controlled"]
 
 _RIDGE = 1e-2
 """On the coefficients, where covariates alone tell who won, or cannot be told from the models themselves."""
+_WITHIN_PAIRS = 1e-3
+"""Share of a covariate's square that must vary within pairs of models, not only between them."""
 _DENSE_SCORES = 1 << 20
 """Entries of the clusters x parameters matrix of scores that are held at once (8 MiB)."""
 
@@ -105,7 +107,9 @@ def fit_controlled(
     own = np.sqrt((raw * raw).mean(axis=0)) if len(raw) else np.ones(len(controls))
     scale = np.array([frozen[n][1] if n in frozen else (own[f] or 1.0) for f, n in enumerate(controls)])
     X = raw / scale
-    free = [f for f, name in enumerate(controls) if name not in frozen]
+    between_only = _between_pairs(kept, X) & (len(kept) > 0)
+    unclear = [name for f, name in enumerate(controls) if name not in frozen and between_only[f]]
+    free = [f for f, name in enumerate(controls) if name not in frozen and name not in unclear]
     beta = np.array([frozen[n][0] if n in frozen else 0.0 for n in controls])
 
     plain = fit(kept)
@@ -127,6 +131,12 @@ def fit_controlled(
     cell = a.astype(np.int64) * size + b
     start = beta.copy()
     notes = plain.notes
+    if unclear:
+        notes = (
+            *notes,
+            f"the effect of {' and '.join(unclear)} cannot be told from the models themselves, as it varies only "
+            "between pairs of them: taken as none",
+        )
     for ridge in (0.0, _RIDGE):
         theta, beta = np.nan_to_num(plain.theta), start.copy()
         penalty = np.diag(np.concatenate([np.zeros(size), np.full(len(free), ridge)]))
@@ -150,8 +160,8 @@ def fit_controlled(
         if reach < 1e-9 and not (ridge == 0.0 and confounded.any()):
             break
         if ridge == 0.0 and reach < 1e-9:
-            unclear = " and ".join(controls[free[f]] for f in np.flatnonzero(confounded))
-            notes = (*notes, f"the effect of {unclear} cannot be told from the models themselves")
+            mixed = " and ".join(controls[free[f]] for f in np.flatnonzero(confounded))
+            notes = (*notes, f"the effect of {mixed} cannot be told from the models themselves")
         elif ridge == 0.0:
             notes = (
                 *notes,
@@ -195,7 +205,7 @@ def fit_controlled(
             half = float(np.sqrt(max(covariance[at, at], 0.0))) * t_quantile(level, max(units - 1.0, 1.0))
         value = float(beta[f])
         lower, upper = (None, None) if half is None else (value - half, value + half)
-        coefficients[name] = Coefficient(value, lower, upper, float(scale[f]), f not in free)
+        coefficients[name] = Coefficient(value, lower, upper, float(scale[f]), name in frozen)
     fitted = replace(plain, theta=np.where(rated, theta, np.nan), notes=notes)
     prompts = cluster == "prompt"
     Q, spread, rarity = (
@@ -240,6 +250,22 @@ def _information(cell: IntArray, a: IntArray, b: IntArray, q: FloatArray, F: Flo
         H[:size, size + f] = H[size + f, :size] = tally(a, size, qf) - tally(b, size, qf)
     H[size:, size:] = (F * q[:, None]).T @ F
     return H
+
+
+def _between_pairs(battles: Battles, X: FloatArray) -> BoolArray:
+    """Which covariates are (nearly) the same in all battles of a pair of models, shape (F,).
+
+    Such a one would be told from the strengths by how far these are from adding up, which is no effect of it.
+    """
+    size = len(battles.models)
+    turned = np.where(battles.a < battles.b, 1.0, -1.0)
+    cell = np.minimum(battles.a, battles.b).astype(np.int64) * size + np.maximum(battles.a, battles.b)
+    count = np.maximum(tally(cell, size * size), 1.0)
+    out = []
+    for x in X.T * turned:
+        apart = x - (tally(cell, size * size, x) / count)[cell]
+        out.append(float(apart @ apart) <= _WITHIN_PAIRS * float(x @ x))
+    return np.array(out, dtype=np.bool_)
 
 
 def _confounded(regular: FloatArray, H: FloatArray, size: int) -> BoolArray:

@@ -122,8 +122,8 @@ class Intervals:
             notes.append(f"too few prompts for an interval of {listed(thin)}: fewer than three carry its battles")
         if cancelled:
             notes.append(
-                f"no interval for {listed(cancelled)}: the battles on each prompt cancel out, as those of a judge do "
-                "that votes for a seat, so that they do not show how sure the ratings are"
+                f"no interval for {listed(cancelled)}: the battles on each prompt cancel out that tell it (as those of "
+                "a judge that votes for a seat, or of one prompt that joins groups), and do not show how sure it is"
             )
         if rare:
             notes.append(f"no interval for {listed(rare)}: a single battle, or less, outweighs the others")

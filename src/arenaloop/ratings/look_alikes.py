@@ -1,4 +1,4 @@
-"""Names of models that a reader takes for one: other case, invisible characters, letters of other scripts.
+"""Names of models that a reader takes for one: other case, invisible characters, other scripts, a provider in front.
 
 Names are compared by what they look like (Unicode Technical Standard 39, section 4, in small): compatibility form,
 case, dashes, blanks and what one cannot see do not matter, and a letter that looks like a Latin one is that one
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 __all__ = ["name_twins"]
 
@@ -31,7 +31,7 @@ _OTHER_WRITING = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO")
 
 
 def name_twins(counts: Mapping[str, int]) -> list[str]:
-    """A note for each group of names that look alike.
+    """A note for each group of names that look alike, and for each name that stands with a provider and without.
 
     Args:
         counts: by name, how many battles (or rows) hold it.
@@ -43,12 +43,24 @@ def name_twins(counts: Mapping[str, int]) -> list[str]:
         twin = next((other for other in groups if other != look and _covers(look, other)), None)
         if twin is not None:
             groups[twin] += groups.pop(look)
-    return [
-        f"{' and '.join(f'{name!a} ({counts[name]:,})' for name in group)} look alike (case, blanks, Unicode form, "
+    notes = [
+        f"{_counted(group, counts)} look alike (case, blanks, Unicode form, "
         "invisible characters or letters of another script) and are rated as different models"
         for group in groups.values()
         if len(group) > 1
     ]
+    provided: dict[str, list[str]] = {}
+    for look, names in groups.items():
+        if (bare := re.split("[/:]", look)[-1]) != look and bare in groups:
+            provided.setdefault(bare, []).extend(names)
+    return notes + [
+        f"{_counted([*groups[bare], *names], counts)} differ by a provider alone and are rated as different models"
+        for bare, names in provided.items()
+    ]
+
+
+def _counted(names: Sequence[str], counts: Mapping[str, int]) -> str:
+    return " and ".join(f"{name!a} ({counts[name]:,})" for name in names)
 
 
 def _look(name: str) -> str:

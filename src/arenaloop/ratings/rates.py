@@ -15,6 +15,9 @@ __all__ = ["UNKNOWN", "Rate", "clustered_rate", "kappa", "kappa_rate", "resample
 
 _FEWEST_CLUSTERS = 1.5
 """Below it one cluster makes up more than four fifths of the rate."""
+_GUARD = 2.0
+"""Whole decided clusters that are added to the spread of clusters that vary less than rows that are all decided could:
+so few may be decided that their own spread says little (1 win and 199 ties are no certainty)."""
 _LINEAR = np.abs(np.subtract.outer(np.arange(3), np.arange(3))) / 2.0
 """Disagreement of the labels 1, 1.5 and 2 in kappa with linear weights."""
 
@@ -65,6 +68,9 @@ def clustered_rate(part: FloatArray, whole: FloatArray, cluster: IntArray, *, le
     unlike size count as Kish's effective number of them, (sum W)^2 / sum W^2; there is no interval where that is less
     than one and a half. The interval lies in [0, 1] and is never empty.
 
+    n* may exceed the number of rows, as where nearly all are ties, by no more than v allows with `_GUARD` further
+    clusters of mean square size in it, each half its size away from the rate.
+
     Args:
         part, whole: of each row, shape (N,), 0 <= part <= whole; rows with whole = 0 do not count.
         cluster: code of each row's cluster, shape (N,).
@@ -82,8 +88,13 @@ def clustered_rate(part: FloatArray, whole: FloatArray, cluster: IntArray, *, le
     if worth < _FEWEST_CLUSTERS:
         return Rate(p, n=int(used.sum()))
     residual = np.bincount(codes, part[used] - p * whole[used])
-    v = clusters / (clusters - 1.0) * float(residual @ residual) / total**2
-    effective = min(p * (1.0 - p) / v, total) if v > 1e-15 and 1e-12 < p < 1.0 - 1e-12 else worth
+    scale = clusters / (clusters - 1.0) / total**2
+    v = scale * float(residual @ residual)
+    if v > 1e-15 and 1e-12 < p < 1.0 - 1e-12:
+        guarded = v + scale * _GUARD * float(size @ size) / clusters / 4.0
+        effective = min(p * (1.0 - p) / v, max(total, p * (1.0 - p) / guarded))
+    else:
+        effective = worth
     z = NormalDist().inv_cdf(0.5 + level / 2.0)
     effective *= (z / t_quantile(level, max(worth - 1.0, 1.0))) ** 2
     middle = (p + z * z / (2.0 * effective)) / (1.0 + z * z / effective)

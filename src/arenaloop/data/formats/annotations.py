@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from arenaloop.data.formats.judgments import battle_columns, instruction_key
+from arenaloop.data.formats.judgment_kinds import instruction_key
+from arenaloop.data.formats.judgments import battle_columns
 from arenaloop.data.formats.tables import table_rows
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import row_error

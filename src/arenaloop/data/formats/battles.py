@@ -19,21 +19,21 @@ import numpy as np
 from arenaloop.data.formats import judgments
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once
 from arenaloop.data.formats.tables import content_kind, csv_form, file_error, line_of, table_rows
+from arenaloop.data.formats.vote_ids import vote_id
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import user_rows
 from arenaloop.ratings.battles import Battles, FloatArray, IntArray, relative_difference
 from arenaloop.ratings.cells import Place, read_scores, read_weights
 from arenaloop.ratings.outcomes import ONE_HOT, WINNER_SCORES, one_hot_winners, read_outcomes
-from arenaloop.text_files import utf8_file
+from arenaloop.text_files import bare_name, utf8_file
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["battles_from_frame", "read_battles"]
 
-_PROMPT_COLUMNS = ("prompt_id", "question_id")
-_TEXT = ("model_a", "model_b", "winner", *ONE_HOT, *_PROMPT_COLUMNS)
+_TEXT = ("model_a", "model_b", "winner", *ONE_HOT, *judgments.PROMPT_COLUMNS)
 _NUMBERS = ("score_a", "weight")
 _OURS = frozenset({"prompt_id", "winner", "score_b", "flipped", "judge", "verdicts"})  # of ``battles.jsonl``
 
@@ -69,11 +69,12 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
     kind = content_kind(path)
     if kind != "array":
         found = _columns(path, kind)
+        spelled = judgments.known_names(controls).spelled(found)
         try:
-            judgments.require_columns(found)
-            simple = judgments.is_table(found) and judgments.is_simple(found, controls)
+            judgments.require_columns([spelled.get(name, name) for name in found])
+            simple = not spelled and judgments.is_table(found) and judgments.is_simple(found, controls)
             frame = _frame(path, kind, controls, found) if simple else None
-            if frame is not None and frame.height and not _holds_header(frame, found):
+            if frame is not None and frame.height and not (_holds_header(frame, found) or _repeats(frame, found)):
                 place, notes = line_of(path), list[str]()
                 if set(OWN_COLUMNS) <= set(frame.columns):
                     kept, notes = once(frame, place)
@@ -140,7 +141,7 @@ def battles_from_frame(
         notes.append(f"{int((~kept).sum()):,} of {len(kept):,} rows without a model's name left out")
         frame, score, weight = frame.filter(kept), score[kept], None if weight is None else weight[kept]
         a, b, models = _codes(*(column.filter(kept) for column in texts))
-    prompt = next((name for name in _PROMPT_COLUMNS if name in names), None)
+    prompt = next((name for name in judgments.PROMPT_COLUMNS if name in names), None)
     return Battles.of(
         models,
         a,
@@ -187,7 +188,7 @@ def _columns(path: Path, kind: str) -> list[str]:
     if kind == "jsonl":
         return list(dict.fromkeys(key for _, row in itertools.islice(user_rows(path), 100) for key in row))
     try:
-        return [name.strip() for name in pl.scan_parquet(path).collect_schema().names()]
+        return [bare_name(name) for name in pl.scan_parquet(path).collect_schema().names()]
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
 
@@ -200,6 +201,8 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
     lengths = judgments.METADATA_LENGTHS
     nested = "length" in controls and "length_a" not in found and "conv_metadata" in found
     types: dict[str, Any] = dict.fromkeys(_TEXT, pl.String) | dict.fromkeys(numbers, pl.Float64)
+    ids = [name for name in _identity(found) if name not in types]
+    types |= dict.fromkeys(ids, pl.String)
     wanted = [name for name in types if name in found]
     try:
         if kind == "jsonl":
@@ -215,13 +218,13 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
             if not csv_form(path).plain:
                 return None
             try:  # ids that are numbers are coded faster
-                frame = _read_csv(path, types | dict.fromkeys(_PROMPT_COLUMNS, pl.Int64))
+                frame = _read_csv(path, types | dict.fromkeys(judgments.PROMPT_COLUMNS, pl.Int64))
             except pl.exceptions.ComputeError:
                 frame = _read_csv(path, types)
             # an empty cell may be the end of a row that is too short: the rows' reader tells
             return None if any(frame.null_count().row(0)) else frame
         else:
-            lazy = pl.scan_parquet(path).rename(str.strip)
+            lazy = pl.scan_parquet(path).rename(bare_name)
         if nested:
             fields = [pl.col("conv_metadata").struct.field(field).alias(name) for name, field in lengths.items()]
             lazy, wanted = lazy.with_columns(fields), [*wanted, *lengths]
@@ -231,7 +234,7 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
     if kind != "jsonl":
         return frame
     # keys that come later, twice, or written in another way than polars knows: the rows' reader tells
-    missing = any(frame[name].null_count() == frame.height for name in wanted if name != "own_failure")
+    missing = any(frame[n].null_count() == frame.height for n in wanted if n != "own_failure" and n not in ids)
     odd = missing or not (judgments.is_own(found) or _keys(path) == len(found) * frame.height)
     return None if odd else frame
 
@@ -239,6 +242,21 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
 def _holds_header(frame: pl.DataFrame, found: Sequence[str]) -> bool:
     """Whether a row may be the header of a table that was put after another one."""
     return bool(frame["model_a"].is_in(list(found)).any())
+
+
+def _identity(found: Sequence[str]) -> list[str]:
+    """The columns that tell votes apart, none of our own battles, which name their verdicts."""
+    identity = None if judgments.is_own(found) else vote_id(found, judgments.PROMPT_COLUMNS)
+    return [] if identity is None else [*identity.columns, *identity.beside]
+
+
+def _repeats(frame: pl.DataFrame, found: Sequence[str]) -> bool:
+    """Whether a vote may stand in two rows."""
+    ids = [name for name in _identity(found) if name in frame.columns]
+    if not ids:
+        return False
+    prompts = [name for name in judgments.PROMPT_COLUMNS if name in frame.columns]
+    return bool(frame.select([*ids, *prompts, "model_a", "model_b"]).is_duplicated().any())
 
 
 def _keys(path: Path) -> int:

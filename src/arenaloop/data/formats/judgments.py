@@ -1,15 +1,7 @@
 """Battles out of rows: plain ones, and the judgments of other tools (FastChat, Arena-Hard, AlpacaEval).
 
-How each becomes battles:
+How each tool's rows become battles stands in `judgment_kinds`.
 
-* **FastChat pair judgments** (`g1_winner`, `g2_winner`, mapped back from seats already): both games agree, or it is a
-  tie, as FastChat's own table has it; a game that failed (``error``) leaves the row without an outcome. A prompt's
-  turns share a cluster.
-* **Arena-Hard judgments** (`games`): the first game seats the baseline as A, the second swaps. Every game is a battle
-  of its own on the prompt's cluster; ``A>>B`` and ``B>>A`` weigh three battles, as in Arena-Hard's own fit. The label
-  may name either seat first, as in its own table: ``B<A`` is ``A>B``. A game without a verdict has no outcome.
-* **AlpacaEval annotations** (`generator_1`, `generator_2`, `preference`): one battle a row with the soft outcome
-  preference - 1 for `generator_2`; null is none. The instruction is the prompt.
 * **Plain battles**: `model_a`, `model_b`, and `winner`, the three columns of a one-hot winner, or `score_a` (see
   `outcome_columns`).
 
@@ -20,7 +12,7 @@ Labels that nobody knows are counted and left out while they are few (`ratings.c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -28,9 +20,12 @@ from typing import Any
 import numpy as np
 
 from arenaloop.columns import Columns
+from arenaloop.data.formats.column_names import KnownNames
+from arenaloop.data.formats.judgment_kinds import KINDS, Kind
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
 from arenaloop.data.formats.tables import file_error
+from arenaloop.data.formats.vote_ids import Vote, VoteId, cell_key, counted_once, vote_id
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.ratings.battles import Battles, FloatArray, relative_difference
@@ -41,15 +36,19 @@ __all__ = [
     "ALPACA_EVAL_SAYS",
     "ARENA_COLUMNS",
     "METADATA_LENGTHS",
+    "PROMPT_COLUMNS",
     "BattleColumns",
     "battle_columns",
     "battles_from_rows",
     "is_own",
     "is_simple",
     "is_table",
+    "known_names",
     "require_columns",
 ]
 
+PROMPT_COLUMNS = ("prompt_id", "question_id")
+"""Columns of plain battles that name the prompt; the first that is there does."""
 METADATA_LENGTHS = {"length_a": "sum_assistant_a_tokens", "length_b": "sum_assistant_b_tokens"}
 """Where Chatbot Arena's 100k set keeps lengths: fields of the column `conv_metadata`."""
 ALPACA_EVAL_SAYS = {"is_switched_outputs": "AlpacaEval turns preferences back before it saves them"}
@@ -103,8 +102,8 @@ def require_columns(found: Collection[str], controls: Sequence[str] = (), *, the
     """
     columns = set(found)
     missing: list[str] = []
-    if not is_table(columns) and not any(set(kind.keys) <= columns for kind in _KINDS):
-        near = max((kind.keys for kind in _KINDS), key=lambda keys: len(columns & set(keys)))
+    if not is_table(columns) and not any(set(kind.keys) <= columns for kind in KINDS):
+        near = max((kind.keys for kind in KINDS), key=lambda keys: len(columns & set(keys)))
         missing = [name for name in ("model_a", "model_b") if name not in columns]
         missing += [] if {"winner", "score_a"} & columns else ["winner"]
         if len(columns & set(near)) > 1 and len(columns & set(near)) > 3 - len(missing):
@@ -161,25 +160,36 @@ def battle_columns(
     lines: list[int | str] = []
     found: dict[str, None] = {}
     unlike = LeftOut("the shape of the rows before them")
-    kind: _Kind | None = None
+    kind: Kind | None = None
     columns = Columns(())
+    identity: VoteId | None = None
+    votes: list[Vote | None] = []
+    names = known_names(controls)
     count = 0
-    for count, (line, row) in enumerate(rows, start=1):
-        if kind is None:
-            kind = next((one for one in _KINDS if set(one.keys) <= row.keys()), None) or _plain(controls, row)
-            columns = Columns(kind.read, kind.carried, ALPACA_EVAL_SAYS)
-        if count <= 100:
-            found.update(dict.fromkeys(row))
+    for count, (line, written) in enumerate(rows, start=1):
+        spelled = names.spelled(written)
         try:
-            if not columns.takes(row, line):
+            row = names.row(written, spelled, _placed(line)) if spelled else written
+            if kind is None:
+                kind = next((one for one in KINDS if set(one.keys) <= row.keys()), None) or _plain(controls, row)
+                columns = Columns(kind.read, kind.carried, ALPACA_EVAL_SAYS)
+                identity = None if kind.judged or is_own(row) else vote_id(row, PROMPT_COLUMNS)
+            for name, known in spelled.items():
+                if known in kind.read:
+                    columns.take(name)
+            if count <= 100:
+                found.update(dict.fromkeys(row))
+            if not columns.takes(written, line):
                 continue
         except ValueError as error:
             raise file_error(source, error) from None
         try:
             battles = list(kind.battles(row))
+            theirs = [_vote(kind, identity, row, battle, game) for game, battle in enumerate(battles)]
         except (KeyError, TypeError, AttributeError) as error:
             unlike.add(f"not like the rows before it ({error!r})", _placed(line))
             continue
+        votes += theirs
         amounts = {name: row.get(name) for name in columns.counting()}
         for battle in battles:
             told = battle | amounts if amounts else battle
@@ -206,6 +216,13 @@ def battle_columns(
             if kept is not None:
                 cells = {name: list(compress(column, kept)) for name, column in cells.items()}
                 lines, left_out = list(compress(lines, kept)), [*left_out, *repeated]
+        by = f"{kind.judged[0]}, prompt and models" if kind and kind.judged else ""
+        by = ", ".join(identity.columns) if identity else by
+        kept, repeated = counted_once(votes, cells, place, sure=identity is None or identity.sure, column=by)
+        if kept is not None:
+            cells = {name: list(compress(column, kept)) for name, column in cells.items()}
+            lines = list(compress(lines, kept))
+        left_out += repeated
         if not lines:
             raise ValueError(f"no row is left{': ' if told_of else ''}{'; '.join(told_of)}")
         score, weight, notes = _scores(cells, place)
@@ -237,6 +254,16 @@ def _placed(line: int | str) -> str:
     return line if isinstance(line, str) else f"line {line}"
 
 
+def _vote(kind: Kind, identity: VoteId | None, row: JsonRow, battle: JsonRow, game: int) -> Vote | None:
+    """Which vote a battle is; None where nothing tells."""
+    if identity is not None:
+        return identity.of(row, battle.get("prompt_id"), battle["model_a"], battle["model_b"])
+    if not kind.judged or is_missing(row.get(kind.judged[0])):
+        return None
+    key = (*(cell_key(row.get(name)) for name in kind.judged), game)
+    return Vote(key, key, None)
+
+
 def _scores(cells: Mapping[str, list[Any]], place: Place) -> tuple[FloatArray, FloatArray | None, tuple[str, ...]]:
     """Scores of `model_a`, what the labels weigh (None: one each), and notes."""
     names = cells["model_a"], cells["model_b"]
@@ -255,88 +282,6 @@ def _scores(cells: Mapping[str, list[Any]], place: Place) -> tuple[FloatArray, F
     return outcomes.score, None, outcomes.notes
 
 
-def _fastchat(row: JsonRow) -> Iterable[JsonRow]:
-    yield {
-        "model_a": row["model_1"],
-        "model_b": row["model_2"],
-        "g1": row["g1_winner"],
-        "g2": row["g2_winner"],
-        "prompt_id": row["question_id"],
-    }
-
-
-def _arena_hard(row: JsonRow) -> Iterable[JsonRow]:
-    prompt = row["uid"] if "uid" in row else row["question_id"]
-    seats = [(row["baseline"], row["model"]), (row["model"], row["baseline"])]
-    for (a, b), game in zip(seats, row["games"], strict=False):
-        yield {"model_a": a, "model_b": b, "label": None if game is None else game.get("score"), "prompt_id": prompt}
-
-
-def _alpaca_eval(row: JsonRow) -> Iterable[JsonRow]:
-    first, second = row.get("output_1"), row.get("output_2")
-    battle = {
-        "model_a": row["generator_2"],
-        "model_b": row["generator_1"],
-        "annotated": row["preference"],
-        "prompt_id": instruction_key(row),
-        "length_a": _characters(second, row.get("length_b")),
-        "length_b": _characters(first, row.get("length_a")),
-        "output_a": second,
-        "output_b": first,
-    }
-    yield battle | ({"weight": row["weight"]} if "weight" in row else {})
-
-
-def instruction_key(row: JsonRow) -> object:
-    """What prompts are joined by: the instruction, with its input where it has one.
-
-    Raises:
-        TypeError: the instruction is neither text nor number.
-    """
-    instruction, extra = row["instruction"], row.get("input")
-    if not isinstance(instruction, str | int):
-        raise TypeError("'instruction' must be text")
-    return f"{instruction}\n\n{extra}" if extra else instruction
-
-
-def _characters(text: object, length: object) -> object:
-    return float(len(text)) if isinstance(text, str) else length
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """A kind of rows: what makes battles of one.
-
-    Attributes:
-        keys: columns that tell the kind.
-        battles: of a row.
-        read: columns that it reads. `carried`: others that such files have, and that do not change what a row means.
-    """
-
-    keys: tuple[str, ...]
-    battles: Callable[[JsonRow], Iterable[JsonRow]]
-    read: frozenset[str]
-    carried: frozenset[str]
-
-
-_FASTCHAT = ("g1_winner", "g2_winner", "model_1", "model_2", "question_id")
-_ARENA_HARD = ("games", "model", "baseline")
-_ALPACA_EVAL = ("generator_1", "generator_2", "preference", "instruction")
-_KINDS = (
-    _Kind(
-        _FASTCHAT,
-        _fastchat,
-        frozenset(_FASTCHAT),
-        frozenset({"g1_user_prompt", "g1_judgment", "g2_user_prompt", "g2_judgment", "turn"}),
-    ),
-    _Kind(_ARENA_HARD, _arena_hard, frozenset({*_ARENA_HARD, "uid", "question_id"}), frozenset({"prompt", "cluster"})),
-    _Kind(
-        _ALPACA_EVAL,
-        _alpaca_eval,
-        frozenset({*_ALPACA_EVAL, "input", "output_1", "output_2", "length_a", "length_b", "weight"}),
-        frozenset({"referenced_models", "completion"}),
-    ),
-)
 ARENA_COLUMNS = frozenset(
     name
     for names in (
@@ -348,6 +293,12 @@ ARENA_COLUMNS = frozenset(
 )
 """What Chatbot Arena's sets, MT-Bench's votes and their kin carry beside a battle's outcome."""
 _OWN = frozenset({"flipped", "verdicts", "reason", "cause"})
+
+
+def known_names(controls: Sequence[str] = ()) -> KnownNames:
+    """Every column that a battle of any kind is read from."""
+    kinds = [*KINDS, _plain(controls, ())]
+    return KnownNames({"question_id", "conv_metadata", *(name for kind in kinds for name in kind.read)})
 
 
 def is_own(columns: Collection[str]) -> bool:
@@ -363,7 +314,7 @@ def is_simple(columns: Collection[str], controls: Sequence[str] = ()) -> bool:
     return (is_own(columns) or len(told) == 1) and all(others.knows(name) for name in columns)
 
 
-def _plain(controls: Sequence[str], columns: Collection[str]) -> _Kind:
+def _plain(controls: Sequence[str], columns: Collection[str]) -> Kind:
     own = is_own(columns)
     kept = {"model_a", "model_b", "weight", "prompt_id", "length_a", "length_b", "own_failure", *OUTCOME_COLUMNS}
     kept |= {"verdicts"}
@@ -383,4 +334,4 @@ def _plain(controls: Sequence[str], columns: Collection[str]) -> _Kind:
             out |= {name: metadata.get(field) for name, field in METADATA_LENGTHS.items()}
         yield out
 
-    return _Kind((), battle, frozenset(kept), ARENA_COLUMNS | _OWN if own else ARENA_COLUMNS)
+    return Kind((), battle, (), frozenset(kept), ARENA_COLUMNS | _OWN if own else ARENA_COLUMNS)

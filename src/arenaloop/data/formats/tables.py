@@ -19,7 +19,7 @@ from pathlib import Path
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, user_rows
 from arenaloop.regular_files import open_regular
-from arenaloop.text_files import row_error, utf8_file
+from arenaloop.text_files import bare_name, row_error, utf8_file
 
 __all__ = ["CsvForm", "content_kind", "csv_form", "file_error", "line_of", "table_rows"]
 
@@ -91,7 +91,7 @@ class CsvForm:
 
     Attributes:
         separator: of its cells.
-        columns: names as they are used, blanks around them taken off.
+        columns: names as they are used, blanks around them and what one cannot see taken off.
         raw: names as they stand in the file.
         skipped: lines before the header (blank ones, a ``sep=`` line).
         indented: a blank follows every separator and belongs to no cell.
@@ -126,7 +126,7 @@ def csv_form(path: Path) -> CsvForm:
     bare = header.rstrip("\r\n")
     indented = bool(re.match(rf"[^{re.escape(separator)}]*{re.escape(separator)} ", bare)) and separator != "\t"
     raw = next(csv.reader([bare], delimiter=separator, skipinitialspace=indented), [])
-    columns = [name.strip() for name in raw]
+    columns = [bare_name(name) for name in raw]
     if separator == "|" and len(columns) > 2 and not columns[0] and not columns[-1]:
         raise row_error(path, skipped + 1, "a Markdown table; save it as CSV or JSONL")
     for name, count in Counter(columns).items():
@@ -175,5 +175,5 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
-    frame = frame.with_columns(pl.selectors.float().fill_nan(None)).rename(str.strip)
+    frame = frame.with_columns(pl.selectors.float().fill_nan(None)).rename(bare_name)
     yield from enumerate(frame.iter_rows(named=True), 1)
