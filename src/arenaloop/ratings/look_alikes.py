@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-__all__ = ["name_twins"]
+__all__ = ["look_alikes", "name_twins"]
 
 _LIKE = str.maketrans(
     dict(
@@ -36,19 +36,23 @@ def name_twins(counts: Mapping[str, int]) -> list[str]:
     Args:
         counts: by name, how many battles (or rows) hold it.
     """
+    return [
+        f"{' and '.join(f'{name!a} ({counts[name]:,})' for name in group)} look alike (case, blanks, Unicode form, "
+        "invisible characters or letters of another script) and are rated as different models"
+        for group in look_alikes(counts)
+    ]
+
+
+def look_alikes(different: Iterable[str]) -> list[list[str]]:
+    """Groups of two or more different names that look alike."""
     groups: dict[str, list[str]] = {}
-    for name in counts:
+    for name in different:
         groups.setdefault(_look(name), []).append(name)
     for look in [look for look, names in groups.items() if _foreign(look) and re.search("[A-Za-z]", names[0])]:
         twin = next((other for other in groups if other != look and _covers(look, other)), None)
         if twin is not None:
             groups[twin] += groups.pop(look)
-    return [
-        f"{' and '.join(f'{name!a} ({counts[name]:,})' for name in group)} look alike (case, blanks, Unicode form, "
-        "invisible characters or letters of another script) and are rated as different models"
-        for group in groups.values()
-        if len(group) > 1
-    ]
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _look(name: str) -> str:
