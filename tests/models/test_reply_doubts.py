@@ -59,7 +59,7 @@ def test_a_server_that_names_each_reply_anew_fills_no_list() -> None:
 
 def test_one_model_under_several_names_is_no_oddity() -> None:
     reader = Reader()
-    for model in ("gpt-4o", "gpt-4o-2024-08-06", "openai/gpt-4o", ""):
+    for model in ("gpt-4o", "gpt-4o-2024-08-06", "openai/gpt-4o", "eu.openai.gpt-4o-v1:0", ""):
         read_reply(reply("Paris.", model=model), reader=reader, asked=ASKED)
     assert reader.notices.lines() == []
 
@@ -117,6 +117,11 @@ def test_a_text_that_spells_keys_is_no_key() -> None:
         "Rate limit reached for x on tokens per min (TPM): Limit 30000. Please try again in 6ms.", "502 Bad Gateway",
         "Model Qwen is currently loading, please retry", "CUDA out of memory. Tried to allocate 2 GiB", "[ERROR]",
         "An unexpected error occurred.", "Connection reset by peer", "upstream request timeout", "no healthy upstream",
+        "Error 524: A timeout occurred", "Invalid API key provided.",
+        "<html><body><h1>502 Bad Gateway</h1></body></html>",
+        "The bot is temporarily unavailable. Please try again later.", "litellm.RateLimitError: overloaded_error",
+        "You exceeded your current quota, please check your plan and billing details.",
+        "This model's maximum context length is 4096 tokens. However, your messages resulted in 5000 tokens.",
         '{"error": {"message": "overloaded", "code": 529}}',
     ],
 )  # fmt: skip
@@ -136,6 +141,8 @@ def test_an_error_told_as_an_answer_is_a_failed_call_with_its_words(text: str) -
         ("Tell a customer that we are down.", "Sorry, something went wrong. Please try again later."),
         ("What is the capital of France?", "Try again tomorrow, and take the limit of the function."),
         ("What is the capital of France?", "The server brought the soup."),
+        ("How do I boil an egg?", "If the shell fails, try again with a fresh egg; a timeout helps."),
+        ("Translate: Der Dienst ist nicht verfügbar.", "The service is temporarily unavailable."),
         ("What is the capital of France?", "Sorry, I can't help with that."),
         ("What is the capital of France?", "I was unable to find it; please try again with more detail."),
         ("What is love?", "Failure is a teacher, and time a healer."),

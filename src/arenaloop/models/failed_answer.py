@@ -54,11 +54,13 @@ _HEAD = re.compile(
     r"(?:(?:the|your|this|an?)\s+)?(?:\w+\s+){0,2}(?:request|call|generation|inference|completion|connection|prediction)"
     r"\s+(?:has\s+|was\s+|could\s+not\s+|is\s+)?(?:been\s+)?"
     r"(?:time|fail|error|refus|reset|abort|reject|clos|block|be\b)"
-    r"|error\s+(?:\w+ing|in|from|with|while|when|during)\b|(?:http\W{0,2})?(?:status\W{0,2})?(?:code\W{0,2})?[45]\d\d\b"
-    r"|(?:(?:the|our|this|that)\s+)?(?:\w+\s+){0,2}(?:server|servers|service|model|backend|engine|upstream|api|gateway)"
+    r"|error\s+(?:\d{3}\b|\w+ing|in|from|with|while|when|during)\b|(?:http\W{0,2})?(?:status\W{0,2})?(?:code\W{0,2})?[45]\d\d\b"
+    r"|(?:(?:the|our|this|that)\s+)?(?:\w+\s+){0,2}(?:server|servers|service|system|bot|model|backend|engine|upstream|api|gateway)"
     r"\s+(?:\S+\s+)?"
     r"(?:is|are|was|were|has|had|returned|did|could|cannot|can't|timed|error|failed)\b"
     r"|no (?:healthy|available)\b"
+    r"|this model's maximum context|you (?:have )?exceeded your|(?:invalid|incorrect|missing) api key"
+    r"|<(?:!doctype )?html\b"
     r"|internal server error|bad gateway|service unavailable|gateway time-?out|too many requests|rate.?limit\w*"
     r"|(?:cuda|gpu)?\s*out of memory|something went wrong|an?\s+(?:\w+\s+){0,2}error\s+(?:has\s+)?occurred)",
     re.IGNORECASE,
@@ -72,10 +74,12 @@ _PLEA = re.compile(
 """What a program asks of whoever called it."""
 _ABOUT = re.compile(
     r"\b(?:error|fail|exception|server|service|maintenance|offline|customer"
+    r"|translat|übersetz|traduc|traduis|tradui|翻译|rephras|rewrite|paraphras|summar|proofread|e-?mail|sentence|repeat"
     r"|api\b|https?\b|status|timeout|time.?out|retry|try again|outage|apolog"
     r"|log\b|logs\b|quota|rate.?limit|gateway|backend|connection|connect\b|debug|bug\b|[45]\d\d\b)",
     re.IGNORECASE,
 )
+"""Of what a question speaks whose answer may be such words: errors and servers, and texts that are given to work on."""
 _ERROR_KEYS = {"error", "code", "message", "status", "detail", "details", "type", "request_id"}
 
 
@@ -102,7 +106,7 @@ def failed_reply(text: str) -> bool:
     if len(said) > _LONGEST or said.count("\n") >= 3:
         return False
     pleads, calls = _PLEA.search(said) is not None, _CALL.search(said) is not None
-    return (pleads and calls) or ((pleads or calls) and _HEAD.match(said) is not None)
+    return (pleads or calls) and _HEAD.match(said) is not None
 
 
 def speaks_of_calls(asked: str) -> bool:

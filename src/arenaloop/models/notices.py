@@ -151,7 +151,12 @@ class Notices:
 
     def _other_models(self) -> list[str]:
         """That some replies are another model's than most."""
-        served = {kind: n for kind, n in self._counts.items() if kind.startswith(_SERVED_BY)}
+        served: dict[str, int] = {}
+        for kind, n in self._counts.items():
+            if kind.startswith(_SERVED_BY):  # us.anthropic.claude and claude are one
+                same = (one for one in served if _ends_alike(one, kind))
+                known = next(same, kind)
+                served[known] = served.get(known, 0) + n
         if len(served) < 2:
             return []
         most = max(served, key=lambda kind: served[kind])
@@ -162,3 +167,9 @@ class Notices:
             f"{sum(served[kind] for kind in others):,} of {self.replies:,} replies come from another model than the "
             f"others ({self._examples[most]}): {names}{more}; all count as this model's answers"
         ]
+
+
+def _ends_alike(one: str, other: str) -> bool:
+    """Whether the name of one model is that of the other with words before it."""
+    one, other = (f"-{kind.removeprefix(_SERVED_BY)}" for kind in (one, other))
+    return one.endswith(other) or other.endswith(one)

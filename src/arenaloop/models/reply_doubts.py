@@ -27,10 +27,13 @@ _SERVED = re.compile(  # words behind a name that say how, since when or by whom
 )
 
 
+_BEDROCK = re.compile(r"-v\d{1,2}:\d{1,2}\Z")
+
+
 @lru_cache(maxsize=256)
 def plain_model(name: str) -> str:
     """A model's name without its owner, its path, a date and how it is served; equal for what may be one model."""
-    last = name.strip().rstrip("/").replace("\\", "/").rsplit("/", 1)[-1].casefold()
+    last = _BEDROCK.sub("", name).strip().rstrip("/").replace("\\", "/").rsplit("/", 1)[-1].casefold()
     words = [word for word in re.split(r"[\s:@_.\-]+", last) if word]
     while len(words) > 1 and _SERVED.fullmatch(words[-1]):
         words.pop()
