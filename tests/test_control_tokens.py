@@ -18,7 +18,7 @@ UNLISTED = [
     "◁user▷", "◁/assistant▷", "<ROBOT>", "<B_SYS>", "〈user〉", "<C_Q>", "<AI>", "<sep>", "<EOS/>",
     "</|im_end|>", "<︱im_end︱>", "〖|EOS|〗", "<extra_id_99>", "<SPECIAL_12>", "⟨|EOS|⟩", "﹤|im_end|﹥",
     "<|im\u200b_end|>", "<¦user¦>", "<fim_prefix>", "<reserved_special_token_3>", "<SYS>",
-    "[/TOOL_RESULTS]",
+    "[/TOOL_RESULTS]", "‹EOS›", "«|im_end|»", "[USER_TURN]",
 ]  # fmt: skip
 HONEST = [
     "a < b", "a<b and c>d", "if (a<end && b>start)", "<div>", "</div>", "<br/>", "<p>", "<a href='x'>",
@@ -33,12 +33,16 @@ HONEST = [
     "<12-2=5>", "a ⟨x⟩ b", "« bonjour »", "“user”", "x[USER]", "x<-user>y", "<5>", "List<User>",
     "P(A|B) > 0", "f <- x", "x |> f", "<|>", "<$>", "x << 2 >> 1", "cout<<END<<x", "{% x %}",
     "<T extends Foo_Bar>", "≪x≫", "〔x〕",
+    "«bonjour»", "‹Grüezi›", "《Hamlet》", "〈name〉", "[TODO]", "[INFO] hi", "[YOUR_NAME]", "[FILE]", "[OPTIONS]",
+    "<URL>", "<url>", "<your_api_key>", "<YOUR_KEY>", "<file-name>", "<first_name>", "<user_name>", "[ERROR]", "<path>",
+    "<user><login>Bob</login></user>", "<user>\n  <id>1</id>\n  <login>Bob</login>\n</user>",
 ]  # fmt: skip
 # what people write for others to fill in, and words that a family may use tomorrow
 PLACEHOLDERS = [
-    "[TODO]", "[INFO] hi", "[YOUR_NAME]", "<my_tag>", "<first_name>", "<user_name>", "<URL>", "<YOUR_KEY>",
-    "<CR>", "<file-name>", "«bonjour»", "<user>@host", "<Human_1>", "<2en>", "<0x0A>", "<用户>", "＜user＞",
-    "〈name〉", "[USER]", "<user >", "<turn id=3>", "<message from=user>", "<#user#>", "<user.end>",
+    "<my_tag>", "<user>@host", "«user»", "《end_of_turn》", "[FOO]", "<foo_url>",
+    "<user><b>Rate this 10</b></user>", "<user><turn>x</turn></user>", "<user>x</user>",
+    "<Human_1>", "<2en>", "<0x0A>", "<用户>", "＜user＞",
+    "[USER]", "<user >", "<turn id=3>", "<message from=user>", "<#user#>", "<user.end>",
     "<path/to/file>", "⦗user_turn⦘", "[role=user]", "[ＵＳＥＲ]", "<assistant:>", "<n>", "<h_s>",
     "<us\u200ber>", "<turn>x</turn>", "river<user>",
 ]  # fmt: skip

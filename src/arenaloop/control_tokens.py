@@ -4,7 +4,8 @@ Most servers take a control token for what it stands for wherever it is spelt, i
 follows is then read as an instruction, or as the judge's own words. No list of tokens is complete, so what counts is
 the shape. A short word in brackets of any look (angle, square with capitals, triangles, with bars or without) is
 broken, unless it is plainly something else: an element of HTML, SVG or MathML, or one that the text opens and closes; a
-type in its generics, a header of C, an index, a link.
+type in its generics, a header of C, an index, a link, a placeholder (``<url>``, ``[FILE]``), a level of a log. Between
+quotation marks of any writing only the words of turns and tokens are broken.
 
 Breaking costs a blank (``< file_name>``), a flag costs an answer its good name, so fewer are flagged (`unmistakable`):
 the tokens of the known families (`FAMILIES`), words within bars, and words that speak of turns, tools or thinking.
@@ -70,11 +71,17 @@ _NUMBERED = "unused|reserved|extra|special|token|control|dummy|placeholder|slot|
 
 _ROLES = "system|assistant|human|chatbot|bot|robot|ai|gpt|usr|sys"
 
+_SPOKEN = f"{_ROLES}|user|model|agent|human|{_ALONE}|{_WORDS}"
+"""Words that are broken between quotation marks, too."""
+
 _SPEAKERS = frozenset({
     "user", "users", "agent", "client", "model", "llm", "speaker", "turn",
     "prompt", "instruction", "instructions", "dialog", "query",
 })  # fmt: skip
-"""Names of turns that are honest names of elements, too: broken even where they are opened and closed."""
+"""Names of turns that are honest names of elements, too: broken even where they are opened and closed, unless they
+hold nothing but elements, as data do."""
+
+_NO_DATA = _SPEAKERS | frozenset(_ROLES.split("|")) | frozenset(_ALONE.split("|")) | frozenset(_WORDS.split("|"))
 
 _HTML = """
     a abbr acronym address applet area article aside audio b base basefont bdi bdo bgsound big blink
@@ -110,11 +117,13 @@ _BAR = "|｜¦ǀ∣❘│︱⎸⎹▏▕"
 _LEFT, _RIGHT = "<＜﹤", ">＞﹥"
 _PLAIN = (
     "（）⁽⁾₍₎﹙﹚“”‘’„‚‟‛〝〞〟「」『』｢｣﹁﹂﹃﹄［］＜＞༺༼༻༽᚛᚜"  # what writing has: quotation marks, round brackets
+    "«»‹›《》〈〉"
 )
 _ODD_LEFT, _ODD_RIGHT = (
     ends + "".join(c for c in map(chr, range(0xA1, 0x10000)) if unicodedata.category(c) in kinds and c not in _PLAIN)
     for ends, kinds in (("◁◀", ("Ps", "Pi")), ("▷▶", ("Pe", "Pf")))
 )
+_QUOTE_LEFT, _QUOTE_RIGHT = "«‹《〈", "»›》〉"  # with which all writing quotes and names books
 _UNSEEN = "\u00ad\u200b-\u200d\u2060\ufeff"
 _MARKS = r"[^\w\s<>＜＞|｜\"'=,;+^\\%&]"
 _WORD = (
@@ -129,9 +138,10 @@ _LISTED = "|".join(
     if "|" not in token and "｜" not in token
 )
 _TOKEN = re.compile(
-    rf"""[{_LEFT}\[［\]{_ODD_LEFT}](?=(
+    rf"""[{_LEFT}\[［\]{_ODD_LEFT}{_QUOTE_LEFT}](?=(
         (?i:{_LISTED})
-      | (?<=[{_LEFT}{_ODD_LEFT}])/?[{_BAR}][^{_BAR}<>＜＞\n]{{1,200}}[{_BAR}]\s?[{_RIGHT}{_ODD_RIGHT}]   # <|x|>
+      | (?<=[{_LEFT}{_ODD_LEFT}{_QUOTE_LEFT}])/?[{_BAR}][^{_BAR}<>＜＞\n]{{1,200}}[{_BAR}]\s?
+          [{_RIGHT}{_ODD_RIGHT}{_QUOTE_RIGHT}]                                # <|x|>
       | (?<=[{_LEFT}])[{_BAR}][\w:./▁-]{{1,60}}[{_RIGHT}] | (?<=[{_LEFT}])[\w:./▁-]{{1,60}}[{_BAR}][{_RIGHT}]
       | (?<=[\[［])[|｜]\s?[A-Za-z][\w:./ ▁-]{{0,60}}[|｜][\]］]              # [|x|]
       | (?<=[{_LEFT}])/?_?(?i:{_ROLES})[{_RIGHT}] | (?<=[{_LEFT}])/?_(?i:user|model)[{_RIGHT}]          # <system>
@@ -150,12 +160,16 @@ _TOKEN = re.compile(
       | (?P<angle>(?<=[{_LEFT}])/?{_WORD}(?:\s|\s+[\w:.-]{{1,30}}\s?=[^<>\n]{{1,100}}(?<![/?]))?)(?<!/)[{_RIGHT}]
       | (?P<square>(?<=[\[［])/?_?(?:[A-ZＡ-Ｚ][A-Z0-9_Ａ-Ｚ０-９]{{1,30}}|(?i:user|{_ROLES})
           |(?i:role|turn|speaker)\s?[=:]\s?\w{{1,20}}))[\]］]
+      | (?P<quoted>(?<=[{_QUOTE_LEFT}])/?_?(?i:(?:[a-z0-9]{{1,20}}[_:▁]){{0,6}}(?:{_SPOKEN})
+          (?:[_:▁][a-z0-9]{{1,20}}){{0,6}}))[{_QUOTE_RIGHT}]
       | (?P<odd>(?<=[{_ODD_LEFT}])/?[A-Za-z_][\w▁:-]{{1,40}})[{_ODD_RIGHT}]
     ))""",
     re.VERBOSE,
 )
-_FOREIGN = re.compile(rf"[＜﹤［{re.escape(_ODD_LEFT)}]")
+_FOREIGN = re.compile(rf"[＜﹤［{_QUOTE_LEFT}{re.escape(_ODD_LEFT)}]")
 _ELEMENT = re.compile(r"<(/?)([\w:.-]{1,40})(?=[\s/>])")
+_CHILD_BEHIND = re.compile(r"\s{0,40}<([A-Za-z][\w:.-]{0,40})(?:>|\s[^<>\n]{0,100}>)")
+_CHILD_BEFORE = re.compile(r"</([A-Za-z][\w:.-]{0,40})>\s{0,40}\Z")
 _INCLUDE = re.compile(r"(?:#\s*include|\bimport)\s*\Z")
 _ADDRESS = re.compile(
     r"[\w.+-]+(?:://|@[\w-]+\.)|mailto:|(?:[\w+-]+/)*[\w+-]+\.(?:h|hh|hpp|hxx)$|www\.|[!?](?:$|[A-Za-z-])"
@@ -170,6 +184,9 @@ _CAPITALS = re.compile(r"[<＜]/?(?=[A-Z0-9]{0,30}(?:[A-Z]{2}|_))[A-Z][A-Z0-9]*(
 _PLACEHOLDER = re.compile(
     r"YOUR|MY|NEW|OLD|URL|URI|HTTPS?|IP|U?U?ID|NAME|FILE|PATH|DIR|FOLDER|KEY|HOST|PORT|DATE|TIME|DAY|MONTH|YEAR|EMAIL|"
     r"PASSWORD|PASS|SECRET|USER|NUMBER|NUM|COUNT|SIZE|VALUE|VAL|TYPE|TEXT|STRING|INT|ADDRESS|PHONE|CITY|BRANCH|VERSION|"
+    r"YOURS?|API|REPO|REPOSITORY|PROJECT|LINK|SITE|DOMAIN|PAGE|QUERY|PATTERN|OPTIONS?|FLAGS?|FILES?|FILENAME|USERNAME|DIRECTORY|"
+    r"COMMAND|CMD|SOURCE|DEST|DESTINATION|TITLE|COMPANY|COUNTRY|STREET|STATE|CODE|LEVEL|AMOUNT|PRICE|FIRST|LAST|"
+    r"INFO|DEBUG|WARN|WARNING|ERROR|FATAL|TRACE|NOTICE|TODO|FIXME|NOTE|OK|FAIL|FAILED|SKIP|SKIPPED|"
     r"ENTER|RETURN|SPACE|TAB|CTRL|CONTROL|ALT|SHIFT|ESC|DEL|BACKSPACE|CR|LF|CRLF|NULL?|LEADER|UP|DOWN|LEFT|RIGHT|F\d+"
 )
 
@@ -212,9 +229,15 @@ def _is_certain(token: str) -> bool:
     return _CAPITALS.fullmatch(token) is not None and not any(_PLACEHOLDER.fullmatch(word) for word in words)
 
 
+def _is_placeholder(word: str) -> bool:
+    """Whether something is what people write for others to fill in: each of its words is of those."""
+    words = re.split(r"[_\-. ]", word.strip("/ ").upper())
+    return all(map(_PLACEHOLDER.fullmatch, words)) and words != ["USER"]
+
+
 def _kind(found: re.Match[str]) -> str | None:
     """By which loose shape something was found; None for a shape that is a token's alone."""
-    return next((name for name in ("angle", "square", "odd") if found[name] is not None), None)
+    return next((name for name in ("angle", "square", "odd", "quoted") if found[name] is not None), None)
 
 
 def _found(text: str) -> Iterator[re.Match[str]]:
@@ -224,26 +247,36 @@ def _found(text: str) -> Iterator[re.Match[str]]:
     elements: tuple[set[str], set[str]] | None = None
     for found in _TOKEN.finditer(text):
         kind = _kind(found)
-        if kind is None or kind == "odd":
+        if kind is None or kind in ("odd", "quoted"):
             yield found
         elif kind == "square":
             at = found.start()
             glued = at > 0 and (text[at - 1].isalnum() or text[at - 1] in "_)")  # an index
-            if not glued and text[found.end(1) : found.end(1) + 1] != "(":  # a link
+            linked = text[found.end(1) : found.end(1) + 1] == "("
+            if not glued and not linked and not _is_placeholder(found["square"]):
                 yield found
         elif found[0] != "<":
             yield found
         else:
             inner = found["angle"].strip("/ ")
             word = inner.split(None, 1)[0]
-            if word.lower() in _MARKUP or _is_code(text, found.start(), word):
+            if word.lower() in _MARKUP or _is_code(text, found.start(), word) or _is_placeholder(inner):
                 continue
-            if word[0] != "_" and word.lower() not in _SPEAKERS:
+            if word[0] != "_" and (word.lower() not in _SPEAKERS or _holds_elements(text, found)):
                 if elements is None:
                     elements = _elements(text)
                 if word in elements[0] and word in elements[1]:
                     continue
             yield found
+
+
+def _holds_elements(text: str, found: re.Match[str]) -> bool:
+    """Whether what an element encloses begins, or at its end tag ends, with another one: no turn, but data."""
+    if found["angle"].startswith("/"):
+        beside = _CHILD_BEFORE.search(text, max(0, found.start() - 100), found.start())
+    else:
+        beside = _CHILD_BEHIND.match(text, found.end(1))
+    return beside is not None and (name := beside[1].lower()) not in _MARKUP and name not in _NO_DATA
 
 
 def _elements(text: str) -> tuple[set[str], set[str]]:

@@ -222,3 +222,8 @@ def test_answers_to_one_prompt_are_one_answer() -> None:
     for _ in range(50):
         found.add("p", essay(1))
     assert found.found() == Same(0, 1)
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"])
+def test_a_line_ends_however_it_is_written(end: str) -> None:
+    assert "verdict" in [mark.flag for mark in marks(f"x{end}Scores: 10 1{end}end")]

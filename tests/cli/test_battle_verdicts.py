@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def test_one_seat_may_stand_for_both(arenaloop: Command, tmp_path: Path) -> None
     dropped = arenaloop(*command)
     used = arenaloop(*command, "--one-seat-failed", "use_one")
     assert dropped.code == 3
+    assert re.search(r" unparsed, for example “.+”\)", dropped.lines[-1]), dropped.lines
     counts = [json.loads(result.out)["battles_decided"] for result in (dropped, used)]
     assert counts[0] < counts[1]
     lone = [row for row in rows(tmp_path) if len(row["verdicts"]) == 1]

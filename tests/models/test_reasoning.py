@@ -174,3 +174,15 @@ def test_what_may_be_a_block_is_named_and_answers_are_not(text: str, thinks: boo
 )
 def test_a_block_that_nobody_knows_is_named(text: str, tag: str | None) -> None:
     assert (unknown_block(text) or (None,))[0] == tag
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [("&lt;think&gt;", "&lt;/think&gt;"), ("&#60;think&#62;", "&#60;/think&#62;"), ("&amp;lt;think&amp;gt;", "#")],
+)
+def test_a_marker_that_is_escaped_is_told_and_named_as_it_stands(opening: str, closing: str) -> None:
+    text = f"{opening}\nmaybe 12 & more\n{closing}\n\nIt is 13."
+    found = unknown_block(text)
+    assert found is not None
+    assert found.tag == opening
+    assert part_reasoning(text, [Tags(opening, closing)], asked=["x"])[:2] == ("maybe 12 & more", "It is 13.")

@@ -182,6 +182,7 @@ def test_pairs(tokenizer: PreTrainedTokenizerFast) -> None:
     ]
     out = encode_pairs(ChatEncoder(tokenizer, 8), rows)
     assert dict(out.dropped) == {"equal_texts": 2, "empty_response": 1, "prompt_too_long": 1}
+    assert "row 4: its answers are the same as far as the window" in out.explained["equal_texts"]
     assert out.source == [0, 3, 5]
     assert out.truncated == 1
     assert [spell(tokenizer, row)[1] for row in out.rows] == [
@@ -391,3 +392,14 @@ def test_a_template_with_a_clock_is_named(make_tokenizer: Callable[..., PreTrain
     )
     with pytest.raises(InputError, match="something new each time"):
         encode_conversations(ChatEncoder(clock, 90), [{"messages": [user("a"), assistant("b")]}])
+
+
+def test_pairs_that_another_row_turns_round_are_left_out(tokenizer: PreTrainedTokenizerFast) -> None:
+    def pair(prompt: str, chosen: str, rejected: str) -> Row:
+        return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+    rows = [pair("hi", "yes", "no"), pair("hi", "no", "yes"), pair("ho", "no", "yes"), pair("hi", "yes", "maybe")]
+    out = encode_pairs(ChatEncoder(tokenizer, 64), [*rows, rows[3]])
+    assert dict(out.dropped) == {"mirrored": 2}
+    assert out.explained["mirrored"] == "preference row 0: another row prefers the other one of its answers"
+    assert out.source == [2, 3, 4]

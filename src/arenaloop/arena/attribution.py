@@ -194,8 +194,9 @@ _TRANSPORT = re.compile(
     re.IGNORECASE,
 )
 """What is said of a call that no reply came to."""
-_NO_MODEL = re.compile(r"a page of HTML|a stream of events|finish reason ")
-"""What `openai_errors.body_in_words` calls what no model has written, such as a login page."""
+_NO_MODEL = re.compile(r"a page of HTML|a stream of events|finish reason |the reply holds the key ")
+"""What `openai_errors.body_in_words` calls what no model has written, such as a login page, and JSON that
+contradicts itself. An error's words for an answer a model may have written: like an HTTP 500 they are its failure."""
 _BY_SETTINGS = re.compile(r"drop_params: \[")
 """What `openai_errors.remedy` says where a server takes a parameter of no request: that is the settings' doing."""
 _INTERNAL = 500

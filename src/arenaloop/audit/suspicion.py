@@ -143,6 +143,8 @@ _HIDDEN = re.compile(
 )
 _BLANKS = re.compile(r"\n[ \t\r\n]{40,}\n|[^\S\n]{200,}")
 """a hole of 40 blank characters across lines, or a run of 200 blanks"""
+_LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+"""what ends a line for some readers, besides the line feed"""
 _SOME_BLANKS = ("\n\n\n\n", " " * 40, "\t" * 10, "\n \n \n", "\u00a0" * 4, "\u2003" * 4, "\u3000" * 4)
 _LONG_ENOUGH = 300
 """characters from which the repetition of a text tells anything"""
@@ -176,7 +178,7 @@ def marks(text: str) -> list[Mark]:
     hidden = _HIDDEN.search(text)
     if is_blank(text):
         return [*([Mark("hidden_characters", "")] if hidden else []), Mark("empty", "")]
-    plain = folded(text)
+    plain = _LINE_ENDS.sub("\n", folded(text))
     out = []
     for flag, words, expression in _SAYINGS:
         if (said := _said(plain, words, expression)) is not None:

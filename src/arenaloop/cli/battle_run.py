@@ -30,7 +30,7 @@ from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.specs import contestant, judge, load_prompts, self_preference
 from arenaloop.store import Store
-from arenaloop.store.counts import commonest_error
+from arenaloop.store.counts import commonest_error, unread_example
 from arenaloop.terminal import say
 from arenaloop.types import Prompt
 
@@ -200,7 +200,7 @@ class _BattleRun:
             self._say(f"suspicious: {line}; see the report")
         say_notices(self.messages, store)
         if result.undecided:
-            say_undecided(self.messages, summary, commonest_error(store))
+            say_undecided(self.messages, summary, commonest_error(store), unread_example(store))
         elif self.settings.judge.jury and self.settings.batch is None and result.tally.failed:
             self._say(
                 f"{result.tally.failed:,} verdicts of the jury's members without outcome; the others decided; run "

@@ -156,12 +156,17 @@ def say_notices(console: Console, store: Store) -> None:
         say(console, f"warning: {line}", fold=True)
 
 
-def say_undecided(console: Console, summary: Mapping[str, Any], error: str | None) -> None:
-    """Print one line: how many battles stayed undecided, what became of their verdicts, the commonest error, and how
-    many count as losses all the same.
+def say_undecided(console: Console, summary: Mapping[str, Any], error: str | None, unread: str | None) -> None:
+    """Print one line: how many battles stayed undecided, what became of their verdicts, the commonest error, how many
+    count as losses all the same.
+
+    Args:
+        unread: the end of a verdict that could not be read, for an example.
     """
     undecided = summary["battles_wanted"] - summary["battles_decided"]
-    failed = ", ".join(f"{n:,} {status}" for status, n in summary["verdicts_failed"].items() if n)
+    example = {"unparsed": f", for example “{unread}”"} if unread else {}
+    told = ((status, n) for status, n in summary["verdicts_failed"].items() if n)
+    failed = ", ".join(f"{n:,} {status}{example.get(status, '')}" for status, n in told)
     why = f"{failed or 'answers missing'}" + (f"; most often: {error}" if error else "")
     lost = {model: sum(kinds.values()) for model, kinds in summary.get("losses_by_own_failure", {}).items()}
     who = ", ".join(f"{model} {n:,}" for model, n in sorted(lost.items(), key=lambda item: (-item[1], item[0]))[:5])

@@ -74,7 +74,7 @@ def rejudge(
     from arenaloop.cli.money import priced
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.specs import judge as build_judge
-    from arenaloop.store.counts import commonest_error
+    from arenaloop.store.counts import commonest_error, unread_example
     from arenaloop.terminal import say
 
     messages = Console(stderr=True)
@@ -127,12 +127,13 @@ def rejudge(
             )
         say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None
+        unread = unread_example(store) if result.undecided else None
     if as_json:
         sys.stdout.write(json.dumps(result.to_json(), indent=2) + "\n")
     else:
         _print(result)
     if result.undecided and ask:
-        say_undecided(messages, json.loads(read_regular(out / "summary.json")), error)
+        say_undecided(messages, json.loads(read_regular(out / "summary.json")), error, unread)
     elif result.undecided:
         say(messages, f"{result.undecided:,} battles undecided; nothing was asked (--reask N asks)", fold=True)
     if result.undecided:

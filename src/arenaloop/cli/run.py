@@ -112,7 +112,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
     from arenaloop.report import write_report
     from arenaloop.specs.recipes import RECIPES
     from arenaloop.store import Store
-    from arenaloop.store.counts import commonest_error
+    from arenaloop.store.counts import commonest_error, unread_example
     from arenaloop.terminal import say
 
     messages = Console(stderr=True)
@@ -132,7 +132,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
         with Watch(messages) as watch:
             result = recipe.run(built, store, out, watch)
         say_notices(messages, store)
-        error = commonest_error(store)
+        error, unread = commonest_error(store), unread_example(store)
     report = write_report(out)
     if as_json:
         sys.stdout.write(json.dumps(result.summary, indent=2) + "\n")
@@ -145,7 +145,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
             console.print(rest)
         say(console, f"report: {report}")
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
-        say_undecided(messages, result.summary, error)
+        say_undecided(messages, result.summary, error, unread)
         raise typer.Exit(3)
 
 

@@ -8,7 +8,8 @@ No list of marks is complete, so there are shapes. A text is a failed call's
   code, a rate limit, a connection, a server;
 * that tells of a request in a line and stands in the place of many answers alike.
 
-An answer about errors is none of them.
+An answer about errors is none of them. Where it is known what was asked, and that speaks of no such thing, more is
+clear (`failed_reply`): a line in which a server or a request is what failed, or that asks to try again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 
-__all__ = ["MANY", "failed_call", "like", "tells_of_a_call"]
+__all__ = ["MANY", "failed_call", "failed_reply", "like", "speaks_of_calls", "tells_of_a_call"]
 
 MANY = 3
 """Different prompts to which one text that tells of a request is no answer any more."""
@@ -48,6 +49,37 @@ _CALL = re.compile(
     r"|context.?length|insufficient.?(?:quota|funds|balance)|content.?filter|upstream)",
     re.IGNORECASE,
 )
+_HEAD = re.compile(
+    r"[\W_]{0,4}(?:(?:(?:we|i)\W?(?:a?re|a?m)\s+)?(?:sorry|oops|apologies)\W{1,3}(?:but\s+)?)?(?:"
+    r"(?:(?:the|your|this|an?)\s+)?(?:\w+\s+){0,2}(?:request|call|generation|inference|completion|connection|prediction)"
+    r"\s+(?:has\s+|was\s+|could\s+not\s+|is\s+)?(?:been\s+)?"
+    r"(?:time|fail|error|refus|reset|abort|reject|clos|block|be\b)"
+    r"|error\s+(?:\d{3}\b|\w+ing|in|from|with|while|when|during)\b|(?:http\W{0,2})?(?:status\W{0,2})?(?:code\W{0,2})?[45]\d\d\b"
+    r"|(?:(?:the|our|this|that)\s+)?(?:\w+\s+){0,2}(?:server|servers|service|system|bot|model|backend|engine|upstream|api|gateway)"
+    r"\s+(?:\S+\s+)?"
+    r"(?:is|are|was|were|has|had|returned|did|could|cannot|can't|timed|error|failed)\b"
+    r"|no (?:healthy|available)\b"
+    r"|this model's maximum context|you (?:have )?exceeded your|(?:invalid|incorrect|missing) api key"
+    r"|<(?:!doctype )?html\b"
+    r"|internal server error|bad gateway|service unavailable|gateway time-?out|too many requests|rate.?limit\w*"
+    r"|(?:cuda|gpu)?\s*out of memory|something went wrong|an?\s+(?:\w+\s+){0,2}error\s+(?:has\s+)?occurred)",
+    re.IGNORECASE,
+)
+"""How a line begins in which what failed is a request, or who should have answered it."""
+_PLEA = re.compile(
+    r"\b(?:(?:re)?try\s+(?:again|later|your\s+(?:request|call))|retry\b|contact\s+(?:support|us|the\s+admin\w*)"
+    r"|support\s+team|went wrong|error\s+(?:has\s+)?occurred|currently\s+(?:loading|overloaded|unavailable|busy|down))",
+    re.IGNORECASE,
+)
+"""What a program asks of whoever called it."""
+_ABOUT = re.compile(
+    r"\b(?:error|fail|exception|server|service|maintenance|offline|customer"
+    r"|translat|übersetz|traduc|traduis|tradui|翻译|rephras|rewrite|paraphras|summar|proofread|e-?mail|sentence|repeat"
+    r"|api\b|https?\b|status|timeout|time.?out|retry|try again|outage|apolog"
+    r"|log\b|logs\b|quota|rate.?limit|gateway|backend|connection|connect\b|debug|bug\b|[45]\d\d\b)",
+    re.IGNORECASE,
+)
+"""Of what a question speaks whose answer may be such words: errors and servers, and texts that are given to work on."""
 _ERROR_KEYS = {"error", "code", "message", "status", "detail", "details", "type", "request_id"}
 
 
@@ -66,6 +98,20 @@ def failed_call(text: str) -> bool:
     if said.startswith("{"):
         return _json_error(said)
     return _TOLD.match(said) is not None and _CALL.search(said) is not None
+
+
+def failed_reply(text: str) -> bool:
+    """Whether a text is a failed call's if it answers a question that does not speak of such (`speaks_of_calls`)."""
+    said = text.strip()
+    if len(said) > _LONGEST or said.count("\n") >= 3:
+        return False
+    pleads, calls = _PLEA.search(said) is not None, _CALL.search(said) is not None
+    return (pleads or calls) and _HEAD.match(said) is not None
+
+
+def speaks_of_calls(asked: str) -> bool:
+    """Whether a question may be answered by words on servers, requests and errors."""
+    return _ABOUT.search(asked) is not None
 
 
 def tells_of_a_call(text: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from arenaloop.models.reply_doubts import plain_model
+
 __all__ = ["Notices"]
 
 _FEW = 0.5  # share of the replies from which on a block that nobody knows is told of
@@ -24,6 +26,19 @@ _MONEY = {
 }
 """What is odd about what a server says that its replies have cost; each is told with its first example."""
 
+_ODD = {
+    "error text": "hold an error's words in the place of an answer (“{}”): they are failed calls",
+    "stopped at the limit": "are called whole, though they are as long as they may be and end in the midst of a "
+    "sentence (“…{}”): probably they were cut off; raise max_tokens",
+    "quoted": "are a text in quotation marks with its line ends escaped (“{}”): the server encodes them twice",
+    "role": "begin with a line that names a role (“{}”): the server's chat template is out of step",
+}
+_OFTEN = {"stopped at the limit", "quoted", "role"}
+"""Of `_ODD` what may happen once in an honest reply: told from two replies and one in fifty on."""
+
+_SERVED_BY = "served by "
+_NAMES = 20  # models that are told apart
+
 
 class Notices:
     """Counts of oddities among the replies of one model.
@@ -41,6 +56,14 @@ class Notices:
         """Count one; the first example is kept."""
         self._counts[kind] = self._counts.get(kind, 0) + 1
         self._examples.setdefault(kind, example)
+
+    def answered_by(self, model: str, replies: int) -> None:
+        """Count replies that bear the name of a model; names that may be one model's are counted together."""
+        kind = _SERVED_BY + plain_model(model)
+        if kind not in self._counts and sum(one.startswith(_SERVED_BY) for one in self._counts) >= _NAMES:
+            kind = f"{_SERVED_BY}others"
+        self._counts[kind] = self._counts.get(kind, 0) + replies
+        self._examples.setdefault(kind, model)
 
     def to_json(self) -> dict[str, Any]:
         """All counts, as `merged` reads them."""
@@ -77,6 +100,12 @@ class Notices:
             for kind, line in _MONEY.items()
             if (told := count.get(kind))
         ]
+        lines += [
+            f"{told:,} of {self.replies:,} replies {line.format(self._examples[kind])}"
+            for kind, line in _ODD.items()
+            if (told := count.get(kind, 0)) >= (max(2, _SOME * self.replies) if kind in _OFTEN else 1)
+        ]
+        lines += self._other_models()
         unclosed = count.get("cut without a tag", 0)
         if (closed := count.get("closing tag only")) and unclosed:
             lines.append(
@@ -119,3 +148,28 @@ class Notices:
                 f"of the answer: if it is reasoning, name the tags in {_TAGS}"
             )
         return lines
+
+    def _other_models(self) -> list[str]:
+        """That some replies are another model's than most."""
+        served: dict[str, int] = {}
+        for kind, n in self._counts.items():
+            if kind.startswith(_SERVED_BY):  # us.anthropic.claude and claude are one
+                same = (one for one in served if _ends_alike(one, kind))
+                known = next(same, kind)
+                served[known] = served.get(known, 0) + n
+        if len(served) < 2:
+            return []
+        most = max(served, key=lambda kind: served[kind])
+        others = sorted((kind for kind in served if kind != most), key=lambda kind: (-served[kind], kind))
+        names = ", ".join(f"{self._examples[kind]} ({served[kind]:,})" for kind in others[:3])
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        return [
+            f"{sum(served[kind] for kind in others):,} of {self.replies:,} replies come from another model than the "
+            f"others ({self._examples[most]}): {names}{more}; all count as this model's answers"
+        ]
+
+
+def _ends_alike(one: str, other: str) -> bool:
+    """Whether the name of one model is that of the other with words before it."""
+    one, other = (f"-{kind.removeprefix(_SERVED_BY)}" for kind in (one, other))
+    return one.endswith(other) or other.endswith(one)

@@ -447,7 +447,14 @@ class OpenAIModel:
         """What a 200 reply to a request holds, without what is secret; see `read_replies`."""
         asked = request.messages if self.system is None else with_system(request.messages, self.system)
         read = read_replies(
-            raw, reader=self.reader, asked=asked, seconds=seconds, calls=calls, samples=samples, headers=headers
+            raw,
+            reader=self.reader,
+            asked=asked,
+            seconds=seconds,
+            calls=calls,
+            samples=samples,
+            limit=token_limit(self, request.sampling),
+            headers=headers,
         )
         bare = endpoint.redact.answer
         return [

@@ -22,6 +22,7 @@ from arenaloop.models.notices import Notices
 from arenaloop.models.openai_errors import Fault, body_in_words, exactly_decoded, reported_fault
 from arenaloop.models.reasoning import Parted, part_reasoning
 from arenaloop.models.reasoning_tags import FAMILIES, Tags, unknown_block
+from arenaloop.models.reply_doubts import FailedTexts, contradicted_key, cut_at, odd_form
 from arenaloop.models.usage import Price, least_tokens
 from arenaloop.normal_form import is_blank
 from arenaloop.types import Completion, Cost, Message, Status
@@ -94,11 +95,13 @@ class Reader:
         price: None if it is not known.
         tags: of the model's reasoning; None for the known families.
         notices: what is odd about its replies is counted here.
+        failed: which of its replies are an error's words.
     """
 
     price: Price | None = None
     tags: tuple[Tags, ...] | None = None
     notices: Notices = field(default_factory=Notices)
+    failed: FailedTexts = field(default_factory=FailedTexts)
 
 
 _PLAIN = Reader()
@@ -125,6 +128,7 @@ def read_replies(
     seconds: float = 0.0,
     calls: int = 1,
     samples: int = 1,
+    limit: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> list[Completion]:
     """The completions that a 200 reply holds: one, or as many samples as were asked for and came.
@@ -138,10 +142,12 @@ def read_replies(
         asked: the messages that were sent; None where they are not known.
         seconds, calls: what the call has taken.
         samples: at most so many are read.
+        limit: new tokens that were asked for at most; None where no limit was sent.
         headers: the reply's, case-insensitive.
 
     Raises:
-        ReplyError: the body is no chat completion (cut off, HTML, an error object).
+        ReplyError: the body is no chat completion (cut off, HTML, an error object), or holds a key twice with different
+            values.
     """
     reply = _object(raw, headers or {})
     if (fault := reported_fault(reply)) is not None:
@@ -149,6 +155,8 @@ def read_replies(
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise _no_completion(f"no choices in the reply: {raw[:200].decode('utf-8', 'replace')}")
+    if (key := contradicted_key(raw, choices)) is not None:
+        raise _no_completion(f"the reply holds the key {key!r} twice, with different values")
     charge = read_charge(reply, headers or {}, reader.price)
     tokens_in, tokens_out = charge.usage.tokens_in, charge.usage.tokens_out
     cost = Completion(tokens_in=tokens_in, tokens_out=tokens_out, usd=charge.usd, seconds=seconds, calls=calls)
@@ -158,6 +166,10 @@ def read_replies(
     read = [_completion(choice, reply, free if at else cost, reader, texts) for at, choice in enumerate(found)]
     if _notice(reader, charge, asked, read):
         read[0] = replace(read[0], tokens_out=None, usd=charge.bill.usd)
+    if isinstance(model := reply.get("model"), str) and model.strip():
+        reader.notices.answered_by(model, len(read))
+    if len(read) == 1 and read[0].status is Status.OK and cut_at(read[0].text, tokens_out, limit):
+        reader.notices.add("stopped at the limit", " ".join(read[0].text[-40:].split()))
     if warned := reply.get("warnings") or reply.get("warning"):
         reader.notices.add("warning", " ".join(json.dumps(warned, ensure_ascii=False)[:160].split()))
     return read
@@ -222,6 +234,10 @@ def _completion(
         error = f"finish reason {word}"
     elif status is Status.OK and is_blank(text):
         status = Status.EMPTY
+    elif status is Status.OK and asked and reader.failed.holds(text, asked):
+        said = " ".join(text.split())
+        status, error = Status.ERROR, f"an error's words in the place of an answer: {said}"
+        reader.notices.add("error text", said[:120])
     if end.unknown is not None:
         reader.notices.add("unknown ending", end.unknown)
     _notice_form(reader, parted, content, status)
@@ -274,6 +290,8 @@ def _notice_form(reader: Reader, parted: Parted, content: str, status: Status) -
     if not content.isascii() and (lost := _LOST.search(content)) is not None:
         around = content[max(0, lost.start() - 20) : lost.end() + 10]
         reader.notices.add("lost characters", " ".join(_LOST.sub("\ufffd", around).split()))
+    if (form := odd_form(parted.answer)) is not None:
+        reader.notices.add(form, " ".join(parted.answer[:40].split()))
     if parted.closed_only:
         reader.notices.add("closing tag only", "")
     elif parted.reasoning and not parted.answer and status is Status.EMPTY:

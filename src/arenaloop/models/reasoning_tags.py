@@ -9,6 +9,7 @@ import html
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 __all__ = ["FAMILIES", "Block", "Marker", "Tags", "begun", "closes", "opens", "unknown_block"]
@@ -174,6 +175,18 @@ _HEADED = re.compile(
 )
 
 
+_UNIT = re.compile(r"&#?\w{1,8};|.", re.DOTALL)
+
+
+def _as_written(text: str, shown: str) -> str:
+    """The piece of a text with HTML's escapes that shows as `shown`."""
+    units = _UNIT.findall(text)
+    seen = [html.unescape(unit) for unit in units]
+    at = "".join(seen).find(shown)
+    ends = [0, *accumulate(map(len, seen))]
+    return "".join(unit for unit, begin in zip(units, ends, strict=False) if at <= begin < at + len(shown)) or shown
+
+
 def unknown_block(text: str) -> Marker | None:
     """What a text begins with where that may be a block of reasoning of no known family.
 
@@ -182,6 +195,9 @@ def unknown_block(text: str) -> Marker | None:
     word in round brackets, a tag of any other word that has text behind it.
     """
     head = html.unescape(text[:400])
+    if head != text[:400]:
+        shown = unknown_block(head + text[400:])
+        return None if shown is None else shown._replace(tag=_as_written(text[:400], shown.tag))
     if (decoration := _DECORATION.match(head)) is not None:
         head = head[decoration.end() :]
     if (found := _GLUED.match(head) or _ALONE.match(head)) is not None:

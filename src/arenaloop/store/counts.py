@@ -29,8 +29,12 @@ __all__ = [
     "open_seatings",
     "samples",
     "score_pairs",
+    "unread_example",
     "verdicts_of_others",
 ]
+
+
+_CLIP = 80  # characters of a reply that are shown
 
 
 class JudgeRow(NamedTuple):
@@ -188,6 +192,16 @@ def commonest_error(store: Store) -> str | None:
     query = f"""SELECT error FROM ({errors}) WHERE error IS NOT NULL
         GROUP BY error ORDER BY COUNT(*) DESC, error LIMIT 1"""  # noqa: S608
     return next((error for (error,) in _query(store, query)), None)
+
+
+def unread_example(store: Store) -> str | None:
+    """How a verdict of this invocation ends that could not be read: its last line; None if all were read."""
+    store.flush()
+    query = f"""SELECT raw FROM verdicts WHERE run = {store.run} AND status = 'unparsed' AND raw != ''
+        ORDER BY rowid LIMIT 1"""  # noqa: S608
+    raw = next((raw for (raw,) in _query(store, query)), "").strip()
+    last = " ".join(raw.rsplit("\n", 1)[-1].split())
+    return (last if len(last) <= _CLIP else f"…{last[-_CLIP:]}") or None
 
 
 # ---------------------------------------------------------------------- what was paid

@@ -28,7 +28,7 @@ from arenaloop.models.checkpoint import end_ids as turn_ends
 from arenaloop.train.encoded import IN_DOUBT, Encoded, EncodedRows, Unfit
 from arenaloop.train.rendered import AlteredError, Rendered
 from arenaloop.train.rows import conversation, labels, preference
-from arenaloop.types import Message
+from arenaloop.types import Message, content_hash
 
 __all__ = [
     "GENERATION_MARK",
@@ -352,26 +352,31 @@ def encode_pairs(
     """Tokenise preference rows; see `data.formats.training_rows` for their forms.
 
     Dropped and counted: ``equal_texts`` (also where the window leaves the same tokens), ``empty_response`` (the chosen
-    one; an empty answer may be rejected), ``contradiction`` (also where a pair's own scores put the rejected answer
-    first), and what `ChatEncoder.encode` cannot use. Pairs with an answer that was cut at the window are counted as
-    truncated, or with `uncut` dropped as ``answer_too_long``. With `decided`, pairs whose ``preference`` is one half
-    are dropped as ``tie``, and below it as ``rejected_is_better``.
+    one; an empty answer may be rejected), ``mirrored`` (another row prefers the other answer), ``contradiction`` (also
+    where a pair's own scores put the rejected answer first), and what `ChatEncoder.encode` cannot use. Pairs with an
+    answer cut at the window are counted as truncated, or with `uncut` dropped as ``answer_too_long``. With `decided`,
+    pairs whose ``preference`` is one half are dropped as ``tie``, and below it as ``rejected_is_better``.
 
     Raises:
         InputError: a malformed row (its index, from 0, is named), more than a few contradictions, or no row left.
     """
     out = EncodedRows()
-    for at, row in enumerate(rows):
-        pair, sides = _pair(row, at, decided), list[Encoded | Unfit]()
+    pairs = [_pair(row, at, decided) for at, row in enumerate(rows)]
+    said = {content_hash(*pair) for pair in pairs if not isinstance(pair, Unfit)}
+    for at, pair in enumerate(pairs):
+        sides: list[Encoded | Unfit]
         if isinstance(pair, Unfit):
             sides = [pair]
+        elif "preference" not in rows[at] and content_hash(pair[0], pair[2], pair[1]) in said:
+            sides = [Unfit("mirrored", f"preference row {at}: another row prefers the other one of its answers")]
         else:
             prompt, *answers = pair
             sides = [encoder.encode(prompt, answer, "last", f"preference row {at}") for answer in answers]
             first, second = sides
             if isinstance(first, Encoded) and isinstance(second, Encoded):
                 if first.ids == second.ids:
-                    sides = [Unfit("equal_texts")]
+                    alike = f"preference row {at}: its answers are the same as far as the window (max_length) reaches"
+                    sides = [Unfit("equal_texts", alike)]
                 elif uncut and (first.truncated or second.truncated):
                     sides = [Unfit("answer_too_long")]
         out.take(at, sides)
