@@ -149,6 +149,8 @@ SMALL = {"prompt_tokens": 540, "completion_tokens": 8, "total_tokens": 548}
         ({"output_tokens": 8, "cache_read_input_tokens": 4000}, table(4000, 8, 4000), ""),
         (SMALL | {"steps": [{"output_tokens": 350}, {"output_tokens": 358}]}, table(540, 716), "steps.output_tokens"),
         ([SMALL], table(540, 8), ""),
+        ([SMALL, SMALL], table(1080, 16), ""),  # two rounds
+        ({"prompt_kilotokens": 0.54, "completion_kilotokens": 0.008}, None, "prompt_kilotokens: 1"),
         # counts that nobody knows
         (SMALL | {"deliberation_tokens": 500}, table(540, 508), "deliberation_tokens: 500"),
         (SMALL | {"hidden": {"outputTokenCount": 500}}, table(540, 508), "hidden.outputTokenCount: 500"),
@@ -200,6 +202,7 @@ def test_odd_replies_cost_the_dearest_that_no_figure_contradicts(usage: Any, usd
         ({"choices": [{"message": {"provider_metadata": {"gateway": {"cost": "0.06", "marketCost": "1"}}}}]}, {}, 0.06),
         ({"choices": [{"message": {"content": "cost: 4", "cost": "a word"}}]}, {}, None),
         ({}, {"x-litellm-response-cost": "3.4e-05", "x-litellm-response-cost-original": "1"}, 3.4e-05),
+        ({}, {"X-Request-Charge": "0.02"}, 0.02),
         ({}, {"x-litellm-key-spend": "12.5", "x-ratelimit-limit-tokens": "4000"}, None),
         ({"usage": {"credits_used": 3}}, {}, None),
     ],

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from arenaloop.models.bill import Bill, read_bill
 from arenaloop.models.billable import billable
 from arenaloop.models.notices import Notices
-from arenaloop.models.usage import Price, Usage, read_usage
+from arenaloop.models.usage import Price, Usage, are_rounds, read_usage
 
 __all__ = ["Charge", "note_charge", "read_charge", "read_failed_charge"]
 
@@ -90,6 +90,7 @@ def read_failed_charge(raw: bytes, headers: Mapping[str, str], price: Price | No
 def _usages(reply: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The usage objects of a reply: under that name at the top, or else one level below (an error's, a choice's)."""
     named = [value for name, value in reply.items() if "usage" in name.lower()]
+    named = [{"rounds": value} if isinstance(value, list) and are_rounds(value) else value for value in named]
     found = [one for value in named for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
     if not found:
         for value in reply.values():

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from arenaloop.models.figures import Count, Side, count, figures, kind_of
 from arenaloop.types import Message
 
-__all__ = ["Price", "Usage", "least_tokens", "read_usage"]
+__all__ = ["Price", "Usage", "are_rounds", "least_tokens", "read_usage"]
 
 _CACHE_WRITE, _LONG_CACHE_WRITE = 0.25, 1.0
 """What writing a prompt token to a cache costs beside the token's own price, for five minutes and for an hour, as
@@ -154,7 +154,7 @@ def read_usage(usage: object) -> Usage:
     """
     if not isinstance(usage, dict):
         return Usage()
-    rounds = [name for name, value in usage.items() if isinstance(value, list) and _are_rounds(value)]
+    rounds = [name for name, value in usage.items() if isinstance(value, list) and are_rounds(value)]
     if not rounds:
         return _read(usage)
     whole = _read({name: value for name, value in usage.items() if name not in rounds})
@@ -163,7 +163,7 @@ def read_usage(usage: object) -> Usage:
     return whole
 
 
-def _are_rounds(value: Sequence[object]) -> bool:
+def are_rounds(value: Sequence[object]) -> bool:
     """Whether a list holds the usages of a call's rounds."""
     for one in value[:_MOST_ROUNDS]:
         wholes = {
@@ -217,7 +217,8 @@ def _read(usage: Mapping[str, Any]) -> Usage:
     read, written = _two_of_three(told)
     if read is None and written is None and told.total and not no_counts:
         return Usage(None, told.total)  # all of it may have been written
-    if read is None or written is None:
+    if read is None or written is None:  # a name that nobody knows may hold what is missing, in whatever unit
+        no_counts += [f"{'.'.join(path)}: {value:,}" for path, (_, value, known) in told.parts.items() if not known]
         return Usage(read, written, told.hits, no_counts=tuple(no_counts))
     read, written = _beyond(told, read, written)
     unknown: list[str] = []
