@@ -284,7 +284,7 @@ def test_what_a_price_covers_is_within_the_budget(tmp_path: Path) -> None:
         judging = Judging()
         price = replace(PRICE, units={"web_search_requests": 0.01})
         model = OpenAIModel("j", "j", till.url, price=price, sleep=no_sleep)
-        judging.judge = PairwiseJudge(model, sampling=Sampling(max_tokens=LIMIT))  # type: ignore[assignment]
+        judging.judge = PairwiseJudge(model, sampling=Sampling(max_tokens=LIMIT))
         store.add_prompts(prompts)
         store.flush()
         with pytest.raises(StoppedError, match="the budget is spent"):
