@@ -548,6 +548,17 @@ def test_a_batch_is_within_the_budget_whatever_its_results_tell(
     assert usage.calls_cut_off == 0
 
 
+def test_results_that_count_what_no_price_covers_stop_the_next_batch(
+    api: Api, url: str, store: Store, tmp_path: Path
+) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 9, "search_units": 2}
+    api.mishap, bill = billed(usage, 4.0)
+    with pytest.raises(StoppedError, match=r"what no price covers \(search_units: 2\)"):
+        judged(make_plan(url), store, tmp_path, budget=Budget(usd=0.02))
+    assert len(api.batches) == 1
+    assert store.usage().tokens_in == 9 * len(bill) > 0  # they are kept
+
+
 def test_a_batch_that_is_given_up_has_been_sent(api: Api, url: str, store: Store, tmp_path: Path) -> None:
     with pytest.raises(StoppedError, match="not done"):
         judged(make_plan(url), store, tmp_path, SETTINGS.model_copy(update={"wait": False}))

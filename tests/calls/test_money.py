@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -137,6 +138,21 @@ def zeros_now_and_then(n: int, body: dict[str, Any], size: int) -> Said:
     return Said(scores(body), size // 4, 5 * LIMIT, usage(0, 0) if n % 2 else usage(size // 4, 5 * LIMIT))
 
 
+def never_ends(n: int, body: dict[str, Any], size: int) -> Said:
+    """Short answers at first, then some that never end, until they have all the tokens that they may have."""
+    said = plain(n, body, size)
+    return said if n < 6 else replace(said, tokens_out=LIMIT, how="cut")
+
+
+def negative(n: int, body: dict[str, Any], size: int) -> Said:
+    return Said(scores(body), size // 4, LIMIT, usage(-7, -8))
+
+
+def true(n: int, body: dict[str, Any], size: int) -> Said:
+    told = {"prompt_tokens": True, "completion_tokens": True, "total_tokens": 2}
+    return Said(scores(body), size // 4, LIMIT, told)
+
+
 class Case(NamedTuple):
     """A server, what may be spent, and how many judges there are."""
 
@@ -168,6 +184,9 @@ CASES = {
     "caches beside the prompt": Case(cached_apart, 0.2),
     "a bill of the server's own": Case(own_bill, 2.0),
     "zeros now and then": Case(zeros_now_and_then, 0.5),
+    "answers that never end": Case(never_ends, 0.1),
+    "negative counts": Case(negative, 0.2),
+    "counts that are true": Case(true, 0.2),
     "a jury of three": Case(moody, 1.0, jury=3),
     "a jury without usage": Case(untold, 0.3, jury=3),
 }
@@ -238,6 +257,41 @@ def test_what_was_billed_is_within_the_budget(name: str, tmp_path: Path) -> None
     assert till.billed >= 0.2 * case.usd  # nor is the run stopped long before
     if not counted.usd_estimated:
         assert counted.usd == pytest.approx(till.billed, rel=0.01)
+
+
+def searching(n: int, body: dict[str, Any], size: int) -> Said:
+    """Looks things up, for a cent each, in every fifth reply."""
+    said = plain(n, body, size)
+    if n % 5 != 4:
+        return said
+    assert said.usage is not None
+    return replace(said, usage=said.usage | {"server_tool_use": {"web_search_requests": 3}})
+
+
+def test_what_no_price_covers_stops_a_budget_in_dollars(tmp_path: Path) -> None:
+    till, counted, ends = spend(Case(searching, 0.5), tmp_path)
+    says = r"j0: a reply counts what no price covers \(web_search_requests: 3\).* put units: {web_search_requests: …}"
+    assert all(re.match(says, end) for end in ends)
+    assert 5 <= till.calls <= 60
+    assert till.calls == counted.calls - ANSWERS  # what was paid for is kept
+    assert counted.usd == pytest.approx(till.billed, rel=0.01)
+
+
+def test_what_a_price_covers_is_within_the_budget(tmp_path: Path) -> None:
+    usd = 1.0
+    prompts = [Prompt.of(texts("question", n)) for n in range(ANSWERS // 2)]
+    with running_till(searching) as till, Store(tmp_path / "arena.db") as store:
+        judging = Judging()
+        price = replace(PRICE, units={"web_search_requests": 0.01})
+        model = OpenAIModel("j", "j", till.url, price=price, sleep=no_sleep)
+        judging.judge = PairwiseJudge(model, sampling=Sampling(max_tokens=LIMIT))
+        store.add_prompts(prompts)
+        store.flush()
+        with pytest.raises(StoppedError, match="the budget is spent"):
+            play(make_plan(judging, [contestant("a"), contestant("b")], prompts), store, budget=Budget(usd=usd))
+        billed = till.billed + 0.03 * (till.calls // 5)
+        assert 0.2 * usd <= billed <= usd + 0.03 + till.dearest
+        assert store.usage().usd == pytest.approx(billed, rel=0.01)
 
 
 # ---------------------------------------------------------------------- kills and Ctrl-C

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from arenaloop.calls.budget import Budget, Flying
 from arenaloop.models.base import Reserve, Spent
 from arenaloop.models.billing import Billing, Loss, count_tokens
-from arenaloop.models.openai_wire import Price
+from arenaloop.models.openai_wire import Price, Reader, read_replies
 from arenaloop.types import Completion
 
 PRICE = Price(1e6, 1e6)  # a dollar a token
@@ -75,7 +75,7 @@ def test_a_bill_of_the_servers_own_is_reserved_from_then_on() -> None:
     billing, body = Billing(PRICE), b"x" * 60
     billing.told(body, [Completion("words", tokens_in=20, tokens_out=10, usd=300.0)])
     assert billing.reserve(60, 10) == Reserve(300.0, 300.0)
-    assert billing.lost(body, 10, Loss.CUT) == 300
+    assert billing.lost(body, 10, Loss.UNREAD) == 300
     billed = billing.told(body, [Completion("words", usd=900.0)])
     assert (billed.usd, billed.usd_estimated) == (900, 0)
     cheap = billing.told(body, [Completion("words", usd=1.0)])
@@ -99,15 +99,41 @@ def test_a_failure_that_was_charged(usage: dict[str, float], spent: Spent | None
     assert billing.failed(body, raw, {}) == spent
 
 
-def test_lost_answers_cost_as_much_as_others_have() -> None:
+def test_lost_answers_cost_as_much_as_they_may() -> None:
     billing, body = Billing(PRICE), b"x" * 60
-    assert billing.lost(body, 50, Loss.LATE) == billing.lost(body, 50, Loss.CUT) == 60 / 6 + 50
+    assert billing.lost(body, 50, Loss.UNREAD) == 60 / 6 + 50
     assert billing.lost(body, 50, Loss.UNANSWERED) == 10
-    for tokens_out in (10, 30):
-        billing.told(body, [Completion("text", tokens_in=20, tokens_out=tokens_out)])
-    assert billing.lost(body, 50, Loss.CUT) == 20 + 20
-    assert billing.lost(body, 50, Loss.LATE) == 20 + 30
-    assert Billing(None).lost(body, 50, Loss.LATE) == 0.0
+    billing.told(body, [Completion("text", tokens_in=20, tokens_out=10)])
+    assert billing.lost(body, 50, Loss.UNREAD) == 20 + 50
+    billing.told(body, [Completion("text", tokens_in=20, tokens_out=70)])  # beyond the limit
+    assert billing.lost(body, 50, Loss.UNREAD) == 20 + 70
+    assert billing.lost(body, None, Loss.UNREAD) == 20 + 4096
+    assert Billing(None).lost(body, 50, Loss.UNREAD) == 0.0
+
+
+NO_COUNTS = [
+    {"prompt_tokens": -7, "completion_tokens": -8, "total_tokens": -15},
+    {"prompt_tokens": True, "completion_tokens": True, "total_tokens": 2},
+    {"prompt_tokens": 20, "completion_tokens": "many"},
+    {"prompt_tokens": "1e400", "completion_tokens": 2},
+    {"input_tokens": 20, "output_tokens": float("nan")},
+    {"prompt_tokens": 20, "completion_tokens": 2, "reasoning_tokens": -900},
+    '{"prompt_tokens": 20, "completion_tokens": 2}',
+]
+
+
+@pytest.mark.parametrize("usage", NO_COUNTS, ids=str)
+def test_counts_that_are_none_leave_an_answer_with_all_that_it_may_have(usage: object) -> None:
+    """Nobody knows what such a reply has cost, neither by its words nor by the others."""
+    billing, body = Billing(PRICE), b"x" * 60
+    billing.told(body, [Completion("fine words", tokens_in=20, tokens_out=10)])
+    choice = {"message": {"content": "fine words"}, "finish_reason": "stop"}
+    read = read_replies(json.dumps({"choices": [choice], "usage": usage}).encode(), reader=Reader(PRICE))
+    found = billing.told(body, read.answers, charge=read.charge, limit=50)
+    assert (found.usd, found.usd_estimated) == (20 + 50, 20 + 50)
+    assert billing.tokens.replies == 1  # nothing is learnt of it
+    raw = json.dumps({"error": {"message": "failed"}, "usage": usage}).encode()
+    assert billing.failed(body, raw, {}, 50) == Spent(70.0, 70.0)
 
 
 @given(

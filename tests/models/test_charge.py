@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from arenaloop.models.batch_lines import read_result
 from arenaloop.models.bill import read_bill
 from arenaloop.models.charge import note_charge, read_charge, read_failed_charge
 from arenaloop.models.notices import Notices
-from arenaloop.models.openai_wire import Price, Reader, read_reply
+from arenaloop.models.openai_wire import Price, Reader, read_replies, read_reply
 
 PRICE = Price(10.0, 100.0, cached=1.0)
 
@@ -43,6 +44,13 @@ HONEST: dict[str, tuple[dict[str, Any], float]] = {
         {"input_tokens": 4, "cache_creation_input_tokens": 5000, "output_tokens": 8,
          "cache_creation": {"ephemeral_5m_input_tokens": 1000, "ephemeral_1h_input_tokens": 4000}},
         table(5004 + 250 + 4000, 8)),
+    "Anthropic, compacting": (  # its docs: the top level leaves the compaction out, the rounds are what is billed
+        {"input_tokens": 23000, "output_tokens": 1000,
+         "iterations": [{"type": "compaction", "input_tokens": 180000, "output_tokens": 3500},
+                        {"type": "message", "input_tokens": 23000, "output_tokens": 1000}]}, table(203000, 4500)),
+    "Anthropic, in one round": (
+        {"input_tokens": 50, "output_tokens": 100,
+         "iterations": [{"type": "message", "input_tokens": 50, "output_tokens": 100}]}, table(50, 100)),
     "LiteLLM": (  # whose prompt holds Anthropic's caches
         {"prompt_tokens": 9004, "completion_tokens": 8, "total_tokens": 9012,
          "prompt_tokens_details": {"cached_tokens": 4000, "text_tokens": None}, "completion_tokens_details": None,
@@ -141,6 +149,8 @@ SMALL = {"prompt_tokens": 540, "completion_tokens": 8, "total_tokens": 548}
         ({"output_tokens": 8, "cache_read_input_tokens": 4000}, table(4000, 8, 4000), ""),
         (SMALL | {"steps": [{"output_tokens": 350}, {"output_tokens": 358}]}, table(540, 716), "steps.output_tokens"),
         ([SMALL], table(540, 8), ""),
+        ([SMALL, SMALL], table(1080, 16), ""),  # two rounds
+        ({"prompt_kilotokens": 0.54, "completion_kilotokens": 0.008}, None, "prompt_kilotokens: 1"),
         # counts that nobody knows
         (SMALL | {"deliberation_tokens": 500}, table(540, 508), "deliberation_tokens: 500"),
         (SMALL | {"hidden": {"outputTokenCount": 500}}, table(540, 508), "hidden.outputTokenCount: 500"),
@@ -159,6 +169,8 @@ SMALL = {"prompt_tokens": 540, "completion_tokens": 8, "total_tokens": 548}
         (SMALL | {"cost": 0.0908}, 0.0908, "billed higher by the server than by the price table ($0.0908 in"),
         (SMALL | {"cost": "0.0908"}, 0.0908, "billed higher"),
         (SMALL | {"cost": 0.001}, table(540, 8), "billed lower"),
+        (SMALL | {"cost": "0,0908"}, 0.0908, "billed higher"),
+        (SMALL | {"cost": "0,090"}, 0.09, "billed higher"),
         (SMALL | {"cost": 0}, table(540, 8), "billed lower"),
         (SMALL | {"cost": table(540, 8) * 1.001}, table(540, 8) * 1.001, ""),
         (SMALL | {"cost": -1}, table(540, 8), "usage.cost: -1"),
@@ -190,6 +202,7 @@ def test_odd_replies_cost_the_dearest_that_no_figure_contradicts(usage: Any, usd
         ({"choices": [{"message": {"provider_metadata": {"gateway": {"cost": "0.06", "marketCost": "1"}}}}]}, {}, 0.06),
         ({"choices": [{"message": {"content": "cost: 4", "cost": "a word"}}]}, {}, None),
         ({}, {"x-litellm-response-cost": "3.4e-05", "x-litellm-response-cost-original": "1"}, 3.4e-05),
+        ({}, {"X-Request-Charge": "0.02"}, 0.02),
         ({}, {"x-litellm-key-spend": "12.5", "x-ratelimit-limit-tokens": "4000"}, None),
         ({"usage": {"credits_used": 3}}, {}, None),
     ],
@@ -274,3 +287,68 @@ def batch_line(status: int, usage: Any) -> bytes:
 )
 def test_results_of_batches_cost_their_share_or_what_the_server_bills(status: int, usage: Any, usd: float) -> None:
     assert read_result(batch_line(status, usage), Reader(PRICE))[1].usd == pytest.approx(usd)
+
+
+def test_a_short_answer_with_twice_as_many_words_as_tokens_is_not_counted() -> None:
+    def read(text: str, tokens: int) -> int | None:
+        said = reply({"prompt_tokens": 40, "completion_tokens": tokens, "total_tokens": 40 + tokens})
+        said["choices"][0]["message"]["content"] = text
+        return read_reply(json.dumps(said).encode(), reader=Reader(PRICE)).tokens_out
+
+    assert read("It is the capital of the whole country.", 1) is None
+    assert read("Yes, it is.", 3) == 3
+    assert read("New York City it is", 4) == 4
+
+
+def test_rounds_and_the_whole_are_never_both_charged() -> None:
+    """Of either count whichever is more, wherever a server tells it, and each round's caches as its own."""
+    rounds = [{"input_tokens": 100, "output_tokens": 10, "cache_read_input_tokens": 900}] * 2
+    for read, written, most in ((500, 90, (2000, 90, 1800)), (5000, 9, (5000, 20, 0))):
+        usage = {"prompt_tokens": read, "completion_tokens": written, "turns": rounds}
+        assert read_charge(reply(usage), {}, PRICE).usage[:3] == most
+
+
+BESIDE: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    (SMALL | {"server_tool_use": {"web_search_requests": 3}}, {}, "web_search_requests: 3"),
+    (SMALL | {"num_sources_used": 12}, {}, "num_sources_used: 12"),
+    (SMALL | {"billed_units": {"search_units": 1}}, {}, "search_units: 1"),
+    (SMALL | {"prompt_audio_seconds": 2.5}, {}, "prompt_audio_seconds: 2.5"),
+    (SMALL | {"completion_tokens_details": {"audio_tokens": 5}}, {}, "audio_tokens: 5"),
+    (SMALL | {"plugins": {"search": {"count": "1"}}}, {}, "count: 1"),
+    (SMALL | {"images": [{"pages": 2}, {"pages": 3}]}, {}, "pages: 5"),
+    (SMALL | {"never_heard_of": 7}, {}, "never_heard_of: 7"),
+    (SMALL, {"service_tier": "priority"}, "priority: 1"),
+    (SMALL | {"speed": "fast"}, {}, "fast: 1"),
+]
+
+
+@pytest.mark.parametrize(("usage", "more", "says"), BESIDE)
+def test_what_costs_beside_tokens_is_priced_or_named(usage: dict[str, Any], more: dict[str, Any], says: str) -> None:
+    name, _, number = says.partition(": ")
+    reader = Reader(PRICE)
+    found = read_replies(json.dumps(reply(usage, **more)).encode(), reader=reader).charge
+    assert (found.unpriced, found.usd) == ((says,), pytest.approx(table(540, 8)))
+    assert f"1 of 1 replies count what no price covers ({says})" in reader.notices.lines()[0]
+    priced = replace(PRICE, units={name: 0.01})
+    found = read_charge(reply(usage, **more), {}, priced)
+    assert (found.unpriced, found.usd) == ((), pytest.approx(table(540, 8) + 0.01 * float(number)))
+    assert read_charge(reply(usage | {"cost": 0.5}, **more), {}, PRICE).unpriced == ()  # it is in the bill
+    assert read_charge(reply(usage, **more), {}, None).unpriced == ()  # nothing is told of its cost
+
+
+HARMLESS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (SMALL | {"server_tool_use": {"web_search_requests": 0}, "prompt_audio_seconds": {}, "is_final": True}, {}),
+    (SMALL | {"remaining_requests": 900, "request_latency": 0.4, "requests_per_second": 3, "created_at": 179}, {}),
+    (SMALL | {"total_duration": 10**10, "queue_time": 0.1, "service_tier": "standard"}, {"service_tier": "default"}),
+    (SMALL | {"promptTokensDetails": [{"modality": "TEXT", "tokenCount": 540}]}, {"service_tier": None}),
+    (SMALL | {"request_id": "1234", "inference_geo": "not_available"}, {"service_tier": "on_demand"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("usage", "more"), HARMLESS)
+def test_what_costs_nothing_is_not_named(usage: dict[str, Any], more: dict[str, Any]) -> None:
+    reader = Reader(PRICE)
+    read = read_replies(json.dumps(reply(usage, **more)).encode(), reader=reader)
+    assert read.charge.usd == pytest.approx(table(540, 8))
+    assert read.charge.unpriced == ()
+    assert reader.notices.lines() == []

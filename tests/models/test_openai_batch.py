@@ -48,7 +48,7 @@ def test_a_request_line_holds_the_live_body() -> None:
 
 def test_an_answer_is_read_as_a_live_one_and_costs_the_batch_s_share() -> None:
     price = Price(2.0, 8.0, batch=0.5)
-    key, completion = read_result(
+    key, completion, _ = read_result(
         result(response={"status_code": 200, "request_id": "q", "body": REPLY}), Reader(price)
     )
     assert key == "k"
@@ -60,7 +60,7 @@ def test_an_answer_is_read_as_a_live_one_and_costs_the_batch_s_share() -> None:
 
 
 def test_without_a_price_the_cost_is_unknown() -> None:
-    _, completion = read_result(result(response={"status_code": 200, "body": REPLY}))
+    _, completion, _ = read_result(result(response={"status_code": 200, "body": REPLY}))
     assert completion.usd is None
 
 
@@ -82,7 +82,7 @@ def test_without_a_price_the_cost_is_unknown() -> None:
     ],
 )
 def test_failed_lines_have_their_reason(row: dict[str, Any], status: Status, reason: str | None, calls: int) -> None:
-    _, completion = read_result(result(**row), Reader(Price(1.0, 1.0)))
+    _, completion, _ = read_result(result(**row), Reader(Price(1.0, 1.0)))
     assert completion.status is status
     assert completion.calls == calls
     if reason is None:
@@ -99,7 +99,7 @@ def test_what_is_no_result_is_refused(line: bytes) -> None:
 
 
 def test_a_reason_shows_no_key_and_stays_one_line() -> None:
-    _, completion = read_result(result(error={"code": "x", "message": "bad sk-abcdefghijkl\n" + "y" * 500}))
+    _, completion, _ = read_result(result(error={"code": "x", "message": "bad sk-abcdefghijkl\n" + "y" * 500}))
     assert completion.error is not None
     assert "sk-" not in completion.error
     assert "\n" not in completion.error
@@ -109,7 +109,7 @@ def test_a_reason_shows_no_key_and_stays_one_line() -> None:
 def test_what_servers_write_as_text_is_read() -> None:
     body = json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]})
     for response in ({"status_code": "200", "body": json.loads(body)}, {"status_code": 200, "body": body}):
-        _, completion = read_result(json.dumps({"custom_id": "x", "response": response}).encode())
+        _, completion, _ = read_result(json.dumps({"custom_id": "x", "response": response}).encode())
         assert (completion.text, completion.status) == ("a", Status.OK)
 
 

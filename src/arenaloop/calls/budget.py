@@ -10,7 +10,7 @@ from arenaloop.errors import ConfigError
 from arenaloop.models.base import Model, Reserve
 from arenaloop.store import Store
 
-__all__ = ["Budget", "Flying", "dollars", "require_prices"]
+__all__ = ["Budget", "Flying", "dollars", "require_prices", "unpriced"]
 
 
 _SHARE = 0.02
@@ -159,3 +159,13 @@ def require_prices(budget: Budget, models: Iterable[Model]) -> None:
                 f"a budget in dollars needs the price of {model.name!r}: put it in the model's YAML file, "
                 "price: {input: …, output: …} in dollars per million tokens (or limit the calls: --budget-calls)"
             )
+
+
+def unpriced(model: str, what: str) -> str:
+    """Why a budget in dollars cannot be kept for a model whose replies count what no price covers, and what helps."""
+    name = what.partition(":")[0]
+    return (
+        f"{model}: a reply counts what no price covers ({what}), so a budget in dollars cannot be kept: put "
+        f"units: {{{name}: …}} into its price, in dollars for one (0 if that is in the price already), or limit the "
+        "calls instead (--budget-calls)"
+    )

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from arenaloop.calls.booking import Booking
-from arenaloop.calls.budget import Flying
+from arenaloop.calls.budget import Flying, unpriced
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.units import Asked
 from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError
@@ -79,6 +79,11 @@ class Ticket:
         self.entered = 0
         self._gate.take_back(self._reserve)
         self._booked.pop()
+
+    def unpriced(self, model: str, what: str) -> None:
+        """Stop the run where money is limited: what a call of `model` has taken besides tokens has no price."""
+        if self._gate.budget.usd is not None:
+            self._gate.stop(StoppedError(unpriced(model, what)), grace=None)
 
     def leave(self, calls: int, usd: float | None, estimated: float = 0.0) -> None:
         """End what has begun, once its record is on its way to the arena file; see `Gate.leave`.

@@ -55,6 +55,8 @@ class PriceSettings(Settings):
     """prompt tokens that the server took from its cache; null = as `input`"""
     batch: float = Field(0.5, gt=0, le=1)
     """share of these prices that a call through the Batch API costs"""
+    units: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """US dollars for one of other things, by the name that replies count it by: {web_search_requests: 0.01}"""
 
 
 class HumanSettings(Settings):

@@ -71,6 +71,9 @@ class Admission(Protocol):
     def unsent(self) -> None:
         """Take back the booking of a request that could not be sent."""
 
+    def unpriced(self, model: str, what: str) -> None:
+        """Tell that replies of a model count what no price covers (`what`): no budget in dollars holds for it."""
+
 
 ADMISSION: ContextVar[Admission | None] = ContextVar("admission", default=None)
 """Whom a model with a queue of its own asks when a request is about to be sent, and each time it is sent again.

@@ -11,15 +11,15 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from arenaloop.models.charge import note_charge, read_failed_charge
+from arenaloop.models.charge import Charge, note_charge, read_failed_charge
 from arenaloop.models.openai_errors import error_text
-from arenaloop.models.openai_wire import Reader, read_reply
+from arenaloop.models.openai_wire import Reader, read_replies
 from arenaloop.models.secrets import Redactor
 from arenaloop.types import Completion, Message, Status
 
-__all__ = ["CHAT", "Batch", "batch_id", "mapping", "read_result", "request_line"]
+__all__ = ["CHAT", "Batch", "Result", "batch_id", "mapping", "read_result", "request_line"]
 
 CHAT = "/v1/chat/completions"
 _ENDS = ("completed_at", "expired_at", "cancelled_at", "failed_at")
@@ -82,6 +82,20 @@ class Batch:
         )
 
 
+class Result(NamedTuple):
+    """One line of a result file.
+
+    Attributes:
+        custom_id: of the request.
+        completion: what came of it.
+        charge: what its reply says of its cost; None where it says nothing.
+    """
+
+    custom_id: str
+    completion: Completion
+    charge: Charge | None = None
+
+
 def batch_id(value: object) -> str:
     """An id as it may stand in a URL's path; ValueError for one that would lead elsewhere."""
     text = str(value)
@@ -111,7 +125,7 @@ def request_line(custom_id: str, body: bytes, url: str = CHAT) -> bytes:
 
 def read_result(
     line: bytes, reader: Reader = _PLAIN, asked: Callable[[str], Sequence[Message] | None] = lambda custom_id: None
-) -> tuple[str, Completion]:
+) -> Result:
     """The custom id and the completion in one line of a result file, an answer's or a failed request's.
 
     A request that was never run costs nothing and counts as no call. One that failed is not charged for.
@@ -138,8 +152,9 @@ def read_result(
         error = error if isinstance(error, dict) else {"message": str(error or "no response")}
         code = str(error.get("code") or "")
         reason = ": ".join(part for part in (code, str(error.get("message") or "")) if part)
-        return custom_id, Completion(
-            status=Status.ERROR, error=_SHOWN.line(reason), usd=free, calls=int(code not in _NOT_RUN)
+        return Result(
+            custom_id,
+            Completion(status=Status.ERROR, error=_SHOWN.line(reason), usd=free, calls=int(code not in _NOT_RUN)),
         )
     body = response.get("body", response)
     # some servers write both as texts
@@ -149,24 +164,27 @@ def read_result(
         detail = body.get("error") if isinstance(body, dict) else None
         if status == 400 and isinstance(detail, dict) and detail.get("code") == "content_filter":
             refused = Completion(status=Status.REFUSED, finish_reason="content_filter", usd=free)
-            return custom_id, _charged(refused, raw, reader)
+            return _charged(custom_id, refused, raw, reader)
         reason = _SHOWN.line(f"HTTP {status}: {error_text(raw)}")
-        return custom_id, _charged(Completion(status=Status.ERROR, error=reason, usd=free), raw, reader)
+        return _charged(custom_id, Completion(status=Status.ERROR, error=reason, usd=free), raw, reader)
     try:
-        completion = read_reply(raw, reader=reader, asked=asked(custom_id))
+        read = read_replies(raw, reader=reader, asked=asked(custom_id))
     except ValueError as fault:
         unread = Completion(status=Status.ERROR, error=_SHOWN.line(str(fault)), usd=None)
-        return custom_id, _charged(unread, raw, reader)
+        return _charged(custom_id, unread, raw, reader)
+    completion = read.answers[0]
     if completion.status is Status.ERROR:  # half an answer is none
         completion = replace(completion, text="", error=_SHOWN.line(f"HTTP 200: {completion.error}"))
-    return custom_id, completion
+    return Result(custom_id, completion, read.charge)
 
 
-def _charged(failed: Completion, raw: bytes, reader: Reader) -> Completion:
+def _charged(custom_id: str, failed: Completion, raw: bytes, reader: Reader) -> Result:
     """A request that failed, with what it has cost all the same, where its body says so."""
     charge = read_failed_charge(raw, {}, reader.price)
     if charge is None:
-        return failed
+        return Result(custom_id, failed)
     reader.notices.replies += 1
     note_charge(reader.notices, charge)
-    return replace(failed, tokens_in=charge.usage.tokens_in, tokens_out=charge.usage.tokens_out, usd=charge.usd)
+    usage = charge.usage
+    charged = replace(failed, tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, usd=charge.usd)
+    return Result(custom_id, charged, charge)

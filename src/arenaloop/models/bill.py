@@ -124,7 +124,7 @@ def _within(found: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[t
 def _header_amounts(headers: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], object, str | None]]:
     for name, value in headers.items():
         lower = name.lower()
-        if "cost" in lower or "usd" in lower:
+        if "cost" in lower or "usd" in lower or "charge" in lower:
             yield (lower,), value, None
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from enum import Enum
 
 from arenaloop.models.base import Reserve, Spent
-from arenaloop.models.charge import read_failed_charge
+from arenaloop.models.charge import Charge, read_failed_charge
 from arenaloop.models.limits import TokenEstimate
 from arenaloop.models.openai_wire import Price
 from arenaloop.types import Completion, Sampling
@@ -51,10 +51,8 @@ def token_limit(model: object, sampling: Sampling) -> int | None:
 class Loss(Enum):
     """What became of a request that brought no readable answer and may have been charged."""
 
-    LATE = "late"
-    """no whole answer came in time: it was as long as any so far"""
-    CUT = "cut"
-    """the answer broke off, or could not be read: as long as they mostly are"""
+    UNREAD = "unread"
+    """an answer came too late, broke off or could not be read: nobody knows its length, so it had all that it may"""
     UNANSWERED = "unanswered"
     """the prompt was read, and turned down"""
 
@@ -69,10 +67,11 @@ class Billing:
         tokens: what is learnt.
         times: how many times as much as its tokens by the price table a reply was billed at most, by the server's own
             bill.
+        unpriced: what a reply has counted and no price covers; empty where there was nothing.
     """
 
     def __init__(self, price: Price | None) -> None:
-        self.price, self.tokens, self.times = price, TokenEstimate(), 1.0
+        self.price, self.tokens, self.times, self.unpriced = price, TokenEstimate(), 1.0, ""
 
     def reserve(self, size: int, limit: int | None) -> Reserve:
         """What a request of `size` bytes will cost, whose answer may have `limit` new tokens (None: any number)."""
@@ -87,40 +86,53 @@ class Billing:
     def lost(self, body: bytes, limit: int | None, loss: Loss) -> float:
         """What a request without a readable answer has cost, by an estimate; 0 where no price is known."""
         limit = UNLIMITED if limit is None else limit
-        if loss is Loss.UNANSWERED:
-            written = 0.0
-        elif loss is Loss.LATE and self.tokens.replies:
-            written = max(self.tokens.writing(limit), self.tokens.longest)
-        else:
-            written = self.tokens.writing(limit)
-        return self._usd(self._read(body), written)
+        return self._usd(self._read(body), 0 if loss is Loss.UNANSWERED else max(limit, self.tokens.longest))
 
-    def told(self, body: bytes, came: Sequence[Completion], share: float = 1.0) -> Completion:
+    def told(
+        self,
+        body: bytes,
+        came: Sequence[Completion],
+        share: float = 1.0,
+        *,
+        charge: Charge | None = None,
+        limit: int | None = None,
+    ) -> Completion:
         """The first of the answers that came to a request, with what all of them cost.
 
         Where the server tells no tokens, or none of a prompt, or none of an answer that is there, they are estimated:
-        an answer as what shows of it or as this server's answers are on the mean, whichever is longer. A bill of the
+        an answer as what shows of it or as this server's answers are on the mean, whichever is longer. Figures that are
+        no counts tell nothing of what was taken: such an answer had all the tokens that it may have. A bill of the
         server's own that is higher stands.
 
         Args:
             body: of the request.
             came: its answers; the first one's cost is that of all.
             share: of the price that such calls cost.
+            charge: what the reply told.
+            limit: the most new tokens that it may have; None is any number.
         """
-        first = came[0]
+        first, doubt = came[0], False
+        if charge is not None:
+            self.unpriced = self.unpriced or ", ".join(charge.unpriced)
+            doubt = bool(charge.usage.no_counts)
         text = "".join(part for one in came for part in (one.reasoning or "", one.text))
         tokens_in = first.tokens_in or None
         tokens_out = None if first.tokens_out == 0 and text else first.tokens_out
-        if tokens_in is not None and tokens_out is not None:
+        if tokens_in is not None and tokens_out is not None and not doubt:
             self.learn(len(body), tokens_in, tokens_out, None if first.usd is None else first.usd / (share or 1.0))
             return first
         if self.price is None:
             return replace(first, tokens_in=tokens_in, tokens_out=tokens_out)
-        if tokens_out is None:
-            written: float = max(count_tokens(text.encode("utf-8", "replace")), self.tokens.writing(0))
+        if doubt:
+            most = UNLIMITED if limit is None else limit
+            written: float = max(most, self.tokens.longest, tokens_out or 0)
+            first = replace(first, usd=None if charge is None else charge.bill.usd)
+        elif tokens_out is None:
+            written = max(count_tokens(text.encode("utf-8", "replace")), self.tokens.writing(0))
         else:
             written = tokens_out
-        usd = share * self._usd(self._read(body) if tokens_in is None else tokens_in, written)
+        read = self._read(body) if tokens_in is None or doubt else 0.0
+        usd = share * self._usd(max(read, tokens_in or 0), written)
         billed = first.usd or 0.0
         return replace(
             first,
@@ -137,13 +149,18 @@ class Billing:
         if usd and table:
             self.times = max(self.times, usd / table)
 
-    def failed(self, body: bytes, raw: bytes, headers: Mapping[str, str]) -> Spent | None:
+    def failed(self, body: bytes, raw: bytes, headers: Mapping[str, str], limit: int | None = None) -> Spent | None:
         """What a request that was not answered has cost, where its reply says so; None where it does not."""
         charge = read_failed_charge(raw, headers, self.price)
         if charge is None:
             return None
         usage = charge.usage
-        told = self.told(body, [Completion(tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, usd=charge.usd)])
+        told = self.told(
+            body,
+            [Completion(tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, usd=charge.usd)],
+            charge=charge,
+            limit=limit,
+        )
         return Spent(told.usd or 0.0, told.usd_estimated)
 
     def _read(self, body: bytes) -> float:

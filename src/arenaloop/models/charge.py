@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from arenaloop.models.bill import Bill, read_bill
+from arenaloop.models.billable import billable
 from arenaloop.models.notices import Notices
-from arenaloop.models.usage import Price, Usage, read_usage
+from arenaloop.models.usage import Price, Usage, are_rounds, read_usage
 
 __all__ = ["Charge", "note_charge", "read_charge", "read_failed_charge"]
 
 _NEAR, _CENT = 0.01, 1e-6  # of the dearer one, and US dollars: as far apart as rounding leaves two figures
 _MOST_USAGES = 8
+_NAMES = ("usage", "usageMetadata", "usage_metadata")
 
 
 class Charge(NamedTuple):
@@ -26,19 +28,23 @@ class Charge(NamedTuple):
     Attributes:
         usage: tokens.
         bill: the server's own amount.
-        table: what the tokens cost by the price table; None where the price or the tokens are not known.
+        table: what that costs by the price table; None where the price or the tokens are not known.
         usd: the higher one of both; None where neither is known.
+        unpriced: what it counts besides tokens of text (searches, pages, seconds of audio) and neither the price table
+            nor a bill holds, with its count.
     """
 
     usage: Usage
     bill: Bill
     table: float | None
     usd: float | None
+    unpriced: tuple[str, ...] = ()
 
     @property
     def told(self) -> bool:
         """Whether it says anything."""
-        return bool(self.usage.tokens_in or self.usage.tokens_out or self.bill.usd)
+        usage = self.usage
+        return bool(usage.tokens_in or usage.tokens_out or self.bill.usd or usage.no_counts or self.unpriced)
 
 
 def read_charge(reply: Mapping[str, Any], headers: Mapping[str, str], price: Price | None) -> Charge:
@@ -49,14 +55,24 @@ def read_charge(reply: Mapping[str, Any], headers: Mapping[str, str], price: Pri
         headers: its headers.
         price: of the model; None where it is not known, and then a bill is all there is.
     """
-    usages = [read_usage(found) for found in _usages(reply)]
+    found = list(_usages(reply))
+    usages = [read_usage(one) for one in found]
     usage = max(usages, key=lambda one: (one.tokens_out or 0) + (one.tokens_in or 0), default=Usage())
+    if not found and (unread := [name for name in _NAMES if reply.get(name)]):
+        usage = Usage(no_counts=(f"{unread[0]}: {str(reply[unread[0]])[:40]}",))
     bill = read_bill(reply, headers)
-    table = None
-    if price is not None:
-        table = price.usd(usage.tokens_in, usage.tokens_out, usage.cached, usage.cache_writes)
+    if price is None:
+        return Charge(usage, bill, None, bill.usd)
+    things = dict[str, float]()
+    for one in found or [{}]:
+        for name, number in billable(one, reply.get("service_tier")).items():
+            things[name] = max(number, things.get(name, 0.0))
+    table = price.usd(usage.tokens_in, usage.tokens_out, usage.cached, usage.cache_writes)
+    table = None if table is None else table + price.unit_usd(things)
     amounts = [usd for usd in (table, bill.usd) if usd is not None]
-    return Charge(usage, bill, table, max(amounts, default=None))
+    # a bill is for all of it
+    unpriced = () if bill.usd else tuple(f"{name}: {n:,.6g}" for name, n in things.items() if name not in price.units)
+    return Charge(usage, bill, table, max(amounts, default=None), unpriced)
 
 
 def read_failed_charge(raw: bytes, headers: Mapping[str, str], price: Price | None) -> Charge | None:
@@ -71,9 +87,10 @@ def read_failed_charge(raw: bytes, headers: Mapping[str, str], price: Price | No
     return charge if charge.told else None
 
 
-def _usages(reply: Mapping[str, Any]) -> Iterator[object]:
+def _usages(reply: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The usage objects of a reply: under that name at the top, or else one level below (an error's, a choice's)."""
     named = [value for name, value in reply.items() if "usage" in name.lower()]
+    named = [{"rounds": value} if isinstance(value, list) and are_rounds(value) else value for value in named]
     found = [one for value in named for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
     if not found:
         for value in reply.values():
@@ -90,6 +107,8 @@ def note_charge(notices: Notices, charge: Charge) -> None:
         notices.add("unknown count", usage.unknown[0])
     if usage.no_counts:
         notices.add("no count", usage.no_counts[0])
+    if charge.unpriced:
+        notices.add("unpriced", ", ".join(charge.unpriced))
     if bill.unread:
         notices.add("unread bill", bill.unread[0])
     if bill.usd is None or table is None or abs(bill.usd - table) <= max(_CENT, _NEAR * max(bill.usd, table)):

@@ -14,19 +14,20 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-__all__ = ["Count", "Figure", "Side", "amount", "count", "figures", "kind_of", "words_of"]
+__all__ = ["NO_COUNT", "Count", "Figure", "Side", "amount", "count", "figures", "kind_of", "words_of"]
 
 _DEEP, _MANY = 5, 300  # levels and figures of an object that are looked at
 _MOST_TOKENS = 10**9  # of one call; what a server counts beyond is no count, and sums of it would not fit into SQLite
 _NUMBER = re.compile(
     r"\s*\$?\s*([+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,20})?(?:\.\d{0,20})?(?:[eE][+-]?\d{1,3})?)\s*", re.ASCII
 )
+_DECIMAL_COMMA = re.compile(r"\s*\$?\s*(?:0,\d{1,20}|\d{1,15},(?:\d{1,2}|\d{4,20}))\s*", re.ASCII)  # of no thousands
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+[a-z]*")
 _SILENT = re.compile(r"tokens?|counts?|total|usage|metadata|billed|billable|units?|num(ber)?|[^a-z]|\bn(?=_)")
 _READ, _WRITTEN = re.compile("(prompt|input)s?"), re.compile("(completion|output|candidate|generat(ed|ion)|response)s?")
 _ABOUT_READ = re.compile("prompt|input|cache|context|system")
 _ABOUT_WRITTEN = re.compile("completion|output|reason|think|thought|generat|candidate|predict|answer|response")
-_NO_COUNT = frozenset((
+NO_COUNT = frozenset((
     "per", "sec", "second", "seconds", "ms", "time", "latency", "duration", "rate", "speed", "limit", "limits", "max",
     "maximum", "remaining", "left", "budget", "window", "available", "quota", "percent", "ratio", "price", "pricing",
     "cost", "costs", "usd",
@@ -107,7 +108,7 @@ def kind_of(path: tuple[str, ...]) -> Count | None:
     name = "_".join(path).lower()
     if "token" not in name.replace("tokeniz", "") and path[-1] not in _OLLAMA:
         return None
-    if leaf & _NO_COUNT:
+    if leaf & NO_COUNT:
         return None
     what = _SILENT.sub("", name)
     if path[-1] in _OLLAMA:
@@ -136,6 +137,8 @@ def kind_of(path: tuple[str, ...]) -> Count | None:
 
 def amount(value: object) -> float | None:
     """A number that is finite and not negative, as JSON's or as a text; None for whatever else."""
+    if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
+        value = value.replace(",", ".")
     if isinstance(value, str) and (digits := _NUMBER.fullmatch(value)) and any(map(str.isdigit, digits[1])):
         try:
             value = float(digits[1].replace(",", ""))

@@ -21,7 +21,9 @@ _MONEY = {
     "unread bill": "name an amount that cannot be compared with the price table ({})",
     "unknown count": "count tokens in a field that nobody knows and that the others cannot hold ({}): they are charged "
     "beside them",
-    "no count": "tell of tokens in figures that are no counts ({}): what they leave open is estimated",
+    "no count": "tell of tokens in figures that are no counts ({}): their answers are charged at max_tokens",
+    "unpriced": "count what no price covers ({}), so they cost more than is told here: price it by that name in "
+    "units of the model's price",
     "answer uncounted": "count fewer new tokens than the answer has words ({}): it is estimated",
 }
 """What is odd about what a server says that its replies have cost; each is told with its first example."""

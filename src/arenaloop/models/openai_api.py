@@ -26,6 +26,7 @@ from arenaloop.models.openai_errors import Blame, Fault, blame, http_fault, reme
 from arenaloop.models.openai_wire import (
     Price,
     Reader,
+    Replies,
     ReplyError,
     encode_body,
     encode_settings,
@@ -46,7 +47,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 _PASSING = {408, 409, 425, 429}
 """Statuses besides 5xx that may pass: timeout, conflict, too early, too many requests."""
 
-_LOSSES = dict.fromkeys((408, 499, 502, 504, 520, 522, 524), Loss.LATE)
+_LOSSES = dict.fromkeys((408, 499, 502, 504, 520, 522, 524), Loss.UNREAD)
 """Statuses by which a server or gateway says that an answer was not waited for, or broke off: it may be charged."""
 
 _MANY, _FEW = 20, 5
@@ -352,19 +353,21 @@ class OpenAIModel:
                 calls -= 1
                 not_sent()  # while it waits for the next try it may be cancelled
             except TimeoutError:
-                reason, loss = f"no answer within {self.timeout:g} s", Loss.LATE
+                reason, loss = f"no answer within {self.timeout:g} s", Loss.UNREAD
                 weight = self.retries + 1  # a hanging server takes the whole time of every try: it would take hours
             except (aiohttp.ClientError, OSError) as error:
-                reason, loss = f"{type(error).__name__}: {error}", Loss.CUT
+                reason, loss = f"{type(error).__name__}: {error}", Loss.UNREAD
             else:
                 if status == 200:
                     try:
-                        read = self._read(endpoint, raw, headers, request, clock() - begun, calls, samples)
+                        read, charge = self._read(endpoint, raw, headers, request, clock() - begun, calls, samples)
                     except ReplyError as error:
                         fault = error.fault
-                        loss = Loss.CUT if fault.status == 200 else _LOSSES.get(fault.status)
+                        loss = Loss.UNREAD if fault.status == 200 else _LOSSES.get(fault.status)
                     else:
-                        told = self.billing.told(body, read)
+                        told = self.billing.told(body, read, charge=charge, limit=limit)
+                        if self.billing.unpriced and admission is not None:
+                            admission.unpriced(self.name, self.billing.unpriced)
                         if told.status is not Status.ERROR:
                             read[0] = _with(told, lost)
                             self._answered(endpoint, started, read[0], tokens)
@@ -383,7 +386,9 @@ class OpenAIModel:
                         continue
                 if fault is not None:
                     status, reason = fault.status, fault.reason
-                    charged = self.billing.failed(body, raw, headers)
+                    charged = self.billing.failed(body, raw, headers, limit)
+                    if self.billing.unpriced and admission is not None:
+                        admission.unpriced(self.name, self.billing.unpriced)
                     if charged is not None:  # whatever its status says
                         lost, loss = lost.more(*charged), None
                     if status == 400 and fault.code == "content_filter":  # Azure's way to refuse; it charges the prompt
@@ -443,7 +448,7 @@ class OpenAIModel:
         seconds: float,
         calls: int,
         samples: int,
-    ) -> list[Completion]:
+    ) -> Replies:
         """What a 200 reply to a request holds, without what is secret; see `read_replies`."""
         asked = request.messages if self.system is None else with_system(request.messages, self.system)
         read = read_replies(
@@ -457,12 +462,14 @@ class OpenAIModel:
             headers=headers,
         )
         bare = endpoint.redact.answer
-        return [
-            replace(one, text=bare(one.text), reasoning=bare(one.reasoning or "") or None)
-            if any(secret in one.text or secret in (one.reasoning or "") for secret in endpoint.redact.exact)
-            else one
-            for one in read
-        ]
+        return read._replace(
+            answers=[
+                replace(one, text=bare(one.text), reasoning=bare(one.reasoning or "") or None)
+                if any(secret in one.text or secret in (one.reasoning or "") for secret in endpoint.redact.exact)
+                else one
+                for one in read.answers
+            ]
+        )
 
     def _answered(self, endpoint: Endpoint, started: float, completion: Completion, tokens: float) -> None:
         """Take note that the model answers, in whatever way."""

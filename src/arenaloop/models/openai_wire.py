@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from pydantic_core import from_json, to_json  # two to four times as fast as json on bodies of this size
 
@@ -30,6 +30,7 @@ from arenaloop.types import Completion, Cost, Message, Status
 __all__ = [
     "Price",
     "Reader",
+    "Replies",
     "ReplyError",
     "encode_body",
     "encode_settings",
@@ -43,6 +44,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _LARGEST_LOGPROB = 10**9  # integers beyond overflow a float
 _READ_AT_LEAST = 0.75  # of the fewest tokens that a prompt can be; a server that counts less has cut it
 _LONG = 50  # words of a prompt from which on that is looked at
+_READ_AT_LEAST_OF_FEW, _FEW = 0.5, 4  # the same of short answers, whose words are told apart less surely
 
 
 def encode_body(head: bytes, messages: Sequence[Message]) -> bytes:
@@ -87,6 +89,18 @@ class ReplyError(ValueError):
         self.fault = fault
 
 
+class Replies(NamedTuple):
+    """What a 200 reply holds.
+
+    Attributes:
+        answers: its completions.
+        charge: what all of them cost, as it says.
+    """
+
+    answers: list[Completion]
+    charge: Charge
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """How the replies of one model are read.
@@ -117,7 +131,7 @@ def read_reply(
     headers: Mapping[str, str] | None = None,
 ) -> Completion:
     """The completion that a 200 reply holds; see `read_replies`."""
-    return read_replies(raw, reader=reader, asked=asked, seconds=seconds, calls=calls, headers=headers)[0]
+    return read_replies(raw, reader=reader, asked=asked, seconds=seconds, calls=calls, headers=headers).answers[0]
 
 
 def read_replies(
@@ -130,7 +144,7 @@ def read_replies(
     samples: int = 1,
     limit: int | None = None,
     headers: Mapping[str, str] | None = None,
-) -> list[Completion]:
+) -> Replies:
     """The completions that a 200 reply holds: one, or as many samples as were asked for and came.
 
     What the call has taken is the first one's; the others cost nothing more. One that the server ended for a reason
@@ -172,7 +186,7 @@ def read_replies(
         reader.notices.add("stopped at the limit", " ".join(read[0].text[-40:].split()))
     if warned := reply.get("warnings") or reply.get("warning"):
         reader.notices.add("warning", " ".join(json.dumps(warned, ensure_ascii=False)[:160].split()))
-    return read
+    return Replies(read, charge)
 
 
 def _object(raw: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -271,7 +285,8 @@ def _notice(reader: Reader, charge: Charge, asked: Sequence[Message] | None, rea
     if not usage.tokens_out or all(_fewer(usage.tokens_out, one.text) for one in read):
         return False
     words = least_tokens({"content": one.text} for one in read)
-    if words < _LONG or usage.tokens_out >= _READ_AT_LEAST * words:
+    share = _READ_AT_LEAST if words >= _LONG else _READ_AT_LEAST_OF_FEW
+    if words < _FEW or usage.tokens_out >= share * words:
         return False
     notices.add("answer uncounted", f"{usage.tokens_out:,} tokens of at least {words:,}")
     return True

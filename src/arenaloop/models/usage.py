@@ -8,19 +8,20 @@ whole cannot be inside it, and a total that is larger than prompt and completion
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from arenaloop.models.figures import Count, Side, count, figures, kind_of
 from arenaloop.types import Message
 
-__all__ = ["Price", "Usage", "least_tokens", "read_usage"]
+__all__ = ["Price", "Usage", "are_rounds", "least_tokens", "read_usage"]
 
 _CACHE_WRITE, _LONG_CACHE_WRITE = 0.25, 1.0
 """What writing a prompt token to a cache costs beside the token's own price, for five minutes and for an hour, as
 Anthropic charges (docs, "Prompt caching"); Alibaba's and Bedrock's caches cost the same. Servers that charge nothing
 for it do not count it."""
+_MOST_ROUNDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,14 @@ class Price:
         prompt, completion: tokens read and tokens written (reasoning included).
         cached: prompt tokens that the server had cached; the prompt's price if None.
         batch: share of these prices that a call through the Batch API costs.
+        units: what one of other things costs that replies count, by the name of its count, in US dollars.
     """
 
     prompt: float
     completion: float
     cached: float | None = None
     batch: float = 0.5
+    units: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def usd(
         self, tokens_in: int | None, tokens_out: int | None, cached: int = 0, cache_writes: float = 0.0
@@ -54,6 +57,10 @@ class Price:
         cached_price = self.prompt if self.cached is None else self.cached
         read = (tokens_in - cached + cache_writes) * self.prompt + cached * cached_price
         return (read + tokens_out * self.completion) / 1e6
+
+    def unit_usd(self, things: Mapping[str, float]) -> float:
+        """Price of what a reply counts besides its tokens, as far as `units` names it."""
+        return sum(number * self.units.get(name, 0.0) for name, number in things.items())
 
     def in_batch(self) -> Price:
         """The price of calls through the Batch API."""
@@ -135,6 +142,9 @@ class _Told:
 def read_usage(usage: object) -> Usage:
     """The counts of a reply's ``usage``, under whatever names, in their dearest reading that no figure contradicts.
 
+    Where it lists the rounds that a call took, each with both counts (Anthropic's ``iterations``), the top level may
+    hold all of them or the last one: their sum counts or the top level, whichever is more, and never both.
+
     * A part that is larger than the whole that it would be inside of stands beside it and is added: reasoning, rejected
       predictions, cached tokens, and counts that nobody knows (those are named in `Usage.unknown`).
     * Anthropic's caches are no part of ``input_tokens``; in ``prompt_tokens``, as gateways translate it, they are,
@@ -144,6 +154,55 @@ def read_usage(usage: object) -> Usage:
     """
     if not isinstance(usage, dict):
         return Usage()
+    rounds = [name for name, value in usage.items() if isinstance(value, list) and are_rounds(value)]
+    if not rounds:
+        return _read(usage)
+    whole = _read({name: value for name, value in usage.items() if name not in rounds})
+    for name in rounds:
+        whole = _dearer(whole, _sum([_read(one) for one in usage[name][:_MOST_ROUNDS]]))
+    return whole
+
+
+def are_rounds(value: Sequence[object]) -> bool:
+    """Whether a list holds the usages of a call's rounds."""
+    for one in value[:_MOST_ROUNDS]:
+        wholes = {
+            kind.side
+            for path, _ in (figures(one) if isinstance(one, dict) else ())
+            if len(path) == 1 and (kind := kind_of(path)) is not None and kind.whole
+        }
+        if not {Side.READ, Side.WRITTEN} <= wholes:
+            return False
+    return bool(value)
+
+
+def _sum(rounds: Sequence[Usage]) -> Usage:
+    """What rounds took together."""
+    return Usage(
+        sum(one.tokens_in or 0 for one in rounds),
+        sum(one.tokens_out or 0 for one in rounds),
+        sum(one.cached for one in rounds),
+        sum(one.cache_writes for one in rounds),
+        tuple(name for one in rounds for name in one.unknown),
+        tuple(name for one in rounds for name in one.no_counts),
+    )
+
+
+def _dearer(one: Usage, other: Usage) -> Usage:
+    """The prompt and the answer of whichever counts more of it; what is odd about either."""
+    read = max(one, other, key=lambda usage: usage.tokens_in or 0)
+    return Usage(
+        read.tokens_in,
+        max(one.tokens_out or 0, other.tokens_out or 0),
+        read.cached,
+        max(one.cache_writes, other.cache_writes),
+        one.unknown + other.unknown,
+        one.no_counts + other.no_counts,
+    )
+
+
+def _read(usage: Mapping[str, Any]) -> Usage:
+    """The counts of one usage object, without rounds; see `read_usage`."""
     told, no_counts, nested = _Told(), [], dict[tuple[str, ...], int]()
     for path, value in figures(usage):
         if (kind := kind_of(path)) is None or (value == 0 and not kind.whole and value is not False):
@@ -158,7 +217,8 @@ def read_usage(usage: object) -> Usage:
     read, written = _two_of_three(told)
     if read is None and written is None and told.total and not no_counts:
         return Usage(None, told.total)  # all of it may have been written
-    if read is None or written is None:
+    if read is None or written is None:  # a name that nobody knows may hold what is missing, in whatever unit
+        no_counts += [f"{'.'.join(path)}: {value:,}" for path, (_, value, known) in told.parts.items() if not known]
         return Usage(read, written, told.hits, no_counts=tuple(no_counts))
     read, written = _beyond(told, read, written)
     unknown: list[str] = []

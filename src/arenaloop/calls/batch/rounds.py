@@ -22,6 +22,7 @@ from pathlib import Path
 
 from arenaloop.calls.batch.requests import Line, RequestFile, missing, server_of, unit_of_line, write_again, write_files
 from arenaloop.calls.batch.state import REQUESTS, STATE, WAITING, batch_rows, open_batches
+from arenaloop.calls.budget import unpriced
 from arenaloop.calls.judging import AskedJudge, JudgeUnit, stored_verdicts
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.run import MAX_BACKLOG, RECALLED
@@ -30,6 +31,7 @@ from arenaloop.errors import BudgetSpentError, StoppedError
 from arenaloop.jsonl import JsonRow
 from arenaloop.models.batch_lines import Batch, read_result
 from arenaloop.models.billing import Loss, token_limit
+from arenaloop.models.charge import Charge
 from arenaloop.models.openai_batch import BatchEndpoint, UnknownBatchError
 from arenaloop.regular_files import open_regular
 from arenaloop.store import Store
@@ -149,6 +151,9 @@ class Round:
 
     async def _write(self) -> None:
         """Write what is missing into files; each is known to the arena file before it is submitted."""
+        for model in self.servers.values():
+            if model.billing.unpriced and self.tally.budget.usd is not None:
+                raise StoppedError(unpriced(model.name, model.billing.unpriced))
         ordered = [self.rows[tag] for tag in self._waiting()]
         self.ordered_calls = sum(row["requests"] for row in ordered)
         self.ordered_usd = sum(row["usd_most"] for row in ordered)
@@ -366,7 +371,7 @@ class Round:
                 async with aclosing(lines):  # an unfinished download is given up where it is left
                     async for result in lines:
                         try:
-                            key, completion = read_result(result, model.reader, asked)
+                            key, completion, charge = read_result(result, model.reader, asked)
                         except ValueError:
                             unreadable += 1
                             continue
@@ -374,7 +379,7 @@ class Round:
                             foreign += 1
                         elif key not in done:
                             done.add(key)
-                            await self._keep(judges, wanted[key], completion)
+                            await self._keep(judges, wanted[key], completion, charge)
                         if foreign + unreadable > len(wanted) + _MOST_STRANGE:
                             raise StoppedError(
                                 f"{_source(source)}: most lines belong to no request; is it another file?"
@@ -406,11 +411,13 @@ class Round:
         self._put(tag, {"state": "collected", "failed": failed})
         self.tally.failed += len(failed)
 
-    async def _keep(self, judges: Sequence[AskedJudge], line: Line, completion: Completion) -> None:
+    async def _keep(
+        self, judges: Sequence[AskedJudge], line: Line, completion: Completion, charge: Charge | None = None
+    ) -> None:
         unit = unit_of_line(judges, line, self.store)
         if completion.status is Status.ERROR and unit.request(line.sample).top_logprobs:
             self.servers[unit.asked.judge.fingerprint].gives_fewer(400, completion.error or "")  # of the next batch
-        record = unit.read(_charged(unit, line, completion), line.sample)
+        record = unit.read(_charged(unit, line, completion, charge), line.sample)
         unit.keep(self.store, [(unit, record)])
         self.collected += record.status is Status.OK
         self.store.sent.calls += record.calls
@@ -439,7 +446,7 @@ def _usd_most(asked: AskedJudge, size: int) -> float:
     return 0.0 if model.price is None else model.billing.reserve(size, limit).most * model.price.batch
 
 
-def _charged(unit: JudgeUnit, line: Line, completion: Completion) -> Completion:
+def _charged(unit: JudgeUnit, line: Line, completion: Completion, charge: Charge | None) -> Completion:
     """A result with what it has cost: estimated where the server tells no tokens, or none can be read.
 
     What a server tells is learnt, for the next file.
@@ -450,9 +457,10 @@ def _charged(unit: JudgeUnit, line: Line, completion: Completion) -> Completion:
     request = unit.request(line.sample)
     body = model.body(request)
     if completion.usd is None and completion.status is Status.ERROR:
-        lost = model.billing.lost(body, token_limit(model, request.sampling), Loss.CUT) * model.price.batch
+        lost = model.billing.lost(body, token_limit(model, request.sampling), Loss.UNREAD) * model.price.batch
         return replace(completion, usd=lost, usd_estimated=lost)
-    return model.billing.told(body, (completion,), model.price.batch)
+    limit = token_limit(model, request.sampling)
+    return model.billing.told(body, (completion,), model.price.batch, charge=charge, limit=limit)
 
 
 def _source(source: Batch | Path) -> str:
