@@ -1,9 +1,10 @@
 """Recorded texts that look like no answer, though a file gives them for one: counted by shape, and named once.
 
 What a program left in the place of what the model said is told by its shape: the events of a stream, the JSON of a
-reply, bytes, lists or objects as programs write them, escapes, entities, UTF-8 that was read as Latin-1, lost characters, a word for nothing, the prompt
-itself, a text that is as long as a spreadsheet's cell can be. Each may be an honest answer to one prompt or another, so
-that nothing is left out; a kind is named where it is more than a few of a file (`_SHARE`).
+reply, bytes, lists or objects as programs write them, escapes, entities, UTF-8 that was read as Latin-1, lost
+characters, a word for nothing, the prompt itself, a text that is as long as a spreadsheet's cell can be. Each may be an
+honest answer to one prompt or another, so that nothing is left out; a kind is named where it is more than a few of a
+file (`_SHARE`).
 """
 
 from __future__ import annotations
