@@ -59,3 +59,18 @@ def test_no_common_model_is_an_error(boards: tuple[str, str], tmp_path: Path) ->
     other.write_text("model,rating,lower,upper\nq,1,0,2\n")
     with pytest.raises(InputError, match="no model in common"):
         run(boards[0], str(other))
+
+
+def test_models_of_one_list_and_names_that_only_look_alike_are_told(boards: tuple[str, str], tmp_path: Path) -> None:
+    assert "note: in A alone, not compared (1): d\nnote: in B alone, not compared (1): x\n" in run(*boards)
+    other = tmp_path / "other.csv"
+    other.write_text("model,rating,lower,upper\nA,3,2,4\nb ,2,1,3\nc,1,0,2\n")
+    shown = run(str(other), boards[1])
+    assert "1 models in both" in shown
+    assert "'A' (A) and 'a' (B) look alike and are compared as different models" in shown
+    assert "'b ' (A) and 'b' (B) look alike" in shown
+    json.loads(run(str(other), boards[1], "--json"))  # notes are not in the way
+    other.write_text("model,rating,lower,upper\nA,3,2,4\n")
+    with pytest.raises(InputError, match=r"no model in common; 'A' \(A\) and 'a' \(B\) look alike"):
+        run(str(other), boards[1])
+    assert "note" not in run(boards[1], boards[1])

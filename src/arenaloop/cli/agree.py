@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from arenaloop.errors import InputError
+from arenaloop.ratings.look_alikes import look_alikes
+from arenaloop.terminal import plain
 
 __all__ = ["agree"]
+
+_SHOWN = 8  # models in one note
 
 
 def agree(
@@ -37,12 +42,16 @@ def agree(
 
     ours, theirs = read_leaderboard(benchmark), read_leaderboard(reference)
     if not set(ours) & set(theirs):
-        raise InputError(f"{benchmark} and {reference} have no model in common")
+        alike = "".join(f"; {line}" for line in _twins(ours, theirs))
+        raise InputError(f"{benchmark} and {reference} have no model in common{alike}")
     try:
         result = consistency(ours, theirs)
     except ValueError as error:
         raise InputError(str(error)) from None
+    notes = [*ours.notes, *theirs.notes, *_unmatched(ours, theirs)]
     if as_json:
+        for note in notes:  # the document has scalars only
+            typer.echo(plain(f"note: {note}"), err=True)
         fields = ("models", "pairs", "reference_separated", "spearman", "human_agreement", "differentiation", "average")
         sys.stdout.write(json.dumps({name: getattr(result, name) for name in fields}, indent=2) + "\n")
         return
@@ -53,3 +62,31 @@ def agree(
     typer.echo(
         f"of the pairs that B separates, A orders {result.opposite} the other way and leaves {result.undecided} open"
     )
+    for note in notes:
+        typer.echo(plain(f"note: {note}"))
+
+
+def _unmatched(ours: Iterable[str], theirs: Iterable[str]) -> list[str]:
+    """What a reader should know of the models that only one of the lists rates."""
+    notes = []
+    for letter, own, other in (("A", ours, set(theirs)), ("B", theirs, set(ours))):
+        alone = [name for name in own if name not in other]
+        if alone:
+            more = f" and {len(alone) - _SHOWN:,} others" if len(alone) > _SHOWN else ""
+            notes.append(f"in {letter} alone, not compared ({len(alone):,}): {', '.join(alone[:_SHOWN])}{more}")
+    return [*notes, *_twins(ours, theirs)]
+
+
+def _twins(ours: Iterable[str], theirs: Iterable[str]) -> list[str]:
+    """A line for each group of names of which each list has another one, though they look alike."""
+    a, b = set(ours), set(theirs)
+    return [
+        f"{' and '.join(f'{name!a} ({_place(name in a, name in b)})' for name in group)} look alike and are compared "
+        "as different models: write them alike"
+        for group in look_alikes(dict.fromkeys([*ours, *theirs]))
+        if a.symmetric_difference(b) & set(group)
+    ]
+
+
+def _place(in_a: bool, in_b: bool) -> str:
+    return "both" if in_a and in_b else "A" if in_a else "B"

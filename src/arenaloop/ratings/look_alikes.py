@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["name_twins"]
+__all__ = ["look_alikes", "name_twins"]
 
 _LIKE = str.maketrans(
     dict(
@@ -36,13 +36,7 @@ def name_twins(counts: Mapping[str, int]) -> list[str]:
     Args:
         counts: by name, how many battles (or rows) hold it.
     """
-    groups: dict[str, list[str]] = {}
-    for name in counts:
-        groups.setdefault(_look(name), []).append(name)
-    for look in [look for look, names in groups.items() if _foreign(look) and re.search("[A-Za-z]", names[0])]:
-        twin = next((other for other in groups if other != look and _covers(look, other)), None)
-        if twin is not None:
-            groups[twin] += groups.pop(look)
+    groups = _by_look(counts)
     notes = [
         f"{_counted(group, counts)} look alike (case, blanks, Unicode form, "
         "invisible characters or letters of another script) and are rated as different models"
@@ -57,6 +51,22 @@ def name_twins(counts: Mapping[str, int]) -> list[str]:
         f"{_counted([*groups[bare], *names], counts)} differ by a provider alone and are rated as different models"
         for bare, names in provided.items()
     ]
+
+
+def look_alikes(different: Iterable[str]) -> list[list[str]]:
+    """Groups of two or more different names that look alike."""
+    return [group for group in _by_look(different).values() if len(group) > 1]
+
+
+def _by_look(different: Iterable[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in different:
+        groups.setdefault(_look(name), []).append(name)
+    for look in [look for look, names in groups.items() if _foreign(look) and re.search("[A-Za-z]", names[0])]:
+        twin = next((other for other in groups if other != look and _covers(look, other)), None)
+        if twin is not None:
+            groups[twin] += groups.pop(look)
+    return groups
 
 
 def _counted(names: Sequence[str], counts: Mapping[str, int]) -> str:

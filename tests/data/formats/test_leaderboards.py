@@ -53,6 +53,14 @@ def test_a_bare_list_of_rows(tmp_path: Path) -> None:
         ("model,rating,lower,upper\na,high,0,1\n", "line 2: rating 'high' is no number"),
         ("model,rating,lower,upper\na,nan,0,1\n", "is not finite"),
         ("model,rating,lower,upper\na,1,0,2\na,1,0,2\n", "'a' for the second time"),
+        (
+            "model,rating,lower,upper\na,1,0,2\nb,1200,-20,+20\n",
+            r"line 3: model 'b': rating 1200 .* -20 to 20",
+        ),
+        ("model,rating,lower,upper\nb,1200,20,20\n", "line 2: .* outside its interval 20 to 20"),
+        ("model,rating,lower,upper\nb,1150.5,,1149\n", "line 2: .* outside its interval open to 1149"),
+        ("model,rating,lower,upper\nb,0.95,0.4,0.6\n", "line 2: .* outside"),
+        ("model,rating,lower,upper\nb,1200,1220,1180\n", "line 2: .*lower 1220 lies above upper 1180"),
         ('{"models": []}', "no 'leaderboard' in it"),
         ('{"leaderboard": [', "line 1"),
         ("", "empty"),
@@ -62,3 +70,19 @@ def test_bad_leaderboards_are_user_errors(tmp_path: Path, text: str, message: st
     (tmp_path / "b").write_text(text)
     with pytest.raises(InputError, match=message):
         read_leaderboard(tmp_path / "b")
+
+
+@pytest.mark.parametrize("row", ["1200,1200,1200", "1200,1200.3,1200.4", "0.5,0.45,0.55", "50.04,,50.0", "-3,-20,20"])
+def test_rounded_and_one_sided_intervals_hold_their_ratings(tmp_path: Path, row: str) -> None:
+    (tmp_path / "b.csv").write_text(f"model,rating,lower,upper\na,{row}\n")
+    assert read_leaderboard(tmp_path / "b.csv").notes == ()
+
+
+def test_what_was_left_out_and_ranks_the_other_way_round_are_named(tmp_path: Path) -> None:
+    head = "rank,model,rating,lower,upper\n"
+    (tmp_path / "b.csv").write_text(head + "3,a,3,2,4\n2,b,2,1,3\n1,c,1,0,2\n4,d,,,\n")
+    left_out, ranks = read_leaderboard(tmp_path / "b.csv").notes
+    assert left_out.endswith("left out: 'd'")
+    assert "ranks rise with its ratings" in ranks
+    (tmp_path / "b.csv").write_text(head + "1,a,3,2,4\n2,b,2,1,3\n2,c,2.1,1,3\n")
+    assert read_leaderboard(tmp_path / "b.csv").notes == ()

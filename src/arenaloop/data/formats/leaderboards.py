@@ -4,34 +4,50 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from arenaloop.data.formats.tables import content_kind, table_rows
 from arenaloop.errors import InputError
-from arenaloop.ratings.agreement import Scored
+from arenaloop.ratings.agreement import Scored, spearman
 from arenaloop.ratings.cells import to_number
 from arenaloop.text_files import row_error, utf8_file
 
-__all__ = ["read_leaderboard"]
+__all__ = ["Board", "read_leaderboard"]
 
 _COLUMNS = ("model", "rating", "lower", "upper")
+_SHOWN = 5  # models in one note
 
 
-def read_leaderboard(path: str | Path) -> dict[str, Scored]:
+class Board(dict[str, Scored]):
+    """Ratings and intervals by model.
+
+    Attributes:
+        notes: what was left out and what is doubtful, in plain words.
+    """
+
+    def __init__(self, rows: Mapping[str, Scored], notes: Sequence[str] = ()) -> None:
+        super().__init__(rows)
+        self.notes = tuple(notes)
+
+
+def read_leaderboard(path: str | Path) -> Board:
     """Ratings and intervals by model; rows without a rating or an interval are left out, and one missing end is open.
 
     Args:
         path: JSON (our document, or a list of its rows) or CSV, plain or gzip, or a run directory.
 
     Raises:
-        InputError: the file cannot be read, lacks a column, holds something that is no number, or a model twice.
+        InputError: the file cannot be read, lacks a column, holds something that is no number, a model twice, or an
+            interval that does not hold its rating.
     """
     path = Path(path)
     if path.is_dir():
         path = path / "leaderboard.json"
     board: dict[str, Scored] = {}
+    unrated: list[str] = []
+    places: list[tuple[float, float]] = []
     for place, row in _rows(path):
         missing = [name for name in _COLUMNS if name not in row]
         if missing:
@@ -39,15 +55,46 @@ def read_leaderboard(path: str | Path) -> dict[str, Scored]:
             raise InputError(f"{path}, {place}: missing column {', '.join(missing)} (found: {keys})")
         values = [_number(path, place, name, row[name]) for name in _COLUMNS[1:]]
         rating, lower, upper = values
-        if rating is None or lower is upper is None:
-            continue
         model = str(row["model"])
+        if rating is None or lower is upper is None:
+            unrated.append(model)
+            continue
         if model in board:
             raise InputError(f"{path}, {place}: model {model!r} for the second time")
         board[model] = Scored(rating, -math.inf if lower is None else lower, math.inf if upper is None else upper)
+        if problem := _misfit(board[model]):
+            raise InputError(f"{path}, {place}: model {model!r}: {problem}")
+        if (rank := to_number(row.get("rank"))) is not None:
+            places.append((rank, rating))
     if not board:
         raise InputError(f"{path}: no row with a rating and its interval")
-    return board
+    notes = []
+    if unrated:
+        notes.append(f"{path}: without a rating or an interval, left out: {_listed(unrated)}")
+    if places and (spearman(*zip(*places, strict=True)) or 0.0) > 0.0:
+        notes.append(f"{path}: its ranks rise with its ratings: ratings are read as the higher, the better")
+    return Board(board, notes)
+
+
+def _listed(models: Sequence[str]) -> str:
+    more = len(models) - _SHOWN
+    return ", ".join(map(repr, models[:_SHOWN])) + (f" and {more:,} others" if more > 0 else "")
+
+
+def _misfit(row: Scored) -> str:
+    """What is wrong with an interval that does not hold its rating, beyond what rounding explains; empty where it does.
+
+    Distances from the rating (-20 and +20, or 20 and 20) are told by it.
+    """
+    if row.lower > row.upper:
+        return f"lower {row.lower:g} lies above upper {row.upper:g}"
+    known = [x for x in (row.rating, row.lower, row.upper) if math.isfinite(x)]
+    digits = min(len(repr(x).removesuffix(".0").partition(".")[2]) for x in known)
+    slack = 0.5 * 10.0**-digits
+    if row.lower - slack <= row.rating <= row.upper + slack:
+        return ""
+    ends = " to ".join("open" if math.isinf(x) else f"{x:g}" for x in (row.lower, row.upper))
+    return f"rating {row.rating:g} lies outside its interval {ends} (its ends are wanted, no distances from the rating)"
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
