@@ -248,3 +248,14 @@ def _text(board: Leaderboard) -> str:
     console = Console(width=120, file=io.StringIO(), record=True)
     console.print(board.table(width=120))
     return console.export_text()
+
+
+def test_elo_that_has_not_settled_is_said_beside_what_the_fit_has() -> None:
+    few = {"model_a": ["x"] * 60, "model_b": ["y"] * 60, "winner": ["model_a"] * 52 + ["model_b"] * 8}
+    (note,) = [note for note in leaderboard(few, method="elo", samples=20).notes if "settled" in note]
+    assert "by Bradley–Terry 325," in note  # 400 log10(52 / 8)
+    assert "a model wants about 519 battles, the fewest here are 60" in note
+    many = {name: cells * 50 for name, cells in few.items()}
+    assert not any("settled" in note for note in leaderboard(many, method="elo", samples=20).notes)
+    even = few | {"winner": ["model_a"] * 30 + ["model_b"] * 30}
+    assert not any("settled" in note for note in leaderboard(even, method="elo", samples=20).notes)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arenaloop.ratings.battles import Battles
-from arenaloop.ratings.elo import elo, elo_orders, trajectory
+from arenaloop.ratings.elo import battles_to_settle, elo, elo_orders, trajectory
 
 
 def simulated(battles: int = 4000) -> Battles:
@@ -61,3 +61,13 @@ def test_weights_multiply_k() -> None:
     assert elo(battles) == pytest.approx([1000 + first + second, 1000 - first - second])
     lone = Battles.of(["p", "q"], [0], [1], [1.0], weight=[2.0])
     assert elo_orders(lone, orders=3, cluster="battle").rating == pytest.approx([1002, 998])
+
+
+def test_battles_to_settle_bring_a_model_to_its_strength() -> None:
+    """Expected scores against an opponent that stays: 5 % of a small difference are left after as many steps."""
+    rating, strength = 0.0, 10.0
+    for _ in range(battles_to_settle()):
+        rating += 4.0 * (1 / (1 + 10 ** (-strength / 400)) - 1 / (1 + 10 ** (-rating / 400)))
+    assert rating == pytest.approx(0.95 * strength, abs=0.02 * strength)
+    assert battles_to_settle() == 519
+    assert battles_to_settle(k=32) < 70

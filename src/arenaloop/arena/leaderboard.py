@@ -20,7 +20,7 @@ from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bootstrap import Bootstrap, bootstrap
 from arenaloop.ratings.bradley_terry import BradleyTerry, anchor_code
 from arenaloop.ratings.covariates import fit_controlled
-from arenaloop.ratings.elo import elo_orders
+from arenaloop.ratings.elo import battles_to_settle, elo_orders
 from arenaloop.ratings.intervals import Intervals, sandwich
 from arenaloop.ratings.undecided import OutcomeBounds, failure_notes, outcome_bounds
 from arenaloop.types import Battle
@@ -173,6 +173,7 @@ def _elo(
     fought = table.per_model()[0] > 0
     rating, draws = np.where(fought, run.rating, np.nan), run.draws.copy()
     notes += [f"{table.models[i]} met nobody and has no rating" for i in np.flatnonzero(~fought)]
+    notes += _unsettled(table, rating)
     if anchor is not None:
         code = anchor_code(table.models, anchor)
         if not fought[code]:
@@ -183,6 +184,26 @@ def _elo(
     # the mean over orders may leave the percentiles of few resamples; an interval holds its own estimate
     lower, upper = np.minimum(lower, rating), np.maximum(upper, rating)
     return rating, np.where(fought, lower, np.nan), np.where(fought, upper, np.nan), notes
+
+
+_SETTLED = 0.9  # share of the fit's spread that online Elo shows once it has settled
+
+
+def _unsettled(table: Battles, rating: Any) -> list[str]:
+    """A note where Elo stands nearer to its start than the battles do: its ratings, and intervals, are too narrow."""
+    fit = bradley_terry.fit(table).ratings()
+    both = np.isfinite(rating) & np.isfinite(fit)
+    if both.sum() < 2:
+        return []
+    elo, known = float(np.ptp(rating[both])), float(np.ptp(fit[both]))
+    if elo >= _SETTLED * known:
+        return []
+    fewest = int(table.per_model()[0][both].min())
+    return [
+        f"online Elo has not settled: first and last lie {elo:.0f} apart, by Bradley–Terry {known:.0f}, and its "
+        f"intervals are too near to the mean, too; a model wants about {battles_to_settle():,} battles, the fewest here "
+        f"are {fewest:,}: use method bt"
+    ]
 
 
 def _ranked(table: Battles, rating: Any, lower: Any, upper: Any, bounds: OutcomeBounds | None) -> tuple[Row, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from arenaloop.ratings.battles import Battles, FloatArray, IntArray
 
-__all__ = ["EloOrders", "elo", "elo_orders", "trajectory"]
+__all__ = ["EloOrders", "battles_to_settle", "elo", "elo_orders", "trajectory"]
 
 _BLOCK = 1 << 25
 """Entries of the orders x battles matrix that are held at once."""
@@ -50,6 +50,15 @@ def trajectory(
     if len(battles) % every:
         out.append(list(rating))
     return np.array(out)
+
+
+def battles_to_settle(*, k: float = 4.0, scale: float = 400.0, left: float = 0.05) -> int:
+    """Battles that a model needs against settled, equal opponents until a share `left` of its way remains.
+
+    A battle moves the mean rating by k p' of what is missing, p' = ln 10 / (4 scale) the slope of the expected score at
+    even odds. At uneven odds it is more.
+    """
+    return int(np.ceil(np.log(left) / np.log1p(-k * np.log(10.0) / (4.0 * scale))))
 
 
 @dataclass(frozen=True, slots=True)
