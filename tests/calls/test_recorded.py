@@ -147,3 +147,17 @@ def test_prompts_whose_answers_failed_are_not_said_to_be_written_otherwise(tmp_p
     with pytest.raises(InputError) as caught:
         match_recorded(files(tmp_path, {"instruction": "p", "output": "[ERROR]"}), [Prompt.of("p")])
     assert "1 of 1 prompts: 1 row holds no answer but a failed call's mark: '[ERROR]' (1) (a; " in str(caught.value)
+
+
+def test_what_programs_left_for_answers_and_two_writers_in_one_file_are_told(tmp_path: Path) -> None:
+    prompts = [Prompt.of(str(n)) for n in range(4)]
+    stream = 'data: {"choices": [{"delta": {"content": "x"}}]}'
+    rows = [{"instruction": p.last_user, "output": stream, "generator": f"m{n % 2}"} for n, p in enumerate(prompts)]
+    contestants = files(tmp_path, *rows)
+    assert len(match_recorded(contestants, prompts)["a"]) == 4
+    assert recorded_notes(contestants) == [
+        "a: 4 of 4 recorded answers hold the events of a server's stream (data: …), not what they say (first line 1)",
+        "a: its file names 2 models, rated as one: m0 (2), m1 (2)",
+    ]
+    match_recorded(one := files(tmp_path, *(row | {"generator": "m", "output": "x"} for row in rows)), prompts)
+    assert recorded_notes(one) == []

@@ -201,8 +201,8 @@ def _unsettled(table: Battles, rating: Any) -> list[str]:
     fewest = int(table.per_model()[0][both].min())
     return [
         f"online Elo has not settled: first and last lie {elo:.0f} apart, by Bradley–Terry {known:.0f}, and its "
-        f"intervals are too near to the mean, too; a model wants about {battles_to_settle():,} battles, the fewest here "
-        f"are {fewest:,}: use method bt"
+        f"intervals are too near to the mean, too; a model wants about {battles_to_settle():,} battles, the fewest "
+        f"here are {fewest:,}: use method bt"
     ]
 
 

@@ -169,6 +169,10 @@ def recorded_notes(contestants: Sequence[Contestant]) -> list[str]:
         if model.cut:
             words = ", ".join(f"{word} ({count:,})" for word, count in model.cut.most_common(SHOWN))
             notes.append(f"{c.name}: recorded answers that are not whole, by their finish reason: {words}")
+        notes += [f"{c.name}: {line}" for line in model.odd.lines("recorded answers")]
+        if len(model.writers) > 1:
+            names = ", ".join(f"{name} ({count:,})" for name, count in model.writers.most_common(SHOWN))
+            notes.append(f"{c.name}: its file names {len(model.writers):,} models, rated as one: {names}")
     return notes
 
 

@@ -36,6 +36,7 @@ from arenaloop.messages import (
 )
 from arenaloop.models.failed_answer import MANY, failed_call, like, tells_of_a_call
 from arenaloop.models.finish import ending
+from arenaloop.models.odd_texts import OddTexts
 from arenaloop.models.reasoning import part_reasoning
 from arenaloop.models.reasoning_tags import Tags
 from arenaloop.models.recorded_ends import plain_name, recorded_ends
@@ -129,6 +130,8 @@ class RecordedModel:
         doubts: rows that it left out because the file contradicts itself, by what is wrong; with the first lines.
         cut: answers that it gave although they are not whole, by finish reason.
         read: rows that it read.
+        odd: what it gave as answers, by its shape.
+        writers: what the rows that it gave say of who wrote them, with counts.
     """
 
     def __init__(
@@ -143,6 +146,8 @@ class RecordedModel:
         self.failures: Counter[str] = Counter()
         self.doubts: dict[str, list[int]] = {}
         self.cut: Counter[str] = Counter()
+        self.odd = OddTexts()
+        self.writers: Counter[str] = Counter()
         self._scanned: _Scan | None = None
         self._tags = None if reasoning_tags is None else tuple(Tags(*pair) for pair in reasoning_tags)
 
@@ -165,6 +170,7 @@ class RecordedModel:
         failures: Counter[str] = Counter()
         doubts: dict[str, list[int]] = {}
         cut: Counter[str] = Counter()
+        odd, writers = OddTexts(), Counter[str]()
         for line, row in self._read():
             read += 1
             if (failure := scan.failure(row)) is not None:
@@ -178,9 +184,13 @@ class RecordedModel:
                 seen.add(row.keys[0])
                 answer = RecordedAnswer(row.keys, tuple(self._parted(text or "") for text in row.texts), line, row.ends)
                 cut.update(word for word in row.ends if ending(word).status is not Status.OK)
+                for text in answer.texts:
+                    odd.add(text, line, row.asked)
+                writers.update(row.writer)
                 yield answer
         self.duplicates, self.failed, self.read = duplicates, failures.total(), read
         self.failures, self.doubts, self.cut = failures, doubts, cut
+        self.odd, self.writers = odd, writers
 
     def _scan(self) -> _Scan:
         """What only the whole file tells: texts that repeat, and prompts that are answered in two ways."""
@@ -202,7 +212,8 @@ class RecordedModel:
                 keys, texts = _answer(row, form)
                 if row.get("error"):  # what stands there is no answer
                     texts = [None] * len(texts)
-                yield line, _Row(keys, texts, recorded_ends(row, len(texts)), self._two_answers(row, texts))
+                doubt = self._two_answers(row, texts)
+                yield line, _Row(keys, texts, recorded_ends(row, len(texts)), doubt, _asked(row), _writer(row))
             except ValueError as error:
                 raise row_error(self.path, line, str(error)) from None
 
@@ -225,12 +236,14 @@ class RecordedModel:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row: whom it answers and how, how that ended, and what is doubtful about it."""
+    """One row: whom it answers and how, how that ended, what is doubtful about it, what was asked, and who wrote it."""
 
     keys: tuple[str, ...]
     texts: list[str | None]
     ends: tuple[str, ...]
     doubt: str
+    asked: str
+    writer: tuple[str, ...]
 
 
 class _Scan:
@@ -268,6 +281,26 @@ _ANSWER_COLUMNS = frozenset({
     "modelanswer", "outputtext", "assistantresponse",
 })  # fmt: skip
 """Other names that files have for what `output` is; a gold answer (`answer`, `reference`) is another thing."""
+
+
+_WRITERS = ("generator", "model", "model_id", "model_name")
+"""Columns that say who wrote an answer."""
+
+
+def _writer(row: Mapping[str, Any]) -> tuple[str, ...]:
+    named = (row.get(name) for name in _WRITERS)
+    return next(((name.strip(),) for name in named if isinstance(name, str) and name.strip()), ())
+
+
+def _asked(row: Mapping[str, Any]) -> str:
+    """What a row's last answer answers; empty where the row tells it by an id only."""
+    if isinstance(instruction := row.get("instruction"), str):
+        return instruction
+    messages = row.get("messages")
+    users = (
+        [m for m in messages if isinstance(m, dict) and m.get("role") == "user"] if isinstance(messages, list) else []
+    )
+    return content if users and isinstance(content := users[-1].get("content"), str) else ""
 
 
 def _mentioned(text: str, between: str) -> bool:
