@@ -212,6 +212,13 @@ BAD = {
         conversation_a=talk([{"type": "text", "text": "q", "image": "data:"}], "a")
     ),
     "column conversation_a: $ERROR$, a failed call's mark": vote(conversation_a=talk("q", "$ERROR$", "q2", "a2")),
+    "column conversation_b: '#NAME?', a spreadsheet's error, is no text": vote(
+        conversation_b=talk("q", "b", "q2", "#NAME?")
+    ),
+    "the prompt: '#REF!', a spreadsheet's error, is no text": vote(
+        conversation_a=talk("#REF!", "a"), conversation_b=talk("#REF!", "b")
+    ),
+    "column winner: '#N/A'": vote(winner="#N/A"),
     "column tools: it changes": vote(tools=[{"name": "f"}], conversation_a=talk("q", "a"), prompt="q"),
 }
 
@@ -244,3 +251,28 @@ def test_a_one_hot_winner_of_two_texts(tmp_path: Path) -> None:
         'm,n,"[""q""]","[""x""]","[""y""]",0,1,0\nm,n,"[""q""]","[""x""]","[""y""]",0,0,1\n'
     )
     assert [label.preference for label in read_labels(path)] == [2.0, 1.5]
+
+
+def test_two_rows_of_one_label_are_not_two_people_who_agree(tmp_path: Path) -> None:
+    mine = ROW | {"preference": 2.0}
+    rows = [mine | {"label_id": n, "instruction": str(n)} for n in range(40)]
+    labels = read_labels(lines(tmp_path / "v.jsonl", *rows, *rows[:15]))
+    assert [pair.votes for pair in labelled_pairs(labels)] == [[2.0]] * 40
+    assert (labels.left_out, labels.notes) == (15, ("15 rows repeat a label of this file by its id: once",))
+    labels = read_labels(lines(tmp_path / "v.jsonl", *rows, rows[0] | {"preference": 1.0}))
+    assert len(labels) == 39
+    assert labels.notes == ("2 of 41 rows without one preference left out: rows of one label differ (2, first line 1)",)
+    # by somebody else, about another pair, or without an id that is a label's: labels of their own
+    others = [rows[0] | {"annotator": "claude"}, rows[0] | {"output_1": "4"}, *[mine | {"question_id": 7}] * 2]
+    labels = read_labels(lines(tmp_path / "v.jsonl", *rows, *others))
+    assert (len(labels), labels.notes) == (44, ())
+
+
+def test_a_preference_between_equal_outputs_and_texts_that_were_cut_are_named(tmp_path: Path) -> None:
+    mine = ROW | {"preference": 2.0}
+    equal = mine | {"output_2": "2"}
+    labels = read_labels(lines(tmp_path / "v.jsonl", mine, equal, equal | {"preference": 1.5}))
+    assert labels.notes == ("1 of 3 labels prefer one of two equal outputs (first line 2)",)
+    labels = read_labels(lines(tmp_path / "v.jsonl", mine, mine | {"output_1": "w" * 32_767}))
+    (note,) = labels.notes
+    assert note.startswith("1 of 4 outputs are 32,767 characters long")

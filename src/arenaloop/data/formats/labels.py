@@ -28,12 +28,14 @@ from pathlib import Path
 
 from arenaloop.columns import Columns
 from arenaloop.data.formats.judgments import ALPACA_EVAL_SAYS, ARENA_COLUMNS
+from arenaloop.data.formats.label_doubts import oddities, once
 from arenaloop.data.formats.outcome_columns import read_told
 from arenaloop.data.formats.tables import file_error, table_rows
 from arenaloop.data.prompts import DESCRIPTIONS, read_prompt
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import JsonRow
 from arenaloop.messages import FAILED_ANSWER, read_messages
+from arenaloop.models.odd_texts import spreadsheet_error
 from arenaloop.ratings.cells import LeftOut, is_missing, to_number
 from arenaloop.ratings.outcomes import ONE_HOT
 from arenaloop.types import Message, Prompt, content_hash
@@ -47,6 +49,9 @@ _GENERATORS = (("generator_1", "generator_2"), ("model_a", "model_b"), ("generat
 _PREFERENCES = ("preference", "gold_preference", "winner")
 _OUTCOMES = (*_PREFERENCES, *ONE_HOT, "score_a", "score_b")
 _ANNOTATORS = ("annotator", "annotator_index", "judge")
+
+_IDS = ("label_id", "annotation_id", "vote_id", "judgment_id", "judgement_id")
+"""Columns that tell one label from another; a prompt's or a battle's id may belong to many."""
 
 _ASKED = ("messages", "turns", "prompt", "instruction", "input", "system", "system_prompt", "turn", "tags")
 _READ = (*_OUTCOMES, *_ANNOTATORS, *_ASKED, *DESCRIPTIONS, *(name for sides in _SIDES + _GENERATORS for name in sides))
@@ -64,6 +69,7 @@ class Label:
         generators: who wrote the outputs, None where unknown.
         usd, seconds: what the label cost, None where unknown.
         line: of the file (for Parquet the row, from 1).
+        id: of the label, empty where the file has none.
     """
 
     prompt: Prompt
@@ -74,6 +80,7 @@ class Label:
     usd: float | None = None
     seconds: float | None = None
     line: int = 0
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +193,11 @@ def read_labels(path: str | Path, where: Mapping[str, str] | None = None) -> Lab
     try:
         notes = [*others.notes(), *bad.notes(rows)]
         kept, told_of = _decided(labels, cells)
+        kept, again = once(kept)
     except ValueError as error:
         raise file_error(path, error) from None
     if kept:
-        return LabelSet(tuple(kept), rows - len(kept) + others.left_out, (*notes, *told_of))
+        return LabelSet(tuple(kept), rows - len(kept) + others.left_out, (*notes, *told_of, *again, *oddities(kept)))
     _refuse_nothing(path, wanted, values, columns)
     raise InputError(f"{path}: no labels in it")
 
@@ -225,6 +233,8 @@ def _label(line: int, row: JsonRow) -> Label:
     for column, texts in zip(outputs_in, outputs, strict=True):
         if FAILED_ANSWER in texts:
             raise ValueError(f"column {column}: {FAILED_ANSWER}, a failed call's mark, is no answer")
+        _refuse_spreadsheet_errors(texts, f"column {column}")
+    _refuse_spreadsheet_errors((*(m["content"] for m in prompt.messages), *prompt.follow_ups), "the prompt")
     generators = next((sides for sides in _GENERATORS if sides[0] in row and sides[1] in row), None)
     annotator = next((row[name] for name in _ANNOTATORS if row.get(name) is not None), None)
     if isinstance(annotator, list) and len(annotator) == 1:  # MT-Bench's ["expert_1"]
@@ -238,7 +248,14 @@ def _label(line: int, row: JsonRow) -> Label:
         _number(row, "price_per_example"),
         _number(row, "time_per_example"),
         line,
+        next((_text(row[name]) for name in _IDS if row.get(name) is not None), ""),
     )
+
+
+def _refuse_spreadsheet_errors(texts: Iterable[str], where: str) -> None:
+    for text in texts:
+        if spreadsheet_error(text):
+            raise ValueError(f"{where}: {text.strip()!r}, a spreadsheet's error, is no text")
 
 
 def _up_to_turn(value: object, prompt: Prompt, outputs: tuple[Texts, Texts]) -> tuple[Prompt, tuple[Texts, Texts]]:
