@@ -23,6 +23,9 @@ REPLIES = [
     {"id": "c-1", "object": "chat.completion", "choices": [{"message": {"role": "assistant", "content": SAID}}]},
     {"candidates": [{"content": {"parts": [{"text": SAID}]}}]},
     {"model": "m", "message": {"role": "assistant", "content": SAID}, "done": True},
+    {"id": "resp_1", "object": "response", "output": [{"type": "message", "role": "assistant", "content": []}]},
+    {"model": "m", "created_at": "2026", "response": SAID, "done": True},
+    {"generated_text": SAID},
     {"id": "msg_1", "type": "message", "role": "assistant", "content": [{"type": "text", "text": SAID}]},
 ]
 
@@ -51,9 +54,16 @@ def test_events_of_a_stream(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (repr(SAID.encode()), "Python writes bytes"),
-        (repr([SAID]), "Python writes"),
-        (repr({"answer": SAID}), "Python writes"),
+        (repr(SAID.encode()), "a program writes its values"),
+        (repr([SAID]), "a program writes"),
+        (repr({"answer": SAID}), "a program writes"),
+        (json.dumps('say "nine"'), "a program writes"),
+        (f"ChatCompletion(id='x', choices=[Choice(message={SAID!r})])", "a program writes"),
+        ("<coroutine object chat at 0x7f00c0ffee>", "a program writes"),
+        ("[object Object]", "a program writes"),
+        (f"content={SAID!r} additional_kwargs={{}} id='1'", "a program writes"),
+        ("It&#39;s nine &quot;sharp&quot;", "entities of HTML"),
+        ("It\\u2019s nine.\\n\\nSharp.", "that are escaped"),
         (SAID.encode().decode("latin-1"), "UTF-8 that was read as Latin-1"),
         ("naïve café".encode().decode("cp1252"), "UTF-8 that was read as Latin-1"),
         ("привет".encode().decode("latin-1"), "UTF-8 that was read as Latin-1"),
@@ -70,6 +80,11 @@ def test_kinds_that_take_more_than_one(text: str, told: str) -> None:
     assert lines(text, honest=1) == []  # one is no kind
 
 
+def test_lines_of_json_are_a_reply_by_the_first() -> None:
+    text = "\n".join(json.dumps({"model": "m", "response": word, "done": False}) for word in SAID.split())
+    assert "JSON of a server's whole reply" in lines(text, text)[0]
+
+
 def test_a_text_as_long_as_a_cell_is_probably_cut() -> None:
     assert "probably cut (first line 2)" in lines(SAID, "w" * 32_767)[0]
     assert "probably cut" in lines("😀" * 16_383 + "w")[0]
@@ -79,7 +94,11 @@ def test_a_text_as_long_as_a_cell_is_probably_cut() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        SAID, "", "['a', 'b'", "data: a column of a table", "data:\n- one", '{"answer": 42}', "[1, 2, 3]", "42", "No.",
+        SAID, "", "['a', 'b'", "data: a column of a table", "data:\n- one", '{"answer": 42}', "[1, 2, 3]",
+        r"$\nabla u = \nu$", '{"id": 1, "model": "Ford"}', '"Nine."', "f(x=1) is", "print(f'a={b}')",
+
+        "Use `\\n`.",
+        "42", "No.",
         "CAFÉ» et «É»", "São Paulo, 20 °C – ça va", "Ångström", "日本語です", "привет", "[link](https://example.org)",
         "None of them.", '{"choices": ["red", "blue"]}', "before", "{'a'} is a set",
     ],

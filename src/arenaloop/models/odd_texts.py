@@ -1,7 +1,7 @@
 """Recorded texts that look like no answer, though a file gives them for one: counted by shape, and named once.
 
 What a program left in the place of what the model said is told by its shape: the events of a stream, the JSON of a
-reply, Python's form of bytes or a list, UTF-8 that was read as Latin-1, lost characters, a word for nothing, the prompt
+reply, bytes, lists or objects as programs write them, escapes, entities, UTF-8 that was read as Latin-1, lost characters, a word for nothing, the prompt
 itself, a text that is as long as a spreadsheet's cell can be. Each may be an honest answer to one prompt or another, so
 that nothing is left out; a kind is named where it is more than a few of a file (`_SHARE`).
 """
@@ -28,10 +28,18 @@ _NOTHING = re.compile(
 _BYTES = {bytes([b]).decode("cp1252", "ignore") or chr(b): b for b in range(0x80, 0x100)} | {
     chr(b): b for b in range(0x80, 0xA0)
 }
+_OBJECT = re.compile(
+    r"[A-Z]\w*\(\w+=.*\)|<[\w.]+ [^<>]*\bat 0x[0-9a-fA-F]+>|\[object \w+\]|content=['\"].*['\"] \w+=.*", re.DOTALL
+)
+_ENTITIES = re.compile(r"&(?:#\d{2,4}|#x[0-9a-f]{2,4}|quot|amp|lt|gt|apos|nbsp);", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\u[0-9a-fA-F]{4}|\\n(?![a-z])")
+_LISTS = ("choices", "candidates")
+_CALL = frozenset({"object", "created", "created_at", "usage", "done", "finish_reason", "stop_reason", "model", "role"})
+_BROUGHT = frozenset({"content", "message", "response", "output", "text", "completion", "generated_text"})
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f\ufffd]+")
 _SHARE = {
-    "events": 0.0, "reply": 0.0, "cell": 0.0, "mojibake": 0.02, "lost": 0.02, "echo": 0.02, "nothing": 0.02,
-    "python": 0.1, "begins": 0.5,
+    "events": 0.0, "reply": 0.02, "cell": 0.0, "mojibake": 0.02, "lost": 0.02, "echo": 0.02, "nothing": 0.02,
+    "python": 0.1, "entities": 0.1, "escaped": 0.1, "begins": 0.5,
 }  # fmt: skip
 _TOLD = {
     "events": "hold the events of a server's stream (data: …), not what they say",
@@ -42,7 +50,9 @@ _TOLD = {
     "echo": "are their prompt again",
     "begins": "begin with their prompt",
     "nothing": "are a word for nothing",
-    "python": "are written as Python writes bytes, lists or dictionaries",
+    "python": "are written as a program writes its values (b'…', ['…'], Name(content='…'))",
+    "entities": "hold entities of HTML (&quot;, &#39;)",
+    "escaped": "hold line ends or characters that are escaped (\\n, \\u2019)",
 }
 _ALONE = frozenset({"events", "reply", "cell"})
 """Kinds of which a single text is no chance; of the others it takes two."""
@@ -92,24 +102,32 @@ def _kinds(text: str, asked: str) -> Iterator[str]:
         yield "mojibake"
     if len(asked) >= 12 and said.startswith(asked):
         yield "echo" if said == asked else "begins"
+    if _ENTITIES.search(said):
+        yield "entities"
+    if "\n" not in said and "`" not in said and _ESCAPED.search(said):
+        yield "escaped"
     if _NOTHING.fullmatch(said):
         yield "nothing"
     elif _EVENTS.match(said):
         yield "events"
-    elif said[:1] in ("{", "[", "b", "B") and len(said) <= _LONGEST_LITERAL:
+    elif _OBJECT.fullmatch(said):
+        yield "python"
+    elif said[:1] in ("{", "[", "b", "B", '"') and len(said) <= _LONGEST_LITERAL:
         yield from _literal(said)
 
 
 def _literal(said: str) -> Iterator[str]:
-    """Whether a text is the JSON of a reply, or a value as Python writes it."""
-    if said.startswith("{"):
-        try:
-            found = json.loads(said)
-        except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict):
+    """Whether a text is the JSON of a reply (whole, or its first line), or a value as a program writes it."""
+    if said[0] in '{["':
+        for part in dict.fromkeys((said, said.partition("\n")[0])):
+            try:
+                found = json.loads(part)
+            except (ValueError, RecursionError):
+                continue
             if _is_reply(found):
                 yield "reply"
+            elif isinstance(found, str) and "\\" in part and part == said:
+                yield "python"
             return
     if re.match(r"""[bB]['"]|\[\s*['"{]|\{\s*'""", said) is None:
         return
@@ -117,25 +135,18 @@ def _literal(said: str) -> Iterator[str]:
         value = ast.literal_eval(said)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return
-    if isinstance(value, dict) and _is_reply(value):
-        yield "reply"
-    else:
-        yield "python"
+    yield "reply" if _is_reply(value) else "python"
 
 
-def _is_reply(found: dict[Any, Any]) -> bool:
-    """Whether an object has the shape of a server's reply: choices, candidates, or a message with its role."""
-    if isinstance(found.get("choices"), list) or isinstance(found.get("candidates"), list):
-        return any(isinstance(one, dict) for one in (*_listed(found, "choices"), *_listed(found, "candidates")))
-    message = found.get("message")
-    if isinstance(message, dict) and {"role", "content"} <= message.keys():
+def _is_reply(found: Any) -> bool:
+    """Whether a value has the shape of a server's reply: it tells of a call, and holds what it brought."""
+    if isinstance(found, list) and found:
+        return _is_reply(found[0])
+    if not isinstance(found, dict):
+        return False
+    if any(isinstance(found.get(name), list) and found[name] and isinstance(found[name][0], dict) for name in _LISTS):
         return True
-    return found.get("role") == "assistant" and "content" in found
-
-
-def _listed(found: dict[Any, Any], name: str) -> list[Any]:
-    value = found.get(name)
-    return value if isinstance(value, list) else []
+    return "generated_text" in found or (not _CALL.isdisjoint(found) and not _BROUGHT.isdisjoint(found))
 
 
 def _misread(text: str) -> bool:

@@ -283,12 +283,12 @@ _ANSWER_COLUMNS = frozenset({
 """Other names that files have for what `output` is; a gold answer (`answer`, `reference`) is another thing."""
 
 
-_WRITERS = ("generator", "model", "model_id", "model_name")
-"""Columns that say who wrote an answer."""
+_WRITERS = frozenset({"generator", "model", "modelid", "modelname"})
+"""Columns that say who wrote an answer, as `plain_name` has them."""
 
 
 def _writer(row: Mapping[str, Any]) -> tuple[str, ...]:
-    named = (row.get(name) for name in _WRITERS)
+    named = (value for name, value in row.items() if plain_name(name) in _WRITERS)
     return next(((name.strip(),) for name in named if isinstance(name, str) and name.strip()), ())
 
 
