@@ -196,3 +196,11 @@ def test_files_that_everybody_has_are_read_in_silence(write, row):
 def test_columns_that_nobody_knows_are_named_once(write):
     rows = [{"prompt": "a", "kwargs": [1], "checklist": ["x"]}, {"prompt": "b", "kwargs": [2], "empty": None}]
     assert read_prompts(write(*rows)).unknown == ("kwargs", "checklist")
+
+
+def test_prompts_that_lost_something_on_their_way_are_named(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in ("None", "[1]", "-", "w" * 32_767)))
+    (line,) = read_prompts(path).odd
+    assert line.startswith("1 of 4 prompts are 32,767 characters long")
+    assert line.endswith("(first line 4)")

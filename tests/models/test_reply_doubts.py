@@ -82,7 +82,7 @@ def test_an_answer_as_long_as_it_may_be_that_ends_in_a_sentence_was_cut(
 def test_answers_that_were_probably_cut_are_told_from_two_on() -> None:
     reader = Reader()
     for expected in (0, 1):
-        (one,) = read_replies(reply("and then the tre", tokens=64), reader=reader, asked=ASKED, limit=64)
+        (one,) = read_replies(reply("and then the tre", tokens=64), reader=reader, asked=ASKED, limit=64).answers
         assert one.status is Status.OK
         assert len(reader.notices.lines()) == expected
     assert "2 of 2 replies are called whole" in reader.notices.lines()[0]

@@ -82,6 +82,8 @@ class _BattleRun:
             raise InputError(f"{settings.prompts}: no prompts in it")
         if loaded.unknown:
             self._say(f"note: {settings.prompts}: columns not used: {', '.join(loaded.unknown)}")
+        for line in loaded.odd:
+            self._say(f"warning: {settings.prompts}: {line}")
         contestants = [contestant(model.with_concurrency(settings.concurrency)) for model in settings.models]
         self.names = [c.name for c in contestants]
         self._check_anchor()

@@ -28,6 +28,7 @@ from arenaloop.data.prompt_columns import differing, refuse_parts, unknown_colum
 from arenaloop.errors import InputError
 from arenaloop.jsonl import row_error
 from arenaloop.messages import given_text, instruction_text, read_messages, refuse_unread, system_message
+from arenaloop.models.odd_texts import LOST, OddTexts
 from arenaloop.types import Message, Prompt
 
 __all__ = ["PromptSet", "iter_prompts", "read_prompt", "read_prompts"]
@@ -50,11 +51,13 @@ class PromptSet:
         prompts: one for each id.
         duplicates: rows whose prompt had come before (their tags are dropped).
         unknown: columns of the file that are not read and do not say what they are.
+        odd: which prompts lost something on their way, in plain words.
     """
 
     prompts: tuple[Prompt, ...]
     duplicates: int = 0
     unknown: tuple[str, ...] = ()
+    odd: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -74,13 +77,14 @@ def read_prompts(path: str | os.PathLike[str]) -> PromptSet:
     """
     prompts: dict[str, Prompt] = {}
     unknown: dict[str, None] = {}
-    rows = 0
-    for _, prompt in iter_prompts(path, unknown):
+    rows, odd = 0, OddTexts()
+    for line, prompt in iter_prompts(path, unknown):
         rows += 1
+        odd.add(prompt.last_user, line)
         prompts.setdefault(prompt.id, prompt)
     if not prompts:
         raise InputError(f"{os.fspath(path)}: no prompts in it")
-    return PromptSet(tuple(prompts.values()), rows - len(prompts), tuple(unknown))
+    return PromptSet(tuple(prompts.values()), rows - len(prompts), tuple(unknown), tuple(odd.lines("prompts", LOST)))
 
 
 def iter_prompts(path: str | os.PathLike[str], unknown: dict[str, None] | None = None) -> Iterator[tuple[int, Prompt]]:

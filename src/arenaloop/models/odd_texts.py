@@ -12,10 +12,12 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-__all__ = ["OddTexts", "spreadsheet_error"]
+from arenaloop.models.recorded_ends import plain_name
+
+__all__ = ["LOST", "OddTexts", "asked_in", "spreadsheet_error", "writer_in"]
 
 _CELL = 32_767  # UTF-16 units in a cell of a spreadsheet
 _LONGEST_LITERAL = 100_000
@@ -55,6 +57,8 @@ _TOLD = {
     "entities": "hold entities of HTML (&quot;, &#39;)",
     "escaped": "hold line ends or characters that are escaped (\\n, \\u2019)",
 }
+LOST = ("cell", "mojibake", "lost")
+"""Kinds of text that lost something on its way, whoever wrote it: of prompts, only these are odd."""
 _ALONE = frozenset({"events", "reply", "cell"})
 """Kinds of which a single text is no chance; of the others it takes two."""
 
@@ -62,6 +66,27 @@ _ALONE = frozenset({"events", "reply", "cell"})
 def spreadsheet_error(text: str) -> bool:
     """Whether a text is what a spreadsheet shows for a formula that failed: ``#NAME?``, ``#DIV/0!``, ``Err:502``."""
     return _SPREADSHEET_ERROR.fullmatch(text.strip()) is not None
+
+
+_WRITERS = frozenset({"generator", "model", "modelid", "modelname"})
+"""Columns that say who wrote an answer, as `plain_name` has them."""
+
+
+def writer_in(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Who wrote a recorded answer, as its row says; empty where it does not."""
+    named = (value for name, value in row.items() if plain_name(name) in _WRITERS)
+    return next(((name.strip(),) for name in named if isinstance(name, str) and name.strip()), ())
+
+
+def asked_in(row: Mapping[str, Any]) -> str:
+    """What a row's last answer answers; empty where the row tells it by an id only."""
+    for name in ("instruction", "prompt"):
+        if isinstance(text := row.get(name), str):
+            return text
+    messages = row.get("messages") or row.get("prompt")
+    said = [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
+    contents = [m.get("content") for m in said if m.get("role") == "user"]
+    return contents[-1] if contents and isinstance(contents[-1], str) else ""
 
 
 class OddTexts:
@@ -83,12 +108,13 @@ class OddTexts:
             self._counts[kind] = self._counts.get(kind, 0) + 1
             self._first.setdefault(kind, line)
 
-    def lines(self, what: str) -> list[str]:
-        """A line for each kind that is more than chance; `what` names the texts."""
+    def lines(self, what: str, kinds: Collection[str] = tuple(_TOLD)) -> list[str]:
+        """A line for each of these kinds that is more than chance; `what` names the texts."""
         return [
             f"{count:,} of {self.texts:,} {what} {told} (first line {self._first[kind]})"
             for kind, told in _TOLD.items()
-            if (count := self._counts.get(kind, 0)) >= (1 if kind in _ALONE else 2)
+            if kind in kinds
+            and (count := self._counts.get(kind, 0)) >= (1 if kind in _ALONE else 2)
             and count >= _SHARE[kind] * self.texts
         ]
 

@@ -36,7 +36,7 @@ from arenaloop.messages import (
 )
 from arenaloop.models.failed_answer import MANY, failed_call, like, tells_of_a_call
 from arenaloop.models.finish import ending
-from arenaloop.models.odd_texts import OddTexts
+from arenaloop.models.odd_texts import OddTexts, asked_in, writer_in
 from arenaloop.models.reasoning import part_reasoning
 from arenaloop.models.reasoning_tags import Tags
 from arenaloop.models.recorded_ends import plain_name, recorded_ends
@@ -213,7 +213,7 @@ class RecordedModel:
                 if row.get("error"):  # what stands there is no answer
                     texts = [None] * len(texts)
                 doubt = self._two_answers(row, texts)
-                yield line, _Row(keys, texts, recorded_ends(row, len(texts)), doubt, _asked(row), _writer(row))
+                yield line, _Row(keys, texts, recorded_ends(row, len(texts)), doubt, asked_in(row), writer_in(row))
             except ValueError as error:
                 raise row_error(self.path, line, str(error)) from None
 
@@ -281,26 +281,6 @@ _ANSWER_COLUMNS = frozenset({
     "modelanswer", "outputtext", "assistantresponse",
 })  # fmt: skip
 """Other names that files have for what `output` is; a gold answer (`answer`, `reference`) is another thing."""
-
-
-_WRITERS = frozenset({"generator", "model", "modelid", "modelname"})
-"""Columns that say who wrote an answer, as `plain_name` has them."""
-
-
-def _writer(row: Mapping[str, Any]) -> tuple[str, ...]:
-    named = (value for name, value in row.items() if plain_name(name) in _WRITERS)
-    return next(((name.strip(),) for name in named if isinstance(name, str) and name.strip()), ())
-
-
-def _asked(row: Mapping[str, Any]) -> str:
-    """What a row's last answer answers; empty where the row tells it by an id only."""
-    if isinstance(instruction := row.get("instruction"), str):
-        return instruction
-    messages = row.get("messages")
-    users = (
-        [m for m in messages if isinstance(m, dict) and m.get("role") == "user"] if isinstance(messages, list) else []
-    )
-    return content if users and isinstance(content := users[-1].get("content"), str) else ""
 
 
 def _mentioned(text: str, between: str) -> bool:

@@ -36,7 +36,7 @@ def name_twins(counts: Mapping[str, int]) -> list[str]:
     Args:
         counts: by name, how many battles (or rows) hold it.
     """
-    groups = _groups(counts)
+    groups = _by_look(counts)
     notes = [
         f"{_counted(group, counts)} look alike (case, blanks, Unicode form, "
         "invisible characters or letters of another script) and are rated as different models"
@@ -55,11 +55,10 @@ def name_twins(counts: Mapping[str, int]) -> list[str]:
 
 def look_alikes(different: Iterable[str]) -> list[list[str]]:
     """Groups of two or more different names that look alike."""
-    return [group for group in _groups(different).values() if len(group) > 1]
+    return [group for group in _by_look(different).values() if len(group) > 1]
 
 
-def _groups(different: Iterable[str]) -> dict[str, list[str]]:
-    """Names by their look."""
+def _by_look(different: Iterable[str]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for name in different:
         groups.setdefault(_look(name), []).append(name)
