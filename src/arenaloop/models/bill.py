@@ -32,6 +32,7 @@ _FOREIGN = frozenset((
     "eur", "euro", "euros", "cny", "rmb", "yuan", "gbp", "jpy", "yen", "inr", "krw", "chf", "credits", "credit",
 ))  # fmt: skip
 _PART = re.compile(r"prompt|input|completion|output|request|search|cache|reason|citation|image|audio|tool|web")
+_SUMS = frozenset(("amount", "total", "sum", "value", "price", "bill"))
 _DOLLARS = frozenset(("usd", "$", "us$", "dollar", "dollars"))
 
 
@@ -69,7 +70,8 @@ def read_bill(reply: Mapping[str, Any], headers: Mapping[str, str]) -> Bill:
     wholes, parts, unread = dict[str, float](), dict[tuple[str, ...], list[tuple[str, float]]](), list[str]()
     own_key = False
     for path, value, currency in chain(_amounts(reply), _header_amounts(headers)):
-        if (kind := _kind(path)) is None or isinstance(value, bool):
+        kind = _kind(path) or (_Kind(1.0, False) if _is_sum(path, currency) else None)
+        if kind is None or isinstance(value, bool):
             own_key = own_key or (path[-1] == "is_byok" and value is True)
             continue
         number, name = amount(value), ".".join(path)
@@ -115,7 +117,10 @@ def _amounts(reply: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], object
 def _within(found: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object, str | None]]:
     told = figures(found, path)
     currencies = {
-        where[:-1]: value.lower() for where, value in told if where[-1] == "currency" and isinstance(value, str)
+        where[:-1]: value.lower()
+        for where, value in told
+        if isinstance(value, str)
+        and (where[-1] == "currency" or (where[-1] == "unit" and value.lower() in _DOLLARS | _FOREIGN))
     }
     for where, value in told:
         yield where, value, currencies.get(where[:-1]) if currencies else None
@@ -126,6 +131,12 @@ def _header_amounts(headers: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...
         lower = name.lower()
         if "cost" in lower or "usd" in lower or "charge" in lower:
             yield (lower,), value, None
+
+
+def _is_sum(path: tuple[str, ...], currency: str | None) -> bool:
+    """Whether a plain amount is money by what stands around it: its currency, or that it is billing's."""
+    billing = any("billing" in name.lower() or "invoice" in name.lower() for name in path[:-1])
+    return (billing or currency is not None) and not words_of(path[-1]).isdisjoint(_SUMS)
 
 
 @lru_cache(maxsize=2048)
