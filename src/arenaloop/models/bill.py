@@ -136,7 +136,7 @@ def _header_amounts(headers: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...
 def _is_sum(path: tuple[str, ...], currency: str | None) -> bool:
     """Whether a plain amount is money by what stands around it: its currency, or that it is billing's."""
     billing = any("billing" in name.lower() or "invoice" in name.lower() for name in path[:-1])
-    return (billing or currency is not None) and words_of(path[-1]) <= _SUMS
+    return (billing or currency is not None) and frozenset() < words_of(path[-1]) <= _SUMS
 
 
 @lru_cache(maxsize=2048)
