@@ -90,7 +90,7 @@ def test_the_price_file_is_resolved_into_the_settings(arenaloop: Command, tmp_pa
     result = arenaloop("battle", *RECORDED, "--judge", f"{url}#judge", "--prices", "prices.yaml", "--out", "out")
     assert result.code == 0
     settings = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
-    assert settings["judge"]["price"] == {"input": 1.0, "output": 2.0, "cached": None, "batch": 0.4}
+    assert settings["judge"]["price"] == {"input": 1.0, "output": 2.0, "cached": None, "batch": 0.4, "units": {}}
     assert settings["models"][0]["price"] is None
     summary = read(tmp_path / "out" / "summary.json")
     assert summary["usd"] == pytest.approx((summary["tokens_in"] + 2 * summary["tokens_out"]) / 1e6)

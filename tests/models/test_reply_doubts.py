@@ -127,10 +127,10 @@ def test_a_text_that_spells_keys_is_no_key() -> None:
 )  # fmt: skip
 def test_an_error_told_as_an_answer_is_a_failed_call_with_its_words(text: str) -> None:
     reader = Reader()
-    found = read_reply(reply(text), reader=reader, asked=ASKED)
+    found = read_reply(reply(text, tokens=30), reader=reader, asked=ASKED)
     assert found.status is Status.ERROR
     assert found.error == f"an error's words in the place of an answer: {text}"
-    assert found.tokens_out == 5  # it was paid for
+    assert found.tokens_out == 30  # it was paid for
     assert "1 of 1 replies hold an error's words" in reader.notices.lines()[0]
 
 
