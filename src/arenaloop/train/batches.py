@@ -69,15 +69,21 @@ class TokenTable:
         self._mask = np.fromiter((on for row in rows for on in row.labelled), dtype=bool)
         self._first = np.array([row.labelled.index(True) for row in rows], dtype=np.int64)
         self.labelled = np.array([sum(row.labelled) for row in rows], dtype=np.int64)
+        self._first_labelled = np.cumsum(self.labelled) - self.labelled
         self._pad_id = pad_id
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def ids(self, row: int) -> list[int]:
-        """All tokens of one row."""
-        start = self._starts[row]
-        return [int(token) for token in self._ids[start : start + self.lengths[row]]]
+    @property
+    def owners(self) -> Tensor:
+        """The row that each labelled token of the whole table belongs to, in order: (N,)."""
+        return torch.repeat_interleave(torch.arange(len(self)), torch.from_numpy(self.labelled))
+
+    def places(self, rows: np.ndarray) -> Tensor:
+        """Where the labelled tokens of these rows, one row after the other, stand among those of the table: (N,)."""
+        first, count = self._first_labelled[rows], self.labelled[rows]
+        return torch.from_numpy(np.concatenate([np.arange(at, at + n) for at, n in zip(first, count, strict=True)]))
 
     def row(self, at: int) -> Encoded:
         """Row `at` as it was given, but for its remarks."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arenaloop.config import DPOSettings
+from arenaloop.config import DPOSettings, OptimSettings
 from arenaloop.data.formats.training_rows import PREFERENCE_COLUMNS
 from arenaloop.models.checkpoint import torch_threads
 from arenaloop.train.batches import TokenTable, micro_batches
@@ -61,7 +61,7 @@ class DPOObjective:
         )
 
 
-def reference_logprobs(policy: Policy, table: TokenTable, settings: DPOSettings) -> Tensor:
+def reference_logprobs(policy: Policy, table: TokenTable, settings: OptimSettings) -> Tensor:
     """Log-probability of every row's answer under the policy as it is: (rows,) float32 on the CPU."""
     out = torch.empty(len(table))
     parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))

@@ -86,7 +86,7 @@ class Winners:
     def _add(self, rollout: Rollout, at: int) -> None:
         asked = rollout.asked[at]
         self.prompts.append(len(asked.ids))
-        self.rows.append(rollout.table.ids(at))
+        self.rows.append(rollout.table.row(at).ids)
         self.ended.append(bool(rollout.ended[at]))
         self.best.append(float(rollout.scores[at]))
 

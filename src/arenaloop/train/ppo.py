@@ -103,15 +103,12 @@ class PPOObjective:
         self.lengths = table.lengths
         self.ratio_error: float | None = None
         self._policy_learns = policy_learns
-        self._starts = np.cumsum(table.labelled) - table.labelled
-        self._tokens = row_sums(credited.weights, _rows_of(table), len(table)).numpy()
+        self._tokens = row_sums(credited.weights, table.owners, len(table)).numpy()
 
     def loss(self, policy: Policy, rows: np.ndarray, whole: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
         """See `session.Objective.loss`."""
         batch = self.table.batch(rows).to(policy.device)
-        at = torch.from_numpy(
-            np.concatenate([np.arange(self._starts[r], self._starts[r] + self.table.labelled[r]) for r in rows])
-        )
+        at = self.table.places(rows)
         told, settings = self.credited, self.settings
         old, advantages, returns, values, weights = (
             column[at].to(policy.device)
@@ -198,7 +195,3 @@ def _explained(credited: Credited) -> float:
     returns, values = credited.returns[counted], credited.values[counted]
     spread = float(returns.var(correction=0)) if len(returns) else 0.0
     return 1 - float((returns - values).var(correction=0)) / spread if spread > 0 else 0.0
-
-
-def _rows_of(table: TokenTable) -> Tensor:
-    return torch.repeat_interleave(torch.arange(len(table)), torch.from_numpy(table.labelled))

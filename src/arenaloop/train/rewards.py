@@ -23,6 +23,7 @@ from arenaloop.config import OptimSettings
 from arenaloop.errors import InputError
 from arenaloop.models.checkpoint import require_reward_model, torch_threads
 from arenaloop.train.batches import Batch, TokenTable, micro_batches
+from arenaloop.train.dpo import reference_logprobs
 from arenaloop.train.encoding import ChatEncoder, Encoded, Unfit
 from arenaloop.train.heads import ScalarHead, load_head
 from arenaloop.train.policy import Policy, load_policy
@@ -119,12 +120,7 @@ class RewardModel:
 
 def likelihoods(policy: Policy, table: TokenTable, settings: OptimSettings) -> Tensor:
     """Log-probability of each row's answer, divided by the root of its tokens, on the CPU: (R,) float32."""
-    out = torch.empty(len(table))
-    parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
-    with torch_threads(policy.threads(settings)), policy.evaluating():
-        for part in parts:
-            out[torch.from_numpy(part)] = policy.answer_logprobs(table.batch(part).to(policy.device)).cpu()
-    return out / torch.from_numpy(table.labelled).sqrt()
+    return reference_logprobs(policy, table, settings) / torch.from_numpy(table.labelled).sqrt()
 
 
 def separate_pad(head: ScalarHead) -> None:

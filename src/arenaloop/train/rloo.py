@@ -59,15 +59,11 @@ class RLOOObjective:
         self.table, self.old, self.advantages, self.weights, self.settings = table, old, advantages, weights, settings
         self.lengths = table.lengths
         self.ratio_error: float | None = None
-        self._starts = np.cumsum(table.labelled) - table.labelled
 
     def loss(self, policy: Policy, rows: np.ndarray, whole: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
         """See `session.Objective.loss`."""
         batch = self.table.batch(rows).to(policy.device)
-        at = torch.from_numpy(
-            np.concatenate([np.arange(self._starts[r], self._starts[r] + self.table.labelled[r]) for r in rows])
-        )
-        old = self.old[at].to(policy.device)
+        old = self.old[self.table.places(rows)].to(policy.device)
         each = torch.from_numpy(rows).to(policy.device)[batch.row]
         gained = self.advantages.float().to(policy.device)[each]
         weights = torch.from_numpy(self.weights).float().to(policy.device)[each]

@@ -109,7 +109,7 @@ class Rollout:
     @property
     def row(self) -> Tensor:
         """The answer that each of the labelled tokens belongs to, in order: (N,)."""
-        return torch.repeat_interleave(torch.arange(len(self.texts)), torch.from_numpy(self.table.labelled))
+        return self.table.owners
 
     @property
     def last(self) -> Tensor:
@@ -342,14 +342,12 @@ def by_token(policy: Any, table: TokenTable, settings: RolloutSettings, read: Ca
     On the CPU, (N,), or (N, k) where it says k things of each.
     """
     out: Tensor | None = None
-    starts = np.cumsum(table.labelled) - table.labelled
     parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
     with torch_threads(policy.threads(settings)), policy.evaluating():
         for part in parts:
             found = read(table.batch(part).to(policy.device)).float().cpu()
-            where = np.concatenate([np.arange(starts[at], starts[at] + table.labelled[at]) for at in part])
             out = found.new_empty(int(table.labelled.sum()), *found.shape[1:]) if out is None else out
-            out[torch.from_numpy(where)] = found
+            out[table.places(part)] = found
     assert out is not None
     return out
 
