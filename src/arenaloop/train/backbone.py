@@ -19,6 +19,7 @@ from arenaloop.config import OptimSettings
 from arenaloop.errors import StorageError
 from arenaloop.models import checkpoint
 from arenaloop.train.encoding import ChatEncoder
+from arenaloop.train.processes import joined
 
 __all__ = ["Backbone", "save_checkpoint"]
 
@@ -49,7 +50,7 @@ class Backbone:
             InputError: the model cannot be loaded.
             ConfigError: the device is not there.
         """
-        device = checkpoint.torch_device(settings.device)
+        device = joined().device_of(settings.device)
         module, tokenizer = checkpoint.load_checkpoint(model, revision, dtype=settings.dtype, kind=kind, **options)
         module.to(device)
         if settings.gradient_checkpointing:
@@ -123,8 +124,8 @@ class Backbone:
                 part.training = mode
 
     def save(self, out: Path) -> None:
-        """Write model and tokenizer to `out` in Hugging Face form; see `save_checkpoint`."""
-        save_checkpoint(self.module, self.tokenizer, out)
+        """Write model and tokenizer to `out` in Hugging Face form, once; see `save_checkpoint`."""
+        joined().once(lambda: save_checkpoint(self.module, self.tokenizer, out))
 
 
 def _recomputed(layer: Any, *arguments: Any, **named: Any) -> Any:

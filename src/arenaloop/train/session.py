@@ -25,9 +25,10 @@ from arenaloop.errors import ConfigError, StoppedError
 from arenaloop.models.checkpoint import torch_threads
 from arenaloop.models.reward import Reward
 from arenaloop.train.backbone import Backbone
-from arenaloop.train.batches import micro_batches
+from arenaloop.train.batches import shared_out
 from arenaloop.train.encoding import EncodedRows
 from arenaloop.train.optim import build_optimizer, learning_rate_factor, warmup_length
+from arenaloop.train.processes import joined
 from arenaloop.train.run import TrainingRun, TrainResult
 from arenaloop.types import derive_seed
 
@@ -140,6 +141,7 @@ class Session:
         stride: int = 1,
     ) -> None:
         self.job, self.model, self.total = job, model, total
+        self._processes = joined()
         self.steps = self.skipped_steps = self._in_a_row = 0
         self.metrics: dict[str, float] = {}
         self.micro_tokens = model.micro_tokens(job.settings)
@@ -163,6 +165,9 @@ class Session:
             stack.enter_context(torch.random.fork_rng(devices=self._gpus))
             torch.manual_seed(derive_seed(self.job.seed, "torch"))
             self._restore()
+            if not self._processes.first:  # of a mask that drops out, every process draws its own
+                torch.manual_seed(derive_seed(self.job.seed, "torch", self._processes.rank, self.steps))
+            self._processes.spread_from_first(self._optimizer.parameters)
             for model in self._models:
                 model.train(self._dropout)
                 stack.callback(model.module.eval)
@@ -208,10 +213,14 @@ class Session:
     def _gradients(self, objective: Objective, whole: np.ndarray) -> dict[str, Tensor]:
         """Add up the gradients of an optimiser batch; loss and statistics of the whole of it."""
         while True:
+            sums, full = dict[str, Tensor](), None
             try:
-                return self._pass(objective, whole)
+                sums = self._pass(objective, whole)
             except torch.OutOfMemoryError as error:
                 full = error.with_traceback(None)  # its frames hold the tensors
+            if not self._processes.any(full is not None):
+                self._processes.sum_gradients(self._optimizer.parameters)
+                return self._processes.sum_figures(sums)
             self._optimizer.zero_grad()
             torch.cuda.empty_cache()
             largest = self.micro_tokens if self._size is None else self._size
@@ -231,16 +240,18 @@ class Session:
 
     def _pass(self, objective: Objective, whole: np.ndarray) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
-        for part in micro_batches(
+        plan = shared_out(
             whole,
             objective.lengths[whole],
+            self._processes.world,
             size=self._size,
             tokens=self.micro_tokens,
             by_length=self.job.settings.group_by_length,
-        ):
+        )
+        for part, weight in plan[self._processes.rank]:
             loss, statistics = objective.loss(self.model, part, whole)
-            loss.backward()
-            _add(sums, {"loss": loss.detach(), **statistics})
+            (loss * weight).backward()
+            _add(sums, {name: value * weight for name, value in {"loss": loss.detach(), **statistics}.items()})
         return sums
 
     def log(self, figures: Mapping[str, float]) -> None:
@@ -250,7 +261,8 @@ class Session:
         shown = {"learning_rate": self.job.settings.learning_rate * self._factor, **figures}
         self.job.run.log({"step": self.steps, **self.metrics, **shown, "skipped_steps": self.skipped_steps})
         if self.job.on_step is not None:
-            self.job.on_step(self.steps, self.total, {**self.metrics, **shown})
+            told, on_step = {**self.metrics, **shown}, self.job.on_step
+            self._processes.once(lambda: on_step(self.steps, self.total, told))
 
     def checkpoint(self) -> None:
         """Keep the state, so that an interrupted training continues from here."""
