@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from arenaloop.config.base import Settings
 
@@ -61,16 +61,27 @@ class OptimSettings(Settings):
     """steps per line of `metrics.jsonl`"""
     checkpoint_every: int = Field(default=200, ge=0)
     """steps between the checkpoints that a resumed training starts from; 0 = none before the end"""
+    keep_every: int = Field(default=0, ge=0)
+    """steps between the models that are kept as `policy-STEP`, whole; 0 = none but the last"""
+    fsdp: bool = False
+    """several processes share weights, gradients and optimiser state out, as FSDP2 does, not the rows of a step alone"""
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
+    """trackers that are sent what `metrics.jsonl` holds; one or a list"""
 
     TRAINED_ON: ClassVar[str] = "rows"
     """what the rows are, in few words"""
     EXECUTION: ClassVar[frozenset[str]] = frozenset(
         {"bf16", "device", "threads", "micro_batch", "micro_tokens", "group_by_length", "gradient_checkpointing"}
-        | {"log_every", "checkpoint_every"}
+        | {"log_every", "checkpoint_every", "keep_every", "fsdp", "report_to"}
     )
 
     LATER: ClassVar[frozenset[str]] = frozenset({"adam_epsilon"})
     """settings younger than the first trainings: at their defaults they leave a training's key as it was"""
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
 
     def method(self) -> dict[str, object]:
         """The settings that decide what is computed: all but the execution settings."""

@@ -6,10 +6,10 @@ import contextlib
 import functools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch.utils.checkpoint import checkpoint as recompute
@@ -18,10 +18,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from arenaloop.config import OptimSettings
 from arenaloop.errors import StorageError
 from arenaloop.models import checkpoint
+from arenaloop.train import sharding
 from arenaloop.train.encoding import ChatEncoder
 from arenaloop.train.processes import joined
 
 __all__ = ["Backbone", "save_checkpoint"]
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -33,12 +36,14 @@ class Backbone:
         tokenizer: its tokenizer.
         device: where it lives.
         autocast: the lower precision of its forward passes, or None.
+        passes: what forward passes go through where the weights are spread over several processes; see `sharding`.
     """
 
     module: Any
     tokenizer: Any
     device: torch.device
     autocast: torch.dtype | None
+    passes: Any = None
 
     @classmethod
     def load(
@@ -52,13 +57,24 @@ class Backbone:
         """
         device = joined().device_of(settings.device)
         module, tokenizer = checkpoint.load_checkpoint(model, revision, dtype=settings.dtype, kind=kind, **options)
-        module.to(device)
+        if not settings.fsdp:  # what is to be spread need not fit on one device
+            module.to(device)
         if settings.gradient_checkpointing:
             # newer versions of transformers call it by the first name and warn at the second
             enable = getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)
             enable({"use_reentrant": False})
         wanted = device.type == "cuda" and torch.cuda.is_bf16_supported() if settings.bf16 is None else settings.bf16
         return cls(module, tokenizer, device, torch.bfloat16 if wanted and settings.dtype == "float32" else None)
+
+    def spread(self, settings: OptimSettings) -> None:
+        """Spread the weights over all processes, where the settings say so."""
+        if settings.fsdp:
+            self.passes = sharding.spread(self.module, self.device)
+
+    def read(self, work: Callable[..., T], *arguments: Any) -> T:
+        """What `work` reads of the model in one forward pass."""
+        found: T = work(*arguments) if self.passes is None else self.passes(work, *arguments)
+        return found
 
     @property
     def window(self) -> int | None:
@@ -125,7 +141,9 @@ class Backbone:
 
     def save(self, out: Path) -> None:
         """Write model and tokenizer to `out` in Hugging Face form, once; see `save_checkpoint`."""
-        joined().once(lambda: save_checkpoint(self.module, self.tokenizer, out))
+        processes = joined()
+        state = None if self.passes is None else sharding.weights(self.module, processes.first)
+        processes.once(lambda: save_checkpoint(self.module, self.tokenizer, out, state))
 
 
 def _recomputed(layer: Any, *arguments: Any, **named: Any) -> Any:
@@ -134,11 +152,12 @@ def _recomputed(layer: Any, *arguments: Any, **named: Any) -> Any:
     return recompute(forward, *arguments, use_reentrant=False) if torch.is_grad_enabled() else forward(*arguments)
 
 
-def save_checkpoint(module: Any, tokenizer: Any, out: Path) -> None:
+def save_checkpoint(module: Any, tokenizer: Any, out: Path, state: Mapping[str, Any] | None = None) -> None:
     """Write a model and its tokenizer to the directory `out`, so that it loads whole or not at all.
 
     The files are written aside, flushed to disk and moved in one by one, the configuration last: a directory without
-    ``config.json`` is not a model to any loader. Other files in `out` stay.
+    ``config.json`` is not a model to any loader. Other files in `out` stay. A `state` is written in place of the
+    module's own.
 
     Raises:
         StorageError: the disk is full or failing.
@@ -150,7 +169,7 @@ def save_checkpoint(module: Any, tokenizer: Any, out: Path) -> None:
     try:
         aside.mkdir(parents=True)
         with checkpoint.no_progress_bars():
-            module.save_pretrained(aside)  # safetensors is the only form it writes
+            module.save_pretrained(aside, state_dict=state)  # safetensors is the only form it writes
             tokenizer.save_pretrained(aside)
         (out / "config.json").unlink(missing_ok=True)
         for stale in out.glob("model*.safetensors*"):

@@ -65,7 +65,7 @@ class RewardModel:
         parts = micro_batches(np.arange(len(table)), table.lengths, tokens=self.head.micro_tokens(settings))
         with torch_threads(self.head.threads(settings)), self.head.evaluating():
             found = joined().each(
-                parts, lambda part: self.read(table.batch(part, whole=True).to(self.head.device)).cpu()
+                parts, lambda part: self.head.read(self.read, table.batch(part, whole=True).to(self.head.device)).cpu()
             )
         out[torch.from_numpy(np.concatenate(parts))] += torch.cat(found)
         return out

@@ -24,6 +24,7 @@ from arenaloop.config import OptimSettings
 from arenaloop.errors import ConfigError, StoppedError
 from arenaloop.models.checkpoint import torch_threads
 from arenaloop.models.reward import Reward
+from arenaloop.train import sharding
 from arenaloop.train.backbone import Backbone
 from arenaloop.train.batches import shared_out
 from arenaloop.train.encoding import EncodedRows
@@ -167,7 +168,8 @@ class Session:
             self._restore()
             if not self._processes.first:  # of a mask that drops out, every process draws its own
                 torch.manual_seed(derive_seed(self.job.seed, "torch", self._processes.rank, self.steps))
-            self._processes.spread_from_first(self._optimizer.parameters)
+            if self.model.passes is None:
+                self._processes.spread_from_first(self._optimizer.parameters)
             for model in self._models:
                 model.train(self._dropout)
                 stack.callback(model.module.eval)
@@ -190,7 +192,7 @@ class Session:
         """
         settings = self.job.settings
         sums = self._gradients(objective, whole)
-        sums["grad_norm"] = self._optimizer.clip()
+        sums["grad_norm"] = sharding.whole(self._optimizer.clip())
         self._factor = learning_rate_factor(
             self.steps // self._stride, self.total // self._stride, self._warmup, settings.schedule
         )
@@ -218,8 +220,14 @@ class Session:
                 sums = self._pass(objective, whole)
             except torch.OutOfMemoryError as error:
                 full = error.with_traceback(None)  # its frames hold the tensors
+            if full is not None and self.model.passes is not None:
+                raise StoppedError(  # the others wait for this one amid a pass
+                    f"training in {self.job.run.out}: step {self.steps + 1} did not fit in the memory of "
+                    f"{self.model.device}; a smaller micro_tokens, or gradient_checkpointing, may help"
+                ) from full
             if not self._processes.any(full is not None):
-                self._processes.sum_gradients(self._optimizer.parameters)
+                if self.model.passes is None:
+                    self._processes.sum_gradients(self._optimizer.parameters)
                 return self._processes.sum_figures(sums)
             self._optimizer.zero_grad()
             torch.cuda.empty_cache()
@@ -248,9 +256,10 @@ class Session:
             tokens=self.micro_tokens,
             by_length=self.job.settings.group_by_length,
         )
+        times = 1 if self.model.passes is None else self._processes.world  # a spread model's gradients are meaned
         for part, weight in plan[self._processes.rank]:
-            loss, statistics = objective.loss(self.model, part, whole)
-            (loss * weight).backward()
+            loss, statistics = self.model.read(objective.loss, self.model, part, whole)
+            (loss * (weight * times)).backward()
             _add(sums, {name: value * weight for name, value in {"loss": loss.detach(), **statistics}.items()})
         return sums
 
@@ -268,8 +277,8 @@ class Session:
         """Keep the state, so that an interrupted training continues from here."""
         self.job.run.checkpoint(
             {
-                "module": self.model.module.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
+                "module": sharding.weights(self.model.module, self._processes.first),
+                "optimizer": sharding.whole(self._optimizer.state_dict(), self._processes.first),
                 "kept": {name: part.state_dict() for name, part in self._kept.items()},
                 "rng": torch.get_rng_state(),
                 "gpu_rng": torch.cuda.get_rng_state(self.model.device) if self._gpus else None,
@@ -304,7 +313,10 @@ class Session:
         state = self.job.run.restore()
         if state is None:
             return
-        self.model.module.load_state_dict(state["module"])
+        now = self.model.module.state_dict()
+        self.model.module.load_state_dict(
+            {name: sharding.spread_like(value, now[name]) for name, value in state["module"].items()}
+        )
         self._optimizer.load_state_dict(state["optimizer"])
         for name, part in self._kept.items():
             part.load_state_dict(state["kept"][name])
