@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from arenaloop.config import RewardModelSettings
 from arenaloop.data.formats.training_rows import PREFERENCE_COLUMNS
+from arenaloop.errors import ConfigError
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import EncodedRows, encode_pairs
 from arenaloop.train.gate import pair_report
@@ -70,6 +71,9 @@ class RewardObjective:
 def train(job: Job[RewardModelSettings]) -> TrainResult:
     """Train a head on the start to score the better answers higher; see `methods.training`."""
     settings = job.settings
+    with_prior = settings.prior == "policy_logprob"
+    if with_prior and settings.keep_every:
+        raise ConfigError("keep_every keeps no reward model on the way that has a prior: it would be kept each time")
     head = load_head(job.start, settings, job.revision)
     separate_pad(head)
     if not any("SequenceClassification" in name for name in head.module.config.architectures or ()):
@@ -83,11 +87,11 @@ def train(job: Job[RewardModelSettings]) -> TrainResult:
     away = held_out([str(content_hash(_prompt(job.rows[at]))) for at in data.source], settings.held_out, job.seed)
     trained, measured = _part(data, [not out for out in away]), _part(data, away)
     trained.require("preference", len(job.rows))
-    with_prior = settings.prior == "policy_logprob"
     start = load_policy(job.start, settings, job.revision) if with_prior or measured.rows else None
     if start is not None:
         start.spread(settings)
     model = RewardModel(head, settings.readout, start if with_prior else None)
+    model.say()
     table = TokenTable(trained.rows, head.pad_id)
     prior = torch.zeros(len(table)) if model.prior is None else likelihoods(model.prior, table, settings)
     columns = (torch.tensor([column[at] for at in trained.source]) for column in (preference, margin))
