@@ -64,7 +64,7 @@ class OptimSettings(Settings):
     keep_every: int = Field(default=0, ge=0)
     """steps between the models that are kept as `policy-STEP`, whole; 0 = none but the last"""
     fsdp: bool = False
-    """several processes share weights, gradients and optimiser state out, as FSDP2 does, not the rows of a step alone"""
+    """several processes share out weights, gradients and optimiser state (FSDP2), not the rows of a step alone"""
     report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
     """trackers that are sent what `metrics.jsonl` holds; one or a list"""
 

@@ -66,7 +66,9 @@ def reference_logprobs(policy: Policy, table: TokenTable, settings: OptimSetting
     """Log-probability of every row's answer under the policy as it is: (rows,) float32 on the CPU."""
     parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
     with torch_threads(policy.threads(settings)), policy.evaluating():
-        found = joined().each(parts, lambda part: policy.read(policy.answer_logprobs, table.batch(part).to(policy.device)).cpu())
+        found = joined().each(
+            parts, lambda part: policy.read(policy.answer_logprobs, table.batch(part).to(policy.device)).cpu()
+        )
     out = torch.empty(len(table))
     out[torch.from_numpy(np.concatenate(parts))] = torch.cat(found).float()
     return out

@@ -257,7 +257,9 @@ def sample(policy: Policy, prompts: Sequence[Asked], settings: SampleSettings, s
     ]
     step = max(_CHUNK // settings.samples, 1) * settings.samples  # a prompt's samples share its reading
     processes = joined()
-    first, last = (len(prompts) * at // processes.world * settings.samples for at in (processes.rank, processes.rank + 1))
+    first, last = (
+        len(prompts) * at // processes.world * settings.samples for at in (processes.rank, processes.rank + 1)
+    )
     with torch_threads(policy.threads(settings)), policy.evaluating():
         for start in range(first, last, step):
             decode(policy.module, rows[start : min(start + step, last)], policy.end_ids, forbidden=policy.forbidden)

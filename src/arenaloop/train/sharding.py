@@ -1,6 +1,6 @@
 """A model whose weights, gradients and optimiser state are spread over several processes (FSDP2).
 
-Each decoder layer is one part and all else another. A part is gathered when a pass comes to it and let go of afterwards,
+Each decoder layer is one part and all else another. A part is gathered when a pass comes to it and let go of after it,
 and its gradient is summed where its share lies, in every pass: that is what keeps memory small. So no pass may be read
 past the module that is spread: `spread` gives the one that every pass has to go through.
 
