@@ -10,21 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.judges.label_logprobs import label_masses, label_probability
-from arenaloop.judges.parsers import (
-    FORMS,
+from arenaloop.judges.answer_json import parse_json
+from arenaloop.judges.answer_lines import (
     LABELS,
     Form,
     parse_choices,
     parse_first_line,
-    parse_json,
     parse_label,
     parse_labels,
     parse_score,
     parse_scores,
     parse_winner,
-    parser_for,
 )
+from arenaloop.judges.label_logprobs import label_masses, label_probability
+from arenaloop.judges.parsers import FORMS, parser_for
 from arenaloop.types import Completion, Status
 
 # ---------------------------------------------------------------------- a line of scores, last or first

@@ -11,11 +11,12 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import ClassVar
 
+from arenaloop.judges.answer_lines import Scores
 from arenaloop.judges.asking import TemplateJudge
 from arenaloop.judges.base import decided
 from arenaloop.judges.filling import Layout, Material
 from arenaloop.judges.label_logprobs import LABEL_MASS, DecidingLabel
-from arenaloop.judges.parsers import Scores, VerdictMode
+from arenaloop.judges.parsers import VerdictMode
 from arenaloop.judges.probe import NoLogprobsError
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model

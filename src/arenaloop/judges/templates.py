@@ -33,8 +33,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from arenaloop.control_tokens import broken
 from arenaloop.errors import ConfigError, InputError, nearest
+from arenaloop.judges.answer_lines import SCORE_FORMS, Form
 from arenaloop.judges.filling import LISTS, Layout, Material, Skeleton, cut, only_places_texts, placed
-from arenaloop.judges.parsers import FORMS, SCORE_FORMS, Form, VerdictMode
+from arenaloop.judges.parsers import FORMS, VerdictMode
 from arenaloop.regular_files import read_text
 from arenaloop.types import Prompt, Response, content_hash
 
