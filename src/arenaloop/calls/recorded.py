@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.prefetch import Material, materials
 from arenaloop.errors import InputError
-from arenaloop.models.recorded import LOOSE_FORMS, RecordedAnswer, RecordedModel, loose_keys, match_keys
+from arenaloop.models.recorded import RecordedAnswer, RecordedModel
+from arenaloop.models.recorded_rows import LOOSE_FORMS, loose_keys, match_keys
 from arenaloop.normal_form import is_blank
 from arenaloop.ratings.cells import SHOWN, UNKNOWN_SHARE
 from arenaloop.store import Store, Turn, TurnRow, recorded_key

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from arenaloop.ratings.battles import FloatArray, IntArray
+from arenaloop.ratings.arrays import FloatArray, IntArray
 
 __all__ = [
     "Consistency",

@@ -28,7 +28,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
 from arenaloop.ratings.clusters import effective_clusters
 from arenaloop.ratings.crossings import WHOLE, crossings, listed

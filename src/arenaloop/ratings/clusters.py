@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import FloatArray, IntArray, tally
+from arenaloop.ratings.battles import Battles
 
 __all__ = ["Prompts", "effective_clusters"]
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry, fit
 from arenaloop.ratings.clusters import effective_clusters
 from arenaloop.ratings.evidence import Evidence

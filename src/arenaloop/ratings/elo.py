@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, FloatArray, IntArray
+from arenaloop.ratings.arrays import FloatArray, IntArray
+from arenaloop.ratings.battles import Battles
 
 __all__ = ["EloOrders", "battles_to_settle", "elo", "elo_orders", "trajectory"]
 

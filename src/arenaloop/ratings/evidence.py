@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.battles import BoolArray, FloatArray, IntArray
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
 
 __all__ = ["LEAST_DOF", "Evidence", "Judged", "contrast_variance"]
 

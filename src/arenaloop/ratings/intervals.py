@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
 from arenaloop.ratings.clusters import Prompts, effective_clusters
 from arenaloop.ratings.crossings import listed

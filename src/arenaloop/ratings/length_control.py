@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arenaloop.ratings.battles import BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, tally
 from arenaloop.ratings.bca import bca_interval
 
 __all__ = [

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry
 from arenaloop.ratings.crossings import WHOLE, components, listed
 

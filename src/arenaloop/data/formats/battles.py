@@ -23,7 +23,8 @@ from arenaloop.data.formats.vote_ids import vote_id
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import user_rows
-from arenaloop.ratings.battles import Battles, FloatArray, IntArray, relative_difference
+from arenaloop.ratings.arrays import FloatArray, IntArray, relative_difference
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.cells import Place, read_scores, read_weights
 from arenaloop.ratings.outcomes import ONE_HOT, WINNER_SCORES, one_hot_winners, read_outcomes
 from arenaloop.text_files import bare_name, utf8_file

@@ -28,7 +28,8 @@ from arenaloop.data.formats.tables import file_error
 from arenaloop.data.formats.vote_ids import Vote, VoteId, cell_key, counted_once, vote_id
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
-from arenaloop.ratings.battles import Battles, FloatArray, relative_difference
+from arenaloop.ratings.arrays import FloatArray, relative_difference
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.cells import LeftOut, Place, is_missing, read_games, read_preferences, read_weights
 from arenaloop.ratings.outcomes import ONE_HOT, read_outcomes
 

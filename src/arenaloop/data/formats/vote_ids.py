@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from arenaloop.columns import words_of
-from arenaloop.ratings.battles import BoolArray
+from arenaloop.ratings.arrays import BoolArray
 from arenaloop.ratings.cells import LeftOut, Place, is_missing, spelling, to_number
 
 __all__ = ["Vote", "VoteId", "cell_key", "counted_once", "vote_id"]
