@@ -44,7 +44,7 @@ class LocalModel:
     """A causal language model loaded from a directory or a hub id when it is first asked.
 
     Args:
-        path: a directory in Hugging Face form, or a hub id; safetensors only, no remote code.
+        path: a directory in Hugging Face form or of an adapter, or a hub id; safetensors only, no remote code.
         name: what leaderboards call it; by default the directory's name or the hub id.
         revision: of a hub id.
         device: a torch device; by default the first GPU, or the CPU.
@@ -84,7 +84,7 @@ class LocalModel:
         directory = Path(path).expanduser()
         if directory.is_dir():
             self.path = str(directory)
-            if not (directory / "config.json").exists() or not any(directory.glob("*.safetensors")):
+            if not checkpoint.holds_model(directory) or not any(directory.glob("*.safetensors")):
                 raise InputError(f"{directory} does not hold a model: config.json and *.safetensors are needed")
         elif isinstance(path, Path) or self.path.startswith(("/", ".", "~")):
             raise InputError(f"{directory} is not a directory")
@@ -292,7 +292,7 @@ class _Loaded:
     @classmethod
     def load(cls, model: LocalModel) -> _Loaded:
         device = checkpoint.torch_device(model._device)
-        module, tokenizer = checkpoint.load_checkpoint(model.path, model._revision, dtype=model._dtype)
+        module, tokenizer = checkpoint.load_checkpoint(model.path, model._revision, dtype=model._dtype, device=device)
         if model._template:
             tokenizer.chat_template = model._template
         if not tokenizer.chat_template:
