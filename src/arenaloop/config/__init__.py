@@ -19,7 +19,7 @@ from arenaloop.config.judging import (
     RunSettings,
     SamplingSettings,
 )
-from arenaloop.config.optim import OptimSettings, RowSettings
+from arenaloop.config.optim import LoraSettings, OptimSettings, RowSettings
 from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, RecipeSettings, TargetSettings
 from arenaloop.config.rl import (
     ExpertIterationSettings,
@@ -53,6 +53,7 @@ __all__ = [
     "HumanSettings",
     "JudgeSettings",
     "JudgedSettings",
+    "LoraSettings",
     "ModelSettings",
     "OptimSettings",
     "PPOSettings",

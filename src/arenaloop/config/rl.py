@@ -28,7 +28,7 @@ class SampleSettings(OptimSettings):
     """
 
     TRAINED_ON: ClassVar[str] = "prompts and a reward"
-    LATER: ClassVar[frozenset[str]] = frozenset()
+    LATER: ClassVar[frozenset[str]] = frozenset({"lora", "load_in"})
 
     samples: int = Field(default=1, ge=1)
     """answers to each prompt of a roll-out"""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,12 +16,19 @@ import torch
 from torch.utils.checkpoint import checkpoint as recompute
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from arenaloop.config import OptimSettings
+from arenaloop.config import LoraSettings, OptimSettings
 from arenaloop.errors import StorageError
-from arenaloop.models import checkpoint
+from arenaloop.models import adapters, checkpoint
+from arenaloop.train import execution
 from arenaloop.train.encoding import ChatEncoder
 
-__all__ = ["Backbone", "save_checkpoint"]
+__all__ = ["ADAPTER", "MARKS", "Backbone", "save_checkpoint"]
+
+MARKS = ("config.json", adapters.CONFIG)
+"""The files without which a directory is no model and no adapter to any loader."""
+
+ADAPTER = "adapter"
+"""The directory in that of a merged model which holds its adapter."""
 
 
 @dataclass(slots=True)
@@ -32,12 +40,20 @@ class Backbone:
         tokenizer: its tokenizer.
         device: where it lives.
         autocast: the lower precision of its forward passes, or None.
+        lora: the adapters that it is to be trained by, or None.
+        start: the directory or hub id that it was loaded from, and the revision.
+        new_tokens: ids of tokens whose rows in the embedding are trained beside adapters.
+        adapter: the module as `peft` wraps it, once it has adapters.
     """
 
     module: Any
     tokenizer: Any
     device: torch.device
     autocast: torch.dtype | None
+    lora: LoraSettings | None = None
+    start: tuple[str, str | None] = ("", None)
+    new_tokens: tuple[int, ...] = ()
+    adapter: Any = None
 
     @classmethod
     def load(
@@ -47,17 +63,63 @@ class Backbone:
 
         Raises:
             InputError: the model cannot be loaded.
-            ConfigError: the device is not there.
+            ConfigError: the device is not there, or something else that the settings ask for.
         """
         device = checkpoint.torch_device(settings.device)
-        module, tokenizer = checkpoint.load_checkpoint(model, revision, dtype=settings.dtype, kind=kind, **options)
-        module.to(device)
+        options |= execution.load_options(model, settings)
+        module, tokenizer = checkpoint.load_checkpoint(
+            model, revision, dtype=settings.dtype, kind=kind, device=device, **options
+        )
+        if settings.load_in is None:
+            module.to(device)
+        execution.prepare(module, settings, device)
         if settings.gradient_checkpointing:
             # newer versions of transformers call it by the first name and warn at the second
             enable = getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)
             enable({"use_reentrant": False})
         wanted = device.type == "cuda" and torch.cuda.is_bf16_supported() if settings.bf16 is None else settings.bf16
-        return cls(module, tokenizer, device, torch.bfloat16 if wanted and settings.dtype == "float32" else None)
+        lower = torch.bfloat16 if wanted and settings.dtype == "float32" else None
+        named = str(Path(model).resolve()) if Path(model).is_dir() else str(model)
+        return cls(module, tokenizer, device, lower, settings.lora, (named, revision))
+
+    def adapt(self, seed: int) -> None:
+        """Put adapters into the module, where it is to be trained by them and has none yet.
+
+        What `seed` decides of them does nothing before the first step: until then it says what it said without them.
+
+        Raises:
+            ConfigError, MissingExtraError: see `adapters.add`.
+        """
+        if self.lora is not None and self.adapter is None:
+            self.adapter = adapters.add(self.module, self.lora, self.start, tokens=self.new_tokens, seed=seed)
+
+    def frozen(self) -> Self:
+        """The same model as it is now, for as long as it is needed: what it says does not change with training.
+
+        Where only adapters are to be trained it shares the weights, and takes no memory of its own.
+
+        Raises:
+            ValueError: it has adapters already.
+        """
+        if self.adapter is not None:
+            raise ValueError("a model is frozen before it is adapted")
+        shared = [*self.module.parameters(), *self.module.buffers()] if self.lora is not None else []
+        module = copy.deepcopy(self.module, {id(tensor): tensor for tensor in shared})
+        return replace(self, module=module, tokenizer=copy.deepcopy(self.tokenizer))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds: all weights, or the adapters' alone."""
+        state: dict[str, Any] = self.module.state_dict()
+        return state if self.adapter is None else {name: state[name] for name in self._trained()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        if self.adapter is not None and state.keys() != self._trained():
+            raise KeyError("the checkpoint holds other adapters")
+        self.module.load_state_dict(state, strict=self.adapter is None)
+
+    def _trained(self) -> set[str]:
+        return {name for name, parameter in self.module.named_parameters() if parameter.requires_grad}
 
     @property
     def window(self) -> int | None:
@@ -123,8 +185,39 @@ class Backbone:
                 part.training = mode
 
     def save(self, out: Path) -> None:
-        """Write model and tokenizer to `out` in Hugging Face form; see `save_checkpoint`."""
-        save_checkpoint(self.module, self.tokenizer, out)
+        """Write model and tokenizer to `out` in Hugging Face form; see `save_checkpoint`.
+
+        Adapters are merged, and stand by themselves in ``adapter/``; where they are not to be merged, they are all that
+        is written. Quantised weights are written as what they stand for.
+        """
+        if self.adapter is None or self.lora is None:
+            quantised = getattr(self.module, "quantization_method", None) is not None
+            save_checkpoint(self.merged() if quantised else self.module, self.tokenizer, out)
+        elif self.lora.merge:
+            self._save_adapter(out / ADAPTER)
+            save_checkpoint(self.merged(), self.tokenizer, out)
+        else:
+            self._save_adapter(out)
+
+    def merged(self) -> Any:
+        """An ordinary module with the weights that this one stands for; only good for saving."""
+        config = copy.deepcopy(self.module.config)
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        with torch.device("meta"):
+            module = type(self.module)(config)
+        module.load_state_dict(adapters.whole_state(self.module), assign=True, strict=False)
+        module.tie_weights()
+        if module.can_generate():
+            module.generation_config = copy.deepcopy(self.module.generation_config)
+        return module
+
+    def _save_adapter(self, out: Path) -> None:
+        def write(aside: Path) -> None:
+            adapters.write(self.adapter, aside)
+            self.tokenizer.save_pretrained(aside)
+
+        _save(out, write)
 
 
 def _recomputed(layer: Any, *arguments: Any, **named: Any) -> Any:
@@ -142,6 +235,16 @@ def save_checkpoint(module: Any, tokenizer: Any, out: Path) -> None:
     Raises:
         StorageError: the disk is full or failing.
     """
+
+    def write(aside: Path) -> None:
+        module.save_pretrained(aside)  # safetensors is the only form it writes
+        tokenizer.save_pretrained(aside)
+
+    _save(out, write)
+
+
+def _save(out: Path, write: Callable[[Path], None]) -> None:
+    """Replace what a directory holds of a model by the files that `write` puts into the one that it is given."""
     from safetensors import SafetensorError
 
     aside = out / ".saving"
@@ -149,12 +252,12 @@ def save_checkpoint(module: Any, tokenizer: Any, out: Path) -> None:
     try:
         aside.mkdir(parents=True)
         with checkpoint.no_progress_bars():
-            module.save_pretrained(aside)  # safetensors is the only form it writes
-            tokenizer.save_pretrained(aside)
-        (out / "config.json").unlink(missing_ok=True)
-        for stale in out.glob("model*.safetensors*"):
+            write(aside)
+        for mark in MARKS:
+            (out / mark).unlink(missing_ok=True)
+        for stale in (*out.glob("model*.safetensors*"), *out.glob(f"{adapters.WEIGHTS}*")):
             stale.unlink()
-        for file in sorted(aside.iterdir(), key=lambda file: file.name == "config.json"):
+        for file in sorted(aside.iterdir(), key=lambda file: file.name in MARKS):
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
             file.replace(out / file.name)

@@ -93,7 +93,18 @@ class Policy(Backbone):
     def head(self) -> Head:
         """Its output layer."""
         layer = self.module.get_output_embeddings()
-        return Head(layer.weight, layer.bias)
+        if self.adapter is None:
+            return Head(layer.weight, layer.bias)
+        # tied to an embedding with rows that are trained; but these are of tokens that are never said
+        layer = getattr(layer, "original_module", layer)
+        return Head(layer.weight.detach(), layer.bias)
+
+    def adapt(self, seed: int) -> None:
+        """See `Backbone.adapt`."""
+        Backbone.adapt(self, seed)
+        if self.adapter is not None:
+            layer = self.module.get_output_embeddings()
+            self.chunked = self.chunked and type(getattr(layer, "original_module", layer)) is nn.Linear
 
 
 def load_policy(model: str | Path, settings: OptimSettings, revision: str | None = None) -> Policy:

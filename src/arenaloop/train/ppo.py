@@ -20,7 +20,7 @@ from arenaloop.train import rollouts
 from arenaloop.train.advantages import gae, kl_estimates, row_sums, scale, shape_rewards, whiten
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.guards import Watch, refuse_another_start, refuse_moved_ratios
-from arenaloop.train.heads import ScalarHead, load_head
+from arenaloop.train.heads import ScalarHead, head_on, load_head
 from arenaloop.train.losses import ppo_policy_loss, value_loss
 from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.rollouts import Rollout, by_token, token_logprobs, token_logprobs_and_surprise
@@ -141,9 +141,8 @@ class PPOObjective:
 def train(job: Job[PPOSettings]) -> TrainResult:
     """Improve the start by what a reward says of its own answers; see `methods.training`."""
     settings = job.settings
-    policy, reference = (load_policy(job.start, settings, job.revision) for _ in range(2))
-    value = load_head(settings.value_start or job.start, settings, None if settings.value_start else job.revision)
-    value.begin_at_zero()
+    policy = load_policy(job.start, settings, job.revision)
+    reference, value = policy.frozen(), _value_network(job, policy)
     prompts = rollouts.encode_prompts(policy.encoder(settings), job.rows, settings)
     loop = rollouts.Plan(len(prompts.asked), settings)
     watch = Watch(settings)
@@ -187,6 +186,16 @@ def train(job: Job[PPOSettings]) -> TrainResult:
             told = {"objective/kl": float(credited.kl.mean()), "objective/kl_coef": kl_coef, **figures}
             rollouts.end(session, policy, loop, iteration, {**told, "val/explained": explained, **clock.seconds})
     return session.finish(loop.used(prompts))
+
+
+def _value_network(job: Job[PPOSettings], policy: Policy) -> ScalarHead:
+    """A value network that says 0 everywhere; it shares frozen weights with the policy where it starts from the same."""
+    settings = job.settings
+    if settings.lora is not None and settings.value_start is None:
+        return head_on(policy)
+    value = load_head(settings.value_start or job.start, settings, None if settings.value_start else job.revision)
+    value.begin_at_zero()
+    return value
 
 
 def _explained(credited: Credited) -> float:

@@ -152,11 +152,12 @@ class QuarkObjective:
 def train(job: Job[QuarkSettings]) -> TrainResult:
     """Improve the start by the best of its own answers; see `methods.training`."""
     settings = job.settings
-    policy, reference = (load_policy(job.start, settings, job.revision) for _ in range(2))
+    policy = load_policy(job.start, settings, job.revision)
     tokens, encoder = None, policy.encoder(settings)
     if not settings.best_only:
-        tokens, _ = (add_reward_tokens(each, settings.bins, job.seed) for each in (policy, reference))
+        tokens = add_reward_tokens(policy, settings.bins, job.seed)
         encoder = tokens.encoder(policy, settings)
+    reference = policy.frozen()
     prompts = rollouts.encode_prompts(encoder, job.rows, settings)
     if tokens is not None:
         tokens.ask_for_the_best(policy)

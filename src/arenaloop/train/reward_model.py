@@ -19,10 +19,10 @@ from arenaloop.data.formats.training_rows import PREFERENCE_COLUMNS
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import EncodedRows, encode_pairs
 from arenaloop.train.gate import pair_report
-from arenaloop.train.heads import ScalarHead, load_head
+from arenaloop.train.heads import ScalarHead, head_on, load_head
 from arenaloop.train.loop import fit
 from arenaloop.train.losses import reward_loss
-from arenaloop.train.policy import load_policy
+from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.rewards import PRIOR, RewardModel, likelihoods, separate_pad
 from arenaloop.train.rows import labels
 from arenaloop.train.rows import preference as preference_row
@@ -70,7 +70,7 @@ class RewardObjective:
 def train(job: Job[RewardModelSettings]) -> TrainResult:
     """Train a head on the start to score the better answers higher; see `methods.training`."""
     settings = job.settings
-    head = load_head(job.start, settings, job.revision)
+    head, start = _loaded(job)
     separate_pad(head)
     if not any("SequenceClassification" in name for name in head.module.config.architectures or ()):
         _begin(head, job.seed)
@@ -83,7 +83,8 @@ def train(job: Job[RewardModelSettings]) -> TrainResult:
     trained, measured = _part(data, [not out for out in away]), _part(data, away)
     trained.require("preference", len(job.rows))
     with_prior = settings.prior == "policy_logprob"
-    start = load_policy(job.start, settings, job.revision) if with_prior or measured.rows else None
+    if start is None and (with_prior or measured.rows):
+        start = load_policy(job.start, settings, job.revision)
     model = RewardModel(head, settings.readout, start if with_prior else None)
     table = TokenTable(trained.rows, head.pad_id)
     prior = torch.zeros(len(table)) if model.prior is None else likelihoods(model.prior, table, settings)
@@ -102,6 +103,15 @@ def train(job: Job[RewardModelSettings]) -> TrainResult:
     if model.prior is not None:
         model.prior.save(job.run.out / PRIOR)
     return session.finish(trained, report)
+
+
+def _loaded(job: Job[RewardModelSettings]) -> tuple[ScalarHead, Policy | None]:
+    """The head on the start; and the start as a language model, where both share weights that stay as they are."""
+    if job.settings.lora is not None:
+        start = load_policy(job.start, job.settings, job.revision)
+        if not any("SequenceClassification" in name for name in start.module.config.architectures or ()):
+            return head_on(start), start
+    return load_head(job.start, job.settings, job.revision), None
 
 
 def held_out(prompts: Sequence[str], share: float, seed: int) -> list[bool]:

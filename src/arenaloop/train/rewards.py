@@ -21,7 +21,7 @@ from torch import Tensor
 
 from arenaloop.config import OptimSettings
 from arenaloop.errors import InputError
-from arenaloop.models.checkpoint import require_reward_model, torch_threads
+from arenaloop.models.checkpoint import holds_model, require_reward_model, torch_threads
 from arenaloop.train.batches import Batch, TokenTable, micro_batches
 from arenaloop.train.dpo import reference_logprobs
 from arenaloop.train.encoding import ChatEncoder, Encoded, Unfit
@@ -161,7 +161,7 @@ def load_reward_model(path: str | Path, settings: OptimSettings, revision: str |
         )
     prior = None
     if getattr(config, "prior", "none") == "policy_logprob":
-        if not (Path(path) / PRIOR / "config.json").is_file():
+        if not holds_model(Path(path) / PRIOR):
             raise InputError(f"{path}: the model of its prior is missing from {PRIOR}/")
         prior = load_policy(Path(path) / PRIOR, settings)
     readout: Any = getattr(config, "readout", "last")

@@ -81,7 +81,8 @@ class RLOOObjective:
 def train(job: Job[RLOOSettings]) -> TrainResult:
     """Improve the start by what a reward says of its own answers; see `methods.training`."""
     settings = job.settings
-    policy, reference = (load_policy(job.start, settings, job.revision) for _ in range(2))
+    policy = load_policy(job.start, settings, job.revision)
+    reference = policy.frozen()
     prompts = rollouts.encode_prompts(policy.encoder(settings), job.rows, settings)
     loop = rollouts.Plan(len(prompts.asked), settings)
     watch = Watch(settings)

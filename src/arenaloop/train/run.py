@@ -6,6 +6,7 @@
                         before, for the case that it is damaged; both are removed at the end
     NAME.pt             what a method keeps under a key of its own; DPO: the reference's log-probabilities
     config.json, model*.safetensors, tokenizer*, …       the trained model, in Hugging Face form
+    adapter/            of a training of adapters, its adapter; unmerged, that stands here in the model's place
 
 Only what this module wrote is ever overwritten: a directory that holds someone else's model is refused. One process
 trains in it at a time: it holds a lock on the directory itself, which goes with the process.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,8 +28,9 @@ from typing import Any, BinaryIO
 import torch
 
 from arenaloop.errors import ConfigError, StorageError
+from arenaloop.models.checkpoint import holds_model
 from arenaloop.regular_files import read_regular, read_text, refuse_others
-from arenaloop.train.backbone import Backbone
+from arenaloop.train.backbone import ADAPTER, MARKS, Backbone
 from arenaloop.train.gate import report_line
 
 __all__ = ["TrainResult", "TrainingRun"]
@@ -106,7 +109,7 @@ class TrainingRun:
         self._checkpoint = out / "checkpoint.pt"
         self._previous = out / "checkpoint.previous.pt"
         self._found = record = _read_record(self._record)
-        if record is None and (out / "config.json").exists():
+        if record is None and holds_model(out):
             raise ConfigError(f"{out} already holds a model that was not trained here; choose another directory")
         self._ours = record is not None and record.get("key") == key
         if self._ours and record and record.get("result"):
@@ -145,8 +148,9 @@ class TrainingRun:
         if self._ours:
             return
         with _storage(self.out):
-            for stale in ("config.json", self._checkpoint.name, self._previous.name, "metrics.jsonl"):
+            for stale in MARKS + (self._checkpoint.name, self._previous.name, "metrics.jsonl"):
                 (self.out / stale).unlink(missing_ok=True)
+            shutil.rmtree(self.out / ADAPTER, ignore_errors=True)
             self._write_record({"key": self.key})
         self._ours = True
 
@@ -223,7 +227,8 @@ class TrainingRun:
             model.save(self.out)
             told = {name: value for name, value in asdict(result).items() if name != "path"}
             sizes = {file.name: file.stat().st_size for file in self.out.glob("*.safetensors")}
-            self._write_record({"key": self.key, "result": told, "files": {"config.json": None, **sizes}})
+            marks = {name: None for name in MARKS if (self.out / name).is_file()}
+            self._write_record({"key": self.key, "result": told, "files": {**marks, **sizes}})
             self._checkpoint.unlink(missing_ok=True)
             self._previous.unlink(missing_ok=True)
         self.result = result

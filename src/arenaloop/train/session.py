@@ -146,7 +146,9 @@ class Session:
         self._size = job.settings.micro_batch
         self._models = [model, *(also or {}).values()]
         self._dropout = dropout
-        self._kept = {**{name: other.module for name, other in (also or {}).items()}, **(kept or {})}
+        self._kept = {**(also or {}), **(kept or {})}
+        for at, each in enumerate(self._models):
+            each.adapt(derive_seed(job.seed, "adapter", at) % 2**63)
         own = [None, *((peaks or {}).get(name) for name in also or {})]
         self._optimizer = build_optimizer([each.module for each in self._models], job.settings, peaks=own)
         self._stride = stride
@@ -256,7 +258,7 @@ class Session:
         """Keep the state, so that an interrupted training continues from here."""
         self.job.run.checkpoint(
             {
-                "module": self.model.module.state_dict(),
+                "module": self.model.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "kept": {name: part.state_dict() for name, part in self._kept.items()},
                 "rng": torch.get_rng_state(),
@@ -292,7 +294,7 @@ class Session:
         state = self.job.run.restore()
         if state is None:
             return
-        self.model.module.load_state_dict(state["module"])
+        self.model.load_state_dict(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
         for name, part in self._kept.items():
             part.load_state_dict(state["kept"][name])
