@@ -141,11 +141,11 @@ class PPOObjective:
 def train(job: Job[PPOSettings]) -> TrainResult:
     """Improve the start by what a reward says of its own answers; see `methods.training`."""
     settings = job.settings
-    policy, reference = (load_policy(job.start, settings, job.revision) for _ in range(2))
+    policy = load_policy(job.start, settings, job.revision)
+    prompts, settings, loop = rollouts.prepare(policy.encoder(settings), job)
+    reference = load_policy(job.start, settings, job.revision)
     value = load_head(settings.value_start or job.start, settings, None if settings.value_start else job.revision)
     value.begin_at_zero()
-    prompts = rollouts.encode_prompts(policy.encoder(settings), job.rows, settings)
-    loop = rollouts.Plan(len(prompts.asked), settings)
     watch = Watch(settings)
     lower = policy.autocast is not None or settings.dtype != "float32"
     with Session(

@@ -157,10 +157,9 @@ def train(job: Job[QuarkSettings]) -> TrainResult:
     if not settings.best_only:
         tokens, _ = (add_reward_tokens(each, settings.bins, job.seed) for each in (policy, reference))
         encoder = tokens.encoder(policy, settings)
-    prompts = rollouts.encode_prompts(encoder, job.rows, settings)
+    prompts, settings, loop = rollouts.prepare(encoder, job)
     if tokens is not None:
         tokens.ask_for_the_best(policy)
-    loop = rollouts.Plan(len(prompts.asked), settings)
     watch, pool = Watch(settings), Pool()
     lower = policy.autocast is not None or settings.dtype != "float32"
     with Session(

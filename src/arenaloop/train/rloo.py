@@ -81,9 +81,9 @@ class RLOOObjective:
 def train(job: Job[RLOOSettings]) -> TrainResult:
     """Improve the start by what a reward says of its own answers; see `methods.training`."""
     settings = job.settings
-    policy, reference = (load_policy(job.start, settings, job.revision) for _ in range(2))
-    prompts = rollouts.encode_prompts(policy.encoder(settings), job.rows, settings)
-    loop = rollouts.Plan(len(prompts.asked), settings)
+    policy = load_policy(job.start, settings, job.revision)
+    prompts, settings, loop = rollouts.prepare(policy.encoder(settings), job)
+    reference = load_policy(job.start, settings, job.revision)
     watch = Watch(settings)
     lower = policy.autocast is not None or settings.dtype != "float32"
     with Session(
