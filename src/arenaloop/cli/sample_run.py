@@ -21,7 +21,7 @@ from arenaloop.models.best_of_n import choose, kl_bound, mean_curve, scores_of
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.models.reward import Reward
 from arenaloop.specs import contestant, load_prompts
-from arenaloop.specs.rewards import reward
+from arenaloop.specs.rewards import tried
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error
 from arenaloop.terminal import say
@@ -69,7 +69,7 @@ def execute(
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}") from None
-    scorers = [reward(spec, arena, budget) for spec in rewards]
+    scorers = [tried(spec, arena, budget) for spec in rewards]
     with Store(arena) as store, Watch(messages, "samples") as watch:
         store.add_prompts(loaded.prompts)
         store.flush()

@@ -33,13 +33,19 @@ class SampleSettings(OptimSettings):
     samples: int = Field(default=1, ge=1)
     """answers to each prompt of a roll-out"""
     max_new_tokens: int = Field(default=300, ge=1)
-    """tokens of an answer at most; prompts that leave no room for them in `max_length` are dropped"""
+    """tokens of an answer at most; prompts that leave no room for them in `max_length` are dropped; unless it is set,
+    no more than half of `max_length`"""
     temperature: float = Field(default=1.0, gt=0)
     """of sampling, and so of every log-probability"""
     reward_clip: float | None = Field(default=None, gt=0)
     """scores are cut to this range; null = as they are"""
     unfinished_score: float | None = None
     """score of an answer that was cut at `max_new_tokens`; null = what the reward says"""
+
+    def within(self, window: int) -> Self:
+        """The same for a window of so many tokens: an answer that was given no limit takes half of it at most."""
+        tokens = self.max_new_tokens if "max_new_tokens" in self.model_fields_set else window // 2
+        return self.model_copy(update={"max_new_tokens": min(tokens, self.max_new_tokens)})
 
 
 class RolloutSettings(SampleSettings):
@@ -51,9 +57,9 @@ class RolloutSettings(SampleSettings):
     iterations: int | None = Field(default=None, ge=1)
     """roll-outs; null = as many as ten passes over the prompts take"""
     rollout_batch: int = Field(default=512, ge=1)
-    """answers per roll-out"""
+    """answers per roll-out; unless it is set, no more than `samples` to every prompt"""
     step_batch: int = Field(default=256, ge=1)
-    """answers per optimiser step"""
+    """answers per optimiser step; unless it is set, no more than a roll-out's"""
     learning_rate: float = Field(default=1e-5, gt=0)
     """peak learning rate"""
     schedule: Literal["cosine", "linear", "constant"] = "linear"
@@ -83,11 +89,18 @@ class RolloutSettings(SampleSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.rollout_batch % self.samples:
+        if "rollout_batch" in self.model_fields_set and self.rollout_batch % self.samples:
             raise ValueError(f"rollout_batch {self.rollout_batch} is no multiple of samples {self.samples}")
-        if self.step_batch > self.rollout_batch:
+        if "step_batch" in self.model_fields_set and self.step_batch > self.rollout_batch:
             raise ValueError(f"step_batch {self.step_batch} is larger than rollout_batch {self.rollout_batch}")
         return self
+
+    def sized(self, prompts: int) -> Self:
+        """The same for so many prompts: batches that were not set are no larger than there are answers."""
+        answers = self.rollout_batch
+        if "rollout_batch" not in self.model_fields_set:
+            answers = self.samples * max(1, min(answers // self.samples, prompts))
+        return self.model_copy(update={"rollout_batch": answers, "step_batch": min(self.step_batch, answers)})
 
     @property
     def steps_each(self) -> int:
@@ -140,7 +153,7 @@ class RLOOSettings(PolicyGradientSettings):
     rollout_epochs: int = Field(default=1, ge=1)
     """passes over a roll-out"""
     step_batch: int = Field(default=512, ge=1)
-    """answers per optimiser step"""
+    """answers per optimiser step; unless it is set, no more than a roll-out's"""
 
 
 class ExpertIterationSettings(SampleSettings, RowSettings):

@@ -179,10 +179,12 @@ def battled(spec: str, rest: str, arena: Path | None, budget: Budget | None = No
         groups = [[lead for lead in found[at : at + k] if lead is not None] for at in range(0, len(found), k)]
         return [sum(known) / len(known) if known else None for known in groups]
 
-    hello = Prompt.of("Say hello.")
-    leads([(hello, Response(hello.id, "policy", ("Hello.",)), Response(hello.id, "stored", ("Hi.",)))])
+    def probe() -> None:  # a battle of its own, since no stored answer is to its prompt
+        hello = Prompt.of("Say hello.")
+        leads([(hello, Response(hello.id, "policy", ("Hello.",)), Response(hello.id, "stored", ("Hi.",)))])
+
     told = [sorted((key, *texts) for key, texts in theirs.items()) for theirs in stored]
-    return Reward(score, content_hash("battles", judge.fingerprint, settings.reask, told))
+    return Reward(score, content_hash("battles", judge.fingerprint, settings.reask, told), probe)
 
 
 # ---------------------------------------------------------------------- servers

@@ -13,7 +13,7 @@ from arenaloop.config import ModelSettings, TargetSettings, read_yaml, validate
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.server_url import PUBLIC_PARAMETERS
-from arenaloop.specs.rewards import reward
+from arenaloop.specs.rewards import tried
 
 if TYPE_CHECKING:
     from arenaloop.models.base import Model
@@ -24,19 +24,26 @@ __all__ = ["contestant", "local_model", "model", "model_settings", "refuse_queri
 _SERVERS_ONLY = (
     "system", "extra_body", "drop_params", "send_seed", "urls", "rpm", "tpm", "samples_per_call", "headers",
 )  # fmt: skip
-KINDS = ("openai:MODEL", "http://HOST:PORT/v1#MODEL", "hf:ID_OR_PATH", "file:ANSWERS", "sandbox:NAME", "FILE.yaml")
+KINDS = ("openai:MODEL", "http://HOST:PORT/v1#MODEL", "hf:ID_OR_PATH", "file:ANSWERS", "sandbox:NAME", "FILE.yaml", "best_of_n:FILE.yaml")
+_BEST = "best_of_n:"
 _DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
 def model_settings(text: str, name: str | None = None, kind: type[ModelSettings] = ModelSettings) -> ModelSettings:
     """A SPEC from the command line, as settings; a YAML file is read and checked.
 
+    ``best_of_n:FILE.yaml`` is the file's model too, and says that the file has to say of how many samples the best.
+
     Raises:
         ConfigError, InputError: the file is missing or holds unknown keys.
     """
-    if text.endswith((".yaml", ".yml")):
-        values = read_yaml(text)
-        settings = validate(kind, values, text)
+    file = text.removeprefix(_BEST)
+    if text.startswith(_BEST) and not file.endswith((".yaml", ".yml")):
+        raise ConfigError(f"SPEC {text!r}: expected {_BEST}FILE.yaml, the model's file with a best_of_n in it")
+    if file.endswith((".yaml", ".yml")):
+        settings = validate(kind, read_yaml(file), file)
+        if text.startswith(_BEST) and settings.best_of_n is None:
+            raise ConfigError(f"{file}: 'best_of_n' is missing, as in best_of_n: {{n: 16, reward: reward:DIR}}")
     else:
         settings = kind(spec=text)
     return settings.model_copy(update={"name": name}) if name else settings
@@ -53,7 +60,7 @@ def contestant(settings: ModelSettings) -> Contestant:
     best = settings.best_of_n
     if isinstance(built, RecordedModel):
         raise ConfigError(f"SPEC {settings.spec!r}: best_of_n samples a model, and recorded answers are none")
-    return Contestant(name, BestOfN(name, built, best.n, reward(best.reward), best.drop_truncated), sampling)
+    return Contestant(name, BestOfN(name, built, best.n, tried(best.reward), best.drop_truncated), sampling)
 
 
 def model(settings: ModelSettings) -> Model | RecordedModel:

@@ -162,7 +162,11 @@ def _sampled(
     kept: Any = run.kept("winners", key)
     winners = Winners() if kept is None else Winners(**kept)
     policy = load_policy(sampler, settings, revision)
-    prompts = rollouts.encode_prompts(policy.encoder(settings), job.rows, settings)
+    encoder = policy.encoder(settings)
+    settings = settings.within(encoder.max_length)
+    prompts = rollouts.encode_prompts(encoder, job.rows, settings)
+    if winners.done < len(prompts.asked):
+        job.scored_by().probe()
     seed = derive_seed(job.seed, "expert iteration", number)
     while winners.done < len(prompts.asked):
         part = winners.done // _PART

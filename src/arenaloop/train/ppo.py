@@ -142,9 +142,8 @@ def train(job: Job[PPOSettings]) -> TrainResult:
     """Improve the start by what a reward says of its own answers; see `methods.training`."""
     settings = job.settings
     policy = load_policy(job.start, settings, job.revision)
+    prompts, settings, loop = rollouts.prepare(policy.encoder(settings), job)
     reference, value = policy.frozen(), _value_network(job, policy)
-    prompts = rollouts.encode_prompts(policy.encoder(settings), job.rows, settings)
-    loop = rollouts.Plan(len(prompts.asked), settings)
     watch = Watch(settings)
     lower = policy.autocast is not None or settings.dtype != "float32"
     with Session(

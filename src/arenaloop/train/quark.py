@@ -158,10 +158,9 @@ def train(job: Job[QuarkSettings]) -> TrainResult:
         tokens = add_reward_tokens(policy, settings.bins, job.seed)
         encoder = tokens.encoder(policy, settings)
     reference = policy.frozen()
-    prompts = rollouts.encode_prompts(encoder, job.rows, settings)
+    prompts, settings, loop = rollouts.prepare(encoder, job)
     if tokens is not None:
         tokens.ask_for_the_best(policy)
-    loop = rollouts.Plan(len(prompts.asked), settings)
     watch, pool = Watch(settings), Pool()
     lower = policy.autocast is not None or settings.dtype != "float32"
     with Session(

@@ -82,9 +82,8 @@ def train(job: Job[RLOOSettings]) -> TrainResult:
     """Improve the start by what a reward says of its own answers; see `methods.training`."""
     settings = job.settings
     policy = load_policy(job.start, settings, job.revision)
+    prompts, settings, loop = rollouts.prepare(policy.encoder(settings), job)
     reference = policy.frozen()
-    prompts = rollouts.encode_prompts(policy.encoder(settings), job.rows, settings)
-    loop = rollouts.Plan(len(prompts.asked), settings)
     watch = Watch(settings)
     lower = policy.autocast is not None or settings.dtype != "float32"
     with Session(

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from arenaloop.train.batches import Batch, TokenTable, micro_batches
 from arenaloop.train.encoding import ChatEncoder, Encoded, EncodedRows
 from arenaloop.train.policy import Policy
 from arenaloop.train.rows import prompt_turns
-from arenaloop.train.session import Reward, Session
+from arenaloop.train.session import Job, Reward, Session
 from arenaloop.types import Message, content_hash, derive_seed
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "draw",
     "encode_prompts",
     "end",
+    "prepare",
     "sample",
     "score",
     "token_logprobs",
@@ -54,6 +55,8 @@ MOST_WITHOUT_SCORE = 0.05
 
 _CHUNK = 256
 """Answers that are decoded at once."""
+
+S = TypeVar("S", bound=RolloutSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +201,30 @@ def end(session: Session, policy: Policy, plan: Plan, iteration: int, figures: M
         policy.save(session.job.run.out / f"policy-{done}")
     if settings.checkpoint_every and done % settings.checkpoint_every == 0 and done < plan.iterations:
         session.checkpoint()
+
+
+def prepare(encoder: ChatEncoder, job: Job[S]) -> tuple[Prompts, S, Plan]:
+    """What a training takes of its prompts, with the settings as they are for these; then the reward is tried.
+
+    Raises:
+        InputError: a malformed row, too few prompts, or a reward that does not answer.
+    """
+    settings = job.settings.within(encoder.max_length)
+    prompts = encode_prompts(encoder, job.rows, settings)
+    settings = settings.sized(len(prompts.asked))
+    plan = Plan(len(prompts.asked), settings)
+    changed = [
+        f"{name} {getattr(settings, name):,}, not {getattr(job.settings, name):,}"
+        for name in ("max_new_tokens", "rollout_batch")
+        if getattr(settings, name) != getattr(job.settings, name)
+    ]
+    if changed:
+        job.run.note(
+            f"{job.run.out}: {len(prompts.asked):,} prompts in a window of {encoder.max_length:,} tokens, so "
+            + " and ".join(changed)
+        )
+    job.scored_by().probe()
+    return prompts, settings, plan
 
 
 def encode_prompts(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], settings: SampleSettings) -> Prompts:
