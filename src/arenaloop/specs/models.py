@@ -192,13 +192,14 @@ def local_model(path: str, settings: ModelSettings | TargetSettings, name: str |
 
 def _sandbox_player(name: str, settings: ModelSettings) -> Model:
     from arenaloop.models.scripted import ScriptedModel
+    from arenaloop.sandbox.editors import EDITORS, Editor
     from arenaloop.sandbox.players import SKILLS, Player
 
-    if name not in SKILLS:
-        known = list(SKILLS)
+    if name not in {**SKILLS, **EDITORS}:
+        known = [*SKILLS, *EDITORS]
         raise ConfigError(f"SPEC {settings.spec!r}: no such player{nearest(name, known)}; known: {', '.join(known)}")
     try:
-        player = Player(name, **settings.options)
+        player = (Editor if name in EDITORS else Player)(name, **settings.options)
     except (TypeError, AttributeError) as error:
         raise ConfigError(f"{settings.spec}, options {shown(settings.options)}: {error}") from None
     return ScriptedModel(settings.name or name, player, version=player.skills)
