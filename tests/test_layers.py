@@ -33,7 +33,7 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 TORCH_ROOMS = (
-    *("train", "models/local.py", "models/chat.py", "models/checkpoint.py", "models/decoding.py"),
+    *("train", "models/local.py", "models/chat.py", "models/checkpoint.py", "models/decoding.py", "models/gguf.py"),
     "sandbox/target.py",
 )
 HEAVY = {"torch", "transformers", "safetensors", "polars", "aiohttp"}

@@ -26,7 +26,7 @@ from struct import unpack
 
 from arenaloop.errors import ConfigError
 from arenaloop.judges.parsers import parser_for
-from arenaloop.sandbox.tasks import utility
+from arenaloop.sandbox.gold import utility
 from arenaloop.types import Completion, Outcome, Request
 
 __all__ = ["SandboxJudge", "SimulatedHuman", "read_answer_prompt", "read_judge_prompt", "text_statistic"]
