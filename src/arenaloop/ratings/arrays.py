@@ -1,4 +1,4 @@
-"""Columns as arrays: codes for names, sums by code, weights in proportion, and differences as shares."""
+"""Columns as arrays: codes for names, sums by code, and weights in proportion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ __all__ = [
     "encode",
     "meetings",
     "prompt_codes",
-    "relative_difference",
     "relative_weights",
     "tally",
 ]
@@ -45,19 +44,6 @@ def relative_weights(mass: FloatArray) -> FloatArray | None:
     if (mass == 1.0).all():
         return None
     return np.asarray(mass * (mass.sum() / (mass * mass).sum()))
-
-
-def relative_difference(of_a: Any, of_b: Any) -> FloatArray:
-    """(a - b) / (a + b) of two columns, shape (N,); 0 where both are zero, NaN where one is missing.
-
-    The share rather than the difference, as Chatbot Arena's style control has it, so that long and short conversations
-    weigh alike. Columns with negative numbers have no such share: their plain difference is taken.
-    """
-    first, second = np.asarray(of_a, dtype=np.float64), np.asarray(of_b, dtype=np.float64)
-    if (first < 0).any() or (second < 0).any():
-        return np.asarray(first - second)
-    total = first + second
-    return np.where(total == 0, 0.0, (first - second) / np.where(total == 0, 1.0, total))
 
 
 def tally(index: IntArray, size: int, weights: FloatArray | None = None) -> FloatArray:

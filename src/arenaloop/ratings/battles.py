@@ -23,11 +23,10 @@ from arenaloop.ratings.arrays import (
     encode,
     meetings,
     prompt_codes,
-    relative_difference,
     relative_weights,
     tally,
 )
-from arenaloop.ratings.cells import Place, read_scores, read_weights
+from arenaloop.ratings.cells import Place, read_controls, read_scores, read_weights
 from arenaloop.ratings.look_alikes import name_twins
 from arenaloop.ratings.outcomes import ONE_HOT, one_hot_winners, read_outcomes
 
@@ -204,14 +203,17 @@ class Battles:
             outcomes = read_outcomes(winners, names_a, names_b, place=place)
         else:
             outcomes = read_scores(list(columns["score_a"]), place=place)
+        covariates, told = read_controls(
+            controls, lambda name: np.asarray(columns[name], dtype=np.float64), place=place
+        )
         return cls.from_names(
             names_a,
             names_b,
             outcomes.score,
             weight=read_weights(list(columns["weight"]), place=place) if "weight" in found else None,
             prompt_ids=list(columns["prompt_id"]) if "prompt_id" in found else None,
-            covariates={name: relative_difference(columns[f"{name}_a"], columns[f"{name}_b"]) for name in controls},
-            notes=outcomes.notes,
+            covariates=covariates,
+            notes=(*outcomes.notes, *told),
         )
 
     @classmethod

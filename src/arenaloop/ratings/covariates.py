@@ -17,7 +17,7 @@ import numpy as np
 from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, tally
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry, fit
-from arenaloop.ratings.clusters import effective_clusters
+from arenaloop.ratings.clusters import bound_groups, effective_clusters, worth_inside
 from arenaloop.ratings.evidence import Evidence
 from arenaloop.ratings.intervals import (
     Intervals,
@@ -179,7 +179,9 @@ def fit_controlled(
     bread = np.linalg.inv(H + _origin(H, same, size))
     units = kept.clusters if cluster == "prompt" else len(kept)
     group = np.arange(len(kept)) if kept.cluster is None or cluster == "battle" else kept.cluster
+    bound = bound_groups(kept) if cluster == "prompt" else None
     worth = effective_clusters(kept, cluster)
+    worth = worth if bound is None else worth_inside(kept, bound, worth)
     # as in `intervals.sandwich`: where the data cannot show their own variance, the expected information stands in
     thin = (worth < 1.5) & rated
     flat = flat_pairs(kept, plain, outcome_squares(kept, cell[: len(kept)], size))
@@ -222,6 +224,7 @@ def fit_controlled(
         worth - 1.0 if prompts else np.where(thin, np.inf, np.maximum(worth - 1.0, 1.0)),
         prompts,
         thin,
+        bound,
     )
     ahead = tally(cell, size * size, w * (X @ beta)).reshape(size, size)
     fought = _by_pair(cell, w, size)
