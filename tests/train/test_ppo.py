@@ -186,13 +186,7 @@ def test_a_sampler_that_draws_from_another_distribution_is_found(
 def test_another_reference_than_the_start_is_found(
     talker: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded: list[int] = []
-
-    def second_is_another(model: Any, settings: Any, revision: Any = None) -> Policy:
-        loaded.append(1)
-        return load_policy(start if len(loaded) == 2 else model, settings, revision)
-
-    monkeypatch.setattr("arenaloop.train.ppo.load_policy", second_is_another)
+    monkeypatch.setattr(Policy, "frozen", lambda policy: load_policy(start, METHODS["ppo"](**FAST)))
     with pytest.raises(StoppedError, match="reference is another model"):
         run("ppo", talker, tmp_path / "out", iterations=1)
 

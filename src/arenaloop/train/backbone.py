@@ -72,7 +72,7 @@ class Backbone:
         )
         if settings.load_in is None:
             module.to(device)
-        execution.prepare(module, settings, device)
+        execution.prepare(module, settings)
         if settings.gradient_checkpointing:
             # newer versions of transformers call it by the first name and warn at the second
             enable = getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)
@@ -103,8 +103,8 @@ class Backbone:
         """
         if self.adapter is not None:
             raise ValueError("a model is frozen before it is adapted")
-        shared = [*self.module.parameters(), *self.module.buffers()] if self.lora is not None else []
-        module = copy.deepcopy(self.module, {id(tensor): tensor for tensor in shared})
+        shared = execution.shared(self.module) if self.lora is not None else []
+        module = copy.deepcopy(self.module, {id(each): each for each in shared})
         return replace(self, module=module, tokenizer=copy.deepcopy(self.tokenizer))
 
     def state_dict(self) -> dict[str, Any]:
@@ -136,6 +136,12 @@ class Backbone:
         """A token for padding; any will do, since padding is neither seen nor predicted."""
         pad = self.tokenizer.pad_token_id
         return 0 if pad is None else int(pad)
+
+    @property
+    def lower(self) -> bool:
+        """Whether forward passes run in less than float32."""
+        quantised = getattr(self.module, "quantization_method", None) is not None
+        return self.autocast is not None or self.module.dtype != torch.float32 or quantised
 
     def encoder(self, settings: OptimSettings) -> ChatEncoder:
         """The rules by which conversations become this model's tokens.

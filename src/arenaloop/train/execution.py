@@ -5,6 +5,7 @@ The one place that knows `bitsandbytes`, `liger_kernel` and `torch.compile`.
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from arenaloop.config import OptimSettings
 from arenaloop.errors import ConfigError, MissingExtraError
 from arenaloop.models import adapters
 
-__all__ = ["load_options", "prepare"]
+__all__ = ["load_options", "prepare", "shared"]
 
 
 def load_options(model: str | Path, settings: OptimSettings) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def load_options(model: str | Path, settings: OptimSettings) -> dict[str, Any]:
 def _quantised(settings: OptimSettings) -> Any:
     from transformers import BitsAndBytesConfig
 
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a warning at every forward pass
     # heads stay as they are: the probabilities of tokens are read off one, and the other is trained whole
     heads = ["lm_head", "score"]
     if settings.load_in == "8bit":
@@ -57,5 +59,18 @@ def _quantised(settings: OptimSettings) -> Any:
     )
 
 
-def prepare(module: Any, settings: OptimSettings, device: torch.device) -> None:
+def prepare(module: Any, settings: OptimSettings) -> None:
     """Change how a module that was loaded computes, where the settings ask for it."""
+    for part in module.modules():
+        if hasattr(part, "init_8bit_state"):
+            part.init_8bit_state()  # else the first forward pass does, and copies of the module are then without
+        if hasattr(part, "support_avx512bf16_for_cpu"):
+            part.support_avx512bf16_for_cpu = False  # evaluation would round otherwise than training, in bfloat16
+
+
+def shared(module: Any) -> list[Any]:
+    """What two copies of a module with frozen weights can share: these, and how they are quantised."""
+    found = [*module.parameters(), *module.buffers()]
+    for part in module.modules():
+        found += [getattr(part, name) for name in ("state", "quant_state") if getattr(part, name, None) is not None]
+    return found

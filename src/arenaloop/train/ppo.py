@@ -145,7 +145,6 @@ def train(job: Job[PPOSettings]) -> TrainResult:
     prompts, settings, loop = rollouts.prepare(policy.encoder(settings), job)
     reference, value = policy.frozen(), _value_network(job, policy)
     watch = Watch(settings)
-    lower = policy.autocast is not None or settings.dtype != "float32"
     with Session(
         job,
         policy,
@@ -166,7 +165,7 @@ def train(job: Job[PPOSettings]) -> TrainResult:
             old, surprise = token_logprobs_and_surprise(policy, rollout.table, settings)
             before = token_logprobs(reference, rollout.table, settings)
             if iteration == 0:
-                refuse_another_start(float((old - before).abs().max()), lower)
+                refuse_another_start(float((old - before).abs().max()), policy.lower)
             values = by_token(value, rollout.table, settings, value.token_values)
             credited = credit(rollout, old, before, values, watch.kl.value, settings)
             figures = rollout.figures()
@@ -177,7 +176,7 @@ def train(job: Job[PPOSettings]) -> TrainResult:
             for whole in loop.batches(job.seed, iteration):
                 session.step(objective, whole)
                 if objective.ratio_error is not None and session.steps == iteration * loop.steps_each + 1:
-                    refuse_moved_ratios(objective.ratio_error, lower)
+                    refuse_moved_ratios(objective.ratio_error, policy.lower)
             clock.lap("update")
             kl_coef = watch.kl.value
             watch.kl = watch.kl.after(float(credited.kl.mean()))

@@ -162,7 +162,6 @@ def train(job: Job[QuarkSettings]) -> TrainResult:
     if tokens is not None:
         tokens.ask_for_the_best(policy)
     watch, pool = Watch(settings), Pool()
-    lower = policy.autocast is not None or settings.dtype != "float32"
     with Session(
         job, policy, total=loop.steps, dropout=False, kept={"watch": watch, "pool": pool}, stride=loop.steps_each
     ) as session:
@@ -180,7 +179,7 @@ def train(job: Job[QuarkSettings]) -> TrainResult:
             old, surprise = token_logprobs_and_surprise(policy, rollout.table, settings)
             before = token_logprobs(reference, TokenTable(answers, policy.pad_id), settings)
             if iteration == 0:
-                refuse_another_start(float((old - before).abs().max()), lower)
+                refuse_another_start(float((old - before).abs().max()), policy.lower)
             row, rows = rollout.row, len(rollout.texts)
             kl = row_sums(old - before, row, rows).double().numpy()
             figures = rollout.figures()
