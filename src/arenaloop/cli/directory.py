@@ -13,7 +13,15 @@ from arenaloop.regular_files import refuse_others
 from arenaloop.store import Store
 from arenaloop.terminal import say
 
-__all__ = ["ARENA", "open_directory", "refuse_foreign", "refuse_results_alone", "say_lost", "write_settings"]
+__all__ = [
+    "ARENA",
+    "open_directory",
+    "refuse_foreign",
+    "refuse_overwriting",
+    "refuse_results_alone",
+    "say_lost",
+    "write_settings",
+]
 
 ARENA = "arena.db"
 """Name of the arena file in a run directory."""
@@ -73,6 +81,22 @@ def refuse_foreign(out: Path, arena: Path) -> None:
         raise InputError(
             f"{out} is there without {arena.name}, which holds what was paid for: put that back, or take another --out"
         )
+
+
+def refuse_overwriting(out: Path) -> None:
+    """Refuse to write over a file that is no YAML of ours, by its name; make the folder that it is to stand in.
+
+    Raises:
+        InputError: a directory, another ending, or a folder that cannot be made.
+    """
+    if out.is_dir():
+        raise InputError(f"--out {out}: a directory, where a file is to be written")
+    if out.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--out {out}: a pool is written as FILE.yaml")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: {error.strerror}") from None
 
 
 def write_settings(out: Path, settings: Settings) -> None:

@@ -13,7 +13,7 @@ from arenaloop.judges.base import Judge
 from arenaloop.specs.judges import judge, judging_model
 from arenaloop.specs.models import KINDS
 
-__all__ = ["annotator", "pool", "pool_names", "pool_settings"]
+__all__ = ["annotator", "pool", "pool_names", "pool_settings", "shipped_pool"]
 
 _SHIPPED = resources.files("arenaloop.judges") / "pools"
 
@@ -21,6 +21,12 @@ _SHIPPED = resources.files("arenaloop.judges") / "pools"
 def pool_names() -> list[str]:
     """The shipped pools."""
     return sorted(entry.name.removesuffix(".yaml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".yaml"))
+
+
+def shipped_pool(name: str) -> dict[str, Any]:
+    """The settings of a shipped pool, as its file has them."""
+    with resources.as_file(_SHIPPED / f"{name}.yaml") as path:
+        return read_yaml(path)
 
 
 def pool_settings(text: str, model: str | None = None, changed: Mapping[str, Any] | None = None) -> PoolSettings:
@@ -35,8 +41,7 @@ def pool_settings(text: str, model: str | None = None, changed: Mapping[str, Any
         ConfigError, InputError: no such pool or file, or unknown keys in it.
     """
     if text in pool_names():
-        with resources.as_file(_SHIPPED / f"{text}.yaml") as path:
-            values = read_yaml(path)
+        values = shipped_pool(text)
     elif text.endswith((".yaml", ".yml")):
         values = read_yaml(text)
         if "members" not in values:

@@ -53,8 +53,19 @@ _ANNOTATORS = ("annotator", "annotator_index", "judge")
 _IDS = ("label_id", "annotation_id", "vote_id", "judgment_id", "judgement_id")
 """Columns that tell one label from another; a prompt's or a battle's id may belong to many."""
 
+_SEATS: Mapping[object, int] = {1: 1, 2: 2, "1": 1, "2": 2, "both": 0}
+_OWN = ("seat", "noise", "vote", "status", "error", "verdicts")
+"""Columns that `annotate` writes beside a label."""
+
 _ASKED = ("messages", "turns", "prompt", "instruction", "input", "system", "system_prompt", "turn", "tags")
-_READ = (*_OUTCOMES, *_ANNOTATORS, *_ASKED, *DESCRIPTIONS, *(name for sides in _SIDES + _GENERATORS for name in sides))
+_READ = (
+    *_OUTCOMES,
+    *_ANNOTATORS,
+    *_OWN,
+    *_ASKED,
+    *DESCRIPTIONS,
+    *(name for sides in _SIDES + _GENERATORS for name in sides),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,7 @@ class Label:
         usd, seconds: what the label cost, None where unknown.
         line: of the file (for Parquet the row, from 1).
         id: of the label, empty where the file has none.
+        seat: which output sat first, 1 or 2, as `annotate` writes it; 0 of both, None where the file does not tell.
     """
 
     prompt: Prompt
@@ -81,6 +93,7 @@ class Label:
     seconds: float | None = None
     line: int = 0
     id: str = ""
+    seat: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +266,7 @@ def label_of(line: int, row: JsonRow) -> Label:
         _number(row, "time_per_example"),
         line,
         next((_text(row[name]) for name in _IDS if row.get(name) is not None), ""),
+        _SEATS.get(row.get("seat")) if isinstance(row.get("seat"), str | int) else None,
     )
 
 
