@@ -1,4 +1,4 @@
-"""What people's labels say of those who gave them: a table for `ratings.annotator_fit`, and the pool that is like them."""
+"""What people's labels say of those who gave them: a table to fit, and a pool that is like them."""
 
 from __future__ import annotations
 

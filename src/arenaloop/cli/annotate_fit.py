@@ -20,17 +20,9 @@ from arenaloop.jsonl import encode_json, replacing
 from arenaloop.ratings.annotator_fit import AnnotatorFit, Estimate, fit_annotators
 from arenaloop.specs.annotators import shipped_pool
 from arenaloop.specs.rewards import reward as build_reward
-from arenaloop.terminal import figure, say, span, table
+from arenaloop.terminal import figure, say, table
 
 __all__ = ["execute"]
-
-_SAID = {
-    "noise": "noise (worth for odds of e)",
-    "flip_rate": "flip rate",
-    "seat": "first seat",
-    "length": "length, a doubling",
-    "lists": "list",
-}
 
 
 def execute(file: str, out: Path, reward: str | None, *, level: float, as_json: bool) -> None:
@@ -80,7 +72,13 @@ def execute(file: str, out: Path, reward: str | None, *, level: float, as_json: 
     if as_json:
         sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
     else:
-        Console().print(_table(fit, level))
+        console = Console()
+        console.print(_table(fit))
+        say(
+            console,
+            f"in brackets {level * 100:g} % intervals; seat, length (a doubling) and lists in log-odds",
+            style="dim",
+        )
     for note in (*labels.notes, *notes, *(f"{name} is not estimated: {why}" for name, why in fit.missing.items())):
         say(messages, f"note: {note}", fold=True)
     if not written:
@@ -90,20 +88,16 @@ def execute(file: str, out: Path, reward: str | None, *, level: float, as_json: 
     say(messages, f"{out}: a pool that is like them; arenaloop annotate FILE --pool {out}{how}", fold=True)
 
 
-def _table(fit: AnnotatorFit, level: float) -> Any:
-    names = list(fit.pooled)
-    titles = ["annotator", "labels", *(text for name in names for text in (_SAID[name], f"{level * 100:g} % interval"))]
+def _table(fit: AnnotatorFit) -> Any:
+    """A row for all, and one for each annotator: values with their intervals."""
     rows = {"all": (sum(fit.labels.values()), fit.pooled)} if len(fit.annotators) > 1 else {}
     rows |= {name: (fit.labels[name], found) for name, found in fit.annotators.items()}
-    return table(titles, [[who, f"{count:,}", *_cells(found, names)] for who, (count, found) in rows.items()])
+    titles = ["annotator", "labels", *(name.replace("_", " ") for name in fit.pooled)]
+    return table(titles, [[who, f"{count:,}", *map(_cell, found.values())] for who, (count, found) in rows.items()])
 
 
-def _cells(found: dict[str, Estimate], names: list[str]) -> list[str]:
-    return [cell for name in names for cell in (figure(found[name].value, ".2f"), _span(found[name]))]
-
-
-def _span(one: Estimate) -> str:
-    """The interval; an open end of noise is told as that."""
-    if one.lower is not None and one.upper is None:
-        return f"{one.lower:.2f} …"
-    return span(one.lower, one.upper, ".2f")
+def _cell(one: Estimate) -> str:
+    """A value with its interval; an end at infinity is left open."""
+    if one.value is None or one.lower is None:
+        return figure(one.value, ".2f")
+    return f"{one.value:.2f} [{one.lower:.2f}, {'∞' if one.upper is None else f'{one.upper:.2f}'}]"

@@ -184,7 +184,7 @@ def _label_row(pair: Pair, label: Annotation) -> dict[str, Any]:
             "generator_1": one.model,
             "generator_2": two.model,
         }
-    return {"prompt_id": prompt.id, **said, "preference": label.preference, **_about(label), "verdicts": label.verdicts}
+    return {"prompt_id": prompt.id, **said, "preference": label.preference, **_about(label)}
 
 
 def _about(label: Annotation) -> dict[str, Any]:
@@ -214,6 +214,7 @@ def _preferences(pairs: Sequence[Pair], labels: Sequence[Annotation]) -> Iterato
             "chosen_model": chosen.model,
             "rejected_model": rejected.model,
             **_about(label),
+            "verdicts": list(label.verdicts),
         }
 
 

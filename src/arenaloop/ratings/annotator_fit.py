@@ -5,12 +5,13 @@ The odds that annotator a prefers the first output of a pair are exp(eta), with
     eta = slope_a quality + seat_a s + length_a doublings + lists_a (list_1 - list_2)
 
 s being 1 where the first output sat first, -1 where the second did, 0 where that is not known. ``quality`` is the
-difference of what the outputs are worth, where somebody says so (in units of its standard deviation); else it is a
-standard normal number of each pair, which several labels of one pair tell of, and which is integrated out on
-Gauss-Hermite nodes. An annotator's four numbers are normal around the pooled ones, the spread being estimated (empirical
-Bayes: EM over a Laplace approximation; Gelman et al., Bayesian Data Analysis, ch. 5 and 13), so that somebody with few
-labels is taken to be like the others. Intervals of annotators are normal ones of the curvature (Louis 1982 where quality
-is integrated out) and hold the pooled values' own uncertainty; pooled ones are Student's, over the annotators.
+difference of what the outputs are worth, where somebody says so (in units of its root mean square); else it is a
+standard normal number of each pair, whatever its lengths and lists, which several labels of one pair tell of, and which
+is integrated out on Gauss-Hermite nodes. An annotator's four numbers are normal around the pooled ones, the spread
+being estimated (empirical Bayes: EM over a Laplace approximation; Gelman et al., Bayesian Data Analysis, ch. 5 and 13),
+so that somebody with few labels is taken to be like the others. Intervals of annotators are normal ones of the
+curvature (Louis 1982 where quality is integrated out), the pooled values' uncertainty among it; pooled ones are
+Student's, over the annotators.
 
 Noise is told as the slope's reciprocal (how much more an output has to be worth for odds of e to 1), and as the flip
 rate: how often a label contradicts the better output where nothing else tells the two apart.
@@ -44,7 +45,8 @@ class LabelTable:
         prefers_first: 1 where the first output is preferred, 0 the second, between them a soft label, shape (N,).
         annotator: code of who gave it, into `names`. `pair`: code of the pair.
         seat: 1 where the first output sat first, -1 the second, 0 unknown or both.
-        doublings: log2 of the ratio of lengths, first over second. `lists`: whether each holds a list, their difference.
+        doublings: log2 of the lengths' ratio, first over second. `lists`: 1 where the first alone holds a list, -1
+            where the second does.
         worth: what the first is worth more than the second; None where nobody says.
     """
 
@@ -255,7 +257,7 @@ def _block_diagonal(blocks: FloatArray) -> FloatArray:
 
 
 def _empirical_bayes(model: _Model) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Coefficients of each annotator (J, d), pooled (d,), their joint covariance, and the spread over annotators (d,)."""
+    """Coefficients of each annotator (J, d), pooled (d,), their joint covariance, and the spread over people (d,)."""
     people, width = model.people, model.width
     size = people * width
     if people == 1:

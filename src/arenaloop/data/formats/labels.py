@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arenaloop.columns import Columns
+from arenaloop.data.formats.judgment_kinds import ANNOTATED
 from arenaloop.data.formats.judgments import ALPACA_EVAL_SAYS, ARENA_COLUMNS
 from arenaloop.data.formats.label_doubts import oddities, once
 from arenaloop.data.formats.outcome_columns import read_told
@@ -54,14 +55,11 @@ _IDS = ("label_id", "annotation_id", "vote_id", "judgment_id", "judgement_id")
 """Columns that tell one label from another; a prompt's or a battle's id may belong to many."""
 
 _SEATS: Mapping[object, int] = {1: 1, 2: 2, "1": 1, "2": 2, "both": 0}
-_OWN = ("seat", "noise", "vote", "status", "error", "verdicts")
-"""Columns that `annotate` writes beside a label."""
-
 _ASKED = ("messages", "turns", "prompt", "instruction", "input", "system", "system_prompt", "turn", "tags")
 _READ = (
     *_OUTCOMES,
     *_ANNOTATORS,
-    *_OWN,
+    *ANNOTATED,
     *_ASKED,
     *DESCRIPTIONS,
     *(name for sides in _SIDES + _GENERATORS for name in sides),
