@@ -14,7 +14,7 @@ from arenaloop.models.checkpoint import forbidden_ids
 from arenaloop.models.decoding import forward_arguments
 from arenaloop.train.backbone import Backbone
 from arenaloop.train.batches import Batch
-from arenaloop.train.head import Head, TokenScores, chunk_length, score_hidden, score_logits
+from arenaloop.train.head import Head, TokenScores, block_width, score_hidden, score_logits
 
 __all__ = ["Policy", "load_policy"]
 
@@ -27,7 +27,7 @@ class Policy(Backbone):
 
     Attributes:
         chunked: whether its logits are its output layer's map of its last hidden states and nothing else, so that they
-            can be made a chunk at a time (see `head`).
+            can be made a block of the vocabulary at a time (see `head`).
         forbidden: ids of tokens that it can never say, by whatever reads its probabilities (see
             `checkpoint.forbidden_ids`); None = all can be said.
     """
@@ -56,7 +56,7 @@ class Policy(Backbone):
         shown = batch if shown is None else shown
         asked: dict[str, Any] = {"temperature": temperature, "entropy": entropy, "forbidden": self.forbidden}
         vocabulary = self.module.get_output_embeddings().weight.shape[0] if self.chunked else 0
-        if self.chunked and len(batch.at) > chunk_length(vocabulary, self.device):
+        if self.chunked and block_width(len(batch.at), vocabulary, self.device) < vocabulary:
             if reference is not None:
                 with reference.evaluating():
                     asked["reference"] = (reference.hidden(shown), reference.head())
