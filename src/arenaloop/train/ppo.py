@@ -142,7 +142,7 @@ def train(job: Job[PPOSettings]) -> TrainResult:
     """Improve the start by what a reward says of its own answers; see `methods.training`."""
     settings = job.settings
     policy = load_policy(job.start, settings, job.revision)
-    prompts, settings, loop = rollouts.prepare(policy.encoder(settings), job)
+    prompts, settings, loop = rollouts.prepare(policy, policy.encoder(settings), job)
     reference = load_policy(job.start, settings, job.revision)
     value = load_head(settings.value_start or job.start, settings, None if settings.value_start else job.revision)
     value.begin_at_zero()

@@ -157,7 +157,7 @@ def train(job: Job[QuarkSettings]) -> TrainResult:
     if not settings.best_only:
         tokens, _ = (add_reward_tokens(each, settings.bins, job.seed) for each in (policy, reference))
         encoder = tokens.encoder(policy, settings)
-    prompts, settings, loop = rollouts.prepare(encoder, job)
+    prompts, settings, loop = rollouts.prepare(policy, encoder, job)
     if tokens is not None:
         tokens.ask_for_the_best(policy)
     watch, pool = Watch(settings), Pool()

@@ -82,7 +82,7 @@ def train(job: Job[RLOOSettings]) -> TrainResult:
     """Improve the start by what a reward says of its own answers; see `methods.training`."""
     settings = job.settings
     policy = load_policy(job.start, settings, job.revision)
-    prompts, settings, loop = rollouts.prepare(policy.encoder(settings), job)
+    prompts, settings, loop = rollouts.prepare(policy, policy.encoder(settings), job)
     reference = load_policy(job.start, settings, job.revision)
     watch = Watch(settings)
     lower = policy.autocast is not None or settings.dtype != "float32"
