@@ -141,7 +141,7 @@ def test_every_prompt_comes_once_before_any_comes_again() -> None:
     [
         (lambda p, a: [1.0] * len(a), {}, "the same of all answers"),
         (lambda p, a: [None if n % 10 == 0 else 1.0 for n in range(len(a))], {}, "gave no score for"),
-        (lambda p, a: [float("nan")] * len(a), {}, "gave no score for 100%"),
+        (lambda p, a: [float("nan")] * len(a), {}, "gave no score for 64 of the 64"),
         (lambda p, a: [float(len(x)) for x in a], {"learning_rate": 3e-3, "stop_cut": 0.5}, "pay for length"),
         (ends_with_a, {"stop_kl": 0.05, "learning_rate": 3e-3}, "nats from the start"),
         (lambda p, a: [float(x == "t") for x in a], {"learning_rate": 3e-3, "stop_distinct": 0.7}, "one thing"),

@@ -121,7 +121,8 @@ def validate(kind: type[S], values: Mapping[str, Any], source: str) -> S:
         elif first["type"] == "missing":
             message = f"{where!r} is missing"
         else:
-            message = f"{where}: {first['msg']}" if where else str(first["msg"])
+            told = str(first["msg"]).removeprefix("Value error, ")
+            message = f"{where}: {told}" if where else told
         raise ConfigError(f"{source}: {message}") from error
 
 

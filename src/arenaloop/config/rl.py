@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from arenaloop.config.optim import OptimSettings, RowSettings
+from arenaloop.errors import ConfigError
 
 __all__ = [
     "ExpertIterationSettings",
@@ -18,6 +19,10 @@ __all__ = [
     "RolloutSettings",
     "SampleSettings",
 ]
+
+
+FILTERS = ("top_p", "top_k", "min_p", "min_new_tokens", "min_tokens", "repetition_penalty", "stop", "stop_strings")
+"""Settings of other samplers that cut what is drawn from."""
 
 
 class SampleSettings(OptimSettings):
@@ -41,6 +46,16 @@ class SampleSettings(OptimSettings):
     """scores are cut to this range; null = as they are"""
     unfinished_score: float | None = None
     """score of an answer that was cut at `max_new_tokens`; null = what the reward says"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, values: Any) -> Any:
+        if isinstance(values, dict) and (name := next((one for one in FILTERS if one in values), None)):
+            raise ValueError(
+                f"{name} cannot be set: answers are drawn from the whole distribution (a cut one is another model than "
+                "the one that is trained) and end at the end of turn or at max_new_tokens"
+            )
+        return values
 
     def within(self, window: int) -> Self:
         """The same for a window of so many tokens: an answer that was given no limit takes half of it at most."""
@@ -194,6 +209,16 @@ class QuarkSettings(RolloutSettings):
         if self.rollout_batch < self.bins:
             raise ValueError(f"rollout_batch {self.rollout_batch} is smaller than bins {self.bins}")
         return self
+
+    def sized(self, prompts: int) -> Self:
+        """See `RolloutSettings.sized`."""
+        found = super().sized(prompts)
+        if found.rollout_batch < self.bins:
+            raise ConfigError(
+                f"{prompts:,} prompts with {self.samples:,} answers each cannot be cut into {self.bins:,} bins; more "
+                "samples or fewer bins"
+            )
+        return found
 
     @property
     def steps_each(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -54,6 +55,22 @@ class _Kept:
         Raises:
             StoppedError: the budget is spent, or a server is down. What was stored stays.
         """
+        fresh = not self._arena.exists()
+        try:
+            return self._asked(questions)
+        except EndpointDownError:
+            if fresh:  # nothing was paid
+                self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """Take away the arena file that was made for nothing, and the directory if it holds nothing else."""
+        for file in self._arena.parent.glob(f"{self._arena.name}*"):
+            file.unlink()
+        with suppress(OSError):
+            self._arena.parent.rmdir()
+
+    def _asked(self, questions: Sequence[tuple[Prompt, *tuple[Response, ...]]]) -> list[Any]:
         from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
         from arenaloop.calls.reask import final
         from arenaloop.models.base import ChunkedModel

@@ -21,7 +21,7 @@ from arenaloop.train import rollouts
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import Encoded, EncodedRows
 from arenaloop.train.loop import fit
-from arenaloop.train.policy import load_policy
+from arenaloop.train.policy import load_policy, refuse_grown
 from arenaloop.train.rollouts import Rollout
 from arenaloop.train.run import TrainingRun, TrainResult
 from arenaloop.train.session import Job
@@ -162,6 +162,7 @@ def _sampled(
     kept: Any = run.kept("winners", key)
     winners = Winners() if kept is None else Winners(**kept)
     policy = load_policy(sampler, settings, revision)
+    refuse_grown(policy)
     encoder = policy.encoder(settings)
     settings = settings.within(encoder.max_length)
     prompts = rollouts.encode_prompts(encoder, job.rows, settings)

@@ -10,13 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from arenaloop.config import OptimSettings
+from arenaloop.errors import InputError
 from arenaloop.models.checkpoint import forbidden_ids
 from arenaloop.models.decoding import forward_arguments
 from arenaloop.train.backbone import Backbone
 from arenaloop.train.batches import Batch
 from arenaloop.train.head import Head, TokenScores, block_width, score_hidden, score_logits
 
-__all__ = ["Policy", "load_policy"]
+__all__ = ["Policy", "load_policy", "refuse_grown"]
+
+PADDED_TO = 8
+"""Vocabularies that are made larger than their tokenizer, for speed, are made a multiple of this or more."""
 
 
 @dataclass(slots=True)
@@ -113,6 +117,21 @@ def load_policy(model: str | Path, settings: OptimSettings, revision: str | None
     policy.chunked = _is_plain(policy)
     policy.forbidden = forbidden_ids(policy.module)
     return policy
+
+
+def refuse_grown(policy: Policy) -> None:
+    """Refuse a vocabulary of another size than its tokenizer's, unless it is padded: it could say what is no text.
+
+    Raises:
+        InputError: it is.
+    """
+    rows = policy.module.get_input_embeddings().weight.shape[0]
+    known = max(policy.tokenizer.get_vocab().values()) + 1
+    if known > rows or (rows > known and rows % PADDED_TO):
+        raise InputError(
+            f"the tokenizer of {policy.tokenizer.name_or_path} has {known:,} tokens, the vocabulary of its model "
+            f"{rows:,}: one of them grew without the other; save the two together"
+        )
 
 
 _BENT = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")

@@ -158,7 +158,7 @@ def train(job: Job[QuarkSettings]) -> TrainResult:
         tokens = add_reward_tokens(policy, settings.bins, job.seed)
         encoder = tokens.encoder(policy, settings)
     reference = policy.frozen()
-    prompts, settings, loop = rollouts.prepare(encoder, job)
+    prompts, settings, loop = rollouts.prepare(policy, encoder, job)
     if tokens is not None:
         tokens.ask_for_the_best(policy)
     watch, pool = Watch(settings), Pool()

@@ -82,7 +82,7 @@ def train(job: Job[RLOOSettings]) -> TrainResult:
     """Improve the start by what a reward says of its own answers; see `methods.training`."""
     settings = job.settings
     policy = load_policy(job.start, settings, job.revision)
-    prompts, settings, loop = rollouts.prepare(policy.encoder(settings), job)
+    prompts, settings, loop = rollouts.prepare(policy, policy.encoder(settings), job)
     reference = policy.frozen()
     watch = Watch(settings)
     with Session(
