@@ -117,9 +117,7 @@ def prompts(count: int, seed: int, split: str) -> list[str]:
 
 def sampled(policy: Path, asked: Sequence[str], n: int, seed: int, temperature: float = 1.0) -> list[Answered]:
     """Samples of a policy to prompts."""
-    settings = SampleSettings(
-        samples=n, max_new_tokens=LONGEST, max_length=64, temperature=temperature, threads=1
-    )
+    settings = SampleSettings(samples=n, max_new_tokens=LONGEST, max_length=64, temperature=temperature, threads=1)
     model = load_policy(policy, settings)
     rows = rollouts.encode_prompts(model.encoder(settings), [{"prompt": one} for one in asked], settings).asked
     found = rollouts.sample(model, rows, settings, derive_seed("own samples", seed))

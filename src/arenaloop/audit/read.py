@@ -19,8 +19,8 @@ from arenaloop.judges.jury import JuryRule, merge_members, score_alike
 from arenaloop.judges.labels import looked_up, recorded
 from arenaloop.judges.repeats import own_votes
 from arenaloop.judges.seats import MergeRule, merge_seats
-from arenaloop.ratings.arrays import FloatArray
 from arenaloop.judges.synthetic import holds_list
+from arenaloop.ratings.arrays import FloatArray
 from arenaloop.ratings.evaluator import (
     Between,
     Evaluation,

@@ -116,4 +116,7 @@ def main() -> None:
 
 
 def _complain(message: str, where: str = "arenaloop: ") -> None:
+    together = sys.modules.get("arenaloop.train.processes")
+    if together is not None and not together.first_to_fail():
+        return  # of several processes that train together one says why all of them stop
     print(where + plain(without_secrets(" ".join(message.split()))), file=sys.stderr)

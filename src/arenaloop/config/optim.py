@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from arenaloop.config.base import Settings
 
@@ -86,12 +86,18 @@ class OptimSettings(Settings):
     """steps per line of `metrics.jsonl`"""
     checkpoint_every: int = Field(default=200, ge=0)
     """steps between the checkpoints that a resumed training starts from; 0 = none before the end"""
+    keep_every: int = Field(default=0, ge=0)
+    """steps between the models that are kept as `policy-STEP`, whole; 0 = none but the last"""
+    fsdp: bool = False
+    """several processes share out weights, gradients and optimiser state (FSDP2), not the rows of a step alone"""
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
+    """trackers that are sent what `metrics.jsonl` holds; one or a list"""
 
     TRAINED_ON: ClassVar[str] = "rows"
     """what the rows are, in few words"""
     EXECUTION: ClassVar[frozenset[str]] = frozenset(
         {"bf16", "device", "threads", "micro_batch", "micro_tokens", "group_by_length", "gradient_checkpointing"}
-        | {"log_every", "checkpoint_every", "attention", "use_liger", "compile"}
+        | {"log_every", "checkpoint_every", "keep_every", "fsdp", "report_to", "attention", "use_liger", "compile"}
     )
 
     LATER: ClassVar[frozenset[str]] = frozenset({"adam_epsilon", "lora", "load_in"})
@@ -101,7 +107,14 @@ class OptimSettings(Settings):
     def _adapted(self) -> Self:
         if self.load_in is not None and self.lora is None:
             raise ValueError(f"load_in {self.load_in} holds frozen weights: it needs adapters to train (set lora)")
+        if self.lora is not None and self.fsdp:
+            raise ValueError("fsdp spreads weights that are all trained; adapters (lora) need no spreading")
         return self
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
 
     def method(self) -> dict[str, object]:
         """The settings that decide what is computed: all but the execution settings."""

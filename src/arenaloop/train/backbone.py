@@ -7,10 +7,10 @@ import copy
 import functools
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch.utils.checkpoint import checkpoint as recompute
@@ -19,8 +19,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from arenaloop.config import LoraSettings, OptimSettings
 from arenaloop.errors import StorageError
 from arenaloop.models import adapters, checkpoint
-from arenaloop.train import execution
+from arenaloop.train import execution, sharding
 from arenaloop.train.encoding import ChatEncoder
+from arenaloop.train.processes import joined
 
 __all__ = ["ADAPTER", "MARKS", "Backbone", "save_checkpoint"]
 
@@ -29,6 +30,8 @@ MARKS = ("config.json", adapters.CONFIG)
 
 ADAPTER = "adapter"
 """The directory in that of a merged model which holds its adapter."""
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -44,6 +47,7 @@ class Backbone:
         start: the directory or hub id that it was loaded from, and the revision.
         new_tokens: ids of tokens whose rows in the embedding are trained beside adapters.
         adapter: the module as `peft` wraps it, once it has adapters.
+        passes: what forward passes go through where the weights are spread over several processes; see `sharding`.
     """
 
     module: Any
@@ -54,6 +58,7 @@ class Backbone:
     start: tuple[str, str | None] = ("", None)
     new_tokens: tuple[int, ...] = ()
     adapter: Any = None
+    passes: Any = None
 
     @classmethod
     def load(
@@ -65,12 +70,13 @@ class Backbone:
             InputError: the model cannot be loaded.
             ConfigError: the device is not there, or something else that the settings ask for.
         """
-        device = checkpoint.torch_device(settings.device)
+        device = joined().device_of(settings.device)
         options |= execution.load_options(model, settings)
+        placed = {} if settings.fsdp else {"device": device}  # what is to be spread need not fit on one device
         module, tokenizer = checkpoint.load_checkpoint(
-            model, revision, dtype=settings.dtype, kind=kind, device=device, **options
+            model, revision, dtype=settings.dtype, kind=kind, **placed, **options
         )
-        if settings.load_in is None:
+        if settings.load_in is None and not settings.fsdp:
             module.to(device)
         execution.prepare(module, settings)
         if settings.gradient_checkpointing:
@@ -108,18 +114,30 @@ class Backbone:
         return replace(self, module=module, tokenizer=copy.deepcopy(self.tokenizer))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds: all weights, or the adapters' alone."""
-        state: dict[str, Any] = self.module.state_dict()
+        """What a checkpoint holds: all weights, put together in the first process, or the adapters' alone."""
+        state = sharding.weights(self.module, joined().first)
         return state if self.adapter is None else {name: state[name] for name in self._trained()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         if self.adapter is not None and state.keys() != self._trained():
             raise KeyError("the checkpoint holds other adapters")
-        self.module.load_state_dict(state, strict=self.adapter is None)
+        now = self.module.state_dict()
+        own = {name: sharding.spread_like(value, now[name]) if name in now else value for name, value in state.items()}
+        self.module.load_state_dict(own, strict=self.adapter is None)
 
     def _trained(self) -> set[str]:
         return {name for name, parameter in self.module.named_parameters() if parameter.requires_grad}
+
+    def spread(self, settings: OptimSettings) -> None:
+        """Spread the weights over all processes, where the settings say so."""
+        if settings.fsdp:
+            self.passes = sharding.spread(self.module, self.device)
+
+    def read(self, work: Callable[..., T], *arguments: Any) -> T:
+        """What `work` reads of the model in one forward pass."""
+        found: T = work(*arguments) if self.passes is None else self.passes(work, *arguments)
+        return found
 
     @property
     def window(self) -> int | None:
@@ -191,14 +209,19 @@ class Backbone:
                 part.training = mode
 
     def save(self, out: Path) -> None:
-        """Write model and tokenizer to `out` in Hugging Face form; see `save_checkpoint`.
+        """Write model and tokenizer to `out` in Hugging Face form, once; see `save_checkpoint`.
 
         Adapters are merged, and stand by themselves in ``adapter/``; where they are not to be merged, they are all that
         is written. Quantised weights are written as what they stand for.
         """
+        processes = joined()
+        state = None if self.passes is None else sharding.weights(self.module, processes.first)
+        processes.once(lambda: self._write(out, state))
+
+    def _write(self, out: Path, state: Mapping[str, Any] | None) -> None:
         if self.adapter is None or self.lora is None:
             quantised = getattr(self.module, "quantization_method", None) is not None
-            save_checkpoint(self.merged() if quantised else self.module, self.tokenizer, out)
+            save_checkpoint(self.merged() if quantised else self.module, self.tokenizer, out, state)
         elif self.lora.merge:
             self._save_adapter(out / ADAPTER)
             save_checkpoint(self.merged(), self.tokenizer, out)
@@ -232,11 +255,12 @@ def _recomputed(layer: Any, *arguments: Any, **named: Any) -> Any:
     return recompute(forward, *arguments, use_reentrant=False) if torch.is_grad_enabled() else forward(*arguments)
 
 
-def save_checkpoint(module: Any, tokenizer: Any, out: Path) -> None:
+def save_checkpoint(module: Any, tokenizer: Any, out: Path, state: Mapping[str, Any] | None = None) -> None:
     """Write a model and its tokenizer to the directory `out`, so that it loads whole or not at all.
 
     The files are written aside, flushed to disk and moved in one by one, the configuration last: a directory without
-    ``config.json`` is not a model to any loader. Other files in `out` stay.
+    ``config.json`` is not a model to any loader. Other files in `out` stay. A `state` is written in place of the
+    module's own.
 
     Raises:
         StorageError: the disk is full or failing.

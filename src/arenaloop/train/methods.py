@@ -14,6 +14,7 @@ from arenaloop.config import OptimSettings, SampleSettings
 from arenaloop.data.formats.training_rows import compared, contradiction, form_of
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.train.processes import joined
 from arenaloop.train.rows import refuse_unread
 from arenaloop.train.run import TrainingRun, TrainResult
 from arenaloop.train.session import Job, OnStep, Reward
@@ -99,10 +100,13 @@ def training(
             if reward is None
             else f"{method} learns from rows; a reward does nothing there"
         )
-    fingerprint = checkpoint_fingerprint(start, revision)
+    processes = joined()
+    fingerprint = processes.once(lambda: checkpoint_fingerprint(start, revision))
     read = _read(known, rows)
     scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were
-    run = TrainingRun(out, content_hash(method, fingerprint, read, settings.method(), seed, *scored), on_note)
+    key = content_hash(method, fingerprint, read, settings.method(), seed, *scored)
+    processes.agree(key, "the processes of this training were given different rows, settings or seeds")
+    run = TrainingRun(out, key, on_note)
     if run.result is not None:
         return run.result
     try:

@@ -115,7 +115,8 @@ def load_policy(model: str | Path, settings: OptimSettings, revision: str | None
     """Load a causal language model for training; see `Backbone.load`."""
     policy = Policy.load(model, settings, revision, kind="AutoModelForCausalLM")
     policy.chunked = _is_plain(policy)
-    policy.forbidden = forbidden_ids(policy.module)
+    never = forbidden_ids(policy.module)
+    policy.forbidden = None if never is None else never.to(policy.device)
     return policy
 
 
@@ -146,7 +147,7 @@ def _is_plain(policy: Policy) -> bool:
     layer = module.get_output_embeddings()
     if type(layer) is not nn.Linear or module.base_model is module:
         return False
-    ids = torch.arange(8, device=policy.device)[None] % layer.weight.shape[0]
+    ids = torch.arange(8, device=module.device)[None] % layer.weight.shape[0]
     with policy.evaluating():
         whole = module(input_ids=ids, use_cache=False).logits
         found = layer(module.base_model(input_ids=ids, use_cache=False).last_hidden_state)

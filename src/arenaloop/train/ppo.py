@@ -187,7 +187,7 @@ def train(job: Job[PPOSettings]) -> TrainResult:
 
 
 def _value_network(job: Job[PPOSettings], policy: Policy) -> ScalarHead:
-    """A value network that says 0 everywhere; it shares frozen weights with the policy where it starts from the same."""
+    """A value network that says 0 everywhere; where it starts as the policy does it shares its frozen weights."""
     settings = job.settings
     if settings.lora is not None and settings.value_start is None:
         return head_on(policy)

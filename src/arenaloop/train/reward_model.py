@@ -74,6 +74,7 @@ def train(job: Job[RewardModelSettings]) -> TrainResult:
     separate_pad(head)
     if not any("SequenceClassification" in name for name in head.module.config.architectures or ()):
         _begin(head, job.seed)
+    head.spread(settings)
     preference, margin = zip(*(labels(row, at) for at, row in enumerate(job.rows)), strict=True)
     data = encode_pairs(head.encoder(settings), job.rows, uncut=True)
     ties = [at for at in data.source if preference[at] == 0.5]
@@ -85,6 +86,8 @@ def train(job: Job[RewardModelSettings]) -> TrainResult:
     with_prior = settings.prior == "policy_logprob"
     if start is None and (with_prior or measured.rows):
         start = load_policy(job.start, settings, job.revision)
+    if start is not None:
+        start.spread(settings)
     model = RewardModel(head, settings.readout, start if with_prior else None)
     table = TokenTable(trained.rows, head.pad_id)
     prior = torch.zeros(len(table)) if model.prior is None else likelihoods(model.prior, table, settings)

@@ -27,6 +27,7 @@ from arenaloop.train.dpo import reference_logprobs
 from arenaloop.train.encoding import ChatEncoder, Encoded, Unfit
 from arenaloop.train.heads import ScalarHead, load_head
 from arenaloop.train.policy import Policy, load_policy
+from arenaloop.train.processes import joined
 from arenaloop.types import Message
 
 __all__ = ["PRIOR", "Readout", "RewardModel", "likelihoods", "load_reward_model", "separate_pad"]
@@ -63,8 +64,10 @@ class RewardModel:
         out = torch.zeros(len(table)) if self.prior is None else likelihoods(self.prior, table, settings)
         parts = micro_batches(np.arange(len(table)), table.lengths, tokens=self.head.micro_tokens(settings))
         with torch_threads(self.head.threads(settings)), self.head.evaluating():
-            for part in parts:
-                out[torch.from_numpy(part)] += self.read(table.batch(part, whole=True).to(self.head.device)).cpu()
+            found = joined().each(
+                parts, lambda part: self.head.read(self.read, table.batch(part, whole=True).to(self.head.device)).cpu()
+            )
+        out[torch.from_numpy(np.concatenate(parts))] += torch.cat(found)
         return out
 
     def score(

@@ -24,10 +24,12 @@ from arenaloop.config import OptimSettings
 from arenaloop.errors import ConfigError, StoppedError
 from arenaloop.models.checkpoint import torch_threads
 from arenaloop.models.reward import Reward
+from arenaloop.train import sharding
 from arenaloop.train.backbone import Backbone
-from arenaloop.train.batches import micro_batches
+from arenaloop.train.batches import shared_out
 from arenaloop.train.encoding import EncodedRows
 from arenaloop.train.optim import build_optimizer, learning_rate_factor, warmup_length
+from arenaloop.train.processes import joined
 from arenaloop.train.run import TrainingRun, TrainResult
 from arenaloop.types import derive_seed
 
@@ -140,6 +142,7 @@ class Session:
         stride: int = 1,
     ) -> None:
         self.job, self.model, self.total = job, model, total
+        self._processes = joined()
         self.steps = self.skipped_steps = self._in_a_row = 0
         self.metrics: dict[str, float] = {}
         self.micro_tokens = model.micro_tokens(job.settings)
@@ -165,6 +168,10 @@ class Session:
             stack.enter_context(torch.random.fork_rng(devices=self._gpus))
             torch.manual_seed(derive_seed(self.job.seed, "torch"))
             self._restore()
+            if not self._processes.first:  # of a mask that drops out, every process draws its own
+                torch.manual_seed(derive_seed(self.job.seed, "torch", self._processes.rank, self.steps))
+            if self.model.passes is None:
+                self._processes.spread_from_first(self._optimizer.parameters)
             for model in self._models:
                 model.train(self._dropout)
                 stack.callback(model.module.eval)
@@ -187,7 +194,7 @@ class Session:
         """
         settings = self.job.settings
         sums = self._gradients(objective, whole)
-        sums["grad_norm"] = self._optimizer.clip()
+        sums["grad_norm"] = sharding.whole(self._optimizer.clip())
         self._factor = learning_rate_factor(
             self.steps // self._stride, self.total // self._stride, self._warmup, settings.schedule
         )
@@ -210,10 +217,20 @@ class Session:
     def _gradients(self, objective: Objective, whole: np.ndarray) -> dict[str, Tensor]:
         """Add up the gradients of an optimiser batch; loss and statistics of the whole of it."""
         while True:
+            sums, full = dict[str, Tensor](), None
             try:
-                return self._pass(objective, whole)
+                sums = self._pass(objective, whole)
             except torch.OutOfMemoryError as error:
                 full = error.with_traceback(None)  # its frames hold the tensors
+            if full is not None and self.model.passes is not None:
+                raise StoppedError(  # the others wait for this one amid a pass
+                    f"training in {self.job.run.out}: step {self.steps + 1} did not fit in the memory of "
+                    f"{self.model.device}; a smaller micro_tokens, or gradient_checkpointing, may help"
+                ) from full
+            if not self._processes.any(full is not None):
+                if self.model.passes is None:
+                    self._processes.sum_gradients(self._optimizer.parameters)
+                return self._processes.sum_figures(sums)
             self._optimizer.zero_grad()
             torch.cuda.empty_cache()
             largest = self.micro_tokens if self._size is None else self._size
@@ -233,16 +250,19 @@ class Session:
 
     def _pass(self, objective: Objective, whole: np.ndarray) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
-        for part in micro_batches(
+        plan = shared_out(
             whole,
             objective.lengths[whole],
+            self._processes.world,
             size=self._size,
             tokens=self.micro_tokens,
             by_length=self.job.settings.group_by_length,
-        ):
-            loss, statistics = objective.loss(self.model, part, whole)
-            loss.backward()
-            _add(sums, {"loss": loss.detach(), **statistics})
+        )
+        times = 1 if self.model.passes is None else self._processes.world  # a spread model's gradients are meaned
+        for part, weight in plan[self._processes.rank]:
+            loss, statistics = self.model.read(objective.loss, self.model, part, whole)
+            (loss * (weight * times)).backward()
+            _add(sums, {name: value * weight for name, value in {"loss": loss.detach(), **statistics}.items()})
         return sums
 
     def log(self, figures: Mapping[str, float]) -> None:
@@ -252,14 +272,15 @@ class Session:
         shown = {"learning_rate": self.job.settings.learning_rate * self._factor, **figures}
         self.job.run.log({"step": self.steps, **self.metrics, **shown, "skipped_steps": self.skipped_steps})
         if self.job.on_step is not None:
-            self.job.on_step(self.steps, self.total, {**self.metrics, **shown})
+            told, on_step = {**self.metrics, **shown}, self.job.on_step
+            self._processes.once(lambda: on_step(self.steps, self.total, told))
 
     def checkpoint(self) -> None:
         """Keep the state, so that an interrupted training continues from here."""
         self.job.run.checkpoint(
             {
                 "module": self.model.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
+                "optimizer": sharding.whole(self._optimizer.state_dict(), self._processes.first),
                 "kept": {name: part.state_dict() for name, part in self._kept.items()},
                 "rng": torch.get_rng_state(),
                 "gpu_rng": torch.cuda.get_rng_state(self.model.device) if self._gpus else None,
