@@ -15,7 +15,8 @@ from arenaloop.data.prompts import read_prompt
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, row_error
 from arenaloop.judges.annotators import Pair
-from arenaloop.models.recorded import RecordedModel, match_keys
+from arenaloop.models.recorded import RecordedModel
+from arenaloop.models.recorded_rows import match_keys
 from arenaloop.normal_form import is_blank
 from arenaloop.ratings.cells import LeftOut
 from arenaloop.types import Prompt, Response, Status
