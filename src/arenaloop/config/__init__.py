@@ -20,7 +20,15 @@ from arenaloop.config.judging import (
     SamplingSettings,
 )
 from arenaloop.config.optim import OptimSettings, RowSettings
-from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, RecipeSettings, TargetSettings
+from arenaloop.config.recipes import (
+    AlpacaFarmSettings,
+    ArenaLearningSettings,
+    DataSettings,
+    FarmDataSettings,
+    FarmMethodSettings,
+    RecipeSettings,
+    TargetSettings,
+)
 from arenaloop.config.rl import (
     ExpertIterationSettings,
     PolicyGradientSettings,
@@ -41,6 +49,7 @@ from arenaloop.config.training import (
 
 __all__ = [
     "METHODS",
+    "AlpacaFarmSettings",
     "ArenaLearningSettings",
     "AuditSettings",
     "BatchSettings",
@@ -49,6 +58,8 @@ __all__ = [
     "DPOSettings",
     "DataSettings",
     "ExpertIterationSettings",
+    "FarmDataSettings",
+    "FarmMethodSettings",
     "FeedMESettings",
     "HumanSettings",
     "JudgeSettings",

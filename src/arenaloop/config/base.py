@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,7 +74,7 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
     Raises:
         ConfigError: an assignment without ``=``, or a path that leads through a plain value.
     """
-    out: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(values)))  # a deep copy of plain data
+    out: dict[str, Any] = copy.deepcopy(dict(values))
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
