@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,7 +73,7 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
     Raises:
         ConfigError: an assignment without ``=``, or a path that leads through a plain value.
     """
-    out: dict[str, Any] = copy.deepcopy(dict(values))
+    out: dict[str, Any] = _copied(dict(values))
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
@@ -103,6 +102,13 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
         else:
             raise ConfigError(f"--set {assignment}: there is no setting {leaf!r}")
     return out
+
+
+def _copied(value: Any) -> Any:
+    """Plain data anew, each part once for every place where it stands: a YAML anchor's are to change one by one."""
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def validate(kind: type[S], values: Mapping[str, Any], source: str) -> S:
