@@ -15,7 +15,7 @@ from arenaloop.config.rl import SampleSettings
 from arenaloop.config.training import METHODS, RewardModelSettings, SFTSettings
 from arenaloop.errors import ConfigError
 
-__all__ = ["AlpacaFarmSettings", "FarmDataSettings", "FarmMethodSettings"]
+__all__ = ["AlpacaFarmSettings", "FarmAnnotatorSettings", "FarmDataSettings", "FarmMethodSettings"]
 
 REWARD_MODEL = "reward_model"
 
@@ -31,6 +31,21 @@ class FarmDataSettings(Settings):
     """prompts without labels, for methods that sample answers of their own"""
     evaluation: str
     """held-out prompts on which every policy meets the baseline"""
+
+
+class FarmAnnotatorSettings(Settings):
+    """Who labels the pairs, and how noisy labels are; null = as the pool has it."""
+
+    pool: str = "alpaca_farm"
+    """a shipped pool (`alpaca_farm`; `synthetic`, of a small world), a pool's YAML file, or one judge's SPEC"""
+    model: str | None = None
+    """SPEC, or YAML file, of the model behind members that name none"""
+    p_label_flip: float | None = Field(None, ge=0, le=0.5)
+    """how often a label is turned; twice as often it is drawn without a call"""
+    noise_model: Literal["uniform_flip", "length", "difficulty"] | None = None
+    """what a drawn label says"""
+    seat_mode: Literal["both_orders", "seeded", "compat"] | None = None
+    """which seats are asked"""
 
 
 class FarmMethodSettings(Settings):
@@ -101,6 +116,8 @@ class AlpacaFarmSettings(RecipeSettings):
     """the splits"""
     labels: Literal["simulated", "gold", "file"] = "simulated"
     """who labels the pairs: the annotators, the truth (in a small world that knows it), or they stand in the file"""
+    annotators: FarmAnnotatorSettings = FarmAnnotatorSettings()
+    """who labels the pairs, if labels are simulated"""
     samples: int = Field(2, ge=2)
     """answers of the fine-tuned start to each preference prompt; each is compared with the next"""
     sampling_temperature: float = Field(1.0, gt=0)
