@@ -4,6 +4,7 @@ Every model forbids unknown keys and names the nearest valid one. Environment va
 methods. The resolved settings are saved as ``config.yaml`` in every run directory.
 """
 
+from arenaloop.config.annotators import AnnotateSettings, AnnotatorSettings, PoolSettings
 from arenaloop.config.base import Settings, dump_yaml, override, read_yaml, validate
 from arenaloop.config.judging import (
     AuditSettings,
@@ -50,6 +51,8 @@ from arenaloop.config.training import (
 __all__ = [
     "METHODS",
     "AlpacaFarmSettings",
+    "AnnotateSettings",
+    "AnnotatorSettings",
     "ArenaLearningSettings",
     "AuditSettings",
     "BatchSettings",
@@ -68,6 +71,7 @@ __all__ = [
     "OptimSettings",
     "PPOSettings",
     "PolicyGradientSettings",
+    "PoolSettings",
     "PriceList",
     "PriceSettings",
     "QuarkSettings",

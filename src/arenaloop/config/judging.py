@@ -176,7 +176,7 @@ class ModelSettings(Settings):
         return self.model_copy(update={"concurrency": concurrency})
 
 
-def _from_text(value: object) -> object:
+def from_text(value: object) -> object:
     return {"spec": value} if isinstance(value, str) else value
 
 
@@ -252,8 +252,8 @@ class BatchSettings(Settings):
     """seconds without any batch that ended, after which the run stops, resumably (exit 4); servers promise 24 hours"""
 
 
-ModelSpec = Annotated[ModelSettings, BeforeValidator(_from_text)]
-JudgeSpec = Annotated[JudgeSettings, BeforeValidator(_from_text)]
+ModelSpec = Annotated[ModelSettings, BeforeValidator(from_text)]
+JudgeSpec = Annotated[JudgeSettings, BeforeValidator(from_text)]
 JudgeSettings.model_rebuild()  # a jury's members are judges
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from arenaloop.judges.pointwise import RubricJudge
     from arenaloop.models.base import Model
 
-__all__ = ["judge", "pointwise"]
+__all__ = ["judge", "judging_model", "pointwise"]
 
 
 def judge(settings: JudgeSettings) -> Decider:
@@ -44,7 +44,7 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
     template = load_template(name, settings.criteria, settings.parser, layout="answer")
     kinds = _pointwise()
     built = kinds.get(name, kinds["rubric"])(
-        _model(settings),
+        judging_model(settings),
         template=template,
         verdict=settings.verdict,
         deciding_label=settings.deciding_label,
@@ -75,7 +75,7 @@ def _lone_judge(settings: JudgeSettings) -> Judge:
 
     template = load_template(settings.template, settings.criteria, settings.parser)
     built = PairwiseJudge(
-        _model(settings),
+        judging_model(settings),
         template=template,
         verdict=settings.verdict,
         deciding_label=settings.deciding_label,
@@ -88,7 +88,12 @@ def _lone_judge(settings: JudgeSettings) -> Judge:
     return built
 
 
-def _model(settings: JudgeSettings) -> Model:
+def judging_model(settings: JudgeSettings) -> Model:
+    """The model behind a judge.
+
+    Raises:
+        ConfigError: recorded answers, or the best of several.
+    """
     from arenaloop.models.recorded import RecordedModel
 
     if settings.best_of_n is not None:

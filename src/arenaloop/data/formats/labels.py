@@ -40,7 +40,7 @@ from arenaloop.ratings.cells import LeftOut, is_missing, to_number
 from arenaloop.ratings.outcomes import ONE_HOT
 from arenaloop.types import Message, Prompt, content_hash
 
-__all__ = ["Label", "LabelSet", "LabelledPair", "labelled_pairs", "read_labels", "split_filter"]
+__all__ = ["Label", "LabelSet", "LabelledPair", "label_of", "labelled_pairs", "read_labels", "split_filter"]
 
 Texts = tuple[str, ...]
 
@@ -183,7 +183,7 @@ def read_labels(path: str | Path, where: Mapping[str, str] | None = None) -> Lab
         rows += 1
         try:
             told = _told(row)
-            label = _label(line, row)
+            label = label_of(line, row)
         except ValueError as error:
             bad.add(str(error), f"line {line}")
             continue
@@ -222,8 +222,12 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _label(line: int, row: JsonRow) -> Label:
-    """The label of a row but for its preference, which the whole column tells; ValueError says what is wrong."""
+def label_of(line: int, row: JsonRow) -> Label:
+    """The label of a row but for its preference, which the whole column tells.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
     outputs_in = _present(row, _SIDES, "the two outputs")
     if outputs_in == _SIDES[2]:
         prompt, outputs = _conversations(row)
