@@ -21,7 +21,15 @@ from arenaloop.config.judging import (
     SamplingSettings,
 )
 from arenaloop.config.optim import LoraSettings, OptimSettings, RowSettings
-from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, RecipeSettings, TargetSettings
+from arenaloop.config.recipes import (
+    AlpacaFarmSettings,
+    ArenaLearningSettings,
+    DataSettings,
+    FarmDataSettings,
+    FarmMethodSettings,
+    RecipeSettings,
+    TargetSettings,
+)
 from arenaloop.config.rl import (
     ExpertIterationSettings,
     PolicyGradientSettings,
@@ -42,6 +50,7 @@ from arenaloop.config.training import (
 
 __all__ = [
     "METHODS",
+    "AlpacaFarmSettings",
     "AnnotateSettings",
     "AnnotatorSettings",
     "ArenaLearningSettings",
@@ -52,6 +61,8 @@ __all__ = [
     "DPOSettings",
     "DataSettings",
     "ExpertIterationSettings",
+    "FarmDataSettings",
+    "FarmMethodSettings",
     "FeedMESettings",
     "HumanSettings",
     "JudgeSettings",
