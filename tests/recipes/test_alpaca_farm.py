@@ -105,9 +105,9 @@ def test_every_method_starts_at_sft_and_meets_the_baseline(whole: tuple[Path, Re
     names = ["SFT", "RM", *FARM["methods"]]
     assert [stage["name"] for stage in result.stages] == names
     trained = [name for name in names if name != "Best of 4"]
-    assert sorted(path.name for path in (out / "checkpoints").iterdir() if not path.name.startswith("start-")) == sorted(
-        trained
-    )
+    assert sorted(
+        path.name for path in (out / "checkpoints").iterdir() if not path.name.startswith("start-")
+    ) == sorted(trained)
     methods = {row["method"]: row for row in result.summary["methods"]}
     assert set(methods) == set(FARM["methods"])
     assert result.summary["battles_decided"] == 12 * len(methods)
@@ -185,6 +185,29 @@ def test_labelled_pairs_of_a_file_give_the_same_policy(whole: tuple[Path, Result
     assert "labels" not in result.summary
 
 
+def test_annotators_label_the_pairs_and_noise_costs_no_call(tmp_path: Path) -> None:
+    some = {"FeedME": FARM["methods"]["FeedME"]}
+    simulated = ["annotators.pool=sandbox:judge", "annotators.p_label_flip=0.25"]
+    labels = run(tmp_path, settings(*simulated, labels="simulated", methods=some)).summary["labels"]
+    assert labels["pairs"] + sum(labels["undecided"].values()) == labels["calls"] + labels["drawn_by_noise"]
+    assert 5 < labels["drawn_by_noise"] < 35  # about half of forty
+    rows = [json.loads(line) for line in (tmp_path / "data" / "pairs.jsonl").read_text().splitlines()]
+    assert sum(not row["verdicts"] for row in rows) == labels["drawn_by_noise"]
+    assert run(tmp_path, settings(*simulated, labels="simulated", methods=some)).summary["labels"] == labels
+    with Store(tmp_path / "arena.db") as store:
+        calls = store.usage().calls
+    simulated[1] = "annotators.p_label_flip=0"
+    without = run(tmp_path, settings(*simulated, labels="simulated", methods=some)).summary["labels"]
+    assert without["drawn_by_noise"] == 0
+    with Store(tmp_path / "arena.db") as store:  # those that noise had drawn are asked now
+        assert store.usage().calls - calls >= labels["drawn_by_noise"]
+
+
+def test_a_pool_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give the pool a model"):
+        build_alpaca_farm(settings(labels="simulated"), tmp_path / "out", dry=True)
+
+
 def test_evaluation_prompts_are_left_out_of_every_split(tmp_path: Path) -> None:
     held_out = [{"prompt": "reverse: kalom"}, {"prompt": "spell: tarin"}]
     write_jsonl(tmp_path / "test.jsonl", held_out)
@@ -197,7 +220,10 @@ def test_evaluation_prompts_are_left_out_of_every_split(tmp_path: Path) -> None:
     )
     assert [prompt.last_user for prompt in recipe.material.unlabeled] == ["double: bo"]
     assert [row["prompt"] for row in recipe.material.given or ()] == ["double: mu"]
-    assert {what: n for what, n in recipe.material.left_out.items() if n} == {"unlabeled prompts": 3, "labelled pairs": 2}
+    assert {what: n for what, n in recipe.material.left_out.items() if n} == {
+        "unlabeled prompts": 3,
+        "labelled pairs": 2,
+    }
     assert "3 left out of unlabeled prompts: evaluation prompts" in outline(recipe).facts
 
 

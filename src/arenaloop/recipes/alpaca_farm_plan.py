@@ -1,4 +1,4 @@
-"""AlpacaFarm before it runs: its parts, its stages, what each of them depends on, and how many calls all of it takes."""
+"""AlpacaFarm before it runs: its parts, its stages and what each depends on, and how many calls all of it takes."""
 
 from __future__ import annotations
 
