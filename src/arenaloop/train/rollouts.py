@@ -255,7 +255,7 @@ def sample(policy: Policy, prompts: Sequence[Asked], settings: SampleSettings, s
         for at, asked, n in repeated
     ]
     step = max(_CHUNK // settings.samples, 1) * settings.samples  # a prompt's samples share its reading
-    with torch_threads(policy.threads(settings)), policy.evaluating():
+    with torch_threads(policy.threads(settings)), policy.generating():
         for start in range(0, len(rows), step):
             decode(policy.module, rows[start : start + step], policy.end_ids, forbidden=policy.forbidden)
     wrong = next((row.error for row in rows if row.error is not None), None)
