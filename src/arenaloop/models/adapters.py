@@ -96,6 +96,9 @@ def add(
         torch.manual_seed(seed)
         wrapped = peft.get_peft_model(module, config)
     config.base_model_name_or_path, config.revision = start  # what the module remembers may be what it was merged from
+    output = module.get_output_embeddings()
+    if output is not None and hasattr(output, "token_adapter") and output.original_module.bias is not None:
+        raise ConfigError("lora: tokens cannot be added to a model whose tied output layer has a bias")
     for parameter in module.parameters():
         if parameter.requires_grad:  # a head's copy is of the weights' own precision
             parameter.data = parameter.data.float()

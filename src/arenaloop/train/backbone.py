@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import torch
+from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint as recompute
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -48,6 +50,7 @@ class Backbone:
         new_tokens: ids of tokens whose rows in the embedding are trained beside adapters.
         adapter: the module as `peft` wraps it, once it has adapters.
         passes: what forward passes go through where the weights are spread over several processes; see `sharding`.
+        compiled: whether its forward passes are compiled.
     """
 
     module: Any
@@ -59,6 +62,7 @@ class Backbone:
     new_tokens: tuple[int, ...] = ()
     adapter: Any = None
     passes: Any = None
+    compiled: bool = False
 
     @classmethod
     def load(
@@ -71,7 +75,7 @@ class Backbone:
             ConfigError: the device is not there, or something else that the settings ask for.
         """
         device = joined().device_of(settings.device)
-        options |= execution.load_options(model, settings)
+        options |= execution.load_options(model, settings, device)
         placed = {} if settings.fsdp else {"device": device}  # what is to be spread need not fit on one device
         module, tokenizer = checkpoint.load_checkpoint(
             model, revision, dtype=settings.dtype, kind=kind, **placed, **options
@@ -86,7 +90,8 @@ class Backbone:
         wanted = device.type == "cuda" and torch.cuda.is_bf16_supported() if settings.bf16 is None else settings.bf16
         lower = torch.bfloat16 if wanted and settings.dtype == "float32" else None
         named = str(Path(model).resolve()) if Path(model).is_dir() else str(model)
-        return cls(module, tokenizer, device, lower, settings.lora, (named, revision))
+        start = (named, revision)
+        return cls(module, tokenizer, device, lower, lora=settings.lora, start=start, compiled=settings.compile)
 
     def adapt(self, seed: int) -> None:
         """Put adapters into the module, where it is to be trained by them and has none yet.
@@ -111,6 +116,8 @@ class Backbone:
             raise ValueError("a model is frozen before it is adapted")
         shared = execution.shared(self.module) if self.lora is not None else []
         module = copy.deepcopy(self.module, {id(each): each for each in shared})
+        if self.compiled:
+            execution.compiled(module)
         return replace(self, module=module, tokenizer=copy.deepcopy(self.tokenizer))
 
     def state_dict(self) -> dict[str, Any]:
@@ -182,6 +189,19 @@ class Backbone:
     def threads(self, settings: OptimSettings) -> int | None:
         """Torch threads to train with; None = as they are."""
         return settings.threads or checkpoint.best_threads(self.module)
+
+    def wide(self, inputs: Tensor) -> Tensor:
+        """Token ids as a forward pass takes them: (B, T) to (B, T'), where T' > T if it is compiled for some widths."""
+        width = inputs.shape[1]
+        short = -width % execution.WIDTH if self.compiled else 0
+        short = min(short, max((self.window or width + short) - width, 0))
+        return pad(inputs, (0, short), value=self.pad_id) if short else inputs
+
+    @contextlib.contextmanager
+    def generating(self) -> Iterator[None]:
+        """Evaluating, for passes of ever other shapes: nothing is compiled for them."""
+        with self.evaluating(), torch.compiler.set_stance("force_eager" if self.compiled else "default"):
+            yield
 
     def lower_precision(self) -> contextlib.AbstractContextManager[Any]:
         """What a forward pass runs under."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -51,7 +51,8 @@ class ScalarHead(Backbone):
     def _scalars(self, batch: Batch) -> Tensor:
         """The scalar at every position: (B, T) float32."""
         with self.lower_precision():
-            hidden = self.module.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state
+            hidden = self.module.base_model(input_ids=self.wide(batch.inputs), use_cache=False).last_hidden_state
+            hidden = hidden[:, : batch.inputs.shape[1]]
             # beside weights in bfloat16 the head is trained in float32
             return self.module.score(hidden.to(self.module.score.weight.dtype))[..., 0].float()
 
@@ -68,7 +69,8 @@ def head_on(policy: Policy) -> ScalarHead:
     for name in ("is_loaded_in_4bit", "is_loaded_in_8bit", "quantization_method", "hf_quantizer"):
         if hasattr(frozen.module, name):
             setattr(module, name, getattr(frozen.module, name))
-    head = ScalarHead(module.eval(), frozen.tokenizer, policy.device, policy.autocast, policy.lora, policy.start)
+    names = [each.name for each in fields(Backbone)]
+    head = ScalarHead(**{**{name: getattr(frozen, name) for name in names}, "module": module.eval()})
     head.begin_at_zero()
     return head
 

@@ -82,16 +82,19 @@ class Policy(Backbone):
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits at the labelled positions: (N, V)."""
+        inputs = self.wide(batch.inputs)
+        keep = batch.keep + inputs.shape[1] - batch.inputs.shape[1]
         # not every model can leave out the logits of leading positions
-        kept = {"logits_to_keep": batch.keep} if "logits_to_keep" in forward_arguments(self.module) else {}
+        kept = {"logits_to_keep": keep} if "logits_to_keep" in forward_arguments(self.module) else {}
         with self.lower_precision():
-            logits = self.module(input_ids=batch.inputs, use_cache=False, **kept).logits[:, -batch.keep :]
+            logits = self.module(input_ids=inputs, use_cache=False, **kept).logits[:, -keep:][:, : batch.keep]
         return logits.flatten(0, 1).index_select(0, batch.at)
 
     def hidden(self, batch: Batch) -> Tensor:
         """The last hidden states at the labelled positions: (N, D)."""
         with self.lower_precision():
-            states = self.module.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state
+            states = self.module.base_model(input_ids=self.wide(batch.inputs), use_cache=False).last_hidden_state
+        states = states[:, : batch.inputs.shape[1]]
         return states[:, -batch.keep :].flatten(0, 1).index_select(0, batch.at)
 
     def head(self) -> Head:
@@ -148,7 +151,7 @@ def _is_plain(policy: Policy) -> bool:
     if type(layer) is not nn.Linear or module.base_model is module:
         return False
     ids = torch.arange(8, device=module.device)[None] % layer.weight.shape[0]
-    with policy.evaluating():
+    with policy.generating():
         whole = module(input_ids=ids, use_cache=False).logits
         found = layer(module.base_model(input_ids=ids, use_cache=False).last_hidden_state)
     tolerance = 1e-5 if whole.dtype == torch.float32 else 1e-2

@@ -297,7 +297,7 @@ def sample(policy: Policy, prompts: Sequence[Asked], settings: SampleSettings, s
     processes = joined()
     ends = (processes.rank, processes.rank + 1)
     first, last = (len(prompts) * at // processes.world * settings.samples for at in ends)
-    with torch_threads(policy.threads(settings)), policy.evaluating():
+    with torch_threads(policy.threads(settings)), policy.generating():
         for start in range(first, last, step):
             decode(policy.module, rows[start : min(start + step, last)], policy.end_ids, forbidden=policy.forbidden)
     if processes.world > 1:
