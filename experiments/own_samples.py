@@ -40,6 +40,7 @@ from arenaloop.train.rewards import RewardModel, likelihoods, load_reward_model
 from arenaloop.types import derive_seed
 
 __all__ = [
+    "LONGEST",
     "READ",
     "SIZES",
     "Answered",
@@ -133,7 +134,7 @@ def greedy(policy: Path, asked: Sequence[str]) -> np.ndarray:
     return np.array([one.gold[0] for one in sampled(policy, asked, 1, 0, temperature=1e-3)])
 
 
-OneSeed = Callable[[int, str, Path, Sizes], dict[str, float]]
+OneSeed = Callable[[int, str, Path, Sizes], dict[str, Any]]
 """(seed, split, a directory of its own, sizes) → figures by name. What it trained there is not trained again."""
 
 
@@ -143,6 +144,7 @@ def study(
     columns: Mapping[str, str],
     differences: Sequence[tuple[str, str]],
     extra: Callable[[argparse.Namespace, list[dict[str, Any]]], None] | None = None,
+    seeds: Sequence[int] = (20, 21, 22, 23, 24),
 ) -> None:
     """Run an experiment over the seeds of the command line; print a row a seed, the means and the paired differences.
 
@@ -152,8 +154,9 @@ def study(
         columns: figures to print, in order, with their formats.
         differences: (first, second) pairs of figures to compare, which are shares.
         extra: told the options and all seeds' figures at the end.
+        seeds: to run by default.
     """
-    parser = arguments(description, [20, 21, 22, 23, 24])
+    parser = arguments(description, seeds)
     parser.add_argument("--out", type=Path, help="kept: what is finished there is not done again")
     parser.add_argument("--jobs", type=int, default=1, help="seeds at once, each a process of one thread")
     options = parsed(parser)
@@ -230,10 +233,12 @@ def pairs(answered: Sequence[Answered], most: int, seed: int, label: Preference 
     return rows
 
 
-def reward_model(start: Path, rows: Sequence[JsonRow], out: Path, sizes: Sizes, seed: int) -> RewardModel:
-    """A reward model over the start's own likelihood, from pairs."""
+def reward_model(
+    start: Path, rows: Sequence[JsonRow], out: Path, sizes: Sizes, seed: int, *, prior: bool
+) -> RewardModel:
+    """A reward model from pairs, over the start's own likelihood, or plain: a head at the end of the turn."""
     settings = RewardModelSettings(
-        readout="mean", prior="policy_logprob", held_out=0, max_length=64, batch_size=32, max_steps=sizes.steps,
+        readout="mean" if prior else "last", prior="policy_logprob" if prior else "none", held_out=0, max_length=64, batch_size=32, max_steps=sizes.steps,
         learning_rate=0.002, optimizer="muon", adam_beta2=0.98, threads=1, micro_tokens=8192,
     )  # fmt: skip
     training("reward_model", start, rows, out, settings, seed=derive_seed("reward model", seed))

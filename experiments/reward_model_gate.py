@@ -42,7 +42,7 @@ def one_seed(seed: int, split: str, out: Path, sizes: Sizes) -> dict[str, float]
     """All figures of one seed."""
     policy = fine_tuned(seed, out, sizes)
     rows = pairs(sampled(policy, prompts(sizes.pool, seed, "train"), SAMPLES, seed), PAIRS, seed)
-    model = reward_model(policy, rows, out / "rm", sizes, seed)
+    model = reward_model(policy, rows, out / "rm", sizes, seed, prior=True)
     held_out = prompts(sizes.test, seed, split)
     answered = sampled(policy, held_out, CHOICES, seed)
     gold = np.array([one.gold for one in answered])
