@@ -179,7 +179,7 @@ def test_who_it_is_depends_on_model_words_decoding_and_pairs_in_a_call() -> None
     assert one.repeated(1).key(*SEATED[0]) != one.key(*SEATED[0])
 
 
-@pytest.mark.parametrize("name", [name for name in template_names("pairs")])
+@pytest.mark.parametrize("name", template_names("pairs"))
 @pytest.mark.parametrize("count", [1, 5])
 def test_the_shipped_words_show_every_pair_and_say_how_many_choices_are_wanted(name: str, count: int) -> None:
     judge = replace_template(name)
@@ -209,6 +209,6 @@ def test_given_turns_are_shown_with_the_users() -> None:
     text = several().request(*seated, secret="s", seed=0).messages[0]["content"]
     assert "user: hello\n\nassistant: hi\n\nuser: go" in text
     assert several().read(*seated, Completion("Choices: 2")).prompt_id == prompt.id
+    two = Response(prompt.id, "a", ("x", "z"))
     with pytest.raises(ValueError, match="single turn"):
-        two = Response(prompt.id, "a", ("x", "z"))
         several().request(replace(prompt, follow_ups=("more",)), two, two, secret="s", seed=0)
