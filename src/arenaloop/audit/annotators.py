@@ -43,12 +43,13 @@ def label_table(labels: Sequence[Label], reward: Reward | None = None) -> tuple[
         worth = worth[~np.isnan(worth)]
     if any(label.seat is None for label in decided):
         notes.append("the file does not tell who sat first: its first output is taken for that")
-    pairs: dict[tuple[str, ...], int] = {}
+    pairs: dict[tuple[str, ...], tuple[int, list[str]]] = {}
     names: dict[str, int] = {}
     rows = []
     for label in decided:
         hashes = [content_hash(list(texts)) for texts in label.outputs]
-        turned = hashes[0] > hashes[1]  # all labels of a pair one way round
+        number, order = pairs.setdefault((label.prompt.id, *sorted(hashes)), (len(pairs), hashes))
+        turned = hashes != order  # all labels of a pair as its first one is
         sign = -1.0 if turned else 1.0
         lists = [any(map(holds_list, texts)) for texts in label.outputs]
         seat = {None: 1.0, 0: 0.0, 1: 1.0, 2: -1.0}[label.seat]
@@ -56,7 +57,7 @@ def label_table(labels: Sequence[Label], reward: Reward | None = None) -> tuple[
         rows.append((
             1.0 - prefers if turned else prefers,
             names.setdefault(label.annotator or "annotator", len(names)),
-            pairs.setdefault((label.prompt.id, *sorted(hashes)), len(pairs)),
+            number,
             sign * seat,
             sign * doublings(*label.outputs),
             sign * (lists[0] - lists[1]),

@@ -24,6 +24,8 @@ from arenaloop.terminal import figure, say, table
 
 __all__ = ["execute"]
 
+_WIDE = 160  # columns where nobody's terminal sets them: no interval is cut
+
 
 def execute(file: str, out: Path, reward: str | None, *, level: float, as_json: bool) -> None:
     """Fit annotators to the labels of `file`, print them, and write a pool that is like them into `out`.
@@ -73,6 +75,8 @@ def execute(file: str, out: Path, reward: str | None, *, level: float, as_json: 
         sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
     else:
         console = Console()
+        if not console.is_terminal:
+            console = Console(width=_WIDE)
         console.print(_table(fit))
         say(
             console,

@@ -70,9 +70,8 @@ def execute(
         say(messages, _planned(plan, found, saved, out), fold=True)
         for line in expected.lines():
             say(messages, line, fold=True)
-        people = human_equivalent(len(plan.pairs) * plan.votes, expected.total("usd"), None, human).to_json()
-        if line := human_line(people):
-            say(messages, line, fold=True)
+        count = len(plan.pairs) * plan.votes
+        say(messages, _beside_people(count, expected.total("usd"), human), fold=True)
         if as_json:
             _print({"out": str(out), "labels": len(plan.pairs) * plan.votes, **saved, "estimate": expected.to_json()})
         return
@@ -238,6 +237,14 @@ def _planned(plan: AnnotationPlan, found: PairSet, saved: dict[str, int], out: P
         f"p_label_flip {annotators.p_label_flip:g} ({annotators.noise_model}) · seats {annotators.seat_mode} · "
         f"{saved['calls_planned']:,} calls at most, re-asking apart{noise}{one}"
     )
+
+
+def _beside_people(labels: int, usd: float | None, human: HumanLabel) -> str:
+    """What the same labels cost from people, and 1,000 of them, beside AlpacaFarm's figures."""
+    people = human_line(human_equivalent(labels, None, None, human).to_json()) or f"{labels:,} labels"
+    ours = "price unknown" if usd is None else f"${dollars(1000 * usd / labels)}"
+    theirs = "" if human.usd is None else f"${1000 * human.usd:,.0f} by people, "
+    return f"{people}; 1,000 labels: {theirs}{ours} here (AlpacaFarm has $300 and $6)"
 
 
 def _summary(told: dict[str, Any], reason: str | None) -> str:

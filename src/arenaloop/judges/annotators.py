@@ -282,7 +282,7 @@ def _one_turn(prompt: Prompt) -> Prompt:
     """A prompt whose given turns stand in the text of its one turn."""
     if len(prompt.messages) == 1:
         return prompt
-    turns = "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in prompt.messages)
+    turns = "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt.messages)
     return Prompt(({"role": "user", "content": turns},), prompt.follow_ups, prompt.id)
 
 
