@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,7 +57,7 @@ def winrate(
     """
     from arenaloop.cli.rank import parse_own_failure
     from arenaloop.data.formats import read_annotations, read_difficulty
-    from arenaloop.data.run_battles import read_failures, rows_with_lengths
+    from arenaloop.data.run_battles import at_odds, read_failures, rows_with_lengths
     from arenaloop.ratings.undecided import rate_bounds
     from arenaloop.ratings.win_rate import win_rates
 
@@ -74,6 +75,7 @@ def winrate(
         numbered = enumerate(rows_with_lengths(file, failures), start=1)
         annotations = read_annotations(file / "battles.jsonl", baseline, numbered)
         annotations = annotations.with_undecided((a, b) for _, a, b in failures.undecided)
+        annotations = replace(annotations, notes=(*annotations.notes, *at_odds(file)))
     elif policy is not None:
         raise ConfigError(f"--own-failure goes with a run directory; {file} does not tell whose failures there are")
     else:
