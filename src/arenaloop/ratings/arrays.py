@@ -18,6 +18,7 @@ __all__ = [
     "meetings",
     "prompt_codes",
     "relative_weights",
+    "sigmoid",
     "tally",
 ]
 
@@ -44,6 +45,11 @@ def relative_weights(mass: FloatArray) -> FloatArray | None:
     if (mass == 1.0).all():
         return None
     return np.asarray(mass * (mass.sum() / (mass * mass).sum()))
+
+
+def sigmoid(x: FloatArray) -> FloatArray:
+    """1 / (1 + exp(-x)), whatever x is."""
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -700.0, 700.0))))
 
 
 def tally(index: IntArray, size: int, weights: FloatArray | None = None) -> FloatArray:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, sigmoid, tally
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry, fit
 from arenaloop.ratings.clusters import bound_groups, effective_clusters, worth_inside
@@ -142,7 +142,7 @@ def fit_controlled(
         theta, beta = np.nan_to_num(plain.theta), start.copy()
         penalty = np.diag(np.concatenate([np.zeros(size), np.full(len(free), ridge)]))
         for _ in range(100):
-            p = _sigmoid(theta[a] - theta[b] + X @ beta)
+            p = sigmoid(theta[a] - theta[b] + X @ beta)
             r, q = w * (y - p), w * p * (1.0 - p)
             gradient = np.concatenate([tally(a, size, r) - tally(b, size, r), F.T @ r - ridge * beta[free]])
             H = _information(cell, a, b, q, F, size) + penalty
@@ -173,7 +173,7 @@ def fit_controlled(
         piece = rated & (plain.component == c)
         theta[piece] -= theta[piece].mean()
 
-    p = _sigmoid(theta[a] - theta[b] + X @ beta)
+    p = sigmoid(theta[a] - theta[b] + X @ beta)
     r, q = w * (y - p), w * p * (1.0 - p)
     H = _information(cell, a, b, q, F, size) + penalty
     bread = np.linalg.inv(H + _origin(H, same, size))
@@ -326,7 +326,3 @@ def _subset(battles: Battles, keep: BoolArray) -> Battles:
         skipped=battles.skipped,
         notes=battles.notes,
     )
-
-
-def _sigmoid(x: FloatArray) -> FloatArray:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -700.0, 700.0))))

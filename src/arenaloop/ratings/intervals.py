@@ -18,7 +18,7 @@ from functools import partial
 
 import numpy as np
 
-from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, sigmoid, tally
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
 from arenaloop.ratings.clusters import Prompts, bound_groups, effective_clusters, worth_inside
@@ -261,7 +261,7 @@ def between(fit: BradleyTerry, covariance: FloatArray) -> FloatArray:
 def win_probabilities(fit: BradleyTerry) -> FloatArray:
     """P(row beats column) under the fit, shape (K, K); models that met nobody count as average."""
     theta = np.nan_to_num(fit.theta)
-    return np.asarray(1.0 / (1.0 + np.exp(np.clip(theta[None, :] - theta[:, None], -700, 700))))
+    return sigmoid(theta[:, None] - theta[None, :])
 
 
 def information_inverse(fit: BradleyTerry, p: FloatArray) -> FloatArray:

@@ -50,6 +50,7 @@ class TrainResult:
         explained: what there is to say of the first of them, by reason.
         truncated: rows used although an answer was cut at the window.
         spelled: rows used in which a text spells a control token of the model; it was kept as text.
+        earlier: rows used with earlier assistant turns, which were not learned.
         skipped_steps: steps whose loss or gradient was not finite; they moved nothing.
         metrics: means over the last logged steps.
         report: what the method measured of its result, each with the ends of its interval where it has one.
@@ -64,6 +65,7 @@ class TrainResult:
     explained: dict[str, str] = field(default_factory=dict)
     truncated: int = 0
     spelled: int = 0
+    earlier: int = 0
     skipped_steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     report: dict[str, list[float | None]] = field(default_factory=dict)
@@ -80,6 +82,11 @@ class TrainResult:
             *([f"dropped: {dropped}"] if dropped else []),
             *([f"truncated at the window: {self.truncated:,}"] if self.truncated else []),
             *([f"control tokens in the text, kept as text: {self.spelled:,}"] if self.spelled else []),
+            *(
+                [f"earlier assistant turns not learned (assistant_turns: last): {self.earlier:,}"]
+                if self.earlier
+                else []
+            ),
             *([report_line(self.report)] if self.report else []),
         ]
 

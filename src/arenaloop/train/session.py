@@ -303,6 +303,7 @@ class Session:
             dropped=dict(data.dropped),
             explained=dict(data.explained),
             truncated=data.truncated,
+            earlier=data.earlier,
             spelled=data.spelled,
             skipped_steps=self.skipped_steps,
             metrics=self.metrics,
