@@ -30,13 +30,14 @@ from arenaloop.train.run import TrainResult
 from arenaloop.train.session import Job
 from arenaloop.types import content_hash, derive_seed
 
-__all__ = ["COLUMNS", "MOST_HELD_OUT", "RewardObjective", "held_out", "train"]
+__all__ = ["COLUMNS", "MOST_MEASURED", "RewardObjective", "held_out", "train"]
 
 COLUMNS = tuple((*form, "preference", "margin") for form in PREFERENCE_COLUMNS)
 """A row is a prompt with two answers, in any of the forms of `data.formats.training_rows`; with it may stand
 ``preference``, the probability that the chosen answer is the better one, and ``margin``, by how much."""
 
-MOST_HELD_OUT = 500
+MOST_MEASURED = 500
+"""Pairs at most that are held out; and by whose answers, spread evenly over the rest, scores are standardised."""
 
 
 class RewardObjective:
@@ -91,16 +92,21 @@ def train(job: Job[RewardModelSettings]) -> TrainResult:
     model = RewardModel(head, settings.readout, start if with_prior else None)
     table = TokenTable(trained.rows, head.pad_id)
     prior = torch.zeros(len(table)) if model.prior is None else likelihoods(model.prior, table, settings)
+    seen = TokenTable(measured.rows, head.pad_id) if measured.rows else None
+    of_start = None if start is None or seen is None else likelihoods(start, seen, settings)
+    del start  # without a prior it is not in memory while the head is trained
     columns = (torch.tensor([column[at] for at in trained.source]) for column in (preference, margin))
     session = fit(job, head, RewardObjective(table, model, prior, *columns), dropout=False)
-    model.standardise(model.raw(table, settings))
+    some = np.linspace(0, len(trained.source) - 1, min(len(trained.source), MOST_MEASURED)).astype(int)
+    some = np.concatenate([some, some + len(trained.source)])
+    sample = TokenTable([trained.rows[at] for at in some], head.pad_id)
+    model.standardise(model.raw(sample, settings, prior[torch.from_numpy(some)]))
     report = {}
-    if start is not None and measured.rows:
-        seen = TokenTable(measured.rows, head.pad_id)
+    if seen is not None and of_start is not None:
         report = pair_report(
-            _pairs(model.raw(seen, settings)),
+            _pairs(model.raw(seen, settings, of_start if with_prior else None)),
             _pairs(torch.from_numpy(seen.labelled)),
-            _pairs(likelihoods(start, seen, settings)),
+            _pairs(of_start),
             [str(content_hash(_prompt(job.rows[at]))) for at in measured.source],
         )
     if model.prior is not None:
@@ -132,7 +138,7 @@ def held_out(prompts: Sequence[str], share: float, seed: int) -> list[bool]:
     count, pairs = Counter(prompts), 0
     for prompt in order[: int(share * len(order))]:
         pairs += count[prompt]
-        if pairs > MOST_HELD_OUT and chosen:
+        if pairs > MOST_MEASURED and chosen:
             break
         chosen.add(prompt)
     return [prompt in chosen for prompt in prompts]
