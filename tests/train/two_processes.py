@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from objectives import MAKERS, ROWS  # noqa: E402
 
 from arenaloop.config import SFTSettings  # noqa: E402
+from arenaloop.errors import ConfigError, StoppedError  # noqa: E402
 from arenaloop.train import sharding  # noqa: E402
 from arenaloop.train.methods import training  # noqa: E402
 from arenaloop.train.processes import joined, leave  # noqa: E402
@@ -67,6 +69,55 @@ def compared(method: str, start: Path, out: Path, spread: bool) -> dict[str, flo
     }
 
 
+ROWS_OF_SFT = [
+    {"prompt": f"say {word} {n}", "completion": word[::-1]} for word in ("abc", "de", "fghij") for n in range(8)
+]
+
+
+class StopHereError(Exception):
+    pass
+
+
+def trained_twice(start: Path, out: Path, spread: bool) -> None:
+    """A training that is interrupted between two checkpoints, in the first process alone, and goes on."""
+    settings = SFTSettings(
+        epochs=2, batch_size=7, learning_rate=1e-3, micro_batch=2, log_every=1, checkpoint_every=2, keep_every=5, fsdp=spread
+    )
+
+    def stop(step: int, total: int, figures: Mapping[str, float]) -> None:
+        if step == 5:
+            raise StopHereError("here")
+
+    try:
+        training("sft", start, ROWS_OF_SFT, out, settings, seed=0, on_step=stop)
+    except StopHereError:
+        assert joined().first
+    except StoppedError as error:
+        assert (str(error), joined().first) == ("here", False)
+    done = training("sft", start, ROWS_OF_SFT, out, settings, seed=0)
+    assert done.steps == 8
+    assert training("sft", start, ROWS_OF_SFT, out, settings, seed=0) == done, "finished, as all of them know"
+
+
+def refused(start: Path, out: Path) -> None:
+    """Another training writes there: all of them say so."""
+    held = TrainingRun(out, "another")
+    held.begin()
+    try:
+        training("sft", start, ROWS_OF_SFT, out, SFTSettings(), seed=0)
+    except ConfigError as error:
+        assert "another training is writing here" in str(error)
+    else:
+        raise AssertionError("two trainings write into one directory")
+    held.close()
+    try:
+        training("sft", start, ROWS_OF_SFT, out, SFTSettings(), seed=joined().rank)
+    except ConfigError as error:
+        assert "different rows, settings or seeds" in str(error)
+    else:
+        raise AssertionError("two processes train two models")
+
+
 def main(start: Path, out: Path) -> None:
     torch.set_num_threads(1)
     processes = joined()
@@ -78,11 +129,9 @@ def main(start: Path, out: Path) -> None:
         found[method] = compared(method, start, out / "none", spread=False)
     for method in ("sft", "dpo", "reward_model"):
         found[f"{method}, spread"] = compared(method, start, out / "none", spread=True)
-    rows = [{"prompt": f"say {word}", "completion": word[::-1]} for word in ("abc", "de", "fghij", "k", "lm") * 5]
-    settings = {"epochs": 2, "batch_size": 7, "learning_rate": 1e-3, "micro_batch": 2, "log_every": 1}
-    for spread in (False, True):
-        name = "spread" if spread else "shared"
-        training("sft", start, rows, out / name, SFTSettings(**settings, fsdp=spread), seed=0)
+    for name in ("shared", "spread"):
+        trained_twice(start, out / name, name == "spread")
+    refused(start, out / "held")
     if processes.first:
         print("RESULT " + json.dumps(found), flush=True)
     leave()

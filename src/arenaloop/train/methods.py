@@ -15,10 +15,11 @@ from arenaloop.data.formats.training_rows import compared, contradiction, form_o
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.models import adapters
 from arenaloop.models.checkpoint import checkpoint_fingerprint
-from arenaloop.train.processes import joined
+from arenaloop.train.processes import asks_to_spread, joined
 from arenaloop.train.rows import refuse_unread
 from arenaloop.train.run import TrainingRun, TrainResult
 from arenaloop.train.session import Job, OnStep, Reward
+from arenaloop.train.trackers import require
 from arenaloop.types import content_hash
 
 __all__ = ["METHODS", "Method", "training"]
@@ -51,6 +52,10 @@ def _method(name: str, settings: type[OptimSettings]) -> Method:
 
 
 METHODS = {name: _method(name, settings) for name, settings in config.METHODS.items()}
+
+
+SPREAD = ("sft", "dpo", "reward_model")
+"""Methods whose every forward pass is of one model, so that it can be spread over processes."""
 
 
 def training(
@@ -102,6 +107,15 @@ def training(
             else f"{method} learns from rows; a reward does nothing there"
         )
     processes = joined()
+    if asks_to_spread():
+        settings = settings.model_copy(update={"fsdp": True})
+    if settings.fsdp and method not in SPREAD:
+        raise ConfigError(f"{method} cannot spread its model over processes; fsdp is for {', '.join(SPREAD)}")
+    if settings.fsdp and processes.world == 1:
+        raise ConfigError("fsdp spreads a model over several processes, and there is one; start it with torchrun")
+    if settings.fsdp and settings.optimizer == "muon":
+        raise ConfigError("muon needs whole matrices, and fsdp spreads them; take the optimizer adamw")
+    require(settings.report_to)
     fingerprint = processes.once(lambda: checkpoint_fingerprint(start, revision))
     read = _read(known, rows)
     scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were

@@ -182,7 +182,7 @@ def train(job: Job[PPOSettings]) -> TrainResult:
             watch.kl = watch.kl.after(float(credited.kl.mean()))
             explained = _explained(credited)
             told = {"objective/kl": float(credited.kl.mean()), "objective/kl_coef": kl_coef, **figures}
-            rollouts.end(session, policy, loop, iteration, {**told, "val/explained": explained, **clock.seconds})
+            rollouts.end(session, loop, iteration, {**told, "val/explained": explained, **clock.seconds})
     return session.finish(loop.used(prompts))
 
 

@@ -15,6 +15,7 @@ This module alone knows `accelerate` and `torch.distributed`; one process withou
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from arenaloop.errors import ArenaloopError, ConfigError, StoppedError, UserErro
 from arenaloop.models.checkpoint import torch_device
 from arenaloop.models.reward import Reward
 
-__all__ = ["Processes", "first_to_fail", "joined", "leave"]
+__all__ = ["Processes", "asks_to_spread", "first_to_fail", "joined", "leave"]
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
@@ -231,6 +232,11 @@ def joined() -> Processes:
     return Processes(state.process_index, state.num_processes, state.device, words)
 
 
+def asks_to_spread() -> bool:
+    """Whether the configuration of ``accelerate launch`` asks for FSDP."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
 def leave() -> None:
     """Part in order, at the end."""
     import torch.distributed as dist
@@ -270,7 +276,9 @@ def _together(what: str) -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """The first sentence of an error, without the place in somebody's source that it may begin with."""
+    text = re.sub(r"^\[[^\]]*\.\w+:\d+\] ", "", str(error).strip())
+    return (text or type(error).__name__).splitlines()[0].split(". ")[0][:200]
 
 
 # ------------------------------------------------------------------ sending values

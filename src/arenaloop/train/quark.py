@@ -200,7 +200,7 @@ def train(job: Job[QuarkSettings]) -> TrainResult:
             if settings.reset_pool:
                 pool.clear()
             told = {"objective/kl": float(kl.mean()), "objective/kl_coef": kl_coef, "objective/best_part": best}
-            rollouts.end(session, policy, loop, iteration, {**told, **figures, **clock.seconds})
+            rollouts.end(session, loop, iteration, {**told, **figures, **clock.seconds})
     return session.finish(loop.used(prompts))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from arenaloop.config import RewardModelSettings
 from arenaloop.data.formats.training_rows import PREFERENCE_COLUMNS
+from arenaloop.errors import ConfigError
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import EncodedRows, encode_pairs
 from arenaloop.train.gate import pair_report
@@ -71,6 +72,9 @@ class RewardObjective:
 def train(job: Job[RewardModelSettings]) -> TrainResult:
     """Train a head on the start to score the better answers higher; see `methods.training`."""
     settings = job.settings
+    with_prior = settings.prior == "policy_logprob"
+    if with_prior and settings.keep_every:
+        raise ConfigError("keep_every keeps no reward model on the way that has a prior: it would be kept each time")
     head, start = _loaded(job)
     separate_pad(head)
     if not any("SequenceClassification" in name for name in head.module.config.architectures or ()):
@@ -84,12 +88,12 @@ def train(job: Job[RewardModelSettings]) -> TrainResult:
     away = held_out([str(content_hash(_prompt(job.rows[at]))) for at in data.source], settings.held_out, job.seed)
     trained, measured = _part(data, [not out for out in away]), _part(data, away)
     trained.require("preference", len(job.rows))
-    with_prior = settings.prior == "policy_logprob"
     if start is None and (with_prior or measured.rows):
         start = load_policy(job.start, settings, job.revision)
     if start is not None:
         start.spread(settings)
     model = RewardModel(head, settings.readout, start if with_prior else None)
+    model.say()
     table = TokenTable(trained.rows, head.pad_id)
     prior = torch.zeros(len(table)) if model.prior is None else likelihoods(model.prior, table, settings)
     seen = TokenTable(measured.rows, head.pad_id) if measured.rows else None

@@ -120,9 +120,13 @@ class RewardModel:
         return self.head.encoder(settings)
 
     def standardise(self, raw: Tensor) -> None:
-        """Take mean and standard deviation from these raw scores, and say them in the configuration."""
+        """Take mean and standard deviation from these raw scores, and say them."""
         spread = float(raw.std(correction=0))
         self.mean, self.std = float(raw.mean()), spread if spread > 1e-6 else 1.0
+        self.say()
+
+    def say(self) -> None:
+        """Write into the configuration how a score is made."""
         said: dict[str, object] = {"mean": self.mean, "std": self.std, "readout": self.readout}
         said["prior"] = "none" if self.prior is None else "policy_logprob"
         for name, value in said.items():

@@ -116,5 +116,5 @@ def train(job: Job[RLOOSettings]) -> TrainResult:
             kl_coef = watch.kl.value
             watch.kl = watch.kl.after(float(kl.mean()))
             told = {"objective/kl": float(kl.mean()), "objective/kl_coef": kl_coef, **figures}
-            rollouts.end(session, policy, loop, iteration, {**told, **clock.seconds})
+            rollouts.end(session, loop, iteration, {**told, **clock.seconds})
     return session.finish(loop.used(prompts))

@@ -197,13 +197,13 @@ class Clock:
         self._since = now
 
 
-def end(session: Session, policy: Policy, plan: Plan, iteration: int, figures: Mapping[str, float]) -> None:
+def end(session: Session, plan: Plan, iteration: int, figures: Mapping[str, float]) -> None:
     """Close a roll-out: its line of metrics, and the checkpoint and model that are due."""
     settings, done = session.job.settings, iteration + 1
     if done % settings.log_every == 0 or done == plan.iterations:
         session.log({"iteration": float(done), **figures})
     if settings.keep_every and done % settings.keep_every == 0:
-        policy.save(session.job.run.out / f"policy-{done}")
+        session.keep(done)
     if settings.checkpoint_every and done % settings.checkpoint_every == 0 and done < plan.iterations:
         session.checkpoint()
 

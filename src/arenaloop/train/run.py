@@ -5,6 +5,7 @@
     checkpoint.pt       the state that an interrupted training continues from, and, in checkpoint.previous.pt, the one
                         before, for the case that it is damaged; both are removed at the end
     NAME.pt             what a method keeps under a key of its own; DPO: the reference's log-probabilities
+    policy-N/           the model after N steps (in reinforcement learning N roll-outs), where `keep_every` is set
     config.json, model*.safetensors, tokenizer*, …       the trained model, in Hugging Face form
     adapter/            of a training of adapters, its adapter; unmerged, that stands here in the model's place
 
@@ -35,7 +36,10 @@ from arenaloop.train.backbone import ADAPTER, MARKS, Backbone
 from arenaloop.train.gate import report_line
 from arenaloop.train.processes import joined
 
-__all__ = ["TrainResult", "TrainingRun"]
+__all__ = ["KEPT", "TrainResult", "TrainingRun"]
+
+KEPT = "policy-"
+"""What the directories of models begin with that are kept on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,9 @@ class TrainingRun:
             for stale in (*MARKS, self._checkpoint.name, self._previous.name, "metrics.jsonl"):
                 (self.out / stale).unlink(missing_ok=True)
             shutil.rmtree(self.out / ADAPTER, ignore_errors=True)
+            if self._found is not None:  # else no training of ours was here
+                for other in self.out.glob(f"{KEPT}[0-9]*"):
+                    shutil.rmtree(other)
             self._write_record({"key": self.key})
         self._ours = True
 
@@ -257,7 +264,7 @@ class TrainingRun:
     def finish(self, model: Backbone, result: TrainResult) -> TrainResult:
         """Save the model, then say that the training is finished."""
 
-        def write() -> None:
+        def write() -> TrainResult:
             told = {name: value for name, value in asdict(result).items() if name != "path"}
             with _storage(self.out):
                 sizes = {file.name: file.stat().st_size for file in self.out.glob("*.safetensors")}
@@ -265,13 +272,13 @@ class TrainingRun:
                 self._write_record({"key": self.key, "result": told, "files": {**marks, **sizes}})
                 self._checkpoint.unlink(missing_ok=True)
                 self._previous.unlink(missing_ok=True)
+            return result
 
         with _storage(self.out):
             model.save(self.out)
-        self._processes.once(write)
-        self.result = result
+        self.result = self._processes.once(write)
         self.close()
-        return result
+        return self.result
 
     def _write_record(self, record: dict[str, Any]) -> None:
         with _replacing(self._record) as file:

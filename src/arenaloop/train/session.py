@@ -30,7 +30,8 @@ from arenaloop.train.batches import shared_out
 from arenaloop.train.encoding import EncodedRows
 from arenaloop.train.optim import build_optimizer, learning_rate_factor, warmup_length
 from arenaloop.train.processes import joined
-from arenaloop.train.run import TrainingRun, TrainResult
+from arenaloop.train.run import KEPT, TrainingRun, TrainResult
+from arenaloop.train.trackers import Trackers
 from arenaloop.types import derive_seed
 
 __all__ = ["Job", "Objective", "OnStep", "Reward", "Session", "Stateful"]
@@ -161,6 +162,7 @@ class Session:
         self._summed = 0
         self._gpus = [model.device] if model.device.type == "cuda" else []
         self._seconds_before = 0.0
+        self._trackers = Trackers((), job.run.out, job.run.key, job.settings, 0, job.run.note)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -172,6 +174,8 @@ class Session:
                 torch.manual_seed(derive_seed(self.job.seed, "torch", self._processes.rank, self.steps))
             if self.model.passes is None:
                 self._processes.spread_from_first(self._optimizer.parameters)
+            self._processes.once(self._track)
+            stack.callback(self._trackers.finish)
             for model in self._models:
                 model.train(self._dropout)
                 stack.callback(model.module.eval)
@@ -270,7 +274,9 @@ class Session:
         self.metrics = {name: float(value) / self._summed for name, value in self._sums.items()} or self.metrics
         self._sums, self._summed = {}, 0
         shown = {"learning_rate": self.job.settings.learning_rate * self._factor, **figures}
-        self.job.run.log({"step": self.steps, **self.metrics, **shown, "skipped_steps": self.skipped_steps})
+        line = {"step": self.steps, **self.metrics, **shown, "skipped_steps": self.skipped_steps}
+        self.job.run.log(line)
+        self._trackers.log(line)
         if self.job.on_step is not None:
             told, on_step = {**self.metrics, **shown}, self.job.on_step
             self._processes.once(lambda: on_step(self.steps, self.total, told))
@@ -294,6 +300,10 @@ class Session:
             }
         )
 
+    def keep(self, number: int) -> None:
+        """Keep the model as it is, as ``policy-NUMBER``; before the checkpoint, so that a torn one is made again."""
+        self.model.save(self.job.run.out / f"{KEPT}{number}")
+
     def finish(self, data: EncodedRows, report: Mapping[str, list[float | None]] | None = None) -> TrainResult:
         """Save the model and the result of a training on `data`, with what was measured of it."""
         result = TrainResult(
@@ -311,6 +321,10 @@ class Session:
             seconds=self._seconds(),
         )
         return self.job.run.finish(self.model, result)
+
+    def _track(self) -> None:
+        run, settings = self.job.run, self.job.settings
+        self._trackers = Trackers(settings.report_to, run.out, run.key, settings, self.steps, run.note)
 
     def _restore(self) -> None:
         state = self.job.run.restore()
