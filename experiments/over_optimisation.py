@@ -181,7 +181,8 @@ if __name__ == "__main__":
     study(
         __doc__,
         one_seed,
-        {name: ".3f" for name in ("one", "clean", "flips", "ppo first", "ppo peak")} | {"peak at": ".0f", "ppo last": ".3f"},
+        {name: ".3f" for name in ("one", "clean", "flips", "ppo first", "ppo peak")}
+        | {"peak at": ".0f", "ppo last": ".3f"},
         (("clean", "one"), ("flips", "one"), ("flips", "clean")),
         more,
         seeds=(20, 21, 22),

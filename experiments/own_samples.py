@@ -35,7 +35,7 @@ from arenaloop.train import rollouts
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import Encoded
 from arenaloop.train.methods import training
-from arenaloop.train.policy import load_policy
+from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.rewards import RewardModel, likelihoods, load_reward_model
 from arenaloop.types import derive_seed
 
@@ -253,7 +253,11 @@ def scores(model: RewardModel, answered: Sequence[Answered]) -> np.ndarray:
 
 def likelihood(policy: Path, answered: Sequence[Answered]) -> np.ndarray:
     """A policy's log-probability per root of the tokens of each sample: (prompts, n)."""
-    model = load_policy(policy, READ)
+    return likelihoods_of(load_policy(policy, READ), answered)
+
+
+def likelihoods_of(model: Policy, answered: Sequence[Answered]) -> np.ndarray:
+    """As `likelihood`, of a policy that is loaded."""
     table = TokenTable(_rows(model, answered), model.pad_id)
     return likelihoods(model, table, READ).double().numpy().reshape(len(answered), -1)
 

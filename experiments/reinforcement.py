@@ -88,7 +88,9 @@ def more(options: argparse.Namespace, table: list[dict[str, Any]]) -> None:
     print("\n| arm | utility of samples | CPU s | " + " | ".join(FAMILIES), "|")
     print("|--|--|--|" + "--|" * len(FAMILIES))
     for arm in ARMS:
-        families = [[each[f"families {arm}"][name] for each in table if name in each[f"families {arm}"]] for name in FAMILIES]
+        families = [
+            [each[f"families {arm}"][name] for each in table if name in each[f"families {arm}"]] for name in FAMILIES
+        ]
         shares = [f"{np.mean(shares):.0%}" if shares else "–" for shares in families]
         worth, cpu = (np.mean([each[f"{name} {arm}"] for each in table]) for name in ("utility", "cpu"))
         print(f"| {arm} | {worth:.3f} | {cpu:.0f} |", " | ".join(shares), "|")

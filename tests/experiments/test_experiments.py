@@ -91,6 +91,24 @@ def test_arms_over_seeds(run: Run, name: str, arms: list[str], differences: int)
 
 
 @pytest.mark.slow
+def test_alpaca_farm(run: Run) -> None:
+    """Every method and control, a row a seed, paired differences of those rows, and a table with every method."""
+    lines = run("alpaca_farm", "--seeds", 1, 2, "--split", "dev", "--small")
+    by_seed, methods = tables(lines)
+    names = by_seed[0][1:-1]
+    assert {"SFT", "FeedME", "DPO", "Best of 16", "PPO", "RLOO", "Quark", "Expert iteration"} < set(names)
+    assert {"PPO, gold reward", "PPO, random reward", "Best of 16 by likelihood", "Reward conditioning"} < set(names)
+    assert sorted(row[0] for row in methods[1:]) == sorted(set(names) - {"SFT"})
+    gold = {name: [float(row[1 + at]) for row in by_seed[1:3]] for at, name in enumerate(names)}
+    for first in set(names) - {"SFT"}:
+        told = next(line for line in lines if line.startswith(f"{first} - SFT: "))
+        assert float(told.split(": ")[1].split()[0]) == pytest.approx(
+            100 * np.mean(np.subtract(gold[first], gold["SFT"])), abs=0.15
+        )
+    assert sum(" > " in line for line in lines) == 7
+
+
+@pytest.mark.slow
 def test_kill_and_resume(run: Run) -> None:
     lines = run("kill_and_resume", "--kills", 1, "--small")
     whole = re.fullmatch(r"unbroken run: \d+ s, ([\d,]+) verdicts", lines[0])

@@ -188,10 +188,7 @@ def _plot(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     def series(name: str, *keys: str) -> dict[str, Any]:
         ends = ("value", "lower", "upper")
-        shares = [
-            {end: None if (found := row.get(key)) is None else found / 100 for end, key in zip(ends, keys, strict=True)}
-            for row in rows
-        ]
+        shares = [{end: row.get(key) for end, key in zip(ends, keys, strict=True)} for row in rows]
         return {
             "name": name,
             "points": [{"label": row["method"]} | told for row, told in zip(rows, shares, strict=True)],
@@ -200,7 +197,7 @@ def _plot(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     curves = [series("simulated", "win_rate", "lower", "upper")]
     if any("gold_win_rate" in row for row in rows):
         curves.append(series("by the truth", "gold_win_rate", "gold_lower", "gold_upper"))
-    return {"title": "Win rate against the baseline", "x": "method", "unit": "%", "series": curves}
+    return {"title": "Win rate against the baseline, in percent", "x": "method", "series": curves}
 
 
 def _told(
