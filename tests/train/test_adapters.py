@@ -94,6 +94,10 @@ def moved(policy: Any, seed: int = 5) -> None:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
 
 
+def told(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
 def logits(module: Any) -> torch.Tensor:
     with torch.no_grad():
         return module.eval()(input_ids=INPUT).logits
@@ -120,8 +124,8 @@ def of_kind(kind: str, make_model: Any, start: Path, path: Path) -> Path:
     torch.manual_seed(2)
     sizes: dict[str, Any] = {"vocab_size": 47, "eos_token_id": 1, "bos_token_id": None, "initializer_range": 0.3}
     models: dict[str, Any] = {
-        "llama": lambda: make_model(initializer_range=0.3),
-        "qwen2": lambda: make_model("qwen2", initializer_range=0.3),
+        "llama": lambda: make_model(initializer_range=0.2),
+        "qwen2": lambda: make_model("qwen2", initializer_range=0.2),
         "gpt2": lambda: GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=128, **sizes)),
         "phi": lambda: PhiForCausalLM(
             PhiConfig(
@@ -172,6 +176,7 @@ def test_a_value_network_on_frozen_weights_has_adapters_of_its_own(start: Path) 
     batch = table_of(policy).batch(np.arange(len(WORDS)), whole=True)
     assert value.scores(batch).eq(0).all()
     moved(value)
+    assert not any(part.training for part in value.module.modules())
     values = value.scores(batch)
     assert values.std() > 0
     moved(policy)
@@ -494,39 +499,45 @@ def test_a_head_beside_bfloat16_weights_is_trained_in_float32(start: Path, tmp_p
     assert {value.dtype for value in state.values()} == {torch.float32}
 
 
-def test_it_learns(start: Path, talker: Path, tmp_path: Path) -> None:
-    words = ["".join(random.Random(n).choices("abcdefgh", k=4)) for n in range(120)]
-    rows = [{"prompt": f"say {word}", "completion": "yes yes " + word[0]} for word in words]
-    settings = SFTSettings(lora=LORA, learning_rate=3e-2, batch_size=24, epochs=8, log_every=1, threads=1)
-    training("sft", start, rows, tmp_path / "sft", settings, seed=0)
-    losses = [json.loads(line)["loss"] for line in (tmp_path / "sft" / "metrics.jsonl").read_text().splitlines()]
-    assert losses[0] > 3.5
-    assert losses[-1] < 1
+def test_it_learns(make_model: Any, start: Path, tmp_path: Path) -> None:
+    """Rows first, then what is paid for: 5 % of random words end with an a."""
+    r = random.Random(0)
+    origin = of_kind("llama", make_model, start, tmp_path / "start")
 
+    def word() -> str:
+        return "".join(r.choices("abcdefghijklmnopqrst", k=r.randint(3, 6)))
 
-def test_ppo_learns_what_is_paid_for(talker: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"say {word()} {n % 97}", "completion": word()} for n in range(1500)]
+    plain = SFTSettings(learning_rate=5e-3, epochs=3, batch_size=64, threads=1, optimizer="muon")
+    training("sft", origin, rows, tmp_path / "talker", plain, seed=0)
+    common: dict[str, Any] = {"lora": LoraSettings(r=8, alpha=16), "learning_rate": 1e-2, "threads": 1, "log_every": 1}
+    same = [{**row, "completion": "yes yes"} for row in rows[:200]]
+    settings: Any = SFTSettings(**common, batch_size=32, epochs=5)
+    training("sft", tmp_path / "talker", same, tmp_path / "sft", settings, seed=0)
+    losses = [line["loss"] for line in told(tmp_path / "sft")]
+    assert losses[0] > 3
+    assert losses[-1] < 0.5
+
     def ends_with_a(prompts: Sequence[Any], answers: Sequence[str]) -> list[float | None]:
         return [float(answer.endswith("a")) for answer in answers]
 
-    prompts = [{"prompt": f"say {'abcdefgh'[n % 8]} {n}"} for n in range(40)]
     settings = PPOSettings(
-        lora=LoraSettings(r=8, alpha=16),
-        learning_rate=1e-2,
-        iterations=40,
+        **common,
+        iterations=30,
         rollout_batch=64,
         step_batch=32,
         samples=4,
         max_new_tokens=10,
         max_length=64,
         warmup_steps=1,
-        threads=1,
     )
     reward = Reward(ends_with_a, content_hash("a"))
-    training("ppo", talker, prompts, tmp_path / "out", settings, seed=1, reward=reward)
-    told = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
-    assert told[0]["objective/scores"] < 0.2
-    assert abs(told[0]["objective/kl"]) < 1e-4
-    assert np.mean([line["objective/scores"] for line in told[-3:]]) > 0.9
+    prompts = [{"prompt": f"say {word()} {n}"} for n in range(40)]
+    training("ppo", tmp_path / "talker", prompts, tmp_path / "ppo", settings, seed=1, reward=reward)
+    lines = told(tmp_path / "ppo")
+    assert lines[0]["objective/scores"] < 0.2
+    assert abs(lines[0]["objective/kl"]) < 1e-4
+    assert np.mean([line["objective/scores"] for line in lines[-3:]]) > 0.9
 
 
 # ------------------------------------------------------------------ quantised
@@ -587,6 +598,7 @@ def test_what_cannot_be_is_refused_in_one_line(start: Path, tmp_path: Path, monk
     wrong = LORA.model_copy(update={"targets": ["q_prj", "v_proj"]})
     refused(r"no linear layer 'q_prj' \(did you mean 'q_proj'\?\); it has: down_proj, gate_proj, k_proj", lora=wrong)
     refused("no linear layer 'embed_tokens'", lora=LORA.model_copy(update={"targets": ["embed_tokens"]}))
+    refused("lm_head of .* is tied to the embedding", lora=LORA.model_copy(update={"targets": ["lm_head"]}))
     with pytest.raises(ConfigError, match=r"load_in 4bit holds frozen weights: it needs adapters .*\(set lora\)"):
         validate(SFTSettings, {"load_in": "4bit"}, "--set")
     with pytest.raises(ConfigError, match="lora.targets"):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +28,18 @@ if TYPE_CHECKING:
 
     from arenaloop.config import LoraSettings
 
-__all__ = ["CONFIG", "MODEL_CONFIG", "WEIGHTS", "add", "base_of", "is_adapter", "merge_into", "whole_state", "write"]
+__all__ = [
+    "CONFIG",
+    "MODEL_CONFIG",
+    "WEIGHTS",
+    "add",
+    "base_of",
+    "is_adapter",
+    "merge_into",
+    "model_config",
+    "whole_state",
+    "write",
+]
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -57,6 +69,12 @@ def base_of(path: str | Path) -> tuple[str, str | None]:
     if not base or Path(base).resolve() == Path(path).resolve():
         raise InputError(f"{path}: {CONFIG} names no model that the adapter belongs to")
     return str(base), revision
+
+
+def model_config(path: str | Path) -> dict[str, Any]:
+    """The configuration of the model that an adapter was trained in; empty where it is not kept."""
+    file = Path(path) / MODEL_CONFIG
+    return json.loads(read_regular(file)) if file.is_file() else {}
 
 
 def add(
@@ -95,6 +113,7 @@ def add(
         warnings.simplefilter("ignore")  # of tied embeddings, which are kept tied
         torch.manual_seed(seed)
         wrapped = peft.get_peft_model(module, config)
+    module.train(module.training)  # new layers begin in training mode
     config.base_model_name_or_path, config.revision = start  # what the module remembers may be what it was merged from
     output = module.get_output_embeddings()
     if output is not None and hasattr(output, "token_adapter") and output.original_module.bias is not None:
@@ -122,7 +141,14 @@ def _targets(module: Any, lora: LoraSettings) -> list[str]:
         if not known:
             raise ConfigError(f"lora: {type(module).__name__} has no linear layers beside its output layer")
         return known
+    output, embedding = heads[0], module.get_input_embeddings()
+    tied = output is not None and output.weight is embedding.weight
     for target in lora.targets:
+        if tied and any(name == target or name.endswith(f".{target}") for name in _names(module, output)):
+            raise ConfigError(
+                f"lora.targets: {target} of {type(module).__name__} is tied to the embedding, which an adapter of the "
+                "one would part from the other; leave it out"
+            )
         every = [name for name, part in module.named_modules() if isinstance(part, torch.nn.Linear | Conv1D)]
         if not any(name == target or name.endswith(f".{target}") for name in every):
             raise ConfigError(
@@ -130,6 +156,10 @@ def _targets(module: Any, lora: LoraSettings) -> list[str]:
                 f"it has: {', '.join(known) or 'none'}"
             )
     return list(lora.targets)
+
+
+def _names(module: Any, wanted: Any) -> list[str]:
+    return [name for name, part in module.named_modules() if part is wanted]
 
 
 def whole_state(module: Any) -> dict[str, Tensor]:
@@ -229,13 +259,10 @@ def merge_into(module: Any, path: str | Path, tokenizer: Any) -> Any:
         raise
     except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError, AttributeError) as error:
         raise InputError(f"{path}: the adapter does not fit its model: {str(error).strip().splitlines()[0]}") from error
-    saved = Path(path) / MODEL_CONFIG
-    if saved.is_file():
-        told = json.loads(read_regular(saved))
-        for name, value in told.items():
-            if not isinstance(value, dict) and name not in ("dtype", "transformers_version", "model_type"):
-                with contextlib.suppress(AttributeError):  # some entries are made of others
-                    setattr(plain.config, name, value)
+    for name, value in model_config(path).items():
+        if not isinstance(value, dict) and name not in ("dtype", "transformers_version", "model_type"):
+            with contextlib.suppress(AttributeError):  # some entries are made of others
+                setattr(plain.config, name, value)
     if (Path(path) / "generation_config.json").is_file() and plain.can_generate():
         from transformers import GenerationConfig
 
@@ -269,6 +296,7 @@ def _grow(module: Any, path: str | Path, tokenizer: Any) -> None:
 
 
 def _peft() -> Any:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it too, and it tells of what it lacks
     try:
         import peft
     except ImportError as error:

@@ -199,6 +199,8 @@ def load_checkpoint(
 
     if adapters.is_adapter(model):
         base, base_revision = adapters.base_of(model)
+        if dtype == "auto":
+            dtype = adapters.model_config(model).get("dtype") or dtype
         module, _ = load_checkpoint(base, base_revision, dtype=dtype, kind=kind, device=device, **options)
         tokenizer = load_tokenizer(model)
         return adapters.merge_into(module, model, tokenizer), tokenizer

@@ -91,7 +91,7 @@ def _refuse_uncompilable(device: torch.device) -> None:
 def _quantised(settings: OptimSettings) -> Any:
     from transformers import BitsAndBytesConfig
 
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a warning at every forward pass
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # of eight bits it warns at every forward pass
     # heads stay as they are: the probabilities of tokens are read off one, and the other is trained whole
     heads = ["lm_head", "score"]
     if settings.load_in == "8bit":
