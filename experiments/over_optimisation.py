@@ -58,8 +58,8 @@ SHOWN = (1, 2, 4, 8, 16, 32, 64)
 def one_seed(seed: int, split: str, out: Path, sizes: Sizes) -> dict[str, Any]:
     """All figures of one seed."""
     policy = fine_tuned(seed, out, sizes)
-    compared = sampled(policy, prompts(sizes.pool, seed, "train"), 4, seed)
-    answered = sampled(policy, prompts(sizes.test // 2, seed, split), CHOICES, seed)
+    compared = sampled(policy, prompts(sizes.pool // 2, seed, "train"), 4, seed)
+    answered = sampled(policy, prompts(min(sizes.test, 300), seed, split), CHOICES, seed)
     figures: dict[str, Any] = {}
     for name, label in (("clean", clean), ("flips", flipped(FLIPS, seed))):
         rows = pairs(compared, 6, seed, label)
@@ -93,7 +93,7 @@ def _followed(policy: Path, out: Path, seed: int, sizes: Sizes) -> dict[str, Any
         iterations=2 * sizes.iterations, kl_coef=0.0, samples=4, rollout_batch=256, step_batch=128, learning_rate=3e-4,
         warmup_steps=2, max_new_tokens=LONGEST, max_length=64, threads=1, micro_tokens=8192,
     )  # fmt: skip
-    rows = [{"prompt": prompt} for prompt in prompts(sizes.pool, seed, "train")]
+    rows = [{"prompt": prompt} for prompt in prompts(sizes.pool, seed, "train")[sizes.pool // 2 :]]
     scored = reward(f"reward:{out / 'rm-flips'}")
     training("ppo", policy, rows, out / "ppo", settings, seed=derive_seed("rl", seed), reward=scored)
     gold, score, nats = [], [], []

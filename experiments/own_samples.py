@@ -10,6 +10,7 @@ import argparse
 import json
 import multiprocessing
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,7 +87,7 @@ class Sizes:
 
 
 SIZES = {
-    False: Sizes(9000, 600, 500, 60, ("data.prompts=sandbox:prompts?n=2000&split=train", "sft.max_steps=60")),
+    False: Sizes(9000, 1000, 500, 40, ("data.prompts=sandbox:prompts?n=2000&split=train", "sft.max_steps=60")),
     True: Sizes(150, 40, 8, 3, ("data.prompts=sandbox:prompts?n=160&split=train", "data.test=sandbox:prompts?n=20&split=test", "sft_init_training.max_steps=50", "sft.max_steps=5")),
 }  # fmt: skip
 """The experiments' sizes, and those with which one is over in seconds; their figures mean nothing."""
@@ -163,7 +164,7 @@ def study(
     columns = {**columns, "cpu_s": ".0f"}
     with ExitStack() as stack:
         options.out = options.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        work = partial(_once, one_seed, options.split, options.out, options.small)
+        work = partial(_once, one_seed, options.split, options.out, options.small, Path(sys.argv[0]).stem)
         done: Iterator[dict[str, Any]] = map(work, options.seeds)
         if options.jobs > 1:
             spawn = multiprocessing.get_context("spawn")
@@ -186,10 +187,10 @@ def _print_row(name: object, figures: Mapping[str, float], columns: Mapping[str,
     print(f"| {name} |", " | ".join(format(figures[column], form) for column, form in columns.items()), "|", flush=True)
 
 
-def _once(one_seed: OneSeed, split: str, out: Path, small: bool, seed: int) -> dict[str, Any]:
+def _once(one_seed: OneSeed, split: str, out: Path, small: bool, name: str, seed: int) -> dict[str, Any]:
     """The figures of a seed, from the file that holds them if it is there."""
     place = out / f"{'small-' if small else ''}{split}-{seed}"
-    kept = place / "figures.json"
+    kept = place / f"{name}.json"
     if kept.is_file():
         found: dict[str, Any] = json.loads(kept.read_text())
         return found

@@ -2,8 +2,8 @@
 
     python experiments/reinforcement.py [--seeds 20 21 22 23 24] [--split test] [--jobs 2] [--out DIR] [--small]
 
-For each seed the policy of `own_samples` and 9,000 prompts that it has not seen, of which 60 roll-outs of 64 prompts
-take 4 answers each, with 4 optimiser steps a roll-out:
+For each seed the policy of `own_samples`; 40 roll-outs of 64 prompts that it has not seen, each prompt once; 4 answers
+to each, and 4 optimiser steps a roll-out:
 
     start         the policy as it is
     ppo           PPO, rewarded with the gold utility of an answer
@@ -62,8 +62,8 @@ def settings(method: str, iterations: int) -> PPOSettings | RLOOSettings:
 def one_seed(seed: int, split: str, out: Path, sizes: Sizes) -> dict[str, Any]:
     """All arms of one seed."""
     start = fine_tuned(seed, out, sizes)
-    rows = [{"prompt": prompt} for prompt in prompts(sizes.pool, seed, "train")]
-    held_out = prompts(1000 if sizes.pool > 1000 else sizes.test, seed, split)
+    rows = [{"prompt": prompt} for prompt in prompts(64 * sizes.iterations, seed, "train")]
+    held_out = prompts(sizes.test, seed, split)
     figures: dict[str, Any] = {}
     for arm in ARMS:
         trained, began = start, time.process_time()

@@ -2,9 +2,9 @@
 
     python experiments/reward_model_gate.py [--seeds 20 21 22 23 24] [--split test] [--jobs 2] [--out DIR] [--small]
 
-For each seed: the policy of `own_samples`; 4 of its own samples to each of 9,000 prompts; up to 2 pairs of a prompt
+For each seed: the policy of `own_samples`; 4 of its own samples to each of 9,000 prompts; all pairs of a prompt
 whose gold differs, with gold labels; a reward model from them (the start's likelihood as prior, the mean over tokens
-added, Muon, 500 steps of 32 pairs). Measured on 16 samples to each of 600 held-out prompts:
+added, Muon, 500 steps of 32 pairs). Measured on 16 samples to each of 1,000 held-out prompts:
 
     rm, log p, longest    accuracy on up to 4 pairs of a prompt whose gold differs; log p is the start's, per root of
                           the tokens
@@ -35,7 +35,7 @@ from own_samples import (
     study,
 )
 
-SAMPLES, PAIRS, CHOICES, MEASURED = 4, 2, 16, 4
+SAMPLES, PAIRS, CHOICES, MEASURED = 4, 6, 16, 4
 
 
 def one_seed(seed: int, split: str, out: Path, sizes: Sizes) -> dict[str, float]:
