@@ -139,6 +139,17 @@ def test_a_call_that_cannot_be_read_is_split_and_not_given_up(tmp_path: Path) ->
     # 8 → 4 4 → 2 2 2 2, of which the one with pair 5 → 1 1, and pair 5 once more
     assert sorted(heard.sizes, reverse=True) == [8, 4, 4, 2, 2, 2, 2, 1, 1, 1]
     assert paid(tmp_path / "a.db") == 10
+    again = labelled(AnnotationPlan(pairs, pool(heard, batch=8)), tmp_path / "a.db")
+    assert (again, len(heard.sizes)) == (labels, 10)
+
+
+def test_pairs_that_only_a_later_sample_decided_are_not_asked_about_again(tmp_path: Path) -> None:
+    heard = Heard(lambda request: right(request) if request.sample else "Hm.")
+    plan = AnnotationPlan(made(6), pool(heard, batch=3))
+    first = labelled(plan, tmp_path / "a.db")
+    assert all(label.preference for label in first)
+    asked = len(heard.sizes)
+    assert (labelled(plan, tmp_path / "a.db"), len(heard.sizes)) == (first, asked)
 
 
 def test_only_the_pair_that_is_refused_fails(tmp_path: Path) -> None:

@@ -83,9 +83,8 @@ class PairsUnit:
         return content_hash("pairs", [unit.key(sample) for unit in self.units])
 
     def stored(self, sample: int) -> Status | None:
-        """`OK` where all pairs are decided; how the first other one ended; None where one was never asked."""
-        ends = [unit.stored(sample) for unit in self.units]
-        return None if None in ends else next((end for end in ends if end is not Status.OK), Status.OK)
+        """`OK` where all pairs are decided, by whichever sample; else how the first other one ended, None if never."""
+        return next((unit.stored(sample) for unit in self.units if _is_open(unit)), Status.OK)
 
     def request(self, sample: int = 0) -> Request:
         """What the judge asks of its model."""
@@ -124,9 +123,14 @@ class PairsUnit:
 
     def halves(self, alone: AskedJudge) -> list[Unit]:
         """The pairs that are not decided, in two calls; the last ones alone, to be asked again as `alone` is."""
-        left = [unit for unit in self.units if unit.stored(0) is not Status.OK]
+        left = [unit for unit in self.units if _is_open(unit)]
         cut = (len(left) + 1) // 2
         return [unit for some in (left[:cut], left[cut:]) for unit in _called(self.asked, alone, some)]
+
+
+def _is_open(unit: JudgeUnit) -> bool:
+    """Whether none of the samples that a unit may have is decided."""
+    return not any(unit.stored(sample) is Status.OK for sample in range(unit.asked.reask + 1))
 
 
 def _called(whole: AskedJudge, alone: AskedJudge, units: Sequence[JudgeUnit]) -> list[Unit]:
@@ -176,7 +180,7 @@ class _Questions:
         """A member as it is asked about several pairs, and about one."""
         if (member, vote) not in self._asked:
             judge, seed = repeated(self.plan.pool.members[member], vote), self.plan.seed
-            patience = self.plan.patience(member) if hasattr(judge, "model") else 0
+            patience = self.plan.patience(member) if getattr(judge, "model", None) is not None else 0
             alone = AskedJudge(judge, self._secret, seed=seed, reask=patience)
             whole = AskedJudge(judge, self._secret, seed=seed, reask=0)
             whole.limit = alone.limit  # the same calls in flight
@@ -192,7 +196,7 @@ class _Questions:
         return [JudgeUnit(asked, (pair.prompt, *order), self._statuses) for order in orders]
 
     def calls(self) -> list[Unit]:
-        """All calls that are planned, what is stored left out; pairs go together by a shuffle that the seed fixes."""
+        """All calls that are planned; pairs go together by a shuffle that the seed fixes."""
         groups: dict[tuple[int, int, int], list[JudgeUnit]] = {}
         for draw in self.draws:
             for seat, unit in enumerate(self.units(draw)):
@@ -207,7 +211,8 @@ class _Questions:
                 if most == 1:
                     calls += some
                 else:
-                    calls += _called(whole, alone, [unit for unit in some if unit.stored(0) is not Status.OK])
+                    # a call all of whose pairs are there keeps its place: local models' chunks are cut of all calls
+                    calls += _called(whole, alone, [unit for unit in some if _is_open(unit)] or some)
         return calls
 
 

@@ -149,7 +149,7 @@ class ModelSettings(Settings):
     threads: int | None = Field(None, ge=1)
     """torch threads while it answers (local models only); null = 1 for a tiny model on a CPU, else as they are"""
     options: dict[str, Any] = Field(default_factory=dict)
-    """settings of the sandbox's players and judge (noise, seat_bias, …)"""
+    """settings of the sandbox's players and judge, and of synthetic annotators (noise, seat_bias, …)"""
     best_of_n: BestOfNSettings | None = None
     """answer with the best of n samples (contestants only; their temperature is 1 where none is set)"""
 
@@ -207,7 +207,7 @@ class JudgeSettings(ModelSettings):
     reask: int = Field(2, ge=0)
     """how often a verdict without an outcome is asked again, warmer"""
     spec: str = ""
-    """as of a model, builtin:RULE, labels:FILE[#column=value] or reward:DIR"""
+    """as of a model, builtin:RULE, labels:FILE[#column=value], reward:DIR or synthetic:REWARD"""
     jury: tuple[JudgeSpec, ...] = ()
     """instead of a spec: two judges or more, each asked about every seating"""
     rule: Literal["majority", "mean", "weighted"] = "majority"

@@ -11,6 +11,7 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.calls.recorded import match_recorded, recorded_notes
 from arenaloop.data.formats.labels import label_of
 from arenaloop.data.formats.tables import file_error, table_rows
+from arenaloop.data.formats.training_rows import read_preference
 from arenaloop.data.prompts import read_prompt
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, row_error
@@ -23,7 +24,7 @@ from arenaloop.types import Prompt, Response, Status
 
 __all__ = ["PairSet", "holds_pairs", "read_head_to_head", "read_pairs", "read_samples"]
 
-_TWO = ("output_1", "response_a", "conversation_a")
+_TWO = ("output_1", "response_a", "conversation_a", "chosen")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def seed_key(prompt: Prompt, row: JsonRow) -> str:
 
 
 def read_pairs(path: Path) -> PairSet:
-    """The pairs of a file in any form that label files have (see `labels`); preferences in it do not matter.
+    """The pairs of a file in any form that label files or training rows have (see `labels` and `training_rows`).
+
+    Preferences in it do not matter.
 
     Raises:
         InputError: the file cannot be read, or too many rows are no pairs.
@@ -64,18 +67,38 @@ def read_pairs(path: Path) -> PairSet:
     for line, row in table_rows(path):
         rows += 1
         try:
-            read = label_of(line, row)
+            found.append(_preferred(row) if "chosen" in row else _labelled(line, row))
         except ValueError as error:
             bad.add(str(error), f"line {line}")
-            continue
-        names = (name or f"output_{at}" for at, name in enumerate(read.generators, 1))
-        one, two = (_response(read.prompt, *of) for of in zip(names, read.outputs, strict=True))
-        found.append(Pair(read.prompt, one, two, seed_key(read.prompt, row)))
     try:
         notes = bad.notes(rows)
     except ValueError as error:
         raise file_error(path, error) from None
     return _once(path, found, notes)
+
+
+def _labelled(line: int, row: JsonRow) -> Pair:
+    read = label_of(line, row)
+    names = (name or f"output_{at}" for at, name in enumerate(read.generators, 1))
+    one, two = (_response(read.prompt, *of) for of in zip(names, read.outputs, strict=True))
+    return Pair(read.prompt, one, two, seed_key(read.prompt, row))
+
+
+def _preferred(row: JsonRow) -> Pair:
+    """The chosen and the rejected answer of a training row."""
+    read = read_preference(row)
+    roles = [[turn["role"] for turn in side] for side in (read.chosen, read.rejected)]
+    asked = [[turn["content"] for turn in side[1::2]] for side in (read.chosen, read.rejected)]
+    if asked[0] != asked[1] or any(one != (["assistant", "user"] * len(one))[: len(one)] for one in roles):
+        raise ValueError(
+            "columns chosen and rejected: user and assistant do not take turns, or the user differs in them"
+        )
+    prompt = Prompt(tuple(read.prompt), tuple(asked[0]))
+    one, two = (
+        _response(prompt, str(row.get(f"{name}_model") or name), tuple(turn["content"] for turn in side[::2]))
+        for name, side in (("chosen", read.chosen), ("rejected", read.rejected))
+    )
+    return Pair(prompt, one, two, seed_key(prompt, row))
 
 
 def read_head_to_head(
