@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from arenaloop.ratings.arrays import (
     NO_WEIGHT,
+    BoolArray,
     FloatArray,
     IntArray,
     dense,
@@ -294,9 +295,19 @@ class Battles:
             own_failures=failures if failures.any() else None,
         )
 
-    def with_weight(self, weight: FloatArray) -> Battles:
-        """The same battles under other weights, shape (N,)."""
-        return replace(self, weight=weight)
+    def rows(self, keep: BoolArray) -> Battles:
+        """The battles of some rows, shape (N,), among the same models."""
+        cluster, clusters = (None, 0) if self.cluster is None else dense(self.cluster[keep])
+        return replace(
+            self,
+            a=self.a[keep],
+            b=self.b[keep],
+            score_a=self.score_a[keep],
+            weight=None if self.weight is None else self.weight[keep],
+            cluster=cluster,
+            clusters=clusters,
+            covariates={name: column[keep] for name, column in self.covariates.items()},
+        )
 
     def power_sums(self, power: int) -> FloatArray:
         """Sums of the battles' weights to a `power`, pair by pair, shape (K, K), symmetric; 1 battle weighs 1."""

@@ -96,16 +96,6 @@ class Bootstrap:
         ends = partial(self._ends, level=level)
         return scaled_ends(self.fit, self.evidence, ends, anchor=anchor, mean=mean, origin=origin)
 
-    def median(
-        self, *, anchor: tuple[str, float] | None = None, mean: float = 1000.0, origin: BoolArray | None = None
-    ) -> FloatArray:
-        """Median of the resamples on the Elo scale, shape (K,): the rating that Arena Learning reports."""
-        out = np.full(len(self.fit.models), np.nan)
-        for piece, reference, at in self.fit.scales(anchor=anchor, mean=mean, origin=origin):
-            apart = self.draws[:, piece] - self.draws[:, reference].mean(axis=1, keepdims=True)
-            out[piece] = at + ELO_PER_NAT * np.median(apart, axis=0)
-        return out
-
     def settled(self) -> BoolArray | None:
         """Models whose mean is a firm origin, shape (K,); None where that is everyone (see `separation.settled`)."""
         return settled(self.fit, self._thin(), None if self.evidence is None else self.evidence.bound)

@@ -6,7 +6,7 @@ Everything comes from dense matrices of prompts x models, a block of prompts at 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -121,7 +121,8 @@ def _bound(label: IntArray, a: IntArray, b: IntArray, prompt: IntArray, size: in
         pair = np.minimum(first, second)[apart].astype(np.int64) * size + np.maximum(first, second)[apart]
         joining = tally(np.unique(prompt * (size * size) + pair) % (size * size), size * size).reshape(size, size)
         joining += joining.T
-        if (pairs := joining >= _BINDING).any():
+        pairs = np.where(joining >= _BINDING, joining, 0.0)
+        if pairs.any():
             group = components(pairs)[0]
         else:
             group = (crossings(joining, np.ones(size), _BINDING) >= _BINDING * WHOLE).argmax(axis=1)
@@ -138,9 +139,8 @@ def worth_inside(battles: Battles, bound: IntArray, worth: FloatArray) -> FloatA
     inside = bound[battles.a] == bound[battles.b]
     if inside.all():
         return worth
-    rows = {name: getattr(battles, name) for name in ("a", "b", "score_a", "weight", "cluster")}
-    kept = replace(battles, **{name: None if column is None else column[inside] for name, column in rows.items()})
-    return np.where(np.bincount(bound, minlength=len(bound))[bound] > 1, effective_clusters(kept, "prompt"), worth)
+    several = np.bincount(bound, minlength=len(bound))[bound] > 1
+    return np.where(several, effective_clusters(battles.rows(inside), "prompt"), worth)
 
 
 def effective_clusters(battles: Battles, cluster: str) -> FloatArray:

@@ -103,7 +103,7 @@ def fit_controlled(
     measured = np.asarray(np.isfinite(raw).all(axis=1), dtype=np.bool_)
     if len(battles) and not measured.any():
         raise ValueError(f"no battle has a known {' and '.join(controls)}")
-    kept = battles if measured.all() else _subset(battles, measured)
+    kept = battles if measured.all() else battles.rows(measured)
     raw = raw[measured]
     own = np.sqrt((raw * raw).mean(axis=0)) if len(raw) else np.ones(len(controls))
     scale = np.array([frozen[n][1] if n in frozen else (own[f] or 1.0) for f, n in enumerate(controls)])
@@ -312,17 +312,3 @@ def _by_prompt(
             scores[:, size + f] = tally(here, many, r[rows] * F[rows, f])
         meat += scores.T @ scores
     return meat
-
-
-def _subset(battles: Battles, keep: BoolArray) -> Battles:
-    return Battles.of(
-        battles.models,
-        battles.a[keep],
-        battles.b[keep],
-        battles.score_a[keep],
-        weight=None if battles.weight is None else battles.weight[keep],
-        cluster=None if battles.cluster is None else battles.cluster[keep],
-        covariates={name: column[keep] for name, column in battles.covariates.items()},
-        skipped=battles.skipped,
-        notes=battles.notes,
-    )

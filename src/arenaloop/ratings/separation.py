@@ -119,7 +119,9 @@ def open_notes(
                     f"the intervals of {listed([fit.models[code] for code in codes])} are from their own mean: fewer "
                     "than three prompts join them to the others"
                 )
-            for code in codes if found is not None else ():
+            for code in codes:
+                if found is None:
+                    break
                 kinds = {(True, False): below, (False, True): above, (True, True): both}
                 kind = kinds.get(found.open_ends(int(code), base))
                 if kind is not None:
