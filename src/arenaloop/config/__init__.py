@@ -4,7 +4,7 @@ Every model forbids unknown keys and names the nearest valid one. Environment va
 methods. The resolved settings are saved as ``config.yaml`` in every run directory.
 """
 
-from arenaloop.config.base import Settings, dump_yaml, override, read_yaml, validate
+from arenaloop.config.base import Settings, dump_values, dump_yaml, override, read_yaml, validate
 from arenaloop.config.judging import (
     AuditSettings,
     BatchSettings,
@@ -72,6 +72,7 @@ __all__ = [
     "SamplingSettings",
     "Settings",
     "TargetSettings",
+    "dump_values",
     "dump_yaml",
     "override",
     "read_yaml",

@@ -102,7 +102,9 @@ def training(
     fingerprint = checkpoint_fingerprint(start, revision)
     read = _read(known, rows)
     scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were
-    run = TrainingRun(out, content_hash(method, fingerprint, read, settings.method(), seed, *scored), on_note)
+    key = content_hash(method, fingerprint, read, settings.method(), seed, *scored)
+    made = {"method": method, "start": str(start), "rows": len(rows), "seed": seed}
+    run = TrainingRun(out, key, on_note, {**made, "settings": settings.model_dump(mode="json")})
     if run.result is not None:
         return run.result
     try:
