@@ -5,7 +5,7 @@ methods. The resolved settings are saved as ``config.yaml`` in every run directo
 """
 
 from arenaloop.config.annotators import AnnotateSettings, AnnotatorSettings, PoolSettings
-from arenaloop.config.base import Settings, dump_yaml, override, read_yaml, validate
+from arenaloop.config.base import Settings, dump_values, dump_yaml, override, read_yaml, validate
 from arenaloop.config.judging import (
     AuditSettings,
     BatchSettings,
@@ -88,6 +88,7 @@ __all__ = [
     "SamplingSettings",
     "Settings",
     "TargetSettings",
+    "dump_values",
     "dump_yaml",
     "override",
     "read_yaml",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.regular_files import read_text
 
-__all__ = ["Settings", "dump_yaml", "override", "read_yaml", "validate"]
+__all__ = ["Settings", "dump_values", "dump_yaml", "override", "read_yaml", "validate"]
 
 S = TypeVar("S", bound="Settings")
 
@@ -157,4 +157,9 @@ def _settings_in(annotation: Any) -> type[BaseModel] | None:
 
 def dump_yaml(settings: Settings) -> str:
     """The resolved settings as YAML; keys are never part of settings, only names of environment variables."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_values(settings.model_dump(mode="json"))
+
+
+def dump_values(values: Mapping[str, Any]) -> str:
+    """Settings as they were written to a file, as YAML."""
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)

@@ -129,7 +129,7 @@ def train(job: Job[ExpertIterationSettings]) -> TrainResult:
     sampler, revision, fingerprint = job.start, job.revision, job.fingerprint
     for number in range(1, settings.rounds):
         key = content_hash(job.run.key, "round", number)
-        run = TrainingRun(out / f"round-{number}", key, job.run.note)
+        run = TrainingRun(out / f"round-{number}", key, job.run.note, {**job.run.made, "round": number})
         if run.result is None:
             try:
                 _round(replace(job, run=run), sampler, revision, fingerprint, number)

@@ -121,7 +121,8 @@ def training(
     scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were
     key = content_hash(method, fingerprint, read, settings.method(), seed, *scored)
     processes.agree(key, "the processes of this training were given different rows, settings or seeds")
-    run = TrainingRun(out, key, on_note)
+    made = {"method": method, "start": str(start), "rows": len(rows), "seed": seed}
+    run = TrainingRun(out, key, on_note, {**made, "settings": settings.model_dump(mode="json")})
     if run.result is not None:
         return run.result
     if adapters.is_adapter(start):

@@ -1,6 +1,7 @@
 """The directory of one training: what it was made from, its metrics, its checkpoint, its result.
 
-    training.json       the key of this training (a hash of start, rows, method and seed), and its result once finished
+    training.json       the key of this training (a hash of start, rows, method and seed), what it is made of in words,
+                        and its result once finished
     metrics.jsonl       one line per `log_every` steps
     checkpoint.pt       the state that an interrupted training continues from, and, in checkpoint.previous.pt, the one
                         before, for the case that it is damaged; both are removed at the end
@@ -102,6 +103,7 @@ class TrainingRun:
         out: the directory; need not exist.
         key: content hash of everything that decides the trained weights.
         note: told, in one line each, what of the directory could not be used.
+        made: what the training is made of, as a report says it: method, start, seed, settings.
 
     Attributes:
         result: the result, if a training with this key has finished here.
@@ -111,9 +113,16 @@ class TrainingRun:
         ConfigError: `out` holds a model that was not trained here.
     """
 
-    def __init__(self, out: Path, key: str, note: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        out: Path,
+        key: str,
+        note: Callable[[str], None] | None = None,
+        made: Mapping[str, Any] | None = None,
+    ) -> None:
         self.out = out
         self.key = key
+        self.made = dict(made or {})
         self.result: TrainResult | None = None
         self._processes = joined()
         self.note = note if note and self._processes.first else (lambda _: None)
@@ -174,7 +183,7 @@ class TrainingRun:
             if self._found is not None:  # else no training of ours was here
                 for other in self.out.glob(f"{KEPT}[0-9]*"):
                     shutil.rmtree(other)
-            self._write_record({"key": self.key})
+            self._write_record({"key": self.key, **self.made})
         self._ours = True
 
     def close(self) -> None:
@@ -269,7 +278,7 @@ class TrainingRun:
             with _storage(self.out):
                 sizes = {file.name: file.stat().st_size for file in self.out.glob("*.safetensors")}
                 marks = {name: None for name in MARKS if (self.out / name).is_file()}
-                self._write_record({"key": self.key, "result": told, "files": {**marks, **sizes}})
+                self._write_record({"key": self.key, **self.made, "result": told, "files": {**marks, **sizes}})
                 self._checkpoint.unlink(missing_ok=True)
                 self._previous.unlink(missing_ok=True)
             return result
