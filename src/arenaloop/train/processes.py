@@ -30,7 +30,7 @@ from arenaloop.errors import ArenaloopError, ConfigError, StoppedError, UserErro
 from arenaloop.models.checkpoint import torch_device
 from arenaloop.models.reward import Reward
 
-__all__ = ["Processes", "asks_to_spread", "first_to_fail", "joined", "leave"]
+__all__ = ["Processes", "asks_to_spread", "first_to_fail", "joined", "leave", "wanted"]
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
@@ -204,6 +204,11 @@ class Processes:
                 handle.wait()
 
 
+def wanted() -> int:
+    """How many processes the launcher has started."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
 @cache
 def joined() -> Processes:
     """The processes that this one was started with, which it joins at the first call; alone, it is the only one.
@@ -211,8 +216,8 @@ def joined() -> Processes:
     Raises:
         ConfigError: they cannot find each other, or there are more than devices.
     """
-    wanted = int(os.environ.get("WORLD_SIZE") or 1)
-    if wanted == 1:
+    count = wanted()
+    if count == 1:
         return Processes()
     import torch.distributed as dist
     from accelerate import PartialState
@@ -223,9 +228,9 @@ def joined() -> Processes:
         state = PartialState(cpu=cpu, timeout=timedelta(minutes=SYNC_MINUTES))
         words = dist.new_group(backend="gloo", timeout=timedelta(hours=WAIT_HOURS))
     except (RuntimeError, ValueError, NotImplementedError) as error:
-        raise ConfigError(f"the {wanted} processes cannot train together: {_line(error)}") from error
-    if state.num_processes != wanted:
-        raise ConfigError(f"{wanted} processes were started, and {state.num_processes} found each other")
+        raise ConfigError(f"the {count} processes cannot train together: {_line(error)}") from error
+    if state.num_processes != count:
+        raise ConfigError(f"{count} processes were started, and {state.num_processes} found each other")
     here = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
     if state.device.type != "cpu" and here > torch.accelerator.device_count():
         raise ConfigError(f"{here} processes on {torch.accelerator.device_count()} devices; start one for each")
@@ -250,8 +255,8 @@ def first_to_fail() -> bool:
     """Whether this process is the one that says why all of them stop: whoever asks first."""
     import torch.distributed as dist
 
-    if not joined.cache_info().currsize:
-        return os.environ.get("RANK", "0") == "0"
+    if not joined.cache_info().currsize:  # what is refused before they join is the same in all
+        return wanted() == 1 or os.environ.get("RANK", "0") == "0"
     if not dist.is_initialized():
         return True
     try:
