@@ -22,7 +22,11 @@ __all__ = ["WIDTH", "compiled", "load_options", "prepare", "shared"]
 WIDTH = 64
 """Compiled forward passes take rows of a multiple of so many tokens."""
 
-_FLASH = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface", "flash_attention_4": "flash_attn"}
+_FLASH = {
+    "flash_attention_2": "flash_attn",
+    "flash_attention_3": "flash_attn_interface",
+    "flash_attention_4": "flash_attn",
+}
 """The packages of the attentions that transformers would else fetch from a hub, as code."""
 
 

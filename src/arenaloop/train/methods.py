@@ -107,7 +107,9 @@ def training(
     if run.result is not None:
         return run.result
     if adapters.is_adapter(start):
-        run.note(f"{start} is an adapter; it is merged into {adapters.base_of(start)[0]}, and training starts from both")
+        run.note(
+            f"{start} is an adapter; it is merged into {adapters.base_of(start)[0]}, and training starts from both"
+        )
     try:
         return known.train(Job(run, settings, seed, start, revision, fingerprint, rows, on_step, reward, started))
     finally:

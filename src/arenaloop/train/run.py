@@ -148,7 +148,7 @@ class TrainingRun:
         if self._ours:
             return
         with _storage(self.out):
-            for stale in MARKS + (self._checkpoint.name, self._previous.name, "metrics.jsonl"):
+            for stale in (*MARKS, self._checkpoint.name, self._previous.name, "metrics.jsonl"):
                 (self.out / stale).unlink(missing_ok=True)
             shutil.rmtree(self.out / ADAPTER, ignore_errors=True)
             self._write_record({"key": self.key})
