@@ -28,7 +28,15 @@ def test_the_best_of_n_beats_its_model_and_a_run_goes_on_where_it_stopped(
     )
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": f"go {n}"}) + "\n" for n in range(10)))
     arguments = [
-        *("battle", "--model", "best=best_of_n:best.yaml", "--model", f"one={served.url}#m", "--prompts", "prompts.jsonl"),
+        *(
+            "battle",
+            "--model",
+            "best=best_of_n:best.yaml",
+            "--model",
+            f"one={served.url}#m",
+            "--prompts",
+            "prompts.jsonl",
+        ),
         *("--judge", "builtin:longest", "--out", "run"),
     ]
     planned = arenaloop(*arguments, "--dry-run")

@@ -24,7 +24,15 @@ __all__ = ["contestant", "local_model", "model", "model_settings", "refuse_queri
 _SERVERS_ONLY = (
     "system", "extra_body", "drop_params", "send_seed", "urls", "rpm", "tpm", "samples_per_call", "headers",
 )  # fmt: skip
-KINDS = ("openai:MODEL", "http://HOST:PORT/v1#MODEL", "hf:ID_OR_PATH", "file:ANSWERS", "sandbox:NAME", "FILE.yaml", "best_of_n:FILE.yaml")
+KINDS = (
+    "openai:MODEL",
+    "http://HOST:PORT/v1#MODEL",
+    "hf:ID_OR_PATH",
+    "file:ANSWERS",
+    "sandbox:NAME",
+    "FILE.yaml",
+    "best_of_n:FILE.yaml",
+)
 _BEST = "best_of_n:"
 _DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
