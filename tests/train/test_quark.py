@@ -81,7 +81,7 @@ def test_each_row_is_drawn_equally_often() -> None:
 def test_the_divergence_is_over_the_vocabulary_without_the_tokens(
     talker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With all that the loss is made of, and each row as often as it was drawn; by chunks as by whole logits."""
+    """With all that the loss is made of, and each row as often as it was drawn; by blocks as by whole logits."""
     settings = QuarkSettings(**FAST, bins=2, best_only=False, entropy_coef=0.1, temperature=0.8)
     policy, reference = (load_policy(talker, settings) for _ in range(2))
     tokens, _ = (add_reward_tokens(each, 2, 0) for each in (policy, reference))
@@ -114,9 +114,9 @@ def test_the_divergence_is_over_the_vocabulary_without_the_tokens(
     loss.backward()
     gradient = policy.module.model.layers[0].mlp.up_proj.weight.grad.clone()
     policy.module.zero_grad()
-    # in parts they add up to the same, and by chunks too
-    monkeypatch.setattr("arenaloop.train.policy.chunk_length", lambda *_: 2)
-    monkeypatch.setattr("arenaloop.train.head.chunk_length", lambda *_: 2)
+    # in parts they add up to the same, and by blocks too
+    monkeypatch.setattr("arenaloop.train.policy.block_width", lambda *_: 2)
+    monkeypatch.setattr("arenaloop.train.head.block_width", lambda *_: 2)
     parts = [objective.loss(policy, np.array(part), rows)[0] for part in ([2], [0, 1])]
     assert sum(float(part.detach()) for part in parts) == pytest.approx(float(loss.detach()), rel=1e-5)
     sum(parts).backward()  # type: ignore[union-attr]

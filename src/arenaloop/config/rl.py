@@ -33,7 +33,7 @@ class SampleSettings(OptimSettings):
     """
 
     TRAINED_ON: ClassVar[str] = "prompts and a reward"
-    LATER: ClassVar[frozenset[str]] = frozenset()
+    LATER: ClassVar[frozenset[str]] = frozenset({"lora", "load_in"})
 
     samples: int = Field(default=1, ge=1)
     """answers to each prompt of a roll-out"""
@@ -92,15 +92,13 @@ class RolloutSettings(SampleSettings):
     log_every: int = Field(default=1, ge=1)
     """roll-outs per line of `metrics.jsonl`"""
     keep_every: int = Field(default=0, ge=0)
-    """roll-outs between the models that are kept as `policy-N`; 0 = none but the last"""
+    """roll-outs between the models that are kept as `policy-N`, whole; 0 = none but the last"""
     stop_kl: float = Field(default=200.0, gt=0)
     """a training stops where an answer is this many nats from the start on average"""
     stop_distinct: float = Field(default=0.02, ge=0, le=1)
     """a training stops where the share of different answers is below this in three roll-outs in a row"""
     stop_cut: float = Field(default=0.95, gt=0, le=1)
     """a training stops where more than this share of answers is cut in three roll-outs in a row, not at the start"""
-
-    EXECUTION: ClassVar[frozenset[str]] = OptimSettings.EXECUTION | {"keep_every"}
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -154,7 +154,8 @@ def battled(spec: str, rest: str, arena: Path | None, budget: Budget | None = No
         InputError: a file of answers cannot be read.
     """
     from arenaloop.judges.jury import Jury
-    from arenaloop.models.recorded import RecordedModel, match_keys
+    from arenaloop.models.recorded import RecordedModel
+    from arenaloop.models.recorded_rows import match_keys
     from arenaloop.specs.judges import judge as build
 
     file, _, names = rest.partition("#")

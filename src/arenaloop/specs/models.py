@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from arenaloop.models.base import Model
     from arenaloop.models.recorded import RecordedModel
 
-__all__ = ["contestant", "local_model", "model", "model_settings", "refuse_queries", "refuse_servers_settings", "shown"]
+__all__ = [
+    "contestant",
+    "local_model",
+    "model",
+    "model_settings",
+    "refuse_queries",
+    "refuse_servers_settings",
+    "shown",
+    "weights",
+]
 
 _SERVERS_ONLY = (
     "system", "extra_body", "drop_params", "send_seed", "urls", "rpm", "tpm", "samples_per_call", "headers",
@@ -87,8 +96,10 @@ def model(settings: ModelSettings) -> Model | RecordedModel:
     if kind == "hf" and rest:
         from arenaloop.models.checkpoint import require_chat_template
 
-        built = local_model(rest, settings, settings.name)  # first, so that a path without a model is named as that
-        require_chat_template(rest, settings.revision)
+        found = weights(rest)
+        # first, so that a path without a model is named as that
+        built = local_model(found, settings, settings.name or (Path(rest).stem if found != rest else None))
+        require_chat_template(found, settings.revision)
         return built
     if kind == "file" and rest:
         from arenaloop.models.recorded import RecordedModel
@@ -165,6 +176,17 @@ def refuse_queries(url: str, model: str) -> None:
         )
 
 
+def weights(path: str) -> str:
+    """Where the weights of hf:PATH stand: the path or hub id itself, or the directory that a GGUF file is converted to.
+
+    Raises:
+        InputError, MissingExtraError, StorageError: the file cannot be read, or not be converted.
+    """
+    from arenaloop.models.gguf import converted, is_gguf
+
+    return str(converted(path)) if is_gguf(path) else path
+
+
 def local_model(path: str, settings: ModelSettings | TargetSettings, name: str | None) -> Model:
     """Hugging Face weights in this process; they are loaded when they are first asked."""
     from arenaloop.models.local import LocalModel
@@ -185,13 +207,14 @@ def local_model(path: str, settings: ModelSettings | TargetSettings, name: str |
 
 def _sandbox_player(name: str, settings: ModelSettings) -> Model:
     from arenaloop.models.scripted import ScriptedModel
+    from arenaloop.sandbox.editors import EDITORS, Editor
     from arenaloop.sandbox.players import SKILLS, Player
 
-    if name not in SKILLS:
-        known = list(SKILLS)
+    if name not in {**SKILLS, **EDITORS}:
+        known = [*SKILLS, *EDITORS]
         raise ConfigError(f"SPEC {settings.spec!r}: no such player{nearest(name, known)}; known: {', '.join(known)}")
     try:
-        player = Player(name, **settings.options)
+        player = (Editor if name in EDITORS else Player)(name, **settings.options)
     except (TypeError, AttributeError) as error:
         raise ConfigError(f"{settings.spec}, options {shown(settings.options)}: {error}") from None
     return ScriptedModel(settings.name or name, player, version=player.skills)

@@ -39,7 +39,7 @@ def reward(spec: str, arena: Path | None = None, budget: Budget | None = None) -
     ``reward:PATH`` is a reward model; ``judge:FILE.yaml`` a judge that scores one answer;
     ``battles:JUDGE.yaml#ANSWERS.jsonl`` the lead over stored answers in battles; ``python:FILE.py:FUNCTION`` a function
     of lists of messages and of texts, ``FUNCTION(prompts, answers) -> list[float | None]``; a URL a server that takes
-    ``{"prompts", "answers"}`` and gives ``{"scores"}``; ``sandbox:gold`` the small world's own utility.
+    ``{"prompts", "answers"}`` and gives ``{"scores"}``; ``sandbox:gold`` the sandbox's own utility.
 
     Args:
         spec: the SPEC.
@@ -130,7 +130,7 @@ def _function(spec: str, rest: str) -> Reward:
 
 
 def _sandbox(spec: str, rest: str) -> Reward:
-    from arenaloop.sandbox.tasks import utility
+    from arenaloop.sandbox.gold import utility
 
     if rest != "gold":
         raise ConfigError(f"reward {spec!r}: the small world's reward is called sandbox:gold")

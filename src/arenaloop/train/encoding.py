@@ -338,7 +338,10 @@ def encode_conversations(
             continue
         empty = not completion[-1]["content"].strip()
         where = f"training row {at}"
-        out.take(at, [Unfit("empty_response") if empty else encoder.encode(prompt, completion, turns, where)])
+        found = Unfit("empty_response") if empty else encoder.encode(prompt, completion, turns, where)
+        out.take(at, [found])
+        unlearned = turns == "last" and any(message["role"] == "assistant" for message in prompt)
+        out.earlier += unlearned and isinstance(found, Encoded)
     out.require("training", len(rows))
     return out
 

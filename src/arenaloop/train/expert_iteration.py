@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import Encoded, EncodedRows
 from arenaloop.train.loop import fit
 from arenaloop.train.policy import load_policy, refuse_grown
+from arenaloop.train.processes import joined
 from arenaloop.train.rollouts import Rollout
 from arenaloop.train.run import TrainingRun, TrainResult
 from arenaloop.train.session import Job
@@ -132,7 +134,7 @@ def train(job: Job[ExpertIterationSettings]) -> TrainResult:
                 _round(replace(job, run=run), sampler, revision, fingerprint, number)
             finally:
                 run.close()
-        sampler, revision, fingerprint = run.out, None, checkpoint_fingerprint(run.out)
+        sampler, revision, fingerprint = run.out, None, joined().once(partial(checkpoint_fingerprint, run.out))
     return _round(job, sampler, revision, fingerprint, settings.rounds)
 
 
@@ -179,5 +181,6 @@ def _sampled(
         rollouts.write(rollout, run.out, part, {"best": best})
         run.keep("winners", key, vars(winners))
         if job.on_step is not None:
-            job.on_step(winners.done, len(prompts.asked), {"objective/scores": winners.scores / winners.answers})
+            told = (winners.done, len(prompts.asked), {"objective/scores": winners.scores / winners.answers})
+            joined().once(partial(job.on_step, *told))
     return winners, prompts.dropped

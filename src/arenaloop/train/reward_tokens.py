@@ -102,6 +102,7 @@ def add_reward_tokens(policy: Policy, count: int, seed: int) -> RewardTokens:
     module.generation_config.suppress_tokens = sorted(told)
     module.generation_config._from_model_config = False  # else generating makes it anew, of the configuration alone
     policy.forbidden = forbidden_ids(module)
+    policy.new_tokens = tuple(ids)
     return RewardTokens(tuple(ids), tokenizer.bos_token_id, template)
 
 

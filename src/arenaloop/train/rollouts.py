@@ -28,6 +28,7 @@ from arenaloop.models.decoding import Continuation, decode
 from arenaloop.train.batches import Batch, TokenTable, micro_batches
 from arenaloop.train.encoding import ChatEncoder, Encoded, EncodedRows, Unfit
 from arenaloop.train.policy import Policy, refuse_grown
+from arenaloop.train.processes import joined
 from arenaloop.train.rows import prompt_turns
 from arenaloop.train.session import Job, Reward, Session
 from arenaloop.types import Message, content_hash, derive_seed
@@ -196,13 +197,13 @@ class Clock:
         self._since = now
 
 
-def end(session: Session, policy: Policy, plan: Plan, iteration: int, figures: Mapping[str, float]) -> None:
+def end(session: Session, plan: Plan, iteration: int, figures: Mapping[str, float]) -> None:
     """Close a roll-out: its line of metrics, and the checkpoint and model that are due."""
     settings, done = session.job.settings, iteration + 1
     if done % settings.log_every == 0 or done == plan.iterations:
         session.log({"iteration": float(done), **figures})
     if settings.keep_every and done % settings.keep_every == 0:
-        policy.save(session.job.run.out / f"policy-{done}")
+        session.keep(done)
     if settings.checkpoint_every and done % settings.checkpoint_every == 0 and done < plan.iterations:
         session.checkpoint()
 
@@ -293,9 +294,14 @@ def sample(policy: Policy, prompts: Sequence[Asked], settings: SampleSettings, s
         for at, asked, n in repeated
     ]
     step = max(_CHUNK // settings.samples, 1) * settings.samples  # a prompt's samples share its reading
-    with torch_threads(policy.threads(settings)), policy.evaluating():
-        for start in range(0, len(rows), step):
-            decode(policy.module, rows[start : start + step], policy.end_ids, forbidden=policy.forbidden)
+    processes = joined()
+    ends = (processes.rank, processes.rank + 1)
+    first, last = (len(prompts) * at // processes.world * settings.samples for at in ends)
+    with torch_threads(policy.threads(settings)), policy.generating():
+        for start in range(first, last, step):
+            decode(policy.module, rows[start : min(start + step, last)], policy.end_ids, forbidden=policy.forbidden)
+    if processes.world > 1:
+        rows = [row for part in processes.gathered(rows[first:last]) for row in part]
     wrong = next((row.error for row in rows if row.error is not None), None)
     if wrong is not None:
         raise StoppedError(f"an answer cannot be sampled: {wrong}")
@@ -328,8 +334,9 @@ def score(rollout: Rollout, reward: Reward, settings: SampleSettings) -> Rollout
     keys = [(asked.key, text) for asked, text in zip(rollout.asked, rollout.texts, strict=True)]
     first = {key: at for at, key in reversed(list(enumerate(keys)))}
     once = sorted(first.values())
+    asked, texts = [rollout.asked[at].messages for at in once], [rollout.texts[at] for at in once]
     try:
-        given = list(reward.score([rollout.asked[at].messages for at in once], [rollout.texts[at] for at in once]))
+        given = joined().once(lambda: list(reward.score(asked, texts)))
     except UserError as error:
         raise StoppedError(str(error)) from error
     if len(given) != len(once):
@@ -381,19 +388,21 @@ def by_token(policy: Any, table: TokenTable, settings: RolloutSettings, read: Ca
 
     On the CPU, (N,), or (N, k) where it says k things of each.
     """
-    out: Tensor | None = None
     parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
     with torch_threads(policy.threads(settings)), policy.evaluating():
-        for part in parts:
-            found = read(table.batch(part).to(policy.device)).float().cpu()
-            out = found.new_empty(int(table.labelled.sum()), *found.shape[1:]) if out is None else out
-            out[table.places(part)] = found
-    assert out is not None
+        found = joined().each(parts, lambda part: read(table.batch(part).to(policy.device)).float().cpu())
+    out = found[0].new_empty(int(table.labelled.sum()), *found[0].shape[1:])
+    for part, values in zip(parts, found, strict=True):
+        out[table.places(part)] = values
     return out
 
 
 def write(rollout: Rollout, out: Path, iteration: int, by_answer: Mapping[str, np.ndarray]) -> None:
     """Keep a roll-out in ``rollouts/``: prompt, text, tokens, end and score of each answer, and what is given of it."""
+    joined().once(lambda: _write(rollout, out, iteration, by_answer))
+
+
+def _write(rollout: Rollout, out: Path, iteration: int, by_answer: Mapping[str, np.ndarray]) -> None:
     (out / "rollouts").mkdir(exist_ok=True)
     aside = out / "rollouts" / f"{iteration:06d}.tmp"
     # no time and no name in the file: the same answers are the same bytes
