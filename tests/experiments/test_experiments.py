@@ -194,6 +194,18 @@ def test_pairs_of_own_samples() -> None:
     assert all(wrong(a, b, 1.0, 0.2) != wrong(b, a, 0.2, 1.0) for one in turned for a, b in [one.texts])
 
 
+@pytest.mark.slow
+def test_kill_training(run: Run) -> None:
+    lines = run("kill_training", "--methods", "rloo", "--kills", 2, "--small", "--set", "step_batch=32")
+    assert lines[0].endswith("device=cpu step_batch=32")
+    [[_, row]] = tables(lines)
+    assert (row[0], row[3:6]) == ("rloo", ["equal"] * 3)
+    assert row[1].startswith("2 (1) of ")
+    calls, questions = map(int, row[6].split(" for "))
+    assert calls == questions
+    assert 0 <= int(row[8]) <= 16  # in flight, or just answered, at two kills
+
+
 # ---------------------------------------------------------------------- arenas and judges without a model
 
 
