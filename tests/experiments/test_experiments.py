@@ -91,6 +91,24 @@ def test_arms_over_seeds(run: Run, name: str, arms: list[str], differences: int)
 
 
 @pytest.mark.slow
+def test_alpaca_farm(run: Run) -> None:
+    """Every method and control, a row a seed, paired differences of those rows, and a table with every method."""
+    lines = run("alpaca_farm", "--seeds", 1, 2, "--split", "dev", "--small")
+    by_seed, methods = tables(lines)
+    names = by_seed[0][1:-1]
+    assert {"SFT", "FeedME", "DPO", "Best of 16", "PPO", "RLOO", "Quark", "Expert iteration"} < set(names)
+    assert {"PPO, gold reward", "PPO, random reward", "Best of 16 by likelihood", "Reward conditioning"} < set(names)
+    assert sorted(row[0] for row in methods[1:]) == sorted(set(names) - {"SFT"})
+    gold = {name: [float(row[1 + at]) for row in by_seed[1:3]] for at, name in enumerate(names)}
+    for first in set(names) - {"SFT"}:
+        told = next(line for line in lines if line.startswith(f"{first} - SFT: "))
+        assert float(told.split(": ")[1].split()[0]) == pytest.approx(
+            100 * np.mean(np.subtract(gold[first], gold["SFT"])), abs=0.15
+        )
+    assert sum(" > " in line for line in lines) == 7
+
+
+@pytest.mark.slow
 def test_kill_and_resume(run: Run) -> None:
     lines = run("kill_and_resume", "--kills", 1, "--small")
     whole = re.fullmatch(r"unbroken run: \d+ s, ([\d,]+) verdicts", lines[0])
@@ -218,6 +236,33 @@ def test_judge_audit(run: Run, tmp_path: Path) -> None:
     assert [(row[0], row[2]) for row in itself[:2]] == [("agrees", "100.0"), ("differs", "100.0")]
     assert any(line.startswith("24 pairs of 24 prompts, 20 with a human label: ") for line in lines)
     assert json.loads((tmp_path / "out" / "judge_audit.json").read_text())
+
+
+def test_annotators(run: Run, tmp_path: Path) -> None:
+    """A pool varies more than one annotator, noise more than the pool; half of the calls are saved; intervals hold."""
+    pairs = [{"instruction": f"q{i}", "output_1": f"{i} one", "output_2": f"{i} another"} for i in range(40)]
+    recorded = [
+        pair | {"annotator": version, "seed": seed, "preference": 1 + (i + (version == "b")) % 2}
+        for i, pair in enumerate(pairs) for version in ("a", "b") for seed in range(4)
+    ]  # fmt: skip
+    packed(tmp_path / "farm_crossannotations_gpt4.jsonl.gz", recorded)
+    packed(
+        tmp_path / "farm_human_labels.jsonl.gz", [pair | {"gold_preference": 1 + i % 2} for i, pair in enumerate(pairs)]
+    )
+    lines = run("annotators", "--pairs", 120, "--simulations", 6, "--data", tmp_path)
+    world, calls, gpt4, found = tables(lines)
+    variance = {row[0]: float(row[3].split()[0]) for row in world[1:]}
+    assert (
+        variance["one annotator, greedy"]
+        < variance["one annotator"]
+        < variance["pool, p_eval"]
+        < variance["pool, p_sim"]
+    )
+    assert all(0.35 < float(row[3].rstrip("%")) / 100 < 0.65 for row in calls[1:])
+    told = {row[0]: [cell.split()[0] for cell in row[1:4]] for row in gpt4[1:]}
+    assert (told["a alone"], told["b alone"]) == (["100.0", "0.0", "0.0"], ["0.0", "100.0", "0.0"])
+    assert float(told["pool of both, no noise"][2]) > 20
+    assert all(float(cell.rstrip("%")) > 75 for cell in found[1][1:])
 
 
 def test_length_control_coverage_names_every_regime(run: Run) -> None:

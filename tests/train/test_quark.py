@@ -163,33 +163,6 @@ def test_all_parts_under_their_tokens(talker: Path, tmp_path: Path) -> None:
     assert scores[0] - scores[1] > 0.3
 
 
-class StopHereError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("changes", [{}, {**ALL_PARTS, "grad_steps_per_rollout": 2}], ids=["best", "all"])
-def test_a_resumed_training_ends_with_the_same_bits(talker: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    asked = {"iterations": 5, "learning_rate": 1e-3, "checkpoint_every": 2, "kl_target": 1.0, **changes}
-    run(talker, tmp_path / "whole", ends_early, **asked)
-
-    def stop(step: int, total: int, figures: dict[str, float]) -> None:
-        if figures["iteration"] == 3:
-            raise StopHereError
-
-    with pytest.raises(StopHereError):
-        run(talker, tmp_path / "broken", ends_early, on_step=stop, **asked)
-    assert (tmp_path / "broken" / "checkpoint.pt").exists()
-    run(talker, tmp_path / "broken", ends_early, **asked)
-    for name in ("model.safetensors", *(f"rollouts/{n:06d}.jsonl.gz" for n in range(5))):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
-    timeless = [
-        [{key: value for key, value in line.items() if "seconds" not in key} for line in lines(tmp_path / name)]
-        for name in ("whole", "broken")
-    ]
-    assert timeless[0] == timeless[1]
-    assert timeless[0][1]["objective/kl_coef"] != timeless[0][0]["objective/kl_coef"]
-
-
 def test_a_pool_is_what_it_was() -> None:
     pool, again = Pool(), Pool()
     rows = [Encoded([3, 4, 5], [False, True, True], False), Encoded([6, 7], [False, True], False)]

@@ -21,12 +21,13 @@ from torch import Tensor
 
 from arenaloop.config import OptimSettings
 from arenaloop.errors import InputError
-from arenaloop.models.checkpoint import require_reward_model, torch_threads
+from arenaloop.models.checkpoint import holds_model, require_reward_model, torch_threads
 from arenaloop.train.batches import Batch, TokenTable, micro_batches
 from arenaloop.train.dpo import reference_logprobs
 from arenaloop.train.encoding import ChatEncoder, Encoded, Unfit
 from arenaloop.train.heads import ScalarHead, load_head
 from arenaloop.train.policy import Policy, load_policy
+from arenaloop.train.processes import joined
 from arenaloop.types import Message
 
 __all__ = ["PRIOR", "Readout", "RewardModel", "likelihoods", "load_reward_model", "separate_pad"]
@@ -71,8 +72,10 @@ class RewardModel:
         out = torch.zeros(len(table)) if likelihood is None else likelihood.clone()
         parts = micro_batches(np.arange(len(table)), table.lengths, tokens=self.head.micro_tokens(settings))
         with torch_threads(self.head.threads(settings)), self.head.evaluating():
-            for part in parts:
-                out[torch.from_numpy(part)] += self.read(table.batch(part, whole=True).to(self.head.device)).cpu()
+            found = joined().each(
+                parts, lambda part: self.head.read(self.read, table.batch(part, whole=True).to(self.head.device)).cpu()
+            )
+        out[torch.from_numpy(np.concatenate(parts))] += torch.cat(found)
         return out
 
     def score(
@@ -117,9 +120,13 @@ class RewardModel:
         return self.head.encoder(settings)
 
     def standardise(self, raw: Tensor) -> None:
-        """Take mean and standard deviation from these raw scores, and say them in the configuration."""
+        """Take mean and standard deviation from these raw scores, and say them."""
         spread = float(raw.std(correction=0))
         self.mean, self.std = float(raw.mean()), spread if spread > 1e-6 else 1.0
+        self.say()
+
+    def say(self) -> None:
+        """Write into the configuration how a score is made."""
         said: dict[str, object] = {"mean": self.mean, "std": self.std, "readout": self.readout}
         said["prior"] = "none" if self.prior is None else "policy_logprob"
         for name, value in said.items():
@@ -169,7 +176,7 @@ def load_reward_model(path: str | Path, settings: OptimSettings, revision: str |
         )
     prior = None
     if getattr(config, "prior", "none") == "policy_logprob":
-        if not (Path(path) / PRIOR / "config.json").is_file():
+        if not holds_model(Path(path) / PRIOR):
             raise InputError(f"{path}: the model of its prior is missing from {PRIOR}/")
         prior = load_policy(Path(path) / PRIOR, settings)
     readout: Any = getattr(config, "readout", "last")

@@ -15,7 +15,7 @@ from arenaloop.data.formats.judgments import battle_columns
 from arenaloop.data.formats.tables import table_rows
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import row_error
-from arenaloop.ratings.battles import FloatArray, encode
+from arenaloop.ratings.arrays import FloatArray, encode
 from arenaloop.ratings.cells import to_number
 from arenaloop.ratings.look_alikes import name_twins
 from arenaloop.ratings.win_rate import Annotations

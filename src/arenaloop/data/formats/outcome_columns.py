@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from arenaloop.ratings.battles import BoolArray, FloatArray
+from arenaloop.ratings.arrays import BoolArray, FloatArray
 from arenaloop.ratings.cells import (
     LeftOut,
     Outcomes,
