@@ -148,7 +148,9 @@ def one_seed(settings: ArenaLearningSettings, out: Path) -> dict[str, Any]:
             watch.chosen.set()
         second.result()
         stages = [recipe.target(name, out / "checkpoints" / name) for name in ("SFT-I0", "SFT-I1", "DPO-I1")]
-        others = [contestant(ModelSettings(spec=f"file:{answers(out, name)}", name=name)) for name in ("shipped", "random")]
+        others = [
+            contestant(ModelSettings(spec=f"file:{answers(out, name)}", name=name)) for name in ("shipped", "random")
+        ]
         fighters = [*stages, *others, *recipe.opponents]
         arena = Arena(store, recipe.judge, settings, match_recorded(fighters, recipe.test))
         arena.admit(recipe.test, others)

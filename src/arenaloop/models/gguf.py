@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -48,9 +47,7 @@ PRETOKENIZERS: Mapping[str, str | None] = {
 _FORMAT = 1  # of what `convert` writes: raised when that changes, so that an older cache is not taken
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4  # kinds of tokens, GGUF's TokenType
 _READ = frozenset(
-    "block_count context_length embedding_length feed_forward_length vocab_size rope.freq_base rope.dimension_count "
-    "attention.head_count attention.head_count_kv attention.key_length attention.value_length "
-    "attention.layer_norm_rms_epsilon".split()
+    ["block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size", "rope.freq_base", "rope.dimension_count", "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length", "attention.layer_norm_rms_epsilon"]
 )
 """What an architecture's metadata may say: anything else might change what the model computes."""
 

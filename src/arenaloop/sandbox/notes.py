@@ -25,7 +25,7 @@ OPENINGS = ("Write a short note about {}.", "Tell me something about {}.", "Say 
 _END = re.compile(r"[.!?]+[\"'”’)]*(?=\s|$)")
 _WORDS = re.compile(r"\w+(?:['’-]\w+)*")
 _BULLET = re.compile(r"[-*•]\s+\S")
-_QUOTES = "\"“”"
+_QUOTES = '"“”'
 
 
 def _words(text: str) -> list[str]:
