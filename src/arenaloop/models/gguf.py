@@ -3,7 +3,7 @@
 The file is converted once into a cache, under the hash of its bytes; from there on it is a directory like any other,
 which answers, battles and is trained. Weights are float32: what a 4-bit file stands for, not what it was made from.
 
-Not here: other architectures than `ARCHITECTURES`, rescaled rotary positions, and tokenizers that are no byte-level BPE.
+Not here: other architectures than `ARCHITECTURES`, rescaled rotary positions, tokenizers that are no byte-level BPE.
 """
 
 from __future__ import annotations
@@ -47,7 +47,20 @@ PRETOKENIZERS: Mapping[str, str | None] = {
 _FORMAT = 1  # of what `convert` writes: raised when that changes, so that an older cache is not taken
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4  # kinds of tokens, GGUF's TokenType
 _READ = frozenset(
-    ["block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size", "rope.freq_base", "rope.dimension_count", "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length", "attention.layer_norm_rms_epsilon"]
+    [
+        "block_count",
+        "context_length",
+        "embedding_length",
+        "feed_forward_length",
+        "vocab_size",
+        "rope.freq_base",
+        "rope.dimension_count",
+        "attention.head_count",
+        "attention.head_count_kv",
+        "attention.key_length",
+        "attention.value_length",
+        "attention.layer_norm_rms_epsilon",
+    ]
 )
 """What an architecture's metadata may say: anything else might change what the model computes."""
 
@@ -229,7 +242,7 @@ def _tensors(reader: GGUFReader, architecture: str, config: Any) -> dict[str, np
 
 
 def _apart(values: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
-    """Rows of queries or keys, whose rotary pairs llama.cpp puts side by side, as `transformers` has them: in halves."""
+    """Rows of queries or keys, whose rotary pairs llama.cpp puts side by side, in halves as `transformers` has them."""
     rows = values.reshape(heads, values.shape[0] // heads // 2, 2, *values.shape[1:])
     return rows.swapaxes(1, 2).reshape(values.shape)
 
@@ -239,7 +252,7 @@ def _tokenizer(fields: _Fields) -> Any:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    model, cut = fields.required("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre", "gpt-2")
+    model, cut = fields.required("tokenizer.ggml.model"), fields.required("tokenizer.ggml.pre")
     if model != "gpt2" or cut not in PRETOKENIZERS:
         raise ValueError(f"tokenizer {model}, {cut}; gpt2 with {', '.join(PRETOKENIZERS)} is read")
     tokens = fields.required("tokenizer.ggml.tokens")
