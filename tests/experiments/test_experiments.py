@@ -206,6 +206,63 @@ def test_kill_training(run: Run) -> None:
     assert 0 <= int(row[8]) <= 16  # in flight, or just answered, at two kills
 
 
+# ---------------------------------------------------------------------- the lane of a real model, on a tiny one
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A random model in a GGUF file, as the real one comes; what it is converted to stays here."""
+    from gguf_model import module, tokenizer, write_gguf
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tokens = tokenizer("smollm")
+    return write_gguf(tmp_path / "tiny.gguf", module("llama", len(tokens)), tokens)
+
+
+@pytest.mark.slow
+def test_real_model(run: Run, tiny: Path, tmp_path: Path) -> None:
+    """Every arm answers and is rated, and both trainings of the round learn their rows."""
+    small = ("data.prompts=sandbox:prompts?world=notes&n=48&split=train", "target.sampling.max_tokens=6")
+    changes = [word for change in (*small, "sft.learning_rate=2e-3") for word in ("--set", change)]
+    lines = run(
+        "real_model", "--seeds", 1, "--prompts", 12, "--split", "dev", "--model", tiny, "--out", tmp_path, *changes
+    )
+    [[head, *rows]] = tables(lines)
+    assert head[1] == "gold on 12 prompts"
+    assert [row[0] for row in rows] == [
+        "SFT-I0", "SFT-I1", "DPO-I1", "shipped", "random", "reporter", "columnist", "copywriter",
+    ]  # fmt: skip
+    gold = {row[0]: float(row[1].split()[0]) for row in rows}
+    assert gold["shipped"] == 0 < min(gold[name] for name in ("reporter", "columnist", "copywriter"))
+    rated = {row[0]: float(row[3].split()[0]) for row in rows}
+    assert max(rated[name] for name in ("shipped", "SFT-I0")) < min(rated["reporter"], rated["columnist"])
+    assert [line.split(":")[0] for line in lines[-4:]] == [
+        "SFT-I1 - SFT-I0", "SFT-I1 - random", "DPO-I1 - SFT-I1", "random - SFT-I0",
+    ]  # fmt: skip
+    kept = json.loads((tmp_path / "gold.json").read_text())["1"]
+    assert 100 * np.mean(kept["gold"]["reporter"]) == pytest.approx(gold["reporter"], abs=0.051)
+    data = tmp_path / "seed-1" / "data"
+    chosen, anyone = ([json.loads(line) for line in (data / f"{name}.jsonl").read_text().splitlines()] for name in (
+        "SFT-I1", "random",
+    ))  # fmt: skip
+    assert len(chosen) == len(anyone) == kept["rows"]["SFT-I1"] > 12
+    for name in ("SFT-I1", "random"):
+        steps = (tmp_path / "seed-1" / "checkpoints" / name / "metrics.jsonl").read_text().splitlines()
+        losses = [json.loads(step)["loss"] for step in steps]
+        assert losses[-1] < losses[0] - 0.5
+
+
+@pytest.mark.slow
+def test_real_methods(run: Run, tiny: Path, tmp_path: Path) -> None:
+    """A method that learns from what it says, and best of n; each row says what there is to say."""
+    lines = run("real_methods", "--model", tiny, "--out", tmp_path, "--only", "rloo", "best_of_n")
+    [[_, trained, best]] = tables(lines)
+    assert (trained[:2], best[:2]) == (["rloo", "6"], ["best of 4", "–"])
+    assert all(float(row[2]) > 0 and 0.1 < float(row[3]) < 8 and row[5] for row in (trained, best))
+    assert re.search(r"score [\d.]+ → [\d.]+", trained[4])
+    assert re.fullmatch(r"score [\d.]+", best[4])
+
+
 # ---------------------------------------------------------------------- arenas and judges without a model
 
 
