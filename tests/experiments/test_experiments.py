@@ -383,8 +383,10 @@ def test_judge_audit(run: Run, tmp_path: Path) -> None:
 
 def test_annotators(run: Run, tmp_path: Path) -> None:
     """A pool varies more than one annotator, noise more than the pool; half of the calls are saved; intervals hold."""
-    pairs = [{"instruction": f"q{i}", "output_1": f"{i} one", "output_2": f"{i} another"} for i in range(40)]
-    recorded = [
+    pairs: list[dict[str, Any]] = [
+        {"instruction": f"q{i}", "output_1": f"{i} one", "output_2": f"{i} another"} for i in range(40)
+    ]
+    recorded: list[dict[str, Any]] = [
         pair | {"annotator": version, "seed": seed, "preference": 1 + (i + (version == "b")) % 2}
         for i, pair in enumerate(pairs) for version in ("a", "b") for seed in range(4)
     ]  # fmt: skip
