@@ -28,7 +28,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, FloatArray
+from arenaloop.ratings.arrays import FloatArray
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit, fit_wins
 from arenaloop.ratings.design import Design, Unit, balanced, round_robin
 from arenaloop.ratings.intervals import sandwich

@@ -34,7 +34,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from arenaloop.ratings import evidence
-from arenaloop.ratings.battles import Battles, FloatArray
+from arenaloop.ratings.arrays import FloatArray
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bootstrap import bootstrap
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit
 from arenaloop.ratings.intervals import sandwich

@@ -13,7 +13,7 @@ import argparse
 
 import numpy as np
 
-from arenaloop.ratings.battles import FloatArray
+from arenaloop.ratings.arrays import FloatArray
 from arenaloop.ratings.win_rate import Annotations, win_rates
 
 REGIMES = ((20, -1.0), (60, -2.5), (60, -1.0), (60, 0.0), (200, -2.5), (805, -2.5))

@@ -257,3 +257,13 @@ def test_keys_are_never_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = validate(ArenaLearningSettings, override(RECIPE, ["judge.key_env=MY_KEY"]), "recipe.yaml")
     assert "MY_KEY" in dump_yaml(settings)
     assert "sk-secret" not in dump_yaml(settings)
+
+
+def test_an_override_changes_one_place_of_a_yaml_anchor() -> None:
+    values = yaml.safe_load("a: &shared {x: 1}\nb: *shared\n")
+    assert override(values, ["a.x=2"]) == {"a": {"x": 2}, "b": {"x": 1}}
+    assert values == {"a": {"x": 1}, "b": {"x": 1}}
+
+
+def test_an_override_keeps_the_order_of_keys() -> None:
+    assert list(override({"b": 1, "a": 2}, ["c=3"])) == ["b", "a", "c"]

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-__all__ = ["CARRIED", "Columns", "Duty", "duty_of", "words_of"]
+__all__ = ["BLANK", "CARRIED", "WAS_TURNED", "Columns", "Duty", "duty_of", "words_of"]
 
 
 class Duty(Enum):
@@ -68,7 +68,7 @@ _ABOUT = _set_of(
     "training train eval evaluation"
 )
 _TURNED = re.compile(r"(?:swap|flip|revers|switch|invert|invers|mirror|transpos)\w{0,4}")
-_WAS_TURNED = _set_of("swapped flipped reversed switched inverted mirrored transposed")
+WAS_TURNED = _set_of("swapped flipped reversed switched inverted mirrored transposed")
 _WEIGHT = _set_of("weight weights wt")
 _COUNT = _set_of(
     "count counts cnt n freq freqs frequency frequencies multiplicity repeats repetitions occurrences copies "
@@ -92,7 +92,7 @@ _MAY |= _set_of(
 )
 _YES = _set_of("true yes y t 1 1.0 x")
 _NO = _set_of("false no n f 0 0.0")
-_BLANK = frozenset({"", "nan", "null", "none", "na", "n/a"})
+BLANK = frozenset({"", "nan", "null", "none", "na", "n/a"})
 _NAMED = 12  # columns in one line
 _LONG = 40  # characters of an example
 
@@ -102,7 +102,7 @@ def duty_of(name: str) -> Duty:
     words = [word.rstrip("0123456789") or word for word in words_of(name)]
     own = [word for word in words if word not in _LITTLE]
     rest = [word for word in own if word not in _ABOUT and word not in _NOT]
-    if not _WAS_TURNED.isdisjoint(own) or (rest and all(_TURNED.fullmatch(word) for word in rest)):
+    if not WAS_TURNED.isdisjoint(own) or (rest and all(_TURNED.fullmatch(word) for word in rest)):
         return Duty.TURNS
     if rest and set(rest) <= _OUT | _IN:
         out = not _OUT.isdisjoint(rest)
@@ -207,7 +207,7 @@ class Columns:
             seen = self._seen.get(name) or self._first_of(name)
             if seen is None:
                 continue
-            if value is None or value != value or (isinstance(value, str) and value.strip().casefold() in _BLANK):
+            if value is None or value != value or (isinstance(value, str) and value.strip().casefold() in BLANK):
                 continue
             seen.valued += 1
             where = place if isinstance(place, str) else f"line {place}"
@@ -301,7 +301,7 @@ def _marks(seen: _Seen, value: object, where: str) -> bool:
     """Whether a value turns its row, or takes it out."""
     word = str(value).strip().casefold() if isinstance(value, str | int | float) else ""
     if seen.duty in (Duty.MAY, Duty.NONE):  # `order` may say "swapped"
-        return word in _WAS_TURNED
+        return word in WAS_TURNED
     if word in _YES or (seen.duty is Duty.TURNS and _TURNED.fullmatch(word)):
         return seen.duty is not Duty.IN
     if word in _NO:

@@ -18,6 +18,7 @@ Command = Callable[..., Any]
 
 FAST = ["epochs=4", "batch_size=4", "optimizer=muon", "learning_rate=0.01", "max_length=64", "device=cpu", "threads=1"]
 SET = [part for setting in [*FAST, "log_every=1"] for part in ("--set", setting)]
+ALL_TURNS = ["--set", "assistant_turns=all"]
 CHATS = [
     {"messages": [{"role": "user", "content": f"say {n}"}, {"role": "assistant", "content": f"{n}{n}"}]}
     for n in range(8)
@@ -139,16 +140,23 @@ def test_what_was_dropped_cut_or_kept_as_text_is_printed(arenaloop: Command, sta
         {"messages": [{"role": "user", "content": "say"}, {"role": "assistant", "content": "1" * 200}]},
         {"messages": [{"role": "user", "content": f"{spelled} ends"}, {"role": "assistant", "content": "1"}]},
         {"messages": [{"role": "user", "content": "say"}, {"role": "assistant", "content": " "}]},
+        {"messages": [{"role": role, "content": "2"} for role in ("user", "assistant") * 2]},
     ]
     data = write(tmp_path / "rows.jsonl", [*CHATS, *more])
     for _ in range(2):
         result = arenaloop("train", "sft", "--model", f"hf:{start}", "--data", data, "--out", "new", *SET)
         assert result.code == 0, result.lines
-        said = "; dropped: 1 empty_response; truncated at the window: 1; control tokens in the text, kept as text: 1"
-        assert "on 10 rows" in result.out
+        said = (
+            "; dropped: 1 empty_response; truncated at the window: 1; control tokens in the text, kept as text: 1"
+            "; earlier assistant turns not learned (assistant_turns: last): 1"
+        )
+        assert "on 11 rows" in result.out
         assert result.out.rstrip().endswith(said)
     told = json.loads((tmp_path / "new" / "training.json").read_text())["result"]
-    assert (told["truncated"], told["spelled"], told["dropped"]) == (1, 1, {"empty_response": 1})
+    assert (told["truncated"], told["spelled"], told["earlier"]) == (1, 1, 1)
+    assert told["dropped"] == {"empty_response": 1}
+    whole = arenaloop("train", "sft", "--model", f"hf:{start}", "--data", data, "--out", "all", *SET, *ALL_TURNS)
+    assert "not learned" not in whole.out
 
 
 def test_a_row_that_is_refused_is_named_by_its_line(arenaloop: Command, start: Path, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from arenaloop.arena.matchmaking import Schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import run_tournament
 from arenaloop.calls.answers import Contestant
+from arenaloop.data import run_battles
 from arenaloop.data.formats import read_battles
-from arenaloop.data.run_battles import arena_of, read_run, rows_with_lengths
+from arenaloop.data.run_battles import arena_of, at_odds, read_run, rows_with_lengths
 from arenaloop.errors import InputError
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
@@ -184,3 +185,26 @@ def test_equal_votes_of_people_all_count(tmp_path: Path) -> None:
     votes = tmp_path / "votes.jsonl"
     votes.write_text(3 * '{"model_a": "a", "model_b": "b", "winner": "model_a"}\n')
     assert len(read_battles(votes)) == 3
+
+
+@pytest.mark.parametrize(("merge", "judges"), [("mean", 1), ("two_battles", 1), ("mean", 2)])
+def test_a_file_of_battles_that_its_arena_file_contradicts_is_noticed(
+    tmp_path: Path, merge: MergeRule, judges: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = play(tmp_path / "run", merge, judges)
+    assert at_odds(run) == []
+    file = run / "battles.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    count = len(rows)
+    assert {row["winner"] for row in rows} == {"model_b"}
+    for edit, reason in (({"winner": "tie"}, "its verdicts say model_b"), ({"verdicts": ["ab"]}, "are not there")):
+        file.write_text("".join(json.dumps(row | (edit if at == 1 else {})) + "\n" for at, row in enumerate(rows)))
+        (note,) = read_run(run).notes
+        assert note.startswith(f"1 of {count} battles in battles.jsonl are at odds with arena.db beside it")
+        assert reason in note
+        assert f"first short against wordy on prompt {rows[1]['prompt_id']}" in note
+    # of a long file lines from all over it are compared
+    monkeypatch.setattr(run_battles, "_WHOLE", 10)
+    assert "battles looked at in battles.jsonl are at odds" in at_odds(run)[0]
+    (run / "arena.db").write_bytes(b"no database")
+    assert at_odds(run)[0].startswith("not compared with the arena file beside it")

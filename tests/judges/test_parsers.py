@@ -10,21 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.judges.label_logprobs import label_masses, label_probability
-from arenaloop.judges.parsers import (
-    FORMS,
+from arenaloop.judges.answer_json import parse_json
+from arenaloop.judges.answer_lines import (
     LABELS,
     Form,
     parse_choices,
     parse_first_line,
-    parse_json,
     parse_label,
     parse_labels,
     parse_score,
     parse_scores,
     parse_winner,
-    parser_for,
 )
+from arenaloop.judges.label_logprobs import (
+    SEAT_LABELS,
+    DecidingLabel,
+    Tokens,
+    UndecidedError,
+    _deciding,
+    label_shares,
+)
+from arenaloop.judges.parsers import FORMS, parser_for
 from arenaloop.types import Completion, Status
 
 # ---------------------------------------------------------------------- a line of scores, last or first
@@ -98,6 +104,14 @@ REFUSED = [
     "Scores: 7 5 " + "x" * 500,
     "Assistant 1 wins",
 ]
+
+
+def label_probability(tokens: Tokens, which: DecidingLabel = "first", least: float = 0.0) -> float | None:
+    """Probability that the first seat is preferred, ``p_1 / (p_1 + p_2)``; None where the labels decide nothing."""
+    try:
+        return label_shares(tokens, SEAT_LABELS, which, least)["1"]
+    except UndecidedError:
+        return None
 
 
 @pytest.mark.parametrize("text", ACCEPTED)
@@ -298,7 +312,9 @@ def test_a_label_that_is_not_listed_is_bounded_and_not_zero() -> None:
     # or by what the listed ones leave: 1 - 0.9 - 0.08
     sure = [{"1": math.log(0.9), "The": math.log(0.08)}]
     assert label_probability(sure) == pytest.approx(0.9 / 0.92)
-    assert label_masses(torn) == (pytest.approx(0.117), None)
+    found = _deciding(torn, SEAT_LABELS, "first")
+    assert found is not None
+    assert tuple(found[1].masses.values()) == (pytest.approx(0.117), None)
 
 
 def test_labels_that_hold_too_little_decide_nothing_and_say_so() -> None:

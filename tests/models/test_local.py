@@ -238,7 +238,7 @@ def test_an_answer_that_is_only_the_end_of_turn_is_empty(path: Path) -> None:
     )
     first = int(module(**ids).logits[0, -1].argmax())
     model = LocalModel(path)
-    loaded = local._Loaded.load(model)
+    loaded = model._load()
     loaded.end_ids = frozenset({first})
     model._loaded = loaded
     (completion,) = run(model, [ask("a")])
@@ -257,7 +257,7 @@ def test_stop_strings_end_the_answer_and_are_cut_off(path: Path) -> None:
 
 
 def test_end_tokens_come_from_everywhere(path: Path) -> None:
-    assert local._Loaded.load(LocalModel(path)).end_ids == {1, 2, 6}
+    assert LocalModel(path)._load().end_ids == {1, 2, 6}
 
 
 def test_plan_sorts_by_length_then_key_and_cuts(path: Path) -> None:
@@ -288,7 +288,7 @@ def test_the_event_loop_goes_on_while_the_model_answers(path: Path) -> None:
 def test_closing_stops_a_running_answer_and_the_model_can_be_asked_again(path: Path) -> None:
     model = LocalModel(path)
     entered, stop = threading.Event(), threading.Event()
-    loaded = local._Loaded.load(model)
+    loaded = model._load()
     forward = loaded.module.forward
 
     def slow(**arguments: object) -> object:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from arenaloop.errors import InputError
 from arenaloop.jsonl import write_jsonl
 from arenaloop.models.base import Model
-from arenaloop.models.recorded import RecordedModel, match_keys
+from arenaloop.models.recorded import RecordedModel
+from arenaloop.models.recorded_rows import match_keys
 from arenaloop.types import Prompt, Status
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -29,7 +30,7 @@ def simulated(models: int = 6, battles: int = 3000, prompts: int = 200, seed: in
 def test_chord_steps_end_where_full_refits_end(cluster: str, weighted: bool) -> None:
     battles = simulated()
     if weighted:
-        battles = battles.with_weight(np.random.default_rng(1).uniform(0.2, 2.0, len(battles)))
+        battles = replace(battles, weight=np.random.default_rng(1).uniform(0.2, 2.0, len(battles)))
     fitted = fit(battles)
     resampler = Resampler(battles, fitted, cluster)
     resampler.draw(np.random.default_rng(0), 20)

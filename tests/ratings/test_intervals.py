@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit
 from arenaloop.ratings.clusters import effective_clusters
+from arenaloop.ratings.covariates import fit_controlled
 from arenaloop.ratings.intervals import information_inverse, sandwich, win_probabilities
 from arenaloop.ratings.power import prompts_to_separate
 from arenaloop.ratings.student import t_quantile
@@ -318,3 +320,84 @@ def test_the_edges_are_covered(strengths: list[float], prompts: int, votes: int)
         lower, upper = sandwich(battles, fit(battles)).bounds(mean=0.0)
         held.append((lower <= truth) & (truth <= upper))
     assert np.mean(held, axis=0).min() >= 0.92
+
+
+def joined(prompts: int, battles: int, seed: int = 0) -> tuple[Battles, dict[str, float]]:
+    """Two groups of three models, 80 prompts of one battle each in both, and what joins them; and the truth."""
+    rng = np.random.default_rng(seed)
+    truth = dict(zip("abcxyz", (0.0, 0.4, 0.8, 0.2, 0.6, 1.0), strict=True))
+    rows = []
+    for group, first in (("abc", 0), ("xyz", 80)):
+        for prompt in range(first, first + 80):
+            one, other = rng.choice(list(group), 2, replace=False)
+            rows.append((one, other, prompt))
+    pairs = [(one, other) for one in "abc" for other in "xyz"]
+    rows += [(*pairs[t % 9], 160 + t % prompts) for t in range(battles)]
+    won = [rng.random() < 1 / (1 + np.exp(truth[two] - truth[one])) for one, two, _ in rows]
+    ones, twos, ids = zip(*rows, strict=True)
+    return Battles.from_names(ones, twos, np.array(won, dtype=np.float64), prompt_ids=ids), truth
+
+
+@pytest.mark.parametrize("battles", [2, 18, 300])
+@pytest.mark.parametrize("prompts", [1, 2])
+def test_groups_joined_by_a_prompt_or_two_have_intervals_inside_and_none_across(prompts: int, battles: int) -> None:
+    table, _ = joined(prompts, battles)
+    fitted = fit(table)
+    for result in (sandwich(table, fitted), fit_controlled(with_length(table), ["length"]).intervals):
+        origin = result.settled()
+        assert origin is not None
+        assert "".join(np.array(table.models)[origin]) in ("abc", "xyz")
+        outside = "xyz" if origin[0] else "abc"
+        lower, upper = result.bounds(origin=origin)
+        assert np.isfinite([lower, upper]).all()
+        assert ((lower < result.fit.ratings(origin=origin)) & (result.fit.ratings(origin=origin) < upper)).all()
+        assert np.isfinite(result.difference("a", "b")).all()
+        assert np.isfinite(result.difference("y", "z")).all()
+        assert np.isinf(result.difference("a", "x")[1:]).any()
+        told = f"the intervals of {', '.join(outside)} are from their own mean"
+        assert any(told in note for note in result.notes(origin=origin))
+        assert not any("no interval" in note or "too few" in note for note in result.notes(origin=origin))
+
+
+def with_length(table: Battles) -> Battles:
+    return replace(table, covariates={"length": np.random.default_rng(1).normal(size=len(table))})
+
+
+def test_three_prompts_join_groups() -> None:
+    table, _ = joined(3, 90)
+    result = sandwich(table, fit(table))
+    assert result.settled() is None
+    assert np.isfinite(result.bounds()).all()
+    assert np.isfinite(result.difference("a", "x")).all()
+    assert not any("own mean" in note for note in result.notes())
+
+
+def test_intervals_inside_a_group_that_one_prompt_joins_hold_the_truth() -> None:
+    """Each of 200 boards has six intervals from the mean of their group: 95 % of 1,200, within four standard errors."""
+    held = []
+    for seed in range(200):
+        table, truth = joined(1, 30, seed)
+        result = sandwich(table, fit(table))
+        for group in ("abc", "xyz"):
+            codes = [table.models.index(name) for name in group]
+            origin = np.isin(np.arange(6), codes)
+            lower, upper = result.bounds(origin=origin, mean=0.0)
+            middle = np.mean([truth[name] for name in group])
+            for name, code in zip(group, codes, strict=True):
+                held.append(lower[code] <= ELO_PER_NAT * (truth[name] - middle) <= upper[code])
+    assert np.mean(held) == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / len(held)))
+
+
+def test_one_battle_that_outweighs_all_is_no_lack_of_prompts() -> None:
+    """A prompt adds to the variance by its squared weight: 5,000 of one battle are 25 million of 20,000 others."""
+    score, weight = np.array([1.0, 0.0] * 10_000), np.ones(20_000)
+    weight[7] = 5000.0
+    for prompts, told in (
+        (20_000, "no interval for x, y: their battles' weights differ so much"),
+        (2, "too few prompts for an interval of x, y"),
+    ):
+        cluster = np.arange(20_000) % prompts
+        battles = Battles.of(["x", "y"], [0] * 20_000, [1] * 20_000, score, cluster=cluster, weight=weight)
+        result = sandwich(battles, fit(battles))
+        assert np.isinf(result.bounds()).all()
+        assert [note[: len(told)] for note in result.notes()] == [told]

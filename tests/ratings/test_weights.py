@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.leaderboard import leaderboard
-from arenaloop.ratings.battles import Battles, FloatArray
+from arenaloop.ratings.arrays import FloatArray
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import fit
 from arenaloop.ratings.crossings import crossings
 from arenaloop.ratings.intervals import sandwich

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arenaloop.ratings.battles import FloatArray
+from arenaloop.ratings.arrays import FloatArray
 from arenaloop.ratings.length_control import estimate_difficulty, length_controlled, standardised_length
 from arenaloop.ratings.win_rate import Annotations, preference_from_logprobs, win_rates
 

@@ -29,7 +29,7 @@ from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.progress import Tally
 from arenaloop.models.recorded import RecordedModel
-from arenaloop.ratings.battles import FloatArray
+from arenaloop.ratings.arrays import FloatArray
 from arenaloop.ratings.design import EXPLORE, Design, Unit
 from arenaloop.store import Store
 from arenaloop.types import content_hash, derive_seed

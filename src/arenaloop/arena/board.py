@@ -11,6 +11,7 @@ from arenaloop.ratings.covariates import Coefficient
 from arenaloop.terminal import figure, plain, span, table
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 __all__ = ["Leaderboard", "Row"]
@@ -202,6 +203,12 @@ class Leaderboard:
                 for row in found
             ],
         )
+
+    def show(self, console: Console) -> None:
+        """Print both tables."""
+        console.print(self.table(width=console.width))
+        if (rest := self.table_without_verdict()) is not None:
+            console.print(rest)
 
     def caption(self) -> str:
         """One line that says what was rated and how."""

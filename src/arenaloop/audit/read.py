@@ -5,7 +5,6 @@ Derived from stored verdicts alone (`audit_plan` asks for them); juries of the j
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,8 @@ from arenaloop.judges.jury import JuryRule, merge_members, score_alike
 from arenaloop.judges.labels import looked_up, recorded
 from arenaloop.judges.repeats import own_votes
 from arenaloop.judges.seats import MergeRule, merge_seats
-from arenaloop.ratings.battles import FloatArray
+from arenaloop.judges.synthetic import holds_list
+from arenaloop.ratings.arrays import FloatArray
 from arenaloop.ratings.evaluator import (
     Between,
     Evaluation,
@@ -39,9 +39,7 @@ from arenaloop.ratings.rates import Rate, clustered_rate
 from arenaloop.store import Store
 from arenaloop.types import Status, Verdict
 
-__all__ = ["Audit", "Cost", "JudgeAudit", "holds_list", "read"]
-
-_LIST = re.compile(r"^[ \t]*(?:[-*•‣·][ \t]+\S|\d{1,3}[.)][ \t]+\S|[A-Za-z][.)][ \t]+\S)", re.MULTILINE)
+__all__ = ["Audit", "Cost", "JudgeAudit", "read"]
 
 
 @dataclass(frozen=True)
@@ -103,11 +101,6 @@ class Audit:
     def undecided(self) -> int:
         """Votes of judges (not of juries) without an outcome."""
         return sum(row.undecided for row in self.rows if not row.members)
-
-
-def holds_list(text: str) -> bool:
-    """Whether a line of the text begins a list: a bullet, a number or a letter with a dot or bracket, then words."""
-    return _LIST.search(text) is not None
 
 
 class _Ballot:

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from arenaloop.calls.answers import Contestant, TurnUnit
+from arenaloop.calls.answers import Contestant
 from arenaloop.calls.costs import CROWD_WORKER, HumanLabel
 from arenaloop.calls.estimated import Estimate, RoleEstimate
 from arenaloop.calls.judging import AskedJudge
 from arenaloop.calls.lengths import bytes_of, characters_of, mean_of, ratio_of, stored_calls
 from arenaloop.calls.reask import next_sample
 from arenaloop.calls.speeds import PROBE, measured, stored_speed
+from arenaloop.calls.turns import TurnUnit
 from arenaloop.calls.units import Planned, Unit, Who
 from arenaloop.errors import ConfigError
 from arenaloop.models.base import ChunkedModel

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from arenaloop.calls.answers import Contestant, stored_turns
+from arenaloop.calls.answers import Contestant
 from arenaloop.calls.judging import AskedJudge, stored_verdicts
+from arenaloop.calls.turns import stored_turns
 from arenaloop.calls.units import Asked, Unit
 from arenaloop.store import Store
 

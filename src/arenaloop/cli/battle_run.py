@@ -231,9 +231,7 @@ class _BattleRun:
 
 def _print_result(result: Tournament, out: Path, people: dict[str, Any]) -> None:
     console = Console()
-    console.print(result.leaderboard.table(width=console.width))
-    if (rest := result.leaderboard.table_without_verdict()) is not None:
-        console.print(rest)
+    result.leaderboard.show(console)
     say(console, result.leaderboard.caption(), style="dim", fold=True)
     for note in result.leaderboard.notes:
         say(console, f"note: {note}", fold=True)

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from arenaloop.arena.board import Leaderboard
     from arenaloop.data.run_battles import OwnFailure
 
-__all__ = ["parse_anchor", "parse_controls", "parse_own_failure", "rank"]
+__all__ = ["OwnFailureOption", "parse_anchor", "parse_controls", "parse_own_failure", "rank"]
+
+
+OwnFailureOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="loss|drop",
+        help="Battles that a contestant left undecided by its own failure, of a run directory: its losses, or dropped. "
+        "Default: as the directory has it.",
+    ),
+]
 
 
 def rank(
@@ -34,14 +44,7 @@ def rank(
             help="Rate at equal NAME (columns NAME_a, NAME_b), e.g. length. With numbers: freeze its effect.",
         ),
     ] = None,
-    own_failure: Annotated[
-        str | None,
-        typer.Option(
-            metavar="loss|drop",
-            help="Battles that a contestant left undecided by its own failure, of a run directory: its losses, or "
-            "dropped. Default: as the directory has it.",
-        ),
-    ] = None,
+    own_failure: OwnFailureOption = None,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw it: .png, .svg or .pdf.")] = None,
@@ -69,12 +72,10 @@ def rank(
 
     fixed = parse_anchor(anchor)
     controls, frozen = parse_controls(control or [])
-    policy = parse_own_failure(own_failure)
     directory = file.parent if file.name == "battles.jsonl" else file
+    policy = parse_own_failure(own_failure, file, in_run=is_run(directory))
     if is_run(directory):  # which knows more of its battles than their file says
         battles = read_run(directory, controls=controls, own_failure=policy)
-    elif policy is not None:
-        raise ConfigError(f"--own-failure goes with a run directory; {file} does not tell whose failures there are")
     else:
         battles = read_battles(file, controls=controls)
     board = leaderboard(
@@ -107,9 +108,7 @@ def _print(board: Leaderboard) -> None:
     from arenaloop.terminal import say
 
     console = Console()
-    console.print(board.table(width=console.width))
-    if (rest := board.table_without_verdict()) is not None:
-        console.print(rest)
+    board.show(console)
     say(console, board.caption(), style="dim", fold=True)
     for name, effect in (board.coefficients or {}).items():
         known = "no interval" if effect.lower is None else f"{effect.lower:+.3f} … {effect.upper:+.3f}"
@@ -120,14 +119,16 @@ def _print(board: Leaderboard) -> None:
         say(console, f"note: {note}", fold=True)
 
 
-def parse_own_failure(text: str | None) -> OwnFailure | None:
+def parse_own_failure(text: str | None, file: Path, *, in_run: bool) -> OwnFailure | None:
     """``loss``, ``drop``, or None where none was given.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: it is something else, or `file` is of no run.
     """
     if text is not None and text not in ("loss", "drop"):
         raise ConfigError(f"--own-failure must be loss or drop, not {text!r}")
+    if text is not None and not in_run:
+        raise ConfigError(f"--own-failure goes with a run directory; {file} does not tell whose failures there are")
     return cast("OwnFailure | None", text)
 
 

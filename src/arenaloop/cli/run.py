@@ -140,9 +140,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
         console = Console()
         console.print(_stage_table(result.stages))
         console.print()
-        console.print(result.leaderboard.table(width=console.width))
-        if (rest := result.leaderboard.table_without_verdict()) is not None:
-            console.print(rest)
+        result.leaderboard.show(console)
         say(console, f"report: {report}")
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
         say_undecided(messages, result.summary, error, unread)

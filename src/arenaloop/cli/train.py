@@ -94,6 +94,9 @@ def train(
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: a file stands there")
+    from arenaloop.specs.models import weights
+
+    start = weights(start)
     if start.startswith((".", "/")) and not Path(start).is_dir():
         raise InputError(f"{start} is not a directory")
     lines, rows = [], []

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from arenaloop.cli.rank import OwnFailureOption, parse_own_failure
 from arenaloop.errors import ConfigError, InputError
 
 __all__ = ["winrate"]
@@ -26,14 +28,7 @@ def winrate(
         Path | None,
         typer.Option(metavar="FILE", help='Rows {"instruction", "difficulty"}. Default: estimated from FILE.'),
     ] = None,
-    own_failure: Annotated[
-        str | None,
-        typer.Option(
-            metavar="loss|drop",
-            help="What a contestant left undecided by its own failure, of a run directory: its losses, or dropped. "
-            "Default: as the directory has it.",
-        ),
-    ] = None,
+    own_failure: OwnFailureOption = None,
     penalty: Annotated[float, typer.Option(help="Ridge on the length-control fit's coefficients.", min=0.0)] = 0.0,
     samples: Annotated[int, typer.Option(help="Bootstrap resamples of the prompts.", min=10)] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
@@ -54,9 +49,8 @@ def winrate(
 
         arenaloop winrate runs/old-new --baseline old --control length
     """
-    from arenaloop.cli.rank import parse_own_failure
     from arenaloop.data.formats import read_annotations, read_difficulty
-    from arenaloop.data.run_battles import read_failures, rows_with_lengths
+    from arenaloop.data.run_battles import at_odds, read_failures, rows_with_lengths
     from arenaloop.ratings.undecided import rate_bounds
     from arenaloop.ratings.win_rate import win_rates
 
@@ -68,14 +62,13 @@ def winrate(
         raise ConfigError(f"--penalty must be a finite number, not {penalty}")
     if control not in (None, "length"):
         raise ConfigError(f"--control must be length, not {control!r}")
-    policy = parse_own_failure(own_failure)
+    policy = parse_own_failure(own_failure, file, in_run=file.is_dir())
     if file.is_dir():
         failures = read_failures(file, policy)
         numbered = enumerate(rows_with_lengths(file, failures), start=1)
         annotations = read_annotations(file / "battles.jsonl", baseline, numbered)
         annotations = annotations.with_undecided((a, b) for _, a, b in failures.undecided)
-    elif policy is not None:
-        raise ConfigError(f"--own-failure goes with a run directory; {file} does not tell whose failures there are")
+        annotations = replace(annotations, notes=(*annotations.notes, *at_odds(file)))
     else:
         annotations = read_annotations(file, baseline)
     gamma = None if difficulty is None else read_difficulty(difficulty)

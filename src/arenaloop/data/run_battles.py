@@ -1,11 +1,15 @@
-"""Battles of a run directory with what their file leaves out: which have no outcome, and how long the answers were."""
+"""Battles of a run directory with what their file leaves out: which have no outcome, how long the answers were, and
+whether the arena file beside it tells the same."""
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,18 +18,19 @@ from arenaloop.data.formats.judgments import battles_from_rows
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once, own_frame
 from arenaloop.data.formats.tables import file_error
 from arenaloop.data.result_files import check_whole
-from arenaloop.errors import InputError
+from arenaloop.errors import ArenaFileError, InputError, StorageError
 from arenaloop.jsonl import JsonRow, read_rows, row_error
 from arenaloop.ratings.battles import Battles
 from arenaloop.regular_files import open_regular, refuse_others
 from arenaloop.store import Store
 from arenaloop.types import Outcome, Ruling, Winner
 
-__all__ = ["Failures", "arena_of", "is_run", "read_failures", "read_run", "rows_with_lengths"]
+__all__ = ["Failures", "arena_of", "at_odds", "is_run", "read_failures", "read_run", "rows_with_lengths"]
 
 OwnFailure = Literal["loss", "drop"]
 
 _BATCH = 2000
+_WHOLE = 1 << 20  # bytes of a file whose battles are all compared with the arena file; of a longer one some are
 
 
 @dataclass
@@ -135,7 +140,72 @@ def read_run(directory: Path, *, controls: Sequence[str] = (), own_failure: OwnF
         check_whole(directory)
     else:
         battles = read_battles(directory, controls=controls)
-    return battles.with_failures(((a, b) for _, a, b in failures.undecided), failures.lost)
+    battles = battles.with_failures(((a, b) for _, a, b in failures.undecided), failures.lost)
+    return replace(battles, notes=(*battles.notes, *at_odds(directory)))
+
+
+def at_odds(directory: Path) -> list[str]:
+    """One line where ``battles.jsonl`` and the arena file beside it differ; of a long file some battles are compared.
+
+    A battle is at odds with its verdicts where the arena file lacks one, or all of them name another winner.
+    """
+    arena, path = arena_of(directory), directory / "battles.jsonl"
+    if arena is None:
+        return []
+    rows = [row for row in _spread(path) if row.get("own_failure") is None and row.get("verdicts")]
+    try:
+        with Store(arena, readonly=True) as store:
+            rulings = store.rulings([str(key) for row in rows for key in row["verdicts"]])
+            reasons = [(row, reason) for row in rows if (reason := _odds(row, rulings, store))]
+    except (ArenaFileError, StorageError) as error:
+        return [f"not compared with the arena file beside it: {error}"]
+    if not reasons:
+        return []
+    first, reason = reasons[0]
+    looked = "" if path.stat().st_size <= _WHOLE else " looked at"
+    return [
+        f"{len(reasons):,} of {len(rows):,} battles{looked} in {path.name} are at odds with {arena.name} beside it, "
+        f"and count as the former has them (first {first.get('model_a')} against {first.get('model_b')} on prompt "
+        f"{first.get('prompt_id')}: {reason})"
+    ]
+
+
+def _spread(path: Path) -> Iterator[JsonRow]:
+    """The rows of a short file; of a long one some from all over it."""
+    with open_regular(path) as file:
+        size = path.stat().st_size
+        lines: Iterable[bytes] = file
+        if size > _WHOLE:
+            lines = (_line_at(file, at * size // _BATCH) for at in range(_BATCH))
+        for line in lines:
+            with suppress(ValueError):  # a broken line is named by whoever reads them all
+                if isinstance(row := json.loads(line or b"null"), dict):
+                    yield row
+
+
+def _line_at(file: BufferedReader, at: int) -> bytes:
+    """The first line that begins behind a place."""
+    file.seek(at)
+    if at:
+        file.readline()
+    return file.readline()
+
+
+def _odds(row: JsonRow, rulings: Mapping[str, Ruling], store: Store) -> str:
+    """What is at odds between a battle and its verdicts; empty where nothing is."""
+    told = [rulings[key] for key in map(str, row["verdicts"]) if key in rulings]
+    if len(told) < len(row["verdicts"]):
+        return "its verdicts are not there"
+    hashes = told[0].first_hash, told[0].second_hash
+    if hashes[0] == hashes[1] or any(ruling.outcome is None for ruling in told):
+        return ""
+    b_first = _b_is_first(row, told, store)
+    winners = set[str]()
+    for ruling in told:
+        assert ruling.outcome is not None
+        turned = b_first is ((ruling.first_hash, ruling.second_hash) == hashes)
+        winners.add(Winner.of(ruling.outcome.swap() if turned else ruling.outcome).value)
+    return f"its verdicts say {winners.pop()}" if len(winners) == 1 and row.get("winner") not in winners else ""
 
 
 def _rows(path: Path, failures: Failures) -> Iterator[tuple[int, JsonRow]]:

@@ -30,11 +30,13 @@ class TemplateJudge(Generic[Read]):
 
     Args:
         model: the judging model.
-        template: a template of the judge's layout, or the name of a shipped one.
-        verdict: how the answer is given and read; with ``json`` the request carries a schema.
-        sampling: the judge's decoding.
+        template: a template of the judge's layout, or the name of a shipped one; None is `shipped`.
+        verdict: how the answer is given and read: ``text``, ``json`` (the request carries a schema) or ``logprob`` (it
+            asks for log-probabilities).
+        sampling: the judge's decoding; None is `decoding`.
         name: what reports call it; the model's name by default.
-        deciding_label: which label decides, of judges that read labels.
+        deciding_label: in mode ``logprob``, whether the first or the last label token decides; with ``first`` the
+            answer is cut after a few tokens, with ``last`` the judge is asked to explain before.
         label_mass: probability that the labels must have together, of judges that read it.
         prefill: how the judge's answer begins, for models and servers that go on from it; part of what is read.
 
@@ -45,19 +47,22 @@ class TemplateJudge(Generic[Read]):
     layout: ClassVar[Layout]
     kind: ClassVar[str]
     """what the fingerprint begins with"""
+    shipped: ClassVar[str]
+    decoding: ClassVar[Sampling]
 
     def __init__(
         self,
         model: Model,
-        template: str | JudgeTemplate,
-        verdict: VerdictMode,
-        sampling: Sampling,
-        name: str | None,
+        template: str | JudgeTemplate | None = None,
+        verdict: VerdictMode = "text",
+        sampling: Sampling | None = None,
+        name: str | None = None,
         *,
         deciding_label: DecidingLabel = "first",
         label_mass: float = LABEL_MASS,
         prefill: str = "",
     ) -> None:
+        template, sampling = template or self.shipped, sampling or self.decoding
         if isinstance(template, str):
             template = load_template(template, layout=self.layout)
         if template.layout != self.layout:

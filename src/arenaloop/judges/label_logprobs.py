@@ -18,8 +18,6 @@ __all__ = [
     "DecidingLabel",
     "UndecidedError",
     "expected_score",
-    "label_masses",
-    "label_probability",
     "label_shares",
 ]
 
@@ -87,18 +85,6 @@ def _deciding(tokens: Tokens, labels: Sequence[str], which: DecidingLabel) -> tu
     order = range(len(tokens)) if which == "first" else reversed(range(len(tokens)))
     found = ((at, _Token(tokens[at], labels)) for at in order)
     return next(((at, token) for at, token in found if token.decides), None)
-
-
-def label_masses(
-    tokens: Tokens, which: DecidingLabel = "first", labels: Sequence[str] = SEAT_LABELS
-) -> tuple[float | None, ...] | None:
-    """Probability of each label at the deciding token, None for one that is not listed there.
-
-    Returns:
-        One for each label, or None where no token is a label's; see `label_shares`.
-    """
-    found = _deciding(tokens, labels, which)
-    return None if found is None else tuple(found[1].masses.values())
 
 
 def label_shares(
@@ -175,20 +161,6 @@ def _part(masses: dict[str, float | None], label: str, following: Mapping[str, f
         after = _Token({text: logprob for text, logprob in following.items() if not text[:1].isspace()}, [second])
         share = min(1.0, after.masses[second] or after.unlisted(1)) if after.listed else 0.0
     masses[first], masses[label] = whole * (1.0 - share), whole * share
-
-
-def label_probability(tokens: Tokens, which: DecidingLabel = "first", least: float = 0.0) -> float | None:
-    """Probability that the first seat is preferred, from the log-probabilities of the two labels.
-
-    ``p_1 / (p_1 + p_2)``; arguments as of `label_shares`.
-
-    Returns:
-        A share in [0, 1], or None where the labels decide nothing.
-    """
-    try:
-        return label_shares(tokens, SEAT_LABELS, which, least)["1"]
-    except UndecidedError:
-        return None
 
 
 def expected_score(

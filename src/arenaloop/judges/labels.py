@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from arenaloop.judges.base import decided
 from arenaloop.judges.builtin import FreeJudge
-from arenaloop.models.recorded import match_keys
+from arenaloop.models.recorded_rows import match_keys
 from arenaloop.types import Prompt, Response, Status, Verdict, content_hash
 
 __all__ = ["LabelsJudge", "Material", "RecordedVote", "looked_up", "material", "recorded"]

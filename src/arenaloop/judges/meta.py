@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import ClassVar, Concatenate, ParamSpec, TypeVar
 
 from arenaloop.judges.filling import Layout
-from arenaloop.judges.pairwise import JUDGE_SAMPLING, PairwiseJudge
+from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.judges.parsers import VerdictMode
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
@@ -35,6 +35,7 @@ class _OfAnAnswer(PairwiseJudge):
 
     layout: ClassVar[Layout] = "judgements"
     kind: ClassVar[VerdictKind] = "meta"
+    shipped: ClassVar[str] = "meta"
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
         """Hash of prompt, answer, both judgements in seat order, judge, template, mode, sampling and sample index."""
@@ -64,13 +65,12 @@ class MetaJudge:
     def __init__(
         self,
         model: Model,
-        *,
-        template: str | JudgeTemplate = "meta",
+        template: str | JudgeTemplate | None = None,
         verdict: VerdictMode = "text",
-        sampling: Sampling = JUDGE_SAMPLING,
+        sampling: Sampling | None = None,
         name: str | None = None,
     ) -> None:
-        self._judge = _OfAnAnswer(model, template=template, verdict=verdict, sampling=sampling, name=name)
+        self._judge = _OfAnAnswer(model, template, verdict, sampling, name)
         self.model = model
         self.name = self._judge.name
         self.sampling = sampling

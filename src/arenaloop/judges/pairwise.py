@@ -11,14 +11,11 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import ClassVar
 
+from arenaloop.judges.answer_lines import Scores
 from arenaloop.judges.asking import TemplateJudge
 from arenaloop.judges.base import decided
 from arenaloop.judges.filling import Layout, Material
-from arenaloop.judges.label_logprobs import LABEL_MASS, DecidingLabel
-from arenaloop.judges.parsers import Scores, VerdictMode
 from arenaloop.judges.probe import NoLogprobsError
-from arenaloop.judges.templates import JudgeTemplate
-from arenaloop.models.base import Model
 from arenaloop.types import Completion, Outcome, Prompt, Request, Response, Sampling, Status, Verdict, VerdictKind
 
 __all__ = ["JUDGE_SAMPLING", "NoLogprobsError", "PairwiseJudge"]
@@ -29,50 +26,16 @@ JUDGE_SAMPLING = Sampling(temperature=0.0, max_tokens=512)
 class PairwiseJudge(TemplateJudge[Scores]):
     """A model that decides between two responses.
 
-    Args:
-        model: the judging model.
-        template: a template, or the name of a shipped one.
-        verdict: how the answer is given and read: ``text``, ``json`` (the request carries a schema) or ``logprob``
-            (the request asks for log-probabilities, and the scores are the probability of each seat).
-        deciding_label: in mode ``logprob``, whether the first or the last label token decides; with ``first`` the
-            answer is cut after a few tokens, with ``last`` the judge is asked to explain before.
-        label_mass: in mode ``logprob``, the probability that both labels must have together; with less the seating
-            stays undecided.
-        prefill: how the judge's answer begins, for models and servers that go on from it.
-        sampling: the judge's decoding; temperature 0 and 512 tokens by default.
-        name: what reports call it; the model's name by default.
-
-    Raises:
-        ConfigError: the template is not about a pair, or its words cannot ask for this mode.
+    Arguments and errors as of `TemplateJudge`; the template is one about a pair. In mode ``logprob`` the scores are the
+    probability of each seat, and a seating whose labels have less than `label_mass` together stays undecided.
     """
 
     layout: ClassVar[Layout] = "pair"
     kind: ClassVar[VerdictKind] = "pairwise"
+    shipped: ClassVar[str] = "pairwise"
+    decoding: ClassVar[Sampling] = JUDGE_SAMPLING
     beside: tuple[Response, ...] = ()
     """what it is shown before the seats"""
-
-    def __init__(
-        self,
-        model: Model,
-        *,
-        template: str | JudgeTemplate = "pairwise",
-        verdict: VerdictMode = "text",
-        deciding_label: DecidingLabel = "first",
-        label_mass: float = LABEL_MASS,
-        prefill: str = "",
-        sampling: Sampling = JUDGE_SAMPLING,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(
-            model,
-            template,
-            verdict,
-            sampling,
-            name,
-            deciding_label=deciding_label,
-            label_mass=label_mass,
-            prefill=prefill,
-        )
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
         """Hash of prompt, both texts in seat order, judge, template, verdict mode, sampling and sample index."""

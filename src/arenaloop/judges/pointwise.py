@@ -14,10 +14,6 @@ from typing import ClassVar, NamedTuple
 
 from arenaloop.judges.asking import TemplateJudge
 from arenaloop.judges.filling import Layout, Material
-from arenaloop.judges.label_logprobs import LABEL_MASS, DecidingLabel
-from arenaloop.judges.parsers import VerdictMode
-from arenaloop.judges.templates import JudgeTemplate
-from arenaloop.models.base import Model
 from arenaloop.types import Completion, Judgement, Prompt, Request, Response, Sampling
 
 __all__ = ["RUBRIC_SAMPLING", "MeanScore", "RubricJudge", "mean_score"]
@@ -36,29 +32,9 @@ class RubricJudge(TemplateJudge[float]):
     layout: ClassVar[Layout] = "answer"
     kind: ClassVar[str] = "pointwise"
 
-    def __init__(
-        self,
-        model: Model,
-        *,
-        template: str | JudgeTemplate = "rubric",
-        verdict: VerdictMode = "text",
-        sampling: Sampling = RUBRIC_SAMPLING,
-        name: str | None = None,
-        deciding_label: DecidingLabel = "first",
-        label_mass: float = LABEL_MASS,
-        prefill: str = "",
-    ) -> None:
-        super().__init__(
-            model,
-            template,
-            verdict,
-            sampling,
-            name,
-            deciding_label=deciding_label,
-            label_mass=label_mass,
-            prefill=prefill,
-        )
-        self._vote = 0
+    shipped: ClassVar[str] = "rubric"
+    decoding: ClassVar[Sampling] = RUBRIC_SAMPLING
+    _vote = 0
 
     def repeated(self, number: int) -> RubricJudge:
         """The judge of the vote `number`, from 0: the same, asked as often and as warm, under other keys."""

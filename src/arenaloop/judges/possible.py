@@ -25,8 +25,6 @@ _WITHOUT_PREFILL = {"api.openai.com": "it answers anew after a last assistant me
 _GOES_ON = ("continue_final_message", "prefix")
 """Fields of a body that have a server go on from a last assistant message: vLLM's, and those of some others."""
 _OFF = (False, None, "none", "disabled", "off", 0)
-_SWITCHES = ("enabled", "type", "effort", "max_tokens", "budget_tokens")
-"""Fields of a setting of reasoning that switch it off."""
 _LAST = "set deciding_label: last"
 
 

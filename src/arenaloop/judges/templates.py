@@ -33,15 +33,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from arenaloop.control_tokens import broken
 from arenaloop.errors import ConfigError, InputError, nearest
+from arenaloop.judges.answer_lines import SCORE_FORMS, Form
 from arenaloop.judges.filling import LISTS, Layout, Material, Skeleton, cut, only_places_texts, placed
-from arenaloop.judges.parsers import FORMS, SCORE_FORMS, Form, VerdictMode
+from arenaloop.judges.parsers import FORMS, VerdictMode
 from arenaloop.regular_files import read_text
 from arenaloop.types import Prompt, Response, content_hash
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-__all__ = ["JudgeTemplate", "fill", "load_template", "template_names"]
+__all__ = ["JudgeTemplate", "fill", "layout_of", "load_template", "template_names"]
 
 
 _ANSWERS: dict[Layout, tuple[tuple[Form, ...], tuple[VerdictMode, ...]]] = {
@@ -100,6 +101,18 @@ class JudgeTemplate:
 def template_names(layout: Layout = "pair") -> list[str]:
     """The shipped templates of a layout."""
     return sorted(name for name, (_, of) in _shipped_files().items() if of == layout)
+
+
+def layout_of(name: str) -> Layout:
+    """What a shipped template, or the user's own by its path, is about.
+
+    Raises:
+        InputError: there is no such file. ConfigError: an unknown name or layout.
+    """
+    if name.endswith((".jinja", ".j2")) or "/" in name:
+        return _declared(_read(name), name)[1]
+    found = _shipped_files().get(_NAMES.get(name, name))
+    return load_template(name).layout if found is None else found[1]
 
 
 @lru_cache(maxsize=1)

@@ -10,10 +10,10 @@ from arenaloop.models.reply_doubts import plain_model
 __all__ = ["Notices"]
 
 _FEW = 0.5  # share of the replies from which on a block that nobody knows is told of
-_SOME = 0.02  # from which on lost characters are: an answer that is cut off may end in half of one
+_SOME = 0.02  # from which on an odd form is, or lost characters: an answer that is cut off may end in half of one
 _TAGS = "reasoning_tags in the model's YAML file"
 
-_MONEY = {
+_COUNTED = {
     "bill above": "were billed higher by the server than by the price table ({}): its bill is what counts; is the "
     "price right?",
     "bill below": "were billed lower by the server than by the price table ({}): the price table is what counts, to be "
@@ -25,18 +25,33 @@ _MONEY = {
     "unpriced": "count what no price covers ({}), so they cost more than is told here: price it by that name in "
     "units of the model's price",
     "answer uncounted": "count fewer new tokens than the answer has words ({}): it is estimated",
-}
-"""What is odd about what a server says that its replies have cost; each is told with its first example."""
-
-_ODD = {
     "error text": "hold an error's words in the place of an answer (“{}”): they are failed calls",
     "stopped at the limit": "are called whole, though they are as long as they may be and end in the midst of a "
     "sentence (“…{}”): probably they were cut off; raise max_tokens",
     "quoted": "are a text in quotation marks with its line ends escaped (“{}”): the server encodes them twice",
     "role": "begin with a line that names a role (“{}”): the server's chat template is out of step",
 }
-_OFTEN = {"stopped at the limit", "quoted", "role"}
-"""Of `_ODD` what may happen once in an honest reply: told from two replies and one in fifty on."""
+"""What is odd about replies and their cost; each is told with its first example."""
+
+_REASONING = {
+    "tag in the text": "hold a closing tag of reasoning that is not at their start, and stay whole: if their chat "
+    f'template opens the block, set {_TAGS}, as in [["", "</think>"]]',
+    "thinking block": "begin with {}, and are kept as text: if it opens reasoning, name its tags in "
+    f"{_TAGS} to split it off",
+    "never closed": "are reasoning to their end, though the server calls them whole (“{}”): they count as empty; if "
+    f"they close it, name the tags in {_TAGS}",
+    "warning": "carry a warning: {}",
+    "unknown ending": "tell their end by a word that is not known, {}: they count as what their finish reason says",
+    "lost characters": "hold U+FFFD or half a character: the server lost bytes before they came here (“{}”)",
+    "unknown block": "begin with {}, and what it encloses is taken for a part of the answer: if it is reasoning, name "
+    f"the tags in {_TAGS}",
+}
+"""The same of what was, or was not, parted from their answers."""
+
+_OFTEN = {"tag in the text": _FEW, "unknown block": _FEW} | dict.fromkeys(
+    ("stopped at the limit", "quoted", "role", "lost characters"), _SOME
+)
+"""What may happen once in an honest reply: told from two replies on, and this share of all."""
 
 _SERVED_BY = "served by "
 _NAMES = 20  # models that are told apart
@@ -97,16 +112,7 @@ class Notices:
                 f"({self._examples['prompt cut']}): raise the server's context length, or its answers are about half "
                 "a prompt"
             )
-        lines += [
-            f"{told:,} of {self.replies:,} replies {line.format(self._examples[kind])}"
-            for kind, line in _MONEY.items()
-            if (told := count.get(kind))
-        ]
-        lines += [
-            f"{told:,} of {self.replies:,} replies {line.format(self._examples[kind])}"
-            for kind, line in _ODD.items()
-            if (told := count.get(kind, 0)) >= (max(2, _SOME * self.replies) if kind in _OFTEN else 1)
-        ]
+        lines += self._told(_COUNTED)
         lines += self._other_models()
         unclosed = count.get("cut without a tag", 0)
         if (closed := count.get("closing tag only")) and unclosed:
@@ -115,41 +121,17 @@ class Notices:
                 f"cut off and hold no tag may be reasoning that passes for an answer: set {_TAGS}, as in "
                 '[["", "</think>"]]'
             )
-        if (tagged := count.get("tag in the text", 0)) >= max(2, _FEW * self.replies):
-            lines.append(
-                f"{tagged:,} of {self.replies:,} replies hold a closing tag of reasoning that is not at their start, "
-                f'and stay whole: if their chat template opens the block, set {_TAGS}, as in [["", "</think>"]]'
-            )
-        if thinking := count.get("thinking block", 0):
-            lines.append(
-                f"{thinking:,} of {self.replies:,} replies begin with {self._examples['thinking block']}, and "
-                f"are kept as text: if it opens reasoning, name its tags in {_TAGS} to split it off"
-            )
-        if never := count.get("never closed", 0):
-            lines.append(
-                f"{never:,} of {self.replies:,} replies are reasoning to their end, though the server calls them "
-                f"whole (“{self._examples['never closed']}”): they count as empty; if they close it, name the tags in "
-                f"{_TAGS}"
-            )
-        if warned := count.get("warning", 0):
-            lines.append(f"{warned:,} of {self.replies:,} replies carry a warning: {self._examples['warning']}")
-        if ends := count.get("unknown ending", 0):
-            lines.append(
-                f"{ends:,} of {self.replies:,} replies tell their end by a word that is not known, "
-                f"{self._examples['unknown ending']}: they count as what their finish reason says"
-            )
-        if (lost := count.get("lost characters", 0)) >= max(2, _SOME * self.replies):
-            lines.append(
-                f"{lost:,} of {self.replies:,} replies hold U+FFFD or half a character: the server lost bytes before "
-                f"they came here (“{self._examples['lost characters']}”)"
-            )
-        if (unknown := count.get("unknown block", 0)) >= max(2, _FEW * self.replies):
-            tag = self._examples["unknown block"]
-            lines.append(
-                f"{unknown:,} of {self.replies:,} replies begin with {tag}, and what it encloses is taken for a part "
-                f"of the answer: if it is reasoning, name the tags in {_TAGS}"
-            )
+        lines += self._told(_REASONING)
         return lines
+
+    def _told(self, lines: Mapping[str, str]) -> list[str]:
+        """The lines of the kinds that are more than chance."""
+        least = {kind: max(2, share * self.replies) for kind, share in _OFTEN.items()}
+        return [
+            f"{count:,} of {self.replies:,} replies {line.replace('{}', self._examples[kind])}"
+            for kind, line in lines.items()
+            if (count := self._counts.get(kind, 0)) >= least.get(kind, 1)
+        ]
 
     def _other_models(self) -> list[str]:
         """That some replies are another model's than most."""

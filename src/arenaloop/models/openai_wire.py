@@ -121,17 +121,9 @@ class Reader:
 _PLAIN = Reader()
 
 
-def read_reply(
-    raw: bytes,
-    *,
-    reader: Reader = _PLAIN,
-    asked: Sequence[Message] | None = None,
-    seconds: float = 0.0,
-    calls: int = 1,
-    headers: Mapping[str, str] | None = None,
-) -> Completion:
+def read_reply(raw: bytes, *, reader: Reader = _PLAIN, asked: Sequence[Message] | None = None) -> Completion:
     """The completion that a 200 reply holds; see `read_replies`."""
-    return read_replies(raw, reader=reader, asked=asked, seconds=seconds, calls=calls, headers=headers).answers[0]
+    return read_replies(raw, reader=reader, asked=asked).answers[0]
 
 
 def read_replies(

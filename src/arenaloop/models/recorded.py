@@ -17,22 +17,16 @@ a system message matches whatever system message the other side has; two system 
 
 from __future__ import annotations
 
-import html
 import os
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from arenaloop.jsonl import row_error, user_rows
 from arenaloop.messages import (
-    given_text,
     instruction_text,
-    read_messages,
-    refuse_more,
     refuse_unread,
-    system_message,
 )
 from arenaloop.models.failed_answer import MANY, failed_call, like, tells_of_a_call
 from arenaloop.models.finish import ending
@@ -40,23 +34,10 @@ from arenaloop.models.odd_texts import OddTexts, asked_in, writer_in
 from arenaloop.models.reasoning import part_reasoning
 from arenaloop.models.reasoning_tags import Tags
 from arenaloop.models.recorded_ends import plain_name, recorded_ends
-from arenaloop.types import Message, Prompt, Status, content_hash
+from arenaloop.models.recorded_rows import Form, read_answer
+from arenaloop.types import Status, content_hash
 
-__all__ = ["LOOSE_FORMS", "RecordedAnswer", "RecordedModel", "loose_keys", "match_keys"]
-
-Form = Callable[[str], str]
-"""How a text is written before it is compared."""
-
-LOOSE_FORMS: Mapping[str, Form] = {
-    "line ends": lambda text: text.replace("\r\n", "\n").replace("\r", "\n"),
-    "Unicode form": lambda text: unicodedata.normalize("NFC", text),
-    "blanks at its ends": str.strip,
-    "HTML entities": html.unescape,
-    "blanks, line ends, letter case or Unicode form": lambda text: " ".join(
-        unicodedata.normalize("NFKC", text).casefold().split()
-    ),
-}
-"""Ways to write a prompt that keep it the same for a reader, the narrowest first; they explain why nothing matched."""
+__all__ = ["RecordedAnswer", "RecordedModel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +61,6 @@ class RecordedAnswer:
         """Of each turn how it ended; empty where all are whole, or no text."""
         found = tuple(ending(word).status for word in self.ends)
         return found if any(status is not Status.OK for status in found) else ()
-
-
-def match_keys(prompt: Prompt) -> tuple[str, ...]:
-    """The keys under which a recorded answer may name `prompt`.
-
-    They are hashes of its messages as they are, of its messages less the system one, and of its source id
-    (``tags["source_id"]``), as far as it has them.
-    """
-    keys = _text_keys(prompt.messages, prompt.follow_ups)
-    source_id = prompt.tags.get("source_id")
-    return keys if source_id is None else (*keys, _id_key(source_id))
-
-
-def loose_keys(prompt: Prompt, form: Form) -> frozenset[str]:
-    """The keys under which a recorded answer would name `prompt`, were both written in one form."""
-    messages = tuple(Message(role=m["role"], content=form(m["content"])) for m in prompt.messages)
-    return frozenset(_text_keys(messages, [form(text) for text in prompt.follow_ups]))
-
-
-def _text_keys(messages: Sequence[Message], follow_ups: Sequence[str]) -> tuple[str, ...]:
-    whole = content_hash("messages", list(messages), list(follow_ups), size=8)
-    if not messages or messages[0]["role"] != "system":
-        return (whole,)
-    return whole, content_hash("messages", list(messages[1:]), list(follow_ups), size=8)
-
-
-def _id_key(source_id: object) -> str:
-    # as text: one tool writes 81 where another writes "81"
-    return content_hash("source id", str(source_id), size=8)
 
 
 class RecordedModel:
@@ -158,8 +110,11 @@ class RecordedModel:
         parted = part_reasoning(text, self._tags, asked=(), guess=False)
         return text if parted.reasoning and _mentioned(text, parted.reasoning) else parted.answer
 
-    def rows(self) -> Iterator[RecordedAnswer]:
+    def rows(self, *, samples: bool = False) -> Iterator[RecordedAnswer]:
         """Stream the answers in file order, the first to each prompt only.
+
+        Args:
+            samples: all answers to each prompt; that they differ is no contradiction then.
 
         Raises:
             InputError: the file cannot be read, or a row is no answer; file and line are named.
@@ -175,10 +130,10 @@ class RecordedModel:
             read += 1
             if (failure := scan.failure(row)) is not None:
                 failures[failure] += 1
-            elif row.doubt or row.keys[0] in scan.contested:
+            elif row.doubt or (row.keys[0] in scan.contested and not samples):
                 what = row.doubt or "a prompt has two different answers"
                 doubts.setdefault(what, []).append(line)
-            elif row.keys[0] in seen:
+            elif row.keys[0] in seen and not samples:
                 duplicates += 1
             else:
                 seen.add(row.keys[0])
@@ -209,7 +164,7 @@ class RecordedModel:
         for line, row in user_rows(self.path):
             try:
                 refuse_unread(row)
-                keys, texts = _answer(row, form)
+                keys, texts = read_answer(row, form)
                 if row.get("error"):  # what stands there is no answer
                     texts = [None] * len(texts)
                 doubt = self._two_answers(row, texts)
@@ -294,108 +249,3 @@ def _mentioned(text: str, between: str) -> bool:
     opens = before[-1] not in " \t" and between[0] not in ".,;:!?)]}'\"`’”»"
     closes = after[:1] not in ("", " ", "\t") and between[-1] not in "'\"`([{‘“«"
     return not opens and not closes
-
-
-_Answer = tuple[tuple[str, ...], list[str | None]]
-
-
-def _answer(row: Mapping[str, Any], form: Form) -> _Answer:
-    """Match keys and texts of one row, None for a text that is not there; ValueError says what is wrong with it."""
-    if row.get("choices") is not None:
-        return _from_choices(row)
-    if "output" in row:
-        return _from_output(row, form)
-    if isinstance(row.get("messages"), list):
-        return _from_conversation(row, form)
-    if "completion" in row and row.get("prompt") is not None:
-        return _from_completion(row, form)
-    columns = ", ".join(list(row)[:12]) or "none"
-    raise ValueError(f"no answer in the columns output, choices, messages or completion (columns found: {columns})")
-
-
-def _keys(messages: Sequence[Message], follow_ups: Sequence[str], form: Form) -> tuple[str, ...]:
-    """The key of a prompt's text; with a system message of its own, an answer belongs to that one alone."""
-    written = [Message(role=m["role"], content=form(m["content"])) for m in messages]
-    return _text_keys(written, [form(text) for text in follow_ups])[:1]
-
-
-def _from_output(row: Mapping[str, Any], form: Form) -> _Answer:
-    """AlpacaEval and plain rows: the output, and what it answers."""
-    output = row["output"]
-    if not isinstance(output, str | None):
-        raise ValueError("output is not a text")
-    messages: Sequence[Message]
-    if row.get("messages") is not None:
-        messages = read_messages(row["messages"], "messages")
-        if not messages or messages[-1]["role"] != "user":
-            raise ValueError("messages do not end with the user turn that output answers")
-    elif row.get("instruction") is not None:
-        messages = (*system_message(row), {"role": "user", "content": instruction_text(row)})
-    else:
-        raise ValueError("an output without messages or instruction to say what it answers")
-    return _keys(messages, (), form), [output]
-
-
-def _from_completion(row: Mapping[str, Any], form: Form) -> _Answer:
-    """TRL's rows: a prompt and what follows it, texts or message lists; of the latter every assistant turn answers."""
-    prompt, completion = row["prompt"], row["completion"]
-    messages: Sequence[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else ()
-    messages = messages or read_messages(prompt, "prompt")
-    if not messages or messages[-1]["role"] != "user":
-        raise ValueError("prompt does not end with the user turn that completion answers")
-    if not isinstance(completion, list):
-        return _keys(messages, (), form), [_said(completion)]
-    turns = read_messages(completion, "completion")
-    due = [("assistant", "user")[at % 2] for at in range(len(turns))]
-    if [turn["role"] for turn in turns] != due or due[-1:] != ["assistant"]:
-        raise ValueError("completion is not assistant and user in turn, from the first to the last answer")
-    texts: list[str | None] = [turn["content"] for turn in turns[::2]]
-    return _keys(messages, [turn["content"] for turn in turns[1::2]], form), texts
-
-
-def _from_choices(row: Mapping[str, Any]) -> _Answer:
-    """FastChat, and Arena-Hard v0.1: the first choice's turns, texts or ``{"content": text}``."""
-    choices = row["choices"]
-    turns = choices[0].get("turns") if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
-    if not isinstance(turns, list) or not turns:
-        raise ValueError("choices[0].turns is not a list of texts")
-    texts = [_said(turn.get("content") if isinstance(turn, dict) else turn) for turn in turns]
-    source_id = _source_id(row)
-    if source_id is None:
-        raise ValueError("choices without question_id or uid")
-    return (_id_key(source_id),), texts
-
-
-def _said(content: object) -> str | None:
-    return None if content is None else given_text(content)
-
-
-def _from_conversation(row: Mapping[str, Any], form: Form) -> _Answer:
-    """Arena-Hard v2: user and assistant in turn; an assistant's content is ``{"answer": text}`` or a text."""
-    messages = row["messages"]
-    system: list[Message] = []
-    asked: list[str] = []
-    texts: list[str | None] = []
-    for number, message in enumerate(messages, 1):
-        role = message.get("role") if isinstance(message, dict) else None
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(message, dict):
-            refuse_more(message)
-        if role == "system" and number == 1:
-            system.append({"role": "system", "content": given_text(content)})
-        elif role == "user" and len(asked) == len(texts):
-            asked.append(given_text(content))
-        elif role == "assistant" and len(asked) == len(texts) + 1:
-            texts.append(_said(content["answer"] if isinstance(content, dict) and "answer" in content else content))
-        else:
-            due = "user" if len(asked) == len(texts) else "assistant"
-            raise ValueError(f"message {number} of messages has the role {role!r} where the {due}'s turn is due")
-    if not texts or len(asked) != len(texts):
-        raise ValueError("messages do not end with the assistant's answer, and there is no output")
-    keys = _keys((*system, {"role": "user", "content": asked[0]}), asked[1:], form)
-    source_id = _source_id(row)
-    return (keys if source_id is None else (*keys, _id_key(source_id))), texts
-
-
-def _source_id(row: Mapping[str, Any]) -> object:
-    return row["question_id"] if row.get("question_id") is not None else row.get("uid")

@@ -15,30 +15,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arenaloop.ratings.cells import Place, read_scores, read_weights
+from arenaloop.ratings.arrays import (
+    NO_WEIGHT,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    dense,
+    encode,
+    meetings,
+    prompt_codes,
+    relative_weights,
+    tally,
+)
+from arenaloop.ratings.cells import Place, read_controls, read_scores, read_weights
 from arenaloop.ratings.look_alikes import name_twins
 from arenaloop.ratings.outcomes import ONE_HOT, one_hot_winners, read_outcomes
 
-__all__ = [
-    "Battles",
-    "BoolArray",
-    "FloatArray",
-    "IntArray",
-    "encode",
-    "prompt_codes",
-    "relative_difference",
-    "tally",
-]
+__all__ = ["FEW_OF_ALL", "Battles"]
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.integer[Any]]
-BoolArray = npt.NDArray[np.bool_]
 
 FEW_OF_ALL = 0.5
 """Share of a model's battles below which its effective number is noted. Weights of 1 and 3 (Arena-Hard's) leave three
 quarters and more."""
-_NO_WEIGHT = 1e-9
-"""Share of the largest weight below which a battle counts for nothing: no sum in double precision can tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +147,7 @@ class Battles:
         selfish = first == second
         unknown = np.isnan(score) & ~selfish
         keep = ~(selfish | unknown)
-        undecided = _met(first[unknown], second[unknown], len(models)) if unknown.any() else None
+        undecided = meetings(first[unknown], second[unknown], len(models)) if unknown.any() else None
         if selfish.any():
             notes.append(f"{_count(int(selfish.sum()), 'battle')} of a model against itself left out")
         if not keep.all():
@@ -160,9 +158,9 @@ class Battles:
             extra = {name: column[keep] for name, column in extra.items()}
 
         if mass is not None:
-            lost = int(np.count_nonzero((mass > 0) & (mass < _NO_WEIGHT * mass.max(initial=0.0))))
+            lost = int(np.count_nonzero((mass > 0) & (mass < NO_WEIGHT * mass.max(initial=0.0))))
             if lost:
-                notes.append(f"{_count(lost, 'battle')} below {_NO_WEIGHT:g} of the largest weight count for nothing")
+                notes.append(f"{_count(lost, 'battle')} below {NO_WEIGHT:g} of the largest weight count for nothing")
 
         order = sorted(range(len(models)), key=lambda code: models[code])
         if order != list(range(len(models))):
@@ -172,7 +170,7 @@ class Battles:
             undecided = None if undecided is None else undecided[np.ix_(order, order)]
         clusters = 0
         if group is not None:
-            group, clusters = _dense(group)
+            group, clusters = dense(group)
         names = tuple(models[code] for code in order)
         return cls(names, first, second, score, mass, group, clusters, extra, skipped, tuple(notes), undecided)
 
@@ -206,14 +204,17 @@ class Battles:
             outcomes = read_outcomes(winners, names_a, names_b, place=place)
         else:
             outcomes = read_scores(list(columns["score_a"]), place=place)
+        covariates, told = read_controls(
+            controls, lambda name: np.asarray(columns[name], dtype=np.float64), place=place
+        )
         return cls.from_names(
             names_a,
             names_b,
             outcomes.score,
             weight=read_weights(list(columns["weight"]), place=place) if "weight" in found else None,
             prompt_ids=list(columns["prompt_id"]) if "prompt_id" in found else None,
-            covariates={name: relative_difference(columns[f"{name}_a"], columns[f"{name}_b"]) for name in controls},
-            notes=outcomes.notes,
+            covariates=covariates,
+            notes=(*outcomes.notes, *told),
         )
 
     @classmethod
@@ -294,9 +295,19 @@ class Battles:
             own_failures=failures if failures.any() else None,
         )
 
-    def with_weight(self, weight: FloatArray) -> Battles:
-        """The same battles under other weights, shape (N,)."""
-        return replace(self, weight=weight)
+    def rows(self, keep: BoolArray) -> Battles:
+        """The battles of some rows, shape (N,), among the same models."""
+        cluster, clusters = (None, 0) if self.cluster is None else dense(self.cluster[keep])
+        return replace(
+            self,
+            a=self.a[keep],
+            b=self.b[keep],
+            score_a=self.score_a[keep],
+            weight=None if self.weight is None else self.weight[keep],
+            cluster=cluster,
+            clusters=clusters,
+            covariates={name: column[keep] for name, column in self.covariates.items()},
+        )
 
     def power_sums(self, power: int) -> FloatArray:
         """Sums of the battles' weights to a `power`, pair by pair, shape (K, K), symmetric; 1 battle weighs 1."""
@@ -331,82 +342,6 @@ class Battles:
         more = f" and of {len(few) - 5} models more" if len(few) > 5 else ""
         told = f"weights differ so much that battles count as fewer (Kish): {', '.join(few[:5])}{more}"
         return [told] if few else []
-
-
-def relative_weights(mass: FloatArray) -> FloatArray | None:
-    """Weights in proportion, so that their sum is Kish's effective number; None where all are alike.
-
-    Nothing else in this package sees how large weights are: a file of weights that sum to one says what a file says in
-    which they sum to a thousand.
-    """
-    most = mass.max(initial=0.0)
-    if not most > 0:
-        return mass
-    mass = mass / most
-    mass[mass < _NO_WEIGHT] = 0.0
-    if (mass == 1.0).all():
-        return None
-    return np.asarray(mass * (mass.sum() / (mass * mass).sum()))
-
-
-def relative_difference(of_a: Any, of_b: Any) -> FloatArray:
-    """(a - b) / (a + b) of two columns, shape (N,); 0 where both are zero, NaN where one is missing.
-
-    The share rather than the difference, as Chatbot Arena's style control has it, so that long and short conversations
-    weigh alike. Columns with negative numbers have no such share: their plain difference is taken.
-    """
-    first, second = np.asarray(of_a, dtype=np.float64), np.asarray(of_b, dtype=np.float64)
-    if (first < 0).any() or (second < 0).any():
-        return np.asarray(first - second)
-    total = first + second
-    return np.where(total == 0, 0.0, (first - second) / np.where(total == 0, 1.0, total))
-
-
-def tally(index: IntArray, size: int, weights: FloatArray | None = None) -> FloatArray:
-    """Sums of `weights` (ones by default) by `index`, shape (size,), as floats whatever the input."""
-    return np.asarray(np.bincount(index, weights=weights, minlength=size), dtype=np.float64)
-
-
-def _met(a: IntArray, b: IntArray, size: int) -> IntArray:
-    """How many rows two codes share, symmetric, shape (size, size)."""
-    rows = np.bincount(a.astype(np.int64) * size + b, minlength=size * size).reshape(size, size)
-    return np.asarray(rows + rows.T)
-
-
-def encode(values: Sequence[Any]) -> tuple[IntArray, list[Any]]:
-    """Codes by first appearance, shape (N,), and the distinct values that they index."""
-    distinct = list(dict.fromkeys(values))
-    code = {value: index for index, value in enumerate(distinct)}
-    return np.fromiter(map(code.__getitem__, values), dtype=np.int32, count=len(values)), distinct
-
-
-def prompt_codes(prompt_ids: Sequence[Any]) -> IntArray:
-    """Codes of prompt ids by first appearance, shape (N,); -1 where an id is missing (None or NaN)."""
-    codes, distinct = encode(prompt_ids)
-    unknown = [index for index, value in enumerate(distinct) if value is None or value != value]
-    if unknown:
-        codes[np.isin(codes, unknown)] = -1
-    return codes
-
-
-def _dense(group: IntArray) -> tuple[IntArray, int]:
-    """Codes 0 to G - 1 for any integers; every negative one becomes a cluster of its own."""
-    if not len(group):
-        return group.astype(np.int32), 0
-    low, high = int(group.min()), int(group.max())
-    if low >= 0 and high < 4 * len(group) + 1024:  # the usual case: codes already, perhaps with holes
-        present = np.zeros(high + 1, dtype=bool)
-        present[group] = True
-        if present.all():
-            return group.astype(np.int32, copy=False), high + 1
-        return (np.cumsum(present) - 1).astype(np.int32)[group], int(present.sum())
-    known = group >= 0
-    values, codes = np.unique(group[known], return_inverse=True)
-    dense = np.empty(len(group), dtype=np.int32)
-    dense[known] = codes
-    alone = int(len(group) - known.sum())
-    dense[~known] = len(values) + np.arange(alone)
-    return dense, len(values) + alone
 
 
 def _count(number: int, noun: str) -> str:

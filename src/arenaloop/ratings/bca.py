@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from arenaloop.ratings.battles import FloatArray, IntArray
+from arenaloop.ratings.arrays import FloatArray, IntArray
 
 __all__ = ["bca_interval", "left_out"]
 

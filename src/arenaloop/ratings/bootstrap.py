@@ -24,16 +24,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import NormalDist
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
-from arenaloop.ratings.clusters import effective_clusters
+from arenaloop.ratings.clusters import bound_groups, effective_clusters
 from arenaloop.ratings.crossings import WHOLE, crossings, listed
-from arenaloop.ratings.evidence import Evidence
-from arenaloop.ratings.intervals import information_inverse, outcome_spread, win_probabilities
+from arenaloop.ratings.evidence import Evidence, contrasts
+from arenaloop.ratings.intervals import information_inverse, outcome_spread, scaled_ends, win_probabilities
 from arenaloop.ratings.resamples import Resampler, chord_steps, full_steps
 from arenaloop.ratings.separation import Divide, divide, open_notes, settled
 from arenaloop.ratings.student import t_quantile
@@ -91,25 +93,12 @@ class Bootstrap:
 
         As those of `intervals.Intervals.bounds`: an end that is open is infinite, both where there is no interval.
         """
-        lower, upper = np.full(len(self.fit.models), np.nan), np.full(len(self.fit.models), np.nan)
-        for piece, reference, at in self.fit.scales(anchor=anchor, mean=mean, origin=origin):
-            low, high = self._ends(piece, reference, piece, level)
-            lower[piece], upper[piece] = at + ELO_PER_NAT * low, at + ELO_PER_NAT * high
-        return lower, upper
-
-    def median(
-        self, *, anchor: tuple[str, float] | None = None, mean: float = 1000.0, origin: BoolArray | None = None
-    ) -> FloatArray:
-        """Median of the resamples on the Elo scale, shape (K,): the rating that Arena Learning reports."""
-        out = np.full(len(self.fit.models), np.nan)
-        for piece, reference, at in self.fit.scales(anchor=anchor, mean=mean, origin=origin):
-            apart = self.draws[:, piece] - self.draws[:, reference].mean(axis=1, keepdims=True)
-            out[piece] = at + ELO_PER_NAT * np.median(apart, axis=0)
-        return out
+        ends = partial(self._ends, level=level)
+        return scaled_ends(self.fit, self.evidence, ends, anchor=anchor, mean=mean, origin=origin)
 
     def settled(self) -> BoolArray | None:
         """Models whose mean is a firm origin, shape (K,); None where that is everyone (see `separation.settled`)."""
-        return settled(self.fit, self._thin())
+        return settled(self.fit, self._thin(), None if self.evidence is None else self.evidence.bound)
 
     def notes(self, *, anchor: tuple[str, float] | None = None, origin: BoolArray | None = None) -> tuple[str, ...]:
         """What a reader of the bounds with this `anchor` or `origin` should know, in plain words."""
@@ -122,21 +111,17 @@ class Bootstrap:
                 "there their differences count as infinite, and this interval holds the truth less often than it says "
                 "(the sandwich does not)"
             )
-        notes += open_notes(self.fit, self.divide, anchor, origin)
-        thin: list[str] = []
-        rare: list[str] = []
-        still: list[str] = []
+        notes += open_notes(self.fit, self.divide, anchor, origin, self.evidence)
+        why: dict[str, list[str]] = {"thin": [], "rare": [], "still": []}
         for piece, reference, _ in self.fit.scales(anchor=anchor, origin=origin):
-            for code in piece:
-                if len(reference) == 1 and code == reference[0]:
-                    continue
-                if self._thin()[code] or self._thin()[reference].any():
-                    thin.append(self.fit.models[code])
-                elif self._rare(int(code), reference):
-                    closed = self.divide is None or not any(self.divide.open_ends(int(code), reference))
-                    rare += [self.fit.models[code]] if closed else []
-                elif self._still(int(code), reference):
-                    still.append(self.fit.models[code])
+            for codes, base in contrasts(self.evidence, piece, reference):
+                for code in map(int, codes):
+                    reason = "" if len(base) == 1 and code == base[0] else self._why_not(code, base)
+                    if reason == "rare" and self.divide is not None and any(self.divide.open_ends(code, base)):
+                        continue
+                    if reason:
+                        why[reason].append(self.fit.models[code])
+        thin, rare, still = why.values()
         if thin:
             notes.append(f"too few prompts for a bootstrap of {listed(thin)}: use the sandwich interval")
         if rare:
@@ -159,24 +144,31 @@ class Bootstrap:
         """
         i, j = self.fit.pair(first, second)
         piece = np.flatnonzero((self.fit.component == self.fit.component[i]) & ~np.isnan(self.fit.theta))
-        lower, upper = self._ends(np.array([i]), np.array([j]), piece, level)
+        lower, upper = self._ends(piece, np.array([j]), np.array([i]), level)
         estimate = ELO_PER_NAT * float(self.fit.theta[i] - self.fit.theta[j])
         return estimate, ELO_PER_NAT * float(lower[0]), ELO_PER_NAT * float(upper[0])
 
     def _thin(self) -> BoolArray:
         return self.worth < _FEWEST_PROMPTS if self.cluster == "prompt" else np.zeros(len(self.worth), dtype=bool)
 
-    def _rare(self, code: int, reference: IntArray) -> bool:
-        """Whether few upsets bind a model to those of reference."""
-        both = np.minimum(self.crossed[code, reference], self.crossed[reference, code])
-        return bool((both[reference != code] < _FEWEST_UPSETS * WHOLE).any())
+    def _why_not(self, code: int, reference: IntArray) -> str:
+        """Why there are no percentiles of a model's difference from the mean of reference; empty where there are some.
 
-    def _still(self, code: int, reference: IntArray) -> bool:
-        """Whether the resamples of a difference have no width."""
-        return bool(np.ptp(self.draws[:, code] - self.draws[:, reference].mean(axis=1)) < _STILL)
+        ``thin``: few prompts carry or join them; ``rare``: few upsets bind them; ``still``: resamples have no width.
+        """
+        assert self.evidence is not None
+        thin, bound = self._thin(), self.evidence.bound
+        unbound = bound is not None and bool((bound[reference] != bound[code]).any())
+        if unbound or thin[code] or thin[reference].any():
+            return "thin"
+        both = np.minimum(self.crossed[code, reference], self.crossed[reference, code])
+        if (both[reference != code] < _FEWEST_UPSETS * WHOLE).any():
+            return "rare"
+        spread = np.ptp(self.draws[:, code] - self.draws[:, reference].mean(axis=1))
+        return "still" if spread < _STILL else ""
 
     def _ends(
-        self, codes: IntArray, reference: IntArray, piece: IntArray, level: float
+        self, piece: IntArray, reference: IntArray, codes: IntArray, level: float
     ) -> tuple[FloatArray, FloatArray]:
         """Ends, in nats, of theta[codes] less the mean of theta[reference], all within `piece`; both (n,)."""
         apart = self.draws[:, codes] - self.draws[:, reference].mean(axis=1, keepdims=True)
@@ -185,18 +177,12 @@ class Bootstrap:
             least[r, ~reach[np.ix_(codes, reference)].all(axis=1)] = -_INFINITE
             most[r, ~reach[np.ix_(reference, codes)].all(axis=0)] = _INFINITE
         lower, upper = np.zeros(len(codes)), np.zeros(len(codes))
-        thin = self._thin()
         assert self.evidence is not None
         dof = dict(zip(piece.tolist(), self.evidence.dof(piece, reference)[1].tolist(), strict=True))
         for place, code in enumerate(codes):
             if len(reference) == 1 and code == reference[0]:
                 continue
-            if (
-                thin[code]
-                or thin[reference].any()
-                or self._rare(int(code), reference)
-                or self._still(int(code), reference)
-            ):
+            if self._why_not(int(code), reference):
                 lower[place], upper[place] = -math.inf, math.inf
                 continue
             worth = self.worth[code] if len(reference) > 1 else min(self.worth[code], self.worth[reference[0]])
@@ -279,6 +265,7 @@ def bootstrap(
     bread = information_inverse(fit, p)
     known = np.zeros(size, dtype=bool)
     clusters = worth - 1.0 if prompts else np.full(size, np.inf)
-    evidence = Evidence(bread, bread, *outcome_spread(battles, fit, p * p.T), None, clusters, prompts, known)
+    bound = bound_groups(battles) if prompts else None
+    evidence = Evidence(bread, bread, *outcome_spread(battles, fit, p * p.T), None, clusters, prompts, known, bound)
     crossed = crossings(fit.wins, fit.unit, _FEWEST_UPSETS)
     return Bootstrap(fit, draws, cluster, seed, redrawn, worth, evidence, crossed, found, separated)

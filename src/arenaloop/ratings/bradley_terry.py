@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.crossings import WHOLE, components, crossings, listed, pseudo_wins, separated_models, walks
 
 __all__ = ["ELO_PER_NAT", "BradleyTerry", "count_wins", "fit", "fit_batch", "fit_wins", "newton_batch"]

@@ -1,4 +1,4 @@
-"""What the cells of a file say: scores, preferences, labels, weights. One rule for all readers.
+"""What the cells of a file say: scores, preferences, labels, weights, covariates. One rule for all readers.
 
 A value that is known is read. One that means "there is none" (null, blank, a failed call's mark) leaves its row without
 an outcome. One that nobody knows is counted and shown with examples; rows that hold such values are left out while they
@@ -27,6 +27,8 @@ __all__ = [
     "Place",
     "at",
     "is_missing",
+    "numeric",
+    "read_controls",
     "read_games",
     "read_preferences",
     "read_scores",
@@ -158,7 +160,7 @@ Cells = Sequence[Any] | npt.NDArray[Any]
 """A column of a file."""
 
 
-def _numeric(values: Cells) -> npt.NDArray[np.float64]:
+def numeric(values: Cells) -> npt.NDArray[np.float64]:
     """All cells as numbers, NaN for those that are none; texts may spell them."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
         return values.astype(np.float64)
@@ -190,7 +192,7 @@ def read_scores(values: Cells, *, column: str = "score_a", place: Place | None =
     Raises:
         ValueError: more than `UNKNOWN_SHARE` of the rows hold something else.
     """
-    number = _numeric(values)
+    number = numeric(values)
     score = np.where((number >= 0.0) & (number <= 1.0), number, np.nan)
     unknown = LeftOut("a score between 0 and 1", column)
     return Outcomes(score, tuple(_gaps(score, values, column, unknown, place)))
@@ -234,7 +236,7 @@ def read_preferences(values: Cells, *, column: str = "preference", place: Place 
     Raises:
         ValueError: more than `UNKNOWN_SHARE` of the rows hold something else.
     """
-    number = _numeric(values)
+    number = numeric(values)
     preference = np.where((number >= 1.0) & (number <= 2.0), number, np.where(number == 0.0, 1.5, np.nan))
     unknown = LeftOut("a preference (1, 2, 1.5, anything between, or 0 for a draw)", column)
     notes = _gaps(preference, values, column, unknown, place)
@@ -254,7 +256,7 @@ def read_weights(values: Cells, *, column: str = "weight", place: Place | None =
     Raises:
         ValueError: one is no finite number, or negative; or all are 0.
     """
-    weight = _numeric(values)
+    weight = numeric(values)
     for row in map(int, np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))[:1]):
         raise ValueError(
             f"{at(place, row)}: column {column}: {shown(values[row])}, where weights are finite and not negative"
@@ -262,3 +264,43 @@ def read_weights(values: Cells, *, column: str = "weight", place: Place | None =
     if len(weight) and not weight.any():
         raise ValueError(f"column {column}: all weights are 0")
     return weight
+
+
+def read_controls(
+    names: Sequence[str], column: Callable[[str], npt.NDArray[np.float64]], *, place: Place | None = None
+) -> tuple[dict[str, npt.NDArray[np.float64]], list[str]]:
+    """By how much a is ahead of b in each covariate, shape (N,), by name, and what is to be said of it.
+
+    That is (a - b) / (a + b): the share rather than the difference, as Chatbot Arena's style control has it, so that
+    long and short conversations weigh alike; 0 where both are zero, NaN where one is missing. A covariate with negative
+    numbers has no such share: its plain difference is taken, which a note says.
+
+    Args:
+        names: of the covariates.
+        column: gives one of the columns NAME_a and NAME_b, NaN where a cell is empty.
+        place: where a row stands.
+
+    Raises:
+        ValueError: a length is negative.
+    """
+    found, notes = {}, []
+    for name in names:
+        first, second = column(f"{name}_a"), column(f"{name}_b")
+        negative = np.flatnonzero((first < 0) | (second < 0))
+        if not len(negative):
+            total = first + second
+            found[name] = np.where(total == 0, 0.0, (first - second) / np.where(total == 0, 1.0, total))
+            continue
+        row = int(negative[0])
+        side, value = ("_a", first[row]) if first[row] < 0 else ("_b", second[row])
+        if name == "length":
+            raise ValueError(
+                f"{at(place, row)}: column {name}{side}: {value:g}, where no length is negative: leave the cell empty "
+                "where it is not known"
+            )
+        found[name] = first - second
+        notes.append(
+            f"{name} is negative in {len(negative):,} of {len(first):,} rows (first {at(place, row)}: {value:g}): its "
+            "plain difference is taken, not its share"
+        )
+    return found, notes

@@ -10,12 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import FloatArray, IntArray, tally
+from arenaloop.ratings.battles import Battles
+from arenaloop.ratings.crossings import WHOLE, components, crossings
 
-__all__ = ["Prompts", "effective_clusters"]
+__all__ = ["Prompts", "bound_groups", "effective_clusters", "worth_inside"]
 
 _DENSE_ENTRIES = 1 << 22
 """Entries of the prompts x models matrices that are held at once (32 MiB each)."""
+_BINDING = 3.0
+"""Prompts by which two groups of models must be joined to tell how far apart they lie: from two nothing can be told of
+how sure that is."""
+_FIRST = 50_000
+"""Battles that are looked at first: nearly always they bind all models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,54 @@ class Prompts:
                 scores *= factor[block.first : block.first + block.many, None]
             meat += scores.T @ scores
         return meat
+
+
+def bound_groups(battles: Battles) -> IntArray:
+    """The first model of each one's group, shape (K,): no cut through a group is crossed by fewer than three prompts.
+
+    Battles of several pairs on one prompt are one prompt where their models are bound already.
+    """
+    assert battles.cluster is not None
+    use = slice(None) if battles.mass is None else battles.mass > 0
+    a, b, prompt = battles.a[use], battles.b[use], battles.cluster[use].astype(np.int64)
+    size = len(battles.models)
+    label: IntArray = np.arange(size)
+    for every in dict.fromkeys((len(a) // _FIRST + 1, 1)):
+        label = _bound(label, a[::every], b[::every], prompt[::every], size)
+        if not label.any():
+            break
+    return label
+
+
+def _bound(label: IntArray, a: IntArray, b: IntArray, prompt: IntArray, size: int) -> IntArray:
+    """`label` after groups that these battles bind have become one: pairs first, then whoever many ways join."""
+    while True:
+        first, second = label[a], label[b]
+        apart = first != second
+        a, b, prompt = a[apart], b[apart], prompt[apart]
+        pair = np.minimum(first, second)[apart].astype(np.int64) * size + np.maximum(first, second)[apart]
+        joining = tally(np.unique(prompt * (size * size) + pair) % (size * size), size * size).reshape(size, size)
+        joining += joining.T
+        pairs = np.where(joining >= _BINDING, joining, 0.0)
+        if pairs.any():
+            group = components(pairs)[0]
+        else:
+            group = (crossings(joining, np.ones(size), _BINDING) >= _BINDING * WHOLE).argmax(axis=1)
+        if (group[label] == label).all():
+            return label
+        label = group[label]
+
+
+def worth_inside(battles: Battles, bound: IntArray, worth: FloatArray) -> FloatArray:
+    """`worth`, of models that prompts bind to others that of the battles with these alone, shape (K,).
+
+    What joins two groups says nothing of what is inside them, however many battles it is.
+    """
+    inside = bound[battles.a] == bound[battles.b]
+    if inside.all():
+        return worth
+    several = np.bincount(bound, minlength=len(bound))[bound] > 1
+    return np.where(several, effective_clusters(battles.rows(inside), "prompt"), worth)
 
 
 def effective_clusters(battles: Battles, cluster: str) -> FloatArray:

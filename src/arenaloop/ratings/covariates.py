@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, sigmoid, tally
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry, fit
-from arenaloop.ratings.clusters import effective_clusters
+from arenaloop.ratings.clusters import bound_groups, effective_clusters, worth_inside
 from arenaloop.ratings.evidence import Evidence
 from arenaloop.ratings.intervals import (
     Intervals,
@@ -102,7 +103,7 @@ def fit_controlled(
     measured = np.asarray(np.isfinite(raw).all(axis=1), dtype=np.bool_)
     if len(battles) and not measured.any():
         raise ValueError(f"no battle has a known {' and '.join(controls)}")
-    kept = battles if measured.all() else _subset(battles, measured)
+    kept = battles if measured.all() else battles.rows(measured)
     raw = raw[measured]
     own = np.sqrt((raw * raw).mean(axis=0)) if len(raw) else np.ones(len(controls))
     scale = np.array([frozen[n][1] if n in frozen else (own[f] or 1.0) for f, n in enumerate(controls)])
@@ -141,7 +142,7 @@ def fit_controlled(
         theta, beta = np.nan_to_num(plain.theta), start.copy()
         penalty = np.diag(np.concatenate([np.zeros(size), np.full(len(free), ridge)]))
         for _ in range(100):
-            p = _sigmoid(theta[a] - theta[b] + X @ beta)
+            p = sigmoid(theta[a] - theta[b] + X @ beta)
             r, q = w * (y - p), w * p * (1.0 - p)
             gradient = np.concatenate([tally(a, size, r) - tally(b, size, r), F.T @ r - ridge * beta[free]])
             H = _information(cell, a, b, q, F, size) + penalty
@@ -172,13 +173,15 @@ def fit_controlled(
         piece = rated & (plain.component == c)
         theta[piece] -= theta[piece].mean()
 
-    p = _sigmoid(theta[a] - theta[b] + X @ beta)
+    p = sigmoid(theta[a] - theta[b] + X @ beta)
     r, q = w * (y - p), w * p * (1.0 - p)
     H = _information(cell, a, b, q, F, size) + penalty
     bread = np.linalg.inv(H + _origin(H, same, size))
     units = kept.clusters if cluster == "prompt" else len(kept)
     group = np.arange(len(kept)) if kept.cluster is None or cluster == "battle" else kept.cluster
+    bound = bound_groups(kept) if cluster == "prompt" else None
     worth = effective_clusters(kept, cluster)
+    worth = worth if bound is None else worth_inside(kept, bound, worth)
     # as in `intervals.sandwich`: where the data cannot show their own variance, the expected information stands in
     thin = (worth < 1.5) & rated
     flat = flat_pairs(kept, plain, outcome_squares(kept, cell[: len(kept)], size))
@@ -221,6 +224,7 @@ def fit_controlled(
         worth - 1.0 if prompts else np.where(thin, np.inf, np.maximum(worth - 1.0, 1.0)),
         prompts,
         thin,
+        bound,
     )
     ahead = tally(cell, size * size, w * (X @ beta)).reshape(size, size)
     fought = _by_pair(cell, w, size)
@@ -308,21 +312,3 @@ def _by_prompt(
             scores[:, size + f] = tally(here, many, r[rows] * F[rows, f])
         meat += scores.T @ scores
     return meat
-
-
-def _subset(battles: Battles, keep: BoolArray) -> Battles:
-    return Battles.of(
-        battles.models,
-        battles.a[keep],
-        battles.b[keep],
-        battles.score_a[keep],
-        weight=None if battles.weight is None else battles.weight[keep],
-        cluster=None if battles.cluster is None else battles.cluster[keep],
-        covariates={name: column[keep] for name, column in battles.covariates.items()},
-        skipped=battles.skipped,
-        notes=battles.notes,
-    )
-
-
-def _sigmoid(x: FloatArray) -> FloatArray:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -700.0, 700.0))))

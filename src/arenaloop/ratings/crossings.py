@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from arenaloop.ratings.battles import BoolArray, FloatArray, IntArray
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
 
 __all__ = ["WHOLE", "components", "crossings", "listed", "pseudo_wins", "separated_models", "walks"]
 

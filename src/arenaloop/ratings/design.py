@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arenaloop.ratings.battles import FloatArray, IntArray
+from arenaloop.ratings.arrays import FloatArray, IntArray
 from arenaloop.ratings.bradley_terry import fit_batch
 
 __all__ = [

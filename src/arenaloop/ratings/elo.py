@@ -11,22 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, FloatArray, IntArray
+from arenaloop.ratings.arrays import FloatArray, IntArray
+from arenaloop.ratings.battles import Battles
 
 __all__ = ["EloOrders", "battles_to_settle", "elo", "elo_orders", "trajectory"]
 
 _BLOCK = 1 << 25
 """Entries of the orders x battles matrix that are held at once."""
+_K, _START, _SCALE = 4.0, 1000.0, 400.0
+"""Points of a battle at most, the rating that all begin with, and the points of odds of ten to one: Chatbot Arena's."""
 
 
-def elo(battles: Battles, *, k: float = 4.0, init: float = 1000.0, scale: float = 400.0) -> FloatArray:
-    """Ratings after all battles in their own order, shape (K,). Weights multiply `k`."""
-    return trajectory(battles, every=max(len(battles), 1), k=k, init=init, scale=scale)[-1]
+def elo(battles: Battles) -> FloatArray:
+    """Ratings after all battles in their own order, shape (K,). Weights multiply K, the points of a battle."""
+    return trajectory(battles, every=max(len(battles), 1))[-1]
 
 
-def trajectory(
-    battles: Battles, *, every: int = 100, k: float = 4.0, init: float = 1000.0, scale: float = 400.0
-) -> FloatArray:
+def trajectory(battles: Battles, *, every: int = 100) -> FloatArray:
     """Ratings at the start, after each `every` battles, and at the end; shape (1 + ceil(N / every), K).
 
     Raises:
@@ -34,15 +35,15 @@ def trajectory(
     """
     if every < 1:
         raise ValueError(f"every must be at least 1, not {every}")
-    rating = [init] * len(battles.models)
+    rating = [_START] * len(battles.models)
     out = [list(rating)]
     weight = [1.0] * len(battles) if battles.mass is None else battles.mass.tolist()
-    factor = np.log(10.0) / scale
+    factor = np.log(10.0) / _SCALE
     exp = np.exp
     # one battle at a time by nature; plain floats are faster here than arrays of one
     rows = zip(battles.a.tolist(), battles.b.tolist(), battles.score_a.tolist(), weight, strict=True)
     for count, (a, b, score, w) in enumerate(rows, start=1):
-        change = k * w * (score - 1.0 / (1.0 + float(exp(factor * (rating[b] - rating[a])))))
+        change = _K * w * (score - 1.0 / (1.0 + float(exp(factor * (rating[b] - rating[a])))))
         rating[a] += change
         rating[b] -= change
         if count % every == 0:
@@ -52,13 +53,13 @@ def trajectory(
     return np.array(out)
 
 
-def battles_to_settle(*, k: float = 4.0, scale: float = 400.0, left: float = 0.05) -> int:
+def battles_to_settle(*, k: float = _K, left: float = 0.05) -> int:
     """Battles that a model needs against settled, equal opponents until a share `left` of its way remains.
 
-    A battle moves the mean rating by k p' of what is missing, p' = ln 10 / (4 scale) the slope of the expected score at
+    A battle moves the mean rating by k p' of what is missing, p' = ln 10 / 1,600 the slope of the expected score at
     even odds. At uneven odds it is more.
     """
-    return int(np.ceil(np.log(left) / np.log1p(-k * np.log(10.0) / (4.0 * scale))))
+    return int(np.ceil(np.log(left) / np.log1p(-k * np.log(10.0) / (4.0 * _SCALE))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +77,7 @@ class EloOrders:
     seed: int
 
 
-def elo_orders(
-    battles: Battles,
-    *,
-    orders: int = 100,
-    seed: int = 0,
-    cluster: str = "prompt",
-    k: float = 4.0,
-    init: float = 1000.0,
-    scale: float = 400.0,
-) -> EloOrders:
+def elo_orders(battles: Battles, *, orders: int = 100, seed: int = 0, cluster: str = "prompt") -> EloOrders:
     """Online Elo in `orders` random orders, and in as many of resampled clusters for its interval.
 
     Args:
@@ -103,14 +95,13 @@ def elo_orders(
         raise ValueError("no prompt ids to cluster by: use cluster='battle'")
     count = len(battles)
     rng = np.random.default_rng(seed)
-    settings = (k, init, np.log(10.0) / scale)
     plain: list[FloatArray] = []
     drawn: list[FloatArray] = []
     block = int(np.clip(_BLOCK // max(count, 1), 1, orders))
     for first in range(0, orders, block):
         many = min(block, orders - first)
-        plain.append(_play(battles, [rng.permutation(count) for _ in range(many)], *settings))
-        drawn.append(_play(battles, _resampled(battles, rng, many, cluster), *settings))
+        plain.append(_play(battles, [rng.permutation(count) for _ in range(many)]))
+        drawn.append(_play(battles, _resampled(battles, rng, many, cluster)))
     return EloOrders(np.concatenate(plain).mean(axis=0), np.concatenate(drawn), seed)
 
 
@@ -131,20 +122,20 @@ def _resampled(battles: Battles, rng: np.random.Generator, many: int, cluster: s
     return out
 
 
-def _play(battles: Battles, rows: list[IntArray], k: float, init: float, factor: float) -> FloatArray:
+def _play(battles: Battles, rows: list[IntArray]) -> FloatArray:
     """Final ratings of several orders at once, shape (orders, K); shorter orders end earlier."""
     many, longest = len(rows), max((len(row) for row in rows), default=0)
-    rating = np.full((many, len(battles.models)), init)
+    rating = np.full((many, len(battles.models)), _START)
     table = np.full((longest, many), -1, dtype=np.int32)
     for column, row in enumerate(rows):
         table[: len(row), column] = row
     flat = rating.reshape(-1)
     base = np.arange(many) * len(battles.models)
-    weight = np.ones(len(battles)) if battles.mass is None else battles.mass
+    weight, factor = np.ones(len(battles)) if battles.mass is None else battles.mass, np.log(10.0) / _SCALE
     for row in table:
         at_a, at_b = base + battles.a[row], base + battles.b[row]
         expected = 1.0 / (1.0 + np.exp(factor * (flat[at_b] - flat[at_a])))
-        change = k * np.where(row >= 0, weight[row], 0.0) * (battles.score_a[row] - expected)
+        change = _K * np.where(row >= 0, weight[row], 0.0) * (battles.score_a[row] - expected)
         flat[at_a] += change
         flat[at_b] -= change
     return rating

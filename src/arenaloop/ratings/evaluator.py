@@ -17,7 +17,7 @@ from statistics import median
 import numpy as np
 
 from arenaloop.ratings.agreement import krippendorff_alpha, spearman
-from arenaloop.ratings.battles import BoolArray, FloatArray, IntArray
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
 from arenaloop.ratings.length_preference import longer_at_matched_quality
 from arenaloop.ratings.rates import UNKNOWN, Rate, clustered_rate, kappa_rate
 

@@ -22,13 +22,14 @@ if they were independent, there is no interval; less far below, that takes the p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.battles import BoolArray, FloatArray, IntArray
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
 
-__all__ = ["LEAST_DOF", "Evidence", "Judged", "contrast_variance"]
+__all__ = ["LEAST_DOF", "Evidence", "Judged", "contrast_variance", "contrasts"]
 
 LEAST_DOF = 1.9
 """Degrees of freedom from clusters below which there is no interval. Three even clusters have two."""
@@ -54,8 +55,8 @@ class Judged:
     Attributes:
         variance: in squared nats, guarded, shape (n,).
         dof: of it, at least 1, shape (n,).
-        thin: too few clusters for an interval. `cancelled`: battles on the same prompts cancel out. `rare`: less than
-            one upset speaks of it. Shape (n,).
+        thin: too few clusters for an interval, or none that bind a model to the reference. `cancelled`: battles on the
+            same prompts cancel out. `rare`: less than one upset speaks of it. Shape (n,).
     """
 
     variance: FloatArray
@@ -85,6 +86,8 @@ class Evidence:
             estimated from them.
         prompts: whether clusters are prompts; battles that are clusters of their own have a known variance.
         lone: models of a single cluster, whose battles stand in with their expected information, shape (K,).
+        bound: of each model the group that prompts bind (`clusters.bound_groups`), shape (K,); None where all are one.
+        outweighed: models that would have clusters enough if all battles weighed alike, shape (K,); None without any.
     """
 
     inverse: FloatArray
@@ -95,6 +98,8 @@ class Evidence:
     clusters: FloatArray
     prompts: bool
     lone: BoolArray
+    bound: IntArray | None = None
+    outweighed: BoolArray | None = None
 
     @property
     def thin(self) -> BoolArray:
@@ -107,6 +112,8 @@ class Evidence:
         E = contrast_variance(self.expected, piece, reference)
         by_cluster, dof = self.dof(piece, reference)
         thin = by_cluster < LEAST_DOF if self.prompts else np.zeros(len(piece), dtype=bool)
+        if self.bound is not None:
+            thin |= (self.bound[piece] != self.bound[reference[0]]) | (not _alike(self.bound[reference]))
         rare = (dof < _LEAST_UPSET) & ~thin
         few = dof < _FEW_DOF
         cancelled = np.zeros(len(piece), dtype=bool)
@@ -151,6 +158,27 @@ class Evidence:
         relative = relative / total**2
         with np.errstate(divide="ignore"):
             return 1.0 / inverse_dof, 1.0 / (inverse_dof + relative / 2.0)
+
+
+def _alike(labels: IntArray) -> bool:
+    return bool((labels == labels[0]).all())
+
+
+def contrasts(evidence: Evidence | None, piece: IntArray, reference: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """Which models of a piece are measured from the mean of which: all from `reference`, as far as prompts bind them.
+
+    Groups of several models that are not bound to it are measured from themselves: then both are one object.
+    """
+    groups: list[IntArray] = []
+    if evidence is not None and evidence.bound is not None:
+        label, of_reference = evidence.bound[piece], evidence.bound[reference]
+        others = np.setdiff1d(label, of_reference[:1] if _alike(of_reference) else [])
+        groups = [piece[label == one] for one in others if np.count_nonzero(label == one) > 1]
+    rest = np.setdiff1d(piece, np.concatenate(groups)) if groups else np.array(piece)
+    if len(rest):
+        yield rest, reference
+    for group in groups:
+        yield group, group
 
 
 def contrast_variance(covariance: FloatArray, piece: IntArray, reference: IntArray) -> FloatArray:

@@ -12,15 +12,18 @@ the likelihood (`separation.py`). An end that is not known is infinite, and null
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, sigmoid, tally
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
-from arenaloop.ratings.clusters import Prompts, effective_clusters
+from arenaloop.ratings.clusters import Prompts, bound_groups, effective_clusters, worth_inside
 from arenaloop.ratings.crossings import listed
-from arenaloop.ratings.evidence import Evidence
+from arenaloop.ratings.evidence import LEAST_DOF, Evidence, contrasts
 from arenaloop.ratings.separation import Divide, divide, open_notes, settled
 from arenaloop.ratings.student import t_quantiles
 
@@ -65,14 +68,13 @@ class Intervals:
         """Lower and upper ends on the Elo scale, both of shape (K,); see `BradleyTerry.ratings` for the scale.
 
         Without an anchor they belong to ratings less their mean; with one to the differences from it, so that the
-        anchor's own interval has no width. An end that is open is infinite, both where there is no interval (`notes`
-        says why), and NaN where there is no rating.
+        anchor's own interval has no width. Those of a group that fewer than three prompts join to the others are from
+        its own mean. An end that is open is infinite, both where there is no interval (`notes` says why), and NaN where
+        there is no rating.
         """
-        lower, upper = np.full(len(self.fit.models), np.nan), np.full(len(self.fit.models), np.nan)
-        for piece, reference, at in self.fit.scales(anchor=anchor, mean=mean, origin=origin):
-            low, high = self._ends(piece, reference, piece, level)
-            lower[piece], upper[piece] = at + ELO_PER_NAT * low, at + ELO_PER_NAT * high
-        return lower, upper
+        return scaled_ends(
+            self.fit, self.evidence, partial(self._ends, level=level), anchor=anchor, mean=mean, origin=origin
+        )
 
     def difference(self, first: str, second: str, *, level: float = 0.95) -> tuple[float, float, float]:
         """`first` minus `second` in Elo points: estimate, lower and upper end, infinite where it is open.
@@ -87,7 +89,7 @@ class Intervals:
 
     def settled(self) -> BoolArray | None:
         """Models whose mean is a firm origin, shape (K,); None where that is everyone (see `separation.settled`)."""
-        return settled(self.fit, self.evidence.thin)
+        return settled(self.fit, self.evidence.thin, self.evidence.bound)
 
     def standard_error(self, i: int, j: int) -> float:
         """Standard error in nats of the difference between the models with codes `i` and `j`.
@@ -102,31 +104,39 @@ class Intervals:
 
     def notes(self, *, anchor: tuple[str, float] | None = None, origin: BoolArray | None = None) -> tuple[str, ...]:
         """What a reader of the bounds with this `anchor` or `origin` should know, in plain words."""
-        names = self.fit.models
-        thin: list[str] = []
-        cancelled: list[str] = []
-        rare: list[str] = []
-        notes = list(open_notes(self.fit, self.divide, anchor, origin))
+        names, lone = self.fit.models, self.evidence.lone
+        thin, weighed, cancelled, rare = (np.zeros(len(names), dtype=bool) for _ in range(4))
+        notes = open_notes(self.fit, self.divide, anchor, origin, self.evidence)
         for piece, reference, _ in self.fit.scales(anchor=anchor, origin=origin):
-            judged = self.evidence.judge(self.covariance, piece, reference)
-            closed = np.array([not (self.divide and any(self.divide.open_ends(i, reference))) for i in piece])
-            if len(reference) == 1:
-                closed &= piece != reference[0]
-            thin += [names[i] for i in piece[judged.thin & closed]]
-            cancelled += [names[i] for i in piece[judged.cancelled & closed]]
-            rare += [names[i] for i in piece[judged.rare & closed]]
-        if not self.evidence.prompts and self.evidence.lone.any():
-            lone = listed([names[i] for i in np.flatnonzero(self.evidence.lone)])
-            notes.append(f"only one battle for {lone}: the interval rests on the model's own information")
-        if thin:
-            notes.append(f"too few prompts for an interval of {listed(thin)}: fewer than three carry its battles")
-        if cancelled:
+            for codes, base in contrasts(self.evidence, piece, reference):
+                closed = ~np.array([bool(self.divide and any(self.divide.open_ends(i, base))) for i in codes])
+                closed &= (codes != base[0]) | (len(base) > 1)
+                judged = self.evidence.judge(self.covariance, piece, base)
+                wanted = np.searchsorted(piece, codes)
+                for marked, why in ((thin, judged.thin), (cancelled, judged.cancelled), (rare, judged.rare)):
+                    marked[codes] = why[wanted] & closed
+        if self.evidence.outweighed is not None:
+            weighed, thin = thin & self.evidence.outweighed, thin & ~self.evidence.outweighed
+
+        def told(marked: BoolArray) -> str:
+            return listed([names[i] for i in np.flatnonzero(marked)])
+
+        if not self.evidence.prompts and lone.any():
+            notes.append(f"only one battle for {told(lone)}: the interval rests on the model's own information")
+        if thin.any():
+            notes.append(f"too few prompts for an interval of {told(thin)}: fewer than three carry its battles")
+        if weighed.any():
             notes.append(
-                f"no interval for {listed(cancelled)}: the battles on each prompt cancel out that tell it (as those of "
+                f"no interval for {told(weighed)}: their battles' weights differ so much that fewer than three "
+                "prompts carry them"
+            )
+        if cancelled.any():
+            notes.append(
+                f"no interval for {told(cancelled)}: the battles on each prompt cancel out that tell it (as those of "
                 "a judge that votes for a seat, or of one prompt that joins groups), and do not show how sure it is"
             )
-        if rare:
-            notes.append(f"no interval for {listed(rare)}: a single battle, or less, outweighs the others")
+        if rare.any():
+            notes.append(f"no interval for {told(rare)}: a single battle, or less, outweighs the others")
         return tuple(notes)
 
     def _piece(self, code: int) -> IntArray:
@@ -184,7 +194,9 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     reach = np.diag(bread)[:, None] + np.diag(bread)[None, :] - 2.0 * bread
     leverage = q * reach if correction else None
     by_prompt = Prompts(battles) if prompts else None
+    bound = bound_groups(battles) if prompts else None
     worth = effective_clusters(battles, cluster) if by_prompt is None else by_prompt.worth
+    worth = worth if bound is None else worth_inside(battles, bound, worth)
     thin = (worth < 1.5) & ~np.isnan(fit.theta)
     if thin.any():
         expected |= thin[:, None] | thin[None, :]
@@ -200,9 +212,31 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     if prompts:
         independent = _independent(battles, fit, cell, p, squares, expected) + known
     by_fit = bread if battles.mass is None and fit.l2 == 0 else bread @ _laplacian(spread) @ bread
-    evidence = Evidence(bread, by_fit, spread, rarity, independent, clusters, prompts, thin)
+    outweighed = None
+    if prompts and battles.mass is not None:
+        outweighed = effective_clusters(replace(battles, weight=None), cluster) - 1.0 >= LEAST_DOF
+    evidence = Evidence(bread, by_fit, spread, rarity, independent, clusters, prompts, thin, bound, outweighed)
     found = divide(battles, fit, Q, covariance, cluster)
     return Intervals(fit, covariance, battles.clusters if prompts else len(battles), evidence, found)
+
+
+def scaled_ends(
+    fit: BradleyTerry,
+    evidence: Evidence | None,
+    ends: Callable[[IntArray, IntArray, IntArray], tuple[FloatArray, FloatArray]],
+    *,
+    anchor: tuple[str, float] | None,
+    mean: float,
+    origin: BoolArray | None,
+) -> tuple[FloatArray, FloatArray]:
+    """Ends on the Elo scale, both of shape (K,), of what `ends` says in nats of (piece, reference, codes)."""
+    lower, upper = np.full(len(fit.models), np.nan), np.full(len(fit.models), np.nan)
+    for piece, reference, at in fit.scales(anchor=anchor, mean=mean, origin=origin):
+        for codes, base in contrasts(evidence, piece, reference):
+            middle = at + ELO_PER_NAT * (fit.theta[base].mean() - fit.theta[reference].mean())
+            low, high = ends(piece, base, codes)
+            lower[codes], upper[codes] = middle + ELO_PER_NAT * low, middle + ELO_PER_NAT * high
+    return lower, upper
 
 
 def outcome_spread(battles: Battles, fit: BradleyTerry, q: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -227,7 +261,7 @@ def between(fit: BradleyTerry, covariance: FloatArray) -> FloatArray:
 def win_probabilities(fit: BradleyTerry) -> FloatArray:
     """P(row beats column) under the fit, shape (K, K); models that met nobody count as average."""
     theta = np.nan_to_num(fit.theta)
-    return np.asarray(1.0 / (1.0 + np.exp(np.clip(theta[None, :] - theta[:, None], -700, 700))))
+    return sigmoid(theta[:, None] - theta[None, :])
 
 
 def information_inverse(fit: BradleyTerry, p: FloatArray) -> FloatArray:

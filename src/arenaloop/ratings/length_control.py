@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arenaloop.ratings.battles import BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, sigmoid, tally
 from arenaloop.ratings.bca import bca_interval
 
 __all__ = [
@@ -35,7 +35,7 @@ _RIDGE = 1e-2
 
 def length_controlled(gamma: FloatArray, *, b_diff: float, b_model: float) -> float:
     """Length-controlled win rate in percent from a fit's weights: ``100 mean_i sigma(b_diff gamma_i + b_model)``."""
-    return 100.0 * float(np.mean(_sigmoid(b_diff * np.asarray(gamma, dtype=np.float64) + b_model)))
+    return 100.0 * float(np.mean(sigmoid(b_diff * np.asarray(gamma, dtype=np.float64) + b_model)))
 
 
 def standardised_length(delta: FloatArray, weight: FloatArray | None = None) -> FloatArray:
@@ -110,7 +110,7 @@ def controlled_rate(
     if counted is None:
         value = length_controlled(difficulty, b_diff=float(beta[0, 1]), b_model=float(beta[0, 2]))
     else:
-        value = 100.0 * float(each @ _sigmoid(beta[0, 1] * difficulty + beta[0, 2]) / each.sum())
+        value = 100.0 * float(each @ sigmoid(beta[0, 1] * difficulty + beta[0, 2]) / each.sum())
 
     def refitted(weight: FloatArray) -> FloatArray:
         z = standardised_length(delta, weight)
@@ -118,7 +118,7 @@ def controlled_rate(
         if not finite.all():
             lost = ~finite
             found[lost], _ = _glm(z[lost], difficulty, target, (weight * mass)[lost], max(ridge, _RIDGE), regular)
-        fitted = _sigmoid(found[:, 1:2] * difficulty + found[:, 2:3])
+        fitted = sigmoid(found[:, 1:2] * difficulty + found[:, 2:3])
         total = weight @ each  # a resample without any row says nothing
         return np.where(
             total > 0, 100.0 * (weight * each * fitted).sum(axis=1) / np.where(total > 0, total, 1.0), np.nan
@@ -162,7 +162,7 @@ def _glm(
     powers = np.stack([gamma * gamma, gamma, np.ones_like(gamma)], axis=1)
     for _ in range(60):
         za, now = z[active], beta[active]
-        p = _sigmoid(now[:, :1] * za + now[:, 1:2] * gamma + now[:, 2:])
+        p = sigmoid(now[:, :1] * za + now[:, 1:2] * gamma + now[:, 2:])
         r = mass[active] * (y - p)
         q = mass[active] * (p * (1.0 - p))
         qz = q * za
@@ -176,7 +176,7 @@ def _glm(
         H += (ridge + 1e-9) * np.eye(3)
         if regular is not None:
             X = np.stack([regular[0], regular[1], np.zeros_like(regular[0])], axis=1)
-            expected = _sigmoid(now @ X.T)
+            expected = sigmoid(now @ X.T)
             gradient += 0.1 * (regular[2] - expected) @ X
             H += np.einsum("mk,sm,ml->skl", X, 0.1 * expected * (1.0 - expected), X, optimize=True)
         step = np.linalg.solve(H, gradient[:, :, None])[:, :, 0]
@@ -210,7 +210,7 @@ def estimate_difficulty(
     models = int(model.max()) + 1
     beta, gamma = np.zeros((models, 2)), np.zeros(prompts)
     for _ in range(100):
-        p = _sigmoid(beta[model, 0] + beta[model, 1] * z + gamma[prompt])
+        p = sigmoid(beta[model, 0] + beta[model, 1] * z + gamma[prompt])
         q = p * (1.0 - p)
         r = y - p
         g_beta = np.stack([tally(model, models, r), tally(model, models, r * z)], axis=1) - 1e-4 * beta
@@ -240,7 +240,3 @@ def estimate_difficulty(
 def plausible(raw: float, lc: float) -> bool:
     """AlpacaEval's bounds on how far length control may move a win rate (percent)."""
     return min(raw - raw / 4.0, raw - 10.0) <= lc <= max(raw + (100.0 - raw) / 4.0, raw + 10.0)
-
-
-def _sigmoid(x: FloatArray) -> FloatArray:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -700.0, 700.0))))

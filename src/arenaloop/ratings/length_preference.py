@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arenaloop.ratings.battles import FloatArray, IntArray
+from arenaloop.ratings.arrays import FloatArray, IntArray
 from arenaloop.ratings.rates import UNKNOWN, Rate, resampled
 
 __all__ = ["longer_at_matched_quality"]

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from arenaloop.ratings.battles import FloatArray, IntArray
+from arenaloop.ratings.arrays import FloatArray, IntArray
 from arenaloop.ratings.student import t_quantile
 
 __all__ = ["UNKNOWN", "Rate", "clustered_rate", "kappa", "kappa_rate", "resampled"]

@@ -26,9 +26,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry
 from arenaloop.ratings.crossings import WHOLE, components, listed
+from arenaloop.ratings.evidence import Evidence, contrasts
 
 __all__ = ["Divide", "divide", "open_notes", "pair_units", "settled"]
 
@@ -99,17 +101,29 @@ class Divide:
 
 
 def open_notes(
-    fit: BradleyTerry, found: Divide | None, anchor: tuple[str, float] | None, origin: BoolArray | None
-) -> tuple[str, ...]:
-    """Which intervals have an open end, and which both, in plain words."""
+    fit: BradleyTerry,
+    found: Divide | None,
+    anchor: tuple[str, float] | None,
+    origin: BoolArray | None,
+    evidence: Evidence | None = None,
+) -> list[str]:
+    """Which intervals have an open end, and which both, in plain words; and from which means they are."""
     above: list[str] = []
     below: list[str] = []
     both: list[str] = []
-    if found is not None:
-        for piece, reference, _ in fit.scales(anchor=anchor, origin=origin):
-            for code in piece:
+    joined: list[str] = []
+    for piece, reference, _ in fit.scales(anchor=anchor, origin=origin):
+        for codes, base in contrasts(evidence, piece, reference):
+            if base is codes:
+                joined.append(
+                    f"the intervals of {listed([fit.models[code] for code in codes])} are from their own mean: fewer "
+                    "than three prompts join them to the others"
+                )
+            for code in codes:
+                if found is None:
+                    break
                 kinds = {(True, False): below, (False, True): above, (True, True): both}
-                kind = kinds.get(found.open_ends(int(code), reference))
+                kind = kinds.get(found.open_ends(int(code), base))
                 if kind is not None:
                     kind.append(fit.models[code])
     notes = [
@@ -126,7 +140,7 @@ def open_notes(
                 f"{mean:g} is the mean of {listed([fit.models[code] for code in reference])}: how far off "
                 f"{listed(outside)} may be, the battles do not tell well enough to count in it"
             )
-    return tuple(notes)
+    return [*notes, *joined]
 
 
 def divide(
@@ -189,17 +203,20 @@ def _design_effects(group: IntArray, information: FloatArray, covariance: FloatA
     return effect
 
 
-def settled(fit: BradleyTerry, thin: BoolArray) -> BoolArray | None:
+def settled(fit: BradleyTerry, thin: BoolArray, bound: IntArray | None = None) -> BoolArray | None:
     """Models whose mean makes a firm origin: of each component the largest group that no divide cuts, less thin ones.
 
     Args:
         fit: of some battles.
         thin: models with too few clusters to tell, shape (K,).
+        bound: groups that prompts bind, shape (K,), which a firm origin does not straddle; None where all are one.
 
     Returns:
         Shape (K,), all of a component where fewer than two would be left; None where that is everyone.
     """
     component, group = components(fit.wins)[0], _groups(fit.crossed >= WHOLE)
+    if bound is not None:
+        group = group * len(group) + bound
     rated = ~np.isnan(fit.theta)
     chosen = np.zeros(len(thin), dtype=bool)
     for c in np.unique(component[rated]):

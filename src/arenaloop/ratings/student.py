@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from arenaloop.ratings.battles import FloatArray
+from arenaloop.ratings.arrays import FloatArray
 
 __all__ = ["t_quantile", "t_quantiles"]
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from arenaloop.ratings.battles import Battles, FloatArray, tally
+from arenaloop.ratings.arrays import FloatArray, tally
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.crossings import components
 
 __all__ = ["TieModel", "count_outcomes", "fit_ties", "outcome_probabilities"]

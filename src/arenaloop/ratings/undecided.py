@@ -13,7 +13,8 @@ from itertools import islice
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles, BoolArray, FloatArray, IntArray
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import (
     ELO_PER_NAT,
     anchor_code,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from arenaloop.ratings.battles import FEW_OF_ALL, BoolArray, FloatArray, IntArray, relative_weights
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, relative_weights
+from arenaloop.ratings.battles import FEW_OF_ALL
 from arenaloop.ratings.bca import left_out
 from arenaloop.ratings.length_control import (
     controlled_rate,

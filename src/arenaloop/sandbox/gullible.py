@@ -23,7 +23,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from arenaloop.audit.suspicion import folded
-from arenaloop.judges.parsers import LABELS, Form, VerdictMode
+from arenaloop.judges.answer_lines import LABELS, Form
+from arenaloop.judges.parsers import VerdictMode
 from arenaloop.sandbox.tasks import utility
 from arenaloop.types import Completion
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arenaloop.config import JudgeSettings
 from arenaloop.errors import ConfigError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from arenaloop.judges.pointwise import RubricJudge
     from arenaloop.models.base import Model
 
-__all__ = ["judge", "pointwise"]
+__all__ = ["judge", "judging_model", "pointwise"]
 
 
 def judge(settings: JudgeSettings) -> Decider:
@@ -43,16 +43,7 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
     name = "rubric" if unset else settings.template
     template = load_template(name, settings.criteria, settings.parser, layout="answer")
     kinds = _pointwise()
-    built = kinds.get(name, kinds["rubric"])(
-        _model(settings),
-        template=template,
-        verdict=settings.verdict,
-        deciding_label=settings.deciding_label,
-        label_mass=settings.label_mass,
-        sampling=settings.sampling.build(),
-        name=settings.name,
-        prefill=settings.prefill,
-    )
+    built = kinds.get(name, kinds["rubric"])(**_asked(settings), template=template)
     refuse_impossible(built)
     return built
 
@@ -74,21 +65,24 @@ def _lone_judge(settings: JudgeSettings) -> Judge:
     from arenaloop.judges.templates import load_template
 
     template = load_template(settings.template, settings.criteria, settings.parser)
-    built = PairwiseJudge(
-        _model(settings),
-        template=template,
-        verdict=settings.verdict,
-        deciding_label=settings.deciding_label,
-        label_mass=settings.label_mass,
-        sampling=settings.sampling.build(),
-        name=settings.name,
-        prefill=settings.prefill,
-    )
+    built = PairwiseJudge(**_asked(settings), template=template)
     refuse_impossible(built)
     return built
 
 
-def _model(settings: JudgeSettings) -> Model:
+def _asked(settings: JudgeSettings) -> dict[str, Any]:
+    """The arguments of a judge that fills a template, but for that."""
+    names = ("verdict", "deciding_label", "label_mass", "name", "prefill")
+    own = {name: getattr(settings, name) for name in names}
+    return own | {"model": judging_model(settings), "sampling": settings.sampling.build()}
+
+
+def judging_model(settings: JudgeSettings) -> Model:
+    """The model behind a judge.
+
+    Raises:
+        ConfigError: recorded answers, or the best of several.
+    """
     from arenaloop.models.recorded import RecordedModel
 
     if settings.best_of_n is not None:

@@ -51,6 +51,7 @@ class EncodedRows:
         explained: what there is to say of the first of them, by reason.
         truncated: rows or pairs kept although an answer was cut at the window.
         spelled: rows or pairs kept in which a text spells a control token; it was kept as text.
+        earlier: rows kept with assistant turns that are not learned, before those that are.
     """
 
     rows: list[Encoded] = field(default_factory=list)
@@ -59,6 +60,7 @@ class EncodedRows:
     explained: dict[str, str] = field(default_factory=dict)
     truncated: int = 0
     spelled: int = 0
+    earlier: int = 0
 
     def take(self, at: int, sides: Sequence[Encoded | Unfit]) -> None:
         """Keep what row `at` gave, or count it as dropped for the first reason among its sides."""

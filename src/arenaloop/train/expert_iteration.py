@@ -22,7 +22,7 @@ from arenaloop.train import rollouts
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import Encoded, EncodedRows
 from arenaloop.train.loop import fit
-from arenaloop.train.policy import load_policy
+from arenaloop.train.policy import load_policy, refuse_grown
 from arenaloop.train.processes import joined
 from arenaloop.train.rollouts import Rollout
 from arenaloop.train.run import TrainingRun, TrainResult
@@ -125,11 +125,10 @@ class Winners:
 def train(job: Job[ExpertIterationSettings]) -> TrainResult:
     """Fine-tune on the best of the model's own answers, as often as the settings say; see `methods.training`."""
     settings, out = job.settings, job.run.out
-    job.run.begin()
     sampler, revision, fingerprint = job.start, job.revision, job.fingerprint
     for number in range(1, settings.rounds):
         key = content_hash(job.run.key, "round", number)
-        run = TrainingRun(out / f"round-{number}", key, job.run.note)
+        run = TrainingRun(out / f"round-{number}", key, job.run.note, {**job.run.made, "round": number})
         if run.result is None:
             try:
                 _round(replace(job, run=run), sampler, revision, fingerprint, number)
@@ -144,7 +143,6 @@ def _round(
 ) -> TrainResult:
     """Learn the best of what the model `sampler` says."""
     settings = job.settings
-    job.run.begin()
     winners, dropped = _sampled(job, sampler, revision, fingerprint, number)
     data = winners.encoded(dropped)
     if settings.init == "sft":
@@ -164,7 +162,13 @@ def _sampled(
     kept: Any = run.kept("winners", key)
     winners = Winners() if kept is None else Winners(**kept)
     policy = load_policy(sampler, settings, revision)
-    prompts = rollouts.encode_prompts(policy.encoder(settings), job.rows, settings)
+    refuse_grown(policy)
+    encoder = policy.encoder(settings)
+    settings = settings.within(encoder.max_length)
+    prompts = rollouts.encode_prompts(encoder, job.rows, settings)
+    if winners.done < len(prompts.asked):
+        job.scored_by().probe()
+    run.begin()  # nothing is written before what can be refused has been looked at
     seed = derive_seed(job.seed, "expert iteration", number)
     while winners.done < len(prompts.asked):
         part = winners.done // _PART

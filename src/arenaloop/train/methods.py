@@ -13,6 +13,7 @@ from arenaloop import config
 from arenaloop.config import OptimSettings, SampleSettings
 from arenaloop.data.formats.training_rows import compared, contradiction, form_of
 from arenaloop.errors import ConfigError, nearest
+from arenaloop.models import adapters
 from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.train.processes import asks_to_spread, joined
 from arenaloop.train.rows import refuse_unread
@@ -77,7 +78,7 @@ def training(
 
     Args:
         method: its name.
-        start: the model to start from: a directory in Hugging Face form, or a hub id.
+        start: the model to start from: a directory in Hugging Face form or of an adapter, or a hub id.
         rows: what is trained on; the method's `COLUMNS` say what it reads, other columns are ignored.
         out: the directory to write; see `run`.
         settings: of the method's own class.
@@ -120,9 +121,14 @@ def training(
     scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were
     key = content_hash(method, fingerprint, read, settings.method(), seed, *scored)
     processes.agree(key, "the processes of this training were given different rows, settings or seeds")
-    run = TrainingRun(out, key, on_note)
+    made = {"method": method, "start": str(start), "rows": len(rows), "seed": seed}
+    run = TrainingRun(out, key, on_note, {**made, "settings": settings.model_dump(mode="json")})
     if run.result is not None:
         return run.result
+    if adapters.is_adapter(start):
+        run.note(
+            f"{start} is an adapter; it is merged into {adapters.base_of(start)[0]}, and training starts from both"
+        )
     try:
         return known.train(Job(run, settings, seed, start, revision, fingerprint, rows, on_step, reward, started))
     finally:

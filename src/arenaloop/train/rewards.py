@@ -5,7 +5,7 @@ position. Its configuration says how a score is made of it:
 
     readout            ``last`` (every loader of classifiers reads it so), or ``mean`` over the answer's tokens
     prior              ``policy_logprob``: the log-probability per root of the tokens, of the model in ``prior/``, added
-    mean, std          of the scores of the answers that it was trained on; a score is ``(raw - mean) / std``
+    mean, std          of the scores of answers that it was trained on (500 pairs); a score is ``(raw - mean) / std``
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from arenaloop.config import OptimSettings
 from arenaloop.errors import InputError
-from arenaloop.models.checkpoint import require_reward_model, torch_threads
+from arenaloop.models.checkpoint import holds_model, require_reward_model, torch_threads
 from arenaloop.train.batches import Batch, TokenTable, micro_batches
 from arenaloop.train.dpo import reference_logprobs
 from arenaloop.train.encoding import ChatEncoder, Encoded, Unfit
@@ -46,7 +46,7 @@ class RewardModel:
         head: the classifier.
         readout: where the score is read.
         prior: the model whose likelihood is added, or None.
-        mean, std: of the raw scores of the answers that it was trained on.
+        mean, std: of the raw scores of answers that it was trained on.
     """
 
     head: ScalarHead
@@ -59,9 +59,17 @@ class RewardModel:
         """What the head says of the rows of a batch with all their last tokens, without the prior: (B,) float32."""
         return self.head.scores(batch) if self.readout == "last" else self.head.answer_means(batch)
 
-    def raw(self, table: TokenTable, settings: OptimSettings) -> Tensor:
-        """Scores of all rows of a table as the loss sees them, on the CPU: (R,) float32."""
-        out = torch.zeros(len(table)) if self.prior is None else likelihoods(self.prior, table, settings)
+    def raw(self, table: TokenTable, settings: OptimSettings, likelihood: Tensor | None = None) -> Tensor:
+        """Scores of all rows of a table as the loss sees them, on the CPU: (R,) float32.
+
+        Args:
+            table: the rows.
+            settings: of the forward passes.
+            likelihood: (R,) of the rows under the prior, where it is known already.
+        """
+        if likelihood is None and self.prior is not None:
+            likelihood = likelihoods(self.prior, table, settings)
+        out = torch.zeros(len(table)) if likelihood is None else likelihood.clone()
         parts = micro_batches(np.arange(len(table)), table.lengths, tokens=self.head.micro_tokens(settings))
         with torch_threads(self.head.threads(settings)), self.head.evaluating():
             found = joined().each(
@@ -168,7 +176,7 @@ def load_reward_model(path: str | Path, settings: OptimSettings, revision: str |
         )
     prior = None
     if getattr(config, "prior", "none") == "policy_logprob":
-        if not (Path(path) / PRIOR / "config.json").is_file():
+        if not holds_model(Path(path) / PRIOR):
             raise InputError(f"{path}: the model of its prior is missing from {PRIOR}/")
         prior = load_policy(Path(path) / PRIOR, settings)
     readout: Any = getattr(config, "readout", "last")

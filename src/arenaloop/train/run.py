@@ -1,12 +1,14 @@
 """The directory of one training: what it was made from, its metrics, its checkpoint, its result.
 
-    training.json       the key of this training (a hash of start, rows, method and seed), and its result once finished
+    training.json       the key of this training (a hash of start, rows, method and seed), what it is made of in words,
+                        and its result once finished
     metrics.jsonl       one line per `log_every` steps
     checkpoint.pt       the state that an interrupted training continues from, and, in checkpoint.previous.pt, the one
                         before, for the case that it is damaged; both are removed at the end
     NAME.pt             what a method keeps under a key of its own; DPO: the reference's log-probabilities
     policy-N/           the model after N steps (in reinforcement learning N roll-outs), where `keep_every` is set
     config.json, model*.safetensors, tokenizer*, …       the trained model, in Hugging Face form
+    adapter/            of a training of adapters, its adapter; unmerged, that stands here in the model's place
 
 Only what this module wrote is ever overwritten: a directory that holds someone else's model is refused. One process
 trains in it at a time: it holds a lock on the directory itself, which goes with the process. Of several that train
@@ -30,8 +32,9 @@ from typing import Any, BinaryIO
 import torch
 
 from arenaloop.errors import ConfigError, StorageError
+from arenaloop.models.checkpoint import holds_model
 from arenaloop.regular_files import read_regular, read_text, refuse_others
-from arenaloop.train.backbone import Backbone
+from arenaloop.train.backbone import ADAPTER, MARKS, Backbone
 from arenaloop.train.gate import report_line
 from arenaloop.train.processes import joined
 
@@ -53,6 +56,7 @@ class TrainResult:
         explained: what there is to say of the first of them, by reason.
         truncated: rows used although an answer was cut at the window.
         spelled: rows used in which a text spells a control token of the model; it was kept as text.
+        earlier: rows used with earlier assistant turns, which were not learned.
         skipped_steps: steps whose loss or gradient was not finite; they moved nothing.
         metrics: means over the last logged steps.
         report: what the method measured of its result, each with the ends of its interval where it has one.
@@ -67,6 +71,7 @@ class TrainResult:
     explained: dict[str, str] = field(default_factory=dict)
     truncated: int = 0
     spelled: int = 0
+    earlier: int = 0
     skipped_steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     report: dict[str, list[float | None]] = field(default_factory=dict)
@@ -83,6 +88,11 @@ class TrainResult:
             *([f"dropped: {dropped}"] if dropped else []),
             *([f"truncated at the window: {self.truncated:,}"] if self.truncated else []),
             *([f"control tokens in the text, kept as text: {self.spelled:,}"] if self.spelled else []),
+            *(
+                [f"earlier assistant turns not learned (assistant_turns: last): {self.earlier:,}"]
+                if self.earlier
+                else []
+            ),
             *([report_line(self.report)] if self.report else []),
         ]
 
@@ -94,6 +104,7 @@ class TrainingRun:
         out: the directory; need not exist.
         key: content hash of everything that decides the trained weights.
         note: told, in one line each, what of the directory could not be used.
+        made: what the training is made of, as a report says it: method, start, seed, settings.
 
     Attributes:
         result: the result, if a training with this key has finished here.
@@ -103,9 +114,16 @@ class TrainingRun:
         ConfigError: `out` holds a model that was not trained here.
     """
 
-    def __init__(self, out: Path, key: str, note: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        out: Path,
+        key: str,
+        note: Callable[[str], None] | None = None,
+        made: Mapping[str, Any] | None = None,
+    ) -> None:
         self.out = out
         self.key = key
+        self.made = dict(made or {})
         self.result: TrainResult | None = None
         self._processes = joined()
         self.note = note if note and self._processes.first else (lambda _: None)
@@ -119,7 +137,7 @@ class TrainingRun:
     def _look(self) -> tuple[dict[str, Any] | None, bool, TrainResult | None]:
         """What the directory holds: its record, whether that is this training's, and its result."""
         record = _read_record(self._record)
-        if record is None and (self.out / "config.json").exists():
+        if record is None and holds_model(self.out):
             raise ConfigError(f"{self.out} already holds a model that was not trained here; choose another directory")
         ours = record is not None and record.get("key") == self.key
         return record, ours, self._finished(record) if ours and record and record.get("result") else None
@@ -160,12 +178,13 @@ class TrainingRun:
         if self._ours:
             return
         with _storage(self.out):
-            for stale in ("config.json", self._checkpoint.name, self._previous.name, "metrics.jsonl"):
+            for stale in (*MARKS, self._checkpoint.name, self._previous.name, "metrics.jsonl"):
                 (self.out / stale).unlink(missing_ok=True)
+            shutil.rmtree(self.out / ADAPTER, ignore_errors=True)
             if self._found is not None:  # else no training of ours was here
                 for other in self.out.glob(f"{KEPT}[0-9]*"):
                     shutil.rmtree(other)
-            self._write_record({"key": self.key})
+            self._write_record({"key": self.key, **self.made})
         self._ours = True
 
     def close(self) -> None:
@@ -259,7 +278,8 @@ class TrainingRun:
             told = {name: value for name, value in asdict(result).items() if name != "path"}
             with _storage(self.out):
                 sizes = {file.name: file.stat().st_size for file in self.out.glob("*.safetensors")}
-                self._write_record({"key": self.key, "result": told, "files": {"config.json": None, **sizes}})
+                marks = {name: None for name in MARKS if (self.out / name).is_file()}
+                self._write_record({"key": self.key, **self.made, "result": told, "files": {**marks, **sizes}})
                 self._checkpoint.unlink(missing_ok=True)
                 self._previous.unlink(missing_ok=True)
             return result

@@ -150,7 +150,9 @@ class Session:
         self._size = job.settings.micro_batch
         self._models = [model, *(also or {}).values()]
         self._dropout = dropout
-        self._kept = {**{name: other.module for name, other in (also or {}).items()}, **(kept or {})}
+        self._kept = {**(also or {}), **(kept or {})}
+        for at, each in enumerate(self._models):
+            each.adapt(derive_seed(job.seed, "adapter", at) % 2**63)
         own = [None, *((peaks or {}).get(name) for name in also or {})]
         self._optimizer = build_optimizer([each.module for each in self._models], job.settings, peaks=own)
         self._stride = stride
@@ -283,7 +285,7 @@ class Session:
         """Keep the state, so that an interrupted training continues from here."""
         self.job.run.checkpoint(
             {
-                "module": sharding.weights(self.model.module, self._processes.first),
+                "module": self.model.state_dict(),
                 "optimizer": sharding.whole(self._optimizer.state_dict(), self._processes.first),
                 "kept": {name: part.state_dict() for name, part in self._kept.items()},
                 "rng": torch.get_rng_state(),
@@ -311,6 +313,7 @@ class Session:
             dropped=dict(data.dropped),
             explained=dict(data.explained),
             truncated=data.truncated,
+            earlier=data.earlier,
             spelled=data.spelled,
             skipped_steps=self.skipped_steps,
             metrics=self.metrics,
@@ -327,10 +330,7 @@ class Session:
         state = self.job.run.restore(math.inf if self.model.passes is None else sharding.SMALL)
         if state is None:
             return
-        now = self.model.module.state_dict()
-        self.model.module.load_state_dict(
-            {name: sharding.spread_like(value, now[name]) for name, value in state["module"].items()}
-        )
+        self.model.load_state_dict(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
         for name, part in self._kept.items():
             part.load_state_dict(state["kept"][name])

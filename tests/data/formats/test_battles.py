@@ -8,7 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from arenaloop.data.formats import read_battles
+from arenaloop.data.formats import judgments, read_battles
+from arenaloop.data.formats.judgments import battles_from_rows
+from arenaloop.data.formats.tables import table_rows
 from arenaloop.errors import InputError
 
 ROWS = [
@@ -169,3 +171,69 @@ def test_json_arrays_with_nameless_models_or_lists(tmp_path: Path) -> None:
         path.write_text(json.dumps([{**row, field: ["x"]}]))
         with pytest.raises(InputError, match=r"line 1: .*(must be text or a number|a list: \['x'\])"):
             read_battles(path)
+
+
+CONTAINERS = ("b.json", "b.jsonl", "b.csv", "b.parquet")
+
+
+def saved(folder: Path, name: str, rows: list[dict[str, object]]) -> Path:
+    path = folder / name
+    if name.endswith(".parquet"):
+        pl.DataFrame(rows).write_parquet(path)
+    elif name.endswith(".csv"):
+        pl.DataFrame(rows).write_csv(path)
+    else:
+        lines = [json.dumps(row, separators=(",", ":")) for row in rows]
+        path.write_text(f"[{','.join(lines)}]" if name == "b.json" else "".join(f"{line}\n" for line in lines))
+    return path
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_negative_length_is_refused(tmp_path: Path, name: str) -> None:
+    row = {"model_a": "x", "model_b": "y", "winner": "tie", "length_a": 10, "length_b": 20}
+    path = saved(tmp_path, name, [row, row | {"length_b": -1}])
+    with pytest.raises(InputError, match=r"(line|row) [123]: column length_b: -1, where no length is negative"):
+        read_battles(path, controls=["length"])
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_covariate_with_negative_numbers_is_said_to_be_a_plain_difference(tmp_path: Path, name: str) -> None:
+    row = {"model_a": "x", "model_b": "y", "winner": "tie", "mood_a": 3.0, "mood_b": 1.0}
+    battles = read_battles(saved(tmp_path, name, [row, row | {"mood_a": -2.0}]), controls=["mood"])
+    assert battles.covariates["mood"].tolist() == [2.0, -3.0]
+    (note,) = battles.notes
+    assert note.startswith("mood is negative in 1 of 2 rows (first ")
+    assert note.endswith(": -2): its plain difference is taken, not its share")
+    assert read_battles(saved(tmp_path, name, [row]), controls=["mood"]).covariates["mood"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize("name", ["b.jsonl", "b.csv", "b.parquet"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {"flavour": ["sweet", "sour"]},
+        {"flavour": [1.5, 2.5], "is_polite": [True, False], "confidence": ["high", "low"]},
+        {"flavour": ["n/a", "null"], "blend": ["none", "new"]},
+    ],
+)
+def test_columns_that_are_only_named_are_read_no_row_at_a_time(
+    tmp_path: Path, name: str, cells: dict[str, list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"model_a": a, "model_b": b, "winner": "tie", **{name: column[at] for name, column in cells.items()}}
+        for at, (a, b) in enumerate((("x", "y"), ("y", "z")))
+    ]
+    path = saved(tmp_path, name, rows)
+    one_by_one = battles_from_rows(table_rows(path), str(path))
+    monkeypatch.setattr(judgments, "battles_from_rows", None)
+    battles = read_battles(path)
+    assert battles.notes == one_by_one.notes != ()
+    assert battles.score_a.tolist() == one_by_one.score_a.tolist()
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_cell_that_says_turned_is_seen_in_a_column_of_any_name(tmp_path: Path, name: str) -> None:
+    row: dict[str, object] = {"model_a": "x", "model_b": "y", "winner": "tie", "flavour": "plain"}
+    path = saved(tmp_path, name, [row, row | {"flavour": "Swapped "}])
+    with pytest.raises(InputError, match="column flavour: in 1 of 2 rows it says that the sides are turned"):
+        read_battles(path)

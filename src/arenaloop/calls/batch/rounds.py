@@ -17,10 +17,10 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from arenaloop.calls.batch.requests import Line, RequestFile, missing, server_of, unit_of_line, write_again, write_files
+from arenaloop.calls.batch.results import charged, file_lines, results, usd_most
 from arenaloop.calls.batch.state import REQUESTS, STATE, WAITING, batch_rows, open_batches
 from arenaloop.calls.budget import unpriced
 from arenaloop.calls.judging import AskedJudge, JudgeUnit, stored_verdicts
@@ -29,18 +29,14 @@ from arenaloop.calls.run import MAX_BACKLOG, RECALLED
 from arenaloop.config import BatchSettings
 from arenaloop.errors import BudgetSpentError, StoppedError
 from arenaloop.jsonl import JsonRow
-from arenaloop.models.batch_lines import Batch, read_result
-from arenaloop.models.billing import Loss, token_limit
+from arenaloop.models.batch_lines import Batch
 from arenaloop.models.charge import Charge
 from arenaloop.models.openai_batch import BatchEndpoint, UnknownBatchError
-from arenaloop.regular_files import open_regular
 from arenaloop.store import Store
 from arenaloop.terminal import plain
-from arenaloop.types import Completion, Message, Sampling, Status
+from arenaloop.types import Completion, Message, Status
 
 __all__ = ["DEFAULT_SLEEP", "Round"]
-
-_MOST_STRANGE = 1000  # lines besides a batch's results after which its file is not read on
 
 DEFAULT_SLEEP: Callable[[float], Awaitable[object]] = asyncio.sleep
 
@@ -175,7 +171,7 @@ class Round:
     def _admit(self, asked: AskedJudge, size: int) -> bool:
         """Whether one more request fits the budget, whatever the ordered ones may cost."""
         budget = self.tally.budget
-        most = _usd_most(asked, size)
+        most = usd_most(asked, size)
         refusal = budget.refusal(self.ordered_calls)
         if refusal is None and budget.usd is not None:
             within = budget.spent_usd + self.ordered_usd + most <= budget.usd
@@ -200,7 +196,7 @@ class Round:
                 "server": self.servers[judge.fingerprint].base_url,
                 "requests": len(file.lines),
                 "bytes": file.size,
-                "usd_most": _usd_most(file.asked, file.size // len(file.lines)) * len(file.lines),
+                "usd_most": usd_most(file.asked, file.size // len(file.lines)) * len(file.lines),
                 "folder": str(self.folder.absolute()) if self.settings.folder else None,
             },
         )
@@ -309,7 +305,7 @@ class Round:
         if row.get("folder"):
             results = self._path(tag).with_suffix(".results.jsonl")
             if results.exists():
-                await self._collect(tag, lambda: [_file_lines(results)], "no result in the file", results)
+                await self._collect(tag, lambda: [file_lines(results)], "no result in the file", results)
                 self._tell(tag, f"{results}: {row['requests']:,} verdicts collected")
             return results.exists()
         endpoint = self._endpoint(row)
@@ -341,71 +337,35 @@ class Round:
     async def _collect(
         self, tag: str, download: Callable[[], list[AsyncGenerator[bytes, None]]], no_result: str, source: Batch | Path
     ) -> None:
-        """Store the verdicts of a batch, each once, in whatever order its lines come and however often.
-
-        What is in a result file has been paid for. A connection that ends early may look like the end of the file, so
-        one with fewer results than there should be is downloaded again: at least those that the server counts must be
-        there, and what it does not count only if a second download brings them. A file that somebody put there must
-        hold them all: it may have been copied by half.
-        """
+        """Store the verdicts of a batch; what has no result is recorded with the reason."""
         row = self.rows[tag]
         judges, model = self.judges[row["judge_hash"]], self.servers[row["judge_hash"]]
         wanted = {line.key: line for line in self._requests(tag)}
         attempts = self.store.attempts(list(wanted))
         done = {key for key, count in attempts.items() if count > wanted[key].before}  # stored already
-        needed = expected = len(wanted)
-        if isinstance(source, Batch):
-            needed = min(source.completed, expected)
-            expected = expected if source.status == "completed" else min(needed + source.failed, expected)
-        foreign, before = 0, -1
 
         def asked(key: str) -> Sequence[Message] | None:
             line = wanted.get(key)
             return None if line is None else unit_of_line(judges, line, self.store).request(line.sample).messages
 
-        for attempt in range(model.retries + 1 if isinstance(source, Batch) else 1):
-            if attempt:
-                await self.sleep(min(2.0**attempt, self.settings.longest_pause))
-            foreign = unreadable = 0
-            for lines in download():
-                async with aclosing(lines):  # an unfinished download is given up where it is left
-                    async for result in lines:
-                        try:
-                            key, completion, charge = read_result(result, model.reader, asked)
-                        except ValueError:
-                            unreadable += 1
-                            continue
-                        if key not in wanted:
-                            foreign += 1
-                        elif key not in done:
-                            done.add(key)
-                            await self._keep(judges, wanted[key], completion, charge)
-                        if foreign + unreadable > len(wanted) + _MOST_STRANGE:
-                            raise StoppedError(
-                                f"{_source(source)}: most lines belong to no request; is it another file?"
-                            )
-            came = len(done) + unreadable  # a line that nobody can read is the result of some request
-            if came >= expected or (came >= needed and came == before):
-                break
-            before = came
-        else:
-            if came < needed:
-                by_server = isinstance(source, Batch)
-                told = (
-                    f"the server counts {needed:,} results and gives"
-                    if by_server
-                    else f"of {needed:,} results it holds"
-                )
-                raise StoppedError(
-                    f"{_source(source)}: {told} {len(done):,}; run again to "
-                    "collect the others, or --forget-batches gives them up, and pays for them again"
-                )
+        found = results(
+            source,
+            download,
+            wanted,
+            done,
+            model,
+            asked,
+            sleep=self.sleep,
+            longest_pause=self.settings.longest_pause,
+            say=self.say,
+        )
+        async with aclosing(found):
+            async for key, completion, charge in found:
+                await self._keep(judges, wanted[key], completion, charge)
         free = None if model.price is None else 0.0
         for key, line in wanted.items():
             if key not in done:
                 await self._keep(judges, line, Completion(status=Status.ERROR, error=no_result, usd=free, calls=0))
-        if foreign + unreadable:
-            self.say(f"{foreign + unreadable:,} lines of the results belong to no request")
         self.store.flush()
         failed = [key for key, status in self.store.statuses(list(wanted)).items() if status is not Status.OK]
         self._put(tag, {"state": "collected", "failed": failed})
@@ -417,7 +377,7 @@ class Round:
         unit = unit_of_line(judges, line, self.store)
         if completion.status is Status.ERROR and unit.request(line.sample).top_logprobs:
             self.servers[unit.asked.judge.fingerprint].gives_fewer(400, completion.error or "")  # of the next batch
-        record = unit.read(_charged(unit, line, completion, charge), line.sample)
+        record = unit.read(charged(unit, line, completion, charge), line.sample)
         unit.keep(self.store, [(unit, record)])
         self.collected += record.status is Status.OK
         self.store.sent.calls += record.calls
@@ -436,50 +396,6 @@ class Round:
                 self.folder.rmdir()
 
 
-def _usd_most(asked: AskedJudge, size: int) -> float:
-    """What a request of `size` bytes may cost in a batch, by all that is learnt of the model.
-
-    Before the first results a token is taken for each byte: what that leaves over buys the next batch.
-    """
-    model = server_of(asked)
-    limit = token_limit(model, getattr(asked.judge, "sampling", Sampling()))
-    return 0.0 if model.price is None else model.billing.reserve(size, limit).most * model.price.batch
-
-
-def _charged(unit: JudgeUnit, line: Line, completion: Completion, charge: Charge | None) -> Completion:
-    """A result with what it has cost: estimated where the server tells no tokens, or none can be read.
-
-    What a server tells is learnt, for the next file.
-    """
-    model = server_of(unit.asked)
-    if model.price is None or not completion.calls or (completion.usd == 0.0 and completion.status is Status.ERROR):
-        return completion
-    request = unit.request(line.sample)
-    body = model.body(request)
-    if completion.usd is None and completion.status is Status.ERROR:
-        lost = model.billing.lost(body, token_limit(model, request.sampling), Loss.UNREAD) * model.price.batch
-        return replace(completion, usd=lost, usd_estimated=lost)
-    limit = token_limit(model, request.sampling)
-    return model.billing.told(body, (completion,), model.price.batch, charge=charge, limit=limit)
-
-
-def _source(source: Batch | Path) -> str:
-    return f"batch {source.id}" if isinstance(source, Batch) else str(source)
-
-
 def _many(n: int, what: str) -> str:
     plural = f"{what}es" if what.endswith("h") else f"{what}s"
     return f"{n:,} {what if n == 1 else plural}"
-
-
-async def _file_lines(path: Path) -> AsyncGenerator[bytes, None]:
-    """Lines of a result file that somebody put there. Raises StoppedError where the file is cut off."""
-    with open_regular(path) as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                try:
-                    read_result(line)
-                except ValueError:
-                    raise StoppedError(f"{path}: the last line is cut off; run again when it is whole") from None
-            if line.strip():
-                yield line

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from arenaloop.columns import BLANK, WAS_TURNED, Columns
 from arenaloop.data.formats import judgments
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once
 from arenaloop.data.formats.tables import content_kind, csv_form, file_error, line_of, table_rows
@@ -23,8 +24,9 @@ from arenaloop.data.formats.vote_ids import vote_id
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import user_rows
-from arenaloop.ratings.battles import Battles, FloatArray, IntArray, relative_difference
-from arenaloop.ratings.cells import Place, read_scores, read_weights
+from arenaloop.ratings.arrays import FloatArray, IntArray
+from arenaloop.ratings.battles import Battles
+from arenaloop.ratings.cells import Place, read_controls, read_scores, read_weights
 from arenaloop.ratings.outcomes import ONE_HOT, WINNER_SCORES, one_hot_winners, read_outcomes
 from arenaloop.text_files import bare_name, utf8_file
 
@@ -72,12 +74,17 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
         spelled = judgments.known_names(controls).spelled(found)
         try:
             judgments.require_columns([spelled.get(name, name) for name in found])
-            simple = not spelled and judgments.is_table(found) and judgments.is_simple(found, controls)
-            frame = _frame(path, kind, controls, found) if simple else None
-            if frame is not None and frame.height and not (_holds_header(frame, found) or _repeats(frame, found)):
-                place, notes = line_of(path), list[str]()
+            unread = judgments.unread(found, controls) if not spelled and judgments.is_table(found) else None
+            frame = None if unread is None else _frame(path, kind, controls, found, unread)
+            if (
+                frame is not None
+                and frame.height
+                and not (_holds_header(frame, found) or _repeats(frame, found) or _turned(frame, unread or ()))
+            ):
+                place, notes = line_of(path), _named(path, frame, unread or ())
                 if set(OWN_COLUMNS) <= set(frame.columns):
-                    kept, notes = once(frame, place)
+                    kept, repeated = once(frame, place)
+                    notes += repeated
                     if kept is not None:
                         frame, place = frame.filter(kept), partial(_place_of, np.flatnonzero(kept), place)
                 battles = battles_from_frame(frame, controls=controls, found=found, place=place)
@@ -133,6 +140,8 @@ def battles_from_frame(
 
     score, notes = _scores(frame, one_hot, place)
     weight = read_weights(frame["weight"].to_numpy(), place=place) if "weight" in names else None
+    covariates, told = read_controls(controls, lambda name: _floats(frame[name]), place=place)
+    notes += told
     texts = [frame[name].cast(pl.String) for name in ("model_a", "model_b")]
     a, b, models = _codes(*(column.fill_null("") if column.null_count() else column for column in texts))
     kept = None
@@ -140,6 +149,7 @@ def battles_from_frame(
         kept = ~(np.isin(a, blank) | np.isin(b, blank))
         notes.append(f"{int((~kept).sum()):,} of {len(kept):,} rows without a model's name left out")
         frame, score, weight = frame.filter(kept), score[kept], None if weight is None else weight[kept]
+        covariates = {name: column[kept] for name, column in covariates.items()}
         a, b, models = _codes(*(column.filter(kept) for column in texts))
     prompt = next((name for name in judgments.PROMPT_COLUMNS if name in names), None)
     return Battles.of(
@@ -149,9 +159,7 @@ def battles_from_frame(
         score,
         weight=weight,
         cluster=None if prompt is None else _prompts(frame[prompt]),
-        covariates={
-            name: relative_difference(_floats(frame[f"{name}_a"]), _floats(frame[f"{name}_b"])) for name in controls
-        },
+        covariates=covariates,
         skipped=0 if kept is None else int((~kept).sum()),
         notes=notes,
     )
@@ -193,8 +201,10 @@ def _columns(path: Path, kind: str) -> list[str]:
         raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
 
 
-def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str]) -> pl.DataFrame | None:
-    """The columns that ratings need; None where polars does not take the file as it is."""
+def _frame(
+    path: Path, kind: str, controls: Sequence[str], found: Sequence[str], unread: Sequence[str]
+) -> pl.DataFrame | None:
+    """The columns that ratings need, and those to be named; None where polars does not take the file as it is."""
     import polars as pl
 
     numbers = [*_NUMBERS, *(f"{name}{side}" for name in controls for side in ("_a", "_b"))]
@@ -202,7 +212,7 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
     nested = "length" in controls and "length_a" not in found and "conv_metadata" in found
     types: dict[str, Any] = dict.fromkeys(_TEXT, pl.String) | dict.fromkeys(numbers, pl.Float64)
     ids = [name for name in _identity(found) if name not in types]
-    types |= dict.fromkeys(ids, pl.String)
+    types |= dict.fromkeys([*ids, *unread], pl.String)
     wanted = [name for name in types if name in found]
     try:
         if kind == "jsonl":
@@ -234,7 +244,8 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
     if kind != "jsonl":
         return frame
     # keys that come later, twice, or written in another way than polars knows: the rows' reader tells
-    missing = any(frame[n].null_count() == frame.height for n in wanted if n != "own_failure" and n not in ids)
+    optional = {"own_failure", *ids, *unread}
+    missing = any(frame[n].null_count() == frame.height for n in wanted if n not in optional)
     odd = missing or not (judgments.is_own(found) or _keys(path) == len(found) * frame.height)
     return None if odd else frame
 
@@ -242,6 +253,34 @@ def _frame(path: Path, kind: str, controls: Sequence[str], found: Sequence[str])
 def _holds_header(frame: pl.DataFrame, found: Sequence[str]) -> bool:
     """Whether a row may be the header of a table that was put after another one."""
     return bool(frame["model_a"].is_in(list(found)).any())
+
+
+def _valued(column: pl.Series) -> pl.Series:
+    """Which cells of a column that is not read hold anything."""
+    import polars as pl
+
+    if column.dtype == pl.String:
+        return column.is_not_null() & ~column.str.strip_chars().str.to_lowercase().is_in(list(BLANK))
+    return column.is_not_null() & (column.is_not_nan() if column.dtype.is_float() else True)
+
+
+def _turned(frame: pl.DataFrame, unread: Sequence[str]) -> bool:
+    """Whether a cell of a column that is not read may say that its row is turned: rows are looked at then."""
+    import polars as pl
+
+    texts = (frame[name] for name in unread if frame[name].dtype == pl.String)
+    return any(column.str.strip_chars().str.to_lowercase().is_in(list(WAS_TURNED)).any() for column in texts)
+
+
+def _named(path: Path, frame: pl.DataFrame, unread: Sequence[str]) -> list[str]:
+    """Notes on columns that are not read, each with the first of its cells that holds anything."""
+    valued = {name: _valued(frame[name]) for name in unread}
+    first = {name: column.arg_max() for name, column in valued.items() if column.any()}
+    columns = Columns(())
+    last = max((at for at in first.values() if at is not None), default=-1)
+    for at, (line, row) in enumerate(itertools.islice(table_rows(path), last + 1)):
+        columns.takes({name: row.get(name) for name, place in first.items() if place == at}, line)
+    return columns.notes()
 
 
 def _identity(found: Sequence[str]) -> list[str]:

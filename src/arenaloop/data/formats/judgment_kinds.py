@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from arenaloop.jsonl import JsonRow
 
-__all__ = ["KINDS", "Kind", "instruction_key"]
+__all__ = ["ANNOTATED", "KINDS", "Kind", "instruction_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,9 @@ def _characters(text: object, length: object) -> object:
     return float(len(text)) if isinstance(text, str) else length
 
 
+ANNOTATED = frozenset({"seat", "noise", "vote", "status", "error"})
+"""Columns that `annotate` writes beside a label."""
+
 _FASTCHAT = ("g1_winner", "g2_winner", "model_1", "model_2", "question_id")
 _ARENA_HARD = ("games", "model", "baseline")
 _ALPACA_EVAL = ("generator_1", "generator_2", "preference", "instruction")
@@ -111,6 +114,6 @@ KINDS = (
         _alpaca_eval,
         ("annotator", "instruction", "input", "generator_1", "generator_2", "output_1", "output_2"),
         frozenset({*_ALPACA_EVAL, "input", "output_1", "output_2", "length_a", "length_b", "weight"}),
-        frozenset({"referenced_models", "completion"}),
+        frozenset({"referenced_models", "completion"}) | ANNOTATED,
     ),
 )

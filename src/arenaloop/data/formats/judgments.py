@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from arenaloop.columns import Columns
+from arenaloop.columns import Columns, Duty, duty_of
 from arenaloop.data.formats.column_names import KnownNames
 from arenaloop.data.formats.judgment_kinds import KINDS, Kind
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
@@ -28,8 +28,17 @@ from arenaloop.data.formats.tables import file_error
 from arenaloop.data.formats.vote_ids import Vote, VoteId, cell_key, counted_once, vote_id
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
-from arenaloop.ratings.battles import Battles, FloatArray, relative_difference
-from arenaloop.ratings.cells import LeftOut, Place, is_missing, read_games, read_preferences, read_weights
+from arenaloop.ratings.arrays import FloatArray
+from arenaloop.ratings.battles import Battles
+from arenaloop.ratings.cells import (
+    LeftOut,
+    Place,
+    is_missing,
+    read_controls,
+    read_games,
+    read_preferences,
+    read_weights,
+)
 from arenaloop.ratings.outcomes import ONE_HOT, read_outcomes
 
 __all__ = [
@@ -41,10 +50,10 @@ __all__ = [
     "battle_columns",
     "battles_from_rows",
     "is_own",
-    "is_simple",
     "is_table",
     "known_names",
     "require_columns",
+    "unread",
 ]
 
 PROMPT_COLUMNS = ("prompt_id", "question_id")
@@ -132,17 +141,15 @@ def battles_from_rows(
     """
     columns = battle_columns(rows, source, controls=controls)
     try:
+        covariates, told = read_controls(controls, lambda name: _numbers(columns.numbers[name]), place=columns.place)
         return Battles.from_names(
             columns.names_a,
             columns.names_b,
             columns.score,
             weight=columns.weight,
             prompt_ids=columns.prompts,
-            covariates={
-                name: relative_difference(*(_numbers(columns.numbers[f"{name}{side}"]) for side in ("_a", "_b")))
-                for name in controls
-            },
-            notes=columns.notes,
+            covariates=covariates,
+            notes=(*columns.notes, *told),
         )
     except ValueError as error:
         raise file_error(source, error) from None
@@ -306,12 +313,17 @@ def is_own(columns: Collection[str]) -> bool:
     return "verdicts" in columns or {"score_a", "score_b", "flipped", "judge"} <= set(columns)
 
 
-def is_simple(columns: Collection[str], controls: Sequence[str] = ()) -> bool:
-    """Whether plain battles have no column but those that are read or carried along, and one alone tells who won."""
+def unread(columns: Collection[str], controls: Sequence[str] = ()) -> list[str] | None:
+    """The columns of plain battles that need only be named, once each; None where rows have to be looked at one by one.
+
+    These are where more than one column tells who won, or the name of one says that it changes its row.
+    """
     kind = _plain(controls, columns)
     others = Columns(kind.read, kind.carried)
     told = [name for name in OUTCOME_COLUMNS if name in columns and name not in ONE_HOT[1:]]
-    return (is_own(columns) or len(told) == 1) and all(others.knows(name) for name in columns)
+    named = [name for name in columns if not others.knows(name)]
+    only_named = all(duty_of(name) in (Duty.MAY, Duty.NONE) for name in named)
+    return named if only_named and (is_own(columns) or len(told) == 1) else None
 
 
 def _plain(controls: Sequence[str], columns: Collection[str]) -> Kind:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from arenaloop.ratings.battles import BoolArray
+from arenaloop.ratings.arrays import BoolArray
 from arenaloop.ratings.cells import LeftOut, Place
 
 if TYPE_CHECKING:

@@ -17,68 +17,28 @@ from typing import Any
 import numpy as np
 
 from arenaloop.columns import words_of
-from arenaloop.ratings.battles import BoolArray
+from arenaloop.ratings.arrays import BoolArray
 from arenaloop.ratings.cells import LeftOut, Place, is_missing, spelling, to_number
 
 __all__ = ["Vote", "VoteId", "cell_key", "counted_once", "vote_id"]
 
-_OUTCOME = frozenset(
-    ["winner", "winner_model_a", "winner_model_b", "winner_tie", "score_a", "score_b", "label", "g1", "g2", "weight"]
-)
+_OUTCOME = frozenset((
+    "winner", "winner_model_a", "winner_model_b", "winner_tie", "score_a", "score_b", "label", "g1", "g2", "weight",
+))  # fmt: skip
 _SIDES = ("annotated", "preference")
-_KINDS_OF_VOTES = frozenset(
-    [
-        "battle",
-        "vote",
-        "comparison",
-        "judgment",
-        "judgement",
-        "annotation",
-        "label",
-        "verdict",
-        "preference",
-        "ballot",
-        "feedback",
-        "submission",
-    ]
-)
-_JUDGES = frozenset(
-    [
-        "judge",
-        "annotator",
-        "rater",
-        "reviewer",
-        "voter",
-        "user",
-        "evaluator",
-        "labeler",
-        "labeller",
-        "grader",
-        "worker",
-        "participant",
-        "assessor",
-    ]
-)
-_STAMPS = frozenset(["tstamp", "timestamp", "datetime", "time", "created", "updated", "submitted", "at"])
-_ROUNDS = frozenset(
-    [
-        "turn",
-        "round",
-        "sample",
-        "run",
-        "seed",
-        "trial",
-        "attempt",
-        "repeat",
-        "repetition",
-        "criterion",
-        "aspect",
-        "dimension",
-        "metric",
-        "rubric",
-        "order",
-    ]
-)
+_KINDS_OF_VOTES = frozenset((
+    "battle", "vote", "comparison", "judgment", "judgement", "annotation", "label", "verdict", "preference", "ballot",
+    "feedback", "submission",
+))  # fmt: skip
+_JUDGES = frozenset((
+    "judge", "annotator", "rater", "reviewer", "voter", "user", "evaluator", "labeler", "labeller", "grader", "worker",
+    "participant", "assessor",
+))  # fmt: skip
+_STAMPS = frozenset(("tstamp", "timestamp", "datetime", "time", "created", "updated", "submitted", "at"))
+_ROUNDS = frozenset((
+    "turn", "round", "sample", "run", "seed", "trial", "attempt", "repeat", "repetition", "criterion", "aspect",
+    "dimension", "metric", "rubric", "order",
+))  # fmt: skip
 _SECONDS = 1e8
 """A time as a number counts the seconds since 1970, or what is shorter."""
 _IDS = frozenset(["id", "uid", "uuid", "guid"])
