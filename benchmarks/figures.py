@@ -86,14 +86,12 @@ class Laps:
 
     def theirs(self, also: Callable[[int], None] = lambda step: None) -> Any:
         """A callback of the `transformers` trainer that does the same."""
-        laps, base = self, import_module("transformers").TrainerCallback
 
-        class Callback(base):  # type: ignore[misc]
-            def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-                laps.ends[state.global_step] = laps.clock()
-                also(state.global_step)
+        def ended(callback: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+            self.ends[state.global_step] = self.clock()
+            also(state.global_step)
 
-        return Callback()
+        return type("Callback", (import_module("transformers").TrainerCallback,), {"on_step_end": ended})()
 
 
 def pairs_of_words(count: int, least: int, most: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -103,9 +101,7 @@ def pairs_of_words(count: int, least: int, most: int, seed: int = 0) -> list[dic
     def said(role: str) -> list[dict[str, str]]:
         return [{"role": role, "content": "".join(r.choices("abcdefghij klmno", k=r.randint(least, most)))}]
 
-    return [
-        {"prompt": said("user"), "chosen": said("assistant"), "rejected": said("assistant")} for _ in range(count)
-    ]
+    return [{"prompt": said("user"), "chosen": said("assistant"), "rejected": said("assistant")} for _ in range(count)]
 
 
 TRAINERS: dict[str, tuple[str, dict[str, Any]]] = {

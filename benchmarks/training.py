@@ -76,9 +76,7 @@ def rows(repeats: int, start: Path) -> list[Figure]:
     known: dict[str, Any] = dict(METHODS)
     for name in ("sft", "dpo", "reward_model"):
         data = chats if name == "sft" else pairs
-        settings = known[name](
-            **ours, log_every=steps // 2, **({"held_out": 0.0} if name == "reward_model" else {})
-        )
+        settings = known[name](**ours, log_every=steps // 2, **({"held_out": 0.0} if name == "reward_model" else {}))
         each: dict[str, list[float]] = {"our": [], "their": [], "ours": [], "theirs": []}
         for turn in range(repeats):
             laps, out = Laps(), start.parent / f"{name}-{turn}"

@@ -158,8 +158,8 @@ SCALES = {
         rollout=128, new=256, rollouts=3, large_rollout=32, seconds=450,
     ),
     "cpu": Scale(
-        "cpu", Shape(64, 176, 2, 4, 2, 2048), Shape(96, 256, 2, 4, 2, 2048, "bfloat16"), Shape(64, 176, 2, 4, 2, 32_768),
-        (30, 70), rows=8, part=4, large_rows=4, large_part=2, steps=4, sampled=(32, 4, 32),
+        "cpu", Shape(64, 176, 2, 4, 2, 2048), Shape(96, 256, 2, 4, 2, 2048, "bfloat16"),
+        Shape(64, 176, 2, 4, 2, 32_768), (30, 70), rows=8, part=4, large_rows=4, large_part=2, steps=4, sampled=(32, 4, 32),
         rollout=16, new=12, rollouts=3, large_rollout=8, seconds=600,
     ),
 }  # fmt: skip
@@ -231,9 +231,7 @@ def trained(scale: Scale, folder: Path, peak: float, method: str, large: bool) -
     shape = scale.large if large else scale.small
     start, data = shape.build(folder, scale.device), data_of(scale, method)
     ours, theirs = Laps(scale.clock), Laps(scale.clock)
-    methods.training(
-        method, start, data, folder / "out", settings_of(scale, method, large), seed=0, on_step=ours.ours
-    )
+    methods.training(method, start, data, folder / "out", settings_of(scale, method, large), seed=0, on_step=ours.ours)
     clear(scale)
     train_by_trl(method, start, data, folder / "trl", theirs.theirs(), **trl_arguments(scale, method, large))
     mine, other = ours.between(2, scale.steps), theirs.between(2, scale.steps)
@@ -316,15 +314,32 @@ def held(device: str, *, most: bool = False, forget: bool = False) -> float:
 
 def sampling(scale: Scale, folder: Path) -> Iterator[Figure]:
     """Answers of mixed lengths by our decoding, `generate` and, where it is installed, vLLM."""
-    from transformers import AutoModelForCausalLM
-
     count, least, most = scale.sampled
     start = scale.small.build(folder, scale.device)
-    dtype = torch.bfloat16 if scale.device == "cuda" else torch.float32
-    module: Any = AutoModelForCausalLM.from_pretrained(start, dtype=dtype).to(scale.device).eval()
     r = random.Random(0)
     prompts = [[r.randint(20, 80) for _ in range(r.randint(*scale.letters) // 3)] for _ in range(count)]
     limits = [r.randint(least, most) for _ in prompts]
+    pairs = sampled(scale, start, prompts, limits)
+    yield scale.least("sampling: ours / generate, answers a second", [b / a for a, b in pairs], 1.3)
+    yield Figure("sampling: tokens a second", [sum(limits) / a for a, _ in pairs], form="{:,.0f}")
+    if scale.device != "cuda" or find_spec("vllm") is None:
+        raise SkippedError("sampling by vLLM: it needs a GPU and vllm")
+    clear(scale)
+    vllm = import_module("vllm")
+    engine = vllm.LLM(model=str(start), dtype="bfloat16", gpu_memory_utilization=0.5)
+    rules = [vllm.SamplingParams(temperature=1.0, max_tokens=n, ignore_eos=True, detokenize=False) for n in limits]
+    work = partial(engine.generate, [{"prompt_token_ids": p} for p in prompts], rules, use_tqdm=False)
+    theirs = [seconds(scale, work) for _ in range(3)][1:]
+    yield Figure("sampling: ours / vLLM, answers a second", [b / a for (a, _), b in zip(pairs, theirs, strict=True)])
+
+
+def sampled(scale: Scale, start: Path, prompts: list[list[int]], limits: list[int]) -> list[tuple[float, float]]:
+    """Seconds of our decoding and of `generate`, which goes on to the highest limit, by turns after a first one."""
+    from transformers import AutoModelForCausalLM
+
+    dtype = torch.bfloat16 if scale.device == "cuda" else torch.float32
+    module: Any = AutoModelForCausalLM.from_pretrained(start, dtype=dtype).eval()
+    module.to(scale.device)
 
     def own() -> None:
         todo = [Continuation(p, n, 1.0, seed=at) for at, (p, n) in enumerate(zip(prompts, limits, strict=True))]
@@ -334,25 +349,11 @@ def sampling(scale: Scale, folder: Path) -> Iterator[Figure]:
         width = max(map(len, prompts))
         ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=scale.device)
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=scale.device)
-        asked = {"do_sample": True, "max_new_tokens": most, "eos_token_id": None, "pad_token_id": 0}
+        asked = {"do_sample": True, "max_new_tokens": max(limits), "eos_token_id": None, "pad_token_id": 0}
         with torch.no_grad():
             module.generate(input_ids=ids, attention_mask=mask, **asked)
 
-    pairs = [(seconds(scale, own), seconds(scale, generate)) for _ in range(3)][1:]
-    yield scale.least("sampling: ours / generate, answers a second", [b / a for a, b in pairs], 1.3)
-    yield Figure("sampling: tokens a second", [sum(limits) / a for a, _ in pairs], form="{:,.0f}")
-    if scale.device != "cuda" or find_spec("vllm") is None:
-        raise SkippedError("sampling by vLLM: it needs a GPU and vllm")
-    del module
-    clear(scale)
-    vllm = import_module("vllm")
-    engine = vllm.LLM(model=str(start), dtype="bfloat16", gpu_memory_utilization=0.5)
-    rules = [
-        vllm.SamplingParams(temperature=1.0, max_tokens=n, ignore_eos=True, detokenize=False) for n in limits
-    ]
-    work = partial(engine.generate, [{"prompt_token_ids": p} for p in prompts], rules, use_tqdm=False)
-    theirs = [seconds(scale, work) for _ in range(3)][1:]
-    yield Figure("sampling: ours / vLLM, answers a second", [b / a for (a, _), b in zip(pairs, theirs, strict=True)])
+    return [(seconds(scale, own), seconds(scale, generate)) for _ in range(3)][1:]
 
 
 def seconds(scale: Scale, work: Callable[[], object]) -> float:

@@ -278,7 +278,7 @@ def people(path: Path, count: int = 250) -> None:
         texts[1] += "!"
         for name, noise, seat in (("sharp", 0.5, 0.0), ("left", 1.5, 1.0)):
             first = draw.random() < 1 / (1 + math.exp(-((worth[0] - worth[1]) / noise + seat)))
-            label = {"annotator": name, "preference": 1 if first else 2}
+            label: dict[str, Any] = {"annotator": name, "preference": 1 if first else 2}
             found.append({"instruction": f"question {n}", "output_1": texts[0], "output_2": texts[1]} | label)
     write(path, found)
 
