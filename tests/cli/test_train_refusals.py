@@ -146,7 +146,7 @@ def test_a_vocabulary_that_is_not_its_tokenizers(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(start)
+    model: Any = AutoModelForCausalLM.from_pretrained(start)
     size = model.get_input_embeddings().weight.shape[0] + rows
     model.resize_token_embeddings(size)
     model.save_pretrained(start)

@@ -167,7 +167,7 @@ def _sampled(
     settings = settings.within(encoder.max_length)
     prompts = rollouts.encode_prompts(encoder, job.rows, settings)
     if winners.done < len(prompts.asked):
-        job.scored_by().probe()
+        joined().once(job.scored_by().probe)
     run.begin()  # nothing is written before what can be refused has been looked at
     seed = derive_seed(job.seed, "expert iteration", number)
     while winners.done < len(prompts.asked):
