@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import threading
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -36,6 +37,10 @@ __all__ = [
     "torch_device",
     "torch_threads",
 ]
+
+_LOADING = threading.Lock()
+"""Held while a model is loaded: transformers replaces its own module while it is imported, so that a second thread is
+left with one that lacks everything (``module 'transformers' has no attribute 'AutoTokenizer'``)."""
 
 TINY = 5_000_000
 """Parameters under which a model on a CPU is fastest with one thread."""
@@ -171,20 +176,21 @@ def load_checkpoint(
     Raises:
         InputError: it cannot be loaded.
     """
-    import torch
-    import transformers
-    from safetensors import SafetensorError
-
     common = {"revision": revision, "trust_remote_code": False}
-    with no_progress_bars():
-        try:
-            weights = dtype if dtype == "auto" else getattr(torch, dtype)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(str(model), **common)
-            module = getattr(transformers, kind).from_pretrained(
-                str(model), dtype=weights, use_safetensors=True, **common, **options
-            )
-        except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-            raise InputError(f"cannot load the model {model}: {str(error).strip().splitlines()[0]}") from error
+    with _LOADING:
+        import torch
+        import transformers
+        from safetensors import SafetensorError
+
+        with no_progress_bars():
+            try:
+                weights = dtype if dtype == "auto" else getattr(torch, dtype)
+                tokenizer = transformers.AutoTokenizer.from_pretrained(str(model), **common)
+                module = getattr(transformers, kind).from_pretrained(
+                    str(model), dtype=weights, use_safetensors=True, **common, **options
+                )
+            except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+                raise InputError(f"cannot load the model {model}: {str(error).strip().splitlines()[0]}") from error
     return module, tokenizer
 
 
