@@ -206,7 +206,7 @@ def load_checkpoint(
         tokenizer = load_tokenizer(model)
         return adapters.merge_into(module, model, tokenizer), tokenizer
     common = {"revision": revision, "trust_remote_code": False}
-    if device is not None and device.type != "cpu":
+    if device is not None and (device.type != "cpu" or "quantization_config" in options):
         options["device_map"] = {"": device}
     with _LOADING:
         import torch
