@@ -86,10 +86,10 @@ def train(job: Job[RewardModelSettings]) -> TrainResult:
     start = load_policy(job.start, settings, job.revision) if with_prior or measured.rows else None
     model = RewardModel(head, settings.readout, start if with_prior else None)
     table = TokenTable(trained.rows, head.pad_id)
-    prior = torch.zeros(len(table)) if model.prior is None else likelihoods(model.prior, table, settings)
+    prior = model.before(table, settings)
     columns = (torch.tensor([column[at] for at in trained.source]) for column in (preference, margin))
     session = fit(job, head, RewardObjective(table, model, prior, *columns), dropout=False)
-    model.standardise(model.raw(table, settings))
+    model.standardise(model.raw(table, settings, prior))
     report = {}
     if start is not None and measured.rows:
         seen = TokenTable(measured.rows, head.pad_id)

@@ -58,9 +58,19 @@ class RewardModel:
         """What the head says of the rows of a batch with all their last tokens, without the prior: (B,) float32."""
         return self.head.scores(batch) if self.readout == "last" else self.head.answer_means(batch)
 
-    def raw(self, table: TokenTable, settings: OptimSettings) -> Tensor:
-        """Scores of all rows of a table as the loss sees them, on the CPU: (R,) float32."""
-        out = torch.zeros(len(table)) if self.prior is None else likelihoods(self.prior, table, settings)
+    def before(self, table: TokenTable, settings: OptimSettings) -> Tensor:
+        """What the prior says of all rows of a table, 0 without one, on the CPU: (R,) float32."""
+        return torch.zeros(len(table)) if self.prior is None else likelihoods(self.prior, table, settings)
+
+    def raw(self, table: TokenTable, settings: OptimSettings, before: Tensor | None = None) -> Tensor:
+        """Scores of all rows of a table as the loss sees them, on the CPU: (R,) float32.
+
+        Args:
+            table: the rows.
+            settings: of the forward passes.
+            before: what `before` says of them, where it is known.
+        """
+        out = self.before(table, settings) if before is None else before.clone()
         parts = micro_batches(np.arange(len(table)), table.lengths, tokens=self.head.micro_tokens(settings))
         with torch_threads(self.head.threads(settings)), self.head.evaluating():
             for part in parts:
