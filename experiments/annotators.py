@@ -57,8 +57,8 @@ def world_pairs(count: int, seed: int) -> list[Pair]:
         request = Request(messages=task.prompt.messages)
         texts = [players[str(name)](request) for name in (one, two)]
         if texts[0] != texts[1] and len(found) < count:
-            answers = [Response(task.prompt.id, str(n), (t,)) for n, t in zip((one, two), texts, strict=True)]
-            found.append(Pair(task.prompt, *answers, task.prompt.last_user))
+            a, b = (Response(task.prompt.id, str(n), (t,)) for n, t in zip((one, two), texts, strict=True))
+            found.append(Pair(task.prompt, a, b, task.prompt.last_user))
     return found
 
 
@@ -208,7 +208,7 @@ def drawn_labels(rng: np.random.Generator, everyone: Sequence[Biases], each: int
             text = f"{head}{side}{number} " + "x" * int(10 * 2 ** rng.uniform(0, 3))
             worth[text] = float(rng.normal())
             answers.append(Response(prompt.id, side, (text,)))
-        seated.append((prompt, *answers))
+        seated.append((prompt, answers[0], answers[1]))
 
     def score(conversations: Sequence[Conversation]) -> list[float | str]:
         return [worth[said[-1]["content"]] for _, said in conversations]

@@ -133,7 +133,9 @@ def one_method(method: str, folder: Path, settings: Sequence[str], kills: int, r
     told: list[tuple[dict[str, Any], Counter[str]]] = []
     killed = inside = 0
     ends: list[float] = []
-    while killed < kills or not told:  # the first is the unbroken one; one that ended before its kill makes room for more
+    while (
+        killed < kills or not told
+    ):  # the first is the unbroken one; one that ended before its kill makes room for more
         judge, out = Judge(), folder / str(len(told))
         (folder / f"{out.name}.yaml").write_text(f"spec: {judge.url}#judge\nconcurrency: {CONCURRENCY}\n")
         line = [*ARENALOOP, "train", method, "--model", f"hf:{start}", "--data", str(prompts), "--out", str(out)]

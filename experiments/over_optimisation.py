@@ -2,11 +2,12 @@
 
     python experiments/over_optimisation.py [--seeds 20 21 22] [--split test] [--jobs 2] [--out DIR] [--small]
 
-For each seed: the policy of `own_samples`; pairs of its own samples, labelled by their gold utility (`clean`) and with a
-quarter of the labels turned round (`flips`); a plain reward model from each (a head at the end of the turn, no prior).
-Then, on held-out prompts,
+For each seed: the policy of `own_samples`; pairs of its own samples to 4,500 prompts, labelled by their gold utility
+(`clean`), and with a quarter of the labels turned round (`flips`); from each a plain reward model (a head at the end of
+the turn, no prior). Then
 
-    best of n    the exact curve for n = 1 … 64 from one set of 64 samples: what the choice is worth in gold utility
+    best of n    the exact curve for n = 1 … 64 from one set of 64 samples to each of 300 held-out prompts: what the
+                 choice is worth in gold utility
     PPO          with `kl_coef` 0 against the model of the flipped labels: gold utility of the answers by roll-out
 
 Prints a row a seed, the curves' means and, with 95 % t-intervals over seeds, by how much gold is lower at the end than
@@ -90,9 +91,18 @@ def _fall(by: np.ndarray, answered: Sequence[Answered]) -> float:
 def _followed(policy: Path, out: Path, seed: int, sizes: Sizes) -> dict[str, Any]:
     """PPO without a penalty against the reward model of the flipped labels: gold and score by roll-out."""
     settings = PPOSettings(
-        iterations=2 * sizes.iterations, kl_coef=0.0, samples=4, rollout_batch=256, step_batch=128, learning_rate=3e-4,
-        warmup_steps=2, max_new_tokens=LONGEST, max_length=64, threads=1, micro_tokens=8192,
-    )  # fmt: skip
+        iterations=2 * sizes.iterations,
+        samples=4,
+        rollout_batch=4 * sizes.asked,
+        step_batch=2 * sizes.asked,
+        kl_coef=0.0,
+        learning_rate=3e-4,
+        warmup_steps=2,
+        max_new_tokens=LONGEST,
+        max_length=64,
+        threads=1,
+        micro_tokens=8192,
+    )
     rows = [{"prompt": prompt} for prompt in prompts(sizes.pool, seed, "train")[sizes.pool // 2 :]]
     scored = reward(f"reward:{out / 'rm-flips'}")
     training("ppo", policy, rows, out / "ppo", settings, seed=derive_seed("rl", seed), reward=scored)
@@ -181,7 +191,7 @@ if __name__ == "__main__":
     study(
         __doc__,
         one_seed,
-        {name: ".3f" for name in ("one", "clean", "flips", "ppo first", "ppo peak")}
+        dict.fromkeys(("one", "clean", "flips", "ppo first", "ppo peak"), ".3f")
         | {"peak at": ".0f", "ppo last": ".3f"},
         (("clean", "one"), ("flips", "one"), ("flips", "clean")),
         more,

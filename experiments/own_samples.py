@@ -1,6 +1,6 @@
-"""What the experiments on learning from one's own answers share: a policy, its samples, and pairs of them.
+"""What experiments on learning from own answers share: a policy, its samples, pairs of them, and runs over seeds.
 
-The policy is the small world's SFT-I1 after 60 of its 100 steps, so that there is something left to learn: about 60 % of
+The policy is the small world's SFT-I1 after 60 of its 100 steps, so that something is left to learn: about 60 % of
 its answers at temperature 1 are right. Its gold utility is known for every answer.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gold import arguments, demo_settings, interval, parsed
+from gold import SMALL, arguments, demo_settings, interval, parsed
 
 from arenaloop.config import OptimSettings, RewardModelSettings
 from arenaloop.config.rl import SampleSettings
@@ -76,6 +76,7 @@ class Sizes:
         test: held-out prompts.
         steps: of the reward model's training.
         iterations: roll-outs of reinforcement learning.
+        asked: prompts of each, with 4 answers to each prompt.
         changes: to the demo that makes the policy.
     """
 
@@ -83,13 +84,14 @@ class Sizes:
     test: int
     steps: int
     iterations: int
+    asked: int
     changes: tuple[str, ...]
 
 
 SIZES = {
-    False: Sizes(9000, 1000, 500, 40, ("data.prompts=sandbox:prompts?n=2000&split=train", "sft.max_steps=60")),
-    True: Sizes(150, 40, 8, 3, ("data.prompts=sandbox:prompts?n=160&split=train", "data.test=sandbox:prompts?n=20&split=test", "sft_init_training.max_steps=50", "sft.max_steps=5")),
-}  # fmt: skip
+    False: Sizes(9000, 1000, 500, 24, 64, ("data.prompts=sandbox:prompts?n=2000&split=train", "sft.max_steps=60")),
+    True: Sizes(150, 40, 8, 3, 16, SMALL),
+}
 """The experiments' sizes, and those with which one is over in seconds; their figures mean nothing."""
 
 
@@ -112,7 +114,10 @@ def fine_tuned(seed: int, out: Path, sizes: Sizes) -> Path:
 
 
 def prompts(count: int, seed: int, split: str) -> list[str]:
-    """Prompts of a split that the policy has not been shown; the train split's are other ones than its own."""
+    """Prompts of a split in a draw of their own, clear of the seed's plain one.
+
+    Of the train split about one in a hundred is among the policy's demonstrations; the others share nothing with them.
+    """
     shown = {task.prompt.last_user for task in draw(2000 if split == "train" else 0, seed, split)}
     return [task.prompt.last_user for task in draw(count, derive_seed("own", seed), split, exclude=shown)]
 
@@ -239,9 +244,18 @@ def reward_model(
 ) -> RewardModel:
     """A reward model from pairs, over the start's own likelihood, or plain: a head at the end of the turn."""
     settings = RewardModelSettings(
-        readout="mean" if prior else "last", prior="policy_logprob" if prior else "none", held_out=0, max_length=64, batch_size=32, max_steps=sizes.steps,
-        learning_rate=0.002, optimizer="muon", adam_beta2=0.98, threads=1, micro_tokens=8192,
-    )  # fmt: skip
+        readout="mean" if prior else "last",
+        prior="policy_logprob" if prior else "none",
+        held_out=0,
+        max_length=64,
+        batch_size=32,
+        max_steps=sizes.steps,
+        optimizer="muon",
+        learning_rate=0.002,
+        adam_beta2=0.98,
+        threads=1,
+        micro_tokens=8192,
+    )
     training("reward_model", start, rows, out, settings, seed=derive_seed("reward model", seed))
     return load_reward_model(out, READ)
 

@@ -4,8 +4,8 @@
 
 The rows are notes under a constraint (`arenaloop.sandbox.notes`): conversations and pairs are the editors' answers,
 chosen by the gold utility, which is also the reward. Each method takes a few optimiser steps through `arenaloop train`,
-in a process of its own; what it saved then answers two prompts through `arenaloop sample` (a reward model chooses the
-best of 2). A few steps show that a method runs, at which price, and that its loss moves; they are no comparison.
+in a process of its own; what it saved is loaded again and answers a prompt (a reward model scores a pair). A few steps
+show that a method runs, at which price, and that its loss moves; they are no comparison.
 
 Prints a line a method: optimiser steps, CPU seconds and peak memory of its process, what its metrics were at first and
 last, and an answer of the saved model.
@@ -24,9 +24,13 @@ from typing import Any
 
 from real_model import ARENALOOP, bfloat16_is_faster, shipped
 
+from arenaloop.config import METHODS
 from arenaloop.jsonl import read_rows, write_jsonl
+from arenaloop.models.local import LocalModel
 from arenaloop.sandbox.editors import EDITORS, Editor
 from arenaloop.sandbox.notes import draw, utility
+from arenaloop.specs.rewards import reward
+from arenaloop.types import Message, Request, Sampling
 
 SMALL = ("max_length=160", "log_every=1", "warmup_steps=0", "schedule=constant", "checkpoint_every=0")
 ROWS = (*SMALL, "batch_size=8", "epochs=2")
@@ -38,7 +42,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "dpo": (*ROWS, "learning_rate=1e-5", "beta=0.1"),
     "reward_model": (*SMALL, "batch_size=8", "epochs=2", "learning_rate=1e-5", "held_out=0.25"),
     "expert_iteration": (*ROWS, "max_new_tokens=32", "samples=4", "learning_rate=2e-5"),
-    "ppo": ROLLOUTS,
+    "ppo": (*ROLLOUTS, "iterations=2"),
     "rloo": (*ROLLOUTS, "samples=4"),
     "quark": ROLLOUTS,
 }
@@ -48,7 +52,7 @@ SHOWN = ("loss", "score", "reward_margin", "accuracy", "kl")
 
 
 def write_rows(out: Path, seed: int) -> dict[str, Path]:
-    """Conversations, pairs and prompts of the train split, and prompts of the dev split to answer at the end."""
+    """Conversations, pairs and prompts of the train split, and a prompt of the dev split to answer at the end."""
     conversations: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     for note in draw(24, seed, "train"):
@@ -60,7 +64,7 @@ def write_rows(out: Path, seed: int) -> dict[str, Path]:
         "conversations": conversations,
         "preference pairs": pairs,
         "prompts": [{"prompt": row["prompt"]} for row in pairs[:16]],
-        "dev": [{"prompt": note.prompt.last_user} for note in draw(2, seed, "dev")],
+        "dev": [{"prompt": note.prompt.last_user} for note in draw(1, seed, "dev")],
     }
     files = {name: out / f"{name.replace(' ', '_')}.jsonl" for name in rows}
     for name, file in files.items():
@@ -68,17 +72,16 @@ def write_rows(out: Path, seed: int) -> dict[str, Path]:
     return files
 
 
-def measured(line: Sequence[str | Path]) -> tuple[str, float, float]:
-    """Run a command in a process of its own: what it printed, its CPU seconds, its peak memory in GB."""
-    process = subprocess.Popen([*ARENALOOP, *map(str, line)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
+def measured(line: Sequence[object]) -> tuple[float, float]:
+    """CPU seconds and peak memory in GB of a command in a process of its own."""
+    process = subprocess.Popen([*ARENALOOP, *map(str, line)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
-    told, errors = process.stdout.read(), process.stderr.read()
+    errors = process.stderr.read().decode().strip()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"{line[1]}: {errors.strip().splitlines()[-1] if errors.strip() else process.returncode}")
-    return told, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
+        raise RuntimeError(errors.splitlines()[-1] if errors else f"exit code {process.returncode}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
 
 
 def moved(metrics: Sequence[dict[str, Any]]) -> str:
@@ -87,31 +90,49 @@ def moved(metrics: Sequence[dict[str, Any]]) -> str:
     return ", ".join(f"{name} {first[name]:.3f} → {last[name]:.3f}" for name in SHOWN if name in first and name in last)
 
 
-def answers_of(model: list[str | Path], prompts: Path, file: Path) -> str:
-    """The first answer of a model that is loaded anew."""
-    measured(["sample", *model, "--prompts", prompts, "--max-tokens", "32", "--out", file])
-    said = [row["completion"][-1]["content"] for _, row in read_rows(file)]
-    assert all(said), f"{file}: an empty answer"
-    return said[0].replace("\n", " / ")
+def answer(model: Path, prompts: Path) -> str:
+    """What a saved model says to the first of some prompts, greedily, once it is loaded again."""
+    (_, row), *_ = read_rows(prompts)
+    request = Request(({"role": "user", "content": row["prompt"]},), Sampling(temperature=0.0, max_tokens=32))
+    [said] = LocalModel(model).generate([request])
+    assert said.text, f"{model}: an empty answer"
+    return said.text
+
+
+def scores(model: Path, pairs: Path) -> str:
+    """What a saved reward model gives the two answers of the first of some pairs, once it is loaded again."""
+    (_, row), *_ = read_rows(pairs)
+    prompt: list[Message] = [{"role": "user", "content": row["prompt"]}]
+    better, worse = reward(f"reward:{model}").score([prompt] * 2, [row["chosen"], row["rejected"]])
+    return f"{better:.2f} for a good note, {worse:.2f} for a poor one"
 
 
 def one_method(name: str, start: str | Path, files: dict[str, Path], out: Path, seed: int, bfloat16: bool) -> str:
-    """Train by one method, let the result answer, and say in a line what it came to."""
-    from arenaloop.config import METHODS
-
+    """Train by one method, load the result again, and say in a line what it came to."""
     data = files[METHODS[name].TRAINED_ON.split(" (")[0].replace("prompts and a reward", "prompts")]
-    reward = ["--reward", "sandbox:gold"] if data == files["prompts"] else []
+    scored = ["--reward", "sandbox:gold"] if data == files["prompts"] else []
     changes = [f"--set={change}" for change in SETTINGS[name]] + ["--set=bf16=true"] * bfloat16
     trained = ["train", name, "--model", f"hf:{start}", "--data", data, "--out", out / name, "--seed", seed]
-    _, seconds, memory = measured([*map(str, trained), *reward, *changes])
-    if name == "reward_model":
-        answering: list[str | Path] = ["--model", f"hf:{start}", "--best-of", "2", "--reward", f"reward:{out / name}"]
-    else:
-        answering = ["--model", f"hf:{out / name}", "--temperature", "0"]
-    said = answers_of(answering, files["dev"], out / f"{name}.answers.jsonl")
+    seconds, memory = measured([*trained, *scored, *changes])
+    said = scores(out / name, files["preference pairs"]) if name == "reward_model" else answer(out / name, files["dev"])
     metrics = [json.loads(line) for line in (out / name / "metrics.jsonl").read_text().splitlines()]
     steps = json.loads((out / name / "training.json").read_text())["result"]["steps"]
-    return f"| {name} | {steps} | {seconds:.0f} | {memory:.1f} | {moved(metrics)} | {said[:60]} |"
+    return f"| {name} | {steps} | {seconds:.0f} | {memory:.1f} | {moved(metrics)} | {shown(said)} |"
+
+
+def best_of_n(start: str | Path, files: dict[str, Path], out: Path) -> str:
+    """The best of 4 answers by the reward."""
+    file = out / "best_of_n.jsonl"
+    best = ["--model", f"hf:{start}", "--best-of", 4, "--reward", "sandbox:gold", "--max-tokens", 32]
+    seconds, memory = measured(["sample", *best, "--prompts", files["prompts"], "--out", file])
+    rows = [row for _, row in read_rows(file)]
+    mean, said = sum(row["score"] for row in rows) / len(rows), rows[0]["completion"][-1]["content"]
+    return f"| best of 4 | – | {seconds:.0f} | {memory:.1f} | score {mean:.3f} | {shown(said)} |"
+
+
+def shown(text: str) -> str:
+    """The beginning of a text, in a cell of a table."""
+    return text.replace("\n", " / ").replace("|", "/")[:60]
 
 
 def main() -> None:
@@ -132,14 +153,7 @@ def main() -> None:
         start = first if name == "sft" or not (options.out / "sft" / "config.json").exists() else options.out / "sft"
         try:
             if name == "best_of_n":
-                best = ["--model", f"hf:{start}", "--best-of", "4", "--reward", "sandbox:gold"]
-                file = options.out / "best_of_n.jsonl"
-                line = ["sample", *best, "--prompts", files["prompts"], "--max-tokens", "32", "--out", file]
-                _, seconds, memory = measured(line)
-                scores = [row["score"] for _, row in read_rows(file)]
-                said = next(row["completion"][-1]["content"] for _, row in read_rows(file)).replace("\n", " / ")
-                mean = sum(scores) / len(scores)
-                print(f"| best of 4 | – | {seconds:.0f} | {memory:.1f} | score {mean:.3f} | {said[:60]} |", flush=True)
+                print(best_of_n(start, files, options.out), flush=True)
             else:
                 print(one_method(name, start, files, options.out, options.seed, bfloat16), flush=True)
         except RuntimeError as error:

@@ -2,7 +2,7 @@
 
     python experiments/reinforcement.py [--seeds 20 21 22 23 24] [--split test] [--jobs 2] [--out DIR] [--small]
 
-For each seed the policy of `own_samples`; 40 roll-outs of 64 prompts that it has not seen, each prompt once; 4 answers
+For each seed the policy of `own_samples`; 24 roll-outs of 64 prompts that it has not seen, each prompt once; 4 answers
 to each, and 4 optimiser steps a roll-out:
 
     start         the policy as it is
@@ -49,27 +49,35 @@ def noise(asked: Sequence[list[Message]], answers: Sequence[str]) -> list[float 
     ]
 
 
-def settings(method: str, iterations: int) -> PPOSettings | RLOOSettings:
+def settings(method: str, sizes: Sizes) -> PPOSettings | RLOOSettings:
     """The same samples and steps for both."""
     shared: dict[str, Any] = {
-        "iterations": iterations, "samples": 4, "rollout_batch": 256, "step_batch": 128, "rollout_epochs": 2,
-        "learning_rate": 1e-4, "warmup_steps": 2, "max_new_tokens": LONGEST, "max_length": 64, "threads": 1,
+        "iterations": sizes.iterations,
+        "samples": 4,
+        "rollout_batch": 4 * sizes.asked,
+        "step_batch": 2 * sizes.asked,
+        "rollout_epochs": 2,
+        "learning_rate": 1e-4,
+        "warmup_steps": 2,
+        "max_new_tokens": LONGEST,
+        "max_length": 64,
+        "threads": 1,
         "micro_tokens": 8192,
-    }  # fmt: skip
+    }
     return PPOSettings(**shared) if method == "ppo" else RLOOSettings(**shared)
 
 
 def one_seed(seed: int, split: str, out: Path, sizes: Sizes) -> dict[str, Any]:
     """All arms of one seed."""
     start = fine_tuned(seed, out, sizes)
-    rows = [{"prompt": prompt} for prompt in prompts(64 * sizes.iterations, seed, "train")]
+    rows = [{"prompt": prompt} for prompt in prompts(sizes.asked * sizes.iterations, seed, "train")]
     held_out = prompts(sizes.test, seed, split)
     figures: dict[str, Any] = {}
     for arm in ARMS:
         trained, began = start, time.process_time()
         if arm != "start":
             method, reward = arm.split()[0], noise if arm.endswith("random") else gold
-            trained, how = out / arm.replace(" ", "-"), settings(method, sizes.iterations)
+            trained, how = out / arm.replace(" ", "-"), settings(method, sizes)
             scored = Reward(reward, content_hash(reward.__name__))
             training(method, start, rows, trained, how, seed=derive_seed("rl", seed), reward=scored)
         figures[f"cpu {arm}"] = time.process_time() - began

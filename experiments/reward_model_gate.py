@@ -63,7 +63,11 @@ def one_seed(seed: int, split: str, out: Path, sizes: Sizes) -> dict[str, float]
 
 def _accuracy(answered: list[Answered], measured: list[dict[str, str]], values: np.ndarray) -> float:
     """Share of pairs of which the better answer has the higher value; equal values are half right."""
-    of = {(one.prompt, text): v for one, row in zip(answered, values, strict=True) for text, v in zip(one.texts, row)}
+    of = {
+        (one.prompt, text): value
+        for one, row in zip(answered, values, strict=True)
+        for text, value in zip(one.texts, row, strict=True)
+    }
     lead = [of[row["prompt"], row["chosen"]] - of[row["prompt"], row["rejected"]] for row in measured]
     return float((0.5 + 0.5 * np.sign(lead)).mean())
 

@@ -150,6 +150,9 @@ def _array_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, JsonR
             raise row_error(name, line + text.count("\n", pos), "not UTF-8 text (here or soon after)") from None
         return not ended
 
+    def here() -> int:
+        return line + text.count("\n", counted, pos)
+
     def skip_to_mark() -> str:
         """Move to the next character that is not white space and return it; empty at the end of the file."""
         nonlocal pos
@@ -173,9 +176,9 @@ def _array_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, JsonR
                 pos += 1
                 mark = skip_to_mark()
             elif mark:
-                raise row_error(name, line + text.count("\n", counted, pos), "a comma is missing in the JSON array")
+                raise row_error(name, here(), "a comma is missing in the JSON array")
         if not mark:
-            raise row_error(name, line + text.count("\n", counted, pos), "the JSON array is not closed")
+            raise row_error(name, here(), "the JSON array is not closed")
         first = False
         while True:
             try:
@@ -189,21 +192,20 @@ def _array_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[int, JsonR
                         what = "the JSON array is cut short inside this element"
                     else:
                         what = f"not a JSON object ({error.msg})"
-                    raise row_error(name, line + text.count("\n", counted, pos), what) from None
+                    raise row_error(name, here(), what) from None
                 size = min(2 * size, 1 << 26)  # a huge element is not scanned again for every block
             except _TwiceError as error:
-                raise row_error(name, line + text.count("\n", counted, pos), str(error)) from None
+                raise row_error(name, here(), str(error)) from None
             except (ValueError, RecursionError) as error:
-                where = line + text.count("\n", counted, pos)
-                raise row_error(name, where, f"not a JSON object ({error})") from None
-        line, counted = line + text.count("\n", counted, pos), pos
+                raise row_error(name, here(), f"not a JSON object ({error})") from None
+        line, counted = here(), pos
         if type(row) is not dict:
             raise row_error(name, line, f"{_kind(row)}, where a JSON object is expected")
         pos, size = end, _BLOCK
         yield line, row
     pos += 1
     if skip_to_mark():
-        raise row_error(name, line + text.count("\n", counted, pos), "text after the end of the JSON array")
+        raise row_error(name, here(), "text after the end of the JSON array")
 
 
 def _kind(value: object) -> str:

@@ -181,8 +181,9 @@ def test_a_budget_stops_before_the_next_call_and_what_was_paid_stays(tmp_path: P
     with pytest.raises(BudgetSpentError, match="4 of 4 calls"):
         labelled(plan, tmp_path / "a.db", Budget(calls=4))
     assert sum(heard.sizes) == 8
-    labelled(plan, tmp_path / "a.db", Budget(calls=10))
+    again = labelled(plan, tmp_path / "a.db", Budget(calls=10))
     assert (len(heard.sizes), sum(heard.sizes)) == (10, 20)
+    assert again == labelled(plan, tmp_path / "unbroken.db")
 
 
 def test_judges_of_any_kind_are_members(tmp_path: Path) -> None:

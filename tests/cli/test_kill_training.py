@@ -19,7 +19,6 @@ from transformers import PreTrainedTokenizerBase
 from arenaloop.cli import main
 from arenaloop.sandbox.judge import read_answer_prompt
 from arenaloop.sandbox.target import build_target
-from arenaloop.train import run
 
 torch.set_num_threads(1)
 
@@ -58,12 +57,12 @@ def in_a_checkpoint() -> None:
         file.flush()
         kill_here()
 
-    run.torch.save = half  # type: ignore[assignment]
+    torch.save = half
 
 
 def in_the_models_saving() -> None:
     """The weights are written aside, and no tokenizer yet."""
-    PreTrainedTokenizerBase.save_pretrained = kill_here  # type: ignore[method-assign,assignment]
+    PreTrainedTokenizerBase.save_pretrained = kill_here  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("method", ["ppo", "rloo", "quark"])

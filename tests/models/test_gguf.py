@@ -101,7 +101,13 @@ def test_the_tokenizer_is_exact(tmp_path: Path, cut: str) -> None:
     tokens = tokenizer(cut)
     file = write_gguf(tmp_path / "m.gguf", module("llama", len(tokens)), tokens, cut)
     ours = AutoTokenizer.from_pretrained(converted(file))
-    spelled = ["".join(SPECIAL), "a<|im_end|> b <tool_call>x", "  two  blanks\n\n\ttab\r\n", "x1234567.89e-10", "’s I'LL"]
+    spelled = [
+        "".join(SPECIAL),
+        "a<|im_end|> b <tool_call>x",
+        "  two  blanks\n\n\ttab\r\n",
+        "x1234567.89e-10",
+        "’s I'LL",
+    ]
     for text in [*TEXTS, *spelled]:
         ids = ours(text, add_special_tokens=False)["input_ids"]
         assert ids == tokens(text, add_special_tokens=False)["input_ids"], text
@@ -173,7 +179,9 @@ def test_a_file_answers_and_is_trained(smol: tuple[Path, Any, Any], tmp_path: Pa
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"prompt": "Say 42.", "completion": "42"}) + "\n")
     line = ["train", "sft", "--model", f"hf:{file}", "--data", rows, "--out", tmp_path / "sft"]
-    done = CliRunner().invoke(app, [*map(str, line), "--set=max_steps=2", "--set=learning_rate=1e-3", "--set=log_every=1"])
+    done = CliRunner().invoke(
+        app, [*map(str, line), "--set=max_steps=2", "--set=learning_rate=1e-3", "--set=log_every=1"]
+    )
     assert done.exit_code == 0, done.output
     first, last = (json.loads(step) for step in (tmp_path / "sft" / "metrics.jsonl").read_text().splitlines())
     assert last["loss"] < first["loss"]
@@ -235,10 +243,12 @@ def test_a_flipped_byte_ends_in_a_line_or_a_model(
     damaged = bytearray(smol[0].read_bytes())
     damaged[at] = byte
     (folder / "m.gguf").write_bytes(damaged)
+    said = ""
     try:
         convert(folder / "m.gguf", folder)
     except InputError as error:
-        assert "\n" not in str(error)
+        said = str(error)
+    assert "\n" not in said
 
 
 def test_a_missing_file_and_a_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smol: Any) -> None:

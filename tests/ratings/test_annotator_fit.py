@@ -35,7 +35,7 @@ def inside(found, value: float) -> bool:
 
 
 def test_what_was_planted_lies_within_the_intervals() -> None:
-    hits = {name: [] for name in ("noise", "seat", "length", "lists")}
+    hits: dict[str, list[bool]] = {name: [] for name in ("noise", "seat", "length", "lists")}
     for seed in range(40):
         given, theta = table(seed)
         fit = fit_annotators(given)

@@ -145,7 +145,11 @@ def test_texts_of_models_are_shown_and_do_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("record", [{}, {"result": 3}, {"result": {"report": [1], "dropped": 7}, "settings": "x"}])
 def test_whatever_stands_in_its_files(tmp_path: Path, record: Any) -> None:
     metrics = [3, {"step": "x", "loss": None, "objective/scores": [1]}, {"step": 1, "loss": 0.5}]
-    rows = [{"text": 3}, {"prompt": "words", "text": None, "score": "high", "tokens": True}, {"prompt": [1, {}]}]
+    rows: list[Any] = [
+        {"text": 3},
+        {"prompt": "words", "text": None, "score": "high", "tokens": True},
+        {"prompt": [1, {}]},
+    ]
     out = trained(tmp_path / "out", record, metrics, {0: rows})
     with (out / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "lo')
@@ -172,3 +176,8 @@ def test_what_is_no_training(tmp_path: Path) -> None:
         write_report(tmp_path)
     (tmp_path / "battles.jsonl").write_text("")
     assert not training.is_training(tmp_path)
+
+
+def test_a_directory_of_trainings_names_them(ppo: Path) -> None:
+    with pytest.raises(InputError, match=r"holds trainings, each with a report of its own: arenaloop report .*ppo$"):
+        write_report(ppo.parent)

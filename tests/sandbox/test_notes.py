@@ -41,7 +41,7 @@ CASES = [
     ("Use a single sentence.", "Rain fills rivers, lakes and ponds.", "Rain fills rivers. It smells fresh."),
     ("One sentence and no more.", "Rain falls at 3.5 metres per second!", "Rain fills rivers"),
     ("Reply with a question.", "Does rain fill rivers and lakes?", "Does rain fill rivers? Yes it does."),
-    ("Use at most 8 words.", "Rain fills rivers and lakes on all days.", "Rain fills rivers and lakes on all our days."),
+    ("Use at most 8 words.", "Rain fills lakes on our own warm days.", "Rain fills lakes on our very own warm days."),
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A tiny random chat model with a byte-level BPE tokenizer, and the GGUF file that llama.cpp's converter makes of it."""
+"""A tiny random chat model with a byte-level BPE tokenizer, and the GGUF file that llama.cpp would make of it."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ TAGS = """
 """
 ATTRIBUTES = """
     lang charset http-equiv content name rel href class id for role aria-label scope title dir hidden type value
-    autocomplete placeholder data-kind data-models data-score data-kl height width x y x1 x2 y1 y2 cx cy r dx dy text-anchor
-    transform overflow
+    autocomplete placeholder data-kind data-models data-score data-kl height width x y x1 x2 y1 y2 cx cy r dx dy
+    text-anchor transform overflow
 """
 OURS = Path(rendering.__file__).with_name("templates")
 

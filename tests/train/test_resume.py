@@ -1,4 +1,4 @@
-"""What an interrupted training goes on with: all that a checkpoint holds is needed, and with it the bits are the same."""
+"""What an interrupted training goes on with: all that a checkpoint holds is needed, and with it no bit differs."""
 
 from __future__ import annotations
 

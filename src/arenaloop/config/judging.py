@@ -99,7 +99,7 @@ class ModelSettings(Settings):
     """A model by its SPEC, and how to talk to it. A bare SPEC text stands for ``{spec: TEXT}``."""
 
     spec: str
-    """openai:MODEL, http://HOST:PORT/v1#MODEL, hf:ID_OR_PATH, file:ANSWERS or sandbox:NAME"""
+    """openai:MODEL, http://HOST:PORT/v1#MODEL, hf:ID_OR_PATH (a folder or a GGUF file), file:ANSWERS or sandbox:NAME"""
     name: str | None = None
     """what leaderboards call it; null = the last part of the SPEC"""
     sampling: SamplingSettings = SamplingSettings()

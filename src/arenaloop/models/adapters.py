@@ -188,8 +188,10 @@ def _effective(module: Any, name: str, dtype: Any) -> Iterator[tuple[str, Tensor
             yield f"{name}bias", bias.detach()
         return
     layer = module.get_base_layer() if isinstance(module, LoraLayer) else module
-    kept = {part: value for part, value in layer._buffers.items() if part not in layer._non_persistent_buffers_set}
-    own = {**layer._parameters, **kept}
+    own = {
+        **layer._parameters,
+        **{k: v for k, v in layer._buffers.items() if k not in layer._non_persistent_buffers_set},
+    }
     for part, value in own.items():
         if value is None:
             continue
@@ -219,8 +221,9 @@ def write(wrapped: Any, out: Path) -> None:
     }
     (out / CONFIG).write_text(json.dumps({**config, "inference_mode": True}, indent=2, sort_keys=True, default=str))
     model = wrapped.get_base_model()
-    told = {**model.config.to_diff_dict(), "architectures": [type(model).__name__]}
-    (out / MODEL_CONFIG).write_text(json.dumps(told))
+    (out / MODEL_CONFIG).write_text(
+        json.dumps({**model.config.to_diff_dict(), "architectures": [type(model).__name__]})
+    )
     if model.can_generate():
         model.generation_config.save_pretrained(out)
 
@@ -246,14 +249,13 @@ def merge_into(module: Any, path: str | Path, tokenizer: Any) -> Any:
             warnings.simplefilter("ignore")
             _grow(module, path, tokenizer)
             wrapped = peft.PeftModel.from_pretrained(module, str(path))
-            kept = {}
             for part in wrapped.modules():
                 if hasattr(part, "get_base_layer") and hasattr(part, "lora_A"):
                     layer = part.get_base_layer()
-                    kept[layer] = layer.weight.dtype
+                    kind = layer.weight.dtype
                     layer.weight.data = layer.weight.data.float()
                     part.merge()
-                    layer.weight.data = layer.weight.data.to(kept[layer])
+                    layer.weight.data = layer.weight.data.to(kind)
             plain = wrapped.merge_and_unload()
     except InputError:
         raise

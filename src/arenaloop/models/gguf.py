@@ -3,7 +3,7 @@
 The file is converted once into a cache, under the hash of its bytes; from there on it is a directory like any other,
 which answers, battles and is trained. Weights are float32: what a 4-bit file stands for, not what it was made from.
 
-Not here: architectures other than `ARCHITECTURES`, rescaled rotary positions, tokenizers that are no byte-level BPE.
+Not here: other architectures than `ARCHITECTURES`, rescaled rotary positions, tokenizers that are no byte-level BPE.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ def _tokenizer(fields: _Fields) -> Any:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    model, cut = fields.required("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre", "gpt-2")
+    model, cut = fields.required("tokenizer.ggml.model"), fields.required("tokenizer.ggml.pre")
     if model != "gpt2" or cut not in PRETOKENIZERS:
         raise ValueError(f"tokenizer {model}, {cut}; gpt2 with {', '.join(PRETOKENIZERS)} is read")
     tokens = fields.required("tokenizer.ggml.tokens")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from arenaloop.errors import EndpointDownError
 from arenaloop.models.batch_lines import CHAT, Batch, batch_id, mapping
 from arenaloop.models.bounded import LONGEST_REPLY, SLOWEST, beginning, lines, whole
-from arenaloop.models.openai_errors import http_fault, remedy, retry_after
+from arenaloop.models.openai_errors import http_fault, may_pass, remedy, retry_after
 from arenaloop.models.secrets import Redactor, proxy_secrets, read_headers, read_key
 from arenaloop.models.server_url import proxy_of
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["BatchEndpoint", "UnknownBatchError"]
 
 _TAG = "arenaloop"  # the metadata's key by which a batch is found again
-_PASSING = {408, 409, 425, 429}
 _MOST_PAGES = 200  # of the server's list of batches, a hundred to a page and the newest first
 _LONGEST_RESULT = 4 << 20  # bytes a line on the average; a thousand tokens with their log-probabilities are a quarter
 _MOST_REDIRECTS = 5
@@ -243,7 +242,7 @@ class BatchEndpoint:
         """Reason and wait of a status that may pass; raises where it will not."""
         fault = http_fault(response.status, response.headers, await beginning(response, timeout=self.timeout))
         reason = fault.reason
-        if response.status not in _PASSING and response.status < 500:
+        if not may_pass(response.status):
             told = f"{self.base_url}: {what}: {self._public(reason)}"
             if 300 <= fault.status < 400:
                 raise EndpointDownError(f"{told}{remedy(fault, max_tokens=0, base_url=self.base_url)}")

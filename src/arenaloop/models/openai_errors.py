@@ -27,6 +27,7 @@ __all__ = [
     "error_text",
     "exactly_decoded",
     "http_fault",
+    "may_pass",
     "remedy",
     "reported_fault",
     "retry_after",
@@ -79,12 +80,17 @@ def blame(status: int, code: str, text: str) -> Blame:
     """What the failure of a call says about others, from its HTTP status, error code and error text."""
     if code in ("model_not_found", "model_decommissioned", "insufficient_quota", "invalid_api_key"):
         return Blame.MODEL
-    if status in (408, 409, 425, 429) or status >= 500 or status < 300:
+    if may_pass(status) or status < 300:
         return Blame.SERVER
     said = f"{code} {text}"
     if status in (400, 403, 413, 422) and (status == 413 or _TOO_LONG.search(said) or _AGAINST_RULES.search(said)):
         return Blame.NOBODY
     return Blame.MODEL if status < 400 or status in (401, 402, 403, 404) else Blame.REQUEST
+
+
+def may_pass(status: int) -> bool:
+    """Whether a failure of this HTTP status may pass: timeout, conflict, too early, too many requests, the server's."""
+    return status in (408, 409, 425, 429) or status >= 500
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:

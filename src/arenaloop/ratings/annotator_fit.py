@@ -262,14 +262,14 @@ def _empirical_bayes(model: _Model) -> tuple[FloatArray, FloatArray, FloatArray,
     size = people * width
     if people == 1:
         point, precision = _maximum(model, np.zeros(size), np.eye(size) / _WEAK**2)
-        return point.reshape(1, width), point, np.linalg.inv(precision), np.zeros(width)
+        return point.reshape(1, width), point, _inverse(precision), np.zeros(width)
     point, spread = np.zeros(size + width), np.full(width, 0.5)
     if model.latent:
         point[0::width] = 1.0  # a slope's sign is that of the quality's; people mostly agree with each other
-    covariance = np.eye(size + width)
+    covariance = _inverse(np.eye(size + width))
     for _ in range(_EM_STEPS):
         point, precision = _maximum(model, point, _prior(people, width, spread))
-        covariance = np.linalg.inv(precision)
+        covariance = _inverse(precision)
         theta, mean = point[:size].reshape(people, width), point[size:]
         variance = np.diag(covariance)
         own, pooled = variance[:size].reshape(people, width), variance[size:]
@@ -281,6 +281,10 @@ def _empirical_bayes(model: _Model) -> tuple[FloatArray, FloatArray, FloatArray,
         if done:
             break
     return point[:size].reshape(people, width), point[size:], covariance, spread
+
+
+def _inverse(precision: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.inv(precision), dtype=np.float64)
 
 
 def _prior(people: int, width: int, spread: FloatArray) -> FloatArray:

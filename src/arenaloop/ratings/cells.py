@@ -27,6 +27,7 @@ __all__ = [
     "Place",
     "at",
     "is_missing",
+    "numeric",
     "read_controls",
     "read_games",
     "read_preferences",
@@ -159,7 +160,7 @@ Cells = Sequence[Any] | npt.NDArray[Any]
 """A column of a file."""
 
 
-def _numeric(values: Cells) -> npt.NDArray[np.float64]:
+def numeric(values: Cells) -> npt.NDArray[np.float64]:
     """All cells as numbers, NaN for those that are none; texts may spell them."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
         return values.astype(np.float64)
@@ -191,7 +192,7 @@ def read_scores(values: Cells, *, column: str = "score_a", place: Place | None =
     Raises:
         ValueError: more than `UNKNOWN_SHARE` of the rows hold something else.
     """
-    number = _numeric(values)
+    number = numeric(values)
     score = np.where((number >= 0.0) & (number <= 1.0), number, np.nan)
     unknown = LeftOut("a score between 0 and 1", column)
     return Outcomes(score, tuple(_gaps(score, values, column, unknown, place)))
@@ -235,7 +236,7 @@ def read_preferences(values: Cells, *, column: str = "preference", place: Place 
     Raises:
         ValueError: more than `UNKNOWN_SHARE` of the rows hold something else.
     """
-    number = _numeric(values)
+    number = numeric(values)
     preference = np.where((number >= 1.0) & (number <= 2.0), number, np.where(number == 0.0, 1.5, np.nan))
     unknown = LeftOut("a preference (1, 2, 1.5, anything between, or 0 for a draw)", column)
     notes = _gaps(preference, values, column, unknown, place)
@@ -255,7 +256,7 @@ def read_weights(values: Cells, *, column: str = "weight", place: Place | None =
     Raises:
         ValueError: one is no finite number, or negative; or all are 0.
     """
-    weight = _numeric(values)
+    weight = numeric(values)
     for row in map(int, np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))[:1]):
         raise ValueError(
             f"{at(place, row)}: column {column}: {shown(values[row])}, where weights are finite and not negative"

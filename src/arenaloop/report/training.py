@@ -53,7 +53,11 @@ _CURVES: tuple[tuple[str, str, Mapping[str, str]], ...] = (
         },
     ),
     ("Returns that the value network accounts for", "", {"val/explained": "explained variance"}),
-    ("Share of probability ratios that are clipped", "", {"policy/clip_fraction": "policy", "val/value_clip_fraction": "value"}),
+    (
+        "Share of probability ratios that are clipped",
+        "",
+        {"policy/clip_fraction": "policy", "val/value_clip_fraction": "value"},
+    ),
     ("Weight of the KL penalty", "", {"objective/kl_coef": "weight"}),
     ("Spread of the scores", "", {"objective/scores_std": "standard deviation"}),
     ("Loss", "", {"loss": "loss"}),
@@ -301,7 +305,9 @@ def _outcome(record: Mapping[str, Any], result: Mapping[str, Any], metrics: Sequ
             break
     if not result:
         step = f" It has come to step {last['step']:,.0f}." if "step" in last else ""
-        told.append(f"This training has not finished.{step} The command that began it goes on from its last checkpoint.")
+        told.append(
+            f"This training has not finished.{step} The command that began it goes on from its last checkpoint."
+        )
     return told
 
 

@@ -14,7 +14,7 @@ from arenaloop.sandbox.notes import KINDS, OPENINGS, Note, holds, parse
 from arenaloop.sandbox.topics import FACTS, TOPICS
 from arenaloop.types import Prompt, Request, derive_seed
 
-__all__ = ["EDITORS", "SLIPS", "Editor", "note_demonstrations"]
+__all__ = ["EDITORS", "SLIPS", "Editor", "good_note", "note_demonstrations"]
 
 SLIPS = 0.05
 """Share of the prompts of kinds that it knows on which an editor forgets the constraint."""
@@ -87,6 +87,13 @@ class Editor:
         rng = random.Random(derive_seed("sandbox.editor", self.name, prompt, sample))
         obeys = note.kind is not None and rng.random() < self.skills[note.kind]
         return _obedient(note, rng) if obeys else _plain(note, rng)
+
+
+def good_note(prompt: str) -> str:
+    """An answer of top utility to a prompt under a constraint."""
+    note = parse(prompt)
+    assert note is not None
+    return _obedient(note, random.Random(derive_seed("sandbox.good_note", prompt)))
 
 
 def note_demonstrations(n: int, seed: int) -> list[tuple[Prompt, str]]:

@@ -282,7 +282,7 @@ class _Server:
         import aiohttp
 
         from arenaloop.models.bounded import whole
-        from arenaloop.models.openai_errors import http_fault
+        from arenaloop.models.openai_errors import http_fault, may_pass
         from arenaloop.models.server_url import proxy_of
 
         reason = ""
@@ -307,7 +307,7 @@ class _Server:
                 reason = f"{type(error).__name__}: {error}"
                 continue
             reason = fault.reason
-            if fault.status < 500 and fault.status not in (408, 409, 425, 429):
+            if not may_pass(fault.status):
                 raise StoppedError(self._says(reason))
         raise EndpointDownError(self._says(f"{reason} ({TRIES} tries)"))
 

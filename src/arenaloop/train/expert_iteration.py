@@ -125,7 +125,6 @@ class Winners:
 def train(job: Job[ExpertIterationSettings]) -> TrainResult:
     """Fine-tune on the best of the model's own answers, as often as the settings say; see `methods.training`."""
     settings, out = job.settings, job.run.out
-    job.run.begin()
     sampler, revision, fingerprint = job.start, job.revision, job.fingerprint
     for number in range(1, settings.rounds):
         key = content_hash(job.run.key, "round", number)
@@ -144,7 +143,6 @@ def _round(
 ) -> TrainResult:
     """Learn the best of what the model `sampler` says."""
     settings = job.settings
-    job.run.begin()
     winners, dropped = _sampled(job, sampler, revision, fingerprint, number)
     data = winners.encoded(dropped)
     if settings.init == "sft":
@@ -169,7 +167,8 @@ def _sampled(
     settings = settings.within(encoder.max_length)
     prompts = rollouts.encode_prompts(encoder, job.rows, settings)
     if winners.done < len(prompts.asked):
-        job.scored_by().probe()
+        joined().once(job.scored_by().probe)
+    run.begin()  # nothing is written before what can be refused has been looked at
     seed = derive_seed(job.seed, "expert iteration", number)
     while winners.done < len(prompts.asked):
         part = winners.done // _PART

@@ -187,7 +187,7 @@ def train(job: Job[PPOSettings]) -> TrainResult:
 
 
 def _value_network(job: Job[PPOSettings], policy: Policy) -> ScalarHead:
-    """A value network that says 0 everywhere; where it starts as the policy does it shares its frozen weights."""
+    """A value network that says 0 everywhere; beside the policy's adapters it shares the weights that stay."""
     settings = job.settings
     if settings.lora is not None and settings.value_start is None:
         return head_on(policy)

@@ -225,7 +225,7 @@ def prepare(policy: Policy, encoder: ChatEncoder, job: Job[S]) -> tuple[Prompts,
         for name in ("max_new_tokens", "rollout_batch")
         if getattr(settings, name) != getattr(job.settings, name)
     ]
-    job.scored_by().probe()
+    joined().once(job.scored_by().probe)
     if changed:
         job.run.note(
             f"{job.run.out}: {len(prompts.asked):,} prompts in a window of {encoder.max_length:,} tokens, so "

@@ -233,7 +233,7 @@ def test_columns_that_are_only_named_are_read_no_row_at_a_time(
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_a_cell_that_says_turned_is_seen_in_a_column_of_any_name(tmp_path: Path, name: str) -> None:
-    row = {"model_a": "x", "model_b": "y", "winner": "tie", "flavour": "plain"}
+    row: dict[str, object] = {"model_a": "x", "model_b": "y", "winner": "tie", "flavour": "plain"}
     path = saved(tmp_path, name, [row, row | {"flavour": "Swapped "}])
     with pytest.raises(InputError, match="column flavour: in 1 of 2 rows it says that the sides are turned"):
         read_battles(path)

@@ -26,6 +26,11 @@ def shown(pairs) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     return [(pair.prompt.last_user, pair.one.texts, pair.two.texts) for pair in pairs]
 
 
+def said(*texts: str) -> list[dict[str, str]]:
+    """An assistant's turns, and a user's between them."""
+    return [{"role": ("assistant", "user")[at % 2], "content": text} for at, text in enumerate(texts)]
+
+
 HELLO = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
 
 
@@ -49,14 +54,14 @@ HELLO = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "he
         (
             {
                 "prompt": "a",
-                "chosen": [{"role": role, "content": text} for role, text in (("assistant", "x"), ("user", "b"), ("assistant", "z"))],
-                "rejected": [{"role": role, "content": text} for role, text in (("assistant", "y"), ("user", "b"), ("assistant", "w"))],
+                "chosen": said("x", "b", "z"),
+                "rejected": said("y", "b", "w"),
             },
             ("a", ("x", "z"), ("y", "w")),
             "a",
         ),
     ],
-)  # fmt: skip
+)
 def test_pairs_of_every_form_and_what_seeds_them(tmp_path: Path, row, pair, key) -> None:
     path = written(tmp_path / "pairs.jsonl", [row])
     assert holds_pairs(path)
@@ -81,7 +86,7 @@ def test_rows_that_are_no_pairs_are_left_out_while_they_are_few(tmp_path: Path) 
     with pytest.raises(InputError, match="line 1: column output_2: no value"):
         read_pairs(written(tmp_path / "pairs.jsonl", [row | {"output_2": None} for row in rows]))
     speaking = {"prompt": "a", "chosen": [*HELLO[::-1]], "rejected": "y"}
-    with pytest.raises(InputError, match="line 1: .*assistant turn"):
+    with pytest.raises(InputError, match=r"line 1: .*assistant turn"):
         read_pairs(written(tmp_path / "pairs.jsonl", [speaking]))
 
 

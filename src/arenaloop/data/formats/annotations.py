@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +14,8 @@ from arenaloop.data.formats.judgments import battle_columns
 from arenaloop.data.formats.tables import table_rows
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import row_error
-from arenaloop.ratings.arrays import FloatArray, encode
-from arenaloop.ratings.cells import to_number
+from arenaloop.ratings.arrays import encode
+from arenaloop.ratings.cells import numeric, to_number
 from arenaloop.ratings.look_alikes import name_twins
 from arenaloop.ratings.win_rate import Annotations
 
@@ -94,18 +93,14 @@ def read_annotations(
         model_codes,
         prompt_codes,
         np.array(columns["preference"], dtype=np.float64),
-        _lengths(columns["ours"]),
-        _lengths(columns["theirs"]),
+        numeric(columns["ours"]),
+        numeric(columns["theirs"]),
         frozenset(repeated),
         len(told.names_a) - len(columns["model"]),
         np.array(own_failure, dtype=bool) if any(own_failure) else None,
         notes=tuple(notes),
         weight=None if told.weight is None else np.array(columns["weight"], dtype=np.float64),
     )
-
-
-def _lengths(cells: list[Any]) -> FloatArray:
-    return np.array([math.nan if (number := to_number(cell)) is None else number for cell in cells], dtype=np.float64)
 
 
 def read_difficulty(path: str | Path) -> dict[object, float]:

@@ -20,6 +20,7 @@ from arenaloop.ratings.cells import (
     Place,
     at,
     is_missing,
+    numeric,
     read_preferences,
     read_scores,
     shown,
@@ -149,7 +150,7 @@ def _words(values: Sequence[Any]) -> bool:
 
 def _scores(first: Sequence[Any], second: Sequence[Any] | None, place: Place | None) -> tuple[Outcomes, Sequence[Any]]:
     """`score_a` as what the first side scored, or with `score_b` beside it as two grades; and the cells to show."""
-    one, two = _numbers(first), _numbers(second or ())
+    one, two = numeric(first), numeric(second or ())
     if second is None or np.isnan(two).all():
         return read_scores(first, place=place), first
     shares = np.isnan(two) | (np.abs(one + two - 1.0) <= _ROUNDED) & (one >= 0.0) & (two >= 0.0)
@@ -166,7 +167,3 @@ def _scores(first: Sequence[Any], second: Sequence[Any] | None, place: Place | N
     notes += [f"columns score_a, score_b: {empty:,} of {len(score):,} rows empty or failed"] if empty else []
     notes.append("score_a and score_b do not make 1 together, so they are two grades: the higher one wins")
     return Outcomes(score, tuple(notes)), pairs
-
-
-def _numbers(cells: Sequence[Any]) -> FloatArray:
-    return np.array([np.nan if (number := to_number(cell)) is None else number for cell in cells], dtype=np.float64)
