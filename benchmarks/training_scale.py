@@ -91,6 +91,7 @@ class Scale:
         small, large: the models, trained whole and by adapters.
         memory: the model whose peak memory is measured.
         letters: fewest and most of each text; a row has about their sum.
+        row: padded tokens of a row, by which passes are cut.
         rows, part: rows of an optimiser step and of a pass, and `large_rows`, `large_part` those of the large model.
         steps: of a training; the first two are not timed.
         sampled: rows, and fewest and most tokens of an answer.
@@ -104,6 +105,7 @@ class Scale:
     large: Shape
     memory: Shape
     letters: tuple[int, int]
+    row: int
     rows: int
     part: int
     large_rows: int
@@ -135,13 +137,13 @@ class Scale:
 _HALF = Shape(896, 4864, 24, 14, 2, 131_072)
 SCALES = {
     "cuda": Scale(
-        "cuda", _HALF, Shape(4096, 14_336, 32, 32, 8, 128_256, "bfloat16"), _HALF, (300, 700),
+        "cuda", _HALF, Shape(4096, 14_336, 32, 32, 8, 128_256, "bfloat16"), _HALF, (300, 700), 1024,
         rows=64, part=16, large_rows=16, large_part=4, steps=6, sampled=(512, 32, 256),
         rollout=128, new=256, rollouts=3, large_rollout=32, seconds=450,
     ),
     "cpu": Scale(
         "cpu", Shape(64, 176, 2, 4, 2, 2048), Shape(96, 256, 2, 4, 2, 2048, "bfloat16"),
-        Shape(64, 176, 2, 4, 2, 32_768), (30, 70),
+        Shape(64, 176, 2, 4, 2, 32_768), (30, 70), 128,
         rows=8, part=4, large_rows=4, large_part=2, steps=4, sampled=(32, 4, 32),
         rollout=16, new=12, rollouts=3, large_rollout=8, seconds=600,
     ),
@@ -159,7 +161,7 @@ def settings_of(scale: Scale, method: str, large: bool, **more: Any) -> Any:
         "learning_rate": 1e-6,
         "checkpoint_every": 0,
         "log_every": 1,
-        "micro_tokens": part * sum(scale.letters),
+        "micro_tokens": part * scale.row,
         **adapters,
     }
     if method != "ppo":
