@@ -6,7 +6,7 @@ Derived from stored verdicts alone (`audit_plan` asks for them); juries of the j
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -43,7 +43,7 @@ __all__ = ["Audit", "Cost", "JudgeAudit", "read"]
 
 
 _SHOWN, _TURNED = "shown", "turned"
-_ORDERS = {1: _SHOWN, 2: _TURNED}
+_ORDERS: Mapping[object, str] = {1: _SHOWN, 2: _TURNED}
 """How a recorded label's outputs were shown, where the file tells: in its order, or the other way round."""
 
 
