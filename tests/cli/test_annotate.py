@@ -266,6 +266,33 @@ def test_answers_of_several_turns_need_words_that_show_them(arenaloop: Command, 
     assert len(read_labels(tmp_path / "out.labels.jsonl")) == 1
 
 
+def test_an_audit_of_its_labels_knows_who_sat_first(arenaloop: Command, tmp_path: Path) -> None:
+    """A pool that takes whatever sits first, in half of the pairs the first output, and labels that agree with it."""
+    write(tmp_path / "pairs.jsonl", pairs(60))
+    command = (
+        "annotate",
+        "pairs.jsonl",
+        "--pool",
+        "builtin:first",
+        "--p-label-flip",
+        0,
+        "--votes",
+        2,
+        "--out",
+        "out.jsonl",
+    )
+    assert arenaloop(*command).code == 0
+    labels = rows(tmp_path / "out.labels.jsonl")
+    assert all(label["preference"] == label["seat"] for label in labels)
+    write(tmp_path / "people.jsonl", [row | {"preference": 1} for row in pairs(60)])
+    done = arenaloop("audit", "--judge", "labels:out.labels.jsonl", "--labels", "people.jsonl", "--json")
+    assert done.code == 0, done.lines
+    (found,) = json.loads(done.out)["leaderboard"]
+    assert found["first_seat"] == 1.0
+    assert 0.3 < found["first_output"] < 0.7
+    assert found["variance"] > 20  # two votes, two seats
+
+
 # ---------------------------------------------------------------------- fits
 
 
