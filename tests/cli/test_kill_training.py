@@ -57,7 +57,7 @@ def in_a_checkpoint() -> None:
         file.flush()
         kill_here()
 
-    torch.save = half
+    setattr(torch, "save", half)  # noqa: B010 - a trap, of another type
 
 
 def in_the_models_saving() -> None:
