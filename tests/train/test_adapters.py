@@ -409,10 +409,11 @@ def _chunked(policy: Policy, objective: SFTObjective, rows: np.ndarray, patch: p
 
     def counted(*arguments: Any, **named: Any) -> Any:
         calls.append(1)
-        return original(*arguments, **{**named, "chunk": 5})
+        return original(*arguments, **named)
 
     with patch.context() as context:
-        context.setattr("arenaloop.train.policy.chunk_length", lambda *_: 5)
+        context.setattr("arenaloop.train.policy.block_width", lambda *_: 5)
+        context.setattr("arenaloop.train.head.block_width", lambda *_: 5)
         context.setattr("arenaloop.train.policy.score_hidden", counted)
         found = gradients(policy, objective, [rows])
     assert calls == [1]
