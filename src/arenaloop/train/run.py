@@ -150,7 +150,8 @@ class TrainingRun:
         with _storage(self.out):
             for stale in (*MARKS, self._checkpoint.name, self._previous.name, "metrics.jsonl"):
                 (self.out / stale).unlink(missing_ok=True)
-            shutil.rmtree(self.out / ADAPTER, ignore_errors=True)
+            if self._found is not None and holds_model(self.out / ADAPTER):
+                shutil.rmtree(self.out / ADAPTER)
             self._write_record({"key": self.key})
         self._ours = True
 
