@@ -280,6 +280,14 @@ def test_a_training_finished_unmerged_is_known_again(start: Path, tmp_path: Path
     assert [file.name for file in (tmp_path / "out").rglob("*.safetensors")] == ["adapter_model.safetensors"]
 
 
+def test_a_directory_of_that_name_that_is_not_ours_stays(start: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "adapter").mkdir(parents=True)
+    (tmp_path / "out" / "adapter" / "notes.txt").write_text("keep me")
+    run("sft", start, tmp_path / "out", None)
+    run("sft", start, tmp_path / "out", None, max_steps=1)
+    assert (tmp_path / "out" / "adapter" / "notes.txt").read_text() == "keep me"
+
+
 def test_an_adapter_is_known_by_its_own_weights_and_its_starts(start: Path, tmp_path: Path) -> None:
     shutil.copytree(start, tmp_path / "start")
     run("sft", tmp_path / "start", tmp_path / "out", UNMERGED)

@@ -129,37 +129,27 @@ def _targets(module: Any, lora: LoraSettings) -> list[str]:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    heads = (module.get_output_embeddings(), getattr(module, "score", None))
-    layers = [
-        name
-        for name, part in module.named_modules()
-        if isinstance(part, torch.nn.Linear | Conv1D) and all(part is not head for head in heads)
-    ]
-    last = [name.rpartition(".")[2] for name in layers]
-    known = sorted({part if not part.isdigit() else name for part, name in zip(last, layers, strict=True)})
+    linear = {name: part for name, part in module.named_modules() if isinstance(part, torch.nn.Linear | Conv1D)}
+    output, score = module.get_output_embeddings(), getattr(module, "score", None)
+    inner = [name for name, part in linear.items() if part is not output and part is not score]
+    known = sorted({name if (last := name.rpartition(".")[2]).isdigit() else last for name in inner})
     if lora.targets == "all-linear":
         if not known:
             raise ConfigError(f"lora: {type(module).__name__} has no linear layers beside its output layer")
         return known
-    output, embedding = heads[0], module.get_input_embeddings()
-    tied = output is not None and output.weight is embedding.weight
     for target in lora.targets:
-        if tied and any(name == target or name.endswith(f".{target}") for name in _names(module, output)):
-            raise ConfigError(
-                f"lora.targets: {target} of {type(module).__name__} is tied to the embedding, which an adapter of the "
-                "one would part from the other; leave it out"
-            )
-        every = [name for name, part in module.named_modules() if isinstance(part, torch.nn.Linear | Conv1D)]
-        if not any(name == target or name.endswith(f".{target}") for name in every):
+        named = [part for name, part in linear.items() if name == target or name.endswith(f".{target}")]
+        if not named:
             raise ConfigError(
                 f"lora.targets: {type(module).__name__} has no linear layer {target!r}{nearest(target, known)}; "
                 f"it has: {', '.join(known) or 'none'}"
             )
+        if any(part is output for part in named) and output.weight is module.get_input_embeddings().weight:
+            raise ConfigError(
+                f"lora.targets: {target} of {type(module).__name__} is tied to the embedding, which an adapter of the "
+                "one would part from the other; leave it out"
+            )
     return list(lora.targets)
-
-
-def _names(module: Any, wanted: Any) -> list[str]:
-    return [name for name, part in module.named_modules() if part is wanted]
 
 
 def whole_state(module: Any) -> dict[str, Tensor]:

@@ -180,8 +180,9 @@ class TrainingRun:
         with _storage(self.out):
             for stale in (*MARKS, self._checkpoint.name, self._previous.name, "metrics.jsonl"):
                 (self.out / stale).unlink(missing_ok=True)
-            shutil.rmtree(self.out / ADAPTER, ignore_errors=True)
             if self._found is not None:  # else no training of ours was here
+                if holds_model(self.out / ADAPTER):
+                    shutil.rmtree(self.out / ADAPTER)
                 for other in self.out.glob(f"{KEPT}[0-9]*"):
                     shutil.rmtree(other)
             self._write_record({"key": self.key, **self.made})
