@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ from arenaloop.train.session import Job, Session
 WHOLE = np.arange(ROWS - 1)  # an odd number of rows, in passes of two: one process has a pass more
 
 
-def compared(method: str, start: Path, out: Path, spread: bool) -> dict[str, float]:
-    """A step's gradient by both processes, and by this one alone."""
+def compared(method: str, start: Path, out: Path, *, spread: bool = False, full: bool = False) -> dict[str, float]:
+    """A step's gradient by both processes, and by this one alone; `full`: the second has no room for two rows."""
     model, objective, trained = MAKERS[method](start)
     for each in trained:
         each.module.double().eval()
@@ -58,7 +58,10 @@ def compared(method: str, start: Path, out: Path, spread: bool) -> dict[str, flo
         total=1,
         also={str(at): each for at, each in enumerate(trained[1:])},
     )
+    if full:
+        objective.loss = crowded(objective.loss)
     told = session._gradients(objective, WHOLE)
+    assert session._size == (1 if full else 2), "the first one begins again too"
     found = [sharding.whole(p.grad) for p in parameters]
     assert max(float(each.abs().max()) for each in expected) > 1e-4
     figures = {"loss": loss.detach(), **statistics}
@@ -68,6 +71,17 @@ def compared(method: str, start: Path, out: Path, spread: bool) -> dict[str, flo
         "norm": float(sharding.whole(session._optimizer.clip())),
         "expected_norm": float(norm),
     }
+
+
+def crowded(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """A loss that finds no room for two rows in the second process."""
+
+    def found(model: Any, rows: np.ndarray, whole: np.ndarray) -> Any:
+        if len(rows) > 1 and not joined().first:
+            raise torch.OutOfMemoryError
+        return loss(model, rows, whole)
+
+    return found
 
 
 ROWS_OF_SFT = [
@@ -122,9 +136,10 @@ def main(start: Path, out: Path) -> None:
     assert float(ones) == processes.world == 2, "a launcher that starts one process is found out here"
     found: dict[str, Any] = {"world": float(ones)}
     for method in MAKERS:
-        found[method] = compared(method, start, out / "none", spread=False)
+        found[method] = compared(method, start, out / "none")
     for method in ("sft", "dpo", "reward_model"):
         found[f"{method}, spread"] = compared(method, start, out / "none", spread=True)
+    found["sft, crowded"] = compared("sft", start, out / "none", full=True)
     for name in ("shared", "spread"):
         trained_twice(start, out / name, name == "spread")
     refused(start, out / "held")
