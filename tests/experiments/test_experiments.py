@@ -144,11 +144,11 @@ def test_learning_from_own_answers(run: Run, tmp_path: Path) -> None:
     assert run("reward_model_gate", *options) == lines  # from its files: the CPU seconds are the same, too
 
     lines = run("over_optimisation", *options)
-    figures = seeds_table(lines, ["one", "clean", "flips", "ppo first", "ppo peak", "peak at", "ppo last"])
+    figures = seeds_table(lines, ["one", "clean", "flips", "prior", "ppo first", "ppo peak", "peak at", "ppo last"])
     assert all(np.array(figures["ppo peak"]) >= figures["ppo last"])
     curves = {name: [float(cell) for cell in cells] for name, *cells in tables(lines)[1]}
     assert curves["n"] == [1, 2, 4, 8, 16, 32, 64]
-    for label in ("clean", "flips"):
+    for label in ("clean", "flips", "prior"):
         assert curves[f"gold by {label}"][0] == pytest.approx(np.mean(figures["one"]), abs=2e-3)  # the best of one
         assert curves[f"gold by {label}"][-1] == pytest.approx(np.mean(figures[label]), abs=2e-3)
         assert (np.diff(curves[f"score by {label}"]) > 0).all()
@@ -163,7 +163,7 @@ def test_learning_from_own_answers(run: Run, tmp_path: Path) -> None:
 
 
 def test_pairs_of_own_samples() -> None:
-    """All pairs that differ in gold, the better one chosen; a quarter of the labels turned round, whichever is first."""
+    """All pairs that differ in gold, the better one chosen; a quarter of the labels turned, whichever is first."""
     answered = [own_samples.Answered(f"p{n}", ("a", "b", "b", "c"), (1.0, 0.2, 0.2, 1.0)) for n in range(500)]
     rows = own_samples.pairs(answered, 6, 0)
     assert len(rows) == 1000  # a-b and c-b: a and c are worth the same, the second b is the first
