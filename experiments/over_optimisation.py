@@ -2,9 +2,14 @@
 
     python experiments/over_optimisation.py [--seeds 20 21 22] [--split test] [--jobs 2] [--out DIR] [--small]
 
-For each seed: the policy of `own_samples`; pairs of its own samples to 4,500 prompts, labelled by their gold utility
-(`clean`), and with a quarter of the labels turned round (`flips`); from each a plain reward model (a head at the end of
-the turn, no prior). Then
+For each seed: the policy of `own_samples`; pairs of its own samples to 9,000 prompts; and three reward models:
+
+    clean    labels by gold utility; a plain model: a head at the end of the turn, no prior
+    flips    the same, a quarter of the labels turned round
+    prior    labels by gold utility; the start's likelihood as prior, as in `reward_model_gate.py` (with the same --out
+             it is that very model)
+
+Then
 
     best of n    the exact curve for n = 1 … 64 from one set of 64 samples to each of 300 held-out prompts: what the
                  choice is worth in gold utility
@@ -50,6 +55,7 @@ from arenaloop.specs.rewards import reward
 from arenaloop.train.methods import training
 from arenaloop.types import derive_seed
 
+MODELS = ("clean", "flips", "prior")
 CHOICES, FLIPS = 64, 0.25
 WINDOW = 5
 """Roll-outs whose answers are taken together, since one has but a few hundred."""
@@ -59,12 +65,14 @@ SHOWN = (1, 2, 4, 8, 16, 32, 64)
 def one_seed(seed: int, split: str, out: Path, sizes: Sizes) -> dict[str, Any]:
     """All figures of one seed."""
     policy = fine_tuned(seed, out, sizes)
-    compared = sampled(policy, prompts(sizes.pool // 2, seed, "train"), 4, seed)
+    compared = sampled(policy, prompts(sizes.pool, seed, "train"), 4, seed)
     answered = sampled(policy, prompts(min(sizes.test, 300), seed, split), CHOICES, seed)
     figures: dict[str, Any] = {}
-    for name, label in (("clean", clean), ("flips", flipped(FLIPS, seed))):
-        rows = pairs(compared, 6, seed, label)
-        model = reward_model(policy, rows, out / f"rm-{name}", sizes, seed, prior=False)
+    labels = {"clean": clean, "flips": flipped(FLIPS, seed), "prior": clean}
+    for name in MODELS:
+        rows = pairs(compared, 6, seed, labels[name])
+        place = out / ("rm" if name == "prior" else f"rm-{name}")
+        model = reward_model(policy, rows, place, sizes, seed, prior=name == "prior")
         by = scores(model, answered)
         figures |= {f"gold by {name}": _curve(by, answered), f"score by {name}": _curve(by, answered, by)}
         figures |= {name: figures[f"gold by {name}"][-1], f"falls {name}": _fall(by, answered)}
@@ -91,7 +99,7 @@ def _fall(by: np.ndarray, answered: Sequence[Answered]) -> float:
 def _followed(policy: Path, out: Path, seed: int, sizes: Sizes) -> dict[str, Any]:
     """PPO without a penalty against the reward model of the flipped labels: gold and score by roll-out."""
     settings = PPOSettings(
-        iterations=2 * sizes.iterations,
+        iterations=sizes.iterations,
         samples=4,
         rollout_batch=4 * sizes.asked,
         step_batch=2 * sizes.asked,
@@ -103,11 +111,12 @@ def _followed(policy: Path, out: Path, seed: int, sizes: Sizes) -> dict[str, Any
         threads=1,
         micro_tokens=8192,
     )
-    rows = [{"prompt": prompt} for prompt in prompts(sizes.pool, seed, "train")[sizes.pool // 2 :]]
+    asked = prompts(sizes.pool + sizes.asked * sizes.iterations, seed, "train")[sizes.pool :]
     scored = reward(f"reward:{out / 'rm-flips'}")
-    training("ppo", policy, rows, out / "ppo", settings, seed=derive_seed("rl", seed), reward=scored)
+    rows = [{"prompt": prompt} for prompt in asked]
+    training("ppo", policy, rows, out / "ppo-flips", settings, seed=derive_seed("rl", seed), reward=scored)
     gold, score, nats = [], [], []
-    for path in sorted((out / "ppo" / "rollouts").glob("*.jsonl.gz")):
+    for path in sorted((out / "ppo-flips" / "rollouts").glob("*.jsonl.gz")):
         with gzip.open(path, "rt") as file:
             said = [json.loads(line) for line in file]
         gold.append([utility(one["prompt"][-1]["content"], one["text"]) for one in said])
@@ -136,11 +145,11 @@ def _followed(policy: Path, out: Path, seed: int, sizes: Sizes) -> dict[str, Any
 
 def more(options: argparse.Namespace, table: list[dict[str, Any]]) -> None:
     """Falls with their intervals, the curves' means, and the plot."""
-    for name, where in (("clean", "n = 64"), ("flips", "n = 64"), ("ppo", "the last roll-outs")):
+    for name, where in (*((name, "n = 64") for name in MODELS), ("ppo", "the last roll-outs")):
         print(f"gold at the peak - at {where}, {name}: {interval([each[f'falls {name}'] for each in table])}")
     print("\n| n |", " | ".join(map(str, SHOWN)), "|")
     print("|--|" + "--|" * len(SHOWN))
-    for name in ("gold by clean", "gold by flips", "score by clean", "score by flips"):
+    for name in (f"{what} by {model}" for what in ("gold", "score") for model in MODELS):
         means = np.mean([each[name] for each in table], axis=0)
         print(f"| {name} |", " | ".join(f"{means[n - 1]:.3f}" for n in SHOWN), "|")
     for name in ("ppo gold", "ppo score", "ppo kl"):
@@ -158,9 +167,9 @@ def _plot(path: Path, table: list[dict[str, Any]]) -> None:
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     n = np.arange(1, CHOICES + 1)
-    for name, color in (("clean", "tab:blue"), ("flips", "tab:red")):
-        _band(left, n, [each[f"gold by {name}"] for each in table], color, f"labels: {name}")
-        _band(middle, n, [each[f"score by {name}"] for each in table], color, f"labels: {name}")
+    for name, color in zip(MODELS, ("tab:blue", "tab:red", "tab:green"), strict=True):
+        _band(left, n, [each[f"gold by {name}"] for each in table], color, name)
+        _band(middle, n, [each[f"score by {name}"] for each in table], color, name)
     for axes, what in ((left, "gold utility of the best of n"), (middle, "its score, standardised")):
         axes.set_xscale("log", base=2)
         axes.set_xlabel("n")
@@ -169,7 +178,7 @@ def _plot(path: Path, table: list[dict[str, Any]]) -> None:
     rollouts = np.arange(1, len(table[0]["ppo gold"]) + 1)
     _band(right, rollouts, [each["ppo gold"] for each in table], "tab:red", "gold utility")
     right.set_xlabel("roll-out")
-    right.set_title("PPO, kl_coef 0, labels: flips")
+    right.set_title("PPO against flips, kl_coef 0")
     scored = right.twinx()
     _band(scored, rollouts, [each["ppo score"] for each in table], "tab:gray", "score (right axis)")
     right.legend(handles=[right.lines[0], scored.lines[0]], loc="center right")
@@ -191,9 +200,8 @@ if __name__ == "__main__":
     study(
         __doc__,
         one_seed,
-        dict.fromkeys(("one", "clean", "flips", "ppo first", "ppo peak"), ".3f")
-        | {"peak at": ".0f", "ppo last": ".3f"},
-        (("clean", "one"), ("flips", "one"), ("flips", "clean")),
+        dict.fromkeys(("one", *MODELS, "ppo first", "ppo peak"), ".3f") | {"peak at": ".0f", "ppo last": ".3f"},
+        (("clean", "one"), ("flips", "one"), ("prior", "one"), ("flips", "clean")),
         more,
         seeds=(20, 21, 22),
     )

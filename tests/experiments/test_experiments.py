@@ -162,11 +162,11 @@ def test_learning_from_own_answers(run: Run, tmp_path: Path) -> None:
     assert run("reward_model_gate", *options) == lines  # from its files: the CPU seconds are the same, too
 
     lines = run("over_optimisation", *options)
-    figures = seeds_table(lines, ["one", "clean", "flips", "ppo first", "ppo peak", "peak at", "ppo last"])
+    figures = seeds_table(lines, ["one", "clean", "flips", "prior", "ppo first", "ppo peak", "peak at", "ppo last"])
     assert all(np.array(figures["ppo peak"]) >= figures["ppo last"])
     curves = {name: [float(cell) for cell in cells] for name, *cells in tables(lines)[1]}
     assert curves["n"] == [1, 2, 4, 8, 16, 32, 64]
-    for label in ("clean", "flips"):
+    for label in ("clean", "flips", "prior"):
         assert curves[f"gold by {label}"][0] == pytest.approx(np.mean(figures["one"]), abs=2e-3)  # the best of one
         assert curves[f"gold by {label}"][-1] == pytest.approx(np.mean(figures[label]), abs=2e-3)
         assert (np.diff(curves[f"score by {label}"]) > 0).all()
