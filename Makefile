@@ -49,6 +49,7 @@ format: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python benchmarks/ratings.py
 	$(BIN)/python benchmarks/judging.py
+	$(BIN)/python benchmarks/training.py --repeats 2
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info

@@ -3,8 +3,7 @@
     python benchmarks/training.py --device cuda     one GPU of 140 GB, about 8 minutes: what begins later is skipped
     python benchmarks/training.py --tiny            the same with models that a CPU trains, in about 2 minutes
 
-Models have random weights in Llama's form and are built here, nothing is downloaded; their tokenizer has one token per
-letter. Each figure is a ratio to what does the same in this run, on the same model and rows. Seconds are those of the
+Each figure is a ratio to what does the same in this run, on the same model and rows. Seconds are those of the
 clock, with the GPU waited for (on a CPU the process's own). A share of the peak is model FLOP / (seconds x FLOP a
 second of a large matrix product in this run); recomputation and what LoRA does not need are not counted.
 """
@@ -18,8 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -29,10 +27,21 @@ from typing import Any
 
 import torch
 from figures import Figure, Laps, pairs_of_words, table, train_by_trl
+from training_scale import (
+    SCALES,
+    Scale,
+    clear,
+    data_of,
+    held,
+    lengths_of,
+    matmul_peak,
+    seconds,
+    settings_of,
+    trl_arguments,
+)
 
-from arenaloop.config import METHODS, OptimSettings, PPOSettings
+from arenaloop.config import PPOSettings
 from arenaloop.models.decoding import Continuation, decode
-from arenaloop.sandbox.target import build_tokenizer
 from arenaloop.train import methods
 from arenaloop.train.session import Reward
 
@@ -41,193 +50,11 @@ class SkippedError(Exception):
     """Why a figure is not measured."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """A model's sizes, in Llama's form."""
-
-    width: int
-    inner: int
-    layers: int
-    heads: int
-    groups: int
-    vocabulary: int
-    dtype: str = "float32"
-
-    def build(self, folder: Path, device: str) -> Path:
-        """Write it with random weights and a tokenizer of its vocabulary, once; its directory."""
-        from tokenizers import Tokenizer
-        from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
-
-        out = folder / f"{self.width}x{self.layers}-{self.vocabulary}"
-        if out.exists():
-            return out
-        small = build_tokenizer()
-        core = json.loads(small.backend_tokenizer.to_str())
-        known = core["model"]["vocab"]
-        known.update({f"<{n}>": n for n in range(len(known), self.vocabulary)})
-        tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=Tokenizer.from_str(json.dumps(core)),
-            **small.special_tokens_map,
-            padding_side="left",
-            chat_template=small.chat_template,
-        )
-        config = LlamaConfig(
-            vocab_size=self.vocabulary,
-            hidden_size=self.width,
-            intermediate_size=self.inner,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            num_key_value_heads=self.groups,
-            max_position_embeddings=4096,
-            tie_word_embeddings=self.dtype == "float32",
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        torch.manual_seed(0)
-        with torch.device(device):
-            model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, self.dtype))
-        model.save_pretrained(out)
-        tokenizer.save_pretrained(out)
-        return out
-
-    def flop(self, method: str, length: float, labelled: float, lora: bool) -> float:
-        """Model FLOP of a token in training, in rows of `length` tokens of which the share `labelled` is predicted."""
-        size = self.width // self.heads
-        layer = 2 * self.width * size * (self.heads + self.groups) + 3 * self.width * self.inner
-        head = 0.0 if method == "reward_model" else self.width * self.vocabulary * labelled
-        attention = 2 * length * self.width * self.layers  # of a causal forward pass; twice that in the backward pass
-        return (4 if lora else 6) * (self.layers * layer + head) + 3 * attention
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large everything is on a device.
-
-    Attributes:
-        device: ``cuda`` or ``cpu``.
-        small, large: the models, trained whole and by adapters.
-        memory: the model whose peak memory is measured.
-        letters: fewest and most of each text; a row has about their sum.
-        rows, part: rows of an optimiser step and of a pass, and `large_rows`, `large_part` those of the large model.
-        steps: of a training; the first two are not timed.
-        sampled: rows, and fewest and most tokens of an answer.
-        rollout, new, rollouts: answers of a roll-out, their tokens, and how many roll-outs; the first is not timed.
-        large_rollout: answers of a roll-out of the large model.
-        seconds: after which no further part is begun.
-    """
-
-    device: str
-    small: Shape
-    large: Shape
-    memory: Shape
-    letters: tuple[int, int]
-    rows: int
-    part: int
-    large_rows: int
-    large_part: int
-    steps: int
-    sampled: tuple[int, int, int]
-    rollout: int
-    new: int
-    rollouts: int
-    large_rollout: int
-    seconds: float
-
-    def least(self, name: str, value: Sequence[float], limit: float) -> Figure:
-        """One that ought to reach a limit, which is one of real sizes on a GPU."""
-        return Figure.least(name, value, limit) if self.device == "cuda" else Figure(name, value)
-
-    def most(self, name: str, value: Sequence[float], limit: float) -> Figure:
-        """One that ought to stay within a limit, which is one of real sizes on a GPU."""
-        return Figure.most(name, value, limit) if self.device == "cuda" else Figure(name, value)
-
-    def clock(self) -> float:
-        """Seconds; a GPU has done what it was told by then."""
-        if self.device == "cpu":
-            return time.process_time()
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-
-_HALF = Shape(896, 4864, 24, 14, 2, 131_072)
-SCALES = {
-    "cuda": Scale(
-        "cuda", _HALF, Shape(4096, 14_336, 32, 32, 8, 128_256, "bfloat16"), _HALF, (300, 700),
-        rows=64, part=16, large_rows=16, large_part=4, steps=6, sampled=(512, 32, 256),
-        rollout=128, new=256, rollouts=3, large_rollout=32, seconds=450,
-    ),
-    "cpu": Scale(
-        "cpu", Shape(64, 176, 2, 4, 2, 2048), Shape(96, 256, 2, 4, 2, 2048, "bfloat16"),
-        Shape(64, 176, 2, 4, 2, 32_768), (30, 70), rows=8, part=4, large_rows=4, large_part=2, steps=4, sampled=(32, 4, 32),
-        rollout=16, new=12, rollouts=3, large_rollout=8, seconds=600,
-    ),
-}  # fmt: skip
-
-
-def settings_of(scale: Scale, method: str, large: bool, **more: Any) -> Any:
-    """Ours for a training of the small model, or of the large one by adapters."""
-    shape = scale.large if large else scale.small
-    rows, part = (scale.large_rows, scale.large_part) if large else (scale.rows, scale.part)
-    known: dict[str, Any] = dict(METHODS)
-    adapters = {"lora": {"r": 16, "merge": False}, "dtype": shape.dtype} if large else {}
-    asked = {
-        "device": scale.device,
-        "learning_rate": 1e-6,
-        "checkpoint_every": 0,
-        "log_every": 1,
-        "micro_tokens": part * sum(scale.letters),
-        **adapters,
-    }
-    if method != "ppo":
-        asked |= {"batch_size": rows // (1 if method == "sft" else 2), "max_steps": scale.steps, "max_length": 4096}
-    if method == "reward_model":
-        asked["held_out"] = 0.0
-    return known[method](**asked | more)
-
-
-def trl_arguments(scale: Scale, method: str, large: bool) -> dict[str, Any]:
-    """The same for TRL: the same precision, rows of a step and of a pass."""
-    rows, part = (scale.large_rows, scale.large_part) if large else (scale.rows, scale.part)
-    of_pass = part if method == "sft" else part // 2
-    kept = {"dtype": scale.large.dtype if large else "float32", "attn_implementation": "sdpa"}
-    return {
-        "per_device_train_batch_size": of_pass,
-        "gradient_accumulation_steps": rows // part,
-        "max_steps": scale.steps,
-        "max_length": 4096,
-        "learning_rate": 1e-6,
-        "logging_steps": 1,
-        "use_cpu": scale.device == "cpu",
-        "bf16": scale.device == "cuda",
-        "model_init_kwargs": kept,
-        "lora": import_module("peft").LoraConfig(r=16, lora_alpha=32, target_modules="all-linear") if large else None,
-    }
-
-
-def data_of(scale: Scale, method: str) -> list[dict[str, Any]]:
-    """Rows for a whole training, none seen twice."""
-    pairs = pairs_of_words(scale.rows * scale.steps, *scale.letters)
-    return [{"prompt": row["prompt"], "completion": row["chosen"]} for row in pairs] if method == "sft" else pairs
-
-
-def has_lora() -> None:
-    """Refuse what cannot be measured with this version.
-
-    Raises:
-        SkippedError: there are no adapters.
-    """
-    if "lora" not in OptimSettings.model_fields:
-        raise SkippedError("this version trains no adapters: OptimSettings has no setting lora")
-
-
 # ---------------------------------------------------------------------- training on rows
 
 
 def trained(scale: Scale, folder: Path, peak: float, method: str, large: bool) -> Iterator[Figure]:
     """Steps of ours against TRL's, and the share of the peak that ours reach."""
-    if large:
-        has_lora()
     shape = scale.large if large else scale.small
     start, data = shape.build(folder, scale.device), data_of(scale, method)
     ours, theirs = Laps(scale.clock), Laps(scale.clock)
@@ -243,12 +70,6 @@ def trained(scale: Scale, folder: Path, peak: float, method: str, large: bool) -
     yield Figure(f"{name}: tokens a second", [tokens / mine], form="{:,.0f}")
     title = f"{name}: share of the {'GPU' if scale.device == 'cuda' else 'CPU thread'}'s measured peak"
     yield scale.least(title, [share], 0.4 if large else 0.3)
-
-
-def lengths_of(data: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """Mean tokens of prompts, with the three of the template, and of answers with their end: a letter is a token."""
-    answers = [row[side] for row in data for side in ("completion", "chosen", "rejected") if side in row]
-    return 3 + mean(len(row["prompt"][0]["content"]) for row in data), 1 + mean(len(a[0]["content"]) for a in answers)
 
 
 # ---------------------------------------------------------------------- memory
@@ -294,19 +115,6 @@ def memory_here(scale: Scale, folder: Path, way: str) -> None:
         asked = trl_arguments(scale, "sft", False)
         train_by_trl("sft", start, data, folder / "m", Laps().theirs(step), **asked, use_liger_kernel=way == "liger")
     print(peak - before)
-
-
-def held(device: str, *, most: bool = False, forget: bool = False) -> float:
-    """MB in use, or the most that were since it was last forgotten."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-        if forget:
-            torch.cuda.reset_peak_memory_stats()
-        return (torch.cuda.max_memory_allocated() if most else torch.cuda.memory_allocated()) / 2**20
-    if forget:
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM" if most else "VmRSS"))
 
 
 # ---------------------------------------------------------------------- sampling
@@ -356,20 +164,11 @@ def sampled(scale: Scale, start: Path, prompts: list[list[int]], limits: list[in
     return [(seconds(scale, own), seconds(scale, generate)) for _ in range(3)][1:]
 
 
-def seconds(scale: Scale, work: Callable[[], object]) -> float:
-    """Of a piece of work, by the scale's clock."""
-    begun = scale.clock()
-    work()
-    return scale.clock() - begun
-
-
 # ---------------------------------------------------------------------- reinforcement learning
 
 
 def ppo(scale: Scale, folder: Path, large: bool) -> Iterator[Figure]:
     """PPO's answers a second; of the small model beside TRL's RLOO with equal answers and updates."""
-    if large:
-        has_lora()
     shape, count = (scale.large, scale.large_rollout) if large else (scale.small, scale.rollout)
     start = shape.build(folder, scale.device)
     prompts = [{"prompt": row["prompt"]} for row in pairs_of_words(count, *(n // 4 for n in scale.letters))]
@@ -427,22 +226,6 @@ def ppo(scale: Scale, folder: Path, large: bool) -> Iterator[Figure]:
 
 
 # ---------------------------------------------------------------------- all of it
-
-
-def matmul_peak(scale: Scale) -> float:
-    """FLOP a second of a large matrix product: in bfloat16 on a GPU, in float32 by one thread of a CPU."""
-    size, dtype = (8192, torch.bfloat16) if scale.device == "cuda" else (1024, torch.float32)
-    one, other = (torch.randn(size, size, device=scale.device, dtype=dtype) for _ in range(2))
-    times = 20 if scale.device == "cuda" else 3
-    one @ other
-    return 2 * size**3 * times / seconds(scale, lambda: [one @ other for _ in range(times)])
-
-
-def clear(scale: Scale) -> None:
-    """Give back what the last part held."""
-    gc.collect()
-    if scale.device == "cuda":
-        torch.cuda.empty_cache()
 
 
 def run(device: str) -> None:

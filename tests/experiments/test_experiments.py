@@ -181,7 +181,7 @@ def test_learning_from_own_answers(run: Run, tmp_path: Path) -> None:
 
 
 def test_pairs_of_own_samples() -> None:
-    """All pairs that differ in gold, the better one chosen; a quarter of the labels turned round, whichever is first."""
+    """All pairs that differ in gold, the better one chosen; a quarter of the labels turned, whichever is first."""
     answered = [own_samples.Answered(f"p{n}", ("a", "b", "b", "c"), (1.0, 0.2, 0.2, 1.0)) for n in range(500)]
     rows = own_samples.pairs(answered, 6, 0)
     assert len(rows) == 1000  # a-b and c-b: a and c are worth the same, the second b is the first

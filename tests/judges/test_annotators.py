@@ -100,6 +100,14 @@ def test_votes_are_those_of_the_seeds_that_follow() -> None:
         assert [draw._replace(vote=0) for draw in both if draw.vote == vote] == list(alone)
 
 
+@given(st.lists(st.tuples(st.text(max_size=4), st.text(max_size=4)), min_size=1, max_size=12), st.integers(0, 9))
+def test_what_comes_later_changes_no_draw(texts: list[tuple[str, str]], seed: int) -> None:
+    pairs = [pair(f"ask {n % 3}", one, two) for n, (one, two) in enumerate(texts)]
+    whole = list(Pool(MEMBERS, 0.25).draws(pairs, seed=seed))
+    for count in range(1, len(pairs)):
+        assert list(Pool(MEMBERS, 0.25).draws(pairs[:count], seed=seed)) == whole[:count]
+
+
 def test_noise_of_length_takes_the_longer_answer() -> None:
     pairs = [pair(f"ask {n}", "short", "a longer answer") for n in range(200)]
     labels = Counter(draw.label for draw in Pool(MEMBERS, 0.25, "length").draws(pairs))

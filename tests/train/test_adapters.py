@@ -106,7 +106,7 @@ def logits(module: Any) -> torch.Tensor:
 def texts(path: Path) -> list[str | None]:
     model = LocalModel(path)
     requests = [
-        Request([{"role": "user", "content": word}], Sampling(temperature=0, max_tokens=12), 0, key=word)
+        Request(({"role": "user", "content": word},), Sampling(temperature=0, max_tokens=12), 0, key=word)
         for word in WORDS
     ]
     return [completion.text for completion in model.generate(requests)]
@@ -222,7 +222,7 @@ def test_merged_and_beside_its_start_it_says_the_same(kind: str, make_model: Any
         AutoModelForCausalLM.from_pretrained(origin), str(tmp_path / "out" / "adapter")
     )
     assert torch.allclose(logits(beside), expected, atol=1e-6 * float(expected.abs().max()))
-    assert peft.PeftConfig.from_pretrained(tmp_path / "out" / "adapter").base_model_name_or_path == str(origin)
+    assert peft.PeftConfig.from_pretrained(str(tmp_path / "out" / "adapter")).base_model_name_or_path == str(origin)
     ours, _ = load_checkpoint(tmp_path / "out" / "adapter")
     for name, value in merged.state_dict().items():
         assert torch.equal(ours.state_dict()[name], value), name
@@ -299,7 +299,7 @@ def test_foreign_adapters_are_taken_without_more_than_peft_writes(start: Path, t
     base = AutoModelForCausalLM.from_pretrained(start)
     settings = peft.LoraConfig(r=2, target_modules=["q_proj"], use_dora=True, init_lora_weights=False)
     wrapped = peft.get_peft_model(base, settings)
-    wrapped.save_pretrained(tmp_path)
+    wrapped.save_pretrained(str(tmp_path))
     module, tokenizer = load_checkpoint(tmp_path)
     assert torch.allclose(logits(module), logits(wrapped), atol=1e-5)
     assert tokenizer.chat_template
@@ -358,7 +358,7 @@ def interrupted(method: str, start: Path, out: Path, at: int, **changes: Any) ->
 
 @pytest.mark.parametrize("method", ["sft", "ppo"])
 def test_a_resumed_training_ends_with_the_same_bits(method: str, talker: Path, tmp_path: Path) -> None:
-    changes = {"checkpoint_every": 2 if method == "sft" else 1, "log_every": 1}
+    changes: dict[str, Any] = {"checkpoint_every": 2 if method == "sft" else 1, "log_every": 1}
     changes |= {"max_steps": 6} if method == "sft" else {"iterations": 4}
     run(method, talker, tmp_path / "whole", **changes)
     interrupted(method, talker, tmp_path / "broken", 5, **changes)
@@ -431,11 +431,11 @@ def test_an_output_layer_with_an_adapter_gives_whole_logits(make_model: Any, sta
     assert torch.allclose(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "out")), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_recomputed_activations_give_the_same_gradients(start: Path, dtype: Any) -> None:
+@pytest.mark.parametrize("precision", [{}, {"dtype": "bfloat16"}, {"bf16": True}])
+def test_recomputed_activations_give_the_same_gradients(start: Path, precision: dict[str, Any]) -> None:
     found = []
     for checkpointing in (False, True):
-        settings = OptimSettings(lora=LORA, gradient_checkpointing=checkpointing, dtype=dtype)
+        settings = OptimSettings(lora=LORA, gradient_checkpointing=checkpointing, **precision)
         policy = load_policy(start, settings)
         policy.adapt(seed=3)
         moved(policy)
@@ -472,7 +472,7 @@ def test_new_tokens_are_trained_and_merged_exactly(make_model: Any, start: Path,
 
 @pytest.mark.parametrize("readout", ["last", "mean"])
 def test_a_reward_model_is_exported_as_any_other(start: Path, tmp_path: Path, readout: str) -> None:
-    changes = {"readout": readout, "prior": "none", "max_steps": 6, "dtype": "float32"}
+    changes: dict[str, Any] = {"readout": readout, "prior": "none", "max_steps": 6, "dtype": "float32"}
     run("reward_model", start, tmp_path / "out", **changes)
     ours = load_reward_model(tmp_path / "out", OptimSettings())
     beside = load_reward_model(tmp_path / "out" / "adapter", OptimSettings())

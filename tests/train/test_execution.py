@@ -133,7 +133,7 @@ def test_compiled_passes_say_the_same_and_are_compiled_once(start: Path, capture
     assert captured() == 0  # neither loading nor the probe compiles
     batch = table().batch(np.arange(3))
     before = [policy.answer_logprobs(batch) for policy in (plain, fast)]
-    assert torch.allclose(*before, atol=1e-4)
+    assert torch.allclose(before[0], before[1], atol=1e-4)
     for policy in (plain, fast):  # adapters come between
         policy.adapt(seed=0)
         policy.train(False)
@@ -169,7 +169,7 @@ def test_compiled_heads_say_the_same(start: Path, captured: Any) -> None:
         assert (head.module.base_model._compiled_call_impl is not None) == yes
         with torch.no_grad():
             scores.append(head.scores(table().batch(np.arange(6), whole=True)))
-    assert torch.allclose(*scores, atol=1e-5)
+    assert torch.allclose(scores[0], scores[1], atol=1e-5)
     assert captured() == 1
     assert load_head(start, OptimSettings(compile=True)).compiled
 

@@ -288,7 +288,7 @@ def test_a_full_disk_is_a_storage_error_whoever_says_it(
 ) -> None:
     policy = load_policy(start, SFTSettings(device="cpu"))
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with monkeypatch.context() as patch:

@@ -115,10 +115,10 @@ def test_a_training_whose_first_process_is_killed_stops_and_goes_on(start: Path,
     for one, other in zip(lines(tmp_path / "alone"), lines(out), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-3)
     for name in (f"rollouts/{n:06d}.jsonl.gz" for n in range(4)):
-        texts = [
-            [json.loads(line)["text"] for line in gzip.open(where / name, "rt", encoding="utf-8")]
-            for where in (out, tmp_path / "alone")
-        ]
+        texts = []
+        for where in (out, tmp_path / "alone"):
+            with gzip.open(where / name, "rt", encoding="utf-8") as file:
+                texts.append([json.loads(line)["text"] for line in file])
         assert texts[0] == texts[1]
     calls = [json.loads(line) for line in asked.read_text().splitlines()]
     assert [rank for rank, _ in calls] == ["0"] * 7, "each start tries it; four roll-outs, and the one that was killed"

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from arenaloop.config import SFTSettings
 from arenaloop.errors import ConfigError, InputError
-from arenaloop.models import local
+from arenaloop.models import loaded, local
 from arenaloop.models.decoding import Continuation, decode
 from arenaloop.train.encoding import ChatEncoder, Encoded
 from arenaloop.train.policy import Policy, load_policy
@@ -178,7 +178,7 @@ def test_they_are_never_said(load: Callable[..., Policy], tmp_path: Path, monkey
     assert load_policy(tmp_path / "saved", SETTINGS).forbidden.tolist() == sorted(ids)
     told: list[Any] = []
     monkeypatch.setattr(local, "decode", lambda *_, forbidden, **__: told.append(forbidden.tolist()))
-    monkeypatch.setattr(local.Loaded, "finish", lambda *_: None)
+    monkeypatch.setattr(loaded.Loaded, "finish", lambda *_: None)
     local.LocalModel(tmp_path / "saved").generate([Request((ASKED[0][0],), Sampling())])
     assert told == [sorted(ids)]
     module: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")

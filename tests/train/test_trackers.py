@@ -47,7 +47,11 @@ def test_tensorboard_holds_the_metrics_of_a_resumed_training_once(start: Path, t
     training("sft", start, ROWS, tmp_path, SETTINGS, seed=0)
     found, written = told(tmp_path), lines(tmp_path)
     assert [line["step"] for line in written] == [1, 2, 3, 4, 5, 6, 7, 8]
-    for name, theirs in [("loss", "train/loss"), ("token_accuracy", "train/mean_token_accuracy"), ("epoch", "train/epoch")]:
+    for name, theirs in [
+        ("loss", "train/loss"),
+        ("token_accuracy", "train/mean_token_accuracy"),
+        ("epoch", "train/epoch"),
+    ]:
         assert found[theirs] == [(line["step"], pytest.approx(line[name])) for line in written]
     assert len(found) == len(written[0]) - 1, "all but the step"
 
@@ -74,7 +78,7 @@ def test_an_uninstalled_tracker_is_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(tracking, "get_available_trackers", lambda: ["tensorboard"])
     settings = SETTINGS.model_copy(update={"report_to": ("tensorboard", "wandb")})
-    with pytest.raises(ConfigError, match="^report_to: wandb is not installed; pip install wandb$"):
+    with pytest.raises(ConfigError, match=r"^report_to: wandb is not installed; pip install wandb$"):
         training("sft", start, ROWS, tmp_path / "out", settings, seed=0)
     assert not (tmp_path / "out").exists()
 
@@ -90,7 +94,7 @@ def test_a_tracker_that_fails_is_named_once_and_stops_nothing(
     training("sft", start, ROWS, tmp_path, SETTINGS, seed=0, on_note=notes.append)
     assert notes == ["report_to: tensorboard fails, and is told nothing more: no such host"]
     monkeypatch.setattr(tracking.TensorBoardTracker, "start", fail)
-    with pytest.raises(ConfigError, match="^report_to: tensorboard cannot begin: no such host$"):
+    with pytest.raises(ConfigError, match=r"^report_to: tensorboard cannot begin: no such host$"):
         training("sft", start, ROWS, tmp_path / "new", SETTINGS, seed=0)
 
 

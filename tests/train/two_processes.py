@@ -14,20 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from objectives import MAKERS, ROWS  # noqa: E402
+from objectives import MAKERS, ROWS
 
-from arenaloop.config import SFTSettings  # noqa: E402
-from arenaloop.errors import ConfigError, StoppedError  # noqa: E402
-from arenaloop.train import sharding  # noqa: E402
-from arenaloop.train.methods import training  # noqa: E402
-from arenaloop.train.processes import joined, leave  # noqa: E402
-from arenaloop.train.run import TrainingRun  # noqa: E402
-from arenaloop.train.session import Job, Session  # noqa: E402
+from arenaloop.config import SFTSettings
+from arenaloop.errors import ConfigError, StoppedError
+from arenaloop.train import sharding
+from arenaloop.train.methods import training
+from arenaloop.train.processes import joined, leave
+from arenaloop.train.run import TrainingRun
+from arenaloop.train.session import Job, Session
 
 WHOLE = np.arange(ROWS - 1)  # an odd number of rows, in passes of two: one process has a pass more
 
@@ -81,19 +82,22 @@ class StopHereError(Exception):
 def trained_twice(start: Path, out: Path, spread: bool) -> None:
     """A training that is interrupted between two checkpoints, in the first process alone, and goes on."""
     settings = SFTSettings(
-        epochs=2, batch_size=7, learning_rate=1e-3, micro_batch=2, log_every=1, checkpoint_every=2, keep_every=5, fsdp=spread
+        epochs=2,
+        batch_size=7,
+        learning_rate=1e-3,
+        micro_batch=2,
+        log_every=1,
+        checkpoint_every=2,
+        keep_every=5,
+        fsdp=spread,
     )
 
     def stop(step: int, total: int, figures: Mapping[str, float]) -> None:
         if step == 5:
             raise StopHereError("here")
 
-    try:
+    with pytest.raises(StopHereError if joined().first else StoppedError, match=r"^here$"):
         training("sft", start, ROWS_OF_SFT, out, settings, seed=0, on_step=stop)
-    except StopHereError:
-        assert joined().first
-    except StoppedError as error:
-        assert (str(error), joined().first) == ("here", False)
     done = training("sft", start, ROWS_OF_SFT, out, settings, seed=0)
     assert done.steps == 8
     assert training("sft", start, ROWS_OF_SFT, out, settings, seed=0) == done, "finished, as all of them know"
@@ -103,19 +107,11 @@ def refused(start: Path, out: Path) -> None:
     """Another training writes there: all of them say so."""
     held = TrainingRun(out, "another")
     held.begin()
-    try:
+    with pytest.raises(ConfigError, match="another training is writing here"):
         training("sft", start, ROWS_OF_SFT, out, SFTSettings(), seed=0)
-    except ConfigError as error:
-        assert "another training is writing here" in str(error)
-    else:
-        raise AssertionError("two trainings write into one directory")
     held.close()
-    try:
+    with pytest.raises(ConfigError, match="different rows, settings or seeds"):
         training("sft", start, ROWS_OF_SFT, out, SFTSettings(), seed=joined().rank)
-    except ConfigError as error:
-        assert "different rows, settings or seeds" in str(error)
-    else:
-        raise AssertionError("two processes train two models")
 
 
 def main(start: Path, out: Path) -> None:

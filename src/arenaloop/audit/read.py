@@ -6,7 +6,7 @@ Derived from stored verdicts alone (`audit_plan` asks for them); juries of the j
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -40,6 +40,11 @@ from arenaloop.store import Store
 from arenaloop.types import Status, Verdict
 
 __all__ = ["Audit", "Cost", "JudgeAudit", "read"]
+
+
+_SHOWN, _TURNED = "shown", "turned"
+_ORDERS: Mapping[object, str] = {1: _SHOWN, 2: _TURNED}
+"""How a recorded label's outputs were shown, where the file tells: in its order, or the other way round."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,8 @@ class _Ballot:
             self._count(pair, last, record["usd"], record["seconds"])
         if last.outcome is None:
             self.failed[last.status.value] += 1
-        slim = replace(last, raw="mirrored" if mirrored else "", reasoning=None)  # texts would fill the memory
+        order = "mirrored" if mirrored else _ORDERS.get(record.get("seat"), "") if record else ""
+        slim = replace(last, raw=order, reasoning=None)  # texts would fill the memory
         self.seats[vote][pair][0 if one_first else 1] = slim
 
     def _count(self, pair: int, first: Verdict, usd: float | None, seconds: float | None) -> None:
@@ -260,8 +266,8 @@ def _votes(seats: Sequence[Sequence[Sequence[Verdict | None]]], merge: MergeRule
                     continue
                 score = verdict.outcome.score_a
                 one_seat[pair].append(1.0 + score if turned else 2.0 - score)
-                if not mirrored:
-                    first_seat[pair].append(score)
+                if verdict.raw or not mirrored:
+                    first_seat[pair].append(1.0 - score if verdict.raw == _TURNED else score)
             if one_first is None or two_first is None:
                 continue
             battle = merge_seats("one", "two", one_first, two_first, merge)

@@ -129,8 +129,11 @@ class PairsUnit:
 
 
 def _is_open(unit: JudgeUnit) -> bool:
-    """Whether none of the samples that a unit may have is decided."""
-    return not any(unit.stored(sample) is Status.OK for sample in range(unit.asked.reask + 1))
+    """Whether none of the samples that were asked of a unit is decided."""
+    for sample in range(unit.asked.reask + 1):
+        if (status := unit.stored(sample)) is None or status is Status.OK:
+            return status is None
+    return True
 
 
 def _called(whole: AskedJudge, alone: AskedJudge, units: Sequence[JudgeUnit]) -> list[Unit]:

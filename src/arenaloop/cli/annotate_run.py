@@ -67,11 +67,14 @@ def execute(
     if dry_run:
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
             expected = estimate_annotations(plan, there, human=human, measure=measure)
+            before = 0.0 if there is None else there.usage().usd
         say(messages, _planned(plan, found, saved, out), fold=True)
         for line in expected.lines():
             say(messages, line, fold=True)
         count = len(plan.pairs) * plan.votes
-        say(messages, _beside_people(count, expected.total("usd"), human), fold=True)
+        rest = expected.total("usd")
+        paid = None if rest is None or before is None else before + rest
+        say(messages, _beside_people(count, paid, human), fold=True)
         if as_json:
             _print({"out": str(out), "labels": len(plan.pairs) * plan.votes, **saved, "estimate": expected.to_json()})
         return

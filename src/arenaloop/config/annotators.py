@@ -25,7 +25,7 @@ class PoolSettings(Settings):
     members: Annotated[tuple[AnnotatorSettings, ...], Field(min_length=1)]
     """the annotators; each pair is seen by one of them, which the seed draws"""
     preset: Literal["p_sim", "p_eval"] = "p_sim"
-    """p_sim, to learn from: a quarter turned, one seat; p_eval, to score with: none turned, both seats"""
+    """labels to learn from (p_sim: a quarter turned, one seat) or to score with (p_eval: none turned, both seats)"""
     p_label_flip: float | None = Field(None, ge=0, le=0.5)
     """how often a label is turned; twice as often it is drawn without a call; null = 0.25 of p_sim, 0 of p_eval"""
     noise_model: Literal["uniform_flip", "length", "difficulty"] = "uniform_flip"

@@ -152,7 +152,8 @@ def at_odds(directory: Path) -> list[str]:
     arena, path = arena_of(directory), directory / "battles.jsonl"
     if arena is None:
         return []
-    rows = [row for row in _spread(path) if row.get("own_failure") is None and row.get("verdicts")]
+    rows = [row for row in _spread(path) if row.get("own_failure") is None and isinstance(row.get("verdicts"), list)]
+    rows = [row for row in rows if row["verdicts"]]
     try:
         with Store(arena, readonly=True) as store:
             rulings = store.rulings([str(key) for row in rows for key in row["verdicts"]])

@@ -25,7 +25,18 @@ from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
 from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, Verdict, content_hash
 
-__all__ = ["Draw", "NoiseModel", "Pair", "PairsJudge", "Pool", "SeatMode", "Seated", "asked_together"]
+__all__ = [
+    "Draw",
+    "NoiseModel",
+    "Pair",
+    "PairsJudge",
+    "Pool",
+    "SeatMode",
+    "Seated",
+    "asked_together",
+    "noise_label",
+    "switched",
+]
 
 T = TypeVar("T")
 

@@ -73,7 +73,7 @@ class MetaJudge:
         self._judge = _OfAnAnswer(model, template, verdict, sampling, name)
         self.model = model
         self.name = self._judge.name
-        self.sampling = sampling
+        self.sampling = self._judge.sampling
         self.fingerprint = self._judge.fingerprint
         self.template_hash = self._judge.template_hash
         self.concurrency = model.concurrency

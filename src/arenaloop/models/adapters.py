@@ -172,6 +172,7 @@ def whole_state(module: Any) -> dict[str, Tensor]:
 
 
 def _effective(module: Any, name: str, dtype: Any) -> Iterator[tuple[str, Tensor]]:
+    """The weights of a part, its name with a dot before theirs."""
     from peft.tuners.lora import LoraLayer
     from peft.utils.integrations import dequantize_module_weight
     from peft.utils.other import ModulesToSaveWrapper, TrainableTokensWrapper
@@ -187,7 +188,8 @@ def _effective(module: Any, name: str, dtype: Any) -> Iterator[tuple[str, Tensor
         if bias is not None:
             yield f"{name}bias", bias.detach()
         return
-    layer = module.get_base_layer() if isinstance(module, LoraLayer) else module
+    adapted: Any = module if isinstance(module, LoraLayer) else None
+    layer = module if adapted is None else adapted.get_base_layer()
     own = {
         **layer._parameters,
         **{k: v for k, v in layer._buffers.items() if k not in layer._non_persistent_buffers_set},
@@ -198,11 +200,11 @@ def _effective(module: Any, name: str, dtype: Any) -> Iterator[tuple[str, Tensor
         if part == "weight":
             kind = value.dtype if value.dtype.is_floating_point else dtype
             value = dequantize_module_weight(layer) if kind is not value.dtype else value
-            if isinstance(module, LoraLayer):
-                value = value.float() + module.get_delta_weight(_NAME).to(value.device)
+            if adapted is not None:
+                value = value.float() + adapted.get_delta_weight(_NAME).to(value.device)
             value = value.to(kind)
         yield f"{name}{part}", value.detach()
-    if layer is module:
+    if adapted is None:
         for part, child in module.named_children():
             yield from _effective(child, f"{name}{part}.", dtype)
 

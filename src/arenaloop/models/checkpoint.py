@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import threading
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -38,6 +39,10 @@ __all__ = [
     "torch_device",
     "torch_threads",
 ]
+
+_LOADING = threading.Lock()
+"""Held while a model is loaded: transformers replaces its own module while it is imported, so that a second thread is
+left with one that lacks everything (``module 'transformers' has no attribute 'AutoTokenizer'``)."""
 
 TINY = 5_000_000
 """Parameters under which a model on a CPU is fastest with one thread."""
@@ -193,10 +198,6 @@ def load_checkpoint(
         InputError: it cannot be loaded.
         MissingExtraError: it is an adapter, and peft is not installed.
     """
-    import torch
-    import transformers
-    from safetensors import SafetensorError
-
     if adapters.is_adapter(model):
         base, base_revision = adapters.base_of(model)
         if dtype == "auto":
@@ -205,17 +206,22 @@ def load_checkpoint(
         tokenizer = load_tokenizer(model)
         return adapters.merge_into(module, model, tokenizer), tokenizer
     common = {"revision": revision, "trust_remote_code": False}
-    if device is not None and device.type != "cpu":
+    if device is not None and (device.type != "cpu" or "quantization_config" in options):
         options["device_map"] = {"": device}
-    with no_progress_bars():
-        try:
-            weights = dtype if dtype == "auto" else getattr(torch, dtype)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(str(model), **common)
-            module = getattr(transformers, kind).from_pretrained(
-                str(model), dtype=weights, use_safetensors=True, **common, **options
-            )
-        except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-            raise InputError(f"cannot load the model {model}: {str(error).strip().splitlines()[0]}") from error
+    with _LOADING:
+        import torch
+        import transformers
+        from safetensors import SafetensorError
+
+        with no_progress_bars():
+            try:
+                weights = dtype if dtype == "auto" else getattr(torch, dtype)
+                tokenizer = transformers.AutoTokenizer.from_pretrained(str(model), **common)
+                module = getattr(transformers, kind).from_pretrained(
+                    str(model), dtype=weights, use_safetensors=True, **common, **options
+                )
+            except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+                raise InputError(f"cannot load the model {model}: {str(error).strip().splitlines()[0]}") from error
     if getattr(module, "_hf_peft_config_loaded", False):
         raise InputError(f"{model} is an adapter of a hub; download it and name its directory")
     return module, tokenizer

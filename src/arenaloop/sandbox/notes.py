@@ -195,7 +195,8 @@ def draw(n: int, seed: int, split: str = "train", *, exclude: Collection[str] = 
     if n < 0:
         raise ConfigError(f"the number of prompts must not be negative, got {n}")
     rng = random.Random(derive_seed("sandbox.notes", seed, split))
-    seen, notes, misses = set(exclude), [], 0
+    notes: list[Note] = []
+    seen, misses = set(exclude), 0
     while len(notes) < n:
         # kinds take turns, and two turns in a row one wording of each sort
         turn, at = divmod(len(notes), len(KINDS))

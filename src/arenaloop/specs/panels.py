@@ -65,7 +65,7 @@ def _labels(settings: JudgeSettings, text: str) -> LabelsJudge:
     labels = read_labels(path, where)
     for label in labels:
         key = material(label.prompt, *label.outputs)
-        votes.setdefault(key, []).append(RecordedVote(label.preference, label.usd, label.seconds))
+        votes.setdefault(key, []).append(RecordedVote(label.preference, label.usd, label.seconds, label.seat or None))
     name = settings.name or ",".join(where.values()) or Path(path).name.partition(".")[0]
     return LabelsJudge(name, votes, labels.notes)
 

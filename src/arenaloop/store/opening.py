@@ -13,7 +13,7 @@ from pathlib import Path
 from arenaloop.errors import ArenaFileError, InputError
 from arenaloop.regular_files import refuse_others
 from arenaloop.store.faults import damaged
-from arenaloop.store.schema import APPLICATION_ID, META, MIGRATIONS, SCHEMA_VERSION, TABLES
+from arenaloop.store.schema import APPLICATION_ID, META, MIGRATIONS, SCHEMA, SCHEMA_VERSION, TABLES
 from arenaloop.store.values import Connection
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "identity",
     "log_of",
     "lost_rows",
+    "prepare_to_write",
     "private_copy",
     "refuse_log_alone",
     "refuse_lost_rows",
@@ -125,6 +126,21 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def prepare_to_write(db: sqlite3.Connection, *, new: bool) -> None:
+    """Set how a file is written; a new one gets its tables and its secret."""
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode.lower() != "wal":  # some network file systems cannot share the log's memory
+        db.execute("PRAGMA journal_mode = DELETE")
+    db.execute("PRAGMA synchronous = NORMAL")
+    if new:
+        # One transaction, so that a process killed in the middle leaves an empty file. The secret is what contestants
+        # must not know: delimiters in judge prompts are derived from it.
+        db.executescript(
+            f"BEGIN; {SCHEMA} INSERT INTO meta VALUES ('secret', '{os.urandom(16).hex()}');"  # noqa: S608
+            f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
 
 
 # ---------------------------------------------------------------------- what is refused

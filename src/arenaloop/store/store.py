@@ -33,6 +33,7 @@ from arenaloop.store.opening import (
     has_log,
     identity,
     lost_rows,
+    prepare_to_write,
     private_copy,
     refuse_log_alone,
     refuse_lost_rows,
@@ -54,13 +55,11 @@ from arenaloop.store.rows import (
     whole_response,
 )
 from arenaloop.store.schema import (
-    APPLICATION_ID,
     JUDGEMENTS,
     MIGRATIONS,
     NOTES,
     PROMPTS,
     RESPONSES,
-    SCHEMA,
     SCHEMA_VERSION,
     SENT,
     STAGES,
@@ -172,17 +171,7 @@ class Store(Readings):
             if not version:
                 raise ArenaFileError(f"{self.path}: an empty file, no arena file")
             return
-        mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode.lower() != "wal":  # some network file systems cannot share the log's memory
-            db.execute("PRAGMA journal_mode = DELETE")
-        db.execute("PRAGMA synchronous = NORMAL")
-        if not version:
-            # One transaction, so that a process killed in the middle leaves an empty file. The secret is what
-            # contestants must not know: delimiters in judge prompts are derived from it.
-            db.executescript(
-                f"BEGIN; {SCHEMA} INSERT INTO meta VALUES ('secret', '{os.urandom(16).hex()}');"  # noqa: S608
-                f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
+        prepare_to_write(db, new=not version)
 
     def _migrate(self, version: int) -> None:
         """Bring an older file up to this version, in one transaction; a reader does it before it begins to read."""

@@ -287,7 +287,7 @@ def save_checkpoint(module: Any, tokenizer: Any, out: Path, state: Mapping[str, 
     """
 
     def write(aside: Path) -> None:
-        module.save_pretrained(aside)  # safetensors is the only form it writes
+        module.save_pretrained(aside, state_dict=state)  # safetensors is the only form it writes
         tokenizer.save_pretrained(aside)
 
     _save(out, write)

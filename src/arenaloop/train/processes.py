@@ -14,6 +14,7 @@ This module alone knows `accelerate` and `torch.distributed`; one process withou
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,8 +78,12 @@ class Processes:
             raise ConfigError(f"device {name}: {self.world} processes compute on {self.device.type}, each on its own")
         return self.device
 
-    def once(self, work: Callable[[], T]) -> T:
+    def once(self, work: Callable[[], T], most: float = math.inf) -> T:
         """What the first process does alone; all have its result, or its failure.
+
+        Args:
+            work: what it does.
+            most: floats in a tensor that is sent; of larger ones the others have the shape, on the device ``meta``.
 
         Raises:
             UserError, StoppedError: it failed.
@@ -94,7 +99,7 @@ class Processes:
                 _send([str(error) or type(error).__name__, isinstance(error, UserError)], [], self.words, failed=True)
             raise
         tensors: list[Tensor] = []
-        outline = _outline(value, tensors)
+        outline = _outline(value, tensors, most)
         with _together("the first one's result"):
             _send(outline, tensors, self.words)
         return value
@@ -296,15 +301,17 @@ class _Place:
     at: int
 
 
-def _outline(value: Any, tensors: list[Tensor]) -> Any:
-    """A value without its tensors, which are added to the list."""
+def _outline(value: Any, tensors: list[Tensor], most: float) -> Any:
+    """A value without its tensors, which are added to the list unless they are too large."""
+    if isinstance(value, Tensor) and value.is_floating_point() and value.numel() > most:
+        return torch.empty_like(value, device="meta")
     if isinstance(value, Tensor):
         tensors.append(value.detach().cpu().contiguous())
         return _Place(len(tensors) - 1)
     if isinstance(value, dict):
-        return {name: _outline(each, tensors) for name, each in value.items()}
+        return {name: _outline(each, tensors, most) for name, each in value.items()}
     if isinstance(value, list):
-        return [_outline(each, tensors) for each in value]
+        return [_outline(each, tensors, most) for each in value]
     return value
 
 

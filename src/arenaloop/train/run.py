@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import zipfile
@@ -192,12 +193,12 @@ class TrainingRun:
             self._lock.release()
             self._lock = None
 
-    def restore(self) -> dict[str, Any] | None:
+    def restore(self, most: float = math.inf) -> dict[str, Any] | None:
         """The state of the last checkpoint that is whole and this training's, on the CPU, or None.
 
-        Metrics of later steps are taken back.
+        Metrics of later steps are taken back. `most` as in `Processes.once`.
         """
-        return self._processes.once(self._restored)
+        return self._processes.once(self._restored, most)
 
     def _restored(self) -> dict[str, Any] | None:
         self._begin()

@@ -327,7 +327,7 @@ class Session:
         self._trackers = Trackers(settings.report_to, run.out, run.key, settings, self.steps, run.note)
 
     def _restore(self) -> None:
-        state = self.job.run.restore()
+        state = self.job.run.restore(math.inf if self.model.passes is None else sharding.SMALL)
         if state is None:
             return
         self.model.load_state_dict(state["module"])

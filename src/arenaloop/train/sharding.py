@@ -4,7 +4,8 @@ Each decoder layer is one part and all else another. A part is gathered when a p
 and its gradient is summed where its share lies, in every pass: that is what keeps memory small. So no pass may be read
 past the module that is spread: `spread` gives the one that every pass has to go through.
 
-States are saved whole, as those of one process are, so that a training may go on with another number of them.
+States are saved whole, as those of one process are, so that a training may go on with another number of them; the
+first process alone ever holds one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-__all__ = ["Passes", "spread", "spread_like", "weights", "whole"]
+__all__ = ["SMALL", "Passes", "spread", "spread_like", "weights", "whole"]
+
+
+SMALL = 1024
+"""Floats in a tensor of a state that every process may hold whole."""
 
 
 class Passes(nn.Module):
@@ -73,11 +78,12 @@ def weights(module: nn.Module, wanted: bool = True) -> dict[str, Any]:
 
 
 def spread_like(value: Tensor, parameter: Tensor) -> Tensor:
-    """This process's share of a whole tensor, where the parameter is spread and of its shape; else the tensor."""
+    """Share a tensor of the first process out, where the parameter is spread and of its shape; else the tensor."""
     if not hasattr(parameter, "full_tensor") or value.shape != parameter.shape:
         return value
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     assert isinstance(parameter, DTensor)
     mesh = parameter.device_mesh
-    return distribute_tensor(value.to(mesh.device_type), mesh, parameter.placements, src_data_rank=None)
+    here = torch.empty_like(value, device=mesh.device_type) if value.is_meta else value.to(mesh.device_type)
+    return distribute_tensor(here, mesh, parameter.placements)

@@ -56,6 +56,8 @@ def require(names: Sequence[str]) -> None:
 class Trackers:
     """The trackers of one training, which they know by its directory; a resumed one goes on in the same run.
 
+    MLflow begins another of the same name: it knows runs by ids of its own.
+
     Args:
         names: which.
         out: the training's directory; TensorBoard's files go to ``tensorboard`` in it.
@@ -79,12 +81,12 @@ class Trackers:
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
         PartialState()  # its trackers ask whether they are in the first process
-        same: dict[str, Any] = {"name": out.resolve().name, "id": content_hash(key, str(out.resolve()))[:16]}
+        shown, known = out.resolve().name, content_hash(key, str(out.resolve()))[:16]
         own: dict[str, dict[str, Any]] = {
             "tensorboard": {"logging_dir": str(out), "purge_step": step + 1},
-            "wandb": {**same, "resume": "allow", "dir": str(out)},
-            "trackio": {"name": same["name"], "resume": "allow"},
-            "mlflow": {"run_name": same["name"]},
+            "wandb": {"name": shown, "id": known, "resume": "allow", "dir": str(out)},
+            "trackio": {"name": f"{shown}-{known[:6]}", "resume": "allow"},
+            "mlflow": {"run_name": f"{shown}-{known[:6]}"},
         }
         told = {k: v for k, v in settings.model_dump().items() if isinstance(v, bool | int | float | str)}
         for name in names:

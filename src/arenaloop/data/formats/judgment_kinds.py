@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from arenaloop.jsonl import JsonRow
 
-__all__ = ["ANNOTATED", "KINDS", "Kind", "instruction_key"]
+__all__ = ["KINDS", "Kind", "annotated", "instruction_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,13 @@ def _characters(text: object, length: object) -> object:
     return float(len(text)) if isinstance(text, str) else length
 
 
-ANNOTATED = frozenset({"seat", "noise", "vote", "status", "error"})
-"""Columns that `annotate` writes beside a label."""
+_ANNOTATED = frozenset({"annotator", "seat", "noise", "vote", "status"})
+
+
+def annotated(row: JsonRow) -> frozenset[str]:
+    """Of a row that `annotate` wrote, the columns beside its label; none of others, where they may mean anything."""
+    return _ANNOTATED | {"error"} if row.keys() >= _ANNOTATED else frozenset()
+
 
 _FASTCHAT = ("g1_winner", "g2_winner", "model_1", "model_2", "question_id")
 _ARENA_HARD = ("games", "model", "baseline")
@@ -114,6 +119,6 @@ KINDS = (
         _alpaca_eval,
         ("annotator", "instruction", "input", "generator_1", "generator_2", "output_1", "output_2"),
         frozenset({*_ALPACA_EVAL, "input", "output_1", "output_2", "length_a", "length_b", "weight"}),
-        frozenset({"referenced_models", "completion"}) | ANNOTATED,
+        frozenset({"referenced_models", "completion"}),
     ),
 )

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arenaloop.columns import Columns
-from arenaloop.data.formats.judgment_kinds import ANNOTATED
+from arenaloop.data.formats.judgment_kinds import annotated
 from arenaloop.data.formats.judgments import ALPACA_EVAL_SAYS, ARENA_COLUMNS
 from arenaloop.data.formats.label_doubts import oddities, once
 from arenaloop.data.formats.outcome_columns import read_told
@@ -59,7 +59,6 @@ _ASKED = ("messages", "turns", "prompt", "instruction", "input", "system", "syst
 _READ = (
     *_OUTCOMES,
     *_ANNOTATORS,
-    *ANNOTATED,
     *_ASKED,
     *DESCRIPTIONS,
     *(name for sides in _SIDES + _GENERATORS for name in sides),
@@ -186,6 +185,8 @@ def read_labels(path: str | Path, where: Mapping[str, str] | None = None) -> Lab
                 values[column][_text(row[column])] = None
         if any(column not in row or not _holds(row[column], value) for column, value in wanted.items()):
             continue
+        for column in annotated(row):
+            others.take(column)
         try:
             if not others.takes(row, line):
                 continue
@@ -264,7 +265,7 @@ def label_of(line: int, row: JsonRow) -> Label:
         _number(row, "time_per_example"),
         line,
         next((_text(row[name]) for name in _IDS if row.get(name) is not None), ""),
-        _SEATS.get(row.get("seat")) if isinstance(row.get("seat"), str | int) else None,
+        _SEATS.get(row["seat"]) if annotated(row) and isinstance(row["seat"], str | int) else None,
     )
 
 
