@@ -65,9 +65,10 @@ def in_the_models_saving() -> None:
     PreTrainedTokenizerBase.save_pretrained = kill_here  # type: ignore[method-assign]
 
 
+@pytest.mark.parametrize("more", [(), ("--set", "lora={r: 2}")], ids=["full", "lora"])
 @pytest.mark.parametrize("method", ["ppo", "rloo", "quark"])
 def test_a_killed_training_ends_as_an_unbroken_one_and_pays_no_verdict_twice(
-    arenaloop: Command, served: Any, tmp_path: Path, method: str
+    arenaloop: Command, served: Any, tmp_path: Path, method: str, more: tuple[str, ...]
 ) -> None:
     start = build_target(tmp_path / "start", 0, width=16, layers=1, heads=2)
     asked: Counter[str] = Counter()
@@ -91,6 +92,7 @@ def test_a_killed_training_ends_as_an_unbroken_one_and_pays_no_verdict_twice(
     arguments = [
         *("train", method, "--model", f"hf:{start}", "--data", "prompts.jsonl", "--reward", "judge:judge.yaml"),
         *(part for each in SETTINGS for part in ("--set", each)),
+        *more,
     ]
     whole = arenaloop(*arguments, "--out", "whole")
     assert whole.code == 0, whole.lines
@@ -106,13 +108,14 @@ def test_a_killed_training_ends_as_an_unbroken_one_and_pays_no_verdict_twice(
     assert in_a_process(again, in_a_checkpoint, lambda _: None) == signal.SIGKILL
     assert (tmp_path / "broken" / "checkpoint.tmp").read_bytes() == b"half a checkpoint"
     assert in_a_process(again, in_the_models_saving, lambda _: None) == signal.SIGKILL
-    assert (tmp_path / "broken" / ".saving" / "model.safetensors").exists()
+    assert list((tmp_path / "broken").glob("**/.saving/*.safetensors"))
     ended = arenaloop(*again)
     assert ended.code == 0, ended.lines
     assert set(asked) == questions
     # once each, but for what was in flight or just answered at the one kill among the calls
     assert asked.total() - once <= 2 * CONCURRENCY
     one, other = (kept(tmp_path / name) for name in ("whole", "broken"))
+    assert ("adapter/adapter_model.safetensors" in one[0]) is bool(more)
     assert one == other
 
 
@@ -122,7 +125,7 @@ def kept(out: Path) -> list[Any]:
     packed = sorted((out / "rollouts").glob("*.gz"))
     assert len(packed) == 3
     return [
-        (out / "model.safetensors").read_bytes(),
+        {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.safetensors")},
         [gzip.decompress(path.read_bytes()) for path in packed],
         [{name: value for name, value in row.items() if "seconds" not in name} for row in rows],
     ]

@@ -344,11 +344,11 @@ def score(rollout: Rollout, reward: Reward, settings: SampleSettings) -> Rollout
     by_key = {keys[at]: value for at, value in zip(once, given, strict=True)}
     found = [by_key[key] for key in keys]
     known = np.array([value is not None and math.isfinite(value) for value in found])
-    missing = 1 - known.mean()
-    if missing > MOST_WITHOUT_SCORE:
+    missing = len(known) - int(known.sum())
+    if missing > MOST_WITHOUT_SCORE * len(known):
         shown = next(value for value, yes in zip(found, known, strict=True) if not yes)
         raise StoppedError(
-            f"the reward gave no score for {len(known) - known.sum():,} of the {len(known):,} answers of a roll-out "
+            f"the reward gave no score for {missing:,} of the {len(known):,} answers of a roll-out "
             f"(more than {MOST_WITHOUT_SCORE:.0%}), but {shown!r}"
         )
     scores = np.array(
