@@ -39,7 +39,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "sft": (*ROWS, "learning_rate=5e-5"),
     "feedme": (*ROWS, "learning_rate=5e-5"),
     "reward_conditioning": (*ROWS, "learning_rate=5e-5"),
-    "dpo": (*ROWS, "learning_rate=1e-5", "beta=0.1"),
+    "dpo": (*ROWS, "learning_rate=2e-6", "beta=0.1"),
     "reward_model": (*SMALL, "batch_size=8", "epochs=2", "learning_rate=1e-5", "held_out=0.25"),
     "expert_iteration": (*ROWS, "max_new_tokens=32", "samples=4", "learning_rate=2e-5"),
     "ppo": (*ROLLOUTS, "iterations=2"),

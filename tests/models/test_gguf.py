@@ -24,11 +24,11 @@ from arenaloop.models.checkpoint import end_ids
 from arenaloop.models.gguf import ARCHITECTURES, PRETOKENIZERS, convert, converted
 from arenaloop.specs import contestant
 from arenaloop.specs.start import start
-from arenaloop.types import Request, Sampling
+from arenaloop.types import Message, Request, Sampling
 
 torch.set_num_threads(1)
 Q8 = gguf.GGMLQuantizationType.Q8_0
-MESSAGES = [{"role": "user", "content": "What is 12 plus 30?"}]
+MESSAGES: list[Message] = [{"role": "user", "content": "What is 12 plus 30?"}]
 
 
 @pytest.fixture(autouse=True)
@@ -157,10 +157,10 @@ def test_it_is_converted_once(smol: tuple[Path, Any, Any], cache: Path, tmp_path
 
 
 async def answers(file: Path) -> tuple[str, str]:
-    made = contestant(ModelSettings(spec=f"hf:{file}"))
-    request = Request(tuple(MESSAGES), Sampling(temperature=0.0, max_tokens=6))  # type: ignore[arg-type]
-    completion = await made.model.complete(request)  # type: ignore[union-attr]
-    await made.model.aclose()  # type: ignore[union-attr]
+    made: Any = contestant(ModelSettings(spec=f"hf:{file}"))
+    request = Request(tuple(MESSAGES), Sampling(temperature=0.0, max_tokens=6))
+    completion = await made.model.complete(request)
+    await made.model.aclose()
     return made.name, completion.text
 
 

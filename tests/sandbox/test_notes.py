@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -170,7 +171,7 @@ def test_editors_slip_as_often_as_they_should() -> None:
 
 
 def test_editors_are_models_of_the_sandbox() -> None:
-    made = contestant(ModelSettings(spec="sandbox:columnist"))
+    made: Any = contestant(ModelSettings(spec="sandbox:columnist"))
     prompt = asked("Use a single sentence.")
     request = Request(({"role": "user", "content": prompt},), Sampling())
     assert asyncio.run(made.model.complete(request)).text == Editor("columnist").answer(prompt)

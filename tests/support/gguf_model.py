@@ -142,7 +142,7 @@ def write_gguf(
     known = next(at for at, known in gguf.MODEL_ARCH_NAMES.items() if known == config.model_type)
     mapping = gguf.get_tensor_name_map(known, config.num_hidden_layers)
     for parameter, tensor in model.named_parameters():
-        theirs = mapping.get_name(parameter, (".weight", ".bias"))
+        theirs = mapping.get_name(parameter, (".weight", ".bias")) or ""
         values = tensor.detach().numpy()
         if theirs == leave_out:
             continue

@@ -190,7 +190,7 @@ def _config(architecture: str, fields: _Fields, tied: bool) -> Any:
         fields.get(of + "rope.dimension_count", head_dim) != head_dim
     ):
         raise ValueError("heads whose keys, values and rotary positions differ in size are not read")
-    kind = transformers.AutoConfig.for_model(architecture).__class__
+    kind: Any = type(transformers.AutoConfig.for_model(architecture))
     return kind(
         vocab_size=len(fields.required("tokenizer.ggml.tokens")),
         hidden_size=width,
