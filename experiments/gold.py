@@ -17,7 +17,7 @@ from arenaloop.recipes.parts import Arena, test
 from arenaloop.specs import recipes
 from arenaloop.store import Store
 
-__all__ = ["SMALL", "demo_settings", "gold_accuracy", "over_seeds"]
+__all__ = ["SMALL", "arguments", "demo_settings", "gold_accuracy", "interval", "over_seeds", "parsed"]
 
 SMALL = (
     "rounds=1",
@@ -66,13 +66,7 @@ def over_seeds(
         arms: which to print, in order.
         differences: (first, second) pairs of arms to compare.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12, 13, 14])
-    parser.add_argument("--split", choices=["dev", "test"], default="test")
-    parser.add_argument("--small", action="store_true", help="a tiny world, to see whether it runs")
-    options = parser.parse_args()
-    if len(options.seeds) < 2:
-        sys.exit("give at least 2 seeds")
+    options = parsed(arguments(description, [10, 11, 12, 13, 14]))
     print("seed   rows", *(f"{arm:>8}" for arm in arms), flush=True)
     table = []
     for seed in options.seeds:
@@ -82,3 +76,20 @@ def over_seeds(
         print(f"{seed:4}  {figures['rows']:5.0f}", *(f"{figures[arm]:8.1%}" for arm in arms), flush=True)
     for first, second in differences:
         print(f"{first} - {second}: {interval([f[first] - f[second] for f in table])}")
+
+
+def arguments(description: str | None, seeds: Sequence[int]) -> argparse.ArgumentParser:
+    """What every experiment over seeds is told on the command line."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
+    parser.add_argument("--split", choices=["dev", "test"], default="test")
+    parser.add_argument("--small", action="store_true", help="a tiny world, to see whether it runs")
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options; an interval takes two seeds."""
+    options = parser.parse_args()
+    if len(options.seeds) < 2:
+        sys.exit("give at least 2 seeds")
+    return options

@@ -18,6 +18,10 @@ from arenaloop.config import (
     DPOSettings,
     JudgeSettings,
     ModelSettings,
+    PPOSettings,
+    QuarkSettings,
+    RLOOSettings,
+    RolloutSettings,
     SFTSettings,
     dump_yaml,
     override,
@@ -257,3 +261,43 @@ def test_keys_are_never_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = validate(ArenaLearningSettings, override(RECIPE, ["judge.key_env=MY_KEY"]), "recipe.yaml")
     assert "MY_KEY" in dump_yaml(settings)
     assert "sk-secret" not in dump_yaml(settings)
+
+
+def test_an_override_changes_one_place_of_a_yaml_anchor() -> None:
+    values = yaml.safe_load("a: &shared {x: 1}\nb: *shared\n")
+    assert override(values, ["a.x=2"]) == {"a": {"x": 2}, "b": {"x": 1}}
+    assert values == {"a": {"x": 1}, "b": {"x": 1}}
+
+
+def test_an_override_keeps_the_order_of_keys() -> None:
+    assert list(override({"b": 1, "a": 2}, ["c=3"])) == ["b", "a", "c"]
+
+
+def test_batches_that_are_not_set_fit_the_prompts() -> None:
+    def batches(settings: RolloutSettings, prompts: int) -> tuple[int, int]:
+        fit = settings.sized(prompts)
+        return fit.rollout_batch, fit.step_batch
+
+    assert batches(PPOSettings(), 10_000) == (512, 256)
+    assert batches(PPOSettings(), 40) == (40, 40)
+    assert batches(PPOSettings(samples=3), 10_000) == (510, 256)  # whole groups of samples
+    assert batches(PPOSettings(samples=600), 10_000) == (600, 256)
+    assert batches(RLOOSettings(), 100) == (400, 400)
+    assert batches(RLOOSettings(), 10_000) == (512, 512)
+    assert batches(PPOSettings(rollout_batch=64), 40) == (
+        64,
+        64,
+    )  # what is set stays, and is refused where it cannot be
+    assert batches(PPOSettings(step_batch=100), 40) == (40, 40)
+    assert batches(QuarkSettings(), 5) == (5, 5)
+    with pytest.raises(ConfigError, match="3 prompts with 1 answers each cannot be cut into 4 bins"):
+        QuarkSettings().sized(3)
+    assert PPOSettings().within(4096).max_new_tokens == 300
+    assert PPOSettings().within(256).max_new_tokens == 128
+    assert PPOSettings(max_new_tokens=300).within(256).max_new_tokens == 300
+
+
+@pytest.mark.parametrize("name", ["top_p", "top_k", "stop"])
+def test_what_is_sampled_in_training_is_not_filtered(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"--set: {name} cannot be set: answers are drawn from the whole distr"):
+        validate(RLOOSettings, {name: 1}, "--set")

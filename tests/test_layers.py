@@ -33,7 +33,8 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 TORCH_ROOMS = (
-    *("train", "models/local.py", "models/chat.py", "models/checkpoint.py", "models/decoding.py"),
+    *("train", "models/local.py", "models/chat.py", "models/checkpoint.py", "models/decoding.py", "models/gguf.py"),
+    "models/adapters.py",
     "sandbox/target.py",
 )
 HEAVY = {"torch", "transformers", "safetensors", "polars", "aiohttp"}
@@ -126,6 +127,13 @@ def test_torch_stays_in_its_rooms() -> None:
     for path in MODULES:  # the sandbox and the local model are imported without it
         if room(path) != "train":
             assert not {n for n, early in imports(path) if early and n.split(".")[0] in ("torch", "transformers")}, path
+
+
+def test_one_module_knows_adapters() -> None:
+    users = {
+        str(path.relative_to(SOURCE)) for path in MODULES for name, _ in imports(path) if name.split(".")[0] == "peft"
+    }
+    assert users == {"models/adapters.py"}
 
 
 def test_recipes_know_no_spec_and_no_sandbox() -> None:

@@ -29,7 +29,8 @@ def commands(text: str) -> list[str]:
     """The commands of a text, a line each: prompts, continuations, comments and what is beside the words removed."""
     text = re.sub(r"\\\n\s*", " ", text)
     text = re.sub(r"\n *(?=\[?--)", " ", text)  # a synopsis and a verb's help go on in the next line
-    found = re.findall(r"^ *(?:\$ )?(?:[A-Z_]+=\S+ )?((?:arenaloop|python|make) .*)$", text, re.M)
+    before = r"^ *(?:\$ )?(?:[A-Z_]+=\S+ )?(?:(?:torchrun|accelerate launch) .*? -m )?"
+    found = re.findall(before + r"((?:arenaloop|python|make) .*)$", text, re.M)
     return [re.split(r"\s+#|\s+&$|\s+> |\s{3,}(?=[a-z])", line)[0].strip() for line in found]
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from arenaloop.audit.plan import AuditPlan, ask, ingest
-from arenaloop.audit.read import Audit, JudgeAudit, holds_list, read
+from arenaloop.audit.read import Audit, JudgeAudit, read
 from arenaloop.data.formats.labels import LabelledPair
 from arenaloop.judges.base import Judge
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.labels import LabelsJudge, RecordedVote, material
 from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.judges.synthetic import holds_list
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.judge import SandboxJudge
 from arenaloop.store import Store

@@ -28,7 +28,15 @@ def test_the_best_of_n_beats_its_model_and_a_run_goes_on_where_it_stopped(
     )
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": f"go {n}"}) + "\n" for n in range(10)))
     arguments = [
-        *("battle", "--model", "best=best.yaml", "--model", f"one={served.url}#m", "--prompts", "prompts.jsonl"),
+        *(
+            "battle",
+            "--model",
+            "best=best_of_n:best.yaml",
+            "--model",
+            f"one={served.url}#m",
+            "--prompts",
+            "prompts.jsonl",
+        ),
         *("--judge", "builtin:longest", "--out", "run"),
     ]
     planned = arenaloop(*arguments, "--dry-run")
@@ -53,6 +61,27 @@ def test_the_best_of_n_beats_its_model_and_a_run_goes_on_where_it_stopped(
     (folder,) = {path.parent for path in (tmp_path / "run").rglob("leaderboard.json")} - {tmp_path / "run"}
     board = json.loads((folder / "leaderboard.json").read_text())["leaderboard"]
     assert [row["model"] for row in board] == ["one", "best"]
+
+
+def test_its_spec_names_a_file_that_says_of_how_many(arenaloop: Command, tmp_path: Path) -> None:
+    (tmp_path / "best.yaml").write_text("spec: sandbox:novice\nbest_of_n: {n: 2, reward: sandbox:gold}\n")
+    (tmp_path / "plain.yaml").write_text("spec: sandbox:novice\n")
+    arguments = [
+        *("battle", "--model", "one=sandbox:scholar", "--prompts", "sandbox:prompts?n=2"),
+        *("--judge", "builtin:longest", "--out", "run", "--dry-run"),
+    ]
+    for spec in ("best.yaml", "best_of_n:best.yaml"):
+        planned = arenaloop(*arguments, "--model", f"best={spec}")
+        assert planned.code == 0, planned.lines
+        assert any("contestant best: 4 calls" in line for line in planned.lines), planned.lines
+    for spec, says in [
+        ("best_of_n:plain.yaml", "plain.yaml: 'best_of_n' is missing"),
+        ("best_of_n:novice", "expected best_of_n:FILE.yaml"),
+        ("best_of_n:none.yaml", "none.yaml: No such file"),
+    ]:
+        refused = arenaloop(*arguments, "--model", f"best={spec}")
+        assert (refused.code, len(refused.lines)) == (2, 1), refused.lines
+        assert says in refused.lines[0]
 
 
 def build(**settings: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import own_samples
 import polars as pl
 import pytest
 
@@ -55,7 +56,7 @@ def packed(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def test_no_experiment_is_left_out() -> None:
     here = Path(__file__).read_text() + (Path(__file__).parents[1] / "arena" / "test_chaos.py").read_text()
-    names = {path.stem for path in EXPERIMENTS.glob("*.py")} - {"gold"}
+    names = {path.stem for path in EXPERIMENTS.glob("*.py")} - {"gold", "own_samples"}
     assert {name for name in names if f'"{name}"' not in here and f'"{name}.py"' not in here} == set()
 
 
@@ -91,6 +92,24 @@ def test_arms_over_seeds(run: Run, name: str, arms: list[str], differences: int)
 
 
 @pytest.mark.slow
+def test_alpaca_farm(run: Run) -> None:
+    """Every method and control, a row a seed, paired differences of those rows, and a table with every method."""
+    lines = run("alpaca_farm", "--seeds", 1, 2, "--split", "dev", "--small")
+    by_seed, methods = tables(lines)
+    names = by_seed[0][1:-1]
+    assert {"SFT", "FeedME", "DPO", "Best of 16", "PPO", "RLOO", "Quark", "Expert iteration"} < set(names)
+    assert {"PPO, gold reward", "PPO, random reward", "Best of 16 by likelihood", "Reward conditioning"} < set(names)
+    assert sorted(row[0] for row in methods[1:]) == sorted(set(names) - {"SFT"})
+    gold = {name: [float(row[1 + at]) for row in by_seed[1:3]] for at, name in enumerate(names)}
+    for first in set(names) - {"SFT"}:
+        told = next(line for line in lines if line.startswith(f"{first} - SFT: "))
+        assert float(told.split(": ")[1].split()[0]) == pytest.approx(
+            100 * np.mean(np.subtract(gold[first], gold["SFT"])), abs=0.15
+        )
+    assert sum(" > " in line for line in lines) == 7
+
+
+@pytest.mark.slow
 def test_kill_and_resume(run: Run) -> None:
     lines = run("kill_and_resume", "--kills", 1, "--small")
     whole = re.fullmatch(r"unbroken run: \d+ s, ([\d,]+) verdicts", lines[0])
@@ -100,6 +119,148 @@ def test_kill_and_resume(run: Run) -> None:
     assert resumed
     for line in resumed:
         assert f"leaderboard equal True · {whole[1]} verdicts stored · asked twice: 0 verdicts" in line
+
+
+# ---------------------------------------------------------------------- learning from own answers, on two seeds
+
+
+def seeds_table(lines: list[str], columns: list[str]) -> dict[str, list[float]]:
+    """The figures of two seeds by column; the last row is their mean, within the rounding of what is printed."""
+    head, *rows = tables(lines)[0]
+    assert head == ["seed", *columns, "cpu_s"]
+    assert [row[0] for row in rows] == ["1", "2", "mean"]
+    found = {name: [float(row[at]) for row in rows] for at, name in enumerate(head) if at}
+    assert all(mean == pytest.approx((one + two) / 2, abs=1.001e-3) for one, two, mean in found.values() if mean < 1)
+    return {name: values[:2] for name, values in found.items()}
+
+
+def difference(lines: list[str], what: str) -> tuple[float, float, float]:
+    """A printed difference in points, and the ends of its interval."""
+    [line] = [line for line in lines if line.startswith(f"{what}: ")]
+    told = re.fullmatch(r".*: (\S+) points, 95 % interval (\S+) to (\S+)", line)
+    assert told is not None, line
+    mean, lower, upper = (float(told[i]) for i in (1, 2, 3))
+    assert lower <= mean <= upper
+    return mean, lower, upper
+
+
+@pytest.mark.slow
+def test_learning_from_own_answers(run: Run, tmp_path: Path) -> None:
+    """The three experiments share their policies; what is finished is not done again."""
+    options = ("--seeds", 1, 2, "--split", "dev", "--small", "--out", tmp_path)
+    lines = run("reward_model_gate", *options)
+    utilities = [f"utility {name}" for name in ("of one", "of greedy", "by rm", "by log p")]
+    shares = ["rm", "log p", "longest", "one", "greedy", "by rm", "by log p", "by gold"]
+    figures = seeds_table(lines, ["trained on", "pairs", *shares, *utilities, "length"])
+    assert all(count > 50 for name in ("trained on", "pairs") for count in figures[name])
+    assert all(0.5 < share < 1 for name in ("rm", "log p") for share in figures[name])
+    assert all(
+        best >= other for name in shares[3:] for best, other in zip(figures["by gold"], figures[name], strict=True)
+    )
+    mean, _, _ = difference(lines, "rm - log p")
+    assert mean == pytest.approx(100 * np.mean(np.subtract(figures["rm"], figures["log p"])), abs=0.151)
+    assert run("reward_model_gate", *options) == lines  # from its files: the CPU seconds are the same, too
+
+    lines = run("over_optimisation", *options)
+    figures = seeds_table(lines, ["one", "clean", "flips", "ppo first", "ppo peak", "peak at", "ppo last"])
+    assert all(np.array(figures["ppo peak"]) >= figures["ppo last"])
+    curves = {name: [float(cell) for cell in cells] for name, *cells in tables(lines)[1]}
+    assert curves["n"] == [1, 2, 4, 8, 16, 32, 64]
+    for label in ("clean", "flips"):
+        assert curves[f"gold by {label}"][0] == pytest.approx(np.mean(figures["one"]), abs=2e-3)  # the best of one
+        assert curves[f"gold by {label}"][-1] == pytest.approx(np.mean(figures[label]), abs=2e-3)
+        assert (np.diff(curves[f"score by {label}"]) > 0).all()
+        difference(lines, f"gold at the peak - at n = 64, {label}")
+    assert (tmp_path / "over_optimisation.png").stat().st_size > 10_000
+
+    lines = run("reinforcement", *options)
+    figures = seeds_table(lines, ["start", "ppo", "ppo random", "rloo"])
+    assert [row[0] for row in tables(lines)[1]] == ["arm", "start", "ppo", "ppo random", "rloo"]
+    assert len({tuple(values) for name, values in figures.items() if name != "cpu_s"}) > 1
+    difference(lines, "ppo - ppo random")
+
+
+def test_pairs_of_own_samples() -> None:
+    """All pairs that differ in gold, the better one chosen; a quarter of the labels turned, whichever is first."""
+    answered = [own_samples.Answered(f"p{n}", ("a", "b", "b", "c"), (1.0, 0.2, 0.2, 1.0)) for n in range(500)]
+    rows = own_samples.pairs(answered, 6, 0)
+    assert len(rows) == 1000  # a-b and c-b: a and c are worth the same, the second b is the first
+    assert {(row["chosen"], row["rejected"]) for row in rows} == {("a", "b"), ("c", "b")}
+    assert len(own_samples.pairs(answered, 1, 0)) == 500
+    turned = [own_samples.Answered(f"p{n}", (f"a{n}", f"b{n}"), (1.0, 0.2)) for n in range(4000)]
+    wrong = own_samples.flipped(0.25, 3)
+    share = np.mean([row["chosen"].startswith("b") for row in own_samples.pairs(turned, 1, 0, wrong)])
+    assert share == pytest.approx(0.25, abs=0.03)
+    assert all(wrong(a, b, 1.0, 0.2) != wrong(b, a, 0.2, 1.0) for one in turned for a, b in [one.texts])
+
+
+@pytest.mark.slow
+def test_kill_training(run: Run) -> None:
+    lines = run("kill_training", "--methods", "rloo", "--kills", 2, "--small", "--set", "step_batch=32")
+    assert lines[0].endswith("device=cpu step_batch=32")
+    [[_, row]] = tables(lines)
+    assert (row[0], row[3:6]) == ("rloo", ["equal"] * 3)
+    assert row[1].startswith("2 (1) of ")
+    calls, questions = map(int, row[6].split(" for "))
+    assert calls == questions
+    assert 0 <= int(row[8]) <= 16  # in flight, or just answered, at two kills
+
+
+# ---------------------------------------------------------------------- the lane of a real model, on a tiny one
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A random model in a GGUF file, as the real one comes; what it is converted to stays here."""
+    from gguf_model import module, tokenizer, write_gguf
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tokens = tokenizer("smollm")
+    return write_gguf(tmp_path / "tiny.gguf", module("llama", len(tokens)), tokens)
+
+
+@pytest.mark.slow
+def test_real_model(run: Run, tiny: Path, tmp_path: Path) -> None:
+    """Every arm answers and is rated, and both trainings of the round learn their rows."""
+    small = ("data.prompts=sandbox:prompts?world=notes&n=48&split=train", "target.sampling.max_tokens=6")
+    changes = [word for change in (*small, "sft.learning_rate=2e-3") for word in ("--set", change)]
+    lines = run(
+        "real_model", "--seeds", 1, "--prompts", 12, "--split", "dev", "--model", tiny, "--out", tmp_path, *changes
+    )
+    [[head, *rows]] = tables(lines)
+    assert head[1] == "gold on 12 prompts"
+    assert [row[0] for row in rows] == [
+        "SFT-I0", "SFT-I1", "DPO-I1", "shipped", "random", "reporter", "columnist", "copywriter",
+    ]  # fmt: skip
+    gold = {row[0]: float(row[1].split()[0]) for row in rows}
+    assert gold["shipped"] == 0 < min(gold[name] for name in ("reporter", "columnist", "copywriter"))
+    rated = {row[0]: float(row[3].split()[0]) for row in rows}
+    assert max(rated[name] for name in ("shipped", "SFT-I0")) < min(rated["reporter"], rated["columnist"])
+    assert [line.split(":")[0] for line in lines[-4:]] == [
+        "SFT-I1 - SFT-I0", "SFT-I1 - random", "DPO-I1 - SFT-I1", "random - SFT-I0",
+    ]  # fmt: skip
+    kept = json.loads((tmp_path / "gold.json").read_text())["1"]
+    assert 100 * np.mean(kept["gold"]["reporter"]) == pytest.approx(gold["reporter"], abs=0.051)
+    data = tmp_path / "seed-1" / "data"
+    chosen, anyone = ([json.loads(line) for line in (data / f"{name}.jsonl").read_text().splitlines()] for name in (
+        "SFT-I1", "random",
+    ))  # fmt: skip
+    assert len(chosen) == len(anyone) == kept["rows"]["SFT-I1"] > 12
+    for name in ("SFT-I1", "random"):
+        steps = (tmp_path / "seed-1" / "checkpoints" / name / "metrics.jsonl").read_text().splitlines()
+        losses = [json.loads(step)["loss"] for step in steps]
+        assert losses[-1] < losses[0] - 0.5
+
+
+@pytest.mark.slow
+def test_real_methods(run: Run, tiny: Path, tmp_path: Path) -> None:
+    """A method that learns from what it says, and best of n; each row says what there is to say."""
+    lines = run("real_methods", "--model", tiny, "--out", tmp_path, "--only", "rloo", "best_of_n")
+    [[_, trained, best]] = tables(lines)
+    assert (trained[:2], best[:2]) == (["rloo", "6"], ["best of 4", "–"])
+    assert all(float(row[2]) > 0 and 0.1 < float(row[3]) < 8 and row[5] for row in (trained, best))
+    assert re.search(r"score [\d.]+ → [\d.]+", trained[4])
+    assert re.fullmatch(r"score [\d.]+", best[4])
 
 
 # ---------------------------------------------------------------------- arenas and judges without a model
@@ -218,6 +379,35 @@ def test_judge_audit(run: Run, tmp_path: Path) -> None:
     assert [(row[0], row[2]) for row in itself[:2]] == [("agrees", "100.0"), ("differs", "100.0")]
     assert any(line.startswith("24 pairs of 24 prompts, 20 with a human label: ") for line in lines)
     assert json.loads((tmp_path / "out" / "judge_audit.json").read_text())
+
+
+def test_annotators(run: Run, tmp_path: Path) -> None:
+    """A pool varies more than one annotator, noise more than the pool; half of the calls are saved; intervals hold."""
+    pairs: list[dict[str, Any]] = [
+        {"instruction": f"q{i}", "output_1": f"{i} one", "output_2": f"{i} another"} for i in range(40)
+    ]
+    recorded: list[dict[str, Any]] = [
+        pair | {"annotator": version, "seed": seed, "preference": 1 + (i + (version == "b")) % 2}
+        for i, pair in enumerate(pairs) for version in ("a", "b") for seed in range(4)
+    ]  # fmt: skip
+    packed(tmp_path / "farm_crossannotations_gpt4.jsonl.gz", recorded)
+    packed(
+        tmp_path / "farm_human_labels.jsonl.gz", [pair | {"gold_preference": 1 + i % 2} for i, pair in enumerate(pairs)]
+    )
+    lines = run("annotators", "--pairs", 120, "--simulations", 6, "--data", tmp_path)
+    world, calls, gpt4, found = tables(lines)
+    variance = {row[0]: float(row[3].split()[0]) for row in world[1:]}
+    assert (
+        variance["one annotator, greedy"]
+        < variance["one annotator"]
+        < variance["pool, p_eval"]
+        < variance["pool, p_sim"]
+    )
+    assert all(0.35 < float(row[3].rstrip("%")) / 100 < 0.65 for row in calls[1:])
+    told = {row[0]: [cell.split()[0] for cell in row[1:4]] for row in gpt4[1:]}
+    assert (told["a alone"], told["b alone"]) == (["100.0", "0.0", "0.0"], ["0.0", "100.0", "0.0"])
+    assert float(told["pool of both, no noise"][2]) > 20
+    assert all(float(cell.rstrip("%")) > 75 for cell in found[1][1:])
 
 
 def test_length_control_coverage_names_every_regime(run: Run) -> None:

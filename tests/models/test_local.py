@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -473,3 +475,16 @@ def test_a_long_chunk_tells_how_far_it_is(path: Path, monkeypatch: pytest.Monkey
     asyncio.run(listened())
     assert heard[0].startswith("tiny: token 1 of at most 4, 1 of 1 answers of a chunk still going, ")
     assert heard[0].endswith(" tokens/s")
+
+
+@pytest.mark.slow
+def test_models_that_are_loaded_at_once_import_transformers_once(path: Path) -> None:
+    """In a fresh process, where it is not imported yet: two members of a pool, or of a jury."""
+    program = f"""
+from concurrent.futures import ThreadPoolExecutor
+from arenaloop.models.checkpoint import load_checkpoint
+with ThreadPoolExecutor(4) as threads:
+    assert len(list(threads.map(load_checkpoint, [{str(path)!r}] * 4))) == 4
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr

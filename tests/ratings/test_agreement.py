@@ -13,6 +13,7 @@ from arenaloop.ratings.agreement import (
     fleiss_kappa,
     kendall,
     krippendorff_alpha,
+    mean_spearman,
     percent_agreement,
     separation,
     spearman,
@@ -193,3 +194,33 @@ def test_two_raters_without_gaps_krippendorff_tends_to_fleiss() -> None:
     second = np.where(rng.random(20_000) < 0.6, first, rng.integers(0, 3, 20_000))
     counts = np.stack([(first == c).astype(int) + (second == c) for c in range(3)], axis=1)
     assert krippendorff_alpha([first, second]) == pytest.approx(fleiss_kappa(counts), abs=1e-4)
+
+
+def test_mean_spearman_is_that_of_the_means_with_an_interval_around_it() -> None:
+    rng = np.random.default_rng(0)
+    strength = np.linspace(0.3, 0.7, 5)[:, None]
+    first, second = (rng.binomial(1, strength, (5, 400)).astype(float) for _ in range(2))
+    first[2, :50] = np.nan
+    found = mean_spearman(first, second)
+    assert found.value == pytest.approx(spearman(np.nanmean(first, axis=1), second.mean(axis=1)))
+    assert found.lower is not None
+    assert found.upper is not None
+    assert found.lower <= found.value <= found.upper
+    assert mean_spearman(first, second) == found  # seeded
+
+
+def test_mean_spearman_of_pure_chance_has_a_wide_interval() -> None:
+    rng = np.random.default_rng(1)
+    found = mean_spearman(rng.random((6, 30)), rng.random((6, 30)))
+    assert found.lower is not None
+    assert found.upper is not None
+    assert found.lower < 0 < found.upper
+
+
+def test_mean_spearman_needs_a_score_of_every_model() -> None:
+    scores = np.ones((4, 5))
+    scores[1] = np.nan
+    assert mean_spearman(scores, np.ones((4, 5))).value is None
+    assert mean_spearman(np.ones((4, 5)), np.ones((4, 5))).value is None  # no ranking at all
+    with pytest.raises(ValueError, match="against"):
+        mean_spearman(scores, np.ones((4, 4)))

@@ -5,116 +5,20 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from parsed_page import EVERYTHING, HOSTILE, OURS, Page, assert_only_ours, read
 
 from arenaloop.errors import ArenaFileError, InputError
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import Script, ScriptedModel
-from arenaloop.report import page as page_room
 from arenaloop.report import write_report
 from arenaloop.sandbox.attacks import ATTACKS
 from arenaloop.store import Store
 from arenaloop.types import Completion, Prompt, Request, Status
-
-TAGS = """
-    html head meta title link style script body header nav main section footer article div span p h1 h2 h3 h4 a ul li
-    dl dt dd table thead tbody tr th td figure figcaption svg line circle rect text bdi small strong kbd form label
-    select option input button output details summary pre
-"""
-ATTRIBUTES = """
-    lang charset http-equiv content name rel href class id for role aria-label scope title dir hidden type value
-    autocomplete placeholder data-kind data-models height width x y x1 x2 y1 y2 cx cy r dx dy text-anchor transform
-    overflow
-"""
-OURS = Path(page_room.__file__).with_name("templates")
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "</script><script>alert(2)</script>",
-    "</style></title></textarea></pre><img src=x onerror=alert(3)>",
-    "\"><svg onload=alert(4)> ' onmouseover='alert(5)",
-    '<a href="javascript:alert(6)">javascript:alert(6)</a>',
-    "{{ 7 * 191 }} {% raw %} ${7*191} <!-- --> ]]> &lt;b&gt; &#60;i&#62;",
-    "\u202egnp.exe \u2066\u2069 \u200b \U000e0041 \x00 \x1b[31m \r\n \u2028",
-    "https://example.org/pixel.png //example.org url(https://example.org)",
-]
-EVERYTHING = " ".join(HOSTILE)
-
-
-class Page(HTMLParser):
-    """What a browser's parser would see: elements, their attributes, and the text of each kind of element."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.inside: list[str] = []
-        self.words: list[tuple[str, str]] = []
-        self.odd: list[str] = []
-        self.feed(html)
-        self.close()
-
-    VOID = frozenset({"meta", "link", "input", "br", "img", "base", "embed", "source"})
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.inside.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.inside.pop() == tag, f"</{tag}> closes nothing of ours"
-
-    def handle_data(self, data: str) -> None:
-        self.words.append((self.inside[-1] if self.inside else "", data))
-
-    def handle_comment(self, data: str) -> None:
-        self.odd.append(data)
-
-    def handle_pi(self, data: str) -> None:
-        self.odd.append(data)
-
-    def unknown_decl(self, data: str) -> None:
-        self.odd.append(data)
-
-    @property
-    def text(self) -> str:
-        return "\n".join(words for kind, words in self.words if kind not in ("script", "style"))
-
-    def inside_of(self, kind: str) -> str:
-        return "".join(words for where, words in self.words if where == kind)
-
-
-def read(directory: Path) -> Page:
-    path = write_report(directory)
-    assert path == directory / "report.html"
-    raw = path.read_bytes()
-    assert len(raw) <= page_room.MAX_BYTES
-    return Page(raw.decode("utf-8"))
-
-
-def assert_only_ours(page: Page) -> None:
-    """Nothing on the page but what the template put there, and nothing that loads, links out or runs."""
-    assert page.inside == []
-    assert page.odd == []
-    assert {tag for tag, _ in page.elements} <= set(TAGS.split())
-    assert {name for _, attrs in page.elements for name in attrs} <= set(ATTRIBUTES.split())
-    assert page.inside_of("script") == (OURS / "script.js").read_text(encoding="utf-8")
-    assert page.inside_of("style") == (OURS / "style.css").read_text(encoding="utf-8")
-    tags = [tag for tag, _ in page.elements]
-    assert (tags.count("script"), tags.count("style"), tags.count("link"), tags.count("form")) == (1, 1, 1, 1)
-    links = {attrs["href"] for tag, attrs in page.elements if "href" in attrs}
-    assert all(link == "data:," or re.fullmatch(r"#[a-z]+[0-9]*", str(link)) for link in links)
-    kinds = {str(attrs.get("data-kind")) for tag, attrs in page.elements if "battle" in str(attrs.get("class"))}
-    assert all(re.fullmatch(r"(undecided|suspicious|flipped|gap|random)( flipped)?( tie)?", kind) for kind in kinds)
-    assert not re.search("[\x00\u200b\u2028\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f\ud800-\udfff]", page.text)
-
 
 # ---------------------------------------------------------------------- what is on it
 

@@ -14,7 +14,7 @@ import pytest
 from arenaloop.calls.budget import Budget
 from arenaloop.errors import ArenaloopError, BudgetSpentError, ConfigError, EndpointDownError, InputError, StoppedError
 from arenaloop.specs import asked_rewards
-from arenaloop.specs.rewards import reward
+from arenaloop.specs.rewards import tried as reward
 from arenaloop.store import Store
 from arenaloop.types import Message
 

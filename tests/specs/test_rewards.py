@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from arenaloop.errors import ArenaloopError
-from arenaloop.specs.rewards import reward
+from arenaloop.specs.rewards import tried as reward
 
 ASK = [{"role": "user", "content": "reverse: abc"}]
 

@@ -124,7 +124,7 @@ def test_what_is_dropped_is_counted(talker: Path, tmp_path: Path) -> None:
     assert strict.report["share of the best that were cut"] == [0.0]
     assert strict.dropped["all_cut"] > 0
     assert strict.rows_used + sum(strict.dropped.values()) == 80
-    with pytest.raises(StoppedError, match="gave no score for 100%"):
+    with pytest.raises(StoppedError, match="gave no score for 128 of the 128"):
         run(talker, tmp_path / "none", lambda p, a: [None] * len(a), **settings)
     with pytest.raises(StoppedError, match=r"no answer is left to learn from, of 160 samples: {.*all_cut.: \d+"):
         run(talker, tmp_path / "cut", drop_truncated=True, **{**settings, "max_new_tokens": 1})

@@ -38,7 +38,7 @@ def shares(policy: Policy, change: Callable[[list[int]], list[int]] = list) -> t
     chat, rows = policy.encoder(SFTSettings(max_length=64)), []
     for at, prompt in enumerate(PROMPTS):
         ids = chat.prompt([{"role": "user", "content": prompt}])
-        assert ids is not None
+        assert isinstance(ids, list)
         rows.append(Continuation(change(ids), 10, 1.0, seed=at))
     with policy.evaluating():
         decode(policy.module, rows, policy.end_ids, forbidden=policy.forbidden)
@@ -73,7 +73,9 @@ def test_reward_conditioning_answers_by_its_token(conditioned: Path) -> None:
     policy = load_policy(conditioned, SFTSettings())
     best, worst = policy.tokenizer.convert_tokens_to_ids(["<reward_0>", "<reward_1>"])
     good, bad = shares(policy), shares(policy, lambda ids: [worst, *ids[1:]])
-    assert policy.encoder(SFTSettings()).prompt([{"role": "user", "content": "a"}])[0] == best
+    ids = policy.encoder(SFTSettings()).prompt([{"role": "user", "content": "a"}])
+    assert isinstance(ids, list)
+    assert ids[0] == best
     assert good[0] - bad[0] > 0.8
     assert bad[1] - good[1] > 0.8
     assert min(good[2], bad[2]) > 0.9  # both end
@@ -89,7 +91,8 @@ def test_whoever_loads_the_saved_model_gets_the_best_answers(conditioned: Path) 
     # a text that spells a token is a text
     spelled = model.generate([Request(({"role": "user", "content": "say <reward_1> b 3"},), sampling, key="x")])
     policy = load_policy(conditioned, SFTSettings())
-    ids = policy.encoder(SFTSettings()).prompt([{"role": "user", "content": "<reward_1>"}]) or []
+    ids = policy.encoder(SFTSettings()).prompt([{"role": "user", "content": "<reward_1>"}])
+    assert isinstance(ids, list)
     assert spelled[0].text
     assert policy.tokenizer.convert_tokens_to_ids("<reward_1>") not in ids
 

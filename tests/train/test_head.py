@@ -33,15 +33,15 @@ def combined(scores: TokenScores) -> torch.Tensor:
 
 @given(
     st.integers(0, 10_000),
-    st.integers(1, POSITIONS + 1),
+    st.integers(1, VOCABULARY + 1),
     st.booleans(),
     st.booleans(),
     st.booleans(),
     st.booleans(),
     st.sampled_from([1.0, 0.7]),
 )
-def test_chunks_are_the_whole(
-    seed: int, chunk: int, bias: bool, entropy: bool, referred: bool, forbid: bool, temperature: float
+def test_blocks_are_the_whole(
+    seed: int, width: int, bias: bool, entropy: bool, referred: bool, forbid: bool, temperature: float
 ) -> None:
     hidden, head, targets = tensors(seed, bias)
     other_hidden, other_head, _ = tensors(seed + 1, bias)
@@ -56,7 +56,7 @@ def test_chunks_are_the_whole(
         logits, other_logits = logits + head.bias, other_logits + other_head.bias
     whole = score_logits(logits, targets, reference=other_logits if referred else None, **asked)
     parts = score_hidden(
-        hidden, head, targets, chunk=chunk, reference=(other_hidden, other_head) if referred else None, **asked
+        hidden, head, targets, width=width, reference=(other_hidden, other_head) if referred else None, **asked
     )
     assert torch.equal(whole.likeliest, parts.likeliest)
     for name in ("logprobs", "entropy", "divergence"):
@@ -83,7 +83,7 @@ def test_entropy_and_divergence_are_those_of_torch() -> None:
 def test_in_bfloat16_it_is_as_exact_as_bfloat16_is() -> None:
     hidden, head, targets = tensors(3, True, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        parts = score_hidden(hidden, head, targets, chunk=3)
+        parts = score_hidden(hidden, head, targets, width=3)
         whole = score_logits(torch.nn.functional.linear(hidden, head.weight, head.bias), targets)
     assert parts.logprobs.dtype == torch.float32
     assert torch.allclose(parts.logprobs, whole.logprobs, atol=1e-2)
@@ -98,7 +98,7 @@ def test_in_bfloat16_it_is_as_exact_as_bfloat16_is() -> None:
 
 def test_a_frozen_head_gets_no_gradient_and_hidden_states_do() -> None:
     hidden, head, targets = tensors(1, False)
-    score_hidden(hidden, Head(head.weight.detach()), targets, chunk=2).logprobs.sum().backward()
+    score_hidden(hidden, Head(head.weight.detach()), targets, width=2).logprobs.sum().backward()
     assert head.weight.grad is None
     assert hidden.grad is not None
     assert float(hidden.grad.abs().min()) > 0

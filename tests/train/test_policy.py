@@ -288,7 +288,7 @@ def test_a_full_disk_is_a_storage_error_whoever_says_it(
 ) -> None:
     policy = load_policy(start, SFTSettings(device="cpu"))
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with monkeypatch.context() as patch:
@@ -318,7 +318,7 @@ def families() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", list(families()))
-def test_log_probabilities_by_chunks_are_those_by_whole_logits(
+def test_log_probabilities_by_blocks_are_those_by_whole_logits(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """With their gradients; a model that does something to its logits is read by its whole logits."""
@@ -332,8 +332,8 @@ def test_log_probabilities_by_chunks_are_those_by_whole_logits(
     whole.logprobs.sum().backward()
     expected = {key: p.grad.clone() for key, p in policy.module.named_parameters() if p.grad is not None}
     policy.module.zero_grad()
-    monkeypatch.setattr("arenaloop.train.policy.chunk_length", lambda *_: 5)
-    monkeypatch.setattr("arenaloop.train.head.chunk_length", lambda *_: 5)
+    monkeypatch.setattr("arenaloop.train.policy.block_width", lambda *_: 5)
+    monkeypatch.setattr("arenaloop.train.head.block_width", lambda *_: 5)
     if policy.chunked:  # no logits are made
         monkeypatch.setattr(Policy, "logits", None)
     parts = policy.token_scores(batch, 0.7, entropy=True, reference=policy)

@@ -81,7 +81,7 @@ def test_each_row_is_drawn_equally_often() -> None:
 def test_the_divergence_is_over_the_vocabulary_without_the_tokens(
     talker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With all that the loss is made of, and each row as often as it was drawn; by chunks as by whole logits."""
+    """With all that the loss is made of, and each row as often as it was drawn; by blocks as by whole logits."""
     settings = QuarkSettings(**FAST, bins=2, best_only=False, entropy_coef=0.1, temperature=0.8)
     policy, reference = (load_policy(talker, settings) for _ in range(2))
     tokens, _ = (add_reward_tokens(each, 2, 0) for each in (policy, reference))
@@ -114,9 +114,9 @@ def test_the_divergence_is_over_the_vocabulary_without_the_tokens(
     loss.backward()
     gradient = policy.module.model.layers[0].mlp.up_proj.weight.grad.clone()
     policy.module.zero_grad()
-    # in parts they add up to the same, and by chunks too
-    monkeypatch.setattr("arenaloop.train.policy.chunk_length", lambda *_: 2)
-    monkeypatch.setattr("arenaloop.train.head.chunk_length", lambda *_: 2)
+    # in parts they add up to the same, and by blocks too
+    monkeypatch.setattr("arenaloop.train.policy.block_width", lambda *_: 2)
+    monkeypatch.setattr("arenaloop.train.head.block_width", lambda *_: 2)
     parts = [objective.loss(policy, np.array(part), rows)[0] for part in ([2], [0, 1])]
     assert sum(float(part.detach()) for part in parts) == pytest.approx(float(loss.detach()), rel=1e-5)
     sum(parts).backward()  # type: ignore[union-attr]
@@ -161,33 +161,6 @@ def test_all_parts_under_their_tokens(talker: Path, tmp_path: Path) -> None:
         said = [policy.tokenizer.decode(answer.tokens, skip_special_tokens=True) for answer in answers]
         scores.append(np.mean(np.array(ends_early([], said), float)))
     assert scores[0] - scores[1] > 0.3
-
-
-class StopHereError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("changes", [{}, {**ALL_PARTS, "grad_steps_per_rollout": 2}], ids=["best", "all"])
-def test_a_resumed_training_ends_with_the_same_bits(talker: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    asked = {"iterations": 5, "learning_rate": 1e-3, "checkpoint_every": 2, "kl_target": 1.0, **changes}
-    run(talker, tmp_path / "whole", ends_early, **asked)
-
-    def stop(step: int, total: int, figures: dict[str, float]) -> None:
-        if figures["iteration"] == 3:
-            raise StopHereError
-
-    with pytest.raises(StopHereError):
-        run(talker, tmp_path / "broken", ends_early, on_step=stop, **asked)
-    assert (tmp_path / "broken" / "checkpoint.pt").exists()
-    run(talker, tmp_path / "broken", ends_early, **asked)
-    for name in ("model.safetensors", *(f"rollouts/{n:06d}.jsonl.gz" for n in range(5))):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
-    timeless = [
-        [{key: value for key, value in line.items() if "seconds" not in key} for line in lines(tmp_path / name)]
-        for name in ("whole", "broken")
-    ]
-    assert timeless[0] == timeless[1]
-    assert timeless[0][1]["objective/kl_coef"] != timeless[0][0]["objective/kl_coef"]
 
 
 def test_a_pool_is_what_it_was() -> None:

@@ -72,6 +72,20 @@ def test_scores_are_standardised_and_order_answers(trained: Any) -> None:
     assert 0.9 < scores.std() < 1.1
 
 
+def test_of_many_pairs_some_standardise(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arenaloop.train.reward_model.MOST_MEASURED", 10)
+    settings = SETTINGS.model_copy(update={"held_out": 0.0, "max_steps": 2})
+    rows = pairs(40, 1)
+    model = load_reward_model(training("reward_model", start, rows, tmp_path / "out", settings, seed=0).path, settings)
+    some = [
+        ([{"role": "user", "content": r["prompt"]}], answer(r[side])) for r in rows for side in ("chosen", "rejected")
+    ]
+    scores = np.array(model.score(some, settings), dtype=float).reshape(40, 2)
+    spread = scores[np.linspace(0, 39, 10).astype(int)]  # from the first to the last of the file
+    assert (spread.mean(), spread.std()) == pytest.approx((0, 1), abs=1e-4)
+    assert scores.mean() != pytest.approx(0, abs=1e-3)
+
+
 def test_the_saved_classifier_is_scored_by_plain_transformers_as_by_us(trained: Any) -> None:
     result, settings = trained
     if settings.readout != "last":

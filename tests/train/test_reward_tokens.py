@@ -15,7 +15,7 @@ from arenaloop.config import SFTSettings
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.models import loaded, local
 from arenaloop.models.decoding import Continuation, decode
-from arenaloop.train.encoding import Encoded
+from arenaloop.train.encoding import ChatEncoder, Encoded
 from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.reward_tokens import RewardTokens, add_reward_tokens
 from arenaloop.types import Message, Request, Sampling
@@ -37,6 +37,12 @@ ASKED: list[list[Message]] = [
     [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "c"}, {"role": "user", "content": "d"}],
 ]
 SETTINGS = SFTSettings(max_length=64, threads=1)
+
+
+def ids_of(encoder: ChatEncoder, turns: list[Message]) -> list[int]:
+    found = encoder.prompt(turns)
+    assert isinstance(found, list)
+    return found
 
 
 @pytest.fixture
@@ -75,7 +81,7 @@ def test_the_token_stands_where_the_saved_template_writes_it(
     policy = load(kind, template, bos=bos)
     ends = policy.end_ids
     encoder = policy.encoder(SETTINGS)
-    before = [encoder.prompt(turns) or [] for turns in ASKED]
+    before = [ids_of(encoder, turns) for turns in ASKED]
     answer: list[Message] = [{"role": "assistant", "content": "yes"}]
     told = encoder.encode(ASKED[0], answer, "last", "row")
     tokens = add_reward_tokens(policy, 2, 0)
@@ -112,7 +118,7 @@ def test_a_vocabulary_that_begins_texts_with_a_blank(make_model: Callable[..., A
     make_model(vocab_size=len(tokenizer)).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     policy = load_policy(tmp_path / "model", SETTINGS)
-    plain = policy.encoder(SETTINGS).prompt([{"role": "user", "content": "a"}]) or []
+    plain = ids_of(policy.encoder(SETTINGS), [{"role": "user", "content": "a"}])
     assert plain[0] == vocabulary["▁hi"]
     tokens = add_reward_tokens(policy, 2, 0)
     tokens.ask_for_the_best(policy)
@@ -195,7 +201,8 @@ def test_a_vocabulary_that_grew_without_its_tokenizer_is_refused(
 ) -> None:
     policy = load(vocab_size=rows)
     policy.module.generation_config.suppress_tokens = never
-    with pytest.raises(InputError, match=rf"has 47 tokens, the vocabulary of its model {rows}: one of them grew"):
+    told = rf"has 47 tokens, the vocabulary of its model {rows}: one of them grew"
+    with pytest.raises(InputError, match="lacks tokens that its model is never to say" if never else told):
         add_reward_tokens(policy, 2, 0)
 
 

@@ -2,97 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from objectives import MAKERS, ROWS, Made
 
-from arenaloop.config import DPOSettings, PPOSettings, RewardModelSettings, RLOOSettings, SFTSettings
-from arenaloop.train.batches import TokenTable
-from arenaloop.train.dpo import DPOObjective
-from arenaloop.train.encoding import Encoded
-from arenaloop.train.heads import load_head
-from arenaloop.train.policy import load_policy
-from arenaloop.train.ppo import Credited, PPOObjective
-from arenaloop.train.reward_model import RewardObjective
-from arenaloop.train.rewards import RewardModel
-from arenaloop.train.rloo import RLOOObjective
-from arenaloop.train.sft import SFTObjective
-
-ROWS = 8
-Made = tuple[Any, Any, list[Any]]
+from arenaloop.train.batches import micro_batches, shared_out
 
 
-def table(rows: int, seed: int) -> TokenTable:
-    """Rows of random tokens; prompts and answers of many lengths, an answer of one token among them."""
-    r = np.random.default_rng(seed)
-    encoded = []
-    for at in range(rows):
-        prompt, answer = int(r.integers(1, 9)), 1 if at == 0 else int(r.integers(1, 12))
-        ids = r.integers(6, 40, prompt + answer).tolist()
-        encoded.append(Encoded(ids, [False] * prompt + [True] * answer, truncated=False))
-    return TokenTable(encoded, 0)
-
-
-def sft(start: Path) -> Made:
-    policy = load_policy(start, SFTSettings())
-    return policy, SFTObjective(table(ROWS, 0)), [policy]
-
-
-def dpo(start: Path) -> Made:
-    policy = load_policy(start, DPOSettings())
-    reference = -10 + torch.randn(2 * ROWS, generator=torch.Generator().manual_seed(0))
-    config = DPOSettings(loss="ipo", nll_weight=0.5)
-    return policy, DPOObjective(table(2 * ROWS, 1), reference, config), [policy]
-
-
-def reward_model(start: Path) -> Made:
-    head = load_head(start, RewardModelSettings())
-    torch.manual_seed(0)
-    torch.nn.init.normal_(head.module.score.weight)
-    prior, preference, margin = torch.randn(2 * ROWS), torch.rand(ROWS), torch.rand(ROWS)
-    model = RewardModel(head, "mean")
-    return head, RewardObjective(table(2 * ROWS, 2), model, prior, preference, margin), [head]
-
-
-def ppo(start: Path) -> Made:
-    config = PPOSettings(rollout_batch=ROWS, step_batch=ROWS)
-    policy, value = load_policy(start, config), load_head(start, config)
-    torch.manual_seed(0)
-    torch.nn.init.normal_(value.module.score.weight)
-    rows = table(ROWS, 3)
-    tokens = int(rows.labelled.sum())
-    old, advantages, returns, values = torch.randn(4, tokens).unbind()
-    weights = torch.ones(tokens)
-    weights[-int(rows.labelled[-1]) :] = 0.0  # an answer without a score
-    credited = Credited(old - 4, advantages, returns, values, weights, np.zeros(ROWS), np.zeros(ROWS))
-    return policy, PPOObjective(rows, value, credited, config, True), [policy, value]
-
-
-def rloo(start: Path) -> Made:
-    config = RLOOSettings(rollout_batch=ROWS, step_batch=ROWS, samples=2)
-    policy, rows = load_policy(start, config), table(ROWS, 4)
-    torch.manual_seed(0)
-    weights = np.array([1.0] * (ROWS - 1) + [0.0])
-    old = torch.randn(int(rows.labelled.sum())) - 4
-    return policy, RLOOObjective(rows, old, torch.randn(ROWS).double(), weights, config), [policy]
-
-
-MAKERS: list[Callable[[Path], Made]] = [sft, dpo, reward_model, ppo, rloo]
-
-
-@pytest.fixture(scope="module", params=MAKERS, ids=lambda maker: maker.__name__)
+@pytest.fixture(scope="module", params=MAKERS)
 def made(request: pytest.FixtureRequest, start: Path) -> Made:
     """An objective, its model, and all that is trained; in float64, so that rounding is no excuse."""
-    found: Made = request.param(start)
+    found: Made = MAKERS[request.param](start)
     for model in found[2]:
         model.module.double().eval()
     return found
+
+
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30),
+    world=st.integers(1, 5),
+    size=st.none() | st.integers(1, 4),
+    tokens=st.integers(1, 90),
+    by_length=st.booleans(),
+)
+def test_processes_share_a_batch_out(
+    lengths: list[int], world: int, size: int | None, tokens: int, by_length: bool
+) -> None:
+    rows = np.arange(100, 100 + len(lengths))
+    each = np.array(lengths)
+    plan = shared_out(rows, each, world, size=size, tokens=tokens, by_length=by_length)
+    assert len(plan) == world
+    assert len({len(parts) for parts in plan}) == 1, "who does more passes than the others waits for them for ever"
+    assert sorted(row for parts in plan for part, weight in parts if weight for row in part) == rows.tolist()
+    for part, weight in (one for parts in plan for one in parts):
+        assert len(part)
+        assert weight in (0.0, 1.0)
+        assert len(part) <= (size or len(part))
+        assert size or len(part) == 1 or len(part) * max(each[part - 100]) <= tokens
+        assert weight or each[part - 100].tolist() == [min(lengths)], "a filler is as cheap as can be"
+    counts = [sum(len(part) for part, weight in parts if weight) for parts in plan]
+    assert max(counts) - min(counts) <= 1
+    if world == 1:
+        assert [part.tolist() for part, _ in plan[0]] == [
+            part.tolist() for part in micro_batches(rows, each, size=size, tokens=tokens, by_length=by_length)
+        ]
 
 
 def gradients(made: Made, parts: list[np.ndarray], whole: np.ndarray) -> tuple[list[torch.Tensor], dict[str, float]]:

@@ -14,6 +14,7 @@ from arenaloop.calls.estimate import estimate
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, Statuses, decide
 from arenaloop.calls.progress import Tally
+from arenaloop.calls.recorded import ingest_pairs
 from arenaloop.calls.units import Planned
 from arenaloop.data.formats.labels import LabelledPair
 from arenaloop.judges.base import Judge
@@ -21,8 +22,8 @@ from arenaloop.judges.labels import LabelsJudge
 from arenaloop.judges.repeats import own_votes, repeated
 from arenaloop.judges.seats import MergeRule
 from arenaloop.normal_form import is_blank
-from arenaloop.store import Store, recorded_key
-from arenaloop.types import Completion, Prompt, Response, Status, content_hash
+from arenaloop.store import Store
+from arenaloop.types import Prompt, Response, Status
 
 __all__ = ["AuditPlan", "ask", "estimate_audit", "ingest"]
 
@@ -125,20 +126,7 @@ def _response(pair: LabelledPair, side: int) -> Response:
 
 def ingest(plan: AuditPlan, store: Store) -> None:
     """Put prompts and both texts of every pair into the arena file, so that verdicts can be read without the labels."""
-    store.add_prompts({pair.prompt.id: pair.prompt for pair in plan.pairs}.values())
-    seen: set[str] = set()
-    for _, prompt, *both in plan.responses():
-        for response in both:
-            key = recorded_key(prompt.id, response.texts)
-            if key in seen or store.turn(key, 0) is not None:
-                continue
-            seen.add(key)
-            said = [Completion(text=text, finish_reason="recorded", usd=0.0, calls=0) for text in response.texts]
-            store.add_turns(
-                (key, turn, prompt.id, response.model, completion, content_hash(list(response.texts[: turn + 1])))
-                for turn, completion in enumerate(said)
-            )
-    store.flush()
+    ingest_pairs(store, (shown[1:] for shown in plan.responses()))
 
 
 def ask(

@@ -5,9 +5,8 @@ Derived from stored verdicts alone (`audit_plan` asks for them); juries of the j
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,6 +19,7 @@ from arenaloop.judges.jury import JuryRule, merge_members, score_alike
 from arenaloop.judges.labels import looked_up, recorded
 from arenaloop.judges.repeats import own_votes
 from arenaloop.judges.seats import MergeRule, merge_seats
+from arenaloop.judges.synthetic import holds_list
 from arenaloop.ratings.arrays import FloatArray
 from arenaloop.ratings.evaluator import (
     Between,
@@ -39,9 +39,12 @@ from arenaloop.ratings.rates import Rate, clustered_rate
 from arenaloop.store import Store
 from arenaloop.types import Status, Verdict
 
-__all__ = ["Audit", "Cost", "JudgeAudit", "holds_list", "read"]
+__all__ = ["Audit", "Cost", "JudgeAudit", "read"]
 
-_LIST = re.compile(r"^[ \t]*(?:[-*•‣·][ \t]+\S|\d{1,3}[.)][ \t]+\S|[A-Za-z][.)][ \t]+\S)", re.MULTILINE)
+
+_SHOWN, _TURNED = "shown", "turned"
+_ORDERS: Mapping[object, str] = {1: _SHOWN, 2: _TURNED}
+"""How a recorded label's outputs were shown, where the file tells: in its order, or the other way round."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,6 @@ class Audit:
         return sum(row.undecided for row in self.rows if not row.members)
 
 
-def holds_list(text: str) -> bool:
-    """Whether a line of the text begins a list: a bullet, a number or a letter with a dot or bracket, then words."""
-    return _LIST.search(text) is not None
-
-
 class _Ballot:
     """One judge's verdicts, by vote and pair: with the first output in the first seat, and in the second."""
 
@@ -137,7 +135,8 @@ class _Ballot:
             self._count(pair, last, record["usd"], record["seconds"])
         if last.outcome is None:
             self.failed[last.status.value] += 1
-        slim = replace(last, raw="mirrored" if mirrored else "", reasoning=None)  # texts would fill the memory
+        order = "mirrored" if mirrored else _ORDERS.get(record.get("seat"), "") if record else ""
+        slim = replace(last, raw=order, reasoning=None)  # texts would fill the memory
         self.seats[vote][pair][0 if one_first else 1] = slim
 
     def _count(self, pair: int, first: Verdict, usd: float | None, seconds: float | None) -> None:
@@ -267,8 +266,8 @@ def _votes(seats: Sequence[Sequence[Sequence[Verdict | None]]], merge: MergeRule
                     continue
                 score = verdict.outcome.score_a
                 one_seat[pair].append(1.0 + score if turned else 2.0 - score)
-                if not mirrored:
-                    first_seat[pair].append(score)
+                if verdict.raw or not mirrored:
+                    first_seat[pair].append(1.0 - score if verdict.raw == _TURNED else score)
             if one_first is None or two_first is None:
                 continue
             battle = merge_seats("one", "two", one_first, two_first, merge)

@@ -158,7 +158,12 @@ def unit_of(asked: AskedJudge, prompt_id: str, hashes: Iterable[str], store: Sto
 
 
 def stored_verdicts(asked: AskedJudge, store: Store, most: int) -> Iterator[Earlier]:
-    """Up to `most` first samples of a judge with these settings, of those whose tokens were told."""
+    """Up to `most` first samples of a judge with these settings, of those whose tokens were told.
+
+    None of a judge that takes several pairs in one call: what stands beside the first of them is the call's.
+    """
+    if getattr(asked.judge, "batch", 1) > 1:
+        return
     for call in store.judged_calls(asked.fingerprint, most):
         if (unit := unit_of(asked, call.prompt_id, call.hashes, store)) is not None:
             yield Earlier(unit, call.tokens_in, call.tokens_out, call.usd)

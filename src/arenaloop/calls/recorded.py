@@ -12,10 +12,11 @@ from arenaloop.models.recorded_rows import LOOSE_FORMS, loose_keys, match_keys
 from arenaloop.normal_form import is_blank
 from arenaloop.ratings.cells import SHOWN, UNKNOWN_SHARE
 from arenaloop.store import Store, Turn, TurnRow, recorded_key
-from arenaloop.types import Completion, Prompt, Status, content_hash
+from arenaloop.types import Completion, Prompt, Response, Status, content_hash
 
 __all__ = [
     "PackedKeys",
+    "ingest_pairs",
     "ingest_recorded",
     "match_recorded",
     "materials_to_be",
@@ -213,6 +214,27 @@ def ingest_recorded(
     """Copy the matched recorded answers into the arena file; those already there are left alone."""
     for rows in recorded_rows(store, contestants, prompts, found):
         store.add_turns(rows)
+    store.flush()
+
+
+def ingest_pairs(store: Store, pairs: Iterable[tuple[Prompt, Response, Response]]) -> None:
+    """Put prompts and both texts of every pair into the arena file, so that verdicts can be read without their file."""
+    prompts: dict[str, Prompt] = {}
+    seen: set[str] = set()
+    for prompt, *both in pairs:
+        if prompt.id not in prompts:
+            prompts[prompt.id] = prompt
+            store.add_prompts([prompt])
+        for response in both:
+            key = recorded_key(prompt.id, response.texts)
+            if key in seen or store.turn(key, 0) is not None:
+                continue
+            seen.add(key)
+            said = [Completion(text=text, finish_reason="recorded", usd=0.0, calls=0) for text in response.texts]
+            store.add_turns(
+                (key, turn, prompt.id, response.model, completion, content_hash(list(response.texts[: turn + 1])))
+                for turn, completion in enumerate(said)
+            )
     store.flush()
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from arenaloop.calls.reask import ANSWERED
 from arenaloop.models.base import ChunkedModel, Model, Reserve
 from arenaloop.models.openai_wire import Price
 from arenaloop.store import Store
-from arenaloop.types import Completion, Judgement, Request, Status, Verdict
+from arenaloop.types import Completion, Cost, Judgement, Request, Status, Verdict
 
-__all__ = ["Asked", "Earlier", "Planned", "Record", "Unit", "Who"]
+__all__ = ["Asked", "Earlier", "Planned", "Record", "Several", "Unit", "Who"]
 
 _FREE = Price(0.0, 0.0)  # of models that run in this process
 
@@ -24,7 +25,20 @@ Who = tuple[str, str]
 """Whose calls these are: ``"contestant"`` or ``"judge"``, and the name."""
 
 
-Record = Verdict | Judgement | Completion
+@dataclass(frozen=True, slots=True)
+class Several(Cost):
+    """What one call about several things came to.
+
+    Attributes:
+        verdicts: on each of them; the first has the whole cost.
+        status: of all of them.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    status: Status
+
+
+Record = Verdict | Judgement | Completion | Several
 """What a call came to."""
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from arenaloop.cli.agree import agree
+from arenaloop.cli.annotate import annotate
 from arenaloop.cli.audit import audit
 from arenaloop.cli.battle import battle
 from arenaloop.cli.options import add_verb
@@ -80,6 +81,7 @@ app.command()(rank)
 app.command()(winrate)
 app.command()(agree)
 add_verb(app, audit)
+add_verb(app, annotate)
 add_verb(app, train)
 add_verb(app, sample)
 add_verb(app, rejudge)
@@ -114,4 +116,7 @@ def main() -> None:
 
 
 def _complain(message: str, where: str = "arenaloop: ") -> None:
+    together = sys.modules.get("arenaloop.train.processes")
+    if together is not None and not together.first_to_fail():
+        return  # of several processes that train together one says why all of them stop
     print(where + plain(without_secrets(" ".join(message.split()))), file=sys.stderr)

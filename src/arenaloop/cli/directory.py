@@ -13,7 +13,15 @@ from arenaloop.regular_files import refuse_others
 from arenaloop.store import Store
 from arenaloop.terminal import say
 
-__all__ = ["ARENA", "open_directory", "refuse_results_alone", "say_lost", "write_settings"]
+__all__ = [
+    "ARENA",
+    "open_directory",
+    "refuse_foreign",
+    "refuse_overwriting",
+    "refuse_results_alone",
+    "say_lost",
+    "write_settings",
+]
 
 ARENA = "arena.db"
 """Name of the arena file in a run directory."""
@@ -59,6 +67,36 @@ def say_lost(store: Store, console: Console) -> None:
     """Say what a reader should know of rows that are missing."""
     if store.lost:
         say(console, f"warning: {store.path}: {store.lost}", fold=True)
+
+
+def refuse_foreign(out: Path, arena: Path) -> None:
+    """Refuse to write over what stands there without the arena file that it came from.
+
+    Raises:
+        InputError: such a file, or a directory.
+    """
+    if out.is_dir():
+        raise InputError(f"--out {out}: a directory, where a file is to be written")
+    if out.exists() and not (arena.is_file() and arena.stat().st_size):
+        raise InputError(
+            f"{out} is there without {arena.name}, which holds what was paid for: put that back, or take another --out"
+        )
+
+
+def refuse_overwriting(out: Path) -> None:
+    """Refuse to write over a file that is no YAML of ours, by its name; make the folder that it is to stand in.
+
+    Raises:
+        InputError: a directory, another ending, or a folder that cannot be made.
+    """
+    if out.is_dir():
+        raise InputError(f"--out {out}: a directory, where a file is to be written")
+    if out.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--out {out}: a pool is written as FILE.yaml")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: {error.strerror}") from None
 
 
 def write_settings(out: Path, settings: Settings) -> None:

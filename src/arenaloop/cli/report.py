@@ -11,26 +11,33 @@ __all__ = ["report"]
 
 
 def report(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory, or a training's.")],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where. Default: DIR/report.html.", show_default=False)
     ] = None,
 ) -> None:
     """Write DIR/report.html: ratings, judge health, cost, and battles side by side. Opens anywhere, loads nothing.
 
-    Example:
+    Of a training's directory: its curves, what was measured, and the answers that it learned from.
+
+    Examples:
 
         arenaloop report runs/demo
 
         arenaloop report /mnt/archive/demo --out demo.html
+
+        arenaloop report checkpoints/ppo
     """
     from rich.console import Console
 
-    from arenaloop.cli.directory import say_lost
+    from arenaloop.cli.directory import ARENA, say_lost
     from arenaloop.report import write_report
     from arenaloop.report.documents import read_documents
+    from arenaloop.report.training import is_training
     from arenaloop.store import Store
 
-    with Store(read_documents(directory).arena, readonly=True) as store:
-        say_lost(store, Console(stderr=True))
+    arena = directory / ARENA if is_training(directory) else read_documents(directory).arena
+    if arena.is_file():
+        with Store(arena, readonly=True) as store:
+            say_lost(store, Console(stderr=True))
     typer.echo(write_report(directory, out))

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from arenaloop.calls.answers import Answers, Contestant, answer, samples_of
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.cli.directory import refuse_foreign
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import ModelSettings, RunSettings
 from arenaloop.errors import ConfigError, InputError
@@ -21,7 +22,7 @@ from arenaloop.models.best_of_n import choose, kl_bound, mean_curve, scores_of
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.models.reward import Reward
 from arenaloop.specs import contestant, load_prompts
-from arenaloop.specs.rewards import reward
+from arenaloop.specs.rewards import tried
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error
 from arenaloop.terminal import say
@@ -51,7 +52,7 @@ def execute(
     """
     messages = Console(stderr=True)
     arena = Path(f"{out}.db")
-    _refuse_foreign(out, arena)
+    refuse_foreign(out, arena)
     if best and model.best_of_n is not None:
         raise ConfigError(f"{model.spec}: its file has best_of_n already; --best-of is one choice too many")
     loaded = load_prompts(prompt_file, settings.seed)
@@ -69,7 +70,7 @@ def execute(
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}") from None
-    scorers = [reward(spec, arena, budget) for spec in rewards]
+    scorers = [tried(spec, arena, budget) for spec in rewards]
     with Store(arena) as store, Watch(messages, "samples") as watch:
         store.add_prompts(loaded.prompts)
         store.flush()
@@ -93,16 +94,6 @@ def execute(
         why = f" (most often: {reason})" if reason else ""
         say(messages, f"{whole - written:,} answers missing{why}; the same command asks again what failed", fold=True)
         raise typer.Exit(3)
-
-
-def _refuse_foreign(out: Path, arena: Path) -> None:
-    """Refuse to write over what stands there without the samples that it came from."""
-    if out.is_dir():
-        raise InputError(f"--out {out}: a directory, where a file is to be written")
-    if out.exists() and not (arena.is_file() and arena.stat().st_size):
-        raise InputError(
-            f"{out} is there without {arena.name}, which holds what was paid for: put that back, or take another --out"
-        )
 
 
 Said = list[tuple[Prompt, list[Response | None]]]

@@ -1,4 +1,4 @@
-"""`arenaloop sandbox`: the small world's prompts, and the world as a server."""
+"""`arenaloop sandbox`: the prompts of its worlds, and them as a server."""
 
 from __future__ import annotations
 
@@ -20,18 +20,26 @@ def prompts(
     n: Annotated[int, typer.Option("--n", min=0, help="How many.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     split: Annotated[str, typer.Option(help="train, dev or test; never overlapping.")] = "train",
+    world: Annotated[
+        str, typer.Option(help="words: tasks on short words and numbers; notes: real instructions under a constraint.")
+    ] = "words",
 ) -> None:
-    """Print prompts with their best answers, as JSONL.
+    """Print prompts with answers of top utility, as JSONL.
 
-    Example:
+    Examples:
 
         arenaloop sandbox prompts --n 500 --split dev > prompts.jsonl
-    """
-    from arenaloop.sandbox.tasks import draw
 
-    for task in draw(n, seed, split):
-        row = {"messages": [dict(m) for m in task.prompt.messages], "answer": task.answer}
-        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        arenaloop sandbox prompts --n 240 --world notes > notes.jsonl
+    """
+    from arenaloop.sandbox import editors, tasks
+    from arenaloop.specs.data import load_prompts
+
+    for prompt in load_prompts(f"sandbox:prompts?n={n}&split={split}&world={world}", seed):
+        asked = prompt.last_user
+        task = tasks.parse(asked)
+        answer = editors.good_note(asked) if task is None else task.answer
+        sys.stdout.write(json.dumps({"messages": list(prompt.messages), "answer": answer}, ensure_ascii=False) + "\n")
 
 
 @sandbox_app.command()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError, nearest
@@ -72,6 +75,12 @@ def train(
     from arenaloop.cli.directory import ARENA
     from arenaloop.config import METHODS, RunSettings, override, validate
 
+    processes = None
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:  # first of all, so that one of them says what is wrong
+        from arenaloop.train.processes import joined, leave
+
+        processes = joined()
+
     if method not in METHODS:
         raise ConfigError(
             f"method {method!r} is not known{nearest(method, list(METHODS))}; known: {', '.join(METHODS)}"
@@ -85,6 +94,9 @@ def train(
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: a file stands there")
+    from arenaloop.specs.models import weights
+
+    start = weights(start)
     if start.startswith((".", "/")) and not Path(start).is_dir():
         raise InputError(f"{start} is not a directory")
     lines, rows = [], []
@@ -102,7 +114,8 @@ def train(
         from arenaloop.specs.rewards import reward as build
 
         limits = validate(RunSettings, paid, "train")
-        scored = build(reward, out / ARENA, Budget(limits.budget_usd, limits.budget_calls))
+        make = partial(build, reward, out / ARENA, Budget(limits.budget_usd, limits.budget_calls))
+        scored = make() if processes is None else processes.reward(make)
     stepped = False
     unused: list[str] = []
 
@@ -113,7 +126,8 @@ def train(
         stepped = True
         watch.step(number, total, metrics)
 
-    with _rows_by_line(data, lines), Watch() as watch:
+    quiet = processes is not None and not processes.first
+    with _rows_by_line(data, lines), Watch(Console(quiet=True) if quiet else None) as watch:
         watch.phase(out.name, method)
         from arenaloop.train import methods
         from arenaloop.train.rows import unread_columns
@@ -122,6 +136,10 @@ def train(
         done = methods.training(
             method, start, rows, out, checked, seed=seed, on_step=step, on_note=watch.note, reward=scored
         )
+    if processes is not None:
+        leave()
+    if quiet:
+        return
     remarks = (_by_line(remark, lines) for remark in done.remarks())
     typer.echo(
         (f"{out}: " if stepped else f"{out} was finished before, nothing is trained again: ")

@@ -4,7 +4,8 @@ Every model forbids unknown keys and names the nearest valid one. Environment va
 methods. The resolved settings are saved as ``config.yaml`` in every run directory.
 """
 
-from arenaloop.config.base import Settings, dump_yaml, override, read_yaml, validate
+from arenaloop.config.annotators import AnnotateSettings, AnnotatorSettings, PoolSettings
+from arenaloop.config.base import Settings, dump_values, dump_yaml, override, read_yaml, validate
 from arenaloop.config.judging import (
     AuditSettings,
     BatchSettings,
@@ -19,8 +20,16 @@ from arenaloop.config.judging import (
     RunSettings,
     SamplingSettings,
 )
-from arenaloop.config.optim import OptimSettings, RowSettings
-from arenaloop.config.recipes import ArenaLearningSettings, DataSettings, RecipeSettings, TargetSettings
+from arenaloop.config.optim import LoraSettings, OptimSettings, RowSettings
+from arenaloop.config.recipes import (
+    AlpacaFarmSettings,
+    ArenaLearningSettings,
+    DataSettings,
+    FarmDataSettings,
+    FarmMethodSettings,
+    RecipeSettings,
+    TargetSettings,
+)
 from arenaloop.config.rl import (
     ExpertIterationSettings,
     PolicyGradientSettings,
@@ -41,6 +50,9 @@ from arenaloop.config.training import (
 
 __all__ = [
     "METHODS",
+    "AlpacaFarmSettings",
+    "AnnotateSettings",
+    "AnnotatorSettings",
     "ArenaLearningSettings",
     "AuditSettings",
     "BatchSettings",
@@ -49,14 +61,18 @@ __all__ = [
     "DPOSettings",
     "DataSettings",
     "ExpertIterationSettings",
+    "FarmDataSettings",
+    "FarmMethodSettings",
     "FeedMESettings",
     "HumanSettings",
     "JudgeSettings",
     "JudgedSettings",
+    "LoraSettings",
     "ModelSettings",
     "OptimSettings",
     "PPOSettings",
     "PolicyGradientSettings",
+    "PoolSettings",
     "PriceList",
     "PriceSettings",
     "QuarkSettings",
@@ -72,6 +88,7 @@ __all__ = [
     "SamplingSettings",
     "Settings",
     "TargetSettings",
+    "dump_values",
     "dump_yaml",
     "override",
     "read_yaml",

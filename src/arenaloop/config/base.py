@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.regular_files import read_text
 
-__all__ = ["Settings", "dump_yaml", "override", "read_yaml", "validate"]
+__all__ = ["Settings", "dump_values", "dump_yaml", "override", "read_yaml", "validate"]
 
 S = TypeVar("S", bound="Settings")
 
@@ -73,7 +73,7 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
     Raises:
         ConfigError: an assignment without ``=``, or a path that leads through a plain value.
     """
-    out: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(values)))  # a deep copy of plain data
+    out: dict[str, Any] = _copied(dict(values))
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
@@ -104,6 +104,13 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
     return out
 
 
+def _copied(value: Any) -> Any:
+    """Plain data anew, each part once for every place where it stands: a YAML anchor's are to change one by one."""
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 def validate(kind: type[S], values: Mapping[str, Any], source: str) -> S:
     """Check a mapping against its settings class.
 
@@ -121,7 +128,8 @@ def validate(kind: type[S], values: Mapping[str, Any], source: str) -> S:
         elif first["type"] == "missing":
             message = f"{where!r} is missing"
         else:
-            message = f"{where}: {first['msg']}" if where else str(first["msg"])
+            told = str(first["msg"]).removeprefix("Value error, ")
+            message = f"{where}: {told}" if where else told
         raise ConfigError(f"{source}: {message}") from error
 
 
@@ -149,4 +157,9 @@ def _settings_in(annotation: Any) -> type[BaseModel] | None:
 
 def dump_yaml(settings: Settings) -> str:
     """The resolved settings as YAML; keys are never part of settings, only names of environment variables."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_values(settings.model_dump(mode="json"))
+
+
+def dump_values(values: Mapping[str, Any]) -> str:
+    """Settings as they were written to a file, as YAML."""
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)

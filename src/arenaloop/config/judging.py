@@ -99,7 +99,7 @@ class ModelSettings(Settings):
     """A model by its SPEC, and how to talk to it. A bare SPEC text stands for ``{spec: TEXT}``."""
 
     spec: str
-    """openai:MODEL, http://HOST:PORT/v1#MODEL, hf:ID_OR_PATH, file:ANSWERS or sandbox:NAME"""
+    """openai:MODEL, http://HOST:PORT/v1#MODEL, hf:ID_OR_PATH (a folder or a GGUF file), file:ANSWERS or sandbox:NAME"""
     name: str | None = None
     """what leaderboards call it; null = the last part of the SPEC"""
     sampling: SamplingSettings = SamplingSettings()
@@ -149,7 +149,7 @@ class ModelSettings(Settings):
     threads: int | None = Field(None, ge=1)
     """torch threads while it answers (local models only); null = 1 for a tiny model on a CPU, else as they are"""
     options: dict[str, Any] = Field(default_factory=dict)
-    """settings of the sandbox's players and judge (noise, seat_bias, …)"""
+    """settings of the sandbox's players and judge, and of synthetic annotators (noise, seat_bias, …)"""
     best_of_n: BestOfNSettings | None = None
     """answer with the best of n samples (contestants only; their temperature is 1 where none is set)"""
 
@@ -176,7 +176,7 @@ class ModelSettings(Settings):
         return self.model_copy(update={"concurrency": concurrency})
 
 
-def _from_text(value: object) -> object:
+def from_text(value: object) -> object:
     return {"spec": value} if isinstance(value, str) else value
 
 
@@ -207,7 +207,7 @@ class JudgeSettings(ModelSettings):
     reask: int = Field(2, ge=0)
     """how often a verdict without an outcome is asked again, warmer"""
     spec: str = ""
-    """as of a model, builtin:RULE, labels:FILE[#column=value] or reward:DIR"""
+    """as of a model, builtin:RULE, labels:FILE[#column=value], reward:DIR or synthetic:REWARD"""
     jury: tuple[JudgeSpec, ...] = ()
     """instead of a spec: two judges or more, each asked about every seating"""
     rule: Literal["majority", "mean", "weighted"] = "majority"
@@ -252,8 +252,8 @@ class BatchSettings(Settings):
     """seconds without any batch that ended, after which the run stops, resumably (exit 4); servers promise 24 hours"""
 
 
-ModelSpec = Annotated[ModelSettings, BeforeValidator(_from_text)]
-JudgeSpec = Annotated[JudgeSettings, BeforeValidator(_from_text)]
+ModelSpec = Annotated[ModelSettings, BeforeValidator(from_text)]
+JudgeSpec = Annotated[JudgeSettings, BeforeValidator(from_text)]
 JudgeSettings.model_rebuild()  # a jury's members are judges
 
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from arenaloop.config.base import Settings
 
-__all__ = ["OptimSettings", "RowSettings"]
+__all__ = ["LoraSettings", "OptimSettings", "RowSettings"]
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters (Hu et al. 2021): two small matrices beside each frozen one. Defaults: those of TRL."""
+
+    r: int = Field(default=16, ge=1)
+    """rank: columns of the one matrix, rows of the other"""
+    alpha: float = Field(default=32.0, gt=0)
+    """their product is added `alpha / r` times"""
+    targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
+    """names of linear layers, e.g. [q_proj, v_proj]; `all-linear`: all but the output layer"""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """of what goes into the adapters, where a method trains with dropout: those that fine-tune on rows"""
+    merge: bool = True
+    """save the whole model, and the adapter in `adapter/`; false: the adapter alone, which needs its start to answer"""
 
 
 class OptimSettings(Settings):
@@ -42,6 +57,10 @@ class OptimSettings(Settings):
     """gradients are scaled down to this norm over all parameters; 0 = off"""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """of the weights in training and of the saved checkpoint; `bfloat16` halves the memory and loses small updates"""
+    lora: LoraSettings | None = None
+    """train adapters, in float32, and leave the weights as they are; null = train all weights"""
+    load_in: Literal["4bit", "8bit"] | None = None
+    """hold the frozen weights below adapters in 4 (NF4) or 8 bits; null = in `dtype`"""
 
     bf16: bool | None = None
     """forward passes under bfloat16 autocast; null = on a GPU that has it"""
@@ -57,20 +76,45 @@ class OptimSettings(Settings):
     """forward passes take rows of like length from the optimiser batch: less padding, the same batch"""
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass: less memory, about a third more time"""
+    attention: str | None = None
+    """how attention is computed: `eager`, `sdpa`, `flash_attention_2`, …; null = as transformers chooses"""
+    use_liger: bool = False
+    """Liger's kernels for norms, rotary embeddings and activations, on a GPU"""
+    compile: bool = False
+    """forward passes of training and scoring by torch.compile; rows are padded to a multiple of 64 tokens"""
     log_every: int = Field(default=10, ge=1)
     """steps per line of `metrics.jsonl`"""
     checkpoint_every: int = Field(default=200, ge=0)
     """steps between the checkpoints that a resumed training starts from; 0 = none before the end"""
+    keep_every: int = Field(default=0, ge=0)
+    """steps between the models that are kept as `policy-STEP`, whole; 0 = none but the last"""
+    fsdp: bool = False
+    """several processes share out weights, gradients and optimiser state (FSDP2), not the rows of a step alone"""
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
+    """trackers that are sent what `metrics.jsonl` holds; one or a list"""
 
     TRAINED_ON: ClassVar[str] = "rows"
     """what the rows are, in few words"""
     EXECUTION: ClassVar[frozenset[str]] = frozenset(
         {"bf16", "device", "threads", "micro_batch", "micro_tokens", "group_by_length", "gradient_checkpointing"}
-        | {"log_every", "checkpoint_every"}
+        | {"log_every", "checkpoint_every", "keep_every", "fsdp", "report_to", "attention", "use_liger", "compile"}
     )
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"adam_epsilon"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"adam_epsilon", "lora", "load_in"})
     """settings younger than the first trainings: at their defaults they leave a training's key as it was"""
+
+    @model_validator(mode="after")
+    def _adapted(self) -> Self:
+        if self.load_in is not None and self.lora is None:
+            raise ValueError(f"load_in {self.load_in} holds frozen weights: it needs adapters to train (set lora)")
+        if self.lora is not None and self.fsdp:
+            raise ValueError("fsdp spreads weights that are all trained; adapters (lora) need no spreading")
+        return self
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
 
     def method(self) -> dict[str, object]:
         """The settings that decide what is computed: all but the execution settings."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from arenaloop.config.optim import OptimSettings, RowSettings
+from arenaloop.errors import ConfigError
 
 __all__ = [
     "ExpertIterationSettings",
@@ -20,6 +21,10 @@ __all__ = [
 ]
 
 
+FILTERS = ("top_p", "top_k", "min_p", "min_new_tokens", "min_tokens", "repetition_penalty", "stop", "stop_strings")
+"""Settings of other samplers that cut what is drawn from."""
+
+
 class SampleSettings(OptimSettings):
     """How answers are sampled from the model in training, and scored.
 
@@ -28,18 +33,34 @@ class SampleSettings(OptimSettings):
     """
 
     TRAINED_ON: ClassVar[str] = "prompts and a reward"
-    LATER: ClassVar[frozenset[str]] = frozenset()
+    LATER: ClassVar[frozenset[str]] = frozenset({"lora", "load_in"})
 
     samples: int = Field(default=1, ge=1)
     """answers to each prompt of a roll-out"""
     max_new_tokens: int = Field(default=300, ge=1)
-    """tokens of an answer at most; prompts that leave no room for them in `max_length` are dropped"""
+    """tokens of an answer at most; prompts that leave no room for them in `max_length` are dropped; unless it is set,
+    no more than half of `max_length`"""
     temperature: float = Field(default=1.0, gt=0)
     """of sampling, and so of every log-probability"""
     reward_clip: float | None = Field(default=None, gt=0)
     """scores are cut to this range; null = as they are"""
     unfinished_score: float | None = None
     """score of an answer that was cut at `max_new_tokens`; null = what the reward says"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, values: Any) -> Any:
+        if isinstance(values, dict) and (name := next((one for one in FILTERS if one in values), None)):
+            raise ValueError(
+                f"{name} cannot be set: answers are drawn from the whole distribution (a cut one is another model than "
+                "the one that is trained) and end at the end of turn or at max_new_tokens"
+            )
+        return values
+
+    def within(self, window: int) -> Self:
+        """The same for a window of so many tokens: an answer that was given no limit takes half of it at most."""
+        tokens = self.max_new_tokens if "max_new_tokens" in self.model_fields_set else window // 2
+        return self.model_copy(update={"max_new_tokens": min(tokens, self.max_new_tokens)})
 
 
 class RolloutSettings(SampleSettings):
@@ -51,9 +72,9 @@ class RolloutSettings(SampleSettings):
     iterations: int | None = Field(default=None, ge=1)
     """roll-outs; null = as many as ten passes over the prompts take"""
     rollout_batch: int = Field(default=512, ge=1)
-    """answers per roll-out"""
+    """answers per roll-out; unless it is set, no more than `samples` to every prompt"""
     step_batch: int = Field(default=256, ge=1)
-    """answers per optimiser step"""
+    """answers per optimiser step; unless it is set, no more than a roll-out's"""
     learning_rate: float = Field(default=1e-5, gt=0)
     """peak learning rate"""
     schedule: Literal["cosine", "linear", "constant"] = "linear"
@@ -71,7 +92,7 @@ class RolloutSettings(SampleSettings):
     log_every: int = Field(default=1, ge=1)
     """roll-outs per line of `metrics.jsonl`"""
     keep_every: int = Field(default=0, ge=0)
-    """roll-outs between the models that are kept as `policy-N`; 0 = none but the last"""
+    """roll-outs between the models that are kept as `policy-N`, whole; 0 = none but the last"""
     stop_kl: float = Field(default=200.0, gt=0)
     """a training stops where an answer is this many nats from the start on average"""
     stop_distinct: float = Field(default=0.02, ge=0, le=1)
@@ -79,15 +100,20 @@ class RolloutSettings(SampleSettings):
     stop_cut: float = Field(default=0.95, gt=0, le=1)
     """a training stops where more than this share of answers is cut in three roll-outs in a row, not at the start"""
 
-    EXECUTION: ClassVar[frozenset[str]] = OptimSettings.EXECUTION | {"keep_every"}
-
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.rollout_batch % self.samples:
+        if "rollout_batch" in self.model_fields_set and self.rollout_batch % self.samples:
             raise ValueError(f"rollout_batch {self.rollout_batch} is no multiple of samples {self.samples}")
-        if self.step_batch > self.rollout_batch:
+        if "step_batch" in self.model_fields_set and self.step_batch > self.rollout_batch:
             raise ValueError(f"step_batch {self.step_batch} is larger than rollout_batch {self.rollout_batch}")
         return self
+
+    def sized(self, prompts: int) -> Self:
+        """The same for so many prompts: batches that were not set are no larger than there are answers."""
+        answers = self.rollout_batch
+        if "rollout_batch" not in self.model_fields_set:
+            answers = self.samples * max(1, min(answers // self.samples, prompts))
+        return self.model_copy(update={"rollout_batch": answers, "step_batch": min(self.step_batch, answers)})
 
     @property
     def steps_each(self) -> int:
@@ -140,7 +166,7 @@ class RLOOSettings(PolicyGradientSettings):
     rollout_epochs: int = Field(default=1, ge=1)
     """passes over a roll-out"""
     step_batch: int = Field(default=512, ge=1)
-    """answers per optimiser step"""
+    """answers per optimiser step; unless it is set, no more than a roll-out's"""
 
 
 class ExpertIterationSettings(SampleSettings, RowSettings):
@@ -181,6 +207,16 @@ class QuarkSettings(RolloutSettings):
         if self.rollout_batch < self.bins:
             raise ValueError(f"rollout_batch {self.rollout_batch} is smaller than bins {self.bins}")
         return self
+
+    def sized(self, prompts: int) -> Self:
+        """See `RolloutSettings.sized`."""
+        found = super().sized(prompts)
+        if found.rollout_batch < self.bins:
+            raise ConfigError(
+                f"{prompts:,} prompts with {self.samples:,} answers each cannot be cut into {self.bins:,} bins; more "
+                "samples or fewer bins"
+            )
+        return found
 
     @property
     def steps_each(self) -> int:

@@ -24,11 +24,20 @@ Material = tuple[str, str, str]
 
 
 class RecordedVote(NamedTuple):
-    """One recorded preference: 1 the first output to 2 the second, None where the annotation failed."""
+    """One recorded preference: 1 the first output to 2 the second, None where the annotation failed.
+
+    Attributes:
+        seat: which output sat first, 1 or 2, where the file tells.
+    """
 
     preference: float | None
     usd: float | None = None
     seconds: float | None = None
+    seat: int | None = None
+
+    def told(self) -> dict[str, Any]:
+        """Its fields; without the seat, where that is not known."""
+        return {name: value for name, value in self._asdict().items() if name != "seat" or value is not None}
 
 
 def material(prompt: Prompt, first: Sequence[str], second: Sequence[str]) -> Material:
@@ -42,7 +51,7 @@ def looked_up(verdict: Verdict) -> bool:
 
 
 def recorded(verdict: Verdict) -> dict[str, Any] | None:
-    """What stands behind a verdict of a `LabelsJudge`: `preference`, `mirrored`, `usd`, `seconds`.
+    """What stands behind a verdict of a `LabelsJudge`: `preference`, `mirrored`, `usd`, `seconds`, `seat` where told.
 
     None where there was no label, and for the verdicts of other judges.
     """
@@ -64,7 +73,9 @@ class LabelsJudge(FreeJudge):
     def __init__(self, name: str, labels: Mapping[Material, Sequence[RecordedVote]], notes: Sequence[str] = ()) -> None:
         self._labels = labels
         self.notes = tuple(notes)
-        self._content = content_hash("labels", sorted([*key, *map(list, votes)] for key, votes in labels.items()))
+        self._content = content_hash(
+            "labels", sorted([*key, *(list(vote.told().values()) for vote in votes)] for key, votes in labels.items())
+        )
         super().__init__(name, max((len(votes) for votes in labels.values()), default=0))
 
     def _identity(self) -> str:
@@ -79,7 +90,7 @@ class LabelsJudge(FreeJudge):
         if vote is None:
             error = "no label for this pair"
             return self._verdict(prompt, first, second, sample, Status.ERROR, error=error, parser=_PARSER)
-        raw = json.dumps({**vote._asdict(), "mirrored": mirrored})
+        raw = json.dumps({**vote.told(), "mirrored": mirrored})
         if vote.preference is None:
             return self._verdict(prompt, first, second, sample, Status.UNPARSED, raw=raw, parser=_PARSER)
         one = round((vote.preference - 1.0) if mirrored else (2.0 - vote.preference), 12)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from hashlib import blake2b
 
+from arenaloop.judges.annotators import PairsJudge
 from arenaloop.judges.base import Judge, ModelJudge
 from arenaloop.judges.builtin import FreeJudge
 from arenaloop.types import Completion, Prompt, Request, Response, Verdict, content_hash
@@ -25,7 +26,7 @@ def repeated(judge: Judge, number: int) -> Judge:
     """The judge of the vote `number`, from 0; the first is the judge itself and shares its stored verdicts."""
     if number == 0:
         return judge
-    if isinstance(judge, FreeJudge):
+    if isinstance(judge, FreeJudge | PairsJudge):
         return judge.repeated(number)
     return _AskedAgain(judge, number) if isinstance(judge, ModelJudge) else _Again(judge, number)
 

@@ -11,7 +11,7 @@ from arenaloop.judges.base import decided
 from arenaloop.judges.builtin import FreeJudge
 from arenaloop.types import Message, Prompt, Response, Status, Verdict, content_hash
 
-__all__ = ["RewardJudge", "Score"]
+__all__ = ["Conversation", "RewardJudge", "Score"]
 
 Conversation = tuple[list[Message], list[Message]]
 """The turns before an answer, and the answer's own."""
@@ -50,8 +50,7 @@ class RewardJudge(FreeJudge):
         self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
     ) -> Verdict:
         """Compare the scores of two responses; `secret` and `seed` do not matter."""
-        await asyncio.gather(*(self._ask(prompt, response) for response in (first, second)))
-        scores = [self._found[prompt.id, response.text_hash] for response in (first, second)]
+        scores = await self.scores(prompt, first, second)
         wrong = next((each for each in scores if isinstance(each, str)), None)
         if wrong is not None:
             return self._verdict(prompt, first, second, sample, Status.ERROR, error=f"a response has no score: {wrong}")
@@ -60,6 +59,11 @@ class RewardJudge(FreeJudge):
         share = round(1 / (1 + math.exp(min(max(two - one, -700.0), 700.0))), 12)
         raw = json.dumps({"rewards": [one, two]})
         return self._verdict(prompt, first, second, sample, raw=raw, **decided((share, round(1 - share, 12))))
+
+    async def scores(self, prompt: Prompt, *responses: Response) -> list[float | str]:
+        """What responses are scored; a text says why one is not."""
+        await asyncio.gather(*(self._ask(prompt, response) for response in responses))
+        return [self._found[prompt.id, response.text_hash] for response in responses]
 
     async def _ask(self, prompt: Prompt, response: Response) -> None:
         """Have one response scored, if it has not been."""

@@ -42,7 +42,7 @@ from arenaloop.types import Prompt, Response, content_hash
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-__all__ = ["JudgeTemplate", "fill", "load_template", "template_names"]
+__all__ = ["JudgeTemplate", "fill", "layout_of", "load_template", "template_names"]
 
 
 _ANSWERS: dict[Layout, tuple[tuple[Form, ...], tuple[VerdictMode, ...]]] = {
@@ -101,6 +101,18 @@ class JudgeTemplate:
 def template_names(layout: Layout = "pair") -> list[str]:
     """The shipped templates of a layout."""
     return sorted(name for name, (_, of) in _shipped_files().items() if of == layout)
+
+
+def layout_of(name: str) -> Layout:
+    """What a shipped template, or the user's own by its path, is about.
+
+    Raises:
+        InputError: there is no such file. ConfigError: an unknown name or layout.
+    """
+    if name.endswith((".jinja", ".j2")) or "/" in name:
+        return _declared(_read(name), name)[1]
+    found = _shipped_files().get(_NAMES.get(name, name))
+    return load_template(name).layout if found is None else found[1]
 
 
 @lru_cache(maxsize=1)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import threading
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError
+from arenaloop.models import adapters
 from arenaloop.regular_files import open_regular, read_regular
 from arenaloop.types import content_hash
 
@@ -27,6 +29,7 @@ __all__ = [
     "context_window",
     "end_ids",
     "forbidden_ids",
+    "holds_model",
     "load_checkpoint",
     "load_tokenizer",
     "no_progress_bars",
@@ -36,6 +39,10 @@ __all__ = [
     "torch_device",
     "torch_threads",
 ]
+
+_LOADING = threading.Lock()
+"""Held while a model is loaded: transformers replaces its own module while it is imported, so that a second thread is
+left with one that lacks everything (``module 'transformers' has no attribute 'AutoTokenizer'``)."""
 
 TINY = 5_000_000
 """Parameters under which a model on a CPU is fastest with one thread."""
@@ -50,21 +57,30 @@ _TOKENIZER_FILES = (
 )
 
 
+def holds_model(path: Path) -> bool:
+    """Whether a directory holds a model's configuration, or an adapter's."""
+    return (path / "config.json").is_file() or (path / adapters.CONFIG).is_file()
+
+
 def checkpoint_fingerprint(model: str | Path, revision: str | None = None) -> str:
     """Content hash of what decides a checkpoint's answers: weights, configuration, tokenizer and chat template.
 
     Of a directory the files' contents are hashed (once per process, as long as size and time stay); of a hub id its
-    name and the commit that `revision` stands for, or the revision itself where that cannot be known.
+    name and the commit that `revision` stands for, or the revision itself where that cannot be known. Of an adapter its
+    own and its model's.
     """
     path = Path(model)
     if not path.is_dir():
         return content_hash("hub", str(model), _commit(str(model), revision) or revision or "main")
-    patterns = ("*.safetensors", "config.json", "generation_config.json", *_TOKENIZER_FILES)
+    beside = (adapters.CONFIG, adapters.MODEL_CONFIG) if (adapter := adapters.is_adapter(path)) else ()
+    patterns = ("*.safetensors", "config.json", "generation_config.json", *_TOKENIZER_FILES, *beside)
     files = sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
     hashes = []
     for file in files:
         stat = file.stat()
         hashes.append([file.name, _file_hash(str(file.resolve()), stat.st_size, stat.st_mtime_ns)])
+    if adapter:
+        hashes.append(["base", checkpoint_fingerprint(*adapters.base_of(path))])
     return content_hash("checkpoint", hashes)
 
 
@@ -76,7 +92,8 @@ def _file_hash(path: str, size: int, modified: int) -> str:
             digest.update(block)
     if path.endswith("config.json"):  # the library's version is written there, and says nothing about the answers
         content = json.loads(read_regular(path))
-        content.pop("transformers_version", None)
+        for name in ("transformers_version", "peft_version", "base_model_name_or_path"):
+            content.pop(name, None)
         return content_hash(content)
     return digest.hexdigest()
 
@@ -108,6 +125,8 @@ def require_chat_template(model: str | Path, revision: str | None = None) -> Non
         MissingExtraError: transformers is not installed.
     """
     path = Path(model)
+    if adapters.is_adapter(path) and not any(path.glob("tokenizer*")):
+        return require_chat_template(*adapters.base_of(path))
     if path.is_dir():
         config = path / "tokenizer_config.json"
         inside = json.loads(read_regular(config)).get("chat_template") if config.is_file() else None
@@ -117,6 +136,7 @@ def require_chat_template(model: str | Path, revision: str | None = None) -> Non
         found = bool(tokenizer.chat_template)
     if not found:
         raise ConfigError(f"hf:{model}: its tokenizer has no chat template; use a chat model")
+    return None
 
 
 def require_reward_model(path: str | Path) -> None:
@@ -125,7 +145,7 @@ def require_reward_model(path: str | Path) -> None:
     Raises:
         InputError: it is none.
     """
-    file = Path(path) / "config.json"
+    file = Path(path) / (adapters.MODEL_CONFIG if adapters.is_adapter(path) else "config.json")
     try:
         config = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -146,6 +166,8 @@ def load_tokenizer(model: str | Path, revision: str | None = None) -> Any:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise MissingExtraError("local models", "train") from error
+    if adapters.is_adapter(model) and not any(Path(model).glob("tokenizer*")):
+        return load_tokenizer(*adapters.base_of(model))
     try:
         return AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -158,33 +180,50 @@ def load_checkpoint(
     *,
     dtype: str = "auto",
     kind: str = "AutoModelForCausalLM",
+    device: Any = None,
     **options: Any,
 ) -> tuple[Any, Any]:
-    """Load a module and its tokenizer onto the CPU: safetensors only, no remote code.
+    """Load a module and its tokenizer: safetensors only, no remote code.
+
+    An adapter is merged into the model that it stands beside; it may itself stand beside one that is an adapter.
 
     Args:
-        model, revision: a directory in Hugging Face form, or a hub id and its revision.
+        model, revision: a directory in Hugging Face form or of an adapter, or a hub id and its revision.
         dtype: of the weights: ``"auto"`` (as saved), or a torch name such as ``"bfloat16"``.
         kind: the class of `transformers` that knows the module's.
-        options: changes to the configuration.
+        device: the torch device that weights are read onto, without a stay on the CPU; None = the CPU.
+        options: changes to the configuration, and other arguments of ``from_pretrained``.
 
     Raises:
         InputError: it cannot be loaded.
+        MissingExtraError: it is an adapter, and peft is not installed.
     """
-    import torch
-    import transformers
-    from safetensors import SafetensorError
-
+    if adapters.is_adapter(model):
+        base, base_revision = adapters.base_of(model)
+        if dtype == "auto":
+            dtype = adapters.model_config(model).get("dtype") or dtype
+        module, _ = load_checkpoint(base, base_revision, dtype=dtype, kind=kind, device=device, **options)
+        tokenizer = load_tokenizer(model)
+        return adapters.merge_into(module, model, tokenizer), tokenizer
     common = {"revision": revision, "trust_remote_code": False}
-    with no_progress_bars():
-        try:
-            weights = dtype if dtype == "auto" else getattr(torch, dtype)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(str(model), **common)
-            module = getattr(transformers, kind).from_pretrained(
-                str(model), dtype=weights, use_safetensors=True, **common, **options
-            )
-        except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-            raise InputError(f"cannot load the model {model}: {str(error).strip().splitlines()[0]}") from error
+    if device is not None and (device.type != "cpu" or "quantization_config" in options):
+        options["device_map"] = {"": device}
+    with _LOADING:
+        import torch
+        import transformers
+        from safetensors import SafetensorError
+
+        with no_progress_bars():
+            try:
+                weights = dtype if dtype == "auto" else getattr(torch, dtype)
+                tokenizer = transformers.AutoTokenizer.from_pretrained(str(model), **common)
+                module = getattr(transformers, kind).from_pretrained(
+                    str(model), dtype=weights, use_safetensors=True, **common, **options
+                )
+            except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+                raise InputError(f"cannot load the model {model}: {str(error).strip().splitlines()[0]}") from error
+    if getattr(module, "_hf_peft_config_loaded", False):
+        raise InputError(f"{model} is an adapter of a hub; download it and name its directory")
     return module, tokenizer
 
 
@@ -225,6 +264,8 @@ def context_window(module: Any) -> int | None:
 
 def stated_window(path: Path) -> int | None:
     """The context window in tokens that a model's folder states, read without loading it; None where it does not."""
+    if adapters.is_adapter(path):
+        path = Path(adapters.base_of(path)[0])
     try:
         config = json.loads(read_regular(path / "config.json"))
     except (OSError, ValueError):

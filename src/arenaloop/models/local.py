@@ -39,7 +39,7 @@ class LocalModel:
     """A causal language model loaded from a directory or a hub id when it is first asked.
 
     Args:
-        path: a directory in Hugging Face form, or a hub id; safetensors only, no remote code.
+        path: a directory in Hugging Face form or of an adapter, or a hub id; safetensors only, no remote code.
         name: what leaderboards call it; by default the directory's name or the hub id.
         revision: of a hub id.
         device: a torch device; by default the first GPU, or the CPU.
@@ -79,7 +79,7 @@ class LocalModel:
         directory = Path(path).expanduser()
         if directory.is_dir():
             self.path = str(directory)
-            if not (directory / "config.json").exists() or not any(directory.glob("*.safetensors")):
+            if not checkpoint.holds_model(directory) or not any(directory.glob("*.safetensors")):
                 raise InputError(f"{directory} does not hold a model: config.json and *.safetensors are needed")
         elif isinstance(path, Path) or self.path.startswith(("/", ".", "~")):
             raise InputError(f"{directory} is not a directory")
@@ -243,7 +243,7 @@ class LocalModel:
 
     def _load(self) -> Loaded:
         device = checkpoint.torch_device(self._device)
-        module, tokenizer = checkpoint.load_checkpoint(self.path, self._revision, dtype=self._dtype)
+        module, tokenizer = checkpoint.load_checkpoint(self.path, self._revision, dtype=self._dtype, device=device)
         if self._template:
             tokenizer.chat_template = self._template
         if not tokenizer.chat_template:

@@ -110,8 +110,11 @@ class RecordedModel:
         parted = part_reasoning(text, self._tags, asked=(), guess=False)
         return text if parted.reasoning and _mentioned(text, parted.reasoning) else parted.answer
 
-    def rows(self) -> Iterator[RecordedAnswer]:
+    def rows(self, *, samples: bool = False) -> Iterator[RecordedAnswer]:
         """Stream the answers in file order, the first to each prompt only.
+
+        Args:
+            samples: all answers to each prompt; that they differ is no contradiction then.
 
         Raises:
             InputError: the file cannot be read, or a row is no answer; file and line are named.
@@ -127,10 +130,10 @@ class RecordedModel:
             read += 1
             if (failure := scan.failure(row)) is not None:
                 failures[failure] += 1
-            elif row.doubt or row.keys[0] in scan.contested:
+            elif row.doubt or (row.keys[0] in scan.contested and not samples):
                 what = row.doubt or "a prompt has two different answers"
                 doubts.setdefault(what, []).append(line)
-            elif row.keys[0] in seen:
+            elif row.keys[0] in seen and not samples:
                 duplicates += 1
             else:
                 seen.add(row.keys[0])

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arenaloop.ratings.arrays import FloatArray, IntArray
+from arenaloop.ratings.rates import Rate, resampled
 
 __all__ = [
     "Consistency",
@@ -26,6 +27,7 @@ __all__ = [
     "fleiss_kappa",
     "kendall",
     "krippendorff_alpha",
+    "mean_spearman",
     "percent_agreement",
     "separation",
     "spearman",
@@ -139,6 +141,41 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike) -> float | None:
         return None
     a, b = a - a.mean(), b - b.mean()
     return float((a @ b) / np.sqrt((a @ a) * (b @ b)))
+
+
+def mean_spearman(
+    first: FloatArray, second: FloatArray, *, samples: int = 1000, seed: int = 0, level: float = 0.95
+) -> Rate:
+    """Rank correlation of M models' mean scores under two evaluators, with a percentile interval over prompts.
+
+    Each resample draws prompts, for both evaluators alike. It adds the noise of the draw to that of the means, so the
+    interval reaches rather too far down.
+
+    Args:
+        first, second: scores, shape (M, P), NaN where there is none; every model needs one under each.
+        samples, seed: of the bootstrap.
+        level: of the interval.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"{first.shape} scores against {second.shape}")
+    known = [~np.isnan(scores) for scores in (first, second)]
+    filled = [np.where(there, scores, 0.0) for there, scores in zip(known, (first, second), strict=True)]
+    prompts = first.shape[1]
+
+    def correlation(weight: FloatArray) -> float | None:
+        sums = [(scores @ weight, there @ weight) for scores, there in zip(filled, known, strict=True)]
+        if any((n == 0).any() for _, n in sums):
+            return None
+        return spearman(*(np.round(total / n, 12) for total, n in sums))
+
+    value = correlation(np.ones(prompts))
+    drawn = resampled(np.random.default_rng(seed), prompts, samples) if value is not None else np.zeros((0, prompts))
+    found = [each for weight in drawn if (each := correlation(weight)) is not None]
+    if value is None or len(found) < samples / 2:
+        return Rate(value, n=prompts)
+    tail = (1.0 - level) / 2.0
+    lower, upper = (float(end) for end in np.quantile(found, [tail, 1.0 - tail]))
+    return Rate(value, min(lower, value), max(upper, value), float(np.std(found)), prompts)
 
 
 def kendall(x: npt.ArrayLike, y: npt.ArrayLike) -> float | None:

@@ -23,6 +23,7 @@ from arenaloop.data.selection import PromptScores, response_scores
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.judges.jury import Decider
 from arenaloop.judges.pointwise import MeanScore, RubricJudge, mean_score
+from arenaloop.models.reward import Reward
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult
 from arenaloop.store import Store
@@ -210,6 +211,7 @@ def train(
     seed: int,
     observer: Observer,
     revision: str | None = None,
+    reward: Reward | None = None,
 ) -> StageResult:
     """Train a checkpoint by a method's name, or continue; the result lacks what is measured of the new model.
 
@@ -228,6 +230,7 @@ def train(
         on_step=observer.step,
         on_note=observer.note,
         revision=revision,
+        reward=reward,
     )
     if remarks := done.remarks():
         observer.note(f"{out.name}: {len(rows):,} rows; {'; '.join(remarks)}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.pairings import Summary
-from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.models.checkpoint import checkpoint_fingerprint, holds_model
 from arenaloop.recipes.observer import Observer
 from arenaloop.store import Store
 from arenaloop.types import content_hash
@@ -114,7 +114,7 @@ class Stages:
     def _weights(self, name: str) -> str | None:
         """What identifies the checkpoint that stands under a stage's name now; None where there is none."""
         path = self.checkpoint(name)
-        return checkpoint_fingerprint(path) if (path / "config.json").is_file() else None
+        return checkpoint_fingerprint(path) if holds_model(path) else None
 
 
 @dataclass(frozen=True)

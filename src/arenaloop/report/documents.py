@@ -102,6 +102,11 @@ def read_documents(directory: Path) -> Documents:
     refuse_others(files.values())
     missing = [name for name, path in files.items() if not path.is_file()]
     if missing == list(NEEDED):
+        trainings = sorted(path.parent for path in directory.glob("*/training.json"))
+        if trainings:
+            raise InputError(
+                f"{directory} holds trainings, each with a report of its own: arenaloop report {trainings[-1]}"
+            )
         raise InputError(f"{directory}: no run directory (no {', no '.join(missing)})")
     if missing:
         raise InputError(

@@ -1,23 +1,12 @@
-"""The page: everything gathered, fitted into its size, rendered with autoescape on, written in one step.
-
-The file asks nothing of the network: styles and script stand in it, under a content security policy that allows
-exactly those two (by their hashes) and nothing else. What contestants, judges and files say passes through the
-template's escaping and through `texts.visible`; no text of theirs becomes markup, an attribute's name, an address or a
-script.
-"""
+"""The page of a run: everything gathered, fitted into its size, rendered (see `rendering`), written in one step."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from html import escape
-from importlib import resources
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from arenaloop.audit.suspects import Suspect, suspects
 from arenaloop.audit.suspicion import REASONS
@@ -38,21 +27,17 @@ from arenaloop.report.documents import Documents, number, read_documents
 from arenaloop.report.health import benches, failures, judge_health, scores
 from arenaloop.report.learning import learned
 from arenaloop.report.outcome import outcome, title
+from arenaloop.report.rendering import LIMITS, MAX_BYTES, environment, first_limit
 from arenaloop.report.scope import Scope, template_labels, verdict_scope
 from arenaloop.report.shown_battles import Picks, read_picks
-from arenaloop.report.spending import calls, dollars, duration
+from arenaloop.report.spending import calls
 from arenaloop.report.tables import table
-from arenaloop.report.texts import clip, one_line, visible
+from arenaloop.report.texts import clip, one_line
+from arenaloop.report.training import is_training, render_training
 from arenaloop.store import Store
-from arenaloop.terminal import figure
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 __all__ = ["MAX_BYTES", "render", "write_report"]
 
-MAX_BYTES = 10_000_000
-"""no report is larger"""
 _PEEK = 200
 """battles whose verdicts tell who judges: every battle of a run has the same judges"""
 _BATTLES = 300
@@ -65,17 +50,14 @@ _ROWS = 200
 _MATRIX = 24
 """models of the pairwise table"""
 _CONFIG = 60_000
-_LIMITS = (16_000, 8_000, 5_000, 3_000, 2_000, 1_200, 700, 400, 200, 100)
-"""characters per text of the browser: the first that fits is taken"""
-_BROWSER_BYTES = 7_500_000
 
 
 def write_report(directory: Path, out: Path | None = None) -> Path:
-    """Write ``report.html`` into a run directory, or another file, and return its path.
+    """Write ``report.html`` into a run directory or a training's, or another file, and return its path.
 
     Args:
         directory: a finished run: ``config.yaml``, ``arena.db``, ``battles.jsonl``, ``leaderboard.json`` and
-            ``summary.json``; of a recipe also ``data/``.
+            ``summary.json``; of a recipe also ``data/``. Or a training's, which need not have finished.
         out: the file to write.
 
     Raises:
@@ -83,11 +65,12 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
         ArenaFileError: ``arena.db`` is damaged, or no arena file of this version.
         StorageError: the disk is full.
     """
-    documents = read_documents(Path(directory))
+    directory = Path(directory)
+    documents = None if is_training(directory) else read_documents(directory)
     if out is None and not os.access(directory, os.W_OK):
         raise InputError(f"{directory}: nothing can be written here; --out FILE names another place for the report")
-    page = render(documents)
-    path = out or documents.directory / "report.html"
+    page = render_training(directory) if documents is None else render(documents)
+    path = out or directory / "report.html"
     with replacing(path) as file:
         file.write(page)
     return path
@@ -101,26 +84,20 @@ def render(documents: Documents) -> bytes:
         check_whole(documents.directory)
         context = _context(documents, store, picks, scope)
         context["suspicious"] = _suspicious(flagged, cards)
-    fits = next((i for i, limit in enumerate(_LIMITS) if _size(cards, limit) <= _BROWSER_BYTES), -1)
-    for limit in _LIMITS[fits:]:
+    fits = first_limit(lambda limit: (text for card in cards for text in shortened(card, limit)))
+    for limit in LIMITS[fits:]:
         page = _rendered(context, cards, limit)
         if len(page) <= MAX_BYTES:
             return page
     while len(page) > MAX_BYTES and cards:  # hostile beyond all measure: fewer battles
         cards = cards[: len(cards) * 2 // 3]
-        page = _rendered(context, cards, _LIMITS[-1])
+        page = _rendered(context, cards, LIMITS[-1])
     return page
 
 
 def _rendered(context: Mapping[str, Any], cards: Sequence[Card], limit: int) -> bytes:
-    text = _environment().get_template("report.html.jinja").render(**context, cards=cards, limit=limit)
+    text = environment().get_template("report.html.jinja").render(**context, cards=cards, limit=limit)
     return text.encode("utf-8")
-
-
-def _size(cards: Sequence[Card], limit: int) -> int:
-    """About how many bytes the browser's texts take on the page."""
-    texts = (part for card in cards for text in shortened(card, limit) for part in (text.head, text.tail))
-    return sum(len(escape(visible(part)).encode("utf-8")) for part in texts)
 
 
 # ---------------------------------------------------------------------- gathering
@@ -264,71 +241,3 @@ def _caption(board: Mapping[str, Any]) -> str:
         f"{board['battles']:,} battles, {board['ties']:,} ties{skipped} · {method} · "
         f"{intervals} ({one_line(board['interval'], 40)}, {clustered})"
     )
-
-
-# ---------------------------------------------------------------------- rendering
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
-
-    def finalize(value: object) -> object:
-        # every text that the template prints, whoever wrote it; markup made by our own macros is left alone
-        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        loader=FunctionLoader(_part),
-        finalize=finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, script = _part("style.css"), _part("script.js")
-    environment.globals |= {
-        "style": Markup(style),  # noqa: S704 - our own file
-        "script": Markup(script),  # noqa: S704 - our own file
-        "policy": (
-            f"default-src 'none'; style-src '{_source(style)}'; script-src '{_source(script)}'; img-src data:; "
-            "base-uri 'none'; form-action 'none'"
-        ),
-    }
-    environment.filters |= {
-        "name": one_line,
-        "fig": _figure,
-        "cell": _cell,
-        "count": _count,
-        "pct": _percent,
-        "dollars": dollars,
-        "seconds": duration,
-    }
-    return environment
-
-
-def _figure(value: object, form: str = ".0f") -> str:
-    return figure(number(value), form)
-
-
-def _cell(value: object) -> str:
-    """A cell of a table whose meaning is not known here."""
-    return value if isinstance(value, str) else _count(value) if isinstance(value, int) else _figure(value, ".4g")
-
-
-def _count(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else "–"
-
-
-def _percent(value: object, digits: int = 1) -> str:
-    known = number(value)
-    return "–" if known is None else f"{100 * known:.{digits}f} %"
-
-
-def _part(name: str) -> str:
-    return resources.files("arenaloop.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _source(text: str) -> str:
-    """A content security policy source that allows exactly this text."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -11,8 +11,9 @@ first seat and the longer answer. What it may know stands in the judge prompt, f
   ``history system|user|assistant``, ``user prompt``, then for the first seat ``answer 1`` (and ``follow-up``,
   ``answer 1`` for every later turn), the same with ``answer 2`` for the second, and ``end``.
 
-A prompt with one ``answer`` (for every turn) is answered with a score from 0 to 5, and one that besides holds two parts
-``judgement A`` and ``judgement B`` with the better of them.
+A prompt with parts ``pair 1 user prompt``, ``pair 1 answer 1``, ``pair 1 answer 2``, ``pair 2 user prompt`` and so on
+is answered with the better answer of each pair. One with one ``answer`` (for every turn) is answered with a score from
+0 to 5, and one that besides holds two parts ``judgement A`` and ``judgement B`` with the better of them.
 """
 
 from __future__ import annotations
@@ -26,10 +27,17 @@ from struct import unpack
 
 from arenaloop.errors import ConfigError
 from arenaloop.judges.parsers import parser_for
-from arenaloop.sandbox.tasks import utility
+from arenaloop.sandbox.gold import utility
 from arenaloop.types import Completion, Outcome, Request
 
-__all__ = ["SandboxJudge", "SimulatedHuman", "read_answer_prompt", "read_judge_prompt", "text_statistic"]
+__all__ = [
+    "SandboxJudge",
+    "SimulatedHuman",
+    "read_answer_prompt",
+    "read_judge_prompt",
+    "read_pairs_prompt",
+    "text_statistic",
+]
 
 _REASON = "I looked at what was asked and how closely each answer keeps to it."
 _LONE_REASON = "I looked at what was asked and how closely it keeps to that."
@@ -37,6 +45,7 @@ _LONE_REASON = "I looked at what was asked and how closely it keeps to that."
 _RUBRIC = 5.0 / 8.0
 """What a point of a pair's scores is on the scale from 0 to 5, where an answer of utility u is worth 5 u."""
 
+_PAIR = re.compile(r"pair \d+ (?:user prompt|answer [12])")
 _MARKER = re.compile(r"^Marker: ([0-9a-fA-F]+)[ \t]*$", re.MULTILINE)
 
 
@@ -85,6 +94,12 @@ def read_answer_prompt(text: str) -> tuple[list[str], list[str], list[str]] | No
     if not turns or len(answers) != len(turns) or len(judgements) not in (0, 2):
         return None
     return turns, answers, judgements
+
+
+def read_pairs_prompt(text: str) -> list[tuple[str, str, str]]:
+    """Find what each of several pairs answers, and its two answers, in a judge prompt; none where they are not."""
+    bodies = [body for label, body in _segments(text) if _PAIR.fullmatch(label)]
+    return [(bodies[at], bodies[at + 1], bodies[at + 2]) for at in range(0, len(bodies) - len(bodies) % 3, 3)]
 
 
 def _uniforms(*parts: object) -> list[float]:
@@ -170,6 +185,8 @@ class SandboxJudge:
             if (alone := read_answer_prompt(asked)) is not None:
                 turns, answers, judgements = alone
                 return self._winner(request, *alone) if judgements else self._score(request, turns, answers)
+            if pairs := read_pairs_prompt(asked):
+                return self._choices(request, pairs)
             return "I cannot find two answers in this text, so there is nothing to compare."
         turns, first, second = read
         score_1, score_2, unparsed = self._scores(turns, first, second, request.sample)
@@ -209,6 +226,13 @@ class SandboxJudge:
         points_1 += self.noise * call_1 + 0.5 * lean
         points_2 += self.noise * call_2 - 0.5 * lean
         return _halves(points_1), _halves(points_2), uniform
+
+    def _choices(self, request: Request, pairs: list[tuple[str, str, str]]) -> str:
+        """The better answer of each pair, by the scores that it would have alone; equal ones go to the first seat."""
+        scores = [self._scores([prompt], [one], [two], request.sample) for prompt, one, two in pairs]
+        if scores[0][2] < self.unparsed_rate:
+            return "All of them have their merits, and I would rather not choose."
+        return f"{_REASON}\n\nChoices: {' '.join('1' if one >= two else '2' for one, two, _ in scores)}"
 
     def _score(self, request: Request, turns: list[str], answers: list[str]) -> str:
         drawn = request.seed if request.sampling.temperature else 0

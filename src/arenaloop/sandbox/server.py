@@ -24,6 +24,7 @@ from aiohttp import web
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.messages import message_text
 from arenaloop.sandbox.batch_api import BatchApi
+from arenaloop.sandbox.editors import EDITORS, Editor
 from arenaloop.sandbox.judge import SandboxJudge
 from arenaloop.sandbox.players import SKILLS, Player
 from arenaloop.types import Message, Request, Sampling
@@ -46,8 +47,9 @@ class _BadRequestError(Exception):
 
 
 def sandbox_contestants(seed: int = 0) -> dict[str, Contestant]:
-    """Every player of the small world by its name, and its judge of that seed as ``judge``."""
-    return {**{name: Player(name) for name in SKILLS}, "judge": SandboxJudge(seed=seed)}
+    """Every player and editor by name, and the judge of that seed as ``judge``."""
+    writers: dict[str, Contestant] = {**{name: Player(name) for name in SKILLS}, **{n: Editor(n) for n in EDITORS}}
+    return {**writers, "judge": SandboxJudge(seed=seed)}
 
 
 def count_tokens(text: str) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from arenaloop.errors import ConfigError, nearest
+from arenaloop.types import Prompt, Response, Status
 
 if TYPE_CHECKING:
     from arenaloop.data.prompts import PromptSet
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["load_demonstrations", "load_prompts", "true_utility"]
 
 _SANDBOX_DATA = ("prompts", "demonstrations")
+_WORLDS = ("words", "notes")
 
 
 def _drawn(spec: str, data: str, seed: int, n: int, *more: str) -> tuple[int, int, dict[str, str]]:
     """How many rows a SPEC of the sandbox's `data` asks for, drawn from which seed, and its options."""
     name, _, query = spec.removeprefix("sandbox:").partition("?")
-    options, allowed = dict(parse_qsl(query, keep_blank_values=True)), ["n", "seed", *more]
+    options, allowed = dict(parse_qsl(query, keep_blank_values=True)), ["n", "seed", "world", *more]
     if name not in _SANDBOX_DATA:
         raise ConfigError(
             f"{spec!r}: the sandbox has {' and '.join(_SANDBOX_DATA)}{nearest(name, list(_SANDBOX_DATA))}"
@@ -30,6 +32,8 @@ def _drawn(spec: str, data: str, seed: int, n: int, *more: str) -> tuple[int, in
             raise ConfigError(f"{spec!r}: unknown option {key!r}{nearest(key, allowed)}")
     if name != data:
         raise ConfigError(f"{spec!r}: expected sandbox:{data}?n=…")
+    if (world := options.setdefault("world", "words")) not in _WORLDS:
+        raise ConfigError(f"{spec!r}: the worlds are {' and '.join(_WORLDS)}{nearest(world, list(_WORLDS))}")
     return _count(spec, options, "n", n), _count(spec, options, "seed", seed), options
 
 
@@ -43,16 +47,17 @@ def _count(spec: str, options: Mapping[str, str], key: str, default: int) -> int
 def load_prompts(spec: str, seed: int, *, exclude: Sequence[str] = ()) -> PromptSet:
     """Prompts of a file, or of the sandbox (``sandbox:prompts?n=500&split=test&seed=0``; the seed is the run's).
 
-    The sandbox draws no text of `exclude`: those of demonstrations, say.
+    The sandbox draws no text of `exclude`: those of demonstrations, say. With ``world=notes`` they are those of notes.
     """
     from arenaloop.data.prompts import PromptSet, read_prompts
 
     if spec.startswith("sandbox:"):
-        from arenaloop.sandbox.tasks import draw
+        from arenaloop.sandbox import notes, tasks
 
         n, own, options = _drawn(spec, "prompts", seed, 100, "split")
-        tasks = draw(n, own, options.get("split", "train"), exclude=frozenset(exclude))
-        return PromptSet(tuple(task.prompt for task in tasks))
+        world: Any = notes if options["world"] == "notes" else tasks
+        drawn = world.draw(n, own, options.get("split", "train"), exclude=frozenset(exclude))
+        return PromptSet(tuple(one.prompt for one in drawn))
     return read_prompts(spec)
 
 
@@ -60,10 +65,12 @@ def load_demonstrations(spec: str, seed: int) -> list[dict[str, Any]]:
     """Rows with ``messages`` from a file, or from the sandbox (``sandbox:demonstrations?n=3000``)."""
     if spec.startswith("sandbox:"):
         from arenaloop.data.selection import sft_row
+        from arenaloop.sandbox.editors import note_demonstrations
         from arenaloop.sandbox.players import demonstrations
 
-        n, own, _ = _drawn(spec, "demonstrations", seed, 1000)
-        return [sft_row(prompt, (text,)) for prompt, text in demonstrations(n, own)]
+        n, own, options = _drawn(spec, "demonstrations", seed, 1000)
+        drawn = (note_demonstrations if options["world"] == "notes" else demonstrations)(n, own)
+        return [sft_row(prompt, (text,)) for prompt, text in drawn]
     from arenaloop.data.demonstrations import read_demonstrations
 
     return read_demonstrations(spec)
@@ -73,6 +80,13 @@ def true_utility(spec: str) -> Utility | None:
     """What a response to these prompts is truly worth, in [0, 1]; None where only a judge can tell."""
     if not spec.startswith("sandbox:"):
         return None
-    from arenaloop.sandbox.tasks import utility
+    from arenaloop.sandbox.gold import utility
+    from arenaloop.sandbox.notes import parse
 
-    return lambda prompt, response: utility(prompt.last_user, response.texts[-1]) or 0.0
+    def of(prompt: Prompt, response: Response) -> float:
+        asked = prompt.last_user
+        if response.status is Status.TRUNCATED and parse(asked) is not None:  # no note that was cut is finished
+            return 0.0
+        return utility(asked, response.texts[-1]) or 0.0
+
+    return of

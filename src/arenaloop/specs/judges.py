@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from arenaloop.judges.pointwise import RubricJudge
     from arenaloop.models.base import Model
 
-__all__ = ["judge", "pointwise"]
+__all__ = ["judge", "judging_model", "pointwise"]
 
 
 def judge(settings: JudgeSettings) -> Decider:
@@ -74,10 +74,15 @@ def _asked(settings: JudgeSettings) -> dict[str, Any]:
     """The arguments of a judge that fills a template, but for that."""
     names = ("verdict", "deciding_label", "label_mass", "name", "prefill")
     own = {name: getattr(settings, name) for name in names}
-    return own | {"model": _model(settings), "sampling": settings.sampling.build()}
+    return own | {"model": judging_model(settings), "sampling": settings.sampling.build()}
 
 
-def _model(settings: JudgeSettings) -> Model:
+def judging_model(settings: JudgeSettings) -> Model:
+    """The model behind a judge.
+
+    Raises:
+        ConfigError: recorded answers, or the best of several.
+    """
     from arenaloop.models.recorded import RecordedModel
 
     if settings.best_of_n is not None:

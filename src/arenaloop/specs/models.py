@@ -13,30 +13,54 @@ from arenaloop.config import ModelSettings, TargetSettings, read_yaml, validate
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.server_url import PUBLIC_PARAMETERS
-from arenaloop.specs.rewards import reward
+from arenaloop.specs.rewards import tried
 
 if TYPE_CHECKING:
     from arenaloop.models.base import Model
     from arenaloop.models.recorded import RecordedModel
 
-__all__ = ["contestant", "local_model", "model", "model_settings", "refuse_queries", "refuse_servers_settings", "shown"]
+__all__ = [
+    "contestant",
+    "local_model",
+    "model",
+    "model_settings",
+    "refuse_queries",
+    "refuse_servers_settings",
+    "shown",
+    "weights",
+]
 
 _SERVERS_ONLY = (
     "system", "extra_body", "drop_params", "send_seed", "urls", "rpm", "tpm", "samples_per_call", "headers",
 )  # fmt: skip
-KINDS = ("openai:MODEL", "http://HOST:PORT/v1#MODEL", "hf:ID_OR_PATH", "file:ANSWERS", "sandbox:NAME", "FILE.yaml")
+KINDS = (
+    "openai:MODEL",
+    "http://HOST:PORT/v1#MODEL",
+    "hf:ID_OR_PATH",
+    "file:ANSWERS",
+    "sandbox:NAME",
+    "FILE.yaml",
+    "best_of_n:FILE.yaml",
+)
+_BEST = "best_of_n:"
 _DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
 def model_settings(text: str, name: str | None = None, kind: type[ModelSettings] = ModelSettings) -> ModelSettings:
     """A SPEC from the command line, as settings; a YAML file is read and checked.
 
+    ``best_of_n:FILE.yaml`` is the file's model too, and says that the file has to say of how many samples the best.
+
     Raises:
         ConfigError, InputError: the file is missing or holds unknown keys.
     """
-    if text.endswith((".yaml", ".yml")):
-        values = read_yaml(text)
-        settings = validate(kind, values, text)
+    file = text.removeprefix(_BEST)
+    if text.startswith(_BEST) and not file.endswith((".yaml", ".yml")):
+        raise ConfigError(f"SPEC {text!r}: expected {_BEST}FILE.yaml, the model's file with a best_of_n in it")
+    if file.endswith((".yaml", ".yml")):
+        settings = validate(kind, read_yaml(file), file)
+        if text.startswith(_BEST) and settings.best_of_n is None:
+            raise ConfigError(f"{file}: 'best_of_n' is missing, as in best_of_n: {{n: 16, reward: reward:DIR}}")
     else:
         settings = kind(spec=text)
     return settings.model_copy(update={"name": name}) if name else settings
@@ -53,7 +77,7 @@ def contestant(settings: ModelSettings) -> Contestant:
     best = settings.best_of_n
     if isinstance(built, RecordedModel):
         raise ConfigError(f"SPEC {settings.spec!r}: best_of_n samples a model, and recorded answers are none")
-    return Contestant(name, BestOfN(name, built, best.n, reward(best.reward), best.drop_truncated), sampling)
+    return Contestant(name, BestOfN(name, built, best.n, tried(best.reward), best.drop_truncated), sampling)
 
 
 def model(settings: ModelSettings) -> Model | RecordedModel:
@@ -72,8 +96,10 @@ def model(settings: ModelSettings) -> Model | RecordedModel:
     if kind == "hf" and rest:
         from arenaloop.models.checkpoint import require_chat_template
 
-        built = local_model(rest, settings, settings.name)  # first, so that a path without a model is named as that
-        require_chat_template(rest, settings.revision)
+        found = weights(rest)
+        # first, so that a path without a model is named as that
+        built = local_model(found, settings, settings.name or (Path(rest).stem if found != rest else None))
+        require_chat_template(found, settings.revision)
         return built
     if kind == "file" and rest:
         from arenaloop.models.recorded import RecordedModel
@@ -150,6 +176,17 @@ def refuse_queries(url: str, model: str) -> None:
         )
 
 
+def weights(path: str) -> str:
+    """Where the weights of hf:PATH stand: the path or hub id itself, or the directory that a GGUF file is converted to.
+
+    Raises:
+        InputError, MissingExtraError, StorageError: the file cannot be read, or not be converted.
+    """
+    from arenaloop.models.gguf import converted, is_gguf
+
+    return str(converted(path)) if is_gguf(path) else path
+
+
 def local_model(path: str, settings: ModelSettings | TargetSettings, name: str | None) -> Model:
     """Hugging Face weights in this process; they are loaded when they are first asked."""
     from arenaloop.models.local import LocalModel
@@ -170,13 +207,14 @@ def local_model(path: str, settings: ModelSettings | TargetSettings, name: str |
 
 def _sandbox_player(name: str, settings: ModelSettings) -> Model:
     from arenaloop.models.scripted import ScriptedModel
+    from arenaloop.sandbox.editors import EDITORS, Editor
     from arenaloop.sandbox.players import SKILLS, Player
 
-    if name not in SKILLS:
-        known = list(SKILLS)
+    if name not in {**SKILLS, **EDITORS}:
+        known = [*SKILLS, *EDITORS]
         raise ConfigError(f"SPEC {settings.spec!r}: no such player{nearest(name, known)}; known: {', '.join(known)}")
     try:
-        player = Player(name, **settings.options)
+        player = (Editor if name in EDITORS else Player)(name, **settings.options)
     except (TypeError, AttributeError) as error:
         raise ConfigError(f"{settings.spec}, options {shown(settings.options)}: {error}") from None
     return ScriptedModel(settings.name or name, player, version=player.skills)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from arenaloop.judges.jury import Jury
     from arenaloop.judges.labels import LabelsJudge
     from arenaloop.judges.reward_model import RewardJudge
+    from arenaloop.judges.synthetic import SyntheticAnnotator
     from arenaloop.train.rewards import RewardModel
 
 __all__ = ["jury", "self_preference", "without_model"]
@@ -28,7 +30,7 @@ _FORM = ("template", "criteria", "parser", "verdict", "deciding_label", "label_m
 
 
 def without_model(settings: JudgeSettings) -> Judge | None:
-    """``builtin:RULE``, ``labels:FILE[#column=value]`` or ``reward:PATH``; None for any other SPEC.
+    """``builtin:RULE``, ``labels:FILE[#column=value]``, ``reward:PATH``, ``synthetic:REWARD``; None for other SPECs.
 
     Raises:
         ConfigError: no such rule. InputError: the label file is missing or malformed.
@@ -63,7 +65,7 @@ def _labels(settings: JudgeSettings, text: str) -> LabelsJudge:
     labels = read_labels(path, where)
     for label in labels:
         key = material(label.prompt, *label.outputs)
-        votes.setdefault(key, []).append(RecordedVote(label.preference, label.usd, label.seconds))
+        votes.setdefault(key, []).append(RecordedVote(label.preference, label.usd, label.seconds, label.seat or None))
     name = settings.name or ",".join(where.values()) or Path(path).name.partition(".")[0]
     return LabelsJudge(name, votes, labels.notes)
 
@@ -93,10 +95,38 @@ def _reward(settings: JudgeSettings, path: str) -> RewardJudge:
     return RewardJudge(name, identity, score)
 
 
+def _synthetic(settings: JudgeSettings, spec: str) -> SyntheticAnnotator:
+    from arenaloop.judges.reward_model import Conversation, RewardJudge
+    from arenaloop.judges.synthetic import Biases, SyntheticAnnotator
+    from arenaloop.specs.rewards import reward
+
+    if not spec:
+        raise ConfigError(f"judge {settings.spec!r}: expected synthetic:REWARD, as in synthetic:sandbox:gold")
+    known = ["seed", *Biases._fields]
+    options = dict(settings.options)
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigError(
+                f"judge {settings.spec}: no option {name!r}{nearest(name, known)}; known: {', '.join(known)}"
+            )
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"judge {settings.spec}: option {name}: {value!r} is no number")
+    seed = int(options.pop("seed", 0))
+    worth = reward(spec)
+
+    def score(conversations: Sequence[Conversation]) -> list[float | str]:
+        found = worth.score([before for before, _ in conversations], [said[-1]["content"] for _, said in conversations])
+        return ["the reward gives none" if one is None or not math.isfinite(one) else one for one in found]
+
+    name = settings.name or "synthetic"
+    return SyntheticAnnotator(name, RewardJudge(name, worth.identity, score), Biases(**options), seed)
+
+
 _WITHOUT_MODEL: Mapping[str, Callable[[JudgeSettings, str], Judge]] = {
     "builtin": _rule,
     "labels": _labels,
     "reward": _reward,
+    "synthetic": _synthetic,
 }
 """Judges that need no model, by what their SPEC begins with; they are made of the rest of it."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from arenaloop.calls.budget import Budget
     from arenaloop.train.rewards import RewardModel
 
-__all__ = ["KINDS", "reward"]
+__all__ = ["KINDS", "reward", "tried"]
 
 KINDS = {
     "reward": "reward:PATH",
@@ -33,12 +34,12 @@ KINDS = {
 
 
 def reward(spec: str, arena: Path | None = None, budget: Budget | None = None) -> Reward:
-    """The reward that a SPEC names, tried on one answer before anything is asked or trained.
+    """The reward that a SPEC names; who takes it lets it `probe` before anything is asked or trained.
 
     ``reward:PATH`` is a reward model; ``judge:FILE.yaml`` a judge that scores one answer;
     ``battles:JUDGE.yaml#ANSWERS.jsonl`` the lead over stored answers in battles; ``python:FILE.py:FUNCTION`` a function
     of lists of messages and of texts, ``FUNCTION(prompts, answers) -> list[float | None]``; a URL a server that takes
-    ``{"prompts", "answers"}`` and gives ``{"scores"}``; ``sandbox:gold`` the small world's own utility.
+    ``{"prompts", "answers"}`` and gives ``{"scores"}``; ``sandbox:gold`` the sandbox's own utility.
 
     Args:
         spec: the SPEC.
@@ -47,25 +48,24 @@ def reward(spec: str, arena: Path | None = None, budget: Budget | None = None) -
 
     Raises:
         ConfigError: an unknown kind, or a SPEC that lacks a part.
-        InputError: what it names cannot be loaded, or does not answer.
+        InputError: what it names is not there; when it is probed, it cannot be loaded, or does not answer.
     """
     kind, _, rest = spec.partition(":")
     if kind not in KINDS:
         raise ConfigError(f"reward {spec!r}: expected one of {', '.join(KINDS.values())}{nearest(kind, list(KINDS))}")
-    try:
-        if kind == "battles":
-            return battled(spec, rest, arena, budget)  # tries a battle of its own, since no stored answer is to ours
-        if kind == "judge":
-            built = judged(spec, rest, arena, budget)
-        elif kind in ("http", "https"):
-            built = served(spec)
-        else:
-            built = {"reward": _model, "python": _function, "sandbox": _sandbox}[kind](spec, rest)
-        _try(spec, built.score)
-    except BudgetSpentError:
-        raise
-    except StoppedError as error:
-        raise InputError(f"{error} (asked once, before anything else)") from error
+    if kind in ("judge", "battles"):
+        built = (judged if kind == "judge" else battled)(spec, rest, arena, budget)
+    elif kind in ("http", "https"):
+        built = served(spec)
+    else:
+        built = {"reward": _model, "python": _function, "sandbox": _sandbox}[kind](spec, rest)
+    return replace(built, probe=functools.partial(_probe, spec, built, own=kind == "battles"))
+
+
+def tried(spec: str, arena: Path | None = None, budget: Budget | None = None) -> Reward:
+    """The same, when it has been probed."""
+    built = reward(spec, arena, budget)
+    built.probe()
     return built
 
 
@@ -130,7 +130,7 @@ def _function(spec: str, rest: str) -> Reward:
 
 
 def _sandbox(spec: str, rest: str) -> Reward:
-    from arenaloop.sandbox.tasks import utility
+    from arenaloop.sandbox.gold import utility
 
     if rest != "gold":
         raise ConfigError(f"reward {spec!r}: the small world's reward is called sandbox:gold")
@@ -149,8 +149,19 @@ def _is_number(value: object) -> bool:
     return not isinstance(value, str)
 
 
-def _try(spec: str, score: Callable[[Sequence[list[Message]], Sequence[str]], Scores]) -> None:
-    """Ask once, so that a reward that cannot answer is known before a model is loaded."""
-    given = score([[{"role": "user", "content": "Say hello."}]], ["Hello."])
-    if len(given) != 1:
-        raise InputError(f"reward {spec!r}: {len(given)} scores for one answer")
+def _probe(spec: str, built: Reward, *, own: bool) -> None:
+    """Ask once; `own` where the reward has a question of its own.
+
+    Raises:
+        InputError: it does not answer.
+        BudgetSpentError: the budget does not reach for one question.
+    """
+    try:
+        if own:
+            built.probe()
+        elif len(given := built.score([[{"role": "user", "content": "Say hello."}]], ["Hello."])) != 1:
+            raise InputError(f"reward {spec!r}: {len(given)} scores for one answer")
+    except BudgetSpentError:
+        raise
+    except StoppedError as error:
+        raise InputError(f"{error} (asked once, before anything else)") from error

@@ -15,7 +15,7 @@ from typing import TypeVar
 from arenaloop.calls.answers import Contestant
 from arenaloop.config import JudgeSettings, TargetSettings
 from arenaloop.errors import ConfigError, MissingExtraError, StorageError
-from arenaloop.specs.models import local_model, shown
+from arenaloop.specs.models import local_model, shown, weights
 from arenaloop.types import content_hash
 
 J = TypeVar("J")
@@ -31,8 +31,8 @@ class Start:
 
     @property
     def path(self) -> str:
-        """A local path or hub id."""
-        return self.target.model.partition(":")[2]
+        """A local path or hub id; of a GGUF file, what it is converted to."""
+        return weights(self.target.model.partition(":")[2])
 
     @cached_property
     def fingerprint(self) -> str:

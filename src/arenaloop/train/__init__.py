@@ -1,7 +1,7 @@
 """The torch layer: pure losses over one shared session on ordinary `transformers` modules.
 
-Checkpoints are Hugging Face directories with `safetensors` weights. One process, one device; the places that decide
-about device, wrapping and saving are all in `backbone`. `methods` names every way to train.
+Checkpoints are Hugging Face directories with `safetensors` weights. The places that decide about device, wrapping and
+saving are all in `backbone`; `processes` is how several of them train together. `methods` names every way to train.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from torch import Tensor
 from arenaloop.train.encoding import Encoded
 from arenaloop.types import derive_seed
 
-__all__ = ["Batch", "TokenTable", "micro_batches", "optimiser_batches", "total_steps"]
+__all__ = ["Batch", "TokenTable", "micro_batches", "optimiser_batches", "shared_out", "total_steps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +151,26 @@ def micro_batches(
         parts.append(rows[order[start:stop]])
         start = stop
     return parts
+
+
+def shared_out(
+    rows: np.ndarray,
+    lengths: np.ndarray,
+    world: int,
+    *,
+    size: int | None = None,
+    tokens: int,
+    by_length: bool = True,
+) -> list[list[tuple[np.ndarray, float]]]:
+    """The forward passes of one optimiser batch, of each of several processes: rows, and the weight of their loss.
+
+    Every row has weight 1 in one pass of one process. All have equally many passes: who has fewer goes through the
+    shortest row once more, with weight 0. Arguments as those of `micro_batches`.
+    """
+    order = np.argsort(-lengths, kind="stable") if by_length else np.arange(len(rows))
+    parts = [
+        micro_batches(rows[mine], lengths[mine], size=size, tokens=tokens, by_length=by_length)
+        for mine in (order[rank::world] for rank in range(world))
+    ]
+    most, filler = max(map(len, parts)), rows[[int(np.argmin(lengths))]]
+    return [[(part, 1.0) for part in each] + [(filler, 0.0)] * (most - len(each)) for each in parts]

@@ -14,6 +14,7 @@ from arenaloop.train.encoding import EncodedRows, encode_pairs
 from arenaloop.train.loop import fit
 from arenaloop.train.losses import dpo_loss
 from arenaloop.train.policy import Policy, load_policy
+from arenaloop.train.processes import joined
 from arenaloop.train.run import TrainResult
 from arenaloop.train.session import Job
 from arenaloop.types import content_hash
@@ -63,11 +64,13 @@ class DPOObjective:
 
 def reference_logprobs(policy: Policy, table: TokenTable, settings: OptimSettings) -> Tensor:
     """Log-probability of every row's answer under the policy as it is: (rows,) float32 on the CPU."""
-    out = torch.empty(len(table))
     parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
     with torch_threads(policy.threads(settings)), policy.evaluating():
-        for part in parts:
-            out[torch.from_numpy(part)] = policy.answer_logprobs(table.batch(part).to(policy.device)).cpu()
+        found = joined().each(
+            parts, lambda part: policy.read(policy.answer_logprobs, table.batch(part).to(policy.device)).cpu()
+        )
+    out = torch.empty(len(table))
+    out[torch.from_numpy(np.concatenate(parts))] = torch.cat(found).float()
     return out
 
 
@@ -78,6 +81,7 @@ def train(job: Job[DPOSettings]) -> TrainResult:
     training's directory (``reference.pt``), so that one model is in memory during training.
     """
     policy = load_policy(job.start, job.settings, job.revision)
+    policy.spread(job.settings)
     data = encode_pairs(policy.encoder(job.settings), job.rows)
     table = TokenTable(data.rows, policy.pad_id)
     key = _reference_key(job.fingerprint, data, job.settings)

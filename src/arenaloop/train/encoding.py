@@ -16,8 +16,8 @@ answer is put after the generation prompt as it stands in the row, an empty bloc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from jinja2 import TemplateSyntaxError
 
@@ -53,6 +53,9 @@ _REWRITTEN = (
 
 class _UnfitError(Exception):
     """A conversation that is not tokenised as it should be: reason and words of an `Unfit`."""
+
+
+F = TypeVar("F")
 
 
 class ChatEncoder:
@@ -125,8 +128,12 @@ class ChatEncoder:
             where: names the row in what is said of it.
         """
         messages, since = prompt + completion, 0 if turns == "all" else len(prompt)
+        return self._fit(lambda: self._encoded(messages, since), where)
+
+    def _fit(self, work: Callable[[], F], where: str) -> F | Unfit:
+        """What `work` makes of a conversation, or why it cannot."""
         try:
-            return self._encoded(messages, since)
+            return work()
         except (_UnfitError, AlteredError) as error:
             reason, words = error.args
         except BaseException as error:  # of the tokenizer's and jinja's many kinds; its Rust panics are no Exception
@@ -136,10 +143,7 @@ class ChatEncoder:
         return Unfit(reason, words and f"{where}: {words}")
 
     def _encoded(self, messages: list[Message], since: int) -> Encoded:
-        for number, message in enumerate(messages, 1):
-            if broken := _SURROGATE.search(message["content"]):
-                half = f"half a character (\\u{ord(broken[0]):04x})"
-                raise _UnfitError("not_unicode", f"turn {number} ({message['role']}) holds {half}, which no text can")
+        _refuse_halves(messages)
         if self._chat.spells_turns(messages):
             raise _UnfitError("spells_turns", "")
         self._render(messages)  # says how it refuses a conversation
@@ -152,17 +156,23 @@ class ChatEncoder:
             raise _UnfitError("prompt_too_long", "")
         if labelled[0]:
             raise _UnfitError("turn_lost", "the chat template writes nothing before the answer")
+        self._refuse_unknown(ids)
+        return Encoded(ids, labelled, truncated=end > self.max_length, spelled=self._chat.spelled(messages))
+
+    def prompt(self, messages: list[Message], where: str = "the prompt") -> list[int] | Unfit:
+        """Tokens of a conversation with the generation prompt, as a model answers it; or why its row is dropped."""
+        return self._fit(lambda: self._asked(messages), where)
+
+    def _asked(self, messages: list[Message]) -> list[int]:
+        _refuse_halves(messages)
+        ids = self._chat.tokens(self._render(messages, prompt=True))
+        self._refuse_unknown(ids)
+        return ids
+
+    def _refuse_unknown(self, ids: Sequence[int]) -> None:
         if self._vocabulary is not None and max(ids) >= self._vocabulary:
             unknown = self.tokenizer.convert_ids_to_tokens(max(ids))
             raise _UnfitError("token_unknown", f"the model has no embedding for the tokenizer's token {unknown!r}")
-        return Encoded(ids, labelled, truncated=end > self.max_length, spelled=self._chat.spelled(messages))
-
-    def prompt(self, messages: list[Message]) -> list[int] | None:
-        """Tokens of a conversation with the generation prompt, as a model answers it; None if it is refused."""
-        try:
-            return self._chat.tokens(self._render(messages, prompt=True))
-        except _UnfitError:
-            return None
 
     def _render(self, messages: list[Message], *, prompt: bool = False) -> str:
         try:
@@ -295,6 +305,13 @@ class ChatEncoder:
         """The token that ends a turn which the template leaves open."""
         eos = self.tokenizer.eos_token_id
         return min(self.end_ids) if eos is None else int(eos)
+
+
+def _refuse_halves(messages: Sequence[Message]) -> None:
+    for number, message in enumerate(messages, 1):
+        if broken := _SURROGATE.search(message["content"]):
+            half = f"half a character (\\u{ord(broken[0]):04x})"
+            raise _UnfitError("not_unicode", f"turn {number} ({message['role']}) holds {half}, which no text can")
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from arenaloop.train import rollouts
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import Encoded, EncodedRows
 from arenaloop.train.loop import fit
-from arenaloop.train.policy import load_policy
+from arenaloop.train.policy import load_policy, refuse_grown
+from arenaloop.train.processes import joined
 from arenaloop.train.rollouts import Rollout
 from arenaloop.train.run import TrainingRun, TrainResult
 from arenaloop.train.session import Job
@@ -123,17 +125,16 @@ class Winners:
 def train(job: Job[ExpertIterationSettings]) -> TrainResult:
     """Fine-tune on the best of the model's own answers, as often as the settings say; see `methods.training`."""
     settings, out = job.settings, job.run.out
-    job.run.begin()
     sampler, revision, fingerprint = job.start, job.revision, job.fingerprint
     for number in range(1, settings.rounds):
         key = content_hash(job.run.key, "round", number)
-        run = TrainingRun(out / f"round-{number}", key, job.run.note)
+        run = TrainingRun(out / f"round-{number}", key, job.run.note, {**job.run.made, "round": number})
         if run.result is None:
             try:
                 _round(replace(job, run=run), sampler, revision, fingerprint, number)
             finally:
                 run.close()
-        sampler, revision, fingerprint = run.out, None, checkpoint_fingerprint(run.out)
+        sampler, revision, fingerprint = run.out, None, joined().once(partial(checkpoint_fingerprint, run.out))
     return _round(job, sampler, revision, fingerprint, settings.rounds)
 
 
@@ -142,7 +143,6 @@ def _round(
 ) -> TrainResult:
     """Learn the best of what the model `sampler` says."""
     settings = job.settings
-    job.run.begin()
     winners, dropped = _sampled(job, sampler, revision, fingerprint, number)
     data = winners.encoded(dropped)
     if settings.init == "sft":
@@ -162,7 +162,13 @@ def _sampled(
     kept: Any = run.kept("winners", key)
     winners = Winners() if kept is None else Winners(**kept)
     policy = load_policy(sampler, settings, revision)
-    prompts = rollouts.encode_prompts(policy.encoder(settings), job.rows, settings)
+    refuse_grown(policy)
+    encoder = policy.encoder(settings)
+    settings = settings.within(encoder.max_length)
+    prompts = rollouts.encode_prompts(encoder, job.rows, settings)
+    if winners.done < len(prompts.asked):
+        joined().once(job.scored_by().probe)
+    run.begin()  # nothing is written before what can be refused has been looked at
     seed = derive_seed(job.seed, "expert iteration", number)
     while winners.done < len(prompts.asked):
         part = winners.done // _PART
@@ -175,5 +181,6 @@ def _sampled(
         rollouts.write(rollout, run.out, part, {"best": best})
         run.keep("winners", key, vars(winners))
         if job.on_step is not None:
-            job.on_step(winners.done, len(prompts.asked), {"objective/scores": winners.scores / winners.answers})
+            told = (winners.done, len(prompts.asked), {"objective/scores": winners.scores / winners.answers})
+            joined().once(partial(job.on_step, *told))
     return winners, prompts.dropped

@@ -13,11 +13,13 @@ import numpy.typing as npt
 from arenaloop.ratings.rates import clustered_rate
 from arenaloop.ratings.student import t_quantile
 
-__all__ = ["pair_report", "report_line"]
+__all__ = ["RIGHT_AT", "pair_report", "report_line"]
 
 Floats = npt.NDArray[np.float64]
 
 _BINS = 10
+RIGHT_AT = "right_at_"
+"""What the names of shares that are right begin with, in a bin of claimed probabilities."""
 
 
 def pair_report(
@@ -35,8 +37,9 @@ def pair_report(
         By name the figure and the two ends of its 95 % interval (None without one): ``pairs``, ``accuracy`` (an equal
         score is half right), ``accuracy_likelihood`` and ``accuracy_longest`` of the two baselines, ``over_likelihood``
         (the difference of the accuracies, paired), ``calibration_error`` (mean distance between the probability that
-        the scores claim, ``sigma(difference)``, and the share that is right, over ten bins of equal width) and
-        ``length_correlation`` (of differences of scores with differences of lengths; None where either has no spread).
+        the scores claim, ``sigma(difference)``, and the share that is right, over ten bins of equal width), of each
+        bin ``right_at_`` the mean probability that is claimed in it, and ``length_correlation`` (of differences of
+        scores with differences of lengths; None where either has no spread).
     """
     _, cluster = np.unique(np.asarray(prompts), return_inverse=True)
     right = {
@@ -52,7 +55,12 @@ def pair_report(
         rate = clustered_rate(each, np.ones(len(each)), cluster)
         report[name] = [rate.value, rate.lower, rate.upper]
     report["over_likelihood"] = _mean(right["accuracy"] - right["accuracy_likelihood"], cluster)
-    report["calibration_error"] = [_calibration_error(scores[:, 0] - scores[:, 1])]
+    claimed, bins = _claimed(scores[:, 0] - scores[:, 1])
+    report["calibration_error"] = [_calibration_error(claimed, right["accuracy"], bins)]
+    for number in np.unique(bins):
+        some = bins == number
+        rate = clustered_rate(right["accuracy"][some], np.ones(some.sum()), cluster[some])
+        report[f"{RIGHT_AT}{claimed[some].mean():.3f}"] = [rate.value, rate.lower, rate.upper]
     report["length_correlation"] = [_correlation(scores[:, 0] - scores[:, 1], lengths[:, 0] - lengths[:, 1])]
     return report
 
@@ -90,11 +98,14 @@ def _mean(values: Floats, cluster: npt.NDArray[np.intp]) -> list[float | None]:
     return [mean, mean - half, mean + half]
 
 
-def _calibration_error(difference: Floats) -> float:
-    claimed = 1 / (1 + np.exp(-np.abs(difference)))  # of the answer that is scored higher
-    right = 0.5 + 0.5 * np.sign(difference)
-    bins = np.minimum(((claimed - 0.5) * 2 * _BINS).astype(int), _BINS - 1)
-    return float(np.abs(np.bincount(bins, claimed - right, minlength=_BINS)).sum() / len(difference))
+def _claimed(difference: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
+    """The probability that the answer that is scored higher is the better one, and its bin."""
+    claimed = 1 / (1 + np.exp(-np.abs(difference)))
+    return claimed, np.minimum(((claimed - 0.5) * 2 * _BINS).astype(int), _BINS - 1)
+
+
+def _calibration_error(claimed: Floats, right: Floats, bins: npt.NDArray[np.intp]) -> float:
+    return float(np.abs(np.bincount(bins, claimed - right, minlength=_BINS)).sum() / len(claimed))
 
 
 def _correlation(one: Floats, other: Floats) -> float | None:

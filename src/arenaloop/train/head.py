@@ -1,8 +1,9 @@
 """What a language model says of given tokens: log-probability, entropy and divergence, without its logits held whole.
 
 The logits of a training pass are its largest tensor: 16,384 positions over a vocabulary of 131,072 are 8 GB in float32,
-and a loss through autograd holds them three times over. Here they are made from the hidden states a chunk of positions
-at a time, in the forward pass and again in the backward pass, which is exact and costs one more matrix product.
+and a loss through autograd holds them three times over. Here they are made from the hidden states a block of the
+vocabulary at a time, in the forward pass and again in the backward pass (Wijmans et al. 2024), which is exact and costs
+one more matrix product; in exchange no block leaves the caches before it is done with.
 
 Shapes: N positions, D hidden, V vocabulary entries. Everything is in nats and float32.
 """
@@ -17,7 +18,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["FORBIDDEN", "Head", "TokenScores", "chunk_length", "score_hidden", "score_logits"]
+__all__ = ["FORBIDDEN", "Head", "TokenScores", "block_width", "score_hidden", "score_logits"]
 
 FORBIDDEN = -1e30
 """The logit of a token that can never be said; finite, so that zero times it is zero."""
@@ -53,9 +54,14 @@ class TokenScores:
     divergence: Tensor | None = None
 
 
-def chunk_length(vocabulary: int, device: torch.device) -> int:
-    """Positions whose logits are held at once: 64 MB of float32 on a CPU, 512 MB on a GPU, at least one position."""
-    return max(1, (2**24 if device.type == "cpu" else 2**27) // vocabulary)
+def block_width(positions: int, vocabulary: int, device: torch.device) -> int:
+    """Vocabulary entries whose logits are held at once, for that many positions.
+
+    All of them where they are 64 MB of float32 on a CPU, 512 MB on a GPU; else as many as stay in a CPU's caches and in
+    memory that it need not ask for anew, or fit in a GPU's 512 MB, but enough for the matrix products to be worth it.
+    """
+    whole, part = (2**24, 2**21) if device.type == "cpu" else (2**27, 2**27)
+    return vocabulary if positions * vocabulary <= whole else min(vocabulary, max(1024, part // positions))
 
 
 def score_logits(
@@ -99,9 +105,9 @@ def score_hidden(
     entropy: bool = False,
     reference: tuple[Tensor, Head] | None = None,
     forbidden: Tensor | None = None,
-    chunk: int | None = None,
+    width: int | None = None,
 ) -> TokenScores:
-    """Score targets by the hidden states that their logits come from; what `score_logits` gives, chunk by chunk.
+    """Score targets by the hidden states that their logits come from; what `score_logits` gives, block by block.
 
     Under autocast the matrix products run in its precision, all else in float32.
 
@@ -111,38 +117,41 @@ def score_hidden(
         targets: (N,) token ids.
         temperature, entropy, forbidden: as in `score_logits`.
         reference: hidden states (N, D') and head of another model, for the divergence; without gradient.
-        chunk: positions at a time; None = `chunk_length`.
+        width: vocabulary entries at a time; None = `block_width`.
     """
-    length = chunk or chunk_length(len(head.weight), hidden.device)
-    kind = hidden.device.type
+    kind, vocabulary = hidden.device.type, len(head.weight)
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-    asked = _Asked(temperature, entropy, length, dtype, forbidden, reference)
-    logprobs, spread, divergence, likeliest = _Chunked.apply(hidden, head.weight, head.bias, targets, asked)
+    never = None
+    if forbidden is not None:
+        never = torch.zeros(vocabulary, dtype=torch.bool, device=hidden.device).index_fill_(0, forbidden, True)
+    width = width or block_width(len(targets), vocabulary, hidden.device)
+    asked = _Asked(temperature, entropy, width, dtype, never, reference)
+    logprobs, spread, divergence, likeliest = _Blocks.apply(hidden, head.weight, head.bias, targets, asked)
     return TokenScores(logprobs, likeliest, spread if entropy else None, None if reference is None else divergence)
 
 
 class _Asked(NamedTuple):
-    """What is asked of a chunked pass, beside its tensors with gradients."""
+    """What is asked of a pass by blocks, beside its tensors with gradients."""
 
     temperature: float
     entropy: bool
-    length: int
+    width: int
     dtype: torch.dtype
-    forbidden: Tensor | None
+    never: Tensor | None
     reference: tuple[Tensor, Head] | None
 
-    def logits(self, hidden: Tensor, head: Head) -> Tensor:
-        """Logits of the whole vocabulary at the positions of one chunk, ours to change: (n, V) float32."""
-        logits = functional.linear(hidden.to(self.dtype), head.weight, head.bias)
-        return _scaled(logits, self.temperature, self.forbidden)
+    def logits(self, states: Tensor, head: Head, part: slice) -> Tensor:
+        """Logits of one block of the vocabulary at all positions, ours to change: (N, n) float32."""
+        bias = None if head.bias is None else head.bias[part].to(self.dtype)
+        logits = functional.linear(states.to(self.dtype), head.weight[part].to(self.dtype), bias)
+        logits = logits.to(_precision(logits.dtype))
+        if self.temperature != 1.0:
+            logits.div_(self.temperature)
+        return logits if self.never is None else logits.masked_fill_(self.never[part], FORBIDDEN)
 
-    def cast(self, head: Head) -> Head:
-        """The head in the precision of the matrix products."""
-        return Head(head.weight.to(self.dtype), None if head.bias is None else head.bias.to(self.dtype))
 
-
-class _Chunked(torch.autograd.Function):
-    """The forward pass keeps the hidden states alone; the backward pass makes every chunk's logits again.
+class _Blocks(torch.autograd.Function):
+    """The forward pass keeps the hidden states alone; the backward pass makes every block's logits again.
 
     With p the distribution, H its entropy and K its divergence from q, the gradients by the logits z are
     ``d ln p_y / dz_v = [v = y] - p_v``, ``dH / dz_v = -p_v (ln p_v + H)`` and
@@ -154,78 +163,86 @@ class _Chunked(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, asked: _Asked
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(N,) each: log-probabilities, entropies, divergences (zero where not asked for), likeliest or not."""
-        count = len(targets)
-        logprobs, total, spread, divergence = hidden.new_zeros(4, count, dtype=_precision(hidden.dtype)).unbind()
-        likeliest = torch.zeros(count, dtype=torch.bool, device=hidden.device)
+        # of the vocabulary so far: means of z and of z less the reference's, logarithms of sums of exp, the largest z
+        target, mean, away = hidden.new_zeros(3, len(targets), dtype=_precision(hidden.dtype)).unbind()
+        total, other_total, most = torch.full_like(torch.stack([target, mean, away]), -torch.inf).unbind()
         with torch.autocast(hidden.device.type, enabled=False):
-            head = asked.cast(Head(weight, bias))
-            other = None if asked.reference is None else asked.cast(asked.reference[1])
-            for start in range(0, count, asked.length):
-                part = slice(start, start + asked.length)
-                each = asked.logits(hidden[part], head)
-                target, most = each.gather(1, targets[part, None])[:, 0], each.amax(dim=-1)
-                likeliest[part] = target == most
-                if other is None and not asked.entropy:
-                    total[part] = most + each.sub_(most[:, None]).exp_().sum(dim=-1).log()
-                else:
-                    total[part] = each.logsumexp(dim=-1)
-                    each.sub_(total[part, None])
-                logprobs[part] = target - total[part]
-                if asked.entropy:
-                    spread[part] = -(each.exp() * each).sum(dim=-1)
-                if other is not None and asked.reference is not None:
-                    away = each - asked.logits(asked.reference[0][part], other).log_softmax(dim=-1)
-                    divergence[part] = (each.exp_() * away).sum(dim=-1)
-        ctx.save_for_backward(hidden, weight, bias, targets, total, spread, divergence)
+            for start in range(0, len(weight), asked.width):
+                part = slice(start, start + asked.width)
+                each = asked.logits(hidden, Head(weight, bias), part)
+                at, inside = _within(targets, start, each.shape[1])
+                target = torch.where(inside, each.gather(1, at[:, None])[:, 0], target)
+                largest = each.amax(dim=-1)
+                most = torch.maximum(most, largest)
+                difference = None
+                if asked.reference is not None:
+                    other = asked.logits(*asked.reference, part)
+                    other_total = torch.logaddexp(other_total, other.logsumexp(dim=-1))
+                    difference = torch.sub(each, other, out=other)
+                kept = each.clone() if asked.entropy else None
+                sums = each.sub_(largest[:, None]).exp_().sum(dim=-1)
+                here = largest + sums.log()
+                total = torch.logaddexp(total, here)
+                share = (here - total).exp()
+                if kept is not None:
+                    mean = mean.lerp(kept.mul_(each).sum(dim=-1) / sums, share)
+                if difference is not None:
+                    away = away.lerp(difference.mul_(each).sum(dim=-1) / sums, share)
+        spread, divergence, likeliest = total - mean, away - total + other_total, target == most
+        ctx.save_for_backward(hidden, weight, bias, targets, total, other_total, spread, divergence)
         ctx.asked = asked
         ctx.mark_non_differentiable(likeliest)
-        return logprobs, spread, divergence, likeliest
+        return target - total, spread, divergence, likeliest
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         """Gradients by the hidden states, the weight and the bias."""
-        hidden, weight, bias, targets, total, spread, divergence = ctx.saved_tensors
+        hidden, weight, bias, targets, total, other_total, spread, divergence = ctx.saved_tensors
         of_logprob, of_entropy, of_divergence, _ = gradients
         asked: _Asked = ctx.asked
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-        by_hidden = torch.empty_like(hidden) if wants_hidden else None
-        by_weight = torch.zeros_like(weight, dtype=_precision(weight.dtype)) if wants_weight else None
-        by_bias = torch.zeros_like(bias, dtype=_precision(bias.dtype)) if wants_bias else None
+        by_hidden = torch.zeros_like(hidden, dtype=_precision(hidden.dtype)) if wants_hidden else None
+        by_weight = torch.empty_like(weight) if wants_weight else None
+        by_bias = torch.empty_like(bias) if wants_bias else None
+        states = hidden.to(asked.dtype)
         with torch.autocast(hidden.device.type, enabled=False):
-            head = asked.cast(Head(weight, bias))
-            other = None if asked.reference is None else asked.cast(asked.reference[1])
-            for start in range(0, len(targets), asked.length):
-                part = slice(start, start + asked.length)
-                each = asked.logits(hidden[part], head).sub_(total[part, None])
-                factor = -of_logprob[part, None]
+            for start in range(0, len(weight), asked.width):
+                part = slice(start, start + asked.width)
+                each = asked.logits(states, Head(weight, bias), part)
+                factor = -of_logprob[:, None]
+                if asked.reference is not None:
+                    away = each - asked.logits(*asked.reference, part)
+                    factor = factor + of_divergence[:, None] * away.sub_((total - other_total + divergence)[:, None])
+                each.sub_(total[:, None])
                 if asked.entropy:
-                    factor = factor - of_entropy[part, None] * (each + spread[part, None])
-                if other is not None and asked.reference is not None:
-                    away = each - asked.logits(asked.reference[0][part], other).log_softmax(dim=-1)
-                    factor = factor + of_divergence[part, None] * (away - divergence[part, None])
+                    factor = factor - of_entropy[:, None] * (each + spread[:, None])
                 by_logits = each.exp_().mul_(factor)
-                by_logits.scatter_add_(1, targets[part, None], of_logprob[part, None])
+                at, inside = _within(targets, start, each.shape[1])
+                by_logits.scatter_add_(1, at[:, None], (of_logprob * inside)[:, None])
                 if asked.temperature != 1.0:
                     by_logits.div_(asked.temperature)
+                if by_bias is not None:
+                    by_bias[part] = by_logits.sum(dim=0)
                 by_logits = by_logits.to(asked.dtype)
                 if by_hidden is not None:
-                    by_hidden[part] = (by_logits @ head.weight).to(hidden.dtype)
-                if by_weight is not None:
-                    states = hidden[part].to(asked.dtype)
-                    if by_weight.dtype == asked.dtype:
-                        by_weight.addmm_(by_logits.T, states)
+                    rows = weight[part].to(asked.dtype)
+                    if by_hidden.dtype == asked.dtype:
+                        by_hidden.addmm_(by_logits, rows)
                     else:
-                        by_weight += by_logits.T @ states
-                if by_bias is not None:
-                    by_bias += by_logits.sum(dim=0)
-        return (
-            by_hidden,
-            None if by_weight is None else by_weight.to(weight.dtype),
-            None if by_bias is None else by_bias.to(bias.dtype),
-            None,
-            None,
-        )
+                        by_hidden += by_logits @ rows
+                if by_weight is not None:
+                    if by_weight.dtype == asked.dtype:
+                        torch.mm(by_logits.T, states, out=by_weight[part])
+                    else:
+                        by_weight[part] = by_logits.T @ states
+        return None if by_hidden is None else by_hidden.to(hidden.dtype), by_weight, by_bias, None, None
+
+
+def _within(targets: Tensor, start: int, width: int) -> tuple[Tensor, Tensor]:
+    """Where each target stands in the block that begins at `start`, and whether it stands there; (N,) each."""
+    at = targets - start
+    return at.clamp(0, width - 1), (at >= 0) & (at < width)
 
 
 def _precision(dtype: torch.dtype) -> torch.dtype:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification
 
 from arenaloop.config import OptimSettings
 from arenaloop.models.checkpoint import no_progress_bars
 from arenaloop.train.backbone import Backbone
 from arenaloop.train.batches import Batch
+from arenaloop.train.policy import Policy
 
-__all__ = ["ScalarHead", "load_head"]
+__all__ = ["ScalarHead", "head_on", "load_head"]
 
 
 @dataclass(slots=True)
@@ -48,8 +51,28 @@ class ScalarHead(Backbone):
     def _scalars(self, batch: Batch) -> Tensor:
         """The scalar at every position: (B, T) float32."""
         with self.lower_precision():
-            hidden = self.module.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state
-            return self.module.score(hidden)[..., 0].float()
+            hidden = self.module.base_model(input_ids=self.wide(batch.inputs), use_cache=False).last_hidden_state
+            hidden = hidden[:, : batch.inputs.shape[1]]
+            # beside weights in bfloat16 the head is trained in float32
+            return self.module.score(hidden.to(self.module.score.weight.dtype))[..., 0].float()
+
+
+def head_on(policy: Policy) -> ScalarHead:
+    """A new head that says 0 everywhere on a policy's weights, which are frozen below adapters and shared with it."""
+    frozen = policy.frozen()
+    config = copy.deepcopy(frozen.module.config)
+    config.num_labels = 1
+    with torch.device("meta"):
+        module = AutoModelForSequenceClassification.from_config(config)
+    module.score = nn.Linear(module.score.in_features, 1, bias=False, device=policy.device, dtype=frozen.module.dtype)
+    setattr(module, module.base_model_prefix, frozen.module.base_model)
+    for name in ("is_loaded_in_4bit", "is_loaded_in_8bit", "quantization_method", "hf_quantizer"):
+        if hasattr(frozen.module, name):
+            setattr(module, name, getattr(frozen.module, name))
+    names = [each.name for each in fields(Backbone)]
+    head = ScalarHead(**{**{name: getattr(frozen, name) for name in names}, "module": module.eval()})
+    head.begin_at_zero()
+    return head
 
 
 def load_head(model: str | Path, settings: OptimSettings, revision: str | None = None) -> ScalarHead:

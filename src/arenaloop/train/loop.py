@@ -45,6 +45,8 @@ def run_epochs(session: Session, objective: Objective, *, first: int = 0, last: 
         session.step(objective, batches[at])
         if session.steps % settings.log_every == 0 or session.steps == last:
             session.log({"epoch": (session.steps - first) / per_epoch})
+        if settings.keep_every and session.steps % settings.keep_every == 0:
+            session.keep(session.steps)
         every = settings.checkpoint_every
         if every and session.steps % every == 0 and session.steps < session.total:
             session.checkpoint()

@@ -13,10 +13,13 @@ from arenaloop import config
 from arenaloop.config import OptimSettings, SampleSettings
 from arenaloop.data.formats.training_rows import compared, contradiction, form_of
 from arenaloop.errors import ConfigError, nearest
+from arenaloop.models import adapters
 from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.train.processes import asks_to_spread, joined
 from arenaloop.train.rows import refuse_unread
 from arenaloop.train.run import TrainingRun, TrainResult
 from arenaloop.train.session import Job, OnStep, Reward
+from arenaloop.train.trackers import require
 from arenaloop.types import content_hash
 
 __all__ = ["METHODS", "Method", "training"]
@@ -51,6 +54,10 @@ def _method(name: str, settings: type[OptimSettings]) -> Method:
 METHODS = {name: _method(name, settings) for name, settings in config.METHODS.items()}
 
 
+SPREAD = ("sft", "dpo", "reward_model")
+"""Methods whose every forward pass is of one model, so that it can be spread over processes."""
+
+
 def training(
     method: str,
     start: str | Path,
@@ -71,7 +78,7 @@ def training(
 
     Args:
         method: its name.
-        start: the model to start from: a directory in Hugging Face form, or a hub id.
+        start: the model to start from: a directory in Hugging Face form or of an adapter, or a hub id.
         rows: what is trained on; the method's `COLUMNS` say what it reads, other columns are ignored.
         out: the directory to write; see `run`.
         settings: of the method's own class.
@@ -99,12 +106,29 @@ def training(
             if reward is None
             else f"{method} learns from rows; a reward does nothing there"
         )
-    fingerprint = checkpoint_fingerprint(start, revision)
+    processes = joined()
+    if asks_to_spread():
+        settings = settings.model_copy(update={"fsdp": True})
+    if settings.fsdp and method not in SPREAD:
+        raise ConfigError(f"{method} cannot spread its model over processes; fsdp is for {', '.join(SPREAD)}")
+    if settings.fsdp and processes.world == 1:
+        raise ConfigError("fsdp spreads a model over several processes, and there is one; start it with torchrun")
+    if settings.fsdp and settings.optimizer == "muon":
+        raise ConfigError("muon needs whole matrices, and fsdp spreads them; take the optimizer adamw")
+    require(settings.report_to)
+    fingerprint = processes.once(lambda: checkpoint_fingerprint(start, revision))
     read = _read(known, rows)
     scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were
-    run = TrainingRun(out, content_hash(method, fingerprint, read, settings.method(), seed, *scored), on_note)
+    key = content_hash(method, fingerprint, read, settings.method(), seed, *scored)
+    processes.agree(key, "the processes of this training were given different rows, settings or seeds")
+    made = {"method": method, "start": str(start), "rows": len(rows), "seed": seed}
+    run = TrainingRun(out, key, on_note, {**made, "settings": settings.model_dump(mode="json")})
     if run.result is not None:
         return run.result
+    if adapters.is_adapter(start):
+        run.note(
+            f"{start} is an adapter; it is merged into {adapters.base_of(start)[0]}, and training starts from both"
+        )
     try:
         return known.train(Job(run, settings, seed, start, revision, fingerprint, rows, on_step, reward, started))
     finally:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from arenaloop.config import OptimSettings
+from arenaloop.train.sharding import spread_like
 
 __all__ = ["Muon", "Optimizer", "build_optimizer", "learning_rate_factor", "warmup_length"]
 
@@ -70,7 +71,12 @@ class Optimizer:
     def load_state_dict(self, state: list[dict[str, Any]]) -> None:
         """Continue from a saved state."""
         for part, saved in zip(self.parts, state, strict=True):
-            part.load_state_dict(saved)
+            each = [p for group in part.param_groups for p in group["params"]]
+            own = {
+                at: {name: spread_like(value, each[at]) for name, value in kept.items()}
+                for at, kept in saved["state"].items()
+            }
+            part.load_state_dict({**saved, "state": own})
 
 
 class Muon(torch.optim.Optimizer):

@@ -10,13 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from arenaloop.config import OptimSettings
+from arenaloop.errors import InputError
 from arenaloop.models.checkpoint import forbidden_ids
 from arenaloop.models.decoding import forward_arguments
 from arenaloop.train.backbone import Backbone
 from arenaloop.train.batches import Batch
-from arenaloop.train.head import Head, TokenScores, chunk_length, score_hidden, score_logits
+from arenaloop.train.head import Head, TokenScores, block_width, score_hidden, score_logits
 
-__all__ = ["Policy", "load_policy"]
+__all__ = ["Policy", "load_policy", "refuse_grown"]
+
+PADDED_TO = 8
+"""Vocabularies that are made larger than their tokenizer, for speed, are made a multiple of this or more."""
 
 
 @dataclass(slots=True)
@@ -27,7 +31,7 @@ class Policy(Backbone):
 
     Attributes:
         chunked: whether its logits are its output layer's map of its last hidden states and nothing else, so that they
-            can be made a chunk at a time (see `head`).
+            can be made a block of the vocabulary at a time (see `head`).
         forbidden: ids of tokens that it can never say, by whatever reads its probabilities (see
             `checkpoint.forbidden_ids`); None = all can be said.
     """
@@ -56,7 +60,7 @@ class Policy(Backbone):
         shown = batch if shown is None else shown
         asked: dict[str, Any] = {"temperature": temperature, "entropy": entropy, "forbidden": self.forbidden}
         vocabulary = self.module.get_output_embeddings().weight.shape[0] if self.chunked else 0
-        if self.chunked and len(batch.at) > chunk_length(vocabulary, self.device):
+        if self.chunked and block_width(len(batch.at), vocabulary, self.device) < vocabulary:
             if reference is not None:
                 with reference.evaluating():
                     asked["reference"] = (reference.hidden(shown), reference.head())
@@ -78,30 +82,60 @@ class Policy(Backbone):
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits at the labelled positions: (N, V)."""
+        inputs = self.wide(batch.inputs)
+        keep = batch.keep + inputs.shape[1] - batch.inputs.shape[1]
         # not every model can leave out the logits of leading positions
-        kept = {"logits_to_keep": batch.keep} if "logits_to_keep" in forward_arguments(self.module) else {}
+        kept = {"logits_to_keep": keep} if "logits_to_keep" in forward_arguments(self.module) else {}
         with self.lower_precision():
-            logits = self.module(input_ids=batch.inputs, use_cache=False, **kept).logits[:, -batch.keep :]
+            logits = self.module(input_ids=inputs, use_cache=False, **kept).logits[:, -keep:][:, : batch.keep]
         return logits.flatten(0, 1).index_select(0, batch.at)
 
     def hidden(self, batch: Batch) -> Tensor:
         """The last hidden states at the labelled positions: (N, D)."""
         with self.lower_precision():
-            states = self.module.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state
+            states = self.module.base_model(input_ids=self.wide(batch.inputs), use_cache=False).last_hidden_state
+        states = states[:, : batch.inputs.shape[1]]
         return states[:, -batch.keep :].flatten(0, 1).index_select(0, batch.at)
 
     def head(self) -> Head:
         """Its output layer."""
         layer = self.module.get_output_embeddings()
-        return Head(layer.weight, layer.bias)
+        if self.adapter is None:
+            return Head(layer.weight, layer.bias)
+        # tied to an embedding with rows that are trained; but these are of tokens that are never said
+        layer = getattr(layer, "original_module", layer)
+        return Head(layer.weight.detach(), layer.bias)
+
+    def adapt(self, seed: int) -> None:
+        """See `Backbone.adapt`."""
+        Backbone.adapt(self, seed)
+        if self.adapter is not None:
+            layer = self.module.get_output_embeddings()
+            self.chunked = self.chunked and type(getattr(layer, "original_module", layer)) is nn.Linear
 
 
 def load_policy(model: str | Path, settings: OptimSettings, revision: str | None = None) -> Policy:
     """Load a causal language model for training; see `Backbone.load`."""
     policy = Policy.load(model, settings, revision, kind="AutoModelForCausalLM")
     policy.chunked = _is_plain(policy)
-    policy.forbidden = forbidden_ids(policy.module)
+    never = forbidden_ids(policy.module)
+    policy.forbidden = None if never is None else never.to(policy.device)
     return policy
+
+
+def refuse_grown(policy: Policy) -> None:
+    """Refuse a vocabulary of another size than its tokenizer's, unless it is padded: it could say what is no text.
+
+    Raises:
+        InputError: it is.
+    """
+    rows = policy.module.get_input_embeddings().weight.shape[0]
+    known = max(policy.tokenizer.get_vocab().values()) + 1
+    if known > rows or (rows > known and rows % PADDED_TO):
+        raise InputError(
+            f"the tokenizer of {policy.tokenizer.name_or_path} has {known:,} tokens, the vocabulary of its model "
+            f"{rows:,}: one of them grew without the other; save the two together"
+        )
 
 
 _BENT = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")
@@ -116,8 +150,8 @@ def _is_plain(policy: Policy) -> bool:
     layer = module.get_output_embeddings()
     if type(layer) is not nn.Linear or module.base_model is module:
         return False
-    ids = torch.arange(8, device=policy.device)[None] % layer.weight.shape[0]
-    with policy.evaluating():
+    ids = torch.arange(8, device=module.device)[None] % layer.weight.shape[0]
+    with policy.generating():
         whole = module(input_ids=ids, use_cache=False).logits
         found = layer(module.base_model(input_ids=ids, use_cache=False).last_hidden_state)
     tolerance = 1e-5 if whole.dtype == torch.float32 else 1e-2

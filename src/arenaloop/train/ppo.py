@@ -20,7 +20,7 @@ from arenaloop.train import rollouts
 from arenaloop.train.advantages import gae, kl_estimates, row_sums, scale, shape_rewards, whiten
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.guards import Watch, refuse_another_start, refuse_moved_ratios
-from arenaloop.train.heads import ScalarHead, load_head
+from arenaloop.train.heads import ScalarHead, head_on, load_head
 from arenaloop.train.losses import ppo_policy_loss, value_loss
 from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.rollouts import Rollout, by_token, token_logprobs, token_logprobs_and_surprise
@@ -141,13 +141,10 @@ class PPOObjective:
 def train(job: Job[PPOSettings]) -> TrainResult:
     """Improve the start by what a reward says of its own answers; see `methods.training`."""
     settings = job.settings
-    policy, reference = (load_policy(job.start, settings, job.revision) for _ in range(2))
-    value = load_head(settings.value_start or job.start, settings, None if settings.value_start else job.revision)
-    value.begin_at_zero()
-    prompts = rollouts.encode_prompts(policy.encoder(settings), job.rows, settings)
-    loop = rollouts.Plan(len(prompts.asked), settings)
+    policy = load_policy(job.start, settings, job.revision)
+    prompts, settings, loop = rollouts.prepare(policy, policy.encoder(settings), job)
+    reference, value = policy.frozen(), _value_network(job, policy)
     watch = Watch(settings)
-    lower = policy.autocast is not None or settings.dtype != "float32"
     with Session(
         job,
         policy,
@@ -168,7 +165,7 @@ def train(job: Job[PPOSettings]) -> TrainResult:
             old, surprise = token_logprobs_and_surprise(policy, rollout.table, settings)
             before = token_logprobs(reference, rollout.table, settings)
             if iteration == 0:
-                refuse_another_start(float((old - before).abs().max()), lower)
+                refuse_another_start(float((old - before).abs().max()), policy.lower)
             values = by_token(value, rollout.table, settings, value.token_values)
             credited = credit(rollout, old, before, values, watch.kl.value, settings)
             figures = rollout.figures()
@@ -179,14 +176,24 @@ def train(job: Job[PPOSettings]) -> TrainResult:
             for whole in loop.batches(job.seed, iteration):
                 session.step(objective, whole)
                 if objective.ratio_error is not None and session.steps == iteration * loop.steps_each + 1:
-                    refuse_moved_ratios(objective.ratio_error, lower)
+                    refuse_moved_ratios(objective.ratio_error, policy.lower)
             clock.lap("update")
             kl_coef = watch.kl.value
             watch.kl = watch.kl.after(float(credited.kl.mean()))
             explained = _explained(credited)
             told = {"objective/kl": float(credited.kl.mean()), "objective/kl_coef": kl_coef, **figures}
-            rollouts.end(session, policy, loop, iteration, {**told, "val/explained": explained, **clock.seconds})
+            rollouts.end(session, loop, iteration, {**told, "val/explained": explained, **clock.seconds})
     return session.finish(loop.used(prompts))
+
+
+def _value_network(job: Job[PPOSettings], policy: Policy) -> ScalarHead:
+    """A value network that says 0 everywhere; beside the policy's adapters it shares the weights that stay."""
+    settings = job.settings
+    if settings.lora is not None and settings.value_start is None:
+        return head_on(policy)
+    value = load_head(settings.value_start or job.start, settings, None if settings.value_start else job.revision)
+    value.begin_at_zero()
+    return value
 
 
 def _explained(credited: Credited) -> float:

@@ -152,17 +152,16 @@ class QuarkObjective:
 def train(job: Job[QuarkSettings]) -> TrainResult:
     """Improve the start by the best of its own answers; see `methods.training`."""
     settings = job.settings
-    policy, reference = (load_policy(job.start, settings, job.revision) for _ in range(2))
+    policy = load_policy(job.start, settings, job.revision)
     tokens, encoder = None, policy.encoder(settings)
     if not settings.best_only:
-        tokens, _ = (add_reward_tokens(each, settings.bins, job.seed) for each in (policy, reference))
+        tokens = add_reward_tokens(policy, settings.bins, job.seed)
         encoder = tokens.encoder(policy, settings)
-    prompts = rollouts.encode_prompts(encoder, job.rows, settings)
+    reference = policy.frozen()
+    prompts, settings, loop = rollouts.prepare(policy, encoder, job)
     if tokens is not None:
         tokens.ask_for_the_best(policy)
-    loop = rollouts.Plan(len(prompts.asked), settings)
     watch, pool = Watch(settings), Pool()
-    lower = policy.autocast is not None or settings.dtype != "float32"
     with Session(
         job, policy, total=loop.steps, dropout=False, kept={"watch": watch, "pool": pool}, stride=loop.steps_each
     ) as session:
@@ -180,7 +179,7 @@ def train(job: Job[QuarkSettings]) -> TrainResult:
             old, surprise = token_logprobs_and_surprise(policy, rollout.table, settings)
             before = token_logprobs(reference, TokenTable(answers, policy.pad_id), settings)
             if iteration == 0:
-                refuse_another_start(float((old - before).abs().max()), lower)
+                refuse_another_start(float((old - before).abs().max()), policy.lower)
             row, rows = rollout.row, len(rollout.texts)
             kl = row_sums(old - before, row, rows).double().numpy()
             figures = rollout.figures()
@@ -201,7 +200,7 @@ def train(job: Job[QuarkSettings]) -> TrainResult:
             if settings.reset_pool:
                 pool.clear()
             told = {"objective/kl": float(kl.mean()), "objective/kl_coef": kl_coef, "objective/best_part": best}
-            rollouts.end(session, policy, loop, iteration, {**told, **figures, **clock.seconds})
+            rollouts.end(session, loop, iteration, {**told, **figures, **clock.seconds})
     return session.finish(loop.used(prompts))
 
 

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from arenaloop.config import RewardModelSettings
 from arenaloop.data.formats.training_rows import PREFERENCE_COLUMNS
+from arenaloop.errors import ConfigError
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.encoding import EncodedRows, encode_pairs
 from arenaloop.train.gate import pair_report
-from arenaloop.train.heads import ScalarHead, load_head
+from arenaloop.train.heads import ScalarHead, head_on, load_head
 from arenaloop.train.loop import fit
 from arenaloop.train.losses import reward_loss
-from arenaloop.train.policy import load_policy
+from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.rewards import PRIOR, RewardModel, likelihoods, separate_pad
 from arenaloop.train.rows import labels
 from arenaloop.train.rows import preference as preference_row
@@ -30,13 +31,14 @@ from arenaloop.train.run import TrainResult
 from arenaloop.train.session import Job
 from arenaloop.types import content_hash, derive_seed
 
-__all__ = ["COLUMNS", "MOST_HELD_OUT", "RewardObjective", "held_out", "train"]
+__all__ = ["COLUMNS", "MOST_MEASURED", "RewardObjective", "held_out", "train"]
 
 COLUMNS = tuple((*form, "preference", "margin") for form in PREFERENCE_COLUMNS)
 """A row is a prompt with two answers, in any of the forms of `data.formats.training_rows`; with it may stand
 ``preference``, the probability that the chosen answer is the better one, and ``margin``, by how much."""
 
-MOST_HELD_OUT = 500
+MOST_MEASURED = 500
+"""Pairs at most that are held out; and by whose answers, spread evenly over the rest, scores are standardised."""
 
 
 class RewardObjective:
@@ -70,10 +72,14 @@ class RewardObjective:
 def train(job: Job[RewardModelSettings]) -> TrainResult:
     """Train a head on the start to score the better answers higher; see `methods.training`."""
     settings = job.settings
-    head = load_head(job.start, settings, job.revision)
+    with_prior = settings.prior == "policy_logprob"
+    if with_prior and settings.keep_every:
+        raise ConfigError("keep_every keeps no reward model on the way that has a prior: it would be kept each time")
+    head, start = _loaded(job)
     separate_pad(head)
     if not any("SequenceClassification" in name for name in head.module.config.architectures or ()):
         _begin(head, job.seed)
+    head.spread(settings)
     preference, margin = zip(*(labels(row, at) for at, row in enumerate(job.rows)), strict=True)
     data = encode_pairs(head.encoder(settings), job.rows, uncut=True)
     ties = [at for at in data.source if preference[at] == 0.5]
@@ -82,26 +88,43 @@ def train(job: Job[RewardModelSettings]) -> TrainResult:
     away = held_out([str(content_hash(_prompt(job.rows[at]))) for at in data.source], settings.held_out, job.seed)
     trained, measured = _part(data, [not out for out in away]), _part(data, away)
     trained.require("preference", len(job.rows))
-    with_prior = settings.prior == "policy_logprob"
-    start = load_policy(job.start, settings, job.revision) if with_prior or measured.rows else None
+    if start is None and (with_prior or measured.rows):
+        start = load_policy(job.start, settings, job.revision)
+    if start is not None:
+        start.spread(settings)
     model = RewardModel(head, settings.readout, start if with_prior else None)
+    model.say()
     table = TokenTable(trained.rows, head.pad_id)
     prior = torch.zeros(len(table)) if model.prior is None else likelihoods(model.prior, table, settings)
+    seen = TokenTable(measured.rows, head.pad_id) if measured.rows else None
+    of_start = None if start is None or seen is None else likelihoods(start, seen, settings)
+    del start  # without a prior it is not in memory while the head is trained
     columns = (torch.tensor([column[at] for at in trained.source]) for column in (preference, margin))
     session = fit(job, head, RewardObjective(table, model, prior, *columns), dropout=False)
-    model.standardise(model.raw(table, settings))
+    some = np.linspace(0, len(trained.source) - 1, min(len(trained.source), MOST_MEASURED)).astype(int)
+    some = np.concatenate([some, some + len(trained.source)])
+    sample = TokenTable([trained.rows[at] for at in some], head.pad_id)
+    model.standardise(model.raw(sample, settings, prior[torch.from_numpy(some)]))
     report = {}
-    if start is not None and measured.rows:
-        seen = TokenTable(measured.rows, head.pad_id)
+    if seen is not None and of_start is not None:
         report = pair_report(
-            _pairs(model.raw(seen, settings)),
+            _pairs(model.raw(seen, settings, of_start if with_prior else None)),
             _pairs(torch.from_numpy(seen.labelled)),
-            _pairs(likelihoods(start, seen, settings)),
+            _pairs(of_start),
             [str(content_hash(_prompt(job.rows[at]))) for at in measured.source],
         )
     if model.prior is not None:
         model.prior.save(job.run.out / PRIOR)
     return session.finish(trained, report)
+
+
+def _loaded(job: Job[RewardModelSettings]) -> tuple[ScalarHead, Policy | None]:
+    """The head on the start; and the start as a language model, where both share weights that stay as they are."""
+    if job.settings.lora is not None:
+        start = load_policy(job.start, job.settings, job.revision)
+        if not any("SequenceClassification" in name for name in start.module.config.architectures or ()):
+            return head_on(start), start
+    return load_head(job.start, job.settings, job.revision), None
 
 
 def held_out(prompts: Sequence[str], share: float, seed: int) -> list[bool]:
@@ -119,7 +142,7 @@ def held_out(prompts: Sequence[str], share: float, seed: int) -> list[bool]:
     count, pairs = Counter(prompts), 0
     for prompt in order[: int(share * len(order))]:
         pairs += count[prompt]
-        if pairs > MOST_HELD_OUT and chosen:
+        if pairs > MOST_MEASURED and chosen:
             break
         chosen.add(prompt)
     return [prompt in chosen for prompt in prompts]

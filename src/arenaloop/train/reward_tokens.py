@@ -21,13 +21,10 @@ from arenaloop.errors import ConfigError, InputError
 from arenaloop.models.chat import ChatTokens
 from arenaloop.models.checkpoint import forbidden_ids
 from arenaloop.train.encoding import GENERATION_MARK, ChatEncoder, Encoded
-from arenaloop.train.policy import Policy
+from arenaloop.train.policy import Policy, refuse_grown
 from arenaloop.types import Message, derive_seed
 
 __all__ = ["RewardTokens", "add_reward_tokens"]
-
-PADDED_TO = 8
-"""Vocabularies that are made larger than their tokenizer, for speed, are made a multiple of this or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,10 @@ def add_reward_tokens(policy: Policy, count: int, seed: int) -> RewardTokens:
     tokenizer, module = policy.tokenizer, policy.module
     vocabulary = tokenizer.get_vocab()
     known = max(vocabulary.values()) + 1
-    _refuse_grown(policy, known)
+    refuse_grown(policy)
+    never = forbidden_ids(module)
+    if never is not None and int(never.max()) >= known:
+        raise InputError(f"the tokenizer of {tokenizer.name_or_path} lacks tokens that its model is never to say")
     names = [f"<reward_{number}>" for number in range(count)]
     new = [name for name in names if name not in vocabulary]
     tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in new], special_tokens=True)
@@ -102,19 +102,8 @@ def add_reward_tokens(policy: Policy, count: int, seed: int) -> RewardTokens:
     module.generation_config.suppress_tokens = sorted(told)
     module.generation_config._from_model_config = False  # else generating makes it anew, of the configuration alone
     policy.forbidden = forbidden_ids(module)
+    policy.new_tokens = tuple(ids)
     return RewardTokens(tuple(ids), tokenizer.bos_token_id, template)
-
-
-def _refuse_grown(policy: Policy, known: int) -> None:
-    """Refuse a vocabulary of another size than its tokenizer's, unless it is padded."""
-    rows = policy.module.get_input_embeddings().weight.shape[0]
-    never = forbidden_ids(policy.module)
-    lost = never is not None and int(never.max()) >= known
-    if known > rows or lost or (rows > known and rows % PADDED_TO):
-        raise InputError(
-            f"the tokenizer of {policy.tokenizer.name_or_path} has {known:,} tokens, the vocabulary of its model "
-            f"{rows:,}: one of them grew without the other, so no token can be added; save the two together"
-        )
 
 
 def _begin(module: Any, at: Tensor, known: int, seed: int) -> None:

@@ -5,7 +5,7 @@ position. Its configuration says how a score is made of it:
 
     readout            ``last`` (every loader of classifiers reads it so), or ``mean`` over the answer's tokens
     prior              ``policy_logprob``: the log-probability per root of the tokens, of the model in ``prior/``, added
-    mean, std          of the scores of the answers that it was trained on; a score is ``(raw - mean) / std``
+    mean, std          of the scores of answers that it was trained on (500 pairs); a score is ``(raw - mean) / std``
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from torch import Tensor
 
 from arenaloop.config import OptimSettings
 from arenaloop.errors import InputError
-from arenaloop.models.checkpoint import require_reward_model, torch_threads
+from arenaloop.models.checkpoint import holds_model, require_reward_model, torch_threads
 from arenaloop.train.batches import Batch, TokenTable, micro_batches
 from arenaloop.train.dpo import reference_logprobs
 from arenaloop.train.encoding import ChatEncoder, Encoded, Unfit
 from arenaloop.train.heads import ScalarHead, load_head
 from arenaloop.train.policy import Policy, load_policy
+from arenaloop.train.processes import joined
 from arenaloop.types import Message
 
 __all__ = ["PRIOR", "Readout", "RewardModel", "likelihoods", "load_reward_model", "separate_pad"]
@@ -45,7 +46,7 @@ class RewardModel:
         head: the classifier.
         readout: where the score is read.
         prior: the model whose likelihood is added, or None.
-        mean, std: of the raw scores of the answers that it was trained on.
+        mean, std: of the raw scores of answers that it was trained on.
     """
 
     head: ScalarHead
@@ -58,13 +59,23 @@ class RewardModel:
         """What the head says of the rows of a batch with all their last tokens, without the prior: (B,) float32."""
         return self.head.scores(batch) if self.readout == "last" else self.head.answer_means(batch)
 
-    def raw(self, table: TokenTable, settings: OptimSettings) -> Tensor:
-        """Scores of all rows of a table as the loss sees them, on the CPU: (R,) float32."""
-        out = torch.zeros(len(table)) if self.prior is None else likelihoods(self.prior, table, settings)
+    def raw(self, table: TokenTable, settings: OptimSettings, likelihood: Tensor | None = None) -> Tensor:
+        """Scores of all rows of a table as the loss sees them, on the CPU: (R,) float32.
+
+        Args:
+            table: the rows.
+            settings: of the forward passes.
+            likelihood: (R,) of the rows under the prior, where it is known already.
+        """
+        if likelihood is None and self.prior is not None:
+            likelihood = likelihoods(self.prior, table, settings)
+        out = torch.zeros(len(table)) if likelihood is None else likelihood.clone()
         parts = micro_batches(np.arange(len(table)), table.lengths, tokens=self.head.micro_tokens(settings))
         with torch_threads(self.head.threads(settings)), self.head.evaluating():
-            for part in parts:
-                out[torch.from_numpy(part)] += self.read(table.batch(part, whole=True).to(self.head.device)).cpu()
+            found = joined().each(
+                parts, lambda part: self.head.read(self.read, table.batch(part, whole=True).to(self.head.device)).cpu()
+            )
+        out[torch.from_numpy(np.concatenate(parts))] += torch.cat(found)
         return out
 
     def score(
@@ -109,9 +120,13 @@ class RewardModel:
         return self.head.encoder(settings)
 
     def standardise(self, raw: Tensor) -> None:
-        """Take mean and standard deviation from these raw scores, and say them in the configuration."""
+        """Take mean and standard deviation from these raw scores, and say them."""
         spread = float(raw.std(correction=0))
         self.mean, self.std = float(raw.mean()), spread if spread > 1e-6 else 1.0
+        self.say()
+
+    def say(self) -> None:
+        """Write into the configuration how a score is made."""
         said: dict[str, object] = {"mean": self.mean, "std": self.std, "readout": self.readout}
         said["prior"] = "none" if self.prior is None else "policy_logprob"
         for name, value in said.items():
@@ -161,7 +176,7 @@ def load_reward_model(path: str | Path, settings: OptimSettings, revision: str |
         )
     prior = None
     if getattr(config, "prior", "none") == "policy_logprob":
-        if not (Path(path) / PRIOR / "config.json").is_file():
+        if not holds_model(Path(path) / PRIOR):
             raise InputError(f"{path}: the model of its prior is missing from {PRIOR}/")
         prior = load_policy(Path(path) / PRIOR, settings)
     readout: Any = getattr(config, "readout", "last")

@@ -81,11 +81,10 @@ class RLOOObjective:
 def train(job: Job[RLOOSettings]) -> TrainResult:
     """Improve the start by what a reward says of its own answers; see `methods.training`."""
     settings = job.settings
-    policy, reference = (load_policy(job.start, settings, job.revision) for _ in range(2))
-    prompts = rollouts.encode_prompts(policy.encoder(settings), job.rows, settings)
-    loop = rollouts.Plan(len(prompts.asked), settings)
+    policy = load_policy(job.start, settings, job.revision)
+    prompts, settings, loop = rollouts.prepare(policy, policy.encoder(settings), job)
+    reference = policy.frozen()
     watch = Watch(settings)
-    lower = policy.autocast is not None or settings.dtype != "float32"
     with Session(
         job, policy, total=loop.steps, dropout=False, kept={"watch": watch}, stride=loop.steps_each
     ) as session:
@@ -99,7 +98,7 @@ def train(job: Job[RLOOSettings]) -> TrainResult:
             old, surprise = token_logprobs_and_surprise(policy, rollout.table, settings)
             before = token_logprobs(reference, rollout.table, settings)
             if iteration == 0:
-                refuse_another_start(float((old - before).abs().max()), lower)
+                refuse_another_start(float((old - before).abs().max()), policy.lower)
             row, rows = rollout.row, len(rollout.texts)
             kl = row_sums(old - before, row, rows).double().numpy()
             penalty = row_sums(kl_estimates(old, before, settings.kl_estimator), row, rows)
@@ -112,10 +111,10 @@ def train(job: Job[RLOOSettings]) -> TrainResult:
             for whole in loop.batches(job.seed, iteration):
                 session.step(objective, whole)
                 if objective.ratio_error is not None and session.steps == iteration * loop.steps_each + 1:
-                    refuse_moved_ratios(objective.ratio_error, lower)
+                    refuse_moved_ratios(objective.ratio_error, policy.lower)
             clock.lap("update")
             kl_coef = watch.kl.value
             watch.kl = watch.kl.after(float(kl.mean()))
             told = {"objective/kl": float(kl.mean()), "objective/kl_coef": kl_coef, **figures}
-            rollouts.end(session, policy, loop, iteration, {**told, **clock.seconds})
+            rollouts.end(session, loop, iteration, {**told, **clock.seconds})
     return session.finish(loop.used(prompts))

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,14 +22,15 @@ from torch import Tensor
 
 from arenaloop.config import RolloutSettings, SampleSettings
 from arenaloop.data.formats.training_rows import ContradictionError
-from arenaloop.errors import InputError, StoppedError
+from arenaloop.errors import InputError, StoppedError, UserError
 from arenaloop.models.checkpoint import torch_threads
 from arenaloop.models.decoding import Continuation, decode
 from arenaloop.train.batches import Batch, TokenTable, micro_batches
-from arenaloop.train.encoding import ChatEncoder, Encoded, EncodedRows
-from arenaloop.train.policy import Policy
+from arenaloop.train.encoding import ChatEncoder, Encoded, EncodedRows, Unfit
+from arenaloop.train.policy import Policy, refuse_grown
+from arenaloop.train.processes import joined
 from arenaloop.train.rows import prompt_turns
-from arenaloop.train.session import Reward, Session
+from arenaloop.train.session import Job, Reward, Session
 from arenaloop.types import Message, content_hash, derive_seed
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "draw",
     "encode_prompts",
     "end",
+    "prepare",
     "sample",
     "score",
     "token_logprobs",
@@ -54,6 +56,8 @@ MOST_WITHOUT_SCORE = 0.05
 
 _CHUNK = 256
 """Answers that are decoded at once."""
+
+S = TypeVar("S", bound=RolloutSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,13 @@ class Prompts:
 
     Attributes:
         asked: the prompts, each once.
-        dropped: rows dropped, by reason: ``prompt_too_long``, ``repeated``, ``template_refuses``, ``contradiction``.
+        dropped: rows dropped, by reason: ``prompt_too_long``, ``repeated``, ``contradiction``, or one of
+            `ChatEncoder.prompt`; `explained`: what there is to say of the first of them, by reason.
     """
 
     asked: list[Asked]
     dropped: dict[str, int]
+    explained: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,9 @@ class Plan:
 
     def used(self, prompts: Prompts) -> EncodedRows:
         """What is said of the rows in the result."""
-        return EncodedRows(source=list(range(len(prompts.asked))), dropped=Counter(prompts.dropped))
+        return EncodedRows(
+            source=list(range(len(prompts.asked))), dropped=Counter(prompts.dropped), explained=prompts.explained
+        )
 
 
 class Clock:
@@ -189,15 +197,41 @@ class Clock:
         self._since = now
 
 
-def end(session: Session, policy: Policy, plan: Plan, iteration: int, figures: Mapping[str, float]) -> None:
+def end(session: Session, plan: Plan, iteration: int, figures: Mapping[str, float]) -> None:
     """Close a roll-out: its line of metrics, and the checkpoint and model that are due."""
     settings, done = session.job.settings, iteration + 1
     if done % settings.log_every == 0 or done == plan.iterations:
         session.log({"iteration": float(done), **figures})
     if settings.keep_every and done % settings.keep_every == 0:
-        policy.save(session.job.run.out / f"policy-{done}")
+        session.keep(done)
     if settings.checkpoint_every and done % settings.checkpoint_every == 0 and done < plan.iterations:
         session.checkpoint()
+
+
+def prepare(policy: Policy, encoder: ChatEncoder, job: Job[S]) -> tuple[Prompts, S, Plan]:
+    """What a training takes of its prompts, with the settings as they are for these; then the reward is tried.
+
+    Raises:
+        InputError: a malformed row, too few prompts, a vocabulary that is not its tokenizer's, or a reward that does
+            not answer.
+    """
+    refuse_grown(policy)
+    settings = job.settings.within(encoder.max_length)
+    prompts = encode_prompts(encoder, job.rows, settings)
+    settings = settings.sized(len(prompts.asked))
+    plan = Plan(len(prompts.asked), settings)
+    changed = [
+        f"{name} {getattr(settings, name):,}, not {getattr(job.settings, name):,}"
+        for name in ("max_new_tokens", "rollout_batch")
+        if getattr(settings, name) != getattr(job.settings, name)
+    ]
+    joined().once(job.scored_by().probe)
+    if changed:
+        job.run.note(
+            f"{job.run.out}: {len(prompts.asked):,} prompts in a window of {encoder.max_length:,} tokens, so "
+            + " and ".join(changed)
+        )
+    return prompts, settings, plan
 
 
 def encode_prompts(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], settings: SampleSettings) -> Prompts:
@@ -208,6 +242,7 @@ def encode_prompts(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], sett
     """
     asked: dict[str, Asked] = {}
     dropped: Counter[str] = Counter()
+    explained: dict[str, str] = {}
     room = encoder.max_length - settings.max_new_tokens
     for at, row in enumerate(rows):
         try:
@@ -216,9 +251,10 @@ def encode_prompts(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], sett
             dropped["contradiction"] += 1
             continue
         key = content_hash([dict(message) for message in messages])
-        ids = encoder.prompt(messages)
-        if ids is None:
-            dropped["template_refuses"] += 1
+        ids = encoder.prompt(messages, f"training row {at}")
+        if isinstance(ids, Unfit):
+            dropped[ids.reason] += 1
+            explained.setdefault(ids.reason, ids.words)
         elif len(ids) > room:
             dropped["prompt_too_long"] += 1
         elif key in asked:
@@ -226,8 +262,11 @@ def encode_prompts(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], sett
         else:
             asked[key] = Asked(messages, ids, key)
     if not asked:
-        raise InputError(f"no prompt is left of {len(rows)}: {dict(dropped)}")
-    return Prompts(list(asked.values()), dict(dropped))
+        why = ", ".join(f"{n:,} {reason}" for reason, n in dropped.items())
+        if dropped["prompt_too_long"]:
+            why += f" (max_length is {encoder.max_length:,} here, max_new_tokens {settings.max_new_tokens:,} of them)"
+        raise InputError(f"no prompt is left of {len(rows):,}: {why}")
+    return Prompts(list(asked.values()), dict(dropped), {name: words for name, words in explained.items() if words})
 
 
 def draw(prompts: Sequence[Asked], count: int, seed: int, iteration: int) -> list[Asked]:
@@ -255,9 +294,14 @@ def sample(policy: Policy, prompts: Sequence[Asked], settings: SampleSettings, s
         for at, asked, n in repeated
     ]
     step = max(_CHUNK // settings.samples, 1) * settings.samples  # a prompt's samples share its reading
-    with torch_threads(policy.threads(settings)), policy.evaluating():
-        for start in range(0, len(rows), step):
-            decode(policy.module, rows[start : start + step], policy.end_ids, forbidden=policy.forbidden)
+    processes = joined()
+    ends = (processes.rank, processes.rank + 1)
+    first, last = (len(prompts) * at // processes.world * settings.samples for at in ends)
+    with torch_threads(policy.threads(settings)), policy.generating():
+        for start in range(first, last, step):
+            decode(policy.module, rows[start : min(start + step, last)], policy.end_ids, forbidden=policy.forbidden)
+    if processes.world > 1:
+        rows = [row for part in processes.gathered(rows[first:last]) for row in part]
     wrong = next((row.error for row in rows if row.error is not None), None)
     if wrong is not None:
         raise StoppedError(f"an answer cannot be sampled: {wrong}")
@@ -285,15 +329,18 @@ def score(rollout: Rollout, reward: Reward, settings: SampleSettings) -> Rollout
     """The same answers with their scores; equal answers to a prompt are scored once.
 
     Raises:
-        StoppedError: more than 5 % of them have none.
-        InputError: the reward gives another number of scores than there are answers.
+        StoppedError: more than 5 % of them have none, or the reward, which has answered before, does not any more.
     """
     keys = [(asked.key, text) for asked, text in zip(rollout.asked, rollout.texts, strict=True)]
     first = {key: at for at, key in reversed(list(enumerate(keys)))}
     once = sorted(first.values())
-    given = list(reward.score([rollout.asked[at].messages for at in once], [rollout.texts[at] for at in once]))
+    asked, texts = [rollout.asked[at].messages for at in once], [rollout.texts[at] for at in once]
+    try:
+        given = joined().once(lambda: list(reward.score(asked, texts)))
+    except UserError as error:
+        raise StoppedError(str(error)) from error
     if len(given) != len(once):
-        raise InputError(f"the reward gave {len(given)} scores for {len(once)} answers")
+        raise StoppedError(f"the reward gave {len(given)} scores for {len(once)} answers")
     by_key = {keys[at]: value for at, value in zip(once, given, strict=True)}
     found = [by_key[key] for key in keys]
     known = np.array([value is not None and math.isfinite(value) for value in found])
@@ -301,8 +348,8 @@ def score(rollout: Rollout, reward: Reward, settings: SampleSettings) -> Rollout
     if missing > MOST_WITHOUT_SCORE:
         shown = next(value for value, yes in zip(found, known, strict=True) if not yes)
         raise StoppedError(
-            f"the reward gave no score for {missing:.0%} of the answers of a roll-out (more than "
-            f"{MOST_WITHOUT_SCORE:.0%}), but {shown!r}"
+            f"the reward gave no score for {len(known) - known.sum():,} of the {len(known):,} answers of a roll-out "
+            f"(more than {MOST_WITHOUT_SCORE:.0%}), but {shown!r}"
         )
     scores = np.array(
         [float(value) if yes and value is not None else 0.0 for value, yes in zip(found, known, strict=True)]
@@ -341,19 +388,21 @@ def by_token(policy: Any, table: TokenTable, settings: RolloutSettings, read: Ca
 
     On the CPU, (N,), or (N, k) where it says k things of each.
     """
-    out: Tensor | None = None
     parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
     with torch_threads(policy.threads(settings)), policy.evaluating():
-        for part in parts:
-            found = read(table.batch(part).to(policy.device)).float().cpu()
-            out = found.new_empty(int(table.labelled.sum()), *found.shape[1:]) if out is None else out
-            out[table.places(part)] = found
-    assert out is not None
+        found = joined().each(parts, lambda part: read(table.batch(part).to(policy.device)).float().cpu())
+    out = found[0].new_empty(int(table.labelled.sum()), *found[0].shape[1:])
+    for part, values in zip(parts, found, strict=True):
+        out[table.places(part)] = values
     return out
 
 
 def write(rollout: Rollout, out: Path, iteration: int, by_answer: Mapping[str, np.ndarray]) -> None:
     """Keep a roll-out in ``rollouts/``: prompt, text, tokens, end and score of each answer, and what is given of it."""
+    joined().once(lambda: _write(rollout, out, iteration, by_answer))
+
+
+def _write(rollout: Rollout, out: Path, iteration: int, by_answer: Mapping[str, np.ndarray]) -> None:
     (out / "rollouts").mkdir(exist_ok=True)
     aside = out / "rollouts" / f"{iteration:06d}.tmp"
     # no time and no name in the file: the same answers are the same bytes

@@ -1,21 +1,27 @@
 """The directory of one training: what it was made from, its metrics, its checkpoint, its result.
 
-    training.json       the key of this training (a hash of start, rows, method and seed), and its result once finished
+    training.json       the key of this training (a hash of start, rows, method and seed), what it is made of in words,
+                        and its result once finished
     metrics.jsonl       one line per `log_every` steps
     checkpoint.pt       the state that an interrupted training continues from, and, in checkpoint.previous.pt, the one
                         before, for the case that it is damaged; both are removed at the end
     NAME.pt             what a method keeps under a key of its own; DPO: the reference's log-probabilities
+    policy-N/           the model after N steps (in reinforcement learning N roll-outs), where `keep_every` is set
     config.json, model*.safetensors, tokenizer*, …       the trained model, in Hugging Face form
+    adapter/            of a training of adapters, its adapter; unmerged, that stands here in the model's place
 
 Only what this module wrote is ever overwritten: a directory that holds someone else's model is refused. One process
-trains in it at a time: it holds a lock on the directory itself, which goes with the process.
+trains in it at a time: it holds a lock on the directory itself, which goes with the process. Of several that train
+together it is the first that reads, locks and writes here; the others wait for it, and have what it has read.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,11 +32,16 @@ from typing import Any, BinaryIO
 import torch
 
 from arenaloop.errors import ConfigError, StorageError
+from arenaloop.models.checkpoint import holds_model
 from arenaloop.regular_files import read_regular, read_text, refuse_others
-from arenaloop.train.backbone import Backbone
+from arenaloop.train.backbone import ADAPTER, MARKS, Backbone
 from arenaloop.train.gate import report_line
+from arenaloop.train.processes import joined
 
-__all__ = ["TrainResult", "TrainingRun"]
+__all__ = ["KEPT", "TrainResult", "TrainingRun"]
+
+KEPT = "policy-"
+"""What the directories of models begin with that are kept on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,7 @@ class TrainingRun:
         out: the directory; need not exist.
         key: content hash of everything that decides the trained weights.
         note: told, in one line each, what of the directory could not be used.
+        made: what the training is made of, as a report says it: method, start, seed, settings.
 
     Attributes:
         result: the result, if a training with this key has finished here.
@@ -102,22 +114,33 @@ class TrainingRun:
         ConfigError: `out` holds a model that was not trained here.
     """
 
-    def __init__(self, out: Path, key: str, note: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        out: Path,
+        key: str,
+        note: Callable[[str], None] | None = None,
+        made: Mapping[str, Any] | None = None,
+    ) -> None:
         self.out = out
         self.key = key
+        self.made = dict(made or {})
         self.result: TrainResult | None = None
-        self.note = note or (lambda _: None)
+        self._processes = joined()
+        self.note = note if note and self._processes.first else (lambda _: None)
         self._lock: _Lock | None = None
         self._record = out / "training.json"
         self._metrics = out / "metrics.jsonl"
         self._checkpoint = out / "checkpoint.pt"
         self._previous = out / "checkpoint.previous.pt"
-        self._found = record = _read_record(self._record)
-        if record is None and (out / "config.json").exists():
-            raise ConfigError(f"{out} already holds a model that was not trained here; choose another directory")
-        self._ours = record is not None and record.get("key") == key
-        if self._ours and record and record.get("result"):
-            self.result = self._finished(record)
+        self._found, self._ours, self.result = self._processes.once(self._look)
+
+    def _look(self) -> tuple[dict[str, Any] | None, bool, TrainResult | None]:
+        """What the directory holds: its record, whether that is this training's, and its result."""
+        record = _read_record(self._record)
+        if record is None and holds_model(self.out):
+            raise ConfigError(f"{self.out} already holds a model that was not trained here; choose another directory")
+        ours = record is not None and record.get("key") == self.key
+        return record, ours, self._finished(record) if ours and record and record.get("result") else None
 
     def _finished(self, record: Mapping[str, Any]) -> TrainResult | None:
         """The result in a record, unless files of its model are lost or cut."""
@@ -141,6 +164,9 @@ class TrainingRun:
             ConfigError: another training is writing here, or has written since this one was opened.
             StorageError: the directory cannot be made.
         """
+        self._processes.once(self._begin)
+
+    def _begin(self) -> None:
         if self._lock is not None:
             return
         with _storage(self.out):
@@ -152,9 +178,13 @@ class TrainingRun:
         if self._ours:
             return
         with _storage(self.out):
-            for stale in ("config.json", self._checkpoint.name, self._previous.name, "metrics.jsonl"):
+            for stale in (*MARKS, self._checkpoint.name, self._previous.name, "metrics.jsonl"):
                 (self.out / stale).unlink(missing_ok=True)
-            self._write_record({"key": self.key})
+            shutil.rmtree(self.out / ADAPTER, ignore_errors=True)
+            if self._found is not None:  # else no training of ours was here
+                for other in self.out.glob(f"{KEPT}[0-9]*"):
+                    shutil.rmtree(other)
+            self._write_record({"key": self.key, **self.made})
         self._ours = True
 
     def close(self) -> None:
@@ -163,12 +193,15 @@ class TrainingRun:
             self._lock.release()
             self._lock = None
 
-    def restore(self) -> dict[str, Any] | None:
+    def restore(self, most: float = math.inf) -> dict[str, Any] | None:
         """The state of the last checkpoint that is whole and this training's, on the CPU, or None.
 
-        Metrics of later steps are taken back.
+        Metrics of later steps are taken back. `most` as in `Processes.once`.
         """
-        self.begin()
+        return self._processes.once(self._restored, most)
+
+    def _restored(self) -> dict[str, Any] | None:
+        self._begin()
         state, troubles = None, []
         for path in (self._checkpoint, self._previous):
             if state is None and path.exists():
@@ -191,27 +224,37 @@ class TrainingRun:
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint and keep the one before; after a crash the old or the new one is there, whole."""
-        if self._checkpoint.exists():
-            self._previous.unlink(missing_ok=True)
-            with suppress(OSError):  # a file system without links keeps one
-                os.link(self._checkpoint, self._previous)
-        self._save(self._checkpoint, {**state, "key": self.key})
+
+        def write() -> None:
+            if self._checkpoint.exists():
+                self._previous.unlink(missing_ok=True)
+                with suppress(OSError):  # a file system without links keeps one
+                    os.link(self._checkpoint, self._previous)
+            self._save(self._checkpoint, {**state, "key": self.key})
+
+        self._processes.once(write)
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Append one line to the metrics."""
-        with _storage(self.out), self._metrics.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(dict(metrics)) + "\n")
+
+        def write() -> None:
+            with _storage(self.out), self._metrics.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(dict(metrics)) + "\n")
+
+        self._processes.once(write)
 
     def kept(self, name: str, key: str) -> Any | None:
         """What was kept as `name` under the same key, or None."""
         path = self.out / f"{name}.pt"
-        if not path.exists():
-            return None
-        content = _load(path)
-        if isinstance(content, str):
-            self.note(f"{path} {content}; computed again")
-            return None
-        return content.get("value") if content.get("key") == key else None
+
+        def read() -> Any | None:
+            content = _load(path) if path.exists() else {}
+            if isinstance(content, str):
+                self.note(f"{path} {content}; computed again")
+                return None
+            return content.get("value") if content.get("key") == key else None
+
+        return self._processes.once(read)
 
     def keep(self, name: str, key: str, value: Any) -> None:
         """Keep what is dear to compute, for a resumed training or one with other settings.
@@ -221,21 +264,31 @@ class TrainingRun:
             key: content hash of everything that decides the value.
             value: made of tensors on the CPU, numbers, texts, lists and mappings.
         """
-        self.begin()
-        self._save(self.out / f"{name}.pt", {"key": key, "value": value})
+
+        def write() -> None:
+            self._begin()
+            self._save(self.out / f"{name}.pt", {"key": key, "value": value})
+
+        self._processes.once(write)
 
     def finish(self, model: Backbone, result: TrainResult) -> TrainResult:
         """Save the model, then say that the training is finished."""
+
+        def write() -> TrainResult:
+            told = {name: value for name, value in asdict(result).items() if name != "path"}
+            with _storage(self.out):
+                sizes = {file.name: file.stat().st_size for file in self.out.glob("*.safetensors")}
+                marks = {name: None for name in MARKS if (self.out / name).is_file()}
+                self._write_record({"key": self.key, **self.made, "result": told, "files": {**marks, **sizes}})
+                self._checkpoint.unlink(missing_ok=True)
+                self._previous.unlink(missing_ok=True)
+            return result
+
         with _storage(self.out):
             model.save(self.out)
-            told = {name: value for name, value in asdict(result).items() if name != "path"}
-            sizes = {file.name: file.stat().st_size for file in self.out.glob("*.safetensors")}
-            self._write_record({"key": self.key, "result": told, "files": {"config.json": None, **sizes}})
-            self._checkpoint.unlink(missing_ok=True)
-            self._previous.unlink(missing_ok=True)
-        self.result = result
+        self.result = self._processes.once(write)
         self.close()
-        return result
+        return self.result
 
     def _write_record(self, record: dict[str, Any]) -> None:
         with _replacing(self._record) as file:

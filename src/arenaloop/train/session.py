@@ -24,11 +24,14 @@ from arenaloop.config import OptimSettings
 from arenaloop.errors import ConfigError, StoppedError
 from arenaloop.models.checkpoint import torch_threads
 from arenaloop.models.reward import Reward
+from arenaloop.train import sharding
 from arenaloop.train.backbone import Backbone
-from arenaloop.train.batches import micro_batches
+from arenaloop.train.batches import shared_out
 from arenaloop.train.encoding import EncodedRows
 from arenaloop.train.optim import build_optimizer, learning_rate_factor, warmup_length
-from arenaloop.train.run import TrainingRun, TrainResult
+from arenaloop.train.processes import joined
+from arenaloop.train.run import KEPT, TrainingRun, TrainResult
+from arenaloop.train.trackers import Trackers
 from arenaloop.types import derive_seed
 
 __all__ = ["Job", "Objective", "OnStep", "Reward", "Session", "Stateful"]
@@ -140,13 +143,16 @@ class Session:
         stride: int = 1,
     ) -> None:
         self.job, self.model, self.total = job, model, total
+        self._processes = joined()
         self.steps = self.skipped_steps = self._in_a_row = 0
         self.metrics: dict[str, float] = {}
         self.micro_tokens = model.micro_tokens(job.settings)
         self._size = job.settings.micro_batch
         self._models = [model, *(also or {}).values()]
         self._dropout = dropout
-        self._kept = {**{name: other.module for name, other in (also or {}).items()}, **(kept or {})}
+        self._kept = {**(also or {}), **(kept or {})}
+        for at, each in enumerate(self._models):
+            each.adapt(derive_seed(job.seed, "adapter", at) % 2**63)
         own = [None, *((peaks or {}).get(name) for name in also or {})]
         self._optimizer = build_optimizer([each.module for each in self._models], job.settings, peaks=own)
         self._stride = stride
@@ -156,6 +162,7 @@ class Session:
         self._summed = 0
         self._gpus = [model.device] if model.device.type == "cuda" else []
         self._seconds_before = 0.0
+        self._trackers = Trackers((), job.run.out, job.run.key, job.settings, 0, job.run.note)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -163,6 +170,12 @@ class Session:
             stack.enter_context(torch.random.fork_rng(devices=self._gpus))
             torch.manual_seed(derive_seed(self.job.seed, "torch"))
             self._restore()
+            if not self._processes.first:  # of a mask that drops out, every process draws its own
+                torch.manual_seed(derive_seed(self.job.seed, "torch", self._processes.rank, self.steps))
+            if self.model.passes is None:
+                self._processes.spread_from_first(self._optimizer.parameters)
+            self._processes.once(self._track)
+            stack.callback(self._trackers.finish)
             for model in self._models:
                 model.train(self._dropout)
                 stack.callback(model.module.eval)
@@ -185,7 +198,7 @@ class Session:
         """
         settings = self.job.settings
         sums = self._gradients(objective, whole)
-        sums["grad_norm"] = self._optimizer.clip()
+        sums["grad_norm"] = sharding.whole(self._optimizer.clip())
         self._factor = learning_rate_factor(
             self.steps // self._stride, self.total // self._stride, self._warmup, settings.schedule
         )
@@ -208,10 +221,20 @@ class Session:
     def _gradients(self, objective: Objective, whole: np.ndarray) -> dict[str, Tensor]:
         """Add up the gradients of an optimiser batch; loss and statistics of the whole of it."""
         while True:
+            sums, full = dict[str, Tensor](), None
             try:
-                return self._pass(objective, whole)
+                sums = self._pass(objective, whole)
             except torch.OutOfMemoryError as error:
                 full = error.with_traceback(None)  # its frames hold the tensors
+            if full is not None and self.model.passes is not None:
+                raise StoppedError(  # the others wait for this one amid a pass
+                    f"training in {self.job.run.out}: step {self.steps + 1} did not fit in the memory of "
+                    f"{self.model.device}; a smaller micro_tokens, or gradient_checkpointing, may help"
+                ) from full
+            if not self._processes.any(full is not None):
+                if self.model.passes is None:
+                    self._processes.sum_gradients(self._optimizer.parameters)
+                return self._processes.sum_figures(sums)
             self._optimizer.zero_grad()
             torch.cuda.empty_cache()
             largest = self.micro_tokens if self._size is None else self._size
@@ -231,16 +254,19 @@ class Session:
 
     def _pass(self, objective: Objective, whole: np.ndarray) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
-        for part in micro_batches(
+        plan = shared_out(
             whole,
             objective.lengths[whole],
+            self._processes.world,
             size=self._size,
             tokens=self.micro_tokens,
             by_length=self.job.settings.group_by_length,
-        ):
-            loss, statistics = objective.loss(self.model, part, whole)
-            loss.backward()
-            _add(sums, {"loss": loss.detach(), **statistics})
+        )
+        times = 1 if self.model.passes is None else self._processes.world  # a spread model's gradients are meaned
+        for part, weight in plan[self._processes.rank]:
+            loss, statistics = self.model.read(objective.loss, self.model, part, whole)
+            (loss * (weight * times)).backward()
+            _add(sums, {name: value * weight for name, value in {"loss": loss.detach(), **statistics}.items()})
         return sums
 
     def log(self, figures: Mapping[str, float]) -> None:
@@ -248,16 +274,19 @@ class Session:
         self.metrics = {name: float(value) / self._summed for name, value in self._sums.items()} or self.metrics
         self._sums, self._summed = {}, 0
         shown = {"learning_rate": self.job.settings.learning_rate * self._factor, **figures}
-        self.job.run.log({"step": self.steps, **self.metrics, **shown, "skipped_steps": self.skipped_steps})
+        line = {"step": self.steps, **self.metrics, **shown, "skipped_steps": self.skipped_steps}
+        self.job.run.log(line)
+        self._trackers.log(line)
         if self.job.on_step is not None:
-            self.job.on_step(self.steps, self.total, {**self.metrics, **shown})
+            told, on_step = {**self.metrics, **shown}, self.job.on_step
+            self._processes.once(lambda: on_step(self.steps, self.total, told))
 
     def checkpoint(self) -> None:
         """Keep the state, so that an interrupted training continues from here."""
         self.job.run.checkpoint(
             {
-                "module": self.model.module.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
+                "module": self.model.state_dict(),
+                "optimizer": sharding.whole(self._optimizer.state_dict(), self._processes.first),
                 "kept": {name: part.state_dict() for name, part in self._kept.items()},
                 "rng": torch.get_rng_state(),
                 "gpu_rng": torch.cuda.get_rng_state(self.model.device) if self._gpus else None,
@@ -270,6 +299,10 @@ class Session:
                 "seconds": self._seconds(),
             }
         )
+
+    def keep(self, number: int) -> None:
+        """Keep the model as it is, as ``policy-NUMBER``; before the checkpoint, so that a torn one is made again."""
+        self.model.save(self.job.run.out / f"{KEPT}{number}")
 
     def finish(self, data: EncodedRows, report: Mapping[str, list[float | None]] | None = None) -> TrainResult:
         """Save the model and the result of a training on `data`, with what was measured of it."""
@@ -289,11 +322,15 @@ class Session:
         )
         return self.job.run.finish(self.model, result)
 
+    def _track(self) -> None:
+        run, settings = self.job.run, self.job.settings
+        self._trackers = Trackers(settings.report_to, run.out, run.key, settings, self.steps, run.note)
+
     def _restore(self) -> None:
-        state = self.job.run.restore()
+        state = self.job.run.restore(math.inf if self.model.passes is None else sharding.SMALL)
         if state is None:
             return
-        self.model.module.load_state_dict(state["module"])
+        self.model.load_state_dict(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
         for name, part in self._kept.items():
             part.load_state_dict(state["kept"][name])

@@ -43,5 +43,6 @@ class SFTObjective:
 def train(job: Job[SFTSettings]) -> TrainResult:
     """Fine-tune the start on conversations; see `methods.training`."""
     policy = load_policy(job.start, job.settings, job.revision)
+    policy.spread(job.settings)
     data = encode_conversations(policy.encoder(job.settings), job.rows, job.settings.assistant_turns)
     return fit(job, policy, SFTObjective(TokenTable(data.rows, policy.pad_id))).finish(data)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from arenaloop.jsonl import JsonRow
 
-__all__ = ["KINDS", "Kind", "instruction_key"]
+__all__ = ["KINDS", "Kind", "annotated", "instruction_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,14 @@ def instruction_key(row: JsonRow) -> object:
 
 def _characters(text: object, length: object) -> object:
     return float(len(text)) if isinstance(text, str) else length
+
+
+_ANNOTATED = frozenset({"annotator", "seat", "noise", "vote", "status"})
+
+
+def annotated(row: JsonRow) -> frozenset[str]:
+    """Of a row that `annotate` wrote, the columns beside its label; none of others, where they may mean anything."""
+    return _ANNOTATED | {"error"} if row.keys() >= _ANNOTATED else frozenset()
 
 
 _FASTCHAT = ("g1_winner", "g2_winner", "model_1", "model_2", "question_id")

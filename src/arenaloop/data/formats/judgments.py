@@ -21,7 +21,7 @@ import numpy as np
 
 from arenaloop.columns import Columns, Duty, duty_of
 from arenaloop.data.formats.column_names import KnownNames
-from arenaloop.data.formats.judgment_kinds import KINDS, Kind
+from arenaloop.data.formats.judgment_kinds import KINDS, Kind, annotated
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
 from arenaloop.data.formats.tables import file_error
@@ -179,7 +179,7 @@ def battle_columns(
             row = names.row(written, spelled, _placed(line)) if spelled else written
             if kind is None:
                 kind = next((one for one in KINDS if set(one.keys) <= row.keys()), None) or _plain(controls, row)
-                columns = Columns(kind.read, kind.carried, ALPACA_EVAL_SAYS)
+                columns = Columns(kind.read, kind.carried | annotated(row), ALPACA_EVAL_SAYS)
                 identity = None if kind.judged or is_own(row) else vote_id(row, PROMPT_COLUMNS)
             for name, known in spelled.items():
                 if known in kind.read:

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arenaloop.columns import Columns
+from arenaloop.data.formats.judgment_kinds import annotated
 from arenaloop.data.formats.judgments import ALPACA_EVAL_SAYS, ARENA_COLUMNS
 from arenaloop.data.formats.label_doubts import oddities, once
 from arenaloop.data.formats.outcome_columns import read_told
@@ -40,7 +41,7 @@ from arenaloop.ratings.cells import LeftOut, is_missing, to_number
 from arenaloop.ratings.outcomes import ONE_HOT
 from arenaloop.types import Message, Prompt, content_hash
 
-__all__ = ["Label", "LabelSet", "LabelledPair", "labelled_pairs", "read_labels", "split_filter"]
+__all__ = ["Label", "LabelSet", "LabelledPair", "label_of", "labelled_pairs", "read_labels", "split_filter"]
 
 Texts = tuple[str, ...]
 
@@ -53,8 +54,15 @@ _ANNOTATORS = ("annotator", "annotator_index", "judge")
 _IDS = ("label_id", "annotation_id", "vote_id", "judgment_id", "judgement_id")
 """Columns that tell one label from another; a prompt's or a battle's id may belong to many."""
 
+_SEATS: Mapping[object, int] = {1: 1, 2: 2, "1": 1, "2": 2, "both": 0}
 _ASKED = ("messages", "turns", "prompt", "instruction", "input", "system", "system_prompt", "turn", "tags")
-_READ = (*_OUTCOMES, *_ANNOTATORS, *_ASKED, *DESCRIPTIONS, *(name for sides in _SIDES + _GENERATORS for name in sides))
+_READ = (
+    *_OUTCOMES,
+    *_ANNOTATORS,
+    *_ASKED,
+    *DESCRIPTIONS,
+    *(name for sides in _SIDES + _GENERATORS for name in sides),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,7 @@ class Label:
         usd, seconds: what the label cost, None where unknown.
         line: of the file (for Parquet the row, from 1).
         id: of the label, empty where the file has none.
+        seat: which output sat first, 1 or 2, as `annotate` writes it; 0 of both, None where the file does not tell.
     """
 
     prompt: Prompt
@@ -81,6 +90,7 @@ class Label:
     seconds: float | None = None
     line: int = 0
     id: str = ""
+    seat: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +185,8 @@ def read_labels(path: str | Path, where: Mapping[str, str] | None = None) -> Lab
                 values[column][_text(row[column])] = None
         if any(column not in row or not _holds(row[column], value) for column, value in wanted.items()):
             continue
+        for column in annotated(row):
+            others.take(column)
         try:
             if not others.takes(row, line):
                 continue
@@ -183,7 +195,7 @@ def read_labels(path: str | Path, where: Mapping[str, str] | None = None) -> Lab
         rows += 1
         try:
             told = _told(row)
-            label = _label(line, row)
+            label = label_of(line, row)
         except ValueError as error:
             bad.add(str(error), f"line {line}")
             continue
@@ -222,8 +234,12 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _label(line: int, row: JsonRow) -> Label:
-    """The label of a row but for its preference, which the whole column tells; ValueError says what is wrong."""
+def label_of(line: int, row: JsonRow) -> Label:
+    """The label of a row but for its preference, which the whole column tells.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
     outputs_in = _present(row, _SIDES, "the two outputs")
     if outputs_in == _SIDES[2]:
         prompt, outputs = _conversations(row)
@@ -249,6 +265,7 @@ def _label(line: int, row: JsonRow) -> Label:
         _number(row, "time_per_example"),
         line,
         next((_text(row[name]) for name in _IDS if row.get(name) is not None), ""),
+        _SEATS.get(row["seat"]) if annotated(row) and isinstance(row["seat"], str | int) else None,
     )
 
 

@@ -4,8 +4,9 @@
   const form = document.getElementById("filters");
   if (!list || !form) return;
   const cards = Array.from(list.children);
+  const first = cards.slice();
   const none = document.getElementById("none");
-  const { kind, model, search, close, shown } = form.elements;
+  const { kind, model, search, close, shown, order } = form.elements;
   const words = new Map();  // lower-case text of a card, read when it is first searched
   let visible = cards;
   let current = null;
@@ -43,10 +44,20 @@
     card.scrollIntoView({ block: "start" });
   };
 
+  const sort = () => {
+    const [, falling, by] = order.value.match(/^(-?)(.*)$/);
+    const rank = (card) => card.dataset[by] === "" ? -Infinity : (falling ? 1 : -1) * Number(card.dataset[by]);
+    const sorted = by ? cards.slice().sort((a, b) => rank(b) - rank(a)) : Array.from(first);
+    cards.splice(0, cards.length, ...sorted);
+    list.append(...cards);
+    filter();
+  };
+
   let timer = 0;
   search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(filter, 120); });
   kind.addEventListener("change", filter);
   model.addEventListener("change", filter);
+  order?.addEventListener("change", sort);
   form.addEventListener("submit", (event) => event.preventDefault());
   close.addEventListener("click", () => { for (const card of cards) card.open = false; });
   list.addEventListener("focusin", (event) => { current = event.target.closest(".battle") || current; });

@@ -10,6 +10,7 @@ import yaml
 
 from arenaloop.config import RecipeSettings, override, validate
 from arenaloop.errors import ConfigError, nearest
+from arenaloop.specs.recipes.alpaca_farm import RECIPE as ALPACA_FARM
 from arenaloop.specs.recipes.arena_learning import RECIPE as ARENA_LEARNING
 from arenaloop.specs.recipes.base import Recipe
 
@@ -18,6 +19,7 @@ __all__ = ["RECIPES", "demo_settings", "recipe_named"]
 
 RECIPES: Mapping[str, Recipe] = {
     "arena_learning": ARENA_LEARNING,
+    "alpaca_farm": ALPACA_FARM,
 }
 
 

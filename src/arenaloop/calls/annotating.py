@@ -1,0 +1,298 @@
+"""Pairs labelled by a pool of annotators: calls about one pair or several, and what came of them.
+
+What could not be read of a call about several pairs is asked again in halves, down to single pairs, which are asked
+again as every judge is. Labels are derived from stored verdicts, so that resuming, or adding votes, costs what is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arenaloop.calls.budget import Budget
+from arenaloop.calls.costs import CROWD_WORKER, HumanLabel
+from arenaloop.calls.estimate import estimate
+from arenaloop.calls.estimated import Estimate
+from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, Statuses, decide, unit_seed
+from arenaloop.calls.progress import Tally
+from arenaloop.calls.reask import final
+from arenaloop.calls.recorded import ingest_pairs
+from arenaloop.calls.units import Earlier, Planned, Several, Unit, Who
+from arenaloop.judges.annotators import Draw, Pair, PairsJudge, Pool, asked_together
+from arenaloop.judges.repeats import repeated
+from arenaloop.judges.seats import merge_seats
+from arenaloop.store import Store
+from arenaloop.types import Completion, Request, Status, Verdict, content_hash
+
+__all__ = [
+    "Annotation",
+    "AnnotationPlan",
+    "PairsUnit",
+    "annotate",
+    "estimate_annotations",
+    "planned_calls",
+]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One label.
+
+    Attributes:
+        pair, vote: by number.
+        annotator: who gave it; None of noise and of equal outputs.
+        noise: whether it was drawn, and nobody asked.
+        first: which answer sat first, 1 or 2; None of both, or of none.
+        preference: 1 to 2, as in label files; None where there is none.
+        status, error: how asking ended; ``OK`` exactly where there is a preference.
+        verdicts: keys of the calls behind it.
+    """
+
+    pair: int
+    vote: int
+    annotator: str | None
+    noise: bool
+    first: int | None
+    preference: float | None
+    status: Status = Status.OK
+    error: str | None = None
+    verdicts: tuple[str, ...] = ()
+
+
+class PairsUnit:
+    """One call about several pairs, each of which is a unit by itself.
+
+    Args:
+        asked: the judge, which is not to be asked again about all of them.
+        units: of the single pairs.
+    """
+
+    __slots__ = ("asked", "units")
+
+    def __init__(self, asked: AskedJudge, units: Sequence[JudgeUnit]) -> None:
+        self.asked, self.units = asked, units
+
+    @property
+    def who(self) -> Who:
+        """The judge."""
+        return self.units[0].who
+
+    def key(self, sample: int = 0) -> str:
+        """Of the call: the keys of all its pairs."""
+        return content_hash("pairs", [unit.key(sample) for unit in self.units])
+
+    def stored(self, sample: int) -> Status | None:
+        """`OK` where all pairs are decided, by whichever sample; else how the first other one ended, None if never."""
+        return next((unit.stored(sample) for unit in self.units if _is_open(unit)), Status.OK)
+
+    def request(self, sample: int = 0) -> Request:
+        """What the judge asks of its model."""
+        key = self.key(sample)
+        seated: Any = [unit.material for unit in self.units]
+        seed, secret = unit_seed(self.asked.seed, key), self.asked.secret
+        request: Request = self.asked.judge.request_all(seated, key, secret=secret, seed=seed, sample=sample)
+        return request
+
+    def read(self, completion: Completion, sample: int = 0) -> Several:
+        """The verdicts of all pairs."""
+        seated: Any = [unit.material for unit in self.units]
+        verdicts = self.asked.judge.read_all(seated, completion, sample=sample)
+        return Several(verdicts=tuple(verdicts), status=verdicts[0].status, **completion.cost())
+
+    def ask(self, sample: int) -> Awaitable[Several]:
+        """Ask the model."""
+        return self._ask(sample)
+
+    async def _ask(self, sample: int) -> Several:
+        assert self.asked.model is not None
+        return self.read(await self.asked.model.complete(self.request(sample)), sample)
+
+    def earlier(self, store: Store, most: int) -> Iterator[Earlier]:
+        """None: stored verdicts do not tell which pairs were in one call."""
+        return iter(())
+
+    def keep(self, store: Store, records: Sequence[tuple[PairsUnit, Several]]) -> None:
+        """Append the verdicts of all pairs, in one commit."""
+        units = [
+            (unit, verdict)
+            for call, several in records
+            for unit, verdict in zip(call.units, several.verdicts, strict=True)
+        ]
+        units[0][0].keep(store, units)
+
+    def halves(self, alone: AskedJudge) -> list[Unit]:
+        """The pairs that are not decided, in two calls; the last ones alone, to be asked again as `alone` is."""
+        left = [unit for unit in self.units if _is_open(unit)]
+        cut = (len(left) + 1) // 2
+        return [unit for some in (left[:cut], left[cut:]) for unit in _called(self.asked, alone, some)]
+
+
+def _is_open(unit: JudgeUnit) -> bool:
+    """Whether none of the samples that were asked of a unit is decided."""
+    for sample in range(unit.asked.reask + 1):
+        if (status := unit.stored(sample)) is None or status is Status.OK:
+            return status is None
+    return True
+
+
+def _called(whole: AskedJudge, alone: AskedJudge, units: Sequence[JudgeUnit]) -> list[Unit]:
+    """One call about some pairs, or none; about a single pair it may be asked again."""
+    if not units:
+        return []
+    return [PairsUnit(whole, units)] if len(units) > 1 else [JudgeUnit(alone, units[0].material, units[0].statuses)]
+
+
+@dataclass(frozen=True)
+class AnnotationPlan:
+    """What is to be labelled, by whom.
+
+    Attributes:
+        pairs: each once.
+        pool: who labels.
+        seed: of all draws.
+        votes: labels of each pair.
+        concurrency: calls in progress at once; None for what the models bear.
+    """
+
+    pairs: Sequence[Pair]
+    pool: Pool
+    seed: int = 0
+    votes: int = 1
+    concurrency: int | None = None
+
+    def draws(self) -> list[Draw]:
+        """What becomes of each pair, vote by vote."""
+        return list(self.pool.draws(self.pairs, seed=self.seed, votes=self.votes))
+
+    def patience(self, member: int) -> int:
+        """How often a member is asked again."""
+        return self.pool.patience[member] if self.pool.patience else 2
+
+
+class _Questions:
+    """The units of a plan: for each draw its seatings, and the calls that they go into."""
+
+    def __init__(self, plan: AnnotationPlan, store: Store | None) -> None:
+        self.plan, self.draws = plan, plan.draws()
+        self._statuses: Statuses = {} if store is None else InStore(store.verdict)
+        self._secret = "0" * 32 if store is None else store.secret
+        self._asked: dict[tuple[int, int], tuple[AskedJudge, AskedJudge]] = {}
+
+    def asked(self, member: int, vote: int) -> tuple[AskedJudge, AskedJudge]:
+        """A member as it is asked about several pairs, and about one."""
+        if (member, vote) not in self._asked:
+            judge, seed = repeated(self.plan.pool.members[member], vote), self.plan.seed
+            patience = self.plan.patience(member) if getattr(judge, "model", None) is not None else 0
+            alone = AskedJudge(judge, self._secret, seed=seed, reask=patience)
+            whole = AskedJudge(judge, self._secret, seed=seed, reask=0)
+            whole.limit = alone.limit  # the same calls in flight
+            self._asked[member, vote] = whole, alone
+        return self._asked[member, vote]
+
+    def units(self, draw: Draw) -> list[JudgeUnit]:
+        """The questions of a draw, one for each seat that is asked."""
+        if not draw.firsts:
+            return []
+        pair, asked = self.plan.pairs[draw.pair], self.asked(draw.member, draw.vote)[1]
+        orders = [(pair.one, pair.two) if first else (pair.two, pair.one) for first in draw.firsts]
+        return [JudgeUnit(asked, (pair.prompt, *order), self._statuses) for order in orders]
+
+    def calls(self) -> list[Unit]:
+        """All calls that are planned; pairs go together by a shuffle that the seed fixes."""
+        groups: dict[tuple[int, int, int], list[JudgeUnit]] = {}
+        for draw in self.draws:
+            for seat, unit in enumerate(self.units(draw)):
+                groups.setdefault((draw.member, draw.vote, seat), []).append(unit)
+        calls: list[Unit] = []
+        for (member, vote, seat), units in groups.items():
+            whole, alone = self.asked(member, vote)
+            judge = self.plan.pool.members[member]
+            most = judge.batch if isinstance(judge, PairsJudge) else 1
+            name = f"{judge.name}{seat or ''}"
+            for some in asked_together(units, most, name, self.plan.seed + vote):
+                if most == 1:
+                    calls += some
+                else:
+                    # a call all of whose pairs are there keeps its place: local models' chunks are cut of all calls
+                    calls += _called(whole, alone, [unit for unit in some if _is_open(unit)] or some)
+        return calls
+
+
+def annotate(
+    plan: AnnotationPlan,
+    store: Store,
+    on_progress: Callable[[Tally], None] | None = None,
+    *,
+    budget: Budget | None = None,
+) -> list[Annotation]:
+    """Ask for everything that is not stored yet, and give all labels, vote by vote. Blocking.
+
+    Raises:
+        StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
+    """
+    ingest_pairs(store, (pair[:3] for pair in plan.pairs))
+    questions = _Questions(plan, store)
+    calls = questions.calls()
+    while calls:
+        decide(
+            lambda calls=calls: iter(calls),  # type: ignore[misc]
+            store,
+            on_progress,
+            concurrency=plan.concurrency,
+            budget=budget,
+            closing=plan.pool.members,
+        )
+        unread = [call for call in calls if isinstance(call, PairsUnit) and call.stored(0) is not Status.OK]
+        alone = {id(whole): one for whole, one in questions._asked.values()}
+        calls = [half for call in unread for half in call.halves(alone[id(call.asked)])]
+    return [_label(questions, draw, store) for draw in questions.draws]
+
+
+def _label(questions: _Questions, draw: Draw, store: Store) -> Annotation:
+    if draw.label is not None:
+        return Annotation(draw.pair, draw.vote, None, draw.noise, None, draw.label)
+    plan = questions.plan
+    name, first = plan.pool.members[draw.member].name, None
+    if len(draw.firsts) == 1:
+        first = 1 if draw.firsts[0] else 2
+    verdicts = [_last(unit, store) for unit in questions.units(draw)]
+    keys = tuple(verdict.key for verdict in verdicts if verdict is not None)
+    failed = next((v for v in verdicts if v is None or v.outcome is None), ...)
+    if failed is not ...:
+        status, error = (Status.ERROR, "not asked") if failed is None else (failed.status, failed.error)
+        return Annotation(draw.pair, draw.vote, name, False, first, None, status, error, keys)
+    told = [verdict for verdict in verdicts if verdict is not None]
+    if len(told) == 2:
+        battle = merge_seats("one", "two", told[0], told[1])
+        preference = 1.5 if battle is None else battle.winner.preference
+    else:
+        assert told[0].outcome is not None
+        score = told[0].outcome.score_a
+        preference = 2.0 - score if first == 1 else 1.0 + score
+    return Annotation(draw.pair, draw.vote, name, False, first, preference, verdicts=keys)
+
+
+def _last(unit: JudgeUnit, store: Store) -> Verdict | None:
+    return final(lambda sample: store.verdict(unit.key(sample)), unit.asked.reask)
+
+
+def planned_calls(plan: AnnotationPlan) -> int:
+    """How many calls all of a plan takes if nothing is asked twice."""
+    return sum(1 for call in _Questions(plan, None).calls() if call.asked.model is not None)
+
+
+def estimate_annotations(
+    plan: AnnotationPlan, store: Store | None, *, human: HumanLabel = CROWD_WORKER, measure: bool = False
+) -> Estimate:
+    """What labelling will ask and cost; the pairs need not be in the arena file yet."""
+    questions = _Questions(plan, store)
+    calls = questions.calls()
+
+    def planned(numbers: Sequence[str]) -> Iterator[Planned]:
+        return (Planned(calls[int(number)]) for number in numbers)
+
+    members = [questions.asked(at, 0)[1] for at in range(len(plan.pool.members))]
+    numbers = [str(number) for number in range(len(calls))]
+    labels = len(plan.pairs) * plan.votes
+    return estimate(planned, numbers, members, store, seed=plan.seed, labels=labels, human=human, measure=measure)

@@ -1,0 +1,275 @@
+"""Labels from settings to rows: what can be refused, the asking, what is written, what is told."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from arenaloop.calls.annotating import Annotation, AnnotationPlan, annotate, estimate_annotations, planned_calls
+from arenaloop.calls.budget import Budget, dollars, require_prices
+from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
+from arenaloop.cli.directory import refuse_foreign
+from arenaloop.cli.progress import Watch, say_notices
+from arenaloop.config import AnnotateSettings, ModelSettings
+from arenaloop.data.formats.pairs import PairSet, holds_pairs, read_head_to_head, read_pairs, read_samples
+from arenaloop.errors import ConfigError, InputError
+from arenaloop.jsonl import encode_json, write_jsonl
+from arenaloop.judges.annotators import Pair
+from arenaloop.models.recorded import RecordedModel
+from arenaloop.specs import contestant
+from arenaloop.specs.annotators import pool
+from arenaloop.store import Store
+from arenaloop.store.counts import commonest_error
+from arenaloop.terminal import say
+
+__all__ = ["execute", "labels_beside"]
+
+
+def execute(
+    settings: AnnotateSettings,
+    files: Sequence[str],
+    out: Path,
+    *,
+    prompts: Path | None = None,
+    allow_missing: bool = False,
+    dry_run: bool = False,
+    as_json: bool = False,
+    measure: bool = False,
+) -> None:
+    """Label the pairs of `files` into `out`; the same again asks what is missing.
+
+    Raises:
+        ConfigError, InputError: before anything is asked.
+        StoppedError: the budget is spent or a server is down; resumable.
+        typer.Exit: with code 3, where labels are missing.
+    """
+    messages = Console(stderr=True)
+    arena = Path(f"{out}.db")
+    refuse_foreign(out, arena)
+    annotators = pool(settings.pool, settings.concurrency)
+    budget = Budget(settings.budget_usd, settings.budget_calls)
+    require_prices(budget, [model for one in annotators.members if (model := getattr(one, "model", None)) is not None])
+    found = _read(files, prompts, settings.seed, allow_missing=allow_missing)
+    plan = AnnotationPlan(found.pairs, annotators, settings.seed, settings.votes, settings.concurrency)
+    _refuse_later_turns(plan)
+    for note in found.notes:
+        say(messages, f"note: {note}", fold=True)
+    human = HumanLabel(settings.human.usd, settings.human.seconds)
+    saved = _saved(plan)
+    if dry_run:
+        with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
+            expected = estimate_annotations(plan, there, human=human, measure=measure)
+            before = 0.0 if there is None else there.usage().usd
+        say(messages, _planned(plan, found, saved, out), fold=True)
+        for line in expected.lines():
+            say(messages, line, fold=True)
+        count = len(plan.pairs) * plan.votes
+        rest = expected.total("usd")
+        paid = None if rest is None or before is None else before + rest
+        say(messages, _beside_people(count, paid, human), fold=True)
+        if as_json:
+            _print({"out": str(out), "labels": len(plan.pairs) * plan.votes, **saved, "estimate": expected.to_json()})
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: {error.strerror}") from None
+    with Store(arena) as store:
+        budget.begin(store)
+        say(messages, _planned(plan, found, saved, out), fold=True)
+        expected = estimate_annotations(plan, store, human=human)
+        for line in expected.head():
+            say(messages, line, fold=True)
+        with Watch(messages, "labels", expected) as watch:
+            labels = annotate(plan, store, watch.tally, budget=budget)
+        usage, reason = store.usage(), commonest_error(store)
+        say_notices(messages, store)
+    write_jsonl(labels_beside(out), (_label_row(plan.pairs[one.pair], one) for one in labels))
+    rows = write_jsonl(out, _preferences(plan.pairs, labels))
+    failed = Counter(one.status.value for one in labels if one.preference is None)
+    told = {
+        "out": str(out),
+        "labels": len(labels),
+        "rows": rows,
+        "ties": sum(1 for one in labels if one.preference == 1.5),
+        "noise": sum(1 for one in labels if one.noise),
+        "failed": dict(failed),
+        "by_annotator": dict(Counter(one.annotator for one in labels if one.annotator is not None)),
+        **saved,
+        **usage._asdict(),
+        "human_equivalent": human_equivalent(len(labels) - failed.total(), usage.usd, usage.seconds, human).to_json(),
+    }
+    if as_json:
+        _print(told)
+    say(messages, _summary(told, reason), fold=True)
+    for name, count in _silent(labels).items():
+        say(messages, f"warning: annotator {name} answered none of its {count:,} pairs", fold=True)
+    if line := human_line(told["human_equivalent"]):
+        say(messages, line, fold=True)
+    if failed:
+        raise typer.Exit(3)
+
+
+def labels_beside(out: Path) -> Path:
+    """Where every label is written, ties and failures too: ``rows.jsonl`` has ``rows.labels.jsonl``."""
+    return out.with_name(f"{out.name.removesuffix('.gz').removesuffix('.jsonl')}.labels.jsonl")
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def _read(files: Sequence[str], prompts: Path | None, seed: int, *, allow_missing: bool) -> PairSet:
+    if len(files) == 2:
+        one, two = (contestant(_recorded(text)) for text in files)
+        if one.name == two.name:
+            raise ConfigError(f"both files are called {one.name!r}: name them, as in new={files[0]}")
+        return read_head_to_head(one, two, prompts, allow_missing=allow_missing)
+    if prompts is not None or allow_missing:
+        raise ConfigError("--prompts and --allow-missing go with two files of answers")
+    settings = _recorded(files[0])
+    path = Path(settings.spec.removeprefix("file:"))
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if holds_pairs(path):
+        return read_pairs(path)
+    model = contestant(settings).model
+    assert isinstance(model, RecordedModel)
+    return read_samples(model, seed)
+
+
+def _recorded(text: str) -> ModelSettings:
+    """``[NAME=]FILE`` as recorded answers."""
+    name, equals, path = text.partition("=")
+    named = bool(equals and name and path) and not set(name) & set("/.")
+    return ModelSettings(spec=f"file:{path if named else text}", name=name if named else None)
+
+
+def _refuse_later_turns(plan: AnnotationPlan) -> None:
+    """Refuse answers of several turns where an annotator takes several pairs in a call, which show one turn each."""
+    shows_one = next((one.name for one in plan.pool.members if getattr(one, "layout", "pair") == "pairs"), None)
+    turns = next((pair.prompt.turns for pair in plan.pairs if pair.prompt.follow_ups), 1)
+    if shows_one is not None and turns > 1:
+        raise ConfigError(
+            f"answers of {turns} turns: annotator {shows_one} fills a template of layout pairs, which shows one turn; "
+            "take a pool whose members fill one of layout pair (pairwise, say)"
+        )
+
+
+# ---------------------------------------------------------------------- writing
+
+
+def _label_row(pair: Pair, label: Annotation) -> dict[str, Any]:
+    """One label as label files have it, with what became of it."""
+    prompt, one, two = pair.prompt, pair.one, pair.two
+    said: dict[str, Any]
+    if prompt.follow_ups:
+        said = {
+            "conversation_a": prompt.conversation(one.texts),
+            "conversation_b": prompt.conversation(two.texts),
+            "model_a": one.model,
+            "model_b": two.model,
+        }
+    else:
+        plain = len(prompt.messages) == 1
+        asked: dict[str, Any] = {"instruction": prompt.last_user} if plain else {"messages": list(prompt.messages)}
+        said = asked | {
+            "output_1": one.texts[0],
+            "output_2": two.texts[0],
+            "generator_1": one.model,
+            "generator_2": two.model,
+        }
+    return {"prompt_id": prompt.id, **said, "preference": label.preference, **_about(label)}
+
+
+def _about(label: Annotation) -> dict[str, Any]:
+    return {
+        "annotator": label.annotator or ("noise" if label.noise else "equal outputs"),
+        "seat": "both" if label.annotator and label.first is None else label.first,
+        "noise": label.noise,
+        "vote": label.vote,
+        "status": label.status.value,
+        **({} if label.error is None else {"error": label.error}),
+    }
+
+
+def _preferences(pairs: Sequence[Pair], labels: Sequence[Annotation]) -> Iterator[dict[str, Any]]:
+    """Rows to train on: of every label that prefers one of the two."""
+    for label in labels:
+        if label.preference is None or label.preference == 1.5:
+            continue
+        pair = pairs[label.pair]
+        chosen, rejected = (pair.one, pair.two) if label.preference < 1.5 else (pair.two, pair.one)
+        given = len(pair.prompt.messages)
+        yield {
+            "prompt": list(pair.prompt.messages),
+            "chosen": pair.prompt.conversation(chosen.texts)[given:],
+            "rejected": pair.prompt.conversation(rejected.texts)[given:],
+            "prompt_id": pair.prompt.id,
+            "chosen_model": chosen.model,
+            "rejected_model": rejected.model,
+            **_about(label),
+            "verdicts": list(label.verdicts),
+        }
+
+
+# ---------------------------------------------------------------------- telling
+
+
+def _saved(plan: AnnotationPlan) -> dict[str, int]:
+    """Calls that are planned, and that noise saves."""
+    calls, all_of_them = planned_calls(plan), planned_calls(replace(plan, pool=replace(plan.pool, p_label_flip=0.0)))
+    return {"calls_planned": calls, "calls_saved_by_noise": all_of_them - calls}
+
+
+def _planned(plan: AnnotationPlan, found: PairSet, saved: dict[str, int], out: Path) -> str:
+    annotators = plan.pool
+    repeated = f" ({found.repeated:,} more repeat one of them)" if found.repeated else ""
+    votes = f" · {plan.votes} votes each" if plan.votes > 1 else ""
+    one = "; a pool of one annotator: nothing varies between annotators" if len(annotators.members) == 1 else ""
+    noise = f", {saved['calls_saved_by_noise']:,} saved by noise" if annotators.p_label_flip else ""
+    return (
+        f"{out}: {len(plan.pairs):,} pairs{repeated}{votes} · {len(annotators.members)} annotators · "
+        f"p_label_flip {annotators.p_label_flip:g} ({annotators.noise_model}) · seats {annotators.seat_mode} · "
+        f"{saved['calls_planned']:,} calls at most, re-asking apart{noise}{one}"
+    )
+
+
+def _beside_people(labels: int, usd: float | None, human: HumanLabel) -> str:
+    """What the same labels cost from people, and 1,000 of them, beside AlpacaFarm's figures."""
+    people = human_line(human_equivalent(labels, None, None, human).to_json()) or f"{labels:,} labels"
+    ours = "price unknown" if usd is None else f"${dollars(1000 * usd / labels)}"
+    theirs = "" if human.usd is None else f"${1000 * human.usd:,.0f} by people, "
+    return f"{people}; 1,000 labels: {theirs}{ours} here (AlpacaFarm has $300 and $6)"
+
+
+def _summary(told: dict[str, Any], reason: str | None) -> str:
+    usd = "price unknown" if told["usd"] is None else f"${dollars(told['usd'])}"
+    why = ", ".join(f"{count:,} {status}" for status, count in told["failed"].items())
+    failed = (
+        f" · {sum(told['failed'].values()):,} failed ({why}" + (f"; most often: {reason})" if reason else ")")
+        if why
+        else ""
+    )
+    return (
+        f"{told['out']}: {told['labels']:,} labels, {told['noise']:,} of them noise · {told['ties']:,} ties · "
+        f"{told['rows']:,} rows to train on{failed} · {told['calls']:,} calls · {usd}"
+    )
+
+
+def _silent(labels: Sequence[Annotation]) -> dict[str, int]:
+    """Annotators without a single label, with the pairs that they were asked about."""
+    asked = Counter(one.annotator for one in labels if one.annotator is not None)
+    gave = {one.annotator for one in labels if one.preference is not None}
+    return {name: count for name, count in asked.items() if name not in gave}
+
+
+def _print(document: dict[str, Any]) -> None:
+    sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
