@@ -17,10 +17,10 @@ from hashlib import blake2b
 from typing import ClassVar, Literal, NamedTuple, TypeVar
 
 from arenaloop.errors import ConfigError
+from arenaloop.judges.answer_lines import Scores
 from arenaloop.judges.asking import TemplateJudge
 from arenaloop.judges.base import Judge, decided
 from arenaloop.judges.filling import Layout, Material
-from arenaloop.judges.parsers import Scores
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
 from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, Verdict, content_hash

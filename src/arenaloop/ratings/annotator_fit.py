@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from arenaloop.ratings.battles import FloatArray, IntArray
+from arenaloop.ratings.arrays import FloatArray, IntArray
 from arenaloop.ratings.student import t_quantile
 
 __all__ = ["MIN_LABELS", "AnnotatorFit", "Estimate", "LabelTable", "fit_annotators"]
