@@ -57,7 +57,7 @@ from arenaloop.types import derive_seed
 
 MODELS = ("clean", "flips", "prior")
 CHOICES, FLIPS = 64, 0.25
-WINDOW = 5
+WINDOW = 4
 """Roll-outs whose answers are taken together, since one has but a few hundred."""
 SHOWN = (1, 2, 4, 8, 16, 32, 64)
 

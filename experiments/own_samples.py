@@ -1,7 +1,7 @@
 """What experiments on learning from own answers share: a policy, its samples, pairs of them, and runs over seeds.
 
-The policy is the small world's SFT-I1 after 60 of its 100 steps, so that something is left to learn: about 60 % of
-its answers at temperature 1 are right. Its gold utility is known for every answer.
+The policy is the small world's SFT-I1 after 60 of its 100 steps, so that something is left to learn: half of its
+answers at temperature 1, or a little more, are right. The gold utility is known for every answer.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Sizes:
 
 SIZES = {
     False: Sizes(9000, 1000, 500, 24, 64, ("data.prompts=sandbox:prompts?n=2000&split=train", "sft.max_steps=60")),
-    True: Sizes(150, 40, 8, 3, 16, SMALL),
+    True: Sizes(150, 40, 8, 4, 16, SMALL),
 }
 """The experiments' sizes, and those with which one is over in seconds; their figures mean nothing."""
 
