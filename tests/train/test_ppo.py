@@ -191,7 +191,7 @@ def test_moved_ratios_are_found() -> None:
 def test_what_cannot_be_trained_is_refused(talker: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="40 prompts, fewer than"):
         run("ppo", talker, tmp_path / "out", rollout_batch=512, step_batch=256, samples=1)
-    with pytest.raises(InputError, match=r"no prompt is left of 40: 40 prompt_too_long"):
+    with pytest.raises(InputError, match="no prompt is left of 40: 40 prompt_too_long"):
         run("ppo", talker, tmp_path / "out", max_new_tokens=60)
     with pytest.raises(InputError, match="training row 0: the prompt ends with an assistant"):
         run("ppo", talker, tmp_path / "out", prompts=[{"prompt": [{"role": "assistant", "content": "x"}]}])
