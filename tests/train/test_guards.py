@@ -25,13 +25,15 @@ CUT, ALIKE, ONE_TEXT = (
 NOISE = np.random.default_rng(0).normal(size=64)
 NOISE = (NOISE - NOISE.mean()) / NOISE.std(ddof=1)
 """(64,) mean 0, standard deviation 1: a standard error is an eighth."""
+TOLD = np.stack([NOISE, np.ones(64)], axis=1)
+"""As surprising as its variance has it."""
 
 
 def watched(rollouts: Sequence[dict[str, float]], *, kl: float = 1.0, surprise: float = 0.0) -> None:
     """Roll-outs with these figures beside sound ones; mean KL and surprise of each, in nats."""
     watch = Watch(PPOSettings())
     for iteration, figures in enumerate(rollouts):
-        watch.check(iteration, NOISE + kl, NOISE + surprise, {**SOUND, **figures})
+        watch.check(iteration, NOISE + kl, TOLD + np.array([surprise, 0.0]), {**SOUND, **figures})
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,21 @@ def watched(rollouts: Sequence[dict[str, float]], *, kl: float = 1.0, surprise: 
 def test_a_broken_rule_stops(rollouts: list[dict[str, float]], nats: dict[str, float], reason: str) -> None:
     with pytest.raises(StoppedError, match=reason):
         watched(rollouts, **nats)
+
+
+def test_a_policy_that_is_nearly_sure_is_not_taken_for_another() -> None:
+    """Its entropy is that of tokens so rare that most roll-outs hold none: their spread alone would say nothing."""
+    rng, rare, tokens, answers = np.random.default_rng(0), 0.001, 5, 256
+    entropy = -(rare * np.log(rare) + (1 - rare) * np.log1p(-rare))
+    variance = rare * (1 - rare) * (np.log(rare) - np.log1p(-rare)) ** 2
+    watch, by_spread = Watch(PPOSettings()), 0
+    for iteration in range(200):
+        odd = rng.random((answers, tokens)) < rare
+        surprise = (np.where(odd, -np.log(rare), -np.log1p(-rare)) - entropy).sum(axis=1)
+        surprise += rng.normal(scale=1e-4, size=answers)  # no two are quite alike
+        watch.check(iteration, NOISE, np.stack([surprise, np.full(answers, tokens * variance)], axis=1), SOUND)
+        by_spread += abs(surprise.mean()) > 5 * surprise.std(ddof=1) / 16
+    assert by_spread > 20  # by its own spread alone it would have been stopped again and again
 
 
 @pytest.mark.parametrize(
@@ -74,9 +91,9 @@ def test_a_resumed_training_has_not_forgotten_what_was_seen() -> None:
     for broken in (ALIKE, ONE_TEXT, CUT):
         before = Watch(PPOSettings())
         for iteration, figures in enumerate([{} if broken is CUT else broken, broken, broken][broken is not CUT :]):
-            before.check(iteration, NOISE + 1, NOISE, {**SOUND, **figures})
+            before.check(iteration, NOISE + 1, TOLD, {**SOUND, **figures})
         after = Watch(PPOSettings())
         after.load_state_dict(before.state_dict())
         with pytest.raises(StoppedError):
-            after.check(9, NOISE + 1, NOISE, {**SOUND, **broken})
-        Watch(PPOSettings()).check(9, NOISE + 1, NOISE, {**SOUND, **broken})
+            after.check(9, NOISE + 1, TOLD, {**SOUND, **broken})
+        Watch(PPOSettings()).check(9, NOISE + 1, TOLD, {**SOUND, **broken})

@@ -48,6 +48,7 @@ def test_blocks_are_the_whole(
     asked: dict[str, Any] = {
         "temperature": temperature,
         "entropy": entropy,
+        "variance": True,
         "forbidden": torch.tensor([0, 1]) if forbid else None,
     }
     leaves = [tensor for tensor in (hidden, *head) if tensor is not None]
@@ -59,7 +60,7 @@ def test_blocks_are_the_whole(
         hidden, head, targets, width=width, reference=(other_hidden, other_head) if referred else None, **asked
     )
     assert torch.equal(whole.likeliest, parts.likeliest)
-    for name in ("logprobs", "entropy", "divergence"):
+    for name in ("logprobs", "entropy", "divergence", "variance"):
         one, other = getattr(whole, name), getattr(parts, name)
         assert (one is None) == (other is None)
         assert one is None or torch.allclose(one, other, atol=1e-12)
@@ -78,6 +79,20 @@ def test_entropy_and_divergence_are_those_of_torch() -> None:
     assert torch.allclose(found.logprobs, one.log_prob(targets), atol=1e-6)
     assert torch.allclose(found.entropy, one.entropy(), atol=1e-6)
     assert torch.allclose(found.divergence, torch.distributions.kl_divergence(one, two), atol=1e-6)
+
+
+def test_the_variance_is_that_of_what_is_drawn() -> None:
+    """Also by blocks in float32, of which the first holds nothing that can be said."""
+    hidden, head, targets = tensors(3, False, torch.float32)
+    forbidden, targets = torch.arange(4), targets.clamp(min=4)
+    whole = score_logits(hidden @ head.weight.T, targets, variance=True, forbidden=forbidden)
+    parts = score_hidden(hidden, head, targets, variance=True, forbidden=forbidden, width=3)
+    p = (hidden @ head.weight.T)[:, 4:].double().log_softmax(dim=-1)
+    expected = (p.exp() * p**2).sum(dim=-1) - (p.exp() * p).sum(dim=-1) ** 2
+    for found in (whole.variance, parts.variance):
+        assert found is not None
+        assert torch.allclose(found.double(), expected, rtol=1e-4)
+        assert not found.requires_grad
 
 
 def test_in_bfloat16_it_is_as_exact_as_bfloat16_is() -> None:

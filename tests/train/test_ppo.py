@@ -167,7 +167,7 @@ def test_a_sampler_that_draws_from_another_distribution_is_found(
         return original(policy, prompts, settings.model_copy(update={"temperature": 0.7}), seed)
 
     monkeypatch.setattr(rollouts, "sample", colder)
-    with pytest.raises(StoppedError, match=r"roll-out 1: the answers are more likely .* distribution than is trained"):
+    with pytest.raises(StoppedError, match=r"roll-out [1-5]: the answers are more likely .* distribution than is trained"):
         run("ppo", talker, tmp_path / "out", lambda p, a: [float(len(set(x)) % 2) for x in a], iterations=5)
 
 

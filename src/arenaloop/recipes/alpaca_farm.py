@@ -68,7 +68,8 @@ class _Run:
         if method is None or method.learns:
             return self.recipe.target(name, self.stages.checkpoint(name))
         start = self.sampled("SFT")
-        best = BestOfN(name, start.model, method.n, self.reward(method))
+        assert start.asked is not None
+        best = BestOfN(name, start.asked, method.n, self.reward(method))
         return replace(start, name=name, model=best)
 
     def sampled(self, name: str) -> Contestant:

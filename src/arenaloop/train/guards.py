@@ -62,10 +62,17 @@ def refuse_moved_ratios(ratio_error: float, lower: bool) -> None:
         )
 
 
-def _standard_errors(values: np.ndarray) -> float:
-    """How many of its standard errors a mean is away from 0; 0 for fewer than sixteen values or without spread."""
-    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) >= 16 else 0.0
-    return float(values.mean()) / error if error > 0 else 0.0
+def _standard_errors(surprise: np.ndarray, variance: np.ndarray) -> float:
+    """How many standard errors the sum of all surprise is away from 0; 0 for fewer than sixteen answers.
+
+    The variance is the larger one of the distribution's own and the sample's. Where a policy is nearly sure of its
+    tokens its entropy is one of rare tokens: a roll-out may hold none of them, and then the sample's variance says too
+    little; or several, and then the distribution's does, of a sum so skewed.
+    """
+    if len(surprise) < 16:
+        return 0.0
+    error = math.sqrt(max(float(variance.sum()), float(surprise.var(ddof=1)) * len(surprise)))
+    return float(surprise.sum()) / error if error > 0 else 0.0
 
 
 class Watch:
@@ -103,7 +110,8 @@ class Watch:
         Args:
             iteration: its number, from 0.
             kl: (B,) log-ratio of each answer to the reference, summed over its tokens, in nats.
-            surprise: (B,) by how much each answer is less likely than the policy's own draws are on average, in nats.
+            surprise: (B, 2) by how much each answer is less likely than the policy's own draws are on average, in nats,
+                and the variance that this has where it is drawn by the policy (`rollouts.token_logprobs_and_surprise`).
             figures: of `Rollout.figures`.
 
         Raises:
@@ -117,7 +125,7 @@ class Watch:
                 f"{where}the KL divergence from the start is {mean:.3g} nats an answer, and no true one is below 0 (3 "
                 f"standard errors are {3 * error:.2g}): sampling draws from another distribution than is trained"
             )
-        apart = _standard_errors(surprise)
+        apart = _standard_errors(*surprise.T)
         if abs(apart) > SURPRISED:
             side = "less" if apart > 0 else "more"
             raise StoppedError(

@@ -46,12 +46,14 @@ class TokenScores:
         entropy: (N,) of the distribution that it stands in, ``-sum_v p_v ln p_v``; None if not asked for.
         divergence: (N,) Kullback-Leibler divergence of that distribution from the reference's,
             ``sum_v p_v (ln p_v - ln q_v)``, over the whole vocabulary; None without a reference.
+        variance: (N,) of ``ln p_v`` under the distribution, without gradient; None if not asked for.
     """
 
     logprobs: Tensor
     likeliest: Tensor
     entropy: Tensor | None = None
     divergence: Tensor | None = None
+    variance: Tensor | None = None
 
 
 def block_width(positions: int, vocabulary: int, device: torch.device) -> int:
@@ -72,6 +74,7 @@ def score_logits(
     entropy: bool = False,
     reference: Tensor | None = None,
     forbidden: Tensor | None = None,
+    variance: bool = False,
 ) -> TokenScores:
     """Score targets by whole logits, through autograd.
 
@@ -82,18 +85,23 @@ def score_logits(
         entropy: whether entropies are wanted.
         reference: (N, V) logits of another model, for the divergence; no gradient goes into them.
         forbidden: ids of tokens that can never be said: their probability is 0 under both models.
+        variance: whether the variances of log-probabilities are wanted.
     """
     scaled = _scaled(logits, temperature, forbidden)
     logprobs = -functional.cross_entropy(scaled, targets, reduction="none")
-    spread = divergence = None
-    if entropy or reference is not None:
+    spread = divergence = around = None
+    if entropy or variance or reference is not None:
         each = scaled.log_softmax(dim=-1)
         if entropy:
             spread = -(each.exp() * each).sum(dim=-1)
+        if variance:
+            known, p = each.detach(), each.detach().exp()
+            apart = known - (p * known).sum(dim=-1, keepdim=True)
+            around = (p * apart * apart).sum(dim=-1)  # in this order: the square of what is forbidden is infinite
         if reference is not None:
             other = _scaled(reference.detach(), temperature, forbidden).log_softmax(dim=-1)
             divergence = (each.exp() * (each - other)).sum(dim=-1)
-    return TokenScores(logprobs, scaled.detach().argmax(dim=-1) == targets, spread, divergence)
+    return TokenScores(logprobs, scaled.detach().argmax(dim=-1) == targets, spread, divergence, around)
 
 
 def score_hidden(
@@ -105,6 +113,7 @@ def score_hidden(
     entropy: bool = False,
     reference: tuple[Tensor, Head] | None = None,
     forbidden: Tensor | None = None,
+    variance: bool = False,
     width: int | None = None,
 ) -> TokenScores:
     """Score targets by the hidden states that their logits come from; what `score_logits` gives, block by block.
@@ -115,7 +124,7 @@ def score_hidden(
         hidden: (N, D) last hidden states.
         head: the output layer.
         targets: (N,) token ids.
-        temperature, entropy, forbidden: as in `score_logits`.
+        temperature, entropy, forbidden, variance: as in `score_logits`.
         reference: hidden states (N, D') and head of another model, for the divergence; without gradient.
         width: vocabulary entries at a time; None = `block_width`.
     """
@@ -125,9 +134,15 @@ def score_hidden(
     if forbidden is not None:
         never = torch.zeros(vocabulary, dtype=torch.bool, device=hidden.device).index_fill_(0, forbidden, True)
     width = width or block_width(len(targets), vocabulary, hidden.device)
-    asked = _Asked(temperature, entropy, width, dtype, never, reference)
-    logprobs, spread, divergence, likeliest = _Blocks.apply(hidden, head.weight, head.bias, targets, asked)
-    return TokenScores(logprobs, likeliest, spread if entropy else None, None if reference is None else divergence)
+    asked = _Asked(temperature, entropy, variance, width, dtype, never, reference)
+    logprobs, spread, divergence, around, likeliest = _Blocks.apply(hidden, head.weight, head.bias, targets, asked)
+    return TokenScores(
+        logprobs,
+        likeliest,
+        spread if entropy else None,
+        None if reference is None else divergence,
+        around if variance else None,
+    )
 
 
 class _Asked(NamedTuple):
@@ -135,6 +150,7 @@ class _Asked(NamedTuple):
 
     temperature: float
     entropy: bool
+    variance: bool
     width: int
     dtype: torch.dtype
     never: Tensor | None
@@ -161,10 +177,11 @@ class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, asked: _Asked
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(N,) each: log-probabilities, entropies, divergences (zero where not asked for), likeliest or not."""
-        # of the vocabulary so far: means of z and of z less the reference's, logarithms of sums of exp, the largest z
-        target, mean, away = hidden.new_zeros(3, len(targets), dtype=_precision(hidden.dtype)).unbind()
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(N,) each: log-probabilities, entropies, divergences, variances (zero where not asked for), likeliest."""
+        # of the vocabulary so far: means of z and of z less the reference's, the variance of z, logarithms of sums of
+        # exp, the largest z
+        target, mean, away, around = hidden.new_zeros(4, len(targets), dtype=_precision(hidden.dtype)).unbind()
         total, other_total, most = torch.full_like(torch.stack([target, mean, away]), -torch.inf).unbind()
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(weight), asked.width):
@@ -179,27 +196,35 @@ class _Blocks(torch.autograd.Function):
                     other = asked.logits(*asked.reference, part)
                     other_total = torch.logaddexp(other_total, other.logsumexp(dim=-1))
                     difference = torch.sub(each, other, out=other)
-                kept = each.clone() if asked.entropy else None
-                sums = each.sub_(largest[:, None]).exp_().sum(dim=-1)
+                each.sub_(largest[:, None])
+                below = each.clone() if asked.entropy or asked.variance else None
+                sums = each.exp_().sum(dim=-1)
                 here = largest + sums.log()
                 total = torch.logaddexp(total, here)
                 share = (here - total).exp()
-                if kept is not None:
-                    mean = mean.lerp(kept.mul_(each).sum(dim=-1) / sums, share)
                 if difference is not None:
                     away = away.lerp(difference.mul_(each).sum(dim=-1) / sums, share)
+                if below is not None:
+                    middle = torch.linalg.vecdot(below, each) / sums
+                    if asked.variance:
+                        within = below.sub_(middle[:, None])
+                        around = around.lerp(torch.linalg.vecdot(within, each.mul_(within)) / sums, share)
+                        # all may be forbidden so far, of share 0
+                        apart = (largest + middle - mean).clamp(-1e9, 1e9)
+                        around = around + share * (1 - share) * apart**2
+                    mean = mean.lerp(largest + middle, share)
         spread, divergence, likeliest = total - mean, away - total + other_total, target == most
         ctx.save_for_backward(hidden, weight, bias, targets, total, other_total, spread, divergence)
         ctx.asked = asked
-        ctx.mark_non_differentiable(likeliest)
-        return target - total, spread, divergence, likeliest
+        ctx.mark_non_differentiable(around, likeliest)
+        return target - total, spread, divergence, around, likeliest
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         """Gradients by the hidden states, the weight and the bias."""
         hidden, weight, bias, targets, total, other_total, spread, divergence = ctx.saved_tensors
-        of_logprob, of_entropy, of_divergence, _ = gradients
+        of_logprob, of_entropy, of_divergence, *_ = gradients
         asked: _Asked = ctx.asked
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         by_hidden = torch.zeros_like(hidden, dtype=_precision(hidden.dtype)) if wants_hidden else None

@@ -45,6 +45,7 @@ class Policy(Backbone):
         temperature: float = 1.0,
         *,
         entropy: bool = False,
+        variance: bool = False,
         reference: Policy | None = None,
         shown: Batch | None = None,
     ) -> TokenScores:
@@ -53,12 +54,17 @@ class Policy(Backbone):
         Args:
             batch: the rows.
             temperature: of the distribution.
-            entropy: whether entropies are wanted.
+            entropy, variance: whether they are wanted.
             reference: a frozen model of the same vocabulary, from which the divergence is wanted.
             shown: the same labelled tokens after what the reference sees before them; by default the same prompts.
         """
         shown = batch if shown is None else shown
-        asked: dict[str, Any] = {"temperature": temperature, "entropy": entropy, "forbidden": self.forbidden}
+        asked: dict[str, Any] = {
+            "temperature": temperature,
+            "entropy": entropy,
+            "variance": variance,
+            "forbidden": self.forbidden,
+        }
         vocabulary = self.module.get_output_embeddings().weight.shape[0] if self.chunked else 0
         if self.chunked and block_width(len(batch.at), vocabulary, self.device) < vocabulary:
             if reference is not None:

@@ -169,7 +169,7 @@ def train(job: Job[PPOSettings]) -> TrainResult:
             values = by_token(value, rollout.table, settings, value.token_values)
             credited = credit(rollout, old, before, values, watch.kl.value, settings)
             figures = rollout.figures()
-            watch.check(iteration, credited.kl, row_sums(surprise, rollout.row, len(rollout.texts)).numpy(), figures)
+            watch.check(iteration, credited.kl, surprise, figures)
             rollouts.write(rollout, job.run.out, iteration, {"kl": credited.kl, "reward": credited.rewards})
             clock.lap("crediting")
             objective = PPOObjective(rollout.table, value, credited, settings, iteration >= settings.value_warmup)

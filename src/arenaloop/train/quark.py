@@ -183,7 +183,7 @@ def train(job: Job[QuarkSettings]) -> TrainResult:
             row, rows = rollout.row, len(rollout.texts)
             kl = row_sums(old - before, row, rows).double().numpy()
             figures = rollout.figures()
-            watch.check(iteration, kl, row_sums(surprise, row, rows).numpy(), figures)
+            watch.check(iteration, kl, surprise, figures)
             scored = np.flatnonzero(rollout.weights)
             pool.add([answers[at] for at in scored], rollout.scores[scored])
             parts = quantile_rows(pool.scores, settings.bins)[: 1 if tokens is None else settings.bins]

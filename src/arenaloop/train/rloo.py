@@ -104,7 +104,7 @@ def train(job: Job[RLOOSettings]) -> TrainResult:
             penalty = row_sums(kl_estimates(old, before, settings.kl_estimator), row, rows)
             gained = advantages(rollout, penalty, watch.kl.value)
             figures = rollout.figures()
-            watch.check(iteration, kl, row_sums(surprise, row, rows).numpy(), figures)
+            watch.check(iteration, kl, surprise, figures)
             rollouts.write(rollout, job.run.out, iteration, {"kl": kl, "advantage": gained.numpy()})
             clock.lap("crediting")
             objective = RLOOObjective(rollout.table, old, gained, rollout.weights, settings)

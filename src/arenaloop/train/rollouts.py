@@ -25,6 +25,7 @@ from arenaloop.data.formats.training_rows import ContradictionError
 from arenaloop.errors import InputError, StoppedError, UserError
 from arenaloop.models.checkpoint import torch_threads
 from arenaloop.models.decoding import Continuation, decode
+from arenaloop.train.advantages import row_sums
 from arenaloop.train.batches import Batch, TokenTable, micro_batches
 from arenaloop.train.encoding import ChatEncoder, Encoded, EncodedRows, Unfit
 from arenaloop.train.policy import Policy, refuse_grown
@@ -368,19 +369,24 @@ def token_logprobs(policy: Policy, table: TokenTable, settings: RolloutSettings)
     return by_token(policy, table, settings, lambda batch: policy.token_logprobs(batch, settings.temperature))
 
 
-def token_logprobs_and_surprise(policy: Policy, table: TokenTable, settings: RolloutSettings) -> tuple[Tensor, Tensor]:
-    """The same, and by how much each token is less likely than the policy's own draws are on average: (N,) and (N,).
+def token_logprobs_and_surprise(
+    policy: Policy, table: TokenTable, settings: RolloutSettings
+) -> tuple[Tensor, np.ndarray]:
+    """The same, and of each answer how it compares with the policy's own draws: (N,) and (B, 2).
 
-    That is ``-ln pi(y_t) - H_t``, whose expectation is 0 at every token that was drawn from the policy.
+    By how much it is less likely than they are on average, which is ``sum_t -ln pi(y_t) - H_t`` and has the expectation
+    0 where every token was drawn from the policy; and the variance that this sum then has, ``sum_t Var(ln pi(.))``.
     """
 
     def read(batch: Batch) -> Tensor:
-        scores = policy.token_scores(batch, settings.temperature, entropy=True)
+        scores = policy.token_scores(batch, settings.temperature, entropy=True, variance=True)
         assert scores.entropy is not None
-        return torch.stack([scores.logprobs, -scores.logprobs - scores.entropy], dim=1)
+        assert scores.variance is not None
+        return torch.stack([scores.logprobs, -scores.logprobs - scores.entropy, scores.variance], dim=1)
 
-    logprobs, surprise = by_token(policy, table, settings, read).unbind(dim=1)
-    return logprobs, surprise
+    logprobs, *columns = by_token(policy, table, settings, read).unbind(dim=1)
+    both = [row_sums(column, table.owners, len(table)).double() for column in columns]
+    return logprobs, torch.stack(both, dim=1).numpy()
 
 
 def by_token(policy: Any, table: TokenTable, settings: RolloutSettings, read: Callable[[Any], Tensor]) -> Tensor:
