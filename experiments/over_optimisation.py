@@ -181,7 +181,7 @@ def _plot(path: Path, table: list[dict[str, Any]]) -> None:
     right.set_title("PPO against flips, kl_coef 0")
     scored = right.twinx()
     _band(scored, rollouts, [each["ppo score"] for each in table], "tab:gray", "score (right axis)")
-    right.legend(handles=[right.lines[0], scored.lines[0]], loc="center right")
+    right.legend(handles=[right.lines[0], scored.lines[0]], loc="upper right")
     figure.savefig(path, dpi=110)
     plt.close(figure)
     print(f"wrote {path}")
