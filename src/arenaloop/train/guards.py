@@ -69,8 +69,8 @@ def refuse_moved_ratios(ratio_error: float, lower: bool) -> None:
     if not ratio_error <= most:
         raise StoppedError(
             f"the first step of a roll-out sees other probabilities than were scored: a ratio differs from 1 by "
-            f"{ratio_error:.3g} (more than {most:g}{' on average' if lower else ''}); is dropout on, or the precision not "
-            "the same?"
+            f"{ratio_error:.3g} (more than {most:g}{' on average' if lower else ''}); is dropout on, or the precision "
+            "not the same?"
         )
 
 
