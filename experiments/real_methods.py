@@ -47,8 +47,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "quark": ROLLOUTS,
 }
 """Settings of each method that make it short. All but `sft` start from what `sft` saved."""
-SHOWN = ("loss", "score", "reward_margin", "accuracy", "kl")
-"""Metrics that are shown where a method has them."""
+SHOWN = {"loss": "loss", "accuracy": "accuracy", "objective/scores": "score", "objective/kl": "KL"}
+"""Metrics that are shown where a method has them, and what they are called."""
 
 
 def write_rows(out: Path, seed: int) -> dict[str, Path]:
@@ -87,7 +87,7 @@ def measured(line: Sequence[object]) -> tuple[float, float]:
 def moved(metrics: Sequence[dict[str, Any]]) -> str:
     """What metrics were at first and at last."""
     first, last = metrics[0], metrics[-1]
-    return ", ".join(f"{name} {first[name]:.3f} → {last[name]:.3f}" for name in SHOWN if name in first and name in last)
+    return ", ".join(f"{told} {first[name]:.3f} → {last[name]:.3f}" for name, told in SHOWN.items() if name in last)
 
 
 def answer(model: Path, prompts: Path) -> str:

@@ -107,7 +107,12 @@ def test_it_parses(where: str, line: str) -> None:
 
 def test_they_are_all_found() -> None:
     assert {where for where, _ in SHOWN} >= {"README.md", "CONTRIBUTING.md", "costs.md", "audit.md", "red_team.md"}
-    assert {path.name for path in SCRIPTS} - {where for where, _ in SHOWN} == {"gold.py", "own_samples.py"}
+    assert {path.name for path in SCRIPTS} - {where for where, _ in SHOWN} == {
+        "gold.py",
+        "own_samples.py",
+        "figures.py",
+        "training_scale.py",
+    }
     assert sum(line.startswith("arenaloop ") for _, line in SHOWN) > 30
     assert ("README.md", "arenaloop rejudge runs/old-new --template labels") in SHOWN
 

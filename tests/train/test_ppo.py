@@ -167,7 +167,9 @@ def test_a_sampler_that_draws_from_another_distribution_is_found(
         return original(policy, prompts, settings.model_copy(update={"temperature": 0.7}), seed)
 
     monkeypatch.setattr(rollouts, "sample", colder)
-    with pytest.raises(StoppedError, match=r"roll-out [1-5]: the answers are more likely .* distribution than is trained"):
+    with pytest.raises(
+        StoppedError, match=r"roll-out [1-5]: the answers are more likely .* distribution than is trained"
+    ):
         run("ppo", talker, tmp_path / "out", lambda p, a: [float(len(set(x)) % 2) for x in a], iterations=5)
 
 
@@ -186,6 +188,13 @@ def test_moved_ratios_are_found() -> None:
         guards.refuse_moved_ratios(0.01, lower=False)
     with pytest.raises(StoppedError, match="other probabilities"):
         guards.refuse_moved_ratios(float("nan"), lower=False)
+    # one token in a hundred rounded by 0.2 nats is bfloat16; all tokens moved by 0.1 are dropout
+    rounded, dropped = torch.zeros(100), torch.full((100,), 0.1)
+    rounded[7] = -0.2
+    guards.refuse_moved_ratios(guards.ratio_error(rounded, torch.zeros(100), lower=True), lower=True)
+    assert guards.ratio_error(rounded, torch.zeros(100), lower=False) == pytest.approx(0.2)
+    with pytest.raises(StoppedError, match=r"more than 0\.05 on average"):
+        guards.refuse_moved_ratios(guards.ratio_error(dropped, torch.zeros(100), lower=True), lower=True)
 
 
 def test_what_cannot_be_trained_is_refused(talker: Path, tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import math
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from arenaloop.config import RolloutSettings
 from arenaloop.errors import StoppedError
 from arenaloop.train.advantages import KLController
 
-__all__ = ["Watch", "refuse_another_start", "refuse_moved_ratios"]
+__all__ = ["Watch", "ratio_error", "refuse_another_start", "refuse_moved_ratios"]
 
 IN_A_ROW = 3
 """Roll-outs in a row after which a rule that one roll-out may break stops a training."""
@@ -44,11 +45,21 @@ def refuse_another_start(difference: float, lower: bool) -> None:
         )
 
 
+def ratio_error(logprobs: Tensor, old: Tensor, lower: bool) -> float:
+    """How far tokens' log-probabilities are from what they were: the largest difference, in nats.
+
+    In less than float32 it is the mean: there the logits of an unlikely token of a real vocabulary are rounded by more
+    than a tenth of a nat, otherwise in every batch, while dropout or another temperature moves all tokens.
+    """
+    moved = (logprobs.detach() - old).abs()
+    return float(moved.mean() if lower else moved.max())
+
+
 def refuse_moved_ratios(ratio_error: float, lower: bool) -> None:
     """In the first step of a roll-out the policy is the one that was scored.
 
     Args:
-        ratio_error: the largest difference of a token's probability ratio from 1.
+        ratio_error: see `ratio_error`.
         lower: whether forward passes run in less than float32.
 
     Raises:
@@ -58,7 +69,8 @@ def refuse_moved_ratios(ratio_error: float, lower: bool) -> None:
     if not ratio_error <= most:
         raise StoppedError(
             f"the first step of a roll-out sees other probabilities than were scored: a ratio differs from 1 by "
-            f"{ratio_error:.3g} (more than {most:g}); is dropout on, or the precision not the same?"
+            f"{ratio_error:.3g} (more than {most:g}{' on average' if lower else ''}); is dropout on, or the precision "
+            "not the same?"
         )
 
 

@@ -19,7 +19,7 @@ from arenaloop.data.formats.training_rows import PROMPT_COLUMNS
 from arenaloop.train import rollouts
 from arenaloop.train.advantages import gae, kl_estimates, row_sums, scale, shape_rewards, whiten
 from arenaloop.train.batches import TokenTable
-from arenaloop.train.guards import Watch, refuse_another_start, refuse_moved_ratios
+from arenaloop.train.guards import Watch, ratio_error, refuse_another_start, refuse_moved_ratios
 from arenaloop.train.heads import ScalarHead, head_on, load_head
 from arenaloop.train.losses import ppo_policy_loss, value_loss
 from arenaloop.train.policy import Policy, load_policy
@@ -117,7 +117,8 @@ class PPOObjective:
         tokens = max(float(self._tokens[whole].sum()), 1.0)
         scores = policy.token_scores(batch, settings.temperature, entropy=True)
         if self.ratio_error is None:
-            self.ratio_error = float((scores.logprobs.detach() - old).abs().max())
+            lower = policy.autocast is not None or settings.dtype != "float32"
+            self.ratio_error = ratio_error(scores.logprobs, old, lower)
         of_policy, policy_statistics = ppo_policy_loss(
             scores.logprobs, old, advantages, settings.clip, weights=weights, tokens=tokens
         )

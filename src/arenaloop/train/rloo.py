@@ -15,7 +15,7 @@ from arenaloop.data.formats.training_rows import PROMPT_COLUMNS
 from arenaloop.train import rollouts
 from arenaloop.train.advantages import kl_estimates, leave_one_out, row_sums, whiten
 from arenaloop.train.batches import TokenTable
-from arenaloop.train.guards import Watch, refuse_another_start, refuse_moved_ratios
+from arenaloop.train.guards import Watch, ratio_error, refuse_another_start, refuse_moved_ratios
 from arenaloop.train.losses import ppo_policy_loss
 from arenaloop.train.policy import Policy, load_policy
 from arenaloop.train.rollouts import Rollout, token_logprobs, token_logprobs_and_surprise
@@ -70,7 +70,8 @@ class RLOOObjective:
         tokens = max(float((self.weights * self.table.labelled)[whole].sum()), 1.0)
         scores = policy.token_scores(batch, self.settings.temperature, entropy=True)
         if self.ratio_error is None:
-            self.ratio_error = float((scores.logprobs.detach() - old).abs().max())
+            lower = policy.autocast is not None or self.settings.dtype != "float32"
+            self.ratio_error = ratio_error(scores.logprobs, old, lower)
         loss, found = ppo_policy_loss(scores.logprobs, old, gained, self.settings.clip, weights=weights, tokens=tokens)
         statistics = {f"policy/{name}": value for name, value in found.items()}
         if scores.entropy is not None:
