@@ -1,13 +1,13 @@
 """One pass of the output layer forward and backward, in this process: MB beyond inputs and gradients, CPU seconds.
 
-python benchmarks/training_head.py {blocks,whole}
+python benchmarks/training_head.py blocks|whole
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -28,6 +28,9 @@ def memory(name: str) -> float:
 
 def main() -> None:
     """Print what the way in the arguments takes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("way", choices=["blocks", "whole"])
+    way = parser.parse_args().way
     torch.set_num_threads(1)
     torch.manual_seed(0)
     hidden = torch.randn(POSITIONS, WIDTH, requires_grad=True)
@@ -37,7 +40,7 @@ def main() -> None:
     Path("/proc/self/clear_refs").write_text("5")  # the largest size so far is forgotten
     before = memory("VmRSS")
     begun = time.process_time()
-    if sys.argv[1] == "blocks":
+    if way == "blocks":
         scores = score_hidden(hidden, Head(weight), targets)
     else:
         scores = score_logits(hidden @ weight.T, targets)
