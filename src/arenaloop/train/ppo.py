@@ -117,8 +117,7 @@ class PPOObjective:
         tokens = max(float(self._tokens[whole].sum()), 1.0)
         scores = policy.token_scores(batch, settings.temperature, entropy=True)
         if self.ratio_error is None:
-            lower = policy.autocast is not None or settings.dtype != "float32"
-            self.ratio_error = ratio_error(scores.logprobs, old, lower)
+            self.ratio_error = ratio_error(scores.logprobs, old, policy.lower)
         of_policy, policy_statistics = ppo_policy_loss(
             scores.logprobs, old, advantages, settings.clip, weights=weights, tokens=tokens
         )

@@ -70,8 +70,7 @@ class RLOOObjective:
         tokens = max(float((self.weights * self.table.labelled)[whole].sum()), 1.0)
         scores = policy.token_scores(batch, self.settings.temperature, entropy=True)
         if self.ratio_error is None:
-            lower = policy.autocast is not None or self.settings.dtype != "float32"
-            self.ratio_error = ratio_error(scores.logprobs, old, lower)
+            self.ratio_error = ratio_error(scores.logprobs, old, policy.lower)
         loss, found = ppo_policy_loss(scores.logprobs, old, gained, self.settings.clip, weights=weights, tokens=tokens)
         statistics = {f"policy/{name}": value for name, value in found.items()}
         if scores.entropy is not None:
