@@ -392,3 +392,12 @@ def test_labels_for_answers_that_nobody_gave_are_refused(arenaloop: Command, tmp
     done = arenaloop("annotate", "--fit", "labels.jsonl", "--out", "pool.yaml")
     assert (done.code, len(done.lines)) == (2, 1)
     assert "column output_2: no value, where a text is expected" in done.lines[0]
+
+
+def test_labels_that_are_not_its_own_are_not_written_over(arenaloop: Command, tmp_path: Path) -> None:
+    write(tmp_path / "p.labels.jsonl", [row | {"preference": 1} for row in pairs(3)])
+    before = (tmp_path / "p.labels.jsonl").read_bytes()
+    done = arenaloop("annotate", "p.labels.jsonl", "--pool", "builtin:longest", "--out", "p.jsonl")
+    assert (done.code, len(done.lines)) == (2, 1), done.lines
+    assert "p.labels.jsonl is there without p.jsonl.db" in done.lines[0]
+    assert (tmp_path / "p.labels.jsonl").read_bytes() == before

@@ -253,3 +253,15 @@ def test_a_split_that_evaluation_prompts_empty_is_named(tmp_path: Path) -> None:
     same = f"{tmp_path / 'test.jsonl'}"
     with pytest.raises(InputError, match=r"data\.unlabeled: nothing is left for Expert iteration"):
         build_alpaca_farm(settings(f"data.evaluation={same}", f"data.unlabeled={same}"), tmp_path / "out", dry=True)
+
+
+def test_other_pairs_train_again_what_learns_from_them(whole: tuple[Path, Result], tmp_path: Path) -> None:
+    """Also labels that came later: a comparison is one of methods on the same pairs."""
+    rows = (whole[0] / "data" / "pairs.jsonl").read_text().splitlines()
+    some = {name: FARM["methods"][name] for name in ("DPO", "PPO, gold")}
+    for count, trained in ((len(rows) - 1, ["SFT", "DPO", "PPO, gold"]), (len(rows), ["DPO"])):
+        (tmp_path / "pairs.jsonl").write_text("\n".join(rows[:count]) + "\n")
+        heard = Heard()
+        changes = ("labels=file", f"data.preference={tmp_path / 'pairs.jsonl'}")
+        run(tmp_path / "out", settings(*changes, methods=some), heard)
+        assert heard.trained == trained

@@ -273,3 +273,15 @@ def test_a_rule_may_decide(tmp_path: Path) -> None:
     stored = answers_file(tmp_path, "stored.jsonl", abc="four")
     found = reward(f"battles:{tmp_path / 'longest.yaml'}#{stored}", tmp_path / "arena.db")
     assert found.score([ASK] * 3, ["longer", "same", "s"]) == [1.0, 0.0, -1.0]
+
+
+def test_a_judge_that_is_not_there_leaves_what_stands_beside_its_file(tmp_path: Path) -> None:
+    spec, out = judge_file(tmp_path, spec="http://127.0.0.1:9/v1#judge", retries=0), tmp_path / "out"
+    with pytest.raises(ArenaloopError, match="cannot be reached"):
+        reward(spec, out / "arena.db")
+    assert not out.exists()
+    out.mkdir()
+    (out / "arena.db.bak").write_text("paid")
+    with pytest.raises(ArenaloopError, match="cannot be reached"):
+        reward(spec, out / "arena.db")
+    assert [file.name for file in out.iterdir()] == ["arena.db.bak"]

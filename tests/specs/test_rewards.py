@@ -56,3 +56,16 @@ def test_what_does_not_answer_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "broken.py").write_text("def f(:\n")
     with pytest.raises(ArenaloopError, match=says):
         reward(spec)
+
+
+def test_a_file_of_dataclasses_is_run_and_one_that_exits_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "classes.py"
+    file.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n@dataclass\n"
+        "class One:\n    x: int\n"
+        "\n\ndef ones(prompts, answers):\n    return [One(1).x for _ in answers]\n"
+    )
+    assert reward(f"python:{file}:ones").score([ASK], ["abc"]) == [1]
+    file.write_text("import sys\n\nsys.exit('no')\n")
+    with pytest.raises(ArenaloopError, match="cannot be run: SystemExit: no"):
+        reward(f"python:{file}:ones")

@@ -670,3 +670,11 @@ def test_a_vocabulary_that_grew_alone_is_refused_and_a_padded_one_is_not(
             run("reward_conditioning", origin, tmp_path / f"out {rows}", UNMERGED)
             module, _ = load_checkpoint(tmp_path / f"out {rows}")
             assert module.get_input_embeddings().weight.shape[0] == max(rows, 49)
+
+
+@pytest.mark.parametrize("text", ['{"a":', "[]"])
+def test_a_damaged_configuration_is_one_line(start: Path, tmp_path: Path, text: str) -> None:
+    run("sft", start, tmp_path / "out", LORA.model_copy(update={"merge": False}))
+    (tmp_path / "out" / "model_config.json").write_text(text)
+    with pytest.raises(InputError, match=r"model_config\.json is damaged"):
+        load_checkpoint(tmp_path / "out")

@@ -7,6 +7,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,33 @@ def test_what_cannot_be_trained_is_refused(talker: Path, tmp_path: Path) -> None
         METHODS["ppo"](rollout_batch=10, samples=3)
     with pytest.raises(ValueError, match="larger than rollout_batch"):
         METHODS["ppo"](rollout_batch=10, step_batch=20)
+
+
+@pytest.mark.parametrize("method", ["ppo", "rloo"])
+def test_the_first_step_of_a_rollout_sees_what_was_scored(
+    method: str, talker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ratios are 1 and nothing is clipped; before the first step there is no divergence from the start."""
+    module, seen = import_module(f"arenaloop.train.{method}"), []
+    monkeypatch.setattr(module, "refuse_moved_ratios", lambda error, _: seen.append(error))
+    run(method, talker, tmp_path / "out", iterations=3, step_batch=64, rollout_epochs=1, learning_rate=1e-3)
+    assert len(seen) == 3
+    assert max(seen) < 1e-5
+    told = lines(tmp_path / "out")
+    assert abs(told[0]["objective/kl"]) < 1e-5
+    for line in told:  # of one step each
+        assert line["policy/clip_fraction"] == 0
+        assert line["policy/ratio"] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_tenth_of_rewards_that_are_no_number_stops_with_that_reason(talker: Path, tmp_path: Path) -> None:
+    def torn(prompts: Sequence[Any], answers: Sequence[str]) -> list[float | None]:
+        return [float("nan") if at % 10 == 0 else float(a.endswith("a")) for at, a in enumerate(answers)]
+
+    with pytest.raises(StoppedError, match=r"gave no score for \d+ of the \d+ answers .*more than 5%.*nan"):
+        run("ppo", talker, tmp_path / "out", torn, iterations=2)
+
+
+def test_a_penalty_without_the_divergences_gradient_is_refused() -> None:
+    with pytest.raises(ConfigError, match="kl_estimator: Input should be 'k1' or 'clamped'"):
+        config.validate(config.PPOSettings, {"kl_estimator": "k3"}, "--set")

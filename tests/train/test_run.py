@@ -194,3 +194,13 @@ def test_a_record_of_another_version_is_read(start: Path, tmp_path: Path) -> Non
     del record["files"], record["result"]["spelled"], record["result"]["explained"]
     (out / "training.json").write_text(json.dumps(record))
     assert train_sft(start, ROWS, out) == first
+
+
+def test_another_training_in_the_directory_leaves_no_rollouts_of_the_one_before(start: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train_sft(start, ROWS, out)
+    (out / "rollouts").mkdir()
+    (out / "rollouts" / "000000.jsonl.gz").write_bytes(b"answers of the training before")
+    (out / "rollouts" / "notes.txt").write_text("mine")
+    train_sft(start, ROWS[:6], out)
+    assert [file.name for file in (out / "rollouts").iterdir()] == ["notes.txt"]

@@ -53,7 +53,8 @@ def execute(
     """
     messages = Console(stderr=True)
     arena = Path(f"{out}.db")
-    refuse_foreign(out, arena)
+    for written in (out, labels_beside(out)):
+        refuse_foreign(written, arena)
     annotators = pool(settings.pool, settings.concurrency)
     budget = Budget(settings.budget_usd, settings.budget_calls)
     require_prices(budget, [model for one in annotators.members if (model := getattr(one, "model", None)) is not None])

@@ -149,7 +149,12 @@ def train(
 
 def _by_line(text: str, lines: Sequence[int]) -> str:
     """Trainers number the rows that they are given; a user looks for the line of a file."""
-    return re.sub(r"\b(?:training|preference) row (\d+)", lambda found: f"line {lines[int(found[1])]}", text)
+
+    def line(found: re.Match[str]) -> str:
+        at = int(found[1])
+        return f"line {lines[at]}" if at < len(lines) else found[0]  # a column may be called so
+
+    return re.sub(r"\b(?:training|preference) row (\d+)", line, text)
 
 
 @contextmanager

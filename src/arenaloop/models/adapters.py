@@ -72,9 +72,21 @@ def base_of(path: str | Path) -> tuple[str, str | None]:
 
 
 def model_config(path: str | Path) -> dict[str, Any]:
-    """The configuration of the model that an adapter was trained in; empty where it is not kept."""
+    """The configuration of the model that an adapter was trained in; empty where it is not kept.
+
+    Raises:
+        InputError: it is damaged.
+    """
     file = Path(path) / MODEL_CONFIG
-    return json.loads(read_regular(file)) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        config = json.loads(read_regular(file))
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise InputError(f"{file} is damaged: no configuration of a model")
+    return config
 
 
 def add(

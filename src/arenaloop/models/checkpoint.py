@@ -91,7 +91,12 @@ def _file_hash(path: str, size: int, modified: int) -> str:
         while block := handle.read(1 << 20):
             digest.update(block)
     if path.endswith("config.json"):  # the library's version is written there, and says nothing about the answers
-        content = json.loads(read_regular(path))
+        try:
+            content = json.loads(read_regular(path))
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):  # damaged: whoever loads it will say so
+            return digest.hexdigest()
         for name in ("transformers_version", "peft_version", "base_model_name_or_path"):
             content.pop(name, None)
         return content_hash(content)

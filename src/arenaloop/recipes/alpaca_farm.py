@@ -39,7 +39,7 @@ from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import Arena, answer, test, train
 from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.store import Store
-from arenaloop.types import Prompt, Response, derive_seed
+from arenaloop.types import Prompt, Response, content_hash, derive_seed
 
 __all__ = ["run"]
 
@@ -55,9 +55,10 @@ class _Run:
     stages: Stages
     done: dict[str, StageResult] = field(default_factory=dict)
     labels: Labels | None = None
+    pairs: str = ""
 
     def once(self, name: str, work: Callable[[], StageResult]) -> None:
-        self.done[name] = self.stages.once(name, inputs_key(self.recipe, name), work)
+        self.done[name] = self.stages.once(name, inputs_key(self.recipe, name, self.pairs), work)
 
     def checkpoint(self, name: str) -> str:
         return str(self.stages.checkpoint(name))
@@ -166,6 +167,7 @@ def _pairs(r: _Run) -> list[JsonRow]:
     if not rows:
         raise StoppedError("no pair of the preference prompts has a label: there is nothing to learn from")
     write_jsonl(r.stages.rows_file("pairs"), rows)
+    r.pairs = content_hash([{name: value for name, value in row.items() if name != "verdicts"} for row in rows])
     return rows
 
 

@@ -74,7 +74,7 @@ class AlpacaFarm:
         target: makes a contestant of a checkpoint. `sampling`: of its samples.
         opponents, judge: who else meets the baseline, and who decides there.
         demonstrations, preference, unlabeled, evaluation: the splits; see `material`.
-        label: labels pairs of answers; `labeller`: content hash of what decides the labels.
+        label: labels pairs of answers.
         label_calls: (pairs) → judge calls that they take at most.
         given: labelled pairs of a file, in place of samples and labels.
         reward_of: a reward model's directory → what scores by it.
@@ -96,7 +96,6 @@ class AlpacaFarm:
     unlabeled: Sequence[Prompt]
     evaluation: Sequence[Prompt]
     label: Labeller
-    labeller: str
     label_calls: Callable[[int], int]
     reward_of: Callable[[Path], Reward]
     given: Sequence[JsonRow] | None = None
@@ -166,8 +165,11 @@ def check(recipe: AlpacaFarm) -> None:
             raise InputError(f"{key}: nothing is left for {what} (rows that ask evaluation prompts are left out)")
 
 
-def inputs_key(recipe: AlpacaFarm, stage: str) -> str:
-    """Hash of everything that a stage's result depends on; how it is run (threads, concurrency, budgets) is not."""
+def inputs_key(recipe: AlpacaFarm, stage: str, pairs: str = "") -> str:
+    """Hash of everything that a stage's result depends on; how it is run (threads, concurrency, budgets) is not.
+
+    `pairs` is the hash of the labelled pairs, which later asking may add to.
+    """
     s, material = recipe.settings, recipe.material
     parts: list[object] = [
         ["alpaca_farm", s.seed, recipe.fingerprint, s.target.sampling.build().key(), s.sft.method()],
@@ -176,11 +178,6 @@ def inputs_key(recipe: AlpacaFarm, stage: str) -> str:
     ]
     if stage == "SFT":
         return content_hash(*parts)
-    pairs: list[object] = (
-        [content_hash([dict(row) for row in material.given])]
-        if material.given is not None
-        else [recipe.sampling.key(), s.samples, recipe.labeller, [prompt.id for prompt in material.preference]]
-    )
     if stage == "RM":
         return content_hash(*parts, pairs, s.reward_model.method())
     method = s.methods[stage]

@@ -65,8 +65,8 @@ class _Kept:
 
     def _forget(self) -> None:
         """Take away the arena file that was made for nothing, and the directory if it holds nothing else."""
-        for file in self._arena.parent.glob(f"{self._arena.name}*"):
-            file.unlink()
+        for suffix in ("", "-wal", "-shm", "-journal", ".lock"):
+            self._arena.with_name(f"{self._arena.name}{suffix}").unlink(missing_ok=True)
         with suppress(OSError):
             self._arena.parent.rmdir()
 

@@ -16,16 +16,15 @@ from arenaloop.judges.annotators import Pair
 from arenaloop.recipes.alpaca_farm_plan import Labeller, Labels
 from arenaloop.recipes.parts import Arena
 from arenaloop.specs.annotators import pool, pool_settings
-from arenaloop.types import Outcome, Preference, Prompt, Response, content_hash
+from arenaloop.types import Outcome, Preference, Prompt, Response
 
 __all__ = ["Labelling", "file_pairs", "labeller"]
 
 
 class Labelling(NamedTuple):
-    """A labeller, the hash of what decides its labels, and how many calls so many pairs take at most."""
+    """A labeller, and how many calls so many pairs take at most."""
 
     label: Labeller
-    fingerprint: str
     calls: Callable[[int], int]
 
 
@@ -36,12 +35,12 @@ def labeller(settings: AlpacaFarmSettings) -> Labelling:
         ConfigError: the truth is asked for where it is not known.
     """
     if settings.labels == "file":  # nobody is asked
-        return Labelling(lambda _, __: Labels([]), "file", lambda _: 0)
+        return Labelling(lambda _, __: Labels([]), lambda _: 0)
     if settings.labels == "simulated":
         return _simulated(settings)
     if not settings.data.preference.startswith("sandbox:"):
         raise ConfigError("labels: gold is what a small world knows: data.preference must be sandbox:prompts?n=…")
-    return Labelling(_gold(settings.seed), content_hash("gold labels", settings.seed), lambda _: 0)
+    return Labelling(_gold(settings.seed), lambda _: 0)
 
 
 def _simulated(settings: AlpacaFarmSettings) -> Labelling:
@@ -69,9 +68,8 @@ def _simulated(settings: AlpacaFarmSettings) -> Labelling:
             )
         return Labels(preferences, undecided, sum(one.noise for one in labels), planned_calls(plan))
 
-    identity = [[one.fingerprint for one in found.members], found.p_label_flip, found.noise_model, found.seat_mode]
     seats = 2 if found.seat_mode == "both_orders" else 1
-    return Labelling(label, content_hash("annotators", settings.seed, identity), lambda pairs: seats * pairs)
+    return Labelling(label, lambda pairs: seats * pairs)
 
 
 def _gold(seed: int) -> Labeller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -106,9 +107,10 @@ def _function(spec: str, rest: str) -> Reward:
     if found is None or found.loader is None:
         raise ConfigError(f"reward {spec!r}: {file} is no Python file")
     module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module  # where dataclasses look for the names in their annotations
     try:
         found.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises
+    except (Exception, SystemExit) as error:  # whatever the user's file raises
         raise InputError(f"reward {spec!r}: {file} cannot be run: {type(error).__name__}: {error}") from error
     function: Any = getattr(module, name, None)
     if not callable(function):
@@ -117,7 +119,7 @@ def _function(spec: str, rest: str) -> Reward:
     def score(prompts: Sequence[list[Message]], answers: Sequence[str]) -> Scores:
         try:
             given = list(function(prompts, answers))
-        except Exception as error:  # whatever the user's function raises
+        except (Exception, SystemExit) as error:  # whatever the user's function raises
             raise InputError(f"reward {spec!r}: {type(error).__name__}: {error}") from error
         if len(given) != len(answers):
             raise InputError(f"reward {spec!r}: {len(given)} scores for {len(answers)} answers")

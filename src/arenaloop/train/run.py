@@ -181,10 +181,13 @@ class TrainingRun:
             for stale in (*MARKS, self._checkpoint.name, self._previous.name, "metrics.jsonl"):
                 (self.out / stale).unlink(missing_ok=True)
             if self._found is not None:  # else no training of ours was here
-                if holds_model(self.out / ADAPTER):
-                    shutil.rmtree(self.out / ADAPTER)
-                for other in self.out.glob(f"{KEPT}[0-9]*"):
+                for name in (ADAPTER, "prior"):
+                    if holds_model(self.out / name):
+                        shutil.rmtree(self.out / name)
+                for other in (*self.out.glob(f"{KEPT}[0-9]*"), *self.out.glob("round-[0-9]*")):
                     shutil.rmtree(other)
+                for answers in self.out.glob("rollouts/[0-9]*"):
+                    answers.unlink()
             self._write_record({"key": self.key, **self.made})
         self._ours = True
 

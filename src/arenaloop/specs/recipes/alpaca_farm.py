@@ -54,7 +54,6 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         unlabeled=unlabeled,
         evaluation=evaluation,
         label=label.label,
-        labeller=label.fingerprint,
         label_calls=label.calls,
         reward_of=lambda path: reward(f"reward:{path}"),
         given=given,
