@@ -399,5 +399,34 @@ def test_labels_that_are_not_its_own_are_not_written_over(arenaloop: Command, tm
     before = (tmp_path / "p.labels.jsonl").read_bytes()
     done = arenaloop("annotate", "p.labels.jsonl", "--pool", "builtin:longest", "--out", "p.jsonl")
     assert (done.code, len(done.lines)) == (2, 1), done.lines
+    assert "p.labels.jsonl: that is what is read" in done.lines[0]
+    write(tmp_path / "other.jsonl", pairs(3))
+    done = arenaloop("annotate", "other.jsonl", "--pool", "builtin:longest", "--out", "p.jsonl")
+    assert (done.code, len(done.lines)) == (2, 1), done.lines
     assert "p.labels.jsonl is there without p.jsonl.db" in done.lines[0]
     assert (tmp_path / "p.labels.jsonl").read_bytes() == before
+
+
+def test_what_is_read_is_not_written_over(arenaloop: Command, tmp_path: Path) -> None:
+    write(tmp_path / "pairs.jsonl", pairs(3))
+    (tmp_path / "pairs.jsonl.db").write_bytes(b"another command's")
+    done = arenaloop("annotate", "pairs.jsonl", "--pool", "builtin:longest", "--out", "./pairs.jsonl")
+    assert (done.code, len(done.lines)) == (2, 1), done.lines
+    assert "that is what is read" in done.lines[0]
+    done = arenaloop("sample", "--model", "sandbox:novice", "--prompts", "pairs.jsonl", "--out", "pairs.jsonl")
+    assert (done.code, len(done.lines)) == (2, 1), done.lines
+    assert rows(tmp_path / "pairs.jsonl") == pairs(3)
+
+
+def test_labels_that_nobody_gave_are_nobodys_in_a_fit() -> None:
+    from arenaloop.audit.annotators import label_table
+    from arenaloop.data.formats.labels import Label
+    from arenaloop.types import Prompt
+
+    some = [
+        Label(Prompt.of(f"q{n}"), ((f"a{n}",), (f"b{n}",)), 1.0, annotator="noise" if n % 3 else "ann")
+        for n in range(30)
+    ]
+    numbers, notes = label_table(some)
+    assert list(numbers.names) == ["ann"]
+    assert "20 labels drawn by noise left out" in notes

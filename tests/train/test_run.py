@@ -204,3 +204,12 @@ def test_another_training_in_the_directory_leaves_no_rollouts_of_the_one_before(
     (out / "rollouts" / "notes.txt").write_text("mine")
     train_sft(start, ROWS[:6], out)
     assert [file.name for file in (out / "rollouts").iterdir()] == ["notes.txt"]
+
+
+def test_a_training_that_takes_anothers_place_says_so_and_by_what_they_differ(start: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    train_sft(start, ROWS, tmp_path / "out")
+    changed = SFTSettings(**{**COMMON, "learning_rate": 2e-3, "epochs": 1})
+    training("sft", start, ROWS, tmp_path / "out", changed, seed=2, on_note=notes.append)
+    [note] = notes
+    assert note.endswith("this one takes its place (they differ in seed, learning_rate, epochs)")

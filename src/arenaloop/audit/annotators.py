@@ -36,6 +36,9 @@ def label_table(labels: Sequence[Label], reward: Reward | None = None) -> tuple[
     if same:
         notes.append(f"{len(same):,} labels of two equal outputs left out")
         decided = [label for label in decided if label.outputs[0] != label.outputs[1]]
+    if drawn := sum(1 for label in decided if label.annotator == "noise"):  # as `annotate` names what nobody gave
+        notes.append(f"{drawn:,} labels drawn by noise left out")
+        decided = [label for label in decided if label.annotator != "noise"]
     worth = None if reward is None else _worth(decided, reward)
     if worth is not None and (unknown := int(np.isnan(worth).sum())):
         notes.append(f"{unknown:,} labels left out: the reward gives one of their outputs no score")

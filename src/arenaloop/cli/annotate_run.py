@@ -54,7 +54,7 @@ def execute(
     messages = Console(stderr=True)
     arena = Path(f"{out}.db")
     for written in (out, labels_beside(out)):
-        refuse_foreign(written, arena)
+        refuse_foreign(written, arena, [name.rpartition("=")[2] for name in files])
     annotators = pool(settings.pool, settings.concurrency)
     budget = Budget(settings.budget_usd, settings.budget_calls)
     require_prices(budget, [model for one in annotators.members if (model := getattr(one, "model", None)) is not None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -69,12 +70,14 @@ def say_lost(store: Store, console: Console) -> None:
         say(console, f"warning: {store.path}: {store.lost}", fold=True)
 
 
-def refuse_foreign(out: Path, arena: Path) -> None:
-    """Refuse to write over what stands there without the arena file that it came from.
+def refuse_foreign(out: Path, arena: Path, inputs: Sequence[str | Path] = ()) -> None:
+    """Refuse to write over what stands there without the arena file that it came from, or over what is read.
 
     Raises:
         InputError: such a file, or a directory.
     """
+    if any(Path(file).resolve() == out.resolve() for file in inputs):
+        raise InputError(f"--out {out}: that is what is read; take another file")
     if out.is_dir():
         raise InputError(f"--out {out}: a directory, where a file is to be written")
     if out.exists() and not (arena.is_file() and arena.stat().st_size):

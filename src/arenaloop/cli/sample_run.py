@@ -52,7 +52,7 @@ def execute(
     """
     messages = Console(stderr=True)
     arena = Path(f"{out}.db")
-    refuse_foreign(out, arena)
+    refuse_foreign(out, arena, [prompt_file])
     if best and model.best_of_n is not None:
         raise ConfigError(f"{model.spec}: its file has best_of_n already; --best-of is one choice too many")
     loaded = load_prompts(prompt_file, settings.seed)
@@ -142,7 +142,9 @@ def _told(samples: int, scored: Sequence[list[Scores]], *, best: bool) -> Iterat
     known = [value for row in scored[0] for value in row if value is not None and math.isfinite(value)]
     missing = sum(map(len, scored[0])) - len(known)
     if known:
-        yield f"mean score {math.fsum(known) / len(known):.4g}" + (f"; {missing:,} without a score" if missing else "")
+        yield f"mean score of all samples {math.fsum(known) / len(known):.4g}" + (
+            f"; {missing:,} without a score" if missing else ""
+        )
     if not best:
         return
     steps = sorted({min(2**power, samples) for power in range(samples.bit_length() + 1)})

@@ -97,7 +97,7 @@ def train(
     from arenaloop.specs.models import weights
 
     start = weights(start)
-    if start.startswith((".", "/")) and not Path(start).is_dir():
+    if (start.startswith((".", "/", "~")) or start.count("/") > 1) and not Path(start).expanduser().is_dir():
         raise InputError(f"{start} is not a directory")
     lines, rows = [], []
     for line, row in read_rows(data):

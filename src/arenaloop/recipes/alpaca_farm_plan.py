@@ -225,5 +225,8 @@ def _sampled(name: str, method: FarmMethodSettings, prompts: int) -> str:
     told: Any = method.settings
     if "rollout_batch" not in METHODS[method.method].model_fields:
         return f"{name}: {prompts * told.samples * told.rounds:,} samples"
-    iterations = told.iterations or max(1, 10 * prompts // max(1, told.rollout_batch // told.samples))
-    return f"{name}: {iterations * told.rollout_batch:,} samples in {iterations:,} roll-outs"
+    batch = told.rollout_batch
+    if "rollout_batch" not in told.model_fields_set:  # then it fits the prompts
+        batch = min(batch, prompts * told.samples)
+    iterations = told.iterations or max(1, 10 * prompts // max(1, batch // told.samples))
+    return f"{name}: {iterations * batch:,} samples in {iterations:,} roll-outs"

@@ -177,6 +177,8 @@ class TrainingRun:
             raise ConfigError(f"{self.out}: another training has written here meanwhile; run the command again")
         if self._ours:
             return
+        if self._found is not None:
+            self.note(f"{self.out}: another training stood here; this one takes its place{self._differences()}")
         with _storage(self.out):
             for stale in (*MARKS, self._checkpoint.name, self._previous.name, "metrics.jsonl"):
                 (self.out / stale).unlink(missing_ok=True)
@@ -190,6 +192,17 @@ class TrainingRun:
                     answers.unlink()
             self._write_record({"key": self.key, **self.made})
         self._ours = True
+
+    def _differences(self) -> str:
+        """By what this training differs from the one before, as far as its record tells."""
+        before = self._found or {}
+        names = [
+            name for name in self.made if name != "settings" and name in before and before[name] != self.made[name]
+        ]
+        settings, own = before.get("settings"), self.made.get("settings")
+        if isinstance(settings, dict) and isinstance(own, dict) and "method" not in names:
+            names += [name for name in own if own[name] != settings.get(name)]
+        return f" (they differ in {', '.join(names)})" if names else ""
 
     def close(self) -> None:
         """Leave the directory to others."""
