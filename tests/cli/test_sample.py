@@ -81,7 +81,7 @@ def test_the_best_is_chosen_and_what_others_would_have_come_to_is_told(arenaloop
     assert best.lines[0] == "best.jsonl: 12 best answers to 12 prompts"
     told = " ".join(" ".join(best.lines[1:]).split())
     mean = sum(scores) / 60
-    assert f"mean score {mean:.4g}" in told
+    assert f"mean score of all samples {mean:.4g}" in told
     highest = sum(map(max, groups)) / 12
     assert f"score of the best of n (over 12 prompts whose samples all have one): 1: {mean:.4g} · 2: " in told
     assert f"· 5: {highest:.4g} worth of the best of n" in told
