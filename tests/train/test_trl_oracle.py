@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from arenaloop.config import DPOSettings, RewardModelSettings, RLOOSettings, SFTSettings
+from arenaloop.train.advantages import leave_one_out
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.dpo import DPOObjective, reference_logprobs
 from arenaloop.train.encoding import ChatEncoder, Encoded, encode_conversations, encode_pairs
@@ -246,6 +247,58 @@ def test_the_policy_term_of_ppo_and_rloo(checkpoint: Path, tmp_path: Path, parts
     loss.backward()
     gradients = {name: p.grad for name, p in trainer.model.named_parameters()}
     compare((found, {name: p.grad for name, p in policy.module.named_parameters()}), (loss.item(), gradients))
+
+
+def test_the_first_step_of_rloo_follows_the_gradient_of_trls(checkpoint: Path, tmp_path: Path) -> None:
+    """Its loss is meaned over answers and ours over tokens: the first step's gradients are one but for that factor.
+
+    Later its ratios are those of whole answers, and ours those of tokens.
+    """
+    settings = RLOOSettings(rollout_batch=6, samples=3, step_batch=6)
+    policy = load_policy(checkpoint, settings)
+    generator = torch.Generator().manual_seed(0)
+    lengths = [4, 1, 7, 3, 3, 5]
+    answers = [torch.randint(6, 40, (n,), generator=generator).tolist() for n in lengths]
+    asked = [[7, 8, 9]] * 3 + [[11, 12, 13]] * 3
+    rows = [
+        Encoded([*prompt, *answer], [False] * len(prompt) + [True] * len(answer), truncated=False)
+        for prompt, answer in zip(asked, answers, strict=True)
+    ]
+    table = TokenTable(rows, policy.pad_id)
+    scores = torch.tensor([1.0, -0.5, 0.3, 2.0, -1.5, 0.7], dtype=torch.float64)
+    gained = leave_one_out(scores, torch.tensor([0, 0, 0, 1, 1, 1]))
+    grouped = scores.view(2, 3)  # as TRL writes it
+    assert torch.allclose(gained, (grouped - (grouped.sum(1, keepdim=True) - grouped) / 2).flatten())
+    with policy.evaluating():
+        old = policy.token_logprobs(table.batch(np.arange(6)))
+    loss, _ = RLOOObjective(table, old, gained, np.ones(6), settings).loss(policy, np.arange(6), np.arange(6))
+    (loss * (sum(lengths) / 6)).backward()
+    trainer = trl.RLOOTrainer(
+        model=str(checkpoint),
+        reward_funcs=lambda completions, **_: [0.0] * len(completions),
+        args=trl.RLOOConfig(
+            output_dir=str(tmp_path), per_device_train_batch_size=6, num_generations=3, beta=0.0, use_cpu=True,
+            bf16=False, report_to=[], gradient_checkpointing=False,
+        ),
+        train_dataset=datasets.Dataset.from_list([{"prompt": "a"}] * 6),
+    )  # fmt: skip
+    width = max(lengths)
+    mask = torch.tensor([[1] * n + [0] * (width - n) for n in lengths])
+    trainer._compute_loss(
+        trainer.model,
+        {
+            "prompt_ids": torch.tensor(asked),
+            "prompt_mask": torch.ones(6, 3, dtype=torch.long),
+            "completion_ids": torch.tensor([answer + [0] * (width - len(answer)) for answer in answers]),
+            "completion_mask": mask,
+            "advantages": gained.float(),
+            "old_logps": torch.zeros(6).index_add(0, table.owners, old),
+        },
+    ).backward()
+    expected = {name: p.grad for name, p in trainer.model.named_parameters()}
+    for name, parameter in policy.module.named_parameters():
+        assert torch.allclose(parameter.grad, expected[name], atol=1e-5), name
+    assert max(float(gradient.abs().max()) for gradient in expected.values()) > 0.01
 
 
 def test_trl_scores_by_our_reward_model_as_we_do(checkpoint: Path, tmp_path: Path) -> None:
