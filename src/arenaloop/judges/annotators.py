@@ -13,13 +13,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import ClassVar, Literal, NamedTuple, TypeVar
 
 from arenaloop.errors import ConfigError
 from arenaloop.judges.answer_lines import Scores
 from arenaloop.judges.asking import TemplateJudge
-from arenaloop.judges.base import Judge, decided
+from arenaloop.judges.base import Judge, decided, pair_key
 from arenaloop.judges.filling import Layout, Material
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
@@ -232,8 +231,7 @@ class PairsJudge(TemplateJudge[tuple[Scores, ...]]):
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
         """Hash of prompt, both texts in seat order, judge, template, sampling, pairs in a call and sample index."""
-        text = f"{prompt.id}\n{first.text_hash}\n{second.text_hash}\n{self.fingerprint}\n{sample}"
-        return blake2b(text.encode(), digest_size=16).hexdigest()
+        return pair_key(self.fingerprint, prompt, first, second, sample)
 
     async def judge(
         self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0

@@ -7,12 +7,13 @@ chunks or through a provider's batch files, it is asked by whoever knows nothing
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any, Protocol, runtime_checkable
 
 from arenaloop.models.base import Model
 from arenaloop.types import Completion, Judgement, Outcome, Prompt, Request, Response, Verdict
 
-__all__ = ["AnyJudge", "Judge", "ModelJudge", "PointwiseJudge", "decided"]
+__all__ = ["AnyJudge", "Judge", "ModelJudge", "PointwiseJudge", "decided", "pair_key"]
 
 
 class AnyJudge(Protocol):
@@ -99,3 +100,10 @@ def decided(scores: tuple[float, float] | None) -> dict[str, Any]:
     if scores is None:
         return {"score_first": None, "score_second": None, "outcome": None}
     return {"score_first": scores[0], "score_second": scores[1], "outcome": Outcome.from_scores(*scores)}
+
+
+def pair_key(judge: str, prompt: Prompt, first: Response, second: Response, sample: int) -> str:
+    """Key of a verdict: hash of prompt, both texts in seat order, the judge's fingerprint and the sample index."""
+    # taken several times for every seating, millions of times in a large arena
+    text = f"{prompt.id}\n{first.text_hash}\n{second.text_hash}\n{judge}\n{sample}"
+    return blake2b(text.encode(), digest_size=16).hexdigest()

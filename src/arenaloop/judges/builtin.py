@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from hashlib import blake2b
 from typing import Any, Self
 
+from arenaloop.judges.base import pair_key
 from arenaloop.types import Outcome, Prompt, Response, Status, Verdict, content_hash
 
 __all__ = ["BUILTIN", "BuiltinJudge", "FreeJudge", "Rule"]
@@ -60,8 +60,7 @@ class FreeJudge:
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
         """Hash of prompt, both texts in seat order, the judge and the sample index."""
-        text = "\n".join((prompt.id, first.text_hash, second.text_hash, self.fingerprint, str(sample)))
-        return blake2b(text.encode(), digest_size=16).hexdigest()
+        return pair_key(self.fingerprint, prompt, first, second, sample)
 
     def _verdict(
         self, prompt: Prompt, first: Response, second: Response, sample: int, status: Status = Status.OK, **found: Any

@@ -8,12 +8,11 @@ line, from structured output or from the log-probabilities of its label, and fro
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import blake2b
 from typing import ClassVar
 
 from arenaloop.judges.answer_lines import Scores
 from arenaloop.judges.asking import TemplateJudge
-from arenaloop.judges.base import decided
+from arenaloop.judges.base import decided, pair_key
 from arenaloop.judges.filling import Layout, Material
 from arenaloop.judges.probe import NoLogprobsError
 from arenaloop.types import Completion, Outcome, Prompt, Request, Response, Sampling, Status, Verdict, VerdictKind
@@ -39,9 +38,7 @@ class PairwiseJudge(TemplateJudge[Scores]):
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
         """Hash of prompt, both texts in seat order, judge, template, verdict mode, sampling and sample index."""
-        # taken several times for every seating, millions of times in a large arena
-        text = f"{prompt.id}\n{first.text_hash}\n{second.text_hash}\n{self.fingerprint}\n{sample}"
-        return blake2b(text.encode(), digest_size=16).hexdigest()
+        return pair_key(self.fingerprint, prompt, first, second, sample)
 
     async def judge(
         self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
