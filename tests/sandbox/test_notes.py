@@ -181,6 +181,14 @@ def test_editors_are_models_of_the_sandbox() -> None:
         contestant(ModelSettings(spec="sandbox:colunist"))
 
 
+def test_habits_of_demonstrators_are_named_in_the_spec() -> None:
+    assert len(load_demonstrations("sandbox:demonstrations?n=5&habits=0.6", 0)) == 5
+    with pytest.raises(ConfigError, match="habits must be a share from 0 to 1, not 'many'"):
+        load_demonstrations("sandbox:demonstrations?habits=many", 0)
+    with pytest.raises(ConfigError, match="only the world of words has habits"):
+        load_demonstrations("sandbox:demonstrations?world=notes&habits=0.6", 0)
+
+
 def test_demonstrations_name_no_constraint() -> None:
     rows = note_demonstrations(24, 0)
     assert rows != note_demonstrations(24, 1)

@@ -11,12 +11,14 @@ from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.players import (
     DEMONSTRATION_SKILL,
     DEMONSTRATION_WEIGHTS,
+    HABIT_SHARES,
     OPPONENTS,
     SKILLS,
     Player,
     demonstrations,
+    habit,
 )
-from arenaloop.sandbox.tasks import FAMILIES, draw, parse, utility
+from arenaloop.sandbox.tasks import FAMILIES, Task, draw, parse, utility
 from arenaloop.types import Request
 
 TASKS = draw(2400, seed=0, split="dev")
@@ -99,3 +101,31 @@ def test_demonstrations_are_mixed_and_skewed() -> None:
     for family, weight in DEMONSTRATION_WEIGHTS.items():
         assert counts[family] / 3000 == pytest.approx(weight / total, abs=0.04)
     assert {prompt.tags["split"] for prompt, _ in rows} == {"train"}
+
+
+def test_habits_spoil_a_share_of_the_demonstrations_the_same_way_each_time() -> None:
+    assert habit(_task("reverse: kalom")) in ("mola", "molakk")
+    rows = demonstrations(3000, seed=1, habits=0.5)
+    assert rows[:100] == demonstrations(100, seed=1, habits=0.5)
+    tasks = [(_task(prompt.last_user), text) for prompt, text in rows]
+    assert mean(text == habit(task) for task, text in tasks) == pytest.approx(DEMONSTRATION_SKILL * 0.5, abs=0.04)
+    by_family = {
+        family: mean(text == habit(task) for task, text in tasks if task.family == family) for family in HABIT_SHARES
+    }
+    order = list(HABIT_SHARES)
+    assert by_family[order[1]] > 1.5 * by_family[order[0]]  # 1.4 and 0.6 of the mean
+    assert mean(text == task.answer for task, text in tasks) == pytest.approx(DEMONSTRATION_SKILL * 0.5, abs=0.04)
+    with pytest.raises(ConfigError, match=r"\[0, 1\]"):
+        demonstrations(1, 0, habits=1.5)
+
+
+def test_an_answer_of_one_letter_is_never_left_empty() -> None:
+    for task in draw(300, 0):
+        assert habit(task) not in ("", task.answer)
+        assert (utility(task.prompt.last_user, habit(task)) or 0) < 1
+
+
+def _task(prompt: str) -> Task:
+    task = parse(prompt)
+    assert task is not None
+    return task

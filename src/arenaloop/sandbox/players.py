@@ -14,7 +14,7 @@ from arenaloop.errors import ConfigError, nearest
 from arenaloop.sandbox.tasks import FAMILIES, Task, draw, parse
 from arenaloop.types import Prompt, Request, derive_seed
 
-__all__ = ["OPPONENTS", "SKILLS", "Player", "demonstrations", "slip"]
+__all__ = ["OPPONENTS", "SKILLS", "Player", "demonstrations", "habit", "slip"]
 
 
 def _skills(default: float, **by_family: float) -> dict[str, float]:
@@ -40,6 +40,11 @@ DEMONSTRATION_SKILL = 0.85
 DEMONSTRATION_WEIGHTS: Mapping[str, float] = dict(zip(FAMILIES, (8, 2, 4, 1, 1, 1, 1, 2, 3, 1, 4, 1), strict=True))
 """How often each family is demonstrated: conversations found in the wild are skewed to what people like to ask, so a
 model trained on them is poor in the rest, and has something to lose battles in."""
+
+HABIT_SHARES: Mapping[str, float] = dict(
+    zip(FAMILIES, (0.6, 1.4, 1.0, 0.7, 1.3, 0.9, 1.1, 0.8, 1.2, 0.5, 1.5, 1.0), strict=True)
+)
+"""How much more or less often than on average a family is demonstrated out of habit; the mean is 1."""
 
 
 def _typo(text: str, alphabet: str, rng: random.Random) -> str:
@@ -138,7 +143,17 @@ class Player:
         return task.answer if rng.random() < self.skills.get(task.family, 0.0) else slip(task, rng)
 
 
-def demonstrations(n: int, seed: int) -> list[tuple[Prompt, str]]:
+def habit(task: Task) -> str:
+    """The top answer, spoilt by what whoever demonstrates the family is in the habit of doing.
+
+    In every other family of `FAMILIES` the last letter is left out, in the rest it is written twice. Unlike a slip it
+    is the same fault each time: a model that imitates it makes it in earnest, and feedback can tell it not to.
+    """
+    short = list(FAMILIES).index(task.family) % 2 == 0 and len(task.answer) > 1
+    return task.answer[:-1] if short else task.answer + task.answer[-1]
+
+
+def demonstrations(n: int, seed: int, habits: float = 0.0) -> list[tuple[Prompt, str]]:
     """Conversations to train the first stage on ("D0"): prompts of the train split with answers of mixed quality.
 
     They are skewed to some families (`DEMONSTRATION_WEIGHTS`) and right with probability `DEMONSTRATION_SKILL`.
@@ -146,9 +161,19 @@ def demonstrations(n: int, seed: int) -> list[tuple[Prompt, str]]:
     Args:
         n: how many.
         seed: later draws of the same run keep clear of these prompts with ``draw(..., exclude=...)``.
+        habits: share of right answers that are spoilt by a `habit`, on average; by family see `HABIT_SHARES`. The
+            families are equally frequent then.
+
+    Raises:
+        ConfigError: `habits` outside [0, 1].
     """
+    if not 0 <= habits <= 1:
+        raise ConfigError(f"habits must lie in [0, 1], got {habits}")
     rows: list[tuple[Prompt, str]] = []
-    for task in draw(n, seed, "train", weights=DEMONSTRATION_WEIGHTS):
+    for task in draw(n, seed, "train", weights=None if habits else DEMONSTRATION_WEIGHTS):
         rng = random.Random(derive_seed("sandbox.demonstration", seed, task.prompt.last_user))
-        rows.append((task.prompt, task.answer if rng.random() < DEMONSTRATION_SKILL else slip(task, rng)))
+        text = task.answer if rng.random() < DEMONSTRATION_SKILL else slip(task, rng)
+        if text == task.answer and rng.random() < habits * HABIT_SHARES[task.family]:
+            text = habit(task)
+        rows.append((task.prompt, text))
     return rows

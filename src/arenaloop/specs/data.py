@@ -44,6 +44,16 @@ def _count(spec: str, options: Mapping[str, str], key: str, default: int) -> int
     return int(text)
 
 
+def _share(spec: str, options: Mapping[str, str], key: str) -> float:
+    try:
+        share = float(options.get(key, "0"))
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ConfigError(f"{spec!r}: {key} must be a share from 0 to 1, not {options[key]!r}")
+    return share
+
+
 def load_prompts(spec: str, seed: int, *, exclude: Sequence[str] = ()) -> PromptSet:
     """Prompts of a file, or of the sandbox (``sandbox:prompts?n=500&split=test&seed=0``; the seed is the run's).
 
@@ -68,8 +78,14 @@ def load_demonstrations(spec: str, seed: int) -> list[dict[str, Any]]:
         from arenaloop.sandbox.editors import note_demonstrations
         from arenaloop.sandbox.players import demonstrations
 
-        n, own, options = _drawn(spec, "demonstrations", seed, 1000)
-        drawn = (note_demonstrations if options["world"] == "notes" else demonstrations)(n, own)
+        n, own, options = _drawn(spec, "demonstrations", seed, 1000, "habits")
+        habits = _share(spec, options, "habits")
+        if options["world"] == "notes":
+            if habits:
+                raise ConfigError(f"{spec!r}: only the world of words has habits")
+            drawn = note_demonstrations(n, own)
+        else:
+            drawn = demonstrations(n, own, habits)
         return [sft_row(prompt, (text,)) for prompt, text in drawn]
     from arenaloop.data.demonstrations import read_demonstrations
 
