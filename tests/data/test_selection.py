@@ -81,6 +81,32 @@ def test_where_each_seat_battles_the_scores_are_the_same_and_a_pair_counts_once(
     assert response_scores([*one_opponent, *(b for b in seats if "T" not in (b.model_a, b.model_b))], "TPQR") is None
 
 
+@pytest.mark.parametrize(("k", "found"), [(3, ["PR"]), (2, ["PT", "PR"]), (1, ["PT", "PR", "PQ", "QT", "QR"]), (4, [])])
+def test_golden_all_pairs_over_k(k: float, found: list[str]) -> None:
+    """T 5.833, P 8.333, Q 6.833, R 5.333: whoever is at least k worse than another is rejected for it."""
+    selection = preference_pairs([golden()], target="T", k=k, rejected="all_pairs_over_k")
+    assert sorted(f"{row['chosen_model']}{row['rejected_model']}" for row in selection.rows) == sorted(found)
+    assert selection.chosen_by.total() == selection.rejected_by.total() == sum(selection.credit.values()) == len(found)
+    assert selection.dropped == ({} if found else {"gap below k": 1})
+    assert selection.gaps == {3: 1}  # a prompt counts once
+
+
+def test_all_pairs_leave_out_what_failed_or_may_not_be_learned() -> None:
+    cut = item({"a": 9.0, "b": 7.0, "c": 3.0, "d": 3.0}, {"c": "same", "d": "same"}, {"a": Status.TRUNCATED})
+    chosen = preference_pairs([replace(cut, failed=frozenset("d"))], target="c", k=1, rejected="all_pairs_over_k")
+    assert [(row["chosen_model"], row["rejected_model"]) for row in chosen.rows] == [("b", "c")]
+
+
+def test_selections_add_up() -> None:
+    one, other = (preference_pairs([golden()], target="T", k=k) for k in (3, 2))
+    both = preference_pairs([], target="T", k=2)
+    both.add(one)
+    both.add(other)
+    assert both.rows == [*one.rows, *other.rows]
+    assert both.to_json()["chosen_by"] == {"P": 2} == both.to_json()["credit"]
+    assert both.gaps == {3: 2}
+
+
 @pytest.mark.parametrize(("k", "kept"), [(1, True), (2, True), (2.5, True), (3, False)])
 def test_golden_sft(k: float, kept: bool) -> None:
     selection = sft_rows([golden()], target="T", k=k)

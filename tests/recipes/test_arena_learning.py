@@ -398,3 +398,60 @@ def test_one_seat_is_asked_once_a_battle(tmp_path: Path) -> None:
     summary = run(tmp_path, "rounds=0", "seats=seeded").summary
     assert summary["verdicts_ok"] == summary["battles_decided"] == 12 * 3
     assert summary["flip_rate"] is None
+
+
+# ---------------------------------------------------------------------- reward model and PPO
+
+
+PPO = ("stages=[sft,dpo,ppo]", "data.prompts=sandbox:prompts?n=60", "rm_samples=2", "k_rm=[0.5]")
+
+
+def test_a_round_may_end_with_a_reward_model_and_ppo(tmp_path: Path) -> None:
+    """The paper's round: PPO goes on from DPO by a model of who won, on the prompts of the same slice."""
+    out = tmp_path / "run"
+    result = run(out, *PPO)
+    assert [stage["name"] for stage in result.stages] == ["SFT-I0", "SFT-I1", "DPO-I1", "RM-I1", "PPO-I1"]
+    reward_model, ppo = result.stages[3:]
+    assert (reward_model["rating"], reward_model["mean_length"]) == (None, None)
+    assert ppo["rating"] is not None
+    assert ppo["rows"] == 20
+    pairs = rows(out / "data" / "RM-I1.jsonl")
+    assert reward_model["rows"] == len(pairs)
+    names = {row["chosen_model"] for row in pairs} | {row["rejected_model"] for row in pairs}
+    assert {"DPO-I1#1", "DPO-I1#2"} < names  # its own answers battled too
+    assert names - {"DPO-I1#1", "DPO-I1#2"} <= {"DPO-I1", "scholar", "novice"}
+    assert all(row["margin"] >= 0.5 for row in pairs)
+    slices = [{row["prompt_id"] for row in rows(out / "data" / f"{name}.jsonl")} for name in ("SFT-I1", "DPO-I1")]
+    assert not {row["prompt_id"] for row in pairs} & (slices[0] | slices[1])
+    trained = json.loads((out / "checkpoints" / "PPO-I1" / "training.json").read_text())
+    assert trained["start"].endswith("DPO-I1")
+    board = json.loads((out / "leaderboard.json").read_text())
+    assert {row["model"] for row in board["leaderboard"]} == {
+        "SFT-I0",
+        "SFT-I1",
+        "DPO-I1",
+        "PPO-I1",
+        "scholar",
+        "novice",
+    }
+    again = run(out, *PPO)  # all of it is there
+    assert lasting(again.summary) == lasting(result.summary)
+    assert again.summary["calls"] == result.summary["calls"]
+
+
+def test_own_pairs_alone(tmp_path: Path) -> None:
+    result = run(tmp_path, *PPO, "rm_pairs=own", "stages=[sft,ppo]", "data.prompts=sandbox:prompts?n=40")
+    pairs = rows(tmp_path / "data" / "RM-I1.jsonl")
+    assert {row["chosen_model"] for row in pairs} <= {"SFT-I1#1", "SFT-I1#2"}
+    assert [stage["name"] for stage in result.stages] == ["SFT-I0", "SFT-I1", "RM-I1", "PPO-I1"]
+
+
+def test_rows_of_earlier_rounds_may_be_selected_anew(tmp_path: Path) -> None:
+    """A lower threshold in round 2 takes more of round 1's battles, where `reselect` says so."""
+    changes = ("rounds=2", "stages=[sft]", "k_sft=[7, 0.5]", "data.test=sandbox:prompts?n=4&split=test")
+    kept = run(tmp_path / "kept", *changes).stages
+    anew = run(tmp_path / "anew", *changes, "accumulate=reselect").stages
+    assert kept[1]["rows"] == anew[1]["rows"]
+    new = len(rows(tmp_path / "kept" / "data" / "SFT-I2.jsonl"))
+    assert kept[2]["rows"] == kept[1]["rows"] + new
+    assert anew[2]["rows"] > kept[2]["rows"]

@@ -9,7 +9,15 @@ import pytest
 from small_recipe import settings
 
 from arenaloop.errors import ConfigError, InputError
-from arenaloop.recipes.arena_learning_plan import check, cut_slices, inputs_key, outline, plan_calls, plan_stages
+from arenaloop.recipes.arena_learning_plan import (
+    check,
+    cut_slices,
+    inputs_key,
+    outline,
+    plan_calls,
+    plan_stages,
+    slice_count,
+)
 from arenaloop.specs.recipes.arena_learning import build_arena_learning
 from arenaloop.types import Message, Prompt
 
@@ -22,6 +30,26 @@ def test_stages_in_order() -> None:
         ("SFT-I2", "sft", 2, 2),
         ("DPO-I2", "dpo", 2, 3),
     ]
+
+
+def test_a_reward_model_and_ppo_share_a_slice() -> None:
+    stages = plan_stages(settings("rounds=2", "stages=[sft,dpo,ppo]"))
+    assert [(s.name, s.kind, s.slice, s.answers) for s in stages[3:6]] == [
+        ("RM-I1", "reward_model", 2, False),
+        ("PPO-I1", "ppo", 2, True),
+        ("SFT-I2", "sft", 3, True),
+    ]
+    assert slice_count(settings("rounds=3", "stages=[sft,dpo,ppo]")) == 9  # D1 … D9 of the paper
+
+
+@pytest.mark.parametrize(("pairs", "battles"), [("both", 3 + 2), ("battles", 3), ("own", 2)])
+def test_what_a_reward_model_asks_of_the_judge(tmp_path: Path, pairs: str, battles: int) -> None:
+    """Two seats a battle; three pairs of three contestants, and two pairs of the target's four samples."""
+    changed = settings("stages=[sft,dpo,ppo]", f"rm_pairs={pairs}", "rm_samples=4")
+    calls = {what: (prompts, asked) for what, prompts, asked in plan_calls(build_arena_learning(changed, tmp_path))}
+    assert calls["RM-I1"] == (13, 2 * battles * 13)
+    assert "PPO-I1" not in calls
+    assert calls["leaderboard"] == (12, 2 * 12 * 15)  # four stages that answer, and two opponents
 
 
 def test_slices(tmp_path: Path) -> None:

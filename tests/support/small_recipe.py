@@ -13,6 +13,7 @@ TRAINING: dict[str, Any] = {
 RECIPE: dict[str, Any] = {
     "recipe": "arena_learning",
     "rounds": 1,
+    "stages": ["sft", "dpo"],
     "target": {
         "model": "sandbox:target",
         "sampling": {"max_tokens": 12},
@@ -32,6 +33,19 @@ RECIPE: dict[str, Any] = {
     "sft_init": "previous_best",
     "sft_init_training": TRAINING | {"epochs": 2},
     "sft": TRAINING | {"epochs": 1},
+    "reward_model": TRAINING | {"epochs": 1, "prior": "policy_logprob", "readout": "mean"},
+    "ppo": {
+        "iterations": 2,
+        "rollout_batch": 8,
+        "samples": 2,
+        "step_batch": 8,
+        "max_length": 64,
+        "max_new_tokens": 12,
+        "learning_rate": 0.0005,
+        "threads": 1,
+        "device": "cpu",
+        "stop_cut": 1.0,
+    },
     "dpo": TRAINING | {"epochs": 1, "learning_rate": 0.0005, "beta": 0.1, "nll_weight": 1.0},
 }
 

@@ -37,6 +37,7 @@ def demo(
     rounds: Annotated[
         int | None, typer.Option(help="Rounds, if the recipe has any. Default: the demo's.", min=0, show_default=False)
     ] = None,
+    ppo: Annotated[bool, typer.Option("--ppo", help="Each round ends with a reward model and PPO.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     split: Annotated[str, typer.Option(help="Held-out prompts to rate on: test or dev.")] = "test",
     dry_run: DryRun = False,
@@ -61,6 +62,10 @@ def demo(
         if "rounds" not in recipe_named(name, "demo").settings.model_fields:
             raise ConfigError(f"--rounds: the recipe {name} has no rounds")
         changes.append(f"rounds={rounds}")
+    if ppo:
+        if "ppo" not in recipe_named(name, "demo").settings.model_fields:
+            raise ConfigError(f"--ppo: the recipe {name} has no rounds to end with it")
+        changes += ["stages=[sft,dpo,ppo]", "data.prompts=sandbox:prompts?n=18000&split=train"]
     settings = demo_settings(name, *changes, split=split)
     _execute(settings, out or Path("runs") / settings.name, dry_run=dry_run, as_json=as_json)
 

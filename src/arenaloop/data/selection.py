@@ -29,7 +29,7 @@ __all__ = [
     "sft_rows",
 ]
 
-RejectedRule = Literal["worst", "target"]
+RejectedRule = Literal["worst", "target", "all_pairs_over_k"]
 _TOLERANCE = 1e-9  # thresholds compare with >=; means of halves and thirds carry rounding
 
 
@@ -80,6 +80,21 @@ class Selection:
         self.chosen_by[chosen] += 1
         for name in best:
             self.credit[name] = self.credit.get(name, 0.0) + 1.0 / len(best)
+
+    def add(self, other: Selection) -> None:
+        """Take in what another selection came to."""
+        self.rows += other.rows
+        self.preferences += other.preferences
+        for mine, theirs in (
+            (self.dropped, other.dropped),
+            (self.chosen_by, other.chosen_by),
+            (self.rejected_by, other.rejected_by),
+        ):
+            mine.update(theirs)
+        self.gaps.update(other.gaps)
+        for name, share in other.credit.items():
+            self.credit[name] = self.credit.get(name, 0.0) + share
+        self.tied_best += other.tied_best
 
     def to_json(self) -> dict[str, object]:
         """The accounting, without the rows."""
@@ -169,13 +184,15 @@ def preference_pairs(
     allow_truncated: bool = False,
     seed: int = 0,
 ) -> Selection:
-    """DPO and reward-model pairs: best against worst of all contestants, gap at least `k`.
+    """DPO and reward-model pairs: the best against the worst of all contestants, gap at least `k`.
 
     The target itself may be chosen. Pairs with equal scores or equal texts carry no signal and are dropped. A truncated
     or empty response may be rejected, never chosen. Ties are broken as in `sft_rows`, of the worst by the hash alone.
 
     Args:
-        rejected: ``"worst"`` response of all, or always the ``"target"``'s.
+        rejected: the ``"worst"`` response of all; always the ``"target"``'s; or ``"all_pairs_over_k"``: every response
+            that may be learned from against every one at least `k` worse, so a prompt may give several rows. What was
+            dropped, the gaps and ties count prompts in all three.
     """
     selection = Selection()
     for item in prompts:
@@ -192,19 +209,23 @@ def preference_pairs(
         as_good = [name for name in usable if _points(item, name) == _points(item, best)]
         selection.tied_best += len(as_good) > 1
         selection.gaps[math.floor(gap + _TOLERANCE)] += 1
-        chosen, other = item.responses[best].texts, item.responses[worst].texts
         if best == worst or abs(gap) <= _TOLERANCE:
             selection.dropped["equal scores"] += 1
-        elif chosen == other:
-            selection.dropped["equal texts"] += 1
-        elif gap < k - _TOLERANCE:
-            selection.dropped["gap below k"] += 1
-        else:
-            pair = Preference(item.prompt, chosen, other, best, worst, gap, item.verdicts)
+            continue
+        pairs = [(best, worst)] if rejected != "all_pairs_over_k" else _ordered(item, usable)
+        far = [(one, other) for one, other in pairs if item.scores[one] - item.scores[other] >= k - _TOLERANCE]
+        kept = [pair for pair in far if item.responses[pair[0]].texts != item.responses[pair[1]].texts]
+        if not kept:
+            differ = item.responses[best].texts != item.responses[worst].texts
+            selection.dropped["gap below k" if differ else "equal texts"] += 1
+        for one, other in kept:
+            texts = item.responses[one].texts, item.responses[other].texts
+            margin = item.scores[one] - item.scores[other]
+            pair = Preference(item.prompt, *texts, one, other, margin, item.verdicts)
             selection.preferences.append(pair)
             selection.rows.append(preference_row(pair))
-            selection.learn_from(_credited(as_good, target), best)
-            selection.rejected_by[worst] += 1
+            selection.learn_from(_credited(as_good, target) if one in as_good else [one], one)
+            selection.rejected_by[other] += 1
     return selection
 
 
@@ -216,6 +237,16 @@ def _usable(item: PromptScores, allow_truncated: bool) -> list[str]:
 
 def _best(item: PromptScores, usable: Iterable[str], target: str | None, seed: int) -> str | None:
     return min(usable, key=lambda name: (-_points(item, name), name == target, _lot(item, name, seed)), default=None)
+
+
+def _ordered(item: PromptScores, usable: Iterable[str]) -> list[tuple[str, str]]:
+    """Every response that may be learned from, and every worse one of a contestant that did not fail."""
+    return [
+        (one, other)
+        for one in usable
+        for other in item.scores
+        if other not in item.failed and _points(item, one) > _points(item, other)
+    ]
 
 
 def _worst(item: PromptScores, seed: int) -> str:

@@ -4,12 +4,13 @@
     round i = 1, 2, …      the newest target battles the opponents on a new slice of prompts
         SFT-Ii             learns the winner's text where the target lost by at least k_sft
         DPO-Ii             battles again on the next slice; learns best against worst, at least k_dpo apart
+        RM-Ii              battles on a third slice, and its own answers do; a reward model learns who won
+        PPO-Ii             answers the prompts of that slice, and learns from what the reward model makes of them
     leaderboard            every stage and the opponents on a held-out test set, by the same judge
 
 Stages are resumable: battles are rows of the arena file, trainings continue from their last checkpoint, and a stage
-that has finished with these very inputs is not repeated. PPO is not part of the rounds yet. The paper picks the best
-stage of a round by its test set; here a separate validation set does (or the last stage is taken), so that the test
-set decides nothing.
+that has finished with these very inputs is not repeated. The paper picks the best stage of a round by its test set;
+here a separate validation set does (or the last stage is taken), so that the test set decides nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from pathlib import Path
 
 from arenaloop.arena.matchmaking import Pair, all_pairs, target_pairs
 from arenaloop.arena.pairings import Summary
-from arenaloop.calls.answers import Contestant
+from arenaloop.calls.answers import Contestant, samples_of
 from arenaloop.calls.budget import Budget
 from arenaloop.data.selection import Selection, preference_pairs, random_rows, sft_rows
 from arenaloop.errors import StoppedError
 from arenaloop.jsonl import JsonRow, write_jsonl
+from arenaloop.models.reward import Reward
 from arenaloop.recipes.account import finish
 from arenaloop.recipes.arena_learning_plan import (
     ArenaLearning,
@@ -33,7 +35,9 @@ from arenaloop.recipes.arena_learning_plan import (
     check,
     cut_slices,
     inputs_key,
+    own_pairs,
     plan_stages,
+    slice_count,
 )
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import Arena, battle, prompt_scores, test, train, validate
@@ -86,7 +90,7 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     prompts = (*recipe.pool, *recipe.test, *recipe.validation)
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), observer)
     arena.admit(prompts, recipe.opponents)
-    r = _Run(recipe, arena, Stages(store, out, observer), cut_slices(recipe, len(later)), inputs_key(recipe))
+    r = _Run(recipe, arena, Stages(store, out, observer), cut_slices(recipe, slice_count(s)), inputs_key(recipe))
     recipe.prepare()
 
     r.once(first, partial(_learn, r, first, recipe.material.demonstrations, recipe.start))
@@ -95,46 +99,75 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
         for stage in (stage for stage in later if stage.round == round_):
             start = _start(r, stage, best)
             r.targets[stage] = target
-            r.once(stage, partial(_battle_and_learn, r, stage, start))
-            target = stage  # what has just learned battles next
+            r.once(stage, partial(_answer_and_learn if stage.kind == "ppo" else _battle_and_learn, r, stage, start))
+            if stage.answers:
+                target = stage  # what has just learned battles next
     return _finish(r)
 
 
 def _battle_and_learn(r: _Run, stage: Stage, start: str) -> StageResult:
     """Let the target and its opponents battle on the stage's slice, and train on what is selected of it."""
     r.arena.observer.phase(stage.name, "battles")
-    fighters, ids, pairs = _battles(r, stage)
-    battle(r.arena, fighters, ids, pairs)
+    for fighters, ids, pairs in _battles(r, stage):
+        battle(r.arena, fighters, ids, pairs)
     judged = Summary()
     selection = _select(r, stage, judged)
     result = _learn(r, stage, _training_rows(r, stage, selection.rows), start, judged)
     return replace(result, selection=selection.to_json())
 
 
-def _battles(r: _Run, stage: Stage) -> tuple[list[Contestant], list[str], list[Pair]]:
-    """Who battles for a stage, on which prompts, and in which pairs."""
+def _answer_and_learn(r: _Run, stage: Stage, start: str) -> StageResult:
+    """Train by the round's reward model on the prompts of its slice, and of earlier ones where rows accumulate."""
+    assert r.recipe.reward_of is not None
+    model = next(one for one in reversed(r.done) if one.kind == "reward_model")
+    earlier = [one for one in r.done if one.kind == stage.kind] if r.recipe.settings.accumulate else []
+    asked = {prompt.id: prompt for prompt in r.recipe.material.pool}
+    ids = (id_ for one in (*earlier, stage) if one.slice is not None for id_ in r.slices[one.slice])
+    rows = [{"prompt": [dict(turn) for turn in asked[id_].messages], "prompt_id": id_} for id_ in ids]
+    return _learn(r, stage, rows, start, reward=r.recipe.reward_of(r.stages.checkpoint(model.name)))
+
+
+def _battles(r: _Run, stage: Stage) -> list[tuple[list[Contestant], list[str], list[Pair]]]:
+    """Who battles for a stage, on which prompts, and in which pairs: all contestants, or the target with itself."""
     assert stage.slice is not None
-    target = r.targets[stage]
-    fighters = [r.contestant(target), *r.recipe.opponents]
+    s, target = r.recipe.settings, r.targets[stage]
+    fighters, ids = [r.contestant(target), *r.recipe.opponents], r.slices[stage.slice]
     names = [c.name for c in fighters]
-    everyone = r.recipe.settings.battle_mode == "all_pairs"
-    return fighters, r.slices[stage.slice], all_pairs(names) if everyone else target_pairs(names, target.name)
+    pairs = all_pairs(names) if s.battle_mode == "all_pairs" else target_pairs(names, target.name)
+    found = [] if stage.kind == "reward_model" and s.rm_pairs == "own" else [(fighters, ids, pairs)]
+    if stage.kind == "reward_model" and own_pairs(s):
+        assert r.recipe.sampled is not None
+        own = samples_of(r.recipe.sampled(target.name, r.stages.checkpoint(target.name)), 2 * own_pairs(s))
+        for one, other in zip(own[::2], own[1::2], strict=True):
+            found.append(([one, other], ids, [(one.name, other.name)]))
+    return found
 
 
-def _learn(r: _Run, stage: Stage, rows: Sequence[JsonRow], start: str, judged: Summary | None = None) -> StageResult:
-    """Train on rows, and measure what came of it on the test and the validation set."""
+def _learn(
+    r: _Run,
+    stage: Stage,
+    rows: Sequence[JsonRow],
+    start: str,
+    judged: Summary | None = None,
+    reward: Reward | None = None,
+) -> StageResult:
+    """Train on rows, and measure what came of it, where it answers, on the test and the validation set."""
     s, observer, judged = r.recipe.settings, r.arena.observer, judged or Summary()
+    by_kind = {"dpo": s.dpo, "reward_model": s.reward_model, "ppo": s.ppo}
     observer.phase(stage.name, "training")
     trained = train(
         stage.kind,
         start,
         rows,
         r.stages.checkpoint(stage.name),
-        s.dpo if stage.kind == "dpo" else s.sft if stage.round else s.sft_init_training,
+        by_kind.get(stage.kind, s.sft if stage.round else s.sft_init_training),
         seed=derive_seed("train", s.seed, stage.name),
         observer=observer,
         revision=s.target.revision if start == r.recipe.start else None,
+        reward=reward,
     )
+    if not stage.answers:
+        return replace(trained, judged=judged)
     contestant = r.contestant(stage)
     observer.phase(stage.name, "test answers")
     figures = test(r.arena, contestant, r.recipe.test, r.recipe.utility)
@@ -147,7 +180,7 @@ def _learn(r: _Run, stage: Stage, rows: Sequence[JsonRow], start: str, judged: S
 
 def _best_of(r: _Run, round_: int) -> Stage:
     """The stage of a round with the highest validation score; the last one where there is no validation set."""
-    stages = [stage for stage in r.done if stage.round == round_]
+    stages = [stage for stage in r.done if stage.round == round_ and stage.answers]
     scored = [(score, i) for i, s in enumerate(stages) if (score := r.done[s].figures["validation_score"]) is not None]
     return stages[max(scored)[1] if len(scored) == len(stages) else -1]
 
@@ -155,8 +188,8 @@ def _best_of(r: _Run, round_: int) -> Stage:
 def _start(r: _Run, stage: Stage, best: Stage) -> str:
     """The checkpoint that a stage's training starts from; `best` is the best of the round before."""
     init = r.recipe.settings.sft_init
-    if stage.kind == "dpo":
-        return r.checkpoint(list(r.done)[-1])
+    if stage.kind != "sft":
+        return r.checkpoint([one for one in r.done if one.answers][-1])
     if init == "base":
         return r.recipe.start
     return r.checkpoint(best if init == "previous_best" else [one for one in r.done if one.kind == "sft"][-1])
@@ -167,7 +200,7 @@ def _finish(r: _Run) -> Result:
     for stage, result in r.done.items():
         if result.selection and _line_count(r.stages.rows_file(stage.name)) != result.selection["rows"]:
             _select(r, stage)  # lost or cut since then
-    fighters = [*map(r.contestant, r.done), *r.recipe.opponents]
+    fighters = [*(r.contestant(stage) for stage in r.done if stage.answers), *r.recipe.opponents]
     results = {stage.name: result for stage, result in r.done.items()}
     material = r.recipe.material
     return finish(
@@ -191,27 +224,54 @@ def _line_count(path: Path) -> int:
 
 def _select(r: _Run, stage: Stage, judged: Summary | None = None) -> Selection:
     """What a stage's stored battles come to as rows, which are also written to its file; that file is never read."""
-    s, target = r.recipe.settings, r.targets[stage].name
-    fighters, ids, pairs = _battles(r, stage)
-    scored = list(prompt_scores(r.arena.plan(fighters, ids, pairs), r.arena.store, judged))
-    thresholds = s.k_sft if stage.kind == "sft" else s.k_dpo
-    k = thresholds[min(stage.round, len(thresholds)) - 1]
-    if stage.kind == "sft":
-        selection = sft_rows(scored, target=target, k=k, allow_truncated=s.allow_truncated_chosen, seed=s.seed)
-    else:
-        selection = preference_pairs(
-            scored, target=target, k=k, rejected=s.rejected, allow_truncated=s.allow_truncated_chosen, seed=s.seed
-        )
-    if undecided := len(ids) - len(scored):
-        selection.dropped["battles undecided"] += undecided
+    selection = Selection()
+    for fighters, ids, pairs in _battles(r, stage):
+        selection.add(_selected(r, stage, fighters, ids, pairs, _threshold(r, stage), judged))
     if not selection.rows:
+        name, k = _threshold_name(stage), _threshold(r, stage)
         gaps = ", ".join(f"{gap}: {n}" for gap, n in sorted(selection.gaps.items())) or "none"
         raise NoRowsError(
-            f"{stage.name}: no prompt gave a training row at k_{stage.kind} = {k:g} (gaps, by whole points: {gaps}); "
-            f"with a lower k_{stage.kind} the run goes on from here"
+            f"{stage.name}: no prompt gave a training row at {name} = {k:g} (gaps, by whole points: {gaps}); "
+            f"with a lower {name} the run goes on from here"
         )
     write_jsonl(r.stages.rows_file(stage.name), selection.rows)
     return selection
+
+
+def _selected(
+    r: _Run,
+    stage: Stage,
+    fighters: list[Contestant],
+    ids: list[str],
+    pairs: list[Pair],
+    k: float,
+    judged: Summary | None,
+) -> Selection:
+    """The rows that some stored battles of a stage give at a threshold."""
+    s, target = r.recipe.settings, r.targets[stage].name
+    scored = list(prompt_scores(r.arena.plan(fighters, ids, pairs), r.arena.store, judged))
+    allowed = s.allow_truncated_chosen
+    if stage.kind == "sft":
+        selection = sft_rows(scored, target=target, k=k, allow_truncated=allowed, seed=s.seed)
+    else:
+        # between two answers of the target's own, the rule that names the target has nothing to say
+        rejected = s.rejected if target in {one.name for one in fighters} else "worst"
+        selection = preference_pairs(
+            scored, target=target, k=k, rejected=rejected, allow_truncated=allowed, seed=s.seed
+        )
+    if undecided := len(ids) - len(scored):
+        selection.dropped["battles undecided"] += undecided
+    return selection
+
+
+def _threshold_name(stage: Stage) -> str:
+    return {"sft": "k_sft", "dpo": "k_dpo"}.get(stage.kind, "k_rm")
+
+
+def _threshold(r: _Run, stage: Stage) -> float:
+    """The stage's own K; the last value serves all later rounds."""
+    values: tuple[float, ...] = getattr(r.recipe.settings, _threshold_name(stage))
+    return values[min(stage.round, len(values)) - 1]
 
 
 def _training_rows(r: _Run, stage: Stage, new: Sequence[JsonRow]) -> list[JsonRow]:
@@ -221,9 +281,15 @@ def _training_rows(r: _Run, stage: Stage, new: Sequence[JsonRow]) -> list[JsonRo
     if s.accumulate:
         for earlier in r.done:
             if earlier.kind == stage.kind and 0 < earlier.round < stage.round:
-                rows += _select(r, earlier).rows
+                rows += _again(r, earlier, stage) if s.accumulate == "reselect" else _select(r, earlier).rows
     rows += new
     if stage.kind == "sft" and s.sft_replay:
         replayed = round(s.sft_replay * len(rows))
         rows += random_rows(r.recipe.material.demonstrations, replayed, derive_seed("replay", s.seed, stage.name))
     return rows
+
+
+def _again(r: _Run, earlier: Stage, stage: Stage) -> list[JsonRow]:
+    """Rows of an earlier round's battles by a later stage's threshold."""
+    k = _threshold(r, stage)
+    return [row for battles in _battles(r, earlier) for row in _selected(r, earlier, *battles, k, None).rows]

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from arenaloop.data.held_out import HeldOut, Leak, prompt_turns, row_turns
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
+from arenaloop.models.reward import Reward
 from arenaloop.recipes.parts import Utility, vet
 from arenaloop.recipes.stage import Outline
 from arenaloop.types import Prompt, content_hash, derive_seed
@@ -30,18 +31,28 @@ __all__ = [
     "cut_slices",
     "inputs_key",
     "outline",
+    "own_pairs",
     "plan_calls",
     "plan_stages",
+    "slice_count",
 ]
 
 
 class Stage(NamedTuple):
-    """One training stage. `slice` is the index of its slice of prompts, None for SFT-I0."""
+    """One training stage. `slice` is the index of its slice of prompts, None for SFT-I0.
+
+    A reward model and the PPO that follows it share a slice.
+    """
 
     name: str
     kind: str
     round: int
     slice: int | None
+
+    @property
+    def answers(self) -> bool:
+        """Whether its model answers and battles; a reward model does neither."""
+        return self.kind != "reward_model"
 
 
 class Material(NamedTuple):
@@ -67,6 +78,8 @@ class ArenaLearning:
         settings: thresholds, modes and training settings.
         start: the model that training starts from (a local path or hub id).
         target: makes a contestant of a checkpoint.
+        sampled: the same, answering at the temperature of samples.
+        reward_of: makes what scores answers of a reward model's checkpoint.
         opponents, judge: who else plays, and who decides.
         demonstrations: D0, rows with ``messages``.
         pool: prompts that are cut into slices. `test`: held-out prompts. `validation`: may be empty. What is trained on
@@ -92,6 +105,8 @@ class ArenaLearning:
     prepare: Callable[[], None] = lambda: None
     duplicates: int = 0
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    sampled: Callable[[str, Path], Contestant] | None = None
+    reward_of: Callable[[Path], Reward] | None = None
 
     @cached_property
     def material(self) -> Material:
@@ -117,11 +132,24 @@ class ArenaLearning:
 
 def plan_stages(settings: ArenaLearningSettings) -> list[Stage]:
     """The stages in order: SFT-I0, then those of each round."""
-    stages = [Stage("SFT-I0", "sft", 0, None)]
+    stages, slices = [Stage("SFT-I0", "sft", 0, None)], count()
     for round_ in range(1, settings.rounds + 1):
         for kind in settings.stages:
-            stages.append(Stage(f"{kind.upper()}-I{round_}", kind, round_, len(stages) - 1))
+            slice_ = next(slices)
+            if kind == "ppo":
+                stages.append(Stage(f"RM-I{round_}", "reward_model", round_, slice_))
+            stages.append(Stage(f"{kind.upper()}-I{round_}", kind, round_, slice_))
     return stages
+
+
+def slice_count(settings: ArenaLearningSettings) -> int:
+    """Into how many slices the pool is cut."""
+    return settings.rounds * len(settings.stages)
+
+
+def own_pairs(settings: ArenaLearningSettings) -> int:
+    """Battles between the target's own answers to a prompt, for a reward model."""
+    return settings.rm_samples // 2 if settings.rm_pairs != "battles" else 0
 
 
 def check(recipe: ArenaLearning) -> None:
@@ -145,12 +173,13 @@ def check(recipe: ArenaLearning) -> None:
         )
     if recipe.demonstrations and not material.demonstrations:
         raise InputError("every demonstration answers a test or validation prompt: nothing is left to train SFT-I0 on")
-    cut_slices(recipe, len(names) - 1)
+    cut_slices(recipe, slice_count(recipe.settings))
 
 
 def _check_thresholds(recipe: ArenaLearning) -> None:
     settings, (least, most) = recipe.settings, recipe.judge.scale
-    for kind, name, values in (("sft", "k_sft", settings.k_sft), ("dpo", "k_dpo", settings.k_dpo)):
+    all_values = (("sft", "k_sft", settings.k_sft), ("dpo", "k_dpo", settings.k_dpo), ("ppo", "k_rm", settings.k_rm))
+    for kind, name, values in all_values:
         reached = values[: settings.rounds] if kind in settings.stages else ()
         if reached and max(reached) > most - least:
             fitting = ", ".join(f"{(most - least) * k / 9:.2g}" for k in values)  # as far on this scale as on 1 to 10
@@ -186,14 +215,21 @@ def outline(recipe: ArenaLearning) -> Outline:
 def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
     """(what, prompts, judge calls) of every battle stage and of the final leaderboard, cache not counted."""
     stages, opponents = plan_stages(recipe.settings), len(recipe.opponents)
-    slices = cut_slices(recipe, len(stages) - 1)
-    pairs = opponents * (opponents + 1) // 2 if recipe.settings.battle_mode == "all_pairs" else opponents
-    parts = [(stage.name, len(slices[stage.slice]), pairs) for stage in stages if stage.slice is not None]
+    settings = recipe.settings
+    slices = cut_slices(recipe, slice_count(settings))
+    pairs = opponents * (opponents + 1) // 2 if settings.battle_mode == "all_pairs" else opponents
+    of_rm = own_pairs(settings) + (pairs if settings.rm_pairs != "own" else 0)
+    parts = [
+        (stage.name, len(slices[stage.slice]), pairs if stage.answers else of_rm)
+        for stage in stages
+        if stage.slice is not None and stage.kind != "ppo"
+    ]
+    answering = sum(stage.answers for stage in stages)
     if validation := recipe.material.validation:
-        parts.append(("validation", len(validation), opponents * len(stages)))
-    players = len(stages) + opponents
+        parts.append(("validation", len(validation), opponents * answering))
+    players = answering + opponents
     parts.append(("leaderboard", len(recipe.test), players * (players - 1) // 2))
-    each = verdicts_per_battle(recipe.judge, recipe.settings.seats)
+    each = verdicts_per_battle(recipe.judge, settings.seats)
     return [(what, prompts, each * met * prompts) for what, prompts, met in parts]
 
 
@@ -228,15 +264,17 @@ def inputs_key(recipe: ArenaLearning) -> str:
         mode="json",
         exclude={
             *("name", "concurrency", "budget_usd", "budget_calls"),
-            *("opponents", "judge", "target", "sft_init_training", "sft", "dpo"),
+            *("opponents", "judge", "target", "sft_init_training", "sft", "dpo", "reward_model", "ppo"),
             # as these settings came later: keys of what was there before stay
             *(["seats"] if s.seats == "both" else []),
             *(["own_failure"] if s.own_failure == "loss" else []),
+            *(("k_rm", "rm_pairs", "rm_samples", "rm_temperature") if "ppo" not in s.stages else ()),
         },
     )
     return content_hash(
         plain,
         [s.sft_init_training.method(), s.sft.method(), s.dpo.method()],
+        *([[s.reward_model.method(), s.ppo.method()]] if "ppo" in s.stages else []),
         [s.target.sampling.build().key(), recipe.fingerprint],
         [[c.name, c.model.fingerprint, c.sampling.key(), recorded.get(c.name)] for c in recipe.opponents],
         [recipe.judge.fingerprint, s.judge.reask],

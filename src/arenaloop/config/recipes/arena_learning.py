@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from arenaloop.config.base import Settings
 from arenaloop.config.judging import ModelSpec
 from arenaloop.config.recipes.run import RecipeSettings
-from arenaloop.config.training import DPOSettings, SFTSettings
+from arenaloop.config.rl import PPOSettings
+from arenaloop.config.training import DPOSettings, RewardModelSettings, SFTSettings
 
 __all__ = ["ArenaLearningSettings", "DataSettings"]
 
@@ -38,8 +39,8 @@ class ArenaLearningSettings(RecipeSettings):
     """names the default run directory"""
     rounds: int = Field(3, ge=0)
     """rounds after SFT-I0"""
-    stages: tuple[Literal["sft", "dpo"], ...] = ("sft", "dpo")
-    """stages of a round, in order, each with battles on its own slice of prompts"""
+    stages: tuple[Literal["sft", "dpo", "ppo"], ...] = ("sft", "dpo", "ppo")
+    """stages of a round, in order, each on its own slice of prompts; `ppo` trains a reward model first"""
     opponents: tuple[ModelSpec, ...] = Field(min_length=1)
     """those it learns from"""
     data: DataSettings
@@ -51,16 +52,25 @@ class ArenaLearningSettings(RecipeSettings):
     the judge's unit, points of 1 to 10 or shares of 1"""
     k_dpo: tuple[float, ...] = Field((2.0, 2.0, 2.0), min_length=1)
     """DPO keeps pairs at least this far apart, by round, in the judge's unit"""
-    rejected: Literal["worst", "target"] = "worst"
-    """whose answer a DPO pair rejects"""
+    k_rm: tuple[float, ...] = Field((0.0,), min_length=1)
+    """the reward model keeps pairs at least this far apart, by round, in the judge's unit; equal ones never"""
+    rejected: Literal["worst", "target", "all_pairs_over_k"] = "worst"
+    """whose answer a pair rejects; `all_pairs_over_k`: every pair far enough apart, not the best answer's alone"""
+    rm_pairs: Literal["both", "battles", "own"] = "both"
+    """what the reward model learns from: battles of all contestants (the paper), the target's own answers, or both"""
+    rm_samples: int = Field(4, ge=2)
+    """the target's own answers to each prompt of a reward model's slice; the first battles the second, and so on"""
+    rm_temperature: float = Field(1.0, gt=0)
+    """at which those are sampled"""
     allow_truncated_chosen: bool = False
     """whether an answer that was cut off may be learned from"""
     sft_init: Literal["base", "previous_sft", "previous_best"] = "base"
     """where the SFT of each round starts"""
     sft_replay: float = Field(0.0, ge=0)
     """D0 rows mixed into each later SFT, as a share of its selected rows"""
-    accumulate: bool = True
-    """train on the rows of all rounds so far, each by its own battles and threshold; false = on this round's only"""
+    accumulate: bool | Literal["reselect"] = True
+    """train on the rows of all rounds so far, each by its own battles and threshold; `reselect` = all by this round's
+    threshold; false = on this round's only"""
     anchor: tuple[str, float] | None = None
     """a contestant of the final leaderboard and the rating it is held at"""
     sft_init_training: SFTSettings = SFTSettings()
@@ -69,11 +79,15 @@ class ArenaLearningSettings(RecipeSettings):
     """training of later SFT stages"""
     dpo: DPOSettings = DPOSettings()
     """training of DPO stages"""
+    reward_model: RewardModelSettings = RewardModelSettings(learning_rate=1e-6, batch_size=64)
+    """training of reward models, each from the newest target"""
+    ppo: PPOSettings = PPOSettings(learning_rate=1e-7)
+    """training of PPO stages, on the prompts of their slices, by the round's reward model"""
 
     @model_validator(mode="after")
     def _stages_make_sense(self) -> ArenaLearningSettings:
         if not self.stages or len(set(self.stages)) != len(self.stages):
-            raise ValueError("stages: each of sft and dpo at most once, and at least one")
+            raise ValueError("stages: each of sft, dpo and ppo at most once, and at least one")
         return self
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from arenaloop.calls.recorded import match_recorded
@@ -12,6 +13,7 @@ from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
 from arenaloop.specs.judges import judge
 from arenaloop.specs.models import contestant
 from arenaloop.specs.recipes.base import Recipe
+from arenaloop.specs.rewards import reward
 from arenaloop.specs.start import contestant_of, start
 
 __all__ = ["RECIPE", "build_arena_learning"]
@@ -36,10 +38,14 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, dry: bool =
     pool = load_prompts(data.prompts, settings.seed, exclude=seen)
     validation = load_prompts(data.validation, settings.seed).prompts if data.validation else ()
     opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
+    target = contestant_of(settings.target)
+    sampling = replace(settings.target.sampling.build(), temperature=settings.rm_temperature)
     recipe = ArenaLearning(
         settings=settings,
         start=origin.path,
-        target=contestant_of(settings.target),
+        target=target,
+        sampled=lambda name, path: replace(target(name, path), sampling=sampling),
+        reward_of=lambda path: reward(f"reward:{path}"),
         opponents=opponents,
         judge=judge(settings.judge.with_concurrency(settings.concurrency)),
         demonstrations=demonstrations,
