@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arenaloop.cli.measure import Measure, measuring
 from arenaloop.cli.money import Prices
 from arenaloop.errors import ConfigError
 
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
 
     from arenaloop.config import RecipeSettings
     from arenaloop.judges.jury import Decider
+    from arenaloop.recipes.costs import Costs
     from arenaloop.recipes.stage import Outline
     from arenaloop.store import Store
 
 __all__ = ["demo", "run"]
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdout, all else to stderr.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print summary.json, or with --dry-run its figures, to stdout, all else to stderr."),
+]
 
 
 def demo(
@@ -40,6 +45,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     split: Annotated[str, typer.Option(help="Held-out prompts to rate on: test or dev.")] = "test",
     dry_run: DryRun = False,
+    measure: Measure = False,
     as_json: AsJson = False,
 ) -> None:
     """Watch a tiny chat model learn by a recipe: no GPU, no key, no download.
@@ -62,7 +68,13 @@ def demo(
             raise ConfigError(f"--rounds: the recipe {name} has no rounds")
         changes.append(f"rounds={rounds}")
     settings = demo_settings(name, *changes, split=split)
-    _execute(settings, out or Path("runs") / settings.name, dry_run=dry_run, as_json=as_json)
+    _execute(
+        settings,
+        out or Path("runs") / settings.name,
+        dry_run=dry_run,
+        as_json=as_json,
+        measure=measuring(measure, dry_run),
+    )
 
 
 def run(
@@ -73,6 +85,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)] = None,
     prices: Prices = None,
     dry_run: DryRun = False,
+    measure: Measure = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe, or resume it: the same command goes on where it stopped.
@@ -94,13 +107,25 @@ def run(
         from arenaloop.cli.battle_run import execute
 
         battle = priced(validate(BattleSettings, values, str(recipe)), prices)
-        execute(battle, out or Path("runs") / "battle", dry_run=dry_run, as_json=as_json)
+        execute(
+            battle,
+            out or Path("runs") / "battle",
+            dry_run=dry_run,
+            as_json=as_json,
+            measure=measuring(measure, dry_run),
+        )
         return
     checked = priced(validate(recipe_named(values.get("recipe"), str(recipe)).settings, values, str(recipe)), prices)
-    _execute(checked, out or Path("runs") / checked.name, dry_run=dry_run, as_json=as_json)
+    _execute(
+        checked,
+        out or Path("runs") / checked.name,
+        dry_run=dry_run,
+        as_json=as_json,
+        measure=measuring(measure, dry_run),
+    )
 
 
-def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: bool) -> None:
+def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: bool, measure: bool) -> None:
     from contextlib import nullcontext
 
     from rich.console import Console
@@ -110,6 +135,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.report import write_report
+    from arenaloop.specs.models import planned_only
     from arenaloop.specs.recipes import RECIPES
     from arenaloop.store import Store
     from arenaloop.store.counts import commonest_error, unread_example
@@ -117,13 +143,20 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
 
     messages = Console(stderr=True)
     recipe = RECIPES[settings.recipe]
-    built = recipe.build(settings, out, dry_run)
+    with planned_only() if dry_run else nullcontext():
+        built = recipe.build(settings, out, dry_run)
     for line in recorded_notes(getattr(built, "opponents", ())):
         say(messages, f"warning: {line}", fold=True)
     if dry_run:
         arena = out / ARENA
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
-            _print_outline(recipe.outline(built), out, messages, getattr(built, "judge", None), there)
+            costs = None if recipe.costs is None else recipe.costs(built, out, there, measure)
+            plan = recipe.outline(built)
+            _print_outline(plan, out, messages, getattr(built, "judge", None), there, costs)
+        if as_json:
+            told = {} if costs is None else costs.to_json()
+            document = {"out": str(out), "stages": list(plan.stages), "facts": list(plan.facts), **told}
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     with open_directory(out) as store:
         Budget(settings.budget_usd, settings.budget_calls).begin(store)  # refuses before anything is written
@@ -147,24 +180,35 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
         raise typer.Exit(3)
 
 
-def _print_outline(outline: Outline, out: Path, console: Console, judge: Decider | None, store: Store | None) -> None:
+def _print_outline(
+    outline: Outline,
+    out: Path,
+    console: Console,
+    judge: Decider | None,
+    store: Store | None,
+    costs: Costs | None = None,
+) -> None:
     from arenaloop.calls.speeds import judging_time
     from arenaloop.judges.jury import Jury
-    from arenaloop.terminal import say
+    from arenaloop.terminal import say, table
 
-    calls, jury = sum(n for _, _, n in outline.calls), None if judge is None else Jury.of(judge)
-    told: list[str] = []
-    if jury is not None:
-        times = (judging_time(store, member, calls // len(jury.members)) for member in jury.members)
-        told = [*(f"  {line}" for line in times if line), *(f"note: judge {jury.name}: {note}" for note in jury.notes)]
-    for line in (
-        f"{out}: {len(outline.stages)} stages ({', '.join(outline.stages)})",
-        f"  {' · '.join(outline.facts)}",
-        f"  at most {calls:,} judge calls (equal pairs of texts are asked once):",
-        *(f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls" for name, prompts, n in outline.calls),
-        *told,
-    ):
-        say(console, line, fold=True)
+    say(console, f"{out}: {len(outline.stages)} stages ({', '.join(outline.stages)})", fold=True)
+    say(console, f"  {' · '.join(outline.facts)}", fold=True)
+    jury = None if judge is None else Jury.of(judge)
+    if costs is None:
+        calls = sum(n for _, _, n in outline.calls)
+        say(console, f"  at most {calls:,} judge calls (equal pairs of texts are asked once):", fold=True)
+        for name, prompts, n in outline.calls:
+            say(console, f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls", fold=True)
+        for member in () if jury is None else jury.members:
+            if line := judging_time(store, member, calls // len(jury.members)):
+                say(console, f"  {line}", fold=True)
+    else:
+        console.print(table(["", "calls", "tokens in", "out", "dollars", "hours"], costs.rows()))
+        for line in costs.lines():
+            say(console, line, fold=True)
+    for note in () if jury is None else jury.notes:
+        say(console, f"note: judge {jury.name}: {note}", fold=True)
 
 
 def _stage_table(stages: Sequence[Mapping[str, Any]]) -> Table:

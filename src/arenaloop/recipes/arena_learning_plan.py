@@ -227,7 +227,7 @@ def inputs_key(recipe: ArenaLearning) -> str:
     plain = s.model_dump(
         mode="json",
         exclude={
-            *("name", "concurrency", "budget_usd", "budget_calls"),
+            *("name", "concurrency", "budget_usd", "budget_calls", "human", "machine"),
             *("opponents", "judge", "target", "sft_init_training", "sft", "dpo"),
             # as these settings came later: keys of what was there before stay
             *(["seats"] if s.seats == "both" else []),
