@@ -200,15 +200,17 @@ def _print_outline(
         say(console, f"  at most {calls:,} judge calls (equal pairs of texts are asked once):", fold=True)
         for name, prompts, n in outline.calls:
             say(console, f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls", fold=True)
-        for member in () if jury is None else jury.members:
-            if line := judging_time(store, member, calls // len(jury.members)):
+        members = () if jury is None else jury.members
+        for member in members:
+            if line := judging_time(store, member, calls // len(members)):
                 say(console, f"  {line}", fold=True)
     else:
         console.print(table(["", "calls", "tokens in", "out", "dollars", "hours"], costs.rows()))
         for line in costs.lines():
             say(console, line, fold=True)
-    for note in () if jury is None else jury.notes:
-        say(console, f"note: judge {jury.name}: {note}", fold=True)
+    if jury is not None:
+        for note in jury.notes:
+            say(console, f"note: judge {jury.name}: {note}", fold=True)
 
 
 def _stage_table(stages: Sequence[Mapping[str, Any]]) -> Table:

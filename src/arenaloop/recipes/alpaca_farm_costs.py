@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from arenaloop.arena.matchmaking import Schedule, target_pairs
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import estimate_plan
-from arenaloop.calls.answers import Contestant, samples_of
+from arenaloop.calls.answers import Answers, Contestant, samples_of
 from arenaloop.calls.costs import HumanLabel
+from arenaloop.config import OptimSettings, SampleSettings
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, FarmMethodSettings
 from arenaloop.data.formats.training_rows import read_preference
 from arenaloop.data.held_out import prompt_turns, row_turns
@@ -19,18 +21,8 @@ from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.checkpoint import holds_model
 from arenaloop.models.reward import Reward
 from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, stage_names
-from arenaloop.recipes.costs import (
-    Costs,
-    Machine,
-    Part,
-    ToCome,
-    answering,
-    asked_parts,
-    length_of,
-    machine_of,
-    samples_part,
-    trained_parts,
-)
+from arenaloop.recipes.costs import Costs, Part, answering, asked_parts, policy_to_be, samples_part, trained_parts
+from arenaloop.recipes.machine import Machine, length_of, machine_of, measure_start
 from arenaloop.recipes.work import Work, work
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response
@@ -52,9 +44,12 @@ def estimate_costs(recipe: AlpacaFarm, out: Path, store: Store | None, measure: 
     """
     s, material = recipe.settings, recipe.material
     people = HumanLabel(s.human.usd, s.human.seconds)
-    start = recipe.target("start", Path(recipe.start)) if measure else None
     first = _contestant(recipe, out, "SFT")
-    machine = machine_of(s, recipe.size, store, first, start, recipe.evaluation)
+    machine = machine_of(s, recipe.size, store, first)
+    machine.trained(out / "checkpoints" / "SFT", _sft(recipe, machine))
+    if measure:
+        start = recipe.target("start", Path(recipe.start))
+        measure_start(machine, start, recipe.evaluation, material.demonstrations, s.sft)
     parts = trained_parts("SFT", _sft(recipe, machine), s.sft, machine)
 
     pairs, answer = [], s.target.sampling.max_tokens / 2
@@ -64,7 +59,7 @@ def estimate_costs(recipe: AlpacaFarm, out: Path, store: Store | None, measure: 
         if found.calls and found.total("tokens_out"):
             answer = found.total("tokens_out") / found.calls
         parts.append(samples_part("pairs", found, machine))
-        pairs = _pairs(recipe, round(answer * machine.per_token))
+        pairs = _pairs(recipe, samples, store, round(answer * machine.per_token))
         labels = recipe.label_costs(pairs, store, people)
         if labels is not None:
             found, models = labels
@@ -96,15 +91,16 @@ def _method(
 ) -> list[Part]:
     """A method's training, and who scores its answers where that may cost money."""
     material, (prompt, answer) = recipe.material, lengths
+    settings: OptimSettings = recipe.settings.reward_model
     if not method.learns:
         scored = len(recipe.evaluation) * method.n
         both = length_of(map(prompt_turns, recipe.evaluation), machine) + answer
-        done, settings = Work(read=scored * both), recipe.settings.reward_model
+        done = Work(read=scored * both)
     elif method.method == "sft":
         done, settings, scored, both = _sft(recipe, machine), method.settings, 0, 0.0
     else:
         settings = method.settings
-        if method.samples:
+        if isinstance(settings, SampleSettings):
             rows, prompt = len(material.unlabeled), length_of(map(prompt_turns, material.unlabeled), machine)
             answer = settings.max_new_tokens / 2
         done, both = work(method.method, settings, rows, prompt, answer), prompt + answer
@@ -123,14 +119,23 @@ def _method(
     return parts
 
 
-def _pairs(recipe: AlpacaFarm, characters: int) -> list[tuple[Prompt, Response, Response]]:
-    """Pairs of answers that are still to come: placeholders of an assumed length, no two the same."""
+def _pairs(
+    recipe: AlpacaFarm, samples: Sequence[Contestant], store: Store | None, characters: int
+) -> list[tuple[Prompt, Response, Response]]:
+    """Pairs of answers: those that are stored, else placeholders of an assumed length, no two of a prompt the same."""
+    answers = Answers(store, samples, {}, seed=recipe.settings.seed)
     text = ("word " * (characters // 5 + 1))[: max(1, characters - 1)]
-    return [
-        (prompt, *(Response(prompt.id, f"SFT#{at + n + 1}", (text + str(n),) * prompt.turns) for n in (0, 1)))
+
+    def answer(prompt: Prompt, at: int) -> Response:
+        stored = answers.stored(samples[at].name, prompt)
+        return stored or Response(prompt.id, samples[at].name, (text + str(at % 2),) * prompt.turns)
+
+    every = [
+        (prompt, answer(prompt, at), answer(prompt, at + 1))
         for prompt in recipe.material.preference
         for at in range(0, recipe.settings.samples - 1, 2)
     ]
+    return [(prompt, one, two) for prompt, one, two in every if one.battles and two.battles and one.texts != two.texts]
 
 
 def _contestant(recipe: AlpacaFarm, out: Path, name: str) -> Contestant:
@@ -140,12 +145,13 @@ def _contestant(recipe: AlpacaFarm, out: Path, name: str) -> Contestant:
     if method is not None and not method.learns:
         start = replace(_contestant(recipe, out, "SFT"), sampling=recipe.sampling)
         assert start.asked is not None
-        best = BestOfN(name, start.asked, method.n, Reward(lambda _, __: [], "to come"))
+        reward = recipe.rewards.get(method.reward)
+        if reward is None:
+            model = out / "checkpoints" / "RM"
+            reward = recipe.reward_of(model) if holds_model(model) else Reward(lambda _, __: [], "to come")
+        best = BestOfN(name, start.asked, method.n, reward)
         return replace(start, name=name, model=best)
-    checkpoint = out / "checkpoints" / name
-    if holds_model(checkpoint) and any(checkpoint.glob("*.safetensors")):
-        return recipe.target(name, checkpoint)
-    return Contestant(name, ToCome(name, s.target.chunk_size), s.target.sampling.build())
+    return policy_to_be(name, s.target, out, recipe.target)
 
 
 def _evaluation(recipe: AlpacaFarm, out: Path, store: Store | None, machine: Machine, people: HumanLabel) -> list[Part]:

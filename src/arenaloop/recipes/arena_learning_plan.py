@@ -18,6 +18,7 @@ from arenaloop.data.held_out import HeldOut, Leak, prompt_turns, row_turns
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
+from arenaloop.models.size import Size
 from arenaloop.recipes.parts import Utility, vet
 from arenaloop.recipes.stage import Outline
 from arenaloop.types import Prompt, content_hash, derive_seed
@@ -65,7 +66,7 @@ class ArenaLearning:
 
     Attributes:
         settings: thresholds, modes and training settings.
-        start: the model that training starts from (a local path or hub id).
+        start: the model that training starts from (a local path or hub id). `size`: of it, where that is known.
         target: makes a contestant of a checkpoint.
         opponents, judge: who else plays, and who decides.
         demonstrations: D0, rows with ``messages``.
@@ -91,6 +92,7 @@ class ArenaLearning:
     fingerprint: str = ""
     prepare: Callable[[], None] = lambda: None
     duplicates: int = 0
+    size: Size | None = None
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @cached_property

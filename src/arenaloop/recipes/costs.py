@@ -8,38 +8,25 @@ speed that was measured here or is stated (`machine`). What nobody has told is u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.calls.costs import HumanLabel, human_equivalent, times
-from arenaloop.calls.estimate import CHARACTERS_PER_TOKEN, estimate
+from arenaloop.calls.estimate import estimate
 from arenaloop.calls.estimated import Estimate, RoleEstimate
 from arenaloop.calls.recorded import materials_to_be
-from arenaloop.calls.speeds import PROBE, measured, stored_speed
 from arenaloop.calls.units import Planned
-from arenaloop.config import MachineSettings, OptimSettings, RecipeSettings
-from arenaloop.models.limits import AdaptiveLimit
-from arenaloop.models.size import Size
-from arenaloop.models.speed import Speed
+from arenaloop.config import OptimSettings, TargetSettings
+from arenaloop.models.checkpoint import holds_model
+from arenaloop.recipes.machine import Machine, count
 from arenaloop.recipes.work import Work
 from arenaloop.store import Store
-from arenaloop.store.counts import models as model_counts
 from arenaloop.types import Prompt, Request
 
-__all__ = [
-    "Costs",
-    "Machine",
-    "Part",
-    "ToCome",
-    "answering",
-    "asked_parts",
-    "length_of",
-    "machine_of",
-    "samples_part",
-    "trained_parts",
-]
+__all__ = ["Costs", "Part", "ToCome", "answering", "asked_parts", "policy_to_be", "samples_part", "trained_parts"]
 
 
 @dataclass(frozen=True)
@@ -93,88 +80,6 @@ class ToCome:
     def plan(self, requests: Sequence[Request]) -> list[list[Request]]:
         """One chunk."""
         return [list(requests)]
-
-
-@dataclass
-class Machine:
-    """How fast things go.
-
-    Attributes:
-        stated: by the settings.
-        size: of the target; None where neither weights nor name tell.
-        sampling: the speed of a model of that size here, where it was measured.
-        training: seconds of each token that SFT learned from here, where that was measured.
-        per_token: characters to a token.
-        answer_seconds: by model, the mean of its stored calls.
-    """
-
-    stated: MachineSettings
-    size: Size | None
-    sampling: Speed | None = None
-    training: float | None = None
-    per_token: float = CHARACTERS_PER_TOKEN
-    answer_seconds: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def parameters(self) -> float | None:
-        """Of the target."""
-        return self.stated.parameters or (None if self.size is None else float(self.size.parameters))
-
-    def samples(self, tokens_in: float, tokens_out: float) -> float | None:
-        """Seconds of answers that are sampled here."""
-        if self.sampling is not None:
-            return self.sampling._replace(loading=0.0).seconds(tokens_in, tokens_out)
-        if self.parameters is None or self.stated.sampling_tflops is None:
-            return None
-        return 2 * self.parameters * (tokens_in + tokens_out) / (1e12 * self.stated.sampling_tflops)
-
-    def learns(self, work: Work, settings: OptimSettings) -> float | None:
-        """Seconds of passes forward and backward; adapters need no gradients of the weights that stay."""
-        backward = (2 if settings.lora is not None else 4) + (2 if settings.gradient_checkpointing else 0)
-        operations = 2 * work.read + (2 + backward) * work.learned  # for each parameter
-        if self.training is not None:
-            return operations / 6 * self.training
-        if self.parameters is None or self.stated.training_tflops is None:
-            return None
-        return self.parameters * operations / (1e12 * self.stated.training_tflops)
-
-    def calls(self, role: RoleEstimate, model: Any) -> tuple[float | None, str]:
-        """Seconds of a role's calls to a server, and what was assumed; those of this process's scripts take none."""
-        limits = getattr(model, "limits", None)
-        if limits is None or not role.calls:
-            return 0.0, ""
-        each = self.answer_seconds.get(role.name, self.stated.call_seconds)
-        if each is None:
-            return None, "how long a server's call takes is unknown: machine.call_seconds says it"
-        at_once = limits.concurrency or AdaptiveLimit().limit
-        told = f"{each:.2g} s a call, {at_once} at once{'' if limits.concurrency else ' to begin with'}"
-        seconds = role.calls * each / at_once
-        for most, count in ((limits.rpm, role.calls), (limits.tpm, role.tokens_in + role.tokens_out)):
-            seconds = max(seconds, 60 * count / most if most else 0.0)
-        return seconds, told
-
-    def told(self) -> Iterator[str]:
-        """On what its hours stand."""
-        if self.parameters is None:
-            yield "how many parameters the target has is unknown: machine.parameters says it"
-        elif self.stated.parameters is not None or self.size is None:
-            yield f"the target has {_count(self.parameters)} parameters (machine.parameters)"
-        else:
-            yield f"the target has {_count(self.parameters)} parameters ({self.size.told})"
-        if self.sampling is not None:
-            yield f"sampling here: measured, {self.sampling.words()}"
-        else:
-            yield _assumed("sampling", self.stated.sampling_tflops)
-        if self.training is not None:
-            yield f"training here: measured, {1 / self.training:,.0f} tokens/s of SFT"
-        else:
-            yield _assumed("training", self.stated.training_tflops)
-
-
-def _assumed(what: str, tflops: float | None) -> str:
-    if tflops is None:
-        return f"how fast {what} is here is unknown: machine.{what}_tflops says it, or --measure"
-    return f"{what} here: taken to do {tflops:g} · 10¹² operations a second (machine.{what}_tflops)"
 
 
 @dataclass(frozen=True)
@@ -238,9 +143,9 @@ class Costs:
         calls, *tokens, usd, seconds = (
             self.total(column, parts) for column in ("calls", "tokens_in", "tokens_out", "usd", "seconds")
         )
-        counts = [_unknown(value, _count) for value in (calls, *tokens)]
+        counts = [_unknown(value, count) for value in (calls, *tokens)]
         money = "–" if all(part.here for part in parts) else _unknown(usd, lambda value: f"{value:,.2f}")
-        return [*counts, money, _unknown(seconds, lambda value: f"{value / 3600:.2f}")]
+        return [*counts, money, _unknown(seconds, _hours)]
 
     def lines(self) -> Iterator[str]:
         """What stands below the table: the bound, people's labels, and what was assumed."""
@@ -271,14 +176,19 @@ def _unknown(value: float | None, form: Any) -> str:
     return "unknown" if value is None else "–" if not value else form(value)
 
 
-def _count(value: float) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= (size if unit != "k" else 10_000):
-            return f"{value / size:,.4g}{unit}"
-    return f"{value:,.0f}"
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.2f}" if seconds >= 36 else "< 0.01"
 
 
 # ---------------------------------------------------------------------- parts from estimates
+
+
+def policy_to_be(name: str, target: TargetSettings, out: Path, made: Callable[[str, Path], Contestant]) -> Contestant:
+    """The contestant of a stage's checkpoint; as long as its weights are not there, who stands for it."""
+    checkpoint = out / "checkpoints" / name
+    if holds_model(checkpoint) and any(checkpoint.glob("*.safetensors")):
+        return made(name, checkpoint)
+    return Contestant(name, ToCome(name, target.chunk_size), target.sampling.build())
 
 
 def answering(
@@ -331,10 +241,18 @@ def _part(role: RoleEstimate, stage: str, what: str, machine: Machine, model: An
     if role.local:
         seconds = role.seconds if role.seconds is not None else machine.samples(role.tokens_in, role.tokens_out)
         told = ""
-    local_notes = ("how long it takes here was not measured yet: its first chunk tells (or --measure)",)
-    notes = tuple(note for note in (*role.notes, told) if note and note not in local_notes)
+    notes = tuple(_shorter(note) for note in (*role.notes, told) if note and not note.startswith(_UNTIMED))
     columns = (role.calls, role.tokens_in, role.tokens_out, role.usd, role.usd_most)
     return Part(stage, what, role.local, *columns, seconds, notes=notes if role.calls or role.tokens_out else ())
+
+
+_UNTIMED = "how long it takes here was not measured yet"
+_HALVES = "answers are taken to be half of the"
+
+
+def _shorter(note: str) -> str:
+    """Of annotators that may write more or less, one line."""
+    return f"{_HALVES} tokens that they may have" if note.startswith(_HALVES) else note
 
 
 def _together(parts: Sequence[Part], labels: int) -> Part:
@@ -353,7 +271,7 @@ def _together(parts: Sequence[Part], labels: int) -> Part:
 
 def samples_part(stage: str, found: Estimate, machine: Machine) -> Part:
     """Several samples of one model here, which are a role each."""
-    return replace(_together([_part(role, stage, "samples", machine, None) for role in found.roles], 0))
+    return _together([_part(role, stage, "samples", machine, None) for role in found.roles], 0)
 
 
 def trained_parts(stage: str, work: Work, settings: OptimSettings, machine: Machine) -> list[Part]:
@@ -366,49 +284,3 @@ def trained_parts(stage: str, work: Work, settings: OptimSettings, machine: Mach
     seen = round(work.read + work.learned)
     parts.append(Part(stage, "training", True, 0, seen, 0, 0.0, 0.0, machine.learns(work, settings)))
     return parts
-
-
-def length_of(conversations: Iterable[Iterable[Any]], machine: Machine) -> float:
-    """The tokens of a conversation on the mean, its turns being `held_out.Turn` or messages; 0 of none."""
-    lengths = [sum(len(_content(turn)) for turn in turns) for turns in conversations]
-    return sum(lengths) / len(lengths) / machine.per_token if lengths else 0.0
-
-
-def _content(turn: Any) -> str:
-    return str(turn["content"] if isinstance(turn, Mapping) else turn.text)
-
-
-# ---------------------------------------------------------------------- how fast things go here
-
-
-def machine_of(
-    settings: RecipeSettings,
-    size: Size | None,
-    store: Store | None,
-    first: Contestant,
-    start: Contestant | None,
-    prompts: Sequence[Prompt],
-) -> Machine:
-    """How fast things go: by what is stored, by a few answers of the start's where it is given, or as is stated.
-
-    Args:
-        settings: the recipe's.
-        size: of the target.
-        store: the arena file, as far as there is one.
-        first: the first trained model, whose speed may be stored.
-        start: the model that training starts from, which is then loaded and timed.
-        prompts: for these answers.
-    """
-    machine = Machine(settings.machine, size)
-    if store is not None:
-        machine.sampling = stored_speed(store, first.asked)
-        machine.answer_seconds = {
-            row.name: row.mean_seconds for row in model_counts(store, ()) if row.mean_seconds is not None
-        }
-    if start is not None and machine.sampling is None:
-        requests = [Request(tuple(prompt.conversation(())), start.sampling) for prompt in prompts[:PROBE]]
-        machine.sampling = measured(start.asked, requests)
-        characters = sum(len(message["content"]) for request in requests for message in request.messages)
-        if machine.sampling is not None and machine.sampling.read:
-            machine.per_token = characters / machine.sampling.read
-    return machine

@@ -49,7 +49,11 @@ def labeller(settings: AlpacaFarmSettings) -> Labelling:
 
 def _simulated(settings: AlpacaFarmSettings) -> Labelling:
     chosen = settings.annotators.model_dump(exclude={"pool", "model"}, exclude_none=True)
-    found = pool(pool_settings(settings.annotators.pool, settings.annotators.model, chosen), settings.concurrency)
+    model = settings.annotators.model
+    given = None if model is None else model.model_dump(exclude_unset=True)
+    if given is not None and set(given) == {"spec"}:  # which may be a file's
+        given = given["spec"]
+    found = pool(pool_settings(settings.annotators.pool, given, chosen), settings.concurrency)
     asked = [model for one in found.members if (model := getattr(one, "model", None)) is not None]
     require_prices(Budget(settings.budget_usd, settings.budget_calls), asked)
 

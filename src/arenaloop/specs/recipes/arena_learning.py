@@ -7,6 +7,7 @@ from pathlib import Path
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.recipes.arena_learning import run
+from arenaloop.recipes.arena_learning_costs import estimate_costs
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, check, outline
 from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
 from arenaloop.specs.judges import judge
@@ -45,6 +46,7 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, dry: bool =
         demonstrations=demonstrations,
         pool=pool.prompts,
         duplicates=pool.duplicates,
+        size=origin.size,
         test=test,
         validation=validation,
         utility=true_utility(data.test),
@@ -62,4 +64,5 @@ RECIPE = Recipe(
     build_arena_learning,
     outline,
     run,
+    estimate_costs,
 )
