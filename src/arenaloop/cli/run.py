@@ -171,9 +171,13 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
         sys.stdout.write(json.dumps(result.summary, indent=2) + "\n")
     else:
         console = Console()
-        console.print(_stage_table(result.stages))
+        console.print(_stage_table(result.stages, console.width))
         console.print()
-        result.leaderboard.show(console)
+        if methods := result.summary.get("methods"):
+            say(console, f"win rates against {result.summary['baseline']}, in percent", style="dim")
+            console.print(_method_table(methods, console.width))
+        else:
+            result.leaderboard.show(console)
         say(console, f"report: {report}")
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
         say_undecided(messages, result.summary, error, unread)
@@ -213,7 +217,7 @@ def _print_outline(
             say(console, f"note: judge {jury.name}: {note}", fold=True)
 
 
-def _stage_table(stages: Sequence[Mapping[str, Any]]) -> Table:
+def _stage_table(stages: Sequence[Mapping[str, Any]], width: int) -> Table:
     """The stages as a terminal table: rating and interval, gold figures where the truth is known, rows and seconds."""
     from arenaloop.terminal import figure, span, table
 
@@ -226,4 +230,26 @@ def _stage_table(stages: Sequence[Mapping[str, Any]]) -> Table:
         cells.append(
             [*rated, figure(stage["mean_length"], ".1f"), f"{stage['rows']:,}", figure(stage["seconds"], ".0f")]
         )
-    return table(["stage", "rating", "95 % interval", *gold, "length", "rows", "seconds"], cells)
+    return table(["stage", "rating", "95 % interval", *gold, "length", "rows", "seconds"], cells, width)
+
+
+def _method_table(methods: Sequence[Mapping[str, Any]], width: int) -> Table:
+    """Methods against a baseline; a narrow terminal gets the columns that matter most."""
+    from arenaloop.terminal import figure, span, table
+
+    def rate(row: Mapping[str, Any], start: str) -> str:
+        value, lower, upper = (row.get(f"{start}{key}") for key in ("win_rate", "lower", "upper"))
+        return figure(value, ".1f") + ("" if value is None or lower is None else f" ({span(lower, upper, '.1f')})")
+
+    columns = {"simulated": [rate(row, "") for row in methods]}
+    if any(row.get("gold_win_rate") is not None for row in methods):
+        columns["by the truth"] = [rate(row, "gold_") for row in methods]
+    columns |= {
+        "controlled": [figure(row["lc_win_rate"], ".1f") for row in methods],
+        "labels": [figure(row["labels"], ",") for row in methods],
+        "CPU s": [figure(row["cpu_seconds"], ".0f") for row in methods],
+        "rows": [figure(row["rows"], ",") for row in methods],
+    }
+    cells = zip(*columns.values(), strict=True)
+    rows = [[str(row["method"]), *figures] for row, figures in zip(methods, cells, strict=True)]
+    return table(["method", *columns], rows, width)
