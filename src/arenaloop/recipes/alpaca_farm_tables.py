@@ -64,7 +64,7 @@ def compare(
             "mean_length": figures.get("mean_length"),
             "rows": None if result is None else result.rows,
             "labels": _labels(name, settings, results),
-            "cpu_seconds": figures.get("cpu_seconds"),
+            "cpu_seconds": None if result is None else result.cpu_seconds,
         }
         rows.append(row)
     agreement = mean_spearman(simulated, gold, seed=settings.seed) if truth else None

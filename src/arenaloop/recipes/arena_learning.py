@@ -81,12 +81,12 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
         StoppedError: the budget is spent, a server is down or the disk is full; the same call resumes.
     """
     check(recipe)
-    s, observer = recipe.settings, observer or Observer()
+    s, stages = recipe.settings, Stages(store, out, observer or Observer())
     first, *later = plan_stages(s)
     prompts = (*recipe.pool, *recipe.test, *recipe.validation)
-    arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), observer)
+    arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
     arena.admit(prompts, recipe.opponents)
-    r = _Run(recipe, arena, Stages(store, out, observer), cut_slices(recipe, len(later)), inputs_key(recipe))
+    r = _Run(recipe, arena, stages, cut_slices(recipe, len(later)), inputs_key(recipe))
     recipe.prepare()
 
     r.once(first, partial(_learn, r, first, recipe.material.demonstrations, recipe.start))
