@@ -13,7 +13,7 @@ from arenaloop.regular_files import open_regular
 
 __all__ = ["Size", "size_of"]
 
-_IN_NAME = re.compile(r"(?<![\d.A-Za-z])(\d+(?:\.\d+)?)\s?([BbMm])(?![A-Za-z])")
+_IN_NAME = re.compile(r"(?<![\d.A-Za-z])A?(\d+(?:\.\d+)?)\s?([BbMm])(?![A-Za-z])")
 _LONGEST_HEADER = 100_000_000
 """bytes; the format's own limit"""
 

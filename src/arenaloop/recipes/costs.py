@@ -233,6 +233,8 @@ def asked_parts(
     if judges:
         each = [_part(role, stage, what, machine, models.get(role.name)) for role in judges]
         parts.append(_together(each, found.labels))
+    elif found.labels:  # rules decide, or what is recorded
+        parts.append(Part(stage, what, True, 0, 0, 0, 0.0, 0.0, 0.0, found.labels))
     return parts
 
 
