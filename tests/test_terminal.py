@@ -55,3 +55,13 @@ def test_a_table_shows_names_as_they_stand() -> None:
     assert [line.rstrip() for line in file.getvalue().splitlines()] == [
         "model            rating", "[red]a[/red]:x:   1,000", "\\x1b[2J               –",
     ]  # fmt: skip
+
+
+def test_a_narrow_terminal_gets_the_first_columns() -> None:
+    rows = [["a method with a long name", "52.9 (51.3 … 54.5)", "3,978", "16"]]
+    for width, shown in ((80, 4), (60, 4), (46, 3), (38, 2), (20, 2)):
+        console = Console(width=width, file=io.StringIO())
+        made = table(["method", "simulated", "labels", "CPU s"], rows, width)
+        assert len(made.columns) == shown
+        console.print(made)
+        assert console.file.getvalue().splitlines()[0].startswith("method" if width > 20 else "")  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = ["figure", "plain", "say", "span", "table"]
+
+_NAME = 16
+"""characters that names in a narrow table have at least, if they are as long"""
 
 
 def plain(text: str) -> str:
@@ -45,10 +49,23 @@ def span(lower: float | None, upper: float | None, form: str) -> str:
     return " … ".join(ends)
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table without lines, names on the left and figures beside them; its cells may hold what anyone says."""
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None) -> Table:
+    """A table without lines, names on the left and figures beside them; its cells may hold what anyone says.
+
+    Args:
+        titles: of the columns, those that matter most first.
+        rows: cells.
+        width: of the terminal, where the last columns are to be left out that it has no room for.
+    """
     from rich.table import Table
     from rich.text import Text
+
+    rows = list(rows)
+    if width is not None:
+        widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+        room = accumulate([min(_NAME, widths[0]), *widths[1:]], lambda taken, more: taken + 2 + more)
+        titles = titles[: max(2, sum(taken <= width for taken in room))]
+        rows = [row[: len(titles)] for row in rows]
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(titles[0], overflow="fold")

@@ -113,12 +113,53 @@ def test_damaged_weights_of_an_opponent_are_one_line(arenaloop: Command, recipe:
 
 
 def test_a_dry_run_counts_the_calls(arenaloop: Command, recipe: Path) -> None:
-    result = arenaloop("run", recipe, "--out", "out", "--dry-run", "--set", "rounds=2")
+    command = ("run", recipe, "--out", "out", "--dry-run", "--set", "rounds=2", "--set", "machine.training_tflops=1")
+    before = everything(recipe.parent)
+    result = arenaloop(*command, "--json")
     assert result.code == 0
-    text = " ".join(" ".join(result.lines).split())
+    told = json.loads(result.out)
+    calls = {(part["stage"], part["what"]): part["calls"] for part in told["parts"]}
     # two slices of 6 prompts with 3 pairs from both seats, and 10 pairs on 8 test prompts
-    assert f"{2 * 6 * 6 + 8 * 20} judge calls" in text
-    assert not (recipe.parent / "out").exists()
+    assert [calls[stage, "verdicts"] for stage in ("SFT-I1", "SFT-I2", "leaderboard")] == [36, 36, 160]
+    assert [calls[stage, "answers"] for stage in ("SFT-I0", "SFT-I1", "SFT-I2")] == [8] * 3
+    assert calls["SFT-I2", "answers of SFT-I1"] == 6
+    people = told["human"]
+    assert people["labels"] == 2 * 6 * 3 + 8 * 10
+    assert people["usd"] == pytest.approx(0.30 * people["labels"])
+    assert told["total"]["usd"] == 0.0
+    assert told["total"]["seconds"] is None  # nobody has told how fast sampling is
+    assert any(note.startswith("how fast sampling is here is unknown") for note in told["notes"])
+    trained = next(part for part in told["parts"] if part["stage"] == "SFT-I0" and part["what"] == "training")
+    assert trained["seconds"] > 0
+    assert everything(recipe.parent) == before
+    shown = " ".join(" ".join(result.lines).split())
+    assert "SFT-I1: verdicts 36" in shown
+    assert "unknown" in shown
+
+
+def test_a_dry_run_needs_no_key_and_unknown_prices_are_said(
+    arenaloop: Command, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    command = ("run", recipe, "--out", "out", "--set", "judge=openai:judge", "--dry-run", "--json")
+    told = json.loads(arenaloop(*command).out)
+    assert told["total"]["usd"] is None
+    assert told["human"]["cheaper"] is None
+    (recipe.parent / "prices.yaml").write_text(
+        "prices: {judge: {input: 2.0, output: 10.0}}\nhuman: {usd: 0.5, seconds: 10}\n"
+    )
+    priced = json.loads(arenaloop(*command, "--prices", "prices.yaml").out)
+    judged = [part for part in priced["parts"] if part["what"] == "verdicts"]
+    usd = sum(part["tokens_in"] * 2 + part["tokens_out"] * 10 for part in judged) / 1e6
+    assert priced["total"]["usd"] == pytest.approx(usd)
+    people = priced["human"]
+    assert people["usd"] == pytest.approx(0.5 * people["labels"])
+    assert people["cheaper"] == pytest.approx(people["usd"] / usd)
+    assert people["usd_per_1000"] == pytest.approx(1000 * usd / people["labels"])
+    refused = arenaloop("run", recipe, "--out", "out", "--set", "judge=openai:judge")
+    assert refused.code == 2
+    assert "OPENAI_API_KEY is not set" in " ".join(refused.lines)
 
 
 def test_undecided_battles_are_3(arenaloop: Command, recipe: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from arenaloop.config import AlpacaFarmSettings, override, validate
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import write_jsonl
 from arenaloop.recipes import alpaca_farm
+from arenaloop.recipes.alpaca_farm_costs import estimate_costs
 from arenaloop.recipes.alpaca_farm_plan import outline
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import Result
@@ -160,6 +162,81 @@ def test_a_stopped_run_goes_on_to_the_same_end(whole: tuple[Path, Result], tmp_p
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, settings(), Heard(stop_at))
     assert lasting(run(tmp_path, settings()).summary) == lasting(whole[1].summary)
+
+
+class Timed(Observer):
+    """Takes the processor time of a stage's training, from outside, and stops once it has moved on or is done."""
+
+    def __init__(self, stop_after: str) -> None:
+        self.spent = 0.0
+        self.told: Mapping[str, Any] = {}
+        self._stop_after = stop_after
+
+    def phase(self, stage: str, doing: str) -> None:
+        if doing == "training":
+            self._since = time.process_time()
+
+    def _stop(self) -> None:
+        self.spent = time.process_time() - self._since
+        raise KeyboardInterrupt
+
+    def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
+        if self._stop_after == "step":
+            while time.process_time() - self._since < 0.5:  # so that it would be missed
+                pass
+            self._stop()
+
+    def done(self, stage: str, result: Mapping[str, object]) -> None:
+        self.told = result
+        self._stop()
+
+
+def test_an_interrupted_trainings_time_counts(tmp_path: Path) -> None:
+    one = settings(methods={"DPO": FARM["methods"]["DPO"]}, sft=FARM["sft"] | {"log_every": 1})
+    stopped, finished = Timed("step"), Timed("done")
+    for heard in (stopped, finished):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, one, heard)
+    assert stopped.spent > 0.5
+    told = finished.told["cpu_seconds"]
+    assert told >= 0.99 * (stopped.spent + finished.spent) - 0.02
+    assert told < stopped.spent + finished.spent + 0.5  # once each
+
+
+def test_a_plan_counts_what_is_sampled_labelled_and_judged(tmp_path: Path) -> None:
+    checked = settings(labels="simulated", annotators={"pool": "synthetic"}, samples=4)
+    recipe = build_alpaca_farm(checked, tmp_path, dry=True)
+    parts = {(part.stage, part.what): part for part in estimate_costs(recipe, tmp_path, None).parts}
+    assert parts["pairs", "samples"].calls == 40 * 4
+    assert parts["pairs", "labels"].labels == 40 * 2
+    assert parts["evaluation", "verdicts"].calls == 8 * 12 * 2
+    assert parts["evaluation", "verdicts"].labels == 8 * 12
+    assert parts["Best of 4", "answers"].calls == 4 * 12
+    assert parts["Expert iteration", "samples"].calls == 16 * 2
+    assert parts["PPO", "samples"].calls == 2 * 16
+    assert parts["SFT", "training"].seconds is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_run_has_nothing_left_to_ask(whole: tuple[Path, Result]) -> None:
+    out, _ = whole
+    with Store(out / "arena.db", readonly=True) as store:
+        costs = estimate_costs(build_alpaca_farm(settings(), out, dry=True), out, store)
+    asked = [part for part in costs.parts if part.what != "samples" or part.stage == "pairs"]
+    assert sum(part.calls for part in asked) == 0
+    seconds = costs.total("seconds", [part for part in costs.parts if part.stage == "SFT"])
+    assert seconds == pytest.approx(
+        json.loads((out / "checkpoints/SFT/training.json").read_text())["result"]["seconds"]
+    )
+
+
+def test_what_a_reward_costs_is_unknown_and_never_nothing(tmp_path: Path) -> None:
+    methods = {"PPO": FARM["methods"]["PPO"] | {"reward": "http://127.0.0.1:9/score"}}
+    costs = estimate_costs(build_alpaca_farm(settings(methods=methods), tmp_path, dry=True), tmp_path, None)
+    (scores,) = [part for part in costs.parts if part.what.startswith("scores by")]
+    assert (scores.calls, scores.usd, scores.seconds) == (32, None, None)
+    assert costs.total("usd") is None
+    assert any("a price is missing" in line for line in costs.lines())
 
 
 def test_another_setting_of_one_method_trains_that_method_alone(tmp_path: Path) -> None:

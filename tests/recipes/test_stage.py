@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +46,9 @@ def test_a_stored_result_is_read_and_written_as_it_was() -> None:
     assert (result.start, result.rows, result.steps, result.seconds) == ("SFT-I0", 1185, 100, 13.5)
     assert result.figures == {"mean_length": 4.5, "gold_accuracy": 0.7, "validation_score": None}
     assert (result.judged.wanted, result.judged.failed) == (3, {"unparsed": 1})
-    assert result.to_json() == STORED | {"judged": STORED["judged"] | {"both": 2}}  # told apart since
-    assert list(result.to_json()) == list(STORED)
+    since = {"judged": STORED["judged"] | {"both": 2}, "cpu_seconds": None}  # told apart, and known
+    assert result.to_json() == STORED | since
+    assert [name for name in result.to_json() if name in STORED] == list(STORED)
 
 
 class Heard(Observer):
@@ -95,3 +98,43 @@ def test_work_that_fails_is_not_kept(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError):
             stages.once("one", "inputs", fail)
         assert list(store.stages()) == []
+
+
+def burn(seconds: float) -> None:
+    """Use the processor for so long."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_a_stages_time_is_that_of_all_its_invocations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arenaloop.recipes.stage._BEAT", 0.0)
+
+    def stopped() -> StageResult:
+        burn(0.05)
+        raise KeyboardInterrupt
+
+    def killed(stages: Stages) -> StageResult:
+        burn(0.05)
+        stages.observer.step(1, 2, {})  # what is said on the way is kept
+        monkeypatch.setattr(stages, "_keep", lambda: None)  # and nothing any more
+        raise KeyboardInterrupt
+
+    def whole() -> StageResult:
+        burn(0.05)
+        return StageResult("base", rows=2, steps=1)
+
+    with Store(tmp_path / "arena.db") as store:
+        for work in (lambda _: stopped(), killed):
+            stages = Stages(store, tmp_path, Observer())
+            with pytest.raises(KeyboardInterrupt):
+                stages.once("one", "inputs", partial(work, stages))
+        stages = Stages(store, tmp_path, Observer())
+        other = stages.once("one", "other inputs", whole)
+        done = stages.once("one", "inputs", whole)
+        assert other.cpu_seconds is not None
+        assert done.cpu_seconds is not None
+        assert 0.05 <= other.cpu_seconds < 0.15 <= done.cpu_seconds
+        assert done.seconds >= done.cpu_seconds
+        assert StageResult.of(done.to_json()) == done
+        assert stages.once("one", "inputs", stopped) == done  # it has finished: nothing is added

@@ -385,6 +385,10 @@ def test_nothing_escapes_from_what_models_judges_and_files_say(tmp_path: Path, p
                         for i, text in enumerate(HOSTILE)],
              "references": [{"name": text, "value": 3 + i} for i, text in enumerate(HOSTILE)]}
             for stage, bars in ((None, False), (names[0], False), (names[1], True))
+        ] + [
+            {"title": EVERYTHING, "x": EVERYTHING, "y": EVERYTHING, "scatter": True, "origin": 2.0,
+             "series": [{"points": [{"label": text, "x": i, "x_lower": text, "value": 7 - i, "upper": EVERYTHING}
+                                    for i, text in enumerate(HOSTILE)]}]},
         ],
     )  # fmt: skip
     board = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))

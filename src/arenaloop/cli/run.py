@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arenaloop.cli.measure import Measure, measuring
 from arenaloop.cli.money import Prices
 from arenaloop.errors import ConfigError
 
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
 
     from arenaloop.config import RecipeSettings
     from arenaloop.judges.jury import Decider
+    from arenaloop.recipes.costs import Costs
     from arenaloop.recipes.stage import Outline
     from arenaloop.store import Store
 
 __all__ = ["demo", "run"]
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdout, all else to stderr.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print summary.json, or with --dry-run its figures, to stdout, all else to stderr."),
+]
 
 
 def demo(
@@ -41,6 +46,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     split: Annotated[str, typer.Option(help="Held-out prompts to rate on: test or dev.")] = "test",
     dry_run: DryRun = False,
+    measure: Measure = False,
     as_json: AsJson = False,
 ) -> None:
     """Watch a tiny chat model learn by a recipe: no GPU, no key, no download.
@@ -67,7 +73,13 @@ def demo(
             raise ConfigError(f"--ppo: the recipe {name} has no rounds to end with it")
         changes += ["stages=[sft,dpo,ppo]", "data.prompts=sandbox:prompts?n=18000&split=train"]
     settings = demo_settings(name, *changes, split=split)
-    _execute(settings, out or Path("runs") / settings.name, dry_run=dry_run, as_json=as_json)
+    _execute(
+        settings,
+        out or Path("runs") / settings.name,
+        dry_run=dry_run,
+        as_json=as_json,
+        measure=measuring(measure, dry_run),
+    )
 
 
 def run(
@@ -78,6 +90,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)] = None,
     prices: Prices = None,
     dry_run: DryRun = False,
+    measure: Measure = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe, or resume it: the same command goes on where it stopped.
@@ -99,13 +112,25 @@ def run(
         from arenaloop.cli.battle_run import execute
 
         battle = priced(validate(BattleSettings, values, str(recipe)), prices)
-        execute(battle, out or Path("runs") / "battle", dry_run=dry_run, as_json=as_json)
+        execute(
+            battle,
+            out or Path("runs") / "battle",
+            dry_run=dry_run,
+            as_json=as_json,
+            measure=measuring(measure, dry_run),
+        )
         return
     checked = priced(validate(recipe_named(values.get("recipe"), str(recipe)).settings, values, str(recipe)), prices)
-    _execute(checked, out or Path("runs") / checked.name, dry_run=dry_run, as_json=as_json)
+    _execute(
+        checked,
+        out or Path("runs") / checked.name,
+        dry_run=dry_run,
+        as_json=as_json,
+        measure=measuring(measure, dry_run),
+    )
 
 
-def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: bool) -> None:
+def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: bool, measure: bool) -> None:
     from contextlib import nullcontext
 
     from rich.console import Console
@@ -115,6 +140,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.report import write_report
+    from arenaloop.specs.models import planned_only
     from arenaloop.specs.recipes import RECIPES
     from arenaloop.store import Store
     from arenaloop.store.counts import commonest_error, unread_example
@@ -122,13 +148,20 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
 
     messages = Console(stderr=True)
     recipe = RECIPES[settings.recipe]
-    built = recipe.build(settings, out, dry_run)
+    with planned_only() if dry_run else nullcontext():
+        built = recipe.build(settings, out, dry_run)
     for line in recorded_notes(getattr(built, "opponents", ())):
         say(messages, f"warning: {line}", fold=True)
     if dry_run:
         arena = out / ARENA
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
-            _print_outline(recipe.outline(built), out, messages, getattr(built, "judge", None), there)
+            costs = None if recipe.costs is None else recipe.costs(built, out, there, measure)
+            plan = recipe.outline(built)
+            _print_outline(plan, out, messages, getattr(built, "judge", None), there, costs)
+        if as_json:
+            told = {} if costs is None else costs.to_json()
+            document = {"out": str(out), "stages": list(plan.stages), "facts": list(plan.facts), **told}
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     with open_directory(out) as store:
         Budget(settings.budget_usd, settings.budget_calls).begin(store)  # refuses before anything is written
@@ -143,36 +176,53 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
         sys.stdout.write(json.dumps(result.summary, indent=2) + "\n")
     else:
         console = Console()
-        console.print(_stage_table(result.stages))
+        console.print(_stage_table(result.stages, console.width))
         console.print()
-        result.leaderboard.show(console)
+        if methods := result.summary.get("methods"):
+            say(console, f"win rates against {result.summary['baseline']}, in percent", style="dim")
+            console.print(_method_table(methods, console.width))
+        else:
+            result.leaderboard.show(console)
         say(console, f"report: {report}")
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
         say_undecided(messages, result.summary, error, unread)
         raise typer.Exit(3)
 
 
-def _print_outline(outline: Outline, out: Path, console: Console, judge: Decider | None, store: Store | None) -> None:
+def _print_outline(
+    outline: Outline,
+    out: Path,
+    console: Console,
+    judge: Decider | None,
+    store: Store | None,
+    costs: Costs | None = None,
+) -> None:
     from arenaloop.calls.speeds import judging_time
     from arenaloop.judges.jury import Jury
-    from arenaloop.terminal import say
+    from arenaloop.terminal import say, table
 
-    calls, jury = sum(n for _, _, n in outline.calls), None if judge is None else Jury.of(judge)
-    told: list[str] = []
+    say(console, f"{out}: {len(outline.stages)} stages ({', '.join(outline.stages)})", fold=True)
+    say(console, f"  {' · '.join(outline.facts)}", fold=True)
+    jury = None if judge is None else Jury.of(judge)
+    if costs is None:
+        calls = sum(n for _, _, n in outline.calls)
+        say(console, f"  at most {calls:,} judge calls (equal pairs of texts are asked once):", fold=True)
+        for name, prompts, n in outline.calls:
+            say(console, f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls", fold=True)
+        members = () if jury is None else jury.members
+        for member in members:
+            if line := judging_time(store, member, calls // len(members)):
+                say(console, f"  {line}", fold=True)
+    else:
+        console.print(table(["", "calls", "tokens in", "out", "dollars", "hours"], costs.rows()))
+        for line in costs.lines():
+            say(console, line, fold=True)
     if jury is not None:
-        times = (judging_time(store, member, calls // len(jury.members)) for member in jury.members)
-        told = [*(f"  {line}" for line in times if line), *(f"note: judge {jury.name}: {note}" for note in jury.notes)]
-    for line in (
-        f"{out}: {len(outline.stages)} stages ({', '.join(outline.stages)})",
-        f"  {' · '.join(outline.facts)}",
-        f"  at most {calls:,} judge calls (equal pairs of texts are asked once):",
-        *(f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls" for name, prompts, n in outline.calls),
-        *told,
-    ):
-        say(console, line, fold=True)
+        for note in jury.notes:
+            say(console, f"note: judge {jury.name}: {note}", fold=True)
 
 
-def _stage_table(stages: Sequence[Mapping[str, Any]]) -> Table:
+def _stage_table(stages: Sequence[Mapping[str, Any]], width: int) -> Table:
     """The stages as a terminal table: rating and interval, gold figures where the truth is known, rows and seconds."""
     from arenaloop.terminal import figure, span, table
 
@@ -185,4 +235,26 @@ def _stage_table(stages: Sequence[Mapping[str, Any]]) -> Table:
         cells.append(
             [*rated, figure(stage["mean_length"], ".1f"), f"{stage['rows']:,}", figure(stage["seconds"], ".0f")]
         )
-    return table(["stage", "rating", "95 % interval", *gold, "length", "rows", "seconds"], cells)
+    return table(["stage", "rating", "95 % interval", *gold, "length", "rows", "seconds"], cells, width)
+
+
+def _method_table(methods: Sequence[Mapping[str, Any]], width: int) -> Table:
+    """Methods against a baseline; a narrow terminal gets the columns that matter most."""
+    from arenaloop.terminal import figure, span, table
+
+    def rate(row: Mapping[str, Any], start: str) -> str:
+        value, lower, upper = (row.get(f"{start}{key}") for key in ("win_rate", "lower", "upper"))
+        return figure(value, ".1f") + ("" if value is None or lower is None else f" ({span(lower, upper, '.1f')})")
+
+    columns = {"simulated": [rate(row, "") for row in methods]}
+    if any(row.get("gold_win_rate") is not None for row in methods):
+        columns["by the truth"] = [rate(row, "gold_") for row in methods]
+    columns |= {
+        "controlled": [figure(row["lc_win_rate"], ".1f") for row in methods],
+        "labels": [figure(row["labels"], ",") for row in methods],
+        "CPU s": [figure(row["cpu_seconds"], ".0f") for row in methods],
+        "rows": [figure(row["rows"], ",") for row in methods],
+    }
+    cells = zip(*columns.values(), strict=True)
+    rows = [[str(row["method"]), *figures] for row, figures in zip(methods, cells, strict=True)]
+    return table(["method", *columns], rows, width)

@@ -27,6 +27,7 @@ from arenaloop.config.recipes import (
     DataSettings,
     FarmDataSettings,
     FarmMethodSettings,
+    MachineSettings,
     RecipeSettings,
     TargetSettings,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "JudgeSettings",
     "JudgedSettings",
     "LoraSettings",
+    "MachineSettings",
     "ModelSettings",
     "OptimSettings",
     "PPOSettings",

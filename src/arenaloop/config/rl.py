@@ -115,6 +115,10 @@ class RolloutSettings(SampleSettings):
             answers = self.samples * max(1, min(answers // self.samples, prompts))
         return self.model_copy(update={"rollout_batch": answers, "step_batch": min(self.step_batch, answers)})
 
+    def roll_outs(self, prompts: int) -> int:
+        """How many there are for so many prompts, once the settings are `sized`."""
+        return self.iterations or max(1, 10 * prompts // max(1, self.rollout_batch // self.samples))
+
     @property
     def steps_each(self) -> int:
         """Optimiser steps of one roll-out."""

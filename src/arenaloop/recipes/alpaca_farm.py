@@ -14,7 +14,6 @@ settings and on what stands before it, so changing one method leaves the others'
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -94,11 +93,11 @@ def run(recipe: AlpacaFarm, store: Store, out: Path, observer: Observer | None =
             resumes.
     """
     check(recipe)
-    s, observer = recipe.settings, observer or Observer()
-    arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), observer)
+    s, stages = recipe.settings, Stages(store, out, observer or Observer())
+    arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
     material = recipe.material
     arena.admit((*material.preference, *material.unlabeled, *recipe.evaluation), recipe.opponents)
-    r = _Run(recipe, arena, Stages(store, out, observer))
+    r = _Run(recipe, arena, stages)
     recipe.prepare()
 
     r.once("SFT", partial(_train, r, "SFT", "sft", s.sft, recipe.start, material.demonstrations))
@@ -113,7 +112,7 @@ def run(recipe: AlpacaFarm, store: Store, out: Path, observer: Observer | None =
 def _learn(r: _Run, name: str, method: FarmMethodSettings, pairs: list[JsonRow]) -> StageResult:
     """Let one method learn from the pairs, or from samples that a reward scores."""
     if not method.learns:
-        return _measured(r, name, StageResult("SFT", 0, 0), time.process_time())
+        return _measured(r, name, StageResult("SFT", 0, 0))
     rows: list[JsonRow] = pairs
     if method.samples:
         rows = [{"prompt": [dict(turn) for turn in prompt.messages]} for prompt in r.recipe.material.unlabeled]
@@ -128,7 +127,7 @@ def _train(
 ) -> StageResult:
     """Train a stage's checkpoint, and measure it where it answers."""
     r.arena.observer.phase(name, "training")
-    before, s = time.process_time(), r.recipe.settings
+    s = r.recipe.settings
     trained = train(
         method,
         start,
@@ -140,14 +139,13 @@ def _train(
         revision=s.target.revision if start == r.recipe.start else None,
         reward=reward,
     )
-    return trained if name == "RM" else _measured(r, name, trained, before)
+    return trained if name == "RM" else _measured(r, name, trained)
 
 
-def _measured(r: _Run, name: str, result: StageResult, before: float) -> StageResult:
-    """The result with what was measured on held-out prompts, and the CPU seconds since `before`."""
+def _measured(r: _Run, name: str, result: StageResult) -> StageResult:
+    """The result with what was measured on held-out prompts."""
     r.arena.observer.phase(name, "evaluation answers")
-    figures = test(r.arena, r.policy(name), r.recipe.evaluation, r.recipe.utility)
-    return replace(result, figures={**figures, "cpu_seconds": time.process_time() - before})
+    return replace(result, figures=test(r.arena, r.policy(name), r.recipe.evaluation, r.recipe.utility))
 
 
 def _pairs(r: _Run) -> list[JsonRow]:

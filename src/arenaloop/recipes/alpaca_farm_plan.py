@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from arenaloop.arena.plan import verdicts_per_battle
 from arenaloop.calls.answers import Contestant
+from arenaloop.calls.costs import HumanLabel
+from arenaloop.calls.estimated import Estimate
 from arenaloop.config import METHODS
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, AlpacaFarmSettings, FarmMethodSettings
 from arenaloop.data.formats.training_rows import read_preference
@@ -19,11 +21,23 @@ from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
 from arenaloop.models.reward import Reward
+from arenaloop.models.size import Size
 from arenaloop.recipes.parts import Arena, Utility, vet
 from arenaloop.recipes.stage import Outline
+from arenaloop.store import Store
 from arenaloop.types import Preference, Prompt, Response, Sampling, content_hash
 
-__all__ = ["AlpacaFarm", "Labeller", "Labels", "Material", "check", "inputs_key", "outline", "stage_names"]
+__all__ = [
+    "AlpacaFarm",
+    "LabelCosts",
+    "Labeller",
+    "Labels",
+    "Material",
+    "check",
+    "inputs_key",
+    "outline",
+    "stage_names",
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,10 @@ class Labels:
 
 Labeller = Callable[[Arena, Sequence[tuple[Prompt, Response, Response]]], Labels]
 """Labels pairs of answers, through the arena file and its budget."""
+LabelCosts = Callable[
+    [Sequence[tuple[Prompt, Response, Response]], Store | None, HumanLabel], tuple[Estimate, Mapping[str, Any]] | None
+]
+"""What labels of pairs will ask, and the models that are asked, by name; None where nobody is."""
 
 
 class Material(NamedTuple):
@@ -70,12 +88,12 @@ class AlpacaFarm:
 
     Attributes:
         settings: methods and their training.
-        start: the model that training starts from (a local path or hub id).
+        start: the model that training starts from (a local path or hub id). `size`: of it, where that is known.
         target: makes a contestant of a checkpoint. `sampling`: of its samples.
         opponents, judge: who else meets the baseline, and who decides there.
         demonstrations, preference, unlabeled, evaluation: the splits; see `material`.
         label: labels pairs of answers.
-        label_calls: (pairs) → judge calls that they take at most.
+        label_calls: (pairs) → judge calls that they take at most. `label_costs`: see there.
         given: labelled pairs of a file, in place of samples and labels.
         reward_of: a reward model's directory → what scores by it.
         rewards: those that methods name by a SPEC.
@@ -98,6 +116,8 @@ class AlpacaFarm:
     label: Labeller
     label_calls: Callable[[int], int]
     reward_of: Callable[[Path], Reward]
+    label_costs: LabelCosts = lambda _, __, ___: None
+    size: Size | None = None
     given: Sequence[JsonRow] | None = None
     rewards: Mapping[str, Reward] = field(default_factory=dict)
     utility: Utility | None = None
@@ -225,8 +245,6 @@ def _sampled(name: str, method: FarmMethodSettings, prompts: int) -> str:
     told: Any = method.settings
     if "rollout_batch" not in METHODS[method.method].model_fields:
         return f"{name}: {prompts * told.samples * told.rounds:,} samples"
-    batch = told.rollout_batch
-    if "rollout_batch" not in told.model_fields_set:  # then it fits the prompts
-        batch = min(batch, prompts * told.samples)
-    iterations = told.iterations or max(1, 10 * prompts // max(1, batch // told.samples))
-    return f"{name}: {iterations * batch:,} samples in {iterations:,} roll-outs"
+    told = told.sized(prompts)
+    iterations = told.roll_outs(prompts)
+    return f"{name}: {iterations * told.rollout_batch:,} samples in {iterations:,} roll-outs"

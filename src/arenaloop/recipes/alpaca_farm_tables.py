@@ -10,7 +10,7 @@ import numpy as np
 from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.pairings import battles_by_prompt
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.config.recipes.alpaca_farm import AlpacaFarmSettings
+from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, AlpacaFarmSettings
 from arenaloop.ratings.agreement import mean_spearman
 from arenaloop.ratings.arrays import FloatArray
 from arenaloop.ratings.rates import Rate, clustered_rate
@@ -63,7 +63,8 @@ def compare(
             **({"gold_accuracy": figures["gold_accuracy"]} if "gold_accuracy" in figures else {}),
             "mean_length": figures.get("mean_length"),
             "rows": None if result is None else result.rows,
-            "cpu_seconds": figures.get("cpu_seconds"),
+            "labels": _labels(name, settings, results),
+            "cpu_seconds": None if result is None else result.cpu_seconds,
         }
         rows.append(row)
     agreement = mean_spearman(simulated, gold, seed=settings.seed) if truth else None
@@ -76,8 +77,22 @@ def compare(
         **({} if labels is None else {"labels": _counts(labels)}),
         "prose": _told(rows, settings, agreement, len(plan.prompt_ids), labels),
         "tables": [_table(rows, settings.baseline), *(table for tables, _ in details for table in tables)],
-        "curves": [_plot(rows), *(curve for _, curves in details for curve in curves)],
+        "curves": [
+            *_scatter(rows, settings.baseline, agreement),
+            _plot(rows),
+            *(curve for _, curves in details for curve in curves),
+        ],
     }
+
+
+def _labels(name: str, settings: AlpacaFarmSettings, results: Mapping[str, StageResult]) -> int | None:
+    """How many labels a method has learned from: its pairs, or those of the reward model that it asks."""
+    method = settings.methods.get(name)
+    if method is None:
+        return None
+    if method.samples:
+        return results["RM"].rows if method.reward == REWARD_MODEL else 0
+    return 0 if method.method == "sft" else results[name].rows
 
 
 def _scores(
@@ -162,7 +177,7 @@ def _table(rows: Sequence[Mapping[str, Any]], baseline: str) -> dict[str, Any]:
     columns = ["method", "simulated", "length-controlled", *(["by the truth"] if with_gold else []), "length"]
     return {
         "title": f"Win rates against {baseline}, in percent",
-        "columns": [*columns, "rows", "CPU s"],
+        "columns": [*columns, "rows", "labels", "CPU s"],
         "rows": [
             [
                 row["method"],
@@ -171,6 +186,7 @@ def _table(rows: Sequence[Mapping[str, Any]], baseline: str) -> dict[str, Any]:
                 *([cell(row, "gold_win_rate", "gold_lower", "gold_upper")] if with_gold else []),
                 _rounded(row["mean_length"], 1),
                 row["rows"],
+                row["labels"],
                 _rounded(row["cpu_seconds"], 0),
             ]
             for row in rows
@@ -200,6 +216,36 @@ def _plot(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"title": "Win rate against the baseline, in percent", "x": "method", "series": curves}
 
 
+def _scatter(rows: Sequence[Mapping[str, Any]], baseline: str, agreement: Rate | None) -> list[dict[str, Any]]:
+    """Win rates by the truth over simulated ones, as the paper plots people's, where both are known."""
+    points = [
+        {
+            "label": row["method"],
+            **{name: row[key] for name, key in (("x", "win_rate"), ("x_lower", "lower"), ("x_upper", "upper"))},
+            **{
+                name: row[f"gold_{key}"]
+                for name, key in (("value", "win_rate"), ("lower", "lower"), ("upper", "upper"))
+            },
+        }
+        for row in rows
+        if row.get("gold_win_rate") is not None and row["win_rate"] is not None
+    ]
+    if len(points) < 2:
+        return []
+    title = f"Win rate against {baseline}, simulated and by the truth (dashed: itself)"
+    if agreement is not None and agreement.value is not None:
+        title += f": Spearman {_with_ends(agreement)}"
+    series = [{"name": "methods", "points": points}]
+    axes = {"x": "simulated, in percent", "y": "by the truth, in percent"}
+    return [{"title": title, "scatter": True, **axes, "origin": 50.0, "series": series}]
+
+
+def _with_ends(rate: Rate) -> str:
+    """A value with its interval, as far as there is one."""
+    known = rate.lower is not None and rate.upper is not None
+    return f"{rate.value:.2f}" + (f" ({rate.lower:.2f} … {rate.upper:.2f})" if known else "")
+
+
 def _told(
     rows: Sequence[Mapping[str, Any]],
     settings: AlpacaFarmSettings,
@@ -220,7 +266,5 @@ def _told(
     best = rated[0]
     ended = f"{best['method']} wins most: {best['win_rate']:.1f} % against {settings.baseline}."
     if agreement is not None and agreement.value is not None:
-        ended += f" The simulated ranking and that by the truth have a rank correlation of {agreement.value:.2f}"
-        known = agreement.lower is not None and agreement.upper is not None
-        ended += f" ({agreement.lower:.2f} … {agreement.upper:.2f})." if known else "."
+        ended += f" The simulated ranking and that by the truth have a rank correlation of {_with_ends(agreement)}."
     return [done, ended]

@@ -20,9 +20,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from arenaloop.arena.matchmaking import Pair, all_pairs, target_pairs
 from arenaloop.arena.pairings import Summary
-from arenaloop.calls.answers import Contestant, samples_of
+from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
 from arenaloop.data.selection import Selection, preference_pairs, random_rows, sft_rows
 from arenaloop.errors import StoppedError
@@ -31,11 +30,12 @@ from arenaloop.models.reward import Reward
 from arenaloop.recipes.account import finish
 from arenaloop.recipes.arena_learning_plan import (
     ArenaLearning,
+    Fights,
     Stage,
     check,
     cut_slices,
+    fights,
     inputs_key,
-    own_pairs,
     plan_stages,
     slice_count,
 )
@@ -85,12 +85,12 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
         StoppedError: the budget is spent, a server is down or the disk is full; the same call resumes.
     """
     check(recipe)
-    s, observer = recipe.settings, observer or Observer()
+    s, stages = recipe.settings, Stages(store, out, observer or Observer())
     first, *later = plan_stages(s)
     prompts = (*recipe.pool, *recipe.test, *recipe.validation)
-    arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), observer)
+    arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
     arena.admit(prompts, recipe.opponents)
-    r = _Run(recipe, arena, Stages(store, out, observer), cut_slices(recipe, slice_count(s)), inputs_key(recipe))
+    r = _Run(recipe, arena, stages, cut_slices(recipe, slice_count(s)), inputs_key(recipe))
     recipe.prepare()
 
     r.once(first, partial(_learn, r, first, recipe.material.demonstrations, recipe.start))
@@ -108,8 +108,8 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
 def _battle_and_learn(r: _Run, stage: Stage, start: str) -> StageResult:
     """Let the target and its opponents battle on the stage's slice, and train on what is selected of it."""
     r.arena.observer.phase(stage.name, "battles")
-    for fighters, ids, pairs in _battles(r, stage):
-        battle(r.arena, fighters, ids, pairs)
+    for one in _fights(r, stage):
+        battle(r.arena, *one)
     judged = Summary()
     selection = _select(r, stage, judged)
     result = _learn(r, stage, _training_rows(r, stage, selection.rows), start, judged)
@@ -127,20 +127,9 @@ def _answer_and_learn(r: _Run, stage: Stage, start: str) -> StageResult:
     return _learn(r, stage, rows, start, reward=r.recipe.reward_of(r.stages.checkpoint(model.name)))
 
 
-def _battles(r: _Run, stage: Stage) -> list[tuple[list[Contestant], list[str], list[Pair]]]:
-    """Who battles for a stage, on which prompts, and in which pairs: all contestants, or the target with itself."""
+def _fights(r: _Run, stage: Stage) -> list[Fights]:
     assert stage.slice is not None
-    s, target = r.recipe.settings, r.targets[stage]
-    fighters, ids = [r.contestant(target), *r.recipe.opponents], r.slices[stage.slice]
-    names = [c.name for c in fighters]
-    pairs = all_pairs(names) if s.battle_mode == "all_pairs" else target_pairs(names, target.name)
-    found = [] if stage.kind == "reward_model" and s.rm_pairs == "own" else [(fighters, ids, pairs)]
-    if stage.kind == "reward_model" and own_pairs(s):
-        assert r.recipe.sampled is not None
-        own = samples_of(r.recipe.sampled(target.name, r.stages.checkpoint(target.name)), 2 * own_pairs(s))
-        for one, other in zip(own[::2], own[1::2], strict=True):
-            found.append(([one, other], ids, [(one.name, other.name)]))
-    return found
+    return fights(r.recipe, stage, r.contestant(r.targets[stage]), r.slices[stage.slice])
 
 
 def _learn(
@@ -225,8 +214,8 @@ def _line_count(path: Path) -> int:
 def _select(r: _Run, stage: Stage, judged: Summary | None = None) -> Selection:
     """What a stage's stored battles come to as rows, which are also written to its file; that file is never read."""
     selection = Selection()
-    for fighters, ids, pairs in _battles(r, stage):
-        selection.add(_selected(r, stage, fighters, ids, pairs, _threshold(r, stage), judged))
+    for one in _fights(r, stage):
+        selection.add(_selected(r, stage, one, _threshold(r, stage), judged))
     if not selection.rows:
         name, k = _threshold_name(stage), _threshold(r, stage)
         gaps = ", ".join(f"{gap}: {n}" for gap, n in sorted(selection.gaps.items())) or "none"
@@ -238,28 +227,20 @@ def _select(r: _Run, stage: Stage, judged: Summary | None = None) -> Selection:
     return selection
 
 
-def _selected(
-    r: _Run,
-    stage: Stage,
-    fighters: list[Contestant],
-    ids: list[str],
-    pairs: list[Pair],
-    k: float,
-    judged: Summary | None,
-) -> Selection:
+def _selected(r: _Run, stage: Stage, fought: Fights, k: float, judged: Summary | None) -> Selection:
     """The rows that some stored battles of a stage give at a threshold."""
     s, target = r.recipe.settings, r.targets[stage].name
-    scored = list(prompt_scores(r.arena.plan(fighters, ids, pairs), r.arena.store, judged))
+    scored = list(prompt_scores(r.arena.plan(*fought), r.arena.store, judged))
     allowed = s.allow_truncated_chosen
     if stage.kind == "sft":
         selection = sft_rows(scored, target=target, k=k, allow_truncated=allowed, seed=s.seed)
     else:
         # between two answers of the target's own, the rule that names the target has nothing to say
-        rejected = s.rejected if target in {one.name for one in fighters} else "worst"
+        rejected = s.rejected if target in {one.name for one in fought.contestants} else "worst"
         selection = preference_pairs(
             scored, target=target, k=k, rejected=rejected, allow_truncated=allowed, seed=s.seed
         )
-    if undecided := len(ids) - len(scored):
+    if undecided := len(fought.prompt_ids) - len(scored):
         selection.dropped["battles undecided"] += undecided
     return selection
 
@@ -292,4 +273,4 @@ def _training_rows(r: _Run, stage: Stage, new: Sequence[JsonRow]) -> list[JsonRo
 def _again(r: _Run, earlier: Stage, stage: Stage) -> list[JsonRow]:
     """Rows of an earlier round's battles by a later stage's threshold."""
     k = _threshold(r, stage)
-    return [row for battles in _battles(r, earlier) for row in _selected(r, earlier, *battles, k, None).rows]
+    return [row for fought in _fights(r, earlier) for row in _selected(r, earlier, fought, k, None).rows]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from arenaloop.arena.matchmaking import Pair, all_pairs, target_pairs
 from arenaloop.arena.plan import verdicts_per_battle
-from arenaloop.calls.answers import Contestant
+from arenaloop.calls.answers import Contestant, samples_of
 from arenaloop.calls.recorded import recorded_notes
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.data.held_out import HeldOut, Leak, prompt_turns, row_turns
@@ -19,16 +20,19 @@ from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
 from arenaloop.models.reward import Reward
+from arenaloop.models.size import Size
 from arenaloop.recipes.parts import Utility, vet
 from arenaloop.recipes.stage import Outline
 from arenaloop.types import Prompt, content_hash, derive_seed
 
 __all__ = [
     "ArenaLearning",
+    "Fights",
     "Material",
     "Stage",
     "check",
     "cut_slices",
+    "fights",
     "inputs_key",
     "outline",
     "own_pairs",
@@ -55,6 +59,14 @@ class Stage(NamedTuple):
         return self.kind != "reward_model"
 
 
+class Fights(NamedTuple):
+    """Who battles on which prompts, in which pairs of names."""
+
+    contestants: list[Contestant]
+    prompt_ids: Sequence[str]
+    pairs: list[Pair]
+
+
 class Material(NamedTuple):
     """What is trained on and validated with, no held-out prompt among it.
 
@@ -76,9 +88,8 @@ class ArenaLearning:
 
     Attributes:
         settings: thresholds, modes and training settings.
-        start: the model that training starts from (a local path or hub id).
+        start: the model that training starts from (a local path or hub id). `size`: of it, where that is known.
         target: makes a contestant of a checkpoint.
-        sampled: the same, answering at the temperature of samples.
         reward_of: makes what scores answers of a reward model's checkpoint.
         opponents, judge: who else plays, and who decides.
         demonstrations: D0, rows with ``messages``.
@@ -104,8 +115,8 @@ class ArenaLearning:
     fingerprint: str = ""
     prepare: Callable[[], None] = lambda: None
     duplicates: int = 0
+    size: Size | None = None
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    sampled: Callable[[str, Path], Contestant] | None = None
     reward_of: Callable[[Path], Reward] | None = None
 
     @cached_property
@@ -150,6 +161,22 @@ def slice_count(settings: ArenaLearningSettings) -> int:
 def own_pairs(settings: ArenaLearningSettings) -> int:
     """Battles between the target's own answers to a prompt, for a reward model."""
     return settings.rm_samples // 2 if settings.rm_pairs != "battles" else 0
+
+
+def fights(recipe: ArenaLearning, stage: Stage, target: Contestant, prompt_ids: Sequence[str]) -> list[Fights]:
+    """What a stage learns from: battles of the target with the opponents, or of the target's own answers in pairs."""
+    s = recipe.settings
+    contestants = [target, *recipe.opponents]
+    names = [one.name for one in contestants]
+    pairs = all_pairs(names) if s.battle_mode == "all_pairs" else target_pairs(names, target.name)
+    found = [Fights(contestants, prompt_ids, pairs)]
+    if stage.kind == "reward_model" and own_pairs(s):
+        warm = replace(target, sampling=replace(target.sampling, temperature=s.rm_temperature))
+        own = samples_of(warm, 2 * own_pairs(s))
+        one_on_one = zip(own[::2], own[1::2], strict=True)
+        own_fights = [Fights([one, two], prompt_ids, [(one.name, two.name)]) for one, two in one_on_one]
+        return own_fights if s.rm_pairs == "own" else [*found, *own_fights]
+    return found
 
 
 def check(recipe: ArenaLearning) -> None:
@@ -263,7 +290,7 @@ def inputs_key(recipe: ArenaLearning) -> str:
     plain = s.model_dump(
         mode="json",
         exclude={
-            *("name", "concurrency", "budget_usd", "budget_calls"),
+            *("name", "concurrency", "budget_usd", "budget_calls", "human", "machine"),
             *("opponents", "judge", "target", "sft_init_training", "sft", "dpo", "reward_model", "ppo"),
             # as these settings came later: keys of what was there before stay
             *(["seats"] if s.seats == "both" else []),

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.pairings import Summary
+from arenaloop.calls.progress import Tally
+from arenaloop.errors import StorageError
 from arenaloop.models.checkpoint import checkpoint_fingerprint, holds_model
 from arenaloop.recipes.observer import Observer
 from arenaloop.store import Store
@@ -33,7 +36,8 @@ class StageResult:
         figures: what was measured of the new model, by name; None where that could not be.
         selection: how battles became rows (`Selection.to_json`); None where nothing was selected.
         judged: counts over the stage's battles.
-        seconds: wall time of the invocation that finished it.
+        seconds, cpu_seconds: wall and processor time of all invocations that worked on it, with what they had to do
+            again; of one that was killed, but for its last seconds. Results of earlier versions have no processor time.
         checkpoint: fingerprint of the trained weights.
     """
 
@@ -46,6 +50,7 @@ class StageResult:
     selection: Mapping[str, Any] | None = None
     judged: Summary = field(default_factory=Summary)
     seconds: float = 0.0
+    cpu_seconds: float | None = None
     checkpoint: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -60,6 +65,7 @@ class StageResult:
             **self.figures,
             "rows": self.rows,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "judged": self.judged.counts(),
             "verdicts": self.judged.ok,
         }
@@ -72,14 +78,67 @@ class StageResult:
         return cls(**known | {"judged": Summary.of(known["judged"]), "figures": plain})
 
 
+class _Spent(NamedTuple):
+    """Wall and processor time, in seconds."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    @classmethod
+    def now(cls) -> _Spent:
+        """These clocks now, from any fixed point."""
+        return cls(time.monotonic(), time.process_time())
+
+    def since(self, start: _Spent, earlier: _Spent) -> _Spent:
+        """What has passed since `start`, beside what was spent earlier."""
+        return _Spent(earlier.wall + self.wall - start.wall, earlier.cpu + self.cpu - start.cpu)
+
+
+_ROOM = "stage times"
+_BEAT = 5.0
+"""seconds, at least, after which it is kept how long a stage has taken so far"""
+
+
+class _Beating(Observer):
+    """Passes on what it hears, and lets a stage's time be kept on the way: a killed process keeps nothing."""
+
+    def __init__(self, heard: Observer, beat: Callable[[], None]) -> None:
+        self._heard, self._beat = heard, beat
+
+    def phase(self, stage: str, doing: str) -> None:
+        self._beat()
+        self._heard.phase(stage, doing)
+
+    def tally(self, counts: Tally) -> None:
+        self._beat()
+        self._heard.tally(counts)
+
+    def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
+        self._beat()
+        self._heard.step(step, total, metrics)
+
+    def note(self, text: str) -> None:
+        self._heard.note(text)
+
+    def done(self, stage: str, result: Mapping[str, object]) -> None:
+        self._heard.done(stage, result)
+
+
 class Stages:
-    """A recipe's stages in one run directory; `found` counts the verdicts behind those that had finished earlier."""
+    """A recipe's stages in one run directory.
+
+    Attributes:
+        observer: whom a stage's work tells how it goes, so that its time is known though it be interrupted.
+        found: counts the verdicts behind stages that had finished earlier.
+    """
 
     def __init__(self, store: Store, out: Path, observer: Observer) -> None:
         self.store = store
         self.out = out
-        self.observer = observer
+        self.observer: Observer = _Beating(observer, self._beat)
         self.found = 0
+        self._clock: Callable[[], _Spent] | None = None  # of the stage under way
+        self._key, self._kept_at = "", 0.0
 
     def checkpoint(self, name: str) -> Path:
         """Where a stage's weights stand."""
@@ -104,12 +163,35 @@ class Stages:
             result = StageResult.of(stored)
             self.found += result.judged.ok
         else:
-            started = time.monotonic()
-            result = work()
-            result = replace(result, checkpoint=self._weights(name), seconds=time.monotonic() - started)
+            result, spent = self._timed(key, work)
+            result = replace(result, checkpoint=self._weights(name), seconds=spent.wall, cpu_seconds=spent.cpu)
             self.store.put_stage(name, key, result.to_json())
+            self.store.put_note(_ROOM, key, _Spent())
         self.observer.done(name, result.to_json())
         return result
+
+    def _timed(self, key: str, work: Callable[[], StageResult]) -> tuple[StageResult, _Spent]:
+        """Work, and what all of it has taken; where it is broken off, that is kept."""
+        start, earlier = _Spent.now(), _Spent(*(self.store.note(_ROOM, key) or ()))
+        self._key, self._kept_at = key, start.wall
+        self._clock = lambda: _Spent.now().since(start, earlier)
+        try:
+            return work(), self._clock()
+        except BaseException:
+            self._keep()
+            raise
+        finally:
+            self._clock = None
+
+    def _beat(self) -> None:
+        if time.monotonic() - self._kept_at >= _BEAT:
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._clock is not None:
+            self._kept_at = time.monotonic()
+            with suppress(StorageError):  # a full disk ends the run by itself
+                self.store.put_note(_ROOM, self._key, self._clock())
 
     def _weights(self, name: str) -> str | None:
         """What identifies the checkpoint that stands under a stage's name now; None where there is none."""

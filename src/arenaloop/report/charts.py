@@ -13,7 +13,21 @@ from typing import Any, NamedTuple
 from arenaloop.report.documents import number
 from arenaloop.report.texts import one_line
 
-__all__ = ["Bars", "Chart", "bars", "chart", "forest", "histogram", "scale", "stage_curves"]
+__all__ = [
+    "Bars",
+    "Chart",
+    "Dot",
+    "Scale",
+    "Tick",
+    "apart",
+    "bars",
+    "chart",
+    "dicts",
+    "forest",
+    "histogram",
+    "scale",
+    "stage_curves",
+]
 
 
 class Tick(NamedTuple):
@@ -168,9 +182,9 @@ def chart(curve: Mapping[str, Any], *, height: int = 250) -> Chart:
     top, bottom = 12.0, height - 10.0
     share = curve.get("unit") == "%"
     factor = 100.0 if share else 1.0
-    series = [(str(one.get("name", "")), _points(one.get("points"), factor)) for one in _dicts(curve.get("series"))]
+    series = [(str(one.get("name", "")), _points(one.get("points"), factor)) for one in dicts(curve.get("series"))]
     series = series[:_SERIES]
-    others = [(str(one.get("name", "")), number(one.get("value"))) for one in _dicts(curve.get("references"))]
+    others = [(str(one.get("name", "")), number(one.get("value"))) for one in dicts(curve.get("references"))]
     known = [(factor * value, name) for name, value in others[:_REFERENCES] if value is not None]
     points = [point for _, some in series for point in some]
     if share:
@@ -193,7 +207,7 @@ def chart(curve: Mapping[str, Any], *, height: int = 250) -> Chart:
             Series(name, [Place(at[i], dots[i], some[i].label, words[i], i in low) for i in range(len(some))], lines)
         )
     ticks = y.ticks(5, suffix)
-    references = _references(sorted((y.at(value), name) for value, name in known), bottom)
+    references = apart(sorted((y.at(value), name) for value, name in known), bottom)
     named = any(point.x is None for point in points)
     slanted, over = named and len(marks) > 4, "" if named else str(curve.get("x", ""))
     return Chart(str(curve.get("title", "")), over, height, ticks, marks, slanted, drawn, references)
@@ -205,13 +219,14 @@ class _Point(NamedTuple):
     values: list[float | None]
 
 
-def _dicts(value: Any) -> list[Mapping[str, Any]]:
+def dicts(value: Any) -> list[Mapping[str, Any]]:
+    """The mappings of a list; of anything else, none."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _points(value: Any, factor: float) -> list[_Point]:
     points = []
-    for one in _dicts(value)[:_POINTS]:
+    for one in dicts(value)[:_POINTS]:
         known = [number(one.get(key)) for key in ("value", "lower", "upper")]
         x = number(one.get("x"))
         label = str(one.get("label", "") if x is None else f"{x:g}")
@@ -230,7 +245,8 @@ def _across(points: Sequence[_Point]) -> tuple[Sequence[Tick], Mapping[float | s
     return [Tick(at, str(label)) for label, at in places.items()], places
 
 
-def _references(known: Sequence[tuple[float, str]], bottom: float) -> list[Reference]:
+def apart(known: Sequence[tuple[float, str]], bottom: float) -> list[Reference]:
+    """Names at ascending heights, with labels that do not cover each other."""
     out: list[Reference] = []
     for place, name in known:
         label = place if not out else max(place, out[-1].label_y + _LABEL_APART)
@@ -276,7 +292,7 @@ def bars(labels: Sequence[str], series: Sequence[Sequence[int]], *, height: int 
 
 def histogram(curve: Mapping[str, Any], *, height: int = 90) -> Bars:
     """A curve of counts as bars: every series over the labels of the first."""
-    series = [_points(one.get("points"), 1.0) for one in _dicts(curve.get("series"))][:2]
+    series = [_points(one.get("points"), 1.0) for one in dicts(curve.get("series"))][:2]
     labels = [point.label for point in series[0]] if series else []
     counts = [{point.label: round(point.values[0] or 0.0) for point in some} for some in series]
     return bars(labels, [[max(0, one.get(label, 0)) for label in labels] for one in counts], height=height)

@@ -22,12 +22,13 @@ from arenaloop.report.cards import (
     undecided_card,
     unread_by_model,
 )
-from arenaloop.report.charts import chart, forest, stage_curves
+from arenaloop.report.charts import forest, stage_curves
 from arenaloop.report.documents import Documents, number, read_documents
 from arenaloop.report.health import benches, failures, judge_health, scores
 from arenaloop.report.learning import learned
 from arenaloop.report.outcome import outcome, title
 from arenaloop.report.rendering import LIMITS, MAX_BYTES, environment, first_limit
+from arenaloop.report.scatter import drawn
 from arenaloop.report.scope import Scope, template_labels, verdict_scope
 from arenaloop.report.shown_battles import Picks, read_picks
 from arenaloop.report.spending import calls
@@ -204,7 +205,7 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "trained": trained,
         "stages": stages,
         "gold": gold,
-        "charts": [chart(one) for one in curves],
+        "charts": [drawn(one) for one in curves],
         "tables": [table(one) for one in documents.figures("tables")],
         "learned": learned(documents),
         "matrix_names": met,

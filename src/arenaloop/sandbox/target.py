@@ -12,7 +12,7 @@ from arenaloop.errors import ConfigError, MissingExtraError
 from arenaloop.models.checkpoint import no_progress_bars
 from arenaloop.sandbox.tasks import FAMILIES
 
-__all__ = ["CHAT_TEMPLATE", "build_target", "build_tokenizer", "check_sizes"]
+__all__ = ["CHAT_TEMPLATE", "build_target", "build_tokenizer", "check_sizes", "parameters"]
 
 BOS, EOS, PAD, UNK = "<|begin|>", "<|end|>", "<|pad|>", "<|unknown|>"
 ROLES = {role: f"<|{role}|>" for role in ("system", "user", "assistant")}
@@ -32,6 +32,9 @@ CHAT_TEMPLATE = """\
 """A turn opens with its role's token and, for the assistant, closes with the end token; ``generation`` marks what is
 trained on."""
 
+_OPENINGS = [f"{name}: " for name in FAMILIES]
+_TOKENS = [PAD, BOS, EOS, UNK, *ROLES.values(), *_OPENINGS, "\n", *map(chr, range(32, 127))]
+
 
 def build_tokenizer() -> Any:
     """A character tokenizer with a chat template, as a `transformers.PreTrainedTokenizerFast`.
@@ -46,9 +49,7 @@ def build_tokenizer() -> Any:
         from transformers import PreTrainedTokenizerFast
     except ImportError as error:
         raise MissingExtraError("the sandbox's target", "train") from error
-    openings = [f"{name}: " for name in FAMILIES]
-    characters = ["\n", *map(chr, range(32, 127))]
-    tokens = [PAD, BOS, EOS, UNK, *ROLES.values(), *openings, *characters]
+    openings, tokens = _OPENINGS, _TOKENS
     core = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=UNK))
     # alternatives are tried in order: an opening as a whole, else any one character, newlines included
     core.pre_tokenizer = pre_tokenizers.Split(Regex("|".join([*openings, r"[\s\S]"])), behavior="isolated")
@@ -75,6 +76,13 @@ def check_sizes(*, width: int = 144, layers: int = 2, heads: int = 4) -> None:
     """
     if min(width, layers, heads) < 1 or width % (2 * heads):
         raise ConfigError(f"width must be a multiple of twice the heads, got width {width} and {heads} heads")
+
+
+def parameters(*, width: int = 144, layers: int = 2, heads: int = 4) -> int:
+    """How many a target of these sizes has; the output layer is the embedding."""
+    check_sizes(width=width, layers=layers, heads=heads)
+    attention, feed_forward, norms = 4 * width**2, 3 * width * (width * 8 // 3), 2 * width
+    return len(_TOKENS) * width + layers * (attention + feed_forward + norms) + width
 
 
 def build_target(directory: str | Path, seed: int, *, width: int = 144, layers: int = 2, heads: int = 4) -> Path:

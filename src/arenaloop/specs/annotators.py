@@ -29,12 +29,14 @@ def shipped_pool(name: str) -> dict[str, Any]:
         return read_yaml(path)
 
 
-def pool_settings(text: str, model: str | None = None, changed: Mapping[str, Any] | None = None) -> PoolSettings:
+def pool_settings(
+    text: str, model: str | Mapping[str, Any] | None = None, changed: Mapping[str, Any] | None = None
+) -> PoolSettings:
     """A pool from the command line: a shipped one, a YAML file of one, or a single judge.
 
     Args:
         text: a name of `pool_names`, FILE.yaml, or a SPEC of a judge (a pool of one member).
-        model: SPEC or FILE.yaml of the model behind all members that name none.
+        model: SPEC, FILE.yaml or settings of the model behind all members that name none.
         changed: settings that take the place of the file's.
 
     Raises:
@@ -55,11 +57,15 @@ def pool_settings(text: str, model: str | None = None, changed: Mapping[str, Any
             f"pool {text!r}{hint}: expected {', '.join(known)}, FILE.yaml or one judge: {', '.join(KINDS)}"
         )
     if model is not None:
-        given: Any = read_yaml(model) if model.endswith((".yaml", ".yml")) else model
+        given: Any = read_yaml(model) if isinstance(model, str) and model.endswith((".yaml", ".yml")) else model
         if all(isinstance(one, dict) and one.get("spec") for one in values["members"]):
-            raise ConfigError(f"--model {model}: every member of the pool {text} has a spec of its own")
+            raise ConfigError(f"--model {_spec(model)}: every member of the pool {text} has a spec of its own")
         values = {**values, "model": given}
     return validate(PoolSettings, values | dict(changed or {}), f"pool {text}")
+
+
+def _spec(model: str | Mapping[str, Any]) -> str:
+    return model if isinstance(model, str) else str(model.get("spec"))
 
 
 def pool(settings: PoolSettings, concurrency: int | None = None) -> Pool:

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from arenaloop.calls.annotating import AnnotationPlan, annotate, planned_calls
+from arenaloop.calls.annotating import AnnotationPlan, annotate, estimate_annotations, planned_calls
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.costs import HumanLabel
+from arenaloop.calls.estimated import Estimate
 from arenaloop.config import AlpacaFarmSettings
 from arenaloop.data.formats.training_rows import read_preference
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow, read_rows
 from arenaloop.judges.annotators import Pair
-from arenaloop.recipes.alpaca_farm_plan import Labeller, Labels
+from arenaloop.recipes.alpaca_farm_plan import LabelCosts, Labeller, Labels
 from arenaloop.recipes.parts import Arena
 from arenaloop.specs.annotators import pool, pool_settings
+from arenaloop.store import Store
 from arenaloop.types import Outcome, Preference, Prompt, Response
 
 __all__ = ["Labelling", "file_pairs", "labeller"]
 
 
 class Labelling(NamedTuple):
-    """A labeller, and how many calls so many pairs take at most."""
+    """A labeller, how many calls so many pairs take at most, and what they will cost."""
 
     label: Labeller
     calls: Callable[[int], int]
+    costs: LabelCosts = lambda _, __, ___: None
 
 
 def labeller(settings: AlpacaFarmSettings) -> Labelling:
@@ -45,17 +49,26 @@ def labeller(settings: AlpacaFarmSettings) -> Labelling:
 
 def _simulated(settings: AlpacaFarmSettings) -> Labelling:
     chosen = settings.annotators.model_dump(exclude={"pool", "model"}, exclude_none=True)
-    found = pool(pool_settings(settings.annotators.pool, settings.annotators.model, chosen), settings.concurrency)
+    model = settings.annotators.model
+    given = None if model is None else model.model_dump(exclude_unset=True)
+    if given is not None and set(given) == {"spec"}:  # which may be a file's
+        given = given["spec"]
+    found = pool(pool_settings(settings.annotators.pool, given, chosen), settings.concurrency)
     asked = [model for one in found.members if (model := getattr(one, "model", None)) is not None]
     require_prices(Budget(settings.budget_usd, settings.budget_calls), asked)
 
+    def planned(pairs: Sequence[tuple[Prompt, Response, Response]]) -> AnnotationPlan:
+        several = [Pair(prompt, one, other, prompt.last_user) for prompt, one, other in pairs]
+        return AnnotationPlan(several, found, settings.seed, concurrency=settings.concurrency)
+
+    def costs(
+        pairs: Sequence[tuple[Prompt, Response, Response]], store: Store | None, human: HumanLabel
+    ) -> tuple[Estimate, dict[str, Any]]:
+        models = {one.name: getattr(one, "model", None) for one in found.members}
+        return estimate_annotations(planned(pairs), store, human=human), models
+
     def label(arena: Arena, pairs: Sequence[tuple[Prompt, Response, Response]]) -> Labels:
-        plan = AnnotationPlan(
-            [Pair(prompt, one, other, prompt.last_user) for prompt, one, other in pairs],
-            found,
-            settings.seed,
-            concurrency=settings.concurrency,
-        )
+        plan = planned(pairs)
         labels = annotate(plan, arena.store, arena.observer.tally, budget=arena.budget)
         preferences, undecided = [], Counter[str]()
         for pair, one in zip(plan.pairs, labels, strict=True):
@@ -69,7 +82,7 @@ def _simulated(settings: AlpacaFarmSettings) -> Labelling:
         return Labels(preferences, undecided, sum(one.noise for one in labels), planned_calls(plan))
 
     seats = 2 if found.seat_mode == "both_orders" else 1
-    return Labelling(label, lambda pairs: seats * pairs)
+    return Labelling(label, lambda pairs: seats * pairs, costs)
 
 
 def _gold(seed: int) -> Labeller:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -24,6 +26,7 @@ __all__ = [
     "local_model",
     "model",
     "model_settings",
+    "planned_only",
     "refuse_queries",
     "refuse_servers_settings",
     "shown",
@@ -128,6 +131,19 @@ def _file_stem(path: str) -> str:
     return name
 
 
+_PLANNED: ContextVar[bool] = ContextVar("planned", default=False)
+
+
+@contextmanager
+def planned_only() -> Iterator[None]:
+    """Models that are made in this context are planned with and never asked: keys of servers need not be set."""
+    token = _PLANNED.set(True)
+    try:
+        yield
+    finally:
+        _PLANNED.reset(token)
+
+
 def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> Model:
     from arenaloop.models.openai_api import OpenAIModel, Price
 
@@ -147,7 +163,12 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
         unknown = min(options)
         raise ConfigError(f"SPEC {settings.spec!r}: unknown option {unknown!r}{nearest(unknown, ['key_env'])}")
     known = key_env and os.environ.get(key_env)
-    if key_env and not known and (key_env != "OPENAI_API_KEY" or url.startswith(_DEFAULT_BASE_URL)):
+    if (
+        key_env
+        and not known
+        and not _PLANNED.get()
+        and (key_env != "OPENAI_API_KEY" or url.startswith(_DEFAULT_BASE_URL))
+    ):
         raise ConfigError(f"SPEC {settings.spec!r}: the environment variable {key_env} is not set")
     price = settings.price
     return OpenAIModel(

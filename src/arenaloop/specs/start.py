@@ -15,6 +15,7 @@ from typing import TypeVar
 from arenaloop.calls.answers import Contestant
 from arenaloop.config import JudgeSettings, TargetSettings
 from arenaloop.errors import ConfigError, MissingExtraError, StorageError
+from arenaloop.models.size import Size, size_of
 from arenaloop.specs.models import local_model, shown, weights
 from arenaloop.types import content_hash
 
@@ -33,6 +34,11 @@ class Start:
     def path(self) -> str:
         """A local path or hub id; of a GGUF file, what it is converted to."""
         return weights(self.target.model.partition(":")[2])
+
+    @property
+    def size(self) -> Size | None:
+        """How many parameters there are, as far as that is known without a look at a hub."""
+        return size_of(self.path)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -72,6 +78,12 @@ class _FreshTarget(Start):
     @cached_property
     def fingerprint(self) -> str:
         return content_hash("sandbox:target", self.seed, self.target.options)
+
+    @property
+    def size(self) -> Size:
+        from arenaloop.sandbox.target import parameters
+
+        return Size(parameters(**self.target.options), "by its sizes")
 
     def check(self, *, dry: bool = False) -> None:
         from arenaloop.sandbox.target import check_sizes

@@ -165,7 +165,7 @@ class Plan:
             raise InputError(
                 f"there are {prompts:,} prompts, fewer than a roll-out's {self.prompts_each:,}; lower rollout_batch"
             )
-        self.iterations = settings.iterations or max(1, 10 * prompts // self.prompts_each)
+        self.iterations = settings.roll_outs(prompts)
         self.steps_each = settings.steps_each
         self.steps = self.iterations * self.steps_each
 

@@ -2,7 +2,7 @@
 
 from arenaloop.config.recipes.alpaca_farm import AlpacaFarmSettings, FarmDataSettings, FarmMethodSettings
 from arenaloop.config.recipes.arena_learning import ArenaLearningSettings, DataSettings
-from arenaloop.config.recipes.run import RecipeSettings, TargetSettings
+from arenaloop.config.recipes.run import MachineSettings, RecipeSettings, TargetSettings
 
 __all__ = [
     "AlpacaFarmSettings",
@@ -10,6 +10,7 @@ __all__ = [
     "DataSettings",
     "FarmDataSettings",
     "FarmMethodSettings",
+    "MachineSettings",
     "RecipeSettings",
     "TargetSettings",
 ]

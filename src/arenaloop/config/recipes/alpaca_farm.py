@@ -38,8 +38,8 @@ class FarmAnnotatorSettings(Settings):
 
     pool: str = "alpaca_farm"
     """a shipped pool (`alpaca_farm`; `synthetic`, of a small world), a pool's YAML file, or one judge's SPEC"""
-    model: str | None = None
-    """SPEC, or YAML file, of the model behind members that name none"""
+    model: ModelSpec | None = None
+    """the model behind members that name none: its SPEC, or YAML file"""
     p_label_flip: float | None = Field(None, ge=0, le=0.5)
     """how often a label is turned; twice as often it is drawn without a call"""
     noise_model: Literal["uniform_flip", "length", "difficulty"] | None = None

@@ -9,6 +9,7 @@ from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import AlpacaFarmSettings
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL
 from arenaloop.recipes.alpaca_farm import run
+from arenaloop.recipes.alpaca_farm_costs import estimate_costs
 from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, check, outline
 from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
 from arenaloop.specs.judges import judge
@@ -55,6 +56,8 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         evaluation=evaluation,
         label=label.label,
         label_calls=label.calls,
+        label_costs=label.costs,
+        size=origin.size,
         reward_of=lambda path: reward(f"reward:{path}"),
         given=given,
         rewards={spec: reward(spec, out / "arena.db") for spec in sorted(sampled)},
@@ -75,4 +78,5 @@ RECIPE = Recipe(
     build_alpaca_farm,
     outline,
     run,
+    estimate_costs,
 )

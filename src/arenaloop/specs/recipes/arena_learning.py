@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.recipes.arena_learning import run
+from arenaloop.recipes.arena_learning_costs import estimate_costs
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, check, outline
 from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
 from arenaloop.specs.judges import judge
@@ -38,19 +38,17 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, dry: bool =
     pool = load_prompts(data.prompts, settings.seed, exclude=seen)
     validation = load_prompts(data.validation, settings.seed).prompts if data.validation else ()
     opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
-    target = contestant_of(settings.target)
-    sampling = replace(settings.target.sampling.build(), temperature=settings.rm_temperature)
     recipe = ArenaLearning(
         settings=settings,
         start=origin.path,
-        target=target,
-        sampled=lambda name, path: replace(target(name, path), sampling=sampling),
+        target=contestant_of(settings.target),
         reward_of=lambda path: reward(f"reward:{path}"),
         opponents=opponents,
         judge=judge(settings.judge.with_concurrency(settings.concurrency)),
         demonstrations=demonstrations,
         pool=pool.prompts,
         duplicates=pool.duplicates,
+        size=origin.size,
         test=test,
         validation=validation,
         utility=true_utility(data.test),
@@ -68,4 +66,5 @@ RECIPE = Recipe(
     build_arena_learning,
     outline,
     run,
+    estimate_costs,
 )

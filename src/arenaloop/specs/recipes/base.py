@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.config import RecipeSettings
+from arenaloop.recipes.costs import Costs
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import Outline, Result
 from arenaloop.store import Store
@@ -26,6 +27,8 @@ class Recipe:
             cannot run to its end, and writes nothing.
         outline: what was built → what it will do.
         run: (what was built, arena file, run directory, observer) → the result; also resumes.
+        costs: (what was built, run directory, arena file if there is one, whether to load and time the start) → what it
+            will ask, compute and pay; None of a recipe that says no more than its outline.
     """
 
     about: str
@@ -33,3 +36,4 @@ class Recipe:
     build: Callable[[Any, Path, bool], Any]
     outline: Callable[[Any], Outline]
     run: Callable[[Any, Store, Path, Observer], Result]
+    costs: Callable[[Any, Path, Store | None, bool], Costs] | None = None

@@ -1,0 +1,105 @@
+"""What Arena Learning will ask, compute and pay, stage by stage; how many rows battles will give is not known before.
+
+Trainings are counted with a row of every prompt that is battled on, the most that there can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from arenaloop.arena.matchmaking import Pair, Schedule, all_pairs, target_pairs
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.planned import estimate_plan
+from arenaloop.calls.answers import Contestant
+from arenaloop.calls.costs import HumanLabel
+from arenaloop.config import OptimSettings
+from arenaloop.data.held_out import prompt_turns, row_turns
+from arenaloop.judges.jury import Jury
+from arenaloop.recipes.arena_learning_plan import ArenaLearning, Stage, cut_slices, fights, plan_stages, slice_count
+from arenaloop.recipes.costs import Costs, Part, asked_parts, policy_to_be, trained_parts
+from arenaloop.recipes.machine import Machine, length_of, machine_of, measure_start
+from arenaloop.recipes.work import Work, work
+from arenaloop.store import Store
+
+__all__ = ["estimate_costs"]
+
+
+def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measure: bool = False) -> Costs:
+    """What is still to be asked, and all that is to be trained. Reads only.
+
+    Args:
+        recipe: what is to be done.
+        out: the run directory.
+        store: its arena file, as far as there is one.
+        measure: load the model that training starts from, and time a few of its answers.
+    """
+    s, material = recipe.settings, recipe.material
+    stages = plan_stages(s)
+    slices = cut_slices(recipe, slice_count(s))
+    people = HumanLabel(s.human.usd, s.human.seconds)
+    policies = {one: policy_to_be(one.name, s.target, out, recipe.target) for one in stages if one.answers}
+    machine = machine_of(s, recipe.size, store, policies[stages[0]])
+    machine.trained(out / "checkpoints" / stages[0].name, _first(recipe, machine))
+    if measure:
+        start = recipe.target("start", Path(recipe.start))
+        measure_start(machine, start, recipe.test, material.demonstrations, s.sft_init_training)
+    prompts = {prompt.id: prompt for prompt in (*material.pool, *material.validation, *recipe.test)}
+    models: dict[str, Any] = {one.name: one.asked for one in recipe.opponents}
+    models |= {one.name: getattr(one, "model", None) for one in Jury.of(recipe.judge).members}
+
+    def battles(
+        stage: str, what: str, fighters: Sequence[Contestant], ids: Sequence[str], pairs: Sequence[Pair]
+    ) -> list[Part]:
+        schedule = Schedule(tuple(pairs))
+        plan = BattlePlan(
+            fighters, recipe.judge, ids, schedule, recipe.recorded, s.seed, reask=s.judge.reask, seats=s.seats
+        )
+        named = [] if stage in stage_of else list(stage_of)  # test answers are their own stage's
+        found = estimate_plan(plan, prompts.get, store, human=people)
+        return asked_parts(found, stage, machine, models, what, named)
+
+    stage_of = {stage.name: stage for stage in stages}
+    opponents = [one.name for one in recipe.opponents]
+    prompt, answer = length_of(map(prompt_turns, material.pool), machine), s.target.sampling.max_tokens / 2
+    parts: list[Part] = []
+    rows: dict[Stage, int] = {}
+    before = policies[stages[0]]
+    for stage in stages:
+        if stage.slice is None:
+            parts += trained_parts(stage.name, _first(recipe, machine), s.sft_init_training, machine)
+        else:
+            rows[stage] = len(slices[stage.slice])
+            if stage.kind != "ppo":
+                each = fights(recipe, stage, before, slices[stage.slice])
+                for fought in each:
+                    parts += battles(stage.name, "verdicts", *fought)
+                rows[stage] *= len(each)
+            seen = sum(n for one, n in rows.items() if one.kind == stage.kind and (s.accumulate or one is stage))
+            seen += round(s.sft_replay * seen) if stage.kind == "sft" else 0
+            by_kind: dict[str, OptimSettings] = {"dpo": s.dpo, "reward_model": s.reward_model, "ppo": s.ppo}
+            settings = by_kind.get(stage.kind, s.sft)
+            done = work(stage.kind, settings, seen, prompt, answer)
+            if stage.kind == "ppo":  # the reward model reads every answer
+                done = done._replace(read=done.read + done.answers * (prompt + answer))
+            parts += trained_parts(stage.name, done, settings, machine)
+        if not stage.answers:
+            continue
+        before = policies[stage]
+        if validation := material.validation:
+            pairs = target_pairs([before.name, *opponents], before.name)
+            ids = [one.id for one in validation]
+            parts += battles(stage.name, "validation", [before, *recipe.opponents], ids, pairs)
+    everyone = [*policies.values(), *recipe.opponents]
+    tested = [one.id for one in recipe.test]
+    parts += battles("leaderboard", "verdicts", everyone, tested, all_pairs([one.name for one in everyone]))
+    order = {name: at for at, name in enumerate([*stage_of, "leaderboard"])}
+    notes = ["battles give at most a row of each prompt, and are taken to"] if rows else []
+    return Costs(sorted(parts, key=lambda part: order[part.stage]), people, [*notes, *machine.told()])
+
+
+def _first(recipe: ArenaLearning, machine: Machine) -> Work:
+    rows = recipe.material.demonstrations
+    length = length_of(map(row_turns, rows), machine)
+    return work("sft", recipe.settings.sft_init_training, len(rows), length, 0.0)
