@@ -35,7 +35,7 @@ def pool_settings(text: str, model: str | None = None, changed: Mapping[str, Any
     Args:
         text: a name of `pool_names`, FILE.yaml, or a SPEC of a judge (a pool of one member).
         model: SPEC or FILE.yaml of the model behind all members that name none.
-        changed: settings that take the place of the file's.
+        changed: settings that take the place of the file's; a preset takes that of its `p_label_flip` and `seat_mode`.
 
     Raises:
         ConfigError, InputError: no such pool or file, or unknown keys in it.
@@ -59,7 +59,10 @@ def pool_settings(text: str, model: str | None = None, changed: Mapping[str, Any
         if all(isinstance(one, dict) and one.get("spec") for one in values["members"]):
             raise ConfigError(f"--model {model}: every member of the pool {text} has a spec of its own")
         values = {**values, "model": given}
-    return validate(PoolSettings, values | dict(changed or {}), f"pool {text}")
+    own = dict(changed or {})
+    if "preset" in own:
+        own = {"p_label_flip": None, "seat_mode": None} | own
+    return validate(PoolSettings, values | own, f"pool {text}")
 
 
 def pool(settings: PoolSettings, concurrency: int | None = None) -> Pool:

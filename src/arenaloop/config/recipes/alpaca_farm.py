@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -18,19 +19,28 @@ from arenaloop.errors import ConfigError
 __all__ = ["AlpacaFarmSettings", "FarmAnnotatorSettings", "FarmDataSettings", "FarmMethodSettings"]
 
 REWARD_MODEL = "reward_model"
+ANNOTATORS = "annotators"
+"""The judge that stands for the pool of annotators."""
 
 
 class FarmDataSettings(Settings):
-    """The splits. Rows of the others that ask or contain an evaluation prompt are left out."""
+    """The splits, and what becomes of rows that stand in two of them."""
 
     sft: str
     """conversations that the start of all methods learns from, or sandbox:demonstrations?n=…"""
     preference: str
     """prompts whose answers are compared in pairs; with `labels: file`, the labelled pairs themselves"""
-    unlabeled: str
+    unlabeled: str | None = None
     """prompts without labels, for methods that sample answers of their own"""
+    validation: str | None = None
+    """prompts (with `labels: file`, labelled pairs) whose pairs are not learned from, but measure RM and DPO"""
     evaluation: str
     """held-out prompts on which every policy meets the baseline"""
+    people: str | None = None
+    """a label file, FILE or FILE#column=value: what people say of the policies' and the baseline's answers"""
+    overlap: Literal["refuse", "leave_out", "share"] = "refuse"
+    """rows of one split that ask what another does: refuse to run; leave them out of the one that learns; or leave out
+    those alone that ask evaluation or validation prompts"""
 
 
 class FarmAnnotatorSettings(Settings):
@@ -40,12 +50,18 @@ class FarmAnnotatorSettings(Settings):
     """a shipped pool (`alpaca_farm`; `synthetic`, of a small world), a pool's YAML file, or one judge's SPEC"""
     model: str | None = None
     """SPEC, or YAML file, of the model behind members that name none"""
+    preset: Literal["p_sim", "p_eval"] | None = None
+    """p_sim: a quarter of the labels turned, one seat; p_eval: none turned, both seats"""
     p_label_flip: float | None = Field(None, ge=0, le=0.5)
     """how often a label is turned; twice as often it is drawn without a call"""
     noise_model: Literal["uniform_flip", "length", "difficulty"] | None = None
     """what a drawn label says"""
     seat_mode: Literal["both_orders", "seeded", "compat"] | None = None
     """which seats are asked"""
+
+    def changes(self) -> dict[str, Any]:
+        """What is set beside the pool and its model."""
+        return self.model_dump(exclude={"pool", "model"}, exclude_none=True)
 
 
 class FarmMethodSettings(Settings):
@@ -80,6 +96,11 @@ class FarmMethodSettings(Settings):
     def samples(self) -> bool:
         """Whether it scores answers of the policy's own."""
         return self.method == "best_of_n" or issubclass(METHODS[self.method], SampleSettings)
+
+    @property
+    def asks_reward_model(self) -> bool:
+        """Whether it needs the run's own."""
+        return self.samples and REWARD_MODEL in (self.reward, self.training.get("value_start"))
 
     @property
     def learns(self) -> bool:
@@ -118,6 +139,8 @@ class AlpacaFarmSettings(RecipeSettings):
     """who labels the pairs: the annotators, the truth (in a small world that knows it), or they stand in the file"""
     annotators: FarmAnnotatorSettings = FarmAnnotatorSettings()
     """who labels the pairs, if labels are simulated"""
+    eval_pairs: int = Field(0, ge=0)
+    """labelled pairs that are not learned from, where there is no `data.validation`: RM and DPO are measured on them"""
     samples: int = Field(2, ge=2)
     """answers of the fine-tuned start to each preference prompt; each is compared with the next"""
     sampling_temperature: float = Field(1.0, gt=0)
@@ -149,4 +172,23 @@ class AlpacaFarmSettings(RecipeSettings):
     @property
     def needs_reward_model(self) -> bool:
         """Whether some method asks it."""
-        return any(one.samples and one.reward == REWARD_MODEL for one in self.methods.values())
+        return any(one.asks_reward_model for one in self.methods.values())
+
+    @cached_property
+    def evaluators(self) -> FarmAnnotatorSettings | None:
+        """The pool that decides evaluation battles, p_eval where nothing else is said; None where a judge does."""
+        if self.judge.spec != ANNOTATORS:
+            return None
+        options = dict(self.judge.options)
+        pool = {} if "pool" in options else self.annotators.model_dump(include={"pool", "model"})
+        return validate(FarmAnnotatorSettings, {"preset": "p_eval", **pool, **options}, "judge annotators, options")
+
+    @model_validator(mode="after")
+    def _evaluators_fit(self) -> AlpacaFarmSettings:
+        try:
+            pool = self.evaluators
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if pool is not None and self.seats != "both":
+            raise ValueError("seats is a judge's: with judge annotators set seat_mode in its options")
+        return self

@@ -8,11 +8,12 @@ from pathlib import Path
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import AlpacaFarmSettings
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL
+from arenaloop.data.formats.labels import read_labels, split_filter
 from arenaloop.recipes.alpaca_farm import run
 from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, check, outline
+from arenaloop.recipes.people import people
 from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
-from arenaloop.specs.judges import judge
-from arenaloop.specs.labels import file_pairs, labeller
+from arenaloop.specs.labels import evaluator, file_pairs, labeller
 from arenaloop.specs.models import contestant
 from arenaloop.specs.recipes.base import Recipe
 from arenaloop.specs.rewards import reward
@@ -35,10 +36,17 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
     demonstrations = load_demonstrations(data.sft, seed)
     seen = [row["messages"][0]["content"] for row in demonstrations] if data.sft.startswith("sandbox:") else []
     evaluation = load_prompts(data.evaluation, seed).prompts
-    given = file_pairs(data.preference) if settings.labels == "file" else None
-    preference = () if given is not None else load_prompts(data.preference, seed, exclude=seen).prompts
-    seen += [prompt.last_user for prompt in preference] if data.unlabeled.startswith("sandbox:") else []
-    unlabeled = load_prompts(data.unlabeled, seed, exclude=seen).prompts
+    given = validating = None
+    preference = validation = unlabeled = ()
+    if settings.labels == "file":
+        given = file_pairs(data.preference)
+        validating = file_pairs(data.validation) if data.validation else None
+    else:
+        preference = load_prompts(data.preference, seed, exclude=seen).prompts
+        validation = load_prompts(data.validation, seed).prompts if data.validation else ()
+    if data.unlabeled:
+        seen += [prompt.last_user for prompt in preference] if data.unlabeled.startswith("sandbox:") else []
+        unlabeled = load_prompts(data.unlabeled, seed, exclude=seen).prompts
     opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
     sampled = {one.reward for one in settings.methods.values() if one.samples} - {REWARD_MODEL}
     label = labeller(settings)
@@ -48,7 +56,7 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         target=contestant_of(settings.target),
         sampling=replace(settings.target.sampling.build(), temperature=settings.sampling_temperature),
         opponents=opponents,
-        judge=judge(settings.judge.with_concurrency(settings.concurrency)),
+        judge=evaluator(settings),
         demonstrations=demonstrations,
         preference=preference,
         unlabeled=unlabeled,
@@ -56,14 +64,15 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         label=label.label,
         label_calls=label.calls,
         reward_of=lambda path: reward(f"reward:{path}"),
+        validation=validation,
         given=given,
+        given_validation=validating,
+        people=people(data.people, read_labels(*split_filter(data.people)), evaluation) if data.people else None,
         rewards={spec: reward(spec, out / "arena.db") for spec in sorted(sampled)},
         utility=true_utility(data.evaluation),
         fingerprint="" if dry else origin.fingerprint,
         prepare=origin.prepare,
-        recorded=match_recorded(
-            opponents, (*preference, *unlabeled, *evaluation), allow_missing=settings.allow_missing
-        ),
+        recorded=match_recorded(opponents, evaluation, allow_missing=settings.allow_missing),
     )
     check(recipe)
     return recipe
