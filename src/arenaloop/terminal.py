@@ -45,15 +45,18 @@ def span(lower: float | None, upper: float | None, form: str) -> str:
     return " … ".join(ends)
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table without lines, names on the left and figures beside them; its cells may hold what anyone says."""
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, words: bool = False) -> Table:
+    """A table without lines, names on the left and figures, or words, beside them; cells may hold what anyone says."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(titles[0], overflow="fold")
+    table.add_column(titles[0], overflow="fold", no_wrap=words)
     for title in titles[1:]:
-        table.add_column(title, justify="right", no_wrap=True)
+        if words:
+            table.add_column(title, overflow="fold")
+        else:
+            table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     return table

@@ -73,6 +73,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)] = None,
     prices: Prices = None,
     dry_run: DryRun = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print where its settings differ from its paper's code, and stop.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe, or resume it: the same command goes on where it stopped.
@@ -97,7 +100,25 @@ def run(
         execute(battle, out or Path("runs") / "battle", dry_run=dry_run, as_json=as_json)
         return
     checked = priced(validate(recipe_named(values.get("recipe"), str(recipe)).settings, values, str(recipe)), prices)
+    if explain:
+        _explain(checked)
+        return
     _execute(checked, out or Path("runs") / checked.name, dry_run=dry_run, as_json=as_json)
+
+
+def _explain(settings: RecipeSettings) -> None:
+    from rich.console import Console
+
+    from arenaloop.specs.recipes import RECIPES
+    from arenaloop.terminal import say, table
+
+    told = RECIPES[settings.recipe].explain
+    if told is None:
+        raise ConfigError(f"--explain: the recipe {settings.recipe} has no published code that it is compared with")
+    console = Console()
+    for one in told(settings):
+        say(console, one.title)
+        console.print(table(one.columns, one.rows, words=True))
 
 
 def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: bool) -> None:

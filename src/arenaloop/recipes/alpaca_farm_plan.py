@@ -13,6 +13,7 @@ from arenaloop.arena.plan import verdicts_per_battle
 from arenaloop.calls.answers import Contestant
 from arenaloop.config import METHODS
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, AlpacaFarmSettings, FarmMethodSettings
+from arenaloop.config.recipes.alpaca_farm_parity import shown
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
@@ -148,6 +149,10 @@ def check(recipe: AlpacaFarm) -> None:
         raise ConfigError("methods: nothing is compared: name at least one method or opponent")
     if not recipe.evaluation:
         raise InputError("the evaluation set holds no prompts")
+    if silent := [name for name, keys in recipe.recorded.items() if not keys]:
+        who = "baseline" if silent[0] == s.baseline else "opponent"
+        count = counted(len(recipe.evaluation), "prompt")
+        raise InputError(f"{who} {silent[0]}: no answer to any of the {count} of data.evaluation")
     needs: dict[str, tuple[Sequence[Any], str]] = {"data.sft": (material.demonstrations, "SFT")}
     needs["data.preference"] = (material.preference if material.given is None else material.given, "the pairs")
     if asking := [name for name, one in s.methods.items() if one.samples and one.learns]:
@@ -221,8 +226,11 @@ def outline(recipe: AlpacaFarm) -> Outline:
 
 
 def _measured(recipe: AlpacaFarm) -> Iterator[str]:
-    """What is measured on, beside the evaluation prompts, and what files lacked."""
+    """What is measured on, beside the evaluation prompts, what files lacked, and what the preset has otherwise."""
     s, material, people = recipe.settings, recipe.material, recipe.people
+    if s.parity is not None:
+        other = [choice.path for choice, here in s.beside_parity() if here not in ("–", shown(choice.value))]
+        yield f"parity {s.parity}" + (f" but for {', '.join(other)}" if other else "")
     if material.given_validation:
         yield f"{len(material.given_validation):,} validation pairs"
     elif s.data.validation:

@@ -121,8 +121,11 @@ def file_pairs(text: str) -> GivenPairs:
     (AlpacaFarm's, Chatbot Arena's); of a soft label its probability stands in ``preference``.
 
     Raises:
+        ConfigError: the sandbox has no such file.
         InputError: the file cannot be read, too many rows of it are no pairs, or none names a better answer.
     """
+    if text.startswith("sandbox:"):
+        raise ConfigError(f"labels: file reads labelled pairs: data.preference must be a file, not {text}")
     path, where = split_filter(text)
     if where or "chosen" not in next(table_rows(Path(path)), (0, {}))[1]:
         return _of_labels(path, where)

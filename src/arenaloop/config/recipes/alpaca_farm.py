@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from arenaloop.config.base import Settings, validate
 from arenaloop.config.judging import ModelSpec
 from arenaloop.config.optim import OptimSettings
+from arenaloop.config.recipes.alpaca_farm_parity import Choice, compared, with_parity
 from arenaloop.config.recipes.run import RecipeSettings
 from arenaloop.config.rl import SampleSettings
 from arenaloop.config.training import METHODS, RewardModelSettings, SFTSettings
@@ -131,6 +132,8 @@ class AlpacaFarmSettings(RecipeSettings):
 
     recipe: Literal["alpaca_farm"]
     """which recipe this file is for"""
+    parity: Literal["alpaca_farm"] | None = None
+    """alpaca_farm: what the published code chose, wherever this file sets nothing else; `--explain` lists it"""
     name: str = "alpaca_farm"
     """names the default run directory"""
     data: FarmDataSettings
@@ -156,6 +159,13 @@ class AlpacaFarmSettings(RecipeSettings):
     baseline: str = "SFT"
     """whom all are compared with: SFT, or an opponent's name"""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _at_parity(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("parity") == "alpaca_farm":
+            return with_parity(values, {name: {"method": method.method} for name, method in _nine().items()})
+        return values
+
     @model_validator(mode="after")
     def _names_differ(self) -> AlpacaFarmSettings:
         if taken := {"SFT", "RM"} & set(self.methods):
@@ -173,6 +183,14 @@ class AlpacaFarmSettings(RecipeSettings):
     def needs_reward_model(self) -> bool:
         """Whether some method asks it."""
         return any(one.asks_reward_model for one in self.methods.values())
+
+    def beside_parity(self) -> list[tuple[Choice, str]]:
+        """What AlpacaFarm's code chose where our defaults are others, each with what stands here."""
+        trained: dict[str, list[Mapping[str, Any]]] = {}
+        for one in self.methods.values():
+            if one.learns:
+                trained.setdefault(one.method, []).append(one.settings.model_dump())
+        return list(compared(self.model_dump(), trained))
 
     @cached_property
     def evaluators(self) -> FarmAnnotatorSettings | None:

@@ -8,18 +8,21 @@ from pathlib import Path
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import AlpacaFarmSettings
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL
+from arenaloop.config.recipes.alpaca_farm_parity import REMAINING, shown
 from arenaloop.data.formats.labels import read_labels, split_filter
+from arenaloop.errors import ConfigError, InputError
+from arenaloop.models.reward import Reward
 from arenaloop.recipes.alpaca_farm import run
 from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, check, outline
 from arenaloop.recipes.people import people
 from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
 from arenaloop.specs.labels import evaluator, file_pairs, labeller
 from arenaloop.specs.models import contestant
-from arenaloop.specs.recipes.base import Recipe
+from arenaloop.specs.recipes.base import Recipe, Table
 from arenaloop.specs.rewards import reward
 from arenaloop.specs.start import contestant_of, start
 
-__all__ = ["RECIPE", "build_alpaca_farm"]
+__all__ = ["RECIPE", "build_alpaca_farm", "explain"]
 
 
 def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False) -> AlpacaFarm:
@@ -48,7 +51,7 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         seen += [prompt.last_user for prompt in preference] if data.unlabeled.startswith("sandbox:") else []
         unlabeled = load_prompts(data.unlabeled, seed, exclude=seen).prompts
     opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
-    sampled = {one.reward for one in settings.methods.values() if one.samples} - {REWARD_MODEL}
+    rewards = {one.reward: name for name, one in settings.methods.items() if one.samples and one.reward != REWARD_MODEL}
     label = labeller(settings)
     recipe = AlpacaFarm(
         settings=settings,
@@ -68,7 +71,7 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         given=given,
         given_validation=validating,
         people=people(data.people, read_labels(*split_filter(data.people)), evaluation) if data.people else None,
-        rewards={spec: reward(spec, out / "arena.db") for spec in sorted(sampled)},
+        rewards={spec: _reward(spec, name, out) for spec, name in sorted(rewards.items())},
         utility=true_utility(data.evaluation),
         fingerprint="" if dry else origin.fingerprint,
         prepare=origin.prepare,
@@ -78,10 +81,28 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
     return recipe
 
 
+def _reward(spec: str, method: str, out: Path) -> Reward:
+    """A method's reward; refusals name the method."""
+    try:
+        return reward(spec, out / "arena.db")
+    except (ConfigError, InputError) as error:
+        raise type(error)(f"methods.{method}: {error}") from None
+
+
+def explain(settings: AlpacaFarmSettings) -> list[Table]:
+    """Where AlpacaFarm's published code chose otherwise than our defaults, and what stands in these settings."""
+    rows = [(choice.path, here, shown(choice.value), choice.why) for choice, here in settings.beside_parity()]
+    return [
+        Table("What AlpacaFarm's code chose", ("setting", "here", "AlpacaFarm", "our default, because of"), rows),
+        Table("What no setting expresses", ("", "AlpacaFarm", "here"), [(x.what, x.theirs, x.ours) for x in REMAINING]),
+    ]
+
+
 RECIPE = Recipe(
     "methods that learn from pairwise feedback, compared on one budget",
     AlpacaFarmSettings,
     build_alpaca_farm,
     outline,
     run,
+    explain,
 )
