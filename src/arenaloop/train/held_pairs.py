@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from arenaloop.config import DPOSettings, OptimSettings
+from arenaloop.errors import InputError
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.dpo import reference_logprobs
 from arenaloop.train.encoding import encode_pairs
@@ -43,8 +44,9 @@ def pair_figures(
     """
     policy = load_policy(start, settings)
     head = load_reward_model(checkpoint, settings) if method == "reward_model" else None
-    data = encode_pairs((policy if head is None else head).encoder(settings), rows, uncut=True)
-    if not data.rows:
+    try:
+        data = encode_pairs((policy if head is None else head).encoder(settings), rows, uncut=True)
+    except InputError:  # no pair is left
         return {"held_out_pairs": 0.0}
     table = TokenTable(data.rows, policy.pad_id)
     said = reference_logprobs(policy, table, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from arenaloop.specs.models import contestant
 from arenaloop.specs.recipes.base import Recipe, Table
 from arenaloop.specs.rewards import reward
 from arenaloop.specs.start import contestant_of, start
+from arenaloop.types import Prompt
 
 __all__ = ["RECIPE", "build_alpaca_farm", "explain"]
 
@@ -40,7 +42,9 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
     seen = [row["messages"][0]["content"] for row in demonstrations] if data.sft.startswith("sandbox:") else []
     evaluation = load_prompts(data.evaluation, seed).prompts
     given = validating = None
-    preference = validation = unlabeled = ()
+    preference: Sequence[Prompt] = ()
+    validation: Sequence[Prompt] = ()
+    unlabeled: Sequence[Prompt] = ()
     if settings.labels == "file":
         given = file_pairs(data.preference)
         validating = file_pairs(data.validation) if data.validation else None
