@@ -33,16 +33,15 @@ class People:
     def score(self, prompt: Prompt, mine: Response, against: Response) -> float | None:
         """What people give the first of two answers, a share in [0, 1]; None where nobody said.
 
-        Equal answers are a tie, whoever wrote them; else labels are found by both texts.
+        Labels are found by both texts. Equal answers are a tie, on prompts that people saw: else those that nobody
+        labelled would draw every method towards a half.
         """
+        about = self.labels.get(prompt.id, ())
         if mine.texts == against.texts:
-            return 0.5
-        said = []
-        for label in self.labels.get(prompt.id, ()):
-            if label.preference is not None and label.outputs in (
-                (mine.texts, against.texts),
-                (against.texts, mine.texts),
-            ):
+            return 0.5 if about else None
+        said, either = [], ((mine.texts, against.texts), (against.texts, mine.texts))
+        for label in about:
+            if label.preference is not None and label.outputs in either:
                 self._used.add(label.line)
                 share = 2.0 - label.preference
                 said.append(share if label.outputs[0] == mine.texts else 1.0 - share)
