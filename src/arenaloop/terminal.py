@@ -49,13 +49,16 @@ def span(lower: float | None, upper: float | None, form: str) -> str:
     return " … ".join(ends)
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None) -> Table:
-    """A table without lines, names on the left and figures beside them; its cells may hold what anyone says.
+def table(
+    titles: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None, *, words: bool = False
+) -> Table:
+    """A table without lines, names on the left and figures, or words, beside them; cells may hold what anyone says.
 
     Args:
         titles: of the columns, those that matter most first.
         rows: cells.
         width: of the terminal, where the last columns are to be left out that it has no room for.
+        words: whether the cells are words, which may be folded.
     """
     from rich.table import Table
     from rich.text import Text
@@ -68,9 +71,12 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], width: int | Non
         rows = [row[: len(titles)] for row in rows]
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(titles[0], overflow="fold")
+    table.add_column(titles[0], overflow="fold", no_wrap=words)
     for title in titles[1:]:
-        table.add_column(title, justify="right", no_wrap=True)
+        if words:
+            table.add_column(title, overflow="fold")
+        else:
+            table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     return table

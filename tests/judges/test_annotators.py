@@ -120,9 +120,20 @@ def test_noise_of_length_takes_the_longer_answer() -> None:
 def test_noise_of_difficulty_strikes_answers_that_are_alike() -> None:
     alike = [pair(f"a {n}", "the same words here", "the same words there") for n in range(300)]
     apart = [pair(f"b {n}", "one thing", "quite another matter") for n in range(300)]
-    draws = list(Pool(MEMBERS, 0.2, "difficulty").draws([*alike, *apart]))
-    assert not any(draw.noise for draw in draws[300:])
-    assert abs(sum(draw.noise for draw in draws) / 600 - 0.4) < 0.06  # the mean rate stays
+    draws = list(Pool(MEMBERS, 0.25, "difficulty").draws([*alike, *apart]))
+    assert abs(sum(draw.noise for draw in draws[:300]) / 300 - 0.75) < 0.08
+    assert abs(sum(draw.noise for draw in draws[300:]) / 300 - 0.25) < 0.08
+
+
+@given(
+    st.lists(st.tuples(st.text("ab ", max_size=6), st.text("ab ", max_size=6)), min_size=1, max_size=30),
+    st.floats(0, 0.5),
+)
+def test_noise_of_difficulty_keeps_the_mean_whatever_the_answers(texts: list[tuple[str, str]], p: float) -> None:
+    pairs = [pair(f"ask {n}", one, two) for n, (one, two) in enumerate(texts)]
+    rates = Pool(MEMBERS, p, "difficulty")._rates(pairs)
+    assert sum(rates) / len(rates) == pytest.approx(p)
+    assert all(-1e-12 <= rate <= 0.5 + 1e-12 for rate in rates)
 
 
 @pytest.mark.parametrize("p", [0.51, 1.0, -0.1, float("nan")])

@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from small_recipe import RECIPE, TRAINING
+from small_farm import FARM, Heard, run, settings
 
-from arenaloop.config import AlpacaFarmSettings, override, validate
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import write_jsonl
-from arenaloop.recipes import alpaca_farm
 from arenaloop.recipes.alpaca_farm_costs import estimate_costs
 from arenaloop.recipes.alpaca_farm_plan import outline
 from arenaloop.recipes.observer import Observer
@@ -25,65 +23,6 @@ from arenaloop.specs.recipes.alpaca_farm import build_alpaca_farm
 from arenaloop.store import Store
 
 torch.set_num_threads(1)
-
-ROWS = TRAINING | {"epochs": 1, "learning_rate": 0.001}
-ROLLOUTS = {
-    "iterations": 2, "rollout_batch": 16, "step_batch": 8, "samples": 2, "max_length": 64, "max_new_tokens": 8,
-    "learning_rate": 1e-4, "threads": 1, "device": "cpu", "stop_cut": 1.0,
-}  # fmt: skip
-FARM: dict[str, Any] = {
-    "recipe": "alpaca_farm",
-    "target": RECIPE["target"],
-    "judge": RECIPE["judge"],
-    "labels": "gold",
-    "data": {
-        "sft": "sandbox:demonstrations?n=96",
-        "preference": "sandbox:prompts?n=40",
-        "unlabeled": "sandbox:prompts?n=16",
-        "evaluation": "sandbox:prompts?n=12&split=test",
-    },
-    "sft": TRAINING | {"epochs": 2},
-    "reward_model": ROWS,
-    "methods": {
-        "FeedME": {"method": "feedme", "training": ROWS},
-        "Conditioned": {"method": "reward_conditioning", "training": ROWS},
-        "DPO": {"method": "dpo", "training": ROWS},
-        "Best of 4": {"method": "best_of_n", "n": 4},
-        "Expert iteration": {"method": "expert_iteration", "training": ROWS | {"samples": 2, "max_new_tokens": 8}},
-        "PPO": {"method": "ppo", "training": ROLLOUTS},
-        "PPO, gold": {"method": "ppo", "reward": "sandbox:gold", "training": ROLLOUTS},
-        "Quark": {"method": "quark", "training": ROLLOUTS | {"samples": 1}},
-    },
-}
-
-
-def settings(*changes: str, **more: Any) -> AlpacaFarmSettings:
-    return validate(AlpacaFarmSettings, override({**FARM, **more}, changes), "recipe.yaml")
-
-
-class Heard(Observer):
-    """Notes what is trained, and can stop a run where it is told to."""
-
-    def __init__(self, stop_at: str = "") -> None:
-        self.trained: list[str] = []
-        self.notes: list[str] = []
-        self._stop_at = stop_at
-
-    def phase(self, stage: str, doing: str) -> None:
-        if stage == self._stop_at:
-            raise KeyboardInterrupt
-        if doing == "training":
-            self.trained.append(stage)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-def run(out: Path, checked: AlpacaFarmSettings, heard: Observer | None = None) -> Result:
-    recipe = build_alpaca_farm(checked, out)
-    out.mkdir(parents=True, exist_ok=True)
-    with Store(out / "arena.db") as store:
-        return alpaca_farm.run(recipe, store, out, heard)
 
 
 def lasting(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,7 +193,8 @@ def test_another_setting_of_one_method_trains_that_method_alone(tmp_path: Path) 
 
 def test_labelled_pairs_of_a_file_give_the_same_policy(whole: tuple[Path, Result], tmp_path: Path) -> None:
     some = {"DPO": FARM["methods"]["DPO"]}
-    given = settings("labels=file", f"data.preference={whole[0] / 'data' / 'pairs.jsonl'}", methods=some)
+    pairs = f"data.preference={whole[0] / 'data' / 'pairs.jsonl'}"
+    given = settings("labels=file", pairs, "data.overlap=share", methods=some)
     result = run(tmp_path, given)
     weights = [(out / "checkpoints" / "DPO" / "model.safetensors").read_bytes() for out in (whole[0], tmp_path)]
     assert weights[0] == weights[1]
@@ -285,23 +225,42 @@ def test_a_pool_without_a_model_is_refused(tmp_path: Path) -> None:
         build_alpaca_farm(settings(labels="simulated"), tmp_path / "out", dry=True)
 
 
-def test_evaluation_prompts_are_left_out_of_every_split(tmp_path: Path) -> None:
+def overlapping(folder: Path) -> list[str]:
+    """Splits of files that have prompts in common."""
     held_out = [{"prompt": "reverse: kalom"}, {"prompt": "spell: tarin"}]
-    write_jsonl(tmp_path / "test.jsonl", held_out)
-    write_jsonl(tmp_path / "prompts.jsonl", [*held_out, {"prompt": "Reverse:  KALOM"}, {"prompt": "double: bo"}])
+    write_jsonl(folder / "test.jsonl", held_out)
+    write_jsonl(folder / "prompts.jsonl", [*held_out, {"prompt": "Reverse:  KALOM"}, {"prompt": "double: bo"}])
     pair = {"chosen": "a", "rejected": "b"}
-    write_jsonl(tmp_path / "pairs.jsonl", [row | pair for row in (*held_out, {"prompt": "double: mu"})])
-    changes = [f"data.evaluation={tmp_path / 'test.jsonl'}", f"data.unlabeled={tmp_path / 'prompts.jsonl'}"]
-    recipe = build_alpaca_farm(
-        settings(*changes, "labels=file", f"data.preference={tmp_path / 'pairs.jsonl'}"), tmp_path / "out", dry=True
+    asked = (*held_out, {"prompt": "double: mu"}, {"prompt": "Double: bo"})
+    write_jsonl(folder / "pairs.jsonl", [row | pair for row in asked])
+    files = {"data.evaluation": "test", "data.unlabeled": "prompts", "data.preference": "pairs"}
+    return ["labels=file", *(f"{key}={folder / name}.jsonl" for key, name in files.items())]
+
+
+def test_splits_that_overlap_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        build_alpaca_farm(settings(*overlapping(tmp_path)), tmp_path / "out", dry=True)
+    assert str(refused.value) == (
+        "data.preference and data.evaluation overlap: 2 rows of data.preference ask what is asked in data.evaluation "
+        "(“reverse: kalom”); data.overlap: leave_out leaves them out"
     )
-    assert [prompt.last_user for prompt in recipe.material.unlabeled] == ["double: bo"]
-    assert [row["prompt"] for row in recipe.material.given or ()] == ["double: mu"]
-    assert {what: n for what, n in recipe.material.left_out.items() if n} == {
-        "unlabeled prompts": 3,
-        "labelled pairs": 2,
-    }
-    assert "3 left out of unlabeled prompts: evaluation prompts" in outline(recipe).facts
+
+
+@pytest.mark.parametrize("overlap", ["leave_out", "share"])
+def test_what_overlaps_is_left_out_of_the_split_that_learns(tmp_path: Path, overlap: str) -> None:
+    changes = [*overlapping(tmp_path), f"data.overlap={overlap}"]
+    if overlap == "leave_out":
+        write_jsonl(tmp_path / "more.jsonl", [{"prompt": "double: li"}])
+        rows = (tmp_path / "prompts.jsonl").read_text() + (tmp_path / "more.jsonl").read_text()
+        (tmp_path / "prompts.jsonl").write_text(rows)
+    recipe = build_alpaca_farm(settings(*changes), tmp_path / "out", dry=True)
+    left = {"leave_out": ["double: li"], "share": ["double: bo"]}[overlap]
+    assert [prompt.last_user for prompt in recipe.material.unlabeled] == left
+    assert [row["prompt"] for row in recipe.material.given or ()] == ["double: mu", "Double: bo"]
+    told = {(one.split, one.other): one.rows for one in recipe.material.overlaps}
+    own = {("data.unlabeled", "data.preference"): 1} if overlap == "leave_out" else {}
+    assert told == {("data.unlabeled", "data.evaluation"): 3, ("data.preference", "data.evaluation"): 2} | own
+    assert "3 left out of data.unlabeled: asked in data.evaluation" in outline(recipe).facts
 
 
 REFUSED = {
@@ -328,8 +287,9 @@ def test_what_cannot_run_is_refused_in_one_line(tmp_path: Path, change: str) -> 
 def test_a_split_that_evaluation_prompts_empty_is_named(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "test.jsonl", [{"prompt": "reverse: kalom"}])
     same = f"{tmp_path / 'test.jsonl'}"
+    changes = ("data.overlap=leave_out", f"data.evaluation={same}", f"data.unlabeled={same}")
     with pytest.raises(InputError, match=r"data\.unlabeled: nothing is left for Expert iteration"):
-        build_alpaca_farm(settings(f"data.evaluation={same}", f"data.unlabeled={same}"), tmp_path / "out", dry=True)
+        build_alpaca_farm(settings(*changes), tmp_path / "out", dry=True)
 
 
 def test_other_pairs_train_again_what_learns_from_them(whole: tuple[Path, Result], tmp_path: Path) -> None:
@@ -339,6 +299,6 @@ def test_other_pairs_train_again_what_learns_from_them(whole: tuple[Path, Result
     for count, trained in ((len(rows) - 1, ["SFT", "DPO", "PPO, gold"]), (len(rows), ["DPO"])):
         (tmp_path / "pairs.jsonl").write_text("\n".join(rows[:count]) + "\n")
         heard = Heard()
-        changes = ("labels=file", f"data.preference={tmp_path / 'pairs.jsonl'}")
+        changes = ("labels=file", f"data.preference={tmp_path / 'pairs.jsonl'}", "data.overlap=share")
         run(tmp_path / "out", settings(*changes, methods=some), heard)
         assert heard.trained == trained

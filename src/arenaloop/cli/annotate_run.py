@@ -19,7 +19,7 @@ from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
 from arenaloop.cli.directory import refuse_foreign
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import AnnotateSettings, ModelSettings
-from arenaloop.data.formats.pairs import PairSet, holds_pairs, read_head_to_head, read_pairs, read_samples
+from arenaloop.data.formats.pairs import PairSet, holds_pairs, pair_row, read_head_to_head, read_pairs, read_samples
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import encode_json, write_jsonl
 from arenaloop.judges.annotators import Pair
@@ -169,25 +169,8 @@ def _refuse_later_turns(plan: AnnotationPlan) -> None:
 
 def _label_row(pair: Pair, label: Annotation) -> dict[str, Any]:
     """One label as label files have it, with what became of it."""
-    prompt, one, two = pair.prompt, pair.one, pair.two
-    said: dict[str, Any]
-    if prompt.follow_ups:
-        said = {
-            "conversation_a": prompt.conversation(one.texts),
-            "conversation_b": prompt.conversation(two.texts),
-            "model_a": one.model,
-            "model_b": two.model,
-        }
-    else:
-        plain = len(prompt.messages) == 1
-        asked: dict[str, Any] = {"instruction": prompt.last_user} if plain else {"messages": list(prompt.messages)}
-        said = asked | {
-            "output_1": one.texts[0],
-            "output_2": two.texts[0],
-            "generator_1": one.model,
-            "generator_2": two.model,
-        }
-    return {"prompt_id": prompt.id, **said, "preference": label.preference, **_about(label)}
+    row = pair_row(pair.prompt, pair.one, pair.two)
+    return {"prompt_id": pair.prompt.id, **row, "preference": label.preference, **_about(label)}
 
 
 def _about(label: Annotation) -> dict[str, Any]:

@@ -91,6 +91,9 @@ def run(
     prices: Prices = None,
     dry_run: DryRun = False,
     measure: Measure = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print where its settings differ from its paper's code, and stop.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe, or resume it: the same command goes on where it stopped.
@@ -121,6 +124,9 @@ def run(
         )
         return
     checked = priced(validate(recipe_named(values.get("recipe"), str(recipe)).settings, values, str(recipe)), prices)
+    if explain:
+        _explain(checked)
+        return
     _execute(
         checked,
         out or Path("runs") / checked.name,
@@ -128,6 +134,21 @@ def run(
         as_json=as_json,
         measure=measuring(measure, dry_run),
     )
+
+
+def _explain(settings: RecipeSettings) -> None:
+    from rich.console import Console
+
+    from arenaloop.specs.recipes import RECIPES
+    from arenaloop.terminal import say, table
+
+    told = RECIPES[settings.recipe].explain
+    if told is None:
+        raise ConfigError(f"--explain: the recipe {settings.recipe} has no published code that it is compared with")
+    console = Console()
+    for one in told(settings):
+        say(console, one.title)
+        console.print(table(one.columns, one.rows, words=True))
 
 
 def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: bool, measure: bool) -> None:

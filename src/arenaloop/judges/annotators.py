@@ -9,6 +9,7 @@ input where it has one) and the seed.
 from __future__ import annotations
 
 import random
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 NoiseModel = Literal["uniform_flip", "length", "difficulty"]
 """What a label without a call says: a fair coin; the longer answer; or a fair coin, thrown the more often the more
-alike the two answers are."""
+alike the two answers are written beside those of the other pairs (at p = 0.25 from never to always)."""
 
 SeatMode = Literal["both_orders", "seeded", "compat"]
 """Whether a pair is asked about from both seats, from one that its texts and the seed draw, or from one that the
@@ -151,12 +152,14 @@ class Pool:
         return (switched(pair.key + low + high, seed) == (pair.one.text_hash != low),)
 
     def _rates(self, pairs: Sequence[Pair]) -> list[float]:
-        """How often the label of each pair is turned: `p_label_flip` on the mean, as far as 0.5 allows."""
-        if self.noise_model != "difficulty" or not self.p_label_flip:
-            return [self.p_label_flip] * len(pairs)
+        """How often the label of each pair is turned: `p_label_flip` on the mean, and of `difficulty` by rank."""
+        p = self.p_label_flip
+        if self.noise_model != "difficulty":
+            return [p] * len(pairs)
         alike = [_alike(pair) for pair in pairs]
-        mean = sum(alike) / len(alike) if alike else 0.0
-        return [min(0.5, self.p_label_flip * (one / mean if mean else 1.0)) for one in alike]
+        order = sorted(alike)
+        ranks = [(bisect_left(order, one) + bisect_right(order, one)) / len(order) for one in alike]  # 0 to 2, mean 1
+        return [p + min(p, 0.5 - p) * (rank - 1.0) for rank in ranks]
 
 
 def _keys(pairs: Sequence[Pair]) -> Iterator[str]:
@@ -171,9 +174,14 @@ def _keys(pairs: Sequence[Pair]) -> Iterator[str]:
 
 
 def _alike(pair: Pair) -> float:
-    """How alike two answers are: words that both have, of all words that either has (Jaccard)."""
-    one, two = ({word for text in answer.texts for word in text.lower().split()} for answer in (pair.one, pair.two))
-    return len(one & two) / len(one | two) if one | two else 1.0
+    """How alike two answers are written: trigrams of letters that both have, of all that either has (Jaccard)."""
+    one, two = _trigrams(pair.one), _trigrams(pair.two)
+    return len(one & two) / len(one | two)
+
+
+def _trigrams(answer: Response) -> set[str]:
+    text = f" {' '.join(' '.join(answer.texts).lower().split())}  "
+    return {text[at : at + 3] for at in range(len(text) - 2)}
 
 
 def _chosen(what: str, key: str, seed: int, options: Sequence[T], weights: Sequence[float] | None = None) -> T:

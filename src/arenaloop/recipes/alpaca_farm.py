@@ -20,9 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from arenaloop.arena.matchmaking import target_pairs
 from arenaloop.arena.pairings import Summary
-from arenaloop.arena.tournament import run_tournament, write_summary
+from arenaloop.arena.tournament import write_summary
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
 from arenaloop.config import OptimSettings
@@ -32,6 +31,8 @@ from arenaloop.errors import StoppedError
 from arenaloop.jsonl import JsonRow, write_jsonl
 from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.reward import Reward
+from arenaloop.recipes.alpaca_farm_evaluation import evaluate, write_labels
+from arenaloop.recipes.alpaca_farm_material import carved
 from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, Labels, check, inputs_key
 from arenaloop.recipes.alpaca_farm_tables import compare
 from arenaloop.recipes.observer import Observer
@@ -55,6 +56,7 @@ class _Run:
     done: dict[str, StageResult] = field(default_factory=dict)
     labels: Labels | None = None
     pairs: str = ""
+    held_out: Sequence[JsonRow] = ()
 
     def once(self, name: str, work: Callable[[], StageResult]) -> None:
         self.done[name] = self.stages.once(name, inputs_key(self.recipe, name, self.pairs), work)
@@ -96,7 +98,8 @@ def run(recipe: AlpacaFarm, store: Store, out: Path, observer: Observer | None =
     s, stages = recipe.settings, Stages(store, out, observer or Observer())
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
     material = recipe.material
-    arena.admit((*material.preference, *material.unlabeled, *recipe.evaluation), recipe.opponents)
+    asked = (*material.preference, *material.validation, *material.unlabeled, *recipe.evaluation)
+    arena.admit(asked, recipe.opponents)
     r = _Run(recipe, arena, stages)
     recipe.prepare()
 
@@ -119,7 +122,10 @@ def _learn(r: _Run, name: str, method: FarmMethodSettings, pairs: list[JsonRow])
     elif method.method == "sft":
         rows = list(r.recipe.material.demonstrations)
     reward = r.reward(method) if method.samples else None
-    return _train(r, name, method.method, method.settings, r.checkpoint("SFT"), rows, reward)
+    settings = method.settings
+    if method.training.get("value_start") == REWARD_MODEL:
+        settings = settings.model_copy(update={"value_start": r.checkpoint("RM")})
+    return _train(r, name, method.method, settings, r.checkpoint("SFT"), rows, reward)
 
 
 def _train(
@@ -139,34 +145,51 @@ def _train(
         revision=s.target.revision if start == r.recipe.start else None,
         reward=reward,
     )
+    if r.held_out and method in ("reward_model", "dpo"):
+        from arenaloop.train.held_pairs import pair_figures  # needs torch
+
+        found = pair_figures(method, r.checkpoint(name), start, r.held_out, settings)
+        trained = replace(trained, figures={**trained.figures, **found})
     return trained if name == "RM" else _measured(r, name, trained)
 
 
 def _measured(r: _Run, name: str, result: StageResult) -> StageResult:
     """The result with what was measured on held-out prompts."""
     r.arena.observer.phase(name, "evaluation answers")
-    return replace(result, figures=test(r.arena, r.policy(name), r.recipe.evaluation, r.recipe.utility))
+    figures = test(r.arena, r.policy(name), r.recipe.evaluation, r.recipe.utility)
+    return replace(result, figures={**result.figures, **figures})
 
 
 def _pairs(r: _Run) -> list[JsonRow]:
-    """The labelled pairs, from answers and labels of the arena file where those are there; also written to a file."""
-    s = r.recipe.settings
-    if r.recipe.material.given is not None:
-        rows = list(r.recipe.material.given)
+    """The labelled pairs to learn from; also written to a file, beside those that are measured on."""
+    s, material = r.recipe.settings, r.recipe.material
+    if material.given is not None:
+        rows, held_out = list(material.given), list(material.given_validation)
     else:
-        prompts = r.recipe.material.preference
-        r.arena.observer.phase("pairs", "samples")
-        answers = answer(r.arena, r.sampled("SFT"), prompts, samples=s.samples)
-        r.arena.observer.phase("pairs", "labels")
-        labels = r.recipe.label(r.arena, list(_candidates(prompts, answers, s.samples)))
-        rows = [preference_row(one) for one in labels.preferences]
-        r.labels = labels
-        r.arena.observer.note(labels.told())
+        rows, r.labels = _labelled(r, "pairs", material.preference)
+        held_out = _labelled(r, "validation", material.validation)[0] if material.validation else []
+    if not s.data.validation:
+        rows, held_out = carved(rows, s.eval_pairs)
     if not rows:
         raise StoppedError("no pair of the preference prompts has a label: there is nothing to learn from")
     write_jsonl(r.stages.rows_file("pairs"), rows)
-    r.pairs = content_hash([{name: value for name, value in row.items() if name != "verdicts"} for row in rows])
+    if held_out:
+        write_jsonl(r.stages.rows_file("validation"), held_out)
+    r.held_out = held_out
+    both = [rows, held_out] if held_out else [rows]
+    lasting = [[{name: row[name] for name in row if name != "verdicts"} for row in some] for some in both]
+    r.pairs = content_hash(*lasting)
     return rows
+
+
+def _labelled(r: _Run, what: str, prompts: Sequence[Prompt]) -> tuple[list[JsonRow], Labels]:
+    """Pairs of answers to prompts, from answers and labels of the arena file where those are there."""
+    r.arena.observer.phase(what, "samples")
+    answers = answer(r.arena, r.sampled("SFT"), prompts, samples=r.recipe.settings.samples)
+    r.arena.observer.phase(what, "labels")
+    labels = r.recipe.label(r.arena, list(_candidates(prompts, answers, r.recipe.settings.samples)))
+    r.arena.observer.note(labels.told())
+    return [preference_row(one) for one in labels.preferences], labels
 
 
 def _candidates(
@@ -185,13 +208,12 @@ def _evaluate(r: _Run) -> Result:
     recipe, arena, s = r.recipe, r.arena, r.recipe.settings
     arena.observer.phase("evaluation", "battles")
     fighters = [*(r.policy(name) for name in r.done if name != "RM"), *recipe.opponents]
-    names = [one.name for one in fighters]
-    plan = arena.plan(fighters, [p.id for p in recipe.evaluation], target_pairs(names, s.baseline))
-    final = run_tournament(plan, arena.store, r.stages.out, on_progress=arena.observer.tally, budget=arena.budget)
+    plan, final = evaluate(arena, fighters, s.baseline, recipe.evaluation, r.stages.out)
+    write_labels(plan, arena.store, s.baseline, recipe.utility, r.stages.out / "data")
     judged = Summary()
     for part in (*(result.judged for result in r.done.values()), final.summary):
         judged.merge(part)
-    more = compare(plan, arena.store, s, r.done, final.leaderboard, recipe.utility, r.labels)
+    more = compare(plan, arena.store, recipe, r.done, final.leaderboard, r.labels)
     cached = arena.cached + r.stages.found + final.tally.cached
     summary = write_summary(r.stages.out, arena.store, judged, cached, seed=plan.seed, **more)
     return Result(final.leaderboard, more["stages"], summary)

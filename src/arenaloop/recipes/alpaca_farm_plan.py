@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from arenaloop.arena.plan import verdicts_per_battle
 from arenaloop.calls.answers import Contestant
@@ -15,29 +15,23 @@ from arenaloop.calls.costs import HumanLabel
 from arenaloop.calls.estimated import Estimate
 from arenaloop.config import METHODS
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, AlpacaFarmSettings, FarmMethodSettings
-from arenaloop.data.formats.training_rows import read_preference
-from arenaloop.data.held_out import HeldOut, Turn, prompt_turns, row_turns
+from arenaloop.config.recipes.alpaca_farm_parity import shown
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
+from arenaloop.judges.pooled import PooledLabels
 from arenaloop.models.reward import Reward
 from arenaloop.models.size import Size
+from arenaloop.recipes.alpaca_farm_material import GivenPairs, Material, material
 from arenaloop.recipes.parts import Arena, Utility, vet
+from arenaloop.recipes.people import People
 from arenaloop.recipes.stage import Outline
+from arenaloop.report.outcome import counted
+from arenaloop.report.texts import one_line
 from arenaloop.store import Store
 from arenaloop.types import Preference, Prompt, Response, Sampling, content_hash
 
-__all__ = [
-    "AlpacaFarm",
-    "LabelCosts",
-    "Labeller",
-    "Labels",
-    "Material",
-    "check",
-    "inputs_key",
-    "outline",
-    "stage_names",
-]
+__all__ = ["AlpacaFarm", "LabelCosts", "Labeller", "Labels", "check", "inputs_key", "outline", "stage_names"]
 
 
 @dataclass(frozen=True)
@@ -72,16 +66,6 @@ LabelCosts = Callable[
 """What labels of pairs will ask, and the models that are asked, by name; None where nobody is."""
 
 
-class Material(NamedTuple):
-    """What is learned from, no evaluation prompt among it; `left_out`: how many rows of each asked or contained one."""
-
-    demonstrations: Sequence[JsonRow]
-    preference: Sequence[Prompt]
-    unlabeled: Sequence[Prompt]
-    given: Sequence[JsonRow] | None
-    left_out: Mapping[str, int]
-
-
 @dataclass(frozen=True)
 class AlpacaFarm:
     """Everything the recipe works on, as objects.
@@ -91,10 +75,11 @@ class AlpacaFarm:
         start: the model that training starts from (a local path or hub id). `size`: of it, where that is known.
         target: makes a contestant of a checkpoint. `sampling`: of its samples.
         opponents, judge: who else meets the baseline, and who decides there.
-        demonstrations, preference, unlabeled, evaluation: the splits; see `material`.
+        demonstrations, preference, unlabeled, validation, evaluation: the splits; see `material`.
         label: labels pairs of answers.
         label_calls: (pairs) → judge calls that they take at most. `label_costs`: see there.
-        given: labelled pairs of a file, in place of samples and labels.
+        given, given_validation: labelled pairs of files, in place of samples and labels.
+        people: what people say of evaluation pairs.
         reward_of: a reward model's directory → what scores by it.
         rewards: those that methods name by a SPEC.
         utility: the true utility of a response, where it is known.
@@ -118,7 +103,10 @@ class AlpacaFarm:
     reward_of: Callable[[Path], Reward]
     label_costs: LabelCosts = lambda _, __, ___: None
     size: Size | None = None
-    given: Sequence[JsonRow] | None = None
+    validation: Sequence[Prompt] = ()
+    given: GivenPairs | None = None
+    given_validation: GivenPairs | None = None
+    people: People | None = None
     rewards: Mapping[str, Reward] = field(default_factory=dict)
     utility: Utility | None = None
     fingerprint: str = ""
@@ -127,29 +115,23 @@ class AlpacaFarm:
 
     @cached_property
     def material(self) -> Material:
-        """The splits without what asks or contains an evaluation prompt (see `data.held_out`)."""
-        held_out = HeldOut(self.evaluation)
-        demonstrations = [row for row in self.demonstrations if held_out.leak(row_turns(row)) is None]
-        preference, unlabeled = (
-            [prompt for prompt in prompts if held_out.leak(prompt_turns(prompt)) is None]
-            for prompts in (self.preference, self.unlabeled)
-        )
+        """The splits without what another one asks (see `data.splits`)."""
         given = self.given
-        if given is not None:
-            given = [row for row in given if held_out.leak(_asked(row)) is None]
-        left_out = {
-            "demonstrations": len(self.demonstrations) - len(demonstrations),
-            "preference prompts": len(self.preference) - len(preference),
-            "unlabeled prompts": len(self.unlabeled) - len(unlabeled),
-            "labelled pairs": len(self.given or ()) - len(given or ()),
-        }
-        return Material(demonstrations, preference, unlabeled, given, left_out)
+        return material(
+            self.settings.data.overlap,
+            self.evaluation,
+            self.demonstrations,
+            given if given is not None else self.preference,
+            self.unlabeled,
+            self.given_validation if self.given_validation is not None else self.validation,
+        )
 
-
-def _asked(row: JsonRow) -> list[Turn]:
-    """The turns of a labelled pair's prompt and of both its answers."""
-    read = read_preference(row)
-    return [Turn(turn["role"], turn["content"]) for turn in (*read.prompt, *read.chosen, *read.rejected)]
+    @property
+    def verdicts_each(self) -> int:
+        """How many verdicts an evaluation battle takes."""
+        if isinstance(self.judge, PooledLabels):
+            return self.judge.seats
+        return verdicts_per_battle(self.judge, self.settings.seats)
 
 
 def stage_names(settings: AlpacaFarmSettings) -> list[str]:
@@ -161,8 +143,9 @@ def check(recipe: AlpacaFarm) -> None:
     """Refuse what cannot run to its end, before anything is asked or written.
 
     Raises:
-        ConfigError: as in `vet`; a baseline that is nobody's name; a method that another opponent is called by.
-        InputError: a split that a method needs is empty once evaluation prompts are left out.
+        ConfigError: as in `vet`; a baseline that is nobody's name; a method that another opponent is called by; a split
+            that a method needs and nobody named.
+        InputError: splits overlap; or one that a method needs is empty once what overlaps is left out.
     """
     s, material = recipe.settings, recipe.material
     names = stage_names(s)
@@ -176,13 +159,28 @@ def check(recipe: AlpacaFarm) -> None:
         raise ConfigError("methods: nothing is compared: name at least one method or opponent")
     if not recipe.evaluation:
         raise InputError("the evaluation set holds no prompts")
+    if silent := [name for name, keys in recipe.recorded.items() if not keys]:
+        who = "baseline" if silent[0] == s.baseline else "opponent"
+        count = counted(len(recipe.evaluation), "prompt")
+        raise InputError(f"{who} {silent[0]}: no answer to any of the {count} of data.evaluation")
     needs: dict[str, tuple[Sequence[Any], str]] = {"data.sft": (material.demonstrations, "SFT")}
     needs["data.preference"] = (material.preference if material.given is None else material.given, "the pairs")
     if asking := [name for name, one in s.methods.items() if one.samples and one.learns]:
+        if s.data.unlabeled is None:
+            raise ConfigError(f"data.unlabeled: {asking[0]} learns from samples to prompts: name some")
         needs["data.unlabeled"] = (material.unlabeled, asking[0])
+    if s.data.overlap == "refuse":
+        for one in material.overlaps:
+            raise InputError(
+                f"{one.split} and {one.other} overlap: {counted(one.rows, 'row')} of {one.split} ask what is asked in "
+                f"{one.other} (“{one_line(one.example)}”); data.overlap: leave_out leaves them out"
+            )
     for key, (rows, what) in needs.items():
         if not rows:
-            raise InputError(f"{key}: nothing is left for {what} (rows that ask evaluation prompts are left out)")
+            raise InputError(f"{key}: nothing is left for {what} (rows that ask what another split asks are left out)")
+    most = len(material.given) if material.given is not None else len(material.preference) * (s.samples // 2)
+    if not s.data.validation and s.eval_pairs >= most:
+        raise ConfigError(f"eval_pairs: {s.eval_pairs:,} of at most {most:,} pairs leave none to learn from")
 
 
 def inputs_key(recipe: AlpacaFarm, stage: str, pairs: str = "") -> str:
@@ -204,11 +202,8 @@ def inputs_key(recipe: AlpacaFarm, stage: str, pairs: str = "") -> str:
     parts += [method.method, method.settings.method() if method.learns else [method.n, recipe.sampling.key()]]
     if method.samples:
         parts += [[prompt.id for prompt in material.unlabeled] if method.learns else []]
-        parts += [
-            [pairs, s.reward_model.method()]
-            if method.reward == REWARD_MODEL
-            else recipe.rewards[method.reward].identity
-        ]
+        parts += [recipe.rewards[method.reward].identity] if method.reward != REWARD_MODEL else []
+        parts += [[pairs, s.reward_model.method()]] if method.asks_reward_model else []
     elif method.method != "sft":
         parts += [pairs]
     return content_hash(*parts)
@@ -224,18 +219,38 @@ def outline(recipe: AlpacaFarm) -> Outline:
         else f"{len(material.preference):,} preference prompts, {s.samples} answers each, labels: {s.labels}",
         f"{len(material.unlabeled):,} unlabeled prompts",
         f"{len(recipe.evaluation):,} evaluation prompts",
-        *(f"{n:,} left out of {what}: evaluation prompts" for what, n in material.left_out.items() if n),
+        *(f"{one.rows:,} left out of {one.split}: asked in {one.other}" for one in material.overlaps),
+        *_measured(recipe),
         f"baseline {s.baseline}",
         *([f"opponents {', '.join(one.name for one in recipe.opponents)}"] if recipe.opponents else []),
         f"judge {recipe.judge.name}",
         *(_sampled(name, one, len(material.unlabeled)) for name, one in s.methods.items() if one.samples),
     ]
-    pairs = 0 if recipe.given is not None else len(material.preference) * (s.samples // 2)
+    prompts = len(material.preference) + len(material.validation)
+    pairs = 0 if recipe.given is not None else prompts * (s.samples // 2)
     players = len(stage_names(s)) - s.needs_reward_model + len(recipe.opponents)
-    each = verdicts_per_battle(recipe.judge, s.seats)
+    each = recipe.verdicts_each
     calls = [("labels", pairs, recipe.label_calls(pairs))] if pairs else []
     calls.append(("evaluation", len(recipe.evaluation), each * (players - 1) * len(recipe.evaluation)))
     return Outline(stage_names(s), facts, calls)
+
+
+def _measured(recipe: AlpacaFarm) -> Iterator[str]:
+    """What is measured on, beside the evaluation prompts, what files lacked, and what the preset has otherwise."""
+    s, material, people = recipe.settings, recipe.material, recipe.people
+    if s.parity is not None:
+        other = [choice.path for choice, here in s.beside_parity() if here not in ("–", shown(choice.value))]
+        yield f"parity {s.parity}" + (f" but for {', '.join(other)}" if other else "")
+    if material.given_validation:
+        yield f"{len(material.given_validation):,} validation pairs"
+    elif s.data.validation:
+        yield f"{len(material.validation):,} validation prompts"
+    elif s.eval_pairs:
+        yield f"{s.eval_pairs:,} pairs not learned from"
+    for given in (recipe.given, recipe.given_validation):
+        yield from given.notes if given is not None else ()
+    if people is not None:
+        yield people.told()
 
 
 def _sampled(name: str, method: FarmMethodSettings, prompts: int) -> str:

@@ -37,7 +37,7 @@ def pool_settings(
     Args:
         text: a name of `pool_names`, FILE.yaml, or a SPEC of a judge (a pool of one member).
         model: SPEC, FILE.yaml or settings of the model behind all members that name none.
-        changed: settings that take the place of the file's.
+        changed: settings that take the place of the file's; a preset takes that of its `p_label_flip` and `seat_mode`.
 
     Raises:
         ConfigError, InputError: no such pool or file, or unknown keys in it.
@@ -61,7 +61,10 @@ def pool_settings(
         if all(isinstance(one, dict) and one.get("spec") for one in values["members"]):
             raise ConfigError(f"--model {_spec(model)}: every member of the pool {text} has a spec of its own")
         values = {**values, "model": given}
-    return validate(PoolSettings, values | dict(changed or {}), f"pool {text}")
+    own = dict(changed or {})
+    if "preset" in own:
+        own = {"p_label_flip": None, "seat_mode": None} | own
+    return validate(PoolSettings, values | own, f"pool {text}")
 
 
 def _spec(model: str | Mapping[str, Any]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from arenaloop.calls.annotating import AnnotationPlan, annotate, estimate_annotations, planned_calls
@@ -11,17 +12,26 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel
 from arenaloop.calls.estimated import Estimate
 from arenaloop.config import AlpacaFarmSettings
+from arenaloop.config.recipes.alpaca_farm import FarmAnnotatorSettings
+from arenaloop.data.formats.labels import read_labels, split_filter
+from arenaloop.data.formats.pairs import seed_key
+from arenaloop.data.formats.tables import file_error, table_rows
 from arenaloop.data.formats.training_rows import read_preference
 from arenaloop.errors import ConfigError, InputError
-from arenaloop.jsonl import JsonRow, read_rows
-from arenaloop.judges.annotators import Pair
+from arenaloop.jsonl import JsonRow
+from arenaloop.judges.annotators import Pair, Pool
+from arenaloop.judges.jury import Decider
+from arenaloop.judges.pooled import PooledLabels
+from arenaloop.ratings.cells import LeftOut
+from arenaloop.recipes.alpaca_farm_material import GivenPairs
 from arenaloop.recipes.alpaca_farm_plan import LabelCosts, Labeller, Labels
 from arenaloop.recipes.parts import Arena
 from arenaloop.specs.annotators import pool, pool_settings
+from arenaloop.specs.judges import judge
 from arenaloop.store import Store
 from arenaloop.types import Outcome, Preference, Prompt, Response
 
-__all__ = ["Labelling", "file_pairs", "labeller"]
+__all__ = ["Labelling", "evaluator", "file_pairs", "labeller"]
 
 
 class Labelling(NamedTuple):
@@ -47,18 +57,32 @@ def labeller(settings: AlpacaFarmSettings) -> Labelling:
     return Labelling(_gold(settings.seed), lambda _: 0)
 
 
+def evaluator(settings: AlpacaFarmSettings) -> Decider:
+    """Who decides a recipe's evaluation battles: its judge, or a pool of annotators in its place.
+
+    Raises:
+        ConfigError: as in `judge` and `pool`; the budget is in dollars, and the price of an annotator is not known.
+    """
+    if settings.evaluators is None:
+        return judge(settings.judge.with_concurrency(settings.concurrency))
+    return PooledLabels(_pool(settings, settings.evaluators), settings.seed)
+
+
+def _pool(settings: AlpacaFarmSettings, asked: FarmAnnotatorSettings) -> Pool:
+    model = None if asked.model is None else asked.model.model_dump(exclude_unset=True)
+    if model is not None and set(model) == {"spec"}:  # which may be a file's
+        model = model["spec"]
+    found = pool(pool_settings(asked.pool, model, asked.changes()), settings.concurrency)
+    models = [model for one in found.members if (model := getattr(one, "model", None)) is not None]
+    require_prices(Budget(settings.budget_usd, settings.budget_calls), models)
+    return found
+
+
 def _simulated(settings: AlpacaFarmSettings) -> Labelling:
-    chosen = settings.annotators.model_dump(exclude={"pool", "model"}, exclude_none=True)
-    model = settings.annotators.model
-    given = None if model is None else model.model_dump(exclude_unset=True)
-    if given is not None and set(given) == {"spec"}:  # which may be a file's
-        given = given["spec"]
-    found = pool(pool_settings(settings.annotators.pool, given, chosen), settings.concurrency)
-    asked = [model for one in found.members if (model := getattr(one, "model", None)) is not None]
-    require_prices(Budget(settings.budget_usd, settings.budget_calls), asked)
+    found = _pool(settings, settings.annotators)
 
     def planned(pairs: Sequence[tuple[Prompt, Response, Response]]) -> AnnotationPlan:
-        several = [Pair(prompt, one, other, prompt.last_user) for prompt, one, other in pairs]
+        several = [Pair(prompt, one, other, seed_key(prompt, {})) for prompt, one, other in pairs]
         return AnnotationPlan(several, found, settings.seed, concurrency=settings.concurrency)
 
     def costs(
@@ -102,19 +126,59 @@ def _gold(seed: int) -> Labeller:
     return label
 
 
-def file_pairs(path: str) -> list[JsonRow]:
-    """Labelled pairs of a file, in any form of `formats.training_rows`.
+def file_pairs(text: str) -> GivenPairs:
+    """Labelled pairs of ``FILE`` or ``FILE#column=value``: training rows with ``chosen`` and ``rejected``, or labels.
+
+    Training rows are those of `formats.training_rows` (UltraFeedback's, HH's), label files those of `formats.labels`
+    (AlpacaFarm's, Chatbot Arena's); of a soft label its probability stands in ``preference``.
 
     Raises:
-        InputError: the file cannot be read, or a row of it is no pair.
+        ConfigError: the sandbox has no such file.
+        InputError: the file cannot be read, too many rows of it are no pairs, or none names a better answer.
     """
-    rows = []
-    for line, row in read_rows(path):
+    if text.startswith("sandbox:"):
+        raise ConfigError(f"labels: file reads labelled pairs: data.preference must be a file, not {text}")
+    path, where = split_filter(text)
+    if where or "chosen" not in next(table_rows(Path(path)), (0, {}))[1]:
+        return _of_labels(path, where)
+    rows: list[JsonRow] = []
+    bad, read = LeftOut("a labelled pair"), 0
+    for line, row in table_rows(Path(path)):
+        read += 1
         try:
             read_preference(row)
         except ValueError as error:
-            raise InputError(f"{path}, line {line}: {error}") from None
-        rows.append(row)
+            bad.add(str(error), f"line {line}")
+        else:
+            rows.append(row)
+    try:
+        notes = bad.notes(read)
+    except ValueError as error:
+        raise file_error(Path(path), error) from None
     if not rows:
-        raise InputError(f"{path}: no rows in it")
-    return rows
+        raise InputError(f"{path}: no labelled pairs in it")
+    return GivenPairs(rows, notes)
+
+
+def _of_labels(path: str, where: Mapping[str, str]) -> GivenPairs:
+    labels = read_labels(path, where)
+    rows: list[JsonRow] = []
+    undecided = Counter[str]()
+    for label in labels:
+        if label.preference is None or label.preference == 1.5:
+            undecided["failed" if label.preference is None else "ties"] += 1
+            continue
+        one, two = label.outputs if label.preference < 1.5 else label.outputs[::-1]
+        sure, given = abs(label.preference - 1.5) + 0.5, len(label.prompt.messages)
+        rows.append(
+            {
+                "prompt": [dict(turn) for turn in label.prompt.messages],
+                "chosen": label.prompt.conversation(one)[given:],
+                "rejected": label.prompt.conversation(two)[given:],
+                **({} if sure == 1.0 else {"preference": sure}),
+            }
+        )
+    told = ", ".join(f"{n:,} {what}" for what, n in undecided.items())
+    if not rows:
+        raise InputError(f"{path}: no label names a better answer" + (f" ({told})" if told else ""))
+    return GivenPairs(rows, [*labels.notes, *([f"{path}: {told} left out"] if told else [])])

@@ -22,7 +22,7 @@ from arenaloop.normal_form import is_blank
 from arenaloop.ratings.cells import LeftOut
 from arenaloop.types import Prompt, Response, Status
 
-__all__ = ["PairSet", "holds_pairs", "read_head_to_head", "read_pairs", "read_samples"]
+__all__ = ["PairSet", "holds_pairs", "pair_row", "read_head_to_head", "read_pairs", "read_samples", "seed_key"]
 
 _TWO = ("output_1", "response_a", "conversation_a", "chosen")
 
@@ -52,6 +52,25 @@ def seed_key(prompt: Prompt, row: JsonRow) -> str:
     if isinstance(row.get("instruction"), str):
         return f"{row['instruction']}{row.get('input') or ''}"
     return "".join(message["content"] for message in prompt.messages)
+
+
+def pair_row(prompt: Prompt, one: Response, two: Response) -> JsonRow:
+    """Two answers as label files have them."""
+    if prompt.follow_ups:
+        return {
+            "conversation_a": prompt.conversation(one.texts),
+            "conversation_b": prompt.conversation(two.texts),
+            "model_a": one.model,
+            "model_b": two.model,
+        }
+    plain = len(prompt.messages) == 1
+    asked: JsonRow = {"instruction": prompt.last_user} if plain else {"messages": list(prompt.messages)}
+    return asked | {
+        "output_1": one.texts[0],
+        "output_2": two.texts[0],
+        "generator_1": one.model,
+        "generator_2": two.model,
+    }
 
 
 def read_pairs(path: Path) -> PairSet:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import AlpacaFarmSettings
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL
+from arenaloop.config.recipes.alpaca_farm_parity import REMAINING, shown
+from arenaloop.data.formats.labels import read_labels, split_filter
+from arenaloop.errors import ConfigError, InputError
+from arenaloop.models.reward import Reward
 from arenaloop.recipes.alpaca_farm import run
 from arenaloop.recipes.alpaca_farm_costs import estimate_costs
 from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, check, outline
+from arenaloop.recipes.people import people
 from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
-from arenaloop.specs.judges import judge
-from arenaloop.specs.labels import file_pairs, labeller
+from arenaloop.specs.labels import evaluator, file_pairs, labeller
 from arenaloop.specs.models import contestant
-from arenaloop.specs.recipes.base import Recipe
+from arenaloop.specs.recipes.base import Recipe, Table
 from arenaloop.specs.rewards import reward
 from arenaloop.specs.start import contestant_of, start
+from arenaloop.types import Prompt
 
-__all__ = ["RECIPE", "build_alpaca_farm"]
+__all__ = ["RECIPE", "build_alpaca_farm", "explain"]
 
 
 def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False) -> AlpacaFarm:
@@ -36,12 +42,21 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
     demonstrations = load_demonstrations(data.sft, seed)
     seen = [row["messages"][0]["content"] for row in demonstrations] if data.sft.startswith("sandbox:") else []
     evaluation = load_prompts(data.evaluation, seed).prompts
-    given = file_pairs(data.preference) if settings.labels == "file" else None
-    preference = () if given is not None else load_prompts(data.preference, seed, exclude=seen).prompts
-    seen += [prompt.last_user for prompt in preference] if data.unlabeled.startswith("sandbox:") else []
-    unlabeled = load_prompts(data.unlabeled, seed, exclude=seen).prompts
+    given = validating = None
+    preference: Sequence[Prompt] = ()
+    validation: Sequence[Prompt] = ()
+    unlabeled: Sequence[Prompt] = ()
+    if settings.labels == "file":
+        given = file_pairs(data.preference)
+        validating = file_pairs(data.validation) if data.validation else None
+    else:
+        preference = load_prompts(data.preference, seed, exclude=seen).prompts
+        validation = load_prompts(data.validation, seed).prompts if data.validation else ()
+    if data.unlabeled:
+        seen += [prompt.last_user for prompt in preference] if data.unlabeled.startswith("sandbox:") else []
+        unlabeled = load_prompts(data.unlabeled, seed, exclude=seen).prompts
     opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
-    sampled = {one.reward for one in settings.methods.values() if one.samples} - {REWARD_MODEL}
+    rewards = {one.reward: name for name, one in settings.methods.items() if one.samples and one.reward != REWARD_MODEL}
     label = labeller(settings)
     recipe = AlpacaFarm(
         settings=settings,
@@ -49,7 +64,7 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         target=contestant_of(settings.target),
         sampling=replace(settings.target.sampling.build(), temperature=settings.sampling_temperature),
         opponents=opponents,
-        judge=judge(settings.judge.with_concurrency(settings.concurrency)),
+        judge=evaluator(settings),
         demonstrations=demonstrations,
         preference=preference,
         unlabeled=unlabeled,
@@ -59,17 +74,35 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         label_costs=label.costs,
         size=origin.size,
         reward_of=lambda path: reward(f"reward:{path}"),
+        validation=validation,
         given=given,
-        rewards={spec: reward(spec, out / "arena.db") for spec in sorted(sampled)},
+        given_validation=validating,
+        people=people(data.people, read_labels(*split_filter(data.people)), evaluation) if data.people else None,
+        rewards={spec: _reward(spec, name, out) for spec, name in sorted(rewards.items())},
         utility=true_utility(data.evaluation),
         fingerprint="" if dry else origin.fingerprint,
         prepare=origin.prepare,
-        recorded=match_recorded(
-            opponents, (*preference, *unlabeled, *evaluation), allow_missing=settings.allow_missing
-        ),
+        recorded=match_recorded(opponents, evaluation, allow_missing=settings.allow_missing),
     )
     check(recipe)
     return recipe
+
+
+def _reward(spec: str, method: str, out: Path) -> Reward:
+    """A method's reward; refusals name the method."""
+    try:
+        return reward(spec, out / "arena.db")
+    except (ConfigError, InputError) as error:
+        raise type(error)(f"methods.{method}: {error}") from None
+
+
+def explain(settings: AlpacaFarmSettings) -> list[Table]:
+    """Where AlpacaFarm's published code chose otherwise than our defaults, and what stands in these settings."""
+    rows = [(choice.path, here, shown(choice.value), choice.why) for choice, here in settings.beside_parity()]
+    return [
+        Table("What AlpacaFarm's code chose", ("setting", "here", "AlpacaFarm", "our default, because of"), rows),
+        Table("What no setting expresses", ("", "AlpacaFarm", "here"), [(x.what, x.theirs, x.ours) for x in REMAINING]),
+    ]
 
 
 RECIPE = Recipe(
@@ -78,5 +111,6 @@ RECIPE = Recipe(
     build_alpaca_farm,
     outline,
     run,
-    estimate_costs,
+    costs=estimate_costs,
+    explain=explain,
 )

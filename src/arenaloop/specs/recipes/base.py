@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from arenaloop.config import RecipeSettings
 from arenaloop.recipes.costs import Costs
@@ -13,7 +13,15 @@ from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import Outline, Result
 from arenaloop.store import Store
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "Table"]
+
+
+class Table(NamedTuple):
+    """What a terminal shows as a table."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class Recipe:
         build: (settings, run directory, whether only the plan is wanted) → everything that it works on. Refuses what
             cannot run to its end, and writes nothing.
         outline: what was built → what it will do.
+        explain: settings → tables that say how they differ from what the recipe's paper or its code has.
         run: (what was built, arena file, run directory, observer) → the result; also resumes.
         costs: (what was built, run directory, arena file if there is one, whether to load and time the start) → what it
             will ask, compute and pay; None of a recipe that says no more than its outline.
@@ -37,3 +46,4 @@ class Recipe:
     outline: Callable[[Any], Outline]
     run: Callable[[Any, Store, Path, Observer], Result]
     costs: Callable[[Any, Path, Store | None, bool], Costs] | None = None
+    explain: Callable[[Any], Sequence[Table]] | None = None

@@ -1,0 +1,108 @@
+"""AlpacaFarm's evaluation: every policy against the baseline, by a judge or by a pool of annotators.
+
+Either way it ends in the battles of one plan. The pairs with their labels are also written as label files, to audit the
+evaluator with, and for people to label: ``data/evaluation.jsonl`` holds what the evaluator said, ``data/truth.jsonl``,
+where the truth is known, what it says of the same pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from arenaloop.arena.matchmaking import target_pairs
+from arenaloop.arena.pairings import battles_by_prompt
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.tournament import Tournament, run_tournament, write_results
+from arenaloop.calls.annotating import AnnotationPlan, annotate
+from arenaloop.calls.answers import Contestant
+from arenaloop.calls.progress import Tally
+from arenaloop.data.formats.pairs import pair_row, seed_key
+from arenaloop.jsonl import write_jsonl
+from arenaloop.judges.annotators import Pair
+from arenaloop.judges.pooled import PooledLabels
+from arenaloop.recipes.parts import Arena, Utility, answer
+from arenaloop.store import Store
+from arenaloop.types import Prompt, Response
+
+__all__ = ["evaluate", "true_score", "write_labels"]
+
+
+def evaluate(
+    arena: Arena, fighters: Sequence[Contestant], baseline: str, prompts: Sequence[Prompt], out: Path
+) -> tuple[BattlePlan, Tournament]:
+    """Ask for every battle of the fighters with the baseline, and write the leaderboard.
+
+    Raises:
+        StoppedError: the budget is spent, a server is down or the disk is full; what was stored stays.
+    """
+    plan = arena.plan(fighters, [p.id for p in prompts], target_pairs([one.name for one in fighters], baseline))
+    judge = arena.judge
+    if not isinstance(judge, PooledLabels):
+        return plan, run_tournament(plan, arena.store, out, on_progress=arena.observer.tally, budget=arena.budget)
+    tally = Tally()
+    answers = {one.name: answer(arena, one, prompts) for one in fighters}
+    for name in answers:
+        if name != baseline:
+            pairs = [
+                Pair(prompt, mine, against, seed_key(prompt, {}))
+                for prompt, mine, against in zip(prompts, answers[name], answers[baseline], strict=True)
+                if mine is not None and against is not None and mine.battles and against.battles
+            ]
+            _label(arena, judge, pairs)
+    if judge.seats == 1:  # of the two seats that a battle reads, the one that was asked
+        plan = replace(plan, one_seat_failed="use_one")
+    return plan, write_results(plan, arena.store, out, tally)
+
+
+def _label(arena: Arena, judge: PooledLabels, pairs: Sequence[Pair]) -> None:
+    """Let the pool label one policy's pairs; each policy is labelled by itself, as AlpacaFarm does.
+
+    So the annotator of a prompt is the same for every policy, and no policy's labels depend on which others there are.
+    """
+    plan = AnnotationPlan(pairs, judge.pool, judge.seed, concurrency=arena.settings.concurrency)
+    labels = annotate(plan, arena.store, arena.observer.tally, budget=arena.budget)
+    for pair, draw, label in zip(pairs, plan.draws(), labels, strict=True):
+        for verdict in judge.take(pair, draw, label.verdicts):
+            if arena.store.verdict(verdict.key) is None:
+                arena.store.add_verdict(verdict)
+
+
+def true_score(utility: Utility, prompt: Prompt, mine: Response, against: Response) -> float:
+    """What the truth gives the first of two answers: 1, 0, or 0.5 where both are worth the same."""
+    lead = utility(prompt, mine) - utility(prompt, against)
+    return 0.5 if abs(lead) < 1e-9 else float(lead > 0)
+
+
+def write_labels(plan: BattlePlan, store: Store, baseline: str, utility: Utility | None, out: Path) -> None:
+    """Write the pairs of the evaluation as label files: by the evaluator, and by the truth."""
+    write_jsonl(out / "evaluation.jsonl", (row for row, _ in _rows(plan, store, baseline, None)))
+    if utility is not None:
+        write_jsonl(out / "truth.jsonl", (row for _, row in _rows(plan, store, baseline, utility) if row))
+
+
+def _rows(
+    plan: BattlePlan, store: Store, baseline: str, utility: Utility | None
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Of each pair of answers the row with the evaluator's preference, and the one with the truth's."""
+    for prompt, responses, pairings in battles_by_prompt(plan, store):
+        against = responses.get(baseline)
+        for pairing in pairings:
+            name = pairing.model_b if pairing.model_a == baseline else pairing.model_a
+            mine = responses.get(name)
+            if mine is None or against is None or not (mine.battles and against.battles):
+                continue
+            pair = pair_row(prompt, replace(mine, model=name), replace(against, model=baseline))
+            won = [battle.winner.score for battle in pairing.battles]
+            share = sum(won) / len(won) if won else None
+            if share is not None and pairing.model_a == baseline:
+                share = 1.0 - share
+            preference = None if share is None else 2.0 - share
+            truth = {} if utility is None else pair | _said("truth", 2.0 - true_score(utility, prompt, mine, against))
+            yield pair | _said(plan.judge.name, preference), truth
+
+
+def _said(annotator: str, preference: float | None) -> dict[str, Any]:
+    return {"annotator": annotator, "preference": preference}
