@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from arenaloop.arena.plan import verdicts_per_battle
 from arenaloop.calls.answers import Contestant
+from arenaloop.calls.budget import Budget
 from arenaloop.config import METHODS
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, AlpacaFarmSettings, FarmMethodSettings
 from arenaloop.data.formats.training_rows import read_preference
@@ -21,6 +22,7 @@ from arenaloop.judges.jury import Decider
 from arenaloop.models.reward import Reward
 from arenaloop.recipes.parts import Arena, Utility, vet
 from arenaloop.recipes.stage import Outline
+from arenaloop.store import Store
 from arenaloop.types import Preference, Prompt, Response, Sampling, content_hash
 
 __all__ = ["AlpacaFarm", "Labeller", "Labels", "Material", "check", "inputs_key", "outline", "stage_names"]
@@ -77,8 +79,8 @@ class AlpacaFarm:
         label: labels pairs of answers.
         label_calls: (pairs) → judge calls that they take at most.
         given: labelled pairs of a file, in place of samples and labels.
-        reward_of: a reward model's directory → what scores by it.
-        rewards: those that methods name by a SPEC.
+        reward_of: (SPEC, arena file, budget) → what scores by it; a judge's verdicts are kept and paid for there.
+        rewards: what identifies those that methods name by a SPEC.
         utility: the true utility of a response, where it is known.
         fingerprint: content hash of `start`, so that a finished run is recognised.
         prepare: makes `start` where it is not there yet; called before the first stage.
@@ -97,9 +99,9 @@ class AlpacaFarm:
     evaluation: Sequence[Prompt]
     label: Labeller
     label_calls: Callable[[int], int]
-    reward_of: Callable[[Path], Reward]
+    reward_of: Callable[[str, Store, Budget], Reward]
     given: Sequence[JsonRow] | None = None
-    rewards: Mapping[str, Reward] = field(default_factory=dict)
+    rewards: Mapping[str, str] = field(default_factory=dict)
     utility: Utility | None = None
     fingerprint: str = ""
     prepare: Callable[[], None] = lambda: None
@@ -184,11 +186,7 @@ def inputs_key(recipe: AlpacaFarm, stage: str, pairs: str = "") -> str:
     parts += [method.method, method.settings.method() if method.learns else [method.n, recipe.sampling.key()]]
     if method.samples:
         parts += [[prompt.id for prompt in material.unlabeled] if method.learns else []]
-        parts += [
-            [pairs, s.reward_model.method()]
-            if method.reward == REWARD_MODEL
-            else recipe.rewards[method.reward].identity
-        ]
+        parts += [[pairs, s.reward_model.method()] if method.reward == REWARD_MODEL else recipe.rewards[method.reward]]
     elif method.method != "sft":
         parts += [pairs]
     return content_hash(*parts)

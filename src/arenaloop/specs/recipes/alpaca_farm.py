@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from arenaloop.calls.budget import Budget
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import AlpacaFarmSettings
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL
@@ -40,7 +41,7 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
     seen += [prompt.last_user for prompt in preference] if data.unlabeled.startswith("sandbox:") else []
     unlabeled = load_prompts(data.unlabeled, seed, exclude=seen).prompts
     opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
-    sampled = {one.reward for one in settings.methods.values() if one.samples} - {REWARD_MODEL}
+    budget = Budget(settings.budget_usd, settings.budget_calls)
     label = labeller(settings)
     recipe = AlpacaFarm(
         settings=settings,
@@ -55,9 +56,13 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         evaluation=evaluation,
         label=label.label,
         label_calls=label.calls,
-        reward_of=lambda path: reward(f"reward:{path}"),
+        reward_of=reward,
         given=given,
-        rewards={spec: reward(spec, out / "arena.db") for spec in sorted(sampled)},
+        rewards={  # best_of_n chooses while answers are asked for: then there is no place for a judge's verdicts
+            one.reward: reward(one.reward, out / "arena.db" if one.learns else None, budget).identity
+            for one in settings.methods.values()
+            if one.samples and one.reward != REWARD_MODEL
+        },
         utility=true_utility(data.evaluation),
         fingerprint="" if dry else origin.fingerprint,
         prepare=origin.prepare,
