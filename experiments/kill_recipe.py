@@ -49,7 +49,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "Expert iteration": {"method": "expert_iteration", "training": _ROWS | {"samples": 4, "max_new_tokens": 8}},
     "PPO": {"method": "ppo", "training": _ROLLOUTS},
     "PPO, judge": {"method": "ppo", "reward": "judge:{folder}/rubric.yaml", "training": _ROLLOUTS},
-    "Quark": {"method": "quark", "training": _ROLLOUTS | {"samples": 1}},
+    "Quark": {"method": "quark", "training": _ROLLOUTS | {"samples": 1, "rollout_batch": 16}},
 }
 MEMBERS = [
     {"name": "reasons", "template": "annotator_reasoned", "batch": 4, "sampling": {"temperature": 1.0}},

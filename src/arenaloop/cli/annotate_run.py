@@ -28,7 +28,7 @@ from arenaloop.specs import contestant
 from arenaloop.specs.annotators import pool
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error
-from arenaloop.terminal import say
+from arenaloop.terminal import counted, say
 
 __all__ = ["execute", "labels_beside"]
 
@@ -112,7 +112,7 @@ def execute(
         _print(told)
     say(messages, _summary(told, reason), fold=True)
     for name, count in _silent(labels).items():
-        say(messages, f"warning: annotator {name} answered none of its {count:,} pairs", fold=True)
+        say(messages, f"warning: annotator {name} answered none of its {counted(count, 'pair')}", fold=True)
     if line := human_line(told["human_equivalent"]):
         say(messages, line, fold=True)
     if failed:
@@ -237,15 +237,16 @@ def _planned(plan: AnnotationPlan, found: PairSet, saved: dict[str, int], out: P
     one = "; a pool of one annotator: nothing varies between annotators" if len(annotators.members) == 1 else ""
     noise = f", {saved['calls_saved_by_noise']:,} saved by noise" if annotators.p_label_flip else ""
     return (
-        f"{out}: {len(plan.pairs):,} pairs{repeated}{votes} · {len(annotators.members)} annotators · "
+        f"{out}: {counted(len(plan.pairs), 'pair')}{repeated}{votes} · "
+        f"{counted(len(annotators.members), 'annotator')} · "
         f"p_label_flip {annotators.p_label_flip:g} ({annotators.noise_model}) · seats {annotators.seat_mode} · "
-        f"{saved['calls_planned']:,} calls at most, re-asking apart{noise}{one}"
+        f"{counted(saved['calls_planned'], 'call')} at most, re-asking apart{noise}{one}"
     )
 
 
 def _beside_people(labels: int, usd: float | None, human: HumanLabel) -> str:
     """What the same labels cost from people, and 1,000 of them, beside AlpacaFarm's figures."""
-    people = human_line(human_equivalent(labels, None, None, human).to_json()) or f"{labels:,} labels"
+    people = human_line(human_equivalent(labels, None, None, human).to_json()) or counted(labels, "label")
     ours = "price unknown" if usd is None else f"${dollars(1000 * usd / labels)}"
     theirs = "" if human.usd is None else f"${1000 * human.usd:,.0f} by people, "
     return f"{people}; 1,000 labels: {theirs}{ours} here (AlpacaFarm has $300 and $6)"
@@ -260,8 +261,9 @@ def _summary(told: dict[str, Any], reason: str | None) -> str:
         else ""
     )
     return (
-        f"{told['out']}: {told['labels']:,} labels, {told['noise']:,} of them noise · {told['ties']:,} ties · "
-        f"{told['rows']:,} rows to train on{failed} · {told['calls']:,} calls · {usd}"
+        f"{told['out']}: {counted(told['labels'], 'label')}, {told['noise']:,} of them noise · "
+        f"{counted(told['ties'], 'tie')} · "
+        f"{counted(told['rows'], 'row')} to train on{failed} · {counted(told['calls'], 'call')} · {usd}"
     )
 
 

@@ -31,7 +31,7 @@ from arenaloop.errors import ConfigError, InputError
 from arenaloop.specs import contestant, judge, load_prompts, self_preference
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error, unread_example
-from arenaloop.terminal import say
+from arenaloop.terminal import counted, say
 from arenaloop.types import Prompt
 
 __all__ = ["execute"]
@@ -220,9 +220,10 @@ class _BattleRun:
         answers = sum(1 for c in plan.contestants if c.name not in plan.recorded) * len(plan.prompt_ids)
         repeated = f" ({self.duplicates:,} more repeat one of them)" if self.duplicates else ""
         self._say(
-            f"{self.out}: {len(plan.contestants)} models · {len(plan.prompt_ids):,} prompts{repeated} · "
-            f"{plan.battles:,} battles · at most {plan.verdicts:,} judge calls and "
-            f"{answers:,} answers · judge {plan.judge.name}"
+            f"{self.out}: {counted(len(plan.contestants), 'model')} · "
+            f"{counted(len(plan.prompt_ids), 'prompt')}{repeated} · "
+            f"{counted(plan.battles, 'battle')} · at most {counted(plan.verdicts, 'judge call')} and "
+            f"{counted(answers, 'answer')} · judge {plan.judge.name}"
         )
 
     def _say(self, line: str) -> None:

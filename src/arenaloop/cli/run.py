@@ -150,7 +150,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
 def _print_outline(outline: Outline, out: Path, console: Console, judge: Decider | None, store: Store | None) -> None:
     from arenaloop.calls.speeds import judging_time
     from arenaloop.judges.jury import Jury
-    from arenaloop.terminal import say
+    from arenaloop.terminal import counted, say
 
     calls, jury = sum(n for _, _, n in outline.calls), None if judge is None else Jury.of(judge)
     told: list[str] = []
@@ -158,9 +158,9 @@ def _print_outline(outline: Outline, out: Path, console: Console, judge: Decider
         times = (judging_time(store, member, calls // len(jury.members)) for member in jury.members)
         told = [*(f"  {line}" for line in times if line), *(f"note: judge {jury.name}: {note}" for note in jury.notes)]
     for line in (
-        f"{out}: {len(outline.stages)} stages ({', '.join(outline.stages)})",
+        f"{out}: {counted(len(outline.stages), 'stage')} ({', '.join(outline.stages)})",
         f"  {' · '.join(outline.facts)}",
-        f"  at most {calls:,} judge calls (equal pairs of texts are asked once):",
+        f"  at most {counted(calls, 'judge call')} (equal pairs of texts are asked once):",
         *(f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls" for name, prompts, n in outline.calls),
         *told,
     ):

@@ -23,6 +23,7 @@ from arenaloop.models.reward import Reward
 from arenaloop.recipes.parts import Arena, Utility, vet
 from arenaloop.recipes.stage import Outline
 from arenaloop.store import Store
+from arenaloop.terminal import counted
 from arenaloop.types import Preference, Prompt, Response, Sampling, content_hash
 
 __all__ = ["AlpacaFarm", "Labeller", "Labels", "Material", "check", "inputs_key", "outline", "stage_names"]
@@ -47,7 +48,7 @@ class Labels:
     def told(self) -> str:
         """In one line."""
         rest = ", ".join(f"{n:,} {reason}" for reason, n in sorted(self.undecided.items()) if n)
-        return f"{len(self.preferences):,} pairs labelled, {self.drawn:,} of them by noise without a call" + (
+        return f"{counted(len(self.preferences), 'pair')} labelled, {self.drawn:,} of them by noise without a call" + (
             f"; without a label: {rest}" if rest else ""
         )
 
@@ -196,12 +197,12 @@ def outline(recipe: AlpacaFarm) -> Outline:
     """What the recipe will do, in words and numbers."""
     s, material = recipe.settings, recipe.material
     facts = [
-        f"{len(material.demonstrations):,} demonstrations",
-        f"{len(material.given):,} labelled pairs"
+        counted(len(material.demonstrations), "demonstration"),
+        counted(len(material.given), "labelled pair")
         if material.given is not None
-        else f"{len(material.preference):,} preference prompts, {s.samples} answers each, labels: {s.labels}",
-        f"{len(material.unlabeled):,} unlabeled prompts",
-        f"{len(recipe.evaluation):,} evaluation prompts",
+        else f"{counted(len(material.preference), 'preference prompt')}, {s.samples} answers each, labels: {s.labels}",
+        counted(len(material.unlabeled), "unlabeled prompt"),
+        counted(len(recipe.evaluation), "evaluation prompt"),
         *(f"{n:,} left out of {what}: evaluation prompts" for what, n in material.left_out.items() if n),
         f"baseline {s.baseline}",
         *([f"opponents {', '.join(one.name for one in recipe.opponents)}"] if recipe.opponents else []),
@@ -219,7 +220,7 @@ def outline(recipe: AlpacaFarm) -> Outline:
 def _sampled(name: str, method: FarmMethodSettings, prompts: int) -> str:
     """How many answers of its own a method scores."""
     if not method.learns:
-        return f"{name}: {method.n} samples an evaluation prompt"
+        return f"{name}: {counted(method.n, 'sample')} an evaluation prompt"
     told: Any = method.settings
     if "rollout_batch" not in METHODS[method.method].model_fields:
         return f"{name}: {prompts * told.samples * told.rounds:,} samples"
@@ -227,4 +228,4 @@ def _sampled(name: str, method: FarmMethodSettings, prompts: int) -> str:
     if "rollout_batch" not in told.model_fields_set:  # then it fits the prompts
         batch = min(batch, prompts * told.samples)
     iterations = told.iterations or max(1, 10 * prompts // max(1, batch // told.samples))
-    return f"{name}: {iterations * batch:,} samples in {iterations:,} roll-outs"
+    return f"{name}: {counted(iterations * batch, 'sample')} in {counted(iterations, 'roll-out')}"

@@ -19,8 +19,8 @@ from arenaloop.recipes.account import stage_details, stage_row
 from arenaloop.recipes.alpaca_farm_plan import Labels
 from arenaloop.recipes.parts import Utility
 from arenaloop.recipes.stage import StageResult
-from arenaloop.report.outcome import counted
 from arenaloop.store import Store
+from arenaloop.terminal import counted
 
 __all__ = ["compare"]
 
