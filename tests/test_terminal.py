@@ -50,8 +50,8 @@ def test_figures_that_are_not_known_are_dashes() -> None:
 
 
 def test_one_thing_is_one_and_others_are_many() -> None:
-    told = [counted(n, what) for n, what in ((1, "judge call"), (0, "stage"), (1500, "row"), (2, "batch"), (1, "batch"))]
-    assert told == ["1 judge call", "0 stages", "1,500 rows", "2 batches", "1 batch"]
+    things = ((1, "judge call"), (0, "stage"), (1500, "row"), (2, "batch"), (1, "batch"))
+    assert [counted(*one) for one in things] == ["1 judge call", "0 stages", "1,500 rows", "2 batches", "1 batch"]
 
 
 def test_a_table_shows_names_as_they_stand() -> None:
