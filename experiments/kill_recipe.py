@@ -4,8 +4,9 @@
 
 Annotators, the judge and one method's reward are models behind a server of this process, which counts its calls; the
 small world's own target is trained by every kind of method. The moments are drawn over the unbroken run's life, one in
-each of as many equal parts, and so fall in trainings, in labelling and in battles as these take time; every third kill
-waits for the next write of a checkpoint or a model. What has to hold, else the exit code is 1:
+each of as many equal parts, by turns of its calls and steps and of its time; so they fall in labelling, battles and
+trainings. Every third kill waits for the next write of a checkpoint or a model, if there is one. What has to hold, else
+the exit code is 1:
 
 * the methods' leaderboard, the ratings, the labelled pairs and all weights, roll-outs and metrics are those of the
   unbroken run, but for seconds and keys;
@@ -166,6 +167,7 @@ def main() -> None:
         runs: list[tuple[dict[str, Any], Counter[str], int]] = []
         ends: list[float] = []
         killed = flying = 0
+        missed = False  # the last one waited for a write, and the run ended before there was one
         while killed < options.kills or len(runs) < 2:  # the first is the unbroken one; one that ended makes room
             out = folder / str(len(runs))
             log = folder / f"{out.name}.log"
@@ -175,11 +177,12 @@ def main() -> None:
             if not runs:
                 ends = life(process, watched, (out / "summary.json").exists)
             while runs and killed < options.kills:
-                moment = rng.uniform(killed, killed + 1) / options.kills * ends[-1]
-                after = sum(end <= moment for end in ends[:-1])
-                writing = watched.writing if killed % 3 == 2 else None
-                more = moment - (ends[after - 1] if after else 0.0)
-                if not kill(process, watched, after, more, writing):
+                share, more = rng.uniform(killed, killed + 1) / options.kills, rng.uniform(0.0, 2 * LATENCY)
+                # as time goes, most of which is training; and as events go, most of which are calls
+                passed = sum(end <= share * ends[-1] for end in ends[:-1])
+                after = passed if killed % 2 else int(share * (len(ends) - 1))
+                writing = watched.writing if killed % 3 == 2 and not missed else None
+                if missed := not kill(process, watched, after, more, writing):
                     break
                 killed, flying = killed + 1, flying + served.flying
                 print(f"kill {killed} at event {watched():,} of {len(ends) - 1:,}: {watched.where()}", flush=True)

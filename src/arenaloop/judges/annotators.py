@@ -20,6 +20,7 @@ from arenaloop.judges.answer_lines import Scores
 from arenaloop.judges.asking import TemplateJudge
 from arenaloop.judges.base import Judge, decided, pair_key
 from arenaloop.judges.filling import Layout, Material
+from arenaloop.judges.parsers import VerdictMode
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
 from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, Verdict, content_hash
@@ -209,7 +210,7 @@ class PairsJudge(TemplateJudge[tuple[Scores, ...]]):
     were in the call. Given turns are shown with the user's; prompts with further turns are refused (`Material.pairs`).
 
     Args:
-        model, template, sampling, name: as of `TemplateJudge`; the template is one of layout ``pairs``.
+        model, template, sampling, name, verdict: as of `TemplateJudge`; the template is one of layout ``pairs``.
         batch: pairs in a call, at most; part of who the judge is.
     """
 
@@ -217,9 +218,16 @@ class PairsJudge(TemplateJudge[tuple[Scores, ...]]):
     kind: ClassVar[str] = "pairs"
 
     def __init__(
-        self, model: Model, *, template: str | JudgeTemplate, batch: int, sampling: Sampling, name: str | None = None
+        self,
+        model: Model,
+        *,
+        template: str | JudgeTemplate,
+        batch: int,
+        sampling: Sampling,
+        name: str | None = None,
+        verdict: VerdictMode = "text",
     ) -> None:
-        super().__init__(model, template, "text", sampling, name)
+        super().__init__(model, template, verdict, sampling, name)
         self.batch = batch
         self.fingerprint = content_hash(self.fingerprint, batch)
 

@@ -88,10 +88,10 @@ def annotator(settings: AnnotatorSettings) -> Judge:
         if several:
             raise ConfigError(f"annotator {settings.name or settings.spec}: batch goes with a model, not with {kind}:")
     elif several or layout_of(settings.template) == "pairs":
-        asked = settings.verdict, settings.prefill
-        if asked != ("text", ""):
+        if settings.verdict == "logprob" or settings.prefill:
             raise ConfigError(
-                f"annotator {settings.name or settings.spec}: templates of several pairs serve verdict text"
+                f"annotator {settings.name or settings.spec}: templates of several pairs serve verdict text and json, "
+                "without a prefill"
             )
         template = load_template(settings.template, settings.criteria, settings.parser, layout="pairs")
         built = PairsJudge(
@@ -100,6 +100,7 @@ def annotator(settings: AnnotatorSettings) -> Judge:
             batch=settings.batch,
             sampling=settings.sampling.build(),
             name=settings.name,
+            verdict=settings.verdict,
         )
         refuse_impossible(built)
         return built
