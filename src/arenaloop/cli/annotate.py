@@ -20,8 +20,8 @@ def annotate(
         list[str] | None,
         typer.Argument(
             metavar="[NAME=]FILE",
-            help="What is labelled: one file of pairs of answers; or two files of answers (NEW OLD) to the same prompts; "
-            "or one file with several answers to each prompt.",
+            help="What is labelled: one file of pairs of answers, or two files of answers to the same prompts "
+            "(NEW OLD), or one file with several answers to each prompt.",
             show_default=False,
         ),
     ] = None,

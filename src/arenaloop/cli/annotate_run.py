@@ -108,12 +108,13 @@ def execute(
                 labels = annotate_batches(
                     plan, store, folder, settings.batch, watch.tally, budget=budget, say=partial(say, messages)
                 )
-        seconds = batch_seconds(store)  # waiting for batches is time, too
         usage, reason = store.usage(), commonest_error(store)
+        seconds = usage.seconds + batch_seconds(store)  # waiting for batches is time, too
         say_notices(messages, store)
     write_jsonl(labels_beside(out), (_label_row(plan.pairs[one.pair], one) for one in labels))
     rows = write_jsonl(out, _preferences(plan.pairs, labels))
     failed = Counter(one.status.value for one in labels if one.preference is None)
+    given = len(labels) - failed.total()
     told = {
         "out": str(out),
         "labels": len(labels),
@@ -124,9 +125,7 @@ def execute(
         "by_annotator": dict(Counter(one.annotator for one in labels if one.annotator is not None)),
         **saved,
         **usage._asdict(),
-        "human_equivalent": human_equivalent(
-            len(labels) - failed.total(), usage.usd, usage.seconds + seconds, human
-        ).to_json(),
+        "human_equivalent": human_equivalent(given, usage.usd, seconds, human).to_json(),
     }
     if as_json:
         _print(told)

@@ -210,7 +210,7 @@ class PairsJudge(TemplateJudge[tuple[Scores, ...]]):
     were in the call. Given turns are shown with the user's; prompts with further turns are refused (`Material.pairs`).
 
     Args:
-        model, template, sampling, name, verdict: as of `TemplateJudge`; the template is one of layout ``pairs``.
+        model, template, sampling, name, verdict, prefill: as of `TemplateJudge`; the template is one of layout ``pairs``.
         batch: pairs in a call, at most; part of who the judge is.
     """
 
@@ -226,8 +226,9 @@ class PairsJudge(TemplateJudge[tuple[Scores, ...]]):
         sampling: Sampling,
         name: str | None = None,
         verdict: VerdictMode = "text",
+        prefill: str = "",
     ) -> None:
-        super().__init__(model, template, verdict, sampling, name)
+        super().__init__(model, template, verdict, sampling, name, prefill=prefill)
         self.batch = batch
         self.fingerprint = content_hash(self.fingerprint, batch)
 

@@ -88,10 +88,9 @@ def annotator(settings: AnnotatorSettings) -> Judge:
         if several:
             raise ConfigError(f"annotator {settings.name or settings.spec}: batch goes with a model, not with {kind}:")
     elif several or layout_of(settings.template) == "pairs":
-        if settings.verdict == "logprob" or settings.prefill:
+        if settings.verdict == "logprob":
             raise ConfigError(
-                f"annotator {settings.name or settings.spec}: templates of several pairs serve verdict text and json, "
-                "without a prefill"
+                f"annotator {settings.name or settings.spec}: templates of several pairs serve verdict text and json"
             )
         template = load_template(settings.template, settings.criteria, settings.parser, layout="pairs")
         built = PairsJudge(
@@ -101,6 +100,7 @@ def annotator(settings: AnnotatorSettings) -> Judge:
             sampling=settings.sampling.build(),
             name=settings.name,
             verdict=settings.verdict,
+            prefill=settings.prefill,
         )
         refuse_impossible(built)
         return built
