@@ -115,6 +115,12 @@ class RolloutSettings(SampleSettings):
             answers = self.samples * max(1, min(answers // self.samples, prompts))
         return self.model_copy(update={"rollout_batch": answers, "step_batch": min(self.step_batch, answers)})
 
+    def lacking(self, prompts: int) -> str | None:
+        """Why so many prompts are too few; None where they are enough."""
+        each = self.rollout_batch // self.samples
+        why = f"there are {prompts:,} prompts, fewer than a roll-out's {each:,}; lower rollout_batch"
+        return why if prompts < each else None
+
     @property
     def steps_each(self) -> int:
         """Optimiser steps of one roll-out."""

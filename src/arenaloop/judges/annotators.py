@@ -210,7 +210,7 @@ class PairsJudge(TemplateJudge[tuple[Scores, ...]]):
     were in the call. Given turns are shown with the user's; prompts with further turns are refused (`Material.pairs`).
 
     Args:
-        model, template, sampling, name, verdict, prefill: as of `TemplateJudge`; the template is one of layout ``pairs``.
+        model, template, sampling, name, verdict, prefill: as of `TemplateJudge`; the layout is ``pairs``.
         batch: pairs in a call, at most; part of who the judge is.
     """
 

@@ -14,6 +14,7 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
 from arenaloop.config import METHODS
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, AlpacaFarmSettings, FarmMethodSettings
+from arenaloop.config.rl import RolloutSettings
 from arenaloop.data.formats.training_rows import read_preference
 from arenaloop.data.held_out import HeldOut, Turn, prompt_turns, row_turns
 from arenaloop.errors import ConfigError, InputError, nearest
@@ -145,7 +146,7 @@ def check(recipe: AlpacaFarm) -> None:
 
     Raises:
         ConfigError: as in `vet`; a baseline that is nobody's name; a method that another opponent is called by.
-        InputError: a split that a method needs is empty once evaluation prompts are left out.
+        InputError: a split that a method needs is empty once evaluation prompts are left out, or too small for it.
     """
     s, material = recipe.settings, recipe.material
     names = stage_names(s)
@@ -166,6 +167,12 @@ def check(recipe: AlpacaFarm) -> None:
     for key, (rows, what) in needs.items():
         if not rows:
             raise InputError(f"{key}: nothing is left for {what} (rows that ask evaluation prompts are left out)")
+    for name, method in s.methods.items():
+        training = method.settings if method.learns else None
+        if isinstance(training, RolloutSettings) and (
+            why := training.sized(len(material.unlabeled)).lacking(len(material.unlabeled))
+        ):
+            raise InputError(f"data.unlabeled: {name}: {why}")
 
 
 def inputs_key(recipe: AlpacaFarm, stage: str, pairs: str = "") -> str:
