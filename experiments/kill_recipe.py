@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from killing import ARENALOOP, Served, begin, kept, kill, life, stored
 
 from arenaloop.sandbox.judge import SandboxJudge, read_answer_prompt, read_judge_prompt, read_pairs_prompt
 from arenaloop.sandbox.server import read_request
+from arenaloop.terminal import counted
 
 CONCURRENCY = 4
 LATENCY = 0.05  # seconds of a call, so that judging takes its share of the run's life
@@ -127,10 +129,14 @@ class Watched:
         """Whether a checkpoint or a model is being written."""
         return any(next((self.out / "checkpoints").glob(f"*/{name}"), None) for name in ("checkpoint.tmp", ".saving"))
 
+    def noting(self, seen: list[tuple[int, str]]) -> Callable[[], None]:
+        """Notes how many calls are in flight, and what is done."""
+        return lambda: seen.append((self.served.flying, self.where()))
+
     def where(self) -> str:
         """What it does now: asks models, or trains."""
         if self.served.flying:
-            return f"{self.served.flying} calls in flight"
+            return counted(self.served.flying, "call") + " in flight"
         metrics = self.metrics()
         return f"training {max(metrics, key=lambda one: one.stat().st_mtime).parent.name}" if metrics else "start"
 
@@ -182,10 +188,11 @@ def main() -> None:
                 passed = sum(end <= share * ends[-1] for end in ends[:-1])
                 after = passed if killed % 2 else int(share * (len(ends) - 1))
                 writing = watched.writing if killed % 3 == 2 and not missed else None
-                if missed := not kill(process, watched, after, more, writing):
+                seen: list[tuple[int, str]] = []
+                if missed := not kill(process, watched, after, more, writing, watched.noting(seen)):
                     break
-                killed, flying = killed + 1, flying + served.flying
-                print(f"kill {killed} at event {watched():,} of {len(ends) - 1:,}: {watched.where()}", flush=True)
+                killed, flying = killed + 1, flying + seen[-1][0]
+                print(f"kill {killed} at event {watched():,} of {len(ends) - 1:,}: {seen[-1][1]}", flush=True)
                 time.sleep(2 * LATENCY)  # the server is done with what nobody reads any more
                 watched.again()
                 process = begin(line, log)

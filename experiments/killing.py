@@ -97,13 +97,18 @@ def kill(
     after: int,
     more: float,
     writing: Callable[[], bool] | None = None,
+    note: Callable[[], object] = lambda: None,
 ) -> bool:
-    """Kill a run some seconds after so many events, or when a file is then being written; False: it ended before."""
+    """Kill a run some seconds after so many events, or when a file is then being written; False: it ended before.
+
+    `note` is called right before.
+    """
     awaited = None
     while process.poll() is None:
         if awaited is None and progress() >= after:
             awaited = time.monotonic() + more
         if awaited is not None and time.monotonic() >= awaited and (writing is None or writing()):
+            note()
             process.send_signal(signal.SIGKILL)
             process.wait()
             return True

@@ -23,6 +23,7 @@ from arenaloop.judges.filling import Layout, Material
 from arenaloop.judges.parsers import VerdictMode
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
+from arenaloop.terminal import counted
 from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, Verdict, content_hash
 
 __all__ = [
@@ -273,7 +274,7 @@ class PairsJudge(TemplateJudge[tuple[Scores, ...]]):
         found, status = self._read(completion)
         error = completion.error
         if found is not None and len(found) != len(seated):
-            error = f"{len(found)} choices where {len(seated)} pairs were asked about"
+            error = f"{counted(len(found), 'choice')} where {len(seated)} pairs were asked about"
             found, status = None, Status.UNPARSED
         costs = _shares(completion, len(seated))
         return [
