@@ -14,28 +14,23 @@ the last for that of the model, so that these are hit too. What has to hold, els
 from __future__ import annotations
 
 import argparse
-import gzip
-import hashlib
 import json
 import random
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from killing import ARENALOOP, Served, begin, kept, kill, life
 
 from arenaloop.sandbox.judge import read_answer_prompt
 from arenaloop.sandbox.target import build_target
 
-ARENALOOP = [sys.executable, "-c", "from arenaloop.cli import main; main()"]
 CONCURRENCY = 4
-ANSWERS_IN = 0.02  # seconds; longer than the moment in which an answer gets to the disk
 SETTINGS = (
     "rollout_batch=32", "samples=4", "step_batch=16", "max_new_tokens=8", "learning_rate=1e-3", "warmup_steps=1",
     "kl_target=0.5", "checkpoint_every=2", "stop_cut=1", "stop_distinct=0", "threads=1", "device=cpu",
@@ -44,42 +39,12 @@ OWN = {"quark": ("best_only=false", "reset_pool=false")}
 """What makes a method keep most between its steps: Quark its pool of answers, all parts, reward tokens."""
 
 
-class Judge:
-    """A judging model on loopback: a score that the answer's text decides, and how often each question was asked."""
-
-    def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
-        judge = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                read = read_answer_prompt(body["messages"][-1]["content"])
-                answer = "" if read is None else "".join(read[1])
-                judge.asked[json.dumps(read)] += 1
-                time.sleep(ANSWERS_IN)
-                score = round(5 * sum(letter in "aeiou" for letter in answer) / max(len(answer), 1), 2)
-                choice = {"message": {"role": "assistant", "content": f"Read.\n\nScore: {score}"}}
-                usage = {"prompt_tokens": 3, "completion_tokens": 2}
-                data = json.dumps({"choices": [choice | {"finish_reason": "stop"}], "usage": usage}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *_: object) -> None:
-                """Clients are killed here."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+def scored(body: dict[str, Any]) -> tuple[str, str]:
+    """What is asked about, and a score that the answer's text decides."""
+    read = read_answer_prompt(body["messages"][-1]["content"])
+    answer = "" if read is None else "".join(read[1])
+    score = round(5 * sum(letter in "aeiou" for letter in answer) / max(len(answer), 1), 2)
+    return json.dumps(read), f"Read.\n\nScore: {score}"
 
 
 def rolled_out(out: Path, since: float) -> int:
@@ -88,41 +53,6 @@ def rolled_out(out: Path, since: float) -> int:
     if metrics.exists():
         return metrics.read_bytes().count(b"\n") if metrics.stat().st_mtime >= since else -1
     return 0 if (out / "training.json").exists() else -1
-
-
-def life(process: subprocess.Popen[bytes], out: Path, since: float) -> list[float]:
-    """Seconds from the beginning of an unbroken training to the end of each roll-out, and until it was over."""
-    times: list[float] = []
-    while process.poll() is None and not (out / "config.json").exists():
-        if rolled_out(out, since) >= len(times):
-            times.append(time.monotonic())
-        time.sleep(0.002)
-    return [moment - times[0] for moment in [*times[1:], time.monotonic()]]
-
-
-def kill(process: subprocess.Popen[bytes], out: Path, since: float, after: int, more: float, write: str) -> bool:
-    """Kill a training some seconds after a roll-out's end, or when a file is then being written; False: it ended."""
-    awaited = None
-    while process.poll() is None:
-        if awaited is None and rolled_out(out, since) >= after:
-            awaited = time.monotonic() + more
-        if awaited is not None and time.monotonic() >= awaited and (not write or (out / write).exists()):
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            return True
-        time.sleep(0.0002 if write else 0.002)
-    return False
-
-
-def kept(out: Path) -> dict[str, Any]:
-    """What a training left: hashes of weights and unpacked roll-outs, and the metrics without seconds."""
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    packed = sorted((out / "rollouts").glob("*.gz"))
-    return {
-        "weights": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.glob("*.safetensors"))},
-        "roll-outs": {p.name: hashlib.sha256(gzip.decompress(p.read_bytes())).hexdigest() for p in packed},
-        "metrics": [{name: value for name, value in row.items() if "seconds" not in name} for row in rows],
-    }
 
 
 def one_method(method: str, folder: Path, settings: Sequence[str], kills: int, rng: random.Random) -> bool:
@@ -136,26 +66,27 @@ def one_method(method: str, folder: Path, settings: Sequence[str], kills: int, r
     while (
         killed < kills or not told
     ):  # the first is the unbroken one; one that ended before its kill makes room for more
-        judge, out = Judge(), folder / str(len(told))
+        judge, out = Served(scored), folder / str(len(told))
+        log = folder / f"{out.name}.log"
         (folder / f"{out.name}.yaml").write_text(f"spec: {judge.url}#judge\nconcurrency: {CONCURRENCY}\n")
         line = [*ARENALOOP, "train", method, "--model", f"hf:{start}", "--data", str(prompts), "--out", str(out)]
         line += ["--reward", f"judge:{folder / out.name}.yaml", *(f"--set={each}" for each in settings)]
-        since, process = time.time(), begin(line)
+        since, process = time.time(), begin(line, log)
         if not told:
-            ends = life(process, out, since)
+            ends = life(process, partial(rolled_out, out, since), (out / "config.json").exists)
         while told and killed < kills:
             moment = rng.uniform(killed, killed + 1) / kills * ends[-1]
             after = sum(end <= moment for end in ends[:-1])
             last = killed == kills - 1
             write = ".saving" if last else "checkpoint.tmp" if killed % 3 == 2 else ""
             more = 0.0 if last else moment - (ends[after - 1] if after else 0.0)
-            if not kill(process, out, since, after, more, write):
+            writing = (out / write).exists if write else None
+            if not kill(process, partial(rolled_out, out, since), after, more, writing):
                 break
             killed, inside = killed + 1, inside + bool(write)
-            since, process = time.time(), begin(line)
-        _, said = process.communicate()
-        if process.returncode != 0:
-            sys.exit(f"{method}: exit code {process.returncode}: {said.decode().strip()}")
+            since, process = time.time(), begin(line, log)
+        if process.wait() != 0:
+            sys.exit(f"{method}: exit code {process.returncode}: {log.read_text()[-2000:].strip()}")
         told.append((kept(out), judge.asked))
         judge.server.shutdown()
     (whole, once), broken = told[0], told[1:]
@@ -171,11 +102,6 @@ def one_method(method: str, folder: Path, settings: Sequence[str], kills: int, r
         flush=True,
     )
     return fine
-
-
-def begin(line: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A process of its own."""
-    return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def main() -> None:

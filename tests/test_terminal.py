@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from arenaloop.terminal import figure, plain, say, span, table
+from arenaloop.terminal import counted, figure, plain, say, span, table
 
 
 def said(text: str, *, style: str | None = None, fold: bool = False, colours: bool = False) -> str:
@@ -47,6 +47,11 @@ def test_figures_that_are_not_known_are_dashes() -> None:
     assert (figure(None, ".1f"), figure(1234.56, ",.1f"), figure(3, "d")) == ("–", "1,234.6", "3")
     assert (span(1.0, 2.0, ".0f"), span(None, None, ".0f")) == ("1 … 2", "–")
     assert (span(None, 2.0, ".0f"), span(1.0, None, ".0f")) == ("open … 2", "1 … open")
+
+
+def test_one_thing_is_one_and_others_are_many() -> None:
+    things = ((1, "judge call"), (0, "stage"), (1500, "row"), (2, "batch"), (1, "batch"))
+    assert [counted(*one) for one in things] == ["1 judge call", "0 stages", "1,500 rows", "2 batches", "1 batch"]
 
 
 def test_a_table_shows_names_as_they_stand() -> None:

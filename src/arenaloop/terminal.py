@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["figure", "plain", "say", "span", "table"]
+__all__ = ["counted", "figure", "plain", "say", "span", "table"]
 
 _NAME = 16
 """characters that names in a narrow table have at least, if they are as long"""
@@ -34,6 +34,11 @@ def say(console: Console, text: str, *, style: str | None = None, fold: bool = F
         fold: break a long line between words; a command or a path that is to be copied is left to the terminal.
     """
     console.print(plain(text), style=style, markup=False, highlight=False, soft_wrap=not fold)
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things: ``1 stage``, ``1,500 rows``, ``2 batches``."""
+    return f"{n:,} {what}" + ("" if n == 1 else "es" if what.endswith("ch") else "s")
 
 
 def figure(value: float | None, form: str) -> str:

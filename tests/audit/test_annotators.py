@@ -54,10 +54,10 @@ def test_what_says_nothing_is_left_out_and_counted() -> None:
     table, notes = label_table(labels, REWARD)
     assert len(table.prefers_first) == 1
     assert notes == [
-        "1 ties left out: annotators of the fitted kind choose",
-        "1 labels of the file are null and were left out",
-        "1 labels of two equal outputs left out",
-        "1 labels left out: the reward gives one of their outputs no score",
+        "1 tie left out: annotators of the fitted kind choose",
+        "1 label of the file left out: null",
+        "1 label of two equal outputs left out",
+        "1 label left out: the reward gives one of their outputs no score",
     ]
     assert label_table([], REWARD)[0].prefers_first.shape == (0,)
 

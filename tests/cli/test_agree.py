@@ -66,7 +66,7 @@ def test_models_of_one_list_and_names_that_only_look_alike_are_told(boards: tupl
     other = tmp_path / "other.csv"
     other.write_text("model,rating,lower,upper\nA,3,2,4\nb ,2,1,3\nc,1,0,2\n")
     shown = run(str(other), boards[1])
-    assert "1 models in both" in shown
+    assert "1 model in both" in shown
     assert "'A' (A) and 'a' (B) look alike and are compared as different models" in shown
     assert "'b ' (A) and 'b' (B) look alike" in shown
     json.loads(run(str(other), boards[1], "--json"))  # notes are not in the way

@@ -277,7 +277,7 @@ def test_the_demo_can_be_planned(arenaloop: Command, tmp_path: Path) -> None:
 def test_a_demo_of_another_name(arenaloop: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = arenaloop("demo", "arena_learning", "--dry-run", "--rounds", "0")
     assert named.code == 0
-    assert any("runs/demo: 1 stages (SFT-I0)" in line for line in named.lines)
+    assert any("runs/demo: 1 stage (SFT-I0)" in line for line in named.lines)
     unknown = arenaloop("demo", "arena_lerning", "--dry-run")
     assert (unknown.code, len(unknown.lines)) == (2, 1)
     assert "did you mean 'arena_learning'" in unknown.lines[0]

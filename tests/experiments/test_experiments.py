@@ -56,7 +56,7 @@ def packed(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def test_no_experiment_is_left_out() -> None:
     here = Path(__file__).read_text() + (Path(__file__).parents[1] / "arena" / "test_chaos.py").read_text()
-    names = {path.stem for path in EXPERIMENTS.glob("*.py")} - {"gold", "own_samples"}
+    names = {path.stem for path in EXPERIMENTS.glob("*.py")} - {"gold", "killing", "own_samples"}
     assert {name for name in names if f'"{name}"' not in here and f'"{name}.py"' not in here} == set()
 
 
@@ -204,6 +204,17 @@ def test_kill_training(run: Run) -> None:
     calls, questions = map(int, row[6].split(" for "))
     assert calls == questions
     assert 0 <= int(row[8]) <= 16  # in flight, or just answered, at two kills
+
+
+@pytest.mark.slow
+def test_kill_recipe(run: Run) -> None:
+    lines = run("kill_recipe", "--kills", 2, "--small", "--methods", "DPO", "PPO, judge")
+    assert sum(line.startswith("kill ") for line in lines) == 2
+    [[head, row]] = tables(lines)
+    assert head[:6] == ["methods", "ratings", "labels", "weights", "roll-outs", "metrics"]
+    assert row[:6] == ["equal"] * 6
+    assert 0 <= int(row[7].split(",")[0]) <= 16  # in flight, or just answered, at two kills
+    assert row[8] == "0"
 
 
 # ---------------------------------------------------------------------- the lane of a real model, on a tiny one

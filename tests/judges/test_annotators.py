@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from hashlib import blake2b
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,13 @@ from arenaloop.models.scripted import ScriptedModel
 from arenaloop.types import Completion, Outcome, Prompt, Response, Sampling, Status
 
 HAIKU, SUM, PRIMES = "Write a haiku about rain.", "What is 2+2?", "List three primes."
+WORDS = {
+    "annotator_examples": "e952ed64453d833b",
+    "annotator_guideline": "37c7d84d9a5b6c35",
+    "annotator_persona": "4ad8807610bbedce",
+    "annotator_plain": "9bd91f1cc17f0c0c",
+    "annotator_reasoned": "0018a953a8b992b2",
+}
 MEMBERS = [BuiltinJudge(kind) for kind in ("longest", "shortest", "first")]
 
 
@@ -188,6 +196,41 @@ def test_another_count_or_form_decides_no_pair(said: str) -> None:
     assert {verdict.status for verdict in verdicts} == {Status.UNPARSED if said else Status.EMPTY}
     if said.startswith("Choices") and "3" not in said:
         assert "where 3 pairs" in (verdicts[0].error or "")
+
+
+@pytest.mark.parametrize("name", template_names("pairs"))
+def test_choices_come_as_one_json_object_where_that_is_asked_for(name: str) -> None:
+    model = ScriptedModel("m", lambda request: "")
+    template = load_template(name, layout="pairs")
+    judge, plain = (
+        PairsJudge(model, template=template, batch=3, sampling=Sampling(), verdict=verdict)
+        for verdict in ("json", "text")
+    )
+    request = judge.request_all(SEATED, "key", secret="s", seed=1)
+    assert request.schema is not None
+    assert request.schema["properties"]["choices"]["items"] == {"type": "integer", "enum": [1, 2]}
+    text = request.messages[0]["content"]
+    assert ("JSON object alone" in text, "(3 in all)" in text, "Choices: ?" in text) == (True, True, False)
+    assert judge.fingerprint != plain.fingerprint
+    read = judge.read_all(SEATED, Completion('{"explanation": "well", "choices": [2, 1, 2]}'))
+    assert [verdict.outcome for verdict in read] == [Outcome.B, Outcome.A, Outcome.B]
+    odd = ("[1, 2]", '["1", 2, 1]', "[1, 2, 1.0]", "[true, 2, 1]", "[0, 2, 1]", "[]", "12", "[1, 2, 1, 1]")
+    for choices in odd:
+        (first, *_) = judge.read_all(SEATED, Completion(f'{{"explanation": "well", "choices": {choices}}}'))
+        assert first.status is Status.UNPARSED, choices
+    assert judge.read_all(SEATED, Completion("Choices: 1 2 1"))[0].status is Status.UNPARSED
+
+
+def test_the_words_of_text_are_those_under_whose_hash_verdicts_are_stored() -> None:
+    """Hashes of these words before the files asked for JSON as well."""
+    said = {
+        name: blake2b(
+            replace_template(name).request_all(SEATED, "key", secret="s", seed=1).messages[0]["content"].encode(),
+            digest_size=8,
+        ).hexdigest()
+        for name in template_names("pairs")
+    }
+    assert said == WORDS
 
 
 def test_who_it_is_depends_on_model_words_decoding_and_pairs_in_a_call() -> None:

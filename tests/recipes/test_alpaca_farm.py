@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from small_farm import FARM, Heard, run, settings
+from small_farm import FARM, ROLLOUTS, Heard, run, settings
 
-from arenaloop.errors import ConfigError, InputError
+from arenaloop.errors import ConfigError, InputError, StoppedError
 from arenaloop.jsonl import write_jsonl
 from arenaloop.recipes.alpaca_farm_costs import estimate_costs
 from arenaloop.recipes.alpaca_farm_plan import outline
@@ -218,6 +219,38 @@ def test_annotators_label_the_pairs_and_noise_costs_no_call(tmp_path: Path) -> N
     assert without["drawn_by_noise"] == 0
     with Store(tmp_path / "arena.db") as store:  # those that noise had drawn are asked now
         assert store.usage().calls - calls >= labels["drawn_by_noise"]
+
+
+def counted(out: Path) -> dict[str, int]:
+    """Rows of calls by table; none of them is about what another one was about."""
+    rows = {}
+    with sqlite3.connect(out / "arena.db") as db:
+        for table in ("responses", "verdicts", "judgements"):
+            count, keys = db.execute(f"SELECT COUNT(*), COUNT(DISTINCT key) FROM {table}").fetchone()
+            assert count == keys
+            rows[table] = count
+    return rows
+
+
+def test_a_judges_reward_asks_through_the_runs_own_file_and_budget(tmp_path: Path) -> None:
+    """Its verdicts stand beside all others, count towards the budget, and are asked once."""
+    (tmp_path / "rubric.yaml").write_text("spec: sandbox:judge\n")
+    rewarded = {"method": "ppo", "reward": f"judge:{tmp_path / 'rubric.yaml'}", "training": ROLLOUTS}
+    out = tmp_path / "out"
+    with pytest.raises(StoppedError, match="the budget is spent"):
+        run(out, settings("budget_calls=100", methods={"PPO": rewarded}))
+    assert 0 < counted(out)["judgements"] < counted(out)["responses"] < 100
+    run(out, settings(methods={"PPO": rewarded}))
+    rows = counted(out)
+    with Store(out / "arena.db") as store:
+        calls = store.usage().calls
+    assert calls == sum(rows.values())
+    assert rows["judgements"] > 10
+    heard = Heard()
+    run(out, settings(methods={"PPO": rewarded}), heard)
+    assert heard.trained == []
+    with Store(out / "arena.db") as store:
+        assert store.usage().calls == calls
 
 
 def test_a_pool_without_a_model_is_refused(tmp_path: Path) -> None:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from arenaloop.arena.battles import asked_judges, play_async
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import planned_units
 from arenaloop.calls.answers import Answers, answer_async
-from arenaloop.calls.batch import Round, open_batches, server_of
+from arenaloop.calls.batch import Round, open_batches, server_of, try_logprobs
 from arenaloop.calls.budget import Budget
-from arenaloop.calls.judging import AskedJudge, JudgeUnit
+from arenaloop.calls.judging import JudgeUnit
 from arenaloop.calls.prefetch import materials
 from arenaloop.calls.progress import Tally
-from arenaloop.calls.run import Executor, begin
-from arenaloop.calls.run import run as run_jobs
+from arenaloop.calls.run import begin
 from arenaloop.config import BatchSettings
 from arenaloop.errors import ConfigError
 from arenaloop.store import Store
-from arenaloop.types import Status
 
 __all__ = ["check_batches", "play_batches"]
 
@@ -35,40 +33,6 @@ def check_batches(plan: BattlePlan) -> None:
         raise ConfigError("batches need pairs that are known before the first verdict: all, target:NAME or sample:N")
     for asked in asked_judges(plan, ""):
         server_of(asked)
-
-
-async def _try_logprobs(
-    judges: Sequence[AskedJudge], units: Callable[[], Iterator[JudgeUnit | None]], store: Store, tally: Tally
-) -> None:
-    """One call to each judge that is to be read by log-probabilities: a batch without them is paid for nothing.
-
-    Raises:
-        NoLogprobsError: its server gives none.
-    """
-    asking = {id(one) for one in judges if getattr(one.judge, "verdict", "text") == "logprob" and one.judge.probe.open}
-    first: dict[int, JudgeUnit] = {}
-    for unit in units() if asking else ():
-        if unit is not None and id(unit.asked) in asking and unit.stored(0) is not Status.OK:
-            first[id(unit.asked)] = unit
-        if unit is not None:  # one that is decided shows that it gives them
-            asking.discard(id(unit.asked))
-        if not asking:
-            break
-
-    if not first:
-        return
-
-    async def settle(executor: Executor, unit: JudgeUnit) -> None:
-        await executor.settle(unit)
-
-    await run_jobs(
-        store,
-        tally,
-        lambda executor: (settle(executor, unit) for unit in first.values()),
-        closing=[unit.asked.judge for unit in first.values()],
-    )
-    for unit in first.values():
-        unit.asked.judge.probe.check()
 
 
 def play_batches(
@@ -119,7 +83,7 @@ def play_batches(
                     yield None if to_come else unit
 
         if not settings.folder and not open_batches(store, plan.judges):
-            await _try_logprobs(judges, units, store, tally)
+            await try_logprobs(judges, units, store, tally)
         round_ = Round(judges, units, store, folder, settings, tally, say, sleep)
         await round_.run(on_progress)
         if settings.rest == "live" and round_.left:

@@ -11,6 +11,7 @@ from arenaloop.data.formats.labels import Label
 from arenaloop.judges.synthetic import doublings, holds_list
 from arenaloop.models.reward import Reward
 from arenaloop.ratings.annotator_fit import AnnotatorFit, LabelTable
+from arenaloop.terminal import counted
 from arenaloop.types import content_hash
 
 __all__ = ["label_table", "synthetic_members"]
@@ -29,19 +30,19 @@ def label_table(labels: Sequence[Label], reward: Reward | None = None) -> tuple[
     notes: list[str] = []
     decided = [label for label in labels if label.preference is not None and label.preference != 1.5]
     if ties := sum(1 for label in labels if label.preference == 1.5):
-        notes.append(f"{ties:,} ties left out: annotators of the fitted kind choose")
+        notes.append(f"{counted(ties, 'tie')} left out: annotators of the fitted kind choose")
     if failed := len(labels) - len(decided) - ties:
-        notes.append(f"{failed:,} labels of the file are null and were left out")
+        notes.append(f"{counted(failed, 'label')} of the file left out: null")
     same = [label for label in decided if label.outputs[0] == label.outputs[1]]
     if same:
-        notes.append(f"{len(same):,} labels of two equal outputs left out")
+        notes.append(f"{counted(len(same), 'label')} of two equal outputs left out")
         decided = [label for label in decided if label.outputs[0] != label.outputs[1]]
     if drawn := sum(1 for label in decided if label.annotator == "noise"):  # as `annotate` names what nobody gave
-        notes.append(f"{drawn:,} labels drawn by noise left out")
+        notes.append(f"{counted(drawn, 'label')} drawn by noise left out")
         decided = [label for label in decided if label.annotator != "noise"]
     worth = None if reward is None else _worth(decided, reward)
     if worth is not None and (unknown := int(np.isnan(worth).sum())):
-        notes.append(f"{unknown:,} labels left out: the reward gives one of their outputs no score")
+        notes.append(f"{counted(unknown, 'label')} left out: the reward gives one of their outputs no score")
         decided = [label for label, one in zip(decided, worth, strict=True) if not np.isnan(one)]
         worth = worth[~np.isnan(worth)]
     if any(label.seat is None for label in decided):

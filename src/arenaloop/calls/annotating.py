@@ -20,6 +20,7 @@ from arenaloop.calls.reask import final
 from arenaloop.calls.recorded import ingest_pairs
 from arenaloop.calls.units import Earlier, Planned, Several, Unit, Who
 from arenaloop.judges.annotators import Draw, Pair, PairsJudge, Pool, asked_together
+from arenaloop.judges.base import Judge
 from arenaloop.judges.repeats import repeated
 from arenaloop.judges.seats import merge_seats
 from arenaloop.store import Store
@@ -29,6 +30,7 @@ __all__ = [
     "Annotation",
     "AnnotationPlan",
     "PairsUnit",
+    "Questions",
     "annotate",
     "estimate_annotations",
     "planned_calls",
@@ -153,6 +155,7 @@ class AnnotationPlan:
         seed: of all draws.
         votes: labels of each pair.
         concurrency: calls in progress at once; None for what the models bear.
+        alone: every pair is a call by itself, whatever its annotator takes at a time: so it is in batch files.
     """
 
     pairs: Sequence[Pair]
@@ -160,6 +163,12 @@ class AnnotationPlan:
     seed: int = 0
     votes: int = 1
     concurrency: int | None = None
+    alone: bool = False
+
+    @property
+    def judges(self) -> list[Judge]:
+        """The members, once for each vote."""
+        return [repeated(member, vote) for vote in range(self.votes) for member in self.pool.members]
 
     def draws(self) -> list[Draw]:
         """What becomes of each pair, vote by vote."""
@@ -170,7 +179,7 @@ class AnnotationPlan:
         return self.pool.patience[member] if self.pool.patience else 2
 
 
-class _Questions:
+class Questions:
     """The units of a plan: for each draw its seatings, and the calls that they go into."""
 
     def __init__(self, plan: AnnotationPlan, store: Store | None) -> None:
@@ -208,7 +217,7 @@ class _Questions:
         for (member, vote, seat), units in groups.items():
             whole, alone = self.asked(member, vote)
             judge = self.plan.pool.members[member]
-            most = judge.batch if isinstance(judge, PairsJudge) else 1
+            most = judge.batch if isinstance(judge, PairsJudge) and not self.plan.alone else 1
             name = f"{judge.name}{seat or ''}"
             for some in asked_together(units, most, name, self.plan.seed + vote):
                 if most == 1:
@@ -217,6 +226,10 @@ class _Questions:
                     # a call all of whose pairs are there keeps its place: local models' chunks are cut of all calls
                     calls += _called(whole, alone, [unit for unit in some if _is_open(unit)] or some)
         return calls
+
+    def labels(self, store: Store) -> list[Annotation]:
+        """All labels, as far as the arena file has what is behind them."""
+        return [_label(self, draw, store) for draw in self.draws]
 
 
 def annotate(
@@ -232,7 +245,7 @@ def annotate(
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
     ingest_pairs(store, (pair[:3] for pair in plan.pairs))
-    questions = _Questions(plan, store)
+    questions = Questions(plan, store)
     calls = questions.calls()
     while calls:
         decide(
@@ -246,10 +259,10 @@ def annotate(
         unread = [call for call in calls if isinstance(call, PairsUnit) and call.stored(0) is not Status.OK]
         alone = {id(whole): one for whole, one in questions._asked.values()}
         calls = [half for call in unread for half in call.halves(alone[id(call.asked)])]
-    return [_label(questions, draw, store) for draw in questions.draws]
+    return questions.labels(store)
 
 
-def _label(questions: _Questions, draw: Draw, store: Store) -> Annotation:
+def _label(questions: Questions, draw: Draw, store: Store) -> Annotation:
     if draw.label is not None:
         return Annotation(draw.pair, draw.vote, None, draw.noise, None, draw.label)
     plan = questions.plan
@@ -279,14 +292,19 @@ def _last(unit: JudgeUnit, store: Store) -> Verdict | None:
 
 def planned_calls(plan: AnnotationPlan) -> int:
     """How many calls all of a plan takes if nothing is asked twice."""
-    return sum(1 for call in _Questions(plan, None).calls() if call.asked.model is not None)
+    return sum(1 for call in Questions(plan, None).calls() if call.asked.model is not None)
 
 
 def estimate_annotations(
-    plan: AnnotationPlan, store: Store | None, *, human: HumanLabel = CROWD_WORKER, measure: bool = False
+    plan: AnnotationPlan,
+    store: Store | None,
+    *,
+    human: HumanLabel = CROWD_WORKER,
+    batch: bool = False,
+    measure: bool = False,
 ) -> Estimate:
-    """What labelling will ask and cost; the pairs need not be in the arena file yet."""
-    questions = _Questions(plan, store)
+    """What labelling will ask and cost, with `batch` at the price of batches; the pairs need not be stored yet."""
+    questions = Questions(plan, store)
     calls = questions.calls()
 
     def planned(numbers: Sequence[str]) -> Iterator[Planned]:
@@ -295,4 +313,6 @@ def estimate_annotations(
     members = [questions.asked(at, 0)[1] for at in range(len(plan.pool.members))]
     numbers = [str(number) for number in range(len(calls))]
     labels = len(plan.pairs) * plan.votes
-    return estimate(planned, numbers, members, store, seed=plan.seed, labels=labels, human=human, measure=measure)
+    return estimate(
+        planned, numbers, members, store, seed=plan.seed, labels=labels, human=human, batch=batch, measure=measure
+    )

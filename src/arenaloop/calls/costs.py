@@ -14,6 +14,7 @@ from typing import Any
 
 from arenaloop.calls.budget import dollars
 from arenaloop.store import Usage
+from arenaloop.terminal import counted
 
 __all__ = [
     "CROWD_WORKER",
@@ -92,7 +93,7 @@ def human_line(equivalent: Mapping[str, Any]) -> str:
         return ""
     dollars = [] if usd is None else [f"${usd:,.2f}"]
     hours = [] if seconds is None else [f"{seconds / 3600:,.1f} hours"]
-    return f"{labels:,} labels by people: {' and '.join(dollars + hours)}{ratios(equivalent)}"
+    return f"{counted(labels, 'label')} by people: {' and '.join(dollars + hours)}{ratios(equivalent)}"
 
 
 def ratios(equivalent: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from arenaloop.errors import InputError
 from arenaloop.ratings.look_alikes import look_alikes
-from arenaloop.terminal import plain
+from arenaloop.terminal import counted, plain
 
 __all__ = ["agree"]
 
@@ -55,7 +55,8 @@ def agree(
         fields = ("models", "pairs", "reference_separated", "spearman", "human_agreement", "differentiation", "average")
         sys.stdout.write(json.dumps({name: getattr(result, name) for name in fields}, indent=2) + "\n")
         return
-    typer.echo(f"{result.models} models in both, {result.pairs} pairs, {result.reference_separated} separated by B")
+    both = f"{counted(result.models, 'model')} in both, {counted(result.pairs, 'pair')}"
+    typer.echo(f"{both}, {result.reference_separated} separated by B")
     for name in ("spearman", "human_agreement", "differentiation", "average"):
         value = getattr(result, name)
         typer.echo(f"{name.replace('_', ' '):16} {'–' if value is None else f'{value:6.2f}'}")

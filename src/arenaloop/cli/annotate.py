@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from arenaloop.cli.measure import Measure, measuring
-from arenaloop.cli.money import Prices
+from arenaloop.cli.money import Batch, Batches, ForgetBatches, Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
 
@@ -20,22 +20,43 @@ def annotate(
         list[str] | None,
         typer.Argument(
             metavar="[NAME=]FILE",
-            help="A file of pairs, two files of answers to the same prompts, or one of several answers to each prompt.",
+            help="What is labelled: one file of pairs of answers, or two files of answers to the same prompts "
+            "(NEW OLD), or one file with several answers to each prompt.",
             show_default=False,
         ),
     ] = None,
     *,
     pool: Annotated[
         str,
-        typer.Option(metavar="NAME|FILE|SPEC", help="Who labels: alpaca_farm, synthetic, a YAML file or one judge."),
+        typer.Option(
+            metavar="NAME|FILE|SPEC",
+            help="Who labels: alpaca_farm (13 annotators on one model: needs --model), synthetic (of the small world, "
+            "needs none), a YAML file or one judge.",
+        ),
     ] = "alpaca_farm",
     model: Annotated[
-        str | None, typer.Option(metavar="SPEC", help="The model behind all annotators that name none of their own.")
+        str | None,
+        typer.Option(
+            metavar="SPEC|FILE", help="The model behind all annotators that name none of their own, as alpaca_farm's."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Preference rows: JSONL. With --fit: a pool, YAML.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="Where preference rows are written, JSONL. With --fit: where a pool is, YAML."
+        ),
+    ],
     drawn: Annotated[Given, Fields("PoolSettings", "preset", "p_label_flip", "noise_model", "seat_mode")],
     settings: Annotated[
-        Given, Fields("AnnotateSettings", "votes", "concurrency", "budget_usd", "budget_calls", "seed")
+        Given,
+        Fields(
+            "AnnotateSettings",
+            "votes",
+            "concurrency",
+            "seed",
+            budget_usd={"help": "US dollars that labels of this --out may cost in all, earlier runs included."},
+            budget_calls={"help": "Calls that may be sent for this --out in all, earlier runs included."},
+        ),
     ],
     prompts: Annotated[
         Path | None,
@@ -45,6 +66,9 @@ def annotate(
         bool, typer.Option("--allow-missing", help="Go on with the prompts that both files answer.")
     ] = False,
     prices: Prices = None,
+    batch: Batch = False,
+    batches: Batches,
+    forget_batches: ForgetBatches = False,
     fit: Annotated[
         str | None,
         typer.Option(metavar="LABELS", help="Fit annotators to people's labels (FILE or FILE#column=value) instead."),
@@ -63,9 +87,9 @@ def annotate(
     """Label pairs of answers with a pool of simulated annotators (AlpacaFarm); the same command resumes.
 
     Each pair is seen by one annotator, which the seed draws. Of preset p_sim a quarter of the labels is turned, which
-    costs no call, and one seat is asked; of p_eval both seats are, and none is turned. FILE holds rows that
-    `train dpo`, `reward_model` and `feedme` read; beside it, FILE.labels.jsonl holds every label, ties and failures
-    too, for `winrate` and `audit`, and FILE.db what was paid for.
+    costs no call, and one seat is asked; of p_eval both seats are, and none is turned. --out rows.jsonl gets rows that
+    `train dpo`, `reward_model` and `feedme` read; beside it, rows.labels.jsonl holds every label, ties and failures
+    too, for `winrate` and `audit`, and rows.jsonl.db what was paid for.
 
     Examples:
 
@@ -75,7 +99,7 @@ def annotate(
 
         arenaloop annotate --fit people.jsonl --reward reward:checkpoints/rm --out people.yaml
     """
-    from arenaloop.cli.money import priced
+    from arenaloop.cli.money import batch_settings, priced
     from arenaloop.config import AnnotateSettings, validate
 
     given = files or []
@@ -84,7 +108,7 @@ def annotate(
     if fit is not None:
         from arenaloop.cli.annotate_fit import execute as execute_fit
 
-        if given or settings or drawn or model or dry_run:
+        if given or settings or drawn or model or dry_run or batch or batches:
             raise ConfigError("--fit LABELS estimates annotators and labels nothing: give it --out, --reward, --level")
         execute_fit(fit, out, reward, level=level, as_json=as_json)
         return
@@ -96,7 +120,8 @@ def annotate(
     from arenaloop.specs.annotators import pool_settings
 
     chosen = pool_settings(pool, model, drawn)
-    checked = priced(validate(AnnotateSettings, {"pool": chosen.model_dump(), **settings}, "annotate"), prices)
+    values = {"pool": chosen.model_dump(), "batch": batch_settings(batch, batches), **settings}
+    checked = priced(validate(AnnotateSettings, values, "annotate"), prices)
     execute(
         checked,
         given,
@@ -105,5 +130,6 @@ def annotate(
         allow_missing=allow_missing,
         dry_run=dry_run,
         as_json=as_json,
+        forget=forget_batches,
         measure=measuring(measure, dry_run),
     )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import typer
 from rich.console import Console
 
 from arenaloop.calls.annotating import Annotation, AnnotationPlan, annotate, estimate_annotations, planned_calls
+from arenaloop.calls.batch import batch_seconds
+from arenaloop.calls.batched_annotations import annotate_batches, check_batched
 from arenaloop.calls.budget import Budget, dollars, require_prices
 from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
 from arenaloop.cli.directory import refuse_foreign
+from arenaloop.cli.money import settle_batches
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import AnnotateSettings, ModelSettings
 from arenaloop.data.formats.pairs import PairSet, holds_pairs, pair_row, read_head_to_head, read_pairs, read_samples
@@ -28,7 +32,7 @@ from arenaloop.specs import contestant
 from arenaloop.specs.annotators import pool
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error
-from arenaloop.terminal import say
+from arenaloop.terminal import counted, say
 
 __all__ = ["execute", "labels_beside"]
 
@@ -42,13 +46,16 @@ def execute(
     allow_missing: bool = False,
     dry_run: bool = False,
     as_json: bool = False,
+    forget: bool = False,
     measure: bool = False,
 ) -> None:
     """Label the pairs of `files` into `out`; the same again asks what is missing.
 
+    With `forget`, batches that are not collected are given up.
+
     Raises:
         ConfigError, InputError: before anything is asked.
-        StoppedError: the budget is spent or a server is down; resumable.
+        StoppedError: the budget is spent, a server is down, or batches are on their way; resumable.
         typer.Exit: with code 3, where labels are missing.
     """
     messages = Console(stderr=True)
@@ -59,7 +66,10 @@ def execute(
     budget = Budget(settings.budget_usd, settings.budget_calls)
     require_prices(budget, [model for one in annotators.members if (model := getattr(one, "model", None)) is not None])
     found = _read(files, prompts, settings.seed, allow_missing=allow_missing)
-    plan = AnnotationPlan(found.pairs, annotators, settings.seed, settings.votes, settings.concurrency)
+    batch = settings.batch is not None
+    plan = AnnotationPlan(found.pairs, annotators, settings.seed, settings.votes, settings.concurrency, alone=batch)
+    if batch:
+        check_batched(plan)
     _refuse_later_turns(plan)
     for note in found.notes:
         say(messages, f"note: {note}", fold=True)
@@ -67,7 +77,7 @@ def execute(
     saved = _saved(plan)
     if dry_run:
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
-            expected = estimate_annotations(plan, there, human=human, measure=measure)
+            expected = estimate_annotations(plan, there, human=human, batch=batch, measure=measure)
             before = 0.0 if there is None else there.usage().usd
         say(messages, _planned(plan, found, saved, out), fold=True)
         for line in expected.lines():
@@ -85,17 +95,26 @@ def execute(
         raise InputError(f"--out {out}: {error.strerror}") from None
     with Store(arena) as store:
         budget.begin(store)
+        settle_batches(store, plan.judges, budget, out, batch=batch, forget=forget)
         say(messages, _planned(plan, found, saved, out), fold=True)
-        expected = estimate_annotations(plan, store, human=human)
+        expected = estimate_annotations(plan, store, human=human, batch=batch)
         for line in expected.head():
             say(messages, line, fold=True)
         with Watch(messages, "labels", expected) as watch:
-            labels = annotate(plan, store, watch.tally, budget=budget)
+            if settings.batch is None:
+                labels = annotate(plan, store, watch.tally, budget=budget)
+            else:
+                folder = Path(f"{out}.batches")
+                labels = annotate_batches(
+                    plan, store, folder, settings.batch, watch.tally, budget=budget, say=partial(say, messages)
+                )
         usage, reason = store.usage(), commonest_error(store)
+        seconds = usage.seconds + batch_seconds(store)  # waiting for batches is time, too
         say_notices(messages, store)
     write_jsonl(labels_beside(out), (_label_row(plan.pairs[one.pair], one) for one in labels))
     rows = write_jsonl(out, _preferences(plan.pairs, labels))
     failed = Counter(one.status.value for one in labels if one.preference is None)
+    given = len(labels) - failed.total()
     told = {
         "out": str(out),
         "labels": len(labels),
@@ -106,13 +125,13 @@ def execute(
         "by_annotator": dict(Counter(one.annotator for one in labels if one.annotator is not None)),
         **saved,
         **usage._asdict(),
-        "human_equivalent": human_equivalent(len(labels) - failed.total(), usage.usd, usage.seconds, human).to_json(),
+        "human_equivalent": human_equivalent(given, usage.usd, seconds, human).to_json(),
     }
     if as_json:
         _print(told)
     say(messages, _summary(told, reason), fold=True)
     for name, count in _silent(labels).items():
-        say(messages, f"warning: annotator {name} answered none of its {count:,} pairs", fold=True)
+        say(messages, f"warning: annotator {name} answered none of its {counted(count, 'pair')}", fold=True)
     if line := human_line(told["human_equivalent"]):
         say(messages, line, fold=True)
     if failed:
@@ -218,17 +237,19 @@ def _planned(plan: AnnotationPlan, found: PairSet, saved: dict[str, int], out: P
     repeated = f" ({found.repeated:,} more repeat one of them)" if found.repeated else ""
     votes = f" · {plan.votes} votes each" if plan.votes > 1 else ""
     one = "; a pool of one annotator: nothing varies between annotators" if len(annotators.members) == 1 else ""
+    batches = ", each pair in a request of a batch" if plan.alone else ""
     noise = f", {saved['calls_saved_by_noise']:,} saved by noise" if annotators.p_label_flip else ""
     return (
-        f"{out}: {len(plan.pairs):,} pairs{repeated}{votes} · {len(annotators.members)} annotators · "
+        f"{out}: {counted(len(plan.pairs), 'pair')}{repeated}{votes} · "
+        f"{counted(len(annotators.members), 'annotator')} · "
         f"p_label_flip {annotators.p_label_flip:g} ({annotators.noise_model}) · seats {annotators.seat_mode} · "
-        f"{saved['calls_planned']:,} calls at most, re-asking apart{noise}{one}"
+        f"{counted(saved['calls_planned'], 'call')} at most, re-asking apart{batches}{noise}{one}"
     )
 
 
 def _beside_people(labels: int, usd: float | None, human: HumanLabel) -> str:
     """What the same labels cost from people, and 1,000 of them, beside AlpacaFarm's figures."""
-    people = human_line(human_equivalent(labels, None, None, human).to_json()) or f"{labels:,} labels"
+    people = human_line(human_equivalent(labels, None, None, human).to_json()) or counted(labels, "label")
     ours = "price unknown" if usd is None else f"${dollars(1000 * usd / labels)}"
     theirs = "" if human.usd is None else f"${1000 * human.usd:,.0f} by people, "
     return f"{people}; 1,000 labels: {theirs}{ours} here (AlpacaFarm has $300 and $6)"
@@ -243,8 +264,9 @@ def _summary(told: dict[str, Any], reason: str | None) -> str:
         else ""
     )
     return (
-        f"{told['out']}: {told['labels']:,} labels, {told['noise']:,} of them noise · {told['ties']:,} ties · "
-        f"{told['rows']:,} rows to train on{failed} · {told['calls']:,} calls · {usd}"
+        f"{told['out']}: {counted(told['labels'], 'label')}, {told['noise']:,} of them noise · "
+        f"{counted(told['ties'], 'tie')} · "
+        f"{counted(told['rows'], 'row')} to train on{failed} · {counted(told['calls'], 'call')} · {usd}"
     )
 
 

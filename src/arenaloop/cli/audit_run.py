@@ -25,7 +25,7 @@ from arenaloop.judges.jury import Jury
 from arenaloop.specs import judge
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error
-from arenaloop.terminal import say
+from arenaloop.terminal import counted, say
 
 __all__ = ["execute"]
 
@@ -89,7 +89,10 @@ def execute(
         for row in result.rows:
             failed.update(row.failed)
         why = ", ".join(f"{n:,} {status}" for status, n in failed.items()) or "not asked"
-        say(messages, f"{result.undecided:,} votes undecided ({why}" + (f"; most often: {error})" if error else ")"))
+        say(
+            messages,
+            f"{counted(result.undecided, 'vote')} undecided ({why}" + (f"; most often: {error})" if error else ")"),
+        )
         raise typer.Exit(3)
 
 
@@ -123,6 +126,6 @@ def _print_plan(plan: AuditPlan, out: Path, console: Console) -> None:
     names = ", ".join(judge.name for judge in plan.judges)
     say(
         console,
-        f"{out}: {len(plan.judges)} judges ({names}) · {len(plan.pairs):,} labelled pairs · "
-        f"at most {calls:,} judge calls, re-asking apart",
+        f"{out}: {counted(len(plan.judges), 'judge')} ({names}) · {counted(len(plan.pairs), 'labelled pair')} · "
+        f"at most {counted(calls, 'judge call')}, re-asking apart",
     )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from arenaloop.cli.measure import Measure, measuring
-from arenaloop.cli.money import Prices
+from arenaloop.cli.money import Batch, Batches, ForgetBatches, Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
 
@@ -40,25 +40,9 @@ def battle(
     ],
     judging: Annotated[Given, Fields("JudgeSettings", "verdict", "reask", template={"metavar": "NAME|FILE"})],
     prices: Prices = None,
-    batch: Annotated[
-        bool, typer.Option("--batch", help="Judge through the server's Batch API, mostly at half the price.")
-    ] = False,
-    batches: Annotated[
-        Given,
-        Fields(
-            "BatchSettings",
-            wait={
-                "flag": "--wait/--no-wait",
-                "help": "Wait for batches, or stop and collect on the next run. Default: wait.",
-            },
-            rest={"flag": "--batch-rest", "metavar": "batch|live"},
-            folder={"flag": "--batch-files", "metavar": "DIR"},
-        ),
-    ],
-    forget_batches: Annotated[
-        bool,
-        typer.Option("--forget-batches", help="Give up batches that are not collected; their verdicts are paid again."),
-    ] = False,
+    batch: Batch = False,
+    batches: Batches,
+    forget_batches: ForgetBatches = False,
     anchor: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Give one model a fixed rating.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     measure: Measure = False,

@@ -19,19 +19,20 @@ from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import estimate_plan
 from arenaloop.arena.tournament import Tournament, run_tournament, write_results, write_summary
 from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
-from arenaloop.calls.batch import batch_seconds, forget_batches, open_batches
+from arenaloop.calls.batch import batch_seconds
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
 from arenaloop.cli.directory import ARENA, open_directory, refuse_results_alone, say_lost, write_settings
+from arenaloop.cli.money import settle_batches
 from arenaloop.cli.progress import Watch, say_notices, say_undecided
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.specs import contestant, judge, load_prompts, self_preference
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error, unread_example
-from arenaloop.terminal import say
+from arenaloop.terminal import counted, say
 from arenaloop.types import Prompt
 
 __all__ = ["execute"]
@@ -152,14 +153,8 @@ class _BattleRun:
     def begin(self, store: Store, *, forget: bool) -> None:
         """Refuse what the directory does not allow; then the settings, prompts and recorded answers are stored."""
         self.budget.begin(store)  # refuses where it cannot count, before anything is written
-        if forget and forget_batches(store, self.plan.judges):
-            sent = store.sent
-            self.budget.spend(sent.calls, sent.usd, sent.usd)
-        if self.settings.batch is None and (waiting := open_batches(store, self.plan.judges)):
-            raise ConfigError(
-                f"{self.out}: judging call by call would pay again for verdicts that are on their way in batches "
-                f"({len(waiting)} not collected): go on with --batch, or give them up with --forget-batches"
-            )
+        batch = self.settings.batch is not None
+        settle_batches(store, self.plan.judges, self.budget, self.out, batch=batch, forget=forget)
         self._print_plan()
         write_settings(self.out, self.settings)
         store.add_prompts(self.prompts)
@@ -220,9 +215,10 @@ class _BattleRun:
         answers = sum(1 for c in plan.contestants if c.name not in plan.recorded) * len(plan.prompt_ids)
         repeated = f" ({self.duplicates:,} more repeat one of them)" if self.duplicates else ""
         self._say(
-            f"{self.out}: {len(plan.contestants)} models · {len(plan.prompt_ids):,} prompts{repeated} · "
-            f"{plan.battles:,} battles · at most {plan.verdicts:,} judge calls and "
-            f"{answers:,} answers · judge {plan.judge.name}"
+            f"{self.out}: {counted(len(plan.contestants), 'model')} · "
+            f"{counted(len(plan.prompt_ids), 'prompt')}{repeated} · "
+            f"{counted(plan.battles, 'battle')} · at most {counted(plan.verdicts, 'judge call')} and "
+            f"{counted(answers, 'answer')} · judge {plan.judge.name}"
         )
 
     def _say(self, line: str) -> None:

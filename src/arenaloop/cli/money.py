@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from arenaloop.cli.options import Given
+from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
 
 if TYPE_CHECKING:
+    from arenaloop.calls.budget import Budget
     from arenaloop.config import BatchSettings, PriceList
     from arenaloop.config.base import Settings
+    from arenaloop.judges.base import Judge
+    from arenaloop.store import Store
 
-__all__ = ["Prices", "batch_settings", "priced"]
+__all__ = ["Batch", "Batches", "ForgetBatches", "Prices", "batch_settings", "priced", "settle_batches"]
 
 Prices = Annotated[
     Path | None,
     typer.Option("--prices", metavar="FILE", help="Prices of models, for those without their own.", show_default=False),
 ]
 """The option of every verb that asks models."""
+
+Batch = Annotated[bool, typer.Option("--batch", help="Judge through the server's Batch API, mostly at half the price.")]
+Batches = Annotated[
+    Given,
+    Fields(
+        "BatchSettings",
+        wait={
+            "flag": "--wait/--no-wait",
+            "help": "Wait for batches, or stop and collect on the next run. Default: wait.",
+        },
+        rest={"flag": "--batch-rest", "metavar": "batch|live"},
+        folder={"flag": "--batch-files", "metavar": "DIR"},
+    ),
+]
+ForgetBatches = Annotated[
+    bool,
+    typer.Option("--forget-batches", help="Give up batches that are not collected; their verdicts are paid again."),
+]
+"""The options of verbs that judge through batches."""
 
 
 Checked = TypeVar("Checked", bound="Settings")
@@ -75,3 +98,23 @@ def batch_settings(batch: bool, given: Given) -> BatchSettings | None:
     if "rest" in given:
         raise ConfigError("--batch-rest goes with --batch")
     return None
+
+
+def settle_batches(
+    store: Store, judges: Sequence[Judge], budget: Budget, out: Path, *, batch: bool, forget: bool
+) -> None:
+    """Give up the batches of judges that are not collected, with `forget`; refuse to pay for their verdicts again.
+
+    Raises:
+        ConfigError: some are on their way, and nothing is to go through batches now.
+    """
+    from arenaloop.calls.batch import forget_batches, open_batches
+
+    if forget and forget_batches(store, judges):
+        sent = store.sent
+        budget.spend(sent.calls, sent.usd, sent.usd)
+    if not batch and (waiting := open_batches(store, judges)):
+        raise ConfigError(
+            f"{out}: judging call by call would pay again for verdicts that are on their way in batches "
+            f"({len(waiting)} not collected): go on with --batch, or give them up with --forget-batches"
+        )

@@ -20,7 +20,7 @@ from arenaloop.calls.progress import Tally
 from arenaloop.models.speed import Speed
 from arenaloop.recipes.observer import Observer
 from arenaloop.store import Store
-from arenaloop.terminal import say
+from arenaloop.terminal import counted, say
 
 __all__ = ["Watch", "say_notices", "say_undecided"]
 
@@ -95,7 +95,7 @@ class Watch(Observer):
         waiting = counts.answers < counts.answers_total and unit == "verdicts"
         answers = f" · {counts.answers:,}/{counts.answers_total:,} answers" if waiting else ""
         flying = f" ({counts.in_flight:,} in flight)" if counts.in_flight else ""
-        note = f"{unit}{answers} · {counts.calls:,} calls{flying} · {counts.cached:,} stored{failed}{cost}"
+        note = f"{unit}{answers} · {counted(counts.calls, 'call')}{flying} · {counts.cached:,} stored{failed}{cost}"
         self._update(done, total, note)
 
     def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:

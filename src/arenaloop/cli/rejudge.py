@@ -75,7 +75,7 @@ def rejudge(
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.specs import judge as build_judge
     from arenaloop.store.counts import commonest_error, unread_example
-    from arenaloop.terminal import say
+    from arenaloop.terminal import counted, say
 
     messages = Console(stderr=True)
     settings = _settings_of(directory)
@@ -109,10 +109,11 @@ def rejudge(
         budget.begin(store)  # refuses where it cannot count, before anything is written
         fought = read_fought(directory, store, wanted)
         plan = plan_again(fought, names, template_plan)
-        what = f"at most {plan.verdicts:,} judge calls" if ask else "stored texts are read again"
+        what = f"at most {counted(plan.verdicts, 'judge call')}" if ask else "stored texts are read again"
         say(
             messages,
-            f"{out}: {plan.battles:,} battles on {len(plan.prompt_ids):,} prompts · {what} · judge {plan.judge.name}",
+            f"{out}: {counted(plan.battles, 'battle')} on {counted(len(plan.prompt_ids), 'prompt')} · {what} · "
+            f"judge {plan.judge.name}",
         )
         for note in getattr(plan.judge, "notes", ()) if ask else ():
             say(messages, f"note: judge {plan.judge.name}: {note}", fold=True)
@@ -241,7 +242,7 @@ def _wanted(
 def _print(result: Rejudged) -> None:
     from rich.console import Console
 
-    from arenaloop.terminal import figure, say, table
+    from arenaloop.terminal import counted, figure, say, table
 
     console = Console()
     forms = {"rank_before": "d", "rating_before": ".0f", "rank_after": "d", "rating_after": ".0f"}
@@ -251,11 +252,11 @@ def _print(result: Rejudged) -> None:
     share, lower, upper = (figure(value, ".1%") for value in (moved.value, moved.lower, moved.upper))
     known = f"{share}, 95 % interval {lower} to {upper}"
     words = ", ".join(f"{kind.replace('_to_', '→')} {count:,}" for kind, count in kinds.items())
-    calls = "no call" if not result.tally.calls else f"{result.tally.calls:,} calls"
+    calls = "no call" if not result.tally.calls else counted(result.tally.calls, "call")
     cost = "" if not result.tally.usd else f", ${result.tally.usd:,.2f}"
-    reread = f" · {result.reread:,} stored texts read otherwise" if result.reread else ""
+    reread = f" · {counted(result.reread, 'stored text')} read otherwise" if result.reread else ""
     for line in (
-        f"{result.compared:,} battles compared · {sum(kinds.values()):,} moved ({known}): {words}",
+        f"{counted(result.compared, 'battle')} compared · {sum(kinds.values()):,} moved ({known}): {words}",
         f"decided {result.decided_before:,} → {result.decided_after:,} of {result.wanted:,} · flips between seats "
         f"{figure(result.flip_rate_before, '.1%')} → {figure(result.flip_rate_after, '.1%')}",
         f"Spearman of the ratings {figure(result.spearman, '.3f')} · largest change of rank "

@@ -220,14 +220,14 @@ def _print_outline(
 ) -> None:
     from arenaloop.calls.speeds import judging_time
     from arenaloop.judges.jury import Jury
-    from arenaloop.terminal import say, table
+    from arenaloop.terminal import counted, say, table
 
-    say(console, f"{out}: {len(outline.stages)} stages ({', '.join(outline.stages)})", fold=True)
+    say(console, f"{out}: {counted(len(outline.stages), 'stage')} ({', '.join(outline.stages)})", fold=True)
     say(console, f"  {' · '.join(outline.facts)}", fold=True)
     jury = None if judge is None else Jury.of(judge)
     if costs is None:
         calls = sum(n for _, _, n in outline.calls)
-        say(console, f"  at most {calls:,} judge calls (equal pairs of texts are asked once):", fold=True)
+        say(console, f"  at most {counted(calls, 'judge call')} (equal pairs of texts are asked once):", fold=True)
         for name, prompts, n in outline.calls:
             say(console, f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls", fold=True)
         members = () if jury is None else jury.members

@@ -25,7 +25,7 @@ from arenaloop.specs import contestant, load_prompts
 from arenaloop.specs.rewards import tried
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error
-from arenaloop.terminal import say
+from arenaloop.terminal import counted, say
 from arenaloop.types import Prompt, Response, Status
 
 __all__ = ["execute"]
@@ -84,7 +84,11 @@ def execute(
     written = write_jsonl(out, _rows(asked.name, said, scored, taken if best else None))
     whole = len(loaded.prompts) * (1 if best else samples)
     cut = Counter(one.status.value for _, some in said for one in some if one is not None)
-    say(messages, f"{out}: {written:,} {'best answers' if best else 'answers'} to {len(said):,} prompts", fold=True)
+    say(
+        messages,
+        f"{out}: {counted(written, 'best answer' if best else 'answer')} to {counted(len(said), 'prompt')}",
+        fold=True,
+    )
     odd = {name: n for name, n in cut.items() if name != Status.OK.value}
     if odd:
         say(messages, f"among {sum(cut.values()):,} samples: {', '.join(f'{n:,} {name}' for name, n in odd.items())}")

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError, nearest
+from arenaloop.terminal import counted
 
 __all__ = ["train"]
 
@@ -143,7 +144,9 @@ def train(
     remarks = (_by_line(remark, lines) for remark in done.remarks())
     typer.echo(
         (f"{out}: " if stepped else f"{out} was finished before, nothing is trained again: ")
-        + "; ".join([f"{done.steps:,} steps on {done.rows_used:,} rows, {done.seconds:.0f} s", *remarks])
+        + "; ".join(
+            [f"{counted(done.steps, 'step')} on {counted(done.rows_used, 'row')}, {done.seconds:.0f} s", *remarks]
+        )
     )
 
 

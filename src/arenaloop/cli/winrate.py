@@ -113,7 +113,7 @@ def winrate(
         return
     from rich.console import Console
 
-    from arenaloop.terminal import figure, say, span, table
+    from arenaloop.terminal import counted, figure, say, span, table
 
     interval = f"{level * 100:g} % interval"
     titles = ["model", "win rate", interval, *(["LC win rate", interval] if control else []), "wins", "draws", "n"]
@@ -134,8 +134,8 @@ def winrate(
             if b.own_failures or b.undecided
         ]
         console.print(table(titles, rest))
-    skipped = f", {annotations.skipped:,} rows without it skipped" if annotations.skipped else ""
-    line = f"percent against {baseline} on {len(annotations.prompts):,} prompts{skipped}"
+    skipped = f", {counted(annotations.skipped, 'row')} without it skipped" if annotations.skipped else ""
+    line = f"percent against {baseline} on {counted(len(annotations.prompts), 'prompt')}{skipped}"
     say(console, line, style="dim", fold=True)
     for note in annotations.notes:
         say(console, f"note: {note}", fold=True)

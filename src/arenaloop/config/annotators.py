@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from arenaloop.config.base import Settings
-from arenaloop.config.judging import HumanSettings, JudgeSettings, RunSettings, from_text
+from arenaloop.config.judging import BatchSettings, HumanSettings, JudgeSettings, RunSettings, from_text
 
 __all__ = ["AnnotateSettings", "AnnotatorSettings", "PoolSettings"]
 
@@ -80,5 +80,7 @@ class AnnotateSettings(RunSettings):
     """who labels"""
     votes: int = Field(1, ge=1)
     """labels of each pair; the n-th is drawn with the seed + n, as by somebody else"""
+    batch: BatchSettings | None = None
+    """label through batch files, each pair in a request by itself; null = call by call"""
     human: HumanSettings = HumanSettings()
     """what people's labels cost"""

@@ -119,6 +119,12 @@ class RolloutSettings(SampleSettings):
         """How many there are for so many prompts, once the settings are `sized`."""
         return self.iterations or max(1, 10 * prompts // max(1, self.rollout_batch // self.samples))
 
+    def lacking(self, prompts: int) -> str | None:
+        """Why so many prompts are too few; None where they are enough."""
+        each = self.rollout_batch // self.samples
+        why = f"there are {prompts:,} prompts, fewer than a roll-out's {each:,}; lower rollout_batch"
+        return why if prompts < each else None
+
     @property
     def steps_each(self) -> int:
         """Optimiser steps of one roll-out."""

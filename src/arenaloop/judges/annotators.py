@@ -21,8 +21,10 @@ from arenaloop.judges.answer_lines import Scores
 from arenaloop.judges.asking import TemplateJudge
 from arenaloop.judges.base import Judge, decided, pair_key
 from arenaloop.judges.filling import Layout, Material
+from arenaloop.judges.parsers import VerdictMode
 from arenaloop.judges.templates import JudgeTemplate
 from arenaloop.models.base import Model
+from arenaloop.terminal import counted
 from arenaloop.types import Completion, Prompt, Request, Response, Sampling, Status, Verdict, content_hash
 
 __all__ = [
@@ -217,7 +219,7 @@ class PairsJudge(TemplateJudge[tuple[Scores, ...]]):
     were in the call. Given turns are shown with the user's; prompts with further turns are refused (`Material.pairs`).
 
     Args:
-        model, template, sampling, name: as of `TemplateJudge`; the template is one of layout ``pairs``.
+        model, template, sampling, name, verdict, prefill: as of `TemplateJudge`; the layout is ``pairs``.
         batch: pairs in a call, at most; part of who the judge is.
     """
 
@@ -225,9 +227,17 @@ class PairsJudge(TemplateJudge[tuple[Scores, ...]]):
     kind: ClassVar[str] = "pairs"
 
     def __init__(
-        self, model: Model, *, template: str | JudgeTemplate, batch: int, sampling: Sampling, name: str | None = None
+        self,
+        model: Model,
+        *,
+        template: str | JudgeTemplate,
+        batch: int,
+        sampling: Sampling,
+        name: str | None = None,
+        verdict: VerdictMode = "text",
+        prefill: str = "",
     ) -> None:
-        super().__init__(model, template, "text", sampling, name)
+        super().__init__(model, template, verdict, sampling, name, prefill=prefill)
         self.batch = batch
         self.fingerprint = content_hash(self.fingerprint, batch)
 
@@ -272,7 +282,7 @@ class PairsJudge(TemplateJudge[tuple[Scores, ...]]):
         found, status = self._read(completion)
         error = completion.error
         if found is not None and len(found) != len(seated):
-            error = f"{len(found)} choices where {len(seated)} pairs were asked about"
+            error = f"{counted(len(found), 'choice')} where {len(seated)} pairs were asked about"
             found, status = None, Status.UNPARSED
         costs = _shares(completion, len(seated))
         return [

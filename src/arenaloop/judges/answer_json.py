@@ -9,7 +9,7 @@ from typing import Any
 
 from arenaloop.judges.answer_lines import LABELS, MOST, SCORE_FORMS, SEATS, WINNERS, Form, Scores, shares_of
 
-__all__ = ["NAMED", "json_schema", "parse_json", "parse_score_json"]
+__all__ = ["NAMED", "json_schema", "parse_choices_json", "parse_json", "parse_score_json"]
 
 _FENCE = re.compile(r"```(?:json)?[ \t]*\r?\n(.*)\n[ \t]*```", re.DOTALL)
 
@@ -36,6 +36,15 @@ def parse_score_json(text: str, form: Form) -> float | None:
     """Read a score of one text from ``{"explanation": TEXT, "score": N}``, as strictly as `parse_json`."""
     value = _json_object(text, form)
     return float(value["score"]) if value is not None and _is_number(value["score"], 0, MOST[form]) else None
+
+
+def parse_choices_json(text: str) -> tuple[Scores, ...] | None:
+    """Read the preferred answer of each pair from ``{"explanation": TEXT, "choices": [1, 2, 2]}``, as strictly."""
+    value = _json_object(text, "choices")
+    chosen = [] if value is None or not isinstance(value["choices"], list) else value["choices"]
+    if not chosen or not all(type(one) is int and one in (1, 2) for one in chosen):
+        return None
+    return tuple(Scores(2.0 - one, one - 1.0) for one in chosen)
 
 
 def _is_number(value: object, least: float, most: float) -> bool:
@@ -81,6 +90,10 @@ def _fields(form: Form) -> dict[str, Any]:
         return explanation | {key: {"type": "string", "enum": list(known)}}
     if form in SCORE_FORMS:
         return explanation | {"score": {"type": "number", "description": f"the score, 0 to {MOST[form]:g}"}}
+    if form == "choices":
+        # how many there are is not part of the schema: servers differ in whether they take lengths
+        chosen = {"type": "integer", "enum": [1, 2]}
+        return explanation | {"choices": {"type": "array", "items": chosen, "description": "one for each pair"}}
     seats = (("score_1", "first"), ("score_2", "second"))
     scores = {key: {"type": "number", "description": f"the {seat} assistant's score, 1 to 10"} for key, seat in seats}
     # judges write the fields in the schema's order

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
-from arenaloop.judges.answer_json import NAMED, json_schema, parse_json, parse_score_json
+from arenaloop.judges.answer_json import NAMED, json_schema, parse_choices_json, parse_json, parse_score_json
 from arenaloop.judges.answer_lines import (
     MOST,
     SCORE_FORMS,
@@ -207,11 +207,11 @@ def parser_for(
             scale=_scale(form) if pointwise else (0.0, 1.0),
         )
     if mode == "json":
-        name = f"json_{form}:1" if form in NAMED or form in SCORE_FORMS else "json:1"
-        parse = parse_score_json if form in SCORE_FORMS else parse_json
-        return Parser(
-            name, mode, lambda completion: parse(completion.text, form), json_schema(form), scale=_scale(form)
-        )
+        name = f"json_{form}:1" if form in NAMED or form in SCORE_FORMS or form == "choices" else "json:1"
+        parse: Callable[[str], Any] = partial(parse_score_json if form in SCORE_FORMS else parse_json, form=form)
+        if form == "choices":
+            parse = parse_choices_json
+        return Parser(name, mode, lambda completion: parse(completion.text), json_schema(form), scale=_scale(form))
     read = _TEXTS[form]
     return Parser(f"{form}:1", mode, lambda completion: read(completion.text), scale=_scale(form))
 

@@ -47,7 +47,7 @@ __all__ = ["JudgeTemplate", "fill", "layout_of", "load_template", "template_name
 
 _ANSWERS: dict[Layout, tuple[tuple[Form, ...], tuple[VerdictMode, ...]]] = {
     "pair": (FORMS, ("text", "json", "logprob")),
-    "pairs": (("choices",), ("text",)),
+    "pairs": (("choices",), ("text", "json")),
     "answer": (SCORE_FORMS, ("text", "json", "logprob")),
     "judgements": (("winner",), ("text", "json")),
     "prompt": (SCORE_FORMS, ("text", "json")),
@@ -68,6 +68,11 @@ _TAG = "\1tag\2"  # what a template is tried with: texts that no template holds 
 _FORMER_HASHES = {
     "6c0a5f61ea60954883c188d1fd87ebef": "4736da9846698a442507718a5115e979",  # pairwise
     "0fc1240d6d33f0fe7d940cd8258c7e86": "35438490ad8516e41a4df9f19a3b2199",  # rubric, before it asked for a digit
+    "10d0422c901425ece31dfa96a0a2226c": "8b11eca393718c5cac3756323dd20721",  # annotator_plain
+    "03776da6b26a22c5ef6d28f6c7e75825": "d820b92bddd56c3032fc617b3426bf91",  # annotator_guideline
+    "292ddc6d6e36a724b3b7b1287f2fad2a": "65bf67a9980d496a4dbbf920e09c3100",  # annotator_reasoned
+    "c349d6ea5c4af47205aa4213a10df36a": "517969b4ab3a1a51894888d93b14e449",  # annotator_persona
+    "96ca39bca6d22057f67d2caf38cff848": "140f32f8eb4fe1f80485610befc10c47",  # annotator_examples
 }
 """Hashes under which verdicts of a template were stored when its file was written otherwise, with the same words in
 the modes that it had: these verdicts stay valid. (A test compares the words.)"""

@@ -17,7 +17,8 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.recipes.parts import Arena, record
 from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.report.charts import stage_curves
-from arenaloop.report.outcome import apart, counted, with_interval
+from arenaloop.report.outcome import apart, with_interval
+from arenaloop.terminal import counted
 from arenaloop.types import Prompt
 
 __all__ = ["account", "finish", "stage_details", "stage_row", "told"]

@@ -81,9 +81,8 @@ class _Run:
 
     def reward(self, method: FarmMethodSettings) -> Reward:
         """What scores a method's samples."""
-        if method.reward == REWARD_MODEL:
-            return self.recipe.reward_of(self.stages.checkpoint("RM"))
-        return self.recipe.rewards[method.reward]
+        spec = f"reward:{self.checkpoint('RM')}" if method.reward == REWARD_MODEL else method.reward
+        return self.recipe.reward_of(spec, self.arena.store, self.arena.budget)
 
 
 def run(recipe: AlpacaFarm, store: Store, out: Path, observer: Observer | None = None) -> Result:

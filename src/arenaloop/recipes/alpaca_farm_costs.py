@@ -11,6 +11,7 @@ from arenaloop.arena.matchmaking import Schedule, target_pairs
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import estimate_plan
 from arenaloop.calls.answers import Answers, Contestant, samples_of
+from arenaloop.calls.budget import Budget
 from arenaloop.calls.costs import HumanLabel
 from arenaloop.config import OptimSettings, SampleSettings
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, FarmMethodSettings
@@ -145,10 +146,10 @@ def _contestant(recipe: AlpacaFarm, out: Path, name: str) -> Contestant:
     if method is not None and not method.learns:
         start = replace(_contestant(recipe, out, "SFT"), sampling=recipe.sampling)
         assert start.asked is not None
-        reward = recipe.rewards.get(method.reward)
-        if reward is None:
-            model = out / "checkpoints" / "RM"
-            reward = recipe.reward_of(model) if holds_model(model) else Reward(lambda _, __: [], "to come")
+        model, identity = out / "checkpoints" / "RM", recipe.rewards.get(method.reward, "to come")
+        if method.reward == REWARD_MODEL and holds_model(model):
+            identity = recipe.reward_of(f"reward:{model}", None, Budget()).identity
+        reward = Reward(lambda _, __: [], identity)  # nobody is asked in a plan
         best = BestOfN(name, start.asked, method.n, reward)
         return replace(start, name=name, model=best)
     return policy_to_be(name, s.target, out, recipe.target)

@@ -11,11 +11,13 @@ from typing import Any
 
 from arenaloop.arena.plan import verdicts_per_battle
 from arenaloop.calls.answers import Contestant
+from arenaloop.calls.budget import Budget
 from arenaloop.calls.costs import HumanLabel
 from arenaloop.calls.estimated import Estimate
 from arenaloop.config import METHODS
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, AlpacaFarmSettings, FarmMethodSettings
 from arenaloop.config.recipes.alpaca_farm_parity import shown
+from arenaloop.config.rl import RolloutSettings
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
@@ -26,9 +28,9 @@ from arenaloop.recipes.alpaca_farm_material import GivenPairs, Material, materia
 from arenaloop.recipes.parts import Arena, Utility, vet
 from arenaloop.recipes.people import People
 from arenaloop.recipes.stage import Outline
-from arenaloop.report.outcome import counted
 from arenaloop.report.texts import one_line
 from arenaloop.store import Store
+from arenaloop.terminal import counted
 from arenaloop.types import Preference, Prompt, Response, Sampling, content_hash
 
 __all__ = ["AlpacaFarm", "LabelCosts", "Labeller", "Labels", "check", "inputs_key", "outline", "stage_names"]
@@ -53,7 +55,7 @@ class Labels:
     def told(self) -> str:
         """In one line."""
         rest = ", ".join(f"{n:,} {reason}" for reason, n in sorted(self.undecided.items()) if n)
-        return f"{len(self.preferences):,} pairs labelled, {self.drawn:,} of them by noise without a call" + (
+        return f"{counted(len(self.preferences), 'pair')} labelled, {self.drawn:,} of them by noise without a call" + (
             f"; without a label: {rest}" if rest else ""
         )
 
@@ -80,8 +82,8 @@ class AlpacaFarm:
         label_calls: (pairs) → judge calls that they take at most. `label_costs`: see there.
         given, given_validation: labelled pairs of files, in place of samples and labels.
         people: what people say of evaluation pairs.
-        reward_of: a reward model's directory → what scores by it.
-        rewards: those that methods name by a SPEC.
+        reward_of: (SPEC, arena file, budget) → what scores by it; a judge's verdicts are kept and paid for there.
+        rewards: what identifies those that methods name by a SPEC.
         utility: the true utility of a response, where it is known.
         fingerprint: content hash of `start`, so that a finished run is recognised.
         prepare: makes `start` where it is not there yet; called before the first stage.
@@ -100,14 +102,14 @@ class AlpacaFarm:
     evaluation: Sequence[Prompt]
     label: Labeller
     label_calls: Callable[[int], int]
-    reward_of: Callable[[Path], Reward]
+    reward_of: Callable[[str, Store | None, Budget], Reward]
     label_costs: LabelCosts = lambda _, __, ___: None
     size: Size | None = None
     validation: Sequence[Prompt] = ()
     given: GivenPairs | None = None
     given_validation: GivenPairs | None = None
     people: People | None = None
-    rewards: Mapping[str, Reward] = field(default_factory=dict)
+    rewards: Mapping[str, str] = field(default_factory=dict)
     utility: Utility | None = None
     fingerprint: str = ""
     prepare: Callable[[], None] = lambda: None
@@ -145,7 +147,7 @@ def check(recipe: AlpacaFarm) -> None:
     Raises:
         ConfigError: as in `vet`; a baseline that is nobody's name; a method that another opponent is called by; a split
             that a method needs and nobody named.
-        InputError: splits overlap; or one that a method needs is empty once what overlaps is left out.
+        InputError: splits overlap; or one that a method needs is empty once what overlaps is left out, or too small.
     """
     s, material = recipe.settings, recipe.material
     names = stage_names(s)
@@ -181,6 +183,12 @@ def check(recipe: AlpacaFarm) -> None:
     most = len(material.given) if material.given is not None else len(material.preference) * (s.samples // 2)
     if not s.data.validation and s.eval_pairs >= most:
         raise ConfigError(f"eval_pairs: {s.eval_pairs:,} of at most {most:,} pairs leave none to learn from")
+    for name, method in s.methods.items():
+        training = method.settings if method.learns else None
+        if isinstance(training, RolloutSettings) and (
+            why := training.sized(len(material.unlabeled)).lacking(len(material.unlabeled))
+        ):
+            raise InputError(f"data.unlabeled: {name}: {why}")
 
 
 def inputs_key(recipe: AlpacaFarm, stage: str, pairs: str = "") -> str:
@@ -202,7 +210,7 @@ def inputs_key(recipe: AlpacaFarm, stage: str, pairs: str = "") -> str:
     parts += [method.method, method.settings.method() if method.learns else [method.n, recipe.sampling.key()]]
     if method.samples:
         parts += [[prompt.id for prompt in material.unlabeled] if method.learns else []]
-        parts += [recipe.rewards[method.reward].identity] if method.reward != REWARD_MODEL else []
+        parts += [recipe.rewards[method.reward]] if method.reward != REWARD_MODEL else []
         parts += [[pairs, s.reward_model.method()]] if method.asks_reward_model else []
     elif method.method != "sft":
         parts += [pairs]
@@ -213,12 +221,12 @@ def outline(recipe: AlpacaFarm) -> Outline:
     """What the recipe will do, in words and numbers."""
     s, material = recipe.settings, recipe.material
     facts = [
-        f"{len(material.demonstrations):,} demonstrations",
-        f"{len(material.given):,} labelled pairs"
+        counted(len(material.demonstrations), "demonstration"),
+        counted(len(material.given), "labelled pair")
         if material.given is not None
-        else f"{len(material.preference):,} preference prompts, {s.samples} answers each, labels: {s.labels}",
-        f"{len(material.unlabeled):,} unlabeled prompts",
-        f"{len(recipe.evaluation):,} evaluation prompts",
+        else f"{counted(len(material.preference), 'preference prompt')}, {s.samples} answers each, labels: {s.labels}",
+        counted(len(material.unlabeled), "unlabeled prompt"),
+        counted(len(recipe.evaluation), "evaluation prompt"),
         *(f"{one.rows:,} left out of {one.split}: asked in {one.other}" for one in material.overlaps),
         *_measured(recipe),
         f"baseline {s.baseline}",
@@ -256,10 +264,10 @@ def _measured(recipe: AlpacaFarm) -> Iterator[str]:
 def _sampled(name: str, method: FarmMethodSettings, prompts: int) -> str:
     """How many answers of its own a method scores."""
     if not method.learns:
-        return f"{name}: {method.n} samples an evaluation prompt"
+        return f"{name}: {counted(method.n, 'sample')} an evaluation prompt"
     told: Any = method.settings
     if "rollout_batch" not in METHODS[method.method].model_fields:
         return f"{name}: {prompts * told.samples * told.rounds:,} samples"
     told = told.sized(prompts)
     iterations = told.roll_outs(prompts)
-    return f"{name}: {iterations * told.rollout_batch:,} samples in {iterations:,} roll-outs"
+    return f"{name}: {counted(iterations * told.rollout_batch, 'sample')} in {counted(iterations, 'roll-out')}"

@@ -20,9 +20,9 @@ from arenaloop.recipes.alpaca_farm_evaluation import true_score
 from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, Labels
 from arenaloop.recipes.people import People
 from arenaloop.recipes.stage import StageResult
-from arenaloop.report.outcome import counted
 from arenaloop.report.texts import one_line
 from arenaloop.store import Store
+from arenaloop.terminal import counted
 
 __all__ = ["compare"]
 

@@ -23,6 +23,7 @@ from arenaloop.models.reward import Reward
 from arenaloop.models.size import Size
 from arenaloop.recipes.parts import Utility, vet
 from arenaloop.recipes.stage import Outline
+from arenaloop.terminal import counted
 from arenaloop.types import Prompt, content_hash, derive_seed
 
 __all__ = [
@@ -220,11 +221,11 @@ def outline(recipe: ArenaLearning) -> Outline:
     """What the recipe will do, in words and numbers."""
     material = recipe.material
     repeated = f" ({recipe.duplicates:,} more repeat one of them)" if recipe.duplicates else ""
-    validation = [f"{len(material.validation):,} validation prompts"] if recipe.validation else []
+    validation = [counted(len(material.validation), "validation prompt")] if recipe.validation else []
     facts = [
-        f"{len(material.demonstrations):,} demonstrations",
-        f"{len(material.pool):,} prompts in the pool{repeated}",
-        f"{len(recipe.test):,} test prompts",
+        counted(len(material.demonstrations), "demonstration"),
+        f"{counted(len(material.pool), 'prompt')} in the pool{repeated}",
+        counted(len(recipe.test), "test prompt"),
         *validation,
         *(
             f"{n:,} left out of {what}: held-out prompts"

@@ -27,6 +27,7 @@ from arenaloop.models.reward import Reward
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult
 from arenaloop.store import Store
+from arenaloop.terminal import counted
 from arenaloop.types import Judgement, Prompt, Response, Winner
 
 __all__ = [
@@ -233,7 +234,7 @@ def train(
         reward=reward,
     )
     if remarks := done.remarks():
-        observer.note(f"{out.name}: {len(rows):,} rows; {'; '.join(remarks)}")
+        observer.note(f"{out.name}: {counted(len(rows), 'row')}; {'; '.join(remarks)}")
     return StageResult(
         start=Path(start).name,
         rows=len(rows),

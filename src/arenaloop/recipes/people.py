@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from arenaloop.data.formats.labels import Label, LabelSet
 from arenaloop.errors import InputError
 from arenaloop.models.recorded_rows import match_keys
-from arenaloop.report.outcome import counted
+from arenaloop.terminal import counted
 from arenaloop.types import Prompt, Response
 
 __all__ = ["People", "people"]

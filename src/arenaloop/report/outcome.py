@@ -8,8 +8,9 @@ from typing import Any
 from arenaloop.report.documents import Documents, number
 from arenaloop.report.shown_battles import Picks
 from arenaloop.report.texts import one_line
+from arenaloop.terminal import counted
 
-__all__ = ["apart", "counted", "outcome", "title", "with_interval"]
+__all__ = ["apart", "outcome", "title", "with_interval"]
 
 _NAME = 60
 
@@ -103,8 +104,3 @@ def apart(above: Mapping[str, Any], below: Mapping[str, Any], who: str, record: 
         share = 100 * (won + tied / 2) / fought
         text += f", and in {counted(fought, 'battle')} with each other {who} scored {share:.0f} %"
     return text
-
-
-def counted(n: int, what: str) -> str:
-    """A number of things: ``1 stage``, ``1,500 rows``."""
-    return f"{n:,} {what}" + ("" if n == 1 else "s")

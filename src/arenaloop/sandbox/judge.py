@@ -232,7 +232,10 @@ class SandboxJudge:
         scores = [self._scores([prompt], [one], [two], request.sample) for prompt, one, two in pairs]
         if scores[0][2] < self.unparsed_rate:
             return "All of them have their merits, and I would rather not choose."
-        return f"{_REASON}\n\nChoices: {' '.join('1' if one >= two else '2' for one, two, _ in scores)}"
+        chosen = [1 if one >= two else 2 for one, two, _ in scores]
+        if request.schema is not None:
+            return json.dumps({"explanation": _REASON, "choices": chosen})
+        return f"{_REASON}\n\nChoices: {' '.join(map(str, chosen))}"
 
     def _score(self, request: Request, turns: list[str], answers: list[str]) -> str:
         drawn = request.seed if request.sampling.temperature else 0

@@ -3,7 +3,8 @@
 ``POST /v1/chat/completions`` answers as the contestant that ``model`` names (the players, and ``judge``);
 ``GET /v1/models`` lists them; ``/v1/files`` and ``/v1/batches`` take the same in batches. Errors have OpenAI's form. A
 token is a word between white space. The same request gets the same answer; a ``seed`` numbers a prompt's samples.
-Streaming, several choices and log-probabilities are not offered.
+The judge answers by a `response_format`'s schema; the players write what they always do. Streaming, several choices and
+log-probabilities are not offered.
 """
 
 from __future__ import annotations
@@ -168,7 +169,19 @@ def read_request(body: Mapping[str, Any]) -> Request:
         stop=stop,
     )
     seed = int(_number(body, "seed", 0, -math.inf))
-    return Request(tuple(conversation), sampling, sample=seed, seed=seed)
+    return Request(tuple(conversation), sampling, sample=seed, seed=seed, schema=_schema(body))
+
+
+def _schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the answer has to be an object of; None where it may be any text."""
+    form = body.get("response_format")
+    if form is None or (isinstance(form, dict) and form.get("type") == "text"):
+        return None
+    told = form.get("json_schema") if isinstance(form, dict) else None
+    schema = told.get("schema") if isinstance(told, dict) else None
+    if not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
+        raise _BadRequestError("response_format is neither text nor a json_schema of an object", "response_format")
+    return schema
 
 
 def _number(body: Mapping[str, Any], field: str, default: float, least: float) -> float:

@@ -97,10 +97,9 @@ def annotator(settings: AnnotatorSettings) -> Judge:
         if several:
             raise ConfigError(f"annotator {settings.name or settings.spec}: batch goes with a model, not with {kind}:")
     elif several or layout_of(settings.template) == "pairs":
-        asked = settings.verdict, settings.prefill
-        if asked != ("text", ""):
+        if settings.verdict == "logprob":
             raise ConfigError(
-                f"annotator {settings.name or settings.spec}: templates of several pairs serve verdict text"
+                f"annotator {settings.name or settings.spec}: templates of several pairs serve verdict text and json"
             )
         template = load_template(settings.template, settings.criteria, settings.parser, layout="pairs")
         built = PairsJudge(
@@ -109,6 +108,8 @@ def annotator(settings: AnnotatorSettings) -> Judge:
             batch=settings.batch,
             sampling=settings.sampling.build(),
             name=settings.name,
+            verdict=settings.verdict,
+            prefill=settings.prefill,
         )
         refuse_impossible(built)
         return built

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from arenaloop.calls.budget import Budget
     from arenaloop.config import JudgeSettings
+    from arenaloop.store import Store
 
 __all__ = ["Scores", "battled", "judged", "served"]
 
@@ -34,14 +35,14 @@ class _Kept:
     Args:
         judge: who is asked.
         settings: its own.
-        arena: the file; made where it is not there.
+        arena: the file, made where it is not there; or the file as it is open.
         budget: what verdicts may cost; None is no limit.
 
     Raises:
         ConfigError: the budget is in dollars, and the judge's price is not known.
     """
 
-    def __init__(self, judge: Any, settings: JudgeSettings, arena: Path, budget: Budget | None) -> None:
+    def __init__(self, judge: Any, settings: JudgeSettings, arena: Path | Store, budget: Budget | None) -> None:
         from arenaloop.calls.budget import Budget, require_prices
 
         self._judge, self._settings, self._arena = judge, settings, arena
@@ -55,47 +56,51 @@ class _Kept:
         Raises:
             StoppedError: the budget is spent, or a server is down. What was stored stays.
         """
+        from arenaloop.store import Store
+
+        if isinstance(self._arena, Store):
+            return self._asked(self._arena, questions)
         fresh = not self._arena.exists()
+        self._arena.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return self._asked(questions)
+            with Store(self._arena) as store:
+                return self._asked(store, questions)
         except EndpointDownError:
             if fresh:  # nothing was paid
-                self._forget()
+                _forget(self._arena)
             raise
 
-    def _forget(self) -> None:
-        """Take away the arena file that was made for nothing, and the directory if it holds nothing else."""
-        for suffix in ("", "-wal", "-shm", "-journal", ".lock"):
-            self._arena.with_name(f"{self._arena.name}{suffix}").unlink(missing_ok=True)
-        with suppress(OSError):
-            self._arena.parent.rmdir()
-
-    def _asked(self, questions: Sequence[tuple[Prompt, *tuple[Response, ...]]]) -> list[Any]:
+    def _asked(self, store: Store, questions: Sequence[tuple[Prompt, *tuple[Response, ...]]]) -> list[Any]:
         from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
         from arenaloop.calls.reask import final
         from arenaloop.models.base import ChunkedModel
-        from arenaloop.store import Store
 
         reask, several = self._settings.reask, len(questions[0]) > 2 if questions else False
-        self._arena.parent.mkdir(parents=True, exist_ok=True)
-        with Store(self._arena) as store:
-            store.add_prompts([prompt for prompt, *_ in questions])
-            look = store.verdict if several else store.judgement
-            asked, statuses = AskedJudge(self._judge, store.secret, reask=reask), InStore(look)
-            units = [JudgeUnit(asked, question, statuses) for question in questions]
-            # a model on this machine stays loaded
-            closing = [] if isinstance(self._model, ChunkedModel) else [self._judge]
-            limit = self._settings.concurrency
-            decide(lambda: iter(units), store, concurrency=limit, budget=self._budget, closing=closing)
-            store.flush()
+        store.add_prompts([prompt for prompt, *_ in questions])
+        look = store.verdict if several else store.judgement
+        asked, statuses = AskedJudge(self._judge, store.secret, reask=reask), InStore(look)
+        units = [JudgeUnit(asked, question, statuses) for question in questions]
+        # a model on this machine stays loaded
+        closing = [] if isinstance(self._model, ChunkedModel) else [self._judge]
+        limit = self._settings.concurrency
+        decide(lambda: iter(units), store, concurrency=limit, budget=self._budget, closing=closing)
+        store.flush()
 
-            def found(unit: JudgeUnit) -> Any:
-                return final(lambda sample: look(unit.key(sample)), reask)
+        def found(unit: JudgeUnit) -> Any:
+            return final(lambda sample: look(unit.key(sample)), reask)
 
-            return [found(unit) for unit in units]
+        return [found(unit) for unit in units]
 
 
-def _settings_of(spec: str, file: str, arena: Path | None) -> tuple[JudgeSettings, Path]:
+def _forget(arena: Path) -> None:
+    """Take away the arena file that was made for nothing, and the directory if it holds nothing else."""
+    for suffix in ("", "-wal", "-shm", "-journal", ".lock"):
+        arena.with_name(f"{arena.name}{suffix}").unlink(missing_ok=True)
+    with suppress(OSError):
+        arena.parent.rmdir()
+
+
+def _settings_of(spec: str, file: str, arena: Path | Store | None) -> tuple[JudgeSettings, Path | Store]:
     """A judge's settings from its file, and the place for its verdicts.
 
     Raises:
@@ -113,7 +118,7 @@ def _settings_of(spec: str, file: str, arena: Path | None) -> tuple[JudgeSetting
     return validate(JudgeSettings, read_yaml(file), file), arena
 
 
-def judged(spec: str, file: str, arena: Path | None, budget: Budget | None = None) -> Reward:
+def judged(spec: str, file: str, arena: Path | Store | None, budget: Budget | None = None) -> Reward:
     """A judging model that scores one answer by its template, from its YAML file.
 
     Verdicts are kept in an arena file and each is paid once, whoever asks again. One that cannot be read is asked again
@@ -122,7 +127,7 @@ def judged(spec: str, file: str, arena: Path | None, budget: Budget | None = Non
     Args:
         spec: for errors.
         file: the judge's settings.
-        arena: where its verdicts are kept; made where it is not there.
+        arena: where its verdicts are kept; made where it is not there, unless it is given open.
         budget: what they may cost.
 
     Raises:
@@ -142,7 +147,7 @@ def judged(spec: str, file: str, arena: Path | None, budget: Budget | None = Non
     return Reward(score, content_hash("judge", judge.fingerprint, settings.reask))
 
 
-def battled(spec: str, rest: str, arena: Path | None, budget: Budget | None = None) -> Reward:
+def battled(spec: str, rest: str, arena: Path | Store | None, budget: Budget | None = None) -> Reward:
     """Battles against stored answers: ``JUDGE.yaml#ANSWERS.jsonl``, or several files of answers with commas between.
 
     An answer's score is its mean lead over the stored ones to its prompt, in the judge's units, each battle decided

@@ -18,6 +18,7 @@ from arenaloop.types import Message, content_hash
 
 if TYPE_CHECKING:
     from arenaloop.calls.budget import Budget
+    from arenaloop.store import Store
     from arenaloop.train.rewards import RewardModel
 
 __all__ = ["KINDS", "reward", "tried"]
@@ -34,7 +35,7 @@ KINDS = {
 """How the SPEC of each kind of reward is written."""
 
 
-def reward(spec: str, arena: Path | None = None, budget: Budget | None = None) -> Reward:
+def reward(spec: str, arena: Path | Store | None = None, budget: Budget | None = None) -> Reward:
     """The reward that a SPEC names; who takes it lets it `probe` before anything is asked or trained.
 
     ``reward:PATH`` is a reward model; ``judge:FILE.yaml`` a judge that scores one answer;
@@ -44,7 +45,7 @@ def reward(spec: str, arena: Path | None = None, budget: Budget | None = None) -
 
     Args:
         spec: the SPEC.
-        arena: the arena file that a judge's verdicts are kept in; None where there is no place for them.
+        arena: the arena file that a judge's verdicts are kept in, or it as it is open; None where there is no place.
         budget: what a judge's verdicts may cost.
 
     Raises:

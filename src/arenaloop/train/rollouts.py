@@ -161,10 +161,8 @@ class Plan:
     def __init__(self, prompts: int, settings: RolloutSettings) -> None:
         self._settings = settings
         self.prompts_each = settings.rollout_batch // settings.samples
-        if prompts < self.prompts_each:
-            raise InputError(
-                f"there are {prompts:,} prompts, fewer than a roll-out's {self.prompts_each:,}; lower rollout_batch"
-            )
+        if why := settings.lacking(prompts):
+            raise InputError(why)
         self.iterations = settings.roll_outs(prompts)
         self.steps_each = settings.steps_each
         self.steps = self.iterations * self.steps_each

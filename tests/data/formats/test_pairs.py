@@ -120,7 +120,7 @@ def test_samples_meet_each_other_and_never_themselves(tmp_path: Path) -> None:
     met = Counter(text for pair in found.pairs for text in (*pair.one.texts, *pair.two.texts))
     assert len(found.pairs) + found.repeated == 120
     assert min(met.values()) >= 30
-    assert found.notes[0] == "1 prompts with less than two answers left out"
+    assert found.notes[0] == "1 prompt with less than two answers left out"
     assert shown(read_samples(RecordedModel("m", path), seed=1).pairs) == shown(found.pairs)
     assert shown(read_samples(RecordedModel("m", path), seed=2).pairs) != shown(found.pairs)
 

@@ -3,5 +3,6 @@
 from arenaloop.calls.batch.requests import server_of
 from arenaloop.calls.batch.rounds import Round
 from arenaloop.calls.batch.state import batch_seconds, forget_batches, open_batches
+from arenaloop.calls.batch.trial import try_logprobs
 
-__all__ = ["Round", "batch_seconds", "forget_batches", "open_batches", "server_of"]
+__all__ = ["Round", "batch_seconds", "forget_batches", "open_batches", "server_of", "try_logprobs"]

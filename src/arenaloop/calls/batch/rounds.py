@@ -33,7 +33,7 @@ from arenaloop.models.batch_lines import Batch
 from arenaloop.models.charge import Charge
 from arenaloop.models.openai_batch import BatchEndpoint, UnknownBatchError
 from arenaloop.store import Store
-from arenaloop.terminal import plain
+from arenaloop.terminal import counted, plain
 from arenaloop.types import Completion, Message, Status
 
 __all__ = ["DEFAULT_SLEEP", "Round"]
@@ -85,10 +85,10 @@ class Round:
         self.numbers = sum(1 for _ in batch_rows(store))
         self.rows = open_batches(store, [asked.judge for asked in judges])
         if others := len(open_batches(store)) - len(self.rows):
-            say(f"{_many(others, 'batch')} of a judge with other settings not collected; left as they are")
+            say(f"{counted(others, 'batch')} of a judge with other settings not collected; left as they are")
         if waiting := self._waiting():
             ordered = sum(self.rows[tag]["requests"] for tag in waiting)
-            say(f"{ordered:,} verdicts are on their way in {_many(len(waiting), 'batch')}")
+            say(f"{ordered:,} verdicts are on their way in {counted(len(waiting), 'batch')}")
         self.collected = self.left = 0
         self.ordered_calls, self.ordered_usd, self.refusal = 0, 0.0, ""
         self._shown: dict[str, str] = {}
@@ -277,13 +277,13 @@ class Round:
                 raise StoppedError(self._by_hand(by_hand))
             told = ", ".join(self.rows[tag]["batch"] for tag in waiting[:3]) + (", …" if len(waiting) > 3 else "")
             if not self.settings.wait:
-                raise StoppedError(f"{_many(len(waiting), 'batch')} not done ({told}); run again to collect")
+                raise StoppedError(f"{counted(len(waiting), 'batch')} not done ({told}); run again to collect")
             if done:
                 pause, waited = self.settings.first_pause, 0.0
             elif waited >= self.settings.longest_wait:
                 raise StoppedError(
-                    f"{_many(len(waiting), 'batch')} not done ({told}), and none has ended for {waited / 3600:.3g} h, "
-                    "which is batch.longest_wait; the same command waits on"
+                    f"{counted(len(waiting), 'batch')} not done ({told}), and none has ended for "
+                    f"{waited / 3600:.3g} h, which is batch.longest_wait; the same command waits on"
                 )
             else:
                 pause = min(1.5 * pause, self.settings.longest_pause)
@@ -294,7 +294,7 @@ class Round:
         path = self._path(tags[0])
         results = path.with_suffix(".results.jsonl")
         return (
-            f"{_many(len(tags), 'request file')} in {path.parent} without results; put them beside each, as "
+            f"{counted(len(tags), 'request file')} in {path.parent} without results; put them beside each, as "
             f"{results.name} beside {path.name} (vllm run-batch -i {path.name} -o {results.name} --model …), "
             "and run again"
         )
@@ -394,8 +394,3 @@ class Round:
         if not self.settings.folder:
             with suppress(OSError):  # other files may lie there
                 self.folder.rmdir()
-
-
-def _many(n: int, what: str) -> str:
-    plural = f"{what}es" if what.endswith("h") else f"{what}s"
-    return f"{n:,} {what if n == 1 else plural}"

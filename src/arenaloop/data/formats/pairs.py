@@ -20,6 +20,7 @@ from arenaloop.models.recorded import RecordedModel
 from arenaloop.models.recorded_rows import match_keys
 from arenaloop.normal_form import is_blank
 from arenaloop.ratings.cells import LeftOut
+from arenaloop.terminal import counted
 from arenaloop.types import Prompt, Response, Status
 
 __all__ = ["PairSet", "holds_pairs", "pair_row", "read_head_to_head", "read_pairs", "read_samples", "seed_key"]
@@ -175,7 +176,7 @@ def read_samples(model: RecordedModel, seed: int = 0) -> PairSet:
             found.append(Pair(prompt, one, two, key))
     if not found:
         raise InputError(f"{path}: no prompt has two answers: give a second file of answers, or samples of one model")
-    notes = [f"{alone:,} prompts with less than two answers left out"] if alone else []
+    notes = [f"{counted(alone, 'prompt')} with less than two answers left out"] if alone else []
     return _once(path, found, [*notes, *recorded_notes([Contestant(model.name, model)])])
 
 

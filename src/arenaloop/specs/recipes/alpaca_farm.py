@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from arenaloop.calls.budget import Budget
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import AlpacaFarmSettings
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL
 from arenaloop.config.recipes.alpaca_farm_parity import REMAINING, shown
 from arenaloop.data.formats.labels import read_labels, split_filter
 from arenaloop.errors import ConfigError, InputError
-from arenaloop.models.reward import Reward
 from arenaloop.recipes.alpaca_farm import run
 from arenaloop.recipes.alpaca_farm_costs import estimate_costs
 from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, check, outline
@@ -56,7 +56,9 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         seen += [prompt.last_user for prompt in preference] if data.unlabeled.startswith("sandbox:") else []
         unlabeled = load_prompts(data.unlabeled, seed, exclude=seen).prompts
     opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
-    rewards = {one.reward: name for name, one in settings.methods.items() if one.samples and one.reward != REWARD_MODEL}
+    rewards = {one.reward: one for one in settings.methods.values() if one.samples and one.reward != REWARD_MODEL}
+    names = {one.reward: name for name, one in settings.methods.items()}
+    budget = Budget(settings.budget_usd, settings.budget_calls)
     label = labeller(settings)
     recipe = AlpacaFarm(
         settings=settings,
@@ -73,12 +75,15 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         label_calls=label.calls,
         label_costs=label.costs,
         size=origin.size,
-        reward_of=lambda path: reward(f"reward:{path}"),
+        reward_of=reward,
         validation=validation,
         given=given,
         given_validation=validating,
         people=people(data.people, read_labels(*split_filter(data.people)), evaluation) if data.people else None,
-        rewards={spec: _reward(spec, name, out) for spec, name in sorted(rewards.items())},
+        rewards={  # best_of_n chooses while answers are asked for: then there is no place for a judge's verdicts
+            spec: _identity(spec, names[spec], out / "arena.db" if one.learns else None, budget)
+            for spec, one in rewards.items()
+        },
         utility=true_utility(data.evaluation),
         fingerprint="" if dry else origin.fingerprint,
         prepare=origin.prepare,
@@ -88,10 +93,10 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
     return recipe
 
 
-def _reward(spec: str, method: str, out: Path) -> Reward:
-    """A method's reward; refusals name the method."""
+def _identity(spec: str, method: str, arena: Path | None, budget: Budget) -> str:
+    """What identifies a method's reward; refusals name the method."""
     try:
-        return reward(spec, out / "arena.db")
+        return reward(spec, arena, budget).identity
     except (ConfigError, InputError) as error:
         raise type(error)(f"methods.{method}: {error}") from None
 
