@@ -52,7 +52,7 @@ def test_a_label_that_nobody_gave_is_a_verdict_from_both_seats(label: float, out
 
 def test_other_noise_is_another_judge() -> None:
     prints = {
-        PooledLabels(Pool([BuiltinJudge("first")], flips, model), seed).fingerprint  # type: ignore[arg-type]
+        PooledLabels(Pool([BuiltinJudge("first")], flips, model), seed).fingerprint
         for flips in (0.0, 0.25)
         for model in ("uniform_flip", "length")
         for seed in (0, 1)

@@ -17,7 +17,7 @@ from arenaloop.calls.annotating import AnnotationPlan, annotate
 from arenaloop.data.formats.labels import read_labels
 from arenaloop.data.formats.pairs import read_pairs
 from arenaloop.data.formats.training_rows import read_preference
-from arenaloop.errors import ConfigError, InputError
+from arenaloop.errors import ConfigError, InputError, StoppedError
 from arenaloop.jsonl import write_jsonl
 from arenaloop.recipes.alpaca_farm_plan import outline
 from arenaloop.recipes.stage import Result
@@ -93,6 +93,18 @@ def test_noise_and_one_seat_evaluate_too(tmp_path: Path) -> None:
             assert prompt is not None
             won = {"model_a": 1.0, "tie": 0.5, "model_b": 0.0}[battle["winner"]]
             assert said[prompt.last_user] == 2.0 - (won if battle["model_a"] == "scholar" else 1.0 - won)
+
+
+def test_a_pool_that_ran_out_of_budget_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
+    pool_of_one = {"judge": "annotators", "annotators": {"pool": "sandbox:judge"}, "methods": {}}
+    one = pool_of_one | {"opponents": ["sandbox:scholar"]}
+    whole = run(tmp_path / "whole", settings(**one)).summary
+    with pytest.raises(StoppedError, match="budget"):
+        run(tmp_path / "cut", settings(f"budget_calls={whole['calls'] - 10}", **one))
+    again = run(tmp_path / "cut", settings(**one)).summary
+    assert [again[key] for key in ("calls", "methods", "verdicts_ok")] == [
+        whole[key] for key in ("calls", "methods", "verdicts_ok")
+    ]
 
 
 def test_pairs_of_validation_prompts_measure_and_teach_nothing(pooled: tuple[Path, Result]) -> None:
