@@ -81,7 +81,10 @@ def test_what_cannot_be_a_pool_is_refused(text, model, changed, why) -> None:
     [
         ("{spec: 'builtin:longest', batch: 2}", "batch goes with a model, not with builtin:"),
         ("{spec: 'sandbox:judge', batch: 2}", "is a template of layout pair, and this judge needs one of layout pairs"),
-        ("{spec: 'sandbox:judge', batch: 2, template: annotator_plain, verdict: logprob}", "serve verdict text and json"),
+        (
+            "{spec: 'sandbox:judge', batch: 2, template: annotator_plain, verdict: logprob}",
+            "serve verdict text and json",
+        ),
         ("{spec: 'synthetic:sandbox:gold', options: {noise: 0}}", "noise must be above 0"),
         ("{spec: 'synthetic:sandbox:gold', options: {nois: 1}}", r"no option 'nois' \(did you mean 'noise'"),
         ("{spec: 'synthetic:', name: x}", "expected synthetic:REWARD"),
