@@ -1,6 +1,6 @@
 """Kill AlpacaFarm with SIGKILL at random moments, run it again each time, and compare with an unbroken run.
 
-    python experiments/kill_recipe.py [--kills 10] [--seed 0] [--methods NAME…] [--small]
+    python experiments/kill_recipe.py [--kills 10] [--seed 0] [--methods DPO PPO] [--small]
 
 Annotators, the judge and one method's reward are models behind a server of this process, which counts its calls; the
 small world's own target is trained by every kind of method. The moments are drawn over the unbroken run's life, one in
