@@ -157,9 +157,43 @@ def test_a_dry_run_needs_no_key_and_unknown_prices_are_said(
     assert people["usd"] == pytest.approx(0.5 * people["labels"])
     assert people["cheaper"] == pytest.approx(people["usd"] / usd)
     assert people["usd_per_1000"] == pytest.approx(1000 * usd / people["labels"])
+    assert people["by_kind"]["verdicts"]["usd_per_1000"] == people["usd_per_1000"]
     refused = arenaloop("run", recipe, "--out", "out", "--set", "judge=openai:judge")
     assert refused.code == 2
     assert "OPENAI_API_KEY is not set" in " ".join(refused.lines)
+
+
+def test_the_example_for_real_models_is_planned_without_key_gpu_or_model(
+    arenaloop: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("a dry run loads no model")
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr("arenaloop.models.checkpoint.load_checkpoint", refused)
+    monkeypatch.setattr("arenaloop.models.checkpoint.load_tokenizer", refused)
+    example = Path(__file__).parents[2] / "examples" / "alpaca_farm_qwen.yaml"
+    (tmp_path / "data").mkdir()
+    for name, count in (("preference", 40), ("unlabeled", 600), ("eval", 20)):
+        rows = [json.dumps({"prompt": f"{name} question {n}"}) for n in range(count)]
+        (tmp_path / "data" / f"{name}.jsonl").write_text("\n".join(rows))
+    chat = [{"role": "user", "content": "a" * 40}, {"role": "assistant", "content": "b" * 360}]
+    (tmp_path / "data" / "sft.jsonl").write_text("\n".join([json.dumps({"messages": chat})] * 100))
+    result = arenaloop("run", example, "--dry-run", "--json")
+    assert result.code == 0, result.lines
+    told = json.loads(result.out)
+    first, *rest = told["parts"]
+    assert first["tokens_in"] == 3 * 100 * 100  # epochs, rows, and 400 characters are taken for 100 tokens
+    assert first["seconds"] == pytest.approx(6 * 0.5e9 * 30_000 / 60e12)
+    labels = next(part for part in rest if part["what"] == "labels")
+    assert 0 < labels["calls"] <= 0.75 * 40  # half by noise, and several in a call
+    assert labels["usd"] == pytest.approx((0.15 * labels["tokens_in"] + 0.60 * labels["tokens_out"]) / 1e6)
+    total, people = told["total"], told["human"]
+    assert None not in total.values()
+    assert total["usd_most"] > total["usd"] > 0
+    assert people["labels"] == 40 + 20 * 7
+    assert people["cheaper"] > 50
+    assert not (tmp_path / "runs").exists()
 
 
 def test_undecided_battles_are_3(arenaloop: Command, recipe: Path) -> None:

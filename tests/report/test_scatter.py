@@ -46,8 +46,8 @@ def test_what_is_no_figure_is_left_out_and_intervals_may_be_open() -> None:
         "no point",
     ]
     whole, open_ = scatter(curve(points)).spots
-    assert whole.x.lower < whole.x.at < whole.x.upper  # type: ignore[operator]
-    assert whole.y.lower > whole.y.at > whole.y.upper  # type: ignore[operator]
+    assert whole.x.lower < whole.x.at < whole.x.upper
+    assert whole.y.lower > whole.y.at > whole.y.upper
     assert (open_.x.lower, open_.y.upper) == (None, None)
     assert scatter({"scatter": True, "series": 3}).spots == []
     assert scatter({"scatter": True}).origin is None

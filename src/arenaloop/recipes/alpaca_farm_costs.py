@@ -22,7 +22,16 @@ from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.checkpoint import holds_model
 from arenaloop.models.reward import Reward
 from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, stage_names
-from arenaloop.recipes.costs import Costs, Part, answering, asked_parts, policy_to_be, samples_part, trained_parts
+from arenaloop.recipes.costs import (
+    Costs,
+    Part,
+    answering,
+    asked_parts,
+    policy_to_be,
+    samples_part,
+    spent_in,
+    trained_parts,
+)
 from arenaloop.recipes.machine import Machine, length_of, machine_of, measure_start
 from arenaloop.recipes.work import Work, work
 from arenaloop.store import Store
@@ -79,7 +88,7 @@ def estimate_costs(recipe: AlpacaFarm, out: Path, store: Store | None, measure: 
         parts += _method(recipe, name, method, rows, (prompt, answer), machine)
     parts += _evaluation(recipe, out, store, machine, people)
     order = {name: at for at, name in enumerate(["SFT", "pairs", *stage_names(s)[1:], "evaluation"])}
-    return Costs(sorted(parts, key=lambda part: order[part.stage]), people, list(machine.told()))
+    return Costs(sorted(parts, key=lambda part: order[part.stage]), people, list(machine.told()), spent_in(store))
 
 
 def _sft(recipe: AlpacaFarm, machine: Machine) -> Work:

@@ -18,7 +18,7 @@ from arenaloop.config import OptimSettings
 from arenaloop.data.held_out import prompt_turns, row_turns
 from arenaloop.judges.jury import Jury
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, Stage, cut_slices, fights, plan_stages, slice_count
-from arenaloop.recipes.costs import Costs, Part, asked_parts, policy_to_be, trained_parts
+from arenaloop.recipes.costs import Costs, Part, asked_parts, policy_to_be, spent_in, trained_parts
 from arenaloop.recipes.machine import Machine, length_of, machine_of, measure_start
 from arenaloop.recipes.work import Work, work
 from arenaloop.store import Store
@@ -96,7 +96,7 @@ def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measur
     parts += battles("leaderboard", "verdicts", everyone, tested, all_pairs([one.name for one in everyone]))
     order = {name: at for at, name in enumerate([*stage_of, "leaderboard"])}
     notes = ["battles give at most a row of each prompt, and are taken to"] if rows else []
-    return Costs(sorted(parts, key=lambda part: order[part.stage]), people, [*notes, *machine.told()])
+    return Costs(sorted(parts, key=lambda part: order[part.stage]), people, [*notes, *machine.told()], spent_in(store))
 
 
 def _first(recipe: ArenaLearning, machine: Machine) -> Work:

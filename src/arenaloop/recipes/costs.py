@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.calls.answers import Answers, Contestant
+from arenaloop.calls.budget import dollars
 from arenaloop.calls.costs import HumanLabel, human_equivalent, times
 from arenaloop.calls.estimate import estimate
 from arenaloop.calls.estimated import Estimate, RoleEstimate
@@ -26,7 +27,17 @@ from arenaloop.recipes.work import Work
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Request
 
-__all__ = ["Costs", "Part", "ToCome", "answering", "asked_parts", "policy_to_be", "samples_part", "trained_parts"]
+__all__ = [
+    "Costs",
+    "Part",
+    "ToCome",
+    "answering",
+    "asked_parts",
+    "policy_to_be",
+    "samples_part",
+    "spent_in",
+    "trained_parts",
+]
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class Part:
         usd: US dollars, and at most; None where a price is unknown.
         seconds: of wall time; None where that is unknown.
         labels: of people, that stand against it.
+        stored: how many answers or verdicts are there and not asked again.
         notes: what was assumed.
     """
 
@@ -55,6 +67,7 @@ class Part:
     usd_most: float | None
     seconds: float | None
     labels: int = 0
+    stored: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -90,11 +103,13 @@ class Costs:
         parts: in the order in which they are done.
         human: what one label of a person costs.
         notes: what was assumed of all of it.
+        spent: US dollars that the run directory has cost so far; None where a price is unknown.
     """
 
     parts: Sequence[Part]
     human: HumanLabel
     notes: Sequence[str] = ()
+    spent: float | None = 0.0
 
     def total(self, column: str, parts: Sequence[Part] | None = None) -> Any:
         """One column summed; None where a part does not know it."""
@@ -102,15 +117,21 @@ class Costs:
         return None if None in values else sum(values)
 
     def people(self) -> dict[str, Any]:
-        """The same labels and verdicts by people: what they cost, and how many times what they cost here."""
+        """The same labels and verdicts by people, and how many times what they cost here; also of each kind alone.
+
+        Of a kind of which some are stored, nobody has told what those have cost.
+        """
         judged = [part for part in self.parts if part.labels]
+        kinds = dict.fromkeys(part.what for part in judged)
+        by_kind = {kind: self._people([part for part in judged if part.what == kind], 0.0) for kind in kinds}
+        return {**self._people(judged, self.spent), "by_kind": by_kind}
+
+    def _people(self, judged: Sequence[Part], spent: float | None) -> dict[str, Any]:
         labels, usd, seconds = (self.total(column, judged) for column in ("labels", "usd", "seconds"))
+        if any(part.stored for part in judged):
+            seconds, usd = None, usd + spent if usd is not None and spent else None
         told = human_equivalent(labels, usd, seconds, self.human).to_json()
-        return {
-            **told,
-            "usd_per_1000": None if not labels or usd is None else 1000 * usd / labels,
-            "usd_per_1000_by_people": None if self.human.usd is None else 1000 * self.human.usd,
-        }
+        return {**told, "usd_per_1000": None if not labels or usd is None else 1000 * usd / labels}
 
     def to_json(self) -> dict[str, Any]:
         """As one mapping; unknown is null."""
@@ -156,20 +177,29 @@ class Costs:
             yield "dollars: without a bound" if most is None else f"dollars: at most {most:,.2f}, re-asks counted"
         people = self.people()
         if people["labels"]:
-            yield _people(people)
+            yield from _beside_people(people, self.human)
         yield from self._notes()
 
 
-def _people(told: Mapping[str, Any]) -> str:
+def _beside_people(told: Mapping[str, Any], human: HumanLabel) -> Iterator[str]:
+    """People's labels in all, and 1,000 of each kind beside what they cost here."""
     usd, seconds = told["usd"], told["seconds"]
     costs = [*([] if usd is None else [f"${usd:,.2f}"]), *([] if seconds is None else [f"{seconds / 3600:,.0f} hours"])]
-    line = f"{told['labels']:,} labels and verdicts by people: {' and '.join(costs) or 'price unknown'}"
-    if told["cheaper"]:
-        line += f", {times(told['cheaper'])} as much money"
-        line += f" (1,000 of them: ${told['usd_per_1000_by_people']:,.0f}, here ${told['usd_per_1000']:,.2f})"
-    elif told["usd_per_1000"] is None:
-        line += "; here unknown"
-    return line + "; AlpacaFarm has $300 against $6, 50×"
+    known = [f"{times(ratio)} {key}" for key in ("cheaper", "faster") if (ratio := told[key])]
+    more = f"; here {' and '.join(known)}" if known else ""
+    yield f"{told['labels']:,} labels and verdicts by people: {' and '.join(costs) or 'price unknown'}{more}"
+    for kind, one in told["by_kind"].items():
+        if one["usd_per_1000"] is None:
+            continue
+        here = f"${dollars(one['usd_per_1000'])}"
+        times_as = f", {times(one['cheaper'])}" if one["cheaper"] else ""
+        theirs = "unknown" if human.usd is None else f"${1000 * human.usd:,.0f}"
+        yield f"  1,000 {kind}: {theirs} by people, {here} here{times_as} (AlpacaFarm: $300, $6, 50×)"
+
+
+def spent_in(store: Store | None) -> float | None:
+    """What a run directory has cost so far."""
+    return 0.0 if store is None else store.usage().usd
 
 
 def _unknown(value: float | None, form: Any) -> str:
@@ -245,7 +275,8 @@ def _part(role: RoleEstimate, stage: str, what: str, machine: Machine, model: An
         told = ""
     notes = tuple(_shorter(note) for note in (*role.notes, told) if note and not note.startswith(_UNTIMED))
     columns = (role.calls, role.tokens_in, role.tokens_out, role.usd, role.usd_most)
-    return Part(stage, what, role.local, *columns, seconds, notes=notes if role.calls or role.tokens_out else ())
+    notes = notes if role.calls or role.tokens_out else ()
+    return Part(stage, what, role.local, *columns, seconds, stored=role.stored, notes=notes)
 
 
 _UNTIMED = "how long it takes here was not measured yet"
@@ -260,7 +291,7 @@ def _shorter(note: str) -> str:
 def _together(parts: Sequence[Part], labels: int) -> Part:
     """Judges of one stage as one part; servers' times are added, as most often they are one server."""
     summed = Costs(parts, HumanLabel())
-    columns = ("calls", "tokens_in", "tokens_out", "usd", "usd_most", "seconds")
+    columns = ("calls", "tokens_in", "tokens_out", "usd", "usd_most", "seconds", "stored")
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
     return replace(
         parts[0],
