@@ -162,15 +162,23 @@ def test_learning_from_own_answers(run: Run, tmp_path: Path) -> None:
     assert run("reward_model_gate", *options) == lines  # from its files: the CPU seconds are the same, too
 
     lines = run("over_optimisation", *options)
-    figures = seeds_table(lines, ["one", "clean", "flips", "prior", "ppo first", "ppo peak", "peak at", "ppo last"])
-    assert all(np.array(figures["ppo peak"]) >= figures["ppo last"])
-    curves = {name: [float(cell) for cell in cells] for name, *cells in tables(lines)[1]}
-    assert curves["n"] == [1, 2, 4, 8, 16, 32, 64]
-    for label in ("clean", "flips", "prior"):
-        assert curves[f"gold by {label}"][0] == pytest.approx(np.mean(figures["one"]), abs=2e-3)  # the best of one
-        assert curves[f"gold by {label}"][-1] == pytest.approx(np.mean(figures[label]), abs=2e-3)
-        assert (np.diff(curves[f"score by {label}"]) > 0).all()
-        difference(lines, f"gold at the peak - at n = 64, {label}")
+    models = [f"{reading} {labels}" for reading in ("plain", "prior") for labels in ("clean", "flips")]
+    figures = seeds_table(lines, ["one", *models, *(f"ppo last, {name}" for name in models)])
+    curves, ppo = ({name: cells for name, *cells in table} for table in tables(lines)[1:])
+    assert curves["best of n"] == ["1", "2", "4", "8", "16", "32", "64"]
+    assert ppo["PPO, by roll-outs"] == ["first", "1-4"]
+    for name in models:
+        values = [float(cell) for cell in curves[f"gold by {name}"]]
+        assert values[0] == pytest.approx(np.mean(figures["one"]), abs=2e-3)  # the best of one
+        assert values[-1] == pytest.approx(np.mean(figures[name]), abs=2e-3)
+        assert (np.diff([float(cell) for cell in curves[f"score by {name}"]]) > 0).all()
+        assert float(ppo[f"gold, {name}"][-1]) == pytest.approx(np.mean(figures[f"ppo last, {name}"]), abs=2e-3)
+        difference(lines, f"gold at the peak - at n = 64, {name}")
+    assert len({ppo[f"gold, {name}"][0] for name in models}) == 1  # one policy's first answers
+    assert len({ppo[f"score, {name}"][-1] for name in models}) == len(models)
+    for reading in ("plain", "prior"):
+        for place in ("n = 64", "PPO's last roll-outs"):
+            difference(lines, f"gold at the peak - at {place}, {reading} flips less {reading} clean")
     assert (tmp_path / "over_optimisation.png").stat().st_size > 10_000
 
     lines = run("reinforcement", *options)
