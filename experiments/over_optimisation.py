@@ -194,31 +194,37 @@ def _plot(path: Path, table: list[dict[str, Any]]) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained", sharey="row")
+    figure, axes = plt.subplots(3, 2, figsize=(11, 10), layout="constrained", sharex="col", sharey="row")
     n = np.arange(1, CHOICES + 1)
-    for row, what in zip(axes, ("gold", "score"), strict=True):
-        for name, color in COLORS.items():
-            nats = np.mean([each[f"ppo kl, {name}"] for each in table], axis=0)
-            _band(row[0], n, [each[f"{what} by {name}"] for each in table], color, name)
-            _band(row[1], nats, [each[f"ppo {what}, {name}"] for each in table], color, name)
-        row[0].set_xscale("log", base=2)
-        row[0].set_ylabel({"gold": "gold utility", "score": "what it is chosen by: score, standardised"}[what])
+    for name, color in COLORS.items():
+        gold, score, nats = (
+            np.array([each[f"ppo {what}, {name}"] for each in table]) for what in ("gold", "score", "kl")
+        )
+        rollouts = WINDOW * np.arange(gold.shape[1]) + (WINDOW + 1) / 2
+        chosen = np.array([each[f"score by {name}"] for each in table])
+        _band(axes[0, 0], n, np.array([each[f"gold by {name}"] for each in table]), color, name)
+        _band(axes[1, 0], n, chosen - chosen[:, :1], color)
+        for row, curves in zip(axes[:, 1], (gold, score - score[:, :1], nats), strict=True):
+            _band(row, rollouts, curves, color)
+    axes[2, 0].plot(n, np.log(n) - (n - 1) / n, color="black")
+    for row, what in zip(axes, ("gold utility", "rise of the score, standardised", "nats from the start"), strict=True):
+        row[0].set_ylabel(what)
     axes[0, 0].set_title("best of n")
     axes[0, 1].set_title("PPO without a penalty")
-    axes[1, 0].set_xlabel("n")
-    axes[1, 1].set_xlabel(f"nats from the start (points: means of {WINDOW} roll-outs)")
+    axes[2, 0].set_xlabel("n")
+    axes[2, 0].set_xscale("log", base=2)
+    axes[2, 1].set_xlabel(f"roll-out (means of {WINDOW})")
     axes[0, 0].legend()
     figure.savefig(path, dpi=110)
     plt.close(figure)
     print(f"wrote {path}")
 
 
-def _band(axes: Any, x: np.ndarray, curves: Sequence[Sequence[float]], color: str, label: str) -> None:
-    """The mean over seeds, and its 95 % t-interval."""
-    values = np.array(curves)
+def _band(axes: Any, x: np.ndarray, values: np.ndarray, color: str, label: str | None = None) -> None:
+    """The mean over seeds, and its 95 % t-interval: (seeds, points)."""
     mean = values.mean(axis=0)
     half = t_quantile(0.95, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    axes.plot(x, mean, color=color, label=label, marker="." if len(x) < CHOICES else "")
+    axes.plot(x, mean, color=color, label=label)
     axes.fill_between(x, mean - half, mean + half, color=color, alpha=0.2, linewidth=0)
 
 

@@ -16,6 +16,9 @@ import own_samples
 import polars as pl
 import pytest
 
+from arenaloop.jsonl import write_jsonl
+from arenaloop.specs.data import load_demonstrations
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 Run = Callable[..., list[str]]
 
@@ -269,6 +272,33 @@ def test_real_methods(run: Run, tiny: Path, tmp_path: Path) -> None:
     assert all(float(row[2]) > 0 and 0.1 < float(row[3]) < 8 and row[5] for row in (trained, best))
     assert re.search(r"score [\d.]+ → [\d.]+", trained[4])
     assert re.fullmatch(r"score [\d.]+", best[4])
+
+
+@pytest.mark.slow
+def test_real_farm(run: Run, tiny: Path, tmp_path: Path) -> None:
+    """Every method learns and is measured as the recipe measures it; differences are those of the kept answers."""
+    (tmp_path / "data").mkdir()
+    write_jsonl(tmp_path / "data" / "SFT-I1.jsonl", load_demonstrations("sandbox:demonstrations?world=notes&n=24", 0))
+    experts = ("Expert iteration", "Expert iteration, gold reward")
+    small = [f"methods.{name}.training.max_new_tokens=6" for name in experts] + ["target.sampling.max_tokens=6"]
+    changes = [word for change in (*small, f"target.model=hf:{tiny}") for word in ("--set", change)]
+    sizes = ("--split", "dev", "--train", 8, "--prompts", 12, "--out", tmp_path / "out")
+    lines = run("real_farm", "--start", tmp_path, *sizes, *changes)
+    assert 8 < int(lines[0].split()[0]) <= 16
+    [[head, *rows]] = tables(lines)
+    methods = ["DPO", "Best of 4", experts[0], "Best of 4, gold reward", experts[1], "FeedME"]
+    assert head[1] == "gold on 12 prompts"
+    assert [row[0] for row in rows] == ["SFT", "RM", *methods]
+    assert all(float(row[4]) > 0 for row in rows[2:])
+    kept = json.loads((tmp_path / "out" / "gold.json").read_text())["gold"]
+    stages = json.loads((tmp_path / "out" / "summary.json").read_text())["stages"]
+    assert {one["name"]: one["gold_accuracy"] for one in stages if one["name"] != "RM"} == pytest.approx(
+        {name: float(np.mean(values)) for name, values in kept.items()}
+    )
+    for name in methods:
+        assert difference(lines, f"{name} - SFT")[0] == pytest.approx(
+            100 * np.mean(np.subtract(kept[name], kept["SFT"])), abs=0.051
+        )
 
 
 # ---------------------------------------------------------------------- arenas and judges without a model
