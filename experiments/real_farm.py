@@ -1,6 +1,6 @@
 """Methods that learn from feedback, on a real chat model: from where battles left it, by its own samples.
 
-    python experiments/real_farm.py --start runs/real_model/seed-10 [--seed 30] [--split test] [--out runs/real_farm]
+    python experiments/real_farm.py --start runs/real_model/seed-10 [--seed 30] [--only METHOD …] [--out DIR]
 
 The start is SFT-I1 of a seed of `real_model.py`, trained once more from that run's SFT-I0 and rows (of the model as
 shipped too few samples are right). Its samples to 96 training prompts, 4 to each, are labelled in pairs by the
@@ -44,7 +44,7 @@ def farm(options: argparse.Namespace) -> AlpacaFarmSettings:
     """The recipe's file."""
     loop = read_yaml(EXAMPLE)
     drawn = "sandbox:prompts?world=notes&n={}&split={}"
-    values = {
+    values: dict[str, Any] = {
         "recipe": "alpaca_farm",
         "seed": options.seed,
         "target": {**loop["target"], "model": f"hf:{options.start / 'checkpoints' / 'SFT-I0'}"},
@@ -60,11 +60,11 @@ def farm(options: argparse.Namespace) -> AlpacaFarmSettings:
         "sampling_temperature": 0.7,
         "sft": loop["sft"],
         "reward_model": REWARD_MODEL,
-        "methods": METHODS,
+        "methods": {name: METHODS[name] for name in options.only},
     }
     changes = []
     if bfloat16_is_faster():
-        trained = [f"methods.{name}.training" for name, one in METHODS.items() if "training" in one]
+        trained = [f"methods.{name}.training" for name, one in values["methods"].items() if "training" in one]
         changes = [f"{one}.bf16=true" for one in ("sft", "reward_model", *trained)] + ["target.dtype=bfloat16"]
     return validate(AlpacaFarmSettings, override(values, [*changes, *options.set]), "the experiment")
 
@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=96, help="preference prompts, and as many without labels")
     parser.add_argument("--prompts", type=int, default=160, help="test prompts")
     parser.add_argument("--split", choices=["dev", "test"], default="test")
+    parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--out", type=Path, default=Path("runs/real_farm"))
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="a setting of the recipe")
     options = parser.parse_args()
@@ -109,7 +110,7 @@ def main() -> None:
         won = f"{told['win_rate']:.1f} %" if told else "–"
         seconds = f"{told['cpu_seconds']:.0f}" if told else "–"
         print(f"| {name} | {share} | {won} | {row['rows']} | {seconds} |")
-    print(*(difference([found], name, "SFT") for name in METHODS), sep="\n")
+    print(*(difference([found], name, "SFT") for name in options.only), sep="\n")
 
 
 if __name__ == "__main__":
