@@ -289,7 +289,9 @@ def test_real_farm(run: Run, tiny: Path, tmp_path: Path) -> None:
     methods = ["DPO", "Best of 4", experts[0], "Best of 4, gold reward", experts[1], "FeedME"]
     assert head[1] == "gold on 12 prompts"
     assert [row[0] for row in rows] == ["SFT", "RM", *methods]
-    assert all(float(row[4]) > 0 for row in rows[2:])
+    pairs = lines[0].split()[0]
+    learned_from = {row[0]: row[3] for row in rows}
+    assert (learned_from["SFT"], learned_from["DPO"], learned_from[experts[1]]) == ("24", pairs, "8")
     kept = json.loads((tmp_path / "out" / "gold.json").read_text())["gold"]
     stages = json.loads((tmp_path / "out" / "summary.json").read_text())["stages"]
     assert {one["name"]: one["gold_accuracy"] for one in stages if one["name"] != "RM"} == pytest.approx(
