@@ -16,6 +16,9 @@ import own_samples
 import polars as pl
 import pytest
 
+from arenaloop.jsonl import write_jsonl
+from arenaloop.specs.data import load_demonstrations
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 Run = Callable[..., list[str]]
 
@@ -162,15 +165,23 @@ def test_learning_from_own_answers(run: Run, tmp_path: Path) -> None:
     assert run("reward_model_gate", *options) == lines  # from its files: the CPU seconds are the same, too
 
     lines = run("over_optimisation", *options)
-    figures = seeds_table(lines, ["one", "clean", "flips", "prior", "ppo first", "ppo peak", "peak at", "ppo last"])
-    assert all(np.array(figures["ppo peak"]) >= figures["ppo last"])
-    curves = {name: [float(cell) for cell in cells] for name, *cells in tables(lines)[1]}
-    assert curves["n"] == [1, 2, 4, 8, 16, 32, 64]
-    for label in ("clean", "flips", "prior"):
-        assert curves[f"gold by {label}"][0] == pytest.approx(np.mean(figures["one"]), abs=2e-3)  # the best of one
-        assert curves[f"gold by {label}"][-1] == pytest.approx(np.mean(figures[label]), abs=2e-3)
-        assert (np.diff(curves[f"score by {label}"]) > 0).all()
-        difference(lines, f"gold at the peak - at n = 64, {label}")
+    models = [f"{reading} {labels}" for reading in ("plain", "prior") for labels in ("clean", "flips")]
+    figures = seeds_table(lines, ["one", *models, *(f"ppo last, {name}" for name in models)])
+    curves, ppo = ({name: cells for name, *cells in table} for table in tables(lines)[1:])
+    assert curves["best of n"] == ["1", "2", "4", "8", "16", "32", "64"]
+    assert ppo["PPO, by roll-outs"] == ["first", "1-4"]
+    for name in models:
+        values = [float(cell) for cell in curves[f"gold by {name}"]]
+        assert values[0] == pytest.approx(np.mean(figures["one"]), abs=2e-3)  # the best of one
+        assert values[-1] == pytest.approx(np.mean(figures[name]), abs=2e-3)
+        assert (np.diff([float(cell) for cell in curves[f"score by {name}"]]) > 0).all()
+        assert float(ppo[f"gold, {name}"][-1]) == pytest.approx(np.mean(figures[f"ppo last, {name}"]), abs=2e-3)
+        difference(lines, f"gold at the peak - at n = 64, {name}")
+    assert len({ppo[f"gold, {name}"][0] for name in models}) == 1  # one policy's first answers
+    assert len({ppo[f"score, {name}"][-1] for name in models}) == len(models)
+    for reading in ("plain", "prior"):
+        for place in ("n = 64", "PPO's last roll-outs"):
+            difference(lines, f"gold at the peak - at {place}, {reading} flips less {reading} clean")
     assert (tmp_path / "over_optimisation.png").stat().st_size > 10_000
 
     lines = run("reinforcement", *options)
@@ -272,6 +283,35 @@ def test_real_methods(run: Run, tiny: Path, tmp_path: Path) -> None:
     assert all(float(row[2]) > 0 and 0.1 < float(row[3]) < 8 and row[5] for row in (trained, best))
     assert re.search(r"score [\d.]+ → [\d.]+", trained[4])
     assert re.fullmatch(r"score [\d.]+", best[4])
+
+
+@pytest.mark.slow
+def test_real_farm(run: Run, tiny: Path, tmp_path: Path) -> None:
+    """Every method learns and is measured as the recipe measures it; differences are those of the kept answers."""
+    (tmp_path / "data").mkdir()
+    write_jsonl(tmp_path / "data" / "SFT-I1.jsonl", load_demonstrations("sandbox:demonstrations?world=notes&n=24", 0))
+    experts = ("Expert iteration", "Expert iteration, gold reward")
+    small = [f"methods.{name}.training.max_new_tokens=6" for name in experts] + ["target.sampling.max_tokens=6"]
+    changes = [word for change in (*small, f"target.model=hf:{tiny}") for word in ("--set", change)]
+    sizes = ("--split", "dev", "--train", 8, "--prompts", 12, "--out", tmp_path / "out")
+    lines = run("real_farm", "--start", tmp_path, *sizes, *changes)
+    assert 8 < int(lines[0].split()[0]) <= 16
+    [[head, *rows]] = tables(lines)
+    methods = ["DPO", "Best of 4", experts[0], "Best of 4, gold reward", experts[1], "FeedME"]
+    assert head[1] == "gold on 12 prompts"
+    assert [row[0] for row in rows] == ["SFT", "RM", *methods]
+    pairs = lines[0].split()[0]
+    learned_from = {row[0]: row[3] for row in rows}
+    assert (learned_from["SFT"], learned_from["DPO"], learned_from[experts[1]]) == ("24", pairs, "8")
+    kept = json.loads((tmp_path / "out" / "gold.json").read_text())["gold"]
+    stages = json.loads((tmp_path / "out" / "summary.json").read_text())["stages"]
+    assert {one["name"]: one["gold_accuracy"] for one in stages if one["name"] != "RM"} == pytest.approx(
+        {name: float(np.mean(values)) for name, values in kept.items()}
+    )
+    for name in methods:
+        assert difference(lines, f"{name} - SFT")[0] == pytest.approx(
+            100 * np.mean(np.subtract(kept[name], kept["SFT"])), abs=0.051
+        )
 
 
 # ---------------------------------------------------------------------- arenas and judges without a model
