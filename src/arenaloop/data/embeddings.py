@@ -1,0 +1,123 @@
+"""Texts as vectors: what clusters prompts, and what finds those that are alike.
+
+Built in, and without any download, are words weighted by how rare they are (TF-IDF), taken to fewer dimensions by a
+truncated SVD (latent semantic analysis, Deerwester et al. 1990). A folder of sentence-transformers works as well, and
+so does whatever else turns texts into vectors: `arenaloop.specs` makes one of a server's SPEC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arenaloop.errors import ConfigError, InputError, MissingExtraError
+
+__all__ = ["BUILT_IN", "DIMENSIONS", "Embedder", "Vectors", "embed", "unit_rows"]
+
+Vectors: TypeAlias = NDArray[np.float32]
+"""(n, d), each row of unit length; a text that nothing is known of has a row of zeros."""
+
+Embedder = Callable[[Sequence[str]], NDArray[Any]]
+"""Texts to vectors, a row for each text in its order; rows of one call are comparable."""
+
+BUILT_IN = "tfidf"
+DIMENSIONS = 128
+"""Of the built-in vectors, at most."""
+
+_BUCKETS = 1 << 17  # that words are hashed into
+_FITTED = 50_000  # rows that the dimensions are found on; all are projected onto them
+_BLOCK = 20_000  # rows that are projected at once
+
+
+def embed(
+    texts: Sequence[str], spec: str | Embedder = BUILT_IN, *, dimensions: int = DIMENSIONS, seed: int = 0
+) -> Vectors:
+    """Vectors of texts, for cosine similarity by a dot product; a pure function of its arguments.
+
+    Only rows of one call are comparable: what is to be compared is embedded together.
+
+    Args:
+        texts: any number.
+        spec: ``tfidf``; ``st:PATH`` or ``st:NAME``, a sentence-transformers model; or a function that embeds.
+        dimensions: of ``tfidf``, at most.
+        seed: of ``tfidf``.
+
+    Returns:
+        float32, (len(texts), d).
+
+    Raises:
+        ConfigError: an unknown spec. InputError: no such model. MissingExtraError: its library is not installed.
+    """
+    if not texts:
+        return np.zeros((0, 1), np.float32)
+    if callable(spec):
+        vectors = spec(texts)
+    elif spec == BUILT_IN:
+        vectors = _tfidf_svd(texts, dimensions, seed)
+    elif spec.startswith("st:") and len(spec) > 3:
+        vectors = _sentence_transformer(spec[3:])(texts)
+    else:
+        raise ConfigError(f"embeddings {spec!r}: expected {BUILT_IN}, st:PATH, or a server's SPEC")
+    return unit_rows(vectors)
+
+
+def unit_rows(vectors: NDArray[Any]) -> Vectors:
+    """Rows scaled to length 1 (L2); rows of zeros stay."""
+    vectors = np.asarray(vectors, np.float32)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Vectors = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    return unit
+
+
+def _tfidf_svd(texts: Sequence[str], dimensions: int, seed: int) -> Vectors:
+    """TF-IDF of words, by ``(1 + ln tf) (1 + ln((1 + n) / (1 + df)))``, onto its singular vectors.
+
+    These are found on a seeded sample of `_FITTED` rows: a share of a large pool shows the directions of all of it.
+    """
+    try:
+        from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+        from sklearn.utils.extmath import randomized_svd
+    except ImportError:
+        raise MissingExtraError("the built-in embeddings", "data") from None
+    words = HashingVectorizer(
+        n_features=_BUCKETS, token_pattern=r"\w+|[^\w\s]", norm=None, alternate_sign=False, dtype=np.float32
+    )
+    counts = words.transform(texts)
+    weighted = TfidfTransformer(sublinear_tf=True).fit(counts).transform(counts, copy=False)
+    drawn = np.random.default_rng([seed, len(texts)])
+    fitted = weighted
+    if len(texts) > _FITTED:
+        fitted = weighted[np.sort(drawn.choice(len(texts), _FITTED, replace=False))]
+    most = min(dimensions, *fitted.shape)
+    _, _, directions = randomized_svd(fitted, most, n_iter=4, random_state=seed % 2**32)
+    projection = np.ascontiguousarray(directions.T, np.float32)
+    vectors = np.empty((len(texts), projection.shape[1]), np.float32)
+    for start in range(0, len(texts), _BLOCK):
+        vectors[start : start + _BLOCK] = weighted[start : start + _BLOCK] @ projection
+    return vectors
+
+
+def _sentence_transformer(name: str) -> Embedder:
+    """A sentence-transformers model by its folder or its name; its weights are safetensors, its code is not run."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        raise MissingExtraError("a sentence-transformers model", "embed") from None
+    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+        raise InputError(f"embeddings st:{name}: no such folder")
+    try:
+        model = SentenceTransformer(
+            str(Path(name).expanduser()), trust_remote_code=False, model_kwargs={"use_safetensors": True}
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"embeddings st:{name}: {str(error).splitlines()[0]}") from None
+
+    def vectors(texts: Sequence[str]) -> NDArray[Any]:
+        found: NDArray[Any] = model.encode(list(texts), convert_to_numpy=True, show_progress_bar=False)
+        return found
+
+    return vectors
