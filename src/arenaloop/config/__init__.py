@@ -39,6 +39,7 @@ from arenaloop.config.rl import (
     RolloutSettings,
     SampleSettings,
 )
+from arenaloop.config.testset import TestSetSettings
 from arenaloop.config.training import (
     METHODS,
     DPOSettings,
@@ -88,6 +89,7 @@ __all__ = [
     "SamplingSettings",
     "Settings",
     "TargetSettings",
+    "TestSetSettings",
     "dump_values",
     "dump_yaml",
     "override",
