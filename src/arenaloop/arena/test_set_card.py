@@ -74,8 +74,10 @@ def _about(numbers: Sequence[int], prompts: Sequence[Prompt]) -> dict[str, Any]:
 
 
 def _difficulty_of(test: TestSet, numbers: Sequence[int]) -> dict[str, Any]:
-    known = [score for at in numbers if (score := test.difficulty(at)) is not None]
-    return {"clusters": len({int(test.clusters.labels[at]) for at in numbers}), "mean_difficulty": _mean(known)}
+    scores = [test.difficulty(at) for at in numbers]
+    known = [score for score in scores if score is not None]
+    mean = _mean(known) if len(known) == len(scores) else None  # the diverse ones are not rated, but for chance
+    return {"clusters": len({int(test.clusters.labels[at]) for at in numbers}), "mean_difficulty": mean}
 
 
 def _mean(values: Sequence[float]) -> float | None:
