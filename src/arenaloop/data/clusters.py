@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +81,7 @@ def _nearest(vectors: Vectors, labels: NDArray[np.int32], centres: NDArray[np.fl
     order = np.lexsort((far, labels))
     starts = np.searchsorted(labels[order], np.arange(len(centres) + 1))
     nearest = np.full((len(centres), 3), -1, np.int32)
-    for one, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
+    for one, (start, end) in enumerate(pairwise(starts)):
         some = order[start : min(end, start + 3)]
         nearest[one, : len(some)] = some
     return nearest
