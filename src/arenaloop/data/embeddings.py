@@ -76,8 +76,10 @@ def check_local(spec: str) -> None:
     library, extra = ("sklearn", "data") if spec == BUILT_IN else ("sentence_transformers", "embed")
     if find_spec(library) is None:
         raise MissingExtraError(f"embeddings {spec}", extra)
-    if spec != BUILT_IN and name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
-        raise InputError(f"embeddings {spec}: no such folder")
+    if spec != BUILT_IN and name.startswith((".", "/", "~")):
+        folder = Path(name).expanduser()
+        if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
+            raise InputError(f"embeddings {spec}: {'no model in it' if folder.is_dir() else 'no such folder'}")
 
 
 def unit_rows(vectors: NDArray[Any]) -> Vectors:
@@ -100,6 +102,10 @@ def _tfidf_svd(texts: Sequence[str], dimensions: int, seed: int) -> Vectors:
         n_features=_BUCKETS, token_pattern=_WORDS, norm=None, alternate_sign=False, dtype=np.float32
     )
     counts = words.transform(texts)
+    used = np.flatnonzero(np.bincount(counts.indices))
+    if not len(used):
+        return np.zeros((len(texts), 1), np.float32)
+    counts = counts[:, used]
     weighted = TfidfTransformer(sublinear_tf=True).fit(counts).transform(counts, copy=False)
     drawn = np.random.default_rng([seed, len(texts)])
     fitted = weighted
