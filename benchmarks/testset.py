@@ -30,7 +30,7 @@ from arenaloop.jsonl import write_jsonl
 
 ARENALOOP = [sys.executable, "-c", "from arenaloop.cli import main; main()"]
 FORMS = (
-    "Write a short story about", "Explain to a beginner how to", "What is the difference between", "Can you help me with",
+    "Write a short story about", "Explain to a beginner how to", "What differs between", "Can you help me with",
     "Summarise the following text in three sentences:", "Give me a list of", "Fix the bug in this function:", "Why do",
     "Translate into French:", "Compare", "How would you design", "Prove that", "Act as a lawyer and advise me on", "",
 )  # fmt: skip

@@ -45,7 +45,7 @@ def arenaloop(
 
 
 class Served:
-    """A loopback chat server; `answer` maps a request's body to a text, a whole reply, an HTTP status, or None to hang."""
+    """A loopback server; `answer` maps a request's body to a text, a whole reply, an HTTP status, or None to hang."""
 
     def __init__(self) -> None:
         self.answer: Callable[[dict[str, Any]], str | dict[str, Any] | int | None] = lambda body: "Scores: 7 5"

@@ -1,4 +1,4 @@
-"""`arenaloop testset`: diverse and hard prompts of a pool, rated once, in files that `battle` reads; what is refused."""
+"""`arenaloop testset`: diverse and hard prompts of a pool, rated once, in prompt files; and what is refused."""
 
 from __future__ import annotations
 
@@ -87,9 +87,7 @@ def test_diverse_and_hard_prompts_are_drawn_and_paid_once(arenaloop: Command, se
     card = json.loads(done.out)
     assert card == json.loads((tmp_path / "sets" / "test.card.json").read_text())
     assert (len(served.heard), card["calls"], card["duplicates"]) == (60, 60, 1)
-    mix, diverse, hard = (
-        read_prompts(tmp_path / "sets" / f"test{which}.jsonl") for which in ("", ".diverse", ".hard")
-    )
+    mix, diverse, hard = (read_prompts(tmp_path / "sets" / f"test{which}.jsonl") for which in ("", ".diverse", ".hard"))
     assert (len(mix), len(diverse), len(hard)) == (18, 8, 10)
     known = {prompt.id: prompt for prompt in read_prompts(tmp_path / "pool.jsonl")}
     for prompt in mix:  # each comes back as it was, with what it was tagged with
@@ -177,6 +175,7 @@ def judged(path: Path) -> int:
         return int(file.execute("SELECT COUNT(*) FROM judgements").fetchone()[0])
 
 
+@pytest.mark.slow
 def test_killed_while_rating_nothing_is_paid_twice(arenaloop: Command, served: Any, tmp_path: Path) -> None:
     write(tmp_path / "pool.jsonl", pool())
     command = ("testset", "--prompts", "pool.jsonl", "--judge", f"{served.url}#m", *SIZES, "--out", "test.jsonl")
@@ -262,9 +261,7 @@ def endpoint(body: dict[str, Any]) -> Any:
 def by_endpoint(served: Any, tmp_path: Path) -> Iterator[tuple[Any, ...]]:
     """A command whose embeddings and ratings are the loopback server's, with prices."""
     write(tmp_path / "pool.jsonl", pool())
-    (tmp_path / "prices.yaml").write_text(
-        "prices: {e: {input: 20000, output: 0}, m: {input: 0, output: 0}}\n"
-    )
+    (tmp_path / "prices.yaml").write_text("prices: {e: {input: 20000, output: 0}, m: {input: 0, output: 0}}\n")
     served.answer = endpoint
     return iter(
         [
@@ -391,7 +388,10 @@ def test_a_judge_is_needed_for_hard_prompts_alone(arenaloop: Command, tmp_path: 
         ([{"prompt": "the same"}] * 50, "1 prompts cannot make 4 clusters"),
         # other ids, and yet one and the same vector
         ([{"prompt": f"{' ' * n}The SAME  text"} for n in range(50)], "50 prompts, of which 1 differ by their embed"),
-        ([{"messages": [{"role": "assistant", "content": "hi"}]}], "pool.jsonl, line 1: a prompt ends with a user turn"),
+        (
+            [{"messages": [{"role": "assistant", "content": "hi"}]}],
+            "pool.jsonl, line 1: a prompt ends with a user turn",
+        ),
         ([{"turns": []}], "pool.jsonl, line 1: turns is not a list of the user's texts"),
         ([{"answer": "4"}], "pool.jsonl, line 1: no column messages, turns, prompt or instruction"),
         ([], "pool.jsonl: the file is empty"),
