@@ -189,7 +189,10 @@ def build(
     unsorted = 0
     if (sorting := plan.rating(plan.sorter, plan.unsorted(whole.mix))) is not None:
         ask("categories", sorting)
-        named = {prompt_id: category_of(one and one.score) for prompt_id, one in ratings(sorting, store).items()}
+        named = {
+            prompt_id: category_of(None if one is None else one.score)
+            for prompt_id, one in ratings(sorting, store).items()
+        }
         categories |= {at: named[plan.ids[at]] for at in whole.mix if plan.ids[at] in named}
         unsorted = sum(one is None for one in named.values())
     return replace(whole, categories=categories, unsorted=unsorted)

@@ -44,7 +44,9 @@ def testset(
     judging: Annotated[
         Given,
         Fields(
-            "JudgeSettings", "verdict", template={"metavar": "FILE", "help": "A template of difficulty of your own."}
+            "JudgeSettings",
+            verdict={"help": "How the judge answers: text with a line that holds the score, or json. Default: text."},
+            template={"metavar": "FILE", "help": "A template of your own that asks for the difficulty."},
         ),
     ],
     prices: Prices = None,
@@ -74,9 +76,9 @@ def testset(
     """Draw a test set from a pool of prompts: diverse ones and hard ones (WizardArena); the same command resumes.
 
     The pool is cut into clusters of similar prompts. Diverse: so many of each cluster, at random. Hard: 20 of each
-    are rated by the judge, and the most difficult of all are taken. FILE holds both; FILE.diverse.jsonl and
-    FILE.hard.jsonl hold one of them, FILE.card.html and FILE.card.json tell what is in it, and FILE.db what was paid
-    for. All of them are prompt files for `battle`.
+    are rated by the judge, and the most difficult of all are taken. With --out test.jsonl, that file holds both,
+    test.diverse.jsonl and test.hard.jsonl one of them each: prompt files, for `battle` say. test.card.html and
+    test.card.json tell what is in them, and test.jsonl.db holds what was paid for.
 
     Examples:
 

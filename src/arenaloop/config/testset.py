@@ -24,15 +24,15 @@ class TestSetSettings(RunSettings):
     """what makes prompts comparable: tfidf (built in), st:PATH (sentence-transformers), openai:MODEL or
     http://HOST:PORT/v1#MODEL (an embeddings endpoint)"""
     dimensions: int = Field(128, ge=2)
-    """of the built-in embeddings"""
+    """of the built-in embeddings, at most"""
     clusters: int = Field(500, ge=1)
-    """that the pool is cut into by k-means"""
+    """groups of similar prompts that k-means cuts the pool into"""
     diverse: int = Field(1000, ge=0)
-    """prompts drawn at random, the same number of each cluster"""
+    """prompts drawn at random, as many of each cluster"""
     hard: int = Field(1000, ge=0)
     """prompts that the judge rates most difficult"""
     rated: int | None = Field(None, ge=1)
-    """prompts that the judge rates to find these, drawn as the diverse ones; null = 20 for each cluster"""
+    """prompts that the judge rates to find these, drawn as the diverse ones are; null = 20 for each cluster"""
     disjoint: bool = True
     """draw the hard ones among those that are not diverse; false = a prompt may be both"""
     categories: Literal["given", "judge"] = "given"
