@@ -133,3 +133,18 @@ def test_rejudge_and_audit_say_it_too(arenaloop: Any, command: Any, tmp_path: Pa
     assert arenaloop(*audit).code == 0
     after = arenaloop(*audit, "--dry-run")
     assert after.lines[-1].startswith("nothing left to ask")
+
+
+def test_difficulty_by_what_it_writes(arenaloop: Any, judge_model: Path, tmp_path: Path) -> None:
+    """A random model writes no score: every rating is asked again, none is invented, and no prompt is hard."""
+    rows = [{"prompt": f"question {n} about {'bread' if n % 2 else 'code'}"} for n in range(6)]
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judge = {"spec": f"hf:{judge_model}", "device": "cpu", "reask": 1, "sampling": {"max_tokens": 4}}
+    (tmp_path / "judge.yaml").write_text(json.dumps(judge))
+    sizes = ["--clusters", 2, "--diverse", 2, "--hard", 2, "--rated", 4]
+    command = ["testset", "--prompts", "pool.jsonl", "--judge", "judge.yaml", *sizes, "--out", "test.jsonl", "--json"]
+    result = arenaloop(*command)
+    assert result.code == 3, result.lines
+    card = json.loads(result.out)
+    assert (card["calls"], sum(card["difficulty"]["failed"].values()), card["sets"]["hard"]["prompts"]) == (8, 4, 0)
+    assert any("0 hard prompts where 2 are wanted" in line for line in result.lines)

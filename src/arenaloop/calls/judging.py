@@ -14,6 +14,7 @@ from arenaloop.calls.run import Executor, begin, run
 from arenaloop.calls.units import Asked, Earlier, Unit, Who
 from arenaloop.judges.base import Judge, PointwiseJudge
 from arenaloop.judges.meta import MetaJudge
+from arenaloop.judges.prompts import PromptJudge
 from arenaloop.store import Store
 from arenaloop.types import (
     Completion,
@@ -79,7 +80,7 @@ class AskedJudge(Asked):
 
     def __init__(
         self,
-        judge: Judge | PointwiseJudge | MetaJudge,
+        judge: Judge | PointwiseJudge | PromptJudge | MetaJudge,
         secret: str,
         *,
         seed: int = 0,
@@ -95,7 +96,7 @@ class AskedJudge(Asked):
 
 
 class JudgeUnit:
-    """One question to one judge: two responses in seat order, one response, or one and two judgements of it.
+    """One question to one judge: two responses in seat order, one, one and two judgements of it, or a prompt alone.
 
     Args:
         asked: the judge.

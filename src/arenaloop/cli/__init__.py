@@ -24,6 +24,7 @@ from arenaloop.cli.run import demo, run
 from arenaloop.cli.sample import sample
 from arenaloop.cli.sandbox import sandbox_app
 from arenaloop.cli.signals import ending_like_interrupt
+from arenaloop.cli.testset import testset
 from arenaloop.cli.train import train
 from arenaloop.cli.winrate import winrate
 from arenaloop.errors import ArenaloopError
@@ -85,6 +86,7 @@ add_verb(app, annotate)
 add_verb(app, train)
 add_verb(app, sample)
 add_verb(app, rejudge)
+add_verb(app, testset)
 app.command()(report)
 app.command()(recover)
 app.add_typer(sandbox_app, name="sandbox")

@@ -40,6 +40,7 @@ from arenaloop.config.rl import (
     RolloutSettings,
     SampleSettings,
 )
+from arenaloop.config.testset import TestSetSettings
 from arenaloop.config.training import (
     METHODS,
     DPOSettings,
@@ -90,6 +91,7 @@ __all__ = [
     "SamplingSettings",
     "Settings",
     "TargetSettings",
+    "TestSetSettings",
     "dump_values",
     "dump_yaml",
     "override",

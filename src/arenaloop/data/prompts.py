@@ -31,7 +31,7 @@ from arenaloop.messages import given_text, instruction_text, read_messages, refu
 from arenaloop.models.odd_texts import LOST, OddTexts
 from arenaloop.types import Message, Prompt
 
-__all__ = ["PromptSet", "iter_prompts", "read_prompt", "read_prompts"]
+__all__ = ["PromptSet", "iter_prompts", "prompt_row", "read_prompt", "read_prompts", "user_text"]
 
 SOURCE_IDS = ("source_id", "question_id", "uid", "prompt_id", "id")
 """Columns that may hold a row's id in its source, the most telling first; it becomes ``tags["source_id"]``."""
@@ -125,6 +125,26 @@ def read_prompt(row: Mapping[str, Any]) -> Prompt:
             return Prompt(messages, follow_ups, tags=_tags(row))
     columns = ", ".join(list(row)[:12]) or "none"
     raise ValueError(f"no column {', '.join(list(_SHAPES)[:-1])} or {list(_SHAPES)[-1]} (columns found: {columns})")
+
+
+def prompt_row(prompt: Prompt) -> dict[str, Any]:
+    """A row that `read_prompt` reads as the same prompt, without its tags.
+
+    Raises:
+        ValueError: it has given turns and follow-ups, which no row holds both.
+    """
+    system, messages = [m for m in prompt.messages[:1] if m["role"] == "system"], list(prompt.messages)
+    if not prompt.follow_ups:
+        return {"messages": messages}
+    if len(messages) > 1 + len(system):
+        raise ValueError(f"prompt {prompt.id} has given turns and later ones of the user's, which no row holds both")
+    return {**({"system": system[0]["content"]} if system else {}), "turns": [prompt.last_user, *prompt.follow_ups]}
+
+
+def user_text(prompt: Prompt) -> str:
+    """All that the user says in a prompt: given turns, the one to be answered and those that follow."""
+    given = [message["content"] for message in prompt.messages if message["role"] == "user"]
+    return "\n\n".join([*given, *prompt.follow_ups])
 
 
 def _refuse_others(row: Mapping[str, Any], column: str, texts: tuple[str, ...]) -> None:

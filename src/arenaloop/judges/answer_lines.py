@@ -9,6 +9,7 @@ import re
 from typing import Literal, NamedTuple
 
 __all__ = [
+    "CATEGORIES",
     "LABELS",
     "MOST",
     "SCORE_FORMS",
@@ -17,6 +18,7 @@ __all__ = [
     "Form",
     "Scores",
     "last_line",
+    "parse_category",
     "parse_choices",
     "parse_first_line",
     "parse_label",
@@ -27,14 +29,17 @@ __all__ = [
     "shares_of",
 ]
 
-Form = Literal["scores", "first_line", "labels", "label", "json", "score", "score_10", "winner", "choices"]
+Form = Literal["scores", "first_line", "labels", "label", "json", "score", "score_10", "category", "winner", "choices"]
 """What a template asks for. Of two answers: ``Scores: 7 5`` on the last or on the first line, one of five labels, the
 label of a seat, or (asked for in its own words, without a schema) a JSON object with scores. Of one answer, or of a
-prompt: ``Score: 4`` on the last line, from 0 to 5 or from 0 to 10. Of two judgements of one answer: ``Winner: A``. Of
-several pairs: ``Choices: 1 2 2``."""
+prompt: ``Score: 4`` on the last line, from 0 to 5 or from 0 to 10; of a prompt also ``Category: math``. Of two
+judgements of one answer: ``Winner: A``. Of several pairs: ``Choices: 1 2 2``."""
 
 SCORE_FORMS: tuple[Form, ...] = ("score", "score_10")
 MOST = {"score": 5.0, "score_10": 10.0}
+
+CATEGORIES = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
+"""What a prompt may be about: MT-Bench's eight (arXiv 2306.05685)."""
 
 LABELS = {"A>>B": 1.0, "A>B": 0.75, "A=B": 0.5, "B>A": 0.25, "B>>A": 0.0}
 """Arena-Hard's five labels (arXiv 2406.11939), and what each is worth to the first seat."""
@@ -47,6 +52,7 @@ _SCORES = re.compile(
     rf"(?a:scores?)\s*[:=]\s*{_NUMBER}(?:\s*[,;|&]\s*|\s+and\s+|\s+)(?:and\s+)?{_NUMBER}\.?", re.IGNORECASE
 )
 _SCORE = re.compile(r"(?a:score)\s*[:=]\s*([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*([0-9]+)(?:\.0+)?)?\.?", re.IGNORECASE)
+_CATEGORY = re.compile(rf"(?a:category)\s*[:=]\s*[\[(]*\s*({'|'.join(CATEGORIES)})\s*[\])]*\.?", re.IGNORECASE)
 _WINNER = re.compile(r"(?a:winner)\s*[:=]\s*[\[(]*\s*(?:(?a:judge?ment)\s+)?([AB])\s*[\])]*\.?", re.IGNORECASE)
 _CHOICES = re.compile(r"(?a:choices?)\s*[:=]\s*([12](?:[\s,;|]+[12])*)\.?", re.IGNORECASE)
 _LABEL = re.compile(r"\[\[\s*([AB])\s*(>>|>|=)\s*([AB])\s*\]\]")
@@ -115,6 +121,12 @@ def parse_winner(text: str) -> Scores | None:
     """
     match = _WINNER.fullmatch(_bare(last_line(text)))
     return None if match is None else shares_of(WINNERS[match[1].upper()])
+
+
+def parse_category(text: str) -> float | None:
+    """Read ``Category: math`` from the last non-blank line, where it stands alone: its place in `CATEGORIES`."""
+    match = _CATEGORY.fullmatch(_bare(last_line(text)))
+    return None if match is None else float(CATEGORIES.index(match[1].lower()))
 
 
 def parse_choices(text: str) -> tuple[Scores, ...] | None:

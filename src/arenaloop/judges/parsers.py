@@ -21,11 +21,13 @@ from typing import Any, Generic, Literal, TypeVar
 
 from arenaloop.judges.answer_json import NAMED, json_schema, parse_choices_json, parse_json, parse_score_json
 from arenaloop.judges.answer_lines import (
+    CATEGORIES,
     MOST,
     SCORE_FORMS,
     Form,
     Scores,
     last_line,
+    parse_category,
     parse_choices,
     parse_first_line,
     parse_label,
@@ -171,6 +173,7 @@ _TEXTS: dict[Form, Callable[[str], Any]] = {
     "json": parse_json,
     "score": parse_score,
     "score_10": partial(parse_score, form="score_10"),
+    "category": parse_category,
     "winner": parse_winner,
     "choices": parse_choices,
 }
@@ -220,4 +223,6 @@ def _scale(form: Form) -> tuple[float, float]:
     """What a text can be given by an answer of this form: points of a score, or a share of a preference."""
     if form in SCORE_FORMS:
         return 0.0, MOST[form]
+    if form == "category":
+        return 0.0, len(CATEGORIES) - 1.0
     return (1.0, 10.0) if form in ("scores", "first_line", "json") else (0.0, 1.0)

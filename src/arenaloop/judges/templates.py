@@ -50,7 +50,7 @@ _ANSWERS: dict[Layout, tuple[tuple[Form, ...], tuple[VerdictMode, ...]]] = {
     "pairs": (("choices",), ("text", "json")),
     "answer": (SCORE_FORMS, ("text", "json", "logprob")),
     "judgements": (("winner",), ("text", "json")),
-    "prompt": (SCORE_FORMS, ("text", "json")),
+    "prompt": ((*SCORE_FORMS, "category"), ("text", "json")),
 }
 """How answers about a material may be given and read: the forms, and the verdict modes."""
 _WORDED: dict[Form, tuple[VerdictMode, ...]] = {"json": ("text", "json"), "label": ("text", "logprob")}

@@ -13,7 +13,8 @@ first seat and the longer answer. What it may know stands in the judge prompt, f
 
 A prompt with parts ``pair 1 user prompt``, ``pair 1 answer 1``, ``pair 1 answer 2``, ``pair 2 user prompt`` and so on
 is answered with the better answer of each pair. One with one ``answer`` (for every turn) is answered with a score from
-0 to 5, and one that besides holds two parts ``judgement A`` and ``judgement B`` with the better of them.
+0 to 5, and one that besides holds two parts ``judgement A`` and ``judgement B`` with the better of them. One with a
+``user prompt`` and no answer is answered with its difficulty from 0 to 10, or with a category.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hashlib import blake2b
 from struct import unpack
 
 from arenaloop.errors import ConfigError
+from arenaloop.judges.answer_lines import CATEGORIES
 from arenaloop.judges.parsers import parser_for
 from arenaloop.sandbox.gold import utility
 from arenaloop.types import Completion, Outcome, Request
@@ -187,6 +189,8 @@ class SandboxJudge:
                 return self._winner(request, *alone) if judgements else self._score(request, turns, answers)
             if pairs := read_pairs_prompt(asked):
                 return self._choices(request, pairs)
+            if turns := [body for label, body in _segments(asked) if label in ("user prompt", "follow-up")]:
+                return self._of_prompt(request, turns)
             return "I cannot find two answers in this text, so there is nothing to compare."
         turns, first, second = read
         score_1, score_2, unparsed = self._scores(turns, first, second, request.sample)
@@ -247,6 +251,18 @@ class SandboxJudge:
         if unparsed < self.unparsed_rate:
             return "The answer has its merits, but I would rather not put a number on them."
         return _named(request, f"The answer earns {score} of 5 points: {_LONE_REASON}", "score", score)
+
+    def _of_prompt(self, request: Request, turns: list[str]) -> str:
+        """How difficult a prompt is, by a statistic of its text and some noise; or a category, fixed by its text."""
+        call, _, unparsed = _normals("prompt", self.seed, turns, request.sample)
+        if unparsed < self.unparsed_rate:
+            return "Somebody asks for something, and I would rather not say more."
+        if "Category:" in request.messages[-1]["content"].rpartition(" end ===\n")[2]:
+            drawn = _uniforms("category", self.seed, turns)[0]
+            return f"It is about something.\n\nCategory: {CATEGORIES[int(drawn * len(CATEGORIES))]}"
+        worth = sum(text_statistic("", turn, self.seed) for turn in turns) / len(turns)
+        score = min(10.0, max(0.0, round(20.0 * worth + self.noise * call) / 2.0))
+        return _named(request, "I looked at how much it asks for.", "score", score)
 
     def _expected(self, request: Request, text: str, turns: list[str], answers: list[str]) -> str | Completion:
         """A score with the log-probabilities of all of them: the further from its view, the less likely."""

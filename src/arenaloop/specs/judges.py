@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from arenaloop.judges.base import Judge
     from arenaloop.judges.jury import Decider
     from arenaloop.judges.pointwise import RubricJudge
+    from arenaloop.judges.prompts import PromptJudge
     from arenaloop.models.base import Model
 
-__all__ = ["judge", "judging_model", "pointwise"]
+__all__ = ["judge", "judging_model", "pointwise", "prompt_judge"]
 
 
 def judge(settings: JudgeSettings) -> Decider:
@@ -44,6 +45,29 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
     template = load_template(name, settings.criteria, settings.parser, layout="answer")
     kinds = _pointwise()
     built = kinds.get(name, kinds["rubric"])(**_asked(settings), template=template)
+    refuse_impossible(built)
+    return built
+
+
+def prompt_judge(settings: JudgeSettings, template: str = "") -> PromptJudge:
+    """A judging model that is shown a prompt alone; it rates its difficulty, unless a shipped `template` is named.
+
+    Raises:
+        ConfigError: a jury, a judge without a model, or a template of another layout.
+    """
+    from arenaloop.judges.possible import refuse_impossible
+    from arenaloop.judges.prompts import PromptJudge
+    from arenaloop.judges.templates import load_template
+
+    if settings.jury or without_model(settings):
+        raise ConfigError(f"judge {settings.spec or 'jury'}: rates no prompt; that takes one judging model")
+    if settings.verdict == "logprob":
+        raise ConfigError(f"judge {settings.spec}: rates prompts with verdict text or json, not logprob")
+    own = settings.template not in ("", JudgeSettings.model_fields["template"].default)
+    name = template or (settings.template if own else PromptJudge.shipped)
+    asked = _asked(settings) | ({"verdict": "text"} if template else {})
+    loaded = load_template(name, () if template else settings.criteria, None if template else settings.parser, "prompt")
+    built = PromptJudge(**asked, template=loaded)
     refuse_impossible(built)
     return built
 

@@ -310,7 +310,8 @@ class Readings:
                 WHERE judge_hash = ? AND sample = 0 AND tokens_in > 0 AND tokens_out IS NOT NULL {kind}
                 ORDER BY key LIMIT ?"""  # noqa: S608
             for prompt_id, tokens_in, tokens_out, usd, *hashes in self._reader.execute(query, (judge_hash, limit)):
-                found.append(JudgedCall(prompt_id, tuple(hashes), tokens_in, tokens_out, usd))
+                texts = tuple(text_hash for text_hash in hashes if text_hash)  # of a prompt by itself there is none
+                found.append(JudgedCall(prompt_id, texts, tokens_in, tokens_out, usd))
         return found
 
     # ------------------------------------------------------------------ all calls

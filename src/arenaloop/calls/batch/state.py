@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from arenaloop.jsonl import JsonRow
-from arenaloop.judges.base import Judge
+from arenaloop.judges.base import AnyJudge
 from arenaloop.store import Store
 
 __all__ = ["REQUESTS", "STATE", "WAITING", "batch_rows", "batch_seconds", "forget_batches", "open_batches"]
@@ -20,14 +20,14 @@ WAITING = ("written", "uploaded", "submitted")
 """States of batches that are not collected."""
 
 
-def open_batches(store: Store, judges: Collection[Judge] | None = None) -> dict[str, JsonRow]:
+def open_batches(store: Store, judges: Collection[AnyJudge] | None = None) -> dict[str, JsonRow]:
     """The batches of the round of judging that is not closed, by tag, oldest first; of some judges only, if given."""
     known = None if judges is None else {judge.fingerprint for judge in judges}
     found = {tag: row for tag, row in batch_rows(store) if row["state"] != "closed"}
     return {tag: row for tag, row in found.items() if known is None or row["judge_hash"] in known}
 
 
-def forget_batches(store: Store, judges: Collection[Judge]) -> int:
+def forget_batches(store: Store, judges: Collection[AnyJudge]) -> int:
     """Give up what is not collected: its verdicts are asked again, and paid again. Returns how many batches it was.
 
     What was submitted has been sent, and counts as calls that were cut off, at the most that they may have cost.
