@@ -18,7 +18,7 @@ def clean(
         Path, typer.Option(metavar="FILE", help="The pool: prompts, or conversations that end with an answer.")
     ],
     against: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Test prompts that nothing in the pool may be like.")
+        list[str] | None, typer.Option(metavar="FILE", help="Test prompts that nothing in the pool may be like.")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The rows that stay, as they stood: JSONL.")],
     settings: Annotated[
@@ -48,5 +48,5 @@ def clean(
     from arenaloop.cli.clean_run import execute
     from arenaloop.config import CleaningSettings, validate
 
-    checked = validate(CleaningSettings, settings, "clean")
-    execute(checked, prompts, against or [], out, seed=seed, dry_run=dry_run, as_json=as_json)
+    checked = validate(CleaningSettings, {**settings, "against": against or []}, "clean")
+    execute(checked, prompts, out, seed=seed, dry_run=dry_run, as_json=as_json)

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from arenaloop.config import CleaningSettings
 from arenaloop.data.cleaning.pipeline import Account, clean
-from arenaloop.data.cleaning.rows import Drop, Row, benchmark_items, pool_rows
+from arenaloop.data.cleaning.rows import Drop, Row, pool_rows
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, encode_json, replacing, write_jsonl
-from arenaloop.specs.cleaning import cleaner
+from arenaloop.specs.cleaning import benchmarks, cleaner
 from arenaloop.terminal import say, table
 
 __all__ = ["dropped_beside", "execute"]
@@ -23,7 +23,6 @@ __all__ = ["dropped_beside", "execute"]
 def execute(
     settings: CleaningSettings,
     prompts: Path,
-    against: Sequence[Path],
     out: Path,
     *,
     seed: int,
@@ -37,8 +36,8 @@ def execute(
     """
     messages = Console(stderr=True)
     gone = dropped_beside(out)
-    _refuse_files(prompts, against, [out, gone])
-    items = [item for file in against for item in benchmark_items(file)]
+    _refuse_files(prompts, [Path(file) for file in settings.against], [out, gone])
+    items = benchmarks(settings)
     with contextlib.ExitStack() as stack:
         dropped = None if dry_run else stack.enter_context(replacing(gone))
 

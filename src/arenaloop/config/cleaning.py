@@ -32,6 +32,8 @@ class CleaningSettings(Settings):
     """slots of a MinHash signature"""
     jaccard: float = Field(0.7, gt=0, le=1)
     """share of their n-grams that near-duplicates have in common, at least; the first of them stays"""
+    against: tuple[str, ...] = ()
+    """files of test prompts that nothing that stays may be like; a recipe adds its own test and validation prompts"""
     decontam_k: int = Field(5, ge=0)
     """prompts that go for each test prompt: those most like it, however little they are; 0 = off"""
     embeddings: str = "tfidf"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arenaloop.config import CleaningSettings
@@ -12,9 +13,10 @@ from arenaloop.types import Message
 
 if TYPE_CHECKING:
     from arenaloop.data.cleaning.pipeline import Cleaner
+    from arenaloop.data.cleaning.rows import BenchmarkItem
     from arenaloop.data.cleaning.steps import Filter
 
-__all__ = ["cleaner"]
+__all__ = ["benchmarks", "cleaner"]
 
 
 def cleaner(settings: CleaningSettings, seed: int) -> Cleaner:
@@ -32,6 +34,13 @@ def cleaner(settings: CleaningSettings, seed: int) -> Cleaner:
         None if settings.toxic is None else _filter(settings.toxic),
         None if settings.tokenizer is None else _counts_tokens(settings.tokenizer),
     )
+
+
+def benchmarks(settings: CleaningSettings) -> list[BenchmarkItem]:
+    """The test prompts of the files that the settings name; errors as in `data.cleaning.rows.benchmark_items`."""
+    from arenaloop.data.cleaning.rows import benchmark_items
+
+    return [item for file in settings.against for item in benchmark_items(Path(file))]
 
 
 def _filter(spec: str) -> Filter:
