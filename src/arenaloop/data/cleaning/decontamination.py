@@ -36,26 +36,27 @@ def nearest(
     Raises:
         ConfigError, InputError, MissingExtraError: as in `data.embeddings.embed`.
     """
-    spool, texts = Spool(), []
-    for row in rows:
-        spool.add(row)
-        texts.append(row.asked)
-    if not texts:
-        return
-    pool = len(texts)
-    texts += [user_text(item.prompt) for item in items]
-    vectors = embed(texts, embeddings, seed=seed)
-    del texts
-    gone: dict[int, tuple[float, int]] = {}
-    for item, similarity, number in _nearest(vectors[:pool], vectors[pool:], k):
-        if number not in gone or similarity > gone[number][0]:
-            gone[number] = similarity, item
-    for number, row in enumerate(spool):
-        if number in gone:
-            similarity, item = gone[number]
-            drop(Drop(row, "nearest", f"among the {k} most like a test prompt", items[item], similarity))
-        else:
-            yield row
+    with Spool() as spool:
+        texts: list[str] = []
+        for row in rows:
+            spool.add(row)
+            texts.append(row.asked)
+        if not texts:
+            return
+        pool = len(texts)
+        texts += [user_text(item.prompt) for item in items]
+        vectors = embed(texts, embeddings, seed=seed)
+        del texts
+        gone: dict[int, tuple[float, int]] = {}
+        for item, similarity, number in _nearest(vectors[:pool], vectors[pool:], k):
+            if number not in gone or similarity > gone[number][0]:
+                gone[number] = similarity, item
+        for number, row in enumerate(spool):
+            if number in gone:
+                similarity, item = gone[number]
+                drop(Drop(row, "nearest", f"among the {k} most like a test prompt", items[item], similarity))
+            else:
+                yield row
 
 
 def _nearest(pool: Vectors, asked: Vectors, k: int) -> Iterator[tuple[int, float, int]]:

@@ -38,8 +38,7 @@ def near_duplicates(rows: Rows, drop: Dropping, ngram: int, perms: int, jaccard:
     Raises:
         MissingExtraError: rensa is not installed.
     """
-    spool = Spool()
-    with tempfile.TemporaryFile() as file:
+    with Spool() as spool, tempfile.TemporaryFile() as file:
         rest = iter(rows)
         while block := list(islice(rest, _BLOCK)):
             _signatures([sorted(ngrams(row.words, ngram)) for row in block], perms, seed).tofile(file)

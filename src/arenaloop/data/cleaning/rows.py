@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from arenaloop.data.formats.tables import table_rows
 from arenaloop.data.held_out import Turn, normalised, prompt_turns, row_turns
@@ -101,8 +101,14 @@ class Spool:
     """Rows on disk, for steps that must have seen all before they let one through; memory holds 8 bytes for each."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - gone when this is
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when this is left
         self._starts = array("Q")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def __len__(self) -> int:
         return len(self._starts)
