@@ -42,9 +42,9 @@ def test_rows_stay_as_they_stood_and_the_others_say_why(arenaloop: Run) -> None:
         {"step": "prefix", "why": "asks the same", "line": 3, "partner": {"line": 1}, "similarity": 1.0},
     ]
     assert gone == [ROWS[1], ROWS[2]]
-    assert [line.split()[:4] for line in done.out.splitlines()[1:3]] == [
-        ["min_len", "5", "1", "4"],
-        ["prefix", "4", "1", "3"],
+    assert [" ".join(line.split()) for line in done.out.splitlines()[1:3]] == [
+        "min_len: shorter than 10 chars 5 1 4",
+        "prefix: the same first 10 words 4 1 3",
     ]
     said = " ".join(" ".join(done.lines).split())
     assert "warning: no filter for illegal or toxic prompts is set" in said

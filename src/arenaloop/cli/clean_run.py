@@ -52,9 +52,11 @@ def execute(
     if as_json:
         sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
     else:
-        cells = [[one.step, f"{one.before:,}", f"{one.dropped:,}", f"{one.after:,}"] for one in account.steps]
-        about = [[*row, one.about] for row, one in zip(cells, account.steps, strict=True)]
-        Console().print(table(["step", "before", "dropped", "after", "what goes"], about))
+        cells = [
+            [f"{one.step}: {one.about}", f"{one.before:,}", f"{one.dropped:,}", f"{one.after:,}"]
+            for one in account.steps
+        ]
+        Console().print(table(["step: what goes", "before", "dropped", "after"], cells))
     for note in [*account.notes, *_odd(account)]:
         say(messages, f"warning: {note}", fold=True)
     what = "would stay" if dry_run else f"stay in {out}, {account.read - written:,} went to {gone}"

@@ -15,13 +15,13 @@ class CleaningSettings(Settings):
     """A pool without toxic, short, repeated, contaminated and foreign prompts: Arena Learning's order, our numbers."""
 
     toxic: str | None = None
-    """python:FILE.py:FUNCTION, which is given conversations and says of each whether it goes; null = none goes"""
+    """your own filter, python:FILE.py:FUNCTION: given conversations, it says of each whether it goes; null = none"""
     min_len: int = Field(10, ge=0)
     """shorter prompts go, by all their user turns; 0 = none"""
     min_len_unit: Literal["char", "word", "token"] = "char"
     """what min_len counts"""
     tokenizer: str | None = None
-    """a model's folder or hub id, whose tokens are counted; null = none, as char and word need none"""
+    """a model's folder or hub id, whose tokens are counted; null = none"""
     prefix: int = Field(10, ge=0)
     """of prompts that begin alike for so long the first stays; shorter ones go where they are equal; 0 = off"""
     prefix_unit: Literal["word", "char"] = "word"
