@@ -15,6 +15,7 @@ from arenaloop.config import (
     METHODS,
     ArenaLearningSettings,
     BattleSettings,
+    CleaningSettings,
     DPOSettings,
     JudgeSettings,
     ModelSettings,
@@ -70,9 +71,27 @@ def test_defaults_of_arena_learning() -> None:
     assert s.opponents[1].sampling.build() == Sampling(0.5)
 
 
+def test_defaults_of_cleaning() -> None:
+    """Luo et al. 2024 (arXiv 2407.10627), section 3.2, where it gives a number; the units are ours."""
+    s = CleaningSettings()
+    assert (s.min_len, s.min_len_unit, s.prefix, s.prefix_unit) == (10, "char", 10, "word")
+    assert (s.ngram, s.perms, s.jaccard, s.decontam_k, s.lang, s.toxic) == (5, 128, 0.7, 5, "en", None)
+    assert validate(ArenaLearningSettings, RECIPE, "recipe.yaml").data.cleaning is None
+    said = override(RECIPE, ["data.cleaning={}"])
+    assert validate(ArenaLearningSettings, said, "recipe.yaml").data.cleaning == s
+
+
 def test_every_setting_is_described() -> None:
     """`arenaloop` shows these texts; a setting without one is a riddle."""
-    for kind in (ArenaLearningSettings, BattleSettings, ModelSettings, JudgeSettings, SFTSettings, DPOSettings):
+    for kind in (
+        ArenaLearningSettings,
+        BattleSettings,
+        CleaningSettings,
+        ModelSettings,
+        JudgeSettings,
+        SFTSettings,
+        DPOSettings,
+    ):
         assert [name for name, field in kind.model_fields.items() if not field.description] == []
 
 

@@ -37,7 +37,7 @@ TORCH_ROOMS = (
     "models/adapters.py",
     "sandbox/target.py",
 )
-HEAVY = {"torch", "transformers", "safetensors", "polars", "aiohttp"}
+HEAVY = {"torch", "transformers", "safetensors", "polars", "aiohttp", "sklearn", "rensa", "py3langid"}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 

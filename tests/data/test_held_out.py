@@ -213,3 +213,13 @@ def test_labels_between_the_parts_of_a_question_are_put_aside(row: str) -> None:
     assert leak(held_out, row) is not None
     other = row.replace("Peru", "Chile")
     assert leak(held_out, other) is None
+
+
+def test_the_held_out_prompt_is_named_by_its_number() -> None:
+    long = "Tell me why the river that crosses this town freezes so rarely."
+    held_out = HeldOut([Prompt.of("Is 7 prime?"), Prompt(said("hello you", "and you")), Prompt.of(long)])
+    found = [
+        held_out.find(prompt_turns(Prompt(said(*turns))))
+        for turns in (("is 7 prime",), ("Hello, you!", "and you?"), ("hello you",), (f"Well. {long} Yes.",))
+    ]
+    assert found == [(Leak.ASKED, 0), (Leak.ASKED, 1), None, (Leak.CONTAINED, 2)]

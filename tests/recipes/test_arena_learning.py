@@ -23,7 +23,7 @@ from arenaloop.recipes.arena_learning_plan import ArenaLearning, plan_calls
 from arenaloop.recipes.stage import Result
 from arenaloop.specs.recipes.arena_learning import build_arena_learning
 from arenaloop.store import Store
-from arenaloop.types import Completion, Request
+from arenaloop.types import Completion, Prompt, Request
 
 torch.set_num_threads(1)
 
@@ -282,6 +282,22 @@ def test_target_against_each(tmp_path: Path) -> None:
     assert new
     assert result.stages[1]["rows"] == len(new) + round(0.5 * len(new))
     assert result.summary["battles_wanted"] == 40 * 2 + 12 * 6
+
+
+def test_a_cleaned_pool_tells_what_went(tmp_path: Path) -> None:
+    def repeated(recipe: ArenaLearning) -> ArenaLearning:
+        return replace(recipe, pool=[*recipe.pool, *(Prompt.of(f"{p.last_user}!!") for p in recipe.pool[:5])])
+
+    cleaning = "data.cleaning={lang: any, min_len: 0, decontam_k: 1, overlap: 0}"
+    result = run(tmp_path, "stages=[sft]", "k_sft=[0.5]", cleaning, change=repeated)
+    gone = rows(tmp_path / "data" / "pool.dropped.jsonl")
+    assert [row["dropped"]["step"] for row in gone].count("prefix") == 5
+    (table,) = (table for table in result.summary["tables"] if table["title"] == "Cleaning of the pool")
+    assert [row[0] for row in table["rows"]] == ["min_len", "prefix", "minhash", "nearest", "held_out"]
+    assert [row[2:] for row in table["rows"]][1] == [45, 5, 40]
+    assert sum(row[3] for row in table["rows"]) == len(gone)
+    left = table["rows"][-1][-1]
+    assert result.summary["battles_wanted"] == left * 3 + 12 * 6
 
 
 def test_no_rows_names_k_and_the_gaps(tmp_path: Path) -> None:

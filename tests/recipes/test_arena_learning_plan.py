@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,6 +156,69 @@ def test_rows_that_contain_a_held_out_prompt_are_told_apart(tmp_path: Path) -> N
     assert leaky.material.left_out == {"demonstrations": 1, "pool": 0, "validation": 0} == leaky.material.contained
     assert leaky.material.demonstrations == recipe.material.demonstrations
     assert "1 left out of demonstrations: held-out prompts (1 of them within other text)" in outline(leaky).facts
+
+
+# ---------------------------------------------------------------------- cleaning
+
+
+def test_the_pool_is_cleaned_where_settings_say_so(tmp_path: Path) -> None:
+    plain = build_arena_learning(settings(), tmp_path)
+    assert plain.cleaned is None
+    recipe = build_arena_learning(settings("data.cleaning={lang: any, min_len: 0, decontam_k: 2}"), tmp_path)
+    test, pool = recipe.test[:1], list(recipe.pool[:9])
+    copies = [Prompt.of(f"{prompt.last_user.upper()}!") for prompt in (*pool[:3], *test)]
+    dirty = replace(recipe, pool=[*pool, *copies], test=test)
+    cleaned = dirty.cleaned
+    assert cleaned is not None
+    assert [one.step for one in cleaned.account.steps] == [
+        "min_len", "prefix", "minhash", "nearest", "held_out", "overlap",
+    ]  # fmt: skip
+    assert cleaned.account.told() == "3 prefix, 2 nearest"  # the copy of the test prompt, and another
+    partners = [row["dropped"] for row in cleaned.dropped]
+    assert [(one["id"], one["partner"]["id"]) for one in partners[:3]] == [
+        (copy.id, prompt.id) for copy, prompt in zip(copies[:3], pool[:3], strict=True)
+    ]
+    assert {"id": copies[3].id, "partner": {"set": "test", "id": test[0].id}}.items() <= partners[-1].items()
+    assert dirty.material.pool == cleaned.pool
+    assert len(cleaned.pool) == 8
+    assert dirty.material.left_out["pool"] == 0
+    assert sorted(i for s in cut_slices(dirty, 2) for i in s) == sorted(p.id for p in cleaned.pool)
+    facts = outline(dirty).facts
+    assert "cleaning leaves 8 of 13: 3 prefix, 2 nearest gone" in facts
+    assert any("no filter for illegal or toxic prompts" in fact for fact in facts)
+    assert inputs_key(dirty) != inputs_key(replace(dirty, cleaner=None))
+
+
+def test_held_out_prompts_stay_out_whatever_cleaning_does(tmp_path: Path) -> None:
+    off = "data.cleaning={lang: any, min_len: 0, decontam_k: 0, overlap: 0, prefix: 0, ngram: 0}"
+    recipe = build_arena_learning(settings(off), tmp_path)
+    leaky = replace(recipe, pool=[*recipe.pool, *recipe.test])
+    assert leaky.cleaned is not None
+    assert leaky.cleaned.account.told() == f"{len(recipe.test)} held_out"
+    without = replace(leaky, cleaner=None)
+    assert without.material.left_out["pool"] == len(recipe.test)
+    assert without.material.pool == leaky.material.pool
+
+
+def test_cleaning_that_leaves_too_little_is_named(tmp_path: Path) -> None:
+    few = build_arena_learning(settings("data.cleaning={lang: any, decontam_k: 0}"), tmp_path)
+    repeated = replace(few, pool=[Prompt.of(f"{few.pool[0].last_user}{'!' * n}") for n in range(30)])
+    says = "the pool has 1 prompts (held-out ones left out; cleaning left 1 of 30: 29 prefix gone) for 2 slices"
+    with pytest.raises(InputError, match=re.escape(says)):
+        check(repeated)
+    with pytest.raises(InputError, match=r"n=40: cleaning leaves none of 40 rows: step min_len .*dropped the last 40"):
+        build_arena_learning(settings("data.cleaning={lang: any, min_len: 1000}"), tmp_path)
+
+
+def test_cleaning_keeps_other_benchmarks_out(tmp_path: Path) -> None:
+    pool = build_arena_learning(settings(), tmp_path).pool
+    others = tmp_path / "benchmark.jsonl"
+    others.write_text(json.dumps({"prompt": pool[3].last_user}) + "\n")
+    said = f"data.cleaning={{lang: any, min_len: 0, decontam_k: 0, against: [{others}]}}"
+    recipe = build_arena_learning(settings(said), tmp_path)
+    assert recipe.cleaned is not None
+    assert [row["dropped"]["partner"] for row in recipe.cleaned.dropped] == [{"file": str(others), "line": 1}]
+    assert pool[3] not in recipe.material.pool
 
 
 @pytest.mark.parametrize("shared", [6, 12])

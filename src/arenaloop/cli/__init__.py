@@ -15,6 +15,7 @@ from arenaloop.cli.agree import agree
 from arenaloop.cli.annotate import annotate
 from arenaloop.cli.audit import audit
 from arenaloop.cli.battle import battle
+from arenaloop.cli.clean import clean
 from arenaloop.cli.options import add_verb
 from arenaloop.cli.rank import rank
 from arenaloop.cli.recover import recover
@@ -83,6 +84,7 @@ app.command()(winrate)
 app.command()(agree)
 add_verb(app, audit)
 add_verb(app, annotate)
+add_verb(app, clean)
 add_verb(app, train)
 add_verb(app, sample)
 add_verb(app, rejudge)

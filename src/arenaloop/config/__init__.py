@@ -6,6 +6,7 @@ methods. The resolved settings are saved as ``config.yaml`` in every run directo
 
 from arenaloop.config.annotators import AnnotateSettings, AnnotatorSettings, PoolSettings
 from arenaloop.config.base import Settings, dump_values, dump_yaml, override, read_yaml, validate
+from arenaloop.config.cleaning import CleaningSettings
 from arenaloop.config.judging import (
     AuditSettings,
     BatchSettings,
@@ -60,6 +61,7 @@ __all__ = [
     "BatchSettings",
     "BattleSettings",
     "BestOfNSettings",
+    "CleaningSettings",
     "DPOSettings",
     "DataSettings",
     "ExpertIterationSettings",

@@ -82,9 +82,9 @@ class HeldOut:
 
     def __init__(self, prompts: Iterable[Prompt]) -> None:
         self._numbers: dict[str, int] = {}  # of each user turn, by its key
-        self._asked: set[tuple[int, ...]] = set()
+        self._asked: dict[tuple[int, ...], int] = {}  # whose they are, by its number
         texts: dict[int, _Text] = {}
-        for prompt in prompts:
+        for own, prompt in enumerate(prompts):
             numbers: list[int] = []
             for turn in prompt_turns(prompt):
                 if turn.role == "user":
@@ -94,16 +94,22 @@ class HeldOut:
                     if (words := size(tokens)) >= SHORT and len(tokens) >= _GRAM:
                         texts.setdefault(number, _Text(number, tokens, words))
             last = len(numbers) - len(prompt.follow_ups)
-            self._asked.update(tuple(numbers[:end]) for end in range(last, len(numbers) + 1))
+            for end in range(last, len(numbers) + 1):
+                self._asked.setdefault(tuple(numbers[:end]), own)
         self._lengths = sorted({len(numbers) for numbers in self._asked})
-        self._by_turn: dict[int, list[frozenset[int]]] = {}
-        for whole in self._asked:
+        self._by_turn: dict[int, list[tuple[frozenset[int], int]]] = {}
+        for whole, own in self._asked.items():
             if (longer := next((number for number in whole if number in texts), None)) is not None:
-                self._by_turn.setdefault(longer, []).append(frozenset(whole))
+                self._by_turn.setdefault(longer, []).append((frozenset(whole), own))
         self._grams = _grams_of(texts.values())
 
     def leak(self, turns: Sequence[Turn]) -> Leak | None:
-        """How a held-out prompt stands in a row of these turns; None where none does. The time is linear in them."""
+        """How a held-out prompt stands in a row of these turns; None where none does."""
+        found = self.find(turns)
+        return None if found is None else found[0]
+
+    def find(self, turns: Sequence[Turn]) -> tuple[Leak, int] | None:
+        """The same, and which prompt it is, by its number. The time is linear in the turns."""
         forms = [plain(turn.text) for turn in turns]
         tokens = [asked(form) for form in forms]
         numbers = [
@@ -112,21 +118,19 @@ class HeldOut:
             if turn.role == "user"
         ]
         known = self._asked
-        if any(
-            tuple(numbers[at : at + length]) in known
-            for length in self._lengths
-            for at in range(len(numbers) - length + 1)
-        ):
-            return Leak.ASKED
+        for length in self._lengths:
+            for at in range(len(numbers) - length + 1):
+                if (own := known.get(tuple(numbers[at : at + length]))) is not None:
+                    return Leak.ASKED, own
         found = {number for number in numbers if number >= 0}
         for form, said in zip(forms, tokens, strict=True):
             found.update(self._contained(said, form))
         of_user = [said for turn, said in zip(turns, tokens, strict=True) if turn.role == "user"]
         if len(of_user) > 1:  # a question that is asked in pieces
             found.update(self._contained([token for said in of_user for token in said]))
-        if any(whole <= found for number in found for whole in self._by_turn.get(number, ())):
-            return Leak.CONTAINED
-        return None
+        contained = (own for number in found for whole, own in self._by_turn.get(number, ()) if whole <= found)
+        first = min(contained, default=None)
+        return None if first is None else (Leak.CONTAINED, first)
 
     def _contained(self, tokens: list[str], form: str = "") -> Iterator[int]:
         """The held-out turns that stand in a text of these tokens (its `plain` form tells the lines)."""

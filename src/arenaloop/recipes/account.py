@@ -36,6 +36,7 @@ def finish(
     anchor: tuple[str, float] | None = None,
     left_out: Mapping[str, int] | None = None,
     contained: Mapping[str, int] | None = None,
+    tables: Sequence[dict[str, Any]] = (),
 ) -> Result:
     """Let all stages and opponents battle on held-out prompts, and write what the run came to.
 
@@ -45,6 +46,7 @@ def finish(
         anchor: a contestant and the rating it is held at.
         left_out: how much of what was to be trained on, by what it is, asks or contains a held-out prompt.
         contained: how much of that contains one among other text.
+        tables: what else is told before the stages.
     """
     store, out, observer = arena.store, stages.out, arena.observer
     observer.phase("leaderboard", "battles")
@@ -62,6 +64,7 @@ def finish(
             "note": "They ask what a held-out prompt asks, in the same words, or contain one among other text.",
         }
         more["tables"].insert(0, table)
+    more["tables"][:0] = tables
     cached = arena.cached + stages.found + final.tally.cached
     summary = write_summary(out, store, judged, cached, seed=plan.seed, **more)
     return Result(final.leaderboard, more["stages"], summary)

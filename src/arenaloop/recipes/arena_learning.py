@@ -19,10 +19,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from arenaloop.arena.pairings import Summary
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
+from arenaloop.data.cleaning.pipeline import Account
 from arenaloop.data.selection import Selection, preference_pairs, random_rows, sft_rows
 from arenaloop.errors import StoppedError
 from arenaloop.jsonl import JsonRow, write_jsonl
@@ -191,7 +193,9 @@ def _finish(r: _Run) -> Result:
             _select(r, stage)  # lost or cut since then
     fighters = [*(r.contestant(stage) for stage in r.done if stage.answers), *r.recipe.opponents]
     results = {stage.name: result for stage, result in r.done.items()}
-    material = r.recipe.material
+    material, cleaned = r.recipe.material, r.recipe.cleaned
+    if cleaned is not None:
+        write_jsonl(r.stages.rows_file("pool.dropped"), cleaned.dropped)
     return finish(
         r.arena,
         r.stages,
@@ -201,7 +205,18 @@ def _finish(r: _Run) -> Result:
         anchor=r.recipe.settings.anchor,
         left_out=material.left_out,
         contained=material.contained,
+        tables=[] if cleaned is None else [_cleaning_table(cleaned.account)],
     )
+
+
+def _cleaning_table(account: Account) -> dict[str, Any]:
+    rows = [[one.step, one.about, one.before, one.dropped, one.after] for one in account.steps]
+    return {
+        "title": "Cleaning of the pool",
+        "columns": ["step", "what goes", "before", "dropped", "after"],
+        "rows": rows,
+        "note": "Each dropped row stands in data/pool.dropped.jsonl, with the reason and what it is like.",
+    }
 
 
 def _line_count(path: Path) -> int:

@@ -15,6 +15,8 @@ from arenaloop.arena.plan import verdicts_per_battle
 from arenaloop.calls.answers import Contestant, samples_of
 from arenaloop.calls.recorded import recorded_notes
 from arenaloop.config import ArenaLearningSettings
+from arenaloop.data.cleaning.pipeline import Account, Cleaner, clean
+from arenaloop.data.cleaning.rows import BenchmarkItem, Drop, prompt_rows
 from arenaloop.data.held_out import HeldOut, Leak, prompt_turns, row_turns
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow
@@ -68,6 +70,14 @@ class Fights(NamedTuple):
     pairs: list[Pair]
 
 
+class Cleaned(NamedTuple):
+    """The pool after cleaning, what that came to, and the rows that went, as they are written to a file."""
+
+    pool: Sequence[Prompt]
+    account: Account
+    dropped: Sequence[JsonRow]
+
+
 class Material(NamedTuple):
     """What is trained on and validated with, no held-out prompt among it.
 
@@ -100,6 +110,8 @@ class ArenaLearning:
         fingerprint: content hash of `start`, so that a finished run is recognised.
         prepare: makes `start` where it is not there yet; called before the first stage.
         duplicates: prompts that the pool's file repeats; each is there once.
+        cleaner: how the pool is cleaned; None where it is taken as it is.
+        benchmarks: test prompts of others, beside its own, that cleaning keeps out of the pool.
         recorded: response keys of opponents whose answers are recorded (`match_recorded` over all prompts).
     """
 
@@ -119,6 +131,23 @@ class ArenaLearning:
     size: Size | None = None
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reward_of: Callable[[Path], Reward] | None = None
+    cleaner: Cleaner | None = None
+    benchmarks: Sequence[BenchmarkItem] = ()
+
+    @cached_property
+    def cleaned(self) -> Cleaned | None:
+        """The pool as cleaning leaves it: nothing like a test or validation prompt, or one of `benchmarks`."""
+        if self.cleaner is None:
+            return None
+        own = (("test", self.test), ("validation", self.validation))
+        items = [BenchmarkItem({"set": name, "id": p.id}, p) for name, prompts in own for p in prompts]
+        dropped: list[JsonRow] = []
+
+        def drop(one: Drop) -> None:
+            dropped.append(one.to_json(lambda number: {"id": self.pool[number].id}))
+
+        account, rows = clean(prompt_rows(self.pool), self.cleaner, [*items, *self.benchmarks], drop)
+        return Cleaned([self.pool[row.line] for row in rows], account, dropped)
 
     @cached_property
     def material(self) -> Material:
@@ -127,15 +156,16 @@ class ArenaLearning:
         Demonstrations and pool keep away from test and validation prompts, validation from test prompts; how they are
         compared is told in `data.held_out`.
         """
+        given = self.pool if self.cleaned is None else self.cleaned.pool
         tested, held_out = HeldOut(self.test), HeldOut((*self.test, *self.validation))
         leaks = {
             "demonstrations": [held_out.leak(row_turns(row)) for row in self.demonstrations],
-            "pool": [held_out.leak(prompt_turns(prompt)) for prompt in self.pool],
+            "pool": [held_out.leak(prompt_turns(prompt)) for prompt in given],
             "validation": [tested.leak(prompt_turns(prompt)) for prompt in self.validation],
         }
         return Material(
             [row for row, leak in zip(self.demonstrations, leaks["demonstrations"], strict=True) if leak is None],
-            [prompt for prompt, leak in zip(self.pool, leaks["pool"], strict=True) if leak is None],
+            [prompt for prompt, leak in zip(given, leaks["pool"], strict=True) if leak is None],
             [prompt for prompt, leak in zip(self.validation, leaks["validation"], strict=True) if leak is None],
             {what: sum(leak is not None for leak in found) for what, found in leaks.items()},
             {what: found.count(Leak.CONTAINED) for what, found in leaks.items()},
@@ -186,13 +216,15 @@ def check(recipe: ArenaLearning) -> None:
     Raises:
         ConfigError: as in `vet`, or a threshold that no gap of this judge's scores can reach.
         InputError: no test prompts, test prompts that are also the validation prompts, nothing left to train on once
-            held-out prompts are left out, or fewer prompts in the pool than slices.
+            held-out prompts are left out, no prompt of the pool left by cleaning, or fewer of them than slices.
     """
     names = [stage.name for stage in plan_stages(recipe.settings)]
     vet(names, recipe.opponents, recipe.judge, recipe.settings, recipe.settings.anchor)
     if not recipe.test:
         raise InputError("the test set holds no prompts")
     _check_thresholds(recipe)
+    if recipe.cleaned is not None:
+        recipe.cleaned.account.require_rows(recipe.settings.data.prompts)
     material, shared = recipe.material, recipe.material.left_out["validation"]
     if 2 * shared > len(recipe.validation):
         raise InputError(
@@ -221,10 +253,16 @@ def outline(recipe: ArenaLearning) -> Outline:
     """What the recipe will do, in words and numbers."""
     material = recipe.material
     repeated = f" ({recipe.duplicates:,} more repeat one of them)" if recipe.duplicates else ""
+    account = None if recipe.cleaned is None else recipe.cleaned.account
+    cleaned = (
+        [] if account is None else [f"cleaning leaves {account.kept:,} of {account.read:,}: {account.told()} gone"]
+    )
     validation = [counted(len(material.validation), "validation prompt")] if recipe.validation else []
     facts = [
         counted(len(material.demonstrations), "demonstration"),
         f"{counted(len(material.pool), 'prompt')} in the pool{repeated}",
+        *cleaned,
+        *([] if account is None else account.notes),
         counted(len(recipe.test), "test prompt"),
         *validation,
         *(
@@ -271,7 +309,11 @@ def cut_slices(recipe: ArenaLearning, n: int) -> list[list[str]]:
     """
     ids = list(dict.fromkeys(p.id for p in recipe.material.pool))
     if len(ids) < n:
-        raise InputError(f"the pool has {len(ids)} prompts (held-out ones left out) for {n} slices")
+        account = None if recipe.cleaned is None else recipe.cleaned.account
+        cleaned = (
+            "" if account is None else f"; cleaning left {account.kept:,} of {account.read:,}: {account.told()} gone"
+        )
+        raise InputError(f"the pool has {len(ids)} prompts (held-out ones left out{cleaned}) for {n} slices")
     random.Random(derive_seed("slices", recipe.settings.seed)).shuffle(ids)
     size, extra = divmod(len(ids), n) if n else (0, 0)
     ends = [size * i + min(i, extra) for i in range(n + 1)]
@@ -299,6 +341,8 @@ def inputs_key(recipe: ArenaLearning) -> str:
             *(("k_rm", "rm_pairs", "rm_samples", "rm_temperature") if "ppo" not in s.stages else ()),
         },
     )
+    if s.data.cleaning is None:  # came later, too
+        del plain["data"]["cleaning"]
     return content_hash(
         plain,
         [s.sft_init_training.method(), s.sft.method(), s.dpo.method()],

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from arenaloop.config import OptimSettings
 from arenaloop.errors import BudgetSpentError, ConfigError, InputError, StoppedError, nearest
 from arenaloop.models.reward import Reward
 from arenaloop.specs.asked_rewards import Scores, battled, judged, served
+from arenaloop.specs.python_files import python_function
 from arenaloop.types import Message, content_hash
 
 if TYPE_CHECKING:
@@ -98,24 +97,7 @@ def _model(spec: str, path: str) -> Reward:
 
 
 def _function(spec: str, rest: str) -> Reward:
-    file, _, name = rest.rpartition(":")
-    if not file or not name:
-        raise ConfigError(f"reward {spec!r}: expected python:FILE.py:FUNCTION")
-    path = Path(file)
-    if not path.is_file():
-        raise InputError(f"reward {spec!r}: {file}: no such file")
-    found = importlib.util.spec_from_file_location(f"arenaloop_reward_{path.stem}", path)
-    if found is None or found.loader is None:
-        raise ConfigError(f"reward {spec!r}: {file} is no Python file")
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module  # where dataclasses look for the names in their annotations
-    try:
-        found.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the user's file raises
-        raise InputError(f"reward {spec!r}: {file} cannot be run: {type(error).__name__}: {error}") from error
-    function: Any = getattr(module, name, None)
-    if not callable(function):
-        raise ConfigError(f"reward {spec!r}: {file} has no function {name!r}")
+    path, name, function = python_function("reward", spec, rest)
 
     def score(prompts: Sequence[list[Message]], answers: Sequence[str]) -> Scores:
         try:

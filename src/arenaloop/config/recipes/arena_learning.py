@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from arenaloop.config.base import Settings
+from arenaloop.config.cleaning import CleaningSettings
 from arenaloop.config.judging import ModelSpec
 from arenaloop.config.recipes.run import RecipeSettings
 from arenaloop.config.rl import PPOSettings
@@ -26,6 +27,8 @@ class DataSettings(Settings):
     """held-out prompts on which every stage is rated"""
     validation: str | None = None
     """held-out prompts, not the test's, that decide which stage of a round was best; null = its last stage is"""
+    cleaning: CleaningSettings | None = None
+    """how the pool is cleaned before it is cut; null = it is taken as it is, {} = as the paper does"""
     max_prompts_per_slice: int | None = Field(None, ge=1)
     """null = the pool divided evenly"""
 

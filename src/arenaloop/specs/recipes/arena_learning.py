@@ -9,6 +9,7 @@ from arenaloop.config import ArenaLearningSettings
 from arenaloop.recipes.arena_learning import run
 from arenaloop.recipes.arena_learning_costs import estimate_costs
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, check, outline
+from arenaloop.specs.cleaning import benchmarks, cleaner
 from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
 from arenaloop.specs.judges import judge
 from arenaloop.specs.models import contestant
@@ -55,6 +56,8 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, dry: bool =
         fingerprint="" if dry else origin.fingerprint,
         prepare=origin.prepare,
         recorded=match_recorded(opponents, (*pool, *test, *validation), allow_missing=settings.allow_missing),
+        cleaner=None if data.cleaning is None else cleaner(data.cleaning, settings.seed),
+        benchmarks=() if data.cleaning is None else benchmarks(data.cleaning),
     )
     check(recipe)
     return recipe
