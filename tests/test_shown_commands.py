@@ -109,6 +109,7 @@ def test_they_are_all_found() -> None:
     assert {where for where, _ in SHOWN} >= {"README.md", "CONTRIBUTING.md", "costs.md", "audit.md", "red_team.md"}
     assert {path.name for path in SCRIPTS} - {where for where, _ in SHOWN} == {
         "gold.py",
+        "killing.py",
         "own_samples.py",
         "figures.py",
         "training_scale.py",
