@@ -1,6 +1,6 @@
 """Methods that learn from feedback, on a real chat model: from where battles left it, by its own samples.
 
-    python experiments/real_farm.py --start runs/real_model/seed-10 [--seed 30] [--only METHOD …] [--out DIR]
+    python experiments/real_farm.py --start runs/real_model/seed-10 [--seed 30] [--only DPO] [--out DIR]
 
 The start is SFT-I1 of a seed of `real_model.py`, trained once more from that run's SFT-I0 and rows (of the model as
 shipped too few samples are right). Its samples to 96 training prompts, 4 to each, are labelled in pairs by the

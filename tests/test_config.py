@@ -60,7 +60,9 @@ def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
 def test_defaults_of_arena_learning() -> None:
     """Luo et al. 2024 (arXiv 2407.10627), section 4, and our thresholds."""
     s = validate(ArenaLearningSettings, RECIPE, "recipe.yaml")
-    assert (s.rounds, s.stages, s.battle_mode, s.merge, s.rejected) == (3, ("sft", "dpo"), "all_pairs", "mean", "worst")
+    assert (s.rounds, s.stages, s.battle_mode) == (3, ("sft", "dpo", "ppo"), "all_pairs")
+    assert (s.merge, s.rejected, s.rm_pairs, s.k_rm) == ("mean", "worst", "both", (0.0,))
+    assert (s.reward_model.epochs, s.reward_model.learning_rate, s.ppo.learning_rate) == (1, 1e-6, 1e-7)
     assert (s.k_sft, s.k_dpo) == ((3.0, 1.0, 1.0), (2.0, 2.0, 2.0))
     assert (s.sft_init, s.accumulate, s.allow_truncated_chosen) == ("base", True, False)
     assert (s.sft.epochs, s.sft.learning_rate, s.sft.batch_size, s.sft.max_length) == (3, 5e-6, 128, 4096)
@@ -127,7 +129,7 @@ def test_settings_are_frozen() -> None:
         ({"opponents": []}, "opponents: "),
         ({"stages": []}, "at least one"),
         ({"stages": ["sft", "sft"]}, "at most once"),
-        ({"stages": ["ppo"]}, "stages.0: "),
+        ({"stages": ["rlhf"]}, "stages.0: "),
         ({"k_sft": []}, "k_sft: "),
         ({"merge": "best"}, "merge: "),
         ({"judge": {"spec": "x", "sampling": {"temperature": -1}}}, "judge.sampling.temperature: "),

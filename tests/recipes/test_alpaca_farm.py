@@ -286,7 +286,8 @@ def test_what_overlaps_is_left_out_of_the_split_that_learns(tmp_path: Path, over
         write_jsonl(tmp_path / "more.jsonl", [{"prompt": "double: li"}])
         rows = (tmp_path / "prompts.jsonl").read_text() + (tmp_path / "more.jsonl").read_text()
         (tmp_path / "prompts.jsonl").write_text(rows)
-    recipe = build_alpaca_farm(settings(*changes), tmp_path / "out", dry=True)
+    of_rows = {name: FARM["methods"][name] for name in ("FeedME", "DPO", "Expert iteration")}  # of no roll-outs
+    recipe = build_alpaca_farm(settings(*changes, methods=of_rows), tmp_path / "out", dry=True)
     left = {"leave_out": ["double: li"], "share": ["double: bo"]}[overlap]
     assert [prompt.last_user for prompt in recipe.material.unlabeled] == left
     assert [row["prompt"] for row in recipe.material.given or ()] == ["double: mu", "Double: bo"]

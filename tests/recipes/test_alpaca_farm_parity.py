@@ -38,7 +38,8 @@ def test_the_preset_sets_all_that_differs_from_our_defaults() -> None:
     assert same == ["expert_iteration: max_new_tokens", "ppo: max_new_tokens", "quark: max_new_tokens"]
     assert found.evaluators is not None
     assert (found.evaluators.preset, found.evaluators.seat_mode) == ("p_eval", "compat")
-    assert found.evaluators.model == "openai:gpt-4o-mini"
+    assert found.evaluators.model is not None
+    assert found.evaluators.model.spec == "openai:gpt-4o-mini"
 
 
 def test_what_a_file_sets_goes_before_the_preset() -> None:
