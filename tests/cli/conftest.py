@@ -45,10 +45,10 @@ def arenaloop(
 
 
 class Served:
-    """A loopback chat server; `answer` maps a request's body to a text, an HTTP status, or None to hang."""
+    """A loopback server; `answer` maps a request's body to a text, a whole reply, an HTTP status, or None to hang."""
 
     def __init__(self) -> None:
-        self.answer: Callable[[dict[str, Any]], str | int | None] = lambda body: "Scores: 7 5"
+        self.answer: Callable[[dict[str, Any]], str | dict[str, Any] | int | None] = lambda body: "Scores: 7 5"
         self.heard: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.closing = threading.Event()
@@ -71,7 +71,7 @@ class Served:
                 choice = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
                 usage = {"prompt_tokens": 3, "completion_tokens": 2}
                 reply = {"error": {"message": "no"}} if status != 200 else {"choices": [choice], "usage": usage}
-                data = json.dumps(reply).encode()
+                data = json.dumps(said if isinstance(said, dict) else reply).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arenaloop.data.prompts import iter_prompts, read_prompts
+from arenaloop.data.prompts import iter_prompts, prompt_row, read_prompt, read_prompts, user_text
 from arenaloop.errors import InputError
 from arenaloop.jsonl import write_jsonl
 from arenaloop.types import Prompt
@@ -204,3 +204,25 @@ def test_prompts_that_lost_something_on_their_way_are_named(tmp_path):
     (line,) = read_prompts(path).odd
     assert line.startswith("1 of 4 prompts are 32,767 characters long")
     assert line.endswith("(first line 4)")
+
+
+TEXT = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=12).filter(lambda text: text.strip())
+
+
+@settings(max_examples=60)
+@given(st.lists(TEXT, min_size=1, max_size=4), st.lists(TEXT, max_size=2), st.sampled_from([None, "Be brief."]))
+def test_a_row_holds_its_prompt(turns, follow_ups, system):
+    roles = ("user", "assistant")
+    given_ = [
+        {"role": roles[n % 2], "content": text} for n, text in enumerate(turns[: len(turns) - 1 + len(turns) % 2])
+    ]
+    before = [] if system is None else [{"role": "system", "content": system}]
+    prompt = Prompt((*before, *given_), tuple(follow_ups))
+    said = [m["content"] for m in given_ if m["role"] == "user"] + follow_ups
+    assert user_text(prompt) == "\n\n".join(said)
+    if len(given_) > 1 and follow_ups:
+        with pytest.raises(ValueError, match="which no row holds both"):
+            prompt_row(prompt)
+        return
+    again = read_prompt(json.loads(json.dumps(prompt_row(prompt))))
+    assert (again.messages, again.follow_ups, again.id) == (prompt.messages, prompt.follow_ups, prompt.id)

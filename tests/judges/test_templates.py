@@ -317,10 +317,12 @@ def test_the_shipped_templates_hashes_are_fixed() -> None:
     }
     assert load_template("labels").origin == "labels.jinja"
     assert load_template("five_labels") is load_template("labels")  # as its file is called
-    others = {name: layout for layout in ("answer", "judgements") for name in template_names(layout)}
+    others = {name: layout for layout in ("answer", "judgements", "prompt") for name in template_names(layout)}
     assert others == {
         "rubric": "answer",
         "meta": "judgements",
+        "category": "prompt",
+        "difficulty": "prompt",
     }
 
 

@@ -91,16 +91,16 @@ def read(directory: Path) -> Page:
 RUN_KINDS = r"(undecided|suspicious|flipped|gap|random)( flipped)?( tie)?"
 
 
-def assert_only_ours(page: Page, kinds_of_cards: str = RUN_KINDS, *, forms: int = 1) -> None:
+def assert_only_ours(page: Page, kinds_of_cards: str = RUN_KINDS, *, forms: int = 1, scripts: int = 1) -> None:
     """Nothing on the page but what the template put there, and nothing that loads, links out or runs."""
     assert page.inside == []
     assert page.odd == []
     assert {tag for tag, _ in page.elements} <= set(TAGS.split())
     assert {name for _, attrs in page.elements for name in attrs} <= set(ATTRIBUTES.split())
-    assert page.inside_of("script") == (OURS / "script.js").read_text(encoding="utf-8")
+    assert page.inside_of("script") == scripts * (OURS / "script.js").read_text(encoding="utf-8")
     assert page.inside_of("style") == (OURS / "style.css").read_text(encoding="utf-8")
     tags = [tag for tag, _ in page.elements]
-    assert (tags.count("script"), tags.count("style"), tags.count("link"), tags.count("form")) == (1, 1, 1, forms)
+    assert (tags.count("script"), tags.count("style"), tags.count("link"), tags.count("form")) == (scripts, 1, 1, forms)
     links = {attrs["href"] for tag, attrs in page.elements if "href" in attrs}
     assert all(link == "data:," or re.fullmatch(r"#[a-z]+[0-9]*", str(link)) for link in links)
     kinds = {str(attrs.get("data-kind")) for tag, attrs in page.elements if "battle" in str(attrs.get("class"))}

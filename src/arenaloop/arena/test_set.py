@@ -40,7 +40,9 @@ def shares(sizes: Sequence[int], n: int) -> list[int]:
     return given
 
 
-def drawn(ids: Sequence[str], labels: NDArray[np.int32], n: int, seed: int, what: str, without: Collection[str] = ()) -> list[int]:
+def drawn(
+    ids: Sequence[str], labels: NDArray[np.int32], n: int, seed: int, what: str, without: Collection[str] = ()
+) -> list[int]:
     """`n` prompts of all clusters as `shares` says, by number, in the order of the pool.
 
     Args:
@@ -66,5 +68,9 @@ def hardest(difficulty: Mapping[str, float | None], n: int, seed: int) -> list[s
 
     Those without a difficulty are left out, so that there may be fewer.
     """
-    rated = [(-score, derive_seed("test set", "ties", seed, one), one) for one, score in difficulty.items() if score is not None]
+    rated = [
+        (-score, derive_seed("test set", "ties", seed, one), one)
+        for one, score in difficulty.items()
+        if score is not None
+    ]
     return [one for *_, one in sorted(rated)[:n]]

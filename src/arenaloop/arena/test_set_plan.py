@@ -40,7 +40,7 @@ class TestSetPlan:
 
     Attributes:
         prompts: the pool, each once.
-        embed: vectors of texts. `embeddings`: what identifies them.
+        embeddings: what identifies the vectors that the prompts are given.
         clusters, diverse, hard, rated, disjoint: as of `config.TestSetSettings`.
         judge: of difficulty; None where no prompt is to be hard.
         sorter: of categories; None where only those stand that prompts have.
@@ -53,7 +53,6 @@ class TestSetPlan:
     __test__ = False
 
     prompts: Sequence[Prompt]
-    embed: Callable[[Sequence[str]], Vectors]
     embeddings: str
     clusters: int = 500
     diverse: int = 1000
@@ -104,7 +103,9 @@ class TestSetPlan:
 
     def stand_ins(self) -> tuple[list[int], list[int]]:
         """As many as `drawn`, without clusters: by the seed alone, to estimate by."""
-        order = sorted(range(len(self.ids)), key=lambda at: derive_seed("test set", "estimate", self.seed, self.ids[at]))
+        order = sorted(
+            range(len(self.ids)), key=lambda at: derive_seed("test set", "estimate", self.seed, self.ids[at])
+        )
         return order[: self.diverse], order[len(order) - self.candidates :]
 
     def unsorted(self, numbers: Sequence[int]) -> list[int]:
@@ -146,15 +147,25 @@ class TestSet:
     @property
     def failed(self) -> Counter[str]:
         """How the ratings ended that have no score."""
-        ends = ("not asked" if one is None else one.status.value for one in self.rated.values() if one is None or one.score is None)
+        ends = (
+            "not asked" if one is None else one.status.value
+            for one in self.rated.values()
+            if one is None or one.score is None
+        )
         return Counter(ends)
 
 
-def build(plan: TestSetPlan, store: Store, ask: Ask, note: Callable[[str], None] = lambda line: None) -> TestSet:
+def build(
+    plan: TestSetPlan,
+    store: Store,
+    embed: Callable[[Sequence[str]], Vectors],
+    ask: Ask,
+    note: Callable[[str], None] = lambda line: None,
+) -> TestSet:
     """Draw a test set, asking for what is missing; what could not be rated is left out of the hard ones.
 
     Args:
-        ask: asks for ratings.
+        embed: vectors of texts. `ask`: asks for ratings.
         note: is told what goes on besides.
 
     Raises:
@@ -162,7 +173,7 @@ def build(plan: TestSetPlan, store: Store, ask: Ask, note: Callable[[str], None]
     """
     if (clusters := kept_clusters(plan, store)) is None:
         note(f"embedding {len(plan.prompts):,} prompts ({plan.embeddings}), {plan.clusters:,} clusters")
-        clusters = k_means(plan.embed([user_text(prompt) for prompt in plan.prompts]), plan.clusters, plan.seed)
+        clusters = k_means(embed([user_text(prompt) for prompt in plan.prompts]), plan.clusters, plan.seed)
         _keep(plan, store, clusters)
     diverse, candidates = plan.drawn(clusters)
     rated: dict[int, Judgement | None] = {}

@@ -21,6 +21,7 @@ from typing import Any
 
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.costs import CROWD_WORKER, HumanLabel
+from arenaloop.calls.embedding import EMBEDDED, AskedEmbedder
 from arenaloop.calls.estimated import Estimate, RoleEstimate
 from arenaloop.calls.judging import AskedJudge
 from arenaloop.calls.lengths import bytes_of, characters_of, mean_of, ratio_of, stored_calls
@@ -52,7 +53,7 @@ _FREE = Price(0.0, 0.0)  # of models that run in this process
 def estimate(
     planned: Callable[[Sequence[str]], Iterable[Planned]],
     prompt_ids: Sequence[str],
-    asked: Iterable[Contestant | AskedJudge],
+    asked: Iterable[Contestant | AskedJudge | AskedEmbedder],
     store: Store | None,
     *,
     each: int = 1,
@@ -157,12 +158,16 @@ class _Role(_Sampler):
         out_most: the most tokens of an answer; None without a limit.
     """
 
-    def __init__(self, one: Contestant | AskedJudge, store: Store | None, sample: int, seed: int) -> None:
+    def __init__(
+        self, one: Contestant | AskedJudge | AskedEmbedder, store: Store | None, sample: int, seed: int
+    ) -> None:
         super().__init__(sample, seed)
         if isinstance(one, AskedJudge):
             self.who, self.reask = ("judge", one.judge.name), one.reask
             self.model = one.model if hasattr(one.judge, "request") else None
             sampling = getattr(one.judge, "sampling", Sampling())
+        elif isinstance(one, AskedEmbedder):
+            self.who, self.reask, self.model, sampling = one.who, 0, one.model, EMBEDDED
         else:
             self.who, self.reask, self.model, sampling = ("contestant", one.name), 0, one.asked, one.sampling
         self.local = isinstance(self.model, ChunkedModel)
@@ -171,7 +176,8 @@ class _Role(_Sampler):
         self.sent: list[tuple[int, int]] = []
         self.tokens_out: list[int] = []
         written = 0
-        stored = () if store is None or self.model is None else stored_calls(one, store, sample)
+        kept = store is not None and self.model is not None and not isinstance(one, AskedEmbedder)
+        stored = stored_calls(one, store, sample) if kept else ()  # type: ignore[arg-type]
         for unit, tokens_in, tokens_out, characters in islice(stored, sample):
             if unit is not None:
                 self.sent.append((characters_of(unit), tokens_in))
@@ -246,8 +252,10 @@ class _Role(_Sampler):
             mean, error = mean_of(self.tokens_out, 0)
             tokens_out, out_error = round(answers * mean), round(answers * error)
         else:
-            tokens_out = round(answers * (limit or 1024) / 2)
-            notes.append(f"answers are taken to be half of the {limit or 1024:,} tokens that they may have")
+            most = 1024 if limit is None else limit
+            tokens_out = round(answers * most / 2)
+            if most:  # embeddings are no tokens
+                notes.append(f"answers are taken to be half of the {most:,} tokens that they may have")
         if not self.sent:
             notes.append(f"about: {CHARACTERS_PER_TOKEN:g} characters are taken for a token")
         seconds, untimed = self._seconds(calls, tokens_in, tokens_out, measure=measure)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from arenaloop.calls.batch import Round
 from arenaloop.calls.budget import Budget
+from arenaloop.calls.embedding import AskedEmbedder, EmbeddingUnit
 from arenaloop.calls.estimate import estimate
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import final
 from arenaloop.calls.run import begin
-from arenaloop.calls.units import Planned
+from arenaloop.calls.units import Planned, Unit
 from arenaloop.config import BatchSettings
 from arenaloop.judges.prompts import PromptJudge
 from arenaloop.store import Store
@@ -107,18 +108,28 @@ def ratings(plan: RatingPlan, store: Store) -> Mapping[str, Judgement | None]:
 
 
 def estimate_ratings(
-    plans: Sequence[RatingPlan], store: Store | None, *, batch: bool = False, measure: bool = False, about: str = ""
+    plans: Sequence[RatingPlan],
+    store: Store | None,
+    *,
+    before: tuple[AskedEmbedder, Sequence[EmbeddingUnit]] | None = None,
+    batch: bool = False,
+    measure: bool = False,
+    about: str = "",
 ) -> Estimate:
     """What ratings will ask and cost.
 
     Args:
         plans: of judges on one model.
         store: the arena file as far as there is one; may be open for reading only.
+        before: calls for the prompts' embeddings, and whose.
         batch, measure: as of `calls.estimate.estimate`.
         about: what was assumed of the prompts.
     """
     asked = [plan.asked(store) for plan in plans]
-    units = [unit for plan, one in zip(plans, asked, strict=True) for unit in plan.units(one, store)]
+    units: list[Unit] = [unit for plan, one in zip(plans, asked, strict=True) for unit in plan.units(one, store)]
+    labels = len(units)
+    if before is not None:
+        units += before[1]
 
     def planned(numbers: Sequence[str]) -> Iterator[Planned]:
         return (Planned(units[int(number)]) for number in numbers)
@@ -126,5 +137,13 @@ def estimate_ratings(
     numbers = [str(number) for number in range(len(units))]
     notes = (about,) if about else ()
     return estimate(
-        planned, numbers, asked, store, seed=plans[0].seed, labels=len(units), batch=batch, notes=notes, measure=measure
+        planned,
+        numbers,
+        [*asked, *([] if before is None else [before[0]])],
+        store,
+        seed=plans[0].seed if plans else 0,
+        labels=labels,
+        batch=batch,
+        notes=notes,
+        measure=measure,
     )

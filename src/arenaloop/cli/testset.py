@@ -28,14 +28,24 @@ def testset(
         Given,
         Fields(
             "TestSetSettings",
-            "clusters", "diverse", "hard", "rated", "categories", "dimensions",
-            "concurrency", "budget_usd", "budget_calls", "seed",
+            "clusters",
+            "diverse",
+            "hard",
+            "rated",
+            "categories",
+            "dimensions",
+            "concurrency",
+            "budget_usd",
+            "budget_calls",
+            "seed",
             disjoint={"flag": "--disjoint/--overlap", "help": "Draw the hard ones among those that are not diverse."},
         ),
-    ],  # fmt: skip
+    ],
     judging: Annotated[
         Given,
-        Fields("JudgeSettings", "verdict", template={"metavar": "FILE", "help": "A template of difficulty of your own."}),
+        Fields(
+            "JudgeSettings", "verdict", template={"metavar": "FILE", "help": "A template of difficulty of your own."}
+        ),
     ],
     prices: Prices = None,
     batch: Annotated[
@@ -87,6 +97,4 @@ def testset(
         "batch": batch_settings(batch, batches),
     }
     checked = priced(validate(TestSetSettings, values | settings, "testset"), prices)
-    execute(
-        checked, out, dry_run=dry_run, as_json=as_json, forget=forget_batches, measure=measuring(measure, dry_run)
-    )
+    execute(checked, out, dry_run=dry_run, as_json=as_json, forget=forget_batches, measure=measuring(measure, dry_run))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from arenaloop.arena.test_set_card import UNKNOWN, card, rows
 from arenaloop.arena.test_set_plan import TestSet, TestSetPlan, build, kept_clusters
 from arenaloop.calls.batch import forget_batches, open_batches, server_of
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.embedding import AskedEmbedder, embedded, embedding_units
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.judging import AskedJudge
 from arenaloop.calls.rating import RatingPlan, estimate_ratings, rate
@@ -21,13 +24,14 @@ from arenaloop.cli.directory import refuse_foreign
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import TestSetSettings
 from arenaloop.data.clusters import require_clustering
-from arenaloop.data.embeddings import embed
-from arenaloop.data.prompts import prompt_row
+from arenaloop.data.embeddings import BUILT_IN, Vectors, check_local, embed
+from arenaloop.data.prompts import prompt_row, user_text
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import encode_json, replacing, write_json, write_jsonl
 from arenaloop.report.test_set import render_test_set
 from arenaloop.specs import load_prompts
 from arenaloop.specs.judges import prompt_judge
+from arenaloop.specs.models import embedding_server
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error
 from arenaloop.terminal import say
@@ -64,16 +68,22 @@ class _Run:
 
     def __init__(self, settings: TestSetSettings, out: Path) -> None:
         self.settings, self.out, self.messages = settings, out, Console(stderr=True)
+        self.store: Store
+        self.expected: Estimate | None = None
         self.arena = Path(f"{out}.db")
         self.files = {what: beside(out, f"{what}.jsonl") for what in ("diverse", "hard")}
         self.cards = {kind: beside(out, f"card.{kind}") for kind in ("json", "html")}
         for written in (out, *self.files.values(), *self.cards.values()):
             refuse_foreign(written, self.arena, [settings.prompts])
         require_clustering()
+        self.endpoint = embedding_server(settings.embeddings.with_concurrency(settings.concurrency))
+        if self.endpoint is None:
+            check_local(settings.embeddings.spec)
         self.plan = self._plan()
         self.judges = [one for one in (self.plan.judge, self.plan.sorter) if one is not None]
         self.budget = Budget(settings.budget_usd, settings.budget_calls)
-        require_prices(self.budget, [judge.model for judge in self.judges])
+        asked = [judge.model for judge in self.judges]
+        require_prices(self.budget, [*asked, self.endpoint] if self.endpoint is not None else asked)
         if settings.batch is not None:
             for judge in self.judges:
                 server_of(AskedJudge(judge, ""))
@@ -91,12 +101,13 @@ class _Run:
                 prompt_row(prompt)
             except ValueError as error:
                 raise InputError(f"{settings.prompts}: {error}") from None
-        spec, dimensions, seed = settings.embeddings.spec, settings.dimensions, settings.seed
+        spec = settings.embeddings.spec
+        if self.endpoint is not None:
+            spec = f"{self.endpoint.name} at {self.endpoint.base_url}"
         judge = settings.judge and settings.judge.with_concurrency(settings.concurrency)
         return TestSetPlan(
             loaded.prompts,
-            lambda texts: embed(texts, spec, dimensions=dimensions, seed=seed),
-            f"{spec} {dimensions}" if spec == "tfidf" else spec,
+            f"{spec} {settings.dimensions}" if spec == BUILT_IN else spec,
             clusters=settings.clusters,
             diverse=settings.diverse,
             hard=settings.hard,
@@ -105,7 +116,7 @@ class _Run:
             judge=prompt_judge(judge) if judge and settings.hard else None,
             sorter=prompt_judge(judge, "category") if judge and settings.categories == "judge" else None,
             reask=2 if judge is None else judge.reask,
-            seed=seed,
+            seed=settings.seed,
             concurrency=settings.concurrency,
         )
 
@@ -137,7 +148,8 @@ class _Run:
             if (expected := self._estimate(store)) is not None:
                 for line in expected.head():
                     self._say(line)
-            test = build(self.plan, store, lambda what, plan: self._ask(store, what, plan, expected), self._say)
+            self.store, self.expected = store, expected
+            test = build(self.plan, store, self._vectors, self._ask, self._say)
             usage, reason = store.usage(), commonest_error(store)
             say_notices(self.messages, store)
         document = card(test) | {"duplicates": self.duplicates, "prompts_file": self.settings.prompts} | usage._asdict()
@@ -148,12 +160,18 @@ class _Run:
         if test.failed or test.unsorted:
             raise typer.Exit(3)
 
-    def _ask(self, store: Store, what: str, plan: RatingPlan, expected: Estimate | None) -> None:
-        folder = Path(f"{self.out}.batches")
-        with Watch(self.messages, what, expected) as watch:
-            rate(
-                plan, store, watch.tally, budget=self.budget, batch=self.settings.batch, folder=folder, say=self._say
-            )
+    def _vectors(self, texts: Sequence[str]) -> Vectors:
+        settings, endpoint = self.settings, self.endpoint
+        if endpoint is None:
+            return embed(texts, settings.embeddings.spec, dimensions=settings.dimensions, seed=settings.seed)
+        with Watch(self.messages, "embeddings", self.expected) as watch:
+            ask = partial(embedded, model=endpoint, store=self.store, on_progress=watch.tally, budget=self.budget)
+            return embed(texts, ask)
+
+    def _ask(self, what: str, plan: RatingPlan) -> None:
+        batch, folder = self.settings.batch, Path(f"{self.out}.batches")
+        with Watch(self.messages, what, self.expected) as watch:
+            rate(plan, self.store, watch.tally, budget=self.budget, batch=batch, folder=folder, say=self._say)
 
     def _estimate(self, store: Store | None, *, measure: bool = False) -> Estimate | None:
         """What ratings come to: of the prompts that are drawn, or before there are clusters of others."""
@@ -163,8 +181,14 @@ class _Run:
         to_sort = plan.unsorted([*diverse, *candidates[: plan.hard]])
         plans = [one for one in (plan.rating(plan.judge, candidates), plan.rating(plan.sorter, to_sort)) if one]
         about = "about: other prompts of the pool stand for those that will be drawn" if clusters is None else ""
+        before = None
+        if self.endpoint is not None and clusters is None:
+            asked = AskedEmbedder(self.endpoint)
+            before = asked, embedding_units(asked, [user_text(prompt) for prompt in plan.prompts], store)
+        if not plans and before is None:
+            return None
         batch = self.settings.batch is not None
-        return estimate_ratings(plans, store, batch=batch, measure=measure, about=about) if plans else None
+        return estimate_ratings(plans, store, before=before, batch=batch, measure=measure, about=about)
 
     def _write(self, test: TestSet, document: dict[str, Any]) -> None:
         write_jsonl(self.out, rows(test, test.mix))
@@ -178,7 +202,8 @@ class _Run:
 
     def _sizes(self) -> dict[str, int]:
         plan = self.plan
-        return {"prompts": len(plan.prompts), "clusters": plan.clusters, "diverse": plan.diverse, "hard": plan.hard, "rated": plan.candidates}  # fmt: skip
+        sizes = {"clusters": plan.clusters, "diverse": plan.diverse, "hard": plan.hard, "rated": plan.candidates}
+        return {"prompts": len(plan.prompts), **sizes}
 
     def _say_plan(self) -> None:
         plan, repeated = self.plan, f" ({self.duplicates:,} more repeat one of them)" if self.duplicates else ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arenaloop.data.embeddings import Vectors
+from arenaloop.data.embeddings import Vectors, one_thread
 from arenaloop.errors import ConfigError, MissingExtraError
 
 __all__ = ["Clusters", "k_means", "require_clustering"]
@@ -42,7 +43,7 @@ def require_clustering() -> None:
 def k_means(vectors: Vectors, k: int, seed: int = 0) -> Clusters:
     """Clusters of rows by mini-batch k-means (Sculley 2010); the same rows and seed give the same clusters.
 
-    Not Lloyd's, although it is within reach: scikit-learn adds that one's sums in whatever order threads end.
+    On one thread, as the built-in embeddings (`one_thread`).
 
     Raises:
         ConfigError: fewer different rows than clusters.
@@ -56,10 +57,11 @@ def k_means(vectors: Vectors, k: int, seed: int = 0) -> Clusters:
             f"{len(vectors):,} prompts, of which {different:,} differ by their embeddings, cannot make {k:,} clusters: "
             f"take at most {different:,} (--clusters)"
         )
-    means = MiniBatchKMeans(k, batch_size=_BATCH, n_init=_STARTS, random_state=seed % 2**32)
-    labels = means.fit(vectors).labels_.astype(np.int32)
-    centres = np.asarray(means.cluster_centers_, np.float32)
-    return Clusters(labels, _nearest(vectors, labels, centres), _places(centres, seed))
+    with one_thread():
+        means = MiniBatchKMeans(k, batch_size=_BATCH, n_init=_STARTS, random_state=seed % 2**32)
+        labels = means.fit(vectors).labels_.astype(np.int32)
+        centres = np.asarray(means.cluster_centers_, np.float32)
+        return Clusters(labels, _nearest(vectors, labels, centres), _places(centres, seed))
 
 
 def _different(vectors: Vectors, enough: int) -> int:
@@ -80,7 +82,7 @@ def _nearest(vectors: Vectors, labels: NDArray[np.int32], centres: NDArray[np.fl
     order = np.lexsort((far, labels))
     starts = np.searchsorted(labels[order], np.arange(len(centres) + 1))
     nearest = np.full((len(centres), 3), -1, np.int32)
-    for one, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
+    for one, (start, end) in enumerate(pairwise(starts)):
         some = order[start : min(end, start + 3)]
         nearest[one, : len(some)] = some
     return nearest

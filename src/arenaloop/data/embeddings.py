@@ -7,7 +7,9 @@ so does whatever else turns texts into vectors: `arenaloop.specs` makes one of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError
 
-__all__ = ["BUILT_IN", "DIMENSIONS", "Embedder", "Vectors", "embed", "unit_rows"]
+__all__ = ["BUILT_IN", "DIMENSIONS", "Embedder", "Vectors", "check_local", "embed", "one_thread", "unit_rows"]
 
 Vectors: TypeAlias = NDArray[np.float32]
 """(n, d), each row of unit length; a text that nothing is known of has a row of zeros."""
@@ -29,6 +31,7 @@ DIMENSIONS = 128
 """Of the built-in vectors, at most."""
 
 _BUCKETS = 1 << 17  # that words are hashed into
+_WORDS = r"\w+|[^\w\s]"
 _FITTED = 50_000  # rows that the dimensions are found on; all are projected onto them
 _BLOCK = 20_000  # rows that are projected at once
 
@@ -56,13 +59,44 @@ def embed(
         return np.zeros((0, 1), np.float32)
     if callable(spec):
         vectors = spec(texts)
-    elif spec == BUILT_IN:
-        vectors = _tfidf_svd(texts, dimensions, seed)
-    elif spec.startswith("st:") and len(spec) > 3:
-        vectors = _sentence_transformer(spec[3:])(texts)
     else:
-        raise ConfigError(f"embeddings {spec!r}: expected {BUILT_IN}, st:PATH, or a server's SPEC")
+        check_local(spec)
+        if spec == BUILT_IN:
+            with one_thread():
+                vectors = _tfidf_svd(texts, dimensions, seed)
+        else:
+            vectors = _sentence_transformer(spec[3:], texts)
     return unit_rows(vectors)
+
+
+def check_local(spec: str) -> None:
+    """Refuse what `embed` cannot do with a spec, before anything is paid; no weights are loaded.
+
+    Raises:
+        ConfigError, InputError, MissingExtraError: as of `embed`.
+    """
+    name = spec.removeprefix("st:")
+    if spec != BUILT_IN and (name == spec or not name):
+        raise ConfigError(f"embeddings {spec!r}: expected {BUILT_IN}, st:PATH, or a server's URL#MODEL or openai:MODEL")
+    library, extra = ("sklearn", "data") if spec == BUILT_IN else ("sentence_transformers", "embed")
+    if find_spec(library) is None:
+        raise MissingExtraError(f"embeddings {spec}", extra)
+    if spec != BUILT_IN and name.startswith((".", "/", "~")):
+        folder = Path(name).expanduser()
+        if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
+            raise InputError(f"embeddings {spec}: {'no model in it' if folder.is_dir() else 'no such folder'}")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Linear algebra on one thread: sums in one order whatever the machine, so that a seed gives the same numbers.
+
+    Nothing is lost: threads that wait for each other on a busy machine were measured to take seven times the CPU.
+    """
+    from threadpoolctl import threadpool_limits  # scikit-learn brings it
+
+    with threadpool_limits(1):
+        yield
 
 
 def unit_rows(vectors: NDArray[Any]) -> Vectors:
@@ -78,15 +112,17 @@ def _tfidf_svd(texts: Sequence[str], dimensions: int, seed: int) -> Vectors:
 
     These are found on a seeded sample of `_FITTED` rows: a share of a large pool shows the directions of all of it.
     """
-    try:
-        from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-        from sklearn.utils.extmath import randomized_svd
-    except ImportError:
-        raise MissingExtraError("the built-in embeddings", "data") from None
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+    from sklearn.utils.extmath import randomized_svd
+
     words = HashingVectorizer(
-        n_features=_BUCKETS, token_pattern=r"\w+|[^\w\s]", norm=None, alternate_sign=False, dtype=np.float32
+        n_features=_BUCKETS, token_pattern=_WORDS, norm=None, alternate_sign=False, dtype=np.float32
     )
     counts = words.transform(texts)
+    used = np.flatnonzero(np.bincount(counts.indices))
+    if not len(used):
+        return np.zeros((len(texts), 1), np.float32)
+    counts = counts[:, used]
     weighted = TfidfTransformer(sublinear_tf=True).fit(counts).transform(counts, copy=False)
     drawn = np.random.default_rng([seed, len(texts)])
     fitted = weighted
@@ -101,23 +137,18 @@ def _tfidf_svd(texts: Sequence[str], dimensions: int, seed: int) -> Vectors:
     return vectors
 
 
-def _sentence_transformer(name: str) -> Embedder:
-    """A sentence-transformers model by its folder or its name; its weights are safetensors, its code is not run."""
+def _sentence_transformer(name: str, texts: Sequence[str]) -> NDArray[Any]:
+    """By a model of a folder or a name; its weights are safetensors, and its code is not run."""
+    from sentence_transformers import SentenceTransformer
+
+    from arenaloop.models.checkpoint import no_progress_bars
+
     try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError:
-        raise MissingExtraError("a sentence-transformers model", "embed") from None
-    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
-        raise InputError(f"embeddings st:{name}: no such folder")
-    try:
-        model = SentenceTransformer(
-            str(Path(name).expanduser()), trust_remote_code=False, model_kwargs={"use_safetensors": True}
-        )
+        with no_progress_bars():
+            model = SentenceTransformer(
+                str(Path(name).expanduser()), trust_remote_code=False, model_kwargs={"use_safetensors": True}
+            )
     except (OSError, ValueError) as error:
-        raise InputError(f"embeddings st:{name}: {str(error).splitlines()[0]}") from None
-
-    def vectors(texts: Sequence[str]) -> NDArray[Any]:
-        found: NDArray[Any] = model.encode(list(texts), convert_to_numpy=True, show_progress_bar=False)
-        return found
-
-    return vectors
+        raise InputError(f"embeddings st:{name}: {next(iter(str(error).splitlines()), 'cannot be loaded')}") from None
+    found: NDArray[Any] = model.encode(list(texts), convert_to_numpy=True, show_progress_bar=False)
+    return found

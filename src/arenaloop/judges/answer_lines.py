@@ -32,8 +32,8 @@ __all__ = [
 Form = Literal["scores", "first_line", "labels", "label", "json", "score", "score_10", "category", "winner", "choices"]
 """What a template asks for. Of two answers: ``Scores: 7 5`` on the last or on the first line, one of five labels, the
 label of a seat, or (asked for in its own words, without a schema) a JSON object with scores. Of one answer, or of a
-prompt: ``Score: 4`` on the last line, from 0 to 5 or from 0 to 10. Of a prompt: ``Category: math``. Of two judgements of one answer: ``Winner: A``. Of
-several pairs: ``Choices: 1 2 2``."""
+prompt: ``Score: 4`` on the last line, from 0 to 5 or from 0 to 10; of a prompt also ``Category: math``. Of two
+judgements of one answer: ``Winner: A``. Of several pairs: ``Choices: 1 2 2``."""
 
 SCORE_FORMS: tuple[Form, ...] = ("score", "score_10")
 MOST = {"score": 5.0, "score_10": 10.0}

@@ -117,7 +117,7 @@ class Billing:
             doubt = bool(charge.usage.no_counts)
         text = "".join(part for one in came for part in (one.reasoning or "", one.text))
         tokens_in = first.tokens_in or None
-        tokens_out = None if first.tokens_out == 0 and text else first.tokens_out
+        tokens_out = None if first.tokens_out == 0 and text and limit != 0 else first.tokens_out
         if tokens_in is not None and tokens_out is not None and not doubt:
             self.learn(len(body), tokens_in, tokens_out, None if first.usd is None else first.usd / (share or 1.0))
             return first

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from arenaloop.errors import ConfigError
 from arenaloop.models.billing import Billing, token_limit
+from arenaloop.models.embedding_wire import embedding_body, read_vectors
 from arenaloop.models.endpoint import CEILING, Endpoint, Limits
 from arenaloop.models.openai_body import Bodies
 from arenaloop.models.openai_calls import Calls
-from arenaloop.models.openai_wire import (
-    Price,
-    Reader,
-)
+from arenaloop.models.openai_wire import Price, Reader, read_replies
 from arenaloop.models.reasoning_tags import Tags
 from arenaloop.models.secrets import read_headers, read_key
 from arenaloop.models.server_url import ServerUrl
@@ -58,6 +57,7 @@ class OpenAIModel:
             by `base_url`, however many replicas give them and in whatever order they are listed.
         rpm, tpm: requests and tokens per minute, of the endpoint.
         samples_per_call: how many samples of one prompt a request may ask for, where several are wanted (``n``).
+        embeds: whether it is a model of embeddings: asked for vectors of the messages' texts (`embedding_wire`).
         sleep: how to wait between tries; tests need not.
 
     Attributes:
@@ -90,6 +90,7 @@ class OpenAIModel:
         rpm: float | None = None,
         tpm: float | None = None,
         samples_per_call: int = 1,
+        embeds: bool = False,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.name = name
@@ -126,10 +127,19 @@ class OpenAIModel:
             send_seed=send_seed,
         )
         self.body, self.gives_fewer = bodies.body, bodies.gives_fewer
+        if embeds:
+            self.urls = tuple(url.embedding() for url in self.urls)
+            self.body = partial(embedding_body, model, self.extra_body)
         read_key(key_env)  # a missing key is refused before the first call
         read_headers(self.headers)
         self.fingerprint = content_hash(
-            "openai", self.base_url, model, system, self.extra_body, sorted(self.drop_params), send_seed
+            "embeddings" if embeds else "openai",
+            self.base_url,
+            model,
+            system,
+            self.extra_body,
+            sorted(self.drop_params),
+            send_seed,
         )
         self._endpoint: Endpoint | None = None
         self.billing = Billing(price)
@@ -146,6 +156,7 @@ class OpenAIModel:
             self.reader,
             self.billing,
             Standing(),
+            read_vectors if embeds else read_replies,
         )
 
     queues = True

@@ -17,7 +17,7 @@ from arenaloop.models.endpoint import Endpoint, UnreachableError
 from arenaloop.models.finish import ending
 from arenaloop.models.openai_body import FEW, Bodies
 from arenaloop.models.openai_errors import Blame, Fault, blame, http_fault, remedy, retry_after, trust_remedy
-from arenaloop.models.openai_wire import Reader, ReplyError, read_replies, with_system
+from arenaloop.models.openai_wire import Reader, Replies, ReplyError, read_replies, with_system
 from arenaloop.models.standing import Standing
 from arenaloop.types import Completion, Request, Status
 
@@ -40,6 +40,7 @@ class Calls:
         reader: how its replies are read.
         billing: what they cost.
         standing: how it stands with its server.
+        read: reads its replies.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Calls:
     reader: Reader
     billing: Billing
     standing: Standing
+    read: Callable[..., Replies] = read_replies
 
     async def ask(
         self, endpoint: Endpoint, request: Request, body: bytes, samples: int, limit: int | None
@@ -211,7 +213,7 @@ class _Call:
         """The answers that a 200 reply holds, without what is secret."""
         of, request, redact = self.of, self.request, self.endpoint.redact
         try:
-            read, charge = read_replies(
+            read, charge = of.read(
                 raw,
                 reader=of.reader,
                 asked=request.messages if of.system is None else with_system(request.messages, of.system),

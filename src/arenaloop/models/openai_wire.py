@@ -34,6 +34,7 @@ __all__ = [
     "ReplyError",
     "encode_body",
     "encode_settings",
+    "read_object",
     "read_replies",
     "read_reply",
     "structured",
@@ -155,7 +156,7 @@ def read_replies(
         ReplyError: the body is no chat completion (cut off, HTML, an error object), or holds a key twice with different
             values.
     """
-    reply = _object(raw, headers or {})
+    reply = read_object(raw, headers or {})
     if (fault := reported_fault(reply)) is not None:
         raise ReplyError(fault)
     choices = reply.get("choices")
@@ -181,8 +182,12 @@ def read_replies(
     return Replies(read, charge)
 
 
-def _object(raw: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
-    """The JSON object that a body is."""
+def read_object(raw: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON object that a 200 reply is.
+
+    Raises:
+        ReplyError: it is none.
+    """
     try:
         reply = from_json(raw)
     except ValueError:

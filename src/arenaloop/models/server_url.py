@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from arenaloop.errors import ConfigError
@@ -22,7 +22,7 @@ class ServerUrl:
 
     Attributes:
         base: as in ``http://HOST:PORT/v1``, bare of query and pasted suffix.
-        chat: where chat completions are asked for, query included.
+        chat: where completions are asked for, query included; of an `embedding` URL, vectors.
     """
 
     base: str
@@ -51,6 +51,12 @@ class ServerUrl:
             if path.endswith(other):
                 raise ConfigError(f"{base}: give the URL without {other}, as in {base.removesuffix(other)}")
         return cls(base, urlunsplit((parts.scheme, parts.netloc, f"{path}/chat/completions", parts.query, "")))
+
+    def embedding(self) -> ServerUrl:
+        """The same server's address for vectors of texts."""
+        parts = urlsplit(self.chat)
+        path = f"{parts.path.removesuffix('/chat/completions')}/embeddings"
+        return replace(self, chat=urlunsplit(parts._replace(path=path)))
 
     @property
     def query(self) -> str:

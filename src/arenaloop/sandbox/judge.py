@@ -250,7 +250,7 @@ class SandboxJudge:
         return _named(request, f"The answer earns {score} of 5 points: {_LONE_REASON}", "score", score)
 
     def _of_prompt(self, request: Request, turns: list[str]) -> str:
-        """How difficult a prompt is, by a statistic of its text seen through noise; or a category, fixed by its text."""
+        """How difficult a prompt is, by a statistic of its text and some noise; or a category, fixed by its text."""
         call, _, unparsed = _normals("prompt", self.seed, turns, request.sample)
         if unparsed < self.unparsed_rate:
             return "Somebody asks for something, and I would rather not say more."

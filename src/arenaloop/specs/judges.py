@@ -50,7 +50,7 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
 
 
 def prompt_judge(settings: JudgeSettings, template: str = "") -> PromptJudge:
-    """A judging model that is shown a prompt alone: its difficulty, where no other `template` of layout prompt is named.
+    """A judging model that is shown a prompt alone; it rates its difficulty, unless a shipped `template` is named.
 
     Raises:
         ConfigError: a jury, a judge without a model, or a template of another layout.

@@ -17,10 +17,12 @@ from arenaloop.specs.rewards import tried
 
 if TYPE_CHECKING:
     from arenaloop.models.base import Model
+    from arenaloop.models.openai_api import OpenAIModel
     from arenaloop.models.recorded import RecordedModel
 
 __all__ = [
     "contestant",
+    "embedding_server",
     "local_model",
     "model",
     "model_settings",
@@ -128,7 +130,25 @@ def _file_stem(path: str) -> str:
     return name
 
 
-def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> Model:
+def embedding_server(settings: ModelSettings) -> OpenAIModel | None:
+    """The embeddings endpoint that a SPEC of a server names; None of other SPECs.
+
+    Raises:
+        ConfigError: a SPEC that lacks a part, or a setting that does nothing to embeddings.
+    """
+    kind, _, rest = settings.spec.partition(":")
+    if kind not in ("http", "https", "openai"):
+        return None
+    for name in ("system", "send_seed", "drop_params", "samples_per_call", "best_of_n", "reasoning_tags"):
+        if getattr(settings, name) != ModelSettings.model_fields[name].get_default(call_default_factory=True):
+            raise ConfigError(f"embeddings {settings.spec!r}: {name} does nothing to embeddings")
+    if kind == "openai":
+        base_url = os.environ.get("OPENAI_BASE_URL") or _DEFAULT_BASE_URL
+        return _server(settings, f"{base_url}#{rest}", key_env="OPENAI_API_KEY", embeds=True)
+    return _server(settings, settings.spec, embeds=True)
+
+
+def _server(settings: ModelSettings, spec: str, key_env: str | None = None, *, embeds: bool = False) -> OpenAIModel:
     from arenaloop.models.openai_api import OpenAIModel, Price
 
     url, mark, rest = spec.partition("#")
@@ -161,6 +181,7 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None) -> M
         retries=settings.retries,
         longest_wait=settings.longest_wait,
         reasoning_tags=settings.reasoning_tags,
+        embeds=embeds,
         **{key: getattr(settings, key) for key in _SERVERS_ONLY},
     )
 
