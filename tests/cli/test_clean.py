@@ -157,6 +157,23 @@ def test_nothing_that_is_read_is_written_over(arenaloop: Run, out: str) -> None:
     assert done.lines[0].startswith(f"arenaloop: --out {out}: ")
 
 
+def test_texts_that_no_library_takes(arenaloop: Run) -> None:
+    odd = [
+        "a lone \ud800 surrogate in a prompt of more than ten words, as it seems",
+        "\x00 and \u202e, reordered",
+        "😀" * 12,
+    ]
+    rows = [{"prompt": text} for text in odd]
+    written("pool.jsonl", rows)
+    written("test.jsonl", [{"prompt": "which \udfff prompts are odd, and why do they have more than eight words"}])
+    done = arenaloop(
+        "clean", "--prompts", "pool.jsonl", "--against", "test.jsonl", "--decontam-k", "1", "--out", "c.jsonl"
+    )
+    assert done.code == 0
+    assert len(read("c.jsonl")) == 2
+    assert all(row in rows for row in read("c.jsonl"))
+
+
 def test_a_pool_of_one_prompt(arenaloop: Run) -> None:
     written("pool.jsonl", [{"prompt": ASKED}, {"prompt": f"{ASKED}!"}, {"prompt": ASKED.upper()}])
     done = arenaloop("clean", "--prompts", "pool.jsonl", "--out", "clean.jsonl")

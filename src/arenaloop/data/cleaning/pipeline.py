@@ -20,6 +20,7 @@ from arenaloop.data.cleaning.steps import (
     too_short,
     toxic,
 )
+from arenaloop.data.embeddings import check_local
 from arenaloop.errors import InputError
 
 __all__ = ["Account", "Cleaner", "Counted", "clean"]
@@ -173,6 +174,7 @@ def _steps(cleaner: Cleaner, items: Sequence[BenchmarkItem]) -> Iterator[tuple[C
     if items:
         many = f"{len(items):,} test prompts"
         if s.decontam_k:
+            check_local(s.embeddings)
             yield (
                 Counted("nearest", f"the {s.decontam_k} nearest to each of {many}"),
                 partial(nearest, items=items, k=s.decontam_k, embeddings=s.embeddings, seed=cleaner.seed),

@@ -18,7 +18,8 @@ from arenaloop.jsonl import JsonRow, row_error
 from arenaloop.types import Prompt
 
 __all__ = [
-    "TURN", "BenchmarkItem", "Drop", "Dropping", "Row", "Rows", "Spool", "benchmark_items", "pool_rows", "prompt_rows"
+    "TURN", "BenchmarkItem", "Drop", "Dropping", "Row", "Rows", "Spool",
+    "benchmark_items", "encodable", "pool_rows", "prompt_rows",
 ]  # fmt: skip
 
 TURN = "\n"
@@ -45,7 +46,8 @@ class Row:
     def of(cls, line: int, turns: Iterable[Turn], cells: JsonRow) -> Row:
         """A row from its turns."""
         whole = tuple(turns)
-        return cls(line, whole, f" {TURN} ".join(normalised(t.text) for t in whole if t.role == "user"), cells)
+        form = f" {TURN} ".join(normalised(turn.text) for turn in whole if turn.role == "user")
+        return cls(line, whole, encodable(form), cells)
 
     @property
     def words(self) -> list[str]:
@@ -55,7 +57,7 @@ class Row:
     @property
     def asked(self) -> str:
         """The user's turns as they were written."""
-        return "\n\n".join(turn.text for turn in self.turns if turn.role == "user")
+        return encodable("\n\n".join(turn.text for turn in self.turns if turn.role == "user"))
 
 
 class BenchmarkItem(NamedTuple):
@@ -91,6 +93,11 @@ class Drop(NamedTuple):
             "similarity": self.similarity,
         }
         return {**self.row.cells, "dropped": told}
+
+
+def encodable(text: str) -> str:
+    """A text that libraries take, too: a lone surrogate, which UTF-8 cannot hold, becomes a question mark."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 Rows: TypeAlias = Iterable[Row]
