@@ -23,6 +23,12 @@ def rows(*texts: str) -> Iterator[Row]:
     return prompt_rows(map(Prompt.of, texts))
 
 
+def place(one: Drop) -> int:
+    """The line of the test prompt that a row went for."""
+    assert isinstance(one.partner, BenchmarkItem)
+    return one.partner.name["line"]
+
+
 PLACES = {"a": (1.0, 0.0), "b": (0.8, 0.6), "c": (0.6, 0.8), "d": (0.0, 1.0), "e": (-1.0, 0.0), "zero": (0.0, 0.0)}
 
 
@@ -34,7 +40,7 @@ def placed(texts: Sequence[str]) -> NDArray[Any]:
 def went(texts: Sequence[str], tests: Sequence[str], k: int) -> dict[int, tuple[Any, float | None]]:
     dropped: list[Drop] = []
     stay = [row.line for row in nearest(rows(*texts), dropped.append, items(*tests), k, placed, 0)]
-    gone = {one.row.line: (one.partner.name["line"], one.similarity) for one in dropped}
+    gone = {one.row.line: (place(one), one.similarity) for one in dropped}
     assert sorted([*stay, *gone]) == list(range(len(texts)))
     assert stay == sorted(stay)
     return gone
@@ -89,7 +95,7 @@ def test_what_asks_or_contains_a_test_prompt_goes_by_name() -> None:
     pool = ("Is 7 prime?", f"Here is a riddle. {long}, please.", "is 7 even")
     stay = held_out(rows(*pool), dropped.append, items("something else", "is 7 prime", long))
     assert [row.line for row in stay] == [2]
-    assert [(one.why, one.partner.name["line"]) for one in dropped] == [
+    assert [(one.why, place(one)) for one in dropped] == [
         ("asks a test prompt", 2),
         ("contains a test prompt", 3),
     ]
@@ -113,7 +119,7 @@ def test_overlap_by_hand(said: list[str], share: float | None) -> None:
     dropped: list[Drop] = []
     list(overlapping(rows(" ".join(said)), dropped.append, items("unlike", " ".join(WORDS)), 8, 0.5))
     assert [one.similarity for one in dropped] == ([] if share is None else [share])
-    assert all(one.partner.name["line"] == 2 for one in dropped)
+    assert all(place(one) == 2 for one in dropped)
 
 
 def test_less_overlap_than_the_share_stays() -> None:

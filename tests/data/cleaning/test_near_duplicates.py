@@ -55,7 +55,9 @@ def pool(seed: int, count: int) -> list[str]:
 
 def first_of_each(texts: list[str], jaccard: float) -> tuple[list[int], dict[int, int]]:
     """What stays when every row is compared with all before it that stay, and whom each other row is like first."""
-    sets, stay, like = [ngrams(text.split(), 5) for text in texts], [], {}
+    sets = [ngrams(text.split(), 5) for text in texts]
+    stay: list[int] = []
+    like: dict[int, int] = {}
     for number, own in enumerate(sets):
         partner = next((n for n in stay if len(own & sets[n]) >= jaccard * len(own | sets[n])), None)
         if partner is None:
@@ -88,6 +90,7 @@ def test_no_estimate_decides() -> None:
     list(near_duplicates(rows(texts), dropped.append, ngram=5, perms=16, jaccard=0.7))
     assert dropped
     for one in dropped:
+        assert isinstance(one.partner, int)
         own, other = sets[one.row.line], sets[one.partner]
         assert len(own & other) >= 0.7 * len(own | other)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ BY = ["toxic", "min_len", None, "prefix", "prefix", "minhash", "nearest", "held_
 def cleaned(texts: list[str], *tests: str, **changes: object) -> tuple[Account, list[Row], list[Drop]]:
     """What cleaning comes to, what stays, what goes."""
     items = [BenchmarkItem({"line": n}, Prompt.of(text)) for n, text in enumerate(tests, 1)]
-    is_toxic = changes.pop("is_toxic", None)
+    is_toxic: Any = changes.pop("is_toxic", None)
     cleaner = Cleaner(CleaningSettings.model_validate(changes), 0, is_toxic)
     dropped: list[Drop] = []
     account, rows = clean(prompt_rows(map(Prompt.of, texts)), cleaner, items, dropped.append)
