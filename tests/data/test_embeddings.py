@@ -137,3 +137,10 @@ def test_fewer_different_rows_than_clusters_are_refused() -> None:
     alone = k_means(vectors, 1)
     assert alone.labels.tolist() == [0, 0, 0, 0]
     assert alone.places.shape == (1, 2)
+
+
+def test_a_lone_surrogate_is_no_crash() -> None:
+    """JSON may hold half of a pair, which UTF-8 cannot: it counts as a question mark."""
+    odd, plain, other = embed(["what is \ud83d this", "what is ? this", "name a river"])
+    assert odd @ plain == pytest.approx(1, abs=1e-5)
+    assert abs(odd @ other) < 0.9

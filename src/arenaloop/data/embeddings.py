@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 
 from arenaloop.errors import ConfigError, InputError, MissingExtraError
 
-__all__ = ["BUILT_IN", "DIMENSIONS", "Embedder", "Vectors", "check_local", "embed", "one_thread", "unit_rows"]
+__all__ = [
+    "BUILT_IN",
+    "DIMENSIONS",
+    "Embedder",
+    "Vectors",
+    "check_local",
+    "embed",
+    "encodable",
+    "one_thread",
+    "unit_rows",
+]
 
 Vectors: TypeAlias = NDArray[np.float32]
 """(n, d), each row of unit length; a text that nothing is known of has a row of zeros."""
@@ -57,6 +67,7 @@ def embed(
     """
     if not texts:
         return np.zeros((0, 1), np.float32)
+    texts = [encodable(text) for text in texts]
     if callable(spec):
         vectors = spec(texts)
     else:
@@ -85,6 +96,11 @@ def check_local(spec: str) -> None:
         folder = Path(name).expanduser()
         if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
             raise InputError(f"embeddings {spec}: {'no model in it' if folder.is_dir() else 'no such folder'}")
+
+
+def encodable(text: str) -> str:
+    """A text that libraries take, too: a lone surrogate, which UTF-8 cannot hold, becomes a question mark."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 @contextmanager

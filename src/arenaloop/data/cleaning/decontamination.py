@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from arenaloop.data.cleaning.rows import BenchmarkItem, Drop, Dropping, Row, Rows, Spool, encodable
+from arenaloop.data.cleaning.rows import BenchmarkItem, Drop, Dropping, Row, Rows, Spool
 from arenaloop.data.embeddings import Embedder, Vectors, embed
 from arenaloop.data.held_out import HeldOut, Leak, prompt_turns
 from arenaloop.data.prompts import user_text
@@ -44,7 +44,7 @@ def nearest(
         if not texts:
             return
         pool = len(texts)
-        texts += [encodable(user_text(item.prompt)) for item in items]
+        texts += [user_text(item.prompt) for item in items]
         vectors = embed(texts, embeddings, seed=seed)
         del texts
         gone: dict[int, tuple[float, int]] = {}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
 
+from arenaloop.data.embeddings import encodable
 from arenaloop.data.formats.tables import table_rows
 from arenaloop.data.held_out import Turn, normalised, prompt_turns, row_turns
 from arenaloop.data.prompts import iter_prompts, prompt_row, read_prompt
@@ -19,7 +20,7 @@ from arenaloop.types import Prompt
 
 __all__ = [
     "TURN", "BenchmarkItem", "Drop", "Dropping", "Row", "Rows", "Spool",
-    "benchmark_items", "encodable", "pool_rows", "prompt_rows",
+    "benchmark_items", "pool_rows", "prompt_rows",
 ]  # fmt: skip
 
 TURN = "\n"
@@ -93,11 +94,6 @@ class Drop(NamedTuple):
             "similarity": self.similarity,
         }
         return {**self.row.cells, "dropped": told}
-
-
-def encodable(text: str) -> str:
-    """A text that libraries take, too: a lone surrogate, which UTF-8 cannot hold, becomes a question mark."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 Rows: TypeAlias = Iterable[Row]
