@@ -95,7 +95,7 @@ def _labels(name: str, settings: AlpacaFarmSettings, results: Mapping[str, Stage
     if method is None:
         return None
     if method.samples:
-        return results["RM"].rows if method.reward == REWARD_MODEL else 0
+        return results["RM"].rows if method.asks_reward_model else 0
     return 0 if method.method == "sft" else results[name].rows
 
 

@@ -216,10 +216,12 @@ def check(recipe: ArenaLearning) -> None:
     Raises:
         ConfigError: as in `vet`, or a threshold that no gap of this judge's scores can reach.
         InputError: no test prompts, test prompts that are also the validation prompts, nothing left to train on once
-            held-out prompts are left out, no prompt of the pool left by cleaning, or fewer of them than slices.
+            held-out prompts are left out, no prompt of the pool left by cleaning, fewer of them than slices, or fewer in
+            PPO's slice than a roll-out asks.
     """
-    names = [stage.name for stage in plan_stages(recipe.settings)]
-    vet(names, recipe.opponents, recipe.judge, recipe.settings, recipe.settings.anchor)
+    settings, stages = recipe.settings, plan_stages(recipe.settings)
+    vet([stage.name for stage in stages], recipe.opponents, recipe.judge, settings)
+    vet([one.name for one in stages if one.answers], recipe.opponents, recipe.judge, settings, settings.anchor)
     if not recipe.test:
         raise InputError("the test set holds no prompts")
     _check_thresholds(recipe)
@@ -233,7 +235,12 @@ def check(recipe: ArenaLearning) -> None:
         )
     if recipe.demonstrations and not material.demonstrations:
         raise InputError("every demonstration answers a test or validation prompt: nothing is left to train SFT-I0 on")
-    cut_slices(recipe, slice_count(recipe.settings))
+    slices, asked = cut_slices(recipe, slice_count(settings)), 0
+    for stage in stages:
+        if stage.kind == "ppo" and stage.slice is not None:
+            asked = len(slices[stage.slice]) + (asked if settings.accumulate else 0)
+            if why := settings.ppo.sized(asked).lacking(asked):
+                raise InputError(f"{stage.name}: {why}")
 
 
 def _check_thresholds(recipe: ArenaLearning) -> None:

@@ -65,7 +65,13 @@ def evaluator(settings: AlpacaFarmSettings) -> Decider:
     """
     if settings.evaluators is None:
         return judge(settings.judge.with_concurrency(settings.concurrency))
-    return PooledLabels(_pool(settings, settings.evaluators), settings.seed)
+    found = _pool(settings, settings.evaluators)
+    if found.noise_model == "difficulty" and found.p_label_flip:
+        raise ConfigError(
+            "judge annotators: noise_model difficulty ranks pairs among each other, so what an evaluator says of one policy "
+            "would depend on its other answers: uniform_flip or length"
+        )
+    return PooledLabels(found, settings.seed)
 
 
 def _pool(settings: AlpacaFarmSettings, asked: FarmAnnotatorSettings) -> Pool:

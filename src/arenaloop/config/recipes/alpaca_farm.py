@@ -198,7 +198,7 @@ class AlpacaFarmSettings(RecipeSettings):
         if self.judge.spec != ANNOTATORS:
             return None
         options = dict(self.judge.options)
-        pool = {} if "pool" in options else self.annotators.model_dump(include={"pool", "model"})
+        pool = {} if "pool" in options else self.annotators.model_dump(include={"pool", "model"}, exclude_unset=True)
         return validate(FarmAnnotatorSettings, {"preset": "p_eval", **pool, **options}, "judge annotators, options")
 
     @model_validator(mode="after")

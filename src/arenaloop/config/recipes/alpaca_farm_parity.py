@@ -70,6 +70,7 @@ REMAINING = (
     Remaining("PPO's and Quark's losses", "means over batch × 300 positions, padding too", "means over real tokens"),
     Remaining("PPO's and Quark's first roll-out", "learning rate 0", "a fifth of the peak"),
     Remaining("Quark's answers", "without their end of turn", "with it, or the model never learns to stop"),
+    Remaining("expert iteration's samples", "top_p 0.9", "top_p 1: the policy's own distribution"),
     Remaining("reward model's read-out", "the last token, none appended", "the end of turn, appended to a cut answer"),
     Remaining("reward model's head", "torch's initial weights", "normal, 1 / √(d + 1)"),
     Remaining("pairs held out", "rows drawn with seed 42", "all pairs of some prompts, by a hash with 42"),

@@ -56,9 +56,13 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         seen += [prompt.last_user for prompt in preference] if data.unlabeled.startswith("sandbox:") else []
         unlabeled = load_prompts(data.unlabeled, seed, exclude=seen).prompts
     opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
-    rewards = {one.reward: one for one in settings.methods.values() if one.samples and one.reward != REWARD_MODEL}
-    names = {one.reward: name for name, one in settings.methods.items()}
     budget = Budget(settings.budget_usd, settings.budget_calls)
+    rewards = {
+        # best_of_n chooses while answers are asked for: then there is no place for a judge's verdicts
+        one.reward: _identity(one.reward, name, out / "arena.db" if one.learns else None, budget)
+        for name, one in settings.methods.items()
+        if one.samples and one.reward != REWARD_MODEL
+    }
     label = labeller(settings)
     recipe = AlpacaFarm(
         settings=settings,
@@ -80,10 +84,7 @@ def build_alpaca_farm(settings: AlpacaFarmSettings, out: Path, dry: bool = False
         given=given,
         given_validation=validating,
         people=people(data.people, read_labels(*split_filter(data.people)), evaluation) if data.people else None,
-        rewards={  # best_of_n chooses while answers are asked for: then there is no place for a judge's verdicts
-            spec: _identity(spec, names[spec], out / "arena.db" if one.learns else None, budget)
-            for spec, one in rewards.items()
-        },
+        rewards=rewards,
         utility=true_utility(data.evaluation),
         fingerprint="" if dry else origin.fingerprint,
         prepare=origin.prepare,
