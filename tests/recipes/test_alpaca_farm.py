@@ -253,6 +253,26 @@ def test_a_judges_reward_asks_through_the_runs_own_file_and_budget(tmp_path: Pat
         assert store.usage().calls == calls
 
 
+@pytest.mark.parametrize("first", ["best_of_n", "expert_iteration"])
+def test_a_paid_reward_of_best_of_n_is_refused_whoever_else_asks_it(tmp_path: Path, first: str) -> None:
+    (tmp_path / "rubric.yaml").write_text("spec: sandbox:judge\n")
+    reward = f"judge:{tmp_path / 'rubric.yaml'}"
+    methods = {"best_of_n": {"method": "best_of_n", "n": 2, "reward": reward}}
+    methods["expert_iteration"] = FARM["methods"]["Expert iteration"] | {"reward": reward}
+    ordered = {name: methods[name] for name in (first, *(one for one in methods if one != first))}
+    with pytest.raises(ConfigError, match=r"methods\.best_of_n: "):
+        build_alpaca_farm(settings(methods=ordered), tmp_path / "out", dry=True)
+
+
+def test_an_evaluators_model_may_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("spec: http://127.0.0.1:9/v1#m\n")
+    told = settings(judge="annotators", labels="gold", annotators={"model": str(tmp_path / "m.yaml")})
+    assert build_alpaca_farm(told, tmp_path / "out", dry=True).judge.name
+    noisy = {"spec": "annotators", "options": {"pool": "synthetic", "preset": "p_sim", "noise_model": "difficulty"}}
+    with pytest.raises(ConfigError, match="noise_model difficulty ranks pairs among each other"):
+        build_alpaca_farm(settings(judge=noisy, labels="gold"), tmp_path / "out", dry=True)
+
+
 def test_a_pool_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give the pool a model"):
         build_alpaca_farm(settings(labels="simulated"), tmp_path / "out", dry=True)

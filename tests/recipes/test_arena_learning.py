@@ -455,6 +455,28 @@ def test_a_round_may_end_with_a_reward_model_and_ppo(tmp_path: Path) -> None:
     assert again.summary["calls"] == result.summary["calls"]
 
 
+def test_a_run_that_stops_between_reward_model_and_ppo_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped before the reward model's result is kept, and before PPO's: as if it had not been."""
+    real_put = Store.put_stage
+    for name in ("RM-I1", "PPO-I1"):
+
+        def put(self: Store, stage: str, key: str, result: dict[str, Any], stop: str = name) -> None:
+            if stage == stop:
+                raise KeyboardInterrupt
+            real_put(self, stage, key, result)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "put_stage", put)
+            with pytest.raises(KeyboardInterrupt):
+                run(tmp_path / "broken", *PPO, "rm_pairs=own")
+    (tmp_path / "broken" / "data" / "RM-I1.jsonl").unlink()
+    broken, whole = (run(tmp_path / name, *PPO, "rm_pairs=own") for name in ("broken", "whole"))
+    assert lasting(broken.summary) == lasting(whole.summary)
+    assert broken.summary["calls"] == whole.summary["calls"]
+    one, other = (tmp_path / name / "data" / "RM-I1.jsonl" for name in ("broken", "whole"))
+    assert one.read_bytes() == other.read_bytes()
+
+
 def test_own_pairs_alone(tmp_path: Path) -> None:
     result = run(tmp_path, *PPO, "rm_pairs=own", "stages=[sft,ppo]", "data.prompts=sandbox:prompts?n=40")
     pairs = rows(tmp_path / "data" / "RM-I1.jsonl")

@@ -54,6 +54,16 @@ def test_what_a_reward_model_asks_of_the_judge(tmp_path: Path, pairs: str, battl
     assert calls["leaderboard"] == (12, 2 * 12 * 15)  # four stages that answer, and two opponents
 
 
+def test_a_reward_model_cannot_be_an_anchor_nor_ppo_have_too_few_prompts(tmp_path: Path) -> None:
+    changes = ("stages=[sft,dpo,ppo]", "data.prompts=sandbox:prompts?n=40")
+    with pytest.raises(ConfigError, match="anchor 'RM-I1' is no contestant"):
+        build_arena_learning(settings(*changes, "anchor=[RM-I1, 1000]"), tmp_path)
+    with pytest.raises(ConfigError, match="may not be called RM-I1"):
+        build_arena_learning(settings(*changes, "opponents.0.name=RM-I1"), tmp_path)
+    with pytest.raises(InputError, match="PPO-I1: there are 13 prompts, fewer than a roll-out's 100"):
+        build_arena_learning(settings(*changes, "ppo.rollout_batch=200", "ppo.step_batch=8"), tmp_path)
+
+
 def test_slices(tmp_path: Path) -> None:
     """Even, the first ones larger; disjoint; nothing held out; the same for a seed, whatever the order of the pool."""
     recipe = build_arena_learning(settings(), tmp_path)

@@ -170,7 +170,8 @@ def _pairs(r: _Run) -> list[JsonRow]:
     if not s.data.validation:
         rows, held_out = carved(rows, s.eval_pairs)
     if not rows:
-        raise StoppedError("no pair of the preference prompts has a label: there is nothing to learn from")
+        held = f" but for the {len(held_out):,} that are held out" if held_out else ""
+        raise StoppedError(f"no pair of the preference prompts has a label{held}: there is nothing to learn from")
     write_jsonl(r.stages.rows_file("pairs"), rows)
     if held_out:
         write_jsonl(r.stages.rows_file("validation"), held_out)

@@ -10,7 +10,7 @@ import numpy as np
 from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.pairings import battles_by_prompt
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, AlpacaFarmSettings
+from arenaloop.config.recipes.alpaca_farm import AlpacaFarmSettings
 from arenaloop.ratings.agreement import mean_spearman
 from arenaloop.ratings.arrays import FloatArray
 from arenaloop.ratings.rates import Rate, clustered_rate
@@ -320,6 +320,8 @@ def _told(
         return [done, "Nothing could be compared."]
     best = rated[0]
     ended = f"{best['method']} wins most: {best['win_rate']:.1f} % against {settings.baseline}."
+    if best["win_rate"] <= 50:
+        ended = f"None wins more than half against {settings.baseline}: {best['method']} has {best['win_rate']:.1f} %."
     for who, found in agreement.items():
         if found.value is not None:
             ended += f" The simulated ranking and that {_BY[who]} have a rank correlation of {_with_ends(found)}."

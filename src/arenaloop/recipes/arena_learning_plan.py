@@ -216,8 +216,8 @@ def check(recipe: ArenaLearning) -> None:
     Raises:
         ConfigError: as in `vet`, or a threshold that no gap of this judge's scores can reach.
         InputError: no test prompts, test prompts that are also the validation prompts, nothing left to train on once
-            held-out prompts are left out, no prompt of the pool left by cleaning, fewer of them than slices, or fewer in
-            PPO's slice than a roll-out asks.
+            held-out prompts are left out, no prompt of the pool left by cleaning, fewer of them than slices, or too few
+            in PPO's slice for a roll-out.
     """
     settings, stages = recipe.settings, plan_stages(recipe.settings)
     vet([stage.name for stage in stages], recipe.opponents, recipe.judge, settings)

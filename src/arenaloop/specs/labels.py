@@ -68,7 +68,7 @@ def evaluator(settings: AlpacaFarmSettings) -> Decider:
     found = _pool(settings, settings.evaluators)
     if found.noise_model == "difficulty" and found.p_label_flip:
         raise ConfigError(
-            "judge annotators: noise_model difficulty ranks pairs among each other, so what an evaluator says of one policy "
+            "judge annotators: noise_model difficulty ranks pairs among each other, so what is said of one policy "
             "would depend on its other answers: uniform_flip or length"
         )
     return PooledLabels(found, settings.seed)
