@@ -11,15 +11,8 @@ import pytest
 from small_recipe import settings
 
 from arenaloop.errors import ConfigError, InputError
-from arenaloop.recipes.arena_learning_plan import (
-    check,
-    cut_slices,
-    inputs_key,
-    outline,
-    plan_calls,
-    plan_stages,
-    slice_count,
-)
+from arenaloop.recipes.arena_learning_plan import check, cut_slices, inputs_key, outline, plan_calls
+from arenaloop.recipes.arena_learning_stages import plan_stages, slice_count
 from arenaloop.specs.recipes.arena_learning import build_arena_learning
 from arenaloop.types import Message, Prompt
 

@@ -30,17 +30,8 @@ from arenaloop.errors import StoppedError
 from arenaloop.jsonl import JsonRow, write_jsonl
 from arenaloop.models.reward import Reward
 from arenaloop.recipes.account import finish
-from arenaloop.recipes.arena_learning_plan import (
-    ArenaLearning,
-    Fights,
-    Stage,
-    check,
-    cut_slices,
-    fights,
-    inputs_key,
-    plan_stages,
-    slice_count,
-)
+from arenaloop.recipes.arena_learning_plan import ArenaLearning, Fights, check, cut_slices, fights, inputs_key
+from arenaloop.recipes.arena_learning_stages import Stage, plan_stages, slice_count
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import Arena, battle, prompt_scores, test, train, validate
 from arenaloop.recipes.stage import Result, StageResult, Stages

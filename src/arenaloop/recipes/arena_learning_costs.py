@@ -17,7 +17,8 @@ from arenaloop.calls.costs import HumanLabel
 from arenaloop.config import OptimSettings
 from arenaloop.data.held_out import prompt_turns, row_turns
 from arenaloop.judges.jury import Jury
-from arenaloop.recipes.arena_learning_plan import ArenaLearning, Stage, cut_slices, fights, plan_stages, slice_count
+from arenaloop.recipes.arena_learning_plan import ArenaLearning, cut_slices, fights
+from arenaloop.recipes.arena_learning_stages import Stage, plan_stages, slice_count
 from arenaloop.recipes.costs import Costs, Part, asked_parts, policy_to_be, spent_in, trained_parts
 from arenaloop.recipes.machine import Machine, length_of, machine_of, measure_start
 from arenaloop.recipes.work import Work, work

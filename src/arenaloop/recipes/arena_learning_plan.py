@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
 from arenaloop.models.reward import Reward
 from arenaloop.models.size import Size
+from arenaloop.recipes.arena_learning_stages import Stage, own_pairs, plan_stages, slice_count
 from arenaloop.recipes.parts import Utility, vet
 from arenaloop.recipes.stage import Outline
 from arenaloop.terminal import counted
@@ -32,34 +33,13 @@ __all__ = [
     "ArenaLearning",
     "Fights",
     "Material",
-    "Stage",
     "check",
     "cut_slices",
     "fights",
     "inputs_key",
     "outline",
-    "own_pairs",
     "plan_calls",
-    "plan_stages",
-    "slice_count",
 ]
-
-
-class Stage(NamedTuple):
-    """One training stage. `slice` is the index of its slice of prompts, None for SFT-I0.
-
-    A reward model and the PPO that follows it share a slice.
-    """
-
-    name: str
-    kind: str
-    round: int
-    slice: int | None
-
-    @property
-    def answers(self) -> bool:
-        """Whether its model answers and battles; a reward model does neither."""
-        return self.kind != "reward_model"
 
 
 class Fights(NamedTuple):
@@ -170,28 +150,6 @@ class ArenaLearning:
             {what: sum(leak is not None for leak in found) for what, found in leaks.items()},
             {what: found.count(Leak.CONTAINED) for what, found in leaks.items()},
         )
-
-
-def plan_stages(settings: ArenaLearningSettings) -> list[Stage]:
-    """The stages in order: SFT-I0, then those of each round."""
-    stages, slices = [Stage("SFT-I0", "sft", 0, None)], count()
-    for round_ in range(1, settings.rounds + 1):
-        for kind in settings.stages:
-            slice_ = next(slices)
-            if kind == "ppo":
-                stages.append(Stage(f"RM-I{round_}", "reward_model", round_, slice_))
-            stages.append(Stage(f"{kind.upper()}-I{round_}", kind, round_, slice_))
-    return stages
-
-
-def slice_count(settings: ArenaLearningSettings) -> int:
-    """Into how many slices the pool is cut."""
-    return settings.rounds * len(settings.stages)
-
-
-def own_pairs(settings: ArenaLearningSettings) -> int:
-    """Battles between the target's own answers to a prompt, for a reward model."""
-    return settings.rm_samples // 2 if settings.rm_pairs != "battles" else 0
 
 
 def fights(recipe: ArenaLearning, stage: Stage, target: Contestant, prompt_ids: Sequence[str]) -> list[Fights]:
