@@ -83,7 +83,7 @@ REFUSED: list[tuple[tuple[object, ...], str]] = [
     (("annotate", "new.json", "old.json", "--pool", "builtin:longest"), "old.json: no answer for 4 of 4 prompts"),
     (("annotate", "new.json", "none.json", "--pool", "builtin:longest"), "none.json"),
     ((*RUN, "--set", "annotators.p_label_flip=0.6", "--set", "labels=simulated"), "annotators.p_label_flip"),
-    ((*RUN, "--set", "opponents=[file:old.json]", "--set", "baseline=old"), "old.json: no answer for 44 of 44 prompts"),
+    ((*RUN, "--set", "opponents=[file:old.json]", "--set", "baseline=old"), "old.json: no answer for 6 of 6 prompts"),
     ((*RUN, "--set", "opponents=[file:none.json]", "--set", "baseline=none"), "none.json"),
     ((*RUN, "--set", "baseline=davinci"), "baseline 'davinci' is no contestant; there are SFT, DPO"),
     (
