@@ -430,6 +430,9 @@ def test_a_round_may_end_with_a_reward_model_and_ppo(tmp_path: Path) -> None:
     reward_model, ppo = result.stages[3:]
     assert (reward_model["rating"], reward_model["mean_length"]) == (None, None)
     assert ppo["rating"] is not None
+    drawn = {point["x"] for curve in result.summary["curves"][:2] for one in curve["series"] for point in one["points"]}
+    assert "PPO-I1" in drawn
+    assert "RM-I1" not in drawn
     assert ppo["rows"] == 20
     pairs = rows(out / "data" / "RM-I1.jsonl")
     assert reward_model["rows"] == len(pairs)

@@ -82,11 +82,12 @@ def account(results: Mapping[str, StageResult], board: Leaderboard, prompts: int
     stages = [stage_row(name, result, board) for name, result in results.items()]
     opponents = [{"model": row.model, "rating": row.rating} for row in board.rows if row.model not in results]
     details = [stage_details(name, result) for name, result in results.items()]
+    answering = [stage for stage in stages if stage["mean_length"] is not None]  # a reward model is no gap in a curve
     return {
         "stages": stages,
-        "prose": told(stages, opponents, prompts, record),
+        "prose": told(answering or stages, opponents, prompts, record),
         "tables": [table for tables, _ in details for table in tables],
-        "curves": [*stage_curves(stages, opponents), *(curve for _, curves in details for curve in curves)],
+        "curves": [*stage_curves(answering, opponents), *(curve for _, curves in details for curve in curves)],
     }
 
 
