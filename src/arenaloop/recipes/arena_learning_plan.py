@@ -147,7 +147,9 @@ class ArenaLearning:
             dropped.append(one.to_json(lambda number: {"id": self.pool[number].id}))
 
         account, rows = clean(prompt_rows(self.pool), self.cleaner, [*items, *self.benchmarks], drop)
-        return Cleaned([self.pool[row.line] for row in rows], account, dropped)
+        kept = [self.pool[row.line] for row in rows]
+        steps = [one.step for one in account.steps]
+        return Cleaned(kept, account, sorted(dropped, key=lambda row: steps.index(row["dropped"]["step"])))
 
     @cached_property
     def material(self) -> Material:
@@ -216,8 +218,8 @@ def check(recipe: ArenaLearning) -> None:
     Raises:
         ConfigError: as in `vet`, or a threshold that no gap of this judge's scores can reach.
         InputError: no test prompts, test prompts that are also the validation prompts, nothing left to train on once
-            held-out prompts are left out, no prompt of the pool left by cleaning, fewer of them than slices, or fewer in
-            PPO's slice than a roll-out asks.
+            held-out prompts are left out, no prompt of the pool left by cleaning, fewer of them than slices, or fewer
+            in PPO's slice than a roll-out asks.
     """
     settings, stages = recipe.settings, plan_stages(recipe.settings)
     vet([stage.name for stage in stages], recipe.opponents, recipe.judge, settings)
