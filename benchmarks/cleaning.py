@@ -9,7 +9,8 @@ languages; of the test prompts copies, halves within other text, and paraphrases
 planted rows that went (by their own step, or by any); precision the share of a step's drops that were planted for it.
 
 Limits: 4 GiB at most; recall and precision of 0.99 but for near-duplicates (0.97), languages (0.98), and the rule of
-ranks, which drops its number whatever it finds. Exits with 1 if one is missed.
+ranks, which comes after the copies and halves of test prompts are gone, and drops its number whatever it finds. Exits
+with 1 if one is missed.
 
 ``--libraries`` compares MinHash libraries instead: time, and how far estimates are from the truth.
 """

@@ -14,6 +14,7 @@ Run = Callable[..., Any]
 
 ASKED = "please explain in a few words how a bicycle stays upright when nobody is riding it"
 OTHER = "how many strings does an ordinary violin have, and how are they tuned"
+SAME = "the same when normalised: case, blanks, punctuation, markup and labels put aside"
 ROWS: list[dict[str, Any]] = [
     {"instruction": ASKED, "mine": 1},
     {"instruction": "what?", "mine": 2},
@@ -39,7 +40,7 @@ def test_rows_stay_as_they_stood_and_the_others_say_why(arenaloop: Run) -> None:
     gone = read("new/clean.dropped.jsonl")
     assert [row.pop("dropped") for row in gone] == [
         {"step": "min_len", "why": "5 chars", "line": 2, "partner": None, "similarity": None},
-        {"step": "prefix", "why": "asks the same", "line": 3, "partner": {"line": 1}, "similarity": 1.0},
+        {"step": "prefix", "why": SAME, "line": 3, "partner": {"line": 1}, "similarity": 1.0},
     ]
     assert gone == [ROWS[1], ROWS[2]]
     assert [" ".join(line.split()) for line in done.out.splitlines()[1:3]] == [
@@ -79,6 +80,28 @@ def test_the_same_file_gives_the_same_bytes(arenaloop: Run) -> None:
     assert read("a.dropped.jsonl")[-1]["dropped"]["partner"] == {"file": "test.jsonl", "line": 1}
 
 
+def test_what_went_stands_in_the_order_of_the_steps(arenaloop: Run) -> None:
+    """With `nearest`, which must see all rows first, after steps that do not, and before one that does not."""
+    german = "wie bleibt ein Fahrrad aufrecht, wenn niemand darauf sitzt?"
+    written("pool.jsonl", [{"prompt": german}, *ROWS, {"prompt": "what?"}, {"prompt": "draw the strings of a violin"}])
+    written("test.jsonl", [{"prompt": "which three rivers are in Europe"}, {"prompt": OTHER}])
+    arguments = ["--against", "test.jsonl", "--decontam-k", "1", "--ngram", "0", "--out", "c.jsonl"]
+    done = arenaloop("clean", "--prompts", "pool.jsonl", *arguments, "--json")
+    gone = [(row["dropped"]["step"], row["dropped"]["line"]) for row in read("c.dropped.jsonl")]
+    assert read("c.jsonl") == ROWS[:1]
+    steps = [one["step"] for one in json.loads(done.out)["steps"]]
+    assert steps == ["min_len", "prefix", "held_out", "overlap", "nearest", "lang"]
+    assert gone == [
+        ("min_len", 3),
+        ("min_len", 7),
+        ("prefix", 4),
+        ("held_out", 5),
+        ("nearest", 6),
+        ("nearest", 8),
+        ("lang", 1),
+    ]
+
+
 def test_a_dry_run_counts_and_writes_nothing(arenaloop: Run) -> None:
     written("pool.jsonl", ROWS)
     done = arenaloop("clean", "--prompts", "pool.jsonl", "--out", "clean.jsonl", "--dry-run")
@@ -95,7 +118,7 @@ def test_a_filter_of_the_users_own(arenaloop: Run) -> None:
     done = arenaloop(
         "clean", "--prompts", "pool.jsonl", "--out", "c.jsonl", "--toxic", "python:mine.py:is_toxic", "--json"
     )
-    assert read("c.dropped.jsonl")[-1]["dropped"]["why"] == "about violins"
+    assert read("c.dropped.jsonl")[0]["dropped"]["why"] == "about violins"
     assert json.loads(done.out)["steps"][0]["about"] == "found so by python:mine.py:is_toxic"
 
 
@@ -178,5 +201,5 @@ def test_a_pool_of_one_prompt(arenaloop: Run) -> None:
     written("pool.jsonl", [{"prompt": ASKED}, {"prompt": f"{ASKED}!"}, {"prompt": ASKED.upper()}])
     done = arenaloop("clean", "--prompts", "pool.jsonl", "--out", "clean.jsonl")
     assert done.code == 0
-    assert "warning: all 3 rows ask the same; one stays" in " ".join(done.lines)
+    assert "warning: all 3 rows are the same when normalised; one stays" in " ".join(done.lines)
     assert read("clean.jsonl") == [{"prompt": ASKED}]

@@ -293,7 +293,7 @@ def test_a_cleaned_pool_tells_what_went(tmp_path: Path) -> None:
     gone = rows(tmp_path / "data" / "pool.dropped.jsonl")
     assert [row["dropped"]["step"] for row in gone].count("prefix") == 5
     (table,) = (table for table in result.summary["tables"] if table["title"] == "Cleaning of the pool")
-    assert [row[0] for row in table["rows"]] == ["min_len", "prefix", "minhash", "nearest", "held_out"]
+    assert [row[0] for row in table["rows"]] == ["min_len", "prefix", "minhash", "held_out", "nearest"]
     assert [row[2:] for row in table["rows"]][1] == [45, 5, 40]
     assert sum(row[3] for row in table["rows"]) == len(gone)
     left = table["rows"][-1][-1]
@@ -430,7 +430,7 @@ def test_a_round_may_end_with_a_reward_model_and_ppo(tmp_path: Path) -> None:
     reward_model, ppo = result.stages[3:]
     assert (reward_model["rating"], reward_model["mean_length"]) == (None, None)
     assert ppo["rating"] is not None
-    drawn = {point["x"] for curve in result.summary["curves"][:2] for one in curve["series"] for point in one["points"]}
+    drawn = {point["label"] for curve in result.summary["curves"][:2] for one in curve["series"] for point in one["points"]}
     assert "PPO-I1" in drawn
     assert "RM-I1" not in drawn
     assert ppo["rows"] == 20

@@ -174,20 +174,21 @@ def test_the_pool_is_cleaned_where_settings_say_so(tmp_path: Path) -> None:
     cleaned = dirty.cleaned
     assert cleaned is not None
     assert [one.step for one in cleaned.account.steps] == [
-        "min_len", "prefix", "minhash", "nearest", "held_out", "overlap",
+        "min_len", "prefix", "minhash", "held_out", "overlap", "nearest",
     ]  # fmt: skip
-    assert cleaned.account.told() == "3 prefix, 2 nearest"  # the copy of the test prompt, and another
+    assert cleaned.account.told() == "3 prefix, 1 held_out, 2 nearest"  # the copy of the test prompt, and others
     partners = [row["dropped"] for row in cleaned.dropped]
     assert [(one["id"], one["partner"]["id"]) for one in partners[:3]] == [
         (copy.id, prompt.id) for copy, prompt in zip(copies[:3], pool[:3], strict=True)
     ]
-    assert {"id": copies[3].id, "partner": {"set": "test", "id": test[0].id}}.items() <= partners[-1].items()
+    assert {"id": copies[3].id, "partner": {"set": "test", "id": test[0].id}}.items() <= partners[3].items()
+    assert [one["step"] for one in partners] == ["prefix"] * 3 + ["held_out"] + ["nearest"] * 2
     assert dirty.material.pool == cleaned.pool
-    assert len(cleaned.pool) == 8
+    assert len(cleaned.pool) == 7
     assert dirty.material.left_out["pool"] == 0
     assert sorted(i for s in cut_slices(dirty, 2) for i in s) == sorted(p.id for p in cleaned.pool)
     facts = outline(dirty).facts
-    assert "cleaning leaves 8 of 13: 3 prefix, 2 nearest gone" in facts
+    assert "cleaning leaves 7 of 13: 3 prefix, 1 held_out, 2 nearest gone" in facts
     assert any("no filter for illegal or toxic prompts" in fact for fact in facts)
     assert inputs_key(dirty) != inputs_key(replace(dirty, cleaner=None))
 

@@ -35,9 +35,9 @@ def clean(
 ) -> None:
     """Clean a pool of prompts in Arena Learning's order; rows that stay keep their order and all their columns.
 
-    Toxic, by your own filter · too short · begins like another · near-duplicate · like, or the same as, a test prompt ·
-    in another language. Conversations are compared by all their user turns, normalised. What goes stands beside FILE in
-    FILE.dropped.jsonl, with the step, the reason, and the row or test prompt that it is like.
+    Toxic, by your own filter · too short · begins like another · near-duplicate · the same as, or like, a test prompt ·
+    in another language. Conversations are compared by all their user turns, normalised. What goes stands beside --out
+    (clean.dropped.jsonl for clean.jsonl), with the step, the reason, and the row or test prompt that it is like.
 
     Examples:
 

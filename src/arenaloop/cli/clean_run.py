@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from rich.console import Console
 
@@ -40,14 +43,22 @@ def execute(
     items = benchmarks(settings)
     with contextlib.ExitStack() as stack:
         dropped = None if dry_run else stack.enter_context(replacing(gone))
+        by_step: dict[str, IO[bytes]] = {}  # a row may reach a late step before another reaches an early one
 
         def drop(one: Drop) -> None:
             if dropped is not None:
-                dropped.write(encode_json(one.to_json(lambda line: {"line": line})) + b"\n")
+                if one.step not in by_step:
+                    by_step[one.step] = stack.enter_context(tempfile.TemporaryFile())
+                by_step[one.step].write(encode_json(one.to_json(lambda line: {"line": line})) + b"\n")
 
         account, rows = clean(pool_rows(prompts), cleaner(settings, seed), items, drop)
         kept = _kept(rows, account, prompts)
         written = sum(1 for _ in kept) if dry_run else write_jsonl(out, kept)
+        if dropped is not None:
+            for step in account.steps:
+                if (file := by_step.get(step.step)) is not None:
+                    file.seek(0)
+                    shutil.copyfileobj(file, dropped)
     document = {"prompts": str(prompts), "out": str(out), "dropped": str(gone), **account.to_json()}
     if as_json:
         sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
@@ -88,5 +99,5 @@ def _kept(rows: Iterator[Row], account: Account, prompts: Path) -> Iterator[Json
 
 def _odd(account: Account) -> list[str]:
     if account.kept == 1 and account.equal == account.read - 1 > 0:
-        return [f"all {account.read:,} rows ask the same; one stays"]
+        return [f"all {account.read:,} rows are the same when normalised; one stays"]
     return []

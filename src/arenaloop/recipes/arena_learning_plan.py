@@ -127,7 +127,9 @@ class ArenaLearning:
             dropped.append(one.to_json(lambda number: {"id": self.pool[number].id}))
 
         account, rows = clean(prompt_rows(self.pool), self.cleaner, [*items, *self.benchmarks], drop)
-        return Cleaned([self.pool[row.line] for row in rows], account, dropped)
+        kept = [self.pool[row.line] for row in rows]
+        steps = [one.step for one in account.steps]
+        return Cleaned(kept, account, sorted(dropped, key=lambda row: steps.index(row["dropped"]["step"])))
 
     @cached_property
     def material(self) -> Material:

@@ -1,4 +1,4 @@
-"""Test prompts stay out of a pool: by rank, by what is asked, by overlap."""
+"""Test prompts stay out of a pool: by what is asked, by overlap, by rank."""
 
 from __future__ import annotations
 

@@ -23,13 +23,13 @@ POOL = [
     f"{ASKED.upper()}!",  # equal
     ASKED.replace("a hill", "a road"),  # begins alike
     ASKED.replace("please", "kindly"),  # near-duplicate
-    "kindly name three long rivers which flow through Europe",  # the nearest to the test prompt
-    f"Here is a task. {TEST}. Thank you.",  # contains it
+    f"Here is a task. {TEST}. Thank you.",  # contains the test prompt
     "now tell me: three longest rivers that flow through Europe and the seas, in order",  # overlaps with it
+    "kindly name three long rivers which flow through Europe",  # the nearest to it of the others
     "wie bleibt ein Fahrrad aufrecht, wenn niemand darauf sitzt?",  # German
     "how many strings does an ordinary violin have, and how are they tuned",
 ]
-BY = ["toxic", "min_len", None, "prefix", "prefix", "minhash", "nearest", "held_out", "overlap", "lang", None]
+BY = ["toxic", "min_len", None, "prefix", "prefix", "minhash", "held_out", "overlap", "nearest", "lang", None]
 
 
 def cleaned(texts: list[str], *tests: str, **changes: object) -> tuple[Account, list[Row], list[Drop]]:
@@ -47,12 +47,11 @@ def bad(conversations):
 
 
 def test_each_step_drops_its_own_in_the_papers_order() -> None:
-    # by rank the row that contains the test prompt would go: a vector by hand says which is nearest
     account, stay, dropped = cleaned(POOL, TEST, is_toxic=bad, decontam_k=0, jaccard=0.6)
     by = {one.row.line: one.step for one in dropped}
     expected = {n: step for n, step in enumerate(BY) if step not in (None, "nearest")}
     assert by == expected
-    assert [row.line for row in stay] == [2, 6, 10]
+    assert [row.line for row in stay] == [2, 8, 10]
     assert [one.step for one in account.steps] == [
         "toxic", "min_len", "prefix", "minhash", "held_out", "overlap", "lang",
     ]  # fmt: skip
@@ -63,13 +62,14 @@ def test_each_step_drops_its_own_in_the_papers_order() -> None:
     assert account.notes == []
 
 
-def test_the_rule_of_ranks_comes_before_the_others() -> None:
-    account, _, dropped = cleaned(POOL, TEST, decontam_k=2)
-    gone = {one.row.line for one in dropped if one.step == "nearest"}
-    assert len(gone) == 2
-    assert gone < {6, 7, 8}, "those that are about rivers"
-    steps = [one.step for one in account.steps]
-    assert steps.index("minhash") < steps.index("nearest") < steps.index("held_out") < steps.index("lang")
+def test_the_rule_of_ranks_hides_no_contamination() -> None:
+    """What is a test prompt goes as one, not as the most like it."""
+    account, stay, dropped = cleaned(POOL, TEST, is_toxic=bad, decontam_k=1, jaccard=0.6)
+    assert {one.row.line: one.step for one in dropped} == {n: step for n, step in enumerate(BY) if step is not None}
+    assert [row.line for row in stay] == [2, 10]
+    assert [one.step for one in account.steps] == [
+        "toxic", "min_len", "prefix", "minhash", "held_out", "overlap", "nearest", "lang",
+    ]  # fmt: skip
 
 
 def test_what_is_off_is_said() -> None:

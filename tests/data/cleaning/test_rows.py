@@ -85,9 +85,9 @@ def test_a_spool_gives_rows_back_in_any_order() -> None:
 
 def test_a_dropped_row_stays_readable(tmp_path: Path) -> None:
     row = Row.of(7, [], {"prompt": "hi"})
-    told = Drop(row, "prefix", "asks the same", 3, 1.0).to_json(lambda line: {"line": line})
+    told = Drop(row, "prefix", "the same when normalised", 3, 1.0).to_json(lambda line: {"line": line})
     assert told["dropped"] == {
-        "step": "prefix", "why": "asks the same", "line": 7, "partner": {"line": 3}, "similarity": 1.0,
+        "step": "prefix", "why": "the same when normalised", "line": 7, "partner": {"line": 3}, "similarity": 1.0,
     }  # fmt: skip
     item = BenchmarkItem({"file": "t.jsonl", "line": 2}, Prompt.of("hi"))
     told = Drop(row, "held_out", "asks a test prompt", item, 1.0).to_json(lambda line: {"line": line})

@@ -102,6 +102,9 @@ def test_shared_beginnings(first, second, similarity: float | None) -> None:
     dropped: list[Drop] = []
     assert lines(shared_prefix(rows(first, second), dropped.append, 10, "word")) == [1]
     assert [(one.partner, one.similarity) for one in dropped] == [(1, similarity)]
+    assert dropped[0].why.startswith(
+        "begins with the same 10 words" if similarity is None else "the same when normalised"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""The steps that keep test prompts out of a pool: what is most like one, what asks or contains one, what overlaps.
+"""The steps that keep test prompts out of a pool: what asks or contains one, what overlaps, what is most like one.
 
-The first is Arena Learning's rule of ranks (arXiv 2407.10627, section 3.2): a number of rows goes for every test
-prompt, however little they are like it. It is no test of contamination by itself, so two follow: the comparison by
+The last is Arena Learning's rule of ranks (arXiv 2407.10627, section 3.2): a number of rows goes for every test
+prompt, however little they are like it. It is no test of contamination by itself, so two come first: the comparison by
 normalised turns that keeps held-out prompts out of every training here (`data.held_out`), and the share of a test
 prompt's words that stand in runs of n words which a row has, too (as in Tülu 3, arXiv 2411.15124).
 """

@@ -50,7 +50,7 @@ class Account:
     Attributes:
         steps: in order.
         notes: what is not cleaned for want of a setting, in plain words.
-        equal: rows dropped because they ask what another asks.
+        equal: rows dropped because another is the same, normalised.
     """
 
     steps: list[Counted]
@@ -114,7 +114,7 @@ def clean(
         rows: streamed; steps that must see all of them keep them on disk.
         cleaner: what is done.
         items: test prompts that no row may be like.
-        drop: is told of each row that goes.
+        drop: is told of each row that goes; within a step in the order of the rows, among steps in none.
 
     Returns:
         What it comes to, which is whole when the second is: the rows.
@@ -173,17 +173,18 @@ def _steps(cleaner: Cleaner, items: Sequence[BenchmarkItem]) -> Iterator[tuple[C
         )
     if items:
         many = f"{len(items):,} test prompts"
-        if s.decontam_k:
-            check_local(s.embeddings)
-            yield (
-                Counted("nearest", f"the {s.decontam_k} nearest to each of {many}"),
-                partial(nearest, items=items, k=s.decontam_k, embeddings=s.embeddings, seed=cleaner.seed),
-            )
+        # what is a test prompt before what is most like one: a rule of ranks takes copies, too, and would hide them
         yield Counted("held_out", f"asks or contains one of {many}"), partial(held_out, items=items)
         if s.overlap:
             yield (
                 Counted("overlap", f"{s.overlap}-word runs make {s.overlap_share:g} of one of {many}"),
                 partial(overlapping, items=items, n=s.overlap, share=s.overlap_share),
+            )
+        if s.decontam_k:
+            check_local(s.embeddings)
+            yield (
+                Counted("nearest", f"the {s.decontam_k} nearest to each of {many}"),
+                partial(nearest, items=items, k=s.decontam_k, embeddings=s.embeddings, seed=cleaner.seed),
             )
     if s.lang != "any":
         check_language(s.lang)

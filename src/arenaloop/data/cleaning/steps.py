@@ -26,6 +26,7 @@ Length: TypeAlias = Callable[[Row], float]
 _ASKED_AT_ONCE = 256  # conversations that a filter is given together: one with a model behind it wants some
 _READ = 2_000  # characters by which a language is told
 _NO_LANGUAGE = "zxx"
+_SAME = "the same when normalised: case, blanks, punctuation, markup and labels put aside"
 
 
 def toxic(rows: Rows, drop: Dropping, is_toxic: Filter) -> Iterator[Row]:
@@ -80,7 +81,7 @@ def shared_prefix(rows: Rows, drop: Dropping, length: int, unit: str) -> Iterato
         else:
             line, other = first[key]
             equal = other == whole
-            why = "asks the same" if equal else f"begins with the same {length} {unit}s"
+            why = _SAME if equal else f"begins with the same {length} {unit}s"
             drop(Drop(row, "prefix", why, line, 1.0 if equal else None))
 
 
