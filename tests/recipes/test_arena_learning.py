@@ -430,7 +430,8 @@ def test_a_round_may_end_with_a_reward_model_and_ppo(tmp_path: Path) -> None:
     reward_model, ppo = result.stages[3:]
     assert (reward_model["rating"], reward_model["mean_length"]) == (None, None)
     assert ppo["rating"] is not None
-    drawn = {point["label"] for curve in result.summary["curves"][:2] for one in curve["series"] for point in one["points"]}
+    series = [one for curve in result.summary["curves"][:2] for one in curve["series"]]
+    drawn = {point["label"] for one in series for point in one["points"]}
     assert "PPO-I1" in drawn
     assert "RM-I1" not in drawn
     assert ppo["rows"] == 20
