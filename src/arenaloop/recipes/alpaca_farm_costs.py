@@ -10,14 +10,20 @@ from typing import Any
 from arenaloop.arena.matchmaking import Schedule, target_pairs
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import estimate_plan
+from arenaloop.calls.annotating import AnnotationPlan, estimate_annotations
 from arenaloop.calls.answers import Answers, Contestant, samples_of
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.costs import HumanLabel
+from arenaloop.calls.estimated import Estimate
+from arenaloop.calls.recorded import materials_to_be
 from arenaloop.config import OptimSettings, SampleSettings
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, FarmMethodSettings
+from arenaloop.data.formats.pairs import seed_key
 from arenaloop.data.formats.training_rows import read_preference
 from arenaloop.data.held_out import prompt_turns, row_turns
+from arenaloop.judges.annotators import Pair
 from arenaloop.judges.jury import Jury
+from arenaloop.judges.pooled import PooledLabels
 from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.checkpoint import holds_model
 from arenaloop.models.reward import Reward
@@ -65,15 +71,18 @@ def estimate_costs(recipe: AlpacaFarm, out: Path, store: Store | None, measure: 
     pairs, answer = [], s.target.sampling.max_tokens / 2
     if material.given is None:
         samples = samples_of(replace(first, sampling=recipe.sampling), s.samples)
-        found = answering(samples, material.preference, store, {}, s.seed)
+        found = answering(samples, [*material.preference, *material.validation], store, {}, s.seed)
         if found.calls and found.total("tokens_out"):
             answer = found.total("tokens_out") / found.calls
         parts.append(samples_part("pairs", found, machine))
-        pairs = _pairs(recipe, samples, store, round(answer * machine.per_token))
-        labels = recipe.label_costs(pairs, store, people)
-        if labels is not None:
-            found, models = labels
-            parts += asked_parts(found, "pairs", machine, models, "labels")
+        characters = round(answer * machine.per_token)
+        pairs = _pairs(recipe, material.preference, samples, store, characters)
+        measured = _pairs(recipe, material.validation, samples, store, characters)
+        # labelled one after the other: no call is about pairs of both
+        each = [recipe.label_costs(some, store, people) for some in (pairs, measured) if some]
+        known = [labels for labels in each if labels is not None]
+        if known:
+            parts += asked_parts(_judged([one for one, _ in known]), "pairs", machine, known[0][1], "labels")
     prompt = length_of(map(prompt_turns, material.preference), machine)
     if material.given is not None:
         read = [read_preference(row) for row in material.given]
@@ -129,20 +138,36 @@ def _method(
     return parts
 
 
+def _judged(each: Sequence[Estimate]) -> Estimate:
+    """Estimates of labels as one."""
+    return replace(
+        each[0], roles=tuple(role for one in each for role in one.roles), labels=sum(one.labels for one in each)
+    )
+
+
+def _to_come(prompt: Prompt, name: str, characters: int, mark: str) -> Response:
+    """What stands for an answer of an assumed length; marks keep two of them apart."""
+    text = ("word " * (characters // 5 + 1))[: max(1, characters - len(mark))]
+    return Response(prompt.id, name, (text + mark,) * prompt.turns)
+
+
 def _pairs(
-    recipe: AlpacaFarm, samples: Sequence[Contestant], store: Store | None, characters: int
+    recipe: AlpacaFarm,
+    prompts: Sequence[Prompt],
+    samples: Sequence[Contestant],
+    store: Store | None,
+    characters: int,
 ) -> list[tuple[Prompt, Response, Response]]:
     """Pairs of answers: those that are stored, else placeholders of an assumed length, no two of a prompt the same."""
     answers = Answers(store, samples, {}, seed=recipe.settings.seed)
-    text = ("word " * (characters // 5 + 1))[: max(1, characters - 1)]
 
     def answer(prompt: Prompt, at: int) -> Response:
         stored = answers.stored(samples[at].name, prompt)
-        return stored or Response(prompt.id, samples[at].name, (text + str(at % 2),) * prompt.turns)
+        return stored or _to_come(prompt, samples[at].name, characters, str(at % 2))
 
     every = [
         (prompt, answer(prompt, at), answer(prompt, at + 1))
-        for prompt in recipe.material.preference
+        for prompt in prompts
         for at in range(0, recipe.settings.samples - 1, 2)
     ]
     return [(prompt, one, two) for prompt, one, two in every if one.battles and two.battles and one.texts != two.texts]
@@ -181,5 +206,41 @@ def _evaluation(recipe: AlpacaFarm, out: Path, store: Store | None, machine: Mac
     prompts = {prompt.id: prompt for prompt in recipe.evaluation}
     found = estimate_plan(plan, prompts.get, store, human=people)
     models: dict[str, Any] = {one.name: one.asked for one in recipe.opponents}
-    models |= {one.name: getattr(one, "model", None) for one in Jury.of(recipe.judge).members}
+    judge = recipe.judge
+    if isinstance(judge, PooledLabels):
+        each = _annotated(recipe, judge, fighters, store, machine, people)
+        answers = tuple(role for role in found.roles if role.role != "judge")
+        found = _judged([replace(found, roles=answers, labels=0), *each])
+    members = judge.pool.members if isinstance(judge, PooledLabels) else Jury.of(judge).members
+    models |= {one.name: getattr(one, "model", None) for one in members}
     return asked_parts(found, "evaluation", machine, models, "verdicts", [one.name for one in policies])
+
+
+def _annotated(
+    recipe: AlpacaFarm,
+    judge: PooledLabels,
+    fighters: Sequence[Contestant],
+    store: Store | None,
+    machine: Machine,
+    people: HumanLabel,
+) -> list[Estimate]:
+    """What a pool will be asked, policy by policy, as the evaluation asks it."""
+    s, prompts = recipe.settings, recipe.evaluation
+    answers = Answers(store, fighters, recipe.recorded, seed=s.seed)
+    characters = round(s.target.sampling.max_tokens / 2 * machine.per_token)
+    there: dict[str, list[Response | None]] = {one.name: [] for one in fighters}
+    for material in materials_to_be(store, fighters, prompts, recipe.recorded):
+        for name, mine in there.items():
+            settled = answers.settle(name, material)
+            mine.append(material.answers[name] if settled else _to_come(material.prompt, name, characters, f" {name}"))
+    found = []
+    for name, mine in there.items():
+        if name != s.baseline:
+            pairs = [
+                Pair(prompt, one, against, seed_key(prompt, {}))
+                for prompt, one, against in zip(prompts, mine, there[s.baseline], strict=True)
+                if one is not None and against is not None and one.battles and against.battles
+            ]
+            plan = AnnotationPlan(pairs, judge.pool, judge.seed, concurrency=s.concurrency)
+            found.append(estimate_annotations(plan, store, human=people))
+    return found
