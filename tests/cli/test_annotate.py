@@ -358,7 +358,7 @@ def test_a_fit_finds_what_people_are_like_and_writes_a_pool_that_labels_like_the
 def test_without_a_reward_several_labels_of_a_pair_tell_how_often_labels_turn(
     arenaloop: Command, tmp_path: Path
 ) -> None:
-    people(tmp_path / "people.jsonl")
+    people(tmp_path / "people.jsonl", 500)
     done = arenaloop("annotate", "--fit", "people.jsonl", "--out", "people.yaml")
     assert done.code == 0, done.lines
     pool = yaml.safe_load((tmp_path / "people.yaml").read_text())
@@ -383,6 +383,35 @@ def test_a_fit_says_what_it_cannot_estimate(arenaloop: Command, tmp_path: Path, 
     write(tmp_path / "labels.jsonl", labels)
     done = arenaloop("annotate", "--fit", "labels.jsonl", "--out", "pool.yaml")
     assert (done.code, why in said(done)) == (code, True), done.lines
+    assert not (tmp_path / "pool.yaml").exists()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("reward", [(), ("--reward", "python:worth.py:worth")])
+@pytest.mark.parametrize("kind", ["longer", "random"])
+def test_what_labels_do_not_tell_is_in_no_pool(
+    arenaloop: Command, tmp_path: Path, kind: str, reward: tuple[str, ...]
+) -> None:
+    draw, labels = random.Random(3), []
+    for n in range(29):
+        one, two = (f"worth {draw.randrange(3)} " + "ka" * draw.randrange(1, 5) for _ in range(2))
+        two += "s"
+        for name in ("anna", "ben"):
+            prefers = 1 + (len(two) > len(one)) if kind == "longer" else draw.choice([1, 2])
+            row = {"instruction": f"plural: ka{n}", "output_1": one, "output_2": two}
+            labels.append(row | {"preference": prefers, "annotator": name})
+    write(tmp_path / "labels.jsonl", labels)
+    (tmp_path / "worth.py").write_text(WORTH)
+    done = arenaloop("annotate", "--fit", "labels.jsonl", "--out", "pool.yaml", *reward)
+    assert "cannot be told from these labels" in said(done)
+    assert "nan" not in done.out
+    if kind == "random" and reward:  # half of them turned is known well enough; a bias is not
+        assert done.code == 0, done.lines
+        assert "ben: the pool leaves length out" in said(done)
+        members = yaml.safe_load((tmp_path / "pool.yaml").read_text())["members"]
+        assert all("length" not in member["options"] for member in members if member["name"] == "ben")
+        return
+    assert done.code == 3, done.lines
     assert not (tmp_path / "pool.yaml").exists()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arenaloop.ratings.annotator_fit import LabelTable, _Model, fit_annotators
+from arenaloop.ratings.annotator_fit import Estimate, LabelTable, _Model, fit_annotators, untold
 
 PLANTED = np.array([1.6, 0.3, 0.25, 0.4])
 """Slope, seat, length and list of the annotators' mean."""
@@ -138,3 +138,19 @@ def test_an_annotator_who_always_agrees_has_a_finite_estimate_and_one_who_guesse
     assert fit.annotators["sharp"]["flip_rate"].upper < 0.2
     assert fit.annotators["dice"]["noise"].upper is None
     assert inside(fit.annotators["dice"]["flip_rate"], 0.5)
+
+
+def test_an_interval_wider_than_half_of_its_range_tells_nothing() -> None:
+    sure = {
+        "noise": Estimate(None, 0.5, None),
+        "flip_rate": Estimate(0.5, 0.4, 0.6),
+        "length": Estimate(20.0, 9.0, 31.0),
+    }
+    assert untold(sure) == []
+    unsure = {
+        "flip_rate": Estimate(0.4, 0.2, 0.6),
+        "seat": Estimate(0.0, -1.2, 1.2),
+        "lists": Estimate(np.nan, 0.0, 1.0),
+    }
+    assert untold(unsure) == ["flip_rate", "seat", "lists"]
+    assert untold({"flip_rate": Estimate(0.5, np.nan, np.nan)}) == ["flip_rate"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from arenaloop.cli.directory import refuse_overwriting
 from arenaloop.data.formats.labels import read_labels, split_filter
 from arenaloop.errors import InputError
 from arenaloop.jsonl import encode_json, replacing
-from arenaloop.ratings.annotator_fit import AnnotatorFit, Estimate, fit_annotators
+from arenaloop.ratings.annotator_fit import AnnotatorFit, Estimate, fit_annotators, untold
 from arenaloop.specs.annotators import shipped_pool
 from arenaloop.specs.rewards import reward as build_reward
 from arenaloop.terminal import figure, say, table
@@ -32,7 +32,7 @@ def execute(file: str, out: Path, reward: str | None, *, level: float, as_json: 
 
     Raises:
         ConfigError, InputError: nothing can be read, or estimated.
-        typer.Exit: with code 3, where noise cannot be estimated, and so no pool be written.
+        typer.Exit: with code 3, where noise cannot be estimated or told, and so no pool be written.
     """
     messages = Console(stderr=True)
     refuse_overwriting(out)
@@ -44,7 +44,23 @@ def execute(file: str, out: Path, reward: str | None, *, level: float, as_json: 
         fit = fit_annotators(numbers, level=level)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-    written = "noise" not in fit.missing
+    unknown = {who: untold(found) for who, found in fit.annotators.items()}
+    known = {
+        who: {what: one for what, one in found.items() if what not in unknown[who]}
+        for who, found in fit.annotators.items()
+        if "flip_rate" in found and "flip_rate" not in unknown[who]
+    }
+    # a pool of their own has who is told; one flip rate of all is theirs together, or that of people at large
+    everybody = len(known) == len(fit.annotators) or "flip_rate" not in untold(fit.pooled)
+    written = "noise" not in fit.missing and (everybody if reward is None else bool(known))
+    unsure = [
+        f"{who}: {what.replace('_', ' ')} cannot be told from these labels: its interval is too wide"
+        for who, names in (({"all": untold(fit.pooled)} if len(unknown) > 1 else {}) | unknown).items()
+        for what in names
+    ]
+    if written and reward is not None:
+        unsure += [f"{who} is left out of the pool, for want of noise" for who in fit.annotators if who not in known]
+        unsure += [f"{who}: the pool leaves {what} out" for who in known for what in unknown[who]]
     document = {
         "labels": sum(fit.labels.values()),
         "level": level,
@@ -56,7 +72,7 @@ def execute(file: str, out: Path, reward: str | None, *, level: float, as_json: 
         },
         "spread": fit.spread,
         "missing": fit.missing,
-        "notes": [*labels.notes, *notes],
+        "notes": [*labels.notes, *notes, *unsure],
         "out": str(out) if written else None,
     }
     if written:
@@ -67,7 +83,7 @@ def execute(file: str, out: Path, reward: str | None, *, level: float, as_json: 
         else:
             assert numbers.worth is not None
             scale = float(np.sqrt(np.mean(numbers.worth**2)))
-            values = {"p_label_flip": 0.0, "members": synthetic_members(fit, reward, scale)}
+            values = {"p_label_flip": 0.0, "members": synthetic_members(replace(fit, annotators=known), reward, scale)}
         with replacing(out) as stream:
             stream.write(f"# fitted to {document['labels']} labels of {Path(path).name}\n".encode())
             stream.write(yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
@@ -83,7 +99,12 @@ def execute(file: str, out: Path, reward: str | None, *, level: float, as_json: 
             f"in brackets {level * 100:g} % intervals; seat, length (a doubling) and lists in log-odds",
             style="dim",
         )
-    for note in (*labels.notes, *notes, *(f"{name} is not estimated: {why}" for name, why in fit.missing.items())):
+    for note in (
+        *labels.notes,
+        *notes,
+        *unsure,
+        *(f"{name} is not estimated: {why}" for name, why in fit.missing.items()),
+    ):
         say(messages, f"note: {note}", fold=True)
     if not written:
         say(messages, f"{out} is not written: without noise there is nothing to simulate", fold=True)

@@ -19,7 +19,7 @@ rate: how often a label contradicts the better output where nothing else tells t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +27,7 @@ import numpy as np
 from arenaloop.ratings.arrays import FloatArray, IntArray
 from arenaloop.ratings.student import t_quantile
 
-__all__ = ["MIN_LABELS", "AnnotatorFit", "Estimate", "LabelTable", "fit_annotators"]
+__all__ = ["MIN_LABELS", "AnnotatorFit", "Estimate", "LabelTable", "fit_annotators", "untold"]
 
 MIN_LABELS = 20
 _NODES = 15
@@ -104,8 +104,15 @@ def fit_annotators(table: LabelTable, *, level: float = 0.95) -> AnnotatorFit:
     columns, missing, scale = _columns(table)
     if not columns:
         raise ValueError(f"{'; '.join(missing.values())}: nothing can be estimated")
-    model = _Model(table, columns, latent="slope" in columns and table.worth is None)
-    theta, mean, covariance, spread = _empirical_bayes(model)
+    latent = "slope" in columns and table.worth is None
+    try:
+        theta, mean, covariance, spread = _empirical_bayes(_Model(table, columns, latent=latent))
+    except np.linalg.LinAlgError:  # no maximum: only the latent likelihood, which is not concave, can lack one
+        del columns["slope"]
+        missing["noise"] = "it cannot be told from these labels"
+        if not columns:
+            raise ValueError("noise cannot be told from these labels: nothing can be estimated") from None
+        theta, mean, covariance, spread = _empirical_bayes(_Model(table, columns, latent=False))
     people, width = theta.shape
     normal = t_quantile(level, np.inf)
     over_people = t_quantile(level, people - 1) if people > 1 else normal
@@ -132,6 +139,31 @@ def fit_annotators(table: LabelTable, *, level: float = 0.95) -> AnnotatorFit:
         {name: int((table.annotator == at).sum()) for at, name in enumerate(table.names)},
         missing,
     )
+
+
+def untold(found: Mapping[str, Estimate]) -> list[str]:
+    """Quantities that the labels do not determine, of those of one annotator (or of all).
+
+    As a chance, their interval is wider than half of the range: of the flip rate, from 0 to 1/2 (noise with it); of a
+    bias, the chance of the favoured of two outputs that are worth the same, from 0 to 1.
+    """
+    out = []
+    for name, one in found.items():
+        if name == "noise":
+            continue
+        if (
+            one.value is None
+            or one.lower is None
+            or one.upper is None
+            or not np.isfinite([one.value, one.lower, one.upper]).all()
+        ):
+            out.append(name)
+        elif name == "flip_rate":
+            if one.upper - one.lower > 0.25:
+                out.append(name)
+        elif np.ptp(_sigmoid(np.array([one.lower, one.upper]))) > 0.5:
+            out.append(name)
+    return out
 
 
 def _columns(table: LabelTable) -> tuple[dict[str, FloatArray], dict[str, str], float]:
@@ -257,7 +289,11 @@ def _block_diagonal(blocks: FloatArray) -> FloatArray:
 
 
 def _empirical_bayes(model: _Model) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Coefficients of each annotator (J, d), pooled (d,), their joint covariance, and the spread over people (d,)."""
+    """Coefficients of each annotator (J, d), pooled (d,), their joint covariance, and the spread over people (d,).
+
+    Raises:
+        LinAlgError: the curvature is not that of a maximum.
+    """
     people, width = model.people, model.width
     size = people * width
     if people == 1:
@@ -284,6 +320,7 @@ def _empirical_bayes(model: _Model) -> tuple[FloatArray, FloatArray, FloatArray,
 
 
 def _inverse(precision: FloatArray) -> FloatArray:
+    np.linalg.cholesky(precision)  # raises where this is no maximum, and no variances
     return np.asarray(np.linalg.inv(precision), dtype=np.float64)
 
 
