@@ -398,7 +398,7 @@ def test_what_labels_do_not_tell_is_in_no_pool(
         two += "s"
         for name in ("anna", "ben"):
             prefers = 1 + (len(two) > len(one)) if kind == "longer" else draw.choice([1, 2])
-            row = {"instruction": f"plural: ka{n}", "output_1": one, "output_2": two}
+            row: dict[str, Any] = {"instruction": f"plural: ka{n}", "output_1": one, "output_2": two}
             labels.append(row | {"preference": prefers, "annotator": name})
     write(tmp_path / "labels.jsonl", labels)
     (tmp_path / "worth.py").write_text(WORTH)
