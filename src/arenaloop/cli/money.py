@@ -41,7 +41,7 @@ Batches = Annotated[
 ]
 ForgetBatches = Annotated[
     bool,
-    typer.Option("--forget-batches", help="Give up batches that are not collected; their verdicts are paid again."),
+    typer.Option("--forget-batches", help="Give up batches that are not collected; they are paid again."),
 ]
 """The options of verbs that judge through batches."""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from arenaloop.cli.measure import Measure, measuring
-from arenaloop.cli.money import Prices
+from arenaloop.cli.money import Batches, ForgetBatches, Prices
 from arenaloop.cli.options import Fields, Given
 
 __all__ = ["testset"]
@@ -53,22 +53,8 @@ def testset(
     batch: Annotated[
         bool, typer.Option("--batch", help="Rate through the server's Batch API, mostly at half the price.")
     ] = False,
-    batches: Annotated[
-        Given,
-        Fields(
-            "BatchSettings",
-            wait={
-                "flag": "--wait/--no-wait",
-                "help": "Wait for batches, or stop and collect on the next run. Default: wait.",
-            },
-            rest={"flag": "--batch-rest", "metavar": "batch|live"},
-            folder={"flag": "--batch-files", "metavar": "DIR"},
-        ),
-    ],
-    forget_batches: Annotated[
-        bool,
-        typer.Option("--forget-batches", help="Give up batches that are not collected; they are paid again."),
-    ] = False,
+    batches: Batches,
+    forget_batches: ForgetBatches = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be asked and cost, and stop.")] = False,
     measure: Measure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as one JSON document.")] = False,

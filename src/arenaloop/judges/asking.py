@@ -12,9 +12,9 @@ from arenaloop.judges.parsers import Parser, Read, VerdictMode, parser_for
 from arenaloop.judges.probe import Probe
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template
 from arenaloop.models.base import Model
-from arenaloop.types import Completion, Request, Sampling, Status, content_hash
+from arenaloop.types import Completion, Judgement, Prompt, Request, Sampling, Status, content_hash
 
-__all__ = ["TemplateJudge"]
+__all__ = ["ScoringJudge", "TemplateJudge"]
 
 _REASK_TEMPERATURE = 0.7
 """A garbage answer is asked again at least this warm: at temperature 0 it would only repeat itself."""
@@ -164,3 +164,28 @@ class TemplateJudge(Generic[Read]):
     async def aclose(self) -> None:
         """Close the judging model."""
         await self.model.aclose()
+
+
+class ScoringJudge(TemplateJudge[float]):
+    """A model that gives one score: to a response, or to a prompt by itself."""
+
+    def _judgement(
+        self, key: str, prompt: Prompt, response_hash: str, completion: Completion, sample: int
+    ) -> Judgement:
+        """The judgement that an answer holds, as the parser of form and mode reads it."""
+        completion = self._whole(completion)
+        score, status = self._read(completion)
+        return Judgement(
+            key=key,
+            prompt_id=prompt.id,
+            response_hash=response_hash,
+            judge=self.name,
+            status=status,
+            raw=self.parser.raw(completion),
+            score=score,
+            sample=sample,
+            judge_hash=self.fingerprint,
+            template_hash=self.template_hash,
+            parser=self.parser.name,
+            **self._cost(completion, status),
+        )

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from math import fsum
 from typing import ClassVar, NamedTuple
 
-from arenaloop.judges.asking import TemplateJudge
+from arenaloop.judges.asking import ScoringJudge
 from arenaloop.judges.filling import Layout, Material
 from arenaloop.types import Completion, Judgement, Prompt, Request, Response, Sampling
 
@@ -21,7 +21,7 @@ __all__ = ["RUBRIC_SAMPLING", "MeanScore", "RubricJudge", "mean_score"]
 RUBRIC_SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=512)
 
 
-class RubricJudge(TemplateJudge[float]):
+class RubricJudge(ScoringJudge):
     """A model that scores one response.
 
     Arguments as of `TemplateJudge`; the template is one of layout ``answer``. Votes are sampled as in the paper by
@@ -63,22 +63,7 @@ class RubricJudge(TemplateJudge[float]):
 
     def read(self, prompt: Prompt, response: Response, completion: Completion, *, sample: int = 0) -> Judgement:
         """The judgement that an answer holds, as the parser of form and mode reads it."""
-        completion = self._whole(completion)
-        score, status = self._read(completion)
-        return Judgement(
-            key=self.key(prompt, response, sample),
-            prompt_id=prompt.id,
-            response_hash=response.text_hash,
-            judge=self.name,
-            status=status,
-            raw=self.parser.raw(completion),
-            score=score,
-            sample=sample,
-            judge_hash=self.fingerprint,
-            template_hash=self.template_hash,
-            parser=self.parser.name,
-            **self._cost(completion, status),
-        )
+        return self._judgement(self.key(prompt, response, sample), prompt, response.text_hash, completion, sample)
 
 
 class MeanScore(NamedTuple):

@@ -10,14 +10,14 @@ from hashlib import blake2b
 from typing import ClassVar
 
 from arenaloop.judges.answer_lines import CATEGORIES
-from arenaloop.judges.asking import TemplateJudge
+from arenaloop.judges.asking import ScoringJudge
 from arenaloop.judges.filling import Layout, Material
 from arenaloop.types import Completion, Judgement, Prompt, Request, Sampling
 
 __all__ = ["PromptJudge", "category_of"]
 
 
-class PromptJudge(TemplateJudge[float]):
+class PromptJudge(ScoringJudge):
     """A model that scores a prompt by itself; arguments as of `TemplateJudge`, the template of layout ``prompt``.
 
     Its judgements are of no response: their `response_hash` is empty. With the template ``category`` the score is the
@@ -50,22 +50,7 @@ class PromptJudge(TemplateJudge[float]):
 
     def read(self, prompt: Prompt, completion: Completion, *, sample: int = 0) -> Judgement:
         """The judgement that an answer holds."""
-        completion = self._whole(completion)
-        score, status = self._read(completion)
-        return Judgement(
-            key=self.key(prompt, sample),
-            prompt_id=prompt.id,
-            response_hash="",
-            judge=self.name,
-            status=status,
-            raw=self.parser.raw(completion),
-            score=score,
-            sample=sample,
-            judge_hash=self.fingerprint,
-            template_hash=self.template_hash,
-            parser=self.parser.name,
-            **self._cost(completion, status),
-        )
+        return self._judgement(self.key(prompt, sample), prompt, "", completion, sample)
 
 
 def category_of(score: float | None) -> str | None:
