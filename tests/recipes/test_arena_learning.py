@@ -284,6 +284,27 @@ def test_target_against_each(tmp_path: Path) -> None:
     assert result.summary["battles_wanted"] == 40 * 2 + 12 * 6
 
 
+def test_each_prompt_may_be_one_opponents(tmp_path: Path) -> None:
+    """The paper's ablation of the battle mode: rows come of both opponents' shares, and every battle is played once."""
+    result = run(tmp_path, "battle_mode=split", "stages=[sft]", "k_sft=[0.5]")
+    new = rows(tmp_path / "data" / "SFT-I1.jsonl")
+    assert {row["model"] for row in new} == {"scholar", "novice"}
+    assert result.summary["battles_wanted"] == 40 + 12 * 6
+    with Store(tmp_path / "arena.db", readonly=True) as store:
+        selection = dict(store.stages())["SFT-I1"]["selection"]
+        assert all(len(row["verdicts"]) <= 2 for row in new)
+    assert selection["rows"] + sum(selection["dropped"].values()) == 40
+
+
+def test_rounds_may_learn_from_other_opponents(tmp_path: Path) -> None:
+    changes = ("rounds=2", "stages=[sft]", "k_sft=[0.5]", "opponents_by_round=[[novice], [scholar]]")
+    result = run(tmp_path, *changes, "data.test=sandbox:prompts?n=4&split=test")
+    by_round = [{row["model"] for row in rows(tmp_path / "data" / f"SFT-I{n}.jsonl")} for n in (1, 2)]
+    assert by_round == [{"novice"}, {"scholar"}]
+    assert result.summary["battles_wanted"] == 2 * 20 + 4 * 10
+    assert {row.model for row in result.leaderboard.rows} == {"SFT-I0", "SFT-I1", "SFT-I2", "scholar", "novice"}
+
+
 def test_a_cleaned_pool_tells_what_went(tmp_path: Path) -> None:
     def repeated(recipe: ArenaLearning) -> ArenaLearning:
         return replace(recipe, pool=[*recipe.pool, *(Prompt.of(f"{p.last_user}!!") for p in recipe.pool[:5])])

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_recipe import settings
 
+from arenaloop.calls.answers import Contestant
 from arenaloop.errors import ConfigError, InputError
-from arenaloop.recipes.arena_learning_plan import check, cut_slices, inputs_key, outline, plan_calls
+from arenaloop.models.scripted import ScriptedModel
+from arenaloop.recipes.arena_learning_costs import estimate_costs
+from arenaloop.recipes.arena_learning_plan import (
+    check,
+    cut_slices,
+    fights,
+    inputs_key,
+    opponents_of,
+    outline,
+    plan_calls,
+)
 from arenaloop.recipes.arena_learning_stages import plan_stages, slice_count
 from arenaloop.specs.recipes.arena_learning import build_arena_learning
 from arenaloop.types import Message, Prompt
@@ -45,6 +57,51 @@ def test_what_a_reward_model_asks_of_the_judge(tmp_path: Path, pairs: str, battl
     assert calls["RM-I1"] == (13, 2 * battles * 13)
     assert "PPO-I1" not in calls
     assert calls["leaderboard"] == (12, 2 * 12 * 15)  # four stages that answer, and two opponents
+
+
+def test_a_split_slice_is_dealt_to_the_opponents(tmp_path: Path) -> None:
+    """The paper's "a third of D1 each": even shares, no prompt twice, another deal for another seed."""
+    recipe = build_arena_learning(
+        settings("battle_mode=split", "stages=[sft,dpo,ppo]", "rm_samples=2", "data.prompts=sandbox:prompts?n=61"),
+        tmp_path,
+    )
+    slices = cut_slices(recipe, 3)
+    target = Contestant("DPO-I1", ScriptedModel("target", lambda _: ""))
+    sft, reward_model = (s for s in plan_stages(recipe.settings) if s.name in ("SFT-I1", "RM-I1"))
+    fought = fights(recipe, sft, target, slices[0])
+    assert [one.pairs for one in fought] == [[("DPO-I1", "scholar")], [("DPO-I1", "novice")]]
+    assert [len(one.prompt_ids) for one in fought] == [11, 10]
+    assert sorted(i for one in fought for i in one.prompt_ids) == sorted(slices[0])
+    own = fights(recipe, reward_model, target, slices[2])[2]
+    assert (own.pairs, own.prompt_ids) == ([("DPO-I1#1", "DPO-I1#2")], slices[2])
+    assert fights(recipe, sft, target, slices[0][:1])[1:] == []
+    calls = {what: asked for what, _, asked in plan_calls(recipe)}
+    assert (calls["SFT-I1"], calls["RM-I1"]) == (2 * 21, 2 * 2 * 20)
+    counted: Counter[str] = Counter()
+    for part in estimate_costs(recipe, tmp_path, None).parts:
+        counted[part.stage] += part.calls if part.what == "verdicts" else 0
+    assert +counted == calls
+
+
+def test_opponents_may_differ_by_round(tmp_path: Path) -> None:
+    """The last entry serves all later rounds; who is named nowhere is rated all the same."""
+    changed = settings("rounds=3", "stages=[sft]", "opponents_by_round=[[novice], [novice, scholar]]")
+    recipe = build_arena_learning(changed, tmp_path)
+    assert [[one.name for one in opponents_of(recipe, n)] for n in (1, 2, 3)] == [
+        ["novice"], ["scholar", "novice"], ["scholar", "novice"],
+    ]  # fmt: skip
+    prompts = {what: (n, calls) for what, n, calls in plan_calls(recipe)}
+    assert prompts["SFT-I1"] == (14, 2 * 1 * 14)
+    assert prompts["SFT-I2"] == (13, 2 * 3 * 13)
+    assert prompts["leaderboard"] == (12, 2 * 15 * 12)
+    facts = outline(recipe).facts
+    assert {"round 1 learns from novice", "round 2 and later learns from novice, scholar"} < {*facts}
+    plain = build_arena_learning(settings("rounds=3", "stages=[sft]"), tmp_path)
+    assert inputs_key(plain) != inputs_key(recipe)
+    with pytest.raises(ConfigError, match=r"round 2 names 'scholr', which is no opponent \(did you mean 'scholar'"):
+        build_arena_learning(settings("opponents_by_round=[[novice], [scholr]]"), tmp_path)
+    with pytest.raises(ConfigError, match="opponents_by_round"):
+        settings("opponents_by_round=[[]]")
 
 
 def test_a_reward_model_cannot_be_an_anchor_nor_ppo_have_too_few_prompts(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measur
                 each = fights(recipe, stage, before, slices[stage.slice])
                 for fought in each:
                     parts += battles(stage.name, "verdicts", *fought)
-                rows[stage] *= len(each)
+                rows[stage] = sum(len(fought.prompt_ids) for fought in each)
             seen = sum(n for one, n in rows.items() if one.kind == stage.kind and (s.accumulate or one is stage))
             seen += round(s.sft_replay * seen) if stage.kind == "sft" else 0
             by_kind: dict[str, OptimSettings] = {"dpo": s.dpo, "reward_model": s.reward_model, "ppo": s.ppo}

@@ -18,7 +18,7 @@ from arenaloop.config import ArenaLearningSettings
 from arenaloop.data.cleaning.pipeline import Account, Cleaner, clean
 from arenaloop.data.cleaning.rows import BenchmarkItem, Drop, prompt_rows
 from arenaloop.data.held_out import HeldOut, Leak, prompt_turns, row_turns
-from arenaloop.errors import ConfigError, InputError
+from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
 from arenaloop.models.reward import Reward
@@ -37,6 +37,7 @@ __all__ = [
     "cut_slices",
     "fights",
     "inputs_key",
+    "opponents_of",
     "outline",
     "plan_calls",
 ]
@@ -156,11 +157,18 @@ class ArenaLearning:
 
 def fights(recipe: ArenaLearning, stage: Stage, target: Contestant, prompt_ids: Sequence[str]) -> list[Fights]:
     """What a stage learns from: battles of the target with the opponents, or of the target's own answers in pairs."""
-    s = recipe.settings
-    contestants = [target, *recipe.opponents]
-    names = [one.name for one in contestants]
-    pairs = all_pairs(names) if s.battle_mode == "all_pairs" else target_pairs(names, target.name)
-    found = [Fights(contestants, prompt_ids, pairs)]
+    s, opponents = recipe.settings, opponents_of(recipe, stage.round)
+    if (
+        s.battle_mode == "split"
+    ):  # a slice stands in the seed's order, so each opponent is dealt an even share at random
+        each = len(opponents)
+        shares = [(one, prompt_ids[at::each]) for at, one in enumerate(opponents)]
+        found = [Fights([target, one], share, [(target.name, one.name)]) for one, share in shares if share]
+    else:
+        contestants = [target, *opponents]
+        names = [one.name for one in contestants]
+        pairs = all_pairs(names) if s.battle_mode == "all_pairs" else target_pairs(names, target.name)
+        found = [Fights(contestants, prompt_ids, pairs)]
     if stage.kind == "reward_model" and own_pairs(s):
         warm = replace(target, sampling=replace(target.sampling, temperature=s.rm_temperature))
         own = samples_of(warm, 2 * own_pairs(s))
@@ -170,11 +178,20 @@ def fights(recipe: ArenaLearning, stage: Stage, target: Contestant, prompt_ids: 
     return found
 
 
+def opponents_of(recipe: ArenaLearning, round_: int) -> Sequence[Contestant]:
+    """From whom a round learns."""
+    named = recipe.settings.opponents_by_round
+    if named is None:
+        return recipe.opponents
+    return [one for one in recipe.opponents if one.name in named[min(round_, len(named)) - 1]]
+
+
 def check(recipe: ArenaLearning) -> None:
     """Refuse what cannot run to its end, before anything is asked or written.
 
     Raises:
-        ConfigError: as in `vet`, or a threshold that no gap of this judge's scores can reach.
+        ConfigError: as in `vet`, a round's opponent that is none, or a threshold that no gap of this judge's scores can
+            reach.
         InputError: no test prompts, test prompts that are also the validation prompts, nothing left to train on once
             held-out prompts are left out, no prompt of the pool left by cleaning, fewer of them than slices, or too few
             in PPO's slice for a roll-out.
@@ -184,6 +201,7 @@ def check(recipe: ArenaLearning) -> None:
     vet([one.name for one in stages if one.answers], recipe.opponents, recipe.judge, settings, settings.anchor)
     if not recipe.test:
         raise InputError("the test set holds no prompts")
+    _check_rounds(recipe)
     _check_thresholds(recipe)
     if recipe.cleaned is not None:
         recipe.cleaned.account.require_rows(recipe.settings.data.prompts)
@@ -203,6 +221,16 @@ def check(recipe: ArenaLearning) -> None:
                 raise InputError(f"{stage.name}: {why}")
 
 
+def _check_rounds(recipe: ArenaLearning) -> None:
+    known = [one.name for one in recipe.opponents]
+    for round_, names in enumerate(recipe.settings.opponents_by_round or (), start=1):
+        if unknown := next((name for name in names if name not in known), None):
+            raise ConfigError(
+                f"opponents_by_round: round {round_} names {unknown!r}, which is no opponent{nearest(unknown, known)}; "
+                f"there are {', '.join(known)}"
+            )
+
+
 def _check_thresholds(recipe: ArenaLearning) -> None:
     settings, (least, most) = recipe.settings, recipe.judge.scale
     all_values = (("sft", "k_sft", settings.k_sft), ("dpo", "k_dpo", settings.k_dpo), ("ppo", "k_rm", settings.k_rm))
@@ -218,7 +246,7 @@ def _check_thresholds(recipe: ArenaLearning) -> None:
 
 def outline(recipe: ArenaLearning) -> Outline:
     """What the recipe will do, in words and numbers."""
-    material = recipe.material
+    material, named = recipe.material, recipe.settings.opponents_by_round or ()
     repeated = f" ({recipe.duplicates:,} more repeat one of them)" if recipe.duplicates else ""
     account = None if recipe.cleaned is None else recipe.cleaned.account
     cleaned = (
@@ -240,6 +268,10 @@ def outline(recipe: ArenaLearning) -> Outline:
         ),
         *recorded_notes(recipe.opponents),
         f"opponents {', '.join(c.name for c in recipe.opponents)}",
+        *(
+            f"round {round_}{' and later' if round_ == len(named) else ''} learns from {', '.join(names)}"
+            for round_, names in enumerate(named, start=1)
+        ),
         f"judge {recipe.judge.name}",
     ]
     return Outline([stage.name for stage in plan_stages(recipe.settings)], facts, plan_calls(recipe))
@@ -250,10 +282,8 @@ def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
     stages, opponents = plan_stages(recipe.settings), len(recipe.opponents)
     settings = recipe.settings
     slices = cut_slices(recipe, slice_count(settings))
-    pairs = opponents * (opponents + 1) // 2 if settings.battle_mode == "all_pairs" else opponents
-    of_rm = own_pairs(settings) + (pairs if settings.rm_pairs != "own" else 0)
     parts = [
-        (stage.name, len(slices[stage.slice]), pairs if stage.answers else of_rm)
+        (stage.name, len(slices[stage.slice]), _battles_a_prompt(recipe, stage))
         for stage in stages
         if stage.slice is not None and stage.kind != "ppo"
     ]
@@ -264,6 +294,15 @@ def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
     parts.append(("leaderboard", len(recipe.test), players * (players - 1) // 2))
     each = verdicts_per_battle(recipe.judge, settings.seats)
     return [(what, prompts, each * met * prompts) for what, prompts, met in parts]
+
+
+def _battles_a_prompt(recipe: ArenaLearning, stage: Stage) -> int:
+    """How many battles a stage learns from, on each prompt of its slice."""
+    s, n = recipe.settings, len(opponents_of(recipe, stage.round))
+    met = {"all_pairs": n * (n + 1) // 2, "target_vs_each": n, "split": 1}[s.battle_mode]
+    if stage.answers:
+        return met
+    return own_pairs(s) + (met if s.rm_pairs != "own" else 0)
 
 
 def cut_slices(recipe: ArenaLearning, n: int) -> list[list[str]]:
@@ -305,6 +344,7 @@ def inputs_key(recipe: ArenaLearning) -> str:
             # as these settings came later: keys of what was there before stay
             *(["seats"] if s.seats == "both" else []),
             *(["own_failure"] if s.own_failure == "loss" else []),
+            *(["opponents_by_round"] if s.opponents_by_round is None else []),
             *(("k_rm", "rm_pairs", "rm_samples", "rm_temperature") if "ppo" not in s.stages else ()),
         },
     )

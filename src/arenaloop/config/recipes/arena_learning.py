@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -46,10 +46,14 @@ class ArenaLearningSettings(RecipeSettings):
     """stages of a round, in order, each on its own slice of prompts; `ppo` trains a reward model first"""
     opponents: tuple[ModelSpec, ...] = Field(min_length=1)
     """those it learns from"""
+    opponents_by_round: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] | None = Field(None, min_length=1)
+    """names of the opponents that a round learns from (the last entry serves all later rounds); those that no round
+    names are validated against and rated only; null = all of them, in every round"""
     data: DataSettings
     """prompts and demonstrations"""
-    battle_mode: Literal["all_pairs", "target_vs_each"] = "all_pairs"
-    """the paper lets all contestants meet"""
+    battle_mode: Literal["all_pairs", "target_vs_each", "split"] = "all_pairs"
+    """who meets on a prompt: all contestants (the paper), the target and each opponent, or the target and one opponent,
+    each of whom has an even share of the slice"""
     k_sft: tuple[float, ...] = Field((3.0, 1.0, 1.0), min_length=1)
     """SFT keeps prompts that the target lost by at least this, by round (the last value serves all later rounds); in
     the judge's unit, points of 1 to 10 or shares of 1"""
