@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from arenaloop.config.base import Settings
 from arenaloop.config.cleaning import CleaningSettings
+from arenaloop.config.guards import GuardSettings, HeldOutSettings
 from arenaloop.config.judging import ModelSpec
 from arenaloop.config.recipes.run import RecipeSettings
 from arenaloop.config.rl import PPOSettings
@@ -48,6 +49,10 @@ class ArenaLearningSettings(RecipeSettings):
     """those it learns from"""
     data: DataSettings
     """prompts and demonstrations"""
+    held_out: HeldOutSettings | None = None
+    """a judge and prompts that training never sees, by which every stage is rated; null = none"""
+    guards: GuardSettings = GuardSettings()
+    """when training is stopped before its last stage"""
     battle_mode: Literal["all_pairs", "target_vs_each"] = "all_pairs"
     """the paper lets all contestants meet"""
     k_sft: tuple[float, ...] = Field((3.0, 1.0, 1.0), min_length=1)
