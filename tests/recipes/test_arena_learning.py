@@ -80,7 +80,7 @@ def test_the_summary_has_the_keys_of_the_contract(whole: tuple[Path, Result]) ->
     assert list(result.summary) == [
         "battles_wanted", "battles_decided", "verdicts_ok", "verdicts_failed", "flip_rate", "first_seat_win_rate",
         "calls", "cached", "tokens_in", "tokens_out", "usd", "usd_estimated", "calls_cut_off", "seconds", "seed",
-        "stages", "prose", "tables", "curves",
+        "stages", "prose", "tables", "curves", "best",
     ]  # fmt: skip
     for stage in result.stages:
         assert set(stage) == {

@@ -194,7 +194,13 @@ def test_held_out_prompts_are_trained_on_in_no_writing(tmp_path: Path) -> None:
         demonstrations=[*taught, *honest],
     )
     none = {"demonstrations": 0, "pool": 0, "validation": 0}
-    assert leaky.material == (honest, pool, list(validation), {"demonstrations": 5, "pool": 6, "validation": 1}, none)
+    assert leaky.material[:5] == (
+        honest,
+        pool,
+        list(validation),
+        {"demonstrations": 5, "pool": 6, "validation": 1},
+        none,
+    )
     assert clean.material.left_out == none
     assert cut_slices(leaky, 2) == cut_slices(clean, 2)
     facts = outline(leaky).facts

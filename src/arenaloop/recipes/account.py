@@ -14,6 +14,7 @@ from arenaloop.arena.matchmaking import all_pairs
 from arenaloop.arena.pairings import Summary
 from arenaloop.arena.tournament import run_tournament, write_summary
 from arenaloop.calls.answers import Contestant
+from arenaloop.recipes.held_out_judge import Guards
 from arenaloop.recipes.parts import Arena, record
 from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.report.charts import stage_curves
@@ -37,6 +38,7 @@ def finish(
     left_out: Mapping[str, int] | None = None,
     contained: Mapping[str, int] | None = None,
     tables: Sequence[dict[str, Any]] = (),
+    guards: Guards | None = None,
 ) -> Result:
     """Let all stages and opponents battle on held-out prompts, and write what the run came to.
 
@@ -47,13 +49,15 @@ def finish(
         left_out: how much of what was to be trained on, by what it is, asks or contains a held-out prompt.
         contained: how much of that contains one among other text.
         tables: what else is told before the stages.
+        guards: what watched the stages.
     """
     store, out, observer = arena.store, stages.out, arena.observer
     observer.phase("leaderboard", "battles")
     plan = arena.plan(contestants, [p.id for p in test], all_pairs([c.name for c in contestants]))
     final = run_tournament(plan, store, out, anchor=anchor, on_progress=observer.tally, budget=arena.budget)
     judged = Summary()
-    for part in (*(result.judged for result in results.values()), final.summary):
+    watched = [] if guards is None else [guards.judged]
+    for part in (*(result.judged for result in results.values()), *watched, final.summary):
         judged.merge(part)
     more = account(results, final.leaderboard, len(test), partial(record, plan, store))
     if apart_from := {what: n for what, n in (left_out or {}).items() if n}:
@@ -66,6 +70,12 @@ def finish(
         more["tables"].insert(0, table)
     more["tables"][:0] = tables
     cached = arena.cached + stages.found + final.tally.cached
+    if guards is not None:
+        cached += guards.cached
+        told = guards.account()
+        for key in ("prose", "tables", "curves"):
+            more[key] += told.pop(key, [])
+        more |= told
     summary = write_summary(out, store, judged, cached, seed=plan.seed, **more)
     return Result(final.leaderboard, more["stages"], summary)
 

@@ -8,6 +8,8 @@
         PPO-Ii             answers the prompts of that slice, and learns from what the reward model makes of them
     leaderboard            every stage and the opponents on a held-out test set, by the same judge
 
+Where a held-out judge is named it rates every stage that answers, and rules may stop the training (`recipes.guards`).
+
 Stages are resumable: battles are rows of the arena file, trainings continue from their last checkpoint, and a stage
 that has finished with these very inputs is not repeated. The paper picks the best stage of a round by its test set;
 here a separate validation set does (or the last stage is taken), so that the test set decides nothing.
@@ -32,6 +34,7 @@ from arenaloop.models.reward import Reward
 from arenaloop.recipes.account import finish
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, Fights, check, cut_slices, fights, inputs_key
 from arenaloop.recipes.arena_learning_stages import Stage, plan_stages, slice_count
+from arenaloop.recipes.held_out_judge import Guards, guards
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import Arena, battle, prompt_scores, test, train, validate
 from arenaloop.recipes.stage import Result, StageResult, Stages
@@ -55,12 +58,18 @@ class _Run:
     stages: Stages
     slices: list[list[str]]
     inputs: str
+    guards: Guards
     done: dict[Stage, StageResult] = field(default_factory=dict)
     targets: dict[Stage, Stage] = field(default_factory=dict)
     """whose checkpoint battled for each stage"""
 
-    def once(self, stage: Stage, work: Callable[[], StageResult]) -> None:
+    def once(self, stage: Stage, work: Callable[[], StageResult]) -> bool:
+        """Do a stage's work, or find it done; whether training stops here, by a rule of `recipes.guards`."""
         self.done[stage] = self.stages.once(stage.name, self.inputs, work)
+        if not stage.answers or (broken := self.guards.broken_by(self.contestant(stage))) is None:
+            return False
+        self.arena.observer.note(f"training stops after {stage.name} (guards.{broken.rule}): {broken.why}")
+        return True
 
     def checkpoint(self, stage: Stage) -> str:
         return str(self.stages.checkpoint(stage.name))
@@ -80,10 +89,12 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     check(recipe)
     s, stages = recipe.settings, Stages(store, out, observer or Observer())
     first, *later = plan_stages(s)
-    prompts = (*recipe.pool, *recipe.test, *recipe.validation)
+    prompts = (*recipe.pool, *recipe.test, *recipe.validation, *recipe.held_out)
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
     arena.admit(prompts, recipe.opponents)
-    r = _Run(recipe, arena, stages, cut_slices(recipe, slice_count(s)), inputs_key(recipe))
+    material = recipe.material
+    watching = guards(arena, s, recipe.held_out_judge, recipe.opponents, material.held_out, material.validation)
+    r = _Run(recipe, arena, stages, cut_slices(recipe, slice_count(s)), inputs_key(recipe), watching)
     recipe.prepare()
 
     r.once(first, partial(_learn, r, first, recipe.material.demonstrations, recipe.start))
@@ -92,7 +103,9 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
         for stage in (stage for stage in later if stage.round == round_):
             start = _start(r, stage, best)
             r.targets[stage] = target
-            r.once(stage, partial(_answer_and_learn if stage.kind == "ppo" else _battle_and_learn, r, stage, start))
+            work = partial(_answer_and_learn if stage.kind == "ppo" else _battle_and_learn, r, stage, start)
+            if r.once(stage, work):
+                return _finish(r)
             if stage.answers:
                 target = stage  # what has just learned battles next
     return _finish(r)
@@ -193,11 +206,21 @@ def _finish(r: _Run) -> Result:
         results,
         fighters,
         r.recipe.test,
-        anchor=r.recipe.settings.anchor,
+        anchor=_anchor(r, [one.name for one in fighters]),
         left_out=material.left_out,
         contained=material.contained,
         tables=[] if cleaned is None else [_cleaning_table(cleaned.account)],
+        guards=r.guards,
     )
+
+
+def _anchor(r: _Run, fighters: Sequence[str]) -> tuple[str, float] | None:
+    """Who is held at which rating; nobody, where training has stopped before that stage."""
+    anchor = r.recipe.settings.anchor
+    if anchor is None or anchor[0] in fighters:
+        return anchor
+    r.arena.observer.note(f"no contestant is anchored: training has stopped before {anchor[0]}")
+    return None
 
 
 def _cleaning_table(account: Account) -> dict[str, Any]:

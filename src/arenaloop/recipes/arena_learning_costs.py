@@ -16,7 +16,7 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.calls.costs import HumanLabel
 from arenaloop.config import OptimSettings
 from arenaloop.data.held_out import prompt_turns, row_turns
-from arenaloop.judges.jury import Jury
+from arenaloop.judges.jury import Decider, Jury
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, cut_slices, fights
 from arenaloop.recipes.arena_learning_stages import Stage, plan_stages, slice_count
 from arenaloop.recipes.costs import Costs, Part, asked_parts, policy_to_be, spent_in, trained_parts
@@ -46,17 +46,22 @@ def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measur
     if measure:
         start = recipe.target("start", Path(recipe.start))
         measure_start(machine, start, recipe.test, material.demonstrations, s.sft_init_training)
-    prompts = {prompt.id: prompt for prompt in (*material.pool, *material.validation, *recipe.test)}
+    prompts = {prompt.id: prompt for prompt in (*material.pool, *material.validation, *material.held_out, *recipe.test)}
     models: dict[str, Any] = {one.name: one.asked for one in recipe.opponents}
-    models |= {one.name: getattr(one, "model", None) for one in Jury.of(recipe.judge).members}
+    deciders = [one for one in (recipe.judge, recipe.held_out_judge) if one is not None]
+    models |= {one.name: getattr(one, "model", None) for decider in deciders for one in Jury.of(decider).members}
 
     def battles(
-        stage: str, what: str, fighters: Sequence[Contestant], ids: Sequence[str], pairs: Sequence[Pair]
+        stage: str,
+        what: str,
+        fighters: Sequence[Contestant],
+        ids: Sequence[str],
+        pairs: Sequence[Pair],
+        judge: Decider = recipe.judge,
     ) -> list[Part]:
         schedule = Schedule(tuple(pairs))
-        plan = BattlePlan(
-            fighters, recipe.judge, ids, schedule, recipe.recorded, s.seed, reask=s.judge.reask, seats=s.seats
-        )
+        asked = s.held_out.judge if s.held_out and judge is recipe.held_out_judge else s.judge
+        plan = BattlePlan(fighters, judge, ids, schedule, recipe.recorded, s.seed, reask=asked.reask, seats=s.seats)
         named = [] if stage in stage_of else list(stage_of)  # test answers are their own stage's
         found = estimate_plan(plan, prompts.get, store, human=people)
         return asked_parts(found, stage, machine, models, what, named)
@@ -92,6 +97,11 @@ def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measur
             pairs = target_pairs([before.name, *opponents], before.name)
             ids = [one.id for one in validation]
             parts += battles(stage.name, "validation", [before, *recipe.opponents], ids, pairs)
+        if recipe.held_out_judge is not None:
+            pairs = target_pairs([before.name, *opponents], before.name)
+            ids = [one.id for one in material.held_out]
+            for what, judge in (("guarding", recipe.judge), ("held-out judge", recipe.held_out_judge)):
+                parts += battles(stage.name, what, [before, *recipe.opponents], ids, pairs, judge)
     everyone = [*policies.values(), *recipe.opponents]
     tested = [one.id for one in recipe.test]
     parts += battles("leaderboard", "verdicts", everyone, tested, all_pairs([one.name for one in everyone]))

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arenaloop.arena.matchmaking import Pair, all_pairs, target_pairs
-from arenaloop.arena.plan import verdicts_per_battle
+from arenaloop.arena.plan import models_asked, verdicts_per_battle
 from arenaloop.calls.answers import Contestant, samples_of
+from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.recorded import recorded_notes
 from arenaloop.config import ArenaLearningSettings
 from arenaloop.data.cleaning.pipeline import Account, Cleaner, clean
@@ -24,6 +25,7 @@ from arenaloop.judges.jury import Decider
 from arenaloop.models.reward import Reward
 from arenaloop.models.size import Size
 from arenaloop.recipes.arena_learning_stages import Stage, own_pairs, plan_stages, slice_count
+from arenaloop.recipes.held_out_judge import refuse_same_judge
 from arenaloop.recipes.parts import Utility, vet
 from arenaloop.recipes.stage import Outline
 from arenaloop.terminal import counted
@@ -41,6 +43,9 @@ __all__ = [
     "outline",
     "plan_calls",
 ]
+
+
+OF_HELD_OUT = "the held-out judge's prompts"
 
 
 class Fights(NamedTuple):
@@ -65,6 +70,7 @@ class Material(NamedTuple):
     Attributes:
         left_out: how many rows of each were, because they ask or contain a held-out prompt.
         contained: those of them that contain one among other text.
+        held_out: prompts of the held-out judge.
     """
 
     demonstrations: Sequence[JsonRow]
@@ -72,6 +78,7 @@ class Material(NamedTuple):
     validation: Sequence[Prompt]
     left_out: Mapping[str, int]
     contained: Mapping[str, int]
+    held_out: Sequence[Prompt] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ class ArenaLearning:
         cleaner: how the pool is cleaned; None where it is taken as it is.
         benchmarks: test prompts of others, beside its own, that cleaning keeps out of the pool.
         recorded: response keys of opponents whose answers are recorded (`match_recorded` over all prompts).
+        held_out_judge: who rates every stage beside the judge, on the prompts of `held_out`; None where nobody does.
     """
 
     settings: ArenaLearningSettings
@@ -114,13 +122,15 @@ class ArenaLearning:
     reward_of: Callable[[Path], Reward] | None = None
     cleaner: Cleaner | None = None
     benchmarks: Sequence[BenchmarkItem] = ()
+    held_out_judge: Decider | None = None
+    held_out: Sequence[Prompt] = ()
 
     @cached_property
     def cleaned(self) -> Cleaned | None:
-        """The pool as cleaning leaves it: nothing like a test or validation prompt, or one of `benchmarks`."""
+        """The pool as cleaning leaves it: nothing like a held-out prompt, or one of `benchmarks`."""
         if self.cleaner is None:
             return None
-        own = (("test", self.test), ("validation", self.validation))
+        own = (("test", self.test), ("validation", self.validation), ("held_out", self.held_out))
         items = [BenchmarkItem({"set": name, "id": p.id}, p) for name, prompts in own for p in prompts]
         dropped: list[JsonRow] = []
 
@@ -136,22 +146,26 @@ class ArenaLearning:
     def material(self) -> Material:
         """Demonstrations, pool and validation prompts without those that ask or contain a held-out prompt.
 
-        Demonstrations and pool keep away from test and validation prompts, validation from test prompts; how they are
-        compared is told in `data.held_out`.
+        Demonstrations and pool keep away from test and validation prompts and from those of the held-out judge, these
+        from test and validation prompts, validation from test prompts; how they are compared: `data.held_out`.
         """
         given = self.pool if self.cleaned is None else self.cleaned.pool
-        tested, held_out = HeldOut(self.test), HeldOut((*self.test, *self.validation))
+        tested, known = HeldOut(self.test), HeldOut((*self.test, *self.validation))
+        held_out = HeldOut((*self.test, *self.validation, *self.held_out)) if self.held_out else known
         leaks = {
             "demonstrations": [held_out.leak(row_turns(row)) for row in self.demonstrations],
             "pool": [held_out.leak(prompt_turns(prompt)) for prompt in given],
             "validation": [tested.leak(prompt_turns(prompt)) for prompt in self.validation],
         }
+        if self.held_out:
+            leaks[OF_HELD_OUT] = [known.leak(prompt_turns(prompt)) for prompt in self.held_out]
         return Material(
             [row for row, leak in zip(self.demonstrations, leaks["demonstrations"], strict=True) if leak is None],
             [prompt for prompt, leak in zip(given, leaks["pool"], strict=True) if leak is None],
             [prompt for prompt, leak in zip(self.validation, leaks["validation"], strict=True) if leak is None],
             {what: sum(leak is not None for leak in found) for what, found in leaks.items()},
             {what: found.count(Leak.CONTAINED) for what, found in leaks.items()},
+            [prompt for prompt, leak in zip(self.held_out, leaks.get(OF_HELD_OUT, ()), strict=True) if leak is None],
         )
 
 
@@ -190,11 +204,11 @@ def check(recipe: ArenaLearning) -> None:
     """Refuse what cannot run to its end, before anything is asked or written.
 
     Raises:
-        ConfigError: as in `vet`, a round's opponent that is none, or a threshold that no gap of this judge's scores can
-            reach.
-        InputError: no test prompts, test prompts that are also the validation prompts, nothing left to train on once
-            held-out prompts are left out, no prompt of the pool left by cleaning, fewer of them than slices, or too few
-            in PPO's slice for a roll-out.
+        ConfigError: as in `vet`, a round's opponent that is none, a held-out judge that is the training judge, or a
+            threshold that no gap of this judge's scores can reach.
+        InputError: no test prompts, test prompts that are also the validation or the held-out judge's prompts, nothing
+            left to train on once held-out prompts are left out, no prompt of the pool left by cleaning, fewer of them
+            than slices, or too few in PPO's slice for a roll-out.
     """
     settings, stages = recipe.settings, plan_stages(recipe.settings)
     vet([stage.name for stage in stages], recipe.opponents, recipe.judge, settings)
@@ -211,6 +225,7 @@ def check(recipe: ArenaLearning) -> None:
             f"{shared:,} of {len(recipe.validation):,} validation prompts are test prompts too: what picks the best "
             "stage must not be what it is rated on"
         )
+    _check_held_out(recipe)
     if recipe.demonstrations and not material.demonstrations:
         raise InputError("every demonstration answers a test or validation prompt: nothing is left to train SFT-I0 on")
     slices, asked = cut_slices(recipe, slice_count(settings)), 0
@@ -229,6 +244,22 @@ def _check_rounds(recipe: ArenaLearning) -> None:
                 f"opponents_by_round: round {round_} names {unknown!r}, which is no opponent{nearest(unknown, known)}; "
                 f"there are {', '.join(known)}"
             )
+
+
+def _check_held_out(recipe: ArenaLearning) -> None:
+    if recipe.held_out_judge is None:
+        return
+    refuse_same_judge(recipe.judge, recipe.held_out_judge)
+    budget = Budget(recipe.settings.budget_usd, recipe.settings.budget_calls)
+    require_prices(budget, models_asked((), recipe.held_out_judge))
+    if not recipe.held_out:
+        raise InputError("held_out.prompts: there are none")
+    shared = recipe.material.left_out[OF_HELD_OUT]
+    if 2 * shared > len(recipe.held_out):
+        raise InputError(
+            f"{shared:,} of {len(recipe.held_out):,} prompts of held_out.prompts are test or validation prompts: what "
+            "guards the training must not be what picks its stages or what they are rated on"
+        )
 
 
 def _check_thresholds(recipe: ArenaLearning) -> None:
@@ -273,6 +304,11 @@ def outline(recipe: ArenaLearning) -> Outline:
             for round_, names in enumerate(named, start=1)
         ),
         f"judge {recipe.judge.name}",
+        *(
+            []
+            if recipe.held_out_judge is None
+            else [f"held-out judge {recipe.held_out_judge.name} on {counted(len(material.held_out), 'prompt')}"]
+        ),
     ]
     return Outline([stage.name for stage in plan_stages(recipe.settings)], facts, plan_calls(recipe))
 
@@ -293,7 +329,12 @@ def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
     players = answering + opponents
     parts.append(("leaderboard", len(recipe.test), players * (players - 1) // 2))
     each = verdicts_per_battle(recipe.judge, settings.seats)
-    return [(what, prompts, each * met * prompts) for what, prompts, met in parts]
+    planned = [(what, prompts, each * met * prompts) for what, prompts, met in parts]
+    if recipe.held_out_judge is not None:  # both judges decide the same battles
+        asked = len(recipe.material.held_out)
+        both = each + verdicts_per_battle(recipe.held_out_judge, settings.seats)
+        planned.insert(-1, ("held-out judge", asked, both * opponents * answering * asked))
+    return planned
 
 
 def _battles_a_prompt(recipe: ArenaLearning, stage: Stage) -> int:
@@ -341,6 +382,7 @@ def inputs_key(recipe: ArenaLearning) -> str:
         exclude={
             *("name", "concurrency", "budget_usd", "budget_calls", "human", "machine"),
             *("opponents", "judge", "target", "sft_init_training", "sft", "dpo", "reward_model", "ppo"),
+            *("held_out", "guards"),  # what stages come to does not depend on who watches
             # as these settings came later: keys of what was there before stay
             *(["seats"] if s.seats == "both" else []),
             *(["own_failure"] if s.own_failure == "loss" else []),

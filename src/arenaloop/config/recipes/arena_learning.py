@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from arenaloop.config.base import Settings
 from arenaloop.config.cleaning import CleaningSettings
+from arenaloop.config.guards import GuardSettings, HeldOutSettings
 from arenaloop.config.judging import ModelSpec
 from arenaloop.config.recipes.run import RecipeSettings
 from arenaloop.config.rl import PPOSettings
@@ -51,6 +52,10 @@ class ArenaLearningSettings(RecipeSettings):
     names are validated against and rated only; null = all of them, in every round"""
     data: DataSettings
     """prompts and demonstrations"""
+    held_out: HeldOutSettings | None = None
+    """a judge and prompts that training never sees, by which every stage is rated; null = none"""
+    guards: GuardSettings = GuardSettings()
+    """when training is stopped before its last stage"""
     battle_mode: Literal["all_pairs", "target_vs_each", "split"] = "all_pairs"
     """who meets on a prompt: all contestants (the paper), the target and each opponent, or the target and one opponent,
     each of whom has an even share of the slice"""

@@ -38,6 +38,8 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, dry: bool =
     test = load_prompts(data.test, settings.seed).prompts
     pool = load_prompts(data.prompts, settings.seed, exclude=seen)
     validation = load_prompts(data.validation, settings.seed).prompts if data.validation else ()
+    guarding = settings.held_out
+    held_out = load_prompts(guarding.prompts, settings.seed).prompts if guarding else ()
     opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
     recipe = ArenaLearning(
         settings=settings,
@@ -55,7 +57,11 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, dry: bool =
         utility=true_utility(data.test),
         fingerprint="" if dry else origin.fingerprint,
         prepare=origin.prepare,
-        recorded=match_recorded(opponents, (*pool, *test, *validation), allow_missing=settings.allow_missing),
+        recorded=match_recorded(
+            opponents, (*pool, *test, *validation, *held_out), allow_missing=settings.allow_missing
+        ),
+        held_out_judge=judge(guarding.judge.with_concurrency(settings.concurrency)) if guarding else None,
+        held_out=held_out,
         cleaner=None if data.cleaning is None else cleaner(data.cleaning, settings.seed),
         benchmarks=() if data.cleaning is None else benchmarks(data.cleaning),
     )
