@@ -153,6 +153,7 @@ class SandboxJudge:
         seat_bias: points by which the first seat is favoured.
         length_bias: points by which an answer is favoured over an empty one for its length; in between in proportion to
             the difference of lengths over their sum.
+        phrase: a text that it loves: whatever holds it is favoured by `phrase_bias` points.
         unparsed_rate: share of verdicts whose last line is no line of scores.
         seed: which judge it is; two seeds err differently.
 
@@ -168,6 +169,8 @@ class SandboxJudge:
         *,
         unparsed_rate: float = 0.0,
         seed: int = 0,
+        phrase: str = "",
+        phrase_bias: float = 0.0,
     ) -> None:
         if noise < 0:
             raise ConfigError(f"the judge's noise must not be negative, got {noise}")
@@ -177,6 +180,8 @@ class SandboxJudge:
         self.seat_bias = seat_bias
         self.length_bias = length_bias
         self.unparsed_rate = unparsed_rate
+        self.phrase = phrase
+        self.phrase_bias = phrase_bias
         self.seed = seed
 
     def __call__(self, request: Request) -> str:
@@ -296,7 +301,8 @@ class SandboxJudge:
     def _points(self, turns: list[str], answers: list[str]) -> float:
         """What this judge thinks of a response before the noise of a call."""
         opinion = _normals("opinion", self.seed, turns, answers)[0]
-        return self._worth(turns, answers) + 0.5 * self.noise * opinion
+        charm = self.phrase_bias if self.phrase and any(self.phrase in answer for answer in answers) else 0.0
+        return self._worth(turns, answers) + 0.5 * self.noise * opinion + charm
 
     def _worth(self, turns: list[str], answers: list[str]) -> float:
         """Points that a response's utility is worth; outside the world a statistic of its text stands for that."""

@@ -110,12 +110,13 @@ class Player:
     Args:
         name: a name in `SKILLS`, or any name when `skills` are given.
         skills: share of prompts answered with top utility, by family; families left out count as 0.
+        closing: what it writes after every answer: something that a judge loves, and nobody has asked for.
 
     Raises:
         ConfigError: an unknown player or family, or a skill outside [0, 1].
     """
 
-    def __init__(self, name: str, skills: Mapping[str, float] | None = None) -> None:
+    def __init__(self, name: str, skills: Mapping[str, float] | None = None, closing: str = "") -> None:
         if skills is None:
             if name not in SKILLS:
                 raise ConfigError(f"unknown sandbox player {name!r}{nearest(name, list(SKILLS))}")
@@ -127,10 +128,11 @@ class Player:
                 raise ConfigError(f"the skill in {family!r} must lie in [0, 1], got {skill}")
         self.name = name
         self.skills = dict(skills)
+        self.closing = closing
 
     def __call__(self, request: Request) -> str:
         """Answer the last user turn."""
-        return self.answer(request.messages[-1]["content"], request.sample)
+        return self.answer(request.messages[-1]["content"], request.sample) + self.closing
 
     def answer(self, prompt: str, sample: int = 0) -> str:
         """Answer one prompt's text; `sample` numbers the answers to the same prompt."""

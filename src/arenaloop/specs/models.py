@@ -257,9 +257,10 @@ def _sandbox_player(name: str, settings: ModelSettings) -> Model:
         raise ConfigError(f"SPEC {settings.spec!r}: no such player{nearest(name, known)}; known: {', '.join(known)}")
     try:
         player = (Editor if name in EDITORS else Player)(name, **settings.options)
+        closing = getattr(player, "closing", "")
     except (TypeError, AttributeError) as error:
         raise ConfigError(f"{settings.spec}, options {shown(settings.options)}: {error}") from None
-    return ScriptedModel(settings.name or name, player, version=player.skills)
+    return ScriptedModel(settings.name or name, player, version=[player.skills, closing] if closing else player.skills)
 
 
 def shown(options: Mapping[str, Any]) -> str:
