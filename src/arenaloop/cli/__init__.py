@@ -16,6 +16,7 @@ from arenaloop.cli.annotate import annotate
 from arenaloop.cli.audit import audit
 from arenaloop.cli.battle import battle
 from arenaloop.cli.clean import clean
+from arenaloop.cli.export import export
 from arenaloop.cli.options import add_verb
 from arenaloop.cli.rank import rank
 from arenaloop.cli.recover import recover
@@ -89,6 +90,7 @@ add_verb(app, train)
 add_verb(app, sample)
 add_verb(app, rejudge)
 add_verb(app, testset)
+app.command()(export)
 app.command()(report)
 app.command()(recover)
 app.add_typer(sandbox_app, name="sandbox")

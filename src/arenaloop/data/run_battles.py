@@ -25,7 +25,16 @@ from arenaloop.regular_files import open_regular, refuse_others
 from arenaloop.store import Store
 from arenaloop.types import Outcome, Ruling, Winner
 
-__all__ = ["Failures", "arena_of", "at_odds", "is_run", "read_failures", "read_run", "rows_with_lengths"]
+__all__ = [
+    "Failures",
+    "arena_of",
+    "at_odds",
+    "is_run",
+    "judged_hashes",
+    "read_failures",
+    "read_run",
+    "rows_with_lengths",
+]
 
 OwnFailure = Literal["loss", "drop"]
 
@@ -266,15 +275,22 @@ def _measured(rows: list[dict[str, Any]], store: Store, lengths: dict[str, float
             yield row | {"length_a": 0.0, "length_b": 0.0}
             continue
         told = [rulings[key] for key in row.get("verdicts") or () if key in rulings]
-        first, second = (told[0].first_hash, told[0].second_hash) if told else (None, None)
-        if _b_is_first(row, told, store):
-            first, second = second, first
-        for name, text_hash in (("length_a", first), ("length_b", second)):
+        for name, text_hash in zip(("length_a", "length_b"), judged_hashes(row, told, store), strict=True):
             if text_hash is not None and text_hash not in lengths:
                 texts = store.texts(text_hash)
                 lengths[text_hash] = None if texts is None else float(sum(map(len, texts)))
             row[name] = None if text_hash is None else lengths[text_hash]
         yield row
+
+
+def judged_hashes(
+    row: Mapping[str, Any], told: Sequence[Ruling], store: Store
+) -> tuple[str, str] | tuple[None, None]:
+    """The `text_hash` of what `model_a` and `model_b` said in a battle; None where no verdict of it is known."""
+    if not told:
+        return None, None
+    first, second = told[0].first_hash, told[0].second_hash
+    return (second, first) if _b_is_first(row, told, store) else (first, second)
 
 
 def _b_is_first(row: Mapping[str, Any], told: Sequence[Ruling], store: Store) -> bool:

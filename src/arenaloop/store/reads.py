@@ -279,6 +279,11 @@ class Readings:
         query = f"SELECT {RULING_COLUMNS} FROM verdicts WHERE key IN ({{}}) ORDER BY id"  # noqa: S608
         return rulings_by_key(self._of_keys(query, keys))
 
+    def words(self, keys: Sequence[str]) -> dict[str, str]:
+        """A judge's whole text in some verdicts, the latest attempt at each, by key."""
+        rows = self._of_keys("SELECT key, raw FROM verdicts WHERE key IN ({}) ORDER BY id", keys)
+        return {key: from_stored(raw) for key, raw in rows}
+
     def attempts(self, keys: Sequence[str]) -> Counter[str]:
         """How many attempts at each of some judge calls are stored, by key."""
         found: Counter[str] = Counter()

@@ -1,0 +1,94 @@
+"""A leaderboard as CSV and as Markdown: names of models are anybody's, so no cell is a formula, a tag or a new row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from arenaloop.errors import InputError
+from arenaloop.regular_files import read_regular
+from arenaloop.terminal import figure, plain, span
+
+__all__ = ["as_csv", "as_markdown", "read_document"]
+
+_COLUMNS = ("rank", "model", "rating", "lower", "upper", "win_rate", "battles")
+_MORE = ("own_failures", "undecided", "undecided_share", "worst", "best")
+
+
+def read_document(source: Path) -> dict[str, Any]:
+    """A run's ``leaderboard.json``, or that file; what ``rank --json`` prints.
+
+    Raises:
+        InputError: it is missing, or is something else.
+    """
+    path = source / "leaderboard.json" if source.is_dir() else source
+    try:
+        document = json.loads(read_regular(path))
+        rows = document["leaderboard"]
+        if not rows or any(name not in row for row in rows for name in _COLUMNS):
+            raise ValueError("no rows of models")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: no leaderboard.json ({error}); arenaloop rank FILE --json prints one of battles"
+        ) from None
+    return dict(document)
+
+
+def as_csv(document: dict[str, Any]) -> str:
+    """The board's figures unrounded; `read_leaderboard` reads them back.
+
+    A name that a spreadsheet would take for a formula gets an apostrophe before it; control characters are spelled out.
+    """
+    rows = document["leaderboard"]
+    columns = [*_COLUMNS, *(name for name in _MORE if any(row.get(name) is not None for row in rows))]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        cells = [row.get(name) for name in columns]
+        cells[columns.index("model")] = _inert(str(row["model"]))
+        writer.writerow(["" if cell is None else cell for cell in cells])
+    return out.getvalue()
+
+
+def _inert(name: str) -> str:
+    """A name that no spreadsheet takes for a formula, whatever blanks stand before it."""
+    shown = plain(name)
+    return f"'{shown}" if shown.lstrip()[:1] in {*"=+-@|%", "＝", "＋", "－", "＠"} else shown
+
+
+def as_markdown(document: dict[str, Any]) -> str:
+    """The board as `rank` shows it, and its notes."""
+    rows = document["leaderboard"]
+    level = document.get("level") or 0.95
+    lines = [
+        f"| # | model | rating | {level * 100:g} % interval | win rate | battles |",
+        "|--:|:--|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        share = row["win_rate"]
+        cells = [
+            str(row["rank"]),
+            _escaped(str(row["model"])),
+            figure(row["rating"], ".0f"),
+            span(row["lower"], row["upper"], ".0f"),
+            "–" if share is None else f"{share * 100:.1f} %",
+            str(row["battles"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *(f"* {_escaped(str(note))}" for note in document.get("notes") or [])]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _escaped(text: str) -> str:
+    """A text that Markdown and HTML take as it is: no cell's end, no tag, no link, no picture."""
+    shown = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", shown)
+    shown = re.sub(r"(?i)\bwww\.", lambda found: found[0].replace(".", "&#46;"), shown)
+    return shown.replace("://", "&#58;//").replace("@", "&#64;")

@@ -1,0 +1,297 @@
+"""Training rows in one form, whatever they are kept in, and the account of those that a format cannot hold.
+
+Nothing is cut to fit: a row goes out whole, or it is left out and counted by the reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from arenaloop.data.formats import training_columns, training_rows
+from arenaloop.data.formats.labels import read_labels
+from arenaloop.data.formats.tables import table_rows
+from arenaloop.errors import InputError
+from arenaloop.jsonl import JsonRow
+from arenaloop.types import Message, content_hash
+
+__all__ = [
+    "KINDS",
+    "LINEAGE",
+    "Account",
+    "Format",
+    "Kind",
+    "TrainingRow",
+    "UnfitError",
+    "kind_of",
+    "read_rows",
+    "require_alternating",
+    "require_one_turn",
+    "unfit_text",
+]
+
+Kind = Literal["sft", "preferences", "prompts"]
+KINDS: tuple[Kind, ...] = ("sft", "preferences", "prompts")
+
+LINEAGE: Mapping[str, str] = {
+    "prompt_id": "prompt_id",
+    "stage": "stage",
+    "model": "model",
+    "chosen_model": "chosen_model",
+    "rejected_model": "rejected_model",
+    "margin": "judge_margin",
+    "preference": "preference",
+    "verdicts": "verdicts",
+}
+"""Columns that say where a row comes from, and what they are called outside: trainers that find a ``margin`` subtract
+it in their loss, and this one is in the judge's points."""
+
+_LABELS = ("output_1", "response_a", "conversation_a")
+_REASONS = 40  # reasons that are told apart
+
+
+class UnfitError(ValueError):
+    """A row that a format cannot hold; the message is the reason under which it is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One row.
+
+    Attributes:
+        prompt: the turns that are given.
+        answers: none of a prompt, one of an SFT row, chosen and rejected of a preference; each begins and ends with an
+            assistant turn, and all of its assistant turns are learned.
+        lineage: columns of `LINEAGE`, under their own names.
+    """
+
+    prompt: list[Message]
+    answers: tuple[list[Message], ...] = ()
+    lineage: JsonRow = field(default_factory=dict)
+
+    def extra(self) -> JsonRow:
+        """The lineage as columns beside the format's own."""
+        return {LINEAGE[name]: value for name, value in self.lineage.items()}
+
+    def turns(self) -> Iterator[Message]:
+        """All turns, those of every answer."""
+        yield from self.prompt
+        for answer in self.answers:
+            yield from answer
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of the rows.
+
+    Attributes:
+        read, written: rows.
+        left_out: rows by reason, each with the place of the first.
+        repeated: prompts that had come before.
+        given_answers: rows whose prompt holds earlier answers; many_answers: rows that learn several answers.
+        system: rows with a system message.
+        notes: what a reader of the input had to say.
+    """
+
+    read: int = 0
+    written: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+    repeated: int = 0
+    given_answers: int = 0
+    many_answers: int = 0
+    system: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, reason: str, place: str) -> None:
+        """Count a row that does not go out."""
+        if reason not in self.left_out and len(self.left_out) >= _REASONS:
+            reason = "other reasons"
+        self.left_out[reason] += 1
+        self.first.setdefault(reason, place)
+
+    def count(self, row: TrainingRow) -> None:
+        """Count a row that goes out."""
+        self.written += 1
+        self.given_answers += any(turn["role"] == "assistant" for turn in row.prompt)
+        self.many_answers += any(len(answer) > 1 for answer in row.answers)
+        self.system += row.prompt[0]["role"] == "system"
+
+    def to_json(self) -> JsonRow:
+        """The account as a JSON object."""
+        return {
+            "read": self.read,
+            "written": self.written,
+            "left_out": {reason: {"rows": n, "first": self.first[reason]} for reason, n in self.left_out.items()},
+            "repeated": self.repeated,
+            "notes": self.notes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How one trainer wants its rows.
+
+    Attributes:
+        title: the trainer's own name.
+        endings: of the files that its loader takes.
+        convert: a row of each kind that it has; raises UnfitError.
+        advice: lines that tell how the file is loaded: settings, flags, a snippet to paste.
+        beside: whether the lineage goes to a file of its own, since the loader does not pass over columns; by kind.
+        schema: of Parquet, by kind, as polars types by column; empty for JSONL.
+    """
+
+    title: str
+    endings: tuple[str, ...]
+    convert: Mapping[Kind, Callable[[TrainingRow], JsonRow]]
+    advice: Callable[[Path, Kind, Account], list[str]]
+    beside: frozenset[Kind] = frozenset()
+    schema: Callable[[Kind], Mapping[str, Any]] | None = None
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def kind_of(row: Mapping[str, Any]) -> Kind | None:
+    """What a row teaches, by its columns; None of one that is neither training row nor label."""
+    if ("chosen" in row and "rejected" in row) or any(name in row for name in _LABELS):
+        return "preferences"
+    if any(name in row for name in ("completion", "output")) or _answered(row):
+        return "sft"
+    return "prompts" if any(row.get(form[0]) is not None for form in training_rows.PROMPT_COLUMNS) else None
+
+
+def _answered(row: Mapping[str, Any]) -> bool:
+    """Whether a conversation ends with an answer."""
+    turns = next((row[name] for name in ("messages", "conversations", "conversation") if row.get(name)), None)
+    last = turns[-1] if isinstance(turns, list) else None
+    return isinstance(last, Mapping) and (last.get("role") or last.get("from")) not in ("user", "human")
+
+
+def read_rows(files: Sequence[tuple[str, Path]], kind: Kind, account: Account) -> Iterator[tuple[str, TrainingRow]]:
+    """The rows of some files in one form, streamed (label files are read whole: their column is judged as one).
+
+    Args:
+        files: name of the stage, empty where there is none, and the file.
+        kind: what is wanted; ``"prompts"`` are those of any rows, each once.
+        account: counts what was read and left out.
+
+    Yields:
+        Where the row stands, and the row.
+    """
+    seen: set[str] = set()
+    for stage, path in files:
+        head = next(table_rows(path), None)
+        if head is None:
+            continue
+        labels = any(name in head[1] for name in _LABELS) and "chosen" not in head[1]
+        rows = _labels(path, kind, account) if labels else _training_rows(path, kind, account)
+        for place, row in rows:
+            if stage:
+                row.lineage["stage"] = stage
+            if kind == "prompts":
+                key = content_hash(row.prompt)
+                if key in seen:
+                    account.repeated += 1
+                    continue
+                seen.add(key)
+            yield place, row
+
+
+def _training_rows(path: Path, kind: Kind, account: Account) -> Iterator[tuple[str, TrainingRow]]:
+    for line, cells in table_rows(path):
+        account.read += 1
+        place = f"{path.name}, line {line}"
+        try:
+            yield place, _row(cells, kind)
+        except ValueError as error:
+            account.leave_out(str(error), place)
+
+
+def _row(cells: JsonRow, kind: Kind) -> TrainingRow:
+    own = kind_of(cells)
+    if kind not in (own, "prompts"):
+        raise ValueError(f"no row of {kind}" if own is None else f"a row of {own}, not of {kind}")
+    lineage = {name: cells[name] for name in LINEAGE if cells.get(name) is not None}
+    forms: Sequence[Sequence[str]]
+    if own == "preferences":
+        read = training_rows.read_preference(cells)
+        prompt, answers, forms = read.prompt, (read.chosen, read.rejected), training_rows.PREFERENCE_COLUMNS
+    elif own == "sft":
+        conversation = training_rows.read_conversation(cells)
+        prompt, completion = conversation.prompt, conversation.completion
+        begins = next(at for at, turn in enumerate(completion) if turn["role"] == "assistant")
+        prompt, answers = [*prompt, *completion[:begins]], (completion[begins:],)
+        forms = training_rows.CONVERSATION_COLUMNS
+    else:
+        prompt, answers, forms = training_rows.read_prompt(cells), (), training_rows.PROMPT_COLUMNS
+    known = {name for form in forms for name in form} | set(lineage) | set(training_rows.compared(cells))
+    training_columns.refuse_unread(cells, known)
+    if kind == "prompts":
+        kept = ("prompt_id", "stage")
+        return TrainingRow(prompt, (), {name: lineage[name] for name in kept if name in lineage})
+    if isinstance(cells.get("verdicts"), list):
+        lineage["verdicts"] = [str(key) for key in cells["verdicts"]]
+    return TrainingRow(prompt, answers, lineage)
+
+
+def _labels(path: Path, kind: Kind, account: Account) -> Iterator[tuple[str, TrainingRow]]:
+    """Labels as preferences: who is preferred is chosen; a soft label says by how much."""
+    if kind == "sft":
+        raise InputError(f"{path}: labels of pairs, which are preferences, or prompts; not SFT rows")
+    labels = read_labels(path)
+    account.read += len(labels) + labels.left_out
+    account.notes += labels.notes
+    if labels.left_out:
+        account.left_out["no label that can be read"] += labels.left_out
+        account.first.setdefault("no label that can be read", path.name)
+    for label in labels:
+        place, prompt = f"{path.name}, line {label.line}", label.prompt
+        given = [dict(turn) for turn in prompt.messages]
+        lineage: JsonRow = {"prompt_id": prompt.id}
+        if kind == "prompts":
+            yield place, TrainingRow(given, (), lineage)
+            continue
+        if label.preference is None or label.preference == 1.5:
+            account.leave_out("a tie" if label.preference else "a failed label", place)
+            continue
+        order = (0, 1) if label.preference < 1.5 else (1, 0)
+        answers = tuple(prompt.conversation(label.outputs[at])[len(given) :] for at in order)
+        if answers[0] == answers[1]:
+            account.leave_out("equal answers", place)
+            continue
+        for name, at in zip(("chosen_model", "rejected_model"), order, strict=True):
+            if label.generators[at] is not None:
+                lineage[name] = label.generators[at]
+        sure = abs(label.preference - 1.5) + 0.5
+        yield place, TrainingRow(given, answers, lineage | ({} if sure == 1.0 else {"preference": sure}))
+
+
+# ---------------------------------------------------------------------- what formats refuse
+
+
+def unfit_text(row: TrainingRow) -> str:
+    """Why no loader takes a row's texts; empty where one does."""
+    try:
+        for turn in row.turns():
+            turn["content"].encode("utf-8")
+    except UnicodeEncodeError:
+        return "half of a surrogate pair, which no loader of UTF-8 takes"
+    return ""
+
+
+def require_one_turn(row: TrainingRow, title: str) -> None:
+    """Raise UnfitError where a preference's answers hold several turns."""
+    if any(len(answer) > 1 for answer in row.answers):
+        raise UnfitError(f"answers of several turns: {title} takes one turn of a preference")
+
+
+def require_alternating(turns: Iterable[Message], title: str) -> None:
+    """Raise UnfitError unless user and assistant take turns after at most one system message."""
+    roles = [turn["role"] for turn in turns]
+    spoken = roles[1:] if roles[0] == "system" else roles
+    if spoken != (["user", "assistant"] * len(spoken))[: len(spoken)]:
+        raise UnfitError(f"user and assistant do not take turns, which {title} skips without a word")
