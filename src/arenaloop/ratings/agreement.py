@@ -57,6 +57,8 @@ class Consistency:
         differentiation: share of all pairs that the benchmark separates.
         average: mean of the three.
         opposite, undecided: separated pairs of the reference that the benchmark orders the other way, or not at all.
+        wrongly_separated: of the pairs that both separate, the share that the benchmark orders the other way: what a
+            high differentiation may hide.
         kendall: tau-b of the scores.
     """
 
@@ -69,6 +71,7 @@ class Consistency:
     average: float | None
     opposite: int
     undecided: int
+    wrongly_separated: float | None
     kendall: float | None
 
 
@@ -98,6 +101,7 @@ def consistency(benchmark: Mapping[str, Scored], reference: Mapping[str, Scored]
     rho, tau = spearman(score_x, score_y), kendall(score_x, score_y)
     parts = [None if rho is None else 100.0 * rho, agreement, differentiation]
     known = [part for part in parts if part is not None]
+    opposite, both = int((product < 0).sum()), int((product != 0).sum())
     return Consistency(
         models=count,
         pairs=len(ours),
@@ -106,8 +110,9 @@ def consistency(benchmark: Mapping[str, Scored], reference: Mapping[str, Scored]
         human_agreement=agreement,
         differentiation=differentiation,
         average=float(np.mean(known)) if len(known) == 3 else None,
-        opposite=int((product < 0).sum()),
-        undecided=int((product == 0).sum()),
+        opposite=opposite,
+        undecided=len(product) - both,
+        wrongly_separated=100.0 * opposite / both if both else None,
         kendall=None if tau is None else 100.0 * tau,
     )
 
