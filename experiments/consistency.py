@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +41,15 @@ from arenaloop.ratings.student import t_quantile
 VOTES = 2_000_000
 FIRST_SEED = 500  # those below were used up in choosing how far apart models lie
 GAPS = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0, 1000.0)
-SMALL = ("base", "50 prompts", "favourite by 2", "length 3, controlled", "5,000 optimal", "80, scored alone", "8 models")
+SMALL = (
+    "base",
+    "50 prompts",
+    "favourite by 2",
+    "length 3, controlled",
+    "5,000 optimal",
+    "80, scored alone",
+    "8 models",
+)
 
 
 BASE = Setting()
@@ -65,7 +74,11 @@ def cells() -> dict[str, tuple[str, Setting]]:
         for x in (0.0, 1.5, 3.0, 6.0)
         for control in (False, True)
         if x or control
-    } | {"length 3, 2,000 prompts": replace(judge(length=3.0), prompts=2000)}
+    } | {
+        "length 3, unlike quality": replace(judge(length=3.0), linked=0.0),
+        "length 3, unlike quality, controlled": replace(judge(length=3.0), linked=0.0, control=True),
+        "length 3, 2,000 prompts": replace(judge(length=3.0), prompts=2000),
+    }
     table["shared errors"] = {
         **{f"favourite by {x:g}": judge(favour=x) for x in (0.5, 1.0, 2.0)},
         "favourite by 1, 2,000 prompts": replace(judge(favour=1.0), prompts=2000),
@@ -88,18 +101,36 @@ def cells() -> dict[str, tuple[str, Setting]]:
         "twice as far apart": replace(BASE, spread=2.0),
     }
     table["interval"] = {f"interval: {name}": replace(BASE, interval=name) for name in INTERVALS}
-    table["80 prompts"] = {
-        **{f"80, {name}": replace(BASE, prompts=80, interval=name) for name in ("anchored", "resampled battles")},
+    table["interval"]["interval: from one model's rating"] = replace(BASE, anchored=True)
+    table["as published"] = {
+        f"{n:,}, as published": replace(BASE, prompts=n, interval="resampled battles", anchored=True)
+        for n in (80, 1000)
+    } | {
+        "80, from one model's rating": replace(BASE, prompts=80, anchored=True),
         "80, scored alone": replace(BASE, prompts=80, scores=True),
         "500, scored alone": replace(BASE, scores=True),
     }
-    return {name: (group, setting) for group, some in table.items() for name, setting in some.items() if not group or setting != BASE}
+    return {
+        name: (group, setting)
+        for group, some in table.items()
+        for name, setting in some.items()
+        if not group or setting != BASE
+    }
 
 
 SEATS = ("both", "drawn", "first")
-INTERVALS = ("battle", "resampled prompts", "resampled battles", "anchored")
-HELD = ("base", "50 prompts", "80 prompts", "200 prompts", "noise 5", "length 3", "hard", "as people ask")
-HELD += ("5,000 sampled", *(f"interval: {name}" for name in INTERVALS[:3]))
+INTERVALS = ("battle", "resampled prompts", "resampled battles")
+HELD: tuple[str, ...] = (
+    "base",
+    "50 prompts",
+    "80 prompts",
+    "200 prompts",
+    "noise 5",
+    "length 3",
+    "hard",
+    "as people ask",
+)
+HELD += ("5,000 sampled", *(f"interval: {name}" for name in INTERVALS))
 """Cells whose intervals are held against the judge's own verdict on prompts without end."""
 
 
@@ -127,14 +158,14 @@ class Online(NamedTuple):
 
 def online(rng: np.random.Generator, setting: Setting, votes: int) -> Online:
     """A world whose favourite stands at a third from the top."""
-    world = World.draw(rng, setting.models, setting.spread)
+    world = World.draw(rng, setting.models, setting.spread, setting.linked)
     strength = ELO_PER_NAT * truth(world)
     kin = int(np.argsort(-strength)[setting.models // 3])
-    return Online(world, strength, rated(voted(rng, world, votes), replace(setting, interval="battle")), kin)
+    return Online(world, strength, rated(voted(rng, world, votes), Setting(interval="battle")), kin)
 
 
 def read(seed: Sequence[int], setting: Setting, people: Online, ends: FloatArray | None) -> tuple[Reading, FloatArray]:
-    """Figures of one arena, and by `GAPS` how many pairs there are, are separated rightly, and wrongly, shape (G, 3)."""
+    """Figures of one arena, and by `GAPS` how many pairs there are, are separated rightly, and wrongly: (G, 3)."""
     board, agree = offline(np.random.default_rng([*seed, 1]), setting, people.world, people.kin)
     names = people.world.models
     found = consistency(board.scored(names), people.votes.scored(names))
@@ -147,9 +178,9 @@ def read(seed: Sequence[int], setting: Setting, people: Online, ends: FloatArray
     counts = np.stack([np.bincount(bin_, minlength=len(GAPS) - 1), right, wrong], axis=1)
     rank, true_rank = average_ranks(-board.rating), average_ranks(-people.truth)
     figures = (found.spearman, found.human_agreement, found.differentiation, found.average, found.wrongly_separated)
-    known = (float("nan") if value is None else value for value in figures)
+    known = [float("nan") if value is None else value for value in figures]
     rises = float(true_rank[people.kin] - rank[people.kin])
-    return Reading(100.0 * agree, *known, float(held), rises), counts.astype(np.float64)
+    return Reading._make([100.0 * agree, *known, float(held), rises]), counts.astype(np.float64)
 
 
 def study(wanted: Mapping[str, tuple[str, Setting]], worlds: int, votes: int) -> tuple[dict[str, FloatArray], ...]:
@@ -158,10 +189,10 @@ def study(wanted: Mapping[str, tuple[str, Setting]], worlds: int, votes: int) ->
     counts: dict[str, list[FloatArray]] = {name: [] for name in wanted}
     for number in range(worlds):
         seed = (FIRST_SEED, number)
-        met: dict[tuple[int, float], Online] = {}
+        met: dict[tuple[int, float, float], Online] = {}
         ends: dict[object, FloatArray] = {}
         for name, (_, setting) in wanted.items():
-            kind = (setting.models, setting.spread)
+            kind = (setting.models, setting.spread, setting.linked)
             if kind not in met:
                 met[kind] = online(np.random.default_rng([*seed, 0]), setting, votes)
             people = met[kind]
@@ -190,7 +221,7 @@ def shown(values: FloatArray) -> str:
 
 def gap_table(counts: Mapping[str, FloatArray], which: Sequence[str], column: int) -> None:
     """Print the share of pairs separated rightly (1) or wrongly (2), by how far apart people see them."""
-    bins = [f"{low:g} to {high:g}" for low, high in zip(GAPS, GAPS[1:-1], strict=False)] + [f"{GAPS[-2]:g} and more"]
+    bins = [*(f"{low:g} to {high:g}" for low, high in pairwise(GAPS[:-1])), f"{GAPS[-2]:g} and more"]
     print("| arena | " + " | ".join(bins) + " |\n|---|" + "--:|" * len(bins))
     for name in which:
         if name in counts:
@@ -208,13 +239,17 @@ def main() -> None:
     wanted = {name: cell for name, cell in cells().items() if not options.small or name in SMALL}
     worlds, votes = (3, 20_000) if options.small else (options.worlds, VOTES)
     figures, counts = study(wanted, worlds, votes)
-    again, majority = people_agree(np.random.default_rng([FIRST_SEED, 0]), World.draw(np.random.default_rng(1), 24), 500)
-    print(f"{worlds} worlds, {votes:,} votes each; two people agree in {again:.1%} of the pairs that both decide, ")
-    print(f"one with most of them in {majority:.1%}\n")
+    again, majority = people_agree(
+        np.random.default_rng([FIRST_SEED, 0]), World.draw(np.random.default_rng(1), 24), 500
+    )
+    print(
+        f"{worlds} worlds, {votes:,} votes in each; in {again:.1%} of the pairs that two people decide they agree, in"
+    )
+    print(f"{majority:.1%} of those that one decides he does with most people\n")
     columns = ("judge", "spearman", "human_agreement", "differentiation", "average", "wrong", "held")
     print("| arena | " + " | ".join(name.replace("_", " ") for name in columns) + " |\n|---|" + "--:|" * len(columns))
-    for name, rows in figures.items():
-        print(f"| {name} | " + " | ".join(shown(rows[:, Reading._fields.index(c)]) for c in columns) + " |")
+    for name, found in figures.items():
+        print(f"| {name} | " + " | ".join(shown(found[:, Reading._fields.index(c)]) for c in columns) + " |")
     ladder = ["50 prompts", "80 prompts", "200 prompts", "base", "1,000 prompts", "2,000 prompts"]
     print("\nseparated rightly, by the difference in Elo points that people see\n")
     gap_table(counts, [*ladder, "noise 5, 2,000 prompts", "hard, 2,000"], 1)
@@ -227,7 +262,11 @@ def main() -> None:
     compare(*((4, 20, 2) if options.small else (8, 60, 10)))
     if options.out is not None:
         rows = [
-            {"arena": name, "group": wanted[name][0], **{c: spread_of(v) for c, v in zip(Reading._fields, f.T, strict=True)}}
+            {
+                "arena": name,
+                "group": wanted[name][0],
+                **{c: spread_of(v) for c, v in zip(Reading._fields, f.T, strict=True)},
+            }
             for name, f in figures.items()
         ]
         options.out.write_text(json.dumps({"worlds": worlds, "votes": votes, "arenas": rows}, indent=1) + "\n")

@@ -31,9 +31,10 @@ class Setting:
         choice: of prompts: ``diverse``, ``stream`` or ``hard``.
         seats: ``both``, ``drawn`` or ``first``.
         models, spread: how many, and how far apart as a multiple of the usual.
+        linked: how far length goes with quality, as a multiple of the usual.
         battles: sampled, of all there are; None for all. `design`: ``balanced`` or ``optimal``.
-        interval: ``prompt`` (sandwich), ``battle`` (sandwich, battles independent), or of the bootstrap:
-            ``resampled prompts``, ``resampled battles``; ``anchored`` measures the sandwich's from a model's.
+        interval: ``prompt`` (sandwich), ``battle`` (sandwich, battles independent), or of the bootstrap
+            ``resampled prompts`` or ``resampled battles``. `anchored`: measured from a model's rating, not the mean.
         control: compare at equal length.
         scores: rate by the mean of scores given to single answers, as MT-Bench does, instead of by battles.
     """
@@ -44,9 +45,11 @@ class Setting:
     seats: str = "both"
     models: int = 24
     spread: float = 1.0
+    linked: float = 1.0
     battles: int | None = None
     design: str = "balanced"
     interval: str = "prompt"
+    anchored: bool = False
     control: bool = False
     scores: bool = False
 
@@ -130,7 +133,7 @@ def rated(table: Battles, setting: Setting) -> Board:
         spread = bootstrap(table, fit(table), samples=200, cluster=one)
     else:
         spread = sandwich(table, fit(table), cluster="battle" if setting.interval == "battle" else "prompt")
-    anchor = (table.models[0], 0.0) if setting.interval == "anchored" else None
+    anchor = (table.models[0], 0.0) if setting.anchored else None
     return Board(spread.fit.ratings(anchor=anchor, mean=0.0), *spread.bounds(anchor=anchor, mean=0.0))
 
 

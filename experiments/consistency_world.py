@@ -18,7 +18,8 @@ of each answer that stays, noise of each call, a lean to the first seat and to t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from statistics import NormalDist
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -55,21 +56,25 @@ RATER_NOISE = 0.7
 
 @dataclass(frozen=True)
 class World:
-    """K models: `skill`, `nerve`, `style` of shape (K,), `bent` of shape (K, CATEGORIES)."""
+    """K models: `skill`, `nerve`, `style` of shape (K,), `bent` of shape (K, CATEGORIES).
+
+    `linked` multiplies the correlations of length with what answers are worth.
+    """
 
     skill: FloatArray
     nerve: FloatArray
     style: FloatArray
     bent: FloatArray
+    linked: float = 1.0
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, models: int, spread: float = 1.0) -> World:
+    def draw(cls, rng: np.random.Generator, models: int, spread: float = 1.0, linked: float = 1.0) -> World:
         """Models at random: skills are normal quantiles with some jitter, in random order, `spread` times as far."""
         place = (rng.permutation(models) + 0.5 + rng.uniform(-0.5, 0.5, models)) / models
-        ability = np.sqrt(2.0) * _erfinv(2.0 * np.clip(place, 0.02, 0.98) - 1.0)
-        style = STYLE_SKILL * ability + np.sqrt(1.0 - STYLE_SKILL**2) * rng.standard_normal(models)
+        ability = np.array([NormalDist().inv_cdf(min(max(x, 0.01), 0.99)) for x in place])
+        style = _correlated(STYLE_SKILL * linked, ability, rng.standard_normal(models))
         bent = rng.standard_normal((models, CATEGORIES))
-        return cls(SKILL * spread * ability, NERVE * rng.standard_normal(models), STYLE * style, BENT * bent)
+        return cls(SKILL * spread * ability, NERVE * rng.standard_normal(models), STYLE * style, BENT * bent, linked)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -90,8 +95,11 @@ class Answers(NamedTuple):
 
 
 def prompts(rng: np.random.Generator, n: int, choice: str) -> tuple[IntArray, FloatArray]:
-    """Categories and difficulty of n prompts: as people ask (``stream``), of all categories alike (``diverse``), or the
-    tenth of those that is rated hardest (``hard``)."""
+    """Categories and difficulty of n prompts.
+
+    They come as people ask (``stream``), of all categories alike (``diverse``), or are the tenth of the latter that is
+    rated hardest (``hard``).
+    """
     many = 10 * n if choice == "hard" else n
     category = rng.choice(CATEGORIES, many, p=STREAM if choice == "stream" else None)
     hard = HARDER[category] + rng.standard_normal(many)
@@ -106,11 +114,11 @@ def answered(rng: np.random.Generator, world: World, n: int, choice: str) -> Ans
     category, hard = prompts(rng, n, choice)
     shape = (n, len(world.skill))
     luck = rng.standard_normal(shape, dtype=np.float32)
-    words = WORDS_LUCK * luck + np.float32(np.sqrt(1.0 - WORDS_LUCK**2)) * rng.standard_normal(shape, dtype=np.float32)
+    words = _correlated(WORDS_LUCK * world.linked, luck, rng.standard_normal(shape, dtype=np.float32))
     level = LEVEL - DEPTH * hard + 0.6 * rng.standard_normal(n)
     luck = luck * (LUCK * _spread(hard)[:, None]).astype(np.float32)
     points = (level[:, None] + world.worth(category, hard)).astype(np.float32) + luck
-    return Answers(points, world.style.astype(np.float32) + np.float32(WORDS) * words, luck)
+    return Answers(points, (world.style + WORDS * words).astype(np.float32), luck)
 
 
 # ---------------------------------------------------------------------- people
@@ -203,8 +211,11 @@ class Judge:
 
 
 class Verdicts(NamedTuple):
-    """Every pair on every prompt, shape (n, P): what the first of the pair scored, NaN where a seat failed, and how much
-    longer its answer is, (a - b) / (a + b)."""
+    """Every pair on every prompt, shape (n, P).
+
+    `score` is what the first of the pair scored, NaN where a seat failed; `longer` how much longer its answer is,
+    (a - b) / (a + b).
+    """
 
     score: Floats
     longer: Floats
@@ -218,8 +229,8 @@ def judged(
     Args:
         seats: ``both``, one that is ``drawn`` for every battle, or ``first``, the one of the model that comes first.
         kin: the model that the judge may favour.
-        texts: codes below K of what was answered, shape (n, K): equal texts get one opinion, and one score but for one
-            time in five. Without it no two are equal.
+        texts: codes below K of what was answered, shape (n, K): equal texts get one opinion, and tie (what the seat
+            shows cancels from both). Without it no two are equal.
     """
     n, models = said.points.shape
     i, j = np.triu_indices(models, 1)
@@ -237,10 +248,7 @@ def judged(
     def call(seat: float) -> tuple[Floats, Floats]:
         noise = np.float32(judge.noise) * rng.standard_normal((2, *first.shape), dtype=np.float32)
         lean = np.float32(0.5) * (np.float32(seat) + np.float32(judge.length) * longer)
-        scores = [first + noise[0] + lean, second + noise[1] - lean]
-        if same is not None:
-            shown = np.where(rng.random(first.shape) < 0.2, np.float32(seat), np.float32(0.0))
-            scores = [np.where(same, first + noise[0] + shown, scores[0]), np.where(same, first + noise[0], scores[1])]
+        scores = (first + noise[0] + lean, second + noise[1] - lean)
         one, two = (np.clip(np.round(x / judge.step) * judge.step, 1.0, 10.0) for x in scores)
         return one, two
 
@@ -254,6 +262,8 @@ def judged(
         won, failed = np.where(rng.random(first.shape) < 0.5, alone, other), lost[0]
     else:
         won, failed = alone, lost[0]
+    if same is not None:
+        won = np.where(same, np.float32(0.0), won)
     return Verdicts(np.where(failed, np.float32(np.nan), 0.5 + 0.5 * won).astype(np.float32), longer)
 
 
@@ -269,7 +279,6 @@ def _spread(hard: FloatArray) -> FloatArray:
     return np.asarray(np.exp(STEEP * hard - STEEP**2 / 2.0))
 
 
-def _erfinv(x: FloatArray) -> FloatArray:
-    from statistics import NormalDist
-
-    return np.array([NormalDist().inv_cdf((1.0 + value) / 2.0) for value in x]) / np.sqrt(2.0)
+def _correlated(share: float, one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Standard normal numbers of which a part is `one`."""
+    return np.asarray(share * one + np.sqrt(1.0 - share**2) * other)
