@@ -128,7 +128,7 @@ def chances(world: World) -> FloatArray:
     """P(row wins), plus half of P(tie), of a vote on a prompt of the stream, shape (K, K)."""
     expected = np.zeros((len(world.skill), len(world.skill)))
     for gap, weight in _gaps(world):
-        p, tie = _vote(gap)
+        p, tie = vote(gap)
         expected += weight * (p * (1.0 - tie) + tie / 2.0)
     return expected
 
@@ -146,7 +146,7 @@ def voted(rng: np.random.Generator, world: World, votes: int) -> Battles:
     i, j = np.triu_indices(models, 1)
     win, even = np.zeros(len(i)), np.zeros(len(i))
     for gap, weight in _gaps(world):
-        p, tie = _vote(gap[i, j])
+        p, tie = vote(gap[i, j])
         win, even = win + weight * p * (1.0 - tie), even + weight * tie
     share = np.stack([win, even, 1.0 - win - even], axis=1)
     cast = rng.multinomial(votes, np.full(len(i), 1.0 / len(i)))
@@ -160,13 +160,13 @@ def people_agree(rng: np.random.Generator, world: World, n: int) -> tuple[float,
     """Of votes with a winner on random pairs: the share that a second such vote, and that the majority, confirms."""
     points = answered(rng, world, n, "stream").points.astype(np.float64)
     i, j = np.triu_indices(points.shape[1], 1)
-    p, tie = _vote(points[:, i] - points[:, j])
+    p, tie = vote(points[:, i] - points[:, j])
     told = 1.0 - tie
     again = float((told**2 * (p**2 + (1.0 - p) ** 2)).sum() / (told**2).sum())
     return again, float((told * np.maximum(p, 1.0 - p)).sum() / told.sum())
 
 
-def _vote(gap: FloatArray) -> tuple[FloatArray, FloatArray]:
+def vote(gap: FloatArray) -> tuple[FloatArray, FloatArray]:
     """How often the first of two wins if anyone does, and how often a vote is a tie."""
     p = CARELESS / 2.0 + (1.0 - CARELESS) * sigmoid(gap / VOTER_NOISE)
     return p, TIES * 4.0 * p * (1.0 - p)
