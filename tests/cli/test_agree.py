@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
+from wizard_arena import wizard_arena
 
 from arenaloop.cli.agree import agree
 from arenaloop.errors import InputError
+
+FIGURES = ("spearman", "human_agreement", "differentiation", "average")
 
 app = typer.Typer()
 app.command()(agree)
@@ -34,6 +38,7 @@ def boards(tmp_path: Path) -> tuple[str, str]:
 
 def test_the_document_has_exactly_the_promised_fields(boards: tuple[str, str]) -> None:
     document = json.loads(run(*boards, "--json"))
+    ends = {f"{name}_{end}": document[f"{name}_{end}"] for name in FIGURES for end in ("lower", "upper")}
     assert document == {
         "models": 3,
         "pairs": 3,
@@ -42,16 +47,65 @@ def test_the_document_has_exactly_the_promised_fields(boards: tuple[str, str]) -
         "human_agreement": pytest.approx(100 / 3),  # a above b; a and c, b and c overlap
         "differentiation": pytest.approx(100 / 3),
         "average": pytest.approx((50 + 200 / 3) / 3),
+        "wrongly_separated": 0.0,
+        **ends,
     }
     assert list(document) == [
-        "models", "pairs", "reference_separated", "spearman", "human_agreement", "differentiation", "average",
+        "models", "pairs", "reference_separated", *FIGURES, "wrongly_separated", *ends
     ]  # fmt: skip
+    for name in FIGURES:
+        assert -100 <= ends[f"{name}_lower"] <= document[name] <= ends[f"{name}_upper"] <= 100
 
 
 def test_the_text_names_opposite_and_open_pairs(boards: tuple[str, str]) -> None:
     shown = run(*boards)
     assert "3 models in both" in shown
     assert "0 the other way and leaves 2 open" in shown
+    assert "wrong of the pairs that both separate: 0.00" in shown
+    assert re.search(r"^spearman +50\.00  +[-\d.]+ … [\d.]+$", shown, re.M)
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.parametrize("rows", [23, 22])
+@pytest.mark.parametrize(
+    ("column", "published", "average", "without"),
+    [
+        (1, (98.79, 97.33, 97.63), 97.92, (98.62, 97.04, 97.40)),  # Offline-Diverse
+        (2, (98.84, 98.22, 96.84), 97.97, (98.67, 98.03, 96.54)),  # Offline-Hard
+    ],
+)
+def test_golden_a2_published_leaderboards_from_files(
+    tmp_path: Path,
+    column: int,
+    published: tuple[float, ...],
+    average: float,
+    without: tuple[float, ...],
+    rows: int,
+    form: str,
+) -> None:
+    """What Arena Learning prints comes out of files as a user would write them, to the last printed digit."""
+    boards = wizard_arena()
+    paths = []
+    for name, board in (("offline", boards[column]), ("lmsys", boards[0])):
+        kept = {model: row for model, row in board.items() if rows == 23 or model != "GPT-4o"}
+        table = [{"model": m, "rating": r.rating, "lower": r.lower, "upper": r.upper} for m, r in kept.items()]
+        path = tmp_path / f"{name}.{form}"
+        if form == "json":
+            path.write_text(json.dumps({"leaderboard": table}))
+        else:
+            lines = [",".join(map(str, row.values())) for row in table]
+            path.write_text("\n".join(["model,rating,lower,upper", *lines]) + "\n")
+        paths.append(str(path))
+    shown = run(*paths)
+    figures = [
+        float(re.findall(rf"^{name}[a-z]* +([\d.]+)", shown, re.M)[0]) for name in ("spearman", "human agr", "diff")
+    ]
+    assert figures == list(published if rows == 23 else without)
+    pairs = rows * (rows - 1) // 2
+    assert shown.startswith(f"{rows} models in both, {pairs} pairs, {225 if rows == 23 else 203} separated by B\n")
+    assert f"A orders {3 - column} the other way and leaves 2 open" in shown
+    if rows == 23:
+        assert re.search(rf"^average +{average}", shown, re.M)
 
 
 def test_no_common_model_is_an_error(boards: tuple[str, str], tmp_path: Path) -> None:

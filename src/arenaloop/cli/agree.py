@@ -27,7 +27,8 @@ def agree(
     """How well benchmark A agrees with reference B, in percent.
 
     Spearman correlates the ranks. Human agreement counts +1, 0 or -1 for every pair that the reference's intervals
-    separate: same order, undecided, opposite. Differentiation is the share of pairs that the benchmark separates.
+    separate: same order, undecided, opposite. Differentiation is the share of pairs that the benchmark separates. 95 %
+    intervals say what new battles and votes of the same models could change, by the lists' own intervals.
 
     A CSV needs the columns model,rating,lower,upper.
 
@@ -38,31 +39,36 @@ def agree(
         arenaloop agree runs/mine lmsys.csv --json
     """
     from arenaloop.data.formats import read_leaderboard
-    from arenaloop.ratings.agreement import consistency
+    from arenaloop.ratings.agreement import consistency, consistency_rates
 
     ours, theirs = read_leaderboard(benchmark), read_leaderboard(reference)
     if not set(ours) & set(theirs):
         alike = "".join(f"; {line}" for line in _twins(ours, theirs))
         raise InputError(f"{benchmark} and {reference} have no model in common{alike}")
     try:
-        result = consistency(ours, theirs)
+        result, rates = consistency(ours, theirs), consistency_rates(ours, theirs)
     except ValueError as error:
         raise InputError(str(error)) from None
     notes = [*ours.notes, *theirs.notes, *_unmatched(ours, theirs)]
     if as_json:
         for note in notes:  # the document has scalars only
             typer.echo(plain(f"note: {note}"), err=True)
-        fields = ("models", "pairs", "reference_separated", "spearman", "human_agreement", "differentiation", "average")
-        sys.stdout.write(json.dumps({name: getattr(result, name) for name in fields}, indent=2) + "\n")
+        fields = ("models", "pairs", "reference_separated", *rates, "wrongly_separated")
+        document = {name: getattr(result, name) for name in fields}
+        for name, rate in rates.items():
+            document |= {f"{name}_lower": rate.lower, f"{name}_upper": rate.upper}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     both = f"{counted(result.models, 'model')} in both, {counted(result.pairs, 'pair')}"
     typer.echo(f"{both}, {result.reference_separated} separated by B")
-    for name in ("spearman", "human_agreement", "differentiation", "average"):
-        value = getattr(result, name)
-        typer.echo(f"{name.replace('_', ' '):16} {'–' if value is None else f'{value:6.2f}'}")
+    for name, rate in rates.items():
+        ends = "" if rate.lower is None or rate.upper is None else f"  {rate.lower:6.2f} … {rate.upper:.2f}"
+        typer.echo(f"{name.replace('_', ' '):16} {'–' if rate.value is None else f'{rate.value:6.2f}'}{ends}")
     typer.echo(
         f"of the pairs that B separates, A orders {result.opposite} the other way and leaves {result.undecided} open"
     )
+    if result.wrongly_separated is not None:
+        typer.echo(f"wrong of the pairs that both separate: {result.wrongly_separated:.2f}")
     for note in notes:
         typer.echo(plain(f"note: {note}"))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ __all__ = [
     "average_ranks",
     "cohen_kappa",
     "consistency",
+    "consistency_rates",
     "fleiss_kappa",
     "kendall",
     "krippendorff_alpha",
@@ -57,6 +59,8 @@ class Consistency:
         differentiation: share of all pairs that the benchmark separates.
         average: mean of the three.
         opposite, undecided: separated pairs of the reference that the benchmark orders the other way, or not at all.
+        wrongly_separated: of the pairs that both separate, the share that the benchmark orders the other way: what a
+            high differentiation may hide.
         kendall: tau-b of the scores.
     """
 
@@ -69,6 +73,7 @@ class Consistency:
     average: float | None
     opposite: int
     undecided: int
+    wrongly_separated: float | None
     kendall: float | None
 
 
@@ -79,37 +84,102 @@ def consistency(benchmark: Mapping[str, Scored], reference: Mapping[str, Scored]
         ValueError: an interval that does not hold its own score's order (lower above upper), or a score that is not
             finite.
     """
+    ours, theirs = _columns(benchmark, reference)
+    found = _compared(ours, theirs)
+    apart, told = _pairs(ours), _pairs(theirs)
+    both = apart[told != 0] * told[told != 0]
+    opposite, decided = int((both < 0).sum()), int((both != 0).sum())
+    tau = kendall(ours[0], theirs[0])
+    return Consistency(
+        models=ours.shape[1],
+        pairs=len(apart),
+        reference_separated=len(both),
+        spearman=found["spearman"],
+        human_agreement=found["human_agreement"],
+        differentiation=found["differentiation"],
+        average=found["average"],
+        opposite=opposite,
+        undecided=len(both) - decided,
+        wrongly_separated=100.0 * opposite / decided if decided else None,
+        kendall=None if tau is None else 100.0 * tau,
+    )
+
+
+def consistency_rates(
+    benchmark: Mapping[str, Scored], reference: Mapping[str, Scored], *, samples: int = 400, seed: int = 0
+) -> dict[str, Rate]:
+    """The four figures of `consistency` in percent, with 95 % intervals for new battles and votes of the same models.
+
+    Both lists are drawn anew: every rating moves by a normal error of the size that its own 95 % interval tells, and
+    takes the interval along (of one with an open end, the other end tells). The interval is the figure, give or take
+    1.96 standard deviations of the draws, within what it can be: percentiles would lie too low, as a draw adds its
+    noise to that of the ratings. It knows of chance only, and nothing of a judge that errs alike on every prompt.
+
+    Args:
+        samples, seed: of the draws.
+
+    Raises:
+        ValueError: as `consistency` does.
+    """
+    found = consistency(benchmark, reference)
+    rng = np.random.default_rng(seed)
+    lists = []
+    for columns in _columns(benchmark, reference):
+        rating, lower, upper = columns
+        ends = np.stack([rating - lower, upper - rating])
+        error = np.where(np.isfinite(ends), ends, ends[::-1]).mean(axis=0) / _TWO_SIDED
+        error = np.where(np.isfinite(error), error, 0.0)
+        lists.append(columns[None] + (rng.standard_normal((samples, len(rating))) * error)[:, None, :])
+    drawn = [_compared(ours, theirs) for ours, theirs in zip(*lists, strict=True)]
+    rates = {}
+    for name in ("spearman", "human_agreement", "differentiation", "average"):
+        value: float | None = getattr(found, name)
+        known = [each for one in drawn if (each := one[name]) is not None]
+        if value is None or len(known) < samples / 2:
+            rates[name] = Rate(value, n=found.pairs)
+            continue
+        error_ = float(np.std(known))
+        half, least = _TWO_SIDED * error_, 0.0 if name == "differentiation" else -100.0
+        rates[name] = Rate(value, max(least, value - half), min(100.0, value + half), error_, found.pairs)
+    return rates
+
+
+_TWO_SIDED = NormalDist().inv_cdf(0.975)
+
+
+def _columns(benchmark: Mapping[str, Scored], reference: Mapping[str, Scored]) -> tuple[FloatArray, FloatArray]:
+    """Rating, lower and upper end of the models that both lists hold, each of shape (3, n)."""
     shared = [model for model in benchmark if model in reference]
     for board in (benchmark, reference):
         for model in shared:
             row = board[model]
             if not np.isfinite(row.rating) or not row.lower <= row.upper:
                 raise ValueError(f"{model}: {row.lower} to {row.upper} around {row.rating} is no interval")
-    count = len(shared)
-    i, j = np.triu_indices(count, 1)
-    ours = separation([benchmark[m] for m in shared])[i, j]
-    theirs = separation([reference[m] for m in shared])[i, j]
-    told = theirs != 0
-    product = ours[told] * theirs[told]
-    agreement = 100.0 * float(product.mean()) if told.any() else None
-    differentiation = 100.0 * float((ours != 0).mean()) if len(ours) else None
-    score_x = np.array([benchmark[m].rating for m in shared])
-    score_y = np.array([reference[m].rating for m in shared])
-    rho, tau = spearman(score_x, score_y), kendall(score_x, score_y)
-    parts = [None if rho is None else 100.0 * rho, agreement, differentiation]
-    known = [part for part in parts if part is not None]
-    return Consistency(
-        models=count,
-        pairs=len(ours),
-        reference_separated=int(told.sum()),
-        spearman=parts[0],
-        human_agreement=agreement,
-        differentiation=differentiation,
-        average=float(np.mean(known)) if len(known) == 3 else None,
-        opposite=int((product < 0).sum()),
-        undecided=int((product == 0).sum()),
-        kendall=None if tau is None else 100.0 * tau,
+    one, other = (
+        np.array([(board[m].rating, board[m].lower, board[m].upper) for m in shared], dtype=np.float64).reshape(-1, 3).T
+        for board in (benchmark, reference)
     )
+    return one, other
+
+
+def _compared(ours: FloatArray, theirs: FloatArray) -> dict[str, float | None]:
+    """Spearman, human agreement, differentiation and their average, in percent, of columns of shape (3, n)."""
+    apart, told = _pairs(ours), _pairs(theirs)
+    rho = spearman(ours[0], theirs[0])
+    shares = [
+        None if rho is None else 100.0 * rho,
+        100.0 * float((apart * told)[told != 0].mean()) if told.any() else None,
+        100.0 * float((apart != 0).mean()) if len(apart) else None,
+    ]
+    known = [share for share in shares if share is not None]
+    average = float(np.mean(known)) if len(known) == 3 else None
+    return dict(zip(("spearman", "human_agreement", "differentiation", "average"), [*shares, average], strict=True))
+
+
+def _pairs(columns: FloatArray) -> IntArray:
+    """+1, -1 or 0 for every pair, as `separation` has it."""
+    i, j = np.triu_indices(columns.shape[1], 1)
+    return _above(columns[1], columns[2])[i, j]
 
 
 def separation(rows: Sequence[Scored]) -> IntArray:
@@ -120,8 +190,12 @@ def separation(rows: Sequence[Scored]) -> IntArray:
     """
     lower = np.array([row.lower for row in rows], dtype=np.float64)
     upper = np.array([row.upper for row in rows], dtype=np.float64)
+    return _above(lower, upper)
+
+
+def _above(lower: FloatArray, upper: FloatArray) -> IntArray:
     above = lower[:, None] >= upper[None, :]
-    return above.astype(np.int64) - above.T.astype(np.int64)
+    return np.asarray(above.astype(np.int64) - above.T.astype(np.int64))
 
 
 def average_ranks(values: npt.ArrayLike) -> FloatArray:
