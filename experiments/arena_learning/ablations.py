@@ -7,9 +7,9 @@ Per seed one round of the demo's recipe with PPO is run; every arm then starts f
 is looked at) and from the battles on its slices, and differs from the others in its rows alone: as many steps, the same
 order of rows, the same replayed demonstrations.
 
-    selection   a third of the slice's prompts, picked by the battles (the largest gaps; the winner's answer), at random,
-                evenly over k-means clusters, by length of prompt and answer, by instruction-following difficulty under
-                SFT-I0 (Li et al. 2024: the answer's perplexity with the prompt over that without; ratios above 1 left
+    selection   a third of the slice's prompts, picked by the battles (the largest gaps; the winner's answer), at
+                random, evenly over k-means clusters, by length of prompt and answer, by instruction-following difficulty
+                under SFT-I0 (Li et al. 2024: the answer's perplexity with the prompt over that without; ratios above 1 left
                 out); the last four with a random opponent's answer, as nobody has judged it, and once more with the
                 winner's, so that the choice of prompts is seen alone. `all rows` is the whole slice
     k           thresholds of SFT and of DPO
@@ -60,6 +60,7 @@ ROUND = (
     "anchor=[scholar,1000]",
     "data.prompts=sandbox:prompts?n=6000&split=train",
     "rm_samples=8",
+    "reward_model.learning_rate=0.0005",
 )
 TINY = (*ROUND, *SMALL, "rm_samples=2", "ppo.iterations=2", "ppo.rollout_batch=32", "ppo.step_batch=32")
 

@@ -2,7 +2,7 @@
 
 An arm starts from a checkpoint of a run of the recipe, learns rows made of that run's battles, and is measured as
 the run's own stages are: greedy answers to held-out prompts, gold accuracy, and a rating by battles with the run's
-opponents, of which the first is held at 1000. Figures are kept seed by seed, so that what is finished is not done again.
+opponents, of which the first is held at 1000. Figures are kept seed by seed: what is finished is not done again.
 """
 
 from __future__ import annotations
