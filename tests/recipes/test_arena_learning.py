@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 import torch
 from small_recipe import settings
+from typer.testing import CliRunner
 
 from arenaloop.calls.answers import Contestant
+from arenaloop.cli import app
 from arenaloop.errors import ConfigError, EndpointDownError, InputError, StorageError
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.recipes import arena_learning
@@ -46,7 +49,11 @@ def lasting(document: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("seconds", "cached", "calls", "tokens_in", "tokens_out"):
         plain.pop(key)
     for stage in plain["stages"]:
-        stage.pop("seconds")
+        for key in ("seconds", "calls", "tokens_in", "tokens_out"):
+            stage.pop(key)
+    for table in plain["tables"]:
+        if table["title"] == "Counts":
+            table["rows"] = [row[:5] for row in table["rows"]]
     return plain
 
 
@@ -83,8 +90,9 @@ def test_the_summary_has_the_keys_of_the_contract(whole: tuple[Path, Result]) ->
         "stages", "prose", "tables", "curves",
     ]  # fmt: skip
     for stage in result.stages:
-        assert set(stage) == {
-            "name", "rating", "lower", "upper", "gold_accuracy", "gold_utility", "mean_length", "rows", "seconds"
+        assert set(stage) - {"selection"} == {
+            "name", "rating", "lower", "upper", "gold_accuracy", "gold_utility", "mean_length", "rows", "seconds",
+            "calls", "tokens_in", "tokens_out", "usd",
         }  # fmt: skip
         assert stage["lower"] <= stage["rating"] <= stage["upper"]
         assert 0 <= stage["gold_accuracy"] <= 1
@@ -92,6 +100,55 @@ def test_the_summary_has_the_keys_of_the_contract(whole: tuple[Path, Result]) ->
     wanted = 2 * 20 * 3 + 12 * 10  # two slices of 20 prompts, three pairs each, then ten pairs on the test set
     assert (result.summary["battles_wanted"], result.summary["battles_decided"]) == (wanted, wanted)
     assert result.summary["verdicts_ok"] == 2 * wanted
+
+
+def test_each_stage_tells_what_it_learned_from_and_paid(whole: tuple[Path, Result]) -> None:
+    """The paper's tables of counts, in numbers that add up."""
+    _, result = whole
+    first, sft, dpo = result.stages
+    assert "selection" not in first
+    for stage in (sft, dpo):
+        found = stage["selection"]
+        assert (found["prompts"], found["k"]) == (20, 1.0)
+        assert found["rows"] + sum(found["dropped"].values()) == 20
+        assert found["rows"] == stage["rows"] == sum(found["chosen_by"].values())
+        assert sum(found["credit"].values()) == pytest.approx(found["rows"])
+        assert "difficulty" not in found  # nobody has rated these prompts
+    assert sum(dpo["selection"]["rejected_by"].values()) == dpo["rows"]
+    counts, chosen, rejected = result.summary["tables"][:3]
+    assert [table["title"] for table in (counts, chosen, rejected)] == [
+        "Counts",
+        "Chosen, by model",
+        "Rejected, by model",
+    ]
+    rows_of = {row[0]: dict(zip(counts["columns"], row, strict=True)) for row in counts["rows"]}
+    assert list(rows_of) == ["SFT-I0", "SFT-I1", "DPO-I1", "leaderboard", "all"]
+    assert rows_of["SFT-I1"]["rows selected"] == sft["rows"]
+    for column, key in (("calls", "calls"), ("tokens in", "tokens_in"), ("tokens out", "tokens_out")):
+        parts = [row[column] for name, row in rows_of.items() if name != "all"]
+        assert sum(parts) == rows_of["all"][column] == result.summary[key]
+        assert all(parts) or key != "calls"
+    assert chosen["columns"] == ["", "SFT-I1", "DPO-I1", "all"]
+    assert [sum(row[n] for row in chosen["rows"]) for n in (1, 2)] == pytest.approx([sft["rows"], dpo["rows"]], abs=0.3)
+    assert rejected["columns"] == ["", "DPO-I1", "all"]
+
+
+def test_the_leaderboard_is_rated_as_rank_does(whole: tuple[Path, Result], tmp_path: Path) -> None:
+    """The paper's procedure as a setting of the recipe, and as options of the command, on the same battles."""
+    out = tmp_path / "copy"
+    shutil.copytree(whole[0], out)
+    again = run(out, "rating={interval: bootstrap, cluster: battle, score: median}", "anchor=[novice, 1100]")
+    options = "--interval bootstrap --samples 100 --cluster battle --score median --anchor novice=1100 --json"
+    told = CliRunner().invoke(app, ["rank", str(out), *options.split()])
+    assert told.exit_code == 0
+    written = json.loads((out / "leaderboard.json").read_text())
+    assert json.loads(told.stdout) == written
+    ratings = {row["model"]: row for row in written["leaderboard"]}
+    assert (ratings["novice"]["rating"], ratings["novice"]["lower"], ratings["novice"]["upper"]) == (1100, 1100, 1100)
+    assert ratings["SFT-I1"]["rating"] != ratings["SFT-I1"]["estimate"]
+    assert ratings["SFT-I1"]["rating"] == pytest.approx(ratings["SFT-I1"]["estimate"], abs=30)
+    assert "ratings are the medians of 100 resamples" in written["notes"]
+    assert again.stages[1]["rating"] == ratings["SFT-I1"]["rating"]
 
 
 def test_the_plan_is_what_happens(whole: tuple[Path, Result], tmp_path: Path) -> None:

@@ -339,7 +339,7 @@ def inputs_key(recipe: ArenaLearning) -> str:
     plain = s.model_dump(
         mode="json",
         exclude={
-            *("name", "concurrency", "budget_usd", "budget_calls", "human", "machine"),
+            *("name", "concurrency", "budget_usd", "budget_calls", "human", "machine", "rating"),
             *("opponents", "judge", "target", "sft_init_training", "sft", "dpo", "reward_model", "ppo"),
             # as these settings came later: keys of what was there before stay
             *(["seats"] if s.seats == "both" else []),
