@@ -12,6 +12,9 @@ from rich.console import Console
 from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.errors import ConfigError, InputError
+from arenaloop.ratings.battles import Battles
+from arenaloop.ratings.bootstrap import bootstrap
+from arenaloop.ratings.bradley_terry import fit
 from arenaloop.terminal import plain
 from arenaloop.types import Battle
 
@@ -259,3 +262,29 @@ def test_elo_that_has_not_settled_is_said_beside_what_the_fit_has() -> None:
     assert not any("settled" in note for note in leaderboard(many, method="elo", samples=20).notes)
     even = few | {"winner": ["model_a"] * 30 + ["model_b"] * 30}
     assert not any("settled" in note for note in leaderboard(even, method="elo", samples=20).notes)
+
+
+def test_the_papers_procedure_takes_medians_and_plain_percentiles() -> None:
+    """Arena Learning, section 3.1: 100 bootstraps of battles, the median, 2.5 and 97.5 percent, an anchor."""
+    table = Battles.from_columns(columns())
+    paper = {"interval": "bootstrap", "samples": 100, "cluster": "battle", "anchor": ("gamma", 1100.0)}
+    board = leaderboard(table, score="median", **paper)  # type: ignore[arg-type]
+    plain_board = leaderboard(table, **paper)  # type: ignore[arg-type]
+    draws = bootstrap(table, fit(table), samples=100, cluster="battle").draws
+    for at, name in enumerate(table.models):
+        rows = 1100.0 + 400.0 / np.log(10.0) * (draws[:, at] - draws[:, table.models.index("gamma")])
+        row = board[name]
+        assert row.rating == pytest.approx(np.median(rows))
+        assert (row.lower, row.upper) == pytest.approx(tuple(np.quantile(rows, [0.025, 0.975])), abs=1.5)
+        assert (row.lower, row.upper) == (plain_board[name].lower, plain_board[name].upper)
+        assert row.estimate == plain_board[name].rating
+        assert plain_board[name].estimate is None
+    assert list(board.to_dict()["leaderboard"][0])[2:4] == ["rating", "estimate"]
+    assert "ratings are the medians of 100 resamples" in board.notes
+
+
+def test_a_median_needs_resamples() -> None:
+    with pytest.raises(ConfigError, match="score median is that of a bootstrap"):
+        leaderboard(columns(), score="median")
+    with pytest.raises(ConfigError, match="score must be estimate or median"):
+        leaderboard(columns(), score="mode")

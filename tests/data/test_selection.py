@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from arenaloop.data.selection import (
     PromptScores,
+    mean_difficulty,
     preference_pairs,
     preference_row,
     random_rows,
@@ -445,3 +446,17 @@ def test_a_preference_is_what_its_row_says() -> None:
         "rejected": [{"role": "assistant", "content": "bad"}],
         "chosen_model": "P", "rejected_model": "T", "margin": 1.5, "prompt_id": PROMPT.id, "verdicts": ["v"],
     }  # fmt: skip
+
+
+def test_how_hard_prompts_are_is_told_where_somebody_has_rated_them() -> None:
+    hard = [
+        Prompt.of("a", difficulty=8),
+        Prompt.of("b", difficulty=3.0),
+        Prompt.of("c"),
+        Prompt.of("d", difficulty="?"),
+    ]
+    hard.append(Prompt.of("e", difficulty=float("nan")))
+    ids = [prompt.id for prompt in hard]
+    assert mean_difficulty(hard, [ids[0], ids[0], ids[2]]) == {"rated": 2, "before": 5.5, "after": 8.0}
+    assert mean_difficulty(hard, ids[2:]) == {"rated": 2, "before": 5.5, "after": None}
+    assert mean_difficulty(hard[2:], ids) is None

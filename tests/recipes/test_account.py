@@ -102,7 +102,7 @@ def test_a_stage_accounts_for_its_rows() -> None:
 
 def test_the_whole_account() -> None:
     board = leaderboard(Battles.of(["DPO-I1", "teacher"], [0, 0, 0], [1, 1, 1], [1.0, 0.0, 0.5]))
-    said = account({"DPO-I1": RESULT}, board, 3, never)
+    said = account({"DPO-I1": RESULT}, board, 3, never, {})
     assert list(said) == ["stages", "prose", "tables", "curves"]
     (stage,) = said["stages"]
     assert stage["rating"] == board["DPO-I1"].rating
@@ -116,5 +116,5 @@ def test_the_whole_account() -> None:
 
 def test_a_stage_of_which_nothing_was_measured() -> None:
     board = leaderboard(Battles.of(["s", "teacher"], [0], [1], [1.0]))
-    (stage,) = account({"s": StageResult("base", rows=1, steps=1)}, board, 1, never)["stages"]
+    (stage,) = account({"s": StageResult("base", rows=1, steps=1)}, board, 1, never, {})["stages"]
     assert (stage["mean_length"], stage["rating"]) == (None, board["s"].rating)

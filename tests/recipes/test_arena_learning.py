@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Callable, Mapping
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from small_recipe import settings
+from small_recipe import lasting, rows, run, settings
+from typer.testing import CliRunner
 
 from arenaloop.calls.answers import Contestant
+from arenaloop.cli import app
 from arenaloop.errors import ConfigError, EndpointDownError, InputError, StorageError
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.recipes import arena_learning
@@ -26,28 +27,6 @@ from arenaloop.store import Store
 from arenaloop.types import Completion, Prompt, Request
 
 torch.set_num_threads(1)
-
-
-def run(out: Path, *changes: str, change: Callable[[ArenaLearning], ArenaLearning] = lambda recipe: recipe) -> Result:
-    checked = settings(*changes)
-    recipe = change(build_arena_learning(checked, out))
-    out.mkdir(parents=True, exist_ok=True)
-    with Store(out / "arena.db") as store:
-        return arena_learning.run(recipe, store, out)
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def lasting(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A summary without what depends on the clock or on the invocation."""
-    plain = copy.deepcopy(dict(document))
-    for key in ("seconds", "cached", "calls", "tokens_in", "tokens_out"):
-        plain.pop(key)
-    for stage in plain["stages"]:
-        stage.pop("seconds")
-    return plain
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +62,9 @@ def test_the_summary_has_the_keys_of_the_contract(whole: tuple[Path, Result]) ->
         "stages", "prose", "tables", "curves", "best",
     ]  # fmt: skip
     for stage in result.stages:
-        assert set(stage) == {
-            "name", "rating", "lower", "upper", "gold_accuracy", "gold_utility", "mean_length", "rows", "seconds"
+        assert set(stage) - {"selection"} == {
+            "name", "rating", "lower", "upper", "gold_accuracy", "gold_utility", "mean_length", "rows", "seconds",
+            "calls", "tokens_in", "tokens_out", "usd",
         }  # fmt: skip
         assert stage["lower"] <= stage["rating"] <= stage["upper"]
         assert 0 <= stage["gold_accuracy"] <= 1
@@ -92,6 +72,55 @@ def test_the_summary_has_the_keys_of_the_contract(whole: tuple[Path, Result]) ->
     wanted = 2 * 20 * 3 + 12 * 10  # two slices of 20 prompts, three pairs each, then ten pairs on the test set
     assert (result.summary["battles_wanted"], result.summary["battles_decided"]) == (wanted, wanted)
     assert result.summary["verdicts_ok"] == 2 * wanted
+
+
+def test_each_stage_tells_what_it_learned_from_and_paid(whole: tuple[Path, Result]) -> None:
+    """The paper's tables of counts, in numbers that add up."""
+    _, result = whole
+    first, sft, dpo = result.stages
+    assert "selection" not in first
+    for stage in (sft, dpo):
+        found = stage["selection"]
+        assert (found["prompts"], found["k"]) == (20, 1.0)
+        assert found["rows"] + sum(found["dropped"].values()) == 20
+        assert found["rows"] == stage["rows"] == sum(found["chosen_by"].values())
+        assert sum(found["credit"].values()) == pytest.approx(found["rows"])
+        assert "difficulty" not in found  # nobody has rated these prompts
+    assert sum(dpo["selection"]["rejected_by"].values()) == dpo["rows"]
+    counts, chosen, rejected = result.summary["tables"][:3]
+    assert [table["title"] for table in (counts, chosen, rejected)] == [
+        "Counts",
+        "Chosen, by model",
+        "Rejected, by model",
+    ]
+    rows_of = {row[0]: dict(zip(counts["columns"], row, strict=True)) for row in counts["rows"]}
+    assert list(rows_of) == ["SFT-I0", "SFT-I1", "DPO-I1", "leaderboard", "all"]
+    assert rows_of["SFT-I1"]["rows selected"] == sft["rows"]
+    for column, key in (("calls", "calls"), ("tokens in", "tokens_in"), ("tokens out", "tokens_out")):
+        parts = [row[column] for name, row in rows_of.items() if name != "all"]
+        assert sum(parts) == rows_of["all"][column] == result.summary[key]
+        assert all(parts) or key != "calls"
+    assert chosen["columns"] == ["", "SFT-I1", "DPO-I1", "all"]
+    assert [sum(row[n] for row in chosen["rows"]) for n in (1, 2)] == pytest.approx([sft["rows"], dpo["rows"]], abs=0.3)
+    assert rejected["columns"] == ["", "DPO-I1", "all"]
+
+
+def test_the_leaderboard_is_rated_as_rank_does(whole: tuple[Path, Result], tmp_path: Path) -> None:
+    """The paper's procedure as a setting of the recipe, and as options of the command, on the same battles."""
+    out = tmp_path / "copy"
+    shutil.copytree(whole[0], out)
+    again = run(out, "rating={interval: bootstrap, cluster: battle, score: median}", "anchor=[novice, 1100]")
+    options = "--interval bootstrap --samples 100 --cluster battle --score median --anchor novice=1100 --json"
+    told = CliRunner().invoke(app, ["rank", str(out), *options.split()])
+    assert told.exit_code == 0
+    written = json.loads((out / "leaderboard.json").read_text())
+    assert json.loads(told.stdout) == written
+    ratings = {row["model"]: row for row in written["leaderboard"]}
+    assert (ratings["novice"]["rating"], ratings["novice"]["lower"], ratings["novice"]["upper"]) == (1100, 1100, 1100)
+    assert ratings["SFT-I1"]["rating"] != ratings["SFT-I1"]["estimate"]
+    assert ratings["SFT-I1"]["rating"] == pytest.approx(ratings["SFT-I1"]["estimate"], abs=30)
+    assert "ratings are the medians of 100 resamples" in written["notes"]
+    assert again.stages[1]["rating"] == ratings["SFT-I1"]["rating"]
 
 
 def test_the_plan_is_what_happens(whole: tuple[Path, Result], tmp_path: Path) -> None:
@@ -305,6 +334,17 @@ def test_rounds_may_learn_from_other_opponents(tmp_path: Path) -> None:
     assert {row.model for row in result.leaderboard.rows} == {"SFT-I0", "SFT-I1", "SFT-I2", "scholar", "novice"}
 
 
+def test_rows_of_earlier_rounds_may_be_selected_anew(tmp_path: Path) -> None:
+    """A lower threshold in round 2 takes more of round 1's battles, where `reselect` says so."""
+    changes = ("rounds=2", "stages=[sft]", "k_sft=[7, 0.5]", "data.test=sandbox:prompts?n=4&split=test")
+    kept = run(tmp_path / "kept", *changes).stages
+    anew = run(tmp_path / "anew", *changes, "accumulate=reselect").stages
+    assert kept[1]["rows"] == anew[1]["rows"]
+    new = len(rows(tmp_path / "kept" / "data" / "SFT-I2.jsonl"))
+    assert kept[2]["rows"] == kept[1]["rows"] + new
+    assert anew[2]["rows"] > kept[2]["rows"]
+
+
 def test_a_cleaned_pool_tells_what_went(tmp_path: Path) -> None:
     def repeated(recipe: ArenaLearning) -> ArenaLearning:
         return replace(recipe, pool=[*recipe.pool, *(Prompt.of(f"{p.last_user}!!") for p in recipe.pool[:5])])
@@ -435,86 +475,3 @@ def test_one_seat_is_asked_once_a_battle(tmp_path: Path) -> None:
     summary = run(tmp_path, "rounds=0", "seats=seeded").summary
     assert summary["verdicts_ok"] == summary["battles_decided"] == 12 * 3
     assert summary["flip_rate"] is None
-
-
-# ---------------------------------------------------------------------- reward model and PPO
-
-
-PPO = ("stages=[sft,dpo,ppo]", "data.prompts=sandbox:prompts?n=60", "rm_samples=2", "k_rm=[0.5]")
-
-
-def test_a_round_may_end_with_a_reward_model_and_ppo(tmp_path: Path) -> None:
-    """The paper's round: PPO goes on from DPO by a model of who won, on the prompts of the same slice."""
-    out = tmp_path / "run"
-    result = run(out, *PPO)
-    assert [stage["name"] for stage in result.stages] == ["SFT-I0", "SFT-I1", "DPO-I1", "RM-I1", "PPO-I1"]
-    reward_model, ppo = result.stages[3:]
-    assert (reward_model["rating"], reward_model["mean_length"]) == (None, None)
-    assert ppo["rating"] is not None
-    series = [one for curve in result.summary["curves"][:2] for one in curve["series"]]
-    drawn = {point["label"] for one in series for point in one["points"]}
-    assert "PPO-I1" in drawn
-    assert "RM-I1" not in drawn
-    assert ppo["rows"] == 20
-    pairs = rows(out / "data" / "RM-I1.jsonl")
-    assert reward_model["rows"] == len(pairs)
-    names = {row["chosen_model"] for row in pairs} | {row["rejected_model"] for row in pairs}
-    assert {"DPO-I1#1", "DPO-I1#2"} < names  # its own answers battled too
-    assert names - {"DPO-I1#1", "DPO-I1#2"} <= {"DPO-I1", "scholar", "novice"}
-    assert all(row["margin"] >= 0.5 for row in pairs)
-    slices = [{row["prompt_id"] for row in rows(out / "data" / f"{name}.jsonl")} for name in ("SFT-I1", "DPO-I1")]
-    assert not {row["prompt_id"] for row in pairs} & (slices[0] | slices[1])
-    trained = json.loads((out / "checkpoints" / "PPO-I1" / "training.json").read_text())
-    assert trained["start"].endswith("DPO-I1")
-    board = json.loads((out / "leaderboard.json").read_text())
-    assert {row["model"] for row in board["leaderboard"]} == {
-        "SFT-I0",
-        "SFT-I1",
-        "DPO-I1",
-        "PPO-I1",
-        "scholar",
-        "novice",
-    }
-    again = run(out, *PPO)  # all of it is there
-    assert lasting(again.summary) == lasting(result.summary)
-    assert again.summary["calls"] == result.summary["calls"]
-
-
-def test_a_run_that_stops_between_reward_model_and_ppo_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped before the reward model's result is kept, and before PPO's: as if it had not been."""
-    real_put = Store.put_stage
-    for name in ("RM-I1", "PPO-I1"):
-
-        def put(self: Store, stage: str, key: str, result: dict[str, Any], stop: str = name) -> None:
-            if stage == stop:
-                raise KeyboardInterrupt
-            real_put(self, stage, key, result)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Store, "put_stage", put)
-            with pytest.raises(KeyboardInterrupt):
-                run(tmp_path / "broken", *PPO, "rm_pairs=own")
-    (tmp_path / "broken" / "data" / "RM-I1.jsonl").unlink()
-    broken, whole = (run(tmp_path / name, *PPO, "rm_pairs=own") for name in ("broken", "whole"))
-    assert lasting(broken.summary) == lasting(whole.summary)
-    assert broken.summary["calls"] == whole.summary["calls"]
-    one, other = (tmp_path / name / "data" / "RM-I1.jsonl" for name in ("broken", "whole"))
-    assert one.read_bytes() == other.read_bytes()
-
-
-def test_own_pairs_alone(tmp_path: Path) -> None:
-    result = run(tmp_path, *PPO, "rm_pairs=own", "stages=[sft,ppo]", "data.prompts=sandbox:prompts?n=40")
-    pairs = rows(tmp_path / "data" / "RM-I1.jsonl")
-    assert {row["chosen_model"] for row in pairs} <= {"SFT-I1#1", "SFT-I1#2"}
-    assert [stage["name"] for stage in result.stages] == ["SFT-I0", "SFT-I1", "RM-I1", "PPO-I1"]
-
-
-def test_rows_of_earlier_rounds_may_be_selected_anew(tmp_path: Path) -> None:
-    """A lower threshold in round 2 takes more of round 1's battles, where `reselect` says so."""
-    changes = ("rounds=2", "stages=[sft]", "k_sft=[7, 0.5]", "data.test=sandbox:prompts?n=4&split=test")
-    kept = run(tmp_path / "kept", *changes).stages
-    anew = run(tmp_path / "anew", *changes, "accumulate=reselect").stages
-    assert kept[1]["rows"] == anew[1]["rows"]
-    new = len(rows(tmp_path / "kept" / "data" / "SFT-I2.jsonl"))
-    assert kept[2]["rows"] == kept[1]["rows"] + new
-    assert anew[2]["rows"] > kept[2]["rows"]

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from arenaloop.config import ArenaLearningSettings, override, validate
+from arenaloop.recipes import arena_learning
+from arenaloop.recipes.arena_learning_plan import ArenaLearning
+from arenaloop.recipes.stage import Result
+from arenaloop.specs.recipes.arena_learning import build_arena_learning
+from arenaloop.store import Store
 
 TRAINING: dict[str, Any] = {
     "optimizer": "muon", "learning_rate": 0.01, "batch_size": 16, "threads": 1, "max_length": 64,
@@ -52,3 +61,29 @@ RECIPE: dict[str, Any] = {
 
 def settings(*changes: str) -> ArenaLearningSettings:
     return validate(ArenaLearningSettings, override(RECIPE, changes), "recipe.yaml")
+
+
+def run(out: Path, *changes: str, change: Callable[[ArenaLearning], ArenaLearning] = lambda recipe: recipe) -> Result:
+    checked = settings(*changes)
+    recipe = change(build_arena_learning(checked, out))
+    out.mkdir(parents=True, exist_ok=True)
+    with Store(out / "arena.db") as store:
+        return arena_learning.run(recipe, store, out)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def lasting(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary without what depends on the clock or on the invocation."""
+    plain = copy.deepcopy(dict(document))
+    for key in ("seconds", "cached", "calls", "tokens_in", "tokens_out"):
+        plain.pop(key)
+    for stage in plain["stages"]:
+        for key in ("seconds", "calls", "tokens_in", "tokens_out"):
+            stage.pop(key)
+    for table in plain["tables"]:
+        if table["title"] == "Counts":
+            table["rows"] = [row[:5] for row in table["rows"]]
+    return plain

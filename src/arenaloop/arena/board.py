@@ -31,6 +31,7 @@ class Row:
         own_failures: how many of its battles it lost by a failure of its own, without a verdict.
         undecided: how many more battles have no outcome.
         worst, best: what the rating would be had the model lost, or won, all of these; None without any.
+        estimate: of maximum likelihood, where the rating is a median of resamples.
     """
 
     rank: int
@@ -44,6 +45,7 @@ class Row:
     undecided: int = 0
     worst: float | None = None
     best: float | None = None
+    estimate: float | None = None
 
     @property
     def undecided_share(self) -> float | None:
@@ -108,6 +110,7 @@ class Leaderboard:
                     "rank": row.rank,
                     "model": row.model,
                     "rating": row.rating,
+                    **({} if row.estimate is None else {"estimate": row.estimate}),
                     "lower": row.lower,
                     "upper": row.upper,
                     "battles": row.battles,

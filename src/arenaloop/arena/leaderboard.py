@@ -32,6 +32,7 @@ __all__ = ["leaderboard"]
 
 METHODS = ("bt", "elo")
 INTERVALS = ("sandwich", "bootstrap")
+SCORES = ("estimate", "median")
 
 
 def leaderboard(
@@ -41,6 +42,7 @@ def leaderboard(
     interval: str = "sandwich",
     cluster: str | None = None,
     anchor: tuple[str, float] | None = None,
+    score: str = "estimate",
     samples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -57,6 +59,8 @@ def leaderboard(
         interval: ``"sandwich"`` or ``"bootstrap"``.
         cluster: ``"prompt"`` or ``"battle"``; None means prompts where there are prompt ids, else battles.
         anchor: a model and the rating that it shall have; without one, ratings have mean 1000.
+        score: what a rating is: the maximum-likelihood ``"estimate"``, or the ``"median"`` of a bootstrap (Arena
+            Learning, Arena-Hard), beside which the estimate stands too.
         samples: bootstrap resamples (or orders, with `method` ``"elo"``).
         seed: of the resamples.
         level: of the intervals.
@@ -67,7 +71,8 @@ def leaderboard(
         ConfigError: a setting that does not exist or cannot be, such as an anchor that is not in the data.
         InputError: columns that are missing or hold impossible values.
     """
-    for name, value, known in (("method", method, METHODS), ("interval", interval, INTERVALS)):
+    choices = (("method", method, METHODS), ("interval", interval, INTERVALS), ("score", score, SCORES))
+    for name, value, known in choices:
         if value not in known:
             raise ConfigError(f"{name} must be {' or '.join(known)}, not {value!r}")
     if cluster not in (None, "prompt", "battle"):
@@ -76,6 +81,8 @@ def leaderboard(
         raise ConfigError(f"level must lie strictly between 0 and 1, not {level}")
     if controls and (method, interval) != ("bt", "sandwich"):
         raise ConfigError("control works with method bt and interval sandwich")
+    if score == "median" and (method, interval) != ("bt", "bootstrap"):
+        raise ConfigError("score median is that of a bootstrap: it works with method bt and interval bootstrap")
     table = as_battles(battles, controls=controls)
     notes = [*table.notes, *table.weight_notes()]
     if not len(table):
@@ -89,6 +96,7 @@ def leaderboard(
 
     coefficients = None
     origin = None
+    estimate = None
     try:
         if method == "elo":
             rating, lower, upper, said = _elo(table, cluster, anchor, samples, seed, level)
@@ -114,6 +122,9 @@ def leaderboard(
             rating = fit.ratings(anchor=anchor, origin=origin)
             lower, upper = spread.bounds(anchor=anchor, level=level, origin=origin)
             notes += [*fit.notes, *spread.notes(anchor=anchor, origin=origin)]
+            if score == "median" and isinstance(spread, Bootstrap):
+                estimate, rating = rating, spread.medians(anchor=anchor, origin=origin)
+                notes.append(f"ratings are the medians of {samples:,} resamples")
         bounds = outcome_bounds(table, anchor=anchor, origin=origin)
     except ValueError as error:
         raise ConfigError(str(error)) from None
@@ -127,7 +138,7 @@ def leaderboard(
         ties=table.ties,
         skipped=table.skipped,
         notes=tuple(notes),
-        rows=_ranked(table, rating, lower, upper, bounds),
+        rows=_ranked(table, rating, lower, upper, bounds, estimate),
         coefficients=coefficients,
         depends=bounds is not None and bool(bounds.moving),
     )
@@ -206,7 +217,9 @@ def _unsettled(table: Battles, rating: Any) -> list[str]:
     ]
 
 
-def _ranked(table: Battles, rating: Any, lower: Any, upper: Any, bounds: OutcomeBounds | None) -> tuple[Row, ...]:
+def _ranked(
+    table: Battles, rating: Any, lower: Any, upper: Any, bounds: OutcomeBounds | None, estimate: Any
+) -> tuple[Row, ...]:
     fought, won = table.per_model()
     own = table.own_failures
     order = sorted(
@@ -226,6 +239,7 @@ def _ranked(table: Battles, rating: Any, lower: Any, upper: Any, bounds: Outcome
             undecided=0 if bounds is None else int(bounds.undecided[code]),
             worst=None if bounds is None else _number(rating[code] + bounds.worst[code]),
             best=None if bounds is None else _number(rating[code] + bounds.best[code]),
+            estimate=None if estimate is None else _number(estimate[code]),
         )
         for place, code in enumerate(order, start=1)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -152,19 +152,22 @@ def run_tournament(
     out: Path,
     *,
     anchor: tuple[str, float] | None = None,
+    rating: Mapping[str, Any] | None = None,
     on_progress: Callable[[Tally], None] | None = None,
     budget: Budget | None = None,
 ) -> Tournament:
-    """Play a plan and write its battles and leaderboard into `out`.
+    """Play a plan and write its battles and leaderboard into `out`; arguments as of `write_results`.
 
     Raises:
         ConfigError: the budget is in dollars, and a price is not known.
         StoppedError: the budget is spent, a server is down or the disk is full; nothing but the arena file was written.
     """
     if plan.schedule.wanted is None:
-        return write_results(plan, store, out, play(plan, store, on_progress, budget=budget), anchor=anchor)
+        return write_results(
+            plan, store, out, play(plan, store, on_progress, budget=budget), anchor=anchor, rating=rating
+        )
     played = play_adaptively(plan, store, on_progress, budget=budget)
-    return write_results(played.plan, store, out, played.tally, anchor=anchor, notes=(played.note,))
+    return write_results(played.plan, store, out, played.tally, anchor=anchor, rating=rating, notes=(played.note,))
 
 
 def write_results(
@@ -174,13 +177,16 @@ def write_results(
     tally: Tally,
     *,
     anchor: tuple[str, float] | None = None,
+    rating: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> Tournament:
     """Write ``battles.jsonl`` and ``leaderboard.json`` of a plan as it stands in the arena file; nothing is asked.
 
     Battles without an outcome stand in ``undecided.jsonl``, which is there only if there are any.
 
-    `notes` are added to those of the leaderboard.
+    Args:
+        anchor, rating: how the leaderboard rates: arguments of `leaderboard`.
+        notes: are added to those of the leaderboard.
     """
     summary, columns = Summary(), _Columns([c.name for c in plan.contestants])
 
@@ -198,17 +204,17 @@ def write_results(
         write_jsonl(out / "undecided.jsonl", (undecided_row(p) for p in pairings(plan, store) if not p.winners))
     else:
         (out / "undecided.jsonl").unlink(missing_ok=True)
-    board = _rated(columns, anchor)
+    board = _rated(columns, anchor, rating or {})
     board = replace(board, notes=(*board.notes, *notes))
     write_json(out / "leaderboard.json", board.to_dict())
     return Tournament(board, summary, tally)
 
 
-def _rated(columns: _Columns, anchor: tuple[str, float] | None) -> Leaderboard:
+def _rated(columns: _Columns, anchor: tuple[str, float] | None, rating: Mapping[str, Any]) -> Leaderboard:
     """The leaderboard; an anchor whose battles all failed holds nothing, which is no reason to lose the rest."""
     if anchor is None or columns.met(anchor[0]):
-        return leaderboard(columns.coded(), anchor=anchor)
-    board = leaderboard(columns.coded())
+        return leaderboard(columns.coded(), anchor=anchor, **rating)
+    board = leaderboard(columns.coded(), **rating)
     return replace(board, notes=(*board.notes, f"anchor {anchor[0]}: no battle decided, so ratings have mean 1000"))
 
 

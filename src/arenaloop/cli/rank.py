@@ -36,6 +36,9 @@ def rank(
     cluster: Annotated[
         str | None, typer.Option(help="What is independent: prompt or battle. Default: prompt where there are ids.")
     ] = None,
+    score: Annotated[
+        str, typer.Option(help="A rating is the estimate, or the median of the bootstrap (as in Arena Learning).")
+    ] = "estimate",
     anchor: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Give one model a fixed rating.")] = None,
     control: Annotated[
         list[str] | None,
@@ -84,6 +87,7 @@ def rank(
         interval=interval,
         cluster=cluster,
         anchor=fixed,
+        score=score,
         samples=samples,
         seed=seed,
         level=level,

@@ -21,6 +21,7 @@ __all__ = [
     "PromptScores",
     "RejectedRule",
     "Selection",
+    "mean_difficulty",
     "preference_pairs",
     "preference_row",
     "random_rows",
@@ -107,6 +108,24 @@ class Selection:
             "tied_best": self.tied_best,
             "gap_histogram": {str(gap): self.gaps[gap] for gap in sorted(self.gaps)},
         }
+
+
+def mean_difficulty(prompts: Sequence[Prompt], chosen: Iterable[str]) -> dict[str, Any] | None:
+    """Mean difficulty of some prompts, and of those of them that gave a row (by id); None where none has a difficulty.
+
+    It is the number that a prompt file has in its column ``difficulty``, as `arenaloop testset` writes it; a prompt
+    without one is left out of both means, and ``rated`` says of how many prompts the first is.
+    """
+    known = {prompt.id: float(value) for prompt in prompts if _number(value := prompt.tags.get("difficulty"))}
+    if not known:
+        return None
+    after = [known[id_] for id_ in dict.fromkeys(chosen) if id_ in known]
+    before = sum(known.values()) / len(known)
+    return {"rated": len(known), "before": before, "after": sum(after) / len(after) if after else None}
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def response_scores(

@@ -96,6 +96,17 @@ class Bootstrap:
         ends = partial(self._ends, level=level)
         return scaled_ends(self.fit, self.evidence, ends, anchor=anchor, mean=mean, origin=origin)
 
+    def medians(
+        self, *, anchor: tuple[str, float] | None = None, mean: float = 1000.0, origin: BoolArray | None = None
+    ) -> FloatArray:
+        """Medians of the resampled ratings on the Elo scale, shape (K,), of what `bounds` are; NaN for the unrated."""
+
+        def middle(piece: IntArray, reference: IntArray, codes: IntArray) -> tuple[FloatArray, FloatArray]:
+            apart = self.draws[:, codes] - self.draws[:, reference].mean(axis=1, keepdims=True)
+            return (found := np.median(apart, axis=0)), found
+
+        return scaled_ends(self.fit, self.evidence, middle, anchor=anchor, mean=mean, origin=origin)[0]
+
     def settled(self) -> BoolArray | None:
         """Models whose mean is a firm origin, shape (K,); None where that is everyone (see `separation.settled`)."""
         return settled(self.fit, self._thin(), None if self.evidence is None else self.evidence.bound)

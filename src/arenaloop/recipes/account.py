@@ -5,7 +5,8 @@ The report knows no recipe. It draws every table and curve that stands there; th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from arenaloop.arena.pairings import Summary
 from arenaloop.arena.tournament import run_tournament, write_summary
 from arenaloop.calls.answers import Contestant
 from arenaloop.recipes.held_out_judge import Guards
+from arenaloop.recipes.ledger import Paid
 from arenaloop.recipes.parts import Arena, record
 from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.report.charts import stage_curves
@@ -35,6 +37,7 @@ def finish(
     test: Sequence[Prompt],
     *,
     anchor: tuple[str, float] | None = None,
+    rating: Mapping[str, Any] | None = None,
     left_out: Mapping[str, int] | None = None,
     contained: Mapping[str, int] | None = None,
     tables: Sequence[dict[str, Any]] = (),
@@ -46,6 +49,7 @@ def finish(
         results: by stage, in order.
         contestants: the stages' models, under the stages' names, and the opponents.
         anchor: a contestant and the rating it is held at.
+        rating: how the leaderboard rates: further arguments of `arena.leaderboard.leaderboard`.
         left_out: how much of what was to be trained on, by what it is, asks or contains a held-out prompt.
         contained: how much of that contains one among other text.
         tables: what else is told before the stages.
@@ -54,12 +58,16 @@ def finish(
     store, out, observer = arena.store, stages.out, arena.observer
     observer.phase("leaderboard", "battles")
     plan = arena.plan(contestants, [p.id for p in test], all_pairs([c.name for c in contestants]))
-    final = run_tournament(plan, store, out, anchor=anchor, on_progress=observer.tally, budget=arena.budget)
+    with stages.ledger.stage("leaderboard"):
+        final = run_tournament(
+            plan, store, out, anchor=anchor, rating=rating, on_progress=observer.tally, budget=arena.budget
+        )
     judged = Summary()
     watched = [] if guards is None else [guards.judged]
     for part in (*(result.judged for result in results.values()), *watched, final.summary):
         judged.merge(part)
-    more = account(results, final.leaderboard, len(test), partial(record, plan, store))
+    paid = {name: stages.ledger.paid(name) for name in (*results, "leaderboard")}
+    more = account(results, final.leaderboard, len(test), partial(record, plan, store), paid)
     if apart_from := {what: n for what, n in (left_out or {}).items() if n}:
         table = {
             "title": "Left out",
@@ -80,7 +88,13 @@ def finish(
     return Result(final.leaderboard, more["stages"], summary)
 
 
-def account(results: Mapping[str, StageResult], board: Leaderboard, prompts: int, record: Record) -> dict[str, Any]:
+def account(
+    results: Mapping[str, StageResult],
+    board: Leaderboard,
+    prompts: int,
+    record: Record,
+    paid: Mapping[str, Paid | None],
+) -> dict[str, Any]:
     """Stages, prose, tables and curves of a model that was trained stage by stage against opponents.
 
     Args:
@@ -88,15 +102,16 @@ def account(results: Mapping[str, StageResult], board: Leaderboard, prompts: int
         board: of all stages and the opponents.
         prompts: on how many they were rated.
         record: (one, other) → battles with each other that the first won, tied and lost.
+        paid: what each stage, and the leaderboard, has asked.
     """
-    stages = [stage_row(name, result, board) for name, result in results.items()]
+    stages = [{**stage_row(name, result, board), **_asked(paid.get(name))} for name, result in results.items()]
     opponents = [{"model": row.model, "rating": row.rating} for row in board.rows if row.model not in results]
     details = [stage_details(name, result) for name, result in results.items()]
     answering = [stage for stage in stages if stage["mean_length"] is not None]  # a reward model is no gap in a curve
     return {
         "stages": stages,
         "prose": told(answering or stages, opponents, prompts, record),
-        "tables": [table for tables, _ in details for table in tables],
+        "tables": [*_counts(stages, paid.get("leaderboard")), *(table for tables, _ in details for table in tables)],
         "curves": [*stage_curves(answering, opponents), *(curve for _, curves in details for curve in curves)],
     }
 
@@ -111,7 +126,82 @@ def stage_row(name: str, result: StageResult, board: Leaderboard) -> dict[str, A
         "mean_length": result.figures.get("mean_length"),
         "rows": result.rows,
         "seconds": result.seconds,
+        **({"selection": dict(result.selection)} if result.selection else {}),
     }
+
+
+def _asked(paid: Paid | None) -> dict[str, Any]:
+    """Of a stage, where that is known."""
+    return {} if paid is None else paid._asdict()
+
+
+# ---------------------------------------------------------------------- all stages beside each other
+
+_PAID = ("calls", "tokens_in", "tokens_out", "usd", "seconds")
+
+
+def _counts(stages: Sequence[Mapping[str, Any]], final: Paid | None) -> Iterator[dict[str, Any]]:
+    """The paper's tables of counts: prompts and rows of every stage, and whose texts were chosen and rejected."""
+    rows = []
+    for stage in stages:
+        of = stage.get("selection") or {}
+        hard = of.get("difficulty") or {}
+        rows.append(
+            [
+                stage["name"],
+                *(of.get(key) for key in ("prompts", "k", "rows")),
+                stage["rows"],
+                *(_rounded(hard.get(key), 2) for key in ("before", "after")),
+                *(_rounded(stage.get(key), 4 if key == "usd" else 1) for key in _PAID),
+            ]
+        )
+    asked = {} if final is None else final._asdict()
+    total = [*_asked_of(stages, asked), sum(stage["seconds"] for stage in stages)]
+    rows.append(["leaderboard", *[None] * 6, *(asked.get(key) for key in _PAID)])
+    rows.append(["all", *[None] * 6, *(_rounded(one, 4) for one in total)])
+    columns = ["stage", "prompts", "K", "rows selected", "rows trained on", "difficulty", "of those selected"]
+    columns += ["calls", "tokens in", "tokens out", "US dollars", "seconds"]
+    if all(row[5] is None for row in rows):
+        columns, rows = columns[:5] + columns[7:], [row[:5] + row[7:] for row in rows]
+    yield {
+        "title": "Counts",
+        "columns": columns,
+        "rows": rows,
+        "note": "Calls, tokens and dollars are those of all invocations on this directory while a stage was worked on; "
+        "seconds are of its battles, training and test answers, those of the leaderboard apart.",
+    }
+    for title, key in (("Chosen", "credit"), ("Rejected", "rejected_by")):
+        counts = {stage["name"]: found for stage in stages if (found := (stage.get("selection") or {}).get(key))}
+        if counts:
+            yield _by_model(title, counts)
+
+
+def _asked_of(stages: Sequence[Mapping[str, Any]], final: Mapping[str, Any]) -> list[float | None]:
+    """Sums over stages and leaderboard; None where a part is unknown."""
+    parts: list[list[Any]] = [[one.get(key) for one in (*stages, final)] for key in _PAID[:-1]]
+    return [None if None in part else sum(part) for part in parts]
+
+
+def _by_model(title: str, counts: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """Rows by whose text they took, one column for each stage; of equally good ones each has its share."""
+    sums: Counter[str] = Counter()
+    for found in counts.values():
+        sums.update(found)
+    names = sorted(sums, key=lambda name: (-sums[name], name))
+    rows = [[name, *(_rounded(found.get(name, 0), 1) for found in counts.values()), sums[name]] for name in names]
+    for row in rows:
+        row[-1] = _rounded(row[-1], 1)
+    note = (
+        {"note": "Where several were equally good, the row's credit is shared among them."} if title == "Chosen" else {}
+    )
+    return {"title": f"{title}, by model", "columns": ["", *counts, "all"], "rows": rows, **note}
+
+
+def _rounded(value: Any, digits: int) -> Any:
+    """A cell: whole numbers as such."""
+    if value is None:
+        return None
+    return int(value) if float(value).is_integer() else round(value, digits)
 
 
 # ---------------------------------------------------------------------- what a stage learned from

@@ -27,7 +27,7 @@ from arenaloop.arena.pairings import Summary
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
 from arenaloop.data.cleaning.pipeline import Account
-from arenaloop.data.selection import Selection, preference_pairs, random_rows, sft_rows
+from arenaloop.data.selection import Selection, mean_difficulty, preference_pairs, random_rows, sft_rows
 from arenaloop.errors import StoppedError
 from arenaloop.jsonl import JsonRow, write_jsonl
 from arenaloop.models.reward import Reward
@@ -119,7 +119,21 @@ def _battle_and_learn(r: _Run, stage: Stage, start: str) -> StageResult:
     judged = Summary()
     selection = _select(r, stage, judged)
     result = _learn(r, stage, _training_rows(r, stage, selection.rows), start, judged)
-    return replace(result, selection=selection.to_json())
+    return replace(result, selection=_accounted(r, stage, selection))
+
+
+def _accounted(r: _Run, stage: Stage, selection: Selection) -> dict[str, Any]:
+    """How the prompts of a stage's slice became rows: how many there were and how hard, the threshold, and who won."""
+    assert stage.slice is not None
+    ids = {*r.slices[stage.slice]}
+    prompts = [prompt for prompt in r.recipe.material.pool if prompt.id in ids]
+    difficulty = mean_difficulty(prompts, (row["prompt_id"] for row in selection.rows))
+    return {
+        "prompts": len(ids),
+        "k": _threshold(r, stage),
+        **({"difficulty": difficulty} if difficulty else {}),
+        **selection.to_json(),
+    }
 
 
 def _answer_and_learn(r: _Run, stage: Stage, start: str) -> StageResult:
@@ -207,6 +221,7 @@ def _finish(r: _Run) -> Result:
         fighters,
         r.recipe.test,
         anchor=_anchor(r, [one.name for one in fighters]),
+        rating=r.recipe.settings.rating.options(r.recipe.settings.seed),
         left_out=material.left_out,
         contained=material.contained,
         tables=[] if cleaned is None else [_cleaning_table(cleaned.account)],

@@ -18,6 +18,7 @@ from arenaloop.arena.pairings import Summary
 from arenaloop.calls.progress import Tally
 from arenaloop.errors import StorageError
 from arenaloop.models.checkpoint import checkpoint_fingerprint, holds_model
+from arenaloop.recipes.ledger import Ledger
 from arenaloop.recipes.observer import Observer
 from arenaloop.store import Store
 from arenaloop.types import content_hash
@@ -130,6 +131,7 @@ class Stages:
     Attributes:
         observer: whom a stage's work tells how it goes, so that its time is known though it be interrupted.
         found: counts the verdicts behind stages that had finished earlier.
+        ledger: what stages have asked and paid.
     """
 
     def __init__(self, store: Store, out: Path, observer: Observer) -> None:
@@ -137,6 +139,7 @@ class Stages:
         self.out = out
         self.observer: Observer = _Beating(observer, self._beat)
         self.found = 0
+        self.ledger = Ledger(store)
         self._clock: Callable[[], _Spent] | None = None  # of the stage under way
         self._key, self._kept_at = "", 0.0
 
@@ -163,7 +166,8 @@ class Stages:
             result = StageResult.of(stored)
             self.found += result.judged.ok
         else:
-            result, spent = self._timed(key, work)
+            with self.ledger.stage(name):
+                result, spent = self._timed(key, work)
             result = replace(result, checkpoint=self._weights(name), seconds=spent.wall, cpu_seconds=spent.cpu)
             self.store.put_stage(name, key, result.to_json())
             self.store.put_note(_ROOM, key, _Spent())

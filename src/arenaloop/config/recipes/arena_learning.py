@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,7 @@ from arenaloop.config.recipes.run import RecipeSettings
 from arenaloop.config.rl import PPOSettings
 from arenaloop.config.training import DPOSettings, RewardModelSettings, SFTSettings
 
-__all__ = ["ArenaLearningSettings", "DataSettings"]
+__all__ = ["ArenaLearningSettings", "DataSettings", "RatingSettings"]
 
 
 class DataSettings(Settings):
@@ -32,6 +32,29 @@ class DataSettings(Settings):
     """how the pool is cleaned before it is cut; null = it is taken as it is, {} = as the paper does"""
     max_prompts_per_slice: int | None = Field(None, ge=1)
     """null = the pool divided evenly"""
+
+
+class RatingSettings(Settings):
+    """How the final leaderboard rates; the paper's way: {interval: bootstrap, cluster: battle, score: median}."""
+
+    interval: Literal["sandwich", "bootstrap"] = "sandwich"
+    """of 95 %"""
+    cluster: Literal["prompt", "battle"] = "prompt"
+    """what counts as independent: prompts, with all battles on them, or single battles"""
+    samples: int = Field(100, ge=10)
+    """resamples of a bootstrap"""
+    score: Literal["estimate", "median"] = "estimate"
+    """a rating is the maximum-likelihood estimate, or the median of a bootstrap's resamples"""
+
+    @model_validator(mode="after")
+    def _a_median_needs_resamples(self) -> RatingSettings:
+        if self.score == "median" and self.interval != "bootstrap":
+            raise ValueError("rating.score: the median is a bootstrap's: rating.interval: bootstrap")
+        return self
+
+    def options(self, seed: int) -> dict[str, Any]:
+        """The same as arguments of `arena.leaderboard.leaderboard`."""
+        return {**self.model_dump(), "seed": seed}
 
 
 class ArenaLearningSettings(RecipeSettings):
@@ -85,6 +108,8 @@ class ArenaLearningSettings(RecipeSettings):
     threshold; false = on this round's only"""
     anchor: tuple[str, float] | None = None
     """a contestant of the final leaderboard and the rating it is held at"""
+    rating: RatingSettings = RatingSettings()
+    """how the final leaderboard rates"""
     sft_init_training: SFTSettings = SFTSettings()
     """training of SFT-I0"""
     sft: SFTSettings = SFTSettings()
