@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +63,18 @@ class Looked:
 
     @property
     def recipe(self) -> RecipeSettings | None:
+        """The settings of a recipe; None of other runs."""
         return self.settings if isinstance(self.settings, RecipeSettings) else None
 
     @property
     def merging(self) -> Merging:
+        """How seats become battles here."""
         s = self.settings
         return Merging() if s is None else Merging(s.merge, s.one_seat_failed if s.seats == "both" else "use_one")
 
     @property
     def rows(self) -> Mapping[str, Path]:
+        """The files of training rows, by stage."""
         return row_files(self.home)
 
     # ------------------------------------------------------------------ what a word names
@@ -100,8 +102,8 @@ class Looked:
         known = [*self.rows, *self.done]
         if hint := nearest(word, known):
             return f"no stage or key {word!r}{hint}"
-        beside = max(self.store.keys_beside(word), key=lambda key: len(commonprefix([key, word])), default="")
-        close = f"; the nearest is {beside}" if len(commonprefix([beside, word])) >= _PREFIX - 2 else ""
+        beside = max(self.store.keys_beside(word), key=lambda key: _shared(key, word), default="")
+        close = f"; the nearest is {beside}" if _shared(beside, word) >= _PREFIX - 2 else ""
         return f"no {' or '.join(kinds)} {word!r}{close}"
 
     def place(self, word: str) -> Place | None:
@@ -218,6 +220,11 @@ def looked_up(directory: Path) -> Iterator[Looked]:
         except UserError as error:
             notes.append(f"thresholds and rules are not known: {error}")
         yield Looked(directory, home, store, settings, dict(store.stages()), notes)
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two words begin with alike."""
+    return next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(other))
 
 
 def _settings(path: Path) -> JudgedSettings:

@@ -90,7 +90,13 @@ def row_document(run: Looked, place: Place) -> Document:
     points, gap = _points(run, who, found, target), None
     if points and told and all(one.model in points for one in told):
         gap = _gap([one.model for one in told], points, target)
-    if gap is not None and margin is not None and found and abs(gap - margin) > _TOLERANCE and why.threshold is not None:
+    if (
+        gap is not None
+        and margin is not None
+        and found
+        and abs(gap - margin) > _TOLERANCE
+        and why.threshold is not None
+    ):
         notes.append(f"the verdicts give a gap of {gap:.4g} where the row says {float(margin):.4g}")
     result = run.done.get(stage)
     if result is not None and (unfit := sum((result.get("rows_dropped") or {}).values())):
@@ -222,6 +228,12 @@ def why_not(verdict: Verdict, meeting: Meeting) -> str | None:
     return "the other seat has no outcome" if other else "the other seat was not asked"
 
 
+def _facts(verdict: Verdict) -> Document:
+    """How a verdict was asked for, and what it cost."""
+    names = ("judge_hash", "template_hash", "parser")
+    return {name: getattr(verdict, name) for name in names} | {"seats_hold": verdict.kind} | verdict.cost()
+
+
 def answer_document(response: Response, key: str) -> Document:
     """An answer of a contestant."""
     return {
@@ -281,9 +293,7 @@ def _players(run: Looked, row: Mapping[str, Any], found: Sequence[Meeting]) -> l
     return players
 
 
-def _both(
-    run: Looked, row: Mapping[str, Any], found: Sequence[Meeting], who: Mapping[str, str]
-) -> dict[str, str]:
+def _both(run: Looked, row: Mapping[str, Any], found: Sequence[Meeting], who: Mapping[str, str]) -> dict[str, str]:
     return {one["model"]: one.get("text_hash", who.get(one["model"], "")) for one in _players(run, row, found)}
 
 
@@ -343,7 +353,11 @@ def _came_of(run: Looked, named: Named) -> Document:
     if verdict is not None:
         own = next((one for one in met if key in {v.key for v in one.verdicts}), None)
         reason = why_not(verdict, own) if own is not None else None
-        document |= {"verdict": verdict_document(verdict, names) | {"why_not": reason}}
+        document["verdict"] = verdict_document(verdict, names) | {"why_not": reason} | _facts(verdict)
+        document["seats"] = [
+            {"models": names.get(text_hash, []), "texts": list(run.store.texts(text_hash) or ())}
+            for text_hash in (verdict.first_hash, verdict.second_hash)
+        ]
         document["battle"] = None if own is None else meeting_document(run, own, names)
     elif turns:
         response = answers.get(key)
@@ -447,5 +461,3 @@ def _of_judgement(run: Looked, key: str) -> Document:
         },
         **_uses([], [], run.battles_with([key]), run),
     }
-
-

@@ -60,6 +60,9 @@ class Merging(NamedTuple):
     one_seat_failed: OneSeatFailed = "drop_battle"
 
 
+_MEAN = Merging()
+
+
 @dataclass(frozen=True)
 class Meeting:
     """What one judge said of two texts.
@@ -68,7 +71,6 @@ class Meeting:
         one, two: hashes of the texts; equal where two models wrote the same.
         verdicts: every call, samples that were asked again included, those with `one` in the first seat before others.
         battles: what they come to, with the hashes in the place of models; none where a seat has no outcome.
-        decisive: keys of the verdicts that the battles are made of.
     """
 
     one: str
@@ -78,10 +80,11 @@ class Meeting:
 
     @property
     def decisive(self) -> frozenset[str]:
+        """Keys of the verdicts that the battles are made of."""
         return frozenset(key for battle in self.battles for key in battle.verdicts)
 
 
-def meetings(verdicts: Iterable[Verdict], merging: Merging = Merging()) -> list[Meeting]:
+def meetings(verdicts: Iterable[Verdict], merging: Merging = _MEAN) -> list[Meeting]:
     """Verdicts on one prompt as battles of texts: one for each pair of texts, judge and template."""
     groups: dict[tuple[object, ...], list[Verdict]] = {}
     for verdict in verdicts:
