@@ -104,7 +104,7 @@ class Looked:
             return f"no stage or key {word!r}{hint}"
         beside = max(self.store.keys_beside(word), key=lambda key: _shared(key, word), default="")
         close = f"; the nearest is {beside}" if _shared(beside, word) >= _PREFIX - 2 else ""
-        return f"no {' or '.join(kinds)} {word!r}{close}"
+        return f"no {', '.join(kinds[:-1])}{' or ' * (len(kinds) > 1)}{kinds[-1]} {word!r}{close}"
 
     def place(self, word: str) -> Place | None:
         """The row that ``STAGE:LINE`` or ``FILE:LINE`` names; None where the word is of another form.
@@ -124,8 +124,7 @@ class Looked:
     def _paths(self, name: str) -> Iterator[Path]:
         if name in self.rows:
             yield self.rows[name]
-        if name in dropped_files(self.home):
-            yield dropped_files(self.home)[name]
+        yield self.home / "data" / f"{name}.jsonl"
         for folder in (self.directory, self.home, self.home / "data"):
             yield folder / name
         yield Path(name)
@@ -156,7 +155,8 @@ class Looked:
         prompt = self.store.prompt(prompt_id_of(row))
         if prompt is None:
             return {}, [], keys
-        told = self.store.verdicts(keys)
+        found = self.store.verdicts(keys)
+        told = {key: found[key] for key in keys if key in found}  # the first seats `model_a` first
         seats = {(v.first_hash, v.second_hash, v.judge_hash, v.template_hash) for v in told.values()}
         asked = self.verdicts_on(prompt).values() if told else ()
         again = {

@@ -124,7 +124,8 @@ def overview(run: Looked) -> Document:
     ]
     names = ("battles.jsonl", "undecided.jsonl")
     files = [run.directory / name for name in names if (run.directory / name).is_file()]
-    first = next((one["stage"] for one in stages if one["rows"]), None)
+    filled = [one for one in stages if one["rows"]]
+    first = next((one["stage"] for one in [*(one for one in filled if one["dropped"] is not None), *filled]), None)
     hints = [f"arenaloop trace {run.directory} {first}:1"] if first else []
     hints += [f"arenaloop show {run.directory} battles.jsonl:1"] if files and files[0].name == names[0] else []
     models: Mapping[str, int] = run.store.answers_by_model()
