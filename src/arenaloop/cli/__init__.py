@@ -25,8 +25,10 @@ from arenaloop.cli.report import report
 from arenaloop.cli.run import demo, run
 from arenaloop.cli.sample import sample
 from arenaloop.cli.sandbox import sandbox_app
+from arenaloop.cli.show import show
 from arenaloop.cli.signals import ending_like_interrupt
 from arenaloop.cli.testset import testset
+from arenaloop.cli.trace import trace
 from arenaloop.cli.train import train
 from arenaloop.cli.winrate import winrate
 from arenaloop.errors import ArenaloopError
@@ -92,6 +94,8 @@ add_verb(app, rejudge)
 add_verb(app, testset)
 app.command()(export)
 app.command()(report)
+app.command()(trace)
+app.command()(show)
 app.command()(recover)
 app.add_typer(sandbox_app, name="sandbox")
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from arenaloop.jsonl import JsonRow
 from arenaloop.types import Battle, Message, Preference, Prompt, Response, Status, derive_seed
@@ -29,6 +29,8 @@ __all__ = [
     "sft_row",
     "sft_rows",
 ]
+
+T = TypeVar("T")
 
 RejectedRule = Literal["worst", "target", "all_pairs_over_k"]
 _TOLERANCE = 1e-9  # thresholds compare with >=; means of halves and thirds carry rounding
@@ -60,7 +62,7 @@ class Selection:
     Attributes:
         rows: JSON objects, one training row each.
         preferences: what rows of pairs are made of, in their order.
-        dropped: prompts without a row, by reason.
+        dropped: prompts without a row, by reason; `left` says of each which it was.
         chosen_by, rejected_by: how many rows took their text from which model.
         credit: rows by whose response was best; where several were, each has an equal share of the row.
         gaps: histogram of score gaps over all prompts considered, by whole points (floor).
@@ -70,6 +72,7 @@ class Selection:
     rows: list[JsonRow] = field(default_factory=list)
     preferences: list[Preference] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    left: list[JsonRow] = field(default_factory=list)
     chosen_by: Counter[str] = field(default_factory=Counter)
     rejected_by: Counter[str] = field(default_factory=Counter)
     credit: dict[str, float] = field(default_factory=dict)
@@ -82,9 +85,18 @@ class Selection:
         for name in best:
             self.credit[name] = self.credit.get(name, 0.0) + 1.0 / len(best)
 
+    def drop(self, item: PromptScores, reason: str, gap: float | None = None) -> None:
+        """Count a prompt that gives no row, and note why."""
+        self.dropped[reason] += 1
+        self.left.append(
+            {"prompt_id": item.prompt.id, "reason": reason, "gap": gap}
+            | {"scores": dict(item.scores), "verdicts": list(item.verdicts)}
+        )
+
     def add(self, other: Selection) -> None:
         """Take in what another selection came to."""
         self.rows += other.rows
+        self.left += other.left
         self.preferences += other.preferences
         for mine, theirs in (
             (self.dropped, other.dropped),
@@ -174,7 +186,7 @@ def sft_rows(
         usable = _usable(item, allow_truncated)
         best = _best(item, usable, target, seed)
         if best is None:
-            selection.dropped["no usable response"] += 1
+            selection.drop(item, "no usable response")
             continue
         rivals = [target] if target else [name for name in item.scores if name != best]
         gap = item.scores[best] - max(item.scores[name] for name in rivals)
@@ -182,9 +194,9 @@ def sft_rows(
         selection.tied_best += len(as_good) > 1
         selection.gaps[math.floor(gap + _TOLERANCE)] += 1
         if best == target and k > 0:
-            selection.dropped["target is best"] += 1
+            selection.drop(item, "target is best", gap)
         elif gap < k - _TOLERANCE:
-            selection.dropped["gap below k"] += 1
+            selection.drop(item, "gap below k", gap)
         else:
             row = sft_row(item.prompt, item.responses[best].texts)
             selection.rows.append(
@@ -218,25 +230,25 @@ def preference_pairs(
         usable = _usable(item, allow_truncated)
         best = _best(item, usable, target, seed)
         if best is None:
-            selection.dropped["no usable response"] += 1
+            selection.drop(item, "no usable response")
             continue
         worst = target if rejected == "target" else _worst(item, seed)
         if worst in item.failed:
-            selection.dropped["no usable response"] += 1
+            selection.drop(item, "no usable response")
             continue
         gap = item.scores[best] - item.scores[worst]
         as_good = [name for name in usable if _points(item, name) == _points(item, best)]
         selection.tied_best += len(as_good) > 1
         selection.gaps[math.floor(gap + _TOLERANCE)] += 1
         if best == worst or abs(gap) <= _TOLERANCE:
-            selection.dropped["equal scores"] += 1
+            selection.drop(item, "equal scores", gap)
             continue
         pairs = [(best, worst)] if rejected != "all_pairs_over_k" else _ordered(item, usable)
         far = [(one, other) for one, other in pairs if item.scores[one] - item.scores[other] >= k - _TOLERANCE]
         kept = [pair for pair in far if item.responses[pair[0]].texts != item.responses[pair[1]].texts]
         if not kept:
             differ = item.responses[best].texts != item.responses[worst].texts
-            selection.dropped["gap below k" if differ else "equal texts"] += 1
+            selection.drop(item, "gap below k" if differ else "equal texts", gap)
         for one, other in kept:
             texts = item.responses[one].texts, item.responses[other].texts
             margin = item.scores[one] - item.scores[other]
@@ -320,6 +332,6 @@ def preference_row(pair: Preference) -> dict[str, Any]:
     }
 
 
-def random_rows(rows: Sequence[JsonRow], n: int, seed: int) -> list[JsonRow]:
+def random_rows(rows: Sequence[T], n: int, seed: int) -> list[T]:
     """`n` rows drawn without repetition, for controls and for mixing earlier data in."""
     return random.Random(derive_seed("random rows", seed)).sample(list(rows), min(n, len(rows)))

@@ -33,7 +33,7 @@ from arenaloop.jsonl import JsonRow, write_jsonl
 from arenaloop.models.reward import Reward
 from arenaloop.recipes.account import finish
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, Fights, check, cut_slices, fights, inputs_key
-from arenaloop.recipes.arena_learning_stages import Stage, plan_stages, slice_count
+from arenaloop.recipes.arena_learning_stages import Stage, plan_stages, slice_count, threshold
 from arenaloop.recipes.held_out_judge import Guards, guards
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import Arena, battle, prompt_scores, test, train, validate
@@ -97,6 +97,9 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     r = _Run(recipe, arena, stages, cut_slices(recipe, slice_count(s)), inputs_key(recipe), watching)
     recipe.prepare()
 
+    if _line_count(stages.rows_file(first.name)) != len(recipe.material.demonstrations):
+        named = ({"model": "demonstrations"} | row for row in recipe.material.demonstrations)
+        write_jsonl(stages.rows_file(first.name), named)
     r.once(first, partial(_learn, r, first, recipe.material.demonstrations, recipe.start))
     for round_ in range(1, s.rounds + 1):
         target = best = _best_of(r, round_ - 1)
@@ -207,8 +210,11 @@ def _start(r: _Run, stage: Stage, best: Stage) -> str:
 def _finish(r: _Run) -> Result:
     """Rate every stage and the opponents on the test set, and write what the run came to."""
     for stage, result in r.done.items():
-        if result.selection and _line_count(r.stages.rows_file(stage.name)) != result.selection["rows"]:
-            _select(r, stage)  # lost or cut since then
+        if result.selection and (
+            _line_count(r.stages.rows_file(stage.name)) != result.selection["rows"]
+            or _line_count(r.stages.rows_file(f"{stage.name}.dropped")) != sum(result.selection["dropped"].values())
+        ):
+            _select(r, stage)  # lost or cut since then, or of a version that wrote none
     fighters = [*(r.contestant(stage) for stage in r.done if stage.answers), *r.recipe.opponents]
     results = {stage.name: result for stage, result in r.done.items()}
     material, cleaned = r.recipe.material, r.recipe.cleaned
@@ -261,13 +267,14 @@ def _select(r: _Run, stage: Stage, judged: Summary | None = None) -> Selection:
     for one in _fights(r, stage):
         selection.add(_selected(r, stage, one, _threshold(r, stage), judged))
     if not selection.rows:
-        name, k = _threshold_name(stage), _threshold(r, stage)
+        name, k = threshold(r.recipe.settings, stage)
         gaps = ", ".join(f"{gap}: {n}" for gap, n in sorted(selection.gaps.items())) or "none"
         raise NoRowsError(
             f"{stage.name}: no prompt gave a training row at {name} = {k:g} (gaps, by whole points: {gaps}); "
             f"with a lower {name} the run goes on from here"
         )
     write_jsonl(r.stages.rows_file(stage.name), selection.rows)
+    write_jsonl(r.stages.rows_file(f"{stage.name}.dropped"), selection.left)
     return selection
 
 
@@ -284,19 +291,16 @@ def _selected(r: _Run, stage: Stage, fought: Fights, k: float, judged: Summary |
         selection = preference_pairs(
             scored, target=target, k=k, rejected=rejected, allow_truncated=allowed, seed=s.seed
         )
-    if undecided := len(fought.prompt_ids) - len(scored):
-        selection.dropped["battles undecided"] += undecided
+    known = {one.prompt.id for one in scored}
+    undecided = [prompt_id for prompt_id in fought.prompt_ids if prompt_id not in known]
+    selection.left += [{"prompt_id": one, "reason": "battles undecided"} for one in undecided]
+    if undecided:
+        selection.dropped["battles undecided"] += len(undecided)
     return selection
 
 
-def _threshold_name(stage: Stage) -> str:
-    return {"sft": "k_sft", "dpo": "k_dpo"}.get(stage.kind, "k_rm")
-
-
 def _threshold(r: _Run, stage: Stage) -> float:
-    """The stage's own K; the last value serves all later rounds."""
-    values: tuple[float, ...] = getattr(r.recipe.settings, _threshold_name(stage))
-    return values[min(stage.round, len(values)) - 1]
+    return threshold(r.recipe.settings, stage)[1]
 
 
 def _training_rows(r: _Run, stage: Stage, new: Sequence[JsonRow]) -> list[JsonRow]:

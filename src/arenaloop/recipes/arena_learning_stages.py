@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from arenaloop.config import ArenaLearningSettings
 
-__all__ = ["Stage", "own_pairs", "plan_stages", "slice_count"]
+__all__ = ["Stage", "own_pairs", "plan_stages", "slice_count", "threshold"]
 
 
 class Stage(NamedTuple):
@@ -47,3 +47,10 @@ def slice_count(settings: ArenaLearningSettings) -> int:
 def own_pairs(settings: ArenaLearningSettings) -> int:
     """Battles between the target's own answers to a prompt, for a reward model."""
     return settings.rm_samples // 2 if settings.rm_pairs != "battles" else 0
+
+
+def threshold(settings: ArenaLearningSettings, stage: Stage) -> tuple[str, float]:
+    """Name and value of the K that a stage's rows reach; the last value serves all later rounds."""
+    name = {"sft": "k_sft", "dpo": "k_dpo"}.get(stage.kind, "k_rm")
+    values: tuple[float, ...] = getattr(settings, name)
+    return name, values[min(stage.round, len(values)) - 1]

@@ -28,11 +28,17 @@ from arenaloop.store.rows import (
 )
 from arenaloop.types import Judgement, Prompt, Response, Ruling, Status, content_hash
 
-__all__ = ["AskedTurn", "JudgedCall", "Readings", "Turn", "Usage", "marks"]
+__all__ = ["AnswerTurn", "AskedTurn", "JudgedCall", "Readings", "Turn", "Usage", "marks"]
 
 _IN_BATCH = 400  # keys per IN (…) look-up, below SQLite's limit of parameters
 _PROMPTS_AT_ONCE = 48
 _JUDGED = ("verdicts", "judgements")
+_KEYED = (
+    ("prompt", "prompts", "id"),
+    ("response", "responses", "key"),
+    ("verdict", "verdicts", "key"),
+    ("judgement", "judgements", "key"),
+)
 _RECENT = 5000  # rows among which examples of a model's calls are looked for
 _CHARGED = "CASE WHEN calls = 1 AND usd_estimated = 0 THEN usd END"
 
@@ -79,6 +85,25 @@ class AskedTurn(NamedTuple):
     tokens_out: int
     characters: int
     usd: float | None = None
+
+
+class AnswerTurn(NamedTuple):
+    """One attempt at one turn of an answer, as it is stored."""
+
+    prompt_id: str
+    model: str
+    sample: int
+    turn: int
+    attempt: int
+    status: str
+    text: str
+    reasoning: str | None
+    finish_reason: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+    usd: float | None
+    seconds: float | None
+    error: str | None
 
 
 _JUDGED_CALLS = (("verdicts", "first_hash, second_hash", "AND kind = 'pairwise'"), ("judgements", "response_hash", ""))
@@ -318,6 +343,43 @@ class Readings:
                 texts = tuple(text_hash for text_hash in hashes if text_hash)  # of a prompt by itself there is none
                 found.append(JudgedCall(prompt_id, texts, tokens_in, tokens_out, usd))
         return found
+
+    # ------------------------------------------------------------------ keys
+
+    def keys_like(self, prefix: str, limit: int) -> list[tuple[str, str]]:
+        """(kind, key) of up to `limit` keys of each kind that begin so: of prompts, answers, verdicts and judgements.
+
+        The kinds are ``prompt``, ``response``, ``verdict`` and ``judgement``; each is one look-up in an index.
+        """
+        found: list[tuple[str, str]] = []
+        for kind, table, column in _KEYED:
+            query = f"SELECT DISTINCT {column} FROM {table} WHERE {column} >= ? AND {column} < ? LIMIT ?"  # noqa: S608
+            rows = self._reader.execute(query, (prefix, prefix + "\U0010ffff", limit))
+            found += [(kind, str(key)) for (key,) in rows]
+        return found
+
+    def keys_beside(self, word: str) -> list[str]:
+        """The keys that stand right before and behind a word in the order of each kind's."""
+        found: list[str] = []
+        for _, table, column in _KEYED:
+            for order, sign in (("", ">="), ("DESC", "<")):
+                query = f"SELECT {column} FROM {table} WHERE {column} {sign} ? ORDER BY {column} {order} LIMIT 1"  # noqa: S608
+                found += [str(key) for (key,) in self._reader.execute(query, (word,))]
+        return found
+
+    def answer_turns(self, key: str) -> list[AnswerTurn]:
+        """All attempts at all turns of an answer, in the order in which they came; empty where there is no such key."""
+        columns = ", ".join(AnswerTurn._fields)
+        query = f"SELECT {columns} FROM responses WHERE key = ? ORDER BY id"  # noqa: S608
+        return [AnswerTurn(*map(from_stored, row)) for row in self._reader.execute(query, (key,))]
+
+    def sizes(self) -> dict[str, int]:
+        """How many rows there are of each kind of keys; attempts at one and the same count each."""
+        tables = {f"{kind}s": table for kind, table, _ in _KEYED}
+        return {
+            kind: self._reader.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]  # noqa: S608
+            for kind, table in tables.items()
+        }
 
     # ------------------------------------------------------------------ all calls
 

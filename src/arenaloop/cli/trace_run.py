@@ -1,0 +1,463 @@
+"""What `arenaloop trace` answers, as JSON documents: a training row, a stage, or what came of a key."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from arenaloop.cli.looked_up import Looked, Named
+from arenaloop.data.lineage import Meeting, Place, dropped_files, meetings, prompt_id_of, row_prompt, row_texts, scores
+from arenaloop.errors import InputError
+from arenaloop.jsonl import JsonRow
+from arenaloop.recipes.lineage import selected, target_among, trained_on
+from arenaloop.terminal import counted
+from arenaloop.types import Prompt, Response, Verdict
+
+__all__ = ["answer_document", "meeting_document", "prompt_document", "trace", "verdict_document"]
+
+Document = dict[str, Any]
+_LISTED = 20
+"""candidates and uses that are listed"""
+_TOLERANCE = 1e-6
+
+
+def trace(run: Looked, what: str | None, text: str | None, stdin: str | None) -> Document:
+    """The document of what a user asked for.
+
+    Args:
+        what: ``STAGE:LINE``, ``FILE:LINE``, a stage, a key or the start of one, or ``-``.
+        text: of a row, in place of `what`.
+        stdin: a row as JSON, for ``-``.
+
+    Raises:
+        InputError: nothing of that kind is there, or several things are.
+    """
+    if text is not None:
+        return _one_of(run, run.rows_with([text]), f"no training row holds the text {text[:60]!r}")
+    assert what is not None
+    if stdin is not None:
+        row = _read(stdin)
+        return _one_of(run, run.rows_like(row), "no training row of this run teaches what the row on stdin does")
+    if (place := run.place(what)) is not None:
+        return _of_place(run, place)
+    if what in run.rows or what in run.done:
+        return stage_document(run, what)
+    return _came_of(run, run.named(what))
+
+
+def _read(text: str) -> JsonRow:
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"stdin: not a JSON object ({error})") from None
+    if not isinstance(row, dict):
+        raise InputError("stdin: one training row is expected, a JSON object")
+    return row
+
+
+def _one_of(run: Looked, places: Sequence[Place], none: str) -> Document:
+    if not places:
+        raise InputError(f"{run.home}: {none}")
+    if len(places) == 1:
+        return _of_place(run, places[0])
+    rows = [{"row": one.name, "prompt": prompt_id_of(one.row)} for one in places[:_LISTED]]
+    return {"kind": "rows", "count": len(places), "rows": rows}
+
+
+# ---------------------------------------------------------------------- forward: from a row
+
+
+def _of_place(run: Looked, place: Place) -> Document:
+    if place.row.get("model_a") is not None and place.row.get("model_b") is not None:
+        return _battle_row(run, place)
+    if "reason" in place.row and place.path.stem.endswith(".dropped"):
+        return _dropped_row(run, place)
+    return row_document(run, place)
+
+
+def row_document(run: Looked, place: Place) -> Document:
+    """A training row: its texts, who battled for it, why it was selected, and who trained on it."""
+    row, stage, notes = place.row, place.path.stem, list(run.notes)
+    who, found, missing = run.met(row)
+    if missing:
+        notes.append(f"{counted(len(missing), 'verdict')} of the row not in {run.store.path.name}: {missing[0]} …")
+    why = selected(run.recipe, stage, row)
+    target = target_among(run.recipe, list(who))
+    margin, told = row.get("margin"), [one for one in row_texts(row) if one.texts]
+    points, gap = _points(run, who, found, target), None
+    if points and told and all(one.model in points for one in told):
+        gap = _gap([one.model for one in told], points, target)
+    if (
+        gap is not None
+        and margin is not None
+        and found
+        and abs(gap - margin) > _TOLERANCE
+        and why.threshold is not None
+    ):
+        notes.append(f"the verdicts give a gap of {gap:.4g} where the row says {float(margin):.4g}")
+    result = run.done.get(stage)
+    if result is not None and (unfit := sum((result.get("rows_dropped") or {}).values())):
+        notes.append(f"{stage} left out {counted(unfit, 'row')} that did not fit its training; this may be one")
+    rows = _lines(place.path) if not row.get("verdicts") else 0
+    learned = trained_on(run.recipe, stage, row, run.done, line=place.line, rows=rows)
+    prompt_id = prompt_id_of(row)
+    prompt = run.store.prompt(prompt_id)
+    return {
+        "kind": "row",
+        "row": place.name,
+        "file": str(place.path),
+        "stage": stage,
+        "prompt": {"id": prompt_id, "messages": row_prompt(row), "stored": prompt is not None},
+        "texts": [{"role": one.role, "model": one.model, "texts": list(one.texts)} for one in told],
+        "selected": {"rule": why.rule, "gap": margin, "name": why.name, "threshold": why.threshold, "target": target},
+        "scores": _score_rows(run, prompt, who, points, told, target),
+        "battles": [meeting_document(run, one, _names(who)) for one in found],
+        "trained": [one._asdict() for one in learned],
+        "notes": notes,
+    }
+
+
+def _points(
+    run: Looked, who: Mapping[str, str], found: Sequence[Meeting], target: str | None
+) -> dict[str, tuple[float, int]]:
+    """Scores of all who battled; of a jury's verdicts none, since how they are merged is the jury's rule."""
+    if len({(v.judge_hash, v.template_hash) for one in found for v in one.verdicts}) > 1:
+        return {}
+    only_target = getattr(run.settings, "battle_mode", "all_pairs") == "target_vs_each" and target is not None
+    pairs = [(target, name) for name in who if name != target] if only_target and target is not None else None
+    return scores(who, found, pairs)
+
+
+def _gap(names: Sequence[str], points: Mapping[str, tuple[float, int]], target: str | None) -> float | None:
+    """Between chosen and rejected; of a single answer, from it to the target, or to the best of the others."""
+    if len(names) == 2:
+        return points[names[0]][0] - points[names[1]][0]
+    rivals = [points[target][0]] if target in points else [p for name, (p, _) in points.items() if name != names[0]]
+    return points[names[0]][0] - max(rivals) if rivals else None
+
+
+def _score_rows(
+    run: Looked,
+    prompt: Prompt | None,
+    who: Mapping[str, str],
+    points: Mapping[str, tuple[float, int]],
+    told: Sequence[Any],
+    target: str | None,
+) -> list[Document]:
+    if prompt is None:
+        return []
+    answers = run.answers(prompt)
+    roles = {one.model: one.role for one in told}
+    rows = []
+    for name, text_hash in who.items():
+        key = next((k for k, one in answers.items() if (one.model, one.text_hash) == (name, text_hash)), None)
+        key = key or next((k for k, one in answers.items() if one.text_hash == text_hash), None)
+        score, battles = points.get(name, (None, 0))
+        rows.append(
+            {"model": name, "score": score, "battles": battles, "role": roles.get(name), "target": name == target}
+            | {"response": key, "text": list(answers[key].texts) if key else None}
+        )
+    return sorted(rows, key=lambda one: (-(one["score"] if one["score"] is not None else -1.0), one["model"]))
+
+
+def _names(who: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, text_hash in who.items():
+        found.setdefault(text_hash, []).append(name)
+    return found
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def meeting_document(run: Looked, one: Meeting, names: Mapping[str, Sequence[str]]) -> Document:
+    """All verdicts over two texts, and what they come to."""
+    battle = one.battles[0] if one.battles else None
+    sides = (list(names.get(one.one, ())), list(names.get(one.two, ())))
+    attempts = run.store.attempts([v.key for v in one.verdicts])
+    return {
+        "one": sides[0],
+        "two": sides[1],
+        "texts": [one.one, one.two],
+        "winner": None if battle is None else {"model_a": "one", "model_b": "two", "tie": "tie"}[battle.winner.value],
+        "score_one": None if battle is None else battle.score_a,
+        "score_two": None if battle is None else battle.score_b,
+        "flipped": None if battle is None else battle.flipped,
+        "verdicts": [
+            verdict_document(v, names)
+            | {"attempts": attempts[v.key], "counts": v.key in one.decisive, "why_not": why_not(v, one)}
+            for v in one.verdicts
+        ],
+    }
+
+
+def verdict_document(v: Verdict, names: Mapping[str, Sequence[str]]) -> Document:
+    """A verdict, with the models in its seats."""
+    return {
+        "key": v.key,
+        "judge": v.judge,
+        "first": list(names.get(v.first_hash, ())),
+        "second": list(names.get(v.second_hash, ())),
+        "status": v.status.value,
+        "outcome": None if v.outcome is None else v.outcome.value,
+        "score_first": v.score_first,
+        "score_second": v.score_second,
+        "sample": v.sample,
+        "raw": v.raw,
+        "error": v.error,
+    }
+
+
+def why_not(verdict: Verdict, meeting: Meeting) -> str | None:
+    """Why a verdict is part of no battle; None where it is."""
+    if verdict.key in meeting.decisive:
+        return None
+    same = [v for v in meeting.verdicts if (v.first_hash, v.second_hash) == (verdict.first_hash, verdict.second_hash)]
+    decided = next((v for v in same if v.outcome is not None), None)
+    if verdict.outcome is None:
+        again = "; nobody decided this seat" if decided is None else f"; asked again, {decided.key} decided"
+        return f"no outcome: {verdict.status.value}{again}"
+    if decided is not None and decided.key != verdict.key:
+        return f"{decided.key} decided this seat"
+    other = [v for v in meeting.verdicts if v not in same]
+    return "the other seat has no outcome" if other else "the other seat was not asked"
+
+
+def _facts(verdict: Verdict) -> Document:
+    """How a verdict was asked for, and what it cost."""
+    names = ("judge_hash", "template_hash", "parser")
+    return {name: getattr(verdict, name) for name in names} | {"seats_hold": verdict.kind} | verdict.cost()
+
+
+def answer_document(response: Response, key: str) -> Document:
+    """An answer of a contestant."""
+    return {
+        "key": key,
+        "model": response.model,
+        "status": response.status.value,
+        "texts": list(response.texts),
+        "text_hash": response.text_hash,
+    }
+
+
+def _dropped_row(run: Looked, place: Place) -> Document:
+    row = place.row
+    who, found, _ = run.met(row)
+    stage = place.path.stem.removesuffix(".dropped")
+    return {
+        "kind": "dropped",
+        "stage": stage,
+        "prompt": prompt_document(run, str(row["prompt_id"])),
+        "reason": row["reason"],
+        "gap": row.get("gap"),
+        "scores": row.get("scores") or {},
+        "threshold": _k(run, stage),
+        "battles": [meeting_document(run, one, _names(who)) for one in found],
+        "notes": run.notes,
+    }
+
+
+def _k(run: Looked, stage: str) -> Document | None:
+    why = selected(run.recipe, stage, {"chosen": [], "rejected": []})
+    return None if why.name is None else {"name": why.name, "value": why.threshold}
+
+
+def _battle_row(run: Looked, place: Place) -> Document:
+    """A line of ``battles.jsonl`` or ``undecided.jsonl``, with its verdicts."""
+    row = place.row
+    document = {"kind": "battle", "file": str(place.path), "line": place.line} | row
+    who, found, missing = run.met({"prompt_id": row["prompt_id"], "verdicts": row.get("verdicts") or ()})
+    return document | {
+        "prompt": prompt_document(run, str(row["prompt_id"])),
+        "answers": _players(run, row, found),
+        "meetings": [meeting_document(run, one, _names(_both(run, row, found, who))) for one in found],
+        "missing": missing,
+        "notes": run.notes,
+    }
+
+
+def _players(run: Looked, row: Mapping[str, Any], found: Sequence[Meeting]) -> list[Document]:
+    """Both contestants' answers; where a model answered under several settings, those that were judged."""
+    answers = run.answers(run.prompt(str(row["prompt_id"])))
+    judged = {text for one in found for text in (one.one, one.two)}
+    players = []
+    for name in (row["model_a"], row["model_b"]):
+        own = [(key, one) for key, one in answers.items() if one.model == name]
+        key, response = next((pair for pair in own if pair[1].text_hash in judged), own[-1] if own else (None, None))
+        players.append({"model": name} if key is None or response is None else answer_document(response, key))
+    return players
+
+
+def _both(run: Looked, row: Mapping[str, Any], found: Sequence[Meeting], who: Mapping[str, str]) -> dict[str, str]:
+    return {one["model"]: one.get("text_hash", who.get(one["model"], "")) for one in _players(run, row, found)}
+
+
+def prompt_document(run: Looked, prompt_id: str) -> Document:
+    """A prompt of the arena file."""
+    prompt = run.prompt(prompt_id)
+    return {
+        "id": prompt.id,
+        "messages": [dict(turn) for turn in prompt.messages],
+        "follow_ups": list(prompt.follow_ups),
+        "tags": dict(prompt.tags),
+    }
+
+
+def stage_document(run: Looked, stage: str) -> Document:
+    """A stage: how many rows it selected and trained on, by which threshold, and what gave no row."""
+    result, path = run.done.get(stage), run.rows.get(stage)
+    dropped = dropped_files(run.home).get(stage)
+    selection = (result or {}).get("selection") or {}
+    return {
+        "kind": "stage",
+        "stage": stage,
+        "finished": result is not None,
+        "file": None if path is None else str(path),
+        "rows": None if path is None else _lines(path),
+        "trained_on": None if result is None else result.get("rows"),
+        "start": None if result is None else result.get("start"),
+        "threshold": _k(run, stage),
+        "dropped": selection.get("dropped") or {},
+        "dropped_file": None if dropped is None else str(dropped),
+        "chosen_by": selection.get("chosen_by") or {},
+        "rejected_by": selection.get("rejected_by") or {},
+        "notes": run.notes,
+    }
+
+
+# ---------------------------------------------------------------------- back: what came of a key
+
+
+def _came_of(run: Looked, named: Named) -> Document:
+    """Which rows and battles came of a verdict, judgement, answer or prompt."""
+    key = named.key
+    if named.kind == "judgement":
+        return _of_judgement(run, key)
+    verdict = run.store.verdict(key) if named.kind == "verdict" else None
+    turns = run.store.answer_turns(key) if named.kind == "response" else []
+    prompt_id = verdict.prompt_id if verdict is not None else turns[0].prompt_id if turns else key
+    prompt = run.prompt(prompt_id)
+    answers = run.answers(prompt)
+    names: dict[str, list[str]] = {}
+    for one in answers.values():
+        names.setdefault(one.text_hash, []).append(one.model)
+    met = meetings_on(run, prompt)
+    document: Document = {"kind": named.kind, "key": key, "prompt": prompt_document(run, prompt_id)}
+    words = [key] if verdict is not None else [prompt_id]
+    rows, dropped, battles = run.rows_with(words), run.dropped_with(words), run.battles_with(words)
+    if verdict is not None:
+        own = next((one for one in met if key in {v.key for v in one.verdicts}), None)
+        reason = why_not(verdict, own) if own is not None else None
+        document["verdict"] = verdict_document(verdict, names) | {"why_not": reason} | _facts(verdict)
+        document["seats"] = [
+            {"models": names.get(text_hash, []), "texts": list(run.store.texts(text_hash) or ())}
+            for text_hash in (verdict.first_hash, verdict.second_hash)
+        ]
+        document["battle"] = None if own is None else meeting_document(run, own, names)
+    elif turns:
+        response = answers.get(key)
+        model, texts = turns[-1].model, None if response is None else response.texts
+        battles = [p for p in battles if model in (p.row.get("model_a"), p.row.get("model_b"))]
+        if response is not None:
+            document["answer"] = answer_document(response, key)
+            met = [one for one in met if response.text_hash in (one.one, one.two)]
+        else:
+            document["answer"] = {"key": key, "model": model, "status": turns[-1].status, "texts": [turns[-1].text]}
+        document["battles"] = [meeting_document(run, one, names) for one in met]
+        for_row = [{"row": p.name, "as": _part(p, texts, model)} for p in rows]
+        return document | _uses(for_row, dropped, battles, run)
+    else:
+        document["answers"] = [answer_document(one, k) for k, one in answers.items()]
+        document["battles"] = [meeting_document(run, one, names) for one in met]
+    return document | _uses([{"row": p.name, "as": "its verdicts"} for p in rows], dropped, battles, run)
+
+
+def meetings_on(run: Looked, prompt: Prompt) -> list[Meeting]:
+    """All verdicts on a prompt, as battles of texts."""
+    return meetings(run.verdicts_on(prompt).values(), run.merging)
+
+
+def _part(place: Place, texts: Sequence[str] | None, model: str) -> str:
+    """What an answer is in a row of its prompt."""
+    own = [one for one in row_texts(place.row) if texts is not None and one.texts == tuple(texts)]
+    exact = next((one for one in own if one.model == model), None)
+    if exact is not None:
+        return exact.role
+    return f"{own[0].role}, as {own[0].model} wrote the same" if own else "one that battled for it"
+
+
+def _uses(
+    rows: Sequence[Document], dropped: Iterable[tuple[str, Place]], battles: Sequence[Place], run: Looked
+) -> Document:
+    left = [
+        {"stage": stage, "reason": one.row.get("reason"), "gap": one.row.get("gap"), "threshold": _k(run, stage)}
+        | {"line": one.name}
+        for stage, one in dropped
+    ]
+    fought = [
+        {"file": _short(run, one.path), "line": one.line}
+        | {name: one.row.get(name) for name in ("model_a", "model_b", "winner", "cause")}
+        for one in battles[:_LISTED]
+    ]
+    notes = list(run.notes)
+    if not rows and not left and not battles:
+        notes.append(_nowhere(run))
+    trained: Counter[str] = Counter()
+    for row in rows:
+        place = run.place(row["row"])
+        assert place is not None
+        for one in trained_on(run.recipe, place.path.stem, place.row, run.done):
+            trained[one.stage] += one.finished
+    return {
+        "rows": list(rows),
+        "dropped": left,
+        "battle_rows": fought,
+        "battle_rows_count": len(battles),
+        "trained": [stage for stage, times in trained.items() if times],
+        "notes": notes,
+    }
+
+
+def _nowhere(run: Looked) -> str:
+    """Why nothing names what is stored, as far as the directory tells."""
+    if run.recipe is not None:
+        if not dropped_files(run.home):
+            return "no row names it; what prompts gave none is not written here: the run's own command writes it"
+        return "no row or battle names it: it validated a stage, its stage has not finished, or settings have changed"
+    if not (run.directory / "battles.jsonl").is_file():
+        return "no battles.jsonl yet: the run has not finished; the command that began it resumes it"
+    return "no battle names it: its pair is undecided, or settings have changed since"
+
+
+def _short(run: Looked, path: Path) -> str:
+    try:
+        return str(path.relative_to(run.home))
+    except ValueError:
+        return str(path)
+
+
+def _of_judgement(run: Looked, key: str) -> Document:
+    found = run.store.judgement(key)
+    assert found is not None
+    answers = run.answers(run.prompt(found.prompt_id))
+    authors = [one.model for one in answers.values() if one.text_hash == found.response_hash]
+    return {
+        "kind": "judgement",
+        "key": key,
+        "prompt": prompt_document(run, found.prompt_id),
+        "judgement": {
+            "judge": found.judge,
+            "status": found.status.value,
+            "score": found.score,
+            "models": authors,
+            "sample": found.sample,
+            "raw": found.raw,
+            "error": found.error,
+        },
+        **_uses([], [], run.battles_with([key]), run),
+    }

@@ -1,0 +1,204 @@
+"""`arenaloop trace` and `show`: every row of a real small run to its verdicts and back, and what they refuse."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_recipe import settings
+
+from arenaloop.cli.directory import write_settings
+from arenaloop.cli.looked_up import looked_up
+from arenaloop.cli.trace_run import trace
+from arenaloop.recipes import arena_learning
+from arenaloop.specs.recipes.arena_learning import build_arena_learning
+from arenaloop.store import Store
+
+torch.set_num_threads(1)
+Command = Callable[..., Any]
+TWO_ROUNDS = ("rounds=2", "stages=[sft, dpo]", "sft_replay=0.5", "k_sft=[0.5, 1.0]", "data.prompts=sandbox:prompts?n=64")
+
+
+class Trained(dict[str, list[Mapping[str, Any]]]):
+    """What each stage's training was given."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
+    """Two rounds of SFT and DPO in the small world, and the rows that each training was given."""
+    out, given = tmp_path_factory.mktemp("lineage") / "run", Trained()
+    checked = settings(*TWO_ROUNDS)
+    out.mkdir()
+    write_settings(out, checked)
+    real = arena_learning.train
+
+    def noting(method: str, start: str, rows: Any, to: Path, *rest: Any, **more: Any) -> Any:
+        given[to.name] = list(rows)
+        return real(method, start, rows, to, *rest, **more)
+
+    with pytest.MonkeyPatch.context() as patch, Store(out / "arena.db") as store:
+        patch.setattr(arena_learning, "train", noting)
+        arena_learning.run(build_arena_learning(checked, out), store, out)
+    return out, given
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_row_leads_to_its_verdicts_and_each_of_them_back(run: tuple[Path, Trained]) -> None:
+    out, _ = run
+    seen = 0
+    with looked_up(out) as looked:
+        for stage, path in looked.rows.items():
+            for line, row in enumerate(rows_of(path), 1):
+                found = trace(looked, f"{stage}:{line}", None, None)
+                named = {v["key"] for battle in found["battles"] for v in battle["verdicts"] if v["counts"]}
+                assert named == set(row.get("verdicts", ()))
+                assert not found["notes"]  # the verdicts give the very margin that the row says
+                for key in row.get("verdicts", ())[:2]:
+                    back = trace(looked, key, None, None)
+                    assert f"{stage}:{line}" in [one["row"] for one in back["rows"]]
+                    seen += 1
+    assert seen > 40
+
+
+def test_a_row_was_given_to_the_very_trainings_that_are_named(run: tuple[Path, Trained]) -> None:
+    """The claim beside what the trainings were given: accumulated rows and replayed demonstrations among it."""
+    out, given = run
+    with looked_up(out) as looked:
+        for stage, path in looked.rows.items():
+            for line, row in enumerate(rows_of(path), 1):
+                told = {one["stage"] for one in trace(looked, f"{stage}:{line}", None, None)["trained"]}
+                asked = {name: value for name, value in row.items() if value != "demonstrations"}
+                had = {name for name, rows in given.items() if any(asked == dict(one) for one in rows)}
+                # the same demonstration may stand in D0 twice, and one of both be drawn
+                assert told == had or (stage == "SFT-I0" and told <= had)
+    replayed = sum(row not in rows_of(out / "data" / "SFT-I1.jsonl") for row in given["SFT-I1"])
+    assert replayed > 0
+
+
+def test_prompts_without_a_row_say_why(run: tuple[Path, Trained], arenaloop: Command) -> None:
+    out, _ = run
+    seen = 0
+    for path in (out / "data").glob("*.dropped.jsonl"):
+        stage = path.name.removesuffix(".dropped.jsonl")
+        selected = json.loads(arenaloop("trace", out, stage, "--json").out)
+        dropped = rows_of(path)
+        assert sum(selected["dropped"].values()) == len(dropped)
+        one = next((row for row in dropped if row.get("verdicts")), None)
+        if one is None:
+            continue
+        seen += 1
+        back = json.loads(arenaloop("trace", out, one["verdicts"][0], "--json").out)
+        assert (stage, one["reason"]) in [(row["stage"], row["reason"]) for row in back["dropped"]]
+        assert back["rows"] == []
+        assert one["reason"] in arenaloop("trace", out, f"{stage}.dropped:{dropped.index(one) + 1}").out
+    assert seen
+
+
+def test_answers_and_prompts_lead_to_rows(run: tuple[Path, Trained], arenaloop: Command) -> None:
+    out, _ = run
+    row = rows_of(out / "data" / "DPO-I1.jsonl")[0]
+    forward = json.loads(arenaloop("trace", out, "DPO-I1:1", "--json").out)
+    by_role = {one["role"]: one for one in forward["scores"] if one["role"]}
+    assert by_role["chosen"]["score"] - by_role["rejected"]["score"] == pytest.approx(row["margin"])
+
+    for role in ("chosen", "rejected"):
+        back = json.loads(arenaloop("trace", out, by_role[role]["response"], "--json").out)
+        assert back["rows"][0]["as"].startswith(role)
+        assert back["battles"]
+    of_prompt = json.loads(arenaloop("trace", out, row["prompt_id"], "--json").out)
+    assert {one["model"] for one in of_prompt["answers"]} >= {one["model"] for one in forward["scores"]}
+    assert of_prompt["trained"] == ["DPO-I1", "DPO-I2"]
+
+
+def test_a_row_is_found_by_its_texts(
+    run: tuple[Path, Trained], arenaloop: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = run
+    row = rows_of(out / "data" / "DPO-I1.jsonl")[0]
+    bare = {name: row[name] for name in ("prompt", "chosen", "rejected")}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(bare)))
+    assert json.loads(arenaloop("trace", out, "-", "--json").out)["row"] == "DPO-I1:1"
+
+    asked = row["prompt"][-1]["content"]
+    found = json.loads(arenaloop("trace", out, "--text", asked, "--json").out)
+    assert found.get("row") == "DPO-I1:1" or "DPO-I1:1" in [one["row"] for one in found["rows"]]
+
+
+def test_a_battle_reads_the_same_by_its_line_and_by_its_names(run: tuple[Path, Trained], arenaloop: Command) -> None:
+    out, _ = run
+    for line, row in list(enumerate(rows_of(out / "battles.jsonl"), 1))[::60]:
+        by_line = json.loads(arenaloop("show", out, f"battles.jsonl:{line}", "--json").out)
+        names = row["prompt_id"], row["model_b"], row["model_a"]
+        turned = json.loads(arenaloop("show", out, *names, "--json").out)
+        assert by_line["winner"] == row["winner"]
+        assert (turned["score_b"], turned["score_a"]) == (row["score_a"], row["score_b"])
+        assert {v["key"] for one in by_line["meetings"] for v in one["verdicts"]} == set(row["verdicts"])
+        back = json.loads(arenaloop("trace", out, row["verdicts"][0], "--json").out)
+        assert line in [one["line"] for one in back["battle_rows"]]
+
+
+def test_the_pages_say_what_there_is(run: tuple[Path, Trained], arenaloop: Command) -> None:
+    out, _ = run
+    row = rows_of(out / "data" / "SFT-I1.jsonl")[0]
+    page = " ".join(arenaloop("trace", out, "SFT-I1:1").out.split())
+    assert "k_sft = 0.5" in page and "the target is SFT-I0" in page and "trained on by SFT-I2" in page
+    shown = arenaloop("show", out, "SFT-I1:1").out
+    assert row["messages"][-1]["content"] in shown and "margin" in shown
+    assert "64 prompts" not in arenaloop("show", out).out  # the test's are there too
+    assert "SFT-I1" in arenaloop("show", out).out
+    key = row["verdicts"][0]
+    assert "the judge" in arenaloop("show", out, key[:8]).out
+    assert key in arenaloop("show", out, key[:8], "--full").out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["SFT-I9:1"], "no rows of a stage 'SFT-I9' (did you mean"),
+        (["SFT-I1:9999"], "no line 9,999"),
+        (["SFT-I9"], "no stage or key 'SFT-I9' (did you mean"),
+        (["ab"], "too short for a key"),
+        (["zzzzzzzz"], "no prompt, response, verdict or judgement 'zzzzzzzz'"),
+        ([], "trace wants WHAT"),
+        (["--text", "nobody said this"], "no training row holds the text"),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_line(
+    run: tuple[Path, Trained], arenaloop: Command, words: list[str], message: str
+) -> None:
+    result = arenaloop("trace", run[0], *words)
+
+    assert (result.code, result.out, len(result.lines)) == (2, "", 1)
+    assert message in result.lines[0]
+
+
+def test_the_nearest_key_is_named_and_several_are_listed(
+    run: tuple[Path, Trained], arenaloop: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run[0], out, ignore=shutil.ignore_patterns("checkpoints"))
+    key = rows_of(out / "data" / "DPO-I1.jsonl")[0]["verdicts"][0]
+    wrong = key[:10] + ("0" if key[10] != "0" else "1")
+    assert f"the nearest is {key}" in arenaloop("trace", out, wrong).lines[0]
+    with Store(out / "arena.db") as store:
+        verdict = store.verdict(key)
+        assert verdict is not None
+        twin = key[:-1] + ("0" if key[-1] != "0" else "1")
+        store.add_verdict(type(verdict)(**{n: getattr(verdict, n) for n in verdict.__dataclass_fields__} | {"key": twin}))
+    result = arenaloop("show", out, key[:12])
+    assert result.code == 2 and key in result.lines[0] and twin in result.lines[0]
+
+
+def test_directories_that_are_none(tmp_path: Path, arenaloop: Command) -> None:
+    assert "no such run directory" in arenaloop("trace", tmp_path / "none", "x").lines[0]
+    assert "no arena.db" in arenaloop("show", tmp_path).lines[0]
