@@ -51,12 +51,12 @@ def test_agreement_with_the_truth() -> None:
 
 
 def test_stop_rules() -> None:
-    collapsed = score_drift([5.0] * 19 + [4.0], ["ok"] * 20, [1] * 20, most=5)
     limits = Limits()
-    assert stopped(limits, collapsed, 10, 9) == {"one_score": "95.0% of all scores are 5"}
-    assert stopped(limits, None, 10, 10) == {"no_pair": "all answers have equal scores on 10 of 10 prompts"}
-    assert stopped(Limits(one_score=None, no_pair=None), collapsed, 10, 10) == {}
-    assert stopped(limits, None, 0, 0) == {}
+    assert stopped(limits, 5.0, 0.95, prompts=10, equal=9) == {"one_score": "95.0% of all scores are 5"}
+    told = "all answers have equal scores on 10 of 10 prompts"
+    assert stopped(limits, None, None, prompts=10, equal=10) == {"no_pair": told}
+    assert stopped(Limits(one_score=None, no_pair=None), 5.0, 1.0, prompts=10, equal=10) == {}
+    assert stopped(limits, None, None, prompts=0, equal=0) == {}
     r = np.ones((1, 2, 2), dtype=int)
     seats = meta_drift(r, [[3.0, 3.0]], 2, seat_weights(r))
     told = list(warnings(limits, seats, 2.5))

@@ -188,12 +188,14 @@ def _over(value: float | None, limit: float | None) -> bool:
     return value is not None and limit is not None and value > limit
 
 
-def stopped(limits: Limits, drift: ScoreDrift | None, prompts: int, equal: int) -> dict[str, str]:
+def stopped(
+    limits: Limits, commonest: float | None, share: float | None, *, prompts: int, equal: int
+) -> dict[str, str]:
     """The rules that stop something, each with the reason in words.
 
     Args:
         limits: the rules' limits.
-        drift: of the scores; None where an external reward gave them.
+        commonest, share: the value that most scores have, and their share; None where a reward gave the scores.
         prompts: of the iteration.
         equal: prompts dropped for equal scores.
 
@@ -201,10 +203,8 @@ def stopped(limits: Limits, drift: ScoreDrift | None, prompts: int, equal: int) 
         ``one_score``: its judgements are not to be learned from. ``no_pair``: nothing is.
     """
     found = {}
-    if drift is not None and _over(drift.commonest_share, limits.one_score):
-        assert drift.commonest is not None
-        assert drift.commonest_share is not None
-        found["one_score"] = f"{drift.commonest_share:.1%} of all scores are {drift.commonest:g}"
+    if _over(share, limits.one_score):
+        found["one_score"] = f"{share:.1%} of all scores are {commonest:g}"
     if _over(_share(equal, prompts), limits.no_pair):
         found["no_pair"] = f"all answers have equal scores on {equal:,} of {prompts:,} prompts"
     return found
