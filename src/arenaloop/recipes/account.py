@@ -42,6 +42,7 @@ def finish(
     contained: Mapping[str, int] | None = None,
     tables: Sequence[dict[str, Any]] = (),
     guards: Guards | None = None,
+    curves: Sequence[dict[str, Any]] = (),
 ) -> Result:
     """Let all stages and opponents battle on held-out prompts, and write what the run came to.
 
@@ -54,6 +55,7 @@ def finish(
         contained: how much of that contains one among other text.
         tables: what else is told before the stages.
         guards: what watched the stages.
+        curves: what else is drawn after those of the stages.
     """
     store, out, observer = arena.store, stages.out, arena.observer
     observer.phase("leaderboard", "battles")
@@ -77,6 +79,7 @@ def finish(
         }
         more["tables"].insert(0, table)
     more["tables"][:0] = tables
+    more["curves"] += curves
     cached = arena.cached + stages.found + final.tally.cached
     if guards is not None:
         cached += guards.cached
