@@ -111,7 +111,7 @@ class _Page:
         points = f"{figure(v['score_first'], 'g')} to {figure(v['score_second'], 'g')}"
         told = points if v["status"] == "ok" else v["status"]
         if v["status"] == "ok" and v["score_first"] is None:
-            told = {"A": "first", "B": "second", "TIE": "tie"}[v["outcome"]]
+            told = {"A": "first won", "B": "second won", "TIE": "a tie"}[v["outcome"]]
         more = [f"{v['attempts']} attempts"] if v["attempts"] > 1 else []
         more += [f"asked again ({v['sample']})"] if v["sample"] else []
         more += [v["why_not"]] if v["why_not"] else []

@@ -54,10 +54,11 @@ class Place(NamedTuple):
 
 
 class Merging(NamedTuple):
-    """How two seats became a battle in a run; `one_seat_failed` is ``use_one`` where one seat alone was asked."""
+    """How two seats became a battle in a run; `lone`: a pair of which one seat alone was asked is decided by it."""
 
     rule: MergeRule = "mean"
     one_seat_failed: OneSeatFailed = "drop_battle"
+    lone: bool = False
 
 
 _MEAN = Merging()
@@ -98,7 +99,8 @@ def meetings(verdicts: Iterable[Verdict], merging: Merging = _MEAN) -> list[Meet
             for seat in dict.fromkeys([(one, two), (two, one)])
         ]
         a_first, b_first = _final(seats[0]), _final(seats[-1])
-        battles = merge_pair(one, two, a_first, b_first, merging.rule, merging.one_seat_failed)
+        one_failed: OneSeatFailed = "use_one" if merging.lone and not all(seats) else merging.one_seat_failed
+        battles = merge_pair(one, two, a_first, b_first, merging.rule, one_failed)
         found.append(Meeting(one, two, tuple(v for seat in seats for v in seat), battles))
     return found
 
