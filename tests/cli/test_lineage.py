@@ -17,6 +17,7 @@ from small_recipe import settings
 from arenaloop.cli.directory import write_settings
 from arenaloop.cli.looked_up import looked_up
 from arenaloop.cli.trace_run import trace
+from arenaloop.jsonl import write_jsonl
 from arenaloop.recipes import arena_learning
 from arenaloop.specs.recipes.arena_learning import build_arena_learning
 from arenaloop.store import Store
@@ -222,6 +223,21 @@ def test_the_nearest_key_is_named_and_several_are_listed(
     assert result.code == 2
     assert key in result.lines[0]
     assert twin in result.lines[0]
+
+
+def test_an_answer_of_a_roll_out_leads_to_the_battles_on_its_prompt(
+    run: tuple[Path, Trained], arenaloop: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run[0], out, ignore=shutil.ignore_patterns("checkpoints"))
+    row = rows_of(out / "data" / "DPO-I1.jsonl")[0]
+    kept = out / "checkpoints" / "DPO-I2" / "rollouts" / "000003.jsonl.gz"
+    write_jsonl(kept, [{"prompt": row["prompt"], "text": "mine", "tokens": 2, "ended": True, "score": 1.25}])
+
+    page = " ".join(arenaloop("trace", out, "checkpoints/DPO-I2/rollouts/000003.jsonl.gz:1").out.split())
+
+    for said in ("mine", "score of its reward: 1.25", "gave: DPO-I1:1", "trained on by DPO-I2"):
+        assert said in page
 
 
 def test_directories_that_are_none(tmp_path: Path, arenaloop: Command) -> None:

@@ -120,6 +120,10 @@ class Looked:
         with suppress(StopIteration):
             return row_at(next(path for path in self._paths(name) if path.is_file()), int(number))
         known = list(self.rows)
+        if name in self.done:
+            kept = f"checkpoints/{name}/rollouts/"
+            where = f", which are kept in {kept} (FILE:LINE)" if (self.home / kept).is_dir() else ""
+            raise InputError(f"{self.directory}: no battles selected rows for {name}; it had others, or its own{where}")
         listed = f"; there are {', '.join(known)}" if known else "; no stage has written rows here"
         raise InputError(f"{self.directory}: no rows of a stage {name!r}{nearest(name, known)}{listed}")
 

@@ -17,7 +17,7 @@ Document = Mapping[str, Any]
 _TEXT, _LINES = 600, 10
 """characters and lines of a text that are shown unless all are asked for"""
 _RAW = 240
-_STYLES = {"chosen": "green", "learned": "green", "rejected": "red"}
+_STYLES = {"chosen": "green", "learned": "green", "sampled": "green", "rejected": "red"}
 _KEY = 12
 """characters of a key in a list; any start of six will do to ask for it"""
 
@@ -54,7 +54,8 @@ class _Page:
         self.head(f"{d['row']}", d["file"])
         self.prompt(d["prompt"])
         for one in d["texts"]:
-            self.text(f"{one['role']}: {one['model'] or 'unknown'}", one["texts"], _STYLES[one["role"]])
+            whose = "the model in training" if one["role"] == "sampled" else one["model"] or "unknown"
+            self.text(f"{one['role']}: {whose}", one["texts"], _STYLES[one["role"]])
         if "selected" not in d:
             for name, value in d["lineage"].items():
                 self.line(f"{name}: {value}")

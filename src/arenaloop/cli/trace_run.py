@@ -80,7 +80,7 @@ def _of_place(run: Looked, place: Place) -> Document:
 
 def row_document(run: Looked, place: Place) -> Document:
     """A training row: its texts, who battled for it, why it was selected, and who trained on it."""
-    row, stage, notes = place.row, place.path.stem, list(run.notes)
+    row, stage, notes = place.row, place.stage, list(run.notes)
     who, found, missing = run.met(row)
     if missing:
         notes.append(f"{counted(len(missing), 'verdict')} of the row not in {run.store.path.name}: {missing[0]} …")
@@ -105,6 +105,8 @@ def row_document(run: Looked, place: Place) -> Document:
     learned = trained_on(run.recipe, stage, row, run.done, line=place.line, rows=rows)
     prompt_id = prompt_id_of(row)
     prompt = run.store.prompt(prompt_id)
+    if [one.role for one in told] == ["sampled"] and (about := run.rows_with([prompt_id])):
+        notes.append(f"rows that battles on its prompt gave: {', '.join(one.name for one in about)}")
     return {
         "kind": "row",
         "row": place.name,
@@ -422,7 +424,7 @@ def _uses(
     for row in rows:
         place = run.place(row["row"])
         assert place is not None
-        for one in trained_on(run.recipe, place.path.stem, place.row, run.done):
+        for one in trained_on(run.recipe, place.stage, place.row, run.done):
             trained[one.stage] += one.finished
     return {
         "rows": list(rows),
