@@ -79,7 +79,7 @@ POINTS = st.tuples(st.integers(1, 10), st.integers(1, 10))
 def test_scores_are_those_of_which_the_row_was_selected(texts: list[str], points: dict[Any, Any]) -> None:
     """Two ways to the same scores: battles of names, and battles of texts of which several names share one."""
     who = {f"m{at}": text for at, text in enumerate(texts)}
-    told = {pair: verdict("".join(pair), *pair, some) for pair, some in points.items()}
+    told = {pair: verdict("".join(pair), pair[0], pair[1], some) for pair, some in points.items()}
     battles = []
     for a in who:
         for b in who:
