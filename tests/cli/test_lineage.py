@@ -17,13 +17,20 @@ from small_recipe import settings
 from arenaloop.cli.directory import write_settings
 from arenaloop.cli.looked_up import looked_up
 from arenaloop.cli.trace_run import trace
+from arenaloop.jsonl import write_jsonl
 from arenaloop.recipes import arena_learning
 from arenaloop.specs.recipes.arena_learning import build_arena_learning
 from arenaloop.store import Store
 
 torch.set_num_threads(1)
 Command = Callable[..., Any]
-TWO_ROUNDS = ("rounds=2", "stages=[sft, dpo]", "sft_replay=0.5", "k_sft=[0.5, 1.0]", "data.prompts=sandbox:prompts?n=64")
+TWO_ROUNDS = (
+    "rounds=2",
+    "stages=[sft, dpo]",
+    "sft_replay=0.5",
+    "k_sft=[0.5, 1.0]",
+    "data.prompts=sandbox:prompts?n=64",
+)
 
 
 class Trained(dict[str, list[Mapping[str, Any]]]):
@@ -141,21 +148,36 @@ def test_a_battle_reads_the_same_by_its_line_and_by_its_names(run: tuple[Path, T
         names = row["prompt_id"], row["model_b"], row["model_a"]
         turned = json.loads(arenaloop("show", out, *names, "--json").out)
         assert by_line["winner"] == row["winner"]
-        assert (turned["score_b"], turned["score_a"]) == (row["score_a"], row["score_b"])
+        assert turned == by_line
         assert {v["key"] for one in by_line["meetings"] for v in one["verdicts"]} == set(row["verdicts"])
         back = json.loads(arenaloop("trace", out, row["verdicts"][0], "--json").out)
         assert line in [one["line"] for one in back["battle_rows"]]
+
+
+def test_a_battle_that_was_trained_on_is_shown_from_its_verdicts(run: tuple[Path, Trained], arenaloop: Command) -> None:
+    out, _ = run
+    row = rows_of(out / "data" / "DPO-I1.jsonl")[0]
+    names = row["chosen_model"], row["rejected_model"]
+    found, turned = (
+        json.loads(arenaloop("show", out, row["prompt_id"], *some, "--json").out) for some in (names, names[::-1])
+    )
+    assert (found["score_a"], found["score_b"]) == (turned["score_b"], turned["score_a"])
+    assert {found["winner"], turned["winner"]} in ({"model_a", "model_b"}, {"tie"})
+    assert found["answers"][0]["texts"] == [row["chosen"][-1]["content"]]
 
 
 def test_the_pages_say_what_there_is(run: tuple[Path, Trained], arenaloop: Command) -> None:
     out, _ = run
     row = rows_of(out / "data" / "SFT-I1.jsonl")[0]
     page = " ".join(arenaloop("trace", out, "SFT-I1:1").out.split())
-    assert "k_sft = 0.5" in page and "the target is SFT-I0" in page and "trained on by SFT-I2" in page
+    for said in ("k_sft = 0.5", "the target is SFT-I0", "trained on by SFT-I2"):
+        assert said in page
     shown = arenaloop("show", out, "SFT-I1:1").out
-    assert row["messages"][-1]["content"] in shown and "margin" in shown
-    assert "64 prompts" not in arenaloop("show", out).out  # the test's are there too
-    assert "SFT-I1" in arenaloop("show", out).out
+    assert row["messages"][-1]["content"] in shown
+    assert "margin" in shown
+    overview = arenaloop("show", out).out
+    assert "76 prompts" in overview  # the test's among them
+    assert "SFT-I1" in overview
     key = row["verdicts"][0]
     assert "the judge" in arenaloop("show", out, key[:8]).out
     assert key in arenaloop("show", out, key[:8], "--full").out
@@ -194,11 +216,59 @@ def test_the_nearest_key_is_named_and_several_are_listed(
         verdict = store.verdict(key)
         assert verdict is not None
         twin = key[:-1] + ("0" if key[-1] != "0" else "1")
-        store.add_verdict(type(verdict)(**{n: getattr(verdict, n) for n in verdict.__dataclass_fields__} | {"key": twin}))
+        store.add_verdict(
+            type(verdict)(**{n: getattr(verdict, n) for n in verdict.__dataclass_fields__} | {"key": twin})
+        )
     result = arenaloop("show", out, key[:12])
-    assert result.code == 2 and key in result.lines[0] and twin in result.lines[0]
+    assert result.code == 2
+    assert key in result.lines[0]
+    assert twin in result.lines[0]
+
+
+def test_an_answer_of_a_roll_out_leads_to_the_battles_on_its_prompt(
+    run: tuple[Path, Trained], arenaloop: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run[0], out, ignore=shutil.ignore_patterns("checkpoints"))
+    row = rows_of(out / "data" / "DPO-I1.jsonl")[0]
+    kept = out / "checkpoints" / "DPO-I2" / "rollouts" / "000003.jsonl.gz"
+    write_jsonl(kept, [{"prompt": row["prompt"], "text": "mine", "tokens": 2, "ended": True, "score": 1.25}])
+
+    page = " ".join(arenaloop("trace", out, "checkpoints/DPO-I2/rollouts/000003.jsonl.gz:1").out.split())
+
+    for said in ("mine", "score of its reward: 1.25", "gave: DPO-I1:1", "trained on by DPO-I2"):
+        assert said in page
 
 
 def test_directories_that_are_none(tmp_path: Path, arenaloop: Command) -> None:
     assert "no such run directory" in arenaloop("trace", tmp_path / "none", "x").lines[0]
     assert "no arena.db" in arenaloop("show", tmp_path).lines[0]
+
+
+def test_texts_of_models_move_nothing_and_a_run_under_way_is_read(tmp_path: Path, arenaloop: Command) -> None:
+    """A plain battle with hostile texts, read while its writer is open, and what was judged again beside it."""
+    for name, said in (("a", "\x1b]0;owned\x07 [red]x[/red]\r" + "long " * 400), ("b", "\u202eb"), ("c", "\u202eb")):
+        rows = [{"instruction": f"q{at}", "output": said} for at in range(2)]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    (tmp_path / "p.jsonl").write_text('{"instruction": "q0"}\n{"instruction": "q1"}\n')
+    models = [word for name in "abc" for word in ("--model", f"{name}=file:{name}.json")]
+    asked = ("battle", *models, "--prompts", "p.jsonl", "--judge", "builtin:longest", "--out", "run")
+    assert arenaloop(*asked).code == 0
+    assert arenaloop("rejudge", "run", "--judge", "builtin:first").code == 0
+
+    with Store(tmp_path / "run" / "arena.db"):
+        page = arenaloop("show", "run", "battles.jsonl:1").out
+    assert "\\x1b]0;owned\\x07 [red]x[/red]\\r" in page
+    assert not {"\x1b", "\r", "\u202e"} & set(page)
+    assert "more characters (--full)" in page
+    assert "more characters" not in arenaloop("show", "run", "battles.jsonl:1", "--full").out
+
+    equal = next(row for row in rows_of(tmp_path / "run" / "battles.jsonl") if row["model_a"] == "b")
+    found = json.loads(arenaloop("show", "run", equal["prompt_id"], "b", "c", "--json").out)
+    assert found["winner"] == "tie"
+    assert [one["model"] for one in found["answers"]] == ["b", "c"]  # one answer, stored under the first's name
+    again = rows_of(tmp_path / "run" / "rejudged" / "first" / "battles.jsonl")[0]["verdicts"][0]
+    for directory in ("run", "run/rejudged/first"):
+        back = json.loads(arenaloop("trace", directory, again, "--json").out)
+        assert len(back["battle_rows"]) == 2  # b and c said the same: their battles with a share a verdict
+        assert "rejudged/first" in back["battle_rows"][0]["file"]

@@ -54,12 +54,17 @@ def test_a_lone_seat_is_a_battle_where_one_seat_was_asked() -> None:
     told = [verdict("ab", "a", "b", (8, 4))]
 
     assert meetings(told)[0].battles == ()
-    assert len(meetings(told, Merging("mean", "use_one"))[0].battles) == 1
+    assert len(meetings(told, Merging(lone=True))[0].battles) == 1
+    failed = [*told, verdict("ba", "b", "a", None)]
+    assert meetings(failed, Merging(lone=True))[0].battles == ()
+    assert len(meetings(failed, Merging("mean", "use_one"))[0].battles) == 1
 
 
 def test_judges_and_templates_are_kept_apart() -> None:
     told = [verdict("ab", "a", "b", (8, 4)), verdict("ba", "b", "a", (5, 7))]
-    other = [Verdict(**{name: getattr(v, name) for name in Verdict.__dataclass_fields__} | {"judge": "k"}) for v in told]
+    other = [
+        Verdict(**{name: getattr(v, name) for name in Verdict.__dataclass_fields__} | {"judge": "k"}) for v in told
+    ]
 
     assert [len(one.battles) for one in meetings([*told, *other])] == [1, 1]
 
@@ -74,7 +79,7 @@ POINTS = st.tuples(st.integers(1, 10), st.integers(1, 10))
 def test_scores_are_those_of_which_the_row_was_selected(texts: list[str], points: dict[Any, Any]) -> None:
     """Two ways to the same scores: battles of names, and battles of texts of which several names share one."""
     who = {f"m{at}": text for at, text in enumerate(texts)}
-    told = {pair: verdict("".join(pair), *pair, some) for pair, some in points.items()}
+    told = {pair: verdict("".join(pair), pair[0], pair[1], some) for pair, some in points.items()}
     battles = []
     for a in who:
         for b in who:
@@ -86,7 +91,7 @@ def test_scores_are_those_of_which_the_row_was_selected(texts: list[str], points
                 battles.append(Battle("p", a, b, one.winner, *sides, one.flipped, "j", one.verdicts))
     expected = response_scores(battles, list(who))
 
-    used = {text for text in who.values()}
+    used = set(who.values())
     asked = [v for pair, v in told.items() if set(pair) <= used]
 
     found = {name: score for name, (score, _) in scores(who, meetings(asked)).items()}

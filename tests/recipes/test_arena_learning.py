@@ -45,7 +45,8 @@ def test_stages_and_files(whole: tuple[Path, Result]) -> None:
     assert [stage["name"] for stage in result.stages] == names
     for name in names:
         assert (out / "checkpoints" / name / "model.safetensors").exists()
-    assert {p.name for p in (out / "data").iterdir()} == {"SFT-I1.jsonl", "DPO-I1.jsonl"}
+    selected = {f"{name}{end}.jsonl" for name in ("SFT-I1", "DPO-I1") for end in ("", ".dropped")}
+    assert {p.name for p in (out / "data").iterdir()} == {"SFT-I0.jsonl"} | selected
     for name in ("battles.jsonl", "leaderboard.json", "summary.json"):
         assert (out / name).exists()
     assert json.loads((out / "summary.json").read_text()) == result.summary

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.cli.directory import ARENA
-from arenaloop.config import BattleSettings, JudgedSettings, RecipeSettings, read_yaml, validate
+from arenaloop.config import AlpacaFarmSettings, BattleSettings, JudgedSettings, RecipeSettings, read_yaml, validate
 from arenaloop.data.lineage import (
     Meeting,
     Merging,
@@ -70,7 +70,9 @@ class Looked:
     def merging(self) -> Merging:
         """How seats become battles here."""
         s = self.settings
-        return Merging() if s is None else Merging(s.merge, s.one_seat_failed if s.seats == "both" else "use_one")
+        if s is None:
+            return Merging()
+        return Merging(s.merge, s.one_seat_failed, s.seats != "both" or isinstance(s, AlpacaFarmSettings))
 
     @property
     def rows(self) -> Mapping[str, Path]:
@@ -118,6 +120,10 @@ class Looked:
         with suppress(StopIteration):
             return row_at(next(path for path in self._paths(name) if path.is_file()), int(number))
         known = list(self.rows)
+        if name in self.done:
+            kept = f"checkpoints/{name}/rollouts/"
+            where = f", which are kept in {kept} (FILE:LINE)" if (self.home / kept).is_dir() else ""
+            raise InputError(f"{self.directory}: no battles selected rows for {name}; it had others, or its own{where}")
         listed = f"; there are {', '.join(known)}" if known else "; no stage has written rows here"
         raise InputError(f"{self.directory}: no rows of a stage {name!r}{nearest(name, known)}{listed}")
 
@@ -166,7 +172,8 @@ class Looked:
         }
         hashes = {text for v in told.values() for text in (v.first_hash, v.second_hash)}
         who = contestants(row, hashes, self.answers(prompt).values())
-        return who, meetings((told | again).values(), self.merging), [key for key in keys if key not in told]
+        decided = self.merging._replace(one_seat_failed="use_one")  # a row names what counted, whatever else there is
+        return who, meetings((told | again).values(), decided), [key for key in keys if key not in told]
 
     # ------------------------------------------------------------------ where something is named
 
@@ -180,7 +187,8 @@ class Looked:
 
     def battles_with(self, words: Sequence[str]) -> list[Place]:
         """Lines of ``battles.jsonl`` and ``undecided.jsonl``, here and in what was judged again."""
-        folders = dict.fromkeys([self.directory, self.home, *sorted((self.home / "rejudged").glob("*"))])
+        some = [self.directory, self.home, *sorted((self.home / "rejudged").glob("*"))]
+        folders = {folder.resolve(): folder for folder in reversed(some)}.values()
         names = ("battles.jsonl", "undecided.jsonl")
         return [one for folder in folders for name in names for one in lines_with(folder / name, words)]
 

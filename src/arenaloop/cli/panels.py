@@ -17,7 +17,7 @@ Document = Mapping[str, Any]
 _TEXT, _LINES = 600, 10
 """characters and lines of a text that are shown unless all are asked for"""
 _RAW = 240
-_STYLES = {"chosen": "green", "learned": "green", "rejected": "red"}
+_STYLES = {"chosen": "green", "learned": "green", "sampled": "green", "rejected": "red"}
 _KEY = 12
 """characters of a key in a list; any start of six will do to ask for it"""
 
@@ -54,7 +54,8 @@ class _Page:
         self.head(f"{d['row']}", d["file"])
         self.prompt(d["prompt"])
         for one in d["texts"]:
-            self.text(f"{one['role']}: {one['model'] or 'unknown'}", one["texts"], _STYLES[one["role"]])
+            whose = "the model in training" if one["role"] == "sampled" else one["model"] or "unknown"
+            self.text(f"{one['role']}: {whose}", one["texts"], _STYLES[one["role"]])
         if "selected" not in d:
             for name, value in d["lineage"].items():
                 self.line(f"{name}: {value}")
@@ -111,7 +112,7 @@ class _Page:
         points = f"{figure(v['score_first'], 'g')} to {figure(v['score_second'], 'g')}"
         told = points if v["status"] == "ok" else v["status"]
         if v["status"] == "ok" and v["score_first"] is None:
-            told = {"A": "first", "B": "second", "TIE": "tie"}[v["outcome"]]
+            told = {"A": "first won", "B": "second won", "TIE": "a tie"}[v["outcome"]]
         more = [f"{v['attempts']} attempts"] if v["attempts"] > 1 else []
         more += [f"asked again ({v['sample']})"] if v["sample"] else []
         more += [v["why_not"]] if v["why_not"] else []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from arenaloop.cli.looked_up import Looked
-from arenaloop.cli.trace_run import meeting_document, meetings_on, prompt_document, trace
+from arenaloop.cli.trace_run import battle_document, meeting_document, meetings_on, prompt_document, trace
 from arenaloop.data.lineage import Place, dropped_files, prompt_id_of, row_prompt, row_texts
 from arenaloop.errors import ConfigError, InputError, nearest
 
@@ -53,8 +53,11 @@ def _row(run: Looked, place: Place) -> Document:
 
 
 def _battle(run: Looked, prompt: str, one: str, two: str) -> Document:
-    """The battle of two models on a prompt, from its verdicts."""
+    """The battle of two models on a prompt, as its line has it, or one that was trained on from its verdicts."""
     prompt_id = run.named(prompt, ("prompt",)).key
+    for place in run.battles_with([prompt_id]):
+        if place.path.parent == run.directory and {place.row.get("model_a"), place.row.get("model_b")} == {one, two}:
+            return battle_document(run, place)
     found = run.prompt(prompt_id)
     answers = run.answers(found)
     names = sorted({a.model for a in answers.values()})

@@ -16,7 +16,7 @@ from arenaloop.recipes.lineage import selected, target_among, trained_on
 from arenaloop.terminal import counted
 from arenaloop.types import Prompt, Response, Verdict
 
-__all__ = ["answer_document", "meeting_document", "prompt_document", "trace", "verdict_document"]
+__all__ = ["answer_document", "battle_document", "meeting_document", "prompt_document", "trace", "verdict_document"]
 
 Document = dict[str, Any]
 _LISTED = 20
@@ -72,7 +72,7 @@ def _one_of(run: Looked, places: Sequence[Place], none: str) -> Document:
 
 def _of_place(run: Looked, place: Place) -> Document:
     if place.row.get("model_a") is not None and place.row.get("model_b") is not None:
-        return _battle_row(run, place)
+        return battle_document(run, place)
     if "reason" in place.row and place.path.stem.endswith(".dropped"):
         return _dropped_row(run, place)
     return row_document(run, place)
@@ -80,7 +80,7 @@ def _of_place(run: Looked, place: Place) -> Document:
 
 def row_document(run: Looked, place: Place) -> Document:
     """A training row: its texts, who battled for it, why it was selected, and who trained on it."""
-    row, stage, notes = place.row, place.path.stem, list(run.notes)
+    row, stage, notes = place.row, place.stage, list(run.notes)
     who, found, missing = run.met(row)
     if missing:
         notes.append(f"{counted(len(missing), 'verdict')} of the row not in {run.store.path.name}: {missing[0]} …")
@@ -105,6 +105,8 @@ def row_document(run: Looked, place: Place) -> Document:
     learned = trained_on(run.recipe, stage, row, run.done, line=place.line, rows=rows)
     prompt_id = prompt_id_of(row)
     prompt = run.store.prompt(prompt_id)
+    if [one.role for one in told] == ["sampled"] and (about := run.rows_with([prompt_id])):
+        notes.append(f"rows that battles on its prompt gave: {', '.join(one.name for one in about)}")
     return {
         "kind": "row",
         "row": place.name,
@@ -135,7 +137,8 @@ def _gap(names: Sequence[str], points: Mapping[str, tuple[float, int]], target: 
     """Between chosen and rejected; of a single answer, from it to the target, or to the best of the others."""
     if len(names) == 2:
         return points[names[0]][0] - points[names[1]][0]
-    rivals = [points[target][0]] if target in points else [p for name, (p, _) in points.items() if name != names[0]]
+    at = points.get(target or "")
+    rivals = [at[0]] if at is not None else [p for name, (p, _) in points.items() if name != names[0]]
     return points[names[0]][0] - max(rivals) if rivals else None
 
 
@@ -267,7 +270,7 @@ def _k(run: Looked, stage: str) -> Document | None:
     return None if why.name is None else {"name": why.name, "value": why.threshold}
 
 
-def _battle_row(run: Looked, place: Place) -> Document:
+def battle_document(run: Looked, place: Place) -> Document:
     """A line of ``battles.jsonl`` or ``undecided.jsonl``, with its verdicts."""
     row = place.row
     document = {"kind": "battle", "file": str(place.path), "line": place.line} | row
@@ -285,11 +288,20 @@ def _players(run: Looked, row: Mapping[str, Any], found: Sequence[Meeting]) -> l
     """Both contestants' answers; where a model answered under several settings, those that were judged."""
     answers = run.answers(run.prompt(str(row["prompt_id"])))
     judged = {text for one in found for text in (one.one, one.two)}
+    seated: dict[str, str] = {}
+    for name in (row["model_a"], row["model_b"]):
+        own = [one.text_hash for one in answers.values() if one.model == name]
+        if text := next((text for text in own if text in judged), own[-1] if own else ""):
+            seated[name] = text
+    for name in (row["model_a"], row["model_b"]):
+        # one answer of two contestants (the same text, or the same model twice) is stored under the first's name
+        left = judged - set(seated.values()) or judged
+        if name not in seated and left:
+            seated[name] = min(left)
     players = []
     for name in (row["model_a"], row["model_b"]):
-        own = [(key, one) for key, one in answers.items() if one.model == name]
-        key, response = next((pair for pair in own if pair[1].text_hash in judged), own[-1] if own else (None, None))
-        players.append({"model": name} if key is None or response is None else answer_document(response, key))
+        key = next((key for key, one in answers.items() if one.text_hash == seated.get(name)), None)
+        players.append({"model": name} if key is None else answer_document(answers[key], key) | {"model": name})
     return players
 
 
@@ -362,7 +374,8 @@ def _came_of(run: Looked, named: Named) -> Document:
     elif turns:
         response = answers.get(key)
         model, texts = turns[-1].model, None if response is None else response.texts
-        battles = [p for p in battles if model in (p.row.get("model_a"), p.row.get("model_b"))]
+        wrote = {model, *(names.get(answers[key].text_hash, ()) if key in answers else ())}
+        battles = [p for p in battles if wrote & {p.row.get("model_a"), p.row.get("model_b")}]
         if response is not None:
             document["answer"] = answer_document(response, key)
             met = [one for one in met if response.text_hash in (one.one, one.two)]
@@ -411,7 +424,7 @@ def _uses(
     for row in rows:
         place = run.place(row["row"])
         assert place is not None
-        for one in trained_on(run.recipe, place.path.stem, place.row, run.done):
+        for one in trained_on(run.recipe, place.stage, place.row, run.done):
             trained[one.stage] += one.finished
     return {
         "rows": list(rows),

@@ -48,16 +48,23 @@ class Place(NamedTuple):
     row: JsonRow
 
     @property
+    def stage(self) -> str:
+        """Whose row it is: the file's name says so, of a kept roll-out the folder's."""
+        return self.path.parts[-3] if self.path.parent.name == "rollouts" else self.path.stem
+
+    @property
     def name(self) -> str:
-        """``STAGE:LINE`` of a training row."""
-        return f"{self.path.stem}:{self.line}"
+        """``STAGE:LINE`` of a training row; of a roll-out its file in the stage's checkpoint."""
+        of_rollout = f"checkpoints/{self.stage}/rollouts/{self.path.name}"
+        return f"{self.stage if self.stage == self.path.stem else of_rollout}:{self.line}"
 
 
 class Merging(NamedTuple):
-    """How two seats became a battle in a run; `one_seat_failed` is ``use_one`` where one seat alone was asked."""
+    """How two seats became a battle in a run; `lone`: a pair of which one seat alone was asked is decided by it."""
 
     rule: MergeRule = "mean"
     one_seat_failed: OneSeatFailed = "drop_battle"
+    lone: bool = False
 
 
 _MEAN = Merging()
@@ -98,7 +105,8 @@ def meetings(verdicts: Iterable[Verdict], merging: Merging = _MEAN) -> list[Meet
             for seat in dict.fromkeys([(one, two), (two, one)])
         ]
         a_first, b_first = _final(seats[0]), _final(seats[-1])
-        battles = merge_pair(one, two, a_first, b_first, merging.rule, merging.one_seat_failed)
+        one_failed: OneSeatFailed = "use_one" if merging.lone and not all(seats) else merging.one_seat_failed
+        battles = merge_pair(one, two, a_first, b_first, merging.rule, one_failed)
         found.append(Meeting(one, two, tuple(v for seat in seats for v in seat), battles))
     return found
 
@@ -151,7 +159,7 @@ def scores(
 
 
 class RowText(NamedTuple):
-    """A text that a row teaches: `role` is ``chosen``, ``rejected`` or ``learned``."""
+    """A text of a row: `role` is ``chosen``, ``rejected``, ``learned``, or ``sampled`` by the model in training."""
 
     role: str
     model: str
@@ -163,6 +171,8 @@ def row_texts(row: Mapping[str, Any]) -> list[RowText]:
     if "chosen" in row and "rejected" in row:
         pair = ("chosen", "rejected")
         return [RowText(one, str(row.get(f"{one}_model") or ""), _said(row[one])) for one in pair]
+    if isinstance(row.get("text"), str) and "score" in row:
+        return [RowText("sampled", "", (row["text"],))]
     asked = row_prompt(row)
     given = [*(row.get("prompt") or ()), *(row.get("completion") or ())] if "completion" in row else row.get("messages")
     said = _said((given or [])[len(asked) :]) if isinstance(given, list) else ()

@@ -36,6 +36,9 @@ class Trained(NamedTuple):
 def selected(settings: RecipeSettings | None, stage: str, row: Mapping[str, Any]) -> Selected:
     """Why a row of a stage's file was selected; where the settings do not tell, what the row itself says."""
     kinds = [one.role for one in row_texts(row)]
+    if kinds == ["sampled"]:
+        told = "none" if row["score"] is None else f"{row['score']:.4g}"
+        return Selected(f"an answer of its own in training; score of its reward: {told}")
     if isinstance(settings, AlpacaFarmSettings) and stage == _PAIRS:
         return Selected("a label says which of two answers is better" + _noise(row))
     planned = _planned(settings)
