@@ -374,6 +374,20 @@ def test_no_rows_names_k_and_the_gaps(tmp_path: Path) -> None:
     assert not (tmp_path / "leaderboard.json").exists()
 
 
+def test_a_lower_k_goes_on_from_there(whole: tuple[Path, Result], tmp_path: Path) -> None:
+    """What was paid for and trained until then is not paid for or trained again."""
+    with pytest.raises(NoRowsError):
+        run(tmp_path, "k_sft=[9]")
+    with Store(tmp_path / "arena.db", readonly=True) as store:
+        spent = store.usage().calls
+    weights = tmp_path / "checkpoints" / "SFT-I0" / "model.safetensors"
+    trained = weights.stat().st_mtime_ns
+    result = run(tmp_path)
+    assert weights.stat().st_mtime_ns == trained
+    assert lasting(result.summary) == lasting(whole[1].summary)
+    assert result.summary["calls"] == whole[1].summary["calls"] > spent > 0
+
+
 def test_undecided_battles_are_counted_and_do_not_stop_it(tmp_path: Path) -> None:
     result = run(tmp_path, "judge.options.unparsed_rate=0.3", "judge.reask=0", "stages=[sft]")
     summary = result.summary

@@ -95,7 +95,7 @@ def test_opponents_may_differ_by_round(tmp_path: Path) -> None:
     assert prompts["SFT-I2"] == (13, 2 * 3 * 13)
     assert prompts["leaderboard"] == (12, 2 * 15 * 12)
     facts = outline(recipe).facts
-    assert {"round 1 learns from novice", "round 2 and later learns from novice, scholar"} < {*facts}
+    assert {"learns from novice in round 1", "learns from novice, scholar from round 2 on"} < {*facts}
     plain = build_arena_learning(settings("rounds=3", "stages=[sft]"), tmp_path)
     assert inputs_key(plain) != inputs_key(recipe)
     with pytest.raises(ConfigError, match=r"round 2 names 'scholr', which is no opponent \(did you mean 'scholar'"):

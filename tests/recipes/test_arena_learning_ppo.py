@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,12 @@ from typing import Any
 import pytest
 import torch
 from small_recipe import lasting, rows, run
+from transformers import AutoTokenizer
 
+from arenaloop.sandbox import tasks
 from arenaloop.store import Store
+from arenaloop.train.encoded import Encoded
+from arenaloop.train.encoding import ChatEncoder
 
 torch.set_num_threads(1)
 
@@ -81,3 +86,75 @@ def test_own_pairs_alone(tmp_path: Path) -> None:
     pairs = rows(tmp_path / "data" / "RM-I1.jsonl")
     assert {row["chosen_model"] for row in pairs} <= {"SFT-I1#1", "SFT-I1#2"}
     assert [stage["name"] for stage in result.stages] == ["SFT-I0", "SFT-I1", "RM-I1", "PPO-I1"]
+
+
+def two_turns(path: Path, n: int, split: str, answered: bool = False) -> Path:
+    """Conversations of two tasks each, as prompts or, `answered`, as demonstrations."""
+    drawn = tasks.draw(2 * n, 0, split)
+    lines = []
+    for one, two in zip(drawn[::2], drawn[1::2], strict=True):
+        turns = [one.prompt.last_user, two.prompt.last_user]
+        said = [
+            {"role": role, "content": text}
+            for task in (one, two)
+            for role, text in (("user", task.prompt.last_user), ("assistant", task.answer))
+        ]
+        lines.append(json.dumps({"messages": said} if answered else {"turns": turns}))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_conversations_battle_and_train_whole(tmp_path: Path) -> None:
+    """Both answers are judged and learned by each method; PPO answers each turn, behind what the policy had said."""
+    files = {
+        "demonstrations": two_turns(tmp_path / "d0.jsonl", 32, "dev", answered=True),
+        "prompts": two_turns(tmp_path / "pool.jsonl", 45, "train"),
+        "test": two_turns(tmp_path / "test.jsonl", 6, "test"),
+    }
+    window = [f"{name}.max_length=192" for name in ("sft_init_training", "sft", "dpo", "reward_model", "ppo")]
+    out = tmp_path / "run"
+    result = run(
+        out,
+        *(f"data.{name}={path}" for name, path in files.items()),
+        *window,
+        "stages=[sft,dpo,ppo]",
+        "k_rm=[0.5]",
+        "rm_samples=2",
+        "sft_init_training.assistant_turns=all",
+        "ppo.rollout_batch=16",
+    )
+    assert [stage["name"] for stage in result.stages] == ["SFT-I0", "SFT-I1", "DPO-I1", "RM-I1", "PPO-I1"]
+    assert result.summary["battles_decided"] == result.summary["battles_wanted"] > 0
+    with Store(out / "arena.db", readonly=True) as store:
+        (sft, *_), (pair, *_), (own, *_) = (rows(out / "data" / f"{n}.jsonl") for n in ("SFT-I1", "DPO-I1", "RM-I1"))
+        for row, texts in ((sft, [m["content"] for m in sft["completion"][::2]]), (pair, None), (own, None)):
+            judged = [store.texts(v.first_hash) for v in store.verdicts(row["verdicts"]).values()]
+            assert all(len(one) == 2 for one in judged)
+            if texts is not None:
+                assert tuple(texts) in judged
+    for row in (pair, own):
+        assert len(row["prompt"]) == 1
+        assert [m["role"] for m in row["chosen"]] == [m["role"] for m in row["rejected"]]
+        assert [m["role"] for m in row["chosen"]] == ["assistant", "user", "assistant"]
+
+    tokenizer = AutoTokenizer.from_pretrained(out / "checkpoints" / "SFT-I1")
+    encoder = ChatEncoder(tokenizer, 192)
+    for row, key in ((sft, "completion"), (pair, "chosen"), (own, "rejected")):
+        encoded = encoder.encode(row["prompt"], row[key], "last", "row")
+        assert isinstance(encoded, Encoded)
+        turns = [m["content"] for m in row[key] if m["role"] == "assistant"]
+        learned = tokenizer.decode([i for i, on in zip(encoded.ids, encoded.labelled, strict=True) if on])
+        assert all(text in learned for text in turns)
+
+    assert 15 < result.stages[-1]["rows"] <= 30  # turns, of 15 conversations
+    rolled = [
+        json.loads(line)
+        for file in sorted((out / "checkpoints" / "PPO-I1" / "rollouts").glob("*.jsonl.gz"))
+        for line in gzip.decompress(file.read_bytes()).splitlines()
+    ]
+    assert {len(row["prompt"]) for row in rolled} == {1, 3}
+    assert all(row["score"] is not None for row in rolled)
+    with Store(out / "arena.db", readonly=True) as store:
+        rulings = [ruling for prompt in store.prompts() for ruling in store.rulings_of(prompt.id).values()]
+        answers = {store.texts(text)[0] for ruling in rulings for text in (ruling.first_hash, ruling.second_hash)}
+    assert {row["prompt"][1]["content"] for row in rolled if len(row["prompt"]) == 3} <= answers

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,12 @@ from arenaloop.recipes.arena_learning_plan import ArenaLearning, Fights, check, 
 from arenaloop.recipes.arena_learning_stages import Stage, plan_stages, slice_count, threshold
 from arenaloop.recipes.held_out_judge import Guards, guards
 from arenaloop.recipes.observer import Observer
-from arenaloop.recipes.parts import Arena, battle, prompt_scores, test, train, validate
+from arenaloop.recipes.parts import Arena, answer, battle, prompt_scores, test, train, validate
 from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.regular_files import read_regular
 from arenaloop.store import Store
-from arenaloop.types import derive_seed
+from arenaloop.terminal import counted
+from arenaloop.types import Prompt, derive_seed
 
 __all__ = ["NoRowsError", "run"]
 
@@ -144,10 +146,29 @@ def _answer_and_learn(r: _Run, stage: Stage, start: str) -> StageResult:
     assert r.recipe.reward_of is not None
     model = next(one for one in reversed(r.done) if one.kind == "reward_model")
     earlier = [one for one in r.done if one.kind == stage.kind] if r.recipe.settings.accumulate else []
-    asked = {prompt.id: prompt for prompt in r.recipe.material.pool}
-    ids = (id_ for one in (*earlier, stage) if one.slice is not None for id_ in r.slices[one.slice])
-    rows = [{"prompt": [dict(turn) for turn in asked[id_].messages], "prompt_id": id_} for id_ in ids]
+    pool = {prompt.id: prompt for prompt in r.recipe.material.pool}
+    slices = [r.slices[one.slice] for one in (*earlier, stage) if one.slice is not None]
+    rows = _asked(r, stage, [pool[id_] for ids in slices for id_ in ids])
     return _learn(r, stage, rows, start, reward=r.recipe.reward_of(r.stages.checkpoint(model.name)))
+
+
+def _asked(r: _Run, stage: Stage, prompts: Sequence[Prompt]) -> list[JsonRow]:
+    """Prompts as they are answered in training, one row for each turn.
+
+    Before a later turn stand the answers that the policy gave before this training; a turn after one that failed or is
+    empty is left out.
+    """
+    several = [prompt for prompt in prompts if prompt.follow_ups]
+    answers = answer(r.arena, r.contestant(r.targets[stage]), several) if several else []
+    said = {one.prompt_id: one.texts for one in answers if one is not None and one.battles}
+    rows: list[JsonRow] = []
+    for prompt in prompts:
+        texts = tuple(takewhile(str.strip, said.get(prompt.id, ())[: len(prompt.follow_ups)]))
+        turns = [prompt.conversation(texts[:turn]) for turn in range(len(texts) + 1)]
+        rows += [{"prompt": turn, "prompt_id": prompt.id} for turn in turns]
+    if left_out := sum(prompt.turns for prompt in prompts) - len(rows):
+        r.arena.observer.note(f"{stage.name}: {counted(left_out, 'later turn')} left out: the answer before it failed")
+    return rows
 
 
 def _fights(r: _Run, stage: Stage) -> list[Fights]:

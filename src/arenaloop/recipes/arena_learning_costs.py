@@ -76,7 +76,7 @@ def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measur
         if stage.slice is None:
             parts += trained_parts(stage.name, _first(recipe, machine), s.sft_init_training, machine)
         else:
-            rows[stage] = len(slices[stage.slice])
+            rows[stage] = sum(prompts[id_].turns for id_ in slices[stage.slice])  # PPO answers each turn by itself
             if stage.kind != "ppo":
                 each = fights(recipe, stage, before, slices[stage.slice])
                 for fought in each:

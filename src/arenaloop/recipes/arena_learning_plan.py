@@ -300,7 +300,8 @@ def outline(recipe: ArenaLearning) -> Outline:
         *recorded_notes(recipe.opponents),
         f"opponents {', '.join(c.name for c in recipe.opponents)}",
         *(
-            f"round {round_}{' and later' if round_ == len(named) else ''} learns from {', '.join(names)}"
+            f"learns from {', '.join(names)} {'from' if round_ == len(named) else 'in'} round {round_}"
+            f"{' on' if round_ == len(named) else ''}"
             for round_, names in enumerate(named, start=1)
         ),
         f"judge {recipe.judge.name}",
