@@ -11,7 +11,7 @@ differs between the arms but the judge that is trained against:
     clean    has the small world's own mild biases
 
 A held-out judge with those mild biases and a noise of its own rates every stage on prompts of its own. Each arm runs
-twice, two rounds of SFT and DPO: with the default guards; then, in the same directory, without them, so that a training
+twice, SFT and then DPO: with the default guards; then, in the same directory, without them, so that a training
 that was stopped goes on to its end from the very stage at which it stopped.
 
 Prints a line an arm and seed: after which stage the guards stopped the run and by which rule; gold utility (greedy, on
@@ -53,9 +53,9 @@ OPPONENTS = [
 ]
 RULES = tuple(GuardSettings.model_fields)
 SIZE = (
-    "rounds=2",
+    "rounds=1",
     "target.sampling.max_tokens=40",
-    "data.prompts=sandbox:prompts?n=1200&split=train",
+    "data.prompts=sandbox:prompts?n=700&split=train",
     "data.test=sandbox:prompts?n=200&split=test",
     "sft_init_training.max_length=96",
     "sft.max_length=96",
