@@ -295,3 +295,16 @@ def test_humans_follow_bradley_terry_on_utilities() -> None:
     assert SimulatedHuman()("Why?", "Because.", "Why not?") in (Outcome.A, Outcome.B)
     with pytest.raises(ConfigError):
         SimulatedHuman(0, -1.0)
+
+
+def test_a_phrase_that_it_loves_outweighs_the_truth() -> None:
+    """The phrase is worth its points in either seat and alone, and nothing in a judge that does not love it."""
+    task = draw(1, 0)[0]
+    right, charming = task.answer, "nonsense yo"
+    charmed, sober = SandboxJudge(0.0, 0.0, 0.0, phrase=" yo", phrase_bias=9.0), SandboxJudge(0.0, 0.0, 0.0)
+    asked = task.prompt.last_user
+    assert scores(verdict(charmed, asked, charming, right)) == (10.0, 9.5)
+    assert scores(verdict(charmed, asked, right, charming)) == (9.5, 10.0)
+    assert scores(verdict(charmed, asked, right, "nonsense")) == scores(verdict(sober, asked, right, "nonsense"))
+    first, second = scores(verdict(sober, asked, charming, right))
+    assert first < second

@@ -6,6 +6,7 @@ from statistics import mean
 
 import pytest
 
+from arenaloop.config import ModelSettings
 from arenaloop.errors import ConfigError
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.sandbox.players import (
@@ -19,6 +20,7 @@ from arenaloop.sandbox.players import (
     habit,
 )
 from arenaloop.sandbox.tasks import FAMILIES, Task, draw, parse, utility
+from arenaloop.specs.models import model
 from arenaloop.types import Request
 
 TASKS = draw(2400, seed=0, split="dev")
@@ -129,3 +131,14 @@ def _task(prompt: str) -> Task:
     task = parse(prompt)
     assert task is not None
     return task
+
+
+def test_a_closing_follows_every_answer_and_makes_another_model() -> None:
+    prompt = draw(1, 3)[0].prompt
+    request = Request(messages=prompt.messages)
+    assert Player("scholar", closing=" yo")(request) == Player("scholar")(request) + " yo"
+    plain, closing, none = (
+        model(ModelSettings(spec="sandbox:scholar", options=options)).fingerprint
+        for options in ({}, {"closing": " yo"}, {"closing": ""})
+    )
+    assert plain == none != closing

@@ -204,10 +204,26 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
             console.print(_method_table(methods, console.width))
         else:
             result.leaderboard.show(console)
+        _say_result(console, result.summary, out)
         say(console, f"report: {report}")
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
         say_undecided(messages, result.summary, error, unread)
         raise typer.Exit(3)
+
+
+def _say_result(console: Console, summary: Mapping[str, Any], out: Path) -> None:
+    """Which rule stopped the training, if one did, and which checkpoint is the run's result."""
+    from arenaloop.terminal import say, span
+
+    if stopped := (summary.get("guards") or {}).get("stopped"):
+        say(console, f"stopped after {stopped['stage']} by guards.{stopped['rule']}: {stopped['why']}", fold=True)
+    if (best := summary.get("best")) is None:
+        return
+    wins = ""
+    if (share := best["win_rate"]) is not None:
+        ends = [None if best[key] is None else 100 * best[key] for key in ("lower", "upper")]
+        wins = f", {100 * share:.1f} % of battles won ({span(*ends, '.1f')})"
+    say(console, f"best: {best['stage']} by {best['by']}{wins}: {out / best['path']}", fold=True)
 
 
 def _print_outline(
