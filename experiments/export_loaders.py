@@ -132,8 +132,8 @@ class Exports:
         """(prompt, answers) of the rows, less those left out by a reason of OUT, which is told anew here."""
         rows = []
         for file in self._files(kind):
-            for line in file.read_text("utf-8").splitlines():
-                rows.append(_parts(json.loads(line)))
+            with file.open("rb") as lines:
+                rows += [_parts(json.loads(line)) for line in lines]
         if kind == "prompts":
             unique: dict[str, tuple[Turns, list[Turns]]] = {}
             for prompt, _ in rows:
@@ -190,11 +190,15 @@ def same(found: list[Any], wanted: list[Any]) -> int:
 # ---------------------------------------------------------------------- loaders
 
 
-def tiny_model(tokenizer: Any) -> Any:
+def tiny_model(tokenizer: Any, folder: Path) -> str:
+    """A model of random weights, which nothing here runs, on disk."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=1, **sizes))
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=1, **sizes))
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return str(folder / "model")
 
 
 def check_trl(exports: Exports, kind: str, tokenizer: Any) -> int:
@@ -212,14 +216,19 @@ def check_trl(exports: Exports, kind: str, tokenizer: Any) -> int:
     decode = tokenizer.decode
     if kind == "sft":
         args = SFTConfig(max_length=None, **plain)
-        made = SFTTrainer(tiny_model(tokenizer), args, train_dataset=rows, processing_class=tokenizer).train_dataset
+        made = SFTTrainer(
+            tiny_model(tokenizer, exports.folder), args, train_dataset=rows, processing_class=tokenizer
+        ).train_dataset
         found = []
         for row in made:
-            begin = row["completion_mask"].index(1)
+            begin = next(at for at, label in enumerate(row["labels"]) if label != -100)
             found.append((decode(row["input_ids"][:begin]), decode(row["input_ids"][begin:]).rstrip("\n")))
         return same(found, [_split(prompt, answers[0]) for prompt, answers in wanted])
     dpo = DPOTrainer(
-        tiny_model(tokenizer), args=DPOConfig(max_length=None, **plain), train_dataset=rows, processing_class=tokenizer
+        tiny_model(tokenizer, exports.folder),
+        args=DPOConfig(max_length=None, **plain),
+        train_dataset=rows,
+        processing_class=tokenizer,
     )
     found = [
         (decode(row["prompt_ids"]), *(decode(row[name]).rstrip("\n") for name in ("chosen_ids", "rejected_ids")))
@@ -304,7 +313,7 @@ def check_openrlhf(exports: Exports, kind: str, tokenizer: Any) -> int:
     from openrlhf.datasets import PromptDataset, RewardDataset, SFTDataset
     from openrlhf.datasets.utils import blending_datasets
 
-    path, account = exports.write("openrlhf", kind)
+    _, account = exports.write("openrlhf", kind)
     words = account["advice"][0].split()
     flags: dict[str, Any] = {}
     for at, word in enumerate(words):
@@ -463,6 +472,7 @@ CHECKS: dict[str, tuple[Callable[[Exports, str, Any], int], tuple[str, ...]]] = 
 
 
 def main() -> None:
+    """Run the checks that are asked for; exit code 1 where one fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run directory of Arena Learning")
     parser.add_argument("--formats", nargs="*", default=[*CHECKS, "alpaca-eval", "arena-hard"])
