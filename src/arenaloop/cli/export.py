@@ -21,8 +21,8 @@ def export(
         str,
         typer.Option(
             metavar="FORMAT",
-            help="Training rows: trl, llama-factory, axolotl, openrlhf, verl or nemo-rl. Battles: alpaca-eval, arena-hard, "
-            "arena-hard-v0.1 or chatbot-arena. The leaderboard: csv or markdown.",
+            help="Training rows: trl, llama-factory, axolotl, openrlhf, verl or nemo-rl. Battles: alpaca-eval, "
+            "arena-hard, arena-hard-v0.1 or chatbot-arena. The leaderboard: csv or markdown.",
         ),
     ],
     out: Annotated[

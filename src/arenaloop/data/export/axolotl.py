@@ -12,7 +12,7 @@ from pathlib import Path
 from arenaloop.data.export.rows import Account, Format, Kind, TrainingRow, UnfitError, require_one_turn
 from arenaloop.jsonl import JsonRow
 
-__all__ = ["AXOLOTL"]
+__all__ = ["AXOLOTL", "stands_before"]
 
 _TITLE = "axolotl"
 _BEFORE = (
@@ -40,20 +40,33 @@ def _preference(row: TrainingRow) -> JsonRow:
     texts = [answer[0]["content"] for answer in row.answers]
     if not all(text.strip() for text in texts):
         raise UnfitError(f"an empty answer, which {_TITLE} cannot find in its template")
-    if any(text in before for text in texts for before in _BEFORE):
+    if any(map(stands_before, texts)):
         raise UnfitError(f"an answer that {_TITLE} would find before its place, in a role's name or its dummy message")
     return {"messages": row.prompt, "chosen": row.answers[0][0], "rejected": row.answers[1][0]}
+
+
+def stands_before(text: str) -> bool:
+    """Whether an answer stands in what common templates put before it, too."""
+    return any(text in before for before in _BEFORE)
 
 
 def _advice(path: Path, kind: Kind, account: Account) -> list[str]:
     lines = ["datasets:", f"  - path: {path}", "    ds_type: json", "    split: train"]
     if kind == "preferences":
-        return ["rl: dpo", *lines, "    type: chat_template.default", "    field_messages: messages"] + [
+        return [
+            "rl: dpo",
+            *lines,
+            "    type: chat_template.default",
+            "    field_messages: messages",
             "    field_chosen: chosen",
             "    field_rejected: rejected",
         ]
-    return [*lines, "    type: chat_template", "    field_messages: messages", "    message_field_training: train"] + [
-        "    roles_to_train: []  # what is learned is marked turn by turn"
+    return [
+        *lines,
+        "    type: chat_template",
+        "    field_messages: messages",
+        "    message_field_training: train",
+        "    roles_to_train: []  # what is learned is marked turn by turn",
     ]
 
 

@@ -207,7 +207,8 @@ def _games(met: Met, strong: float | None, game: Callable[[str, str], JsonRow]) 
 
 
 def _uid(met: Met) -> str:
-    return str(met.prompt.tags.get("source_id") or met.prompt.id)
+    own = met.prompt.tags.get("source_id")
+    return met.prompt.id if own is None else str(own)
 
 
 def arena_hard(met: Met, strong: float | None) -> JsonRow:
