@@ -76,7 +76,7 @@ def test_a_budget_buys_that_many_battles(world: World, design: str) -> None:
     said = answered(np.random.default_rng(10), world, 100, "diverse")
     battles = chosen(setting, world, judged(np.random.default_rng(11), setting.judge, said, "both", 0), 0)
     assert len(battles) == 500
-    cells = np.unique(np.stack([battles.a, battles.b, battles.cluster]), axis=1)  # type: ignore[arg-type]
+    cells = np.unique(np.stack([battles.a, battles.b, battles.cluster]), axis=1)
     assert cells.shape[1] == 500  # no pair twice on a prompt
 
 
