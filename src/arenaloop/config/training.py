@@ -32,7 +32,7 @@ class DPOSettings(RowSettings):
     """Direct preference optimisation. Defaults: Arena Learning (Luo et al. 2024), section 4; the batch size is ours."""
 
     TRAINED_ON: ClassVar[str] = "preference pairs"
-    LATER: ClassVar[frozenset[str]] = OptimSettings.LATER | {"loss", "label_smoothing"}
+    LATER: ClassVar[frozenset[str]] = OptimSettings.LATER | {"loss", "label_smoothing", "reference"}
 
     epochs: float = Field(default=2.0, gt=0)
     """passes over the pairs; a fraction stops within an epoch"""
@@ -48,6 +48,8 @@ class DPOSettings(RowSettings):
     """share of labels taken to be wrong, of `sigmoid` and `robust`"""
     nll_weight: float = Field(default=0.0, ge=0)
     """weight of the cross-entropy on the chosen answers, added to the loss; 0 = off"""
+    reference: str | None = None
+    """path of the model that is the reference; null = the one that training starts from"""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -37,6 +37,7 @@ def finish(
     left_out: Mapping[str, int] | None = None,
     contained: Mapping[str, int] | None = None,
     tables: Sequence[dict[str, Any]] = (),
+    curves: Sequence[dict[str, Any]] = (),
 ) -> Result:
     """Let all stages and opponents battle on held-out prompts, and write what the run came to.
 
@@ -47,6 +48,7 @@ def finish(
         left_out: how much of what was to be trained on, by what it is, asks or contains a held-out prompt.
         contained: how much of that contains one among other text.
         tables: what else is told before the stages.
+        curves: what else is drawn after those of the stages.
     """
     store, out, observer = arena.store, stages.out, arena.observer
     observer.phase("leaderboard", "battles")
@@ -65,6 +67,7 @@ def finish(
         }
         more["tables"].insert(0, table)
     more["tables"][:0] = tables
+    more["curves"] += curves
     cached = arena.cached + stages.found + final.tally.cached
     summary = write_summary(out, store, judged, cached, seed=plan.seed, **more)
     return Result(final.leaderboard, more["stages"], summary)

@@ -22,19 +22,22 @@ from arenaloop.config import JudgedSettings, OptimSettings
 from arenaloop.data.selection import PromptScores, response_scores
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.judges.jury import Decider
+from arenaloop.judges.meta import MetaJudge
 from arenaloop.judges.pointwise import MeanScore, RubricJudge, mean_score
 from arenaloop.models.reward import Reward
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult
 from arenaloop.store import Store
 from arenaloop.terminal import counted
-from arenaloop.types import Judgement, Prompt, Response, Winner
+from arenaloop.types import Judgement, Prompt, Response, Verdict, Winner
 
 __all__ = [
     "Arena",
     "Utility",
     "answer",
     "battle",
+    "compared",
+    "judged",
     "prompt_scores",
     "record",
     "score",
@@ -139,18 +142,32 @@ def answer(
     return [answers.stored(one.name, prompt) for prompt in prompts for one in each]
 
 
-def score(
-    arena: Arena, judge: RubricJudge, answers: Sequence[tuple[Prompt, Response]], votes: int = 1
-) -> list[MeanScore]:
-    """What a judge of single answers gives each answer: the mean of its votes; what cannot be read is no vote, never 0.
+def judged(
+    arena: Arena,
+    judge: RubricJudge,
+    answers: Sequence[tuple[Prompt, Response]],
+    votes: int = 1,
+    reask: int | None = None,
+) -> Iterator[list[Judgement]]:
+    """What a judge of single answers says of each answer, a judgement for each vote; asked where it is not stored.
+
+    All are asked for when the first is taken. One that could not be read has no score.
+
+    Args:
+        arena: whose file they are kept in.
+        judge: who is asked.
+        answers: with their prompts.
+        votes: on each answer.
+        reask: how often a vote that cannot be read is asked again; None as the arena's own judge is.
 
     Raises:
         ConfigError: the budget is in dollars, and the judge's price is not known.
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
     s, store = arena.settings, arena.store
+    again = s.judge.reask if reask is None else reask
     require_prices(arena.budget, [judge.model])
-    asked = [AskedJudge(judge.repeated(n), store.secret, seed=s.seed, reask=s.judge.reask) for n in range(votes)]
+    asked = [AskedJudge(judge.repeated(n), store.secret, seed=s.seed, reask=again) for n in range(votes)]
     statuses = InStore(store.judgement)
 
     def units(answer: tuple[Prompt, Response]) -> list[JudgeUnit]:
@@ -166,9 +183,49 @@ def score(
     ).cached
 
     def vote(unit: JudgeUnit) -> Judgement | None:
-        return final(lambda sample: store.judgement(unit.key(sample)), s.judge.reask)
+        return final(lambda sample: store.judgement(unit.key(sample)), again)
 
-    return [mean_score(map(vote, units(answer))) for answer in answers]
+    for answer in answers:
+        yield [one for one in map(vote, units(answer)) if one is not None]
+
+
+def score(
+    arena: Arena, judge: RubricJudge, answers: Sequence[tuple[Prompt, Response]], votes: int = 1
+) -> list[MeanScore]:
+    """What a judge of single answers gives each answer: the mean of its votes; what cannot be read is no vote, never 0.
+
+    Raises:
+        ConfigError, StoppedError: as of `judged`.
+    """
+    return [mean_score(found) for found in judged(arena, judge, answers, votes)]
+
+
+Question = tuple[Prompt, Response, Response, Response]
+"""A prompt, an answer, and two judgements of it as they are seated (`judges.meta.seated`)."""
+
+
+def compared(arena: Arena, judge: MetaJudge, questions: Sequence[Question], reask: int) -> list[Verdict | None]:
+    """Which of two judgements of an answer is the better one, in the order of the questions; asked where not stored.
+
+    Raises:
+        ConfigError, StoppedError: as of `judged`.
+    """
+    store = arena.store
+    require_prices(arena.budget, [judge.model])
+    asked, statuses = AskedJudge(judge, store.secret, seed=arena.settings.seed, reask=reask), InStore(store.verdict)
+    arena.cached += decide(
+        lambda: (JudgeUnit(asked, question, statuses) for question in questions),
+        store,
+        arena.observer.tally,
+        concurrency=arena.settings.concurrency,
+        budget=arena.budget,
+        closing=[judge],
+    ).cached
+
+    def found(question: Question) -> Verdict | None:
+        return final(lambda sample: store.verdict(judge.key(*question, sample)), reask)
+
+    return [found(question) for question in questions]
 
 
 def battle(

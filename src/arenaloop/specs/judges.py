@@ -12,11 +12,12 @@ from arenaloop.specs.panels import jury, without_model
 if TYPE_CHECKING:
     from arenaloop.judges.base import Judge
     from arenaloop.judges.jury import Decider
+    from arenaloop.judges.meta import MetaJudge
     from arenaloop.judges.pointwise import RubricJudge
     from arenaloop.judges.prompts import PromptJudge
     from arenaloop.models.base import Model
 
-__all__ = ["judge", "judging_model", "pointwise", "prompt_judge", "template_file"]
+__all__ = ["judge", "judging_model", "meta", "pointwise", "prompt_judge", "template_file"]
 
 
 def template_file(name: str) -> str:
@@ -87,6 +88,22 @@ def prompt_judge(settings: JudgeSettings, template: str = "") -> PromptJudge:
     built = PromptJudge(**asked, template=loaded)
     refuse_impossible(built)
     return built
+
+
+def meta(settings: JudgeSettings) -> MetaJudge:
+    """A judging model that compares judgements; its template is one of layout ``judgements`` (meta, where none is set).
+
+    Raises:
+        ConfigError: a jury, a judge without a model, or a template of another layout.
+    """
+    from arenaloop.judges.meta import MetaJudge
+    from arenaloop.judges.templates import load_template
+
+    if settings.jury or without_model(settings):
+        raise ConfigError(f"judge {settings.spec or 'jury'}: compares no judgements; that takes one judging model")
+    unset = settings.template == JudgeSettings.model_fields["template"].default
+    template = load_template("meta" if unset else settings.template, layout="judgements")
+    return MetaJudge(judging_model(settings), template, "text", settings.sampling.build(), settings.name)
 
 
 def _pointwise() -> dict[str, type[RubricJudge]]:

@@ -1,4 +1,4 @@
-"""Direct preference optimisation (Rafailov et al. 2023): the reference is a frozen copy of the start."""
+"""Direct preference optimisation (Rafailov et al. 2023): the reference is a frozen copy of the start, or named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from arenaloop.config import DPOSettings, OptimSettings
 from arenaloop.data.formats.training_rows import PREFERENCE_COLUMNS
-from arenaloop.models.checkpoint import torch_threads
+from arenaloop.models.checkpoint import checkpoint_fingerprint, torch_threads
 from arenaloop.train.batches import TokenTable, micro_batches
 from arenaloop.train.encoding import EncodedRows, encode_pairs
 from arenaloop.train.loop import fit
@@ -77,17 +77,21 @@ def reference_logprobs(policy: Policy, table: TokenTable, settings: OptimSetting
 def train(job: Job[DPOSettings]) -> TrainResult:
     """Train the start to prefer the chosen answers; see `methods.training`.
 
-    The reference is the start itself. Its log-probabilities are computed once, before the first step, and kept in the
-    training's directory (``reference.pt``), so that one model is in memory during training.
+    The reference is the start itself, or the model that the settings name. Its log-probabilities are computed once,
+    before the first step, and kept in the training's directory (``reference.pt``), so that one model is in memory
+    during training.
     """
     policy = load_policy(job.start, job.settings, job.revision)
     policy.spread(job.settings)
     data = encode_pairs(policy.encoder(job.settings), job.rows)
     table = TokenTable(data.rows, policy.pad_id)
-    key = _reference_key(job.fingerprint, data, job.settings)
+    named = job.settings.reference
+    key = _reference_key(job.fingerprint if named is None else checkpoint_fingerprint(named), data, job.settings)
     reference = job.run.kept("reference", key)
     if reference is None:
-        reference = reference_logprobs(policy, table, job.settings)
+        frozen = policy if named is None else load_policy(named, job.settings, None)
+        reference = reference_logprobs(frozen, table, job.settings)
+        del frozen
         job.run.keep("reference", key, reference)
     return fit(job, policy, DPOObjective(table, reference, job.settings), dropout=False).finish(data)
 

@@ -2,7 +2,15 @@
 
 from arenaloop.config.recipes.alpaca_farm import AlpacaFarmSettings, FarmDataSettings, FarmMethodSettings
 from arenaloop.config.recipes.arena_learning import ArenaLearningSettings, DataSettings
+from arenaloop.config.recipes.meta_rewarding import MetaRewardingSettings, MetaSettings
 from arenaloop.config.recipes.run import MachineSettings, RecipeSettings, TargetSettings
+from arenaloop.config.recipes.self_rewarding import (
+    JudgesItselfSettings,
+    LimitSettings,
+    SelfDataSettings,
+    SelfJudgeSettings,
+    SelfRewardingSettings,
+)
 
 __all__ = [
     "AlpacaFarmSettings",
@@ -10,7 +18,14 @@ __all__ = [
     "DataSettings",
     "FarmDataSettings",
     "FarmMethodSettings",
+    "JudgesItselfSettings",
+    "LimitSettings",
     "MachineSettings",
+    "MetaRewardingSettings",
+    "MetaSettings",
     "RecipeSettings",
+    "SelfDataSettings",
+    "SelfJudgeSettings",
+    "SelfRewardingSettings",
     "TargetSettings",
 ]

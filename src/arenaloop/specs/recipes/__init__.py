@@ -13,6 +13,7 @@ from arenaloop.errors import ConfigError, nearest
 from arenaloop.specs.recipes.alpaca_farm import RECIPE as ALPACA_FARM
 from arenaloop.specs.recipes.arena_learning import RECIPE as ARENA_LEARNING
 from arenaloop.specs.recipes.base import Recipe
+from arenaloop.specs.recipes.self_rewarding import META_REWARDING, SELF_REWARDING
 
 __all__ = ["RECIPES", "demo_settings", "recipe_named"]
 
@@ -20,6 +21,8 @@ __all__ = ["RECIPES", "demo_settings", "recipe_named"]
 RECIPES: Mapping[str, Recipe] = {
     "arena_learning": ARENA_LEARNING,
     "alpaca_farm": ALPACA_FARM,
+    "self_rewarding": SELF_REWARDING,
+    "meta_rewarding": META_REWARDING,
 }
 
 
@@ -53,6 +56,9 @@ def demo_settings(name: str, *changes: str, split: str = "test") -> RecipeSettin
     kind = recipe_named(name, "demo").settings
     if split not in ("test", "dev"):
         raise ConfigError(f"--split {split}: expected test or dev{nearest(split, ['test', 'dev'])}")
-    text = resources.files("arenaloop.sandbox").joinpath("demos", f"{name}.yaml").read_text(encoding="utf-8")
+    file = resources.files("arenaloop.sandbox").joinpath("demos", f"{name}.yaml")
+    if not file.is_file():
+        raise ConfigError(f"the recipe {name} has no demo yet; `arenaloop run` takes its own file")
+    text = file.read_text(encoding="utf-8")
     values = json.dumps(override(yaml.safe_load(text), changes)).replace("split=test", f"split={split}")
     return validate(kind, json.loads(values), "demo")

@@ -1,0 +1,105 @@
+"""What Self-Rewarding and Meta-Rewarding will ask, compute and pay, stage by stage, at most; re-asks are not counted.
+
+The model's own calls run here. Their tokens are those of prompts and templates, and half of what an answer may have;
+every prompt is taken to give a pair. What is stored is not taken off: a finished stage's parts stand as they were.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from arenaloop.arena.matchmaking import Schedule, all_pairs
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.planned import estimate_plan
+from arenaloop.calls.costs import HumanLabel
+from arenaloop.config import SamplingSettings
+from arenaloop.data.held_out import prompt_turns, row_turns
+from arenaloop.judges.jury import Jury
+from arenaloop.recipes.costs import Costs, Part, asked_parts, policy_to_be, spent_in, trained_parts
+from arenaloop.recipes.machine import Machine, length_of, machine_of, measure_start
+from arenaloop.recipes.self_rewarding_plan import (
+    SelfRewarding,
+    cut_slices,
+    learns_perfect,
+    meta_of,
+    plan_calls,
+    stage_names,
+)
+from arenaloop.recipes.work import work
+from arenaloop.store import Store
+
+__all__ = ["estimate_costs"]
+
+_WORDS = {"scores": 500, "judgements compared": 550}
+"""Tokens of the shipped templates' own words, about."""
+
+
+def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measure: bool = False) -> Costs:
+    """What is to be asked and trained. Reads only; arguments as of `arena_learning_costs.estimate_costs`."""
+    s, material = recipe.settings, recipe.material
+    names, slices, comparing = stage_names(s), cut_slices(recipe), meta_of(s)
+    policies = [policy_to_be(name, s.target, out, recipe.target) for name in names]
+    machine = machine_of(s, recipe.size, store, policies[0])
+    rows = [*material.demonstrations, *material.judgements]
+    first = work("sft", s.sft, len(rows), length_of(map(row_turns, rows), machine), 0.0)
+    if rows:
+        machine.trained(out / "checkpoints" / names[0], first)
+    if measure:
+        measure_start(machine, recipe.target("start", Path(recipe.start)), recipe.test, rows, s.sft)
+    prompt = length_of(map(prompt_turns, material.pool), machine)
+    said, judgement = s.sampling.max_tokens / 2, s.self_judge.sampling.max_tokens / 2
+    parts = trained_parts(names[0], first, s.sft, machine) if rows else []
+    for number, (name, prompts) in enumerate(zip(names[1:], slices, strict=True), start=1):
+        calls = plan_calls(recipe, number, len(prompts))
+        parts.append(_here(name, "answers", calls.answers, prompt, s.sampling, machine))
+        shown = _WORDS["scores"] + prompt + said
+        if recipe.scorer is not None:
+            parts.append(_scorer(recipe, name, calls.judgements, shown))
+        elif calls.judgements:
+            parts.append(_here(name, "scores", calls.judgements, shown, s.self_judge.sampling, machine))
+        if comparing is not None and calls.verdicts:
+            shown = _WORDS["judgements compared"] + prompt + said + 2 * judgement
+            parts.append(_here(name, "judgements compared", calls.verdicts, shown, comparing.sampling, machine))
+        pairs = len(prompts) * (2 if calls.verdicts else 1)
+        perfect = learns_perfect(s)
+        settings = s.sft if perfect else s.dpo
+        parts += trained_parts(
+            name, work("sft" if perfect else "dpo", settings, pairs, prompt, said), settings, machine
+        )
+    everyone = [*policies, *recipe.opponents]
+    schedule = Schedule(tuple(all_pairs([one.name for one in everyone])))
+    tested = {one.id: one for one in recipe.test}
+    plan = BattlePlan(
+        everyone, recipe.judge, list(tested), schedule, recipe.recorded, s.seed, reask=s.judge.reask, seats=s.seats
+    )
+    people = HumanLabel(s.human.usd, s.human.seconds)
+    models: dict[str, Any] = {one.name: one.asked for one in recipe.opponents}
+    models |= {one.name: getattr(one, "model", None) for one in Jury.of(recipe.judge).members}
+    found = estimate_plan(plan, tested.get, store, human=people)
+    parts += asked_parts(found, "leaderboard", machine, models, "verdicts", names)
+    order = {name: at for at, name in enumerate([*names, "leaderboard"])}
+    notes = ["every prompt is taken to give a pair, and texts to be half as long as they may be"]
+    return Costs(sorted(parts, key=lambda part: order[part.stage]), people, [*notes, *machine.told()], spent_in(store))
+
+
+def _tokens(calls: int, shown: float, sampling: SamplingSettings) -> tuple[int, int]:
+    return round(calls * shown), round(calls * sampling.max_tokens / 2)
+
+
+def _here(stage: str, what: str, calls: int, shown: float, sampling: SamplingSettings, machine: Machine) -> Part:
+    """Calls of the model in training itself."""
+    read, written = _tokens(calls, shown, sampling)
+    return Part(stage, what, True, calls, read, written, 0.0, 0.0, machine.samples(read, written))
+
+
+def _scorer(recipe: SelfRewarding, stage: str, calls: int, shown: float) -> Part:
+    """Calls of another judge in its place, by its price where that is known."""
+    judge = recipe.scorer
+    assert judge is not None
+    read, written = round(calls * shown), round(calls * judge.sampling.max_tokens / 2)
+    price = getattr(judge.model, "price", None)
+    usd = None if price is None else (read * price.prompt + written * price.completion) / 1e6
+    note = "written tokens are taken to be half of what a judgement may have"
+    most = None if price is None else (read * price.prompt + calls * judge.sampling.max_tokens * price.completion) / 1e6
+    return Part(stage, "scores", False, calls, read, written, usd, most, None, notes=(note,))

@@ -1,0 +1,255 @@
+"""Self-Rewarding and Meta-Rewarding before they run: their parts, slices of prompts, and how many calls they take."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from arenaloop.arena.plan import verdicts_per_battle
+from arenaloop.calls.answers import Contestant
+from arenaloop.calls.recorded import recorded_notes
+from arenaloop.config import JudgesItselfSettings, MetaRewardingSettings, MetaSettings, SelfRewardingSettings
+from arenaloop.data.held_out import HeldOut, prompt_turns, row_turns
+from arenaloop.errors import ConfigError, InputError
+from arenaloop.jsonl import JsonRow
+from arenaloop.judges.jury import Decider
+from arenaloop.judges.meta import MetaJudge
+from arenaloop.judges.pointwise import RubricJudge
+from arenaloop.models.reward import Reward
+from arenaloop.models.size import Size
+from arenaloop.ratings.meta_rewards import swiss_rounds
+from arenaloop.recipes.parts import Utility, vet
+from arenaloop.recipes.stage import Outline
+from arenaloop.terminal import counted
+from arenaloop.types import Prompt, Response, content_hash, derive_seed
+
+__all__ = [
+    "Calls",
+    "SelfRewarding",
+    "check",
+    "cut_slices",
+    "inputs_key",
+    "learns_perfect",
+    "meta_of",
+    "most_meta_calls",
+    "of_iteration",
+    "outline",
+    "plan_calls",
+    "stage_names",
+]
+
+V = TypeVar("V")
+
+
+class _Material(NamedTuple):
+    """What is learned from, no held-out prompt among it; `left_out`: how many rows of each were."""
+
+    demonstrations: Sequence[JsonRow]
+    judgements: Sequence[JsonRow]
+    pool: Sequence[Prompt]
+    left_out: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class SelfRewarding:
+    """Everything the recipes work on, as objects.
+
+    Attributes:
+        settings: of either recipe.
+        start: the model that training starts from (a local path or hub id). `size`: of it, where that is known.
+        target: makes a contestant of a checkpoint. `rubric`: a judge of its answers. `meta`: a judge of judgements.
+        scorer: another judge in the model's place. `reward`: a reward in its place.
+        opponents, judge: who else is rated, and who decides held-out battles.
+        demonstrations: IFT rows. `judgements`: EFT rows, as conversations, or still to be filled in by `filled`.
+        pool: prompts that are cut into slices. `test`: held-out ones.
+        length: of an answer, in the unit of the settings.
+        filled: (EFT rows, secret) → conversations.
+        utility: the true utility of a response, where it is known.
+        fingerprint: content hash of `start`, so that a finished run is recognised.
+        prepare: makes `start` where it is not there yet; called before the first stage.
+        recorded: response keys of opponents whose answers are recorded (`match_recorded` over the test prompts).
+    """
+
+    settings: JudgesItselfSettings
+    start: str
+    target: Callable[[str, Path], Contestant]
+    rubric: Callable[[str, Path], RubricJudge]
+    meta: Callable[[str, Path], MetaJudge] | None
+    opponents: Sequence[Contestant]
+    judge: Decider
+    pool: Sequence[Prompt]
+    test: Sequence[Prompt]
+    demonstrations: Sequence[JsonRow] = ()
+    judgements: Sequence[JsonRow] = ()
+    scorer: RubricJudge | None = None
+    reward: Reward | None = None
+    length: Callable[[Response], int] = lambda response: sum(map(len, response.texts))
+    filled: Callable[[Sequence[JsonRow], str], list[JsonRow]] = lambda rows, secret: list(rows)
+    utility: Utility | None = None
+    fingerprint: str = ""
+    judged_by: str = ""
+    """hash of the templates that the model judges with"""
+    prepare: Callable[[], None] = lambda: None
+    size: Size | None = None
+    recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @cached_property
+    def material(self) -> _Material:
+        """Demonstrations, judgements and prompts without those that ask or contain a held-out prompt.
+
+        A judgement's prompt contains what it judges an answer to.
+        """
+        held_out = HeldOut(self.test)
+        kept: dict[str, list[JsonRow]] = {"demonstrations": [], "judgements": []}
+        left_out = dict.fromkeys((*kept, "prompts"), 0)
+        for what, rows in (("demonstrations", self.demonstrations), ("judgements", self.judgements)):
+            for row in rows:
+                if held_out.leak(row_turns(row)) is None:
+                    kept[what].append(row)
+                else:
+                    left_out[what] += 1
+        unique = {prompt.id: prompt for prompt in self.pool}
+        pool = [prompt for prompt in unique.values() if held_out.leak(prompt_turns(prompt)) is None]
+        left_out["prompts"] = len(unique) - len(pool)
+        return _Material(kept["demonstrations"], kept["judgements"], pool, left_out)
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether M1 is trained, or the target as it is."""
+        return bool(self.demonstrations or self.judgements)
+
+
+def meta_of(settings: JudgesItselfSettings) -> MetaSettings | None:
+    """What Meta-Rewarding adds."""
+    return settings.meta if isinstance(settings, MetaRewardingSettings) else None
+
+
+def of_iteration(values: Sequence[V], iteration: int) -> V:
+    """An iteration's own value, from 1; the last one serves all later."""
+    return values[min(iteration, len(values)) - 1]
+
+
+def stage_names(settings: JudgesItselfSettings) -> list[str]:
+    """M1 and the model of each iteration."""
+    return [f"M{number}" for number in range(1, settings.iterations + 2)]
+
+
+def check(recipe: SelfRewarding) -> None:
+    """Refuse what cannot run to its end, before anything is asked or written.
+
+    Raises:
+        ConfigError: as in `parts.vet`.
+        InputError: no test prompts, fewer prompts than the iterations need, or nothing left to train M1 on.
+    """
+    vet(stage_names(recipe.settings), recipe.opponents, recipe.judge, recipe.settings)
+    if not recipe.test:
+        raise InputError("the test set holds no prompts")
+    if recipe.fine_tuned and not (recipe.material.demonstrations or recipe.material.judgements):
+        raise InputError("every demonstration and judgement is about a test prompt: nothing is left to train M1 on")
+    if (meta := meta_of(recipe.settings)) is not None and meta.iterations > recipe.settings.iterations:
+        raise ConfigError(
+            f"meta.iterations {meta.iterations}: there are {counted(recipe.settings.iterations, 'iteration')}"
+        )
+    cut_slices(recipe)
+
+
+def cut_slices(recipe: SelfRewarding) -> list[list[Prompt]]:
+    """Each iteration's own prompts, of the pool shuffled by the seed; no prompt is in two.
+
+    Raises:
+        InputError: there are too few; says how many are missing.
+    """
+    s, pool = recipe.settings, list(recipe.material.pool)
+    each = s.prompts_per_iteration or len(pool) // s.iterations
+    wanted = s.iterations * max(each, 1)
+    if len(pool) < wanted:
+        left_out = recipe.material.left_out["prompts"]
+        why = f" ({left_out:,} more are test prompts)" if left_out else ""
+        raise InputError(
+            f"{counted(s.iterations, 'iteration')} of {counted(max(each, 1), 'prompt')} need {wanted:,}, and there are "
+            f"{len(pool):,}{why}: {wanted - len(pool):,} are missing"
+        )
+    random.Random(derive_seed("slices", s.seed)).shuffle(pool)
+    return [pool[at * each : (at + 1) * each] for at in range(s.iterations)]
+
+
+def most_meta_calls(meta: MetaSettings, votes: int) -> int:
+    """How many verdicts the judgements of one answer take at most, each pair from both seats."""
+    if meta.pairs == "all":
+        return votes * (votes - 1)
+    if meta.pairs == "tournament":
+        return 2 * swiss_rounds(votes) * (votes // 2)
+    return min(votes * meta.pairs // 2, votes * (votes - 1) // 2) * 2
+
+
+class Calls(NamedTuple):
+    """At most how many calls one iteration takes: of answers, judgements and verdicts on judgements."""
+
+    answers: int
+    judgements: int
+    verdicts: int
+
+
+def plan_calls(recipe: SelfRewarding, iteration: int, prompts: int) -> Calls:
+    """Of one iteration, from 1, on so many prompts; re-asks are not counted."""
+    s, meta = recipe.settings, meta_of(recipe.settings)
+    answers = prompts * s.samples
+    votes = 0 if recipe.reward is not None else s.self_judge.votes
+    compares = meta is not None and iteration <= meta.iterations
+    return Calls(answers, answers * votes, prompts * most_meta_calls(meta, votes) if meta and compares else 0)
+
+
+def outline(recipe: SelfRewarding) -> Outline:
+    """What the recipe will do, in words and numbers."""
+    s, material, slices = recipe.settings, recipe.material, cut_slices(recipe)
+    who = "the model itself" if recipe.scorer is None else recipe.scorer.name
+    parts = []
+    for number, prompts in enumerate(slices, start=1):
+        calls = plan_calls(recipe, number, len(prompts))
+        parts.append((f"M{number + 1}", len(prompts), calls.judgements + calls.verdicts))
+    models = len(stage_names(s)) + len(recipe.opponents)
+    battles = models * (models - 1) // 2 * len(recipe.test)
+    parts.append(("leaderboard", len(recipe.test), battles * verdicts_per_battle(recipe.judge, s.seats)))
+    facts = [
+        counted(len(material.demonstrations), "demonstration"),
+        counted(len(material.judgements), "judgement to learn from"),
+        f"{counted(s.iterations, 'iteration')} of {counted(len(slices[0]), 'prompt')}, none of them twice",
+        f"{counted(s.samples, 'answer')} to each",
+        f"answers scored by {who if recipe.reward is None else f'the reward {s.reward}'}",
+        counted(len(recipe.test), "test prompt"),
+        *(f"{n:,} left out of {what}: held-out prompts" for what, n in material.left_out.items() if n),
+        *recorded_notes(recipe.opponents),
+        f"held-out battles by judge {recipe.judge.name}",
+    ]
+    return Outline(stage_names(s), facts, parts)
+
+
+def inputs_key(recipe: SelfRewarding) -> str:
+    """Hash of everything that a stage's result depends on; how it is run (threads, concurrency, budgets) is not."""
+    s = recipe.settings
+    plain = s.model_dump(
+        mode="json",
+        exclude={
+            *("name", "concurrency", "budget_usd", "budget_calls", "human", "machine"),
+            *("opponents", "judge", "target", "sft", "dpo", "scorer", "reward", "limits"),
+        },
+    )
+    return content_hash(
+        plain,
+        [s.sft.method(), s.dpo.method()],
+        [s.target.sampling.build().key(), recipe.fingerprint, recipe.judged_by],
+        None if recipe.scorer is None else recipe.scorer.fingerprint,
+        None if recipe.reward is None else recipe.reward.identity,
+        [dict(row) for row in (*recipe.material.demonstrations, *recipe.material.judgements)],
+        [prompt.id for prompt in recipe.material.pool],
+        [prompt.id for prompt in recipe.test],
+    )
+
+
+def learns_perfect(settings: JudgesItselfSettings) -> bool:
+    """Whether models are fine-tuned on perfect answers, not on pairs."""
+    return isinstance(settings, SelfRewardingSettings) and settings.learn == "perfect"

@@ -1,0 +1,176 @@
+"""Settings of Self-Rewarding and Meta-Rewarding → the recipe, with everything it works on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from arenaloop.calls.recorded import match_recorded
+from arenaloop.config import (
+    JudgeSettings,
+    JudgesItselfSettings,
+    MetaRewardingSettings,
+    MetaSettings,
+    SelfJudgeSettings,
+    SelfRewardingSettings,
+)
+from arenaloop.data.eft import filled, read_judgements
+from arenaloop.errors import ConfigError
+from arenaloop.judges.filling import Layout, Material
+from arenaloop.judges.templates import JudgeTemplate, fill, load_template
+from arenaloop.models.checkpoint import stated_window
+from arenaloop.recipes.self_rewarding import run
+from arenaloop.recipes.self_rewarding_costs import estimate_costs
+from arenaloop.recipes.self_rewarding_plan import SelfRewarding, check, meta_of, outline
+from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
+from arenaloop.specs.judges import judge, meta, pointwise
+from arenaloop.specs.models import contestant
+from arenaloop.specs.recipes.base import Recipe
+from arenaloop.specs.rewards import reward
+from arenaloop.specs.start import contestant_of, judge_of, start
+from arenaloop.types import Prompt, Response, content_hash
+
+__all__ = ["META_REWARDING", "SELF_REWARDING", "build_self_rewarding"]
+
+_TEXTS: dict[Layout, int] = {"answer": 1, "judgements": 3}
+"""Of each layout, how many texts it shows beside the prompt."""
+
+
+def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = False) -> SelfRewarding:
+    """Everything that either recipe works on. Writes nothing.
+
+    Args:
+        settings: the recipe's file.
+        out: the run directory; a fresh sandbox target will be made below it.
+        dry: only the plan is wanted: nothing is looked up on a hub.
+
+    Raises:
+        ConfigError: a template that asks for no score or no winner, a context window that holds none of what the model
+            is to judge, and as of `recipes.self_rewarding_plan.check`.
+    """
+    data, seed, comparing = settings.data, settings.seed, meta_of(settings)
+    origin = start(settings.target, seed, out)
+    origin.check(dry=dry)
+    rubric = _asking(_template(settings.self_judge.template, "answer"), "score", origin.path)
+    hashes = [rubric.hash]
+    if comparing is not None:
+        hashes.append(_asking(_template(comparing.template, "judgements"), "winner", origin.path).hash)
+    demonstrations = [] if data.demonstrations is None else load_demonstrations(data.demonstrations, seed)
+    shown = [row["messages"][0]["content"] for row in demonstrations] if _drawn(data.demonstrations) else []
+    opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
+    test = load_prompts(data.test, seed).prompts
+    recipe = SelfRewarding(
+        settings=settings,
+        start=origin.path,
+        target=contestant_of(settings.target),
+        rubric=judge_of(_own_judge(settings, settings.self_judge), pointwise),
+        meta=None if comparing is None else judge_of(_own_judge(settings, comparing), meta),
+        scorer=None if settings.scorer is None else pointwise(settings.scorer.with_concurrency(settings.concurrency)),
+        reward=None if settings.reward is None else reward(settings.reward),
+        opponents=opponents,
+        judge=judge(settings.judge.with_concurrency(settings.concurrency)),
+        demonstrations=demonstrations,
+        judgements=[row for file in data.judgements for row in read_judgements(file)],
+        filled=partial(filled, rubric),
+        pool=load_prompts(data.prompts, seed, exclude=shown).prompts,
+        test=test,
+        utility=true_utility(data.test),
+        fingerprint="" if dry else origin.fingerprint,
+        judged_by=content_hash(hashes),
+        prepare=origin.prepare,
+        size=origin.size,
+        recorded=match_recorded(opponents, test, allow_missing=settings.allow_missing),
+    )
+    if settings.length_unit == "tokens":
+        recipe = replace(recipe, length=_tokens(origin.path))
+    check(recipe)
+    return recipe
+
+
+def _drawn(spec: str | None) -> bool:
+    return spec is not None and spec.startswith("sandbox:")
+
+
+def _own_judge(settings: JudgesItselfSettings, own: SelfJudgeSettings | MetaSettings) -> JudgeSettings:
+    """The target as a judge: on the device and in the chunks in which it answers."""
+    t, layout = settings.target, "judgements" if isinstance(own, MetaSettings) else "answer"
+    return JudgeSettings(
+        spec="hf:to-come",
+        template=_path(own.template, "meta" if layout == "judgements" else "rubric"),
+        sampling=own.sampling,
+        chunk_size=t.chunk_size,
+        dtype=t.dtype,
+        device=t.device,
+    )
+
+
+def _path(name: str, shipped: str) -> str:
+    """A template's name or path; ``sandbox:NAME`` is the small world's own."""
+    if name.startswith("sandbox:"):
+        file = resources.files("arenaloop.sandbox") / "templates" / f"{name.removeprefix('sandbox:')}.jinja"
+        if not file.is_file():
+            raise ConfigError(f"template {name!r}: the small world has none of this name")
+        return str(file)
+    return name or shipped
+
+
+def _template(name: str, layout: Layout) -> JudgeTemplate:
+    return load_template(_path(name, ""), layout=layout)
+
+
+def _asking(template: JudgeTemplate, line: str, path: str) -> JudgeTemplate:
+    """The template, which asks for its last line in words, and fits into the context window of weights that are here.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    prompt = Prompt.of("?")
+    empty = [Response(prompt.id, "", ("",)) for _ in range(_TEXTS[template.layout])]
+    text = fill(template, Material.of(template.layout, prompt, *empty), secret="0")  # noqa: S106 - of no run
+    if re.search(rf"\b{line}\b", text, re.IGNORECASE) is None:
+        raise ConfigError(
+            f"{template.origin}: asks for no line {line.capitalize()!r}, so no answer to it could be read"
+        )
+    window = stated_window(Path(path))
+    if window is not None and (needed := _tokenizer(path)(text)) >= window:
+        raise ConfigError(
+            f"target {path}: its context window is {window:,} tokens, and what asks for the {line} takes {needed:,} "
+            "without a prompt, an answer or room for its own words"
+        )
+    return template
+
+
+@cache
+def _tokenizer(path: str) -> Callable[[str], int]:
+    """Counts tokens as the weights' tokenizer does."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(path)
+    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _tokens(path: str) -> Callable[[Response], int]:
+    return lambda response: sum(map(_tokenizer(path), response.texts))
+
+
+SELF_REWARDING = Recipe(
+    "a model learns from the scores that it gives its own answers",
+    SelfRewardingSettings,
+    build_self_rewarding,
+    outline,
+    run,
+    estimate_costs,
+)
+META_REWARDING = Recipe(
+    "a model learns from its own scores, and from how it judges them",
+    MetaRewardingSettings,
+    build_self_rewarding,
+    outline,
+    run,
+    estimate_costs,
+)
