@@ -75,10 +75,17 @@ def better(prompt: str, answer: str, first: str, second: str) -> str | None:
 
 
 def misjudgement(task: Task, answer: str, rng: random.Random) -> str:
-    """A plausible wrong judgement: by a wrong answer of its own, or right in its words and one or two points off."""
-    if rng.random() < 0.6:
+    """A plausible wrong judgement: by a wrong answer of its own, of a response misread, or a point or two off.
+
+    Misread is what a hasty reader misreads: the response is taken for the right one, or for one letter more or less.
+    """
+    kind = rng.random()
+    if kind < 0.35:
         own = habit(task) if rng.random() < 0.3 else slip(task, rng)
         return judgement(own, answer, _likeness(own, answer))
+    if kind < 0.7:
+        seen = rng.choice([text for text in (task.answer, answer[:-1], answer + answer[-1:]) if text != answer])
+        return judgement(task.answer, seen, _likeness(task.answer, seen))
     worth = score(task.prompt.last_user, answer)
     assert worth is not None
     off = rng.choice([points for points in range(6) if 1 <= abs(points - worth) <= 2])
