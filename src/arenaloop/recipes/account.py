@@ -129,7 +129,8 @@ def stage_details(name: str, result: StageResult) -> tuple[list[dict[str, Any]],
         f"trained on {counted(result.rows, 'row' if result.selection else 'demonstration')} in "
         f"{counted(result.steps, 'step')}, starting from {result.start}."
     )
-    selected = f"{counted(selection['rows'], 'row')} selected from battles; " if selection else ""
+    source = "battles" if "judging" not in selection else f"what {selection['judged_by']} judged"
+    selected = f"{counted(selection['rows'], 'row')} selected from {source}; " if selection else ""
     metrics = {"title": "At the end of training", "columns": ["", "mean"], "rows": [*map(list, result.metrics.items())]}
     tables.append(metrics | {"note": selected + trained})
     curves = []

@@ -13,6 +13,7 @@ is no score: an answer without one is in no pair.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -114,7 +115,7 @@ def _first(r: _Run) -> StageResult:
     recipe, material = r.recipe, r.recipe.material
     if not recipe.fine_tuned:
         return _measured(r, "M1", StageResult(Path(recipe.start).name, 0, 0))
-    rows = [*material.demonstrations, *recipe.filled(material.judgements, r.arena.store.secret)]
+    rows = [*material.demonstrations, *recipe.filled(material.judgements, _shown(r))]
     return _train(r, "M1", "sft", recipe.settings.sft, recipe.start, rows)
 
 
@@ -148,10 +149,11 @@ def _iterate(r: _Run, number: int, name: str) -> StageResult:
     """Answer, judge, compare judgements where that is wanted, and learn."""
     s, before = r.recipe.settings, f"M{number}"
     r.arena.observer.phase(name, "answers")
-    answers = _answers(r, before, r.slices[number - 1])
+    answers, left_out = _answers(r, before, r.slices[number - 1])
     r.arena.observer.phase(name, "scores")
     scored, drift = _scored(r, before, answers)
     selection = _select(r, number, before, scored)
+    selection.dropped.update(left_out)
     drift |= {"prompts": len(scored), "kept": len(selection.rows), "answer_length": _mean_length(answers)}
     rules = _stop_rules(r, number, name, drift, selection)
     compared: Comparison | None = None
@@ -173,17 +175,21 @@ def _iterate(r: _Run, number: int, name: str) -> StageResult:
     return replace(trained, selection=told)
 
 
-def _answers(r: _Run, before: str, prompts: Sequence[Prompt]) -> list[tuple[Prompt, list[Response]]]:
-    """Each prompt with the answers that are judged."""
+def _answers(
+    r: _Run, before: str, prompts: Sequence[Prompt]
+) -> tuple[list[tuple[Prompt, list[Response]]], dict[str, int]]:
+    """Each prompt with the answers that are judged, and how many are not, by reason."""
     s = r.recipe.settings
     warm = replace(r.model(before), sampling=s.sampling.build())
     found = answer(r.arena, warm, prompts, samples=s.samples)
-    statuses = {Status.OK, Status.TRUNCATED} if s.allow_truncated else {Status.OK}
+    wanted = {Status.OK, Status.TRUNCATED} if s.allow_truncated else {Status.OK}
+    left_out = Counter("failed" if one is None else one.status.value for one in found)
     groups = [found[at * s.samples : (at + 1) * s.samples] for at in range(len(prompts))]
-    return [
-        (prompt, [one for one in group if one is not None and one.status in statuses])
+    kept = [
+        (prompt, [one for one in group if one is not None and one.status in wanted])
         for prompt, group in zip(prompts, groups, strict=True)
     ]
+    return kept, {f"answers not judged: {why}": n for why, n in left_out.items() if why not in wanted}
 
 
 Judged = list[tuple[Prompt, list[Scored]]]
@@ -265,7 +271,7 @@ def _compared(r: _Run, number: int, before: str, scored: Judged) -> Comparison:
             continue
         one = unique[at]
         said = distinct(judgement for judgement in map(store.judgement, one.keys) if judgement is not None)
-        asked = rubric.request(prompt, one.response, secret=store.secret, seed=0).messages
+        asked = rubric.request(prompt, one.response, secret=_shown(r), seed=0).messages
         items.append(Compared(prompt, one.response, asked, said, ()))
     judge = recipe.meta(before, r.path(before))
     items, rewards, drift = compare(r.arena, judge, meta, items)
@@ -304,6 +310,14 @@ def _stop_rules(r: _Run, number: int, name: str, drift: dict[str, Any], selectio
     if why := rules.get("no_pair"):
         raise NoPairsError(f"{name}: stop rule no_pair (limits.no_pair): {why}")
     return rules
+
+
+def _shown(r: _Run) -> str:
+    """What delimiters of judge prompts that are learned from are made of: the seed, so that two runs learn the same.
+
+    Those that judges are asked with hold the arena file's own secret. It is to be learned by nobody.
+    """
+    return f"rows of seed {r.recipe.settings.seed}"
 
 
 def _mixed(

@@ -52,7 +52,7 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
     parts = trained_parts(names[0], first, s.sft, machine) if rows else []
     for number, (name, prompts) in enumerate(zip(names[1:], slices, strict=True), start=1):
         calls = plan_calls(recipe, number, len(prompts))
-        parts.append(_here(name, "answers", calls.answers, prompt, s.sampling, machine))
+        parts.append(_here(name, "samples", calls.answers, prompt, s.sampling, machine))
         shown = _WORDS["scores"] + prompt + said
         if recipe.scorer is not None:
             parts.append(_scorer(recipe, name, calls.judgements, shown))

@@ -67,7 +67,7 @@ class SelfRewarding:
         demonstrations: IFT rows. `judgements`: EFT rows, as conversations, or still to be filled in by `filled`.
         pool: prompts that are cut into slices. `test`: held-out ones.
         length: of an answer, in the unit of the settings.
-        filled: (EFT rows, secret) → conversations.
+        filled: (EFT rows, what delimiters are made of) → conversations.
         utility: the true utility of a response, where it is known.
         fingerprint: content hash of `start`, so that a finished run is recognised.
         prepare: makes `start` where it is not there yet; called before the first stage.
