@@ -33,13 +33,17 @@ CHAT_TEMPLATE = """\
 trained on."""
 
 _OPENINGS = [f"{name}: " for name in FAMILIES]
+_MARK = r"\n?\b[0-9a-f]{16}\b\n?"
+"""A code of judge prompts with its line ends is unknown as a whole: that a part of the material begins, one token says.
+(Letter by letter the codes would be most of what a judge of the small world reads.)"""
 _TOKENS = [PAD, BOS, EOS, UNK, *ROLES.values(), *_OPENINGS, "\n", *map(chr, range(32, 127))]
 
 
 def build_tokenizer() -> Any:
     """A character tokenizer with a chat template, as a `transformers.PreTrainedTokenizerFast`.
 
-    Characters outside printable ASCII and the newline become the unknown token; all else survives a round trip.
+    Characters outside printable ASCII and the newline become the unknown token, and so do the codes that part the
+    material of a judge prompt; all else survives a round trip.
 
     Raises:
         MissingExtraError: transformers is not installed.
@@ -51,8 +55,8 @@ def build_tokenizer() -> Any:
         raise MissingExtraError("the sandbox's target", "train") from error
     openings, tokens = _OPENINGS, _TOKENS
     core = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=UNK))
-    # alternatives are tried in order: an opening as a whole, else any one character, newlines included
-    core.pre_tokenizer = pre_tokenizers.Split(Regex("|".join([*openings, r"[\s\S]"])), behavior="isolated")
+    # alternatives are tried in order: a mark or an opening as a whole, else any one character, newlines included
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("|".join([_MARK, *openings, r"[\s\S]"])), behavior="isolated")
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_demonstrations", "load_prompts", "true_utility"]
 
-_SANDBOX_DATA = ("prompts", "demonstrations")
+_SANDBOX_DATA = ("prompts", "demonstrations", "evaluations", "comparisons")
 _WORLDS = ("words", "notes")
 
 
@@ -24,9 +24,7 @@ def _drawn(spec: str, data: str, seed: int, n: int, *more: str) -> tuple[int, in
     name, _, query = spec.removeprefix("sandbox:").partition("?")
     options, allowed = dict(parse_qsl(query, keep_blank_values=True)), ["n", "seed", "world", *more]
     if name not in _SANDBOX_DATA:
-        raise ConfigError(
-            f"{spec!r}: the sandbox has {' and '.join(_SANDBOX_DATA)}{nearest(name, list(_SANDBOX_DATA))}"
-        )
+        raise ConfigError(f"{spec!r}: the sandbox has {', '.join(_SANDBOX_DATA)}{nearest(name, list(_SANDBOX_DATA))}")
     for key in options:
         if key not in allowed:
             raise ConfigError(f"{spec!r}: unknown option {key!r}{nearest(key, allowed)}")
@@ -72,12 +70,18 @@ def load_prompts(spec: str, seed: int, *, exclude: Sequence[str] = ()) -> Prompt
 
 
 def load_demonstrations(spec: str, seed: int) -> list[dict[str, Any]]:
-    """Rows with ``messages`` from a file, or from the sandbox (``sandbox:demonstrations?n=3000``)."""
+    """Rows with ``messages`` from a file, or from the sandbox (``sandbox:demonstrations?n=3000``).
+
+    Of the sandbox's also judgements of answers (``sandbox:evaluations?n=3000&wrong=0.1``) and verdicts on judgements
+    (``sandbox:comparisons?n=3000``), from which its target learns to judge.
+    """
     if spec.startswith("sandbox:"):
         from arenaloop.data.selection import sft_row
         from arenaloop.sandbox.editors import note_demonstrations
         from arenaloop.sandbox.players import demonstrations
 
+        if (role := spec.removeprefix("sandbox:").partition("?")[0]) in ("evaluations", "comparisons"):
+            return [sft_row(prompt, (text,)) for prompt, text in _judgements(spec, role, seed)]
         n, own, options = _drawn(spec, "demonstrations", seed, 1000, "habits")
         habits = _share(spec, options, "habits")
         if options["world"] == "notes":
@@ -90,6 +94,15 @@ def load_demonstrations(spec: str, seed: int) -> list[dict[str, Any]]:
     from arenaloop.data.demonstrations import read_demonstrations
 
     return read_demonstrations(spec)
+
+
+def _judgements(spec: str, role: str, seed: int) -> Iterator[tuple[Prompt, str]]:
+    from arenaloop.sandbox.roles import comparisons, evaluations
+
+    n, own, options = _drawn(spec, role, seed, 1000, *(["wrong"] if role == "evaluations" else []))
+    if options["world"] != "words":
+        raise ConfigError(f"{spec!r}: only the world of words has {role}")
+    return comparisons(n, own) if role == "comparisons" else evaluations(n, own, _share(spec, options, "wrong"))
 
 
 def true_utility(spec: str) -> Utility | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from arenaloop.config import JudgeSettings
-from arenaloop.errors import ConfigError
+from arenaloop.errors import ConfigError, nearest
 from arenaloop.specs.models import model, refuse_servers_settings, shown
 from arenaloop.specs.panels import jury, without_model
 
@@ -17,7 +17,24 @@ if TYPE_CHECKING:
     from arenaloop.judges.prompts import PromptJudge
     from arenaloop.models.base import Model
 
-__all__ = ["judge", "judging_model", "meta", "pointwise", "prompt_judge"]
+__all__ = ["judge", "judging_model", "meta", "pointwise", "prompt_judge", "template_file"]
+
+
+def template_file(name: str) -> str:
+    """Where a template of the small world is, ``sandbox:score`` or ``sandbox:winner``; other names stay as they are.
+
+    Raises:
+        ConfigError: the small world has no such template.
+    """
+    if not name.startswith("sandbox:"):
+        return name
+    from arenaloop.sandbox.roles import TEMPLATES
+
+    if (role := name.removeprefix("sandbox:")) not in TEMPLATES:
+        raise ConfigError(
+            f"judge template {name!r}{nearest(role, list(TEMPLATES))}: the sandbox has {', '.join(TEMPLATES)}"
+        )
+    return TEMPLATES[role]
 
 
 def judge(settings: JudgeSettings) -> Decider:
@@ -42,7 +59,7 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
         raise ConfigError(f"judge {settings.spec or 'jury'}: scores no single answer; that takes one judging model")
     # saved settings hold every default, so that of battles stands for none
     unset = settings.template == JudgeSettings.model_fields["template"].default
-    name = "rubric" if unset else settings.template
+    name = "rubric" if unset else template_file(settings.template)
     template = load_template(name, settings.criteria, settings.parser, layout="answer")
     kinds = _pointwise()
     built = kinds.get(name, kinds["rubric"])(**_asked(settings), template=template)
