@@ -216,7 +216,7 @@ def outline(recipe: SelfRewarding) -> Outline:
     parts.append(("leaderboard", len(recipe.test), battles * verdicts_per_battle(recipe.judge, s.seats)))
     facts = [
         counted(len(material.demonstrations), "demonstration"),
-        counted(len(material.judgements), "judgement to learn from"),
+        f"{counted(len(material.judgements), 'judgement')} to learn from",
         f"{counted(s.iterations, 'iteration')} of {counted(len(slices[0]), 'prompt')}, none of them twice",
         f"{counted(s.samples, 'answer')} to each",
         f"answers scored by {who if recipe.reward is None else f'the reward {s.reward}'}",

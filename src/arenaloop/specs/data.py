@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from arenaloop.data.prompts import PromptSet
     from arenaloop.recipes.parts import Utility
 
-__all__ = ["load_demonstrations", "load_prompts", "true_utility"]
+__all__ = ["load_demonstrations", "load_judgements", "load_prompts", "true_utility"]
 
 _SANDBOX_DATA = ("prompts", "demonstrations", "evaluations", "comparisons")
 _WORLDS = ("words", "notes")
@@ -94,6 +94,15 @@ def load_demonstrations(spec: str, seed: int) -> list[dict[str, Any]]:
     from arenaloop.data.demonstrations import read_demonstrations
 
     return read_demonstrations(spec)
+
+
+def load_judgements(spec: str, seed: int) -> list[dict[str, Any]]:
+    """Judgements to learn to judge from: a file's, or the sandbox's evaluations and comparisons."""
+    if spec.startswith("sandbox:"):
+        return load_demonstrations(spec, seed)
+    from arenaloop.data.eft import read_judgements
+
+    return read_judgements(spec)
 
 
 def _judgements(spec: str, role: str, seed: int) -> Iterator[tuple[Prompt, str]]:

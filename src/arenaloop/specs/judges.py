@@ -102,7 +102,7 @@ def meta(settings: JudgeSettings) -> MetaJudge:
     if settings.jury or without_model(settings):
         raise ConfigError(f"judge {settings.spec or 'jury'}: compares no judgements; that takes one judging model")
     unset = settings.template == JudgeSettings.model_fields["template"].default
-    template = load_template("meta" if unset else settings.template, layout="judgements")
+    template = load_template("meta" if unset else template_file(settings.template), layout="judgements")
     return MetaJudge(judging_model(settings), template, "text", settings.sampling.build(), settings.name)
 
 

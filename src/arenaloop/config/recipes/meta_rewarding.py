@@ -20,7 +20,7 @@ class MetaSettings(Settings):
     iterations: int = Field(2, ge=1)
     """in how many iterations, from the first, judgements are learned from"""
     template: str = "meta"
-    """meta, or the path of a template file of layout judgements"""
+    """meta, the path of a template file of layout judgements, or sandbox:winner"""
     sampling: SamplingSettings = SamplingSettings()
     """decoding of verdicts on judgements: greedy"""
     reask: int = Field(0, ge=0)

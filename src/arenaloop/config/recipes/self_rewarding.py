@@ -25,7 +25,8 @@ class SelfDataSettings(Settings):
     """IFT: conversations that M1 learns to answer from, or sandbox:demonstrations?n=…; null = none"""
     judgements: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """EFT: files of judgements that M1 learns to judge from, as conversations or as rows with `judgement` and
-    `response` beside a prompt; none, and no demonstrations: M1 is the target as it is"""
+    `response` beside a prompt, sandbox:evaluations?n=… or sandbox:comparisons?n=…; none, and no demonstrations: M1 is
+    the target as it is"""
     prompts: str
     """fresh prompts, cut into one slice for each iteration, or sandbox:prompts?n=…&split=train"""
     test: str
@@ -36,7 +37,7 @@ class SelfJudgeSettings(Settings):
     """How the model judges."""
 
     template: str = "rubric"
-    """rubric, or the path of a template file of layout answer"""
+    """rubric, the path of a template file of layout answer, or sandbox:score"""
     sampling: SamplingSettings = SamplingSettings(temperature=0.7, top_p=0.9)
     """decoding of judgements"""
     votes: int = Field(3, ge=1)

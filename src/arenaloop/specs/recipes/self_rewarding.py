@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from arenaloop.config import (
     SelfJudgeSettings,
     SelfRewardingSettings,
 )
-from arenaloop.data.eft import filled, read_judgements
+from arenaloop.data.eft import filled
 from arenaloop.errors import ConfigError
 from arenaloop.judges.filling import Layout, Material
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template
@@ -27,8 +26,8 @@ from arenaloop.models.checkpoint import stated_window
 from arenaloop.recipes.self_rewarding import run
 from arenaloop.recipes.self_rewarding_costs import estimate_costs
 from arenaloop.recipes.self_rewarding_plan import SelfRewarding, check, meta_of, outline
-from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
-from arenaloop.specs.judges import judge, meta, pointwise
+from arenaloop.specs.data import load_demonstrations, load_judgements, load_prompts, true_utility
+from arenaloop.specs.judges import judge, meta, pointwise, template_file
 from arenaloop.specs.models import contestant
 from arenaloop.specs.recipes.base import Recipe
 from arenaloop.specs.rewards import reward
@@ -82,7 +81,7 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
         opponents=opponents,
         judge=judge(settings.judge.with_concurrency(settings.concurrency)),
         demonstrations=demonstrations,
-        judgements=[row for file in data.judgements for row in read_judgements(file)],
+        judgements=[row for spec in data.judgements for row in load_judgements(spec, seed)],
         filled=partial(filled, rubric),
         pool=load_prompts(data.prompts, seed, exclude=shown).prompts,
         test=test,
@@ -105,10 +104,10 @@ def _drawn(spec: str | None) -> bool:
 
 def _own_judge(settings: JudgesItselfSettings, own: SelfJudgeSettings | MetaSettings) -> JudgeSettings:
     """The target as a judge: on the device and in the chunks in which it answers."""
-    t, layout = settings.target, "judgements" if isinstance(own, MetaSettings) else "answer"
+    t = settings.target
     return JudgeSettings(
         spec="hf:to-come",
-        template=_path(own.template, "meta" if layout == "judgements" else "rubric"),
+        template=own.template,
         sampling=own.sampling,
         chunk_size=t.chunk_size,
         dtype=t.dtype,
@@ -116,18 +115,8 @@ def _own_judge(settings: JudgesItselfSettings, own: SelfJudgeSettings | MetaSett
     )
 
 
-def _path(name: str, shipped: str) -> str:
-    """A template's name or path; ``sandbox:NAME`` is the small world's own."""
-    if name.startswith("sandbox:"):
-        file = resources.files("arenaloop.sandbox") / "templates" / f"{name.removeprefix('sandbox:')}.jinja"
-        if not file.is_file():
-            raise ConfigError(f"template {name!r}: the small world has none of this name")
-        return str(file)
-    return name or shipped
-
-
 def _template(name: str, layout: Layout) -> JudgeTemplate:
-    return load_template(_path(name, ""), layout=layout)
+    return load_template(template_file(name), layout=layout)
 
 
 def _words(template: JudgeTemplate, line: str) -> str:
