@@ -52,7 +52,7 @@ def test_eight_examples() -> None:
 
 
 def test_the_list_that_comes_back() -> None:
-    said = "Sure:\n8. The last one shown.\n9. First\n   of them.\n**10.** Second: with 3 eggs.\n11) Third\n12.\n13.5 ends it"
+    said = "8. The last one shown.\n9. First\n   of them.\n**10.** Second: with 3 eggs.\n11) Third\n12.\n13.5 ends it"
     assert written_prompts(said, 8) == ["First of them.", "Second: with 3 eggs.", "Third", "13.5 ends it"]
     assert written_prompts(f"{'9' * 5000}. far off\n9. near", 8) == ["near"]
     assert written_prompts("I would rather not.", 8) == []

@@ -276,6 +276,44 @@ def test_it_learns_to_judge_from_judgements(tmp_path: Path) -> None:
     assert [stage["rows"] > 0 for stage in result.stages] == [False, True]
 
 
+def test_it_learns_to_judge_from_replies_that_people_have_ranked(tmp_path: Path) -> None:
+    """M0 judges them, and what puts them in people's order is learned from; what cannot be read is not."""
+    trees = [
+        {"prompt": {"text": f"Say {i}.", "lang": "en", "replies": [
+            {"text": f"{i}", "rank": 0}, {"text": "what?", "rank": 1}, {"text": "no", "rank": 2},
+        ]}} for i in range(12)
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "trees.jsonl", trees)
+
+    def fair(request: Request) -> Completion | None:
+        text = request.messages[0]["content"]
+        if "Say " not in text:
+            return None
+        points = {"\nwhat?\n": "Score: 3", "\nno\n": "I cannot tell"}
+        said = next((score for reply, score in points.items() if reply in text), "Score: 5")
+        wrong = "\nSay 3.\n" in text or "\nSay 5.\n" in text
+        return Completion(text="Score: 4" if wrong else f"Because.\n{said}", finish_reason="stop")
+
+    data = SELF["data"] | {"ranked": str(tmp_path / "trees.jsonl"), "ranked_demonstrations": 4, "most_of_score": 0.5}
+    heard, out = Heard(), tmp_path / "run"
+    recipe, _ = build(settings(SELF, *ONE, data=data), out, fair)
+    assert len(recipe.demonstrations) == 96 + 4
+    result = run(out, recipe, heard)
+    assert [stage["name"] for stage in result.stages] == ["M0", "M1", "M2"]
+    rows = rows_of(out, "M1.judgements")
+    judged = {one.prompt.last_user for one in recipe.material.ranked}
+    wanted = len(judged - {"Say 3.", "Say 5."})
+    assert len(rows) == 2 * wanted
+    assert Counter(row["score"] for row in rows) == {5: wanted, 3: wanted}
+    assert result.stages[1]["rows"] == 100 + len(rows)
+    assert any(f"{len(rows)} judgements agree with people" in note for note in heard.notes)
+    parts = {(part.stage, part.what): part.calls for part in estimate_costs(recipe, out, None).parts}
+    assert parts["M1", "ranked replies judged"] == 3 * 8
+    few = data | {"ranked_demonstrations": 12}
+    with pytest.raises(InputError, match=r"13 ranked prompts are needed, and there are 12: 1 are missing"):
+        build(settings(SELF, *ONE, data=few), tmp_path / "few")
+
+
 # ---------------------------------------------------------------------- refusals and the plan
 
 

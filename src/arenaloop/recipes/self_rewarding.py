@@ -1,6 +1,8 @@
 """Self-Rewarding (Yuan et al. 2024, arXiv 2401.10020) and Meta-Rewarding (Wu et al. 2024, arXiv 2407.19594).
 
-    M1             fine-tuned on demonstrations and on judgements (or the target as it is)
+    M0             where replies are given that people have ranked: fine-tuned on demonstrations, it judges them
+    M1             fine-tuned on demonstrations and on judgements, M0's as far as they agree with people (or the target
+                   as it is)
     M2, M3, …      the newest model answers fresh prompts several times, and judges each answer several times; from its
                    best answers against its worst the next model learns by DPO. In Meta-Rewarding it also compares
                    pairs of its own judgements, and the next model learns from the best against the worst, too
@@ -23,6 +25,7 @@ from typing import Any
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
 from arenaloop.config import OptimSettings
+from arenaloop.data.ranked_replies import agreeing, thinned
 from arenaloop.data.selection import Selection
 from arenaloop.data.self_pairs import Compared, Scored, actor_rows, distinct, judge_rows, limited, perfect_rows
 from arenaloop.errors import StoppedError
@@ -46,6 +49,7 @@ from arenaloop.recipes.self_rewarding_plan import (
 from arenaloop.recipes.self_rewarding_tables import drift_curves, drift_tables
 from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.store import Store
+from arenaloop.terminal import counted
 from arenaloop.types import Judgement, Prompt, Response, Status, derive_seed
 
 __all__ = ["NoPairsError", "run"]
@@ -71,7 +75,8 @@ class _Run:
 
     def path(self, name: str) -> Path:
         """The weights of a model by its stage's name."""
-        trained = name != "M1" or self.recipe.fine_tuned
+        learned = {"M0": bool(self.recipe.material.demonstrations), "M1": self.recipe.fine_tuned}
+        trained = learned.get(name, True)
         return self.stages.checkpoint(name) if trained else Path(self.recipe.start)
 
     def model(self, name: str) -> Contestant:
@@ -89,14 +94,14 @@ def run(recipe: SelfRewarding, store: Store, out: Path, observer: Observer | Non
     check(recipe)
     s, stages = recipe.settings, Stages(store, out, observer or Observer())
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
-    arena.store.add_prompts(recipe.material.pool)
+    store.add_prompts([*recipe.material.pool, *(one.prompt for one in recipe.material.ranked)])
     arena.admit(recipe.test, recipe.opponents)
     r = _Run(recipe, arena, stages, cut_slices(recipe), inputs_key(recipe))
     recipe.prepare()
-    first, *later = stage_names(s)
-    r.done[first] = stages.once(first, r.inputs, partial(_first, r))
-    for number, name in enumerate(later, start=1):
-        r.done[name] = stages.once(name, r.inputs, partial(_iterate, r, number, name))
+    seeds = {"M0": _baseline, "M1": _first}
+    for name in stage_names(s):
+        work = partial(seeds[name], r) if name in seeds else partial(_iterate, r, int(name[1:]) - 1, name)
+        r.done[name] = stages.once(name, r.inputs, work)
     material = recipe.material
     return finish(
         arena,
@@ -110,13 +115,44 @@ def run(recipe: SelfRewarding, store: Store, out: Path, observer: Observer | Non
     )
 
 
+def _baseline(r: _Run) -> StageResult:
+    """M0: the target, fine-tuned on demonstrations alone."""
+    recipe, rows = r.recipe, r.recipe.material.demonstrations
+    if not rows:
+        return _measured(r, "M0", StageResult(Path(recipe.start).name, 0, 0))
+    return _train(r, "M0", "sft", recipe.settings.sft, recipe.start, rows)
+
+
 def _first(r: _Run) -> StageResult:
     """M1: the target, fine-tuned where there is something to learn from."""
     recipe, material = r.recipe, r.recipe.material
     if not recipe.fine_tuned:
         return _measured(r, "M1", StageResult(Path(recipe.start).name, 0, 0))
-    rows = [*material.demonstrations, *recipe.filled(material.judgements, _shown(r))]
+    own = _agreeing(r) if material.ranked else []
+    rows = [*material.demonstrations, *recipe.filled([*material.judgements, *own], _shown(r))]
+    if not rows:
+        raise NoPairsError("M1: no judgement agrees with people, and there is nothing else to learn from")
     return _train(r, "M1", "sft", recipe.settings.sft, recipe.start, rows)
+
+
+def _agreeing(r: _Run) -> list[JsonRow]:
+    """M0's judgements of ranked replies that put them in people's order."""
+    r.arena.observer.phase("M1", "ranked replies judged")
+    s, ranked = r.recipe.settings, r.recipe.material.ranked
+    replies = [(one.prompt, Response(one.prompt.id, "people", (text,))) for one in ranked for text in one.replies]
+    found = (
+        next(iter(said), None)
+        for said in judged(r.arena, r.recipe.rubric("M0", r.path("M0")), replies, 1, s.self_judge.reask)
+    )
+    kept = agreeing(ranked, [[next(found) for _ in one.replies] for one in ranked])
+    rows = thinned(kept.rows, s.data.most_of_score, derive_seed("ranked", s.seed))
+    write_jsonl(r.stages.rows_file("M1.judgements"), rows)
+    told = ", ".join(f"{n:,} prompts: {why}" for why, n in sorted(kept.dropped.items()))
+    r.arena.observer.note(
+        f"M1: of {counted(len(ranked), 'ranked prompt')} {len(kept.rows):,} judgements agree with people"
+        f"{f' ({told})' if told else ''}; {len(kept.rows) - len(rows):,} of the commonest scores left out"
+    )
+    return rows
 
 
 def _train(

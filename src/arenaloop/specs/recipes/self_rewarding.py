@@ -19,6 +19,7 @@ from arenaloop.config import (
     SelfRewardingSettings,
 )
 from arenaloop.data.eft import filled
+from arenaloop.data.ranked_replies import RankedPrompt, best_replies, parted, read_trees
 from arenaloop.errors import ConfigError
 from arenaloop.judges.filling import Layout, Material
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template
@@ -62,6 +63,13 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
     words = [_words(template, line) for template, line in asking]
     _refuse_window(origin.path, words)
     demonstrations = [] if data.demonstrations is None else load_demonstrations(data.demonstrations, seed)
+    ranked: Sequence[RankedPrompt] = ()
+    if data.ranked is not None:
+        trees = read_trees(data.ranked).prompts
+        best, ranked = parted(
+            trees, [data.ranked_demonstrations, max(1, len(trees) - data.ranked_demonstrations)], seed
+        )
+        demonstrations = [*demonstrations, *best_replies(best)]
     shown = [row["messages"][0]["content"] for row in demonstrations] if _drawn(data.demonstrations) else []
     opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
     test = load_prompts(data.test, seed).prompts
@@ -81,6 +89,7 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
         opponents=opponents,
         judge=judge(settings.judge.with_concurrency(settings.concurrency)),
         demonstrations=demonstrations,
+        ranked=ranked,
         judgements=[row for spec in data.judgements for row in load_judgements(spec, seed)],
         filled=partial(filled, rubric),
         pool=load_prompts(data.prompts, seed, exclude=shown).prompts,
