@@ -321,6 +321,7 @@ def test_it_learns_to_judge_from_replies_that_people_have_ranked(tmp_path: Path)
     ("base", "changes", "says"),
     [
         (SELF, ("samples=1",), "samples: Input should be greater than or equal to 2"),
+        (SELF, ("self_judge.min_scores=4",), r"min_scores 4: more than there are votes \(3\)"),
         (META, ("self_judge.votes=1",), r"self_judge\.votes: one judgement .* has no other one"),
         (META, ("rho=[0.0, 0.6]",), r"rho 0\.6: above 0\.5 the best and the worst answers overlap"),
         (META, ("meta.l2=0",), "meta.l2: Input should be greater than 0"),

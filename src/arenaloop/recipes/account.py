@@ -168,9 +168,10 @@ def told(
     record: Record,
 ) -> list[str]:
     """Two paragraphs: what was done, and how it ended. Arguments as in `account`."""
+    against = f" against {counted(len(opponents), 'opponent')}" if opponents else ""
     done = (
-        f"One model was trained in {counted(len(stages), 'stage')} against {counted(len(opponents), 'opponent')}, "
-        f"and every stage was rated on {counted(prompts, 'held-out prompt')}."
+        f"One model was trained in {counted(len(stages), 'stage')}{against}, and every stage was rated on "
+        f"{counted(prompts, 'held-out prompt')}."
     )
     known = [stage for stage in stages if stage["rating"] is not None]
     if not known:

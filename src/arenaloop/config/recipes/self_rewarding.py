@@ -54,6 +54,12 @@ class SelfJudgeSettings(Settings):
     reask: int = Field(0, ge=0)
     """how often a judgement that cannot be read is asked again, warmer"""
 
+    @model_validator(mode="after")
+    def _enough_votes(self) -> SelfJudgeSettings:
+        if self.min_scores > self.votes:
+            raise ValueError(f"min_scores {self.min_scores}: more than there are votes ({self.votes})")
+        return self
+
 
 class LimitSettings(Settings):
     """Stop rules and warnings; null = off."""
