@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -205,3 +206,26 @@ def test_a_code_is_one_token_of_the_target() -> None:
     unknown = tokenizer.unk_token
     assert tokens == [unknown, f"{family}: ", *argument, unknown, *answer, unknown, *"Score"]
     assert tokenizer.tokenize("abc 0123456789abcde") == [*"abc 0123456789abcde"]  # one digit less is a text
+
+
+@pytest.mark.parametrize("name", ["self_rewarding", "meta_rewarding"])
+def test_the_demos_start_from_one_model_and_judge_by_the_worlds_templates(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from arenaloop.config import MetaRewardingSettings, SelfRewardingSettings
+    from arenaloop.specs.recipes import demo_settings
+    from arenaloop.specs.recipes.self_rewarding import build_self_rewarding
+    from arenaloop.train.methods import METHODS
+
+    settings = demo_settings(name, "data.prompts=sandbox:prompts?n=40&split=train", "prompts_per_iteration=10")
+    assert isinstance(settings, SelfRewardingSettings | MetaRewardingSettings)
+    recipe = build_self_rewarding(settings, tmp_path / "run", dry=True)
+    first = demo_settings("self_rewarding")
+    assert isinstance(first, SelfRewardingSettings)
+    assert settings.sft.method() == first.sft.method()
+    assert (settings.data.demonstrations, settings.data.judgements) == (
+        first.data.demonstrations,
+        first.data.judgements,
+    )
+    rows = [*recipe.demonstrations, *recipe.judgements]
+    assert len(rows) == 15_500
+    assert METHODS["sft"].read_from(rows[-1])["messages"][-1]["content"][:-1].endswith("Winner: ")

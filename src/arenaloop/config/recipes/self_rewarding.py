@@ -24,9 +24,9 @@ class SelfDataSettings(Settings):
     demonstrations: str | None = None
     """IFT: conversations that M1 learns to answer from, or sandbox:demonstrations?n=…; null = none"""
     judgements: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
-    """EFT: files of judgements that M1 learns to judge from, as conversations or as rows with `judgement` and
-    `response` beside a prompt, sandbox:evaluations?n=… or sandbox:comparisons?n=…; none, and no demonstrations: M1 is
-    the target as it is"""
+    """EFT: files of judgements that M1 learns to judge from, as conversations that end with one, or as
+    conversations that end with an answer and a column `judgement`; sandbox:evaluations?n=…, sandbox:comparisons?n=…;
+    none, and no demonstrations: M1 is the target as it is"""
     ranked: str | None = None
     """Open Assistant's message trees (JSONL), whose replies people have ranked: the best ones join the demonstrations,
     from which M0 learns; M0 judges the replies to other prompts, and M1 learns from judgements in people's order"""
