@@ -12,6 +12,7 @@ from small_recipe import RECIPE, TRAINING
 from arenaloop.config import JudgesItselfSettings, override, validate
 from arenaloop.judges.meta import MetaJudge
 from arenaloop.judges.pointwise import RubricJudge
+from arenaloop.judges.templates import load_template
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.self_rewarding import run as run_recipe
@@ -25,25 +26,29 @@ from arenaloop.types import Completion, Request
 
 Spoil = Callable[[Request], Completion | None]
 
+# the target reads 2,048 characters, which the shipped templates' words alone take
+SCORE, WINNER = (str(Path(__file__).parent / "templates" / f"small_{name}.jinja") for name in ("score", "winner"))
 SELF: dict[str, Any] = {
     "recipe": "self_rewarding",
     "target": RECIPE["target"],
     "judge": RECIPE["judge"],
     "data": {
-        "demonstrations": "sandbox:demonstrations?n=192",
-        "prompts": "sandbox:prompts?n=32",
-        "test": "sandbox:prompts?n=8&split=test",
+        "demonstrations": "sandbox:demonstrations?n=96",
+        "prompts": "sandbox:prompts?n=16",
+        "test": "sandbox:prompts?n=4&split=test",
     },
     "sampling": {"temperature": 1.0, "max_tokens": 12},
-    "sft": TRAINING | {"epochs": 4},
+    "self_judge": {"template": SCORE},
+    "allow_truncated": True,  # so few steps do not teach it to stop
+    "sft": TRAINING | {"epochs": 3},
     "dpo": TRAINING | {"epochs": 2, "learning_rate": 0.0005, "beta": 0.1, "nll_weight": 1.0},
 }
 META = SELF | {
     "recipe": "meta_rewarding",
     "iterations": 2,
     "samples": 3,
-    "self_judge": {"votes": 3, "sampling": {"temperature": 1.0}},
-    "meta": {"iterations": 1},
+    "self_judge": {"template": SCORE, "votes": 3, "sampling": {"temperature": 1.0}},
+    "meta": {"template": WINNER, "iterations": 1},
     "dpo": SELF["dpo"] | {"max_length": 2048, "epochs": 1},
 }
 
@@ -69,10 +74,11 @@ def build(checked: JudgesItselfSettings, out: Path, spoil: Spoil | None = None) 
 
     recipe = build_self_rewarding(checked, out)
     own = checked.self_judge.sampling.build()
+    score, winner = load_template(SCORE, layout="answer"), load_template(WINNER, layout="judgements")
     return replace(
         recipe,
-        rubric=lambda name, path: RubricJudge(scripted(name, path), sampling=own, name=name),
-        meta=None if recipe.meta is None else lambda name, path: MetaJudge(scripted(name, path), name=name),
+        rubric=lambda name, path: RubricJudge(scripted(name, path), score, sampling=own, name=name),
+        meta=None if recipe.meta is None else lambda name, path: MetaJudge(scripted(name, path), winner, name=name),
     ), heard
 
 

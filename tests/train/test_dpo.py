@@ -152,6 +152,20 @@ def test_an_interrupted_training_resumes_to_the_same_bits_and_reuses_the_referen
     assert len(computed) == 3
 
 
+def test_the_reference_may_be_another_model(start: Path, tmp_path: Path) -> None:
+    """As where every round is held near the first model: the log-probabilities are that one's."""
+    rows = pairs(40)
+    train_dpo(start, rows, tmp_path / "first", SETTINGS, seed=1)
+    named = SETTINGS.model_copy(update={"reference": str(start)})
+    for name, chosen in (("own", SETTINGS), ("named", named)):
+        train_dpo(tmp_path / "first", rows, tmp_path / name, chosen, seed=1)
+    own, other = (lines(tmp_path / name)[0] for name in ("own", "named"))
+    assert own["loss"] == pytest.approx(math.log(2), abs=0.05)  # the mean over some steps
+    assert other["loss"] < own["loss"] - 0.05  # what the first training gained counts
+    assert other["margin"] > own["margin"]
+    assert SETTINGS.method() == SETTINGS.model_copy(update={"reference": None}).method() != named.method()
+
+
 def test_dropped_pairs_are_reported_and_none_left_is_an_error(start: Path, tmp_path: Path) -> None:
     equal = {**pairs(1)[0], "rejected": pairs(1)[0]["chosen"]}
     settings = SETTINGS.model_copy(update={"max_steps": 1})

@@ -1,7 +1,7 @@
 """Judgements to learn to judge from (EFT, arXiv 2401.10020, section 2.1): files of them, and how they become rows.
 
 A row is a conversation that ends with a judgement, as it stands; or a conversation that ends with an answer, and a
-``judgement`` of it, which a rubric's template is put around once a run's delimiters are known.
+``judgement`` of it, which a rubric's template is put around when they are learned from.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def filled(template: JudgeTemplate, rows: Sequence[JsonRow], secret: str) -> lis
     Args:
         template: a rubric, of layout ``answer``.
         rows: of `read_judgements`.
-        secret: of the run, for delimiters.
+        secret: what delimiters are made of.
     """
     out: list[JsonRow] = []
     for row in rows:

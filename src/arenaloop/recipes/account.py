@@ -229,7 +229,8 @@ def stage_details(name: str, result: StageResult) -> tuple[list[dict[str, Any]],
         f"trained on {counted(result.rows, 'row' if result.selection else 'demonstration')} in "
         f"{counted(result.steps, 'step')}, starting from {result.start}."
     )
-    selected = f"{counted(selection['rows'], 'row')} selected from battles; " if selection else ""
+    source = "battles" if "judging" not in selection else f"what {selection['judged_by']} judged"
+    selected = f"{counted(selection['rows'], 'row')} selected from {source}; " if selection else ""
     metrics = {"title": "At the end of training", "columns": ["", "mean"], "rows": [*map(list, result.metrics.items())]}
     tables.append(metrics | {"note": selected + trained})
     curves = []
@@ -267,9 +268,10 @@ def told(
     record: Record,
 ) -> list[str]:
     """Two paragraphs: what was done, and how it ended. Arguments as in `account`."""
+    against = f" against {counted(len(opponents), 'opponent')}" if opponents else ""
     done = (
-        f"One model was trained in {counted(len(stages), 'stage')} against {counted(len(opponents), 'opponent')}, "
-        f"and every stage was rated on {counted(prompts, 'held-out prompt')}."
+        f"One model was trained in {counted(len(stages), 'stage')}{against}, and every stage was rated on "
+        f"{counted(prompts, 'held-out prompt')}."
     )
     known = [stage for stage in stages if stage["rating"] is not None]
     if not known:

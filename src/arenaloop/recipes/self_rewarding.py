@@ -1,6 +1,8 @@
 """Self-Rewarding (Yuan et al. 2024, arXiv 2401.10020) and Meta-Rewarding (Wu et al. 2024, arXiv 2407.19594).
 
-    M1             fine-tuned on demonstrations and on judgements (or the target as it is)
+    M0             where replies are given that people have ranked: fine-tuned on demonstrations, it judges them
+    M1             fine-tuned on demonstrations and on judgements, M0's as far as they agree with people (or the target
+                   as it is)
     M2, M3, …      the newest model answers fresh prompts several times, and judges each answer several times; from its
                    best answers against its worst the next model learns by DPO. In Meta-Rewarding it also compares
                    pairs of its own judgements, and the next model learns from the best against the worst, too
@@ -13,6 +15,7 @@ is no score: an answer without one is in no pair.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +25,7 @@ from typing import Any
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
 from arenaloop.config import OptimSettings
+from arenaloop.data.ranked_replies import agreeing, thinned
 from arenaloop.data.selection import Selection
 from arenaloop.data.self_pairs import Compared, Scored, actor_rows, distinct, judge_rows, limited, perfect_rows
 from arenaloop.errors import StoppedError
@@ -45,6 +49,7 @@ from arenaloop.recipes.self_rewarding_plan import (
 from arenaloop.recipes.self_rewarding_tables import drift_curves, drift_tables
 from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.store import Store
+from arenaloop.terminal import counted
 from arenaloop.types import Judgement, Prompt, Response, Status, derive_seed
 
 __all__ = ["NoPairsError", "run"]
@@ -70,7 +75,8 @@ class _Run:
 
     def path(self, name: str) -> Path:
         """The weights of a model by its stage's name."""
-        trained = name != "M1" or self.recipe.fine_tuned
+        learned = {"M0": bool(self.recipe.material.demonstrations), "M1": self.recipe.fine_tuned}
+        trained = learned.get(name, True)
         return self.stages.checkpoint(name) if trained else Path(self.recipe.start)
 
     def model(self, name: str) -> Contestant:
@@ -88,14 +94,14 @@ def run(recipe: SelfRewarding, store: Store, out: Path, observer: Observer | Non
     check(recipe)
     s, stages = recipe.settings, Stages(store, out, observer or Observer())
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
-    arena.store.add_prompts(recipe.material.pool)
+    store.add_prompts([*recipe.material.pool, *(one.prompt for one in recipe.material.ranked)])
     arena.admit(recipe.test, recipe.opponents)
     r = _Run(recipe, arena, stages, cut_slices(recipe), inputs_key(recipe))
     recipe.prepare()
-    first, *later = stage_names(s)
-    r.done[first] = stages.once(first, r.inputs, partial(_first, r))
-    for number, name in enumerate(later, start=1):
-        r.done[name] = stages.once(name, r.inputs, partial(_iterate, r, number, name))
+    seeds = {"M0": _baseline, "M1": _first}
+    for name in stage_names(s):
+        work = partial(seeds[name], r) if name in seeds else partial(_iterate, r, int(name[1:]) - 1, name)
+        r.done[name] = stages.once(name, r.inputs, work)
     material = recipe.material
     return finish(
         arena,
@@ -109,13 +115,44 @@ def run(recipe: SelfRewarding, store: Store, out: Path, observer: Observer | Non
     )
 
 
+def _baseline(r: _Run) -> StageResult:
+    """M0: the target, fine-tuned on demonstrations alone."""
+    recipe, rows = r.recipe, r.recipe.material.demonstrations
+    if not rows:
+        return _measured(r, "M0", StageResult(Path(recipe.start).name, 0, 0))
+    return _train(r, "M0", "sft", recipe.settings.sft, recipe.start, rows)
+
+
 def _first(r: _Run) -> StageResult:
     """M1: the target, fine-tuned where there is something to learn from."""
     recipe, material = r.recipe, r.recipe.material
     if not recipe.fine_tuned:
         return _measured(r, "M1", StageResult(Path(recipe.start).name, 0, 0))
-    rows = [*material.demonstrations, *recipe.filled(material.judgements, r.arena.store.secret)]
+    own = _agreeing(r) if material.ranked else []
+    rows = [*material.demonstrations, *recipe.filled([*material.judgements, *own], _shown(r))]
+    if not rows:
+        raise NoPairsError("M1: no judgement agrees with people, and there is nothing else to learn from")
     return _train(r, "M1", "sft", recipe.settings.sft, recipe.start, rows)
+
+
+def _agreeing(r: _Run) -> list[JsonRow]:
+    """M0's judgements of ranked replies that put them in people's order."""
+    r.arena.observer.phase("M1", "ranked replies judged")
+    s, ranked = r.recipe.settings, r.recipe.material.ranked
+    replies = [(one.prompt, Response(one.prompt.id, "people", (text,))) for one in ranked for text in one.replies]
+    found = (
+        next(iter(said), None)
+        for said in judged(r.arena, r.recipe.rubric("M0", r.path("M0")), replies, 1, s.self_judge.reask)
+    )
+    kept = agreeing(ranked, [[next(found) for _ in one.replies] for one in ranked])
+    rows = thinned(kept.rows, s.data.most_of_score, derive_seed("ranked", s.seed))
+    write_jsonl(r.stages.rows_file("M1.judgements"), rows)
+    told = ", ".join(f"{n:,} prompts: {why}" for why, n in sorted(kept.dropped.items()))
+    r.arena.observer.note(
+        f"M1: of {counted(len(ranked), 'ranked prompt')} {len(kept.rows):,} judgements agree with people"
+        f"{f' ({told})' if told else ''}; {len(kept.rows) - len(rows):,} of the commonest scores left out"
+    )
+    return rows
 
 
 def _train(
@@ -148,10 +185,11 @@ def _iterate(r: _Run, number: int, name: str) -> StageResult:
     """Answer, judge, compare judgements where that is wanted, and learn."""
     s, before = r.recipe.settings, f"M{number}"
     r.arena.observer.phase(name, "answers")
-    answers = _answers(r, before, r.slices[number - 1])
+    answers, left_out = _answers(r, before, r.slices[number - 1])
     r.arena.observer.phase(name, "scores")
     scored, drift = _scored(r, before, answers)
     selection = _select(r, number, before, scored)
+    selection.dropped.update(left_out)
     drift |= {"prompts": len(scored), "kept": len(selection.rows), "answer_length": _mean_length(answers)}
     rules = _stop_rules(r, number, name, drift, selection)
     compared: Comparison | None = None
@@ -173,17 +211,21 @@ def _iterate(r: _Run, number: int, name: str) -> StageResult:
     return replace(trained, selection=told)
 
 
-def _answers(r: _Run, before: str, prompts: Sequence[Prompt]) -> list[tuple[Prompt, list[Response]]]:
-    """Each prompt with the answers that are judged."""
+def _answers(
+    r: _Run, before: str, prompts: Sequence[Prompt]
+) -> tuple[list[tuple[Prompt, list[Response]]], dict[str, int]]:
+    """Each prompt with the answers that are judged, and how many are not, by reason."""
     s = r.recipe.settings
     warm = replace(r.model(before), sampling=s.sampling.build())
     found = answer(r.arena, warm, prompts, samples=s.samples)
-    statuses = {Status.OK, Status.TRUNCATED} if s.allow_truncated else {Status.OK}
+    wanted = {Status.OK, Status.TRUNCATED} if s.allow_truncated else {Status.OK}
+    left_out = Counter("failed" if one is None else one.status.value for one in found)
     groups = [found[at * s.samples : (at + 1) * s.samples] for at in range(len(prompts))]
-    return [
-        (prompt, [one for one in group if one is not None and one.status in statuses])
+    kept = [
+        (prompt, [one for one in group if one is not None and one.status in wanted])
         for prompt, group in zip(prompts, groups, strict=True)
     ]
+    return kept, {f"answers not judged: {why}": n for why, n in left_out.items() if why not in wanted}
 
 
 Judged = list[tuple[Prompt, list[Scored]]]
@@ -265,7 +307,7 @@ def _compared(r: _Run, number: int, before: str, scored: Judged) -> Comparison:
             continue
         one = unique[at]
         said = distinct(judgement for judgement in map(store.judgement, one.keys) if judgement is not None)
-        asked = rubric.request(prompt, one.response, secret=store.secret, seed=0).messages
+        asked = rubric.request(prompt, one.response, secret=_shown(r), seed=0).messages
         items.append(Compared(prompt, one.response, asked, said, ()))
     judge = recipe.meta(before, r.path(before))
     items, rewards, drift = compare(r.arena, judge, meta, items)
@@ -304,6 +346,14 @@ def _stop_rules(r: _Run, number: int, name: str, drift: dict[str, Any], selectio
     if why := rules.get("no_pair"):
         raise NoPairsError(f"{name}: stop rule no_pair (limits.no_pair): {why}")
     return rules
+
+
+def _shown(r: _Run) -> str:
+    """What delimiters of judge prompts that are learned from are made of: the seed, so that two runs learn the same.
+
+    Those that judges are asked with hold the arena file's own secret. It is to be learned by nobody.
+    """
+    return f"rows of seed {r.recipe.settings.seed}"
 
 
 def _mixed(

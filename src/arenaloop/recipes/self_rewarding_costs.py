@@ -44,20 +44,26 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
     rows = [*material.demonstrations, *material.judgements]
     first = work("sft", s.sft, len(rows), length_of(map(row_turns, rows), machine), 0.0)
     if rows:
-        machine.trained(out / "checkpoints" / names[0], first)
+        machine.trained(out / "checkpoints" / "M1", first)
     if measure:
         measure_start(machine, recipe.target("start", Path(recipe.start)), recipe.test, rows, s.sft)
     prompt = length_of(map(prompt_turns, material.pool), machine)
-    said, judgement = s.sampling.max_tokens / 2, s.self_judge.sampling.max_tokens / 2
-    parts = trained_parts(names[0], first, s.sft, machine) if rows else []
-    for number, (name, prompts) in enumerate(zip(names[1:], slices, strict=True), start=1):
+    own = s.self_judge.sampling
+    said, judgement = s.sampling.max_tokens / 2, own.max_tokens / 2
+    parts = trained_parts("M1", first, s.sft, machine) if rows else []
+    if material.ranked:
+        length = length_of(map(row_turns, material.demonstrations), machine)
+        parts += trained_parts("M0", work("sft", s.sft, len(material.demonstrations), length, 0.0), s.sft, machine)
+        replies = sum(len(one.replies) for one in material.ranked)
+        parts.append(_here("M1", "ranked replies judged", replies, _WORDS["scores"] + 2 * length, own, machine))
+    for number, (name, prompts) in enumerate(zip(names[-s.iterations :], slices, strict=True), start=1):
         calls = plan_calls(recipe, number, len(prompts))
-        parts.append(_here(name, "answers", calls.answers, prompt, s.sampling, machine))
+        parts.append(_here(name, "samples", calls.answers, prompt, s.sampling, machine))
         shown = _WORDS["scores"] + prompt + said
         if recipe.scorer is not None:
             parts.append(_scorer(recipe, name, calls.judgements, shown))
         elif calls.judgements:
-            parts.append(_here(name, "scores", calls.judgements, shown, s.self_judge.sampling, machine))
+            parts.append(_here(name, "scores", calls.judgements, shown, own, machine))
         if comparing is not None and calls.verdicts:
             shown = _WORDS["judgements compared"] + prompt + said + 2 * judgement
             parts.append(_here(name, "judgements compared", calls.verdicts, shown, comparing.sampling, machine))

@@ -14,6 +14,7 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.calls.recorded import recorded_notes
 from arenaloop.config import JudgesItselfSettings, MetaRewardingSettings, MetaSettings, SelfRewardingSettings
 from arenaloop.data.held_out import HeldOut, prompt_turns, row_turns
+from arenaloop.data.ranked_replies import RankedPrompt
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
@@ -50,6 +51,7 @@ class _Material(NamedTuple):
 
     demonstrations: Sequence[JsonRow]
     judgements: Sequence[JsonRow]
+    ranked: Sequence[RankedPrompt]
     pool: Sequence[Prompt]
     left_out: Mapping[str, int]
 
@@ -65,9 +67,10 @@ class SelfRewarding:
         scorer: another judge in the model's place. `reward`: a reward in its place.
         opponents, judge: who else is rated, and who decides held-out battles.
         demonstrations: IFT rows. `judgements`: EFT rows, as conversations, or still to be filled in by `filled`.
+        ranked: prompts with replies that people have ranked, which M0 judges for M1 to learn from.
         pool: prompts that are cut into slices. `test`: held-out ones.
         length: of an answer, in the unit of the settings.
-        filled: (EFT rows, secret) → conversations.
+        filled: (EFT rows, what delimiters are made of) → conversations.
         utility: the true utility of a response, where it is known.
         fingerprint: content hash of `start`, so that a finished run is recognised.
         prepare: makes `start` where it is not there yet; called before the first stage.
@@ -85,6 +88,7 @@ class SelfRewarding:
     test: Sequence[Prompt]
     demonstrations: Sequence[JsonRow] = ()
     judgements: Sequence[JsonRow] = ()
+    ranked: Sequence[RankedPrompt] = ()
     scorer: RubricJudge | None = None
     reward: Reward | None = None
     length: Callable[[Response], int] = lambda response: sum(map(len, response.texts))
@@ -105,7 +109,7 @@ class SelfRewarding:
         """
         held_out = HeldOut(self.test)
         kept: dict[str, list[JsonRow]] = {"demonstrations": [], "judgements": []}
-        left_out = dict.fromkeys((*kept, "prompts"), 0)
+        left_out = dict.fromkeys((*kept, "ranked", "prompts"), 0)
         for what, rows in (("demonstrations", self.demonstrations), ("judgements", self.judgements)):
             for row in rows:
                 if held_out.leak(row_turns(row)) is None:
@@ -115,12 +119,14 @@ class SelfRewarding:
         unique = {prompt.id: prompt for prompt in self.pool}
         pool = [prompt for prompt in unique.values() if held_out.leak(prompt_turns(prompt)) is None]
         left_out["prompts"] = len(unique) - len(pool)
-        return _Material(kept["demonstrations"], kept["judgements"], pool, left_out)
+        ranked = [one for one in self.ranked if held_out.leak(prompt_turns(one.prompt)) is None]
+        left_out["ranked"] = len(self.ranked) - len(ranked)
+        return _Material(kept["demonstrations"], kept["judgements"], ranked, pool, left_out)
 
     @property
     def fine_tuned(self) -> bool:
         """Whether M1 is trained, or the target as it is."""
-        return bool(self.demonstrations or self.judgements)
+        return bool(self.demonstrations or self.judgements or self.ranked)
 
 
 def meta_of(settings: JudgesItselfSettings) -> MetaSettings | None:
@@ -134,8 +140,8 @@ def of_iteration(values: Sequence[V], iteration: int) -> V:
 
 
 def stage_names(settings: JudgesItselfSettings) -> list[str]:
-    """M1 and the model of each iteration."""
-    return [f"M{number}" for number in range(1, settings.iterations + 2)]
+    """M0 where it judges ranked replies, M1, and the model of each iteration."""
+    return [f"M{number}" for number in range(settings.data.ranked is None, settings.iterations + 2)]
 
 
 def check(recipe: SelfRewarding) -> None:
@@ -148,7 +154,7 @@ def check(recipe: SelfRewarding) -> None:
     vet(stage_names(recipe.settings), recipe.opponents, recipe.judge, recipe.settings)
     if not recipe.test:
         raise InputError("the test set holds no prompts")
-    if recipe.fine_tuned and not (recipe.material.demonstrations or recipe.material.judgements):
+    if recipe.fine_tuned and not any(recipe.material[:3]):
         raise InputError("every demonstration and judgement is about a test prompt: nothing is left to train M1 on")
     if (meta := meta_of(recipe.settings)) is not None and meta.iterations > recipe.settings.iterations:
         raise ConfigError(
@@ -207,7 +213,8 @@ def outline(recipe: SelfRewarding) -> Outline:
     """What the recipe will do, in words and numbers."""
     s, material, slices = recipe.settings, recipe.material, cut_slices(recipe)
     who = "the model itself" if recipe.scorer is None else recipe.scorer.name
-    parts = []
+    replies = sum(len(one.replies) for one in material.ranked)
+    parts = [("M1", len(material.ranked), replies)] if replies else []
     for number, prompts in enumerate(slices, start=1):
         calls = plan_calls(recipe, number, len(prompts))
         parts.append((f"M{number + 1}", len(prompts), calls.judgements + calls.verdicts))
@@ -216,7 +223,8 @@ def outline(recipe: SelfRewarding) -> Outline:
     parts.append(("leaderboard", len(recipe.test), battles * verdicts_per_battle(recipe.judge, s.seats)))
     facts = [
         counted(len(material.demonstrations), "demonstration"),
-        counted(len(material.judgements), "judgement to learn from"),
+        f"{counted(len(material.judgements), 'judgement')} to learn from",
+        *([f"{replies:,} ranked replies to {counted(len(material.ranked), 'prompt')}"] if replies else []),
         f"{counted(s.iterations, 'iteration')} of {counted(len(slices[0]), 'prompt')}, none of them twice",
         f"{counted(s.samples, 'answer')} to each",
         f"answers scored by {who if recipe.reward is None else f'the reward {s.reward}'}",
@@ -245,6 +253,7 @@ def inputs_key(recipe: SelfRewarding) -> str:
         None if recipe.scorer is None else recipe.scorer.fingerprint,
         None if recipe.reward is None else recipe.reward.identity,
         [dict(row) for row in (*recipe.material.demonstrations, *recipe.material.judgements)],
+        [[one.prompt.id, list(one.replies)] for one in recipe.material.ranked],
         [prompt.id for prompt in recipe.material.pool],
         [prompt.id for prompt in recipe.test],
     )

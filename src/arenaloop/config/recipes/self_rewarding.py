@@ -24,9 +24,16 @@ class SelfDataSettings(Settings):
     demonstrations: str | None = None
     """IFT: conversations that M1 learns to answer from, or sandbox:demonstrations?n=…; null = none"""
     judgements: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
-    """EFT: files of judgements that M1 learns to judge from, as conversations or as rows with `judgement` and
-    `response` beside a prompt, sandbox:evaluations?n=… or sandbox:comparisons?n=…; none, and no demonstrations: M1 is
-    the target as it is"""
+    """EFT: files of judgements that M1 learns to judge from, as conversations that end with one, or as
+    conversations that end with an answer and a column `judgement`; sandbox:evaluations?n=…, sandbox:comparisons?n=…;
+    none, and no demonstrations: M1 is the target as it is"""
+    ranked: str | None = None
+    """Open Assistant's message trees (JSONL), whose replies people have ranked: the best ones join the demonstrations,
+    from which M0 learns; M0 judges the replies to other prompts, and M1 learns from judgements in people's order"""
+    ranked_demonstrations: int = Field(3200, ge=0)
+    """prompts of `ranked` whose best replies are demonstrations; the others are judged"""
+    most_of_score: float = Field(0.4, gt=0, le=1)
+    """the largest share of one score among those judgements; more of it are left out"""
     prompts: str
     """fresh prompts, cut into one slice for each iteration, or sandbox:prompts?n=…&split=train"""
     test: str
@@ -46,6 +53,12 @@ class SelfJudgeSettings(Settings):
     """an answer with fewer scores is left out"""
     reask: int = Field(0, ge=0)
     """how often a judgement that cannot be read is asked again, warmer"""
+
+    @model_validator(mode="after")
+    def _enough_votes(self) -> SelfJudgeSettings:
+        if self.min_scores > self.votes:
+            raise ValueError(f"min_scores {self.min_scores}: more than there are votes ({self.votes})")
+        return self
 
 
 class LimitSettings(Settings):

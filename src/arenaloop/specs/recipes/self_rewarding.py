@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from arenaloop.config import (
     SelfRewardingSettings,
 )
 from arenaloop.data.eft import filled
+from arenaloop.data.ranked_replies import RankedPrompt, best_replies, parted, read_trees
 from arenaloop.errors import ConfigError
 from arenaloop.judges.filling import Layout, Material
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template
@@ -55,14 +56,28 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
     data, seed, comparing = settings.data, settings.seed, meta_of(settings)
     origin = start(settings.target, seed, out)
     origin.check(dry=dry)
-    rubric = _asking(_template(settings.self_judge.template, "answer"), "score", origin.path)
-    hashes = [rubric.hash]
+    rubric = _template(settings.self_judge.template, "answer")
+    asking = [(rubric, "score")]
     if comparing is not None:
-        hashes.append(_asking(_template(comparing.template, "judgements"), "winner", origin.path).hash)
+        asking.append((_template(comparing.template, "judgements"), "winner"))
+    words = [_words(template, line) for template, line in asking]
+    _refuse_window(origin.path, words)
     demonstrations = [] if data.demonstrations is None else load_demonstrations(data.demonstrations, seed)
+    ranked: Sequence[RankedPrompt] = ()
+    if data.ranked is not None:
+        trees = read_trees(data.ranked).prompts
+        best, ranked = parted(
+            trees, [data.ranked_demonstrations, max(1, len(trees) - data.ranked_demonstrations)], seed
+        )
+        demonstrations = [*demonstrations, *best_replies(best)]
     shown = [row["messages"][0]["content"] for row in demonstrations] if _drawn(data.demonstrations) else []
     opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
     test = load_prompts(data.test, seed).prompts
+
+    def prepare() -> None:
+        origin.prepare()
+        _refuse_window(origin.path, words)  # of weights that were not there before
+
     recipe = SelfRewarding(
         settings=settings,
         start=origin.path,
@@ -74,14 +89,15 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
         opponents=opponents,
         judge=judge(settings.judge.with_concurrency(settings.concurrency)),
         demonstrations=demonstrations,
+        ranked=ranked,
         judgements=[row for spec in data.judgements for row in load_judgements(spec, seed)],
         filled=partial(filled, rubric),
         pool=load_prompts(data.prompts, seed, exclude=shown).prompts,
         test=test,
         utility=true_utility(data.test),
         fingerprint="" if dry else origin.fingerprint,
-        judged_by=content_hash(hashes),
-        prepare=origin.prepare,
+        judged_by=content_hash([template.hash for template, _ in asking]),
+        prepare=prepare,
         size=origin.size,
         recorded=match_recorded(opponents, test, allow_missing=settings.allow_missing),
     )
@@ -112,11 +128,11 @@ def _template(name: str, layout: Layout) -> JudgeTemplate:
     return load_template(template_file(name), layout=layout)
 
 
-def _asking(template: JudgeTemplate, line: str, path: str) -> JudgeTemplate:
-    """The template, which asks for its last line in words, and fits into the context window of weights that are here.
+def _words(template: JudgeTemplate, line: str) -> str:
+    """A template's own words, around texts that are empty; they must ask for the last line that is read.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: they do not.
     """
     prompt = Prompt.of("?")
     empty = [Response(prompt.id, "", ("",)) for _ in range(_TEXTS[template.layout])]
@@ -125,13 +141,18 @@ def _asking(template: JudgeTemplate, line: str, path: str) -> JudgeTemplate:
         raise ConfigError(
             f"{template.origin}: asks for no line {line.capitalize()!r}, so no answer to it could be read"
         )
+    return text
+
+
+def _refuse_window(path: str, words: Sequence[str]) -> None:
+    """Refuse weights whose context window the words of a template alone fill; those of a hub are not looked up."""
     window = stated_window(Path(path))
-    if window is not None and (needed := _tokenizer(path)(text)) >= window:
-        raise ConfigError(
-            f"target {path}: its context window is {window:,} tokens, and what asks for the {line} takes {needed:,} "
-            "without a prompt, an answer or room for its own words"
-        )
-    return template
+    for text in words:
+        if window is not None and (needed := _tokenizer(path)(text)) >= window:
+            raise ConfigError(
+                f"target {path}: its context window is {window:,} tokens, and a judge's template takes {needed:,} "
+                "without a prompt, an answer or room for its own words"
+            )
 
 
 @cache
@@ -140,7 +161,7 @@ def _tokenizer(path: str) -> Callable[[str], int]:
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(path)
-    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def _tokens(path: str) -> Callable[[Response], int]:
