@@ -82,9 +82,14 @@ def test_a_run_that_stops_between_reward_model_and_ppo_goes_on(tmp_path: Path, m
 
 
 def test_a_reward_model_may_start_from_the_base_and_ppo_keep_to_its_own_slice(tmp_path: Path) -> None:
-    changes = ("stages=[sft,ppo]", "rounds=2", "data.prompts=sandbox:prompts?n=80", "rm_init=base", "ppo_prompts=slice")
-    changes = (*PPO, *changes, "k_sft=[0.5]", "data.test=sandbox:prompts?n=4&split=test")
-    stages = {stage["name"]: stage for stage in run(tmp_path, *changes).stages}
+    less = (
+        "stages=[sft,ppo]",
+        "rounds=2",
+        "data.prompts=sandbox:prompts?n=80",
+        "data.test=sandbox:prompts?n=4&split=test",
+    )
+    result = run(tmp_path, *PPO, *less, "rm_init=base", "ppo_prompts=slice", "k_sft=[0.5]")
+    stages = {stage["name"]: stage for stage in result.stages}
     for name in ("RM-I1", "RM-I2"):
         trained = json.loads((tmp_path / "checkpoints" / name / "training.json").read_text())
         assert Path(trained["start"]).name.startswith("start-")
@@ -102,7 +107,7 @@ def test_own_pairs_alone(tmp_path: Path) -> None:
 def two_turns(path: Path, n: int, split: str, answered: bool = False) -> Path:
     """Conversations of two tasks each, as prompts or, `answered`, as demonstrations."""
     drawn = tasks.draw(2 * n, 0, split)
-    lines = []
+    lines: list[str] = []
     for one, two in zip(drawn[::2], drawn[1::2], strict=True):
         turns = [one.prompt.last_user, two.prompt.last_user]
         said = [
