@@ -81,6 +81,22 @@ def test_a_run_that_stops_between_reward_model_and_ppo_goes_on(tmp_path: Path, m
     assert one.read_bytes() == other.read_bytes()
 
 
+def test_a_reward_model_may_start_from_the_base_and_ppo_keep_to_its_own_slice(tmp_path: Path) -> None:
+    less = (
+        "stages=[sft,ppo]",
+        "rounds=2",
+        "data.prompts=sandbox:prompts?n=80",
+        "data.test=sandbox:prompts?n=4&split=test",
+    )
+    result = run(tmp_path, *PPO, *less, "rm_init=base", "ppo_prompts=slice", "k_sft=[0.5]")
+    stages = {stage["name"]: stage for stage in result.stages}
+    for name in ("RM-I1", "RM-I2"):
+        trained = json.loads((tmp_path / "checkpoints" / name / "training.json").read_text())
+        assert Path(trained["start"]).name.startswith("start-")
+    assert [stages[name]["rows"] for name in ("PPO-I1", "PPO-I2")] == [20, 20]
+    assert stages["RM-I2"]["rows"] > stages["RM-I2"]["selection"]["rows"]
+
+
 def test_own_pairs_alone(tmp_path: Path) -> None:
     result = run(tmp_path, *PPO, "rm_pairs=own", "stages=[sft,ppo]", "data.prompts=sandbox:prompts?n=40")
     pairs = rows(tmp_path / "data" / "RM-I1.jsonl")
@@ -91,7 +107,7 @@ def test_own_pairs_alone(tmp_path: Path) -> None:
 def two_turns(path: Path, n: int, split: str, answered: bool = False) -> Path:
     """Conversations of two tasks each, as prompts or, `answered`, as demonstrations."""
     drawn = tasks.draw(2 * n, 0, split)
-    lines = []
+    lines: list[str] = []
     for one, two in zip(drawn[::2], drawn[1::2], strict=True):
         turns = [one.prompt.last_user, two.prompt.last_user]
         said = [
@@ -99,7 +115,7 @@ def two_turns(path: Path, n: int, split: str, answered: bool = False) -> Path:
             for task in (one, two)
             for role, text in (("user", task.prompt.last_user), ("assistant", task.answer))
         ]
-        lines.append(json.dumps({"messages": said} if answered else {"turns": turns}))
+        lines.append(json.dumps({"messages": said} if answered else {"turns": turns, "difficulty": len(lines) % 10}))
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -125,6 +141,13 @@ def test_conversations_battle_and_train_whole(tmp_path: Path) -> None:
     )
     assert [stage["name"] for stage in result.stages] == ["SFT-I0", "SFT-I1", "DPO-I1", "RM-I1", "PPO-I1"]
     assert result.summary["battles_decided"] == result.summary["battles_wanted"] > 0
+    for stage in result.stages[1:4]:  # somebody has rated these prompts
+        hard = stage["selection"]["difficulty"]
+        assert hard["rated"] == 15
+        assert 0 < hard["before"] < 9 > hard["after"] > 0
+    counts = result.summary["tables"][0]
+    assert counts["columns"][5:7] == ["difficulty", "of those selected"]
+    assert counts["rows"][1][5] == pytest.approx(result.stages[1]["selection"]["difficulty"]["before"], abs=0.01)
     with Store(out / "arena.db", readonly=True) as store:
         (sft, *_), (pair, *_), (own, *_) = (rows(out / "data" / f"{n}.jsonl") for n in ("SFT-I1", "DPO-I1", "RM-I1"))
         for row, texts in ((sft, [m["content"] for m in sft["completion"][::2]]), (pair, None), (own, None)):

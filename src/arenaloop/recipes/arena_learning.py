@@ -142,10 +142,10 @@ def _accounted(r: _Run, stage: Stage, selection: Selection) -> dict[str, Any]:
 
 
 def _answer_and_learn(r: _Run, stage: Stage, start: str) -> StageResult:
-    """Train by the round's reward model on the prompts of its slice, and of earlier ones where rows accumulate."""
+    """Train by the round's reward model on the prompts of its slice, and of earlier ones where they accumulate."""
     assert r.recipe.reward_of is not None
     model = next(one for one in reversed(r.done) if one.kind == "reward_model")
-    earlier = [one for one in r.done if one.kind == stage.kind] if r.recipe.settings.accumulate else []
+    earlier = [one for one in r.done if one.kind == stage.kind] if r.recipe.settings.accumulates("ppo") else []
     pool = {prompt.id: prompt for prompt in r.recipe.material.pool}
     slices = [r.slices[one.slice] for one in (*earlier, stage) if one.slice is not None]
     rows = _asked(r, stage, [pool[id_] for ids in slices for id_ in ids])
@@ -221,6 +221,8 @@ def _best_of(r: _Run, round_: int) -> Stage:
 def _start(r: _Run, stage: Stage, best: Stage) -> str:
     """The checkpoint that a stage's training starts from; `best` is the best of the round before."""
     init = r.recipe.settings.sft_init
+    if stage.kind == "reward_model" and r.recipe.settings.rm_init == "base":
+        return r.recipe.start
     if stage.kind != "sft":
         return r.checkpoint([one for one in r.done if one.answers][-1])
     if init == "base":

@@ -82,7 +82,8 @@ def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measur
                 for fought in each:
                     parts += battles(stage.name, "verdicts", *fought)
                 rows[stage] = sum(len(fought.prompt_ids) for fought in each)
-            seen = sum(n for one, n in rows.items() if one.kind == stage.kind and (s.accumulate or one is stage))
+            alike = [one for one in rows if one.kind == stage.kind] if s.accumulates(stage.kind) else [stage]
+            seen = sum(rows[one] for one in alike)
             seen += round(s.sft_replay * seen) if stage.kind == "sft" else 0
             by_kind: dict[str, OptimSettings] = {"dpo": s.dpo, "reward_model": s.reward_model, "ppo": s.ppo}
             settings = by_kind.get(stage.kind, s.sft)

@@ -231,7 +231,7 @@ def check(recipe: ArenaLearning) -> None:
     slices, asked = cut_slices(recipe, slice_count(settings)), 0
     for stage in stages:
         if stage.kind == "ppo" and stage.slice is not None:
-            asked = len(slices[stage.slice]) + (asked if settings.accumulate else 0)
+            asked = len(slices[stage.slice]) + (asked if settings.accumulates("ppo") else 0)
             if why := settings.ppo.sized(asked).lacking(asked):
                 raise InputError(f"{stage.name}: {why}")
 
@@ -388,6 +388,8 @@ def inputs_key(recipe: ArenaLearning) -> str:
             *(["seats"] if s.seats == "both" else []),
             *(["own_failure"] if s.own_failure == "loss" else []),
             *(["opponents_by_round"] if s.opponents_by_round is None else []),
+            *(["ppo_prompts"] if s.ppo_prompts is None else []),
+            *(["rm_init"] if s.rm_init == "target" else []),
             *(("k_rm", "rm_pairs", "rm_samples", "rm_temperature") if "ppo" not in s.stages else ()),
         },
     )

@@ -106,6 +106,10 @@ class ArenaLearningSettings(RecipeSettings):
     accumulate: bool | Literal["reselect"] = True
     """train on the rows of all rounds so far, each by its own battles and threshold; `reselect` = all by this round's
     threshold; false = on this round's only"""
+    ppo_prompts: Literal["all", "slice"] | None = None
+    """the prompts of all PPO's slices so far, or of the round's own; null = as `accumulate` has it of rows"""
+    rm_init: Literal["target", "base"] = "target"
+    """where reward models start: the newest target, or `target.model` (the paper's: Mistral-7B)"""
     anchor: tuple[str, float] | None = None
     """a contestant of the final leaderboard and the rating it is held at"""
     rating: RatingSettings = RatingSettings()
@@ -117,7 +121,7 @@ class ArenaLearningSettings(RecipeSettings):
     dpo: DPOSettings = DPOSettings()
     """training of DPO stages"""
     reward_model: RewardModelSettings = RewardModelSettings(learning_rate=1e-6, batch_size=64)
-    """training of reward models, each from the newest target"""
+    """training of reward models, each from `rm_init`"""
     ppo: PPOSettings = PPOSettings(learning_rate=1e-7)
     """training of PPO stages, on the prompts of their slices, by the round's reward model"""
 
@@ -126,6 +130,12 @@ class ArenaLearningSettings(RecipeSettings):
         if not self.stages or len(set(self.stages)) != len(self.stages):
             raise ValueError("stages: each of sft, dpo and ppo at most once, and at least one")
         return self
+
+    def accumulates(self, kind: str) -> bool:
+        """Whether a kind of stage is trained on what earlier rounds had for it, too."""
+        if kind == "ppo" and self.ppo_prompts is not None:
+            return self.ppo_prompts == "all"
+        return bool(self.accumulate)
 
     @property
     def rated_on(self) -> str:
