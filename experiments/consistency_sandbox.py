@@ -71,7 +71,8 @@ def drawn(rng: np.random.Generator, crowd: list[Player], tasks: list[Task]) -> t
     said = Answers(points, length, np.zeros_like(points))
     code = np.array([[row.index(text) for text in row] for row in texts])
     verdicts = judged(rng, JUDGE, said, "both", 0, code)
-    world = World(*np.zeros((3, len(crowd))), np.zeros((len(crowd), 0)))
+    nothing = np.zeros(len(crowd))
+    world = World(nothing, nothing, nothing, np.zeros((len(crowd), 0)))
     setting = Setting(prompts=len(tasks), models=len(crowd))
     return rated(chosen(setting, world, verdicts, 0), setting), value
 
