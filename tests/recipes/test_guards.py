@@ -61,7 +61,7 @@ def test_metrics_are_shares_that_no_order_changes_and_repetition_moves_one_way(t
     if most is not None:
         assert 1 / len(texts) <= most <= 1
         assert commonest(texts * 2) == most
-        assert commonest([*texts, max(texts, key=texts.count)]) >= most  # type: ignore[operator]
+        assert commonest([*texts, max(texts, key=texts.count)]) >= most
 
 
 # ---------------------------------------------------------------------- views
@@ -83,7 +83,7 @@ def test_a_rate_and_its_error_by_hand() -> None:
 
 def test_a_change_is_paired() -> None:
     """The same prompts won and lost, and one more: the prompts' own difficulty is no noise."""
-    before, after = view(*[1, 0] * 10), view(*[1, 0] * 10) | {"p1": (1.0, 1)}
+    before, after = view(*[1, 0] * 10), {**view(*[1, 0] * 10), "p1": (1.0, 1)}
     found = change(before, after)
     assert found is not None
     assert found.value == pytest.approx(1 / 20)

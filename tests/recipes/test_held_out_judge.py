@@ -100,7 +100,7 @@ def test_the_plan_is_what_happens(rated: tuple[Path, Mapping[str, Any], Heard], 
     _, summary, _ = rated
     recipe = build_arena_learning(settings(HELD_OUT), tmp_path)
     plan = plan_calls(recipe)
-    assert ("held-out judge", 16, 3 * 2 * 16 * 4) in plan  # stages, opponents, prompts, seats of two judges
+    assert ("held out", 16, 3 * 2 * 16 * 4) in plan  # stages, opponents, prompts, seats of two judges
     assert sum(calls for _, _, calls in plan) == summary["verdicts_ok"]
     assert "held-out judge second on 16 prompts" in outline(recipe).facts
     parts = estimate_costs(recipe, tmp_path, None).parts

@@ -221,9 +221,10 @@ def _say_result(console: Console, summary: Mapping[str, Any], out: Path) -> None
         return
     wins = ""
     if (share := best["win_rate"]) is not None:
-        ends = [None if best[key] is None else 100 * best[key] for key in ("lower", "upper")]
-        wins = f", {100 * share:.1f} % of battles won ({span(*ends, '.1f')})"
-    say(console, f"best: {best['stage']} by {best['by']}{wins}: {out / best['path']}", fold=True)
+        lower, upper = (None if best[key] is None else 100 * best[key] for key in ("lower", "upper"))
+        wins = f", {100 * share:.1f} % of battles won ({span(lower, upper, '.1f')})"
+    say(console, f"best: {best['stage']} by {best['by']}{wins}", fold=True)
+    say(console, f"checkpoint: {out / best['path']}")
 
 
 def _print_outline(

@@ -334,7 +334,7 @@ def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
     if recipe.held_out_judge is not None:  # both judges decide the same battles
         asked = len(recipe.material.held_out)
         both = each + verdicts_per_battle(recipe.held_out_judge, settings.seats)
-        planned.insert(-1, ("held-out judge", asked, both * opponents * answering * asked))
+        planned.insert(-1, ("held out", asked, both * opponents * answering * asked))
     return planned
 
 
