@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,7 +17,7 @@ from arenaloop.data.formats.labels import read_labels
 from arenaloop.data.formats.training_rows import read_conversation, read_preference
 from arenaloop.errors import ConfigError, InputError
 
-SFT = [
+SFT: list[dict[str, Any]] = [
     {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "prompt_id": "p0"},
     {
         "prompt": [{"role": "user", "content": "c"}],
@@ -29,7 +30,7 @@ SFT = [
         "verdicts": ["k1", "k2"],
     },
 ]
-PAIRS = [
+PAIRS: list[dict[str, Any]] = [
     {
         "prompt": [{"role": "user", "content": "a"}],
         "chosen": [{"role": "assistant", "content": "a longer answer"}],
@@ -100,12 +101,12 @@ def test_trl_rows_are_read_back_with_their_turns_and_lineage(run, tmp_path):
     assert "margin" not in rows[0]
 
     export(run, "--to", "trl", "--stage", "SFT-I1", "--out", tmp_path / "s.jsonl")
-    read = [read_conversation(row) for row in lines(tmp_path / "s.jsonl")]
-    assert [one.prompt + one.completion for one in read] == [
+    told = [read_conversation(row) for row in lines(tmp_path / "s.jsonl")]
+    assert [one.prompt + one.completion for one in told] == [
         SFT[0]["messages"],
         SFT[1]["prompt"] + SFT[1]["completion"],
     ]
-    assert len(read[1].completion) == 3
+    assert len(told[1].completion) == 3
 
 
 def test_llama_factory_adds_to_its_dataset_info_and_leaves_turns_out_by_a_reason(run, tmp_path):

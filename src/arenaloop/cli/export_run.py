@@ -134,7 +134,7 @@ def _sources(source: Path, stages: Sequence[str], kind: Kind | None) -> tuple[li
         if found is None:
             names = "no rows" if head is None else ", ".join(list(map(str, head[1]))[:12])
             raise InputError(f"{source}: neither training rows nor labels (found: {names})")
-        return [("", source)], kind or found
+        return [("", source)], found if kind is None else kind
     there = _stage_files(source)
     if missing := [name for name in stages if name not in there]:
         raise InputError(

@@ -217,6 +217,7 @@ def _row(cells: JsonRow, kind: Kind) -> TrainingRow:
         raise ValueError(f"no row of {kind}" if own is None else f"a row of {own}, not of {kind}")
     lineage = {name: cells[name] for name in LINEAGE if cells.get(name) is not None}
     forms: Sequence[Sequence[str]]
+    answers: tuple[list[Message], ...] = ()
     if own == "preferences":
         read = training_rows.read_preference(cells)
         prompt, answers, forms = read.prompt, (read.chosen, read.rejected), training_rows.PREFERENCE_COLUMNS
@@ -227,7 +228,7 @@ def _row(cells: JsonRow, kind: Kind) -> TrainingRow:
         prompt, answers = [*prompt, *completion[:begins]], (completion[begins:],)
         forms = training_rows.CONVERSATION_COLUMNS
     else:
-        prompt, answers, forms = training_rows.read_prompt(cells), (), training_rows.PROMPT_COLUMNS
+        prompt, forms = training_rows.read_prompt(cells), training_rows.PROMPT_COLUMNS
     known = {name for form in forms for name in form} | set(lineage) | set(training_rows.compared(cells))
     training_columns.refuse_unread(cells, known)
     if kind == "prompts":
