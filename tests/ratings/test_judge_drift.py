@@ -53,8 +53,8 @@ def test_agreement_with_the_truth() -> None:
 def test_stop_rules() -> None:
     limits = Limits()
     assert stopped(limits, 5.0, 0.95, prompts=10, equal=9) == {"one_score": "95.0% of all scores are 5"}
-    told = "all answers have equal scores on 10 of 10 prompts"
-    assert stopped(limits, None, None, prompts=10, equal=10) == {"no_pair": told}
+    why = "all answers have equal scores on 10 of 10 prompts"
+    assert stopped(limits, None, None, prompts=10, equal=10) == {"no_pair": why}
     assert stopped(Limits(one_score=None, no_pair=None), 5.0, 1.0, prompts=10, equal=10) == {}
     assert stopped(limits, None, None, prompts=0, equal=0) == {}
     r = np.ones((1, 2, 2), dtype=int)

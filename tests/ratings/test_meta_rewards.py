@@ -134,7 +134,7 @@ def test_edges() -> None:
 )
 def test_refusals(outcomes: np.ndarray, options: dict[str, float], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        meta_rewards(outcomes, **options)
+        meta_rewards(outcomes, **options)  # type: ignore[arg-type]
 
 
 def test_most_varied_answer() -> None:
@@ -142,7 +142,7 @@ def test_most_varied_answer() -> None:
     assert most_varied([[3, 3, 3], [1, 5, 3], [2, 4, 3]], [0, 0, 0]) == 1
     assert most_varied([[1, 5], [5, 1], [2, 4]], [7, 3, 0]) == 1  # a tie: the lower lot
     assert most_varied([[3, 3], [4, 4]], [0, 1]) is None
-    assert most_varied([[3, nan], [4, nan], [1, 2]], [0, 1, 2]) == 2  # one score does not vary
+    assert most_varied(np.array([[3, nan], [4, nan], [1, 2]]), [0, 1, 2]) == 2  # one score does not vary
     assert most_varied([[nan, nan]], [0]) is None
     assert most_varied(np.zeros((0, 3)), []) is None
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import (
@@ -23,7 +22,7 @@ from arenaloop.data.ranked_replies import RankedPrompt, best_replies, parted, re
 from arenaloop.errors import ConfigError
 from arenaloop.judges.filling import Layout, Material
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template
-from arenaloop.models.checkpoint import stated_window
+from arenaloop.models.checkpoint import load_tokenizer, stated_window
 from arenaloop.recipes.self_rewarding import run
 from arenaloop.recipes.self_rewarding_costs import estimate_costs
 from arenaloop.recipes.self_rewarding_plan import SelfRewarding, check, meta_of, outline
@@ -102,7 +101,7 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
         recorded=match_recorded(opponents, test, allow_missing=settings.allow_missing),
     )
     if settings.length_unit == "tokens":
-        recipe = replace(recipe, length=_tokens(origin.path))
+        recipe = replace(recipe, length=_tokens(origin.path, settings.target.revision))
     check(recipe)
     return recipe
 
@@ -148,7 +147,7 @@ def _refuse_window(path: str, words: Sequence[str]) -> None:
     """Refuse weights whose context window the words of a template alone fill; those of a hub are not looked up."""
     window = stated_window(Path(path))
     for text in words:
-        if window is not None and (needed := _tokenizer(path)(text)) >= window:
+        if window is not None and (needed := _counter(path, None)(text)) >= window:
             raise ConfigError(
                 f"target {path}: its context window is {window:,} tokens, and a judge's template takes {needed:,} "
                 "without a prompt, an answer or room for its own words"
@@ -156,16 +155,14 @@ def _refuse_window(path: str, words: Sequence[str]) -> None:
 
 
 @cache
-def _tokenizer(path: str) -> Callable[[str], int]:
+def _counter(path: str, revision: str | None) -> Callable[[str], int]:
     """Counts tokens as the weights' tokenizer does."""
-    from transformers import AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(path)
+    tokenizer = load_tokenizer(path, revision)
     return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
-def _tokens(path: str) -> Callable[[Response], int]:
-    return lambda response: sum(map(_tokenizer(path), response.texts))
+def _tokens(path: str, revision: str | None) -> Callable[[Response], int]:
+    return lambda response: sum(map(_counter(path, revision), response.texts))
 
 
 SELF_REWARDING = Recipe(
