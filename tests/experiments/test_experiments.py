@@ -214,6 +214,17 @@ def test_learning_from_own_answers(run: Run, tmp_path: Path) -> None:
     difference(lines, "ppo - ppo random")
 
 
+@pytest.mark.slow
+def test_three_roles(run: Run) -> None:
+    (table,) = tables(run("three_roles", "--small", "--split", "dev", "--seeds", 0, 1))
+    head, *rows = table
+    assert [row[0] for row in rows] == ["0", "1", "mean"]
+    assert head[1:9] == ["accuracy", "utility", "sampled", "spearman", "pairwise", "read", "meta", "seat"]
+    for row in rows[:2]:  # four steps teach it nothing, and what cannot be read is told as such
+        assert 0 <= float(row[head.index("utility")]) <= 1
+        assert float(row[head.index("read")]) <= 1
+
+
 def test_pairs_of_own_samples() -> None:
     """All pairs that differ in gold, the better one chosen; a quarter of the labels turned, whichever is first."""
     answered = [own_samples.Answered(f"p{n}", ("a", "b", "b", "c"), (1.0, 0.2, 0.2, 1.0)) for n in range(500)]

@@ -18,7 +18,7 @@ from arenaloop.sandbox.players import habit, slip
 from arenaloop.sandbox.tasks import draw, parse, utility
 from arenaloop.specs.data import load_demonstrations
 from arenaloop.specs.judges import pointwise, template_file
-from arenaloop.types import Completion, Prompt, Response
+from arenaloop.types import Completion, Prompt, Response, Sampling
 
 PROMPT, ANSWER = Prompt.of("initials: ga bo yu"), "gbd"
 
@@ -229,3 +229,53 @@ def test_the_demos_start_from_one_model_and_judge_by_the_worlds_templates(name: 
     rows = [*recipe.demonstrations, *recipe.judgements]
     assert len(rows) == 15_500
     assert METHODS["sft"].read_from(rows[-1])["messages"][-1]["content"][:-1].endswith("Winner: ")
+
+
+@pytest.mark.slow
+def test_the_target_learns_to_judge(tmp_path: Path) -> None:
+    """Two hundred steps on one family's judgements: its scores of held-out answers follow the truth."""
+    pytest.importorskip("torch")
+    from arenaloop.config import SFTSettings
+    from arenaloop.models.local import LocalModel
+    from arenaloop.ratings.agreement import spearman
+    from arenaloop.sandbox.target import build_target
+    from arenaloop.train.methods import training
+
+    rows = [
+        row
+        for row in load_demonstrations("sandbox:evaluations?n=30000", 0)
+        if "\ninitials: " in row["messages"][0]["content"]
+    ]
+    settings = SFTSettings(
+        max_steps=220,
+        batch_size=32,
+        max_length=128,
+        micro_tokens=2048,
+        optimizer="muon",
+        learning_rate=0.01,
+        adam_beta2=0.98,
+        schedule="linear",
+        warmup_steps=10,
+        threads=1,
+        checkpoint_every=0,
+    )
+    start = build_target(tmp_path / "start", seed=0)
+    training("sft", start, rows, tmp_path / "judge", settings, seed=0)
+    rng = random.Random(0)
+    tasks = draw(120, seed=0, split="dev", weights={"initials": 1.0})
+    answers = [rng.choice((task.answer, habit(task), slip(task, rng))) for task in tasks]
+    judge = RubricJudge(
+        LocalModel(tmp_path / "judge", chunk_size=120),
+        load_template(roles.TEMPLATES["score"], layout="answer"),
+        sampling=Sampling(max_tokens=48),
+    )
+    shown = [Response(task.prompt.id, "", (answer,)) for task, answer in zip(tasks, answers, strict=True)]
+    asked = [judge.request(task.prompt, one, secret="", seed=0) for task, one in zip(tasks, shown, strict=True)]
+    said = judge.model.generate(asked)
+    judgements = [judge.read(task.prompt, *pair) for task, *pair in zip(tasks, shown, said, strict=True)]
+    assert sum(one.score is not None for one in judgements) >= 110
+    scores = [0.0 if one.score is None else one.score for one in judgements]
+    truth = [utility(task.prompt.last_user, answer) for task, answer in zip(tasks, answers, strict=True)]
+    found = spearman(scores, truth)
+    assert found is not None
+    assert found > 0.5
