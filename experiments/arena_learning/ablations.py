@@ -263,4 +263,4 @@ def print_tables(seeds: Sequence[Figures]) -> None:
 
 
 if __name__ == "__main__":
-    print_tables(over_seeds(__doc__, one_seed, "ablations", arguments(None, [10, 11, 12, 13, 14])))
+    print_tables(over_seeds(one_seed, "ablations", arguments(__doc__, [10, 11, 12, 13, 14])))

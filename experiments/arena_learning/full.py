@@ -162,10 +162,10 @@ def print_controls(seeds: Sequence[Figures]) -> None:
 
 
 if __name__ == "__main__":
-    parser = arguments(None, [10, 11, 12, 13, 14])
+    parser = arguments(__doc__, [10, 11, 12, 13, 14])
     parser.add_argument("--controls", action="store_true", help="train round 1 in other ways, too")
     small = "--small" in sys.argv
     if "--controls" in sys.argv:
-        print_controls(over_seeds(__doc__, controls, "controls", parser))
+        print_controls(over_seeds(controls, "controls", parser))
     else:
-        print_whole(over_seeds(__doc__, whole, "full", parser), 1 if small else ROUNDS)
+        print_whole(over_seeds(whole, "full", parser), 1 if small else ROUNDS)
