@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gold import demo_settings
+from gold import demo_settings, parsed
 
 from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.arena.matchmaking import all_pairs
@@ -181,17 +180,14 @@ OneSeed = Callable[[int, str, Path, bool], Figures]
 """(seed, split, a directory of its own, whether small) → figures."""
 
 
-def over_seeds(description: str | None, work: OneSeed, name: str, options: argparse.ArgumentParser) -> list[Figures]:
+def over_seeds(work: OneSeed, name: str, options: argparse.ArgumentParser) -> list[Figures]:
     """Do an experiment's seeds, as many at once as is asked for; a line each as it ends.
 
     With ``--out`` what is finished there is not done again; otherwise nothing is kept.
     """
-    options.description, options.formatter_class = description, argparse.RawDescriptionHelpFormatter
     options.add_argument("--out", type=Path, help="kept: what is finished there is not done again")
     options.add_argument("--jobs", type=int, default=1, help="seeds at once, each a process of one thread")
-    asked = options.parse_args()
-    if len(asked.seeds) < 2:
-        sys.exit("give at least 2 seeds")
+    asked = parsed(options)
     with ExitStack() as stack:
         out = asked.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         once = partial(_once, work, name, asked.split, out, asked.small)

@@ -3,8 +3,8 @@
     python experiments/arena_learning/full.py [--seeds 10 11 12 13 14] [--split test] [--controls] [--jobs 2]
                                               [--out DIR] [--small]
 
-The demo's settings, but for half as many prompts again, more of the target's own answers to compare, and a lower
-learning rate for the reward models.
+The demo's settings, but for half as many prompts again and, as reward models want many pairs, eight of the target's own
+answers to each prompt of theirs instead of four.
 Per stage: gold accuracy, its rating by the judge that makes the data, and its rating by another judge on other prompts;
 neither that judge nor those prompts are ever trained on. Then whether each round is above the last, whether DPO and PPO
 are within 3 points of what they start from, and how reward models rank pairs that they have not seen.
@@ -48,7 +48,6 @@ WHOLE = (
     "anchor=[scholar,1000]",
     "data.prompts=sandbox:prompts?n=18000&split=train",
     "rm_samples=8",
-    "reward_model.learning_rate=0.0005",
 )
 """What differs from the demo."""
 
@@ -163,10 +162,10 @@ def print_controls(seeds: Sequence[Figures]) -> None:
 
 
 if __name__ == "__main__":
-    parser = arguments(None, [10, 11, 12, 13, 14])
+    parser = arguments(__doc__, [10, 11, 12, 13, 14])
     parser.add_argument("--controls", action="store_true", help="train round 1 in other ways, too")
     small = "--small" in sys.argv
     if "--controls" in sys.argv:
-        print_controls(over_seeds(__doc__, controls, "controls", parser))
+        print_controls(over_seeds(controls, "controls", parser))
     else:
-        print_whole(over_seeds(__doc__, whole, "full", parser), 1 if small else ROUNDS)
+        print_whole(over_seeds(whole, "full", parser), 1 if small else ROUNDS)

@@ -59,7 +59,8 @@ def packed(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def test_no_experiment_is_left_out() -> None:
     here = Path(__file__).read_text() + (Path(__file__).parents[1] / "arena" / "test_chaos.py").read_text()
-    names = {path.stem for path in EXPERIMENTS.glob("*.py")} - {"gold", "killing", "own_samples"}
+    found = {path.relative_to(EXPERIMENTS).with_suffix("").as_posix() for path in EXPERIMENTS.rglob("*.py")}
+    names = found - {"gold", "killing", "own_samples", "arena_learning/bench"}
     names -= {"consistency_arena", "consistency_sandbox", "consistency_world"}
     assert {name for name in names if f'"{name}"' not in here and f'"{name}.py"' not in here} == set()
 
@@ -115,6 +116,65 @@ def test_reward_hacking(run: Run, tmp_path: Path) -> None:
     differences = [figures["result"] - figures["last"] for figures in measured.values()]
     assert float(told[1]) == pytest.approx(100 * np.mean(differences), abs=0.051)
     assert lines[-1].startswith("phrase: stopped in ")
+
+
+@pytest.mark.slow
+def test_arena_learning_whole_and_its_controls(run: Run, tmp_path: Path) -> None:
+    """Every stage and every control; the controls find the run that was made; differences are those of what is kept."""
+    options = ("--seeds", 1, 2, "--split", "dev", "--small", "--out", tmp_path)
+    lines = run("arena_learning/full", *options)
+    stages, compared, models = tables(lines)
+    assert [row[0] for row in stages[1:]] == ["SFT-I0", "SFT-I1", "DPO-I1", "PPO-I1"]
+    assert [row[0] for row in compared[1:]] == ["PPO-I1 − SFT-I0", "DPO-I1 − SFT-I1", "PPO-I1 − DPO-I1"]
+    assert [("no worse by 3 points" in row[1]) for row in compared[1:]] == [False, True, True]
+    assert [row[0] for row in models[1:]] == ["RM-I1", "all"]
+    kept = [json.loads((tmp_path / f"small-dev-{seed}-full.json").read_text())["figures"] for seed in (1, 2)]
+    lead = np.mean([one["PPO-I1"]["gold"] - one["SFT-I0"]["gold"] for one in kept])
+    assert float(compared[1][1].split()[0]) == pytest.approx(100 * lead, abs=0.051)
+    assert len({row[4] for row in stages[1:]}) > 1  # the other judge tells the stages apart
+
+    made = sorted((tmp_path / "small-dev-1" / "checkpoints").rglob("*.safetensors"))
+    dated = [path.stat().st_mtime_ns for path in made]
+    arms, differ = tables(run("arena_learning/full", *options, "--controls"))
+    assert [path.stat().st_mtime_ns for path in made] == dated
+    single = [f"one: {name}" for name in ("scholar", "clerk", "poet")]
+    names = ["SFT-I0", "SFT-I1", "winners", "random", *single, "DPO-I1", "chosen", "dpo alone", "PPO-I1"]
+    assert [row[0] for row in arms[1:]] == names
+    rows = {row[0]: int(row[1].replace(",", "")) for row in arms[1:]}
+    assert rows["winners"] == rows["random"] > 20
+    assert rows["chosen"] == rows["dpo alone"] == rows["DPO-I1"]
+    assert all(re.fullmatch(r"\S+ \(\S+ to \S+\)", cell) for row in differ[1:] for cell in row[1:])
+
+
+@pytest.mark.slow
+def test_arena_learning_ablations(run: Run, tmp_path: Path) -> None:
+    """All arms of one seed, each of as many rows as is said; a claim's direction is its interval's."""
+    from arena_learning import ablations
+
+    figures = ablations.one_seed(1, "dev", tmp_path / "run", small=True)
+    thirds = {arm: told["rows"] for arm, told in figures.items() if arm.startswith("selection: ")}
+    whole = thirds.pop("selection: all rows")
+    assert set(thirds.values()) == {whole // 3}
+    for kind in ("SFT", "DPO"):
+        counts = [figures[f"{kind}: K = {k}"]["rows"] for k in (0, 1, 3)]
+        assert counts == sorted(counts, reverse=True)
+        assert counts[-1] < counts[0]
+    for seed, lead in ((1, 0.2), (2, 0.22)):  # battles gain, random selection loses, the others are as they were
+        moved = {arm: dict(told) for arm, told in figures.items()}
+        moved["selection: battles"]["gold"] = moved["selection: random"]["gold"] + lead
+        moved["selection: k-means"]["gold"] = moved["selection: random"]["gold"] - lead
+        kept = tmp_path / f"small-dev-{seed}-ablations.json"
+        kept.write_text(json.dumps({"figures": moved, "cpu_s": 1.0}))
+    lines = run("arena_learning/ablations", "--seeds", 1, 2, "--split", "dev", "--small", "--out", tmp_path)
+    arms, claims = tables(lines)
+    assert [row[0] for row in arms[1:]] == [arm for arm in figures if arm != "judges"]
+    said = {row[0]: row for row in claims[1:]}
+    assert said["battles − random"][1:3] == ["1108 − 1072", "+21.0 (+8.3 to +33.7)"]
+    assert said["battles − random"][-1] == "same"
+    assert said["k-means − random"][-1] == "opposite"
+    assert said["DPO: K = 2 − K = 0"][-1] == "not shown"
+    assert said["SFT: K = 2 − K = 0"][-1] == "not the paper's"
+    assert any(line.startswith("Spearman of all arms' ratings by the two judges: ") for line in lines)
 
 
 @pytest.mark.slow

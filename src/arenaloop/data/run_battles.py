@@ -283,9 +283,7 @@ def _measured(rows: list[dict[str, Any]], store: Store, lengths: dict[str, float
         yield row
 
 
-def judged_hashes(
-    row: Mapping[str, Any], told: Sequence[Ruling], store: Store
-) -> tuple[str, str] | tuple[None, None]:
+def judged_hashes(row: Mapping[str, Any], told: Sequence[Ruling], store: Store) -> tuple[str, str] | tuple[None, None]:
     """The `text_hash` of what `model_a` and `model_b` said in a battle; None where no verdict of it is known."""
     if not told:
         return None, None
