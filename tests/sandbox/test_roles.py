@@ -197,7 +197,7 @@ def test_a_code_is_one_token_of_the_target() -> None:
     pytest.importorskip("transformers")
     from arenaloop.sandbox.target import build_tokenizer
 
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(marks=True)
     asked = next(roles.evaluations(1, seed=0))[0].last_user
     code, prompt, _, answer, *_ = asked.split("\n")
     assert len(code) == 16
@@ -259,7 +259,7 @@ def test_the_target_learns_to_judge(tmp_path: Path) -> None:
         threads=1,
         checkpoint_every=0,
     )
-    start = build_target(tmp_path / "start", seed=0)
+    start = build_target(tmp_path / "start", seed=0, marks=True)
     training("sft", start, rows, tmp_path / "judge", settings, seed=0)
     rng = random.Random(0)
     tasks = draw(120, seed=0, split="dev", weights={"initials": 1.0})

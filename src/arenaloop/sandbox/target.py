@@ -39,11 +39,11 @@ _MARK = r"\n?\b[0-9a-f]{16}\b\n?"
 _TOKENS = [PAD, BOS, EOS, UNK, *ROLES.values(), *_OPENINGS, "\n", *map(chr, range(32, 127))]
 
 
-def build_tokenizer() -> Any:
+def build_tokenizer(*, marks: bool = False) -> Any:
     """A character tokenizer with a chat template, as a `transformers.PreTrainedTokenizerFast`.
 
-    Characters outside printable ASCII and the newline become the unknown token, and so do the codes that part the
-    material of a judge prompt; all else survives a round trip.
+    Characters outside printable ASCII and the newline become the unknown token, and so do, with `marks`, the codes
+    that part the material of a judge prompt; all else survives a round trip.
 
     Raises:
         MissingExtraError: transformers is not installed.
@@ -56,7 +56,7 @@ def build_tokenizer() -> Any:
     openings, tokens = _OPENINGS, _TOKENS
     core = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=UNK))
     # alternatives are tried in order: a mark or an opening as a whole, else any one character, newlines included
-    core.pre_tokenizer = pre_tokenizers.Split(Regex("|".join([_MARK, *openings, r"[\s\S]"])), behavior="isolated")
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("|".join([*([_MARK] if marks else []), *openings, r"[\s\S]"])), behavior="isolated")
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
@@ -72,24 +72,28 @@ def build_tokenizer() -> Any:
     )
 
 
-def check_sizes(*, width: int = 144, layers: int = 2, heads: int = 4) -> None:
-    """Refuse sizes that no target can have, without building one.
+def check_sizes(*, width: int = 144, layers: int = 2, heads: int = 4, marks: bool = False) -> None:
+    """Refuse sizes that no target can have, without building one. Arguments as of `build_target`.
 
     Raises:
         ConfigError: they do not fit together.
     """
+    if not isinstance(marks, bool):
+        raise ConfigError(f"marks must be true or false, got {marks!r}")
     if min(width, layers, heads) < 1 or width % (2 * heads):
         raise ConfigError(f"width must be a multiple of twice the heads, got width {width} and {heads} heads")
 
 
-def parameters(*, width: int = 144, layers: int = 2, heads: int = 4) -> int:
+def parameters(*, width: int = 144, layers: int = 2, heads: int = 4, marks: bool = False) -> int:
     """How many a target of these sizes has; the output layer is the embedding."""
-    check_sizes(width=width, layers=layers, heads=heads)
+    check_sizes(width=width, layers=layers, heads=heads, marks=marks)
     attention, feed_forward, norms = 4 * width**2, 3 * width * (width * 8 // 3), 2 * width
     return len(_TOKENS) * width + layers * (attention + feed_forward + norms) + width
 
 
-def build_target(directory: str | Path, seed: int, *, width: int = 144, layers: int = 2, heads: int = 4) -> Path:
+def build_target(
+    directory: str | Path, seed: int, *, width: int = 144, layers: int = 2, heads: int = 4, marks: bool = False
+) -> Path:
     """Write an untrained target: configuration, weights drawn by `seed`, tokenizer and chat template.
 
     Two layers of width 144 have about 0.5 million parameters: enough for every family, and a training step on 64 rows
@@ -101,6 +105,7 @@ def build_target(directory: str | Path, seed: int, *, width: int = 144, layers: 
         width: size of the hidden state, a multiple of `heads` with an even quotient (rotary embedding).
         layers: number of transformer layers.
         heads: number of attention heads.
+        marks: whether it is to judge, too: see `build_tokenizer`.
 
     Returns:
         The directory.
@@ -109,13 +114,13 @@ def build_target(directory: str | Path, seed: int, *, width: int = 144, layers: 
         ConfigError: sizes that do not fit together.
         MissingExtraError: torch or transformers is not installed.
     """
-    check_sizes(width=width, layers=layers, heads=heads)
+    check_sizes(width=width, layers=layers, heads=heads, marks=marks)
     try:
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
     except ImportError as error:
         raise MissingExtraError("the sandbox's target", "train") from error
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(marks=marks)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
