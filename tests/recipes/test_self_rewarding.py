@@ -6,6 +6,7 @@ import copy
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from small_self import META, SELF, Spoil, build, run, settings
 from arenaloop.calls.progress import Tally
 from arenaloop.errors import ConfigError, InputError, StoppedError
 from arenaloop.jsonl import JsonRow, write_jsonl
+from arenaloop.judges.pointwise import RubricJudge
+from arenaloop.models.scripted import ScriptedModel
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.self_rewarding import NoPairsError
 from arenaloop.recipes.self_rewarding_costs import estimate_costs
@@ -243,8 +246,14 @@ def test_a_reward_in_the_models_place(tmp_path: Path) -> None:
 
 
 def test_another_judge_in_the_models_place_and_perfect_answers(tmp_path: Path) -> None:
-    scorer = {"spec": "sandbox:judge", "options": {"noise": 3.0}, "sampling": {"temperature": 1.0}}
-    recipe, asked = build(settings(SELF, *ONE, "learn=perfect", "self_judge.votes=1", scorer=scorer), tmp_path)
+    recipe, asked = build(settings(SELF, *ONE, "learn=perfect", "self_judge.votes=1", scorer="sandbox:judge"), tmp_path)
+    assert recipe.scorer is not None
+    assert recipe.scorer.name == "sandbox-judge"
+
+    def generous(request: Request) -> str:
+        return f"Fine.\nScore: {4 + derive_seed('generous', request.key) % 2}"
+
+    recipe = replace(recipe, scorer=RubricJudge(ScriptedModel("other", generous)))
     run(tmp_path, recipe)
     assert asked == []
     rows = rows_of(tmp_path, "M2")
