@@ -264,15 +264,16 @@ def test_the_target_learns_to_judge(tmp_path: Path) -> None:
     rng = random.Random(0)
     tasks = draw(120, seed=0, split="dev", weights={"initials": 1.0})
     answers = [rng.choice((task.answer, habit(task), slip(task, rng))) for task in tasks]
+    model = LocalModel(tmp_path / "judge", chunk_size=120)
     judge = RubricJudge(
-        LocalModel(tmp_path / "judge", chunk_size=120),
+        model,
         load_template(roles.TEMPLATES["score"], layout="answer"),
         sampling=Sampling(max_tokens=48),
     )
     shown = [Response(task.prompt.id, "", (answer,)) for task, answer in zip(tasks, answers, strict=True)]
     asked = [judge.request(task.prompt, one, secret="", seed=0) for task, one in zip(tasks, shown, strict=True)]
-    said = judge.model.generate(asked)
-    judgements = [judge.read(task.prompt, *pair) for task, *pair in zip(tasks, shown, said, strict=True)]
+    said = model.generate(asked)
+    judgements = [judge.read(task.prompt, one, text) for task, one, text in zip(tasks, shown, said, strict=True)]
     assert sum(one.score is not None for one in judgements) >= 110
     scores = [0.0 if one.score is None else one.score for one in judgements]
     truth = [utility(task.prompt.last_user, answer) for task, answer in zip(tasks, answers, strict=True)]
