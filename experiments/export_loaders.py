@@ -353,7 +353,7 @@ def check_verl(exports: Exports, kind: str, tokenizer: Any) -> int:
     from omegaconf import OmegaConf
 
     if not hasattr(pictures, "Qwen2VLCausalLMOutputWithPast"):  # of a later transformers than verl is for
-        pictures.Qwen2VLCausalLMOutputWithPast = object
+        setattr(pictures, "Qwen2VLCausalLMOutputWithPast", object)  # noqa: B010
     from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
     from verl.utils.dataset.rl_dataset import RLHFDataset
 

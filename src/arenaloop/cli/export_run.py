@@ -155,7 +155,7 @@ def _sources(source: Path, stages: Sequence[str], kind: Kind | None) -> tuple[li
     if kind is None and len(set(kinds.values())) > 1:
         each = [f"{own} ({', '.join(n for n in kinds if kinds[n] == own)})" for own in KINDS if own in kinds.values()]
         raise ConfigError(f"{source} holds {' and '.join(each)}: choose with --kind or --stage")
-    return [(name, there[name]) for name in kinds], kind or next(iter(kinds.values()))
+    return [(name, there[name]) for name in kinds], next(iter(kinds.values())) if kind is None else kind
 
 
 def _stage_files(directory: Path) -> dict[str, Path]:
