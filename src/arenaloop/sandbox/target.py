@@ -56,7 +56,9 @@ def build_tokenizer(*, marks: bool = False) -> Any:
     openings, tokens = _OPENINGS, _TOKENS
     core = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=UNK))
     # alternatives are tried in order: a mark or an opening as a whole, else any one character, newlines included
-    core.pre_tokenizer = pre_tokenizers.Split(Regex("|".join([*([_MARK] if marks else []), *openings, r"[\s\S]"])), behavior="isolated")
+    core.pre_tokenizer = pre_tokenizers.Split(
+        Regex("|".join([*([_MARK] if marks else []), *openings, r"[\s\S]"])), behavior="isolated"
+    )
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
