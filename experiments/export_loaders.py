@@ -23,6 +23,8 @@ import sys
 import tempfile
 import types
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -194,7 +196,7 @@ def tiny_model(tokenizer: Any, folder: Path) -> str:
     """A model of random weights, which nothing here runs, on disk."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    sizes: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=1, **sizes))
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
@@ -204,19 +206,20 @@ def tiny_model(tokenizer: Any, folder: Path) -> str:
 def check_trl(exports: Exports, kind: str, tokenizer: Any) -> int:
     """SFTTrainer and DPOTrainer prepare the rows; prompts are TRL's conversational ones."""
     from datasets import load_dataset
-    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer, is_conversational
+
+    trl: Any = import_module("trl")  # it exports its names as they are asked for, which types do not see
 
     path, account = exports.write("trl", kind)
     rows = load_dataset("json", data_files=str(path), split="train", cache_dir=str(exports.folder))
     wanted = exports.expected(kind, account["left_out"])
     if kind == "prompts":
-        assert all(map(is_conversational, rows))
+        assert all(map(trl.is_conversational, rows))
         return same([row["prompt"] for row in rows], [prompt for prompt, _ in wanted])
     plain: dict[str, Any] = {"output_dir": str(exports.folder / "trl"), "use_cpu": True, "report_to": "none"}
     decode = tokenizer.decode
     if kind == "sft":
-        args = SFTConfig(max_length=None, **plain)
-        made = SFTTrainer(
+        args = trl.SFTConfig(max_length=None, **plain)
+        made = trl.SFTTrainer(
             tiny_model(tokenizer, exports.folder), args, train_dataset=rows, processing_class=tokenizer
         ).train_dataset
         found = []
@@ -224,9 +227,9 @@ def check_trl(exports: Exports, kind: str, tokenizer: Any) -> int:
             begin = next(at for at, label in enumerate(row["labels"]) if label != -100)
             found.append((decode(row["input_ids"][:begin]), decode(row["input_ids"][begin:]).rstrip("\n")))
         return same(found, [_split(prompt, answers[0]) for prompt, answers in wanted])
-    dpo = DPOTrainer(
+    dpo = trl.DPOTrainer(
         tiny_model(tokenizer, exports.folder),
-        args=DPOConfig(max_length=None, **plain),
+        args=trl.DPOConfig(max_length=None, **plain),
         train_dataset=rows,
         processing_class=tokenizer,
     )
@@ -304,8 +307,8 @@ def check_axolotl(exports: Exports, kind: str, tokenizer: Any) -> int:
         return same(found, ends)
     transform, _ = default(cfg)
     made = [transform(row, tokenizer=tokenizer) for row in rows]
-    found = [(row["prompt"], row["chosen"], row["rejected"]) for row in made]
-    return same(found, [(rendered(p, ask=True), *(a[0]["content"] + "<|im_end|>" for a in both)) for p, both in wanted])
+    pairs = [(row["prompt"], row["chosen"], row["rejected"]) for row in made]
+    return same(pairs, [(rendered(p, ask=True), *(a[0]["content"] + "<|im_end|>" for a in both)) for p, both in wanted])
 
 
 def check_openrlhf(exports: Exports, kind: str, tokenizer: Any) -> int:
@@ -471,6 +474,11 @@ CHECKS: dict[str, tuple[Callable[[Exports, str, Any], int], tuple[str, ...]]] = 
 }
 
 
+def of_rows(check: Callable[[Exports, str, Any], int], source: Path, kind: str, tokenizer: Any, folder: Path) -> int:
+    """One check of one kind of rows, written below a folder of its own."""
+    return check(Exports(source, folder), kind, tokenizer)
+
+
 def main() -> None:
     """Run the checks that are asked for; exit code 1 where one fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -501,10 +509,8 @@ def main() -> None:
                 for kind in kinds:
                     for label in ("run", "sft" if kind == "prompts" else kind):
                         of = sources[label]
-                        checks.append(
-                            (f"{kind} of {'the run' if of == args.run else 'ROWS'}",
-                             lambda at, of=of, kind=kind, check=check: check(Exports(of, at), kind, tokenizer))
-                        )  # fmt: skip
+                        what = f"{kind} of {'the run' if of == args.run else 'ROWS'}"
+                        checks.append((what, partial(of_rows, check, of, kind, tokenizer)))
             for number, (what, one) in enumerate(checks):
                 at = folder / f"{to}-{number}"
                 at.mkdir()

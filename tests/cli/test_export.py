@@ -232,7 +232,7 @@ def test_a_board_of_hostile_names_is_no_formula_tag_or_row(tmp_path):
 
 
 def battle_run(tmp_path: Path) -> Path:
-    prompts = [{"prompt": "q1"}, {"prompt": "q2"}, {"prompt": ["m1", "m2"]}]
+    prompts: list[dict[str, Any]] = [{"prompt": "q1"}, {"prompt": "q2"}, {"prompt": ["m1", "m2"]}]
     asked = write(
         tmp_path / "q.jsonl",
         [

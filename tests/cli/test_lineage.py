@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
     checked = settings(*TWO_ROUNDS)
     out.mkdir()
     write_settings(out, checked)
-    real = arena_learning.train
+    real = vars(arena_learning)["train"]
 
     def noting(method: str, start: str, rows: Any, to: Path, *rest: Any, **more: Any) -> Any:
         given[to.name] = list(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from arenaloop.sandbox.target import build_target, parameters
 
 
 @pytest.mark.parametrize("sizes", [{}, {"width": 32, "layers": 1, "heads": 2}])
-def test_three_ways_to_count_agree(tmp_path: Path, sizes: dict[str, int]) -> None:
+def test_three_ways_to_count_agree(tmp_path: Path, sizes: dict[str, Any]) -> None:
     from transformers import AutoModelForCausalLM
 
     path = build_target(tmp_path / "start", 0, **sizes)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_seeds_fix_the_weights_and_leave_the_caller_alone(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("sizes", [{"width": 30, "heads": 4}, {"width": 0}, {"layers": 0}])
-def test_sizes_that_cannot_be_are_refused(tmp_path: Path, sizes: dict[str, int]) -> None:
+def test_sizes_that_cannot_be_are_refused(tmp_path: Path, sizes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         build_target(tmp_path, 0, **sizes)
 

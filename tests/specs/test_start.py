@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from arenaloop.specs.start import contestant_of, judge_of, start
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Status
 
-TINY = {"width": 16, "layers": 1, "heads": 2}
+TINY: dict[str, Any] = {"width": 16, "layers": 1, "heads": 2}
 
 
 def target(model: str, **more: object) -> TargetSettings:

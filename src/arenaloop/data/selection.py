@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeGuard, TypeVar
 
 from arenaloop.jsonl import JsonRow
 from arenaloop.types import Battle, Message, Preference, Prompt, Response, Status, derive_seed
@@ -128,7 +128,8 @@ def mean_difficulty(prompts: Sequence[Prompt], chosen: Iterable[str]) -> dict[st
     It is the number that a prompt file has in its column ``difficulty``, as `arenaloop testset` writes it; a prompt
     without one is left out of both means, and ``rated`` says of how many prompts the first is.
     """
-    known = {prompt.id: float(value) for prompt in prompts if _number(value := prompt.tags.get("difficulty"))}
+    rated = ((prompt.id, prompt.tags.get("difficulty")) for prompt in prompts)
+    known = {id_: float(value) for id_, value in rated if _number(value)}
     if not known:
         return None
     after = [known[id_] for id_ in dict.fromkeys(chosen) if id_ in known]
@@ -136,7 +137,7 @@ def mean_difficulty(prompts: Sequence[Prompt], chosen: Iterable[str]) -> dict[st
     return {"rated": len(known), "before": before, "after": sum(after) / len(after) if after else None}
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
