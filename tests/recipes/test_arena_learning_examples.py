@@ -22,9 +22,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     things = ("how bread rises", "why glaciers shrink", "the rules of chess", "the migration of storks", "old bridges")
     ways = ("as a letter to a friend", "without any numbers", "in two careful paragraphs")
     asked = [{"prompt": f"{verb} {thing}, {way}, please."} for verb, thing, way in product(verbs, things, ways)]
+    held = [{"prompt": f"Who invented the {what}?"} for what in ("telescope", "zip", "umbrella")]
     test = [{"turns": ["Which planet is the fifth one from the sun?", "Who found it first?"]}]
     said = [{"role": "user", "content": "Name a river of the east."}, {"role": "assistant", "content": "The Volga."}]
-    for name, rows in (("d0", [{"messages": said}]), ("pool", asked), ("test", test)):
+    for name, rows in (("d0", [{"messages": said}]), ("pool", asked), ("held", held), ("test", test)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
@@ -60,3 +61,4 @@ def test_the_7b_example_is_the_published_run() -> None:
         "bootstrap", 100, "battle", "median",
     )  # fmt: skip
     assert s.data.cleaning is not None
+    assert s.held_out is not None

@@ -82,6 +82,18 @@ def test_every_stage_is_rated_by_both_judges(rated: tuple[Path, Mapping[str, Any
             assert found["lower"] <= found["win_rate"] <= found["upper"]
 
 
+def test_what_it_asks_stands_beside_the_stages(rated: tuple[Path, Mapping[str, Any], Heard]) -> None:
+    """All rows of the counts come to what the directory has asked."""
+    out, summary, _ = rated
+    (counts,) = [one for one in summary["tables"] if one["title"] == "Counts"]
+    calls = {row[0]: row[counts["columns"].index("calls")] for row in counts["rows"]}
+    total = calls.pop("all")
+    with Store(out / "arena.db", readonly=True) as store:
+        assert total == sum(calls.values()) == store.usage().calls
+    # 16 prompts, three stages, two opponents, both seats, two judges; the stages' answers; some texts are the same
+    assert 3 * 16 < calls["held-out judge"] <= 3 * 16 * (1 + 2 * 2 * 2) + 2 * 16
+
+
 def test_the_best_stage_is_named(rated: tuple[Path, Mapping[str, Any], Heard]) -> None:
     out, summary, _ = rated
     best, shares = summary["best"], [one["held_out_judge"]["win_rate"] for one in summary["guards"]["stages"]]

@@ -15,7 +15,7 @@ from arenaloop.arena.matchmaking import all_pairs
 from arenaloop.arena.pairings import Summary
 from arenaloop.arena.tournament import run_tournament, write_summary
 from arenaloop.calls.answers import Contestant
-from arenaloop.recipes.held_out_judge import Guards
+from arenaloop.recipes.held_out_judge import WATCHING, Guards
 from arenaloop.recipes.ledger import Paid
 from arenaloop.recipes.parts import Arena, record
 from arenaloop.recipes.stage import Result, StageResult, Stages
@@ -68,7 +68,8 @@ def finish(
     watched = [] if guards is None else [guards.judged]
     for part in (*(result.judged for result in results.values()), *watched, final.summary):
         judged.merge(part)
-    paid = {name: stages.ledger.paid(name) for name in (*results, "leaderboard")}
+    beside = ["leaderboard"] if guards is None or not guards.prompts else [WATCHING, "leaderboard"]
+    paid = {name: stages.ledger.paid(name) for name in (*results, *beside)}
     more = account(results, final.leaderboard, len(test), partial(record, plan, store), paid)
     if apart_from := {what: n for what, n in (left_out or {}).items() if n}:
         table = {
@@ -105,7 +106,7 @@ def account(
         board: of all stages and the opponents.
         prompts: on how many they were rated.
         record: (one, other) → battles with each other that the first won, tied and lost.
-        paid: what each stage, and the leaderboard, has asked.
+        paid: what each stage has asked, and what else there is beside them: the leaderboard, say.
     """
     stages = [{**stage_row(name, result, board), **_asked(paid.get(name))} for name, result in results.items()]
     opponents = [{"model": row.model, "rating": row.rating} for row in board.rows if row.model not in results]
@@ -114,7 +115,10 @@ def account(
     return {
         "stages": stages,
         "prose": told(answering or stages, opponents, prompts, record),
-        "tables": [*_counts(stages, paid.get("leaderboard")), *(table for tables, _ in details for table in tables)],
+        "tables": [
+            *_counts(stages, {k: v for k, v in paid.items() if k not in results}),
+            *(table for tables, _ in details for table in tables),
+        ],
         "curves": [*stage_curves(answering, opponents), *(curve for _, curves in details for curve in curves)],
     }
 
@@ -143,7 +147,7 @@ def _asked(paid: Paid | None) -> dict[str, Any]:
 _PAID = ("calls", "tokens_in", "tokens_out", "usd", "seconds")
 
 
-def _counts(stages: Sequence[Mapping[str, Any]], final: Paid | None) -> Iterator[dict[str, Any]]:
+def _counts(stages: Sequence[Mapping[str, Any]], beside: Mapping[str, Paid | None]) -> Iterator[dict[str, Any]]:
     """The paper's tables of counts: prompts and rows of every stage, and whose texts were chosen and rejected."""
     rows = []
     for stage in stages:
@@ -158,9 +162,9 @@ def _counts(stages: Sequence[Mapping[str, Any]], final: Paid | None) -> Iterator
                 *(_rounded(stage.get(key), 4 if key == "usd" else 1) for key in _PAID),
             ]
         )
-    asked = {} if final is None else final._asdict()
-    total = [*_asked_of(stages, asked), sum(stage["seconds"] for stage in stages)]
-    rows.append(["leaderboard", *[None] * 6, *(asked.get(key) for key in _PAID)])
+    others = {name: _asked(paid) for name, paid in beside.items()}
+    total = [*_asked_of([*stages, *others.values()]), sum(stage["seconds"] for stage in stages)]
+    rows += [[name, *[None] * 6, *(asked.get(key) for key in _PAID)] for name, asked in others.items()]
     rows.append(["all", *[None] * 6, *(_rounded(one, 4) for one in total)])
     columns = ["stage", "prompts", "K", "rows selected", "rows trained on", "difficulty", "of those selected"]
     columns += ["calls", "tokens in", "tokens out", "US dollars", "seconds"]
@@ -179,9 +183,9 @@ def _counts(stages: Sequence[Mapping[str, Any]], final: Paid | None) -> Iterator
             yield _by_model(title, counts)
 
 
-def _asked_of(stages: Sequence[Mapping[str, Any]], final: Mapping[str, Any]) -> list[float | None]:
-    """Sums over stages and leaderboard; None where a part is unknown."""
-    parts: list[list[Any]] = [[one.get(key) for one in (*stages, final)] for key in _PAID[:-1]]
+def _asked_of(parts_of_run: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """Sums over stages and what is beside them; None where a part is unknown."""
+    parts: list[list[Any]] = [[one.get(key) for one in parts_of_run] for key in _PAID[:-1]]
     return [None if None in part else sum(part) for part in parts]
 
 

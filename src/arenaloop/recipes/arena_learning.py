@@ -35,7 +35,7 @@ from arenaloop.models.reward import Reward
 from arenaloop.recipes.account import finish
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, Fights, check, cut_slices, fights, inputs_key
 from arenaloop.recipes.arena_learning_stages import Stage, plan_stages, slice_count, threshold
-from arenaloop.recipes.held_out_judge import Guards, guards
+from arenaloop.recipes.held_out_judge import WATCHING, Guards, guards
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import Arena, answer, battle, prompt_scores, test, train, validate
 from arenaloop.recipes.stage import Result, StageResult, Stages
@@ -68,7 +68,11 @@ class _Run:
     def once(self, stage: Stage, work: Callable[[], StageResult]) -> bool:
         """Do a stage's work, or find it done; whether training stops here, by a rule of `recipes.guards`."""
         self.done[stage] = self.stages.once(stage.name, self.inputs, work)
-        if not stage.answers or (broken := self.guards.broken_by(self.contestant(stage))) is None:
+        if not stage.answers:
+            return False
+        with self.stages.ledger.stage(WATCHING):
+            broken = self.guards.broken_by(self.contestant(stage))
+        if broken is None:
             return False
         self.arena.observer.note(f"training stops after {stage.name} (guards.{broken.rule}): {broken.why}")
         return True

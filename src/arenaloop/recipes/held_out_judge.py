@@ -22,7 +22,10 @@ from arenaloop.recipes.parts import Arena, answer, battle
 from arenaloop.terminal import counted
 from arenaloop.types import Prompt
 
-__all__ = ["Guards", "guards", "refuse_same_judge"]
+__all__ = ["WATCHING", "Guards", "guards", "refuse_same_judge"]
+
+WATCHING = "held-out judge"
+"""Under which name it stands what watching a run has asked, beside the stages."""
 
 
 @dataclass
