@@ -68,7 +68,7 @@ def finish(
     watched = [] if guards is None else [guards.judged]
     for part in (*(result.judged for result in results.values()), *watched, final.summary):
         judged.merge(part)
-    beside = ["leaderboard"] if guards is None or not guards.prompts else [WATCHING, "leaderboard"]
+    beside = ["leaderboard"] if guards is None or guards.held_out is None else [WATCHING, "leaderboard"]
     paid = {name: stages.ledger.paid(name) for name in (*results, *beside)}
     more = account(results, final.leaderboard, len(test), partial(record, plan, store), paid)
     if apart_from := {what: n for what, n in (left_out or {}).items() if n}:

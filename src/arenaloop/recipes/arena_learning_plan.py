@@ -305,13 +305,18 @@ def outline(recipe: ArenaLearning) -> Outline:
             for round_, names in enumerate(named, start=1)
         ),
         f"judge {recipe.judge.name}",
-        *(
-            []
-            if recipe.held_out_judge is None
-            else [f"held-out judge {recipe.held_out_judge.name} on {counted(len(material.held_out), 'prompt')}"]
-        ),
+        _watching(recipe),
     ]
     return Outline([stage.name for stage in plan_stages(recipe.settings)], facts, plan_calls(recipe))
+
+
+def _watching(recipe: ArenaLearning) -> str:
+    held_out, validation = recipe.material.held_out, recipe.material.validation
+    if recipe.held_out_judge is not None:
+        return f"held-out judge {recipe.held_out_judge.name} on {counted(len(held_out), 'prompt')}"
+    if validation:
+        return "guards watch the validation answers; no held-out judge"
+    return "no guard watches the training: no held_out, no data.validation"
 
 
 def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:

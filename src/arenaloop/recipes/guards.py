@@ -149,8 +149,8 @@ def _judges_part(stages: Sequence[Watched], rules: GuardSettings) -> Stop | None
     if limit is None or start is None:
         return None
     rise, held_out = change(start.training, last.training), change(start.held_out, last.held_out)
-    if rise is None or held_out is None or held_out.value > 0:
-        return None
+    if rise is None or held_out is None or held_out.value > _Z * (held_out.error or 0.0):
+        return None  # it sees a rise, too
     error = _error_apart(start, last)
     if rise.error is None or error is None or rise.value < limit * rise.error or rise.value <= 0:
         return None
@@ -164,7 +164,11 @@ def _judges_part(stages: Sequence[Watched], rules: GuardSettings) -> Stop | None
         "standard_error": error,
         "limit": limit,
     }
-    went = f"fell by {-100 * held_out.value:.1f} points" if held_out.value < 0 else "did not"
+    went = (
+        f"fell by {-100 * held_out.value:.1f} points"
+        if held_out.value < 0
+        else f"by {100 * held_out.value:.1f}, which is within its error"
+    )
     why = (
         f"from {start.name} to {last.name} the training judge's view rose by {100 * rise.value:.1f} points and the "
         f"held-out judge's {went}: {apart / error:.1f} standard errors apart, the limit is {limit:g}"
@@ -245,13 +249,13 @@ class Best(NamedTuple):
 def best(stages: Sequence[Watched]) -> Best:
     """The stage of the highest view by the held-out judge, else by the training judge on the validation prompts.
 
-    Of equal ones it is the earlier: the less it was trained, the less it can have been led astray. Where no judge has a
-    view of every stage, the last stage is it.
+    Of equal ones it is the earlier: the less it was trained, the less it can have been led astray. A stage without a
+    decided battle is not it; where no judge has a view of any stage, the last stage is.
     """
     for by in ("held_out", "training"):
         views: dict[str, View] = {one.name: getattr(one, by) for one in stages}
         rates = {name: found for name, view in views.items() if (found := rate(view)) is not None}
-        if rates and len(rates) == len(views):
+        if rates:
             first = max(rates, key=lambda name: rates[name].value)
             alike = [name for name in rates if name != first and _indistinct(views[name], views[first])]
             return Best(first, "validation" if by == "training" else by, rates[first], alike)
