@@ -54,6 +54,7 @@ __all__ = [
     "likelihood",
     "pairs",
     "prompts",
+    "ranked_right",
     "reward_model",
     "sampled",
     "scores",
@@ -275,6 +276,17 @@ def likelihoods_of(model: Policy, answered: Sequence[Answered]) -> np.ndarray:
     """As `likelihood`, of a policy that is loaded."""
     table = TokenTable(_rows(model, answered), model.pad_id)
     return likelihoods(model, table, READ).double().numpy().reshape(len(answered), -1)
+
+
+def ranked_right(answered: Sequence[Answered], measured: Sequence[JsonRow], values: np.ndarray) -> float:
+    """Share of pairs of which the better answer has the higher value; equal values are half right."""
+    of = {
+        (one.prompt, text): value
+        for one, row in zip(answered, values, strict=True)
+        for text, value in zip(one.texts, row, strict=True)
+    }
+    lead = [of[row["prompt"], row["chosen"]] - of[row["prompt"], row["rejected"]] for row in measured]
+    return float((0.5 + 0.5 * np.sign(lead)).mean())
 
 
 def _gold(prompt: str, text: str) -> float:

@@ -22,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 from own_samples import (
-    Answered,
     Sizes,
     fine_tuned,
     greedy,
     likelihood,
     pairs,
     prompts,
+    ranked_right,
     reward_model,
     sampled,
     scores,
@@ -50,7 +50,7 @@ def one_seed(seed: int, split: str, out: Path, sizes: Sizes) -> dict[str, float]
     by = {"rm": scores(model, answered), "log p": likelihood(policy, answered), "longest": lengths}
     measured = pairs(answered, MEASURED, seed)
     figures = {"trained on": float(len(rows)), "pairs": float(len(measured))}
-    told = {name: _accuracy(answered, measured, values) for name, values in by.items()}
+    told = {name: ranked_right(answered, measured, values) for name, values in by.items()}
     chosen = {
         f"by {name}": float((_chosen(values, gold) == 1).mean()) for name, values in (*by.items(), ("gold", gold))
     }
@@ -59,17 +59,6 @@ def one_seed(seed: int, split: str, out: Path, sizes: Sizes) -> dict[str, float]
     own = {"one": float((gold[:, 0] == 1).mean()), "greedy": float((answers == 1).mean())}
     utility = {"utility of one": float(gold[:, 0].mean()), "utility of greedy": float(answers.mean())}
     return {**figures, **told, **own, **chosen, **utility, **worth, "length": _given_gold(by["rm"], lengths, gold)}
-
-
-def _accuracy(answered: list[Answered], measured: list[dict[str, str]], values: np.ndarray) -> float:
-    """Share of pairs of which the better answer has the higher value; equal values are half right."""
-    of = {
-        (one.prompt, text): value
-        for one, row in zip(answered, values, strict=True)
-        for text, value in zip(one.texts, row, strict=True)
-    }
-    lead = [of[row["prompt"], row["chosen"]] - of[row["prompt"], row["rejected"]] for row in measured]
-    return float((0.5 + 0.5 * np.sign(lead)).mean())
 
 
 def _chosen(values: np.ndarray, gold: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Arena Learning whole, in the small world: nine slices, three rounds of SFT, DPO, reward model and PPO.
 
-    python experiments/arena_learning/full.py [--seeds 10 11 12 13 14] [--split test] [--controls] [--jobs 2]
-                                              [--out DIR] [--small]
+    python experiments/arena_learning/full.py [--seeds 10 11 12 13 14] [--split test] [--controls | --gates]
+                                              [--jobs 2] [--out DIR] [--small]
 
 The demo's settings, but for half as many prompts again and, as reward models want many pairs, eight of the target's own
 answers to each prompt of theirs instead of four.
@@ -17,7 +17,9 @@ steps. From SFT-I0, instead of the rows of SFT-I1:
     one: NAME       what battles with that opponent alone select: its response, where the target lost
 
 and from SFT-I1, on the pairs of DPO-I1: ``chosen``, cross-entropy on the chosen answers alone; ``dpo alone``, without
-that term. With the same ``--out`` the controls find the run that was made before.
+that term. With ``--gates`` the reward models are measured on more pairs than the run holds out: of 4 samples to each of
+600 test prompts by the policy that each starts from, all pairs that differ in gold, beside that policy's likelihood.
+With the same ``--out`` both find the run that was made before.
 
 All figures are printed with 95 % t-intervals over seeds; differences are paired. Settings were chosen on dev prompts
 with seeds 0 to 2.
@@ -37,10 +39,12 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from arena_learning.bench import Bench, Figures, differences, figure, gate, mean, other_judge, over_seeds, told
 from gold import SMALL, arguments
+from own_samples import READ, likelihood, pairs, prompts, ranked_right, sampled, scores
 
 from arenaloop.config import SFTSettings
 from arenaloop.data.selection import sft_row, sft_rows
 from arenaloop.specs.data import load_prompts
+from arenaloop.train.rewards import load_reward_model
 from arenaloop.types import derive_seed
 
 WHOLE = (
@@ -97,14 +101,29 @@ def controls(seed: int, split: str, out: Path, small: bool) -> Figures:
             alone = bench.fought("SFT-I0", bench.slice("SFT-I1"), opponents=[opponent])
             rows = sft_rows(alone, target="SFT-I0", k=k, seed=seed).rows
             bench.learn(f"one: {opponent.name}", "SFT-I0", rows)
-        pairs = bench.rows_of("DPO-I1")
+        selected = bench.rows_of("DPO-I1")
         s = bench.settings.dpo
-        bench.learn("dpo alone", "SFT-I1", pairs, method="dpo", nll_weight=0.0)
+        bench.learn("dpo alone", "SFT-I1", selected, method="dpo", nll_weight=0.0)
         shared = {key: value for key, value in s.model_dump().items() if key in SFTSettings.model_fields}
-        chosen = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in pairs]
+        chosen = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in selected]
         bench.train("chosen", "sft", "SFT-I1", chosen, SFTSettings(**shared), "DPO-I1")
         bench.rate(["SFT-I0", "SFT-I1", "DPO-I1", *(name for name in bench.figures if not name.endswith(("I2", "I3")))])
         return bench.figures
+
+
+def gates(seed: int, split: str, out: Path, small: bool) -> Figures:
+    """The reward models of that seed's run, and their starts' likelihood, on pairs of samples with gold labels."""
+    figures: Figures = {}
+    with Bench.opened(seed, split, out, TINY if small else WHOLE) as bench:
+        for name in [one["name"] for one in bench.result.stages if one["name"].startswith("RM")]:
+            start = bench.trained[name.replace("RM", "DPO")]
+            answered = sampled(start, prompts(40 if small else 600, seed, split), 4, seed)
+            compared = pairs(answered, 6, seed)
+            by = (scores(load_reward_model(bench.trained[name], READ), answered), likelihood(start, answered))
+            own, likely = (ranked_right(answered, compared, values) for values in by)
+            figures[name] = {"pairs": len(compared), "accuracy": own, "accuracy_likelihood": likely}
+            figures[name] |= {"over_likelihood": own - likely}
+    return figures
 
 
 # ---------------------------------------------------------------------- what is printed
@@ -126,15 +145,18 @@ def print_whole(seeds: Sequence[Figures], rounds: int) -> None:
         gained = differences(seeds, first, second)
         word = f"; no worse by 3 points: {'yes' if mean(gained)[1] > MARGIN else 'not shown'}"
         print(f"| {first} − {second} | {told(gained)}{'' if second in last else word} |", " | ".join(ratings), "|")
-    print("\n| reward model | rows | held-out pairs | ranked right, % | by the start's likelihood | difference |")
-    print("|--|--|--|--|--|--|")
-    models = [name for name in seeds[0] if name.startswith("RM")]
-    for label, some in [*((name, [name]) for name in models), ("all", models)]:
-        rows, pairs = (figure(seeds, some, what).mean() for what in ("rows", "pairs"))
+    print_models([{name: told for name, told in one.items() if name.startswith("RM")} for one in seeds])
+
+
+def print_models(seeds: Sequence[Figures]) -> None:
+    """How reward models rank pairs that they have not seen."""
+    print("\n| reward model | pairs | ranked right, % | by the start's likelihood | difference |\n|--|--|--|--|--|")
+    for label, some in [*((name, [name]) for name in seeds[0]), ("all", [*seeds[0]])]:
+        count = figure(seeds, some, "pairs").mean()
         own, likely, over = (
             100 * figure(seeds, some, what) for what in ("accuracy", "accuracy_likelihood", "over_likelihood")
         )
-        print(f"| {label} | {rows:,.0f} | {pairs:,.0f} | {own.mean():.1f} | {likely.mean():.1f} | {told(over)} |")
+        print(f"| {label} | {count:,.0f} | {own.mean():.1f} | {likely.mean():.1f} | {told(over)} |")
 
 
 def print_controls(seeds: Sequence[Figures]) -> None:
@@ -163,9 +185,12 @@ def print_controls(seeds: Sequence[Figures]) -> None:
 
 if __name__ == "__main__":
     parser = arguments(__doc__, [10, 11, 12, 13, 14])
-    parser.add_argument("--controls", action="store_true", help="train round 1 in other ways, too")
+    parser.add_argument("--controls", action="store_true", help="train round 1 in other ways, instead")
     small = "--small" in sys.argv
+    parser.add_argument("--gates", action="store_true", help="measure the reward models on more pairs, instead")
     if "--controls" in sys.argv:
         print_controls(over_seeds(controls, "controls", parser))
+    elif "--gates" in sys.argv:
+        print_models(over_seeds(gates, "gates", parser))
     else:
         print_whole(over_seeds(whole, "full", parser), 1 if small else ROUNDS)

@@ -69,34 +69,6 @@ def test_no_experiment_is_left_out() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "arms", "differences"),
-    [
-        ("random_selection", ["SFT-I0", "battles", "winners", "random"], 4),
-        ("dpo_control", ["SFT-I1", "DPO-I1", "chosen", "dpo"], 4),
-    ],
-)
-def test_arms_over_seeds(run: Run, name: str, arms: list[str], differences: int) -> None:
-    """A line a seed, and paired differences that are those of the lines, within the rounding of what is printed."""
-    head, *lines = run(name, "--seeds", 1, 2, "--split", "dev", "--small")
-    assert head.split() == ["seed", "rows", *arms]
-    seeds = [line.split() for line in lines[:2]]
-    assert [row[0] for row in seeds] == ["1", "2"]
-    assert all(int(row[1]) > 20 for row in seeds)  # battles chose something to learn from
-    gold = {arm: [float(row[2 + i].removesuffix("%")) for row in seeds] for i, arm in enumerate(arms)}
-    assert all(share % 2 == 0 for shares in gold.values() for share in shares)  # of fifty prompts
-    assert all(max(shares) > 0 for shares in gold.values())  # even this little teaches something
-    assert len({tuple(shares) for shares in gold.values()}) > 1  # and the arms are not one
-    assert len(lines) == 2 + differences
-    for line in lines[2:]:
-        told = re.fullmatch(r"(\S+) - (\S+): (\S+) points, 95 % interval (\S+) to (\S+)", line)
-        assert told is not None, line
-        mean, lower, upper = (float(told[i]) for i in (3, 4, 5))
-        assert mean == pytest.approx(np.mean(np.subtract(gold[told[1]], gold[told[2]])), abs=0.051)
-        assert lower <= mean <= upper
-
-
-@pytest.mark.slow
 def test_reward_hacking(run: Run, tmp_path: Path) -> None:
     """Both runs of an arm, at a size that learns nothing: what is printed is what was measured."""
     out = tmp_path / "measured.json"
@@ -144,6 +116,12 @@ def test_arena_learning_whole_and_its_controls(run: Run, tmp_path: Path) -> None
     assert rows["winners"] == rows["random"] > 20
     assert rows["chosen"] == rows["dpo alone"] == rows["DPO-I1"]
     assert all(re.fullmatch(r"\S+ \(\S+ to \S+\)", cell) for row in differ[1:] for cell in row[1:])
+
+    [measured] = tables(run("arena_learning/full", *options, "--gates"))
+    assert [row[0] for row in measured[1:]] == ["RM-I1", "all"]
+    pairs, own, likely = (float(cell) for cell in measured[1][1:4])
+    assert pairs > 50
+    assert float(measured[1][4].split()[0]) == pytest.approx(own - likely, abs=0.101)
 
 
 @pytest.mark.slow
