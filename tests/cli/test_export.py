@@ -101,7 +101,10 @@ def test_trl_rows_are_read_back_with_their_turns_and_lineage(run, tmp_path):
     assert lineage[1] == {"row": 1, "stage": "DPO-I1"}
     assert lineage[0]["verdicts"] == ["k"]
 
-    export(write(tmp_path / "one.jsonl", PAIRS[:1]), "--to", "trl", "--out", tmp_path / "one_out.jsonl")
+    (tmp_path / "one_out.lineage.jsonl").write_text("of an earlier export")
+    one = [write(tmp_path / "one.jsonl", PAIRS[:1]), "--to", "trl", "--out", tmp_path / "one_out.jsonl"]
+    assert "--force" in refused(*one)
+    export(*one, "--force")
     (row,) = lines(tmp_path / "one_out.jsonl")
     assert (row["prompt_id"], row["judge_margin"], row["verdicts"]) == ("p0", 3.0, ["k"])
     assert "margin" not in row

@@ -28,7 +28,7 @@ def lineage_beside(out: Path) -> Path:
 def write_training(
     rows: Iterable[tuple[str, TrainingRow]], form: Format, kind: Kind, out: Path, account: Account
 ) -> list[Path]:
-    """Replace `out` by the rows that the format holds, and the file beside it by their lineage where it needs one.
+    """Replace `out` by the rows that the format holds, and the file beside it by their lineage, or by nothing.
 
     Loaders take the columns of a file from its first megabytes, and stumble over one that comes later. So a column of
     lineage stands in JSONL where every row has it; where one lacks it, it stands in the file beside.
@@ -81,7 +81,10 @@ def write_training(
             file.write(line[:-2] + b"," + encode_json(columns)[1:] + b"\n" if columns else line)
             if beside is not None:
                 beside.write(told)
-        return [out] if beside is None else [out, lineage_beside(out)]
+        if beside is None:
+            lineage_beside(out).unlink(missing_ok=True)  # of the rows that stood here before
+            return [out]
+        return [out, lineage_beside(out)]
 
 
 def _nothing(account: Account) -> str:
