@@ -95,10 +95,20 @@ def test_trl_rows_are_read_back_with_their_turns_and_lineage(run, tmp_path):
     for row, source in zip(rows, PAIRS, strict=True):
         read = read_preference(row)
         assert (read.prompt, read.chosen, read.rejected) == (source["prompt"], source["chosen"], source["rejected"])
-    assert rows[0]["verdicts"] == ["k"]
-    assert rows[0]["stage"] == "DPO-I1"
-    assert rows[0]["judge_margin"] == 3.0
-    assert "margin" not in rows[0]
+    assert {row["stage"] for row in rows} == {"DPO-I1"}
+    assert "verdicts" not in rows[0]  # which the second row lacks
+    lineage = lines(tmp_path / "d.lineage.jsonl")
+    assert lineage[1] == {"row": 1, "stage": "DPO-I1"}
+    assert lineage[0]["verdicts"] == ["k"]
+
+    (tmp_path / "one_out.lineage.jsonl").write_text("of an earlier export")
+    one = [write(tmp_path / "one.jsonl", PAIRS[:1]), "--to", "trl", "--out", tmp_path / "one_out.jsonl"]
+    assert "--force" in refused(*one)
+    export(*one, "--force")
+    (row,) = lines(tmp_path / "one_out.jsonl")
+    assert (row["prompt_id"], row["judge_margin"], row["verdicts"]) == ("p0", 3.0, ["k"])
+    assert "margin" not in row
+    assert not (tmp_path / "one_out.lineage.jsonl").exists()
 
     export(run, "--to", "trl", "--stage", "SFT-I1", "--out", tmp_path / "s.jsonl")
     told = [read_conversation(row) for row in lines(tmp_path / "s.jsonl")]
@@ -122,6 +132,71 @@ def test_llama_factory_adds_to_its_dataset_info_and_leaves_turns_out_by_a_reason
     assert known["dpo"]["ranking"] is True
     assert known["dpo"]["file_name"] == "dpo.jsonl"
     assert lines(tmp_path / "data/dpo.jsonl")[0]["chosen"] == PAIRS[0]["chosen"][0]
+
+
+@pytest.mark.parametrize("to", ["trl", "llama-factory", "axolotl", "openrlhf", "nemo-rl"])
+@pytest.mark.parametrize("kind", ["sft", "preferences", "prompts"])
+def test_rows_without_lineage_in_front_of_rows_with_it_load_where_a_file_is_of_several_blocks(to, kind, tmp_path):
+    if (to, kind) == ("axolotl", "prompts"):
+        pytest.skip("axolotl takes no prompts")
+    datasets = pytest.importorskip("datasets")
+    text = "a word " * 30_000
+    asked = [{"role": "user", "content": f"{n} {text}"} for n in range(64)]
+    answer, other = ([{"role": "assistant", "content": word}] for word in ("an answer of one", "of another"))
+    rows: list[dict[str, Any]] = [{"prompt": [turn], "chosen": answer, "rejected": other} for turn in asked]
+    if kind == "sft":
+        rows = [{"messages": [turn, *answer], "model": "m"} for turn in asked]
+    for n, row in enumerate(rows[56:]):
+        row |= {"prompt_id": "p", "margin": n / 2, "verdicts": ["k"], "preference": 0.9}
+    for row in rows[:56]:
+        row |= {"margin": 1, "verdicts": []}
+    out = tmp_path / "o.jsonl"
+    told = export(write(tmp_path / "in.jsonl", rows), "--to", to, "--kind", kind, "--out", out)
+    assert out.stat().st_size > 12_000_000
+    assert "prompt_id" in told or (kind == "preferences" and to == "axolotl")
+    cache = str(tmp_path / "cache")
+    loaded = datasets.load_dataset("json", data_files=str(out), split="train", cache_dir=cache)
+    assert len(loaded) == 64
+    if kind != "prompts" and (to, kind) != ("axolotl", "preferences"):
+        assert loaded[57]["judge_margin"] == 0.5  # a whole number in the first block
+    assert lines(tmp_path / "o.lineage.jsonl")[63]["prompt_id"] == "p"
+
+
+def test_files_of_held_out_prompts_are_no_training_rows(run, tmp_path):
+    for name in ("validation", "evaluation", "truth"):
+        write(run / f"data/{name}.jsonl", [PAIRS[0] | {"prompt": [{"role": "user", "content": "held out"}]}])
+    export(run, "--to", "trl", "--kind", "preferences", "--out", tmp_path / "d.jsonl")
+    export(run, "--to", "trl", "--kind", "prompts", "--out", tmp_path / "p.jsonl")
+    assert b"held out" not in (tmp_path / "d.jsonl").read_bytes() + (tmp_path / "p.jsonl").read_bytes()
+    for name in ("validation", "evaluation", "truth", "pool.dropped"):
+        assert "is not trained on" in refused(run, "--to", "trl", "--stage", name, "--out", tmp_path / "x.jsonl")
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_lineage_of_another_type_is_left_out_of_a_row_that_goes_out(tmp_path):
+    odd = {"margin": "high", "preference": [1], "verdicts": "k", "prompt_id": 7, "model": "half \ud800"}
+    source = write(tmp_path / "in.jsonl", [SFT[0] | odd])
+    export(source, "--to", "verl", "--out", tmp_path / "o.parquet")
+    info = pl.read_parquet(tmp_path / "o.parquet")["extra_info"].to_list()[0]
+    assert (info["judge_margin"], info["preference"], info["verdicts"]) == (None, None, None)
+    assert (info["prompt_id"], info["model"]) == ("7", "half \\ud800")
+    export(source, "--to", "trl", "--out", tmp_path / "o.jsonl")
+    assert set(lines(tmp_path / "o.jsonl")[0]) == {"prompt", "completion", "prompt_id", "model"}
+
+
+@pytest.mark.parametrize("depth", [300, 800, 2_000, 200_000])
+@pytest.mark.parametrize("name", ["verdicts", "margin", "prompt_id", "note", "weight", "prompt", "completion"])
+def test_thousands_of_brackets_are_no_traceback(name, depth, tmp_path):
+    deep = "[" * depth + "]" * depth
+    (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": "q", "completion": "a", name: 0}).replace("0", deep))
+    words = ["export", str(tmp_path / "in.jsonl"), "--to", "trl", "--out", str(tmp_path / "o.jsonl")]
+    found = CliRunner().invoke(app, words)
+    assert found.exit_code == 0 or isinstance(found.exception, InputError), found.exception
+    (tmp_path / "in.jsonl").write_text(json.dumps(SFT[0]) + "\n")
+    (tmp_path / "dataset_info.json").write_text(f'{{"mine": {deep}}}')
+    words[3] = "llama-factory"
+    found = CliRunner().invoke(app, [*words, "--force"])
+    assert found.exit_code == 0 or isinstance(found.exception, InputError), found.exception
 
 
 def test_axolotl_marks_what_is_learned_and_keeps_lineage_beside(run, tmp_path):
@@ -150,7 +225,8 @@ def test_nemo_rl_and_openrlhf_hold_answers_of_several_turns(run, tmp_path):
 
 
 def test_verl_is_parquet_and_prompts_come_once(run, tmp_path):
-    export(run, "--to", "verl", "--kind", "prompts", "--out", tmp_path / "p.parquet")
+    told = export(run, "--to", "verl", "--kind", "prompts", "--out", tmp_path / "p.parquet")
+    assert "2 rows: later user turns, which follow an answer, are in no prompt" in told
     frame = pl.read_parquet(tmp_path / "p.parquet")
     assert [row[0]["content"] for row in frame["prompt"].to_list()] == ["a", "c"]  # of four rows
     assert frame["reward_model"].to_list() == [{"style": "model", "ground_truth": ""}] * 2
@@ -186,7 +262,9 @@ def test_labels_become_preferences(tmp_path):
     assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in out] == [("B", "A"), ("E", "F")]
     assert out[0]["chosen_model"] == "n"
     assert "preference" not in out[0]
-    assert out[1]["preference"] == pytest.approx(0.8)
+    lineage = lines(tmp_path / "o.lineage.jsonl")
+    assert "preference" not in lineage[0]
+    assert lineage[1]["preference"] == pytest.approx(0.8)
 
 
 def test_what_is_refused_is_one_line_and_leaves_files_alone(run, tmp_path):
@@ -229,6 +307,45 @@ def test_a_board_of_hostile_names_is_no_formula_tag_or_row(tmp_path):
     assert len(text.splitlines()) == 2 + len(names)
     assert not any(part in text for part in ("<img", "://", " [x]"))
     assert r"a\|b" in text
+
+
+ROW = {"rank": 1, "model": "m", "rating": 1000.0, "lower": 990.0, "upper": None, "battles": 3, "win_rate": 0.5}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: "=cmd()"} for name in ("rank", "rating", "lower", "win_rate", "battles", "estimate", "own_failures")),
+        {"rating": True},
+        {"win_rate": 10**400},
+        {"worst": [1]},
+        {"model": None},
+    ],
+)
+def test_a_board_whose_figures_are_no_numbers_is_refused(change, tmp_path):
+    board = tmp_path / "leaderboard.json"
+    board.write_text(json.dumps({"leaderboard": [ROW, ROW | change]}))
+    for to in ("csv", "markdown"):
+        told = refused(board, "--to", to, "--out", tmp_path / "b")
+        assert f"row 2: {next(iter(change))} is no" in told
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"level": "high"}, {"notes": [["deep"]]}, {"notes": 3}, {"leaderboard": {"a": ROW}}]
+)
+def test_a_board_of_another_shape_is_refused(change, tmp_path):
+    board = tmp_path / "leaderboard.json"
+    board.write_text(json.dumps({"leaderboard": [ROW]} | change))
+    assert "no leaderboard.json" in refused(board, "--to", "markdown", "--out", tmp_path / "b")
+
+
+def test_a_median_boards_estimate_goes_out(tmp_path):
+    board = tmp_path / "leaderboard.json"
+    board.write_text(json.dumps({"leaderboard": [ROW | {"estimate": 1003.25}]}))
+    export(board, "--to", "csv", "--out", tmp_path / "b.csv")
+    head, row = (tmp_path / "b.csv").read_text().splitlines()
+    assert dict(zip(head.split(","), row.split(","), strict=True))["estimate"] == "1003.25"
 
 
 def battle_run(tmp_path: Path) -> Path:

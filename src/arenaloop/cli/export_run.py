@@ -19,6 +19,7 @@ from arenaloop.data.export.llama_factory import INFO, LLAMA_FACTORY, info_with
 from arenaloop.data.export.rows import KINDS, Account, Format, Kind, UnfitError, kind_of, read_rows
 from arenaloop.data.export.write import Files, lineage_beside, write_training
 from arenaloop.data.formats.tables import table_rows
+from arenaloop.data.lineage import row_files
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.jsonl import JsonRow, encode_json, replacing, write_json
 from arenaloop.regular_files import read_regular
@@ -86,6 +87,9 @@ def _say(
         say(errors, f"left out: {counted(n, 'row')}: {reason} (first: {account.first[reason]})", fold=True)
     if account.repeated:
         say(errors, f"{counted(account.repeated, 'prompt')} had come before", fold=True)
+    if account.follow_ups:
+        noun = counted(account.follow_ups, "row")
+        say(errors, f"{noun}: later user turns, which follow an answer, are in no prompt", fold=True)
     shown = ", ".join(map(str, written[:4])) + (f" and {len(written) - 4:,} files more" if len(written) > 4 else "")
     say(console, f"{account.written:,} of {account.read:,} rows as {to}: {shown}", fold=True)
     for line in [] if quiet else advice:
@@ -113,11 +117,10 @@ def _training(
     files, chosen = _sources(source, stages, cast("Kind | None", kind))
     if chosen not in form.convert:
         raise ConfigError(f"{form.title} takes no {chosen}; it takes {' and '.join(form.convert)} (--kind)")
-    written = [out, *([lineage_beside(out)] if chosen in form.beside else [])]
-    for path in written:
+    for path in (out, *([] if form.schema else [lineage_beside(out)])):
         _refuse_there(path, force, [file for _, file in files])
     info = info_with(out, chosen, force=force) if form is LLAMA_FACTORY else None
-    write_training(read_rows(files, chosen, account), form, chosen, out, account)
+    written = write_training(read_rows(files, chosen, account), form, chosen, out, account)
     if info is not None:
         written.append(out.with_name(INFO))
         write_json(written[-1], info)
@@ -136,6 +139,8 @@ def _sources(source: Path, stages: Sequence[str], kind: Kind | None) -> tuple[li
             raise InputError(f"{source}: neither training rows nor labels (found: {names})")
         return [("", source)], found if kind is None else kind
     there = _stage_files(source)
+    if aside := [name for name in stages if name not in there and (source / "data" / f"{name}.jsonl").is_file()]:
+        raise InputError(f"{source}: data/{aside[0]}.jsonl holds what is not trained on (held out, or dropped)")
     if missing := [name for name in stages if name not in there]:
         raise InputError(
             f"{source}: no training rows of a stage {missing[0]!r}{nearest(missing[0], list(there))}; there are those "
@@ -160,11 +165,10 @@ def _sources(source: Path, stages: Sequence[str], kind: Kind | None) -> tuple[li
 
 def _stage_files(directory: Path) -> dict[str, Path]:
     """The row files of a run's stages, in the order of its summary."""
-    files = {path.name.removesuffix(".jsonl"): path for path in sorted((directory / "data").glob("*.jsonl"))}
-    files = {name: path for name, path in files.items() if not name.endswith(".dropped")}
+    files = row_files(directory)
     try:
         order = [str(stage["name"]) for stage in json.loads(read_regular(directory / "summary.json"))["stages"]]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         order = []
     return {name: files[name] for name in [*(n for n in order if n in files), *(n for n in files if n not in order)]}
 

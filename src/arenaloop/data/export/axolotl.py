@@ -30,7 +30,7 @@ _ROLES = frozenset({"system", "user", "assistant", "tool"})
 def _sft(row: TrainingRow) -> JsonRow:
     turns = [turn | {"train": False} for turn in row.prompt]
     turns += [turn | {"train": turn["role"] == "assistant"} for turn in row.answers[0]]
-    return {"messages": turns} | row.extra()
+    return {"messages": turns}
 
 
 def _preference(row: TrainingRow) -> JsonRow:

@@ -16,7 +16,7 @@ from arenaloop.terminal import figure, plain, span
 __all__ = ["as_csv", "as_markdown", "read_document"]
 
 _COLUMNS = ("rank", "model", "rating", "lower", "upper", "win_rate", "battles")
-_MORE = ("own_failures", "undecided", "undecided_share", "worst", "best")
+_MORE = ("estimate", "own_failures", "undecided", "undecided_share", "worst", "best")
 
 
 def read_document(source: Path) -> dict[str, Any]:
@@ -29,8 +29,16 @@ def read_document(source: Path) -> dict[str, Any]:
     try:
         document = json.loads(read_regular(path))
         rows = document["leaderboard"]
-        if not rows or any(name not in row for row in rows for name in _COLUMNS):
+        if not rows or not isinstance(rows, list) or any(name not in row for row in rows for name in _COLUMNS):
             raise ValueError("no rows of models")
+        for number, row in enumerate(rows, 1):
+            for name in (*_COLUMNS, *_MORE):
+                right = isinstance(row["model"], str) if name == "model" else _is_figure(row.get(name))
+                if not right:
+                    raise ValueError(f"row {number}: {name} is no {'text' if name == 'model' else 'number'}")
+        notes = document.get("notes") or []
+        if not _is_figure(document.get("level")) or not all(isinstance(note, str) for note in notes):
+            raise ValueError("level is no number, or a note no text")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, LookupError, TypeError, RecursionError) as error:
@@ -38,6 +46,11 @@ def read_document(source: Path) -> dict[str, Any]:
             f"{path}: no leaderboard.json ({error}); arenaloop rank FILE --json prints one of battles"
         ) from None
     return dict(document)
+
+
+def _is_figure(cell: object) -> bool:
+    """A number that can be shown, or none."""
+    return cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool) and abs(cell) < 1e300)
 
 
 def as_csv(document: dict[str, Any]) -> str:

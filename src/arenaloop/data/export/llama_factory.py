@@ -21,7 +21,7 @@ from arenaloop.data.export.rows import (
     require_one_turn,
 )
 from arenaloop.errors import InputError
-from arenaloop.jsonl import JsonRow
+from arenaloop.jsonl import JsonRow, encode_json
 from arenaloop.regular_files import read_regular
 
 __all__ = ["INFO", "LLAMA_FACTORY", "data_set", "info_with"]
@@ -40,13 +40,13 @@ _TAGS = {
 def _sft(row: TrainingRow) -> JsonRow:
     turns = [*row.prompt, *row.answers[0]]
     require_alternating(turns, _TITLE)
-    return {"messages": turns} | row.extra()
+    return {"messages": turns}
 
 
 def _preference(row: TrainingRow) -> JsonRow:
     require_one_turn(row, _TITLE)
     require_alternating([*row.prompt, *row.answers[0]], _TITLE)
-    return {"messages": row.prompt, "chosen": row.answers[0][0], "rejected": row.answers[1][0]} | row.extra()
+    return {"messages": row.prompt, "chosen": row.answers[0][0], "rejected": row.answers[1][0]}
 
 
 def _prompt(row: TrainingRow) -> JsonRow:
@@ -54,7 +54,7 @@ def _prompt(row: TrainingRow) -> JsonRow:
     require_alternating(row.prompt, _TITLE)
     if row.prompt[-1]["role"] != "user":
         raise UnfitError("no user turn at its end")
-    return {"messages": [*row.prompt, {"role": "assistant", "content": ""}]} | row.extra()
+    return {"messages": [*row.prompt, {"role": "assistant", "content": ""}]}
 
 
 def data_set(path: Path, kind: Kind) -> tuple[str, dict[str, Any]]:
@@ -78,7 +78,8 @@ def info_with(path: Path, kind: Kind, *, force: bool) -> dict[str, Any]:
     if info.exists():
         try:
             known = json.loads(read_regular(info))
-        except (OSError, ValueError) as error:
+            encode_json(known, indent=2)  # as it is written again
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{info}: no {INFO} that can be added to ({error})") from None
         if not isinstance(known, dict):
             raise InputError(f"{info}: no {INFO} that can be added to (not an object)")

@@ -11,18 +11,18 @@ __all__ = ["NEMO_RL"]
 
 
 def _sft(row: TrainingRow) -> JsonRow:
-    return {"messages": [*row.prompt, *row.answers[0]]} | row.extra()
+    return {"messages": [*row.prompt, *row.answers[0]]}
 
 
 def _preference(row: TrainingRow) -> JsonRow:
     completions = [{"rank": rank, "completion": answer} for rank, answer in enumerate(row.answers)]
-    return {"context": row.prompt, "completions": completions} | row.extra()
+    return {"context": row.prompt, "completions": completions}
 
 
 def _prompt(row: TrainingRow) -> JsonRow:
     if [turn["role"] for turn in row.prompt] != ["user"]:
         raise UnfitError("a prompt of more than one user turn: NeMo-RL takes one text")
-    return {"input": row.prompt[0]["content"], "output": ""} | row.extra()
+    return {"input": row.prompt[0]["content"], "output": ""}
 
 
 def _advice(path: Path, kind: Kind, account: Account) -> list[str]:

@@ -11,17 +11,17 @@ __all__ = ["OPENRLHF"]
 
 
 def _sft(row: TrainingRow) -> JsonRow:
-    return {"messages": [*row.prompt, *row.answers[0]]} | row.extra()
+    return {"messages": [*row.prompt, *row.answers[0]]}
 
 
 def _preference(row: TrainingRow) -> JsonRow:
-    return {"prompt": row.prompt, "chosen": row.answers[0], "rejected": row.answers[1]} | row.extra()
+    return {"prompt": row.prompt, "chosen": row.answers[0], "rejected": row.answers[1]}
 
 
 def _prompt(row: TrainingRow) -> JsonRow:
     if any("<image>" in turn["content"] for turn in row.prompt):
         raise UnfitError("the text <image>, which OpenRLHF takes for a picture")
-    return {"input": row.prompt, "label": "", "datasource": "arenaloop"} | row.extra()
+    return {"input": row.prompt, "label": "", "datasource": "arenaloop"}
 
 
 def _advice(path: Path, kind: Kind, account: Account) -> list[str]:

@@ -16,6 +16,7 @@ from arenaloop.data.formats.labels import read_labels
 from arenaloop.data.formats.tables import table_rows
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
+from arenaloop.ratings.cells import to_number
 from arenaloop.types import Message, content_hash
 
 __all__ = [
@@ -91,6 +92,7 @@ class Account:
         read, written: rows.
         left_out: rows by reason, each with the place of the first.
         repeated: prompts that had come before.
+        follow_ups: rows whose later user turns, which follow an answer, are in no prompt.
         given_answers: rows whose prompt holds earlier answers; many_answers: rows that learn several answers.
         system: rows with a system message.
         notes: what a reader of the input had to say.
@@ -101,6 +103,7 @@ class Account:
     left_out: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
     repeated: int = 0
+    follow_ups: int = 0
     given_answers: int = 0
     many_answers: int = 0
     system: int = 0
@@ -127,6 +130,7 @@ class Account:
             "written": self.written,
             "left_out": {reason: {"rows": n, "first": self.first[reason]} for reason, n in self.left_out.items()},
             "repeated": self.repeated,
+            "follow_ups": self.follow_ups,
             "notes": self.notes,
         }
 
@@ -138,7 +142,7 @@ class Format:
     Attributes:
         title: the trainer's own name.
         endings: of the files that its loader takes.
-        convert: a row of each kind that it has; raises UnfitError.
+        convert: a row of each kind that it has, without the lineage unless there is a schema; raises UnfitError.
         advice: lines that tell how the file is loaded: settings, flags, a snippet to paste.
         beside: whether the lineage goes to a file of its own, since the loader does not pass over columns; by kind.
         schema: of Parquet, by kind, as polars types by column; empty for JSONL.
@@ -193,11 +197,14 @@ def read_rows(files: Sequence[tuple[str, Path]], kind: Kind, account: Account) -
             if stage:
                 row.lineage["stage"] = stage
             if kind == "prompts":
+                account.follow_ups += any(turn["role"] == "user" for answer in row.answers for turn in answer)
                 key = content_hash(row.prompt)
                 if key in seen:
                     account.repeated += 1
                     continue
                 seen.add(key)
+                kept = {name: cell for name, cell in row.lineage.items() if name in ("prompt_id", "stage")}
+                row = TrainingRow(row.prompt, (), kept)
             yield place, row
 
 
@@ -209,13 +216,14 @@ def _training_rows(path: Path, kind: Kind, account: Account) -> Iterator[tuple[s
             yield place, _row(cells, kind)
         except ValueError as error:
             account.leave_out(str(error), place)
+        except RecursionError:
+            account.leave_out("hundreds of brackets within each other", place)
 
 
 def _row(cells: JsonRow, kind: Kind) -> TrainingRow:
     own = kind_of(cells)
     if kind not in (own, "prompts"):
         raise ValueError(f"no row of {kind}" if own is None else f"a row of {own}, not of {kind}")
-    lineage = {name: cells[name] for name in LINEAGE if cells.get(name) is not None}
     forms: Sequence[Sequence[str]]
     answers: tuple[list[Message], ...] = ()
     if own == "preferences":
@@ -229,14 +237,29 @@ def _row(cells: JsonRow, kind: Kind) -> TrainingRow:
         forms = training_rows.CONVERSATION_COLUMNS
     else:
         prompt, forms = training_rows.read_prompt(cells), training_rows.PROMPT_COLUMNS
-    known = {name for form in forms for name in form} | set(lineage) | set(training_rows.compared(cells))
+    known = {name for form in forms for name in form} | set(LINEAGE) | set(training_rows.compared(cells))
     training_columns.refuse_unread(cells, known)
-    if kind == "prompts":
-        kept = ("prompt_id", "stage")
-        return TrainingRow(prompt, (), {name: lineage[name] for name in kept if name in lineage})
-    if isinstance(cells.get("verdicts"), list):
-        lineage["verdicts"] = [str(key) for key in cells["verdicts"]]
-    return TrainingRow(prompt, answers, lineage)
+    return TrainingRow(prompt, answers, _lineage(cells))
+
+
+def _lineage(cells: JsonRow) -> JsonRow:
+    """What a row says of where it comes from, each column of one type, as loaders want it; what is of none is not."""
+    lineage: JsonRow = {}
+    for name in LINEAGE:
+        cell = cells.get(name)
+        if name in ("margin", "preference"):
+            number = to_number(cell)
+            lineage |= {} if number is None else {name: number}
+        elif name == "verdicts":
+            keys = [_utf8(key) for key in cell if isinstance(key, str)] if isinstance(cell, list) else []
+            lineage |= {name: keys} if keys else {}
+        elif isinstance(cell, str | int):
+            lineage[name] = _utf8(str(cell))
+    return lineage
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _labels(path: Path, kind: Kind, account: Account) -> Iterator[tuple[str, TrainingRow]]:
@@ -254,7 +277,7 @@ def _labels(path: Path, kind: Kind, account: Account) -> Iterator[tuple[str, Tra
         given = [dict(turn) for turn in prompt.messages]
         lineage: JsonRow = {"prompt_id": prompt.id}
         if kind == "prompts":
-            yield place, TrainingRow(given, (), lineage)
+            yield place, TrainingRow(given, (prompt.conversation(label.outputs[0])[len(given) :],), lineage)
             continue
         if label.preference is None or label.preference == 1.5:
             account.leave_out("a tie" if label.preference else "a failed label", place)
@@ -268,7 +291,7 @@ def _labels(path: Path, kind: Kind, account: Account) -> Iterator[tuple[str, Tra
             if label.generators[at] is not None:
                 lineage[name] = label.generators[at]
         sure = abs(label.preference - 1.5) + 0.5
-        yield place, TrainingRow(given, answers, lineage | ({} if sure == 1.0 else {"preference": sure}))
+        yield place, TrainingRow(given, answers, _lineage(lineage | ({} if sure == 1.0 else {"preference": sure})))
 
 
 # ---------------------------------------------------------------------- what formats refuse

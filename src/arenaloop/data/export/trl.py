@@ -12,15 +12,15 @@ __all__ = ["TRL"]
 
 def _sft(row: TrainingRow) -> JsonRow:
     """Prompt and completion, since of ``messages`` TRL learns the prompt as well."""
-    return {"prompt": row.prompt, "completion": row.answers[0]} | row.extra()
+    return {"prompt": row.prompt, "completion": row.answers[0]}
 
 
 def _preference(row: TrainingRow) -> JsonRow:
-    return {"prompt": row.prompt, "chosen": row.answers[0], "rejected": row.answers[1]} | row.extra()
+    return {"prompt": row.prompt, "chosen": row.answers[0], "rejected": row.answers[1]}
 
 
 def _prompt(row: TrainingRow) -> JsonRow:
-    return {"prompt": row.prompt} | row.extra()
+    return {"prompt": row.prompt}
 
 
 def _advice(path: Path, kind: Kind, account: Account) -> list[str]:

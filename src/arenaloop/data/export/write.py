@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -19,29 +21,32 @@ __all__ = ["Files", "lineage_beside", "write_training"]
 
 
 def lineage_beside(out: Path) -> Path:
-    """Where the lineage goes that a loader does not pass over: ``rows.jsonl`` has ``rows.lineage.jsonl``."""
-    return out.with_name(f"{out.name.removesuffix('.jsonl')}.lineage.jsonl")
+    """Where lineage goes that does not fit the rows: ``rows.jsonl`` has ``rows.lineage.jsonl``."""
+    return out.with_name(f"{out.name.removesuffix('.gz').removesuffix('.jsonl')}.lineage.jsonl")
 
 
 def write_training(
     rows: Iterable[tuple[str, TrainingRow]], form: Format, kind: Kind, out: Path, account: Account
-) -> None:
-    """Replace `out` by the rows that the format holds, and the file beside it by their lineage where it has one.
+) -> list[Path]:
+    """Replace `out` by the rows that the format holds, and the file beside it by their lineage, or by nothing.
+
+    Loaders take the columns of a file from its first megabytes, and stumble over one that comes later. So a column of
+    lineage stands in JSONL where every row has it; where one lacks it, it stands in the file beside.
+
+    Returns:
+        The files that were written.
 
     Raises:
         InputError: not one row can be written; the files are as they were.
         StorageError: the disk is full or failing.
     """
     convert = form.convert[kind]
+    schema = form.schema(kind) if form.schema is not None else None
+    have: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
         file: Any = stack.enter_context(replacing(out))
-        beside = stack.enter_context(replacing(lineage_beside(out))) if kind in form.beside else None
-        schema = form.schema(kind) if form.schema is not None else None
-        lines: Any = file
-        if schema is not None:
-            lines = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".jsonl"))
-        elif out.name.endswith(".gz"):
-            lines = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0))
+        lines = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".jsonl"))
+        lineage = stack.enter_context(tempfile.TemporaryFile())
         for place, row in rows:
             reason = unfit_text(row)
             try:
@@ -51,15 +56,35 @@ def write_training(
             if reason:
                 account.leave_out(reason, place)
                 continue
+            extra = row.extra()
+            have.update(extra.keys())
             lines.write(encode_json(cells) + b"\n")
-            if beside is not None:
-                beside.write(encode_json({"row": account.written} | row.extra()) + b"\n")
+            lineage.write(encode_json({"row": account.written} | extra) + b"\n")
             account.count(row)
         if not account.written:
             raise InputError(_nothing(account))
+        lines.flush()
         if schema is not None:
-            lines.flush()
             _to_parquet(Path(lines.name), schema, file)
+            return [out]
+        common = {name for name, n in have.items() if n == account.written and kind not in form.beside}
+        aside = sorted(set(have) - common)
+        if aside and kind not in form.beside:
+            account.notes.append(f"not every row has {', '.join(aside)}: they stand in {lineage_beside(out).name}")
+        if out.name.endswith(".gz"):
+            file = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0))
+        beside = stack.enter_context(replacing(lineage_beside(out))) if aside else None
+        lines.seek(0)
+        lineage.seek(0)
+        for line, told in zip(lines, lineage, strict=True):
+            columns = {name: cell for name, cell in json.loads(told).items() if name in common}
+            file.write(line[:-2] + b"," + encode_json(columns)[1:] + b"\n" if columns else line)
+            if beside is not None:
+                beside.write(told)
+        if beside is None:
+            lineage_beside(out).unlink(missing_ok=True)  # of the rows that stood here before
+            return [out]
+        return [out, lineage_beside(out)]
 
 
 def _nothing(account: Account) -> str:
