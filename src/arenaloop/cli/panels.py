@@ -87,9 +87,9 @@ class _Page:
     def battles(self, battles: Sequence[Document]) -> None:
         if not battles:
             return
-        calls = sum(len(one["verdicts"]) for one in battles)
+        calls, pairs = sum(len(one["verdicts"]) for one in battles), len({frozenset(one["texts"]) for one in battles})
         self.console.print()
-        self.line(f"{counted(len(battles), 'pair')} of texts, {counted(calls, 'verdict')}", style="bold")
+        self.line(f"{counted(pairs, 'pair')} of texts, {counted(calls, 'verdict')}", style="bold")
         several = len({one["judge"] for one in battles}) > 1
         for one in battles:
             if several:
