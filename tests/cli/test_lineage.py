@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from small_recipe import settings
 
 from arenaloop.cli.directory import write_settings
 from arenaloop.cli.looked_up import looked_up
+from arenaloop.cli.trace import print_document
 from arenaloop.cli.trace_run import trace
 from arenaloop.jsonl import write_jsonl
 from arenaloop.recipes import arena_learning
+from arenaloop.recipes.arena_learning_plan import ArenaLearning
 from arenaloop.specs.recipes.arena_learning import build_arena_learning
 from arenaloop.store import Store
+from arenaloop.types import Prompt
 
 torch.set_num_threads(1)
 Command = Callable[..., Any]
@@ -32,6 +36,18 @@ TWO_ROUNDS = (
     "data.prompts=sandbox:prompts?n=64",
 )
 
+SECOND = {"spec": "sandbox:judge", "name": "second", "options": {"seed": 7}}
+WATCHED = (
+    "rounds=2",
+    "stages=[sft]",
+    "k_sft=[6, 0.5]",
+    "accumulate=reselect",
+    "data.test=sandbox:prompts?n=4&split=test",
+    "data.cleaning={lang: any, min_len: 0, decontam_k: 1, overlap: 0}",
+    f"held_out={json.dumps({'judge': SECOND, 'prompts': 'sandbox:prompts?n=6&split=dev'})}",
+    'guards={"judges_part": null, "length": null, "distinct": null, "same_answer": null}',
+)
+
 
 class Trained(dict[str, list[Mapping[str, Any]]]):
     """What each stage's training was given."""
@@ -40,8 +56,26 @@ class Trained(dict[str, list[Mapping[str, Any]]]):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
     """Two rounds of SFT and DPO in the small world, and the rows that each training was given."""
-    out, given = tmp_path_factory.mktemp("lineage") / "run", Trained()
-    checked = settings(*TWO_ROUNDS)
+    out = tmp_path_factory.mktemp("lineage") / "run"
+    return out, trained(out, *TWO_ROUNDS)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
+    """Rounds that select again what an earlier one dropped, of a cleaned pool, beside a held-out judge."""
+    out = tmp_path_factory.mktemp("watched") / "run"
+    return out, trained(out, *WATCHED, change=_repeated)
+
+
+def _repeated(recipe: ArenaLearning) -> ArenaLearning:
+    return replace(recipe, pool=[*recipe.pool, *(Prompt.of(f"{p.last_user}!!") for p in recipe.pool[:3])])
+
+
+def trained(
+    out: Path, *changes: str, change: Callable[[ArenaLearning], ArenaLearning] = lambda recipe: recipe
+) -> Trained:
+    """A run in a directory, and the rows that each training was given."""
+    checked, given = settings(*changes), Trained()
     out.mkdir()
     write_settings(out, checked)
     real = vars(arena_learning)["train"]
@@ -52,8 +86,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
 
     with pytest.MonkeyPatch.context() as patch, Store(out / "arena.db") as store:
         patch.setattr(arena_learning, "train", noting)
-        arena_learning.run(build_arena_learning(checked, out), store, out)
-    return out, given
+        arena_learning.run(change(build_arena_learning(checked, out)), store, out)
+    return given
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -193,6 +227,9 @@ def test_the_pages_say_what_there_is(run: tuple[Path, Trained], arenaloop: Comma
         (["zzzzzzzz"], "no prompt, response, verdict or judgement 'zzzzzzzz'"),
         ([], "trace wants WHAT"),
         (["--text", "nobody said this"], "no training row holds the text"),
+        (["SFT-I1:99999999999999999999"], "no line 999999999999999999…"),
+        (["SFT-I1:" + "9" * 5000], "no line 999999999999999999…"),
+        (["x" * 5000 + ":3"], "no rows of a stage 'xxx"),
     ],
 )
 def test_what_is_not_there_is_said_in_one_line(
@@ -238,6 +275,121 @@ def test_an_answer_of_a_roll_out_leads_to_the_battles_on_its_prompt(
 
     for said in ("mine", "score of its reward: 1.25", "gave: DPO-I1:1", "trained on by DPO-I2"):
         assert said in page
+
+
+def test_prompts_that_a_later_round_selected_again_name_its_training(
+    watched: tuple[Path, Trained], arenaloop: Command
+) -> None:
+    """The claim of each dropped prompt beside the rows that the later training was given."""
+    out, given = watched
+    taken = {row["prompt_id"] for row in given["SFT-I2"]}
+    dropped = rows_of(out / "data" / "SFT-I1.dropped.jsonl")
+    seen = []
+    with looked_up(out) as looked:
+        for line, row in enumerate(dropped, 1):
+            found = trace(looked, f"SFT-I1.dropped:{line}", None, None)
+            back = trace(looked, row["prompt_id"], None, None)
+            told = [(one["stage"], one["how"]) for one in found["again"]]
+            assert told == ([("SFT-I2", "selected again at K = 0.5")] if row["prompt_id"] in taken else [])
+            assert back["trained"] == [stage for stage, _ in told]
+            seen.append(len(told))
+    assert 0 < sum(seen) < len(seen)
+    page = " ".join(arenaloop("trace", out, f"SFT-I1.dropped:{seen.index(1) + 1}").out.split())
+    assert "trained on by SFT-I2 (selected again at K = 0.5); the row is in no file" in page
+
+
+def test_a_battle_of_two_judges_has_no_winner_but_each_judges(
+    watched: tuple[Path, Trained], arenaloop: Command
+) -> None:
+    out, _ = watched
+    with Store(out / "arena.db", readonly=True) as store:
+        held_out = next(key for kind, key in store.keys_like("", 1000) if kind == "verdict" and _by(store, key))
+        verdict = store.verdict(held_out)
+    assert verdict is not None
+    assert "or it guarded one" in " ".join(arenaloop("trace", out, held_out).out.split())
+
+    words = verdict.prompt_id, "SFT-I1", "scholar"
+    found = json.loads(arenaloop("show", out, *words, "--json").out)
+    assert "winner" not in found
+    assert {one["judge"] for one in found["meetings"]} == {"second", "sandbox-judge"}
+    page = arenaloop("show", out, *words).out
+    assert "by second" in page
+    assert "several judges" in page
+
+
+def _by(store: Store, key: str) -> bool:
+    verdict = store.verdict(key)
+    return verdict is not None and verdict.judge == "second"
+
+
+def test_a_prompt_that_cleaning_dropped_says_by_which_step(watched: tuple[Path, Trained], arenaloop: Command) -> None:
+    out, _ = watched
+    gone = rows_of(out / "data" / "pool.dropped.jsonl")
+    line = next(at for at, row in enumerate(gone, 1) if row["dropped"]["step"] == "prefix")
+    page = " ".join(arenaloop("trace", out, f"pool.dropped:{line}").out.split())
+    told = gone[line - 1]
+    for said in ("pool: prefix", told["dropped"]["why"], told["messages"][0]["content"], "like id"):
+        assert said in page
+
+
+def test_a_target_that_failed_by_itself_counts_as_the_least(
+    run: tuple[Path, Trained], arenaloop: Command, tmp_path: Path
+) -> None:
+    """A row whose target was never judged: no verdict is over its text."""
+    out = tmp_path / "run"
+    shutil.copytree(run[0], out, ignore=shutil.ignore_patterns("checkpoints"))
+    forward = json.loads(arenaloop("trace", out, "SFT-I1:1", "--json").out)
+    (target,) = (one for one in forward["scores"] if one["target"])
+    ours = [one for one in forward["battles"] if "SFT-I0" not in one["one"] + one["two"]]
+    path = out / "data" / "SFT-I1.jsonl"
+    row, *rest = rows_of(path)
+    best = max(one[f"score_{side}"] for one in ours for side in ("one", "two") if row["model"] in one[side])
+    kept = [v["key"] for one in ours for v in one["verdicts"]]
+    write_jsonl(path, [row | {"verdicts": kept, "margin": best - 1.0}, *rest])
+
+    found = json.loads(arenaloop("trace", out, "SFT-I1:1", "--json").out)
+
+    assert found["notes"] == ["the target failed by itself and counts as the least score"]
+    assert found["selected"]["target"] == "SFT-I0"
+    (least,) = (one for one in found["scores"] if one["target"])
+    assert (least["score"], least["role"], least["text"]) == (1.0, "failed", target["text"])
+
+
+def test_a_text_that_quotes_a_key_names_nothing(run: tuple[Path, Trained], arenaloop: Command, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run[0], out, ignore=shutil.ignore_patterns("checkpoints"))
+    path = out / "data" / "DPO-I1.jsonl"
+    rows = rows_of(path)
+    words = rows[0]["prompt_id"], rows[0]["verdicts"][0]
+    before = [json.loads(arenaloop("trace", out, word, "--json").out)["rows"] for word in words]
+    quoted = [*rows[1]["prompt"][:-1], {"role": "user", "content": " ".join(words)}]
+    write_jsonl(path, [*rows, rows[1] | {"prompt": quoted}])
+    assert [json.loads(arenaloop("trace", out, word, "--json").out)["rows"] for word in words] == before
+
+
+def test_files_that_hold_no_rows_are_refused_in_one_line(
+    run: tuple[Path, Trained], arenaloop: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = '{"messages": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    (tmp_path / "deep.jsonl").write_text(deep)
+    (tmp_path / "votes.jsonl").write_text('{"model_a": "a", "model_b": "b", "winner": "a"}\n{"n": 1}\n')
+    monkeypatch.setattr(sys, "stdin", io.StringIO(deep))
+    for word in ("votes.jsonl:1", "votes.jsonl:2", "deep.jsonl:1", "-"):
+        for command in ("trace", "show") if word != "-" else ("trace",):
+            result = arenaloop(command, run[0], word)
+            assert (result.code, result.out, len(result.lines)) == (2, "", 1)
+
+
+def test_json_on_a_terminal_is_ascii(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    document: dict[str, object] = {"text": "\x9b2J \u202e é"}
+    print_document(document, full=False, as_json=True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    piped = capsys.readouterr().out
+    print_document(document, full=False, as_json=True)
+    shown = capsys.readouterr().out
+    assert not piped.isascii()
+    assert shown.isascii()
+    assert json.loads(piped) == json.loads(shown) == document
 
 
 def test_directories_that_are_none(tmp_path: Path, arenaloop: Command) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from arenaloop.data.lineage import (
     dropped_files,
     lines_with,
     meetings,
+    names,
     prompt_id_of,
     row_at,
     row_files,
@@ -34,6 +36,10 @@ Document = dict[str, Any]
 _PREFIX = 6
 """characters that the start of a key has at least"""
 _CANDIDATES = 6
+_DIGITS = 18
+"""of a line's number; no file has more lines"""
+_SHOWN = 100
+"""characters of a name that is not there"""
 
 
 @dataclass(frozen=True)
@@ -117,15 +123,19 @@ class Looked:
         name, colon, number = word.rpartition(":")
         if not (colon and number.isdecimal() and name):
             return None
+        shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+        if len(number) > _DIGITS:
+            raise InputError(f"{shown}: no line {number[:_DIGITS]}…")
         with suppress(StopIteration):
-            return row_at(next(path for path in self._paths(name) if path.is_file()), int(number))
+            # os.path's, since a Path raises for a name that is too long
+            return row_at(next(path for path in self._paths(name) if os.path.isfile(path)), int(number))
         known = list(self.rows)
         if name in self.done:
             kept = f"checkpoints/{name}/rollouts/"
             where = f", which are kept in {kept} (FILE:LINE)" if (self.home / kept).is_dir() else ""
             raise InputError(f"{self.directory}: no battles selected rows for {name}; it had others, or its own{where}")
         listed = f"; there are {', '.join(known)}" if known else "; no stage has written rows here"
-        raise InputError(f"{self.directory}: no rows of a stage {name!r}{nearest(name, known)}{listed}")
+        raise InputError(f"{self.directory}: no rows of a stage {shown!r}{nearest(name, known)}{listed}")
 
     def _paths(self, name: str) -> Iterator[Path]:
         if name in self.rows:
@@ -177,20 +187,25 @@ class Looked:
 
     # ------------------------------------------------------------------ where something is named
 
+    def rows_naming(self, word: str) -> list[Place]:
+        """Training rows that a prompt's id or a key is named by in a column."""
+        return [one for one in self.rows_with([word]) if names(one.row, word)]
+
     def rows_with(self, words: Sequence[str]) -> list[Place]:
         """Training rows whose line holds one of some words."""
         return [place for path in self.rows.values() for place in lines_with(path, words)]
 
-    def dropped_with(self, words: Sequence[str]) -> list[tuple[str, Place]]:
+    def dropped_naming(self, word: str) -> list[tuple[str, Place]]:
         """(stage, line) of prompts that gave no row."""
-        return [(name, one) for name, path in dropped_files(self.home).items() for one in lines_with(path, words)]
+        files = dropped_files(self.home)
+        return [(name, one) for name, path in files.items() for one in lines_with(path, [word]) if names(one.row, word)]
 
-    def battles_with(self, words: Sequence[str]) -> list[Place]:
+    def battles_naming(self, word: str) -> list[Place]:
         """Lines of ``battles.jsonl`` and ``undecided.jsonl``, here and in what was judged again."""
         some = [self.directory, self.home, *sorted((self.home / "rejudged").glob("*"))]
         folders = {folder.resolve(): folder for folder in reversed(some)}.values()
-        names = ("battles.jsonl", "undecided.jsonl")
-        return [one for folder in folders for name in names for one in lines_with(folder / name, words)]
+        files = [folder / name for folder in folders for name in ("battles.jsonl", "undecided.jsonl")]
+        return [one for path in files for one in lines_with(path, [word]) if names(one.row, word)]
 
     def rows_like(self, row: Mapping[str, Any]) -> list[Place]:
         """Training rows that teach what a row teaches, whatever else stands in them."""
@@ -213,7 +228,7 @@ def looked_up(directory: Path) -> Iterator[Looked]:
     """
     if directory.name in (ARENA, "config.yaml") and directory.is_file():
         directory = directory.parent
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         raise InputError(f"{directory}: no such run directory")
     above = directory.resolve().parent
     home = above.parent if above.name == "rejudged" and not (directory / ARENA).exists() else directory

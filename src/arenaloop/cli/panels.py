@@ -37,6 +37,7 @@ class _Page:
             "rows": self.rows,
             "stage": self.stage,
             "dropped": self.dropped,
+            "cleaned": self.cleaned,
             "battle": self.battle,
             "verdict": self.verdict,
             "judgement": self.judgement,
@@ -86,10 +87,13 @@ class _Page:
     def battles(self, battles: Sequence[Document]) -> None:
         if not battles:
             return
-        calls = sum(len(one["verdicts"]) for one in battles)
+        calls, pairs = sum(len(one["verdicts"]) for one in battles), len({frozenset(one["texts"]) for one in battles})
         self.console.print()
-        self.line(f"{counted(len(battles), 'pair')} of texts, {counted(calls, 'verdict')}", style="bold")
+        self.line(f"{counted(pairs, 'pair')} of texts, {counted(calls, 'verdict')}", style="bold")
+        several = len({one["judge"] for one in battles}) > 1
         for one in battles:
+            if several:
+                self.line(f"  by {one['judge']}", style="bold")
             self.meeting(one)
 
     def meeting(self, one: Document) -> None:
@@ -155,10 +159,24 @@ class _Page:
 
     def dropped(self, d: Document) -> None:
         self.line(f"no row in {d['stage']}: {self.reason(d)}", style="bold")
+        self.again(d["again"])
         self.prompt(d["prompt"])
         if d["scores"]:
             self.line("scores: " + ", ".join(f"{name} {score:.4g}" for name, score in d["scores"].items()))
         self.battles(d["battles"])
+
+    def cleaned(self, d: Document) -> None:
+        self.head(f"dropped by the cleaning of the pool: {d['step']}", f"{d['file']}, line {d['line']}")
+        self.prompt(d["prompt"])
+        like = " ".join(f"{name} {value}" for name, value in d["like"].items())
+        alike = "" if d["similarity"] is None else f", similarity {d['similarity']:.4g}"
+        self.line(f"{d['reason']}{f'; like {like}' if like else ''}{alike}")
+
+    def again(self, stages: Sequence[Document]) -> None:
+        """Later stages that learn from a prompt without a row."""
+        for one in stages:
+            end = "" if one["finished"] else "; not finished"
+            self.line(f"  trained on by {one['stage']} ({one['how']}{end}); the row is in no file")
 
     def reason(self, one: Document) -> str:
         k = one.get("threshold")
@@ -210,6 +228,7 @@ class _Page:
         self.prompt(d["prompt"])
         self.line(f"of an answer by {_who(j['models'])}")
         self.text("the judge", [j["raw"] or j["error"] or ""])
+        self.uses(d)
 
     def response(self, d: Document) -> None:
         one = d["answer"]
@@ -243,6 +262,7 @@ class _Page:
             self.line(f"row {one['row']} ({one['as']})", style="green")
         for one in d["dropped"]:
             self.line(f"no row in {one['stage']}: {self.reason(one)}")
+            self.again(one["again"])
         if d["trained"]:
             self.line(f"trained on by {', '.join(d['trained'])}")
         for one in d["battle_rows"]:

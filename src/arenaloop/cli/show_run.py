@@ -55,7 +55,7 @@ def _row(run: Looked, place: Place) -> Document:
 def _battle(run: Looked, prompt: str, one: str, two: str) -> Document:
     """The battle of two models on a prompt, as its line has it, or one that was trained on from its verdicts."""
     prompt_id = run.named(prompt, ("prompt",)).key
-    for place in run.battles_with([prompt_id]):
+    for place in run.battles_naming(prompt_id):
         if place.path.parent == run.directory and {place.row.get("model_a"), place.row.get("model_b")} == {one, two}:
             return battle_document(run, place)
     found = run.prompt(prompt_id)
@@ -80,7 +80,8 @@ def _battle(run: Looked, prompt: str, one: str, two: str) -> Document:
     shown: dict[str, list[str]] = {}
     for name, text_hash in seated.items():
         shown.setdefault(text_hash, []).append(name)
-    battle = met[0].battles[0] if met and met[0].battles else None
+    judges = {(v.judge, v.judge_hash, v.template_hash): v.judge for m in met for v in m.verdicts[:1]}
+    battle = met[0].battles[0] if len(judges) == 1 and met[0].battles else None
     turned = battle is not None and battle.model_a != seated[one]
     document: Document = {"kind": "battle", "model_a": one, "model_b": two}
     if battle is not None:
@@ -90,6 +91,8 @@ def _battle(run: Looked, prompt: str, one: str, two: str) -> Document:
         points = (battle.score_b, battle.score_a) if turned else (battle.score_a, battle.score_b)
         document |= {"winner": winner, "score_a": points[0], "score_b": points[1], "flipped": battle.flipped}
     notes = [*run.notes] + ([] if met else [f"{one} and {two} did not meet on this prompt: no verdict is stored"])
+    if len(judges) > 1:
+        notes.append(f"several judges were asked, who each decide it: {', '.join(judges.values())}")
     return document | {
         "prompt": prompt_document(run, prompt_id),
         "answers": [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from arenaloop.errors import ConfigError
+from arenaloop.errors import ConfigError, InputError
 
 __all__ = ["trace"]
 
@@ -59,13 +60,19 @@ def trace(
 
 def print_document(document: dict[str, object], *, full: bool, as_json: bool) -> None:
     """Print a document, as JSON or for people."""
-    if as_json:
-        from arenaloop.jsonl import encode_json
+    try:
+        if as_json:
+            from arenaloop.jsonl import encode_json
 
-        sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
-        return
-    from rich.console import Console
+            text = encode_json(document, indent=2).decode()
+            if sys.stdout.isatty():
+                text = json.dumps(json.loads(text), indent=2)  # in ASCII: no text moves the cursor
+            sys.stdout.write(text + "\n")
+            return
+        from rich.console import Console
 
-    from arenaloop.cli.panels import show_document
+        from arenaloop.cli.panels import show_document
 
-    show_document(Console(), document, full=full)
+        show_document(Console(), document, full=full)
+    except RecursionError:
+        raise InputError("the row cannot be shown: it is nested too deeply") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from arenaloop.cli.looked_up import Looked, Named
 from arenaloop.data.lineage import Meeting, Place, dropped_files, meetings, prompt_id_of, row_prompt, row_texts, scores
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
-from arenaloop.recipes.lineage import selected, target_among, trained_on
+from arenaloop.recipes.lineage import selected, selected_again, target_among, trained_on
 from arenaloop.terminal import counted
 from arenaloop.types import Prompt, Response, Verdict
 
@@ -51,7 +51,7 @@ def trace(run: Looked, what: str | None, text: str | None, stdin: str | None) ->
 def _read(text: str) -> JsonRow:
     try:
         row = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"stdin: not a JSON object ({error})") from None
     if not isinstance(row, dict):
         raise InputError("stdin: one training row is expected, a JSON object")
@@ -71,10 +71,16 @@ def _one_of(run: Looked, places: Sequence[Place], none: str) -> Document:
 
 
 def _of_place(run: Looked, place: Place) -> Document:
-    if place.row.get("model_a") is not None and place.row.get("model_b") is not None:
+    row = place.row
+    battle, known = row.get("model_a") is not None and row.get("model_b") is not None, "prompt_id" in row
+    if battle and known:
         return battle_document(run, place)
-    if "reason" in place.row and place.path.stem.endswith(".dropped"):
+    if known and "reason" in row and place.path.stem.endswith(".dropped"):
         return _dropped_row(run, place)
+    if isinstance(row.get("dropped"), Mapping):
+        return _cleaned_row(run, place)
+    if battle or not (known or row_texts(row) or row_prompt(row)):
+        raise InputError(f"{place.path}, line {place.line}: no training row, and no battle with a prompt_id")
     return row_document(run, place)
 
 
@@ -85,10 +91,21 @@ def row_document(run: Looked, place: Place) -> Document:
     if missing:
         notes.append(f"{counted(len(missing), 'verdict')} of the row not in {run.store.path.name}: {missing[0]} …")
     why = selected(run.recipe, stage, row)
+    prompt_id = prompt_id_of(row)
+    prompt = run.store.prompt(prompt_id)
     target = target_among(run.recipe, list(who))
+    # between answers of its own, or where several stages answered, nobody is missing
+    failed = (
+        why.threshold is not None and bool(found) and not any("#" in n or target_among(run.recipe, [n]) for n in who)
+    )
     margin, told = row.get("margin"), [one for one in row_texts(row) if one.texts]
     points, gap = _points(run, who, found, target), None
-    if points and told and all(one.model in points for one in told):
+    least: float | None = None
+    if failed:
+        notes.append("the target failed by itself and counts as the least score")
+        if len(told) == 1 and told[0].model in points and margin is not None:
+            least = points[told[0].model][0] - margin
+    if points and told and all(one.model in points for one in told) and not (failed and len(told) == 1):
         gap = _gap([one.model for one in told], points, target)
     if (
         gap is not None
@@ -103,9 +120,11 @@ def row_document(run: Looked, place: Place) -> Document:
         notes.append(f"{stage} left out {counted(unfit, 'row')} that did not fit its training; this may be one")
     rows = _lines(place.path) if not row.get("verdicts") else 0
     learned = trained_on(run.recipe, stage, row, run.done, line=place.line, rows=rows)
-    prompt_id = prompt_id_of(row)
-    prompt = run.store.prompt(prompt_id)
-    if [one.role for one in told] == ["sampled"] and (about := run.rows_with([prompt_id])):
+    table = _score_rows(run, prompt, who, points, told, target)
+    if failed and prompt is not None:
+        table.append(_failed_target(run, prompt, least))
+        target = table[-1]["model"]
+    if [one.role for one in told] == ["sampled"] and (about := run.rows_naming(prompt_id)):
         notes.append(f"rows that battles on its prompt gave: {', '.join(one.name for one in about)}")
     return {
         "kind": "row",
@@ -115,7 +134,7 @@ def row_document(run: Looked, place: Place) -> Document:
         "prompt": {"id": prompt_id, "messages": row_prompt(row), "stored": prompt is not None},
         "texts": [{"role": one.role, "model": one.model, "texts": list(one.texts)} for one in told],
         "selected": {"rule": why.rule, "gap": margin, "name": why.name, "threshold": why.threshold, "target": target},
-        "scores": _score_rows(run, prompt, who, points, told, target),
+        "scores": table,
         "battles": [meeting_document(run, one, _names(who)) for one in found],
         "trained": [one._asdict() for one in learned],
         "notes": notes,
@@ -166,6 +185,22 @@ def _score_rows(
     return sorted(rows, key=lambda one: (-(one["score"] if one["score"] is not None else -1.0), one["model"]))
 
 
+def _failed_target(run: Looked, prompt: Prompt, least: float | None) -> Document:
+    """The row of scores of a target that failed by itself; called by the stage's name where that is known."""
+    answers = {key: one for key, one in run.answers(prompt).items() if "#" not in one.model}
+    name = target_among(run.recipe, sorted({one.model for one in answers.values()}))
+    key = next((key for key, one in answers.items() if one.model == name), None)
+    return {
+        "model": name or "the target",
+        "score": least,
+        "battles": 0,
+        "role": "failed",
+        "target": True,
+        "response": key,
+        "text": list(answers[key].texts) if key else None,
+    }
+
+
 def _names(who: Mapping[str, str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, text_hash in who.items():
@@ -184,6 +219,7 @@ def meeting_document(run: Looked, one: Meeting, names: Mapping[str, Sequence[str
     sides = (list(names.get(one.one, ())), list(names.get(one.two, ())))
     attempts = run.store.attempts([v.key for v in one.verdicts])
     return {
+        "judge": one.verdicts[0].judge,
         "one": sides[0],
         "two": sides[1],
         "texts": [one.one, one.two],
@@ -260,7 +296,27 @@ def _dropped_row(run: Looked, place: Place) -> Document:
         "gap": row.get("gap"),
         "scores": row.get("scores") or {},
         "threshold": _k(run, stage),
+        "again": [one._asdict() for one in selected_again(run.recipe, stage, row, run.done)],
         "battles": [meeting_document(run, one, _names(who)) for one in found],
+        "notes": run.notes,
+    }
+
+
+def _cleaned_row(run: Looked, place: Place) -> Document:
+    """A prompt that the cleaning of the pool dropped: by which step, why, and what it is like."""
+    told = place.row["dropped"]
+    prompt = run.store.prompt(str(told.get("id")))
+    asked = row_prompt(place.row) if prompt is None else [dict(turn) for turn in prompt.messages]
+    like = told.get("partner") or {}
+    return {
+        "kind": "cleaned",
+        "file": str(place.path),
+        "line": place.line,
+        "prompt": {"id": str(told.get("id")), "messages": asked},
+        "step": told.get("step"),
+        "reason": told.get("why"),
+        "like": like,
+        "similarity": told.get("similarity"),
         "notes": run.notes,
     }
 
@@ -360,8 +416,8 @@ def _came_of(run: Looked, named: Named) -> Document:
         names.setdefault(one.text_hash, []).append(one.model)
     met = meetings_on(run, prompt)
     document: Document = {"kind": named.kind, "key": key, "prompt": prompt_document(run, prompt_id)}
-    words = [key] if verdict is not None else [prompt_id]
-    rows, dropped, battles = run.rows_with(words), run.dropped_with(words), run.battles_with(words)
+    word = key if verdict is not None else prompt_id
+    rows, dropped, battles = run.rows_naming(word), run.dropped_naming(word), run.battles_naming(word)
     if verdict is not None:
         own = next((one for one in met if key in {v.key for v in one.verdicts}), None)
         reason = why_not(verdict, own) if own is not None else None
@@ -405,11 +461,11 @@ def _part(place: Place, texts: Sequence[str] | None, model: str) -> str:
 
 
 def _uses(
-    rows: Sequence[Document], dropped: Iterable[tuple[str, Place]], battles: Sequence[Place], run: Looked
+    rows: Sequence[Document], dropped: Sequence[tuple[str, Place]], battles: Sequence[Place], run: Looked
 ) -> Document:
     left = [
         {"stage": stage, "reason": one.row.get("reason"), "gap": one.row.get("gap"), "threshold": _k(run, stage)}
-        | {"line": one.name}
+        | {"line": one.name, "again": [t._asdict() for t in selected_again(run.recipe, stage, one.row, run.done)]}
         for stage, one in dropped
     ]
     fought = [
@@ -426,6 +482,7 @@ def _uses(
         assert place is not None
         for one in trained_on(run.recipe, place.stage, place.row, run.done):
             trained[one.stage] += one.finished
+    trained.update(again["stage"] for one in left for again in one["again"] if again["finished"])
     return {
         "rows": list(rows),
         "dropped": left,
@@ -441,7 +498,10 @@ def _nowhere(run: Looked) -> str:
     if run.recipe is not None:
         if not dropped_files(run.home):
             return "no row names it; what prompts gave none is not written here: the run's own command writes it"
-        return "no row or battle names it: it validated a stage, its stage has not finished, or settings have changed"
+        return (
+            "no row or battle names it: it validated a stage, or it guarded one, its stage has not finished, or "
+            "settings have changed"
+        )
     if not (run.directory / "battles.jsonl").is_file():
         return "no battles.jsonl yet: the run has not finished; the command that began it resumes it"
     return "no battle names it: its pair is undecided, or settings have changed since"
@@ -472,5 +532,7 @@ def _of_judgement(run: Looked, key: str) -> Document:
             "raw": found.raw,
             "error": found.error,
         },
-        **_uses([], [], run.battles_with([key]), run),
+        **_uses(
+            [{"row": p.name, "as": "its judgements"} for p in run.rows_naming(key)], [], run.battles_naming(key), run
+        ),
     }

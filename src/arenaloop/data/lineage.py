@@ -28,6 +28,7 @@ __all__ = [
     "dropped_files",
     "lines_with",
     "meetings",
+    "names",
     "prompt_id_of",
     "row_at",
     "row_files",
@@ -225,6 +226,12 @@ def lines_with(path: Path, words: Iterable[str]) -> Iterator[Place]:
         yield Place(path, number, _row(path, number, line))
 
 
+def names(row: Mapping[str, Any], word: str) -> bool:
+    """Whether a row's columns name a prompt or a key; a text that quotes it does not."""
+    keys = [row.get("verdicts"), row.get("judgements")]
+    return row.get("prompt_id") == word or any(isinstance(some, list) and word in some for some in keys)
+
+
 def row_at(path: Path, line: int) -> Place:
     """One row of a file.
 
@@ -250,6 +257,6 @@ def _row(path: Path, line: int, text: bytes) -> JsonRow:
         row = json.loads(text)
         if not isinstance(row, dict):
             raise ValueError("no JSON object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}, line {line}: {error}") from None
     return row

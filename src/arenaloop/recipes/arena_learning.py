@@ -103,9 +103,8 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
     r = _Run(recipe, arena, stages, cut_slices(recipe, slice_count(s)), inputs_key(recipe), watching)
     recipe.prepare()
 
-    if _line_count(stages.rows_file(first.name)) != len(recipe.material.demonstrations):
-        named = ({"model": "demonstrations"} | row for row in recipe.material.demonstrations)
-        write_jsonl(stages.rows_file(first.name), named)
+    named = ({"model": "demonstrations"} | row for row in recipe.material.demonstrations)
+    write_jsonl(stages.rows_file(first.name), named)
     r.once(first, partial(_learn, r, first, recipe.material.demonstrations, recipe.start))
     for round_ in range(1, s.rounds + 1):
         target = best = _best_of(r, round_ - 1)

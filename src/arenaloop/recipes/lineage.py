@@ -11,10 +11,12 @@ from arenaloop.data.selection import random_rows
 from arenaloop.recipes.arena_learning_stages import Stage, plan_stages, threshold
 from arenaloop.types import derive_seed
 
-__all__ = ["Selected", "Trained", "selected", "target_among", "trained_on"]
+__all__ = ["Selected", "Trained", "selected", "selected_again", "target_among", "trained_on"]
 
 _TOLERANCE = 1e-9
 _PAIRS = "pairs"
+_BY_GAP = frozenset({"gap below k", "target is best"})
+"""why a prompt gave no row that it gives at a lower K"""
 
 
 class Selected(NamedTuple):
@@ -89,7 +91,8 @@ def trained_on(
         return _of_pairs(settings, done)
     planned = _planned(settings)
     if planned is None or stage not in planned:
-        return [Trained(stage, "the stage that selected it", stage in done)] if stage in done else []
+        stage = stage.removesuffix(".judgements")
+        return [Trained(stage, "the stage that selected it", True)] if stage in done else []
     assert isinstance(settings, ArenaLearningSettings)
     own = planned[stage]
     found = [Trained(stage, "the stage that selected it" if own.round else "the first stage", stage in done)]
@@ -100,21 +103,47 @@ def trained_on(
             for one in replays
             if one.name in done and line - 1 in _replayed(settings, one, done[one.name]["rows"], rows)
         ]
-    if settings.accumulate:
-        later = [one for one in planned.values() if one.kind == own.kind and one.round > own.round]
-        for one in later:
-            _, k = threshold(settings, one)
-            if settings.accumulate != "reselect":
-                found.append(Trained(one.name, "rows accumulate over rounds", one.name in done))
-            elif float(row.get("margin") or 0.0) >= k - _TOLERANCE:
-                found.append(Trained(one.name, f"selected again at K = {k:g}", one.name in done))
-    if own.kind == "reward_model":
-        learners = [one.name for one in planned.values() if one.kind == "ppo"]
-        by_model = {f"RM-I{name.rpartition('I')[2]}": name for name in learners}
-        found += [
-            Trained(by_model[one.stage], f"by the scores of {one.stage}", by_model[one.stage] in done) for one in found
-        ]
-    return found
+    if settings.accumulate == "reselect":
+        found += _reached(settings, own, float(row.get("margin") or 0.0), done)
+    elif settings.accumulate:
+        found += [Trained(one.name, "rows accumulate over rounds", one.name in done) for one in _later(settings, own)]
+    return found + _by_scores(own, found, done)
+
+
+def selected_again(
+    settings: RecipeSettings | None, stage: str, dropped: Mapping[str, Any], done: Mapping[str, Mapping[str, Any]]
+) -> list[Trained]:
+    """The later stages that learn from a prompt which gave `stage` no row: its gap reaches their K (``reselect``).
+
+    Their rows of it are in no file.
+    """
+    own = (_planned(settings) or {}).get(stage)
+    if own is None or not isinstance(settings, ArenaLearningSettings) or settings.accumulate != "reselect":
+        return []
+    if dropped.get("reason") not in _BY_GAP or dropped.get("gap") is None:
+        return []
+    found = _reached(settings, own, float(dropped["gap"]), done)
+    return found + _by_scores(own, found, done)
+
+
+def _later(settings: ArenaLearningSettings, own: Stage) -> list[Stage]:
+    return [one for one in plan_stages(settings) if one.kind == own.kind and one.round > own.round]
+
+
+def _reached(
+    settings: ArenaLearningSettings, own: Stage, gap: float, done: Mapping[str, Mapping[str, Any]]
+) -> list[Trained]:
+    """The later stages of a kind whose K a gap reaches."""
+    told = [(one.name, threshold(settings, one)[1]) for one in _later(settings, own)]
+    return [Trained(name, f"selected again at K = {k:g}", name in done) for name, k in told if gap >= k - _TOLERANCE]
+
+
+def _by_scores(own: Stage, found: Sequence[Trained], done: Mapping[str, Mapping[str, Any]]) -> list[Trained]:
+    """The PPO stages that learn from the scores of the reward models among some stages."""
+    if own.kind != "reward_model":
+        return []
+    learners = [(one.stage, f"PPO-I{one.stage.rpartition('I')[2]}") for one in found]
+    return [Trained(name, f"by the scores of {model}", name in done) for model, name in learners]
 
 
 def _planned(settings: RecipeSettings | None) -> dict[str, Stage] | None:
