@@ -27,7 +27,7 @@ def test_a_fall_is_called_a_fall_and_the_best_stage_is_named() -> None:
     opponents = [row("o", 1000.0, "model"), row("p", 1060.0, "model")]
     done, ended = told(stages, opponents, 1, never)
     assert done == (
-        "One model was trained in 3 stages against 2 opponents, and every stage was rated on 1 held-out prompt."
+        "One model was trained in 3 stages against 2 opponents, and every stage was rated on 1 test prompt."
     )
     assert ended == (
         "From SFT-I0 to SFT-I2 the rating fell by 50 points, from 900 to 850 (840 to 860); their intervals do not "

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from small_recipe import settings
+
 from arenaloop.config import GuardSettings, validate
 from arenaloop.errors import ConfigError
 from arenaloop.recipes.guards import View, Watched, best, change, commonest, distinct, rate, stop
@@ -206,6 +208,11 @@ def test_who_surely_gains_by_the_held_out_judge_is_never_stopped_for_the_judges(
         assert broken.rule == "judges_part"
         assert rise is not None
         assert rise.value <= 1.96 * (rise.error or 0.0) + 1e-9
+
+
+def test_null_switches_every_rule_off() -> None:
+    off = settings("guards=null").guards
+    assert set(off.model_dump().values()) == {None}
 
 
 def test_limits_that_no_run_can_keep_are_refused() -> None:

@@ -116,10 +116,13 @@ def test_the_plan_is_what_happens(rated: tuple[Path, Mapping[str, Any], Heard], 
     assert sum(calls for _, _, calls in plan) == summary["verdicts_ok"]
     assert "held-out judge second on 16 prompts" in outline(recipe).facts
     parts = estimate_costs(recipe, tmp_path, None).parts
-    for what in ("guarding", "held-out judge"):
+    for what in ("training judge's view", "held-out judge"):
         asked = [part for part in parts if part.what == what]
         assert [part.stage for part in asked] == ["SFT-I0", "SFT-I1", "DPO-I1"]
         assert [part.labels for part in asked] == [2 * 16] * 3
+    # an answer is asked once: on the held-out prompts by the first stage, on the slices and the test set
+    answers = [part.stage for part in parts if part.what == "answers of scholar"]
+    assert sorted(answers) == ["DPO-I1", "SFT-I0", "SFT-I1", "leaderboard"]
 
 
 def test_it_asks_nothing_again_and_trains_nothing_again(rated: tuple[Path, Mapping[str, Any], Heard]) -> None:
@@ -182,6 +185,7 @@ def test_validation_is_watched_where_no_judge_is_held_out(tmp_path: Path) -> Non
             "sandbox-judge is the model of the training judge sandbox-judge, asked otherwise",
         ),
         ({"jury": [SECOND, {"spec": "sandbox:judge", "options": {"noise": 0.5}}]}, "is the training judge"),
+        (SECOND | {"options": {"noise": 0.5}}, "second is the training judge under another name"),
         ({"spec": "sandbox:judge", "options": {"seed": 3}}, "it is called sandbox-judge as the training judge is"),
     ],
 )

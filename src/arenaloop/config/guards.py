@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from arenaloop.config.base import Settings
 from arenaloop.config.judging import JudgeSpec
@@ -34,3 +36,8 @@ class GuardSettings(Settings):
     """stop where the share of pairs of words that differ (distinct-2) falls below this share of SFT-I0's"""
     same_answer: float | None = Field(0.25, gt=0, lt=1)
     """stop where the share of prompts that get one and the same answer exceeds SFT-I0's by more than this"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_all_off(cls, value: Any) -> Any:
+        return dict.fromkeys(cls.model_fields) if value is None else value

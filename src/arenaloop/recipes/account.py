@@ -275,7 +275,7 @@ def told(
     against = f" against {counted(len(opponents), 'opponent')}" if opponents else ""
     done = (
         f"One model was trained in {counted(len(stages), 'stage')}{against}, and every stage was rated on "
-        f"{counted(prompts, 'held-out prompt')}."
+        f"{counted(prompts, 'test prompt')}."
     )
     known = [stage for stage in stages if stage["rating"] is not None]
     if not known:

@@ -6,6 +6,7 @@ Trainings are counted with a row of every prompt that is battled on, the most th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,13 @@ def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measur
         plan = BattlePlan(fighters, judge, ids, schedule, recipe.recorded, s.seed, reask=asked.reask, seats=s.seats)
         named = [] if stage in stage_of else list(stage_of)  # test answers are their own stage's
         found = estimate_plan(plan, prompts.get, store, human=people)
+        # answers to the same prompts are asked once, however many judges and stages come back to them
+        new = [role for role in found.roles if role.role == "judge" or (role.name, tuple(ids)) not in answered]
+        answered.update((role.name, tuple(ids)) for role in new)
+        found = replace(found, roles=tuple(new))
         return asked_parts(found, stage, machine, models, what, named)
 
+    answered: set[tuple[str, tuple[str, ...]]] = set()
     stage_of = {stage.name: stage for stage in stages}
     opponents = [one.name for one in recipe.opponents]
     prompt, answer = length_of(map(prompt_turns, material.pool), machine), s.target.sampling.max_tokens / 2
@@ -101,7 +107,7 @@ def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measur
         if recipe.held_out_judge is not None:
             pairs = target_pairs([before.name, *opponents], before.name)
             ids = [one.id for one in material.held_out]
-            for what, judge in (("guarding", recipe.judge), ("held-out judge", recipe.held_out_judge)):
+            for what, judge in (("training judge's view", recipe.judge), ("held-out judge", recipe.held_out_judge)):
                 parts += battles(stage.name, what, [before, *recipe.opponents], ids, pairs, judge)
     everyone = [*policies.values(), *recipe.opponents]
     tested = [one.id for one in recipe.test]

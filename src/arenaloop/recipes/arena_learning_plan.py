@@ -15,7 +15,7 @@ from arenaloop.arena.plan import models_asked, verdicts_per_battle
 from arenaloop.calls.answers import Contestant, samples_of
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.recorded import recorded_notes
-from arenaloop.config import ArenaLearningSettings
+from arenaloop.config import ArenaLearningSettings, JudgeSettings
 from arenaloop.data.cleaning.pipeline import Account, Cleaner, clean
 from arenaloop.data.cleaning.rows import BenchmarkItem, Drop, prompt_rows
 from arenaloop.data.held_out import HeldOut, Leak, prompt_turns, row_turns
@@ -250,6 +250,13 @@ def _check_held_out(recipe: ArenaLearning) -> None:
     if recipe.held_out_judge is None:
         return
     refuse_same_judge(recipe.judge, recipe.held_out_judge)
+    if recipe.settings.held_out is not None:
+        own, second = (_what_decides(one) for one in (recipe.settings.judge, recipe.settings.held_out.judge))
+        if own == second:
+            raise ConfigError(
+                f"held_out.judge: {recipe.held_out_judge.name} is the training judge under another name; take one of "
+                "another family"
+            )
     budget = Budget(recipe.settings.budget_usd, recipe.settings.budget_calls)
     require_prices(budget, models_asked((), recipe.held_out_judge))
     if not recipe.held_out:
@@ -262,6 +269,11 @@ def _check_held_out(recipe: ArenaLearning) -> None:
         )
 
 
+def _what_decides(settings: JudgeSettings) -> dict[str, object]:
+    """A judge's settings without what it is called, and how fast and at what price it is asked."""
+    return settings.model_dump(mode="json", exclude={"name", "price", "concurrency", "reask"})
+
+
 def _check_thresholds(recipe: ArenaLearning) -> None:
     settings, (least, most) = recipe.settings, recipe.judge.scale
     all_values = (("sft", "k_sft", settings.k_sft), ("dpo", "k_dpo", settings.k_dpo), ("ppo", "k_rm", settings.k_rm))
@@ -269,15 +281,16 @@ def _check_thresholds(recipe: ArenaLearning) -> None:
         reached = values[: settings.rounds] if kind in settings.stages else ()
         if reached and max(reached) > most - least:
             fitting = ", ".join(f"{(most - least) * k / 9:.2g}" for k in values)  # as far on this scale as on 1 to 10
+            far = f"; as far there as these are on 1 to 10: {name}: [{fitting}]" if most - least != 9 else ""
             raise ConfigError(
                 f"{name}: {max(reached):g} can never be reached: judge {recipe.judge.name} scores from {least:g} to "
-                f"{most:g}, and {name} is a gap in that unit; as far there as these are on 1 to 10: {name}: [{fitting}]"
+                f"{most:g}, and {name} is a gap in that unit, {most - least:g} at most{far}"
             )
 
 
 def outline(recipe: ArenaLearning) -> Outline:
     """What the recipe will do, in words and numbers."""
-    material, named = recipe.material, recipe.settings.opponents_by_round or ()
+    material, named = recipe.material, (recipe.settings.opponents_by_round or ())[: recipe.settings.rounds]
     repeated = f" ({recipe.duplicates:,} more repeat one of them)" if recipe.duplicates else ""
     account = None if recipe.cleaned is None else recipe.cleaned.account
     cleaned = (

@@ -90,7 +90,8 @@ class Guards:
 
     def account(self) -> dict[str, Any]:
         """What ``summary.json`` says of it: the best stage and the figures; prose, tables and curves for the report."""
-        found = best(self.seen)
+        # a stage that broke a rule is not what the run is for, whatever its judge says
+        found = best([one for one in self.seen if self.stopped is None or one.name != self.stopped.stage])
         by = {"validation": "validation", "last": "last stage"}.get(found.by, f"held-out judge {self._second}")
         told: dict[str, Any] = {
             "best": {
@@ -145,7 +146,10 @@ class Guards:
                 for one in stages
             ],
             "note": f"On {counted(len(self.prompts), 'prompt')}. Judges: battles won against the opponents; length: in "
-            "characters; distinct-2: share of pairs of words that differ; commonest answer: how many prompts get it.",
+            "characters; distinct-2: share of pairs of words that differ; commonest answer: how many prompts get it. "
+            + (
+                "No rule stopped the training." if self.stopped is None else f"Stopped by the rule {self.stopped.rule}."
+            ),
         }
 
     def _curve(self, stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
