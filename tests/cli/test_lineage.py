@@ -22,6 +22,7 @@ from arenaloop.cli.trace_run import trace
 from arenaloop.jsonl import write_jsonl
 from arenaloop.recipes import arena_learning
 from arenaloop.recipes.arena_learning_plan import ArenaLearning
+from arenaloop.recipes.lineage import trained_on
 from arenaloop.specs.recipes.arena_learning import build_arena_learning
 from arenaloop.store import Store
 from arenaloop.types import Prompt
@@ -378,6 +379,13 @@ def test_files_that_hold_no_rows_are_refused_in_one_line(
         for command in ("trace", "show") if word != "-" else ("trace",):
             result = arenaloop(command, run[0], word)
             assert (result.code, result.out, len(result.lines)) == (2, "", 1)
+
+
+def test_judgements_that_a_stage_learned_from_are_its_rows() -> None:
+    row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "judgement": "5"}
+    (told,) = trained_on(None, "M1.judgements", row, {"M1": {}})
+    assert (told.stage, told.finished) == ("M1", True)
+    assert trained_on(None, "M2.judgements", row, {"M1": {}}) == []
 
 
 def test_json_on_a_terminal_is_ascii(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

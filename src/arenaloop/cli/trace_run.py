@@ -463,7 +463,7 @@ def _part(place: Place, texts: Sequence[str] | None, model: str) -> str:
 def _uses(
     rows: Sequence[Document], dropped: Sequence[tuple[str, Place]], battles: Sequence[Place], run: Looked
 ) -> Document:
-    left = [
+    left: list[Document] = [
         {"stage": stage, "reason": one.row.get("reason"), "gap": one.row.get("gap"), "threshold": _k(run, stage)}
         | {"line": one.name, "again": [t._asdict() for t in selected_again(run.recipe, stage, one.row, run.done)]}
         for stage, one in dropped
