@@ -10,7 +10,6 @@ from statistics import mean
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from small_recipe import settings
 
 from arenaloop.config import GuardSettings, validate

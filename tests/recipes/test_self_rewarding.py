@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_recipe
 import torch
 from small_self import META, SELF, Spoil, build, run, settings
 
@@ -53,9 +53,7 @@ def rows_of(out: Path, stage: str) -> list[JsonRow]:
 
 def lasting(summary: Mapping[str, Any]) -> dict[str, Any]:
     """A summary without what depends on the clock or on the invocation."""
-    plain = copy.deepcopy(dict(summary))
-    for row in plain["stages"]:
-        row.pop("seconds"), row.pop("cpu_seconds", None)
+    plain = small_recipe.lasting(summary)
     return {key: plain[key] for key in ("stages", "tables", "battles_wanted", "battles_decided", "verdicts_ok")}
 
 
