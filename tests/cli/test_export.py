@@ -415,3 +415,42 @@ def test_battles_for_alpaca_eval_arena_hard_and_chatbot_arena(tmp_path):
         run, "--to", "arena-hard", "--baseline", "othr", "--out", tmp_path / "no"
     )
     assert not (tmp_path / "no").exists() or not any((tmp_path / "no").rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize("way", ["arena.db", "config.yaml", "data/new.csv", "link.csv", "folder/arena.db", "out.csv"])
+@pytest.mark.parametrize("source", ["", "leaderboard.json"])
+def test_nothing_is_written_into_the_run_that_is_read(way, source, run, tmp_path):
+    (run / "leaderboard.json").write_text(json.dumps({"leaderboard": [ROW]}))
+    for name in ("arena.db", "config.yaml"):
+        (run / name).write_text("kept")
+    (tmp_path / "link.csv").symlink_to(run / "arena.db")
+    (tmp_path / "folder").symlink_to(run)
+    (run / "out.csv").symlink_to(tmp_path / "elsewhere.csv")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    out = tmp_path / way if way.startswith(("link", "folder")) else run / way
+    told = refused(run / source, "--to", "csv", "--out", out, "--force")
+    assert "inside the run directory" in told
+    assert "\n" not in told
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_files_beside_the_rows_do_not_lead_into_the_run_either(run, tmp_path):
+    for name, to in (("o.lineage.jsonl", "trl"), ("dataset_info.json", "llama-factory")):
+        (tmp_path / name).symlink_to(run / "summary.json")
+        told = refused(run, "--to", to, "--kind", "sft", "--out", tmp_path / "o.jsonl", "--force")
+        assert "inside the run directory" in told
+        (tmp_path / name).unlink()
+
+
+def test_an_arena_file_is_never_written_over(run, tmp_path):
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(b"SQLite format 3\x00 and its pages")
+    assert "an arena file" in refused(run, "--to", "trl", "--kind", "sft", "--out", other, "--force")
+    assert other.read_bytes().endswith(b"pages")
+
+
+def test_a_stage_without_a_rows_file_is_not_taken_for_a_misspelt_one(run, tmp_path):
+    (run / "summary.json").write_text(json.dumps({"stages": [{"name": "SFT-I0"}, {"name": "SFT-I1"}]}))
+    told = refused(run, "--to", "trl", "--stage", "SFT-I0", "--out", tmp_path / "o.jsonl")
+    assert "'SFT-I0' has no rows file (data/SFT-I0.jsonl)" in told
+    assert "did you mean" not in told
