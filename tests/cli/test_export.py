@@ -454,3 +454,40 @@ def test_a_stage_without_a_rows_file_is_not_taken_for_a_misspelt_one(run, tmp_pa
     told = refused(run, "--to", "trl", "--stage", "SFT-I0", "--out", tmp_path / "o.jsonl")
     assert "'SFT-I0' has no rows file (data/SFT-I0.jsonl)" in told
     assert "did you mean" not in told
+
+
+def test_columns_that_are_not_used_are_named(tmp_path):
+    rows = [{"prompt": "q", "answer_a": "x", "answer_b": "y", "winner": "a", "empty": ""}]
+    source = write(tmp_path / "in.jsonl", rows)
+    told = export(source, "--to", "trl", "--out", tmp_path / "o.jsonl")
+    assert "note: in.jsonl: columns not used: answer_a, answer_b, winner\n" in told
+    assert lines(tmp_path / "o.jsonl") == [{"prompt": [{"role": "user", "content": "q"}]}]
+    told = refused(source, "--to", "trl", "--kind", "preferences", "--out", tmp_path / "p.jsonl")
+    assert "a row of prompts, not of preferences (its columns: prompt, answer_a, answer_b, winner, empty)" in told
+
+
+def test_nothing_of_a_runs_own_rows_is_called_unused(run, tmp_path):
+    for kind in ("sft", "preferences", "prompts"):
+        assert "not used" not in export(run, "--to", "trl", "--kind", kind, "--out", tmp_path / f"{kind}.jsonl")
+
+
+@pytest.mark.parametrize("words", [[], ["--kind", "prompts"]])
+def test_prompts_of_turns_are_read_as_battles_read_them(words, tmp_path):
+    rows = [{"turns": ["one", "two"], "question_id": 7}, {"turns": [{"content": "three"}]}, {"turns": []}]
+    source = write(tmp_path / "q.jsonl", rows)
+    told = export(source, "--to", "trl", *words, "--out", tmp_path / "o.jsonl")
+    assert [row["prompt"][0]["content"] for row in lines(tmp_path / "o.jsonl")] == ["one", "three"]
+    assert "1 row: later user turns" in told
+    assert "1 row: turns is not a list of the user's texts" in told
+    assert "columns not used: question_id" in told
+
+
+@pytest.mark.parametrize("to", ["trl", "llama-factory", "axolotl", "openrlhf", "verl", "nemo-rl"])
+def test_sft_rows_that_answer_nothing_are_left_out(to, tmp_path):
+    source = write(tmp_path / "in.jsonl", [{"prompt": f"q{n}", "completion": text} for n, text in enumerate("a\n ")])
+    told = export(source, "--to", to, "--out", tmp_path / ("o.parquet" if to == "verl" else "o.jsonl"))
+    assert "2 rows: an empty answer" in told
+    assert "1 of 3 rows" in told
+    if to == "trl":
+        export(source, "--to", to, "--kind", "prompts", "--out", tmp_path / "p.jsonl")
+        assert len(lines(tmp_path / "p.jsonl")) == 3
