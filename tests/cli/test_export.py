@@ -491,3 +491,22 @@ def test_sft_rows_that_answer_nothing_are_left_out(to, tmp_path):
     if to == "trl":
         export(source, "--to", to, "--kind", "prompts", "--out", tmp_path / "p.jsonl")
         assert len(lines(tmp_path / "p.jsonl")) == 3
+
+
+def test_a_run_without_a_leaderboard_has_not_finished(run, tmp_path):
+    out = ["--to", "csv", "--out", tmp_path / "b.csv"]
+    assert refused(run, *out) == f"{run}: no run directory (no leaderboard.json)"
+    (run / "config.yaml").write_text("")
+    told = f"{run}: no leaderboard.json; the run has not finished: the command that began it resumes it"
+    assert refused(run, *out) == told
+    found = CliRunner().invoke(app, ["agree", str(run), str(run)])
+    assert isinstance(found.exception, InputError)
+    assert str(found.exception) == told
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}\n{"a": 2}\n', "", "[1]", '{"leaderboard": [1]}', '"x"', "\x00"])
+def test_what_is_no_leaderboard_is_refused_in_plain_words(text, tmp_path):
+    (tmp_path / "x.jsonl").write_text(text)
+    told = refused(tmp_path / "x.jsonl", "--to", "csv", "--out", tmp_path / "b.csv")
+    assert "no leaderboard.json" in told
+    assert not any(word in told for word in ("Extra data", "Expecting", "indices", "argument", "\n"))
