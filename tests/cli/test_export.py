@@ -415,3 +415,98 @@ def test_battles_for_alpaca_eval_arena_hard_and_chatbot_arena(tmp_path):
         run, "--to", "arena-hard", "--baseline", "othr", "--out", tmp_path / "no"
     )
     assert not (tmp_path / "no").exists() or not any((tmp_path / "no").rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize("way", ["arena.db", "config.yaml", "data/new.csv", "link.csv", "folder/arena.db", "out.csv"])
+@pytest.mark.parametrize("source", ["", "leaderboard.json"])
+def test_nothing_is_written_into_the_run_that_is_read(way, source, run, tmp_path):
+    (run / "leaderboard.json").write_text(json.dumps({"leaderboard": [ROW]}))
+    for name in ("arena.db", "config.yaml"):
+        (run / name).write_text("kept")
+    (tmp_path / "link.csv").symlink_to(run / "arena.db")
+    (tmp_path / "folder").symlink_to(run)
+    (run / "out.csv").symlink_to(tmp_path / "elsewhere.csv")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    out = tmp_path / way if way.startswith(("link", "folder")) else run / way
+    told = refused(run / source, "--to", "csv", "--out", out, "--force")
+    assert "inside the run directory" in told
+    assert "\n" not in told
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_files_beside_the_rows_do_not_lead_into_the_run_either(run, tmp_path):
+    for name, to in (("o.lineage.jsonl", "trl"), ("dataset_info.json", "llama-factory")):
+        (tmp_path / name).symlink_to(run / "summary.json")
+        told = refused(run, "--to", to, "--kind", "sft", "--out", tmp_path / "o.jsonl", "--force")
+        assert "inside the run directory" in told
+        (tmp_path / name).unlink()
+
+
+def test_an_arena_file_is_never_written_over(run, tmp_path):
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(b"SQLite format 3\x00 and its pages")
+    assert "an arena file" in refused(run, "--to", "trl", "--kind", "sft", "--out", other, "--force")
+    assert other.read_bytes().endswith(b"pages")
+
+
+def test_a_stage_without_a_rows_file_is_not_taken_for_a_misspelt_one(run, tmp_path):
+    (run / "summary.json").write_text(json.dumps({"stages": [{"name": "SFT-I0"}, {"name": "SFT-I1"}]}))
+    told = refused(run, "--to", "trl", "--stage", "SFT-I0", "--out", tmp_path / "o.jsonl")
+    assert "'SFT-I0' has no rows file (data/SFT-I0.jsonl)" in told
+    assert "did you mean" not in told
+
+
+def test_columns_that_are_not_used_are_named(tmp_path):
+    rows = [{"prompt": "q", "answer_a": "x", "answer_b": "y", "winner": "a", "empty": ""}]
+    source = write(tmp_path / "in.jsonl", rows)
+    told = export(source, "--to", "trl", "--out", tmp_path / "o.jsonl")
+    assert "note: in.jsonl: columns not used: answer_a, answer_b, winner\n" in told
+    assert lines(tmp_path / "o.jsonl") == [{"prompt": [{"role": "user", "content": "q"}]}]
+    told = refused(source, "--to", "trl", "--kind", "preferences", "--out", tmp_path / "p.jsonl")
+    assert "a row of prompts, not of preferences (its columns: prompt, answer_a, answer_b, winner, empty)" in told
+
+
+def test_nothing_of_a_runs_own_rows_is_called_unused(run, tmp_path):
+    for kind in ("sft", "preferences", "prompts"):
+        assert "not used" not in export(run, "--to", "trl", "--kind", kind, "--out", tmp_path / f"{kind}.jsonl")
+
+
+@pytest.mark.parametrize("words", [[], ["--kind", "prompts"]])
+def test_prompts_of_turns_are_read_as_battles_read_them(words, tmp_path):
+    rows = [{"turns": ["one", "two"], "question_id": 7}, {"turns": [{"content": "three"}]}, {"turns": []}]
+    source = write(tmp_path / "q.jsonl", rows)
+    told = export(source, "--to", "trl", *words, "--out", tmp_path / "o.jsonl")
+    assert [row["prompt"][0]["content"] for row in lines(tmp_path / "o.jsonl")] == ["one", "three"]
+    assert "1 row: later user turns" in told
+    assert "1 row: turns is not a list of the user's texts" in told
+    assert "columns not used: question_id" in told
+
+
+@pytest.mark.parametrize("to", ["trl", "llama-factory", "axolotl", "openrlhf", "verl", "nemo-rl"])
+def test_sft_rows_that_answer_nothing_are_left_out(to, tmp_path):
+    source = write(tmp_path / "in.jsonl", [{"prompt": f"q{n}", "completion": text} for n, text in enumerate("a\n ")])
+    told = export(source, "--to", to, "--out", tmp_path / ("o.parquet" if to == "verl" else "o.jsonl"))
+    assert "2 rows: an empty answer" in told
+    assert "1 of 3 rows" in told
+    if to == "trl":
+        export(source, "--to", to, "--kind", "prompts", "--out", tmp_path / "p.jsonl")
+        assert len(lines(tmp_path / "p.jsonl")) == 3
+
+
+def test_a_run_without_a_leaderboard_has_not_finished(run, tmp_path):
+    out = ["--to", "csv", "--out", tmp_path / "b.csv"]
+    assert refused(run, *out) == f"{run}: no run directory (no leaderboard.json)"
+    (run / "config.yaml").write_text("")
+    told = f"{run}: no leaderboard.json; the run has not finished: the command that began it resumes it"
+    assert refused(run, *out) == told
+    found = CliRunner().invoke(app, ["agree", str(run), str(run)])
+    assert isinstance(found.exception, InputError)
+    assert str(found.exception) == told
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}\n{"a": 2}\n', "", "[1]", '{"leaderboard": [1]}', '"x"', "\x00"])
+def test_what_is_no_leaderboard_is_refused_in_plain_words(text, tmp_path):
+    (tmp_path / "x.jsonl").write_text(text)
+    told = refused(tmp_path / "x.jsonl", "--to", "csv", "--out", tmp_path / "b.csv")
+    assert "no leaderboard.json" in told
+    assert not any(word in told for word in ("Extra data", "Expecting", "indices", "argument", "\n"))

@@ -12,6 +12,7 @@ from typing import cast
 
 from rich.console import Console
 
+from arenaloop.cli.directory import ARENA
 from arenaloop.data.export import battles as battle_forms
 from arenaloop.data.export.boards import as_csv, as_markdown, read_document
 from arenaloop.data.export.formats import BATTLE_FORMATS, BOARD_FORMATS, FORMATS, NAMES
@@ -23,6 +24,7 @@ from arenaloop.data.lineage import row_files
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.jsonl import JsonRow, encode_json, replacing, write_json
 from arenaloop.regular_files import read_regular
+from arenaloop.store.pages import MAGIC
 from arenaloop.terminal import counted, say
 
 __all__ = ["execute"]
@@ -50,6 +52,7 @@ def execute(
     _refuse_options(to, stages, kind, baseline, strong)
     if not source.exists():
         raise InputError(f"{source}: no such file or run directory")
+    _refuse_inside(out, source)
     account = Account()
     advice: list[str] = []
     if to in FORMATS:
@@ -96,12 +99,30 @@ def _say(
         say(console, line)
 
 
+def _refuse_inside(path: Path, source: Path) -> None:
+    """Raise InputError for a file in the run directory that is read, or that holds the file that is read."""
+    whole = source.resolve()
+    run = whole if whole.is_dir() else next((one for one in whole.parents if (one / ARENA).is_file()), None)
+    if run is not None and any(one.is_relative_to(run) for one in (path.resolve(), path.parent.resolve() / path.name)):
+        raise InputError(f"--out {path}: inside the run directory {run}, whose files stay as they are; take another")
+
+
+def _is_arena(path: Path) -> bool:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+    return False
+
+
 def _refuse_there(path: Path, force: bool, sources: Sequence[Path]) -> None:
-    """Raise InputError where a file stands already, or is what is read."""
+    """Raise InputError where a file stands already, is what is read, or is an arena file."""
+    if sources:
+        _refuse_inside(path, sources[0])
     if any(path.resolve() == one.resolve() for one in sources):
         raise InputError(f"--out {path}: that is what is read; take another file")
     if path.is_dir():
         raise InputError(f"--out {path}: a folder, where a file is to be written")
+    if path.is_file() and _is_arena(path):
+        raise InputError(f"--out {path}: an arena file, which is never written over; take another file")
     if path.is_file() and not force:
         raise InputError(f"--out {path}: a file is there already; --force writes over it")
 
@@ -118,7 +139,9 @@ def _training(
     if chosen not in form.convert:
         raise ConfigError(f"{form.title} takes no {chosen}; it takes {' and '.join(form.convert)} (--kind)")
     for path in (out, *([] if form.schema else [lineage_beside(out)])):
-        _refuse_there(path, force, [file for _, file in files])
+        _refuse_there(path, force, [source, *(file for _, file in files)])
+    if form is LLAMA_FACTORY:
+        _refuse_inside(out.with_name(INFO), source)
     info = info_with(out, chosen, force=force) if form is LLAMA_FACTORY else None
     written = write_training(read_rows(files, chosen, account), form, chosen, out, account)
     if info is not None:
@@ -142,10 +165,12 @@ def _sources(source: Path, stages: Sequence[str], kind: Kind | None) -> tuple[li
     if aside := [name for name in stages if name not in there and (source / "data" / f"{name}.jsonl").is_file()]:
         raise InputError(f"{source}: data/{aside[0]}.jsonl holds what is not trained on (held out, or dropped)")
     if missing := [name for name in stages if name not in there]:
-        raise InputError(
-            f"{source}: no training rows of a stage {missing[0]!r}{nearest(missing[0], list(there))}; there are those "
-            f"of {', '.join(there) or 'none'}"
-        )
+        name = missing[0]
+        if name in _stages(source) or (source / "checkpoints" / name).is_dir():
+            what = f"the stage {name!r} has no rows file (data/{name}.jsonl)"
+        else:
+            what = f"no training rows of a stage {name!r}{nearest(name, list(there))}"
+        raise InputError(f"{source}: {what}; there are those of {', '.join(there) or 'none'}")
     kinds: dict[str, Kind] = {}
     for name in stages or there:
         head = next(table_rows(there[name]), None) if there[name].stat().st_size else None
@@ -165,12 +190,16 @@ def _sources(source: Path, stages: Sequence[str], kind: Kind | None) -> tuple[li
 
 def _stage_files(directory: Path) -> dict[str, Path]:
     """The row files of a run's stages, in the order of its summary."""
-    files = row_files(directory)
-    try:
-        order = [str(stage["name"]) for stage in json.loads(read_regular(directory / "summary.json"))["stages"]]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        order = []
+    files, order = row_files(directory), _stages(directory)
     return {name: files[name] for name in [*(n for n in order if n in files), *(n for n in files if n not in order)]}
+
+
+def _stages(directory: Path) -> list[str]:
+    """The stages that a run's summary names; none without one."""
+    try:
+        return [str(stage["name"]) for stage in json.loads(read_regular(directory / "summary.json"))["stages"]]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return []
 
 
 # ---------------------------------------------------------------------- leaderboard and battles
@@ -202,7 +231,7 @@ def _battles(
     met = battle_forms.battles(source, account, words=to.startswith("arena-hard"))
     models: set[str] = set()
     with contextlib.ExitStack() as stack:
-        files = Files(stack, lambda path: _refuse_there(path, force, []))
+        files = Files(stack, lambda path: _refuse_there(path, force, [source]))
         outputs: set[tuple[str, str]] = set()
         for place, battle in _paired(_against(met, baseline, account, models), seats=to.startswith("arena-hard")):
             try:

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from arenaloop.errors import InputError
 from arenaloop.regular_files import open_regular, read_regular
 
-__all__ = ["check_whole"]
+__all__ = ["board_of", "check_whole"]
 
 _BLOCK = 1 << 20
+_BEGUN = ("config.yaml", "arena.db", "battles.jsonl")  # files of a run before its leaderboard
+
+
+def board_of(source: Path) -> Path:
+    """The ``leaderboard.json`` of a run directory; a file is one itself.
+
+    Raises:
+        InputError: the directory has none: the run has not finished, or it is no run directory.
+    """
+    path = source / "leaderboard.json" if source.is_dir() else source
+    if source.is_dir() and not os.path.exists(path):  # which raises nothing
+        if any(os.path.exists(source / name) for name in _BEGUN):
+            why = "no leaderboard.json; the run has not finished: the command that began it resumes it"
+            raise InputError(f"{source}: {why}")
+        raise InputError(f"{source}: no run directory (no leaderboard.json)")
+    return path
 
 
 def check_whole(directory: Path) -> None:

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from arenaloop.data.result_files import board_of
 from arenaloop.errors import InputError
 from arenaloop.regular_files import read_regular
 from arenaloop.terminal import figure, plain, span
@@ -25,10 +26,10 @@ def read_document(source: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing, or is something else.
     """
-    path = source / "leaderboard.json" if source.is_dir() else source
+    path = board_of(source)
     try:
         document = json.loads(read_regular(path))
-        rows = document["leaderboard"]
+        rows = document.get("leaderboard") if isinstance(document, dict) else None
         if not rows or not isinstance(rows, list) or any(name not in row for row in rows for name in _COLUMNS):
             raise ValueError("no rows of models")
         for number, row in enumerate(rows, 1):
@@ -42,8 +43,9 @@ def read_document(source: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, LookupError, TypeError, RecursionError) as error:
+        why = f" ({error})" if type(error) is ValueError else ""  # of others the message is a parser's
         raise InputError(
-            f"{path}: no leaderboard.json ({error}); arenaloop rank FILE --json prints one of battles"
+            f"{path}: no leaderboard.json{why}; name a run directory, or what arenaloop rank FILE --json prints"
         ) from None
     return dict(document)
 

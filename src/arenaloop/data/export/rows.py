@@ -14,6 +14,8 @@ from typing import Any, Literal
 from arenaloop.data.formats import training_columns, training_rows
 from arenaloop.data.formats.labels import read_labels
 from arenaloop.data.formats.tables import table_rows
+from arenaloop.data.formats.training_turns import FIELDS
+from arenaloop.data.prompts import read_prompt
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.ratings.cells import to_number
@@ -52,6 +54,7 @@ it in their loss, and this one is in the judge's points."""
 
 _LABELS = ("output_1", "response_a", "conversation_a")
 _REASONS = 40  # reasons that are told apart
+_SHOWN = 12  # columns in one note
 
 
 class UnfitError(ValueError):
@@ -165,7 +168,8 @@ def kind_of(row: Mapping[str, Any]) -> Kind | None:
         return "preferences"
     if any(name in row for name in ("completion", "output")) or _answered(row):
         return "sft"
-    return "prompts" if any(row.get(form[0]) is not None for form in training_rows.PROMPT_COLUMNS) else None
+    asked = ("turns", *(form[0] for form in training_rows.PROMPT_COLUMNS))
+    return "prompts" if any(row.get(name) is not None for name in asked) else None
 
 
 def _answered(row: Mapping[str, Any]) -> bool:
@@ -209,36 +213,58 @@ def read_rows(files: Sequence[tuple[str, Path]], kind: Kind, account: Account) -
 
 
 def _training_rows(path: Path, kind: Kind, account: Account) -> Iterator[tuple[str, TrainingRow]]:
+    unused: dict[str, None] = {}
     for line, cells in table_rows(path):
         account.read += 1
         place = f"{path.name}, line {line}"
         try:
-            yield place, _row(cells, kind)
+            row = _row(cells, kind)
         except ValueError as error:
             account.leave_out(str(error), place)
+            continue
         except RecursionError:
             account.leave_out("hundreds of brackets within each other", place)
+            continue
+        unused |= dict.fromkeys(training_columns.unread([cells], _known(cells), FIELDS))
+        yield place, row
+    if unused:
+        names = ", ".join(list(unused)[:_SHOWN]) + (" …" if len(unused) > _SHOWN else "")
+        account.notes.append(f"{path.name}: columns not used: {names}")
+
+
+def _known(cells: JsonRow) -> set[str]:
+    """The columns of a row that are read, or compared with what is."""
+    forms: Sequence[Sequence[str]] = (("turns",), *training_rows.PROMPT_COLUMNS)
+    if kind_of(cells) == "preferences":
+        forms = training_rows.PREFERENCE_COLUMNS
+    elif kind_of(cells) == "sft":
+        forms = training_rows.CONVERSATION_COLUMNS
+    return {name for form in forms for name in form} | set(LINEAGE) | set(training_rows.compared(cells))
 
 
 def _row(cells: JsonRow, kind: Kind) -> TrainingRow:
     own = kind_of(cells)
     if kind not in (own, "prompts"):
-        raise ValueError(f"no row of {kind}" if own is None else f"a row of {own}, not of {kind}")
-    forms: Sequence[Sequence[str]]
+        found = f" (its columns: {', '.join(list(map(str, cells))[:_SHOWN])})"
+        raise ValueError((f"no row of {kind}" if own is None else f"a row of {own}, not of {kind}") + found)
     answers: tuple[list[Message], ...] = ()
     if own == "preferences":
         read = training_rows.read_preference(cells)
-        prompt, answers, forms = read.prompt, (read.chosen, read.rejected), training_rows.PREFERENCE_COLUMNS
+        prompt, answers = read.prompt, (read.chosen, read.rejected)
     elif own == "sft":
         conversation = training_rows.read_conversation(cells)
         prompt, completion = conversation.prompt, conversation.completion
         begins = next(at for at, turn in enumerate(completion) if turn["role"] == "assistant")
         prompt, answers = [*prompt, *completion[:begins]], (completion[begins:],)
-        forms = training_rows.CONVERSATION_COLUMNS
+        if kind == "sft" and not completion[-1]["content"].strip():
+            raise ValueError("an empty answer, of which nothing is learned")
+    elif cells.get("turns") is not None:
+        asked = read_prompt(cells)
+        prompt, later = list(asked.messages), [{"role": "user", "content": text} for text in asked.follow_ups]
+        answers = (later,) if later else ()
     else:
-        prompt, forms = training_rows.read_prompt(cells), training_rows.PROMPT_COLUMNS
-    known = {name for form in forms for name in form} | set(LINEAGE) | set(training_rows.compared(cells))
-    training_columns.refuse_unread(cells, known)
+        prompt = training_rows.read_prompt(cells)
+    training_columns.refuse_unread(cells, _known(cells))
     return TrainingRow(prompt, answers, _lineage(cells))
 
 

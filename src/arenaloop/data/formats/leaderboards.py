@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.data.formats.tables import content_kind, table_rows
+from arenaloop.data.result_files import board_of
 from arenaloop.errors import InputError
 from arenaloop.ratings.agreement import Scored, spearman
 from arenaloop.ratings.cells import to_number
@@ -42,9 +43,7 @@ def read_leaderboard(path: str | Path) -> Board:
         InputError: the file cannot be read, lacks a column, holds something that is no number, a model twice, or an
             interval that does not hold its rating.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "leaderboard.json"
+    path = board_of(Path(path))
     board: dict[str, Scored] = {}
     unrated: list[str] = []
     places: list[tuple[float, float]] = []
