@@ -227,6 +227,10 @@ def test_the_pages_say_what_there_is(run: tuple[Path, Trained], arenaloop: Comma
         (["ab"], "too short for a key"),
         (["zzzzzzzz"], "no prompt, response, verdict or judgement 'zzzzzzzz'"),
         ([], "trace wants WHAT"),
+        (["--text", " "], "--text wants a text"),
+        (["scholar"], "'scholar' is a contestant, not a stage or key"),
+        (["../outside.jsonl:1"], "nothing outside of it is read"),
+        (["data/../../outside.jsonl:1"], "nothing outside of it is read"),
         (["--text", "nobody said this"], "no training row holds the text"),
         (["SFT-I1:99999999999999999999"], "no line 999999999999999999…"),
         (["SFT-I1:" + "9" * 5000], "no line 999999999999999999…"),
@@ -236,6 +240,7 @@ def test_the_pages_say_what_there_is(run: tuple[Path, Trained], arenaloop: Comma
 def test_what_is_not_there_is_said_in_one_line(
     run: tuple[Path, Trained], arenaloop: Command, words: list[str], message: str
 ) -> None:
+    (run[0].parent / "outside.jsonl").write_text('{"messages": [{"role": "user", "content": "?"}]}\n')
     result = arenaloop("trace", run[0], *words)
 
     assert (result.code, result.out, len(result.lines)) == (2, "", 1)
@@ -366,6 +371,53 @@ def test_a_text_that_quotes_a_key_names_nothing(run: tuple[Path, Trained], arena
     quoted = [*rows[1]["prompt"][:-1], {"role": "user", "content": " ".join(words)}]
     write_jsonl(path, [*rows, rows[1] | {"prompt": quoted}])
     assert [json.loads(arenaloop("trace", out, word, "--json").out)["rows"] for word in words] == before
+
+
+def test_files_that_were_lost_or_cut_since_are_named(
+    run: tuple[Path, Trained], arenaloop: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run[0], out, ignore=shutil.ignore_patterns("checkpoints"))
+    whole = json.loads(arenaloop("show", out, "--json").out)["stages"]
+    path, gone = out / "data" / "SFT-I1.jsonl", out / "data" / "SFT-I1.dropped.jsonl"
+    count = len(rows_of(path))
+    write_jsonl(path, rows_of(path)[:1])
+    key = next(row["verdicts"][0] for row in rows_of(gone) if row.get("verdicts"))
+    for name in ("SFT-I1.dropped", "SFT-I0", "DPO-I1"):
+        (out / "data" / f"{name}.jsonl").unlink()
+
+    overview = json.loads(arenaloop("show", out, "--json").out)
+    assert overview["notes"] == [f"SFT-I1: the file has 1 row of {count:,}: it was cut"]
+    assert [one["dropped"] for one in overview["stages"]] == [one["dropped"] for one in whole]
+    page = " ".join(arenaloop("trace", out, "SFT-I1").out.split())
+    assert f"the file has 1 row of {count:,}: it was cut" in page
+    told = json.loads(arenaloop("trace", out, key, "--json").out)["notes"]
+    assert told == ["no row names it; data/SFT-I1.dropped.jsonl is missing; the command that began the run writes it"]
+    assert "SFT-I0 was trained on demonstrations; data/SFT-I0.jsonl" in arenaloop("trace", out, "SFT-I0:1").lines[0]
+    assert "data/DPO-I1.jsonl is missing" in arenaloop("trace", out, "DPO-I1:1").lines[0]
+
+
+def test_a_stage_of_which_no_prompt_gave_a_row_is_told_of(tmp_path: Path, arenaloop: Command) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(arena_learning.NoRowsError):
+        trained(out, "rounds=1", "stages=[sft]", "k_sft=[9]")
+    page = " ".join(arenaloop("trace", out, "SFT-I1").out.split())
+    dropped = rows_of(out / "data" / "SFT-I1.dropped.jsonl")
+    below = sum(row["reason"] == "gap below k" for row in dropped)
+    for said in ("stopped: no row", f"no row: gap below k {below}"):
+        assert said in page
+    assert json.loads(arenaloop("show", out, "--json").out)["stages"][-1]["dropped"] == len(dropped)
+
+
+def test_of_equally_good_texts_it_is_said_that_a_lot_decides(run: tuple[Path, Trained], arenaloop: Command) -> None:
+    out, _ = run
+    shared = []
+    for stage in ("SFT-I1", "DPO-I1", "SFT-I2", "DPO-I2"):
+        told = json.loads(arenaloop("trace", out, stage, "--json").out)
+        shared.append(told["credit"] != told["chosen_by"])
+        page = " ".join(arenaloop("trace", out, stage).out.split())
+        assert ("as written; of equally good ones a lot decides" in page) == shared[-1]
+    assert 0 < sum(shared) < len(shared)
 
 
 def test_files_that_hold_no_rows_are_refused_in_one_line(

@@ -138,6 +138,10 @@ def test_lines_are_found_by_what_they_hold_as_json(tmp_path: Path) -> None:
         row_at(path, 4)
     with pytest.raises(InputError, match="no line 0"):
         row_at(path, 0)
+    for text, told in (("root:x:0:0", "not JSON"), ("[1]", "no JSON object")):
+        path.write_text(text)
+        with pytest.raises(InputError, match=f"line 1: {told}$"):
+            row_at(path, 1)
 
 
 def test_rows_are_those_that_are_learned_from(tmp_path: Path) -> None:

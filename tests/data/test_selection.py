@@ -211,6 +211,13 @@ def test_k_0_keeps_all_also_where_the_target_is_best() -> None:
     assert selection.dropped == {"target is best": 1, "gap below k": 1}
 
 
+def test_a_target_whose_answer_may_not_be_learned_is_best_all_the_same() -> None:
+    cut = item({"T": 8.0, "P": 5.0}, statuses={"T": Status.TRUNCATED})
+    for k in (0, 0.5):
+        assert sft_rows([cut], target="T", k=k).dropped == {"target is best": 1}
+    assert sft_rows([cut], target=None, k=0.5).dropped == {"gap below k": 1}
+
+
 def test_ties_prefer_another_than_the_target_then_a_lot_decides() -> None:
     tied = item({"T": 8.0, "B": 8.0, "A": 8.0, "Z": 2.0})
     assert sft_rows([tied, golden()], target="T", k=0).tied_best == 1

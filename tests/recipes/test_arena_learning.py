@@ -372,6 +372,10 @@ def test_no_rows_names_k_and_the_gaps(tmp_path: Path) -> None:
     assert sum(int(part.split(": ")[1]) for part in message.split("points: ")[1].split(")")[0].split(", ")) == 20
     assert caught.value.exit_code == 4
     assert not (tmp_path / "leaderboard.json").exists()
+    dropped = rows(tmp_path / "data" / "SFT-I1.dropped.jsonl")
+    assert {row["reason"] for row in dropped} <= {"gap below k", "target is best"}
+    assert len(dropped) == 20
+    assert rows(tmp_path / "data" / "SFT-I1.jsonl") == []
 
 
 def test_a_lower_k_goes_on_from_there(whole: tuple[Path, Result], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -10,12 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.cli.directory import ARENA
-from arenaloop.config import AlpacaFarmSettings, BattleSettings, JudgedSettings, RecipeSettings, read_yaml, validate
+from arenaloop.config import (
+    AlpacaFarmSettings,
+    ArenaLearningSettings,
+    BattleSettings,
+    JudgedSettings,
+    RecipeSettings,
+    read_yaml,
+    validate,
+)
 from arenaloop.data.lineage import (
     Meeting,
     Merging,
     Place,
     contestants,
+    count_lines,
     dropped_files,
     lines_with,
     meetings,
@@ -26,8 +36,11 @@ from arenaloop.data.lineage import (
     row_texts,
 )
 from arenaloop.errors import InputError, UserError, nearest
+from arenaloop.jsonl import read_rows
+from arenaloop.recipes.arena_learning_stages import plan_stages
 from arenaloop.specs.recipes import recipe_named
 from arenaloop.store import Store
+from arenaloop.terminal import counted
 from arenaloop.types import Prompt, Response, Verdict
 
 __all__ = ["Looked", "Named", "looked_up"]
@@ -85,6 +98,43 @@ class Looked:
         """The files of training rows, by stage."""
         return row_files(self.home)
 
+    def selection(self, stage: str) -> Mapping[str, Any]:
+        """What a finished stage's selection came to; empty where none is stored."""
+        return (self.done.get(stage) or {}).get("selection") or {}
+
+    def stopped(self, stage: str) -> bool:
+        """Whether no prompt of a stage gave a row, on which a run stops."""
+        rows, dropped = self.rows.get(stage), dropped_files(self.home).get(stage)
+        if rows is None or dropped is None or count_lines(rows):
+            return False
+        return count_lines(dropped) > sum(self.selection(stage).get("dropped", {}).values())
+
+    def dropped(self, stage: str) -> dict[str, int] | None:
+        """How many prompts of a stage gave no row, by reason; None where it selected nothing that is known of."""
+        if self.stopped(stage):
+            return dict(Counter(str(row.get("reason")) for _, row in read_rows(dropped_files(self.home)[stage])))
+        return self.selection(stage).get("dropped")
+
+    def warning(self, stage: str) -> str | None:
+        """What is to be known of a stage's file of rows: it has none, or fewer than were selected."""
+        if self.stopped(stage):
+            return "stopped: no row"
+        rows, selected = self.rows.get(stage), self.selection(stage).get("rows", 0)
+        if rows is None or (left := count_lines(rows)) >= selected:
+            return None
+        return f"the file has {counted(left, 'row')} of {selected:,}: it was cut"
+
+    def demonstrated(self, stage: str) -> bool:
+        """Whether a stage trains on demonstrations alone."""
+        return isinstance(self.settings, ArenaLearningSettings) and plan_stages(self.settings)[0].name == stage
+
+    def unwritten(self) -> str | None:
+        """A finished stage of which it is not written which prompts gave no row."""
+        if not isinstance(self.settings, ArenaLearningSettings):
+            return None
+        written = dropped_files(self.home)
+        return next((name for name in self.done if self.selection(name) and name not in written), None)
+
     # ------------------------------------------------------------------ what a word names
 
     def named(self, word: str, kinds: Sequence[str] = ("prompt", "response", "verdict", "judgement")) -> Named:
@@ -96,6 +146,11 @@ class Looked:
         some = [Named(*one) for one in self.store.keys_like(word, _CANDIDATES) if one[0] in kinds]
         if exact := [one for one in some if one.key == word]:
             return exact[0]
+        if not some and word in self.store.answers_by_model():
+            raise InputError(
+                f"{word!r} is a contestant, not a stage or key; a prompt and two contestants name a battle "
+                f"(arenaloop show {self.directory} PROMPT {word} OTHER)"
+            )
         if len(word) < _PREFIX:
             stages = nearest(word, [*self.rows, *self.done])
             raise InputError(f"{word!r}: no stage{stages}, and too short for a key (at least {_PREFIX} characters)")
@@ -129,20 +184,32 @@ class Looked:
         with suppress(StopIteration):
             # os.path's, since a Path raises for a name that is too long
             return row_at(next(path for path in self._paths(name) if os.path.isfile(path)), int(number))
+        if _leaves(name):
+            raise InputError(f"{shown}: no such file; in {self.directory} nothing outside of it is read")
         known = list(self.rows)
+        if name in self.done and self.demonstrated(name):
+            raise InputError(
+                f"{self.directory}: {name} was trained on demonstrations; data/{name}.jsonl is not here: the command "
+                "that began the run writes it"
+            )
+        if isinstance(self.settings, ArenaLearningSettings) and self.selection(name):
+            raise InputError(
+                f"{self.directory}: data/{name}.jsonl is missing; the command that began the run writes it"
+            )
         if name in self.done:
             kept = f"checkpoints/{name}/rollouts/"
             where = f", which are kept in {kept} (FILE:LINE)" if (self.home / kept).is_dir() else ""
-            raise InputError(f"{self.directory}: no battles selected rows for {name}; it had others, or its own{where}")
+            raise InputError(f"{self.directory}: {name} has no rows of its own{where}")
         listed = f"; there are {', '.join(known)}" if known else "; no stage has written rows here"
         raise InputError(f"{self.directory}: no rows of a stage {shown!r}{nearest(name, known)}{listed}")
 
     def _paths(self, name: str) -> Iterator[Path]:
         if name in self.rows:
             yield self.rows[name]
-        yield self.home / "data" / f"{name}.jsonl"
-        for folder in (self.directory, self.home, self.home / "data"):
-            yield folder / name
+        if not _leaves(name):
+            yield self.home / "data" / f"{name}.jsonl"
+            for folder in (self.directory, self.home, self.home / "data"):
+                yield folder / name
         yield Path(name)
 
     # ------------------------------------------------------------------ what is there about a prompt
@@ -243,6 +310,11 @@ def looked_up(directory: Path) -> Iterator[Looked]:
         except UserError as error:
             notes.append(f"thresholds and rules are not known: {error}")
         yield Looked(directory, home, store, settings, dict(store.stages()), notes)
+
+
+def _leaves(name: str) -> bool:
+    """Whether a relative name of a file leads out of the folder that it is looked for in."""
+    return os.path.normpath(name).split(os.sep)[0] == os.pardir
 
 
 def _shared(one: str, other: str) -> int:

@@ -145,7 +145,7 @@ class _Page:
         self.head(d["stage"], d["file"] or "no rows of its own")
         if d["threshold"]:
             self.line(f"selected with {d['threshold']['name']} = {d['threshold']['value']:g}")
-        if d["rows"] is not None:
+        if d["rows"]:
             self.line(f"{counted(d['rows'], 'row')}: {d['stage']}:1 to {d['stage']}:{d['rows']}")
         if d["finished"]:
             self.line(f"trained on {counted(d['trained_on'], 'row')}, from {d['start']}")
@@ -153,7 +153,9 @@ class _Page:
             self.line("its training has not finished")
         for title, counts in (("chosen", d["chosen_by"]), ("rejected", d["rejected_by"]), ("no row", d["dropped"])):
             if counts:
-                self.line(f"{title}: {', '.join(f'{name} {n:,}' for name, n in counts.items())}")
+                lots = title == "chosen" and counts != d["credit"]
+                end = "; as written; of equally good ones a lot decides" if lots else ""
+                self.line(f"{title}: {', '.join(f'{name} {n:,}' for name, n in counts.items())}{end}")
         if d["dropped_file"]:
             self.line(f"prompts without a row: {d['dropped_file']}")
 

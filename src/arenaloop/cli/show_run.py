@@ -7,7 +7,7 @@ from typing import Any
 
 from arenaloop.cli.looked_up import Looked
 from arenaloop.cli.trace_run import battle_document, meeting_document, meetings_on, prompt_document, trace
-from arenaloop.data.lineage import Place, dropped_files, prompt_id_of, row_prompt, row_texts
+from arenaloop.data.lineage import Place, count_lines, dropped_files, prompt_id_of, row_prompt, row_texts
 from arenaloop.errors import ConfigError, InputError, nearest
 
 __all__ = ["overview", "show"]
@@ -122,8 +122,8 @@ def overview(run: Looked) -> Document:
     stages = [
         {
             "stage": name,
-            "rows": _count(rows[name]) if name in rows else None,
-            "dropped": _count(dropped[name]) if name in dropped else None,
+            "rows": count_lines(rows[name]) if name in rows else None,
+            "dropped": count_lines(dropped[name]) if name in dropped else _total(run.dropped(name)),
             "trained_on": (run.done.get(name) or {}).get("rows"),
         }
         for name in dict.fromkeys([*run.done, *rows])
@@ -141,12 +141,11 @@ def overview(run: Looked) -> Document:
         "sizes": run.store.sizes(),
         "models": dict(models),
         "stages": stages,
-        "battles": [{"file": one.name, "lines": _count(one)} for one in files],
+        "battles": [{"file": one.name, "lines": count_lines(one)} for one in files],
         "try": hints,
-        "notes": run.notes,
+        "notes": [*run.notes, *(f"{name}: {told}" for name in rows if (told := run.warning(name)))],
     }
 
 
-def _count(path: Any) -> int:
-    with path.open("rb") as file:
-        return sum(1 for _ in file)
+def _total(counts: Mapping[str, int] | None) -> int | None:
+    return None if counts is None else sum(counts.values())

@@ -52,6 +52,8 @@ def trace(
 
     if (what is None) == (text is None):
         raise ConfigError("trace wants WHAT (such as SFT-I1:1 or a key) or --text, one of them")
+    if text is not None and not text.strip():
+        raise ConfigError("--text wants a text that rows hold; this one is empty")
     stdin = sys.stdin.read() if what == "-" else None
     with looked_up(directory) as run:
         document = traced(run, what, text, stdin)

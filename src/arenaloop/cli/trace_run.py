@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.cli.looked_up import Looked, Named
-from arenaloop.data.lineage import Meeting, Place, dropped_files, meetings, prompt_id_of, row_prompt, row_texts, scores
+from arenaloop.data.lineage import (
+    Meeting,
+    Place,
+    count_lines,
+    dropped_files,
+    meetings,
+    prompt_id_of,
+    row_prompt,
+    row_texts,
+    scores,
+)
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.recipes.lineage import selected, selected_again, target_among, trained_on
@@ -51,8 +61,8 @@ def trace(run: Looked, what: str | None, text: str | None, stdin: str | None) ->
 def _read(text: str) -> JsonRow:
     try:
         row = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"stdin: not a JSON object ({error})") from None
+    except (ValueError, RecursionError):
+        raise InputError("stdin: not JSON") from None
     if not isinstance(row, dict):
         raise InputError("stdin: one training row is expected, a JSON object")
     return row
@@ -118,7 +128,7 @@ def row_document(run: Looked, place: Place) -> Document:
     result = run.done.get(stage)
     if result is not None and (unfit := sum((result.get("rows_dropped") or {}).values())):
         notes.append(f"{stage} left out {counted(unfit, 'row')} that did not fit its training; this may be one")
-    rows = _lines(place.path) if not row.get("verdicts") else 0
+    rows = count_lines(place.path) if not row.get("verdicts") else 0
     learned = trained_on(run.recipe, stage, row, run.done, line=place.line, rows=rows)
     table = _score_rows(run, prompt, who, points, told, target)
     if failed and prompt is not None:
@@ -206,11 +216,6 @@ def _names(who: Mapping[str, str]) -> dict[str, list[str]]:
     for name, text_hash in who.items():
         found.setdefault(text_hash, []).append(name)
     return found
-
-
-def _lines(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for _ in file)
 
 
 def meeting_document(run: Looked, one: Meeting, names: Mapping[str, Sequence[str]]) -> Document:
@@ -380,21 +385,24 @@ def stage_document(run: Looked, stage: str) -> Document:
     """A stage: how many rows it selected and trained on, by which threshold, and what gave no row."""
     result, path = run.done.get(stage), run.rows.get(stage)
     dropped = dropped_files(run.home).get(stage)
-    selection = (result or {}).get("selection") or {}
+    selection, notes = run.selection(stage), list(run.notes)
+    warning = run.warning(stage)
+    notes += [warning] if warning else []
     return {
         "kind": "stage",
         "stage": stage,
         "finished": result is not None,
         "file": None if path is None else str(path),
-        "rows": None if path is None else _lines(path),
+        "rows": None if path is None else count_lines(path),
         "trained_on": None if result is None else result.get("rows"),
         "start": None if result is None else result.get("start"),
         "threshold": _k(run, stage),
-        "dropped": selection.get("dropped") or {},
+        "dropped": run.dropped(stage) or {},
         "dropped_file": None if dropped is None else str(dropped),
         "chosen_by": selection.get("chosen_by") or {},
         "rejected_by": selection.get("rejected_by") or {},
-        "notes": run.notes,
+        "credit": selection.get("credit") or {},
+        "notes": notes,
     }
 
 
@@ -496,8 +504,8 @@ def _uses(
 def _nowhere(run: Looked) -> str:
     """Why nothing names what is stored, as far as the directory tells."""
     if run.recipe is not None:
-        if not dropped_files(run.home):
-            return "no row names it; what prompts gave none is not written here: the run's own command writes it"
+        if stage := run.unwritten():
+            return f"no row names it; data/{stage}.dropped.jsonl is missing; the command that began the run writes it"
         return (
             "no row or battle names it: it validated a stage, or it guarded one, its stage has not finished, or "
             "settings have changed"

@@ -25,6 +25,7 @@ __all__ = [
     "Place",
     "RowText",
     "contestants",
+    "count_lines",
     "dropped_files",
     "lines_with",
     "meetings",
@@ -215,6 +216,12 @@ def dropped_files(directory: Path) -> dict[str, Path]:
     return {one.stem.removesuffix(_DROPPED): one for one in files if one.stem not in _NO_ROWS}
 
 
+def count_lines(path: Path) -> int:
+    """How many lines a file has."""
+    with open_regular(path) as file:
+        return sum(1 for _ in file)
+
+
 def lines_with(path: Path, words: Iterable[str]) -> Iterator[Place]:
     """The rows of a JSONL file whose line holds one of some words; others are passed over undecoded."""
     marks = [encode_json(word)[1:-1] for word in words]
@@ -247,16 +254,15 @@ def row_at(path: Path, line: int) -> Place:
         found = next(islice(file, line - 1, None), None) if line > 0 else None
         if found is not None and found.strip():
             return Place(path, line, _row(path, line, found))
-    with open_regular(path) as file:
-        rows = sum(1 for _ in file)
-    raise InputError(f"{path}: no line {line:,}; it has {rows:,}")
+    raise InputError(f"{path}: no line {line:,}; it has {count_lines(path):,}")
 
 
 def _row(path: Path, line: int, text: bytes) -> JsonRow:
     try:
         row = json.loads(text)
-        if not isinstance(row, dict):
-            raise ValueError("no JSON object")
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}, line {line}: {error}") from None
+        why = "not JSON" if isinstance(error, ValueError) else "nested too deeply"
+        raise InputError(f"{path}, line {line}: {why}") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{path}, line {line}: no JSON object")
     return row

@@ -194,7 +194,7 @@ def sft_rows(
         as_good = [name for name in usable if _points(item, name) == _points(item, best)]
         selection.tied_best += len(as_good) > 1
         selection.gaps[math.floor(gap + _TOLERANCE)] += 1
-        if best == target and k > 0:
+        if target and (gap < -_TOLERANCE or (best == target and k > 0)):  # its own may be the best and unusable
             selection.drop(item, "target is best", gap)
         elif gap < k - _TOLERANCE:
             selection.drop(item, "gap below k", gap)

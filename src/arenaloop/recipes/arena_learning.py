@@ -292,6 +292,8 @@ def _select(r: _Run, stage: Stage, judged: Summary | None = None) -> Selection:
     selection = Selection()
     for one in _fights(r, stage):
         selection.add(_selected(r, stage, one, _threshold(r, stage), judged))
+    write_jsonl(r.stages.rows_file(stage.name), selection.rows)
+    write_jsonl(r.stages.rows_file(f"{stage.name}.dropped"), selection.left)
     if not selection.rows:
         name, k = threshold(r.recipe.settings, stage)
         gaps = ", ".join(f"{gap}: {n}" for gap, n in sorted(selection.gaps.items())) or "none"
@@ -299,8 +301,6 @@ def _select(r: _Run, stage: Stage, judged: Summary | None = None) -> Selection:
             f"{stage.name}: no prompt gave a training row at {name} = {k:g} (gaps, by whole points: {gaps}); "
             f"with a lower {name} the run goes on from here"
         )
-    write_jsonl(r.stages.rows_file(stage.name), selection.rows)
-    write_jsonl(r.stages.rows_file(f"{stage.name}.dropped"), selection.left)
     return selection
 
 
