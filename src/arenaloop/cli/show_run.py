@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from arenaloop.cli.battled import meeting_document
 from arenaloop.cli.looked_up import Looked
-from arenaloop.cli.trace_run import battle_document, meeting_document, meetings_on, prompt_document, trace
+from arenaloop.cli.trace_run import battle_document, meetings_on, prompt_document, trace
 from arenaloop.data.lineage import Place, count_lines, dropped_files, prompt_id_of, row_prompt, row_texts
 from arenaloop.errors import ConfigError, InputError, nearest
 

@@ -8,6 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arenaloop.cli.battled import (
+    answer_document,
+    failed_target,
+    gap_of,
+    how_asked,
+    meeting_document,
+    names_by_text,
+    points_of,
+    score_rows,
+    verdict_document,
+    why_not,
+)
 from arenaloop.cli.looked_up import Looked, Named
 from arenaloop.data.lineage import (
     Meeting,
@@ -18,15 +30,14 @@ from arenaloop.data.lineage import (
     prompt_id_of,
     row_prompt,
     row_texts,
-    scores,
 )
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.recipes.lineage import selected, selected_again, target_among, trained_on
 from arenaloop.terminal import counted
-from arenaloop.types import Prompt, Response, Verdict
+from arenaloop.types import Prompt
 
-__all__ = ["answer_document", "battle_document", "meeting_document", "prompt_document", "trace", "verdict_document"]
+__all__ = ["battle_document", "meetings_on", "prompt_document", "trace"]
 
 Document = dict[str, Any]
 _LISTED = 20
@@ -109,14 +120,14 @@ def row_document(run: Looked, place: Place) -> Document:
         why.threshold is not None and bool(found) and not any("#" in n or target_among(run.recipe, [n]) for n in who)
     )
     margin, told = row.get("margin"), [one for one in row_texts(row) if one.texts]
-    points, gap = _points(run, who, found, target), None
+    points, gap = points_of(run, who, found, target), None
     least: float | None = None
     if failed:
         notes.append("the target failed by itself and counts as the least score")
         if len(told) == 1 and told[0].model in points and margin is not None:
             least = points[told[0].model][0] - margin
     if points and told and all(one.model in points for one in told) and not (failed and len(told) == 1):
-        gap = _gap([one.model for one in told], points, target)
+        gap = gap_of([one.model for one in told], points, target)
     if (
         gap is not None
         and margin is not None
@@ -130,9 +141,9 @@ def row_document(run: Looked, place: Place) -> Document:
         notes.append(f"{stage} left out {counted(unfit, 'row')} that did not fit its training; this may be one")
     rows = count_lines(place.path) if not row.get("verdicts") else 0
     learned = trained_on(run.recipe, stage, row, run.done, line=place.line, rows=rows)
-    table = _score_rows(run, prompt, who, points, told, target)
+    table = score_rows(run, prompt, who, points, told, target)
     if failed and prompt is not None:
-        table.append(_failed_target(run, prompt, least))
+        table.append(failed_target(run, prompt, least))
         target = table[-1]["model"]
     if [one.role for one in told] == ["sampled"] and (about := run.rows_naming(prompt_id)):
         notes.append(f"rows that battles on its prompt gave: {', '.join(one.name for one in about)}")
@@ -145,147 +156,9 @@ def row_document(run: Looked, place: Place) -> Document:
         "texts": [{"role": one.role, "model": one.model, "texts": list(one.texts)} for one in told],
         "selected": {"rule": why.rule, "gap": margin, "name": why.name, "threshold": why.threshold, "target": target},
         "scores": table,
-        "battles": [meeting_document(run, one, _names(who)) for one in found],
+        "battles": [meeting_document(run, one, names_by_text(who)) for one in found],
         "trained": [one._asdict() for one in learned],
         "notes": notes,
-    }
-
-
-def _points(
-    run: Looked, who: Mapping[str, str], found: Sequence[Meeting], target: str | None
-) -> dict[str, tuple[float, int]]:
-    """Scores of all who battled; of a jury's verdicts none, since how they are merged is the jury's rule."""
-    if len({(v.judge_hash, v.template_hash) for one in found for v in one.verdicts}) > 1:
-        return {}
-    only_target = getattr(run.settings, "battle_mode", "all_pairs") == "target_vs_each" and target is not None
-    pairs = [(target, name) for name in who if name != target] if only_target and target is not None else None
-    return scores(who, found, pairs)
-
-
-def _gap(names: Sequence[str], points: Mapping[str, tuple[float, int]], target: str | None) -> float | None:
-    """Between chosen and rejected; of a single answer, from it to the target, or to the best of the others."""
-    if len(names) == 2:
-        return points[names[0]][0] - points[names[1]][0]
-    at = points.get(target or "")
-    rivals = [at[0]] if at is not None else [p for name, (p, _) in points.items() if name != names[0]]
-    return points[names[0]][0] - max(rivals) if rivals else None
-
-
-def _score_rows(
-    run: Looked,
-    prompt: Prompt | None,
-    who: Mapping[str, str],
-    points: Mapping[str, tuple[float, int]],
-    told: Sequence[Any],
-    target: str | None,
-) -> list[Document]:
-    if prompt is None:
-        return []
-    answers = run.answers(prompt)
-    roles = {one.model: one.role for one in told}
-    rows = []
-    for name, text_hash in who.items():
-        key = next((k for k, one in answers.items() if (one.model, one.text_hash) == (name, text_hash)), None)
-        key = key or next((k for k, one in answers.items() if one.text_hash == text_hash), None)
-        score, battles = points.get(name, (None, 0))
-        rows.append(
-            {"model": name, "score": score, "battles": battles, "role": roles.get(name), "target": name == target}
-            | {"response": key, "text": list(answers[key].texts) if key else None}
-        )
-    return sorted(rows, key=lambda one: (-(one["score"] if one["score"] is not None else -1.0), one["model"]))
-
-
-def _failed_target(run: Looked, prompt: Prompt, least: float | None) -> Document:
-    """The row of scores of a target that failed by itself; called by the stage's name where that is known."""
-    answers = {key: one for key, one in run.answers(prompt).items() if "#" not in one.model}
-    name = target_among(run.recipe, sorted({one.model for one in answers.values()}))
-    key = next((key for key, one in answers.items() if one.model == name), None)
-    return {
-        "model": name or "the target",
-        "score": least,
-        "battles": 0,
-        "role": "failed",
-        "target": True,
-        "response": key,
-        "text": list(answers[key].texts) if key else None,
-    }
-
-
-def _names(who: Mapping[str, str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, text_hash in who.items():
-        found.setdefault(text_hash, []).append(name)
-    return found
-
-
-def meeting_document(run: Looked, one: Meeting, names: Mapping[str, Sequence[str]]) -> Document:
-    """All verdicts over two texts, and what they come to."""
-    battle = one.battles[0] if one.battles else None
-    sides = (list(names.get(one.one, ())), list(names.get(one.two, ())))
-    attempts = run.store.attempts([v.key for v in one.verdicts])
-    return {
-        "judge": one.verdicts[0].judge,
-        "one": sides[0],
-        "two": sides[1],
-        "texts": [one.one, one.two],
-        "winner": None if battle is None else {"model_a": "one", "model_b": "two", "tie": "tie"}[battle.winner.value],
-        "score_one": None if battle is None else battle.score_a,
-        "score_two": None if battle is None else battle.score_b,
-        "flipped": None if battle is None else battle.flipped,
-        "verdicts": [
-            verdict_document(v, names)
-            | {"attempts": attempts[v.key], "counts": v.key in one.decisive, "why_not": why_not(v, one)}
-            for v in one.verdicts
-        ],
-    }
-
-
-def verdict_document(v: Verdict, names: Mapping[str, Sequence[str]]) -> Document:
-    """A verdict, with the models in its seats."""
-    return {
-        "key": v.key,
-        "judge": v.judge,
-        "first": list(names.get(v.first_hash, ())),
-        "second": list(names.get(v.second_hash, ())),
-        "status": v.status.value,
-        "outcome": None if v.outcome is None else v.outcome.value,
-        "score_first": v.score_first,
-        "score_second": v.score_second,
-        "sample": v.sample,
-        "raw": v.raw,
-        "error": v.error,
-    }
-
-
-def why_not(verdict: Verdict, meeting: Meeting) -> str | None:
-    """Why a verdict is part of no battle; None where it is."""
-    if verdict.key in meeting.decisive:
-        return None
-    same = [v for v in meeting.verdicts if (v.first_hash, v.second_hash) == (verdict.first_hash, verdict.second_hash)]
-    decided = next((v for v in same if v.outcome is not None), None)
-    if verdict.outcome is None:
-        again = "; nobody decided this seat" if decided is None else f"; asked again, {decided.key} decided"
-        return f"no outcome: {verdict.status.value}{again}"
-    if decided is not None and decided.key != verdict.key:
-        return f"{decided.key} decided this seat"
-    other = [v for v in meeting.verdicts if v not in same]
-    return "the other seat has no outcome" if other else "the other seat was not asked"
-
-
-def _facts(verdict: Verdict) -> Document:
-    """How a verdict was asked for, and what it cost."""
-    names = ("judge_hash", "template_hash", "parser")
-    return {name: getattr(verdict, name) for name in names} | {"seats_hold": verdict.kind} | verdict.cost()
-
-
-def answer_document(response: Response, key: str) -> Document:
-    """An answer of a contestant."""
-    return {
-        "key": key,
-        "model": response.model,
-        "status": response.status.value,
-        "texts": list(response.texts),
-        "text_hash": response.text_hash,
     }
 
 
@@ -302,7 +175,7 @@ def _dropped_row(run: Looked, place: Place) -> Document:
         "scores": row.get("scores") or {},
         "threshold": _k(run, stage),
         "again": [one._asdict() for one in selected_again(run.recipe, stage, row, run.done)],
-        "battles": [meeting_document(run, one, _names(who)) for one in found],
+        "battles": [meeting_document(run, one, names_by_text(who)) for one in found],
         "notes": run.notes,
     }
 
@@ -339,7 +212,7 @@ def battle_document(run: Looked, place: Place) -> Document:
     return document | {
         "prompt": prompt_document(run, str(row["prompt_id"])),
         "answers": _players(run, row, found),
-        "meetings": [meeting_document(run, one, _names(_both(run, row, found, who))) for one in found],
+        "meetings": [meeting_document(run, one, names_by_text(_both(run, row, found, who))) for one in found],
         "missing": missing,
         "notes": run.notes,
     }
@@ -429,7 +302,7 @@ def _came_of(run: Looked, named: Named) -> Document:
     if verdict is not None:
         own = next((one for one in met if key in {v.key for v in one.verdicts}), None)
         reason = why_not(verdict, own) if own is not None else None
-        document["verdict"] = verdict_document(verdict, names) | {"why_not": reason} | _facts(verdict)
+        document["verdict"] = verdict_document(verdict, names) | {"why_not": reason} | how_asked(verdict)
         document["seats"] = [
             {"models": names.get(text_hash, []), "texts": list(run.store.texts(text_hash) or ())}
             for text_hash in (verdict.first_hash, verdict.second_hash)
