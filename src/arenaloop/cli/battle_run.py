@@ -24,6 +24,7 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
+from arenaloop.cli.battle_standing import refuse_leaving
 from arenaloop.cli.directory import ARENA, open_directory, refuse_results_alone, say_lost, write_settings
 from arenaloop.cli.money import settle_batches
 from arenaloop.cli.progress import Watch, say_notices, say_undecided
@@ -49,8 +50,11 @@ def execute(
     as_json: bool = False,
     forget: bool = False,
     measure: bool = False,
+    replace: bool = False,
 ) -> None:
     """Run a battle into a directory, or resume it there; with `forget`, batches that are not collected are given up.
+
+    With `replace`, what stands on the directory's board and is not part of this battle may leave it.
 
     With `measure`, the dry run loads local models whose speed is not known, and times a few of their calls.
 
@@ -60,6 +64,8 @@ def execute(
         typer.Exit: with code 3, where battles stayed undecided.
     """
     run = _BattleRun(settings, out, anchor)
+    if not replace:
+        refuse_leaving(out, settings, run.plan.prompt_ids)
     if dry_run:
         run.rehearse(as_json=as_json, measure=measure)
         return
@@ -78,7 +84,7 @@ class _BattleRun:
         self.settings, self.out, self.anchor = settings, out, anchor
         self.messages = Console(stderr=True)
         loaded = load_prompts(settings.prompts, settings.seed)
-        self.prompts, self.duplicates = loaded.prompts, loaded.duplicates
+        self.prompts, self.duplicates = loaded.prompts[: settings.limit], loaded.duplicates
         if not self.prompts:
             raise InputError(f"{settings.prompts}: no prompts in it")
         if loaded.unknown:
