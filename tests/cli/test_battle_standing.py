@@ -93,3 +93,37 @@ def test_refused(arenaloop: Command, out: Path, tmp_path: Path, arguments: list[
     result = arenaloop("battle", *arguments)
     assert result.code == 2
     assert told in result.lines[-1]
+
+
+def test_what_another_run_has_is_not_asked_again(arenaloop: Command, out: Path, tmp_path: Path) -> None:
+    three = [*TWO, "--model", "c=sandbox:clerk", *WORLD[:-1], "other"]
+    assert arenaloop("battle", *three, "--reuse", "out").code == 0
+    told = json.loads((tmp_path / "other" / "summary.json").read_text())
+    alone = json.loads((out / "summary.json").read_text())
+    whole = arenaloop("battle", *three[:-1], "third", "--json")
+    assert told["calls"] <= json.loads(whole.out)["calls"] - alone["calls"]
+    boards = [(tmp_path / name / "leaderboard.json").read_text() for name in ("other", "third")]
+    assert boards[0] == boards[1]
+    assert arenaloop("battle", *three, "--reuse", "missing").code == 2
+
+
+def test_directories_are_merged_into_the_battle_of_all(arenaloop: Command, out: Path, tmp_path: Path) -> None:
+    second = ["--model", "b=sandbox:novice", "--model", "c=sandbox:clerk", *WORLD[:-1], "second"]
+    assert arenaloop("battle", *second).code == 0
+    merged = arenaloop("merge", "all", "out", "second")
+    assert merged.code == 0
+    assert "the battle of all 3 models: arenaloop battle all/config.yaml" in merged.out
+    assert arenaloop("battle", "all/config.yaml", "--json").code == 0
+    assert board(tmp_path / "all") == {"a", "b", "c"}
+    assert verdicts(tmp_path / "all") >= verdicts(out)
+    assert "nothing added" in arenaloop("merge", "all", "out").out
+    assert arenaloop("merge", "all", "all").code == 2
+    assert arenaloop("merge", "all", "nowhere").code == 2
+
+
+def test_battles_that_differ_in_more_are_merged_without_settings(arenaloop: Command, out: Path, tmp_path: Path) -> None:
+    assert arenaloop("battle", *TWO, *WORLD[:-1], "second", "--seats", "seeded").code == 0
+    merged = arenaloop("merge", "all", "out", "second")
+    assert merged.code == 0
+    assert "second/config.yaml differs in seats" in merged.out
+    assert not (tmp_path / "all" / "config.yaml").exists()

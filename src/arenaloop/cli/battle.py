@@ -61,6 +61,10 @@ def battle(
     batches: Batches,
     forget_batches: ForgetBatches = False,
     anchor: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Give one model a fixed rating.")] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option("--reuse", metavar="DIR", help="Take answers and verdicts that another run has; repeatable."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     measure: Measure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json to stdout.")] = False,
@@ -120,6 +124,7 @@ def battle(
         forget=forget_batches,
         measure=measuring(measure, dry_run),
         replace=replace,
+        reuse=reuse or (),
     )
 
 
