@@ -79,10 +79,10 @@ def test_a_result_stands_before_failures_that_came_later(tmp_path: Path) -> None
 def test_merging_again_adds_what_is_new_alone(files: list[Path], tmp_path: Path) -> None:
     target = tmp_path / "all.db"
     into(target, *files)
-    before = {table: dump(target, f"SELECT * FROM {table} ORDER BY 1, 2") for table in ("verdicts", "sent", "notes")}  # noqa: S608
+    before = {table: dump(target, f"SELECT * FROM {table} ORDER BY 1, 2") for table in ("verdicts", "sent", "notes")}
     again = into(target, *files)
     assert not any(again.added.values())
-    assert {table: dump(target, f"SELECT * FROM {table} ORDER BY 1, 2") for table in before} == before  # noqa: S608
+    assert {table: dump(target, f"SELECT * FROM {table} ORDER BY 1, 2") for table in before} == before
     with Store(files[0]) as store:
         store.add_verdict(verdict("later"))
     assert into(target, *files).added["verdicts"] == 0

@@ -33,8 +33,8 @@ from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.specs import contestant, judge, load_prompts, self_preference
 from arenaloop.store import Store
-from arenaloop.store.merge import merge
 from arenaloop.store.counts import commonest_error, unread_example
+from arenaloop.store.merge import merge
 from arenaloop.terminal import counted, say
 from arenaloop.types import Prompt
 
@@ -57,7 +57,8 @@ def execute(
 ) -> None:
     """Run a battle into a directory, or resume it there; with `forget`, batches that are not collected are given up.
 
-    Rows that directories of `reuse` have are taken from there, and count here as found. With `replace`, what stands on the directory's board and is not part of this battle may leave it.
+    Rows that directories of `reuse` have are taken from there, and count here as found. With `replace`, what stands on
+    the directory's board and is not part of this battle may leave it.
 
     With `measure`, the dry run loads local models whose speed is not known, and times a few of their calls.
 

@@ -25,9 +25,9 @@ def merge(
 ) -> None:
     """Merge run directories: every answer, verdict and judgement, each once, with all attempts and what they cost.
 
-    The others are only read. Merging a directory again adds what it has got meanwhile. Checkpoints and stages of recipes
-    stay where they are. Where the directories hold battles that differ in their models alone, OUT gets the settings of
-    the battle of them all.
+    The others are only read. Merging a directory again adds what it has got meanwhile. Checkpoints and stages of
+    recipes stay where they are. Where the directories hold battles that differ in their models alone, OUT gets the
+    settings of the battle of them all.
 
     Examples:
 
@@ -84,7 +84,9 @@ def refuse_unmergeable(directory: Path, out: Path) -> None:
         raise ConfigError(f"{directory}: is the directory itself that is to get the others' rows")
     with Store(arena, readonly=True) as store:
         if batches := open_batches(store):
-            raise ConfigError(f"{directory}: {len(batches)} of its batches are not collected yet; collect them there first")
+            raise ConfigError(
+                f"{directory}: {len(batches)} of its batches are not collected yet; collect them there first"
+            )
 
 
 def _joined(directories: Sequence[Path]) -> tuple[BattleSettings | None, str]:

@@ -105,7 +105,8 @@ class _Runs:
     def keep(self) -> None:
         """Note them, and that the next invocation comes after them."""
         self._db.executemany(
-            "INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", [(_ROOM, key, str(run)) for key, run in self._known.items()]
+            "INSERT OR REPLACE INTO notes VALUES (?, ?, ?)",
+            [(_ROOM, key, str(run)) for key, run in self._known.items()],
         )
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('runs', ?)", (str(self._next),))
 
