@@ -295,6 +295,8 @@ class BattleSettings(JudgedSettings):
     """the contestants"""
     prompts: str
     """a prompt file, or sandbox:prompts?n=…"""
+    limit: int | None = Field(None, ge=1)
+    """the first prompts of the file only"""
     pairs: str = "all"
     """who meets whom: all, target:NAME, sample:N or optimal:N; N battles, or calls:N for what N judge calls pay for"""
     batch: BatchSettings | None = None
