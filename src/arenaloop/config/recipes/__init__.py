@@ -2,8 +2,9 @@
 
 from arenaloop.config.recipes.alpaca_farm import AlpacaFarmSettings, FarmDataSettings, FarmMethodSettings
 from arenaloop.config.recipes.arena_learning import ArenaLearningSettings, DataSettings
+from arenaloop.config.recipes.machine import GPUSettings, MachineSettings
 from arenaloop.config.recipes.meta_rewarding import MetaRewardingSettings, MetaSettings
-from arenaloop.config.recipes.run import MachineSettings, RecipeSettings, TargetSettings
+from arenaloop.config.recipes.run import RecipeSettings, TargetSettings
 from arenaloop.config.recipes.self_rewarding import (
     JudgesItselfSettings,
     LimitSettings,
@@ -18,6 +19,7 @@ __all__ = [
     "DataSettings",
     "FarmDataSettings",
     "FarmMethodSettings",
+    "GPUSettings",
     "JudgesItselfSettings",
     "LimitSettings",
     "MachineSettings",
