@@ -245,7 +245,9 @@ def _scored(r: _Run, before: str, answers: Sequence[tuple[Prompt, list[Response]
         statuses: list[str] = []
         lengths: list[int] = []
         each: list[Scored] = []
-        for (_, one), said in zip(flat, judged(r.arena, judge, flat, own.votes, own.reask), strict=True):
+        together = recipe.settings.target.votes_together
+        found_each = judged(r.arena, judge, flat, own.votes, own.reask, together=together)
+        for (_, one), said in zip(flat, found_each, strict=True):
             each.append(_of(one, said))
             scores += [judgement.score for judgement in said]
             statuses += [judgement.status.value for judgement in said]

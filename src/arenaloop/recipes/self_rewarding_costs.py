@@ -6,6 +6,7 @@ every prompt is taken to give a pair. What is stored is not taken off: a finishe
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,11 @@ def _here(
 
 def _scorer(recipe: SelfRewarding, stage: str, calls: int, shown: float) -> Part:
     """Calls of another judge in its place, by its price where that is known."""
-    judge = recipe.scorer
+    judge, votes = recipe.scorer, recipe.settings.self_judge.votes
     assert judge is not None
-    read, written = round(calls * shown), round(calls * judge.sampling.max_tokens / 2)
+    together = min(votes, int(getattr(judge.model, "samples_per_call", 1)))  # whose prompt is billed once
+    read = round(calls / votes * math.ceil(votes / together) * shown)
+    written = round(calls * judge.sampling.max_tokens / 2)
     price = getattr(judge.model, "price", None)
     usd = None if price is None else (read * price.prompt + written * price.completion) / 1e6
     note = "written tokens are taken to be half of what a judgement may have"

@@ -24,6 +24,9 @@ class TargetSettings(Settings):
     """decoding in battles"""
     chunk_size: int = Field(32, ge=1)
     """prompts per batch"""
+    votes_together: bool = True
+    """whether a batch holds the votes on an answer side by side, so that it is read once for them; like `chunk_size`
+    this changes what is said through rounding alone"""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """of the weights while answering"""
     device: str | None = None
