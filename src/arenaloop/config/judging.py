@@ -113,7 +113,8 @@ class ModelSettings(Settings):
     send_seed: bool = False
     """send each request's own seed; needed where sampling is to differ between samples on a seeded server"""
     samples_per_call: int = Field(1, ge=1)
-    """samples of one prompt that a request may ask for, where several are wanted: the server's n (servers only)"""
+    """samples that a request may ask for, where several of one prompt or several votes are wanted: the server's n
+    (servers only)"""
     key_env: str | None = None
     """name of the environment variable that holds the key (servers only)"""
     headers: dict[str, str] = Field(default_factory=dict)

@@ -49,7 +49,8 @@ def scores_of(
         )
         return [Scored(one, () if v is None else (v,)) for (_, one), v in zip(answers, values, strict=True)], None
     judge, own = r.scorer(before), recipe.settings.self_judge
-    said = list(judged(r.arena, judge, answers, own.votes, own.reask))
+    together = r.recipe.settings.target.votes_together
+    said = list(judged(r.arena, judge, answers, own.votes, own.reask, together=together))
     each = [one for some in said for one in some]
     drift = score_drift(
         [one.score for one in each],

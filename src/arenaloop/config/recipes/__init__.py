@@ -2,8 +2,9 @@
 
 from arenaloop.config.recipes.alpaca_farm import AlpacaFarmSettings, FarmDataSettings, FarmMethodSettings
 from arenaloop.config.recipes.arena_learning import ArenaLearningSettings, DataSettings
+from arenaloop.config.recipes.machine import GPUSettings, MachineSettings
 from arenaloop.config.recipes.meta_rewarding import MetaRewardingSettings, MetaSettings
-from arenaloop.config.recipes.run import MachineSettings, RecipeSettings, TargetSettings
+from arenaloop.config.recipes.run import RecipeSettings, TargetSettings
 from arenaloop.config.recipes.self_gates import CheckpointSettings, GateSettings, MetaGateSettings
 from arenaloop.config.recipes.self_rewarding import (
     JudgesItselfSettings,
@@ -20,6 +21,7 @@ __all__ = [
     "DataSettings",
     "FarmDataSettings",
     "FarmMethodSettings",
+    "GPUSettings",
     "GateSettings",
     "JudgesItselfSettings",
     "LimitSettings",
