@@ -85,7 +85,7 @@ class Watch(Observer):
             say(self.console, _paced(who, *counts.paces[who], self._expected), fold=True)
         done, total, unit = counts.verdicts, counts.verdicts_total, "verdicts"
         if not total:
-            done, total, unit = counts.answers, counts.answers_total, "answers"
+            done, total, unit = counts.answers, counts.answers_total, counts.unit
         cost = "" if not counts.usd else f" · ${counts.usd:,.2f}"
         if cost and counts.usd_estimated:
             cost += f" (${dollars(counts.usd_estimated)} estimated)"
@@ -93,6 +93,7 @@ class Watch(Observer):
             cost = f" · spent {limits}"
         failed = f" · {counts.failed:,} failed" if counts.failed else ""
         waiting = counts.answers < counts.answers_total and unit == "verdicts"
+        unit += f" · {counts.so_far}" if counts.so_far else ""
         answers = f" · {counts.answers:,}/{counts.answers_total:,} answers" if waiting else ""
         flying = f" ({counts.in_flight:,} in flight)" if counts.in_flight else ""
         note = f"{unit}{answers} · {counted(counts.calls, 'call')}{flying} · {counts.cached:,} stored{failed}{cost}"

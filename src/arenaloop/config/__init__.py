@@ -49,6 +49,7 @@ from arenaloop.config.rl import (
     RolloutSettings,
     SampleSettings,
 )
+from arenaloop.config.self_instruct import NewPromptSettings, SelfInstructSettings
 from arenaloop.config.testset import TestSetSettings
 from arenaloop.config.training import (
     METHODS,
@@ -88,6 +89,7 @@ __all__ = [
     "MetaRewardingSettings",
     "MetaSettings",
     "ModelSettings",
+    "NewPromptSettings",
     "OptimSettings",
     "PPOSettings",
     "PolicyGradientSettings",
@@ -106,6 +108,7 @@ __all__ = [
     "SampleSettings",
     "SamplingSettings",
     "SelfDataSettings",
+    "SelfInstructSettings",
     "SelfJudgeSettings",
     "SelfRewardingSettings",
     "Settings",
