@@ -11,10 +11,8 @@ from rich.console import Console
 
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.estimated import Estimate
-from arenaloop.cli.clean_run import dropped_beside
-from arenaloop.cli.directory import refuse_foreign
+from arenaloop.cli.directory import beside, refuse_foreign
 from arenaloop.cli.progress import Watch, say_notices
-from arenaloop.cli.testset_run import beside
 from arenaloop.config import SelfInstructSettings
 from arenaloop.data.self_instruct.asking import estimate_writing, write
 from arenaloop.data.self_instruct.plan import SelfInstruct, Written
@@ -38,7 +36,7 @@ def execute(
         StoppedError: the budget is spent, a server is down, or nothing new comes; what there is stands in the files.
     """
     messages, arena = Console(stderr=True), Path(f"{out}.db")
-    gone, card = dropped_beside(out), beside(out, "card.json")
+    gone, card = beside(out, "dropped.jsonl"), beside(out, "card.json")
     for file in (out, gone, card):
         refuse_foreign(file, arena, [settings.prompts, *settings.against])
     plan, notes = self_instruct(settings, settings.prompts, settings.seed, settings.concurrency)

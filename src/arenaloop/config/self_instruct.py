@@ -33,8 +33,8 @@ class NewPromptSettings(Settings):
     """longer ones go"""
     keywords: tuple[str, ...] | None = None
     """words of prompts that ask for more than text, which go; null = image, graph, video and the like"""
-    stop_below: float | None = Field(0.02, gt=0, le=1)
-    """stop where a smaller share of what a round's calls wrote is new; null = never"""
+    stop_below: float = Field(0.02, ge=0, le=1)
+    """stop where a smaller share of what a round's calls wrote is new; 0 = where nothing is"""
 
     @model_validator(mode="after")
     def _some_length_is_left(self) -> Self:

@@ -63,7 +63,9 @@ def self_instruct(
     if isinstance(writer.model, RecordedModel) or writer.asked is None:
         raise ConfigError(f"SPEC {settings.model.spec!r}: recorded answers write no new prompts")
     if isinstance(writer.model, BestOfN):
-        raise ConfigError(f"SPEC {settings.model.spec!r}: of lists of prompts no best one is chosen; take best_of_n out")
+        raise ConfigError(
+            f"SPEC {settings.model.spec!r}: of lists of prompts no best one is chosen; take best_of_n out"
+        )
     plan = SelfInstruct(
         people=list(people.values()),
         writer=writer,

@@ -115,8 +115,7 @@ async def _drive(plan: SelfInstruct, state: Written, store: Store, executor: Exe
 
 def _block(writer: Contestant) -> int | None:
     """Calls that a model answers together, whatever is needed, as its answers may depend on their company."""
-    size = getattr(writer.model, "chunk_size", None) if writer.local else None
-    return size if isinstance(size, int) else None
+    return writer.asked.concurrency if writer.local and writer.asked is not None else None
 
 
 def _given_up(store: Store | None, identity: str) -> set[int]:

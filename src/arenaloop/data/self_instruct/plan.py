@@ -37,7 +37,8 @@ class SelfInstruct:
         each: prompts asked for in a call.
         calls_per_round: calls that draw their examples from the same prompts.
         rouge_max, least, most, keywords: as of `NewPrompts`.
-        stop_below: share of what a round's calls wrote, below which the writer gives nothing new; None is never.
+        stop_below: share of what a round's calls wrote, below which the writer gives nothing new; with 0 only where
+            nothing is.
         seed: of the run.
         concurrency: calls in flight; None for what the model bears.
     """
@@ -52,7 +53,7 @@ class SelfInstruct:
     least: int = 3
     most: int = 150
     keywords: Sequence[str] = KEYWORDS
-    stop_below: float | None = 0.02
+    stop_below: float = 0.02
     seed: int = 0
     concurrency: int | None = None
 
@@ -207,7 +208,7 @@ class Written:
         calls, least = self.plan.calls_per_round, self.plan.stop_below
         if not read:
             self.saturated = f"none of the last {calls:,} calls gave a list of prompts"
-        elif least is not None and kept < least * read:
+        elif not kept or kept < least * read:
             self.saturated = f"of the {read:,} prompts of the last {calls:,} calls {kept:,} were new"
 
     def reasons(self) -> dict[str, int]:
