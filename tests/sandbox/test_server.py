@@ -152,7 +152,12 @@ def test_players_and_judge_answer_as_they_do_without_a_server():
     requests = [Request(task.prompt.messages, key=task.prompt.id) for task in draw(12, seed=3, split="test")]
     requests.append(Request(({"role": "user", "content": JUDGE_PROMPT},), key="judge"))
     with running_server() as url:
-        assert {row["id"] for row in post(url, None, "/models", "GET")[1]["data"]} == {*SKILLS, *EDITORS, "judge"}
+        assert {row["id"] for row in post(url, None, "/models", "GET")[1]["data"]} == {
+            *SKILLS,
+            *EDITORS,
+            "author",
+            "judge",
+        }
         scripts: dict[str, Script] = {name: Player(name) for name in ("scholar", "novice")} | {"judge": SandboxJudge()}
         for name, script in scripts.items():
             served, direct = OpenAIModel(name, name, url), ScriptedModel(name, script)

@@ -25,6 +25,7 @@ class Tally:
         budget: what the run directory may cost in all, and has cost.
         paces: seconds a call of local models, by role and name, from their first chunk on, and how fast that was.
         notices: lines that the user should read at once; whoever shows them takes them out.
+        unit: what an answer is called. `so_far`: what has come of them, where that is what counts.
     """
 
     answers: int = 0
@@ -40,6 +41,8 @@ class Tally:
     budget: Budget = field(default_factory=Budget)
     paces: dict[tuple[str, str], tuple[float, Speed]] = field(default_factory=dict)
     notices: deque[str] = field(default_factory=deque)
+    unit: str = "answers"
+    so_far: str = ""
 
     def spent(self, calls: int, usd: float | None, estimated: float = 0.0) -> None:
         """Add the cost of one finished unit."""
@@ -51,6 +54,8 @@ class Tally:
     @property
     def missing(self) -> str:
         """What is wanted and not done yet, in words: verdicts, or answers where nothing is judged."""
+        if self.so_far:
+            return self.so_far
         if self.verdicts_total:
             return f"{self.verdicts_total - self.verdicts:,} of {self.verdicts_total:,} verdicts missing"
         return f"{self.answers_total - self.answers:,} of {self.answers_total:,} answers missing"

@@ -26,6 +26,7 @@ from arenaloop.cli.report import report
 from arenaloop.cli.run import demo, run
 from arenaloop.cli.sample import sample
 from arenaloop.cli.sandbox import sandbox_app
+from arenaloop.cli.self_instruct import self_instruct
 from arenaloop.cli.show import show
 from arenaloop.cli.signals import ending_like_interrupt
 from arenaloop.cli.testset import testset
@@ -91,6 +92,7 @@ add_verb(app, annotate)
 add_verb(app, clean)
 add_verb(app, train)
 add_verb(app, sample)
+add_verb(app, self_instruct)
 add_verb(app, rejudge)
 add_verb(app, testset)
 app.command()(export)

@@ -12,6 +12,7 @@ from typing import IO
 
 from rich.console import Console
 
+from arenaloop.cli.directory import beside
 from arenaloop.config import CleaningSettings
 from arenaloop.data.cleaning.pipeline import Account, clean
 from arenaloop.data.cleaning.rows import Drop, Row, pool_rows
@@ -20,7 +21,7 @@ from arenaloop.jsonl import JsonRow, encode_json, replacing, write_jsonl
 from arenaloop.specs.cleaning import benchmarks, cleaner
 from arenaloop.terminal import say, table
 
-__all__ = ["dropped_beside", "execute"]
+__all__ = ["execute"]
 
 
 def execute(
@@ -38,7 +39,7 @@ def execute(
         ConfigError, InputError, MissingExtraError: nothing is written.
     """
     messages = Console(stderr=True)
-    gone = dropped_beside(out)
+    gone = beside(out, "dropped.jsonl")
     _refuse_files(prompts, [Path(file) for file in settings.against], [out, gone])
     items = benchmarks(settings)
     with contextlib.ExitStack() as stack:
@@ -72,11 +73,6 @@ def execute(
         say(messages, f"warning: {note}", fold=True)
     what = "would stay" if dry_run else f"stay in {out}, {account.read - written:,} went to {gone}"
     say(messages, f"{prompts}: {written:,} of {account.read:,} rows {what}", fold=True)
-
-
-def dropped_beside(out: Path) -> Path:
-    """Where the rows are written that a step dropped: ``clean.jsonl`` has ``clean.dropped.jsonl``."""
-    return out.with_name(f"{out.name.removesuffix('.gz').removesuffix('.jsonl')}.dropped.jsonl")
 
 
 def _refuse_files(prompts: Path, against: Sequence[Path], written: Sequence[Path]) -> None:

@@ -16,6 +16,7 @@ from arenaloop.terminal import say
 
 __all__ = [
     "ARENA",
+    "beside",
     "open_directory",
     "refuse_foreign",
     "refuse_overwriting",
@@ -84,6 +85,17 @@ def refuse_foreign(out: Path, arena: Path, inputs: Sequence[str | Path] = ()) ->
         raise InputError(
             f"{out} is there without {arena.name}, which holds what was paid for: put that back, or take another --out"
         )
+
+
+def beside(out: Path, what: str) -> Path:
+    """Where something is written beside a file of rows: ``test.jsonl`` has ``test.hard.jsonl`` and ``test.card.html``.
+
+    Raises:
+        InputError: a directory is named, where a file is to be written.
+    """
+    if out.is_dir():
+        raise InputError(f"--out {out}: a directory, where a file is to be written")
+    return out.with_name(f"{out.name.removesuffix('.gz').removesuffix('.jsonl')}.{what}")
 
 
 def refuse_overwriting(out: Path) -> None:

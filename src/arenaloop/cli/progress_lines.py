@@ -69,13 +69,14 @@ def tally_parts(counts: Tally) -> tuple[int, int, str, list[str]]:
     """Done, total, their unit, and what else is to be said of a play: answers, calls, failures, money."""
     done, total, unit = counts.verdicts, counts.verdicts_total, "verdicts"
     if not total:
-        done, total, unit = counts.answers, counts.answers_total, "answers"
+        done, total, unit = counts.answers, counts.answers_total, counts.unit
     waiting = counts.answers < counts.answers_total and unit == "verdicts"
     flying = f" ({counts.in_flight:,} in flight)" if counts.in_flight else ""
     cost = [f"${counts.usd:,.2f}"] if counts.usd else []
     if cost and counts.usd_estimated:
         cost = [f"{cost[0]} (${dollars(counts.usd_estimated)} estimated)"]
     parts = [
+        counts.so_far,
         f"{counts.answers:,}/{counts.answers_total:,} answers" if waiting else "",
         f"{counted(counts.calls, 'call')}{flying}",
         f"{counts.cached:,} stored",

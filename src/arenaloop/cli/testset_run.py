@@ -20,7 +20,7 @@ from arenaloop.calls.embedding import AskedEmbedder, embedded, embedding_units
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.judging import AskedJudge
 from arenaloop.calls.rating import RatingPlan, estimate_ratings, rate
-from arenaloop.cli.directory import refuse_foreign
+from arenaloop.cli.directory import beside, refuse_foreign
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import TestSetSettings
 from arenaloop.data.clusters import require_clustering
@@ -36,7 +36,7 @@ from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error
 from arenaloop.terminal import say
 
-__all__ = ["beside", "execute"]
+__all__ = ["execute"]
 
 
 def execute(
@@ -56,11 +56,6 @@ def execute(
         typer.Exit: with code 3, where prompts could not be rated.
     """
     _Run(settings, out).execute(dry_run=dry_run, as_json=as_json, forget=forget, measure=measure)
-
-
-def beside(out: Path, what: str) -> Path:
-    """Where something is written beside the test set: ``test.jsonl`` has ``test.hard.jsonl`` and ``test.card.html``."""
-    return out.with_name(f"{out.name.removesuffix('.gz').removesuffix('.jsonl')}.{what}")
 
 
 class _Run:

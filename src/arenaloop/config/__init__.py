@@ -53,6 +53,7 @@ from arenaloop.config.rl import (
     RolloutSettings,
     SampleSettings,
 )
+from arenaloop.config.self_instruct import NewPromptSettings, SelfInstructSettings
 from arenaloop.config.testset import TestSetSettings
 from arenaloop.config.training import (
     METHODS,
@@ -96,6 +97,7 @@ __all__ = [
     "MetaRewardingSettings",
     "MetaSettings",
     "ModelSettings",
+    "NewPromptSettings",
     "OptimSettings",
     "PPOSettings",
     "PolicyGradientSettings",
@@ -114,6 +116,7 @@ __all__ = [
     "SampleSettings",
     "SamplingSettings",
     "SelfDataSettings",
+    "SelfInstructSettings",
     "SelfJudgeSettings",
     "SelfRewardingSettings",
     "Settings",

@@ -24,6 +24,7 @@ from aiohttp import web
 
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.messages import message_text
+from arenaloop.sandbox.author import AUTHOR, Author
 from arenaloop.sandbox.batch_api import BatchApi
 from arenaloop.sandbox.editors import EDITORS, Editor
 from arenaloop.sandbox.judge import SandboxJudge
@@ -48,9 +49,9 @@ class _BadRequestError(Exception):
 
 
 def sandbox_contestants(seed: int = 0) -> dict[str, Contestant]:
-    """Every player and editor by name, and the judge of that seed as ``judge``."""
+    """Every player and editor by name, the author of prompts, and the judge of that seed as ``judge``."""
     writers: dict[str, Contestant] = {**{name: Player(name) for name in SKILLS}, **{n: Editor(n) for n in EDITORS}}
-    return {**writers, "judge": SandboxJudge(seed=seed)}
+    return {**writers, AUTHOR: Author(), "judge": SandboxJudge(seed=seed)}
 
 
 def count_tokens(text: str) -> int:

@@ -249,11 +249,18 @@ def local_model(path: str, settings: ModelSettings | TargetSettings, name: str |
 
 def _sandbox_player(name: str, settings: ModelSettings) -> Model:
     from arenaloop.models.scripted import ScriptedModel
+    from arenaloop.sandbox.author import AUTHOR, Author
     from arenaloop.sandbox.editors import EDITORS, Editor
     from arenaloop.sandbox.players import SKILLS, Player
 
+    if name == AUTHOR:
+        try:
+            author = Author(**settings.options)
+        except TypeError as error:
+            raise ConfigError(f"{settings.spec}, options {shown(settings.options)}: {error}") from None
+        return ScriptedModel(settings.name or name, author, version=author.version)
     if name not in {**SKILLS, **EDITORS}:
-        known = [*SKILLS, *EDITORS]
+        known = [*SKILLS, *EDITORS, AUTHOR]
         raise ConfigError(f"SPEC {settings.spec!r}: no such player{nearest(name, known)}; known: {', '.join(known)}")
     try:
         player = (Editor if name in EDITORS else Player)(name, **settings.options)

@@ -19,7 +19,7 @@ from arenaloop.data.embeddings import Embedder, Vectors, embed
 from arenaloop.data.held_out import HeldOut, Leak, prompt_turns
 from arenaloop.data.prompts import user_text
 
-__all__ = ["held_out", "nearest", "overlapping"]
+__all__ = ["Overlaps", "held_out", "nearest", "overlapping"]
 
 _BLOCK = 20_000  # rows that are compared with a block of test prompts at once
 _TESTS = 1_000
@@ -93,25 +93,42 @@ def held_out(rows: Rows, drop: Dropping, items: Sequence[BenchmarkItem]) -> Iter
 
 
 def overlapping(rows: Rows, drop: Dropping, items: Sequence[BenchmarkItem], n: int, share: float) -> Iterator[Row]:
-    """Drop rows with runs of `n` words that make up at least `share` of the words of a test prompt.
-
-    A test prompt of fewer than `n` words has no such run.
-    """
-    asked = [Row.of(0, prompt_turns(item.prompt), {}).words for item in items]
-    places: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
-    for item, words in enumerate(asked):
-        for at, run in enumerate(_runs(words, n)):
-            places[run].append((item, at))
+    """Drop rows with runs of `n` words that make up at least `share` of the words of a test prompt; see `Overlaps`."""
+    overlaps = Overlaps(items, n, share)
     for row in rows:
-        covered: dict[int, set[int]] = defaultdict(set)
-        for run in {*_runs(row.words, n)} & places.keys():
-            for item, at in places[run]:
-                covered[item].update(range(at, at + n))
-        most, item = max(((len(found) / len(asked[item]), -item) for item, found in covered.items()), default=(0.0, 0))
-        if most >= share:
-            drop(Drop(row, "overlap", f"has runs of {n} words of a test prompt", items[-item], most))
-        else:
+        if (found := overlaps.find(row)) is None:
             yield row
+        else:
+            most, item = found
+            drop(Drop(row, "overlap", f"has runs of {n} words of a test prompt", items[item], most))
+
+
+class Overlaps:
+    """The runs of `n` words of test prompts; a test prompt of fewer words has none.
+
+    Args:
+        items: the test prompts.
+        n: words of a run.
+        share: of a test prompt's words, that must stand in runs which a row has, too.
+    """
+
+    def __init__(self, items: Sequence[BenchmarkItem], n: int, share: float) -> None:
+        self.n, self.share = n, share
+        self._asked = [Row.of(0, prompt_turns(item.prompt), {}).words for item in items]
+        self._places: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
+        for item, words in enumerate(self._asked):
+            for at, run in enumerate(_runs(words, n)):
+                self._places[run].append((item, at))
+
+    def find(self, row: Row) -> tuple[float, int] | None:
+        """The share of a test prompt's words in runs that a row has, and whose, where it is enough: the largest."""
+        covered: dict[int, set[int]] = defaultdict(set)
+        for run in {*_runs(row.words, self.n)} & self._places.keys():
+            for item, at in self._places[run]:
+                covered[item].update(range(at, at + self.n))
+        shares = ((len(found) / len(self._asked[item]), -item) for item, found in covered.items())
+        most, item = max(shares, default=(0.0, 0))
+        return (most, -item) if covered and most >= self.share else None
 
 
 def _runs(words: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
