@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from arenaloop.arena.board import Leaderboard, Row
+from arenaloop.arena.worth import Worth, worth_of
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.ratings import bradley_terry
 from arenaloop.ratings.battles import Battles
@@ -97,6 +98,7 @@ def leaderboard(
     coefficients = None
     origin = None
     estimate = None
+    found: Intervals | Bootstrap | None = None
     try:
         if method == "elo":
             rating, lower, upper, said = _elo(table, cluster, anchor, samples, seed, level)
@@ -125,9 +127,13 @@ def leaderboard(
             if score == "median" and isinstance(spread, Bootstrap):
                 estimate, rating = rating, spread.medians(anchor=anchor, origin=origin)
                 notes.append(f"ratings are the medians of {samples:,} resamples")
+            found = spread
         bounds = outcome_bounds(table, anchor=anchor, origin=origin)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    worth = None
+    if found is not None:
+        worth = worth_of(table, found, _best_first(rating), cluster=cluster, level=level)
     notes += [*failure_notes(table), *(bounds.notes if bounds is not None else ())]
     return Leaderboard(
         method=method,
@@ -138,9 +144,10 @@ def leaderboard(
         ties=table.ties,
         skipped=table.skipped,
         notes=tuple(notes),
-        rows=_ranked(table, rating, lower, upper, bounds, estimate),
+        rows=_ranked(table, rating, lower, upper, bounds, estimate, worth),
         coefficients=coefficients,
         depends=bounds is not None and bool(bounds.moving),
+        worth=worth,
     )
 
 
@@ -217,15 +224,25 @@ def _unsettled(table: Battles, rating: Any) -> list[str]:
     ]
 
 
+def _best_first(rating: Any) -> list[int]:
+    """Codes of the models by their ratings, those without one last; level ones by name."""
+    return sorted(
+        range(len(rating)),
+        key=lambda code: (math.isnan(rating[code]), -rating[code] if rating[code] == rating[code] else 0.0, code),
+    )
+
+
 def _ranked(
-    table: Battles, rating: Any, lower: Any, upper: Any, bounds: OutcomeBounds | None, estimate: Any
+    table: Battles,
+    rating: Any,
+    lower: Any,
+    upper: Any,
+    bounds: OutcomeBounds | None,
+    estimate: Any,
+    worth: Worth | None,
 ) -> tuple[Row, ...]:
     fought, won = table.per_model()
     own = table.own_failures
-    order = sorted(
-        range(len(table.models)),
-        key=lambda code: (math.isnan(rating[code]), -rating[code] if rating[code] == rating[code] else 0.0, code),
-    )
     return tuple(
         Row(
             rank=place,
@@ -240,8 +257,9 @@ def _ranked(
             worst=None if bounds is None else _number(rating[code] + bounds.worst[code]),
             best=None if bounds is None else _number(rating[code] + bounds.best[code]),
             estimate=None if estimate is None else _number(estimate[code]),
+            **({} if worth is None else worth.row(code)),
         )
-        for place, code in enumerate(order, start=1)
+        for place, code in enumerate(_best_first(rating), start=1)
     )
 
 

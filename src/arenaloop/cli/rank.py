@@ -109,11 +109,14 @@ def rank(
 def _print(board: Leaderboard) -> None:
     from rich.console import Console
 
+    from arenaloop.arena.worth_table import show_worth
     from arenaloop.terminal import say
 
     console = Console()
-    board.show(console)
+    board.show(console, ranks=True)
     say(console, board.caption(), style="dim", fold=True)
+    if board.worth is not None:
+        show_worth(console, board.worth, [row.model for row in board.rows])
     for name, effect in (board.coefficients or {}).items():
         known = "no interval" if effect.lower is None else f"{effect.lower:+.3f} … {effect.upper:+.3f}"
         ends = "frozen" if effect.frozen else known
