@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from arenaloop.arena.worth import Worth
 from arenaloop.ratings.covariates import Coefficient
+from arenaloop.ratings.reliability import JudgeFit
+from arenaloop.ratings.style_features import FEATURES
 from arenaloop.terminal import figure, plain, span, table
 
 if TYPE_CHECKING:
@@ -77,6 +79,9 @@ class Leaderboard:
         depends: whether the order hangs on undecided battles: some model would have another place had it lost, or won,
             all of its own.
         worth: what the order is worth; None of Elo.
+        style: the procedure by which style was controlled for, ``style`` or ``arena_hard``; None without.
+        judges: what a jury's members weigh and favour, where that was fitted.
+        votes: of these.
     """
 
     method: str
@@ -91,6 +96,9 @@ class Leaderboard:
     coefficients: Mapping[str, Coefficient] | None = None
     depends: bool = False
     worth: Worth | None = None
+    style: str | None = None
+    judges: tuple[JudgeFit, ...] | None = None
+    votes: int = 0
 
     def __getitem__(self, model: str) -> Row:
         """The row of one model, by name."""
@@ -150,7 +158,10 @@ class Leaderboard:
             document["own_failures"] = lost
         if undecided:
             document |= {"undecided": undecided // 2, "order_depends_on_undecided": self.depends}
+        if self.judges is not None:
+            document |= {"rule": "reliability", "votes": self.votes, "judges": [asdict(one) for one in self.judges]}
         if self.coefficients is not None:
+            document |= {} if self.style is None else {"style": self.style}
             document["coefficients"] = {name: asdict(value) for name, value in self.coefficients.items()}
         return document
 
@@ -239,9 +250,30 @@ class Leaderboard:
             ],
         )
 
+    def table_of_judges(self) -> Table | None:
+        """A terminal table of a jury's fitted members, the weightiest first; None without them."""
+        if self.judges is None:
+            return None
+        rows = [
+            [
+                one.name,
+                f"{one.weight:.2f}",
+                f"{one.slope:+.2f}",
+                span(one.slope_lower, one.slope_upper, "+.2f"),
+                f"{one.seat:+.2f}",
+                span(one.seat_lower, one.seat_upper, "+.2f"),
+                f"{one.votes:,}",
+            ]
+            for one in sorted(self.judges, key=lambda one: -one.slope)
+        ]
+        ends = f"{self.level * 100:g} % interval"
+        return table(["judge", "weight", "slope", ends, "1st seat", ends, "votes"], rows)
+
     def show(self, console: Console, *, ranks: bool = False) -> None:
-        """Print both tables; `ranks` as of `table`."""
+        """Print all tables; `ranks` as of `table`."""
         console.print(self.table(width=console.width, ranks=ranks))
+        if (judges := self.table_of_judges()) is not None:
+            console.print(judges)
         if (rest := self.table_without_verdict()) is not None:
             console.print(rest)
 
@@ -253,7 +285,11 @@ class Leaderboard:
             f", {self.skipped:,} skipped" if self.skipped else ""
         )
         counts += f", {self._lost:,} lost by own failure" if self._lost else ""
-        equal = f" at equal {' and '.join(self.coefficients)}" if self.coefficients else ""
+        names = [name for name in self.coefficients or () if self.style is None or name not in FEATURES]
+        names += ["style"] if self.style == "style" else []
+        equal = f" at equal {' and '.join(names)}" if names else ""
+        equal += " at the mean style difference, as Arena-Hard's" if self.style == "arena_hard" else ""
+        equal += f" with {self.votes:,} votes of {len(self.judges)} fitted judges" if self.judges is not None else ""
         return f"{counts} · {how}{equal} · {self.interval} intervals, {clustered}"
 
 

@@ -20,16 +20,17 @@ from arenaloop.ratings import bradley_terry
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bootstrap import Bootstrap, bootstrap
 from arenaloop.ratings.bradley_terry import BradleyTerry, anchor_code
-from arenaloop.ratings.covariates import fit_controlled
 from arenaloop.ratings.elo import battles_to_settle, elo_orders
 from arenaloop.ratings.intervals import Intervals, sandwich
+from arenaloop.ratings.style import fit_style
+from arenaloop.ratings.style_features import PROCEDURES
 from arenaloop.ratings.undecided import OutcomeBounds, failure_notes, outcome_bounds
 from arenaloop.types import Battle
 
 if TYPE_CHECKING:
     pass
 
-__all__ = ["leaderboard"]
+__all__ = ["leaderboard", "ranked"]
 
 METHODS = ("bt", "elo")
 INTERVALS = ("sandwich", "bootstrap")
@@ -65,7 +66,8 @@ def leaderboard(
         samples: bootstrap resamples (or orders, with `method` ``"elo"``).
         seed: of the resamples.
         level: of the intervals.
-        controls: covariates to hold equal, such as ``length``; see `ratings.covariates`.
+        controls: covariates to hold equal, such as ``length``; see `ratings.covariates`. ``style`` and ``arena_hard``
+            stand for several, see `ratings.style`.
         frozen: coefficient and scale of controls that shall not be estimated.
 
     Raises:
@@ -110,7 +112,7 @@ def leaderboard(
             fit: BradleyTerry
             spread: Intervals | Bootstrap
             if controls:
-                controlled = fit_controlled(table, controls, frozen=frozen, cluster=cluster, level=level)
+                controlled = fit_style(table, controls, frozen=frozen, cluster=cluster, level=level)
                 fit, spread, coefficients = controlled.fit, controlled.intervals, controlled.coefficients
                 if controlled.left_out:
                     notes.append(f"{controlled.left_out} battles without {' and '.join(controls)} left out of the fit")
@@ -144,8 +146,9 @@ def leaderboard(
         ties=table.ties,
         skipped=table.skipped,
         notes=tuple(notes),
-        rows=_ranked(table, rating, lower, upper, bounds, estimate, worth),
+        rows=ranked(table, rating, lower, upper, bounds, estimate, worth),
         coefficients=coefficients,
+        style=next((name for name in controls if name in PROCEDURES), None),
         depends=bounds is not None and bool(bounds.moving),
         worth=worth,
     )
@@ -232,15 +235,16 @@ def _best_first(rating: Any) -> list[int]:
     )
 
 
-def _ranked(
+def ranked(
     table: Battles,
     rating: Any,
     lower: Any,
     upper: Any,
     bounds: OutcomeBounds | None,
     estimate: Any,
-    worth: Worth | None,
+    worth: Worth | None = None,
 ) -> tuple[Row, ...]:
+    """The rows of a board, best first; arrays have the shape (K,)."""
     fought, won = table.per_model()
     own = table.own_failures
     return tuple(

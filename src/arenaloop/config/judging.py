@@ -211,8 +211,8 @@ class JudgeSettings(ModelSettings):
     """as of a model, builtin:RULE, labels:FILE[#column=value], reward:DIR or synthetic:REWARD"""
     jury: tuple[JudgeSpec, ...] = ()
     """instead of a spec: two judges or more, each asked about every seating"""
-    rule: Literal["majority", "mean", "weighted"] = "majority"
-    """how a jury's verdicts become one"""
+    rule: Literal["majority", "mean", "weighted", "reliability"] = "majority"
+    """how a jury's verdicts become one; reliability = battles by majority, ratings by a joint fit of all verdicts"""
     weights: dict[str, float] = Field(default_factory=dict)
     """what each member's vote weighs, by its name; of rule weighted (`arenaloop audit` measures them)"""
 

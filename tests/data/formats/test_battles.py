@@ -114,8 +114,8 @@ def test_lengths_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
     assert length[:2].tolist() == [0.5, 0.0]
     assert math.isnan(length[2])
     assert not read_battles(tmp_path / "b.jsonl").covariates
-    with pytest.raises(InputError, match="missing column style_a, style_b"):
-        read_battles(tmp_path / "b.jsonl", controls=["style"])
+    with pytest.raises(InputError, match="missing column price_a, price_b"):
+        read_battles(tmp_path / "b.jsonl", controls=["price"])
 
 
 def test_chatbot_arena_keeps_lengths_in_its_metadata(tmp_path: Path) -> None:
