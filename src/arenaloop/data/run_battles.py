@@ -16,13 +16,13 @@ from typing import Any, Literal
 from arenaloop.data.formats.battles import read_battles
 from arenaloop.data.formats.judgments import battles_from_rows
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once, own_frame
-from arenaloop.data.formats.tables import file_error
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import ArenaFileError, InputError, StorageError
 from arenaloop.jsonl import JsonRow, read_rows, row_error
 from arenaloop.ratings.battles import Battles
 from arenaloop.regular_files import open_regular, refuse_others
 from arenaloop.store import Store
+from arenaloop.tables import file_error
 from arenaloop.types import Outcome, Ruling, Winner
 
 __all__ = [

@@ -24,7 +24,6 @@ from arenaloop.data.formats.column_names import KnownNames
 from arenaloop.data.formats.judgment_kinds import KINDS, Kind, annotated
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
-from arenaloop.data.formats.tables import file_error
 from arenaloop.data.formats.vote_ids import Vote, VoteId, cell_key, counted_once, vote_id
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
@@ -40,6 +39,7 @@ from arenaloop.ratings.cells import (
     read_weights,
 )
 from arenaloop.ratings.outcomes import ONE_HOT, read_outcomes
+from arenaloop.tables import file_error
 
 __all__ = [
     "ALPACA_EVAL_SAYS",
