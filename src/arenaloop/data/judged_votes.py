@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from arenaloop.data.formats.judgments import battle_columns, is_own
-from arenaloop.data.formats.tables import file_error, table_rows
 from arenaloop.data.run_battles import arena_of, is_run, judged_hashes, read_failures, read_run
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import read_rows
@@ -24,6 +23,7 @@ from arenaloop.ratings.arrays import IntArray, encode
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.outcomes import WINNER_SCORES
 from arenaloop.store import Store
+from arenaloop.tables import file_error, table_rows
 from arenaloop.types import Winner
 
 __all__ = ["JudgedVotes", "rated_jointly", "read_judged_votes", "votes_of_run"]

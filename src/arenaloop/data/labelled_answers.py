@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.data.formats.labels import labelled_pairs, read_labels
-from arenaloop.data.formats.tables import table_rows
 from arenaloop.data.formats.training_rows import read_conversation
 from arenaloop.data.ranked_replies import read_trees
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, row_error
+from arenaloop.tables import table_rows
 from arenaloop.types import Prompt, Response, content_hash
 
 __all__ = ["LabelledAnswers", "read_labelled_answers"]

@@ -16,7 +16,6 @@ from typing import Any, Literal
 from arenaloop.data.formats.battles import read_battles
 from arenaloop.data.formats.judgments import battles_from_rows
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once, own_frame
-from arenaloop.data.formats.tables import file_error
 from arenaloop.data.result_files import check_whole
 from arenaloop.data.style import Style, measured, style_of
 from arenaloop.errors import ArenaFileError, InputError, StorageError
@@ -25,6 +24,7 @@ from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.style_features import FEATURES, feature_names, is_style
 from arenaloop.regular_files import open_regular, refuse_others
 from arenaloop.store import Store
+from arenaloop.tables import file_error
 from arenaloop.types import Outcome, Ruling, Winner
 
 __all__ = [

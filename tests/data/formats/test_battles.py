@@ -10,8 +10,8 @@ import pytest
 
 from arenaloop.data.formats import judgments, read_battles
 from arenaloop.data.formats.judgments import battles_from_rows
-from arenaloop.data.formats.tables import table_rows
 from arenaloop.errors import InputError
+from arenaloop.tables import table_rows
 
 ROWS = [
     {"prompt_id": "x1", "model_a": "m", "model_b": "n", "winner": "model_a", "score_a": 8.5, "score_b": 3.0},

@@ -20,7 +20,6 @@ from arenaloop.columns import BLANK, WAS_TURNED, Columns
 from arenaloop.data.formats import judgments
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once
 from arenaloop.data.formats.style_columns import StyleByAnswer, metadata_schema, style_expressions
-from arenaloop.data.formats.tables import content_kind, csv_form, file_error, line_of, table_rows
 from arenaloop.data.formats.vote_ids import vote_id
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
@@ -30,6 +29,8 @@ from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.cells import Place, read_controls, read_scores, read_weights
 from arenaloop.ratings.outcomes import ONE_HOT, WINNER_SCORES, one_hot_winners, read_outcomes
 from arenaloop.ratings.style_features import FEATURES, feature_names, is_style
+from arenaloop.table_files import is_pattern
+from arenaloop.tables import content_kind, csv_form, file_error, line_of, table_rows
 from arenaloop.text_files import bare_name, utf8_file
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = (), answers: Sty
     Rows whose winner is not known are left out and counted while they are few, and refused otherwise.
 
     Args:
-        path: a file, plain or gzip, or a directory.
+        path: a file, plain or gzip, a directory or a pattern (`arenaloop.table_files`).
         controls: names of covariates to read, ``length`` for the columns `length_a` and `length_b`.
         answers: the style of the answers, for files without it; see `style_columns.read_answer_styles`.
 
@@ -65,14 +66,14 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = (), answers: Sty
             with those found).
     """
     path = Path(path)
-    if path.is_dir():
-        if (path / "battles.jsonl").exists():
-            battles = read_battles(path / "battles.jsonl", controls=controls, answers=answers)
-            check_whole(path)
-            return battles
-        return _directory(path, controls, answers)
+    if (path / "battles.jsonl").exists():
+        battles = read_battles(path / "battles.jsonl", controls=controls, answers=answers)
+        check_whole(path)
+        return battles
+    if path.is_dir() or is_pattern(path):
+        return judgments.battles_from_rows(table_rows(path), str(path), controls=controls, answers=answers)
     kind = content_kind(path)
-    if kind != "array" and answers is None:
+    if kind not in ("array", "arrow") and answers is None:
         found = _columns(path, kind)
         spelled = judgments.known_names(controls).spelled(found)
         try:
@@ -102,14 +103,6 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = (), answers: Sty
 def _place_of(kept: IntArray, place: Place, index: int) -> str:
     """Where a row of those that were kept stands."""
     return place(int(kept[index]))
-
-
-def _directory(path: Path, controls: Sequence[str], answers: StyleByAnswer | None) -> Battles:
-    files = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz"), *path.glob("*.json")])
-    if not files:
-        raise InputError(f"{path}: no battles.jsonl here, nor any judgments (*.jsonl)")
-    rows = ((f"{file.name}, line {line}", row) for file in files for line, row in user_rows(file))
-    return judgments.battles_from_rows(rows, str(path), controls=controls, answers=answers)
 
 
 def battles_from_frame(

@@ -25,7 +25,6 @@ from arenaloop.data.formats.judgment_kinds import KINDS, Kind, annotated
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
 from arenaloop.data.formats.style_columns import StyleByAnswer, joined_style, style_cells
-from arenaloop.data.formats.tables import file_error
 from arenaloop.data.formats.vote_ids import Vote, VoteId, cell_key, counted_once, vote_id
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
@@ -42,6 +41,7 @@ from arenaloop.ratings.cells import (
 )
 from arenaloop.ratings.outcomes import ONE_HOT, read_outcomes
 from arenaloop.ratings.style_features import feature_names, is_style
+from arenaloop.tables import file_error
 
 __all__ = [
     "ALPACA_EVAL_SAYS",
