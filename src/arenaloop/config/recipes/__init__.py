@@ -4,6 +4,7 @@ from arenaloop.config.recipes.alpaca_farm import AlpacaFarmSettings, FarmDataSet
 from arenaloop.config.recipes.arena_learning import ArenaLearningSettings, DataSettings
 from arenaloop.config.recipes.meta_rewarding import MetaRewardingSettings, MetaSettings
 from arenaloop.config.recipes.run import MachineSettings, RecipeSettings, TargetSettings
+from arenaloop.config.recipes.self_gates import CheckpointSettings, GateSettings, MetaGateSettings
 from arenaloop.config.recipes.self_rewarding import (
     JudgesItselfSettings,
     LimitSettings,
@@ -15,12 +16,15 @@ from arenaloop.config.recipes.self_rewarding import (
 __all__ = [
     "AlpacaFarmSettings",
     "ArenaLearningSettings",
+    "CheckpointSettings",
     "DataSettings",
     "FarmDataSettings",
     "FarmMethodSettings",
+    "GateSettings",
     "JudgesItselfSettings",
     "LimitSettings",
     "MachineSettings",
+    "MetaGateSettings",
     "MetaRewardingSettings",
     "MetaSettings",
     "RecipeSettings",
