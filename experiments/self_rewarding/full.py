@@ -50,10 +50,10 @@ from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import train
 from arenaloop.types import derive_seed
 
-META = ()
+META = ("meta.begin=2", "meta.iterations=2")
 """What differs from the demo of Meta-Rewarding."""
 
-AT_ONCE = ("meta.iterations=1",)
+AT_ONCE = ("meta.begin=1", "meta.iterations=1")
 """Changes with which a run of one iteration learns from judgements."""
 
 CONTROL_OF_LENGTH = {"no control": "null", "rho 0.32": "0.32", "rho 0.4": "0.4"}
