@@ -50,8 +50,8 @@ from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import train
 from arenaloop.types import derive_seed
 
-META = ("meta.begin=2", "meta.iterations=2")
-"""What differs from the demo of Meta-Rewarding."""
+META = ("meta.begin=2", "meta.iterations=2", "meta.pairs=all")
+"""What differs from the demo of Meta-Rewarding: M1's verdicts on its own judgements are no better than chance."""
 
 AT_ONCE = ("meta.begin=1", "meta.iterations=1")
 """Changes with which a run of one iteration learns from judgements."""
