@@ -134,6 +134,10 @@ class Bench:
                 by = f"{arm} {stage['selection']['judged_by']}"
                 self._note(by, judging, ("judge_spearman", "judge_pairwise", "answer_length"))
                 self._note(by, judging.get("scores") or {}, ("mean", "perfect", "failure_rate", "mean_length"), "own ")
+                for gate in judging.get("gates", ()):
+                    rule, passed = gate["rule"], gate["passed"]
+                    told = {"right": gate["value"], "passed": None if passed is None else float(passed)}
+                    self._note(by, told, ("right", "passed"), f"gate {rule} ")
                 self._note(by, judging.get("meta") or {}, ("follows_score", "first_seat", "first_seat_equal", "asked"))
         return result
 

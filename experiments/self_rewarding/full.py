@@ -6,7 +6,7 @@
 The demos' settings, but that both recipes take five judgements of each answer, and those of `META`. M1 is made once a
 seed; both runs start at it, on the same slices, and what a model of the same weights answers or judges is asked once.
 By model: gold accuracy and utility, length of its answers; how its scores go with the truth on its own model's answers
-(those of the iteration) and on one fixed set, M1's samples to the test prompts; and how it drifts.
+(own: those of the iteration) and on one set (fixed: M1's samples to the test prompts); and how it drifts.
 
 With ``--controls``, from M1 on the samples of the first iteration:
 
@@ -43,6 +43,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from gold import arguments
 from over_seeds import Figures, mean, over_seeds
 from self_rewarding.bench import Bench, random_reward, scripted_meta
+from self_rewarding.tables import Shown, compared, table, told, values
 
 from arenaloop.config import SFTSettings
 from arenaloop.jsonl import read_rows
@@ -53,11 +54,14 @@ from arenaloop.types import derive_seed
 META = ("meta.begin=2", "meta.iterations=2", "meta.pairs=all")
 """What differs from the demo of Meta-Rewarding: M1's verdicts on its own judgements are no better than chance."""
 
-AT_ONCE = ("meta.begin=1", "meta.iterations=1")
-"""Changes with which a run of one iteration learns from judgements."""
+AT_ONCE = ("meta.begin=1", "meta.iterations=1", "gates.meta=null")
+"""Changes with which a run of one iteration learns from judgements, whatever the verdicts on them are worth."""
 
 CONTROL_OF_LENGTH = {"no control": "null", "rho 0.32": "0.32", "rho 0.4": "0.4"}
 """Arms by the value of `rho`; that of both recipes is 0."""
+
+LONG = ("no control", "rho 0.4")
+"""Of these, the ones that are run for four iterations as well."""
 
 MODELS = ("M1", "M2", "M3", "M4", "M5")
 RECIPES = {"self": "Self-Rewarding + LC", "meta": "Meta-Rewarding"}
@@ -100,8 +104,9 @@ def controls(seed: int, split: str, place: Path, small: bool) -> Figures:
         iterate("own verdicts", *judge)
         for name, accuracy in (("random", 0.5), ("gold", 1.0)):
             iterate(f"{name} verdicts", *judge, meta=scripted_meta(name, accuracy))
-        for arm, rho in CONTROL_OF_LENGTH.items():
-            bench.run(f"{arm} x4", bench.started(bench.recipe(f"{arm} x4", "self_rewarding", f"rho={rho}"), "M1"))
+        for arm in LONG:
+            changed = bench.recipe(f"{arm} x4", "self_rewarding", f"rho={CONTROL_OF_LENGTH[arm]}")
+            bench.run(f"{arm} x4", bench.started(changed, "M1"))
         fixed = bench.samples("M1")
         for name in measured.values():
             bench.judge(name, fixed, "fixed ")
@@ -125,73 +130,34 @@ def _chosen(bench: Bench, arm: str) -> None:
 # ---------------------------------------------------------------------- what is printed
 
 
-class Shown(NamedTuple):
-    """A figure, what it is called, how it is scaled, and with how many digits it is told."""
-
-    key: str
-    title: str
-    scale: float = 1.0
-    digits: int = 2
-
-
 ANSWERS = (
     Shown("gold_accuracy", "gold, %", 100, 1),
     Shown("gold_utility", "utility, %", 100, 1),
     Shown("mean_length", "letters"),
 )
 JUDGES = (
-    Shown("fixed judge_spearman", "Spearman, M1's answers", 1, 3),
-    Shown("fixed judge_pairwise", "pairs right, %", 100, 1),
-    Shown("fixed off", "points off"),
-    Shown("judge_spearman", "Spearman, own answers", 1, 3),
-    Shown("judge_pairwise", "pairs right, %", 100, 1),
+    Shown("fixed judge_spearman", "fixed: Spearman", 1, 3),
+    Shown("fixed judge_pairwise", "fixed: pairs right, %", 100, 1),
+    Shown("fixed off", "fixed: points off"),
+    Shown("judge_spearman", "own: Spearman", 1, 3),
+    Shown("judge_pairwise", "own: pairs right, %", 100, 1),
 )
 DRIFT = (
-    Shown("own mean", "mean score"),
-    Shown("own perfect", "perfect, %", 100, 1),
-    Shown("own failure_rate", "unread, %", 100, 2),
-    Shown("fixed mean", "mean, M1's answers"),
-    Shown("fixed perfect", "perfect, %", 100, 1),
+    Shown("own mean", "own: mean score"),
+    Shown("own perfect", "own: perfect, %", 100, 1),
+    Shown("own failure_rate", "own: unread, %", 100, 2),
+    Shown("fixed mean", "fixed: mean score"),
+    Shown("fixed perfect", "fixed: perfect, %", 100, 1),
     Shown("answer_length", "letters of samples"),
     Shown("follows_score", "follows the score, %", 100, 1),
     Shown("first_seat", "first seat, %", 100, 1),
     Shown("first_seat_equal", "of equal scores, %", 100, 1),
+    Shown("gate meta right", "verdicts right, %", 100, 1),
+    Shown("gate meta passed", "gate passed, %", 100, 0),
     Shown("answers right", "pairs of answers right, %", 100, 1),
     Shown("judgements pairs", "pairs of judgements", 1, 0),
-    Shown("judgements right", "right, %", 100, 1),
+    Shown("judgements right", "of these right, %", 100, 1),
 )
-
-
-def _values(seeds: Sequence[Figures], name: str, shown: Shown) -> np.ndarray:
-    return np.array([shown.scale * one.get(name, {}).get(shown.key, np.nan) for one in seeds])
-
-
-def _told(values: np.ndarray, digits: int, signed: bool = False) -> str:
-    """With its interval; of seeds that have the figure, where at least two do."""
-    there = values[np.isfinite(values)]
-    if len(there) < 2:
-        return "–" if not len(there) else f"{there[0]:.{digits}f}"
-    centre, lower, upper, _ = mean(there)
-    sign = "+" if signed else ""
-    count = "" if len(there) == len(values) else f" of {len(there)}"
-    return f"{centre:{sign}.{digits}f} ({lower:{sign}.{digits}f} to {upper:{sign}.{digits}f}){count}"
-
-
-def table(seeds: Sequence[Figures], names: Sequence[str], columns: Sequence[Shown], head: str = "model") -> None:
-    """Figures of models, each with its interval."""
-    there = [one for one in columns if any(np.isfinite(_values(seeds, name, one)).any() for name in names)]
-    print(f"\n| {head} |", " | ".join(one.title for one in there), "|\n|--" + "|--" * len(there) + "|")
-    for name in names:
-        print(f"| {name} |", " | ".join(_told(_values(seeds, name, one), one.digits) for one in there), "|")
-
-
-def compared(seeds: Sequence[Figures], pairs: Sequence[tuple[str, str]], columns: Sequence[Shown]) -> None:
-    """Paired differences of models."""
-    print("\n| difference |", " | ".join(one.title for one in columns), "|\n|--" + "|--" * len(columns) + "|")
-    for first, second in pairs:
-        lead = [_values(seeds, first, one) - _values(seeds, second, one) for one in columns]
-        told = (_told(values, one.digits, signed=True) for values, one in zip(lead, columns, strict=True))
-        print(f"| {first} − {second} |", " | ".join(told), "|")
 
 
 class Claim(NamedTuple):
@@ -230,13 +196,13 @@ def claims(seeds: Sequence[Figures]) -> None:
     """The paper's claims, direction by direction."""
     print("\n| claim | paper | here | direction |\n|--|--|--|--|")
     for one in CLAIMS:
-        lead = _values(seeds, one.first, one.shown) - _values(seeds, one.second, one.shown)
+        lead = values(seeds, one.first, one.shown) - values(seeds, one.second, one.shown)
         lead = lead[np.isfinite(lead)]
         word = "not shown"
         if len(lead) > 1:
             _, lower, upper, _ = mean(lead)
             word = "not shown" if lower <= 0 <= upper else "same" if (lower > 0) == one.up else "opposite"
-        print(f"| {one.what} | {one.paper} | {_told(lead, one.shown.digits, signed=True)} | {word} |")
+        print(f"| {one.what} | {one.paper} | {told(lead, one.shown.digits, signed=True)} | {word} |")
 
 
 def print_whole(seeds: Sequence[Figures]) -> None:
@@ -265,12 +231,12 @@ def print_controls(seeds: Sequence[Figures]) -> None:
     """One iteration beside its controls."""
     actor = ["own answers", "random answers", "gold answers", "chosen", *CONTROL_OF_LENGTH]
     judge = ["answers alone", "own verdicts", "random verdicts", "gold verdicts"]
-    rows = (Shown("rows", "rows", 1, 0), DRIFT[9], *DRIFT[10:])
+    rows = (Shown("rows", "rows", 1, 0), *DRIFT[-3:])
     table(seeds, ["M1", *actor, "self M2", *judge], (*rows, *ANSWERS, *JUDGES[:3]), "arm")
     pairs = [("own answers", "M1"), *(("own answers", other) for other in actor[1:])]
     pairs += [("answers alone", "self M2"), *((other, "answers alone") for other in judge[1:])]
     compared(seeds, pairs, (*ANSWERS, *JUDGES[:3]))
-    long = [f"{arm} x4 M5" for arm in CONTROL_OF_LENGTH]
+    long = [f"{arm} x4 M5" for arm in LONG]
     table(seeds, ["self M5", *long], ANSWERS, "after four iterations")
     compared(seeds, [("self M5", other) for other in long], ANSWERS)
 

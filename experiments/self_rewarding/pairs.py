@@ -32,9 +32,10 @@ import numpy.typing as npt
 sys.path.append(str(Path(__file__).parents[1]))
 
 from gold import arguments
-from over_seeds import Figures, figure, mean, over_seeds
+from over_seeds import Figures, over_seeds
 from self_rewarding.bench import Bench, judged_parts
 from self_rewarding.full import AT_ONCE, META
+from self_rewarding.tables import Shown, table
 
 from arenaloop.jsonl import JsonRow, read_rows
 from arenaloop.judges.parsers import parser_for
@@ -115,17 +116,17 @@ def small_world(seed: int, split: str, place: Path, small: bool) -> Figures:
 
 def _figures(bench: Bench, pairs: Any, rows: dict[Any, dict[str, JsonRow]]) -> dict[str, float]:
     own, most = rows[pairs], rows["all"]
-    both = [(own[prompt], most[prompt]) for prompt in own if prompt in most]
+    both = [(own[prompt]["judgements"], most[prompt]["judgements"]) for prompt in own if prompt in most]
     nearer = [lead for lead in map(_nearer, own.values()) if lead is not None]
-    told = bench.figures[f"pairs {pairs} M1"]
-    return {
-        "answers": float(len(own)),
-        "calls": told["asked"],
-        "chosen": float(np.mean([a["judgements"][0] == b["judgements"][0] for a, b in both])),
-        "rejected": float(np.mean([a["judgements"][1] == b["judgements"][1] for a, b in both])),
-        "right": float(np.mean([lead > 0 for lead in nearer if lead != 0])),
-        "nearer": float(np.mean(nearer)),
+    calls = [bench.figures[f"pairs {one} M1"]["asked"] for one in (pairs, "all")]
+    told = {"pairs": float(len(own)), "calls": calls[0] / calls[1]}
+    shares = {
+        "chosen": [a[0] == b[0] for a, b in both],
+        "rejected": [a[1] == b[1] for a, b in both],
+        "right": [lead > 0 for lead in nearer if lead != 0],
+        "nearer": nearer,
     }
+    return told | {key: float(np.mean(each)) for key, each in shares.items() if each}
 
 
 def _nearer(row: JsonRow) -> float | None:
@@ -155,13 +156,14 @@ def print_simulated() -> None:
 
 def print_small_world(seeds: Sequence[Figures]) -> None:
     """What the small world's own meta-judge keeps."""
-    print("\n| pairs | calls, % of all | chosen as by all, % | rejected as by all, % | right, % | nearer, points |")
-    print("|--|--|--|--|--|--|")
-    for arm in seeds[0]:
-        calls = 100 * figure(seeds, arm, "calls") / figure(seeds, "pairs all", "calls")
-        shares = [100 * figure(seeds, arm, key) for key in ("chosen", "rejected", "right")]
-        told = [mean(values)[3] for values in (calls, *shares)]
-        print(f"| {arm.removeprefix('pairs ')} |", " | ".join(told), f"| {mean(figure(seeds, arm, 'nearer'), 2)[3]} |")
+    shares = {
+        "calls": "calls, % of all",
+        "chosen": "chosen as by all, %",
+        "rejected": "rejected as by all, %",
+        "right": "right, %",
+    }
+    columns = [Shown(key, title, 100, 1) for key, title in shares.items()]
+    table(seeds, [*seeds[0]], [Shown("pairs", "pairs", 1, 0), *columns, Shown("nearer", "nearer, points")], "meetings")
 
 
 if __name__ == "__main__":
