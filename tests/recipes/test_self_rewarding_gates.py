@@ -91,7 +91,9 @@ def test_a_gate_on_the_order_of_answers_warns_or_stops(tmp_path: Path) -> None:
     verdicts = sum("Winner: A" in request.messages[0]["content"] for request in asked)
     strict = settings(META, *ONE, "gates.order=0.99", "gates.order_failed=stop")
     stopping, asked = build(strict, tmp_path / "strict", varied)
-    with pytest.raises(NoPairsError, match=r"^M2: gate order \(gates\.order\): [01]\.\d+ of \d+ pairs .* the limit is 0.99$"):
+    with pytest.raises(
+        NoPairsError, match=r"^M2: gate order \(gates\.order\): [01]\.\d+ of \d+ pairs .* the limit is 0.99$"
+    ):
         run(tmp_path / "strict", stopping)
     assert verdicts > 0
     assert not any("Winner: A" in request.messages[0]["content"] for request in asked)  # nothing is asked behind it
