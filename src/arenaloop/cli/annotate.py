@@ -101,6 +101,7 @@ def annotate(
     """
     from arenaloop.cli.money import batch_settings, priced
     from arenaloop.config import AnnotateSettings, validate
+    from arenaloop.specs.models import planned_only
 
     given = files or []
     if not 0.0 < level < 1.0:
@@ -122,14 +123,15 @@ def annotate(
     chosen = pool_settings(pool, model, drawn)
     values = {"pool": chosen.model_dump(), "batch": batch_settings(batch, batches), **settings}
     checked = priced(validate(AnnotateSettings, values, "annotate"), prices)
-    execute(
-        checked,
-        given,
-        out,
-        prompts=prompts,
-        allow_missing=allow_missing,
-        dry_run=dry_run,
-        as_json=as_json,
-        forget=forget_batches,
-        measure=measuring(measure, dry_run),
-    )
+    with planned_only(dry_run):
+        execute(
+            checked,
+            given,
+            out,
+            prompts=prompts,
+            allow_missing=allow_missing,
+            dry_run=dry_run,
+            as_json=as_json,
+            forget=forget_batches,
+            measure=measuring(measure, dry_run),
+        )

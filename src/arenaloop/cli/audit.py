@@ -51,13 +51,15 @@ def audit(
     from arenaloop.cli.audit_run import execute
     from arenaloop.cli.money import priced
     from arenaloop.config import AuditSettings, validate
+    from arenaloop.specs.models import planned_only
 
     if not 0.0 < level < 1.0:
         raise ConfigError(f"--level must lie strictly between 0 and 1, not {level}")
     values = {"judges": [_judge(text, judging) for text in judge], "labels": labels, **settings}
     checked = priced(validate(AuditSettings, values, "audit"), prices)
     measure = measuring(measure, dry_run)
-    execute(checked, out, level=level, samples=samples, dry_run=dry_run, as_json=as_json, measure=measure)
+    with planned_only(dry_run):
+        execute(checked, out, level=level, samples=samples, dry_run=dry_run, as_json=as_json, measure=measure)
 
 
 def _judge(text: str, judging: Given) -> dict[str, Any]:

@@ -60,6 +60,9 @@ def execute(
         _print_plan(plan, out, messages)
         for line in expected.lines():
             say(messages, line)
+        if as_json:
+            told = {"out": str(out), "judges": [judge.name for judge in plan.judges], "pairs": len(plan.pairs)}
+            sys.stdout.write(encode_json(told | {"estimate": expected.to_json()}, indent=2).decode() + "\n")
         return
     with open_directory(out) as store:
         budget.begin(store)  # refuses where it cannot count, before anything is written

@@ -91,6 +91,7 @@ def battle(
     from arenaloop.cli.rank import parse_anchor
     from arenaloop.config import BattleSettings, JudgeSettings, validate
     from arenaloop.specs import model_settings
+    from arenaloop.specs.models import planned_only
 
     contestants = [_named(text) for text in model or ()]
     for name, count in Counter(name for name, _ in contestants).items():
@@ -115,17 +116,18 @@ def battle(
     if (batched := batch_settings(batch, batches)) is not None:
         values["batch"] = batched
     checked = priced(validate(BattleSettings, values | settings, str(file or "battle")), prices)
-    execute(
-        checked,
-        directory,
-        parse_anchor(anchor),
-        dry_run=dry_run,
-        as_json=as_json,
-        forget=forget_batches,
-        measure=measuring(measure, dry_run),
-        replace=replace,
-        reuse=reuse or (),
-    )
+    with planned_only(dry_run):
+        execute(
+            checked,
+            directory,
+            parse_anchor(anchor),
+            dry_run=dry_run,
+            as_json=as_json,
+            forget=forget_batches,
+            measure=measuring(measure, dry_run),
+            replace=replace,
+            reuse=reuse or (),
+        )
 
 
 def _standing(file: Path | None, directory: Path | None) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def rejudge(
         Fields("BattleSettings", "budget_usd", "budget_calls", concurrency={"help": "Verdicts in progress at once."}),
     ],
     prices: Prices = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be asked and cost, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as one JSON document.")] = False,
 ) -> None:
     """Judge the stored answers of a finished run again; contestants are never asked. The same command resumes.
@@ -56,7 +57,7 @@ def rejudge(
 
         arenaloop rejudge runs/battle --template labels
 
-        arenaloop rejudge runs/battle --judge openai:gpt-4o --verdict json --json
+        arenaloop rejudge runs/battle --judge openai:gpt-4o --dry-run
 
         arenaloop rejudge runs/battle
     """
@@ -70,10 +71,12 @@ def rejudge(
     from arenaloop.arena.rejudge import rejudge as judge_again
     from arenaloop.calls.batch import open_batches
     from arenaloop.calls.budget import Budget, require_prices
-    from arenaloop.cli.directory import open_directory, write_settings
+    from arenaloop.cli.directory import ARENA, open_directory, write_settings
     from arenaloop.cli.money import priced
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.specs import judge as build_judge
+    from arenaloop.specs.models import planned_only
+    from arenaloop.store import Store
     from arenaloop.store.counts import commonest_error, unread_example
     from arenaloop.terminal import counted, say
 
@@ -81,9 +84,11 @@ def rejudge(
     settings = _settings_of(directory)
     judging = priced(_judge_settings(settings.judge, judge, changed), prices)
     concurrency = limits.get("concurrency", settings.concurrency)
+    with planned_only(dry_run):
+        judged_by = build_judge(judging.with_concurrency(concurrency))
     template_plan = BattlePlan(
         contestants=(),
-        judge=build_judge(judging.with_concurrency(concurrency)),
+        judge=judged_by,
         prompt_ids=(),
         schedule=Schedule(()),
         seed=settings.seed,
@@ -99,14 +104,19 @@ def rejudge(
     names, wanted = _wanted(settings, directory, messages)
     ask = bool(changed) or judge is not None
     out = directory / "rejudged" / directory_name(*_known_by(judging, template_plan.judge.name))
-    with open_directory(directory) as store:
+    if dry_run and not ask:
+        raise ConfigError(
+            "--dry-run: nothing would be asked; --judge, --template, --verdict or --reask says what to ask"
+        )
+    with Store(directory / ARENA, readonly=True) if dry_run else open_directory(directory) as store:
         if waiting := open_batches(store, template_plan.judges):
             raise ConfigError(
                 f"{directory}: verdicts of this judge are on their way in batches ({len(waiting)} not collected), and "
                 "would be paid again: collect them with the command that ordered them, or give them up with its "
                 "--forget-batches"
             )
-        budget.begin(store)  # refuses where it cannot count, before anything is written
+        if not dry_run:
+            budget.begin(store)  # refuses where it cannot count, before anything is written
         fought = read_fought(directory, store, wanted)
         plan = plan_again(fought, names, template_plan)
         what = f"at most {counted(plan.verdicts, 'judge call')}" if ask else "stored texts are read again"
@@ -118,8 +128,13 @@ def rejudge(
         for note in getattr(plan.judge, "notes", ()) if ask else ():
             say(messages, f"note: judge {plan.judge.name}: {note}", fold=True)
         expected = estimate_plan(plan, store.prompt, store, stored=True) if ask else None
-        for line in expected.head() if expected is not None else ():
+        for line in (expected.lines() if dry_run else expected.head()) if expected is not None else ():
             say(messages, line)
+        if dry_run:
+            if as_json and expected is not None:
+                told = {"out": str(out), "judge": plan.judge.name, "battles": plan.battles}
+                sys.stdout.write(json.dumps(told | {"estimate": expected.to_json()}, indent=2) + "\n")
+            return
         write_settings(out, settings.model_copy(update={"judge": judging}))
         anchor = getattr(settings, "anchor", None)
         with Watch(messages, "rejudge", expected) as watch:

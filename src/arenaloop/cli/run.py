@@ -113,15 +113,17 @@ def run(
     values = override(read_yaml(recipe), settings or [])
     if "recipe" not in values and "models" in values:
         from arenaloop.cli.battle_run import execute
+        from arenaloop.specs.models import planned_only
 
         battle = priced(validate(BattleSettings, values, str(recipe)), prices)
-        execute(
-            battle,
-            out or Path("runs") / "battle",
-            dry_run=dry_run,
-            as_json=as_json,
-            measure=measuring(measure, dry_run),
-        )
+        with planned_only(dry_run):
+            execute(
+                battle,
+                out or Path("runs") / "battle",
+                dry_run=dry_run,
+                as_json=as_json,
+                measure=measuring(measure, dry_run),
+            )
         return
     checked = priced(validate(recipe_named(values.get("recipe"), str(recipe)).settings, values, str(recipe)), prices)
     if explain:
@@ -169,7 +171,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
 
     messages = Console(stderr=True)
     recipe = RECIPES[settings.recipe]
-    with planned_only() if dry_run else nullcontext():
+    with planned_only(dry_run):
         built = recipe.build(settings, out, dry_run)
     for line in recorded_notes(getattr(built, "opponents", ())):
         say(messages, f"warning: {line}", fold=True)

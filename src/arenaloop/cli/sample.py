@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from arenaloop.cli.measure import Measure, measuring
 from arenaloop.cli.money import Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
@@ -38,6 +39,9 @@ def sample(
     ] = None,
     settings: Annotated[Given, Fields("RunSettings", "concurrency", "budget_usd", "budget_calls", "seed")],
     prices: Prices = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be asked and cost, and stop.")] = False,
+    measure: Measure = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print counts, scores and cost as one document.")] = False,
 ) -> None:
     """Sample answers of one model to prompts; the same command resumes.
 
@@ -56,6 +60,7 @@ def sample(
     from arenaloop.cli.sample_run import execute
     from arenaloop.config import RunSettings, SamplingSettings, validate
     from arenaloop.specs import model_settings
+    from arenaloop.specs.models import planned_only
 
     scored = reward or []
     if samples is not None and best_of is not None:
@@ -73,12 +78,16 @@ def sample(
     if count > 1 and decoding.temperature == 0:
         raise ConfigError(f"temperature 0 gives {count:,} times the same answer; take one above 0, or one sample")
     checked = validate(RunSettings, settings, "sample")
-    execute(
-        priced(asked.model_copy(update={"sampling": decoding}), prices),
-        prompts,
-        out,
-        count,
-        checked,
-        best=best_of is not None,
-        rewards=scored,
-    )
+    with planned_only(dry_run):
+        execute(
+            priced(asked.model_copy(update={"sampling": decoding}), prices),
+            prompts,
+            out,
+            count,
+            checked,
+            best=best_of is not None,
+            rewards=scored,
+            dry_run=dry_run,
+            measure=measuring(measure, dry_run),
+            as_json=as_json,
+        )

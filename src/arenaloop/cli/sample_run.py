@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,10 @@ from rich.console import Console
 
 from arenaloop.calls.answers import Answers, Contestant, answer, samples_of
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.estimate import estimate
+from arenaloop.calls.estimated import Estimate
+from arenaloop.calls.recorded import materials_to_be
+from arenaloop.calls.units import Planned
 from arenaloop.cli.directory import refuse_foreign
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import ModelSettings, RunSettings
@@ -42,6 +49,9 @@ def execute(
     *,
     best: bool,
     rewards: Sequence[str],
+    dry_run: bool = False,
+    measure: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Write `samples` answers to each prompt, or the best of them, into `out`; the same again asks what is missing.
 
@@ -66,16 +76,42 @@ def execute(
     everyone = [asked] if samples == 1 else samples_of(asked, samples)
     budget = Budget(settings.budget_usd, settings.budget_calls)
     require_prices(budget, [asked.asked])
+    by_id = {prompt.id: prompt for prompt in loaded.prompts}
+    if dry_run:
+        with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
+            expected = _estimate(everyone, by_id, there, settings.seed, measure=measure)
+        say(
+            messages,
+            f"{out}: {counted(samples, 'sample')} of {asked.name} to each of {counted(len(by_id), 'prompt')}",
+            fold=True,
+        )
+        for line in expected.lines():
+            say(messages, line, fold=True)
+        if rewards:
+            say(messages, f"the calls of {' and '.join(rewards)} are not counted", fold=True)
+        if as_json:
+            _print({"out": str(out), "prompts": len(by_id), "samples": samples, "estimate": expected.to_json()})
+        return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}") from None
     scorers = [tried(spec, arena, budget) for spec in rewards]
-    with Store(arena) as store, Watch(messages, "samples") as watch:
+    with Store(arena) as store:
         store.add_prompts(loaded.prompts)
         store.flush()
-        ids = [prompt.id for prompt in loaded.prompts]
-        answer(everyone, ids, store, watch.tally, seed=settings.seed, concurrency=settings.concurrency, budget=budget)
+        expected = _estimate(everyone, by_id, store, settings.seed)
+        with Watch(messages, "samples", expected) as watch:
+            answer(
+                everyone,
+                list(by_id),
+                store,
+                watch.tally,
+                seed=settings.seed,
+                concurrency=settings.concurrency,
+                budget=budget,
+            )
+        usage = store.usage()
         said = _stored(store, loaded.prompts, everyone, settings.seed)
         reason = commonest_error(store)
         say_notices(messages, store)
@@ -92,12 +128,48 @@ def execute(
     odd = {name: n for name, n in cut.items() if name != Status.OK.value}
     if odd:
         say(messages, f"among {sum(cut.values()):,} samples: {', '.join(f'{n:,} {name}' for name, n in odd.items())}")
-    for line in _told(samples, scored, best=best):
+    told = list(_told(samples, scored, best=best))
+    for line in told:
         say(messages, line, fold=True)
+    if as_json:
+        statuses = {status.value: cut[status.value] for status in Status if cut[status.value]}
+        found = {"prompts": len(said), "rows": written, "missing": whole - written, "statuses": statuses}
+        _print({"out": str(out), "model": asked.name, **found, "scores": _means(scored), **usage._asdict()})
     if written < whole:
         why = f" (most often: {reason})" if reason else ""
         say(messages, f"{whole - written:,} answers missing{why}; the same command asks again what failed", fold=True)
         raise typer.Exit(3)
+
+
+def _estimate(
+    everyone: Sequence[Contestant],
+    by_id: Mapping[str, Prompt],
+    store: Store | None,
+    seed: int,
+    *,
+    measure: bool = False,
+) -> Estimate:
+    answers = Answers(store, everyone, {}, seed=seed)
+
+    def planned(ids: Sequence[str]) -> Iterator[Planned]:
+        for material in materials_to_be(store, everyone, [by_id[one] for one in ids], {}):
+            for one in everyone:
+                yield from answers.planned(one.name, material)
+
+    return estimate(planned, list(by_id), everyone, store, seed=seed, measure=measure)
+
+
+def _means(scored: Sequence[list[Scores]]) -> dict[str, float | None]:
+    """Mean over all samples that have one, of what chooses and of what the choice is worth."""
+    found = {}
+    for name, values in zip(("score", "worth"), scored, strict=False):
+        known = [value for row in values for value in row if value is not None and math.isfinite(value)]
+        found[name] = math.fsum(known) / len(known) if known else None
+    return found
+
+
+def _print(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 Said = list[tuple[Prompt, list[Response | None]]]

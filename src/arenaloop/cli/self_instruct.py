@@ -64,6 +64,7 @@ def self_instruct(
     from arenaloop.cli.self_instruct_run import execute
     from arenaloop.config import SamplingSettings, SelfInstructSettings, validate
     from arenaloop.specs import model_settings
+    from arenaloop.specs.models import planned_only
 
     decoding = {**sampling}
     decoding |= {name: value for name, value in (("temperature", temperature), ("top_p", top_p)) if value is not None}
@@ -72,4 +73,5 @@ def self_instruct(
     writer = writer.model_copy(update={"sampling": validate(SamplingSettings, own | decoding, "self-instruct")})
     values = {"prompts": prompts, "model": writer, "against": against or [], "keywords": keyword or None}
     checked = validate(SelfInstructSettings, values | settings, "self-instruct")
-    execute(priced(checked, prices), out, dry_run=dry_run, as_json=as_json, measure=measuring(measure, dry_run))
+    with planned_only(dry_run):
+        execute(priced(checked, prices), out, dry_run=dry_run, as_json=as_json, measure=measuring(measure, dry_run))

@@ -77,6 +77,7 @@ def testset(
     from arenaloop.cli.testset_run import execute
     from arenaloop.config import JudgeSettings, TestSetSettings, validate
     from arenaloop.specs import model_settings
+    from arenaloop.specs.models import planned_only
 
     values = {
         "prompts": prompts,
@@ -85,4 +86,7 @@ def testset(
         "batch": batch_settings(batch, batches),
     }
     checked = priced(validate(TestSetSettings, values | settings, "testset"), prices)
-    execute(checked, out, dry_run=dry_run, as_json=as_json, forget=forget_batches, measure=measuring(measure, dry_run))
+    with planned_only(dry_run):
+        execute(
+            checked, out, dry_run=dry_run, as_json=as_json, forget=forget_batches, measure=measuring(measure, dry_run)
+        )

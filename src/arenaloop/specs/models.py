@@ -138,9 +138,9 @@ _PLANNED: ContextVar[bool] = ContextVar("planned", default=False)
 
 
 @contextmanager
-def planned_only() -> Iterator[None]:
-    """Models that are made in this context are planned with and never asked: keys of servers need not be set."""
-    token = _PLANNED.set(True)
+def planned_only(dry_run: bool = True) -> Iterator[None]:
+    """Models that a dry run makes in this context are planned with and never asked: keys need not be set."""
+    token = _PLANNED.set(dry_run)
     try:
         yield
     finally:
