@@ -12,9 +12,12 @@ import small_recipe
 import torch
 from small_self import META, SELF, build, run, settings
 
+from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow, write_jsonl
 from arenaloop.recipes.observer import Observer
+from arenaloop.recipes.self_rewarding_calls import outline
 from arenaloop.recipes.self_rewarding_checkpoints import Tried, first_of_best, spacing
+from arenaloop.recipes.self_rewarding_costs import estimate_costs
 from arenaloop.recipes.self_rewarding_run import NoPairsError
 from arenaloop.recipes.stage import Result
 from arenaloop.sandbox.tasks import draw
@@ -91,7 +94,9 @@ def test_a_gate_on_the_order_of_answers_warns_or_stops(tmp_path: Path) -> None:
     verdicts = sum("Winner: A" in request.messages[0]["content"] for request in asked)
     strict = settings(META, *ONE, "gates.order=0.99", "gates.order_failed=stop")
     stopping, asked = build(strict, tmp_path / "strict", varied)
-    with pytest.raises(NoPairsError, match=r"^M2: gate order \(gates\.order\): [01]\.\d+ of \d+ pairs .* the limit is 0.99$"):
+    with pytest.raises(
+        NoPairsError, match=r"^M2: gate order \(gates\.order\): [01]\.\d+ of \d+ pairs .* the limit is 0.99$"
+    ):
         run(tmp_path / "strict", stopping)
     assert verdicts > 0
     assert not any("Winner: A" in request.messages[0]["content"] for request in asked)  # nothing is asked behind it
@@ -232,3 +237,44 @@ def test_checkpoints_by_the_models_own_scores_after_a_run_without_them(tmp_path:
     validation = {one.last_user for one in recipe.material.validation}
     assert asked
     assert all(any(text in request.messages[0]["content"] for text in validation) for request in asked)
+
+
+# ---------------------------------------------------------------------- before it runs
+
+
+def test_the_plan_tells_of_gates_and_counts_what_a_choice_asks(tmp_path: Path) -> None:
+    file = labelled(tmp_path / "labelled.jsonl")
+    checked = settings(META, *CHOICE, f"gates.labelled={file}", "gates.meta=0.5", "meta.begin=2")
+    recipe, _ = build(checked, tmp_path / "run")
+    facts = outline(recipe).facts
+    assert "gates order and meta on 28 labelled answers" in facts
+    assert "the best of 3 checkpoints on 5 validation prompts by the judge" in facts
+    found = {what: n for what, _, n in outline(recipe).calls}
+    assert found["M2"] == (8 * 3 + 28) * 3
+    assert found["M3"] == found["M2"] + (8 + 28) * 6
+    assert found["checkpoints of M2"] == 3 * 5 * 2
+    calls = {(part.stage, part.what): part.calls for part in estimate_costs(recipe, tmp_path, None).parts}
+    assert calls["M2", "scores"] == found["M2"]
+    assert calls["M2", "validation answers"] == 4 * 5
+    assert calls["M2", "validation verdicts"] == 30
+    own, _ = build(settings(SELF, *CHOICE, "checkpoints.by=self", "gates.order=null"), tmp_path / "own")
+    assert "no gates" in outline(own).facts
+    calls = {(part.stage, part.what): part.calls for part in estimate_costs(own, tmp_path, None).parts}
+    assert (calls["M2", "validation answers"], calls["M2", "validation scores"]) == (3 * 5, 3 * 5 * 3)
+    assert ("M2", "validation verdicts") not in calls
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (("meta.begin=2", "meta.iterations=2"), r"meta\.begin 2: judgements are learned from until iteration 3"),
+        (("gates.labelled=nowhere.jsonl",), "nowhere.jsonl"),
+        (("gates.meta=1.0",), r"gates\.meta: Input should be less than 1"),
+        (("checkpoints.keep=0",), r"checkpoints\.keep: Input should be greater than or equal to 1"),
+        (("data.validation=sandbox:prompts?n=4&split=test",), r"every prompt of data\.validation is a test prompt"),
+    ],
+)
+def test_refusals(changes: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    with pytest.raises((ConfigError, InputError), match=says):
+        build(settings(META, *changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -66,7 +66,9 @@ def gate(rule: str, what: str, rate: Rate, limit: float, source: Source | None) 
         source: see `Gate`.
     """
     if source is None or rate.value is None:
-        why = "not measured: " + ("the truth is not known here" if source is None else f"of no {what} the order is known")
+        why = "not measured: " + (
+            "the truth is not known here" if source is None else f"of no {what} the order is known"
+        )
         return Gate(rule, None, None, None, None, 0, limit, None, why)
     passed = rate.lower is not None and rate.lower > limit
     against = "by the truth" if source == "truth" else "on the labelled set"
