@@ -8,7 +8,7 @@ from arenaloop.arena.plan import verdicts_per_battle
 from arenaloop.calls.recorded import recorded_notes
 from arenaloop.config import MetaGateSettings, MetaSettings
 from arenaloop.ratings.meta_rewards import swiss_rounds
-from arenaloop.recipes.self_rewarding_plan import SelfRewarding, cut_slices, meta_of, stage_names
+from arenaloop.recipes.self_rewarding_plan import SelfRewarding, cut_slices, measured_in, meta_of, stage_names
 from arenaloop.recipes.stage import Outline
 from arenaloop.terminal import counted
 
@@ -48,8 +48,9 @@ def plan_calls(recipe: SelfRewarding, iteration: int, prompts: int) -> Calls:
     votes = 0 if recipe.reward is not None else s.self_judge.votes
     answers = prompts * s.samples
     judged, compared = answers, prompts
-    if labelled is not None:
-        judged, compared = judged + len(labelled.answers), compared + len(labelled.scored)
+    if labelled is not None and (gates := measured_in(s, iteration)):
+        judged += len(labelled.answers)
+        compared += len(labelled.scored) if "meta" in gates else 0
     compares = meta is not None and meta.learns_in(iteration)
     tried = len(recipe.material.validation) * s.checkpoints.keep
     battles = tried if s.checkpoints.by == "judge" else 0

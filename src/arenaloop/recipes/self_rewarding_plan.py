@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from arenaloop.calls.answers import Contestant
-from arenaloop.config import JudgesItselfSettings, MetaRewardingSettings, MetaSettings, SelfRewardingSettings
+from arenaloop.config import (
+    JudgesItselfSettings,
+    MetaGateSettings,
+    MetaRewardingSettings,
+    MetaSettings,
+    SelfRewardingSettings,
+)
 from arenaloop.data.held_out import HeldOut, prompt_turns, row_turns
 from arenaloop.data.labelled_answers import LabelledAnswers
 from arenaloop.data.ranked_replies import RankedPrompt
@@ -31,6 +37,7 @@ __all__ = [
     "cut_slices",
     "inputs_key",
     "learns_perfect",
+    "measured_in",
     "meta_of",
     "of_iteration",
     "stage_names",
@@ -139,6 +146,15 @@ def meta_of(settings: JudgesItselfSettings) -> MetaSettings | None:
 def of_iteration(values: Sequence[V], iteration: int) -> V:
     """An iteration's own value, from 1; the last one serves all later."""
     return values[min(iteration, len(values)) - 1]
+
+
+def measured_in(settings: JudgesItselfSettings, iteration: int) -> frozenset[str]:
+    """The gates that are measured in an iteration, from 1: ``order`` and, where judgements are compared, ``meta``."""
+    gates, meta = settings.gates, meta_of(settings)
+    found = {"order"} if gates.order is not None else set()
+    if isinstance(gates, MetaGateSettings) and gates.meta is not None and meta is not None:
+        found |= {"meta"} if meta.learns_in(iteration) else set()
+    return frozenset(found)
 
 
 def stage_names(settings: JudgesItselfSettings) -> list[str]:
