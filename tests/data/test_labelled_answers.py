@@ -71,6 +71,7 @@ def test_ranked_replies_and_pairs(tmp_path: Path) -> None:
             r"line 2: an earlier row gives this answer the score 1$",
         ),
         ([{"messages": turns("a", "b"), "judgement": "fine"}], "line 1: neither a score nor a judgement with one"),
+        ([{"messages": turns("a", "b")}], "line 1: neither a score nor a judgement with one"),
         ([{"messages": turns("a", "b"), "score": True}], "line 1: score True is no number"),
         ([{"messages": turns("a", "b")[:1], "score": 3}], "line 1: the conversation does not end with an assistant"),
     ],

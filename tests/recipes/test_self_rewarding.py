@@ -21,9 +21,11 @@ from arenaloop.judges.pointwise import RubricJudge
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.self_rewarding import NoPairsError
+from arenaloop.recipes.self_rewarding_calls import outline
 from arenaloop.recipes.self_rewarding_costs import estimate_costs
-from arenaloop.recipes.self_rewarding_plan import cut_slices, outline
+from arenaloop.recipes.self_rewarding_plan import cut_slices
 from arenaloop.recipes.stage import Result
+from arenaloop.specs.recipes.self_rewarding import build_self_rewarding
 from arenaloop.store import Store
 from arenaloop.types import Completion, Request, Status, derive_seed
 
@@ -349,6 +351,19 @@ def test_refusals_before_anything_is_paid(
     assert not (tmp_path / "run").exists()
 
 
+def test_what_a_file_leaves_out_is_as_the_recipe_has_it() -> None:
+    plain = {key: META[key] for key in ("recipe", "target", "judge", "data")}
+    own = settings(plain, "self_judge.reask=1", "dpo.max_steps=3", "sft={epochs: 2}")
+    assert (own.self_judge.votes, own.self_judge.sampling.temperature, own.self_judge.sampling.top_p) == (11, 0.8, 0.95)
+    assert (own.dpo.max_steps, own.dpo.beta, own.dpo.learning_rate, own.dpo.batch_size) == (3, 0.1, 5e-6, 32)
+    assert (own.sft.epochs, own.sft.learning_rate) == (2, 5e-8)
+    other = settings(plain | {"recipe": "self_rewarding"}, "self_judge.reask=1", "dpo.max_steps=3")
+    assert (other.self_judge.votes, other.self_judge.sampling.temperature) == (3, 0.7)
+    assert (other.dpo.beta, other.dpo.learning_rate, other.dpo.epochs) == (0.1, 1e-6, 1)
+    given = settings(plain, "self_judge.sampling={max_tokens: 9}")  # a decoding is given as a whole
+    assert (given.self_judge.votes, given.self_judge.sampling.temperature) == (11, 0.0)
+
+
 def test_a_template_that_asks_for_no_score_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "mine.jinja"
     file.write_text(
@@ -370,6 +385,10 @@ def test_a_window_that_cannot_hold_the_question_is_refused(tmp_path: Path) -> No
     build(settings(META, target=target), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"its context window is 512 tokens, and a judge's template takes"):
         build(settings(META, "self_judge.template=rubric", target=target), tmp_path / "run")
+    fresh = r"target sandbox:target: its context window is 2,048 tokens, and a judge's template takes"
+    with pytest.raises(ConfigError, match=fresh):  # of weights that are still to be drawn
+        build_self_rewarding(settings(META, "meta.template=meta"), tmp_path / "fresh", dry=True)
+    assert not (tmp_path / "fresh").exists()
 
 
 def test_the_plan_counts_calls(tmp_path: Path) -> None:

@@ -12,10 +12,15 @@ import small_recipe
 import torch
 from small_self import META, SELF, build, run, settings
 
+from arenaloop.arena.board import Leaderboard, Row
+from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow, write_jsonl
 from arenaloop.recipes.observer import Observer
+from arenaloop.recipes.self_rewarding_calls import outline
 from arenaloop.recipes.self_rewarding_checkpoints import Tried, first_of_best, spacing
+from arenaloop.recipes.self_rewarding_costs import estimate_costs
 from arenaloop.recipes.self_rewarding_run import NoPairsError
+from arenaloop.recipes.self_rewarding_tables import best_stage
 from arenaloop.recipes.stage import Result
 from arenaloop.sandbox.tasks import draw
 from arenaloop.types import Completion, Request, derive_seed
@@ -135,10 +140,18 @@ def test_gates_on_a_labelled_set(tmp_path: Path) -> None:
     assert (order["against"], order["n"], order["right"], order["passed"]) == ("labelled", 14, 1.0, "yes")
     assert (meta["against"], meta["right"], meta["passed"]) == ("labelled", 0.0, "no")
     assert not any(one["title"] == "How the model judged its judgements" for one in refused.summary["tables"])
-    right, _ = build(settings(META, *changes), tmp_path / "right", judge(True))
+    right, asked = build(settings(META, *changes), tmp_path / "right", judge(True))
     passed = run(tmp_path / "right", right)
     assert table(passed, "Gates before training")[1]["passed"] == "yes"
     assert any("judgements" in row for row in rows_of(tmp_path / "right", "M2"))
+    for at in (("M2", "labelled answers scored"), ("M2", "judgements compared"), ("M2", "training")):
+        out = tmp_path / at[1]
+        first, heard = build(settings(META, *changes), out, judge(True))
+        with pytest.raises(KeyboardInterrupt):
+            run(out, first, Heard(stop_at=at))
+        again, later = build(settings(META, *changes), out, judge(True))
+        assert lasting(run(out, again)) == lasting(passed)
+        assert len(heard) + len(later) == len(asked)
 
 
 def test_a_gate_that_cannot_be_measured_blocks_only_where_it_is_told_to(tmp_path: Path) -> None:
@@ -184,6 +197,24 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result, list
 def lasting(result: Result) -> dict[str, Any]:
     plain = small_recipe.lasting(result.summary)
     return {key: plain[key] for key in ("stages", "tables", "best", "battles_wanted", "verdicts_ok")}
+
+
+def row(model: str, rating: float | None, lower: float, upper: float) -> Row:
+    return Row(1, model, rating, lower, upper, 10, 0.5)
+
+
+def test_the_best_stage_is_rated_highest_and_those_within_its_reach_are_told(tmp_path: Path) -> None:
+    rows = [row("other", 1300, 1200, 1400), row("M3", 1100, 1050, 1150), row("M2", 1100, 1050, 1150)]
+    rows += [row("M4", 1090, 1020, 1099), row("M1", 900, 850, 950), row("M5", None, 0, 0)]
+    board = Leaderboard("bt", "sandwich", 0.95, "prompt", 10, 0, 0, (), tuple(rows))
+    paths = {f"M{n}": tmp_path / f"checkpoints/M{n}" for n in range(2, 6)} | {"M1": Path("/elsewhere/start")}
+    found = best_stage(board, paths, tmp_path)
+    assert found is not None
+    assert (found["stage"], found["path"], found["alike"]) == ("M2", "checkpoints/M2", ["M3"])
+    alone = best_stage(board, {"M1": paths["M1"]}, tmp_path)
+    assert alone is not None
+    assert (alone["path"], alone["alike"]) == ("/elsewhere/start", [])
+    assert best_stage(board, {"M5": tmp_path}, tmp_path) is None
 
 
 def test_the_best_checkpoint_of_an_iteration_is_its_model(chosen: tuple[Path, Result, list[Request]]) -> None:
@@ -234,3 +265,44 @@ def test_checkpoints_by_the_models_own_scores_after_a_run_without_them(tmp_path:
     validation = {one.last_user for one in recipe.material.validation}
     assert asked
     assert all(any(text in request.messages[0]["content"] for text in validation) for request in asked)
+
+
+# ---------------------------------------------------------------------- before it runs
+
+
+def test_the_plan_tells_of_gates_and_counts_what_a_choice_asks(tmp_path: Path) -> None:
+    file = labelled(tmp_path / "labelled.jsonl")
+    checked = settings(META, *CHOICE, f"gates.labelled={file}", "gates.meta=0.5", "meta.begin=2")
+    recipe, _ = build(checked, tmp_path / "run")
+    facts = outline(recipe).facts
+    assert "gates order and meta on 28 labelled answers" in facts
+    assert "the best of 3 checkpoints on 5 validation prompts by the judge" in facts
+    found = {what: n for what, _, n in outline(recipe).calls}
+    assert found["M2"] == (8 * 3 + 28) * 3
+    assert found["M3"] == found["M2"] + (8 + 28) * 6
+    assert found["checkpoints of M2"] == 3 * 5 * 2
+    calls = {(part.stage, part.what): part.calls for part in estimate_costs(recipe, tmp_path, None).parts}
+    assert calls["M2", "scores"] == found["M2"]
+    assert calls["M2", "validation answers"] == 4 * 5
+    assert calls["M2", "validation verdicts"] == 30
+    own, _ = build(settings(SELF, *CHOICE, "checkpoints.by=self", "gates.order=null"), tmp_path / "own")
+    assert "no gates" in outline(own).facts
+    calls = {(part.stage, part.what): part.calls for part in estimate_costs(own, tmp_path, None).parts}
+    assert (calls["M2", "validation answers"], calls["M2", "validation scores"]) == (3 * 5, 3 * 5 * 3)
+    assert ("M2", "validation verdicts") not in calls
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (("meta.begin=2", "meta.iterations=2"), r"meta\.begin 2: judgements are learned from until iteration 3"),
+        (("gates.labelled=nowhere.jsonl",), "nowhere.jsonl"),
+        (("gates.meta=1.0",), r"gates\.meta: Input should be less than 1"),
+        (("checkpoints.keep=0",), r"checkpoints\.keep: Input should be greater than or equal to 1"),
+        (("data.validation=sandbox:prompts?n=4&split=test",), r"every prompt of data\.validation is a test prompt"),
+    ],
+)
+def test_refusals(changes: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    with pytest.raises((ConfigError, InputError), match=says):
+        build(settings(META, *changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

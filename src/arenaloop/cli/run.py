@@ -224,7 +224,8 @@ def _say_result(console: Console, summary: Mapping[str, Any], out: Path) -> None
     wins = ""
     if (share := best["win_rate"]) is not None:
         lower, upper = (None if best[key] is None else 100 * best[key] for key in ("lower", "upper"))
-        wins = f", {100 * share:.1f} % of battles won ({span(lower, upper, '.1f')})"
+        interval = "" if lower is None and upper is None else f" ({span(lower, upper, '.1f')})"
+        wins = f", {100 * share:.1f} % of battles won{interval}"
     alike = f"; cannot be told from {', '.join(best['alike'])}" if best["alike"] else ""
     say(console, f"best: {best['stage']} by {best['by']}{wins}{alike}", fold=True)
     say(console, f"checkpoint: {out / best['path']}")

@@ -79,13 +79,20 @@ def read_labelled_answers(path: str | Path, read: Callable[[str], float | None])
         found = LabelledAnswers()
         for one in read_trees(path).prompts:
             found.better += combinations([found.add(one.prompt, (text,)) for text in one.replies], 2)
-    elif any(name in first for name in _ANNOTATED):
+    elif any(name in first for name in _ANNOTATED) or _is_answered(first):
         found = _scored(path, table_rows(path), read)
     else:
         found = _preferred(path)
     if not found.better:
         raise InputError(f"{path}: no two answers of one prompt that people did not find equally good")
     return found
+
+
+def _is_answered(row: Mapping[str, Any]) -> bool:
+    """Whether a row is one conversation with its answer, which lacks but what people said of it."""
+    turns = row.get("messages")
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    return isinstance(last, Mapping) and last.get("role") == "assistant"
 
 
 def _scored(path: Path, rows: Iterable[tuple[int, JsonRow]], read: Callable[[str], float | None]) -> LabelledAnswers:

@@ -41,6 +41,7 @@ from arenaloop.recipes.self_rewarding_plan import (
     cut_slices,
     inputs_key,
     learns_perfect,
+    measured_in,
     meta_of,
     stage_names,
 )
@@ -175,7 +176,10 @@ def _iterate(r: Run, number: int, name: str) -> StageResult:
     selection.dropped.update(left_out)
     drift |= {"prompts": len(scored), "kept": len(selection.rows), "answer_length": mean_length(answers)}
     refused = _stop_rules(r, number, name, drift, selection)
-    labelled = labelled_scores(r, before)
+    labelled: list[Scored] = []
+    if r.recipe.labelled is not None and measured_in(s, number):
+        r.arena.observer.phase(name, "labelled answers scored")
+        labelled = labelled_scores(r, before, r.recipe.labelled)
     _pass(r, name, drift, order_gate(r, scored, selection, labelled))
     rows = list(selection.rows)
     meta = meta_of(s)

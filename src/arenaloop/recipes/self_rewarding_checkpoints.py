@@ -114,12 +114,12 @@ def _try(r: Run, before: str, name: str, step: int, path: Path, judged: Summary)
     candidate = replace(r.recipe.target(name, path), name=f"{name}@{step}")
     if r.recipe.settings.checkpoints.by == "self":
         view = _scores(r, before, candidate)
-        return _tried(step, rate(view), len(view))
+        return _tried(step, rate(view), len(view), *r.scale(before))
     start = r.model(before)
     fighters, prompts = [candidate, start], r.recipe.material.validation
     pairs = target_pairs([one.name for one in fighters], candidate.name)
     view = view_of(battle(r.arena, fighters, [prompt.id for prompt in prompts], pairs), r.arena.store, judged)
-    return _tried(step, rate(view), len(view))
+    return _tried(step, rate(view), len(view), 0.0, 1.0)
 
 
 def _scores(r: Run, before: str, candidate: Contestant) -> View:
@@ -134,9 +134,11 @@ def _scores(r: Run, before: str, candidate: Contestant) -> View:
     return {prompt.id: (one.mean, 1) for (prompt, _), one in zip(answered, found, strict=True) if one.scores}
 
 
-def _tried(step: int, found: Rate | None, n: int) -> Tried:
+def _tried(step: int, found: Rate | None, n: int, least: float, most: float) -> Tried:
+    """With the ends of a 95 % interval, within what there can be."""
     if found is None:
         return Tried(step, None, None, None, n)
     if found.error is None:
         return Tried(step, found.value, None, None, n)
-    return Tried(step, found.value, found.value - _Z * found.error, found.value + _Z * found.error, n)
+    half = _Z * found.error
+    return Tried(step, found.value, max(least, found.value - half), min(most, found.value + half), n)

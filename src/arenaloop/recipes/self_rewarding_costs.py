@@ -13,18 +13,19 @@ from typing import Any
 from arenaloop.arena.matchmaking import Schedule, all_pairs
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import estimate_plan
+from arenaloop.calls.answers import Contestant
 from arenaloop.calls.costs import HumanLabel
 from arenaloop.config import SamplingSettings
 from arenaloop.data.held_out import prompt_turns, row_turns
 from arenaloop.judges.jury import Jury
-from arenaloop.recipes.costs import Costs, Part, asked_parts, policy_to_be, spent_in, trained_parts
+from arenaloop.recipes.costs import Costs, Part, ToCome, asked_parts, policy_to_be, spent_in, trained_parts
 from arenaloop.recipes.machine import Machine, length_of, machine_of, measure_start
+from arenaloop.recipes.self_rewarding_calls import Calls, plan_calls
 from arenaloop.recipes.self_rewarding_plan import (
     SelfRewarding,
     cut_slices,
     learns_perfect,
     meta_of,
-    plan_calls,
     stage_names,
 )
 from arenaloop.recipes.work import work
@@ -74,6 +75,8 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
         parts += trained_parts(
             name, work("sft" if perfect else "dpo", settings, pairs, prompt, said), settings, machine
         )
+        if calls.tried:
+            parts += _tried(recipe, name, calls, prompt, machine, store)
     everyone = [*policies, *recipe.opponents]
     schedule = Schedule(tuple(all_pairs([one.name for one in everyone])))
     tested = {one.id: one for one in recipe.test}
@@ -96,6 +99,30 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
     )
 
 
+def _tried(
+    recipe: SelfRewarding, stage: str, calls: Calls, prompt: float, machine: Machine, store: Store | None
+) -> list[Part]:
+    """An iteration's checkpoints on the validation prompts: their answers, and what is asked about these."""
+    s, sampling, prompts = recipe.settings, recipe.settings.target.sampling, recipe.material.validation
+    parts = [_here(stage, "validation answers", calls.tried, prompt, sampling, machine)]
+    shown = _WORDS["scores"] + prompt + sampling.max_tokens / 2
+    if calls.tried_judgements and recipe.scorer is not None:
+        parts.append(_scorer(recipe, stage, calls.tried_judgements, shown, "validation scores"))
+    elif calls.tried_judgements:
+        parts.append(_here(stage, "validation scores", calls.tried_judgements, shown, s.self_judge.sampling, machine))
+    if not calls.tried_battles:
+        return parts
+    names = ["before", *(f"{stage}@{number + 1}" for number in range(s.checkpoints.keep))]
+    fighters = [Contestant(name, ToCome(name, s.target.chunk_size), sampling.build()) for name in names]
+    asked = {one.id: one for one in prompts}
+    schedule = Schedule(tuple((name, names[0]) for name in names[1:]))
+    plan = BattlePlan(fighters, recipe.judge, list(asked), schedule, {}, s.seed, reask=s.judge.reask, seats=s.seats)
+    models = {one.name: getattr(one, "model", None) for one in Jury.of(recipe.judge).members}
+    found = estimate_plan(plan, asked.get, store, human=HumanLabel(s.human.usd, s.human.seconds))
+    told = asked_parts(found, stage, machine, models, "validation verdicts")
+    return [*parts, *(part for part in told if part.what == "validation verdicts")]
+
+
 def _tokens(calls: int, shown: float, sampling: SamplingSettings) -> tuple[int, int]:
     return round(calls * shown), round(calls * sampling.max_tokens / 2)
 
@@ -116,7 +143,7 @@ def _here(
     return Part(stage, what, True, calls, read, written, 0.0, 0.0, seconds, memory=memory)
 
 
-def _scorer(recipe: SelfRewarding, stage: str, calls: int, shown: float) -> Part:
+def _scorer(recipe: SelfRewarding, stage: str, calls: int, shown: float, what: str = "scores") -> Part:
     """Calls of another judge in its place, by its price where that is known."""
     judge, votes = recipe.scorer, recipe.settings.self_judge.votes
     assert judge is not None
@@ -127,4 +154,4 @@ def _scorer(recipe: SelfRewarding, stage: str, calls: int, shown: float) -> Part
     usd = None if price is None else (read * price.prompt + written * price.completion) / 1e6
     note = "written tokens are taken to be half of what a judgement may have"
     most = None if price is None else (read * price.prompt + calls * judge.sampling.max_tokens * price.completion) / 1e6
-    return Part(stage, "scores", False, calls, read, written, usd, most, None, notes=(note,))
+    return Part(stage, what, False, calls, read, written, usd, most, None, notes=(note,))

@@ -30,10 +30,9 @@ def closed(settings: GateSettings, found: Gate | None) -> bool:
     return settings.unmeasured == "fail" if found.passed is None else not found.passed
 
 
-def labelled_scores(r: Run, before: str) -> list[Scored]:
-    """Scores of the labelled answers by who scores answers in this iteration; none without a labelled set."""
-    labelled = r.recipe.labelled
-    return [] if labelled is None else scores_of(r, before, labelled.answers)[0]
+def labelled_scores(r: Run, before: str, labelled: LabelledAnswers) -> list[Scored]:
+    """Scores of the labelled answers by who scores answers in the iteration from this model."""
+    return scores_of(r, before, labelled.answers)[0]
 
 
 def order_gate(r: Run, scored: Judged, selection: Selection, own: Sequence[Scored]) -> Gate | None:

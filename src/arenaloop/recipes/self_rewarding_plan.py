@@ -1,4 +1,4 @@
-"""Self-Rewarding and Meta-Rewarding before they run: their parts, slices of prompts, and how many calls they take."""
+"""Self-Rewarding and Meta-Rewarding before they run: their parts, what is refused, and slices of prompts."""
 
 from __future__ import annotations
 
@@ -9,38 +9,37 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from arenaloop.arena.plan import verdicts_per_battle
 from arenaloop.calls.answers import Contestant
-from arenaloop.calls.recorded import recorded_notes
-from arenaloop.config import JudgesItselfSettings, MetaRewardingSettings, MetaSettings, SelfRewardingSettings
+from arenaloop.config import (
+    JudgesItselfSettings,
+    MetaGateSettings,
+    MetaRewardingSettings,
+    MetaSettings,
+    SelfRewardingSettings,
+)
 from arenaloop.data.held_out import HeldOut, prompt_turns, row_turns
 from arenaloop.data.labelled_answers import LabelledAnswers
 from arenaloop.data.ranked_replies import RankedPrompt
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow
-from arenaloop.judges.jury import Decider
+from arenaloop.judges.jury import Decider, Jury
 from arenaloop.judges.meta import MetaJudge
 from arenaloop.judges.pointwise import RubricJudge
 from arenaloop.models.reward import Reward
 from arenaloop.models.size import Size
-from arenaloop.ratings.meta_rewards import swiss_rounds
 from arenaloop.recipes.parts import Utility, vet
-from arenaloop.recipes.stage import Outline
 from arenaloop.terminal import counted
 from arenaloop.types import Prompt, Response, content_hash, derive_seed
 
 __all__ = [
-    "Calls",
     "SelfRewarding",
     "check",
     "cut_slices",
     "inputs_key",
     "learns_perfect",
+    "measured_in",
     "meta_of",
-    "most_meta_calls",
     "of_iteration",
-    "outline",
-    "plan_calls",
     "stage_names",
 ]
 
@@ -149,6 +148,15 @@ def of_iteration(values: Sequence[V], iteration: int) -> V:
     return values[min(iteration, len(values)) - 1]
 
 
+def measured_in(settings: JudgesItselfSettings, iteration: int) -> frozenset[str]:
+    """The gates that are measured in an iteration, from 1: ``order`` and, where judgements are compared, ``meta``."""
+    gates, meta = settings.gates, meta_of(settings)
+    found = {"order"} if gates.order is not None else set()
+    if isinstance(gates, MetaGateSettings) and gates.meta is not None and meta is not None:
+        found |= {"meta"} if meta.learns_in(iteration) else set()
+    return frozenset(found)
+
+
 def stage_names(settings: JudgesItselfSettings) -> list[str]:
     """M0 where it judges ranked replies, M1, and the model of each iteration."""
     return [f"M{number}" for number in range(settings.data.ranked is None, settings.iterations + 2)]
@@ -199,59 +207,6 @@ def cut_slices(recipe: SelfRewarding) -> list[list[Prompt]]:
     return [pool[at * each : (at + 1) * each] for at in range(s.iterations)]
 
 
-def most_meta_calls(meta: MetaSettings, votes: int) -> int:
-    """How many verdicts the judgements of one answer take at most, each pair from both seats."""
-    if meta.pairs == "all":
-        return votes * (votes - 1)
-    if meta.pairs == "tournament":
-        return 2 * swiss_rounds(votes) * (votes // 2)
-    return min(votes * meta.pairs // 2, votes * (votes - 1) // 2) * 2
-
-
-class Calls(NamedTuple):
-    """At most how many calls one iteration takes: of answers, judgements and verdicts on judgements."""
-
-    answers: int
-    judgements: int
-    verdicts: int
-
-
-def plan_calls(recipe: SelfRewarding, iteration: int, prompts: int) -> Calls:
-    """Of one iteration, from 1, on so many prompts; re-asks are not counted."""
-    s, meta = recipe.settings, meta_of(recipe.settings)
-    answers = prompts * s.samples
-    votes = 0 if recipe.reward is not None else s.self_judge.votes
-    compares = meta is not None and meta.learns_in(iteration)
-    return Calls(answers, answers * votes, prompts * most_meta_calls(meta, votes) if meta and compares else 0)
-
-
-def outline(recipe: SelfRewarding) -> Outline:
-    """What the recipe will do, in words and numbers."""
-    s, material, slices = recipe.settings, recipe.material, cut_slices(recipe)
-    who = "the model itself" if recipe.scorer is None else recipe.scorer.name
-    replies = sum(len(one.replies) for one in material.ranked)
-    parts = [("M1", len(material.ranked), replies)] if replies else []
-    for number, prompts in enumerate(slices, start=1):
-        calls = plan_calls(recipe, number, len(prompts))
-        parts.append((f"M{number + 1}", len(prompts), calls.judgements + calls.verdicts))
-    models = len(stage_names(s)) + len(recipe.opponents)
-    battles = models * (models - 1) // 2 * len(recipe.test)
-    parts.append(("leaderboard", len(recipe.test), battles * verdicts_per_battle(recipe.judge, s.seats)))
-    facts = [
-        counted(len(material.demonstrations), "demonstration"),
-        f"{counted(len(material.judgements), 'judgement')} to learn from",
-        *([f"{replies:,} ranked replies to {counted(len(material.ranked), 'prompt')}"] if replies else []),
-        f"{counted(s.iterations, 'iteration')} of {counted(len(slices[0]), 'prompt')}, none of them twice",
-        f"{counted(s.samples, 'answer')} to each",
-        f"answers scored by {who if recipe.reward is None else f'the reward {s.reward}'}",
-        counted(len(recipe.test), "test prompt"),
-        *(f"{n:,} left out of {what}: held-out prompts" for what, n in material.left_out.items() if n),
-        *recorded_notes(recipe.opponents),
-        f"held-out battles by judge {recipe.judge.name}",
-    ]
-    return Outline(stage_names(s), facts, parts)
-
-
 def inputs_key(recipe: SelfRewarding) -> str:
     """Hash of everything that a stage's result depends on; how it is run (threads, concurrency, budgets) is not."""
     s = recipe.settings
@@ -272,9 +227,17 @@ def inputs_key(recipe: SelfRewarding) -> str:
         [[one.prompt.id, list(one.replies)] for one in recipe.material.ranked],
         [prompt.id for prompt in recipe.material.pool],
         [prompt.id for prompt in recipe.test],
-        [prompt.id for prompt in recipe.material.validation],
+        _chosen_by(recipe),
         None if recipe.labelled is None else recipe.labelled.identity,
     )
+
+
+def _chosen_by(recipe: SelfRewarding) -> list[str]:
+    """By which prompts and whom an iteration's checkpoint is chosen."""
+    prompts = [prompt.id for prompt in recipe.material.validation]
+    if not prompts or recipe.settings.checkpoints.by == "self":
+        return prompts
+    return [*prompts, *(one.fingerprint for one in Jury.of(recipe.judge).members)]
 
 
 def learns_perfect(settings: JudgesItselfSettings) -> bool:

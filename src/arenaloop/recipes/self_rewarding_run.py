@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,10 @@ class Run:
     def scorer(self, name: str) -> RubricJudge:
         """Who scores answers where the model of this stage would: itself, or another judge in its place."""
         return self.recipe.scorer or self.recipe.rubric(name, self.path(name))
+
+    def scale(self, name: str) -> tuple[float, float]:
+        """The least and the most that an answer can be given in the iteration from this model; a reward has no end."""
+        return (-math.inf, math.inf) if self.recipe.reward is not None else self.scorer(name).scale
 
     def note(self, name: str, lines: Iterable[str]) -> None:
         """Tell what there is to tell of a stage."""

@@ -28,6 +28,7 @@ _META = (
     ("w1", "first_weight"),
 )
 _GATE = {"against": "source", "n": "n", "right": "value", "lower": "lower", "upper": "upper", "limit": "limit"}
+_GATED = {"order": "pairs of answers", "meta": "verdicts on two judgements"}
 _PASSED = {True: "yes", False: "no", None: "not measured"}
 _CURVES = {
     "Mean score": (("scores", "mean"),),
@@ -176,4 +177,13 @@ def drift_curves(results: Mapping[str, StageResult]) -> list[dict[str, Any]]:
                 series.append({"name": key.replace("_", " "), "points": points})
         if series:
             curves.append({"title": title, "x": "iteration", "series": series})
+    gates: dict[str, list[dict[str, Any]]] = {}
+    for at, (_, figures) in enumerate(iterations, start=1):
+        for found in figures.get("gates", ()):
+            if found["value"] is not None:
+                point = {"x": at, **{key: found[key] for key in ("value", "lower", "upper")}}
+                gates.setdefault(_GATED[found["rule"]], []).append(point)
+    series = [{"name": name, "points": points} for name, points in gates.items() if len(points) > 1]
+    if series:
+        curves.append({"title": "Gates: share that is right", "x": "iteration", "unit": "%", "series": series})
     return curves

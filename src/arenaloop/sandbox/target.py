@@ -12,7 +12,7 @@ from arenaloop.errors import ConfigError, MissingExtraError
 from arenaloop.models.checkpoint import no_progress_bars
 from arenaloop.sandbox.tasks import FAMILIES
 
-__all__ = ["CHAT_TEMPLATE", "build_target", "build_tokenizer", "check_sizes", "parameters"]
+__all__ = ["CHAT_TEMPLATE", "WINDOW", "build_target", "build_tokenizer", "check_sizes", "parameters"]
 
 BOS, EOS, PAD, UNK = "<|begin|>", "<|end|>", "<|pad|>", "<|unknown|>"
 ROLES = {role: f"<|{role}|>" for role in ("system", "user", "assistant")}
@@ -31,6 +31,9 @@ CHAT_TEMPLATE = """\
 """
 """A turn opens with its role's token and, for the assistant, closes with the end token; ``generation`` marks what is
 trained on."""
+
+WINDOW = 2048
+"""Tokens of the context window, a character each but for a few."""
 
 _OPENINGS = [f"{name}: " for name in FAMILIES]
 _MARK = r"\n?\b[0-9a-f]{16}\b\n?"
@@ -129,7 +132,7 @@ def build_target(
         intermediate_size=width * 8 // 3,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        max_position_embeddings=2048,
+        max_position_embeddings=WINDOW,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from arenaloop.calls.answers import Contestant
 from arenaloop.config import JudgeSettings, TargetSettings
@@ -46,6 +46,24 @@ class Start:
         from arenaloop.models.checkpoint import checkpoint_fingerprint
 
         return checkpoint_fingerprint(self.path, self.target.revision)
+
+    @property
+    def window(self) -> int | None:
+        """The context window in tokens, where the weights state it; those of a hub are not looked up."""
+        from arenaloop.models.checkpoint import stated_window
+
+        return stated_window(Path(self.path))
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """What the model reads texts as."""
+        from arenaloop.models.checkpoint import load_tokenizer
+
+        return load_tokenizer(self.path, self.target.revision)
+
+    def tokens(self, text: str) -> int:
+        """How many tokens the model reads a text as."""
+        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def check(self, *, dry: bool = False) -> None:
         """Refuse a target that cannot be trained as a chat model, before anything is asked or written.
@@ -84,6 +102,18 @@ class _FreshTarget(Start):
         from arenaloop.sandbox.target import parameters
 
         return Size(parameters(**self.target.options), "by its sizes")
+
+    @property
+    def window(self) -> int:
+        from arenaloop.sandbox.target import WINDOW
+
+        return WINDOW
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from arenaloop.sandbox.target import build_tokenizer
+
+        return build_tokenizer(marks=bool(self.target.options.get("marks", False)))
 
     def check(self, *, dry: bool = False) -> None:
         from arenaloop.sandbox.target import check_sizes

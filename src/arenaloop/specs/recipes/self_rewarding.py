@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from arenaloop.calls.recorded import match_recorded
@@ -24,16 +24,16 @@ from arenaloop.errors import ConfigError
 from arenaloop.judges.filling import Layout, Material
 from arenaloop.judges.parsers import parser_for
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template
-from arenaloop.models.checkpoint import load_tokenizer, stated_window
 from arenaloop.recipes.self_rewarding import run
+from arenaloop.recipes.self_rewarding_calls import outline
 from arenaloop.recipes.self_rewarding_costs import estimate_costs
-from arenaloop.recipes.self_rewarding_plan import SelfRewarding, check, meta_of, outline
+from arenaloop.recipes.self_rewarding_plan import SelfRewarding, check, meta_of
 from arenaloop.specs.data import load_demonstrations, load_judgements, load_prompts, true_utility
 from arenaloop.specs.judges import judge, meta, pointwise, template_file
 from arenaloop.specs.models import contestant
 from arenaloop.specs.recipes.base import Recipe
 from arenaloop.specs.rewards import reward
-from arenaloop.specs.start import contestant_of, judge_of, start
+from arenaloop.specs.start import Start, contestant_of, judge_of, start
 from arenaloop.types import Completion, Prompt, Response, content_hash
 
 __all__ = ["META_REWARDING", "SELF_REWARDING", "build_self_rewarding"]
@@ -62,7 +62,7 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
     if comparing is not None:
         asking.append((_template(comparing.template, "judgements"), "winner"))
     words = [_words(template, line) for template, line in asking]
-    _refuse_window(origin.path, words)
+    _refuse_window(origin, words)
     demonstrations = [] if data.demonstrations is None else load_demonstrations(data.demonstrations, seed)
     ranked: Sequence[RankedPrompt] = ()
     if data.ranked is not None:
@@ -77,7 +77,7 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
 
     def prepare() -> None:
         origin.prepare()
-        _refuse_window(origin.path, words)  # of weights that were not there before
+        _refuse_window(origin, words)  # of weights that were not there before
 
     recipe = SelfRewarding(
         settings=settings,
@@ -106,7 +106,7 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
         recorded=match_recorded(opponents, test, allow_missing=settings.allow_missing),
     )
     if settings.length_unit == "tokens":
-        recipe = replace(recipe, length=_tokens(origin.path, settings.target.revision))
+        recipe = replace(recipe, length=lambda response: sum(map(origin.tokens, response.texts)))
     check(recipe)
     return recipe
 
@@ -154,26 +154,14 @@ def _words(template: JudgeTemplate, line: str) -> str:
     return text
 
 
-def _refuse_window(path: str, words: Sequence[str]) -> None:
+def _refuse_window(origin: Start, words: Sequence[str]) -> None:
     """Refuse weights whose context window the words of a template alone fill; those of a hub are not looked up."""
-    window = stated_window(Path(path))
     for text in words:
-        if window is not None and (needed := _counter(path, None)(text)) >= window:
+        if (window := origin.window) is not None and (needed := origin.tokens(text)) >= window:
             raise ConfigError(
-                f"target {path}: its context window is {window:,} tokens, and a judge's template takes {needed:,} "
-                "without a prompt, an answer or room for its own words"
+                f"target {origin.target.model}: its context window is {window:,} tokens, and a judge's template takes "
+                f"{needed:,} without a prompt, an answer or room for its own words"
             )
-
-
-@cache
-def _counter(path: str, revision: str | None) -> Callable[[str], int]:
-    """Counts tokens as the weights' tokenizer does."""
-    tokenizer = load_tokenizer(path, revision)
-    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-
-def _tokens(path: str, revision: str | None) -> Callable[[Response], int]:
-    return lambda response: sum(map(_counter(path, revision), response.texts))
 
 
 SELF_REWARDING = Recipe(
