@@ -165,13 +165,14 @@ def test_self_rewarding_and_its_controls(run: Run, tmp_path: Path) -> None:
     """Both recipes from one M1; controls and meetings find that run; what is printed is what is kept."""
     options = ("--seeds", 1, 2, "--split", "dev", "--small", "--out", tmp_path)
     answers, judges, drift, *_, claims = tables(run("self_rewarding/full", *options))
-    models = [f"{arm} M{n}" for arm in ("self", "meta") for n in range(1, 6)]
+    models = [f"{arm} M{n}" for arm in ("self", "open", "meta") for n in range(1, 6)]
     assert [row[0] for row in answers[1:]] == [row[0] for row in judges[1:]] == models
     kept = [json.loads((tmp_path / f"small-dev-{seed}-full.json").read_text())["figures"] for seed in (1, 2)]
     for one in kept:  # one seed model: the same answers, the same scores of them
         assert one["meta M1"]["judge_spearman"] == one["self M1"]["judge_spearman"]
         assert one["meta M1"]["fixed judge_spearman"] == one["self M1"]["fixed judge_spearman"]
-        assert [one[f"meta {name}"]["judgements pairs"] > 0 for name in LATER] == [False, True, True, False]
+        for arm in ("open", "meta"):
+            assert [one[f"{arm} {name}"]["judgements pairs"] > 0 for name in LATER] == [False, True, True, False]
         assert all(one[f"self {name}"]["judgements pairs"] == 0 for name in LATER)
     utility = [float(row[2].split()[0]) for row in answers[1:]]
     assert utility == pytest.approx(
@@ -182,7 +183,9 @@ def test_self_rewarding_and_its_controls(run: Run, tmp_path: Path) -> None:
     )
     assert {row[-1] for row in claims[1:]} <= {"same", "opposite", "not shown"}
 
-    made = sorted(path for arm in ("self", "meta") for path in (tmp_path / "small-dev-1" / arm).rglob("*.safetensors"))
+    made = sorted(
+        path for arm in ("self", "open", "meta") for path in (tmp_path / "small-dev-1" / arm).rglob("*.safetensors")
+    )
     dated = [path.stat().st_mtime_ns for path in made]
     arms, differ, *_ = tables(run("self_rewarding/full", *options, "--controls"))
     assert [path.stat().st_mtime_ns for path in made] == dated
