@@ -16,7 +16,7 @@ With ``--controls``, from M1 on the samples of the first iteration:
     gold answers     by the truth
     chosen           cross-entropy on the answers that M1 itself chose, as many steps
     no control       the best against the worst, whatever their lengths
-    rho 0.32, 0.4    length control among scores that are near each other
+    rho 0.4          length control among scores that are near each other, as in the paper's last iteration
 
 and from M2 of Self-Rewarding, on the samples of its second iteration, pairs of answers by its own scores and
 
@@ -58,7 +58,7 @@ META = ("meta.begin=2", "meta.iterations=2", "meta.pairs=all")
 AT_ONCE = ("meta.begin=1", "meta.iterations=1", "gates.meta=null")
 """Changes with which a run of one iteration learns from judgements, whatever the verdicts on them are worth."""
 
-CONTROL_OF_LENGTH = {"no control": "null", "rho 0.32": "0.32", "rho 0.4": "0.4"}
+CONTROL_OF_LENGTH = {"no control": "null", "rho 0.4": "0.4"}
 """Arms by the value of `rho`; that of both recipes is 0."""
 
 MODELS = ("M1", "M2", "M3", "M4", "M5")
@@ -106,8 +106,9 @@ def controls(seed: int, split: str, place: Path, small: bool) -> Figures:
         for name, accuracy in (("random", 0.5), ("gold", 1.0)):
             iterate(f"{name} verdicts", *judge, meta=scripted_meta(name, accuracy))
         fixed = bench.samples("M1")
-        for name in measured.values():
-            bench.judge(name, fixed, "fixed ")
+        for arm, name in measured.items():
+            if arm not in CONTROL_OF_LENGTH:
+                bench.judge(name, fixed, "fixed ")
         return bench.figures | {arm: bench.figures[name] for arm, name in measured.items()}
 
 
