@@ -48,8 +48,10 @@ SMALL = (
     "target.options={layers: 1, width: 16, heads: 2, marks: true}",
     "data.demonstrations=sandbox:demonstrations?n=300",
     "data.judgements=sandbox:evaluations?n=50",
-    "data.prompts=sandbox:prompts?n=64&split=train",
-    "data.test=sandbox:prompts?n=12&split=test",
+    "data.prompts=sandbox:prompts?n=48&split=train",
+    "data.test=sandbox:prompts?n=8&split=test",
+    "samples=4",
+    "self_judge.votes=3",
     "allow_truncated=true",
     "limits.no_pair=null",
     "sft.max_steps=30",
@@ -93,13 +95,13 @@ class Bench:
 
     def recipe(self, arm: str, kind: str, *changes: str, start: str | None = None) -> SelfRewarding:
         """A demo's recipe; from a checkpoint as it is where one is named."""
-        settings = demo_settings(
-            kind, f"seed={self.seed}", *(SMALL if self.small else COMMON), *changes, split=self.split
-        )
+        few = () if kind == "self_rewarding" else ("gates.meta=null",)  # so few verdicts show nothing to a gate
+        common = (*SMALL, *few) if self.small else COMMON
+        settings = demo_settings(kind, f"seed={self.seed}", *common, *changes, split=self.split)
         assert isinstance(settings, JudgesItselfSettings)
         recipe = build_self_rewarding(settings, self.place / arm)
         if self.small:
-            recipe = replace(recipe, rubric=_scripted_rubric, meta=recipe.meta and scripted_meta("noisy", 0.8))
+            recipe = replace(recipe, rubric=_scripted_rubric, meta=recipe.meta and scripted_meta("noisy", 0.95))
         return recipe if start is None else self.started(recipe, start)
 
     def started(self, recipe: SelfRewarding, start: str) -> SelfRewarding:

@@ -3,8 +3,10 @@
     python experiments/self_rewarding/full.py [--seeds 10 11 12 13 14] [--split test] [--controls]
                                               [--jobs 2] [--out DIR] [--small]
 
-The demos' settings, but that both recipes take five judgements of each answer, and those of `META`. M1 is made once a
-seed; both runs start at it, on the same slices, and what a model of the same weights answers or judges is asked once.
+The demos' settings, but that both recipes take five judgements of each answer, and those of `META`. Three runs: `self`,
+`open` (Meta-Rewarding as the paper has it) and `meta` (behind the gate: pairs of judgements are learned from where the
+model's verdicts on its judgements are shown to be better than chance). M1 is made once a seed; all start at it, on the
+same slices, and what a model of the same weights answers or judges is asked once.
 By model: gold accuracy and utility, length of its answers; how its scores go with the truth on its own model's answers
 (own: those of the iteration) and on one set (fixed: M1's samples to the test prompts); and how it drifts.
 
@@ -14,7 +16,7 @@ With ``--controls``, from M1 on the samples of the first iteration:
     gold answers     by the truth
     chosen           cross-entropy on the answers that M1 itself chose, as many steps
     no control       the best against the worst, whatever their lengths
-    rho 0.32, 0.4    length control among scores that are near each other
+    rho 0.4          length control among scores that are near each other, as in the paper's last iteration
 
 and from M2 of Self-Rewarding, on the samples of its second iteration, pairs of answers by its own scores and
 
@@ -23,9 +25,8 @@ and from M2 of Self-Rewarding, on the samples of its second iteration, pairs of 
     random verdicts  by verdicts that are random
     gold verdicts    by the truth
 
-`no control x4` and the like are four iterations of Self-Rewarding with another length control. With the same ``--out``
-the controls find the run that was made before. All figures are printed with 95 % t-intervals over seeds;
-differences are paired. Settings were chosen on dev prompts of seeds 1 and 2.
+With the same ``--out`` the controls find the runs that were made before. All figures are printed with 95 % t-intervals
+over seeds; differences are paired. Settings were chosen on dev prompts of seeds 1 and 2.
 """
 
 from __future__ import annotations
@@ -57,25 +58,25 @@ META = ("meta.begin=2", "meta.iterations=2", "meta.pairs=all")
 AT_ONCE = ("meta.begin=1", "meta.iterations=1", "gates.meta=null")
 """Changes with which a run of one iteration learns from judgements, whatever the verdicts on them are worth."""
 
-CONTROL_OF_LENGTH = {"no control": "null", "rho 0.32": "0.32", "rho 0.4": "0.4"}
+CONTROL_OF_LENGTH = {"no control": "null", "rho 0.4": "0.4"}
 """Arms by the value of `rho`; that of both recipes is 0."""
 
-LONG = ("no control", "rho 0.4")
-"""Of these, the ones that are run for four iterations as well."""
-
 MODELS = ("M1", "M2", "M3", "M4", "M5")
-RECIPES = {"self": "Self-Rewarding + LC", "meta": "Meta-Rewarding"}
+OPEN = (*META, "gates.meta=null")
+"""As the paper has it: nothing asks what the verdicts are worth."""
+
+RECIPES = ("self", "open", "meta")
 
 
 def whole(seed: int, split: str, place: Path, small: bool) -> Figures:
-    """Both runs of one seed, and all their judges on one set of answers."""
+    """The runs of one seed, and all their judges on one set of answers."""
     with Bench.opened(seed, split, place, small) as bench:
-        meta = bench.recipe("meta", "meta_rewarding", *META)
-        bench.run("meta", bench.started(meta, "M1"))
+        for arm, changes in (("open", OPEN), ("meta", META)):
+            bench.run(arm, bench.started(bench.recipe(arm, "meta_rewarding", *changes), "M1"))
         fixed, late = bench.samples("M1"), bench.samples("self M5")
         for name in (f"{arm} {model}" for arm in RECIPES for model in MODELS):
             bench.judge(name, fixed, "fixed ")
-        for name in ("self M1", "self M5", "meta M5"):
+        for name in ("self M1", "self M5", "open M5"):
             bench.judge(name, late, "late ")
         return bench.figures
 
@@ -104,12 +105,10 @@ def controls(seed: int, split: str, place: Path, small: bool) -> Figures:
         iterate("own verdicts", *judge)
         for name, accuracy in (("random", 0.5), ("gold", 1.0)):
             iterate(f"{name} verdicts", *judge, meta=scripted_meta(name, accuracy))
-        for arm in LONG:
-            changed = bench.recipe(f"{arm} x4", "self_rewarding", f"rho={CONTROL_OF_LENGTH[arm]}")
-            bench.run(f"{arm} x4", bench.started(changed, "M1"))
         fixed = bench.samples("M1")
-        for name in measured.values():
-            bench.judge(name, fixed, "fixed ")
+        for arm, name in measured.items():
+            if arm not in CONTROL_OF_LENGTH:
+                bench.judge(name, fixed, "fixed ")
         return bench.figures | {arm: bench.figures[name] for arm, name in measured.items()}
 
 
@@ -178,17 +177,17 @@ CLAIMS = (
         for n, paper in enumerate(("26.93 − 25.47", "30.38 − 26.93", "34.87 − 30.38", "35.49 − 34.87"), start=1)
     ),
     *(
-        Claim(f"Meta-Rewarding, iteration {n}", paper, f"meta M{n + 1}", f"meta M{n}", GOLD)
+        Claim(f"Meta-Rewarding, iteration {n}", paper, f"open M{n + 1}", f"open M{n}", GOLD)
         for n, paper in enumerate(("27.85 − 25.47", "32.66 − 27.85", "35.45 − 32.66", "39.44 − 35.45"), start=1)
     ),
-    Claim("Meta − Self, the last model's answers", "39.44 − 35.49", "meta M5", "self M5", GOLD),
-    Claim("Meta − Self, judge of iteration 2", "0.382 − 0.347", "meta M3", "self M3", FIXED),
+    Claim("Meta − Self, the last model's answers", "39.44 − 35.49", "open M5", "self M5", GOLD),
+    Claim("Meta − Self, judge of iteration 2", "0.382 − 0.347", "open M3", "self M3", FIXED),
     Claim("Self, judge of iteration 2 − M1", "0.347 − 0.321", "self M3", "self M1", FIXED),
-    Claim("Meta, judge of iteration 2 − M1", "0.382 − 0.321", "meta M3", "meta M1", FIXED),
-    Claim("Meta, the last judge − that of iteration 2", "falls", "meta M5", "meta M3", FIXED, up=False),
-    Claim("Meta, mean score of the last iteration − first", "4.7 − 4.1", "meta M4", "meta M1", MEAN),
+    Claim("Meta, judge of iteration 2 − M1", "0.382 − 0.321", "open M3", "open M1", FIXED),
+    Claim("Meta, the last judge − that of iteration 2", "falls", "open M5", "open M3", FIXED, up=False),
+    Claim("Meta, mean score of the last iteration − first", "4.7 − 4.1", "open M4", "open M1", MEAN),
     Claim("Self, length of answers", "2005 − 1943 characters", "self M5", "self M1", LETTERS),
-    Claim("Meta, length of answers", "2003 − 1943 characters", "meta M5", "meta M1", LETTERS),
+    Claim("Meta, length of answers", "2003 − 1943 characters", "open M5", "open M1", LETTERS),
 )
 
 
@@ -210,12 +209,12 @@ def print_whole(seeds: Sequence[Figures]) -> None:
     names = [f"{arm} {model}" for arm in RECIPES for model in MODELS]
     for columns in (ANSWERS, JUDGES, DRIFT):
         table(seeds, names, columns)
-    both = [(f"meta {model}", f"self {model}") for model in MODELS[1:]]
+    both = [(f"{arm} {model}", f"self {model}") for arm in RECIPES[1:] for model in MODELS[1:]]
     steps = [(f"{arm} {model}", f"{arm} M1") for arm in RECIPES for model in MODELS[1:]]
     for columns in ((*ANSWERS, *JUDGES[:2]), (*JUDGES[2:], *DRIFT[:2])):
         compared(seeds, [*both, *steps], columns)
     late = tuple(Shown(f"late {key}", title, scale, digits) for key, title, scale, digits in LATE)
-    table(seeds, ["self M1", "self M5", "meta M5"], late, "judge of self M5's answers")
+    table(seeds, ["self M1", "self M5", "open M5"], late, "judge of self M5's answers")
     claims(seeds)
 
 
@@ -236,9 +235,6 @@ def print_controls(seeds: Sequence[Figures]) -> None:
     pairs = [("own answers", "M1"), *(("own answers", other) for other in actor[1:])]
     pairs += [("answers alone", "self M2"), *((other, "answers alone") for other in judge[1:])]
     compared(seeds, pairs, (*ANSWERS, *JUDGES[:3]))
-    long = [f"{arm} x4 M5" for arm in LONG]
-    table(seeds, ["self M5", *long], ANSWERS, "after four iterations")
-    compared(seeds, [("self M5", other) for other in long], ANSWERS)
 
 
 if __name__ == "__main__":

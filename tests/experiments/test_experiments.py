@@ -165,13 +165,14 @@ def test_self_rewarding_and_its_controls(run: Run, tmp_path: Path) -> None:
     """Both recipes from one M1; controls and meetings find that run; what is printed is what is kept."""
     options = ("--seeds", 1, 2, "--split", "dev", "--small", "--out", tmp_path)
     answers, judges, drift, *_, claims = tables(run("self_rewarding/full", *options))
-    models = [f"{arm} M{n}" for arm in ("self", "meta") for n in range(1, 6)]
+    models = [f"{arm} M{n}" for arm in ("self", "open", "meta") for n in range(1, 6)]
     assert [row[0] for row in answers[1:]] == [row[0] for row in judges[1:]] == models
     kept = [json.loads((tmp_path / f"small-dev-{seed}-full.json").read_text())["figures"] for seed in (1, 2)]
     for one in kept:  # one seed model: the same answers, the same scores of them
         assert one["meta M1"]["judge_spearman"] == one["self M1"]["judge_spearman"]
         assert one["meta M1"]["fixed judge_spearman"] == one["self M1"]["fixed judge_spearman"]
-        assert [one[f"meta {name}"]["judgements pairs"] > 0 for name in LATER] == [False, True, True, False]
+        for arm in ("open", "meta"):
+            assert [one[f"{arm} {name}"]["judgements pairs"] > 0 for name in LATER] == [False, True, True, False]
         assert all(one[f"self {name}"]["judgements pairs"] == 0 for name in LATER)
     utility = [float(row[2].split()[0]) for row in answers[1:]]
     assert utility == pytest.approx(
@@ -182,7 +183,9 @@ def test_self_rewarding_and_its_controls(run: Run, tmp_path: Path) -> None:
     )
     assert {row[-1] for row in claims[1:]} <= {"same", "opposite", "not shown"}
 
-    made = sorted(path for arm in ("self", "meta") for path in (tmp_path / "small-dev-1" / arm).rglob("*.safetensors"))
+    made = sorted(
+        path for arm in ("self", "open", "meta") for path in (tmp_path / "small-dev-1" / arm).rglob("*.safetensors")
+    )
     dated = [path.stat().st_mtime_ns for path in made]
     arms, differ, *_ = tables(run("self_rewarding/full", *options, "--controls"))
     assert [path.stat().st_mtime_ns for path in made] == dated
@@ -193,6 +196,15 @@ def test_self_rewarding_and_its_controls(run: Run, tmp_path: Path) -> None:
     assert float(rows["gold verdicts"][verdicts].split()[0]) == 100.0
     assert rows["chosen"][head.index("rows")] == rows["own answers"][head.index("rows")]
     assert len(differ) > 8
+
+    (verdicts,) = tables(run("self_rewarding/verdicts", *options))
+    at = [
+        verdicts[0].index(name) for name in ("verdicts right, %", "scores right: all answers, %", "compared answers, %")
+    ]
+    for row in verdicts[1:]:  # the script is right in 95 %, and compared are answers on which scores differ
+        right, everywhere, compared = (float(row[n].split()[0]) for n in at)
+        assert right > 80
+        assert everywhere > compared > 0
 
     simulated, small = tables(run("self_rewarding/pairs", *options))
     assert [float(cell) for cell in simulated[1][2:3]] == [110.0]
