@@ -240,7 +240,11 @@ class Voting(Several):
             wanted = asked.get("n", 1)
             count = self.counts.pop(0) if self.counts and wanted > 1 else wanted
             choices = [
-                {"index": n, "message": {"content": f"Call {len(self.heard)}, {n}.\nScore: {n % 6}"}, "finish_reason": end}
+                {
+                    "index": n,
+                    "message": {"content": f"Call {len(self.heard)}, {n}.\nScore: {n % 6}"},
+                    "finish_reason": end,
+                }
                 for n in range(count)
                 for end in [self.ends.pop(0) if self.ends else "stop"]
             ]
@@ -251,7 +255,9 @@ class Voting(Several):
         return endpoint
 
 
-def voted(path: Path, model: OpenAIModel, votes: int = 11, reask: int = 0) -> tuple[Tally, list[list[Judgement | None]]]:
+def voted(
+    path: Path, model: OpenAIModel, votes: int = 11, reask: int = 0
+) -> tuple[Tally, list[list[Judgement | None]]]:
     """Votes on the answers to two prompts, asked where they are not stored."""
     judge = RubricJudge(model)
     each = [judge.repeated(n) for n in range(votes)]

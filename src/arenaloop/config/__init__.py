@@ -39,6 +39,7 @@ from arenaloop.config.recipes import (
     SelfDataSettings,
     SelfJudgeSettings,
     SelfRewardingSettings,
+    TargetServerSettings,
     TargetSettings,
 )
 from arenaloop.config.rl import (
@@ -111,6 +112,7 @@ __all__ = [
     "SelfJudgeSettings",
     "SelfRewardingSettings",
     "Settings",
+    "TargetServerSettings",
     "TargetSettings",
     "TestSetSettings",
     "dump_values",

@@ -113,7 +113,8 @@ def _here(
     read, written = _tokens(calls, shown, sampling)
     seconds = machine.samples(read, written, calls, shared)
     memory = machine.answers_in(shown + sampling.max_tokens)
-    return Part(stage, what, True, calls, read, written, 0.0, 0.0, seconds, memory=memory)
+    here = machine.server is None
+    return Part(stage, what, here, calls, read, written, 0.0, 0.0, seconds, memory=memory)
 
 
 def _scorer(recipe: SelfRewarding, stage: str, calls: int, shown: float) -> Part:
