@@ -68,12 +68,14 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
         if comparing is not None and calls.verdicts:
             shown = _WORDS["judgements compared"] + prompt + said + 2 * judgement
             parts.append(_here(name, "judgements compared", calls.verdicts, shown, comparing.sampling, machine))
-        pairs = len(prompts) * (2 if calls.verdicts else 1)
         perfect = learns_perfect(s)
-        settings = s.sft if perfect else s.dpo
-        parts += trained_parts(
-            name, work("sft" if perfect else "dpo", settings, pairs, prompt, said), settings, machine
-        )
+        method, settings = ("sft", s.sft) if perfect else ("dpo", s.dpo)
+        if calls.verdicts:  # as many pairs of judgements, after what the judge is asked
+            asked, written = prompt + (_WORDS["scores"] + prompt + said), said + judgement
+            done = work(method, settings, 2 * len(prompts), asked / 2, written / 2)
+        else:
+            done = work(method, settings, len(prompts), prompt, said)
+        parts += trained_parts(name, done, settings, machine)
     everyone = [*policies, *recipe.opponents]
     schedule = Schedule(tuple(all_pairs([one.name for one in everyone])))
     tested = {one.id: one for one in recipe.test}
