@@ -1,4 +1,4 @@
-"""The example file of Meta-Rewarding at real size: what it plans, without weights, a key or a network."""
+"""The example files at real size: what they plan, without weights, a key or a network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arenaloop.cli import app
-from arenaloop.config import MetaRewardingSettings, read_yaml, validate
+from arenaloop.config import MetaRewardingSettings, SelfRewardingSettings, read_yaml, validate
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "meta_rewarding_llama3_8b.yaml"
 PROMPTS = [{"prompt": f"Describe the number {n} as a letter to a friend."} for n in range(20_000)]
@@ -31,6 +31,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     turns = [{"role": "user", "content": "Name a river."}, {"role": "assistant", "content": "The Volga."}]
     rows: dict[str, list[dict[str, Any]]] = {
         "eft": [{"messages": turns, "judgement": "It does.\nScore: 4"}],
+        "ift": [{"messages": turns}],
         "prompts": PROMPTS[:80],
         "test": [{"prompt": "Which planet is the fifth one from the sun?"}],
     }
@@ -89,6 +90,24 @@ def test_what_does_not_fit_is_said_and_adapters_fit(files: Path) -> None:
     words = " ".join(told.output.split())
     assert "the memory is unknown, as the sizes of the target's layers are: machine.config" in words
     assert "GPU memory" not in words
+
+
+def test_self_rewarding_is_planned_and_is_the_published_run(files: Path) -> None:
+    """Yuan et al. 2024 (arXiv 2401.10020), sections 2 and 3, but for the size of the target."""
+    file = EXAMPLE.with_name("self_rewarding_llama3_8b.yaml")
+    told = CliRunner().invoke(app, ["run", str(file), "--dry-run", "--json"])
+    assert told.exit_code == 0, told.output
+    plan = json.loads(told.stdout)
+    parts = {(part["stage"], part["what"]): part for part in plan["parts"]}
+    assert [parts["M2", what]["calls"] for what in ("samples", "scores")] == [40 * 4, 40 * 4 * 3]
+    assert plan["total"]["seconds"] > 0
+    assert plan["memory"] > 140e9
+    s = validate(SelfRewardingSettings, read_yaml(file), str(file))
+    assert (s.iterations, s.samples, s.self_judge.votes, s.rho, s.learn) == (2, 4, 3, (None,), "dpo")
+    for decoding in (s.sampling, s.self_judge.sampling):
+        assert (decoding.temperature, decoding.top_p) == (0.7, 0.9)
+    assert (s.sft.learning_rate, s.sft.batch_size) == (5.5e-6, 16)
+    assert (s.dpo.learning_rate, s.dpo.batch_size, s.dpo.beta, s.reference) == (1e-6, 16, 0.1, "round_init")
 
 
 def test_the_example_is_the_published_run() -> None:

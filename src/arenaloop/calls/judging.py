@@ -258,8 +258,9 @@ def _same_question(one: Unit, other: Unit) -> bool:
         and one.asked.samples > 1
         and one.asked.chunked is None
         and one.asked.fingerprint == other.asked.fingerprint
-        and one.asked.judge.verdict != "logprob"  # of which the first call goes alone
+        and getattr(one.asked.judge, "verdict", "text") != "logprob"  # of which the first call goes alone
         and one.material == other.material
+        and one.key() != other.key()
     )
 
 

@@ -42,6 +42,7 @@ from arenaloop.config.recipes import (
     SelfDataSettings,
     SelfJudgeSettings,
     SelfRewardingSettings,
+    TargetServerSettings,
     TargetSettings,
 )
 from arenaloop.config.rl import (
@@ -120,6 +121,7 @@ __all__ = [
     "SelfJudgeSettings",
     "SelfRewardingSettings",
     "Settings",
+    "TargetServerSettings",
     "TargetSettings",
     "TestSetSettings",
     "dump_values",

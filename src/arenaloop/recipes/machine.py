@@ -15,7 +15,7 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.calls.estimate import CHARACTERS_PER_TOKEN
 from arenaloop.calls.estimated import RoleEstimate
 from arenaloop.calls.speeds import PROBE, measured, stored_speed
-from arenaloop.config import MachineSettings, OptimSettings, RecipeSettings, RowSettings
+from arenaloop.config import MachineSettings, OptimSettings, RecipeSettings, RowSettings, TargetServerSettings
 from arenaloop.data.held_out import row_turns
 from arenaloop.models.limits import AdaptiveLimit
 from arenaloop.models.shape import Shape, shape_of
@@ -45,6 +45,7 @@ class Machine:
         size: of the target; None where neither weights nor name tell.
         shape: of its layers; likewise.
         dtype, rows: of its weights while it answers, and how many rows do so at once.
+        server: that answers in this process's place.
         sampling: the speed of a model of that size here, where it was measured.
         training: seconds of each token that SFT learned from here, where that was measured.
         per_token: characters to a token.
@@ -56,6 +57,7 @@ class Machine:
     shape: Shape | None = None
     dtype: str = "auto"
     rows: int = 32
+    server: TargetServerSettings | None = None
     sampling: Speed | None = None
     training: float | None = None
     per_token: float = CHARACTERS_PER_TOKEN
@@ -76,6 +78,10 @@ class Machine:
             shared: how many stand side by side that ask the same, whose prompt is read once.
         """
         read = tokens_in / max(1, min(shared, self.rows))
+        if self.server is not None and self.stated.sampling_tokens is None:
+            each, at_once = self.stated.call_seconds, self.server.concurrency or AdaptiveLimit().limit
+            together = max(1, min(shared, self.server.samples_per_call))
+            return None if each is None else calls / together * each / at_once
         if self.sampling is not None:
             return self.sampling._replace(loading=0.0).seconds(read, tokens_out)
         if self.stated.sampling_tokens is not None:
@@ -90,8 +96,10 @@ class Machine:
         return reading + _writing(self, gpu.bandwidth * self.stated.mbu, tokens_in, tokens_out, calls or self.rows)
 
     def answers_in(self, tokens: float) -> Memory | None:
-        """What it takes to answer as many rows as a chunk has, each of so many tokens; None of an unknown shape."""
-        return None if self.shape is None else sampling_memory(self.shape, self.dtype, self.rows, tokens)
+        """What it takes to answer as many rows as a chunk has, each of so many tokens; None where that is unknown."""
+        if self.shape is None or self.server is not None:
+            return None
+        return sampling_memory(self.shape, self.dtype, self.rows, tokens)
 
     def learns_in(self, settings: OptimSettings) -> Memory | None:
         """What a training takes; None of an unknown shape."""
@@ -140,7 +148,12 @@ class Machine:
             yield f"the target has {count(self.parameters)} parameters (machine.parameters)"
         else:
             yield f"the target has {count(self.parameters)} parameters ({self.size.told})"
-        if self.sampling is not None:
+        if self.server is not None and self.stated.sampling_tokens is None:
+            each = (
+                "unknown: machine.call_seconds says it" if (told := self.stated.call_seconds) is None else f"{told:g} s"
+            )
+            yield f"answers are written at {self.server.spec} (target.server), a call's time {each}"
+        elif self.sampling is not None:
             yield f"sampling here: measured, {self.sampling.words()}"
         elif self.stated.sampling_tokens is not None:
             rate = self.stated.sampling_tokens
@@ -209,7 +222,7 @@ def machine_of(
     """
     target = settings.target
     shape = shape_of(settings.machine.config or start)
-    machine = Machine(settings.machine, size, shape, target.dtype, target.chunk_size)
+    machine = Machine(settings.machine, size, shape, target.dtype, target.chunk_size, target.server)
     if store is not None:
         machine.sampling = stored_speed(store, first.asked)
         seconds = {row.name: row.mean_seconds for row in model_counts(store, ())}
@@ -232,7 +245,7 @@ def measure_start(
         InputError: it cannot be loaded.
     """
     model: Any = start.asked
-    if machine.sampling is None:
+    if machine.sampling is None and machine.server is None:
         requests = [Request(tuple(prompt.conversation(())), start.sampling) for prompt in prompts[:PROBE]]
         machine.sampling = measured(model, requests)
         characters = sum(len(message["content"]) for request in requests for message in request.messages)

@@ -69,12 +69,14 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
         if comparing is not None and calls.verdicts:
             shown = _WORDS["judgements compared"] + prompt + said + 2 * judgement
             parts.append(_here(name, "judgements compared", calls.verdicts, shown, comparing.sampling, machine))
-        pairs = len(prompts) * (2 if calls.verdicts else 1)
         perfect = learns_perfect(s)
-        settings = s.sft if perfect else s.dpo
-        parts += trained_parts(
-            name, work("sft" if perfect else "dpo", settings, pairs, prompt, said), settings, machine
-        )
+        method, settings = ("sft", s.sft) if perfect else ("dpo", s.dpo)
+        if calls.verdicts:  # as many pairs of judgements, after what the judge is asked
+            asked, written = prompt + (_WORDS["scores"] + prompt + said), said + judgement
+            done = work(method, settings, 2 * len(prompts), asked / 2, written / 2)
+        else:
+            done = work(method, settings, len(prompts), prompt, said)
+        parts += trained_parts(name, done, settings, machine)
         if calls.tried:
             parts += _tried(recipe, name, calls, prompt, machine, store)
     everyone = [*policies, *recipe.opponents]
@@ -140,7 +142,8 @@ def _here(
     read, written = _tokens(calls, shown, sampling)
     seconds = machine.samples(read, written, calls, shared)
     memory = machine.answers_in(shown + sampling.max_tokens)
-    return Part(stage, what, True, calls, read, written, 0.0, 0.0, seconds, memory=memory)
+    here = machine.server is None
+    return Part(stage, what, here, calls, read, written, 0.0, 0.0, seconds, memory=memory)
 
 
 def _scorer(recipe: SelfRewarding, stage: str, calls: int, shown: float, what: str = "scores") -> Part:

@@ -46,8 +46,12 @@ def judge(settings: JudgeSettings) -> Decider:
     return jury(settings, _lone_judge) if settings.jury else _lone_judge(settings)
 
 
-def pointwise(settings: JudgeSettings) -> RubricJudge:
+def pointwise(settings: JudgeSettings, on: Model | None = None) -> RubricJudge:
     """A judging model that scores one answer; its template is one of layout ``answer`` (rubric, where none is set).
+
+    Args:
+        settings: the judge's.
+        on: the judging model, in the place of that which the SPEC names.
 
     Raises:
         ConfigError: a jury, a judge without a model, or a template of another layout.
@@ -62,7 +66,7 @@ def pointwise(settings: JudgeSettings) -> RubricJudge:
     name = "rubric" if unset else template_file(settings.template)
     template = load_template(name, settings.criteria, settings.parser, layout="answer")
     kinds = _pointwise()
-    built = kinds.get(name, kinds["rubric"])(**_asked(settings), template=template)
+    built = kinds.get(name, kinds["rubric"])(**_asked(settings, on), template=template)
     refuse_impossible(built)
     return built
 
@@ -90,8 +94,11 @@ def prompt_judge(settings: JudgeSettings, template: str = "") -> PromptJudge:
     return built
 
 
-def meta(settings: JudgeSettings) -> MetaJudge:
+def meta(settings: JudgeSettings, on: Model | None = None) -> MetaJudge:
     """A judging model that compares judgements; its template is one of layout ``judgements`` (meta, where none is set).
+
+    Args:
+        settings, on: as of `pointwise`.
 
     Raises:
         ConfigError: a jury, a judge without a model, or a template of another layout.
@@ -103,7 +110,7 @@ def meta(settings: JudgeSettings) -> MetaJudge:
         raise ConfigError(f"judge {settings.spec or 'jury'}: compares no judgements; that takes one judging model")
     unset = settings.template == JudgeSettings.model_fields["template"].default
     template = load_template("meta" if unset else template_file(settings.template), layout="judgements")
-    return MetaJudge(judging_model(settings), template, "text", settings.sampling.build(), settings.name)
+    return MetaJudge(on or judging_model(settings), template, "text", settings.sampling.build(), settings.name)
 
 
 def _pointwise() -> dict[str, type[RubricJudge]]:
@@ -128,11 +135,11 @@ def _lone_judge(settings: JudgeSettings) -> Judge:
     return built
 
 
-def _asked(settings: JudgeSettings) -> dict[str, Any]:
+def _asked(settings: JudgeSettings, on: Model | None = None) -> dict[str, Any]:
     """The arguments of a judge that fills a template, but for that."""
     names = ("verdict", "deciding_label", "label_mass", "name", "prefill")
     own = {name: getattr(settings, name) for name in names}
-    return own | {"model": judging_model(settings), "sampling": settings.sampling.build()}
+    return own | {"model": on or judging_model(settings), "sampling": settings.sampling.build()}
 
 
 def judging_model(settings: JudgeSettings) -> Model:

@@ -32,6 +32,7 @@ __all__ = [
     "planned_only",
     "refuse_queries",
     "refuse_servers_settings",
+    "server_model",
     "shown",
     "weights",
 ]
@@ -165,7 +166,20 @@ def embedding_server(settings: ModelSettings) -> OpenAIModel | None:
     return _server(settings, settings.spec, embeds=True)
 
 
-def _server(settings: ModelSettings, spec: str, key_env: str | None = None, *, embeds: bool = False) -> OpenAIModel:
+def server_model(settings: ModelSettings, kind: type[OpenAIModel], **more: Any) -> OpenAIModel:
+    """A model behind the server that a SPEC names, as one of a kind of its own.
+
+    Args:
+        settings: with the SPEC.
+        kind: what is made.
+        more: what that takes beside the arguments of `OpenAIModel`.
+    """
+    return _server(settings, settings.spec, kind=kind, **more)
+
+
+def _server(
+    settings: ModelSettings, spec: str, key_env: str | None = None, kind: type[OpenAIModel] | None = None, **more: Any
+) -> OpenAIModel:
     from arenaloop.models.openai_api import OpenAIModel, Price
 
     url, mark, rest = spec.partition("#")
@@ -192,7 +206,7 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None, *, e
     ):
         raise ConfigError(f"SPEC {settings.spec!r}: the environment variable {key_env} is not set")
     price = settings.price
-    return OpenAIModel(
+    return (kind or OpenAIModel)(
         name=settings.name or name,
         model=name,
         base_url=url,
@@ -203,7 +217,7 @@ def _server(settings: ModelSettings, spec: str, key_env: str | None = None, *, e
         retries=settings.retries,
         longest_wait=settings.longest_wait,
         reasoning_tags=settings.reasoning_tags,
-        embeds=embeds,
+        **more,
         **{key: getattr(settings, key) for key in _SERVERS_ONLY},
     )
 

@@ -17,6 +17,7 @@ from arenaloop.config import JudgeSettings, TargetSettings
 from arenaloop.errors import ConfigError, MissingExtraError, StorageError
 from arenaloop.models.size import Size, size_of
 from arenaloop.specs.models import local_model, shown, weights
+from arenaloop.specs.served import TargetServer, server_of
 from arenaloop.types import content_hash
 
 J = TypeVar("J")
@@ -155,24 +156,31 @@ def start(target: TargetSettings, seed: int, out: Path) -> Start:
     raise ConfigError(f"target.model {target.model!r}: expected hf:ID_OR_PATH or sandbox:target")
 
 
-def contestant_of(target: TargetSettings) -> Callable[[str, Path], Contestant]:
-    """Makes a contestant of a checkpoint under a name."""
+def contestant_of(target: TargetSettings, server: TargetServer | None = None) -> Callable[[str, Path], Contestant]:
+    """Makes a contestant of a checkpoint under a name; `server`: the target's own, where others ask it too."""
+    server = server or server_of(target)
 
     def make(name: str, checkpoint: Path) -> Contestant:
+        if server is not None:
+            return Contestant(name, server.model(name, checkpoint), target.sampling.build())
         return Contestant(name, local_model(str(checkpoint), target, name), target.sampling.build())
 
     return make
 
 
-def judge_of(settings: JudgeSettings, build: Callable[[JudgeSettings], J]) -> Callable[[str, Path], J]:
+def judge_of(
+    settings: JudgeSettings, build: Callable[..., J], server: TargetServer | None = None
+) -> Callable[[str, Path], J]:
     """Makes a judge of a checkpoint under a name: for a model that judges as well as it answers.
 
     Args:
         settings: template, verdict mode, sampling, chunk size and device; the SPEC in it is not looked at.
-        build: what kind of judge, `judges.judge` or `judges.pointwise`.
+        build: what kind of judge, `judges.judge` or, also behind a server, `judges.pointwise` or `judges.meta`.
+        server: the target's own, where it answers in this process's place.
     """
 
     def make(name: str, checkpoint: Path) -> J:
-        return build(settings.model_copy(update={"spec": f"hf:{checkpoint}", "name": name, "revision": None}))
+        own = settings.model_copy(update={"spec": f"hf:{checkpoint}", "name": name, "revision": None})
+        return build(own) if server is None else build(own, server.model(name, checkpoint))
 
     return make

@@ -4,7 +4,7 @@ from arenaloop.config.recipes.alpaca_farm import AlpacaFarmSettings, FarmDataSet
 from arenaloop.config.recipes.arena_learning import ArenaLearningSettings, DataSettings
 from arenaloop.config.recipes.machine import GPUSettings, MachineSettings
 from arenaloop.config.recipes.meta_rewarding import MetaRewardingSettings, MetaSettings
-from arenaloop.config.recipes.run import RecipeSettings, TargetSettings
+from arenaloop.config.recipes.run import RecipeSettings, TargetServerSettings, TargetSettings
 from arenaloop.config.recipes.self_gates import CheckpointSettings, GateSettings, MetaGateSettings
 from arenaloop.config.recipes.self_rewarding import (
     JudgesItselfSettings,
@@ -33,5 +33,6 @@ __all__ = [
     "SelfDataSettings",
     "SelfJudgeSettings",
     "SelfRewardingSettings",
+    "TargetServerSettings",
     "TargetSettings",
 ]

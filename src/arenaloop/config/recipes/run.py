@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from arenaloop.config.base import Settings
-from arenaloop.config.judging import HumanSettings, JudgedSettings, SamplingSettings
+from arenaloop.config.judging import (
+    HumanSettings,
+    JudgedSettings,
+    ModelSettings,
+    PriceSettings,
+    SamplingSettings,
+    from_text,
+)
 from arenaloop.config.recipes.machine import MachineSettings
 
-__all__ = ["RecipeSettings", "TargetSettings"]
+__all__ = ["RecipeSettings", "TargetServerSettings", "TargetSettings"]
+
+
+class TargetServerSettings(ModelSettings):
+    """A server that answers with a recipe's checkpoints, and how it is talked to; what is trained is trained here."""
+
+    spec: str
+    """http://HOST:PORT/v1#MODEL, where {stage} stands for the stage's name (M2) and {checkpoint} for the directory of
+    its weights: …/v1#{checkpoint} of a server that loads a model by its path, …/v1#{stage} of one that you tell"""
+    load: str | None = None
+    """a command that has the server serve {checkpoint} as {stage} and ends once it does; run when a stage's model is
+    first asked; no shell"""
+    unload: str | None = None
+    """a command that frees what the server holds, run each time when a model is not asked any more; null = it stays"""
+    price: PriceSettings | None = PriceSettings(input=0, output=0)
+    """nothing, as it is your own"""
+
+    @model_validator(mode="after")
+    def _tells_checkpoints_apart(self) -> Self:
+        if self.spec.partition(":")[0] not in ("http", "https"):
+            raise ValueError(f"spec {self.spec!r}: expected http://HOST:PORT/v1#MODEL")
+        if self.load is None and not any(name in self.spec for name in ("{stage}", "{checkpoint}")):
+            raise ValueError(
+                f"spec {self.spec!r} is the same for every stage: put {{stage}} or {{checkpoint}} in the model's "
+                "place, or set load, the command that has the server serve a checkpoint"
+            )
+        if self.unload is not None and self.load is None:
+            raise ValueError("unload: load is missing, the command that has the server serve a checkpoint again")
+        idle = {"name", "sampling", "revision", "chunk_size", "dtype", "device", "threads", "options", "best_of_n"}
+        for key in sorted(idle & self.model_fields_set):
+            if getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True):
+                raise ValueError(f"{key} does nothing to a target's server")
+        return self
 
 
 class TargetSettings(Settings):
@@ -33,6 +72,8 @@ class TargetSettings(Settings):
     """a torch device; null = the first GPU, or the CPU"""
     options: dict[str, Any] = Field(default_factory=dict)
     """width, layers, … of a sandbox target"""
+    server: Annotated[TargetServerSettings | None, BeforeValidator(from_text)] = None
+    """a server that answers and judges with each stage's checkpoint in this process's place; null = none"""
 
 
 class _Named(Settings):

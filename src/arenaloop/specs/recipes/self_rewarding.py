@@ -33,6 +33,7 @@ from arenaloop.specs.judges import judge, meta, pointwise, template_file
 from arenaloop.specs.models import contestant
 from arenaloop.specs.recipes.base import Recipe
 from arenaloop.specs.rewards import reward
+from arenaloop.specs.served import server_of
 from arenaloop.specs.start import Start, contestant_of, judge_of, start
 from arenaloop.types import Completion, Prompt, Response, content_hash
 
@@ -55,7 +56,7 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
             is to judge, and as of `recipes.self_rewarding_plan.check`.
     """
     data, seed, comparing = settings.data, settings.seed, meta_of(settings)
-    origin = start(settings.target, seed, out)
+    origin, server = start(settings.target, seed, out), server_of(settings.target)
     origin.check(dry=dry)
     rubric = _template(settings.self_judge.template, "answer")
     asking = [(rubric, "score")]
@@ -82,9 +83,9 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
     recipe = SelfRewarding(
         settings=settings,
         start=origin.path,
-        target=contestant_of(settings.target),
-        rubric=judge_of(_own_judge(settings, settings.self_judge), pointwise),
-        meta=None if comparing is None else judge_of(_own_judge(settings, comparing), meta),
+        target=contestant_of(settings.target, server),
+        rubric=judge_of(_own_judge(settings, settings.self_judge), pointwise, server),
+        meta=None if comparing is None else judge_of(_own_judge(settings, comparing), meta, server),
         scorer=None if settings.scorer is None else pointwise(settings.scorer.with_concurrency(settings.concurrency)),
         reward=None if settings.reward is None else reward(settings.reward),
         opponents=opponents,
