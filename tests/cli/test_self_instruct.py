@@ -96,7 +96,7 @@ def test_what_it_costs_is_told_and_limited(arenaloop: Command, served: Any, tmp_
     stopped = arenaloop(*priced, "--budget-usd", 0.5, "--json")
     assert stopped.code == 4
     card = json.loads(stopped.out)
-    assert 0.3 < card["usd"] < 0.6  # the next call would pass it, or what was in flight did
+    assert 0 < card["usd"] <= 0.5
     assert card["kept"] < 500
 
 
