@@ -27,7 +27,7 @@ LAYERS = [
     ["judges"],
     ["models"],
     ["store"],
-    ["jsonl", "columns", "messages", "terminal", "control_tokens", "normal_form"],
+    ["jsonl", "tables", "table_files", "columns", "messages", "terminal", "control_tokens", "normal_form"],
     ["text_files"],
     ["types", "errors", "config", "regular_files"],
 ]

@@ -37,8 +37,9 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from arena_learning.bench import Bench, Figures, differences, figure, mean, other_judge, over_seeds, told
+from arena_learning.bench import Bench, other_judge
 from gold import SMALL, arguments
+from over_seeds import Figures, differences, figure, mean, over_seeds, told
 
 from arenaloop.calls.answers import Contestant
 from arenaloop.config import OptimSettings

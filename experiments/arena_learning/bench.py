@@ -7,21 +7,15 @@ opponents, of which the first is held at 1000. Figures are kept seed by seed: wh
 
 from __future__ import annotations
 
-import argparse
 import json
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from gold import demo_settings, parsed
+from gold import demo_settings
+from over_seeds import Figures
 
 from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.arena.matchmaking import all_pairs
@@ -31,7 +25,6 @@ from arenaloop.config import ArenaLearningSettings, JudgeSettings, OptimSettings
 from arenaloop.data.selection import PromptScores, random_rows
 from arenaloop.jsonl import JsonRow, read_rows
 from arenaloop.judges.jury import Decider
-from arenaloop.ratings.student import t_quantile
 from arenaloop.recipes import arena_learning
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, cut_slices, fights
 from arenaloop.recipes.arena_learning_stages import plan_stages, slice_count
@@ -43,10 +36,7 @@ from arenaloop.store import Store
 from arenaloop.train.methods import training
 from arenaloop.types import derive_seed
 
-__all__ = ["Bench", "Figures", "differences", "figure", "mean", "other_judge", "over_seeds", "told"]
-
-Figures = dict[str, dict[str, float]]
-"""By arm, or stage, what was measured of it."""
+__all__ = ["Bench", "gate", "other_judge"]
 
 RATED_ON = 200
 """Test prompts on which arms battle for a rating; gold accuracy is of all of them."""
@@ -172,73 +162,6 @@ class Bench:
         for row in leaderboard(battles, anchor=(others[0], 1000.0)).rows:
             if row.model in self.figures and row.rating is not None:
                 self.figures[row.model][figure] = row.rating
-
-
-# ---------------------------------------------------------------------- over seeds
-
-OneSeed = Callable[[int, str, Path, bool], Figures]
-"""(seed, split, a directory of its own, whether small) → figures."""
-
-
-def over_seeds(work: OneSeed, name: str, options: argparse.ArgumentParser) -> list[Figures]:
-    """Do an experiment's seeds, as many at once as is asked for; a line each as it ends.
-
-    With ``--out`` what is finished there is not done again; otherwise nothing is kept.
-    """
-    options.add_argument("--out", type=Path, help="kept: what is finished there is not done again")
-    options.add_argument("--jobs", type=int, default=1, help="seeds at once, each a process of one thread")
-    asked = parsed(options)
-    with ExitStack() as stack:
-        out = asked.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        once = partial(_once, work, name, asked.split, out, asked.small)
-        done: Iterator[tuple[Figures, float]] = map(once, asked.seeds)
-        if asked.jobs > 1:
-            done = stack.enter_context(ProcessPoolExecutor(asked.jobs, get_context("spawn"))).map(once, asked.seeds)
-        found = []
-        for seed, (figures, cpu) in zip(asked.seeds, done, strict=True):
-            print(f"{name}, seed {seed}: {cpu:.0f} CPU s", flush=True)
-            found.append(figures)
-    return found
-
-
-def _once(work: OneSeed, name: str, split: str, out: Path, small: bool, seed: int) -> tuple[Figures, float]:
-    place = out / f"{'small-' if small else ''}{split}-{seed}"
-    kept = place.with_name(f"{place.name}-{name}.json")
-    if not kept.is_file():
-        before = time.process_time()
-        figures = work(seed, split, place, small)
-        kept.write_text(json.dumps({"figures": figures, "cpu_s": time.process_time() - before}, indent=1))
-    told = json.loads(kept.read_text())
-    return told["figures"], told["cpu_s"]
-
-
-def figure(seeds: Sequence[Figures], arms: str | Sequence[str], name: str) -> np.ndarray:
-    """A figure of an arm by seed, or the mean of several arms'."""
-    each = (arms,) if isinstance(arms, str) else arms
-    return np.array([np.mean([one[arm][name] for arm in each]) for one in seeds])
-
-
-def mean(values: np.ndarray, digits: int = 1) -> tuple[float, float, float, str]:
-    """The mean over seeds, the ends of its 95 % t-interval, and all three as text."""
-    centre = float(values.mean())
-    half = t_quantile(0.95, len(values) - 1.0) * float(values.std(ddof=1)) / len(values) ** 0.5
-    return (
-        centre,
-        centre - half,
-        centre + half,
-        f"{centre:.{digits}f} ({centre - half:.{digits}f} to {centre + half:.{digits}f})",
-    )
-
-
-def differences(seeds: Sequence[Figures], first: str | Sequence[str], second: str | Sequence[str]) -> np.ndarray:
-    """By how many points of gold accuracy one arm (or the mean of some) is above another, by seed."""
-    return 100 * (figure(seeds, first, "gold") - figure(seeds, second, "gold"))
-
-
-def told(values: np.ndarray) -> str:
-    """A mean difference in points with its 95 % t-interval over seeds."""
-    centre, lower, upper, _ = mean(values)
-    return f"{centre:+.1f} ({lower:+.1f} to {upper:+.1f})"
 
 
 def gate(checkpoint: Path) -> Mapping[str, float]:

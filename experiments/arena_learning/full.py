@@ -39,8 +39,9 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from arena_learning.bench import Bench, Figures, differences, figure, gate, mean, other_judge, over_seeds, told
+from arena_learning.bench import Bench, gate, other_judge
 from gold import SMALL, arguments
+from over_seeds import Figures, differences, figure, mean, over_seeds, told
 from own_samples import READ, likelihood, pairs, prompts, ranked_right, sampled, scores
 
 from arenaloop.config import SFTSettings

@@ -37,6 +37,7 @@ def test_the_document_has_exactly_the_promised_fields() -> None:
     document = json.loads(leaderboard(columns()).to_json())
     assert list(document) == [
         "method", "interval", "level", "cluster", "battles", "ties", "skipped", "notes", "leaderboard",
+        "tiers", "differences", "seat", "cycles", "flags",
     ]  # fmt: skip
     assert (document["method"], document["interval"], document["level"]) == ("bt", "sandwich", 0.95)
     assert (document["cluster"], document["battles"], document["skipped"]) == ("prompt", 600, 0)
@@ -45,7 +46,9 @@ def test_the_document_has_exactly_the_promised_fields() -> None:
     assert [row["model"] for row in rows] == ["alpha", "beta", "gamma"]
     assert [row["rank"] for row in rows] == [1, 2, 3]
     for row in rows:
-        assert list(row) == ["rank", "model", "rating", "lower", "upper", "battles", "win_rate"]
+        promised = ["rank", "model", "rating", "lower", "upper", "battles", "win_rate"]
+        assert list(row) == [*promised, "rank_lower", "rank_upper", "tier"]
+        assert row["rank_lower"] <= row["rank"] <= row["rank_upper"]
         assert row["lower"] < row["rating"] < row["upper"]
     assert sum(row["battles"] for row in rows) == 1200
     assert np.mean([row["rating"] for row in rows]) == pytest.approx(1000)

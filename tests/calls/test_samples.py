@@ -17,12 +17,15 @@ from scripted_battles import Chunky
 
 from arenaloop.calls.answers import Answers, Contestant, answer, samples_of
 from arenaloop.calls.budget import Budget
+from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
+from arenaloop.calls.progress import Tally
 from arenaloop.errors import BudgetSpentError
+from arenaloop.judges.pointwise import RubricJudge
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.models.openai_wire import Price
 from arenaloop.models.scripted import ScriptedModel
 from arenaloop.store import Store
-from arenaloop.types import Prompt, Request, Sampling, Status
+from arenaloop.types import Judgement, Prompt, Request, Response, Sampling, Status
 
 PROMPTS = [Prompt.of(f"question {n}") for n in range(3)]
 WARM = Sampling(temperature=1.0)
@@ -216,3 +219,133 @@ def test_a_server_is_asked_for_no_sample_that_nobody_wants(path: Path) -> None:
     with Store(path, readonly=True) as store:
         answers = Answers(store, four, {}, seed=0)
         assert all((answers.stored(c.name, p) is not None) == (c.name in wanted[p.id]) for c in four for p in PROMPTS)
+
+
+# ---------------------------------------------------------------------- votes on one answer
+
+
+class Voting(Several):
+    """A server that scores answers; what each of its calls gives is written by a test: a text, or an end."""
+
+    def __init__(self, given: Sequence[int] = (), ends: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(0, **options)
+        self.counts, self.ends = list(given), list(ends)
+
+    def _join(self) -> Any:
+        endpoint = OpenAIModel._join(self)
+
+        async def post(body: bytes, *rest: Any) -> tuple[int, dict[str, str], bytes]:
+            asked = json.loads(body)
+            self.heard.append(asked)
+            wanted = asked.get("n", 1)
+            count = self.counts.pop(0) if self.counts and wanted > 1 else wanted
+            choices = [
+                {"index": n, "message": {"content": f"Call {len(self.heard)}, {n}.\nScore: {n % 6}"}, "finish_reason": end}
+                for n in range(count)
+                for end in [self.ends.pop(0) if self.ends else "stop"]
+            ]
+            usage = {"prompt_tokens": 100, "completion_tokens": 7 * count}
+            return 200, {}, json.dumps({"choices": choices, "usage": usage}).encode()
+
+        endpoint.post = post  # type: ignore[method-assign, assignment]
+        return endpoint
+
+
+def voted(path: Path, model: OpenAIModel, votes: int = 11, reask: int = 0) -> tuple[Tally, list[list[Judgement | None]]]:
+    """Votes on the answers to two prompts, asked where they are not stored."""
+    judge = RubricJudge(model)
+    each = [judge.repeated(n) for n in range(votes)]
+    answers = [(p, Response(p.id, "m", (f"answer to {p.last_user}",))) for p in PROMPTS[:2]]
+    with Store(path) as store:
+        store.add_prompts(PROMPTS)
+        asked, statuses = [AskedJudge(one, store.secret, reask=reask) for one in each], InStore(store.judgement)
+        tally = decide(
+            lambda: (JudgeUnit(a, both, statuses) for both in answers for a in asked), store, closing=[judge]
+        )
+        return tally, [[store.judgement(one.key(*both)) for one in each] for both in answers]
+
+
+def test_votes_on_an_answer_come_by_one_call_and_are_rows(path: Path) -> None:
+    model = Voting(samples_per_call=4)
+    tally, found = voted(path, model)
+    assert [body.get("n", 1) for body in model.heard] == [4, 4, 3] * 2
+    assert len({json.dumps(body["messages"]) for body in model.heard}) == 2
+    assert (tally.calls, tally.verdicts, tally.cached, tally.failed) == (6, 22, 0, 0)
+    rows = [row for some in found for row in some if row is not None]
+    assert len({row.key for row in rows}) == 22
+    assert sorted(row.score for row in rows[:11] if row.score is not None) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3]
+    # each call's prompt is counted and paid for once
+    with Store(path, readonly=True) as store:
+        usage = store.usage()
+    assert (usage.calls, usage.tokens_in, usage.tokens_out) == (6, 600, 7 * 22)
+    assert tally.usd == pytest.approx((600 * 1.0 + 7 * 22 * 2.0) / 1e6)
+    again, same = voted(path, model)
+    assert (again.calls, again.cached, same) == (0, 22, found)
+
+
+def test_without_the_setting_votes_are_calls_of_their_own(path: Path) -> None:
+    model = Voting()
+    tally, _ = voted(path, model, votes=3)
+    assert (tally.calls, len(model.heard)) == (6, 6)
+    assert not any("n" in body for body in model.heard)
+
+
+def test_a_server_that_gives_fewer_votes_is_asked_for_the_others(path: Path) -> None:
+    model = Voting(given=[2, 1], samples_per_call=11)
+    tally, found = voted(path, model, votes=4)
+    assert sorted(body.get("n", 1) for body in model.heard) == [1] * 5 + [4, 4]
+    assert (tally.calls, tally.failed) == (7, 0)
+    assert all(row is not None and row.score is not None for some in found for row in some)
+
+
+def test_each_vote_has_an_end_of_its_own_and_a_resume_asks_for_what_is_missing(path: Path) -> None:
+    model = Voting(ends=["stop", "content_filter", "length", "stop"], samples_per_call=4)
+    tally, (first, second) = voted(path, model, votes=4)
+    assert [row.status for row in first if row is not None] == [
+        Status.OK, Status.REFUSED, Status.TRUNCATED, Status.OK,
+    ]  # fmt: skip
+    assert [row.score is None for row in first if row is not None] == [False, True, True, False]
+    assert (tally.calls, tally.failed) == (2, 2)
+    again, (mended, same) = voted(path, model, votes=4)
+    assert (again.calls, again.cached, same) == (2, 6, second)  # each by itself: what failed before
+    assert [row.status for row in mended if row is not None] == [Status.OK] * 4
+    more, _ = voted(path, model, votes=7)
+    assert [body.get("n", 1) for body in model.heard[4:]] == [3, 3]  # the votes that there were not
+    assert (more.calls, more.cached) == (2, 8)
+
+
+def test_votes_that_cannot_be_read_are_asked_again_together_and_warmer(path: Path) -> None:
+    class Mumbling(Voting):
+        def _join(self) -> Any:
+            endpoint = super()._join()
+            post = endpoint.post
+
+            async def mumbled(body: bytes, *rest: Any) -> Any:
+                status, headers, raw = await post(body, *rest)
+                return status, headers, raw.replace(b"Score", b"Points") if len(self.heard) == 1 else raw
+
+            endpoint.post = mumbled
+            return endpoint
+
+    model = Mumbling(samples_per_call=3)
+    tally, _ = voted(path, model, votes=3, reask=1)
+    assert [body.get("n", 1) for body in model.heard] == [3, 3, 3]
+    assert tally.failed == 0
+
+
+def test_a_call_of_several_votes_is_one_call_of_the_budget(path: Path) -> None:
+    model = Voting(samples_per_call=11)
+    judge = RubricJudge(model)
+    with Store(path) as store:
+        store.add_prompts(PROMPTS)
+        asked, statuses = [AskedJudge(judge.repeated(n), store.secret) for n in range(11)], InStore(store.judgement)
+        both = [(p, Response(p.id, "m", ("an answer",))) for p in PROMPTS]
+        budget = Budget(calls=2)
+        with pytest.raises(BudgetSpentError, match="2 of 2 calls"):
+            decide(
+                lambda: (JudgeUnit(a, one, statuses) for one in both for a in asked),
+                store,
+                budget=budget,
+                closing=[judge],
+            )
+    assert len(model.heard) == 2

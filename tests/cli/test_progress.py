@@ -89,9 +89,55 @@ def test_names_are_no_markup(out: io.StringIO) -> None:
     assert out.getvalue().startswith("[red]x[/red]")
 
 
-def test_a_terminal_gets_a_bar(out: io.StringIO) -> None:
-    with watch(out, terminal=True) as shown:
-        shown.phase("SFT-I1", "battles")
-        shown.tally(Tally(verdicts=3, verdicts_total=10))
-        shown._progress.refresh()
-    assert "3/10" in out.getvalue()
+def shown_at(width: int, *updates: tuple[float, Tally]) -> list[str]:
+    """What a terminal of a width shows after updates at times."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    view = Watch(console)
+    view.phase("SFT-I1", "held-out test answers")
+    for _, counts in updates:
+        view.tally(counts)
+    with console.capture() as captured:
+        console.print(view)
+    return captured.get().rstrip("\n").split("\n")
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    first, second = shown_at(120, (0.0, Tally(verdicts=3, verdicts_total=10)))
+    assert "SFT-I1 held-out test answers ━" in first
+    assert "3/10 verdicts" in first
+    assert second.startswith("  0 calls · 0 stored · 0:00:0")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_nothing_that_matters_is_cut_at_any_width(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.0, 40.0, 80.0, 120.0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    budget = Budget(usd=5.0, calls=2000, spent_usd=1.5, spent_calls=1130)
+    counts = [
+        Tally(verdicts=n, verdicts_total=10_000, answers=33, answers_total=400, calls=130, failed=1234, budget=budget)
+        for n in (1000, 1100)
+    ]
+    lines = shown_at(width, *((0.0, one) for one in counts))
+    assert max(map(len, lines)) < width
+    text = " ".join(" ".join(lines).split())
+    for figure in (
+        "1,100/10,000 verdicts",
+        "2.5/s",
+        "1,234 failed",
+        "33/400 answers",
+        "spent 1,130 of 2,000 calls",
+        "$1.50 of $5.00",
+    ):
+        assert figure in text, (figure, lines)
+    assert "left" in text
+
+
+def test_a_phase_begins_without_the_total_of_the_one_before() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    view = Watch(console)
+    view.step(7, 700, {"loss": 0.5})
+    view.phase("DPO-I1", "battles")
+    with console.capture() as captured:
+        console.print(view)
+    assert "DPO-I1 battles" in captured.get()
+    assert "7" not in captured.get()

@@ -393,7 +393,7 @@ def test_a_judge_is_needed_for_hard_prompts_alone(arenaloop: Command, tmp_path: 
             "pool.jsonl, line 1: a prompt ends with a user turn",
         ),
         ([{"turns": []}], "pool.jsonl, line 1: turns is not a list of the user's texts"),
-        ([{"answer": "4"}], "pool.jsonl, line 1: no column messages, turns, prompt or instruction"),
+        ([{"answer": "4"}], "pool.jsonl, line 1: no column messages, turns, prompt, instruction or question"),
         ([], "pool.jsonl: the file is empty"),
     ],
 )

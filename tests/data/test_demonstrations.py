@@ -58,5 +58,5 @@ def test_a_malformed_row_is_named(tmp_path: Path, row: dict[str, Any], says: str
 
 
 def test_no_rows(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no demonstrations"):
+    with pytest.raises(InputError, match="the file is empty"):
         read_demonstrations(write(tmp_path / "d.jsonl"))

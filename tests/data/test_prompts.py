@@ -96,8 +96,8 @@ def test_duplicates_collapse_into_the_first_and_are_counted(tmp_path_factory, te
     ("row", "what"),
     [
         (
-            {"question": "a", "text": "b"},
-            "no column messages, turns, prompt or instruction (columns found: question, te",
+            {"asked": "a", "text": "b"},
+            "no column messages, turns, prompt, instruction or question (columns found: asked, te",
         ),
         ({}, "columns found: none"),
         ({"prompt": None}, "columns found: prompt"),

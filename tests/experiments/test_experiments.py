@@ -41,6 +41,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
+LATER = ("M2", "M3", "M4", "M5")
+
+
 def tables(lines: list[str]) -> list[list[list[str]]]:
     """The cells of each table in Markdown, its head included."""
     found: list[list[list[str]]] = [[]]
@@ -60,7 +63,8 @@ def packed(path: Path, rows: list[dict[str, Any]]) -> None:
 def test_no_experiment_is_left_out() -> None:
     here = Path(__file__).read_text() + (Path(__file__).parents[1] / "arena" / "test_chaos.py").read_text()
     found = {path.relative_to(EXPERIMENTS).with_suffix("").as_posix() for path in EXPERIMENTS.rglob("*.py")}
-    names = found - {"gold", "killing", "own_samples", "arena_learning/bench"}
+    names = found - {"gold", "killing", "over_seeds", "own_samples", "arena_learning/bench"}
+    names -= {"self_rewarding/bench", "self_rewarding/tables"}
     names -= {"consistency_arena", "consistency_sandbox", "consistency_world"}
     names -= {"export_loaders"}  # it needs the projects whose loaders it runs
     assert {name for name in names if f'"{name}"' not in here and f'"{name}.py"' not in here} == set()
@@ -154,6 +158,51 @@ def test_arena_learning_ablations(run: Run, tmp_path: Path) -> None:
     assert said["DPO: K = 2 − K = 0"][-1] == "not shown"
     assert said["SFT: K = 2 − K = 0"][-1] == "not the paper's"
     assert any(line.startswith("Spearman of all arms' ratings by the two judges: ") for line in lines)
+
+
+@pytest.mark.slow
+def test_self_rewarding_and_its_controls(run: Run, tmp_path: Path) -> None:
+    """Both recipes from one M1; controls and meetings find that run; what is printed is what is kept."""
+    options = ("--seeds", 1, 2, "--split", "dev", "--small", "--out", tmp_path)
+    answers, judges, drift, *_, claims = tables(run("self_rewarding/full", *options))
+    models = [f"{arm} M{n}" for arm in ("self", "meta") for n in range(1, 6)]
+    assert [row[0] for row in answers[1:]] == [row[0] for row in judges[1:]] == models
+    kept = [json.loads((tmp_path / f"small-dev-{seed}-full.json").read_text())["figures"] for seed in (1, 2)]
+    for one in kept:  # one seed model: the same answers, the same scores of them
+        assert one["meta M1"]["judge_spearman"] == one["self M1"]["judge_spearman"]
+        assert one["meta M1"]["fixed judge_spearman"] == one["self M1"]["fixed judge_spearman"]
+        assert [one[f"meta {name}"]["judgements pairs"] > 0 for name in LATER] == [False, True, True, False]
+        assert all(one[f"self {name}"]["judgements pairs"] == 0 for name in LATER)
+    utility = [float(row[2].split()[0]) for row in answers[1:]]
+    assert utility == pytest.approx(
+        [100 * np.mean([one[name]["gold_utility"] for one in kept]) for name in models], abs=0.051
+    )
+    assert float(drift[1][1].split()[0]) == pytest.approx(
+        np.mean([one["self M1"]["own mean"] for one in kept]), abs=0.0051
+    )
+    assert {row[-1] for row in claims[1:]} <= {"same", "opposite", "not shown"}
+
+    made = sorted(path for arm in ("self", "meta") for path in (tmp_path / "small-dev-1" / arm).rglob("*.safetensors"))
+    dated = [path.stat().st_mtime_ns for path in made]
+    arms, differ, *_ = tables(run("self_rewarding/full", *options, "--controls"))
+    assert [path.stat().st_mtime_ns for path in made] == dated
+    head, rows = arms[0], {row[0]: row for row in arms[1:]}
+    right, verdicts = head.index("pairs of answers right, %"), head.index("of these right, %")
+    assert float(rows["gold answers"][right].split()[0]) == 100.0
+    assert float(rows["random answers"][right].split()[0]) < 100.0
+    assert float(rows["gold verdicts"][verdicts].split()[0]) == 100.0
+    assert rows["chosen"][head.index("rows")] == rows["own answers"][head.index("rows")]
+    assert len(differ) > 8
+
+    simulated, small = tables(run("self_rewarding/pairs", *options))
+    assert [float(cell) for cell in simulated[1][2:3]] == [110.0]
+    by = {(row[0], row[1]): row for row in simulated[1:]}
+    assert float(by["75", "all"][3]) > float(by["75", "2"][3]) + 10  # the best judgement is kept more often
+    assert float(by["90", "tournament"][2]) == 40
+    assert [row[0] for row in small[1:]] == [f"pairs {p}" for p in ("all", 8, 6, "tournament", 4, 2)]
+    assert {small[1][small[0].index(cell)].split()[0] for cell in small[0] if "all, %" in cell} == {"100.0"}
+    calls = [float(row[2].split()[0]) for row in small[1:]]
+    assert calls[0] >= calls[1] > calls[-1]
 
 
 @pytest.mark.slow

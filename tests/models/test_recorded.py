@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -211,7 +212,7 @@ def test_what_repeats_and_tells_of_a_request_is_a_failed_call(recorded):
     [
         ({"instruction": "a"}, "columns found: instruction"),
         ({"instruction": "a", "output": 3}, "output is not a text"),
-        ({"output": "x"}, "without messages or instruction"),
+        ({"output": "x"}, "without messages, instruction, prompt, question or question_id"),
         ({"messages": [user("a"), assistant("b")], "output": "x"}, "do not end with the user turn"),
         ({"instruction": 3, "output": "x"}, "instruction is not a text"),
         ({"question_id": 1, "choices": []}, "choices[0].turns"),
@@ -302,3 +303,33 @@ def test_a_file_of_answers_that_began_inside_a_block_is_read_by_its_setting(reco
     path = recorded({"instruction": "a", "output": "hm\n</think>\n\nx"}).path
     (answer,) = RecordedModel("m", path, [["", "</think>"]]).rows()
     assert answer.texts == ("x",)
+
+
+@pytest.mark.parametrize("asked", ["prompt", "instruction", "question"])
+@pytest.mark.parametrize("said", ["output", "response", "completion", "answer", "text"])
+def test_columns_of_questions_and_answers_have_many_names(recorded, asked, said):
+    model = recorded({asked: "q", said: "a"}, {asked: "q2", said: ""})
+    found = list(model.rows())
+    assert [one.texts for one in found] == [("a",), ("",)]
+    assert set(found[0].keys) & set(match_keys(Prompt.of("q")))
+
+
+def test_an_answer_may_name_its_prompt_by_id_alone(recorded):
+    (found,) = recorded({"question_id": 81, "response": "a", "answer": "gold"}).rows()
+    assert found.texts == ("a",)
+    assert set(found.keys) & set(match_keys(Prompt.of("whatever", source_id="81")))
+
+
+def test_answers_come_from_tables_directories_and_patterns(tmp_path):
+    rows = [{"question": "q1", "answer": "a1"}, {"question": "q2", "answer": "a2"}]
+    (tmp_path / "one.csv").write_text("question,answer\nq1,a1\nq2,a2\n")
+    (tmp_path / "one.tsv").write_text("question\tanswer\nq1\ta1\nq2\ta2\n")
+    pl.DataFrame(rows).write_parquet(tmp_path / "one.parquet")
+    (tmp_path / "parts").mkdir()
+    for at, row in enumerate(rows):
+        (tmp_path / "parts" / f"{at}.jsonl").write_text(json.dumps(row))
+    for path in ("one.csv", "one.tsv", "one.parquet", "parts", "parts/*.jsonl"):
+        found = list(RecordedModel("m", tmp_path / path).rows())
+        assert [(one.texts, one.keys[:1]) for one in found] == [
+            ((row["answer"],), match_keys(Prompt.of(row["question"]))[:1]) for row in rows
+        ]

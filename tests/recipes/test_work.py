@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from arenaloop.config import METHODS, LoraSettings, MachineSettings
+from arenaloop.models.shape import Shape
 from arenaloop.models.size import Size
 from arenaloop.models.speed import Speed
 from arenaloop.recipes.machine import Machine
 from arenaloop.recipes.work import Work, work
 
+H100 = {"memory": 80, "tflops": 989, "bandwidth": 3.35}
 ROLLED: dict[str, Any] = {"iterations": 3, "rollout_batch": 8, "step_batch": 4, "samples": 2}
 
 
@@ -55,6 +58,39 @@ def test_hours_are_operations_by_what_is_done_a_second() -> None:
     assert machine.samples(1_000, 100) == pytest.approx(10 + 10)  # measured, and loaded once
     machine.training = 0.001
     assert machine.learns(learned, plain) == pytest.approx(1_000)
+
+
+GPU = {"name": "card", "memory": 80, "tflops": 100, "bandwidth": 2}
+
+
+def test_hours_of_a_gpu_are_those_of_its_data_sheet() -> None:
+    """A model of 1,000 parameters in 16 bits, with 32 cached numbers a token; 40 answers in chunks of 8."""
+    shape = Shape(layers=1, hidden=8, heads=2, kv_heads=2, head=8, inner=8, vocabulary=10)
+    assert shape.cached == 32
+    stated = MachineSettings(gpu=GPU, mfu=0.5, mbu=0.25, parameters=1000)
+    machine = Machine(stated, None, shape, "bfloat16", rows=8)
+    assert machine.learns(Work(learned=1e6), METHODS["sft"]()) == pytest.approx(6 * 1e6 * 1000 / 50e12)
+    reading = 2 * 1000 * 4000 / 50e12
+    # 5 chunks of 2 · 20 steps that read 2,000 bytes of weights, and on the mean half of 8 rows of (100 + 10) · 64 bytes
+    writing = 5 * 2 * 20 * (2000 + 4 * 110 * 64) / 0.5e12
+    assert machine.samples(4000, 800, 40) == pytest.approx(reading + writing)
+    assert machine.samples(4000, 800, 40, shared=4) == pytest.approx(reading / 4 + writing)
+    assert machine.samples(4000, 800, 40, shared=99) == pytest.approx(reading / 8 + writing)  # as many as a chunk has
+    four = 2 * 20 * (2000 + 2 * 110 * 64) / 0.5e12
+    assert machine.samples(400, 80, 4) == pytest.approx(reading / 10 + four)
+    faster = dataclasses.replace(machine, stated=stated.model_copy(update={"sampling_tokens": 400.0}))
+    assert faster.samples(4000, 800, 40) == 2.0
+    stated = stated.model_copy(update={"sampling_tflops": 1.0, "training_tflops": 2.0})
+    own = dataclasses.replace(machine, stated=stated)
+    assert own.samples(4000, 800, 40) == pytest.approx(2 * 1000 * 4800 / 1e12)
+    assert own.learns(Work(learned=1e6), METHODS["sft"]()) == pytest.approx(6e9 / 2e12)
+    assert any("one card: 80 GB" in line and "50% (machine.mfu)" in line for line in machine.told())
+
+
+def test_a_gpu_is_known_by_name_or_refused() -> None:
+    assert MachineSettings(gpu="H100").gpu == MachineSettings(gpu={"name": "h100", **H100}).gpu
+    with pytest.raises(ValueError, match=r"'h1000' is not known; known: l4, .*h200"):
+        MachineSettings(gpu="h1000")
 
 
 def test_what_nobody_has_told_is_unknown() -> None:

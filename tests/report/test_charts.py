@@ -133,3 +133,14 @@ def test_bars_are_as_high_as_their_counts() -> None:
     assert [bar.counts for bar in chart.bars] == [(0, 100), (50, 1), (100, 0)]
     assert [bar.x for bar in chart.bars] == [0.0, 33.333, 66.667]
     assert bars([], [[]]).bars == []
+
+
+def test_an_axis_of_whole_numbers_shows_no_halves() -> None:
+    def marks(*xs: float) -> list[str]:
+        points = [{"x": x, "value": x} for x in xs]
+        return [mark.label for mark in chart({"series": [{"name": "s", "points": points}]}).marks]
+
+    assert marks(1, 2, 3, 4) == ["1", "2", "3", "4"]
+    assert marks(1, 2) == ["1", "2"]
+    assert marks(3) == ["3"]
+    assert "1.2" in marks(1, 1.5, 2)

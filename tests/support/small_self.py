@@ -49,6 +49,7 @@ META = SELF | {
     "samples": 3,
     "self_judge": {"template": SCORE, "votes": 3, "sampling": {"temperature": 1.0}},
     "meta": {"template": WINNER, "iterations": 1},
+    "gates": {"meta": None},  # so few verdicts show nothing
     "dpo": SELF["dpo"] | {"max_length": 2048, "epochs": 1},
 }
 

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from arenaloop.arena.worth import Worth
 from arenaloop.ratings.covariates import Coefficient
+from arenaloop.ratings.reliability import JudgeFit
+from arenaloop.ratings.style_features import FEATURES
 from arenaloop.terminal import figure, plain, span, table
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["Leaderboard", "Row"]
+__all__ = ["Leaderboard", "Row", "rank_span"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,9 @@ class Row:
         undecided: how many more battles have no outcome.
         worst, best: what the rating would be had the model lost, or won, all of these; None without any.
         estimate: of maximum likelihood, where the rating is a median of resamples.
+        rank_lower, rank_upper: best and worst rank that the battles leave it, those of all models at once; None without
+            a rating, and of Elo.
+        tier: 1 for the first; a new one begins where neighbours are separated. None as above.
     """
 
     rank: int
@@ -46,6 +52,9 @@ class Row:
     worst: float | None = None
     best: float | None = None
     estimate: float | None = None
+    rank_lower: int | None = None
+    rank_upper: int | None = None
+    tier: int | None = None
 
     @property
     def undecided_share(self) -> float | None:
@@ -69,6 +78,10 @@ class Leaderboard:
         coefficients: of the covariates that were controlled for, by name.
         depends: whether the order hangs on undecided battles: some model would have another place had it lost, or won,
             all of its own.
+        worth: what the order is worth; None of Elo.
+        style: the procedure by which style was controlled for, ``style`` or ``arena_hard``; None without.
+        judges: what a jury's members weigh and favour, where that was fitted.
+        votes: of these.
     """
 
     method: str
@@ -82,6 +95,10 @@ class Leaderboard:
     rows: tuple[Row, ...]
     coefficients: Mapping[str, Coefficient] | None = None
     depends: bool = False
+    worth: Worth | None = None
+    style: str | None = None
+    judges: tuple[JudgeFit, ...] | None = None
+    votes: int = 0
 
     def __getitem__(self, model: str) -> Row:
         """The row of one model, by name."""
@@ -115,6 +132,11 @@ class Leaderboard:
                     "upper": row.upper,
                     "battles": row.battles,
                     "win_rate": row.win_rate,
+                    **(
+                        {}
+                        if self.worth is None
+                        else {"rank_lower": row.rank_lower, "rank_upper": row.rank_upper, "tier": row.tier}
+                    ),
                     **({"own_failures": row.own_failures} if lost else {}),
                     **(
                         {
@@ -130,11 +152,16 @@ class Leaderboard:
                 for row in self.rows
             ],
         }
+        if self.worth is not None:
+            document |= self.worth.to_dict()
         if lost:
             document["own_failures"] = lost
         if undecided:
             document |= {"undecided": undecided // 2, "order_depends_on_undecided": self.depends}
+        if self.judges is not None:
+            document |= {"rule": "reliability", "votes": self.votes, "judges": [asdict(one) for one in self.judges]}
         if self.coefficients is not None:
+            document |= {} if self.style is None else {"style": self.style}
             document["coefficients"] = {name: asdict(value) for name, value in self.coefficients.items()}
         return document
 
@@ -151,8 +178,14 @@ class Leaderboard:
         """The document as JSON text, two spaces deep, ending with a newline."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
-    def table(self, *, width: int = 100) -> Table:
-        """A terminal table with interval bars, for a terminal of `width` columns; safe for any model name."""
+    def table(self, *, width: int = 100, ranks: bool = False) -> Table:
+        """A terminal table with interval bars, for a terminal of `width` columns; safe for any model name.
+
+        Args:
+            width: of the terminal. Bars come where there is room for them; tiers go first where there is too little for
+                all columns, then places, which the ranks tell.
+            ranks: whether to show the ranks that the battles leave each model, and its tier.
+        """
         from rich.table import Table
         from rich.text import Text
 
@@ -161,30 +194,40 @@ class Leaderboard:
         room = 0.08 * (high - low)  # for the arrow of an open end
         low -= room * any(row.lower is None and row.upper is not None for row in self.rows)
         high += room * any(row.upper is None and row.lower is not None for row in self.rows)
-        longest = max((len(plain(row.model)) for row in self.rows), default=0)
-        bar = max(0, min(28, width - longest - 54))
-        bar = bar if bar >= 8 else 0  # too narrow a bar says nothing: names and numbers come first
+        columns = {
+            "#": [str(row.rank) for row in self.rows],
+            "ranks": [rank_span(row.rank_lower, row.rank_upper) for row in self.rows],
+            "tier": ["–" if row.tier is None else str(row.tier) for row in self.rows],
+            "model": [plain(row.model) for row in self.rows],
+            "rating": [figure(row.rating, ".0f") for row in self.rows],
+            f"{self.level * 100:g} % interval": [span(row.lower, row.upper, ".0f") for row in self.rows],
+            "": [],
+            "win rate": ["–" if row.win_rate is None else f"{row.win_rate * 100:.1f} %" for row in self.rows],
+            "battles": [str(row.battles) for row in self.rows],
+        }
+        taken = {name: max(map(len, [name, *cells])) + 2 for name, cells in columns.items()}
+        if not ranks or self.worth is None:
+            del columns["ranks"], columns["tier"]
+            bar = width - (taken["model"] - 2) - 54
+        else:
+            for name in ("tier", "#"):
+                if sum(taken[name] for name in columns) - taken[""] - 2 > width:
+                    del columns[name]
+            bar = width - sum(taken[name] for name in columns) + taken[""]
+        bar = max(0, min(28, bar))
+        if bar >= 8:
+            columns[""] = [_bar(row, low, high, bar) for row in self.rows]
+        else:  # too narrow a bar says nothing: names and numbers come first
+            del columns[""]
+        styles = {"rating": "bold", "": "cyan"}
         board = Table(box=None, pad_edge=False, header_style="bold")
-        board.add_column("#", justify="right", no_wrap=True)
-        board.add_column("model", overflow="fold")
-        board.add_column("rating", justify="right", no_wrap=True)
-        board.add_column(f"{self.level * 100:g} % interval", justify="right", no_wrap=True)
-        if bar:
-            board.add_column("", no_wrap=True)
-        board.add_column("win rate", justify="right", no_wrap=True)
-        board.add_column("battles", justify="right", no_wrap=True)
-        for row in self.rows:
-            cells = [
-                Text(str(row.rank)),
-                Text(plain(row.model)),
-                Text(figure(row.rating, ".0f"), style="bold"),
-                Text(span(row.lower, row.upper, ".0f")),
-                Text("–" if row.win_rate is None else f"{row.win_rate * 100:.1f} %"),
-                Text(str(row.battles)),
-            ]
-            if bar:
-                cells.insert(4, Text(_bar(row, low, high, bar), style="cyan"))
-            board.add_row(*cells)
+        for name in columns:
+            if name == "model":
+                board.add_column(name, overflow="fold")
+            else:
+                board.add_column(name, justify="left" if name in ("", "ranks") else "right", no_wrap=True)
+        for cells in zip(*columns.values(), strict=True):
+            board.add_row(*(Text(cell, style=styles.get(name, "")) for name, cell in zip(columns, cells, strict=True)))
         return board
 
     def table_without_verdict(self) -> Table | None:
@@ -207,9 +250,30 @@ class Leaderboard:
             ],
         )
 
-    def show(self, console: Console) -> None:
-        """Print both tables."""
-        console.print(self.table(width=console.width))
+    def table_of_judges(self) -> Table | None:
+        """A terminal table of a jury's fitted members, the weightiest first; None without them."""
+        if self.judges is None:
+            return None
+        rows = [
+            [
+                one.name,
+                f"{one.weight:.2f}",
+                f"{one.slope:+.2f}",
+                span(one.slope_lower, one.slope_upper, "+.2f"),
+                f"{one.seat:+.2f}",
+                span(one.seat_lower, one.seat_upper, "+.2f"),
+                f"{one.votes:,}",
+            ]
+            for one in sorted(self.judges, key=lambda one: -one.slope)
+        ]
+        ends = f"{self.level * 100:g} % interval"
+        return table(["judge", "weight", "slope", ends, "1st seat", ends, "votes"], rows)
+
+    def show(self, console: Console, *, ranks: bool = False) -> None:
+        """Print all tables; `ranks` as of `table`."""
+        console.print(self.table(width=console.width, ranks=ranks))
+        if (judges := self.table_of_judges()) is not None:
+            console.print(judges)
         if (rest := self.table_without_verdict()) is not None:
             console.print(rest)
 
@@ -221,8 +285,19 @@ class Leaderboard:
             f", {self.skipped:,} skipped" if self.skipped else ""
         )
         counts += f", {self._lost:,} lost by own failure" if self._lost else ""
-        equal = f" at equal {' and '.join(self.coefficients)}" if self.coefficients else ""
+        names = [name for name in self.coefficients or () if self.style is None or name not in FEATURES]
+        names += ["style"] if self.style == "style" else []
+        equal = f" at equal {' and '.join(names)}" if names else ""
+        equal += " at the mean style difference, as Arena-Hard's" if self.style == "arena_hard" else ""
+        equal += f" with {self.votes:,} votes of {len(self.judges)} fitted judges" if self.judges is not None else ""
         return f"{counts} · {how}{equal} · {self.interval} intervals, {clustered}"
+
+
+def rank_span(lower: int | None, upper: int | None) -> str:
+    """``3`` or ``2–5``; a dash where there is none."""
+    if lower is None or upper is None:
+        return "–"
+    return str(lower) if lower == upper else f"{lower}–{upper}"
 
 
 def _bar(row: Row, low: float, high: float, width: int) -> str:

@@ -14,21 +14,23 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from arenaloop.arena.board import Leaderboard, Row
+from arenaloop.arena.worth import Worth, worth_of
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.ratings import bradley_terry
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bootstrap import Bootstrap, bootstrap
 from arenaloop.ratings.bradley_terry import BradleyTerry, anchor_code
-from arenaloop.ratings.covariates import fit_controlled
 from arenaloop.ratings.elo import battles_to_settle, elo_orders
 from arenaloop.ratings.intervals import Intervals, sandwich
+from arenaloop.ratings.style import fit_style
+from arenaloop.ratings.style_features import PROCEDURES
 from arenaloop.ratings.undecided import OutcomeBounds, failure_notes, outcome_bounds
 from arenaloop.types import Battle
 
 if TYPE_CHECKING:
     pass
 
-__all__ = ["leaderboard"]
+__all__ = ["leaderboard", "ranked"]
 
 METHODS = ("bt", "elo")
 INTERVALS = ("sandwich", "bootstrap")
@@ -64,7 +66,8 @@ def leaderboard(
         samples: bootstrap resamples (or orders, with `method` ``"elo"``).
         seed: of the resamples.
         level: of the intervals.
-        controls: covariates to hold equal, such as ``length``; see `ratings.covariates`.
+        controls: covariates to hold equal, such as ``length``; see `ratings.covariates`. ``style`` and ``arena_hard``
+            stand for several, see `ratings.style`.
         frozen: coefficient and scale of controls that shall not be estimated.
 
     Raises:
@@ -97,6 +100,7 @@ def leaderboard(
     coefficients = None
     origin = None
     estimate = None
+    found: Intervals | Bootstrap | None = None
     try:
         if method == "elo":
             rating, lower, upper, said = _elo(table, cluster, anchor, samples, seed, level)
@@ -108,7 +112,7 @@ def leaderboard(
             fit: BradleyTerry
             spread: Intervals | Bootstrap
             if controls:
-                controlled = fit_controlled(table, controls, frozen=frozen, cluster=cluster, level=level)
+                controlled = fit_style(table, controls, frozen=frozen, cluster=cluster, level=level)
                 fit, spread, coefficients = controlled.fit, controlled.intervals, controlled.coefficients
                 if controlled.left_out:
                     notes.append(f"{controlled.left_out} battles without {' and '.join(controls)} left out of the fit")
@@ -125,9 +129,13 @@ def leaderboard(
             if score == "median" and isinstance(spread, Bootstrap):
                 estimate, rating = rating, spread.medians(anchor=anchor, origin=origin)
                 notes.append(f"ratings are the medians of {samples:,} resamples")
+            found = spread
         bounds = outcome_bounds(table, anchor=anchor, origin=origin)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    worth = None
+    if found is not None:
+        worth = worth_of(table, found, _best_first(rating), cluster=cluster, level=level)
     notes += [*failure_notes(table), *(bounds.notes if bounds is not None else ())]
     return Leaderboard(
         method=method,
@@ -138,9 +146,11 @@ def leaderboard(
         ties=table.ties,
         skipped=table.skipped,
         notes=tuple(notes),
-        rows=_ranked(table, rating, lower, upper, bounds, estimate),
+        rows=ranked(table, rating, lower, upper, bounds, estimate, worth),
         coefficients=coefficients,
+        style=next((name for name in controls if name in PROCEDURES), None),
         depends=bounds is not None and bool(bounds.moving),
+        worth=worth,
     )
 
 
@@ -217,15 +227,26 @@ def _unsettled(table: Battles, rating: Any) -> list[str]:
     ]
 
 
-def _ranked(
-    table: Battles, rating: Any, lower: Any, upper: Any, bounds: OutcomeBounds | None, estimate: Any
-) -> tuple[Row, ...]:
-    fought, won = table.per_model()
-    own = table.own_failures
-    order = sorted(
-        range(len(table.models)),
+def _best_first(rating: Any) -> list[int]:
+    """Codes of the models by their ratings, those without one last; level ones by name."""
+    return sorted(
+        range(len(rating)),
         key=lambda code: (math.isnan(rating[code]), -rating[code] if rating[code] == rating[code] else 0.0, code),
     )
+
+
+def ranked(
+    table: Battles,
+    rating: Any,
+    lower: Any,
+    upper: Any,
+    bounds: OutcomeBounds | None,
+    estimate: Any,
+    worth: Worth | None = None,
+) -> tuple[Row, ...]:
+    """The rows of a board, best first; arrays have the shape (K,)."""
+    fought, won = table.per_model()
+    own = table.own_failures
     return tuple(
         Row(
             rank=place,
@@ -240,8 +261,9 @@ def _ranked(
             worst=None if bounds is None else _number(rating[code] + bounds.worst[code]),
             best=None if bounds is None else _number(rating[code] + bounds.best[code]),
             estimate=None if estimate is None else _number(estimate[code]),
+            **({} if worth is None else worth.row(code)),
         )
-        for place, code in enumerate(order, start=1)
+        for place, code in enumerate(_best_first(rating), start=1)
     )
 
 

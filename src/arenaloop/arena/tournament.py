@@ -21,9 +21,11 @@ from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.arena.pairings import Pairing, Summary, pairings
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.reliability_board import reliability_board
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.notices import told_notices
 from arenaloop.calls.progress import Tally
+from arenaloop.data.judged_votes import votes_of_run
 from arenaloop.jsonl import encode_json, write_json, write_jsonl
 from arenaloop.ratings.battles import Battles
 from arenaloop.store import Store
@@ -84,6 +86,11 @@ class _Columns:
         """Whether a model has a battle that counts."""
         code = self._code.get(model)
         return code in self.a or code in self.b
+
+    @property
+    def decided(self) -> bool:
+        """Whether any battle was decided by a verdict."""
+        return len(self.a) > sum(self.own_failures.values())
 
     def coded(self) -> Battles:
         decided = Battles.of(self.models, self.a, self.b, self.score_a, cluster=self.prompt)
@@ -204,7 +211,11 @@ def write_results(
         write_jsonl(out / "undecided.jsonl", (undecided_row(p) for p in pairings(plan, store) if not p.winners))
     else:
         (out / "undecided.jsonl").unlink(missing_ok=True)
-    board = _rated(columns, anchor, rating or {})
+    if getattr(plan.judge, "rule", None) == "reliability" and columns.decided:
+        anchor = anchor if anchor is not None and columns.met(anchor[0]) else None
+        board = reliability_board(votes_of_run(out, store), columns.coded(), anchor=anchor)
+    else:
+        board = _rated(columns, anchor, rating or {})
     board = replace(board, notes=(*board.notes, *notes))
     write_json(out / "leaderboard.json", board.to_dict())
     return Tournament(board, summary, tally)

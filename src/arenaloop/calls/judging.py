@@ -213,9 +213,9 @@ def decide(
                     return some
 
                 if some[0].asked.chunked is None:
-                    asked = int(await executor.settle(some[0]))
+                    asked = await _settle_votes(executor, some)
                 else:
-                    asked = await executor.settle_in_turn(some[0].asked, these)
+                    asked = await executor.settle_in_turn(some[0].asked.lane, these)
                 tally.verdicts += len(some)
                 tally.cached += len(some) - asked
                 if tally.verdicts % 64 < len(some):
@@ -230,15 +230,62 @@ def decide(
     return asyncio.run(play())
 
 
-def blocks(units: Iterable[Unit]) -> Iterator[list[Unit]]:
-    """Units one by one, but those of a chunked model as many at a time as it answers together, in their order."""
-    waiting: dict[int, list[Unit]] = {}
+async def _settle_votes(executor: Executor, units: Sequence[Unit]) -> int:
+    """Votes on one question, by as few calls as the server's ``n`` allows; what it leaves out is asked by itself.
+
+    Only first samples go together: later ones are asked warmer, and not all of them are wanted.
+
+    Returns:
+        How many were asked.
+    """
+    asked, size = set[str](), units[0].asked.samples
+    missing = [unit for unit in units if unit.stored(0) is None] if len(units) > 1 else []
+    for start in range(0, len(missing), size):
+        if len(part := missing[start : start + size]) > 1:
+            asked |= {unit.key() for unit in part}
+            await executor.settle_chunk(part)
     for unit in units:
+        if await executor.settle(unit):
+            asked.add(unit.key())
+    return len(asked)
+
+
+def _same_question(one: Unit, other: Unit) -> bool:
+    """Whether two units are votes of one judge on the same material, which a server may give by one call."""
+    return (
+        isinstance(one, JudgeUnit)
+        and isinstance(other, JudgeUnit)
+        and one.asked.samples > 1
+        and one.asked.chunked is None
+        and one.asked.fingerprint == other.asked.fingerprint
+        and one.asked.judge.verdict != "logprob"  # of which the first call goes alone
+        and one.material == other.material
+    )
+
+
+def blocks(units: Iterable[Unit]) -> Iterator[list[Unit]]:
+    """Units one by one, but those that are asked together at a time, in their order.
+
+    These are as many units of a chunked model as it answers together, and votes on one question that follow each other
+    where a call of their server may bring several.
+    """
+    waiting: dict[int, list[Unit]] = {}
+    votes: list[Unit] = []
+    for unit in units:
+        if votes and not _same_question(votes[-1], unit):
+            yield votes
+            votes = []
         if unit.asked.chunked is None:
-            yield [unit]
+            if unit.asked.samples == 1:
+                yield [unit]
+            else:
+                votes.append(unit)
             continue
-        block = waiting.setdefault(id(unit.asked), [])
+        lane = id(unit.asked.lane)
+        block = waiting.setdefault(lane, [])
         block.append(unit)
         if len(block) == unit.asked.chunked.concurrency:
-            yield waiting.pop(id(unit.asked))
+            yield waiting.pop(lane)
+    if votes:
+        yield votes
     yield from waiting.values()

@@ -116,11 +116,12 @@ class Asked:
         admitted_here: whether a call begins at the executor. A rule costs no call, and a model with a queue asks for
             admission itself, when the call's turn has come.
         chunked: the model, where it answers in chunks on this machine.
+        lane: whose chunks it shares; itself, unless votes on one answer are to be read together.
         turn: of a chunked judge, the end of what was drawn last (`run.Executor.settle_in_turn`).
         dearest: of calls of a model that gives no reserves, the price of the dearest so far; None before the first.
     """
 
-    __slots__ = ("admitted_here", "chunked", "dearest", "done", "limit", "model", "reask", "turn")
+    __slots__ = ("admitted_here", "chunked", "dearest", "done", "lane", "limit", "model", "reask", "turn")
 
     def __init__(
         self,
@@ -131,6 +132,7 @@ class Asked:
         done: Collection[Status] = ANSWERED,
     ) -> None:
         self.model, self.reask, self.done = model, reask, done
+        self.lane: Asked = self
         self.chunked = model if isinstance(model, ChunkedModel) else None
         self.limit = asyncio.Semaphore(concurrency) if workers is None or concurrency < workers else None
         self.admitted_here = model is not None and not getattr(model, "queues", False)

@@ -17,6 +17,7 @@ from arenaloop.cli.audit import audit
 from arenaloop.cli.battle import battle
 from arenaloop.cli.clean import clean
 from arenaloop.cli.export import export
+from arenaloop.cli.merge import merge
 from arenaloop.cli.options import add_verb
 from arenaloop.cli.rank import rank
 from arenaloop.cli.recover import recover
@@ -98,6 +99,7 @@ app.command()(export)
 app.command()(report)
 app.command()(trace)
 app.command()(show)
+app.command()(merge)
 app.command()(recover)
 app.add_typer(sandbox_app, name="sandbox")
 

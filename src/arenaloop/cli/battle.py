@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,11 +17,27 @@ __all__ = ["battle"]
 
 
 def battle(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.yaml]", help="A battle's settings, as its config.yaml; options win.")
+    ] = None,
     *,
-    model: Annotated[list[str], typer.Option("--model", metavar="NAME=SPEC", help="A contestant; give at least two.")],
-    prompts: Annotated[str, typer.Option(metavar="FILE", help="Prompts: JSONL, or sandbox:prompts?n=500.")],
-    judge: Annotated[str, typer.Option(metavar="SPEC", help="Who decides.")],
-    out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/battle"),
+    model: Annotated[
+        list[str] | None, typer.Option("--model", metavar="NAME=SPEC", help="A contestant; give at least two.")
+    ] = None,
+    prompts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Prompts: JSONL, or sandbox:prompts?n=500.", show_default=False)
+    ] = None,
+    judge: Annotated[str | None, typer.Option(metavar="SPEC", help="Who decides.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run directory. Default: FILE's, or runs/battle.", show_default=False),
+    ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Keep the directory's models; --model adds to them, one alone is enough.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let models and prompts that are not given leave the board.")
+    ] = False,
     settings: Annotated[
         Given,
         Fields(
@@ -32,6 +48,7 @@ def battle(
             "seats",
             "own_failure",
             "allow_missing",
+            "limit",
             "concurrency",
             "budget_usd",
             "budget_calls",
@@ -44,6 +61,10 @@ def battle(
     batches: Batches,
     forget_batches: ForgetBatches = False,
     anchor: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Give one model a fixed rating.")] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option("--reuse", metavar="DIR", help="Take answers and verdicts that another run has; repeatable."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     measure: Measure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json to stdout.")] = False,
@@ -59,29 +80,75 @@ def battle(
 
         arenaloop battle --model old=file:old.json --model new=http://127.0.0.1:8000/v1#new --prompts prompts.jsonl
         --judge openai:gpt-4o --dry-run
+
+        arenaloop battle --add --model newer=file:newer.json
+
+        arenaloop battle runs/battle/config.yaml
     """
     from arenaloop.cli.battle_run import execute
+    from arenaloop.cli.directory import ARENA
     from arenaloop.cli.money import batch_settings, priced
     from arenaloop.cli.rank import parse_anchor
     from arenaloop.config import BattleSettings, JudgeSettings, validate
     from arenaloop.specs import model_settings
 
-    contestants = [_named(text) for text in model]
-    if len(contestants) < 2:
-        raise ConfigError("a battle needs at least two --model NAME=SPEC")
+    contestants = [_named(text) for text in model or ()]
     for name, count in Counter(name for name, _ in contestants).items():
         if count > 1:
             raise ConfigError(f"--model {name}: this name is given {count} times")
-    values = {
-        "models": [model_settings(spec, name).model_dump() for name, spec in contestants],
-        "prompts": prompts,
-        "judge": model_settings(judge, kind=JudgeSettings).model_dump() | judging,
-        "batch": batch_settings(batch, batches),
-    }
-    checked = priced(validate(BattleSettings, values | settings, "battle"), prices)
-    measure = measuring(measure, dry_run)
-    anchored = parse_anchor(anchor)
-    execute(checked, out, anchored, dry_run=dry_run, as_json=as_json, forget=forget_batches, measure=measure)
+    directory = out or (file.parent if file is not None and (file.parent / ARENA).exists() else Path("runs/battle"))
+    values = _standing(file, directory if add else None)
+    given = {name: model_settings(spec, name).model_dump() for name, spec in contestants}
+    if given or "models" not in values:
+        values["models"] = list(({one["name"]: one for one in _named_models(values)} | given).values())
+    if isinstance(values["models"], list) and len(values["models"]) < 2:
+        raise ConfigError("a battle needs at least two --model NAME=SPEC")
+    if prompts is not None:
+        values["prompts"] = prompts
+    if judge is not None:
+        values["judge"] = model_settings(judge, kind=JudgeSettings).model_dump()
+    for name in ("prompts", "judge"):
+        if name not in values:
+            raise ConfigError(f"a battle needs --{name}, or a FILE.yaml that names it")
+    if judging:
+        values["judge"] = values["judge"] | judging
+    if (batched := batch_settings(batch, batches)) is not None:
+        values["batch"] = batched
+    checked = priced(validate(BattleSettings, values | settings, str(file or "battle")), prices)
+    execute(
+        checked,
+        directory,
+        parse_anchor(anchor),
+        dry_run=dry_run,
+        as_json=as_json,
+        forget=forget_batches,
+        measure=measuring(measure, dry_run),
+        replace=replace,
+        reuse=reuse or (),
+    )
+
+
+def _standing(file: Path | None, directory: Path | None) -> dict[str, Any]:
+    """The settings that a battle starts from: a file's, a directory's that it adds to, or none."""
+    from arenaloop.config import read_yaml
+
+    if file is not None and directory is not None:
+        raise ConfigError(f"--add starts from a directory's own settings: give it or {file}")
+    if directory is not None and not (directory / "config.yaml").exists():
+        raise ConfigError(f"--add: there is no battle in {directory} yet")
+    path = file or (directory / "config.yaml" if directory is not None else None)
+    if path is None:
+        return {}
+    values = dict(read_yaml(path))
+    if "recipe" in values:
+        raise ConfigError(f"{path}: settings of a recipe; run it by: arenaloop run {path}")
+    return values
+
+
+def _named_models(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """A file's models, those alone that have a name: what is wrong with the others is said where they are read."""
+    models = values.get("models")
+    return [one for one in models if isinstance(one, dict) and "name" in one] if isinstance(models, list) else []
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
+from arenaloop.cli.battle_standing import refuse_leaving
 from arenaloop.cli.directory import ARENA, open_directory, refuse_results_alone, say_lost, write_settings
+from arenaloop.cli.merge import arena_of, refuse_unmergeable
 from arenaloop.cli.money import settle_batches
 from arenaloop.cli.progress import Watch, say_notices, say_undecided
 from arenaloop.config import BattleSettings
@@ -32,6 +34,7 @@ from arenaloop.errors import ConfigError, InputError
 from arenaloop.specs import contestant, judge, load_prompts, self_preference
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error, unread_example
+from arenaloop.store.merge import merge
 from arenaloop.terminal import counted, say
 from arenaloop.types import Prompt
 
@@ -49,8 +52,13 @@ def execute(
     as_json: bool = False,
     forget: bool = False,
     measure: bool = False,
+    replace: bool = False,
+    reuse: Sequence[Path] = (),
 ) -> None:
     """Run a battle into a directory, or resume it there; with `forget`, batches that are not collected are given up.
+
+    Rows that directories of `reuse` have are taken from there, and count here as found. With `replace`, what stands on
+    the directory's board and is not part of this battle may leave it.
 
     With `measure`, the dry run loads local models whose speed is not known, and times a few of their calls.
 
@@ -60,10 +68,16 @@ def execute(
         typer.Exit: with code 3, where battles stayed undecided.
     """
     run = _BattleRun(settings, out, anchor)
+    if not replace:
+        refuse_leaving(out, settings, run.plan.prompt_ids)
     if dry_run:
         run.rehearse(as_json=as_json, measure=measure)
         return
+    for directory in reuse:
+        refuse_unmergeable(directory, out)
     with open_directory(out) as store:
+        for directory in reuse:
+            run.reuse(store, directory)
         run.begin(store, forget=forget)
         result = run.play(store)
         run.finish(store, result, as_json=as_json)
@@ -78,7 +92,7 @@ class _BattleRun:
         self.settings, self.out, self.anchor = settings, out, anchor
         self.messages = Console(stderr=True)
         loaded = load_prompts(settings.prompts, settings.seed)
-        self.prompts, self.duplicates = loaded.prompts, loaded.duplicates
+        self.prompts, self.duplicates = loaded.prompts[: settings.limit], loaded.duplicates
         if not self.prompts:
             raise InputError(f"{settings.prompts}: no prompts in it")
         if loaded.unknown:
@@ -164,6 +178,12 @@ class _BattleRun:
         self.expected = self._estimate(store.prompt, store)
         for line in self.expected.head():
             self._say(line)
+
+    def reuse(self, store: Store, directory: Path) -> None:
+        """Take from another run what it has about these prompts."""
+        with Store(arena_of(directory), readonly=True) as other:
+            merged = merge(store, other, prompts=frozenset(self.plan.prompt_ids), paid=False)
+        self._say(f"{directory}: {merged.told()}")
 
     def play(self, store: Store) -> Tournament:
         """Ask what is missing, and write battles and leaderboard."""

@@ -19,12 +19,12 @@ from arenaloop.data.export.formats import BATTLE_FORMATS, BOARD_FORMATS, FORMATS
 from arenaloop.data.export.llama_factory import INFO, LLAMA_FACTORY, info_with
 from arenaloop.data.export.rows import KINDS, Account, Format, Kind, UnfitError, kind_of, read_rows
 from arenaloop.data.export.write import Files, lineage_beside, write_training
-from arenaloop.data.formats.tables import table_rows
 from arenaloop.data.lineage import row_files
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.jsonl import JsonRow, encode_json, replacing, write_json
 from arenaloop.regular_files import read_regular
 from arenaloop.store.pages import MAGIC
+from arenaloop.tables import table_rows
 from arenaloop.terminal import counted, say
 
 __all__ = ["execute"]

@@ -9,32 +9,31 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
-from rich import progress
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
-from arenaloop.calls.budget import dollars
 from arenaloop.calls.estimated import Estimate, duration
 from arenaloop.calls.notices import told_notices
 from arenaloop.calls.progress import Tally
+from arenaloop.cli.progress_lines import Pace, fitted, headed, tally_parts, time_left
 from arenaloop.models.speed import Speed
 from arenaloop.recipes.observer import Observer
 from arenaloop.store import Store
-from arenaloop.terminal import counted, say
+from arenaloop.terminal import say
 
 __all__ = ["Watch", "say_notices", "say_undecided"]
 
 _PLAIN_EVERY = 15.0  # seconds between lines where there is no terminal
 
 
-class _Rate(progress.ProgressColumn):
-    def render(self, task: progress.Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f}/s", style="dim")
-
-
 class Watch(Observer):
     """A live view of a run, on stderr by default; a recipe's observer and a battle's progress callback in one.
+
+    It takes as many lines as the terminal's width asks for: totals, rate, time left, failures and cost are never cut.
 
     Args:
         console: where to.
@@ -44,37 +43,31 @@ class Watch(Observer):
 
     def __init__(self, console: Console | None = None, label: str = "", expected: Estimate | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self._progress = progress.Progress(
-            progress.SpinnerColumn(),
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(bar_width=24),
-            progress.MofNCompleteColumn(),
-            _Rate(),
-            progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
-            progress.TextColumn("{task.fields[note]}", style="dim", markup=False),
-            console=self.console,
-            transient=True,
-            refresh_per_second=4,
-            disable=not self.console.is_terminal,
+        self._live = (
+            Live(self, console=self.console, transient=True, refresh_per_second=4) if self.console.is_terminal else None
         )
-        self._task = self._progress.add_task(label, total=None, note="")
-        self._label = label
+        self._spinner = Spinner("dots")
         self._expected, self._paced = expected, set[tuple[str, str]]()
-        self._last_line, self._last_done = time.monotonic(), 0
+        self._begin(label)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._live is not None:
+            self._live.stop()
+
+    def _begin(self, label: str) -> None:
+        self._label, self._pace = label, Pace()
+        self._done, self._total, self._unit, self._parts = 0, None, "", list[str]()
+        self._begun = self._last_line = time.monotonic()
+        self._last_done = 0
 
     def phase(self, stage: str, doing: str) -> None:
         """A stage has begun something."""
-        self._label = f"{stage} {doing}".strip()
-        self._progress.reset(self._task, description=self._label, total=None, completed=0, note="")
-        self._last_line, self._last_done = time.monotonic(), 0
+        self._begin(f"{stage} {doing}".strip())
 
     def tally(self, counts: Tally) -> None:
         """Battles have moved on: seatings decided, or answers where nothing is judged."""
@@ -83,26 +76,12 @@ class Watch(Observer):
         for who in counts.paces.keys() - self._paced:
             self._paced.add(who)
             say(self.console, _paced(who, *counts.paces[who], self._expected), fold=True)
-        done, total, unit = counts.verdicts, counts.verdicts_total, "verdicts"
-        if not total:
-            done, total, unit = counts.answers, counts.answers_total, counts.unit
-        cost = "" if not counts.usd else f" · ${counts.usd:,.2f}"
-        if cost and counts.usd_estimated:
-            cost += f" (${dollars(counts.usd_estimated)} estimated)"
-        if limits := _limits(counts):
-            cost = f" · spent {limits}"
-        failed = f" · {counts.failed:,} failed" if counts.failed else ""
-        waiting = counts.answers < counts.answers_total and unit == "verdicts"
-        unit += f" · {counts.so_far}" if counts.so_far else ""
-        answers = f" · {counts.answers:,}/{counts.answers_total:,} answers" if waiting else ""
-        flying = f" ({counts.in_flight:,} in flight)" if counts.in_flight else ""
-        note = f"{unit}{answers} · {counted(counts.calls, 'call')}{flying} · {counts.cached:,} stored{failed}{cost}"
-        self._update(done, total, note)
+        self._update(*tally_parts(counts))
 
     def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         """Training has moved on."""
         loss = metrics.get("loss")
-        self._update(step, total, "steps" + (f" · loss {loss:.3f}" if loss is not None else ""))
+        self._update(step, total, "steps", [f"loss {loss:.3f}"] if loss is not None else [])
 
     def note(self, text: str) -> None:
         """One line that stays."""
@@ -119,13 +98,46 @@ class Watch(Observer):
             parts.append(f"{seconds:.0f} s")
         say(self.console, f"{stage:<8} " + " · ".join(part for part in parts if part), fold=True)
 
-    def _update(self, done: int, total: int, note: str) -> None:
-        self._progress.update(self._task, completed=done, total=total, note=note)
+    def _update(self, done: int, total: int, unit: str, parts: list[str]) -> None:
         now = time.monotonic()
-        if not self.console.is_terminal and now - self._last_line >= _PLAIN_EVERY:
-            pace = _pace(done - self._last_done, total - done, now - self._last_line)
+        self._pace.update(now, done)
+        self._done, self._total, self._unit, self._parts = done, total, unit, parts
+        if self._live is None and now - self._last_line >= _PLAIN_EVERY:
+            words = _since(done - self._last_done, total - done, now - self._last_line)
             self._last_line, self._last_done = now, done
-            say(self.console, f"{self._label}: {done:,}/{total:,} {note}{pace}", fold=True)
+            say(self.console, f"{self._label}: {' · '.join([f'{done:,}/{total:,} {unit}', *parts, *words])}", fold=True)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width, now = max(options.max_width - 1, 20), time.monotonic()  # the last cell would break some terminals' lines
+        pace = [] if self._total is None else self._pace.words(now, self._total - self._done)
+        label, bar, figures = headed(self._label, self._done, self._total, [self._unit, *pace], width - 2)
+        cells: list[Any] = [self._spinner, Text(label)]
+        beside = 2 + len(label) + 1 + len(" · ".join(figures)) <= width
+        if bar:
+            cells.append(ProgressBar(total=self._total or 1, completed=self._done, width=bar))
+        if beside:
+            cells.append(Text(" · ".join(figures)))
+        yield _row(cells)
+        parts = [*self._parts, f"{time_left(now - self._begun)} gone"]
+        below = [*([] if beside else fitted(figures, width)), *fitted(parts, width)]
+        yield Text("\n".join(below), style="dim")
+
+
+def _row(cells: list[Any]) -> Table:
+    """Cells side by side, a blank between them."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    for _ in cells:
+        grid.add_column(no_wrap=True)
+    grid.add_row(*cells)
+    return grid
+
+
+def _since(done: int, left: int, seconds: float) -> list[str]:
+    """Rate and time left by what was done since the last line."""
+    pace = Pace()
+    pace.update(0.0, 0)
+    pace.update(seconds, max(done, 0))
+    return pace.words(seconds, left)
 
 
 def _paced(who: tuple[str, str], seconds: float, speed: Speed, expected: Estimate | None) -> str:
@@ -134,21 +146,6 @@ def _paced(who: tuple[str, str], seconds: float, speed: Speed, expected: Estimat
     calls = next((role.calls for role in roles if (role.role, role.name) == who), 0)
     whole = f"{calls:,} calls take about {duration(calls * seconds)}, at " if calls else ""
     return f"{' '.join(who)}: {whole}{seconds:,.2g} s a call ({speed.words()})"
-
-
-def _limits(counts: Tally) -> str:
-    """What the run directory has cost of what it may, where that is limited."""
-    budget = counts.budget
-    calls = "" if budget.calls is None else f"{budget.spent_calls:,} of {budget.calls:,} calls"
-    return " · ".join(part for part in (calls, "" if budget.usd is None else budget.money()) if part)
-
-
-def _pace(done: int, left: int, seconds: float) -> str:
-    """Units a second since the last line, and the time that the rest takes at that rate."""
-    if done <= 0 or seconds <= 0:
-        return ""
-    rest = round(left * seconds / done)
-    return f" · {done / seconds:,.1f}/s · {rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02} left"
 
 
 def say_notices(console: Console, store: Store) -> None:

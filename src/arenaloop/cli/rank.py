@@ -44,7 +44,19 @@ def rank(
         list[str] | None,
         typer.Option(
             metavar="NAME[=COEFFICIENT:SCALE]",
-            help="Rate at equal NAME (columns NAME_a, NAME_b), e.g. length. With numbers: freeze its effect.",
+            help="Rate at equal NAME (columns NAME_a, NAME_b), e.g. length; style (length, headers, lists, bold) or "
+            "arena_hard (the same, as Arena-Hard has it). With numbers: freeze its effect.",
+        ),
+    ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE|DIR", help="Style: the answers, where they stand in model_answer files."),
+    ] = None,
+    rule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="reliability",
+            help="Of a jury: rate its members' votes, weighed by a joint fit. Default: as the run's judge has it.",
         ),
     ] = None,
     own_failure: OwnFailureOption = None,
@@ -68,19 +80,39 @@ def rank(
         arenaloop rank arena.csv --interval bootstrap --samples 1000
 
         arenaloop rank arena.parquet --control length --plot board.svg
+
+        arenaloop rank arena.parquet --control style
     """
     from arenaloop.arena.leaderboard import leaderboard
+    from arenaloop.arena.reliability_board import reliability_board
     from arenaloop.data.formats import read_battles
+    from arenaloop.data.formats.style_columns import read_answer_styles
+    from arenaloop.data.judged_votes import rated_jointly, read_judged_votes
     from arenaloop.data.run_battles import is_run, read_run
+    from arenaloop.ratings.style_features import is_style
 
     fixed = parse_anchor(anchor)
+    plain = not (control or answers or own_failure) and (method, interval, score) == ("bt", "sandwich", "estimate")
+    if rule is None and plain and rated_jointly(file):
+        rule = "reliability"
+    if rule not in (None, "reliability"):
+        raise ConfigError(f"--rule must be reliability, not {rule!r}: other rules are those that a jury judged by")
+    if rule == "reliability":
+        if not plain:
+            raise ConfigError("--rule reliability is rated by bt with sandwich intervals, and goes with no control")
+        votes = read_judged_votes(file)
+        _finish(reliability_board(votes, votes.merged, cluster=cluster, anchor=fixed, level=level), plot, as_json)
+        return
     controls, frozen = parse_controls(control or [])
+    if answers is not None and not is_style(controls):
+        raise ConfigError("--answers goes with --control style or arena_hard, which are counted in them")
+    styles = None if answers is None else read_answer_styles(answers)
     directory = file.parent if file.name == "battles.jsonl" else file
     policy = parse_own_failure(own_failure, file, in_run=is_run(directory))
-    if is_run(directory):  # which knows more of its battles than their file says
+    if is_run(directory) and styles is None:  # which knows more of its battles than their file says
         battles = read_run(directory, controls=controls, own_failure=policy)
     else:
-        battles = read_battles(file, controls=controls)
+        battles = read_battles(file, controls=controls, answers=styles)
     board = leaderboard(
         battles,
         method=method,
@@ -94,6 +126,11 @@ def rank(
         controls=controls,
         frozen=frozen,
     )
+    _finish(board, plot, as_json)
+
+
+def _finish(board: Leaderboard, plot: Path | None, as_json: bool) -> None:
+    """Draw and print a board; exit code 3 where its order hangs on what is undecided."""
     if plot is not None:
         from arenaloop.arena.forest_plot import forest_plot
 
@@ -109,11 +146,14 @@ def rank(
 def _print(board: Leaderboard) -> None:
     from rich.console import Console
 
+    from arenaloop.arena.worth_table import show_worth
     from arenaloop.terminal import say
 
     console = Console()
-    board.show(console)
+    board.show(console, ranks=True)
     say(console, board.caption(), style="dim", fold=True)
+    if board.worth is not None:
+        show_worth(console, board.worth, [row.model for row in board.rows])
     for name, effect in (board.coefficients or {}).items():
         known = "no interval" if effect.lower is None else f"{effect.lower:+.3f} … {effect.upper:+.3f}"
         ends = "frozen" if effect.frozen else known
@@ -156,9 +196,13 @@ def parse_anchor(text: str | None) -> tuple[str, float] | None:
 def parse_controls(texts: list[str]) -> tuple[list[str], dict[str, tuple[float, float]]]:
     """Names of covariates, and coefficient and scale of those that are frozen (``NAME=COEFFICIENT:SCALE``).
 
+    A part of style may be frozen beside ``style``.
+
     Raises:
         ConfigError: one is not of that form, its scale is not positive, a number not finite, or a name comes twice.
     """
+    from arenaloop.ratings.style_features import FEATURES, feature_names
+
     names: list[str] = []
     frozen: dict[str, tuple[float, float]] = {}
     for text in texts:
@@ -176,4 +220,10 @@ def parse_controls(texts: list[str]) -> tuple[list[str], dict[str, tuple[float, 
                 raise ConfigError(
                     f"--control wants NAME=COEFFICIENT:SCALE, as rank prints them, not {text!r}"
                 ) from None
+    if "style" in names:
+        names = [name for name in names if name not in FEATURES or name not in frozen]
+    try:
+        feature_names(names)
+    except ValueError as error:
+        raise ConfigError(f"--control: {error}") from None
     return names, frozen

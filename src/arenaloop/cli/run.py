@@ -253,7 +253,7 @@ def _print_outline(
             if line := judging_time(store, member, calls // len(members)):
                 say(console, f"  {line}", fold=True)
     else:
-        console.print(table(["", "calls", "tokens in", "out", "dollars", "hours"], costs.rows()))
+        console.print(table(costs.columns, costs.rows()))
         for line in costs.lines():
             say(console, line, fold=True)
     if jury is not None:

@@ -91,7 +91,7 @@ def train(
         raise ConfigError(f"--model {model}: training starts from hf:ID_OR_PATH")
     from arenaloop.cli.progress import Watch
     from arenaloop.errors import InputError
-    from arenaloop.jsonl import read_rows
+    from arenaloop.tables import table_rows
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: a file stands there")
@@ -101,7 +101,7 @@ def train(
     if (start.startswith((".", "/", "~")) or start.count("/") > 1) and not Path(start).expanduser().is_dir():
         raise InputError(f"{start} is not a directory")
     lines, rows = [], []
-    for line, row in read_rows(data):
+    for line, row in table_rows(Path(data)):
         lines.append(line)
         rows.append(row)
     if not rows:

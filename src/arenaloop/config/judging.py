@@ -113,7 +113,8 @@ class ModelSettings(Settings):
     send_seed: bool = False
     """send each request's own seed; needed where sampling is to differ between samples on a seeded server"""
     samples_per_call: int = Field(1, ge=1)
-    """samples of one prompt that a request may ask for, where several are wanted: the server's n (servers only)"""
+    """samples that a request may ask for, where several of one prompt or several votes are wanted: the server's n
+    (servers only)"""
     key_env: str | None = None
     """name of the environment variable that holds the key (servers only)"""
     headers: dict[str, str] = Field(default_factory=dict)
@@ -210,8 +211,8 @@ class JudgeSettings(ModelSettings):
     """as of a model, builtin:RULE, labels:FILE[#column=value], reward:DIR or synthetic:REWARD"""
     jury: tuple[JudgeSpec, ...] = ()
     """instead of a spec: two judges or more, each asked about every seating"""
-    rule: Literal["majority", "mean", "weighted"] = "majority"
-    """how a jury's verdicts become one"""
+    rule: Literal["majority", "mean", "weighted", "reliability"] = "majority"
+    """how a jury's verdicts become one; reliability = battles by majority, ratings by a joint fit of all verdicts"""
     weights: dict[str, float] = Field(default_factory=dict)
     """what each member's vote weighs, by its name; of rule weighted (`arenaloop audit` measures them)"""
 
@@ -295,6 +296,8 @@ class BattleSettings(JudgedSettings):
     """the contestants"""
     prompts: str
     """a prompt file, or sandbox:prompts?n=…"""
+    limit: int | None = Field(None, ge=1)
+    """the first prompts of the file only"""
     pairs: str = "all"
     """who meets whom: all, target:NAME, sample:N or optimal:N; N battles, or calls:N for what N judge calls pay for"""
     batch: BatchSettings | None = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from arenaloop.data.formats.training_columns import refuse_unread
 from arenaloop.data.formats.training_rows import read_conversation
 from arenaloop.errors import InputError
-from arenaloop.jsonl import row_error, user_rows
+from arenaloop.jsonl import row_error
+from arenaloop.tables import table_rows
 
 __all__ = ["read_demonstrations"]
 
@@ -21,7 +23,7 @@ def read_demonstrations(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
             says two things at once; file and line are named.
     """
     rows: list[dict[str, Any]] = []
-    for line, row in user_rows(path):
+    for line, row in table_rows(Path(path)):
         try:
             refuse_unread(row, read_conversation(row).form)
         except ValueError as error:

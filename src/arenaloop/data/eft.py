@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from arenaloop.data.formats.training_columns import refuse_unread
 from arenaloop.data.formats.training_rows import read_conversation
 from arenaloop.errors import InputError
-from arenaloop.jsonl import JsonRow, row_error, user_rows
+from arenaloop.jsonl import JsonRow, row_error
 from arenaloop.judges.filling import Material
 from arenaloop.judges.templates import JudgeTemplate, fill
+from arenaloop.tables import table_rows
 from arenaloop.types import Prompt, Response
 
 __all__ = ["filled", "read_judgements"]
@@ -28,7 +30,7 @@ def read_judgements(path: str | os.PathLike[str]) -> list[JsonRow]:
             turn, or its judgement is no text; file and line are named.
     """
     rows: list[JsonRow] = []
-    for line, row in user_rows(path):
+    for line, row in table_rows(Path(path)):
         conversation = {key: value for key, value in row.items() if key != "judgement"}
         try:
             refuse_unread(conversation, read_conversation(conversation).form)

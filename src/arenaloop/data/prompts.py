@@ -1,13 +1,14 @@
 """Prompt files: the shapes that people keep prompts in, read into `Prompt`s.
 
-Read are JSONL and JSON lists, CSV and Parquet (see `data.formats.tables`), with one of these columns (the first that a
-row has):
+Read are JSONL and JSON lists, CSV, Parquet and Arrow (see `arenaloop.tables`), with one of these columns (the first
+that a row has):
 
 * ``messages``: a conversation that ends with a user turn;
 * ``turns``: FastChat's and Arena-Hard v0.1's ``question.jsonl``, texts or ``{"content": text}``; those after the first
   are follow-ups;
 * ``prompt``: a text (Arena-Hard v2), or a message list as TRL writes;
-* ``instruction``, and ``input`` after a blank line (Alpaca, AlpacaEval).
+* ``instruction``, and ``input`` after a blank line (Alpaca, AlpacaEval);
+* ``question``: a text, or a message list.
 
 Nothing is trimmed. A column `system` is the system message. What belongs to the question and cannot be read here
 (tools, images, a history, choices, documents) is refused by its name, and so is a row in which two of these columns ask
@@ -20,15 +21,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from arenaloop.data.formats.tables import table_rows
 from arenaloop.data.prompt_columns import differing, refuse_parts, unknown_columns
 from arenaloop.errors import InputError
 from arenaloop.jsonl import row_error
 from arenaloop.messages import given_text, instruction_text, read_messages, refuse_unread, system_message
 from arenaloop.models.odd_texts import LOST, OddTexts
+from arenaloop.tables import table_rows
 from arenaloop.types import Message, Prompt
 
 __all__ = ["PromptSet", "iter_prompts", "prompt_row", "read_prompt", "read_prompts", "user_text"]
@@ -149,7 +151,8 @@ def user_text(prompt: Prompt) -> str:
 
 def _refuse_others(row: Mapping[str, Any], column: str, texts: tuple[str, ...]) -> None:
     """Refuse a row whose other columns ask something else than the one that was read."""
-    for other in _SHAPES:
+    others = [name for name in _SHAPES if name != "question"]  # which a longer prompt may hold: a part of it
+    for other in others:
         if other == column or row.get(other) is None:
             continue
         try:
@@ -160,7 +163,7 @@ def _refuse_others(row: Mapping[str, Any], column: str, texts: tuple[str, ...]) 
         if any(differing(text, list(texts)) for text in users):
             raise ValueError(f"columns {column} and {other} ask different things; keep the one that is meant")
     own = ("instruction", "input") if column == "instruction" else (column,)
-    refuse_parts(row, (*own, *_SHAPES), "\n".join(texts))
+    refuse_parts(row, (*own, *others), "\n".join(texts))
 
 
 def _with_system(messages: tuple[Message, ...], row: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -201,12 +204,12 @@ def _from_turns(row: Mapping[str, Any]) -> _Turns:
     return ({"role": "user", "content": texts[0]},), tuple(texts[1:])
 
 
-def _from_prompt(row: Mapping[str, Any]) -> _Turns:
-    prompt = row["prompt"]
+def _from_text(row: Mapping[str, Any], column: str) -> _Turns:
+    prompt = row[column]
     if isinstance(prompt, list):
-        return read_messages(prompt, "prompt"), ()
+        return read_messages(prompt, column), ()
     if not isinstance(prompt, str):
-        raise ValueError("prompt is neither a text nor a list of messages")
+        raise ValueError(f"{column} is neither a text nor a list of messages")
     return ({"role": "user", "content": prompt},), ()
 
 
@@ -217,8 +220,9 @@ def _from_instruction(row: Mapping[str, Any]) -> _Turns:
 _SHAPES: dict[str, Callable[[Mapping[str, Any]], _Turns]] = {
     "messages": _from_messages,
     "turns": _from_turns,
-    "prompt": _from_prompt,
+    "prompt": partial(_from_text, column="prompt"),
     "instruction": _from_instruction,
+    "question": partial(_from_text, column="question"),
 }
 
 _READ = (*_SHAPES, "input", "system", "system_prompt", *SOURCE_IDS, *DESCRIPTIONS)

@@ -12,10 +12,12 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from arenaloop.errors import InputError
-from arenaloop.jsonl import JsonRow, row_error, user_rows
+from arenaloop.jsonl import JsonRow, row_error
+from arenaloop.tables import table_rows
 from arenaloop.types import Judgement, Prompt, derive_seed
 
 __all__ = ["Agreeing", "RankedPrompt", "RankedReplies", "agreeing", "best_replies", "parted", "read_trees", "thinned"]
@@ -49,7 +51,7 @@ def read_trees(path: str | os.PathLike[str], *, lang: str | None = "en", least: 
     """
     found: dict[str, RankedPrompt] = {}
     dropped: Counter[str] = Counter()
-    for line, row in user_rows(path):
+    for line, row in table_rows(Path(path)):
         first = row.get("prompt")
         if not isinstance(first, Mapping) or not isinstance(first.get("text"), str):
             raise row_error(path, line, "no message tree: prompt.text is missing")

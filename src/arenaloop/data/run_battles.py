@@ -16,13 +16,15 @@ from typing import Any, Literal
 from arenaloop.data.formats.battles import read_battles
 from arenaloop.data.formats.judgments import battles_from_rows
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once, own_frame
-from arenaloop.data.formats.tables import file_error
 from arenaloop.data.result_files import check_whole
+from arenaloop.data.style import Style, measured, style_of
 from arenaloop.errors import ArenaFileError, InputError, StorageError
 from arenaloop.jsonl import JsonRow, read_rows, row_error
 from arenaloop.ratings.battles import Battles
+from arenaloop.ratings.style_features import FEATURES, feature_names, is_style
 from arenaloop.regular_files import open_regular, refuse_others
 from arenaloop.store import Store
+from arenaloop.tables import file_error
 from arenaloop.types import Outcome, Ruling, Winner
 
 __all__ = [
@@ -133,17 +135,17 @@ def read_run(directory: Path, *, controls: Sequence[str] = (), own_failure: OwnF
     """The battles of a run directory, with those that no verdict decided; arguments as of `read_failures`.
 
     Args:
-        controls: covariates; the arena file knows ``length``. A battle lost by own failure has none, and counts as one
-            between equals: left out, the loss would be escaped again.
+        controls: covariates; the arena file knows ``length`` and style. A battle lost by own failure has none, and
+            counts as one between equals: left out, the loss would be escaped again.
 
     Raises:
         InputError: as of `read_battles`.
     """
     failures = read_failures(directory, own_failure)
     path = directory / "battles.jsonl"
-    if list(controls) == ["length"] and arena_of(directory) is not None:
-        measured = enumerate(rows_with_lengths(directory, failures), start=1)
-        battles = battles_from_rows(measured, str(directory), controls=controls)
+    if controls and set(feature_names(controls)) <= {*FEATURES} and arena_of(directory) is not None:
+        rows = enumerate(rows_with_lengths(directory, failures, styled=is_style(controls)), start=1)
+        battles = battles_from_rows(rows, str(directory), controls=controls)
     elif failures.changed:
         battles = battles_from_rows(_rows(path, failures), str(directory), controls=controls)
         check_whole(directory)
@@ -241,10 +243,13 @@ def arena_of(directory: Path) -> Path | None:
     return next((path for path in arenas if path.is_file()), None)
 
 
-def rows_with_lengths(directory: Path, failures: Failures | None = None) -> Iterator[dict[str, Any]]:
+def rows_with_lengths(
+    directory: Path, failures: Failures | None = None, *, styled: bool = False
+) -> Iterator[dict[str, Any]]:
     """Rows of ``battles.jsonl`` with `length_a` and `length_b`: characters of the texts that were judged, all turns.
 
-    A battle lost by own failure has lengths of 0. `failures` is what `read_failures` found there.
+    A battle lost by own failure has lengths of 0. `failures` is what `read_failures` found there. With `styled` there
+    are the other features of style as well.
 
     The texts are found by the verdicts behind each battle, so that answers given under other settings, or by models of
     the same name, are not mixed in. A length is null where the arena file no longer holds the verdict.
@@ -256,30 +261,34 @@ def rows_with_lengths(directory: Path, failures: Failures | None = None) -> Iter
     if arena is None:
         raise InputError(f"{directory}: no battles.jsonl with an arena.db here, which holds the answers' lengths")
     with Store(arena, readonly=True) as store:
-        lengths: dict[str, float | None] = {}
+        names = FEATURES if styled else FEATURES[:1]
+        counted: dict[str, Style | None] = {}
         batch: list[dict[str, Any]] = []
         for _, row in _rows(path, failures or Failures()):
             batch.append(row)
             if len(batch) == _BATCH:
-                yield from _measured(batch, store, lengths)
+                yield from _measured(batch, store, names, counted)
                 batch = []
-        yield from _measured(batch, store, lengths)
+        yield from _measured(batch, store, names, counted)
     check_whole(directory)
 
 
-def _measured(rows: list[dict[str, Any]], store: Store, lengths: dict[str, float | None]) -> Iterator[dict[str, Any]]:
+def _measured(
+    rows: list[dict[str, Any]], store: Store, names: Sequence[str], counted: dict[str, Style | None]
+) -> Iterator[dict[str, Any]]:
     keys = [str(key) for row in rows for key in row.get("verdicts") or ()]
     rulings = store.rulings(keys)
     for row in rows:
         if row.get("own_failure") is not None:
-            yield row | {"length_a": 0.0, "length_b": 0.0}
+            yield row | {f"{name}{side}": 0.0 for name in names for side in ("_a", "_b")}
             continue
         told = [rulings[key] for key in row.get("verdicts") or () if key in rulings]
-        for name, text_hash in zip(("length_a", "length_b"), judged_hashes(row, told, store), strict=True):
-            if text_hash is not None and text_hash not in lengths:
+        for side, text_hash in zip(("_a", "_b"), judged_hashes(row, told, store), strict=True):
+            if text_hash is not None and text_hash not in counted:
                 texts = store.texts(text_hash)
-                lengths[text_hash] = None if texts is None else float(sum(map(len, texts)))
-            row[name] = None if text_hash is None else lengths[text_hash]
+                counted[text_hash] = None if texts is None else style_of(texts) if len(names) > 1 else measured(texts)
+            style = None if text_hash is None else counted[text_hash]
+            row |= {f"{name}{side}": None if style is None else float(getattr(style, name)) for name in names}
         yield row
 
 

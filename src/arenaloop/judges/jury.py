@@ -12,9 +12,10 @@ from arenaloop.types import Outcome, Ruling, Status, Verdict, content_hash
 
 __all__ = ["Decider", "Jury", "JuryRule", "merge_members", "score_alike"]
 
-JuryRule = Literal["majority", "mean", "weighted"]
+JuryRule = Literal["majority", "mean", "weighted", "reliability"]
 """`majority`: a seat wins that more than half of the votes name, else it is a tie; `mean`: the mean of the scores;
-`weighted`: votes weigh as much as was measured."""
+`weighted`: votes weigh as much as was measured; `reliability`: a seating by itself is decided as by majority, and the
+leaderboard rates all members' votes by what a joint fit finds them worth (`ratings.reliability`)."""
 
 
 def merge_members(
@@ -47,7 +48,7 @@ def merge_members(
             first = sum(one or 0.0 for one, _ in scored) / len(scored)
             second = sum(two or 0.0 for _, two in scored) / len(scored)
             return round(first, 9), round(second, 9)
-    if rule == "majority":
+    if rule in ("majority", "reliability"):
         named = Counter(v.outcome for v, _ in voting)
         if 2 * max(named[Outcome.A], named[Outcome.B]) <= len(voting):
             return 0.5, 0.5

@@ -1,9 +1,10 @@
 """Answers from a file: a contestant that was run elsewhere.
 
-Read are AlpacaEval's ``model_outputs.json``, JSONL rows ``{"instruction" | "messages", "output"}`` and ``{"prompt",
-"completion"}`` (texts or message lists, as training rows and `arenaloop sample` have them), and the ``model_answer``
-files of Arena-Hard and FastChat; arrays or lines, plain or gzip. The file is streamed and no text is
-kept: a caller holds the keys of its prompts (`match_keys`) and stores the answers that match.
+Read are AlpacaEval's ``model_outputs.json``, rows with what was asked (``messages``, ``prompt``, ``instruction`` or
+``question``) and the answer (``output``, ``response``, ``completion``, ``answer`` or ``text``; message lists as in
+training rows and of `arenaloop sample`), and the ``model_answer`` files of Arena-Hard and FastChat; in whatever table
+or directory (`arenaloop.tables`). They are streamed and no text is kept: a caller holds the keys of its prompts
+(`match_keys`) and stores the answers that match.
 
 A failed call's mark (FastChat's ``$ERROR$`` and what is shaped like it, see `models.failed_answer`; a column `error`
 that says something; a finish reason that is an error's) and null are no answers: such rows are counted and left out.
@@ -21,9 +22,10 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from arenaloop.jsonl import row_error, user_rows
+from arenaloop.jsonl import row_error
 from arenaloop.messages import (
     instruction_text,
     refuse_unread,
@@ -35,6 +37,7 @@ from arenaloop.models.reasoning import part_reasoning
 from arenaloop.models.reasoning_tags import Tags
 from arenaloop.models.recorded_ends import plain_name, recorded_ends
 from arenaloop.models.recorded_rows import Form, read_answer
+from arenaloop.tables import table_rows
 from arenaloop.types import Status, content_hash
 
 __all__ = ["RecordedAnswer", "RecordedModel"]
@@ -70,7 +73,7 @@ class RecordedModel:
 
     Args:
         name: what leaderboards call it.
-        path: the file.
+        path: the file, or whatever `arenaloop.tables` reads.
         reasoning_tags: what opens and closes reasoning in the answers, instead of the known families' tags. Only a
             block at an answer's start is taken off: how a closing tag alone came there is not known.
 
@@ -161,7 +164,7 @@ class RecordedModel:
         return (row.keys for _, row in self._read(form))
 
     def _read(self, form: Form = str) -> Iterator[tuple[int, _Row]]:
-        for line, row in user_rows(self.path):
+        for line, row in table_rows(Path(self.path)):
             try:
                 refuse_unread(row)
                 keys, texts = read_answer(row, form)

@@ -18,6 +18,11 @@ from arenaloop.types import Message, Prompt, content_hash
 
 __all__ = ["LOOSE_FORMS", "Form", "loose_keys", "match_keys", "read_answer"]
 
+_ANSWERS = ("output", "response", "completion", "answer", "text")
+"""Columns that may hold an answer; the first that a row has does."""
+_QUESTIONS = ("messages", "instruction", "prompt", "question")
+"""Columns that may hold what it answers."""
+
 Form = Callable[[str], str]
 """How a text is written before it is compared."""
 
@@ -69,14 +74,19 @@ def read_answer(row: Mapping[str, Any], form: Form) -> _Answer:
     """Match keys and texts of one row, None for a text that is not there; ValueError says what is wrong with it."""
     if row.get("choices") is not None:
         return _from_choices(row)
-    if "output" in row:
-        return _from_output(row, form)
-    if isinstance(row.get("messages"), list):
+    column = next((name for name in _ANSWERS if name in row), None)
+    messages = row.get("messages")
+    if isinstance(messages, list) and column != "output" and not (column and _asks(messages)):
         return _from_conversation(row, form)
-    if "completion" in row and row.get("prompt") is not None:
-        return _from_completion(row, form)
+    if column is not None:
+        return _from_columns(row, column, form)
     columns = ", ".join(list(row)[:12]) or "none"
-    raise ValueError(f"no answer in the columns output, choices, messages or completion (columns found: {columns})")
+    raise ValueError(f"no answer in the columns {', '.join(_ANSWERS)}, choices or messages (columns found: {columns})")
+
+
+def _asks(messages: Sequence[object]) -> bool:
+    """Whether the user has the last word, so that the answer stands in a column of its own."""
+    return bool(messages) and isinstance(messages[-1], Mapping) and messages[-1].get("role") == "user"
 
 
 def _keys(messages: Sequence[Message], follow_ups: Sequence[str], form: Form) -> tuple[str, ...]:
@@ -85,38 +95,54 @@ def _keys(messages: Sequence[Message], follow_ups: Sequence[str], form: Form) ->
     return _text_keys(written, [form(text) for text in follow_ups])[:1]
 
 
-def _from_output(row: Mapping[str, Any], form: Form) -> _Answer:
-    """AlpacaEval and plain rows: the output, and what it answers."""
-    output = row["output"]
-    if not isinstance(output, str | None):
-        raise ValueError("output is not a text")
-    messages: Sequence[Message]
-    if row.get("messages") is not None:
-        messages = read_messages(row["messages"], "messages")
-        if not messages or messages[-1]["role"] != "user":
-            raise ValueError("messages do not end with the user turn that output answers")
-    elif row.get("instruction") is not None:
-        messages = (*system_message(row), {"role": "user", "content": instruction_text(row)})
-    else:
-        raise ValueError("an output without messages or instruction to say what it answers")
-    return _keys(messages, (), form), [output]
-
-
-def _from_completion(row: Mapping[str, Any], form: Form) -> _Answer:
-    """TRL's rows: a prompt and what follows it, texts or message lists; of the latter every assistant turn answers."""
-    prompt, completion = row["prompt"], row["completion"]
-    messages: Sequence[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else ()
-    messages = messages or read_messages(prompt, "prompt")
-    if not messages or messages[-1]["role"] != "user":
-        raise ValueError("prompt does not end with the user turn that completion answers")
-    if not isinstance(completion, list):
-        return _keys(messages, (), form), [_said(completion)]
-    turns = read_messages(completion, "completion")
+def _from_columns(row: Mapping[str, Any], column: str, form: Form) -> _Answer:
+    """A column of answers beside what they answer: of a list of messages every assistant turn is an answer."""
+    asked, answer = _asked(row, column), row[column]
+    if asked is None:
+        if (source_id := _source_id(row)) is None:
+            found = ", ".join(list(row)[:12])
+            raise ValueError(
+                f"an answer ({column}) without {', '.join(_QUESTIONS)} or question_id to say what it answers (columns "
+                f"found: {found})"
+            )
+        return (_id_key(source_id),), [_whole(answer, column)]
+    if column == "output" or not isinstance(answer, list):
+        return _keys(asked, (), form), [_whole(answer, column)]
+    turns = read_messages(answer, column)
     due = [("assistant", "user")[at % 2] for at in range(len(turns))]
     if [turn["role"] for turn in turns] != due or due[-1:] != ["assistant"]:
-        raise ValueError("completion is not assistant and user in turn, from the first to the last answer")
+        raise ValueError(f"{column} is not assistant and user in turn, from the first to the last answer")
     texts: list[str | None] = [turn["content"] for turn in turns[::2]]
-    return _keys(messages, [turn["content"] for turn in turns[1::2]], form), texts
+    return _keys(asked, [turn["content"] for turn in turns[1::2]], form), texts
+
+
+def _asked(row: Mapping[str, Any], column: str) -> Sequence[Message] | None:
+    """The turns that a column answers; None where the row has none."""
+    name = next((name for name in _asking(column) if row.get(name) is not None), None)
+    if name is None:
+        return None
+    if name == "instruction":
+        return (*system_message(row), {"role": "user", "content": instruction_text(row)})
+    asked = row[name]
+    if isinstance(asked, str) and name != "messages":
+        return (*system_message(row), {"role": "user", "content": asked})
+    messages = read_messages(asked, name)
+    if not messages or messages[-1]["role"] != "user":
+        raise ValueError(
+            f"{name} do{'' if name == 'messages' else 'es'} not end with the user turn that {column} answers"
+        )
+    return messages
+
+
+def _asking(column: str) -> Sequence[str]:
+    """The columns that may hold what is answered, those first that come with this one."""
+    return ("prompt", *_QUESTIONS) if column == "completion" else _QUESTIONS
+
+
+def _whole(answer: object, column: str) -> str | None:
+    if not isinstance(answer, str | None):
+        raise ValueError(f"{column} is not a text")
+    return answer
 
 
 def _from_choices(row: Mapping[str, Any]) -> _Answer:

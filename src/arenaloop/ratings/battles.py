@@ -30,6 +30,7 @@ from arenaloop.ratings.arrays import (
 from arenaloop.ratings.cells import Place, read_controls, read_scores, read_weights
 from arenaloop.ratings.look_alikes import name_twins
 from arenaloop.ratings.outcomes import ONE_HOT, one_hot_winners, read_outcomes
+from arenaloop.ratings.style_features import feature_names
 
 __all__ = ["FEW_OF_ALL", "Battles"]
 
@@ -195,7 +196,7 @@ class Battles:
         one_hot = "winner" not in found and set(ONE_HOT) <= set(found)
         if "winner" not in found and "score_a" not in found and not one_hot:
             missing.append("winner")
-        missing += [f"{name}{side}" for name in controls for side in ("_a", "_b") if f"{name}{side}" not in found]
+        missing += [f"{n}{side}" for n in feature_names(controls) for side in ("_a", "_b") if f"{n}{side}" not in found]
         if missing:
             raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join(found) or 'none'})")
         names_a, names_b = list(columns["model_a"]), list(columns["model_b"])

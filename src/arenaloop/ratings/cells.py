@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arenaloop.ratings.style_features import PROCEDURES, style_differences
+
 __all__ = [
     "FAILED",
     "SHOWN",
@@ -276,15 +278,19 @@ def read_controls(
     numbers has no such share: its plain difference is taken, which a note says.
 
     Args:
-        names: of the covariates.
+        names: of the covariates; those of style stand for several (see `style_features`).
         column: gives one of the columns NAME_a and NAME_b, NaN where a cell is empty.
         place: where a row stands.
 
     Raises:
         ValueError: a length is negative.
     """
-    found, notes = {}, []
+    found: dict[str, npt.NDArray[np.float64]] = {}
+    notes = []
     for name in names:
+        if name in PROCEDURES:
+            found |= style_differences(name, column)
+            continue
         first, second = column(f"{name}_a"), column(f"{name}_b")
         negative = np.flatnonzero((first < 0) | (second < 0))
         if not len(negative):

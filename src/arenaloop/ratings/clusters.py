@@ -105,6 +105,8 @@ def bound_groups(battles: Battles) -> IntArray:
     a, b, prompt = battles.a[use], battles.b[use], battles.cluster[use].astype(np.int64)
     size = len(battles.models)
     label: IntArray = np.arange(size)
+    if not len(a):
+        return label
     for every in dict.fromkeys((len(a) // _FIRST + 1, 1)):
         label = _bound(label, a[::every], b[::every], prompt[::every], size)
         if not label.any():

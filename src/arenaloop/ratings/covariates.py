@@ -132,10 +132,13 @@ def fit_controlled(
     cell = a.astype(np.int64) * size + b
     start = beta.copy()
     notes = plain.notes
-    if unclear:
+    still = [name for f, name in enumerate(controls) if name in unclear and not X[: len(kept), f].any()]
+    if still:
+        notes = (*notes, f"no difference in {' and '.join(still)} between any two answers: no effect of it is taken")
+    if moving := [name for name in unclear if name not in still]:
         notes = (
             *notes,
-            f"the effect of {' and '.join(unclear)} cannot be told from the models themselves, as it varies only "
+            f"the effect of {' and '.join(moving)} cannot be told from the models themselves, as it varies only "
             "between pairs of them: taken as none",
         )
     for ridge in (0.0, _RIDGE):

@@ -9,7 +9,7 @@ from arenaloop.ratings.bradley_terry import ELO_PER_NAT
 from arenaloop.ratings.intervals import Intervals
 from arenaloop.ratings.student import t_quantile
 
-__all__ = ["Power", "prompts_to_separate"]
+__all__ = ["Power", "prompts_to_separate", "units_to_separate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +73,26 @@ def prompts_to_separate(
     return Power(difference, error, units, needed, max(needed - units, 0), fewest, most)
 
 
+def units_to_separate(difference: float, error: float, units: int, *, level: float = 0.95, power: float = 0.8) -> int:
+    """The sample size of `prompts_to_separate`, of a difference other than 0 with this standard error after `units`."""
+    return _units(units * (error / difference) ** 2, level, power)
+
+
 def _units(one: float, level: float, power: float) -> int:
     """The least n with ``n >= one (t_level + t_power)^2``, at n - 1 degrees of freedom; at least 2."""
+    ahead = abs(2.0 * power - 1.0)
 
-    def wanted(n: int) -> float:
-        dof = max(n - 1.0, 1.0)
-        tail = math.copysign(t_quantile(abs(2.0 * power - 1.0), dof), power - 0.5) if power != 0.5 else 0.0
+    def wanted(dof: float) -> float:
+        tail = math.copysign(t_quantile(ahead, dof), power - 0.5) if power != 0.5 else 0.0
         return one * max(t_quantile(level, dof) + tail, 0.0) ** 2
 
-    low, high = 1, 2
-    while wanted(high) > high:
-        low, high = high, 2 * high
-    while high - low > 1:  # the right side falls with n, so the first that satisfies it is found by halving
+    # the right side falls with n, so the first n that satisfies it is found by halving, from below what it falls to
+    low = max(1, math.ceil(wanted(math.inf)) - 1)
+    step = 2
+    while wanted(max(low + step - 1.0, 1.0)) > low + step:
+        low, step = low + step, 2 * step
+    high = low + step
+    while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if wanted(middle) <= middle else (middle, high)
+        low, high = (low, middle) if wanted(max(middle - 1.0, 1.0)) <= middle else (middle, high)
     return high

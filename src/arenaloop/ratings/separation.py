@@ -80,6 +80,21 @@ class Divide:
         profile = _Profile(self.wins[block], self.offset[block], sign * contrast)
         return sign * profile.least(self.start[piece], float(self.top[code]), -math.log(1.0 - level))
 
+    def separates(self, above: int, below: int, piece: IntArray, level: float) -> bool:
+        """Whether a one-sided interval of theta[above] - theta[below] with this level leaves out 0.
+
+        Where the difference has no lower end it does not; the arguments are those of `end`.
+        """
+        reference = np.array([below])
+        if self.open_ends(above, reference)[0]:
+            return False
+        contrast = np.zeros(len(piece))
+        contrast[piece == above], contrast[piece == below] = 1.0, -1.0
+        block = np.ix_(piece, piece)
+        profile = _Profile(self.wins[block], self.offset[block], contrast)
+        fall = float(self.top[above]) - profile.height(self.start[piece], 0.0)
+        return fall > -math.log(1.0 - level)
+
     def settle(
         self,
         codes: IntArray,
@@ -290,6 +305,10 @@ class _Profile:
             if math.isfinite(high - low) and not low < value < high:
                 value = (low + high) / 2.0
         return value
+
+    def height(self, start: FloatArray, value: float) -> float:
+        """The highest log-likelihood where the contrast has that `value`; `start` is where to begin."""
+        return self._highest(start, value)[1]
 
     def top(self, theta: FloatArray) -> float:
         """The highest log-likelihood, whatever the contrast; `theta` is where to begin."""

@@ -43,6 +43,7 @@ def finish(
     tables: Sequence[dict[str, Any]] = (),
     guards: Guards | None = None,
     curves: Sequence[dict[str, Any]] = (),
+    best: Callable[[Leaderboard], Mapping[str, Any] | None] | None = None,
 ) -> Result:
     """Let all stages and opponents battle on held-out prompts, and write what the run came to.
 
@@ -56,6 +57,7 @@ def finish(
         tables: what else is told before the stages.
         guards: what watched the stages.
         curves: what else is drawn after those of the stages.
+        best: which stage is the run's result by the leaderboard, where nothing that watched them says so.
     """
     store, out, observer = arena.store, stages.out, arena.observer
     observer.phase("leaderboard", "battles")
@@ -81,6 +83,8 @@ def finish(
         more["tables"].insert(0, table)
     more["tables"][:0] = tables
     more["curves"] += curves
+    if best is not None and (found := best(final.leaderboard)) is not None:
+        more["best"] = found
     cached = arena.cached + stages.found + final.tally.cached
     if guards is not None:
         cached += guards.cached

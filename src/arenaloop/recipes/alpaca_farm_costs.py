@@ -61,7 +61,7 @@ def estimate_costs(recipe: AlpacaFarm, out: Path, store: Store | None, measure: 
     s, material = recipe.settings, recipe.material
     people = HumanLabel(s.human.usd, s.human.seconds)
     first = _contestant(recipe, out, "SFT")
-    machine = machine_of(s, recipe.size, store, first)
+    machine = machine_of(s, recipe.start, recipe.size, store, first)
     machine.trained(out / "checkpoints" / "SFT", _sft(recipe, machine))
     if measure:
         start = recipe.target("start", Path(recipe.start))
@@ -97,7 +97,9 @@ def estimate_costs(recipe: AlpacaFarm, out: Path, store: Store | None, measure: 
         parts += _method(recipe, name, method, rows, (prompt, answer), machine)
     parts += _evaluation(recipe, out, store, machine, people)
     order = {name: at for at, name in enumerate(["SFT", "pairs", *stage_names(s)[1:], "evaluation"])}
-    return Costs(sorted(parts, key=lambda part: order[part.stage]), people, list(machine.told()), spent_in(store))
+    return Costs(
+        sorted(parts, key=lambda part: order[part.stage]), people, list(machine.told()), spent_in(store), s.machine.gpu
+    )
 
 
 def _sft(recipe: AlpacaFarm, machine: Machine) -> Work:

@@ -42,7 +42,7 @@ def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measur
     slices = cut_slices(recipe, slice_count(s))
     people = HumanLabel(s.human.usd, s.human.seconds)
     policies = {one: policy_to_be(one.name, s.target, out, recipe.target) for one in stages if one.answers}
-    machine = machine_of(s, recipe.size, store, policies[stages[0]])
+    machine = machine_of(s, recipe.start, recipe.size, store, policies[stages[0]])
     machine.trained(out / "checkpoints" / stages[0].name, _first(recipe, machine))
     if measure:
         start = recipe.target("start", Path(recipe.start))
@@ -114,7 +114,13 @@ def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measur
     parts += battles("leaderboard", "verdicts", everyone, tested, all_pairs([one.name for one in everyone]))
     order = {name: at for at, name in enumerate([*stage_of, "leaderboard"])}
     notes = ["battles give at most a row of each prompt, and are taken to"] if rows else []
-    return Costs(sorted(parts, key=lambda part: order[part.stage]), people, [*notes, *machine.told()], spent_in(store))
+    return Costs(
+        sorted(parts, key=lambda part: order[part.stage]),
+        people,
+        [*notes, *machine.told()],
+        spent_in(store),
+        s.machine.gpu,
+    )
 
 
 def _first(recipe: ArenaLearning, machine: Machine) -> Work:

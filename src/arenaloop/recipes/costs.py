@@ -20,9 +20,10 @@ from arenaloop.calls.estimate import estimate
 from arenaloop.calls.estimated import Estimate, RoleEstimate
 from arenaloop.calls.recorded import materials_to_be
 from arenaloop.calls.units import Planned
-from arenaloop.config import OptimSettings, TargetSettings
+from arenaloop.config import GPUSettings, OptimSettings, TargetSettings
 from arenaloop.models.checkpoint import holds_model
 from arenaloop.recipes.machine import Machine, count
+from arenaloop.recipes.memory import Memory
 from arenaloop.recipes.work import Work
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Request
@@ -55,6 +56,7 @@ class Part:
         labels: of people, that stand against it.
         stored: how many answers or verdicts are there and not asked again.
         notes: what was assumed.
+        memory: of the GPU, at its peak; None where it is unknown, or nothing is computed here.
     """
 
     stage: str
@@ -69,6 +71,7 @@ class Part:
     labels: int = 0
     stored: int = 0
     notes: tuple[str, ...] = ()
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,14 @@ class Costs:
         human: what one label of a person costs.
         notes: what was assumed of all of it.
         spent: US dollars that the run directory has cost so far; None where a price is unknown.
+        device: the GPU, where it is known.
     """
 
     parts: Sequence[Part]
     human: HumanLabel
     notes: Sequence[str] = ()
     spent: float | None = 0.0
+    device: GPUSettings | None = None
 
     def total(self, column: str, parts: Sequence[Part] | None = None) -> Any:
         """One column summed; None where a part does not know it."""
@@ -139,6 +144,7 @@ class Costs:
         return {
             "parts": [asdict(part) for part in self.parts],
             "total": {column: self.total(column) for column in columns},
+            "memory": None if (most := self.largest()) is None or most.memory is None else most.memory.total,
             "human": self.people(),
             "notes": self._notes(),
         }
@@ -154,8 +160,18 @@ class Costs:
         ]
         return [*self.notes, *told]
 
+    def largest(self) -> Part | None:
+        """The part that takes the most memory; None where that of none is known."""
+        known = [part for part in self.parts if part.memory is not None]
+        return max(known, key=lambda part: part.memory.total if part.memory else 0.0, default=None)
+
+    @property
+    def columns(self) -> list[str]:
+        """Of the table; memory only where it is known of a part."""
+        return ["", "calls", "tokens in", "out", "dollars", "hours", *(["GB"] if self.largest() else [])]
+
     def rows(self) -> Iterator[list[str]]:
-        """Of the table: a part's words, calls, tokens in and out, dollars, hours; then all of them."""
+        """Of the table: a part's words, calls, tokens in and out, dollars, hours, memory; then all of them."""
         for part in self.parts:
             yield [f"{part.stage}: {part.what}", *self._figures([part])]
         yield ["in all", *self._figures(self.parts)]
@@ -166,7 +182,11 @@ class Costs:
         )
         counts = [_unknown(value, count) for value in (calls, *tokens)]
         money = "–" if all(part.here for part in parts) else _unknown(usd, lambda value: f"{value:,.2f}")
-        return [*counts, money, _unknown(seconds, _hours)]
+        told = [*counts, money, _unknown(seconds, _hours)]
+        if self.largest() is None:
+            return told
+        most = max((part.memory.total for part in parts if part.memory is not None), default=0.0)
+        return [*told, "–" if not most else f"{most / 1e9:.0f}" if most >= 1e9 else "< 1"]
 
     def lines(self) -> Iterator[str]:
         """What stands below the table: the bound, people's labels, and what was assumed."""
@@ -175,6 +195,13 @@ class Costs:
             yield "dollars: unknown; a price is missing (price in the model's YAML, or --prices FILE)"
         elif most is None or most > usd:
             yield "dollars: without a bound" if most is None else f"dollars: at most {most:,.2f}, re-asks counted"
+        if (part := self.largest()) is not None and part.memory is not None and part.memory.total >= 1e9:
+            yield f"GPU memory, at most ({part.stage}: {part.what}): {part.memory.words()}"
+            if self.device is not None and part.memory.total > 0.95e9 * self.device.memory:
+                yield (
+                    f"that is more than one {self.device.name} has ({self.device.memory:g} GB): lora, load_in, dtype, "
+                    "gradient_checkpointing, micro_tokens and max_length lower it"
+                )
         people = self.people()
         if people["labels"]:
             yield from _beside_people(people, self.human)
@@ -259,7 +286,8 @@ def asked_parts(
         if role.role != "judge":
             of = role.name in own
             told = "answers" if of else f"answers of {role.name}"
-            parts.append(_part(role, role.name if of else stage, told, machine, models.get(role.name)))
+            part = _part(role, role.name if of else stage, told, machine, models.get(role.name))
+            parts.append(replace(part, memory=_answers_in(role, machine)) if of else part)
     if judges:
         each = [_part(role, stage, what, machine, models.get(role.name)) for role in judges]
         parts.append(_together(each, found.labels))
@@ -271,12 +299,18 @@ def asked_parts(
 def _part(role: RoleEstimate, stage: str, what: str, machine: Machine, model: Any) -> Part:
     seconds, told = machine.calls(role, model)
     if role.local:
-        seconds = role.seconds if role.seconds is not None else machine.samples(role.tokens_in, role.tokens_out)
-        told = ""
+        seconds, told = role.seconds, ""
+        if seconds is None:
+            seconds = machine.samples(role.tokens_in, role.tokens_out, role.calls)
     notes = tuple(_shorter(note) for note in (*role.notes, told) if note and not note.startswith(_UNTIMED))
     columns = (role.calls, role.tokens_in, role.tokens_out, role.usd, role.usd_most)
     notes = notes if role.calls or role.tokens_out else ()
     return Part(stage, what, role.local, *columns, seconds, stored=role.stored, notes=notes)
+
+
+def _answers_in(role: RoleEstimate, machine: Machine) -> Memory | None:
+    """Of answers twice as long as they are on the mean; None where nothing is asked."""
+    return machine.answers_in((role.tokens_in + 2 * role.tokens_out) / role.calls) if role.calls else None
 
 
 _UNTIMED = "how long it takes here was not measured yet"
@@ -304,16 +338,17 @@ def _together(parts: Sequence[Part], labels: int) -> Part:
 
 def samples_part(stage: str, found: Estimate, machine: Machine) -> Part:
     """Several samples of one model here, which are a role each."""
-    return _together([_part(role, stage, "samples", machine, None) for role in found.roles], 0)
+    part = _together([_part(role, stage, "samples", machine, None) for role in found.roles], 0)
+    return replace(part, memory=_answers_in(found.roles[0], machine))
 
 
 def trained_parts(stage: str, work: Work, settings: OptimSettings, machine: Machine) -> list[Part]:
     """A training's samples of its own, where it draws any, and its passes."""
     parts = []
     if work.answers:
-        seconds = machine.samples(work.tokens_in, work.tokens_out)
+        seconds = machine.samples(work.tokens_in, work.tokens_out, work.answers)
         sampled = (work.answers, round(work.tokens_in), round(work.tokens_out))
         parts.append(Part(stage, "samples", True, *sampled, 0.0, 0.0, seconds))
-    seen = round(work.read + work.learned)
-    parts.append(Part(stage, "training", True, 0, seen, 0, 0.0, 0.0, machine.learns(work, settings)))
+    seen, seconds = round(work.read + work.learned), machine.learns(work, settings)
+    parts.append(Part(stage, "training", True, 0, seen, 0, 0.0, 0.0, seconds, memory=machine.learns_in(settings)))
     return parts

@@ -12,17 +12,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from arenaloop.arena.matchmaking import target_pairs
-from arenaloop.arena.pairings import Pairing, Summary, pairings
+from arenaloop.arena.pairings import Summary, pairings
+from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Contestant
 from arenaloop.config import ArenaLearningSettings, GuardSettings
 from arenaloop.errors import ConfigError
 from arenaloop.judges.jury import Decider, Jury
 from arenaloop.recipes.guards import Best, Rate, Stop, View, Watched, best, commonest, distinct, rate, stop
 from arenaloop.recipes.parts import Arena, answer, battle
+from arenaloop.store import Store
 from arenaloop.terminal import counted
 from arenaloop.types import Prompt
 
-__all__ = ["WATCHING", "Guards", "guards", "refuse_same_judge"]
+__all__ = ["WATCHING", "Guards", "guards", "refuse_same_judge", "view_of"]
 
 WATCHING = "held-out judge"
 """Under which name it stands what watching a run has asked, beside the stages."""
@@ -76,12 +78,7 @@ class Guards:
         plan = (battle if fight else Arena.plan)(
             arena, fighters, [one.id for one in self.prompts], target_pairs([c.name for c in fighters], stage.name)
         )
-        view: dict[str, tuple[float, int]] = {}
-        for pairing in pairings(plan, arena.store):
-            if fight:
-                self.judged.add(pairing)
-            _count(view, pairing)
-        return view
+        return view_of(plan, arena.store, self.judged if fight else None)
 
     @property
     def cached(self) -> int:
@@ -202,11 +199,17 @@ def _model(judge: Any) -> set[str]:
     return {str(one) for one in known if one is not None}
 
 
-def _count(view: dict[str, tuple[float, int]], pairing: Pairing) -> None:
-    won, decided = view.get(pairing.prompt_id, (0.0, 0))
-    if pairing.winners:
-        score = sum(winner.score for winner in pairing.winners)
-        view[pairing.prompt_id] = (won + score, decided + len(pairing.winners))
+def view_of(plan: BattlePlan, store: Store, judged: Summary | None = None) -> View:
+    """What the first side of a plan's pairs won, by prompt, of the battles that are decided; `judged` counts all."""
+    view: dict[str, tuple[float, int]] = {}
+    for pairing in pairings(plan, store):
+        if judged is not None:
+            judged.add(pairing)
+        if pairing.winners:
+            won, decided = view.get(pairing.prompt_id, (0.0, 0))
+            score = sum(winner.score for winner in pairing.winners)
+            view[pairing.prompt_id] = (won + score, decided + len(pairing.winners))
+    return view
 
 
 def _interval(found: Rate | None) -> dict[str, float | None]:

@@ -18,8 +18,10 @@ from arenaloop.calls.speeds import PROBE, measured, stored_speed
 from arenaloop.config import MachineSettings, OptimSettings, RecipeSettings, RowSettings
 from arenaloop.data.held_out import row_turns
 from arenaloop.models.limits import AdaptiveLimit
+from arenaloop.models.shape import Shape, shape_of
 from arenaloop.models.size import Size
 from arenaloop.models.speed import Speed
+from arenaloop.recipes.memory import Memory, number_bytes, sampling_memory, training_memory
 from arenaloop.recipes.work import Work
 from arenaloop.regular_files import read_regular
 from arenaloop.store import Store
@@ -28,6 +30,8 @@ from arenaloop.types import Prompt, Request
 
 __all__ = ["Machine", "count", "length_of", "machine_of", "measure_start"]
 
+_WORTH_TELLING = 1e8
+"""Parameters from which the memory that a model takes is of interest."""
 _STEPS = 3
 """of fine-tuning, by which training is timed beforehand"""
 
@@ -39,6 +43,8 @@ class Machine:
     Attributes:
         stated: by the settings.
         size: of the target; None where neither weights nor name tell.
+        shape: of its layers; likewise.
+        dtype, rows: of its weights while it answers, and how many rows do so at once.
         sampling: the speed of a model of that size here, where it was measured.
         training: seconds of each token that SFT learned from here, where that was measured.
         per_token: characters to a token.
@@ -47,6 +53,9 @@ class Machine:
 
     stated: MachineSettings
     size: Size | None
+    shape: Shape | None = None
+    dtype: str = "auto"
+    rows: int = 32
     sampling: Speed | None = None
     training: float | None = None
     per_token: float = CHARACTERS_PER_TOKEN
@@ -55,15 +64,38 @@ class Machine:
     @property
     def parameters(self) -> float | None:
         """Of the target."""
-        return self.stated.parameters or (None if self.size is None else float(self.size.parameters))
+        told = self.stated.parameters or (None if self.size is None else float(self.size.parameters))
+        return told if told is not None or self.shape is None else float(self.shape.parameters)
 
-    def samples(self, tokens_in: float, tokens_out: float) -> float | None:
-        """Seconds of answers that are sampled here."""
+    def samples(self, tokens_in: float, tokens_out: float, calls: int = 0, shared: int = 1) -> float | None:
+        """Seconds of answers that are sampled here.
+
+        Args:
+            tokens_in, tokens_out: of all of them.
+            calls: how many they are; 0 where that is not known.
+            shared: how many stand side by side that ask the same, whose prompt is read once.
+        """
+        read = tokens_in / max(1, min(shared, self.rows))
         if self.sampling is not None:
-            return self.sampling._replace(loading=0.0).seconds(tokens_in, tokens_out)
-        if self.parameters is None or self.stated.sampling_tflops is None:
+            return self.sampling._replace(loading=0.0).seconds(read, tokens_out)
+        if self.stated.sampling_tokens is not None:
+            return tokens_out / self.stated.sampling_tokens
+        if self.parameters is None:
             return None
-        return 2 * self.parameters * (tokens_in + tokens_out) / (1e12 * self.stated.sampling_tflops)
+        if self.stated.sampling_tflops is not None:
+            return 2 * self.parameters * (read + tokens_out) / (1e12 * self.stated.sampling_tflops)
+        if (gpu := self.stated.gpu) is None:
+            return None
+        reading = 2 * self.parameters * read / (1e12 * gpu.tflops * self.stated.mfu)
+        return reading + _writing(self, gpu.bandwidth * self.stated.mbu, tokens_in, tokens_out, calls or self.rows)
+
+    def answers_in(self, tokens: float) -> Memory | None:
+        """What it takes to answer as many rows as a chunk has, each of so many tokens; None of an unknown shape."""
+        return None if self.shape is None else sampling_memory(self.shape, self.dtype, self.rows, tokens)
+
+    def learns_in(self, settings: OptimSettings) -> Memory | None:
+        """What a training takes; None of an unknown shape."""
+        return None if self.shape is None else training_memory(self.shape, settings)
 
     def learns(self, work: Work, settings: OptimSettings) -> float | None:
         """Seconds of passes forward and backward; adapters need no gradients of the weights that stay."""
@@ -71,9 +103,12 @@ class Machine:
         operations = 2 * work.read + (2 + backward) * work.learned  # for each parameter
         if self.training is not None:
             return operations / 6 * self.training
-        if self.parameters is None or self.stated.training_tflops is None:
+        tflops = self.stated.training_tflops
+        if tflops is None and self.stated.gpu is not None:
+            tflops = self.stated.gpu.tflops * self.stated.mfu
+        if self.parameters is None or tflops is None:
             return None
-        return self.parameters * operations / (1e12 * self.stated.training_tflops)
+        return self.parameters * operations / (1e12 * tflops)
 
     def calls(self, role: RoleEstimate, model: Any) -> tuple[float | None, str]:
         """Seconds of a role's calls to a server, and what was assumed; those of this process's scripts take none."""
@@ -107,18 +142,47 @@ class Machine:
             yield f"the target has {count(self.parameters)} parameters ({self.size.told})"
         if self.sampling is not None:
             yield f"sampling here: measured, {self.sampling.words()}"
-        else:
+        elif self.stated.sampling_tokens is not None:
+            rate = self.stated.sampling_tokens
+            yield f"sampling here: taken to write {rate:,.0f} tokens a second (machine.sampling_tokens)"
+        elif self.stated.sampling_tflops is not None or self.stated.gpu is None:
             yield _assumed("sampling", self.stated.sampling_tflops)
         if self.training is not None:
             yield f"training here: measured, {1 / self.training:,.0f} tokens/s of SFT"
-        else:
+        elif self.stated.training_tflops is not None or self.stated.gpu is None:
             yield _assumed("training", self.stated.training_tflops)
+        if (gpu := self.stated.gpu) is not None:
+            yield (
+                f"one {gpu.name}: {gpu.memory:g} GB; of its {gpu.tflops:g} · 10¹² operations a second training and "
+                f"reading are taken to do {self.stated.mfu:.0%} (machine.mfu), of its {gpu.bandwidth:g} · 10¹² bytes "
+                f"writing {self.stated.mbu:.0%} (machine.mbu), {self.rows} rows at once"
+            )
+        if self.shape is None and (self.parameters is None or self.parameters >= _WORTH_TELLING):
+            yield "the memory is unknown, as the sizes of the target's layers are: machine.config names its config.json"
 
 
 def _assumed(what: str, tflops: float | None) -> str:
     if tflops is None:
         return f"how fast {what} is here is unknown: machine.{what}_tflops says it, or --measure"
     return f"{what} here: taken to do {tflops:g} · 10¹² operations a second (machine.{what}_tflops)"
+
+
+def _writing(machine: Machine, bandwidth: float, tokens_in: float, tokens_out: float, calls: int) -> float:
+    """Seconds of writing, a token of all rows of a chunk at a time: each reads all weights, and what is cached.
+
+    A chunk goes on as long as its longest row, which is taken to be twice as long as the mean one.
+
+    Args:
+        machine: whose model and chunks they are.
+        bandwidth: 10¹² bytes a second that are sustained.
+        tokens_in, tokens_out, calls: of all chunks.
+    """
+    rows, each = min(machine.rows, calls), tokens_out / calls
+    weights = (machine.parameters or 0.0) * number_bytes(machine.dtype)
+    cached = 0.0 if machine.shape is None else machine.shape.cached * number_bytes(machine.dtype)
+    # of twice as many steps as a row has on the mean half are written by it, so the cache is read by half the rows
+    read = 2 * each * weights + each * rows * cached * (tokens_in / calls + each / 2)
+    return calls / rows * read / (1e12 * bandwidth)
 
 
 def length_of(conversations: Iterable[Iterable[Any]], machine: Machine) -> float:
@@ -131,16 +195,21 @@ def _content(turn: Any) -> str:
     return str(turn["content"] if isinstance(turn, Mapping) else turn.text)
 
 
-def machine_of(settings: RecipeSettings, size: Size | None, store: Store | None, first: Contestant) -> Machine:
+def machine_of(
+    settings: RecipeSettings, start: str, size: Size | None, store: Store | None, first: Contestant
+) -> Machine:
     """How fast things go: as stated, or as the arena file tells.
 
     Args:
         settings: the recipe's.
+        start: the model that training starts from, by whose configuration or name its layers are known.
         size: of the target.
         store: the arena file, as far as there is one.
         first: the first trained model, whose speed may be stored.
     """
-    machine = Machine(settings.machine, size)
+    target = settings.target
+    shape = shape_of(settings.machine.config or start)
+    machine = Machine(settings.machine, size, shape, target.dtype, target.chunk_size)
     if store is not None:
         machine.sampling = stored_speed(store, first.asked)
         seconds = {row.name: row.mean_seconds for row in model_counts(store, ())}

@@ -148,6 +148,8 @@ def judged(
     answers: Sequence[tuple[Prompt, Response]],
     votes: int = 1,
     reask: int | None = None,
+    *,
+    together: bool = False,
 ) -> Iterator[list[Judgement]]:
     """What a judge of single answers says of each answer, a judgement for each vote; asked where it is not stored.
 
@@ -159,6 +161,7 @@ def judged(
         answers: with their prompts.
         votes: on each answer.
         reask: how often a vote that cannot be read is asked again; None as the arena's own judge is.
+        together: whether a local judge reads an answer once for votes that stand side by side in its chunks.
 
     Raises:
         ConfigError: the budget is in dollars, and the judge's price is not known.
@@ -168,6 +171,8 @@ def judged(
     again = s.judge.reask if reask is None else reask
     require_prices(arena.budget, [judge.model])
     asked = [AskedJudge(judge.repeated(n), store.secret, seed=s.seed, reask=again) for n in range(votes)]
+    for vote in asked[1:] if together else ():
+        vote.lane = asked[0]
     statuses = InStore(store.judgement)
 
     def units(answer: tuple[Prompt, Response]) -> list[JudgeUnit]:
@@ -182,11 +187,11 @@ def judged(
         closing=[judge],
     ).cached
 
-    def vote(unit: JudgeUnit) -> Judgement | None:
+    def final_of(unit: JudgeUnit) -> Judgement | None:
         return final(lambda sample: store.judgement(unit.key(sample)), again)
 
     for answer in answers:
-        yield [one for one in map(vote, units(answer)) if one is not None]
+        yield [one for one in map(final_of, units(answer)) if one is not None]
 
 
 def score(

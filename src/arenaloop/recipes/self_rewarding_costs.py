@@ -6,6 +6,7 @@ every prompt is taken to give a pair. What is stored is not taken off: a finishe
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
     s, material = recipe.settings, recipe.material
     names, slices, comparing = stage_names(s), cut_slices(recipe), meta_of(s)
     policies = [policy_to_be(name, s.target, out, recipe.target) for name in names]
-    machine = machine_of(s, recipe.size, store, policies[0])
+    machine = machine_of(s, recipe.start, recipe.size, store, policies[0])
     rows = [*material.demonstrations, *material.judgements]
     first = work("sft", s.sft, len(rows), length_of(map(row_turns, rows), machine), 0.0)
     if rows:
@@ -58,12 +59,12 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
         parts.append(_here("M1", "ranked replies judged", replies, _WORDS["scores"] + 2 * length, own, machine))
     for number, (name, prompts) in enumerate(zip(names[-s.iterations :], slices, strict=True), start=1):
         calls = plan_calls(recipe, number, len(prompts))
-        parts.append(_here(name, "samples", calls.answers, prompt, s.sampling, machine))
+        parts.append(_here(name, "samples", calls.answers, prompt, s.sampling, machine, s.samples))
         shown = _WORDS["scores"] + prompt + said
         if recipe.scorer is not None:
             parts.append(_scorer(recipe, name, calls.judgements, shown))
         elif calls.judgements:
-            parts.append(_here(name, "scores", calls.judgements, shown, own, machine))
+            parts.append(_here(name, "scores", calls.judgements, shown, own, machine, s.self_judge.votes))
         if comparing is not None and calls.verdicts:
             shown = _WORDS["judgements compared"] + prompt + said + 2 * judgement
             parts.append(_here(name, "judgements compared", calls.verdicts, shown, comparing.sampling, machine))
@@ -86,24 +87,42 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
     parts += asked_parts(found, "leaderboard", machine, models, "verdicts", names)
     order = {name: at for at, name in enumerate([*names, "leaderboard"])}
     notes = ["every prompt is taken to give a pair, and texts to be half as long as they may be"]
-    return Costs(sorted(parts, key=lambda part: order[part.stage]), people, [*notes, *machine.told()], spent_in(store))
+    return Costs(
+        sorted(parts, key=lambda part: order[part.stage]),
+        people,
+        [*notes, *machine.told()],
+        spent_in(store),
+        s.machine.gpu,
+    )
 
 
 def _tokens(calls: int, shown: float, sampling: SamplingSettings) -> tuple[int, int]:
     return round(calls * shown), round(calls * sampling.max_tokens / 2)
 
 
-def _here(stage: str, what: str, calls: int, shown: float, sampling: SamplingSettings, machine: Machine) -> Part:
-    """Calls of the model in training itself."""
+def _here(
+    stage: str,
+    what: str,
+    calls: int,
+    shown: float,
+    sampling: SamplingSettings,
+    machine: Machine,
+    shared: int = 1,
+) -> Part:
+    """Calls of the model in training itself; `shared`: so many of them ask the same, and read it once."""
     read, written = _tokens(calls, shown, sampling)
-    return Part(stage, what, True, calls, read, written, 0.0, 0.0, machine.samples(read, written))
+    seconds = machine.samples(read, written, calls, shared)
+    memory = machine.answers_in(shown + sampling.max_tokens)
+    return Part(stage, what, True, calls, read, written, 0.0, 0.0, seconds, memory=memory)
 
 
 def _scorer(recipe: SelfRewarding, stage: str, calls: int, shown: float) -> Part:
     """Calls of another judge in its place, by its price where that is known."""
-    judge = recipe.scorer
+    judge, votes = recipe.scorer, recipe.settings.self_judge.votes
     assert judge is not None
-    read, written = round(calls * shown), round(calls * judge.sampling.max_tokens / 2)
+    together = min(votes, int(getattr(judge.model, "samples_per_call", 1)))  # whose prompt is billed once
+    read = round(calls / votes * math.ceil(votes / together) * shown)
+    written = round(calls * judge.sampling.max_tokens / 2)
     price = getattr(judge.model, "price", None)
     usd = None if price is None else (read * price.prompt + written * price.completion) / 1e6
     note = "written tokens are taken to be half of what a judgement may have"

@@ -14,6 +14,7 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.calls.recorded import recorded_notes
 from arenaloop.config import JudgesItselfSettings, MetaRewardingSettings, MetaSettings, SelfRewardingSettings
 from arenaloop.data.held_out import HeldOut, prompt_turns, row_turns
+from arenaloop.data.labelled_answers import LabelledAnswers
 from arenaloop.data.ranked_replies import RankedPrompt
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow
@@ -47,12 +48,13 @@ V = TypeVar("V")
 
 
 class _Material(NamedTuple):
-    """What is learned from, no held-out prompt among it; `left_out`: how many rows of each were."""
+    """What is learned from and chosen by, no held-out prompt among it; `left_out`: how many rows of each were."""
 
     demonstrations: Sequence[JsonRow]
     judgements: Sequence[JsonRow]
     ranked: Sequence[RankedPrompt]
     pool: Sequence[Prompt]
+    validation: Sequence[Prompt]
     left_out: Mapping[str, int]
 
 
@@ -68,10 +70,12 @@ class SelfRewarding:
         opponents, judge: who else is rated, and who decides held-out battles.
         demonstrations: IFT rows. `judgements`: EFT rows, as conversations, or still to be filled in by `filled`.
         ranked: prompts with replies that people have ranked, which M0 judges for M1 to learn from.
-        pool: prompts that are cut into slices. `test`: held-out ones.
+        pool: prompts that are cut into slices. `test`: held-out ones. `validation`: others, by which an iteration's
+            checkpoint is chosen; may be empty.
         length: of an answer, in the unit of the settings.
         filled: (EFT rows, what delimiters are made of) → conversations.
-        utility: the true utility of a response, where it is known.
+        utility, truth: the true utility of a response to a held-out prompt, and to one of the pool, where it is known.
+        labelled: answers that people have labelled, on which gates are measured.
         fingerprint: content hash of `start`, so that a finished run is recognised.
         prepare: makes `start` where it is not there yet; called before the first stage.
         recorded: response keys of opponents whose answers are recorded (`match_recorded` over the test prompts).
@@ -86,6 +90,7 @@ class SelfRewarding:
     judge: Decider
     pool: Sequence[Prompt]
     test: Sequence[Prompt]
+    validation: Sequence[Prompt] = ()
     demonstrations: Sequence[JsonRow] = ()
     judgements: Sequence[JsonRow] = ()
     ranked: Sequence[RankedPrompt] = ()
@@ -94,6 +99,8 @@ class SelfRewarding:
     length: Callable[[Response], int] = lambda response: sum(map(len, response.texts))
     filled: Callable[[Sequence[JsonRow], str], list[JsonRow]] = lambda rows, secret: list(rows)
     utility: Utility | None = None
+    truth: Utility | None = None
+    labelled: LabelledAnswers | None = None
     fingerprint: str = ""
     judged_by: str = ""
     """hash of the templates that the model judges with"""
@@ -107,9 +114,10 @@ class SelfRewarding:
 
         A judgement's prompt contains what it judges an answer to.
         """
-        held_out = HeldOut(self.test)
+        tested = HeldOut(self.test)
+        held_out = HeldOut((*self.test, *self.validation)) if self.validation else tested
         kept: dict[str, list[JsonRow]] = {"demonstrations": [], "judgements": []}
-        left_out = dict.fromkeys((*kept, "ranked", "prompts"), 0)
+        left_out = dict.fromkeys((*kept, "ranked", "prompts", "validation"), 0)
         for what, rows in (("demonstrations", self.demonstrations), ("judgements", self.judgements)):
             for row in rows:
                 if held_out.leak(row_turns(row)) is None:
@@ -121,7 +129,9 @@ class SelfRewarding:
         left_out["prompts"] = len(unique) - len(pool)
         ranked = [one for one in self.ranked if held_out.leak(prompt_turns(one.prompt)) is None]
         left_out["ranked"] = len(self.ranked) - len(ranked)
-        return _Material(kept["demonstrations"], kept["judgements"], ranked, pool, left_out)
+        unseen = {prompt.id: prompt for prompt in self.validation if tested.leak(prompt_turns(prompt)) is None}
+        left_out["validation"] = len({prompt.id for prompt in self.validation}) - len(unseen)
+        return _Material(kept["demonstrations"], kept["judgements"], ranked, pool, list(unseen.values()), left_out)
 
     @property
     def fine_tuned(self) -> bool:
@@ -154,12 +164,18 @@ def check(recipe: SelfRewarding) -> None:
     vet(stage_names(recipe.settings), recipe.opponents, recipe.judge, recipe.settings)
     if not recipe.test:
         raise InputError("the test set holds no prompts")
+    if recipe.validation and not recipe.material.validation:
+        raise InputError("every prompt of data.validation is a test prompt: no checkpoint can be chosen by them")
     if recipe.fine_tuned and not any(recipe.material[:3]):
         raise InputError("every demonstration and judgement is about a test prompt: nothing is left to train M1 on")
-    if (meta := meta_of(recipe.settings)) is not None and meta.iterations > recipe.settings.iterations:
-        raise ConfigError(
-            f"meta.iterations {meta.iterations}: there are {counted(recipe.settings.iterations, 'iteration')}"
-        )
+    if (meta := meta_of(recipe.settings)) is not None:
+        there = counted(recipe.settings.iterations, "iteration")
+        if meta.iterations > recipe.settings.iterations:
+            raise ConfigError(f"meta.iterations {meta.iterations}: there are {there}")
+        if (last := meta.begin + meta.iterations - 1) > recipe.settings.iterations:
+            raise ConfigError(
+                f"meta.begin {meta.begin}: judgements are learned from until iteration {last}, and there are {there}"
+            )
     cut_slices(recipe)
 
 
@@ -205,7 +221,7 @@ def plan_calls(recipe: SelfRewarding, iteration: int, prompts: int) -> Calls:
     s, meta = recipe.settings, meta_of(recipe.settings)
     answers = prompts * s.samples
     votes = 0 if recipe.reward is not None else s.self_judge.votes
-    compares = meta is not None and iteration <= meta.iterations
+    compares = meta is not None and meta.learns_in(iteration)
     return Calls(answers, answers * votes, prompts * most_meta_calls(meta, votes) if meta and compares else 0)
 
 
@@ -256,6 +272,8 @@ def inputs_key(recipe: SelfRewarding) -> str:
         [[one.prompt.id, list(one.replies)] for one in recipe.material.ranked],
         [prompt.id for prompt in recipe.material.pool],
         [prompt.id for prompt in recipe.test],
+        [prompt.id for prompt in recipe.material.validation],
+        None if recipe.labelled is None else recipe.labelled.identity,
     )
 
 

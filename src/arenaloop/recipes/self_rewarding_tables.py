@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from arenaloop.arena.board import Leaderboard, Row
 from arenaloop.recipes.stage import StageResult
 
-__all__ = ["drift_curves", "drift_tables"]
+__all__ = ["best_stage", "drift_curves", "drift_tables"]
 
 _SCORES = (
     ("unread", "failure_rate"),
@@ -25,6 +27,8 @@ _META = (
     ("of equal scores", "first_seat_equal"),
     ("w1", "first_weight"),
 )
+_GATE = {"against": "source", "n": "n", "right": "value", "lower": "lower", "upper": "upper", "limit": "limit"}
+_PASSED = {True: "yes", False: "no", None: "not measured"}
 _CURVES = {
     "Mean score": (("scores", "mean"),),
     "Share of perfect scores": (("scores", "perfect"),),
@@ -89,7 +93,71 @@ def drift_tables(results: Mapping[str, StageResult]) -> list[dict[str, Any]]:
                 "note": "w1 is what a win from the first seat weighs; without a seat's advantage it is one half.",
             }
         )
+    gates = [(name, found) for name, figures in iterations for found in figures.get("gates", ())]
+    if gates:
+        tables.append(
+            {
+                "title": "Gates before training",
+                "columns": ["judge", "gate", *_GATE, "passed"],
+                "rows": [
+                    [name, found["rule"], *(found[key] for key in _GATE.values()), _PASSED[found["passed"]]]
+                    for name, found in gates
+                ],
+                "note": "Passed where the lower end of the 95 % interval of the share that is right exceeds the limit. "
+                "order: pairs of answers to be learned from. meta: verdicts on two judgements; unless it is passed, "
+                "judgements are not learned from.",
+            }
+        )
+    tries = [
+        (name, one, chosen["step"], chosen["by"])
+        for name, result in results.items()
+        if (chosen := (result.selection or {}).get("checkpoint")) is not None
+        for one in chosen["tried"]
+    ]
+    if tries:
+        tables.append(
+            {
+                "title": "Checkpoints by the validation prompts",
+                "columns": ["model", "step", "by", "value", "lower", "upper", "prompts", ""],
+                "rows": [
+                    [name, one["step"], by, one["value"], one["lower"], one["upper"], one["n"], taken]
+                    for name, one, step, by in tries
+                    for taken in ["taken" if one["step"] == step else ""]
+                ],
+                "note": "Of an iteration's checkpoints the best is its model, the earliest of equal ones.",
+            }
+        )
     return tables
+
+
+def best_stage(board: Leaderboard, paths: Mapping[str, Path], out: Path) -> dict[str, Any] | None:
+    """The stage that the leaderboard rates highest, the earlier of equal ones; None where none is rated.
+
+    Args:
+        board: of all stages and others.
+        paths: of the stages' models, in their order.
+        out: the run directory, below which paths are told where they are.
+    """
+    rated = {row.model: row for row in board.rows if row.model in paths and row.rating is not None}
+    if not rated:
+        return None
+    order = list(paths)
+    first = max(rated.values(), key=lambda row: (round(row.rating or 0.0, 9), -order.index(row.model)))
+    path = paths[first.model]
+    return {
+        "stage": first.model,
+        "path": (path.relative_to(out) if path.is_relative_to(out) else path).as_posix(),
+        "by": "the leaderboard",
+        "win_rate": first.win_rate,
+        "lower": None,
+        "upper": None,
+        "alike": [name for name in order if name in rated and name != first.model and _overlap(rated[name], first)],
+    }
+
+
+def _overlap(one: Row, first: Row) -> bool:
+    """Whether the interval of one reaches the rating of the first; where it has none, nothing tells them apart."""
+    return one.upper is None or first.rating is None or one.upper >= first.rating
 
 
 def drift_curves(results: Mapping[str, StageResult]) -> list[dict[str, Any]]:

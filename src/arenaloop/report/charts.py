@@ -62,11 +62,11 @@ class Scale(NamedTuple):
         """Where a value and the ends of its interval stand."""
         return Dot(*(None if value is None else self.at(value) for value in values))
 
-    def ticks(self, about: int = 5, suffix: str = "") -> list[Tick]:
-        """Round values within the scale, 1, 2 or 5 times a power of ten apart."""
+    def ticks(self, about: int = 5, suffix: str = "", *, least: float = 0.0) -> list[Tick]:
+        """Round values within the scale, 1, 2 or 5 times a power of ten and no less than `least` apart."""
         raw = (self.high - self.low) / about
         unit = 10.0 ** math.floor(math.log10(raw))
-        step = min((m * unit for m in (1, 2, 5, 10)), key=lambda s: abs(s - raw))
+        step = max(least, min((m * unit for m in (1, 2, 5, 10)), key=lambda s: abs(s - raw)))
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [Tick(self.at(i * step), f"{i * step:.{digits}f}{suffix}") for i in range(first, last + 1)]
@@ -239,7 +239,8 @@ def _across(points: Sequence[_Point]) -> tuple[Sequence[Tick], Mapping[float | s
     numbers = [point.x for point in points if point.x is not None]
     if points and len(numbers) == len(points):
         axis = scale(numbers, 3.0, 97.0)
-        return axis.ticks(6), {x: axis.at(x) for x in numbers}
+        counts = all(x.is_integer() for x in numbers)  # of iterations, say, there is no half
+        return axis.ticks(6, least=1.0 if counts else 0.0), {x: axis.at(x) for x in numbers}
     labels = dict.fromkeys(point.label if point.x is None else point.x for point in points)
     places = {label: round(100 * (i + 0.5) / len(labels), 2) for i, label in enumerate(labels)}
     return [Tick(at, str(label)) for label, at in places.items()], places

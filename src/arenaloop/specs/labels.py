@@ -15,7 +15,6 @@ from arenaloop.config import AlpacaFarmSettings
 from arenaloop.config.recipes.alpaca_farm import FarmAnnotatorSettings
 from arenaloop.data.formats.labels import read_labels, split_filter
 from arenaloop.data.formats.pairs import seed_key
-from arenaloop.data.formats.tables import file_error, table_rows
 from arenaloop.data.formats.training_rows import read_preference
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow
@@ -29,6 +28,7 @@ from arenaloop.recipes.parts import Arena
 from arenaloop.specs.annotators import pool, pool_settings
 from arenaloop.specs.judges import judge
 from arenaloop.store import Store
+from arenaloop.tables import file_error, table_rows
 from arenaloop.types import Outcome, Preference, Prompt, Response
 
 __all__ = ["Labelling", "evaluator", "file_pairs", "labeller"]

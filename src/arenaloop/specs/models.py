@@ -16,6 +16,7 @@ from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.server_url import PUBLIC_PARAMETERS
 from arenaloop.specs.rewards import tried
+from arenaloop.table_files import is_pattern
 
 if TYPE_CHECKING:
     from arenaloop.models.base import Model
@@ -109,7 +110,7 @@ def model(settings: ModelSettings) -> Model | RecordedModel:
     if kind == "file" and rest:
         from arenaloop.models.recorded import RecordedModel
 
-        if not Path(rest).is_file():
+        if not (Path(rest).exists() or is_pattern(Path(rest))):
             raise InputError(f"{rest}: no such file")
         return RecordedModel(settings.name or _file_stem(rest), rest, settings.reasoning_tags)
     if kind == "sandbox" and rest:
@@ -128,7 +129,7 @@ def refuse_servers_settings(settings: ModelSettings, *obeyed: str) -> None:
 
 def _file_stem(path: str) -> str:
     name = Path(path).name
-    for ending in (".gz", ".jsonl", ".json"):
+    for ending in (".gz", ".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow"):
         name = name.removesuffix(ending)
     return name
 

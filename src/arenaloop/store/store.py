@@ -294,6 +294,12 @@ class Store(Readings):
         """Appends that wait for the writer; callers pause when it grows."""
         return 0 if self._writer is None else self._writer.backlog
 
+    def added_elsewhere(self, rows: int) -> None:
+        """Note rows of calls that were committed past the writer, so that none of them is missed later."""
+        self._usage, self._rows = None, self._rows + rows
+        if self._lock is not None:
+            self._lock.note(self._known_by, self._rows)
+
     def add_prompts(self, prompts: Iterable[Prompt]) -> None:
         """Ingest prompts; those already there are left as they are."""
         self._append(PROMPTS, [prompt_row(prompt) for prompt in prompts])

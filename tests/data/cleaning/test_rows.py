@@ -44,7 +44,8 @@ def test_prompts_and_conversations(tmp_path: Path, row: dict[str, Any], form: st
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"question": "What?", "choices": ["a"]}, "no column messages, turns, prompt or instruction"),
+        ({"question": "What?", "choices": ["a"]}, "column choices"),
+        ({"asked": "What?"}, "no column messages, turns, prompt, instruction or question"),
         ({"messages": []}, "a prompt ends with a user turn"),
         ({"messages": [{"role": "system", "content": "Be kind."}]}, "ends with the system's turn"),
         ({"conversation": "hi"}, "conversation"),

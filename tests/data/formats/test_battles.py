@@ -10,8 +10,8 @@ import pytest
 
 from arenaloop.data.formats import judgments, read_battles
 from arenaloop.data.formats.judgments import battles_from_rows
-from arenaloop.data.formats.tables import table_rows
 from arenaloop.errors import InputError
+from arenaloop.tables import table_rows
 
 ROWS = [
     {"prompt_id": "x1", "model_a": "m", "model_b": "n", "winner": "model_a", "score_a": 8.5, "score_b": 3.0},
@@ -114,8 +114,8 @@ def test_lengths_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
     assert length[:2].tolist() == [0.5, 0.0]
     assert math.isnan(length[2])
     assert not read_battles(tmp_path / "b.jsonl").covariates
-    with pytest.raises(InputError, match="missing column style_a, style_b"):
-        read_battles(tmp_path / "b.jsonl", controls=["style"])
+    with pytest.raises(InputError, match="missing column price_a, price_b"):
+        read_battles(tmp_path / "b.jsonl", controls=["price"])
 
 
 def test_chatbot_arena_keeps_lengths_in_its_metadata(tmp_path: Path) -> None:

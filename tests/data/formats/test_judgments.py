@@ -100,7 +100,7 @@ def test_a_json_array_of_plain_battles(tmp_path: Path) -> None:
 
 
 def test_an_empty_directory_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no battles\.jsonl here"):
+    with pytest.raises(InputError, match="no table in this directory"):
         read_battles(tmp_path)
 
 

@@ -110,7 +110,7 @@ def test_a_filter(tmp_path: Path) -> None:
         ({"preference": True}, "line 2: column preference: True: 1 of 2 rows lack a preference"),
         ({"output_2": None}, "line 2: column output_2: no value"),
         ({"output_1": 7}, "line 2: column output_1: not a text"),
-        ({"instruction": None}, "line 2: no column messages, turns, prompt or instruction"),
+        ({"instruction": None}, "line 2: no column messages, turns, prompt, instruction or question"),
     ],
 )
 def test_errors_name_line_and_column(tmp_path: Path, change: dict[str, Any], said: str) -> None:

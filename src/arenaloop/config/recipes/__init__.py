@@ -2,8 +2,10 @@
 
 from arenaloop.config.recipes.alpaca_farm import AlpacaFarmSettings, FarmDataSettings, FarmMethodSettings
 from arenaloop.config.recipes.arena_learning import ArenaLearningSettings, DataSettings
+from arenaloop.config.recipes.machine import GPUSettings, MachineSettings
 from arenaloop.config.recipes.meta_rewarding import MetaRewardingSettings, MetaSettings
-from arenaloop.config.recipes.run import MachineSettings, RecipeSettings, TargetSettings
+from arenaloop.config.recipes.run import RecipeSettings, TargetSettings
+from arenaloop.config.recipes.self_gates import CheckpointSettings, GateSettings, MetaGateSettings
 from arenaloop.config.recipes.self_rewarding import (
     JudgesItselfSettings,
     LimitSettings,
@@ -15,12 +17,16 @@ from arenaloop.config.recipes.self_rewarding import (
 __all__ = [
     "AlpacaFarmSettings",
     "ArenaLearningSettings",
+    "CheckpointSettings",
     "DataSettings",
     "FarmDataSettings",
     "FarmMethodSettings",
+    "GPUSettings",
+    "GateSettings",
     "JudgesItselfSettings",
     "LimitSettings",
     "MachineSettings",
+    "MetaGateSettings",
     "MetaRewardingSettings",
     "MetaSettings",
     "RecipeSettings",

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from arenaloop.config.base import Settings
 from arenaloop.config.judging import SamplingSettings
+from arenaloop.config.recipes.self_gates import MetaGateSettings
 from arenaloop.config.recipes.self_rewarding import JudgesItselfSettings, SelfJudgeSettings, _listed
 from arenaloop.config.training import DPOSettings, SFTSettings
 
@@ -17,8 +18,10 @@ __all__ = ["MetaRewardingSettings", "MetaSettings"]
 class MetaSettings(Settings):
     """How the model judges its judgements, and what it learns from that."""
 
+    begin: int = Field(1, ge=1)
+    """the first iteration that learns from judgements"""
     iterations: int = Field(2, ge=1)
-    """in how many iterations, from the first, judgements are learned from"""
+    """in how many iterations, from `begin`, judgements are learned from"""
     template: str = "meta"
     """meta, the path of a template file of layout judgements, or sandbox:winner"""
     sampling: SamplingSettings = SamplingSettings()
@@ -47,6 +50,10 @@ class MetaSettings(Settings):
             raise ValueError("max_chosen: at least one value")
         return self
 
+    def learns_in(self, iteration: int) -> bool:
+        """Whether an iteration, from 1, learns from judgements."""
+        return self.begin <= iteration < self.begin + self.iterations
+
 
 class MetaRewardingSettings(JudgesItselfSettings):
     """Meta-Rewarding Language Models (Wu et al. 2024, arXiv 2407.19594): a model also learns from how it judges."""
@@ -70,6 +77,8 @@ class MetaRewardingSettings(JudgesItselfSettings):
     """a pair whose chosen answer is longer is dropped, by iteration; null = none is"""
     meta: MetaSettings = MetaSettings()
     """how the model judges its judgements"""
+    gates: MetaGateSettings = MetaGateSettings()
+    """what must be shown of the judgements before they are learned from"""
     sft: SFTSettings = SFTSettings(learning_rate=5e-8, batch_size=32, epochs=10)
     """training of M1"""
     dpo: DPOSettings = DPOSettings(learning_rate=5e-6, batch_size=32, beta=0.1, epochs=10)

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from arenaloop.config.base import Settings
 from arenaloop.config.judging import HumanSettings, JudgedSettings, SamplingSettings
+from arenaloop.config.recipes.machine import MachineSettings
 
-__all__ = ["MachineSettings", "RecipeSettings", "TargetSettings"]
+__all__ = ["RecipeSettings", "TargetSettings"]
 
 
 class TargetSettings(Settings):
@@ -23,25 +24,15 @@ class TargetSettings(Settings):
     """decoding in battles"""
     chunk_size: int = Field(32, ge=1)
     """prompts per batch"""
+    votes_together: bool = True
+    """whether a batch holds the votes on an answer side by side, so that it is read once for them; like `chunk_size`
+    this changes what is said through rounding alone"""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """of the weights while answering"""
     device: str | None = None
     """a torch device; null = the first GPU, or the CPU"""
     options: dict[str, Any] = Field(default_factory=dict)
     """width, layers, … of a sandbox target"""
-
-
-class MachineSettings(Settings):
-    """How fast things go, for the hours of `--dry-run`; what was measured in the run directory goes before it."""
-
-    parameters: float | None = Field(None, gt=0)
-    """of the target; null = as its weights or its name say (Qwen2.5-0.5B)"""
-    training_tflops: float | None = Field(None, gt=0)
-    """10¹² floating-point operations a second that training sustains here; null = unknown"""
-    sampling_tflops: float | None = Field(None, gt=0)
-    """the same of sampling, which waits for memory and has a small part of it; null = unknown"""
-    call_seconds: float | None = Field(None, gt=0)
-    """seconds of one call to a server; null = unknown"""
 
 
 class _Named(Settings):
@@ -61,7 +52,7 @@ class RecipeSettings(JudgedSettings, _Named):
     human: HumanSettings = HumanSettings()
     """what people's labels cost"""
     machine: MachineSettings = MachineSettings()
-    """how fast things go, for the hours of `--dry-run`"""
+    """what it runs on, for the hours and the memory of `--dry-run`"""
 
     @property
     def rated_on(self) -> str | None:

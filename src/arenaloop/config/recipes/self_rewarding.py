@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from arenaloop.config.base import Settings
 from arenaloop.config.judging import JudgeSpec, ModelSpec, SamplingSettings
 from arenaloop.config.recipes.run import RecipeSettings
+from arenaloop.config.recipes.self_gates import CheckpointSettings, GateSettings
 from arenaloop.config.training import DPOSettings, SFTSettings
 
 __all__ = ["JudgesItselfSettings", "LimitSettings", "SelfDataSettings", "SelfJudgeSettings", "SelfRewardingSettings"]
@@ -36,6 +38,8 @@ class SelfDataSettings(Settings):
     """the largest share of one score among those judgements; more of it are left out"""
     prompts: str
     """fresh prompts, cut into one slice for each iteration, or sandbox:prompts?n=…&split=train"""
+    validation: str | None = None
+    """held-out prompts by which an iteration's best checkpoint is chosen; null = its last one is its model"""
     test: str
     """held-out prompts on which every model is rated"""
 
@@ -114,10 +118,27 @@ class JudgesItselfSettings(RecipeSettings):
     """DPO's reference: the model that each iteration starts from, or M1"""
     limits: LimitSettings = LimitSettings()
     """stop rules and warnings"""
+    gates: GateSettings = GateSettings()
+    """what must be shown of the judgements before they are learned from"""
+    checkpoints: CheckpointSettings = CheckpointSettings()
+    """which checkpoint of an iteration is its model, by `data.validation`"""
     sft: SFTSettings
     """training of M1"""
     dpo: DPOSettings
     """training of later models"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_defaults(cls, values: Any) -> Any:
+        """What a file leaves out of these mappings is as the recipe has it, not as the mapping has it elsewhere."""
+        if not isinstance(values, Mapping):
+            return values
+        out = dict(values)
+        for name in ("self_judge", "sft", "dpo"):
+            default = cls.model_fields[name].default
+            if isinstance(default, Settings) and isinstance(given := out.get(name), Mapping):
+                out[name] = default.model_dump(exclude_unset=True) | dict(given)
+        return out
 
     @model_validator(mode="after")
     def _one_judge_and_tiers_apart(self) -> JudgesItselfSettings:

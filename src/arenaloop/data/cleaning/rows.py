@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
 
 from arenaloop.data.embeddings import encodable
-from arenaloop.data.formats.tables import table_rows
 from arenaloop.data.held_out import Turn, normalised, prompt_turns, row_turns
 from arenaloop.data.prompts import iter_prompts, prompt_row, read_prompt
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, row_error
+from arenaloop.tables import table_rows
 from arenaloop.types import Prompt
 
 __all__ = [

@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from arenaloop.data.formats import training_columns, training_rows
 from arenaloop.data.formats.labels import read_labels
-from arenaloop.data.formats.tables import table_rows
 from arenaloop.data.formats.training_turns import FIELDS
 from arenaloop.data.prompts import read_prompt
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.ratings.cells import to_number
+from arenaloop.tables import table_rows
 from arenaloop.types import Message, content_hash
 
 __all__ = [

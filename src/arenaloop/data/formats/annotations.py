@@ -11,13 +11,13 @@ import numpy as np
 
 from arenaloop.data.formats.judgment_kinds import instruction_key
 from arenaloop.data.formats.judgments import battle_columns
-from arenaloop.data.formats.tables import table_rows
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import row_error
 from arenaloop.ratings.arrays import encode
 from arenaloop.ratings.cells import numeric, to_number
 from arenaloop.ratings.look_alikes import name_twins
 from arenaloop.ratings.win_rate import Annotations
+from arenaloop.tables import table_rows
 
 __all__ = ["read_annotations", "read_difficulty"]
 

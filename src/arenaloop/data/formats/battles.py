@@ -19,7 +19,7 @@ import numpy as np
 from arenaloop.columns import BLANK, WAS_TURNED, Columns
 from arenaloop.data.formats import judgments
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once
-from arenaloop.data.formats.tables import content_kind, csv_form, file_error, line_of, table_rows
+from arenaloop.data.formats.style_columns import StyleByAnswer, metadata_schema, style_expressions
 from arenaloop.data.formats.vote_ids import vote_id
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
@@ -28,6 +28,9 @@ from arenaloop.ratings.arrays import FloatArray, IntArray
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.cells import Place, read_controls, read_scores, read_weights
 from arenaloop.ratings.outcomes import ONE_HOT, WINNER_SCORES, one_hot_winners, read_outcomes
+from arenaloop.ratings.style_features import FEATURES, feature_names, is_style
+from arenaloop.table_files import is_pattern
+from arenaloop.tables import content_kind, csv_form, file_error, line_of, table_rows
 from arenaloop.text_files import bare_name, utf8_file
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ _NUMBERS = ("score_a", "weight")
 _OURS = frozenset({"prompt_id", "winner", "score_b", "flipped", "judge", "verdicts"})  # of ``battles.jsonl``
 
 
-def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
+def read_battles(path: str | Path, *, controls: Sequence[str] = (), answers: StyleByAnswer | None = None) -> Battles:
     """Battles from a file, from the ``battles.jsonl`` of a run directory, or from a directory of judgments.
 
     Known contents, told apart by what is in them:
@@ -54,22 +57,23 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
     Rows whose winner is not known are left out and counted while they are few, and refused otherwise.
 
     Args:
-        path: a file, plain or gzip, or a directory.
+        path: a file, plain or gzip, a directory or a pattern (`arenaloop.table_files`).
         controls: names of covariates to read, ``length`` for the columns `length_a` and `length_b`.
+        answers: the style of the answers, for files without it; see `style_columns.read_answer_styles`.
 
     Raises:
         InputError: no such file, content that cannot be read, values that are not known, or missing columns (named,
             with those found).
     """
     path = Path(path)
-    if path.is_dir():
-        if (path / "battles.jsonl").exists():
-            battles = read_battles(path / "battles.jsonl", controls=controls)
-            check_whole(path)
-            return battles
-        return _directory(path, controls)
+    if (path / "battles.jsonl").exists():
+        battles = read_battles(path / "battles.jsonl", controls=controls, answers=answers)
+        check_whole(path)
+        return battles
+    if path.is_dir() or is_pattern(path):
+        return judgments.battles_from_rows(table_rows(path), str(path), controls=controls, answers=answers)
     kind = content_kind(path)
-    if kind != "array":
+    if kind not in ("array", "arrow") and answers is None:
         found = _columns(path, kind)
         spelled = judgments.known_names(controls).spelled(found)
         try:
@@ -93,20 +97,12 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
             raise
         except ValueError as error:
             raise file_error(path, error) from None
-    return judgments.battles_from_rows(table_rows(path), str(path), controls=controls)
+    return judgments.battles_from_rows(table_rows(path), str(path), controls=controls, answers=answers)
 
 
 def _place_of(kept: IntArray, place: Place, index: int) -> str:
     """Where a row of those that were kept stands."""
     return place(int(kept[index]))
-
-
-def _directory(path: Path, controls: Sequence[str]) -> Battles:
-    files = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz"), *path.glob("*.json")])
-    if not files:
-        raise InputError(f"{path}: no battles.jsonl here, nor any judgments (*.jsonl)")
-    rows = ((f"{file.name}, line {line}", row) for file in files for line, row in user_rows(file))
-    return judgments.battles_from_rows(rows, str(path), controls=controls)
 
 
 def battles_from_frame(
@@ -134,7 +130,7 @@ def battles_from_frame(
     one_hot = "winner" not in names and set(ONE_HOT) <= set(names)
     if "winner" not in names and "score_a" not in names and not one_hot:
         missing.append("winner")
-    missing += [f"{name}{side}" for name in controls for side in ("_a", "_b") if f"{name}{side}" not in names]
+    missing += [f"{n}{side}" for n in feature_names(controls) for side in ("_a", "_b") if f"{n}{side}" not in names]
     if missing:
         raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join((found or names)[:20]) or 'none'})")
 
@@ -207,9 +203,12 @@ def _frame(
     """The columns that ratings need, and those to be named; None where polars does not take the file as it is."""
     import polars as pl
 
-    numbers = [*_NUMBERS, *(f"{name}{side}" for name in controls for side in ("_a", "_b"))]
+    numbers = [*_NUMBERS, *(f"{name}{side}" for name in feature_names(controls) for side in ("_a", "_b"))]
     lengths = judgments.METADATA_LENGTHS
     nested = "length" in controls and "length_a" not in found and "conv_metadata" in found
+    styled = is_style(controls) and not {f"{name}_a" for name in FEATURES[1:]} & set(found)
+    if styled and "conv_metadata" not in found:
+        return None  # the texts are counted row by row
     types: dict[str, Any] = dict.fromkeys(_TEXT, pl.String) | dict.fromkeys(numbers, pl.Float64)
     ids = [name for name in _identity(found) if name not in types]
     types |= dict.fromkeys([*ids, *unread], pl.String)
@@ -217,7 +216,9 @@ def _frame(
     try:
         if kind == "jsonl":
             # a schema of our own: the same key may hold a number in one row and text in the next
-            if nested:
+            if styled:
+                types["conv_metadata"] = metadata_schema(pl.Struct, pl.Float64)
+            elif nested:
                 types["conv_metadata"] = pl.Struct(dict.fromkeys(lengths.values(), pl.Float64))
             if set(found) >= _OURS:
                 own = dict.fromkeys(("verdicts", "own_failure"), pl.String)
@@ -235,7 +236,14 @@ def _frame(
             return None if any(frame.null_count().row(0)) else frame
         else:
             lazy = pl.scan_parquet(path).rename(bare_name)
-        if nested:
+        if styled:
+            expressions = style_expressions(_fields(lazy.collect_schema()["conv_metadata"]))
+            if expressions is None:
+                return None
+            features = [f"{name}_{side}" for name in FEATURES for side in "ab"]
+            wanted = [*(name for name in wanted if name not in features), *features]
+            lazy = lazy.with_columns(expressions)
+        elif nested:
             fields = [pl.col("conv_metadata").struct.field(field).alias(name) for name, field in lengths.items()]
             lazy, wanted = lazy.with_columns(fields), [*wanted, *lengths]
         frame = lazy.select(wanted).collect()
@@ -248,6 +256,11 @@ def _frame(
     missing = any(frame[n].null_count() == frame.height for n in wanted if n not in optional)
     odd = missing or not (judgments.is_own(found) or _keys(path) == len(found) * frame.height)
     return None if odd else frame
+
+
+def _fields(dtype: Any) -> dict[str, Any]:
+    """The dtypes of a struct's fields by name; empty for another dtype."""
+    return {one.name: one.dtype for one in getattr(dtype, "fields", ())}
 
 
 def _holds_header(frame: pl.DataFrame, found: Sequence[str]) -> bool:

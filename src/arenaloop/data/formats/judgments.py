@@ -24,7 +24,7 @@ from arenaloop.data.formats.column_names import KnownNames
 from arenaloop.data.formats.judgment_kinds import KINDS, Kind, annotated
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
-from arenaloop.data.formats.tables import file_error
+from arenaloop.data.formats.style_columns import StyleByAnswer, joined_style, style_cells
 from arenaloop.data.formats.vote_ids import Vote, VoteId, cell_key, counted_once, vote_id
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
@@ -40,6 +40,8 @@ from arenaloop.ratings.cells import (
     read_weights,
 )
 from arenaloop.ratings.outcomes import ONE_HOT, read_outcomes
+from arenaloop.ratings.style_features import feature_names, is_style
+from arenaloop.tables import file_error
 
 __all__ = [
     "ALPACA_EVAL_SAYS",
@@ -76,6 +78,7 @@ class BattleColumns:
         numbers: columns of covariates, NAME_a and NAME_b.
         texts: outputs of both sides, None where the file has none.
         own_failures: of a run's battles, who lost by its own failure, None where a verdict decided; None without any.
+        judges: who judged, where that was asked for; None without the column.
         notes: what was read in another way, or left out.
         place: where battle i (from 0) stands in the file.
     """
@@ -88,6 +91,7 @@ class BattleColumns:
     numbers: Mapping[str, list[Any]]
     texts: tuple[list[Any], list[Any]] | None
     own_failures: list[Any] | None
+    judges: list[Any] | None
     notes: tuple[str, ...]
     place: Place
 
@@ -117,17 +121,27 @@ def require_columns(found: Collection[str], controls: Sequence[str] = (), *, the
         missing += [] if {"winner", "score_a"} & columns else ["winner"]
         if len(columns & set(near)) > 1 and len(columns & set(near)) > 3 - len(missing):
             missing = [name for name in near if name not in columns]
-    missing += [f"{n}{side}" for n in controls for side in ("_a", "_b") if f"{n}{side}" not in {*columns, *there}]
+    wanted = [f"{name}{side}" for name in feature_names(controls) for side in ("_a", "_b")]
+    missing += [name for name in wanted if name not in {*columns, *there}]
     if missing:
-        hint = _NO_BASELINE if missing == ["baseline"] else f" (found: {', '.join(list(found)[:20]) or 'none'})"
+        hint = _NO_BASELINE if missing == ["baseline"] else _NO_STYLE if "headers_a" in missing else ""
+        hint = hint or f" (found: {', '.join(list(found)[:20]) or 'none'})"
         raise ValueError(f"missing column {', '.join(missing)}{hint}")
 
 
+_NO_STYLE = (
+    ": style is read from these, from Chatbot Arena's conv_metadata or from the answers' texts (conversation_a, "
+    "response_a, output_a and their like); where these are in files of their own, name them by --answers"
+)
 _NO_BASELINE = ": Arena-Hard v0.1 keeps its name in its configuration (gpt-4-0314 unless changed); add it to every row"
 
 
 def battles_from_rows(
-    rows: Iterable[tuple[int | str, JsonRow]], source: str, *, controls: Sequence[str] = ()
+    rows: Iterable[tuple[int | str, JsonRow]],
+    source: str,
+    *,
+    controls: Sequence[str] = (),
+    answers: StyleByAnswer | None = None,
 ) -> Battles:
     """Battles from rows that are all of one kind: judgments of one of the tools, or plain battles.
 
@@ -135,11 +149,12 @@ def battles_from_rows(
         rows: (line, or another word for the place; JSON object).
         source: what to call them in an error.
         controls: covariates; AlpacaEval's outputs give ``length``, plain battles their columns.
+        answers: the style of the answers, where it stands in files of its own.
 
     Raises:
         InputError: no rows, unknown rows or values, or mixed kinds.
     """
-    columns = battle_columns(rows, source, controls=controls)
+    columns = battle_columns(rows, source, controls=controls, answers=answers)
     try:
         covariates, told = read_controls(controls, lambda name: _numbers(columns.numbers[name]), place=columns.place)
         return Battles.from_names(
@@ -160,9 +175,17 @@ def _numbers(cells: Sequence[Any]) -> FloatArray:
 
 
 def battle_columns(
-    rows: Iterable[tuple[int | str, JsonRow]], source: str, *, controls: Sequence[str] = ()
+    rows: Iterable[tuple[int | str, JsonRow]],
+    source: str,
+    *,
+    controls: Sequence[str] = (),
+    answers: StyleByAnswer | None = None,
+    judged: bool = False,
 ) -> BattleColumns:
-    """The columns that ratings and win rates read; arguments and errors are those of `battles_from_rows`."""
+    """The columns that ratings and win rates read; arguments and errors are those of `battles_from_rows`.
+
+    With `judged` plain battles keep the column `judge`.
+    """
     cells: dict[str, list[Any]] = {}
     lines: list[int | str] = []
     found: dict[str, None] = {}
@@ -172,13 +195,16 @@ def battle_columns(
     identity: VoteId | None = None
     votes: list[Vote | None] = []
     names = known_names(controls)
+    styled = is_style(controls)
     count = 0
     for count, (line, written) in enumerate(rows, start=1):
         spelled = names.spelled(written)
         try:
             row = names.row(written, spelled, _placed(line)) if spelled else written
             if kind is None:
-                kind = next((one for one in KINDS if set(one.keys) <= row.keys()), None) or _plain(controls, row)
+                kind = next((one for one in KINDS if set(one.keys) <= row.keys()), None) or _plain(
+                    controls, row, judged
+                )
                 columns = Columns(kind.read, kind.carried | annotated(row), ALPACA_EVAL_SAYS)
                 identity = None if kind.judged or is_own(row) else vote_id(row, PROMPT_COLUMNS)
             for name, known in spelled.items():
@@ -200,6 +226,8 @@ def battle_columns(
         amounts = {name: row.get(name) for name in columns.counting()}
         for battle in battles:
             told = battle | amounts if amounts else battle
+            if styled:
+                told |= style_cells(told) if answers is None else joined_style(told, answers)
             for name in told.keys() - cells.keys():
                 cells[name] = [None] * len(lines)
             for name, column in cells.items():
@@ -252,6 +280,7 @@ def battle_columns(
         {name: column for name, column in cells.items() if name[-2:] in ("_a", "_b")},
         (cells[texts[0]], cells[texts[1]]) if set(texts) <= cells.keys() else None,
         cells.get("own_failure"),
+        cells.get("judge"),
         (*told_of, *left_out, *notes),
         place,
     )
@@ -326,11 +355,12 @@ def unread(columns: Collection[str], controls: Sequence[str] = ()) -> list[str] 
     return named if only_named and (is_own(columns) or len(told) == 1) else None
 
 
-def _plain(controls: Sequence[str], columns: Collection[str]) -> Kind:
+def _plain(controls: Sequence[str], columns: Collection[str], judged: bool = False) -> Kind:
     own = is_own(columns)
     kept = {"model_a", "model_b", "weight", "prompt_id", "length_a", "length_b", "own_failure", *OUTCOME_COLUMNS}
-    kept |= {"verdicts"}
-    kept |= {f"{name}{side}" for name in controls for side in ("_a", "_b")}
+    kept |= {"verdicts", *(["judge"] if judged else [])}
+    kept |= {f"{name}{side}" for name in feature_names(controls) for side in ("_a", "_b")}
+    styled = is_style(controls)
     used = kept - ({"score_a", "score_b"} if own and "winner" in columns else set())
 
     def battle(row: JsonRow) -> Iterable[JsonRow]:
@@ -344,6 +374,8 @@ def _plain(controls: Sequence[str], columns: Collection[str]) -> Kind:
         metadata = row.get("conv_metadata")
         if isinstance(metadata, dict) and "length_a" not in out:
             out |= {name: metadata.get(field) for name, field in METADATA_LENGTHS.items()}
+        if styled:
+            out |= style_cells(row)
         yield out
 
     return Kind((), battle, (), frozenset(kept), ARENA_COLUMNS | _OWN if own else ARENA_COLUMNS)

@@ -31,7 +31,6 @@ from arenaloop.data.formats.judgment_kinds import annotated
 from arenaloop.data.formats.judgments import ALPACA_EVAL_SAYS, ARENA_COLUMNS
 from arenaloop.data.formats.label_doubts import oddities, once
 from arenaloop.data.formats.outcome_columns import read_told
-from arenaloop.data.formats.tables import file_error, table_rows
 from arenaloop.data.prompts import DESCRIPTIONS, read_prompt
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import JsonRow
@@ -39,6 +38,7 @@ from arenaloop.messages import FAILED_ANSWER, read_messages
 from arenaloop.models.odd_texts import spreadsheet_error
 from arenaloop.ratings.cells import LeftOut, is_missing, to_number
 from arenaloop.ratings.outcomes import ONE_HOT
+from arenaloop.tables import file_error, table_rows
 from arenaloop.types import Message, Prompt, content_hash
 
 __all__ = ["Label", "LabelSet", "LabelledPair", "label_of", "labelled_pairs", "read_labels", "split_filter"]
@@ -55,7 +55,7 @@ _IDS = ("label_id", "annotation_id", "vote_id", "judgment_id", "judgement_id")
 """Columns that tell one label from another; a prompt's or a battle's id may belong to many."""
 
 _SEATS: Mapping[object, int] = {1: 1, 2: 2, "1": 1, "2": 2, "both": 0}
-_ASKED = ("messages", "turns", "prompt", "instruction", "input", "system", "system_prompt", "turn", "tags")
+_ASKED = ("messages", "turns", "prompt", "instruction", "question", "input", "system", "system_prompt", "turn", "tags")
 _READ = (
     *_OUTCOMES,
     *_ANNOTATORS,

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arenaloop.data.formats.tables import content_kind, table_rows
 from arenaloop.data.result_files import board_of
 from arenaloop.errors import InputError
 from arenaloop.ratings.agreement import Scored, spearman
 from arenaloop.ratings.cells import to_number
+from arenaloop.tables import content_kind, table_rows
 from arenaloop.text_files import row_error, utf8_file
 
 __all__ = ["Board", "read_leaderboard"]

@@ -10,7 +10,6 @@ from pathlib import Path
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.recorded import match_recorded, recorded_notes
 from arenaloop.data.formats.labels import label_of
-from arenaloop.data.formats.tables import file_error, table_rows
 from arenaloop.data.formats.training_rows import read_preference
 from arenaloop.data.prompts import read_prompt
 from arenaloop.errors import InputError
@@ -20,6 +19,7 @@ from arenaloop.models.recorded import RecordedModel
 from arenaloop.models.recorded_rows import match_keys
 from arenaloop.normal_form import is_blank
 from arenaloop.ratings.cells import LeftOut
+from arenaloop.tables import file_error, table_rows
 from arenaloop.terminal import counted
 from arenaloop.types import Prompt, Response, Status
 

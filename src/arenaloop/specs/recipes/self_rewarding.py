@@ -18,9 +18,11 @@ from arenaloop.config import (
     SelfRewardingSettings,
 )
 from arenaloop.data.eft import filled
+from arenaloop.data.labelled_answers import LabelledAnswers, read_labelled_answers
 from arenaloop.data.ranked_replies import RankedPrompt, best_replies, parted, read_trees
 from arenaloop.errors import ConfigError
 from arenaloop.judges.filling import Layout, Material
+from arenaloop.judges.parsers import parser_for
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template
 from arenaloop.models.checkpoint import load_tokenizer, stated_window
 from arenaloop.recipes.self_rewarding import run
@@ -32,7 +34,7 @@ from arenaloop.specs.models import contestant
 from arenaloop.specs.recipes.base import Recipe
 from arenaloop.specs.rewards import reward
 from arenaloop.specs.start import contestant_of, judge_of, start
-from arenaloop.types import Prompt, Response, content_hash
+from arenaloop.types import Completion, Prompt, Response, content_hash
 
 __all__ = ["META_REWARDING", "SELF_REWARDING", "build_self_rewarding"]
 
@@ -93,7 +95,10 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
         filled=partial(filled, rubric),
         pool=load_prompts(data.prompts, seed, exclude=shown).prompts,
         test=test,
+        validation=() if data.validation is None else load_prompts(data.validation, seed, exclude=shown).prompts,
         utility=true_utility(data.test),
+        truth=true_utility(data.prompts),
+        labelled=_labelled(settings.gates.labelled, rubric),
         fingerprint="" if dry else origin.fingerprint,
         judged_by=content_hash([template.hash for template, _ in asking]),
         prepare=prepare,
@@ -104,6 +109,12 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
         recipe = replace(recipe, length=_tokens(origin.path, settings.target.revision))
     check(recipe)
     return recipe
+
+
+def _labelled(path: str | None, rubric: JudgeTemplate) -> LabelledAnswers | None:
+    """The labelled set of the gates; people's judgements are read as the model's are."""
+    parser = parser_for(rubric.form)
+    return None if path is None else read_labelled_answers(path, lambda text: parser.read(Completion(text)))
 
 
 def _drawn(spec: str | None) -> bool:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from arenaloop.data.formats import read_annotations, read_battles
 from arenaloop.data.formats.labels import read_labels
-from arenaloop.data.formats.tables import content_kind, csv_form, table_rows
 from arenaloop.errors import InputError
 from arenaloop.ratings.battles import Battles
+from arenaloop.tables import content_kind, csv_form, table_rows
 
 ROWS: list[dict[str, Any]] = [
     {"prompt_id": "p1", "model_a": "é", "model_b": "n", "winner": "model_a", "weight": 2.0},

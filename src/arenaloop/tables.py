@@ -1,8 +1,10 @@
-"""Tables as rows, whatever they are kept in: JSON, JSONL, CSV and Parquet, told apart by their content.
+"""Tables as rows, whatever they are kept in: JSON, JSONL, CSV, Parquet and Arrow, told apart by their content.
 
 The one reader that every verb uses. JSON goes through `jsonl.user_rows`; a CSV may be separated by commas, semicolons,
 tabs or bars, begin with a spreadsheet's ``sep=`` line, have blanks around the names of its columns, and be UTF-8 or
-UTF-16. Text may be zipped by gzip. Every refusal names the file, and the line where there is one.
+UTF-16. Text may be zipped by gzip. A path may stand for several files (`table_files`). Files are streamed: memory holds
+a row, a block of an array, or 50,000 rows of Parquet (of Arrow, one shard). Every refusal names the file, and the
+line where there is one.
 """
 
 from __future__ import annotations
@@ -10,69 +12,99 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, user_rows
 from arenaloop.regular_files import open_regular
+from arenaloop.table_files import Line, class_names, classes, table_files
 from arenaloop.text_files import bare_name, row_error, utf8_file
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["CsvForm", "content_kind", "csv_form", "file_error", "line_of", "table_rows"]
 
 _SEPARATORS = ",;\t|"
-_TEXTS = frozenset({"output_1", "output_2", "response_a", "response_b", "output"})
+_STREAM = b"\xff\xff\xff\xff"  # how a stream of Arrow begins; `datasets` saves such
+_BATCH = 50_000  # rows of Parquet in memory at once
+_TEXTS = frozenset({"output_1", "output_2", "response_a", "response_b", "output", "response", "completion"})
 """Columns in which an empty cell of a CSV is a text: an empty output is an output."""
 
 
 def content_kind(path: Path) -> str:
-    """``"parquet"``, ``"jsonl"``, ``"array"`` (JSON) or ``"csv"``, from the first bytes of a plain or gzipped file.
+    """What one file holds, from the first bytes of it, plain or gzipped.
+
+    Returns:
+        ``"parquet"``, ``"arrow"`` (a stream, or a file of it), ``"jsonl"``, ``"array"`` (JSON) or ``"csv"``.
 
     Raises:
         InputError: no such file, or it is empty or no text.
     """
-    with utf8_file(path, "a table") if not _is_parquet(path) else open_regular(path) as file:
+    if (kind := _binary_kind(path)) is not None:
+        return kind
+    with utf8_file(path, "a table") as file:
         head = file.peek(1 << 12)[: 1 << 12]
-    if head.startswith(b"PAR1"):
-        return "parquet"
     text = head.lstrip()
     if not text:
         raise InputError(f"{path}: the file is empty")
     return {b"{": "jsonl", b"[": "array"}.get(text[:1], "csv")
 
 
-def _is_parquet(path: Path) -> bool:
+def _binary_kind(path: Path) -> str | None:
     try:
         with open_regular(path) as file:
-            return file.read(4) == b"PAR1"
+            head = file.read(6)
     except (OSError, ValueError):  # said by the reader that comes next
-        return False
+        return None
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    return "arrow" if head == b"ARROW1" or head.startswith(_STREAM) else None
 
 
 def table_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
     """Stream the rows of a table.
 
+    Args:
+        path: a file, or whatever `table_files` takes.
+
     Yields:
-        The line that a row starts on (of a CSV, ends on; of Parquet, its number), from 1, and the row: cells by
-        column, a missing one as None.
+        The line that a row starts on (of a CSV, ends on; of Parquet and Arrow, its number), from 1, and the row: cells
+        by column, a missing one as None. Where there are several files, the line is a `Line` that names its own.
 
     Raises:
-        InputError: the file cannot be read; the line is named where there is one.
+        InputError: a file cannot be read; the line is named where there is one.
     """
+    files = table_files(path)
+    if len(files) == 1:
+        return _file_rows(files[0])
+    return _rows_of_several(path, files)
+
+
+def _rows_of_several(path: Path, files: list[Path]) -> Iterator[tuple[int, JsonRow]]:
+    for file in files:
+        name = str(file.relative_to(path)) if path.is_dir() else str(file)
+        yield from ((Line(line, name), row) for line, row in _file_rows(file))
+
+
+def _file_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
     kind = content_kind(path)
-    if kind == "parquet":
-        return _parquet_rows(path)
-    return _csv_rows(path) if kind == "csv" else user_rows(path)
+    if kind == "csv":
+        return _csv_rows(path)
+    return user_rows(path) if kind in ("jsonl", "array") else _frame_rows(path, kind)
 
 
 def line_of(path: Path) -> Callable[[int], str]:
     """Where the row of a number (from 0) stands: ``line 7``. The file is read again, so ask for few."""
 
     def place(index: int) -> str:
-        noun = "row" if _is_parquet(path) else "line"
+        noun = "line" if _binary_kind(path) is None else "row"
         found = next(itertools.islice(table_rows(path), index, None), None)
         return f"{noun} {found[0] if found else index + 1}"
 
@@ -168,12 +200,51 @@ def _no_utf8(path: Path) -> InputError:
     return InputError(f"{path}: not UTF-8 text")
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
+def _frame_rows(path: Path, kind: str) -> Iterator[tuple[int, JsonRow]]:
+    """Rows of Parquet or Arrow, from 1; numbers of classes as their words, where the file tells them."""
     import polars as pl
 
+    said = "Parquet" if kind == "parquet" else "Arrow"
     try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
-    frame = frame.with_columns(pl.selectors.float().fill_nan(None)).rename(bare_name)
-    yield from enumerate(frame.iter_rows(named=True), 1)
+        number, words = 0, _words_of_classes(path, kind)
+        for frame in _frames(path, kind):
+            plain = frame.with_columns(pl.selectors.float().fill_nan(None)).rename(bare_name)
+            for row in plain.iter_rows(named=True):
+                number += 1
+                yield number, _worded(row, words) if words else row
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise InputError(f"{path}: cannot be read as {said} ({str(error).splitlines()[0]})") from None
+
+
+def _frames(path: Path, kind: str) -> Iterator[pl.DataFrame]:
+    import polars as pl
+
+    if kind == "parquet":
+        for at in itertools.count(step=_BATCH):
+            frame = pl.scan_parquet(path).slice(at, _BATCH).collect()
+            yield frame
+            if frame.height < _BATCH:
+                return
+    with open_regular(path) as file:
+        stream = file.read(4) == _STREAM
+    yield pl.read_ipc_stream(path) if stream else pl.read_ipc(path)
+
+
+def _words_of_classes(path: Path, kind: str) -> Mapping[str, list[str]]:
+    if kind == "arrow":
+        return class_names(path)
+    import polars as pl
+
+    told = pl.read_parquet_metadata(path).get("huggingface")
+    try:
+        return classes(json.loads(told)["info"]["features"]) if told else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _worded(row: JsonRow, words: Mapping[str, list[str]]) -> JsonRow:
+    """A row with the words of its classes; a number without a word (-1 is none) stays."""
+    for name, known in words.items():
+        if isinstance(value := row.get(name), int) and 0 <= value < len(known):
+            row[name] = known[value]
+    return row

@@ -1,0 +1,124 @@
+"""What a leaderboard's order is worth, as a document: `ratings.order` and its neighbours put together for one board."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arenaloop.ratings.battles import Battles
+from arenaloop.ratings.board_flags import Flag, board_flags
+from arenaloop.ratings.bootstrap import Bootstrap
+from arenaloop.ratings.cycles import Cycles, cycles
+from arenaloop.ratings.intervals import Intervals
+from arenaloop.ratings.order import Neighbours, Order, board_order
+from arenaloop.ratings.seat_effect import SeatEffect, seat_effect
+from arenaloop.ratings.tie_rules import orders_by_rule
+
+__all__ = ["Worth", "worth_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What a board's order is worth.
+
+    Attributes:
+        models: K names.
+        order: ranks, tiers and differences between neighbours, by code.
+        unit: what is independent: ``"prompt"``, ``"battle"`` or ``"voter"``.
+        seat: what the first seat is worth.
+        circles: cyclic triads; None with fewer than three models.
+        flags: what may be wrong with the board as a whole.
+    """
+
+    models: tuple[str, ...]
+    order: Order
+    unit: str
+    seat: SeatEffect
+    circles: Cycles | None
+    flags: tuple[Flag, ...]
+
+    @property
+    def tiers(self) -> int:
+        """How many tiers there are, counted over all groups that never met."""
+        return sum(n.separated for n in self.order.neighbours) + len(self.firsts)
+
+    @property
+    def firsts(self) -> set[int]:
+        """Codes of the models that begin a group, with its first tier."""
+        below = {neighbour.below for neighbour in self.order.neighbours}
+        return {code for code, tier in enumerate(self.order.tier.tolist()) if tier == 1 and code not in below}
+
+    def row(self, code: int) -> dict[str, int | None]:
+        """Rank interval and tier of a model, None without a rating."""
+        tier = int(self.order.tier[code])
+        values = self.order.lower[code], self.order.upper[code], tier
+        names = ("rank_lower", "rank_upper", "tier")
+        return {name: int(value) if tier else None for name, value in zip(names, values, strict=True)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it adds to ``leaderboard.json``."""
+        return {
+            "tiers": self.tiers,
+            "differences": [self._difference(neighbour) for neighbour in self.order.neighbours],
+            "seat": {
+                "value": self.seat.value,
+                "lower": self.seat.lower,
+                "upper": self.seat.upper,
+                **({"reason": self.seat.reason} if self.seat.reason else {}),
+            },
+            "cycles": None if self.circles is None else self._circles(self.circles),
+            "flags": [{"flag": flag.name, "text": flag.text} for flag in self.flags],
+        }
+
+    def _difference(self, of: Neighbours) -> dict[str, Any]:
+        return {
+            "above": self.models[of.above],
+            "below": self.models[of.below],
+            "difference": of.difference,
+            "lower": _finite(of.lower),
+            "upper": _finite(of.upper),
+            "simultaneous_lower": _finite(of.joint_lower),
+            "simultaneous_upper": _finite(of.joint_upper),
+            "separated": of.separated,
+            f"more_{self.unit}s": of.more,
+        }
+
+    def _circles(self, of: Cycles) -> dict[str, Any]:
+        certain = None if of.certain is None else [self.models[code] for code in of.certain]
+        return {
+            "triads": of.triads,
+            "cyclic": of.cyclic,
+            "expected": of.expected,
+            "lower": of.lower,
+            "upper": of.upper,
+            "chance": of.chance,
+            "certain": certain,
+        }
+
+
+def worth_of(
+    battles: Battles, spread: Intervals | Bootstrap, order: Sequence[int], *, cluster: str, level: float
+) -> Worth:
+    """What a board's order is worth.
+
+    Args:
+        battles: that it was made from, their clusters those of `cluster`.
+        spread: of its ratings.
+        order: codes of the models, best first.
+        cluster: ``"prompt"``, ``"battle"`` or ``"voter"``: what is independent.
+        level: of the intervals, one by one and all together.
+    """
+    clustered = cluster != "battle"
+    fit = spread.fit
+    found = board_order(spread, order, battles.clusters if clustered else len(battles), level=level)
+    seat = seat_effect(battles, fit, clustered=clustered, level=level)
+    circles = cycles(battles, fit)
+    rules = orders_by_rule(battles, fit) if battles.ties else {}
+    flags = board_flags(fit, found, seat=seat, rules=rules, circles=circles)
+    return Worth(fit.models, found, cluster, seat, circles, tuple(flags))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

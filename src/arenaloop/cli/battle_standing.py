@@ -1,0 +1,62 @@
+"""What stands on a directory's board already: a battle of others takes nothing off it without being told to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from arenaloop.config import BattleSettings
+from arenaloop.errors import ConfigError
+from arenaloop.terminal import counted
+
+__all__ = ["leaving", "refuse_leaving"]
+
+_NAMED = 5
+
+
+def refuse_leaving(out: Path, settings: BattleSettings, prompt_ids: Collection[str]) -> None:
+    """Refuse a battle that would take models or prompts off a directory's board.
+
+    Raises:
+        ConfigError: names them, and what keeps them or lets them go.
+    """
+    if lost := leaving(out, settings, prompt_ids):
+        raise ConfigError(
+            f"{out}: {'; '.join(lost)}: this battle would take that off its board (nothing stored is lost); keep it "
+            "with --add or another --out, or let it go with --replace"
+        )
+
+
+def leaving(out: Path, settings: BattleSettings, prompt_ids: Collection[str]) -> list[str]:
+    """What is on a directory's board and would not be after this battle, in words.
+
+    Args:
+        out: a run directory, or what is to become one.
+        settings: of the battle that is to come.
+        prompt_ids: its prompts.
+    """
+    board = out / "leaderboard.json"
+    try:
+        on_board = [row["model"] for row in json.loads(board.read_bytes())["leaderboard"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # none yet, or a damaged one: it is written again
+    names = {model.name for model in settings.models}
+    lost = [model for model in on_board if model not in names]
+    told = [f"{counted(len(lost), 'model')} ({_some(lost)})"] if lost else []
+    wanted = set(prompt_ids)
+    if gone := sum(1 for id_ in _decided_prompts(out / "battles.jsonl") if id_ not in wanted):
+        told.append(f"battles on {counted(gone, 'prompt')}")
+    return told
+
+
+def _decided_prompts(battles: Path) -> set[str]:
+    if not battles.exists():
+        return set()
+    with battles.open("rb") as lines:
+        return {json.loads(line)["prompt_id"] for line in lines if line.strip()}
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,200 @@
+"""What a board's order is worth: differences between neighbours, tiers, and the ranks that a model may have.
+
+* **Neighbours.** The difference between a model and the next one on the board, with its own interval and with one that
+  holds for all neighbours at once (`simultaneous`). They are separated where the latter leaves out 0. Intervals of two
+  ratings may overlap while that of their difference leaves out 0: what is asked is the difference.
+* **Tiers.** A new tier begins where neighbours are separated.
+* **Ranks.** A model is at least as many ranks down as models are above it for certain, and as many up as are below it
+  (Goldstein & Spiegelhalter 1996; Mogstad, Romano, Shaikh & Wilhelm 2024, "Inference for ranks", section 3, single
+  step). For certain means in intervals of all pairs that hold at once, so that all ranks do. Of three models the first
+  is above the third where it is above the second, and that above the third.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
+from arenaloop.ratings.bootstrap import Bootstrap
+from arenaloop.ratings.bradley_terry import ELO_PER_NAT
+from arenaloop.ratings.intervals import Intervals
+from arenaloop.ratings.pair_errors import PairErrors, pair_errors, pieces
+from arenaloop.ratings.power import units_to_separate
+from arenaloop.ratings.simultaneous import joint_level
+from arenaloop.ratings.student import t_quantiles
+
+__all__ = ["Neighbours", "Order", "board_order", "closure"]
+
+_DIVIDED = 200
+"""Pairs across a divide that are asked, the nearest first; of more, those that follow from these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Two models that follow each other on a board.
+
+    Attributes:
+        above, below: codes of the two.
+        difference: of their ratings, in Elo points, at least 0 unless the board is sorted by something else.
+        error: standard error of it in Elo points; infinite where there is none.
+        lower, upper: its interval; infinite where an end is open, both where there is none.
+        joint_lower, joint_upper: the interval that holds for all neighbours at once.
+        more: further prompts (or what is independent) that would separate them with a probability of 80 %, if the
+            difference is what it seems; None where they are separated, and where nothing can be said.
+    """
+
+    above: int
+    below: int
+    difference: float
+    error: float
+    lower: float
+    upper: float
+    joint_lower: float
+    joint_upper: float
+    more: int | None
+
+    @property
+    def separated(self) -> bool:
+        """Whether the simultaneous interval leaves out 0."""
+        return self.joint_lower > 0.0 or self.joint_upper < 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a board's order is worth.
+
+    Attributes:
+        lower, upper: best and worst rank that each model may have, shape (K,); 0 of models without a rating.
+        tier: of each model, from 1, shape (K,); each component counts its own. 0 without a rating.
+        neighbours: from the top, component by component.
+        above: whether the row is above the column for certain, shape (K, K).
+        level: of all intervals together. `neighbour_level`, `pair_level`: that each one of neighbours, and of pairs,
+            needs for that.
+    """
+
+    lower: IntArray
+    upper: IntArray
+    tier: IntArray
+    neighbours: tuple[Neighbours, ...]
+    above: BoolArray
+    level: float
+    neighbour_level: float
+    pair_level: float
+
+
+def board_order(
+    spread: Intervals | Bootstrap, order: Sequence[int], units: int, *, level: float = 0.95, power: float = 0.8
+) -> Order:
+    """What the order of a board is worth.
+
+    Args:
+        spread: of the ratings.
+        order: codes of the models, best first; those without a rating are passed over.
+        units: how many independent prompts, battles or voters there are.
+        level: of all intervals together.
+        power: probability by which `Neighbours.more` would separate.
+    """
+    theta = spread.fit.theta
+    size = len(theta)
+    errors = pair_errors(spread)
+    of_piece = np.full(size, -1)
+    for number, piece in enumerate(pieces(spread)):
+        of_piece[piece] = number
+    in_order = [
+        [code for code in order if of_piece[code] == number] for number in range(int(of_piece.max(initial=-1)) + 1)
+    ]
+    steps = [(a, b) for codes in in_order for a, b in itertools.pairwise(codes)]
+    chosen = np.zeros((size, size), dtype=bool)
+    for a, b in steps:
+        chosen[a, b] = True
+    neighbour_level = joint_level(errors, chosen, level)
+    neighbours = _neighbours(spread, errors, steps, units, level, neighbour_level, power)
+
+    comparable = (of_piece[:, None] == of_piece[None, :]) & (of_piece[:, None] >= 0)
+    pair_level = joint_level(errors, comparable, level)
+    above = _above(spread, errors, comparable, pair_level)
+    rated = ~np.isnan(theta)
+    lower = np.where(rated, 1 + above.sum(axis=0), 0)
+    upper = np.where(rated, int(rated.sum()) - above.sum(axis=1), 0)
+    tier = np.where(rated, 1, 0)
+    for neighbour in neighbours:
+        tier[neighbour.below] = tier[neighbour.above] + neighbour.separated
+    return Order(lower, upper, tier, neighbours, above, level, neighbour_level, pair_level)
+
+
+def closure(above: BoolArray) -> BoolArray:
+    """`above` with all that follows from it: what is above something is above all below that."""
+    reach = above
+    while True:
+        further = reach | ((reach.astype(np.float32) @ reach.astype(np.float32)) > 0)
+        if (further == reach).all():
+            return np.asarray(reach)
+        reach = further
+
+
+def _neighbours(
+    spread: Intervals | Bootstrap,
+    errors: PairErrors,
+    steps: list[tuple[int, int]],
+    units: int,
+    level: float,
+    joint: float,
+    power: float,
+) -> tuple[Neighbours, ...]:
+    if not steps:
+        return ()
+    a, b = np.array(steps).T
+    theta = spread.fit.theta
+    apart, error = theta[a] - theta[b], errors.error[a, b]
+    one, all_of = (
+        np.where(np.isfinite(error), error, np.inf) * t_quantiles(at, errors.dof[a, b]) for at in (level, joint)
+    )
+    found = []
+    for k, (i, j) in enumerate(steps):
+        lower, upper = apart[k] - one[k], apart[k] + one[k]
+        joint_lower, joint_upper = apart[k] - all_of[k], apart[k] + all_of[k]
+        if errors.open[i, j]:
+            (lower, upper), (joint_lower, joint_upper) = (_ends(spread, i, j, at) for at in (level, joint))
+        elif errors.draws is not None and math.isfinite(error[k]):
+            lower, upper = _ends(spread, i, j, level)  # percentiles
+        separated = joint_lower > 0.0 or joint_upper < 0.0
+        more = None
+        if not separated and math.isfinite(error[k]) and apart[k] != 0.0:
+            needed = units_to_separate(float(apart[k]), float(error[k]), units, level=joint, power=power)
+            more = max(needed - units, 1)
+        ends = (ELO_PER_NAT * float(x) for x in (apart[k], error[k], lower, upper, joint_lower, joint_upper))
+        found.append(Neighbours(i, j, *ends, more))
+    return tuple(found)
+
+
+def _ends(spread: Intervals | Bootstrap, i: int, j: int, level: float) -> tuple[float, float]:
+    """The interval of theta[i] - theta[j] in nats."""
+    names = spread.fit.models
+    _, lower, upper = spread.difference(names[i], names[j], level=level)
+    return lower / ELO_PER_NAT, upper / ELO_PER_NAT
+
+
+def _above(spread: Intervals | Bootstrap, errors: PairErrors, comparable: BoolArray, level: float) -> BoolArray:
+    theta = np.nan_to_num(spread.fit.theta)
+    apart: FloatArray = theta[:, None] - theta[None, :]
+    known = np.isfinite(errors.error) & comparable
+    half = np.where(known, errors.error, np.inf) * t_quantiles(level, errors.dof)
+    above = closure(known & (apart > half))
+    if spread.divide is None:
+        return above
+    pairs = np.argwhere(errors.open & comparable & (apart > 0.0))
+    nearest = pairs[np.argsort(apart[pairs[:, 0], pairs[:, 1]], kind="stable")]
+    asked = 0
+    for i, j in nearest.tolist():
+        if above[i, j] or asked == _DIVIDED:
+            continue
+        asked += 1
+        if spread.divide.separates(i, j, np.flatnonzero(comparable[i]), level):
+            above[i, j] = True
+            above = closure(above)
+    return above

@@ -1,0 +1,129 @@
+"""A battle into a directory that has a board: nothing leaves it unsaid, models join it, its settings are a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arenaloop.store import Store
+
+Command = Callable[..., Any]
+
+WORLD = ["--prompts", "sandbox:prompts?n=12", "--judge", "sandbox:judge", "--out", "out"]
+TWO = ["--model", "a=sandbox:scholar", "--model", "b=sandbox:novice"]
+
+
+@pytest.fixture
+def out(arenaloop: Command, tmp_path: Path) -> Path:
+    """A directory in which two models have battled."""
+    assert arenaloop("battle", *TWO, *WORLD).code == 0
+    return tmp_path / "out"
+
+
+def board(out: Path) -> set[str]:
+    return {row["model"] for row in json.loads((out / "leaderboard.json").read_text())["leaderboard"]}
+
+
+def verdicts(out: Path) -> int:
+    with Store(out / "arena.db", readonly=True) as store:
+        return store.usage().calls
+
+
+def test_models_do_not_leave_the_board_unsaid(arenaloop: Command, out: Path) -> None:
+    others = ["--model", "a=sandbox:scholar", "--model", "c=sandbox:clerk"]
+    before = (out / "leaderboard.json").read_bytes()
+    refused = arenaloop("battle", *others, *WORLD)
+    assert refused.code == 2
+    assert "1 model (b): this battle would take that off its board" in refused.lines[-1]
+    assert arenaloop("battle", *others, *WORLD, "--dry-run").code == 2
+    assert (out / "leaderboard.json").read_bytes() == before
+    assert arenaloop("battle", *others, *WORLD, "--replace").code == 0
+    assert board(out) == {"a", "c"}
+
+
+def test_one_model_joins_and_what_was_decided_is_not_asked_again(arenaloop: Command, out: Path) -> None:
+    before = verdicts(out)
+    assert arenaloop("battle", "--add", "--model", "c=sandbox:clerk", "--out", "out").code == 0
+    assert board(out) == {"a", "b", "c"}
+    told = json.loads((out / "summary.json").read_text())
+    assert told["battles_wanted"] == 36
+    assert told["cached"] >= 24  # equal pairs of texts are asked once, whoever gave them
+    assert verdicts(out) - before <= 12 + 48  # c's answers, and both seats of its 24 battles
+
+
+def test_fewer_prompts_take_battles_off(arenaloop: Command, out: Path) -> None:
+    refused = arenaloop("battle", *TWO, *WORLD, "--limit", "5")
+    assert refused.code == 2
+    assert "battles on 7 prompts" in refused.lines[-1]
+    assert arenaloop("battle", *TWO, *WORLD, "--limit", "5", "--replace").code == 0
+    assert len((out / "battles.jsonl").read_text().splitlines()) == 5
+    assert arenaloop("battle", *TWO, *WORLD).code == 0  # more prompts take nothing off
+
+
+def test_its_own_settings_are_a_battle(arenaloop: Command, out: Path) -> None:
+    before = verdicts(out)
+    again = arenaloop("battle", "out/config.yaml", "--json")
+    assert again.code == 0
+    assert json.loads(again.out)["battles_decided"] == 12
+    assert verdicts(out) == before
+    assert arenaloop("battle", "out/config.yaml", "--model", "c=sandbox:clerk", "--seats", "seeded").code == 0
+    assert board(out) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--add", "--model", "c=sandbox:clerk", "--out", "none"], "--add: there is no battle in none yet"),
+        (["out/config.yaml", "--add"], "--add starts from a directory's own settings"),
+        (["--model", "a=sandbox:scholar", *WORLD], "at least two --model"),
+        ([*TWO, "--judge", "sandbox:judge"], "a battle needs --prompts"),
+        ([*TWO, "--prompts", "sandbox:prompts?n=5"], "a battle needs --judge"),
+        (["recipe.yaml"], "settings of a recipe; run it by: arenaloop run recipe.yaml"),
+        (["odd.yaml"], "odd.yaml: models"),
+        (["missing.yaml"], "missing.yaml: No such file"),
+    ],
+)
+def test_refused(arenaloop: Command, out: Path, tmp_path: Path, arguments: list[str], told: str) -> None:
+    (tmp_path / "recipe.yaml").write_text("recipe: arena_learning\n")
+    (tmp_path / "odd.yaml").write_text("models: 7\nprompts: p.jsonl\njudge: sandbox:judge\n")
+    result = arenaloop("battle", *arguments)
+    assert result.code == 2
+    assert told in result.lines[-1]
+
+
+def test_what_another_run_has_is_not_asked_again(arenaloop: Command, out: Path, tmp_path: Path) -> None:
+    three = [*TWO, "--model", "c=sandbox:clerk", *WORLD[:-1], "other"]
+    assert arenaloop("battle", *three, "--reuse", "out").code == 0
+    told = json.loads((tmp_path / "other" / "summary.json").read_text())
+    alone = json.loads((out / "summary.json").read_text())
+    whole = arenaloop("battle", *three[:-1], "third", "--json")
+    assert told["calls"] <= json.loads(whole.out)["calls"] - alone["calls"]
+    boards = [(tmp_path / name / "leaderboard.json").read_text() for name in ("other", "third")]
+    assert boards[0] == boards[1]
+    assert arenaloop("battle", *three, "--reuse", "missing").code == 2
+
+
+def test_directories_are_merged_into_the_battle_of_all(arenaloop: Command, out: Path, tmp_path: Path) -> None:
+    second = ["--model", "b=sandbox:novice", "--model", "c=sandbox:clerk", *WORLD[:-1], "second"]
+    assert arenaloop("battle", *second).code == 0
+    merged = arenaloop("merge", "all", "out", "second")
+    assert merged.code == 0
+    assert "the battle of all 3 models: arenaloop battle all/config.yaml" in merged.out
+    assert arenaloop("battle", "all/config.yaml", "--json").code == 0
+    assert board(tmp_path / "all") == {"a", "b", "c"}
+    assert verdicts(tmp_path / "all") >= verdicts(out)
+    assert "nothing added" in arenaloop("merge", "all", "out").out
+    assert arenaloop("merge", "all", "all").code == 2
+    assert arenaloop("merge", "all", "nowhere").code == 2
+
+
+def test_battles_that_differ_in_more_are_merged_without_settings(arenaloop: Command, out: Path, tmp_path: Path) -> None:
+    assert arenaloop("battle", *TWO, *WORLD[:-1], "second", "--seats", "seeded").code == 0
+    merged = arenaloop("merge", "all", "out", "second")
+    assert merged.code == 0
+    assert "second/config.yaml differs in seats" in merged.out
+    assert not (tmp_path / "all" / "config.yaml").exists()

@@ -1,0 +1,132 @@
+"""A jury's members, each with its own votes: from the arena file of a run, and from a table with judges."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arenaloop.arena.matchmaking import Schedule
+from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.tournament import run_tournament
+from arenaloop.calls.answers import Contestant
+from arenaloop.data.judged_votes import rated_jointly, read_judged_votes
+from arenaloop.errors import ConfigError
+from arenaloop.judges.builtin import BuiltinJudge
+from arenaloop.judges.jury import Jury, JuryRule
+from arenaloop.judges.pairwise import PairwiseJudge
+from arenaloop.models.scripted import ScriptedModel
+from arenaloop.sandbox.judge import read_judge_prompt
+from arenaloop.store import Store
+from arenaloop.types import Prompt, Request
+
+PROMPTS = [Prompt.of(f"question {n}") for n in range(8)]
+WORDS = {"a": "aaa", "b": "bb", "c": "c"}
+
+
+def run(out: Path, rule: JuryRule = "reliability", fails: bool = False) -> Path:
+    """Three models; one judge likes the early letters, one sees nothing but length, one the first seat."""
+    out.mkdir()
+
+    def judge(request: Request) -> str:
+        seen = read_judge_prompt(request.messages[-1]["content"])
+        assert seen is not None
+        one, two = seen[1][-1].strip(), seen[2][-1].strip()
+        if fails and {one[0], two[0]} == {"b", "c"}:
+            return "no idea"
+        return "Scores: 9 2" if one < two else "Scores: 3 8"
+
+    def contestant(name: str) -> Contestant:
+        def answer(request: Request) -> str:
+            return WORDS[name] + request.messages[-1]["content"][-1]
+
+        return Contestant(name, ScriptedModel(name, answer))
+
+    plan = BattlePlan(
+        contestants=[contestant(name) for name in WORDS],
+        judge=Jury(
+            [PairwiseJudge(ScriptedModel("letters", judge)), BuiltinJudge("shortest"), BuiltinJudge("first")], rule=rule
+        ),
+        prompt_ids=[p.id for p in PROMPTS],
+        schedule=Schedule((("a", "b"), ("a", "c"), ("b", "c"))),
+        reask=0,
+    )
+    with Store(out / "arena.db") as store:
+        store.add_prompts(PROMPTS)
+        store.flush()
+        run_tournament(plan, store, out)
+    return out
+
+
+def won(votes: Any, judge: str, first: str, second: str) -> set[float]:
+    table = votes.battles
+    rows = (votes.judge == votes.judges.index(judge)) & (table.a == table.models.index(first))
+    return set(table.score_a[rows & (table.b == table.models.index(second))].tolist())
+
+
+def test_every_member_s_votes_with_their_seats(tmp_path: Path) -> None:
+    votes = read_judged_votes(run(tmp_path / "run"))
+    assert votes.judges == ("first", "letters", "shortest")
+    assert len(votes.battles) == 3 * 2 * 3 * len(PROMPTS)
+    assert votes.battles.clusters == len(PROMPTS)
+    assert won(votes, "letters", "a", "b") == {1.0}
+    assert won(votes, "letters", "b", "a") == {0.0}
+    assert won(votes, "shortest", "a", "b") == {0.0}
+    assert won(votes, "first", "a", "b") == won(votes, "first", "b", "a") == {1.0}
+    assert votes.merged is not None
+    assert len(votes.merged) == 3 * len(PROMPTS)
+
+
+def test_the_run_s_leaderboard_is_rated_by_it_and_says_so(tmp_path: Path) -> None:
+    out = run(tmp_path / "run")
+    document = json.loads((out / "leaderboard.json").read_bytes())
+    assert document["rule"] == "reliability"
+    assert document["votes"] == 144
+    assert document["battles"] == 24
+    assert {one["name"] for one in document["judges"]} == {"letters", "shortest", "first"}
+    assert next(one for one in document["judges"] if one["name"] == "first")["seat"] > 2
+    assert [row["battles"] for row in document["leaderboard"]] == [16, 16, 16]
+    assert rated_jointly(out)
+    assert not rated_jointly(run(tmp_path / "other", "majority"))
+
+
+def test_verdicts_without_an_outcome_are_counted(tmp_path: Path) -> None:
+    votes = read_judged_votes(run(tmp_path / "run", fails=True))
+    assert votes.failed == {"letters": 2 * len(PROMPTS)}
+    assert any("left out: 16 of letters" in note for note in votes.battles.notes)
+    assert np.count_nonzero(votes.judge == votes.judges.index("letters")) == 2 * 2 * len(PROMPTS)
+    assert np.count_nonzero(votes.judge == votes.judges.index("first")) == 3 * 2 * len(PROMPTS)
+
+
+def table(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_table_with_judges(tmp_path: Path) -> None:
+    rows = [
+        {"model_a": "x", "model_b": "y", "winner": winner, "judge": judge, "prompt_id": n // 2}
+        for n, (winner, judge) in enumerate(
+            [("model_a", "j1"), ("model_b", "j2"), ("tie", "j1"), ("model_a", "j2"), ("model_a", None)]
+        )
+    ]
+    votes = read_judged_votes(table(tmp_path / "votes.jsonl", rows))
+    assert votes.judges == ("j1", "j2")
+    assert votes.battles.score_a.tolist() == [1.0, 0.0, 0.5, 1.0]
+    assert votes.judge.tolist() == [0, 1, 0, 1]
+    assert votes.battles.skipped == 1
+    assert any("1 of 5 votes without a judge's name" in note for note in votes.battles.notes)
+
+
+def test_what_holds_no_several_judges_is_refused(tmp_path: Path) -> None:
+    plain = {"model_a": "x", "model_b": "y", "winner": "model_a", "prompt_id": 1}
+    with pytest.raises(ConfigError, match="wants a column judge"):
+        read_judged_votes(table(tmp_path / "a.jsonl", [plain]))
+    with pytest.raises(ConfigError, match="are of one"):
+        read_judged_votes(table(tmp_path / "b.jsonl", [plain | {"judge": "j"}]))
+    own = plain | {"judge": "j", "score_a": 1.0, "score_b": 0.0, "flipped": False, "verdicts": ["k"]}
+    with pytest.raises(ConfigError, match=r"wants the arena\.db"):
+        read_judged_votes(table(tmp_path / "c.jsonl", [own]))

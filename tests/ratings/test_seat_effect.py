@@ -1,0 +1,85 @@
+"""What the first seat is worth, beside a logistic regression in full and by simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from arenaloop.ratings.arrays import sigmoid
+from arenaloop.ratings.battles import Battles
+from arenaloop.ratings.bradley_terry import fit
+from arenaloop.ratings.covariates import fit_controlled
+from arenaloop.ratings.seat_effect import seat_effect
+
+THETA = np.array([0.6, 0.1, -0.2, -0.5])
+
+
+def drawn(gamma: float, battles: int, seed: int, prompts: int = 0, weighted: bool = False) -> Battles:
+    rng = np.random.default_rng(seed)
+    a = rng.integers(0, 4, battles)
+    b = (a + rng.integers(1, 4, battles)) % 4
+    won = (rng.random(battles) < sigmoid(THETA[a] - THETA[b] + gamma)).astype(float)
+    won[rng.random(battles) < 0.1] = 0.5
+    prompt = rng.integers(0, prompts, battles) if prompts else None
+    weight = rng.uniform(0.5, 2.0, battles) if weighted else None
+    seat = {"seat": np.ones(battles)}
+    return Battles.of(list("abcd"), a, b, won, cluster=prompt, weight=weight, covariates=seat)
+
+
+def test_two_models_by_hand() -> None:
+    """a wins 30 of 40 from the first seat and 20 of 40 from the second: the mean of logit 3/4 and logit 1/2 is theta,
+    half their difference gamma."""
+    a = np.r_[np.zeros(40, int), np.ones(40, int)]
+    score = np.r_[np.ones(30), np.zeros(10), np.ones(20), np.zeros(20)]
+    battles = Battles.of(["a", "b"], a, 1 - a, score)
+    found = seat_effect(battles, fit(battles), clustered=False)
+    assert found.value == pytest.approx(np.log(3) / 2, abs=1e-9)
+    assert found.theta[0] - found.theta[1] == pytest.approx(np.log(3) / 2, abs=1e-9)
+    # variance of half the difference of two log-odds: (1 / (40 x 3/16) + 1 / (40 x 1/4)) / 4
+    error = np.sqrt((1 / 7.5 + 1 / 10) / 4)
+    assert found.upper - found.value == pytest.approx(1.99 * error, rel=0.01)
+
+
+@pytest.mark.parametrize("prompts", [0, 120])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_it_is_the_coefficient_of_a_covariate_that_is_one_in_every_battle(prompts: int, weighted: bool) -> None:
+    """The controlled fit is another implementation, battle by battle."""
+    battles = drawn(0.4, 1500, 1, prompts, weighted)
+    found = seat_effect(battles, fit(battles), clustered=bool(prompts))
+    other = fit_controlled(battles, ["seat"], cluster="prompt" if prompts else "battle")
+    effect = other.coefficients["seat"]
+    assert found.value == pytest.approx(effect.value / effect.scale, abs=1e-6)
+    assert found.upper - found.lower == pytest.approx((effect.upper - effect.lower) / effect.scale, rel=0.01)
+    assert found.theta == pytest.approx(other.fit.theta, abs=1e-6)
+
+
+def test_intervals_hold_the_truth() -> None:
+    held = []
+    for seed in range(200):
+        battles = drawn(0.3, 400, seed)
+        found = seat_effect(battles, fit(battles), clustered=False)
+        held.append(found.lower < 0.3 < found.upper)
+    assert 0.90 < np.mean(held) < 0.99
+
+
+def test_one_order_of_each_pair_tells_nothing_of_seats() -> None:
+    battles = drawn(0.4, 500, 2)
+    turned = battles.a > battles.b
+    a, b = np.where(turned, battles.b, battles.a), np.where(turned, battles.a, battles.b)
+    score = np.where(turned, 1 - battles.score_a, battles.score_a)
+    one_order = Battles.of(battles.models, a, b, score)
+    found = seat_effect(one_order, fit(one_order), clustered=False)
+    assert (found.value, found.lower) == (None, None)
+    assert "one order" in found.reason
+
+
+def test_an_undefeated_model_and_pools_leave_it_finite() -> None:
+    battles = drawn(0.4, 500, 3)
+    a = np.r_[battles.a, [4, 0, 4, 1], [5, 6] * 20]
+    b = np.r_[battles.b, [0, 4, 1, 4], [6, 5] * 20]
+    score = np.r_[battles.score_a, [1, 0, 1, 0], [1, 1, 0, 0] * 10]
+    more = Battles.of(list("abcdefg"), a, b, score)
+    found = seat_effect(more, fit(more), clustered=False)
+    assert found.value == pytest.approx(0.4, abs=0.3)
+    assert np.isfinite(found.theta).all()
+    assert found.theta[5:].sum() == pytest.approx(0)
