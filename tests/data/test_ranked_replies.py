@@ -49,12 +49,39 @@ def test_trees(tmp_path: Path) -> None:
         (tree("Hi?", ("a", "first"), ("b", 1)), "rank 'first' is no whole number"),  # type: ignore[arg-type]
         ({"text": "Hi?"}, r"no message tree: prompt\.text is missing"),
         ({"prompt": {"text": "Hi?", "lang": "en", "replies": [{"rank": 0}]}}, "a reply has no text"),
+        ({"prompt": {"text": "Hi?", "lang": "en", "replies": "none"}}, r"prompt\.replies is no list"),
+        ({"prompt": {"text": 3, "replies": []}}, r"prompt\.text is missing"),
+        ({"prompt": ["Hi?"]}, r"prompt\.text is missing"),
+        (tree("Hi?", ("a", 0.5), ("b", 1)), r"rank 0\.5 is no whole number"),  # type: ignore[arg-type]
+        (tree("Hi?", ("a", True), ("b", 1)), "rank True is no whole number"),
+        (tree(" ", ("a", 0), ("b", 1)), r"no prompt with 2 ranked replies \(deleted or empty: 1\)"),
     ],
 )
 def test_files_that_are_no_ranked_trees(tmp_path: Path, row: dict[str, Any], says: str) -> None:
     (tmp_path / "trees.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(InputError, match=says):
         read_trees(tmp_path / "trees.jsonl")
+
+
+def test_odd_trees(tmp_path: Path) -> None:
+    """Trees as they come: deleted messages, gaps in ranks, other languages, deeper turns, fields left out."""
+    deleted, mixed, gaps = (tree(text, ("good", 0), ("bad", 3), ("worse", 5)) for text in ("A?", "B?", "C?"))
+    deleted["prompt"]["deleted"] = True
+    mixed["prompt"]["replies"][0]["deleted"] = True
+    mixed["prompt"]["replies"][1]["replies"] = [{"text": "Thanks!", "rank": 0, "role": "prompter", "lang": "en"}]
+    mixed["prompt"]["replies"].append({"text": "mal", "rank": 9, "lang": "es"})
+    mixed["prompt"]["replies"].append({"text": "last", "rank": 7.0})  # a table's rank, and no language
+    mixed["prompt"]["replies"].append({"text": " \n", "rank": 1, "lang": "en"})
+    gaps["prompt"]["replies"].reverse()
+    bare = {"prompt": {"text": "D?", "lang": "en"}}
+    unheard = {"prompt": {"text": "E?", "lang": "en", "replies": None}, "tree_state": "growing"}
+    write_jsonl(tmp_path / "trees.jsonl", [deleted, mixed, gaps, bare, unheard, tree("F?", ("one", 0), ("none", None))])
+    found = read_trees(tmp_path / "trees.jsonl")
+    assert {one.prompt.last_user: one.replies for one in found.prompts} == {
+        "B?": ("bad", "worse", "last"),
+        "C?": ("good", "bad", "worse"),
+    }
+    assert found.dropped == {"deleted or empty": 1, "too few ranked replies": 3}
 
 
 def judged(*scores: float | None) -> list[Judgement | None]:

@@ -41,7 +41,8 @@ def read_trees(path: str | os.PathLike[str], *, lang: str | None = "en", least: 
     """First turns with ranked replies from a file of message trees.
 
     Args:
-        path: JSONL, a tree a line: ``{"prompt": {"text", "lang", "replies": [{"text", "rank"}]}}``.
+        path: JSONL, a tree a line: ``{"prompt": {"text", "lang", "replies": [{"text", "rank"}]}}``. What is marked as
+            deleted, empty, or without a rank is left out, and so are the turns that follow.
         lang: of prompts and replies; None takes all.
         least: how many ranked replies a prompt must have.
 
@@ -57,7 +58,13 @@ def read_trees(path: str | os.PathLike[str], *, lang: str | None = "en", least: 
         if lang is not None and first.get("lang") != lang:
             dropped["another language"] += 1
             continue
-        replies = _ranked(path, line, first.get("replies") or [], lang)
+        if first.get("deleted") or not first["text"].strip():
+            dropped["deleted or empty"] += 1
+            continue
+        said = first.get("replies") or []
+        if not isinstance(said, list):
+            raise row_error(path, line, "no message tree: prompt.replies is no list")
+        replies = _ranked(path, line, said, lang)
         prompt = Prompt.of(first["text"])
         if len(replies) < least:
             dropped["too few ranked replies"] += 1
@@ -78,8 +85,11 @@ def _ranked(path: str | os.PathLike[str], line: int, replies: Sequence[Any], lan
         if not isinstance(reply, Mapping) or not isinstance(reply.get("text"), str):
             raise row_error(path, line, "a reply has no text")
         rank = reply.get("rank")
-        if rank is None or reply.get("deleted") or (lang is not None and reply.get("lang", lang) != lang):
+        foreign = lang is not None and reply.get("lang", lang) != lang
+        if rank is None or reply.get("deleted") or foreign or not reply["text"].strip():
             continue
+        if isinstance(rank, float) and rank.is_integer():  # of tables, whose column of ranks has gaps
+            rank = int(rank)
         if isinstance(rank, bool) or not isinstance(rank, int):
             raise row_error(path, line, f"rank {rank!r} is no whole number")
         if rank in by_rank:
