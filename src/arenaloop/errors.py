@@ -9,6 +9,7 @@
     └── StoppedError (exit 4)     stopped early and resumable: what was stored stays
         ├── BudgetSpentError      the calls or the money that the run may cost are spent
         ├── EndpointDownError     a server is not there, or answers nothing but errors
+        ├── UnreadJudgeError      none of a judge's first answers could be read
         └── StorageError          the disk is full or the arena file cannot be written
 
 Failures of single calls are not exceptions: they are rows with a status (see `types.Status`).
@@ -26,6 +27,7 @@ __all__ = [
     "MissingExtraError",
     "StoppedError",
     "StorageError",
+    "UnreadJudgeError",
     "UserError",
     "nearest",
 ]
@@ -79,6 +81,10 @@ class BudgetSpentError(StoppedError):
 
 class EndpointDownError(StoppedError, ConnectionError):
     """A server could not be reached after its retries, or has answered nothing but errors."""
+
+
+class UnreadJudgeError(StoppedError):
+    """None of a judge's first answers could be read: asking on would only cost money."""
 
 
 class StorageError(StoppedError, OSError):

@@ -20,6 +20,7 @@ from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import all_pairs
 from arenaloop.arena.pairings import Summary, pairings
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.calls import run
 from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.calls.judging import unit_seed
 from arenaloop.calls.progress import Tally
@@ -372,6 +373,7 @@ def test_a_plan_is_looked_through_once_something_was_appended(tmp_path: Path, mo
 
 
 def test_a_plan_with_failures_is_not_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "MOST_UNREAD", 1_000)
     with Store(tmp_path / "arena.db") as store:
         plan = complete_plan(store, unreadable=True)
         play(plan, store)

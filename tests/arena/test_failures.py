@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scripted_battles import LONG, PROMPTS, Judging, contestant, failing, fight, make_plan, number, summarise
 
 from arenaloop.arena.battles import play
+from arenaloop.calls import run
 from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.errors import EndpointDownError
 from arenaloop.judges.pairwise import PairwiseJudge
@@ -41,7 +42,10 @@ def test_a_garbage_verdict_is_asked_again_warmer(path: Path, status: Status, tim
 
 
 @pytest.mark.parametrize("reask", [0, 1, 2])
-def test_without_an_outcome_a_battle_is_undecided_never_a_tie(path: Path, reask: int) -> None:
+def test_without_an_outcome_a_battle_is_undecided_never_a_tie(
+    path: Path, reask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "MOST_UNREAD", 1_000)
     judging = Judging(failing(99))
     plan = make_plan(judging, [contestant("a"), contestant("b")], reask=reask)
     found, tally = fight(path, plan)

@@ -11,8 +11,8 @@ import pytest
 from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, attempts, decide
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import final
-from arenaloop.calls.run import MOST_REFUSED
-from arenaloop.errors import EndpointDownError
+from arenaloop.calls.run import MOST_REFUSED, MOST_UNREAD
+from arenaloop.errors import EndpointDownError, UnreadJudgeError
 from arenaloop.judges.meta import MetaJudge, seated
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.judges.pointwise import RubricJudge, mean_score
@@ -151,7 +151,7 @@ def test_a_model_is_told_once_that_it_answered_in_an_earlier_run(
     for model in models:
         judge = PairwiseJudge(model)
         wanted = [s._replace(judge=judge, reask=0) for s in seatings(script, 20)]
-        play(wanted[:10] if model is models[0] else wanted, tmp_path / "arena.db")
+        play(wanted[:5] if model is models[0] else wanted[:15], tmp_path / "arena.db")
     assert [model.told for model in models] == [0, vouched]
 
 
@@ -216,3 +216,27 @@ def test_votes_on_one_answer_and_both_seats_of_their_judgements(tmp_path: Path) 
         decide(lambda: compared, store)
         verdicts = [store.verdict(unit.key()) for unit in compared]
     assert [(v.kind, v.first_hash) for v in verdicts if v] == [("meta", one.text_hash), ("meta", two.text_hash)]
+
+
+def test_a_judge_whose_first_answers_cannot_be_read_stops_early(tmp_path: Path) -> None:
+    """Re-asks count; what is in flight arrives and is kept, and the next run counts anew."""
+    script = Script(lambda n, _: "Both have merits.\n[[A>B]]")
+    wanted = seatings(script, 60)
+    for run in (1, 2):
+        with pytest.raises(UnreadJudgeError) as stopped:
+            play(wanted, tmp_path / "arena.db")
+        assert str(stopped.value) == (
+            "judge j: none of its first 20 answers could be read; for example “[[A>B]]”, where a last line like "
+            "“Scores: 7 5” was expected (template pairwise); template: labels reads such answers"
+        )
+        assert run * MOST_UNREAD <= len(script.heard) < run * (MOST_UNREAD + 4)
+    with Store(tmp_path / "arena.db", readonly=True) as store:
+        assert store.usage().calls == len(script.heard)
+
+
+@pytest.mark.parametrize("readable", [0, 19])
+def test_one_answer_that_can_be_read_is_enough_to_go_on(tmp_path: Path, readable: int) -> None:
+    script = Script(lambda n, _: "Scores: 7 5" if n == readable else "no idea")
+    wanted = seatings(script, 30, reask=0)
+    assert play(wanted, tmp_path / "arena.db").failed == 29
+    assert play(wanted, tmp_path / "arena.db").failed == 29  # a resumed run holds nothing but what was not read

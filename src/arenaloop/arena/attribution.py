@@ -67,6 +67,11 @@ class Attribution(NamedTuple):
         return self.reason.partition(":")[0]
 
     @property
+    def unasked(self) -> bool:
+        """Whether nothing has failed: an answer or a verdict was not asked for, or not yet."""
+        return self.reason in (MISSING, NOT_ASKED)
+
+    @property
     def winner(self) -> Winner | None:
         """Who wins where own failures are losses: the other one, if exactly one contestant failed by itself."""
         return {Cause.MODEL_A: Winner.MODEL_B, Cause.MODEL_B: Winner.MODEL_A}.get(self.cause)

@@ -186,6 +186,7 @@ def write_results(
     anchor: tuple[str, float] | None = None,
     rating: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
+    under_way: bool = False,
 ) -> Tournament:
     """Write ``battles.jsonl`` and ``leaderboard.json`` of a plan as it stands in the arena file; nothing is asked.
 
@@ -194,11 +195,15 @@ def write_results(
     Args:
         anchor, rating: how the leaderboard rates: arguments of `leaderboard`.
         notes: are added to those of the leaderboard.
+        under_way: the plan is not through: what was not asked for yet is no failure, and not among what is undecided.
     """
     summary, columns = Summary(), _Columns([c.name for c in plan.contestants])
 
     def rows() -> Iterator[bytes | dict[str, Any]]:
         for pairing in pairings(plan, store):
+            if under_way and _unasked(pairing):
+                summary.wanted += 1
+                continue
             summary.add(pairing)
             columns.add(pairing)
             for battle in pairing.battles:
@@ -208,7 +213,8 @@ def write_results(
 
     write_jsonl(out / "battles.jsonl", rows())
     if summary.open:
-        write_jsonl(out / "undecided.jsonl", (undecided_row(p) for p in pairings(plan, store) if not p.winners))
+        undecided = (p for p in pairings(plan, store) if not p.winners and not (under_way and _unasked(p)))
+        write_jsonl(out / "undecided.jsonl", map(undecided_row, undecided))
     else:
         (out / "undecided.jsonl").unlink(missing_ok=True)
     if getattr(plan.judge, "rule", None) == "reliability" and columns.decided:
@@ -219,6 +225,10 @@ def write_results(
     board = replace(board, notes=(*board.notes, *notes))
     write_json(out / "leaderboard.json", board.to_dict())
     return Tournament(board, summary, tally)
+
+
+def _unasked(pairing: Pairing) -> bool:
+    return pairing.attribution is not None and pairing.attribution.unasked
 
 
 def _rated(columns: _Columns, anchor: tuple[str, float] | None, rating: Mapping[str, Any]) -> Leaderboard:

@@ -13,7 +13,7 @@ from arenaloop.calls.booking import Booking
 from arenaloop.calls.budget import Flying, unpriced
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.units import Asked
-from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError
+from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError, UnreadJudgeError
 from arenaloop.models.base import ADMISSION, NOTHING, NOTICE, Reserve, Spent
 from arenaloop.store import Store
 
@@ -317,5 +317,7 @@ class Gate:
             pass
         except EndpointDownError as error:
             self.stop(error, _DOWN_GRACE)
+        except UnreadJudgeError as error:
+            self.stop(error, grace=None)
         except Exception as error:  # a full disk, damaged weights, a bug: nothing is gained by waiting
             self.stop(error, 0)

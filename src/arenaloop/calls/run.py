@@ -21,13 +21,14 @@ from arenaloop.calls.notices import keep_notices, told_notices
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import next_sample
 from arenaloop.calls.speeds import keep_speed
-from arenaloop.calls.units import Asked, Unit, Who
-from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError
+from arenaloop.calls.units import Asked, Record, Several, Unit, Who
+from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError, UnreadJudgeError
+from arenaloop.judges.unread import Unread, why_unread
 from arenaloop.models.base import Model, Reserve
 from arenaloop.store import Store
 from arenaloop.types import Status
 
-__all__ = ["MAX_BACKLOG", "MOST_REFUSED", "RECALLED", "Executor", "begin", "run"]
+__all__ = ["MAX_BACKLOG", "MOST_REFUSED", "MOST_UNREAD", "RECALLED", "Executor", "begin", "run"]
 
 MAX_BACKLOG = 2_000
 """Appends that may wait for the disk before workers pause."""
@@ -35,6 +36,9 @@ RECALLED = 100
 """Stored calls by which a resumed run knows what a model's calls take."""
 MOST_REFUSED = 30
 """Refusals of a judge's first calls that are too many if it never answered otherwise."""
+MOST_UNREAD = 20
+"""Answers of a judge that cannot be read, re-asks among them, that are too many if none ever could."""
+_UNREAD = frozenset({Status.UNPARSED, Status.TRUNCATED, Status.EMPTY})
 _REPORT_EVERY = 0.25  # seconds between progress reports
 
 T = TypeVar("T")
@@ -116,6 +120,9 @@ class Executor:
         self._running: dict[str, asyncio.Future[None] | None] = {}  # keys being asked, and who waits for them
         self._tried: Counter[str] = Counter()  # samples that failed in this invocation
         self._refusals: dict[Who, int | None] = {}  # of whom the first calls were; None: of some not
+        self._unread: dict[
+            Who, list[Unread] | None
+        ] = {}  # of whom no answer could be read so far; None: of some it could
 
     async def work(self, items: Iterator[T | None], do: Callable[[T], Awaitable[None]]) -> None:
         """Do items as long as there are any; several workers share the iterator. None only lets others in."""
@@ -241,22 +248,29 @@ class Executor:
         asked, who = unit.asked, unit.who
         if who in self._refusals:
             return
-        self._refusals[who] = 0
+        self._refusals[who], fingerprint = 0, getattr(asked, "fingerprint", "")
+        # of a rule and of recorded labels no answer is waited for
+        asks = who[0] == "judge" and asked.model is not None
+        self._unread[who] = [] if asks and not self.store.answered(*who, fingerprint, read=True) else None
         asked.recall(unit.earlier(self.store, RECALLED))
-        if asked.model is not None and self.store.answered(*who, getattr(asked, "fingerprint", "")):
+        if asked.model is not None and self.store.answered(*who, fingerprint):
             self._refusals[who] = None
             if (vouch := getattr(asked.model, "answered_before", None)) is not None:
                 vouch()
 
-    def _note(self, unit: Unit, status: Status) -> None:
+    def _note(self, unit: Unit, record: Record) -> None:
         """Take note of how a stored call ended.
 
         Raises:
             EndpointDownError: a judge has refused everything from the first call on. Of a contestant that is a result.
+            UnreadJudgeError: nothing that a judge has answered so far could be read.
         """
         role, name = who = unit.who
-        refusals = self._refusals.get(who)
-        if role != "judge" or refusals is None or status is Status.ERROR:
+        status = record.status
+        if role != "judge" or status is Status.ERROR:
+            return
+        self._note_unread(unit, record)
+        if (refusals := self._refusals.get(who)) is None:
             return
         self._refusals[who] = refusals = refusals + 1 if status is Status.REFUSED else None
         if refusals is not None and refusals >= MOST_REFUSED:
@@ -264,6 +278,17 @@ class Executor:
                 f"judge {name}: the server refused to answer the first {refusals} calls, whatever was asked; take "
                 "another judge, template or criteria, or have the server's filter changed"
             )
+
+    def _note_unread(self, unit: Unit, record: Record) -> None:
+        if (unread := self._unread.get(unit.who)) is None:
+            return
+        if record.status is Status.OK:
+            self._unread[unit.who] = None
+        elif record.status in _UNREAD:
+            first = record.verdicts[0] if isinstance(record, Several) and record.verdicts else record
+            unread.append(Unread(record.status, getattr(first, "raw", "")))
+            if len(unread) >= MOST_UNREAD:
+                raise UnreadJudgeError(why_unread(unit.asked.judge, unread))  # type: ignore[attr-defined]
 
     async def _call(self, unit: Unit, sample: int) -> Status:
         """One call, stored before it leaves the gate."""
@@ -280,7 +305,7 @@ class Executor:
             unit.keep(self.store, ((unit, record),))
             asked.cost(record.usd)
             ticket.leave(record.calls, record.usd, record.usd_estimated)
-            self._note(unit, record.status)
+            self._note(unit, record)
         except EndpointDownError:
             if asked.admitted_here:  # a model with a queue says so itself
                 ticket.unsent()
@@ -322,7 +347,7 @@ class Executor:
                     pace = (speed.reading + speed.writing) / len(units), speed
                     self.tally.paces.setdefault(units[0][0].who, pace)
             for unit, record in records:
-                self._note(unit, record.status)
+                self._note(unit, record)
         finally:
             if not landed and asked.chunked is not None:
                 gate.take_back(reserve, len(units))  # nothing was sent anywhere

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from arenaloop.arena.batches import check_batches, play_batches
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import estimate_plan
+from arenaloop.arena.standing import write_standing
 from arenaloop.arena.tournament import Tournament, run_tournament, write_results, write_summary
 from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
 from arenaloop.calls.batch import batch_seconds
@@ -30,7 +31,9 @@ from arenaloop.cli.merge import arena_of, refuse_unmergeable
 from arenaloop.cli.money import settle_batches
 from arenaloop.cli.progress import Watch, say_notices, say_undecided
 from arenaloop.config import BattleSettings
-from arenaloop.errors import ConfigError, InputError
+from arenaloop.errors import ConfigError, InputError, StoppedError, StorageError
+from arenaloop.models.secrets import without_secrets
+from arenaloop.report import write_report
 from arenaloop.specs import contestant, judge, load_prompts, self_preference
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error, unread_example
@@ -79,7 +82,11 @@ def execute(
         for directory in reuse:
             run.reuse(store, directory)
         run.begin(store, forget=forget)
-        result = run.play(store)
+        try:
+            result = run.play(store)
+        except (StoppedError, KeyboardInterrupt) as stop:
+            run.stop(store, stop, as_json=as_json)
+            raise
         run.finish(store, result, as_json=as_json)
     if result.undecided:
         raise typer.Exit(3)
@@ -197,16 +204,42 @@ class _BattleRun:
             )
             return write_results(plan, store, self.out, tally, anchor=anchor)
 
+    def stop(self, store: Store, stop: BaseException, *, as_json: bool) -> None:
+        """Write all result files as they stand, the report too, and print them; the stop itself is said by others.
+
+        A disk that is full, or a file that is not there any more, takes nothing more.
+        """
+        if isinstance(stop, StorageError):
+            return
+        why = without_secrets(" ".join(str(stop).split())) or "interrupted"
+        with suppress(StorageError, OSError):
+            store.flush()
+            result, summary = write_standing(
+                self.plan, store, self.out, why.partition("; ")[0], anchor=self.anchor, seconds=self._seconds(store)
+            )
+            write_report(self.out)
+            if as_json:
+                sys.stdout.write(json.dumps(summary, indent=2) + "\n")
+            elif result.leaderboard.battles:
+                _print_result(result, self.out, None)
+            else:
+                say(self.messages, f"no battle decided of {self.plan.battles:,}")
+
+    def _seconds(self, store: Store) -> float:
+        """Wall time from the first call to the last stored one; waiting for batches is time, too."""
+        return float(store.usage().seconds + batch_seconds(store))
+
     def finish(self, store: Store, result: Tournament, *, as_json: bool) -> None:
         """Write ``summary.json``, print the result, and on stderr what its reader should know besides."""
         flagged = suspects(store, self.names, limit=max(100, _LOOKED_AT // len(self.names)))
         more: dict[str, Any] = {"suspicious": counts} if (counts := flag_counts(flagged)) else {}
-        usage = store.usage()
-        seconds = usage.seconds + batch_seconds(store)  # waiting for batches is time, too
+        usage, seconds = store.usage(), self._seconds(store)
         people = human_equivalent(result.summary.decided, usage.usd, seconds, self.human).to_json()
         more |= {"failed_answers": self.failed_answers} if self.failed_answers else {}
         more |= {"seconds": seconds, "human_equivalent": people}
         summary = write_summary(self.out, store, result.summary, result.tally.cached, **more)
+        if (self.out / "report.html").is_file():  # of an earlier stop, say
+            write_report(self.out)
         if as_json:
             sys.stdout.write(json.dumps(summary, indent=2) + "\n")
         else:
@@ -245,7 +278,8 @@ class _BattleRun:
         say(self.messages, line)
 
 
-def _print_result(result: Tournament, out: Path, people: dict[str, Any]) -> None:
+def _print_result(result: Tournament, out: Path, people: dict[str, Any] | None) -> None:
+    """The leaderboard and what goes with it; without `people`, of a run that is not through and has its report."""
     console = Console()
     result.leaderboard.show(console)
     say(console, result.leaderboard.caption(), style="dim", fold=True)
@@ -258,6 +292,9 @@ def _print_result(result: Tournament, out: Path, people: dict[str, Any]) -> None
         if isinstance(shares[key], float)
     )
     say(console, rates, style="dim", fold=True)
+    if people is None:
+        say(console, f"report: {out / 'report.html'}", style="dim")
+        return
     if line := human_line(people):
         say(console, line, style="dim", fold=True)
     say(console, f"arenaloop report {out}  writes {out / 'report.html'}", style="dim")

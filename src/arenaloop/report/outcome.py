@@ -32,6 +32,12 @@ def outcome(documents: Documents, picks: Picks, judges: Sequence[str]) -> list[s
     if missing := int(summary["battles_wanted"]) - int(summary["battles_decided"]):
         lost = sum(n for kinds in (summary.get("losses_by_own_failure") or {}).values() for n in kinds.values())
         count = "count nowhere" if not lost else f"{lost:,} of them count as losses, by the loser's own failure"
+        if why := summary.get("stopped"):
+            told[-1] += (
+                f" The run is not through: {summary['battles_decided']:,} of {summary['battles_wanted']:,} battles are "
+                f"decided ({one_line(str(why), 200)}). The command that began it goes on."
+            )
+            return told
         told[-1] += (
             f" {missing:,} of {summary['battles_wanted']:,} battles are undecided and {count}; "
             "the command that began this run asks for them again."

@@ -153,19 +153,20 @@ class Readings:
 
     # ------------------------------------------------------------------ whether anybody was answered
 
-    def answered(self, role: str, name: str, fingerprint: str = "") -> bool:
+    def answered(self, role: str, name: str, fingerprint: str = "", *, read: bool = False) -> bool:
         """Whether any call of one model or judge brought something from it that is neither a failure nor a refusal.
 
         Args:
             role: ``"contestant"`` or ``"judge"``.
             name: of the contestant, or of the judge.
             fingerprint: of the judge; so that other settings of it do not count.
+            read: only what could be read counts.
         """
         tables, mine, values = ["responses"], "model = ?", [name]
         if role == "judge":
             tables = [table for table in _JUDGED if self._holds(table)]
             mine, values = "judge = ? AND judge_hash = ?", [name, fingerprint]
-        came = "status NOT IN ('error', 'refused')"
+        came = "status = 'ok'" if read else "status NOT IN ('error', 'refused')"
         queries = (f"SELECT 1 FROM {table} WHERE {mine} AND {came} LIMIT 1" for table in tables)  # noqa: S608
         return any(self._reader.execute(query, values).fetchone() for query in queries)
 
