@@ -69,7 +69,7 @@ class Leaderboard:
         method: ``"bt"`` or ``"elo"``.
         interval: ``"sandwich"`` or ``"bootstrap"``.
         level: of the intervals, e.g. 0.95.
-        cluster: ``"prompt"`` or ``"battle"``: what counted as independent.
+        cluster: ``"prompt"``, ``"voter"`` or ``"battle"``: what counted as independent.
         battles, ties, skipped: rated battles, how many of them were ties, rows that could not be rated.
         notes: what a reader should know, in plain words.
         rows: best first.
@@ -77,6 +77,7 @@ class Leaderboard:
         depends: whether the order hangs on undecided battles: some model would have another place had it lost, or won,
             all of its own.
         worth: what the order is worth; None of Elo.
+        tie_rule: what became of ties, one of `ratings.tie_rules.TIE_RULES`.
     """
 
     method: str
@@ -91,6 +92,7 @@ class Leaderboard:
     coefficients: Mapping[str, Coefficient] | None = None
     depends: bool = False
     worth: Worth | None = None
+    tie_rule: str = "half"
 
     def __getitem__(self, model: str) -> Row:
         """The row of one model, by name."""
@@ -144,6 +146,7 @@ class Leaderboard:
                 for row in self.rows
             ],
         }
+        document["tie_rule"] = self.tie_rule
         if self.worth is not None:
             document |= self.worth.to_dict()
         if lost:
@@ -247,11 +250,11 @@ class Leaderboard:
 
     def caption(self) -> str:
         """One line that says what was rated and how."""
-        clustered = "clustered by prompt" if self.cluster == "prompt" else "every battle on its own"
+        clustered = "every battle on its own" if self.cluster == "battle" else f"clustered by {self.cluster}"
         how = "Bradley–Terry" if self.method == "bt" else "Elo, averaged over orders"
-        counts = f"{self.battles:,} battles, {self.ties:,} ties" + (
-            f", {self.skipped:,} skipped" if self.skipped else ""
-        )
+        ties = f"{self.ties:,} ties" + (" left out" if self.tie_rule == "drop" else "")
+        counts = f"{self.battles:,} battles, {ties}" + (f", {self.skipped:,} skipped" if self.skipped else "")
+        how += {"davidson": " with Davidson's ties", "rao_kupper": " with Rao and Kupper's ties"}.get(self.tie_rule, "")
         counts += f", {self._lost:,} lost by own failure" if self._lost else ""
         equal = f" at equal {' and '.join(self.coefficients)}" if self.coefficients else ""
         return f"{counts} · {how}{equal} · {self.interval} intervals, {clustered}"
