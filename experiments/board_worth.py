@@ -99,11 +99,18 @@ def flagged(board: str, repeats: int) -> list[str]:
     return [board, PLANTED[board] or "none", f"{100 * raised / repeats:.1f} %", f"{100 * right / repeats:.1f} %", told]
 
 
+LARGE = "20 models, 50,000 votes"
+
+
 def compare(command: str, board: str, seed: int) -> list[str]:
     """One row: both programs on one CSV: pairs separated, ranks that differ, the seat's effect, CPU seconds."""
+    if board == LARGE:
+        drawn = votes(np.linspace(1.0, -1.0, 20), 50_000, np.random.default_rng(seed))
+    else:
+        drawn = planted(board, seed)
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder, "votes.csv"), Path(folder, "audit.json")
-        planted(board, seed).write(path)
+        drawn.write(path)
         theirs_seconds, _ = _timed([command, "audit", str(path), "--json", str(out), "--cluster", "battle"])
         audit = json.loads(out.read_text())
         ours_seconds, told = _timed(
@@ -145,7 +152,7 @@ def main() -> None:
     parser.add_argument("--peer", help="a command with the verb `audit`")
     options = parser.parse_args()
     if options.peer:
-        boards = [board for board in PLANTED if board != "two pools"]
+        boards = [LARGE, *(board for board in PLANTED if board != "two pools")]
         titles = [
             "board",
             "separated",
