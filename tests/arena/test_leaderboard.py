@@ -37,7 +37,7 @@ def test_the_document_has_exactly_the_promised_fields() -> None:
     document = json.loads(leaderboard(columns()).to_json())
     assert list(document) == [
         "method", "interval", "level", "cluster", "battles", "ties", "skipped", "notes", "leaderboard",
-        "tiers", "differences", "seat", "cycles", "flags",
+        "tie_rule", "tiers", "differences", "seat", "cycles", "flags",
     ]  # fmt: skip
     assert (document["method"], document["interval"], document["level"]) == ("bt", "sandwich", 0.95)
     assert (document["cluster"], document["battles"], document["skipped"]) == ("prompt", 600, 0)
@@ -133,7 +133,7 @@ def test_what_cannot_be_rated_is_noted_and_never_nan(rows: list, note: str, unra
         ({"anchor": ("alpah", 1100.0)}, "did you mean 'alpha'"),
         ({"method": "glicko"}, "method must be bt or elo"),
         ({"interval": "jackknife"}, "interval must be sandwich or bootstrap"),
-        ({"cluster": "judge"}, "cluster must be prompt or battle"),
+        ({"cluster": "judge"}, "cluster must be prompt, voter or battle"),
         ({"level": 95}, "level must lie strictly between 0 and 1"),
     ],
 )

@@ -190,3 +190,71 @@ def test_a_policy_is_that_of_a_run_directory(battles: Path, tmp_path: Path) -> N
     ):
         with pytest.raises(ConfigError, match=says):
             CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+@pytest.fixture
+def votes(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(2)
+    rows = []
+    for t in range(600):
+        a, b = rng.choice(4, 2, replace=False)
+        won = rng.random() < 1 / (1 + np.exp(-0.8 * (b - a)))
+        winner = "tie" if rng.random() < 0.15 else "model_a" if won else "model_b"
+        rows.append(
+            {"model_a": f"m{a}", "model_b": f"m{b}", "winner": winner, "voter_id": f"v{t % 60}",
+             "language": "en" if t < 580 else "\x1b[31mfr"}
+        )  # fmt: skip
+    path = tmp_path / "votes.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_what_the_order_is_worth_fits_eighty_columns(votes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run(str(votes), "--by", "language")
+    assert max(map(len, shown.splitlines())) <= 80
+    for text in ("ranks", "tier", "all at once", "to separate them", "first seat:", "triads run in a circle"):
+        assert text in shown
+    assert "clustered by voter" in " ".join(shown.split())
+    assert "language: en" in shown
+    assert "no board of language \\x1b[31mfr (20 battles" in shown
+
+
+def test_long_names_take_the_place_of_tiers_and_places(votes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = votes.read_text()
+    for code in range(4):
+        text = text.replace(f'"m{code}"', f'"claude-3-5-sonnet-2024102{code}"')
+    votes.write_text(text)
+    shown = run(str(votes))
+    header = shown.splitlines()[0]
+    assert header.startswith("ranks")
+    assert "tier" not in header
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_the_document_holds_slices_and_the_rule_for_ties(votes: Path) -> None:
+    document = json.loads(run(str(votes), "--by", "language", "--ties", "davidson", "--json"))
+    assert document["tie_rule"] == "davidson"
+    assert document["cluster"] == "voter"
+    assert document["by"]["column"] == "language"
+    english, french = document["by"]["boards"]
+    assert english["battles"] == 580
+    assert english["leaderboard"][0]["rank_lower"] == 1
+    assert "reason" in french
+    dropped = json.loads(run(str(votes), "--ties", "drop", "--json"))
+    assert dropped["ties"] + dropped["battles"] == 600
+    assert dropped["differences"][0]["above"] == "m0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ties", "half_win"], "ties must be half, davidson, rao_kupper or drop"),
+        (["--ties", "davidson", "--interval", "bootstrap"], "works with method bt and interval sandwich"),
+        (["--cluster", "prompt"], "carry no prompt_id"),
+    ],
+)
+def test_rules_and_clusters_that_cannot_be_are_user_errors(votes: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(str(votes), *arguments)

@@ -71,7 +71,7 @@ class Leaderboard:
         method: ``"bt"`` or ``"elo"``.
         interval: ``"sandwich"`` or ``"bootstrap"``.
         level: of the intervals, e.g. 0.95.
-        cluster: ``"prompt"`` or ``"battle"``: what counted as independent.
+        cluster: ``"prompt"``, ``"voter"`` or ``"battle"``: what counted as independent.
         battles, ties, skipped: rated battles, how many of them were ties, rows that could not be rated.
         notes: what a reader should know, in plain words.
         rows: best first.
@@ -82,6 +82,7 @@ class Leaderboard:
         style: the procedure by which style was controlled for, ``style`` or ``arena_hard``; None without.
         judges: what a jury's members weigh and favour, where that was fitted.
         votes: of these.
+        tie_rule: what became of ties, one of `ratings.tie_rules.TIE_RULES`.
     """
 
     method: str
@@ -99,6 +100,7 @@ class Leaderboard:
     style: str | None = None
     judges: tuple[JudgeFit, ...] | None = None
     votes: int = 0
+    tie_rule: str = "half"
 
     def __getitem__(self, model: str) -> Row:
         """The row of one model, by name."""
@@ -152,6 +154,7 @@ class Leaderboard:
                 for row in self.rows
             ],
         }
+        document["tie_rule"] = self.tie_rule
         if self.worth is not None:
             document |= self.worth.to_dict()
         if lost:
@@ -279,11 +282,11 @@ class Leaderboard:
 
     def caption(self) -> str:
         """One line that says what was rated and how."""
-        clustered = "clustered by prompt" if self.cluster == "prompt" else "every battle on its own"
+        clustered = "every battle on its own" if self.cluster == "battle" else f"clustered by {self.cluster}"
         how = "Bradley–Terry" if self.method == "bt" else "Elo, averaged over orders"
-        counts = f"{self.battles:,} battles, {self.ties:,} ties" + (
-            f", {self.skipped:,} skipped" if self.skipped else ""
-        )
+        ties = f"{self.ties:,} ties" + (" left out" if self.tie_rule == "drop" else "")
+        counts = f"{self.battles:,} battles, {ties}" + (f", {self.skipped:,} skipped" if self.skipped else "")
+        how += {"davidson": " with Davidson's ties", "rao_kupper": " with Rao and Kupper's ties"}.get(self.tie_rule, "")
         counts += f", {self._lost:,} lost by own failure" if self._lost else ""
         names = [name for name in self.coefficients or () if self.style is None or name not in FEATURES]
         names += ["style"] if self.style == "style" else []

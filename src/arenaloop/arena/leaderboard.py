@@ -20,10 +20,12 @@ from arenaloop.ratings import bradley_terry
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bootstrap import Bootstrap, bootstrap
 from arenaloop.ratings.bradley_terry import BradleyTerry, anchor_code
+from arenaloop.ratings.clustering import CLUSTERS, choose_cluster
 from arenaloop.ratings.elo import battles_to_settle, elo_orders
 from arenaloop.ratings.intervals import Intervals, sandwich
 from arenaloop.ratings.style import fit_style
 from arenaloop.ratings.style_features import PROCEDURES
+from arenaloop.ratings.tie_rules import TIE_RULES, rated_with_ties, without_ties
 from arenaloop.ratings.undecided import OutcomeBounds, failure_notes, outcome_bounds
 from arenaloop.types import Battle
 
@@ -43,6 +45,7 @@ def leaderboard(
     method: str = "bt",
     interval: str = "sandwich",
     cluster: str | None = None,
+    ties: str = "half",
     anchor: tuple[str, float] | None = None,
     score: str = "estimate",
     samples: int = 1000,
@@ -59,7 +62,11 @@ def leaderboard(
         method: ``"bt"`` (Bradley–Terry by maximum likelihood) or ``"elo"`` (online Elo averaged over random orders,
             whose interval is always a bootstrap).
         interval: ``"sandwich"`` or ``"bootstrap"``.
-        cluster: ``"prompt"`` or ``"battle"``; None means prompts where there are prompt ids, else battles.
+        cluster: ``"prompt"``, ``"voter"`` or ``"battle"``: what is independent; None means the most cautious that the
+            columns allow: of prompts and voters what makes intervals wider (voters where there are `clustering.FEWEST`
+            or more), else battles.
+        ties: ``"half"`` a win for each side, an outcome of their own by ``"davidson"`` or ``"rao_kupper"``, or
+            ``"drop"``; see `ratings.tie_rules`.
         anchor: a model and the rating that it shall have; without one, ratings have mean 1000.
         score: what a rating is: the maximum-likelihood ``"estimate"``, or the ``"median"`` of a bootstrap (Arena
             Learning, Arena-Hard), beside which the estimate stands too.
@@ -78,8 +85,13 @@ def leaderboard(
     for name, value, known in choices:
         if value not in known:
             raise ConfigError(f"{name} must be {' or '.join(known)}, not {value!r}")
-    if cluster not in (None, "prompt", "battle"):
-        raise ConfigError(f"cluster must be prompt or battle, not {cluster!r}")
+    if cluster not in (None, *CLUSTERS):
+        raise ConfigError(f"cluster must be prompt, voter or battle, not {cluster!r}")
+    if ties not in TIE_RULES:
+        raise ConfigError(f"ties must be {', '.join(TIE_RULES[:-1])} or {TIE_RULES[-1]}, not {ties!r}")
+    modelled = ties in ("davidson", "rao_kupper")
+    if modelled and (controls or (method, interval) != ("bt", "sandwich")):
+        raise ConfigError(f"ties {ties} works with method bt and interval sandwich, and without control")
     if not 0.0 < level < 1.0:
         raise ConfigError(f"level must lie strictly between 0 and 1, not {level}")
     if controls and (method, interval) != ("bt", "sandwich"):
@@ -87,15 +99,19 @@ def leaderboard(
     if score == "median" and (method, interval) != ("bt", "bootstrap"):
         raise ConfigError("score median is that of a bootstrap: it works with method bt and interval bootstrap")
     table = as_battles(battles, controls=controls)
+    tied, of_all = table.ties, table
+    if ties == "drop":
+        table = without_ties(table)
     notes = [*table.notes, *table.weight_notes()]
     if not len(table):
         notes.append("no battle could be rated")
-    if cluster == "prompt" and table.cluster is None:
-        raise ConfigError("these battles carry no prompt_id to cluster by: use cluster battle")
-    if cluster is None:
-        cluster = "battle" if table.cluster is None else "prompt"
-        if cluster == "battle" and len(table):
-            notes.append("no prompt_id: intervals take every battle as independent")
+    try:
+        chosen = choose_cluster(table, cluster)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    cluster, table = chosen.cluster, chosen.battles
+    notes += chosen.notes
+    grouped = "battle" if cluster == "battle" else "prompt"
 
     coefficients = None
     origin = None
@@ -103,7 +119,7 @@ def leaderboard(
     found: Intervals | Bootstrap | None = None
     try:
         if method == "elo":
-            rating, lower, upper, said = _elo(table, cluster, anchor, samples, seed, level)
+            rating, lower, upper, said = _elo(table, grouped, anchor, samples, seed, level)
             if interval == "sandwich":
                 interval = "bootstrap"
                 said.append("Elo has no sandwich interval: resampled orders instead")
@@ -112,20 +128,23 @@ def leaderboard(
             fit: BradleyTerry
             spread: Intervals | Bootstrap
             if controls:
-                controlled = fit_style(table, controls, frozen=frozen, cluster=cluster, level=level)
+                controlled = fit_style(table, controls, frozen=frozen, cluster=grouped, level=level)
                 fit, spread, coefficients = controlled.fit, controlled.intervals, controlled.coefficients
                 if controlled.left_out:
                     notes.append(f"{controlled.left_out} battles without {' and '.join(controls)} left out of the fit")
             else:
                 fit = bradley_terry.fit(table)
                 if interval == "bootstrap":
-                    spread = bootstrap(table, fit, samples=samples, seed=seed, cluster=cluster)
+                    spread = bootstrap(table, fit, samples=samples, seed=seed, cluster=grouped)
+                elif modelled:
+                    spread = rated_with_ties(table, fit, ties, cluster=grouped)
+                    fit = spread.fit
                 else:
-                    spread = sandwich(table, fit, cluster=cluster)
+                    spread = sandwich(table, fit, cluster=grouped)
             origin = spread.settled()
             rating = fit.ratings(anchor=anchor, origin=origin)
             lower, upper = spread.bounds(anchor=anchor, level=level, origin=origin)
-            notes += [*fit.notes, *spread.notes(anchor=anchor, origin=origin)]
+            notes += [*fit.notes, *(chosen.told(note) for note in spread.notes(anchor=anchor, origin=origin))]
             if score == "median" and isinstance(spread, Bootstrap):
                 estimate, rating = rating, spread.medians(anchor=anchor, origin=origin)
                 notes.append(f"ratings are the medians of {samples:,} resamples")
@@ -135,7 +154,17 @@ def leaderboard(
         raise ConfigError(str(error)) from None
     worth = None
     if found is not None:
-        worth = worth_of(table, found, _best_first(rating), cluster=cluster, level=level)
+        worth = worth_of(
+            table,
+            found,
+            _best_first(rating),
+            cluster=cluster,
+            level=level,
+            ties=ties,
+            of_all=of_all,
+            voters=chosen.power_voters,
+            plain=not controls,
+        )
     notes += [*failure_notes(table), *(bounds.notes if bounds is not None else ())]
     return Leaderboard(
         method=method,
@@ -143,7 +172,7 @@ def leaderboard(
         level=level,
         cluster=cluster,
         battles=len(table),
-        ties=table.ties,
+        ties=tied,
         skipped=table.skipped,
         notes=tuple(notes),
         rows=ranked(table, rating, lower, upper, bounds, estimate, worth),
@@ -151,6 +180,7 @@ def leaderboard(
         style=next((name for name in controls if name in PROCEDURES), None),
         depends=bounds is not None and bool(bounds.moving),
         worth=worth,
+        tie_rule=ties,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from arenaloop.ratings import bradley_terry
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.board_flags import Flag, board_flags
 from arenaloop.ratings.bootstrap import Bootstrap
@@ -99,7 +100,16 @@ class Worth:
 
 
 def worth_of(
-    battles: Battles, spread: Intervals | Bootstrap, order: Sequence[int], *, cluster: str, level: float
+    battles: Battles,
+    spread: Intervals | Bootstrap,
+    order: Sequence[int],
+    *,
+    cluster: str,
+    level: float,
+    ties: str = "half",
+    of_all: Battles | None = None,
+    voters: tuple[float, float] | None = None,
+    plain: bool = True,
 ) -> Worth:
     """What a board's order is worth.
 
@@ -109,14 +119,23 @@ def worth_of(
         order: codes of the models, best first.
         cluster: ``"prompt"``, ``"battle"`` or ``"voter"``: what is independent.
         level: of the intervals, one by one and all together.
+        ties: the rule for them that the board was made by.
+        of_all: the battles with their ties, where `battles` lacks them.
+        voters: see `board_flags`.
+        plain: whether ratings hold nothing equal: what they would be by another rule for ties, and how many circles
+            they predict, is asked of the battles alone.
     """
     clustered = cluster != "battle"
     fit = spread.fit
     found = board_order(spread, order, battles.clusters if clustered else len(battles), level=level)
     seat = seat_effect(battles, fit, clustered=clustered, level=level)
-    circles = cycles(battles, fit)
-    rules = orders_by_rule(battles, fit) if battles.ties else {}
-    flags = board_flags(fit, found, seat=seat, rules=rules, circles=circles)
+    every = battles if of_all is None else of_all
+    rules, circles = {}, None
+    if plain:
+        half = fit if ties == "half" else bradley_terry.fit(every)
+        circles = cycles(battles, half if ties != "drop" else fit, inflation=1.0 if voters is None else voters[0] ** 2)
+        rules = orders_by_rule(every, half) if every.ties else {}
+    flags = board_flags(fit, found, seat=seat, rules=rules, rule=ties, circles=circles, voters=voters)
     return Worth(fit.models, found, cluster, seat, circles, tuple(flags))
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from arenaloop.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from arenaloop.arena.board import Leaderboard
+    from arenaloop.arena.slices import Slice
     from arenaloop.data.run_battles import OwnFailure
 
 __all__ = ["OwnFailureOption", "parse_anchor", "parse_controls", "parse_own_failure", "rank"]
@@ -34,7 +39,22 @@ def rank(
     interval: Annotated[str, typer.Option(help="sandwich or bootstrap.")] = "sandwich",
     samples: Annotated[int, typer.Option(help="Bootstrap resamples.", min=10)] = 1000,
     cluster: Annotated[
-        str | None, typer.Option(help="What is independent: prompt or battle. Default: prompt where there are ids.")
+        str | None,
+        typer.Option(
+            metavar="prompt|voter|battle",
+            help="What is independent. Default: the most cautious that the columns allow.",
+        ),
+    ] = None,
+    ties: Annotated[
+        str,
+        typer.Option(
+            metavar="half|davidson|rao_kupper|drop",
+            help="A tie is half a win each, an outcome of its own by one of two models, or left out.",
+        ),
+    ] = "half",
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="TAG", help="Also a board for each value of a column, or of a tag of the prompts."),
     ] = None,
     score: Annotated[
         str, typer.Option(help="A rating is the estimate, or the median of the bootstrap (as in Arena Learning).")
@@ -82,9 +102,12 @@ def rank(
         arenaloop rank arena.parquet --control length --plot board.svg
 
         arenaloop rank arena.parquet --control style
+
+        arenaloop rank votes.csv --cluster voter --ties davidson --by language
     """
     from arenaloop.arena.leaderboard import leaderboard
     from arenaloop.arena.reliability_board import reliability_board
+    from arenaloop.arena.slices import slice_boards
     from arenaloop.data.formats import read_battles
     from arenaloop.data.formats.style_columns import read_answer_styles
     from arenaloop.data.judged_votes import rated_jointly, read_judged_votes
@@ -110,46 +133,72 @@ def rank(
     directory = file.parent if file.name == "battles.jsonl" else file
     policy = parse_own_failure(own_failure, file, in_run=is_run(directory))
     if is_run(directory) and styles is None:  # which knows more of its battles than their file says
-        battles = read_run(directory, controls=controls, own_failure=policy)
+        battles = read_run(directory, controls=controls, own_failure=policy, by=by)
     else:
-        battles = read_battles(file, controls=controls, answers=styles)
-    board = leaderboard(
-        battles,
-        method=method,
-        interval=interval,
-        cluster=cluster,
-        anchor=fixed,
-        score=score,
-        samples=samples,
-        seed=seed,
-        level=level,
-        controls=controls,
-        frozen=frozen,
-    )
-    _finish(board, plot, as_json)
+        battles = read_battles(file, controls=controls, answers=styles, by=by)
+    settings: dict[str, Any] = {
+        "method": method,
+        "interval": interval,
+        "cluster": cluster,
+        "ties": ties,
+        "anchor": fixed,
+        "score": score,
+        "samples": samples,
+        "seed": seed,
+        "level": level,
+        "controls": controls,
+        "frozen": frozen,
+    }
+    board = leaderboard(battles, **settings)
+    slices = [] if by is None else slice_boards(battles, **settings)
+    _finish(board, plot, as_json, by, slices)
 
 
-def _finish(board: Leaderboard, plot: Path | None, as_json: bool) -> None:
-    """Draw and print a board; exit code 3 where its order hangs on what is undecided."""
+def _finish(
+    board: Leaderboard, plot: Path | None, as_json: bool, by: str | None = None, slices: Sequence[Slice] = ()
+) -> None:
+    """Draw and print a board and its slices; exit code 3 where its order hangs on what is undecided."""
+    from rich.console import Console
+
     if plot is not None:
         from arenaloop.arena.forest_plot import forest_plot
 
         forest_plot(board, plot)
     if as_json:
-        sys.stdout.write(board.to_json())
+        document = board.to_dict()
+        if by is not None:
+            document["by"] = {"column": by, "boards": [part.to_dict() for part in slices]}
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     else:
-        _print(board)
+        console = Console()
+        _print(console, board)
+        if by is not None:
+            _print_slices(console, by, slices)
     if board.depends:
         raise typer.Exit(3)
 
 
-def _print(board: Leaderboard) -> None:
-    from rich.console import Console
+def _print_slices(console: Console, by: str, slices: Sequence[Slice]) -> None:
+    from arenaloop.terminal import say
 
+    for part in slices:
+        if part.board is not None:
+            console.print()
+            say(console, f"{by}: {part.value}", style="bold")
+            part.board.show(console, ranks=True)
+            say(console, part.board.caption(), style="dim", fold=True)
+            for flag in () if part.board.worth is None else part.board.worth.flags:
+                say(console, f"flag {flag.name}: {flag.text}", fold=True)
+    if left_out := [part for part in slices if part.board is None]:
+        console.print()
+        told = [f"{'none' if p.value is None else p.value} ({p.battles:,} battles: {p.reason})" for p in left_out]
+        say(console, f"no board of {by} {'; '.join(told)}", fold=True)
+
+
+def _print(console: Console, board: Leaderboard) -> None:
     from arenaloop.arena.worth_table import show_worth
     from arenaloop.terminal import say
 
-    console = Console()
     board.show(console, ranks=True)
     say(console, board.caption(), style="dim", fold=True)
     if board.worth is not None:

@@ -131,28 +131,56 @@ def _lost_rows(path: Path) -> Iterator[JsonRow]:
             yield row
 
 
-def read_run(directory: Path, *, controls: Sequence[str] = (), own_failure: OwnFailure | None = None) -> Battles:
+def read_run(
+    directory: Path,
+    *,
+    controls: Sequence[str] = (),
+    own_failure: OwnFailure | None = None,
+    by: str | None = None,
+) -> Battles:
     """The battles of a run directory, with those that no verdict decided; arguments as of `read_failures`.
 
     Args:
         controls: covariates; the arena file knows ``length`` and style. A battle lost by own failure has none, and
             counts as one between equals: left out, the loss would be escaped again.
+        by: a tag of the prompts, or a column of the battles, to slice by.
 
     Raises:
-        InputError: as of `read_battles`.
+        InputError: as of `read_battles`, or no prompt carries the tag.
     """
+    tags = _slices(directory, by)
     failures = read_failures(directory, own_failure)
     path = directory / "battles.jsonl"
     if controls and set(feature_names(controls)) <= {*FEATURES} and arena_of(directory) is not None:
         rows = enumerate(rows_with_lengths(directory, failures, styled=is_style(controls)), start=1)
-        battles = battles_from_rows(rows, str(directory), controls=controls)
+        battles = battles_from_rows(rows, str(directory), controls=controls, by=tags)
     elif failures.changed:
-        battles = battles_from_rows(_rows(path, failures), str(directory), controls=controls)
+        battles = battles_from_rows(_rows(path, failures), str(directory), controls=controls, by=tags)
         check_whole(directory)
     else:
-        battles = read_battles(directory, controls=controls)
+        battles = read_battles(directory, controls=controls, by=tags)
     battles = battles.with_failures(((a, b) for _, a, b in failures.undecided), failures.lost)
     return replace(battles, notes=(*battles.notes, *at_odds(directory)))
+
+
+def _slices(directory: Path, by: str | None) -> str | Mapping[str, str] | None:
+    """What the battles are sliced by: the value of that tag by prompt, or a column of their file."""
+    arena = arena_of(directory)
+    if by is None or arena is None:
+        return by
+    found: dict[str, str] = {}
+    carried: set[str] = set()
+    with Store(arena, readonly=True) as store:
+        for prompt in store.prompts():
+            carried |= prompt.tags.keys()
+            if (value := prompt.tags.get(by)) is not None:
+                found[prompt.id] = str(value)
+    if found:
+        return found
+    if by in next((row for _, row in read_rows(directory / "battles.jsonl")), {}):
+        return by
+    known = ", ".join(sorted(carried)) or "none"
+    raise InputError(f"{directory}: no prompt carries the tag {by} to slice by (they carry: {known})")
 
 
 def at_odds(directory: Path) -> list[str]:

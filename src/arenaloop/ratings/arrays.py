@@ -19,6 +19,7 @@ __all__ = [
     "prompt_codes",
     "relative_weights",
     "sigmoid",
+    "tag_codes",
     "tally",
 ]
 
@@ -77,6 +78,15 @@ def prompt_codes(prompt_ids: Sequence[Any]) -> IntArray:
     if unknown:
         codes[np.isin(codes, unknown)] = -1
     return codes
+
+
+def tag_codes(values: Sequence[Any]) -> tuple[IntArray, list[str]]:
+    """Codes of values as texts, shape (N,), -1 where one is missing (None, NaN, blank), and the texts they index."""
+    codes, texts = encode([None if value is None or value != value else str(value).strip() for value in values])
+    known = [index for index, text in enumerate(texts) if text]
+    position = np.full(len(texts) or 1, -1, dtype=np.int32)
+    position[known] = np.arange(len(known), dtype=np.int32)
+    return position[codes], [texts[index] for index in known]
 
 
 def dense(group: IntArray) -> tuple[IntArray, int]:

@@ -25,6 +25,7 @@ from arenaloop.ratings.arrays import (
     meetings,
     prompt_codes,
     relative_weights,
+    tag_codes,
     tally,
 )
 from arenaloop.ratings.cells import Place, read_controls, read_scores, read_weights
@@ -57,6 +58,11 @@ class Battles:
         undecided: how many battles of two models have no known outcome, symmetric, shape (K, K); None without any.
         own_failures: how many of each model's losses are failures of its own, not verdicts, shape (K,); None without
             any.
+        voter: codes of who decided, 0 to `voters` - 1, shape (N,); None where the battles do not name them.
+        voters: how many there are (0 without names).
+        tag: index into `tags` of what the battles are sliced by, -1 where there is none, shape (N,); None where they
+            are not.
+        tags: its values, sorted.
         mass: the weights in proportion (`relative_weights`), which is all that any figure sees of them.
     """
 
@@ -72,6 +78,10 @@ class Battles:
     notes: tuple[str, ...] = ()
     undecided: IntArray | None = None
     own_failures: IntArray | None = None
+    voter: IntArray | None = None
+    voters: int = 0
+    tag: IntArray | None = None
+    tags: tuple[str, ...] = ()
     mass: FloatArray | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -111,6 +121,9 @@ class Battles:
         covariates: Mapping[str, npt.ArrayLike] | None = None,
         skipped: int = 0,
         notes: Sequence[str] = (),
+        voter: npt.ArrayLike | None = None,
+        tag: npt.ArrayLike | None = None,
+        tags: Sequence[str] = (),
     ) -> Battles:
         """Check and tidy coded columns: unrated rows go, models are sorted by name.
 
@@ -123,6 +136,9 @@ class Battles:
             covariates: numeric columns, shape (N,).
             skipped: rows that a reader has left out already.
             notes: what a reader has to say.
+            voter: integer codes of who decided, as `cluster`.
+            tag: index into `tags`, -1 where there is none, shape (N,).
+            tags: distinct values in any order.
 
         Raises:
             ValueError: a weight that is negative or not finite, a score outside [0, 1], columns of unequal length.
@@ -132,7 +148,11 @@ class Battles:
         mass = None if weight is None else np.asarray(weight, dtype=np.float64)
         group = None if cluster is None else np.asarray(cluster)
         extra = {name: np.asarray(column, dtype=np.float64) for name, column in (covariates or {}).items()}
-        columns: dict[str, npt.NDArray[Any] | None] = {"b": second, "score_a": score, "weight": mass, "cluster": group}
+        people = None if voter is None else np.asarray(voter)
+        label = None if tag is None else np.asarray(tag)
+        columns: dict[str, npt.NDArray[Any] | None] = {
+            "b": second, "score_a": score, "weight": mass, "cluster": group, "voter": people, "tag": label,
+        }  # fmt: skip
         for name, column in {**columns, **extra}.items():
             if column is not None and column.shape != first.shape:
                 raise ValueError(f"column {name!r} has {column.shape} entries where 'a' has {first.shape}")
@@ -155,7 +175,7 @@ class Battles:
             skipped += int(np.count_nonzero(~keep))
             first, second, score = first[keep], second[keep], score[keep]
             mass = None if mass is None else mass[keep]
-            group = None if group is None else group[keep]
+            group, people, label = (None if c is None else c[keep] for c in (group, people, label))
             extra = {name: column[keep] for name, column in extra.items()}
 
         if mass is not None:
@@ -172,19 +192,47 @@ class Battles:
         clusters = 0
         if group is not None:
             group, clusters = dense(group)
-        names = tuple(models[code] for code in order)
-        return cls(names, first, second, score, mass, group, clusters, extra, skipped, tuple(notes), undecided)
+        voters = 0
+        if people is not None:
+            people, voters = dense(people)
+        if label is not None:
+            by_name = sorted(range(len(tags)), key=lambda code: tags[code])
+            place = np.append(np.argsort(np.array(by_name, dtype=np.int64)), -1).astype(np.int32)
+            label, tags = place[label], [tags[code] for code in by_name]
+        return cls(
+            tuple(models[code] for code in order),
+            first,
+            second,
+            score,
+            mass,
+            group,
+            clusters,
+            extra,
+            skipped,
+            tuple(notes),
+            undecided,
+            voter=people,
+            voters=voters,
+            tag=label,
+            tags=tuple(tags),
+        )
 
     @classmethod
     def from_columns(
-        cls, columns: Mapping[str, Sequence[Any]], *, controls: Sequence[str] = (), place: Place | None = None
+        cls,
+        columns: Mapping[str, Sequence[Any]],
+        *,
+        controls: Sequence[str] = (),
+        by: str | None = None,
+        place: Place | None = None,
     ) -> Battles:
         """Battles from a mapping of columns (a dict of lists, a data frame of either library).
 
         Args:
             columns: `model_a`, `model_b`, and `winner` (see `read_outcomes`) or, without it, `score_a` in [0, 1];
-                optionally `prompt_id`, `weight`, and NAME_a with NAME_b for every name in `controls`.
+                optionally `prompt_id`, `voter`, `weight`, and NAME_a with NAME_b for every name in `controls`.
             controls: covariates to keep, such as ``length``.
+            by: a column to slice by.
             place: where a row (from 0) stands, for errors; ``row N`` by default.
 
         Raises:
@@ -197,6 +245,7 @@ class Battles:
         if "winner" not in found and "score_a" not in found and not one_hot:
             missing.append("winner")
         missing += [f"{n}{side}" for n in feature_names(controls) for side in ("_a", "_b") if f"{n}{side}" not in found]
+        missing += [by] if by is not None and by not in found else []
         if missing:
             raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join(found) or 'none'})")
         names_a, names_b = list(columns["model_a"]), list(columns["model_b"])
@@ -216,6 +265,8 @@ class Battles:
             prompt_ids=list(columns["prompt_id"]) if "prompt_id" in found else None,
             covariates=covariates,
             notes=(*outcomes.notes, *told),
+            voters=list(columns["voter"]) if "voter" in found else None,
+            tags=None if by is None else list(columns[by]),
         )
 
     @classmethod
@@ -229,6 +280,8 @@ class Battles:
         prompt_ids: Sequence[Any] | None = None,
         covariates: Mapping[str, FloatArray] | None = None,
         notes: Sequence[str] = (),
+        voters: Sequence[Any] | None = None,
+        tags: Sequence[Any] | None = None,
     ) -> Battles:
         """Battles from names instead of codes; rows without a name are left out and counted.
 
@@ -236,6 +289,8 @@ class Battles:
             names_a, names_b: N names, texts or numbers; None, NaN and blank ones are missing.
             prompt_ids: N ids, texts or numbers.
             score_a, weight, covariates, notes: as in `of`.
+            voters: N names of who decided, texts or numbers.
+            tags: N values to slice by; None, NaN and blank ones are missing.
 
         Raises:
             ValueError: names or ids that are neither, or columns that cannot be.
@@ -250,8 +305,13 @@ class Battles:
         position, models = encode([str(name) for name in distinct])
         codes, nameless = position[codes], unnamed[codes]
         a, b = codes[: len(names_a)], codes[len(names_a) :]
+        people = None if voters is None else prompt_codes([None if v is None else str(v) for v in voters])
+        label, values = (None, []) if tags is None else tag_codes(tags)
         if not nameless.any():
-            return cls.of(models, a, b, score_a, weight=weight, cluster=group, covariates=covariates, notes=notes)
+            return cls.of(
+                models, a, b, score_a, weight=weight, cluster=group, covariates=covariates, notes=notes, voter=people,
+                tag=label, tags=values,
+            )  # fmt: skip
         kept = ~(nameless[: len(a)] | nameless[len(a) :])
         used, models = encode([models[code] for code in np.concatenate([a[kept], b[kept]])])
         gone = int(np.count_nonzero(~kept))
@@ -265,6 +325,9 @@ class Battles:
             covariates={name: column[kept] for name, column in (covariates or {}).items()},
             skipped=gone,
             notes=[*notes, f"{gone:,} of {len(kept):,} rows without a model's name left out"],
+            voter=None if people is None else people[kept],
+            tag=None if label is None else label[kept],
+            tags=values,
         )
 
     def with_failures(self, undecided: Iterable[tuple[str, str]], own_failures: Mapping[str, int]) -> Battles:
@@ -299,6 +362,7 @@ class Battles:
     def rows(self, keep: BoolArray) -> Battles:
         """The battles of some rows, shape (N,), among the same models."""
         cluster, clusters = (None, 0) if self.cluster is None else dense(self.cluster[keep])
+        voter, voters = (None, 0) if self.voter is None else dense(self.voter[keep])
         return replace(
             self,
             a=self.a[keep],
@@ -307,8 +371,31 @@ class Battles:
             weight=None if self.weight is None else self.weight[keep],
             cluster=cluster,
             clusters=clusters,
+            voter=voter,
+            voters=voters,
+            tag=None if self.tag is None else self.tag[keep],
             covariates={name: column[keep] for name, column in self.covariates.items()},
         )
+
+    def met(self) -> Battles:
+        """The same battles among the models that fought them."""
+        used = np.unique(np.concatenate([self.a, self.b]))
+        if len(used) == len(self.models):
+            return self
+        position = np.zeros(len(self.models), dtype=np.int32)
+        position[used] = np.arange(len(used), dtype=np.int32)
+        return replace(
+            self,
+            models=tuple(self.models[code] for code in used),
+            a=position[self.a],
+            b=position[self.b],
+            undecided=None if self.undecided is None else self.undecided[np.ix_(used, used)],
+            own_failures=None if self.own_failures is None else self.own_failures[used],
+        )
+
+    def by_voter(self) -> Battles:
+        """The same battles with voters in the place of prompts: those of one voter are no independent witnesses."""
+        return replace(self, cluster=self.voter, clusters=self.voters)
 
     def power_sums(self, power: int) -> FloatArray:
         """Sums of the battles' weights to a `power`, pair by pair, shape (K, K), symmetric; 1 battle weighs 1."""

@@ -4,7 +4,7 @@
 |---|---|---|
 | ``disconnected`` | pools that never met | ratings of two groups stand on one board and cannot be compared |
 | ``thin`` | too few battles | half of the neighbours would not separate at `THIN` points apart |
-| ``seat`` | a judge that favours a seat | the effect's whole interval lies beyond `SEAT` nats |
+| ``seat`` | a judge that favours a seat | the effect lies three standard errors beyond `SEAT` nats |
 | ``ties`` | a model that draws most | models that are apart for certain change places by another rule for ties |
 | ``cycles`` | rock, paper, scissors | a circle beyond doubt, or `CIRCLES` more than 99 % of boards by the fit have |
 | ``power_voters`` | a few people with many votes | standard errors by voter are `VOTERS` times those by battle |
@@ -101,12 +101,12 @@ def board_flags(
     if gap is not None and gap > THIN:
         text = f"too few battles: half of the neighbours would have to be {gap:,.0f} points apart, or more, to be told"
         flags.append(Flag("thin", f"{text} apart"))
-    if seat is not None and seat.value is not None and _beyond(seat.lower, seat.upper, SEAT):
+    if seat is not None and seat.value is not None and _beyond(seat.value, seat.error, SEAT):
         swapped = turned(order.above, seat.theta)
         text = f"the {'first' if seat.value > 0 else 'second'} seat is worth {abs(seat.value):.2f} nats"
         flags.append(Flag("seat", text + (f"; without it {_pairs(names, swapped)}" if swapped else "")))
-    if told := [text for name, text in _by_rules(names, order, rules or {}, rule)]:
-        flags.append(Flag("ties", "the order depends on them: " + "; ".join(told)))
+    if by_rules := _by_rules(names, order, rules or {}, rule):
+        flags.append(Flag("ties", "the order depends on them: " + "; ".join(by_rules)))
     if circles is not None and (text := _circles(names, circles)):
         flags.append(Flag("cycles", text))
     if voters is not None and voters[0] >= VOTERS:
@@ -120,19 +120,19 @@ def board_flags(
     return flags
 
 
-def _beyond(lower: float | None, upper: float | None, band: float) -> bool:
-    """Whether a whole interval lies on one side of a band around 0."""
-    return lower is not None and upper is not None and (lower > band or upper < -band)
+def _beyond(value: float, error: float | None, band: float) -> bool:
+    """Whether a value lies three standard errors beyond a band around 0: chance does so on one board of 700."""
+    return error is not None and abs(value) - 3.0 * error > band
 
 
-def _by_rules(names: Sequence[str], order: Order, rules: Mapping[str, FloatArray], rule: str) -> list[tuple[str, str]]:
+def _by_rules(names: Sequence[str], order: Order, rules: Mapping[str, FloatArray], rule: str) -> list[str]:
     certain = order.above.copy()
     for neighbour in order.neighbours:
         certain[neighbour.above, neighbour.below] |= neighbour.joint_lower > 0.0
     found = []
     for name, theta in rules.items():
         if name != rule and (swapped := turned(certain, theta)):
-            found.append((name, f"where {_CALLED[name]}, {_pairs(names, swapped)}"))
+            found.append(f"where {_CALLED[name]}, {_pairs(names, swapped)}")
     return found
 
 

@@ -28,7 +28,7 @@ from arenaloop.ratings.intervals import (
 from arenaloop.ratings.separation import divide
 from arenaloop.ratings.student import t_quantile
 
-__all__ = ["Coefficient", "Controlled", "fit_controlled"]
+__all__ = ["Coefficient", "Controlled", "fit_controlled", "scores_by_cluster"]
 
 _RIDGE = 1e-2
 """On the coefficients, where covariates alone tell who won, or cannot be told from the models themselves."""
@@ -194,7 +194,7 @@ def fit_controlled(
     if cluster == "battle":
         meat = _information(cell[: len(kept)], kept.a, kept.b, shown * shown, F[: len(kept)], size)
     else:
-        meat = _by_prompt(group, units, kept.a, kept.b, shown, F[: len(kept)], size)
+        meat = scores_by_cluster(group, units, kept.a, kept.b, shown, shown[:, None] * F[: len(kept)], size)
     chance = p * (1.0 - p)
     known = _information(cell, a, b, np.where(stands_in, squares * chance, 0.0), F, size)
     alone = _information(cell[: len(kept)], kept.a, kept.b, shown * shown, F[: len(kept)], size) + known
@@ -295,11 +295,19 @@ def _origin(H: FloatArray, same: FloatArray, size: int) -> FloatArray:
     return out
 
 
-def _by_prompt(
-    group: IntArray, groups: int, a: IntArray, b: IntArray, r: FloatArray, F: FloatArray, size: int
+def scores_by_cluster(
+    group: IntArray, groups: int, a: IntArray, b: IntArray, r: FloatArray, S: FloatArray, size: int
 ) -> FloatArray:
-    """Sum over clusters of outer products of summed scores, shape (size + F, size + F)."""
-    wide = size + F.shape[1]
+    """Sum over clusters of the outer products of their summed scores, shape (size + F, size + F).
+
+    Args:
+        group: cluster of each battle, 0 to `groups` - 1, shape (N,).
+        a, b: codes of its models.
+        r: its score in theta_a - theta_b, shape (N,).
+        S: its scores in F parameters more, shape (N, F).
+        size: how many models there are.
+    """
+    wide = size + S.shape[1]
     step = max(1, _DENSE_SCORES // wide)
     order = np.argsort(group, kind="stable")
     edges = np.searchsorted(group[order], np.arange(0, groups + step, step))
@@ -311,7 +319,7 @@ def _by_prompt(
         base = here * wide
         scores = tally(base + a[rows], many * wide, r[rows]) - tally(base + b[rows], many * wide, r[rows])
         scores = scores.reshape(many, wide)
-        for f in range(F.shape[1]):
-            scores[:, size + f] = tally(here, many, r[rows] * F[rows, f])
+        for f in range(S.shape[1]):
+            scores[:, size + f] = tally(here, many, S[rows, f])
         meat += scores.T @ scores
     return meat

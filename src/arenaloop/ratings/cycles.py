@@ -128,9 +128,7 @@ def _clearest(z: FloatArray, least: float) -> tuple[int, int, int] | None:
     return found
 
 
-_erf = np.frompyfunc(math.erf, 1, 1)
-
-
 def _phi(x: FloatArray) -> FloatArray:
     """The normal distribution function."""
-    return np.asarray(0.5 + 0.5 * _erf(x / math.sqrt(2.0)).astype(np.float64))
+    scaled = (x / math.sqrt(2.0)).ravel().tolist()
+    return np.array([0.5 + 0.5 * math.erf(value) for value in scaled]).reshape(x.shape)

@@ -167,8 +167,19 @@ def _neighbours(
         if not separated and math.isfinite(error[k]) and apart[k] != 0.0:
             needed = units_to_separate(float(apart[k]), float(error[k]), units, level=joint, power=power)
             more = max(needed - units, 1)
-        ends = (ELO_PER_NAT * float(x) for x in (apart[k], error[k], lower, upper, joint_lower, joint_upper))
-        found.append(Neighbours(i, j, *ends, more))
+        found.append(
+            Neighbours(
+                above=i,
+                below=j,
+                difference=ELO_PER_NAT * float(apart[k]),
+                error=ELO_PER_NAT * float(error[k]),
+                lower=ELO_PER_NAT * float(lower),
+                upper=ELO_PER_NAT * float(upper),
+                joint_lower=ELO_PER_NAT * float(joint_lower),
+                joint_upper=ELO_PER_NAT * float(joint_upper),
+                more=more,
+            )
+        )
     return tuple(found)
 
 

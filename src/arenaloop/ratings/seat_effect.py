@@ -33,7 +33,7 @@ class SeatEffect:
 
     Attributes:
         value: gamma in nats; None where nothing tells it.
-        lower, upper: its interval; None where there is none.
+        lower, upper: its interval; None where there is none. error: its standard error.
         theta: strengths without it, in nats, shape (K,), centred within each component; NaN for the unrated.
         reason: why there is no figure, or no interval, in plain words; empty where there is one.
     """
@@ -43,6 +43,7 @@ class SeatEffect:
     upper: float | None
     theta: FloatArray
     reason: str = ""
+    error: float | None = None
 
 
 def seat_effect(battles: Battles, fit: BradleyTerry, *, clustered: bool, level: float = 0.95) -> SeatEffect:
@@ -82,7 +83,7 @@ def seat_effect(battles: Battles, fit: BradleyTerry, *, clustered: bool, level: 
         return SeatEffect(gamma, None, None, strengths, "fewer than three prompts carry the battles")
     error = float(np.sqrt(influence @ influence * units / (units - 1.0)))
     half = error * t_quantile(level, max(worth - 1.0, 1.0))
-    return SeatEffect(gamma, gamma - half, gamma + half, strengths)
+    return SeatEffect(gamma, gamma - half, gamma + half, strengths, error=error)
 
 
 def _fitted(N: FloatArray, S: FloatArray, fit: BradleyTerry) -> tuple[FloatArray, float, FloatArray]:
@@ -122,4 +123,4 @@ def _fitted(N: FloatArray, S: FloatArray, fit: BradleyTerry) -> tuple[FloatArray
     for c in np.unique(fit.component):
         piece = fit.component == c
         theta[piece] -= theta[piece].mean()
-    return theta, gamma, np.linalg.inv(H)
+    return theta, gamma, np.asarray(np.linalg.inv(H), dtype=np.float64)

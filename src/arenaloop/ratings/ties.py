@@ -21,7 +21,7 @@ from arenaloop.ratings.arrays import FloatArray, tally
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.crossings import components
 
-__all__ = ["TieModel", "count_outcomes", "fit_ties", "outcome_probabilities"]
+__all__ = ["TieModel", "count_outcomes", "fit_ties", "outcome_probabilities", "outcome_scores", "tie_information"]
 
 _TOLERANCE = 1e-10
 
@@ -69,6 +69,36 @@ def outcome_probabilities(theta: FloatArray, tie: float, kind: str) -> tuple[Flo
         return np.asarray(np.exp(d / 2.0) / total), np.asarray(tie / total)
     win = 1.0 / (1.0 + tie * np.exp(-d))
     return np.asarray(win), np.asarray(1.0 - win - win.T)
+
+
+def outcome_scores(theta: FloatArray, tie: float, kind: str) -> tuple[FloatArray, FloatArray]:
+    """How the log-likelihood of one battle answers to the gap, and to tau, for each of its outcomes.
+
+    Args:
+        theta, tie, kind: as of `outcome_probabilities`. tau is ln nu, or ln(eta - 1).
+
+    Returns:
+        Two arrays of shape (3, K, K): derivatives in theta_row - theta_column, and in tau, where the row lost, tied,
+        and won.
+    """
+    win, draw = outcome_probabilities(theta, tie, kind)
+    loss = win.T
+    if kind == "davidson":
+        # natural parameters: statistic -1/2, 0, 1/2 for the gap, and whether it is a tie for tau
+        mean = (win - loss) / 2.0
+        gap = np.stack([-0.5 - mean, -mean, 0.5 - mean])
+        return gap, np.stack([-draw, 1.0 - draw, -draw])
+    share = (tie - 1.0) / tie  # d ln eta / d tau
+    up, down = win * (1.0 - win), loss * (1.0 - loss)
+    gap = np.stack([loss - 1.0, (down - up) / draw, 1.0 - win])
+    return gap, share * np.stack([loss - 1.0, (up + down) / draw, win - 1.0])
+
+
+def tie_information(model: TieModel, wins: FloatArray, ties: FloatArray) -> FloatArray:
+    """Negative Hessian of the log-likelihood at a fit in theta and tau, shape (K + 1, K + 1)."""
+    i, j = np.triu_indices(len(wins), 1)
+    tau = float(np.log(model.tie - (model.kind == "rao_kupper")))
+    return _derivatives(model.theta, tau, model.kind, i, j, wins[i, j], wins[j, i], ties[i, j])[1]
 
 
 def fit_ties(

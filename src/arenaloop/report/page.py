@@ -26,6 +26,7 @@ from arenaloop.report.charts import forest, stage_curves
 from arenaloop.report.documents import Documents, number, read_documents
 from arenaloop.report.health import benches, failures, judge_health, scores
 from arenaloop.report.learning import learned
+from arenaloop.report.order import worth_of
 from arenaloop.report.outcome import outcome, title
 from arenaloop.report.rendering import LIMITS, MAX_BYTES, environment, first_limit
 from arenaloop.report.scatter import drawn
@@ -198,6 +199,7 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "summary": documents.summary,
         "board": {"own_failures": 0, "undecided": 0, **documents.board},
         "caption": _caption(documents.board),
+        "worth": worth_of(documents.board),
         "notes": [one_line(note, 400) for note in _notes(documents)[:30]],
         "rows": rows,
         "rows_left_out": len(documents.rows) - len(rows),
@@ -234,7 +236,8 @@ def _caption(board: Mapping[str, Any]) -> str:
     method = {"bt": "Bradley–Terry by maximum likelihood", "elo": "Elo, averaged over orders"}.get(
         board["method"], one_line(board["method"], 40)
     )
-    clustered = "clustered by prompt" if board["cluster"] == "prompt" else "every battle on its own"
+    cluster = one_line(board["cluster"], 40)
+    clustered = "every battle on its own" if cluster == "battle" else f"clustered by {cluster}"
     level = number(board.get("level"))
     intervals = f"{100 * level:g} % intervals" if level is not None else "intervals"
     skipped = f", {board['skipped']:,} skipped" if board.get("skipped") else ""

@@ -118,3 +118,31 @@ def test_annotations_without_outputs_have_no_length(tmp_path: Path) -> None:
     lengths = read_battles(path, controls=["length"]).covariates["length"]
     assert lengths[0] != lengths[0]  # NaN: unknown, not the length 0
     assert lengths[1] == -0.5
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet", "rows"])
+def test_who_voted_and_what_battles_are_sliced_by_are_read(tmp_path: Path, form: str) -> None:
+    import polars as pl
+
+    rows = [
+        {"model_a": "a", "model_b": "b", "winner": "model_a", "prompt_id": i // 2, "judge_hash": f"u{i % 3}",
+         "language": ["en", "de"][i % 2]}
+        for i in range(6)
+    ]  # fmt: skip
+    path = tmp_path / "votes"
+    if form == "csv":
+        pl.DataFrame(rows).write_csv(path)
+    elif form == "parquet":
+        pl.DataFrame(rows).write_parquet(path)
+    elif form == "jsonl":
+        write(path, rows)
+    else:
+        write(path, [rows[0] | {"winner": "A"}, *rows[1:]])  # in words that only the rows' reader knows
+    battles = read_battles(path, by="language")
+    assert battles.voters == 3
+    assert (battles.voter[:3] == battles.voter[3:]).all()
+    assert battles.tags == ("de", "en")
+    assert battles.tag.tolist() == [1, 0] * 3
+    assert read_battles(path).tag is None
+    with pytest.raises(InputError, match=r"missing column topic to slice by \(found: model_a"):
+        read_battles(path, by="topic")

@@ -43,15 +43,21 @@ _NUMBERS = ("score_a", "weight")
 _OURS = frozenset({"prompt_id", "winner", "score_b", "flipped", "judge", "verdicts"})  # of ``battles.jsonl``
 
 
-def read_battles(path: str | Path, *, controls: Sequence[str] = (), answers: StyleByAnswer | None = None) -> Battles:
+def read_battles(
+    path: str | Path,
+    *,
+    controls: Sequence[str] = (),
+    answers: StyleByAnswer | None = None,
+    by: judgments.By = None,
+) -> Battles:
     """Battles from a file, from the ``battles.jsonl`` of a run directory, or from a directory of judgments.
 
     Known contents, told apart by what is in them:
 
     * a table (JSON, JSONL, CSV or Parquet; see `tables`) with `model_a`, `model_b`, `winner` (see
       `ratings.outcomes.read_outcomes`) or `winner_model_a`, `winner_model_b`, `winner_tie` or, without those, `score_a`
-      in [0, 1]; optionally `prompt_id` (or `question_id`), `weight`, and pairs of numeric columns such as `length_a`,
-      `length_b`;
+      in [0, 1]; optionally `prompt_id` (or `question_id`), who voted (`judgments.VOTER_COLUMNS`), `weight`, and pairs
+      of numeric columns such as `length_a`, `length_b`;
     * FastChat pair judgments, Arena-Hard judgments, AlpacaEval annotations (see `judgments`).
 
     Rows whose winner is not known are left out and counted while they are few, and refused otherwise.
@@ -60,6 +66,7 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = (), answers: Sty
         path: a file, plain or gzip, a directory or a pattern (`arenaloop.table_files`).
         controls: names of covariates to read, ``length`` for the columns `length_a` and `length_b`.
         answers: the style of the answers, for files without it; see `style_columns.read_answer_styles`.
+        by: what to slice them by.
 
     Raises:
         InputError: no such file, content that cannot be read, values that are not known, or missing columns (named,
@@ -67,19 +74,19 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = (), answers: Sty
     """
     path = Path(path)
     if (path / "battles.jsonl").exists():
-        battles = read_battles(path / "battles.jsonl", controls=controls, answers=answers)
+        battles = read_battles(path / "battles.jsonl", controls=controls, answers=answers, by=by)
         check_whole(path)
         return battles
     if path.is_dir() or is_pattern(path):
-        return judgments.battles_from_rows(table_rows(path), str(path), controls=controls, answers=answers)
+        return judgments.battles_from_rows(table_rows(path), str(path), controls=controls, answers=answers, by=by)
     kind = content_kind(path)
     if kind not in ("array", "arrow") and answers is None:
         found = _columns(path, kind)
         spelled = judgments.known_names(controls).spelled(found)
         try:
             judgments.require_columns([spelled.get(name, name) for name in found])
-            unread = judgments.unread(found, controls) if not spelled and judgments.is_table(found) else None
-            frame = None if unread is None else _frame(path, kind, controls, found, unread)
+            unread = judgments.unread(found, controls, by) if not spelled and judgments.is_table(found) else None
+            frame = None if unread is None else _frame(path, kind, controls, found, unread, by)
             if (
                 frame is not None
                 and frame.height
@@ -91,13 +98,13 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = (), answers: Sty
                     notes += repeated
                     if kept is not None:
                         frame, place = frame.filter(kept), partial(_place_of, np.flatnonzero(kept), place)
-                battles = battles_from_frame(frame, controls=controls, found=found, place=place)
+                battles = battles_from_frame(frame, controls=controls, by=by, found=found, place=place)
                 return replace(battles, notes=(*notes, *battles.notes))
         except InputError:
             raise
         except ValueError as error:
             raise file_error(path, error) from None
-    return judgments.battles_from_rows(table_rows(path), str(path), controls=controls, answers=answers)
+    return judgments.battles_from_rows(table_rows(path), str(path), controls=controls, answers=answers, by=by)
 
 
 def _place_of(kept: IntArray, place: Place, index: int) -> str:
@@ -109,6 +116,7 @@ def battles_from_frame(
     frame: pl.DataFrame,
     *,
     controls: Sequence[str] = (),
+    by: judgments.By = None,
     found: Sequence[str] | None = None,
     place: Place | None = None,
 ) -> Battles:
@@ -117,6 +125,7 @@ def battles_from_frame(
     Args:
         frame: the columns.
         controls: covariates; each NAME needs numeric columns NAME_a and NAME_b.
+        by: what to slice them by.
         found: column names to report when some are missing (those of `frame` by default).
         place: where a row (from 0) stands, for errors; ``row N`` by default.
 
@@ -133,6 +142,7 @@ def battles_from_frame(
     missing += [f"{n}{side}" for n in feature_names(controls) for side in ("_a", "_b") if f"{n}{side}" not in names]
     if missing:
         raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join((found or names)[:20]) or 'none'})")
+    judgments.require_slices(by, names if found is None else found)
 
     score, notes = _scores(frame, one_hot, place)
     weight = read_weights(frame["weight"].to_numpy(), place=place) if "weight" in names else None
@@ -148,6 +158,8 @@ def battles_from_frame(
         covariates = {name: column[kept] for name, column in covariates.items()}
         a, b, models = _codes(*(column.filter(kept) for column in texts))
     prompt = next((name for name in judgments.PROMPT_COLUMNS if name in names), None)
+    voter = judgments.voter_column(names if found is None else found)
+    tag, tags = _tags(frame, by, prompt)
     return Battles.of(
         models,
         a,
@@ -158,7 +170,27 @@ def battles_from_frame(
         covariates=covariates,
         skipped=0 if kept is None else int((~kept).sum()),
         notes=notes,
+        voter=None if voter is None else _prompts(frame[voter]),
+        tag=tag,
+        tags=tags,
     )
+
+
+def _tags(frame: pl.DataFrame, by: judgments.By, prompt: str | None) -> tuple[IntArray | None, list[str]]:
+    """Codes of what the rows are sliced by, -1 where there is none, and the texts that they index."""
+    import polars as pl
+
+    if by is None or (not isinstance(by, str) and prompt is None):
+        return None, []
+    if isinstance(by, str):
+        column = frame[by].cast(pl.String)
+    else:
+        column = frame[str(prompt)].cast(pl.String).replace_strict(by, default=None, return_dtype=pl.String)
+    column = column.str.strip_chars()
+    column = column.set(column == "", None)
+    texts = column.drop_nulls().unique().sort()
+    codes = column.cast(pl.Enum(texts)).to_physical().cast(pl.Int32).fill_null(-1)
+    return codes.to_numpy(), texts.to_list()
 
 
 def _scores(frame: pl.DataFrame, one_hot: bool, place: Place | None) -> tuple[FloatArray, list[str]]:
@@ -198,7 +230,7 @@ def _columns(path: Path, kind: str) -> list[str]:
 
 
 def _frame(
-    path: Path, kind: str, controls: Sequence[str], found: Sequence[str], unread: Sequence[str]
+    path: Path, kind: str, controls: Sequence[str], found: Sequence[str], unread: Sequence[str], by: judgments.By
 ) -> pl.DataFrame | None:
     """The columns that ratings need, and those to be named; None where polars does not take the file as it is."""
     import polars as pl
@@ -211,7 +243,8 @@ def _frame(
         return None  # the texts are counted row by row
     types: dict[str, Any] = dict.fromkeys(_TEXT, pl.String) | dict.fromkeys(numbers, pl.Float64)
     ids = [name for name in _identity(found) if name not in types]
-    types |= dict.fromkeys([*ids, *unread], pl.String)
+    beside = [name for name in (judgments.voter_column(found), by) if isinstance(name, str) and name not in types]
+    types |= dict.fromkeys([*ids, *unread, *beside], pl.String)
     wanted = [name for name in types if name in found]
     try:
         if kind == "jsonl":
@@ -233,7 +266,7 @@ def _frame(
             except pl.exceptions.ComputeError:
                 frame = _read_csv(path, types)
             # an empty cell may be the end of a row that is too short: the rows' reader tells
-            return None if any(frame.null_count().row(0)) else frame
+            return None if any(frame.drop(beside).null_count().row(0)) else frame
         else:
             lazy = pl.scan_parquet(path).rename(bare_name)
         if styled:
@@ -252,7 +285,7 @@ def _frame(
     if kind != "jsonl":
         return frame
     # keys that come later, twice, or written in another way than polars knows: the rows' reader tells
-    optional = {"own_failure", *ids, *unread}
+    optional = {"own_failure", *ids, *unread, *beside}
     missing = any(frame[n].null_count() == frame.height for n in wanted if n not in optional)
     odd = missing or not (judgments.is_own(found) or _keys(path) == len(found) * frame.height)
     return None if odd else frame

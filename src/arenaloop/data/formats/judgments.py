@@ -48,18 +48,29 @@ __all__ = [
     "ARENA_COLUMNS",
     "METADATA_LENGTHS",
     "PROMPT_COLUMNS",
+    "VOTER_COLUMNS",
     "BattleColumns",
+    "By",
     "battle_columns",
     "battles_from_rows",
     "is_own",
     "is_table",
     "known_names",
     "require_columns",
+    "require_slices",
     "unread",
+    "voter_column",
 ]
 
 PROMPT_COLUMNS = ("prompt_id", "question_id")
 """Columns of plain battles that name the prompt; the first that is there does."""
+VOTER_COLUMNS = (
+    *("voter", "voter_id", "judge_hash", "user_id", "user", "annotator_id", "annotator", "rater_id", "rater"),
+    *("worker_id", "judge_id", "judge"),
+)
+"""Columns of plain battles that name who decided; the first that is there does."""
+By = str | Mapping[str, str] | None
+"""What battles are sliced by: a column of theirs, or the value of each prompt by its id."""
 METADATA_LENGTHS = {"length_a": "sum_assistant_a_tokens", "length_b": "sum_assistant_b_tokens"}
 """Where Chatbot Arena's 100k set keeps lengths: fields of the column `conv_metadata`."""
 ALPACA_EVAL_SAYS = {"is_switched_outputs": "AlpacaEval turns preferences back before it saves them"}
@@ -77,6 +88,8 @@ class BattleColumns:
         prompts: ids, None where the file has none.
         numbers: columns of covariates, NAME_a and NAME_b.
         texts: outputs of both sides, None where the file has none.
+        voters: who decided, None where the file does not say.
+        tags: what the battles are sliced by, None where they are not.
         own_failures: of a run's battles, who lost by its own failure, None where a verdict decided; None without any.
         judges: who judged, where that was asked for; None without the column.
         notes: what was read in another way, or left out.
@@ -92,6 +105,8 @@ class BattleColumns:
     texts: tuple[list[Any], list[Any]] | None
     own_failures: list[Any] | None
     judges: list[Any] | None
+    voters: list[Any] | None
+    tags: list[Any] | None
     notes: tuple[str, ...]
     place: Place
 
@@ -142,6 +157,7 @@ def battles_from_rows(
     *,
     controls: Sequence[str] = (),
     answers: StyleByAnswer | None = None,
+    by: By = None,
 ) -> Battles:
     """Battles from rows that are all of one kind: judgments of one of the tools, or plain battles.
 
@@ -150,11 +166,12 @@ def battles_from_rows(
         source: what to call them in an error.
         controls: covariates; AlpacaEval's outputs give ``length``, plain battles their columns.
         answers: the style of the answers, where it stands in files of its own.
+        by: what to slice them by.
 
     Raises:
         InputError: no rows, unknown rows or values, or mixed kinds.
     """
-    columns = battle_columns(rows, source, controls=controls, answers=answers)
+    columns = battle_columns(rows, source, controls=controls, answers=answers, by=by)
     try:
         covariates, told = read_controls(controls, lambda name: _numbers(columns.numbers[name]), place=columns.place)
         return Battles.from_names(
@@ -165,6 +182,8 @@ def battles_from_rows(
             prompt_ids=columns.prompts,
             covariates=covariates,
             notes=(*columns.notes, *told),
+            voters=columns.voters,
+            tags=columns.tags,
         )
     except ValueError as error:
         raise file_error(source, error) from None
@@ -181,6 +200,7 @@ def battle_columns(
     controls: Sequence[str] = (),
     answers: StyleByAnswer | None = None,
     judged: bool = False,
+    by: By = None,
 ) -> BattleColumns:
     """The columns that ratings and win rates read; arguments and errors are those of `battles_from_rows`.
 
@@ -196,6 +216,7 @@ def battle_columns(
     votes: list[Vote | None] = []
     names = known_names(controls)
     styled = is_style(controls)
+    voter: str | None = None
     count = 0
     for count, (line, written) in enumerate(rows, start=1):
         spelled = names.spelled(written)
@@ -207,6 +228,10 @@ def battle_columns(
                 )
                 columns = Columns(kind.read, kind.carried | annotated(row), ALPACA_EVAL_SAYS)
                 identity = None if kind.judged or is_own(row) else vote_id(row, PROMPT_COLUMNS)
+                voter = None if kind.judged else voter_column(row)
+                for taken in (voter, by):
+                    if isinstance(taken, str):
+                        columns.take(taken)
             for name, known in spelled.items():
                 if known in kind.read:
                     columns.take(name)
@@ -228,6 +253,11 @@ def battle_columns(
             told = battle | amounts if amounts else battle
             if styled:
                 told |= style_cells(told) if answers is None else joined_style(told, answers)
+            if voter is not None:
+                told = told | {"voter": row.get(voter)}
+            if by is not None:
+                tag = row.get(by) if isinstance(by, str) else by.get(str(battle.get("prompt_id")))
+                told = told | {"tag": tag if isinstance(tag, str | int | float) else None}
             for name in told.keys() - cells.keys():
                 cells[name] = [None] * len(lines)
             for name, column in cells.items():
@@ -241,6 +271,7 @@ def battle_columns(
 
     try:
         require_columns(found, controls, there=cells)
+        require_slices(by, found)
         weighted = list(dict.fromkeys([*(["weight"] if "weight" in cells else []), *columns.amounts()]))
         if len(weighted) == 1:
             columns.take(weighted[0])
@@ -281,6 +312,8 @@ def battle_columns(
         (cells[texts[0]], cells[texts[1]]) if set(texts) <= cells.keys() else None,
         cells.get("own_failure"),
         cells.get("judge"),
+        cells.get("voter"),
+        cells.get("tag"),
         (*told_of, *left_out, *notes),
         place,
     )
@@ -337,12 +370,27 @@ def known_names(controls: Sequence[str] = ()) -> KnownNames:
     return KnownNames({"question_id", "conv_metadata", *(name for kind in kinds for name in kind.read)})
 
 
+def voter_column(columns: Collection[str]) -> str | None:
+    """The column of plain battles that names who decided; None where there is none, and of a run's own battles."""
+    return None if is_own(columns) else next((name for name in VOTER_COLUMNS if name in columns), None)
+
+
+def require_slices(by: By, found: Collection[str]) -> None:
+    """Refuse a column to slice by that is not there.
+
+    Raises:
+        ValueError: the message names the columns that are.
+    """
+    if isinstance(by, str) and by not in found:
+        raise ValueError(f"missing column {by} to slice by (found: {', '.join(list(found)[:20]) or 'none'})")
+
+
 def is_own(columns: Collection[str]) -> bool:
     """Whether rows are a run's own battles: their scores are a judge's grades, of which their winner came."""
     return "verdicts" in columns or {"score_a", "score_b", "flipped", "judge"} <= set(columns)
 
 
-def unread(columns: Collection[str], controls: Sequence[str] = ()) -> list[str] | None:
+def unread(columns: Collection[str], controls: Sequence[str] = (), by: By = None) -> list[str] | None:
     """The columns of plain battles that need only be named, once each; None where rows have to be looked at one by one.
 
     These are where more than one column tells who won, or the name of one says that it changes its row.
@@ -350,7 +398,7 @@ def unread(columns: Collection[str], controls: Sequence[str] = ()) -> list[str] 
     kind = _plain(controls, columns)
     others = Columns(kind.read, kind.carried)
     told = [name for name in OUTCOME_COLUMNS if name in columns and name not in ONE_HOT[1:]]
-    named = [name for name in columns if not others.knows(name)]
+    named = [name for name in columns if not others.knows(name) and name not in (by, voter_column(columns))]
     only_named = all(duty_of(name) in (Duty.MAY, Duty.NONE) for name in named)
     return named if only_named and (is_own(columns) or len(told) == 1) else None
 

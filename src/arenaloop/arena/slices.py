@@ -1,0 +1,72 @@
+"""Boards of parts of the battles: one for each value of a column, or of a tag of the prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arenaloop.arena.board import Leaderboard
+from arenaloop.arena.leaderboard import leaderboard
+from arenaloop.errors import ConfigError
+from arenaloop.ratings.battles import Battles
+
+__all__ = ["THIN", "Slice", "slice_boards"]
+
+THIN = 30
+"""Battles of the median model below which a part has no board: at 30, an interval is 220 Elo points wide and more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One part of the battles.
+
+    Attributes:
+        value: of the column, or tag; None for the battles without one.
+        battles: how many battles it holds.
+        board: of these; None where they are too few.
+        reason: why there is none; empty where there is one.
+    """
+
+    value: str | None
+    battles: int
+    board: Leaderboard | None
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The slice as a mapping, with the whole document of its board."""
+        told = {"value": self.value, "battles": self.battles}
+        return told | ({"reason": self.reason} if self.board is None else self.board.to_dict())
+
+
+def slice_boards(battles: Battles, anchor: tuple[str, float] | None = None, **settings: Any) -> list[Slice]:
+    """A board for each value that the battles are sliced by, those with the most battles first.
+
+    Args:
+        battles: with tags (`Battles.tag`).
+        anchor: as of `leaderboard`; a part without the anchor's model has no board.
+        settings: the others of `leaderboard`.
+    """
+    assert battles.tag is not None
+    found = []
+    counts = np.bincount(battles.tag + 1, minlength=len(battles.tags) + 1)
+    for code in np.argsort(-counts[1:], kind="stable").tolist():
+        part = battles.rows(np.asarray(battles.tag == code, dtype=np.bool_)).met()
+        count = len(part)
+        if not count:
+            continue
+        fought = float(np.median(part.per_model()[0]))
+        reason = f"{fought:g} battles of the median model, fewer than {THIN}" if fought < THIN else ""
+        if not reason and anchor is not None and anchor[0] not in part.models:
+            reason = f"no battle of the anchor {anchor[0]}"
+        board = None
+        if not reason:
+            try:
+                board = leaderboard(part, anchor=anchor, **settings)
+            except ConfigError as error:  # what this part alone does not allow
+                reason = str(error)
+        found.append(Slice(battles.tags[code], count, board, reason))
+    if counts[0]:
+        found.append(Slice(None, int(counts[0]), None, "battles without a value"))
+    return found
