@@ -123,6 +123,8 @@ _SHORT = {
 }  # fmt: skip
 """Figures as the tables call them."""
 _PERCENT = ("agreement", "bias", "variance")
+_NOWHERE = {"seat": "seats not known", "length": "too few labelled pairs"}
+"""Why a bias could not be planted."""
 
 
 def _worth(result: Audit, alpha: float) -> list[Table]:
@@ -155,7 +157,7 @@ def _worth(result: Audit, alpha: float) -> list[Table]:
             found, false = (f"{n / one.plantings:.0%}" if done else "–" for n in (one.found, one.false))
             planted.add_row(
                 Text(plain(one.judge)), one.bias, f"{0.5 + one.size:.2f}", found, false,
-                ("found" if one.enough else "mostly missed") if done else "too few votes",
+                ("found" if one.enough else "mostly missed") if done else _NOWHERE[one.bias],
             )  # fmt: skip
         planted.caption = "share of plantings in which the figure stood in the table above, and without the bias"
         tables.append(planted)

@@ -20,10 +20,11 @@ __all__ = ["style_table"]
 
 _MOST = 100_000
 """battles that are counted; of more, the first"""
+_COLUMNS = ["model", "length", "headers", "list items", "bold", "win rate", "at equal length", "at equal style"]
 _NOTE = (
-    "Length in characters, per answer that battled. Judges like length and markdown: beside the win rate stands what the "
-    "model would win in the same battles between answers of equal length, and of equal style (length, headers, list "
-    "items, bold), by a Bradley–Terry fit with these as covariates. A dash: the battles do not tell it."
+    "Length in characters, per answer that battled. Judges like length and markdown: beside the win rate stands what "
+    "the model would win in the same battles between answers of equal length, and of equal style (length, headers, "
+    "list items, bold), by a Bradley–Terry fit with these as covariates. A dash: the battles do not tell it."
 )
 
 
@@ -52,7 +53,7 @@ def style_table(documents: Documents) -> Table | None:
     names = [str(row["model"]) for row in documents.rows if str(row["model"]) in means]
     return table({
         "title": "Length and style",
-        "columns": ["model", "length", "headers", "list items", "bold", "win rate", "at equal length", "at equal style"],
+        "columns": _COLUMNS,
         "rows": [
             [
                 name,
