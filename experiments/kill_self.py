@@ -38,7 +38,9 @@ from arenaloop.terminal import counted
 
 CONCURRENCY = 4
 LATENCY = 0.02  # seconds of a call
-SCORE = '{#- parser: score, layout: answer -#}\nPoints from 0 to 5, and a last line "Score: 3".\n{% include "material" %}\n'
+SCORE = (
+    '{#- parser: score, layout: answer -#}\nPoints from 0 to 5, and a last line "Score: 3".\n{% include "material" %}\n'
+)
 WINNER = (
     '{#- parser: winner, layout: judgements -#}\nThe better judgement, and a last line "Winner: A".\n'
     '{% include "material" %}\n'

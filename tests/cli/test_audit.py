@@ -56,9 +56,37 @@ def test_baselines_side_by_side(arenaloop: Command, labels: Path) -> None:
     assert "NaN" not in ended.out
 
 
+def test_what_the_labels_could_have_shown_what_stands_and_the_self_test(arenaloop: Command, labels: Path) -> None:
+    told = ("audit", "--judge", "gpt4=labels:recorded.json", "--judge", "builtin:longest", "--labels", labels)
+    ended = arenaloop(*told, "--self-test", "--planted", "0.3", "--json")
+    assert ended.code == 3, ended.lines  # one pair has no recorded label
+    document = json.loads(ended.out)
+    tests = {test["figure"]: test for test in document["tests"]}
+    assert {test["judge"] for test in document["tests"]} == {"gpt4"}  # a baseline is no finding
+    assert tests["agreement"]["fair"] == 50.0
+    assert all(test["p"] <= test["q"] <= 1.0 for test in tests.values())
+    assert all(test["stands"] == (test["q"] <= 0.05) for test in tests.values())
+    assert document["smallest_effects"]["power"] == 0.8
+    # eleven pairs: half of all, 0.5 / sqrt(11), at t of ten degrees of freedom 2.2281 + 0.8791
+    shown = document["smallest_effects"]["gpt4"]["agreement"]
+    assert shown == pytest.approx(100 * 0.5 / 11**0.5 * (2.228139 + 0.879058), rel=0.1)
+    seat, length = document["self_test"]
+    assert (seat["bias"], seat["plantings"], seat["enough"]) == ("seat", 0, False)
+    assert (length["bias"], length["plantings"], length["size"]) == ("length", 200, 0.3)
+    table = arenaloop(*told, "--self-test")
+    for words in ("smallest", "stands at 5%", "seats not known", "what these labels would have shown"):
+        assert words in table.out
+    assert "self_test" not in json.loads(arenaloop(*told, "--json").out)
+    refused = arenaloop(*told, "--self-test", "--planted", "0.7")
+    assert refused.code == 2
+    assert "--planted" in refused.lines[-1]
+
+
 def test_the_tables_fit_80_columns(arenaloop: Command, labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    ended = arenaloop("audit", "--judge", "builtin:longest", "--judge", "coin=builtin:random", "--labels", labels)
+    ended = arenaloop(
+        "audit", "--judge", "builtin:longest", "--judge", "coin=builtin:random", "--labels", labels, "--self-test"
+    )
     assert ended.code == 0, ended.lines
     tables = [line for line in ended.out.splitlines() if not line.startswith("note:")]
     assert max(map(len, tables)) <= 80

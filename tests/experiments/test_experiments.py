@@ -631,6 +631,14 @@ def test_length_control_coverage_names_every_regime(run: Run) -> None:
     assert all(0.0 <= float(cell.rstrip("%")) <= 100.0 for row in rows for cell in row.split()[3:])
 
 
+def test_reliability_jury_names_every_world(run: Run) -> None:
+    _, _, *rows = run("reliability_jury", "--seeds", 2, "--prompts", 6, "--models", 4)
+    assert [re.split(r"\s{2,}", row)[0] for row in rows] == [
+        "one coin", "all unlike", "two coins", "one turned", "equal"
+    ]  # fmt: skip
+    assert all(0.0 <= float(row.rsplit(" ", 1)[1]) <= 1.0 for row in rows)
+
+
 @pytest.mark.parametrize("interval", ["sandwich", "bootstrap"])
 def test_interval_edges_holds_the_truth(run: Run, interval: str) -> None:
     lines = run("interval_edges", "--repeats", 4, "--only", "ladder", "--interval", interval)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from arenaloop.audit.findings import Audited, Findings, findings
 from arenaloop.audit.plan import AuditPlan
 from arenaloop.calls.judging import attempts
 from arenaloop.judges.base import Judge, decided
@@ -91,6 +92,8 @@ class Audit:
         pairs, prompts: labelled pairs, and different prompts among them.
         between: of every two judges (and, with itself, of a judge with several votes) how far their votes agree.
         weights: what each judge's vote should weigh in a jury, measured on all pairs.
+        findings: which figures stand, and what these labels could have shown; of the judges, and of baselines only
+            where there is nobody else.
         notes: what a reader should know.
     """
 
@@ -101,6 +104,7 @@ class Audit:
     between: tuple[tuple[str, str, Between], ...] = ()
     weights: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    findings: Findings = field(default_factory=Findings)
 
     @property
     def undecided(self) -> int:
@@ -153,7 +157,9 @@ class _Ballot:
         return Cost(*(None if x is None else x * scale for x in (self.usd, self.seconds)))
 
 
-def read(plan: AuditPlan, store: Store, *, level: float = 0.95, samples: int = 1000) -> Audit:
+def read(
+    plan: AuditPlan, store: Store, *, level: float = 0.95, samples: int = 1000, planted: float | None = None
+) -> Audit:
     """The audit as it stands in the arena file.
 
     Args:
@@ -161,6 +167,7 @@ def read(plan: AuditPlan, store: Store, *, level: float = 0.95, samples: int = 1
         store: where the verdicts are.
         level: of all intervals.
         samples: of the bootstraps over prompts.
+        planted: size of the biases that the self-test plants; None without it.
     """
     size = len(plan.pairs)
     ballots = [_Ballot(plan.votes_of(judge), size) for judge in plan.judges]
@@ -192,6 +199,10 @@ def read(plan: AuditPlan, store: Store, *, level: float = 0.95, samples: int = 1
                 unparsed=clustered_rate(ballot.first_unparsed, ballot.asked, panel.cluster, level=level),
             )
         )
+    tested = [
+        Audited(plan.judges[j].name, cast[j], rows[j].evaluation, rows[j].unparsed) for j in _sitting(plan.judges)
+    ]
+    told = findings(panel, tested, level=level, planted=planted, seed=plan.seed)
     shares = {j.name: _agreement(votes, truth) for j, votes in zip(plan.judges, cast, strict=True)}
     weights = weights_from_agreement({name: (float(a.sum()), float(b.sum())) for name, (a, b) in shares.items()})
     notes = _notes(plan, panel)
@@ -224,6 +235,7 @@ def read(plan: AuditPlan, store: Store, *, level: float = 0.95, samples: int = 1
         tuple(met),
         weights,
         tuple(notes),
+        told,
     )
 
 

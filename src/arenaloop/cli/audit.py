@@ -31,6 +31,10 @@ def audit(
     prices: Prices = None,
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of the prompts.")] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Plant a seat and a length bias in the stored votes: are they found?")
+    ] = False,
+    planted: Annotated[float, typer.Option(metavar="X", help="Size of these: the favourite's share is 0.5 + X.")] = 0.1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     measure: Measure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -55,11 +59,24 @@ def audit(
 
     if not 0.0 < level < 1.0:
         raise ConfigError(f"--level must lie strictly between 0 and 1, not {level}")
+    if not 0.0 < planted <= 0.5:
+        raise ConfigError(
+            f"--planted is what the favourite's share is raised by, above 0 and up to 0.5, not {planted:g}"
+        )
     values = {"judges": [_judge(text, judging) for text in judge], "labels": labels, **settings}
     checked = priced(validate(AuditSettings, values, "audit"), prices)
     measure = measuring(measure, dry_run)
     with planned_only(dry_run):
-        execute(checked, out, level=level, samples=samples, dry_run=dry_run, as_json=as_json, measure=measure)
+        execute(
+            checked,
+            out,
+            level=level,
+            samples=samples,
+            dry_run=dry_run,
+            as_json=as_json,
+            measure=measure,
+            planted=planted if self_test else None,
+        )
 
 
 def _judge(text: str, judging: Given) -> dict[str, Any]:

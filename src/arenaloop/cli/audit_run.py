@@ -39,8 +39,11 @@ def execute(
     dry_run: bool,
     as_json: bool,
     measure: bool = False,
+    planted: float | None = None,
 ) -> None:
     """Audit judges into a directory, or resume it there; `level` and `samples` are those of the intervals.
+
+    With `planted`, biases of that size are planted into the judges' stored votes, to see whether they are found.
 
     With `measure`, the dry run loads local models whose speed is not known, and times a few of their calls.
 
@@ -74,7 +77,7 @@ def execute(
             say(messages, line)
         with Watch(messages, "audit", expected) as watch:
             ask(plan, store, watch.tally, budget=budget)
-        result = read(plan, store, level=level, samples=samples)
+        result = read(plan, store, level=level, samples=samples, planted=planted)
         say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None
         document = audit_document(result, settings.labels, level) | store.usage()._asdict()
@@ -83,7 +86,7 @@ def execute(
         sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
     else:
         console = Console()
-        for table in audit_tables(result):
+        for table in audit_tables(result, level):
             console.print(table)
         for note in result.notes:
             say(console, f"note: {note}")

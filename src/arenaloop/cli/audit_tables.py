@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from arenaloop.audit.findings import POWER
 from arenaloop.terminal import figure, plain
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def _flat(record: object) -> dict[str, Any]:
 
 def audit_document(result: Audit, labels: str, level: float) -> dict[str, Any]:
     """The audit as JSON: agreement, bias and variance in percent, other shares as fractions, missing is null."""
+    planted = result.findings.planted
     board = []
     for rank, row in enumerate(result.rows, 1):
         own = _flat(row)
@@ -66,11 +68,14 @@ def audit_document(result: Audit, labels: str, level: float) -> dict[str, Any]:
         "humans": _flat(result.humans) | {"usd_per_1000": HUMAN_USD, "seconds_per_1000": HUMAN_SECONDS},
         "between": [{"judge_a": a, "judge_b": b, **_flat(met)} for a, b, met in result.between],
         "jury_weights": dict(result.weights),
+        "tests": [asdict(test) | {"stands": test.q <= 1.0 - level} for test in result.findings.tests],
+        "smallest_effects": {"power": POWER, **(result.findings.smallest or {})},
+        **({"self_test": [asdict(one) | {"enough": one.enough} for one in planted]} if planted else {}),
     }
 
 
-def audit_tables(result: Audit) -> list[Table]:
-    """Tables of at most 80 columns: agreement, preferences, cost, and judges with each other."""
+def audit_tables(result: Audit, level: float = 0.95) -> list[Table]:
+    """Tables of at most 80 columns: agreement, preferences, cost, judges with each other, and what of it stands."""
     from rich.text import Text
 
     first = _table("judge", "agree %", "interval", "n", "kappa", "interval", "bias", "var", "shared", "L1O")
@@ -108,15 +113,67 @@ def audit_tables(result: Audit) -> list[Table]:
                 _interval(met.kappa, 2), f"{met.agreement.n:,}",
             )  # fmt: skip
         tables.append(fourth)
+    return [*tables, *_worth(result, 1.0 - level)]
+
+
+_SHORT = {
+    "agreement": "agree", "kappa": "kappa", "bias": "bias", "variance": "var", "first_seat": "seat 1",
+    "first_output": "col 1", "longer": "longer", "longer_matched": "matched", "lists": "lists", "flips": "flips",
+    "unparsed": "unread",
+}  # fmt: skip
+"""Figures as the tables call them."""
+_PERCENT = ("agreement", "bias", "variance")
+_NOWHERE = {"seat": "seats not known", "length": "too few labelled pairs"}
+"""Why a bias could not be planted."""
+
+
+def _worth(result: Audit, alpha: float) -> list[Table]:
+    """The smallest effects, the tests with what stands, and the self-test."""
+    from rich.text import Text
+
+    told = result.findings
+    tables = []
+    if told.smallest:
+        smallest = _table("smallest effect", *_SHORT.values())
+        for name, effects in told.smallest.items():
+            cells = [figure(effects.get(key), ".1f" if key in _PERCENT else ".2f") for key in _SHORT]
+            smallest.add_row(Text(plain(name)), *cells)
+        smallest.caption = f"what these labels would have shown, {POWER:.0%} of the time: less may be there unseen"
+        tables.append(smallest)
+    if told.tests:
+        tests = _table("judge", "figure", "value", "fair", "p", "q", f"stands at {alpha:.0%}")
+        for test in sorted(told.tests, key=lambda one: one.q):
+            digits = 1 if test.figure in _PERCENT else 2
+            tests.add_row(
+                Text(plain(test.judge)), _SHORT[test.figure], f"{test.value:.{digits}f}", f"{test.fair:.{digits}f}",
+                _p(test.p), _p(test.q), "yes" if test.q <= alpha else "no",
+            )  # fmt: skip
+        tests.caption = f"q is p for the whole table: of what stands, at most {alpha:.0%} is to be by chance"
+        tables.append(tests)
+    if told.planted:
+        planted = _table("judge", "planted", "share", "found", "without it", "outcome")
+        for one in told.planted:
+            done = one.plantings > 0
+            found, false = (f"{n / one.plantings:.0%}" if done else "–" for n in (one.found, one.false))
+            planted.add_row(
+                Text(plain(one.judge)), one.bias, f"{0.5 + one.size:.2f}", found, false,
+                ("found" if one.enough else "mostly missed") if done else _NOWHERE[one.bias],
+            )  # fmt: skip
+        planted.caption = "share of plantings in which the figure stood in the table above, and without the bias"
+        tables.append(planted)
     return tables
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _table(*columns: str) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, caption_justify="left")
     for column in columns:
-        text = column in ("judge", "and", "failed")
+        text = column in ("judge", "and", "failed", "smallest effect", "figure", "planted", "outcome")
         table.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
     return table
 

@@ -203,13 +203,34 @@ def _print(console: Console, board: Leaderboard) -> None:
     say(console, board.caption(), style="dim", fold=True)
     if board.worth is not None:
         show_worth(console, board.worth, [row.model for row in board.rows])
-    for name, effect in (board.coefficients or {}).items():
+    _print_effects(console, board)
+    for note in board.notes:
+        say(console, f"note: {note}", fold=True)
+
+
+def _print_effects(console: Console, board: Leaderboard) -> None:
+    """What was controlled for: one in a line, several in a table; the numbers are those that freeze it."""
+    from arenaloop.terminal import say, span, table
+
+    effects = board.coefficients or {}
+    if len(effects) > 1:
+        rows = [
+            [
+                name,
+                f"{effect.value:+.3f}",
+                "frozen" if effect.frozen else span(effect.lower, effect.upper, "+.3f"),
+                f"{effect.scale:.4g}",
+            ]
+            for name, effect in effects.items()
+        ]
+        titles = ["effect", "nats per deviation", f"{board.level * 100:g} % interval", "standard deviation"]
+        console.print(table(titles, rows))
+        return
+    for name, effect in effects.items():
         known = "no interval" if effect.lower is None else f"{effect.lower:+.3f} … {effect.upper:+.3f}"
         ends = "frozen" if effect.frozen else known
         text = f"{name}: {effect.value:+.3f} nats per standard deviation ({effect.scale:.4g}) of its difference, {ends}"
         say(console, text, fold=True)
-    for note in board.notes:
-        say(console, f"note: {note}", fold=True)
 
 
 def parse_own_failure(text: str | None, file: Path, *, in_run: bool) -> OwnFailure | None:

@@ -7,10 +7,11 @@ import numpy as np
 from arenaloop.ratings.arrays import FloatArray, IntArray
 from arenaloop.ratings.rates import UNKNOWN, Rate, resampled
 
-__all__ = ["longer_at_matched_quality"]
+__all__ = ["FEWEST_PAIRS", "length_slope", "longer_at_matched_quality"]
 
 _RIDGE = 1e-2
 """Keeps a judge that always takes the longer output at a finite coefficient."""
+FEWEST_PAIRS = 10
 
 
 def longer_at_matched_quality(
@@ -44,11 +45,10 @@ def longer_at_matched_quality(
         None inside where lengths do not vary or fewer than ten pairs are left.
     """
     kept = ~(np.isnan(preference) | np.isnan(quality) | np.isnan(difference))
-    y, delta, q = preference[kept], difference[kept], quality[kept]
-    spread = float(delta.std(ddof=1)) if len(delta) > 1 else 0.0
-    if len(y) < 10 or spread == 0.0:
+    y = preference[kept]
+    X = _design(difference[kept], quality[kept])
+    if X is None:
         return UNKNOWN
-    X = np.column_stack([np.ones(len(y)), np.tanh(delta / spread), q])
     whole = _fit(X, y, np.ones(len(y)), np.zeros(3))
     value = _probability(whole)
     _, codes = np.unique(cluster[kept], return_inverse=True)
@@ -60,6 +60,38 @@ def longer_at_matched_quality(
     drawn = np.array([_probability(_fit(X, y, weight, whole)) for weight in times])
     lower, upper = (float(x) for x in np.quantile(drawn, [0.5 - level / 2.0, 0.5 + level / 2.0]))
     return Rate(value, lower, upper, float(drawn.std(ddof=1)), len(y))
+
+
+def length_slope(
+    preference: FloatArray, difference: FloatArray, quality: FloatArray, cluster: IntArray
+) -> tuple[float, float, int] | None:
+    """b_len of that regression, its sandwich standard error over clusters (divisor G - 1), and their number G.
+
+    What a test of "no preference for length" needs, at the cost of one fit. Arguments as of
+    `longer_at_matched_quality`; None where that says nothing, and with fewer than two clusters.
+    """
+    kept = ~(np.isnan(preference) | np.isnan(quality) | np.isnan(difference))
+    y = preference[kept]
+    X = _design(difference[kept], quality[kept])
+    _, codes = np.unique(cluster[kept], return_inverse=True)
+    clusters = int(codes.max(initial=-1)) + 1
+    if X is None or clusters < 2:
+        return None
+    b = _fit(X, y, np.ones(len(y)), np.zeros(3))
+    p = 1.0 / (1.0 + np.exp(-(X @ b)))
+    bread = np.linalg.inv((X * (p * (1.0 - p))[:, None]).T @ X + _RIDGE * np.eye(3))
+    scores = np.zeros((clusters, 3))
+    np.add.at(scores, codes, X * (y - p)[:, None])
+    covariance = bread @ scores.T @ scores @ bread * (clusters / (clusters - 1.0))
+    return float(b[1]), float(np.sqrt(covariance[1, 1])), clusters
+
+
+def _design(difference: FloatArray, quality: FloatArray) -> FloatArray | None:
+    """Columns of the regression, shape (N, 3); None with too few rows or without any difference in length."""
+    spread = float(difference.std(ddof=1)) if len(difference) > 1 else 0.0
+    if len(difference) < FEWEST_PAIRS or spread == 0.0:
+        return None
+    return np.column_stack([np.ones(len(difference)), np.tanh(difference / spread), quality])
 
 
 def _probability(coefficients: FloatArray) -> float:

@@ -33,6 +33,7 @@ from arenaloop.report.scatter import drawn
 from arenaloop.report.scope import Scope, template_labels, verdict_scope
 from arenaloop.report.shown_battles import Picks, read_picks
 from arenaloop.report.spending import calls
+from arenaloop.report.style import style_table
 from arenaloop.report.tables import table
 from arenaloop.report.texts import clip, one_line
 from arenaloop.report.training import is_training, render_training
@@ -205,6 +206,7 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "rows_left_out": len(documents.rows) - len(rows),
         "forest": forest(rows),
         "trained": trained,
+        "writing": style_table(documents),
         "stages": stages,
         "gold": gold,
         "charts": [drawn(one) for one in curves],

@@ -1,0 +1,128 @@
+"""`arenaloop rank`: at equal style, and with a jury whose members are fitted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from arenaloop.cli.rank import parse_controls, rank
+from arenaloop.errors import ConfigError
+
+app = typer.Typer()
+app.command()(rank)
+
+
+@pytest.fixture
+def battles(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    rows = []
+    for t in range(400):
+        a, b = rng.choice(4, 2, replace=False)
+        length = int(rng.integers(10, 900)), int(rng.integers(10, 900))
+        won = rng.random() < 1 / (1 + np.exp(-(0.5 * (b - a) + (length[0] - length[1]) / 500)))
+        rows.append(
+            {"model_a": f"m{a}", "model_b": f"m{b}", "winner": "model_a" if won else "model_b",
+             "prompt_id": t % 80, "length_a": length[0], "length_b": length[1]}
+        )  # fmt: skip
+    path = tmp_path / "battles.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def styled(tmp_path: Path) -> Path:
+    """A baseline that everybody met, who write more headers than it does; headers win."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for t in range(300):
+        own, base = int(rng.integers(0, 6)), int(rng.integers(0, 3))
+        won = rng.random() < 1 / (1 + np.exp(-(own - base) / 2))
+        text = "words " * int(rng.integers(5, 50))
+        rows.append(
+            {"model_a": f"m{t % 3}", "model_b": "base", "winner": "model_a" if won else "model_b", "prompt_id": t // 3,
+             "response_a": "# h\n" * own + text, "response_b": "# h\n" * base + "words " * 20}
+        )  # fmt: skip
+    path = tmp_path / "styled.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_style_is_counted_in_the_texts_and_told_in_a_table(styled: Path) -> None:
+    document = json.loads(run(str(styled), "--control", "style", "--json"))
+    assert document["style"] == "style"
+    assert document["coefficients"]["headers"]["lower"] > 0
+    shown = run(str(styled), "--control", "style")
+    for words in ("at equal style", "nats per deviation", "headers", "no difference in lists and bold"):
+        assert words in shown
+    frozen = document["coefficients"]["headers"]
+    freeze = f"headers={frozen['value']}:{frozen['scale']}"
+    again = json.loads(run(str(styled), "--control", "style", "--control", freeze, "--json"))
+    assert again["coefficients"]["headers"]["frozen"]
+    assert [row["rating"] for row in again["leaderboard"]] == pytest.approx(
+        [row["rating"] for row in document["leaderboard"]], abs=1e-3
+    )
+
+
+def test_arena_hard_s_procedure_puts_the_others_further_from_the_baseline(styled: Path, battles: Path) -> None:
+    def below(*control: str) -> float:
+        rows = json.loads(run(str(styled), *control, "--json"))["leaderboard"]
+        rating = {row["model"]: row["rating"] for row in rows}
+        return float(np.mean([rating[f"m{n}"] for n in range(3)]) - rating["base"])
+
+    assert below("--control", "arena_hard") > below("--control", "style") + 50
+    assert "at the mean style difference" in run(str(styled), "--control", "arena_hard")
+    with pytest.raises(ConfigError, match="no model is in every battle"):
+        rank(styles(battles), control=["arena_hard"])
+
+
+def styles(battles: Path) -> Path:
+    """The battles, each with two texts."""
+    rows = [json.loads(line) | {"output_a": "x", "output_b": "y z"} for line in battles.read_text().splitlines()]
+    path = battles.with_name("texts.jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_controls_that_do_not_go_together_are_refused(battles: Path) -> None:
+    with pytest.raises(ConfigError, match="length is a part of style"):
+        parse_controls(["style", "length"])
+    with pytest.raises(ConfigError, match="--answers goes with"):
+        rank(battles, answers=battles)
+
+
+def test_a_jury_s_votes_by_fitted_reliability(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"model_a": a, "model_b": b, "prompt_id": prompt, "judge": judge,
+         "winner": "model_a" if rng.random() < 1 / (1 + np.exp(-slope * (b > a) + slope * (a > b))) else "model_b"}
+        for prompt in range(40)
+        for a, b in (("x", "y"), ("y", "x"), ("x", "z"), ("z", "x"), ("y", "z"), ("z", "y"))
+        for judge, slope in (("sharp", 2.0), ("fair", 1.0), ("coin", 0.0))
+    ]  # fmt: skip
+    path = tmp_path / "votes.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    document = json.loads(run(str(path), "--rule", "reliability", "--json"))
+    weights = {one["name"]: one["weight"] for one in document["judges"]}
+    assert weights["sharp"] == 1.0
+    assert 0.2 < weights["fair"] < 0.9
+    assert weights["coin"] < 0.2
+    assert document["votes"] == len(rows)
+    shown = run(str(path), "--rule", "reliability")
+    for words in ("1st seat", "3 fitted judges", "coin: no better than a coin"):
+        assert words in shown
+    anchored = json.loads(run(str(path), "--rule", "reliability", "--anchor", "z=1000", "--json"))
+    assert next(row for row in anchored["leaderboard"] if row["model"] == "z")["rating"] == pytest.approx(1000)
+    for bad in ({"rule": "majority"}, {"rule": "reliability", "control": ["length"]}):
+        with pytest.raises(ConfigError, match="--rule"):
+            rank(path, **bad)
