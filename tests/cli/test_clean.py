@@ -148,7 +148,10 @@ def test_a_filter_that_fails_stops_it(arenaloop: Run, body: str, says: str) -> N
         (["--against", "pool.jsonl"], "--against pool.jsonl: that is the pool itself"),
         (["--against", "./copy.jsonl"], "step held_out (asks or contains one of 5 test prompts) dropped the last 3"),
         (["--min-len", "500"], "step min_len (shorter than 500 chars) dropped the last 5"),
-        (["--against", "broken.jsonl"], "broken.jsonl, line 1: no column messages, turns, prompt, instruction or question"),
+        (
+            ["--against", "broken.jsonl"],
+            "broken.jsonl, line 1: no column messages, turns, prompt, instruction or question",
+        ),
         (["--against", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (["--lang", "eng"], "lang: no language 'eng'"),
         (["--toxic", "my.py"], "expected python:FILE.py:FUNCTION"),
