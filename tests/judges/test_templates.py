@@ -155,6 +155,9 @@ def test_the_short_template_asks_for_everything_after_the_material(mode: Any, ex
     assert "correct, complete" not in ours
 
 
+PATTERNS = {"fastchat": "[[A]]", "alpaca_eval": "m or M"}
+
+
 @pytest.mark.parametrize("name", LONG)
 @pytest.mark.parametrize(("mode", "explain"), MODES)
 def test_shipped_templates_in_all_modes(name: str, mode: Any, explain: bool) -> None:
@@ -165,6 +168,13 @@ def test_shipped_templates_in_all_modes(name: str, mode: Any, explain: bool) -> 
     assert read_judge_prompt(text) == (turns, ["1", "2", "3"], ["4", "5", "6"])
     before, _, rest = text.partition("\nMarker: ")
     closing = rest.rpartition(" end ===\n")[2]
+    if name in PATTERNS:
+        said = PATTERNS[name]
+        assert said in closing
+        assert said in before
+        explains = name == "fastchat" or (mode == "logprob" and explain)
+        assert ("explanation" in before.partition("How the material")[2]) == explains
+        return
     wanted = {"json": "JSON object", "logprob": "1 or 2"}.get(mode, "label" if name == "labels" else '"Scores: "')
     assert wanted in closing
     forms = {"Scores: 7 5", '"score_1": 7', '"label": "A>B"', "[[A>>B]] A is", "a single digit"}
@@ -195,7 +205,7 @@ def test_criteria_take_the_place_of_the_templates_own(name: str) -> None:
     theirs = shown(prompt, ("x",), ("y",), template=template)
     for criterion in template.criteria:
         assert f"\n- {criterion}\n" in theirs.partition("\nMarker: ")[0]
-    default = "helpful" if name == "labels" else "factual accuracy"
+    default = {"labels": "helpful", "fastchat": "relevant", "alpaca_eval": "wants the"}.get(name, "factual accuracy")
     assert default in ours
     assert default not in theirs
     assert len({load_template(name).hash, template.hash, load_template(name, ("It rhymes.",)).hash}) == 3
@@ -292,7 +302,8 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no UTF-8"):
         load_template(str(tmp_path / "bytes.jinja"))
     with pytest.raises(
-        ConfigError, match=r"'pairwize' \(did you mean 'pairwise'\?\): labels, pairwise, score_first, short"
+        ConfigError,
+        match=r"'pairwize' \(did you mean 'pairwise'\?\): alpaca_eval, fastchat, labels, pairwise, score_first, short",
     ):
         load_template("pairwize")
 
@@ -310,6 +321,8 @@ def test_the_shipped_templates_hashes_are_fixed() -> None:
     """What was stored under them is found again; a changed word is a template of its own."""
     hashes = {name: load_template(name).hash for name in template_names()}
     assert hashes == {
+        "alpaca_eval": "e133d9500f0b5a9b7e85ed806763c1ed",
+        "fastchat": "931c76dc11eb980b0412d3e51e12b681",
         "labels": "a69556c073950dea69bc46e3f6731c9c",
         "pairwise": "4736da9846698a442507718a5115e979",
         "score_first": "7b65a4a858b8d6acebc55e96316b4018",
@@ -417,7 +430,11 @@ def test_the_marker_depends_on_all_that_is_shown() -> None:
         ("score, layout: answer", "{{ answer[0] }}", "the answer has no tag before"),
         ("winner, layout: judgements", "{{ judgements[0] }}", "the judgement A has no tag before"),
         ("score, layout: prompt", "{{ user }}", "the user prompt has no tag before"),
-        ("score, layout: answer", "", "is a template of layout answer, .* needs one of layout pair: labels, pairwise"),
+        (
+            "score, layout: answer",
+            "",
+            "is a template of layout answer, .* needs one of layout pair: alpaca_eval, fastchat",
+        ),
     ],
 )
 def test_what_a_template_of_another_layout_may_not_be(

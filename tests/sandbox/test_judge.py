@@ -97,7 +97,7 @@ def test_reads_the_shipped_templates_and_is_read_by_their_parser(name: str) -> N
                 template, Material.of("pair", prompt, *seats), secret="s", mode=mode, explain=deciding == "last"
             )
             assert read_judge_prompt(text) == (["swap: a b", "next: 9"], *answers)
-            parser = parser_for(template.form, mode, deciding)
+            parser = parser_for(template.form, mode, deciding, pattern=template.verdict_pattern)
             request = Request(
                 ({"role": "user", "content": text},), top_logprobs=parser.top_logprobs, schema=parser.schema
             )

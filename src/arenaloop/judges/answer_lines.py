@@ -17,6 +17,7 @@ __all__ = [
     "WINNERS",
     "Form",
     "Scores",
+    "bare",
     "last_line",
     "parse_category",
     "parse_choices",
@@ -29,9 +30,12 @@ __all__ = [
     "shares_of",
 ]
 
-Form = Literal["scores", "first_line", "labels", "label", "json", "score", "score_10", "category", "winner", "choices"]
+Form = Literal[
+    "scores", "first_line", "labels", "label", "json", "pattern", "score", "score_10", "category", "winner", "choices"
+]
 """What a template asks for. Of two answers: ``Scores: 7 5`` on the last or on the first line, one of five labels, the
-label of a seat, or (asked for in its own words, without a schema) a JSON object with scores. Of one answer, or of a
+label of a seat, (asked for in its own words, without a schema) a JSON object with scores, or what a pattern of the
+template's own reads (`verdict_pattern`), of one answer too. Of one answer, or of a
 prompt: ``Score: 4`` on the last line, from 0 to 5 or from 0 to 10; of a prompt also ``Category: math``. Of two
 judgements of one answer: ``Winner: A``. Of several pairs: ``Choices: 1 2 2``."""
 
@@ -93,13 +97,13 @@ def parse_labels(text: str) -> Scores | None:
     Returns:
         1, 0.75, 0.5, 0.25 or 0 for the first seat (A), and the rest of 1 for the second; None if it is anything else.
     """
-    match = _LABEL.fullmatch(_bare(last_line(text)))
+    match = _LABEL.fullmatch(bare(last_line(text)))
     return None if match is None else shares_of(LABELS.get("".join(match.groups())))
 
 
 def parse_label(text: str) -> Scores | None:
     """Read the label of a seat, ``1`` or ``2``, from the last non-blank line, where it stands alone."""
-    return shares_of(SEATS.get(_bare(last_line(text))))
+    return shares_of(SEATS.get(bare(last_line(text))))
 
 
 def parse_score(text: str, form: Form = "score") -> float | None:
@@ -108,7 +112,7 @@ def parse_score(text: str, form: Form = "score") -> float | None:
     The line, bared of markdown, must match whole, in any case; decimals, and the most that the form allows after a
     slash, may stand there. The range is 0 to 5, of form ``score_10`` 0 to 10: what lies outside is no score.
     """
-    match = _SCORE.fullmatch(_bare(last_line(text)))
+    match = _SCORE.fullmatch(bare(last_line(text)))
     if match is None or (match[2] is not None and float(match[2]) != MOST[form]):
         return None
     return score if (score := float(match[1])) <= MOST[form] else None
@@ -119,19 +123,19 @@ def parse_winner(text: str) -> Scores | None:
 
     In any case; the letter may stand in brackets, and behind the word "judgement".
     """
-    match = _WINNER.fullmatch(_bare(last_line(text)))
+    match = _WINNER.fullmatch(bare(last_line(text)))
     return None if match is None else shares_of(WINNERS[match[1].upper()])
 
 
 def parse_category(text: str) -> float | None:
     """Read ``Category: math`` from the last non-blank line, where it stands alone: its place in `CATEGORIES`."""
-    match = _CATEGORY.fullmatch(_bare(last_line(text)))
+    match = _CATEGORY.fullmatch(bare(last_line(text)))
     return None if match is None else float(CATEGORIES.index(match[1].lower()))
 
 
 def parse_choices(text: str) -> tuple[Scores, ...] | None:
     """Read ``Choices: 1 2 2``, the preferred answer of each pair in order, from the last non-blank line."""
-    match = _CHOICES.fullmatch(_bare(last_line(text)))
+    match = _CHOICES.fullmatch(bare(last_line(text)))
     if match is None:
         return None
     return tuple(Scores(SEATS[label], 1.0 - SEATS[label]) for label in re.findall("[12]", match[1]))
@@ -142,12 +146,13 @@ def last_line(text: str) -> str:
     return text.rstrip().rsplit("\n", 1)[-1]
 
 
-def _bare(line: str) -> str:
-    return "" if len(line) > _LONGEST_LINE else _EMPHASIS.sub("", _MARKDOWN.sub("", line)).strip()
+def bare(line: str, longest: int = _LONGEST_LINE) -> str:
+    """A line without markdown and blanks around it; empty where it is longer than a verdict's can be."""
+    return "" if len(line) > longest else _EMPHASIS.sub("", _MARKDOWN.sub("", line)).strip()
 
 
 def _score_line(line: str) -> Scores | None:
-    if (match := _SCORES.fullmatch(_bare(line))) is None:
+    if (match := _SCORES.fullmatch(bare(line))) is None:
         return None
     first, second = float(match[1]), float(match[2])
     return Scores(first, second) if 1.0 <= first <= 10.0 and 1.0 <= second <= 10.0 else None

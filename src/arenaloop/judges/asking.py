@@ -84,7 +84,9 @@ class TemplateJudge(Generic[Read]):
         self.template = template
         self.template_hash = template.hash
         self.verdict: VerdictMode = verdict
-        self.parser: Parser[Read] = parser_for(template.form, verdict, deciding_label, label_mass)
+        self.parser: Parser[Read] = parser_for(
+            template.form, verdict, deciding_label, label_mass, template.verdict_pattern
+        )
         self.scale = self.parser.scale
         self.explain = deciding_label == "last"
         # what else is asked than in mode text; nothing there, so that its keys are those of the first version

@@ -26,6 +26,7 @@ from arenaloop.judges.answer_lines import (
     SCORE_FORMS,
     Form,
     Scores,
+    bare,
     last_line,
     parse_category,
     parse_choices,
@@ -45,13 +46,14 @@ from arenaloop.judges.label_logprobs import (
     first_number,
     label_shares,
 )
+from arenaloop.judges.verdict_pattern import VerdictPattern
 from arenaloop.types import Completion, Status
 
 __all__ = ["FORMS", "Parser", "Read", "VerdictMode", "parser_for", "score_labels"]
 
 
 VerdictMode = Literal["text", "json", "logprob"]
-FORMS: tuple[Form, ...] = ("scores", "first_line", "labels", "label", "json")
+FORMS: tuple[Form, ...] = ("scores", "first_line", "labels", "label", "json", "pattern")
 
 _TOP_LOGPROBS = 20  # what servers give at most
 _KEPT_LOGPROBS = 32  # tokens at the deciding end whose log-probabilities are stored
@@ -60,11 +62,14 @@ _KEPT_LOGPROBS = 32  # tokens at the deciding end whose log-probabilities are st
 # ---------------------------------------------------------------------- label log-probabilities
 
 
-def _read_seats(completion: Completion, which: DecidingLabel, least: float) -> Scores:
-    if which == "last" and parse_label(completion.text) is None:
+def _read_seats(
+    completion: Completion, which: DecidingLabel, least: float, labels: tuple[str, str] = SEAT_LABELS
+) -> Scores:
+    if which == "last" and bare(last_line(completion.text)) not in labels:
         # a label's token may stand in the reasoning too, or in what it quotes: only a last line decides
         raise UndecidedError("its last line is no label")
-    return Scores(first := label_shares(completion.logprobs or (), which=which, least=least)["1"], 1.0 - first)
+    first = label_shares(completion.logprobs or (), labels, which, least)[labels[0]]
+    return Scores(first, 1.0 - first)
 
 
 def _read_expectation(completion: Completion, form: Form, which: DecidingLabel, least: float) -> float:
@@ -180,9 +185,18 @@ _TEXTS: dict[Form, Callable[[str], Any]] = {
 
 
 def parser_for(
-    form: Form, mode: VerdictMode = "text", deciding_label: DecidingLabel = "first", label_mass: float = LABEL_MASS
+    form: Form,
+    mode: VerdictMode = "text",
+    deciding_label: DecidingLabel = "first",
+    label_mass: float = LABEL_MASS,
+    pattern: VerdictPattern | None = None,
 ) -> Parser[Any]:
     """The parser of a template's form of answer in a verdict mode; `label_mass` as `least` of `label_shares`.
+
+    Args:
+        form: of the template; ``pattern`` goes with a `pattern`.
+        mode, deciding_label, label_mass: of the judge.
+        pattern: the template's own.
 
     Returns:
         Of answers about one text a parser of scores, about two texts one of `Scores`; about several pairs one of
@@ -191,13 +205,14 @@ def parser_for(
     if mode == "logprob":
         last = "" if deciding_label == "first" else "_last"
         pointwise = form in SCORE_FORMS
+        seats = (pattern and pattern.seat_labels) or SEAT_LABELS
 
         def by_labels(completion: Completion) -> Any:
             if completion.logprobs is None:
                 return None
             if pointwise:
                 return _read_expectation(completion, form, deciding_label, label_mass)
-            return _read_seats(completion, deciding_label, label_mass)
+            return _read_seats(completion, deciding_label, label_mass, seats)
 
         return Parser(
             f"logprob_{form}{last}:1" if pointwise else f"logprob{last}:2",
@@ -206,9 +221,12 @@ def parser_for(
             top_logprobs=_TOP_LOGPROBS,
             deciding_label=deciding_label,
             label_mass=label_mass,
-            labels=score_labels(form) if pointwise else SEAT_LABELS,
+            labels=score_labels(form) if pointwise else seats,
             scale=_scale(form) if pointwise else (0.0, 1.0),
         )
+    if pattern is not None:
+        reads = pattern.read_score if "score" in pattern.groups else pattern.read
+        return Parser("pattern:1", mode, lambda completion: reads(completion.text), scale=pattern.scale)
     if mode == "json":
         name = f"json_{form}:1" if form in NAMED or form in SCORE_FORMS or form == "choices" else "json:1"
         parse: Callable[[str], Any] = partial(parse_score_json if form in SCORE_FORMS else parse_json, form=form)

@@ -2,7 +2,8 @@
 
 A template is Jinja text, rendered in a sandbox and in one pass: what is filled in is never parsed again. Its first
 comment says how answers are read and what it is about, ``{# parser: score, layout: answer #}``; the layout is ``pair``
-where none is named (see `filling.Layout`). It gets these variables, and no others:
+where none is named (see `filling.Layout`), and a pattern of its own may read them (see `verdict_pattern`). It gets
+these variables, and no others:
 
 * ``tag``: a code that contestants cannot know; every part of the material must stand behind a line that repeats it;
 * ``history`` (given turns, each with ``role`` and ``content``), ``user`` (the turn to be answered), ``follow_ups``
@@ -36,6 +37,7 @@ from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.judges.answer_lines import SCORE_FORMS, Form
 from arenaloop.judges.filling import LISTS, Layout, Material, Skeleton, cut, only_places_texts, placed
 from arenaloop.judges.parsers import FORMS, VerdictMode
+from arenaloop.judges.verdict_pattern import VerdictPattern, declared_pattern
 from arenaloop.regular_files import read_text
 from arenaloop.types import Prompt, Response, content_hash
 
@@ -48,7 +50,7 @@ __all__ = ["JudgeTemplate", "fill", "layout_of", "load_template", "template_name
 _ANSWERS: dict[Layout, tuple[tuple[Form, ...], tuple[VerdictMode, ...]]] = {
     "pair": (FORMS, ("text", "json", "logprob")),
     "pairs": (("choices",), ("text", "json")),
-    "answer": (SCORE_FORMS, ("text", "json", "logprob")),
+    "answer": ((*SCORE_FORMS, "pattern"), ("text", "json", "logprob")),
     "judgements": (("winner",), ("text", "json")),
     "prompt": ((*SCORE_FORMS, "category"), ("text", "json")),
 }
@@ -99,6 +101,8 @@ class JudgeTemplate:
     modes: tuple[VerdictMode, ...]
     compiled: Template
     origin: str
+    verdict_pattern: VerdictPattern | None = None
+    """of form ``pattern``, what its answers are read by"""
     plain: bool = False
     """whether it only puts texts where they go, so that it is filled once and joined from then on"""
 
@@ -171,8 +175,16 @@ def load_template(
 def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None) -> JudgeTemplate:
     declared, layout = _declared(text, origin)
     forms, modes = _ANSWERS[layout]
+    pattern = _declared_pattern(text, origin, layout)
+    if pattern is not None and form is None:
+        declared = declared or "pattern"
     compiled, used, texts = _compile(text, origin, layout)
     form = _known_form(form or declared, forms, origin)
+    if (form == "pattern") is (pattern is None):
+        told = "no" if pattern is None else "a"
+        raise ConfigError(f"{origin}: parser {form}, and its first comment holds {told} verdict_pattern")
+    if pattern is not None:
+        modes = ("text", "logprob") if pattern.seat_labels else ("text",)
     digest = content_hash("template", *texts)
     digest = _FORMER_HASHES.get(digest, digest)
     if criteria:
@@ -192,6 +204,7 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
         modes=modes if "mode" in used else _WORDED.get(form, ("text",)),
         compiled=compiled,
         origin=origin,
+        verdict_pattern=pattern,
     )
     template = replace(template, modes=tuple(mode for mode in template.modes if _asks_for(template, mode)))
     _check(template)
@@ -220,6 +233,11 @@ def _declared(text: str, origin: str) -> tuple[str | None, Layout]:
         known: list[str] = list(_ANSWERS)
         raise ConfigError(f"{origin}: layout {layout!r}{nearest(layout, known)}; known: {', '.join(known)}")
     return form, cast(Layout, layout or "pair")
+
+
+def _declared_pattern(text: str, origin: str, layout: Layout) -> VerdictPattern | None:
+    comment = _FIRST_COMMENT.match(text)
+    return declared_pattern(comment[1], origin, seats=layout == "pair") if comment else None
 
 
 def _known_form(form: str | None, forms: Sequence[Form], origin: str) -> Form:

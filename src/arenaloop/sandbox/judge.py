@@ -215,11 +215,12 @@ class SandboxJudge:
         read = read_judge_prompt(asked)
         if read is None and request.top_logprobs and (alone := read_answer_prompt(asked)) is not None:
             return self._expected(request, text, alone[0], alone[1])
-        if not request.top_logprobs or read is None or text.rsplit("\n", 1)[-1] not in ("1", "2"):
+        if not request.top_logprobs or read is None or text.rsplit("\n", 1)[-1] not in _seat_labels(asked):
             return text
         score_1, score_2, _ = self._scores(*read, request.sample)
         lead = (score_1 - score_2) / 2  # a lead of two points is odds of e to 1
-        labels = {"1": -math.log1p(math.exp(-lead)), "2": -math.log1p(math.exp(lead))}
+        one, two = _seat_labels(asked)
+        labels = {one: -math.log1p(math.exp(-lead)), two: -math.log1p(math.exp(lead))}
         before = tuple({word: 0.0} for word in text.split()[:-1])
         return Completion(text, finish_reason="stop", usd=0.0, logprobs=(*before, labels))
 
@@ -331,7 +332,7 @@ def _worded(request: Request, asked: str, score_1: float, score_2: float, said: 
     """A verdict in the form that is asked for after the material (see `judges/templates`)."""
     gap = score_1 - score_2
     label = "A=B" if gap == 0 else ("A>>B" if gap > 3 else "A>B") if gap > 0 else "B>>A" if gap < -3 else "B>A"
-    seat = "1" if gap >= 0 else "2"
+    seat = _seat_labels(asked)[gap < 0]
     closing = asked.rpartition(" end ===\n")[2]
     if request.schema is not None:
         known = {"explanation": said, "score_1": score_1, "score_2": score_2}
@@ -340,10 +341,19 @@ def _worded(request: Request, asked: str, score_1: float, score_2: float, said: 
         return json.dumps({name: known[name] for name in fields})
     if request.top_logprobs:
         return f"{said}\n{seat}" if "Explain" in closing else seat
+    if " m or M" in closing:
+        return seat
+    if "[[C]]" in closing:
+        return f"{said}\n\n[[{'A' if gap > 0 else 'B' if gap < 0 else 'C'}]]"
     if "double brackets" in closing or "[[" in closing:
         return f"{said}\n\n[[{label}]]"
     scores = f"Scores: {score_1:g} {score_2:g}"
     return f"{scores}\n\n{said}" if "first line" in closing else f"{said}\n\n{scores}"
+
+
+def _seat_labels(asked: str) -> tuple[str, str]:
+    """What the seats are called where one of them is to be named."""
+    return ("m", "M") if " m or M" in asked.rpartition(" end ===\n")[2] else ("1", "2")
 
 
 def _halves(points: float) -> float:
