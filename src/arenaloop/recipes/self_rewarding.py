@@ -25,16 +25,16 @@ from arenaloop.calls.budget import Budget
 from arenaloop.config import DPOSettings, OptimSettings
 from arenaloop.data.ranked_replies import agreeing, thinned
 from arenaloop.data.selection import Selection
-from arenaloop.data.self_pairs import Scored, limited
+from arenaloop.data.self_pairs import Scored
 from arenaloop.jsonl import JsonRow, write_jsonl
-from arenaloop.ratings.judge_drift import Limits, stopped, warnings
+from arenaloop.ratings.judge_drift import stopped, warnings
 from arenaloop.ratings.judge_gates import Gate
 from arenaloop.recipes.account import finish
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import Arena, judged, test, train
 from arenaloop.recipes.self_rewarding_checkpoints import choose, trained_with_choice
-from arenaloop.recipes.self_rewarding_gates import closed, labelled_scores, meta_gate, meta_gate_labelled, order_gate
-from arenaloop.recipes.self_rewarding_meta import compare, meta_rows, own_judgements
+from arenaloop.recipes.self_rewarding_gates import closed, labelled_scores, order_gate, tell
+from arenaloop.recipes.self_rewarding_judgements import judge_rows_of
 from arenaloop.recipes.self_rewarding_plan import (
     SelfRewarding,
     check,
@@ -46,7 +46,7 @@ from arenaloop.recipes.self_rewarding_plan import (
     stage_names,
 )
 from arenaloop.recipes.self_rewarding_run import NoPairsError, Run
-from arenaloop.recipes.self_rewarding_scores import Judged, answers_of, mean_length, select, with_scores
+from arenaloop.recipes.self_rewarding_scores import answers_of, mean_length, select, with_scores
 from arenaloop.recipes.self_rewarding_tables import best_stage, drift_curves, drift_tables
 from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.store import Store
@@ -54,9 +54,6 @@ from arenaloop.terminal import counted
 from arenaloop.types import Response, derive_seed
 
 __all__ = ["NoPairsError", "run"]
-
-_WARN_SHARE = 0.15
-"""of judgements among the rows, above which NeMo-Aligner saw judges collapse to one score"""
 
 
 def run(recipe: SelfRewarding, store: Store, out: Path, observer: Observer | None = None) -> Result:
@@ -184,7 +181,7 @@ def _iterate(r: Run, number: int, name: str) -> StageResult:
     rows = list(selection.rows)
     meta = meta_of(s)
     if meta is not None and meta.learns_in(number):
-        rows += _judge_rows(r, number, name, scored, labelled, rows, refused, drift)
+        rows += judge_rows_of(r, number, name, scored, labelled, rows, refused, drift)
     if not rows:
         why = ", ".join(f"{told}: {n:,}" for told, n in sorted(selection.dropped.items())) or "no prompts"
         raise NoPairsError(f"{name}: no pair of answers to learn from ({why})")
@@ -214,86 +211,25 @@ def _learn(r: Run, number: int, name: str, rows: Sequence[JsonRow], told: dict[s
     return replace(measured, selection=told | {"checkpoint": checkpoint}, judged=judged_for_it)
 
 
-# ---------------------------------------------------------------------- judgements
-
-
-def _judge_rows(
-    r: Run,
-    number: int,
-    name: str,
-    scored: Judged,
-    labelled: Sequence[Scored],
-    actor: Sequence[JsonRow],
-    refused: dict[str, str],
-    drift: dict[str, Any],
-) -> list[JsonRow]:
-    """Pairs of judgements to learn from, beside those of answers: what rules, gates and limits leave of them.
-
-    Where a labelled set tells that the model cannot compare judgements, it is not asked to.
-    """
-    s, before, observer = r.recipe.settings, f"M{number}", r.arena.observer
-    meta = meta_of(s)
-    assert meta is not None
-    assert r.recipe.meta is not None
-    observer.phase(name, "judgements compared")
-    found = meta_gate_labelled(r, before, labelled)
-    rows: Sequence[JsonRow] = ()
-    if not closed(s.gates, found):
-        items, unvaried = own_judgements(r, before, scored)
-        met = compare(r.arena, r.recipe.meta(before, r.path(before)), meta, items)
-        selection = meta_rows(r, number, before, met, unvaried)
-        drift |= {"meta": met.drift.to_json(), "judge_dropped": dict(selection.dropped)}
-        r.note(name, warnings(_limits(r), met.drift, None))
-        rows = selection.rows
-        found = meta_gate(r, before, met) if found is None else found
-    _told(drift, found)
-    if found is not None and closed(s.gates, found):
-        refused = refused | {"gates.meta": found.why}
-    stopping = {rule: why for rule, why in refused.items() if rule in ("one_score", "gates.meta")}
-    for rule, why in stopping.items():
-        told = "stop rule" if rule == "one_score" else "gate"
-        observer.note(f"{name}: {told} {rule}: {why}; judgements are not learned from")
-    if stopping:
-        drift["stopped"], drift["judge_rows_refused"], rows = stopping, len(rows), ()
-    kept, left_out = limited(actor, rows, meta.max_share, derive_seed("share", s.seed, name))
-    share = len(kept) / (len(kept) + len(actor)) if kept else 0.0
-    drift |= {"judge_rows": len(kept), "judge_rows_left_out": left_out, "judge_share": share}
-    if share > _WARN_SHARE and meta.max_share is None:
-        observer.note(
-            f"{name}: {share:.0%} of the rows are judgements; above 15 % judges were seen to give one score always "
-            "(meta.max_share)"
-        )
-    return kept
-
-
 # ---------------------------------------------------------------------- rules and gates
-
-
-def _limits(r: Run) -> Limits:
-    return Limits(**r.recipe.settings.limits.model_dump())
 
 
 def _stop_rules(r: Run, number: int, name: str, drift: dict[str, Any], selection: Selection) -> dict[str, str]:
     """The stop rules that this iteration's answers meet; warns of what else there is."""
     if number > 1 and (first := r.done["M2"].selection) is not None and drift["answer_length"]:
         start = first["judging"]["answer_length"]
-        r.note(name, warnings(_limits(r), None, drift["answer_length"] / start if start else None))
+        r.note(name, warnings(r.limits, None, drift["answer_length"] / start if start else None))
     scores = drift.get("scores")
     value = (None, None) if scores is None else (scores["commonest"], scores["commonest_share"])
-    rules = stopped(_limits(r), *value, prompts=drift["prompts"], equal=selection.dropped["equal scores"])
+    rules = stopped(r.limits, *value, prompts=drift["prompts"], equal=selection.dropped["equal scores"])
     if why := rules.get("no_pair"):
         raise NoPairsError(f"{name}: stop rule no_pair (limits.no_pair): {why}")
     return rules
 
 
-def _told(drift: dict[str, Any], found: Gate | None) -> None:
-    if found is not None:
-        drift.setdefault("gates", []).append(found.to_json())
-
-
 def _pass(r: Run, name: str, drift: dict[str, Any], found: Gate | None) -> None:
     """Take note of the gate on pairs of answers, and stop where it is not passed and the settings say so."""
-    _told(drift, found)
+    tell(drift, found)
     if found is None or not closed(r.recipe.settings.gates, found):
         return
     if r.recipe.settings.gates.order_failed == "stop":

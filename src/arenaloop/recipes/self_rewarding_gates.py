@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from arenaloop.recipes.self_rewarding_plan import meta_of
 from arenaloop.recipes.self_rewarding_run import Run
 from arenaloop.recipes.self_rewarding_scores import Judged, scores_of
 
-__all__ = ["closed", "labelled_scores", "meta_gate", "meta_gate_labelled", "order_gate"]
+__all__ = ["closed", "labelled_scores", "meta_gate", "meta_gate_labelled", "order_gate", "tell"]
 
 _ORDER, _META = "pairs of answers", "verdicts on two judgements"
 
@@ -28,6 +28,12 @@ def closed(settings: GateSettings, found: Gate | None) -> bool:
     if found is None:
         return False
     return settings.unmeasured == "fail" if found.passed is None else not found.passed
+
+
+def tell(drift: dict[str, Any], found: Gate | None) -> None:
+    """Add what a gate found to the figures of an iteration."""
+    if found is not None:
+        drift.setdefault("gates", []).append(found.to_json())
 
 
 def labelled_scores(r: Run, before: str, labelled: LabelledAnswers) -> list[Scored]:

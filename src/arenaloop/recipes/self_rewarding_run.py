@@ -10,6 +10,7 @@ from pathlib import Path
 from arenaloop.calls.answers import Contestant
 from arenaloop.errors import StoppedError
 from arenaloop.judges.pointwise import RubricJudge
+from arenaloop.ratings.judge_drift import Limits
 from arenaloop.recipes.parts import Arena
 from arenaloop.recipes.self_rewarding_plan import SelfRewarding
 from arenaloop.recipes.stage import StageResult, Stages
@@ -50,6 +51,11 @@ class Run:
     def model(self, name: str) -> Contestant:
         """A stage's model as it answers in battles."""
         return self.recipe.target(name, self.path(name))
+
+    @property
+    def limits(self) -> Limits:
+        """Of the stop rules and warnings."""
+        return Limits(**self.recipe.settings.limits.model_dump())
 
     def scorer(self, name: str) -> RubricJudge:
         """Who scores answers where the model of this stage would: itself, or another judge in its place."""
