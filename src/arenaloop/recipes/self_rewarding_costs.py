@@ -7,6 +7,7 @@ every prompt is taken to give a pair. What is stored is not taken off: a finishe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.calls.costs import HumanLabel
 from arenaloop.config import SamplingSettings
 from arenaloop.data.held_out import prompt_turns, row_turns
+from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Jury
 from arenaloop.recipes.costs import Costs, Part, ToCome, asked_parts, policy_to_be, spent_in, trained_parts
 from arenaloop.recipes.machine import Machine, length_of, machine_of, measure_start
@@ -44,7 +46,7 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
     policies = [policy_to_be(name, s.target, out, recipe.target) for name in names]
     machine = machine_of(s, recipe.start, recipe.size, store, policies[0])
     rows = [*material.demonstrations, *material.judgements]
-    first = work("sft", s.sft, len(rows), length_of(map(row_turns, rows), machine), 0.0)
+    first = work("sft", s.sft, len(rows), length_of(map(row_turns, rows), machine), _around(rows, machine))
     if rows:
         machine.trained(out / "checkpoints" / "M1", first)
     if measure:
@@ -123,6 +125,13 @@ def _tried(
     found = estimate_plan(plan, asked.get, store, human=HumanLabel(s.human.usd, s.human.seconds))
     told = asked_parts(found, stage, machine, models, "validation verdicts")
     return [*parts, *(part for part in told if part.what == "validation verdicts")]
+
+
+def _around(rows: Sequence[JsonRow], machine: Machine) -> float:
+    """Tokens on the mean of what is put around rows that hold a judgement beside their turns: it, and the rubric."""
+    judgements = [str(row["judgement"]) for row in rows if row.get("judgement")]
+    put = len(judgements) * _WORDS["scores"] + sum(map(len, judgements)) / machine.per_token
+    return put / len(rows) if rows else 0.0
 
 
 def _tokens(calls: int, shown: float, sampling: SamplingSettings) -> tuple[int, int]:
