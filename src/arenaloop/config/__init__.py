@@ -53,7 +53,7 @@ from arenaloop.config.rl import (
     RolloutSettings,
     SampleSettings,
 )
-from arenaloop.config.self_instruct import NewPromptSettings, SelfInstructSettings
+from arenaloop.config.self_instruct import NewPromptSettings, SeededSettings, SelfInstructSettings
 from arenaloop.config.testset import TestSetSettings
 from arenaloop.config.training import (
     METHODS,
@@ -115,6 +115,7 @@ __all__ = [
     "SFTSettings",
     "SampleSettings",
     "SamplingSettings",
+    "SeededSettings",
     "SelfDataSettings",
     "SelfInstructSettings",
     "SelfJudgeSettings",
