@@ -6,8 +6,8 @@ The target is the small world's, tiny, answers by itself and is trained for real
 judgements, and the judge of held-out battles, are models behind a server of this process, which counts its calls and
 draws each judgement by the seed that comes with it; each iteration's judge is a model of its own. Moments are drawn as
 in `kill_recipe`: one in each of as many equal parts of the unbroken run's life, by turns of its events (calls and
-training steps) and of its time, and every third waits for a write of weights. What has to hold, else the exit code is
-1:
+training steps) and of its time; the first and the last but one wait for the next write of a checkpoint or a model. What
+has to hold, else the exit code is 1:
 
 * summary, leaderboard, preference rows, weights and metrics are those of the unbroken run, but for seconds and keys;
 * an unbroken run asks each question once, and a kill makes it ask again at most what was not kept yet: calls in flight
@@ -19,7 +19,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -30,7 +33,7 @@ from typing import Any
 
 import yaml
 from kill_recipe import Watched
-from killing import Served, begin, kept, kill, life, stored
+from killing import Served, kept, kill, life, stored
 
 from arenaloop.sandbox.judge import SandboxJudge, read_answer_prompt, read_judge_prompt
 from arenaloop.sandbox.server import read_request
@@ -67,8 +70,8 @@ def recipe(folder: Path, url: str, seed: int, name: str, small: bool) -> Path:
         "judge": {"spec": f"{url}#judge"},
         "data": {
             "demonstrations": "sandbox:demonstrations?n=96",
-            "prompts": f"sandbox:prompts?n={16 if small else 48}",
-            "test": f"sandbox:prompts?n={2 if small else 6}&split=test",
+            "prompts": f"sandbox:prompts?n={12 if small else 32}",
+            "test": f"sandbox:prompts?n={6 if small else 8}&split=test",
         },
         "iterations": 1 if small else 2,
         "samples": 3,
@@ -77,15 +80,48 @@ def recipe(folder: Path, url: str, seed: int, name: str, small: bool) -> Path:
         "allow_truncated": True,  # so few steps do not teach it to stop
         "sft": _ROWS | {"epochs": 3},
         "dpo": _ROWS | {"max_length": 2048, "learning_rate": 0.0005, "nll_weight": 1.0, "epochs": 2},
-        **({"meta": {"template": str(folder / "winner.jinja"), "iterations": 1}} if meta else {}),
+        **({"meta": {"template": str(folder / "winner.jinja"), "iterations": 1}, "gates": {"meta": None}} if meta else {}),
     }  # fmt: skip
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path
 
 
-def child(file: Path, out: Path, url: str) -> None:
+class Forked:
+    """A run in a process of its own, begun by one that has loaded all modules already; what it says goes to `log`."""
+
+    _server = multiprocessing.get_context("forkserver")
+    _server.set_forkserver_preload(["torch", "transformers", "arenaloop.train.dpo", "arenaloop.specs.recipes", "kill_self"])
+
+    def __init__(self, file: Path, out: Path, url: str, log: Path) -> None:
+        self._process = self._server.Process(target=child, args=(file, out, url, log), daemon=True)
+        self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        """As of `subprocess.Popen`."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """As of `subprocess.Popen`."""
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        """As of `subprocess.Popen`."""
+        self._process.join()
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """As of `subprocess.Popen`."""
+        assert number == signal.SIGKILL
+        self._process.kill()
+
+
+def child(file: Path, out: Path, url: str, log: Path) -> None:
     """Run or resume the recipe, with served judges in the model's place as a judge."""
+    said = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
     import torch
 
     from arenaloop.config import JudgeSettings, JudgesItselfSettings, read_yaml, validate
@@ -110,7 +146,7 @@ def child(file: Path, out: Path, url: str) -> None:
 
     class Phases(Observer):
         def phase(self, stage: str, doing: str) -> None:
-            print(f"phase {stage} {doing}", file=sys.stderr, flush=True)
+            os.write(2, f"phase {stage} {doing}\n".encode())
 
     made = build_self_rewarding(settings, out)
     made = replace(
@@ -159,7 +195,8 @@ class Run(Watched):
 
     def where(self) -> str:
         """Its last phase, and how many calls are in flight."""
-        phases = [line for line in self.log.read_text().splitlines() if line.startswith("phase ")]
+        said = self.log.read_text() if self.log.exists() else ""
+        phases = [line for line in said.splitlines() if line.startswith("phase ")]
         return f"{phases[-1][6:] if phases else 'start'}, {counted(self.served.flying, 'call')} in flight"
 
 
@@ -175,9 +212,8 @@ def one_recipe(name: str, kills: int, seed: int, small: bool) -> bool:
         missed = False
         while killed < kills or len(runs) < 2:
             out, log = folder / str(len(runs)), folder / f"{len(runs)}.log"
-            line = [sys.executable, __file__, "--child", str(file), str(out), served.url]
             served.asked = Counter()
-            process = begin(line, log)
+            process = Forked(file, out, served.url, log)
             watched = Run(out, served, log)
             if not runs:
                 ends = life(process, watched, (out / "summary.json").exists)
@@ -185,7 +221,7 @@ def one_recipe(name: str, kills: int, seed: int, small: bool) -> bool:
                 share, more = rng.uniform(killed, killed + 1) / kills, rng.uniform(0.0, 2 * LATENCY)
                 passed = sum(end <= share * ends[-1] for end in ends[:-1])
                 after = passed if killed % 2 else int(share * (len(ends) - 1))
-                writing = watched.writing if killed % 3 == 2 and not missed else None
+                writing = watched.writing if killed in (0, kills - 2) and not missed else None  # as trainings lie there
                 seen: list[tuple[int, str]] = []
                 if missed := not kill(process, watched, after, more, writing, watched.noting(seen)):
                     break
@@ -193,7 +229,7 @@ def one_recipe(name: str, kills: int, seed: int, small: bool) -> bool:
                 print(f"kill {killed} at event {watched():,} of {len(ends) - 1:,}: {seen[-1][1]}", flush=True)
                 time.sleep(2 * LATENCY)  # the server is done with what nobody reads any more
                 watched.again()
-                process = begin(line, log)
+                process = Forked(file, out, served.url, log)
             if process.wait() != 0:
                 sys.exit(f"exit code {process.returncode}: {log.read_text()[-2000:].strip()}")
             runs.append((lasting(out), served.asked, sum(again for _, again in stored(out).values())))
@@ -219,9 +255,6 @@ def _tell(name: str, runs: list[tuple[dict[str, Any], Counter[str], int]], flyin
 
 def main() -> None:
     """Run, kill, resume, compare."""
-    if sys.argv[1:2] == ["--child"]:
-        child(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
-        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", default=["self_rewarding", "meta_rewarding"], metavar="NAME")
     parser.add_argument("--kills", type=int, default=10)

@@ -54,7 +54,7 @@ from arenaloop.config.rl import (
     RolloutSettings,
     SampleSettings,
 )
-from arenaloop.config.self_instruct import NewPromptSettings, SelfInstructSettings
+from arenaloop.config.self_instruct import NewPromptSettings, SeededSettings, SelfInstructSettings
 from arenaloop.config.testset import TestSetSettings
 from arenaloop.config.training import (
     METHODS,
@@ -116,6 +116,7 @@ __all__ = [
     "SFTSettings",
     "SampleSettings",
     "SamplingSettings",
+    "SeededSettings",
     "SelfDataSettings",
     "SelfInstructSettings",
     "SelfJudgeSettings",

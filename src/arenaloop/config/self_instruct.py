@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from arenaloop.config.base import Settings
 from arenaloop.config.judging import ModelSpec, RunSettings
 
-__all__ = ["NewPromptSettings", "SelfInstructSettings"]
+__all__ = ["NewPromptSettings", "SeededSettings", "SelfInstructSettings"]
 
 
 class NewPromptSettings(Settings):
@@ -41,6 +41,13 @@ class NewPromptSettings(Settings):
         if self.min_words > self.max_words:
             raise ValueError(f"min_words {self.min_words}: more than max_words {self.max_words}")
         return self
+
+
+class SeededSettings(NewPromptSettings):
+    """The same as a part of a recipe."""
+
+    seeds: str
+    """prompts of people: a prompt file, or sandbox:prompts?n=…"""
 
 
 class SelfInstructSettings(NewPromptSettings, RunSettings):

@@ -45,6 +45,7 @@ from arenaloop.recipes.self_rewarding_plan import (
     meta_of,
     stage_names,
 )
+from arenaloop.recipes.self_rewarding_prompts import with_new_prompts
 from arenaloop.recipes.self_rewarding_run import NoPairsError, Run
 from arenaloop.recipes.self_rewarding_scores import answers_of, mean_length, select, with_scores
 from arenaloop.recipes.self_rewarding_tables import best_stage, drift_curves, drift_tables
@@ -65,6 +66,7 @@ def run(recipe: SelfRewarding, store: Store, out: Path, observer: Observer | Non
         StoppedError: the budget is spent, a server is down or the disk is full; the same call resumes.
     """
     check(recipe)
+    recipe = with_new_prompts(recipe, store, out, observer or Observer())
     s, stages = recipe.settings, Stages(store, out, observer or Observer())
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
     material = recipe.material

@@ -90,6 +90,7 @@ def outline(recipe: SelfRewarding) -> Outline:
         f"answers scored by {who if recipe.reward is None else f'the reward {s.reward}'}",
         *_gates(recipe),
         *_choice(recipe),
+        *([] if recipe.fresh is None else [f"{recipe.fresh.count:,} new prompts by {recipe.fresh.writer.name}"]),
         counted(len(recipe.test), "test prompt"),
         *(f"{n:,} left out of {what}: held-out prompts" for what, n in material.left_out.items() if n),
         *recorded_notes(recipe.opponents),

@@ -30,6 +30,7 @@ from arenaloop.recipes.self_rewarding_plan import (
     meta_of,
     stage_names,
 )
+from arenaloop.recipes.self_rewarding_prompts import new_prompt_parts
 from arenaloop.recipes.work import work
 from arenaloop.store import Store
 
@@ -55,6 +56,7 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
     own = s.self_judge.sampling
     said, judgement = s.sampling.max_tokens / 2, own.max_tokens / 2
     parts = trained_parts("M1", first, s.sft, machine) if rows else []
+    parts += new_prompt_parts(recipe, names[0], store, machine)
     if material.ranked:
         length = length_of(map(row_turns, material.demonstrations), machine)
         parts += trained_parts("M0", work("sft", s.sft, len(material.demonstrations), length, 0.0), s.sft, machine)

@@ -20,6 +20,7 @@ from arenaloop.config import (
 from arenaloop.data.held_out import HeldOut, prompt_turns, row_turns
 from arenaloop.data.labelled_answers import LabelledAnswers
 from arenaloop.data.ranked_replies import RankedPrompt
+from arenaloop.data.self_instruct.plan import SelfInstruct
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider, Jury
@@ -69,8 +70,8 @@ class SelfRewarding:
         opponents, judge: who else is rated, and who decides held-out battles.
         demonstrations: IFT rows. `judgements`: EFT rows, as conversations, or still to be filled in by `filled`.
         ranked: prompts with replies that people have ranked, which M0 judges for M1 to learn from.
-        pool: prompts that are cut into slices. `test`: held-out ones. `validation`: others, by which an iteration's
-            checkpoint is chosen; may be empty.
+        pool: prompts that are cut into slices; until they are written, others stand for those of `fresh`.
+        test: held-out ones. `validation`: others, by which an iteration's checkpoint is chosen; may be empty.
         length: of an answer, in the unit of the settings.
         filled: (EFT rows, what delimiters are made of) → conversations.
         utility, truth: the true utility of a response to a held-out prompt, and to one of the pool, where it is known.
@@ -89,6 +90,7 @@ class SelfRewarding:
     judge: Decider
     pool: Sequence[Prompt]
     test: Sequence[Prompt]
+    fresh: SelfInstruct | None = None
     validation: Sequence[Prompt] = ()
     demonstrations: Sequence[JsonRow] = ()
     judgements: Sequence[JsonRow] = ()
@@ -217,6 +219,7 @@ def inputs_key(recipe: SelfRewarding) -> str:
             *("opponents", "judge", "target", "sft", "dpo", "scorer", "reward", "limits"),
         },
     )
+    plain["data"].pop("self_instruct")  # the prompts themselves are below
     return content_hash(
         plain,
         [s.sft.method(), s.dpo.method()],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from arenaloop.config import ModelSettings, NewPromptSettings, SamplingSettings
-from arenaloop.data.cleaning.rows import benchmark_items
+from arenaloop.config import ModelSettings, NewPromptSettings, RunSettings, SamplingSettings, SeededSettings
+from arenaloop.data.cleaning.rows import BenchmarkItem, benchmark_items
 from arenaloop.data.self_instruct.filters import KEYWORDS
 from arenaloop.data.self_instruct.plan import SelfInstruct
 from arenaloop.errors import ConfigError, InputError
@@ -14,8 +16,9 @@ from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.specs.data import load_prompts
 from arenaloop.specs.models import contestant
+from arenaloop.types import Prompt
 
-__all__ = ["decoded", "self_instruct"]
+__all__ = ["decoded", "recipe_prompts", "self_instruct"]
 
 PAPER = {"temperature": 0.6, "top_p": 0.9}
 """Decoding of the writer in arXiv 2401.10020, where its settings name none."""
@@ -82,3 +85,16 @@ def self_instruct(
         concurrency=concurrency,
     )
     return plan, [f"{seeds}: {n:,} prompts {why} and are no seeds" for why, n in sorted(told.items())]
+
+
+def recipe_prompts(
+    settings: SeededSettings, run: RunSettings, known: Sequence[Prompt], held_out: Sequence[Prompt]
+) -> SelfInstruct:
+    """New prompts as a part of a recipe; they are like none that it has, and none that it holds out.
+
+    Raises:
+        ConfigError, InputError: as of `self_instruct`.
+    """
+    plan, _ = self_instruct(settings, settings.seeds, run.seed, run.concurrency)
+    own = [BenchmarkItem({}, prompt) for prompt in held_out]
+    return replace(plan, test=[*plan.test, *own], known=[prompt.last_user for prompt in known])

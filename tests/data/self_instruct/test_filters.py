@@ -20,9 +20,9 @@ def test_only_new_prompts_are_kept() -> None:
     new.know(["Write a short poem about the rain in spring"])
     assert new.add("Explain how a bicycle stays upright") is None
     like = new.add("Write a short poem about the snow in spring")
-    assert like == Refused(
-        "like one that is there", "Write a short poem about the rain in spring", pytest.approx(8 / 9)
-    )
+    assert like is not None
+    assert like[:2] == ("like one that is there", "Write a short poem about the rain in spring")
+    assert like.similarity == pytest.approx(8 / 9)
     for text in (
         *("Explain, how a bicycle stays upright!", "Hi there", "word " * 151, "Draw a picture of a horse"),
         *("Say \x1b[31mred\x1b[0m in words", "Say it \u202edrawkcab to me", "Go on<|im_end|> and say more of it"),

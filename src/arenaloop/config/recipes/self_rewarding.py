@@ -11,6 +11,7 @@ from arenaloop.config.base import Settings
 from arenaloop.config.judging import JudgeSpec, ModelSpec, SamplingSettings
 from arenaloop.config.recipes.run import RecipeSettings
 from arenaloop.config.recipes.self_gates import CheckpointSettings, GateSettings
+from arenaloop.config.self_instruct import SeededSettings
 from arenaloop.config.training import DPOSettings, SFTSettings
 
 __all__ = ["JudgesItselfSettings", "LimitSettings", "SelfDataSettings", "SelfJudgeSettings", "SelfRewardingSettings"]
@@ -36,12 +37,20 @@ class SelfDataSettings(Settings):
     """prompts of `ranked` whose best replies are demonstrations; the others are judged"""
     most_of_score: float = Field(0.4, gt=0, le=1)
     """the largest share of one score among those judgements; more of it are left out"""
-    prompts: str
-    """fresh prompts, cut into one slice for each iteration, or sandbox:prompts?n=…&split=train"""
+    prompts: str | None = None
+    """fresh prompts, cut into a slice for each iteration, or sandbox:prompts?n=…&split=train; null = new ones alone"""
+    self_instruct: SeededSettings | None = None
+    """new prompts, which a model writes after `seeds` at the beginning and which join `prompts`; null = none"""
     validation: str | None = None
     """held-out prompts by which an iteration's best checkpoint is chosen; null = its last one is its model"""
     test: str
     """held-out prompts on which every model is rated"""
+
+    @model_validator(mode="after")
+    def _some_prompts(self) -> SelfDataSettings:
+        if self.prompts is None and self.self_instruct is None:
+            raise ValueError("'prompts' is missing (or self_instruct, by which a model writes new ones)")
+        return self
 
 
 class SelfJudgeSettings(Settings):

@@ -33,7 +33,7 @@ class SelfInstruct:
         people: seeds: prompts of people, each once.
         writer: who writes, and how it decodes.
         count: new prompts that are wanted.
-        test: prompts that none may be like.
+        test: prompts that none may be like. `known`: others that are there and are no seeds.
         each: prompts asked for in a call.
         calls_per_round: calls that draw their examples from the same prompts.
         rouge_max, least, most, keywords: as of `NewPrompts`.
@@ -47,6 +47,7 @@ class SelfInstruct:
     writer: Contestant
     count: int
     test: Sequence[BenchmarkItem] = ()
+    known: Sequence[str] = ()
     each: int = 8
     calls_per_round: int = 32
     rouge_max: float = 0.7
@@ -61,16 +62,16 @@ class SelfInstruct:
     def identity(self) -> str:
         """Hash of what decides which prompts come, in which order; how many are wanted does not."""
         return content_hash(
-            list(self.people),
+            [list(self.people), list(self.known)],
             self.writer.identity,
             [item.prompt.id for item in self.test],
             [self.each, self.calls_per_round, self.rouge_max, self.least, self.most, [*self.keywords], self.seed],
         )
 
     def filters(self) -> NewPrompts:
-        """The filters, to which people's prompts and the test prompts are known."""
+        """The filters, to which all prompts that are there, and the test prompts, are known."""
         found = NewPrompts(self.rouge_max, self.least, self.most, self.keywords)
-        found.know(self.people)
+        found.know([*self.people, *self.known])
         found.keep_out(self.test)
         return found
 

@@ -28,11 +28,13 @@ from arenaloop.recipes.self_rewarding import run
 from arenaloop.recipes.self_rewarding_calls import outline
 from arenaloop.recipes.self_rewarding_costs import estimate_costs
 from arenaloop.recipes.self_rewarding_plan import SelfRewarding, check, meta_of
+from arenaloop.recipes.self_rewarding_prompts import stand_ins
 from arenaloop.specs.data import load_demonstrations, load_judgements, load_prompts, true_utility
 from arenaloop.specs.judges import judge, meta, pointwise, template_file
 from arenaloop.specs.models import contestant
 from arenaloop.specs.recipes.base import Recipe
 from arenaloop.specs.rewards import reward
+from arenaloop.specs.self_instruct import recipe_prompts
 from arenaloop.specs.served import server_of
 from arenaloop.specs.start import Start, contestant_of, judge_of, start
 from arenaloop.types import Completion, Prompt, Response, content_hash
@@ -75,6 +77,11 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
     shown = [row["messages"][0]["content"] for row in demonstrations] if _drawn(data.demonstrations) else []
     opponents = [contestant(one.with_concurrency(settings.concurrency)) for one in settings.opponents]
     test = load_prompts(data.test, seed).prompts
+    given = () if data.prompts is None else load_prompts(data.prompts, seed, exclude=shown).prompts
+    validation = () if data.validation is None else load_prompts(data.validation, seed, exclude=shown).prompts
+    fresh = None
+    if data.self_instruct is not None:
+        fresh = recipe_prompts(data.self_instruct, settings, known=given, held_out=(*test, *validation))
 
     def prepare() -> None:
         origin.prepare()
@@ -94,11 +101,12 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
         ranked=ranked,
         judgements=[row for spec in data.judgements for row in load_judgements(spec, seed)],
         filled=partial(filled, rubric),
-        pool=load_prompts(data.prompts, seed, exclude=shown).prompts,
+        pool=[*given, *([] if fresh is None else stand_ins(fresh))],
+        fresh=fresh,
         test=test,
-        validation=() if data.validation is None else load_prompts(data.validation, seed, exclude=shown).prompts,
+        validation=validation,
         utility=true_utility(data.test),
-        truth=true_utility(data.prompts),
+        truth=None if data.prompts is None else true_utility(data.prompts),
         labelled=_labelled(settings.gates.labelled, rubric),
         fingerprint="" if dry else origin.fingerprint,
         judged_by=content_hash([template.hash for template, _ in asking]),
