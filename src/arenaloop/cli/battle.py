@@ -13,7 +13,11 @@ from arenaloop.cli.money import Batch, Batches, ForgetBatches, Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
 
-__all__ = ["battle"]
+__all__ = ["NoPreflight", "battle"]
+
+NoPreflight = Annotated[
+    bool, typer.Option("--no-preflight", help="Do not ask every server once before anything else is asked or trained.")
+]
 
 
 def battle(
@@ -46,6 +50,7 @@ def battle(
     anchor: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Give one model a fixed rating.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     measure: Measure = False,
+    no_preflight: NoPreflight = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json to stdout.")] = False,
 ) -> None:
     """Let models battle on your prompts, judged from both seats; the same command resumes.
@@ -81,7 +86,16 @@ def battle(
     checked = priced(validate(BattleSettings, values | settings, "battle"), prices)
     measure = measuring(measure, dry_run)
     anchored = parse_anchor(anchor)
-    execute(checked, out, anchored, dry_run=dry_run, as_json=as_json, forget=forget_batches, measure=measure)
+    execute(
+        checked,
+        out,
+        anchored,
+        dry_run=dry_run,
+        as_json=as_json,
+        forget=forget_batches,
+        measure=measure,
+        ask_first=not no_preflight,
+    )
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from arenaloop.arena.batches import check_batches, play_batches
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import estimate_plan
+from arenaloop.arena.preflight import preflight
 from arenaloop.arena.standing import write_standing
 from arenaloop.arena.tournament import Tournament, run_tournament, write_results, write_summary
 from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
@@ -52,10 +53,12 @@ def execute(
     as_json: bool = False,
     forget: bool = False,
     measure: bool = False,
+    ask_first: bool = True,
 ) -> None:
     """Run a battle into a directory, or resume it there; with `forget`, batches that are not collected are given up.
 
-    With `measure`, the dry run loads local models whose speed is not known, and times a few of their calls.
+    With `ask_first`, every server is asked once before all others. With `measure`, the dry run loads local models whose
+    speed is not known, and times a few of their calls.
 
     Raises:
         ConfigError, InputError: before anything is written.
@@ -69,7 +72,7 @@ def execute(
     with open_directory(out) as store:
         run.begin(store, forget=forget)
         try:
-            result = run.play(store)
+            result = run.play(store, ask_first=ask_first)
         except (StoppedError, KeyboardInterrupt) as stop:
             run.stop(store, stop, as_json=as_json)
             raise
@@ -172,9 +175,12 @@ class _BattleRun:
         for line in self.expected.head():
             self._say(line)
 
-    def play(self, store: Store) -> Tournament:
+    def play(self, store: Store, *, ask_first: bool = True) -> Tournament:
         """Ask what is missing, and write battles and leaderboard."""
         plan, anchor = self.plan, self.anchor
+        if ask_first and self.settings.batch is None:
+            for line in preflight(plan, store, self.budget).warnings:
+                self._say(f"warning: {line}")
         with Watch(self.messages, "battles", self.expected) as watch:
             if self.settings.batch is None:
                 return run_tournament(plan, store, self.out, anchor=anchor, on_progress=watch.tally, budget=self.budget)
