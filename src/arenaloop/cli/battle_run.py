@@ -28,7 +28,7 @@ from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
 from arenaloop.cli.directory import ARENA, open_directory, refuse_results_alone, say_lost, write_settings
 from arenaloop.cli.money import settle_batches
-from arenaloop.cli.progress import Watch, say_notices, say_undecided
+from arenaloop.cli.progress import PROGRESS, Watch, say_notices, say_undecided
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError, StoppedError, StorageError
 from arenaloop.models.secrets import without_secrets
@@ -39,7 +39,7 @@ from arenaloop.store.counts import commonest_error, unread_example
 from arenaloop.terminal import counted, say
 from arenaloop.types import Prompt
 
-__all__ = ["execute"]
+__all__ = ["execute", "plan_of"]
 
 _LOOKED_AT = 5_000  # answers that are searched for suspicious ones at the end of a run; the report looks at more
 
@@ -81,12 +81,23 @@ def execute(
         raise typer.Exit(3)
 
 
+def plan_of(settings: BattleSettings) -> BattlePlan:
+    """The battles of some settings, without a word.
+
+    Raises:
+        ConfigError, InputError: as of `execute`.
+    """
+    return _BattleRun(settings, Path(), None, quiet=True).plan
+
+
 class _BattleRun:
     """The steps of one battle run; making it refuses all that can be refused without looking into the directory."""
 
-    def __init__(self, settings: BattleSettings, out: Path, anchor: tuple[str, float] | None) -> None:
+    def __init__(
+        self, settings: BattleSettings, out: Path, anchor: tuple[str, float] | None, *, quiet: bool = False
+    ) -> None:
         self.settings, self.out, self.anchor = settings, out, anchor
-        self.messages = Console(stderr=True)
+        self.messages = Console(stderr=True, quiet=quiet)
         loaded = load_prompts(settings.prompts, settings.seed)
         self.prompts, self.duplicates = loaded.prompts, loaded.duplicates
         if not self.prompts:
@@ -181,7 +192,7 @@ class _BattleRun:
         if ask_first and self.settings.batch is None:
             for line in preflight(plan, store, self.budget).warnings:
                 self._say(f"warning: {line}")
-        with Watch(self.messages, "battles", self.expected) as watch:
+        with Watch(self.messages, "battles", self.expected, kept=self.out / PROGRESS) as watch:
             if self.settings.batch is None:
                 return run_tournament(plan, store, self.out, anchor=anchor, on_progress=watch.tally, budget=self.budget)
             folder = self.out / "batches"

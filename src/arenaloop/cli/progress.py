@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 from rich import progress
@@ -17,14 +19,19 @@ from arenaloop.calls.budget import dollars
 from arenaloop.calls.estimated import Estimate, duration
 from arenaloop.calls.notices import told_notices
 from arenaloop.calls.progress import Tally
+from arenaloop.errors import StorageError
+from arenaloop.jsonl import write_json
 from arenaloop.models.speed import Speed
 from arenaloop.recipes.observer import Observer
 from arenaloop.store import Store
 from arenaloop.terminal import counted, say
 
-__all__ = ["Watch", "say_notices", "say_undecided"]
+__all__ = ["PROGRESS", "Watch", "say_notices", "say_undecided"]
 
+PROGRESS = "progress.json"
+"""Name of the file in a run directory that tells, while a process works there, how far it is."""
 _PLAIN_EVERY = 15.0  # seconds between lines where there is no terminal
+_KEPT_EVERY = 1.0  # seconds between versions of the file
 
 
 class _Rate(progress.ProgressColumn):
@@ -40,9 +47,16 @@ class Watch(Observer):
         console: where to.
         label: what goes on.
         expected: what is to be asked, so that the first chunk of a local model tells how long all of it takes.
+        kept: a file that says how far it is, for whoever looks from elsewhere; it goes when the work has ended.
     """
 
-    def __init__(self, console: Console | None = None, label: str = "", expected: Estimate | None = None) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        label: str = "",
+        expected: Estimate | None = None,
+        kept: Path | None = None,
+    ) -> None:
         self.console = console or Console(stderr=True)
         self._progress = progress.Progress(
             progress.SpinnerColumn(),
@@ -62,6 +76,7 @@ class Watch(Observer):
         self._label = label
         self._expected, self._paced = expected, set[tuple[str, str]]()
         self._last_line, self._last_done = time.monotonic(), 0
+        self._kept, self._last_kept = kept, 0.0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -69,12 +84,16 @@ class Watch(Observer):
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+        if self._kept is not None:
+            with suppress(OSError):
+                self._kept.unlink(missing_ok=True)
 
     def phase(self, stage: str, doing: str) -> None:
         """A stage has begun something."""
         self._label = f"{stage} {doing}".strip()
         self._progress.reset(self._task, description=self._label, total=None, completed=0, note="")
         self._last_line, self._last_done = time.monotonic(), 0
+        self._keep(0, 0, "")
 
     def tally(self, counts: Tally) -> None:
         """Battles have moved on: seatings decided, or answers where nothing is judged."""
@@ -121,10 +140,19 @@ class Watch(Observer):
     def _update(self, done: int, total: int, note: str) -> None:
         self._progress.update(self._task, completed=done, total=total, note=note)
         now = time.monotonic()
+        if now - self._last_kept >= _KEPT_EVERY:
+            self._keep(done, total, note)
         if not self.console.is_terminal and now - self._last_line >= _PLAIN_EVERY:
             pace = _pace(done - self._last_done, total - done, now - self._last_line)
             self._last_line, self._last_done = now, done
             say(self.console, f"{self._label}: {done:,}/{total:,} {note}{pace}", fold=True)
+
+    def _keep(self, done: int, total: int, note: str) -> None:
+        if self._kept is None:
+            return
+        self._last_kept = time.monotonic()
+        with suppress(OSError, StorageError):  # the work itself is not to fail of it
+            write_json(self._kept, {"doing": self._label, "done": done, "total": total, "note": note})
 
 
 def _paced(who: tuple[str, str], seconds: float, speed: Speed, expected: Estimate | None) -> str:

@@ -56,7 +56,7 @@ def rank(
     """Rank models by their battles, with intervals.
 
     FILE holds battles (model_a, model_b, winner, and prompt_id where there is one), FastChat or Arena-Hard judgments,
-    or AlpacaEval annotations. Rows with an unknown outcome are skipped and counted, never taken as ties. Where the
+    or AlpacaEval annotations. The directory of a battle that is going on is ranked as it stands. Rows with an unknown outcome are skipped and counted, never taken as ties. Where the
     order depends on them, a note says so, and the exit code is 3.
 
     Examples:
@@ -69,18 +69,22 @@ def rank(
 
         arenaloop rank arena.parquet --control length --plot board.svg
     """
+    from rich.console import Console
+
     from arenaloop.arena.leaderboard import leaderboard
+    from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_battles
     from arenaloop.data.run_battles import is_run, read_run
 
     fixed = parse_anchor(anchor)
     controls, frozen = parse_controls(control or [])
-    directory = file.parent if file.name == "battles.jsonl" else file
-    policy = parse_own_failure(own_failure, file, in_run=is_run(directory))
-    if is_run(directory):  # which knows more of its battles than their file says
-        battles = read_run(directory, controls=controls, own_failure=policy)
-    else:
-        battles = read_battles(file, controls=controls)
+    with readable(file, Console(stderr=True)) as there:
+        directory = there.parent if there.name == "battles.jsonl" else there
+        policy = parse_own_failure(own_failure, file, in_run=is_run(directory))
+        if is_run(directory):  # which knows more of its battles than their file says
+            battles = read_run(directory, controls=controls, own_failure=policy)
+        else:
+            battles = read_battles(there, controls=controls)
     board = leaderboard(
         battles,
         method=method,

@@ -73,11 +73,13 @@ def rejudge(
     from arenaloop.cli.directory import open_directory, write_settings
     from arenaloop.cli.money import priced
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
+    from arenaloop.cli.standing import complete
     from arenaloop.specs import judge as build_judge
     from arenaloop.store.counts import commonest_error, unread_example
     from arenaloop.terminal import counted, say
 
     messages = Console(stderr=True)
+    complete(directory)
     settings = _settings_of(directory)
     judging = priced(_judge_settings(settings.judge, judge, changed), prices)
     concurrency = limits.get("concurrency", settings.concurrency)

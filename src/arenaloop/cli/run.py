@@ -165,7 +165,7 @@ def _execute(
     from arenaloop.calls.budget import Budget
     from arenaloop.calls.recorded import recorded_notes
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
-    from arenaloop.cli.progress import Watch, say_notices, say_undecided
+    from arenaloop.cli.progress import PROGRESS, Watch, say_notices, say_undecided
     from arenaloop.report import write_report
     from arenaloop.specs.models import planned_only
     from arenaloop.specs.recipes import RECIPES
@@ -197,7 +197,7 @@ def _execute(
         if ask_first:
             for line in _asked_first(built, settings, store):
                 say(messages, f"warning: {line}", fold=True)
-        with Watch(messages) as watch:
+        with Watch(messages, kept=out / PROGRESS) as watch:
             result = recipe.run(built, store, out, watch)
         say_notices(messages, store)
         error, unread = commonest_error(store), unread_example(store)

@@ -17,7 +17,7 @@ from arenaloop.data.formats.battles import read_battles
 from arenaloop.data.formats.judgments import battles_from_rows
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once, own_frame
 from arenaloop.data.formats.tables import file_error
-from arenaloop.data.result_files import check_whole
+from arenaloop.data.result_files import check_whole, not_through
 from arenaloop.errors import ArenaFileError, InputError, StorageError
 from arenaloop.jsonl import JsonRow, read_rows, row_error
 from arenaloop.ratings.battles import Battles
@@ -150,7 +150,7 @@ def read_run(directory: Path, *, controls: Sequence[str] = (), own_failure: OwnF
     else:
         battles = read_battles(directory, controls=controls)
     battles = battles.with_failures(((a, b) for _, a, b in failures.undecided), failures.lost)
-    return replace(battles, notes=(*battles.notes, *at_odds(directory)))
+    return replace(battles, notes=(*battles.notes, *at_odds(directory), *not_through(directory)))
 
 
 def at_odds(directory: Path) -> list[str]:

@@ -77,7 +77,8 @@ def why_unread(judge: Any, answers: Sequence[Unread]) -> str:
     told = f"judge {judge.name}: none of its first {counted(len(answers), 'answer')} could be read; for example "
     told += f"“{_example(answers)}”"
     asking = judge if hasattr(judge, "template") else getattr(judge, "_judge", judge)
-    template, mode = getattr(asking, "template", None), getattr(asking, "verdict", "text")
+    template: object = getattr(asking, "template", None)
+    mode: VerdictMode = getattr(asking, "verdict", "text")
     if not isinstance(template, JudgeTemplate):
         return f"{told}; take another judge or template"
     told += f", where {expected(template.form, mode)} was expected (template {template.name}"
