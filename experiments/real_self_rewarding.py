@@ -35,6 +35,7 @@ from real_model import Watch, bfloat16_is_faster, difference, shipped
 
 from arenaloop.config import MetaRewardingSettings, override, validate
 from arenaloop.data.selection import sft_row
+from arenaloop.errors import StoppedError
 from arenaloop.jsonl import JsonRow, read_rows, write_jsonl
 from arenaloop.judges.filling import Material
 from arenaloop.judges.meta import seated
@@ -42,7 +43,7 @@ from arenaloop.judges.pointwise import mean_score
 from arenaloop.judges.templates import fill, load_template
 from arenaloop.ratings.judge_drift import gold_agreement, score_drift
 from arenaloop.recipes import self_rewarding
-from arenaloop.recipes.parts import Arena, answer, judged
+from arenaloop.recipes.parts import Arena, answer
 from arenaloop.recipes.self_rewarding_plan import SelfRewarding, cut_slices
 from arenaloop.sandbox.editors import EDITORS, Editor, good_note
 from arenaloop.sandbox.notes import Note, draw, holds, parse, says_something, utility
@@ -173,7 +174,10 @@ def scored(recipe: SelfRewarding, arena: Arena, model: Path) -> tuple[dict[str, 
         for one in found[at * s.samples : (at + 1) * s.samples]
         if one is not None and one.status is Status.OK
     ]
-    judgements = list(judged(arena, recipe.rubric("M1", model), answers, s.self_judge.votes, s.self_judge.reask))
+    # read, not asked: a judgement that could not be read would be asked for again
+    asked = [recipe.rubric("M1", model).repeated(number) for number in range(s.self_judge.votes)]
+    stored = ([arena.store.judgement(vote.key(*each)) for vote in asked] for each in answers)
+    judgements = [[one for one in some if one is not None] for some in stored]
     said = [(prompt, one, some) for (prompt, one), some in zip(answers, judgements, strict=True)]
     each = [one for some in judgements for one in some]
     statuses, lengths = [one.status.value for one in each], [len(one.raw) for one in each]
@@ -245,7 +249,7 @@ def one_arm(arm: str, out: Path, options: argparse.Namespace) -> dict[str, Any]:
     with Store(out / "arena.db") as store:
         try:
             result = self_rewarding.run(recipe, store, out, Watch())
-        except self_rewarding.NoPairsError as stop:
+        except StoppedError as stop:  # nothing to learn from, or nothing that it says can be read
             figures["stopped"] = str(stop)
         else:
             figures["stages"] = list(result.stages)

@@ -131,12 +131,13 @@ def test_a_dry_run_asks_and_writes_nothing(arenaloop: Command, files: Path, serv
 
 def test_a_judge_file_is_obeyed(arenaloop: Command, files: Path, served: Any) -> None:
     """What the YAML says about template and patience holds unless the command line says otherwise."""
-    served.answer = lambda body: "I cannot say."
+    served.answer = lambda body: "Scores: 7 5" if len(served.heard) in (1, 13) else "I cannot say."
     (files / "judge.yaml").write_text(f"spec: {served.url}#m\nreask: 0\n")
-    assert arenaloop("battle", *RECORDED, "--judge", "judge.yaml", "--out", "one").code == 3
+    command = ["battle", *RECORDED, "--judge", "judge.yaml", "--no-preflight"]
+    assert arenaloop(*command, "--out", "one").code == 3
     assert len(served.heard) == 12
-    assert arenaloop("battle", *RECORDED, "--judge", "judge.yaml", "--reask", "1", "--out", "two").code == 3
-    assert len(served.heard) == 12 + 24
+    assert arenaloop(*command, "--reask", "1", "--out", "two").code == 3
+    assert len(served.heard) == 12 + 23
 
 
 def test_the_written_settings_are_the_whole_battle(arenaloop: Command, tmp_path: Path) -> None:
@@ -208,7 +209,10 @@ def test_a_server_that_is_not_there_is_4_and_what_was_stored_stays(
     assert result.code == 4
     assert gone in result.lines[-1]
     assert "cannot be reached" in result.lines[-1]
-    assert {p.name for p in (files / "out").iterdir()} <= {"arena.db", "arena.db.lock", "config.yaml"}
+    told = read(files / "out" / "summary.json")
+    assert (told["battles_wanted"], told["battles_decided"]) == (6, 1)
+    assert "cannot be reached" in told["stopped"]
+    assert "1 of 6 battles are decided" in (files / "out" / "report.html").read_text()
     with Store(files / "out" / "arena.db", readonly=True) as store:
         usage = store.usage()
         # a request that was cut off where it stood in line counts as sent; one that found nobody does not
@@ -235,9 +239,46 @@ def test_undecided_battles_say_why(arenaloop: Command, files: Path, served: Any)
     assert result.lines[-1] == "6 battles undecided (12 error; most often: HTTP 400: no); run again to ask again"
 
 
-def test_a_wrong_key_stops_after_a_handful_of_calls(arenaloop: Command, files: Path, served: Any) -> None:
+def test_a_wrong_key_is_found_out_by_the_first_battle(arenaloop: Command, files: Path, served: Any) -> None:
     served.answer = lambda body: 401
     result = arenaloop("battle", *RECORDED, "--judge", f"{served.url}#m", "--out", "out", "--concurrency", "1")
+    assert result.code == 4
+    assert result.lines[-1] == (
+        "arenaloop: judge m: its first call failed, and nothing else was asked: HTTP 401: no (check the key: key_env "
+        "names its variable)"
+    )
+    assert len(served.heard) == 2  # both seats of one pair
+
+
+def test_an_answer_of_another_form_is_told_before_the_rest_is_asked(
+    arenaloop: Command, files: Path, served: Any
+) -> None:
+    """The first pair is asked from both seats, and what it answers is kept."""
+    served.answer = lambda body: "I prefer the first.\n[[A>B]]" if len(served.heard) <= 2 else "Scores: 7 5"
+    command = ["battle", *RECORDED, "--judge", f"{served.url}#m", "--reask", "0", "--out", "out"]
+    result = arenaloop(*command)
+    assert result.code == 0
+    [warning] = [line for line in result.lines if line.startswith("warning: judge")]
+    assert warning == (
+        "warning: judge m: none of its first 2 answers could be read; for example “[[A>B]]”, where a last line like "
+        "“Scores: 7 5” was expected (template pairwise); template: labels reads such answers"
+    )
+    assert len(served.heard) == 14  # what could not be read was asked again
+
+
+def test_the_first_battle_is_bought_once(arenaloop: Command, files: Path, served: Any) -> None:
+    for out, more in (("one", []), ("two", ["--no-preflight"])):
+        before = len(served.heard)
+        assert arenaloop("battle", *RECORDED, "--judge", f"{served.url}#m", "--out", out, *more).code == 0
+        assert len(served.heard) - before == 12
+    one, two = (sorted((files / out / "battles.jsonl").read_text().splitlines()) for out in ("one", "two"))
+    assert one == two
+
+
+def test_a_wrong_key_stops_after_a_handful_of_calls(arenaloop: Command, files: Path, served: Any) -> None:
+    served.answer = lambda body: 401
+    command = ["battle", *RECORDED, "--judge", f"{served.url}#m", "--out", "out", "--concurrency", "1"]
+    result = arenaloop(*command, "--no-preflight")
     assert result.code == 4
     assert result.lines[-1] == (
         f"arenaloop: {served.url} failed the first 5 calls of model 'm' (check the key: key_env names its variable); "
@@ -256,9 +297,21 @@ def test_a_spent_budget_is_4_and_a_higher_one_resumes(arenaloop: Command, files:
             f"arenaloop: the budget is spent ({calls} of {calls} calls); {12 - calls} of 12 verdicts missing; "
             "with a higher budget the same command goes on"
         )
-        assert not (files / "out" / "summary.json").exists()
+        summary, board = read(files / "out" / "summary.json"), read(files / "out" / "leaderboard.json")
+        assert (summary["battles_wanted"], summary["battles_decided"]) == (6, calls // 2)
+        assert summary["stopped"] == f"the budget is spent ({calls} of {calls} calls)"
+        assert sum(summary["verdicts_failed"].values()) == 0  # what nobody was asked for has not failed
+        told = f"not finished: {calls // 2} of 6 battles decided ({summary['stopped']})"
+        assert board["notes"][-1] == told
+        assert [row.get("undecided", 0) for row in board["leaderboard"]] == [0, 0]
+        assert f"{calls // 2} of 6 battles are decided" in (files / "out" / "report.html").read_text()
+        assert told in " ".join(result.out.split())
+        ranked = arenaloop("rank", "out", "--json")
+        assert (ranked.code, json.loads(ranked.out)["battles"]) == (0, calls // 2)
     assert arenaloop(*command).code == 0
     assert len(served.heard) == 12
+    assert "stopped" not in read(files / "out" / "summary.json")
+    assert "not through" not in (files / "out" / "report.html").read_text()
 
 
 def test_dollars_spent_are_4(arenaloop: Command, files: Path, served: Any) -> None:
@@ -296,9 +349,11 @@ def test_a_killed_run_is_resumable(files: Path, served: Any, sent: signal.Signal
     process.send_signal(sent)
     out, err = process.communicate(timeout=30)
     assert process.returncode == code, err
-    assert out == ""
     assert "Traceback" not in err
     if sent is signal.SIGINT:
+        told = json.loads(out)
+        assert (told["battles_wanted"], told["battles_decided"], told["stopped"]) == (6, 4, "interrupted")
+        assert (files / "out" / "report.html").is_file()
         assert err.splitlines()[-1] == "arenaloop: interrupted; the same command resumes"
     with Store(files / "out" / "arena.db", readonly=True) as store:
         usage = store.usage()
@@ -311,6 +366,28 @@ def test_a_killed_run_is_resumable(files: Path, served: Any, sent: signal.Signal
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["cached"] == kept
     assert len(served.heard) - before == 12 - kept
+
+
+def test_a_chatty_judge_costs_twenty_answers_and_what_is_in_flight(
+    arenaloop: Command, files: Path, served: Any
+) -> None:
+    """Re-asks count; the line that ends the run shows a sample, without what would move the cursor."""
+    rows = [json.dumps({"prompt": f"question {n}"}) + "\n" for n in range(80)]
+    (files / "prompts.jsonl").write_text("".join(rows))
+    served.answer = lambda body: "Well!\x1b[2J\nBoth\x1b[31m are lovely, thank you for asking."
+    models = ["--model", "a=sandbox:scholar", "--model", "b=sandbox:novice", "--prompts", "prompts.jsonl"]
+    result = arenaloop("battle", *models, "--judge", f"{served.url}#m", "--out", "out", "--concurrency", "16")
+    assert result.code == 4
+    assert result.lines[-1] == (
+        "arenaloop: judge m: none of its first 20 answers could be read; for example “Both\\x1b[31m are lovely, thank "
+        "you for asking.”, where a last line like “Scores: 7 5” was expected (template pairwise); verdict: json has a "
+        "server keep to a form, where it can"
+    )
+    assert 20 <= len(served.heard) <= 40
+    assert "no battle decided of 80" in result.lines
+    with Store(files / "out" / "arena.db", readonly=True) as store:
+        [kept] = store._reader.execute("SELECT SUM(calls) FROM verdicts")
+    assert kept == (len(served.heard),)  # what was in flight arrived and is stored
 
 
 # ---------------------------------------------------------------------- 2: refused, nothing written

@@ -37,7 +37,7 @@ from typing import NamedTuple
 from arenaloop.models.openai_errors import Blame, blame
 from arenaloop.types import Status, Winner
 
-__all__ = ["Attribution", "Cause", "FailedVerdict", "Said", "attribute"]
+__all__ = ["Attribution", "Cause", "FailedVerdict", "Said", "attribute", "blames_server"]
 
 
 class Cause(StrEnum):
@@ -206,6 +206,11 @@ _BY_SETTINGS = re.compile(r"drop_params: \[")
 """What `openai_errors.remedy` says where a server takes a parameter of no request: that is the settings' doing."""
 _INTERNAL = 500
 _REPLY = 200
+
+
+def blames_server(error: str | None) -> bool:
+    """Whether a failed call's reason is its server, its model's name or the key, and not what was asked."""
+    return _passing(error)
 
 
 def _passing(error: str | None) -> bool:

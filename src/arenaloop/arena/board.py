@@ -168,6 +168,22 @@ class Leaderboard:
             document["coefficients"] = {name: asdict(value) for name, value in self.coefficients.items()}
         return document
 
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Leaderboard:
+        """The board that a document tells, as far as its table shows it.
+
+        Raises:
+            LookupError, TypeError: it is none.
+        """
+        columns = ("rank", "model", "rating", "lower", "upper", "battles", "win_rate")
+        more = ("own_failures", "undecided", "worst", "best", "estimate")
+        rows = tuple(
+            Row(*(row[name] for name in columns), **{name: row[name] for name in more if name in row})
+            for row in document["leaderboard"]
+        )
+        fields = ("method", "interval", "level", "cluster", "battles", "ties", "skipped")
+        return cls(*(document[name] for name in fields), tuple(document["notes"]), rows)
+
     @property
     def _lost(self) -> int:
         return sum(row.own_failures for row in self.rows)

@@ -23,7 +23,7 @@ from arenaloop.calls.reask import next_sample
 from arenaloop.calls.speeds import keep_speed
 from arenaloop.calls.units import Asked, Record, Several, Unit, Who
 from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError, UnreadJudgeError
-from arenaloop.judges.unread import Unread, why_unread
+from arenaloop.judges.unread import UNREAD, Unread, why_unread
 from arenaloop.models.base import Model, Reserve
 from arenaloop.store import Store
 from arenaloop.types import Status
@@ -38,7 +38,6 @@ MOST_REFUSED = 30
 """Refusals of a judge's first calls that are too many if it never answered otherwise."""
 MOST_UNREAD = 20
 """Answers of a judge that cannot be read, re-asks among them, that are too many if none ever could."""
-_UNREAD = frozenset({Status.UNPARSED, Status.TRUNCATED, Status.EMPTY})
 _REPORT_EVERY = 0.25  # seconds between progress reports
 
 T = TypeVar("T")
@@ -284,7 +283,7 @@ class Executor:
             return
         if record.status is Status.OK:
             self._unread[unit.who] = None
-        elif record.status in _UNREAD:
+        elif record.status in UNREAD:
             first = record.verdicts[0] if isinstance(record, Several) and record.verdicts else record
             unread.append(Unread(record.status, getattr(first, "raw", "")))
             if len(unread) >= MOST_UNREAD:

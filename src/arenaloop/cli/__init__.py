@@ -32,6 +32,7 @@ from arenaloop.cli.signals import ending_like_interrupt
 from arenaloop.cli.testset import testset
 from arenaloop.cli.trace import trace
 from arenaloop.cli.train import train
+from arenaloop.cli.watch import watch
 from arenaloop.cli.winrate import winrate
 from arenaloop.errors import ArenaloopError
 from arenaloop.models.secrets import without_secrets
@@ -97,6 +98,7 @@ add_verb(app, rejudge)
 add_verb(app, testset)
 app.command()(export)
 app.command()(report)
+app.command()(watch)
 app.command()(trace)
 app.command()(show)
 app.command()(merge)

@@ -38,10 +38,15 @@ def agree(
 
         arenaloop agree runs/mine lmsys.csv --json
     """
+    from rich.console import Console
+
+    from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_leaderboard
     from arenaloop.ratings.agreement import consistency, consistency_rates
 
-    ours, theirs = read_leaderboard(benchmark), read_leaderboard(reference)
+    messages = Console(stderr=True)
+    with readable(benchmark, messages) as one, readable(reference, messages) as other:
+        ours, theirs = read_leaderboard(one), read_leaderboard(other)
     if not set(ours) & set(theirs):
         alike = "".join(f"; {line}" for line in _twins(ours, theirs))
         raise InputError(f"{benchmark} and {reference} have no model in common{alike}")

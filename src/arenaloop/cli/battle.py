@@ -13,7 +13,11 @@ from arenaloop.cli.money import Batch, Batches, ForgetBatches, Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
 
-__all__ = ["battle"]
+__all__ = ["NoPreflight", "battle"]
+
+NoPreflight = Annotated[
+    bool, typer.Option("--no-preflight", help="Do not ask every server once before anything else is asked or trained.")
+]
 
 
 def battle(
@@ -67,6 +71,7 @@ def battle(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     measure: Measure = False,
+    no_preflight: NoPreflight = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json to stdout.")] = False,
 ) -> None:
     """Let models battle on your prompts, judged from both seats; the same command resumes.
@@ -127,6 +132,7 @@ def battle(
             measure=measuring(measure, dry_run),
             replace=replace,
             reuse=reuse or (),
+            ask_first=not no_preflight,
         )
 
 

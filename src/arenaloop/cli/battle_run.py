@@ -17,6 +17,7 @@ from arenaloop.arena.batches import check_batches, play_batches
 from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import estimate_plan
+from arenaloop.arena.preflight import preflight
 from arenaloop.arena.standing import write_standing
 from arenaloop.arena.tournament import Tournament, run_tournament, write_results, write_summary
 from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
@@ -29,7 +30,7 @@ from arenaloop.cli.battle_standing import refuse_leaving
 from arenaloop.cli.directory import ARENA, open_directory, refuse_results_alone, say_lost, write_settings
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
 from arenaloop.cli.money import settle_batches
-from arenaloop.cli.progress import Watch, say_notices, say_undecided
+from arenaloop.cli.progress import PROGRESS, Watch, say_notices, say_undecided
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError, StoppedError, StorageError
 from arenaloop.models.secrets import without_secrets
@@ -41,7 +42,7 @@ from arenaloop.store.merge import merge
 from arenaloop.terminal import counted, say
 from arenaloop.types import Prompt
 
-__all__ = ["execute"]
+__all__ = ["execute", "plan_of"]
 
 _LOOKED_AT = 5_000  # answers that are searched for suspicious ones at the end of a run; the report looks at more
 
@@ -57,13 +58,15 @@ def execute(
     measure: bool = False,
     replace: bool = False,
     reuse: Sequence[Path] = (),
+    ask_first: bool = True,
 ) -> None:
     """Run a battle into a directory, or resume it there; with `forget`, batches that are not collected are given up.
 
     Rows that directories of `reuse` have are taken from there, and count here as found. With `replace`, what stands on
     the directory's board and is not part of this battle may leave it.
 
-    With `measure`, the dry run loads local models whose speed is not known, and times a few of their calls.
+    With `ask_first`, every server is asked once before all others. With `measure`, the dry run loads local models whose
+    speed is not known, and times a few of their calls.
 
     Raises:
         ConfigError, InputError: before anything is written.
@@ -83,7 +86,7 @@ def execute(
             run.reuse(store, directory)
         run.begin(store, forget=forget)
         try:
-            result = run.play(store)
+            result = run.play(store, ask_first=ask_first)
         except (StoppedError, KeyboardInterrupt) as stop:
             run.stop(store, stop, as_json=as_json)
             raise
@@ -92,12 +95,23 @@ def execute(
         raise typer.Exit(3)
 
 
+def plan_of(settings: BattleSettings) -> BattlePlan:
+    """The battles of some settings, without a word.
+
+    Raises:
+        ConfigError, InputError: as of `execute`.
+    """
+    return _BattleRun(settings, Path(), None, quiet=True).plan
+
+
 class _BattleRun:
     """The steps of one battle run; making it refuses all that can be refused without looking into the directory."""
 
-    def __init__(self, settings: BattleSettings, out: Path, anchor: tuple[str, float] | None) -> None:
+    def __init__(
+        self, settings: BattleSettings, out: Path, anchor: tuple[str, float] | None, *, quiet: bool = False
+    ) -> None:
         self.settings, self.out, self.anchor = settings, out, anchor
-        self.messages = Console(stderr=True)
+        self.messages = Console(stderr=True, quiet=quiet)
         loaded = load_prompts(settings.prompts, settings.seed)
         self.prompts, self.duplicates = loaded.prompts[: settings.limit], loaded.duplicates
         if not self.prompts:
@@ -192,10 +206,13 @@ class _BattleRun:
             merged = merge(store, other, prompts=frozenset(self.plan.prompt_ids), paid=False)
         self._say(f"{directory}: {merged.told()}")
 
-    def play(self, store: Store) -> Tournament:
+    def play(self, store: Store, *, ask_first: bool = True) -> Tournament:
         """Ask what is missing, and write battles and leaderboard."""
         plan, anchor = self.plan, self.anchor
-        with Watch(self.messages, "battles", self.expected) as watch:
+        if ask_first and self.settings.batch is None:
+            for line in preflight(plan, store, self.budget).warnings:
+                self._say(f"warning: {line}")
+        with Watch(self.messages, "battles", self.expected, kept=self.out / PROGRESS) as watch:
             if self.settings.batch is None:
                 return run_tournament(plan, store, self.out, anchor=anchor, on_progress=watch.tally, budget=self.budget)
             folder = self.out / "batches"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -20,14 +22,19 @@ from arenaloop.calls.estimated import Estimate, duration
 from arenaloop.calls.notices import told_notices
 from arenaloop.calls.progress import Tally
 from arenaloop.cli.progress_lines import Pace, fitted, headed, tally_parts, time_left
+from arenaloop.errors import StorageError
+from arenaloop.jsonl import write_json
 from arenaloop.models.speed import Speed
 from arenaloop.recipes.observer import Observer
 from arenaloop.store import Store
 from arenaloop.terminal import say
 
-__all__ = ["Watch", "say_notices", "say_undecided"]
+__all__ = ["PROGRESS", "Watch", "say_notices", "say_undecided"]
 
+PROGRESS = "progress.json"
+"""Name of the file in a run directory that tells, while a process works there, how far it is."""
 _PLAIN_EVERY = 15.0  # seconds between lines where there is no terminal
+_KEPT_EVERY = 1.0  # seconds between versions of the file
 
 
 class Watch(Observer):
@@ -39,15 +46,23 @@ class Watch(Observer):
         console: where to.
         label: what goes on.
         expected: what is to be asked, so that the first chunk of a local model tells how long all of it takes.
+        kept: a file that says how far it is, for whoever looks from elsewhere; it goes when the work has ended.
     """
 
-    def __init__(self, console: Console | None = None, label: str = "", expected: Estimate | None = None) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        label: str = "",
+        expected: Estimate | None = None,
+        kept: Path | None = None,
+    ) -> None:
         self.console = console or Console(stderr=True)
         self._live = (
             Live(self, console=self.console, transient=True, refresh_per_second=4) if self.console.is_terminal else None
         )
         self._spinner = Spinner("dots")
         self._expected, self._paced = expected, set[tuple[str, str]]()
+        self._kept, self._last_kept = kept, 0.0
         self._begin(label)
 
     def __enter__(self) -> Self:
@@ -58,16 +73,21 @@ class Watch(Observer):
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+        if self._kept is not None:
+            with suppress(OSError):
+                self._kept.unlink(missing_ok=True)
 
     def _begin(self, label: str) -> None:
         self._label, self._pace = label, Pace()
-        self._done, self._total, self._unit, self._parts = 0, None, "", list[str]()
+        self._done, self._unit, self._parts = 0, "", list[str]()
+        self._total: int | None = None
         self._begun = self._last_line = time.monotonic()
         self._last_done = 0
 
     def phase(self, stage: str, doing: str) -> None:
         """A stage has begun something."""
         self._begin(f"{stage} {doing}".strip())
+        self._keep(0, 0, "")
 
     def tally(self, counts: Tally) -> None:
         """Battles have moved on: seatings decided, or answers where nothing is judged."""
@@ -102,10 +122,19 @@ class Watch(Observer):
         now = time.monotonic()
         self._pace.update(now, done)
         self._done, self._total, self._unit, self._parts = done, total, unit, parts
+        if now - self._last_kept >= _KEPT_EVERY:
+            self._keep(done, total, " · ".join([unit, *parts]))
         if self._live is None and now - self._last_line >= _PLAIN_EVERY:
             words = _since(done - self._last_done, total - done, now - self._last_line)
             self._last_line, self._last_done = now, done
             say(self.console, f"{self._label}: {' · '.join([f'{done:,}/{total:,} {unit}', *parts, *words])}", fold=True)
+
+    def _keep(self, done: int, total: int, note: str) -> None:
+        if self._kept is None:
+            return
+        self._last_kept = time.monotonic()
+        with suppress(OSError, StorageError):  # the work itself is not to fail of it
+            write_json(self._kept, {"doing": self._label, "done": done, "total": total, "note": note})
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, now = max(options.max_width - 1, 20), time.monotonic()  # the last cell would break some terminals' lines

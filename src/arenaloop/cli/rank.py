@@ -88,8 +88,9 @@ def rank(
     """Rank models by their battles, with intervals.
 
     FILE holds battles (model_a, model_b, winner, and prompt_id where there is one), FastChat or Arena-Hard judgments,
-    or AlpacaEval annotations. Rows with an unknown outcome are skipped and counted, never taken as ties. Where the
-    order depends on them, a note says so, and the exit code is 3.
+    or AlpacaEval annotations. The directory of a battle that is going on is ranked as it stands. Rows with an unknown
+    outcome are skipped and counted, never taken as ties. Where the order depends on them, a note says so, and the exit
+    code is 3.
 
     Examples:
 
@@ -105,9 +106,12 @@ def rank(
 
         arenaloop rank votes.csv --cluster voter --ties davidson --by language
     """
+    from rich.console import Console
+
     from arenaloop.arena.leaderboard import leaderboard
     from arenaloop.arena.reliability_board import reliability_board
     from arenaloop.arena.slices import slice_boards
+    from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_battles
     from arenaloop.data.formats.style_columns import read_answer_styles
     from arenaloop.data.judged_votes import rated_jointly, read_judged_votes
@@ -130,12 +134,13 @@ def rank(
     if answers is not None and not is_style(controls):
         raise ConfigError("--answers goes with --control style or arena_hard, which are counted in them")
     styles = None if answers is None else read_answer_styles(answers)
-    directory = file.parent if file.name == "battles.jsonl" else file
-    policy = parse_own_failure(own_failure, file, in_run=is_run(directory))
-    if is_run(directory) and styles is None:  # which knows more of its battles than their file says
-        battles = read_run(directory, controls=controls, own_failure=policy, by=by)
-    else:
-        battles = read_battles(file, controls=controls, answers=styles, by=by)
+    with readable(file, Console(stderr=True)) as there:
+        directory = there.parent if there.name == "battles.jsonl" else there
+        policy = parse_own_failure(own_failure, file, in_run=is_run(directory))
+        if is_run(directory) and styles is None:  # which knows more of its battles than their file says
+            battles = read_run(directory, controls=controls, own_failure=policy, by=by)
+        else:
+            battles = read_battles(there, controls=controls, answers=styles, by=by)
     settings: dict[str, Any] = {
         "method": method,
         "interval": interval,

@@ -74,6 +74,7 @@ def rejudge(
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
     from arenaloop.cli.money import priced
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
+    from arenaloop.cli.standing import complete
     from arenaloop.specs import judge as build_judge
     from arenaloop.specs.models import planned_only
     from arenaloop.store import Store
@@ -81,6 +82,7 @@ def rejudge(
     from arenaloop.terminal import counted, say
 
     messages = Console(stderr=True)
+    complete(directory)
     settings = _settings_of(directory)
     judging = priced(_judge_settings(settings.judge, judge, changed), prices)
     concurrency = limits.get("concurrency", settings.concurrency)

@@ -18,7 +18,8 @@ def report(
 ) -> None:
     """Write DIR/report.html: ratings, judge health, cost, and battles side by side. Opens anywhere, loads nothing.
 
-    Of a training's directory: its curves, what was measured, and the answers that it learned from.
+    Of a battle that is going on: as it stands. Of a training's directory: its curves, what was measured, and the answers
+    that it learned from.
 
     Examples:
 
@@ -31,13 +32,16 @@ def report(
     from rich.console import Console
 
     from arenaloop.cli.directory import ARENA, say_lost
+    from arenaloop.cli.standing import readable
     from arenaloop.report import write_report
     from arenaloop.report.documents import read_documents
     from arenaloop.report.training import is_training
     from arenaloop.store import Store
 
-    arena = directory / ARENA if is_training(directory) else read_documents(directory).arena
-    if arena.is_file():
-        with Store(arena, readonly=True) as store:
-            say_lost(store, Console(stderr=True))
-    typer.echo(write_report(directory, out))
+    messages = Console(stderr=True)
+    with readable(directory, messages) as there:
+        arena = there / ARENA if is_training(there) else read_documents(there).arena
+        if arena.is_file():
+            with Store(arena, readonly=True) as store:
+                say_lost(store, messages)
+        typer.echo(write_report(there, out or (None if there == directory else directory / "report.html")))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arenaloop.cli.battle import NoPreflight
 from arenaloop.cli.measure import Measure, measuring
 from arenaloop.cli.money import Prices
 from arenaloop.errors import ConfigError
@@ -91,6 +92,7 @@ def run(
     prices: Prices = None,
     dry_run: DryRun = False,
     measure: Measure = False,
+    no_preflight: NoPreflight = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print where its settings differ from its paper's code, and stop.")
     ] = False,
@@ -123,6 +125,7 @@ def run(
                 dry_run=dry_run,
                 as_json=as_json,
                 measure=measuring(measure, dry_run),
+                ask_first=not no_preflight,
             )
         return
     checked = priced(validate(recipe_named(values.get("recipe"), str(recipe)).settings, values, str(recipe)), prices)
@@ -135,6 +138,7 @@ def run(
         dry_run=dry_run,
         as_json=as_json,
         measure=measuring(measure, dry_run),
+        ask_first=not no_preflight,
     )
 
 
@@ -153,7 +157,9 @@ def _explain(settings: RecipeSettings) -> None:
         console.print(table(one.columns, one.rows, words=True))
 
 
-def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: bool, measure: bool) -> None:
+def _execute(
+    settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: bool, measure: bool, ask_first: bool = False
+) -> None:
     from contextlib import nullcontext
 
     from rich.console import Console
@@ -161,7 +167,7 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
     from arenaloop.calls.budget import Budget
     from arenaloop.calls.recorded import recorded_notes
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
-    from arenaloop.cli.progress import Watch, say_notices, say_undecided
+    from arenaloop.cli.progress import PROGRESS, Watch, say_notices, say_undecided
     from arenaloop.report import write_report
     from arenaloop.specs.models import planned_only
     from arenaloop.specs.recipes import RECIPES
@@ -190,7 +196,10 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
         Budget(settings.budget_usd, settings.budget_calls).begin(store)  # refuses before anything is written
         _print_outline(recipe.outline(built), out, messages, getattr(built, "judge", None), store)
         write_settings(out, settings)
-        with Watch(messages) as watch:
+        if ask_first:
+            for line in _asked_first(built, settings, store):
+                say(messages, f"warning: {line}", fold=True)
+        with Watch(messages, kept=out / PROGRESS) as watch:
             result = recipe.run(built, store, out, watch)
         say_notices(messages, store)
         error, unread = commonest_error(store), unread_example(store)
@@ -211,6 +220,22 @@ def _execute(settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: boo
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
         say_undecided(messages, result.summary, error, unread)
         raise typer.Exit(3)
+
+
+def _asked_first(built: Any, settings: RecipeSettings, store: Store) -> tuple[str, ...]:
+    """Let a recipe's opponents and its judge be asked once, in battles that its leaderboard needs; what is odd."""
+    from arenaloop.arena.matchmaking import all_pairs
+    from arenaloop.arena.preflight import preflight
+    from arenaloop.calls.budget import Budget
+    from arenaloop.recipes.parts import Arena
+
+    opponents, judge, test = (getattr(built, name, None) for name in ("opponents", "judge", "test"))
+    if not opponents or not test or judge is None:
+        return ()
+    arena = Arena(store, judge, settings, getattr(built, "recorded", {}))
+    arena.admit(test, opponents)
+    plan = arena.plan(opponents, [prompt.id for prompt in test], all_pairs([one.name for one in opponents]))
+    return preflight(plan, store, Budget(settings.budget_usd, settings.budget_calls)).warnings
 
 
 def _say_result(console: Console, summary: Mapping[str, Any], out: Path) -> None:

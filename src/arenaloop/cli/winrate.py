@@ -49,7 +49,11 @@ def winrate(
 
         arenaloop winrate runs/old-new --baseline old --control length
     """
+    from rich.console import Console
+
+    from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_annotations, read_difficulty
+    from arenaloop.data.result_files import not_through
     from arenaloop.data.run_battles import at_odds, read_failures, rows_with_lengths
     from arenaloop.ratings.undecided import rate_bounds
     from arenaloop.ratings.win_rate import win_rates
@@ -64,11 +68,12 @@ def winrate(
         raise ConfigError(f"--control must be length, not {control!r}")
     policy = parse_own_failure(own_failure, file, in_run=file.is_dir())
     if file.is_dir():
-        failures = read_failures(file, policy)
-        numbered = enumerate(rows_with_lengths(file, failures), start=1)
-        annotations = read_annotations(file / "battles.jsonl", baseline, numbered)
-        annotations = annotations.with_undecided((a, b) for _, a, b in failures.undecided)
-        annotations = replace(annotations, notes=(*annotations.notes, *at_odds(file)))
+        with readable(file, Console(stderr=True)) as there:
+            failures = read_failures(there, policy)
+            numbered = enumerate(rows_with_lengths(there, failures), start=1)
+            annotations = read_annotations(there / "battles.jsonl", baseline, numbered)
+            annotations = annotations.with_undecided((a, b) for _, a, b in failures.undecided)
+            annotations = replace(annotations, notes=(*annotations.notes, *at_odds(there), *not_through(there)))
     else:
         annotations = read_annotations(file, baseline)
     gamma = None if difficulty is None else read_difficulty(difficulty)
@@ -111,8 +116,6 @@ def winrate(
         if moving:
             raise typer.Exit(3)
         return
-    from rich.console import Console
-
     from arenaloop.terminal import counted, figure, say, span, table
 
     interval = f"{level * 100:g} % interval"

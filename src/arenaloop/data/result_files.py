@@ -8,8 +8,9 @@ from pathlib import Path
 
 from arenaloop.errors import InputError
 from arenaloop.regular_files import open_regular, read_regular
+from arenaloop.terminal import counted
 
-__all__ = ["board_of", "check_whole"]
+__all__ = ["board_of", "check_whole", "not_through"]
 
 _BLOCK = 1 << 20
 _BEGUN = ("config.yaml", "arena.db", "battles.jsonl")  # files of a run before its leaderboard
@@ -47,3 +48,13 @@ def check_whole(directory: Path) -> None:
             f"{path}: {lines:,} of the {rated:,} battles that leaderboard.json rates; the command that made both "
             "writes them again (a part of them is ranked in another directory)"
         )
+
+
+def not_through(directory: Path) -> list[str]:
+    """One line where ``summary.json`` says that the run was stopped before its end; none where it says nothing."""
+    try:
+        summary = json.loads(read_regular(directory / "summary.json"))
+        decided, wanted, why = (summary[key] for key in ("battles_decided", "battles_wanted", "stopped"))
+        return [f"not finished: {int(decided):,} of {counted(int(wanted), 'battle')} decided ({why})"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from arenaloop.data.formats.battles import read_battles
 from arenaloop.data.formats.judgments import battles_from_rows
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once, own_frame
-from arenaloop.data.result_files import check_whole
+from arenaloop.data.result_files import check_whole, not_through
 from arenaloop.data.style import Style, measured, style_of
 from arenaloop.errors import ArenaFileError, InputError, StorageError
 from arenaloop.jsonl import JsonRow, read_rows, row_error
@@ -160,7 +160,7 @@ def read_run(
     else:
         battles = read_battles(directory, controls=controls, by=tags)
     battles = battles.with_failures(((a, b) for _, a, b in failures.undecided), failures.lost)
-    return replace(battles, notes=(*battles.notes, *at_odds(directory)))
+    return replace(battles, notes=(*battles.notes, *at_odds(directory), *not_through(directory)))
 
 
 def _slices(directory: Path, by: str | None) -> str | Mapping[str, str] | None:

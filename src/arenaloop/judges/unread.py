@@ -9,9 +9,13 @@ from typing import Any, NamedTuple
 from arenaloop.judges.answer_lines import Form
 from arenaloop.judges.parsers import VerdictMode, parser_for
 from arenaloop.judges.templates import JudgeTemplate, load_template, template_names
+from arenaloop.terminal import counted
 from arenaloop.types import Completion, Status
 
-__all__ = ["Unread", "expected", "fitting", "why_unread"]
+__all__ = ["UNREAD", "Unread", "expected", "fitting", "why_unread"]
+
+UNREAD = frozenset({Status.UNPARSED, Status.TRUNCATED, Status.EMPTY})
+"""How calls end whose answers cannot be read."""
 
 _LINES: dict[Form, str] = {
     "scores": "a last line like “Scores: 7 5”",
@@ -70,10 +74,11 @@ def why_unread(judge: Any, answers: Sequence[Unread]) -> str:
         judge: whoever was asked.
         answers: how the calls ended, in order; there is one at least.
     """
-    told = f"judge {judge.name}: none of its first {len(answers)} answers could be read; for example "
+    told = f"judge {judge.name}: none of its first {counted(len(answers), 'answer')} could be read; for example "
     told += f"“{_example(answers)}”"
     asking = judge if hasattr(judge, "template") else getattr(judge, "_judge", judge)
-    template, mode = getattr(asking, "template", None), getattr(asking, "verdict", "text")
+    template: object = getattr(asking, "template", None)
+    mode: VerdictMode = getattr(asking, "verdict", "text")
     if not isinstance(template, JudgeTemplate):
         return f"{told}; take another judge or template"
     told += f", where {expected(template.form, mode)} was expected (template {template.name}"

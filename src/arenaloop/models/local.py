@@ -81,8 +81,13 @@ class LocalModel:
             self.path = str(directory)
             if not checkpoint.holds_model(directory) or not any(directory.glob("*.safetensors")):
                 raise InputError(f"{directory} does not hold a model: config.json and *.safetensors are needed")
-        elif isinstance(path, Path) or self.path.startswith(("/", ".", "~")):
+        elif isinstance(path, Path) or self.path.startswith(("/", ".", "~")) or self.path.count("/") > 1:
             raise InputError(f"{directory} is not a directory")
+        elif "/" in self.path and directory.parent.is_dir():  # no hub is asked for minutes over a mistyped folder
+            raise InputError(
+                f"{directory} is not a directory, though {directory.parent} is one (if a hub's model of this name is "
+                "meant, start elsewhere)"
+            )
         self.name = name or (directory.resolve().name if directory.is_dir() else self.path)
         self.concurrency = self.chunk_size = chunk_size
         self._revision = revision

@@ -28,7 +28,7 @@ from pathlib import Path
 from arenaloop.errors import ArenaFileError, StorageError
 from arenaloop.regular_files import read_regular
 
-__all__ = ["WriterLock", "committed_rows", "entered", "left", "side_file"]
+__all__ = ["WriterLock", "being_written", "committed_rows", "entered", "left", "side_file"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 _TAKEN = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK}
@@ -74,6 +74,32 @@ def committed_rows(path: Path) -> tuple[str, int] | None:
         note = json.loads(read_regular(side_file(path))[:_NOTE])
         return str(note["file"]), int(note["rows"])
     return None
+
+
+def being_written(path: Path) -> bool:
+    """Whether a process writes an arena file at this moment.
+
+    It is only asked after: nobody is kept from beginning to write. False also where the system cannot tell.
+    """
+    command = getattr(fcntl, "F_OFD_GETLK", None)
+    if command is None:
+        return False
+    try:
+        handle = os.open(path.resolve(), os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    found = os.fstat(handle)
+    try:
+        asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _BYTE, 1, 0)
+        return bool(struct.unpack("hhqqi4x", fcntl.fcntl(handle, command, asked))[0] != fcntl.F_UNLCK)
+    except OSError:
+        return False
+    finally:
+        with _guard:  # closing it may free SQLite's locks of this process
+            if (inode := (found.st_dev, found.st_ino)) in _users:
+                _parked.setdefault(inode, []).append(handle)
+            else:
+                os.close(handle)
 
 
 class WriterLock:

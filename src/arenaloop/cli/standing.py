@@ -1,0 +1,106 @@
+"""A run directory as it can be read now: its result files, or what they would be if it stopped at this moment.
+
+A battle that is going on, or whose process was killed, has no results, or those of an earlier stop. Its settings and
+its arena file say everything that results are made of; the arena file is only read, and its writer goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from arenaloop.cli.directory import ARENA
+from arenaloop.errors import InputError, UserError
+from arenaloop.store.lock import being_written
+from arenaloop.terminal import say
+
+__all__ = ["GOING_ON", "complete", "is_under_way", "readable", "write_as_it_stands"]
+
+GOING_ON, CUT_OFF = "it is going on", "its process was cut off"
+
+_RESULTS = ("battles.jsonl", "leaderboard.json", "summary.json")
+
+
+def is_under_way(directory: Path) -> bool:
+    """Whether a directory holds a battle that is going on, or that ended without results."""
+    arena, config = directory / ARENA, directory / "config.yaml"
+    if not (directory.is_dir() and arena.is_file() and config.is_file()):
+        return False
+    if all((directory / name).is_file() for name in _RESULTS) and not being_written(arena):
+        return False
+    from arenaloop.config import read_yaml
+
+    values = read_yaml(config)
+    return "recipe" not in values and "models" in values
+
+
+def write_as_it_stands(directory: Path, out: Path) -> tuple[int, int]:
+    """Write the results of a battle that is not through into `out`; how many battles are decided, and wanted.
+
+    Raises:
+        InputError: its settings do not tell any more what was to battle: a file of it is not found from here, say.
+    """
+    from arenaloop.arena.standing import write_standing
+    from arenaloop.cli.battle_run import plan_of
+    from arenaloop.config import BattleSettings, read_yaml, validate
+    from arenaloop.store import Store
+
+    config, why = directory / "config.yaml", GOING_ON if being_written(directory / ARENA) else CUT_OFF
+    try:
+        plan = plan_of(validate(BattleSettings, read_yaml(config), str(config)))
+    except UserError as error:
+        raise InputError(
+            f"{directory}: the run is not through, and what was to battle cannot be told from here ({error}): look at "
+            "it from the directory in which it was begun"
+        ) from None
+    with Store(directory / ARENA, readonly=True) as store:
+        found, _ = write_standing(plan, store, out, why)
+    return found.summary.decided, found.summary.wanted
+
+
+@contextmanager
+def readable(directory: Path, messages: Console | None = None) -> Iterator[Path]:
+    """A directory that holds a run's results: itself, or a passing one, of a battle that is not through.
+
+    Args:
+        directory: anything; what is no battle under way is given back as it is.
+        messages: where a line says how far the run is.
+
+    Raises:
+        InputError: as of `write_as_it_stands`.
+    """
+    if not is_under_way(directory):
+        yield directory
+        return
+    from arenaloop.arena.standing import so_far
+
+    with tempfile.TemporaryDirectory(prefix="arenaloop-") as folder:
+        there = Path(folder) / (directory.resolve().name or "run")
+        there.mkdir()
+        (there / ARENA).symlink_to((directory / ARENA).resolve())
+        shutil.copyfile(directory / "config.yaml", there / "config.yaml")
+        decided, wanted = write_as_it_stands(directory, there)
+        if messages is not None:
+            say(messages, f"note: {directory} is not through: {so_far(decided, wanted)}", fold=True)
+        yield there
+
+
+def complete(directory: Path) -> None:
+    """Give a battle that was cut off the results that it would have written; what is whole stays as it is.
+
+    Raises:
+        InputError: it is going on, or as of `write_as_it_stands`.
+    """
+    if not is_under_way(directory):
+        return
+    if being_written(directory / ARENA):
+        raise InputError(
+            f"{directory}: the run is going on, and one process writes at a time: stop it (Ctrl-C; its command goes on "
+            "later), or wait"
+        )
+    write_as_it_stands(directory, directory)
