@@ -20,10 +20,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from board_worlds import PLANTED, planted, truth_of, votes
+from board_worlds import PLANTED, Votes, planted, truth_of, votes
 
 from arenaloop.arena.leaderboard import leaderboard
-from arenaloop.ratings.bradley_terry import ELO_PER_NAT
+from arenaloop.ratings.arrays import FloatArray
+from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit
+from arenaloop.ratings.intervals import sandwich
 
 WORLDS = {
     "6 equals, 1,500 votes": (np.zeros(6), 1500, 300, 0.0),
