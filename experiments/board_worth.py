@@ -16,14 +16,16 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from board_worlds import PLANTED, planted, truth_of, votes
+from board_worlds import PLANTED, Votes, planted, truth_of, votes
 
 from arenaloop.arena.leaderboard import leaderboard
-from arenaloop.ratings.bradley_terry import ELO_PER_NAT
+from arenaloop.ratings.arrays import FloatArray
+from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit
+from arenaloop.ratings.intervals import sandwich
 
 WORLDS = {
     "6 equals, 1,500 votes": (np.zeros(6), 1500, 300, 0.0),
@@ -62,11 +64,8 @@ def hold(name: str, repeats: int) -> list[str]:
     return [name, *figures]
 
 
-def _fixed(drawn, truth) -> float:  # type: ignore[no-untyped-def]
+def _fixed(drawn: Votes, truth: FloatArray) -> float:
     """Share of all pairs, chosen beforehand, whose own interval holds the truth."""
-    from arenaloop.ratings.bradley_terry import fit
-    from arenaloop.ratings.intervals import sandwich
-
     battles = drawn.battles(people=False)
     spread = sandwich(battles, fit(battles))
     held = []
@@ -77,7 +76,7 @@ def _fixed(drawn, truth) -> float:  # type: ignore[no-untyped-def]
     return float(np.mean(held))
 
 
-def _share(found: list[float]) -> str:
+def _share(found: Sequence[float]) -> str:
     """Mean in percent, with two standard errors."""
     values = np.array(found, dtype=float)
     return f"{100 * values.mean():.1f} ±{200 * values.std(ddof=1) / math.sqrt(len(values)):.1f}"
@@ -86,7 +85,8 @@ def _share(found: list[float]) -> str:
 def flagged(board: str, repeats: int) -> list[str]:
     """One row: on how many boards the planted flag is raised, and it alone; and what else is raised."""
     wanted = {PLANTED[board]} - {None}
-    right, raised, others = 0, 0, {}
+    right = raised = 0
+    others: dict[str, int] = {}
     for seed in range(repeats):
         found = leaderboard(planted(board, seed).battles())
         assert found.worth is not None

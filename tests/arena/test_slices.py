@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.arena.slices import THIN, slice_boards
@@ -33,7 +34,12 @@ def test_a_part_has_the_board_of_its_own_battles_and_a_thin_one_is_named() -> No
         ("en", 500), ("de", 360), ("fr", 37), (None, 3),
     ]  # fmt: skip
     own = {name: cells[500:860] for name, cells in table.items()}
-    assert german.board.to_dict() == leaderboard(own).to_dict()
+    alone = leaderboard(own)
+    assert german.board.notes == alone.notes
+    for row in alone.rows:
+        told = german.board[row.model]
+        assert (told.rating, told.lower, told.upper) == pytest.approx((row.rating, row.lower, row.upper))
+        assert (told.rank, told.rank_lower, told.tier) == (row.rank, row.rank_lower, row.tier)
     assert (french.board, none.board) == (None, None)
     assert french.reason.endswith(f"battles of the median model, fewer than {THIN}")
     assert none.reason == "battles without a value"

@@ -224,7 +224,7 @@ def test_long_names_take_the_place_of_tiers_and_places(votes: Path, monkeypatch:
     monkeypatch.setenv("COLUMNS", "80")
     text = votes.read_text()
     for code in range(4):
-        text = text.replace(f'"m{code}"', f'"claude-3-5-sonnet-2024102{code}"')
+        text = text.replace(f'"m{code}"', f'"claude-3-5-sonnet-2024102{code}-think"')
     votes.write_text(text)
     shown = run(str(votes))
     header = shown.splitlines()[0]

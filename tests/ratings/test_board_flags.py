@@ -10,8 +10,8 @@ from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.ratings.battles import Battles
 
 
-def flags(battles: Battles, **settings: str) -> dict[str, str]:
-    worth = leaderboard(battles, **settings).worth
+def flags(battles: Battles, ties: str = "half") -> dict[str, str]:
+    worth = leaderboard(battles, ties=ties).worth
     assert worth is not None
     return {flag.name: flag.text for flag in worth.flags}
 

@@ -9,8 +9,8 @@ from board_worlds import planted
 from parsed_page import read
 
 from arenaloop.arena.leaderboard import leaderboard
+from arenaloop.report import write_report
 from arenaloop.report.order import worth_of
-from arenaloop.report.page import write_report
 
 
 def test_neighbours_seat_and_flags_are_told() -> None:

@@ -65,7 +65,7 @@ def choose_cluster(battles: Battles, wanted: str | None) -> Chosen:
     people = battles.by_voter() if battles.voter is not None else None
     voters = None
     variances: dict[str, float] = {}
-    if people is not None and people.clusters >= FEWEST and len(battles):
+    if people is not None and people.cluster is not None and people.clusters >= FEWEST and len(battles):
         fitted = fit(battles)
         variances = {"voter": _variance(sandwich(people, fitted, cluster="prompt").covariance)}
         alone = _variance(sandwich(battles, fitted, cluster="battle").covariance)
