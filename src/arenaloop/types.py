@@ -167,6 +167,18 @@ class Prompt:
         return cls(messages=({"role": "user", "content": text},), tags=tags)
 
     @property
+    def references(self) -> tuple[str, ...]:
+        """Reference answers, what its tag ``reference`` holds: a text or a list of them, of FastChat one for each turn.
+
+        They are no part of the id: the same is asked with and without them.
+        """
+        told = self.tags.get("reference")
+        if not told:
+            return ()
+        texts = [told] if isinstance(told, str) else told if isinstance(told, list | tuple) else ()
+        return tuple(text for text in texts if isinstance(text, str) and text.strip())
+
+    @property
     def turns(self) -> int:
         """How many answers a response to this prompt holds."""
         return 1 + len(self.follow_ups)

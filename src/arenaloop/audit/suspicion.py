@@ -101,7 +101,8 @@ _ADDRESS = re.compile(
     re.VERBOSE,
 )
 _LABEL = (
-    r"(?:answer\s+[12ab]|user\s+prompt|history\b[^\n=]{0,20}|follow-up|end(?:\s+of\s+[\w ]{1,30})?|note\b[^\n=]{0,40})"
+    r"(?:answer\s+[12ab]|user\s+prompt|history\b[^\n=]{0,20}|follow-up|reference\s+\d{1,2}"
+    r"|end(?:\s+of\s+[\w ]{1,30})?|note\b[^\n=]{0,40})"
 )
 _WHOSE = r"(?:model|assistant|answer|response|output|conversation|material)"
 _DELIMITER = re.compile(

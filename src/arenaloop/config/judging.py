@@ -203,6 +203,8 @@ class JudgeSettings(ModelSettings):
     prefill: str = ""
     """how the judge's answer begins, as its own words: of hf: models, and of servers that go on from a last assistant
     message (vLLM: with extra_body {continue_final_message: true, add_generation_prompt: false})"""
+    reference: bool = True
+    """show the judge the reference answers of prompts that have some"""
     label_mass: float = Field(0.2, ge=0, le=1)
     """probability that both labels must have together where verdict is logprob; with less there is no verdict"""
     reask: int = Field(2, ge=0)

@@ -12,8 +12,8 @@ that a row has):
 
 Nothing is trimmed. A column `system` is the system message. What belongs to the question and cannot be read here
 (tools, images, a history, choices, documents) is refused by its name, and so is a row in which two of these columns ask
-different things. A row's id in its source and what describes it go to the prompt's tags; no other column is kept, and
-those that nobody knows are named (`PromptSet.unknown`).
+different things. A row's id in its source, what describes it and reference answers, which judges are shown, go to the
+prompt's tags; no other column is kept, and those that nobody knows are named (`PromptSet.unknown`).
 """
 
 from __future__ import annotations
@@ -40,9 +40,12 @@ SOURCE_IDS = ("source_id", "question_id", "uid", "prompt_id", "id")
 
 DESCRIPTIONS = (
     "dataset", "datasplit", "source", "split", "category", "subcategory", "cluster",
-    "language", "difficulty", "answer", "reference",
+    "language", "difficulty", "answer",
 )  # fmt: skip
 """Columns that are kept as tags under their own names."""
+
+REFERENCES = ("reference", "reference_answer", "references", "reference_answers")
+"""Columns that may hold reference answers, a text or a list of them; the first that does is the tag ``reference``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +189,8 @@ def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
     for column in DESCRIPTIONS:
         if row.get(column) is not None:
             tags[column] = row[column]
+    if (column := next((name for name in REFERENCES if row.get(name)), None)) is not None:
+        tags["reference"] = row[column]
     return tags
 
 
@@ -225,4 +230,4 @@ _SHAPES: dict[str, Callable[[Mapping[str, Any]], _Turns]] = {
     "question": partial(_from_text, column="question"),
 }
 
-_READ = (*_SHAPES, "input", "system", "system_prompt", *SOURCE_IDS, *DESCRIPTIONS)
+_READ = (*_SHAPES, "input", "system", "system_prompt", *SOURCE_IDS, *DESCRIPTIONS, *REFERENCES)

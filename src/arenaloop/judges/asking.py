@@ -38,6 +38,7 @@ class TemplateJudge(Generic[Read]):
         deciding_label: in mode ``logprob``, whether the first or the last label token decides; with ``first`` the
             answer is cut after a few tokens, with ``last`` the judge is asked to explain before.
         label_mass: probability that the labels must have together, of judges that read it.
+        reference: whether it is shown the reference answers of prompts that have some.
         prefill: how the judge's answer begins, for models and servers that go on from it; part of what is read.
 
     Raises:
@@ -61,6 +62,7 @@ class TemplateJudge(Generic[Read]):
         deciding_label: DecidingLabel = "first",
         label_mass: float = LABEL_MASS,
         prefill: str = "",
+        reference: bool = True,
     ) -> None:
         template, sampling = template or self.shipped, sampling or self.decoding
         if isinstance(template, str):
@@ -79,6 +81,7 @@ class TemplateJudge(Generic[Read]):
         self.name = name or model.name
         self.probe = Probe(self.name)
         self.prefill = prefill
+        self.reference = reference and template.reference_hash is not None
         self.sampling = sampling
         self.concurrency = model.concurrency
         self.template = template
@@ -99,6 +102,16 @@ class TemplateJudge(Generic[Read]):
         self.fingerprint = content_hash(
             self.kind, model.fingerprint, self.template_hash, sampling.key(), _FIRST_FORMAT, *mode
         )
+
+    def _references(self, prompt: Prompt) -> tuple[str, ...]:
+        """The reference answers that it is shown."""
+        return prompt.references if self.reference and prompt.tags else ()
+
+    def _asked_as(self, prompt: Prompt) -> str:
+        """The fingerprint as it is part of a key: where the judge is shown a reference answer, with that."""
+        if not (references := self._references(prompt)):
+            return self.fingerprint
+        return f"{self.fingerprint}\n{content_hash('reference', self.template.reference_hash, list(references))}"
 
     def _request(self, material: Material, key: str, *, secret: str, seed: int, sample: int) -> Request:
         """What is asked about a material; samples after the first are asked warmer.

@@ -19,7 +19,7 @@ from arenaloop.types import Prompt, Response
 if TYPE_CHECKING:
     from jinja2 import nodes
 
-__all__ = ["LISTS", "Layout", "Material", "Skeleton", "cut", "only_places_texts", "placed"]
+__all__ = ["LISTS", "WITH_REFERENCE", "Layout", "Material", "Skeleton", "cut", "only_places_texts", "placed"]
 
 Layout = Literal["pair", "pairs", "answer", "judgements", "prompt"]
 """What one call is about: two answers to a prompt, several such pairs, one answer, two judgements of one answer, or a
@@ -39,7 +39,9 @@ LISTS: dict[Layout, tuple[str, ...]] = {
     "judgements": ("answer", "judgements"),
     "prompt": (),
 }
-"""Variables that are lists of texts (``seats`` of two such lists), besides ``follow_ups``."""
+"""Variables that are lists of texts (``seats`` of two such lists), besides ``follow_ups`` and ``reference``."""
+WITH_REFERENCE: tuple[Layout, ...] = ("pair", "answer")
+"""Layouts whose judges may be shown reference answers."""
 
 
 class Material(NamedTuple):
@@ -48,7 +50,8 @@ class Material(NamedTuple):
     Attributes:
         layout: what they are.
         texts: in the order of `placed`.
-        sizes: how many texts each list holds, the follow-up turns last; of ``pairs``, the number of pairs.
+        sizes: how many texts each list holds, the follow-up turns and the reference answers last; of ``pairs``, the
+            number of pairs.
         roles: of the given turns.
         hashes: what the texts are known by: the code of the marker lines is made of it.
     """
@@ -60,16 +63,16 @@ class Material(NamedTuple):
     hashes: tuple[str, ...]
 
     @classmethod
-    def of(cls, layout: Layout, prompt: Prompt, *shown: Response) -> Material:
+    def of(cls, layout: Layout, prompt: Prompt, *shown: Response, references: Sequence[str] = ()) -> Material:
         """What is said about one prompt: two answers in seat order, one, an answer and two judgements of it, or none.
 
-        Judgements sit in seat order, their texts as responses.
+        Judgements sit in seat order, their texts as responses. Reference answers are those that the judge is shown.
         """
         *before, last = prompt.messages
         lists: list[tuple[str, ...]] = [*map(_OF_TEXTS, shown)]
         if layout == "judgements":
             lists[1:] = [lists[1] + lists[2]]
-        lists.append(prompt.follow_ups)
+        lists += [prompt.follow_ups, tuple(references)]
         texts = [last["content"]]
         for one in lists:
             texts += one
@@ -101,14 +104,14 @@ def placed(layout: Layout, sizes: Sequence[int], roles: Sequence[str], texts: It
     """A template's variables from a material's texts.
 
     Of all layouts but ``pairs``: the user's turn, the lists of the layout (answers in the first and in the second seat,
-    or the answer and the judgements), the follow-up turns, and the given turns. Of ``pairs``, for each: the user's
-    turn, the first and the second answer.
+    or the answer and the judgements), the follow-up turns, the reference answers, and the given turns. Of ``pairs``,
+    for each: the user's turn, the first and the second answer.
     """
     rest = iter(texts)
     if layout == "pairs":
         return {"items": [{"user": next(rest), "answers": [next(rest), next(rest)]} for _ in range(sizes[0])]}
     values: dict[str, Any] = {"user": next(rest)}
-    *lists, values["follow_ups"] = [list(islice(rest, size)) for size in sizes]
+    *lists, values["follow_ups"], values["reference"] = [list(islice(rest, size)) for size in sizes]
     values["history"] = [{"role": role, "content": next(rest)} for role in roles]
     return values | ({"seats": lists} if layout == "pair" else dict(zip(LISTS[layout], lists, strict=True)))
 
@@ -150,14 +153,15 @@ def only_places_texts(tree: nodes.Template, layout: Layout = "pair") -> bool:
         names = [node] if isinstance(node, nodes.Name) else node.find_all(nodes.Name)
         return all(called(name, allowed) for name in names)
 
-    looks: list[nodes.Node] = [node.test for node in tree.find_all(nodes.If)]
+    # whether there is a reference follows from the sizes of the lists, which a skeleton is made for
+    looks: list[nodes.Node] = [node.test for node in tree.find_all(nodes.If) if not called(node.test, {"reference"})]
     looks += [node.test for node in tree.find_all(nodes.CondExpr)]
     looks += tree.find_all((nodes.Filter, nodes.Test, nodes.Call, nodes.Compare, nodes.FilterBlock, nodes.Assign))
     looks += tree.find_all((nodes.AssignBlock, nodes.Macro, nodes.CallBlock, nodes.Mul, nodes.Mod))
     looks += [node.arg for node in tree.find_all(nodes.Getitem)]
     loops = list(tree.find_all(nodes.For))
     looks += [loop.test for loop in loops if loop.test is not None]
-    lists = {*LISTS[layout], "follow_ups"}
+    lists = {*LISTS[layout], "follow_ups", "reference"}
     seats = {loop.target.name for loop in loops if called(loop.iter, {"seats"}) and isinstance(loop.target, nodes.Name)}
     return (
         all(map(settings_only, looks))

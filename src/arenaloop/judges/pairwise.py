@@ -37,8 +37,11 @@ class PairwiseJudge(TemplateJudge[Scores]):
     """what it is shown before the seats"""
 
     def key(self, prompt: Prompt, first: Response, second: Response, sample: int = 0) -> str:
-        """Hash of prompt, both texts in seat order, judge, template, verdict mode, sampling and sample index."""
-        return pair_key(self.fingerprint, prompt, first, second, sample)
+        """Hash of prompt, both texts in seat order, judge, template, verdict mode, sampling and sample index.
+
+        Where the judge is shown a reference answer, of that, too.
+        """
+        return pair_key(self._asked_as(prompt), prompt, first, second, sample)
 
     async def judge(
         self, prompt: Prompt, first: Response, second: Response, *, secret: str, seed: int, sample: int = 0
@@ -55,7 +58,8 @@ class PairwiseJudge(TemplateJudge[Scores]):
         Raises:
             ConfigError: a user's template fails on this material.
         """
-        material = Material.of(self.layout, prompt, *self.beside, first, second)
+        shown = (*self.beside, first, second)
+        material = Material.of(self.layout, prompt, *shown, references=self._references(prompt))
         key = self.key(prompt, first, second, sample)
         return self._request(material, key, secret=secret, seed=seed, sample=sample)
 

@@ -43,8 +43,8 @@ class RubricJudge(ScoringJudge):
         return other
 
     def key(self, prompt: Prompt, response: Response, sample: int = 0) -> str:
-        """Hash of prompt, response text, judge, template, verdict mode, sampling, vote and sample index."""
-        text = f"{prompt.id}\n{response.text_hash}\n{self.fingerprint}\n{self._vote}\n{sample}"
+        """Hash of prompt, response text, judge, template, verdict mode, sampling, vote, sample index, and reference."""
+        text = f"{prompt.id}\n{response.text_hash}\n{self._asked_as(prompt)}\n{self._vote}\n{sample}"
         return blake2b(text.encode(), digest_size=16).hexdigest()
 
     async def judge(self, prompt: Prompt, response: Response, *, secret: str, seed: int, sample: int = 0) -> Judgement:
@@ -58,7 +58,8 @@ class RubricJudge(ScoringJudge):
         Raises:
             ConfigError: a user's template fails on this material.
         """
-        key, material = self.key(prompt, response, sample), Material.of("answer", prompt, response)
+        key = self.key(prompt, response, sample)
+        material = Material.of("answer", prompt, response, references=self._references(prompt))
         return self._request(material, key, secret=secret, seed=seed, sample=sample)
 
     def read(self, prompt: Prompt, response: Response, completion: Completion, *, sample: int = 0) -> Judgement:

@@ -8,6 +8,7 @@ these variables, and no others:
 * ``tag``: a code that contestants cannot know; every part of the material must stand behind a line that repeats it;
 * ``history`` (given turns, each with ``role`` and ``content``), ``user`` (the turn to be answered), ``follow_ups``
   (later user turns);
+* of layouts ``pair`` and ``answer``: ``reference`` (the prompt's reference answers, mostly none);
 * of layout ``pair``: ``seats`` (two lists: the texts of the first and of the second seat, one per turn); of ``answer``
   and ``judgements``: ``answer`` (its texts, one per turn); of ``judgements``: ``judgements`` (two texts);
 * of ``pairs``, in place of all but the tag: ``items``, each with ``user`` and ``answers`` (two texts);
@@ -35,7 +36,7 @@ from typing import TYPE_CHECKING, Any, cast
 from arenaloop.control_tokens import broken
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.judges.answer_lines import SCORE_FORMS, Form
-from arenaloop.judges.filling import LISTS, Layout, Material, Skeleton, cut, only_places_texts, placed
+from arenaloop.judges.filling import LISTS, WITH_REFERENCE, Layout, Material, Skeleton, cut, only_places_texts, placed
 from arenaloop.judges.parsers import FORMS, VerdictMode
 from arenaloop.judges.verdict_pattern import VerdictPattern, declared_pattern
 from arenaloop.regular_files import read_text
@@ -62,6 +63,11 @@ _PARTS = ("layout", "material", "rubric")
 _FIRST_COMMENT = re.compile(r"\s*\{#-?(.*?)-?#\}", re.DOTALL)
 _INCLUDE = re.compile(r"""\{% include ["'](layout|material|rubric)["'] %\}""")
 _DECLARED = re.compile(r"\bparser:[ \t]*([\w-]+)(?:,[ \t]*layout:[ \t]*([\w-]+))?")
+_REFERENCE = re.compile(
+    r"\{% if reference %\}.*?\{% endif %\}|\{% for \w+ in reference -%\}.*?\{% endfor -%\}\n", re.DOTALL
+)
+"""What a part has for reference answers alone. It is left out of hashes, so that verdicts on prompts without any stay
+valid; the keys of others hold it (`JudgeTemplate.reference_hash`)."""
 _NAMES = {"five_labels": "labels"}
 """What users call a shipped template whose file is called otherwise (recorded labels are another matter)."""
 
@@ -101,6 +107,8 @@ class JudgeTemplate:
     modes: tuple[VerdictMode, ...]
     compiled: Template
     origin: str
+    reference_hash: str | None = None
+    """of the words that it has for reference answers alone; None where it shows none"""
     verdict_pattern: VerdictPattern | None = None
     """of form ``pattern``, what its answers are read by"""
     plain: bool = False
@@ -178,7 +186,8 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
     pattern = _declared_pattern(text, origin, layout)
     if pattern is not None and form is None:
         declared = declared or "pattern"
-    compiled, used, texts = _compile(text, origin, layout)
+    compiled, used, parts = _compile(text, origin, layout)
+    texts = [text, *(_REFERENCE.sub("", part) for part in parts)]
     form = _known_form(form or declared, forms, origin)
     if (form == "pattern") is (pattern is None):
         told = "no" if pattern is None else "a"
@@ -189,7 +198,7 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
     digest = _FORMER_HASHES.get(digest, digest)
     if criteria:
         digest = content_hash("template", digest, list(criteria))
-    needed = ["tag", *(name for name in _variables(layout) if name not in ("history", "follow_ups"))]
+    needed = ["tag", *(name for name in _variables(layout) if name not in ("history", "follow_ups", "reference"))]
     if missing := [name for name in needed if name not in used]:
         why = ": contestants could write its delimiters" if "tag" in missing else ""
         raise ConfigError(f"{origin}: does not use {', '.join(missing)}{why}")
@@ -204,6 +213,7 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
         modes=modes if "mode" in used else _WORDED.get(form, ("text",)),
         compiled=compiled,
         origin=origin,
+        reference_hash=content_hash(*map(_REFERENCE.findall, parts)) if "reference" in used else None,
         verdict_pattern=pattern,
     )
     template = replace(template, modes=tuple(mode for mode in template.modes if _asks_for(template, mode)))
@@ -271,7 +281,7 @@ def _part(layout: Layout, name: str) -> str | None:
 
 
 def _compile(text: str, origin: str, layout: Layout) -> tuple[Template, set[str], list[str]]:
-    """The compiled template, the variables that it and its parts use, and the texts of all of them.
+    """The compiled template, the variables that it and its parts use, and the texts of its parts.
 
     Raises:
         ConfigError: a syntax error, an unknown variable or part (with the line).
@@ -286,7 +296,7 @@ def _compile(text: str, origin: str, layout: Layout) -> tuple[Template, set[str]
         raise ConfigError(f"{origin}, line {error.lineno}: {error.message}") from None
     except (RecursionError, SyntaxError):  # of Python's, for which Jinja writes
         raise ConfigError(f"{origin}: nested too deeply") from None
-    used, texts = meta.find_undeclared_variables(tree), [text]
+    used, texts = meta.find_undeclared_variables(tree), list[str]()
     for part in sorted(set(meta.find_referenced_templates(tree)), key=str):
         if part not in _PARTS:
             known = ", ".join(_PARTS)
@@ -302,7 +312,9 @@ def _compile(text: str, origin: str, layout: Layout) -> tuple[Template, set[str]
 
 def _variables(layout: Layout) -> tuple[str, ...]:
     """What a material of a layout gives a template."""
-    return ("items",) if layout == "pairs" else ("history", "user", "follow_ups", *LISTS[layout])
+    if layout == "pairs":
+        return ("items",)
+    return ("history", "user", "follow_ups", *LISTS[layout], *(["reference"] if layout in WITH_REFERENCE else []))
 
 
 def _line_of(tree: Any, name: str | None) -> str:
@@ -373,7 +385,8 @@ def fill(
 
 
 def _trials(layout: Layout) -> Iterator[Material]:
-    """Known texts to try a template with: one turn without history and three after given turns; one pair, and three."""
+    """Known texts to try a template with: one turn without history, and three after given turns, with two references;
+    one pair, and three."""
     history = ({"role": "user", "content": "\1history 1\2"}, {"role": "assistant", "content": "\1history 2\2"})
     for turns, before in ((1, ()), (3, history)):
 
@@ -395,7 +408,8 @@ def _trials(layout: Layout) -> Iterator[Material]:
             "answer": [said("answer")],
             "judgements": [said("answer"), said("judgement A", 1), said("judgement B", 1)],
         }
-        yield Material.of(layout, prompt, *shown.get(layout, ()))
+        references = [f"\1reference {n}\2" for n in (1, 2)] if turns > 1 and layout in WITH_REFERENCE else []
+        yield Material.of(layout, prompt, *shown.get(layout, ()), references=references)
 
 
 def _asks_for(template: JudgeTemplate, mode: VerdictMode) -> bool:
@@ -420,7 +434,9 @@ def _check(template: JudgeTemplate) -> None:
     for mode, explain in asked:
         for material in _trials(template.layout):
             filled = _filled(template, (mode, explain, material.sizes, material.roles), [_TAG, *material.texts])
-            wanted = [text for text in material.texts if not text.startswith(("\1history", "\1follow-up"))]
+            wanted = [
+                text for text in material.texts if not text.startswith(("\1history", "\1follow-up", "\1reference"))
+            ]
             _check_parts(template.origin, re.findall("\1[^\2]*\2", filled), wanted)
 
 

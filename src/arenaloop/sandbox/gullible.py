@@ -81,7 +81,7 @@ class Material(NamedTuple):
 
 _MARKER = re.compile(r"^Marker: (\S+)$", re.MULTILINE)
 _ANSWERS = ("answer 1", "answer 2")
-_OTHERS = ("history", "follow-up")
+_OTHERS = ("history", "follow-up", "reference")
 
 
 def read_material(text: str) -> Material:

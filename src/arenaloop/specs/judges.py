@@ -137,7 +137,7 @@ def _lone_judge(settings: JudgeSettings) -> Judge:
 
 def _asked(settings: JudgeSettings, on: Model | None = None) -> dict[str, Any]:
     """The arguments of a judge that fills a template, but for that."""
-    names = ("verdict", "deciding_label", "label_mass", "name", "prefill")
+    names = ("verdict", "deciding_label", "label_mass", "name", "prefill", "reference")
     own = {name: getattr(settings, name) for name in names}
     return own | {"model": on or judging_model(settings), "sampling": settings.sampling.build()}
 

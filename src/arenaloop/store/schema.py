@@ -48,6 +48,7 @@ class Table:
         within: Mapping[str, str] | None = None,
         indices: Mapping[str, str] | None = None,
         insert: str = "INSERT",
+        otherwise: str = "",
     ) -> None:
         self.name, self.counted = name, counted
         names = [column.split()[0] for column in columns.split(",")]
@@ -67,6 +68,7 @@ class Table:
         for index, column in (indices or {}).items():
             self.definition += f"CREATE INDEX {name}_{index} ON {name} ({column});\n"
         self.insert = f"{insert} INTO {name} ({', '.join(names)}) VALUES "
+        self.otherwise = otherwise
         self.marks = f"({', '.join('?' * len(names))})"
 
     def row(self, record: Any, run: int, now: float) -> Row:
@@ -78,7 +80,9 @@ PROMPTS = Table(
     "prompts",
     "id TEXT PRIMARY KEY, messages TEXT NOT NULL, follow_ups TEXT NOT NULL, tags TEXT NOT NULL",
     ") WITHOUT ROWID",
-    insert="INSERT OR IGNORE",
+    # tags are not part of the id, and a judge is shown the reference answer that they may hold
+    otherwise=""" ON CONFLICT (id) DO UPDATE SET tags = excluded.tags
+    WHERE excluded.tags LIKE '%"reference":%' AND excluded.tags <> tags""",
 )
 _ESTIMATED = "usd_estimated REAL NOT NULL DEFAULT 0"
 RESPONSES = Table(
@@ -178,7 +182,8 @@ def insert(connection: sqlite3.Connection, table: Table, rows: list[Row]) -> Non
 
 
 def _insert(connection: sqlite3.Connection, table: Table, rows: list[Row]) -> None:
-    connection.execute(table.insert + ",".join([table.marks] * len(rows)), [value for row in rows for value in row])
+    statement = table.insert + ",".join([table.marks] * len(rows)) + table.otherwise
+    connection.execute(statement, [value for row in rows for value in row])
 
 
 def _attempts(connection: sqlite3.Connection, table: Table, rows: list[Row]) -> dict[Row, int]:

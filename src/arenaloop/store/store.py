@@ -301,7 +301,7 @@ class Store(Readings):
             self._lock.note(self._known_by, self._rows)
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> None:
-        """Ingest prompts; those already there are left as they are."""
+        """Ingest prompts; those already there are left as they are, but for a reference answer that they lack."""
         self._append(PROMPTS, [prompt_row(prompt) for prompt in prompts])
 
     def add_turns(self, rows: Iterable[TurnRow | tuple[str, int, str, str, Completion, str]]) -> None:

@@ -31,7 +31,7 @@ from arenaloop.data.formats.judgment_kinds import annotated
 from arenaloop.data.formats.judgments import ALPACA_EVAL_SAYS, ARENA_COLUMNS
 from arenaloop.data.formats.label_doubts import oddities, once
 from arenaloop.data.formats.outcome_columns import read_told
-from arenaloop.data.prompts import DESCRIPTIONS, read_prompt
+from arenaloop.data.prompts import DESCRIPTIONS, REFERENCES, read_prompt
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import JsonRow
 from arenaloop.messages import FAILED_ANSWER, read_messages
@@ -61,6 +61,7 @@ _READ = (
     *_ANNOTATORS,
     *_ASKED,
     *DESCRIPTIONS,
+    *REFERENCES,
     *(name for sides in _SIDES + _GENERATORS for name in sides),
 )
 
