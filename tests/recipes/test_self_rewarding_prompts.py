@@ -15,8 +15,9 @@ from arenaloop.config import validate
 from arenaloop.config.recipes.self_rewarding import SelfDataSettings
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.recipes.observer import Observer
+from arenaloop.recipes.self_rewarding_calls import outline
 from arenaloop.recipes.self_rewarding_costs import estimate_costs
-from arenaloop.recipes.self_rewarding_plan import cut_slices, outline
+from arenaloop.recipes.self_rewarding_plan import cut_slices
 from arenaloop.recipes.self_rewarding_prompts import FILE, stand_ins, with_new_prompts
 from arenaloop.store import Store
 

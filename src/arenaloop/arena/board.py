@@ -182,7 +182,8 @@ class Leaderboard:
             for row in document["leaderboard"]
         )
         fields = ("method", "interval", "level", "cluster", "battles", "ties", "skipped")
-        return cls(*(document[name] for name in fields), tuple(document["notes"]), rows)
+        told = {name: document[name] for name in fields}
+        return cls(**told, notes=tuple(document["notes"]), rows=rows, tie_rule=document.get("tie_rule", "half"))
 
     @property
     def _lost(self) -> int:
