@@ -24,7 +24,7 @@ from arenaloop.sandbox.tasks import draw
 from arenaloop.specs.rewards import reward
 from arenaloop.store import Store
 from arenaloop.train.methods import training
-from arenaloop.types import Request
+from arenaloop.types import Completion, Request
 
 torch.set_num_threads(1)
 
@@ -40,7 +40,7 @@ def test_a_served_judge_in_the_models_place(tmp_path: Path) -> None:
     """It is asked as often as the model itself would be, never twice, and its scores are the pairs' margins."""
     gold, heard, lock = SandboxJudge(noise=0.7), Counter[str](), threading.Lock()
 
-    def judge(request: Request) -> str:
+    def judge(request: Request) -> str | Completion:
         with lock:
             heard[request.messages[-1]["content"]] += 1
         return gold.complete(request)
