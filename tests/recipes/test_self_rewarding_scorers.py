@@ -24,7 +24,7 @@ from arenaloop.sandbox.tasks import draw
 from arenaloop.specs.rewards import reward
 from arenaloop.store import Store
 from arenaloop.train.methods import training
-from arenaloop.types import Completion, Request
+from arenaloop.types import Request
 
 torch.set_num_threads(1)
 
@@ -40,10 +40,12 @@ def test_a_served_judge_in_the_models_place(tmp_path: Path) -> None:
     """It is asked as often as the model itself would be, never twice, and its scores are the pairs' margins."""
     gold, heard, lock = SandboxJudge(noise=0.7), Counter[str](), threading.Lock()
 
-    def judge(request: Request) -> str | Completion:
+    def judge(request: Request) -> str:
         with lock:
             heard[request.messages[-1]["content"]] += 1
-        return gold.complete(request)
+        said = gold.complete(request)
+        assert isinstance(said, str)
+        return said
 
     with running_server({"judge": judge}) as url:
         scorer = {"spec": f"{url}#judge", "template": "rubric", "sampling": {"temperature": 0.7, "max_tokens": 256}}
