@@ -43,7 +43,9 @@ def test_a_served_judge_in_the_models_place(tmp_path: Path) -> None:
     def judge(request: Request) -> str:
         with lock:
             heard[request.messages[-1]["content"]] += 1
-        return gold.complete(request)
+        said = gold.complete(request)
+        assert isinstance(said, str)
+        return said
 
     with running_server({"judge": judge}) as url:
         scorer = {"spec": f"{url}#judge", "template": "rubric", "sampling": {"temperature": 0.7, "max_tokens": 256}}
