@@ -32,7 +32,7 @@ def model(name: str, loader: Loader | None, weights: str = "w", **options: Any) 
                 choices = [{"message": {"content": self.name}, "finish_reason": "stop"}]
                 return 200, {}, json.dumps({"choices": choices}).encode()
 
-            endpoint.post = post
+            endpoint.post = post  # type: ignore[method-assign, assignment]
             return endpoint
 
     return Answering(

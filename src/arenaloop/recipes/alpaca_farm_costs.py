@@ -131,7 +131,7 @@ def _method(
         done = done._replace(read=done.read + scored * both)
     parts = trained_parts(name, done, settings, machine) if method.learns or own else []
     if not method.learns and own:
-        parts = [replace(part, what="scores") for part in parts]
+        parts = [replace(part, what="scores", memory=None) for part in parts]  # nothing is learned
     if scored and method.reward.startswith(_ASKED_REWARDS):
         note = "what this reward costs for each answer is not known"
         parts.append(
