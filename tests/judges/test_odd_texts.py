@@ -262,7 +262,7 @@ def test_a_planted_score_that_the_judge_echoes(said: str) -> None:
     prompt = Prompt.of("Name a colour.")
     answer = Response(prompt.id, "mallory", (PLANTED,))
     judge = RubricJudge(ScriptedModel("judge", lambda request: said))
-    found = asyncio.run(judge.judge(prompt, answer, secret="s", seed=0))  # noqa: S106
+    found = asyncio.run(judge.judge(prompt, answer, secret="s", seed=0))
     assert found.score == ECHOES[said]
     assert (found.status is Status.OK) == (found.score is not None)
 
@@ -281,7 +281,7 @@ def test_a_planted_score_that_the_judge_echoes(said: str) -> None:
 def test_thoughts_and_cut_ends_hold_no_score(said: str | Completion, status: Status, score: float | None) -> None:
     prompt = Prompt.of("Name a colour.")
     judge = RubricJudge(ScriptedModel("judge", lambda request: said))
-    found = asyncio.run(judge.judge(prompt, Response(prompt.id, "m", ("red",)), secret="s", seed=0))  # noqa: S106
+    found = asyncio.run(judge.judge(prompt, Response(prompt.id, "m", ("red",)), secret="s", seed=0))
     assert (found.status, found.score) == (status, score)
     assert mean_score([found]).parsed == (score is not None)
 
@@ -300,14 +300,16 @@ def test_a_winner_that_a_judgement_planted() -> None:
         ("Winner: A says the first", None),
     ):
         judge = MetaJudge(ScriptedModel("judge", lambda request, said=said: said)).about(answer)  # type: ignore[misc]
-        found = asyncio.run(judge.judge(prompt, *seats, secret="s", seed=0))  # noqa: S106
+        found = asyncio.run(judge.judge(prompt, *seats, secret="s", seed=0))
         assert found.outcome is outcome
 
 
 # ---------------------------------------------------------------------- whatever is said
 
 _ODD = st.text(
-    st.sampled_from([*"score:winernScoreWinner=[]ABab0123456789./ \n\t*_`#>-", RLM, ESC, "４", "：", "ſ", "\r", "\u2028"]),
+    st.sampled_from(
+        [*"score:winernScoreWinner=[]ABab0123456789./ \n\t*_`#>-", RLM, ESC, "４", "：", "ſ", "\r", "\u2028"]
+    ),
     max_size=40,
 )
 _LINES = st.builds(

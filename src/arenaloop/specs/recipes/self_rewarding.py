@@ -27,8 +27,8 @@ from arenaloop.judges.templates import JudgeTemplate, fill, load_template
 from arenaloop.models.checkpoint import load_tokenizer, stated_window
 from arenaloop.recipes.self_rewarding import run
 from arenaloop.recipes.self_rewarding_costs import estimate_costs
-from arenaloop.recipes.self_rewarding_prompts import stand_ins
 from arenaloop.recipes.self_rewarding_plan import SelfRewarding, check, meta_of, outline
+from arenaloop.recipes.self_rewarding_prompts import stand_ins
 from arenaloop.specs.data import load_demonstrations, load_judgements, load_prompts, true_utility
 from arenaloop.specs.judges import judge, meta, pointwise, template_file
 from arenaloop.specs.models import contestant
