@@ -1,4 +1,4 @@
-"""Kill Self-Rewarding and Meta-Rewarding with SIGKILL at random moments, resume each time, compare with an unbroken run.
+"""Kill Self- and Meta-Rewarding with SIGKILL at random moments, resume each time, compare with an unbroken run.
 
     python experiments/kill_self.py [--recipes self_rewarding meta_rewarding] [--kills 10] [--seed 0] [--small]
 
@@ -59,6 +59,7 @@ def recipe(folder: Path, url: str, seed: int, name: str, small: bool) -> Path:
     meta = name == "meta_rewarding"
     (folder / "score.jinja").write_text(SCORE)
     (folder / "winner.jinja").write_text(WINNER)
+    comparing = {"template": str(folder / "winner.jinja"), "iterations": 1}
     settings = {
         "recipe": name,
         "seed": seed,
@@ -80,7 +81,7 @@ def recipe(folder: Path, url: str, seed: int, name: str, small: bool) -> Path:
         "allow_truncated": True,  # so few steps do not teach it to stop
         "sft": _ROWS | {"epochs": 3},
         "dpo": _ROWS | {"max_length": 2048, "learning_rate": 0.0005, "nll_weight": 1.0, "epochs": 2},
-        **({"meta": {"template": str(folder / "winner.jinja"), "iterations": 1}, "gates": {"meta": None}} if meta else {}),
+        **({"meta": comparing, "gates": {"meta": None}} if meta else {}),
     }  # fmt: skip
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(settings))
@@ -91,7 +92,9 @@ class Forked:
     """A run in a process of its own, begun by one that has loaded all modules already; what it says goes to `log`."""
 
     _server = multiprocessing.get_context("forkserver")
-    _server.set_forkserver_preload(["torch", "transformers", "arenaloop.train.dpo", "arenaloop.specs.recipes", "kill_self"])
+    _server.set_forkserver_preload(
+        ["torch", "transformers", "arenaloop.train.dpo", "arenaloop.specs.recipes", "kill_self"]
+    )
 
     def __init__(self, file: Path, out: Path, url: str, log: Path) -> None:
         self._process = self._server.Process(target=child, args=(file, out, url, log), daemon=True)
@@ -261,7 +264,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--small", action="store_true", help="few prompts, to see whether it runs")
     options = parser.parse_args()
-    sys.exit(not all([one_recipe(name, options.kills, options.seed, options.small) for name in options.recipes]))
+    held = [one_recipe(name, options.kills, options.seed, options.small) for name in options.recipes]
+    sys.exit(not all(held))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -360,6 +361,22 @@ def test_kill_recipe(run: Run) -> None:
     assert row[:6] == ["equal"] * 6
     assert 0 <= int(row[7].split(",")[0]) <= 16  # in flight, or just answered, at two kills
     assert row[8] == "0"
+
+
+@pytest.mark.slow
+def test_kill_self() -> None:
+    """In a process of its own, whose children are forked from one that has loaded it."""
+    script = [sys.executable, str(EXPERIMENTS / "kill_self.py")]
+    done = subprocess.run(
+        [*script, "--kills", "2", "--small", "--recipes", "meta_rewarding"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert sum(line.startswith("kill ") for line in lines) == 2
+    [[head, row]] = tables(lines)
+    assert head[:6] == ["recipe", "summary", "ratings", "preference rows", "weights", "metrics"]
+    assert row[1:6] == ["equal"] * 5
+    assert row[-1] == "0"
 
 
 # ---------------------------------------------------------------------- the lane of a real model, on a tiny one

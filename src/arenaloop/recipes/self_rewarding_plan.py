@@ -70,8 +70,8 @@ class SelfRewarding:
         opponents, judge: who else is rated, and who decides held-out battles.
         demonstrations: IFT rows. `judgements`: EFT rows, as conversations, or still to be filled in by `filled`.
         ranked: prompts with replies that people have ranked, which M0 judges for M1 to learn from.
-        pool: prompts that are cut into slices; until they are written, others stand for those of `fresh`.
-        test: held-out ones. `validation`: others, by which an iteration's checkpoint is chosen; may be empty.
+        pool: prompts that are cut into slices. `fresh`: has more of them written; until then others stand for these.
+        test: held-out prompts. `validation`: others, by which an iteration's checkpoint is chosen; may be empty.
         length: of an answer, in the unit of the settings.
         filled: (EFT rows, what delimiters are made of) → conversations.
         utility, truth: the true utility of a response to a held-out prompt, and to one of the pool, where it is known.

@@ -38,9 +38,11 @@ class SelfDataSettings(Settings):
     most_of_score: float = Field(0.4, gt=0, le=1)
     """the largest share of one score among those judgements; more of it are left out"""
     prompts: str | None = None
-    """fresh prompts, cut into a slice for each iteration, or sandbox:prompts?n=…&split=train; null = new ones alone"""
+    """fresh prompts, cut into one slice for each iteration, or sandbox:prompts?n=…&split=train; null = only those of
+    self_instruct"""
     self_instruct: SeededSettings | None = None
-    """new prompts, which a model writes after `seeds` at the beginning and which join `prompts`; null = none"""
+    """new prompts, which a model writes after `seeds` before the first iteration, and which join `prompts`; null =
+    none"""
     validation: str | None = None
     """held-out prompts by which an iteration's best checkpoint is chosen; null = its last one is its model"""
     test: str
