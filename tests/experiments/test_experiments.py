@@ -313,7 +313,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     tokens = tokenizer("smollm")
-    return write_gguf(tmp_path / "tiny.gguf", module("llama", len(tokens)), tokens)
+    return write_gguf(tmp_path / "tiny.gguf", module("llama", len(tokens), window=1024), tokens)
 
 
 @pytest.mark.slow

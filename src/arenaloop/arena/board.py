@@ -152,7 +152,7 @@ class Leaderboard:
             for row in document["leaderboard"]
         )
         fields = ("method", "interval", "level", "cluster", "battles", "ties", "skipped")
-        return cls(*(document[name] for name in fields), tuple(document["notes"]), rows)
+        return cls(**{name: document[name] for name in fields}, notes=tuple(document["notes"]), rows=rows)
 
     @property
     def _lost(self) -> int:
