@@ -59,7 +59,7 @@ def tokenizer(cut: str) -> Any:
     )
 
 
-def module(architecture: str, vocabulary: int, *, tied: bool = True) -> Any:
+def module(architecture: str, vocabulary: int, *, tied: bool = True, window: int = 256) -> Any:
     """A random module whose heads are grouped; heads of 32 so that every matrix can be quantised."""
     config = AutoConfig.for_model(
         architecture,
@@ -69,7 +69,7 @@ def module(architecture: str, vocabulary: int, *, tied: bool = True) -> Any:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=256,
+        max_position_embeddings=window,
         rms_norm_eps=1e-5,
         rope_parameters={"rope_type": "default", "rope_theta": 50_000.0},
         tie_word_embeddings=tied,

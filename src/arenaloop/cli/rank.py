@@ -88,9 +88,8 @@ def rank(
     """Rank models by their battles, with intervals.
 
     FILE holds battles (model_a, model_b, winner, and prompt_id where there is one), FastChat or Arena-Hard judgments,
-    or AlpacaEval annotations. The directory of a battle that is going on is ranked as it stands. Rows with an unknown
-    outcome are skipped and counted, never taken as ties. Where the order depends on them, a note says so, and the exit
-    code is 3.
+    or AlpacaEval annotations. Rows with an unknown outcome are skipped and counted, never taken as ties. Where the
+    order depends on them, a note says so, and the exit code is 3. A battle that is going on is ranked as it stands.
 
     Examples:
 

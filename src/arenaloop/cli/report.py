@@ -18,8 +18,8 @@ def report(
 ) -> None:
     """Write DIR/report.html: ratings, judge health, cost, and battles side by side. Opens anywhere, loads nothing.
 
-    Of a battle that is going on: as it stands. Of a training's directory: its curves, what was measured, and what it
-    learned from.
+    Of a training's directory: its curves, what was measured, and the answers that it learned from. A battle that is
+    going on is reported as it stands.
 
     Examples:
 
