@@ -137,8 +137,8 @@ def planted(board: str, seed: int) -> Votes:
         turn = (b == 3) & (rng.random(count) < 0.9)
         a, b = np.where(turn, b, a), np.where(turn, a, b)
         odds = LADDER[a] - LADDER[b] + 0.5
-    elif board == "draw-prone model":  # the last one draws seven of ten
-        ties[(a == 5) | (b == 5)] = 0.7
+    elif board == "draw-prone model":  # the last one draws eight of ten
+        ties[(a == 5) | (b == 5)] = 0.8
     elif board == "rock, paper, scissors":  # the first three
         for i in range(3):
             j = (i + 1) % 3

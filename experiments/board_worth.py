@@ -16,7 +16,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +60,7 @@ def hold(name: str, repeats: int) -> list[str]:
         together.append(all(n.joint_lower < gap < n.joint_upper for n, gap in zip(order.neighbours, real, strict=True)))
         beside.append(np.mean([n.lower < gap < n.upper for n, gap in zip(order.neighbours, real, strict=True)]))
         fixed.append(_fixed(drawn, truth))
-    figures = [_share(found) for found in (wrong, ranks, each, fixed, beside, together)]
+    figures = [_share(list(map(float, found))) for found in (wrong, ranks, each, fixed, beside, together)]
     return [name, *figures]
 
 
@@ -76,7 +76,7 @@ def _fixed(drawn: Votes, truth: FloatArray) -> float:
     return float(np.mean(held))
 
 
-def _share(found: Sequence[float]) -> str:
+def _share(found: list[float]) -> str:
     """Mean in percent, with two standard errors."""
     values = np.array(found, dtype=float)
     return f"{100 * values.mean():.1f} ±{200 * values.std(ddof=1) / math.sqrt(len(values)):.1f}"

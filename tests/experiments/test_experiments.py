@@ -68,7 +68,7 @@ def test_no_experiment_is_left_out() -> None:
     found = {path.relative_to(EXPERIMENTS).with_suffix("").as_posix() for path in EXPERIMENTS.rglob("*.py")}
     names = found - {"gold", "killing", "over_seeds", "own_samples", "arena_learning/bench"}
     names -= {"self_rewarding/bench", "self_rewarding/tables"}
-    names -= {"consistency_arena", "consistency_sandbox", "consistency_world"}
+    names -= {"board_worlds", "consistency_arena", "consistency_sandbox", "consistency_world"}
     names -= {"export_loaders"}  # it needs the projects whose loaders it runs
     assert {name for name in names if f'"{name}"' not in here and f'"{name}.py"' not in here} == set()
 
@@ -696,3 +696,15 @@ def test_interval_edges_holds_the_truth(run: Run, interval: str) -> None:
     worst = [float(line.split(" prompts")[1].split()[0]) for line in lines if line.startswith("ladder")]
     assert len(worst) == 3
     assert min(worst) >= 50.0  # of four simulations each; before, the outer models held in one of three
+
+
+def test_board_worth_raises_the_planted_flags_and_claims_little_that_is_wrong(run: Run) -> None:
+    flags, worlds = tables(run("board_worth", "--repeats", 3))
+    assert [row[1:4] for row in flags[1:]] == [[row[1], "100.0 %", "100.0 %"] for row in flags[1:]]
+    assert [row[1] for row in flags[1:]] == ["none", "thin", "seat", "ties", "cycles", "disconnected", "power_voters"]
+    assert len(worlds) == 6
+    wrong, ranks, each, pairs = ([float(row[k].split()[0]) for row in worlds[1:]] for k in (1, 2, 3, 4))
+    assert max(wrong) <= 100 / 3
+    assert min(ranks) >= 100 / 3
+    assert min(each) > 80
+    assert min(pairs) > 80

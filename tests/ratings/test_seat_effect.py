@@ -83,3 +83,14 @@ def test_an_undefeated_model_and_pools_leave_it_finite() -> None:
     assert found.value == pytest.approx(0.4, abs=0.3)
     assert np.isfinite(found.theta).all()
     assert found.theta[5:].sum() == pytest.approx(0)
+
+
+def test_games_that_cancel_out_on_every_prompt_show_no_variance() -> None:
+    """Both games of every prompt agree: the effect is 0, and nothing varies that could tell how surely."""
+    a, b = np.tile([0, 1], 20), np.tile([1, 0], 20)
+    score = np.where(np.repeat(np.arange(20) < 14, 2), a == 0, a == 1).astype(float)
+    games = Battles.of(["x", "y"], a, b, score, cluster=np.repeat(np.arange(20), 2))
+    found = seat_effect(games, fit(games), clustered=True)
+    assert found.value == pytest.approx(0.0, abs=1e-9)
+    assert (found.lower, found.upper) == (None, None)
+    assert "cancel out" in found.reason

@@ -133,14 +133,14 @@ def leaderboard(
                 if controlled.left_out:
                     notes.append(f"{controlled.left_out} battles without {' and '.join(controls)} left out of the fit")
             else:
-                fit = bradley_terry.fit(table)
+                fit = bradley_terry.fit(table) if chosen.spread is None else chosen.spread.fit
                 if interval == "bootstrap":
                     spread = bootstrap(table, fit, samples=samples, seed=seed, cluster=grouped)
                 elif modelled:
                     spread = rated_with_ties(table, fit, ties, cluster=grouped)
                     fit = spread.fit
                 else:
-                    spread = sandwich(table, fit, cluster=grouped)
+                    spread = chosen.spread or sandwich(table, fit, cluster=grouped)
             origin = spread.settled()
             rating = fit.ratings(anchor=anchor, origin=origin)
             lower, upper = spread.bounds(anchor=anchor, level=level, origin=origin)

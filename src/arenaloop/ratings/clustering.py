@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.arrays import FloatArray
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import fit
-from arenaloop.ratings.intervals import sandwich
+from arenaloop.ratings.intervals import Intervals, sandwich
 
 __all__ = ["CLUSTERS", "FEWEST", "Chosen", "choose_cluster"]
 
@@ -36,12 +35,15 @@ class Chosen:
         notes: what a reader should know of the choice.
         power_voters: standard errors by voter over those by battle, and the share of the battles that the busiest
             hundredth of the voters decided; None with fewer than `FEWEST` voters.
+        spread: the sandwich intervals of the battles by what was chosen, ties as half wins, where they were made on the
+            way.
     """
 
     cluster: str
     battles: Battles
     notes: tuple[str, ...] = ()
     power_voters: tuple[float, float] | None = None
+    spread: Intervals | None = None
 
     def told(self, note: str) -> str:
         """A note on prompts, as one on voters where they stand in their place."""
@@ -64,32 +66,32 @@ def choose_cluster(battles: Battles, wanted: str | None) -> Chosen:
         raise ValueError("these battles name no voter to cluster by: use cluster prompt or battle")
     people = battles.by_voter() if battles.voter is not None else None
     voters = None
-    variances: dict[str, float] = {}
+    spreads: dict[str, Intervals] = {}
     if people is not None and people.cluster is not None and people.clusters >= FEWEST and len(battles):
         fitted = fit(battles)
-        variances = {"voter": _variance(sandwich(people, fitted, cluster="prompt").covariance)}
-        alone = _variance(sandwich(battles, fitted, cluster="battle").covariance)
+        spreads = {name: sandwich(people, fitted, cluster=name) for name in ("prompt", "battle")}
+        spreads["voter"] = spreads.pop("prompt")
+        alone = _variance(spreads["battle"])
         counts = np.sort(np.bincount(people.cluster, minlength=people.clusters))[::-1]
         busiest = float(counts[: max(1, len(counts) // 100)].sum() / counts.sum())
-        voters = (math.sqrt(variances["voter"] / alone) if alone > 0 else 1.0, busiest)
+        voters = (math.sqrt(_variance(spreads["voter"]) / alone) if alone > 0 else 1.0, busiest)
         if wanted is None and battles.cluster is not None:
-            variances["prompt"] = _variance(sandwich(battles, fitted, cluster="prompt").covariance)
-    if wanted is None:
-        wanted = max(variances, key=lambda name: variances[name]) if variances else None
+            spreads["prompt"] = sandwich(battles, fitted, cluster="prompt")
+        if wanted is None:
+            wanted = max((name for name in spreads if name != "battle"), key=lambda name: _variance(spreads[name]))
     if wanted == "voter":
         assert people is not None
-        several = battles.cluster is not None and "prompt" in variances
-        notes = ("clustered by voter, which makes intervals wider than by prompt",) if several else ()
-        return Chosen("voter", people, notes, voters)
+        notes = ("clustered by voter, which makes intervals wider than by prompt",) if "prompt" in spreads else ()
+        return Chosen("voter", people, notes, voters, spreads.get("voter"))
     if wanted is None:
         wanted = "battle" if battles.cluster is None else "prompt"
         if wanted == "battle" and len(battles):
             few = f"{battles.voters} voters are too few to cluster by" if people is not None else "no prompt_id"
             return Chosen("battle", battles, (f"{few}: intervals take every battle as independent",), voters)
-    return Chosen(wanted, battles, (), voters)
+    return Chosen(wanted, battles, (), voters, spreads.get(wanted))
 
 
-def _variance(covariance: FloatArray) -> float:
+def _variance(spread: Intervals) -> float:
     """Mean variance of the centred strengths."""
-    own = np.diag(covariance)
+    own = np.diag(spread.covariance)
     return float(np.nanmean(own)) if np.isfinite(own).any() else 0.0

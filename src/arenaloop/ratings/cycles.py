@@ -23,7 +23,7 @@ from arenaloop.ratings.intervals import outcome_squares, win_probabilities
 __all__ = ["Cycles", "count_cycles", "cycles"]
 
 _SEED = 20_241_018
-_DRAWS, _FEWEST_DRAWS, _WORK = 1000, 120, 1_000_000_000
+_DRAWS, _FEWEST_DRAWS, _WORK = 1000, 120, 300_000_000
 """Draws of all majorities under the fit, fewer for many models; multiplications that they may take."""
 _MANY = 400
 """Models from which on nothing is drawn: the expectation alone is told."""

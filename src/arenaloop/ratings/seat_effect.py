@@ -23,6 +23,8 @@ __all__ = ["SeatEffect", "seat_effect"]
 _WITHIN = 0.1
 """Share of the battles' seats that must vary within pairs of models: 2 % of a pair's battles in the rare order are
 0.08, and speak of how the file was written."""
+_CANCELLED = 0.01
+"""Share of the variance of independent battles below which those on each prompt cancel out, and show no variance."""
 _FEWEST = 3.0
 """Clusters, by what they are worth, below which there is no interval."""
 
@@ -71,7 +73,7 @@ def seat_effect(battles: Battles, fit: BradleyTerry, *, clustered: bool, level: 
     influence = (battles.score_a - p.ravel()[cell]) * reach.ravel()[cell]
     if battles.mass is not None:
         influence *= battles.mass
-    units, worth = float(len(battles)), float(len(battles))
+    units, worth, alone = float(len(battles)), float(len(battles)), float(influence @ influence)
     if clustered:
         assert battles.cluster is not None
         counts = tally(battles.cluster, battles.clusters)
@@ -81,6 +83,9 @@ def seat_effect(battles: Battles, fit: BradleyTerry, *, clustered: bool, level: 
     strengths = np.where(rated, theta, np.nan)
     if worth < _FEWEST or units < 2:
         return SeatEffect(gamma, None, None, strengths, "fewer than three prompts carry the battles")
+    if influence @ influence <= _CANCELLED * alone:
+        reason = "the battles on each prompt cancel out, and do not show how sure it is"
+        return SeatEffect(gamma, None, None, strengths, reason)
     error = float(np.sqrt(influence @ influence * units / (units - 1.0)))
     half = error * t_quantile(level, max(worth - 1.0, 1.0))
     return SeatEffect(gamma, gamma - half, gamma + half, strengths, error=error)
