@@ -121,3 +121,11 @@ def test_a_model_without_a_vote_has_no_rating_and_a_crowd_is_refused() -> None:
         fit_reliability(battles, judge, [str(n) for n in range(201)])
     with pytest.raises(ValueError, match="no prompt ids"):
         fit_reliability(Battles.of(NAMES, battles.a, battles.b, battles.score_a), judge, ["x", "y"])
+
+
+def test_a_fit_that_did_not_come_to_rest_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    battles, judge, _ = votes([1.5, 0.5], [0.8, 0.0], prompts=5)
+    monkeypatch.setattr("arenaloop.ratings.reliability._STEPS", 1)
+    found = fit_reliability(battles, judge, ["x", "y"])
+    assert not found.converged
+    assert any("did not converge in 1 steps" in note for note in found.notes)

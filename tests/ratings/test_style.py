@@ -119,7 +119,7 @@ def test_style_is_control_by_its_features_and_may_be_frozen() -> None:
     assert frozen.coefficients["length"].frozen
 
 
-def columns(**values: list[float]):  # type: ignore[no-untyped-def]
+def columns(**values: list[float]):
     return lambda name: np.array(values.get(name, [0.0] * 3))
 
 

@@ -123,7 +123,7 @@ _SHORT = {
 }  # fmt: skip
 """Figures as the tables call them."""
 _PERCENT = ("agreement", "bias", "variance")
-_NOWHERE = {"seat": "seats not known", "length": "too few labelled pairs"}
+_NOWHERE = {"seat": "seats not known", "length": "too few pairs, or all of one length"}
 """Why a bias could not be planted."""
 
 

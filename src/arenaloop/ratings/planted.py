@@ -81,7 +81,8 @@ def plant_length(
     """Plant a preference for the longer output; arguments as of `plant_seat`."""
     preference, difference, quality = length_columns(panel, votes)
     kept = ~(np.isnan(preference) | np.isnan(difference) | np.isnan(quality))
-    preference, difference, quality, cluster = (x[kept] for x in (preference, difference, quality, panel.cluster))
+    preference, difference, quality = preference[kept], difference[kept], quality[kept]
+    cluster = panel.cluster[kept]
 
     def p_of(y: FloatArray, delta: FloatArray) -> float:
         slope = length_slope(y, delta, quality, cluster)

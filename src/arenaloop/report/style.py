@@ -18,7 +18,7 @@ from arenaloop.report.tables import Table, table
 
 __all__ = ["style_table"]
 
-_MOST = 100_000
+_MOST = 50_000
 """battles that are counted; of more, the first"""
 _COLUMNS = ["model", "length", "headers", "list items", "bold", "win rate", "at equal length", "at equal style"]
 _NOTE = (
