@@ -1,6 +1,6 @@
 """Battles out of rows: plain ones, and the judgments of other tools (FastChat, Arena-Hard, AlpacaEval).
 
-How each tool's rows become battles stands in `judgment_kinds`.
+How each tool's rows become battles stands in `judgment_kinds`, and in `whole_judgments` where that takes a whole file.
 
 * **Plain battles**: `model_a`, `model_b`, and `winner`, the three columns of a one-hot winner, or `score_a` (see
   `outcome_columns`).
@@ -25,6 +25,7 @@ from arenaloop.data.formats.judgment_kinds import KINDS, Kind, annotated
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
 from arenaloop.data.formats.vote_ids import Vote, VoteId, cell_key, counted_once, vote_id
+from arenaloop.data.formats.whole_judgments import completed, is_single_score
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.ratings.arrays import FloatArray
@@ -111,7 +112,8 @@ def require_columns(found: Collection[str], controls: Sequence[str] = (), *, the
     """
     columns = set(found)
     missing: list[str] = []
-    if not is_table(columns) and not any(set(kind.keys) <= columns for kind in KINDS):
+    known = is_table(columns) or is_single_score(columns) or any(set(kind.keys) <= columns for kind in KINDS)
+    if not known:
         near = max((kind.keys for kind in KINDS), key=lambda keys: len(columns & set(keys)))
         missing = [name for name in ("model_a", "model_b") if name not in columns]
         missing += [] if {"winner", "score_a"} & columns else ["winner"]
@@ -119,11 +121,7 @@ def require_columns(found: Collection[str], controls: Sequence[str] = (), *, the
             missing = [name for name in near if name not in columns]
     missing += [f"{n}{side}" for n in controls for side in ("_a", "_b") if f"{n}{side}" not in {*columns, *there}]
     if missing:
-        hint = _NO_BASELINE if missing == ["baseline"] else f" (found: {', '.join(list(found)[:20]) or 'none'})"
-        raise ValueError(f"missing column {', '.join(missing)}{hint}")
-
-
-_NO_BASELINE = ": Arena-Hard v0.1 keeps its name in its configuration (gpt-4-0314 unless changed); add it to every row"
+        raise ValueError(f"missing column {', '.join(missing)} (found: {', '.join(list(found)[:20]) or 'none'})")
 
 
 def battles_from_rows(
@@ -160,9 +158,23 @@ def _numbers(cells: Sequence[Any]) -> FloatArray:
 
 
 def battle_columns(
-    rows: Iterable[tuple[int | str, JsonRow]], source: str, *, controls: Sequence[str] = ()
+    rows: Iterable[tuple[int | str, JsonRow]], source: str, *, controls: Sequence[str] = (), baseline: str | None = None
 ) -> BattleColumns:
-    """The columns that ratings and win rates read; arguments and errors are those of `battles_from_rows`."""
+    """The columns that ratings and win rates read; arguments and errors are those of `battles_from_rows`.
+
+    Args:
+        baseline: of Arena-Hard's rows that name none.
+    """
+    told_first: list[str] = []
+    try:
+        return _battle_columns(completed(rows, told_first, baseline), source, controls, told_first)
+    except ValueError as error:
+        raise file_error(source, error) from None
+
+
+def _battle_columns(
+    rows: Iterable[tuple[int | str, JsonRow]], source: str, controls: Sequence[str], told_first: Sequence[str]
+) -> BattleColumns:
     cells: dict[str, list[Any]] = {}
     lines: list[int | str] = []
     found: dict[str, None] = {}
@@ -252,7 +264,7 @@ def battle_columns(
         {name: column for name, column in cells.items() if name[-2:] in ("_a", "_b")},
         (cells[texts[0]], cells[texts[1]]) if set(texts) <= cells.keys() else None,
         cells.get("own_failure"),
-        (*told_of, *left_out, *notes),
+        (*told_first, *told_of, *left_out, *notes),
         place,
     )
 
