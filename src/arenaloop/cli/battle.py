@@ -19,7 +19,7 @@ __all__ = ["battle"]
 def battle(
     *,
     model: Annotated[list[str], typer.Option("--model", metavar="NAME=SPEC", help="A contestant; give at least two.")],
-    prompts: Annotated[str, typer.Option(metavar="FILE", help="Prompts: JSONL, or sandbox:prompts?n=500.")],
+    prompts: Annotated[str, typer.Option(metavar="FILE", help="Prompts, in any table; or sandbox:prompts?n=500.")],
     judge: Annotated[str, typer.Option(metavar="SPEC", help="Who decides.")],
     out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/battle"),
     settings: Annotated[
