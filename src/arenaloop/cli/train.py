@@ -31,7 +31,7 @@ def train(
     method: Annotated[str, typer.Argument(metavar="METHOD", help=f"{listed()}.")],
     *,
     model: Annotated[str, typer.Option(metavar="SPEC", help="Where to start: hf:ID_OR_PATH.")],
-    data: Annotated[Path, typer.Option(metavar="FILE", help="Training rows: JSONL.")],
+    data: Annotated[Path, typer.Option(metavar="FILE", help="Training rows, in any table.")],
     out: Annotated[Path, typer.Option(help="Directory of the new checkpoint.")],
     settings: Annotated[
         list[str] | None,

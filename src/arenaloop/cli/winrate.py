@@ -20,7 +20,10 @@ __all__ = ["winrate"]
 def winrate(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="AlpacaEval annotations, one model or many; battles; or a run directory."),
+        typer.Argument(
+            metavar="FILE",
+            help="AlpacaEval annotations, Arena-Hard or FastChat judgments, battles; a directory of them or a run's.",
+        ),
     ],
     baseline: Annotated[str, typer.Option(metavar="NAME", help="The model that all are compared with.")],
     control: Annotated[str | None, typer.Option(help="length: the length-controlled win rate as well.")] = None,
@@ -54,7 +57,7 @@ def winrate(
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_annotations, read_difficulty
     from arenaloop.data.result_files import not_through
-    from arenaloop.data.run_battles import at_odds, read_failures, rows_with_lengths
+    from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths
     from arenaloop.ratings.undecided import rate_bounds
     from arenaloop.ratings.win_rate import win_rates
 
@@ -66,8 +69,8 @@ def winrate(
         raise ConfigError(f"--penalty must be a finite number, not {penalty}")
     if control not in (None, "length"):
         raise ConfigError(f"--control must be length, not {control!r}")
-    policy = parse_own_failure(own_failure, file, in_run=file.is_dir())
-    if file.is_dir():
+    policy = parse_own_failure(own_failure, file, in_run=is_run(file))
+    if is_run(file):
         with readable(file, Console(stderr=True)) as there:
             failures = read_failures(there, policy)
             numbered = enumerate(rows_with_lengths(there, failures), start=1)

@@ -191,7 +191,7 @@ class JudgeSettings(ModelSettings):
     sampling: SamplingSettings = SamplingSettings(temperature=0.0, max_tokens=512)
     """decoding of the judge: greedy, 512 tokens at most"""
     template: str = "pairwise"
-    """the judge's template: pairwise, short, score_first, labels, or the path of a template file"""
+    """the judge's template: pairwise, short, score_first, labels, fastchat, alpaca_eval, or the path of a file"""
     criteria: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
     """what to judge by, a text or a list of them; none = the template's own"""
     parser: Literal["scores", "first_line", "labels", "label", "json"] | None = None

@@ -34,7 +34,7 @@ def read_annotations(
     side; rows without it are skipped and counted.
 
     Args:
-        path: a table.
+        path: a table, or a directory or pattern of them.
         baseline: name of the baseline.
         rows: (line, row) of what `path` holds, where it was read already.
 
@@ -42,7 +42,7 @@ def read_annotations(
         InputError: the file cannot be read, lacks a column or holds values that are not known, or none holds the
             baseline.
     """
-    told = battle_columns(table_rows(Path(path)) if rows is None else rows, str(path))
+    told = battle_columns(table_rows(Path(path)) if rows is None else rows, str(path), baseline=baseline)
     if told.prompts is None:
         raise InputError(f"{path}: missing column instruction or prompt_id: win rates are joined by prompt")
     found: Counter[str] = Counter()

@@ -97,7 +97,7 @@ def annotated(row: JsonRow) -> frozenset[str]:
 
 
 _FASTCHAT = ("g1_winner", "g2_winner", "model_1", "model_2", "question_id")
-_ARENA_HARD = ("games", "model", "baseline")
+_ARENA_HARD = ("games", "model")
 _ALPACA_EVAL = ("generator_1", "generator_2", "preference", "instruction")
 KINDS = (
     Kind(
@@ -111,7 +111,7 @@ KINDS = (
         _ARENA_HARD,
         _arena_hard,
         ("judge", "uid", "question_id", "model", "baseline"),
-        frozenset({*_ARENA_HARD, "uid", "question_id"}),
+        frozenset({*_ARENA_HARD, "baseline", "uid", "question_id"}),
         frozenset({"prompt", "cluster"}),
     ),
     Kind(

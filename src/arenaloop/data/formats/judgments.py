@@ -1,6 +1,6 @@
 """Battles out of rows: plain ones, and the judgments of other tools (FastChat, Arena-Hard, AlpacaEval).
 
-How each tool's rows become battles stands in `judgment_kinds`.
+How each tool's rows become battles stands in `judgment_kinds`, and in `whole_judgments` where that takes a whole file.
 
 * **Plain battles**: `model_a`, `model_b`, and `winner`, the three columns of a one-hot winner, or `score_a` (see
   `outcome_columns`).
@@ -26,6 +26,7 @@ from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
 from arenaloop.data.formats.style_columns import StyleByAnswer, joined_style, style_cells
 from arenaloop.data.formats.vote_ids import Vote, VoteId, cell_key, counted_once, vote_id
+from arenaloop.data.formats.whole_judgments import completed, is_single_score
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.ratings.arrays import FloatArray
@@ -130,7 +131,8 @@ def require_columns(found: Collection[str], controls: Sequence[str] = (), *, the
     """
     columns = set(found)
     missing: list[str] = []
-    if not is_table(columns) and not any(set(kind.keys) <= columns for kind in KINDS):
+    known = is_table(columns) or is_single_score(columns) or any(set(kind.keys) <= columns for kind in KINDS)
+    if not known:
         near = max((kind.keys for kind in KINDS), key=lambda keys: len(columns & set(keys)))
         missing = [name for name in ("model_a", "model_b") if name not in columns]
         missing += [] if {"winner", "score_a"} & columns else ["winner"]
@@ -139,8 +141,7 @@ def require_columns(found: Collection[str], controls: Sequence[str] = (), *, the
     wanted = [f"{name}{side}" for name in feature_names(controls) for side in ("_a", "_b")]
     missing += [name for name in wanted if name not in {*columns, *there}]
     if missing:
-        hint = _NO_BASELINE if missing == ["baseline"] else _NO_STYLE if "headers_a" in missing else ""
-        hint = hint or f" (found: {', '.join(list(found)[:20]) or 'none'})"
+        hint = _NO_STYLE if "headers_a" in missing else f" (found: {', '.join(list(found)[:20]) or 'none'})"
         raise ValueError(f"missing column {', '.join(missing)}{hint}")
 
 
@@ -148,7 +149,6 @@ _NO_STYLE = (
     ": style is read from these, from Chatbot Arena's conv_metadata or from the answers' texts (conversation_a, "
     "response_a, output_a and their like); where these are in files of their own, name them by --answers"
 )
-_NO_BASELINE = ": Arena-Hard v0.1 keeps its name in its configuration (gpt-4-0314 unless changed); add it to every row"
 
 
 def battles_from_rows(
@@ -201,11 +201,32 @@ def battle_columns(
     answers: StyleByAnswer | None = None,
     judged: bool = False,
     by: By = None,
+    baseline: str | None = None,
 ) -> BattleColumns:
     """The columns that ratings and win rates read; arguments and errors are those of `battles_from_rows`.
 
-    With `judged` plain battles keep the column `judge`.
+    Args:
+        judged: whether plain battles keep the column `judge`.
+        baseline: of Arena-Hard's rows that name none.
     """
+    told_first: list[str] = []
+    whole = completed(rows, told_first, baseline)
+    try:
+        return _battle_columns(whole, source, controls, told_first, answers=answers, judged=judged, by=by)
+    except ValueError as error:
+        raise file_error(source, error) from None
+
+
+def _battle_columns(
+    rows: Iterable[tuple[int | str, JsonRow]],
+    source: str,
+    controls: Sequence[str],
+    told_first: Sequence[str],
+    *,
+    answers: StyleByAnswer | None,
+    judged: bool,
+    by: By,
+) -> BattleColumns:
     cells: dict[str, list[Any]] = {}
     lines: list[int | str] = []
     found: dict[str, None] = {}
@@ -314,7 +335,7 @@ def battle_columns(
         cells.get("judge"),
         cells.get("voter"),
         cells.get("tag"),
-        (*told_of, *left_out, *notes),
+        (*told_first, *told_of, *left_out, *notes),
         place,
     )
 
