@@ -29,7 +29,8 @@ def battle(
         list[str] | None, typer.Option("--model", metavar="NAME=SPEC", help="A contestant; give at least two.")
     ] = None,
     prompts: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Prompts, in any table; or sandbox:prompts?n=500.", show_default=False)
+        str | None,
+        typer.Option(metavar="FILE", help="Prompts, in any table; or sandbox:prompts?n=500.", show_default=False),
     ] = None,
     judge: Annotated[str | None, typer.Option(metavar="SPEC", help="Who decides.", show_default=False)] = None,
     out: Annotated[
