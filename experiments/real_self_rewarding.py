@@ -168,11 +168,12 @@ def scored(recipe: SelfRewarding, arena: Arena, model: Path) -> tuple[dict[str, 
     s, prompts = recipe.settings, cut_slices(recipe)[0]
     warm = replace(recipe.target("M1", model), sampling=s.sampling.build())
     found = answer(arena, warm, prompts, samples=s.samples)
+    wanted = {Status.OK, Status.TRUNCATED} if s.allow_truncated else {Status.OK}
     answers = [
         (prompt, one)
         for at, prompt in enumerate(prompts)
         for one in found[at * s.samples : (at + 1) * s.samples]
-        if one is not None and one.status is Status.OK
+        if one is not None and one.status in wanted
     ]
     # read, not asked: a judgement that could not be read would be asked for again
     asked = [recipe.rubric("M1", model).repeated(number) for number in range(s.self_judge.votes)]
