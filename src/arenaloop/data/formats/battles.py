@@ -28,7 +28,7 @@ from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.cells import Place, read_controls, read_scores, read_weights
 from arenaloop.ratings.outcomes import ONE_HOT, WINNER_SCORES, one_hot_winners, read_outcomes
 from arenaloop.table_files import is_pattern
-from arenaloop.tables import content_kind, csv_form, file_error, line_of, table_rows
+from arenaloop.tables import class_words, content_kind, csv_form, file_error, line_of, table_rows
 from arenaloop.text_files import bare_name, utf8_file
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def read_battles(path: str | Path, *, controls: Sequence[str] = ()) -> Battles:
     if path.is_dir() or is_pattern(path):
         return judgments.battles_from_rows(table_rows(path), str(path), controls=controls)
     kind = content_kind(path)
-    if kind not in ("array", "arrow"):
+    if kind not in ("array", "arrow") and not (kind == "parquet" and class_words(path, kind)):
         found = _columns(path, kind)
         spelled = judgments.known_names(controls).spelled(found)
         try:
