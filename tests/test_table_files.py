@@ -58,6 +58,18 @@ def test_a_data_set_on_disk_is_its_shards_with_words_for_its_classes(tmp_path: P
     assert content_kind(tmp_path / "set" / "data-00000-of-00002.arrow") == "arrow"
 
 
+def test_classes_of_parquet_are_their_words(tmp_path: Path) -> None:
+    features = {"winner": {"names": ["model_a", "model_b", "tie"], "_type": "ClassLabel"}}
+    frame = pl.DataFrame({"prompt_id": ["p", "q"], "model_a": ["a", "a"], "model_b": ["b", "b"], "winner": [1, 2]})
+    said = {"huggingface": json.dumps({"info": {"features": features}})}
+    frame.write_parquet(tmp_path / "votes.parquet", metadata=said)
+    assert [row["winner"] for _, row in table_rows(tmp_path / "votes.parquet")] == ["model_b", "tie"]
+    assert list(read_battles(tmp_path / "votes.parquet").score_a) == [0.0, 0.5]
+    frame.write_parquet(tmp_path / "votes.parquet", metadata={"huggingface": "[]"})
+    with pytest.raises(InputError, match=r"column winner: .*1"):
+        read_battles(tmp_path / "votes.parquet")
+
+
 def test_of_several_splits_one_is_named(tmp_path: Path) -> None:
     for split in ("train", "test"):
         saved(tmp_path / "set" / split, [{"prompt": split}])

@@ -68,6 +68,8 @@ def table_files(path: Path) -> list[Path]:
                 raise InputError(f"{path}: no file matches this pattern")
             return found
         return _in_directory(path) if path.is_dir() else [path]
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # a NUL in the name
         raise InputError(f"{str(path)!r}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
