@@ -69,7 +69,7 @@ def test_a_run_and_its_files(arenaloop: Command, tmp_path: Path) -> None:
     ] * 20
     board = read(tmp_path / "out" / "leaderboard.json")
     assert [list(r) for r in board["leaderboard"]] == [
-        ["rank", "model", "rating", "lower", "upper", "battles", "win_rate"]
+        ["rank", "model", "rating", "lower", "upper", "battles", "win_rate", "rank_lower", "rank_upper", "tier"]
     ] * 2
 
 
@@ -433,7 +433,7 @@ def test_wrong_models(arenaloop: Command, files: Path, arguments: list[str], say
         ("\n\n", ["p.jsonl", "the file is empty"]),
         ('{"prompt": "x"}\n{"prompt": \n', ["p.jsonl", "line 2"]),
         ('{"prompt": "x"}\n["y"]\n', ["p.jsonl", "line 2"]),
-        ('{"question": "x"}\n', ["line 1", "question"]),
+        ('{"query": "x"}\n', ["line 1", "prompt, instruction or question"]),
         (
             '{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}',
             ["line 1", "user turn"],
