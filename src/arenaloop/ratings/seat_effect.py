@@ -126,7 +126,10 @@ def _fitted(N: FloatArray, S: FloatArray, fit: BradleyTerry) -> tuple[FloatArray
         H[lonely, lonely] = 1.0
         if abs(gamma) > _FARTHEST or H[size, size] < 1e-9:
             return None
-        step = np.linalg.solve(H, gradient)
+        try:
+            step = np.linalg.solve(H, gradient)
+        except np.linalg.LinAlgError:
+            return None
         span = float(np.ptp(step[:size])) + abs(float(step[size]))
         scale = np.log1p(span) / span if span > 0 else 1.0
         theta, gamma = theta + scale * step[:size], gamma + scale * float(step[size])
