@@ -46,8 +46,8 @@ class Line(int):
     def __str__(self) -> str:
         return f"{int(self)} of {self.file}"
 
-    def __getnewargs__(self) -> tuple[int, str]:  # to be pickled
-        return int(self), self.file
+    def __reduce__(self) -> tuple[type[Line], tuple[int, str]]:
+        return Line, (int(self), self.file)
 
 
 def is_pattern(path: Path) -> bool:
