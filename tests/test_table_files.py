@@ -44,7 +44,10 @@ def test_a_line_of_several_files_says_which_and_is_a_number() -> None:
 
 def test_a_data_set_on_disk_is_its_shards_with_words_for_its_classes(tmp_path: Path) -> None:
     features = {"winner": {"names": ["model_a", "model_b", "tie"], "_type": "ClassLabel"}, "n": {"_type": "Value"}}
-    shards = [[{"winner": 0, "n": 1.5}, {"winner": 2, "n": None}], [{"winner": -1, "n": float("nan")}]]
+    shards: list[list[dict[str, Any]]] = [
+        [{"winner": 0, "n": 1.5}, {"winner": 2, "n": None}],
+        [{"winner": -1, "n": float("nan")}],
+    ]
     found = list(table_rows(saved(tmp_path / "set", *shards, features=features)))
     assert [row for _, row in found] == [
         {"winner": "model_a", "n": 1.5},
