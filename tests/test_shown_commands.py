@@ -113,6 +113,7 @@ def test_they_are_all_found() -> None:
         "consistency_world.py",
         "gold.py",
         "killing.py",
+        "over_seeds.py",
         "own_samples.py",
         "figures.py",
         "training_scale.py",
