@@ -130,8 +130,8 @@ class Undecided:
 # ---------------------------------------------------------------------- decided battles
 
 
-def battle_card(pick: Pick, store: Store, verdicts: Mapping[str, Verdict]) -> Card:
-    """A decided battle with the texts and verdicts behind it."""
+def battle_card(pick: Pick, store: Store, verdicts: Mapping[str, Verdict], lost: str | None = None) -> Card:
+    """A decided battle with the texts and verdicts behind it; of one lost by own failure, `lost` says how."""
     battle = pick.battle
     lone, hash_a, hash_b, a_first, b_first = _by_seat(battle, store, verdicts)
     return _card(
@@ -143,9 +143,10 @@ def battle_card(pick: Pick, store: Store, verdicts: Mapping[str, Verdict]) -> Ca
         lone=lone,
         kind=pick.kind,
         winner=battle.winner,
-        score_a=battle.score_a,
-        score_b=battle.score_b,
+        score_a=None if lost else battle.score_a,
+        score_b=None if lost else battle.score_b,
         flipped=battle.flipped,
+        problem=lost,
     )
 
 

@@ -13,6 +13,7 @@ from arenaloop.audit.suspicion import REASONS
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows, replacing
+from arenaloop.report.all_battles import AllBattles, Beside
 from arenaloop.report.cards import (
     Card,
     battle_card,
@@ -29,6 +30,7 @@ from arenaloop.report.learning import learned
 from arenaloop.report.order import worth_of
 from arenaloop.report.outcome import outcome, title
 from arenaloop.report.rendering import LIMITS, MAX_BYTES, environment, first_limit
+from arenaloop.report.run_battles import add_all
 from arenaloop.report.scatter import drawn
 from arenaloop.report.scope import Scope, template_labels, verdict_scope
 from arenaloop.report.shown_battles import Picks, read_picks
@@ -53,6 +55,8 @@ _ROWS = 200
 _MATRIX = 24
 """models of the pairwise table"""
 _CONFIG = 60_000
+_INDEX = 1_000_000
+"""bytes of the index of a page's own cards that stay in it, whatever else is shortened"""
 
 
 def write_report(directory: Path, out: Path | None = None) -> Path:
@@ -72,43 +76,60 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
     documents = None if is_training(directory) else read_documents(directory)
     if out is None and not os.access(directory, os.W_OK):
         raise InputError(f"{directory}: nothing can be written here; --out FILE names another place for the report")
-    page = render_training(directory) if documents is None else render(documents)
     path = out or directory / "report.html"
-    with replacing(path) as file:
-        file.write(page)
+    beside = Beside(path)
+    try:
+        page = render_training(directory) if documents is None else render(documents, beside)
+        with replacing(path) as file:
+            file.write(page)
+    except BaseException:
+        beside.forget()
+        raise
+    beside.tidy()
     return path
 
 
-def render(documents: Documents) -> bytes:
-    """The page of a run as UTF-8 HTML of at most `MAX_BYTES`."""
+def render(documents: Documents, beside: Beside) -> bytes:
+    """The page of a run as UTF-8 HTML of at most `MAX_BYTES`; what does not fit into it goes `beside` it."""
     with Store(documents.arena, readonly=True) as store:
         flagged = suspects(store, [str(row["model"]) for row in documents.rows])
-        picks, cards, scope = _browser(documents, store, flagged)
+        picks, cards, scope, everything = _browser(documents, store, flagged, beside)
         check_whole(documents.directory)
         context = _context(documents, store, picks, scope)
         context["suspicious"] = _suspicious(flagged, cards)
+    return fitted("report.html.jinja", context, cards, everything)
+
+
+def fitted(template: str, context: Mapping[str, Any], cards: Sequence[Card], everything: AllBattles) -> bytes:
+    """A page of at most `MAX_BYTES`: all battles in it if they fit, and texts cut until the cards do."""
+
+    def rendered(limit: int) -> bytes:
+        page = environment().get_template(template)
+        text = page.render(**context, cards=cards, limit=limit, data=data, beside=address, all=len(everything))
+        return text.encode("utf-8")
+
     fits = first_limit(lambda limit: (text for card in cards for text in shortened(card, limit)))
+    data, address = everything.embedded(), None
+    page = b"" if data is None else rendered(LIMITS[fits])
+    if data is not None and len(page) <= MAX_BYTES:
+        return page
+    if data is None or len(data) > _INDEX or len(everything) > len(cards):
+        data, address = None, everything.write()
     for limit in LIMITS[fits:]:
-        page = _rendered(context, cards, limit)
+        page = rendered(limit)
         if len(page) <= MAX_BYTES:
-            return page
-    while len(page) > MAX_BYTES and cards:  # hostile beyond all measure: fewer battles
-        cards = cards[: len(cards) * 2 // 3]
-        page = _rendered(context, cards, LIMITS[-1])
+            break
     return page
-
-
-def _rendered(context: Mapping[str, Any], cards: Sequence[Card], limit: int) -> bytes:
-    text = environment().get_template("report.html.jinja").render(**context, cards=cards, limit=limit)
-    return text.encode("utf-8")
 
 
 # ---------------------------------------------------------------------- gathering
 
 
-def _browser(documents: Documents, store: Store, flagged: Sequence[Suspect]) -> tuple[Picks, list[Card], Scope]:
-    """One pass over the battles; the cards of the browser: undecided, suspicious, flipped, largest gaps, a random rest;
-    and whose verdicts count.
+def _browser(
+    documents: Documents, store: Store, flagged: Sequence[Suspect], beside: Beside
+) -> tuple[Picks, list[Card], Scope, AllBattles]:
+    """What one pass over the battles tells; the cards in the page: undecided, suspicious, flipped, largest gaps, a
+    random rest; whose verdicts count; and all battles.
     """
     missing = int(documents.summary["battles_wanted"]) - int(documents.summary["battles_decided"])
     names = [str(row["model"]) for row in documents.rows]
@@ -128,7 +149,10 @@ def _browser(documents: Documents, store: Store, flagged: Sequence[Suspect]) -> 
     cards = [undecided_card(item, store, seats) for item in open_]
     chosen = picks.chosen[: _BATTLES - len(cards)]
     verdicts = store.verdicts([key for pick in chosen for key in pick.battle.verdicts])
-    return picks, cards + [battle_card(pick, store, verdicts) for pick in chosen], scope
+    cards += [battle_card(pick, store, verdicts) for pick in chosen]
+    everything = AllBattles(names, beside, MAX_BYTES)
+    add_all(everything, documents.directory, store, cards, open_, chosen)
+    return picks, cards, scope, everything
 
 
 def _spotted(flagged: Sequence[Suspect]) -> Iterator[tuple[str, str]]:
