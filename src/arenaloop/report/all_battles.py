@@ -141,6 +141,7 @@ class AllBattles:
             [[visible(role), self._text(words)] for role, words in card.history],
             [[self._text(words) for words in turn] for turn in card.turns],
             seats, card.turns_left_out, int(card.lone), int(card.same_text), visible(card.problem or ""), _meta(card),
+            [[visible(who), self._text(words)] for who, words in card.said],
         ])  # fmt: skip
         self._size += 200
         if self._size >= _PART:

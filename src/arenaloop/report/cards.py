@@ -78,6 +78,7 @@ class Card:
         turns_left_out: turns of history and conversation that are not shown.
         seats: both seatings; one alone where each seat is a battle of its own.
         problem: why there is no outcome, in words.
+        said: words about the battle where no verdicts are stored: who, and what.
     """
 
     kind: str
@@ -97,6 +98,7 @@ class Card:
     same_text: bool = False
     problem: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    said: Sequence[tuple[str, Clip]] = ()
 
     @property
     def judges(self) -> list[str]:

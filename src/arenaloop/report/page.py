@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from arenaloop.audit.suspects import Suspect, suspects
 from arenaloop.audit.suspicion import REASONS
@@ -14,22 +14,24 @@ from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows, replacing
 from arenaloop.report.all_battles import AllBattles, Beside
+from arenaloop.report.battle_file import render_file
+from arenaloop.report.board_parts import caption, pairs_of
 from arenaloop.report.cards import (
     Card,
     battle_card,
     final_seatings,
-    shortened,
     undecided,
     undecided_card,
     unread_by_model,
 )
 from arenaloop.report.charts import forest, stage_curves
 from arenaloop.report.documents import Documents, number, read_documents
+from arenaloop.report.fitting import fitted
 from arenaloop.report.health import benches, failures, judge_health, scores
 from arenaloop.report.learning import learned
 from arenaloop.report.order import worth_of
 from arenaloop.report.outcome import outcome, title
-from arenaloop.report.rendering import LIMITS, MAX_BYTES, environment, first_limit
+from arenaloop.report.rendering import MAX_BYTES
 from arenaloop.report.run_battles import add_all
 from arenaloop.report.scatter import drawn
 from arenaloop.report.scope import Scope, template_labels, verdict_scope
@@ -40,8 +42,9 @@ from arenaloop.report.tables import table
 from arenaloop.report.texts import clip, one_line
 from arenaloop.report.training import is_training, render_training
 from arenaloop.store import Store
+from arenaloop.table_files import is_pattern
 
-__all__ = ["MAX_BYTES", "render", "write_report"]
+__all__ = ["MAX_BYTES", "is_battle_file", "render", "write_report"]
 
 _PEEK = 200
 """battles whose verdicts tell who judges: every battle of a run has the same judges"""
@@ -55,8 +58,6 @@ _ROWS = 200
 _MATRIX = 24
 """models of the pairwise table"""
 _CONFIG = 60_000
-_INDEX = 1_000_000
-"""bytes of the index of a page's own cards that stay in it, whatever else is shortened"""
 
 
 def write_report(directory: Path, out: Path | None = None) -> Path:
@@ -64,7 +65,8 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
 
     Args:
         directory: a finished run: ``config.yaml``, ``arena.db``, ``battles.jsonl``, ``leaderboard.json`` and
-            ``summary.json``; of a recipe also ``data/``. Or a training's, which need not have finished.
+            ``summary.json``; of a recipe also ``data/``. Or a training's, which need not have finished. Or a file of
+            battles, beside which ``NAME.report.html`` is written.
         out: the file to write.
 
     Raises:
@@ -73,13 +75,18 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
         StorageError: the disk is full.
     """
     directory = Path(directory)
-    documents = None if is_training(directory) else read_documents(directory)
-    if out is None and not os.access(directory, os.W_OK):
-        raise InputError(f"{directory}: nothing can be written here; --out FILE names another place for the report")
-    path = out or directory / "report.html"
+    of_file = is_battle_file(directory)
+    documents = None if of_file or is_training(directory) else read_documents(directory)
+    folder = directory.parent if of_file else directory
+    if out is None and not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}: nothing can be written here; --out FILE names another place for the report")
+    path = out or (folder / f"{bare_stem(directory)}.report.html" if of_file else directory / "report.html")
     beside = Beside(path)
     try:
-        page = render_training(directory) if documents is None else render(documents, beside)
+        if of_file:
+            page = render_file(directory, beside)
+        else:
+            page = render_training(directory) if documents is None else render(documents, beside)
         with replacing(path) as file:
             file.write(page)
     except BaseException:
@@ -87,6 +94,16 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
         raise
     beside.tidy()
     return path
+
+
+def is_battle_file(path: Path) -> bool:
+    """Whether a path names battles alone: a file, or a pattern of files."""
+    return path.is_file() or (not path.exists() and is_pattern(path))
+
+
+def bare_stem(path: Path) -> str:
+    """A file's name without its endings: ``battles`` of ``battles.jsonl.gz``; ``battles`` of a pattern."""
+    return "battles" if is_pattern(path) else path.name.partition(".")[0] or path.name
 
 
 def render(documents: Documents, beside: Beside) -> bytes:
@@ -98,28 +115,6 @@ def render(documents: Documents, beside: Beside) -> bytes:
         context = _context(documents, store, picks, scope)
         context["suspicious"] = _suspicious(flagged, cards)
     return fitted("report.html.jinja", context, cards, everything)
-
-
-def fitted(template: str, context: Mapping[str, Any], cards: Sequence[Card], everything: AllBattles) -> bytes:
-    """A page of at most `MAX_BYTES`: all battles in it if they fit, and texts cut until the cards do."""
-
-    def rendered(limit: int) -> bytes:
-        page = environment().get_template(template)
-        text = page.render(**context, cards=cards, limit=limit, data=data, beside=address, all=len(everything))
-        return text.encode("utf-8")
-
-    fits = first_limit(lambda limit: (text for card in cards for text in shortened(card, limit)))
-    data, address = everything.embedded(), None
-    page = b"" if data is None else rendered(LIMITS[fits])
-    if data is not None and len(page) <= MAX_BYTES:
-        return page
-    if data is None or len(data) > _INDEX or len(everything) > len(cards):
-        data, address = None, everything.write()
-    for limit in LIMITS[fits:]:
-        page = rendered(limit)
-        if len(page) <= MAX_BYTES:
-            break
-    return page
 
 
 # ---------------------------------------------------------------------- gathering
@@ -188,24 +183,6 @@ def _suspicious(flagged: Sequence[Suspect], cards: Sequence[Card]) -> dict[str, 
     }
 
 
-class Cell(NamedTuple):
-    """One model's battles against another."""
-
-    won: int
-    tied: int
-    lost: int
-
-    @property
-    def rate(self) -> float | None:
-        """The win rate, a tie being half a win; None if they never met."""
-        return (self.won + self.tied / 2) / sum(self) if any(self) else None
-
-    @property
-    def shade(self) -> int:
-        """From -10 (always lost) to 10 (always won), for the colour."""
-        return 0 if self.rate is None else round(20 * (self.rate - 0.5))
-
-
 def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> dict[str, Any]:
     rows, stages = documents.rows[:_ROWS], documents.stages[:_ROWS]
     trained = {stage["name"] for stage in stages}
@@ -223,7 +200,7 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "outcome": outcome(documents, picks, [one.name for one in bench]),
         "summary": documents.summary,
         "board": {"own_failures": 0, "undecided": 0, **documents.board},
-        "caption": _caption(documents.board),
+        "caption": caption(documents.board),
         "worth": worth_of(documents.board),
         "notes": [one_line(note, 400) for note in _notes(documents)[:30]],
         "rows": rows,
@@ -237,7 +214,7 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "tables": [table(one) for one in documents.figures("tables")],
         "learned": learned(documents),
         "matrix_names": met,
-        "matrix": [[None if one == other else Cell(*picks.record(one, other)) for other in met] for one in met],
+        "matrix": pairs_of(met, picks),
         "matrix_left_out": max(0, len(documents.rows) - _MATRIX),
         "health": judge_health(documents, store, picks, scope),
         "benches": bench,
@@ -255,19 +232,3 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
 def _notes(documents: Documents) -> list[str]:
     """What a reader should know: of the board, and of the servers' replies."""
     return [*(documents.board.get("notes") or ()), *(documents.summary.get("notices") or ())]
-
-
-def _caption(board: Mapping[str, Any]) -> str:
-    """How the models were rated, in one line."""
-    method = {"bt": "Bradley–Terry by maximum likelihood", "elo": "Elo, averaged over orders"}.get(
-        board["method"], one_line(board["method"], 40)
-    )
-    cluster = one_line(board["cluster"], 40)
-    clustered = "every battle on its own" if cluster == "battle" else f"clustered by {cluster}"
-    level = number(board.get("level"))
-    intervals = f"{100 * level:g} % intervals" if level is not None else "intervals"
-    skipped = f", {board['skipped']:,} skipped" if board.get("skipped") else ""
-    return (
-        f"{board['battles']:,} battles, {board['ties']:,} ties{skipped} · {method} · "
-        f"{intervals} ({one_line(board['interval'], 40)}, {clustered})"
-    )

@@ -107,7 +107,7 @@
   const turn = (kind, role, nodes) => add(make("div", `turn ${kind}`), add(make("p", "role"), ...role), ...nodes);
 
   const body = (i, [store, cards]) => {
-    const [history, turns, seats, left, lone, same, problem, meta] = cards[i - index.parts[partOf(i)][0]];
+    const [history, turns, seats, left, lone, same, problem, meta, said] = cards[i - index.parts[partOf(i)][0]];
     const won = index.rows.w[i];
     const node = make("div", "body");
     if (problem) node.append(make("p", "problem", won === 3 ? `No outcome: ${problem}.` : problem));
@@ -150,6 +150,9 @@
       }
       if (!calls.length) seat.append(make("p", "ruling", "The judge was not asked, or the verdict is not stored."));
       verdicts.append(seat);
+    }
+    for (const [who, code] of said) {
+      verdicts.append(add(make("div", "verdict"), add(make("p", "role"), isolated(who)), ...text(store, code)));
     }
     node.append(verdicts);
     if (lone) {
@@ -195,8 +198,9 @@
       const part = partOf(i), there = texts[part];
       if (there && !there.waiting) {
         const [store, cards] = there;
-        const [history, turns, seats] = cards[i - index.parts[part][0]];
-        const codes = [...history.map((one) => one[1]), ...turns.flat(), ...seats.flatMap((seat) => seat[4].map((call) => call[6]))];
+        const card = cards[i - index.parts[part][0]];
+        const [history, turns, seats] = card;
+        const codes = [...[...history, ...card[8]].map((one) => one[1]), ...turns.flat(), ...seats.flatMap((seat) => seat[4].map((call) => call[6]))];
         found += codes.map((code) => code === null ? "" : typeof store[code] === "string" ? store[code]
           : `\n${store[code][0]}\n${store[code][2]}`).join("\n");
       }
