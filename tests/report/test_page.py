@@ -325,7 +325,7 @@ def quoting(request: Request) -> str:
 def test_the_policy_allows_exactly_our_style_and_script(battle_run: Path) -> None:
     page = read(battle_run)
     policy = next(attrs["content"] for tag, attrs in page.elements if attrs.get("http-equiv"))
-    for kind, name in (("script", "script.js"), ("style", "style.css")):
+    for kind, name in (("script", "browser.js"), ("style", "style.css")):
         digest = base64.b64encode(hashlib.sha256((OURS / name).read_bytes()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}'" in str(policy)
     assert str(policy).startswith("default-src 'none';")

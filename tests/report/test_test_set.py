@@ -57,7 +57,7 @@ def test_figures_worked_by_hand() -> None:
     assert (second["prompts"], second["diverse"], second["hard"], second["mean_difficulty"]) == (3, 1, 1, 7.0)
     assert (second["x"], second["y"], second["examples"]) == (1.0, 2.0, ["prompt 1", "prompt 4"])
     page = Page(render_test_set(told).decode())
-    assert_only_ours(page, forms=0, scripts=0)
+    assert_only_ours(page, forms=0, script="")
     for words in ("A test set of 5 prompts", "3", "of 2 wanted", "price unknown", "The cut is at 7", "1 unparsed"):
         assert words in page.text
     bubbles = [attrs for tag, attrs in page.elements if tag == "circle"]
@@ -70,14 +70,14 @@ def test_whatever_prompts_hold_nothing_but_ours_is_on_the_page() -> None:
     prompts = [Prompt.of(f"{n} {EVERYTHING}", category=HOSTILE[n % len(HOSTILE)]) for n in range(9)]
     told = document(prompts, {4: 8.0, 5: 7.0}, judge=EVERYTHING, prompts_file=EVERYTHING, embeddings=EVERYTHING)
     page = Page(render_test_set(told).decode())
-    assert_only_ours(page, forms=0, scripts=0)
+    assert_only_ours(page, forms=0, script="")
     assert "<script>alert(1)</script>" in page.text
 
 
 def test_a_set_without_ratings_has_a_page() -> None:
     told = document([Prompt.of(f"prompt {n}") for n in range(9)], {})
     page = Page(render_test_set(told).decode())
-    assert_only_ours(page, forms=0, scripts=0)
+    assert_only_ours(page, forms=0, script="")
     assert told["difficulty"] is None
     assert "No prompt was rated." in page.text
     assert {str(attrs["class"]).strip() for tag, attrs in page.elements if tag == "circle"} == {"bubble"}

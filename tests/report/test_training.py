@@ -64,7 +64,7 @@ def test_a_training_on_own_answers_shows_curves_and_answers(ppo: Path) -> None:
     with Store(ppo / "arena.db"):
         pass
     page = read(ppo)
-    assert_only_ours(page, KINDS)
+    assert_only_ours(page, KINDS, script="script.js")
     assert [attrs["id"] for tag, attrs in page.elements if tag == "section"] == ["curves", "browser", "settings"]
     text = page.text
     assert "Training: ppo" in text
@@ -97,7 +97,7 @@ def test_a_training_on_own_answers_shows_curves_and_answers(ppo: Path) -> None:
 def test_of_many_answers_the_ends_and_a_random_rest_are_shown(tmp_path: Path) -> None:
     out = trained(tmp_path / "out", {"key": "k"}, [line(n) for n in range(1, 501)], {0: answers(0, 600, 20)})
     page = read(out)
-    assert_only_ours(page, KINDS)
+    assert_only_ours(page, KINDS, script="script.js")
     cards = [attrs for tag, attrs in page.elements if tag == "details" and "battle" in str(attrs.get("class"))]
     scores = {float(str(card["data-score"])) for card in cards if card["data-score"]}
     assert len(cards) == 360
@@ -117,7 +117,7 @@ def test_a_reward_models_measures_and_calibration(tmp_path: Path) -> None:
     metrics = [{"step": n, "loss": 1 / n, "accuracy": 0.5, "gap": 0.1 * n} for n in range(1, 9)]
     record = {"key": "k", "method": "reward_model", "result": RESULT | {"report": report}}
     page = read(trained(tmp_path / "rm", record, metrics, {}))
-    assert_only_ours(page, KINDS, forms=0)
+    assert_only_ours(page, KINDS, forms=0, script="script.js")
     assert [attrs["id"] for tag, attrs in page.elements if tag == "section"] == ["curves", "measured", "settings"]
     assert "The loss fell from 1 to 0.125." in page.text
     assert "Pairs ranked right, by the probability that the scores claim, in per cent" in page.text
@@ -137,7 +137,7 @@ def test_texts_of_models_are_shown_and_do_nothing(tmp_path: Path) -> None:
                             "report": {EVERYTHING: [1.0], f"right_at_{EVERYTHING}": [1.0]}},
     }  # fmt: skip
     page = read(trained(tmp_path / "out", record, [line(1, **{EVERYTHING: 1.0}), line(2)], {0: rows}))
-    assert_only_ours(page, KINDS)
+    assert_only_ours(page, KINDS, script="script.js")
     assert "<script>alert(1)</script>" in page.text
     assert "⟨U+202E⟩" in page.text
 
@@ -155,7 +155,7 @@ def test_whatever_stands_in_its_files(tmp_path: Path, record: Any) -> None:
         file.write('{"step": 2, "lo')
     (out / "rollouts" / "000001.jsonl.gz").write_bytes(b"\x1f\x8bcut")
     page = read(out)
-    assert_only_ours(page, KINDS)
+    assert_only_ours(page, KINDS, script="script.js")
     assert "1 roll-outs could not be read" in page.text
 
 

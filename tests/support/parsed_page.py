@@ -13,12 +13,12 @@ __all__ = ["EVERYTHING", "HOSTILE", "OURS", "Page", "assert_only_ours", "read"]
 TAGS = """
     html head meta title link style script body header nav main section footer article div span p h1 h2 h3 h4 a ul li
     dl dt dd table thead tbody tr th td figure figcaption svg line circle rect text bdi small strong kbd form label
-    select option input button output details summary pre
+    select option input button output details summary pre em s br hr blockquote code ol h5 h6
 """
 ATTRIBUTES = """
     lang charset http-equiv content name rel href class id for role aria-label scope title dir hidden type value
     autocomplete placeholder data-kind data-models data-score data-kl height width x y x1 x2 y1 y2 cx cy r dx dy
-    text-anchor transform overflow
+    text-anchor transform overflow start min step inputmode data-index
 """
 OURS = Path(rendering.__file__).with_name("templates")
 
@@ -47,18 +47,20 @@ class Page(HTMLParser):
         self.feed(html)
         self.close()
 
-    VOID = frozenset({"meta", "link", "input", "br", "img", "base", "embed", "source"})
+    VOID = frozenset({"meta", "link", "input", "br", "hr", "img", "base", "embed", "source"})
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
         if tag not in self.VOID:
-            self.inside.append(tag)
+            data = tag == "script" and dict(attrs).get("type") == "application/json"
+            self.inside.append("data" if data else tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.inside.pop() == tag, f"</{tag}> closes nothing of ours"
+        inside = self.inside.pop()
+        assert ("script" if inside == "data" else inside) == tag, f"</{tag}> closes nothing of ours"
 
     def handle_data(self, data: str) -> None:
         self.words.append((self.inside[-1] if self.inside else "", data))
@@ -74,7 +76,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        return "\n".join(words for kind, words in self.words if kind not in ("script", "style"))
+        return "\n".join(words for kind, words in self.words if kind not in ("script", "style", "data"))
 
     def inside_of(self, kind: str) -> str:
         return "".join(words for where, words in self.words if where == kind)
@@ -91,16 +93,21 @@ def read(directory: Path) -> Page:
 RUN_KINDS = r"(undecided|suspicious|flipped|gap|random)( flipped)?( tie)?"
 
 
-def assert_only_ours(page: Page, kinds_of_cards: str = RUN_KINDS, *, forms: int = 1, scripts: int = 1) -> None:
+def assert_only_ours(
+    page: Page, kinds_of_cards: str = RUN_KINDS, *, forms: int = 1, script: str = "browser.js"
+) -> None:
     """Nothing on the page but what the template put there, and nothing that loads, links out or runs."""
     assert page.inside == []
     assert page.odd == []
     assert {tag for tag, _ in page.elements} <= set(TAGS.split())
     assert {name for _, attrs in page.elements for name in attrs} <= set(ATTRIBUTES.split())
-    assert page.inside_of("script") == scripts * (OURS / "script.js").read_text(encoding="utf-8")
+    assert page.inside_of("script") == ((OURS / script).read_text(encoding="utf-8") if script else "")
     assert page.inside_of("style") == (OURS / "style.css").read_text(encoding="utf-8")
     tags = [tag for tag, _ in page.elements]
-    assert (tags.count("script"), tags.count("style"), tags.count("link"), tags.count("form")) == (scripts, 1, 1, forms)
+    data = [attrs for tag, attrs in page.elements if tag == "script" and attrs]
+    assert data in ([], [{"type": "application/json", "id": "data"}])
+    scripts = tags.count("script") - len(data)
+    assert (scripts, tags.count("style"), tags.count("link"), tags.count("form")) == (bool(script), 1, 1, forms)
     links = {attrs["href"] for tag, attrs in page.elements if "href" in attrs}
     assert all(link == "data:," or re.fullmatch(r"#[a-z]+[0-9]*", str(link)) for link in links)
     kinds = {str(attrs.get("data-kind")) for tag, attrs in page.elements if "battle" in str(attrs.get("class"))}

@@ -11,15 +11,25 @@ __all__ = ["report"]
 
 
 def report(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory, or a training's.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR|FILE", help="A run directory, a training's, or a file of battles.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where. Default: DIR/report.html.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Where. Default: DIR/report.html; NAME.report.html beside a file.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Write DIR/report.html: ratings, judge health, cost, and battles side by side. Opens anywhere, loads nothing.
 
     Of a training's directory: its curves, what was measured, and the answers that it learned from. A battle that is
-    going on is reported as it stands.
+    going on is reported as it stands. Of a file of battles, whatever `rank` reads: the board, what its order is worth,
+    and the battles, with their texts where the file has them.
 
     Examples:
 
@@ -28,6 +38,8 @@ def report(
         arenaloop report /mnt/archive/demo --out demo.html
 
         arenaloop report checkpoints/ppo
+
+        arenaloop report arena.parquet -o report.html
     """
     from rich.console import Console
 
@@ -35,9 +47,13 @@ def report(
     from arenaloop.cli.standing import readable
     from arenaloop.report import write_report
     from arenaloop.report.documents import read_documents
+    from arenaloop.report.page import is_battle_file
     from arenaloop.report.training import is_training
     from arenaloop.store import Store
 
+    if is_battle_file(directory):
+        typer.echo(write_report(directory, out))
+        return
     messages = Console(stderr=True)
     with readable(directory, messages) as there:
         arena = there / ARENA if is_training(there) else read_documents(there).arena

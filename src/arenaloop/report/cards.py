@@ -78,6 +78,7 @@ class Card:
         turns_left_out: turns of history and conversation that are not shown.
         seats: both seatings; one alone where each seat is a battle of its own.
         problem: why there is no outcome, in words.
+        said: words about the battle where no verdicts are stored: who, and what.
     """
 
     kind: str
@@ -97,6 +98,7 @@ class Card:
     same_text: bool = False
     problem: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    said: Sequence[tuple[str, Clip]] = ()
 
     @property
     def judges(self) -> list[str]:
@@ -130,8 +132,8 @@ class Undecided:
 # ---------------------------------------------------------------------- decided battles
 
 
-def battle_card(pick: Pick, store: Store, verdicts: Mapping[str, Verdict]) -> Card:
-    """A decided battle with the texts and verdicts behind it."""
+def battle_card(pick: Pick, store: Store, verdicts: Mapping[str, Verdict], lost: str | None = None) -> Card:
+    """A decided battle with the texts and verdicts behind it; of one lost by own failure, `lost` says how."""
     battle = pick.battle
     lone, hash_a, hash_b, a_first, b_first = _by_seat(battle, store, verdicts)
     return _card(
@@ -143,9 +145,10 @@ def battle_card(pick: Pick, store: Store, verdicts: Mapping[str, Verdict]) -> Ca
         lone=lone,
         kind=pick.kind,
         winner=battle.winner,
-        score_a=battle.score_a,
-        score_b=battle.score_b,
+        score_a=None if lost else battle.score_a,
+        score_b=None if lost else battle.score_b,
         flipped=battle.flipped,
+        problem=lost,
     )
 
 

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from arenaloop.audit.suspects import Suspect, suspects
 from arenaloop.audit.suspicion import REASONS
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows, replacing
+from arenaloop.report.all_battles import AllBattles, Beside
+from arenaloop.report.battle_file import render_file
+from arenaloop.report.board_parts import caption, pairs_of
 from arenaloop.report.cards import (
     Card,
     battle_card,
     final_seatings,
-    shortened,
     undecided,
     undecided_card,
     unread_by_model,
 )
 from arenaloop.report.charts import forest, stage_curves
 from arenaloop.report.documents import Documents, number, read_documents
+from arenaloop.report.fitting import fitted
 from arenaloop.report.health import benches, failures, judge_health, scores
 from arenaloop.report.learning import learned
 from arenaloop.report.order import worth_of
 from arenaloop.report.outcome import outcome, title
-from arenaloop.report.rendering import LIMITS, MAX_BYTES, environment, first_limit
+from arenaloop.report.rendering import MAX_BYTES
+from arenaloop.report.run_battles import add_all
 from arenaloop.report.scatter import drawn
 from arenaloop.report.scope import Scope, template_labels, verdict_scope
 from arenaloop.report.shown_battles import Picks, read_picks
@@ -38,8 +42,9 @@ from arenaloop.report.tables import table
 from arenaloop.report.texts import clip, one_line
 from arenaloop.report.training import is_training, render_training
 from arenaloop.store import Store
+from arenaloop.table_files import is_pattern
 
-__all__ = ["MAX_BYTES", "render", "write_report"]
+__all__ = ["MAX_BYTES", "is_battle_file", "render", "write_report"]
 
 _PEEK = 200
 """battles whose verdicts tell who judges: every battle of a run has the same judges"""
@@ -60,7 +65,8 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
 
     Args:
         directory: a finished run: ``config.yaml``, ``arena.db``, ``battles.jsonl``, ``leaderboard.json`` and
-            ``summary.json``; of a recipe also ``data/``. Or a training's, which need not have finished.
+            ``summary.json``; of a recipe also ``data/``. Or a training's, which need not have finished. Or a file of
+            battles, beside which ``NAME.report.html`` is written.
         out: the file to write.
 
     Raises:
@@ -69,46 +75,56 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
         StorageError: the disk is full.
     """
     directory = Path(directory)
-    documents = None if is_training(directory) else read_documents(directory)
-    if out is None and not os.access(directory, os.W_OK):
-        raise InputError(f"{directory}: nothing can be written here; --out FILE names another place for the report")
-    page = render_training(directory) if documents is None else render(documents)
-    path = out or directory / "report.html"
-    with replacing(path) as file:
-        file.write(page)
+    of_file = is_battle_file(directory)
+    documents = None if of_file or is_training(directory) else read_documents(directory)
+    folder = directory.parent if of_file else directory
+    if out is None and not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}: nothing can be written here; --out FILE names another place for the report")
+    path = out or (folder / f"{bare_stem(directory)}.report.html" if of_file else directory / "report.html")
+    beside = Beside(path)
+    try:
+        if of_file:
+            page = render_file(directory, beside)
+        else:
+            page = render_training(directory) if documents is None else render(documents, beside)
+        with replacing(path) as file:
+            file.write(page)
+    except BaseException:
+        beside.forget()
+        raise
+    beside.tidy()
     return path
 
 
-def render(documents: Documents) -> bytes:
-    """The page of a run as UTF-8 HTML of at most `MAX_BYTES`."""
+def is_battle_file(path: Path) -> bool:
+    """Whether a path names battles alone: a file, or a pattern of files."""
+    return path.is_file() or (not path.exists() and is_pattern(path))
+
+
+def bare_stem(path: Path) -> str:
+    """A file's name without its endings: ``battles`` of ``battles.jsonl.gz``; ``battles`` of a pattern."""
+    return "battles" if is_pattern(path) else path.name.partition(".")[0] or path.name
+
+
+def render(documents: Documents, beside: Beside) -> bytes:
+    """The page of a run as UTF-8 HTML of at most `MAX_BYTES`; what does not fit into it goes `beside` it."""
     with Store(documents.arena, readonly=True) as store:
         flagged = suspects(store, [str(row["model"]) for row in documents.rows])
-        picks, cards, scope = _browser(documents, store, flagged)
+        picks, cards, scope, everything = _browser(documents, store, flagged, beside)
         check_whole(documents.directory)
         context = _context(documents, store, picks, scope)
         context["suspicious"] = _suspicious(flagged, cards)
-    fits = first_limit(lambda limit: (text for card in cards for text in shortened(card, limit)))
-    for limit in LIMITS[fits:]:
-        page = _rendered(context, cards, limit)
-        if len(page) <= MAX_BYTES:
-            return page
-    while len(page) > MAX_BYTES and cards:  # hostile beyond all measure: fewer battles
-        cards = cards[: len(cards) * 2 // 3]
-        page = _rendered(context, cards, LIMITS[-1])
-    return page
-
-
-def _rendered(context: Mapping[str, Any], cards: Sequence[Card], limit: int) -> bytes:
-    text = environment().get_template("report.html.jinja").render(**context, cards=cards, limit=limit)
-    return text.encode("utf-8")
+    return fitted("report.html.jinja", context, cards, everything)
 
 
 # ---------------------------------------------------------------------- gathering
 
 
-def _browser(documents: Documents, store: Store, flagged: Sequence[Suspect]) -> tuple[Picks, list[Card], Scope]:
-    """One pass over the battles; the cards of the browser: undecided, suspicious, flipped, largest gaps, a random rest;
-    and whose verdicts count.
+def _browser(
+    documents: Documents, store: Store, flagged: Sequence[Suspect], beside: Beside
+) -> tuple[Picks, list[Card], Scope, AllBattles]:
+    """What one pass over the battles tells; the cards in the page: undecided, suspicious, flipped, largest gaps, a
+    random rest; whose verdicts count; and all battles.
     """
     missing = int(documents.summary["battles_wanted"]) - int(documents.summary["battles_decided"])
     names = [str(row["model"]) for row in documents.rows]
@@ -128,7 +144,10 @@ def _browser(documents: Documents, store: Store, flagged: Sequence[Suspect]) -> 
     cards = [undecided_card(item, store, seats) for item in open_]
     chosen = picks.chosen[: _BATTLES - len(cards)]
     verdicts = store.verdicts([key for pick in chosen for key in pick.battle.verdicts])
-    return picks, cards + [battle_card(pick, store, verdicts) for pick in chosen], scope
+    cards += [battle_card(pick, store, verdicts) for pick in chosen]
+    everything = AllBattles(names, beside, MAX_BYTES)
+    add_all(everything, documents.directory, store, cards, open_, chosen)
+    return picks, cards, scope, everything
 
 
 def _spotted(flagged: Sequence[Suspect]) -> Iterator[tuple[str, str]]:
@@ -164,24 +183,6 @@ def _suspicious(flagged: Sequence[Suspect], cards: Sequence[Card]) -> dict[str, 
     }
 
 
-class Cell(NamedTuple):
-    """One model's battles against another."""
-
-    won: int
-    tied: int
-    lost: int
-
-    @property
-    def rate(self) -> float | None:
-        """The win rate, a tie being half a win; None if they never met."""
-        return (self.won + self.tied / 2) / sum(self) if any(self) else None
-
-    @property
-    def shade(self) -> int:
-        """From -10 (always lost) to 10 (always won), for the colour."""
-        return 0 if self.rate is None else round(20 * (self.rate - 0.5))
-
-
 def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> dict[str, Any]:
     rows, stages = documents.rows[:_ROWS], documents.stages[:_ROWS]
     trained = {stage["name"] for stage in stages}
@@ -199,7 +200,7 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "outcome": outcome(documents, picks, [one.name for one in bench]),
         "summary": documents.summary,
         "board": {"own_failures": 0, "undecided": 0, **documents.board},
-        "caption": _caption(documents.board),
+        "caption": caption(documents.board),
         "worth": worth_of(documents.board),
         "notes": [one_line(note, 400) for note in _notes(documents)[:30]],
         "rows": rows,
@@ -213,7 +214,7 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "tables": [table(one) for one in documents.figures("tables")],
         "learned": learned(documents),
         "matrix_names": met,
-        "matrix": [[None if one == other else Cell(*picks.record(one, other)) for other in met] for one in met],
+        "matrix": pairs_of(met, picks),
         "matrix_left_out": max(0, len(documents.rows) - _MATRIX),
         "health": judge_health(documents, store, picks, scope),
         "benches": bench,
@@ -231,19 +232,3 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
 def _notes(documents: Documents) -> list[str]:
     """What a reader should know: of the board, and of the servers' replies."""
     return [*(documents.board.get("notes") or ()), *(documents.summary.get("notices") or ())]
-
-
-def _caption(board: Mapping[str, Any]) -> str:
-    """How the models were rated, in one line."""
-    method = {"bt": "Bradley–Terry by maximum likelihood", "elo": "Elo, averaged over orders"}.get(
-        board["method"], one_line(board["method"], 40)
-    )
-    cluster = one_line(board["cluster"], 40)
-    clustered = "every battle on its own" if cluster == "battle" else f"clustered by {cluster}"
-    level = number(board.get("level"))
-    intervals = f"{100 * level:g} % intervals" if level is not None else "intervals"
-    skipped = f", {board['skipped']:,} skipped" if board.get("skipped") else ""
-    return (
-        f"{board['battles']:,} battles, {board['ties']:,} ties{skipped} · {method} · "
-        f"{intervals} ({one_line(board['interval'], 40)}, {clustered})"
-    )

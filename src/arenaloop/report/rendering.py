@@ -16,6 +16,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from arenaloop.report.documents import number
+from arenaloop.report.markdown import rendered
 from arenaloop.report.spending import dollars, duration
 from arenaloop.report.texts import Clip, one_line, visible
 from arenaloop.terminal import figure
@@ -64,17 +65,38 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = _part("style.css"), _part("script.js")
+    style, script, browser = _part("style.css"), _part("script.js"), _part("browser.js")
+
+    def policy(source: str, more: str = "") -> str:
+        return (
+            f"default-src 'none'; style-src '{_source(style)}'; script-src '{_source(source)}'{more}; img-src data:; "
+            "base-uri 'none'; form-action 'none'"
+        )
+
+    def markdown(clip: Clip) -> Markup:
+        parts = [rendered(part) for part in (clip.head, clip.tail)]
+        return (
+            Markup("")
+            if not any(parts)
+            else Markup("").join(
+                Markup('<div class="part">{}</div>').format(part if made is None else Markup(made))  # noqa: S704
+                for part, made in zip((visible(clip.head), visible(clip.tail)), parts, strict=True)
+                if part
+            )
+        )
+
     environment.globals |= {
         "style": Markup(style),  # noqa: S704 - our own file
         "script": Markup(script),  # noqa: S704 - our own file
-        "policy": (
-            f"default-src 'none'; style-src '{_source(style)}'; script-src '{_source(script)}'; img-src data:; "
-            "base-uri 'none'; form-action 'none'"
-        ),
+        "browser_script": Markup(browser),  # noqa: S704 - our own file
+        "policy": policy(script),
+        "browser_policy": policy(browser),
+        # a page with files beside it: those of its own folder, and nothing from elsewhere
+        "beside_policy": policy(browser, " 'self' file:"),
     }
     environment.filters |= {
         "name": one_line,
+        "markdown": markdown,
         "fig": _figure,
         "cell": _cell,
         "count": _count,

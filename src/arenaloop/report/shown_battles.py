@@ -16,7 +16,7 @@ from typing import Any
 from arenaloop.jsonl import read_rows, row_error
 from arenaloop.types import Battle, Winner, derive_seed
 
-__all__ = ["Pick", "Picks", "Reservoir", "read_picks"]
+__all__ = ["Pick", "Picks", "Reservoir", "battle_of", "read_picks"]
 
 _RECORD = {Winner.MODEL_A: 0, Winner.TIE: 1, Winner.MODEL_B: 2}
 """Places of wins, ties and losses in a pair's record."""
@@ -110,7 +110,7 @@ def read_picks(
     last_prompt = None
     for line, row in read_rows(path):
         lost = row.get("own_failure") is not None  # without a verdict: there are no scores, and no card
-        battle = _battle(path, line, row | {"score_a": 0.0, "score_b": 0.0} if lost else row)
+        battle = battle_of(path, line, row | {"score_a": 0.0, "score_b": 0.0} if lost else row)
         index = picks.battles
         picks.battles += 1
         if battle.prompt_id != last_prompt:  # the file is in the order of the prompts
@@ -162,7 +162,8 @@ def _choose(
         yield Pick(index, "random", battle)
 
 
-def _battle(path: Path, line: int, row: Mapping[str, Any]) -> Battle:
+def battle_of(path: Path, line: int, row: Mapping[str, Any]) -> Battle:
+    """A row of ``battles.jsonl`` as a battle; raises InputError where it is none."""
     try:
         if row["winner"] not in list(Winner):
             raise ValueError(f"winner {row['winner']!r} (model_a, model_b or tie)")

@@ -22,6 +22,8 @@ __all__ = [
     "joined_style",
     "metadata_schema",
     "read_answer_styles",
+    "spoken_texts",
+    "structure",
     "style_cells",
     "style_expressions",
 ]
@@ -47,7 +49,7 @@ def style_cells(row: JsonRow) -> dict[str, float | None]:
     """
     if any(f"{name}_a" in row for name in FEATURES[1:]):
         return {}
-    metadata = _structure(row.get("conv_metadata"))
+    metadata = structure(row.get("conv_metadata"))
     if isinstance(metadata, dict) and METADATA["headers"][0].format("a") in metadata:
         cells = ((name, side, metadata.get(METADATA[name][0].format(side))) for name in FEATURES for side in "ab")
         return {f"{name}_{side}": _total(cell) for name, side, cell in cells}
@@ -57,7 +59,7 @@ def style_cells(row: JsonRow) -> dict[str, float | None]:
     return {
         f"{name}_{side}": None if texts is None else float(count)
         for side in "ab"
-        for texts in (_texts(row[f"{source}_{side}"]),)
+        for texts in (spoken_texts(row[f"{source}_{side}"]),)
         for name, count in zip(FEATURES, style_of(texts or ()), strict=True)
     }
 
@@ -79,10 +81,10 @@ def _total(cell: object) -> float | None:
     return float(sum(known)) if known else None
 
 
-def _texts(value: object) -> list[str] | None:
+def spoken_texts(value: object) -> list[str] | None:
     """What the assistant said, one text a turn, of a text, a list of texts or messages, or the text of such a list."""
     if isinstance(value, str):
-        found = _structure(value)
+        found = structure(value)
         return (_spoken(found) if isinstance(found, list) else None) or [value]
     return _spoken(value) if isinstance(value, list) else None
 
@@ -103,7 +105,7 @@ def _spoken(found: Sequence[Any]) -> list[str] | None:
     return texts or None
 
 
-def _structure(value: object) -> object:
+def structure(value: object) -> object:
     """A list or mapping that was saved as its text, by JSON or by Python's repr; any other value as it is."""
     if not isinstance(value, str) or value[:1] not in ("[", "{"):
         return value

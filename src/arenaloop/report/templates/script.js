@@ -6,7 +6,7 @@
   const cards = Array.from(list.children);
   const first = cards.slice();
   const none = document.getElementById("none");
-  const { kind, model, search, close, shown, order } = form.elements;
+  const { kind, model, search, close, shown, order, view } = form.elements;
   const words = new Map();  // lower-case text of a card, read when it is first searched
   let visible = cards;
   let current = null;
@@ -58,6 +58,8 @@
   kind.addEventListener("change", filter);
   model.addEventListener("change", filter);
   order?.addEventListener("change", sort);
+  const look = () => document.body.classList.toggle("rendered", view.value === "");
+  view.addEventListener("change", look);
   form.addEventListener("submit", (event) => event.preventDefault());
   close.addEventListener("click", () => { for (const card of cards) card.open = false; });
   list.addEventListener("focusin", (event) => { current = event.target.closest(".battle") || current; });
@@ -80,6 +82,7 @@
   window.addEventListener("hashchange", linked);
   form.hidden = false;
   document.querySelector(".keys").hidden = false;
+  look();
   filter();
   linked();
 })();
