@@ -9,8 +9,8 @@ from pathlib import Path
 
 from steps import Step
 
-_ANSWERS = "--model gpt-3.5=file:data/arena_hard/model_answer_gpt-3.5-turbo-0125.jsonl.gz"
-_ANSWERS += " --model gpt-4=file:data/arena_hard/model_answer_gpt-4-0613.jsonl.gz"
+_ANSWERS = "--model gpt-3.5-turbo-0125=file:data/arena_hard/model_answer_gpt-3.5-turbo-0125.jsonl.gz"
+_ANSWERS += " --model gpt-4-0613=file:data/arena_hard/model_answer_gpt-4-0613.jsonl.gz"
 _FIELD = f"{_ANSWERS} --prompts data/arena_hard/question.jsonl.gz"
 _PLAYERS = "--model scholar={server}#scholar --model novice={server}#novice"
 _TURNS = f"{_PLAYERS} --prompts data/mt_bench/question.jsonl.gz"
@@ -72,16 +72,20 @@ def _talk(words: int, rng: random.Random) -> list[dict[str, str]]:
 STEPS = [
     Step(f"arenaloop battle {_FIELD} --judge builtin:longest --out runs/hard", ("500 battles", "gpt-3.5")),
     Step("arenaloop rank runs/hard --control style", ("headers", "bold")),
-    Step("arenaloop rank runs/hard --by cluster", ("gpt-4",)),
-    Step("arenaloop export runs/hard --to arena-hard --baseline gpt-4 --out judgments", ("500",)),
-    Step("arenaloop winrate judgments --baseline gpt-4", ("gpt-3.5",)),
+    Step("arenaloop rank runs/hard --by cluster", ("no board of cluster", "and of 24", "--json names all")),
+    Step("arenaloop export runs/hard --to arena-hard --baseline gpt-4-0613 --out judgments", ("500",)),
+    Step("arenaloop winrate judgments --baseline gpt-4-0613", ("gpt-3.5",)),
     Step("arenaloop rank judgments", ("gpt-3.5", "gpt-4")),
     Step("arenaloop rank model_judgment", ("strong", "single")),
     Step("arenaloop winrate model_judgment --baseline weak", ("middle",)),
     Step("arenaloop rank 'model_judgment/*_single.jsonl'", ("strong", "weak")),
     Step("arenaloop rank votes.jsonl --control style --by language", ("English", "German", "length")),
     Step("arenaloop rank votes.jsonl --cluster voter --ties davidson", ("voter",)),
-    Step("arenaloop rank votes.jsonl --control arena_hard --json | head -c 60", ('"method"',)),
+    Step(
+        "arenaloop rank judgments --control arena_hard --answers 'data/arena_hard/model_answer_*.jsonl.gz'",
+        ("headers", "gpt-3.5"),
+    ),
+    Step("arenaloop rank votes.jsonl --control arena_hard", ("no model is in every battle", "style"), code=2),
     Step(f"arenaloop battle {_TURNS} --judge {{server}}#judge --limit 20 --out runs/turns --dry-run", ("20 prompts",)),
     Step(f"arenaloop battle {_TURNS} --judge {{server}}#judge --limit 20 --out runs/turns", ("20 battles", "scholar")),
     Step(f"arenaloop battle {_TURNS} --judge {{server}}#judge --limit 20 --out runs/turns", ("20 battles",)),

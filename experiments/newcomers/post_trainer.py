@@ -19,15 +19,18 @@ _SMALL = "--set epochs=1 --set batch_size=8"
 def prepare(directory: Path) -> None:
     """What such a user has beside the data: rows of preferences, demonstrations and prompts, and prices."""
     with gzip.open(directory / "data" / "alpacaeval_instructions.jsonl.gz", "rt") as file:
-        asked = [row["instruction"] for row in map(json.loads, file)][:60]
-    rows = {
+        asked = [row["instruction"] for row in map(json.loads, file)][:80]
+    rows: dict[str, list[dict[str, str]]] = {
         "prompts": [{"prompt": text} for text in asked[:40]],
         "pool": [{"prompt": text} for text in asked[:40]],
-        "test": [{"prompt": text} for text in asked[40:]],
-        "held": [{"prompt": text} for text in asked[40:]],
+        "test": [{"prompt": text} for text in asked[40:60]],
+        "held": [{"prompt": text} for text in asked[60:]],
         "d0": [{"prompt": text, "completion": f"About this: {text[:40]}"} for text in asked[:40]],
         "ift": [{"prompt": text, "completion": f"In short: {text[:40]}"} for text in asked[:40]],
     }
+    rows["eft"] = [
+        row | {"judgement": f"Brief and on the subject.\nScore: {i % 6}"} for i, row in enumerate(rows["ift"])
+    ]
     for name, told in rows.items():
         (directory / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
     (directory / "prices.yaml").write_text("prices:\n  gpt-4o: {input: 2.5, output: 10.0}\n")
@@ -36,7 +39,7 @@ def prepare(directory: Path) -> None:
 
 STEPS = [
     Step(f"{_KEY} arenaloop run examples/arena_learning_qwen.yaml --dry-run", ("calls", "$", "SFT-I1")),
-    Step(f"{_KEY} arenaloop run examples/arena_learning_7b.yaml --dry-run", ("calls", "GB")),
+    Step(f"{_KEY} arenaloop run examples/arena_learning_7b.yaml --dry-run", ("the pool has", "for 9 slices"), code=2),
     Step(f"{_KEY} arenaloop run examples/alpaca_farm_qwen.yaml --dry-run", ("calls", "$")),
     Step(f"{_KEY} arenaloop run examples/self_rewarding_llama3_8b.yaml --dry-run", ("M2",)),
     Step(f"{_KEY} arenaloop run examples/meta_rewarding_llama3_8b.yaml --dry-run", ("calls",)),
