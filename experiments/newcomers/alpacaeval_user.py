@@ -83,7 +83,7 @@ STEPS = [
     ),
     Step(
         f"arenaloop battle --model {_QWEN} {_PROMPTS} --judge builtin:longest --out runs/ours",
-        ("claude", "--add", "--replace"),
+        ("at least two --model", "--add"),
         code=2,
     ),
     Step(f"arenaloop battle --add --model {_QWEN} --out runs/ours", ("2415 battles", "qwen")),

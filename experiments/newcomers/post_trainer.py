@@ -40,7 +40,7 @@ def prepare(directory: Path) -> None:
 STEPS = [
     Step(f"{_KEY} arenaloop run examples/arena_learning_qwen.yaml --dry-run", ("calls", "$", "SFT-I1")),
     Step(f"{_KEY} arenaloop run examples/arena_learning_7b.yaml --dry-run", ("the pool has", "for 9 slices"), code=2),
-    Step(f"{_KEY} arenaloop run examples/alpaca_farm_qwen.yaml --dry-run", ("calls", "$")),
+    Step(f"{_KEY} arenaloop run examples/alpaca_farm_qwen.yaml --dry-run", ("data/sft.jsonl: no such file",), code=2),
     Step(f"{_KEY} arenaloop run examples/self_rewarding_llama3_8b.yaml --dry-run", ("M2",)),
     Step(f"{_KEY} arenaloop run examples/meta_rewarding_llama3_8b.yaml --dry-run", ("calls",)),
     Step("arenaloop run examples/alpaca_farm_sandbox.yaml --dry-run", ("calls",)),

@@ -165,10 +165,7 @@ def read_answer_styles(path: str | Path) -> dict[tuple[str, str], Style]:
         InputError: no such files, or a row that is no answer.
     """
     path = Path(path)
-    if path.is_dir():
-        files = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
-    else:
-        files = table_files(path)
+    files = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")]) if path.is_dir() else table_files(path)
     if not files:
         raise InputError(f"{path}: no answers (*.jsonl) here")
     found: dict[tuple[str, str], Style] = {}
