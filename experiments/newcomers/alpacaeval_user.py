@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import polars as pl
-from steps import Step
+from newcomers.steps import Step
 
 BASELINE = "gpt4_1106_preview"
 ANNOTATOR = "weighted_alpaca_eval_gpt4_turbo"

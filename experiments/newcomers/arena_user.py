@@ -7,7 +7,7 @@ import json
 import random
 from pathlib import Path
 
-from steps import Step
+from newcomers.steps import Step
 
 _ANSWERS = "--model gpt-3.5-turbo-0125=file:data/arena_hard/model_answer_gpt-3.5-turbo-0125.jsonl.gz"
 _ANSWERS += " --model gpt-4-0613=file:data/arena_hard/model_answer_gpt-4-0613.jsonl.gz"

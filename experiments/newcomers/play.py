@@ -30,11 +30,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))
-import alpacaeval_user
-import arena_user
-import post_trainer
-from steps import Outcome, last_lines, ok, play, server, table, workplace
+sys.path.append(str(Path(__file__).parents[1]))
+from newcomers import alpacaeval_user, arena_user, post_trainer
+from newcomers.steps import Outcome, last_lines, ok, play, server, table, workplace
 
 USERS = {"alpacaeval": alpacaeval_user, "arena": arena_user, "post_trainer": post_trainer}
 

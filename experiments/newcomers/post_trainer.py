@@ -6,7 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
-from steps import Step
+from newcomers.steps import Step
 
 from arenaloop.sandbox.target import build_target
 

@@ -740,8 +740,7 @@ def test_newcomers_first_commands(run: Run, tmp_path: Path) -> None:
 
 def test_newcomers_are_told_what_is_not_as_promised(tmp_path: Path) -> None:
     """An exit code, a text that is missing and one that must not be there each differ; keys do not reach commands."""
-    sys.path.append(str(EXPERIMENTS / "newcomers"))
-    from steps import Step, ok, play, table, workplace
+    from newcomers.steps import Step, ok, play, table, workplace
 
     workplace(tmp_path / "here", tmp_path)
     steps = [
