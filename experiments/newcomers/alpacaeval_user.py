@@ -86,7 +86,7 @@ STEPS = [
         ("at least two --model", "--add"),
         code=2,
     ),
-    Step(f"arenaloop battle --add --model {_QWEN} --out runs/ours", ("2415 battles", "qwen")),
+    Step(f"arenaloop battle --add --model {_QWEN} --out runs/ours", ("2,415 battles", "qwen")),
     Step(
         f"arenaloop battle {_MODELS} --model {_QWEN} {_PROMPTS} --limit 100 --judge builtin:longest --reuse runs/ours"
         " --out runs/reused",
