@@ -151,6 +151,13 @@ def test_a_refusal_names_the_place(tmp_path: Path, content: bytes, said: str) ->
     assert "\n" not in str(caught.value)
 
 
+def test_a_refusal_names_its_file_once(tmp_path: Path) -> None:
+    pl.DataFrame({"model": ["m"], "preference": [1.5]}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InputError) as caught:
+        read_annotations(tmp_path / "t.parquet", "base")
+    assert str(caught.value).count("t.parquet") == 1
+
+
 def test_rows_of_a_csv_have_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text('sep=|\n a | output \n"x\ny"|\n\n"q|r"|s\n')

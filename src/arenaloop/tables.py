@@ -112,7 +112,9 @@ def line_of(path: Path) -> Callable[[int], str]:
 
 
 def file_error(path: str | Path, error: ValueError) -> InputError:
-    """A reader's complaint with its file; one that begins with a place goes on from the file's name."""
+    """A reader's complaint with its file, named once; one that begins with a place goes on from the file's name."""
+    if isinstance(error, InputError) and str(error).startswith(f"{path}"):
+        return error
     placed = re.match(r"(line|row) \d", str(error))
     return InputError(f"{path}{',' if placed else ':'} {error}")
 

@@ -220,6 +220,19 @@ def test_what_the_order_is_worth_fits_eighty_columns(votes: Path, monkeypatch: p
     assert "no board of language \\x1b[31mfr (20 battles" in shown
 
 
+def test_of_hundreds_of_thin_parts_the_largest_are_named(tmp_path: Path) -> None:
+    """All of them are in the document; nine are named one by one, as eight and one more would be no shorter."""
+    for parts, named in ((9, 9), (40, 8)):
+        rows = [{"model_a": "m", "model_b": "n", "winner": ("model_a", "model_b")[i % 2], "prompt_id": i,
+                 "cluster": f"c{i % parts:02}"} for i in range(200)]  # fmt: skip
+        path = tmp_path / f"{parts}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        shown = " ".join(run(str(path), "--by", "cluster").split())
+        assert shown.count("fewer than 30") == named
+        assert ("; and of 32 more (--json names all)" in shown) is (parts == 40)
+        assert len(json.loads(run(str(path), "--by", "cluster", "--json"))["by"]["boards"]) == parts
+
+
 def test_a_narrow_terminal_keeps_the_places_of_neighbours(votes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     shown = run(str(votes))

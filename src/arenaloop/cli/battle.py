@@ -109,7 +109,9 @@ def battle(
     if given or "models" not in values:
         values["models"] = list(({one["name"]: one for one in _named_models(values)} | given).values())
     if isinstance(values["models"], list) and len(values["models"]) < 2:
-        raise ConfigError("a battle needs at least two --model NAME=SPEC")
+        raise ConfigError(
+            "a battle needs at least two --model NAME=SPEC; one is enough with --add, which keeps the board of --out"
+        )
     if prompts is not None:
         values["prompts"] = prompts
     if judge is not None:

@@ -182,6 +182,10 @@ def _finish(
         raise typer.Exit(3)
 
 
+_LEFT_OUT = 8
+"""How many parts without a board are named, those with the most battles first; clusters and tags come in hundreds."""
+
+
 def _print_slices(console: Console, by: str, slices: Sequence[Slice]) -> None:
     from arenaloop.terminal import say
 
@@ -195,8 +199,10 @@ def _print_slices(console: Console, by: str, slices: Sequence[Slice]) -> None:
                 say(console, f"flag {flag.name}: {flag.text}", fold=True)
     if left_out := [part for part in slices if part.board is None]:
         console.print()
-        told = [f"{'none' if p.value is None else p.value} ({p.battles:,} battles: {p.reason})" for p in left_out]
-        say(console, f"no board of {by} {'; '.join(told)}", fold=True)
+        some = left_out if len(left_out) <= _LEFT_OUT + 1 else left_out[:_LEFT_OUT]
+        told = [f"{'none' if p.value is None else p.value} ({p.battles:,} battles: {p.reason})" for p in some]
+        more = f"; and of {len(left_out) - len(some):,} more (--json names all)" if len(some) < len(left_out) else ""
+        say(console, f"no board of {by} {'; '.join(told)}{more}", fold=True)
 
 
 def _print(console: Console, board: Leaderboard) -> None:

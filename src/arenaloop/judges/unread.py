@@ -28,6 +28,7 @@ _LINES: dict[Form, str] = {
     "category": "a last line like “Category: math”",
     "winner": "a last line like “Winner: A”",
     "choices": "a last line like “Choices: 1 2 2”",
+    "pattern": "an answer that its verdict_pattern matches",
 }
 _CLIP = 120  # characters of an answer that are shown
 _ENOUGH = 0.5  # share of the answers that another form has to read
@@ -49,24 +50,23 @@ def expected(form: Form, mode: VerdictMode) -> str:
 
 def fitting(template: JudgeTemplate, mode: VerdictMode, texts: Sequence[str]) -> str | None:
     """The shipped template or the mode by which most of some answers can be read; None where there is none."""
-    for name, form, other in _others(template, mode):
-        if form == "pattern":  # it says what it reads in its own head
-            continue
-        parser = parser_for(form, other)
+    for other, form_mode in _others(template, mode):
+        parser = parser_for(other.form, form_mode, pattern=other.verdict_pattern)
         read = sum(parser.read(Completion(text=text)) is not None for text in texts)
         if texts and read >= _ENOUGH * len(texts):
-            return f"verdict: {other}" if form == template.form else f"template: {name}"
+            return f"verdict: {form_mode}" if other is template else f"template: {other.name}"
     return None
 
 
-def _others(template: JudgeTemplate, mode: VerdictMode) -> Iterator[tuple[str, Form, VerdictMode]]:
+def _others(template: JudgeTemplate, mode: VerdictMode) -> Iterator[tuple[JudgeTemplate, VerdictMode]]:
     """Forms that answers about the same material may have, but for the own one: the own template's come first."""
-    own = [(template.name, template.form, one) for one in template.modes if one not in (mode, "logprob")]
-    yield from own
+    for one in template.modes:
+        if one not in (mode, "logprob"):
+            yield template, one
     for name in template_names(template.layout):
         other = load_template(name, layout=template.layout)
-        if other.form != template.form and "text" in other.modes:
-            yield name, other.form, "text"
+        if (other.form, other.verdict_pattern) != (template.form, template.verdict_pattern) and "text" in other.modes:
+            yield other, "text"
 
 
 def why_unread(judge: Any, answers: Sequence[Unread]) -> str:

@@ -48,6 +48,11 @@ _KNOWN = (
 )
 
 
+_GAMES = frozenset({"model_1", "model_2"})
+_DOCUMENTED: Mapping[str, frozenset[str]] = {"g1_winner": _GAMES, "g2_winner": _GAMES}
+"""What else FastChat's columns hold, so that a note on it would tell nobody anything."""
+
+
 _NOUN = "(?:the )?(?:model|assistant|response|answer|output|option|system|candidate|conversation|player|seat)"
 _SIDE = re.compile(
     rf"(?:{_NOUN}? ?(?P<letter>[ab])|{_NOUN} ?(?P<number>[12])"
@@ -152,7 +157,8 @@ def read_outcomes(
         notes.append(f"column {column}: {count:,} of {len(cells):,} rows empty")
     if undocumented and (count := int(named.sum())):
         notes.append(f"column {column} names the winning model in {count:,} of {len(cells):,} rows")
-    by_word = [i for i in undocumented if not np.isnan(of_value[i])]
+    told_of = _DOCUMENTED.get(column, frozenset())
+    by_word = [i for i in undocumented if not np.isnan(of_value[i]) and distinct[i] not in told_of]
     if by_word:
         sides = {1.0: "model_a", 0.5: "tie", 0.0: "model_b"}
         read = {side: [shown(distinct[i]) for i in by_word if of_value[i] == value] for value, side in sides.items()}

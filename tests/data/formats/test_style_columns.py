@@ -173,6 +173,11 @@ def test_what_is_no_answer_is_said_with_its_line(tmp_path: Path) -> None:
     turns = [{"question_id": 1, "model_id": "m", "choices": [{"index": 0, "turns": ["# a", "- b"]}]}]
     path.write_text(json.dumps(turns[0]) + "\n")
     assert read_answer_styles(path)["m", "1"][1:] == (1, 1, 0)
+    (tmp_path / "question.jsonl").write_text('{"uid": "1", "prompt": "Hi"}\n')  # beside them in a directory
+    for place in (tmp_path, f"{tmp_path}/ans*.jsonl"):
+        assert list(read_answer_styles(place)) == [("m", "1")]
+    with pytest.raises(InputError, match="line 1: no answer"):
+        read_answer_styles(tmp_path / "question.jsonl")
     (tmp_path / "nowhere").mkdir()
     with pytest.raises(InputError, match="no answers"):
         read_answer_styles(tmp_path / "nowhere")

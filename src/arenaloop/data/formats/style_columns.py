@@ -12,6 +12,7 @@ from arenaloop.data.style import Style, style_of
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, row_error, user_rows
 from arenaloop.ratings.style_features import FEATURES
+from arenaloop.table_files import table_files
 
 if TYPE_CHECKING:
     import polars as pl
@@ -160,13 +161,13 @@ def read_answer_styles(path: str | Path) -> dict[tuple[str, str], Style]:
     Counts in `metadata` (Arena-Hard v2's `token_len`, `header_count`, …) come before those of the text.
 
     Args:
-        path: a file, or a directory of ``*.jsonl`` (``.gz`` too).
+        path: a file, a pattern of names, or a directory of ``*.jsonl`` (``.gz`` too), whose questions are passed over.
 
     Raises:
         InputError: no such files, or a row that is no answer.
     """
     path = Path(path)
-    files = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")]) if path.is_dir() else [path]
+    files = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")]) if path.is_dir() else table_files(path)
     if not files:
         raise InputError(f"{path}: no answers (*.jsonl) here")
     found: dict[tuple[str, str], Style] = {}
@@ -175,10 +176,19 @@ def read_answer_styles(path: str | Path) -> dict[tuple[str, str], Style]:
             model = row.get("model", row.get("model_id"))
             prompt = row.get("uid", row.get("question_id"))
             style = _answered(row)
+            if path.is_dir() and _is_question(row):
+                break
             if model is None or prompt is None or style is None:
                 raise row_error(file, line, "no answer: it wants model or model_id, uid or question_id, and a text")
             found[str(model), str(prompt)] = style
+    if not found:
+        raise InputError(f"{path}: no answers in it")
     return found
+
+
+def _is_question(row: JsonRow) -> bool:
+    """Whether a row is of the `question.jsonl` that stands beside answers."""
+    return ("turns" in row or "prompt" in row) and not {"choices", "messages", "model", "model_id"} & row.keys()
 
 
 def _answered(row: JsonRow) -> Style | None:
