@@ -10,9 +10,10 @@ from parsed_page import HOSTILE
 
 from arenaloop.report.markdown import rendered
 
-ELEMENTS = set(
-    ["p", "ul", "ol", "li", "blockquote", "strong", "em", "s", "table", "thead", "tbody", "tr", "th", "td", "h4", "h5", "h6", "pre", "code", "hr", "br"],
-)
+ELEMENTS = {
+    *("p", "ul", "ol", "li", "blockquote", "strong", "em", "s", "pre", "code", "hr", "br", "h4", "h5", "h6"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+}
 
 
 class Parsed(HTMLParser):
