@@ -49,13 +49,13 @@ def test_votes_are_rated_as_rank_does_and_shown_with_their_texts(tmp_path: Path)
     [[texts, cards]] = data["texts"]
     user, answer, other = cards[0][1][0]
     assert (texts[user], texts[answer]) == ("ask 0", ["# yes", 0, "", "<h4>yes</h4>", None])
-    assert "⟨U+202E⟩" in texts[other][0]
+    assert "⟨U+202E⟩" in texts[other]
 
 
 def test_a_table_without_texts_is_listed_too(tmp_path: Path) -> None:
     path = tmp_path / "votes.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["model_a", "model_b", "winner"], *[["x", "y", "model_b"]] * 3, ["y", "x", "tie"]])
+        csv.writer(file).writerows([["model_a", "model_b", "winner"], *[["x", "y", "model_b"]] * 3, ["x", "y", "tie"]])
     page, data = shown(path)
     assert "The file holds no texts of theirs." in page.text
     assert data["index"]["rows"]["w"] == [2, 2, 2, 1]
