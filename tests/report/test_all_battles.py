@@ -58,9 +58,7 @@ def test_the_index_tells_what_filters_need(tmp_path: Path) -> None:
     assert cards[1][1][0][2] == same  # the same text is there once
 
 
-def test_what_does_not_fit_goes_beside_and_comes_back_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_does_not_fit_goes_beside_and_comes_back_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     beside = Beside(tmp_path / "r.html")
     monkeypatch.setattr(all_battles, "_PART", 50_000)
     every = AllBattles([], beside, 1000)
