@@ -16,12 +16,26 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["ARENALOOP", "Served", "begin", "kept", "kill", "life", "stored"]
+__all__ = ["ARENALOOP", "Process", "Served", "begin", "kept", "kill", "life", "stored"]
 
 ARENALOOP = [sys.executable, "-c", "from arenaloop.cli import main; main()"]
 ANSWERS_IN = 0.02  # seconds; longer than the moment in which an answer gets to the disk
+
+
+class Process(Protocol):
+    """A run: as much of `subprocess.Popen` as is needed here."""
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+
+    def wait(self) -> int | None:
+        """Wait for its end; the exit code."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal."""
+
 
 Progress = Callable[[], int]
 """How far a run has come, in any events that it leaves a trace of; -1 before it has begun to make some."""
@@ -82,7 +96,7 @@ def begin(line: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=said)
 
 
-def life(process: subprocess.Popen[bytes], progress: Progress, over: Callable[[], bool]) -> list[float]:
+def life(process: Process, progress: Progress, over: Callable[[], bool]) -> list[float]:
     """Seconds from the beginning of an unbroken run to each of its events, and until it was over."""
     times: list[float] = []
     while process.poll() is None and not over():
@@ -92,7 +106,7 @@ def life(process: subprocess.Popen[bytes], progress: Progress, over: Callable[[]
 
 
 def kill(
-    process: subprocess.Popen[bytes],
+    process: Process,
     progress: Progress,
     after: int,
     more: float,

@@ -23,7 +23,7 @@ import argparse
 import json
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -168,11 +168,12 @@ def scored(recipe: SelfRewarding, arena: Arena, model: Path) -> tuple[dict[str, 
     s, prompts = recipe.settings, cut_slices(recipe)[0]
     warm = replace(recipe.target("M1", model), sampling=s.sampling.build())
     found = answer(arena, warm, prompts, samples=s.samples)
+    wanted = {Status.OK, Status.TRUNCATED} if s.allow_truncated else {Status.OK}
     answers = [
         (prompt, one)
         for at, prompt in enumerate(prompts)
         for one in found[at * s.samples : (at + 1) * s.samples]
-        if one is not None and one.status is Status.OK
+        if one is not None and one.status in wanted
     ]
     # read, not asked: a judgement that could not be read would be asked for again
     asked = [recipe.rubric("M1", model).repeated(number) for number in range(s.self_judge.votes)]
@@ -187,8 +188,9 @@ def scored(recipe: SelfRewarding, arena: Arena, model: Path) -> tuple[dict[str, 
         for prompt, one, some in said
         if (mean := mean_score(some).mean) is not None
     ]
-    means, truth, ids = ([row[at] for row in read] for at in range(3))
-    figures |= gold_agreement(means, truth, ids) if read else {}
+    if read:
+        means, truth, ids = zip(*read, strict=True)
+        figures |= gold_agreement(means, truth, ids)
     figures |= {"answers": len(answers), "answers_asked": len(found)}
     figures["answers_right"] = sum(worth(prompt, one) == 1 for prompt, one in answers)
     return figures, said
@@ -224,8 +226,8 @@ def compared(recipe: SelfRewarding, store: Store, model: Path, said: Said) -> di
 
 def learned(out: Path) -> dict[str, Any]:
     """Pairs that M2 learned from: how many of answers and of judgements, and how the former go with gold."""
-    file, found, lengths = out / "data" / "M2.jsonl", Counter[str](), []
-    for row in read_rows(file) if file.exists() else ():
+    file, found, lengths = out / "data" / "M2.jsonl", Counter[str](), list[list[int]]()
+    for _, row in read_rows(file) if file.exists() else ():
         asked, texts = row["prompt"][-1]["content"], [row[side][-1]["content"] for side in ("chosen", "rejected")]
         if parse(asked) is None:
             found["of judgements"] += 1
@@ -284,7 +286,7 @@ def number(value: float | None) -> str:
 
 def told(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """An arm's figures in words."""
-    scores, meta, pairs = (Counter(figures[part]) for part in ("scores", "meta", "pairs"))
+    scores, meta, pairs = (defaultdict[str, Any](int, figures[part]) for part in ("scores", "meta", "pairs"))
     yield "answers, right by gold", share(scores["answers_right"], scores["answers"])
     yield "judgements that could be read", share(scores["asked"] * (1 - (scores["failure_rate"] or 0)), scores["asked"])
     yield "the others", ", ".join(f"{n} {why}" for why, n in sorted(scores["failed"].items())) or "none"

@@ -108,11 +108,13 @@ def test_it_parses(where: str, line: str) -> None:
 def test_they_are_all_found() -> None:
     assert {where for where, _ in SHOWN} >= {"README.md", "CONTRIBUTING.md", "costs.md", "audit.md", "red_team.md"}
     assert {path.name for path in SCRIPTS} - {where for where, _ in SHOWN} == {
+        "board_worlds.py",
         "consistency_arena.py",
         "consistency_sandbox.py",
         "consistency_world.py",
         "gold.py",
         "killing.py",
+        "over_seeds.py",
         "own_samples.py",
         "figures.py",
         "training_scale.py",

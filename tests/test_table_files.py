@@ -44,7 +44,10 @@ def test_a_line_of_several_files_says_which_and_is_a_number() -> None:
 
 def test_a_data_set_on_disk_is_its_shards_with_words_for_its_classes(tmp_path: Path) -> None:
     features = {"winner": {"names": ["model_a", "model_b", "tie"], "_type": "ClassLabel"}, "n": {"_type": "Value"}}
-    shards = [[{"winner": 0, "n": 1.5}, {"winner": 2, "n": None}], [{"winner": -1, "n": float("nan")}]]
+    shards: list[list[dict[str, Any]]] = [
+        [{"winner": 0, "n": 1.5}, {"winner": 2, "n": None}],
+        [{"winner": -1, "n": float("nan")}],
+    ]
     found = list(table_rows(saved(tmp_path / "set", *shards, features=features)))
     assert [row for _, row in found] == [
         {"winner": "model_a", "n": 1.5},
@@ -56,6 +59,17 @@ def test_a_data_set_on_disk_is_its_shards_with_words_for_its_classes(tmp_path: P
         "1 of data-00001-of-00002.arrow",
     ]
     assert content_kind(tmp_path / "set" / "data-00000-of-00002.arrow") == "arrow"
+
+
+def test_classes_of_parquet_are_their_words(tmp_path: Path) -> None:
+    features = {"winner": {"names": ["model_a", "model_b", "tie"], "_type": "ClassLabel"}}
+    frame = pl.DataFrame({"prompt_id": ["p", "q"], "model_a": ["a", "a"], "model_b": ["b", "b"], "winner": [1, 2]})
+    said = {"huggingface": json.dumps({"info": {"features": features}})}
+    frame.write_parquet(tmp_path / "votes.parquet", metadata=said)
+    assert [row["winner"] for _, row in table_rows(tmp_path / "votes.parquet")] == ["model_b", "tie"]
+    assert list(read_battles(tmp_path / "votes.parquet").score_a) == [0.0, 0.5]
+    frame.write_parquet(tmp_path / "votes.parquet", metadata={"huggingface": "[]"})
+    assert list(read_battles(tmp_path / "votes.parquet").score_a) == [1.0, 0.0]  # numbers by themselves: 1 and 2
 
 
 def test_of_several_splits_one_is_named(tmp_path: Path) -> None:

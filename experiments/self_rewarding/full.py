@@ -234,6 +234,7 @@ def print_controls(seeds: Sequence[Figures]) -> None:
     table(seeds, ["M1", *actor, "self M2", *judge], (*rows, *ANSWERS, *JUDGES[:3]), "arm")
     pairs = [("own answers", "M1"), *(("own answers", other) for other in actor[1:])]
     pairs += [("answers alone", "self M2"), *((other, "answers alone") for other in judge[1:])]
+    pairs += [("own verdicts", "random verdicts"), ("gold verdicts", "own verdicts")]
     compared(seeds, pairs, (*ANSWERS, *JUDGES[:3]))
 
 

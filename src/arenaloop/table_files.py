@@ -46,8 +46,8 @@ class Line(int):
     def __str__(self) -> str:
         return f"{int(self)} of {self.file}"
 
-    def __getnewargs__(self) -> tuple[int, str]:  # to be pickled
-        return int(self), self.file
+    def __reduce__(self) -> tuple[type[Line], tuple[int, str]]:
+        return Line, (int(self), self.file)
 
 
 def is_pattern(path: Path) -> bool:
@@ -68,6 +68,8 @@ def table_files(path: Path) -> list[Path]:
                 raise InputError(f"{path}: no file matches this pattern")
             return found
         return _in_directory(path) if path.is_dir() else [path]
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # a NUL in the name
         raise InputError(f"{str(path)!r}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 

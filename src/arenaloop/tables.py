@@ -29,7 +29,7 @@ from arenaloop.text_files import bare_name, row_error, utf8_file
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["CsvForm", "content_kind", "csv_form", "file_error", "line_of", "table_rows"]
+__all__ = ["CsvForm", "class_words", "content_kind", "csv_form", "file_error", "line_of", "table_rows"]
 
 _SEPARATORS = ",;\t|"
 _STREAM = b"\xff\xff\xff\xff"  # how a stream of Arrow begins; `datasets` saves such
@@ -206,7 +206,7 @@ def _frame_rows(path: Path, kind: str) -> Iterator[tuple[int, JsonRow]]:
 
     said = "Parquet" if kind == "parquet" else "Arrow"
     try:
-        number, words = 0, _words_of_classes(path, kind)
+        number, words = 0, class_words(path, kind)
         for frame in _frames(path, kind):
             plain = frame.with_columns(pl.selectors.float().fill_nan(None)).rename(bare_name)
             for row in plain.iter_rows(named=True):
@@ -230,12 +230,20 @@ def _frames(path: Path, kind: str) -> Iterator[pl.DataFrame]:
     yield pl.read_ipc_stream(path) if stream else pl.read_ipc(path)
 
 
-def _words_of_classes(path: Path, kind: str) -> Mapping[str, list[str]]:
-    if kind == "arrow":
+def class_words(path: Path, kind: str) -> Mapping[str, list[str]]:
+    """Of columns of classes the words behind their numbers, by column; of Parquet and Arrow that `datasets` wrote.
+
+    Args:
+        path: a file. `kind`: see `content_kind`.
+    """
+    if kind != "parquet":
         return class_names(path)
     import polars as pl
 
-    told = pl.read_parquet_metadata(path).get("huggingface")
+    try:
+        told = pl.read_parquet_metadata(path).get("huggingface")
+    except (pl.exceptions.PolarsError, OSError):
+        return {}  # whoever reads the rows says what is wrong with them
     try:
         return classes(json.loads(told)["info"]["features"]) if told else {}
     except (ValueError, KeyError, TypeError):

@@ -350,8 +350,9 @@ def test_reading_again_costs_nothing_and_changes_nothing_where_the_parser_is_the
     assert rows_of(directory / "rejudged" / "new") == rows_of(directory)
 
 
-def test_a_text_that_another_parser_reads_gets_a_further_attempt(run: Any) -> None:
+def test_a_text_that_another_parser_reads_gets_a_further_attempt(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge explains on the first line; a parser of that line, made later, finds scores where there were none."""
+    monkeypatch.setattr("arenaloop.calls.run.MOST_UNREAD", 1_000)  # such a judge would stop the run
     lines = load_template("pairwise")
     late = PairwiseJudge(ScriptedModel("j", lambda _: "Scores: 8 3\nThat is why."), template=lines)
     directory, plan, _ = run(late)

@@ -23,8 +23,11 @@ from arenaloop.types import Completion, Prompt, Request, Status
 PROMPTS = [Prompt.of(f"question {n}") for n in range(8)]
 
 BATTLE = ["prompt_id", "model_a", "model_b", "winner", "score_a", "score_b", "flipped", "judge", "verdicts"]
-BOARD = ["method", "interval", "level", "cluster", "battles", "ties", "skipped", "notes", "leaderboard"]
-ROW = ["rank", "model", "rating", "lower", "upper", "battles", "win_rate"]
+BOARD = [
+    "method", "interval", "level", "cluster", "battles", "ties", "skipped", "notes", "leaderboard",
+    "tie_rule", "tiers", "differences", "seat", "cycles", "flags",
+]  # fmt: skip
+ROW = ["rank", "model", "rating", "lower", "upper", "battles", "win_rate", "rank_lower", "rank_upper", "tier"]
 SUMMARY = [
     "battles_wanted", "battles_decided", "verdicts_ok", "verdicts_failed", "flip_rate", "first_seat_win_rate",
     "calls", "cached", "tokens_in", "tokens_out", "usd", "usd_estimated",

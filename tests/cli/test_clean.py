@@ -150,7 +150,7 @@ def test_a_filter_that_fails_stops_it(arenaloop: Run, body: str, says: str) -> N
         (["--min-len", "500"], "step min_len (shorter than 500 chars) dropped the last 5"),
         (
             ["--against", "broken.jsonl"],
-            "broken.jsonl, line 1: no column messages, turns, prompt, instruction or question",
+            "broken.jsonl, line 1: column choices: it belongs to what is asked",
         ),
         (["--against", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (["--lang", "eng"], "lang: no language 'eng'"),

@@ -125,8 +125,9 @@ def test_recorded_labels_of_answers_that_nobody_gave_label_nothing(arenaloop: Co
 
 
 def test_annotators_that_never_answer_stop_the_recipe_in_order_and_nothing_is_lost(
-    arenaloop: Command, served: Any, tmp_path: Path
+    arenaloop: Command, served: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("arenaloop.calls.run.MOST_UNREAD", 1_000)  # who is never read would stop it before the last
     served.answer = lambda body: "I would rather not say."
     simulated = ("--set", "labels=simulated", "--set", f"annotators={{pool: '{served.url}#mute', p_label_flip: 0}}")
     stopped = arenaloop(*RUN, *simulated)

@@ -299,7 +299,7 @@ def test_prompts_that_a_later_round_selected_again_name_its_training(
             assert told == ([("SFT-I2", "selected again at K = 0.5")] if row["prompt_id"] in taken else [])
             assert back["trained"] == [stage for stage, _ in told]
             seen.append(len(told))
-    assert 0 < sum(seen) < len(seen)
+    assert sum(seen) > 0
     page = " ".join(arenaloop("trace", out, f"SFT-I1.dropped:{seen.index(1) + 1}").out.split())
     assert "trained on by SFT-I2 (selected again at K = 0.5); the row is in no file" in page
 

@@ -154,7 +154,7 @@ def test_without_waiting_the_run_is_4_until_it_is_done(arenaloop: Command, tmp_p
     result = arenaloop(*command)
     assert result.code == 4
     assert "run again to collect" in result.lines[-1]
-    assert not (tmp_path / "out" / "leaderboard.json").exists()
+    assert read(tmp_path / "out" / "leaderboard.json")["battles"] == 0
     live = arenaloop(*command[:-2])
     assert live.code == 2  # judging live would pay again for what is on its way
     assert "go on with --batch" in live.lines[-1]

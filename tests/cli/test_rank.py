@@ -213,11 +213,19 @@ def test_what_the_order_is_worth_fits_eighty_columns(votes: Path, monkeypatch: p
     monkeypatch.setenv("COLUMNS", "80")
     shown = run(str(votes), "--by", "language")
     assert max(map(len, shown.splitlines())) <= 80
-    for text in ("ranks", "tier", "all at once", "to separate them", "first seat:", "triads run in a circle"):
+    for text in ("ranks", "tier", "all at once", "to separate, about", "first seat:", "triads run in a circle"):
         assert text in shown
     assert "clustered by voter" in " ".join(shown.split())
     assert "language: en" in shown
     assert "no board of language \\x1b[31mfr (20 battles" in shown
+
+
+def test_a_narrow_terminal_keeps_the_places_of_neighbours(votes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    shown = run(str(votes))
+    assert "places  apart  all at once" in shown
+    first = next(line for line in shown.splitlines() if line.startswith("1 – 2"))
+    assert first.rstrip().endswith(("separated", "voters more"))  # nothing is cut
 
 
 def test_long_names_take_the_place_of_tiers_and_places(votes: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,10 @@ def test_rank_reads_a_rejudged_directory(arenaloop: Command, run: Path) -> None:
     assert ranked == read(run.parent / new / "leaderboard.json")
 
 
-def test_undecided_battles_end_in_exit_code_3(arenaloop: Command, run: Path, served: Any) -> None:
+def test_undecided_battles_end_in_exit_code_3(
+    arenaloop: Command, run: Path, served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arenaloop.calls.run.MOST_UNREAD", 1_000)  # a judge that is never read would stop it
     served.answer = lambda body: "I would rather not say."
     result = arenaloop("rejudge", "run", "--judge", f"{served.url}#shy", "--reask", "0", "--json")
     assert result.code == 3

@@ -271,7 +271,7 @@ def test_a_wrong_recipe_file(arenaloop: Command, tmp_path: Path, content: str | 
         ('{"messages": [{"role": "user", "content": "x"}]}\n', "line 1"),
         ('{"text": "x"}\n', "line 1"),
         ('{"messages": [{"role": "user"', "line 1"),
-        ("", "no demonstrations"),
+        ("", "the file is empty"),
     ],
 )
 def test_wrong_demonstrations(arenaloop: Command, recipe: Path, rows: str, says: str) -> None:

@@ -200,13 +200,11 @@ def test_self_rewarding_and_its_controls(run: Run, tmp_path: Path) -> None:
     assert rows["chosen"][head.index("rows")] == rows["own answers"][head.index("rows")]
     assert len(differ) > 8
 
-    (verdicts,) = tables(run("self_rewarding/verdicts", *options))
-    at = [
-        verdicts[0].index(name) for name in ("verdicts right, %", "scores right: all answers, %", "compared answers, %")
-    ]
-    for row in verdicts[1:]:  # the script is right in 95 %, and compared are answers on which scores differ
-        right, everywhere, compared = (float(row[n].split()[0]) for n in at)
-        assert right > 80
+    (worth,) = tables(run("self_rewarding/verdicts", *options))
+    at = [worth[0].index(name) for name in ("verdicts right, %", "scores right: all answers, %", "compared answers, %")]
+    for row in worth[1:]:  # the script is right in 95 %, and compared are answers on which scores differ
+        named, everywhere, compared = (float(row[n].split()[0]) for n in at)
+        assert named > 80
         assert everywhere > compared > 0
 
     simulated, small = tables(run("self_rewarding/pairs", *options))

@@ -124,7 +124,7 @@ def test_templates_that_do_not_fit(tmp_path: Path) -> None:
         judge_that_says("", template="pairwise")
     with pytest.raises(ConfigError, match=r"pairwise.jinja: is a template of layout pair, not answer"):
         judge_that_says("", template=load_template("pairwise"))
-    with pytest.raises(ConfigError, match=r"rubric.jinja: is a template of layout answer, .* layout pair: labels"):
+    with pytest.raises(ConfigError, match=r"rubric.jinja: is a template of layout answer, .* layout pair: alpaca_eval"):
         PairwiseJudge(ScriptedModel("script", lambda _: ""), template="rubric")
     own = tmp_path / "ten.jinja"
     own.write_text('{# parser: score_10, layout: answer #}{% include "material" %}')

@@ -19,7 +19,10 @@ from arenaloop.types import Prompt, Response
 ASKED = {"question_id": 111, "turns": ["What is 2 + 2?", "And times 3?"]}
 PLAIN = read_prompt(ASKED)
 REFERRED = read_prompt({**ASKED, "reference": ["4", "12"]})
-SEATS = tuple(Response(PLAIN.id, name, (f"{name} 1", f"{name} 2")) for name in ("one", "two"))
+SEATS = (
+    Response(PLAIN.id, "one", ("one 1", "one 2")),
+    Response(PLAIN.id, "two", ("two 1", "two 2")),
+)
 MODEL = ScriptedModel("j", lambda _: "")
 
 

@@ -15,7 +15,7 @@ from arenaloop.models.scripted import ScriptedModel
 from arenaloop.types import Completion, Outcome, Prompt, Response, Status
 
 PROMPT = Prompt.of("Which is the largest planet?")
-SEATS = tuple(Response(PROMPT.id, name, (name,)) for name in ("one", "two"))
+SEATS = Response(PROMPT.id, "one", ("one",)), Response(PROMPT.id, "two", ("two",))
 PATTERN = r"verdict_pattern: .*\[\[(?P<verdict>[ABC])\]\][.!]?"
 LABELS = "verdict_labels: A = first, B = second, C = tie"
 BODY = '{% for c in criteria %}{{ c }}{% endfor %}{% include "material" %}'

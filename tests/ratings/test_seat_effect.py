@@ -94,3 +94,10 @@ def test_games_that_cancel_out_on_every_prompt_show_no_variance() -> None:
     assert found.value == pytest.approx(0.0, abs=1e-9)
     assert (found.lower, found.upper) == (None, None)
     assert "cancel out" in found.reason
+
+
+def test_a_seat_that_wins_everything_has_no_finite_effect() -> None:
+    games = Battles.of(["x", "y", "z"], np.tile([0, 1], 6), np.tile([1, 0], 6), np.ones(12))
+    found = seat_effect(games, fit(games), clustered=False)
+    assert (found.value, found.lower) == (None, None)
+    assert "no finite estimate" in found.reason

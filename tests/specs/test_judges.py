@@ -80,7 +80,7 @@ def test_a_judge_that_scores_one_answer(tmp_path: Path) -> None:
 def test_a_template_of_another_layout_is_refused_in_one_line() -> None:
     scorers = ", ".join(template_names("answer"))
     wrong: list[tuple[Any, dict[str, Any], str]] = [
-        (build, {"template": "rubric"}, "rubric.jinja: is a template of layout answer, .* one of layout pair: labels"),
+        (build, {"template": "rubric"}, "rubric.jinja: is a template of layout answer, .* layout pair: alpaca_eval"),
         (build, {"template": "meta"}, "meta.jinja: is a template of layout judgements"),
         (scoring, {"template": "labels"}, "labels.jinja: is a template of layout pair, .* layout answer: " + scorers),
         (scoring, {"spec": "builtin:longest"}, "judge builtin:longest: scores no single answer"),

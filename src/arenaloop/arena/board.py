@@ -202,8 +202,8 @@ class Leaderboard:
         """A terminal table with interval bars, for a terminal of `width` columns; safe for any model name.
 
         Args:
-            width: of the terminal. Bars come where there is room for them; tiers go first where there is too little for
-                all columns, then places, which the ranks tell.
+            width: of the terminal. Bars come where there is room for them. With ranks, where there is too little for
+                all columns, tiers go first, then places, which the ranks tell, battles and win rates.
             ranks: whether to show the ranks that the battles leave each model, and its tier.
         """
         from rich.table import Table
@@ -230,7 +230,7 @@ class Leaderboard:
             del columns["ranks"], columns["tier"]
             bar = width - (taken["model"] - 2) - 54
         else:
-            for name in ("tier", "#"):
+            for name in ("tier", "#", "battles", "win rate"):
                 if sum(taken[name] for name in columns) - taken[""] - 2 > width:
                     del columns[name]
             bar = width - sum(taken[name] for name in columns) + taken[""]

@@ -28,7 +28,7 @@ def show_worth(console: Console, worth: Worth, names: Sequence[str]) -> None:
     if neighbours:
         separated = sum(n.separated for n in neighbours)
         console.print()
-        console.print(differences_table(worth, names))
+        console.print(differences_table(worth, names, console.width))
         left_out = len(neighbours) - len(_chosen(neighbours))
         more = f" ({left_out:,} pairs more in --json)" if left_out else ""
         level = f"{worth.order.level * 100:g} %"
@@ -47,24 +47,30 @@ def show_worth(console: Console, worth: Worth, names: Sequence[str]) -> None:
         say(console, f"flag {flag.name}: {flag.text}", fold=True)
 
 
-def differences_table(worth: Worth, names: Sequence[str]) -> Table:
-    """Differences between neighbours, in Elo points, by their places among `names`."""
+def differences_table(worth: Worth, names: Sequence[str], width: int) -> Table:
+    """Differences between neighbours, in Elo points, by their places among `names`.
+
+    A terminal of `width` columns that has no room for all of it does without the interval of each pair by itself.
+    """
     place = {name: number for number, name in enumerate(names, start=1)}
-    level = f"{worth.order.level * 100:g} %"
+    titles = ["places", "apart", f"{worth.order.level * 100:g} % interval", "all at once", "to separate, about"]
     rows = []
     for of in _chosen(worth.order.neighbours):
         above, below = place[worth.models[of.above]], place[worth.models[of.below]]
-        separate = "separated" if of.separated else "–" if of.more is None else f"{about(of.more)} {worth.unit}s more"
+        wanted = "–" if of.more is None else f"{about(of.more)} {worth.unit}s more"
         rows.append(
             [
                 f"{above} – {below}",
                 f"{of.difference:.0f}",
                 span(_end(of.lower), _end(of.upper), ".0f"),
                 span(_end(of.joint_lower), _end(of.joint_upper), ".0f"),
-                separate,
+                "separated" if of.separated else wanted.removeprefix("about "),
             ]
         )
-    return table(["places", "apart", f"{level} interval", "all at once", "to separate them"], rows)
+    if sum(max(map(len, column)) + 2 for column in zip(titles, *rows, strict=True)) - 2 > width:
+        titles.pop(2)
+        rows = [[*row[:2], *row[3:]] for row in rows]
+    return table(titles, rows)
 
 
 def _chosen(neighbours: Sequence[Neighbours]) -> list[Neighbours]:

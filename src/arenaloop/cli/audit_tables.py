@@ -136,7 +136,7 @@ def _worth(result: Audit, alpha: float) -> list[Table]:
     if told.smallest:
         smallest = _table("smallest effect", *_SHORT.values())
         for name, effects in told.smallest.items():
-            cells = [figure(effects.get(key), ".1f" if key in _PERCENT else ".2f") for key in _SHORT]
+            cells = [_effect(effects.get(key), key) for key in _SHORT]
             smallest.add_row(Text(plain(name)), *cells)
         smallest.caption = f"what these labels would have shown, {POWER:.0%} of the time: less may be there unseen"
         tables.append(smallest)
@@ -162,6 +162,12 @@ def _worth(result: Audit, alpha: float) -> list[Table]:
         planted.caption = "share of plantings in which the figure stood in the table above, and without the bias"
         tables.append(planted)
     return tables
+
+
+def _effect(value: float | None, key: str) -> str:
+    """A smallest effect; one that no figure can have says so."""
+    most = 100 if key in _PERCENT else 1
+    return f">{most}" if value is not None and value > most else figure(value, ".1f" if most > 1 else ".2f")
 
 
 def _p(value: float) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from arenaloop.config import BattleSettings
-from arenaloop.errors import ConfigError
+from arenaloop.errors import ArenaloopError, ConfigError
+from arenaloop.jsonl import read_rows
+from arenaloop.regular_files import refuse_others
 from arenaloop.terminal import counted
 
 __all__ = ["leaving", "refuse_leaving"]
@@ -20,6 +22,7 @@ def refuse_leaving(out: Path, settings: BattleSettings, prompt_ids: Collection[s
 
     Raises:
         ConfigError: names them, and what keeps them or lets them go.
+        InputError: what should be a file of results is none.
     """
     if lost := leaving(out, settings, prompt_ids):
         raise ConfigError(
@@ -36,7 +39,8 @@ def leaving(out: Path, settings: BattleSettings, prompt_ids: Collection[str]) ->
         settings: of the battle that is to come.
         prompt_ids: its prompts.
     """
-    board = out / "leaderboard.json"
+    board, battles = out / "leaderboard.json", out / "battles.jsonl"
+    refuse_others([board, battles])
     try:
         on_board = [row["model"] for row in json.loads(board.read_bytes())["leaderboard"]]
     except (OSError, ValueError, KeyError, TypeError):
@@ -45,7 +49,7 @@ def leaving(out: Path, settings: BattleSettings, prompt_ids: Collection[str]) ->
     lost = [model for model in on_board if model not in names]
     told = [f"{counted(len(lost), 'model')} ({_some(lost)})"] if lost else []
     wanted = set(prompt_ids)
-    if gone := sum(1 for id_ in _decided_prompts(out / "battles.jsonl") if id_ not in wanted):
+    if gone := sum(1 for id_ in _decided_prompts(battles) if id_ not in wanted):
         told.append(f"battles on {counted(gone, 'prompt')}")
     return told
 
@@ -53,8 +57,10 @@ def leaving(out: Path, settings: BattleSettings, prompt_ids: Collection[str]) ->
 def _decided_prompts(battles: Path) -> set[str]:
     if not battles.exists():
         return set()
-    with battles.open("rb") as lines:
-        return {json.loads(line)["prompt_id"] for line in lines if line.strip()}
+    try:
+        return {row["prompt_id"] for _, row in read_rows(battles)}
+    except (OSError, ArenaloopError, KeyError, TypeError):
+        return set()  # a damaged file: it is written again
 
 
 def _some(names: list[str]) -> str:

@@ -69,16 +69,16 @@ def winrate(
         raise ConfigError(f"--penalty must be a finite number, not {penalty}")
     if control not in (None, "length"):
         raise ConfigError(f"--control must be length, not {control!r}")
-    policy = parse_own_failure(own_failure, file, in_run=is_run(file))
-    if is_run(file):
-        with readable(file, Console(stderr=True)) as there:
+    with readable(file, Console(stderr=True)) as there:
+        policy = parse_own_failure(own_failure, file, in_run=is_run(there))
+        if is_run(there):
             failures = read_failures(there, policy)
             numbered = enumerate(rows_with_lengths(there, failures), start=1)
             annotations = read_annotations(there / "battles.jsonl", baseline, numbered)
             annotations = annotations.with_undecided((a, b) for _, a, b in failures.undecided)
             annotations = replace(annotations, notes=(*annotations.notes, *at_odds(there), *not_through(there)))
-    else:
-        annotations = read_annotations(file, baseline)
+        else:
+            annotations = read_annotations(file, baseline)
     gamma = None if difficulty is None else read_difficulty(difficulty)
     if gamma is not None and not any(key in gamma for key in annotations.prompts):
         raise InputError(f"{difficulty}: none of its instructions is in {file}")

@@ -189,8 +189,8 @@ def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
     for column in DESCRIPTIONS:
         if row.get(column) is not None:
             tags[column] = row[column]
-    if (column := next((name for name in REFERENCES if row.get(name)), None)) is not None:
-        tags["reference"] = row[column]
+    if (told := next((name for name in REFERENCES if row.get(name)), None)) is not None:
+        tags["reference"] = row[told]
     return tags
 
 

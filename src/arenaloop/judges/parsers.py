@@ -205,7 +205,7 @@ def parser_for(
     if mode == "logprob":
         last = "" if deciding_label == "first" else "_last"
         pointwise = form in SCORE_FORMS
-        seats = (pattern and pattern.seat_labels) or SEAT_LABELS
+        seats = SEAT_LABELS if pattern is None else pattern.seat_labels or SEAT_LABELS
 
         def by_labels(completion: Completion) -> Any:
             if completion.logprobs is None:
@@ -225,7 +225,7 @@ def parser_for(
             scale=_scale(form) if pointwise else (0.0, 1.0),
         )
     if pattern is not None:
-        reads = pattern.read_score if "score" in pattern.groups else pattern.read
+        reads: Callable[[str], Any] = pattern.read_score if "score" in pattern.groups else pattern.read
         return Parser("pattern:1", mode, lambda completion: reads(completion.text), scale=pattern.scale)
     if mode == "json":
         name = f"json_{form}:1" if form in NAMED or form in SCORE_FORMS or form == "choices" else "json:1"

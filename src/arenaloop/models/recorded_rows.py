@@ -140,7 +140,7 @@ def _asking(column: str) -> Sequence[str]:
 
 
 def _whole(answer: object, column: str) -> str | None:
-    if not isinstance(answer, str | None):
+    if answer is not None and not isinstance(answer, str):
         raise ValueError(f"{column} is not a text")
     return answer
 

@@ -127,7 +127,7 @@ class Bootstrap:
         for piece, reference, _ in self.fit.scales(anchor=anchor, origin=origin):
             for codes, base in contrasts(self.evidence, piece, reference):
                 for code in map(int, codes):
-                    reason = "" if len(base) == 1 and code == base[0] else self._why_not(code, base)
+                    reason = "" if len(base) == 1 and code == base[0] else self.why_not(code, base)
                     if reason == "rare" and self.divide is not None and any(self.divide.open_ends(code, base)):
                         continue
                     if reason:
@@ -162,7 +162,7 @@ class Bootstrap:
     def _thin(self) -> BoolArray:
         return self.worth < _FEWEST_PROMPTS if self.cluster == "prompt" else np.zeros(len(self.worth), dtype=bool)
 
-    def _why_not(self, code: int, reference: IntArray) -> str:
+    def why_not(self, code: int, reference: IntArray) -> str:
         """Why there are no percentiles of a model's difference from the mean of reference; empty where there are some.
 
         ``thin``: few prompts carry or join them; ``rare``: few upsets bind them; ``still``: resamples have no width.
@@ -193,7 +193,7 @@ class Bootstrap:
         for place, code in enumerate(codes):
             if len(reference) == 1 and code == reference[0]:
                 continue
-            if self._why_not(int(code), reference):
+            if self.why_not(int(code), reference):
                 lower[place], upper[place] = -math.inf, math.inf
                 continue
             worth = self.worth[code] if len(reference) > 1 else min(self.worth[code], self.worth[reference[0]])

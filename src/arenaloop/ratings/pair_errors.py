@@ -64,7 +64,7 @@ def pair_errors(spread: Intervals | Bootstrap) -> PairErrors:
         known = np.flatnonzero(~np.isnan(spread.fit.theta))
         if spread.evidence is not None and len(known):
             covariance[np.ix_(known, known)] = np.atleast_2d(np.cov(draws[:, known], rowvar=False))
-        resampled(spread, covariance, error, dof)
+        _resampled(spread, covariance, error, dof)
     else:
         covariance = spread.covariance
         for piece in pieces(spread):
@@ -76,14 +76,14 @@ def pair_errors(spread: Intervals | Bootstrap) -> PairErrors:
     return PairErrors(error, dof, opened, covariance, draws)
 
 
-def resampled(spread: Bootstrap, covariance: FloatArray, error: FloatArray, dof: FloatArray) -> None:
+def _resampled(spread: Bootstrap, covariance: FloatArray, error: FloatArray, dof: FloatArray) -> None:
     """Fill in `error` and `dof` of a bootstrap: the spread of its draws, with Hesterberg's factor for few clusters."""
     if spread.evidence is None:
         return
     for piece in pieces(spread):
         for j in map(int, piece):
             reference = np.array([j])
-            trusted = np.array([i != j and not spread._why_not(int(i), reference) for i in piece])
+            trusted = np.array([i != j and not spread.why_not(int(i), reference) for i in piece])
             worth = np.minimum(spread.worth[piece], spread.worth[j])
             free = np.maximum(np.minimum(worth - 1.0, spread.evidence.dof(piece, reference)[1]), 1.0)
             variance = covariance[piece, piece] + covariance[j, j] - 2.0 * covariance[piece, j]

@@ -23,6 +23,8 @@ __all__ = ["SeatEffect", "seat_effect"]
 _WITHIN = 0.1
 """Share of the battles' seats that must vary within pairs of models: 2 % of a pair's battles in the rare order are
 0.08, and speak of how the file was written."""
+_FARTHEST = 12.0
+"""Nats from which on an effect has no end."""
 _CANCELLED = 0.01
 """Share of the variance of independent battles below which those on each prompt cancel out, and show no variance."""
 _FEWEST = 3.0
@@ -66,7 +68,10 @@ def seat_effect(battles: Battles, fit: BradleyTerry, *, clustered: bool, level: 
     varied = np.where(both > 0, 2.0 * N * N.T / np.where(both > 0, both, 1.0), 0.0).sum()
     if not both.any() or varied < 0.5 * _WITHIN * N.sum():
         return SeatEffect(None, None, None, fit.theta, "each pair of models stands in one order nearly always")
-    theta, gamma, inverse = _fitted(N, S, fit)
+    found = _fitted(N, S, fit)
+    if found is None:
+        return SeatEffect(None, None, None, fit.theta, "it has no finite estimate, as one seat won next to all battles")
+    theta, gamma, inverse = found
     p = sigmoid(theta[:, None] - theta[None, :] + gamma)
     h = inverse[size]
     reach = h[:size, None] - h[None, :size] + h[size]
@@ -91,8 +96,8 @@ def seat_effect(battles: Battles, fit: BradleyTerry, *, clustered: bool, level: 
     return SeatEffect(gamma, gamma - half, gamma + half, strengths, error=error)
 
 
-def _fitted(N: FloatArray, S: FloatArray, fit: BradleyTerry) -> tuple[FloatArray, float, FloatArray]:
-    """Strengths, shape (K,), gamma, and the inverse of their information, shape (K + 1, K + 1).
+def _fitted(N: FloatArray, S: FloatArray, fit: BradleyTerry) -> tuple[FloatArray, float, FloatArray] | None:
+    """Strengths, shape (K,), gamma, and the inverse of their information, (K + 1, K + 1); None where gamma runs away.
 
     Args:
         N: weight of the battles with the row in the first seat against the column, shape (K, K).
@@ -119,11 +124,16 @@ def _fitted(N: FloatArray, S: FloatArray, fit: BradleyTerry) -> tuple[FloatArray
         H[size, size] = q.sum()
         lonely = np.flatnonzero(np.diag(H) <= 0)
         H[lonely, lonely] = 1.0
-        step = np.linalg.solve(H, gradient)
+        if abs(gamma) > _FARTHEST or H[size, size] < 1e-9:
+            return None
+        try:
+            step = np.linalg.solve(H, gradient)
+        except np.linalg.LinAlgError:
+            return None
         span = float(np.ptp(step[:size])) + abs(float(step[size]))
         scale = np.log1p(span) / span if span > 0 else 1.0
         theta, gamma = theta + scale * step[:size], gamma + scale * float(step[size])
-        if span < 1e-9 or abs(gamma) > 50.0:
+        if span < 1e-9:
             break
     for c in np.unique(fit.component):
         piece = fit.component == c

@@ -30,7 +30,7 @@ from arenaloop.ratings.cells import Place, read_controls, read_scores, read_weig
 from arenaloop.ratings.outcomes import ONE_HOT, WINNER_SCORES, one_hot_winners, read_outcomes
 from arenaloop.ratings.style_features import FEATURES, feature_names, is_style
 from arenaloop.table_files import is_pattern
-from arenaloop.tables import content_kind, csv_form, file_error, line_of, table_rows
+from arenaloop.tables import class_words, content_kind, csv_form, file_error, line_of, table_rows
 from arenaloop.text_files import bare_name, utf8_file
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def read_battles(
     if path.is_dir() or is_pattern(path):
         return judgments.battles_from_rows(table_rows(path), str(path), controls=controls, answers=answers, by=by)
     kind = content_kind(path)
-    if kind not in ("array", "arrow") and answers is None:
+    worded = kind == "parquet" and bool(class_words(path, kind))
+    if kind not in ("array", "arrow") and answers is None and not worded:
         found = _columns(path, kind)
         spelled = judgments.known_names(controls).spelled(found)
         try:

@@ -84,8 +84,8 @@ def _paired(singles: list[tuple[int | str, JsonRow]], notes: list[str]) -> Itera
         else:
             twice.add((about, name))
             unknown.add("two different scores of one answer", f"line {line}")
-    for about, board in scored.items():
-        names = [name for name in board if (about, name) not in twice]
+    for judged, board in scored.items():
+        names = [name for name in board if (judged, name) not in twice]
         for at, other in enumerate(names):
             for name in names[:at]:
                 yield board[other][0], _battle(board[name], board[other], name, other)
