@@ -13,7 +13,7 @@ __all__ = ["EVERYTHING", "HOSTILE", "OURS", "Page", "assert_only_ours", "read"]
 TAGS = """
     html head meta title link style script body header nav main section footer article div span p h1 h2 h3 h4 a ul li
     dl dt dd table thead tbody tr th td figure figcaption svg line circle rect text bdi small strong kbd form label
-    select option input button output details summary pre em s br hr blockquote code ol h5 h6
+    select option input button output details summary pre em s br hr blockquote code ol h5 h6 noscript
 """
 ATTRIBUTES = """
     lang charset http-equiv content name rel href class id for role aria-label scope title dir hidden type value

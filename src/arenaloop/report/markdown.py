@@ -48,7 +48,7 @@ def rendered(text: str) -> str | None:
     tokens = _parser().parse(visible(text))
     if all(token.type in _PLAIN and all(one.type in _PLAIN for one in token.children or ()) for token in tokens):
         return None
-    if any(token.level >= _DEEPEST for token in tokens):  # the parser drops what stands below
+    if any(token.level >= _DEEPEST - 1 for token in tokens):  # the parser drops what stands below
         return None
     return "".join(_block(tokens))
 
