@@ -26,11 +26,11 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
-from arenaloop.cli.battle_standing import refuse_leaving
-from arenaloop.cli.directory import ARENA, open_directory, refuse_results_alone, say_lost, write_settings
+from arenaloop.cli.battle_standing import changed, refuse_leaving
+from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, refuse_results_alone, say_lost, write_settings
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
 from arenaloop.cli.money import settle_batches
-from arenaloop.cli.progress import PROGRESS, Watch, say_notices, say_undecided
+from arenaloop.cli.progress import Watch, say_notices, say_undecided
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError, StoppedError, StorageError
 from arenaloop.models.secrets import without_secrets
@@ -76,6 +76,8 @@ def execute(
     run = _BattleRun(settings, out, anchor)
     if not replace:
         refuse_leaving(out, settings, run.plan.prompt_ids)
+    for line in changed(out, settings):
+        say(run.messages, f"note: {line}", fold=True)
     if dry_run:
         run.rehearse(as_json=as_json, measure=measure)
         return
