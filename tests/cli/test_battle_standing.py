@@ -97,6 +97,13 @@ def test_refused(arenaloop: Command, out: Path, tmp_path: Path, arguments: list[
 
 def test_what_another_run_has_is_not_asked_again(arenaloop: Command, out: Path, tmp_path: Path) -> None:
     three = [*TWO, "--model", "c=sandbox:clerk", *WORLD[:-1], "other"]
+    rehearsed = [
+        json.loads(arenaloop("battle", *three, *more, "--dry-run", "--json").out)["estimate"]["calls"]
+        for more in ([], ["--reuse", "out"])
+    ]
+    assert rehearsed[1] < rehearsed[0]
+    assert not (tmp_path / "other").exists()
+    assert arenaloop("battle", *three, "--reuse", "missing", "--dry-run").code == 2
     assert arenaloop("battle", *three, "--reuse", "out").code == 0
     told = json.loads((tmp_path / "other" / "summary.json").read_text())
     alone = json.loads((out / "summary.json").read_text())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,11 @@ def execute(
         refuse_leaving(out, settings, run.plan.prompt_ids)
     for line in changed(out, settings):
         say(run.messages, f"note: {line}", fold=True)
-    if dry_run:
-        run.rehearse(as_json=as_json, measure=measure)
-        return
     for directory in reuse:
         refuse_unmergeable(directory, out)
+    if dry_run:
+        run.rehearse(as_json=as_json, measure=measure, reuse=reuse)
+        return
     with open_directory(out) as store:
         for directory in reuse:
             run.reuse(store, directory)
@@ -165,13 +166,22 @@ class _BattleRun:
         if not math.isfinite(rating):
             raise ConfigError(f"--anchor {name}={rating:g}: a rating is a finite number")
 
-    def rehearse(self, *, as_json: bool, measure: bool = False) -> None:
-        """Say what would be done; a run directory that is there is read, and nothing is written."""
+    def rehearse(self, *, as_json: bool, measure: bool = False, reuse: Sequence[Path] = ()) -> None:
+        """Say what would be done; run directories that are there are read, and nothing is written to them."""
         arena = self.out / ARENA
         refuse_results_alone(self.out)
-        with Store(arena, readonly=True) if arena.exists() else nullcontext() as store:
+        with ExitStack() as opened:
+            store = opened.enter_context(Store(arena, readonly=True)) if arena.exists() else None
             if store is not None:
                 say_lost(store, self.messages)
+            if reuse:  # what would be there is put together elsewhere
+                there = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="arenaloop-")))
+                whole = opened.enter_context(Store(there / ARENA))
+                if store is not None:
+                    merge(whole, store, prompts=frozenset(self.plan.prompt_ids))
+                for directory in reuse:
+                    self.reuse(whole, directory)
+                store = whole
             expected = self._estimate({prompt.id: prompt for prompt in self.prompts}.get, store, measure=measure)
         self._print_plan()
         for line in expected.lines():
