@@ -97,6 +97,13 @@ def test_refused(arenaloop: Command, out: Path, tmp_path: Path, arguments: list[
 
 def test_what_another_run_has_is_not_asked_again(arenaloop: Command, out: Path, tmp_path: Path) -> None:
     three = [*TWO, "--model", "c=sandbox:clerk", *WORLD[:-1], "other"]
+    rehearsed = [
+        json.loads(arenaloop("battle", *three, *more, "--dry-run", "--json").out)["estimate"]["calls"]
+        for more in ([], ["--reuse", "out"])
+    ]
+    assert rehearsed[1] < rehearsed[0]
+    assert not (tmp_path / "other").exists()
+    assert arenaloop("battle", *three, "--reuse", "missing", "--dry-run").code == 2
     assert arenaloop("battle", *three, "--reuse", "out").code == 0
     told = json.loads((tmp_path / "other" / "summary.json").read_text())
     alone = json.loads((out / "summary.json").read_text())
@@ -127,3 +134,26 @@ def test_battles_that_differ_in_more_are_merged_without_settings(arenaloop: Comm
     assert merged.code == 0
     assert "second/config.yaml differs in seats" in merged.out
     assert not (tmp_path / "all" / "config.yaml").exists()
+
+
+def test_another_model_or_judge_of_a_known_name_is_said(arenaloop: Command, out: Path) -> None:
+    assert not any("from now on" in line for line in arenaloop("battle", *TWO, *WORLD, "--dry-run").lines)
+    other = ["--model", "a=sandbox:clerk", "--model", "b=sandbox:novice", *WORLD, "--judge", "builtin:longest"]
+    told = " ".join(arenaloop("battle", *other, "--dry-run").lines)
+    assert "note: a was sandbox:scholar here, and is sandbox:clerk from now on" in told
+    assert "note: the judge was sandbox:judge here, and is builtin:longest from now on" in told
+    assert "b was" not in told
+    (out / "config.yaml").write_text("models: [")
+    assert arenaloop("battle", *TWO, *WORLD, "--dry-run").code == 0
+
+
+def test_settings_of_another_version_are_named(arenaloop: Command, out: Path) -> None:
+    with (out / "config.yaml").open("a") as file:
+        file.write("later: 1\n")
+    refused = arenaloop("battle", "--add", "--model", "c=sandbox:clerk", "--out", "out")
+    assert refused.code == 2
+    assert refused.lines[-1] == "arenaloop: out/config.yaml: unknown key 'later'"
+    merged = arenaloop("merge", "all", "out")
+    assert "out/config.yaml is not that of a battle (out/config.yaml: unknown key 'later')" in " ".join(
+        merged.out.split()
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,26 @@ def test_what_cannot_be_told_from_here_is_said(arenaloop: Command, cut: Path) ->
     assert result.code == 2
     assert "what was to battle cannot be told from here (prompts.jsonl" in result.lines[-1]
     assert arenaloop("watch", "nothing").lines[-1] == "arenaloop: nothing: no run directory (no arena.db)"
+
+
+def test_results_of_an_earlier_stop_are_not_those_of_a_killed_run(arenaloop: Command, cut: Path) -> None:
+    judged = [*BATTLE, "--judge", "sandbox:judge", "--concurrency", "1"]
+    assert arenaloop("battle", *judged, "--budget-calls", "24").code == 4
+    earlier = {name: (cut / name).read_bytes() for name in RESULTS[:3]}
+    assert arenaloop("battle", *judged, "--budget-calls", "40").code == 4
+    for name, held in earlier.items():
+        (cut / name).write_bytes(held)
+    assert json.loads(arenaloop("rank", "out", "--json").out)["battles"] == 6
+    (cut / "progress.json").write_text("{}")  # which a killed run leaves
+    assert json.loads(arenaloop("rank", "out", "--json").out)["battles"] == 10
+    assert arenaloop("watch", "out").out.startswith("out: its process was cut off: the command that began it goes on\n")
+    refused = arenaloop("rank", "out", "--by", "nothing")  # names the directory that was named
+    assert refused.lines[-1].startswith("arenaloop: out: no prompt carries the tag nothing")
+    assert arenaloop("rejudge", "out").code == 3
+    assert not (cut / "progress.json").exists()
+    assert json.loads((cut / "summary.json").read_text())["battles_decided"] == 10
+
+
+def test_a_pipe_in_place_of_a_leaderboard_is_not_waited_for(arenaloop: Command, cut: Path) -> None:
+    os.mkfifo(cut / "leaderboard.json")
+    assert json.loads(arenaloop("rank", "out", "--json").out)["battles"] == 5

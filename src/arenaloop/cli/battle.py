@@ -105,6 +105,7 @@ def battle(
             raise ConfigError(f"--model {name}: this name is given {count} times")
     directory = out or (file.parent if file is not None and (file.parent / ARENA).exists() else Path("runs/battle"))
     values = _standing(file, directory if add else None)
+    source = str(file or (directory / "config.yaml" if add else "battle"))
     given = {name: model_settings(spec, name).model_dump() for name, spec in contestants}
     if given or "models" not in values:
         values["models"] = list(({one["name"]: one for one in _named_models(values)} | given).values())
@@ -123,7 +124,7 @@ def battle(
         values["judge"] = values["judge"] | judging
     if (batched := batch_settings(batch, batches)) is not None:
         values["batch"] = batched
-    checked = priced(validate(BattleSettings, values | settings, str(file or "battle")), prices)
+    checked = priced(validate(BattleSettings, values | settings, source), prices)
     with planned_only(dry_run):
         execute(
             checked,

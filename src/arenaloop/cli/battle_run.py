@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,11 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
-from arenaloop.cli.battle_standing import refuse_leaving
-from arenaloop.cli.directory import ARENA, open_directory, refuse_results_alone, say_lost, write_settings
+from arenaloop.cli.battle_standing import changed, refuse_leaving
+from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, refuse_results_alone, say_lost, write_settings
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
 from arenaloop.cli.money import settle_batches
-from arenaloop.cli.progress import PROGRESS, Watch, say_notices, say_undecided
+from arenaloop.cli.progress import Watch, say_notices, say_undecided
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError, StoppedError, StorageError
 from arenaloop.models.secrets import without_secrets
@@ -76,11 +77,13 @@ def execute(
     run = _BattleRun(settings, out, anchor)
     if not replace:
         refuse_leaving(out, settings, run.plan.prompt_ids)
-    if dry_run:
-        run.rehearse(as_json=as_json, measure=measure)
-        return
+    for line in changed(out, settings):
+        say(run.messages, f"note: {line}", fold=True)
     for directory in reuse:
         refuse_unmergeable(directory, out)
+    if dry_run:
+        run.rehearse(as_json=as_json, measure=measure, reuse=reuse)
+        return
     with open_directory(out) as store:
         for directory in reuse:
             run.reuse(store, directory)
@@ -163,13 +166,22 @@ class _BattleRun:
         if not math.isfinite(rating):
             raise ConfigError(f"--anchor {name}={rating:g}: a rating is a finite number")
 
-    def rehearse(self, *, as_json: bool, measure: bool = False) -> None:
-        """Say what would be done; a run directory that is there is read, and nothing is written."""
+    def rehearse(self, *, as_json: bool, measure: bool = False, reuse: Sequence[Path] = ()) -> None:
+        """Say what would be done; run directories that are there are read, and nothing is written to them."""
         arena = self.out / ARENA
         refuse_results_alone(self.out)
-        with Store(arena, readonly=True) if arena.exists() else nullcontext() as store:
+        with ExitStack() as opened:
+            store = opened.enter_context(Store(arena, readonly=True)) if arena.exists() else None
             if store is not None:
                 say_lost(store, self.messages)
+            if reuse:  # what would be there is put together elsewhere
+                there = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="arenaloop-")))
+                whole = opened.enter_context(Store(there / ARENA))
+                if store is not None:
+                    merge(whole, store, prompts=frozenset(self.plan.prompt_ids))
+                for directory in reuse:
+                    self.reuse(whole, directory)
+                store = whole
             expected = self._estimate({prompt.id: prompt for prompt in self.prompts}.get, store, measure=measure)
         self._print_plan()
         for line in expected.lines():

@@ -6,13 +6,13 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from arenaloop.config import BattleSettings
+from arenaloop.config import BattleSettings, read_yaml, validate
 from arenaloop.errors import ArenaloopError, ConfigError
 from arenaloop.jsonl import read_rows
 from arenaloop.regular_files import refuse_others
 from arenaloop.terminal import counted
 
-__all__ = ["leaving", "refuse_leaving"]
+__all__ = ["changed", "leaving", "refuse_leaving"]
 
 _NAMED = 5
 
@@ -51,6 +51,29 @@ def leaving(out: Path, settings: BattleSettings, prompt_ids: Collection[str]) ->
     wanted = set(prompt_ids)
     if gone := sum(1 for id_ in _decided_prompts(battles) if id_ not in wanted):
         told.append(f"battles on {counted(gone, 'prompt')}")
+    return told
+
+
+def changed(out: Path, settings: BattleSettings) -> list[str]:
+    """Whom a battle's names mean otherwise than the directory's own settings do, in words.
+
+    What is stored of the others stays, under keys of its own.
+    """
+    config = out / "config.yaml"
+    if not config.is_file():
+        return []
+    try:
+        before = validate(BattleSettings, read_yaml(config), str(config))
+    except ArenaloopError:
+        return []  # damaged, or of another version: they are written again
+    specs = {model.name: model.spec for model in before.models}
+    told = [
+        f"{model.name} was {specs[model.name]} here, and is {model.spec} from now on"
+        for model in settings.models
+        if specs.get(model.name, model.spec) != model.spec
+    ]
+    if before.judge.spec and settings.judge.spec and before.judge.spec != settings.judge.spec:
+        told.append(f"the judge was {before.judge.spec} here, and is {settings.judge.spec} from now on")
     return told
 
 

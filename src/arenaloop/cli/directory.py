@@ -16,6 +16,7 @@ from arenaloop.terminal import say
 
 __all__ = [
     "ARENA",
+    "PROGRESS",
     "beside",
     "open_directory",
     "refuse_foreign",
@@ -28,6 +29,9 @@ __all__ = [
 ARENA = "arena.db"
 """Name of the arena file in a run directory."""
 
+PROGRESS = "progress.json"
+"""Name of the file in a run directory that tells, while a process works there, how far it is; an orderly end takes it
+away."""
 
 _RESULTS = ("battles.jsonl", "leaderboard.json", "summary.json", "audit.json")
 _WRITTEN = (*_RESULTS, "config.yaml", "undecided.jsonl")

@@ -95,15 +95,15 @@ def _joined(directories: Sequence[Path]) -> tuple[BattleSettings | None, str]:
 
     joined: dict[str, Any] | None = None
     for directory in directories:
-        config = directory / "config.yaml"
+        config = arena_of(directory).with_name("config.yaml")
         if not config.exists():
             if directory is directories[-1]:
                 continue  # the target has none yet
             return None, f"{directory} has none"
         try:
             values = validate(BattleSettings, read_yaml(config), str(config)).model_dump(mode="json")
-        except ArenaloopError:
-            return None, f"{config} is not that of a battle"
+        except ArenaloopError as error:
+            return None, f"{config} is not that of a battle ({error})"
         if joined is None:
             joined = values
             continue

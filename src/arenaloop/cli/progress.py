@@ -29,10 +29,8 @@ from arenaloop.recipes.observer import Observer
 from arenaloop.store import Store
 from arenaloop.terminal import say
 
-__all__ = ["PROGRESS", "Watch", "say_notices", "say_undecided"]
+__all__ = ["Watch", "say_notices", "say_undecided"]
 
-PROGRESS = "progress.json"
-"""Name of the file in a run directory that tells, while a process works there, how far it is."""
 _PLAIN_EVERY = 15.0  # seconds between lines where there is no terminal
 _KEPT_EVERY = 1.0  # seconds between versions of the file
 

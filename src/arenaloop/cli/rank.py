@@ -119,21 +119,19 @@ def rank(
 
     fixed = parse_anchor(anchor)
     plain = not (control or answers or own_failure) and (method, interval, score) == ("bt", "sandwich", "estimate")
-    if rule is None and plain and rated_jointly(file):
-        rule = "reliability"
     if rule not in (None, "reliability"):
         raise ConfigError(f"--rule must be reliability, not {rule!r}: other rules are those that a jury judged by")
-    if rule == "reliability":
-        if not plain:
-            raise ConfigError("--rule reliability is rated by bt with sandwich intervals, and goes with no control")
-        votes = read_judged_votes(file)
-        _finish(reliability_board(votes, votes.merged, cluster=cluster, anchor=fixed, level=level), plot, as_json)
-        return
+    if rule == "reliability" and not plain:
+        raise ConfigError("--rule reliability is rated by bt with sandwich intervals, and goes with no control")
     controls, frozen = parse_controls(control or [])
     if answers is not None and not is_style(controls):
         raise ConfigError("--answers goes with --control style or arena_hard, which are counted in them")
     styles = None if answers is None else read_answer_styles(answers)
     with readable(file, Console(stderr=True)) as there:
+        if rule == "reliability" or (plain and rated_jointly(there)):
+            votes = read_judged_votes(there)
+            _finish(reliability_board(votes, votes.merged, cluster=cluster, anchor=fixed, level=level), plot, as_json)
+            return
         directory = there.parent if there.name == "battles.jsonl" else there
         policy = parse_own_failure(own_failure, file, in_run=is_run(directory))
         if is_run(directory) and styles is None:  # which knows more of its battles than their file says

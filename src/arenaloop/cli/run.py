@@ -166,8 +166,8 @@ def _execute(
 
     from arenaloop.calls.budget import Budget
     from arenaloop.calls.recorded import recorded_notes
-    from arenaloop.cli.directory import ARENA, open_directory, write_settings
-    from arenaloop.cli.progress import PROGRESS, Watch, say_notices, say_undecided
+    from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, write_settings
+    from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.report import write_report
     from arenaloop.specs.models import planned_only
     from arenaloop.specs.recipes import RECIPES

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from arenaloop.cli.directory import ARENA
+from arenaloop.cli.directory import ARENA, PROGRESS
 from arenaloop.errors import InputError, UserError
 from arenaloop.store.lock import being_written
 from arenaloop.terminal import say
@@ -27,11 +27,15 @@ _RESULTS = ("battles.jsonl", "leaderboard.json", "summary.json")
 
 
 def is_under_way(directory: Path) -> bool:
-    """Whether a directory holds a battle that is going on, or that ended without results."""
+    """Whether a directory holds a battle that is going on, or that ended without results.
+
+    A run that was killed leaves what it said of its progress: results beside that are those of an earlier stop.
+    """
     arena, config = directory / ARENA, directory / "config.yaml"
     if not (directory.is_dir() and arena.is_file() and config.is_file()):
         return False
-    if all((directory / name).is_file() for name in _RESULTS) and not being_written(arena):
+    whole = all((directory / name).is_file() for name in _RESULTS) and not (directory / PROGRESS).is_file()
+    if whole and not being_written(arena):
         return False
     from arenaloop.config import read_yaml
 
@@ -87,7 +91,11 @@ def readable(directory: Path, messages: Console | None = None) -> Iterator[Path]
         decided, wanted = write_as_it_stands(directory, there)
         if messages is not None:
             say(messages, f"note: {directory} is not through: {so_far(decided, wanted)}", fold=True)
-        yield there
+        try:
+            yield there
+        except UserError as error:  # it names the passing directory, which nobody knows
+            error.args = tuple(str(told).replace(str(there), str(directory)) for told in error.args)
+            raise
 
 
 def complete(directory: Path) -> None:
@@ -104,3 +112,4 @@ def complete(directory: Path) -> None:
             "later), or wait"
         )
     write_as_it_stands(directory, directory)
+    (directory / PROGRESS).unlink(missing_ok=True)

@@ -101,8 +101,11 @@ def _view(directory: Path, *, going: bool, width: int) -> tuple[list[RenderableT
 
 def _ended(directory: Path) -> str:
     """How a run ended that nobody works on any more."""
+    from arenaloop.cli.directory import PROGRESS
     from arenaloop.data.result_files import not_through
 
+    if (directory / PROGRESS).is_file():
+        return "its process was cut off: the command that began it goes on"
     if not (directory / "summary.json").is_file():
         return "nobody works on it, and it has no results: the command that began it goes on"
     told = not_through(directory)
@@ -113,7 +116,7 @@ def _doing(directory: Path) -> str:
     """What the process that works there says of its work."""
     import json
 
-    from arenaloop.cli.progress import PROGRESS
+    from arenaloop.cli.directory import PROGRESS
     from arenaloop.regular_files import read_regular
 
     try:

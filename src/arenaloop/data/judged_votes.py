@@ -22,6 +22,7 @@ from arenaloop.jsonl import read_rows
 from arenaloop.ratings.arrays import IntArray, encode
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.outcomes import WINNER_SCORES
+from arenaloop.regular_files import read_regular
 from arenaloop.store import Store
 from arenaloop.tables import file_error, table_rows
 from arenaloop.types import Winner
@@ -83,7 +84,7 @@ def rated_jointly(path: Path) -> bool:
     """Whether a path is a run whose leaderboard was rated by rule reliability."""
     directory = path.parent if path.name == "battles.jsonl" else path
     with suppress(OSError, ValueError):
-        document = json.loads((directory / "leaderboard.json").read_bytes())
+        document = json.loads(read_regular(directory / "leaderboard.json"))
         return isinstance(document, dict) and document.get("rule") == "reliability" and arena_of(directory) is not None
     return False
 
