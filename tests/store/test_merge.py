@@ -137,3 +137,18 @@ def test_a_merged_file_is_whole_and_goes_on(files: list[Path], tmp_path: Path) -
         store.add_verdict(verdict("v1", raw="next"))
     runs = dump(target, "SELECT MAX(run) FROM verdicts WHERE raw != 'next'")
     assert dump(target, "SELECT run FROM verdicts WHERE raw = 'next'")[0] > runs[0]
+
+
+def test_what_was_reused_is_paid_for_once_whatever_the_order(files: list[Path], tmp_path: Path) -> None:
+    free = tmp_path / "free.db"
+    into(free, files[0], paid=False)
+    costs = []
+    for n, order in enumerate(([files[0], free], [free, files[0]])):
+        target = tmp_path / f"both{n}.db"
+        into(target, *order)
+        with Store(target, readonly=True) as store:
+            costs.append(store.usage())
+    with Store(files[0], readonly=True) as store:
+        alone = store.usage()
+    for usage in costs:
+        assert (usage.calls, usage.tokens_in, usage.usd) == (alone.calls, alone.tokens_in, alone.usd)

@@ -25,6 +25,8 @@ _ROOM = "merged"
 """of the notes: the invocation here, by ``FILE/INVOCATION`` there"""
 _OWN = frozenset({_ROOM, "complete", "pairs", "batch", "batch requests", "stage costs", "stage times"})
 """rooms whose notes speak of one directory's own plans, batches and stages"""
+_COSTS = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "usd": 0.0, "usd_estimated": 0.0}
+"""what a row that is taken for nothing costs"""
 _AT_ONCE = 400  # keys, below SQLite's limit of parameters
 
 
@@ -156,19 +158,33 @@ def _calls(
             told = list(row)
             told[place["run"]] = runs.here(row[place["run"]])
             if not paid:
-                for name, value in (("calls", 0), ("tokens_in", 0), ("tokens_out", 0), ("usd", 0.0)):
-                    told[place[name]] = value
-                told[place["usd_estimated"]] = 0.0
+                for name, nothing in _COSTS.items():
+                    told[place[name]] = nothing
             key = tuple(row[place[name]] for name in table.counted)
             same = _same(tuple(told), place)
-            if any(_same(one[1:], place) == same for one in known.get(key, ())):
+            stored = known.get(key, [])
+            at = next((n for n, one in enumerate(stored) if _same(one[1:], place) == same), None)
+            if at is not None:
                 there += 1
+                if paid and told[place["calls"]] and not stored[at][1 + place["calls"]]:
+                    stored[at] = _charged(db, table, place, stored[at], told)
             else:
                 fresh.setdefault(key, []).append(tuple(told))
                 added += 1
         for key, new in fresh.items():
             _append(db, table, names, place, known.get(key, []), new)
     merged.added[table.name], merged.there[table.name] = added, there
+
+
+def _charged(db: sqlite3.Connection, table: Table, place: dict[str, int], row: Row, paid: Sequence[Any]) -> Row:
+    """A row that was taken for nothing from where it was paid, with what it cost there; ids come first in `row`."""
+    names = [name for name in _COSTS if name in place]
+    changed = list(row)
+    for name in names:
+        changed[1 + place[name]] = paid[place[name]]
+    update = f"UPDATE {table.name} SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608
+    db.execute(update, (*(paid[place[name]] for name in names), row[0]))
+    return tuple(changed)
 
 
 def _append(
