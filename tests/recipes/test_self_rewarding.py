@@ -382,13 +382,36 @@ def test_a_window_that_cannot_hold_the_question_is_refused(tmp_path: Path) -> No
     config = json.loads((tmp_path / "weights" / "config.json").read_text())
     (tmp_path / "weights" / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 512}))
     target = META["target"] | {"model": f"hf:{tmp_path / 'weights'}", "options": {}}
-    build(settings(META, target=target), tmp_path / "run")
+    few = ("self_judge.sampling.max_tokens=56", "meta.sampling.max_tokens=64", "sampling.max_tokens=12")
+    narrow, _ = build(settings(META, *few, target=target), tmp_path / "run")
+    assert not narrow.notes
     with pytest.raises(ConfigError, match=r"its context window is 512 tokens, and a judge's template takes"):
         build(settings(META, "self_judge.template=rubric", target=target), tmp_path / "run")
     fresh = r"target sandbox:target: its context window is 2,048 tokens, and a judge's template takes"
     with pytest.raises(ConfigError, match=fresh):  # of weights that are still to be drawn
         build_self_rewarding(settings(META, "meta.template=meta"), tmp_path / "fresh", dry=True)
     assert not (tmp_path / "fresh").exists()
+
+
+@pytest.mark.parametrize("setting", ["self_judge.sampling.max_tokens", "meta.sampling.max_tokens"])
+def test_a_window_that_cannot_hold_what_a_judge_may_write_is_refused(setting: str, tmp_path: Path) -> None:
+    says = rf"window is 2,048 tokens, .* takes \d+: {setting} 4,000 is more than the 1,\d+ that are left"
+    for dry in (False, True):
+        with pytest.raises(ConfigError, match=says):
+            build_self_rewarding(settings(META, f"{setting}=4000"), tmp_path / "run", dry=dry)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_plan_tells_that_long_texts_may_not_fit(tmp_path: Path) -> None:
+    def told(*changes: str) -> list[str]:
+        recipe = build_self_rewarding(settings(META, *changes), tmp_path / "run", dry=True)
+        return [fact for fact in outline(recipe).facts if fact.startswith("long texts may not fit")]
+
+    few = ("self_judge.sampling.max_tokens=100", "meta.sampling.max_tokens=100")
+    assert told(*few) == []
+    (judging,) = told("self_judge.sampling.max_tokens=1000", "meta.sampling.max_tokens=100")
+    assert "sampling.max_tokens + 2 × self_judge.sampling.max_tokens and meta.sampling.max_tokens come" in judging
+    assert len(told(*few, "sampling.max_tokens=2000")) == 2
 
 
 def test_the_plan_counts_calls(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def outline(recipe: SelfRewarding) -> Outline:
         *([] if recipe.fresh is None else [f"{recipe.fresh.count:,} new prompts by {recipe.fresh.writer.name}"]),
         counted(len(recipe.test), "test prompt"),
         *(f"{n:,} left out of {what}: held-out prompts" for what, n in material.left_out.items() if n),
+        *recipe.notes,
         *recorded_notes(recipe.opponents),
         f"held-out battles by judge {recipe.judge.name}",
     ]

@@ -107,6 +107,8 @@ class SelfRewarding:
     """hash of the templates that the model judges with"""
     prepare: Callable[[], None] = lambda: None
     size: Size | None = None
+    notes: Sequence[str] = ()
+    """what the plan tells beside, of the parts"""
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @cached_property
