@@ -364,13 +364,42 @@ def test_what_a_file_leaves_out_is_as_the_recipe_has_it() -> None:
     assert (given.self_judge.votes, given.self_judge.sampling.temperature) == (11, 0.0)
 
 
-def test_a_template_that_asks_for_no_score_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "words", "refused"),
+    [
+        ("parser: score", "How good is it?", True),
+        ("parser: score", "Give the response a score from 0 to 5, as a bare number.", True),
+        ("parser: score", "End with the line **Score**: 3.", False),
+        ("parser: score", "The last line is\nscore = 3", False),
+        ("verdict_pattern: .*\\[\\[(?P<score>[0-9]+)\\]\\]\nparser: pattern", "Rate it: [[5]].", False),
+    ],
+)
+def test_a_template_that_asks_for_no_score_is_refused(first: str, words: str, refused: bool, tmp_path: Path) -> None:
     file = tmp_path / "mine.jinja"
     file.write_text(
-        '{# parser: score, layout: answer #}\nHow good is it?\n{% include "layout" %}\n{% include "material" %}\n'
+        f'{{# {first}, layout: answer\n#}}\n{words}\n{{% include "layout" %}}\n{{% include "material" %}}\n'
     )
-    with pytest.raises(ConfigError, match=r"mine\.jinja: asks for no line 'Score'"):
-        build(settings(SELF, f"self_judge.template={file}"), tmp_path)
+    write_jsonl(
+        tmp_path / "labelled.jsonl",
+        [
+            {
+                "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": said}],
+                "judgement": f"[[{score}]]" if "pattern" in first else f"Score: {score}",
+            }
+            for said, score in (("a", 1), ("b", 2))
+        ],
+    )
+    mine = settings(SELF, f"self_judge.template={file}", f"gates.labelled={tmp_path / 'labelled.jsonl'}")
+    if refused:
+        with pytest.raises(ConfigError, match=r"mine\.jinja: asks for no line 'Score: …'"):
+            build(mine, tmp_path)
+        return
+    recipe, _ = build(mine, tmp_path)
+    assert recipe.labelled is not None
+    assert recipe.labelled.scores == [1, 2]
+
+
+def test_a_template_of_another_layout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="layout"):
         build(settings(SELF, "self_judge.template=pairwise"), tmp_path)
 

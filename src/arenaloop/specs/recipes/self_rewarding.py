@@ -141,7 +141,7 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
 
 def _labelled(path: str | None, rubric: JudgeTemplate) -> LabelledAnswers | None:
     """The labelled set of the gates; people's judgements are read as the model's are."""
-    parser = parser_for(rubric.form)
+    parser = parser_for(rubric.form, pattern=rubric.verdict_pattern)
     return None if path is None else read_labelled_answers(path, lambda text: parser.read(Completion(text)))
 
 
@@ -169,15 +169,18 @@ def _template(name: str, layout: Layout) -> JudgeTemplate:
 def _words(template: JudgeTemplate, line: str) -> str:
     """A template's own words, around texts that are empty; they must ask for the last line that is read.
 
+    It stands there with its colon, or alone on a line; a pattern of the template's own reads what it likes.
+
     Raises:
         ConfigError: they do not.
     """
     prompt = Prompt.of("?")
     empty = [Response(prompt.id, "", ("",)) for _ in range(_TEXTS[template.layout])]
     text = fill(template, Material.of(template.layout, prompt, *empty), secret="0")  # noqa: S106 - of no run
-    if re.search(rf"\b{line}\b", text, re.IGNORECASE) is None:
+    asks = rf"""\b{line}["'*_`]*\s*[:=]|^\W*{line}\W*$"""
+    if template.form != "pattern" and re.search(asks, text, re.IGNORECASE | re.MULTILINE) is None:
         raise ConfigError(
-            f"{template.origin}: asks for no line {line.capitalize()!r}, so no answer to it could be read"
+            f"{template.origin}: asks for no line '{line.capitalize()}: …', so no answer to it could be read"
         )
     return text
 
