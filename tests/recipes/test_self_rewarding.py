@@ -292,7 +292,8 @@ def test_it_learns_to_judge_from_replies_that_people_have_ranked(tmp_path: Path)
             {"text": f"{i}", "rank": 0}, {"text": "what?", "rank": 1}, {"text": "no", "rank": 2},
         ]}} for i in range(12)
     ]  # fmt: skip
-    write_jsonl(tmp_path / "trees.jsonl", trees)
+    foreign = {"prompt": {"text": "Dis.", "lang": "fr", "replies": trees[0]["prompt"]["replies"]}}
+    write_jsonl(tmp_path / "trees.jsonl", [*trees, foreign])
 
     def fair(request: Request) -> Completion | None:
         text = request.messages[0]["content"]
@@ -307,8 +308,11 @@ def test_it_learns_to_judge_from_replies_that_people_have_ranked(tmp_path: Path)
     heard, out = Heard(), tmp_path / "run"
     recipe, _ = build(settings(SELF, *ONE, data=data), out, fair)
     assert len(recipe.demonstrations) == 96 + 4
+    assert "1 left out of data.ranked: another language" in outline(recipe).facts
     result = run(out, recipe, heard)
     assert [stage["name"] for stage in result.stages] == ["M0", "M1", "M2"]
+    (left_out,) = (table for table in result.summary["tables"] if table["title"] == "Left out of files")
+    assert left_out["rows"] == [["data.ranked", "another language", 1]]
     rows = rows_of(out, "M1.judgements")
     judged = {one.prompt.last_user for one in recipe.material.ranked}
     wanted = len(judged - {"Say 3.", "Say 5."})

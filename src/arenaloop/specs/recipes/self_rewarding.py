@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -86,8 +86,9 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
     _refuse_window(origin, asked)
     demonstrations = [] if data.demonstrations is None else load_demonstrations(data.demonstrations, seed)
     ranked: Sequence[RankedPrompt] = ()
+    unread: dict[str, Mapping[str, int]] = {}
     if data.ranked is not None:
-        trees = read_trees(data.ranked).prompts
+        trees, unread["data.ranked"] = read_trees(data.ranked)
         best, ranked = parted(
             trees, [data.ranked_demonstrations, max(1, len(trees) - data.ranked_demonstrations)], seed
         )
@@ -100,6 +101,10 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
     fresh = None
     if data.self_instruct is not None:
         fresh = recipe_prompts(data.self_instruct, settings, known=given, held_out=(*test, *validation))
+
+    labelled = _labelled(settings.gates.labelled, rubric)
+    if labelled is not None:
+        unread["gates.labelled"] = labelled.dropped
 
     def prepare() -> None:
         origin.prepare()
@@ -125,12 +130,13 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
         validation=validation,
         utility=true_utility(data.test),
         truth=None if data.prompts is None else true_utility(data.prompts),
-        labelled=_labelled(settings.gates.labelled, rubric),
+        labelled=labelled,
         fingerprint="" if dry else origin.fingerprint,
         judged_by=content_hash([template.hash for template, _ in asking]),
         prepare=prepare,
         size=origin.size,
         notes=_narrow(origin, asked),
+        unread=unread,
         recorded=match_recorded(opponents, test, allow_missing=settings.allow_missing),
     )
     if settings.length_unit == "tokens":
