@@ -128,10 +128,13 @@ def test_kept_judgements_are_read_and_learned_from(tmp_path: Path) -> None:
     for line in (
         {"messages": [], "judgement": "x"},
         {"messages": best_replies([THREE])[0]["messages"], "judgement": 3},
+        {"messages": best_replies([THREE])[0]["messages"], "score": 3},
     ):
         (tmp_path / "bad.jsonl").write_text(json.dumps(line))
         with pytest.raises(InputError, match=r"bad\.jsonl, line 1"):
             read_judgements(tmp_path / "bad.jsonl")
+    (tmp_path / "bad.jsonl").write_text(json.dumps(best_replies([THREE])[0] | {"score": None}))
+    assert len(read_judgements(tmp_path / "bad.jsonl")) == 1  # of a table whose column has gaps
 
 
 @given(st.lists(st.integers(0, 5), max_size=60), st.sampled_from([0.2, 0.4, 0.7, 1.0]), st.integers(0, 3))
