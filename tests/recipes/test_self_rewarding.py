@@ -337,6 +337,8 @@ def test_it_learns_to_judge_from_replies_that_people_have_ranked(tmp_path: Path)
         (SELF, ("self_judge.min_scores=4",), r"min_scores 4: more than there are votes \(3\)"),
         (META, ("self_judge.votes=1",), r"self_judge\.votes: one judgement .* has no other one"),
         (META, ("rho=[0.0, 0.6]",), r"rho 0\.6: above 0\.5 the best and the worst answers overlap"),
+        (META, ("meta.pairs=0",), r"meta\.pairs: expected all, tournament, or a whole number of at least 1, not 0$"),
+        (META, ("meta.pairs=swiss",), r"meta\.pairs: expected all, tournament, .* not 'swiss'$"),
         (META, ("meta.l2=0",), "meta.l2: Input should be greater than 0"),
         (META, ("reward=sandbox:gold",), "compares the model's own judgements"),
         (SELF, ("reward=sandbox:gold", "scorer=sandbox:judge"), "scorer and reward both stand"),
