@@ -50,7 +50,9 @@ def test_scores_and_judgements(tmp_path: Path) -> None:
 
 def test_ranked_replies_and_pairs(tmp_path: Path) -> None:
     replies = [{"text": "b", "rank": 1}, {"text": "a", "rank": 0}, {"text": "c", "rank": 2}]
-    trees = read(tmp_path / "trees.jsonl", [{"prompt": {"text": "Which?", "lang": "en", "replies": replies}}])
+    foreign = {"prompt": {"text": "Quoi ?", "lang": "fr", "replies": replies}}
+    trees = read(tmp_path / "trees.jsonl", [{"prompt": {"text": "Which?", "lang": "en", "replies": replies}}, foreign])
+    assert trees.dropped == {"another language": 1}
     assert texts(trees) == ["a", "b", "c"]
     assert trees.better == [(0, 1), (0, 2), (1, 2)]
     assert trees.scored == []

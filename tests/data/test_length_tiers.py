@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenaloop.data.length_tiers import Pick, best_and_worst, pick
+from arenaloop.data.length_tiers import Pick, pick
 
 SCORES, LENGTHS = (4.0, 3.5, 2.0, 1.0, 3.8), (900, 400, 700, 1200, 600)
 
@@ -74,11 +74,6 @@ def test_equal_scores_by_their_spread() -> None:
     """As NeMo-Aligner has it: with rho = 0 the answer whose scores vary least stands for its tier."""
     assert pick([4.0, 4.0, 1.0, 1.0], [1, 9, 9, 1], 0.0, spreads=[2.0, 0.5, 0.7, 0.1]) == Pick(1, 3)
     assert pick([4.0, 4.0, 1.0, 1.0], [1, 9, 9, 1], 0.1, spreads=[2.0, 0.5, 0.7, 0.1]) == Pick(0, 2)
-
-
-def test_without_length_control() -> None:
-    assert best_and_worst([2.0, 4.0, 4.0, 1.0, 1.0]) == Pick(1, 3)
-    assert best_and_worst([2.0, 2.0]) == "equal scores"
 
 
 ANSWERS = st.lists(st.tuples(st.integers(0, 20).map(lambda n: n / 4), st.integers(0, 5)), min_size=2, max_size=7)

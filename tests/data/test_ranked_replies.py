@@ -36,6 +36,7 @@ def test_trees(tmp_path: Path) -> None:
     assert [(one.prompt.last_user, one.replies) for one in found.prompts] == [("Hi?", ("good", "so so", "bad"))]
     assert found.dropped == {
         "another language": 1, "too few ranked replies": 1, "prompts that repeat another one": 1,
+        "replies without a rank": 1,
     }  # fmt: skip
     assert len(read_trees(tmp_path / "trees.jsonl", lang=None, least=1).prompts) == 3
     assert best_replies(found.prompts)[0]["messages"][-1] == {"role": "assistant", "content": "good"}
@@ -44,7 +45,10 @@ def test_trees(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        (tree("Hi?", ("a", None), ("b", None)), r"no prompt with 2 ranked replies \(too few ranked replies: 1\)"),
+        (
+            tree("Hi?", ("a", None), ("b", None)),
+            r"no prompt with 2 ranked replies \(replies without a rank: 2, too few",
+        ),
         (tree("Hi?", ("a", 0), ("b", 0)), "two replies have rank 0"),
         (tree("Hi?", ("a", "first"), ("b", 1)), "rank 'first' is no whole number"),  # type: ignore[arg-type]
         ({"text": "Hi?"}, r"no message tree: prompt\.text is missing"),
@@ -81,7 +85,10 @@ def test_odd_trees(tmp_path: Path) -> None:
         "B?": ("bad", "worse", "last"),
         "C?": ("good", "bad", "worse"),
     }
-    assert found.dropped == {"deleted or empty": 1, "too few ranked replies": 3}
+    assert found.dropped == {
+        "deleted or empty": 1, "too few ranked replies": 3,
+        "replies in another language": 1, "replies that are deleted or empty": 2, "replies without a rank": 1,
+    }  # fmt: skip
 
 
 def judged(*scores: float | None) -> list[Judgement | None]:
@@ -121,10 +128,13 @@ def test_kept_judgements_are_read_and_learned_from(tmp_path: Path) -> None:
     for line in (
         {"messages": [], "judgement": "x"},
         {"messages": best_replies([THREE])[0]["messages"], "judgement": 3},
+        {"messages": best_replies([THREE])[0]["messages"], "score": 3},
     ):
         (tmp_path / "bad.jsonl").write_text(json.dumps(line))
         with pytest.raises(InputError, match=r"bad\.jsonl, line 1"):
             read_judgements(tmp_path / "bad.jsonl")
+    (tmp_path / "bad.jsonl").write_text(json.dumps(best_replies([THREE])[0] | {"score": None}))
+    assert len(read_judgements(tmp_path / "bad.jsonl")) == 1  # of a table whose column has gaps
 
 
 @given(st.lists(st.integers(0, 5), max_size=60), st.sampled_from([0.2, 0.4, 0.7, 1.0]), st.integers(0, 3))

@@ -37,6 +37,13 @@ def test_the_best_answer_against_the_worst() -> None:
     assert by_tokens.rows[0]["chosen"][0]["content"] == "fine"
 
 
+@pytest.mark.parametrize(("rho", "chosen"), [(0.0, "even"), (None, "odd"), (0.1, "odd")])
+def test_spreads_decide_between_equal_scores_with_a_rho_of_0_alone(rho: float | None, chosen: str) -> None:
+    answers = [scored("odd", 3, 5), scored("even", 4, 4), scored("bad", 1)]
+    (row,) = actor_rows([(PROMPT, answers)], model="M1", rho=rho, by_spread=True).rows
+    assert row["chosen"][0]["content"] == chosen
+
+
 @pytest.mark.parametrize(
     ("answers", "options", "reason"),
     [

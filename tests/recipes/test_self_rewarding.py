@@ -292,7 +292,8 @@ def test_it_learns_to_judge_from_replies_that_people_have_ranked(tmp_path: Path)
             {"text": f"{i}", "rank": 0}, {"text": "what?", "rank": 1}, {"text": "no", "rank": 2},
         ]}} for i in range(12)
     ]  # fmt: skip
-    write_jsonl(tmp_path / "trees.jsonl", trees)
+    foreign = {"prompt": {"text": "Dis.", "lang": "fr", "replies": trees[0]["prompt"]["replies"]}}
+    write_jsonl(tmp_path / "trees.jsonl", [*trees, foreign])
 
     def fair(request: Request) -> Completion | None:
         text = request.messages[0]["content"]
@@ -307,8 +308,11 @@ def test_it_learns_to_judge_from_replies_that_people_have_ranked(tmp_path: Path)
     heard, out = Heard(), tmp_path / "run"
     recipe, _ = build(settings(SELF, *ONE, data=data), out, fair)
     assert len(recipe.demonstrations) == 96 + 4
+    assert "1 left out of data.ranked: another language" in outline(recipe).facts
     result = run(out, recipe, heard)
     assert [stage["name"] for stage in result.stages] == ["M0", "M1", "M2"]
+    (left_out,) = (table for table in result.summary["tables"] if table["title"] == "Left out of files")
+    assert left_out["rows"] == [["data.ranked", "another language", 1]]
     rows = rows_of(out, "M1.judgements")
     judged = {one.prompt.last_user for one in recipe.material.ranked}
     wanted = len(judged - {"Say 3.", "Say 5."})
@@ -333,6 +337,8 @@ def test_it_learns_to_judge_from_replies_that_people_have_ranked(tmp_path: Path)
         (SELF, ("self_judge.min_scores=4",), r"min_scores 4: more than there are votes \(3\)"),
         (META, ("self_judge.votes=1",), r"self_judge\.votes: one judgement .* has no other one"),
         (META, ("rho=[0.0, 0.6]",), r"rho 0\.6: above 0\.5 the best and the worst answers overlap"),
+        (META, ("meta.pairs=0",), r"meta\.pairs: expected all, tournament, or a whole number of at least 1, not 0$"),
+        (META, ("meta.pairs=swiss",), r"meta\.pairs: expected all, tournament, .* not 'swiss'$"),
         (META, ("meta.l2=0",), "meta.l2: Input should be greater than 0"),
         (META, ("reward=sandbox:gold",), "compares the model's own judgements"),
         (SELF, ("reward=sandbox:gold", "scorer=sandbox:judge"), "scorer and reward both stand"),
@@ -364,13 +370,42 @@ def test_what_a_file_leaves_out_is_as_the_recipe_has_it() -> None:
     assert (given.self_judge.votes, given.self_judge.sampling.temperature) == (11, 0.0)
 
 
-def test_a_template_that_asks_for_no_score_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "words", "refused"),
+    [
+        ("parser: score", "How good is it?", True),
+        ("parser: score", "Give the response a score from 0 to 5, as a bare number.", True),
+        ("parser: score", "End with the line **Score**: 3.", False),
+        ("parser: score", "The last line is\nscore = 3", False),
+        ("verdict_pattern: .*\\[\\[(?P<score>[0-9]+)\\]\\]\nparser: pattern", "Rate it: [[5]].", False),
+    ],
+)
+def test_a_template_that_asks_for_no_score_is_refused(first: str, words: str, refused: bool, tmp_path: Path) -> None:
     file = tmp_path / "mine.jinja"
     file.write_text(
-        '{# parser: score, layout: answer #}\nHow good is it?\n{% include "layout" %}\n{% include "material" %}\n'
+        f'{{# {first}, layout: answer\n#}}\n{words}\n{{% include "layout" %}}\n{{% include "material" %}}\n'
     )
-    with pytest.raises(ConfigError, match=r"mine\.jinja: asks for no line 'Score'"):
-        build(settings(SELF, f"self_judge.template={file}"), tmp_path)
+    write_jsonl(
+        tmp_path / "labelled.jsonl",
+        [
+            {
+                "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": said}],
+                "judgement": f"[[{score}]]" if "pattern" in first else f"Score: {score}",
+            }
+            for said, score in (("a", 1), ("b", 2))
+        ],
+    )
+    mine = settings(SELF, f"self_judge.template={file}", f"gates.labelled={tmp_path / 'labelled.jsonl'}")
+    if refused:
+        with pytest.raises(ConfigError, match=r"mine\.jinja: asks for no line 'Score: …'"):
+            build(mine, tmp_path)
+        return
+    recipe, _ = build(mine, tmp_path)
+    assert recipe.labelled is not None
+    assert recipe.labelled.scores == [1, 2]
+
+
+def test_a_template_of_another_layout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="layout"):
         build(settings(SELF, "self_judge.template=pairwise"), tmp_path)
 
@@ -382,13 +417,36 @@ def test_a_window_that_cannot_hold_the_question_is_refused(tmp_path: Path) -> No
     config = json.loads((tmp_path / "weights" / "config.json").read_text())
     (tmp_path / "weights" / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 512}))
     target = META["target"] | {"model": f"hf:{tmp_path / 'weights'}", "options": {}}
-    build(settings(META, target=target), tmp_path / "run")
+    few = ("self_judge.sampling.max_tokens=56", "meta.sampling.max_tokens=64", "sampling.max_tokens=12")
+    narrow, _ = build(settings(META, *few, target=target), tmp_path / "run")
+    assert not narrow.notes
     with pytest.raises(ConfigError, match=r"its context window is 512 tokens, and a judge's template takes"):
         build(settings(META, "self_judge.template=rubric", target=target), tmp_path / "run")
     fresh = r"target sandbox:target: its context window is 2,048 tokens, and a judge's template takes"
     with pytest.raises(ConfigError, match=fresh):  # of weights that are still to be drawn
         build_self_rewarding(settings(META, "meta.template=meta"), tmp_path / "fresh", dry=True)
     assert not (tmp_path / "fresh").exists()
+
+
+@pytest.mark.parametrize("setting", ["self_judge.sampling.max_tokens", "meta.sampling.max_tokens"])
+def test_a_window_that_cannot_hold_what_a_judge_may_write_is_refused(setting: str, tmp_path: Path) -> None:
+    says = rf"window is 2,048 tokens, .* takes \d+: {setting} 4,000 is more than the 1,\d+ that are left"
+    for dry in (False, True):
+        with pytest.raises(ConfigError, match=says):
+            build_self_rewarding(settings(META, f"{setting}=4000"), tmp_path / "run", dry=dry)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_plan_tells_that_long_texts_may_not_fit(tmp_path: Path) -> None:
+    def told(*changes: str) -> list[str]:
+        recipe = build_self_rewarding(settings(META, *changes), tmp_path / "run", dry=True)
+        return [fact for fact in outline(recipe).facts if fact.startswith("long texts may not fit")]
+
+    few = ("self_judge.sampling.max_tokens=100", "meta.sampling.max_tokens=100")
+    assert told(*few) == []
+    (judging,) = told("self_judge.sampling.max_tokens=1000", "meta.sampling.max_tokens=100")
+    assert "sampling.max_tokens + 2 × self_judge.sampling.max_tokens and meta.sampling.max_tokens come" in judging
+    assert len(told(*few, "sampling.max_tokens=2000")) == 2
 
 
 def test_the_plan_counts_calls(tmp_path: Path) -> None:

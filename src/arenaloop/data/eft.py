@@ -27,7 +27,7 @@ def read_judgements(path: str | os.PathLike[str]) -> list[JsonRow]:
 
     Raises:
         InputError: the file cannot be read or holds no row, or a row is no conversation that ends with an assistant's
-            turn, or its judgement is no text; file and line are named.
+            turn, or its judgement is no text, or it has a score alone; file and line are named.
     """
     rows: list[JsonRow] = []
     for line, row in table_rows(Path(path)):
@@ -38,6 +38,8 @@ def read_judgements(path: str | os.PathLike[str]) -> list[JsonRow]:
             raise row_error(path, line, str(error)) from None
         if "judgement" in row and not (isinstance(row["judgement"], str) and row["judgement"].strip()):
             raise row_error(path, line, "judgement is no text")
+        if "judgement" not in row and row.get("score") is not None:
+            raise row_error(path, line, "a score without a judgement: there are no words to learn to judge from")
         rows.append(dict(row))
     if not rows:
         raise InputError(f"{os.fspath(path)}: no judgements in it")

@@ -7,6 +7,7 @@ and labelled pairs (as `formats.labels`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -34,11 +35,13 @@ class LabelledAnswers:
         answers: each with its prompt, no text of a prompt twice.
         scores: of each, on the scale of those who gave them; None where it was only compared.
         better: (index of the better answer, of the worse one) of every pair of one prompt whose order is known.
+        dropped: what of the file is left out, by reason.
     """
 
     answers: list[tuple[Prompt, Response]] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
     better: list[tuple[int, int]] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
     _at: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, prompt: Prompt, texts: tuple[str, ...], score: float | None = None) -> int:
@@ -76,8 +79,9 @@ def read_labelled_answers(path: str | Path, read: Callable[[str], float | None])
     path = Path(path)
     _, first = next(iter(table_rows(path)), (0, {}))
     if isinstance(first.get("prompt"), Mapping):
-        found = LabelledAnswers()
-        for one in read_trees(path).prompts:
+        trees = read_trees(path)
+        found = LabelledAnswers(dropped=trees.dropped)
+        for one in trees.prompts:
             found.better += combinations([found.add(one.prompt, (text,)) for text in one.replies], 2)
     elif any(name in first for name in _ANNOTATED) or _is_answered(first):
         found = _scored(path, table_rows(path), read)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-__all__ = ["MOST_RHO", "Pick", "best_and_worst", "pick"]
+__all__ = ["MOST_RHO", "Pick", "pick"]
 
 MOST_RHO = 0.5
 """Above it the tiers overlap, and one answer may be in both."""
@@ -70,8 +70,3 @@ def pick(
     if chosen == rejected:
         return "one answer in both tiers"
     return Pick(chosen, rejected)
-
-
-def best_and_worst(scores: Sequence[float]) -> Pick | Dropped:
-    """The highest and the lowest score, of several the first, whatever the lengths (arXiv 2401.10020, §2.4)."""
-    return pick(scores, [0] * len(scores), 0.0)

@@ -64,7 +64,7 @@ def read_trees(path: str | os.PathLike[str], *, lang: str | None = "en", least: 
         said = first.get("replies") or []
         if not isinstance(said, list):
             raise row_error(path, line, "no message tree: prompt.replies is no list")
-        replies = _ranked(path, line, said, lang)
+        replies = _ranked(path, line, said, lang, dropped)
         prompt = Prompt.of(first["text"])
         if len(replies) < least:
             dropped["too few ranked replies"] += 1
@@ -78,15 +78,23 @@ def read_trees(path: str | os.PathLike[str], *, lang: str | None = "en", least: 
     return RankedReplies(list(found.values()), dropped)
 
 
-def _ranked(path: str | os.PathLike[str], line: int, replies: Sequence[Any], lang: str | None) -> list[str]:
-    """Texts of replies that have a rank, best first."""
+def _ranked(
+    path: str | os.PathLike[str], line: int, replies: Sequence[Any], lang: str | None, dropped: Counter[str]
+) -> list[str]:
+    """Texts of replies that have a rank, best first; the others are counted."""
     by_rank: dict[int, str] = {}
     for reply in replies:
         if not isinstance(reply, Mapping) or not isinstance(reply.get("text"), str):
             raise row_error(path, line, "a reply has no text")
         rank = reply.get("rank")
-        foreign = lang is not None and reply.get("lang", lang) != lang
-        if rank is None or reply.get("deleted") or foreign or not reply["text"].strip():
+        if lang is not None and reply.get("lang", lang) != lang:
+            dropped["replies in another language"] += 1
+            continue
+        if reply.get("deleted") or not reply["text"].strip():
+            dropped["replies that are deleted or empty"] += 1
+            continue
+        if rank is None:
+            dropped["replies without a rank"] += 1
             continue
         if isinstance(rank, float) and rank.is_integer():  # of tables, whose column of ranks has gaps
             rank = int(rank)

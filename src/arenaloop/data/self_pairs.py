@@ -87,14 +87,14 @@ def actor_rows(
         length: of an answer.
         max_chosen: a pair whose chosen answer is longer is dropped.
         min_scores: an answer with fewer is left out.
-        allow_overlap, by_spread: as of `pick`, by the variance of scores.
+        allow_overlap, by_spread: as of `pick`, by the variance of scores; without a ρ they decide nothing.
     """
     selection = Selection()
     for prompt, answers in prompts:
         kept = _usable(answers, min_scores, selection.dropped)
         means = [one.mean for one in kept]
         lengths = [0 if rho is None else length(one.response) for one in kept]
-        spreads = [float(np.var(one.scores)) for one in kept] if by_spread else None
+        spreads = [float(np.var(one.scores)) for one in kept] if by_spread and rho is not None else None
         found = pick(means, lengths, rho or 0.0, allow_overlap=allow_overlap, spreads=spreads)
         if not isinstance(found, Pick):
             selection.dropped[found] += 1

@@ -48,7 +48,7 @@ from arenaloop.recipes.self_rewarding_plan import (
 from arenaloop.recipes.self_rewarding_prompts import with_new_prompts
 from arenaloop.recipes.self_rewarding_run import NoPairsError, Run
 from arenaloop.recipes.self_rewarding_scores import answers_of, mean_length, select, with_scores
-from arenaloop.recipes.self_rewarding_tables import best_stage, drift_curves, drift_tables
+from arenaloop.recipes.self_rewarding_tables import best_stage, drift_curves, drift_tables, unread_tables
 from arenaloop.recipes.stage import Result, StageResult, Stages
 from arenaloop.store import Store
 from arenaloop.terminal import counted
@@ -89,7 +89,7 @@ def run(recipe: SelfRewarding, store: Store, out: Path, observer: Observer | Non
         [*map(r.model, r.done), *recipe.opponents],
         recipe.test,
         left_out=material.left_out,
-        tables=drift_tables(r.done),
+        tables=[*unread_tables(recipe.unread), *drift_tables(r.done)],
         curves=drift_curves(r.done),
         best=lambda board: best_stage(board, {name: r.path(name) for name in r.done}, out),
     )

@@ -93,6 +93,12 @@ def outline(recipe: SelfRewarding) -> Outline:
         *([] if recipe.fresh is None else [f"{recipe.fresh.count:,} new prompts by {recipe.fresh.writer.name}"]),
         counted(len(recipe.test), "test prompt"),
         *(f"{n:,} left out of {what}: held-out prompts" for what, n in material.left_out.items() if n),
+        *(
+            f"{n:,} left out of {what}: {why}"
+            for what, some in recipe.unread.items()
+            for why, n in sorted(some.items())
+        ),
+        *recipe.notes,
         *recorded_notes(recipe.opponents),
         f"held-out battles by judge {recipe.judge.name}",
     ]

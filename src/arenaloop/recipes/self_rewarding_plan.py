@@ -107,6 +107,10 @@ class SelfRewarding:
     """hash of the templates that the model judges with"""
     prepare: Callable[[], None] = lambda: None
     size: Size | None = None
+    notes: Sequence[str] = ()
+    """what the plan tells beside, of the parts"""
+    unread: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """what is left out of the files of a setting, by reason"""
     recorded: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @cached_property

@@ -9,7 +9,7 @@ from typing import Any
 from arenaloop.arena.board import Leaderboard, Row
 from arenaloop.recipes.stage import StageResult
 
-__all__ = ["best_stage", "drift_curves", "drift_tables"]
+__all__ = ["best_stage", "drift_curves", "drift_tables", "unread_tables"]
 
 _SCORES = (
     ("unread", "failure_rate"),
@@ -48,6 +48,12 @@ def _judging(results: Mapping[str, StageResult]) -> Iterator[tuple[str, Mapping[
 
 def _figure(figures: Mapping[str, Any], part: str, key: str) -> Any:
     return (figures.get(part) or {} if part else figures).get(key)
+
+
+def unread_tables(unread: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
+    """What was left out of files as they were read, by setting and reason; no table where that is nothing."""
+    rows = [[what, why, n] for what, some in unread.items() for why, n in sorted(some.items()) if n]
+    return [{"title": "Left out of files", "columns": ["", "why", "rows"], "rows": rows}] if rows else []
 
 
 def drift_tables(results: Mapping[str, StageResult]) -> list[dict[str, Any]]:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from arenaloop.config.base import Settings
 from arenaloop.config.judging import SamplingSettings
@@ -13,6 +20,14 @@ from arenaloop.config.recipes.self_rewarding import JudgesItselfSettings, SelfJu
 from arenaloop.config.training import DPOSettings, SFTSettings
 
 __all__ = ["MetaRewardingSettings", "MetaSettings"]
+
+
+def _pairs(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """One line for all that may stand there, where each kind would tell its own."""
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError(f"expected all, tournament, or a whole number of at least 1, not {value!r}") from None
 
 
 class MetaSettings(Settings):
@@ -28,7 +43,7 @@ class MetaSettings(Settings):
     """decoding of verdicts on judgements: greedy"""
     reask: int = Field(0, ge=0)
     """how often a verdict that cannot be read is asked again, warmer; unread ones count for neither"""
-    pairs: Literal["all", "tournament"] | Annotated[int, Field(ge=1)] = "all"
+    pairs: Annotated[Literal["all", "tournament"] | Annotated[int, Field(ge=1)], WrapValidator(_pairs)] = "all"
     """which judgements of an answer meet, each pair in both orders: all, in a Swiss tournament of log2 of their number
     rounds, or each about k others"""
     weight_scope: Literal["global", "response"] = "global"

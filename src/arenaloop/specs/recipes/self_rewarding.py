@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import (
@@ -45,6 +46,23 @@ _TEXTS: dict[Layout, int] = {"answer": 1, "judgements": 3}
 """Of each layout, how many texts it shows beside the prompt."""
 
 
+class _Asked(NamedTuple):
+    """What one of the target's roles as a judge takes of its context window.
+
+    Attributes:
+        setting: of its own words' most tokens.
+        words: its template's, around texts that are empty.
+        own: how many tokens it may write.
+        shown: how many the texts that are put to it may have, beside the prompt; `of`: the settings that say so.
+    """
+
+    setting: str
+    words: str
+    own: int
+    shown: int
+    of: str
+
+
 def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = False) -> SelfRewarding:
     """Everything that either recipe works on. Writes nothing.
 
@@ -54,8 +72,8 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
         dry: only the plan is wanted: nothing is looked up on a hub.
 
     Raises:
-        ConfigError: a template that asks for no score or no winner, a context window that holds none of what the model
-            is to judge, and as of `recipes.self_rewarding_plan.check`.
+        ConfigError: a template that asks for no score or no winner, a context window without room for what
+            the model is to write as a judge, and as of `recipes.self_rewarding_plan.check`.
     """
     data, seed, comparing = settings.data, settings.seed, meta_of(settings)
     origin, server = start(settings.target, seed, out), server_of(settings.target)
@@ -64,12 +82,13 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
     asking = [(rubric, "score")]
     if comparing is not None:
         asking.append((_template(comparing.template, "judgements"), "winner"))
-    words = [_words(template, line) for template, line in asking]
-    _refuse_window(origin, words)
+    asked = _asked(settings, [_words(template, line) for template, line in asking])
+    _refuse_window(origin, asked)
     demonstrations = [] if data.demonstrations is None else load_demonstrations(data.demonstrations, seed)
     ranked: Sequence[RankedPrompt] = ()
+    unread: dict[str, Mapping[str, int]] = {}
     if data.ranked is not None:
-        trees = read_trees(data.ranked).prompts
+        trees, unread["data.ranked"] = read_trees(data.ranked)
         best, ranked = parted(
             trees, [data.ranked_demonstrations, max(1, len(trees) - data.ranked_demonstrations)], seed
         )
@@ -83,9 +102,13 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
     if data.self_instruct is not None:
         fresh = recipe_prompts(data.self_instruct, settings, known=given, held_out=(*test, *validation))
 
+    labelled = _labelled(settings.gates.labelled, rubric)
+    if labelled is not None:
+        unread["gates.labelled"] = labelled.dropped
+
     def prepare() -> None:
         origin.prepare()
-        _refuse_window(origin, words)  # of weights that were not there before
+        _refuse_window(origin, asked)  # of weights that were not there before
 
     recipe = SelfRewarding(
         settings=settings,
@@ -107,11 +130,13 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
         validation=validation,
         utility=true_utility(data.test),
         truth=None if data.prompts is None else true_utility(data.prompts),
-        labelled=_labelled(settings.gates.labelled, rubric),
+        labelled=labelled,
         fingerprint="" if dry else origin.fingerprint,
         judged_by=content_hash([template.hash for template, _ in asking]),
         prepare=prepare,
         size=origin.size,
+        notes=_narrow(origin, asked),
+        unread=unread,
         recorded=match_recorded(opponents, test, allow_missing=settings.allow_missing),
     )
     if settings.length_unit == "tokens":
@@ -122,7 +147,7 @@ def build_self_rewarding(settings: JudgesItselfSettings, out: Path, dry: bool = 
 
 def _labelled(path: str | None, rubric: JudgeTemplate) -> LabelledAnswers | None:
     """The labelled set of the gates; people's judgements are read as the model's are."""
-    parser = parser_for(rubric.form)
+    parser = parser_for(rubric.form, pattern=rubric.verdict_pattern)
     return None if path is None else read_labelled_answers(path, lambda text: parser.read(Completion(text)))
 
 
@@ -150,27 +175,64 @@ def _template(name: str, layout: Layout) -> JudgeTemplate:
 def _words(template: JudgeTemplate, line: str) -> str:
     """A template's own words, around texts that are empty; they must ask for the last line that is read.
 
+    It stands there with its colon, or alone on a line; a pattern of the template's own reads what it likes.
+
     Raises:
         ConfigError: they do not.
     """
     prompt = Prompt.of("?")
     empty = [Response(prompt.id, "", ("",)) for _ in range(_TEXTS[template.layout])]
     text = fill(template, Material.of(template.layout, prompt, *empty), secret="0")  # noqa: S106 - of no run
-    if re.search(rf"\b{line}\b", text, re.IGNORECASE) is None:
+    asks = rf"""\b{line}["'*_`]*\s*[:=]|^\W*{line}\W*$"""
+    if template.form != "pattern" and re.search(asks, text, re.IGNORECASE | re.MULTILINE) is None:
         raise ConfigError(
-            f"{template.origin}: asks for no line {line.capitalize()!r}, so no answer to it could be read"
+            f"{template.origin}: asks for no line '{line.capitalize()}: …', so no answer to it could be read"
         )
     return text
 
 
-def _refuse_window(origin: Start, words: Sequence[str]) -> None:
-    """Refuse weights whose context window the words of a template alone fill; those of a hub are not looked up."""
-    for text in words:
-        if (window := origin.window) is not None and (needed := origin.tokens(text)) >= window:
+def _asked(settings: JudgesItselfSettings, words: Sequence[str]) -> list[_Asked]:
+    """Of each role, by the words of its template: the rubric's, and then the one's for judgements."""
+    answer, own, comparing = settings.sampling.max_tokens, settings.self_judge.sampling.max_tokens, meta_of(settings)
+    found = [_Asked("self_judge.sampling.max_tokens", words[0], own, answer, "sampling.max_tokens")]
+    if comparing is not None:
+        shown = "sampling.max_tokens + 2 × self_judge.sampling.max_tokens"
+        most = comparing.sampling.max_tokens
+        found.append(_Asked("meta.sampling.max_tokens", words[1], most, answer + 2 * own, shown))
+    return found
+
+
+def _refuse_window(origin: Start, asked: Sequence[_Asked]) -> None:
+    """Refuse weights whose context window a judge's template and its own words alone fill; a hub's are not looked up.
+
+    Raises:
+        ConfigError: they do; names the setting.
+    """
+    if (window := origin.window) is None:
+        return
+    for one in asked:
+        needed = origin.tokens(one.words)
+        has = f"target {origin.target.model}: its context window is {window:,} tokens, and a judge's template takes"
+        if needed >= window:
+            raise ConfigError(f"{has} {needed:,} without a prompt, an answer or room for its own words")
+        if needed + one.own > window:
             raise ConfigError(
-                f"target {origin.target.model}: its context window is {window:,} tokens, and a judge's template takes "
-                f"{needed:,} without a prompt, an answer or room for its own words"
+                f"{has} {needed:,}: {one.setting} {one.own:,} is more than the {window - needed:,} that are left, "
+                "without a prompt or an answer"
             )
+
+
+def _narrow(origin: Start, asked: Sequence[_Asked]) -> list[str]:
+    """Where the longest texts that the settings allow would not fit in the context window; for the plan."""
+    if (window := origin.window) is None:
+        return []
+    needs = [(one, origin.tokens(one.words) + one.shown + one.own) for one in asked]
+    return [
+        f"long texts may not fit: the template, {one.of} and {one.setting} come to {needed:,} tokens without a prompt, "
+        f"and the context window is {window:,}"
+        for one, needed in needs
+        if needed > window
+    ]
 
 
 SELF_REWARDING = Recipe(
