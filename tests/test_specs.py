@@ -319,7 +319,7 @@ def test_demonstrations(tmp_path: Path) -> None:
     path.write_text(json.dumps(rows[0]) + "\n")
     assert load_demonstrations(str(path), 0) == rows[:1]
     path.write_text("\n")
-    with pytest.raises(InputError, match="no demonstrations"):
+    with pytest.raises(InputError, match="the file is empty"):
         load_demonstrations(str(path), 0)
     with pytest.raises(ConfigError, match="sandbox:demonstrations"):
         load_demonstrations("sandbox:prompts?n=5", 0)

@@ -108,7 +108,8 @@ def test_garbage_is_asked_again_together(path: Path) -> None:
     assert all(len({request.sample for request in chunk}) == 1 for chunk in judge.chunks)
 
 
-def test_what_stays_unread_has_failed(path: Path) -> None:
+def test_what_stays_unread_has_failed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arenaloop.calls.run.MOST_UNREAD", 1_000)  # a judge that is never read would stop it
     judge = ChunkedJudge(garbage=9)
     tally = played(path, plan_of(judge, reask=1))
     assert (tally.verdicts, tally.failed, len(judge.chunks)) == (72, 72, 18)

@@ -274,7 +274,10 @@ def test_the_estimate_holds_against_a_run(recorded: list[Contestant], url: str, 
     assert after.first_line().startswith("nothing left to ask")
 
 
-def test_failed_verdicts_are_asked_again_and_counted(recorded: list[Contestant], tmp_path: Path) -> None:
+def test_failed_verdicts_are_asked_again_and_counted(
+    recorded: list[Contestant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arenaloop.calls.run.MOST_UNREAD", 1_000)  # a judge that is never read would stop it
     with running_server({"judge": lambda request: "no idea"}) as url:
         plan = make_plan(recorded, make_judge(url), reask=0)
         with Store(tmp_path / "arena.db") as store:

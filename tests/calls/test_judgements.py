@@ -79,7 +79,8 @@ def test_votes_on_one_answer_are_rows_of_their_own(tmp_path: Path) -> None:
         assert len(store.judgements_of(PROMPTS[0].id)) == VOTES
 
 
-def test_an_unread_judgement_is_asked_again_and_is_never_zero(tmp_path: Path) -> None:
+def test_an_unread_judgement_is_asked_again_and_is_never_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arenaloop.calls.run.MOST_UNREAD", 1_000)  # a judge that is never read would stop it
     heard = Heard(lambda request: "I like it." if request.sample == 0 else score(request))
     tally, found = judged(tmp_path / "arena.db", heard)
     assert (len(heard.requests), tally.failed) == (30, 0)

@@ -317,7 +317,8 @@ def test_learning_from_own_answers(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_three_roles(run: Run) -> None:
+def test_three_roles(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arenaloop.calls.run.MOST_UNREAD", 1_000)  # a judge that is never read would stop it
     (table,) = tables(run("three_roles", "--small", "--split", "dev", "--seeds", 0, 1))
     head, *rows = table
     assert [row[0] for row in rows] == ["0", "1", "mean"]

@@ -48,6 +48,7 @@ def empty(tmp_path: Path) -> Path:
 def test_they_say_what_they_say_apart(
     tmp_path: Path, empty: Path, stop: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("arenaloop.calls.run.MOST_UNREAD", 1_000)  # a judge that is never read would stop it
     start = build_target(tmp_path / "start", 0, width=32, layers=1, heads=4)
     read: list[int] = []
     generate = LocalModel.generate
@@ -71,7 +72,10 @@ def test_they_say_what_they_say_apart(
     assert sum(texts[True][1]) < sum(texts[False][1]) / 2  # prompts that chunks read
 
 
-def test_a_chunk_holds_the_votes_of_an_answer_side_by_side(tmp_path: Path, empty: Path) -> None:
+def test_a_chunk_holds_the_votes_of_an_answer_side_by_side(
+    tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arenaloop.calls.run.MOST_UNREAD", 1_000)  # a judge that is never read would stop it
     chunks = {}
     for together in (False, True):
         local = Chunky(size=VOTES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from arenaloop.arena.worth import Worth
@@ -96,7 +96,7 @@ class Leaderboard:
     rows: tuple[Row, ...]
     coefficients: Mapping[str, Coefficient] | None = None
     depends: bool = False
-    worth: Worth | None = None
+    worth: Worth | None = field(default=None, compare=False)  # arrays, derived from what is compared
     style: str | None = None
     judges: tuple[JudgeFit, ...] | None = None
     votes: int = 0
