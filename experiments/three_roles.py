@@ -134,7 +134,9 @@ def _questions(
 
 def _gold(recipe: SelfRewarding, prompt: Prompt, response: Response) -> float:
     assert recipe.utility is not None
-    return recipe.utility(prompt, response)
+    worth = recipe.utility(prompt, response)
+    assert worth is not None  # all its prompts are the sandbox's
+    return worth
 
 
 def _number(value: float | None) -> float:

@@ -159,7 +159,9 @@ class Bench:
     def worth(self, prompt: Prompt, response: Response) -> float:
         """The true utility of an answer."""
         assert self._measuring.utility is not None
-        return self._measuring.utility(prompt, response)
+        worth = self._measuring.utility(prompt, response)
+        assert worth is not None  # all its prompts are the sandbox's
+        return worth
 
     def tested(self, name: str) -> None:
         """Measure the answers of a model that was trained by no run."""

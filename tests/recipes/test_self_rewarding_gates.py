@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,21 @@ def test_a_gate_on_the_order_of_answers_warns_or_stops(tmp_path: Path) -> None:
         run(tmp_path / "strict", stopping)
     assert verdicts > 0
     assert not any("Winner: A" in request.messages[0]["content"] for request in asked)  # nothing is asked behind it
+
+
+def test_answers_whose_worth_is_unknown_are_in_no_gate_and_no_correlation(tmp_path: Path) -> None:
+    built, _ = build(settings(META, *ONE, "gates.order=0.5", "gates.meta=0.0"), tmp_path, varied)
+    recipe = replace(built, truth=lambda prompt, response: None, utility=lambda prompt, response: None)
+    result = run(tmp_path, recipe)
+    gates = table(result, "Gates before training")
+    assert [(one["gate"], one["passed"], one["n"]) for one in gates] == [
+        ("order", "not measured", 0),
+        ("meta", "not measured", 0),
+    ]
+    judging = result.summary["stages"][1]["selection"]["judging"]
+    assert judging["judge_spearman"] is None
+    assert table(result, "How the model judged answers")[0]["truth_unknown"] == judging["truth_unknown"] > 0
+    assert result.summary["stages"][1]["gold_utility"] is None
 
 
 def labelled(path: Path) -> str:

@@ -94,6 +94,8 @@ def test_a_cut_note_is_worth_nothing() -> None:
     prompt, text = Prompt.of(asked("Answer with exactly 2 bullet points.")), "- Rain fills rivers.\n- Rain smells fre"
     assert worth(prompt, Response(prompt.id, "m", (text,))) == 1.0
     assert worth(prompt, Response(prompt.id, "m", (text,), Status.TRUNCATED)) == 0.0
+    other = Prompt.of("Who are you?")
+    assert worth(other, Response(other.id, "m", ("Nobody.",))) is None
 
 
 # ---------------------------------------------------------------------- prompts

@@ -70,9 +70,12 @@ def _label(arena: Arena, judge: PooledLabels, pairs: Sequence[Pair]) -> None:
                 arena.store.add_verdict(verdict)
 
 
-def true_score(utility: Utility, prompt: Prompt, mine: Response, against: Response) -> float:
-    """What the truth gives the first of two answers: 1, 0, or 0.5 where both are worth the same."""
-    lead = utility(prompt, mine) - utility(prompt, against)
+def true_score(utility: Utility, prompt: Prompt, mine: Response, against: Response) -> float | None:
+    """What the truth gives the first of two answers: 1, 0, or 0.5 of equal ones; None where it is unknown."""
+    one, other = utility(prompt, mine), utility(prompt, against)
+    if one is None or other is None:
+        return None
+    lead = one - other
     return 0.5 if abs(lead) < 1e-9 else float(lead > 0)
 
 
@@ -100,8 +103,8 @@ def _rows(
             if share is not None and pairing.model_a == baseline:
                 share = 1.0 - share
             preference = None if share is None else 2.0 - share
-            truth = {} if utility is None else pair | _said("truth", 2.0 - true_score(utility, prompt, mine, against))
-            yield pair | _said(plan.judge.name, preference), truth
+            true = None if utility is None else true_score(utility, prompt, mine, against)
+            yield pair | _said(plan.judge.name, preference), {} if true is None else pair | _said("truth", 2.0 - true)
 
 
 def _said(annotator: str, preference: float | None) -> dict[str, Any]:

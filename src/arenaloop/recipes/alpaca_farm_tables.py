@@ -130,8 +130,8 @@ def _scores(
             if mine is None or against is None:
                 continue
             lengths[:, at[name], column] = sum(map(len, mine.texts)), sum(map(len, against.texts))
-            if utility is not None:
-                known["gold"][at[name], column] = true_score(utility, prompt, mine, against)
+            if utility is not None and (true := true_score(utility, prompt, mine, against)) is not None:
+                known["gold"][at[name], column] = true
             if people is not None and (said := people.score(prompt, mine, against)) is not None:
                 known["people"][at[name], column] = said
     return simulated, known, lengths

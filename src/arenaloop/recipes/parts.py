@@ -47,7 +47,7 @@ __all__ = [
     "vet",
 ]
 
-Utility = Callable[[Prompt, Response], float]
+Utility = Callable[[Prompt, Response], float | None]
 """The true worth of a response, in [0, 1]; known in a simulated world only."""
 
 
@@ -315,10 +315,12 @@ def test(
     lengths = [sum(map(len, a.texts)) for _, a in answered]
     figures: dict[str, float | None] = {"mean_length": sum(lengths) / len(lengths) if lengths else None}
     if utility is not None:
-        utilities = [utility(p, a) for p, a in answered]
-        # an answer that failed has no utility
-        figures["gold_accuracy"] = sum(u >= 1 - 1e-9 for u in utilities) / len(prompts)
-        figures["gold_utility"] = sum(utilities) / len(prompts)
+        worth = [utility(p, a) for p, a in answered]
+        utilities = [u for u in worth if u is not None]
+        # an answer that failed is worth nothing; of one whose worth is unknown nothing is told
+        known = len(prompts) - (len(worth) - len(utilities))
+        figures["gold_accuracy"] = sum(u >= 1 - 1e-9 for u in utilities) / known if known else None
+        figures["gold_utility"] = sum(utilities) / known if known else None
     return figures
 
 

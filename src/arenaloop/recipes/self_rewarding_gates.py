@@ -62,12 +62,14 @@ def order_gate(r: Run, scored: Judged, selection: Selection, own: Sequence[Score
         source = "labelled"
     elif worth is not None:
         responses = {(p.id, one.response.texts): one.response for p, some in scored for one in some}
-        sides = [
-            tuple(worth(one.prompt, responses[one.prompt.id, texts]) for texts in (one.chosen, one.rejected))
-            for one in selection.preferences
-        ]
-        ids = [one.prompt.id for one in selection.preferences]
-        rate = order_accuracy([chosen for chosen, _ in sides], [rejected for _, rejected in sides], ids)
+        known: list[tuple[float, float, str]] = []
+        for pair in selection.preferences:
+            one, other = (
+                worth(pair.prompt, responses[pair.prompt.id, texts]) for texts in (pair.chosen, pair.rejected)
+            )
+            if one is not None and other is not None:
+                known.append((one, other, pair.prompt.id))
+        rate = order_accuracy([one for one, _, _ in known], [other for _, other, _ in known], [p for _, _, p in known])
         source = "truth"
     return gate("order", _ORDER, rate, limit, source)
 
@@ -112,7 +114,8 @@ def meta_gate(r: Run, before: str, met: Met) -> Gate | None:
     if worth is None:
         return gate("meta", _META, UNKNOWN, limit, None)
     scale = r.scorer(before).scale
-    deserved = [whole_points(worth(one.prompt, one.response), scale) for one in met.items]
+    known = [worth(one.prompt, one.response) for one in met.items]
+    deserved = [None if true is None else whole_points(true, scale) for true in known]
     return _verdicts(met, deserved, limit, "truth")
 
 

@@ -69,11 +69,11 @@ def with_scores(r: Run, before: str, answers: Answered) -> tuple[Judged, dict[st
     found = iter(each)
     out = [(prompt, [next(found) for _ in some]) for prompt, some in answers]
     if (worth := r.recipe.truth) is not None:
-        pairs = [
-            (one.mean, worth(prompt, one.response), prompt.id) for prompt, some in out for one in some if one.scores
-        ]
-        means, truth, ids = ([pair[i] for pair in pairs] for i in range(3))
-        drift |= gold_agreement(means, truth, ids)  # type: ignore[arg-type]
+        pairs = [(one, worth(prompt, one.response), prompt.id) for prompt, some in out for one in some if one.scores]
+        known = [(one.mean, true, prompt) for one, true, prompt in pairs if true is not None]
+        drift |= gold_agreement([mean for mean, _, _ in known], [t for _, t, _ in known], [p for _, _, p in known])
+        if unknown := len(pairs) - len(known):
+            drift["truth_unknown"] = unknown
     return out, drift
 
 

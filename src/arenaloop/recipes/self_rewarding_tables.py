@@ -62,7 +62,8 @@ def drift_tables(results: Mapping[str, StageResult]) -> list[dict[str, Any]]:
     tables = []
     scored = [(name, figures) for name, figures in iterations if figures.get("scores")]
     if scored:
-        gold = [key for key in ("judge_spearman", "judge_pairwise") if any(key in figures for _, figures in scored)]
+        known = ("judge_spearman", "judge_pairwise", "truth_unknown")
+        gold = [key for key in known if any(key in figures for _, figures in scored)]
         tables.append(
             {
                 "title": "How the model judged answers",

@@ -115,16 +115,19 @@ def _judgements(spec: str, role: str, seed: int) -> Iterator[tuple[Prompt, str]]
 
 
 def true_utility(spec: str) -> Utility | None:
-    """What a response to these prompts is truly worth, in [0, 1]; None where only a judge can tell."""
+    """What a response to these prompts is truly worth, in [0, 1]; None where only a judge can tell.
+
+    Of a prompt outside the sandbox's worlds, as a model may write one, the worth is unknown: None, not 0.
+    """
     if not spec.startswith("sandbox:"):
         return None
     from arenaloop.sandbox.gold import utility
     from arenaloop.sandbox.notes import parse
 
-    def of(prompt: Prompt, response: Response) -> float:
+    def of(prompt: Prompt, response: Response) -> float | None:
         asked = prompt.last_user
         if response.status is Status.TRUNCATED and parse(asked) is not None:  # no note that was cut is finished
             return 0.0
-        return utility(asked, response.texts[-1]) or 0.0
+        return utility(asked, response.texts[-1])
 
     return of
