@@ -41,14 +41,14 @@ def prepare(directory: Path) -> None:
         (judged / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     votes = []
     for number in range(_VOTES):
-        one, other = rng.sample(range(len(_NAMES)), 2)
+        first, second = rng.sample(range(len(_NAMES)), 2)
         lengths = [rng.randint(20, 200) for _ in range(2)]
-        lead = 0.5 * (other - one) + 0.005 * (lengths[0] - lengths[1]) + rng.gauss(0, 1)
+        lead = 0.5 * (second - first) + 0.005 * (lengths[0] - lengths[1]) + rng.gauss(0, 1)
         votes.append(
             {
                 "question_id": f"q{number}",
-                "model_a": _NAMES[one],
-                "model_b": _NAMES[other],
+                "model_a": _NAMES[first],
+                "model_b": _NAMES[second],
                 "winner": "model_a" if lead > 0.2 else "model_b" if lead < -0.2 else "tie",
                 "judge": f"voter_{rng.randint(0, 80)}",
                 "language": rng.choice(("English", "German")),

@@ -42,7 +42,10 @@ STEPS = [
     Step(f"{_KEY} arenaloop run examples/arena_learning_7b.yaml --dry-run", ("the pool has", "for 9 slices"), code=2),
     Step(f"{_KEY} arenaloop run examples/alpaca_farm_qwen.yaml --dry-run", ("data/sft.jsonl: no such file",), code=2),
     Step(f"{_KEY} arenaloop run examples/self_rewarding_llama3_8b.yaml --dry-run", ("M2",)),
-    Step(f"{_KEY} arenaloop run examples/meta_rewarding_llama3_8b.yaml --dry-run", ("calls",)),
+    Step(
+        f"{_KEY} arenaloop run examples/meta_rewarding_llama3_8b.yaml --set prompts_per_iteration=8 --dry-run",
+        ("calls", "GPU memory"),
+    ),
     Step("arenaloop run examples/alpaca_farm_sandbox.yaml --dry-run", ("calls",)),
     Step("arenaloop run examples/arena_learning_smollm2.yaml --dry-run", ("SmolLM2-135M-Instruct.Q4_1.gguf",), code=2),
     Step(
@@ -61,8 +64,12 @@ STEPS = [
         " --out new.jsonl",
         ("20",),
     ),
-    Step("arenaloop sample --model {server}#novice --prompts 'sandbox:prompts?n=30' --samples 4 --out samples.jsonl"),
-    Step("arenaloop annotate samples.jsonl --pool synthetic --out preferences.jsonl", ("preferences.jsonl",)),
+    Step("arenaloop sample --model {server}#scholar --prompts 'sandbox:prompts?n=60' --out scholar.jsonl"),
+    Step("arenaloop sample --model {server}#novice --prompts 'sandbox:prompts?n=60' --out novice.jsonl"),
+    Step(
+        "arenaloop annotate scholar=scholar.jsonl novice=novice.jsonl --pool synthetic --out preferences.jsonl",
+        ("60 pairs", "rows to train on"),
+    ),
     Step("arenaloop export preferences.jsonl --to trl --kind preferences --out dpo.jsonl", ("dpo.jsonl",)),
     Step(
         "arenaloop export preferences.jsonl --to llama-factory --kind preferences --out lf/arena.jsonl",
