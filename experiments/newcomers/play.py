@@ -32,7 +32,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 from newcomers import alpacaeval_user, arena_user, post_trainer
-from newcomers.steps import Outcome, last_lines, ok, play, server, table, workplace
+from newcomers.steps import Outcome, folder_for, last_lines, ok, play, server, table
 
 USERS = {"alpacaeval": alpacaeval_user, "arena": arena_user, "post_trainer": post_trainer}
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 def _play(name: str, data: Path, out: Path, first: int | None) -> list[Outcome]:
     directory, user = out / name, USERS[name]
-    workplace(directory, data)
+    folder_for(directory, data)
     user.prepare(directory)
     printed = directory / "printed"
     printed.mkdir()

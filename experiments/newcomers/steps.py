@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-__all__ = ["Outcome", "Step", "last_lines", "ok", "play", "server", "table", "workplace"]
+__all__ = ["Outcome", "Step", "folder_for", "last_lines", "ok", "play", "server", "table"]
 
 _LIMIT = 900.0  # seconds that a command may take
 _TAIL = 3  # last lines that are kept
@@ -69,7 +69,7 @@ def server() -> Iterator[str]:
         process.communicate()
 
 
-def workplace(directory: Path, data: Path) -> None:
+def folder_for(directory: Path, data: Path) -> None:
     """A fresh working directory in which `arenaloop` is a command and the data are in `data/`.
 
     Raises:
@@ -87,7 +87,7 @@ def workplace(directory: Path, data: Path) -> None:
 
 
 def play(steps: Iterable[Step], directory: Path, address: str) -> Iterator[Outcome]:
-    """Runs steps in a `workplace`, as bash does, with no key in the environment; a step too slow ends with code 124."""
+    """Runs steps in a `folder_for`, as bash does, with no key in the environment; a step too slow ends with code 124."""
     keys = [name for name in os.environ if name.endswith(("_API_KEY", "_BASE_URL"))]
     environment = {name: value for name, value in os.environ.items() if name not in keys}
     environment |= {"PATH": f"{directory.resolve() / 'bin'}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}

@@ -739,9 +739,9 @@ def test_newcomers_first_commands(run: Run, tmp_path: Path) -> None:
 
 def test_newcomers_are_told_what_is_not_as_promised(tmp_path: Path) -> None:
     """An exit code, a text that is missing and one that must not be there each differ; keys do not reach commands."""
-    from newcomers.steps import Step, ok, play, table, workplace
+    from newcomers.steps import Step, folder_for, ok, play, table
 
-    workplace(tmp_path / "here", tmp_path)
+    folder_for(tmp_path / "here", tmp_path)
     steps = [
         Step("echo 'a  b' {server}; exit 3", ("a b http",), code=3),
         Step("exit 3"),
@@ -754,4 +754,4 @@ def test_newcomers_are_told_what_is_not_as_promised(tmp_path: Path) -> None:
     assert outcomes[2].missing == ("two",)
     assert [line.rsplit("|", 2)[1].strip() for line in table(outcomes)[2:]] == ["ok", *["**differs**"] * 3, "ok"]
     with pytest.raises(FileExistsError):
-        workplace(tmp_path / "here", tmp_path)
+        folder_for(tmp_path / "here", tmp_path)
