@@ -87,7 +87,7 @@ def folder_for(directory: Path, data: Path) -> None:
 
 
 def play(steps: Iterable[Step], directory: Path, address: str) -> Iterator[Outcome]:
-    """Runs steps in a `folder_for`, as bash does, with no key in the environment; a step too slow ends with code 124."""
+    """Runs steps in a folder, as bash does, with no key in the environment; a step too slow ends with code 124."""
     keys = [name for name in os.environ if name.endswith(("_API_KEY", "_BASE_URL"))]
     environment = {name: value for name, value in os.environ.items() if name not in keys}
     environment |= {"PATH": f"{directory.resolve() / 'bin'}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
