@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from arenaloop.cli import main
@@ -99,3 +100,21 @@ def served() -> Iterator[Served]:
     server = Served()
     yield server
     server.close()
+
+
+@pytest.fixture
+def battles(tmp_path: Path) -> Path:
+    """400 battles of four models, in which length counts beside them."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for t in range(400):
+        a, b = rng.choice(4, 2, replace=False)
+        length = int(rng.integers(10, 900)), int(rng.integers(10, 900))
+        won = rng.random() < 1 / (1 + np.exp(-(0.5 * (b - a) + (length[0] - length[1]) / 500)))
+        rows.append(
+            {"model_a": f"m{a}", "model_b": f"m{b}", "winner": "model_a" if won else "model_b",
+             "prompt_id": t % 80, "length_a": length[0], "length_b": length[1]}
+        )  # fmt: skip
+    path = tmp_path / "battles.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path

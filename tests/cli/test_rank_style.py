@@ -7,37 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
+from rank_command import run
 
 from arenaloop.cli.rank import parse_controls, rank
 from arenaloop.errors import ConfigError
-
-app = typer.Typer()
-app.command()(rank)
-
-
-@pytest.fixture
-def battles(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    rows = []
-    for t in range(400):
-        a, b = rng.choice(4, 2, replace=False)
-        length = int(rng.integers(10, 900)), int(rng.integers(10, 900))
-        won = rng.random() < 1 / (1 + np.exp(-(0.5 * (b - a) + (length[0] - length[1]) / 500)))
-        rows.append(
-            {"model_a": f"m{a}", "model_b": f"m{b}", "winner": "model_a" if won else "model_b",
-             "prompt_id": t % 80, "length_a": length[0], "length_b": length[1]}
-        )  # fmt: skip
-    path = tmp_path / "battles.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def run(*arguments: str) -> str:
-    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 @pytest.fixture
