@@ -58,6 +58,7 @@ def battle(
             "budget_usd",
             "budget_calls",
             "seed",
+            shard={"metavar": "I/N"},
         ),
     ],
     judging: Annotated[Given, Fields("JudgeSettings", "verdict", "reask", template={"metavar": "NAME|FILE"})],

@@ -34,7 +34,13 @@ OwnFailureOption = Annotated[
 
 
 def rank(
-    file: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="Battles: JSONL, CSV, Parquet, or a run directory.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE|DIR…",
+            help="Battles: JSONL, CSV, Parquet, or a run directory; several directories are ranked as merged.",
+        ),
+    ],
     method: Annotated[str, typer.Option(help="bt (Bradley–Terry) or elo.")] = "bt",
     interval: Annotated[str, typer.Option(help="sandwich or bootstrap.")] = "sandwich",
     samples: Annotated[int, typer.Option(help="Bootstrap resamples.", min=10)] = 1000,
@@ -104,7 +110,11 @@ def rank(
         arenaloop rank arena.parquet --control style
 
         arenaloop rank votes.csv --cluster voter --ties davidson --by language
+
+        arenaloop rank runs/shard-*
     """
+    from contextlib import ExitStack
+
     from rich.console import Console
 
     from arenaloop.arena.leaderboard import leaderboard
@@ -127,7 +137,13 @@ def rank(
     if answers is not None and not is_style(controls):
         raise ConfigError("--answers goes with --control style or arena_hard, which are counted in them")
     styles = None if answers is None else read_answer_styles(answers)
-    with readable(file, Console(stderr=True)) as there:
+    with ExitStack() as opened:
+        messages, file = Console(stderr=True), files[0]
+        if len(files) > 1:
+            from arenaloop.cli.merge_run import in_one
+
+            file = opened.enter_context(in_one(files, messages))
+        there = opened.enter_context(readable(file, messages))
         if rule == "reliability" or (plain and rated_jointly(there)):
             votes = read_judged_votes(there)
             _finish(reliability_board(votes, votes.merged, cluster=cluster, anchor=fixed, level=level), plot, as_json)
