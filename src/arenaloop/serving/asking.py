@@ -1,8 +1,8 @@
 """Units that come one by one, as long as a server lives, through the one executor: asked once, stored, budgeted.
 
 A run of the executor ends when a judge's server is down or the budget is spent; the desk outlives it. After a server
-that is down it begins another run once a pause is over, and what is asked meanwhile fails at once; after a spent budget,
-or a judge none of whose answers could be read, nothing is asked any more, and what is stored is still known.
+that is down it begins another run once a pause is over, and what is asked meanwhile fails at once. After a spent
+budget, or a judge none of whose answers could be read, nothing is asked any more, and what is stored is still known.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batches in, rewards out: every row is answered within its time, by a number or by a flag that says why there is none."""
+"""Batches in, rewards out: every row is answered in time, by a number or by a flag that says why there is none."""
 
 from __future__ import annotations
 
