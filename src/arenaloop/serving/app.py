@@ -1,8 +1,8 @@
 """The reward server as an aiohttp application: ``POST /get_reward`` takes a batch, ``GET /health`` says how it goes.
 
 Errors are ``{"error": one line}``: 400 for a body that cannot be read, 401 without the key, 413 for one that is too
-large, 415 for one that is not called JSON (so that no page in a browser can post unasked), 503 where nothing is asked
-any more or too much waits.
+large, 415 for one that is not called JSON (so that no page in a browser can post unasked), 429 while too much waits, 503
+where nothing is asked any more.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def make_app(service: RewardService, known: KnownPrompts, *, most_characters: in
             return _json(200, await service.answer(read_body(raw, known, most_characters=most_characters)))
         except WireError as error:
             return _error(400, str(error))
-        except (OverError, BusyError) as error:
+        except BusyError as error:
+            return _error(429, str(error))
+        except OverError as error:
             return _error(503, str(error))
 
     async def health(_: web.Request) -> web.Response:
