@@ -97,11 +97,13 @@ def test_256_posts_at_once_before_a_judge_that_fails_one_in_five(tmp_path: Path)
 
 def test_what_failed_is_asked_again_when_it_comes_again(tmp_path: Path) -> None:
     async def play() -> None:
-        async with Stub(said("hm"), said("hm"), said("Score: 3")) as stub:
-            async with reward_serving(one_judge(stub.url, reask=1), tmp_path / "arena.db") as client:
-                assert (await client.rewards(["q"], ["a"]))["flags"] == ["unparsed"]
-                assert (await client.rewards(["q"], ["a"]))["scores"] == [3.0]
-                assert len(stub.bodies) == 3
+        async with (
+            Stub(said("hm"), said("hm"), said("Score: 3")) as stub,
+            reward_serving(one_judge(stub.url, reask=1), tmp_path / "arena.db") as client,
+        ):
+            assert (await client.rewards(["q"], ["a"]))["flags"] == ["unparsed"]
+            assert (await client.rewards(["q"], ["a"]))["scores"] == [3.0]
+            assert len(stub.bodies) == 3
 
     asyncio.run(play())
 
@@ -114,14 +116,16 @@ def test_a_row_that_is_late_is_flagged_and_its_verdict_kept(tmp_path: Path) -> N
             await go.wait()
             return said("Score: 2")
 
-        async with Stub(slow) as stub:
-            async with reward_serving(one_judge(stub.url), tmp_path / "arena.db", seconds=0.05) as client:
-                assert (await client.rewards(["q"], ["a"]))["flags"] == ["late"]
-                go.set()
-                while client.desk.waiting:
-                    await asyncio.sleep(0)
-                assert (await client.rewards(["q"], ["a"]))["scores"] == [2.0]
-                assert len(stub.bodies) == 1
+        async with (
+            Stub(slow) as stub,
+            reward_serving(one_judge(stub.url), tmp_path / "arena.db", seconds=0.05) as client,
+        ):
+            assert (await client.rewards(["q"], ["a"]))["flags"] == ["late"]
+            go.set()
+            while client.desk.waiting:
+                await asyncio.sleep(0)
+            assert (await client.rewards(["q"], ["a"]))["scores"] == [2.0]
+            assert len(stub.bodies) == 1
 
     asyncio.run(play())
 
@@ -164,15 +168,14 @@ def test_a_judge_that_comes_back_is_asked_again(tmp_path: Path, monkeypatch: pyt
         async def answers(body: Any) -> bytes:
             return said("Score: 5") if alive else http(401, {"error": {"message": "invalid key"}})
 
-        async with Stub(answers) as stub:
-            async with reward_serving(one_judge(stub.url), tmp_path / "arena.db") as client:
-                client.desk._pause = 0.0
-                await client.rewards([f"q{n}" for n in range(20)], ["a"] * 20)
-                alive = True
-                while (found := await client.rewards(["q1"], ["a"]))["failed"]:
-                    await asyncio.sleep(0)
-                assert found["scores"] == [5.0]
-                assert client.service.health()["status"] == "ok"
+        async with Stub(answers) as stub, reward_serving(one_judge(stub.url), tmp_path / "arena.db") as client:
+            client.desk._pause = 0.0
+            await client.rewards([f"q{n}" for n in range(20)], ["a"] * 20)
+            alive = True
+            while (found := await client.rewards(["q1"], ["a"]))["failed"]:
+                await asyncio.sleep(0)
+            assert found["scores"] == [5.0]
+            assert client.service.health()["status"] == "ok"
 
     asyncio.run(play())
 
@@ -262,11 +265,10 @@ def test_whoever_leaves_takes_nobodys_answer_along(tmp_path: Path) -> None:
             came.set()
             return HANG
 
-        async with Stub(hang) as stub:
-            async with reward_serving(one_judge(stub.url), tmp_path / "arena.db") as client:
-                waiting = asyncio.create_task(client.rewards(["q"], ["a"]))
-                await came.wait()
-                waiting.cancel()  # and the server ends while a call is in flight
+        async with Stub(hang) as stub, reward_serving(one_judge(stub.url), tmp_path / "arena.db") as client:
+            waiting = asyncio.create_task(client.rewards(["q"], ["a"]))
+            await came.wait()
+            waiting.cancel()  # and the server ends while a call is in flight
 
     asyncio.run(play())
     assert judged(tmp_path / "arena.db") == []

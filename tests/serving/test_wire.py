@@ -70,6 +70,11 @@ def test_plain_rows_are_known_by_id_or_text() -> None:
     assert read(b'{"prompts": ["What is 2 + 2?"], "answers": ["\\ud800"]}') == [("not_unicode", "")]
 
 
+def asked(role: str, content: object) -> dict[str, Any]:
+    """A body of one answer to a prompt of one message."""
+    return {"answers": ["a"], "prompts": [[{"role": role, "content": content}]]}
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -79,16 +84,16 @@ def test_plain_rows_are_known_by_id_or_text() -> None:
         (b'{"answers": ' + b"9" * 5000 + b"}", "the body is not JSON"),
         ([1], "the body is not a JSON object"),
         ({}, "neither query, prompts and labels nor prompts and answers (found: nothing)"),
-        ({"question": 1, "x" * 99: 2}, f"neither query, prompts and labels nor prompts and answers (found: question, {'x' * 40})"),
+        ({"q": 1, "x" * 99: 2}, f"neither query, prompts and labels nor prompts and answers (found: q, {'x' * 40})"),
         ({"answers": "a"}, "answers is not a list"),
         ({"answers": ["a"]}, "neither prompts nor prompt_ids beside the answers"),
         ({"answers": [None], "prompts": ["p"]}, "answers[0] is not a text"),
         ({"answers": ["a"], "prompts": ["p", "q"]}, "prompts has 2 rows, and there are 1 answers"),
         ({"answers": ["a"], "prompts": [3]}, "prompts[0] is neither a text nor a list of messages"),
         ({"answers": ["a"], "prompts": [[]]}, "prompts[0] is neither a text nor a list of messages"),
-        ({"answers": ["a"], "prompts": [[{"role": "root", "content": "x"}]]}, "prompts[0] holds a message whose role is none of system, user, assistant"),
-        ({"answers": ["a"], "prompts": [[{"role": "user", "content": 3}]]}, "prompts[0] holds a message without a text"),
-        ({"answers": ["a"], "prompts": [[{"role": "assistant", "content": "x"}]]}, "prompts[0] does not end with the user's turn"),
+        (asked("root", "x"), "prompts[0] holds a message whose role is none of system, user, assistant"),
+        (asked("user", 3), "prompts[0] holds a message without a text"),
+        (asked("assistant", "x"), "prompts[0] does not end with the user's turn"),
         ({"query": ["a"], "prompts": [3]}, "prompts[0] is not a text"),
         ({"query": ["a"]}, "prompts[0] is not a text"),
         ({"query": ["a"] * 5000, "prompts": []}, "5,000 rows, of which a body may hold 4,096"),

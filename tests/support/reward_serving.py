@@ -33,9 +33,11 @@ class Client:
         """Status and JSON of the reply; a body of bytes goes out as it is."""
         given = {"data": body} if isinstance(body, bytes) else {"json": body}
         headers = {"Content-Type": "application/json"} | more.pop("headers", {})
-        async with aiohttp.ClientSession() as session:
-            async with session.post(self.url + path, **given, headers=headers, **more) as reply:
-                return reply.status, await reply.json()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self.url + path, **given, headers=headers, **more) as reply,
+        ):
+            return reply.status, await reply.json()
 
     async def rewards(self, prompts: Sequence[Any], answers: Sequence[str], **more: Any) -> dict[str, Any]:
         """The reply to a plain batch, which has to be 200."""

@@ -1,8 +1,8 @@
 """The reward server as an aiohttp application: ``POST /get_reward`` takes a batch, ``GET /health`` says how it goes.
 
 Errors are ``{"error": one line}``: 400 for a body that cannot be read, 401 without the key, 413 for one that is too
-large, 415 for one that is not called JSON (so that no page in a browser can post unasked), 429 while too much waits, 503
-where nothing is asked any more.
+large, 415 for one that is not called JSON (so that no page in a browser can post unasked), 429 while too much waits,
+503 where nothing is asked any more.
 """
 
 from __future__ import annotations

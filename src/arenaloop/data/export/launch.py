@@ -1,7 +1,7 @@
 """What starts a training with another trainer on exported prompts: a script, a file of rewards, the server's prompts.
 
-The scripts name flags of one version each (`VERSIONS`), which they compare with what is installed. Nothing of the user's
-is written into them: paths are found from where the script lies, and the model is its first argument.
+The scripts name flags of one version each (`VERSIONS`), which they compare with what is installed. Nothing of the
+user's is written into them: paths are found from where the script lies, and the model is its first argument.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import IO
 
 from arenaloop.data.export import reward_client

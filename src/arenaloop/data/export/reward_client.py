@@ -10,9 +10,9 @@ The environment says where the server is:
     ARENALOOP_REWARD_KEY    the key that it asks for, if it asks for one
     ARENALOOP_MOST_FAILED   the share of flagged rows, of the last 400, above which the training is stopped; 0.05
 
-A row that the server flags has no reward of its own. TRL is given None, and leaves the row out; OpenRLHF and verl compute
-with a number, and are given the server's fallback and `failed` = 1 beside it, whose mean they log. Where the server says
-that it can judge no more, cannot be reached, or flags too many rows, `RewardError` ends the training.
+A row that the server flags has no reward of its own. TRL is given None, and leaves the row out; OpenRLHF and verl
+compute with a number, and are given the server's fallback and `failed` = 1 beside it, whose mean they log. Where the
+server says that it can judge no more, cannot be reached, or flags too many rows, `RewardError` ends the training.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def _post(body: dict[str, Any]) -> dict[str, Any]:
     for tried in range(TRIES):
         time.sleep(PAUSE * 2 ** (tried - 1) if tried else 0)
         try:
-            with opener.open(urllib.request.Request(url, data, headers), timeout=SECONDS) as answer:
+            request = urllib.request.Request(url, data, headers)  # noqa: S310 (the user's own URL)
+            with opener.open(request, timeout=SECONDS) as answer:
                 reply: dict[str, Any] = json.loads(answer.read())
         except urllib.error.HTTPError as error:
             reason = f"HTTP {error.code}: {error.read(2000).decode('utf-8', 'replace')}"
