@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
 from arenaloop.calls.reask import final
 from arenaloop.calls.recorded import ingest_recorded
-from arenaloop.config import JudgedSettings, OptimSettings
+from arenaloop.config import JudgedSettings, OptimSettings, RecipeSettings
 from arenaloop.data.selection import PromptScores, response_scores
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.judges.jury import Decider
@@ -273,16 +274,23 @@ def train(
     *,
     seed: int,
     observer: Observer,
+    by: RecipeSettings,
     revision: str | None = None,
     reward: Reward | None = None,
 ) -> StageResult:
     """Train a checkpoint by a method's name, or continue; the result lacks what is measured of the new model.
 
+    `by` says who trains: this process, several that it starts, or another trainer.
+
     Raises:
         InputError, StoppedError: as the method's training raises them.
     """
-    from arenaloop.train.methods import training  # needs torch
+    if by.launch is None:
+        from arenaloop.train.methods import training  # needs torch
+    else:
+        from arenaloop.train.launch import launched
 
+        training = partial(launched, by.launch, out.parents[1] / "launch" / out.name)
     done = training(
         method,
         start,
