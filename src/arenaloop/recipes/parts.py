@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
 from arenaloop.calls.reask import final
 from arenaloop.calls.recorded import ingest_recorded
-from arenaloop.config import JudgedSettings, OptimSettings
+from arenaloop.config import JudgedSettings, OptimSettings, RecipeSettings
 from arenaloop.data.selection import PromptScores, response_scores
-from arenaloop.errors import ConfigError, nearest
+from arenaloop.errors import ConfigError, StoppedError, nearest
+from arenaloop.jsonl import write_jsonl
 from arenaloop.judges.jury import Decider
 from arenaloop.judges.meta import MetaJudge
 from arenaloop.judges.pointwise import MeanScore, RubricJudge, mean_score
 from arenaloop.models.reward import Reward
+from arenaloop.recipes.adopted import adopted, adopted_line
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult
 from arenaloop.store import Store
@@ -273,16 +276,33 @@ def train(
     *,
     seed: int,
     observer: Observer,
+    by: RecipeSettings,
     revision: str | None = None,
     reward: Reward | None = None,
 ) -> StageResult:
     """Train a checkpoint by a method's name, or continue; the result lacks what is measured of the new model.
 
-    Raises:
-        InputError, StoppedError: as the method's training raises them.
-    """
-    from arenaloop.train.methods import training  # needs torch
+    `by` says who trains: this process, several that it starts, or another trainer, whose model is taken as it is.
 
+    Raises:
+        InputError, StoppedError: as the method's training raises them; another trainer's model is not there yet.
+    """
+    run, name = out.parents[1], out.name
+    if (told := adopted(out)) is not None:
+        observer.note(f"{name}: {adopted_line(told)}")
+        return StageResult(start=Path(start).name, rows=0, steps=0, adopted=told)
+    if name in by.elsewhere:
+        write_jsonl(given := run / "elsewhere" / f"{name}.jsonl", rows)
+        raise StoppedError(
+            f"{name} is trained elsewhere (elsewhere): {counted(len(rows), 'row')} for {method} from {start} are in "
+            f"{given}; bring the model with `arenaloop adopt {run} CHECKPOINT --stage {name}`, and run this again"
+        )
+    if by.launch is None:
+        from arenaloop.train.methods import training  # needs torch
+    else:
+        from arenaloop.train.launch import launched
+
+        training = partial(launched, by.launch, run / "launch" / name)
     done = training(
         method,
         start,

@@ -23,8 +23,10 @@ __all__ = ["Merged", "has_news", "merge"]
 
 _ROOM = "merged"
 """of the notes: the invocation here, by ``FILE/INVOCATION`` there"""
-_OWN = frozenset({_ROOM, "complete", "pairs", "batch", "batch requests", "stage costs", "stage times", "shard"})
-"""rooms whose notes speak of one directory's own plans, batches, stages and shard"""
+_OWN = frozenset(
+    {_ROOM, "complete", "pairs", "batch", "batch requests", "stage costs", "stage times", "shard", "adopted"}
+)
+"""rooms whose notes speak of one directory's own plans, batches, stages, shard and adopted models"""
 _COSTS = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "usd": 0.0, "usd_estimated": 0.0}
 """what a row that is taken for nothing costs"""
 _AT_ONCE = 400  # keys, below SQLite's limit of parameters

@@ -34,6 +34,7 @@ class Recipe:
         build: (settings, run directory, whether only the plan is wanted) → everything that it works on. Refuses what
             cannot run to its end, and writes nothing.
         outline: what was built → what it will do.
+        stages: settings → the names of the stages that train a model, in order.
         explain: settings → tables that say how they differ from what the recipe's paper or its code has.
         run: (what was built, arena file, run directory, observer) → the result; also resumes.
         costs: (what was built, run directory, arena file if there is one, whether to load and time the start) → what it
@@ -45,5 +46,6 @@ class Recipe:
     build: Callable[[Any, Path, bool], Any]
     outline: Callable[[Any], Outline]
     run: Callable[[Any, Store, Path, Observer], Result]
+    stages: Callable[[Any], Sequence[str]]
     costs: Callable[[Any, Path, Store | None, bool], Costs] | None = None
     explain: Callable[[Any], Sequence[Table]] | None = None
