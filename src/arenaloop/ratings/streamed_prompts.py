@@ -13,7 +13,7 @@ import numpy as np
 from arenaloop.ratings.arrays import FloatArray, IntArray, effective_number, tally
 from arenaloop.ratings.sums import BattleSums, Rows
 
-__all__ = ["Gained", "StreamedPrompts", "binding_streamed"]
+__all__ = ["Gained", "StreamedPrompts", "binding_streamed", "most_bytes"]
 
 Gained = Callable[[Rows, IntArray], tuple[FloatArray, FloatArray | None]]
 """Of some battles, given the cells of their pairs: what each model a scored beyond expectation, weighted, and the
@@ -84,6 +84,15 @@ class StreamedPrompts:
                 rows = rows.chosen((rows.cluster >= first) & (rows.cluster < first + many))
                 assert rows.cluster is not None
             yield rows, (rows.cluster.astype(np.int64) - first) * self._size
+
+
+def most_bytes(battles: BattleSums) -> int:
+    """What the sums over battles take at most."""
+    size = len(battles.models)
+    of_pairs = 8 * 16 * size * size
+    if not battles.clustered:
+        return of_pairs
+    return of_pairs + 8 * (2 * min(battles.clusters * size, max(_ENTRIES, size)) + 6 * battles.clusters)
 
 
 def binding_streamed(battles: BattleSums, first: int) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
