@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from arenaloop.ratings.arrays import FloatArray, tally
-from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.crossings import components
+from arenaloop.ratings.sums import BattleSums
 
 __all__ = ["TieModel", "count_outcomes", "fit_ties", "outcome_probabilities", "outcome_scores", "tie_information"]
 
@@ -46,19 +46,20 @@ class TieModel:
     log_likelihood: float
 
 
-def count_outcomes(battles: Battles) -> tuple[FloatArray, FloatArray]:
+def count_outcomes(battles: BattleSums) -> tuple[FloatArray, FloatArray]:
     """Decisive wins, row over column, and ties (symmetric, each counted once a pair), both of shape (K, K).
 
     Raises:
         ValueError: a score is not 0, 0.5 or 1.
     """
-    score, size = battles.score_a, len(battles.models)
-    if not np.isin(score, (0.0, 0.5, 1.0)).all():
+    if not all(np.isin(rows.score_a, (0.0, 0.5, 1.0)).all() for rows in battles.kinds()):
         raise ValueError("models with ties need outcomes of 0, 0.5 or 1, not soft scores")
-    weight = np.ones(len(battles)) if battles.mass is None else battles.mass
-    cell = battles.a.astype(np.int64) * size + battles.b
-    counts = [tally(cell, size * size, weight * (score == s)).reshape(size, size) for s in (1.0, 0.0, 0.5)]
-    return counts[0] + counts[1].T, counts[2] + counts[2].T
+
+    def counted(score: float) -> FloatArray:
+        return battles.by_pair(lambda rows, _: (rows.score_a == score) * (1.0 if rows.mass is None else rows.mass))
+
+    tied = counted(0.5)
+    return counted(1.0) + counted(0.0).T, tied + tied.T
 
 
 def outcome_probabilities(theta: FloatArray, tie: float, kind: str) -> tuple[FloatArray, FloatArray]:
