@@ -58,6 +58,8 @@ def battle(
             "budget_usd",
             "budget_calls",
             "seed",
+            "engine",
+            "workers",
         ),
     ],
     judging: Annotated[Given, Fields("JudgeSettings", "verdict", "reask", template={"metavar": "NAME|FILE"})],

@@ -25,6 +25,7 @@ from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
 from arenaloop.calls.batch import batch_seconds
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
+from arenaloop.calls.engines.chosen import using
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
 from arenaloop.cli.battle_standing import changed, refuse_leaving
@@ -84,7 +85,7 @@ def execute(
     if dry_run:
         run.rehearse(as_json=as_json, measure=measure, reuse=reuse)
         return
-    with open_directory(out) as store:
+    with using(settings.engine, settings.workers), open_directory(out) as store:
         for directory in reuse:
             run.reuse(store, directory)
         run.begin(store, forget=forget)
