@@ -58,6 +58,8 @@ def battle(
             "budget_usd",
             "budget_calls",
             "seed",
+            "engine",
+            "workers",
             shard={"metavar": "I/N"},
         ),
     ],

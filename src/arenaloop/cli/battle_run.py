@@ -27,6 +27,7 @@ from arenaloop.audit.suspects import Suspect, flag_counts, suspects, suspicious_
 from arenaloop.calls.batch import batch_seconds
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
+from arenaloop.calls.engines.chosen import using
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
 from arenaloop.calls.progress import Tally
@@ -92,7 +93,7 @@ def execute(
     if dry_run:
         run.rehearse(as_json=as_json, measure=measure, reuse=reuse)
         return
-    with open_directory(out) as store:
+    with using(settings.engine, settings.workers), open_directory(out) as store:
         run.claim(store)
         for directory in reuse:
             run.reuse(store, directory)

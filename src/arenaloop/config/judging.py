@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from arenaloop.config.base import Settings
+from arenaloop.config.engines import EngineSettings
 from arenaloop.types import Sampling
 
 __all__ = [
@@ -291,7 +292,7 @@ class JudgedSettings(RunSettings):
     """go on where a recorded model lacks answers"""
 
 
-class BattleSettings(JudgedSettings):
+class BattleSettings(JudgedSettings, EngineSettings):
     """One battle run: who, on what, judged by whom."""
 
     models: tuple[ModelSpec, ...]
