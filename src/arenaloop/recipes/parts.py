@@ -25,8 +25,10 @@ from arenaloop.judges.jury import Decider
 from arenaloop.judges.meta import MetaJudge
 from arenaloop.judges.pointwise import MeanScore, RubricJudge, mean_score
 from arenaloop.models.reward import Reward
+from arenaloop.recipes.kept import make_room
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult
+from arenaloop.recipes.under_way import begin_battles
 from arenaloop.store import Store
 from arenaloop.terminal import counted
 from arenaloop.types import Judgement, Prompt, Response, Verdict, Winner
@@ -238,6 +240,7 @@ def battle(
 ) -> BattlePlan:
     """Let pairs of contestants battle on prompts; the plan, by which the battles are read back."""
     plan = arena.plan(contestants, prompt_ids, pairs)
+    begin_battles(arena.store, plan)
     arena.cached += play(plan, arena.store, arena.observer.tally, budget=arena.budget).cached
     return plan
 
@@ -278,10 +281,16 @@ def train(
 ) -> StageResult:
     """Train a checkpoint by a method's name, or continue; the result lacks what is measured of the new model.
 
+    What was trained there with other settings is kept beside it (`recipes.kept`).
+
     Raises:
         InputError, StoppedError: as the method's training raises them.
     """
     from arenaloop.train.methods import training  # needs torch
+
+    def room(key: str) -> None:
+        if told := make_room(out, key):
+            observer.note(told)
 
     done = training(
         method,
@@ -294,6 +303,7 @@ def train(
         on_note=observer.note,
         revision=revision,
         reward=reward,
+        make_room=room,
     )
     if remarks := done.remarks():
         observer.note(f"{out.name}: {counted(len(rows), 'row')}; {'; '.join(remarks)}")

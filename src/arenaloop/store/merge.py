@@ -23,7 +23,10 @@ __all__ = ["Merged", "merge"]
 
 _ROOM = "merged"
 """of the notes: the invocation here, by ``FILE/INVOCATION`` there"""
-_OWN = frozenset({_ROOM, "complete", "pairs", "batch", "batch requests", "stage costs", "stage times"})
+_OWN = frozenset(
+    {_ROOM, "complete", "pairs", "batch", "batch requests", "stage costs", "stage times"}
+    | {"recipe under way", "battles of recipe parts", "battle plans"}
+)
 """rooms whose notes speak of one directory's own plans, batches and stages"""
 _COSTS = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "usd": 0.0, "usd_estimated": 0.0}
 """what a row that is taken for nothing costs"""

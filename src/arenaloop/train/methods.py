@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def training(
     on_note: Callable[[str], None] | None = None,
     revision: str | None = None,
     reward: Reward | None = None,
+    make_room: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Train a model by one of `METHODS` and save the result to `out`.
 
@@ -87,6 +89,8 @@ def training(
         on_note: told, in one line each, what of an earlier training in `out` could not be used.
         revision: of a hub id.
         reward: scores the model's own answers, for methods that learn from them.
+        make_room: told the training's key before anything in `out` is looked at: what another training left there may
+            be moved away.
 
     Raises:
         ConfigError: an unknown method, one that needs a reward without one, or a reward that it does not use; `out` is
@@ -121,6 +125,8 @@ def training(
     scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were
     key = content_hash(method, fingerprint, read, settings.method(), seed, *scored)
     processes.agree(key, "the processes of this training were given different rows, settings or seeds")
+    if make_room is not None:
+        processes.once(partial(make_room, key))
     made = {"method": method, "start": str(start), "rows": len(rows), "seed": seed}
     run = TrainingRun(out, key, on_note, {**made, "settings": settings.model_dump(mode="json")})
     if run.result is not None:

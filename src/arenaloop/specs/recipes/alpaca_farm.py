@@ -117,6 +117,7 @@ RECIPE = Recipe(
     build_alpaca_farm,
     outline,
     run,
+    lambda settings: [evaluator(settings)],
     costs=estimate_costs,
     explain=explain,
 )
