@@ -332,3 +332,5 @@ class AuditSettings(RunSettings):
     """the first pairs of the file only"""
     merge: Literal["mean", "agree_or_tie"] = "mean"
     """how two seats become a vote"""
+    batch: BatchSettings | None = None
+    """ask judges on servers through batch files; null = call by call"""
