@@ -122,9 +122,7 @@ class Claim:
     def line(self) -> str:
         """In words: ``shard 3 of 8 of plan 1a2b3c4d5e6f: 101 of its 800 prompts``."""
         mine, everybody = self.units
-        return (
-            f"shard {self.shard.index} of {self.shard.of} of plan {self.plan}: {mine:,} of its {everybody:,} prompts"
-        )
+        return f"shard {self.shard.index} of {self.shard.of} of plan {self.plan}: {mine:,} of its {everybody:,} prompts"
 
 
 def claim(
@@ -184,7 +182,9 @@ def differences(one: Claim, other: Claim) -> str:
     if any(line.startswith("another ") for line in told):
         unlike = [name for name in _unlike(one.settings, other.settings) if name not in parts]
         default = "the default"
-        told += [f"{name} {one.settings.get(name, default)}, not {other.settings.get(name, default)}" for name in unlike]
+        told += [
+            f"{name} {one.settings.get(name, default)}, not {other.settings.get(name, default)}" for name in unlike
+        ]
     if one.shard.of != other.shard.of:
         told.append(f"one of {one.shard.of} shards, not of {other.shard.of}")
     more = f" and {len(told) - _NAMED:,} more" if len(told) > _NAMED else ""
@@ -243,7 +243,8 @@ def missing(merged: Mapping[str, Any]) -> str:
     shown = [str(n) for n in lost[:_NAMED]]
     names = ", ".join(shown) if len(lost) > _NAMED else " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
     more = f" and {len(lost) - _NAMED:,} more" if len(lost) > _NAMED else ""
-    return f"shard{'s' if len(lost) > 1 else ''} {names}{more} of {merged['of']} {'are' if len(lost) > 1 else 'is'} not here"
+    one = len(lost) == 1
+    return f"shard{'' if one else 's'} {names}{more} of {merged['of']} {'is' if one else 'are'} not here"
 
 
 # ---------------------------------------------------------------------- texts

@@ -29,8 +29,8 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.engines.chosen import using
 from arenaloop.calls.estimated import Estimate
-from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
 from arenaloop.calls.progress import Tally
+from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
 from arenaloop.calls.shards import ANCHOR, Claim, Shard, claim, refuse_other, unlike_parts
 from arenaloop.cli.battle_standing import changed, refuse_leaving
 from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, refuse_results_alone, say_lost, write_settings

@@ -342,3 +342,5 @@ class AuditSettings(RunSettings):
     """how two seats become a vote"""
     shard: str | None = None
     """I/N: ask the I-th of N parts of the plan alone, those prompts whose hash says so; null = all"""
+    batch: BatchSettings | None = None
+    """ask judges on servers through batch files; null = call by call"""

@@ -25,6 +25,7 @@ _ROOM = "merged"
 """of the notes: the invocation here, by ``FILE/INVOCATION`` there"""
 _OWN = frozenset(
     {_ROOM, "complete", "pairs", "batch", "batch requests", "stage costs", "stage times", "shard", "adopted"}
+    | {"recipe under way", "battles of recipe parts", "battle plans"}
 )
 """rooms whose notes speak of one directory's own plans, batches, stages, shard and adopted models"""
 _COSTS = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "usd": 0.0, "usd_estimated": 0.0}
