@@ -1,5 +1,6 @@
 # make demo   watch a tiny model learn from its lost battles     make test   run the tests
 # make check  format, lint, strict types                         make bench  time ours beside the field's
+# make test-slow  the proofs that take minutes, which `make test` leaves out
 # make demo-real   the same on a real chat model of 135M parameters, which a package carries (98 MB)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +10,7 @@ export TOKENIZERS_PARALLELISM ?= false
 # tests start dozens of processes: without bytecode on disk each of them compiles the package again
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install install-dev demo demo-real test check format bench clean
+.PHONY: install install-dev demo demo-real test test-slow check format bench clean
 
 install: .venv/.train
 install-dev: .venv/.dev
@@ -38,6 +39,9 @@ demo-real: .venv/.real
 # a worker takes over half of what another has left: neighbours stay together, and so do a file's fixtures
 test: .venv/.dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+test-slow: .venv/.dev
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "long or cluster"
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

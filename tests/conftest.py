@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 
+import pytest
 import typer.main
 from hypothesis import HealthCheck, settings
 
@@ -21,3 +22,9 @@ settings.load_profile("arenaloop")
 
 # every call of the command reads all verbs' signatures anew; they do not change within a process
 typer.main.get_command = functools.cache(typer.main.get_command)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: the workers share the rest, and none is left with a long test at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -100,9 +100,8 @@ def test_a_schedule_of_battles() -> None:
 def test_sampling_is_uniform_over_units() -> None:
     """Each of 6 pairs on 50 prompts is drawn in about a third of 300 seeds: 100 ± 5 standard deviations (8.2)."""
     names, ids = ["a", "b", "c", "d"], [str(i) for i in range(50)]
-    counts = Counter(
-        (i, pair) for seed in range(300) for i in ids for pair in schedule("sample:100", names, ids, seed).on(i)
-    )
+    plans = [schedule("sample:100", names, ids, seed) for seed in range(300)]
+    counts = Counter((i, pair) for plan in plans for i in ids for pair in plan.on(i))
     assert sum(counts.values()) == 30_000
     assert len(counts) == 300
     assert all(59 < n < 141 for n in counts.values())

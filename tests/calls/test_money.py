@@ -330,8 +330,15 @@ def interrupted(folder: Path, ends: signal.Signals, times: int, *limits: str) ->
             return till, store.usage(), done.returncode
 
 
-@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-@pytest.mark.parametrize("limit", ["--budget-calls", "--budget-usd"])
+@pytest.mark.parametrize(
+    ("limit", "ends"),
+    [
+        pytest.param("--budget-usd", signal.SIGINT, id="dollars-Ctrl-C"),
+        pytest.param("--budget-calls", signal.SIGKILL, id="calls-kill -9"),
+        pytest.param("--budget-calls", signal.SIGINT, id="calls-Ctrl-C", marks=pytest.mark.long),
+        pytest.param("--budget-usd", signal.SIGKILL, id="dollars-kill -9", marks=pytest.mark.long),
+    ],
+)
 def test_calls_that_were_cut_off_count(limit: str, ends: signal.Signals, tmp_path: Path) -> None:
     till, counted, code = interrupted(tmp_path, ends, 2, limit, "30" if limit == "--budget-calls" else "0.1")
     assert code == 4

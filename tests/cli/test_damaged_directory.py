@@ -59,18 +59,24 @@ def one_line(result: tuple[int, str, list[str]]) -> bool:
     return code == 2
 
 
+UNUSED = ("judgements", "stages")
+"""Tables in which a battle has no rows: none that could be damaged."""
+
+
 def damages() -> dict[str, tuple[str, ...]]:
     """Statements that damage each table in turn."""
     found: dict[str, tuple[str, ...]] = {}
     for table in (META, *TABLES):
         name = table.name
-        found[f"{name} emptied"] = (f"DELETE FROM {name}",)
         found[f"{name} dropped"] = (f"DROP TABLE {name}",)
         found[f"{name} foreign"] = (
             f"DROP TABLE {name}",
             f"CREATE TABLE {name} (a, b)",
             f"INSERT INTO {name} VALUES (1, 2)",
         )
+        if name in UNUSED:
+            continue
+        found[f"{name} emptied"] = (f"DELETE FROM {name}",)
         for column in table.columns:
             field, kind, *rules = column.split()
             if (field == "id" and kind == "INTEGER") or (name, field) == ("sent", "run"):
@@ -93,6 +99,7 @@ def test_damage_in_a_table_is_one_line_whatever_the_verb(
         for statement in DAMAGES[damage]:
             db.execute(statement)
         db.commit()
+        assert db.total_changes, "nothing was damaged"
     shutil.copytree(run, run.with_name("damaged"))
     refused = {}
     for verb, arguments in VERBS.items():

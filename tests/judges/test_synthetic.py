@@ -12,6 +12,7 @@ from arenaloop.judges.reward_model import RewardJudge
 from arenaloop.judges.synthetic import Biases, SyntheticAnnotator, doublings
 from arenaloop.types import Outcome, Prompt, Response, Status
 
+N = 600  # votes: 4 standard deviations are 8 points at most
 WORTH = {"good": 1.0, "bad": 0.0, "- a\n- b": 0.0, "bad bad bad!!": 0.0}
 
 
@@ -22,7 +23,7 @@ def annotator(biases: Biases, seed: int = 0) -> SyntheticAnnotator:
     return SyntheticAnnotator("ann", RewardJudge("ann", "worth", score), biases, seed)
 
 
-def share(judge: SyntheticAnnotator, first: str, second: str, n: int = 1500) -> float:
+def share(judge: SyntheticAnnotator, first: str, second: str, n: int = N) -> float:
     async def votes() -> int:
         prompts = [Prompt.of(f"ask {k}") for k in range(n)]
         seated = [(p, Response(p.id, "a", (first,)), Response(p.id, "b", (second,))) for p in prompts]
@@ -50,7 +51,7 @@ def sigma(eta: float) -> float:
 )
 def test_the_first_seat_is_preferred_as_often_as_the_formula_says(biases, first, second, eta) -> None:
     p = sigma(eta)
-    assert abs(share(annotator(biases), first, second) - p) < 4 * math.sqrt(p * (1 - p) / 1500)
+    assert abs(share(annotator(biases), first, second) - p) < 4 * math.sqrt(p * (1 - p) / N)
 
 
 def test_it_says_the_same_again_and_another_seed_or_vote_something_else() -> None:
