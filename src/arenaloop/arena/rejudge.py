@@ -143,6 +143,7 @@ def rejudge(
     anchor: tuple[str, float] | None = None,
     on_progress: Callable[[Tally], None] | None = None,
     budget: Budget | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Rejudged:
     """Judge a run's battles again and write ``battles.jsonl``, ``leaderboard.json`` and ``summary.json`` into `out`.
 
@@ -153,6 +154,7 @@ def rejudge(
         ask: False only reads stored texts again with today's parser: no call is made, what is missing stays undecided.
         anchor: a model of fixed rating.
         budget: what the whole arena file may have cost, the run itself counted.
+        more: further fields of the summary.
 
     Raises:
         InputError: ``leaderboard.json`` is missing or malformed.
@@ -184,10 +186,10 @@ def rejudge(
         largest_rank_change=max(changes, default=None),
         tally=tally,
     )
-    more = {key: value for key, value in rejudged.to_json().items() if key not in ("calls", "usd", "cached")}
+    told = {key: value for key, value in rejudged.to_json().items() if key not in ("calls", "usd", "cached")}
     store.flush()
     usage = judge_usage(store, [judge.fingerprint for judge in plan.judges])  # answers were paid for by the run itself
-    write_summary(out, store, done.summary, tally.cached, **usage._asdict(), rejudged=more)
+    write_summary(out, store, done.summary, tally.cached, **usage._asdict(), **(more or {}), rejudged=told)
     return rejudged
 
 

@@ -57,9 +57,9 @@ def annotate_batches(
         StoppedError: as of `Round.run`; what was ordered is collected by the same call.
     """
     check_batched(plan)
-    ingest_pairs(store, (pair[:3] for pair in plan.pairs))
-    store.flush()  # lines of a request file find their texts there
     questions = Questions(replace(plan, alone=True), store)
+    ingest_pairs(store, questions.pairs())
+    store.flush()  # lines of a request file find their texts there
     units = cast(list[JudgeUnit], questions.calls())
     if free := [unit for unit in units if unit.asked.model is None]:
         decide(lambda: iter(free), store)

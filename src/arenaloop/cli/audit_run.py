@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from arenaloop.audit.plan import AuditPlan, ask, estimate_audit, ingest
+from arenaloop.audit.plan import AuditPlan, ask, audit_parts, estimate_audit, ingest
 from arenaloop.audit.read import read
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.shards import Claim, Shard, claim, refuse_other
 from arenaloop.cli.audit_tables import audit_document, audit_tables
 from arenaloop.cli.directory import ARENA, open_directory, write_settings
 from arenaloop.cli.progress import Watch, say_notices
@@ -54,13 +56,21 @@ def execute(
     """
     messages = Console(stderr=True)
     plan = _plan(settings)
+    claimed: Claim | None = None
+    if settings.shard is not None:
+        shard = Shard.parse(settings.shard)
+        ids = {pair.prompt.id for pair in plan.pairs}
+        claimed = claim("audit", shard, audit_parts(plan), settings.model_dump(mode="json"), ids)
+        plan = replace(plan, pairs=[pair for pair in plan.pairs if shard.holds(pair.prompt.id)])
     budget = Budget(settings.budget_usd, settings.budget_calls)
     require_prices(budget, [judge.model for judge in plan.judges if isinstance(judge, ModelJudge)])
     if dry_run:
         arena = out / ARENA
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
+            if there is not None:
+                refuse_other(there, out, claimed, "audit", keep=False)
             expected = estimate_audit(plan, there, measure=measure)
-        _print_plan(plan, out, messages)
+        _print_plan(plan, out, messages, claimed)
         for line in expected.lines():
             say(messages, line)
         if as_json:
@@ -68,8 +78,9 @@ def execute(
             sys.stdout.write(encode_json(told | {"estimate": expected.to_json()}, indent=2).decode() + "\n")
         return
     with open_directory(out) as store:
+        refuse_other(store, out, claimed, "audit")
         budget.begin(store)  # refuses where it cannot count, before anything is written
-        _print_plan(plan, out, messages)
+        _print_plan(plan, out, messages, claimed)
         write_settings(out, settings)
         ingest(plan, store)
         expected = estimate_audit(plan, store)
@@ -81,6 +92,7 @@ def execute(
         say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None
         document = audit_document(result, settings.labels, level) | store.usage()._asdict()
+        document |= {} if claimed is None else {"shard": claimed.summary()}
     write_json(out / "audit.json", document)
     if as_json:
         sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
@@ -127,7 +139,9 @@ def _plan(settings: AuditSettings) -> AuditPlan:
     )
 
 
-def _print_plan(plan: AuditPlan, out: Path, console: Console) -> None:
+def _print_plan(plan: AuditPlan, out: Path, console: Console, claimed: Claim | None) -> None:
+    if claimed is not None:
+        say(console, f"{out}: {claimed.line()}")
     calls = sum(2 * plan.votes_of(j) * len(plan.pairs) for j in plan.judges if isinstance(j, ModelJudge))
     names = ", ".join(judge.name for judge in plan.judges)
     say(
