@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -39,13 +39,13 @@ class Fought:
     Attributes:
         pairs: by prompt, in the order of the file and then of what was wanted besides, the pairs in play.
         outcomes: by prompt, who won each decided game.
-        flips: decided pairs whose seats named different winners.
+        flipped: by prompt, how many decided pairs had seats that named different winners.
         responses: by contestant and prompt, the key of the answer that battled; `failed`: of the one that failed.
     """
 
     pairs: dict[str, list[Pair]] = field(default_factory=dict)
     outcomes: dict[str, dict[Game, Winner]] = field(default_factory=dict)
-    flips: int = 0
+    flipped: Counter[str] = field(default_factory=Counter)
     responses: dict[str, dict[str, str]] = field(default_factory=dict)
     failed: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -53,6 +53,25 @@ class Fought:
     def decided(self) -> int:
         """Decided pairs on prompts; both seats' games of one pair count once."""
         return sum(len({game[:2] for game in games}) for games in self.outcomes.values())
+
+    @property
+    def flips(self) -> int:
+        """Decided pairs whose seats named different winners."""
+        return self.flipped.total()
+
+    def on(self, holds: Callable[[str], bool]) -> Fought:
+        """What battled on some of the prompts."""
+
+        def some(by_prompt: Mapping[str, Any]) -> dict[str, Any]:
+            return {prompt_id: value for prompt_id, value in by_prompt.items() if holds(prompt_id)}
+
+        return Fought(
+            some(self.pairs),
+            some(self.outcomes),
+            Counter(some(self.flipped)),
+            {name: some(keys) for name, keys in self.responses.items()},
+            {name: some(keys) for name, keys in self.failed.items()},
+        )
 
     @property
     def both(self) -> int:
@@ -128,7 +147,7 @@ def _add_prompt(
             fought.responses.setdefault(name, {})[prompt.id] = written.get(name) or next(iter(written.values()))
         if (a, b) not in pairs:
             pairs.append((a, b))
-            fought.flips += bool(row.get("flipped"))
+            fought.flipped[prompt.id] += bool(row.get("flipped"))
         games[game] = outcome
 
 

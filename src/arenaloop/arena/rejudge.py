@@ -147,6 +147,7 @@ def rejudge(
     budget: Budget | None = None,
     batch: BatchSettings | None = None,
     say: Callable[[str], object] = lambda line: None,
+    more: Mapping[str, Any] | None = None,
 ) -> Rejudged:
     """Judge a run's battles again and write ``battles.jsonl``, ``leaderboard.json`` and ``summary.json`` into `out`.
 
@@ -157,7 +158,8 @@ def rejudge(
         ask: False only reads stored texts again with today's parser: no call is made, what is missing stays undecided.
         anchor: a model of fixed rating.
         budget: what the whole arena file may have cost, the run itself counted.
-        batch, say: to judge through batches, whose files stand in the run's folder; as of `play_batches`.
+        batch, say: to judge through batches, whose files stand beside the arena file; as of `play_batches`.
+        more: further fields of the summary.
 
     Raises:
         InputError: ``leaderboard.json`` is missing or malformed.
@@ -170,7 +172,7 @@ def rejudge(
     elif batch is None:
         tally = play(plan, store, on_progress, budget=budget)
     else:
-        tally = play_batches(plan, store, directory / "batches", batch, on_progress, budget=budget, say=say)
+        tally = play_batches(plan, store, store.path.parent / "batches", batch, on_progress, budget=budget, say=say)
     done = write_results(plan, store, out, tally, anchor=anchor)
     tally = tally if ask else replace(tally, cached=done.summary.ok + sum(done.summary.failed.values()))
     compared, result = _compared(plan, store, fought), _board(before, done)
@@ -194,10 +196,10 @@ def rejudge(
         largest_rank_change=max(changes, default=None),
         tally=tally,
     )
-    more = {key: value for key, value in rejudged.to_json().items() if key not in ("calls", "usd", "cached")}
+    told = {key: value for key, value in rejudged.to_json().items() if key not in ("calls", "usd", "cached")}
     store.flush()
     usage = judge_usage(store, [judge.fingerprint for judge in plan.judges])  # answers were paid for by the run itself
-    write_summary(out, store, done.summary, tally.cached, **usage._asdict(), rejudged=more)
+    write_summary(out, store, done.summary, tally.cached, **usage._asdict(), **(more or {}), rejudged=told)
     return rejudged
 
 

@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from arenaloop.arena.matchmaking import Schedule
 from arenaloop.arena.plan import BattlePlan
-from arenaloop.calls.shards import Shard
+from arenaloop.calls.shards import HASHED, Shard
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.types import canonical_json
 
@@ -52,4 +52,4 @@ def listed(ids: Iterable[str] | Mapping[str, str]) -> str:
     parts = blake2b(digest_size=16)
     for one in ids.items() if isinstance(ids, Mapping) else ids:
         parts.update(canonical_json(one).encode("utf-8", "surrogatepass"))
-    return parts.hexdigest()
+    return HASHED + parts.hexdigest()[:16]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from arenaloop.arena.test_set import drawn, hardest
 from arenaloop.calls.rating import RatingPlan, ratings
+from arenaloop.calls.shards import Shard
 from arenaloop.data.clusters import Clusters, k_means
 from arenaloop.data.embeddings import Vectors
 from arenaloop.data.prompts import user_text
@@ -26,7 +27,7 @@ from arenaloop.judges.prompts import PromptJudge, category_of
 from arenaloop.store import Store
 from arenaloop.types import Judgement, Prompt, content_hash, derive_seed
 
-__all__ = ["Ask", "TestSet", "TestSetPlan", "build", "kept_clusters"]
+__all__ = ["Ask", "TestSet", "TestSetPlan", "build", "kept_clusters", "rate_shard", "test_set_parts"]
 
 _ROOM = "clusters"  # of the notes
 
@@ -45,6 +46,7 @@ class TestSetPlan:
         judge: of difficulty; None where no prompt is to be hard.
         sorter: of categories; None where only those stand that prompts have.
         reask, seed, concurrency: as of `RatingPlan`.
+        shard: whose prompts alone are rated.
 
     Raises:
         ConfigError: the pool has too few prompts.
@@ -64,6 +66,7 @@ class TestSetPlan:
     reask: int = 2
     seed: int = 0
     concurrency: int | None = None
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         pool = len(self.prompts)
@@ -89,10 +92,12 @@ class TestSetPlan:
         return [prompt.id for prompt in self.prompts]
 
     def rating(self, judge: PromptJudge | None, numbers: Sequence[int]) -> RatingPlan | None:
-        """What a judge is to rate, by number."""
+        """What a judge is to rate, by number; of a shard its own part."""
         if judge is None or not numbers:
             return None
         some = [self.prompts[at] for at in numbers]
+        if self.shard is not None:
+            some = [prompt for prompt in some if self.shard.holds(prompt.id)]
         return RatingPlan(judge, some, self.reask, self.seed, self.concurrency)
 
     def drawn(self, clusters: Clusters) -> tuple[list[int], list[int]]:
@@ -171,11 +176,7 @@ def build(
     Raises:
         ConfigError: fewer different prompts than clusters. StoppedError: as of `calls.rating.rate`.
     """
-    if (clusters := kept_clusters(plan, store)) is None:
-        note(f"embedding {len(plan.prompts):,} prompts ({plan.embeddings}), {plan.clusters:,} clusters")
-        clusters = k_means(embed([user_text(prompt) for prompt in plan.prompts]), plan.clusters, plan.seed)
-        _keep(plan, store, clusters)
-    diverse, candidates = plan.drawn(clusters)
+    clusters, diverse, candidates = _drawn(plan, store, embed, note)
     rated: dict[int, Judgement | None] = {}
     if (difficulty := plan.rating(plan.judge, candidates)) is not None:
         ask("difficulty", difficulty)
@@ -196,6 +197,45 @@ def build(
         categories |= {at: named[plan.ids[at]] for at in whole.mix if plan.ids[at] in named}
         unsorted = sum(one is None for one in named.values())
     return replace(whole, categories=categories, unsorted=unsorted)
+
+
+def rate_shard(
+    plan: TestSetPlan,
+    store: Store,
+    embed: Callable[[Sequence[str]], Vectors],
+    ask: Ask,
+    note: Callable[[str], None] = lambda line: None,
+) -> Counter[str]:
+    """Ask for the ratings of a shard's part of the prompts that are to be rated; arguments as of `build`.
+
+    Returns:
+        How they ended, by status.
+    """
+    assert plan.shard is not None
+    _, _, candidates = _drawn(plan, store, embed, note)
+    if (difficulty := plan.rating(plan.judge, candidates)) is None:
+        return Counter()
+    ask("difficulty", difficulty)
+    return Counter("not asked" if one is None else one.status.value for one in ratings(difficulty, store).values())
+
+
+def test_set_parts(plan: TestSetPlan) -> dict[str, object]:
+    """What makes a test set, by what it is called (`calls.shards.claim`)."""
+    judges = {"judge": plan.judge, "judge of categories": plan.sorter}
+    who = {what: None if judge is None else judge.fingerprint for what, judge in judges.items()}
+    names = ("embeddings", "clusters", "diverse", "hard", "rated", "disjoint", "reask", "seed")
+    return {"list of prompts": plan.ids, **who, **{name: getattr(plan, name) for name in names}}
+
+
+def _drawn(
+    plan: TestSetPlan, store: Store, embed: Callable[[Sequence[str]], Vectors], note: Callable[[str], None]
+) -> tuple[Clusters, list[int], list[int]]:
+    """The clusters, made and kept if need be, the diverse prompts, and those that are to be rated."""
+    if (clusters := kept_clusters(plan, store)) is None:
+        note(f"embedding {len(plan.prompts):,} prompts ({plan.embeddings}), {plan.clusters:,} clusters")
+        clusters = k_means(embed([user_text(prompt) for prompt in plan.prompts]), plan.clusters, plan.seed)
+        _keep(plan, store, clusters)
+    return (clusters, *plan.drawn(clusters))
 
 
 def category(prompt: Prompt) -> str | None:

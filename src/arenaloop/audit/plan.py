@@ -28,7 +28,7 @@ from arenaloop.normal_form import is_blank
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response, Status
 
-__all__ = ["AuditPlan", "ask", "ask_batches", "estimate_audit", "ingest"]
+__all__ = ["AuditPlan", "ask", "ask_batches", "audit_parts", "estimate_audit", "ingest"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,14 @@ class AuditPlan:
                 for vote in range(there):
                     yield j, vote, number, True, JudgeUnit(asked[j][vote], (prompt, one, two), statuses)
                     yield j, vote, number, False, JudgeUnit(asked[j][vote], (prompt, two, one), statuses)
+
+
+def audit_parts(plan: AuditPlan) -> dict[str, object]:
+    """What makes an audit, by what it is called (`calls.shards.claim`)."""
+    pairs = [[pair.prompt.id, pair.outputs, pair.votes] for pair in plan.pairs]
+    judges = {f"judge {judge.name}": [judge.fingerprint, plan.votes_of(judge)] for judge in plan.judges}
+    rules = {"merge": plan.merge, "seed": plan.seed}
+    return {"list of labelled pairs": pairs, **judges, "patience": list(plan.patience), **rules}
 
 
 def estimate_audit(plan: AuditPlan, store: Store | None, *, measure: bool = False, batch: bool = False) -> Estimate:

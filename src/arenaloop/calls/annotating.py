@@ -6,6 +6,7 @@ again as every judge is. Labels are derived from stored verdicts, so that resumi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +19,14 @@ from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, Statuses, de
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import final
 from arenaloop.calls.recorded import ingest_pairs
+from arenaloop.calls.shards import Shard
 from arenaloop.calls.units import Earlier, Planned, Several, Unit, Who
 from arenaloop.judges.annotators import Draw, Pair, PairsJudge, Pool, asked_together
 from arenaloop.judges.base import Judge
 from arenaloop.judges.repeats import repeated
 from arenaloop.judges.seats import merge_seats
 from arenaloop.store import Store
-from arenaloop.types import Completion, Request, Status, Verdict, content_hash
+from arenaloop.types import Completion, Prompt, Request, Response, Status, Verdict, content_hash
 
 __all__ = [
     "Annotation",
@@ -32,6 +34,7 @@ __all__ = [
     "PairsUnit",
     "Questions",
     "annotate",
+    "annotation_parts",
     "estimate_annotations",
     "planned_calls",
 ]
@@ -156,6 +159,7 @@ class AnnotationPlan:
         votes: labels of each pair.
         concurrency: calls in progress at once; None for what the models bear.
         alone: every pair is a call by itself, whatever its annotator takes at a time: so it is in batch files.
+        shard: whose calls are asked: those whose first pair's prompt it holds. The calls are those of the whole plan.
     """
 
     pairs: Sequence[Pair]
@@ -164,6 +168,7 @@ class AnnotationPlan:
     votes: int = 1
     concurrency: int | None = None
     alone: bool = False
+    shard: Shard | None = None
 
     @property
     def judges(self) -> list[Judge]:
@@ -187,6 +192,7 @@ class Questions:
         self._statuses: Statuses = {} if store is None else InStore(store.verdict)
         self._secret = "0" * 32 if store is None else store.secret
         self._asked: dict[tuple[int, int], tuple[AskedJudge, AskedJudge]] = {}
+        self._own: Counter[int] | None = None  # by draw, how many of its questions this shard asks
 
     def asked(self, member: int, vote: int) -> tuple[AskedJudge, AskedJudge]:
         """A member as it is asked about several pairs, and about one."""
@@ -209,17 +215,22 @@ class Questions:
 
     def calls(self) -> list[Unit]:
         """All calls that are planned; pairs go together by a shuffle that the seed fixes."""
-        groups: dict[tuple[int, int, int], list[JudgeUnit]] = {}
-        for draw in self.draws:
+        groups: dict[tuple[int, int, int], list[tuple[int, JudgeUnit]]] = {}
+        for number, draw in enumerate(self.draws):
             for seat, unit in enumerate(self.units(draw)):
-                groups.setdefault((draw.member, draw.vote, seat), []).append(unit)
+                groups.setdefault((draw.member, draw.vote, seat), []).append((number, unit))
         calls: list[Unit] = []
+        self._own = Counter()
         for (member, vote, seat), units in groups.items():
             whole, alone = self.asked(member, vote)
             judge = self.plan.pool.members[member]
             most = judge.batch if isinstance(judge, PairsJudge) and not self.plan.alone else 1
             name = f"{judge.name}{seat or ''}"
-            for some in asked_together(units, most, name, self.plan.seed + vote):
+            for together in asked_together(units, most, name, self.plan.seed + vote):
+                if not self._is_ours(together[0][1].material[0]):
+                    continue
+                self._own.update(number for number, _ in together)
+                some = [unit for _, unit in together]
                 if most == 1:
                     calls += some
                 else:
@@ -227,9 +238,27 @@ class Questions:
                     calls += _called(whole, alone, [unit for unit in some if _is_open(unit)] or some)
         return calls
 
+    def _is_ours(self, prompt: Prompt) -> bool:
+        return self.plan.shard is None or self.plan.shard.holds(prompt.id)
+
+    def own(self) -> list[Draw]:
+        """The draws that this shard knows all about; those of which it asks one seat of two are nobody's alone."""
+        if self._own is None:
+            self.calls()
+        assert self._own is not None
+        return [draw for number, draw in enumerate(self.draws) if self._knows(draw, self._own[number])]
+
+    def _knows(self, draw: Draw, asked: int) -> bool:
+        return asked == len(draw.firsts) if draw.firsts else self._is_ours(self.plan.pairs[draw.pair].prompt)
+
+    def pairs(self) -> Iterator[tuple[Prompt, Response, Response]]:
+        """The pairs about which this shard asks or knows anything."""
+        numbers = {draw.pair for draw in self.own()} | {self.draws[n].pair for n in self._own or ()}
+        return (self.plan.pairs[number][:3] for number in sorted(numbers))
+
     def labels(self, store: Store) -> list[Annotation]:
         """All labels, as far as the arena file has what is behind them."""
-        return [_label(self, draw, store) for draw in self.draws]
+        return [_label(self, draw, store) for draw in self.own()]
 
 
 def annotate(
@@ -244,9 +273,9 @@ def annotate(
     Raises:
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
-    ingest_pairs(store, (pair[:3] for pair in plan.pairs))
     questions = Questions(plan, store)
     calls = questions.calls()
+    ingest_pairs(store, questions.pairs())
     while calls:
         decide(
             lambda calls=calls: iter(calls),  # type: ignore[misc]
@@ -288,6 +317,16 @@ def _label(questions: Questions, draw: Draw, store: Store) -> Annotation:
 
 def _last(unit: JudgeUnit, store: Store) -> Verdict | None:
     return final(lambda sample: store.verdict(unit.key(sample)), unit.asked.reask)
+
+
+def annotation_parts(plan: AnnotationPlan) -> dict[str, object]:
+    """What makes the labels, by what it is called (`calls.shards.claim`)."""
+    pool = plan.pool
+    pairs = [[pair.prompt.id, pair.one.text_hash, pair.two.text_hash] for pair in plan.pairs]
+    drawn = {name: getattr(pool, name) for name in ("p_label_flip", "noise_model", "seat_mode")}
+    who = {f"annotator {one.name}": [one.fingerprint, plan.patience(at)] for at, one in enumerate(pool.members)}
+    asked = {"votes": plan.votes, "seed": plan.seed, "alone": plan.alone}
+    return {"list of pairs": pairs, **who, **drawn, **asked}
 
 
 def planned_calls(plan: AnnotationPlan) -> int:

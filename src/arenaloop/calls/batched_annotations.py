@@ -40,8 +40,8 @@ def annotate_batches(
         ConfigError, StoppedError: as of `decide_batched`.
     """
     check_batched(plan.pool.members)
-    ingest_pairs(store, (pair[:3] for pair in plan.pairs))
     questions = Questions(replace(plan, alone=True), store)
+    ingest_pairs(store, questions.pairs())
     decide_batched(
         cast(list[JudgeUnit], questions.calls()),
         store,

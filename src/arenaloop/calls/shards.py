@@ -17,6 +17,7 @@ from arenaloop.types import content_hash, derive_seed
 
 __all__ = [
     "ANCHOR",
+    "HASHED",
     "Claim",
     "Shard",
     "claim",
@@ -31,14 +32,17 @@ __all__ = [
     "unlike_parts",
 ]
 
+HASHED = "#"
+"""What a part begins with that is the hash of something long."""
 ANCHOR = "anchor"
 """The part of a claim that says which model was given a fixed rating."""
 _ROOM = "shard"
 """of the notes; one that merging leaves with its own file"""
 _CLAIM, _MERGED = "claim", "merged"  # keys of it
+_OF_NO_PLAN = frozenset({"shard", "budget_usd", "budget_calls", "concurrency", "human", "batch"})
+"""settings that shards of one plan may differ in"""
 _NAMED = 4  # differences, missing shards
 _SHORT = 60  # characters of a value that is shown
-_HASHED = "#"  # before a hash that stands for a value
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,8 @@ def claim(
     """
     shown = {name: _shown(value) for name, value in parts.items()}
     mine = sum(map(shard.holds, ids))
-    return Claim(verb, shard, shown, dict(_flat(settings)), (mine, len(ids)))
+    told = {name: value for name, value in settings.items() if name not in _OF_NO_PLAN}
+    return Claim(verb, shard, shown, dict(_flat(told)), (mine, len(ids)))
 
 
 def claimed(store: Store) -> Claim | None:
@@ -177,7 +182,7 @@ def differences(one: Claim, other: Claim) -> str:
     parts, told = _unlike(one.parts, other.parts), list[str]()
     for name in parts:
         values = one.parts.get(name, "none"), other.parts.get(name, "none")
-        hashed = any(value.startswith(_HASHED) for value in values)
+        hashed = any(value.startswith(HASHED) for value in values)
         told.append(f"another {name}" if hashed else f"{name} {values[0]}, not {values[1]}")
     if any(line.startswith("another ") for line in told):
         unlike = [name for name in _unlike(one.settings, other.settings) if name not in parts]
@@ -240,11 +245,12 @@ def missing(merged: Mapping[str, Any]) -> str:
     lost = [n for n in range(1, merged["of"] + 1) if n not in set(merged["shards"])]
     if not lost:
         return ""
-    shown = [str(n) for n in lost[:_NAMED]]
-    names = ", ".join(shown) if len(lost) > _NAMED else " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
-    more = f" and {len(lost) - _NAMED:,} more" if len(lost) > _NAMED else ""
-    one = len(lost) == 1
-    return f"shard{'' if one else 's'} {names}{more} of {merged['of']} {'is' if one else 'are'} not here"
+    shown, one = list(map(str, lost[:_NAMED])), len(lost) == 1
+    if len(lost) > _NAMED:
+        names = f"{', '.join(shown)} and {len(lost) - _NAMED:,} more"
+    else:
+        names = shown[0] if one else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return f"{'shard' if one else 'shards'} {names} of {merged['of']} {'is' if one else 'are'} not here"
 
 
 # ---------------------------------------------------------------------- texts
@@ -253,7 +259,7 @@ def missing(merged: Mapping[str, Any]) -> str:
 def _shown(value: object) -> str:
     """A value in a few characters; of a list or a long text a hash."""
     text = str(value) if isinstance(value, str | int | float | None) else ""
-    return text if text and len(text) <= _SHORT and text[0] != _HASHED else _HASHED + content_hash(value, size=6)
+    return text if text and len(text) <= _SHORT else HASHED + content_hash(value, size=6)
 
 
 def _flat(values: Mapping[str, Any], head: str = "") -> Iterator[tuple[str, str]]:

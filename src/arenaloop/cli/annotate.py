@@ -54,6 +54,7 @@ def annotate(
             "votes",
             "concurrency",
             "seed",
+            shard={"metavar": "I/N"},
             budget_usd={"help": "US dollars that labels of this --out may cost in all, earlier runs included."},
             budget_calls={"help": "Calls that may be sent for this --out in all, earlier runs included."},
         ),

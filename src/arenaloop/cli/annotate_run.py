@@ -14,12 +14,20 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from arenaloop.calls.annotating import Annotation, AnnotationPlan, annotate, estimate_annotations, planned_calls
+from arenaloop.calls.annotating import (
+    Annotation,
+    AnnotationPlan,
+    annotate,
+    annotation_parts,
+    estimate_annotations,
+    planned_calls,
+)
 from arenaloop.calls.batch import batch_seconds
 from arenaloop.calls.batched import check_batched
 from arenaloop.calls.batched_annotations import annotate_batches
 from arenaloop.calls.budget import Budget, dollars, require_prices
 from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
+from arenaloop.calls.shards import Claim, Shard, claim, refuse_other
 from arenaloop.cli.directory import refuse_foreign
 from arenaloop.cli.money import settle_batches
 from arenaloop.cli.progress import Watch, say_notices
@@ -69,6 +77,11 @@ def execute(
     found = _read(files, prompts, settings.seed, allow_missing=allow_missing)
     batch = settings.batch is not None
     plan = AnnotationPlan(found.pairs, annotators, settings.seed, settings.votes, settings.concurrency, alone=batch)
+    claimed: Claim | None = None
+    if settings.shard is not None:
+        ids = {pair.prompt.id for pair in found.pairs}
+        plan = replace(plan, shard=(shard := Shard.parse(settings.shard)))
+        claimed = claim("annotate", shard, annotation_parts(plan), settings.model_dump(mode="json"), ids)
     if batch:
         check_batched(plan.pool.members)
     _refuse_later_turns(plan)
@@ -78,6 +91,8 @@ def execute(
     saved = _saved(plan)
     if dry_run:
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
+            if there is not None:
+                refuse_other(there, arena, claimed, "annotate", keep=False)
             expected = estimate_annotations(plan, there, human=human, batch=batch, measure=measure)
             before = 0.0 if there is None else there.usage().usd
         say(messages, _planned(plan, found, saved, out), fold=True)
@@ -95,6 +110,9 @@ def execute(
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}") from None
     with Store(arena) as store:
+        refuse_other(store, arena, claimed, "annotate")
+        if claimed is not None:
+            say(messages, f"{out}: {claimed.line()}")
         budget.begin(store)
         settle_batches(store, plan.judges, budget, out, batch=batch, forget=forget)
         say(messages, _planned(plan, found, saved, out), fold=True)
@@ -126,6 +144,7 @@ def execute(
         "by_annotator": dict(Counter(one.annotator for one in labels if one.annotator is not None)),
         **saved,
         **usage._asdict(),
+        **({} if claimed is None else {"shard": claimed.summary()}),
         "human_equivalent": human_equivalent(given, usage.usd, seconds, human).to_json(),
     }
     if as_json:

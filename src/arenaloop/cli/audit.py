@@ -25,7 +25,17 @@ def audit(
     out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/audit"),
     settings: Annotated[
         Given,
-        Fields("AuditSettings", "seeds", "limit", "merge", "concurrency", "budget_usd", "budget_calls", "seed"),
+        Fields(
+            "AuditSettings",
+            "seeds",
+            "limit",
+            "merge",
+            "concurrency",
+            "budget_usd",
+            "budget_calls",
+            "seed",
+            shard={"metavar": "I/N"},
+        ),
     ],
     judging: Annotated[Given, Fields("JudgeSettings", "verdict", template={"metavar": "NAME|FILE"})],
     prices: Prices = None,

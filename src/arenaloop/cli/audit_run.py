@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from arenaloop.audit.plan import AuditPlan, ask, ask_batches, estimate_audit, ingest
+from arenaloop.audit.plan import AuditPlan, ask, ask_batches, audit_parts, estimate_audit, ingest
 from arenaloop.audit.read import read
 from arenaloop.calls.batched import check_batched
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.shards import Claim, Shard, claim, refuse_other
 from arenaloop.cli.audit_tables import audit_document, audit_tables
 from arenaloop.cli.directory import ARENA, open_directory, write_settings
 from arenaloop.cli.money import settle_batches
@@ -62,13 +64,21 @@ def execute(
     plan, batch = _plan(settings), settings.batch is not None
     if batch:
         check_batched(plan.judges)
+    claimed: Claim | None = None
+    if settings.shard is not None:
+        shard = Shard.parse(settings.shard)
+        ids = {pair.prompt.id for pair in plan.pairs}
+        claimed = claim("audit", shard, audit_parts(plan), settings.model_dump(mode="json"), ids)
+        plan = replace(plan, pairs=[pair for pair in plan.pairs if shard.holds(pair.prompt.id)])
     budget = Budget(settings.budget_usd, settings.budget_calls)
     require_prices(budget, [judge.model for judge in plan.judges if isinstance(judge, ModelJudge)])
     if dry_run:
         arena = out / ARENA
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
+            if there is not None:
+                refuse_other(there, out, claimed, "audit", keep=False)
             expected = estimate_audit(plan, there, measure=measure, batch=batch)
-        _print_plan(plan, out, messages)
+        _print_plan(plan, out, messages, claimed)
         for line in expected.lines():
             say(messages, line)
         if as_json:
@@ -76,9 +86,10 @@ def execute(
             sys.stdout.write(encode_json(told | {"estimate": expected.to_json()}, indent=2).decode() + "\n")
         return
     with open_directory(out) as store:
+        refuse_other(store, out, claimed, "audit")
         budget.begin(store)  # refuses where it cannot count, before anything is written
         settle_batches(store, plan.judges, budget, out, batch=batch, forget=forget)
-        _print_plan(plan, out, messages)
+        _print_plan(plan, out, messages, claimed)
         write_settings(out, settings)
         ingest(plan, store)
         expected = estimate_audit(plan, store, batch=batch)
@@ -94,6 +105,7 @@ def execute(
         say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None
         document = audit_document(result, settings.labels, level) | store.usage()._asdict()
+        document |= {} if claimed is None else {"shard": claimed.summary()}
     write_json(out / "audit.json", document)
     if as_json:
         sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
@@ -140,7 +152,9 @@ def _plan(settings: AuditSettings) -> AuditPlan:
     )
 
 
-def _print_plan(plan: AuditPlan, out: Path, console: Console) -> None:
+def _print_plan(plan: AuditPlan, out: Path, console: Console, claimed: Claim | None) -> None:
+    if claimed is not None:
+        say(console, f"{out}: {claimed.line()}")
     calls = sum(2 * plan.votes_of(j) * len(plan.pairs) for j in plan.judges if isinstance(j, ModelJudge))
     names = ", ".join(judge.name for judge in plan.judges)
     say(

@@ -50,7 +50,6 @@ from arenaloop.types import Prompt
 
 __all__ = ["execute", "plan_of", "settle"]
 
-_OF_NO_PLAN = {"shard", "budget_usd", "budget_calls", "concurrency", "human", "batch"}
 _LOOKED_AT = 5_000  # answers that are searched for suspicious ones at the end of a run; the report looks at more
 
 
@@ -192,11 +191,11 @@ class _BattleRun:
         self.shard = None if settings.shard is None else Shard.parse(settings.shard)
         self.claimed: Claim | None = None
         if self.shard is not None:
-            told = settings.model_dump(mode="json", exclude=_OF_NO_PLAN)
+            told = settings.model_dump(mode="json")
             more = {} if anchor is None else {ANCHOR: f"{anchor[0]}={anchor[1]!r}"}
             self.claimed = claim("battle", self.shard, plan_parts(self.plan) | more, told, ids)
             self.plan = part_of(self.plan, self.shard)
-            self.prompts = [prompt for prompt in self.prompts if self.shard.holds(prompt.id)]
+            self.prompts = tuple(prompt for prompt in self.prompts if self.shard.holds(prompt.id))
         self.expected: Estimate | None = None
         self.human = HumanLabel(settings.human.usd, settings.human.seconds)
         self.budget = Budget(settings.budget_usd, settings.budget_calls)

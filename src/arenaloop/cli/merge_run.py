@@ -199,12 +199,9 @@ class _Union:
         if self.settings is None:
             if self.claims:
                 self.whole = not self.lacking
-                where = "on it" if self.verb == "rejudge" else f"with --out {self.out}"
-                say(
-                    console,
-                    f"{self.verb} without --shard, {where}, writes the results; it asks for nothing that is there",
-                    fold=True,
-                )
+                where = f"of {self.out}" if self.verb == "rejudge" else f"with --out {self.out}"
+                line = f"arenaloop {self.verb} without --shard, {where}, writes the results; nothing is asked again"
+                say(console, line, fold=True)
             else:
                 say(console, f"note: {self.out} gets no settings of a battle: {self.why}", fold=True)
             return
@@ -213,12 +210,12 @@ class _Union:
             self._write_results(self.settings, command)
         except UserError as error:
             self.why = str(error)
-            self._keep_settings(self.settings)
+            if not (self.out / "leaderboard.json").exists():  # a board keeps the settings that it came from
+                write_settings(self.out, self.settings)
             where = "from the directory in which it was begun"
             say(console, f"note: {self.out} gets no board: {error}; {where}: {command}", fold=True)
             return
-        if self.result is None:
-            return
+        assert self.result is not None
         told = self.result.summary
         self.document |= {"battles_decided": told.decided, "battles_wanted": told.wanted}
         say(console, f"{self.out}: {so_far(told.decided, told.wanted)}", fold=True)
@@ -237,9 +234,6 @@ class _Union:
         with Store(self.arena, readonly=True) as store:
             self.result, through = settle(settings, self.out, store, why, anchor=anchor, parts=parts)
         self.whole = through and not self.result.undecided
-        self._keep_settings(settings)
-
-    def _keep_settings(self, settings: BattleSettings) -> None:
         write_settings(self.out, settings)
 
 

@@ -42,8 +42,18 @@ def rejudge(
     ],
     limits: Annotated[
         Given,
-        Fields("BattleSettings", "budget_usd", "budget_calls", concurrency={"help": "Verdicts in progress at once."}),
+        Fields(
+            "BattleSettings",
+            "budget_usd",
+            "budget_calls",
+            concurrency={"help": "Verdicts in progress at once."},
+            shard={"metavar": "I/N", "help": "Judge the I-th of N parts of the prompts, into --out; DIR is only read."},
+        ),
     ],
+    into: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="With --shard: the shard's own directory.", show_default=False),
+    ] = None,
     prices: Prices = None,
     batch: Batch = False,
     batches: Batches,
@@ -54,7 +64,9 @@ def rejudge(
     """Judge the stored answers of a finished run again; contestants are never asked. The same command resumes.
 
     With another template, judge or verdict mode the new verdicts are stored beside the old ones. Without any option the
-    stored texts are read again by today's parser, which costs nothing. The results are in DIR/rejudged/NAME.
+    stored texts are read again by today's parser, which costs nothing. The results are in DIR/rejudged/NAME. Shards go
+    into directories of their own, which `merge DIR SHARD…` brings together; the same command without --shard then
+    writes the results.
 
     Examples:
 
@@ -63,7 +75,10 @@ def rejudge(
         arenaloop rejudge runs/battle --judge openai:gpt-4o --dry-run
 
         arenaloop rejudge runs/battle
+
+        arenaloop rejudge runs/battle --judge openai:gpt-4o --shard 3/8 --out runs/again-3
     """
+    from contextlib import ExitStack
     from functools import partial
 
     from rich.console import Console
@@ -75,10 +90,14 @@ def rejudge(
     from arenaloop.arena.planned import estimate_plan
     from arenaloop.arena.rejudge import directory_name
     from arenaloop.arena.rejudge import rejudge as judge_again
+    from arenaloop.arena.shards import part_of, plan_parts
+    from arenaloop.calls.batch import open_batches
     from arenaloop.calls.budget import Budget, require_prices
+    from arenaloop.calls.shards import claim
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
     from arenaloop.cli.money import batch_settings, priced, settle_batches
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
+    from arenaloop.cli.rejudge_shard import shard_asked, shard_store
     from arenaloop.cli.standing import complete
     from arenaloop.specs import judge as build_judge
     from arenaloop.specs.models import planned_only
@@ -87,7 +106,10 @@ def rejudge(
     from arenaloop.terminal import counted, say
 
     messages = Console(stderr=True)
-    complete(directory)
+    ask = bool(changed) or judge is not None
+    shard = shard_asked(limits.get("shard"), into, directory, asks=ask)
+    if shard is None:
+        complete(directory)
     settings = _settings_of(directory)
     judging = priced(_judge_settings(settings.judge, judge, changed), prices)
     concurrency = limits.get("concurrency", settings.concurrency)
@@ -108,24 +130,41 @@ def rejudge(
     )
     budget = Budget(limits.get("budget_usd"), limits.get("budget_calls"))
     require_prices(budget, template_plan.models)
-    ask = bool(changed) or judge is not None
     if (batched := batch_settings(batch, batches)) is not None:
         if not ask:
             raise ConfigError("--batch: nothing would be asked; --judge, --template, --verdict or --reask says what")
         check_batches(template_plan)
     names, wanted = _wanted(settings, directory, messages)
-    out = directory / "rejudged" / directory_name(*_known_by(judging, template_plan.judge.name))
+    out = into or directory / "rejudged" / directory_name(*_known_by(judging, template_plan.judge.name))
     if dry_run and not ask:
         raise ConfigError(
             "--dry-run: nothing would be asked; --judge, --template, --verdict or --reask says what to ask"
         )
-    with Store(directory / ARENA, readonly=True) if dry_run else open_directory(directory) as store:
-        if not dry_run:
+    with ExitStack() as opened:
+        through = batched is not None
+        reads = dry_run or shard is not None
+        store = opened.enter_context(Store(directory / ARENA, readonly=True) if reads else open_directory(directory))
+        if shard is not None and (waiting := open_batches(store, template_plan.judges)):
+            raise ConfigError(
+                f"{directory}: verdicts of this judge are on their way in batches ({len(waiting)} not collected), and "
+                "would be paid again: collect them with the command that ordered them, or give them up with its "
+                "--forget-batches"
+            )
+        if not dry_run and shard is None:
             budget.begin(store)  # refuses where it cannot count, before anything is written
-            through = batched is not None
             settle_batches(store, template_plan.judges, budget, directory, batch=through, forget=forget_batches)
         fought = read_fought(directory, store, wanted)
         plan = plan_again(fought, names, template_plan)
+        more: dict[str, Any] = {}
+        if shard is not None:
+            parts, told = plan_parts(plan) | {"run": store.identity}, judging.model_dump(mode="json")
+            claimed = claim("rejudge", shard, parts, {"judge": told}, plan.prompt_ids)
+            plan, fought, more = part_of(plan, shard), fought.on(shard.holds), {"shard": claimed.summary()}
+            say(messages, f"{out}: {claimed.line()}")
+            if not dry_run:
+                store = opened.enter_context(shard_store(out, store, claimed, plan.prompt_ids))
+                budget.begin(store)
+                settle_batches(store, template_plan.judges, budget, out, batch=through, forget=forget_batches)
         what = f"at most {counted(plan.verdicts, 'judge call')}" if ask else "stored texts are read again"
         say(
             messages,
@@ -142,7 +181,8 @@ def rejudge(
                 told = {"out": str(out), "judge": plan.judge.name, "battles": plan.battles}
                 sys.stdout.write(json.dumps(told | {"estimate": expected.to_json()}, indent=2) + "\n")
             return
-        write_settings(out, settings.model_copy(update={"judge": judging}))
+        own = {"judge": judging, **({} if shard is None else {"shard": str(shard)})}
+        write_settings(out, settings.model_copy(update=own))
         anchor = getattr(settings, "anchor", None)
         with Watch(messages, "rejudge", expected) as watch:
             result = judge_again(
@@ -157,6 +197,7 @@ def rejudge(
                 budget=budget,
                 batch=batched,
                 say=partial(say, messages),
+                more=more,
             )
         say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None

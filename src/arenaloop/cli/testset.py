@@ -38,6 +38,7 @@ def testset(
             "budget_usd",
             "budget_calls",
             "seed",
+            shard={"metavar": "I/N"},
             disjoint={"flag": "--disjoint/--overlap", "help": "Draw the hard ones among those that are not diverse."},
         ),
     ],

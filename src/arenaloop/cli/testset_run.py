@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,21 @@ import typer
 from rich.console import Console
 
 from arenaloop.arena.test_set_card import UNKNOWN, card, rows
-from arenaloop.arena.test_set_plan import TestSet, TestSetPlan, build, kept_clusters
+from arenaloop.arena.test_set_plan import (
+    TestSet,
+    TestSetPlan,
+    build,
+    kept_clusters,
+    rate_shard,
+    test_set_parts,
+)
 from arenaloop.calls.batch import forget_batches, open_batches, server_of
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.embedding import AskedEmbedder, embedded, embedding_units
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.judging import AskedJudge
 from arenaloop.calls.rating import RatingPlan, estimate_ratings, rate
+from arenaloop.calls.shards import Claim, Shard, claim, refuse_other
 from arenaloop.cli.directory import beside, refuse_foreign
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import TestSetSettings
@@ -75,6 +84,7 @@ class _Run:
         if self.endpoint is None:
             check_local(settings.embeddings.spec)
         self.plan = self._plan()
+        self.claimed = self._claim()
         self.judges = [one for one in (self.plan.judge, self.plan.sorter) if one is not None]
         self.budget = Budget(settings.budget_usd, settings.budget_calls)
         asked = [judge.model for judge in self.judges]
@@ -115,11 +125,30 @@ class _Run:
             concurrency=settings.concurrency,
         )
 
+    def _claim(self) -> Claim | None:
+        """Of a shard; the plan is its own part from then on."""
+        settings = self.settings
+        if settings.shard is None:
+            return None
+        shard = Shard.parse(settings.shard)
+        if self.endpoint is not None:
+            raise ConfigError(
+                "--shard: every shard needs the embeddings of all prompts, and would pay a server for them: take "
+                "--embeddings tfidf or st:PATH"
+            )
+        if not settings.hard:
+            raise ConfigError("--shard: with --hard 0 nothing is rated, so that there is nothing to divide")
+        claimed = claim("testset", shard, test_set_parts(self.plan), settings.model_dump(mode="json"), self.plan.ids)
+        self.plan = replace(self.plan, shard=shard, sorter=None)  # what is sorted is known when all are rated
+        return claimed
+
     def execute(self, *, dry_run: bool, as_json: bool, forget: bool, measure: bool) -> None:
         """Do it, or say what would be done."""
         self._say_plan()
         if dry_run:
             with Store(self.arena, readonly=True) if self.arena.exists() else nullcontext() as there:
+                if there is not None:
+                    refuse_other(there, self.arena, self.claimed, "testset", keep=False)
                 expected = self._estimate(there, measure=measure)
             for line in () if expected is None else expected.lines():
                 self._say(line)
@@ -132,6 +161,7 @@ class _Run:
         except OSError as error:
             raise InputError(f"--out {self.out}: {error.strerror}") from None
         with Store(self.arena) as store:
+            refuse_other(store, self.arena, self.claimed, "testset")
             self.budget.begin(store)
             if forget and forget_batches(store, self.judges):
                 self.budget.spend(store.sent.calls, store.sent.usd, store.sent.usd)
@@ -144,6 +174,9 @@ class _Run:
                 for line in expected.head():
                     self._say(line)
             self.store, self.expected = store, expected
+            if self.claimed is not None:
+                self._rate_shard(self.claimed, as_json=as_json)
+                return
             test = build(self.plan, store, self._vectors, self._ask, self._say)
             usage, reason = store.usage(), commonest_error(store)
             say_notices(self.messages, store)
@@ -153,6 +186,23 @@ class _Run:
             _print(document)
         self._tell(test, document, reason)
         if test.failed or test.unsorted:
+            raise typer.Exit(3)
+
+    def _rate_shard(self, claimed: Claim, *, as_json: bool) -> None:
+        """Rate a shard's part; the set is drawn where all ratings are together."""
+        ends = rate_shard(self.plan, self.store, self._vectors, self._ask, self._say)
+        say_notices(self.messages, self.store)
+        rated, failed = ends.pop("ok", 0), ends
+        if as_json:
+            told = {"out": str(self.out), "rated": rated, "failed": dict(failed), "shard": claimed.summary()}
+            _print(told | self.store.usage()._asdict())
+        self._say(
+            f"{self.arena}: {rated:,} prompts rated; once all shards are merged, the same command without --shard "
+            "draws the set"
+        )
+        if failed:
+            told_of = ", ".join(f"{count:,} {status}" for status, count in failed.items())
+            self._say(f"{failed.total():,} prompts could not be rated ({told_of}); run again to ask again")
             raise typer.Exit(3)
 
     def _vectors(self, texts: Sequence[str]) -> Vectors:
@@ -201,6 +251,8 @@ class _Run:
         return {"prompts": len(plan.prompts), **sizes}
 
     def _say_plan(self) -> None:
+        if self.claimed is not None:
+            self._say(f"{self.out}: {self.claimed.line()}")
         plan, repeated = self.plan, f" ({self.duplicates:,} more repeat one of them)" if self.duplicates else ""
         judge = "" if plan.judge is None else f", of {plan.candidates:,} that {plan.judge.name} rates"
         self._say(
