@@ -69,6 +69,14 @@ def execute(
         say(messages, f"note: {host} may be reached from elsewhere, and no key is asked for (--key-env)", fold=True)
 
     async def main(store: Store) -> None:
+        try:
+            await serve(store)
+        finally:
+            await made.judge.aclose()
+            keep_notices(store, [made.judge])
+            store.flush()
+
+    async def serve(store: Store) -> None:
         desk = Desk(
             store,
             made.judge,
@@ -92,9 +100,6 @@ def execute(
             finally:
                 beating.cancel()
                 await runner.cleanup()
-                await made.judge.aclose()
-                keep_notices(store, [made.judge])
-                store.flush()
                 say(messages, _told(service, desk), fold=True)
 
     with open_directory(out) as store, _one_error(), contextlib.suppress(KeyboardInterrupt):
@@ -146,9 +151,8 @@ async def _try(made: Rewarder, desk: Desk) -> None:
         EndpointDownError: the judge's server does not answer, or not so.
         BudgetSpentError: the budget does not reach for one question.
     """
-    desk.store.add_prompts([HELLO])
     try:
-        (found,) = await desk.records(made.trial())
+        (found,) = await desk.records(made.trial(), lambda: desk.store.add_prompts([HELLO]))
     except DownError as error:
         raise EndpointDownError(str(error)) from None
     except OverError as error:

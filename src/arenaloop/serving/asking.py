@@ -21,7 +21,7 @@ from arenaloop.errors import BudgetSpentError, EndpointDownError, UnreadJudgeErr
 from arenaloop.store import Store
 from arenaloop.types import Judgement, Prompt, Response, Verdict
 
-__all__ = ["Desk", "DownError", "OverError"]
+__all__ = ["Desk", "DownError", "Material", "OverError"]
 
 PAUSE = 5.0
 """Seconds before a judge that was down is asked again; twice as many each time, up to the longest."""
@@ -39,10 +39,13 @@ class OverError(Exception):
     """Nothing is asked any more: the budget is spent, or no answer of the judge could be read."""
 
 
+_Record = Verdict | Judgement | None
+
+
 @dataclass(slots=True)
 class _Job:
     unit: JudgeUnit
-    done: asyncio.Future[None]
+    done: asyncio.Future[_Record]
 
 
 @dataclass
@@ -95,28 +98,38 @@ class Desk:
 
     # ------------------------------------------------------------------ asking
 
-    async def records(self, questions: Sequence[Material]) -> list[Verdict | Judgement | None]:
+    async def records(self, questions: Sequence[Material], before: Callable[[], object]) -> list[_Record]:
         """The verdict or judgement on each question, asked where none is stored that can be read.
+
+        Args:
+            before: is called where something has to be asked.
 
         Raises:
             DownError: one would have to be asked, and the judge is down.
             OverError: one would have to be asked, and nothing is asked any more.
         """
         units = [JudgeUnit(self.asked, question, self._statuses) for question in questions]
-        jobs = [job for unit in units if (job := self._job(unit)) is not None]
-        for job in jobs:
-            await asyncio.shield(job.done)  # others may wait for it, and who is late does not take it back
-        return [self._found(unit) for unit in units]
+        known = [self._decided(unit) for unit in units]
+        self.tally.cached += len(units) - known.count(None)
+        if None not in known:
+            return known
+        before()
+        jobs = [self._job(unit) if found is None else None for unit, found in zip(units, known, strict=True)]
+        # others may wait for a job, and who is late does not take it back
+        return [
+            found if job is None else await asyncio.shield(job.done) for job, found in zip(jobs, known, strict=True)
+        ]
 
-    def _found(self, unit: JudgeUnit) -> Verdict | Judgement | None:
+    def _found(self, unit: JudgeUnit) -> _Record:
         return final(lambda sample: self._look(unit.key(sample)), self.reask)
 
-    def _job(self, unit: JudgeUnit) -> _Job | None:
-        """What is to be waited for; None where a verdict is stored."""
+    def _decided(self, unit: JudgeUnit) -> _Record:
+        """What is stored, where it can be read."""
         found = self._found(unit)
-        if found is not None and found.status in self.asked.done:
-            self.tally.cached += 1
-            return None
+        return found if found is not None and found.status in self.asked.done else None
+
+    def _job(self, unit: JudgeUnit) -> _Job:
+        """What is to be waited for."""
         key = unit.key()
         if (job := self._waiting.get(key)) is not None:
             return job
@@ -128,15 +141,15 @@ class Desk:
         self._queue.put_nowait(job)
         return job
 
-    def _end(self, job: _Job, failed: Exception | None = None) -> None:
+    def _end(self, job: _Job, outcome: _Record | Exception) -> None:
         self._waiting.pop(job.unit.key(), None)
         if job.done.done():
             return
-        if failed is None:
-            job.done.set_result(None)
-        else:
-            job.done.set_exception(failed)
+        if isinstance(outcome, Exception):
+            job.done.set_exception(outcome)
             job.done.exception()  # whoever waited may have gone
+        else:
+            job.done.set_result(outcome)
 
     # ------------------------------------------------------------------ runs of the executor
 
@@ -195,6 +208,6 @@ class Desk:
                 if found is not None and found.status in self.asked.done:
                     self._down, self._pause = "", PAUSE
                 self.tally.verdicts += 1
-                self._end(job)
+                self._end(job, found)
             while self.store.backlog > MAX_BACKLOG:
                 await asyncio.sleep(0.01)
