@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arenaloop.calls.budget import Budget
-from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit
+from arenaloop.calls.judging import AskedJudge, JudgeUnit
 from arenaloop.calls.reask import final
 from arenaloop.calls.run import MAX_BACKLOG, Executor, begin, run
 from arenaloop.errors import BudgetSpentError, EndpointDownError, UnreadJudgeError
 from arenaloop.store import Store
-from arenaloop.types import Judgement, Prompt, Response, Verdict
+from arenaloop.types import Judgement, Prompt, Response, Status, Verdict
 
 __all__ = ["Desk", "DownError", "Material", "OverError"]
 
@@ -42,9 +42,39 @@ class OverError(Exception):
 _Record = Verdict | Judgement | None
 
 
+class _Question(JudgeUnit):
+    """A unit that carries what is stored of it, so that nothing is looked up twice."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, asked: AskedJudge, material: Material) -> None:
+        super().__init__(asked, material, {})
+        self.rows: dict[str, Any] = {}
+
+    def stored(self, sample: int) -> Status | None:
+        """How the latest attempt at a sample ended."""
+        row = self.rows.get(self.key(sample))
+        return None if row is None else row.status
+
+    def keep(self, store: Store, records: Sequence[tuple[Any, Verdict | Judgement]]) -> None:
+        """Store records, and carry them."""
+        store.add_records([record for _, record in records])
+        for unit, record in records:
+            unit.rows[record.key] = record
+
+    def found(self) -> _Record:
+        """What counts of what is stored."""
+        return final(lambda sample: self.rows.get(self.key(sample)), self.asked.reask)
+
+    def decided(self) -> _Record:
+        """The same, where it can be read."""
+        found = self.found()
+        return found if found is not None and found.status in self.asked.done else None
+
+
 @dataclass(slots=True)
 class _Job:
-    unit: JudgeUnit
+    unit: _Question
     done: asyncio.Future[_Record]
 
 
@@ -81,8 +111,7 @@ class Desk:
         self.asked = AskedJudge(self.judge, self.store.secret, reask=self.reask, workers=_MOST_WORKERS)
         self.tally = begin(self.store, self.budget, [] if model is None else [model])
         self.tally.so_far = "answers to what is stored go on"
-        self._look: Callable[[str], Any] = self.store.verdict if self.several else self.store.judgement
-        self._statuses = InStore(self._look)
+        self._look: Callable[[Sequence[str]], Any] = self.store.verdicts if self.several else self.store.judgements
         self._waiting: dict[str, _Job] = {}
         self._queue: asyncio.Queue[_Job] = asyncio.Queue()
 
@@ -108,8 +137,12 @@ class Desk:
             DownError: one would have to be asked, and the judge is down.
             OverError: one would have to be asked, and nothing is asked any more.
         """
-        units = [JudgeUnit(self.asked, question, self._statuses) for question in questions]
-        known = [self._decided(unit) for unit in units]
+        units = [_Question(self.asked, question) for question in questions]
+        # one look-up for all, where an executor would take one for each sample
+        stored = self._look([unit.key(sample) for unit in units for sample in range(self.reask + 1)])
+        for unit in units:
+            unit.rows = stored
+        known = [unit.decided() for unit in units]
         self.tally.cached += len(units) - known.count(None)
         if None not in known:
             return known
@@ -120,15 +153,7 @@ class Desk:
             found if job is None else await asyncio.shield(job.done) for job, found in zip(jobs, known, strict=True)
         ]
 
-    def _found(self, unit: JudgeUnit) -> _Record:
-        return final(lambda sample: self._look(unit.key(sample)), self.reask)
-
-    def _decided(self, unit: JudgeUnit) -> _Record:
-        """What is stored, where it can be read."""
-        found = self._found(unit)
-        return found if found is not None and found.status in self.asked.done else None
-
-    def _job(self, unit: JudgeUnit) -> _Job:
+    def _job(self, unit: _Question) -> _Job:
         """What is to be waited for."""
         key = unit.key()
         if (job := self._waiting.get(key)) is not None:
@@ -204,10 +229,9 @@ class Desk:
             else:
                 await executor.settle_chunk([job.unit for job in jobs])
             for job in jobs:
-                found = self._found(job.unit)
-                if found is not None and found.status in self.asked.done:
+                if job.unit.decided() is not None:
                     self._down, self._pause = "", PAUSE
                 self.tally.verdicts += 1
-                self._end(job, found)
+                self._end(job, job.unit.found())
             while self.store.backlog > MAX_BACKLOG:
                 await asyncio.sleep(0.01)

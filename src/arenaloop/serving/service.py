@@ -43,7 +43,7 @@ class RewardService:
     def __init__(self, rewarder: Rewarder, desk: Desk, store: Store, fallback: Fallback, seconds: float) -> None:
         self._rewarder, self._desk, self._store = rewarder, desk, store
         self._fallback, self._seconds = fallback, seconds
-        self._kept: set[str] = set()  # prompts
+        self._kept: set[str] = set()  # prompts, and answers that others battle against
         self.rows = 0
         self.flags: Counter[Flag] = Counter()
 
@@ -95,18 +95,23 @@ class RewardService:
             return "judge_down"
 
     def _keep(self, asked: Sequence[Material]) -> None:
-        """Store prompt and texts, so that a verdict can be read beside what it is on."""
+        """Store prompt and texts, so that a verdict can be read beside what it is on.
+
+        Answers that are stored already, of an earlier invocation whose verdict failed, get a further row at worst: to
+        look would cost more. Those that others battle against are stored once.
+        """
         rows, prompt = [], asked[0][0]
-        for one in {one.text_hash: one for _, *some in asked for one in some}.values():
-            key = content_hash("rewarded", prompt.id, one.text_hash)
-            if self._store.turn(key, 0) is None:
-                told = Completion(text=one.texts[0], usd=0.0, calls=0)
-                rows.append(TurnRow(key, 0, prompt.id, one.model, told, one.text_hash))
         if prompt.id not in self._kept:
             self._kept.add(prompt.id)
             self._store.add_prompts([prompt])
-        if rows:
-            self._store.add_turns(rows)
+        for one in {one.text_hash: one for _, *some in asked for one in some}.values():
+            key = content_hash("rewarded", prompt.id, one.text_hash)
+            if one.model == POLICY or key not in self._kept:
+                told = Completion(text=one.texts[0], usd=0.0, calls=0)
+                rows.append(TurnRow(key, 0, prompt.id, one.model, told, one.text_hash))
+            if one.model != POLICY:
+                self._kept.add(key)
+        self._store.add_turns(rows)
 
     def health(self) -> dict[str, Any]:
         """What there is to know from elsewhere."""
