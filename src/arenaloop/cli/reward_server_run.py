@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -30,6 +31,7 @@ from arenaloop.specs import load_prompts
 from arenaloop.specs.rewarders import rewarder
 from arenaloop.store import Store
 from arenaloop.terminal import counted, say
+from arenaloop.types import Prompt
 
 __all__ = ["execute"]
 
@@ -115,7 +117,7 @@ async def _asking(desk: Desk) -> None:
 
 
 @contextlib.contextmanager
-def _one_error() -> object:
+def _one_error() -> Iterator[None]:
     """The error itself in the place of a group that holds it alone."""
     try:
         yield
@@ -135,7 +137,7 @@ def _number(fallback: str) -> float | None:
     return number
 
 
-def _prompts(file: str | None) -> object:
+def _prompts(file: str | None) -> Sequence[Prompt] | None:
     if file is None:
         return None
     loaded = load_prompts(file, 0)
