@@ -174,6 +174,8 @@ async def _beat(service: RewardService, desk: Desk, console: Console) -> None:
     before = 0
     while True:
         await asyncio.sleep(HEARTBEAT)
+        while desk.tally.notices:
+            say(console, desk.tally.notices.popleft(), fold=True)
         if service.rows != before:
             before = service.rows
             say(console, _told(service, desk), fold=True)

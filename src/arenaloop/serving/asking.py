@@ -17,11 +17,11 @@ from arenaloop.calls.budget import Budget
 from arenaloop.calls.judging import AskedJudge, JudgeUnit
 from arenaloop.calls.reask import final
 from arenaloop.calls.run import MAX_BACKLOG, Executor, begin, run
-from arenaloop.errors import BudgetSpentError, EndpointDownError, UnreadJudgeError
+from arenaloop.errors import EndpointDownError, StoppedError, StorageError, UserError
 from arenaloop.store import Store
 from arenaloop.types import Judgement, Prompt, Response, Status, Verdict
 
-__all__ = ["Desk", "DownError", "Material", "OverError"]
+__all__ = ["Desk", "DownError", "Material", "OverError", "UnaskedError"]
 
 PAUSE = 5.0
 """Seconds before a judge that was down is asked again; twice as many each time, up to the longest."""
@@ -33,6 +33,10 @@ Material = tuple[Prompt, *tuple[Response, ...]]
 
 class DownError(Exception):
     """The judge behind did not answer of late; the message says how."""
+
+
+class UnaskedError(Exception):
+    """A question cannot be put; the message says why."""
 
 
 class OverError(Exception):
@@ -135,6 +139,7 @@ class Desk:
 
         Raises:
             DownError: one would have to be asked, and the judge is down.
+            UnaskedError: one cannot be put.
             OverError: one would have to be asked, and nothing is asked any more.
         """
         units = [_Question(self.asked, question) for question in questions]
@@ -182,16 +187,18 @@ class Desk:
         """Ask what comes, for ever.
 
         Raises:
-            StoppedError: the arena file cannot be written.
+            StorageError: the arena file cannot be written.
         """
         while True:
             try:
                 await run(self.store, self.tally, self._workers)
+            except StorageError:
+                raise
             except EndpointDownError as error:
                 self._set_down(str(error))
                 self._fail_all(DownError(str(error)))
                 await asyncio.sleep(max(0.0, self._again - time.monotonic()))
-            except (BudgetSpentError, UnreadJudgeError) as error:
+            except StoppedError as error:
                 self.over = str(error)
                 self.say(f"nothing is asked any more: {error}")
                 self._fail_all(OverError(self.over))
@@ -224,10 +231,16 @@ class Desk:
                 jobs.append(self._queue.get_nowait())
             for job in jobs:
                 executor.forget(job.unit)
-            if self.asked.chunked is None:
-                await executor.settle(jobs[0].unit)
-            else:
-                await executor.settle_chunk([job.unit for job in jobs])
+            try:
+                if self.asked.chunked is None:
+                    await executor.settle(jobs[0].unit)
+                else:
+                    await executor.settle_chunk([job.unit for job in jobs])
+            except UserError as error:  # a user's own template fails on what somebody posted
+                self.say(f"could not be asked: {error}")
+                for job in jobs:
+                    self._end(job, UnaskedError(str(error)))
+                continue
             for job in jobs:
                 if job.unit.decided() is not None:
                     self._down, self._pause = "", PAUSE

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from arenaloop.serving.asking import Desk, DownError, Material
+from arenaloop.serving.asking import Desk, DownError, Material, UnaskedError
 from arenaloop.serving.rewarder import Rewarder
 from arenaloop.serving.wire import Batch, Fallback, Flag, Question, reply
 from arenaloop.store import Store, TurnRow
@@ -93,6 +93,8 @@ class RewardService:
             return "late"
         except DownError:
             return "judge_down"
+        except UnaskedError:
+            return "error"
 
     def _keep(self, asked: Sequence[Material]) -> None:
         """Store prompt and texts, so that a verdict can be read beside what it is on.
