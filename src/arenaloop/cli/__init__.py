@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from arenaloop.cli.adopt import adopt
 from arenaloop.cli.agree import agree
 from arenaloop.cli.annotate import annotate
 from arenaloop.cli.audit import audit
@@ -85,6 +86,7 @@ def _root(
 
 app.command()(demo)
 app.command()(run)
+app.command()(adopt)
 add_verb(app, battle)
 app.command()(rank)
 app.command()(winrate)
