@@ -100,7 +100,7 @@ def one_seed(seed: int, split: str, out: Path, sizes: Sizes) -> dict[str, Any]:
     steps, per_step = (STEPS, 32) if full else (2, 8)
     asked = prompts(steps * per_step, seed, "train")
     held = prompts(sizes.test, seed, split)
-    done = launched(policy, asked, out, steps, seed, per_step)
+    done = launched(policy, asked, out.with_name(f"{out.name}-trl"), steps, seed, per_step)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     values = [row["reward"] for row in done["log"]]
     few = 5 if full else 1
@@ -123,8 +123,8 @@ def main() -> None:
         "last": ".3f",
         "greedy_before": ".3f",
         "greedy_after": ".3f",
-        "steps": "d",
-        "answers": "d",
+        "steps": ".0f",
+        "answers": ".0f",
         "flagged": ".1%",
         "trl_cpu_s": ".0f",
     }

@@ -11,17 +11,20 @@ from typing import Any
 import pytest
 from misbehaving_server import HANG, Stub, http, said
 from reward_serving import openrlhf_body, reward_serving
+from scripted_battles import Chunky
 
 from arenaloop.calls.budget import Budget
+from arenaloop.calls.run import MOST_UNREAD
 from arenaloop.config import JudgeSettings
-from arenaloop.errors import InputError
+from arenaloop.errors import ConfigError, InputError
+from arenaloop.judges.pointwise import RubricJudge
 from arenaloop.judges.scored import ScoredJudge
 from arenaloop.models.reward import Reward
 from arenaloop.serving import asking
 from arenaloop.serving.rewarder import Rewarder
 from arenaloop.specs.judges import judge, pointwise
 from arenaloop.store import Store
-from arenaloop.types import Prompt, Response
+from arenaloop.types import Completion, Prompt, Response
 
 PROMPTS = [Prompt.of(f"Question {n}") for n in range(64)]
 
@@ -272,3 +275,58 @@ def test_whoever_leaves_takes_nobodys_answer_along(tmp_path: Path) -> None:
 
     asyncio.run(play())
     assert judged(tmp_path / "arena.db") == []
+
+
+def test_a_model_of_this_process_judges_what_came_together_in_chunks(tmp_path: Path) -> None:
+    class Local(Chunky):
+        async def complete_many(self, requests: Any) -> Any:
+            self.chunks.append([request.messages[-1]["content"] for request in requests])
+            for request in requests:
+                yield request, Completion("Score: 3", usd=0.0)
+
+    async def play() -> None:
+        model = Local(size=4)
+        async with reward_serving(Rewarder(RubricJudge(model), 1), tmp_path / "arena.db") as client:
+            found = await client.rewards([f"q{n}" for n in range(10)], ["a"] * 10)
+            assert found["scores"] == [3.0] * 10
+            assert sorted(map(len, model.chunks)) == [2, 4, 4]
+            assert (await client.rewards(["q1", "new"], ["a", "a"]))["failed"] == 0
+            assert len(model.chunks[-1]) == 1
+
+    asyncio.run(play())
+
+
+def test_a_judge_that_nobody_can_read_is_asked_no_more(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with (
+            Stub(said("I would rather not say.")) as stub,
+            reward_serving(one_judge(stub.url, concurrency=1), tmp_path / "arena.db") as client,
+        ):
+            status, refused = await client.post({"prompts": [f"q{n}" for n in range(40)], "answers": ["a"] * 40})
+            assert status == 503
+            assert "rather not say" in refused["error"]
+            assert len(stub.bodies) == MOST_UNREAD
+            assert (await client.post({"prompts": ["other"], "answers": ["a"]}))[0] == 503
+            assert len(stub.bodies) == MOST_UNREAD
+
+    asyncio.run(play())
+
+
+def test_a_template_that_fails_on_an_answer_flags_that_answer(tmp_path: Path) -> None:
+    class Odd(RubricJudge):
+        def request(self, prompt: Prompt, response: Response, **more: Any) -> Any:
+            if response.texts == ("odd",):
+                raise ConfigError("template odd.jinja: division by zero")
+            return super().request(prompt, response, **more)
+
+    async def play() -> None:
+        async with Stub(said("Score: 2")) as stub:
+            plain = one_judge(stub.url).judge
+            made = Rewarder(Odd(plain.model))
+            async with reward_serving(made, tmp_path / "arena.db") as client:
+                found = await client.rewards(["q", "q", "q"], ["fine", "odd", "good"])
+                assert found["flags"] == [None, "error", None]
+                assert client.said == ["could not be asked: template odd.jinja: division by zero"]
+                assert (await client.rewards(["q"], ["later"]))["scores"] == [2.0]
+
+    asyncio.run(play())

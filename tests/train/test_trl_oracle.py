@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from arenaloop.config import DPOSettings, RewardModelSettings, RLOOSettings, SFTSettings
+from arenaloop.data.export import reward_client
 from arenaloop.train.advantages import leave_one_out
 from arenaloop.train.batches import TokenTable
 from arenaloop.train.dpo import DPOObjective, reference_logprobs
@@ -319,3 +320,30 @@ def test_trl_scores_by_our_reward_model_as_we_do(checkpoint: Path, tmp_path: Pat
     expected: Any = model.rewards(list(zip(prompts, answers, strict=True)), settings)
     assert found.tolist() == pytest.approx(expected, abs=1e-5)
     assert len({round(each, 4) for each in found.tolist()}) == len(ROWS)
+
+
+def test_trl_takes_rewards_of_a_server_and_leaves_out_what_has_none(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exported file as ``reward_funcs``: columns, messages and None are as it and TRL expect them."""
+    posted: list[dict[str, Any]] = []
+
+    def post(body: dict[str, Any]) -> dict[str, Any]:
+        posted.append(body)
+        return {"scores": [None if answer == "none" else float(len(answer)) for answer in body["answers"]]}
+
+    monkeypatch.setattr(reward_client, "_post", post)
+    prompt = [{"role": "user", "content": "a"}]
+    trainer = trl.RLOOTrainer(
+        model=str(checkpoint),
+        reward_funcs=reward_client.arenaloop_reward,
+        args=trl.RLOOConfig(output_dir=str(tmp_path), num_generations=2, use_cpu=True, bf16=False, report_to=[]),
+        train_dataset=datasets.Dataset.from_list([{"prompt": prompt, "prompt_id": "p"}] * 2),
+    )
+    answers = [[{"role": "assistant", "content": text}] for text in ("none", "four!")]
+    rows = [{"prompt": prompt, "prompt_id": "p"}] * 2
+    found = trainer._calculate_rewards(rows, [prompt] * 2, answers, [[], []])[:, 0]
+    assert torch.isnan(found[0])
+    assert found[1] == 5.0
+    assert posted == [{"prompts": [prompt] * 2, "answers": ["none", "four!"], "prompt_ids": ["p", "p"]}]
+    assert trainer._pending_metrics["arenaloop/failed"] == [0.5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -30,6 +31,7 @@ from arenaloop.specs import load_prompts
 from arenaloop.specs.rewarders import rewarder
 from arenaloop.store import Store
 from arenaloop.terminal import counted, say
+from arenaloop.types import Prompt
 
 __all__ = ["execute"]
 
@@ -69,6 +71,14 @@ def execute(
         say(messages, f"note: {host} may be reached from elsewhere, and no key is asked for (--key-env)", fold=True)
 
     async def main(store: Store) -> None:
+        try:
+            await serve(store)
+        finally:
+            await made.judge.aclose()
+            keep_notices(store, [made.judge])
+            store.flush()
+
+    async def serve(store: Store) -> None:
         desk = Desk(
             store,
             made.judge,
@@ -92,9 +102,6 @@ def execute(
             finally:
                 beating.cancel()
                 await runner.cleanup()
-                await made.judge.aclose()
-                keep_notices(store, [made.judge])
-                store.flush()
                 say(messages, _told(service, desk), fold=True)
 
     with open_directory(out) as store, _one_error(), contextlib.suppress(KeyboardInterrupt):
@@ -110,7 +117,7 @@ async def _asking(desk: Desk) -> None:
 
 
 @contextlib.contextmanager
-def _one_error() -> object:
+def _one_error() -> Iterator[None]:
     """The error itself in the place of a group that holds it alone."""
     try:
         yield
@@ -130,7 +137,7 @@ def _number(fallback: str) -> float | None:
     return number
 
 
-def _prompts(file: str | None) -> object:
+def _prompts(file: str | None) -> Sequence[Prompt] | None:
     if file is None:
         return None
     loaded = load_prompts(file, 0)
@@ -146,9 +153,8 @@ async def _try(made: Rewarder, desk: Desk) -> None:
         EndpointDownError: the judge's server does not answer, or not so.
         BudgetSpentError: the budget does not reach for one question.
     """
-    desk.store.add_prompts([HELLO])
     try:
-        (found,) = await desk.records(made.trial())
+        (found,) = await desk.records(made.trial(), lambda: desk.store.add_prompts([HELLO]))
     except DownError as error:
         raise EndpointDownError(str(error)) from None
     except OverError as error:
@@ -168,6 +174,8 @@ async def _beat(service: RewardService, desk: Desk, console: Console) -> None:
     before = 0
     while True:
         await asyncio.sleep(HEARTBEAT)
+        while desk.tally.notices:
+            say(console, desk.tally.notices.popleft(), fold=True)
         if service.rows != before:
             before = service.rows
             say(console, _told(service, desk), fold=True)

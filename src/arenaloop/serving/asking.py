@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arenaloop.calls.budget import Budget
-from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit
+from arenaloop.calls.judging import AskedJudge, JudgeUnit
 from arenaloop.calls.reask import final
 from arenaloop.calls.run import MAX_BACKLOG, Executor, begin, run
-from arenaloop.errors import BudgetSpentError, EndpointDownError, UnreadJudgeError
+from arenaloop.errors import EndpointDownError, StoppedError, StorageError, UserError
 from arenaloop.store import Store
-from arenaloop.types import Judgement, Prompt, Response, Verdict
+from arenaloop.types import Judgement, Prompt, Response, Status, Verdict
 
-__all__ = ["Desk", "DownError", "OverError"]
+__all__ = ["Desk", "DownError", "Material", "OverError", "UnaskedError"]
 
 PAUSE = 5.0
 """Seconds before a judge that was down is asked again; twice as many each time, up to the longest."""
@@ -35,14 +35,51 @@ class DownError(Exception):
     """The judge behind did not answer of late; the message says how."""
 
 
+class UnaskedError(Exception):
+    """A question cannot be put; the message says why."""
+
+
 class OverError(Exception):
     """Nothing is asked any more: the budget is spent, or no answer of the judge could be read."""
 
 
+_Record = Verdict | Judgement | None
+
+
+class _Question(JudgeUnit):
+    """A unit that carries what is stored of it, so that nothing is looked up twice."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, asked: AskedJudge, material: Material) -> None:
+        super().__init__(asked, material, {})
+        self.rows: dict[str, Any] = {}
+
+    def stored(self, sample: int) -> Status | None:
+        """How the latest attempt at a sample ended."""
+        row = self.rows.get(self.key(sample))
+        return None if row is None else row.status
+
+    def keep(self, store: Store, records: Sequence[tuple[Any, Verdict | Judgement]]) -> None:
+        """Store records, and carry them."""
+        store.add_records([record for _, record in records])
+        for unit, record in records:
+            unit.rows[record.key] = record
+
+    def found(self) -> _Record:
+        """What counts of what is stored."""
+        return final(lambda sample: self.rows.get(self.key(sample)), self.asked.reask)
+
+    def decided(self) -> _Record:
+        """The same, where it can be read."""
+        found = self.found()
+        return found if found is not None and found.status in self.asked.done else None
+
+
 @dataclass(slots=True)
 class _Job:
-    unit: JudgeUnit
-    done: asyncio.Future[None]
+    unit: _Question
+    done: asyncio.Future[_Record]
 
 
 @dataclass
@@ -78,8 +115,7 @@ class Desk:
         self.asked = AskedJudge(self.judge, self.store.secret, reask=self.reask, workers=_MOST_WORKERS)
         self.tally = begin(self.store, self.budget, [] if model is None else [model])
         self.tally.so_far = "answers to what is stored go on"
-        self._look: Callable[[str], Any] = self.store.verdict if self.several else self.store.judgement
-        self._statuses = InStore(self._look)
+        self._look: Callable[[Sequence[str]], Any] = self.store.verdicts if self.several else self.store.judgements
         self._waiting: dict[str, _Job] = {}
         self._queue: asyncio.Queue[_Job] = asyncio.Queue()
 
@@ -95,28 +131,35 @@ class Desk:
 
     # ------------------------------------------------------------------ asking
 
-    async def records(self, questions: Sequence[Material]) -> list[Verdict | Judgement | None]:
+    async def records(self, questions: Sequence[Material], before: Callable[[], object]) -> list[_Record]:
         """The verdict or judgement on each question, asked where none is stored that can be read.
+
+        Args:
+            before: is called where something has to be asked.
 
         Raises:
             DownError: one would have to be asked, and the judge is down.
+            UnaskedError: one cannot be put.
             OverError: one would have to be asked, and nothing is asked any more.
         """
-        units = [JudgeUnit(self.asked, question, self._statuses) for question in questions]
-        jobs = [job for unit in units if (job := self._job(unit)) is not None]
-        for job in jobs:
-            await asyncio.shield(job.done)  # others may wait for it, and who is late does not take it back
-        return [self._found(unit) for unit in units]
+        units = [_Question(self.asked, question) for question in questions]
+        # one look-up for all, where an executor would take one for each sample
+        stored = self._look([unit.key(sample) for unit in units for sample in range(self.reask + 1)])
+        for unit in units:
+            unit.rows = stored
+        known = [unit.decided() for unit in units]
+        self.tally.cached += len(units) - known.count(None)
+        if None not in known:
+            return known
+        before()
+        jobs = [self._job(unit) if found is None else None for unit, found in zip(units, known, strict=True)]
+        # others may wait for a job, and who is late does not take it back
+        return [
+            found if job is None else await asyncio.shield(job.done) for job, found in zip(jobs, known, strict=True)
+        ]
 
-    def _found(self, unit: JudgeUnit) -> Verdict | Judgement | None:
-        return final(lambda sample: self._look(unit.key(sample)), self.reask)
-
-    def _job(self, unit: JudgeUnit) -> _Job | None:
-        """What is to be waited for; None where a verdict is stored."""
-        found = self._found(unit)
-        if found is not None and found.status in self.asked.done:
-            self.tally.cached += 1
-            return None
+    def _job(self, unit: _Question) -> _Job:
+        """What is to be waited for."""
         key = unit.key()
         if (job := self._waiting.get(key)) is not None:
             return job
@@ -128,15 +171,15 @@ class Desk:
         self._queue.put_nowait(job)
         return job
 
-    def _end(self, job: _Job, failed: Exception | None = None) -> None:
+    def _end(self, job: _Job, outcome: _Record | Exception) -> None:
         self._waiting.pop(job.unit.key(), None)
         if job.done.done():
             return
-        if failed is None:
-            job.done.set_result(None)
-        else:
-            job.done.set_exception(failed)
+        if isinstance(outcome, Exception):
+            job.done.set_exception(outcome)
             job.done.exception()  # whoever waited may have gone
+        else:
+            job.done.set_result(outcome)
 
     # ------------------------------------------------------------------ runs of the executor
 
@@ -144,16 +187,18 @@ class Desk:
         """Ask what comes, for ever.
 
         Raises:
-            StoppedError: the arena file cannot be written.
+            StorageError: the arena file cannot be written.
         """
         while True:
             try:
                 await run(self.store, self.tally, self._workers)
+            except StorageError:
+                raise
             except EndpointDownError as error:
                 self._set_down(str(error))
                 self._fail_all(DownError(str(error)))
                 await asyncio.sleep(max(0.0, self._again - time.monotonic()))
-            except (BudgetSpentError, UnreadJudgeError) as error:
+            except StoppedError as error:
                 self.over = str(error)
                 self.say(f"nothing is asked any more: {error}")
                 self._fail_all(OverError(self.over))
@@ -186,15 +231,20 @@ class Desk:
                 jobs.append(self._queue.get_nowait())
             for job in jobs:
                 executor.forget(job.unit)
-            if self.asked.chunked is None:
-                await executor.settle(jobs[0].unit)
-            else:
-                await executor.settle_chunk([job.unit for job in jobs])
+            try:
+                if self.asked.chunked is None:
+                    await executor.settle(jobs[0].unit)
+                else:
+                    await executor.settle_chunk([job.unit for job in jobs])
+            except UserError as error:  # a user's own template fails on what somebody posted
+                self.say(f"could not be asked: {error}")
+                for job in jobs:
+                    self._end(job, UnaskedError(str(error)))
+                continue
             for job in jobs:
-                found = self._found(job.unit)
-                if found is not None and found.status in self.asked.done:
+                if job.unit.decided() is not None:
                     self._down, self._pause = "", PAUSE
                 self.tally.verdicts += 1
-                self._end(job)
+                self._end(job, job.unit.found())
             while self.store.backlog > MAX_BACKLOG:
                 await asyncio.sleep(0.01)

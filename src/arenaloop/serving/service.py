@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from arenaloop.serving.asking import Desk, DownError
+from arenaloop.serving.asking import Desk, DownError, Material, UnaskedError
 from arenaloop.serving.rewarder import Rewarder
 from arenaloop.serving.wire import Batch, Fallback, Flag, Question, reply
 from arenaloop.store import Store, TurnRow
-from arenaloop.types import Completion, Prompt, Response, content_hash
+from arenaloop.types import Completion, Response, content_hash
 
 __all__ = ["BusyError", "RewardService"]
 
@@ -41,6 +43,7 @@ class RewardService:
     def __init__(self, rewarder: Rewarder, desk: Desk, store: Store, fallback: Fallback, seconds: float) -> None:
         self._rewarder, self._desk, self._store = rewarder, desk, store
         self._fallback, self._seconds = fallback, seconds
+        self._kept: set[str] = set()  # prompts, and answers that others battle against
         self.rows = 0
         self.flags: Counter[Flag] = Counter()
 
@@ -82,26 +85,35 @@ class RewardService:
         asked = self._rewarder.questions(question.prompt, answer)
         if asked is None:
             return "no_opponent"
-        self._keep(question.prompt, {one.text_hash: one for _, *some in asked for one in some}.values())
+        keep = functools.partial(self._keep, asked)
         try:
             async with asyncio.timeout(self._seconds):
-                return self._rewarder.reward(await self._desk.records(asked))
+                return self._rewarder.reward(await self._desk.records(asked, keep))
         except TimeoutError:
             return "late"
         except DownError:
             return "judge_down"
+        except UnaskedError:
+            return "error"
 
-    def _keep(self, prompt: Prompt, answers: Any) -> None:
-        """Store prompt and texts, so that a verdict can be read beside what it is on."""
-        rows = []
-        for one in answers:
+    def _keep(self, asked: Sequence[Material]) -> None:
+        """Store prompt and texts, so that a verdict can be read beside what it is on.
+
+        Answers that are stored already, of an earlier invocation whose verdict failed, get a further row at worst: to
+        look would cost more. Those that others battle against are stored once.
+        """
+        rows, prompt = [], asked[0][0]
+        if prompt.id not in self._kept:
+            self._kept.add(prompt.id)
+            self._store.add_prompts([prompt])
+        for one in {one.text_hash: one for _, *some in asked for one in some}.values():
             key = content_hash("rewarded", prompt.id, one.text_hash)
-            if self._store.turn(key, 0) is None:
+            if one.model == POLICY or key not in self._kept:
                 told = Completion(text=one.texts[0], usd=0.0, calls=0)
                 rows.append(TurnRow(key, 0, prompt.id, one.model, told, one.text_hash))
-        if rows:
-            self._store.add_prompts([prompt])
-            self._store.add_turns(rows)
+            if one.model != POLICY:
+                self._kept.add(key)
+        self._store.add_turns(rows)
 
     def health(self) -> dict[str, Any]:
         """What there is to know from elsewhere."""

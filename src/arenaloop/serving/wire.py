@@ -106,12 +106,14 @@ class KnownPrompts:
                 if name is not None:
                     self._by_id.setdefault(str(name), asked)
 
+    def named(self, name: object) -> Prompt | None:
+        """The prompt of an id."""
+        return None if name in (None, "") else self._by_id.get(str(name))
+
     def find(self, name: object, asked: Prompt | None) -> Prompt | None:
         """The prompt of an id, or else of messages; None where neither is known."""
-        if name not in (None, "") and (found := self._by_id.get(str(name))) is not None:
+        if (found := self.named(name)) is not None or asked is None:
             return found
-        if asked is None:
-            return None
         return asked if self.prompts is None else self._by_id.get(asked.id)
 
 
@@ -209,7 +211,7 @@ def _openrlhf(query: str, rendered: str, label: object, known: KnownPrompts) -> 
     """The prompt by its label, since what was rendered cannot be read back; the answer is what follows it."""
     if known.prompts is None and unmistakable(control_tokens(rendered)):
         return Question(flag="marked_up")
-    prompt = known.find(label, Prompt.of(rendered))
+    prompt = known.named(label) or known.find(None, Prompt.of(rendered))
     if prompt is None:
         return Question(flag="unknown_prompt")
     answer = answer_of(query, rendered)
@@ -229,12 +231,10 @@ def answer_of(query: str, rendered: str) -> str | None:
         if not tail.strip() or query.count(tail) != 1:
             return None
         said = query.partition(tail)[2]
-    while True:
-        bare = said.rstrip()
-        end = next((token for token in _ENDS if bare.endswith(token)), None)
-        if end is None:
-            return said
+    while (bare := said.rstrip()).endswith(_ENDS):
+        end = next(token for token in _ENDS if bare.endswith(token))
         said = bare[: -len(end)]
+    return said
 
 
 def _fit(question: Question, most: int) -> Question:

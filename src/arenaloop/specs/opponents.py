@@ -71,7 +71,7 @@ class Opponents:
         judge = build(settings)
         if isinstance(judge, Jury):
             raise ConfigError(f"reward {spec!r}: one judge decides, not a jury")
-        stored = tuple(
+        stored: tuple[dict[str, tuple[str, ...]], ...] = tuple(
             {key: row.texts for row in RecordedModel(name, name).rows() if len(row.texts) == 1 for key in row.keys}
             for name in files
         )

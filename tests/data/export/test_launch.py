@@ -148,7 +148,7 @@ def test_rows_have_the_ids_by_which_the_server_knows_them(to: str, tmp_path: Pat
         named = [(row[name], row[asked]) for row in rows]
     assert len(named) == 3
     for name, messages in named:
-        assert [*known.find(name, None).messages] == messages  # type: ignore[union-attr]
+        assert [*known.find(name, None).messages] == messages
     assert known.find("mine-1", None) is known.find(named[0][0], None)  # and by the ids that they had before
     assert known.find(7, None) is not None
     assert sorted(path.name for path in (out / "data").iterdir()) == [Path(DATA[to]).name]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from arenaloop.data.export import reward_client
+from arenaloop.data.export.launch import client
 from arenaloop.data.export.reward_client import RewardError, arenaloop_reward, compute_score, reward_func
 
 
@@ -85,9 +88,22 @@ def test_trl_is_given_none_for_what_has_no_reward(server: Server) -> None:
     assert server.heard[-1]["prompt_ids"] == [None]
 
 
-def test_verl_awaits_64_at_once(server: Server) -> None:
+def test_verl_awaits_64_at_once(server: Server, tmp_path: Path) -> None:
+    """Imported by its path, and called as verl's reward managers do."""
+    path = tmp_path / "reward.py"
+    path.write_text(client())
+    spec = importlib.util.spec_from_file_location("reward_by_path", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
     async def score(n: int) -> dict[str, float]:
-        return await compute_score("arenaloop", "x" * n, "", {"prompt_id": f"p{n}"}, reward_router_address=None)
+        more = {"extra_info": {"prompt_id": f"p{n}"}, "reward_router_address": None}
+        found: dict[str, float] = await module.compute_score(
+            data_source="arenaloop", solution_str="x" * n, ground_truth="", **more
+        )
+        return found
 
     async def play() -> list[dict[str, float]]:
         return await asyncio.gather(*(score(n) for n in range(64)))
