@@ -1,11 +1,12 @@
 """Trainings by two processes: kill one, both, or the run that started them, go on, and compare with one process.
 
-    python experiments/kill_nodes.py [--methods sft dpo reward_model] [--killed none rank-0 rank-1 both run] [--seed 0]
+    python experiments/kill_nodes.py [--methods sft dpo reward_model] [--all] [--seed 0]
 
 Each case is a training of a tiny model that ``torchrun`` starts as two processes over gloo on this machine, with the
 weights in both or spread over them (FSDP2). One is killed with SIGKILL at a random step, the same training is started
 again, and it ends in the weights that one process comes to; the largest difference is printed. It has to be below 1e-5,
-else the exit code is 1. CPU seconds are those of all processes of a case, starting them included.
+else the exit code is 1. Victims take turns; `--all` has every one of them in every case, and none. CPU seconds are
+those of a case, starting its processes included, but for those of a run that was killed.
 """
 
 from __future__ import annotations
@@ -15,24 +16,22 @@ import json
 import os
 import random
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from killing import begin, kill
-from safetensors.torch import load_file
 
 from arenaloop.config import METHODS, LaunchSettings, OptimSettings
 from arenaloop.sandbox.target import build_target
 from arenaloop.train.errand import Folder
 from arenaloop.train.launch import launched
-from arenaloop.train.methods import training
 
 __all__ = ["CLOSE", "Case", "case", "weights_apart"]
 
@@ -44,7 +43,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "dpo": [{"prompt": f"say {w} {n}", "chosen": w[::-1], "rejected": w} for w in WORDS for n in range(8)],
 }
 ROWS["reward_model"] = ROWS["dpo"]
-KILLED = ("none", "rank-0", "rank-1", "both", "run")
+VICTIMS = ("rank-1", "both", "run", "rank-0")
 
 
 @dataclass(frozen=True)
@@ -120,6 +119,8 @@ class Victim:
 
 def weights_apart(one: Path, other: Path) -> float:
     """The largest difference of two models' weights."""
+    from safetensors.torch import load_file
+
     first, second = (load_file(path / "model.safetensors") for path in (one, other))
     assert sorted(first) == sorted(second)
     return max(float((first[name].float() - second[name].float()).abs().max()) for name in first)
@@ -131,6 +132,8 @@ def case(one: Case, folder: Path, rng: random.Random) -> tuple[float, list[str]]
     Raises:
         RuntimeError: a run that nobody killed has not ended well, or one was killed too late.
     """
+    from arenaloop.train.methods import training  # needs torch, which the runs that are killed do without
+
     folder.mkdir(parents=True)
     start_of(folder.parent)
     line = [
@@ -164,21 +167,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """All cases in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", default=[*ROWS], choices=[*ROWS])
-    parser.add_argument("--killed", nargs="+", default=[*KILLED], choices=KILLED)
+    parser.add_argument("--all", action="store_true", help="every victim in every case, and none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.case is not None:  # the run of one case, which is killed
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         together(Case(*json.loads(options.case)), options.folder)
         return
     print("| method | weights | killed | largest difference | CPU s |\n|---|---|---|---|---|", flush=True)
-    rng, fine = random.Random(options.seed), True
+    rng, turns, fine = random.Random(options.seed), cycle(VICTIMS), True
     with tempfile.TemporaryDirectory() as folder:
         for method in options.methods:
             for spread in (False, True):
-                for killed in options.killed:
+                for killed in ("none", *VICTIMS) if options.all else (next(turns),):
                     before = _cpu()
                     apart, _ = case(Case(method, spread, killed), Path(folder) / f"{method}-{spread}-{killed}", rng)
                     fine &= apart < CLOSE
