@@ -89,6 +89,35 @@ def test_work_is_done_once_for_the_same_inputs_and_weights(tmp_path: Path) -> No
     assert heard.finished == ["one"] * 4
 
 
+def test_what_comes_after_weights_of_others_is_worked_again_where_they_change(tmp_path: Path) -> None:
+    worked: list[str] = []
+
+    def work(name: str, told: dict[str, Any] | None) -> StageResult:
+        worked.append(name)
+        return StageResult("base", rows=2, steps=1, adopted=told)
+
+    def run(store: Store, told: dict[str, Any] | None) -> None:
+        stages = Stages(store, tmp_path, Observer())
+        for name in ("one", "two"):
+            if not stages.checkpoint(name).exists():
+                weights(stages.checkpoint(name), name)
+            stages.once(name, "inputs", lambda name=name: work(name, told if name == "one" else None))  # type: ignore[misc]
+
+    with Store(tmp_path / "arena.db") as store:
+        run(store, None)
+        run(store, None)
+        assert worked == ["one", "two"]
+        for content in ("theirs", "others"):
+            weights(tmp_path / "checkpoints" / "one", content)
+            run(store, {"from": content})
+            run(store, {"from": content})
+        assert worked == ["one", "two"] * 3
+        found = dict(store.stages())
+        assert found["one"]["adopted"] == {"from": "others"}
+        assert StageResult.of(found["one"]).to_json() == found["one"]
+        assert "adopted" not in found["two"]
+
+
 def test_work_that_fails_is_not_kept(tmp_path: Path) -> None:
     def fail() -> StageResult:
         raise RuntimeError("no")

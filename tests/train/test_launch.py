@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shlex
 import sys
 import threading
@@ -11,7 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import kill_nodes
 import pytest
+from kill_nodes import CLOSE, Case
 from safetensors.torch import load_file
 
 from arenaloop.config import LaunchSettings, RLOOSettings, SFTSettings, validate
@@ -287,3 +290,20 @@ def test_a_folder_that_is_not_shared_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text(json.dumps({"method": "sft"}))
     with pytest.raises(ConfigError, match="every node needs the same run directory"):
         Folder(tmp_path).errand()
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize(
+    ("method", "spread", "killed"),
+    [("sft", False, "rank-1"), ("dpo", True, "both"), ("reward_model", True, "run"), ("reward_model", False, "rank-0")],
+)
+def test_a_training_of_two_processes_that_was_killed_ends_as_that_of_one(
+    method: str, spread: bool, killed: str, tmp_path: Path
+) -> None:
+    apart, said = kill_nodes.case(Case(method, spread, killed), tmp_path / "case", random.Random(0))
+    assert apart < CLOSE
+    assert len(said) == 2
+    if killed.startswith("rank"):
+        assert f"out: process {killed[-1]} of 2 was killed (SIGKILL)" in said[0]
+    assert said[1] == "", "nothing is to be said of a training that goes on"

@@ -44,9 +44,9 @@ def adopt(
 ) -> None:
     """Take a checkpoint of another trainer (OpenRLHF, verl, TRL, LLaMA-Factory) as a stage's model.
 
-    `arenaloop run` then goes on from it instead of training that stage. Before anything is copied, it is compared with
-    the model that the stage starts from: architecture, tokenizer, chat template, and the log-probability of answers
-    that the run has stored. Weights are read from safetensors alone. Stages to be trained elsewhere are named by
+    `arenaloop run` then goes on from it instead of training that stage. It is copied, and first compared with the model
+    that the stage starts from: architecture, tokenizer, chat template, and the log-probability of answers that the run
+    has stored. Weights are read from safetensors alone. Stages to be trained elsewhere are named by
     `elsewhere` in the recipe's file, at which the run stops with the rows for them.
 
     Examples:

@@ -31,6 +31,7 @@ from arenaloop.types import Message
 
 __all__ = ["execute"]
 
+Conversation = tuple[list[Message], list[Message]]
 _ANSWERS = 32  # that are read by both models
 _TEMPLATES = ("run", "checkpoint")
 _BESIDE = ("config.json", "generation_config.json", adapters.CONFIG, adapters.MODEL_CONFIG)
@@ -80,9 +81,9 @@ def execute(
         source = found_model(checkpoint)
         if source.resolve() == place.path.resolve():
             raise ConfigError(f"{source} is where the stage's model goes; name the trainer's own directory")
-        told = _checked(place, source, list(_answers(store)), base, template)
-        say(messages, f"{place.stage}: {_words(told)}", fold=True)
-        record = _taken(place, source, told)
+        answers = _answers(store) or _demonstrated(place)
+        record = _taken(place, source, _checked(place, source, answers, base, template), answers)
+        say(messages, f"{place.stage}: {_words(record)}", fold=True)
         store.put_note("adopted", place.stage, record)
     if later := [name for name in place.later if holds_model(directory / "checkpoints" / name)]:
         say(messages, f"note: {', '.join(later)} will be worked again, as they come after it", fold=True)
@@ -121,9 +122,9 @@ def _place(directory: Path, settings: RecipeSettings, stage: str | None) -> _Pla
     return _Place(directory, stage, origin.path, settings.target.revision, names[at + 1 :])
 
 
-def _answers(store: Store) -> list[tuple[list[Message], list[Message]]]:
+def _answers(store: Store) -> list[Conversation]:
     """Stored answers, at most one of a prompt, with what was asked."""
-    found: list[tuple[list[Message], list[Message]]] = []
+    found: list[Conversation] = []
     for prompt in islice(store.prompts(), 20 * _ANSWERS):
         said = next((one for one in store.responses_of(prompt).values() if one.battles and one.texts), None)
         if said is not None:
@@ -133,7 +134,7 @@ def _answers(store: Store) -> list[tuple[list[Message], list[Message]]]:
     return found
 
 
-def _demonstrated(place: _Place) -> list[tuple[list[Message], list[Message]]]:
+def _demonstrated(place: _Place) -> list[Conversation]:
     """Where nothing has been answered yet: rows that the stage was to learn from."""
     for file in (place.run / "elsewhere" / f"{place.stage}.jsonl", place.run / "data" / f"{place.stage}.jsonl"):
         if file.is_file():
@@ -143,22 +144,15 @@ def _demonstrated(place: _Place) -> list[tuple[list[Message], list[Message]]]:
 
 
 def _checked(
-    place: _Place,
-    source: Path,
-    answers: list[tuple[list[Message], list[Message]]],
-    base: Path | None,
-    template: str | None,
+    place: _Place, source: Path, answers: Sequence[Conversation], base: Path | None, template: str | None
 ) -> dict[str, Any]:
-    """What is found out of a checkpoint.
+    """What is found out of a checkpoint by its files, before any weights are read.
 
     Raises:
         InputError: it does not fit.
     """
-    from arenaloop.train.adoption import probe, probe_rewards, refuse_weights
-
     model_files(source)
     rewards = learns_reward(place.stage)
-    answers = answers or _demonstrated(place)
     found: dict[str, Any] = {"stage": place.stage, "from": str(source.resolve()), "kind": "model"}
     if adapters.is_adapter(source):
         found |= {"kind": "adapter", "base": _base(place, source, base)}
@@ -166,31 +160,40 @@ def _checked(
         if base is not None:
             raise ConfigError(f"--base {base}: {source} is a whole model, no adapter")
         config = read_config(source)
-        own = {} if adapters.is_adapter(place.own) else _config_of(place.own)
-        if (different := different_shapes(own, config)) is not None and not (rewards and "vocab_size" in different):
+        if (different := different_shapes(_config_of(place.own), config)) is not None and not rewards:
             raise InputError(f"{source} is of another architecture than the run's model: {different}")
         if rewards:
             require_reward_model(source)
         elif any("ForCausalLM" not in str(name) for name in config.get("architectures") or ()):
             raise InputError(f"{source} is no causal language model ({', '.join(map(str, config['architectures']))})")
-        refuse_weights(source, kind="AutoModelForSequenceClassification" if rewards else "AutoModelForCausalLM")
     found["weights"] = checkpoint_fingerprint(source)
     found["template"], found["renders"] = (
         ("its own", None) if rewards else _read_alike(place, source, answers, template)
     )
-    if rewards:
-        scores = probe_rewards(source, answers)
-        figures = {"mean score": sum(scores) / len(scores)} if scores else {}
-    elif found["kind"] == "adapter":
-        figures, scores = {}, []  # read once it stands beside the run's own model, see `_taken`
-    else:
-        told = probe(place.own, source, answers, place.revision) if answers else None
-        figures = {} if told is None else {f"log-probability a token, {place.stage}": told.other, "before": told.own}
-        scores = [0.0] * (0 if told is None else told.answers)
-    found["probe"] = (
-        {"answers": len(scores), "figures": {k: round(v, 4) for k, v in figures.items()}} if figures else None
-    )
     return found
+
+
+def _tried(place: _Place, copied: Path, answers: Sequence[Conversation]) -> dict[str, Any] | None:
+    """What the model makes of stored answers, as it will stand in the run; None where there are none.
+
+    Raises:
+        InputError: weights are missing or no numbers, or it is far from what the stage starts from.
+    """
+    from arenaloop.train.adoption import probe, probe_rewards, refuse_weights
+
+    if learns_reward(place.stage):
+        refuse_weights(copied, kind="AutoModelForSequenceClassification")
+        scores = probe_rewards(copied, answers)
+        return _figures(len(scores), {"mean score": sum(scores) / len(scores)}) if scores else None
+    refuse_weights(copied)
+    found = probe(place.own, copied, answers, place.revision) if answers else None
+    if found is None:
+        return None
+    return _figures(found.answers, {f"log-probability a token, {place.stage}": found.other, "before": found.own})
+
+
+def _figures(answers: int, figures: dict[str, float]) -> dict[str, Any]:
+    return {"answers": answers, "figures": {name: round(value, 4) for name, value in figures.items()}}
 
 
 def _config_of(own: str) -> dict[str, Any]:
@@ -224,7 +227,7 @@ def _base(place: _Place, source: Path, given: Path | None) -> str:
 
 
 def _read_alike(
-    place: _Place, source: Path, answers: Sequence[tuple[list[Message], list[Message]]], template: str | None
+    place: _Place, source: Path, answers: Sequence[Conversation], template: str | None
 ) -> tuple[str, str | None]:
     """How the chat template is beside the run's, and the template itself where it is to be the checkpoint's.
 
@@ -253,7 +256,7 @@ def _words(told: dict[str, Any]) -> str:
     if (probe := told["probe"]) is not None:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in probe["figures"].items())
         parts.append(f"{counted(probe['answers'], 'stored answer')}: {figures}")
-    elif told["kind"] == "model":
+    else:
         parts.append("no stored answer to try it on")
     return "; ".join(parts)
 
@@ -261,29 +264,31 @@ def _words(told: dict[str, Any]) -> str:
 # ---------------------------------------------------------------------- copied
 
 
-def _taken(place: _Place, source: Path, told: dict[str, Any]) -> dict[str, Any]:
-    """Put a copy into the stage's place, with a record; what stood there is kept beside it."""
+def _taken(place: _Place, source: Path, told: dict[str, Any], answers: Sequence[Conversation]) -> dict[str, Any]:
+    """Put a copy into the stage's place, with a record; what stood there is kept beside it.
+
+    Raises:
+        InputError: the model does not fit; nothing has changed then.
+        StorageError: it cannot be copied.
+    """
     aside = place.path.with_name(f"{place.path.name}.adopting")
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
         _copy(place, source, aside, told)
+        record = {name: value for name, value in told.items() if name != "renders"}
+        record |= {"probe": _tried(place, aside, answers), "fingerprint": checkpoint_fingerprint(aside)}
+        write_json(aside / RECORD, record)
+        if place.path.exists():
+            number = next(n for n in range(1, 10_000) if not _kept(place, n).exists())
+            place.path.rename(_kept(place, number))
+        aside.rename(place.path)
+    except InputError as error:
+        raise InputError(str(error).replace(str(aside), str(source))) from error
     except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise StorageError(f"{place.path}: {error.strerror or error}") from error
-    if told["kind"] == "adapter":
-        try:
-            _probe_adapter(place, aside, told)
-        except InputError:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-    record = {name: value for name, value in told.items() if name != "renders"}
-    record["fingerprint"] = checkpoint_fingerprint(aside)
-    write_json(aside / RECORD, record)
-    if place.path.exists():
-        number = next(n for n in range(1, 10_000) if not _kept(place, n).exists())
-        place.path.rename(_kept(place, number))
-    aside.rename(place.path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return record
 
 
@@ -315,16 +320,3 @@ def _copy(place: _Place, source: Path, out: Path, told: dict[str, Any]) -> None:
         )
         config["revision"] = place.revision
         write_json(out / adapters.CONFIG, config)
-
-
-def _probe_adapter(place: _Place, copied: Path, told: dict[str, Any]) -> None:
-    """Read stored answers with the model that an adapter makes of the run's."""
-    from arenaloop.train.adoption import probe, refuse_weights
-
-    refuse_weights(copied)
-    with Store(place.run / ARENA, readonly=True) as store:
-        answers = list(_answers(store)) or _demonstrated(place)
-    found = probe(place.own, copied, answers, place.revision) if answers else None
-    if found is not None:
-        figures = {f"log-probability a token, {place.stage}": found.other, "before": found.own}
-        told["probe"] = {"answers": found.answers, "figures": {k: round(v, 4) for k, v in figures.items()}}

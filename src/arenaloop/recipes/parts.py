@@ -278,13 +278,14 @@ def train(
     *,
     seed: int,
     observer: Observer,
-    by: RecipeSettings,
+    by: RecipeSettings | None = None,
     revision: str | None = None,
     reward: Reward | None = None,
 ) -> StageResult:
     """Train a checkpoint by a method's name, or continue; the result lacks what is measured of the new model.
 
-    `by` says who trains: this process, several that it starts, or another trainer, whose model is taken as it is.
+    `by` says who trains: this process (None), several that it starts, or another trainer, whose model is taken as it
+    is.
     What was trained there with other settings is kept beside it (`models.kept_checkpoint`).
 
     Raises:
@@ -294,13 +295,13 @@ def train(
     if (told := adopted(out)) is not None:
         observer.note(f"{name}: {adopted_line(told)}")
         return StageResult(start=Path(start).name, rows=0, steps=0, adopted=told)
-    if name in by.elsewhere:
+    if by is not None and name in by.elsewhere:
         write_jsonl(given := run / "elsewhere" / f"{name}.jsonl", rows)
         raise StoppedError(
             f"{name} is trained elsewhere (elsewhere): {counted(len(rows), 'row')} for {method} from {start} are in "
             f"{given}; bring the model with `arenaloop adopt {run} CHECKPOINT --stage {name}`, and run this again"
         )
-    if by.launch is None:
+    if by is None or by.launch is None:
         from arenaloop.train.methods import training  # needs torch
     else:
         from arenaloop.train.launch import launched

@@ -6,6 +6,7 @@ recipe: what a stage's result holds, and by what a finished stage is recognised.
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -93,7 +94,8 @@ class _Spent(NamedTuple):
     @classmethod
     def now(cls) -> _Spent:
         """These clocks now, from any fixed point."""
-        return cls(time.monotonic(), time.process_time())
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)  # of processes that train for this one, once they ended
+        return cls(time.monotonic(), time.process_time() + used.ru_utime + used.ru_stime)
 
     def since(self, start: _Spent, earlier: _Spent) -> _Spent:
         """What has passed since `start`, beside what was spent earlier."""

@@ -38,6 +38,8 @@ _SPECIAL = ("bos_token_id", "eos_token_id", "unk_token_id")
 _LEAST = 0.25
 """Of what the run's model knows of an answer beyond guessing among all tokens, a model that was trained on from it
 keeps at least this share: less is a model of other weights, or none."""
+_SLACK = 0.5
+"""nats by which it may fall below that; a start that knows nothing says less of answers than guessing does"""
 
 _TRIED: list[list[Message]] = [
     [{"role": "user", "content": "What is 2 + 2?"}, {"role": "assistant", "content": "It is 4."}],
@@ -182,7 +184,7 @@ def probe(
     words = f"mean log-probability {told.other:.3f} a token of {count} stored answers, the run's model {told.own:.3f}"
     if not math.isfinite(told.other):
         raise InputError(f"{other}: its log-probabilities of stored answers are no numbers")
-    if told.other < guess + _LEAST * max(0.0, told.own - guess):
+    if told.other < min(told.own, guess + _LEAST * (told.own - guess)) - _SLACK:
         raise InputError(f"{other}: {words}, guessing {guess:.3f}: this is no model that was trained on from the run's")
     return told
 
