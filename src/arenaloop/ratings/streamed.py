@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -40,7 +41,8 @@ class Spool:
     """
 
     def __init__(self, directory: str | None = None) -> None:
-        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 (closed with the object)
+        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 (closed with this object)
+        weakref.finalize(self, self._file.close)
         self._blocks: list[_Block] = []
         self.size = 0
 
