@@ -21,6 +21,8 @@ from arenaloop.ratings.sums import BattleSums, Rows
 
 __all__ = ["Spool", "StreamedBattles"]
 
+_BLOCK = 1 << 17
+"""Battles that come by at once: their columns are a megabyte each."""
 _MOST_KINDS = 1 << 24
 """Cells of pairs and outcomes up to which equal battles are counted as one kind."""
 
@@ -53,13 +55,15 @@ class Spool:
             OSError: there is no room.
         """
         there = {name: column for name, column in columns.items() if column is not None}
-        told: dict[str, tuple[str, int]] = {}
-        for name, column in there.items():
-            told[name] = (column.dtype.str, self.size)
-            data = np.ascontiguousarray(column).tobytes()
-            self._file.write(data)
-            self.size += len(data)
-        self._blocks.append(_Block(len(next(iter(there.values()))), told))
+        rows = len(next(iter(there.values())))
+        for at in range(0, rows, _BLOCK):
+            told: dict[str, tuple[str, int]] = {}
+            for name, column in there.items():
+                told[name] = (column.dtype.str, self.size)
+                data = column[at : at + _BLOCK].tobytes()
+                self._file.write(data)
+                self.size += len(data)
+            self._blocks.append(_Block(min(_BLOCK, rows - at), told))
 
     def blocks(self) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
         """The battles as they were written."""
