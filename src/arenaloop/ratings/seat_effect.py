@@ -74,7 +74,7 @@ def seat_effect(battles: BattleSums, fit: BradleyTerry, *, clustered: bool, leve
     h = inverse[size]
     reach = h[:size, None] - h[None, :size] + h[size]
     units, worth, alone = float(len(battles)), float(len(battles)), 0.0
-    of_cluster = np.zeros(battles.clusters if clustered else 0)
+    of_cluster, counts = np.zeros((2, battles.clusters if clustered else 0))
     for rows in battles.parts() if clustered else battles.kinds():
         cell = rows.cells(size)
         influence = (rows.score_a - p.ravel()[cell]) * reach.ravel()[cell]
@@ -84,9 +84,9 @@ def seat_effect(battles: BattleSums, fit: BradleyTerry, *, clustered: bool, leve
         if clustered:
             assert rows.cluster is not None
             of_cluster += tally(rows.cluster, battles.clusters, influence)
+            counts += tally(rows.cluster, battles.clusters)
     summed = alone
     if clustered:
-        counts = battles.cluster_sizes()
         units, worth = float(battles.clusters), float(counts.sum() ** 2 / (counts @ counts))
         summed = float(of_cluster @ of_cluster)
     rated = ~np.isnan(fit.theta)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +21,8 @@ from arenaloop.ratings.sums import BattleSums, Rows
 
 __all__ = ["Spool", "StreamedBattles"]
 
+_BLOCK = 1 << 17
+"""Battles that come by at once: their columns are a megabyte each."""
 _MOST_KINDS = 1 << 24
 """Cells of pairs and outcomes up to which equal battles are counted as one kind."""
 
@@ -40,7 +43,8 @@ class Spool:
     """
 
     def __init__(self, directory: str | None = None) -> None:
-        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 (closed with the object)
+        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 (closed with this object)
+        weakref.finalize(self, self._file.close)
         self._blocks: list[_Block] = []
         self.size = 0
 
@@ -51,13 +55,15 @@ class Spool:
             OSError: there is no room.
         """
         there = {name: column for name, column in columns.items() if column is not None}
-        told: dict[str, tuple[str, int]] = {}
-        for name, column in there.items():
-            told[name] = (column.dtype.str, self.size)
-            data = np.ascontiguousarray(column).tobytes()
-            self._file.write(data)
-            self.size += len(data)
-        self._blocks.append(_Block(len(next(iter(there.values()))), told))
+        rows = len(next(iter(there.values())))
+        for at in range(0, rows, _BLOCK):
+            told: dict[str, tuple[str, int]] = {}
+            for name, column in there.items():
+                told[name] = (column.dtype.str, self.size)
+                data = column[at : at + _BLOCK].tobytes()
+                self._file.write(data)
+                self.size += len(data)
+            self._blocks.append(_Block(min(_BLOCK, rows - at), told))
 
     def blocks(self) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
         """The battles as they were written."""

@@ -96,22 +96,21 @@ def most_bytes(battles: BattleSums) -> int:
 
 
 def binding_streamed(battles: BattleSums, first: int) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
-    """Models and prompt of about `first` battles that weigh anything, then of those that bind as all of them do.
+    """Models and prompt of the `first` battles that weigh anything, then of those that bind as all of them do.
 
     Of each pair no more than three prompts matter: with three it is bound, and with fewer all of them are there.
     """
-    every = len(battles) // first + 1
-    some = [_thinned(rows, every) for rows in battles.parts()]
+    some: list[Rows] = []
+    for rows in battles.parts():
+        some.append(rows if rows.mass is None else rows.chosen(rows.mass > 0))
+        if sum(len(rows.a) for rows in some) >= first:
+            break
     if some:
-        yield tuple(np.concatenate(column) for column in zip(*some, strict=True))  # type: ignore[misc]
-    if every > 1:
+        a, b = (np.concatenate([getattr(rows, side) for rows in some])[:first] for side in ("a", "b"))
+        prompt = np.concatenate([np.asarray(rows.cluster, dtype=np.int64) for rows in some])[:first]
+        yield a, b, prompt
+    if len(battles) > first:
         yield _kept(battles)
-
-
-def _thinned(rows: Rows, every: int) -> tuple[IntArray, IntArray, IntArray]:
-    assert rows.cluster is not None
-    use = slice(None, None, every) if rows.mass is None else np.flatnonzero(rows.mass > 0)[::every]
-    return rows.a[use], rows.b[use], rows.cluster[use].astype(np.int64)
 
 
 def _kept(battles: BattleSums) -> tuple[IntArray, IntArray, IntArray]:
