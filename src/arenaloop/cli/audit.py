@@ -28,6 +28,7 @@ def audit(
         Fields("AuditSettings", "seeds", "limit", "merge", "concurrency", "budget_usd", "budget_calls", "seed"),
     ],
     judging: Annotated[Given, Fields("JudgeSettings", "verdict", template={"metavar": "NAME|FILE"})],
+    engine: Annotated[Given, Fields("EngineSettings", "engine", "workers")],
     prices: Prices = None,
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of the prompts.")] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
@@ -52,9 +53,10 @@ def audit(
 
         arenaloop audit --judge "labels:annotations.json#annotator=gpt4" --labels human.jsonl --json
     """
+    from arenaloop.calls.engines.chosen import using
     from arenaloop.cli.audit_run import execute
     from arenaloop.cli.money import priced
-    from arenaloop.config import AuditSettings, validate
+    from arenaloop.config import AuditSettings, EngineSettings, validate
     from arenaloop.specs.models import planned_only
 
     if not 0.0 < level < 1.0:
@@ -66,7 +68,7 @@ def audit(
     values = {"judges": [_judge(text, judging) for text in judge], "labels": labels, **settings}
     checked = priced(validate(AuditSettings, values, "audit"), prices)
     measure = measuring(measure, dry_run)
-    with planned_only(dry_run):
+    with planned_only(dry_run), using(None if dry_run else validate(EngineSettings, engine, "audit")):
         execute(
             checked,
             out,

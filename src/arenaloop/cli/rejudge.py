@@ -44,6 +44,7 @@ def rejudge(
         Given,
         Fields("BattleSettings", "budget_usd", "budget_calls", concurrency={"help": "Verdicts in progress at once."}),
     ],
+    engine: Annotated[Given, Fields("EngineSettings", "engine", "workers")],
     prices: Prices = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be asked and cost, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as one JSON document.")] = False,
@@ -71,10 +72,12 @@ def rejudge(
     from arenaloop.arena.rejudge import rejudge as judge_again
     from arenaloop.calls.batch import open_batches
     from arenaloop.calls.budget import Budget, require_prices
+    from arenaloop.calls.engines.chosen import using
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
     from arenaloop.cli.money import priced
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.cli.standing import complete
+    from arenaloop.config import EngineSettings, validate
     from arenaloop.specs import judge as build_judge
     from arenaloop.specs.models import planned_only
     from arenaloop.store import Store
@@ -110,7 +113,10 @@ def rejudge(
         raise ConfigError(
             "--dry-run: nothing would be asked; --judge, --template, --verdict or --reask says what to ask"
         )
-    with Store(directory / ARENA, readonly=True) if dry_run else open_directory(directory) as store:
+    with (
+        using(validate(EngineSettings, engine, "rejudge") if ask and not dry_run else None),
+        Store(directory / ARENA, readonly=True) if dry_run else open_directory(directory) as store,
+    ):
         if waiting := open_batches(store, template_plan.judges):
             raise ConfigError(
                 f"{directory}: verdicts of this judge are on their way in batches ({len(waiting)} not collected), and "

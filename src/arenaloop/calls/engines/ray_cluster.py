@@ -134,7 +134,7 @@ class Cluster:
         """Call `gone` with a reason if nobody answers at the cluster's head any more: Ray would end the process."""
         threading.Thread(target=self._watch, args=(gone,), name="ray watch", daemon=True).start()
 
-    def close(self, seconds: float = 10.0) -> None:
+    def close(self, seconds: float) -> None:
         """Disconnect; a cluster that was started here ends. Takes no longer than it may."""
         self._close.set()
         if self._thread.is_alive():
