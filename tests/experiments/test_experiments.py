@@ -1,4 +1,4 @@
-"""Every experiment runs, small, and prints what it says it prints; `chaos` has a test of its own beside the arena's."""
+"""Every experiment runs, small, and prints what it says it prints; `chaos` and `kill_ray` have tests of their own."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def packed(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def test_no_experiment_is_left_out() -> None:
-    here = Path(__file__).read_text() + (Path(__file__).parents[1] / "arena" / "test_chaos.py").read_text()
+    tests = Path(__file__).parents[1]
+    others = (tests / "arena" / "test_chaos.py", tests / "calls" / "engines" / "test_ray.py")
+    here = "".join(path.read_text() for path in (Path(__file__), *others))
     found = {path.relative_to(EXPERIMENTS).with_suffix("").as_posix() for path in EXPERIMENTS.rglob("*.py")}
     names = found - {"gold", "killing", "over_seeds", "own_samples", "arena_learning/bench"}
     names -= {"self_rewarding/bench", "self_rewarding/tables"}

@@ -175,7 +175,7 @@ def test_when_no_worker_is_left_the_run_stops_and_goes_on_later(tmp_path: Path) 
 def test_a_server_that_is_down_stops_the_run_and_is_named_with_the_node(tmp_path: Path) -> None:
     with (
         by_workers(Place(), Place()),
-        pytest.raises(EndpointDownError, match="on here: http://127.0.0.1:1/v1 cannot be reached"),
+        pytest.raises(EndpointDownError, match=r"on here: http://127\.0\.0\.1:1/v1 cannot be reached"),
     ):
         fight(tmp_path / "arena.db", "http://127.0.0.1:1/v1", retries=1)
     with Store(tmp_path / "arena.db", readonly=True) as store:

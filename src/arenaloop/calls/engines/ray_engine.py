@@ -84,6 +84,9 @@ class RayEngine:
         """End the workers, and leave the cluster."""
         if not self._opened:
             return
+        if self._down is not None:
+            self._cluster.abandon()
+            return
         closing = [threading.Thread(target=slot.close, args=(_CLOSE,), daemon=True) for slot in self._slots]
         for thread in closing:
             thread.start()
