@@ -66,6 +66,7 @@ def annotate(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Go on with the prompts that both files answer.")
     ] = False,
+    engine: Annotated[Given, Fields("EngineSettings", "engine", "workers")],
     prices: Prices = None,
     batch: Batch = False,
     batches: Batches,
@@ -100,8 +101,9 @@ def annotate(
 
         arenaloop annotate --fit people.jsonl --reward reward:checkpoints/rm --out people.yaml
     """
+    from arenaloop.calls.engines.chosen import using
     from arenaloop.cli.money import batch_settings, priced
-    from arenaloop.config import AnnotateSettings, validate
+    from arenaloop.config import AnnotateSettings, EngineSettings, validate
     from arenaloop.specs.models import planned_only
 
     given = files or []
@@ -124,7 +126,7 @@ def annotate(
     chosen = pool_settings(pool, model, drawn)
     values = {"pool": chosen.model_dump(), "batch": batch_settings(batch, batches), **settings}
     checked = priced(validate(AnnotateSettings, values, "annotate"), prices)
-    with planned_only(dry_run):
+    with planned_only(dry_run), using(None if dry_run else validate(EngineSettings, engine, "annotate")):
         execute(
             checked,
             given,

@@ -38,6 +38,7 @@ def audit(
         ),
     ],
     judging: Annotated[Given, Fields("JudgeSettings", "verdict", template={"metavar": "NAME|FILE"})],
+    engine: Annotated[Given, Fields("EngineSettings", "engine", "workers")],
     prices: Prices = None,
     batch: Batch = False,
     batches: Batches,
@@ -65,9 +66,10 @@ def audit(
 
         arenaloop audit --judge "labels:annotations.json#annotator=gpt4" --labels human.jsonl --json
     """
+    from arenaloop.calls.engines.chosen import using
     from arenaloop.cli.audit_run import execute
     from arenaloop.cli.money import batch_settings, priced
-    from arenaloop.config import AuditSettings, validate
+    from arenaloop.config import AuditSettings, EngineSettings, validate
     from arenaloop.specs.models import planned_only
 
     if not 0.0 < level < 1.0:
@@ -80,7 +82,7 @@ def audit(
     values["batch"] = batch_settings(batch, batches)
     checked = priced(validate(AuditSettings, values, "audit"), prices)
     measure = measuring(measure, dry_run)
-    with planned_only(dry_run):
+    with planned_only(dry_run), using(None if dry_run else validate(EngineSettings, engine, "audit")):
         execute(
             checked,
             out,

@@ -92,7 +92,7 @@ def execute(
     if dry_run:
         run.rehearse(as_json=as_json, measure=measure, reuse=reuse)
         return
-    with using(settings.engine, settings.workers), open_directory(out) as store:
+    with using(settings), open_directory(out) as store:
         run.claim(store)
         for directory in reuse:
             run.reuse(store, directory)

@@ -50,6 +50,7 @@ def rejudge(
             shard={"metavar": "I/N", "help": "Judge the I-th of N parts of the prompts, into --out; DIR is only read."},
         ),
     ],
+    engine: Annotated[Given, Fields("EngineSettings", "engine", "workers")],
     into: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="With --shard: the shard's own directory.", show_default=False),
@@ -94,11 +95,13 @@ def rejudge(
     from arenaloop.calls.batch import open_batches
     from arenaloop.calls.budget import Budget, require_prices
     from arenaloop.calls.shards import claim
+    from arenaloop.calls.engines.chosen import using
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
     from arenaloop.cli.money import batch_settings, priced, settle_batches
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.cli.rejudge_shard import shard_asked, shard_store
     from arenaloop.cli.standing import complete
+    from arenaloop.config import EngineSettings, validate
     from arenaloop.specs import judge as build_judge
     from arenaloop.specs.models import planned_only
     from arenaloop.store import Store
@@ -141,6 +144,7 @@ def rejudge(
             "--dry-run: nothing would be asked; --judge, --template, --verdict or --reask says what to ask"
         )
     with ExitStack() as opened:
+        opened.enter_context(using(validate(EngineSettings, engine, "rejudge") if ask and not dry_run else None))
         through = batched is not None
         reads = dry_run or shard is not None
         store = opened.enter_context(Store(directory / ARENA, readonly=True) if reads else open_directory(directory))

@@ -38,6 +38,7 @@ def sample(
         float | None, typer.Option(metavar="X", min=0, help="0 = greedy. Default: the model file's, or 1.")
     ] = None,
     settings: Annotated[Given, Fields("RunSettings", "concurrency", "budget_usd", "budget_calls", "seed")],
+    engine: Annotated[Given, Fields("EngineSettings", "engine", "workers")],
     prices: Prices = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be asked and cost, and stop.")] = False,
     measure: Measure = False,
@@ -56,9 +57,10 @@ def sample(
         arenaloop sample --model hf:checkpoints/mine --prompts prompts.jsonl --best-of 16 --reward reward:checkpoints/rm
         --out best.jsonl
     """
+    from arenaloop.calls.engines.chosen import using
     from arenaloop.cli.money import priced
     from arenaloop.cli.sample_run import execute
-    from arenaloop.config import RunSettings, SamplingSettings, validate
+    from arenaloop.config import EngineSettings, RunSettings, SamplingSettings, validate
     from arenaloop.specs import model_settings
     from arenaloop.specs.models import planned_only
 
@@ -78,7 +80,7 @@ def sample(
     if count > 1 and decoding.temperature == 0:
         raise ConfigError(f"temperature 0 gives {count:,} times the same answer; take one above 0, or one sample")
     checked = validate(RunSettings, settings, "sample")
-    with planned_only(dry_run):
+    with planned_only(dry_run), using(None if dry_run else validate(EngineSettings, engine, "sample")):
         execute(
             priced(asked.model_copy(update={"sampling": decoding}), prices),
             prompts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from arenaloop.config.base import Settings
 
@@ -16,3 +16,11 @@ class EngineSettings(Settings):
     """who asks models behind servers: local, ray (started here), ray:auto or ray:HOST:PORT"""
     workers: int = Field(1, ge=1)
     """workers of engine ray, which share the servers' limits"""
+
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        kind, colon, address = value.partition(":")
+        if value != "local" and (kind != "ray" or bool(colon) != bool(address)):
+            raise ValueError("expected local, ray, ray:auto or ray:HOST:PORT")
+        return value

@@ -6,38 +6,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from arenaloop.calls.engines.base import ENGINE
-from arenaloop.errors import ConfigError
+from arenaloop.config import EngineSettings
 
 __all__ = ["using"]
 
 
 @contextmanager
-def using(engine: str = "local", workers: int = 1) -> Iterator[None]:
-    """While the block runs, models behind servers are asked by this engine.
-
-    Args:
-        engine: ``local``, ``ray`` (a cluster that is started on this machine), ``ray:auto`` or ``ray:HOST:PORT``.
-        workers: how many there are.
+def using(settings: EngineSettings | None) -> Iterator[None]:
+    """While the block runs, models behind servers are asked by this engine; None: by this process.
 
     Raises:
-        ConfigError: no such engine.
+        ConfigError: no such address.
         MissingExtraError: Ray is not installed.
         StoppedError: nobody answers at the address.
     """
-    kind, colon, address = engine.partition(":")
-    if engine == "local":
+    address = None if settings is None else settings.engine.partition(":")[2]
+    if settings is None or settings.engine == "local":
         yield
         return
-    if kind != "ray" or (colon and not address):
-        raise ConfigError(f"engine {engine!r}: expected local, ray, ray:auto or ray:HOST:PORT")
     from arenaloop.calls.engines.ray_cluster import look_for_ray, place
     from arenaloop.calls.engines.ray_engine import RayEngine
 
     look_for_ray()
-    ray = RayEngine(place(address) if address else None, workers)
-    token = ENGINE.set(ray)
+    engine = RayEngine(place(address) if address else None, settings.workers)
+    token = ENGINE.set(engine)
     try:
         yield
     finally:
         ENGINE.reset(token)
-        ray.close()
+        engine.close()

@@ -5,9 +5,11 @@ Whatever needs actors on a cluster begins here. Nothing of Ray is imported befor
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -134,24 +136,32 @@ class Cluster:
         """Call `gone` with a reason if nobody answers at the cluster's head any more: Ray would end the process."""
         threading.Thread(target=self._watch, args=(gone,), name="ray watch", daemon=True).start()
 
-    def close(self, seconds: float = 10.0) -> None:
+    def close(self, seconds: float) -> None:
         """Disconnect; a cluster that was started here ends. Takes no longer than it may."""
         self._close.set()
         if self._thread.is_alive():
             self._thread.join(seconds)
 
+    def abandon(self) -> None:
+        """Leave a cluster that is gone without a word to it: Ray would wait a minute for it, and then crash at exit.
+
+        So this process ends, when it does, before Ray hears of that.
+        """
+        atexit.register(_end)
+
     def _hold(self) -> None:
         try:
-            _start(self.address, self._cpus)
+            own = _start(self.address, self._cpus)
         except Exception as error:  # told to whoever waits
             self._failure = _in_words(error, self.address)
             self._ready.set()
             return
         self._ready.set()
         self._close.wait()
-        import ray
+        if own:
+            import ray
 
-        ray.shutdown()
+            ray.shutdown()
 
     def _watch(self, gone: Callable[[str], None]) -> None:
         import ray
@@ -168,15 +178,18 @@ class Cluster:
                     return
 
 
-def _start(address: str | None, cpus: int) -> None:
+def _start(address: str | None, cpus: int) -> bool:
+    """Whether a connection was made; False where this process has one already."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    if ray.is_initialized():
+        return False
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is not None:
         ray.init(address=address, **quiet)
-        return
+        return True
     ray.init(
         address="local",
         num_cpus=cpus,
@@ -185,6 +198,13 @@ def _start(address: str | None, cpus: int) -> None:
         object_store_memory=_STORE_BYTES,
         **quiet,
     )
+    return True
+
+
+def _end() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(StoppedError.exit_code)
 
 
 def _in_words(error: Exception, address: str | None) -> Exception:

@@ -21,6 +21,8 @@ from arenaloop.models.openai_api import OpenAIModel
 
 __all__ = ["RayEngine"]
 
+_CLOSE = 5.0  # seconds that workers, and then the cluster, have to end
+
 
 class RayEngine:
     """Workers on a cluster, started when they are first needed, and ended by `close`.
@@ -82,14 +84,15 @@ class RayEngine:
         """End the workers, and leave the cluster."""
         if not self._opened:
             return
-        closing = threading.Thread(target=self._end_workers, daemon=True)
-        closing.start()
-        closing.join(5.0)  # a cluster that is gone does not answer
-        self._cluster.close()
-
-    def _end_workers(self) -> None:
-        for slot in self._slots:
-            slot.close()
+        if self._down is not None:
+            self._cluster.abandon()
+            return
+        closing = [threading.Thread(target=slot.close, args=(_CLOSE,), daemon=True) for slot in self._slots]
+        for thread in closing:
+            thread.start()
+        for thread in closing:  # a cluster that is gone does not answer
+            thread.join(_CLOSE)
+        self._cluster.close(_CLOSE)
 
     def _open(self, variables: Sequence[str]) -> None:
         if not self._opened:

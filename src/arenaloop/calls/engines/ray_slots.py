@@ -9,6 +9,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from arenaloop.calls.engines.ray_cluster import Versions
@@ -72,10 +73,12 @@ class Slot:
         """Begin."""
         self._thread.start()
 
-    def close(self) -> None:
-        """End the worker; no other takes its place."""
+    def close(self, seconds: float) -> None:
+        """End the worker; no other takes its place. Its thread has ended on return, if it does in time."""
         self._closing.set()
         _kill(self._actor)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
 
     def check(self) -> None:
         """Give a worker up that has been silent for too long."""
@@ -109,10 +112,10 @@ class Slot:
                 return
             except Exception as error:  # of Ray, in whatever form it says that an actor or a node is not there any more
                 why = _reason(error)
-            actor, self._actor = self._actor, None
-            _kill(actor)
             if self._closing.is_set():
                 return
+            actor, self._actor = self._actor, None
+            _kill(actor)
             lost += 1
             self._tell(self, Lost(why))
             if lost >= MOST_LOST:
@@ -171,5 +174,5 @@ def _kill(actor: Any) -> None:
         return
     import ray
 
-    if ray.is_initialized():
+    with suppress(Exception):  # it is gone, or the cluster is
         ray.kill(actor)

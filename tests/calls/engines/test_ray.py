@@ -1,0 +1,102 @@
+"""Engine `ray` on raylets of this machine: a small smoke by default, deaths of nodes and driver in `make test-slow`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from till import Said, running_till, scores, usage
+
+from arenaloop.calls.engines import ray_slots
+from arenaloop.calls.engines.ray_cluster import Versions
+from arenaloop.cli import main
+
+EXPERIMENT = Path(__file__).parents[3] / "experiments" / "kill_ray.py"
+KEY = "sk-canary-0123456789-abcdef"
+
+
+def told(n: int, body: dict[str, Any], size: int) -> Said:
+    """Scores that the two answers determine; answers that the question does."""
+    seen = re.findall(r"answer \d+ of \w", json.dumps(body["messages"]))
+    if body["model"] == "j":
+        return Said(scores({"messages": seen}), size // 4, 15, usage(size // 4, 15))
+    question = re.findall(r"number (\d+)", json.dumps(body["messages"]))[-1]
+    return Said(f"answer {question} of {body['model']}", size // 4, 5, usage(size // 4, 5))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head and another node, whose environment holds the key."""
+    pytest.importorskip("ray")
+    small = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_000_000, "include_dashboard": False}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("CANARY_KEY", KEY)
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        from ray.cluster_utils import Cluster
+
+        made = Cluster(initialize_head=True, head_node_args=small)
+        made.add_node(wait=False, **small)
+        yield made
+        made.shutdown()
+
+
+def battle(folder: Path, out: str, url: str, key: str, patch: pytest.MonkeyPatch, *more: str) -> int:
+    """The exit code of a small battle."""
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"Question number {n}"}) + "\n" for n in range(20)))
+    models = [f"--model={name}={url}#{name}?key_env={key}" for name in "ab"]
+    line = ["--prompts", str(prompts), "--judge", f"{url}#j", "--out", str(folder / out), "--concurrency", "8", *more]
+    patch.setattr("sys.argv", ["arenaloop", "battle", *models, *line])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0)
+
+
+def test_two_nodes(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CANARY_KEY", KEY)
+    monkeypatch.setenv("LATE_KEY", KEY)  # set when the nodes ran already
+    by_ray = ("--engine", f"ray:{cluster.address}", "--workers", "2")
+    with running_till(told) as till:
+        # worker and driver differ, or a worker lacks what it needs: nothing is asked
+        with monkeypatch.context() as patch:
+            patch.setattr(ray_slots.Versions, "here", lambda: Versions("9.9", "3.99.1"))
+            assert battle(tmp_path, "other", till.url, "CANARY_KEY", patch, *by_ray) == 2
+        assert re.search(
+            r"ray worker \d on \S+ has arenaloop \S+ on Python 3\S+, and this process arenaloop 9\.9 on Python 3\.99",
+            capsys.readouterr().err,
+        )
+        assert battle(tmp_path, "late", till.url, "LATE_KEY", monkeypatch, *by_ray) == 2
+        assert re.search(r"ray worker \d on \S+ has no LATE_KEY in its environment", capsys.readouterr().err)
+        assert till.calls == 0
+
+        assert battle(tmp_path, "local", till.url, "CANARY_KEY", monkeypatch) == 0
+        asked, _ = till.calls, capsys.readouterr()
+        assert battle(tmp_path, "ray", till.url, "CANARY_KEY", monkeypatch, *by_ray) == 0
+        assert till.calls == 2 * asked == 2 * (40 + 40)
+    for name in ("battles.jsonl", "leaderboard.json"):
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
+    assert KEY not in "".join(capsys.readouterr())
+    session = Path(cluster.head_node.get_session_dir_path())
+    assert not [path for path in session.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_deaths_of_nodes_and_driver_lose_nothing() -> None:
+    """Its own checks: every battle decided or recorded, no key twice, no more asked again than was in flight."""
+    pytest.importorskip("ray")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, EXPERIMENT], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("node killed") == 3
+    assert done.stdout.count("driver killed") == 5
