@@ -15,6 +15,7 @@ from arenaloop.audit.plan import AuditPlan, ask, ask_batches, estimate_audit, in
 from arenaloop.audit.read import read
 from arenaloop.calls.batched import check_batched
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.estimated import Estimate
 from arenaloop.cli.audit_tables import audit_document, audit_tables
 from arenaloop.cli.directory import ARENA, open_directory, write_settings
 from arenaloop.cli.money import settle_batches
@@ -68,7 +69,7 @@ def execute(
         arena = out / ARENA
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
             expected = estimate_audit(plan, there, measure=measure, batch=batch)
-        _print_plan(plan, out, messages)
+        _print_plan(plan, out, messages, expected)
         for line in expected.lines():
             say(messages, line)
         if as_json:
@@ -78,10 +79,10 @@ def execute(
     with open_directory(out) as store:
         budget.begin(store)  # refuses where it cannot count, before anything is written
         settle_batches(store, plan.judges, budget, out, batch=batch, forget=forget)
-        _print_plan(plan, out, messages)
         write_settings(out, settings)
         ingest(plan, store)
         expected = estimate_audit(plan, store, batch=batch)
+        _print_plan(plan, out, messages, expected)
         for line in expected.head():
             say(messages, line)
         with Watch(messages, "audit", expected) as watch:
@@ -140,11 +141,11 @@ def _plan(settings: AuditSettings) -> AuditPlan:
     )
 
 
-def _print_plan(plan: AuditPlan, out: Path, console: Console) -> None:
+def _print_plan(plan: AuditPlan, out: Path, console: Console, expected: Estimate) -> None:
     calls = sum(2 * plan.votes_of(j) * len(plan.pairs) for j in plan.judges if isinstance(j, ModelJudge))
     names = ", ".join(judge.name for judge in plan.judges)
     say(
         console,
         f"{out}: {counted(len(plan.judges), 'judge')} ({names}) · {counted(len(plan.pairs), 'labelled pair')} · "
-        f"at most {counted(calls, 'judge call')}, re-asking apart",
+        + expected.ahead(f"at most {counted(calls, 'judge call')}, re-asking apart"),
     )

@@ -19,7 +19,7 @@ from arenaloop.arena.matchmaking import schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import estimate_plan
 from arenaloop.arena.preflight import preflight
-from arenaloop.arena.standing import write_standing
+from arenaloop.arena.standing import decided_before, write_standing
 from arenaloop.arena.tournament import Tournament, run_tournament, write_results, write_summary
 from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
 from arenaloop.calls.batch import batch_seconds
@@ -32,10 +32,10 @@ from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, refuse_resu
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
 from arenaloop.cli.money import settle_batches
 from arenaloop.cli.progress import Watch, say_notices, say_undecided
+from arenaloop.cli.written_report import written_report
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError, StoppedError, StorageError
 from arenaloop.models.secrets import without_secrets
-from arenaloop.report import write_report
 from arenaloop.specs import contestant, judge, load_prompts, self_preference
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error, unread_example
@@ -183,7 +183,7 @@ class _BattleRun:
                     self.reuse(whole, directory)
                 store = whole
             expected = self._estimate({prompt.id: prompt for prompt in self.prompts}.get, store, measure=measure)
-        self._print_plan()
+            self._print_plan(expected, store)
         for line in expected.lines():
             self._say(line)
         if as_json:
@@ -202,13 +202,13 @@ class _BattleRun:
         self.budget.begin(store)  # refuses where it cannot count, before anything is written
         batch = self.settings.batch is not None
         settle_batches(store, self.plan.judges, self.budget, self.out, batch=batch, forget=forget)
-        self._print_plan()
         write_settings(self.out, self.settings)
         store.add_prompts(self.prompts)
         ingest_recorded(store, self.plan.contestants, self.prompts, self.plan.recorded)
         store.flush()
         self.prompts = ()  # from here on they are read from the arena file as they are needed
         self.expected = self._estimate(store.prompt, store)
+        self._print_plan(self.expected, store)
         for line in self.expected.head():
             self._say(line)
 
@@ -246,11 +246,11 @@ class _BattleRun:
             result, summary = write_standing(
                 self.plan, store, self.out, why.partition("; ")[0], anchor=self.anchor, seconds=self._seconds(store)
             )
-            write_report(self.out)
+            report = written_report(self.out, result.leaderboard.battles)
             if as_json:
                 sys.stdout.write(json.dumps(summary, indent=2) + "\n")
             elif result.leaderboard.battles:
-                _print_result(result, self.out, None)
+                _print_result(result, report)
             else:
                 say(self.messages, f"no battle decided of {self.plan.battles:,}")
 
@@ -267,12 +267,11 @@ class _BattleRun:
         more |= {"failed_answers": self.failed_answers} if self.failed_answers else {}
         more |= {"seconds": seconds, "human_equivalent": people}
         summary = write_summary(self.out, store, result.summary, result.tally.cached, **more)
-        if (self.out / "report.html").is_file():  # of an earlier stop, say
-            write_report(self.out)
+        report = written_report(self.out, result.leaderboard.battles)
         if as_json:
             sys.stdout.write(json.dumps(summary, indent=2) + "\n")
         else:
-            _print_result(result, self.out, people)
+            _print_result(result, report, people)
         if line := estimated_line(usage):
             self._say(line)
         if line := suspicious_line(flagged):
@@ -292,23 +291,23 @@ class _BattleRun:
         batch = self.settings.batch is not None
         return estimate_plan(self.plan, prompt_of, store, batch=batch, human=self.human, measure=measure)
 
-    def _print_plan(self) -> None:
+    def _print_plan(self, expected: Estimate, store: Store | None) -> None:
         plan = self.plan
         answers = sum(1 for c in plan.contestants if c.name not in plan.recorded) * len(plan.prompt_ids)
         repeated = f" ({self.duplicates:,} more repeat one of them)" if self.duplicates else ""
+        most = f"at most {counted(plan.verdicts, 'judge call')} and {counted(answers, 'answer')}"
         self._say(
             f"{self.out}: {counted(len(plan.contestants), 'model')} · "
             f"{counted(len(plan.prompt_ids), 'prompt')}{repeated} · "
-            f"{counted(plan.battles, 'battle')} · at most {counted(plan.verdicts, 'judge call')} and "
-            f"{counted(answers, 'answer')} · judge {plan.judge.name}"
+            f"{decided_before(plan, store)} · {expected.ahead(most)} · judge {plan.judge.name}"
         )
 
     def _say(self, line: str) -> None:
         say(self.messages, line)
 
 
-def _print_result(result: Tournament, out: Path, people: dict[str, Any] | None) -> None:
-    """The leaderboard and what goes with it; without `people`, of a run that is not through and has its report."""
+def _print_result(result: Tournament, report: str, people: dict[str, Any] | None = None) -> None:
+    """The leaderboard and what goes with it; without `people`, of a run that is not through."""
     console = Console()
     result.leaderboard.show(console)
     say(console, result.leaderboard.caption(), style="dim", fold=True)
@@ -321,9 +320,6 @@ def _print_result(result: Tournament, out: Path, people: dict[str, Any] | None) 
         if isinstance(shares[key], float)
     )
     say(console, rates, style="dim", fold=True)
-    if people is None:
-        say(console, f"report: {out / 'report.html'}", style="dim")
-        return
-    if line := human_line(people):
+    if people is not None and (line := human_line(people)):
         say(console, line, style="dim", fold=True)
-    say(console, f"arenaloop report {out}  writes {out / 'report.html'}", style="dim")
+    say(console, report, style="dim")
