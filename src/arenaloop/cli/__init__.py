@@ -46,7 +46,7 @@ arenaloop improves chat models with simulated battles instead of human labels.
 Begin with one of these:
 
   arenaloop demo
-      watch a tiny model learn from its lost battles: no GPU, no key, no download
+      watch a tiny model learn from lost battles: no GPU, no key, no download
   arenaloop battle --model a=file:a.json --model b=file:b.json \\
       --prompts prompts.jsonl --judge openai:gpt-4o --out runs/ab --dry-run
       compare answers that you have; with --dry-run, first what that costs
