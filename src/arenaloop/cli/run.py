@@ -233,20 +233,23 @@ def _execute(
         raise typer.Exit(3)
 
 
-def _asked_first(built: Any, settings: RecipeSettings, store: Store) -> tuple[str, ...]:
-    """Let a recipe's opponents and its judge be asked once, in battles that its leaderboard needs; what is odd."""
+def _asked_first(built: Any, settings: RecipeSettings, store: Store) -> list[str]:
+    """Let a recipe's opponents and its judges be asked once, on a prompt that its leaderboard has; what is odd."""
     from arenaloop.arena.matchmaking import all_pairs
     from arenaloop.arena.preflight import preflight
     from arenaloop.calls.budget import Budget
     from arenaloop.recipes.parts import Arena
 
-    opponents, judge, test = (getattr(built, name, None) for name in ("opponents", "judge", "test"))
-    if not opponents or not test or judge is None:
-        return ()
-    arena = Arena(store, judge, settings, getattr(built, "recorded", {}))
-    arena.admit(test, opponents)
-    plan = arena.plan(opponents, [prompt.id for prompt in test], all_pairs([one.name for one in opponents]))
-    return preflight(plan, store, Budget(settings.budget_usd, settings.budget_calls)).warnings
+    opponents = built.opponents
+    test = getattr(built, "test", None) or getattr(built, "evaluation", ())
+    lines: list[str] = []
+    judges = [one for name in ("judge", "held_out_judge") if (one := getattr(built, name, None)) is not None]
+    for judge in [member for one in judges for member in (one.pool.members if hasattr(one, "pool") else [one])]:
+        arena = Arena(store, judge, settings, getattr(built, "recorded", {}))
+        arena.admit(test, opponents)
+        plan = arena.plan(opponents, [prompt.id for prompt in test], all_pairs([one.name for one in opponents]))
+        lines += preflight(plan, store, Budget(settings.budget_usd, settings.budget_calls)).warnings
+    return lines
 
 
 def _say_result(console: Console, summary: Mapping[str, Any], out: Path) -> None:
