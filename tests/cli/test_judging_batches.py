@@ -66,7 +66,7 @@ def test_rejudging_through_batches(arenaloop: Command, judge: str, api: Api, tmp
     summary = json.loads((Path(told["directory"]) / "summary.json").read_text())
     assert summary["usd"] == pytest.approx(spent("out/arena.db"))
     again = arenaloop(*command, "--batch", "--dry-run")
-    assert "nothing left to ask" in " ".join(again.lines)
+    assert "all 6 battles decided on 6 prompts · nothing to ask · judge " in again.lines[0]
     assert arenaloop(*command, "--batch").code == 0
     assert sum(api.times.values()) == 12
     assert not (tmp_path / "out" / "batches").exists()
@@ -93,6 +93,7 @@ def test_an_audit_through_batches(arenaloop: Command, judge: str, api: Api, tmp_
     found = {row["judge"]: row for row in json.loads(done.out)["leaderboard"]}
     assert found["served"]["undecided"] == found["longest"]["undecided"] == 0
     assert sum(api.times.values()) == 16
+    assert arenaloop(*command, "--dry-run").lines[0].endswith("8 labelled pairs · nothing to ask")
     assert found["served"]["usd_per_1000"] == pytest.approx(1000 * spent("out/arena.db") / 16)
     assert arenaloop(*command, "--batch").code == 0
     assert sum(api.times.values()) == 16

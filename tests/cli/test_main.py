@@ -44,10 +44,16 @@ def test_version(arenaloop: Command) -> None:
     assert (result.code, result.out.strip()) == (0, expected)
 
 
-def test_no_arguments_show_help(arenaloop: Command) -> None:
+def test_no_arguments_say_what_to_do_first(arenaloop: Command) -> None:
     result = arenaloop()
-    assert result.code == 2
-    assert "Usage" in result.out + "\n".join(result.lines)
+    assert (result.code, result.out) == (2, "")  # as command lines have it that are not whole
+    assert len(result.lines) < 24
+    assert max(map(len, result.lines)) <= 80
+    shown = [line.split()[1] for line in result.lines if line.startswith("  arenaloop ")]
+    assert shown == ["demo", "battle", "rank", "report", "run"]
+    part = arenaloop("sandbox")
+    assert part.code == 2
+    assert "Usage" in part.out + "\n".join(part.lines)
 
 
 @pytest.mark.parametrize(

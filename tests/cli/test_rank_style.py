@@ -10,7 +10,7 @@ import pytest
 from rank_command import run
 
 from arenaloop.cli.rank import parse_controls, rank
-from arenaloop.errors import ConfigError
+from arenaloop.errors import ConfigError, InputError
 
 
 @pytest.fixture
@@ -72,6 +72,13 @@ def test_controls_that_do_not_go_together_are_refused(battles: Path) -> None:
         parse_controls(["style", "length"])
     with pytest.raises(ConfigError, match="--answers goes with"):
         rank(battles, answers=battles)
+
+
+def test_answers_of_others_are_named(battles: Path) -> None:
+    answers = battles.with_name("answers.jsonl")
+    answers.write_text('{"model_id": "gpt", "question_id": 1, "choices": [{"turns": ["x"]}]}\n')
+    with pytest.raises(InputError, match="no answer here is by a model that battled: these are answers of gpt, and"):
+        rank(battles, answers=answers, control=["style"])
 
 
 def test_a_jury_s_votes_by_fitted_reliability(tmp_path: Path) -> None:

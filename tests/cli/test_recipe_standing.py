@@ -73,6 +73,9 @@ def test_a_stopped_recipe_leaves_a_board_and_a_report(arenaloop: Command, tmp_pa
     assert "progress" not in final
     assert "stopped" not in final
     assert not any("not finished" in note for note in document(out, "leaderboard.json")["notes"])
+    planned = arenaloop("run", recipe, "--out", "out", "--dry-run")
+    assert "  all 2 stages are through and their battles decided: nothing to ask" in planned.lines
+    assert "SFT-I1: training                     –" in planned.lines[-1] + "\n".join(planned.lines)
 
 
 def _others_read(arenaloop: Command, cut: Path) -> None:

@@ -50,6 +50,9 @@ def test_a_run_can_be_read_before_it_is_through(arenaloop: Command, cut: Path, w
         assert won["leaderboard"][0]["n_total"] == 5
         (cut.parent / "other.csv").write_text("model,rating,lower,upper\na,1100,1090,1110\nb,900,890,910\n")
         assert json.loads(arenaloop("agree", "out", "other.csv", "--json").out)["models"] == 2
+        planned = arenaloop("battle", *BATTLE, "--judge", "sandbox:judge", "--dry-run").lines[0]
+        assert planned.startswith("out: 2 models · 20 prompts · 20 battles, 5 of them decided · 5")
+        assert planned.endswith(" calls left to ask · judge sandbox-judge")
         watched = arenaloop("watch", "out", "--once")
         assert "5 of 20 battles decided" in watched.out
         assert ("out: going on" in watched.out) is going
@@ -67,6 +70,8 @@ def test_a_run_can_be_read_before_it_is_through(arenaloop: Command, cut: Path, w
         assert again.code == 3  # 15 battles were never asked for
         assert "5 battles compared" in again.out
     assert arenaloop("battle", *BATTLE, "--judge", "sandbox:judge").code == 0
+    planned = arenaloop("battle", *BATTLE, "--judge", "sandbox:judge", "--dry-run").lines[0]
+    assert planned == "out: 2 models · 20 prompts · all 20 battles decided · nothing to ask · judge sandbox-judge"
     watched = arenaloop("watch", "out")  # ends by itself
     assert watched.out.startswith("out: finished\n20 of 20 battles decided\n73 calls · $0.00\n")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.cli.winrate import winrate
 from arenaloop.data.formats import read_battles
 from arenaloop.errors import ConfigError, InputError
+from arenaloop.ratings import length_control, win_rate
+from arenaloop.ratings.rate_flags import FLAGS
 from arenaloop.store import Store
 
 app = typer.Typer()
@@ -83,6 +86,20 @@ def test_the_table_shows_both_rates(annotations: Path) -> None:
     shown = run(str(annotations), "--baseline", "base", "--control", "length", "--samples", "20")
     for text in ("m0", "win rate", "percent against base on 60 prompts"):
         assert text in shown
+
+
+def test_flags_are_told_in_plain_words(annotations: Path, tmp_path: Path) -> None:
+    few = tmp_path / "few.json"
+    rows = [row for row in json.loads(annotations.read_text()) if row["generator_2"] == "m0"][:6]
+    few.write_text(json.dumps(rows))
+    shown = " ".join(run(str(few), "--baseline", "base", "--control", "length", "--samples", "20").split())
+    assert f"note: m0: {FLAGS['no_difficulty']}" in shown
+    assert "no_difficulty" not in shown
+    code = "".join(Path(one.__file__ or "").read_text() for one in (win_rate, length_control))
+    assert {*re.findall(r'"([a-z_]+)"', " ".join(re.findall(r"flags.append\(.*\)", code)))} <= FLAGS.keys()
+    assert FLAGS.keys() == {
+        *re.findall(r"``([a-z_]+)``", code.partition("flags: what a reader")[2].partition("weights:")[0])
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.arena.adaptive import chosen_battles
+from arenaloop.arena.pairings import pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import Tournament, write_results, write_summary
 from arenaloop.calls.progress import Tally
@@ -14,12 +15,30 @@ from arenaloop.jsonl import write_json
 from arenaloop.store import Store
 from arenaloop.terminal import counted
 
-__all__ = ["so_far", "write_standing"]
+__all__ = ["decided_before", "so_far", "write_standing"]
+
+_COUNTED = 50_000  # battles that are read for a line at the head of a run: a second or two
 
 
 def so_far(decided: int, wanted: int) -> str:
     """``150 of 805 battles decided``."""
     return f"{decided:,} of {counted(wanted, 'battle')} decided"
+
+
+def decided_before(plan: BattlePlan, store: Store | None) -> str:
+    """How many battles a plan has, for the head of a run, and how many of them are decided where any is.
+
+    Of a plan of very many battles only how many there are.
+    """
+    wanted = counted(plan.battles, "battle")
+    if store is None or plan.battles > _COUNTED or not store.sizes()["verdicts"]:
+        return wanted
+    if plan.schedule.wanted is not None:
+        plan = replace(plan, schedule=chosen_battles(plan, store))
+    decided = sum(bool(one.winners) for one in pairings(plan, store))
+    if not decided:
+        return wanted
+    return f"all {wanted} decided" if f"{decided:,}" == wanted.split()[0] else f"{wanted}, {decided:,} of them decided"
 
 
 def write_standing(

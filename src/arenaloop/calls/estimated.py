@@ -9,6 +9,7 @@ from typing import Any
 
 from arenaloop.calls.budget import dollars
 from arenaloop.calls.costs import CROWD_WORKER, HumanLabel, human_equivalent
+from arenaloop.terminal import counted
 
 __all__ = ["Estimate", "RoleEstimate", "duration"]
 
@@ -140,6 +141,14 @@ class Estimate:
             yield f"  {note} ({', '.join(role.name for role in asked if note in role.notes)})"
         if self.reasks_most:
             yield f"  re-asks: at most {self.reasks_most:,} calls, if no verdict can be read; the bounds count them"
+
+    def ahead(self, most: str) -> str:
+        """What the head of a run says of its calls: `most` of a new one, of others what is left to ask."""
+        if not any(role.stored for role in self.roles):
+            return most
+        if not self._asked:
+            return "little or nothing to ask" if self.scaled else "nothing to ask"
+        return f"{'about ' if self.scaled else ''}{counted(self.calls, 'call')} left to ask"
 
     def first_line(self) -> str:
         """The total alone."""

@@ -42,6 +42,27 @@ from arenaloop.terminal import plain
 
 __all__ = ["app", "main"]
 
+_BEGIN = """\
+arenaloop improves chat models with simulated battles instead of human labels.
+
+Begin with one of these:
+
+  arenaloop demo
+      watch a tiny model learn from lost battles: no GPU, no key, no download
+  arenaloop battle --model a=file:a.json --model b=file:b.json \\
+      --prompts prompts.jsonl --judge openai:gpt-4o --out runs/ab --dry-run
+      compare answers that you have; with --dry-run, first what that costs
+  arenaloop rank runs/ab
+      the leaderboard of a run, or of any file of battles, votes or judgments
+  arenaloop report runs/ab
+      one HTML page: ratings and their worth, judge health, all battles
+  arenaloop run recipe.yaml
+      train a model from what it lost (examples/ has recipes)
+
+arenaloop --help lists all verbs; arenaloop VERB --help shows one in full.
+"""
+"""What stands in a terminal where nothing was asked for."""
+
 # typer may carry a click of its own: its classes are reached through the one that it exports
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
@@ -112,6 +133,9 @@ app.add_typer(sandbox_app, name="sandbox")
 
 def main() -> None:
     """Entry point: run a verb, print errors as one line, and exit with the code that the contract names."""
+    if len(sys.argv) == 1:
+        typer.echo(_BEGIN, nl=False, err=True)
+        sys.exit(2)
     try:
         with ending_like_interrupt():
             code = app(standalone_mode=False)

@@ -27,6 +27,7 @@ from arenaloop.calls.batched import check_batched
 from arenaloop.calls.batched_annotations import annotate_batches
 from arenaloop.calls.budget import Budget, dollars, require_prices
 from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
+from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.shards import Claim, Shard, claim, refuse_other
 from arenaloop.cli.directory import refuse_foreign
 from arenaloop.cli.money import settle_batches
@@ -95,7 +96,7 @@ def execute(
                 refuse_other(there, arena, claimed, "annotate", keep=False)
             expected = estimate_annotations(plan, there, human=human, batch=batch, measure=measure)
             before = 0.0 if there is None else there.usage().usd
-        say(messages, _planned(plan, found, saved, out), fold=True)
+        say(messages, _planned(plan, found, saved, out, expected), fold=True)
         for line in expected.lines():
             say(messages, line, fold=True)
         count = len(plan.pairs) * plan.votes
@@ -115,8 +116,8 @@ def execute(
             say(messages, f"{out}: {claimed.line()}")
         budget.begin(store)
         settle_batches(store, plan.judges, budget, out, batch=batch, forget=forget)
-        say(messages, _planned(plan, found, saved, out), fold=True)
         expected = estimate_annotations(plan, store, human=human, batch=batch)
+        say(messages, _planned(plan, found, saved, out, expected), fold=True)
         for line in expected.head():
             say(messages, line, fold=True)
         with Watch(messages, "labels", expected) as watch:
@@ -252,7 +253,7 @@ def _saved(plan: AnnotationPlan) -> dict[str, int]:
     return {"calls_planned": calls, "calls_saved_by_noise": all_of_them - calls}
 
 
-def _planned(plan: AnnotationPlan, found: PairSet, saved: dict[str, int], out: Path) -> str:
+def _planned(plan: AnnotationPlan, found: PairSet, saved: dict[str, int], out: Path, expected: Estimate) -> str:
     annotators = plan.pool
     repeated = f" ({found.repeated:,} more repeat one of them)" if found.repeated else ""
     votes = f" · {plan.votes} votes each" if plan.votes > 1 else ""
@@ -263,7 +264,8 @@ def _planned(plan: AnnotationPlan, found: PairSet, saved: dict[str, int], out: P
         f"{out}: {counted(len(plan.pairs), 'pair')}{repeated}{votes} · "
         f"{counted(len(annotators.members), 'annotator')} · "
         f"p_label_flip {annotators.p_label_flip:g} ({annotators.noise_model}) · seats {annotators.seat_mode} · "
-        f"{counted(saved['calls_planned'], 'call')} at most, re-asking apart{batches}{noise}{one}"
+        + expected.ahead(f"{counted(saved['calls_planned'], 'call')} at most, re-asking apart")
+        + f"{batches}{noise}{one}"
     )
 
 

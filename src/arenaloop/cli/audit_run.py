@@ -16,6 +16,7 @@ from arenaloop.audit.plan import AuditPlan, ask, ask_batches, audit_parts, estim
 from arenaloop.audit.read import read
 from arenaloop.calls.batched import check_batched
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.shards import Claim, Shard, claim, refuse_other
 from arenaloop.cli.audit_tables import audit_document, audit_tables
 from arenaloop.cli.directory import ARENA, open_directory, write_settings
@@ -78,7 +79,7 @@ def execute(
             if there is not None:
                 refuse_other(there, out, claimed, "audit", keep=False)
             expected = estimate_audit(plan, there, measure=measure, batch=batch)
-        _print_plan(plan, out, messages, claimed)
+        _print_plan(plan, out, messages, expected, claimed)
         for line in expected.lines():
             say(messages, line)
         if as_json:
@@ -89,10 +90,10 @@ def execute(
         refuse_other(store, out, claimed, "audit")
         budget.begin(store)  # refuses where it cannot count, before anything is written
         settle_batches(store, plan.judges, budget, out, batch=batch, forget=forget)
-        _print_plan(plan, out, messages, claimed)
         write_settings(out, settings)
         ingest(plan, store)
         expected = estimate_audit(plan, store, batch=batch)
+        _print_plan(plan, out, messages, expected, claimed)
         for line in expected.head():
             say(messages, line)
         with Watch(messages, "audit", expected) as watch:
@@ -152,7 +153,7 @@ def _plan(settings: AuditSettings) -> AuditPlan:
     )
 
 
-def _print_plan(plan: AuditPlan, out: Path, console: Console, claimed: Claim | None) -> None:
+def _print_plan(plan: AuditPlan, out: Path, console: Console, expected: Estimate, claimed: Claim | None) -> None:
     if claimed is not None:
         say(console, f"{out}: {claimed.line()}")
     calls = sum(2 * plan.votes_of(j) * len(plan.pairs) for j in plan.judges if isinstance(j, ModelJudge))
@@ -160,5 +161,5 @@ def _print_plan(plan: AuditPlan, out: Path, console: Console, claimed: Claim | N
     say(
         console,
         f"{out}: {counted(len(plan.judges), 'judge')} ({names}) · {counted(len(plan.pairs), 'labelled pair')} · "
-        f"at most {counted(calls, 'judge call')}, re-asking apart",
+        + expected.ahead(f"at most {counted(calls, 'judge call')}, re-asking apart"),
     )

@@ -21,10 +21,10 @@ from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import estimate_plan
 from arenaloop.arena.preflight import preflight
 from arenaloop.arena.shards import part_of, plan_parts
-from arenaloop.arena.standing import write_standing
+from arenaloop.arena.standing import decided_before, write_standing
 from arenaloop.arena.tournament import Tournament, run_tournament, unasked, write_results, write_summary
 from arenaloop.audit.suspects import Suspect, flag_counts, suspects, suspicious_line
-from arenaloop.calls.batch import batch_seconds
+from arenaloop.calls.batch import batch_seconds, open_batches
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.engines.chosen import using
@@ -37,10 +37,10 @@ from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, refuse_resu
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
 from arenaloop.cli.money import settle_batches
 from arenaloop.cli.progress import Watch, say_notices, say_undecided
+from arenaloop.cli.written_report import written_report
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError, StoppedError, StorageError
 from arenaloop.models.secrets import without_secrets
-from arenaloop.report import write_report
 from arenaloop.specs import contestant, judge, load_prompts, self_preference
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error, unread_example
@@ -145,10 +145,10 @@ def settle(
     if asked == run.plan.battles:
         result = write_results(run.plan, store, out, Tally(), anchor=anchor)
         run.summarise(store, result)
+        written_report(out, result.leaderboard.battles)
         return result, True
     result, _ = write_standing(run.plan, store, out, why, anchor=anchor, seconds=run.seconds(store))
-    if (out / "report.html").is_file():
-        write_report(out)
+    written_report(out, result.leaderboard.battles)
     return result, False
 
 
@@ -237,7 +237,7 @@ class _BattleRun:
                     self.reuse(whole, directory)
                 store = whole
             expected = self._estimate({prompt.id: prompt for prompt in self.prompts}.get, store, measure=measure)
-        self._print_plan()
+            self._print_plan(expected, store)
         for line in expected.lines():
             self._say(line)
         if as_json:
@@ -260,13 +260,13 @@ class _BattleRun:
         self.budget.begin(store)  # refuses where it cannot count, before anything is written
         batch = self.settings.batch is not None
         settle_batches(store, self.plan.judges, self.budget, self.out, batch=batch, forget=forget)
-        self._print_plan()
         write_settings(self.out, self.settings)
         store.add_prompts(self.prompts)
         ingest_recorded(store, self.plan.contestants, self.prompts, self.plan.recorded)
         store.flush()
         self.prompts = ()  # from here on they are read from the arena file as they are needed
         self.expected = self._estimate(store.prompt, store)
+        self._print_plan(self.expected, store)
         for line in self.expected.head():
             self._say(line)
 
@@ -279,8 +279,8 @@ class _BattleRun:
     def play(self, store: Store, *, ask_first: bool = True) -> Tournament:
         """Ask what is missing, and write battles and leaderboard."""
         plan, anchor = self.plan, self.anchor
-        if ask_first and self.settings.batch is None:
-            for line in preflight(plan, store, self.budget).warnings:
+        if ask_first:
+            for line in preflight(plan, store, self.budget, judging=self._judges_answer(store)).warnings:
                 self._say(f"warning: {line}")
         with Watch(self.messages, "battles", self.expected, kept=self.out / PROGRESS) as watch:
             if self.settings.batch is None:
@@ -290,6 +290,11 @@ class _BattleRun:
                 plan, store, folder, self.settings.batch, watch.tally, budget=self.budget, say=self._say
             )
             return write_results(plan, store, self.out, tally, anchor=anchor)
+
+    def _judges_answer(self, store: Store) -> bool:
+        """Whether a judge may be asked at once: not where verdicts are on their way, or files are carried by hand."""
+        batch = self.settings.batch
+        return batch is None or not (batch.folder or open_batches(store, self.plan.judges))
 
     def stop(self, store: Store, stop: BaseException, *, as_json: bool) -> None:
         """Write all result files as they stand, the report too, and print them; the stop itself is said by others.
@@ -305,11 +310,11 @@ class _BattleRun:
             result, summary = write_standing(
                 self.plan, store, self.out, why.partition("; ")[0], anchor=self.anchor, **more
             )
-            write_report(self.out)
+            report = written_report(self.out, result.leaderboard.battles)
             if as_json:
                 sys.stdout.write(json.dumps(summary, indent=2) + "\n")
             elif result.leaderboard.battles:
-                _print_result(result, self.out, None)
+                _print_result(result, report)
             else:
                 say(self.messages, f"no battle decided of {self.plan.battles:,}")
 
@@ -321,7 +326,7 @@ class _BattleRun:
         return float(store.usage().seconds + batch_seconds(store))
 
     def summarise(self, store: Store, result: Tournament) -> tuple[dict[str, Any], list[Suspect]]:
-        """Write ``summary.json`` of a run that is through, and an earlier stop's report again; both are derived."""
+        """Write ``summary.json`` of a run that is through."""
         flagged = suspects(store, self.names, limit=max(100, _LOOKED_AT // len(self.names)))
         more: dict[str, Any] = {"suspicious": counts} if (counts := flag_counts(flagged)) else {}
         usage, seconds = store.usage(), self.seconds(store)
@@ -329,18 +334,17 @@ class _BattleRun:
         more |= {"failed_answers": self.failed_answers} if self.failed_answers else {}
         more |= {"seconds": seconds, "human_equivalent": people} | self._of_shard()
         summary = write_summary(self.out, store, result.summary, result.tally.cached, **more)
-        if (self.out / "report.html").is_file():
-            write_report(self.out)
         return summary, flagged
 
     def finish(self, store: Store, result: Tournament, *, as_json: bool) -> None:
         """Write ``summary.json``, print the result, and on stderr what its reader should know besides."""
         summary, flagged = self.summarise(store, result)
         usage, people = store.usage(), summary["human_equivalent"]
+        report = written_report(self.out, result.leaderboard.battles)
         if as_json:
             sys.stdout.write(json.dumps(summary, indent=2) + "\n")
         else:
-            _print_result(result, self.out, people)
+            _print_result(result, report, people)
         if line := estimated_line(usage):
             self._say(line)
         if line := suspicious_line(flagged):
@@ -360,25 +364,25 @@ class _BattleRun:
         batch = self.settings.batch is not None
         return estimate_plan(self.plan, prompt_of, store, batch=batch, human=self.human, measure=measure)
 
-    def _print_plan(self) -> None:
+    def _print_plan(self, expected: Estimate, store: Store | None) -> None:
         plan = self.plan
         answers = sum(1 for c in plan.contestants if c.name not in plan.recorded) * len(plan.prompt_ids)
         if self.claimed is not None:
             self._say(f"{self.out}: {self.claimed.line()}")
         repeated = f" ({self.duplicates:,} more repeat one of them)" if self.duplicates else ""
+        most = f"at most {counted(plan.verdicts, 'judge call')} and {counted(answers, 'answer')}"
         self._say(
             f"{self.out}: {counted(len(plan.contestants), 'model')} · "
             f"{counted(len(plan.prompt_ids), 'prompt')}{repeated} · "
-            f"{counted(plan.battles, 'battle')} · at most {counted(plan.verdicts, 'judge call')} and "
-            f"{counted(answers, 'answer')} · judge {plan.judge.name}"
+            f"{decided_before(plan, store)} · {expected.ahead(most)} · judge {plan.judge.name}"
         )
 
     def _say(self, line: str) -> None:
         say(self.messages, line)
 
 
-def _print_result(result: Tournament, out: Path, people: dict[str, Any] | None) -> None:
-    """The leaderboard and what goes with it; without `people`, of a run that is not through and has its report."""
+def _print_result(result: Tournament, report: str, people: dict[str, Any] | None = None) -> None:
+    """The leaderboard and what goes with it; without `people`, of a run that is not through."""
     console = Console()
     result.leaderboard.show(console)
     say(console, result.leaderboard.caption(), style="dim", fold=True)
@@ -391,9 +395,6 @@ def _print_result(result: Tournament, out: Path, people: dict[str, Any] | None) 
         if isinstance(shares[key], float)
     )
     say(console, rates, style="dim", fold=True)
-    if people is None:
-        say(console, f"report: {out / 'report.html'}", style="dim")
-        return
-    if line := human_line(people):
+    if people is not None and (line := human_line(people)):
         say(console, line, style="dim", fold=True)
-    say(console, f"arenaloop report {out}  writes {out / 'report.html'}", style="dim")
+    say(console, report, style="dim")

@@ -4,34 +4,70 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
+from arenaloop.arena.standing import so_far
+from arenaloop.cli.written_report import written_report
 from arenaloop.config import RecipeSettings
 from arenaloop.errors import StorageError
 from arenaloop.judges.jury import Decider
 from arenaloop.models.secrets import without_secrets
+from arenaloop.recipes.stage import Outline
 from arenaloop.recipes.standing import Standing, write_standing
-from arenaloop.recipes.under_way import begin
-from arenaloop.report import write_report
-from arenaloop.specs.recipes.base import Recipe
+from arenaloop.recipes.under_way import LEADERBOARD, begin, begun
+from arenaloop.regular_files import read_regular
 from arenaloop.store import Store
-from arenaloop.terminal import say
+from arenaloop.terminal import counted, say
 from arenaloop.types import content_hash
 
-__all__ = ["begin_recipe", "stop_recipe", "write_recipe_standing"]
+__all__ = ["Before", "begin_recipe", "done_before", "stop_recipe", "write_recipe_standing"]
 
 _HOW_RUN = {"name", "concurrency", "budget_usd", "budget_calls", "human", "machine"}
 """settings that decide how a recipe is run, and not what comes of it"""
+_PROMPTS = ("pool", "test", "validation", "held_out", "preference", "unlabeled", "evaluation")
 
 
-def begin_recipe(recipe: Recipe, built: object, settings: RecipeSettings, store: Store) -> None:
+def begin_recipe(plan: Outline, built: object, settings: RecipeSettings, store: Store) -> None:
     """Note in the arena file what is to be done."""
-    plan = recipe.outline(built)
-    begin(store, plan.stages, plan.battles, content_hash(settings.model_dump(mode="json", exclude=_HOW_RUN)))
+    begin(store, plan.stages, plan.battles, _decided_by(built, settings))
+
+
+def _decided_by(built: object, settings: RecipeSettings) -> str:
+    """Hash of what decides a recipe's results, as far as it is known before a server or a hub is asked."""
+    prompts = {name: [one.id for one in getattr(built, name, None) or ()] for name in _PROMPTS}
+    return content_hash(settings.model_dump(mode="json", exclude=_HOW_RUN), prompts)
+
+
+class Before(NamedTuple):
+    """What earlier invocations have done with the same settings: what is through, in words too."""
+
+    through: Collection[str] = ()
+    told: str = ""
+
+
+def done_before(plan: Outline, built: object, settings: RecipeSettings, store: Store | None, out: Path) -> Before:
+    """How far a directory's recipe is already."""
+    at = None if store is None else begun(store)
+    if at is None or at.settings != _decided_by(built, settings) or not at.through:
+        return Before()
+    done = [name for name in plan.stages if name in at.through]
+    if LEADERBOARD not in at.through:
+        return Before(at.through, f"{len(done)} of {counted(len(plan.stages), 'stage')} are through")
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        summary = json.loads(read_regular(out / "summary.json"))
+        decided, wanted = int(summary["battles_decided"]), int(summary["battles_wanted"])
+        if decided < wanted:
+            return Before(
+                at.through, f"all stages are through, {so_far(decided, wanted)}: what is undecided is asked again"
+            )
+    return Before(
+        at.through, f"all {counted(len(plan.stages), 'stage')} are through and their battles decided: nothing to ask"
+    )
 
 
 def write_recipe_standing(
@@ -65,7 +101,7 @@ def stop_recipe(
         found = write_recipe_standing(settings, judges, store, out, why.partition("; ")[0])
         if found is None:
             return
-        report = write_report(out)
+        report = written_report(out, found.leaderboard.battles)
         if as_json:
             sys.stdout.write(json.dumps(found.summary, indent=2) + "\n")
             return
@@ -76,4 +112,4 @@ def stop_recipe(
                 say(console, f"note: {note}", fold=True)
         else:
             say(console, found.told, fold=True)
-        say(console, f"report: {report}", style="dim")
+        say(console, report, style="dim")

@@ -92,10 +92,11 @@ def rejudge(
     from arenaloop.arena.rejudge import directory_name
     from arenaloop.arena.rejudge import rejudge as judge_again
     from arenaloop.arena.shards import part_of, plan_parts
+    from arenaloop.arena.standing import decided_before
     from arenaloop.calls.batch import open_batches
     from arenaloop.calls.budget import Budget, require_prices
-    from arenaloop.calls.shards import claim
     from arenaloop.calls.engines.chosen import using
+    from arenaloop.calls.shards import claim
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
     from arenaloop.cli.money import batch_settings, priced, settle_batches
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
@@ -169,15 +170,16 @@ def rejudge(
                 store = opened.enter_context(shard_store(out, store, claimed, plan.prompt_ids))
                 budget.begin(store)
                 settle_batches(store, template_plan.judges, budget, out, batch=through, forget=forget_batches)
-        what = f"at most {counted(plan.verdicts, 'judge call')}" if ask else "stored texts are read again"
+        expected = estimate_plan(plan, store.prompt, store, stored=True, batch=batched is not None) if ask else None
+        most = f"at most {counted(plan.verdicts, 'judge call')}"
+        what = "stored texts are read again" if expected is None else expected.ahead(most)
         say(
             messages,
-            f"{out}: {counted(plan.battles, 'battle')} on {counted(len(plan.prompt_ids), 'prompt')} · {what} · "
+            f"{out}: {decided_before(plan, store)} on {counted(len(plan.prompt_ids), 'prompt')} · {what} · "
             f"judge {plan.judge.name}",
         )
         for note in getattr(plan.judge, "notes", ()) if ask else ():
             say(messages, f"note: judge {plan.judge.name}: {note}", fold=True)
-        expected = estimate_plan(plan, store.prompt, store, stored=True, batch=batched is not None) if ask else None
         for line in (expected.lines() if dry_run else expected.head()) if expected is not None else ():
             say(messages, line)
         if dry_run:

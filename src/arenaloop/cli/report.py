@@ -24,12 +24,17 @@ def report(
             show_default=False,
         ),
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve a page on this machine that follows the run; Ctrl-C ends it.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="With --live: the port on 127.0.0.1. Default: a free one.", min=0)] = 0,
 ) -> None:
     """Write DIR/report.html: ratings, judge health, cost, and battles side by side. Opens anywhere, loads nothing.
 
-    Of a training's directory: its curves, what was measured, and the answers that it learned from. A battle that is
-    going on is reported as it stands. Of a file of battles, whatever `rank` reads: the board, what its order is worth,
-    and the battles, with their texts where the file has them.
+    Of a training's directory: its curves, what was measured, and the answers that it learned from. A run that is going
+    on is reported as it stands; with --live by a page that is written again as it goes on. Of a file of battles,
+    whatever `rank` reads: the board, what its order is worth, and the battles, with their texts where the file has
+    them.
 
     Examples:
 
@@ -40,6 +45,8 @@ def report(
         arenaloop report checkpoints/ppo
 
         arenaloop report arena.parquet -o report.html
+
+        arenaloop report runs/battle --live
     """
     from rich.console import Console
 
@@ -51,6 +58,9 @@ def report(
     from arenaloop.report.training import is_training
     from arenaloop.store import Store
 
+    if live:
+        _follow(directory, out, port)
+        return
     if is_battle_file(directory):
         typer.echo(write_report(directory, out))
         return
@@ -61,3 +71,20 @@ def report(
             with Store(arena, readonly=True) as store:
                 say_lost(store, messages)
         typer.echo(write_report(there, out or (None if there == directory else directory / "report.html")))
+
+
+def _follow(directory: Path, out: Path | None, port: int) -> None:
+    """Serve the page that follows a run, its address alone on stdout."""
+    from arenaloop.cli.live_report import serve_live
+    from arenaloop.errors import ConfigError, InputError
+
+    if out is not None:
+        raise ConfigError("--live serves its page and writes no file: it goes without --out")
+    if not directory.exists():
+        raise InputError(f"{directory}: no such run directory")
+
+    def announce(url: str) -> None:
+        print(url, flush=True)  # a script that started the server reads this line from a pipe
+        typer.echo(f"follows {directory}; Ctrl-C ends", err=True)
+
+    serve_live(directory, port, announce)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from arenaloop.cli.recipe_standing import Before
     from arenaloop.config import RecipeSettings
     from arenaloop.judges.jury import Decider
     from arenaloop.recipes.costs import Costs
@@ -168,8 +169,8 @@ def _execute(
     from arenaloop.calls.recorded import recorded_notes
     from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, write_settings
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
-    from arenaloop.cli.recipe_standing import begin_recipe, stop_recipe
-    from arenaloop.report import write_report
+    from arenaloop.cli.recipe_standing import begin_recipe, done_before, stop_recipe
+    from arenaloop.cli.written_report import written_report
     from arenaloop.specs.models import planned_only
     from arenaloop.specs.recipes import RECIPES
     from arenaloop.store import Store
@@ -190,7 +191,9 @@ def _execute(
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
             costs = None if recipe.costs is None else recipe.costs(built, out, there, measure)
             plan = recipe.outline(built)
-            _print_outline(plan, out, messages, getattr(built, "judge", None), there, costs)
+            before = done_before(plan, built, settings, there, out)
+            costs = None if costs is None else costs.without_trainings(before.through)
+            _print_outline(plan, out, messages, getattr(built, "judge", None), there, before, costs)
         if as_json:
             told = {} if costs is None else costs.to_json()
             document = {"out": str(out), "stages": list(plan.stages), "facts": list(plan.facts), **told}
@@ -198,9 +201,11 @@ def _execute(
         return
     with open_directory(out) as store:
         Budget(settings.budget_usd, settings.budget_calls).begin(store)  # refuses before anything is written
-        _print_outline(recipe.outline(built), out, messages, getattr(built, "judge", None), store)
+        plan = recipe.outline(built)
+        before = done_before(plan, built, settings, store, out)
+        _print_outline(plan, out, messages, getattr(built, "judge", None), store, before)
         write_settings(out, settings)
-        begin_recipe(recipe, built, settings, store)
+        begin_recipe(plan, built, settings, store)
         try:
             if ask_first:
                 for line in _asked_first(built, settings, store):
@@ -212,7 +217,7 @@ def _execute(
             raise
         say_notices(messages, store)
         error, unread = commonest_error(store), unread_example(store)
-    report = write_report(out)
+    report = written_report(out, result.leaderboard.battles)
     if as_json:
         sys.stdout.write(json.dumps(result.summary, indent=2) + "\n")
     else:
@@ -225,26 +230,29 @@ def _execute(
         else:
             result.leaderboard.show(console)
         _say_result(console, result.summary, out)
-        say(console, f"report: {report}")
+        say(console, report)
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
         say_undecided(messages, result.summary, error, unread)
         raise typer.Exit(3)
 
 
-def _asked_first(built: Any, settings: RecipeSettings, store: Store) -> tuple[str, ...]:
-    """Let a recipe's opponents and its judge be asked once, in battles that its leaderboard needs; what is odd."""
+def _asked_first(built: Any, settings: RecipeSettings, store: Store) -> list[str]:
+    """Let a recipe's opponents and its judges be asked once, on a prompt that its leaderboard has; what is odd."""
     from arenaloop.arena.matchmaking import all_pairs
     from arenaloop.arena.preflight import preflight
     from arenaloop.calls.budget import Budget
     from arenaloop.recipes.parts import Arena
 
-    opponents, judge, test = (getattr(built, name, None) for name in ("opponents", "judge", "test"))
-    if not opponents or not test or judge is None:
-        return ()
-    arena = Arena(store, judge, settings, getattr(built, "recorded", {}))
-    arena.admit(test, opponents)
-    plan = arena.plan(opponents, [prompt.id for prompt in test], all_pairs([one.name for one in opponents]))
-    return preflight(plan, store, Budget(settings.budget_usd, settings.budget_calls)).warnings
+    opponents = built.opponents
+    test = getattr(built, "test", None) or getattr(built, "evaluation", ())
+    lines: list[str] = []
+    judges = [one for name in ("judge", "held_out_judge") if (one := getattr(built, name, None)) is not None]
+    for judge in [member for one in judges for member in (one.pool.members if hasattr(one, "pool") else [one])]:
+        arena = Arena(store, judge, settings, getattr(built, "recorded", {}))
+        arena.admit(test, opponents)
+        plan = arena.plan(opponents, [prompt.id for prompt in test], all_pairs([one.name for one in opponents]))
+        lines += preflight(plan, store, Budget(settings.budget_usd, settings.budget_calls)).warnings
+    return lines
 
 
 def _say_result(console: Console, summary: Mapping[str, Any], out: Path) -> None:
@@ -271,22 +279,28 @@ def _print_outline(
     console: Console,
     judge: Decider | None,
     store: Store | None,
+    before: Before,
     costs: Costs | None = None,
 ) -> None:
     from arenaloop.calls.speeds import judging_time
     from arenaloop.judges.jury import Jury
+    from arenaloop.recipes.under_way import LEADERBOARD
     from arenaloop.terminal import counted, say, table
 
     say(console, f"{out}: {counted(len(outline.stages), 'stage')} ({', '.join(outline.stages)})", fold=True)
     say(console, f"  {' · '.join(outline.facts)}", fold=True)
+    if before.told:
+        say(console, f"  {before.told}", fold=True)
     jury = None if judge is None else Jury.of(judge)
     if costs is None:
-        calls = sum(n for _, _, n in outline.calls)
-        say(console, f"  at most {counted(calls, 'judge call')} (equal pairs of texts are asked once):", fold=True)
-        for name, prompts, n in outline.calls:
+        left = [one for one in outline.calls if not (LEADERBOARD in before.through or one[0] in before.through)]
+        calls = sum(n for _, _, n in left)
+        if left:
+            say(console, f"  at most {counted(calls, 'judge call')} (equal pairs of texts are asked once):", fold=True)
+        for name, prompts, n in left:
             say(console, f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls", fold=True)
         members = () if jury is None else jury.members
-        for member in members:
+        for member in members if calls else ():
             if line := judging_time(store, member, calls // len(members)):
                 say(console, f"  {line}", fold=True)
     else:

@@ -58,6 +58,7 @@ def winrate(
     from arenaloop.data.formats import read_annotations, read_difficulty
     from arenaloop.data.result_files import not_through
     from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths
+    from arenaloop.ratings.rate_flags import FLAGS
     from arenaloop.ratings.undecided import rate_bounds
     from arenaloop.ratings.win_rate import win_rates
 
@@ -146,8 +147,9 @@ def winrate(
     for note in annotations.notes:
         say(console, f"note: {note}", fold=True)
     for row in rows:
-        if row.flags:
-            say(console, f"note: {row.model}: {', '.join(row.flags)}")
+        for flag in row.flags:
+            if flag != "baseline":
+                say(console, f"note: {row.model}: {FLAGS[flag]}", fold=True)
     for name in moving:
         one = bounds[name]
         places = f"#{one.place}, #{one.worst_place} with its {one.undecided:,} lost, #{one.best_place} if won"

@@ -8,7 +8,7 @@ speed that was measured here or is stated (`machine`). What nobody has told is u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,13 @@ class Costs:
     notes: Sequence[str] = ()
     spent: float | None = 0.0
     device: GPUSettings | None = None
+
+    def without_trainings(self, stages: Collection[str]) -> Costs:
+        """The same where the trainings of some stages are through."""
+        nothing = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "seconds": 0.0, "memory": None}
+        done = [part.stage in stages and part.what in ("training", "samples") for part in self.parts]
+        parts = [replace(part, **nothing) if gone else part for part, gone in zip(self.parts, done, strict=True)]
+        return replace(self, parts=parts)
 
     def total(self, column: str, parts: Sequence[Part] | None = None) -> Any:
         """One column summed; None where a part does not know it."""

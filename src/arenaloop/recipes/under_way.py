@@ -50,12 +50,19 @@ class Begun:
     Attributes:
         stages: all that it has, in order.
         battles: how many it will want, all stages and the leaderboard together.
+        settings: hash of those that decide the results.
         parts: those that were begun, in order.
     """
 
     stages: Sequence[str] = ()
     battles: int = 0
+    settings: str = ""
     parts: Sequence[Planned] = field(default_factory=list)
+
+    @property
+    def through(self) -> set[str]:
+        """Names of what is through."""
+        return {part.name for part in self.parts if part.finished}
 
     @property
     def open(self) -> Planned | None:
@@ -133,7 +140,7 @@ def begun(store: Store) -> Begun | None:
     if head is None:
         return None
     parts = [Planned(name, key, done, tuple(store.note(_PARTS, key) or ())) for name, key, done in head["parts"]]
-    return Begun(head["stages"], head["battles"], parts)
+    return Begun(head["stages"], head["battles"], head["settings"], parts)
 
 
 def plan_of(store: Store, key: str, judges: Mapping[str, Decider]) -> BattlePlan | None:

@@ -19,6 +19,8 @@ __all__ = ["Documents", "number", "read_documents"]
 
 NEEDED = ("config.yaml", "arena.db", "battles.jsonl", "leaderboard.json", "summary.json")
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""the safe loader in C where it is there: a tenth of the time"""
 _BOARD = {"method": str, "interval": str, "cluster": str, "battles": int, "ties": int, "leaderboard": list}
 _SUMMARY = {"battles_wanted": int, "battles_decided": int, "verdicts_ok": int, "verdicts_failed": dict}
 
@@ -114,7 +116,7 @@ def read_documents(directory: Path) -> Documents:
         )
     config_text = _text(directory / "config.yaml")
     try:
-        config = yaml.safe_load(config_text)
+        config = yaml.load(config_text, _LOADER)  # noqa: S506 - a safe one
     except yaml.YAMLError:
         config = None  # it is shown as it stands, and nothing else depends on it
     board = _mapping(directory / "leaderboard.json", _BOARD)

@@ -23,6 +23,7 @@ __all__ = [
     "joined_style",
     "metadata_schema",
     "read_answer_styles",
+    "refuse_other_models",
     "spoken_texts",
     "structure",
     "style_cells",
@@ -39,6 +40,7 @@ METADATA = {
     "bold": ("bold_count_{}", ("**", "__")),
 }
 """Fields of Chatbot Arena's `conv_metadata` by feature: the name, by side, and its own fields."""
+_NAMED = 8
 _TEXTS = ("conversation", "response", "output", "messages", "text")
 """Columns NAME_a and NAME_b that may hold an answer; the first that is there does."""
 
@@ -184,6 +186,25 @@ def read_answer_styles(path: str | Path) -> dict[tuple[str, str], Style]:
     if not found:
         raise InputError(f"{path}: no answers in it")
     return found
+
+
+def refuse_other_models(answers: StyleByAnswer, models: Sequence[str], path: Path) -> None:
+    """Refuse answers of which none is by a model that battled.
+
+    Raises:
+        InputError: names the models of both.
+    """
+    names = sorted({model for model, _ in answers})
+    if not {*names} & {*models}:
+        raise InputError(
+            f"{path}: no answer here is by a model that battled: these are answers of {_some(names)}, and the battles "
+            f"are of {_some(models)}; the names must be the same"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _is_question(row: JsonRow) -> bool:

@@ -1,0 +1,25 @@
+"""Whether a run writes its report by itself: every end in order does, of a run that is not very large."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from arenaloop.report import write_report
+
+__all__ = ["LARGE", "written_report"]
+
+LARGE = 20_000
+"""Battles up to which the page is written unasked: about a millisecond of one core for each, a third of the run's own
+work without its calls."""
+
+
+def written_report(out: Path, battles: int) -> str:
+    """Write a run's page, and say where it is; of a very large run without one, say what writes it.
+
+    Raises:
+        InputError, ArenaFileError, StorageError: as of `report.write_report`.
+    """
+    path = out / "report.html"
+    if battles <= LARGE or path.is_file():  # which would be that of an earlier end
+        return f"report: {write_report(out)}"
+    return f"arenaloop report {out}  writes {path}"
