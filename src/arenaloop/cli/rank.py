@@ -113,7 +113,7 @@ def rank(
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_battles
     from arenaloop.data.formats.style_columns import read_answer_styles
-    from arenaloop.data.judged_votes import rated_jointly, read_judged_votes
+    from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes
     from arenaloop.data.run_battles import is_run, read_run
     from arenaloop.ratings.style_features import is_style
 
@@ -138,6 +138,7 @@ def rank(
             battles = read_run(directory, controls=controls, own_failure=policy, by=by)
         else:
             battles = read_battles(there, controls=controls, answers=styles, by=by)
+        games = games_of_run(directory) if is_run(directory) else None
     settings: dict[str, Any] = {
         "method": method,
         "interval": interval,
@@ -151,7 +152,7 @@ def rank(
         "controls": controls,
         "frozen": frozen,
     }
-    board = leaderboard(battles, **settings)
+    board = leaderboard(battles, games=games, **settings)
     slices = [] if by is None else slice_boards(battles, **settings)
     _finish(board, plot, as_json, by, slices)
 
