@@ -5,6 +5,7 @@
 
 *Wrong* is a board on which some pair is called separated that is level, or stands the other way round, in truth. Ranks
 are held where the interval holds every rank that the model could have in truth (models that are level share theirs).
+*Percentiles* are those of each model's rank over draws, as most programs tell it (`ratings.drawn_ranks`).
 """
 
 from __future__ import annotations
@@ -37,13 +38,16 @@ WORLDS = {
 
 
 def hold(name: str, repeats: int) -> list[str]:
-    """One row: share of wrong boards; ranks held, all and each; differences held, of fixed pairs and of neighbours."""
+    """One row: share of wrong boards; ranks held, all, each, and by percentiles; differences held.
+
+    These are of fixed pairs, and of neighbours: by their own intervals, by those of all at once, and on whole boards.
+    """
     theta, count, prompts, suits = WORLDS[name]
     truth = truth_of(theta, suits, 0.1)
     level = np.abs(truth[:, None] - truth[None, :]) < 1e-9
     above = (truth[:, None] > truth[None, :]) & ~level
     best, worst = 1 + above.sum(axis=0), len(theta) - above.sum(axis=1)
-    wrong, ranks, each, fixed, beside, together = [], [], [], [], [], []
+    wrong, ranks, each, drawn_each, fixed, beside, within, together = ([] for _ in range(8))
     for seed in range(repeats):
         rng = np.random.default_rng([seed, list(WORLDS).index(name)])
         drawn = votes(theta, count, rng, prompts=prompts, suits=suits)
@@ -57,10 +61,16 @@ def hold(name: str, repeats: int) -> list[str]:
         held = (order.lower <= best) & (order.upper >= worst)
         ranks.append(bool(held.all()))
         each.append(held.mean())
-        together.append(all(n.joint_lower < gap < n.joint_upper for n, gap in zip(order.neighbours, real, strict=True)))
+        low, high = board.worth.drawn
+        drawn_each.append(((low <= best) & (high >= worst)).mean())
+        inside = [n.joint_lower < gap < n.joint_upper for n, gap in zip(order.neighbours, real, strict=True)]
+        within.append(np.mean(inside))
+        together.append(all(inside))
         beside.append(np.mean([n.lower < gap < n.upper for n, gap in zip(order.neighbours, real, strict=True)]))
         fixed.append(_fixed(drawn, truth))
-    figures = [_share(list(map(float, found))) for found in (wrong, ranks, each, fixed, beside, together)]
+    figures = [
+        _share(list(map(float, found))) for found in (wrong, ranks, each, drawn_each, fixed, beside, within, together)
+    ]
     return [name, *figures]
 
 
@@ -121,12 +131,17 @@ def compare(command: str, board: str, seed: int) -> list[str]:
     theirs = {(p["upper"], p["lower"]) for p in probes["separation"]["detail"]["pairs"] if p["resolved_simultaneous"]}
     mine = {(d["above"], d["below"]) for d in ours["differences"] if d["separated"]}
     ranks = {row["model"]: (row["rank_lower"], row["rank_upper"]) for row in ours["leaderboard"]}
-    apart = max(max(abs(ranks[row["model"]][k] - row["rank_ci"][k]) for k in (0, 1)) for row in audit["leaderboard"])
+    drawn_ranks = ours["rank_percentiles"]
+    theirs_ranks = {row["model"]: row["rank_ci"] for row in audit["leaderboard"]}
+    apart, alike = (
+        max(abs(told[model][k] - ends[k]) for model, ends in theirs_ranks.items() for k in (0, 1))
+        for told in (ranks, drawn_ranks)
+    )
     seats = ours["seat"]["value"], probes["position_bias"]["value"]
     seat = "–" if None in seats else f"{seats[0]:+.4f}, {seats[1]:+.4f}"
     same = "the same" if theirs == mine else f"{len(mine - theirs)} more, {len(theirs - mine)} fewer"
     cpu = f"{ours_seconds:.2f}, {theirs_seconds:.2f} ({theirs_seconds / ours_seconds:.0f} times)"
-    return [board, f"{len(mine)} of {len(ours['differences'])}", same, str(apart), seat, cpu]
+    return [board, f"{len(mine)} of {len(ours['differences'])}", same, str(apart), str(alike), seat, cpu]
 
 
 def _timed(command: list[str]) -> tuple[float, str]:
@@ -158,6 +173,7 @@ def main() -> None:
             "separated",
             "by the other",
             "ranks apart",
+            "percentiles of ranks apart",
             "seat, nats: ours, theirs",
             "CPU s: ours, theirs",
         ]
@@ -170,9 +186,11 @@ def main() -> None:
         "wrong",
         "all ranks held",
         "each rank held",
+        "by percentiles",
         "pairs held",
-        "neighbours held",
-        "neighbours at once",
+        "neighbours held by their own",
+        "by those of all at once",
+        "all neighbours held",
     ]
     _print(titles, (hold(world, options.repeats) for world in WORLDS))
 

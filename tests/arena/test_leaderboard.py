@@ -37,7 +37,7 @@ def test_the_document_has_exactly_the_promised_fields() -> None:
     document = json.loads(leaderboard(columns()).to_json())
     assert list(document) == [
         "method", "interval", "level", "cluster", "battles", "ties", "skipped", "notes", "leaderboard",
-        "tie_rule", "tiers", "differences", "seat", "cycles", "flags",
+        "tie_rule", "tiers", "differences", "seat", "cycles", "rank_percentiles", "flags",
     ]  # fmt: skip
     assert (document["method"], document["interval"], document["level"]) == ("bt", "sandwich", 0.95)
     assert (document["cluster"], document["battles"], document["skipped"]) == ("prompt", 600, 0)

@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.arena.matchmaking import Schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import run_tournament
 from arenaloop.calls.answers import Contestant
-from arenaloop.data.judged_votes import rated_jointly, read_judged_votes
+from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes
+from arenaloop.data.run_battles import read_run
 from arenaloop.errors import ConfigError
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.jury import Jury, JuryRule
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel
+from arenaloop.ratings.battles import Battles
 from arenaloop.sandbox.judge import read_judge_prompt
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Request
@@ -130,3 +133,25 @@ def test_what_holds_no_several_judges_is_refused(tmp_path: Path) -> None:
     own = plain | {"judge": "j", "score_a": 1.0, "score_b": 0.0, "flipped": False, "verdicts": ["k"]}
     with pytest.raises(ConfigError, match=r"wants the arena\.db"):
         read_judged_votes(table(tmp_path / "c.jsonl", [own]))
+
+
+def test_the_games_behind_a_run_tell_the_seat_as_its_leaderboard_does(tmp_path: Path) -> None:
+    out = run(tmp_path / "run", "majority")
+    games = games_of_run(out)
+    assert games is not None
+    assert (len(games), games.clusters) == (3 * 2 * 3 * len(PROMPTS), len(PROMPTS))
+    board = json.loads((out / "leaderboard.json").read_bytes())
+    assert board["seat"]["value"] > 0.5  # one of the three judges names the first seat
+    again = leaderboard(read_run(out), games=games).to_dict()
+    assert again["seat"] == board["seat"]
+    turned = games.among(["c", "b"])
+    assert turned.models == ("c", "b")
+    assert len(turned) == 2 * 3 * len(PROMPTS)
+    assert won_by_first(turned, 1) == won_by_first(games, 1, 2)
+    (out / "arena.db").unlink()
+    assert games_of_run(out) is None
+
+
+def won_by_first(battles: Battles, first: int, second: int = 0) -> float:
+    rows = (battles.a == first) & (battles.b == second)
+    return float(battles.score_a[rows].sum())

@@ -100,8 +100,9 @@ def test_neighbours_are_what_intervals_and_power_say_of_them() -> None:
     for n in found.neighbours:
         names = battles.models[n.above], battles.models[n.below]
         assert (n.difference, n.lower, n.upper) == pytest.approx(spread.difference(*names), abs=0.02)
-        joint = spread.difference(*names, level=found.neighbour_level)[1:]
-        assert (n.joint_lower, n.joint_upper) == pytest.approx(joint, abs=0.02)
+        near = spread.difference(*names, level=found.neighbour_level)[1]  # the end towards 0
+        far = spread.difference(*names, level=found.pair_level)[2]  # the end away from it, whoever is chosen
+        assert (n.joint_lower, n.joint_upper) == pytest.approx((near, far), abs=0.02)
         if n.separated:
             assert n.more is None
         else:

@@ -7,7 +7,8 @@ import pytest
 
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import fit
-from arenaloop.ratings.reliability import RIDGE, fit_reliability
+from arenaloop.ratings.joint_fit import RIDGE
+from arenaloop.ratings.reliability import fit_reliability
 
 K = 5
 NAMES = [f"m{i}" for i in range(K)]
@@ -125,7 +126,7 @@ def test_a_model_without_a_vote_has_no_rating_and_a_crowd_is_refused() -> None:
 
 def test_a_fit_that_did_not_come_to_rest_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     battles, judge, _ = votes([1.5, 0.5], [0.8, 0.0], prompts=5)
-    monkeypatch.setattr("arenaloop.ratings.reliability._STEPS", 1)
+    monkeypatch.setattr("arenaloop.ratings.joint_fit._STEPS", 1)
     found = fit_reliability(battles, judge, ["x", "y"])
     assert not found.converged
     assert any("did not converge in 1 steps" in note for note in found.notes)

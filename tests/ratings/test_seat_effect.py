@@ -101,3 +101,34 @@ def test_a_seat_that_wins_everything_has_no_finite_effect() -> None:
     found = seat_effect(games, fit(games), clustered=False)
     assert (found.value, found.lower) == (None, None)
     assert "no finite estimate" in found.reason
+
+
+def both_seats(gamma: float, prompts: int, seed: int, wavers: float = 1.0) -> Battles:
+    """Three models, each pair on each prompt from both seats; how much better an answer is stays the same."""
+    rng = np.random.default_rng(seed)
+    a, b = np.tile([0, 0, 1], prompts), np.tile([1, 2, 2], prompts)
+    prompt = np.repeat(np.arange(prompts), 3)
+    better = np.array([0.5, 0.0, -0.5])
+    apart = better[a] - better[b] + rng.normal(0.0, 1.0, len(a))
+    odds = 2.0 * np.concatenate([apart, -apart]) + gamma + wavers * rng.logistic(size=2 * len(a))
+    score = (odds > 0).astype(float)
+    cluster = np.concatenate([prompt, prompt])
+    return Battles.of(list("xyz"), np.concatenate([a, b]), np.concatenate([b, a]), score, cluster=cluster)
+
+
+def test_games_of_both_seats_tell_the_seat_and_intervals_hold_the_truth() -> None:
+    large = both_seats(0.5, 20_000, 1)
+    truth = seat_effect(large, fit(large), clustered=True, paired=True).value
+    held = 0
+    for seed in range(60):
+        games = both_seats(0.5, 60, seed)
+        found = seat_effect(games, fit(games), clustered=True, paired=True)
+        held += found.lower < truth < found.upper
+    assert 53 <= held <= 60
+
+
+def test_a_judge_that_sees_through_the_seat_has_an_effect_of_none_and_no_interval() -> None:
+    games = both_seats(0.0, 60, 0, wavers=0.0)
+    found = seat_effect(games, fit(games), clustered=True, paired=True)
+    assert (found.value, found.lower, found.upper) == (0.0, None, None)
+    assert found.reason == "verdicts turn with the seats on fewer than three prompts"

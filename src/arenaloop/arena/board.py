@@ -270,29 +270,34 @@ class Leaderboard:
             ],
         )
 
-    def table_of_judges(self) -> Table | None:
-        """A terminal table of a jury's fitted members, the weightiest first; None without them."""
+    def table_of_judges(self, width: int = 100) -> Table | None:
+        """A terminal table of a jury's fitted members, the weightiest first; None without them.
+
+        A terminal of `width` columns that has no room for all of it does without votes, agreement, and intervals.
+        """
         if self.judges is None:
             return None
-        rows = [
-            [
-                one.name,
-                f"{one.weight:.2f}",
-                f"{one.slope:+.2f}",
-                span(one.slope_lower, one.slope_upper, "+.2f"),
-                f"{one.seat:+.2f}",
-                span(one.seat_lower, one.seat_upper, "+.2f"),
-                f"{one.votes:,}",
-            ]
-            for one in sorted(self.judges, key=lambda one: -one.slope)
-        ]
+        judges = sorted(self.judges, key=lambda one: -one.slope)
         ends = f"{self.level * 100:g} % interval"
-        return table(["judge", "weight", "slope", ends, "1st seat", ends, "votes"], rows)
+        columns = [
+            ("judge", [plain(one.name) for one in judges]),
+            ("weight", [f"{one.weight:.2f}" for one in judges]),
+            ("slope", [f"{one.slope:+.2f}" for one in judges]),
+            (ends, [span(one.slope_lower, one.slope_upper, "+.2f") for one in judges]),
+            ("1st seat", [f"{one.seat:+.2f}" for one in judges]),
+            (ends, [span(one.seat_lower, one.seat_upper, "+.2f") for one in judges]),
+            ("agrees", ["–" if one.agreement is None else f"{100 * one.agreement:.0f} %" for one in judges]),
+            ("votes", [f"{one.votes:,}" for one in judges]),
+        ]
+        for spare in (7, 6, 3, 4):  # the place of a column once those before it are gone
+            if sum(max(map(len, [title, *cells])) + 2 for title, cells in columns) - 2 > width:
+                del columns[spare]
+        return table([title for title, _ in columns], zip(*(cells for _, cells in columns), strict=True))
 
     def show(self, console: Console, *, ranks: bool = False) -> None:
         """Print all tables; `ranks` as of `table`."""
         console.print(self.table(width=console.width, ranks=ranks))
-        if (judges := self.table_of_judges()) is not None:
+        if (judges := self.table_of_judges(console.width)) is not None:
             console.print(judges)
         if (rest := self.table_without_verdict()) is not None:
             console.print(rest)

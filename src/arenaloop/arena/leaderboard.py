@@ -33,7 +33,7 @@ from arenaloop.types import Battle
 if TYPE_CHECKING:
     pass
 
-__all__ = ["leaderboard", "needs_memory", "ranked"]
+__all__ = ["best_first", "leaderboard", "needs_memory", "ranked"]
 
 METHODS = ("bt", "elo")
 INTERVALS = ("sandwich", "bootstrap")
@@ -54,6 +54,7 @@ def leaderboard(
     level: float = 0.95,
     controls: Sequence[str] = (),
     frozen: Mapping[str, tuple[float, float]] | None = None,
+    games: Battles | None = None,
 ) -> Leaderboard:
     """Rate the models of some battles.
 
@@ -77,6 +78,7 @@ def leaderboard(
         controls: covariates to hold equal, such as ``length``; see `ratings.covariates`. ``style`` and ``arena_hard``
             stand for several, see `ratings.style`.
         frozen: coefficient and scale of controls that shall not be estimated.
+        games: the verdicts behind the battles, the first seat in column a (`data.judged_votes.games_of_run`).
 
     Raises:
         ConfigError: a setting that does not exist or cannot be, such as an anchor that is not in the data.
@@ -164,13 +166,14 @@ def leaderboard(
         worth = worth_of(
             table,
             found,
-            _best_first(rating),
+            best_first(rating),
             cluster=cluster,
             level=level,
             ties=ties,
             of_all=of_all,
             voters=chosen.power_voters,
             plain=not controls,
+            games=None if games is None else games.among(table.models),
         )
     notes += [*failure_notes(table), *(bounds.notes if bounds is not None else ())]
     return Leaderboard(
@@ -275,7 +278,7 @@ def _unsettled(table: Battles, rating: Any) -> list[str]:
     ]
 
 
-def _best_first(rating: Any) -> list[int]:
+def best_first(rating: Any) -> list[int]:
     """Codes of the models by their ratings, those without one last; level ones by name."""
     return sorted(
         range(len(rating)),
@@ -311,7 +314,7 @@ def ranked(
             estimate=None if estimate is None else _number(estimate[code]),
             **({} if worth is None else worth.row(code)),
         )
-        for place, code in enumerate(_best_first(rating), start=1)
+        for place, code in enumerate(best_first(rating), start=1)
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from arenaloop.arena.board import Leaderboard
-from arenaloop.arena.leaderboard import ranked
+from arenaloop.arena.leaderboard import best_first, ranked
+from arenaloop.arena.worth import worth_of
 from arenaloop.data.judged_votes import JudgedVotes
 from arenaloop.errors import ConfigError
 from arenaloop.ratings.battles import Battles
@@ -52,8 +53,17 @@ def reliability_board(
         notes += [*found.notes, *spread.notes(anchor=anchor, origin=origin)]
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    lower[found.separated] = upper[found.separated] = float("nan")
-    rows = ranked(table, rating, lower, upper, None, None)
+    worth = worth_of(
+        table,
+        spread,
+        best_first(rating),
+        cluster=cluster,
+        level=level,
+        plain=False,
+        games=votes.games,
+        paired=battles is not None,
+    )
+    rows = ranked(table, rating, lower, upper, None, None, worth)
     if battles is not None:
         fought, won = battles.per_model()
         own = {name: (int(fought[code]), float(won[code])) for code, name in enumerate(battles.models)}
@@ -71,6 +81,7 @@ def reliability_board(
         skipped=counted.skipped,
         notes=tuple(notes),
         rows=rows,
+        worth=worth,
         judges=found.judges,
         votes=len(table),
     )

@@ -26,7 +26,7 @@ from arenaloop.arena.reliability_board import reliability_board
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.notices import told_notices
 from arenaloop.calls.progress import Tally
-from arenaloop.data.judged_votes import votes_of_run
+from arenaloop.data.judged_votes import games_of_run, votes_of_run
 from arenaloop.jsonl import encode_json, write_json, write_jsonl
 from arenaloop.ratings.battles import Battles
 from arenaloop.store import Store
@@ -228,7 +228,7 @@ def write_results(
         anchor = anchor if anchor is not None and columns.met(anchor[0]) else None
         board = reliability_board(votes_of_run(out, store), columns.coded(), anchor=anchor)
     else:
-        board = _rated(columns, anchor, rating or {})
+        board = _rated(columns, anchor, {"games": games_of_run(out, store), **(rating or {})})
     board = replace(board, notes=(*board.notes, *notes))
     write_json(out / "leaderboard.json", board.to_dict())
     return Tournament(board, summary, tally)

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from arenaloop.ratings import bradley_terry
+from arenaloop.ratings.arrays import IntArray
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.board_flags import Flag, board_flags
 from arenaloop.ratings.bootstrap import Bootstrap
 from arenaloop.ratings.cycles import Cycles, cycles
+from arenaloop.ratings.drawn_ranks import drawn_ranks
 from arenaloop.ratings.intervals import Intervals
 from arenaloop.ratings.order import Neighbours, Order, board_order
 from arenaloop.ratings.seat_effect import SeatEffect, seat_effect
@@ -31,6 +34,7 @@ class Worth:
         seat: what the first seat is worth.
         circles: cyclic triads; None with fewer than three models.
         flags: what may be wrong with the board as a whole.
+        drawn: lowest and highest rank by percentiles of each model by itself; see `ratings.drawn_ranks`.
     """
 
     models: tuple[str, ...]
@@ -39,6 +43,7 @@ class Worth:
     seat: SeatEffect
     circles: Cycles | None
     flags: tuple[Flag, ...]
+    drawn: tuple[IntArray, IntArray]
 
     @property
     def tiers(self) -> int:
@@ -70,6 +75,10 @@ class Worth:
                 **({"reason": self.seat.reason} if self.seat.reason else {}),
             },
             "cycles": None if self.circles is None else self._circles(self.circles),
+            "rank_percentiles": {
+                name: [lower, upper] if lower else None
+                for name, lower, upper in zip(self.models, *(ends.tolist() for ends in self.drawn), strict=True)
+            },
             "flags": [{"flag": flag.name, "text": flag.text} for flag in self.flags],
         }
 
@@ -110,6 +119,8 @@ def worth_of(
     of_all: BattleSums | None = None,
     voters: tuple[float, float] | None = None,
     plain: bool = True,
+    games: Battles | None = None,
+    paired: bool = True,
 ) -> Worth:
     """What a board's order is worth.
 
@@ -128,7 +139,11 @@ def worth_of(
     clustered = cluster != "battle"
     fit = spread.fit
     found = board_order(spread, order, battles.clusters if clustered else len(battles), level=level)
-    seat = seat_effect(battles, fit, clustered=clustered, level=level)
+    if games is None:
+        seat = seat_effect(battles, fit, clustered=clustered, level=level)
+    else:
+        by_prompt = games.cluster is not None and (clustered or paired)  # both games of a battle are one observation
+        seat = seat_effect(games, fit, clustered=by_prompt, paired=paired and by_prompt, level=level)
     every = battles if of_all is None else of_all
     rules, circles = {}, None
     if plain:
@@ -136,7 +151,7 @@ def worth_of(
         circles = cycles(battles, half if ties != "drop" else fit, inflation=1.0 if voters is None else voters[0] ** 2)
         rules = orders_by_rule(every, half) if every.ties else {}
     flags = board_flags(fit, found, seat=seat, rules=rules, rule=ties, circles=circles, voters=voters)
-    return Worth(fit.models, found, cluster, seat, circles, tuple(flags))
+    return Worth(fit.models, found, cluster, seat, circles, tuple(flags), drawn_ranks(spread, level))
 
 
 def _finite(value: float) -> float | None:

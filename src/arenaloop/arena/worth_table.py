@@ -34,10 +34,13 @@ def show_worth(console: Console, worth: Worth, names: Sequence[str]) -> None:
         level = f"{worth.order.level * 100:g} %"
         tiers = f"{worth.tiers} tier{'' if worth.tiers == 1 else 's'}"
         told = f"{separated:,} of {len(neighbours):,} neighbours separated: {tiers}{more}"
-        say(console, f"{told} · ranks, and intervals of all at once, hold together at {level}", style="dim", fold=True)
+        held = (
+            f"ranks, and intervals of all at once, hold together at {level}; that of one pair is for pairs named before"
+        )
+        say(console, f"{told} · {held}", style="dim", fold=True)
     seat = worth.seat
     if seat.value is not None:
-        known = "no interval" if seat.lower is None else f"{seat.lower:+.3f} … {seat.upper:+.3f}"
+        known = f"no interval: {seat.reason}" if seat.lower is None else f"{seat.lower:+.3f} … {seat.upper:+.3f}"
         say(console, f"first seat: {seat.value:+.3f} nats, {known}", fold=True)
     if (circles := worth.circles) is not None and circles.triads > 1:
         drawn = "" if circles.lower is None else f" ({circles.lower:,.0f} … {circles.upper:,.0f})"

@@ -129,7 +129,7 @@ def rank(
     from arenaloop.data.formats import read_battles
     from arenaloop.data.formats.streamed_battles import read_streamed, streamed_wanted
     from arenaloop.data.formats.style_columns import read_answer_styles, refuse_other_models
-    from arenaloop.data.judged_votes import rated_jointly, read_judged_votes
+    from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes
     from arenaloop.data.run_battles import is_run, read_run
     from arenaloop.ratings.style_features import is_style
     from arenaloop.terminal import say
@@ -189,7 +189,8 @@ def rank(
             battles = read_battles(there, controls=controls, answers=styles, by=by)
             if styles is not None and answers is not None:
                 refuse_other_models(styles, battles.models, answers)
-    board = leaderboard(battles, **settings)
+        games = games_of_run(directory) if is_run(directory) else None
+    board = leaderboard(battles, games=games, **settings)
     slices = [] if by is None else slice_boards(battles, **settings)
     _finish(board, plot, as_json, by, slices)
 

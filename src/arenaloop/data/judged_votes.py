@@ -17,7 +17,7 @@ import numpy as np
 
 from arenaloop.data.formats.judgments import battle_columns, is_own
 from arenaloop.data.run_battles import arena_of, is_run, judged_hashes, read_failures, read_run
-from arenaloop.errors import ConfigError, InputError
+from arenaloop.errors import ArenaFileError, ConfigError, InputError, StorageError
 from arenaloop.jsonl import read_rows
 from arenaloop.ratings.arrays import IntArray, encode
 from arenaloop.ratings.battles import Battles
@@ -27,7 +27,7 @@ from arenaloop.store import Store
 from arenaloop.tables import file_error, table_rows
 from arenaloop.types import Winner
 
-__all__ = ["JudgedVotes", "rated_jointly", "read_judged_votes", "votes_of_run"]
+__all__ = ["JudgedVotes", "games_of_run", "rated_jointly", "read_judged_votes", "votes_of_run"]
 
 _BATCH = 2000
 
@@ -49,6 +49,11 @@ class JudgedVotes:
     judges: tuple[str, ...]
     failed: dict[str, int]
     merged: Battles | None = None
+
+    @property
+    def games(self) -> Battles:
+        """The votes that a judge gave, and so from a seat."""
+        return self.battles.rows(self.judge < len(self.judges))
 
 
 def read_judged_votes(path: Path) -> JudgedVotes:
@@ -87,6 +92,30 @@ def rated_jointly(path: Path) -> bool:
         document = json.loads(read_regular(directory / "leaderboard.json"))
         return isinstance(document, dict) and document.get("rule") == "reliability" and arena_of(directory) is not None
     return False
+
+
+def games_of_run(directory: Path, store: Store | None = None) -> Battles | None:
+    """The verdicts behind a run directory's battles, each a game with the first seat in column a.
+
+    Args:
+        directory: with ``battles.jsonl``.
+        store: its arena file; opened where it is not given.
+
+    Returns:
+        None where no arena file holds any of them.
+    """
+    if store is None:
+        if (arena := arena_of(directory)) is None:
+            return None
+        try:
+            with Store(arena, readonly=True) as opened:
+                return games_of_run(directory, opened)
+        except (ArenaFileError, StorageError):  # `read_run` says so
+            return None
+    try:
+        return votes_of_run(directory, store).games
+    except InputError:
+        return None
 
 
 def votes_of_run(directory: Path, store: Store) -> JudgedVotes:

@@ -417,6 +417,15 @@ class Battles(BattleSums):
             own_failures=None if self.own_failures is None else self.own_failures[used],
         )
 
+    def among(self, models: Sequence[str]) -> Battles:
+        """The same battles by the codes of these models; those of other models are left out."""
+        place = {name: code for code, name in enumerate(models)}
+        code = np.array([place.get(name, -1) for name in self.models], dtype=np.int32)
+        kept = self.rows((code[self.a] >= 0) & (code[self.b] >= 0))
+        return replace(
+            kept, models=tuple(models), a=code[kept.a], b=code[kept.b], undecided=None, own_failures=None, skipped=0
+        )
+
     def by_voter(self) -> Battles:
         """The same battles with voters in the place of prompts: those of one voter are no independent witnesses."""
         return replace(self, cluster=self.voter, clusters=self.voters)

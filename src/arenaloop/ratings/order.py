@@ -3,6 +3,11 @@
 * **Neighbours.** The difference between a model and the next one on the board, with its own interval and with one that
   holds for all neighbours at once (`simultaneous`). They are separated where the latter leaves out 0. Intervals of two
   ratings may overlap while that of their difference leaves out 0: what is asked is the difference.
+* **Who made them neighbours.** The same battles did, and so these differences seem smaller than they are: the worst of
+  one group and the best of the next stand side by side. The interval of one pair by itself holds for pairs that were
+  named beforehand. That of all at once allows for it: its end towards 0, which such a choice moves to the safe side, is
+  the quantile over neighbours; its end away from 0 is that over all pairs, which holds whichever are chosen (Berk,
+  Brown, Buja, Zhang & Zhao 2013, "Valid post-selection inference").
 * **Tiers.** A new tier begins where neighbours are separated.
 * **Ranks.** A model is at least as many ranks down as models are above it for certain, and as many up as are below it
   (Goldstein & Spiegelhalter 1996; Mogstad, Romano, Shaikh & Wilhelm 2024, "Inference for ranks", section 3, single
@@ -43,7 +48,7 @@ class Neighbours:
         difference: of their ratings, in Elo points, at least 0 unless the board is sorted by something else.
         error: standard error of it in Elo points; infinite where there is none.
         lower, upper: its interval; infinite where an end is open, both where there is none.
-        joint_lower, joint_upper: the interval that holds for all neighbours at once.
+        joint_lower, joint_upper: the interval that holds for all neighbours at once, whichever the battles made so.
         more: further prompts (or what is independent) that would separate them with a probability of 80 %, if the
             difference is what it seems; None where they are separated, and where nothing can be said.
     """
@@ -113,10 +118,9 @@ def board_order(
     for a, b in steps:
         chosen[a, b] = True
     neighbour_level = joint_level(errors, chosen, level)
-    neighbours = _neighbours(spread, errors, steps, units, level, neighbour_level, power)
-
     comparable = (of_piece[:, None] == of_piece[None, :]) & (of_piece[:, None] >= 0)
     pair_level = joint_level(errors, comparable, level)
+    neighbours = _neighbours(spread, errors, steps, units, level, neighbour_level, pair_level, power)
     above = _above(spread, errors, comparable, pair_level)
     rated = ~np.isnan(theta)
     lower = np.where(rated, 1 + above.sum(axis=0), 0)
@@ -144,6 +148,7 @@ def _neighbours(
     units: int,
     level: float,
     joint: float,
+    every: float,
     power: float,
 ) -> tuple[Neighbours, ...]:
     if not steps:
@@ -151,15 +156,19 @@ def _neighbours(
     a, b = np.array(steps).T
     theta = spread.fit.theta
     apart, error = theta[a] - theta[b], errors.error[a, b]
-    one, all_of = (
-        np.where(np.isfinite(error), error, np.inf) * t_quantiles(at, errors.dof[a, b]) for at in (level, joint)
+    one, near, far = (
+        np.where(np.isfinite(error), error, np.inf) * t_quantiles(at, errors.dof[a, b]) for at in (level, joint, every)
     )
     found = []
     for k, (i, j) in enumerate(steps):
         lower, upper = apart[k] - one[k], apart[k] + one[k]
-        joint_lower, joint_upper = apart[k] - all_of[k], apart[k] + all_of[k]
+        down = apart[k] < 0.0  # the board is sorted by something else
+        joint_lower = apart[k] - (far[k] if down else near[k])
+        joint_upper = apart[k] + (near[k] if down else far[k])
         if errors.open[i, j]:
-            (lower, upper), (joint_lower, joint_upper) = (_ends(spread, i, j, at) for at in (level, joint))
+            lower, upper = _ends(spread, i, j, level)
+            joint_lower = _ends(spread, i, j, every if down else joint)[0]
+            joint_upper = _ends(spread, i, j, joint if down else every)[1]
         elif errors.draws is not None and math.isfinite(error[k]):
             lower, upper = _ends(spread, i, j, level)  # percentiles
         separated = joint_lower > 0.0 or joint_upper < 0.0

@@ -71,7 +71,7 @@ def pair_errors(spread: Intervals | Bootstrap) -> PairErrors:
             judge = _judged if len(piece) <= _EXACT else _bounded
             block = np.ix_(piece, piece)
             error[block], dof[block] = judge(spread.evidence, covariance, piece)
-    error[opened] = np.inf
+    error[opened | np.isnan(error)] = np.inf  # NaN: of a model whose variance is not known
     np.fill_diagonal(error, np.inf)
     return PairErrors(error, dof, opened, covariance, draws)
 

@@ -21,23 +21,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, sigmoid, tally
+from arenaloop.ratings.arrays import BoolArray, IntArray, tally
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry, fit
 from arenaloop.ratings.clusters import bound_groups, effective_clusters, worth_inside
 from arenaloop.ratings.evidence import Evidence
 from arenaloop.ratings.intervals import Intervals, between
+from arenaloop.ratings.joint_fit import JointFit, by_pair, fit_jointly, laplacian
+from arenaloop.ratings.separation import settled
+from arenaloop.ratings.simultaneous import level_of_all
 from arenaloop.ratings.student import t_quantile
 
-__all__ = ["MOST_JUDGES", "RIDGE", "JudgeFit", "Reliability", "fit_reliability"]
+__all__ = ["MOST_JUDGES", "JudgeFit", "Reliability", "fit_reliability"]
 
-RIDGE = 0.1
-"""On each slope's distance from 1 and on each seat effect, in squared nats."""
 MOST_JUDGES = 200
-_STEPS = 200
-_TOLERANCE = 1e-8
-_DENSE_SCORES = 1 << 20
-"""Entries of the clusters x parameters matrix of scores that are held at once (8 MiB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +43,17 @@ class JudgeFit:
 
     Attributes:
         name: of the judge. `votes`: how many of its verdicts were fitted.
+        agreement: share of its votes with a winner that name the model which the fit rates higher; None without any.
         slope, slope_lower, slope_upper: alpha and its interval; see the module for its scale.
         weight: its slope as a share of the best's, in [0, 1]; 0 where it is not positive.
         seat, seat_lower, seat_upper: what the first seat is worth to it, in nats.
+        slope_joint_lower, slope_joint_upper, seat_joint_lower, seat_joint_upper: ends that hold for all judges' slopes
+            and seats at once (max-t, from the joint covariance).
     """
 
     name: str
     votes: int
+    agreement: float | None
     slope: float
     slope_lower: float | None
     slope_upper: float | None
@@ -60,16 +61,21 @@ class JudgeFit:
     seat: float
     seat_lower: float | None
     seat_upper: float | None
+    slope_joint_lower: float | None = None
+    slope_joint_upper: float | None = None
+    seat_joint_lower: float | None = None
+    seat_joint_upper: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """The joint fit.
+    """The joint fit, as a board needs it.
 
     Attributes:
-        intervals: strengths (`intervals.fit`) and their covariance, the judges' uncertainty in it.
+        intervals: strengths (`intervals.fit`) and their block of the joint covariance, with the judges' uncertainty in
+            it; NaN of models that are `separated`.
         judges: in the order that they were given.
-        separated: models that won or lost every vote against some of the others, shape (K,): no interval is known.
+        separated: models on the far side of a divide that no upset crossed, shape (K,): no interval is known.
         converged: whether the fit came to rest. `steps`: how many it took.
         notes: what a reader should know, in plain words.
     """
@@ -82,21 +88,10 @@ class Reliability:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """Votes summed by judge and seated pair, shape (C,) each; `judge` is J for pseudo-wins and where nobody judged."""
-
-    judge: IntArray
-    a: IntArray
-    b: IntArray
-    weight: FloatArray
-    won: FloatArray
-
-
 def fit_reliability(
     battles: Battles, judge: IntArray, judges: Sequence[str], *, cluster: str = "prompt", level: float = 0.95
 ) -> Reliability:
-    """Penalised maximum likelihood by Fisher's scoring with halved steps, and a sandwich covariance over clusters.
+    """The joint fit of models and judges; see `joint_fit`.
 
     Args:
         battles: one vote each, `a` in the first seat.
@@ -109,243 +104,78 @@ def fit_reliability(
     Raises:
         ValueError: too many judges, or no prompt ids to cluster by.
     """
-    J, K = len(judges), len(battles.models)
+    J = len(judges)
     if J > MOST_JUDGES:
         raise ValueError(f"{J:,} judges: rule reliability is for a jury, of at most {MOST_JUDGES}")
     if cluster == "prompt" and battles.cluster is None:
         raise ValueError("no prompt ids to cluster by: use cluster='battle'")
     plain = fit(battles)
-    cells = _cells(battles, judge, plain, J)
-    rated = ~np.isnan(plain.theta)
-    frame = _constraints(plain, rated, J)
-    x = np.concatenate([np.nan_to_num(plain.theta), np.ones(J), np.zeros(J)])
-    loss = _loss(cells, x, K, J)
-    steps, rest = 0, np.inf
-    while steps < _STEPS and rest >= _TOLERANCE:
-        steps += 1
-        gradient, H = _derivatives(cells, x, K, J)
-        step = _solve(H, frame, gradient)[: len(x)]
-        rest = float(np.abs(gradient @ step))
-        size = 1.0
-        while size > 1e-6 and (tried := _loss(cells, x + size * step, K, J)) > loss + 1e-12 * abs(loss):
-            size /= 2.0
-        if size <= 1e-6:
-            break
-        x, loss = x + size * step, tried
-    converged = rest < 1e-5
-    x, frame, lone = _scaled(x, frame, K, J)
-    theta, alpha, seat = x[:K], x[K : K + J], x[K + J :]
-    for c in np.unique(plain.component[rated]):
-        piece = rated & (plain.component == c)
-        theta[piece] -= theta[piece].mean()
-
-    _, H = _derivatives(cells, x, K, J, lone)
-    bread = _inverse(H, frame)
-    weight = np.ones(len(battles)) if battles.mass is None else battles.mass
-    own = np.append(alpha, lone)[judge]
-    d = theta[battles.a] - theta[battles.b]
-    p = sigmoid(own * d + np.append(seat, 0.0)[judge])
-    r, q = weight * (battles.score_a - p), weight**2 * p * (1.0 - p)
     prompts = cluster == "prompt"
     group = battles.cluster if prompts and battles.cluster is not None else np.arange(len(battles))
     units = battles.clusters if prompts else len(battles)
-    meat = _meat(battles, judge, r, own, d, group, units, J)
-    covariance = bread @ meat @ bread * (units / max(units - 1.0, 1.0))
+    found = fit_jointly(battles, judge, J, plain, group=group, units=units)
+    separated = _separated(plain)
+    fits = _judges(judges, battles, judge, found, units, level)
+    return Reliability(
+        _intervals(battles, plain, found, separated, cluster, units),
+        fits,
+        separated,
+        found.converged,
+        found.steps,
+        tuple(_notes(plain, fits, found)),
+    )
 
-    fitted = replace(plain, theta=np.where(rated, theta, np.nan))
+
+def _separated(plain: BradleyTerry) -> BoolArray:
+    """Models that no upset binds to the largest group; all of those that stand across a divide where there is none."""
+    across = np.asarray(plain.pseudo.any(axis=1))
+    firm = settled(plain, np.zeros(len(across), dtype=bool))
+    return across if firm is None else across & ~firm
+
+
+def _intervals(
+    battles: Battles, plain: BradleyTerry, found: JointFit, separated: BoolArray, cluster: str, units: int
+) -> Intervals:
+    """The strengths' intervals, with what they rest on (see `evidence`): votes count for what their judges weigh."""
+    K, prompts = len(plain.models), cluster == "prompt"
+    rated = ~np.isnan(plain.theta)
     cell = battles.a.astype(np.int64) * K + battles.b
     worth = effective_clusters(battles, cluster)
     bound = bound_groups(battles) if prompts else None
     worth = worth if bound is None else worth_inside(battles, bound, worth)
     thin = (worth < 1.5) & rated
-    known = bread @ _expected(cells, x, K, J, lone) @ bread
+    weight = np.ones(len(battles)) if battles.mass is None else battles.mass
+    own, q = weight * found.slope, found.p * (1.0 - found.p)
     evidence = Evidence(
-        bread[:K, :K],
-        known[:K, :K],
-        _by_pair(cell, q * own**2, K),
-        _by_pair(cell, weight**4 * own**4 * (qq := p * (1.0 - p)) * (1.0 - 4.0 * qq), K),
-        _laplacian(cell, (own * r) ** 2, K) if prompts else None,
+        found.bread[:K, :K],
+        found.known[:K, :K],
+        by_pair(cell, own**2 * q, K),
+        by_pair(cell, own**4 * q * (1.0 - 4.0 * q), K),
+        laplacian(cell, (own * (battles.score_a - found.p)) ** 2, K) if prompts else None,
         worth - 1.0 if prompts else np.where(thin, np.inf, np.maximum(worth - 1.0, 1.0)),
         prompts,
         thin,
         bound,
     )
-    intervals = Intervals(fitted, between(plain, covariance[:K, :K]), units, evidence, None)
-    fits = _judges(judges, judge, alpha, seat, np.diag(covariance)[K:], units, level)
-    return Reliability(
-        intervals,
-        fits,
-        np.asarray(plain.pseudo.any(axis=1)),
-        converged,
-        steps,
-        tuple(_notes(plain, fits, converged, steps)),
-    )
-
-
-def _cells(battles: Battles, judge: IntArray, plain: BradleyTerry, J: int) -> _Cells:
-    K = len(battles.models)
-    weight = np.ones(len(battles)) if battles.mass is None else battles.mass
-    code = (judge.astype(np.int64) * K + battles.a) * K + battles.b
-    distinct, where = np.unique(code, return_inverse=True)
-    i, j = np.nonzero(plain.pseudo)
-    more = plain.pseudo[i, j]
-    return _Cells(
-        np.concatenate([distinct // (K * K), np.full(len(i), J)]),
-        np.concatenate([distinct // K % K, i]),
-        np.concatenate([distinct % K, j]),
-        np.concatenate([tally(where, len(distinct), weight), more]),
-        np.concatenate([tally(where, len(distinct), weight * battles.score_a), more]),
-    )
-
-
-def _constraints(plain: BradleyTerry, rated: BoolArray, J: int) -> FloatArray:
-    """Directions that stay: the sum of each component's strengths, models without a vote, the sum of the slopes."""
-    K = len(plain.models)
-    rows = [np.where(rated & (plain.component == c), 1.0, 0.0) for c in np.unique(plain.component[rated])]
-    rows += [np.eye(K)[i] for i in np.flatnonzero(~rated)]
-    frame = np.zeros((len(rows) + 1, K + 2 * J))
-    for n, row in enumerate(rows):
-        frame[n, :K] = row / np.sqrt(row.sum())
-    frame[-1, K : K + J] = 1.0 / np.sqrt(J)
-    return frame
-
-
-def _scaled(x: FloatArray, frame: FloatArray, K: int, J: int) -> tuple[FloatArray, FloatArray, float]:
-    """The fit with slopes of self-weighted mean 1, the directions that then stay, and the slope of nobody's votes."""
-    alpha = x[K : K + J]
-    good = np.maximum(alpha, 0.0)
-    unit = float(good @ good) / float(good.sum())
-    x = np.concatenate([x[:K] * unit, alpha / unit, x[K + J :]])
-    along = np.where(alpha > 0, 2.0 * alpha / unit - 1.0, 0.0)
-    frame = frame.copy()
-    frame[-1, K : K + J] = along / np.sqrt(along @ along)
-    return x, frame, 1.0 / unit
-
-
-def _predictor(cells: _Cells, x: FloatArray, K: int, J: int, lone: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Of each cell its odds, the slope and the difference of strengths; pseudo-wins have slope `lone` and no seat."""
-    slope = np.append(x[K : K + J], lone)[cells.judge]
-    d = x[cells.a] - x[cells.b]
-    return slope * d + np.append(x[K + J :], 0.0)[cells.judge], slope, d
-
-
-def _loss(cells: _Cells, x: FloatArray, K: int, J: int) -> float:
-    eta, _, _ = _predictor(cells, x, K, J, 1.0)
-    likelihood = float((cells.won * eta - cells.weight * np.logaddexp(0.0, eta)).sum())
-    return 0.5 * RIDGE * float(((x[K : K + J] - 1.0) ** 2).sum() + (x[K + J :] ** 2).sum()) - likelihood
-
-
-def _derivatives(cells: _Cells, x: FloatArray, K: int, J: int, lone: float = 1.0) -> tuple[FloatArray, FloatArray]:
-    """Ascent direction of the penalised likelihood, shape (P,), and its expected information, shape (P, P)."""
-    eta, slope, d = _predictor(cells, x, K, J, lone)
-    p = sigmoid(eta)
-    r = cells.won - cells.weight * p
-    gradient = np.concatenate([
-        tally(cells.a, K, slope * r) - tally(cells.b, K, slope * r),
-        tally(cells.judge, J + 1, d * r)[:J] - RIDGE * (x[K : K + J] - 1.0),
-        tally(cells.judge, J + 1, r)[:J] - RIDGE * x[K + J :],
-    ])  # fmt: skip
-    H = _expected(cells, x, K, J, lone)
-    ridge = np.arange(K, K + 2 * J)
-    H[ridge, ridge] += RIDGE
-    return gradient, H
-
-
-def _expected(cells: _Cells, x: FloatArray, K: int, J: int, lone: float) -> FloatArray:
-    """Expected information of the votes, shape (P, P)."""
-    eta, slope, d = _predictor(cells, x, K, J, lone)
-    p = sigmoid(eta)
-    q = cells.weight * p * (1.0 - p)
-    H = np.zeros((K + 2 * J, K + 2 * J))
-    H[:K, :K] = _laplacian(cells.a.astype(np.int64) * K + cells.b, q * slope**2, K)
-    for first, values in ((K, q * slope * d), (K + J, q * slope)):
-        block = tally(cells.a * (J + 1) + cells.judge, K * (J + 1), values) - tally(
-            cells.b * (J + 1) + cells.judge, K * (J + 1), values
-        )
-        H[:K, first : first + J] = block.reshape(K, J + 1)[:, :J]
-        H[first : first + J, :K] = H[:K, first : first + J].T
-    at = np.arange(J)
-    by_judge = [tally(cells.judge, J + 1, values)[:J] for values in (q * d * d, q * d, q)]
-    H[K + at, K + at], H[K + J + at, K + J + at] = by_judge[0], by_judge[2]
-    H[K + at, K + J + at] = H[K + J + at, K + at] = by_judge[1]
-    return H
-
-
-def _bordered(H: FloatArray, frame: FloatArray) -> FloatArray:
-    return np.block([[H, frame.T], [frame, np.zeros((len(frame), len(frame)))]])
-
-
-def _solve(H: FloatArray, frame: FloatArray, gradient: FloatArray) -> FloatArray:
-    """The step within the constraints, shape (P + C,)."""
-    whole = _bordered(H, frame)
-    right = np.concatenate([gradient, np.zeros(len(frame))])
-    try:
-        return np.asarray(np.linalg.solve(whole, right))
-    except np.linalg.LinAlgError:
-        return np.asarray(np.linalg.lstsq(whole, right, rcond=None)[0])
-
-
-def _inverse(H: FloatArray, frame: FloatArray) -> FloatArray:
-    """Inverse of the information within the constraints, shape (P, P)."""
-    return np.asarray(np.linalg.pinv(_bordered(H, frame), hermitian=True)[: len(H), : len(H)])
-
-
-def _laplacian(cell: IntArray, values: FloatArray, K: int) -> FloatArray:
-    """Sum of value (e_a - e_b)(e_a - e_b)^T, shape (K, K)."""
-    pair = _by_pair(cell, values, K)
-    return np.asarray(np.diag(pair.sum(axis=1)) - pair)
-
-
-def _by_pair(cell: IntArray, values: FloatArray, K: int) -> FloatArray:
-    """Sums over each pair, whoever sat first, shape (K, K), symmetric."""
-    total = tally(cell, K * K, values).reshape(K, K)
-    return np.asarray(total + total.T)
-
-
-def _meat(
-    battles: Battles,
-    judge: IntArray,
-    r: FloatArray,
-    slope: FloatArray,
-    d: FloatArray,
-    group: IntArray,
-    units: int,
-    J: int,
-) -> FloatArray:
-    """Sum over clusters of the outer products of their scores, shape (P, P)."""
-    K = len(battles.models)
-    wide = K + 2 * J
-    step = max(1, _DENSE_SCORES // wide)
-    order = np.argsort(group, kind="stable")
-    edges = np.searchsorted(group[order], np.arange(0, units + step, step))
-    meat = np.zeros((wide, wide))
-    for part, first in enumerate(range(0, units, step)):
-        rows = order[edges[part] : edges[part + 1]]
-        many = min(step, units - first)
-        base = (group[rows].astype(np.int64) - first) * wide
-        own, residual = slope[rows], r[rows]
-        judged = judge[rows] < J
-        by = base[judged] + K + judge[rows][judged]
-        at = [base + battles.a[rows], base + battles.b[rows], by, by + J]
-        values = [own * residual, -own * residual, (d[rows] * residual)[judged], residual[judged]]
-        scores = tally(np.concatenate(at), many * wide, np.concatenate(values)).reshape(many, wide)
-        meat += scores.T @ scores
-    return meat
+    covariance = between(plain, found.covariance[:K, :K].copy())
+    covariance[separated] = covariance[:, separated] = np.nan
+    return Intervals(replace(plain, theta=np.where(rated, found.theta, np.nan)), covariance, units, evidence, None)
 
 
 def _judges(
-    names: Sequence[str],
-    judge: IntArray,
-    alpha: FloatArray,
-    seat: FloatArray,
-    variance: FloatArray,
-    units: int,
-    level: float,
+    names: Sequence[str], battles: Battles, judge: IntArray, found: JointFit, units: int, level: float
 ) -> tuple[JudgeFit, ...]:
-    J = len(names)
-    half = np.sqrt(np.maximum(variance, 0.0)) * t_quantile(level, max(units - 1.0, 1.0))
-    best = max(float(alpha.max(initial=0.0)), 1e-12)
+    K, J = len(battles.models), len(names)
+    covariance = found.covariance[K:, K:]
+    error = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    dof = max(units - 1.0, 1.0)
+    one = error * t_quantile(level, dof)
+    all_of = error * t_quantile(level_of_all(covariance, level), dof)
+    best = max(float(found.alpha.max(initial=0.0)), 1e-12)
     votes = np.bincount(judge, minlength=J + 1)
+    told = (battles.score_a != 0.5) & (np.abs(found.apart) > 1e-12)
+    named = tally(judge[told], J + 1)
+    alike = tally(judge[told & ((battles.score_a > 0.5) == (found.apart > 0.0))], J + 1)
 
     def ends(value: float, of: float) -> tuple[float | None, float | None]:
         return (value - of, value + of) if units > 2 and of > 1e-9 else (None, None)
@@ -354,20 +184,25 @@ def _judges(
         JudgeFit(
             name,
             int(votes[j]),
-            float(alpha[j]),
-            *ends(float(alpha[j]), float(half[j])),
-            max(float(alpha[j]) / best, 0.0),
-            float(seat[j]),
-            *ends(float(seat[j]), float(half[J + j])),
+            float(alike[j] / named[j]) if named[j] else None,
+            (slope := float(found.alpha[j])),
+            *ends(slope, float(one[j])),
+            max(slope / best, 0.0),
+            (seat := float(found.seat[j])),
+            *ends(seat, float(one[J + j])),
+            *ends(slope, float(all_of[j])),
+            *ends(seat, float(all_of[J + j])),
         )
         for j, name in enumerate(names)
     )
 
 
-def _notes(plain: BradleyTerry, fits: Sequence[JudgeFit], converged: bool, steps: int) -> list[str]:
+def _notes(plain: BradleyTerry, fits: Sequence[JudgeFit], found: JointFit) -> list[str]:
     notes = list(plain.notes)
-    if not converged:
-        notes.append(f"the fit of judges and models did not converge in {steps} steps: its figures are not to be used")
+    if not found.converged:
+        notes.append(
+            f"the fit of judges and models did not converge in {found.steps} steps: its figures are not to be used"
+        )
     turned = [one.name for one in fits if one.slope_upper is not None and one.slope_upper < 0.0]
     if turned:
         notes.append(f"{', '.join(turned)} votes against what the others see: weight 0")

@@ -5,6 +5,10 @@
 (Davidson & Beaver 1977, the multiplicative order effect; gamma is the log-odds that a first seat adds between equals.)
 `Battles.a` is the first seat, which is so in files of votes and of single games. Where each pair of models stands in
 one order nearly always, nothing tells the seat from the models, and there is no figure.
+
+Where each pair of answers was judged from both seats (`paired`) a judge that sees through the seat says the same twice,
+and what the two games tell of the seat cancels out: that is no lack of evidence but what is measured. All of it comes
+from verdicts that turned with the seats, so that degrees of freedom are counted by the clusters that hold one.
 """
 
 from __future__ import annotations
@@ -50,13 +54,16 @@ class SeatEffect:
     error: float | None = None
 
 
-def seat_effect(battles: BattleSums, fit: BradleyTerry, *, clustered: bool, level: float = 0.95) -> SeatEffect:
+def seat_effect(
+    battles: BattleSums, fit: BradleyTerry, *, clustered: bool, paired: bool = False, level: float = 0.95
+) -> SeatEffect:
     """Fit the effect by Newton's method, with a sandwich interval.
 
     Args:
-        battles: the battles that `fit` was made from, the first seat as model a.
+        battles: the battles that `fit` was made from, or the games behind them, the first seat as model a.
         fit: the ratings without the effect.
         clustered: whether `battles.cluster` is what is independent; else every battle is.
+        paired: whether the same answers were judged from both seats, within one cluster; with `clustered` alone.
         level: of the interval.
     """
     size = len(fit.models)
@@ -93,7 +100,13 @@ def seat_effect(battles: BattleSums, fit: BradleyTerry, *, clustered: bool, leve
     strengths = np.where(rated, theta, np.nan)
     if worth < _FEWEST or units < 2:
         return SeatEffect(gamma, None, None, strengths, "fewer than three prompts carry the battles")
-    if summed <= _CANCELLED * alone:
+    if paired:
+        squares = of_cluster * of_cluster
+        worth = min(worth, float(squares.sum() ** 2 / max(float(squares @ squares), 1e-300)))
+        if worth < _FEWEST or squares.sum() <= 1e-12 * alone:
+            gamma = round(gamma, 12) + 0.0  # without any it is 0
+            return SeatEffect(gamma, None, None, strengths, "verdicts turn with the seats on fewer than three prompts")
+    elif summed <= _CANCELLED * alone:
         reason = "the battles on each prompt cancel out, and do not show how sure it is"
         return SeatEffect(gamma, None, None, strengths, reason)
     error = float(np.sqrt(summed * units / (units - 1.0)))

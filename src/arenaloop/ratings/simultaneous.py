@@ -19,7 +19,7 @@ import numpy as np
 from arenaloop.ratings.arrays import BoolArray, FloatArray
 from arenaloop.ratings.pair_errors import PairErrors
 
-__all__ = ["joint_level"]
+__all__ = ["joint_level", "level_of_all", "normal_draws"]
 
 _SEED = 20_240_911
 _DRAWS, _FEWEST_DRAWS = 10_000, 4_000
@@ -55,6 +55,22 @@ def joint_level(errors: PairErrors, chosen: BoolArray, level: float = 0.95) -> f
     return max(level, 2.0 * NormalDist().cdf(critical) - 1.0) if math.isfinite(critical) else each
 
 
+def level_of_all(covariance: FloatArray, level: float = 0.95) -> float:
+    """The level that the interval of each estimate needs for all to hold with probability `level`.
+
+    Args:
+        covariance: of the estimates, shape (n, n); those without variance count for nothing.
+        level: of all intervals together.
+    """
+    error = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    known = np.flatnonzero(error > 1e-9)
+    if len(known) < 2:
+        return level
+    drawn = np.abs(normal_draws(covariance[np.ix_(known, known)], _DRAWS)) / error[known]
+    critical = float(np.quantile(drawn.max(axis=1), level))
+    return max(level, 2.0 * NormalDist().cdf(critical) - 1.0)
+
+
 def _largest(errors: PairErrors, usable: BoolArray) -> FloatArray:
     """The largest studentised error of the usable pairs in each draw, shape (S,)."""
     models = np.flatnonzero(usable.any(axis=0) | usable.any(axis=1))
@@ -68,7 +84,7 @@ def _largest(errors: PairErrors, usable: BoolArray) -> FloatArray:
         drawn = drawn - np.median(drawn, axis=0)
     else:
         many = int(np.clip(_WORK // max(int(usable.sum()), 1), _FEWEST_DRAWS, _DRAWS))
-        drawn = _normal(covariance, many)
+        drawn = normal_draws(covariance, many)
     error = np.ascontiguousarray(drawn.T, dtype=np.float32)  # (k, S)
     scale = np.where(usable, 1.0 / np.sqrt(np.where(usable, variance, 1.0)), 0.0).astype(np.float32)
     largest = np.zeros(error.shape[1], dtype=np.float32)
@@ -82,7 +98,7 @@ def _largest(errors: PairErrors, usable: BoolArray) -> FloatArray:
     return largest.astype(np.float64)
 
 
-def _normal(covariance: FloatArray, many: int) -> FloatArray:
+def normal_draws(covariance: FloatArray, many: int) -> FloatArray:
     """Draws with this covariance, shape (S, k); the same at every call."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))

@@ -80,6 +80,7 @@ def render_file(path: Path, beside: Beside) -> bytes:
         "board": {"own_failures": 0, "undecided": 0, **board},
         "caption": caption(board),
         "worth": worth_of(board),
+        "jury": None,
         "notes": [one_line(note, 400) for note in (board.get("notes") or ())[:30]],
         "rows": rows[:_ROWS],
         "rows_left_out": max(0, len(rows) - _ROWS),

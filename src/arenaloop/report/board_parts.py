@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from arenaloop.report.documents import number
 from arenaloop.report.shown_battles import Picks
 from arenaloop.report.texts import one_line
+from arenaloop.terminal import counted
 
 __all__ = ["Cell", "caption", "pairs_of"]
 
@@ -45,6 +46,9 @@ def caption(board: Mapping[str, Any]) -> str:
     level = number(board.get("level"))
     intervals = f"{100 * level:g} % intervals" if level is not None else "intervals"
     skipped = f", {board['skipped']:,} skipped" if board.get("skipped") else ""
+    judges, votes = board.get("judges"), number(board.get("votes"))
+    if isinstance(judges, list) and judges and votes is not None:
+        method += f" with {votes:,.0f} votes of {counted(len(judges), 'fitted judge')}"
     return (
         f"{board['battles']:,} battles, {board['ties']:,} ties{skipped} · {method} · "
         f"{intervals} ({one_line(board['interval'], 40)}, {clustered})"

@@ -28,6 +28,7 @@ from arenaloop.report.charts import forest, stage_curves
 from arenaloop.report.documents import Documents, number, read_documents
 from arenaloop.report.fitting import fitted
 from arenaloop.report.health import benches, failures, judge_health, scores
+from arenaloop.report.jury import jury_table
 from arenaloop.report.learning import learned
 from arenaloop.report.order import worth_of
 from arenaloop.report.outcome import outcome, title
@@ -202,6 +203,7 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "board": {"own_failures": 0, "undecided": 0, **documents.board},
         "caption": caption(documents.board),
         "worth": worth_of(documents.board),
+        "jury": jury_table(documents.board),
         "notes": [one_line(note, 400) for note in _notes(documents)[:30]],
         "rows": rows,
         "rows_left_out": len(documents.rows) - len(rows),
