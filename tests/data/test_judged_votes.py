@@ -144,7 +144,7 @@ def test_the_games_behind_a_run_tell_the_seat_as_its_leaderboard_does(tmp_path: 
     assert board["seat"]["value"] > 0.5  # one of the three judges names the first seat
     again = leaderboard(read_run(out), games=games).to_dict()
     assert again["seat"] == board["seat"]
-    turned = games.among(["c", "b"])
+    turned = games.of_models(["c", "b"])
     assert turned.models == ("c", "b")
     assert len(turned) == 2 * 3 * len(PROMPTS)
     assert won_by_first(turned, 1) == won_by_first(games, 1, 2)

@@ -173,7 +173,7 @@ def leaderboard(
             of_all=of_all,
             voters=chosen.power_voters,
             plain=not controls,
-            games=None if games is None else games.among(table.models),
+            games=None if games is None else games.of_models(table.models),
         )
     notes += [*failure_notes(table), *(bounds.notes if bounds is not None else ())]
     return Leaderboard(

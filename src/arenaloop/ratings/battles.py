@@ -417,7 +417,7 @@ class Battles(BattleSums):
             own_failures=None if self.own_failures is None else self.own_failures[used],
         )
 
-    def among(self, models: Sequence[str]) -> Battles:
+    def of_models(self, models: Sequence[str]) -> Battles:
         """The same battles by the codes of these models; those of other models are left out."""
         place = {name: code for code, name in enumerate(models)}
         code = np.array([place.get(name, -1) for name in self.models], dtype=np.int32)
