@@ -21,7 +21,7 @@ settings.register_profile(
 settings.load_profile("arenaloop")
 
 # every call of the command reads all verbs' signatures anew; they do not change within a process
-typer.main.get_command = functools.cache(typer.main.get_command)
+pytest.MonkeyPatch().setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

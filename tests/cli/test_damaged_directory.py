@@ -99,7 +99,7 @@ def test_damage_in_a_table_is_one_line_whatever_the_verb(
         for statement in DAMAGES[damage]:
             db.execute(statement)
         db.commit()
-        assert db.total_changes, "nothing was damaged"
+        assert db.total_changes or damage.endswith(" dropped"), "nothing was damaged"
     shutil.copytree(run, run.with_name("damaged"))
     refused = {}
     for verb, arguments in VERBS.items():

@@ -19,6 +19,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from arenaloop.cli import main
+
 # every encoding changes it: signs that URLs escape, and that base64 and JSON write differently
 KEY = 'sk-Test+7/Qz="9%w~KEY&that:nobody@must?see'
 BEARER = f"Bearer {KEY}"
@@ -171,6 +173,32 @@ def command(inputs: Path) -> Callable[..., Ran]:
     return call
 
 
+@pytest.fixture
+def here(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> Callable[..., Ran]:
+    """As `command`, in this process: keys are no process's state, and what is printed is heard where it is written."""
+    monkeypatch.chdir(inputs)
+    monkeypatch.setenv("MY_KEY", KEY)
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def call(*arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["arenaloop", *arguments])
+        capfdbinary.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capfdbinary.readouterr()
+        assert leaks(said.out) == []
+        assert leaks(said.err) == []
+        assert leaking_files(inputs) == {}
+        assert isinstance(ended.value.code, int)
+        return Ran(arguments, ended.value.code, said.out, said.err)
+
+    return call
+
+
 def model_file(inputs: Path, guarded: Guarded, mode: str, model: str = "m") -> str:
     """A SPEC file; a fault is not tried again."""
     path = inputs / f"{mode}-{model}.yaml"
@@ -205,18 +233,20 @@ def test_the_search_finds_every_form(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_with_all_that_follows(inputs: Path, guarded: Guarded, command: Callable[..., Ran]) -> None:
+def test_a_run_with_all_that_follows(
+    inputs: Path, guarded: Guarded, command: Callable[..., Ran], here: Callable[..., Ran]
+) -> None:
     run = battle(inputs, guarded, "200")
-    assert command(*run, "--dry-run").returncode == 0
+    assert here(*run, "--dry-run").returncode == 0
     assert guarded.keys == []
     assert command(*run).returncode == 0
     assert guarded.keys == [BEARER] * 18  # six answers, twelve verdicts: the key is used
-    assert command(*run, "--json").returncode == 0
-    assert command("report", "run").returncode == 0
-    assert command("rank", "run", "--json").returncode == 0
-    assert command("rejudge", "run", "--template", "score_first").returncode == 0
+    assert here(*run, "--json").returncode == 0
+    assert here("report", "run").returncode == 0
+    assert here("rank", "run", "--json").returncode == 0
+    assert here("rejudge", "run", "--template", "score_first").returncode == 0
     audit = ["audit", "--judge", model_file(inputs, guarded, "200", "judge"), "--labels", "labels.json"]
-    assert command(*audit, "--out", "audit").returncode == 0
+    assert here(*audit, "--out", "audit").returncode == 0
     assert guarded.keys == [BEARER] * (18 + 12 + 12)
     for name in ("config.yaml", "arena.db", "summary.json", "battles.jsonl", "leaderboard.json", "report.html"):
         assert (inputs / "run" / name).stat().st_size > 0
@@ -224,54 +254,53 @@ def test_a_run_with_all_that_follows(inputs: Path, guarded: Guarded, command: Ca
 
 
 @pytest.mark.parametrize("mode", ["400", "401", "500", "307", "text", "malformed"])
-def test_a_server_that_echoes_the_key(mode: str, inputs: Path, guarded: Guarded, command: Callable[..., Ran]) -> None:
+def test_a_server_that_echoes_the_key(mode: str, inputs: Path, guarded: Guarded, here: Callable[..., Ran]) -> None:
     """In error bodies, headers, reasons and places to go: what is stored and said of a failure leaves it out."""
     run = battle(inputs, guarded, mode)
-    ran = command(*run)
+    ran = here(*run)
     assert ran.returncode in (3, 4), ran.stderr.decode()
     assert BEARER in guarded.keys
     assert ran.stderr
     assert ran.returncode == 4 or (inputs / "run" / "summary.json").exists()
 
 
-def test_an_audit_of_a_judge_that_echoes_the_key(inputs: Path, guarded: Guarded, command: Callable[..., Ran]) -> None:
+def test_an_audit_of_a_judge_that_echoes_the_key(inputs: Path, guarded: Guarded, here: Callable[..., Ran]) -> None:
     decider = model_file(inputs, guarded, "403", "judge")
-    assert command("audit", "--judge", decider, "--labels", "labels.json", "--out", "audit").returncode in (3, 4)
+    assert here("audit", "--judge", decider, "--labels", "labels.json", "--out", "audit").returncode in (3, 4)
     assert BEARER in guarded.keys
 
 
-def test_a_server_that_fails_now_and_then(inputs: Path, guarded: Guarded, command: Callable[..., Ran]) -> None:
+def test_a_server_that_fails_now_and_then(inputs: Path, guarded: Guarded, here: Callable[..., Ran]) -> None:
     """Failed rows are stored with a reason, shown in the report, and read again; the reasons keep the key out."""
-    ran = command(*battle(inputs, guarded, "some", contestant="some"))
+    ran = here(*battle(inputs, guarded, "some", contestant="some"))
     assert ran.returncode == 3, ran.stderr.decode()
-    assert command("report", "run").returncode == 0
-    assert command("rejudge", "run", "--template", "score_first").returncode in (0, 3)
+    assert here("report", "run").returncode == 0
+    assert here("rejudge", "run", "--template", "score_first").returncode in (0, 3)
     with closing(sqlite3.connect(inputs / "run" / "arena.db")) as db:
         reasons = [r for (r,) in db.execute("SELECT error FROM verdicts WHERE error IS NOT NULL")]
     assert reasons
     assert all("400" in reason for reason in reasons)
 
 
-def test_batches(inputs: Path, guarded: Guarded, command: Callable[..., Ran]) -> None:
+def test_batches(inputs: Path, guarded: Guarded, here: Callable[..., Ran]) -> None:
     """A Batch API that refuses, with the key in its reason."""
-    ran = command(*battle(inputs, guarded, "403"), "--batch", "--no-wait")
+    ran = here(*battle(inputs, guarded, "403"), "--batch", "--no-wait")
     assert ran.returncode != 0
     assert BEARER in guarded.keys
 
 
-def test_a_wrong_variable_and_a_wrong_key(inputs: Path, guarded: Guarded, command: Callable[..., Ran]) -> None:
+def test_a_wrong_variable_and_a_wrong_key(
+    inputs: Path, guarded: Guarded, here: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = inputs / "judge.yaml"
+    path.write_text(json.dumps({"spec": f"{guarded.url}/200/v1#judge", "key_env": "OTHER_KEY"}))
+    line = ["battle", "--model", "a=file:old.json", "--model", "b=file:old.json", "--prompts", "prompts.jsonl"]
     for value in ("", "line\nbreak", "sk-\x7fbroken", "schlüssel-" + KEY):
-        path = inputs / "judge.yaml"
-        path.write_text(json.dumps({"spec": f"{guarded.url}/200/v1#judge", "key_env": "OTHER_KEY"}))
-        os_environment = {"OTHER_KEY": value}
-        line = [sys.executable, "-c", "from arenaloop.cli import main; main()", "battle", "--model", "a=file:old.json"]
-        line += ["--model", "b=file:old.json", "--prompts", "prompts.jsonl", "--judge", str(path), "--out", "run"]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | os_environment
-        ran = subprocess.run(line, cwd=inputs, env=environment, capture_output=True, timeout=120)
+        monkeypatch.setenv("OTHER_KEY", value)
+        ran = here(*line, "--judge", str(path), "--out", "run")
         assert ran.returncode == 2, ran.stderr.decode()
         assert b"OTHER_KEY" in ran.stderr
         assert not value or value.encode() not in ran.stderr + ran.stdout
-        assert leaks(ran.stderr + ran.stdout) == []
     assert guarded.keys == []
 
 
