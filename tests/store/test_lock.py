@@ -184,10 +184,19 @@ def test_a_run_whose_file_is_moved_stops(path: Path, gone: str) -> None:
 
 
 def test_a_file_system_without_flock_is_no_other_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ENOLCK and EOPNOTSUPP say that there are no locks of this kind; the lock on the file itself is enough."""
+    """ENOLCK and EOPNOTSUPP say that there are no locks of this kind; the lock on the file itself is enough.
 
-    def fails(handle: int) -> None:
+    Without that one flock is enough, as long as SQLite's own locks can be had.
+    """
+
+    def fails(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(locks, "_lock_inode", fails)
+        Store(path).close()
+        patched.setattr(locks.fcntl, "lockf", fails)
+        assert "no locks of byte ranges, which SQLite needs" in refused(path)
 
     monkeypatch.setattr(locks, "_flock", fails)
     with Store(path) as store:

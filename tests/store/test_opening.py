@@ -13,13 +13,16 @@ import textwrap
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from arena_rows import dump, refused, start_writer, turn, verdict
 
 from arenaloop.errors import ArenaFileError, StorageError
-from arenaloop.store import SCHEMA_VERSION, Store
+from arenaloop.store import SCHEMA_VERSION, Store, opening
+from arenaloop.store.opening import log_of
 from arenaloop.store.schema import MIGRATIONS
+from arenaloop.store.values import Connection
 from arenaloop.types import Completion, Outcome, Status, Verdict, content_hash
 
 
@@ -243,12 +246,12 @@ def test_killed_while_it_is_brought_up_to_date(old: Path, step: int) -> None:
     code = """
     import os, sqlite3, sys
     import arenaloop.store.store as store
-    connect = store.Store._connect
-    def dying(self, **options):
-        db = connect(self, **options)
+    connect = store.connect_to_write
+    def dying(path):
+        db = connect(path)
         db.create_function("die", 0, lambda: os.kill(os.getpid(), 9))
         return db
-    store.Store._connect = dying
+    store.connect_to_write = dying
     step = int(sys.argv[2])
     store.MIGRATIONS[step] = store.MIGRATIONS[step] + "UPDATE meta SET value = die();"
     store.Store(sys.argv[1])
@@ -328,3 +331,51 @@ def test_what_was_paid_before_it_was_booked_stays_as_it_was(old: Path, readonly:
         assert (store.usage().calls, store.usage().usd_estimated, store.usage().calls_cut_off) == (7, 0.0, 0)
     assert version(old) == SCHEMA_VERSION
     assert dump(old, "PRAGMA integrity_check") == [("ok",)]
+
+
+class NoMemory(Connection):
+    """As on a file system that cannot share memory: WAL is entered, and the first look at the file fails."""
+
+    alone = False
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if "locking_mode = EXCLUSIVE" in sql:
+            self.alone = True
+        mode = super().execute("PRAGMA journal_mode").fetchone()[0] if "sqlite_master" in sql else ""
+        if mode == "wal" and not self.alone:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorname = "SQLITE_IOERR_SHMMAP"
+            raise error
+        return super().execute(sql, parameters)
+
+
+class NoLog(Connection):
+    """As on a file system of which SQLite knows that it has no shared memory: WAL is not entered."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        return super().execute(sql.replace("journal_mode = WAL", "journal_mode = DELETE"), parameters)
+
+
+@pytest.mark.parametrize("kind", [NoMemory, NoLog])
+@pytest.mark.parametrize("before", [False, True], ids=["new", "written elsewhere"])
+def test_without_a_log_it_is_written_through_a_journal_and_says_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Connection], before: bool
+) -> None:
+    if before:
+        with Store(path) as store:
+            store.add_verdict(verdict("before"))
+            assert store.warning == ""
+    monkeypatch.setattr(opening, "Connection", kind)
+    with Store(path) as store:
+        assert "cannot hold SQLite's log" in store.warning
+        store.add_verdict(verdict("v"))
+        store.flush()
+        assert not log_of(path).exists()
+        with Store(path, readonly=True) as reader:
+            assert reader.verdict("v") is not None
+    assert dump(path, "PRAGMA journal_mode") == [("delete",)]
+    with Store(path, readonly=True) as reader:
+        assert (reader.verdict("before") is not None) == before
+    monkeypatch.undo()
+    with Store(path) as store:  # back where there are logs
+        assert (store.warning, store.verdict("v") is not None) == ("", True)

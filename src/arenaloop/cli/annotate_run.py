@@ -29,7 +29,7 @@ from arenaloop.calls.budget import Budget, dollars, require_prices
 from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.shards import Claim, Shard, claim, refuse_other
-from arenaloop.cli.directory import refuse_foreign
+from arenaloop.cli.directory import open_to_write, refuse_foreign
 from arenaloop.cli.money import settle_batches
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import AnnotateSettings, ModelSettings
@@ -110,7 +110,7 @@ def execute(
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}") from None
-    with Store(arena) as store:
+    with open_to_write(arena) as store:
         refuse_other(store, arena, claimed, "annotate")
         if claimed is not None:
             say(messages, f"{out}: {claimed.line()}")

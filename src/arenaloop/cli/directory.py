@@ -19,6 +19,7 @@ __all__ = [
     "PROGRESS",
     "beside",
     "open_directory",
+    "open_to_write",
     "refuse_foreign",
     "refuse_overwriting",
     "refuse_results_alone",
@@ -50,7 +51,15 @@ def open_directory(out: Path) -> Store:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: cannot be a run directory ({error.strerror})") from None
-    return Store(out / ARENA)
+    return open_to_write(out / ARENA)
+
+
+def open_to_write(arena: Path) -> Store:
+    """Open an arena file for writing, and say what its user should know of how that is done."""
+    store = Store(arena)
+    if store.warning:
+        say(Console(stderr=True), f"warning: {arena}: {store.warning}", fold=True)
+    return store
 
 
 def refuse_results_alone(out: Path) -> None:

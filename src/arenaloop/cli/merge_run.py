@@ -18,7 +18,7 @@ from arenaloop.arena.standing import so_far
 from arenaloop.arena.tournament import Tournament
 from arenaloop.calls.shards import ANCHOR, Claim, claimed, differences, held, merged_of, missing, note_merged, of_all
 from arenaloop.cli.battle_run import settle
-from arenaloop.cli.directory import ARENA, open_directory, write_settings
+from arenaloop.cli.directory import ARENA, open_directory, open_to_write, write_settings
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
 from arenaloop.cli.rank import parse_anchor
 from arenaloop.config import BattleSettings, read_yaml, validate
@@ -165,7 +165,7 @@ class _Union:
                 target = open_directory(self.out)
             else:
                 self.arena.parent.mkdir(parents=True, exist_ok=True)
-                target = Store(self.arena)
+                target = open_to_write(self.arena)
             with target as store:
                 for directory in self.directories:
                     with Store(arena_of(directory), readonly=True) as other:

@@ -20,7 +20,7 @@ from arenaloop.calls.estimate import estimate
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.recorded import materials_to_be
 from arenaloop.calls.units import Planned
-from arenaloop.cli.directory import refuse_foreign
+from arenaloop.cli.directory import open_to_write, refuse_foreign
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import ModelSettings, RunSettings
 from arenaloop.errors import ConfigError, InputError
@@ -97,7 +97,7 @@ def execute(
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}") from None
     scorers = [tried(spec, arena, budget) for spec in rewards]
-    with Store(arena) as store:
+    with open_to_write(arena) as store:
         store.add_prompts(loaded.prompts)
         store.flush()
         expected = _estimate(everyone, by_id, store, settings.seed)

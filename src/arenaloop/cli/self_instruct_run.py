@@ -11,7 +11,7 @@ from rich.console import Console
 
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.estimated import Estimate
-from arenaloop.cli.directory import beside, refuse_foreign
+from arenaloop.cli.directory import beside, open_to_write, refuse_foreign
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import SelfInstructSettings
 from arenaloop.data.self_instruct.asking import estimate_writing, write
@@ -57,7 +57,7 @@ def execute(
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}") from None
     written = Written(plan)
-    with Store(arena) as store:
+    with open_to_write(arena) as store:
         before, expected = estimate_writing(plan, store)
         _say_estimate(messages, before, expected)
         stopped: StoppedError | None = None

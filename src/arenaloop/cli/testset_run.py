@@ -29,7 +29,7 @@ from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.judging import AskedJudge
 from arenaloop.calls.rating import RatingPlan, estimate_ratings, rate
 from arenaloop.calls.shards import Claim, Shard, claim, refuse_other
-from arenaloop.cli.directory import beside, refuse_foreign
+from arenaloop.cli.directory import beside, open_to_write, refuse_foreign
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import TestSetSettings
 from arenaloop.data.clusters import require_clustering
@@ -160,7 +160,7 @@ class _Run:
             self.out.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"--out {self.out}: {error.strerror}") from None
-        with Store(self.arena) as store:
+        with open_to_write(self.arena) as store:
             refuse_other(store, self.arena, self.claimed, "testset")
             self.budget.begin(store)
             if forget and forget_batches(store, self.judges):

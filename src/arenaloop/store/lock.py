@@ -123,11 +123,14 @@ class WriterLock:
             self._file = _opened(path, name)
             found = os.fstat(self._file)
             self.inode: Inode = found.st_dev, found.st_ino
-            if not (self._taken(_lock_inode, self._file) or beside):
-                raise ArenaFileError(
-                    f"{name}: this file system has no locks, so that two runs could write at once: name a directory "
-                    "elsewhere"
+            whole = self._taken(_lock_inode, self._file)
+            if not (whole or (beside and _locks_bytes(self._file))):
+                why = (
+                    "locks of byte ranges, which SQLite needs"
+                    if beside
+                    else "locks, so that two runs could write at once"
                 )
+                raise ArenaFileError(f"{name}: this file system has no {why}: name a directory elsewhere")
             self.check()  # it may have been replaced before it was locked
             if found.st_nlink > 1:
                 own, its = shlex.quote(f"{name}.own"), shlex.quote(str(name))
@@ -209,6 +212,16 @@ def _lock_inode(handle: int) -> None:
 def _unlock_inode(handle: int) -> None:
     with suppress(OSError):
         _byte_lock(handle, fcntl.F_UNLCK)
+
+
+def _locks_bytes(handle: int) -> bool:
+    """Whether the file system locks byte ranges for processes, as SQLite asks it to: without, SQLite waits in vain."""
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _BYTE + 1)
+        fcntl.lockf(handle, fcntl.LOCK_UN, 1, _BYTE + 1)
+    except OSError as error:
+        return error.errno in _TAKEN
+    return True
 
 
 def _byte_lock(handle: int, kind: int) -> None:

@@ -17,11 +17,13 @@ from arenaloop.store.schema import APPLICATION_ID, META, MIGRATIONS, SCHEMA, SCH
 from arenaloop.store.values import Connection
 
 __all__ = [
+    "NO_LOG",
     "RECOVERED",
     "WRITING",
     "check_tables",
     "connect",
     "connect_to_read",
+    "connect_to_write",
     "has_log",
     "identity",
     "log_of",
@@ -33,6 +35,7 @@ __all__ = [
     "refuse_no_files",
     "rows_in",
     "version_of",
+    "with_log",
 ]
 
 WRITING = "writing"
@@ -42,11 +45,20 @@ RECOVERED = "recovered"
 
 _LONGEST_NUMBER = 16  # digits
 _LOGS = ("-wal", "-journal")
-_UNWRITABLE = ("SQLITE_CANTOPEN", "SQLITE_READONLY")
+_UNSHARED = ("SQLITE_IOERR_SHM",)
+"""What SQLite says where a file system cannot share the memory of the log's index."""
+_UNWRITABLE = ("SQLITE_CANTOPEN", "SQLITE_READONLY", *_UNSHARED)
+NO_LOG = (
+    "this file system cannot hold SQLite's log (WAL): commits go through a journal, more slowly; let one machine alone "
+    "use it"
+)
+"""What is to be said of a file that is written without a log."""
 
 
-def connect(path: Path, options: str = "", *, check_same_thread: bool = True) -> sqlite3.Connection:
-    """A connection; `options` are those of SQLite's URI, such as ``mode=ro``."""
+def connect(
+    path: Path, options: str = "", *, check_same_thread: bool = True, alone: bool = False
+) -> sqlite3.Connection:
+    """A connection; `options` are those of SQLite's URI, such as ``mode=ro``; `alone` keeps everybody else out."""
     uri = path.absolute().as_uri() + (f"?{options}" if options else "")
     connection = sqlite3.connect(
         uri,
@@ -58,11 +70,42 @@ def connect(path: Path, options: str = "", *, check_same_thread: bool = True) ->
         factory=Connection,
     )
     try:
+        if alone:  # before SQLite looks at the file for the first time
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA cache_size = -4096")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def connect_to_write(path: Path) -> sqlite3.Connection:
+    """A connection for writing; a file in WAL mode leaves it where the log's memory cannot be shared."""
+    try:
+        return _probed(path)
+    except sqlite3.OperationalError as error:
+        if not _is(error, _UNSHARED):
+            raise
+    _leave_log(path)
+    return _probed(path)
+
+
+def _leave_log(path: Path) -> None:
+    """Fold the log in and go on without one: whoever has the file for himself needs no shared memory for that."""
+    connection = connect(path, alone=True)
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    finally:
+        connection.close()
+
+
+def _read(connection: sqlite3.Connection) -> None:
+    """Make SQLite look at the file; to connect alone does not."""
+    connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+
+
+def _is(error: sqlite3.Error, names: tuple[str, ...]) -> bool:
+    return str(getattr(error, "sqlite_errorname", "")).startswith(names)
 
 
 def connect_to_read(path: Path) -> tuple[sqlite3.Connection, tempfile.TemporaryDirectory[str] | None]:
@@ -74,7 +117,7 @@ def connect_to_read(path: Path) -> tuple[sqlite3.Connection, tempfile.TemporaryD
     try:
         return _probed(path, "mode=ro"), None
     except sqlite3.OperationalError as error:
-        if not getattr(error, "sqlite_errorname", "").startswith(_UNWRITABLE):
+        if not _is(error, _UNWRITABLE):
             raise
     if not os.access(path, os.R_OK):
         raise ArenaFileError(f"{path}: cannot be read (no permission)")
@@ -91,7 +134,7 @@ def connect_to_read(path: Path) -> tuple[sqlite3.Connection, tempfile.TemporaryD
 def _probed(path: Path, options: str = "") -> sqlite3.Connection:
     connection = connect(path, options)
     try:
-        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        _read(connection)
     except BaseException:
         connection.close()
         raise
@@ -128,11 +171,27 @@ def _size(path: Path) -> int:
         return 0
 
 
+def with_log(db: sqlite3.Connection, path: Path) -> tuple[sqlite3.Connection, bool]:
+    """The connection, or another in its place, with commits through a log where the file system bears one; whether so.
+
+    Some network file systems refuse the log when it is asked for, others when its memory is needed first.
+    """
+    try:
+        log = str(db.execute("PRAGMA journal_mode = WAL").fetchone()[0]).lower() == "wal"
+        _read(db)
+    except sqlite3.OperationalError as error:
+        if not _is(error, _UNSHARED):
+            raise
+        db.close()
+        _leave_log(path)
+        db, log = connect(path), False
+    if not log:
+        db.execute("PRAGMA journal_mode = DELETE")
+    return db, log
+
+
 def prepare_to_write(db: sqlite3.Connection, *, new: bool) -> None:
     """Set how a file is written; a new one gets its tables and its secret."""
-    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode.lower() != "wal":  # some network file systems cannot share the log's memory
-        db.execute("PRAGMA journal_mode = DELETE")
     db.execute("PRAGMA synchronous = NORMAL")
     if new:
         # One transaction, so that a process killed in the middle leaves an empty file. The secret is what contestants

@@ -26,10 +26,12 @@ from arenaloop.errors import ArenaFileError, StorageError
 from arenaloop.store.faults import arena_error
 from arenaloop.store.lock import WriterLock, committed_rows, entered, left
 from arenaloop.store.opening import (
+    NO_LOG,
     WRITING,
     check_tables,
     connect,
     connect_to_read,
+    connect_to_write,
     has_log,
     identity,
     lost_rows,
@@ -40,6 +42,7 @@ from arenaloop.store.opening import (
     refuse_no_files,
     rows_in,
     version_of,
+    with_log,
 )
 from arenaloop.store.reads import Readings, Usage
 from arenaloop.store.rows import (
@@ -85,6 +88,7 @@ class Store(Readings):
 
     Attributes:
         lost: what is missing of the rows that were committed, in words; a writer refuses such a file.
+        warning: what a writer should know of how the file is written; empty where all is as it should be.
         sent: what this invocation has sent so far; `put_sent` books it.
 
     Raises:
@@ -96,7 +100,7 @@ class Store(Readings):
     def __init__(self, path: str | Path, *, readonly: bool = False) -> None:
         self.path = Path(path)
         self.readonly = readonly
-        self.lost = ""
+        self.lost = self.warning = ""
         self._real = Path(os.path.realpath(path))  # the lock follows the file, as SQLite's log does
         self._lock: WriterLock | None = None
         self._copy: TemporaryDirectory[str] | None = None
@@ -143,7 +147,7 @@ class Store(Readings):
 
     def _open(self) -> sqlite3.Connection:
         if not self.readonly:
-            return self._connect()
+            return connect_to_write(self._real)
         connection, self._copy = connect_to_read(self._real)
         return connection
 
@@ -171,7 +175,9 @@ class Store(Readings):
             if not version:
                 raise ArenaFileError(f"{self.path}: an empty file, no arena file")
             return
-        prepare_to_write(db, new=not version)
+        self._reader, log = with_log(db, self._real)
+        self.warning = "" if log else NO_LOG
+        prepare_to_write(self._reader, new=not version)
 
     def _migrate(self, version: int) -> None:
         """Bring an older file up to this version, in one transaction; a reader does it before it begins to read."""
