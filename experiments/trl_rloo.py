@@ -2,7 +2,7 @@
 
     python experiments/trl_rloo.py [--seeds 20 21 22] [--split test] [--out DIR] [--jobs 1] [--small]
 
-For each seed SFT-I0 of the policy of `own_samples`, a Llama of the small world that has imitated and not yet battled, so
+For each seed SFT-I0 of the policy of `own_samples`, a Llama of the small world that has imitated and not battled, so
 that much is left to learn; then, as commands in processes of their own:
 
     arenaloop export PROMPTS --to trl --launch --out DIR
