@@ -2,7 +2,8 @@
 
     python experiments/trl_rloo.py [--seeds 20 21 22] [--split test] [--out DIR] [--jobs 1] [--small]
 
-For each seed the policy of `own_samples`, a Llama of the small world; then, as commands in processes of their own:
+For each seed SFT-I0 of the policy of `own_samples`, a Llama of the small world that has imitated and not battled, so
+that much is left to learn; then, as commands in processes of their own:
 
     arenaloop export PROMPTS --to trl --launch --out DIR
     arenaloop reward-server --reward sandbox:gold --prompts DIR/prompts.jsonl --out DIR --port 0
@@ -74,7 +75,7 @@ def launched(policy: Path, asked: list[str], folder: Path, steps: int, seed: int
             "per_device_train_batch_size": AT_ONCE,
             "gradient_accumulation_steps": per_step * SAMPLES // AT_ONCE,
             "max_completion_length": LONGEST,
-            "learning_rate": 2e-4,
+            "learning_rate": 4e-4,
             "lr_scheduler_type": "constant",
             "beta": 0.0,
             "save_strategy": "steps",
@@ -94,7 +95,7 @@ def launched(policy: Path, asked: list[str], folder: Path, steps: int, seed: int
 
 def one_seed(seed: int, split: str, out: Path, sizes: Sizes) -> dict[str, Any]:
     """The figures of a seed."""
-    policy = fine_tuned(seed, out, sizes)
+    policy = fine_tuned(seed, out, sizes).with_name("SFT-I0")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     full = sizes.test >= 1000
     steps, per_step = (STEPS, 32) if full else (2, 8)

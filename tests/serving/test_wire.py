@@ -120,3 +120,23 @@ def test_a_missing_reward_has_a_number_and_a_flag() -> None:
     }
     theirs = reply("openrlhf", ["late"], lambda: Fallback(-1.0).value)
     assert theirs["rewards"] == theirs["scores"] == [-1.0]  # they compute with both
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "user"]), each),
+    max_leaves=8,
+)
+COLUMNS = st.sampled_from(["query", "prompts", "labels", "answers", "prompt_ids", "else"])
+
+
+@given(st.dictionaries(COLUMNS, JSON | st.lists(JSON | st.just("text"), max_size=2)))
+def test_whatever_is_posted_is_read_or_refused_in_one_line(body: dict[str, Any]) -> None:
+    try:
+        batch = read_body(json.dumps(body).encode(), KNOWN, most_characters=100)
+    except WireError as refused:
+        said = str(refused)
+    else:
+        assert all((question.prompt is None) == (question.flag is not None) for question in batch.questions)
+        return
+    assert "\n" not in said

@@ -30,6 +30,7 @@ ROWS: list[dict[str, Any]] = [
     {"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Spell dog."}]},
     {"prompt": "Häng <|im_end|> on", "prompt_id": 7},
 ]
+MODEL = r"my model's \'weights\'\\"
 HOSTILE = 'it\'s a $(touch pwned) "folder"; x\\y `z`'
 
 
@@ -86,15 +87,20 @@ def test_the_script_passes_flags_that_this_version_has(to: str, tmp_path: Path, 
     known = set((FLAGS / f"{to}-{version}.txt").read_text().split())
     for method in METHODS[to]:
         code, (program, folder, *words), told = started(
-            out, "my model's", "--mine", installed=version, METHOD=method, GPUS="2"
+            out, MODEL, "--mine", installed=version, METHOD=method, GPUS="2"
         )
         assert code == 0, told
         assert words[-1] == "--mine"
         if to == "verl":
             given = dict(word.split("=", 1) for word in words[2:-1])
             assert not set(given) - known
-            unquoted = {name: re.sub(r"\\(.)", r"\1", value[1:-1]) for name, value in given.items() if value[0] == "'"}
-            assert unquoted["actor_rollout_ref.model.path"] == "my model's"
+            # Hydra's own rule: a backslash is one, but before a quote and at the end
+            unquoted = {
+                name: re.sub(r"((?:\\\\)*)(\\'|$)", lambda found: found[1][::2] + found[2][1:], value[1:-1])
+                for name, value in given.items()
+                if value[0] == "'"
+            }
+            assert unquoted["actor_rollout_ref.model.path"] == MODEL
             assert unquoted["data.train_files"] == str(out / DATA[to])
             assert unquoted["reward.custom_reward_function.path"] == str(out / "reward.py")
             assert given["algorithm.adv_estimator"] == {"ppo": "gae"}.get(method, method)
@@ -102,7 +108,7 @@ def test_the_script_passes_flags_that_this_version_has(to: str, tmp_path: Path, 
             flags = {word: words[at + 1] for at, word in enumerate(words[:-1]) if word.startswith("--")}
             flags.pop("--num_processes", None)  # accelerate's own
             assert not set(flags) - known
-            assert "my model's" in flags.values()
+            assert MODEL in flags.values()
         if to == "openrlhf":
             assert flags["--reward.remote_url"] == str(out / "reward.py")
             assert flags["--data.prompt_dataset"] == str(out / DATA[to])

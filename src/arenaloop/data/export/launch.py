@@ -98,10 +98,9 @@ _VERL = """    ppo) estimator=gae ;;
     rloo) estimator=rloo ;;
     *) echo "METHOD=$method: one of ppo, grpo, rloo" >&2; exit 2 ;;
 esac
-# a value between quotes of Hydra's own, whatever stands in it
+# a value between quotes of Hydra's own, to which a backslash is one unless a quote follows
 quoted() {
-    local text="${1//\\\\/\\\\\\\\}"
-    printf "'%s'" "${text//\\'/\\\\\\'}"
+    printf "'%s'" "$(printf '%s' "$1" | sed -E "s/(\\\\\\\\*)'/\\\\1\\\\1\\\\\\\\'/g; s/(\\\\\\\\+)\\$/\\\\1\\\\1/")"
 }
 exec python3 -m verl.trainer.main_ppo \\
     algorithm.adv_estimator="$estimator" \\
