@@ -24,6 +24,7 @@ from arenaloop.cli.rank import rank
 from arenaloop.cli.recover import recover
 from arenaloop.cli.rejudge import rejudge
 from arenaloop.cli.report import report
+from arenaloop.cli.reward_server import reward_server
 from arenaloop.cli.run import demo, run
 from arenaloop.cli.sample import sample
 from arenaloop.cli.sandbox import sandbox_app
@@ -95,6 +96,7 @@ add_verb(app, annotate)
 add_verb(app, clean)
 add_verb(app, train)
 add_verb(app, sample)
+add_verb(app, reward_server)
 add_verb(app, self_instruct)
 add_verb(app, rejudge)
 add_verb(app, testset)

@@ -30,6 +30,7 @@ from arenaloop.models.reward import Reward
 from arenaloop.recipes.adopted import adopted, adopted_line
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult
+from arenaloop.recipes.under_way import begin_battles
 from arenaloop.store import Store
 from arenaloop.terminal import counted
 from arenaloop.types import Judgement, Prompt, Response, Verdict, Winner
@@ -241,6 +242,7 @@ def battle(
 ) -> BattlePlan:
     """Let pairs of contestants battle on prompts; the plan, by which the battles are read back."""
     plan = arena.plan(contestants, prompt_ids, pairs)
+    begin_battles(arena.store, plan)
     arena.cached += play(plan, arena.store, arena.observer.tally, budget=arena.budget).cached
     return plan
 
@@ -284,6 +286,7 @@ def train(
 
     `by` says who trains: this process (None), several that it starts, or another trainer, whose model is taken as it
     is.
+    What was trained there with other settings is kept beside it (`models.kept_checkpoint`).
 
     Raises:
         InputError, StoppedError: as the method's training raises them; another trainer's model is not there yet.
@@ -315,6 +318,7 @@ def train(
         on_note=observer.note,
         revision=revision,
         reward=reward,
+        keep_other=True,
     )
     if remarks := done.remarks():
         observer.note(f"{out.name}: {counted(len(rows), 'row')}; {'; '.join(remarks)}")

@@ -19,8 +19,10 @@ from arenaloop.arena.pairings import Summary
 from arenaloop.calls.progress import Tally
 from arenaloop.errors import StorageError
 from arenaloop.models.checkpoint import checkpoint_fingerprint, holds_model
+from arenaloop.recipes.kept import keep_settings
 from arenaloop.recipes.ledger import Ledger
 from arenaloop.recipes.observer import Observer
+from arenaloop.recipes.under_way import begin_part, finish_part
 from arenaloop.store import Store
 from arenaloop.types import content_hash
 
@@ -137,11 +139,13 @@ class Stages:
         observer: whom a stage's work tells how it goes, so that its time is known though it be interrupted.
         found: counts the verdicts behind stages that had finished earlier.
         ledger: what stages have asked and paid.
+        settings: of the recipe, to be told beside each checkpoint.
     """
 
-    def __init__(self, store: Store, out: Path, observer: Observer) -> None:
+    def __init__(self, store: Store, out: Path, observer: Observer, settings: Mapping[str, Any] | None = None) -> None:
         self.store = store
         self.out = out
+        self.settings = settings
         self.observer: Observer = _Beating(observer, self._beat)
         self.found = 0
         self.ledger = Ledger(store)
@@ -172,6 +176,7 @@ class Stages:
             result = StageResult.of(stored)
             self.found += result.judged.ok
         else:
+            begin_part(self.store, name, key)
             with self.ledger.stage(name):
                 result, spent = self._timed(key, work)
             result = replace(result, checkpoint=self._weights(name), seconds=spent.wall, cpu_seconds=spent.cpu)
@@ -179,6 +184,9 @@ class Stages:
             self.store.put_note(_ROOM, key, _Spent())
         if result.adopted is not None:
             self._adopted.append(result.checkpoint)
+        if self.settings is not None:
+            keep_settings(self.checkpoint(name), self.settings, result.to_json())
+        finish_part(self.store, name, key)
         self.observer.done(name, result.to_json())
         return result
 
@@ -219,11 +227,13 @@ class Outline:
         stages: their names, in order.
         facts: what it works on, in a few words each.
         calls: (what, prompts, judge calls) of each part that asks a judge; those that are stored are counted too.
+        battles: in all of them.
     """
 
     stages: Sequence[str]
     facts: Sequence[str]
     calls: Sequence[tuple[str, int, int]]
+    battles: int = 0
 
 
 @dataclass(frozen=True)

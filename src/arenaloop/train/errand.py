@@ -44,6 +44,7 @@ class Errand:
         method, start, out, seed, revision: as of `methods.training`; paths are absolute.
         settings: of the method, as JSON.
         reward: identity of the reward, which the run itself asks; None of methods without one.
+        keep_other: as of `methods.training`.
         world: how many processes train.
         word: that stands in ``alive``.
     """
@@ -55,6 +56,7 @@ class Errand:
     seed: int
     revision: str | None
     reward: str | None
+    keep_other: bool
     world: int
     word: str
 

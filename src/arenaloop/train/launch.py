@@ -90,13 +90,15 @@ def launched(
     on_note: Callable[[str], None],
     revision: str | None = None,
     reward: Reward | None = None,
+    keep_other: bool = False,
 ) -> TrainResult:
     """Train by several processes, as `methods.training` does by one; the same call goes on after an interruption.
 
     Args:
         launch: how they are started.
         folder: where they are told what to do; what an earlier start left there goes.
-        method, start, rows, out, settings, seed, on_step, on_note, revision, reward: as of `methods.training`.
+        method, start, rows, out, settings, seed, on_step, on_note, revision, reward, keep_other: as of
+            `methods.training`.
 
     Raises:
         ConfigError: the launcher cannot be started, or a process refuses what it is given.
@@ -110,6 +112,7 @@ def launched(
         seed=seed,
         revision=revision,
         reward=None if reward is None else reward.identity,
+        keep_other=keep_other,
         world=launch.world,
         word=secrets.token_hex(8),
     )

@@ -85,6 +85,7 @@ def _train(folder: Folder, errand: Errand, rank: int) -> None:
             on_note=lambda text: say({"note": text}),
             revision=errand.revision,
             reward=None if identity is None else processes.reward(lambda: folder.asking(identity)),
+            keep_other=errand.keep_other,
         )
         if processes.first:
             folder.write("result.json", {**asdict(done), "path": str(done.path)})

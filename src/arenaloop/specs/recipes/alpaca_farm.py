@@ -118,6 +118,7 @@ RECIPE = Recipe(
     outline,
     run,
     lambda s: [name for name in stage_names(s) if name not in s.methods or s.methods[name].learns],
+    lambda settings: [evaluator(settings)],
     costs=estimate_costs,
     explain=explain,
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import ArenaLearningSettings
+from arenaloop.judges.jury import Decider
 from arenaloop.recipes.arena_learning import run
 from arenaloop.recipes.arena_learning_costs import estimate_costs
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, check, outline
@@ -70,6 +71,12 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, dry: bool =
     return recipe
 
 
+def judges_of(settings: ArenaLearningSettings) -> list[Decider]:
+    """The judge, and the held-out judge where there is one."""
+    second = [] if settings.held_out is None else [settings.held_out.judge]
+    return [judge(one.with_concurrency(settings.concurrency)) for one in (settings.judge, *second)]
+
+
 RECIPE = Recipe(
     "the target battles stronger models and learns from what it lost",
     ArenaLearningSettings,
@@ -77,5 +84,6 @@ RECIPE = Recipe(
     outline,
     run,
     lambda s: [stage.name for stage in plan_stages(s)],
+    judges_of,
     estimate_costs,
 )

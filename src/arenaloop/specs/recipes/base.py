@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arenaloop.config import RecipeSettings
+from arenaloop.judges.jury import Decider
 from arenaloop.recipes.costs import Costs
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import Outline, Result
@@ -37,6 +38,7 @@ class Recipe:
         stages: settings → the names of the stages that train a model, in order.
         explain: settings → tables that say how they differ from what the recipe's paper or its code has.
         run: (what was built, arena file, run directory, observer) → the result; also resumes.
+        judges: settings → who decides its battles, the leaderboard's first; so that what was fought can be read back.
         costs: (what was built, run directory, arena file if there is one, whether to load and time the start) → what it
             will ask, compute and pay; None of a recipe that says no more than its outline.
     """
@@ -47,5 +49,6 @@ class Recipe:
     outline: Callable[[Any], Outline]
     run: Callable[[Any, Store, Path, Observer], Result]
     stages: Callable[[Any], Sequence[str]]
+    judges: Callable[[Any], Sequence[Decider]]
     costs: Callable[[Any, Path, Store | None, bool], Costs] | None = None
     explain: Callable[[Any], Sequence[Table]] | None = None

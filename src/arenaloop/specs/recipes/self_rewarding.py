@@ -23,6 +23,7 @@ from arenaloop.data.labelled_answers import LabelledAnswers, read_labelled_answe
 from arenaloop.data.ranked_replies import RankedPrompt, best_replies, parted, read_trees
 from arenaloop.errors import ConfigError
 from arenaloop.judges.filling import Layout, Material
+from arenaloop.judges.jury import Decider
 from arenaloop.judges.parsers import parser_for
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template
 from arenaloop.recipes.self_rewarding import run
@@ -235,6 +236,11 @@ def _narrow(origin: Start, asked: Sequence[_Asked]) -> list[str]:
     ]
 
 
+def judges_of(settings: JudgesItselfSettings) -> list[Decider]:
+    """Who decides the battles on held-out prompts."""
+    return [judge(settings.judge.with_concurrency(settings.concurrency))]
+
+
 SELF_REWARDING = Recipe(
     "a model learns from the scores that it gives its own answers",
     SelfRewardingSettings,
@@ -242,6 +248,7 @@ SELF_REWARDING = Recipe(
     outline,
     run,
     stage_names,
+    judges_of,
     estimate_costs,
 )
 META_REWARDING = Recipe(
@@ -251,5 +258,6 @@ META_REWARDING = Recipe(
     outline,
     run,
     stage_names,
+    judges_of,
     estimate_costs,
 )
