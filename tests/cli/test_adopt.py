@@ -224,6 +224,7 @@ def test_another_template_is_taken_if_it_is_said_which(
     assert AutoTokenizer.from_pretrained(run / "checkpoints" / "SFT-I1").chat_template == own
 
 
+@pytest.mark.long
 def test_an_adapter_stands_beside_the_model_of_the_run(
     arenaloop: Command, stopped: tuple[Path, Path], run: Path, tmp_path: Path
 ) -> None:
