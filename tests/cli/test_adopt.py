@@ -13,7 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from small_recipe import RECIPE
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from arenaloop.config import override
 from arenaloop.jsonl import read_rows
@@ -224,6 +224,7 @@ def test_another_template_is_taken_if_it_is_said_which(
     assert AutoTokenizer.from_pretrained(run / "checkpoints" / "SFT-I1").chat_template == own
 
 
+@pytest.mark.long
 def test_an_adapter_stands_beside_the_model_of_the_run(
     arenaloop: Command, stopped: tuple[Path, Path], run: Path, tmp_path: Path
 ) -> None:
@@ -247,6 +248,27 @@ def test_an_adapter_stands_beside_the_model_of_the_run(
     wrong = arenaloop("adopt", run, tmp_path / "lora", "--stage", "DPO-I1", "--base", run / "checkpoints" / "SFT-I0")
     assert wrong.code == 2
     assert "which is not what DPO-I1 starts from" in wrong.lines[0]
+
+
+def test_a_reward_model_is_adopted_for_a_stage_that_makes_one(
+    arenaloop: Command, stopped: tuple[Path, Path], run: Path, tmp_path: Path
+) -> None:
+    config = run / "config.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"stages": ["sft", "ppo"]}))
+    start = run / "checkpoints" / "SFT-I0"
+    model = AutoModelForSequenceClassification.from_pretrained(start, num_labels=1)
+    model.save_pretrained(tmp_path / "rm")
+    cast(Any, AutoTokenizer.from_pretrained(start)).save_pretrained(tmp_path / "rm")
+    done = arenaloop("adopt", run, tmp_path / "rm", "--stage", "RM-I1", "--json")
+    assert done.code == 0, done.lines
+    record = json.loads(done.out)
+    assert record["template"] == "its own"
+    assert record["probe"]["answers"] == 32
+    assert [*record["probe"]["figures"]] == ["mean score"]
+    done = arenaloop("adopt", run, stopped[1], "--stage", "RM-I1", "--replace")
+    assert (done.code, len(done.lines)) == (2, 1)
+    assert "is no reward model: a sequence classifier with one label is one" in done.lines[0]
+    assert json.loads((run / "checkpoints" / "RM-I1" / "adopted.json").read_text()) == record, "it stays"
 
 
 def test_stages_and_directories_that_are_none(arenaloop: Command, stopped: tuple[Path, Path], tmp_path: Path) -> None:

@@ -301,7 +301,7 @@ def test_a_folder_that_is_not_shared_is_told_of(tmp_path: Path) -> None:
 def test_a_training_of_two_processes_that_was_killed_ends_as_that_of_one(
     method: str, spread: bool, killed: str, tmp_path: Path
 ) -> None:
-    apart, said = kill_nodes.case(Case(method, spread, killed), tmp_path / "case", random.Random(0))
+    apart, _, said = kill_nodes.case(Case(method, spread, killed), tmp_path / "case", random.Random(0))
     assert apart < CLOSE
     assert len(said) == 2
     if killed.startswith("rank"):

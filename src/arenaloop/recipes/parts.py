@@ -285,8 +285,7 @@ def train(
     """Train a checkpoint by a method's name, or continue; the result lacks what is measured of the new model.
 
     `by` says who trains: this process (None), several that it starts, or another trainer, whose model is taken as it
-    is.
-    What was trained there with other settings is kept beside it (`models.kept_checkpoint`).
+    is. What was trained there with other settings is kept beside it (`models.kept_checkpoint`).
 
     Raises:
         InputError, StoppedError: as the method's training raises them; another trainer's model is not there yet.

@@ -82,7 +82,7 @@ def _train(folder: Folder, errand: Errand, rank: int) -> None:
             settings,
             seed=errand.seed,
             on_step=lambda step, total, figures: say({"step": step, "total": total, "figures": dict(figures)}),
-            on_note=lambda text: say({"note": text}),
+            on_note=(lambda text: say({"note": text})) if processes.first else None,
             revision=errand.revision,
             reward=None if identity is None else processes.reward(lambda: folder.asking(identity)),
             keep_other=errand.keep_other,
