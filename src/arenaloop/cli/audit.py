@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from arenaloop.cli.measure import Measure, measuring
-from arenaloop.cli.money import Prices
+from arenaloop.cli.money import Batch, Batches, ForgetBatches, Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
 from arenaloop.judges.builtin import BUILTIN
@@ -29,6 +29,9 @@ def audit(
     ],
     judging: Annotated[Given, Fields("JudgeSettings", "verdict", template={"metavar": "NAME|FILE"})],
     prices: Prices = None,
+    batch: Batch = False,
+    batches: Batches,
+    forget_batches: ForgetBatches = False,
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of the prompts.")] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     self_test: Annotated[
@@ -53,7 +56,7 @@ def audit(
         arenaloop audit --judge "labels:annotations.json#annotator=gpt4" --labels human.jsonl --json
     """
     from arenaloop.cli.audit_run import execute
-    from arenaloop.cli.money import priced
+    from arenaloop.cli.money import batch_settings, priced
     from arenaloop.config import AuditSettings, validate
     from arenaloop.specs.models import planned_only
 
@@ -64,6 +67,7 @@ def audit(
             f"--planted is what the favourite's share is raised by, above 0 and up to 0.5, not {planted:g}"
         )
     values = {"judges": [_judge(text, judging) for text in judge], "labels": labels, **settings}
+    values["batch"] = batch_settings(batch, batches)
     checked = priced(validate(AuditSettings, values, "audit"), prices)
     measure = measuring(measure, dry_run)
     with planned_only(dry_run):
@@ -76,6 +80,7 @@ def audit(
             as_json=as_json,
             measure=measure,
             planted=planted if self_test else None,
+            forget=forget_batches,
         )
 
 

@@ -34,9 +34,13 @@ OwnFailureOption = Annotated[
 
 
 def rank(
-    file: Annotated[
-        Path,
-        typer.Argument(metavar="FILE|DIR|URL", help="Battles: JSONL, CSV, Parquet, parts of them, or a run directory."),
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE|DIR|URL…",
+            help="Battles: JSONL, CSV, Parquet, parts of them, or a run directory; several directories are ranked as "
+            "merged.",
+        ),
     ],
     method: Annotated[str, typer.Option(help="bt (Bradley–Terry) or elo.")] = "bt",
     interval: Annotated[str, typer.Option(help="sandwich or bootstrap.")] = "sandwich",
@@ -111,7 +115,11 @@ def rank(
         arenaloop rank arena.parquet --control style
 
         arenaloop rank votes.csv --cluster voter --ties davidson --by language
+
+        arenaloop rank runs/shard-*
     """
+    from contextlib import ExitStack
+
     from rich.console import Console
 
     from arenaloop.arena.leaderboard import leaderboard, needs_memory
@@ -144,7 +152,7 @@ def rank(
         ),
         None,
     )
-    messages = Console(stderr=True)
+    messages, file = Console(stderr=True), files[0]
     settings: dict[str, Any] = {
         "method": method,
         "interval": interval,
@@ -158,12 +166,17 @@ def rank(
         "controls": controls,
         "frozen": frozen,
     }
-    if (parts := streamed_wanted(file, stream, needs)) is not None:
-        streamed = read_streamed(file, parts)
-        say(messages, streamed.told, style="dim", fold=True)
-        _finish(leaderboard(streamed.battles, **settings), plot, as_json)
-        return
-    with readable(file, messages) as there:
+    with ExitStack() as opened:
+        if len(files) > 1:
+            from arenaloop.cli.merge_run import in_one
+
+            file = opened.enter_context(in_one(files, messages))
+        if (parts := streamed_wanted(file, stream, needs)) is not None:
+            streamed = read_streamed(file, parts)
+            say(messages, streamed.told, style="dim", fold=True)
+            _finish(leaderboard(streamed.battles, **settings), plot, as_json)
+            return
+        there = opened.enter_context(readable(file, messages))
         if rule == "reliability" or (plain and rated_jointly(there)):
             votes = read_judged_votes(there)
             _finish(reliability_board(votes, votes.merged, cluster=cluster, anchor=fixed, level=level), plot, as_json)

@@ -24,6 +24,7 @@ from arenaloop.ratings.sums import BattleSums
 __all__ = ["TieModel", "count_outcomes", "fit_ties", "outcome_probabilities", "outcome_scores", "tie_information"]
 
 _TOLERANCE = 1e-10
+_GAIN = 1e-11  # of the log-likelihood, relative: the last step that gains less leaves an error of its square
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,9 @@ def fit_ties(
                 break
             scale /= 2.0
         theta, tau = new[0] - new[0].mean(), new[1]
-        if reach < _TOLERANCE:
+        # where the maximum lies at infinity (a pair of wins and ties without a loss) a step never gets small, but
+        # what is to be gained does: half of the Newton decrement
+        if reach < _TOLERANCE or float(gradient @ step) < _GAIN * max(1.0, abs(value)):
             break
     names = tuple(str(k) for k in range(size)) if models is None else tuple(models)
     parameter = float(np.exp(tau)) + (1.0 if kind == "rao_kupper" else 0.0)
