@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arenaloop.cli import app
+from arenaloop.data.export import parts
 from arenaloop.data.formats import read_battles, read_leaderboard
 from arenaloop.data.formats.annotations import read_annotations
 from arenaloop.data.formats.labels import read_labels
@@ -415,6 +416,29 @@ def test_battles_for_alpaca_eval_arena_hard_and_chatbot_arena(tmp_path):
         run, "--to", "arena-hard", "--baseline", "othr", "--out", tmp_path / "no"
     )
     assert not (tmp_path / "no").exists() or not any((tmp_path / "no").rglob("*.jsonl"))
+
+
+def test_battles_in_parts_are_ranked_as_the_run_is(tmp_path, monkeypatch):
+    run = battle_run(tmp_path)
+    undecided = {"prompt_id": "q9", "model_a": "base", "model_b": "third", "own_failure": None}
+    write(run / "undecided.jsonl", [undecided])
+    monkeypatch.setattr(parts.write_parts, "__kwdefaults__", {"rows": 4})
+    told = export(run, "--to", "parquet", "--out", tmp_path / "battles")
+    assert "10 of 10 rows as parquet" in told
+    assert [path.name for path in sorted((tmp_path / "battles").iterdir())] == [
+        f"part-0000{n}.parquet" for n in range(3)
+    ]
+    whole, found = (
+        json.loads(CliRunner().invoke(app, ["rank", str(path), *more, "--json"]).stdout)
+        for path, more in ((run, []), (tmp_path / "battles", ["--stream"]))
+    )
+    assert found["leaderboard"] == whole["leaderboard"]
+    assert found["leaderboard"][0]["undecided"] == 0
+    assert "--force writes over it" in refused(run, "--to", "parquet", "--out", tmp_path / "battles")
+    export(run, "--to", "parquet", "--out", tmp_path / "battles", "--force")
+    (tmp_path / "battles/mine.txt").write_text("x")
+    assert "other files" in refused(run, "--to", "parquet", "--out", tmp_path / "battles", "--force")
+    assert "needs a run directory" in refused(run / "battles.jsonl", "--to", "parquet", "--out", tmp_path / "b2")
 
 
 @pytest.mark.parametrize("way", ["arena.db", "config.yaml", "data/new.csv", "link.csv", "folder/arena.db", "out.csv"])

@@ -30,7 +30,7 @@ def agree(
     separate: same order, undecided, opposite. Differentiation is the share of pairs that the benchmark separates. 95 %
     intervals say what new battles and votes of the same models could change, by the lists' own intervals.
 
-    A CSV needs the columns model,rating,lower,upper.
+    A CSV needs the columns model,rating,lower,upper; AlpacaEval's leaderboard.csv is read by its win_rate.
 
     Examples:
 
@@ -42,10 +42,16 @@ def agree(
 
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_leaderboard
+    from arenaloop.data.formats.part_files import fetched
     from arenaloop.ratings.agreement import consistency, consistency_rates
 
     messages = Console(stderr=True)
-    with readable(benchmark, messages) as one, readable(reference, messages) as other:
+    with (
+        fetched(benchmark) as here,
+        fetched(reference) as there,
+        readable(here, messages) as one,
+        readable(there, messages) as other,
+    ):
         ours, theirs = read_leaderboard(one), read_leaderboard(other)
     if not set(ours) & set(theirs):
         alike = "".join(f"; {line}" for line in _twins(ours, theirs))

@@ -22,7 +22,8 @@ def export(
         typer.Option(
             metavar="FORMAT",
             help="Training rows: trl, llama-factory, axolotl, openrlhf, verl or nemo-rl. Battles: alpaca-eval, "
-            "arena-hard, arena-hard-v0.1 or chatbot-arena. The leaderboard: csv or markdown.",
+            "arena-hard, arena-hard-v0.1 or chatbot-arena; without texts, in parts: parquet. The leaderboard: csv or "
+            "markdown.",
         ),
     ],
     out: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,10 @@ from rich.console import Console
 from arenaloop.cli.directory import ARENA
 from arenaloop.data.export import battles as battle_forms
 from arenaloop.data.export.boards import as_csv, as_markdown, read_document
-from arenaloop.data.export.formats import BATTLE_FORMATS, BOARD_FORMATS, FORMATS, NAMES
+from arenaloop.data.export.formats import BATTLE_FORMATS, BOARD_FORMATS, FORMATS, NAMES, PARTS
 from arenaloop.data.export.launch import DATA, LAUNCH, PROMPTS, REWARD, VERSIONS, client, numbered, script
 from arenaloop.data.export.llama_factory import INFO, LLAMA_FACTORY, info_with
+from arenaloop.data.export.parts import write_parts
 from arenaloop.data.export.rows import KINDS, Account, Format, Kind, UnfitError, kind_of, read_rows
 from arenaloop.data.export.write import Files, lineage_beside, write_training
 from arenaloop.data.lineage import row_files
@@ -64,6 +66,8 @@ def execute(
         written, advice = _training(source, FORMATS[to], out, stages, kind, force, account)
     elif to in BOARD_FORMATS:
         written = _board(source, to, out, force, account)
+    elif to == PARTS:
+        written = _parts(source, out, force, account)
     else:
         written = _battles(source, to, out, baseline, strong, force, account)
     document = {"source": str(source), "to": to, "files": [str(path) for path in written], **account.to_json()}
@@ -286,6 +290,19 @@ def _battles(
             raise InputError(f"{source}: no battle to export: {account.read:,} read; left out {why or 'none'}")
         files.close_arrays()
         return list(files)
+
+
+def _parts(source: Path, out: Path, force: bool, account: Account) -> list[Path]:
+    if not source.is_dir():
+        raise InputError(f"{source}: parquet needs a run directory; tables of battles are read as they are")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: a file, where a folder for several is wanted")
+    if out.is_dir() and any(out.iterdir()):
+        ours = all(one.is_file() and re.fullmatch(r"part-\d{5}\.parquet", one.name) for one in out.iterdir())
+        if not (force and ours):
+            told = "--force writes over it" if ours else "and other files than parts of battles in it; take another"
+            raise InputError(f"--out {out}: a folder is there already{',' if not ours else ';'} {told}")
+    return write_parts(source, out, account)
 
 
 def _against(

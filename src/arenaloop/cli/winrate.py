@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from arenaloop.cli.rank import OwnFailureOption, parse_own_failure
 from arenaloop.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from arenaloop.ratings.win_rate import Annotations, WinRate
 
 __all__ = ["winrate"]
 
@@ -32,6 +36,10 @@ def winrate(
         typer.Option(metavar="FILE", help='Rows {"instruction", "difficulty"}. Default: estimated from FILE.'),
     ] = None,
     own_failure: OwnFailureOption = None,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Read the battles a block at a time. Default: where they are many, or far away."),
+    ] = False,
     penalty: Annotated[float, typer.Option(help="Ridge on the length-control fit's coefficients.", min=0.0)] = 0.0,
     samples: Annotated[int, typer.Option(help="Bootstrap resamples of the prompts.", min=10)] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
@@ -56,11 +64,12 @@ def winrate(
 
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_annotations, read_difficulty
+    from arenaloop.data.formats.streamed_battles import read_streamed, streamed_wanted
     from arenaloop.data.result_files import not_through
     from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths
-    from arenaloop.ratings.rate_flags import FLAGS
-    from arenaloop.ratings.undecided import rate_bounds
+    from arenaloop.ratings.streamed_rates import streamed_win_rates
     from arenaloop.ratings.win_rate import win_rates
+    from arenaloop.terminal import say
 
     if difficulty is not None and control is None:
         raise ConfigError("--difficulty is of use with --control length only")
@@ -70,7 +79,29 @@ def winrate(
         raise ConfigError(f"--penalty must be a finite number, not {penalty}")
     if control not in (None, "length"):
         raise ConfigError(f"--control must be length, not {control!r}")
-    with readable(file, Console(stderr=True)) as there:
+    messages = Console(stderr=True)
+    needs = next(
+        (
+            name
+            for name, given in (
+                ("--control length", control),
+                ("--difficulty", difficulty),
+                ("--own-failure", own_failure),
+            )
+            if given is not None
+        ),
+        None,
+    )
+    if (parts := streamed_wanted(file, stream, needs)) is not None:
+        streamed = read_streamed(file, parts)
+        say(messages, streamed.told, style="dim", fold=True)
+        try:
+            annotations, rows = streamed_win_rates(streamed.battles, baseline, level=level)
+        except ValueError as error:
+            raise InputError(f"{file}: {error}") from None
+        _finish(annotations, rows, control, level, as_json)
+        return
+    with readable(file, messages) as there:
         policy = parse_own_failure(own_failure, file, in_run=is_run(there))
         if is_run(there):
             failures = read_failures(there, policy)
@@ -97,6 +128,17 @@ def winrate(
         )
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
+    _finish(annotations, rows, control, level, as_json)
+
+
+def _finish(
+    annotations: Annotations, rows: Sequence[WinRate], control: str | None, level: float, as_json: bool
+) -> None:
+    """Print rates, with what is undecided; exit code 3 where their order hangs on it."""
+    from rich.console import Console
+
+    from arenaloop.ratings.undecided import rate_bounds
+
     bounds = rate_bounds(annotations, rows)
     undecided = any(one.undecided for one in bounds.values())
     lost = any(one.own_failures for one in bounds.values())
@@ -113,13 +155,14 @@ def winrate(
             if undecided:
                 told |= {"n_undecided": one.undecided, "undecided_share": one.share}
                 told |= {"worst": one.worst, "best": one.best}
-        document: dict[str, Any] = {"baseline": baseline, "leaderboard": board}
+        document: dict[str, Any] = {"baseline": annotations.baseline, "leaderboard": board}
         document |= {"order_depends_on_undecided": bool(moving)} if undecided else {}
         document |= {"skipped": annotations.skipped, "notes": annotations.notes}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         if moving:
             raise typer.Exit(3)
         return
+    from arenaloop.ratings.rate_flags import FLAGS
     from arenaloop.terminal import counted, figure, say, span, table
 
     interval = f"{level * 100:g} % interval"
@@ -142,7 +185,7 @@ def winrate(
         ]
         console.print(table(titles, rest))
     skipped = f", {counted(annotations.skipped, 'row')} without it skipped" if annotations.skipped else ""
-    line = f"percent against {baseline} on {counted(len(annotations.prompts), 'prompt')}{skipped}"
+    line = f"percent against {annotations.baseline} on {counted(len(annotations.prompts), 'prompt')}{skipped}"
     say(console, line, style="dim", fold=True)
     for note in annotations.notes:
         say(console, f"note: {note}", fold=True)

@@ -270,10 +270,9 @@ def pair_units(battles: BattleSums, cluster: str, chosen: BoolArray, whole: Floa
         total += tally(pair, size * size, mass)
     if cluster == "prompt":
         key, mass, score = met.means()
-        pair = key % (size * size)
-        won, total = tally(pair, size * size, mass * score), tally(pair, size * size, mass)
-    won, total = won.reshape(size, size), total.reshape(size, size)
-    return (won + (total - won).T) / whole
+        won, total = (tally(key % (size * size), size * size, values) for values in (mass * score, mass))
+    scored, fought = won.reshape(size, size), total.reshape(size, size)
+    return np.asarray((scored + (fought - scored).T) / whole)
 
 
 class _Units:

@@ -136,11 +136,11 @@ class StreamedBattles(BattleSums):
         """All battles, some at a time."""
         for block in self.spool.blocks():
             a, b = (self.code[block[side]] for side in ("a", "b"))
-            score = block["score"] if "score" in block else block["halves"] * 0.5
+            score = np.asarray(block["halves"], dtype=np.float64) * 0.5 if "halves" in block else block["score"]
             mass = None
             if self.scale is not None:
-                mass = np.asarray(block["weight"] * self.scale[0], dtype=np.float64)
-                mass[block["weight"] < self.scale[1]] = 0.0
+                weight = np.asarray(block["weight"], dtype=np.float64)
+                mass = np.where(weight < self.scale[1], 0.0, weight * self.scale[0])
             cluster = None
             if self.unit is not None:
                 cluster = self.unit[1][block[self.unit[0]]]
@@ -163,13 +163,13 @@ class StreamedBattles(BattleSums):
             return
         total = np.zeros(3 * size * size)
         for rows in replace(self, unit=None).parts():
-            halves = (rows.score_a * 2.0).astype(np.int64)
-            if (halves != rows.score_a * 2.0).any():
+            outcome = (rows.score_a * 2.0).astype(np.int64)
+            if (outcome != rows.score_a * 2.0).any():
                 return
-            total += tally(rows.cells(size) * 3 + halves, len(total))
+            total += tally(rows.cells(size) * 3 + outcome, len(total))
         cell = np.flatnonzero(total)
-        pair, halves = np.divmod(cell, 3)
-        yield Rows(pair // size, pair % size, halves * 0.5, times=total[cell])
+        pair, outcomes = np.divmod(cell, 3)
+        yield Rows(pair // size, pair % size, outcomes.astype(np.float64) * 0.5, times=total[cell])
 
     def among(self, pairs: BoolArray) -> StreamedBattles:
         """The battles of some pairs, shape (K, K), among the same models."""

@@ -33,7 +33,7 @@ class StreamedPrompts:
         total, squares = np.zeros(self._size), np.zeros(self._size)
         models, fought = np.zeros(battles.clusters), np.zeros(battles.clusters)
         for first, many in self._lots():
-            counts = np.zeros(many * self._size)
+            counts: FloatArray = np.zeros(many * self._size)
             for rows, start in self._rows(first, many):
                 each = np.ones(len(start)) if rows.mass is None else rows.mass**2
                 np.add.at(counts, start + rows.a, each)
@@ -53,7 +53,8 @@ class StreamedPrompts:
         size = self._size
         meat = np.zeros((size, size))
         for first, many in self._lots():
-            scores, leverage, corrected = np.zeros(many * size), np.zeros(many), False
+            scores: FloatArray = np.zeros(many * size)
+            leverage, corrected = np.zeros(many), False
             for rows, start in self._rows(first, many):
                 own, share = gained(rows, rows.cells(size))
                 np.add.at(scores, start + rows.a, own)
@@ -79,11 +80,11 @@ class StreamedPrompts:
         """The battles on a lot of prompts, and where each one's prompt begins in its flat matrix, shape (n,)."""
         whole = many == self._battles.clusters
         for rows in self._battles.parts():
-            assert rows.cluster is not None
+            cluster = np.asarray(rows.cluster, dtype=np.int64)
             if not whole:
-                rows = rows.chosen((rows.cluster >= first) & (rows.cluster < first + many))
-                assert rows.cluster is not None
-            yield rows, (rows.cluster.astype(np.int64) - first) * self._size
+                here = (cluster >= first) & (cluster < first + many)
+                rows, cluster = rows.chosen(here), cluster[here]
+            yield rows, (cluster - first) * self._size
 
 
 def most_bytes(battles: BattleSums) -> int:

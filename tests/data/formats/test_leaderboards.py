@@ -86,3 +86,16 @@ def test_what_was_left_out_and_ranks_the_other_way_round_are_named(tmp_path: Pat
     assert "ranks rise with its ratings" in ranks
     (tmp_path / "b.csv").write_text(head + "1,a,3,2,4\n2,b,2,1,3\n2,c,2.1,1,3\n")
     assert read_leaderboard(tmp_path / "b.csv").notes == ()
+
+
+@pytest.mark.parametrize("model", ["model", ""])
+def test_alpaca_evals_leaderboard_is_read_by_its_win_rates(tmp_path: Path, model: str) -> None:
+    path = tmp_path / "leaderboard.csv"
+    path.write_text(f"{model},win_rate,standard_error,n_total,mode\na,50.5,1.5,805,x\nb,12,0.5,805,x\nc,3.0,,805,x\n")
+    board = read_leaderboard(path)
+    assert board == {"a": Scored(50.5, 50.5 - 1.96 * 1.5, 50.5 + 1.96 * 1.5), "b": Scored(12.0, 11.02, 12.98)}
+    assert any("AlpacaEval's" in note for note in board.notes)
+    assert any("left out: 'c'" in note for note in board.notes)
+    path.write_text("win_rate,standard_error\n50.5,1.5\n")
+    with pytest.raises(InputError, match="line 2: no model's name"):
+        read_leaderboard(path)

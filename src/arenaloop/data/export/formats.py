@@ -12,7 +12,7 @@ from arenaloop.data.export.rows import Format
 from arenaloop.data.export.trl import TRL
 from arenaloop.data.export.verl import VERL
 
-__all__ = ["BATTLE_FORMATS", "BOARD_FORMATS", "FORMATS", "NAMES"]
+__all__ = ["BATTLE_FORMATS", "BOARD_FORMATS", "FORMATS", "NAMES", "PARTS"]
 
 FORMATS: Mapping[str, Format] = {
     "trl": TRL,
@@ -27,7 +27,10 @@ FORMATS: Mapping[str, Format] = {
 BATTLE_FORMATS = ("alpaca-eval", "arena-hard", "arena-hard-v0.1", "chatbot-arena")
 """Battles of a run with their texts."""
 
+PARTS = "parquet"
+"""Battles of a run without their texts, in parts."""
+
 BOARD_FORMATS = ("csv", "markdown")
 """The leaderboard."""
 
-NAMES = (*FORMATS, *BATTLE_FORMATS, *BOARD_FORMATS)
+NAMES = (*FORMATS, *BATTLE_FORMATS, PARTS, *BOARD_FORMATS)

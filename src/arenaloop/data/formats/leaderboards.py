@@ -1,4 +1,4 @@
-"""Leaderboards from files: our ``leaderboard.json``, or a CSV with `model`, `rating`, `lower`, `upper`."""
+"""Leaderboards from files: our ``leaderboard.json``, a CSV with `model,rating,lower,upper`, or AlpacaEval's."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from arenaloop.text_files import row_error, utf8_file
 __all__ = ["Board", "read_leaderboard"]
 
 _COLUMNS = ("model", "rating", "lower", "upper")
+_NAMES = ("model", "", "name")
+"""Columns of AlpacaEval's that name the model: what pandas writes of an index has no name."""
+_Z = 1.96
 _SHOWN = 5  # models in one note
 
 
@@ -37,7 +40,9 @@ def read_leaderboard(path: str | Path) -> Board:
     """Ratings and intervals by model; rows without a rating or an interval are left out, and one missing end is open.
 
     Args:
-        path: JSON (our document, or a list of its rows) or CSV, plain or gzip, or a run directory.
+        path: JSON (our document, or a list of its rows) or CSV, plain or gzip, or a run directory. AlpacaEval's
+            ``leaderboard.csv`` has `win_rate` and `standard_error` in the place of a rating and its ends, and names no
+            column for the model.
 
     Raises:
         InputError: the file cannot be read, lacks a column, holds something that is no number, a model twice, or an
@@ -47,7 +52,10 @@ def read_leaderboard(path: str | Path) -> Board:
     board: dict[str, Scored] = {}
     unrated: list[str] = []
     places: list[tuple[float, float]] = []
+    by_rate = False
     for place, row in _rows(path):
+        by_rate = by_rate or _is_alpaca_eval(row)
+        row = _rated_by_win(path, place, row) if by_rate else row
         missing = [name for name in _COLUMNS if name not in row]
         if missing:
             keys = ", ".join(map(str, row)) or "no columns"
@@ -68,11 +76,30 @@ def read_leaderboard(path: str | Path) -> Board:
     if not board:
         raise InputError(f"{path}: no row with a rating and its interval")
     notes = []
+    if by_rate:
+        notes.append(
+            f"{path}: AlpacaEval's: win_rate, and 1.96 standard_error to either side, not the length-controlled"
+        )
     if unrated:
         notes.append(f"{path}: without a rating or an interval, left out: {_listed(unrated)}")
     if places and (spearman(*zip(*places, strict=True)) or 0.0) > 0.0:
         notes.append(f"{path}: its ranks rise with its ratings: ratings are read as the higher, the better")
     return Board(board, notes)
+
+
+def _is_alpaca_eval(row: Mapping[str, Any]) -> bool:
+    return {"win_rate", "standard_error"} <= row.keys() and "rating" not in row and "lower" not in row
+
+
+def _rated_by_win(path: Path, place: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of AlpacaEval's with its win rate as the rating, and the ends of a 95 % interval."""
+    rate, error = (_number(path, place, name, row.get(name)) for name in ("win_rate", "standard_error"))
+    known = rate is not None and error is not None
+    ends = (rate - _Z * error, rate + _Z * error) if known else (None, None)  # type: ignore[operator]
+    model = next((row[name] for name in _NAMES if row.get(name) not in (None, "")), None)
+    if model is None:
+        raise InputError(f"{path}, {place}: no model's name (in a column model, or one without a name)")
+    return {"model": model, "rating": rate, "lower": ends[0], "upper": ends[1]}
 
 
 def _listed(models: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ Each part is fetched when its turn comes, into a file that goes again once it is
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arenaloop.errors import InputError, MissingExtraError
+from arenaloop.errors import InputError, MissingExtraError, UserError
 from arenaloop.table_files import is_pattern, table_files
 from arenaloop.tables import content_kind
 
@@ -157,15 +156,14 @@ def fetched(path: Path) -> Iterator[Path]:
         yield path
         return
     parts = parts_of(path)
-    if len(parts) == 1:
-        with parts[0].here() as there:
+    if len(parts) > 1:
+        raise InputError(f"{remote_url(path)}: {len(parts):,} files, where one is expected")
+    with parts[0].here() as there:
+        try:
             yield there
-        return
-    with tempfile.TemporaryDirectory(prefix="arenaloop-") as folder:
-        for number, part in enumerate(parts):
-            with part.here() as there:
-                shutil.move(there, Path(folder) / f"{number:06d}-{there.name}")
-        yield Path(folder)
+        except UserError as error:  # it names the passing file, which nobody knows
+            error.args = tuple(str(told).replace(str(there), parts[0].name) for told in error.args)
+            raise
 
 
 @contextmanager

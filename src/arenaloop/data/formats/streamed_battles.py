@@ -275,7 +275,8 @@ class _Reading:
         if not named.all():
             self.nameless += int(np.count_nonzero(~named))
             a, b, score = a[named], b[named], score[named]
-            weight, prompt, voter = (None if c is None else c[named] for c in (weight, prompt, voter))
+            weight = None if weight is None else weight[named]
+            prompt, voter = (None if c is None else c[named] for c in (prompt, voter))
         self.intake.add(len(self.models), a, b, score, weight=weight, prompt=prompt, voter=voter)
 
     def _models(self, column: pl.Series) -> IntArray:
@@ -345,11 +346,11 @@ class _Reading:
             notes = self.unknown.notes(self.rows)
             empty = f"column score_a: {self.empty:,} of {self.rows:,} rows empty or failed"
             return [*notes, empty] if self.empty else notes
-        unknown, failed, empty = LeftOut("a known winner", "winner"), [], self.empty
-        for word, score, count, place in zip(
-            self.words.texts, self.word_score, self.word_count.tolist(), self.word_place, strict=True
-        ):
-            if score == score:
+        unknown, empty = LeftOut("a known winner", "winner"), self.empty
+        failed: list[tuple[str, int]] = []
+        for code, word in enumerate(self.words.texts):
+            count, place = int(self.word_count[code]), self.word_place[code]
+            if not np.isnan(self.word_score[code]):
                 continue
             if says_nothing(word):
                 empty += count

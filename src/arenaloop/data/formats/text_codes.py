@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arenaloop.ratings.arrays import IntArray
 
@@ -17,7 +17,7 @@ class TextCodes:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self._known: pl.Enum | None = None
+        self._known: Any = None  # the dtype of `texts`, pl.Enum
 
     def of(self, column: pl.Series) -> IntArray:
         """Codes of a column of texts, shape (n,); -1 where it is null."""
