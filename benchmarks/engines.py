@@ -254,9 +254,8 @@ def main() -> None:
         with serving() as url, tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             prepare(folder, a.battles)
-            print(
-                f"{2 * a.battles:,} verdicts a run, {a.repeats} repeats: median (min–max); load {os.getloadavg()[0]:.1f}"
-            )
+            runs = f"{2 * a.battles:,} verdicts a run, {a.repeats} repeats"
+            print(f"{runs}: median (min–max); load {os.getloadavg()[0]:.1f}", flush=True)
             speed(url, folder, a.repeats, a.concurrency)
             small = folder / "small"
             small.mkdir()
