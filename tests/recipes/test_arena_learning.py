@@ -21,6 +21,7 @@ from arenaloop.models.scripted import ScriptedModel
 from arenaloop.recipes import arena_learning
 from arenaloop.recipes.arena_learning import NoRowsError
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, plan_calls
+from arenaloop.recipes.kept import kept_checkpoints
 from arenaloop.recipes.stage import Result
 from arenaloop.specs.recipes.arena_learning import build_arena_learning
 from arenaloop.store import Store
@@ -439,12 +440,18 @@ def test_settings_changed_and_changed_back_give_the_first_result(tmp_path: Path)
     """A finished stage is known by its weights: those that other settings left under its name are not taken for it."""
     weights = tmp_path / "checkpoints" / "SFT-I0" / "model.safetensors"
     first = run(tmp_path, "rounds=0")
-    before = weights.read_bytes()
-    run(tmp_path, "rounds=0", "sft_init_training.epochs=1")
+    before, made = weights.read_bytes(), weights.stat().st_ino
+    other = run(tmp_path, "rounds=0", "sft_init_training.epochs=1", "seed=0")
     assert weights.read_bytes() != before
+    (kept,) = kept_checkpoints(tmp_path)
+    assert (kept.stage, kept.finished, kept.differs) == ("SFT-I0", True, (("sft_init_training.epochs", 2.0, 1.0),))
+    assert (kept.path / "model.safetensors").read_bytes() == before
+    told = next(table for table in other.summary["tables"] if table["title"] == "Checkpoints of other settings")
+    assert told["rows"][0][-1] == "sft_init_training.epochs: 2.0, now 1.0"
     again = run(tmp_path, "rounds=0")
-    assert weights.read_bytes() == before
+    assert (weights.read_bytes(), weights.stat().st_ino) == (before, made)  # not trained again
     assert again.leaderboard == first.leaderboard
+    assert [one.differs for one in kept_checkpoints(tmp_path)] == [(("sft_init_training.epochs", 1.0, 2.0),)]
 
 
 def test_another_seed_starts_from_other_weights(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from arenaloop.arena.batches import play_batches
 from arenaloop.arena.battles import play
 from arenaloop.arena.fought import A_FIRST, B_FIRST, BOTH, Fought, Game
 from arenaloop.arena.pairings import pairings
@@ -25,6 +26,7 @@ from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import Tournament, write_results, write_summary
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.progress import Tally
+from arenaloop.config import BatchSettings
 from arenaloop.errors import InputError
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.ratings.agreement import spearman
@@ -143,6 +145,8 @@ def rejudge(
     anchor: tuple[str, float] | None = None,
     on_progress: Callable[[Tally], None] | None = None,
     budget: Budget | None = None,
+    batch: BatchSettings | None = None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Rejudged:
     """Judge a run's battles again and write ``battles.jsonl``, ``leaderboard.json`` and ``summary.json`` into `out`.
 
@@ -153,14 +157,20 @@ def rejudge(
         ask: False only reads stored texts again with today's parser: no call is made, what is missing stays undecided.
         anchor: a model of fixed rating.
         budget: what the whole arena file may have cost, the run itself counted.
+        batch, say: to judge through batches, whose files stand in the run's folder; as of `play_batches`.
 
     Raises:
         InputError: ``leaderboard.json`` is missing or malformed.
-        StoppedError: as of `play`; what was stored stays, and the same call resumes.
+        StoppedError: as of `play` or `play_batches`; what was stored stays, and the same call resumes.
     """
     before = _ranks(directory / "leaderboard.json")
     reread = reread_verdicts(plan, store)
-    tally = play(plan, store, on_progress, budget=budget) if ask else Tally()
+    if not ask:
+        tally = Tally()
+    elif batch is None:
+        tally = play(plan, store, on_progress, budget=budget)
+    else:
+        tally = play_batches(plan, store, directory / "batches", batch, on_progress, budget=budget, say=say)
     done = write_results(plan, store, out, tally, anchor=anchor)
     tally = tally if ask else replace(tally, cached=done.summary.ok + sum(done.summary.failed.values()))
     compared, result = _compared(plan, store, fought), _board(before, done)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,7 @@ def write_results(
     rating: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
     under_way: bool = False,
+    beside: Sequence[BattlePlan] = (),
 ) -> Tournament:
     """Write ``battles.jsonl`` and ``leaderboard.json`` of a plan as it stands in the arena file; nothing is asked.
 
@@ -196,12 +198,17 @@ def write_results(
         anchor, rating: how the leaderboard rates: arguments of `leaderboard`.
         notes: are added to those of the leaderboard.
         under_way: the plan is not through: what was not asked for yet is no failure, and not among what is undecided.
+        beside: further plans by the same judge, whose battles are rated with it.
     """
-    summary, columns = Summary(), _Columns([c.name for c in plan.contestants])
+    plans = (plan, *beside)
+    summary, columns = Summary(), _Columns(list(dict.fromkeys(c.name for one in plans for c in one.contestants)))
+
+    def fought() -> Iterator[Pairing]:
+        return chain.from_iterable(pairings(one, store) for one in plans)
 
     def rows() -> Iterator[bytes | dict[str, Any]]:
-        for pairing in pairings(plan, store):
-            if under_way and _unasked(pairing):
+        for pairing in fought():
+            if under_way and unasked(pairing):
                 summary.wanted += 1
                 continue
             summary.add(pairing)
@@ -213,7 +220,7 @@ def write_results(
 
     write_jsonl(out / "battles.jsonl", rows())
     if summary.open:
-        undecided = (p for p in pairings(plan, store) if not p.winners and not (under_way and _unasked(p)))
+        undecided = (p for p in fought() if not p.winners and not (under_way and unasked(p)))
         write_jsonl(out / "undecided.jsonl", map(undecided_row, undecided))
     else:
         (out / "undecided.jsonl").unlink(missing_ok=True)
@@ -227,7 +234,8 @@ def write_results(
     return Tournament(board, summary, tally)
 
 
-def _unasked(pairing: Pairing) -> bool:
+def unasked(pairing: Pairing) -> bool:
+    """Whether nobody was asked yet about a battle: neither a failure nor undecided."""
     return pairing.attribution is not None and pairing.attribution.unasked
 
 

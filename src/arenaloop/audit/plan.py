@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from arenaloop.calls.batched import decide_batched
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.estimate import estimate
 from arenaloop.calls.estimated import Estimate
@@ -16,6 +18,7 @@ from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, Statuses, de
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.recorded import ingest_pairs
 from arenaloop.calls.units import Planned
+from arenaloop.config import BatchSettings
 from arenaloop.data.formats.labels import LabelledPair
 from arenaloop.judges.base import Judge
 from arenaloop.judges.labels import LabelsJudge
@@ -25,7 +28,7 @@ from arenaloop.normal_form import is_blank
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response, Status
 
-__all__ = ["AuditPlan", "ask", "estimate_audit", "ingest"]
+__all__ = ["AuditPlan", "ask", "ask_batches", "estimate_audit", "ingest"]
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,13 @@ class AuditPlan:
                     yield j, vote, number, False, JudgeUnit(asked[j][vote], (prompt, two, one), statuses)
 
 
-def estimate_audit(plan: AuditPlan, store: Store | None, *, measure: bool = False) -> Estimate:
+def estimate_audit(plan: AuditPlan, store: Store | None, *, measure: bool = False, batch: bool = False) -> Estimate:
     """What an audit will ask and cost; the pairs need not be in the arena file yet.
 
     Args:
         plan: what is to be asked.
         store: the arena file as far as there is one; may be open for reading only.
-        measure: as of `calls.estimate.estimate`.
+        measure, batch: as of `calls.estimate.estimate`.
     """
 
     def planned(numbers: Sequence[str]) -> Iterator[Planned]:
@@ -115,6 +118,7 @@ def estimate_audit(plan: AuditPlan, store: Store | None, *, measure: bool = Fals
         seed=plan.seed,
         labels=len(plan.pairs),
         measure=measure,
+        batch=batch,
     )
 
 
@@ -144,4 +148,28 @@ def ask(
         concurrency=plan.concurrency,
         budget=budget,
         closing=plan.judges,
+    )
+
+
+def ask_batches(
+    plan: AuditPlan,
+    store: Store,
+    folder: Path,
+    settings: BatchSettings,
+    on_progress: Callable[[Tally], None] | None = None,
+    *,
+    budget: Budget | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> Tally:
+    """The same through batches; arguments and errors as of `calls.batched.decide_batched`."""
+    return decide_batched(
+        [question for *_, question in plan.questions(store)],
+        store,
+        folder,
+        settings,
+        on_progress,
+        concurrency=plan.concurrency,
+        budget=budget,
+        closing=plan.judges,
+        say=say,
     )

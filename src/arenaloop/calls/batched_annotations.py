@@ -1,38 +1,22 @@
-"""Labels of a pool through batches: every pair is a request by itself, so that a file's lines come in any order.
-
-What no model is asked for (rules, recorded labels, synthetic annotators) is decided here.
-"""
+"""Labels of a pool through batches: every pair is a request by itself, so that a file's lines come in any order."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from arenaloop.calls.annotating import Annotation, AnnotationPlan, Questions
-from arenaloop.calls.batch import Round, open_batches, server_of, try_logprobs
+from arenaloop.calls.batched import check_batched, decide_batched
 from arenaloop.calls.budget import Budget
-from arenaloop.calls.judging import AskedJudge, JudgeUnit, decide
+from arenaloop.calls.judging import JudgeUnit
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.recorded import ingest_pairs
-from arenaloop.calls.run import begin
 from arenaloop.config import BatchSettings
 from arenaloop.store import Store
 
-__all__ = ["annotate_batches", "check_batched"]
-
-
-def check_batched(plan: AnnotationPlan) -> None:
-    """Refuse annotators whose calls cannot stand in a batch file.
-
-    Raises:
-        ConfigError: says which.
-    """
-    for member in plan.pool.members:
-        if getattr(member, "model", None) is not None:
-            server_of(AskedJudge(member, ""))
+__all__ = ["annotate_batches"]
 
 
 def annotate_batches(
@@ -50,43 +34,24 @@ def annotate_batches(
 
     Args:
         plan, on_progress, budget: as of `annotate`.
-        store, folder, settings, say, sleep: as of `Round`.
+        store, folder, settings, say, sleep: as of `decide_batched`.
 
     Raises:
-        ConfigError: as `check_batched`.
-        StoppedError: as of `Round.run`; what was ordered is collected by the same call.
+        ConfigError, StoppedError: as of `decide_batched`.
     """
-    check_batched(plan)
+    check_batched(plan.pool.members)
     ingest_pairs(store, (pair[:3] for pair in plan.pairs))
-    store.flush()  # lines of a request file find their texts there
     questions = Questions(replace(plan, alone=True), store)
-    units = cast(list[JudgeUnit], questions.calls())
-    if free := [unit for unit in units if unit.asked.model is None]:
-        decide(lambda: iter(free), store)
-    served = [unit for unit in units if unit.asked.model is not None]
-    judges = list({id(unit.asked): unit.asked for unit in served}.values())
-
-    async def run() -> Round:
-        tally = begin(store, budget, [model for one in judges if (model := one.model) is not None])
-        tally.verdicts_total = len(served)
-        if not settings.folder and not open_batches(store, plan.judges):
-            await try_logprobs(judges, lambda: iter(served), store, tally)
-        ordered = Round(judges, lambda: iter(served), store, folder, settings, tally, say, sleep)
-        await ordered.run(on_progress)
-        if on_progress:
-            on_progress(tally)
-        return ordered
-
-    ordered = asyncio.run(run())
-    if settings.rest == "live" and ordered.left:
-        say(f"{ordered.left:,} verdicts are left; they are asked call by call")
-        decide(
-            lambda: iter(served),
-            store,
-            on_progress,
-            concurrency=plan.concurrency,
-            budget=ordered.tally.budget,
-            closing=plan.pool.members,
-        )
-    ordered.close()
+    decide_batched(
+        cast(list[JudgeUnit], questions.calls()),
+        store,
+        folder,
+        settings,
+        on_progress,
+        concurrency=plan.concurrency,
+        budget=budget,
+        closing=plan.pool.members,
+        say=say,
+        sleep=sleep,
+    )
     return questions.labels(store)

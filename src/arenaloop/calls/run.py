@@ -142,6 +142,11 @@ class Executor:
         asked = unit.asked
         return next_sample(unit.stored, lambda sample: self._tried[unit.key(sample)], asked.reask, done=asked.done)
 
+    def forget(self, unit: Unit) -> None:
+        """Let what failed of a unit be asked again in this invocation, as the next one would."""
+        for sample in range(unit.asked.reask + 1):
+            self._tried.pop(unit.key(sample), None)
+
     async def settle(self, unit: Unit) -> bool:
         """Ask a unit until it is done or no use in asking again; others who want the same wait meanwhile.
 

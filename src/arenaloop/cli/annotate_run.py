@@ -16,7 +16,8 @@ from rich.console import Console
 
 from arenaloop.calls.annotating import Annotation, AnnotationPlan, annotate, estimate_annotations, planned_calls
 from arenaloop.calls.batch import batch_seconds
-from arenaloop.calls.batched_annotations import annotate_batches, check_batched
+from arenaloop.calls.batched import check_batched
+from arenaloop.calls.batched_annotations import annotate_batches
 from arenaloop.calls.budget import Budget, dollars, require_prices
 from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
 from arenaloop.cli.directory import refuse_foreign
@@ -69,7 +70,7 @@ def execute(
     batch = settings.batch is not None
     plan = AnnotationPlan(found.pairs, annotators, settings.seed, settings.votes, settings.concurrency, alone=batch)
     if batch:
-        check_batched(plan)
+        check_batched(plan.pool.members)
     _refuse_later_turns(plan)
     for note in found.notes:
         say(messages, f"note: {note}", fold=True)

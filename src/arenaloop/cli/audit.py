@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from arenaloop.cli.measure import Measure, measuring
-from arenaloop.cli.money import Prices
+from arenaloop.cli.money import Batch, Batches, ForgetBatches, Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError
 from arenaloop.judges.builtin import BUILTIN
@@ -30,6 +30,9 @@ def audit(
     judging: Annotated[Given, Fields("JudgeSettings", "verdict", template={"metavar": "NAME|FILE"})],
     engine: Annotated[Given, Fields("EngineSettings", "engine", "workers")],
     prices: Prices = None,
+    batch: Batch = False,
+    batches: Batches,
+    forget_batches: ForgetBatches = False,
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of the prompts.")] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     self_test: Annotated[
@@ -55,7 +58,7 @@ def audit(
     """
     from arenaloop.calls.engines.chosen import using
     from arenaloop.cli.audit_run import execute
-    from arenaloop.cli.money import priced
+    from arenaloop.cli.money import batch_settings, priced
     from arenaloop.config import AuditSettings, EngineSettings, validate
     from arenaloop.specs.models import planned_only
 
@@ -66,6 +69,7 @@ def audit(
             f"--planted is what the favourite's share is raised by, above 0 and up to 0.5, not {planted:g}"
         )
     values = {"judges": [_judge(text, judging) for text in judge], "labels": labels, **settings}
+    values["batch"] = batch_settings(batch, batches)
     checked = priced(validate(AuditSettings, values, "audit"), prices)
     measure = measuring(measure, dry_run)
     with planned_only(dry_run), using(None if dry_run else validate(EngineSettings, engine, "audit")):
@@ -78,6 +82,7 @@ def audit(
             as_json=as_json,
             measure=measure,
             planted=planted if self_test else None,
+            forget=forget_batches,
         )
 
 

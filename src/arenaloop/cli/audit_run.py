@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from arenaloop.audit.plan import AuditPlan, ask, estimate_audit, ingest
+from arenaloop.audit.plan import AuditPlan, ask, ask_batches, estimate_audit, ingest
 from arenaloop.audit.read import read
+from arenaloop.calls.batched import check_batched
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.cli.audit_tables import audit_document, audit_tables
 from arenaloop.cli.directory import ARENA, open_directory, write_settings
+from arenaloop.cli.money import settle_batches
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import AuditSettings
 from arenaloop.data.formats.labels import labelled_pairs, read_labels, split_filter
@@ -40,8 +43,11 @@ def execute(
     as_json: bool,
     measure: bool = False,
     planted: float | None = None,
+    forget: bool = False,
 ) -> None:
     """Audit judges into a directory, or resume it there; `level` and `samples` are those of the intervals.
+
+    With `forget`, batches that are not collected are given up.
 
     With `planted`, biases of that size are planted into the judges' stored votes, to see whether they are found.
 
@@ -49,17 +55,19 @@ def execute(
 
     Raises:
         ConfigError, InputError: before anything is written.
-        StoppedError: the budget is spent, or a server is down; resumable.
+        StoppedError: the budget is spent, a server is down, or batches are on their way; resumable.
         typer.Exit: with code 3, where votes stayed undecided.
     """
     messages = Console(stderr=True)
-    plan = _plan(settings)
+    plan, batch = _plan(settings), settings.batch is not None
+    if batch:
+        check_batched(plan.judges)
     budget = Budget(settings.budget_usd, settings.budget_calls)
     require_prices(budget, [judge.model for judge in plan.judges if isinstance(judge, ModelJudge)])
     if dry_run:
         arena = out / ARENA
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
-            expected = estimate_audit(plan, there, measure=measure)
+            expected = estimate_audit(plan, there, measure=measure, batch=batch)
         _print_plan(plan, out, messages)
         for line in expected.lines():
             say(messages, line)
@@ -69,14 +77,19 @@ def execute(
         return
     with open_directory(out) as store:
         budget.begin(store)  # refuses where it cannot count, before anything is written
+        settle_batches(store, plan.judges, budget, out, batch=batch, forget=forget)
         _print_plan(plan, out, messages)
         write_settings(out, settings)
         ingest(plan, store)
-        expected = estimate_audit(plan, store)
+        expected = estimate_audit(plan, store, batch=batch)
         for line in expected.head():
             say(messages, line)
         with Watch(messages, "audit", expected) as watch:
-            ask(plan, store, watch.tally, budget=budget)
+            if settings.batch is None:
+                ask(plan, store, watch.tally, budget=budget)
+            else:
+                folder, told = out / "batches", partial(say, messages)
+                ask_batches(plan, store, folder, settings.batch, watch.tally, budget=budget, say=told)
         result = read(plan, store, level=level, samples=samples, planted=planted)
         say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None

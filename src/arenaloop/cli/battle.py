@@ -60,6 +60,7 @@ def battle(
             "seed",
             "engine",
             "workers",
+            shard={"metavar": "I/N"},
         ),
     ],
     judging: Annotated[Given, Fields("JudgeSettings", "verdict", "reask", template={"metavar": "NAME|FILE"})],

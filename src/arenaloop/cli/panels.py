@@ -284,6 +284,9 @@ class _Page:
                 [one["stage"], *(figure(one[k], ",") for k in ("rows", "dropped", "trained_on"))] for one in d["stages"]
             ]
             self.console.print(table(["stage", "rows", "no row", "trained on"], cells))
+        for one in d["kept"]:
+            state = "" if one["finished"] else " (not finished)"
+            self.line(f"{one['stage']} of other settings{state}: {one['path']}: {one['settings']}")
         self.console.print()
         for one in d["battles"]:
             self.line(f"{one['file']}: {one['lines']:,}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arenaloop.cli.money import Prices
+from arenaloop.cli.money import Batch, Batches, ForgetBatches, Prices
 from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError, InputError, UserError
 from arenaloop.regular_files import read_regular
@@ -46,6 +46,9 @@ def rejudge(
     ],
     engine: Annotated[Given, Fields("EngineSettings", "engine", "workers")],
     prices: Prices = None,
+    batch: Batch = False,
+    batches: Batches,
+    forget_batches: ForgetBatches = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be asked and cost, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as one JSON document.")] = False,
 ) -> None:
@@ -62,19 +65,21 @@ def rejudge(
 
         arenaloop rejudge runs/battle
     """
+    from functools import partial
+
     from rich.console import Console
 
+    from arenaloop.arena.batches import check_batches
     from arenaloop.arena.fought import plan_again, read_fought
     from arenaloop.arena.matchmaking import Schedule
     from arenaloop.arena.plan import BattlePlan
     from arenaloop.arena.planned import estimate_plan
     from arenaloop.arena.rejudge import directory_name
     from arenaloop.arena.rejudge import rejudge as judge_again
-    from arenaloop.calls.batch import open_batches
     from arenaloop.calls.budget import Budget, require_prices
     from arenaloop.calls.engines.chosen import using
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
-    from arenaloop.cli.money import priced
+    from arenaloop.cli.money import batch_settings, priced, settle_batches
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.cli.standing import complete
     from arenaloop.config import EngineSettings, validate
@@ -106,8 +111,12 @@ def rejudge(
     )
     budget = Budget(limits.get("budget_usd"), limits.get("budget_calls"))
     require_prices(budget, template_plan.models)
-    names, wanted = _wanted(settings, directory, messages)
     ask = bool(changed) or judge is not None
+    if (batched := batch_settings(batch, batches)) is not None:
+        if not ask:
+            raise ConfigError("--batch: nothing would be asked; --judge, --template, --verdict or --reask says what")
+        check_batches(template_plan)
+    names, wanted = _wanted(settings, directory, messages)
     out = directory / "rejudged" / directory_name(*_known_by(judging, template_plan.judge.name))
     if dry_run and not ask:
         raise ConfigError(
@@ -117,14 +126,10 @@ def rejudge(
         using(validate(EngineSettings, engine, "rejudge") if ask and not dry_run else None),
         Store(directory / ARENA, readonly=True) if dry_run else open_directory(directory) as store,
     ):
-        if waiting := open_batches(store, template_plan.judges):
-            raise ConfigError(
-                f"{directory}: verdicts of this judge are on their way in batches ({len(waiting)} not collected), and "
-                "would be paid again: collect them with the command that ordered them, or give them up with its "
-                "--forget-batches"
-            )
         if not dry_run:
             budget.begin(store)  # refuses where it cannot count, before anything is written
+            through = batched is not None
+            settle_batches(store, template_plan.judges, budget, directory, batch=through, forget=forget_batches)
         fought = read_fought(directory, store, wanted)
         plan = plan_again(fought, names, template_plan)
         what = f"at most {counted(plan.verdicts, 'judge call')}" if ask else "stored texts are read again"
@@ -135,7 +140,7 @@ def rejudge(
         )
         for note in getattr(plan.judge, "notes", ()) if ask else ():
             say(messages, f"note: judge {plan.judge.name}: {note}", fold=True)
-        expected = estimate_plan(plan, store.prompt, store, stored=True) if ask else None
+        expected = estimate_plan(plan, store.prompt, store, stored=True, batch=batched is not None) if ask else None
         for line in (expected.lines() if dry_run else expected.head()) if expected is not None else ():
             say(messages, line)
         if dry_run:
@@ -147,7 +152,17 @@ def rejudge(
         anchor = getattr(settings, "anchor", None)
         with Watch(messages, "rejudge", expected) as watch:
             result = judge_again(
-                directory, store, fought, plan, out, ask=ask, anchor=anchor, on_progress=watch.tally, budget=budget
+                directory,
+                store,
+                fought,
+                plan,
+                out,
+                ask=ask,
+                anchor=anchor,
+                on_progress=watch.tally,
+                budget=budget,
+                batch=batched,
+                say=partial(say, messages),
             )
         say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None

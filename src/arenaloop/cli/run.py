@@ -13,7 +13,7 @@ import typer
 from arenaloop.cli.battle import NoPreflight
 from arenaloop.cli.measure import Measure, measuring
 from arenaloop.cli.money import Prices
-from arenaloop.errors import ConfigError
+from arenaloop.errors import ConfigError, StoppedError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -168,6 +168,7 @@ def _execute(
     from arenaloop.calls.recorded import recorded_notes
     from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, write_settings
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
+    from arenaloop.cli.recipe_standing import begin_recipe, stop_recipe
     from arenaloop.report import write_report
     from arenaloop.specs.models import planned_only
     from arenaloop.specs.recipes import RECIPES
@@ -177,6 +178,9 @@ def _execute(
 
     messages = Console(stderr=True)
     recipe = RECIPES[settings.recipe]
+    for name in settings.elsewhere:
+        if name not in (known := list(recipe.stages(settings))):
+            raise ConfigError(f"elsewhere: {name!r} is no stage{nearest(name, known)}; there are {', '.join(known)}")
     with planned_only(dry_run):
         built = recipe.build(settings, out, dry_run)
     for line in recorded_notes(getattr(built, "opponents", ())):
@@ -196,11 +200,16 @@ def _execute(
         Budget(settings.budget_usd, settings.budget_calls).begin(store)  # refuses before anything is written
         _print_outline(recipe.outline(built), out, messages, getattr(built, "judge", None), store)
         write_settings(out, settings)
-        if ask_first:
-            for line in _asked_first(built, settings, store):
-                say(messages, f"warning: {line}", fold=True)
-        with Watch(messages, kept=out / PROGRESS) as watch:
-            result = recipe.run(built, store, out, watch)
+        begin_recipe(recipe, built, settings, store)
+        try:
+            if ask_first:
+                for line in _asked_first(built, settings, store):
+                    say(messages, f"warning: {line}", fold=True)
+            with Watch(messages, kept=out / PROGRESS) as watch:
+                result = recipe.run(built, store, out, watch)
+        except (StoppedError, KeyboardInterrupt) as stop:
+            stop_recipe(built, settings, store, out, stop, as_json=as_json)
+            raise
         say_notices(messages, store)
         error, unread = commonest_error(store), unread_example(store)
     report = write_report(out)

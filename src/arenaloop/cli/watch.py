@@ -90,7 +90,8 @@ def _view(directory: Path, *, going: bool, width: int) -> tuple[list[RenderableT
             with readable(directory) as there:
                 summary = json.loads(read_regular(there / "summary.json"))
                 board = Leaderboard.of(json.loads(read_regular(there / "leaderboard.json")))
-                lines.insert(1, f"{summary['battles_decided']:,} of {summary['battles_wanted']:,} battles decided")
+                far = f"{summary['battles_decided']:,} of {summary['battles_wanted']:,} battles decided"
+                lines.insert(1, summary.get("progress") or far)
     except (ArenaloopError, OSError, ValueError, LookupError, TypeError) as error:
         lines.append(f"no leaderboard yet ({error})")
     view: list[RenderableType] = [Text(plain(line)) for line in lines]

@@ -23,6 +23,7 @@ from arenaloop.config.judging import (
     RunSettings,
     SamplingSettings,
 )
+from arenaloop.config.launch import LaunchSettings
 from arenaloop.config.optim import LoraSettings, OptimSettings, RowSettings
 from arenaloop.config.recipes import (
     AlpacaFarmSettings,
@@ -93,6 +94,7 @@ __all__ = [
     "JudgeSettings",
     "JudgedSettings",
     "JudgesItselfSettings",
+    "LaunchSettings",
     "LimitSettings",
     "LoraSettings",
     "MachineSettings",

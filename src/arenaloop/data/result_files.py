@@ -55,6 +55,7 @@ def not_through(directory: Path) -> list[str]:
     try:
         summary = json.loads(read_regular(directory / "summary.json"))
         decided, wanted, why = (summary[key] for key in ("battles_decided", "battles_wanted", "stopped"))
-        return [f"not finished: {int(decided):,} of {counted(int(wanted), 'battle')} decided ({why})"]
+        told = summary.get("progress") or f"{int(decided):,} of {counted(int(wanted), 'battle')} decided"
+        return [f"not finished: {told} ({why})"]
     except (OSError, ValueError, LookupError, TypeError):
         return []

@@ -15,10 +15,13 @@ from arenaloop.arena.matchmaking import all_pairs
 from arenaloop.arena.pairings import Summary
 from arenaloop.arena.tournament import run_tournament, write_summary
 from arenaloop.calls.answers import Contestant
+from arenaloop.recipes.adopted import adopted_table
 from arenaloop.recipes.held_out_judge import WATCHING, Guards
+from arenaloop.recipes.kept import kept_table
 from arenaloop.recipes.ledger import Paid
 from arenaloop.recipes.parts import Arena, record
 from arenaloop.recipes.stage import Result, StageResult, Stages
+from arenaloop.recipes.under_way import LEADERBOARD, begin_battles, begin_part, finish_part
 from arenaloop.report.charts import stage_curves
 from arenaloop.report.outcome import apart, with_interval
 from arenaloop.terminal import counted
@@ -62,7 +65,9 @@ def finish(
     store, out, observer = arena.store, stages.out, arena.observer
     observer.phase("leaderboard", "battles")
     plan = arena.plan(contestants, [p.id for p in test], all_pairs([c.name for c in contestants]))
-    with stages.ledger.stage("leaderboard"):
+    begin_part(store, LEADERBOARD, LEADERBOARD)
+    begin_battles(store, plan)
+    with stages.ledger.stage(LEADERBOARD):
         final = run_tournament(
             plan, store, out, anchor=anchor, rating=rating, on_progress=observer.tally, budget=arena.budget
         )
@@ -70,7 +75,7 @@ def finish(
     watched = [] if guards is None else [guards.judged]
     for part in (*(result.judged for result in results.values()), *watched, final.summary):
         judged.merge(part)
-    beside = ["leaderboard"] if guards is None or guards.held_out is None else [WATCHING, "leaderboard"]
+    beside = [LEADERBOARD] if guards is None or guards.held_out is None else [WATCHING, LEADERBOARD]
     paid = {name: stages.ledger.paid(name) for name in (*results, *beside)}
     more = account(results, final.leaderboard, len(test), partial(record, plan, store), paid)
     if apart_from := {what: n for what, n in (left_out or {}).items() if n}:
@@ -82,6 +87,7 @@ def finish(
         }
         more["tables"].insert(0, table)
     more["tables"][:0] = tables
+    more["tables"] += kept_table(out)
     more["curves"] += curves
     if best is not None and (found := best(final.leaderboard)) is not None:
         more["best"] = found
@@ -93,6 +99,7 @@ def finish(
             more[key] += told.pop(key, [])
         more |= told
     summary = write_summary(out, store, judged, cached, seed=plan.seed, **more)
+    finish_part(store, LEADERBOARD, LEADERBOARD)
     return Result(final.leaderboard, more["stages"], summary)
 
 
@@ -138,6 +145,7 @@ def stage_row(name: str, result: StageResult, board: Leaderboard) -> dict[str, A
         "rows": result.rows,
         "seconds": result.seconds,
         **({"selection": dict(result.selection)} if result.selection else {}),
+        **({} if result.adopted is None else {"adopted": dict(result.adopted)}),
     }
 
 
@@ -240,7 +248,10 @@ def stage_details(name: str, result: StageResult) -> tuple[list[dict[str, Any]],
     source = "battles" if "judging" not in selection else f"what {selection['judged_by']} judged"
     selected = f"{counted(selection['rows'], 'row')} selected from {source}; " if selection else ""
     metrics = {"title": "At the end of training", "columns": ["", "mean"], "rows": [*map(list, result.metrics.items())]}
-    tables.append(metrics | {"note": selected + trained})
+    if result.adopted is None:
+        tables.append(metrics | {"note": selected + trained})
+    else:
+        tables.append(adopted_table(result.adopted))
     curves = []
     gaps = {int(gap): n for gap, n in (selection.get("gap_histogram") or {}).items()}
     if gaps and max(gaps) - min(gaps) < 60:
@@ -281,6 +292,8 @@ def told(
         f"One model was trained in {counted(len(stages), 'stage')}{against}, and every stage was rated on "
         f"{counted(prompts, 'test prompt')}."
     )
+    if brought := [stage["name"] for stage in stages if stage.get("adopted")]:
+        done += f" Another trainer made {' and '.join(brought)}, which this run adopted."
     known = [stage for stage in stages if stage["rating"] is not None]
     if not known:
         return [done, "No stage could be rated."]

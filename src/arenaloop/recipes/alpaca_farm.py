@@ -35,9 +35,11 @@ from arenaloop.recipes.alpaca_farm_evaluation import evaluate, write_labels
 from arenaloop.recipes.alpaca_farm_material import carved
 from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, Labels, check, inputs_key
 from arenaloop.recipes.alpaca_farm_tables import compare
+from arenaloop.recipes.kept import kept_table
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import Arena, answer, test, train
 from arenaloop.recipes.stage import Result, StageResult, Stages
+from arenaloop.recipes.under_way import LEADERBOARD, finish_part
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response, content_hash, derive_seed
 
@@ -94,7 +96,7 @@ def run(recipe: AlpacaFarm, store: Store, out: Path, observer: Observer | None =
             resumes.
     """
     check(recipe)
-    s, stages = recipe.settings, Stages(store, out, observer or Observer())
+    s, stages = recipe.settings, Stages(store, out, observer or Observer(), recipe.settings.model_dump(mode="json"))
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
     material = recipe.material
     asked = (*material.preference, *material.validation, *material.unlabeled, *recipe.evaluation)
@@ -141,6 +143,7 @@ def _train(
         settings,
         seed=derive_seed("train", s.seed, name),
         observer=r.arena.observer,
+        by=s,
         revision=s.target.revision if start == r.recipe.start else None,
         reward=reward,
     )
@@ -214,6 +217,8 @@ def _evaluate(r: _Run) -> Result:
     for part in (*(result.judged for result in r.done.values()), final.summary):
         judged.merge(part)
     more = compare(plan, arena.store, recipe, r.done, final.leaderboard, r.labels)
+    more["tables"] += kept_table(r.stages.out)
     cached = arena.cached + r.stages.found + final.tally.cached
     summary = write_summary(r.stages.out, arena.store, judged, cached, seed=plan.seed, **more)
+    finish_part(arena.store, LEADERBOARD, LEADERBOARD)
     return Result(final.leaderboard, more["stages"], summary)

@@ -24,6 +24,7 @@ from arenaloop.jsonl import write_jsonl
 from arenaloop.judges.annotators import Pair
 from arenaloop.judges.pooled import PooledLabels
 from arenaloop.recipes.parts import Arena, Utility, answer
+from arenaloop.recipes.under_way import LEADERBOARD, begin_battles, begin_part
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response
 
@@ -40,6 +41,8 @@ def evaluate(
     """
     plan = arena.plan(fighters, [p.id for p in prompts], target_pairs([one.name for one in fighters], baseline))
     judge = arena.judge
+    begin_part(arena.store, LEADERBOARD, LEADERBOARD)
+    begin_battles(arena.store, plan)
     if not isinstance(judge, PooledLabels):
         return plan, run_tournament(plan, arena.store, out, on_progress=arena.observer.tally, budget=arena.budget)
     tally = Tally()

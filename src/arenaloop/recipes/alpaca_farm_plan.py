@@ -239,8 +239,9 @@ def outline(recipe: AlpacaFarm) -> Outline:
     players = len(stage_names(s)) - s.needs_reward_model + len(recipe.opponents)
     each = recipe.verdicts_each
     calls = [("labels", pairs, recipe.label_calls(pairs))] if pairs else []
-    calls.append(("evaluation", len(recipe.evaluation), each * (players - 1) * len(recipe.evaluation)))
-    return Outline(stage_names(s), facts, calls)
+    battles = (players - 1) * len(recipe.evaluation)
+    calls.append(("evaluation", len(recipe.evaluation), each * battles))
+    return Outline(stage_names(s), facts, calls, battles)
 
 
 def _measured(recipe: AlpacaFarm) -> Iterator[str]:

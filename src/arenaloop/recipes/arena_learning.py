@@ -39,6 +39,7 @@ from arenaloop.recipes.held_out_judge import WATCHING, Guards, guards
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.parts import Arena, answer, battle, prompt_scores, test, train, validate
 from arenaloop.recipes.stage import Result, StageResult, Stages
+from arenaloop.recipes.under_way import begin_part, finish_part
 from arenaloop.regular_files import read_regular
 from arenaloop.store import Store
 from arenaloop.terminal import counted
@@ -70,8 +71,11 @@ class _Run:
         self.done[stage] = self.stages.once(stage.name, self.inputs, work)
         if not stage.answers:
             return False
+        watching = f"{WATCHING} of {stage.name}"
+        begin_part(self.arena.store, watching, watching)
         with self.stages.ledger.stage(WATCHING):
             broken = self.guards.broken_by(self.contestant(stage))
+        finish_part(self.arena.store, watching, watching)
         if broken is None:
             return False
         self.arena.observer.note(f"training stops after {stage.name} (guards.{broken.rule}): {broken.why}")
@@ -93,7 +97,7 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
         StoppedError: the budget is spent, a server is down or the disk is full; the same call resumes.
     """
     check(recipe)
-    s, stages = recipe.settings, Stages(store, out, observer or Observer())
+    s, stages = recipe.settings, Stages(store, out, observer or Observer(), recipe.settings.model_dump(mode="json"))
     first, *later = plan_stages(s)
     prompts = (*recipe.pool, *recipe.test, *recipe.validation, *recipe.held_out)
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
@@ -199,6 +203,7 @@ def _learn(
         by_kind.get(stage.kind, s.sft if stage.round else s.sft_init_training),
         seed=derive_seed("train", s.seed, stage.name),
         observer=observer,
+        by=s,
         revision=s.target.revision if start == r.recipe.start else None,
         reward=reward,
     )

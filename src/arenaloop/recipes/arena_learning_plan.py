@@ -320,7 +320,8 @@ def outline(recipe: ArenaLearning) -> Outline:
         f"judge {recipe.judge.name}",
         _watching(recipe),
     ]
-    return Outline([stage.name for stage in plan_stages(recipe.settings)], facts, plan_calls(recipe))
+    stages = [stage.name for stage in plan_stages(recipe.settings)]
+    return Outline(stages, facts, plan_calls(recipe), plan_battles(recipe))
 
 
 def _watching(recipe: ArenaLearning) -> str:
@@ -334,6 +335,23 @@ def _watching(recipe: ArenaLearning) -> str:
 
 def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
     """(what, prompts, judge calls) of every battle stage and of the final leaderboard, cache not counted."""
+    each = verdicts_per_battle(recipe.judge, recipe.settings.seats)
+    planned = [(what, prompts, each * met * prompts) for what, prompts, met in _planned(recipe)]
+    if recipe.held_out_judge is not None:  # both judges decide the same battles
+        both = each + verdicts_per_battle(recipe.held_out_judge, recipe.settings.seats)
+        prompts, met = _watched(recipe)
+        planned.insert(-1, ("held out", prompts, both * met * prompts))
+    return planned
+
+
+def plan_battles(recipe: ArenaLearning) -> int:
+    """How many battles all of them come to, those of the held-out judge with it."""
+    watched, met = _watched(recipe) if recipe.held_out_judge is not None else (0, 0)
+    return sum(met * prompts for _, prompts, met in _planned(recipe)) + 2 * watched * met
+
+
+def _planned(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
+    """(what, prompts, battles on each) of every battle stage, of validation and of the leaderboard."""
     stages, opponents = plan_stages(recipe.settings), len(recipe.opponents)
     settings = recipe.settings
     slices = cut_slices(recipe, slice_count(settings))
@@ -347,13 +365,13 @@ def plan_calls(recipe: ArenaLearning) -> list[tuple[str, int, int]]:
         parts.append(("validation", len(validation), opponents * answering))
     players = answering + opponents
     parts.append(("leaderboard", len(recipe.test), players * (players - 1) // 2))
-    each = verdicts_per_battle(recipe.judge, settings.seats)
-    planned = [(what, prompts, each * met * prompts) for what, prompts, met in parts]
-    if recipe.held_out_judge is not None:  # both judges decide the same battles
-        asked = len(recipe.material.held_out)
-        both = each + verdicts_per_battle(recipe.held_out_judge, settings.seats)
-        planned.insert(-1, ("held out", asked, both * opponents * answering * asked))
-    return planned
+    return parts
+
+
+def _watched(recipe: ArenaLearning) -> tuple[int, int]:
+    """Prompts of the held-out judge, and battles on each that it decides."""
+    answering = sum(stage.answers for stage in plan_stages(recipe.settings))
+    return len(recipe.material.held_out), len(recipe.opponents) * answering
 
 
 def _battles_a_prompt(recipe: ArenaLearning, stage: Stage) -> int:
@@ -399,7 +417,7 @@ def inputs_key(recipe: ArenaLearning) -> str:
     plain = s.model_dump(
         mode="json",
         exclude={
-            *("name", "concurrency", "budget_usd", "budget_calls", "human", "machine", "rating"),
+            *("name", "concurrency", "budget_usd", "budget_calls", "human", "machine", "rating", "launch", "elsewhere"),
             *("opponents", "judge", "target", "sft_init_training", "sft", "dpo", "reward_model", "ppo"),
             *("held_out", "guards"),  # what stages come to does not depend on who watches
             # as these settings came later: keys of what was there before stay

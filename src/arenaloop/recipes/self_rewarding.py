@@ -67,7 +67,7 @@ def run(recipe: SelfRewarding, store: Store, out: Path, observer: Observer | Non
     """
     check(recipe)
     recipe = with_new_prompts(recipe, store, out, observer or Observer())
-    s, stages = recipe.settings, Stages(store, out, observer or Observer())
+    s, stages = recipe.settings, Stages(store, out, observer or Observer(), recipe.settings.model_dump(mode="json"))
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
     material = recipe.material
     store.add_prompts([*material.pool, *material.validation, *(one.prompt for one in material.ranked)])
@@ -152,6 +152,7 @@ def _trained(
         settings,
         seed=derive_seed("train", s.seed, name),
         observer=r.arena.observer,
+        by=s,
         revision=s.target.revision if start == r.recipe.start else None,
     )
 

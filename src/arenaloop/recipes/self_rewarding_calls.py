@@ -70,12 +70,14 @@ def outline(recipe: SelfRewarding) -> Outline:
     who = "the model itself" if recipe.scorer is None else recipe.scorer.name
     replies = sum(len(one.replies) for one in material.ranked)
     parts = [("M1", len(material.ranked), replies)] if replies else []
+    fought = 0
     for number, prompts in enumerate(slices, start=1):
         calls = plan_calls(recipe, number, len(prompts))
         name = f"M{number + 1}"
         parts.append((name, len(prompts), calls.judgements + calls.verdicts))
         if calls.tried:
             each = verdicts_per_battle(recipe.judge, s.seats)
+            fought += calls.tried_battles
             tried = calls.tried_judgements + calls.tried_battles * each
             parts.append((f"checkpoints of {name}", len(material.validation), tried))
     models = len(stage_names(s)) + len(recipe.opponents)
@@ -102,7 +104,7 @@ def outline(recipe: SelfRewarding) -> Outline:
         *recorded_notes(recipe.opponents),
         f"held-out battles by judge {recipe.judge.name}",
     ]
-    return Outline(stage_names(s), facts, parts)
+    return Outline(stage_names(s), facts, parts, fought + battles)
 
 
 def _gates(recipe: SelfRewarding) -> list[str]:

@@ -18,8 +18,10 @@ from arenaloop.arena.pairings import Summary
 from arenaloop.calls.progress import Tally
 from arenaloop.errors import StorageError
 from arenaloop.models.checkpoint import checkpoint_fingerprint, holds_model
+from arenaloop.recipes.kept import keep_settings
 from arenaloop.recipes.ledger import Ledger
 from arenaloop.recipes.observer import Observer
+from arenaloop.recipes.under_way import begin_part, finish_part
 from arenaloop.store import Store
 from arenaloop.types import content_hash
 
@@ -40,6 +42,7 @@ class StageResult:
         seconds, cpu_seconds: wall and processor time of all invocations that worked on it, with what they had to do
             again; of one that was killed, but for its last seconds. Results of earlier versions have no processor time.
         checkpoint: fingerprint of the trained weights.
+        adopted: where they are from, if another trainer made them (`recipes.adopted`).
     """
 
     start: str
@@ -53,6 +56,7 @@ class StageResult:
     seconds: float = 0.0
     cpu_seconds: float | None = None
     checkpoint: str | None = None
+    adopted: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored: one flat object, the figures among the rest."""
@@ -69,6 +73,7 @@ class StageResult:
             "cpu_seconds": self.cpu_seconds,
             "judged": self.judged.counts(),
             "verdicts": self.judged.ok,
+            **({} if self.adopted is None else {"adopted": dict(self.adopted)}),
         }
 
     @classmethod
@@ -132,16 +137,19 @@ class Stages:
         observer: whom a stage's work tells how it goes, so that its time is known though it be interrupted.
         found: counts the verdicts behind stages that had finished earlier.
         ledger: what stages have asked and paid.
+        settings: of the recipe, to be told beside each checkpoint.
     """
 
-    def __init__(self, store: Store, out: Path, observer: Observer) -> None:
+    def __init__(self, store: Store, out: Path, observer: Observer, settings: Mapping[str, Any] | None = None) -> None:
         self.store = store
         self.out = out
+        self.settings = settings
         self.observer: Observer = _Beating(observer, self._beat)
         self.found = 0
         self.ledger = Ledger(store)
         self._clock: Callable[[], _Spent] | None = None  # of the stage under way
         self._key, self._kept_at = "", 0.0
+        self._adopted: list[str | None] = []  # weights that others made, and that later stages depend on
 
     def checkpoint(self, name: str) -> Path:
         """Where a stage's weights stand."""
@@ -159,18 +167,24 @@ class Stages:
             inputs: hash of everything that the recipe's results depend on.
             work: trains into `checkpoint`; time and weights are added to what it returns.
         """
-        key = content_hash(inputs, name)
+        key = content_hash(inputs, name, *self._adopted)
         stored = self.store.stage(name, key)
         # another run of this directory, with other settings, may have put its own weights in the checkpoint's place
         if stored is not None and stored.get("checkpoint") == self._weights(name):
             result = StageResult.of(stored)
             self.found += result.judged.ok
         else:
+            begin_part(self.store, name, key)
             with self.ledger.stage(name):
                 result, spent = self._timed(key, work)
             result = replace(result, checkpoint=self._weights(name), seconds=spent.wall, cpu_seconds=spent.cpu)
             self.store.put_stage(name, key, result.to_json())
             self.store.put_note(_ROOM, key, _Spent())
+        if result.adopted is not None:
+            self._adopted.append(result.checkpoint)
+        if self.settings is not None:
+            keep_settings(self.checkpoint(name), self.settings, result.to_json())
+        finish_part(self.store, name, key)
         self.observer.done(name, result.to_json())
         return result
 
@@ -211,11 +225,13 @@ class Outline:
         stages: their names, in order.
         facts: what it works on, in a few words each.
         calls: (what, prompts, judge calls) of each part that asks a judge; those that are stored are counted too.
+        battles: in all of them.
     """
 
     stages: Sequence[str]
     facts: Sequence[str]
     calls: Sequence[tuple[str, int, int]]
+    battles: int = 0
 
 
 @dataclass(frozen=True)

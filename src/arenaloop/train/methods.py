@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from arenaloop.data.formats.training_rows import compared, contradiction, form_o
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.models import adapters
 from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.models.kept_checkpoint import make_room
 from arenaloop.train.processes import asks_to_spread, joined
 from arenaloop.train.rows import refuse_unread
 from arenaloop.train.run import TrainingRun, TrainResult
@@ -70,6 +72,7 @@ def training(
     on_note: Callable[[str], None] | None = None,
     revision: str | None = None,
     reward: Reward | None = None,
+    keep_other: bool = False,
 ) -> TrainResult:
     """Train a model by one of `METHODS` and save the result to `out`.
 
@@ -87,6 +90,7 @@ def training(
         on_note: told, in one line each, what of an earlier training in `out` could not be used.
         revision: of a hub id.
         reward: scores the model's own answers, for methods that learn from them.
+        keep_other: what another training left in `out` moves aside and is kept (`models.kept_checkpoint`).
 
     Raises:
         ConfigError: an unknown method, one that needs a reward without one, or a reward that it does not use; `out` is
@@ -121,6 +125,8 @@ def training(
     scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were
     key = content_hash(method, fingerprint, read, settings.method(), seed, *scored)
     processes.agree(key, "the processes of this training were given different rows, settings or seeds")
+    if keep_other and (moved := processes.once(partial(make_room, out, key))) is not None and on_note is not None:
+        on_note(moved)
     made = {"method": method, "start": str(start), "rows": len(rows), "seed": seed}
     run = TrainingRun(out, key, on_note, {**made, "settings": settings.model_dump(mode="json")})
     if run.result is not None:

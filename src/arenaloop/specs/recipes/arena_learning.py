@@ -6,9 +6,11 @@ from pathlib import Path
 
 from arenaloop.calls.recorded import match_recorded
 from arenaloop.config import ArenaLearningSettings
+from arenaloop.judges.jury import Decider
 from arenaloop.recipes.arena_learning import run
 from arenaloop.recipes.arena_learning_costs import estimate_costs
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, check, outline
+from arenaloop.recipes.arena_learning_stages import plan_stages
 from arenaloop.specs.cleaning import benchmarks, cleaner
 from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
 from arenaloop.specs.judges import judge
@@ -69,11 +71,19 @@ def build_arena_learning(settings: ArenaLearningSettings, out: Path, dry: bool =
     return recipe
 
 
+def judges_of(settings: ArenaLearningSettings) -> list[Decider]:
+    """The judge, and the held-out judge where there is one."""
+    second = [] if settings.held_out is None else [settings.held_out.judge]
+    return [judge(one.with_concurrency(settings.concurrency)) for one in (settings.judge, *second)]
+
+
 RECIPE = Recipe(
     "the target battles stronger models and learns from what it lost",
     ArenaLearningSettings,
     build_arena_learning,
     outline,
     run,
+    lambda s: [stage.name for stage in plan_stages(s)],
+    judges_of,
     estimate_costs,
 )

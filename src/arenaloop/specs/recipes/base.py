@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arenaloop.config import RecipeSettings
+from arenaloop.judges.jury import Decider
 from arenaloop.recipes.costs import Costs
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import Outline, Result
@@ -34,8 +35,10 @@ class Recipe:
         build: (settings, run directory, whether only the plan is wanted) → everything that it works on. Refuses what
             cannot run to its end, and writes nothing.
         outline: what was built → what it will do.
+        stages: settings → the names of the stages that train a model, in order.
         explain: settings → tables that say how they differ from what the recipe's paper or its code has.
         run: (what was built, arena file, run directory, observer) → the result; also resumes.
+        judges: settings → who decides its battles, the leaderboard's first; so that what was fought can be read back.
         costs: (what was built, run directory, arena file if there is one, whether to load and time the start) → what it
             will ask, compute and pay; None of a recipe that says no more than its outline.
     """
@@ -45,5 +48,7 @@ class Recipe:
     build: Callable[[Any, Path, bool], Any]
     outline: Callable[[Any], Outline]
     run: Callable[[Any, Store, Path, Observer], Result]
+    stages: Callable[[Any], Sequence[str]]
+    judges: Callable[[Any], Sequence[Decider]]
     costs: Callable[[Any, Path, Store | None, bool], Costs] | None = None
     explain: Callable[[Any], Sequence[Table]] | None = None

@@ -23,12 +23,13 @@ from arenaloop.data.labelled_answers import LabelledAnswers, read_labelled_answe
 from arenaloop.data.ranked_replies import RankedPrompt, best_replies, parted, read_trees
 from arenaloop.errors import ConfigError
 from arenaloop.judges.filling import Layout, Material
+from arenaloop.judges.jury import Decider
 from arenaloop.judges.parsers import parser_for
 from arenaloop.judges.templates import JudgeTemplate, fill, load_template
 from arenaloop.recipes.self_rewarding import run
 from arenaloop.recipes.self_rewarding_calls import outline
 from arenaloop.recipes.self_rewarding_costs import estimate_costs
-from arenaloop.recipes.self_rewarding_plan import SelfRewarding, check, meta_of
+from arenaloop.recipes.self_rewarding_plan import SelfRewarding, check, meta_of, stage_names
 from arenaloop.recipes.self_rewarding_prompts import stand_ins
 from arenaloop.specs.data import load_demonstrations, load_judgements, load_prompts, true_utility
 from arenaloop.specs.judges import judge, meta, pointwise, template_file
@@ -235,12 +236,19 @@ def _narrow(origin: Start, asked: Sequence[_Asked]) -> list[str]:
     ]
 
 
+def judges_of(settings: JudgesItselfSettings) -> list[Decider]:
+    """Who decides the battles on held-out prompts."""
+    return [judge(settings.judge.with_concurrency(settings.concurrency))]
+
+
 SELF_REWARDING = Recipe(
     "a model learns from the scores that it gives its own answers",
     SelfRewardingSettings,
     build_self_rewarding,
     outline,
     run,
+    stage_names,
+    judges_of,
     estimate_costs,
 )
 META_REWARDING = Recipe(
@@ -249,5 +257,7 @@ META_REWARDING = Recipe(
     build_self_rewarding,
     outline,
     run,
+    stage_names,
+    judges_of,
     estimate_costs,
 )
