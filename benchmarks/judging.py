@@ -165,7 +165,8 @@ async def _client(kind: str, url: str, folder: Path, concurrency: int) -> dict[s
         return await _pool(bodies, concurrency, post)
 
 
-def _ours(url: str, folder: Path, concurrency: int) -> dict[str, Any]:
+def ours(url: str, folder: Path, concurrency: int, on_progress: Callable[[Any], None] | None = None) -> dict[str, Any]:
+    """Judge what `prepare` has written; what `on_progress` does is part of the measurement."""
     import aiohttp  # noqa: F401  as with the others, loading it is not part of the measurement
 
     from arenaloop.arena.battles import play
@@ -195,7 +196,7 @@ def _ours(url: str, folder: Path, concurrency: int) -> dict[str, Any]:
         )
         before = _resident()
         cpu, start = time.process_time(), time.perf_counter()
-        tally = play(plan, store)  # returns when everything is committed
+        tally = play(plan, store, on_progress)  # returns when everything is committed
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         peak = _peak()
         ((stored,),) = store._reader.execute("SELECT COUNT(*) FROM verdicts WHERE status = 'ok'")
@@ -382,7 +383,7 @@ def main() -> None:
     elif a.client:
         folder = Path(a.folder)
         if a.client == "ours":
-            result = _ours(a.url, folder, a.concurrency)
+            result = ours(a.url, folder, a.concurrency)
         elif a.client == "alpaca":
             result = _alpaca(a.url, folder, a.concurrency)
         else:

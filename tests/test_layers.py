@@ -38,7 +38,7 @@ TORCH_ROOMS = (
     "models/adapters.py",
     "sandbox/target.py",
 )
-HEAVY = {"torch", "transformers", "safetensors", "polars", "aiohttp", "sklearn", "rensa", "py3langid"}
+HEAVY = {"torch", "transformers", "safetensors", "polars", "aiohttp", "sklearn", "rensa", "py3langid", "ray"}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -135,6 +135,12 @@ def test_one_module_knows_adapters() -> None:
         str(path.relative_to(SOURCE)) for path in MODULES for name, _ in imports(path) if name.split(".")[0] == "peft"
     }
     assert users == {"models/adapters.py"}
+
+
+def test_ray_stays_in_its_room() -> None:
+    users = {path: early for path in MODULES for name, early in imports(path) if name.split(".")[0] == "ray"}
+    assert {path.parent.name for path in users} == {"engines"}
+    assert not any(users.values())  # imported when it is asked for
 
 
 def test_recipes_know_no_spec_and_no_sandbox() -> None:

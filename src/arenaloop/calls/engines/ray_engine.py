@@ -116,6 +116,9 @@ class RayEngine:
             for state in self._state.values():
                 if isinstance(state, Gone) and state.error is not None:
                     raise state.error
+            if self._down is None and not any(isinstance(state, Up) for state in self._state.values()):
+                why = next(state.why for state in self._state.values() if not isinstance(state, Up))
+                raise StoppedError(f"no Ray worker has started: {why}")
 
     def _hear(self, slot: Slot, told: Told) -> None:
         """From a slot's thread."""

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import pickle
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,6 +30,8 @@ _GATHER = 0.001  # seconds in which calls that begin together are handed out tog
 _CHECK_EVERY = 5.0  # seconds between looks at silent workers
 _MOST_LOST = 5  # workers that one call may be lost with before it has failed: it may be what they die of
 
+_NUMBERS = itertools.count()  # of calls and models, over all plays: a worker may tell late of an earlier one
+
 
 def _orders() -> Orders:
     return Orders({}, [], [], [], [])
@@ -43,6 +45,7 @@ class _Out:
         number: what workers know it by.
         lost: workers that were lost with it; `spent`: what that may have cost.
         lane: whose it is now.
+        asking: what asks whether it may be sent again.
     """
 
     call: Call
@@ -50,6 +53,7 @@ class _Out:
     lost: int = 0
     spent: Spent = NOTHING
     lane: _Lane | None = None
+    asking: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -87,11 +91,12 @@ class Play:
         self.loop = loop
         self._lanes = {slot: _Lane(slot) for slot in slots}
         self._models: dict[OpenAIModel, int] = {}
+        self._by_number: dict[int, OpenAIModel] = {}
         self._outs: dict[Call, _Out] = {}
         self._waiting: dict[object, deque[_Out]] = {}  # for room, by endpoint
-        self._rows: asyncio.Queue[Row | StoppedError | None] = asyncio.Queue()  # None: all calls are drawn
-        self._numbers = itertools.count()
+        self._rows: asyncio.Queue[Row | Exception | None] = asyncio.Queue()  # None: all calls are drawn
         self._flushing = False
+        self._notice: Callable[[str], None] | None = None
         self._asking = set[asyncio.Task[None]]()
 
     async def run(self, calls: AsyncIterable[Call]) -> AsyncIterator[Row]:
@@ -101,7 +106,7 @@ class Play:
         try:
             while True:
                 row = await self._rows.get()
-                if isinstance(row, StoppedError):
+                if isinstance(row, Exception):
                     raise row
                 if row is not None:
                     yield row
@@ -118,14 +123,16 @@ class Play:
                     lane.orders.drop.extend(lane.out)
                     self._push(lane, lane.orders._replace(calls=[], forget=True))
 
-    def end(self, why: StoppedError) -> None:
-        """End for a reason: nobody is left to make calls."""
+    def end(self, why: Exception) -> None:
+        """End for a reason: nobody is left to make calls, or a bug."""
         self._rows.put_nowait(why)
 
     def drop(self, call: Call) -> None:
         """Give up a call."""
         if (out := self._outs.pop(call, None)) is None:
             return
+        if out.asking is not None:
+            out.asking.cancel()
         if out.lane is not None:
             out.lane.orders.drop.append(out.number)
             self._leave(out)
@@ -136,7 +143,12 @@ class Play:
 
     def hear(self, slot: Slot, told: Told) -> None:
         """Something has happened at a worker."""
-        lane = self._lanes[slot]
+        try:
+            self._hear(self._lanes[slot], told)
+        except Exception as error:  # nobody awaits a callback, and everybody would wait for ever
+            self.end(error)
+
+    def _hear(self, lane: _Lane, told: Told) -> None:
         match told:
             case Up(actor, node):
                 lane.actor, lane.node = actor, node
@@ -147,6 +159,7 @@ class Play:
                 self._lose(lane, why)
             case Gone(why):
                 lane.gone = True
+                self._tell(f"note: a Ray worker is given up, and no other takes its place ({why})")
                 if all(one.gone for one in self._lanes.values()):
                     self.end(StoppedError(f"all Ray workers are lost (the last one: {why}); the same command goes on"))
 
@@ -154,7 +167,8 @@ class Play:
 
     async def _draw(self, calls: AsyncIterable[Call]) -> None:
         async for call in calls:
-            self._outs[call] = out = _Out(call, next(self._numbers))
+            self._notice = call.notice
+            self._outs[call] = out = _Out(call, next(_NUMBERS))
             self._hand_out(out)
         self._rows.put_nowait(None)
 
@@ -196,7 +210,8 @@ class Play:
     def _number(self, model: OpenAIModel) -> int:
         number = self._models.get(model)
         if number is None:
-            number = self._models[model] = len(self._models)
+            number = self._models[model] = next(_NUMBERS)
+            self._by_number[number] = model
             for at, lane in enumerate(self._lanes.values()):
                 lane.shares[number] = model.share(at, len(self._lanes))
         return number
@@ -221,7 +236,6 @@ class Play:
     # ------------------------------------------------------------------ back
 
     def _read(self, lane: _Lane, news: News) -> None:
-        models = list(self._models)
         for number, what, value in news.events:  # before the rows: what a call has asked came before its end
             if (out := lane.out.get(number)) is not None:
                 self._event(lane, out, what, value)
@@ -232,9 +246,11 @@ class Play:
             del self._outs[out.call]
             self._rows.put_nowait(_row(out, came, lane.node))
         for number, counts in news.notices.items():
-            models[number].reader.notices.include(counts)
+            if (model := self._by_number.get(number)) is not None:  # else of an earlier play
+                model.reader.notices.include(counts)
         for number, limit in news.limits.items():
-            lane.bears[models[number].endpoint] = limit
+            if (model := self._by_number.get(number)) is not None:
+                lane.bears[model.endpoint] = limit
         self._hand_out_waiting()
 
     def _leave(self, out: _Out) -> None:
@@ -253,7 +269,7 @@ class Play:
         admission = call.admission
         match what:
             case "enter":
-                self._ask(self._admit_again(lane, out, _sum(out.spent, value)))
+                self._ask(out, self._admit_again(lane, out, _sum(out.spent, value)))
             case "over" if admission is not None:
                 admission.over(_sum(out.spent, value))
             case "unsent" if admission is not None:
@@ -261,8 +277,8 @@ class Play:
             case "unpriced" if admission is not None:
                 admission.unpriced(*value)
 
-    def _ask(self, question: Any) -> None:
-        task = self.loop.create_task(question)
+    def _ask(self, out: _Out, question: Coroutine[Any, Any, None]) -> None:
+        out.asking = task = self.loop.create_task(question)
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
@@ -286,9 +302,8 @@ class Play:
 
     def _lose(self, lane: _Lane, why: str) -> None:
         """Hand out again what a worker had: whether it was asked nobody knows, so it counts as sent."""
-        tell = next((out.call.notice for out in lane.out.values() if out.call.notice is not None), None)
-        if tell is not None:
-            tell(f"note: a Ray worker on {lane.node} is lost ({why}); its {len(lane.out):,} calls are handed out again")
+        where = f"on {lane.node} " if lane.node else ""
+        self._tell(f"note: a Ray worker {where}is lost ({why}); its {len(lane.out):,} calls are handed out again")
         lane.actor, lane.orders = None, _orders()
         lane.known.clear()
         lane.bears.clear()
@@ -303,7 +318,11 @@ class Play:
                 failed = Completion(status=Status.ERROR, error=why, calls=0, usd=0.0)
                 self._rows.put_nowait(_row(out, [failed], lane.node))
             else:
-                self._ask(self._again(out))
+                self._ask(out, self._again(out))
+
+    def _tell(self, line: str) -> None:
+        if self._notice is not None:
+            self._notice(line)
 
     async def _again(self, out: _Out) -> None:
         try:
