@@ -80,8 +80,8 @@ def test_an_audit_through_batches(arenaloop: Command, judge: str, api: Api, tmp_
         for n in range(8)
     ]
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = ("audit", "--judge", f"served={judge}", "--judge", "builtin:longest", "--labels", "labels.jsonl")
-    command += ("--out", "out")
+    judges = ("--judge", f"served={judge}", "--judge", "builtin:longest")
+    command = ("audit", *judges, "--labels", "labels.jsonl", "--out", "out")
     live, planned = (json.loads(arenaloop(*command, *how, "--dry-run", "--json").out) for how in ((), ("--batch",)))
     assert (planned["estimate"]["batch"], planned["estimate"]["calls"]) == (True, 16)
     assert planned["estimate"]["usd"] == pytest.approx(live["estimate"]["usd"] / 2)
