@@ -56,6 +56,10 @@ def test_rejudging_through_batches(arenaloop: Command, judge: str, api: Api, tmp
     stopped = arenaloop(*command, "--batch", "--no-wait")
     assert stopped.code == 4
     assert "batch not done" in stopped.lines[-1]
+    (folder,) = (tmp_path / "out" / "rejudged").iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["battles_decided"], summary["stopped"]) == (0, "1 batch not done (batch_2)")
+    assert (folder / "leaderboard.json").is_file()
     refused = arenaloop(*command)
     assert refused.code == 2
     assert "go on with --batch, or give them up with --forget-batches" in refused.lines[-1]

@@ -12,7 +12,7 @@ import typer
 
 from arenaloop.cli.money import Batch, Batches, ForgetBatches, Prices
 from arenaloop.cli.options import Fields, Given
-from arenaloop.errors import ConfigError, InputError, UserError
+from arenaloop.errors import ConfigError, InputError, StoppedError, UserError
 from arenaloop.regular_files import read_regular
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def rejudge(
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
     from arenaloop.cli.money import batch_settings, priced, settle_batches
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
-    from arenaloop.cli.standing import complete
+    from arenaloop.cli.standing import complete, write_stopped
     from arenaloop.specs import judge as build_judge
     from arenaloop.specs.models import planned_only
     from arenaloop.store import Store
@@ -146,20 +146,24 @@ def rejudge(
             return
         write_settings(out, settings.model_copy(update={"judge": judging}))
         anchor = getattr(settings, "anchor", None)
-        with Watch(messages, "rejudge", expected) as watch:
-            result = judge_again(
-                directory,
-                store,
-                fought,
-                plan,
-                out,
-                ask=ask,
-                anchor=anchor,
-                on_progress=watch.tally,
-                budget=budget,
-                batch=batched,
-                say=partial(say, messages),
-            )
+        try:
+            with Watch(messages, "rejudge", expected) as watch:
+                result = judge_again(
+                    directory,
+                    store,
+                    fought,
+                    plan,
+                    out,
+                    ask=ask,
+                    anchor=anchor,
+                    on_progress=watch.tally,
+                    budget=budget,
+                    batch=batched,
+                    say=partial(say, messages),
+                )
+        except (StoppedError, KeyboardInterrupt) as stop:
+            write_stopped(plan, store, out, stop, messages, anchor)
+            raise
         say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None
         unread = unread_example(store) if result.undecided else None
