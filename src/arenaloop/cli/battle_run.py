@@ -22,7 +22,7 @@ from arenaloop.arena.preflight import preflight
 from arenaloop.arena.standing import decided_before, write_standing
 from arenaloop.arena.tournament import Tournament, run_tournament, write_results, write_summary
 from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
-from arenaloop.calls.batch import batch_seconds, open_batches
+from arenaloop.calls.batch import batch_seconds
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.estimated import Estimate
@@ -222,7 +222,8 @@ class _BattleRun:
         """Ask what is missing, and write battles and leaderboard."""
         plan, anchor = self.plan, self.anchor
         if ask_first:
-            for line in preflight(plan, store, self.budget, judging=self._judges_answer(store)).warnings:
+            live = self.settings.batch is None  # a batch's judge is tried by ordering it, which costs nothing
+            for line in preflight(plan, store, self.budget, judging=live).warnings:
                 self._say(f"warning: {line}")
         with Watch(self.messages, "battles", self.expected, kept=self.out / PROGRESS) as watch:
             if self.settings.batch is None:
@@ -232,11 +233,6 @@ class _BattleRun:
                 plan, store, folder, self.settings.batch, watch.tally, budget=self.budget, say=self._say
             )
             return write_results(plan, store, self.out, tally, anchor=anchor)
-
-    def _judges_answer(self, store: Store) -> bool:
-        """Whether a judge may be asked at once: not where verdicts are on their way, or files are carried by hand."""
-        batch = self.settings.batch
-        return batch is None or not (batch.folder or open_batches(store, self.plan.judges))
 
     def stop(self, store: Store, stop: BaseException, *, as_json: bool) -> None:
         """Write all result files as they stand, the report too, and print them; the stop itself is said by others.
