@@ -6,6 +6,8 @@ BIN := .venv/bin
 # one thread: tiny models are fastest so, and results do not depend on how many cores there are
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# tests start dozens of processes: without bytecode on disk each of them compiles the package again
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install install-dev demo demo-real test check format bench clean
 

@@ -212,13 +212,15 @@ def write_inputs(folder: Path, questions: int) -> None:
         (folder / f"m{model}.json").write_text(json.dumps(said))
 
 
-def start(folder: Path, out: Path, port: int, concurrency: int) -> subprocess.Popen[bytes]:
-    """The battle command; the same every time."""
+def start(
+    folder: Path, out: Path, port: int, concurrency: int, *more: str, timeout: float = TIMEOUT
+) -> subprocess.Popen[bytes]:
+    """The battle command; the same every time, with `more` options."""
     judge = folder / f"judge{port}.yaml"
-    settings = {"spec": f"http://127.0.0.1:{port}/v1#judge", "timeout": TIMEOUT, "concurrency": concurrency}
+    settings = {"spec": f"http://127.0.0.1:{port}/v1#judge", "timeout": timeout, "concurrency": concurrency}
     judge.write_text(yaml.safe_dump(settings))
     command = [*ARENALOOP, "battle", "--prompts", str(folder / "prompts.jsonl"), "--judge", str(judge)]
-    command += ["--out", str(out), "--concurrency", str(2 * concurrency)]
+    command += ["--out", str(out), "--concurrency", str(2 * concurrency), *more]
     for model in range(MODELS):
         command += ["--model", f"m{model}=file:{folder / f'm{model}.json'}"]
     with open(out.with_suffix(".log"), "ab") as log:

@@ -1,10 +1,12 @@
-"""What every test shares: one thread per process, and a fixed hypothesis profile."""
+"""What every test shares: one thread per process, a fixed hypothesis profile, and a command line that is built once."""
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 
+import typer.main
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,3 +18,6 @@ settings.register_profile(
     "arenaloop", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("arenaloop")
+
+# every call of the command reads all verbs' signatures anew; they do not change within a process
+typer.main.get_command = functools.cache(typer.main.get_command)

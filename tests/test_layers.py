@@ -21,6 +21,7 @@ LAYERS = [
     ["cli"],
     ["specs"],
     ["recipes", "sandbox"],
+    ["serving"],
     ["train", "report"],
     ["arena", "data", "audit"],
     ["calls"],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scripted_battles import PROMPTS, Chunky, Judging, contestant, make_plan, outcomes
 
@@ -179,16 +179,16 @@ def test_what_waits_for_its_turn_is_not_in_flight(path: Path) -> None:
         assert store.usage().usd == pytest.approx(0.9)
 
 
-@given(st.integers(1, ALL), st.integers(1, 70), st.integers(1, 9))
-def test_any_budget_any_concurrency(calls: int, workers: int, slots: int) -> None:
+@settings(max_examples=40)
+@given(st.lists(st.integers(1, ALL - 1), max_size=3, unique=True), st.integers(1, 70), st.integers(1, 9))
+@example(list(range(1, ALL)), 70, 9)
+def test_any_budget_any_concurrency(budgets: list[int], workers: int, slots: int) -> None:
     heard: list[Request] = []
     judging = Judging(concurrency=slots)
     plan = make_plan(judging, two(heard), concurrency=workers)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "arena.db"
-        done = 0
-        while done < ALL:
-            done = min(done + calls, ALL)
+        for done in [*sorted(budgets), ALL]:
             try:
                 _, tally = fight(path, plan, Budget(calls=done))
                 assert tally.verdicts == 24

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,3 +89,19 @@ def test_outcomes_are_counted_once() -> None:
 def test_impossible_input_is_refused(wins: object, ties: object, kind: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit_ties(wins, ties, kind=kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_maximum_at_infinity_is_left_once_nothing_is_to_be_gained(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five wins and a tie, no loss: the likelihood rises for ever, towards that of the shares themselves."""
+    asked = []
+
+    def counted(*data: Any) -> Any:
+        asked.append(data)
+        return _derivatives(*data)
+
+    monkeypatch.setattr("arenaloop.ratings.ties._derivatives", counted)
+    fitted = fit_ties([[0, 5], [0, 0]], [[0, 1], [1, 0]], kind=kind)
+    assert fitted.theta[0] > 5 > -5 > fitted.theta[1]
+    assert fitted.log_likelihood == pytest.approx(5 * np.log(5 / 6) + np.log(1 / 6), abs=1e-8)
+    assert len(asked) < 150

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from arenaloop.errors import StorageError
-from arenaloop.recipes.kept import keep_settings, kept_checkpoints, kept_table, make_room
+from arenaloop.models.kept_checkpoint import make_room
+from arenaloop.recipes.kept import keep_settings, kept_checkpoints, kept_table
 
 ONE, OTHER = "a" * 32, "b" * 32
 

@@ -25,14 +25,15 @@ from arenaloop.ratings.elo import battles_to_settle, elo_orders
 from arenaloop.ratings.intervals import Intervals, sandwich
 from arenaloop.ratings.style import fit_style
 from arenaloop.ratings.style_features import PROCEDURES
-from arenaloop.ratings.tie_rules import TIE_RULES, rated_with_ties, without_ties
+from arenaloop.ratings.sums import BattleSums
+from arenaloop.ratings.tie_rules import TIE_RULES, rated_with_ties
 from arenaloop.ratings.undecided import OutcomeBounds, failure_notes, outcome_bounds
 from arenaloop.types import Battle
 
 if TYPE_CHECKING:
     pass
 
-__all__ = ["leaderboard", "ranked"]
+__all__ = ["leaderboard", "needs_memory", "ranked"]
 
 METHODS = ("bt", "elo")
 INTERVALS = ("sandwich", "bootstrap")
@@ -40,7 +41,7 @@ SCORES = ("estimate", "median")
 
 
 def leaderboard(
-    battles: Battles | Mapping[str, Sequence[Any]] | Iterable[Battle],
+    battles: BattleSums | Mapping[str, Sequence[Any]] | Iterable[Battle],
     *,
     method: str = "bt",
     interval: str = "sandwich",
@@ -57,8 +58,8 @@ def leaderboard(
     """Rate the models of some battles.
 
     Args:
-        battles: coded columns, a mapping of columns (`model_a`, `model_b`, `winner` or `score_a`, and optionally
-            `prompt_id`, `weight`), or battle records.
+        battles: coded columns (in memory, or streamed), a mapping of columns (`model_a`, `model_b`, `winner` or
+            `score_a`, and optionally `prompt_id`, `weight`), or battle records.
         method: ``"bt"`` (Bradley–Terry by maximum likelihood) or ``"elo"`` (online Elo averaged over random orders,
             whose interval is always a bootstrap).
         interval: ``"sandwich"`` or ``"bootstrap"``.
@@ -99,9 +100,11 @@ def leaderboard(
     if score == "median" and (method, interval) != ("bt", "bootstrap"):
         raise ConfigError("score median is that of a bootstrap: it works with method bt and interval bootstrap")
     table = as_battles(battles, controls=controls)
+    if not isinstance(table, Battles) and (needs := needs_memory(method, interval, ties, controls)):
+        raise ConfigError(f"{needs} needs all battles in memory, and these are streamed")
     tied, of_all = table.ties, table
     if ties == "drop":
-        table = without_ties(table)
+        table = table.decided()
     notes = [*table.notes, *table.weight_notes()]
     if not len(table):
         notes.append("no battle could be rated")
@@ -119,6 +122,7 @@ def leaderboard(
     found: Intervals | Bootstrap | None = None
     try:
         if method == "elo":
+            assert isinstance(table, Battles)
             rating, lower, upper, said = _elo(table, grouped, anchor, samples, seed, level)
             if interval == "sandwich":
                 interval = "bootstrap"
@@ -128,6 +132,7 @@ def leaderboard(
             fit: BradleyTerry
             spread: Intervals | Bootstrap
             if controls:
+                assert isinstance(table, Battles)
                 controlled = fit_style(table, controls, frozen=frozen, cluster=grouped, level=level)
                 fit, spread, coefficients = controlled.fit, controlled.intervals, controlled.coefficients
                 if controlled.left_out:
@@ -135,8 +140,10 @@ def leaderboard(
             else:
                 fit = bradley_terry.fit(table) if chosen.spread is None else chosen.spread.fit
                 if interval == "bootstrap":
+                    assert isinstance(table, Battles)
                     spread = bootstrap(table, fit, samples=samples, seed=seed, cluster=grouped)
                 elif modelled:
+                    assert isinstance(table, Battles)
                     spread = rated_with_ties(table, fit, ties, cluster=grouped)
                     fit = spread.fit
                 else:
@@ -184,15 +191,26 @@ def leaderboard(
     )
 
 
+def needs_memory(method: str, interval: str, ties: str, controls: Sequence[str]) -> str | None:
+    """The setting of a board that battles which are streamed do not give; None where they give all that is wanted."""
+    if method == "elo":
+        return "method elo"
+    if interval == "bootstrap":
+        return "interval bootstrap"
+    if ties in ("davidson", "rao_kupper"):
+        return f"ties {ties}"
+    return f"control {controls[0]}" if controls else None
+
+
 def as_battles(
-    battles: Battles | Mapping[str, Sequence[Any]] | Iterable[Battle], *, controls: Sequence[str] = ()
-) -> Battles:
+    battles: BattleSums | Mapping[str, Sequence[Any]] | Iterable[Battle], *, controls: Sequence[str] = ()
+) -> BattleSums:
     """Coded columns from whatever the caller holds.
 
     Raises:
         InputError: a column is missing or holds impossible values.
     """
-    if isinstance(battles, Battles):
+    if isinstance(battles, BattleSums):
         return battles
     if isinstance(battles, Mapping) or hasattr(battles, "columns"):
         columns = cast("Mapping[str, Sequence[Any]]", battles)
@@ -266,7 +284,7 @@ def _best_first(rating: Any) -> list[int]:
 
 
 def ranked(
-    table: Battles,
+    table: BattleSums,
     rating: Any,
     lower: Any,
     upper: Any,

@@ -208,7 +208,7 @@ def write_results(
 
     def rows() -> Iterator[bytes | dict[str, Any]]:
         for pairing in fought():
-            if under_way and _unasked(pairing):
+            if under_way and unasked(pairing):
                 summary.wanted += 1
                 continue
             summary.add(pairing)
@@ -220,7 +220,7 @@ def write_results(
 
     write_jsonl(out / "battles.jsonl", rows())
     if summary.open:
-        undecided = (p for p in fought() if not p.winners and not (under_way and _unasked(p)))
+        undecided = (p for p in fought() if not p.winners and not (under_way and unasked(p)))
         write_jsonl(out / "undecided.jsonl", map(undecided_row, undecided))
     else:
         (out / "undecided.jsonl").unlink(missing_ok=True)
@@ -234,7 +234,8 @@ def write_results(
     return Tournament(board, summary, tally)
 
 
-def _unasked(pairing: Pairing) -> bool:
+def unasked(pairing: Pairing) -> bool:
+    """Whether nobody was asked yet about a battle: neither a failure nor undecided."""
     return pairing.attribution is not None and pairing.attribution.unasked
 
 

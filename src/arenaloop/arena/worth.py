@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from arenaloop.ratings import bradley_terry
-from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.board_flags import Flag, board_flags
 from arenaloop.ratings.bootstrap import Bootstrap
 from arenaloop.ratings.cycles import Cycles, cycles
 from arenaloop.ratings.intervals import Intervals
 from arenaloop.ratings.order import Neighbours, Order, board_order
 from arenaloop.ratings.seat_effect import SeatEffect, seat_effect
+from arenaloop.ratings.sums import BattleSums
 from arenaloop.ratings.tie_rules import orders_by_rule
 
 __all__ = ["Worth", "worth_of"]
@@ -100,14 +100,14 @@ class Worth:
 
 
 def worth_of(
-    battles: Battles,
+    battles: BattleSums,
     spread: Intervals | Bootstrap,
     order: Sequence[int],
     *,
     cluster: str,
     level: float,
     ties: str = "half",
-    of_all: Battles | None = None,
+    of_all: BattleSums | None = None,
     voters: tuple[float, float] | None = None,
     plain: bool = True,
 ) -> Worth:

@@ -13,14 +13,14 @@ from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.store import Store
 from arenaloop.store.reads import Readings
 
-__all__ = ["keep_notices", "told_notices"]
+__all__ = ["behind_servers", "keep_notices", "told_notices"]
 
 _ROOM = "reply notices"
 
 
 def keep_notices(store: Store, asked: Iterable[Any]) -> None:
     """Add what the replies of models, and of judges and juries by their models, have shown since this was last kept."""
-    for model in {id(model): model for one in asked for model in _models(one)}.values():
+    for model in {id(model): model for one in asked for model in behind_servers(one)}.values():
         if model.reader.notices.replies:
             key = f"{model.base_url}#{model.model}"
             store.put_note(_ROOM, key, Notices.merged(store.note(_ROOM, key), model.reader.notices.taken()).to_json())
@@ -31,10 +31,11 @@ def told_notices(store: Readings) -> list[str]:
     return [f"{key}: {line}" for key, value in store.notes(_ROOM) for line in Notices.merged(value).lines()]
 
 
-def _models(one: Any) -> Iterator[OpenAIModel]:
+def behind_servers(one: Any) -> Iterator[OpenAIModel]:
+    """The models behind servers of a model, a judge or a jury."""
     if isinstance(one, OpenAIModel):
         yield one
     elif (model := getattr(one, "model", None)) is not None:
-        yield from _models(model)
+        yield from behind_servers(model)
     for member in getattr(one, "members", ()):
-        yield from _models(member)
+        yield from behind_servers(member)

@@ -25,6 +25,7 @@ class Tally:
         budget: what the run directory may cost in all, and has cost.
         paces: seconds a call of local models, by role and name, from their first chunk on, and how fast that was.
         notices: lines that the user should read at once; whoever shows them takes them out.
+        workers: how those of an engine are, where there are any.
         unit: what an answer is called. `so_far`: what has come of them, where that is what counts.
     """
 
@@ -43,6 +44,7 @@ class Tally:
     notices: deque[str] = field(default_factory=deque)
     unit: str = "answers"
     so_far: str = ""
+    workers: str = ""
 
     def spent(self, calls: int, usd: float | None, estimated: float = 0.0) -> None:
         """Add the cost of one finished unit."""

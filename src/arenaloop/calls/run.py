@@ -16,6 +16,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from arenaloop.calls.budget import Budget, require_prices
+from arenaloop.calls.engines.base import ENGINE, Engine
+from arenaloop.calls.engines.dispatch import making_calls
 from arenaloop.calls.gate import Gate
 from arenaloop.calls.notices import keep_notices, told_notices
 from arenaloop.calls.progress import Tally
@@ -63,10 +65,11 @@ async def run(
     Raises:
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
-    gate, stopped = Gate(tally, store), False
-    reporter = asyncio.create_task(_report(tally, on_progress)) if on_progress else None
+    gate, stopped, engine, closing = Gate(tally, store), False, ENGINE.get(), list(closing)
+    reporter = asyncio.create_task(_report(tally, on_progress, engine)) if on_progress else None
     try:
-        await gate.run([*jobs(Executor(store, gate))])
+        async with making_calls(engine, closing):
+            await gate.run([*jobs(Executor(store, gate))])
     except BudgetSpentError as spent:
         stopped = True
         refused = tally.budget.refusal(0)  # what was in flight has been paid for since
@@ -93,8 +96,9 @@ async def run(
     return tally
 
 
-async def _report(tally: Tally, on_progress: Callable[[Tally], None]) -> None:
+async def _report(tally: Tally, on_progress: Callable[[Tally], None], engine: Engine | None) -> None:
     while True:
+        tally.workers = "" if engine is None else engine.standing
         on_progress(tally)
         await asyncio.sleep(_REPORT_EVERY)
 
@@ -137,6 +141,11 @@ class Executor:
         """The sample of a unit that is to be asked next in this invocation."""
         asked = unit.asked
         return next_sample(unit.stored, lambda sample: self._tried[unit.key(sample)], asked.reask, done=asked.done)
+
+    def forget(self, unit: Unit) -> None:
+        """Let what failed of a unit be asked again in this invocation, as the next one would."""
+        for sample in range(unit.asked.reask + 1):
+            self._tried.pop(unit.key(sample), None)
 
     async def settle(self, unit: Unit) -> bool:
         """Ask a unit until it is done or no use in asking again; others who want the same wait meanwhile.

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from arenaloop.cli.adopt import adopt
 from arenaloop.cli.agree import agree
 from arenaloop.cli.annotate import annotate
 from arenaloop.cli.audit import audit
@@ -23,6 +24,7 @@ from arenaloop.cli.rank import rank
 from arenaloop.cli.recover import recover
 from arenaloop.cli.rejudge import rejudge
 from arenaloop.cli.report import report
+from arenaloop.cli.reward_server import reward_server
 from arenaloop.cli.run import demo, run
 from arenaloop.cli.sample import sample
 from arenaloop.cli.sandbox import sandbox_app
@@ -105,6 +107,7 @@ def _root(
 
 app.command()(demo)
 app.command()(run)
+app.command()(adopt)
 add_verb(app, battle)
 app.command()(rank)
 app.command()(winrate)
@@ -114,6 +117,7 @@ add_verb(app, annotate)
 add_verb(app, clean)
 add_verb(app, train)
 add_verb(app, sample)
+add_verb(app, reward_server)
 add_verb(app, self_instruct)
 add_verb(app, rejudge)
 add_verb(app, testset)

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,22 @@ from rich.console import Console
 
 from arenaloop.arena.batches import check_batches, play_batches
 from arenaloop.arena.matchmaking import schedule
+from arenaloop.arena.pairings import pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.planned import estimate_plan
 from arenaloop.arena.preflight import preflight
+from arenaloop.arena.shards import part_of, plan_parts
 from arenaloop.arena.standing import decided_before, write_standing
-from arenaloop.arena.tournament import Tournament, run_tournament, write_results, write_summary
-from arenaloop.audit.suspects import flag_counts, suspects, suspicious_line
+from arenaloop.arena.tournament import Tournament, run_tournament, unasked, write_results, write_summary
+from arenaloop.audit.suspects import Suspect, flag_counts, suspects, suspicious_line
 from arenaloop.calls.batch import batch_seconds
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
+from arenaloop.calls.engines.chosen import using
 from arenaloop.calls.estimated import Estimate
+from arenaloop.calls.progress import Tally
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
+from arenaloop.calls.shards import ANCHOR, Claim, Shard, claim, refuse_other, unlike_parts
 from arenaloop.cli.battle_standing import changed, refuse_leaving
 from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, refuse_results_alone, say_lost, write_settings
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
@@ -43,8 +48,9 @@ from arenaloop.store.merge import merge
 from arenaloop.terminal import counted, say
 from arenaloop.types import Prompt
 
-__all__ = ["execute", "plan_of"]
+__all__ = ["execute", "plan_of", "settle"]
 
+_OF_NO_PLAN = {"shard", "budget_usd", "budget_calls", "concurrency", "human", "batch"}
 _LOOKED_AT = 5_000  # answers that are searched for suspicious ones at the end of a run; the report looks at more
 
 
@@ -75,6 +81,9 @@ def execute(
         typer.Exit: with code 3, where battles stayed undecided.
     """
     run = _BattleRun(settings, out, anchor)
+    if run.claimed is not None and (out / ARENA).exists():
+        with Store(out / ARENA, readonly=True) as there:
+            run.claim(there, keep=False)
     if not replace:
         refuse_leaving(out, settings, run.plan.prompt_ids)
     for line in changed(out, settings):
@@ -84,7 +93,8 @@ def execute(
     if dry_run:
         run.rehearse(as_json=as_json, measure=measure, reuse=reuse)
         return
-    with open_directory(out) as store:
+    with using(settings.engine, settings.workers), open_directory(out) as store:
+        run.claim(store)
         for directory in reuse:
             run.reuse(store, directory)
         run.begin(store, forget=forget)
@@ -105,6 +115,42 @@ def plan_of(settings: BattleSettings) -> BattlePlan:
         ConfigError, InputError: as of `execute`.
     """
     return _BattleRun(settings, Path(), None, quiet=True).plan
+
+
+def settle(
+    settings: BattleSettings,
+    out: Path,
+    store: Store,
+    why: str,
+    *,
+    anchor: tuple[str, float] | None = None,
+    parts: Mapping[str, str] | None = None,
+) -> tuple[Tournament, bool]:
+    """Write all results of a battle from what is stored, those of a run that is not through if it is not; ask nothing.
+
+    Args:
+        why: it is not through, should it not be.
+        anchor: as of `execute`.
+        parts: what the plan is known to be made of (as of `Claim`).
+
+    Returns:
+        What was written, and whether the run is through.
+
+    Raises:
+        ConfigError, InputError: the settings do not tell from here what was to battle, or something else than `parts`.
+    """
+    run = _BattleRun(settings, out, anchor, quiet=True)
+    if parts is not None and (odd := unlike_parts(plan_parts(run.plan), parts)):
+        raise InputError(f"another {', another '.join(odd)} than the shards had")
+    asked = 0 if run.plan.schedule.wanted is not None else sum(not unasked(one) for one in pairings(run.plan, store))
+    if asked == run.plan.battles:
+        result = write_results(run.plan, store, out, Tally(), anchor=anchor)
+        run.summarise(store, result)
+    else:
+        result, _ = write_standing(run.plan, store, out, why, anchor=anchor, seconds=run.seconds(store))
+    if (out / "report.html").is_file():  # of what was there before
+        written_report(out, result.leaderboard.battles)
+    return result, asked == run.plan.battles
 
 
 class _BattleRun:
@@ -143,6 +189,14 @@ class _BattleRun:
             seats=settings.seats,
             own_failure=settings.own_failure,
         )
+        self.shard = None if settings.shard is None else Shard.parse(settings.shard)
+        self.claimed: Claim | None = None
+        if self.shard is not None:
+            told = settings.model_dump(mode="json", exclude=_OF_NO_PLAN)
+            more = {} if anchor is None else {ANCHOR: f"{anchor[0]}={anchor[1]!r}"}
+            self.claimed = claim("battle", self.shard, plan_parts(self.plan) | more, told, ids)
+            self.plan = part_of(self.plan, self.shard)
+            self.prompts = [prompt for prompt in self.prompts if self.shard.holds(prompt.id)]
         self.expected: Estimate | None = None
         self.human = HumanLabel(settings.human.usd, settings.human.seconds)
         self.budget = Budget(settings.budget_usd, settings.budget_calls)
@@ -174,6 +228,7 @@ class _BattleRun:
             store = opened.enter_context(Store(arena, readonly=True)) if arena.exists() else None
             if store is not None:
                 say_lost(store, self.messages)
+                self.claim(store, keep=False)
             if reuse:  # what would be there is put together elsewhere
                 there = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="arenaloop-")))
                 whole = opened.enter_context(Store(there / ARENA))
@@ -196,6 +251,10 @@ class _BattleRun:
                 "estimate": expected.to_json(),
             }
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+    def claim(self, store: Store, *, keep: bool = True) -> None:
+        """Refuse a directory that holds another shard, or rows of none; with `keep` it is this one's from then on."""
+        refuse_other(store, self.out, self.claimed, "battle", keep=keep)
 
     def begin(self, store: Store, *, forget: bool) -> None:
         """Refuse what the directory does not allow; then the settings, prompts and recorded answers are stored."""
@@ -244,8 +303,9 @@ class _BattleRun:
         why = without_secrets(" ".join(str(stop).split())) or "interrupted"
         with suppress(StorageError, OSError):
             store.flush()
+            more = {"seconds": self.seconds(store)} | self._of_shard()
             result, summary = write_standing(
-                self.plan, store, self.out, why.partition("; ")[0], anchor=self.anchor, seconds=self._seconds(store)
+                self.plan, store, self.out, why.partition("; ")[0], anchor=self.anchor, **more
             )
             report = written_report(self.out, result.leaderboard.battles)
             if as_json:
@@ -255,19 +315,28 @@ class _BattleRun:
             else:
                 say(self.messages, f"no battle decided of {self.plan.battles:,}")
 
-    def _seconds(self, store: Store) -> float:
+    def _of_shard(self) -> dict[str, Any]:
+        return {} if self.claimed is None else {"shard": self.claimed.summary()}
+
+    def seconds(self, store: Store) -> float:
         """Wall time from the first call to the last stored one; waiting for batches is time, too."""
         return float(store.usage().seconds + batch_seconds(store))
 
-    def finish(self, store: Store, result: Tournament, *, as_json: bool) -> None:
-        """Write ``summary.json``, print the result, and on stderr what its reader should know besides."""
+    def summarise(self, store: Store, result: Tournament) -> tuple[dict[str, Any], list[Suspect]]:
+        """Write ``summary.json`` of a run that is through."""
         flagged = suspects(store, self.names, limit=max(100, _LOOKED_AT // len(self.names)))
         more: dict[str, Any] = {"suspicious": counts} if (counts := flag_counts(flagged)) else {}
-        usage, seconds = store.usage(), self._seconds(store)
+        usage, seconds = store.usage(), self.seconds(store)
         people = human_equivalent(result.summary.decided, usage.usd, seconds, self.human).to_json()
         more |= {"failed_answers": self.failed_answers} if self.failed_answers else {}
-        more |= {"seconds": seconds, "human_equivalent": people}
+        more |= {"seconds": seconds, "human_equivalent": people} | self._of_shard()
         summary = write_summary(self.out, store, result.summary, result.tally.cached, **more)
+        return summary, flagged
+
+    def finish(self, store: Store, result: Tournament, *, as_json: bool) -> None:
+        """Write ``summary.json``, print the result, and on stderr what its reader should know besides."""
+        summary, flagged = self.summarise(store, result)
+        usage, people = store.usage(), summary["human_equivalent"]
         report = written_report(self.out, result.leaderboard.battles)
         if as_json:
             sys.stdout.write(json.dumps(summary, indent=2) + "\n")
@@ -295,6 +364,8 @@ class _BattleRun:
     def _print_plan(self, expected: Estimate, store: Store | None) -> None:
         plan = self.plan
         answers = sum(1 for c in plan.contestants if c.name not in plan.recorded) * len(plan.prompt_ids)
+        if self.claimed is not None:
+            self._say(f"{self.out}: {self.claimed.line()}")
         repeated = f" ({self.duplicates:,} more repeat one of them)" if self.duplicates else ""
         most = f"at most {counted(plan.verdicts, 'judge call')} and {counted(answers, 'answer')}"
         self._say(

@@ -53,6 +53,14 @@ def export(
             help="arena-hard: a lead of X points in the judge's scores is A>>B, which weighs three. Default: none is.",
         ),
     ] = None,
+    launch: Annotated[
+        bool,
+        typer.Option(
+            "--launch",
+            help="openrlhf, verl, trl: write a folder that trains on the prompts: data, launch.sh, and reward.py, "
+            "which asks a reward-server.",
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the account as one JSON document.")] = False,
 ) -> None:
@@ -70,6 +78,8 @@ def export(
 
         arenaloop export runs/demo --to verl --kind prompts --out prompts.parquet
 
+        arenaloop export runs/demo --to openrlhf --launch --out training
+
         arenaloop export runs/battle --to alpaca-eval --baseline gpt-4o --out annotated
 
         arenaloop export runs/battle --to csv --out board.csv
@@ -77,5 +87,14 @@ def export(
     from arenaloop.cli.export_run import execute
 
     execute(
-        source, to, out, stages=stage or [], kind=kind, baseline=baseline, strong=strong, force=force, as_json=as_json
+        source,
+        to,
+        out,
+        stages=stage or [],
+        kind=kind,
+        baseline=baseline,
+        strong=strong,
+        launch=launch,
+        force=force,
+        as_json=as_json,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -16,6 +17,7 @@ from arenaloop.cli.directory import ARENA
 from arenaloop.data.export import battles as battle_forms
 from arenaloop.data.export.boards import as_csv, as_markdown, read_document
 from arenaloop.data.export.formats import BATTLE_FORMATS, BOARD_FORMATS, FORMATS, NAMES
+from arenaloop.data.export.launch import DATA, LAUNCH, PROMPTS, REWARD, VERSIONS, client, numbered, script
 from arenaloop.data.export.llama_factory import INFO, LLAMA_FACTORY, info_with
 from arenaloop.data.export.rows import KINDS, Account, Format, Kind, UnfitError, kind_of, read_rows
 from arenaloop.data.export.write import Files, lineage_beside, write_training
@@ -39,6 +41,7 @@ def execute(
     kind: str | None = None,
     baseline: str | None = None,
     strong: float | None = None,
+    launch: bool = False,
     force: bool = False,
     as_json: bool = False,
 ) -> None:
@@ -55,7 +58,9 @@ def execute(
     _refuse_inside(out, source)
     account = Account()
     advice: list[str] = []
-    if to in FORMATS:
+    if launch:
+        written, advice = _launch(source, to, out, stages, kind, force, account)
+    elif to in FORMATS:
         written, advice = _training(source, FORMATS[to], out, stages, kind, force, account)
     elif to in BOARD_FORMATS:
         written = _board(source, to, out, force, account)
@@ -200,6 +205,33 @@ def _stages(directory: Path) -> list[str]:
         return [str(stage["name"]) for stage in json.loads(read_regular(directory / "summary.json"))["stages"]]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return []
+
+
+def _launch(
+    source: Path, to: str, out: Path, stages: Sequence[str], kind: str | None, force: bool, account: Account
+) -> tuple[list[Path], list[str]]:
+    """A folder that trains on the prompts: data, rewards, and what starts it."""
+    if to not in VERSIONS:
+        raise ConfigError(f"--launch goes with {', '.join(VERSIONS)}, not with {to}")
+    if kind not in (None, "prompts"):
+        raise ConfigError(f"--launch trains on prompts, whose answers are rewarded; --kind {kind} has its own already")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: a file, where a folder for several is wanted")
+    files, _ = _sources(source, stages, "prompts")
+    data, beside = out / DATA[to], [out / name for name in (LAUNCH, REWARD, PROMPTS)]
+    for path in (data, *beside, *([] if FORMATS[to].schema else [lineage_beside(data)])):
+        _refuse_there(path, force, [source, *(file for _, file in files)])
+    data.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out / PROMPTS) as prompts:
+        rows = numbered(read_rows(files, "prompts", account), prompts)
+        written = write_training(rows, FORMATS[to], "prompts", data, account)
+    for path, text in ((out / LAUNCH, script(to)), (out / REWARD, client())):
+        with replacing(path) as file:
+            file.write(text.encode())
+    (out / LAUNCH).chmod(0o755)
+    asked = f"arenaloop reward-server --reward SPEC --prompts {shlex.quote(str(out / PROMPTS))} --out DIR"
+    started = f"bash {shlex.quote(str(out / LAUNCH))} MODEL"
+    return [*written, *beside], [asked, started]
 
 
 # ---------------------------------------------------------------------- leaderboard and battles

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from arenaloop.errors import ArenaloopError, ConfigError, InputError
-
-if TYPE_CHECKING:
-    from arenaloop.config import BattleSettings
+from arenaloop.errors import ConfigError, InputError
 
 __all__ = ["arena_of", "merge", "refuse_unmergeable"]
+
+_SQLITE = b"SQLite format 3\0"
 
 
 def merge(
@@ -27,43 +23,29 @@ def merge(
 
     The others are only read. Merging a directory again adds what it has got meanwhile. Checkpoints and stages of
     recipes stay where they are. Where the directories hold battles that differ in their models alone, OUT gets the
-    settings of the battle of them all.
+    settings of the battle of them all, and its board as far as it is judged. Nothing is asked.
+
+    Shards (--shard I/N) are merged with those of the same plan alone. OUT is then what the run without --shard would
+    have left; what shards are missing is said, and the exit code is 3.
 
     Examples:
 
         arenaloop merge runs/all runs/monday runs/tuesday
 
         arenaloop battle runs/all/config.yaml
+
+        arenaloop merge runs/whole runs/shard-*
     """
-    from rich.console import Console
+    from arenaloop.cli.merge_run import execute
 
-    from arenaloop.cli.directory import open_directory, write_settings
-    from arenaloop.store import Store
-    from arenaloop.store.merge import merge as added
-    from arenaloop.terminal import say
-
-    console = Console(stderr=as_json)
-    for directory in directories:
-        refuse_unmergeable(directory, out)
-    settings, why = _joined([*directories, out])
-    document: dict[str, Any] = {"out": str(out), "merged": []}
-    with open_directory(out) as store:
-        for directory in directories:
-            with Store(arena_of(directory), readonly=True) as other:
-                merged = added(store, other)
-            document["merged"].append({"directory": str(directory), "added": merged.added, "there": merged.there})
-            say(console, f"{directory}: {merged.told()}", fold=True)
-    if settings is not None:
-        write_settings(out, settings)
-        say(console, f"the battle of all {len(settings.models)} models: arenaloop battle {out / 'config.yaml'}")
-    else:
-        say(console, f"note: {out} gets no settings of a battle: {why}", fold=True)
-    if as_json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    execute(out, directories, as_json=as_json)
 
 
 def arena_of(directory: Path) -> Path:
-    """The arena file of a run directory, or the file itself."""
+    """The arena file of a run directory, of a file of rows that has ``FILE.db`` beside it, or the file itself."""
+    beside = directory.with_name(directory.name + ".db")
+    if not directory.is_dir() and directory.suffix != ".db" and beside.is_file():
+        return beside
     return directory if directory.is_file() else directory / "arena.db"
 
 
@@ -80,6 +62,10 @@ def refuse_unmergeable(directory: Path, out: Path) -> None:
     arena = arena_of(directory)
     if not arena.exists():
         raise InputError(f"{directory}: no run directory (it has no arena.db)")
+    if arena == directory and arena.is_file() and _head(arena) not in (b"", _SQLITE):
+        raise InputError(
+            f"{directory}: neither a run directory nor an arena file, nor is there a {directory.name}.db beside it"
+        )
     if arena.resolve() == arena_of(out).resolve():
         raise ConfigError(f"{directory}: is the directory itself that is to get the others' rows")
     with Store(arena, readonly=True) as store:
@@ -89,30 +75,9 @@ def refuse_unmergeable(directory: Path, out: Path) -> None:
             )
 
 
-def _joined(directories: Sequence[Path]) -> tuple[BattleSettings | None, str]:
-    """The settings of one battle of all directories' models; or why there is none."""
-    from arenaloop.config import BattleSettings, read_yaml, validate
-
-    joined: dict[str, Any] | None = None
-    for directory in directories:
-        config = arena_of(directory).with_name("config.yaml")
-        if not config.exists():
-            if directory is directories[-1]:
-                continue  # the target has none yet
-            return None, f"{directory} has none"
-        try:
-            values = validate(BattleSettings, read_yaml(config), str(config)).model_dump(mode="json")
-        except ArenaloopError as error:
-            return None, f"{config} is not that of a battle ({error})"
-        if joined is None:
-            joined = values
-            continue
-        if odd := [name for name in values if name not in ("models", "limit") and values[name] != joined[name]]:
-            return None, f"{config} differs in {', '.join(odd)}"
-        joined["limit"] = None if None in (joined["limit"], values["limit"]) else max(joined["limit"], values["limit"])
-        models = {model["name"]: model for model in joined["models"]}
-        for model in values["models"]:
-            if models.setdefault(model["name"], model) != model:
-                return None, f"{config} has another {model['name']}"
-        joined["models"] = list(models.values())
-    return (None, "there is none") if joined is None else (validate(BattleSettings, joined, "merge"), "")
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_SQLITE))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None

@@ -108,6 +108,8 @@ class Watch(Observer):
     def done(self, stage: str, result: Mapping[str, object]) -> None:
         """A stage is finished: one line that stays."""
         parts = [f"{result['rows']:,} rows" if isinstance(result.get("rows"), int) else ""]
+        if result.get("adopted"):
+            parts = ["adopted"]
         gold = result.get("gold_accuracy")
         if isinstance(gold, float):
             parts.append(f"gold accuracy {gold:.1%}")

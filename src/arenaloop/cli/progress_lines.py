@@ -79,6 +79,7 @@ def tally_parts(counts: Tally) -> tuple[int, int, str, list[str]]:
         counts.so_far,
         f"{counts.answers:,}/{counts.answers_total:,} answers" if waiting else "",
         f"{counted(counts.calls, 'call')}{flying}",
+        counts.workers,
         f"{counts.cached:,} stored",
         f"{counts.failed:,} failed" if counts.failed else "",
         *(_limits(counts) or cost),

@@ -34,7 +34,14 @@ OwnFailureOption = Annotated[
 
 
 def rank(
-    file: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="Battles: JSONL, CSV, Parquet, or a run directory.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE|DIR|URL…",
+            help="Battles: JSONL, CSV, Parquet, parts of them, or a run directory; several directories are ranked as "
+            "merged.",
+        ),
+    ],
     method: Annotated[str, typer.Option(help="bt (Bradley–Terry) or elo.")] = "bt",
     interval: Annotated[str, typer.Option(help="sandwich or bootstrap.")] = "sandwich",
     samples: Annotated[int, typer.Option(help="Bootstrap resamples.", min=10)] = 1000,
@@ -80,6 +87,10 @@ def rank(
         ),
     ] = None,
     own_failure: OwnFailureOption = None,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Read the battles a block at a time. Default: where they are many, or far away."),
+    ] = False,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw it: .png, .svg or .pdf.")] = None,
@@ -104,18 +115,24 @@ def rank(
         arenaloop rank arena.parquet --control style
 
         arenaloop rank votes.csv --cluster voter --ties davidson --by language
+
+        arenaloop rank runs/shard-*
     """
+    from contextlib import ExitStack
+
     from rich.console import Console
 
-    from arenaloop.arena.leaderboard import leaderboard
+    from arenaloop.arena.leaderboard import leaderboard, needs_memory
     from arenaloop.arena.reliability_board import reliability_board
     from arenaloop.arena.slices import slice_boards
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_battles
+    from arenaloop.data.formats.streamed_battles import read_streamed, streamed_wanted
     from arenaloop.data.formats.style_columns import read_answer_styles, refuse_other_models
     from arenaloop.data.judged_votes import rated_jointly, read_judged_votes
     from arenaloop.data.run_battles import is_run, read_run
     from arenaloop.ratings.style_features import is_style
+    from arenaloop.terminal import say
 
     fixed = parse_anchor(anchor)
     plain = not (control or answers or own_failure) and (method, interval, score) == ("bt", "sandwich", "estimate")
@@ -127,19 +144,15 @@ def rank(
     if answers is not None and not is_style(controls):
         raise ConfigError("--answers goes with --control style or arena_hard, which are counted in them")
     styles = None if answers is None else read_answer_styles(answers)
-    with readable(file, Console(stderr=True)) as there:
-        if rule == "reliability" or (plain and rated_jointly(there)):
-            votes = read_judged_votes(there)
-            _finish(reliability_board(votes, votes.merged, cluster=cluster, anchor=fixed, level=level), plot, as_json)
-            return
-        directory = there.parent if there.name == "battles.jsonl" else there
-        policy = parse_own_failure(own_failure, file, in_run=is_run(directory))
-        if is_run(directory) and styles is None:  # which knows more of its battles than their file says
-            battles = read_run(directory, controls=controls, own_failure=policy, by=by)
-        else:
-            battles = read_battles(there, controls=controls, answers=styles, by=by)
-            if styles is not None and answers is not None:
-                refuse_other_models(styles, battles.models, answers)
+    needs = needs_memory(method, interval, ties, controls) or next(
+        (
+            name
+            for name, given in (("--by", by), ("--answers", answers), ("--rule", rule), ("--own-failure", own_failure))
+            if given is not None
+        ),
+        None,
+    )
+    messages, file = Console(stderr=True), files[0]
     settings: dict[str, Any] = {
         "method": method,
         "interval": interval,
@@ -153,6 +166,29 @@ def rank(
         "controls": controls,
         "frozen": frozen,
     }
+    with ExitStack() as opened:
+        if len(files) > 1:
+            from arenaloop.cli.merge_run import in_one
+
+            file = opened.enter_context(in_one(files, messages))
+        if (parts := streamed_wanted(file, stream, needs)) is not None:
+            streamed = read_streamed(file, parts)
+            say(messages, streamed.told, style="dim", fold=True)
+            _finish(leaderboard(streamed.battles, **settings), plot, as_json)
+            return
+        there = opened.enter_context(readable(file, messages))
+        if rule == "reliability" or (plain and rated_jointly(there)):
+            votes = read_judged_votes(there)
+            _finish(reliability_board(votes, votes.merged, cluster=cluster, anchor=fixed, level=level), plot, as_json)
+            return
+        directory = there.parent if there.name == "battles.jsonl" else there
+        policy = parse_own_failure(own_failure, file, in_run=is_run(directory))
+        if is_run(directory) and styles is None:  # which knows more of its battles than their file says
+            battles = read_run(directory, controls=controls, own_failure=policy, by=by)
+        else:
+            battles = read_battles(there, controls=controls, answers=styles, by=by)
+            if styles is not None and answers is not None:
+                refuse_other_models(styles, battles.models, answers)
     board = leaderboard(battles, **settings)
     slices = [] if by is None else slice_boards(battles, **settings)
     _finish(board, plot, as_json, by, slices)

@@ -13,7 +13,7 @@ import typer
 from arenaloop.cli.battle import NoPreflight
 from arenaloop.cli.measure import Measure, measuring
 from arenaloop.cli.money import Prices
-from arenaloop.errors import ConfigError, StoppedError
+from arenaloop.errors import ConfigError, StoppedError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -180,6 +180,9 @@ def _execute(
 
     messages = Console(stderr=True)
     recipe = RECIPES[settings.recipe]
+    for name in settings.elsewhere:
+        if name not in (known := list(recipe.stages(settings))):
+            raise ConfigError(f"elsewhere: {name!r} is no stage{nearest(name, known)}; there are {', '.join(known)}")
     with planned_only(dry_run):
         built = recipe.build(settings, out, dry_run)
     for line in recorded_notes(getattr(built, "opponents", ())):

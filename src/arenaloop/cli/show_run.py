@@ -10,6 +10,7 @@ from arenaloop.cli.looked_up import Looked
 from arenaloop.cli.trace_run import battle_document, meetings_on, prompt_document, trace
 from arenaloop.data.lineage import Place, count_lines, dropped_files, prompt_id_of, row_prompt, row_texts
 from arenaloop.errors import ConfigError, InputError, nearest
+from arenaloop.recipes.adopted import adopted_line
 from arenaloop.recipes.kept import kept_checkpoints, words
 
 __all__ = ["overview", "show"]
@@ -149,7 +150,11 @@ def overview(run: Looked) -> Document:
         ],
         "battles": [{"file": one.name, "lines": count_lines(one)} for one in files],
         "try": hints,
-        "notes": [*run.notes, *(f"{name}: {told}" for name in rows if (told := run.warning(name)))],
+        "notes": [
+            *run.notes,
+            *(f"{name}: {told}" for name in rows if (told := run.warning(name))),
+            *(f"{name}: {adopted_line(told)}" for name, one in run.done.items() if (told := one.get("adopted"))),
+        ],
     }
 
 

@@ -33,6 +33,7 @@ from arenaloop.data.lineage import (
 )
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
+from arenaloop.recipes.adopted import adopted_line
 from arenaloop.recipes.lineage import selected, selected_again, target_among, trained_on
 from arenaloop.terminal import counted
 from arenaloop.types import Prompt
@@ -261,6 +262,7 @@ def stage_document(run: Looked, stage: str) -> Document:
     selection, notes = run.selection(stage), list(run.notes)
     warning = run.warning(stage)
     notes += [warning] if warning else []
+    notes += [adopted_line(told)] if (told := (result or {}).get("adopted")) else []
     return {
         "kind": "stage",
         "stage": stage,

@@ -7,6 +7,7 @@ methods. The resolved settings are saved as ``config.yaml`` in every run directo
 from arenaloop.config.annotators import AnnotateSettings, AnnotatorSettings, PoolSettings
 from arenaloop.config.base import Settings, dump_values, dump_yaml, override, read_yaml, validate
 from arenaloop.config.cleaning import CleaningSettings
+from arenaloop.config.engines import EngineSettings
 from arenaloop.config.guards import GuardSettings, HeldOutSettings
 from arenaloop.config.judging import (
     AuditSettings,
@@ -22,6 +23,7 @@ from arenaloop.config.judging import (
     RunSettings,
     SamplingSettings,
 )
+from arenaloop.config.launch import LaunchSettings
 from arenaloop.config.optim import LoraSettings, OptimSettings, RowSettings
 from arenaloop.config.recipes import (
     AlpacaFarmSettings,
@@ -79,6 +81,7 @@ __all__ = [
     "CleaningSettings",
     "DPOSettings",
     "DataSettings",
+    "EngineSettings",
     "ExpertIterationSettings",
     "FarmDataSettings",
     "FarmMethodSettings",
@@ -91,6 +94,7 @@ __all__ = [
     "JudgeSettings",
     "JudgedSettings",
     "JudgesItselfSettings",
+    "LaunchSettings",
     "LimitSettings",
     "LoraSettings",
     "MachineSettings",

@@ -84,3 +84,5 @@ class AnnotateSettings(RunSettings):
     """label through batch files, each pair in a request by itself; null = call by call"""
     human: HumanSettings = HumanSettings()
     """what people's labels cost"""
+    shard: str | None = None
+    """I/N: ask the I-th of N parts of the plan alone, the calls whose first prompt's hash says so; null = all"""

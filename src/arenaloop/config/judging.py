@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from arenaloop.config.base import Settings
+from arenaloop.config.engines import EngineSettings
 from arenaloop.types import Sampling
 
 __all__ = [
@@ -291,7 +292,7 @@ class JudgedSettings(RunSettings):
     """go on where a recorded model lacks answers"""
 
 
-class BattleSettings(JudgedSettings):
+class BattleSettings(JudgedSettings, EngineSettings):
     """One battle run: who, on what, judged by whom."""
 
     models: tuple[ModelSpec, ...]
@@ -306,11 +307,18 @@ class BattleSettings(JudgedSettings):
     """judge through batch files; null = call by call"""
     human: HumanSettings = HumanSettings()
     """what people's labels cost"""
+    shard: str | None = None
+    """I/N: ask the I-th of N parts of the plan alone, those prompts whose hash says so; null = all"""
 
     @model_validator(mode="after")
     def _batches_know_their_battles(self) -> Self:
         if self.batch is not None and self.pairs.startswith("optimal"):
             raise ValueError("pairs optimal:N are chosen by earlier verdicts; a batch asks for all verdicts at once")
+        if self.shard is not None and self.pairs.startswith("optimal"):
+            raise ValueError(
+                "pairs optimal:N are chosen by earlier verdicts, and a shard knows its own alone: shards take all, "
+                "target:NAME or sample:N"
+            )
         return self
 
     @property
@@ -332,5 +340,7 @@ class AuditSettings(RunSettings):
     """the first pairs of the file only"""
     merge: Literal["mean", "agree_or_tie"] = "mean"
     """how two seats become a vote"""
+    shard: str | None = None
+    """I/N: ask the I-th of N parts of the plan alone, those prompts whose hash says so; null = all"""
     batch: BatchSettings | None = None
     """ask judges on servers through batch files; null = call by call"""

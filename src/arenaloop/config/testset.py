@@ -39,6 +39,8 @@ class TestSetSettings(RunSettings):
     """the prompts' own (a column category), or by the judge where they have none"""
     batch: BatchSettings | None = None
     """rate through batch files; null = call by call"""
+    shard: str | None = None
+    """I/N: only rate the I-th of N parts of the prompts, those whose hash says so; null = draw the set"""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

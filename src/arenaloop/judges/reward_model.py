@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from arenaloop.judges.base import decided
 from arenaloop.judges.builtin import FreeJudge
+from arenaloop.judges.gathered import Gathered
 from arenaloop.types import Message, Prompt, Response, Status, Verdict, content_hash
 
 __all__ = ["Conversation", "RewardJudge", "Score"]
@@ -18,9 +19,6 @@ Conversation = tuple[list[Message], list[Message]]
 
 Score = Callable[[Sequence[Conversation]], list[float | str]]
 """Scores of answers in the units of the Bradley-Terry loss; a text says why there is none. It may take long."""
-
-_BATCH = 64
-"""Responses that are scored at once."""
 
 
 class RewardJudge(FreeJudge):
@@ -37,10 +35,8 @@ class RewardJudge(FreeJudge):
 
     def __init__(self, name: str, identity: str, score: Score) -> None:
         self._content = identity
-        self._score = score
         self._found: dict[tuple[str, str], float | str] = {}
-        self._waiting: dict[tuple[str, str], tuple[Conversation, asyncio.Future[None]]] = {}
-        self._worker: asyncio.Task[None] | None = None
+        self._scoring = Gathered(score)
         super().__init__(name, 1)
 
     def _identity(self) -> str:
@@ -62,36 +58,11 @@ class RewardJudge(FreeJudge):
 
     async def scores(self, prompt: Prompt, *responses: Response) -> list[float | str]:
         """What responses are scored; a text says why one is not."""
-        await asyncio.gather(*(self._ask(prompt, response) for response in responses))
-        return [self._found[prompt.id, response.text_hash] for response in responses]
+        return await asyncio.gather(*(self._score(prompt, response) for response in responses))
 
-    async def _ask(self, prompt: Prompt, response: Response) -> None:
-        """Have one response scored, if it has not been."""
+    async def _score(self, prompt: Prompt, response: Response) -> float | str:
         key = (prompt.id, response.text_hash)
-        if key in self._found:
-            return
-        if key not in self._waiting:
+        if key not in self._found:
             turns = prompt.conversation(response.texts)
-            self._waiting[key] = ((turns[:-1], turns[-1:]), asyncio.get_running_loop().create_future())
-        done = self._waiting[key][1]
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
-        await asyncio.shield(done)  # others may wait for it
-
-    async def _work(self) -> None:
-        while self._waiting:
-            await asyncio.sleep(0)  # whoever is about to ask joins the batch
-            batch = dict(list(self._waiting.items())[:_BATCH])
-            try:
-                scores = await asyncio.to_thread(self._score, [conversation for conversation, _ in batch.values()])
-            except Exception as error:
-                for key, (_, done) in batch.items():
-                    del self._waiting[key]
-                    if not done.done():
-                        done.set_exception(error)
-                continue
-            for (key, (_, done)), score in zip(batch.items(), scores, strict=True):
-                self._found[key] = score
-                del self._waiting[key]
-                if not done.done():
-                    done.set_result(None)
+            self._found[key] = await self._scoring.ask(key, (turns[:-1], turns[-1:]))
+        return self._found[key]

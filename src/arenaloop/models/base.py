@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import ContextVar
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from arenaloop.types import Completion, Request
 
-__all__ = ["ADMISSION", "NOTHING", "NOTICE", "Admission", "ChunkedModel", "Model", "Reserve", "Spent"]
+__all__ = [
+    "ADMISSION",
+    "ELSEWHERE",
+    "NOTHING",
+    "NOTICE",
+    "Admission",
+    "ChunkedModel",
+    "Elsewhere",
+    "Model",
+    "Reserve",
+    "Spent",
+]
 
 
 class Reserve(NamedTuple):
@@ -84,6 +95,17 @@ the run is stopping); so what only waits for its turn is never sent, and what ha
 
 NOTICE: ContextVar[Callable[[str], None] | None] = ContextVar("notice", default=None)
 """What a model calls with one line that the user should read while the run goes on: a server makes everybody wait."""
+
+
+class Elsewhere(Protocol):
+    """Whoever makes the calls of models behind servers, where that is not this process."""
+
+    async def ask(self, model: Any, request: Request, samples: int) -> list[Completion]:
+        """Answers to a request, for so many samples of it; errors as of ``complete``."""
+
+
+ELSEWHERE: ContextVar[Elsewhere | None] = ContextVar("elsewhere", default=None)
+"""Who makes calls instead of the models themselves: an engine with workers."""
 
 
 @runtime_checkable

@@ -97,11 +97,15 @@ class Notices:
         """The sum of counts that were kept as JSON; the first examples stand."""
         total = cls()
         for value in filter(None, values):
-            total.replies += value["replies"]
-            for kind, count in value["counts"].items():
-                total._counts[kind] = total._counts.get(kind, 0) + count
-                total._examples.setdefault(kind, value["examples"].get(kind, ""))
+            total.include(value)
         return total
+
+    def include(self, value: Mapping[str, Any]) -> None:
+        """Add counts that somebody else has made, as JSON; the first examples stand."""
+        self.replies += value["replies"]
+        for kind, count in value["counts"].items():
+            self._counts[kind] = self._counts.get(kind, 0) + count
+            self._examples.setdefault(kind, value["examples"].get(kind, ""))
 
     def lines(self) -> list[str]:
         """What somebody who reads the results should know, a line for each kind."""

@@ -8,15 +8,19 @@ call. Failures that may pass are tried again; those that do not are completions 
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from arenaloop.errors import ConfigError
+from arenaloop.models.base import ELSEWHERE
 from arenaloop.models.billing import Billing, token_limit
 from arenaloop.models.embedding_wire import embedding_body, read_vectors
 from arenaloop.models.endpoint import CEILING, Endpoint, Limits
+from arenaloop.models.limits import AdaptiveLimit
 from arenaloop.models.openai_body import Bodies
 from arenaloop.models.openai_calls import Calls
 from arenaloop.models.openai_wire import Price, Reader, read_replies
@@ -194,6 +198,8 @@ class OpenAIModel:
         return await self._queue(requests[0], len(requests))
 
     async def _queue(self, request: Request, samples: int) -> list[Completion]:
+        if (elsewhere := ELSEWHERE.get()) is not None:
+            return await elsewhere.ask(self, request, samples)
         endpoint = self._endpoint
         if endpoint is None or endpoint.loop is not asyncio.get_running_loop():
             endpoint = self._join()
@@ -254,6 +260,44 @@ class OpenAIModel:
             self._endpoint.abandon()
         self._endpoint = Endpoint.join(self, self.urls, self.key_env, self.limits, self.headers)
         return self._endpoint
+
+    @property
+    def endpoint(self) -> object:
+        """What models have in common that share an endpoint."""
+        return frozenset(self.urls), self.key_env, self.headers
+
+    @property
+    def variables(self) -> list[str]:
+        """Names of the environment variables that hold what it needs to be asked: the key, and values of headers."""
+        return [name for name in (self.key_env, *(name for _, name in self.headers)) if name is not None]
+
+    @property
+    def bears(self) -> int:
+        """How many calls may be in flight at present, at its endpoint."""
+        if self._endpoint is not None:
+            return self._endpoint.slots.limit
+        return self.limits.concurrency or AdaptiveLimit().limit
+
+    def share(self, at: int, of: int) -> OpenAIModel | None:
+        """The same for one of several processes that share its limits, able to travel; None where no call is left.
+
+        Args:
+            at: which of them, from 0.
+            of: how many there are.
+        """
+        limits = self.limits
+        if limits.concurrency is not None:
+            of = min(of, limits.concurrency)
+            if at >= of:
+                return None
+            part, over = divmod(limits.concurrency, of)
+            limits = replace(limits, concurrency=part + (at < over))
+        shared = copy.copy(self)
+        shared.limits = replace(limits, rpm=limits.rpm and limits.rpm / of, tpm=limits.tpm and limits.tpm / of)
+        shared._endpoint = None
+        shared.reader, shared.billing = Reader(self.price, self.reader.tags), Billing(self.price)
+        shared._calls = replace(self._calls, reader=shared.reader, billing=shared.billing)
+        return shared
 
     def answered_before(self) -> None:
         """Say that it has answered in an earlier run: what it refuses is then the fault of single requests."""

@@ -14,6 +14,7 @@ __all__ = [
     "FloatArray",
     "IntArray",
     "dense",
+    "effective_number",
     "encode",
     "meetings",
     "prompt_codes",
@@ -62,6 +63,11 @@ def meetings(a: IntArray, b: IntArray, size: int) -> IntArray:
     """How many rows two codes share, symmetric, shape (size, size)."""
     rows = np.bincount(a.astype(np.int64) * size + b, minlength=size * size).reshape(size, size)
     return np.asarray(rows + rows.T)
+
+
+def effective_number(total: FloatArray, squares: FloatArray) -> FloatArray:
+    """Kish's (sum c)^2 / sum c^2 of counts c, of each column by its two sums; 0 of nothing."""
+    return np.where(squares > 0, total**2 / np.where(squares > 0, squares, 1.0), 0.0)
 
 
 def encode(values: Sequence[Any]) -> tuple[IntArray, list[Any]]:

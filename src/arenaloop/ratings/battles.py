@@ -8,7 +8,7 @@ never taken as ties.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,17 +32,13 @@ from arenaloop.ratings.cells import Place, read_controls, read_scores, read_weig
 from arenaloop.ratings.look_alikes import name_twins
 from arenaloop.ratings.outcomes import ONE_HOT, one_hot_winners, read_outcomes
 from arenaloop.ratings.style_features import feature_names
+from arenaloop.ratings.sums import BattleSums, Rows
 
-__all__ = ["FEW_OF_ALL", "Battles"]
-
-
-FEW_OF_ALL = 0.5
-"""Share of a model's battles below which its effective number is noted. Weights of 1 and 3 (Arena-Hard's) leave three
-quarters and more."""
+__all__ = ["Battles", "self_battle_notes", "weightless_notes"]
 
 
 @dataclass(frozen=True, slots=True)
-class Battles:
+class Battles(BattleSums):
     """N battles among K models, one array per column.
 
     Attributes:
@@ -92,21 +88,52 @@ class Battles:
         return len(self.a)
 
     @property
+    def weighted(self) -> bool:
+        """Whether battles weigh differently."""
+        return self.mass is not None
+
+    @property
+    def clustered(self) -> bool:
+        """Whether they carry prompt ids."""
+        return self.cluster is not None
+
+    @property
+    def by_people(self) -> bool:
+        """Whether they name who decided."""
+        return self.voter is not None
+
+    @property
+    def mean_mass(self) -> float:
+        """Mean weight in proportion."""
+        return 1.0 if self.mass is None or not len(self) else float(self.mass.mean())
+
+    def parts(self) -> Iterator[Rows]:
+        """All battles at once."""
+        yield Rows(self.a, self.b, self.score_a, self.mass, self.cluster)
+
+    kinds = parts
+
+    @property
     def ties(self) -> int:
         """How many battles ended even."""
         return int(np.count_nonzero(self.score_a == 0.5))
 
-    def per_model(self) -> tuple[IntArray, FloatArray]:
-        """Battles that each model fought, and its win rate in them by the weights of the ratings, both of shape (K,).
+    def cluster_sizes(self) -> FloatArray:
+        """How many battles each prompt has, shape (clusters,)."""
+        assert self.cluster is not None
+        return tally(self.cluster, self.clusters)
 
-        The win rate is NaN of a model that fought none, or none of any weight.
-        """
-        size = len(self.models)
-        fought = np.bincount(self.a, minlength=size) + np.bincount(self.b, minlength=size)
-        weight = np.ones(len(self)) if self.mass is None else self.mass
-        scored = tally(self.a, size, weight * self.score_a) + tally(self.b, size, weight * (1.0 - self.score_a))
-        mass = tally(self.a, size, weight) + tally(self.b, size, weight)
-        return fought, np.where(mass > 0, scored / np.where(mass > 0, mass, 1.0), np.nan)
+    def among(self, pairs: BoolArray) -> Battles:
+        """The battles of some pairs, shape (K, K), among the same models."""
+        return self.rows(pairs[self.a, self.b])
+
+    def decided(self) -> Battles:
+        """The battles that somebody won."""
+        return self.rows(np.asarray(self.score_a != 0.5, dtype=np.bool_))
+
+    def unweighted(self) -> Battles:
+        """The same battles, all weighing alike."""
+        return replace(self, weight=None)
 
     @classmethod
     def of(
@@ -169,8 +196,7 @@ class Battles:
         unknown = np.isnan(score) & ~selfish
         keep = ~(selfish | unknown)
         undecided = meetings(first[unknown], second[unknown], len(models)) if unknown.any() else None
-        if selfish.any():
-            notes.append(f"{_count(int(selfish.sum()), 'battle')} of a model against itself left out")
+        notes += self_battle_notes(int(selfish.sum()))
         if not keep.all():
             skipped += int(np.count_nonzero(~keep))
             first, second, score = first[keep], second[keep], score[keep]
@@ -179,9 +205,7 @@ class Battles:
             extra = {name: column[keep] for name, column in extra.items()}
 
         if mass is not None:
-            lost = int(np.count_nonzero((mass > 0) & (mass < NO_WEIGHT * mass.max(initial=0.0))))
-            if lost:
-                notes.append(f"{_count(lost, 'battle')} below {NO_WEIGHT:g} of the largest weight count for nothing")
+            notes += weightless_notes(int(np.count_nonzero((mass > 0) & (mass < NO_WEIGHT * mass.max(initial=0.0)))))
 
         order = sorted(range(len(models)), key=lambda code: models[code])
         if order != list(range(len(models))):
@@ -397,39 +421,15 @@ class Battles:
         """The same battles with voters in the place of prompts: those of one voter are no independent witnesses."""
         return replace(self, cluster=self.voter, clusters=self.voters)
 
-    def power_sums(self, power: int) -> FloatArray:
-        """Sums of the battles' weights to a `power`, pair by pair, shape (K, K), symmetric; 1 battle weighs 1."""
-        size = len(self.models)
-        cell = self.a.astype(np.int64) * size + self.b
-        total = tally(cell, size * size, None if self.mass is None else self.mass**power).reshape(size, size)
-        return total + total.T
 
-    def whole_battles(self) -> FloatArray:
-        """Weight that a whole battle of each model has, shape (K,): sum w^2 / sum w over its battles.
+def self_battle_notes(many: int) -> list[str]:
+    """On battles of a model against itself."""
+    return [f"{_count(many, 'battle')} of a model against itself left out"] if many else []
 
-        In this unit what a model's battles weigh together is Kish's effective number of them (Kish 1965, "Survey
-        sampling", section 11.7): equal weights make every battle a whole one, and beside one of a million times the
-        weight of the others these are next to nothing.
-        """
-        if self.mass is None:
-            return np.ones(len(self.models))
-        mass, squares = (self.power_sums(power).sum(axis=1) for power in (1, 2))
-        return np.where(mass > 0, squares / np.where(mass > 0, mass, 1.0), 1.0)
 
-    def weight_notes(self) -> list[str]:
-        """In plain words, whose battles count as far fewer, as their weights differ."""
-        if self.mass is None:
-            return []
-        fought = self.power_sums(0).sum(axis=1)
-        counts = self.power_sums(1).sum(axis=1) / self.whole_battles()
-        few = [
-            f"{fought[code]:,.0f} of {name} as {counts[code]:.3g}"
-            for code, name in enumerate(self.models)
-            if 0 < counts[code] < fought[code] * FEW_OF_ALL
-        ]
-        more = f" and of {len(few) - 5} models more" if len(few) > 5 else ""
-        told = f"weights differ so much that battles count as fewer (Kish): {', '.join(few[:5])}{more}"
-        return [told] if few else []
+def weightless_notes(many: int) -> list[str]:
+    """On battles that weigh next to nothing."""
+    return [f"{_count(many, 'battle')} below {NO_WEIGHT:g} of the largest weight count for nothing"] if many else []
 
 
 def _count(number: int, noun: str) -> str:

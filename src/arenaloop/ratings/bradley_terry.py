@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, tally
-from arenaloop.ratings.battles import Battles
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
 from arenaloop.ratings.crossings import WHOLE, components, crossings, listed, pseudo_wins, separated_models, walks
+from arenaloop.ratings.sums import BattleSums
 
 __all__ = ["ELO_PER_NAT", "BradleyTerry", "count_wins", "fit", "fit_batch", "fit_wins", "newton_batch"]
 
@@ -127,22 +127,18 @@ def anchor_code(models: Sequence[str], anchor: tuple[str, float]) -> int:
     return list(models).index(anchor[0])
 
 
-def count_wins(battles: Battles) -> FloatArray:
+def count_wins(battles: BattleSums) -> FloatArray:
     """Win weights, shape (K, K): entry (i, j) sums what i scored against j; a tie gives half to each."""
-    size = len(battles.models)
-    cell = battles.a.astype(np.int64) * size + battles.b
-    weight = battles.mass
-    gained = battles.score_a if weight is None else battles.score_a * weight
-    won = tally(cell, size * size, gained).reshape(size, size)
-    total = tally(cell, size * size, weight).reshape(size, size)
+    won = battles.by_pair(lambda rows, _: rows.score_a if rows.mass is None else rows.score_a * rows.mass)
+    total = battles.by_pair(lambda rows, _: rows.mass)
     return won + (total - won).T
 
 
-def fit(battles: Battles, *, l2: float = 0.0, separation: str = "half_battle") -> BradleyTerry:
+def fit(battles: BattleSums, *, l2: float = 0.0, separation: str = "half_battle") -> BradleyTerry:
     """Maximum-likelihood strengths of all models in `battles`; see `fit_wins` for the settings."""
     unit = battles.whole_battles()
     fitted = fit_wins(count_wins(battles), battles.models, l2=l2, separation=separation, unit=unit)
-    if battles.mass is None:
+    if not battles.weighted:
         return fitted
     fought, weighed = (battles.power_sums(power).sum(axis=1) > 0 for power in (0, 1))
     unweighed = [battles.models[i] for i in np.flatnonzero(fought & ~weighed)]

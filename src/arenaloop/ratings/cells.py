@@ -86,9 +86,9 @@ class LeftOut:
     def __len__(self) -> int:
         return sum(self._counts.values())
 
-    def add(self, value: str, place: str) -> None:
-        """Count one row that holds `value`; the first of its places is kept."""
-        self._counts[value] = self._counts.get(value, 0) + 1
+    def add(self, value: str, place: str, rows: int = 1) -> None:
+        """Count rows that hold `value`; the first of its places is kept."""
+        self._counts[value] = self._counts.get(value, 0) + rows
         self._first.setdefault(value, place)
 
     def notes(self, rows: int, known: str = "") -> list[str]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import fit
 from arenaloop.ratings.intervals import Intervals, sandwich
+from arenaloop.ratings.sums import BattleSums
 
 __all__ = ["CLUSTERS", "FEWEST", "Chosen", "choose_cluster"]
 
@@ -40,7 +40,7 @@ class Chosen:
     """
 
     cluster: str
-    battles: Battles
+    battles: BattleSums
     notes: tuple[str, ...] = ()
     power_voters: tuple[float, float] | None = None
     spread: Intervals | None = None
@@ -50,7 +50,7 @@ class Chosen:
         return note.replace("prompt", "voter") if self.cluster == "voter" else note
 
 
-def choose_cluster(battles: Battles, wanted: str | None) -> Chosen:
+def choose_cluster(battles: BattleSums, wanted: str | None) -> Chosen:
     """What is independent among some battles.
 
     Args:
@@ -60,22 +60,22 @@ def choose_cluster(battles: Battles, wanted: str | None) -> Chosen:
     Raises:
         ValueError: the battles do not name what is `wanted`.
     """
-    if wanted == "prompt" and battles.cluster is None:
+    if wanted == "prompt" and not battles.clustered:
         raise ValueError("these battles carry no prompt_id to cluster by: use cluster battle")
-    if wanted == "voter" and battles.voter is None:
+    if wanted == "voter" and not battles.by_people:
         raise ValueError("these battles name no voter to cluster by: use cluster prompt or battle")
-    people = battles.by_voter() if battles.voter is not None else None
+    people = battles.by_voter() if battles.by_people else None
     voters = None
     spreads: dict[str, Intervals] = {}
-    if people is not None and people.cluster is not None and people.clusters >= FEWEST and len(battles):
+    if people is not None and people.clusters >= FEWEST and len(battles):
         fitted = fit(battles)
         spreads = {name: sandwich(people, fitted, cluster=name) for name in ("prompt", "battle")}
         spreads["voter"] = spreads.pop("prompt")
         alone = _variance(spreads["battle"])
-        counts = np.sort(np.bincount(people.cluster, minlength=people.clusters))[::-1]
+        counts = np.sort(people.cluster_sizes())[::-1]
         busiest = float(counts[: max(1, len(counts) // 100)].sum() / counts.sum())
         voters = (math.sqrt(_variance(spreads["voter"]) / alone) if alone > 0 else 1.0, busiest)
-        if wanted is None and battles.cluster is not None:
+        if wanted is None and battles.clustered:
             spreads["prompt"] = sandwich(battles, fitted, cluster="prompt")
         if wanted is None:
             wanted = max((name for name in spreads if name != "battle"), key=lambda name: _variance(spreads[name]))
@@ -84,7 +84,7 @@ def choose_cluster(battles: Battles, wanted: str | None) -> Chosen:
         notes = ("clustered by voter, which makes intervals wider than by prompt",) if "prompt" in spreads else ()
         return Chosen("voter", people, notes, voters, spreads.get("voter"))
     if wanted is None:
-        wanted = "battle" if battles.cluster is None else "prompt"
+        wanted = "prompt" if battles.clustered else "battle"
         if wanted == "battle" and len(battles):
             few = f"{battles.voters} voters are too few to cluster by" if people is not None else "no prompt_id"
             return Chosen("battle", battles, (f"{few}: intervals take every battle as independent",), voters)

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.arrays import FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import FloatArray, IntArray, effective_number, tally
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.crossings import WHOLE, components, crossings
+from arenaloop.ratings.streamed_prompts import Gained, StreamedPrompts, binding_streamed
+from arenaloop.ratings.sums import BattleSums
 
-__all__ = ["Prompts", "bound_groups", "effective_clusters", "worth_inside"]
+__all__ = ["Prompts", "bound_groups", "effective_clusters", "prompts_of", "worth_inside"]
 
 _DENSE_ENTRIES = 1 << 22
 """Entries of the prompts x models matrices that are held at once (32 MiB each)."""
@@ -53,7 +55,7 @@ class Prompts:
 
     def __init__(self, battles: Battles) -> None:
         assert battles.cluster is not None
-        self._group, self._size = battles.cluster, len(battles.models)
+        self._battles, self._group, self._size = battles, battles.cluster, len(battles.models)
         self._blocks = list(_blocks(battles))
         square = None if battles.mass is None else battles.mass**2
         total, squares = np.zeros(self._size), np.zeros(self._size)
@@ -68,26 +70,28 @@ class Prompts:
             fought[part] = counts.sum(axis=1) / 2  # each battle is one of both its models
         if square is not None:
             fought = tally(battles.cluster, battles.clusters)
-        self.worth: FloatArray = _worth(total, squares)
+        self.worth: FloatArray = effective_number(total, squares)
         self.spanned: FloatArray = np.maximum(np.minimum(fought, models - 1.0), 1.0)
 
-    def outer_products(self, residual: FloatArray, leverage: FloatArray | None) -> FloatArray:
+    def outer_products(self, gained: Gained) -> FloatArray:
         """Sum over prompts of the outer products of their scores, shape (K, K).
 
         Args:
-            residual: of each battle, weighted, shape (N,): what its model a scored beyond expectation.
-            leverage: of each battle, shape (N,). A prompt's leverage, the trace of its information against the inverse,
-                is spread over the directions it spans, and its scores are divided by the root of one minus that.
+            gained: of some battles, given the cells of their pairs, the residuals and the leverages. A prompt's
+                leverage, the trace of its information against the inverse, is spread over the directions it spans, and
+                its scores are divided by the root of one minus that.
         """
         size = self._size
+        (rows,) = self._battles.parts()
+        residual, leverage = gained(rows, rows.cells(size))
         meat = np.zeros((size, size))
         factor = None
         if leverage is not None:
             share = tally(self._group, len(self.spanned), leverage) / self.spanned
             factor = 1.0 / np.sqrt(1.0 - np.minimum(share, 0.9))
         for block in self._blocks:
-            gained = residual[block.rows]
-            scores = tally(block.entries, block.many * size, np.concatenate([gained, -gained]))
+            own = residual[block.rows]
+            scores = tally(block.entries, block.many * size, np.concatenate([own, -own]))
             scores = scores.reshape(block.many, size)
             if factor is not None:
                 scores *= factor[block.first : block.first + block.many, None]
@@ -95,23 +99,34 @@ class Prompts:
         return meat
 
 
-def bound_groups(battles: Battles) -> IntArray:
+def prompts_of(battles: BattleSums) -> Prompts | StreamedPrompts:
+    """The prompts of some battles, wherever these are."""
+    return Prompts(battles) if isinstance(battles, Battles) else StreamedPrompts(battles)
+
+
+def bound_groups(battles: BattleSums) -> IntArray:
     """The first model of each one's group, shape (K,): no cut through a group is crossed by fewer than three prompts.
 
     Battles of several pairs on one prompt are one prompt where their models are bound already.
     """
-    assert battles.cluster is not None
-    use = slice(None) if battles.mass is None else battles.mass > 0
-    a, b, prompt = battles.a[use], battles.b[use], battles.cluster[use].astype(np.int64)
     size = len(battles.models)
     label: IntArray = np.arange(size)
-    if not len(a):
-        return label
-    for every in dict.fromkeys((len(a) // _FIRST + 1, 1)):
-        label = _bound(label, a[::every], b[::every], prompt[::every], size)
+    tries = _binding if isinstance(battles, Battles) else binding_streamed
+    for a, b, prompt in tries(battles, _FIRST):
+        label = _bound(label, a, b, prompt, size)
         if not label.any():
             break
     return label
+
+
+def _binding(battles: BattleSums, first: int) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
+    """Models and prompt of about `first` battles that weigh anything, then of all of them, each of shape (n,)."""
+    (rows,) = battles.parts()
+    assert rows.cluster is not None
+    use = slice(None) if rows.mass is None else rows.mass > 0
+    a, b, prompt = rows.a[use], rows.b[use], rows.cluster[use].astype(np.int64)
+    for every in dict.fromkeys((len(a) // first + 1, 1)) if len(a) else ():
+        yield a[::every], b[::every], prompt[::every]
 
 
 def _bound(label: IntArray, a: IntArray, b: IntArray, prompt: IntArray, size: int) -> IntArray:
@@ -133,27 +148,25 @@ def _bound(label: IntArray, a: IntArray, b: IntArray, prompt: IntArray, size: in
         label = group[label]
 
 
-def worth_inside(battles: Battles, bound: IntArray, worth: FloatArray) -> FloatArray:
+def worth_inside(battles: BattleSums, bound: IntArray, worth: FloatArray) -> FloatArray:
     """`worth`, of models that prompts bind to others that of the battles with these alone, shape (K,).
 
     What joins two groups says nothing of what is inside them, however many battles it is.
     """
-    inside = bound[battles.a] == bound[battles.b]
-    if inside.all():
+    if not bound.any():
+        return worth
+    inside = bound[:, None] == bound[None, :]
+    if not battles.by_pair()[~inside].any():
         return worth
     several = np.bincount(bound, minlength=len(bound))[bound] > 1
-    return np.where(several, effective_clusters(battles.rows(inside), "prompt"), worth)
+    return np.where(several, effective_clusters(battles.among(inside), "prompt"), worth)
 
 
-def effective_clusters(battles: Battles, cluster: str) -> FloatArray:
+def effective_clusters(battles: BattleSums, cluster: str) -> FloatArray:
     """What the clusters of each model are worth, shape (K,): `Prompts.worth`, or with ``"battle"`` its battles."""
-    if cluster == "prompt" and battles.cluster is not None:
-        return Prompts(battles).worth
-    return _worth(battles.power_sums(2).sum(axis=1), battles.power_sums(4).sum(axis=1))
-
-
-def _worth(total: FloatArray, squares: FloatArray) -> FloatArray:
-    return np.where(squares > 0, total**2 / np.where(squares > 0, squares, 1.0), 0.0)
+    if cluster == "prompt" and battles.clustered:
+        return prompts_of(battles).worth
+    return effective_number(battles.power_sums(2).sum(axis=1), battles.power_sums(4).sum(axis=1))
 
 
 def _blocks(battles: Battles) -> Iterator[_Block]:

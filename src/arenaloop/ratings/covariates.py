@@ -187,7 +187,7 @@ def fit_controlled(
     worth = worth if bound is None else worth_inside(kept, bound, worth)
     # as in `intervals.sandwich`: where the data cannot show their own variance, the expected information stands in
     thin = (worth < 1.5) & rated
-    flat = flat_pairs(kept, plain, outcome_squares(kept, cell[: len(kept)], size))
+    flat = flat_pairs(kept, plain, outcome_squares(kept))
     expected = (plain.pseudo > 0) | flat | thin[:, None] | thin[None, :]
     stands_in = expected.ravel()[cell]
     shown = np.where(stands_in, 0.0, r)[: len(kept)]

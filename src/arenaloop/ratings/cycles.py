@@ -15,10 +15,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-from arenaloop.ratings.arrays import BoolArray, FloatArray, tally
-from arenaloop.ratings.battles import Battles
+from arenaloop.ratings.arrays import BoolArray, FloatArray
 from arenaloop.ratings.bradley_terry import BradleyTerry
 from arenaloop.ratings.intervals import outcome_squares, win_probabilities
+from arenaloop.ratings.sums import BattleSums
 
 __all__ = ["Cycles", "count_cycles", "cycles"]
 
@@ -60,7 +60,7 @@ def count_cycles(beats: BoolArray) -> tuple[int, int]:
     return round(float(((E @ E) * E).sum()) / 6.0), round(float(((A @ A) * A.T).sum()) / 3.0)
 
 
-def cycles(battles: Battles, fit: BradleyTerry, *, inflation: float = 1.0) -> Cycles | None:
+def cycles(battles: BattleSums, fit: BradleyTerry, *, inflation: float = 1.0) -> Cycles | None:
     """Count the cyclic triads of the majorities, and compare them with the fit; None with fewer than three models.
 
     Args:
@@ -71,15 +71,14 @@ def cycles(battles: Battles, fit: BradleyTerry, *, inflation: float = 1.0) -> Cy
     size = len(fit.models)
     if (~np.isnan(fit.theta)).sum() < 3:
         return None
-    cell = battles.a.astype(np.int64) * size + battles.b
     n = battles.power_sums(1)
-    heavy = n if battles.mass is None else battles.power_sums(2)
+    heavy = battles.power_sums(2) if battles.weighted else n
     margin = fit.wins - n / 2.0
     decided = (n > 0) & (np.abs(margin) > 1e-9 * np.maximum(n, 1.0))
     triads, cyclic = count_cycles(decided & (margin > 0))
     if not triads:
         return Cycles(0, 0, 0.0, None, None, None, None)
-    tied = tally(cell, size * size, (battles.score_a == 0.5).astype(np.float64)).reshape(size, size)
+    tied = battles.by_pair(lambda rows, _: (rows.score_a == 0.5).astype(np.float64))
     count = battles.power_sums(0)
     share = (tied + tied.T) / np.maximum(count, 1.0)
     p = win_probabilities(fit)
@@ -87,7 +86,7 @@ def cycles(battles: Battles, fit: BradleyTerry, *, inflation: float = 1.0) -> Cy
     P = np.where(decided, _phi(n * (p - 0.5) / np.sqrt(np.where(decided, spread, 1.0))), 0.0)
     expected = float(((P @ P) * P.T).sum()) / 3.0
     # of the battles themselves: mean square about each pair's own mean
-    squares = outcome_squares(battles, cell, size) / np.maximum(count, 1.0)
+    squares = outcome_squares(battles) / np.maximum(count, 1.0)
     mean = np.where(n > 0, fit.wins / np.where(n > 0, n, 1.0), 0.5)
     own = np.maximum(squares - (mean - 0.5) ** 2, 1e-3) * heavy * max(inflation, 1.0)
     z = np.where(decided, margin / np.sqrt(np.where(decided, own, 1.0)), 0.0)

@@ -13,19 +13,20 @@ the likelihood (`separation.py`). An end that is not known is infinite, and null
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, sigmoid, tally
-from arenaloop.ratings.battles import Battles
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, sigmoid
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
-from arenaloop.ratings.clusters import Prompts, bound_groups, effective_clusters, worth_inside
+from arenaloop.ratings.clusters import Prompts, bound_groups, effective_clusters, prompts_of, worth_inside
 from arenaloop.ratings.crossings import listed
 from arenaloop.ratings.evidence import LEAST_DOF, Evidence, contrasts
 from arenaloop.ratings.separation import Divide, divide, open_notes, settled
+from arenaloop.ratings.streamed_prompts import StreamedPrompts
 from arenaloop.ratings.student import t_quantiles
+from arenaloop.ratings.sums import BattleSums, Rows
 
 __all__ = [
     "Intervals",
@@ -160,7 +161,7 @@ class Intervals:
         return lower, upper
 
 
-def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", correction: bool = True) -> Intervals:
+def sandwich(battles: BattleSums, fit: BradleyTerry, *, cluster: str = "prompt", correction: bool = True) -> Intervals:
     """Covariance ``H^+ M H^+`` with M the sum over clusters of the outer products of their scores.
 
     The score of battle t is w_t (s_t - p_t) (e_a - e_b), and H is the information of the fit (White 1982; Liang &
@@ -178,7 +179,7 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     """
     if cluster not in ("prompt", "battle"):
         raise ValueError(f"cluster must be prompt or battle, not {cluster!r}")
-    if cluster == "prompt" and battles.cluster is None:
+    if cluster == "prompt" and not battles.clustered:
         raise ValueError("no prompt ids to cluster by: use cluster='battle'")
     size = len(fit.models)
     prompts = cluster == "prompt"
@@ -188,19 +189,18 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
     spread, rarity = outcome_spread(battles, fit, q)
     bread = information_inverse(fit, p)
 
-    cell: IntArray = battles.a.astype(np.int64) * size + battles.b
-    squares = outcome_squares(battles, cell, size)
+    squares = outcome_squares(battles)
     expected = (fit.pseudo > 0) | flat_pairs(battles, fit, squares)
     reach = np.diag(bread)[:, None] + np.diag(bread)[None, :] - 2.0 * bread
     leverage = q * reach if correction else None
-    by_prompt = Prompts(battles) if prompts else None
+    by_prompt = prompts_of(battles) if prompts else None
     bound = bound_groups(battles) if prompts else None
     worth = effective_clusters(battles, cluster) if by_prompt is None else by_prompt.worth
     worth = worth if bound is None else worth_inside(battles, bound, worth)
     thin = (worth < 1.5) & ~np.isnan(fit.theta)
     if thin.any():
         expected |= thin[:, None] | thin[None, :]
-    meat = _meat(battles, cell, p, expected, leverage, by_prompt)
+    meat = _meat(battles, p, expected, leverage, by_prompt)
     known = _laplacian(np.where(expected, spread, 0.0))
     meat += known
     covariance = between(fit, bread @ meat @ bread)
@@ -210,11 +210,11 @@ def sandwich(battles: Battles, fit: BradleyTerry, *, cluster: str = "prompt", co
         clusters = worth - 1.0 if prompts else np.where(thin, np.inf, np.maximum(worth - 1.0, 1.0))
     independent = None
     if prompts:
-        independent = _independent(battles, fit, cell, p, squares, expected) + known
-    by_fit = bread if battles.mass is None and fit.l2 == 0 else bread @ _laplacian(spread) @ bread
+        independent = _independent(battles, fit, p, squares, expected) + known
+    by_fit = bread if not battles.weighted and fit.l2 == 0 else bread @ _laplacian(spread) @ bread
     outweighed = None
-    if prompts and battles.mass is not None:
-        outweighed = effective_clusters(replace(battles, weight=None), cluster) - 1.0 >= LEAST_DOF
+    if prompts and battles.weighted:
+        outweighed = effective_clusters(battles.unweighted(), cluster) - 1.0 >= LEAST_DOF
     evidence = Evidence(bread, by_fit, spread, rarity, independent, clusters, prompts, thin, bound, outweighed)
     found = divide(battles, fit, Q, covariance, cluster)
     return Intervals(fit, covariance, battles.clusters if prompts else len(battles), evidence, found)
@@ -239,10 +239,10 @@ def scaled_ends(
     return lower, upper
 
 
-def outcome_spread(battles: Battles, fit: BradleyTerry, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+def outcome_spread(battles: BattleSums, fit: BradleyTerry, q: FloatArray) -> tuple[FloatArray, FloatArray]:
     """`Evidence.spread` and `Evidence.rarity`; pseudo-wins are battles that weigh a whole one."""
     pseudo = fit.pseudo + fit.pseudo.T
-    if battles.mass is None:
+    if not battles.weighted:
         spread = (fit.wins + fit.wins.T + pseudo) * q
         return spread, spread * (1.0 - 4.0 * q)
     whole = np.maximum(fit.unit[:, None], fit.unit[None, :])
@@ -289,22 +289,21 @@ def _laplacian(Q: FloatArray) -> FloatArray:
     return L
 
 
-def outcome_squares(battles: Battles, cell: IntArray, size: int) -> FloatArray:
+def outcome_squares(battles: BattleSums) -> FloatArray:
     """Sums of (score - 1/2)^2 over the battles of each pair, unweighted, shape (K, K); the same from either side."""
-    apart = battles.score_a - 0.5
-    total = tally(cell, size * size, apart * apart).reshape(size, size)
+    total = battles.by_pair(lambda rows, _: (rows.score_a - 0.5) ** 2)
     return total + total.T
 
 
-def flat_pairs(battles: Battles, fit: BradleyTerry, squares: FloatArray) -> BoolArray:
+def flat_pairs(battles: BattleSums, fit: BradleyTerry, squares: FloatArray) -> BoolArray:
     """Pairs with a model whose results never varied, shape (K, K), given `outcome_squares`."""
-    if battles.mass is None:
+    if not battles.weighted:
         scored = fit.wins.sum(axis=1)
         fought = scored + fit.wins.sum(axis=0)
     else:
-        size = len(squares)
-        fought = tally(battles.a, size) + tally(battles.b, size)
-        scored = tally(battles.a, size, battles.score_a) + tally(battles.b, size, 1.0 - battles.score_a)
+        count, won = battles.by_pair(), battles.by_pair(lambda rows, _: rows.score_a)
+        fought = count.sum(axis=1) + count.sum(axis=0)
+        scored = won.sum(axis=1) + (count - won).sum(axis=0)
     many = np.maximum(fought, 1)
     # the sum of (s - mean)^2, from sums about 1/2
     spread = squares.sum(axis=1) - (scored - 0.5 * fought) ** 2 / many
@@ -313,44 +312,50 @@ def flat_pairs(battles: Battles, fit: BradleyTerry, squares: FloatArray) -> Bool
 
 
 def _meat(
-    battles: Battles,
-    cell: IntArray,
+    battles: BattleSums,
     p: FloatArray,
     expected: BoolArray,
     leverage: FloatArray | None,
-    prompts: Prompts | None,
+    prompts: Prompts | StreamedPrompts | None,
 ) -> FloatArray:
     """Sum over clusters of the outer products of their scores, shape (K, K); every battle is one without `prompts`."""
-    size = len(p)
-    residual = battles.score_a - p.ravel()[cell]
-    if battles.mass is not None:
-        residual *= battles.mass
-    if expected.any():
-        residual[expected.ravel()[cell]] = 0.0
-    share = None
-    if leverage is not None:
-        share = leverage.ravel()[cell]
-        if battles.mass is not None:
-            share *= battles.mass
+
+    def gained(rows: Rows, cell: IntArray) -> tuple[FloatArray, FloatArray | None]:
+        """Residuals and leverages of some battles, both of shape (n,)."""
+        residual = rows.score_a - p.ravel()[cell]
+        if rows.mass is not None:
+            residual *= rows.mass
+        if expected.any():
+            residual[expected.ravel()[cell]] = 0.0
+        share = None
+        if leverage is not None:
+            share = leverage.ravel()[cell]
+            if rows.mass is not None:
+                share *= rows.mass
+        return residual, share
+
+    def square(rows: Rows, cell: IntArray) -> FloatArray:
+        residual, share = gained(rows, cell)
+        return residual * residual if share is None else residual * residual / (1.0 - np.minimum(share, 0.9))
+
     if prompts is not None:
-        return prompts.outer_products(residual, share)
+        return prompts.outer_products(gained)
     # clusters of one: the sum is a Laplacian of squared residuals
-    square = residual * residual if share is None else residual * residual / (1.0 - np.minimum(share, 0.9))
-    total = tally(cell, size * size, square).reshape(size, size)
+    total = battles.by_pair(square)
     return _laplacian(total + total.T)
 
 
 def _independent(
-    battles: Battles, fit: BradleyTerry, cell: IntArray, p: FloatArray, squares: FloatArray, expected: BoolArray
+    battles: BattleSums, fit: BradleyTerry, p: FloatArray, squares: FloatArray, expected: BoolArray
 ) -> FloatArray:
     """`_meat` if every battle were its own cluster, without a correction, shape (K, K)."""
-    size = len(p)
-    if battles.mass is None:
+    if not battles.weighted:
         # sums of (s - p)^2 = (s - 1/2)^2 + s - 1/4 - 2 p s + p^2, pair by pair
         total = squares + fit.wins * (1.0 - 2.0 * p) + (fit.wins + fit.wins.T) * (p * p - 0.25)
         total = np.maximum(total, 0.0)
     else:
-        residual = battles.mass * (battles.score_a - p.ravel()[cell])
-        total = tally(cell, size * size, residual * residual).reshape(size, size)
+        total = battles.by_pair(
+            lambda rows, cell: ((1.0 if rows.mass is None else rows.mass) * (rows.score_a - p.ravel()[cell])) ** 2
+        )
         total = total + total.T
     return _laplacian(np.where(expected, 0.0, total))

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from arenaloop.ratings.arrays import FloatArray, sigmoid, tally
-from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry
 from arenaloop.ratings.student import t_quantile
+from arenaloop.ratings.sums import BattleSums
 
 __all__ = ["SeatEffect", "seat_effect"]
 
@@ -50,7 +50,7 @@ class SeatEffect:
     error: float | None = None
 
 
-def seat_effect(battles: Battles, fit: BradleyTerry, *, clustered: bool, level: float = 0.95) -> SeatEffect:
+def seat_effect(battles: BattleSums, fit: BradleyTerry, *, clustered: bool, level: float = 0.95) -> SeatEffect:
     """Fit the effect by Newton's method, with a sandwich interval.
 
     Args:
@@ -60,10 +60,8 @@ def seat_effect(battles: Battles, fit: BradleyTerry, *, clustered: bool, level: 
         level: of the interval.
     """
     size = len(fit.models)
-    cell = battles.a.astype(np.int64) * size + battles.b
-    N = tally(cell, size * size, battles.mass).reshape(size, size)
-    weighted = battles.score_a if battles.mass is None else battles.score_a * battles.mass
-    S = tally(cell, size * size, weighted).reshape(size, size)
+    N = battles.by_pair(lambda rows, _: rows.mass)
+    S = battles.by_pair(lambda rows, _: rows.score_a if rows.mass is None else rows.score_a * rows.mass)
     both = N + N.T
     varied = np.where(both > 0, 2.0 * N * N.T / np.where(both > 0, both, 1.0), 0.0).sum()
     if not both.any() or varied < 0.5 * _WITHIN * N.sum():
@@ -75,23 +73,30 @@ def seat_effect(battles: Battles, fit: BradleyTerry, *, clustered: bool, level: 
     p = sigmoid(theta[:, None] - theta[None, :] + gamma)
     h = inverse[size]
     reach = h[:size, None] - h[None, :size] + h[size]
-    influence = (battles.score_a - p.ravel()[cell]) * reach.ravel()[cell]
-    if battles.mass is not None:
-        influence *= battles.mass
-    units, worth, alone = float(len(battles)), float(len(battles)), float(influence @ influence)
+    units, worth, alone = float(len(battles)), float(len(battles)), 0.0
+    of_cluster = np.zeros(battles.clusters if clustered else 0)
+    for rows in battles.parts() if clustered else battles.kinds():
+        cell = rows.cells(size)
+        influence = (rows.score_a - p.ravel()[cell]) * reach.ravel()[cell]
+        if rows.mass is not None:
+            influence *= rows.mass
+        alone += float(influence @ (influence if rows.times is None else influence * rows.times))
+        if clustered:
+            assert rows.cluster is not None
+            of_cluster += tally(rows.cluster, battles.clusters, influence)
+    summed = alone
     if clustered:
-        assert battles.cluster is not None
-        counts = tally(battles.cluster, battles.clusters)
+        counts = battles.cluster_sizes()
         units, worth = float(battles.clusters), float(counts.sum() ** 2 / (counts @ counts))
-        influence = tally(battles.cluster, battles.clusters, influence)
+        summed = float(of_cluster @ of_cluster)
     rated = ~np.isnan(fit.theta)
     strengths = np.where(rated, theta, np.nan)
     if worth < _FEWEST or units < 2:
         return SeatEffect(gamma, None, None, strengths, "fewer than three prompts carry the battles")
-    if influence @ influence <= _CANCELLED * alone:
+    if summed <= _CANCELLED * alone:
         reason = "the battles on each prompt cancel out, and do not show how sure it is"
         return SeatEffect(gamma, None, None, strengths, reason)
-    error = float(np.sqrt(influence @ influence * units / (units - 1.0)))
+    error = float(np.sqrt(summed * units / (units - 1.0)))
     half = error * t_quantile(level, max(worth - 1.0, 1.0))
     return SeatEffect(gamma, gamma - half, gamma + half, strengths, error=error)
 

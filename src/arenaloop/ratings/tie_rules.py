@@ -15,16 +15,17 @@ from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry, fit_wins
 from arenaloop.ratings.covariates import scores_by_cluster
 from arenaloop.ratings.intervals import Intervals, between, sandwich
+from arenaloop.ratings.sums import BattleSums
 from arenaloop.ratings.ties import TieModel, count_outcomes, fit_ties, outcome_scores, tie_information
 
-__all__ = ["TIE_RULES", "orders_by_rule", "rated_with_ties", "turned", "without_ties"]
+__all__ = ["TIE_RULES", "orders_by_rule", "rated_with_ties", "turned"]
 
 TIE_RULES = ("half", "davidson", "rao_kupper", "drop")
 """``half``: a tie is half a win for each side. ``davidson``, ``rao_kupper``: an outcome with a probability of its own
 (see `ties`). ``drop``: ties are left out."""
 
 
-def orders_by_rule(battles: Battles, fit: BradleyTerry) -> dict[str, FloatArray]:
+def orders_by_rule(battles: BattleSums, fit: BradleyTerry) -> dict[str, FloatArray]:
     """Strengths by each rule under which they exist, in nats, shape (K,) each; NaN where a model has none.
 
     Args:
@@ -63,11 +64,6 @@ def turned(certain: BoolArray, theta: FloatArray) -> list[tuple[int, int]]:
     with np.errstate(invalid="ignore"):
         pairs = np.argwhere(certain & (theta[:, None] < theta[None, :]))
     return [(int(i), int(j)) for i, j in pairs]
-
-
-def without_ties(battles: Battles) -> Battles:
-    """The battles that somebody won."""
-    return battles.rows(np.asarray(battles.score_a != 0.5, dtype=np.bool_))
 
 
 def rated_with_ties(battles: Battles, fit: BradleyTerry, kind: str, *, cluster: str) -> Intervals:

@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from arenaloop.ratings.arrays import FloatArray, tally
-from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.crossings import components
+from arenaloop.ratings.sums import BattleSums
 
 __all__ = ["TieModel", "count_outcomes", "fit_ties", "outcome_probabilities", "outcome_scores", "tie_information"]
 
 _TOLERANCE = 1e-10
+_GAIN = 1e-11  # of the log-likelihood, relative: the last step that gains less leaves an error of its square
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +46,20 @@ class TieModel:
     log_likelihood: float
 
 
-def count_outcomes(battles: Battles) -> tuple[FloatArray, FloatArray]:
+def count_outcomes(battles: BattleSums) -> tuple[FloatArray, FloatArray]:
     """Decisive wins, row over column, and ties (symmetric, each counted once a pair), both of shape (K, K).
 
     Raises:
         ValueError: a score is not 0, 0.5 or 1.
     """
-    score, size = battles.score_a, len(battles.models)
-    if not np.isin(score, (0.0, 0.5, 1.0)).all():
+    if not all(np.isin(rows.score_a, (0.0, 0.5, 1.0)).all() for rows in battles.kinds()):
         raise ValueError("models with ties need outcomes of 0, 0.5 or 1, not soft scores")
-    weight = np.ones(len(battles)) if battles.mass is None else battles.mass
-    cell = battles.a.astype(np.int64) * size + battles.b
-    counts = [tally(cell, size * size, weight * (score == s)).reshape(size, size) for s in (1.0, 0.0, 0.5)]
-    return counts[0] + counts[1].T, counts[2] + counts[2].T
+
+    def counted(score: float) -> FloatArray:
+        return battles.by_pair(lambda rows, _: (rows.score_a == score) * (1.0 if rows.mass is None else rows.mass))
+
+    tied = counted(0.5)
+    return counted(1.0) + counted(0.0).T, tied + tied.T
 
 
 def outcome_probabilities(theta: FloatArray, tie: float, kind: str) -> tuple[FloatArray, FloatArray]:
@@ -150,7 +152,9 @@ def fit_ties(
                 break
             scale /= 2.0
         theta, tau = new[0] - new[0].mean(), new[1]
-        if reach < _TOLERANCE:
+        # where the maximum lies at infinity (a pair of wins and ties without a loss) a step never gets small, but
+        # what is to be gained does: half of the Newton decrement
+        if reach < _TOLERANCE or float(gradient @ step) < _GAIN * max(1.0, abs(value)):
             break
     names = tuple(str(k) for k in range(size)) if models is None else tuple(models)
     parameter = float(np.exp(tau)) + (1.0 if kind == "rao_kupper" else 0.0)

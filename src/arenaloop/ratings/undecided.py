@@ -14,7 +14,6 @@ from itertools import islice
 import numpy as np
 
 from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
-from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import (
     ELO_PER_NAT,
     anchor_code,
@@ -23,6 +22,7 @@ from arenaloop.ratings.bradley_terry import (
     newton_batch,
 )
 from arenaloop.ratings.crossings import WHOLE, components, crossings
+from arenaloop.ratings.sums import BattleSums
 from arenaloop.ratings.win_rate import Annotations, WinRate
 
 __all__ = ["OutcomeBounds", "RateBounds", "failure_notes", "outcome_bounds", "rate_bounds"]
@@ -81,7 +81,7 @@ class OutcomeBounds:
         return notes
 
 
-def failure_notes(battles: Battles) -> list[str]:
+def failure_notes(battles: BattleSums) -> list[str]:
     """In plain words, who lost how many battles by own failure, most first."""
     if battles.own_failures is None:
         return []
@@ -94,7 +94,7 @@ def failure_notes(battles: Battles) -> list[str]:
 
 
 def outcome_bounds(
-    battles: Battles, *, anchor: tuple[str, float] | None = None, origin: BoolArray | None = None
+    battles: BattleSums, *, anchor: tuple[str, float] | None = None, origin: BoolArray | None = None
 ) -> OutcomeBounds | None:
     """Bounds by Bradley–Terry fits in which a model's undecided battles were all lost, or all won.
 
@@ -116,7 +116,7 @@ def outcome_bounds(
         anchor_code(names, anchor)
     counts = open_.sum(axis=1)
     wins = count_wins(battles)
-    each = 1.0 if battles.mass is None or not len(battles) else float(battles.mass.mean())
+    each = battles.mean_mass
 
     def written_out(code: int, *, won: bool) -> FloatArray:
         matrix = wins.copy()

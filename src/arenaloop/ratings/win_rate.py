@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, relative_weights
-from arenaloop.ratings.battles import FEW_OF_ALL
 from arenaloop.ratings.bca import left_out
 from arenaloop.ratings.length_control import (
     controlled_rate,
@@ -22,6 +21,7 @@ from arenaloop.ratings.length_control import (
     standardised_length,
 )
 from arenaloop.ratings.rates import clustered_rate, resampled
+from arenaloop.ratings.sums import FEW_OF_ALL
 
 __all__ = ["Annotations", "WinRate", "preference_from_logprobs", "win_rates"]
 

@@ -15,6 +15,7 @@ from arenaloop.arena.matchmaking import all_pairs
 from arenaloop.arena.pairings import Summary
 from arenaloop.arena.tournament import run_tournament, write_summary
 from arenaloop.calls.answers import Contestant
+from arenaloop.recipes.adopted import adopted_table
 from arenaloop.recipes.held_out_judge import WATCHING, Guards
 from arenaloop.recipes.kept import kept_table
 from arenaloop.recipes.ledger import Paid
@@ -144,6 +145,7 @@ def stage_row(name: str, result: StageResult, board: Leaderboard) -> dict[str, A
         "rows": result.rows,
         "seconds": result.seconds,
         **({"selection": dict(result.selection)} if result.selection else {}),
+        **({} if result.adopted is None else {"adopted": dict(result.adopted)}),
     }
 
 
@@ -246,7 +248,10 @@ def stage_details(name: str, result: StageResult) -> tuple[list[dict[str, Any]],
     source = "battles" if "judging" not in selection else f"what {selection['judged_by']} judged"
     selected = f"{counted(selection['rows'], 'row')} selected from {source}; " if selection else ""
     metrics = {"title": "At the end of training", "columns": ["", "mean"], "rows": [*map(list, result.metrics.items())]}
-    tables.append(metrics | {"note": selected + trained})
+    if result.adopted is None:
+        tables.append(metrics | {"note": selected + trained})
+    else:
+        tables.append(adopted_table(result.adopted))
     curves = []
     gaps = {int(gap): n for gap, n in (selection.get("gap_histogram") or {}).items()}
     if gaps and max(gaps) - min(gaps) < 60:
@@ -287,6 +292,8 @@ def told(
         f"One model was trained in {counted(len(stages), 'stage')}{against}, and every stage was rated on "
         f"{counted(prompts, 'test prompt')}."
     )
+    if brought := [stage["name"] for stage in stages if stage.get("adopted")]:
+        done += f" Another trainer made {' and '.join(brought)}, which this run adopted."
     known = [stage for stage in stages if stage["rating"] is not None]
     if not known:
         return [done, "No stage could be rated."]

@@ -143,6 +143,7 @@ def _train(
         settings,
         seed=derive_seed("train", s.seed, name),
         observer=r.arena.observer,
+        by=s,
         revision=s.target.revision if start == r.recipe.start else None,
         reward=reward,
     )

@@ -203,6 +203,7 @@ def _learn(
         by_kind.get(stage.kind, s.sft if stage.round else s.sft_init_training),
         seed=derive_seed("train", s.seed, stage.name),
         observer=observer,
+        by=s,
         revision=s.target.revision if start == r.recipe.start else None,
         reward=reward,
     )

@@ -417,7 +417,7 @@ def inputs_key(recipe: ArenaLearning) -> str:
     plain = s.model_dump(
         mode="json",
         exclude={
-            *("name", "concurrency", "budget_usd", "budget_calls", "human", "machine", "rating"),
+            *("name", "concurrency", "budget_usd", "budget_calls", "human", "machine", "rating", "launch", "elsewhere"),
             *("opponents", "judge", "target", "sft_init_training", "sft", "dpo", "reward_model", "ppo"),
             *("held_out", "guards"),  # what stages come to does not depend on who watches
             # as these settings came later: keys of what was there before stay

@@ -1,88 +1,27 @@
 """Trainings of other settings in one run directory: each keeps its checkpoint, by the key of what was trained.
 
 A stage's checkpoint stands under the stage's name. Where a training with other settings is to stand there, what was
-there before moves to ``NAME.KEY``, finished or not, and comes back when its settings do: nothing is trained twice.
+there before moves to ``NAME.KEY`` (`models.kept_checkpoint`), and comes back when its settings do.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arenaloop.errors import StorageError
 from arenaloop.jsonl import write_json
-from arenaloop.regular_files import read_regular
+from arenaloop.models.kept_checkpoint import DIGITS, RECORD, document
 
-__all__ = ["STAGE", "Kept", "keep_settings", "kept_checkpoints", "kept_table", "make_room", "words"]
+__all__ = ["STAGE", "Kept", "keep_settings", "kept_checkpoints", "kept_table", "words"]
 
 STAGE = "stage.json"
 """Of a finished stage's checkpoint: the recipe's settings with which it was made, and what it came to."""
 
-_RECORD, _ADAPTER, _BASE = "training.json", "adapter_config.json", "base_model_name_or_path"
-_DIGITS = 8
 _RESULTS = ("rows", "gold_accuracy", "mean_length")
 _HOW_RUN = frozenset({"name", "concurrency", "budget_usd", "budget_calls", "machine"})
 _SHOWN = 40
-
-
-def make_room(out: Path, key: str) -> str | None:
-    """Let a training find its own checkpoint in its directory: another's moves aside, its own comes back.
-
-    Args:
-        out: the training's directory.
-        key: content hash of what decides its weights.
-
-    Returns:
-        What was done, in words; None where nothing was.
-
-    Raises:
-        StorageError: a directory cannot be moved.
-    """
-    stands, own = _key_of(out), _place(out, key)
-    if stands == key:
-        return None
-    told = []
-    with _storage(out):
-        if stands is not None:
-            aside = _place(out, stands)
-            _move(out, aside)
-            told.append(f"what was trained there with other settings is kept in {aside}")
-        if _key_of(own) == key and not out.exists():
-            _move(own, out)
-            told.append("what was trained with these stands there again")
-    return f"{out.name}: {'; '.join(told)}" if told else None
-
-
-def _place(out: Path, key: str) -> Path:
-    return out.with_name(f"{out.name}.{key[:_DIGITS]}")
-
-
-def _key_of(out: Path) -> str | None:
-    """The key of the training that stands in a directory; None where there is none."""
-    key = _document(out / _RECORD).get("key")
-    return key if isinstance(key, str) and key else None
-
-
-def _move(source: Path, target: Path) -> None:
-    """Move a checkpoint; adapters that stand beside it and belong to it go on belonging to it."""
-    source.rename(target)
-    for config in (*target.parent.glob(f"*/{_ADAPTER}"), *target.parent.glob(f"*/*/{_ADAPTER}")):
-        told = _document(config)
-        base = told.get(_BASE)
-        if isinstance(base, str) and os.path.abspath(base) == os.path.abspath(source):
-            write_json(config, told | {_BASE: str(target)})
-
-
-@contextmanager
-def _storage(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{out}: cannot be moved ({error.strerror or error})") from error
 
 
 def keep_settings(out: Path, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
@@ -114,14 +53,14 @@ class Kept(NamedTuple):
 def kept_checkpoints(out: Path) -> list[Kept]:
     """All checkpoints of other settings in a run directory, by stage."""
     found = []
-    for record in sorted((out / "checkpoints").glob(f"*/{_RECORD}")):
+    for record in sorted((out / "checkpoints").glob(f"*/{RECORD}")):
         name, dot, digits = record.parent.name.rpartition(".")
-        told = _document(record)
-        if not dot or not str(told.get("key", "")).startswith(digits) or len(digits) != _DIGITS:
+        told = document(record)
+        if not dot or not str(told.get("key", "")).startswith(digits) or len(digits) != DIGITS:
             continue
         stands = record.parent.with_name(name)
         finished = isinstance(told.get("result"), dict)
-        stage = _document(record.parent / STAGE)
+        stage = document(record.parent / STAGE)
         result = stage.get("result") or {"rows": told.get("rows")}
         found.append(Kept(name, record.parent, finished, tuple(_differences(record.parent, stands)), result))
     return found
@@ -129,8 +68,8 @@ def kept_checkpoints(out: Path) -> list[Kept]:
 
 def _differences(kept: Path, stands: Path) -> Iterator[tuple[str, Any, Any]]:
     """By the recipe's settings where both have them, else by those of the trainings."""
-    for name in (STAGE, _RECORD):
-        one, other = (_document(place / name).get("settings") for place in (kept, stands))
+    for name in (STAGE, RECORD):
+        one, other = (document(place / name).get("settings") for place in (kept, stands))
         if isinstance(one, dict) and isinstance(other, dict):
             mine, theirs = dict(_flat(one)), dict(_flat(other))
             keys = [key for key in dict.fromkeys([*theirs, *mine]) if mine.get(key) != theirs.get(key)]
@@ -180,11 +119,3 @@ def words(differs: tuple[tuple[str, Any, Any], ...]) -> str:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(read_regular(path))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

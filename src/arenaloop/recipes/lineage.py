@@ -15,6 +15,7 @@ __all__ = ["Selected", "Trained", "selected", "selected_again", "target_among", 
 
 _TOLERANCE = 1e-9
 _PAIRS = "pairs"
+_ADOPTED = "adopted from another trainer: whether it learned from the row is not known here"
 _BY_GAP = frozenset({"gap below k", "target is best"})
 """why a prompt gave no row that it gives at a lower K"""
 
@@ -87,6 +88,22 @@ def trained_on(
         stage, row, line: whose file holds the row, and where. `rows`: how many there are in it.
         done: results of finished stages by name.
     """
+    found = _learners(settings, stage, row, done, line, rows)
+    return [one._replace(how=_ADOPTED, finished=False) if _is_adopted(done, one.stage) else one for one in found]
+
+
+def _is_adopted(done: Mapping[str, Mapping[str, Any]], stage: str) -> bool:
+    return bool((done.get(stage) or {}).get("adopted"))
+
+
+def _learners(
+    settings: RecipeSettings | None,
+    stage: str,
+    row: Mapping[str, Any],
+    done: Mapping[str, Mapping[str, Any]],
+    line: int,
+    rows: int,
+) -> list[Trained]:
     if isinstance(settings, AlpacaFarmSettings) and stage == _PAIRS:
         return _of_pairs(settings, done)
     planned = _planned(settings)

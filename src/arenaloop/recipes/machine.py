@@ -261,7 +261,14 @@ def _seconds_a_token(
     """Of fine-tuning, by a few steps into a directory that goes; the first one warms up and does not count."""
     from arenaloop.train.methods import training  # needs torch
 
-    steps = {"max_steps": _STEPS, "log_every": 1, "checkpoint_every": 0, "keep_every": 0, "report_to": ()}
+    steps = {
+        "max_steps": _STEPS,
+        "log_every": 1,
+        "checkpoint_every": 0,
+        "keep_every": 0,
+        "report_to": (),
+        "fsdp": False,
+    }
     ends: list[float] = []
 
     def step(done: int, total: int, metrics: Mapping[str, float]) -> None:

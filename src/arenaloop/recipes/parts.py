@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.judging import AskedJudge, InStore, JudgeUnit, decide
 from arenaloop.calls.reask import final
 from arenaloop.calls.recorded import ingest_recorded
-from arenaloop.config import JudgedSettings, OptimSettings
+from arenaloop.config import JudgedSettings, OptimSettings, RecipeSettings
 from arenaloop.data.selection import PromptScores, response_scores
-from arenaloop.errors import ConfigError, nearest
+from arenaloop.errors import ConfigError, StoppedError, nearest
+from arenaloop.jsonl import write_jsonl
 from arenaloop.judges.jury import Decider
 from arenaloop.judges.meta import MetaJudge
 from arenaloop.judges.pointwise import MeanScore, RubricJudge, mean_score
 from arenaloop.models.reward import Reward
-from arenaloop.recipes.kept import make_room
+from arenaloop.recipes.adopted import adopted, adopted_line
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult
 from arenaloop.recipes.under_way import begin_battles
@@ -276,22 +278,34 @@ def train(
     *,
     seed: int,
     observer: Observer,
+    by: RecipeSettings,
     revision: str | None = None,
     reward: Reward | None = None,
 ) -> StageResult:
     """Train a checkpoint by a method's name, or continue; the result lacks what is measured of the new model.
 
-    What was trained there with other settings is kept beside it (`recipes.kept`).
+    `by` says who trains: this process, several that it starts, or another trainer, whose model is taken as it is.
+    What was trained there with other settings is kept beside it (`models.kept_checkpoint`).
 
     Raises:
-        InputError, StoppedError: as the method's training raises them.
+        InputError, StoppedError: as the method's training raises them; another trainer's model is not there yet.
     """
-    from arenaloop.train.methods import training  # needs torch
+    run, name = out.parents[1], out.name
+    if (told := adopted(out)) is not None:
+        observer.note(f"{name}: {adopted_line(told)}")
+        return StageResult(start=Path(start).name, rows=0, steps=0, adopted=told)
+    if name in by.elsewhere:
+        write_jsonl(given := run / "elsewhere" / f"{name}.jsonl", rows)
+        raise StoppedError(
+            f"{name} is trained elsewhere (elsewhere): {counted(len(rows), 'row')} for {method} from {start} are in "
+            f"{given}; bring the model with `arenaloop adopt {run} CHECKPOINT --stage {name}`, and run this again"
+        )
+    if by.launch is None:
+        from arenaloop.train.methods import training  # needs torch
+    else:
+        from arenaloop.train.launch import launched
 
-    def room(key: str) -> None:
-        if told := make_room(out, key):
-            observer.note(told)
-
+        training = partial(launched, by.launch, run / "launch" / name)
     done = training(
         method,
         start,
@@ -303,7 +317,7 @@ def train(
         on_note=observer.note,
         revision=revision,
         reward=reward,
-        make_room=room,
+        keep_other=True,
     )
     if remarks := done.remarks():
         observer.note(f"{out.name}: {counted(len(rows), 'row')}; {'; '.join(remarks)}")

@@ -219,7 +219,7 @@ def inputs_key(recipe: SelfRewarding) -> str:
     plain = s.model_dump(
         mode="json",
         exclude={
-            *("name", "concurrency", "budget_usd", "budget_calls", "human", "machine"),
+            *("name", "concurrency", "budget_usd", "budget_calls", "human", "machine", "launch", "elsewhere"),
             *("opponents", "judge", "target", "sft", "dpo", "scorer", "reward", "limits"),
         },
     )

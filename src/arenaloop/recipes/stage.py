@@ -42,6 +42,7 @@ class StageResult:
         seconds, cpu_seconds: wall and processor time of all invocations that worked on it, with what they had to do
             again; of one that was killed, but for its last seconds. Results of earlier versions have no processor time.
         checkpoint: fingerprint of the trained weights.
+        adopted: where they are from, if another trainer made them (`recipes.adopted`).
     """
 
     start: str
@@ -55,6 +56,7 @@ class StageResult:
     seconds: float = 0.0
     cpu_seconds: float | None = None
     checkpoint: str | None = None
+    adopted: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored: one flat object, the figures among the rest."""
@@ -71,6 +73,7 @@ class StageResult:
             "cpu_seconds": self.cpu_seconds,
             "judged": self.judged.counts(),
             "verdicts": self.judged.ok,
+            **({} if self.adopted is None else {"adopted": dict(self.adopted)}),
         }
 
     @classmethod
@@ -146,6 +149,7 @@ class Stages:
         self.ledger = Ledger(store)
         self._clock: Callable[[], _Spent] | None = None  # of the stage under way
         self._key, self._kept_at = "", 0.0
+        self._adopted: list[str | None] = []  # weights that others made, and that later stages depend on
 
     def checkpoint(self, name: str) -> Path:
         """Where a stage's weights stand."""
@@ -163,7 +167,7 @@ class Stages:
             inputs: hash of everything that the recipe's results depend on.
             work: trains into `checkpoint`; time and weights are added to what it returns.
         """
-        key = content_hash(inputs, name)
+        key = content_hash(inputs, name, *self._adopted)
         stored = self.store.stage(name, key)
         # another run of this directory, with other settings, may have put its own weights in the checkpoint's place
         if stored is not None and stored.get("checkpoint") == self._weights(name):
@@ -176,6 +180,8 @@ class Stages:
             result = replace(result, checkpoint=self._weights(name), seconds=spent.wall, cpu_seconds=spent.cpu)
             self.store.put_stage(name, key, result.to_json())
             self.store.put_note(_ROOM, key, _Spent())
+        if result.adopted is not None:
+            self._adopted.append(result.checkpoint)
         if self.settings is not None:
             keep_settings(self.checkpoint(name), self.settings, result.to_json())
         finish_part(self.store, name, key)

@@ -22,13 +22,14 @@ from typing import Any
 
 from aiohttp import web
 
-from arenaloop.errors import ConfigError, nearest
+from arenaloop.errors import nearest
 from arenaloop.messages import message_text
 from arenaloop.sandbox.author import AUTHOR, Author
 from arenaloop.sandbox.batch_api import BatchApi
 from arenaloop.sandbox.editors import EDITORS, Editor
 from arenaloop.sandbox.judge import SandboxJudge
 from arenaloop.sandbox.players import SKILLS, Player
+from arenaloop.serving.listening import listen
 from arenaloop.types import Message, Request, Sampling
 
 __all__ = ["count_tokens", "make_app", "running_server", "sandbox_contestants", "serve"]
@@ -220,20 +221,6 @@ def _error(
     return _json(status, {"error": {"message": what, "type": kind, "param": param, "code": code}})
 
 
-async def _listen(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, str]:
-    """Start serving; returns what ends it, and the base URL."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
-    except OSError as error:
-        await runner.cleanup()
-        raise ConfigError(f"cannot serve on {host}:{port} ({error.strerror or error})") from None
-    address = runner.addresses[0]
-    shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-    return runner, f"http://{shown}:{address[1]}/v1"
-
-
 def _print_url(url: str) -> None:
     print(url, flush=True)  # a script that started the server reads this line from a pipe
 
@@ -260,9 +247,9 @@ def serve(
     app = make_app(sandbox_contestants(seed) if contestants is None else contestants)
 
     async def main() -> None:
-        runner, url = await _listen(app, host, port)
+        runner, root = await listen(app, host, port)
         try:
-            announce(url)
+            announce(f"{root}/v1")
             await asyncio.Event().wait()
         finally:
             await runner.cleanup()
@@ -282,8 +269,8 @@ def running_server(
     thread.start()
     runner: web.AppRunner | None = None
     try:
-        runner, url = asyncio.run_coroutine_threadsafe(_listen(app, "127.0.0.1", 0), loop).result()
-        yield url
+        runner, root = asyncio.run_coroutine_threadsafe(listen(app, "127.0.0.1", 0), loop).result()
+        yield f"{root}/v1"
     finally:
         if runner is not None:
             asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from arenaloop.errors import ConfigError, EndpointDownError, InputError, StoppedError, nearest
+from arenaloop.errors import ConfigError, EndpointDownError, StoppedError, nearest
 from arenaloop.models.reward import Reward
+from arenaloop.specs.opponents import Opponents, judge_settings
 from arenaloop.types import Message, Prompt, Response, content_hash
 
 if TYPE_CHECKING:
@@ -100,22 +101,13 @@ def _forget(arena: Path) -> None:
         arena.parent.rmdir()
 
 
-def _settings_of(spec: str, file: str, arena: Path | Store | None) -> tuple[JudgeSettings, Path | Store]:
-    """A judge's settings from its file, and the place for its verdicts.
-
-    Raises:
-        ConfigError: the file is no YAML file, or there is no place.
-    """
-    from arenaloop.config import JudgeSettings, read_yaml, validate
-
-    if not file.endswith((".yaml", ".yml")):
-        raise ConfigError(f"reward {spec!r}: expected a judge's YAML file, not {file!r}")
+def _place(spec: str, arena: Path | Store | None) -> Path | Store:
     if arena is None:
         raise ConfigError(
             f"reward {spec!r}: a judge's verdicts are kept beside a training or a file of samples, and "
             "here is no place for them: take a reward that is not paid for"
         )
-    return validate(JudgeSettings, read_yaml(file), file), arena
+    return arena
 
 
 def judged(spec: str, file: str, arena: Path | Store | None, budget: Budget | None = None) -> Reward:
@@ -135,7 +127,7 @@ def judged(spec: str, file: str, arena: Path | Store | None, budget: Budget | No
     """
     from arenaloop.specs.judges import pointwise
 
-    settings, place = _settings_of(spec, file, arena)
+    settings, place = judge_settings(spec, file), _place(spec, arena)
     judge = pointwise(settings)
     kept = _Kept(judge, settings, place, budget)
 
@@ -158,55 +150,26 @@ def battled(spec: str, rest: str, arena: Path | Store | None, budget: Budget | N
         ConfigError: there is no place for verdicts, or no judge of pairs or no answers are named.
         InputError: a file of answers cannot be read.
     """
-    from arenaloop.judges.jury import Jury
-    from arenaloop.models.recorded import RecordedModel
-    from arenaloop.models.recorded_rows import match_keys
-    from arenaloop.specs.judges import judge as build
+    from arenaloop.judges.leads import both_seats, mean_lead
 
-    file, _, names = rest.partition("#")
-    files = [name for name in names.split(",") if name]
-    if not files:
-        raise ConfigError(f"reward {spec!r}: expected battles:JUDGE.yaml#ANSWERS.jsonl")
-    settings, place = _settings_of(spec, file, arena)
-    judge = build(settings)
-    if isinstance(judge, Jury):
-        raise ConfigError(f"reward {spec!r}: one judge decides, not a jury")
-    stored = [
-        {key: row.texts for row in RecordedModel(name, name).rows() if len(row.texts) == 1 for key in row.keys}
-        for name in files
-    ]
-    kept = _Kept(judge, settings, place, budget)
-
-    def leads(pairs: Sequence[tuple[Prompt, Response, Response]]) -> list[float | None]:
-        from arenaloop.judges.seats import merge_seats
-
-        rows = kept.ask([seated for p, one, two in pairs for seated in ((p, one, two), (p, two, one))])
-        found: list[float | None] = []
-        for first, second in zip(rows[::2], rows[1::2], strict=True):
-            whole = first is not None and second is not None
-            battle = merge_seats("policy", "stored", first, second) if whole else None
-            found.append(None if battle is None else battle.score_a - battle.score_b)
-        return found
+    against = Opponents.read(spec, rest)
+    kept = _Kept(against.judge, against.settings, _place(spec, arena), budget)
 
     def score(prompts: Sequence[list[Message]], answers: Sequence[str]) -> Scores:
         shown = [Prompt(tuple(messages)) for messages in prompts]
-        pairs = []
-        for prompt, said in zip(shown, answers, strict=True):
-            for name, theirs in zip(files, stored, strict=True):
-                texts = next((theirs[key] for key in match_keys(prompt) if key in theirs), None)
-                if texts is None:
-                    raise InputError(f"reward {spec!r}: {name} has no answer to {prompt.last_user[:60]!r}")
-                pairs.append((prompt, Response(prompt.id, "policy", (said,)), Response(prompt.id, name, texts)))
-        found, k = leads(pairs), len(files)
-        groups = [[lead for lead in found[at : at + k] if lead is not None] for at in range(0, len(found), k)]
-        return [sum(known) / len(known) if known else None for known in groups]
+        seatings = [
+            both_seats(prompt, Response(prompt.id, "policy", (said,)), against.of(prompt))
+            for prompt, said in zip(shown, answers, strict=True)
+        ]
+        rows = iter(kept.ask([seated for some in seatings for seated in some]))
+        return [mean_lead([next(rows) for _ in some]) for some in seatings]
 
     def probe() -> None:  # a battle of its own, since no stored answer is to its prompt
         hello = Prompt.of("Say hello.")
-        leads([(hello, Response(hello.id, "policy", ("Hello.",)), Response(hello.id, "stored", ("Hi.",)))])
+        policy, stored = Response(hello.id, "policy", ("Hello.",)), Response(hello.id, "stored", ("Hi.",))
+        kept.ask(both_seats(hello, policy, [stored]))
 
-    told = [sorted((key, *texts) for key, texts in theirs.items()) for theirs in stored]
-    return Reward(score, content_hash("battles", judge.fingerprint, settings.reask, told), probe)
+    return Reward(score, against.identity, probe)
 
 
 # ---------------------------------------------------------------------- servers

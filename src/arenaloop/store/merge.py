@@ -19,15 +19,15 @@ from arenaloop.store.schema import JUDGEMENTS, PROMPTS, RESPONSES, VERDICTS, Row
 from arenaloop.store.store import Store
 from arenaloop.terminal import counted
 
-__all__ = ["Merged", "merge"]
+__all__ = ["Merged", "has_news", "merge"]
 
 _ROOM = "merged"
 """of the notes: the invocation here, by ``FILE/INVOCATION`` there"""
 _OWN = frozenset(
-    {_ROOM, "complete", "pairs", "batch", "batch requests", "stage costs", "stage times"}
+    {_ROOM, "complete", "pairs", "batch", "batch requests", "stage costs", "stage times", "shard", "adopted"}
     | {"recipe under way", "battles of recipe parts", "battle plans"}
 )
-"""rooms whose notes speak of one directory's own plans, batches and stages"""
+"""rooms whose notes speak of one directory's own plans, batches, stages, shard and adopted models"""
 _COSTS = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "usd": 0.0, "usd_estimated": 0.0}
 """what a row that is taken for nothing costs"""
 _AT_ONCE = 400  # keys, below SQLite's limit of parameters
@@ -54,7 +54,7 @@ def merge(target: Store, source: Store, *, prompts: frozenset[str] | None = None
     Results of a recipe's stages, and batches that are on their way, stay with their own directory.
 
     Args:
-        target: open for writing; nothing else is appended to it meanwhile.
+        target: open for writing; nothing else is appended to it meanwhile. What adds nothing writes nothing.
         source: open for reading.
         prompts: ids of those whose rows are taken; None: all.
         paid: whether the rows cost here what they cost there. Without, they count as found: no call, no token, no
@@ -65,25 +65,61 @@ def merge(target: Store, source: Store, *, prompts: frozenset[str] | None = None
     """
     target.flush()
     db, merged = target._reader, Merged()
-    db.execute("BEGIN IMMEDIATE")
+    db.execute("BEGIN" if target.readonly else "BEGIN IMMEDIATE")
     try:
         runs = _Runs(db, source._reader)
         _plain(db, source._reader, PROMPTS, merged, prompts)
         for table in (RESPONSES, VERDICTS, JUDGEMENTS):
             _calls(db, source._reader, table, runs, merged, prompts, paid=paid)
         if paid:
-            for run, *told in source._reader.execute("SELECT run, calls, open, usd FROM sent"):
-                db.execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?)", (runs.here(run), *told))
-        notes = source._reader.execute("SELECT room, key, value FROM notes").fetchall()
-        db.executemany("INSERT OR IGNORE INTO notes VALUES (?, ?, ?)", [note for note in notes if note[0] not in _OWN])
+            _sent(db, source._reader, runs)
+        _noted(db, source._reader)
         runs.keep()
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
-    target.added_elsewhere(sum(merged.added.get(table.name, 0) for table in (RESPONSES, VERDICTS, JUDGEMENTS)))
+    if not target.readonly:
+        target.added_elsewhere(sum(merged.added[table.name] for table in (RESPONSES, VERDICTS, JUDGEMENTS)))
     return merged
+
+
+def has_news(target: Store, source: Store) -> bool:
+    """Whether merging a file into another would add anything; both are only read.
+
+    Raises:
+        ArenaFileError, StorageError: as of any reading.
+    """
+    assert target.readonly
+    try:
+        merge(target, source)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname != "SQLITE_READONLY":
+            raise
+        return True
+    return False
+
+
+def _sent(db: sqlite3.Connection, source: sqlite3.Connection, runs: _Runs) -> None:
+    """What the invocations there have sent."""
+    query = "SELECT run, calls, open, usd FROM sent"
+    there = set(db.execute(query))
+    rows = [(runs.here(run), *told) for run, *told in source.execute(query)]
+    _add(db, "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?)", [row for row in rows if row not in there])
+
+
+def _noted(db: sqlite3.Connection, source: sqlite3.Connection) -> None:
+    """Notes that speak of models and answers, wherever they were made; those that are there stand."""
+    there = set(db.execute("SELECT room, key FROM notes"))
+    notes = source.execute("SELECT room, key, value FROM notes").fetchall()
+    fresh = [note for note in notes if note[0] not in _OWN and note[:2] not in there]
+    _add(db, "INSERT INTO notes VALUES (?, ?, ?)", fresh)
+
+
+def _add(db: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:
+    if rows:  # or SQLite would begin to write
+        db.executemany(statement, rows)
 
 
 class _Runs:
@@ -92,6 +128,7 @@ class _Runs:
     def __init__(self, db: sqlite3.Connection, source: sqlite3.Connection) -> None:
         self._db, self._file = db, identity(source)
         self._known: dict[str, int] = dict(_notes(db))
+        self._kept = len(self._known)
         self._origin = {run: key for key, run in _notes(source)}
         self._next = int(db.execute("SELECT value FROM meta WHERE key = 'runs'").fetchone()[0])
         self._own = identity(db)
@@ -108,7 +145,9 @@ class _Runs:
         return self._known[key]
 
     def keep(self) -> None:
-        """Note them, and that the next invocation comes after them."""
+        """Note new ones, and that the next invocation comes after them."""
+        if len(self._known) == self._kept:
+            return
         self._db.executemany(
             "INSERT OR REPLACE INTO notes VALUES (?, ?, ?)",
             [(_ROOM, key, str(run)) for key, run in self._known.items()],
@@ -127,13 +166,15 @@ def _plain(
     """Rows whose key says all about them."""
     names = _names(table)
     rows = source.execute(f"SELECT {', '.join(names)} FROM {table.name}")  # noqa: S608 - our own names
-    before = _count(db, table)
-    seen = 0
+    added = there = 0
     for part in _parts((row for row in rows if prompts is None or row[0] in prompts), _AT_ONCE):
-        db.executemany(f"INSERT OR IGNORE INTO {table.name} VALUES ({_marks(names)})", part)  # noqa: S608
-        seen += len(part)
-    merged.added[table.name] = _count(db, table) - before
-    merged.there[table.name] = seen - merged.added[table.name]
+        ids = [row[0] for row in part]
+        query = f"SELECT {names[0]} FROM {table.name} WHERE {names[0]} IN ({_marks(ids)})"  # noqa: S608
+        known = {row[0] for row in db.execute(query, ids)}
+        fresh = [row for row in part if row[0] not in known]
+        _add(db, f"INSERT INTO {table.name} VALUES ({_marks(names)})", fresh)  # noqa: S608
+        added, there = added + len(fresh), there + len(part) - len(fresh)
+    merged.added[table.name], merged.there[table.name] = added, there
 
 
 def _calls(
@@ -244,10 +285,6 @@ def _parts(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
 
 def _names(table: Table) -> list[str]:
     return [column.split()[0] for column in table.columns]
-
-
-def _count(db: sqlite3.Connection, table: Table) -> int:
-    return int(db.execute(f"SELECT COUNT(*) FROM {table.name}").fetchone()[0])  # noqa: S608
 
 
 def _marks(values: Iterable[object]) -> str:

@@ -12,6 +12,7 @@ from itertools import islice, product
 from typing import Any, NamedTuple
 
 from arenaloop.store.faults import UnreadableRowError
+from arenaloop.store.opening import identity
 from arenaloop.store.rows import (
     COLUMNS,
     RULING_COLUMNS,
@@ -383,6 +384,16 @@ class Readings:
         }
 
     # ------------------------------------------------------------------ all calls
+
+    @property
+    def identity(self) -> str:
+        """What tells this arena file from any other, wherever it is copied to."""
+        return identity(self._reader)
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing was ever stored here."""
+        return not any(self._holds(table) for table in ("prompts", "responses", *_JUDGED, "stages"))
 
     def ends(self) -> dict[str, int | None]:
         """Where the tables of answers and verdicts end: what was complete is so while nothing is appended."""

@@ -16,6 +16,7 @@ from arenaloop.data.formats.training_rows import compared, contradiction, form_o
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.models import adapters
 from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.models.kept_checkpoint import make_room
 from arenaloop.train.processes import asks_to_spread, joined
 from arenaloop.train.rows import refuse_unread
 from arenaloop.train.run import TrainingRun, TrainResult
@@ -71,7 +72,7 @@ def training(
     on_note: Callable[[str], None] | None = None,
     revision: str | None = None,
     reward: Reward | None = None,
-    make_room: Callable[[str], None] | None = None,
+    keep_other: bool = False,
 ) -> TrainResult:
     """Train a model by one of `METHODS` and save the result to `out`.
 
@@ -89,8 +90,7 @@ def training(
         on_note: told, in one line each, what of an earlier training in `out` could not be used.
         revision: of a hub id.
         reward: scores the model's own answers, for methods that learn from them.
-        make_room: told the training's key before anything in `out` is looked at: what another training left there may
-            be moved away.
+        keep_other: what another training left in `out` moves aside and is kept (`models.kept_checkpoint`).
 
     Raises:
         ConfigError: an unknown method, one that needs a reward without one, or a reward that it does not use; `out` is
@@ -125,8 +125,8 @@ def training(
     scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were
     key = content_hash(method, fingerprint, read, settings.method(), seed, *scored)
     processes.agree(key, "the processes of this training were given different rows, settings or seeds")
-    if make_room is not None:
-        processes.once(partial(make_room, key))
+    if keep_other and (moved := processes.once(partial(make_room, out, key))) is not None and on_note is not None:
+        on_note(moved)
     made = {"method": method, "start": str(start), "rows": len(rows), "seed": seed}
     run = TrainingRun(out, key, on_note, {**made, "settings": settings.model_dump(mode="json")})
     if run.result is not None:

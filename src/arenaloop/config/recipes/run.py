@@ -15,6 +15,7 @@ from arenaloop.config.judging import (
     SamplingSettings,
     from_text,
 )
+from arenaloop.config.launch import LaunchSettings
 from arenaloop.config.recipes.machine import MachineSettings
 
 __all__ = ["RecipeSettings", "TargetServerSettings", "TargetSettings"]
@@ -94,6 +95,10 @@ class RecipeSettings(JudgedSettings, _Named):
     """what people's labels cost"""
     machine: MachineSettings = MachineSettings()
     """what it runs on, for the hours and the memory of `--dry-run`"""
+    launch: LaunchSettings | None = None
+    """starts every training as several processes, on one node or several; null = this process trains"""
+    elsewhere: tuple[str, ...] = ()
+    """stages that another trainer trains: the run stops before each until `arenaloop adopt` has brought its model"""
 
     @property
     def rated_on(self) -> str | None:

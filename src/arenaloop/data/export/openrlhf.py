@@ -21,7 +21,7 @@ def _preference(row: TrainingRow) -> JsonRow:
 def _prompt(row: TrainingRow) -> JsonRow:
     if any("<image>" in turn["content"] for turn in row.prompt):
         raise UnfitError("the text <image>, which OpenRLHF takes for a picture")
-    return {"input": row.prompt, "label": "", "datasource": "arenaloop"}
+    return {"input": row.prompt, "label": row.lineage.get("prompt_id", ""), "datasource": "arenaloop"}
 
 
 def _advice(path: Path, kind: Kind, account: Account) -> list[str]:

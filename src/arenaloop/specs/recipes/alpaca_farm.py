@@ -15,7 +15,7 @@ from arenaloop.data.formats.labels import read_labels, split_filter
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.recipes.alpaca_farm import run
 from arenaloop.recipes.alpaca_farm_costs import estimate_costs
-from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, check, outline
+from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, check, outline, stage_names
 from arenaloop.recipes.people import people
 from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
 from arenaloop.specs.labels import evaluator, file_pairs, labeller
@@ -117,6 +117,7 @@ RECIPE = Recipe(
     build_alpaca_farm,
     outline,
     run,
+    lambda s: [name for name in stage_names(s) if name not in s.methods or s.methods[name].learns],
     lambda settings: [evaluator(settings)],
     costs=estimate_costs,
     explain=explain,

@@ -10,6 +10,7 @@ from arenaloop.judges.jury import Decider
 from arenaloop.recipes.arena_learning import run
 from arenaloop.recipes.arena_learning_costs import estimate_costs
 from arenaloop.recipes.arena_learning_plan import ArenaLearning, check, outline
+from arenaloop.recipes.arena_learning_stages import plan_stages
 from arenaloop.specs.cleaning import benchmarks, cleaner
 from arenaloop.specs.data import load_demonstrations, load_prompts, true_utility
 from arenaloop.specs.judges import judge
@@ -82,6 +83,7 @@ RECIPE = Recipe(
     build_arena_learning,
     outline,
     run,
+    lambda s: [stage.name for stage in plan_stages(s)],
     judges_of,
     estimate_costs,
 )

@@ -29,7 +29,7 @@ from arenaloop.judges.templates import JudgeTemplate, fill, load_template
 from arenaloop.recipes.self_rewarding import run
 from arenaloop.recipes.self_rewarding_calls import outline
 from arenaloop.recipes.self_rewarding_costs import estimate_costs
-from arenaloop.recipes.self_rewarding_plan import SelfRewarding, check, meta_of
+from arenaloop.recipes.self_rewarding_plan import SelfRewarding, check, meta_of, stage_names
 from arenaloop.recipes.self_rewarding_prompts import stand_ins
 from arenaloop.specs.data import load_demonstrations, load_judgements, load_prompts, true_utility
 from arenaloop.specs.judges import judge, meta, pointwise, template_file
@@ -247,6 +247,7 @@ SELF_REWARDING = Recipe(
     build_self_rewarding,
     outline,
     run,
+    stage_names,
     judges_of,
     estimate_costs,
 )
@@ -256,6 +257,7 @@ META_REWARDING = Recipe(
     build_self_rewarding,
     outline,
     run,
+    stage_names,
     judges_of,
     estimate_costs,
 )

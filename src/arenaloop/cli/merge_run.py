@@ -1,0 +1,278 @@
+"""Directories in one: what is refused, the union, and what it comes to as a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from arenaloop.arena.standing import so_far
+from arenaloop.arena.tournament import Tournament
+from arenaloop.calls.shards import ANCHOR, Claim, claimed, differences, held, merged_of, missing, note_merged, of_all
+from arenaloop.cli.battle_run import settle
+from arenaloop.cli.directory import ARENA, open_directory, write_settings
+from arenaloop.cli.merge import arena_of, refuse_unmergeable
+from arenaloop.cli.rank import parse_anchor
+from arenaloop.config import BattleSettings, read_yaml, validate
+from arenaloop.errors import ArenaloopError, ConfigError, InputError, UserError
+from arenaloop.store import Store
+from arenaloop.store.merge import Merged, has_news, merge
+from arenaloop.terminal import say
+
+__all__ = ["execute", "in_one"]
+
+_FILES = ("annotate", "testset")  # verbs whose --out is a file, with FILE.db beside it
+
+
+def execute(out: Path, directories: Sequence[Path], *, as_json: bool) -> None:
+    """Merge directories into another.
+
+    Raises:
+        ConfigError, InputError: before anything is written.
+        typer.Exit: with code 3, where shards are merged and the run that they make is not through, or undecided.
+    """
+    console = Console(stderr=as_json)
+    union = _Union(out, directories)
+    for directory, merged in zip(directories, union.merge(), strict=True):
+        say(console, f"{directory}: {merged.told()}", fold=True)
+    union.conclude(console)
+    if as_json:
+        sys.stdout.write(json.dumps(union.document, indent=2) + "\n")
+    if union.claims and not union.whole:
+        raise typer.Exit(3)
+
+
+@contextmanager
+def in_one(directories: Sequence[Path], messages: Console) -> Iterator[Path]:
+    """A passing directory that holds what several do together.
+
+    Raises:
+        ConfigError, InputError: as of `execute`; what they hold makes no board.
+    """
+    with tempfile.TemporaryDirectory(prefix="arenaloop-") as folder:
+        there = Path(folder) / "merged"
+        union = _Union(there, directories)
+        union.merge()
+        union.conclude(Console(stderr=True, quiet=True))
+        if union.result is None:
+            raise InputError(f"{', '.join(map(str, directories))}: make no board together: {union.why}")
+        if lacking := union.lacking:
+            say(messages, f"note: {lacking}", fold=True)
+        yield there
+
+
+@dataclass
+class _Union:
+    """One merge, from what is refused to what it comes to; making it refuses all that can be refused.
+
+    Attributes:
+        claims: of the shards among the directories, each by its directory.
+        settings: of the battle of all; None where they make none, and `why`.
+        whole: whether the run that came of it is through and decided.
+    """
+
+    out: Path
+    directories: Sequence[Path]
+    claims: list[tuple[Path, Claim]] = field(default_factory=list)
+    settings: BattleSettings | None = None
+    why: str = ""
+    lacking: str = ""
+    whole: bool = False
+    result: Tournament | None = None
+    document: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for directory in self.directories:
+            refuse_unmergeable(directory, self.out)
+            with Store(arena_of(directory), readonly=True) as store:
+                self.claims += [(directory, one) for one in held(store)]
+        self.before: Mapping[str, Any] | None = None
+        if self.claims:
+            self._refuse_others()
+        self.arena = self._arena()
+        if self.arena.exists():
+            with Store(self.arena, readonly=True) as store:
+                self.before = merged_of(store)
+                self._refuse_target(store)
+        elif self.claims and self.verb == "rejudge":
+            raise ConfigError(f"{self.out}: shards of rejudge are merged into the run that they judged again")
+        if self.claims:
+            self.lacking = missing(of_all(self.before, [one for _, one in self.claims]))
+            if self.verb == "battle":
+                self.settings = _whole_battle(self.claims[0][0])
+        else:
+            self.settings, self.why = _joined([*self.directories, self.out])
+
+    @property
+    def verb(self) -> str:
+        """Whose shards are merged."""
+        return self.claims[0][1].verb if self.claims else ""
+
+    def _arena(self) -> Path:
+        out = self.out
+        if self.verb in _FILES and not out.is_dir():
+            return out if out.suffix == ".db" else out.with_name(out.name + ".db")
+        if out.exists() and not out.is_dir() and arena_of(out) == out and out.suffix != ".db":
+            raise InputError(f"{out}: a file, where the directory belongs that is to get the rows")
+        return arena_of(out)
+
+    def _refuse_others(self) -> None:
+        """Refuse directories that are no shards of the first one's plan."""
+        first, plan = self.claims[0]
+        shards = {directory for directory, _ in self.claims}
+        for directory in self.directories:
+            if directory not in shards:
+                raise ConfigError(f"{directory}: is no shard, and {first} is: shards are merged with shards alone")
+        for directory, one in self.claims:
+            if odd := differences(one, plan):
+                raise ConfigError(f"{directory}: a shard of another plan than {first}: {odd}")
+
+    def _refuse_target(self, store: Store) -> None:
+        """Refuse to merge shards into what is none of their plan."""
+        own = claimed(store)
+        if own is not None:
+            raise ConfigError(f"{self.out}: holds shard {own.shard} itself: merge into a directory of its own")
+        if not self.claims:
+            return
+        _, plan = self.claims[0]
+        if self.verb == "rejudge":
+            if plan.parts.get("run") != store.identity:
+                raise ConfigError(f"{self.out}: is not the run that the shards judged again")
+        elif self.before is not None:
+            if odd := differences(plan, held(store)[0]):
+                raise ConfigError(f"{self.out}: holds shards of another plan than {self.claims[0][0]}: {odd}")
+        elif not store.blank:
+            raise ConfigError(f"{self.out}: holds a run of its own: merge shards into a new directory")
+
+    def merge(self) -> list[Merged]:
+        """Take over all rows; where there is nothing new nothing is written, not even the time of the merge."""
+        claims, done = [one for _, one in self.claims], list[Merged]()
+        if self.arena.exists() and not self._has_news():
+            with Store(self.arena, readonly=True) as store:
+                for directory in self.directories:
+                    with Store(arena_of(directory), readonly=True) as other:
+                        done.append(merge(store, other))
+        else:
+            if self.arena.name == ARENA:
+                target = open_directory(self.out)
+            else:
+                self.arena.parent.mkdir(parents=True, exist_ok=True)
+                target = Store(self.arena)
+            with target as store:
+                for directory in self.directories:
+                    with Store(arena_of(directory), readonly=True) as other:
+                        done.append(merge(store, other))
+                if claims:
+                    note_merged(store, claims)
+        merged = [
+            {"directory": str(directory), "added": one.added, "there": one.there}
+            for directory, one in zip(self.directories, done, strict=True)
+        ]
+        self.document = {"out": str(self.out), "merged": merged}
+        return done
+
+    def _has_news(self) -> bool:
+        if self.claims and of_all(self.before, [one for _, one in self.claims]) != self.before:
+            return True
+        with Store(self.arena, readonly=True) as store:
+            for directory in self.directories:
+                with Store(arena_of(directory), readonly=True) as other:
+                    if has_news(store, other):
+                        return True
+        return False
+
+    def conclude(self, console: Console) -> None:
+        """Give the directory the settings and the results of what it holds now, and say what that is."""
+        if self.claims:
+            plan = self.claims[0][1]
+            lost = f"; {self.lacking}" if self.lacking else ""
+            say(console, f"{self.out}: plan {plan.plan} of {plan.verb}{lost or ', all of its shards'}", fold=True)
+            self.document["shards"] = {"of": plan.shard.of, "plan": plan.plan, "missing": self._missing()}
+        if self.settings is None:
+            if self.claims:
+                self.whole = not self.lacking
+                where = "on it" if self.verb == "rejudge" else f"with --out {self.out}"
+                say(
+                    console,
+                    f"{self.verb} without --shard, {where}, writes the results; it asks for nothing that is there",
+                    fold=True,
+                )
+            else:
+                say(console, f"note: {self.out} gets no settings of a battle: {self.why}", fold=True)
+            return
+        command = f"arenaloop battle {self.out / 'config.yaml'}"
+        try:
+            self._write_results(self.settings, command)
+        except UserError as error:
+            self.why = str(error)
+            self._keep_settings(self.settings)
+            where = "from the directory in which it was begun"
+            say(console, f"note: {self.out} gets no board: {error}; {where}: {command}", fold=True)
+            return
+        if self.result is None:
+            return
+        told = self.result.summary
+        self.document |= {"battles_decided": told.decided, "battles_wanted": told.wanted}
+        say(console, f"{self.out}: {so_far(told.decided, told.wanted)}", fold=True)
+        if not self.claims:
+            say(console, f"the battle of all {len(self.settings.models)} models: {command}")
+
+    def _missing(self) -> list[int]:
+        there = of_all(self.before, [one for _, one in self.claims])
+        return [n for n in range(1, there["of"] + 1) if n not in there["shards"]]
+
+    def _write_results(self, settings: BattleSettings, command: str) -> None:
+        """The board, once it is known that the settings make one: neither stands there without the other."""
+        parts = self.claims[0][1].parts if self.claims else None
+        anchor = parse_anchor(parts[ANCHOR]) if parts and ANCHOR in parts else None
+        why = self.lacking or f"merged; what is missing is asked by {command}"
+        with Store(self.arena, readonly=True) as store:
+            self.result, through = settle(settings, self.out, store, why, anchor=anchor, parts=parts)
+        self.whole = through and not self.result.undecided
+        self._keep_settings(settings)
+
+    def _keep_settings(self, settings: BattleSettings) -> None:
+        write_settings(self.out, settings)
+
+
+def _whole_battle(directory: Path) -> BattleSettings:
+    """The settings of the run of which a directory is a shard; what shards may cost each is no limit of it."""
+    config = arena_of(directory).with_name("config.yaml")
+    settings = validate(BattleSettings, read_yaml(config), str(config))
+    return settings.model_copy(update={"shard": None, "budget_usd": None, "budget_calls": None})
+
+
+def _joined(directories: Sequence[Path]) -> tuple[BattleSettings | None, str]:
+    """The settings of one battle of all directories' models; or why there is none."""
+    joined: dict[str, Any] | None = None
+    for directory in directories:
+        arena = arena_of(directory)
+        config = arena.with_name("config.yaml")
+        if arena.name != ARENA or not config.exists():
+            if directory is directories[-1]:
+                continue  # the target has none yet
+            return None, f"{directory} has none"
+        try:
+            values = validate(BattleSettings, read_yaml(config), str(config)).model_dump(mode="json")
+        except ArenaloopError as error:
+            return None, f"{config} is not that of a battle ({error})"
+        if joined is None:
+            joined = values
+            continue
+        if odd := [name for name in values if name not in ("models", "limit") and values[name] != joined[name]]:
+            return None, f"{config} differs in {', '.join(odd)}"
+        joined["limit"] = None if None in (joined["limit"], values["limit"]) else max(joined["limit"], values["limit"])
+        models = {model["name"]: model for model in joined["models"]}
+        for model in values["models"]:
+            if models.setdefault(model["name"], model) != model:
+                return None, f"{config} has another {model['name']}"
+        joined["models"] = list(models.values())
+    return (None, "there is none") if joined is None else (validate(BattleSettings, joined, "merge"), "")

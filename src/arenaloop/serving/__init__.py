@@ -1,0 +1,1 @@
+"""Judges, reward models and battles as rewards over HTTP, for trainers of other projects."""
