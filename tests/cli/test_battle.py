@@ -41,7 +41,7 @@ def test_a_run_and_its_files(arenaloop: Command, tmp_path: Path) -> None:
     assert result.code == 0
     assert "a" in result.out
     assert {p.name for p in (tmp_path / "out").iterdir()} - {"arena.db.lock"} == {
-        "config.yaml", "arena.db", "battles.jsonl", "leaderboard.json", "summary.json"
+        "config.yaml", "arena.db", "battles.jsonl", "leaderboard.json", "summary.json", "report.html"
     }  # fmt: skip
     summary = read(tmp_path / "out" / "summary.json")
     assert list(summary) == SUMMARY

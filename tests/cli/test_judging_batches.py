@@ -56,6 +56,10 @@ def test_rejudging_through_batches(arenaloop: Command, judge: str, api: Api, tmp
     stopped = arenaloop(*command, "--batch", "--no-wait")
     assert stopped.code == 4
     assert "batch not done" in stopped.lines[-1]
+    (folder,) = (tmp_path / "out" / "rejudged").iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["battles_decided"], summary["stopped"]) == (0, "1 batch not done (batch_2)")
+    assert (folder / "leaderboard.json").is_file()
     refused = arenaloop(*command)
     assert refused.code == 2
     assert "go on with --batch, or give them up with --forget-batches" in refused.lines[-1]
@@ -80,8 +84,8 @@ def test_an_audit_through_batches(arenaloop: Command, judge: str, api: Api, tmp_
         for n in range(8)
     ]
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = ("audit", "--judge", f"served={judge}", "--judge", "builtin:longest", "--labels", "labels.jsonl")
-    command += ("--out", "out")
+    judges = ("--judge", f"served={judge}", "--judge", "builtin:longest")
+    command = ("audit", *judges, "--labels", "labels.jsonl", "--out", "out")
     live, planned = (json.loads(arenaloop(*command, *how, "--dry-run", "--json").out) for how in ((), ("--batch",)))
     assert (planned["estimate"]["batch"], planned["estimate"]["calls"]) == (True, 16)
     assert planned["estimate"]["usd"] == pytest.approx(live["estimate"]["usd"] / 2)

@@ -58,16 +58,20 @@ def test_a_dead_held_out_judge_and_a_dead_opponent_end_a_recipe(
     refused(arenaloop, tmp_path, RECIPE | {"opponents": opponent}, "model bad")
 
 
-@pytest.mark.parametrize("more", [("--pairs", "optimal:4"), ("--batch",)])
-def test_a_dead_judge_ends_a_battle_that_knows_no_first_pair(
-    arenaloop: Command, served: Any, tmp_path: Path, more: tuple[str, ...]
+@pytest.mark.parametrize(
+    ("who", "more"),
+    [("judge m", ("--pairs", "optimal:4")), ("model a", ("--pairs", "optimal:4")), ("model a", ("--batch",))],
+)
+def test_a_dead_server_ends_a_battle_that_knows_no_first_pair(
+    arenaloop: Command, served: Any, tmp_path: Path, who: str, more: tuple[str, ...]
 ) -> None:
     served.answer = lambda body: 401
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
-    models = ("--model", "a=sandbox:scholar", "--model", "b=sandbox:novice", "--prompts", "prompts.jsonl")
+    spec = "sandbox:scholar" if who == "judge m" else f"{served.url}#a"
+    models = ("--model", f"a={spec}", "--model", "b=sandbox:novice", "--prompts", "prompts.jsonl")
     result = arenaloop("battle", *models, "--judge", f"{served.url}#m", "--out", "out", *more)
     assert result.code == 4, result.lines
-    assert "judge m: its first call failed, and nothing else was asked: HTTP 401" in result.lines[-1]
+    assert f"{who}: its first call failed, and nothing else was asked: HTTP 401" in result.lines[-1]
     assert len(served.heard) <= 2
 
 

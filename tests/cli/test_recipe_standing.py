@@ -125,7 +125,7 @@ def test_every_recipe_says_how_it_stands(
 ) -> None:
     found = RECIPES[values["recipe"]]
     stopping = replace(found, run=lambda built, store, out, watch: found.run(built, store, out, _Interrupted(at)))
-    monkeypatch.setitem(RECIPES, values["recipe"], stopping)  # type: ignore[arg-type]
+    monkeypatch.setitem(RECIPES, values["recipe"], stopping)
     result = arenaloop("run", written(tmp_path, values), "--out", "out", "--json")
     assert result.code == 130, result.lines
     summary = json.loads(result.out)

@@ -121,6 +121,7 @@ def test_lost_rows_are_told_to_who_reads(arenaloop: Command, run: Path) -> None:
 def test_a_report_beside_a_directory_that_cannot_be_written(
     arenaloop: Command, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (run / "report.html").unlink()
     monkeypatch.setattr("arenaloop.report.page.os.access", lambda path, mode: mode != os.W_OK)
     result = arenaloop("report", "run")
     assert result.code == 2

@@ -68,7 +68,7 @@ def preflight(plan: BattlePlan, store: Store, budget: Budget | None = None, *, j
 
     Args:
         plan: the whole of what is wanted; its prompts are in the arena file.
-        judging: whether judges are asked, too; not where their verdicts are on their way, say.
+        judging: whether judges are asked, too; not where their verdicts are ordered in batches.
 
     Raises:
         EndpointDownError: a server, the model's name or the key is not as it should be; says which.

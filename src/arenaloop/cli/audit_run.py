@@ -100,8 +100,8 @@ def execute(
             if settings.batch is None:
                 ask(plan, store, watch.tally, budget=budget)
             else:
-                folder, told = out / "batches", partial(say, messages)
-                ask_batches(plan, store, folder, settings.batch, watch.tally, budget=budget, say=told)
+                folder, tell = out / "batches", partial(say, messages)
+                ask_batches(plan, store, folder, settings.batch, watch.tally, budget=budget, say=tell)
         result = read(plan, store, level=level, samples=samples, planted=planted)
         say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None

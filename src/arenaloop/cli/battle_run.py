@@ -24,7 +24,7 @@ from arenaloop.arena.shards import part_of, plan_parts
 from arenaloop.arena.standing import decided_before, write_standing
 from arenaloop.arena.tournament import Tournament, run_tournament, unasked, write_results, write_summary
 from arenaloop.audit.suspects import Suspect, flag_counts, suspects, suspicious_line
-from arenaloop.calls.batch import batch_seconds, open_batches
+from arenaloop.calls.batch import batch_seconds
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
 from arenaloop.calls.engines.chosen import using
@@ -145,11 +145,11 @@ def settle(
     if asked == run.plan.battles:
         result = write_results(run.plan, store, out, Tally(), anchor=anchor)
         run.summarise(store, result)
+    else:
+        result, _ = write_standing(run.plan, store, out, why, anchor=anchor, seconds=run.seconds(store))
+    if (out / "report.html").is_file():  # of what was there before
         written_report(out, result.leaderboard.battles)
-        return result, True
-    result, _ = write_standing(run.plan, store, out, why, anchor=anchor, seconds=run.seconds(store))
-    written_report(out, result.leaderboard.battles)
-    return result, False
+    return result, asked == run.plan.battles
 
 
 class _BattleRun:
@@ -280,7 +280,8 @@ class _BattleRun:
         """Ask what is missing, and write battles and leaderboard."""
         plan, anchor = self.plan, self.anchor
         if ask_first:
-            for line in preflight(plan, store, self.budget, judging=self._judges_answer(store)).warnings:
+            live = self.settings.batch is None  # a batch's judge is tried by ordering it, which costs nothing
+            for line in preflight(plan, store, self.budget, judging=live).warnings:
                 self._say(f"warning: {line}")
         with Watch(self.messages, "battles", self.expected, kept=self.out / PROGRESS) as watch:
             if self.settings.batch is None:
@@ -290,11 +291,6 @@ class _BattleRun:
                 plan, store, folder, self.settings.batch, watch.tally, budget=self.budget, say=self._say
             )
             return write_results(plan, store, self.out, tally, anchor=anchor)
-
-    def _judges_answer(self, store: Store) -> bool:
-        """Whether a judge may be asked at once: not where verdicts are on their way, or files are carried by hand."""
-        batch = self.settings.batch
-        return batch is None or not (batch.folder or open_batches(store, self.plan.judges))
 
     def stop(self, store: Store, stop: BaseException, *, as_json: bool) -> None:
         """Write all result files as they stand, the report too, and print them; the stop itself is said by others.

@@ -177,7 +177,7 @@ def make_app(live: LivePage) -> web.Application:
             raise web.HTTPNotFound
         return web.Response(body=await asyncio.to_thread(path.read_bytes), content_type="text/javascript")
 
-    app = web.Application(middlewares=[guarded])  # type: ignore[list-item]
+    app = web.Application(middlewares=[guarded])
     app.router.add_get("/", index)
     app.router.add_get("/state", state)
     app.router.add_get("/report.html", page)

@@ -12,7 +12,7 @@ import typer
 
 from arenaloop.cli.money import Batch, Batches, ForgetBatches, Prices
 from arenaloop.cli.options import Fields, Given
-from arenaloop.errors import ConfigError, InputError, UserError
+from arenaloop.errors import ConfigError, InputError, StoppedError, UserError
 from arenaloop.regular_files import read_regular
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def rejudge(
     from arenaloop.cli.money import batch_settings, priced, settle_batches
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.cli.rejudge_shard import shard_asked, shard_store
-    from arenaloop.cli.standing import complete
+    from arenaloop.cli.standing import complete, write_stopped
     from arenaloop.config import EngineSettings, validate
     from arenaloop.specs import judge as build_judge
     from arenaloop.specs.models import planned_only
@@ -190,21 +190,25 @@ def rejudge(
         own = {"judge": judging, **({} if shard is None else {"shard": str(shard)})}
         write_settings(out, settings.model_copy(update=own))
         anchor = getattr(settings, "anchor", None)
-        with Watch(messages, "rejudge", expected) as watch:
-            result = judge_again(
-                directory,
-                store,
-                fought,
-                plan,
-                out,
-                ask=ask,
-                anchor=anchor,
-                on_progress=watch.tally,
-                budget=budget,
-                batch=batched,
-                say=partial(say, messages),
-                more=more,
-            )
+        try:
+            with Watch(messages, "rejudge", expected) as watch:
+                result = judge_again(
+                    directory,
+                    store,
+                    fought,
+                    plan,
+                    out,
+                    ask=ask,
+                    anchor=anchor,
+                    on_progress=watch.tally,
+                    budget=budget,
+                    batch=batched,
+                    say=partial(say, messages),
+                    more=more,
+                )
+        except (StoppedError, KeyboardInterrupt) as stop:
+            write_stopped(plan, store, out, stop, messages, anchor)
+            raise
         say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None
         unread = unread_example(store) if result.undecided else None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from arenaloop.recipes.costs import Costs
     from arenaloop.recipes.stage import Outline
     from arenaloop.store import Store
+    from arenaloop.types import Prompt
 
 __all__ = ["demo", "run"]
 
@@ -244,7 +245,7 @@ def _asked_first(built: Any, settings: RecipeSettings, store: Store) -> list[str
     from arenaloop.recipes.parts import Arena
 
     opponents = built.opponents
-    test = getattr(built, "test", None) or getattr(built, "evaluation", ())
+    test: Sequence[Prompt] = getattr(built, "test", None) or built.evaluation
     lines: list[str] = []
     judges = [one for name in ("judge", "held_out_judge") if (one := getattr(built, name, None)) is not None]
     for judge in [member for one in judges for member in (one.pool.members if hasattr(one, "pool") else [one])]:

@@ -9,18 +9,22 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from arenaloop.cli.directory import ARENA, PROGRESS
-from arenaloop.errors import InputError, UserError
+from arenaloop.errors import InputError, StorageError, UserError
 from arenaloop.store.lock import being_written
 from arenaloop.terminal import say
 
-__all__ = ["GOING_ON", "complete", "is_under_way", "readable", "write_as_it_stands"]
+if TYPE_CHECKING:
+    from arenaloop.arena.plan import BattlePlan
+    from arenaloop.store import Store
+
+__all__ = ["GOING_ON", "complete", "is_under_way", "readable", "write_as_it_stands", "write_stopped"]
 
 GOING_ON, CUT_OFF = "it is going on", "its process was cut off"
 
@@ -99,6 +103,29 @@ def _recipe(directory: Path, out: Path, values: dict[str, Any]) -> str:
         found = write_recipe_standing(settings, recipe.judges(settings), store, out, _why(directory))
     assert found is not None, "only what has noted how far it is is read so"
     return found.told
+
+
+def write_stopped(
+    plan: BattlePlan,
+    store: Store,
+    out: Path,
+    stop: BaseException,
+    messages: Console,
+    anchor: tuple[str, float] | None = None,
+) -> None:
+    """Write what a rejudging that stops has so far, and say how far it is; a disk that is full takes nothing more."""
+    from arenaloop.arena.standing import so_far, write_standing
+    from arenaloop.models.secrets import without_secrets
+    from arenaloop.store.counts import judge_usage
+
+    if isinstance(stop, StorageError):
+        return
+    why = without_secrets(" ".join(str(stop).split())) or "interrupted"
+    with suppress(StorageError, OSError):
+        store.flush()
+        paid = judge_usage(store, [judge.fingerprint for judge in plan.judges])._asdict()
+        found, _ = write_standing(plan, store, out, why.partition("; ")[0], anchor=anchor, **paid)
+        say(messages, f"{out}: {so_far(found.summary.decided, found.summary.wanted)}", fold=True)
 
 
 def _why(directory: Path) -> str:

@@ -118,10 +118,13 @@ class Costs:
 
     def without_trainings(self, stages: Collection[str]) -> Costs:
         """The same where the trainings of some stages are through."""
-        nothing = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "seconds": 0.0, "memory": None}
-        done = [part.stage in stages and part.what in ("training", "samples") for part in self.parts]
-        parts = [replace(part, **nothing) if gone else part for part, gone in zip(self.parts, done, strict=True)]
-        return replace(self, parts=parts)
+
+        def left(part: Part) -> Part:
+            if part.stage not in stages or part.what not in ("training", "samples"):
+                return part
+            return replace(part, calls=0, tokens_in=0, tokens_out=0, seconds=0.0, memory=None)
+
+        return replace(self, parts=[left(part) for part in self.parts])
 
     def total(self, column: str, parts: Sequence[Part] | None = None) -> Any:
         """One column summed; None where a part does not know it."""

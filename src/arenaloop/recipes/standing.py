@@ -66,9 +66,9 @@ def write_standing(
     if at is None:
         return None
     results = {
-        part.name: StageResult.of(found)
+        part.name: StageResult.of(stored)
         for part in at.parts
-        if part.finished and (found := store.stage(part.name, part.key)) is not None
+        if part.finished and (stored := store.stage(part.name, part.key)) is not None
     }
     by_print = {judge.fingerprint: judge for judge in judges}
     plans = {part: _plans(store, part.plans, by_print) for part in at.parts}
@@ -91,7 +91,7 @@ def write_standing(
     board = replace(board, notes=(*board.notes, *what, f"not finished: {told} ({why})"))
     write_json(out / "leaderboard.json", board.to_dict())
     ledger = Ledger(store)
-    paid = {name: found for name in (*at.stages, WATCHING, LEADERBOARD) if (found := ledger.paid(name)) is not None}
+    paid = {name: spent for name in (*at.stages, WATCHING, LEADERBOARD) if (spent := ledger.paid(name)) is not None}
     more = account(results, board, 0, lambda one, other: (0, 0, 0), paid)
     more["prose"] = [_prose(at, results, what)]
     more["tables"].insert(0, _table(at, results, plans, store))
