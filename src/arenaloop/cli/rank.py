@@ -108,8 +108,6 @@ def rank(
     from rich.console import Console
 
     from arenaloop.arena.leaderboard import leaderboard
-    from arenaloop.arena.reliability_board import reliability_board
-    from arenaloop.arena.slices import slice_boards
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_battles
     from arenaloop.data.formats.style_columns import read_answer_styles
@@ -129,6 +127,8 @@ def rank(
     styles = None if answers is None else read_answer_styles(answers)
     with readable(file, Console(stderr=True)) as there:
         if rule == "reliability" or (plain and rated_jointly(there)):
+            from arenaloop.arena.reliability_board import reliability_board
+
             votes = read_judged_votes(there)
             _finish(reliability_board(votes, votes.merged, cluster=cluster, anchor=fixed, level=level), plot, as_json)
             return
@@ -153,7 +153,11 @@ def rank(
         "frozen": frozen,
     }
     board = leaderboard(battles, games=games, **settings)
-    slices = [] if by is None else slice_boards(battles, **settings)
+    slices: Sequence[Slice] = ()
+    if by is not None:
+        from arenaloop.arena.slices import slice_boards
+
+        slices = slice_boards(battles, **settings)
     _finish(board, plot, as_json, by, slices)
 
 
