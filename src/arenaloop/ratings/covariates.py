@@ -32,6 +32,8 @@ __all__ = ["Coefficient", "Controlled", "fit_controlled", "scores_by_cluster"]
 
 _RIDGE = 1e-2
 """On the coefficients, where covariates alone tell who won, or cannot be told from the models themselves."""
+_AT_REST = 1e-6
+"""Largest change of a battle's odds, in nats, by the last step: Newton's error after it is about its square."""
 _WITHIN_PAIRS = 1e-3
 """Share of a covariate's square that must vary within pairs of models, not only between them."""
 _DENSE_SCORES = 1 << 20
@@ -130,7 +132,7 @@ def fit_controlled(
         )
         y = np.concatenate([y, np.ones(len(i))])
         X = np.concatenate([X, np.zeros((len(i), len(controls)))])
-    F = np.asfortranarray(X[:, free])
+    F = X if len(free) == len(controls) else np.asfortranarray(X[:, free])
     same = (plain.component[:, None] == plain.component[None, :]).astype(np.float64)
     start = beta.copy()
     notes = plain.notes
@@ -163,12 +165,12 @@ def fit_controlled(
             theta += damping * step[:size]
             beta[free] += damping * step[size:]
             odds += damping * moved
-            if reach < 1e-9 or np.abs(beta).max(initial=0.0) > 50.0:
+            if reach < _AT_REST or np.abs(beta).max(initial=0.0) > 50.0:
                 break
         confounded = _confounded(H - penalty + _origin(H, same, size), H - penalty, size)
-        if reach < 1e-9 and not (ridge == 0.0 and confounded.any()):
+        if reach < _AT_REST and not (ridge == 0.0 and confounded.any()):
             break
-        if ridge == 0.0 and reach < 1e-9:
+        if ridge == 0.0 and reach < _AT_REST:
             mixed = " and ".join(controls[free[f]] for f in np.flatnonzero(confounded))
             notes = (*notes, f"the effect of {mixed} cannot be told from the models themselves")
         elif ridge == 0.0:
