@@ -15,7 +15,7 @@ from arenaloop.report import write_report
 from arenaloop.report.jury import jury_table
 from arenaloop.types import Prompt
 
-from .conftest import play_into
+from .conftest import Script, play_into
 
 
 def test_judges_by_their_slopes_with_intervals() -> None:
@@ -34,11 +34,17 @@ def test_judges_by_their_slopes_with_intervals() -> None:
 @pytest.mark.parametrize("board", [{}, {"judges": None}, {"judges": 5}, {"judges": [3]}])
 def test_other_boards_have_no_such_table(board: dict[str, object]) -> None:
     assert jury_table(board) is None
-    assert jury_table({"judges": [{"name": {}, "slope": "x"}]}).rows[0][1:] == ["–"] * 7  # type: ignore[union-attr]
+    odd = jury_table({"judges": [{"name": {}, "slope": "x"}]})
+    assert odd is not None
+    assert odd.rows[0][1:] == ["–"] * 7
 
 
 def test_the_page_of_a_run_by_rule_reliability_shows_it(tmp_path: Path) -> None:
-    players = {name: (lambda r, name=name: name * 9 + r.messages[-1]["content"][-1]) for name in ("a", "bb", "ccc")}
+    players: dict[str, Script] = {
+        "a": lambda r: "a" + r.messages[-1]["content"],
+        "bb": lambda r: "bb" + r.messages[-1]["content"],
+        "ccc": lambda r: "ccc" + r.messages[-1]["content"],
+    }
     judges = [BuiltinJudge(name) for name in ("shortest", "longest", "first")]
     prompts = [Prompt.of(f"question {n}") for n in range(6)]
     run = play_into(tmp_path / "run", players, None, prompts, judge_object=Jury(judges, rule="reliability"))

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from arenaloop.arena.worth import Worth
 from arenaloop.ratings.covariates import Coefficient
-from arenaloop.ratings.reliability import JudgeFit
 from arenaloop.ratings.style_features import FEATURES
 from arenaloop.terminal import figure, plain, span, table
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from arenaloop.ratings.reliability import JudgeFit
 
 __all__ = ["Leaderboard", "Row", "rank_span"]
 

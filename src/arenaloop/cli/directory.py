@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from arenaloop.config import Settings, dump_yaml
 from arenaloop.errors import InputError
 from arenaloop.jsonl import replacing
 from arenaloop.regular_files import refuse_others
 from arenaloop.store import Store
 from arenaloop.terminal import say
+
+if TYPE_CHECKING:
+    from arenaloop.config import Settings
 
 __all__ = [
     "ARENA",
@@ -129,5 +132,7 @@ def refuse_overwriting(out: Path) -> None:
 
 def write_settings(out: Path, settings: Settings) -> None:
     """Write the resolved settings into ``config.yaml``."""
+    from arenaloop.config import dump_yaml  # all settings: a third of what a verb takes that only reads a file
+
     with replacing(out / "config.yaml") as file:
         file.write(dump_yaml(settings).encode())

@@ -123,8 +123,6 @@ def rank(
     from rich.console import Console
 
     from arenaloop.arena.leaderboard import leaderboard, needs_memory
-    from arenaloop.arena.reliability_board import reliability_board
-    from arenaloop.arena.slices import slice_boards
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_battles
     from arenaloop.data.formats.streamed_battles import read_streamed, streamed_wanted
@@ -178,6 +176,8 @@ def rank(
             return
         there = opened.enter_context(readable(file, messages))
         if rule == "reliability" or (plain and rated_jointly(there)):
+            from arenaloop.arena.reliability_board import reliability_board
+
             votes = read_judged_votes(there)
             _finish(reliability_board(votes, votes.merged, cluster=cluster, anchor=fixed, level=level), plot, as_json)
             return
@@ -191,7 +191,11 @@ def rank(
                 refuse_other_models(styles, battles.models, answers)
         games = games_of_run(directory) if is_run(directory) else None
     board = leaderboard(battles, games=games, **settings)
-    slices = [] if by is None else slice_boards(battles, **settings)
+    slices: Sequence[Slice] = ()
+    if by is not None:
+        from arenaloop.arena.slices import slice_boards
+
+        slices = slice_boards(battles, **settings)
     _finish(board, plot, as_json, by, slices)
 
 

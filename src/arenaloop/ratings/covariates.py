@@ -32,6 +32,8 @@ __all__ = ["Coefficient", "Controlled", "fit_controlled", "scores_by_cluster"]
 
 _RIDGE = 1e-2
 """On the coefficients, where covariates alone tell who won, or cannot be told from the models themselves."""
+_AT_REST = 1e-6
+"""Largest change of a battle's odds, in nats, by the last step: Newton's error after it is about its square."""
 _WITHIN_PAIRS = 1e-3
 """Share of a covariate's square that must vary within pairs of models, not only between them."""
 _DENSE_SCORES = 1 << 20
@@ -99,37 +101,39 @@ def fit_controlled(
             raise ValueError(f"no covariate {name!r} (found: {', '.join(battles.covariates) or 'none'})")
     if cluster == "prompt" and battles.cluster is None:
         raise ValueError("no prompt ids to cluster by: use cluster='battle'")
-    raw = np.stack([battles.covariates[name] for name in controls], axis=1)  # (N, F)
+    # (N, F), column after column: sums are made of columns
+    raw = np.array([battles.covariates[name] for name in controls], dtype=np.float64).reshape(len(controls), -1).T
     measured = np.asarray(np.isfinite(raw).all(axis=1), dtype=np.bool_)
     if len(battles) and not measured.any():
         raise ValueError(f"no battle has a known {' and '.join(controls)}")
     kept = battles if measured.all() else battles.rows(measured)
-    raw = raw[measured]
+    raw = raw if measured.all() else np.asfortranarray(raw[measured])
     own = np.sqrt((raw * raw).mean(axis=0)) if len(raw) else np.ones(len(controls))
     scale = np.array([frozen[n][1] if n in frozen else (own[f] or 1.0) for f, n in enumerate(controls)])
     X = raw / scale
-    between_only = _between_pairs(kept, X) & (len(kept) > 0)
+    size = len(kept.models)
+    cell: IntArray = kept.a.astype(np.int64) * size + kept.b
+    between_only = _between_pairs(cell, X, size) & (len(kept) > 0)
     unclear = [name for f, name in enumerate(controls) if name not in frozen and between_only[f]]
     free = [f for f, name in enumerate(controls) if name not in frozen and name not in unclear]
     beta = np.array([frozen[n][0] if n in frozen else 0.0 for n in controls])
 
     plain = fit(kept)
-    size = len(kept.models)
     theta = np.nan_to_num(plain.theta)
     weight = np.ones(len(kept)) if kept.mass is None else kept.mass
     # pseudo-wins of the plain fit stay in, as battles at equal covariates
     i, j = np.nonzero(plain.pseudo)
-    a, b = np.concatenate([kept.a, i]), np.concatenate([kept.b, j])
-    y = np.concatenate([kept.score_a, np.ones(len(i))])
-    w = np.concatenate([weight, plain.pseudo[i, j]])
-    whole = np.maximum(plain.unit[:, None], plain.unit[None, :])
-    squares, fourths = (
-        np.concatenate([weight**power, plain.pseudo[i, j] * whole[i, j] ** (power - 1)]) for power in (2, 4)
-    )
-    X = np.concatenate([X, np.zeros((len(i), len(controls)))])
-    F = X[:, free]
+    a, b, y, w, squares, fourths = kept.a, kept.b, kept.score_a, weight, weight**2, weight**4
+    if len(i):
+        a, b, cell = (np.concatenate(both) for both in ((a, i), (b, j), (cell, i * size + j)))
+        more, whole = plain.pseudo[i, j], np.maximum(plain.unit[i], plain.unit[j])
+        w, squares, fourths = (
+            np.concatenate([of, more * whole**power]) for of, power in ((w, 0), (squares, 1), (fourths, 3))
+        )
+        y = np.concatenate([y, np.ones(len(i))])
+        X = np.concatenate([X, np.zeros((len(i), len(controls)))])
+    F = X if len(free) == len(controls) else np.asfortranarray(X[:, free])
     same = (plain.component[:, None] == plain.component[None, :]).astype(np.float64)
-    cell = a.astype(np.int64) * size + b
     start = beta.copy()
     notes = plain.notes
     still = [name for f, name in enumerate(controls) if name in unclear and not X[: len(kept), f].any()]
@@ -144,26 +148,29 @@ def fit_controlled(
     for ridge in (0.0, _RIDGE):
         theta, beta = np.nan_to_num(plain.theta), start.copy()
         penalty = np.diag(np.concatenate([np.zeros(size), np.full(len(free), ridge)]))
+        odds = theta[a] - theta[b] + X @ beta
         for _ in range(100):
-            p = sigmoid(theta[a] - theta[b] + X @ beta)
+            p = sigmoid(odds)
             r, q = w * (y - p), w * p * (1.0 - p)
-            gradient = np.concatenate([tally(a, size, r) - tally(b, size, r), F.T @ r - ridge * beta[free]])
-            H = _information(cell, a, b, q, F, size) + penalty
+            gradient = np.concatenate([_apart(cell, r, size), F.T @ r - ridge * beta[free]])
+            H = _information(cell, q, F, size) + penalty
             try:
                 step = np.linalg.solve(H + _origin(H, same, size), gradient)
             except np.linalg.LinAlgError:
                 reach = np.inf
                 break
-            reach = float(np.abs(step[:size][a] - step[:size][b] + F @ step[size:]).max(initial=0.0))
+            moved = step[:size][a] - step[:size][b] + F @ step[size:]
+            reach = float(np.abs(moved).max(initial=0.0))
             damping = np.log1p(reach) / reach if reach > 0 else 1.0
             theta += damping * step[:size]
             beta[free] += damping * step[size:]
-            if reach < 1e-9 or np.abs(beta).max(initial=0.0) > 50.0:
+            odds += damping * moved
+            if reach < _AT_REST or np.abs(beta).max(initial=0.0) > 50.0:
                 break
         confounded = _confounded(H - penalty + _origin(H, same, size), H - penalty, size)
-        if reach < 1e-9 and not (ridge == 0.0 and confounded.any()):
+        if reach < _AT_REST and not (ridge == 0.0 and confounded.any()):
             break
-        if ridge == 0.0 and reach < 1e-9:
+        if ridge == 0.0 and reach < _AT_REST:
             mixed = " and ".join(controls[free[f]] for f in np.flatnonzero(confounded))
             notes = (*notes, f"the effect of {mixed} cannot be told from the models themselves")
         elif ridge == 0.0:
@@ -178,7 +185,7 @@ def fit_controlled(
 
     p = sigmoid(theta[a] - theta[b] + X @ beta)
     r, q = w * (y - p), w * p * (1.0 - p)
-    H = _information(cell, a, b, q, F, size) + penalty
+    H = _information(cell, q, F, size) + penalty
     bread = np.linalg.inv(H + _origin(H, same, size))
     units = kept.clusters if cluster == "prompt" else len(kept)
     group = np.arange(len(kept)) if kept.cluster is None or cluster == "battle" else kept.cluster
@@ -192,12 +199,15 @@ def fit_controlled(
     stands_in = expected.ravel()[cell]
     shown = np.where(stands_in, 0.0, r)[: len(kept)]
     if cluster == "battle":
-        meat = _information(cell[: len(kept)], kept.a, kept.b, shown * shown, F[: len(kept)], size)
+        meat = _information(cell[: len(kept)], shown * shown, F[: len(kept)], size)
     else:
-        meat = scores_by_cluster(group, units, kept.a, kept.b, shown, shown[:, None] * F[: len(kept)], size)
+        scored = np.multiply(shown[:, None], F[: len(kept)], order="F")
+        meat = scores_by_cluster(group, units, kept.a, kept.b, shown, scored, size)
     chance = p * (1.0 - p)
-    known = _information(cell, a, b, np.where(stands_in, squares * chance, 0.0), F, size)
-    alone = _information(cell[: len(kept)], kept.a, kept.b, shown * shown, F[: len(kept)], size) + known
+    known = np.zeros_like(meat)
+    if stands_in.any():
+        known = _information(cell, np.where(stands_in, squares * chance, 0.0), F, size)
+    alone = _laplacian(cell[: len(kept)], shown * shown, size) + known[:size, :size]
     meat += known
     covariance = bread @ meat @ bread
     covariance *= units / max(units - 1.0, 1.0)
@@ -217,13 +227,13 @@ def fit_controlled(
     Q, spread, rarity = (
         _by_pair(cell, values, size) for values in (q, squares * chance, fourths * chance * (1.0 - 4.0 * chance))
     )
-    by_fit = bread if kept.mass is None else bread @ _information(cell, a, b, squares * chance, F, size) @ bread
+    by_fit = bread if kept.mass is None else bread @ _information(cell, squares * chance, F, size) @ bread
     evidence = Evidence(
         centre @ bread[:size, :size] @ centre.T,
         centre @ by_fit[:size, :size] @ centre.T,
         spread,
         rarity,
-        alone[:size, :size] if prompts else None,
+        alone if prompts else None,
         worth - 1.0 if prompts else np.where(thin, np.inf, np.maximum(worth - 1.0, 1.0)),
         prompts,
         thin,
@@ -244,34 +254,42 @@ def _by_pair(cell: IntArray, values: FloatArray, size: int) -> FloatArray:
     return total + total.T
 
 
-def _information(cell: IntArray, a: IntArray, b: IntArray, q: FloatArray, F: FloatArray, size: int) -> FloatArray:
+def _apart(cell: IntArray, values: FloatArray, size: int) -> FloatArray:
+    """Sum of value (e_a - e_b) over battles, shape (K,)."""
+    total = tally(cell, size * size, values).reshape(size, size)
+    return np.asarray(total.sum(axis=1) - total.sum(axis=0))
+
+
+def _laplacian(cell: IntArray, values: FloatArray, size: int) -> FloatArray:
+    """Sum of value (e_a - e_b)(e_a - e_b)^T over battles, shape (K, K)."""
+    pair = _by_pair(cell, values, size)
+    return np.asarray(np.diag(pair.sum(axis=1)) - pair)
+
+
+def _information(cell: IntArray, q: FloatArray, F: FloatArray, size: int) -> FloatArray:
     """Sum of q x x^T over battles with x = (e_a - e_b, F), shape (size + F, size + F)."""
     count = F.shape[1]
     H = np.zeros((size + count, size + count))
-    pair = tally(cell, size * size, q).reshape(size, size)
-    pair = pair + pair.T
-    H[:size, :size] = -pair
-    H[np.arange(size), np.arange(size)] += pair.sum(axis=1)
+    H[:size, :size] = _laplacian(cell, q, size)
     for f in range(count):
         qf = q * F[:, f]
-        H[:size, size + f] = H[size + f, :size] = tally(a, size, qf) - tally(b, size, qf)
-    H[size:, size:] = (F * q[:, None]).T @ F
+        H[:size, size + f] = H[size + f, :size] = _apart(cell, qf, size)
+        H[size + f, size:] = qf @ F
     return H
 
 
-def _between_pairs(battles: Battles, X: FloatArray) -> BoolArray:
+def _between_pairs(cell: IntArray, X: FloatArray, size: int) -> BoolArray:
     """Which covariates are (nearly) the same in all battles of a pair of models, shape (F,).
 
     Such a one would be told from the strengths by how far these are from adding up, which is no effect of it.
     """
-    size = len(battles.models)
-    turned = np.where(battles.a < battles.b, 1.0, -1.0)
-    cell = np.minimum(battles.a, battles.b).astype(np.int64) * size + np.maximum(battles.a, battles.b)
-    count = np.maximum(tally(cell, size * size), 1.0)
+    count = np.maximum(_by_pair(cell, np.ones(len(cell)), size), 1.0)
     out = []
-    for x in X.T * turned:
-        apart = x - (tally(cell, size * size, x) / count)[cell]
-        out.append(float(apart @ apart) <= _WITHIN_PAIRS * float(x @ x))
+    for x in X.T:
+        total = tally(cell, size * size, x).reshape(size, size)
+        square = float(x @ x)
+        within = square - float(np.triu((total - total.T) ** 2 / count, 1).sum())
+        out.append(within <= _WITHIN_PAIRS * square)
     return np.array(out, dtype=np.bool_)
 
 

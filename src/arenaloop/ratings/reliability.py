@@ -180,21 +180,22 @@ def _judges(
     def ends(value: float, of: float) -> tuple[float | None, float | None]:
         return (value - of, value + of) if units > 2 and of > 1e-9 else (None, None)
 
-    return tuple(
-        JudgeFit(
-            name,
+    def judge_of(j: int) -> JudgeFit:
+        slope, seat = float(found.alpha[j]), float(found.seat[j])
+        return JudgeFit(
+            names[j],
             int(votes[j]),
             float(alike[j] / named[j]) if named[j] else None,
-            (slope := float(found.alpha[j])),
+            slope,
             *ends(slope, float(one[j])),
             max(slope / best, 0.0),
-            (seat := float(found.seat[j])),
+            seat,
             *ends(seat, float(one[J + j])),
             *ends(slope, float(all_of[j])),
             *ends(seat, float(all_of[J + j])),
         )
-        for j, name in enumerate(names)
-    )
+
+    return tuple(map(judge_of, range(J)))
 
 
 def _notes(plain: BradleyTerry, fits: Sequence[JudgeFit], found: JointFit) -> list[str]:

@@ -53,12 +53,15 @@ def style_differences(procedure: str, column: Callable[[str], FloatArray]) -> di
                 row = int(np.flatnonzero(values < 0)[0])
                 raise ValueError(f"row {row}: column {name}{side}: {values[row]:g}, where no count is negative")
     for name in FEATURES:
-        a, b, more = first[name], second[name], 1.0
+        a, b = first[name], second[name]
         if procedure == "arena_hard" and name == "length":
-            more = 0.0
-        elif procedure == "arena_hard":
-            a, b = a / (first["length"] + 1.0), b / (second["length"] + 1.0)
-        total = a + b + more
-        found[name] = np.where(total == 0.0, 0.0, (a - b) / np.where(total == 0.0, 1.0, total))
+            total = np.where(a + b == 0.0, 1.0, a + b)
+        else:
+            if procedure == "arena_hard":
+                a, b = a / (first["length"] + 1.0), b / (second["length"] + 1.0)
+            total = a + b + 1.0
+        found[name] = (a - b) / total
     unknown = np.isnan(sum(found.values(), start=np.zeros(1)))
-    return {name: np.where(unknown, np.nan, values) for name, values in found.items()}
+    if unknown.any():
+        found = {name: np.where(unknown, np.nan, values) for name, values in found.items()}
+    return found
