@@ -21,6 +21,7 @@ from arenaloop.cli.battle_run import settle
 from arenaloop.cli.directory import ARENA, open_directory, open_to_write, write_settings
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
 from arenaloop.cli.rank import parse_anchor
+from arenaloop.cli.written_report import written_report
 from arenaloop.config import BattleSettings, read_yaml, validate
 from arenaloop.errors import ArenaloopError, ConfigError, InputError, UserError
 from arenaloop.store import Store
@@ -44,6 +45,8 @@ def execute(out: Path, directories: Sequence[Path], *, as_json: bool) -> None:
     for directory, merged in zip(directories, union.merge(), strict=True):
         say(console, f"{directory}: {merged.told()}", fold=True)
     union.conclude(console)
+    if union.result is not None:
+        say(console, written_report(out, union.result.leaderboard.battles), fold=True)
     if as_json:
         sys.stdout.write(json.dumps(union.document, indent=2) + "\n")
     if union.claims and not union.whole:
