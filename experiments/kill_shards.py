@@ -18,7 +18,7 @@ import random
 import re
 import sys
 import tempfile
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -92,22 +92,22 @@ def compare(options: argparse.Namespace, rng: random.Random, served: Served, fol
         counts = stored(outs[n])
         return counts["verdicts"][0] + counts["responses"][0]
 
-    processes: dict[int, Process] = {n: start(n) for n in names}
-    flying, killed = 0, 0
-    each = 9 * options.prompts // options.shards  # answers and verdicts of a shard, about
-    while killed < options.kills and (alive := [n for n in names if processes[n].poll() is None]):
-        n = rng.choice(alive)
-        there = progress(n)
-        if kill(
-            processes[n], lambda n=n: progress(n), there + rng.randrange(1, max(2, each // 8)), rng.uniform(0, 0.1)
-        ):
-            killed += 1
-            flying += 2 * CONCURRENCY  # answers and verdicts in flight, at most
-            print(f"kill {killed}: shard {n} at {progress(n):,} rows", flush=True)
-        processes[n] = start(n)
-    began = time.monotonic()
-    codes = [processes[n].wait() for n in names]
-    print(f"{killed} kills; the shards ended with {sorted(set(codes))} after {time.monotonic() - began:.0f} s more")
+    moments: dict[int, list[int]] = {n: [] for n in names}
+    for one in range(options.kills):  # in rows that a shard has by then; it will have nine a prompt, about
+        moments[one % options.shards + 1].append(rng.randrange(1, max(2, 7 * options.prompts // options.shards)))
+    killed: list[int] = []
+
+    def live(n: int) -> int | None:
+        for rows in sorted(moments[n]):
+            if kill(start(n), lambda: progress(n), rows, rng.uniform(0, 0.05)):
+                killed.append(n)
+                print(f"kill {len(killed)}: shard {n} at {progress(n):,} rows", flush=True)
+        return start(n).wait()
+
+    with ThreadPoolExecutor(options.shards) as lives:
+        codes = list(lives.map(live, names))
+    flying = 2 * CONCURRENCY * len(killed)  # answers and verdicts in flight, at most
+    print(f"{len(killed)} kills; the shards ended with {sorted(set(codes))}", flush=True)
     merge = [*ARENALOOP, "merge", str(folder / "all"), *map(str, rng.sample(list(outs.values()), len(outs)))]
     if begin(merge, log).wait() != 0:
         sys.exit(f"merging failed: {log.read_text()[-2000:]}")
