@@ -89,13 +89,16 @@ class Slot:
         """What the worker lacks to ask a model; None where nothing, or where there is no worker now. Blocking."""
         import ray
 
+        if (actor := self._actor) is not None:
+            try:
+                told = ray.get([actor.hello.remote(), actor.lacks.remote(variables)], timeout=_START)
+            except ray.exceptions.RayError:
+                pass  # it is lost, and whoever takes its place is looked at then
+            else:
+                if (refused := _refused(self.at, *told)) is not None:
+                    return refused
         self.variables = variables
-        if (actor := self._actor) is None:
-            return None
-        try:
-            return _refused(self.at, *ray.get([actor.hello.remote(), actor.lacks.remote(variables)], timeout=_START))
-        except ray.exceptions.RayError:
-            return None  # it is lost, and whoever takes its place is looked at then
+        return None
 
     def _live(self) -> None:
         lost = 0
