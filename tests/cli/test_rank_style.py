@@ -56,7 +56,7 @@ def test_arena_hard_s_procedure_puts_the_others_further_from_the_baseline(styled
     assert below("--control", "arena_hard") > below("--control", "style") + 50
     assert "at the mean style difference" in run(str(styled), "--control", "arena_hard")
     with pytest.raises(ConfigError, match="no model is in every battle"):
-        rank(styles(battles), control=["arena_hard"])
+        rank([styles(battles)], control=["arena_hard"])
 
 
 def styles(battles: Path) -> Path:
@@ -71,14 +71,14 @@ def test_controls_that_do_not_go_together_are_refused(battles: Path) -> None:
     with pytest.raises(ConfigError, match="length is a part of style"):
         parse_controls(["style", "length"])
     with pytest.raises(ConfigError, match="--answers goes with"):
-        rank(battles, answers=battles)
+        rank([battles], answers=battles)
 
 
 def test_answers_of_others_are_named(battles: Path) -> None:
     answers = battles.with_name("answers.jsonl")
     answers.write_text('{"model_id": "gpt", "question_id": 1, "choices": [{"turns": ["x"]}]}\n')
     with pytest.raises(InputError, match="no answer here is by a model that battled: these are answers of gpt, and"):
-        rank(battles, answers=answers, control=["style"])
+        rank([battles], answers=answers, control=["style"])
 
 
 def test_a_jury_s_votes_by_fitted_reliability(tmp_path: Path) -> None:

@@ -165,7 +165,10 @@ def test_a_budget_stops_it_and_the_same_command_goes_on(arenaloop: Command, run:
     result = arenaloop(*command, "--budget-calls", str(spent + 10))
     assert result.code == 4
     assert len(served.heard) == 10
-    assert not (run / "rejudged" / "pairwise-other" / "battles.jsonl").exists()
+    stopped = read(run / "rejudged" / "pairwise-other" / "summary.json")
+    assert 0 < stopped["battles_decided"] < 60
+    assert stopped["stopped"].startswith("the budget is spent (")
+    assert (stopped["calls"], stopped["battles_wanted"]) == (10, 60)
     assert arenaloop(*command).code == 0
     with Store(run / "arena.db", readonly=True) as store:
         judged = next(store._reader.execute("SELECT COUNT(*), COUNT(DISTINCT key) FROM verdicts WHERE judge = 'other'"))
