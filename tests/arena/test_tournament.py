@@ -25,7 +25,7 @@ PROMPTS = [Prompt.of(f"question {n}") for n in range(8)]
 BATTLE = ["prompt_id", "model_a", "model_b", "winner", "score_a", "score_b", "flipped", "judge", "verdicts"]
 BOARD = [
     "method", "interval", "level", "cluster", "battles", "ties", "skipped", "notes", "leaderboard",
-    "tie_rule", "tiers", "differences", "seat", "cycles", "flags",
+    "tie_rule", "tiers", "differences", "seat", "cycles", "rank_percentiles", "flags",
 ]  # fmt: skip
 ROW = ["rank", "model", "rating", "lower", "upper", "battles", "win_rate", "rank_lower", "rank_upper", "tier"]
 SUMMARY = [
