@@ -20,7 +20,7 @@ def same(one: Any, other: Any, where: str = "") -> None:
             same(*pair, f"{where}[{at}]")
     elif isinstance(one, float) and isinstance(other, float):
         # (a level that holds for all at once is sought by halving)
-        near = 1e-4 if "simultaneous" in where else 1e-6
+        near = 1e-3 if "simultaneous" in where else 1e-6
         assert math.isclose(one, other, rel_tol=1e-9, abs_tol=near), (where, one, other)
     else:
         assert one == other, (where, one, other)

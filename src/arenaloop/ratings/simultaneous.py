@@ -99,8 +99,11 @@ def _largest(errors: PairErrors, usable: BoolArray) -> FloatArray:
 
 
 def normal_draws(covariance: FloatArray, many: int) -> FloatArray:
-    """Draws with this covariance, shape (S, k); the same at every call."""
+    """Draws with this covariance, shape (S, k); the same at every call.
+
+    Of all roots the symmetric one is taken: it does not turn with rounding where eigenvalues are equal.
+    """
     values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     rng = np.random.default_rng(_SEED)
     return np.asarray(rng.standard_normal((many, len(covariance)), dtype=np.float32) @ root.T.astype(np.float32))
