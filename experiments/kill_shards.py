@@ -4,9 +4,9 @@
 
 All shards run at once against one server on loopback, which counts every question. Checks that the merged directory is
 that of the unsharded run byte for byte (battles, leaderboard, settings; of the summary all but times, calls and
-notices), that no verdict or answer with an outcome was asked twice, that the calls on the server's side are no more than the questions and what
-was in flight at each death, and that merging again changes no byte. Prints a line a kill; exits with 1 if anything
-differs.
+notices), that no verdict or answer with an outcome was asked twice, that the calls on the server's side are at most
+the questions and what was in flight at each death, and that merging again changes no byte. Prints a line a kill; exits
+with 1 if anything differs.
 """
 
 from __future__ import annotations
