@@ -3,10 +3,10 @@
     python experiments/kill_shards.py [--shards 8] [--prompts 160] [--kills 16] [--seed 0] [--small]
 
 All shards run at once against one server on loopback, which counts every question. Checks that the merged directory is
-that of the unsharded run byte for byte (battles, leaderboard, settings; of the summary all but times), that no verdict
-or answer with an outcome was asked twice, that the calls on the server's side are no more than the questions and what
-was in flight at each death, and that merging again changes no byte. Prints a line a kill; exits with 1 if anything
-differs.
+that of the unsharded run byte for byte (battles, leaderboard, settings; of the summary all but times, calls and
+notices), that no verdict or answer with an outcome was asked twice, that the calls on the server's side are at most
+the questions and what was in flight at each death, and that merging again changes no byte. Prints a line a kill; exits
+with 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from typing import Any
 
 from killing import ARENALOOP, Process, Served, begin, kill, stored
 
-OF_TIME = {"cached", "seconds", "human_equivalent", "calls", "calls_cut_off", "tokens_in", "tokens_out"}
+# notices count what one directory saw of a server, and merging keeps those of the first
+OF_TIME = {"notices", "cached", "seconds", "human_equivalent", "calls", "calls_cut_off", "tokens_in", "tokens_out"}
 CONCURRENCY = 8
 
 
@@ -112,7 +113,10 @@ def compare(options: argparse.Namespace, rng: random.Random, served: Served, fol
     if begin(merge, log).wait() != 0:
         sys.exit(f"merging failed: {log.read_text()[-2000:]}")
     before = contents(folder / "all")
-    same, again = results(folder / "all") == results(folder / "whole"), begin(merge, log).wait()
+    ours, theirs = results(folder / "all"), results(folder / "whole")
+    same, again = ours == theirs, begin(merge, log).wait()
+    for name in (name for name in ours if ours[name] != theirs[name]):
+        print(f"differs: {name}: {ours[name]!s:.2000} and {theirs[name]!s:.2000}")
     unchanged = again == 0 and contents(folder / "all") == before
     twice = {table: count for table, (_, count) in stored(folder / "all").items() if count}
     calls, most = sum(served.asked.values()), sum(questions.values()) + flying

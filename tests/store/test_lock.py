@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -195,7 +196,7 @@ def test_a_file_system_without_flock_is_no_other_process(path: Path, monkeypatch
     with monkeypatch.context() as patched:
         patched.setattr(locks, "_lock_inode", fails)
         Store(path).close()
-        patched.setattr(locks.fcntl, "lockf", fails)
+        patched.setattr(fcntl, "lockf", fails)
         assert "no locks of byte ranges, which SQLite needs" in refused(path)
 
     monkeypatch.setattr(locks, "_flock", fails)
