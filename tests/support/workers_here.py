@@ -38,7 +38,8 @@ class Place:
     """
 
     def __init__(self, lives: int = 1_000) -> None:
-        self.lives, self.actor = lives, None
+        self.lives = lives
+        self.actor: Any = None
 
     def check(self) -> None: ...
 
