@@ -108,7 +108,7 @@ def compare(options: argparse.Namespace, rng: random.Random, served: Served, fol
     with ThreadPoolExecutor(options.shards) as lives:
         codes = list(lives.map(live, names))
     flying = 2 * CONCURRENCY * len(killed)  # answers and verdicts in flight, at most
-    print(f"{len(killed)} kills; the shards ended with {sorted(set(codes))}", flush=True)
+    print(f"{len(killed)} kills; the shards ended with {sorted({str(code) for code in codes})}", flush=True)
     merge = [*ARENALOOP, "merge", str(folder / "all"), *map(str, rng.sample(list(outs.values()), len(outs)))]
     if begin(merge, log).wait() != 0:
         sys.exit(f"merging failed: {log.read_text()[-2000:]}")

@@ -105,4 +105,4 @@ def test_a_jury_s_votes_by_fitted_reliability(tmp_path: Path) -> None:
     assert next(row for row in anchored["leaderboard"] if row["model"] == "z")["rating"] == pytest.approx(1000)
     for bad in ({"rule": "majority"}, {"rule": "reliability", "control": ["length"]}):
         with pytest.raises(ConfigError, match="--rule"):
-            rank(path, **bad)
+            rank([path], **bad)

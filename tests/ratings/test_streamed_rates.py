@@ -38,8 +38,8 @@ def test_rates_are_the_same(tmp_path: Path) -> None:
     told, found = streamed_win_rates(read_streamed(path, parts).battles, "base")
     for one, other in zip(rows, found, strict=True):
         same({name: getattr(one, name) for name in FIELDS}, {name: getattr(other, name) for name in FIELDS})
-    one, other = rate_bounds(annotations, rows), rate_bounds(told, found)
-    assert {name: other[name] for name in other} == {name: one[name] for name in other}
+    before, after = rate_bounds(annotations, rows), rate_bounds(told, found)
+    assert after == {name: before[name] for name in after}
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def streamed_win_rates(
             for flag, there in (("failed_annotations", name in undecided), ("no_preferences", not mine[code]))
             if there
         ]
-        figures: tuple[float | None, ...] = (None, None, None, None)
+        figures: tuple[float | None, float | None, float | None, float | None] = (None, None, None, None)
         if mine[code]:
             row = slice(place[code] * prompts, (place[code] + 1) * prompts)
             rate = clustered_rate(scored[row], fought[row], np.arange(prompts), level=level).scaled(100.0)
