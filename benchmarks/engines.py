@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -95,7 +96,7 @@ def ray_data(url: str, folder: Path) -> dict[str, Any]:
     from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
     bodies = [json.loads(line) for line in folder.joinpath("bodies.jsonl").read_text().splitlines()[:ROWS]]
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     config = HttpRequestProcessorConfig(url=f"{url}/chat/completions", batch_size=64, concurrency=1, max_retries=2)
     processor = build_processor(
         config, preprocess=lambda row: {"payload": row["body"]}, postprocess=lambda row: {"reply": row["http_response"]}

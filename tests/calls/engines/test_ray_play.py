@@ -48,7 +48,7 @@ def moody(n: int, body: dict[str, Any], size: int) -> Said:
 def judged(url: str, **options: Any) -> Judging:
     judging = Judging()
     model = OpenAIModel("j", "j", url, price=PRICE, sleep=no_sleep, **{"concurrency": 6, "retries": 30, **options})
-    judging.judge = PairwiseJudge(model, sampling=Sampling(max_tokens=100))  # type: ignore[assignment]
+    judging.judge = PairwiseJudge(model, sampling=Sampling(max_tokens=100))
     return judging
 
 
