@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from till import Said, running_till, scores, usage
 
-from arenaloop.calls.engines import ray_slots
 from arenaloop.calls.engines.ray_cluster import Versions
 from arenaloop.calls.engines.ray_engine import RayEngine
 from arenaloop.cli import main
@@ -73,7 +72,7 @@ def test_workers_that_differ_or_lack_a_key_are_refused_before_the_first_call(
         assert engine.standing == "1 of 1 workers"
         with pytest.raises(ConfigError, match=r"ray worker 1 on \S+ has no LATE_KEY in its environment"):
             asyncio.run(engine.open([late]))
-        monkeypatch.setattr(ray_slots.Versions, "here", lambda: Versions("9.9", "3.99"))
+        monkeypatch.setattr(Versions, "here", lambda: Versions("9.9", "3.99"))
         other = OpenAIModel("m", "m", "http://127.0.0.1:1/v1", headers={"x": "LATE_KEY"}, key_env="CANARY_KEY")
         with pytest.raises(ConfigError, match=r"has arenaloop \S+ on Python 3\S+, and this process arenaloop 9\.9"):
             asyncio.run(engine.open([other]))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
 def test_without_ray_one_line_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr(ray_cluster, "find_spec", lambda name: None if name == "ray" else found(name))
+    monkeypatch.setattr(ray_cluster, "find_spec", lambda name: None if name == "ray" else find_spec(name))
     assert battle("ray", tmp_path / "run", monkeypatch) == 2
     assert told(capsys) == "arenaloop: engine ray needs an optional dependency: pip install 'arenaloop[ray]'"
     assert not (tmp_path / "run").exists()

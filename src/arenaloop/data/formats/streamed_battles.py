@@ -344,8 +344,8 @@ class _Reading:
         """As of `read_outcomes` and `read_scores`."""
         if self.table is not None and self.table.outcome == "score_a":
             notes = self.unknown.notes(self.rows)
-            empty = f"column score_a: {self.empty:,} of {self.rows:,} rows empty or failed"
-            return [*notes, empty] if self.empty else notes
+            nothing = f"column score_a: {self.empty:,} of {self.rows:,} rows empty or failed"
+            return [*notes, nothing] if self.empty else notes
         unknown, empty = LeftOut("a known winner", "winner"), self.empty
         failed: list[tuple[str, int]] = []
         for code, word in enumerate(self.words.texts):
