@@ -1,0 +1,349 @@
+"""The engines of one set of weights: started when they are first needed, asked where least is in flight, started again.
+
+An engine that is lost (its process ends, it says that it is dead, it is silent for too long) loses nothing that was
+stored: what it had in hand is asked again of another, or of the one that takes its place. Ray repeats nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+from arenaloop.calls.engines.ray_cluster import Versions, connected
+from arenaloop.calls.engines.ray_slots import first_line
+from arenaloop.calls.open_weights.base import VLLM, Adapter, EngineSettings
+from arenaloop.calls.open_weights.holder import Holder, Told
+from arenaloop.errors import ArenaloopError, ConfigError, EndpointDownError
+from arenaloop.models.adapters import rank_of
+from arenaloop.models.base import NOTICE
+from arenaloop.models.checkpoint import checkpoint_fingerprint
+from arenaloop.types import Completion, Request
+
+__all__ = ["MOST_LOST", "MOST_TRIES", "Cause", "Pool", "Wanted", "pool_of"]
+
+MOST_LOST = 4
+"""Engines of one place that may be lost in a row, none of them having answered, before the place is given up."""
+MOST_TRIES = 5
+"""Engines that may be lost over one request before it is a failed call: it may be what ends them."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_HELLO = 300.0  # seconds that an actor has to start; an environment may have to be made first
+_CLOSE = 5.0  # seconds that an engine has to end its own processes
+_LOOK_EVERY = 5.0
+_EXIT = re.compile(r"Worker exit type: (\w+) Worker exit detail: (.+?)\. Some common")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Engines that a SPEC asks for.
+
+    Attributes:
+        settings: what each loads.
+        engine: its class, as MODULE:CLASS.
+        engines: how many.
+        gpus: GPUs of each.
+        address: HOST:PORT of the cluster; None = one that is started on this machine.
+        environment: Ray's ``runtime_env`` of the actors.
+        load_seconds: that an engine may take to load.
+        silent_seconds: that it may bring no answer while it has requests.
+    """
+
+    settings: EngineSettings
+    engine: str = VLLM
+    engines: int = 1
+    gpus: float = 1
+    address: str | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    load_seconds: float = 1800.0
+    silent_seconds: float = 900.0
+
+    @property
+    def who(self) -> str:
+        """In words, for messages."""
+        return f"ray-vllm:{self.settings.model}"
+
+
+class Cause(NamedTuple):
+    """Why a request brought no completion."""
+
+    why: str
+
+
+class _Place:
+    """The place of one engine, and what is known of it."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.actor: Any = None
+        self.starting: asyncio.Task[None] | None = None
+        self.ready = False  # loaded
+        self.flying, self.lost = 0, 0
+        self.heard = 0.0
+        self.gone: ArenaloopError | None = None
+
+
+_POOLS: list[Pool] = []
+
+
+def pool_of(wanted: Wanted) -> Pool:
+    """The engines that are wanted: those that another model of this process has of them, or new ones."""
+    for pool in _POOLS:
+        if pool.wanted == wanted:
+            return pool
+    _POOLS.append(made := Pool(wanted))
+    return made
+
+
+class Pool:
+    """Engines of the same weights, and the models that they answer for."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self._places = [_Place(at) for at in range(wanted.engines)]
+        self._users: WeakSet[object] = WeakSet()
+        self._adapters: set[Adapter] = set()
+        self._stale = False  # loaded without room for an adapter that has come since
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @cached_property
+    def weights(self) -> str:
+        """Fingerprint of the weights, as this process sees them."""
+        return checkpoint_fingerprint(self.wanted.settings.model, self.wanted.settings.revision)
+
+    @property
+    def idle(self) -> bool:
+        """Whether engines are there that no model asks any more."""
+        return not self._users and any(place.actor is not None for place in self._places)
+
+    def join(self, model: object, adapter: Adapter | None) -> None:
+        """A model may be about to ask."""
+        self._users.add(model)
+        if adapter is not None and adapter not in self._adapters:
+            self._adapters.add(adapter)
+            self._stale = any(place.actor is not None for place in self._places)
+
+    def leave(self, model: object) -> None:
+        """A model asks no more for now."""
+        self._users.discard(model)
+        if not self._users:
+            for place in self._places:
+                place.lost, place.gone = 0, None
+
+    async def ask(self, request: Request, adapter: Adapter | None) -> tuple[Completion | Cause, int]:
+        """What a request brought, and how often it was sent.
+
+        Raises:
+            ConfigError: the workers' environment cannot hold the engine.
+            EndpointDownError: no engine is left.
+        """
+        if self._stale:
+            self._stale = False
+            await self.close()
+        why = ""
+        for sent in range(1, MOST_TRIES + 1):
+            place = await self._free()
+            actor = place.actor
+            place.flying += 1
+            try:
+                told = await self._answered(place, actor, request, adapter)
+            finally:
+                place.flying -= 1
+            if isinstance(told.value, Completion):
+                place.lost = 0
+                return told.value, sent
+            if not told.dead:
+                place.lost = 0
+                return Cause(told.why), sent
+            why = told.why
+            self._lose(place, actor, why)
+        return Cause(f"lost with {MOST_TRIES} engines, one after the other; the last: {why}"), MOST_TRIES
+
+    async def close(self) -> None:
+        """End the engines; they are started anew when they are asked again."""
+        actors = [place.actor for place in self._places if place.actor is not None]
+        for place in self._places:
+            if place.starting is not None and place.starting.get_loop() is asyncio.get_running_loop():
+                place.starting.cancel()
+        self._places = [_Place(at) for at in range(self.wanted.engines)]
+        for actor in actors:
+            with suppress(Exception):  # it is gone
+                async with asyncio.timeout(_CLOSE):
+                    await _of(actor.close.remote())
+            _kill(actor)
+
+    async def _free(self) -> _Place:
+        """The engine with the fewest requests in flight; those that are not there are started meanwhile."""
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            self._loop = loop
+            for place in self._places:
+                place.starting, place.flying = None, 0  # what another loop was at has ended with it
+                if not place.ready:
+                    self._stop(place)
+        while True:
+            for place in self._places:
+                if place.actor is None and place.gone is None and place.starting is None:
+                    place.starting = loop.create_task(self._start(place))
+            refused = next((p.gone for p in self._places if isinstance(p.gone, ConfigError)), None)
+            if refused is not None:
+                raise refused
+            up = [place for place in self._places if place.ready]
+            if up:
+                return min(up, key=lambda place: place.flying)
+            starting = [place.starting for place in self._places if place.starting is not None]
+            if not starting:
+                raise next(place.gone for place in self._places if place.gone is not None)
+            await asyncio.wait(starting, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _start(self, place: _Place) -> None:
+        """Start one engine, or note why none can be."""
+        try:
+            if place.lost:
+                await asyncio.sleep(min(_FIRST_PAUSE * 2 ** (place.lost - 1), _LONGEST_PAUSE))
+            await self._load(place)
+        except ArenaloopError as error:
+            place.gone = error
+            self._stop(place)
+        except TimeoutError as error:  # what hangs once will hang again: it is tried but once more
+            self._count(place, str(error), MOST_LOST // 2)
+        except Exception as error:  # of Ray, in whatever form it says that an actor cannot be
+            why = first_line(error)
+            if "arenaloop is not installed" in why:
+                place.gone = ConfigError(f"{self.wanted.who}: {why}; install it in the workers' environment")
+            else:
+                self._count(place, why)
+        finally:
+            place.starting = None
+
+    async def _load(self, place: _Place) -> None:
+        for other in _POOLS:
+            if other is not self and other.idle:
+                await other.close()
+        actor = place.actor = await asyncio.to_thread(self._made)
+        versions, node = await self._within(_HELLO, actor.hello.remote(), "did not start")
+        if versions != (here := Versions.here()):
+            raise ConfigError(
+                f"{self.wanted.who}: the workers' environment on {node} has {versions}, and this process {here}: "
+                "install the same"
+            )
+        limit = self.wanted.load_seconds
+        told: Told = await self._within(limit, actor.load.remote(), f"did not load on {node}")
+        if told.refused:
+            raise ConfigError(f"{self.wanted.who}: {told.why}")
+        if told.value is None:
+            raise RuntimeError(told.why)
+        if told.value.weights not in (None, self.weights):
+            raise ConfigError(
+                f"{self.wanted.who}: the weights on {node} are not those that this process sees; give all the same "
+                "folder, or of a hub id the commit (revision)"
+            )
+        place.ready, place.heard = True, time.monotonic()
+
+    async def _within(self, seconds: float, reference: Any, what: str) -> Any:
+        try:
+            async with asyncio.timeout(seconds):
+                return await _of(reference)
+        except TimeoutError:
+            raise TimeoutError(f"it {what} within {seconds:,.0f} s") from None
+
+    def _made(self) -> Any:
+        """An actor; blocking."""
+        import ray
+
+        wanted = self.wanted
+        connected(wanted.address)
+        if wanted.address is None:
+            there, needed = ray.cluster_resources().get("GPU", 0.0), wanted.gpus * wanted.engines
+            if needed > there:
+                raise ConfigError(
+                    f"{wanted.who}: {wanted.engines} engines of {wanted.gpus:g} GPUs need {needed:g}, and Ray on this "
+                    f"machine has {there:g}; name a cluster by address=HOST:PORT"
+                )
+        ranks = [rank_of(adapter.path) for adapter in self._adapters]
+        settings = replace(wanted.settings, loras=len(ranks), lora_rank=max(ranks, default=0))
+        options: dict[str, Any] = {
+            "num_cpus": 0.001,
+            "num_gpus": wanted.gpus,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "max_concurrency": 100_000,  # how many are sent is decided here
+        }
+        if wanted.environment:
+            options["runtime_env"] = dict(wanted.environment)
+        actor_class: Any = ray.remote(Holder)
+        return actor_class.options(**options).remote(wanted.engine, settings)
+
+    async def _answered(self, place: _Place, actor: Any, request: Request, adapter: Adapter | None) -> Told:
+        """What an engine says of a request; that it is lost, too."""
+        import ray
+
+        try:
+            reference = actor.answer.remote(request, adapter)
+        except Exception as error:  # it is known to be gone
+            return Told(why=first_line(error), dead=True)
+        answer = asyncio.wrap_future(reference.future())
+        sent = time.monotonic()
+        try:
+            while not (await asyncio.wait({answer}, timeout=_LOOK_EVERY))[0]:
+                silent = time.monotonic() - max(place.heard, sent)
+                if silent > self.wanted.silent_seconds:
+                    return Told(why=f"no answer for {silent:,.0f} s", dead=True)
+            told: Told = answer.result()
+        except asyncio.CancelledError:
+            with suppress(Exception):
+                ray.cancel(reference)
+            raise
+        except ray.exceptions.RayTaskError as error:
+            return Told(why=first_line(error))
+        except Exception as error:  # of Ray, in whatever form it says that an actor or a node is not there any more
+            return Told(why=_died(error), dead=True)
+        place.heard = time.monotonic()
+        return told
+
+    def _lose(self, place: _Place, actor: Any, why: str) -> None:
+        """An engine is lost: noted by the first of its requests that hears of it."""
+        if place.actor is actor and actor is not None:
+            self._count(place, why)
+
+    def _count(self, place: _Place, why: str, times: int = 1) -> None:
+        self._stop(place)
+        place.lost += times
+        which = f"{self.wanted.who}: engine {place.at + 1} of {len(self._places)}"
+        if place.lost >= MOST_LOST:
+            place.gone = EndpointDownError(f"{which} was lost again and again: {why}")
+        elif (notice := NOTICE.get()) is not None:
+            notice(f"{which} was lost and starts again: {why}")
+
+    def _stop(self, place: _Place) -> None:
+        actor, place.actor, place.ready = place.actor, None, False
+        _kill(actor)
+
+
+def _died(error: Exception) -> str:
+    """Why an actor ended, by what Ray knows of its process where it says that."""
+    told = " ".join(str(error).split())
+    if "OUT_OF_MEMORY" in told or "running low on memory" in told:
+        return "it was killed, since its node ran out of memory"
+    if (found := _EXIT.search(told)) is not None:
+        return f"its process ended ({found[1]}: {found[2]})"
+    return first_line(error)
+
+
+async def _of(reference: Any) -> Any:
+    """What a reference of Ray stands for."""
+    return await asyncio.wrap_future(reference.future())
+
+
+def _kill(actor: Any) -> None:
+    if actor is None:
+        return
+    import ray
+
+    with suppress(Exception):  # it is gone, or the cluster is
+        ray.kill(actor)
