@@ -72,3 +72,37 @@ def test_engines_that_fail_lose_nothing(
     assert len(battles) == 11
     assert {row["winner"] for row in battles} == {"model_b" if battles[0]["model_a"] == "base" else "model_a"}
     assert "ValueError: The prompt cannot be tokenised" in told
+
+
+def test_an_engine_that_never_loads_stops_the_run_and_the_next_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert battle(tmp_path, monkeypatch, "&load_seconds=2", hangs=9) == 4
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "engine " in told
+    assert "did not load on" in told
+    assert "within 2 s" in told
+    for at in range(9):
+        (tmp_path / "counts" / f"hang.{at}").touch()
+    assert battle(tmp_path, monkeypatch, "&load_seconds=2", hangs=9) == 3
+    asked = [key for _, *key in lines(tmp_path, "asked")]
+    assert len(asked) == len({*map(tuple, asked)}) == 24 + 22
+
+
+def test_engines_killed_again_and_again_stop_the_run_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deaths = [f"memory{at}" for at in range(20)]
+    assert battle(tmp_path, monkeypatch, deaths=deaths) == 4
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "engines are lost whatever they are asked: its process ended" in told
+    assert not (tmp_path / "run" / "battles.jsonl").read_text()
+
+
+def test_without_vllm_on_the_workers_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert battle(tmp_path, monkeypatch, missing=True) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "vllm is not installed in the workers' environment on " in told
+    assert not (tmp_path / "counts" / "asked").exists()

@@ -35,7 +35,7 @@ class RayWeights:
         self.name, self.system, self.concurrency = name, system, concurrency
         self._adapter, self._wanted = adapter, wanted
         self.pool: Pool = pool_of(wanted)
-        self.pool.join(self, adapter)
+        self.pool.join(self, adapter, concurrency)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -61,7 +61,7 @@ class RayWeights:
         started = time.perf_counter()
         if self.system is not None:
             request = replace(request, messages=tuple(with_system(request.messages, self.system)))
-        self.pool.join(self, self._adapter)
+        self.pool.join(self, self._adapter, self.concurrency)
         told, calls = await self.pool.ask(request, self._adapter)
         seconds = time.perf_counter() - started
         if isinstance(told, Cause):

@@ -7,8 +7,11 @@ stored: what it had in hand is asked again of another, or of the one that takes 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 import re
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -26,12 +29,17 @@ from arenaloop.models.base import NOTICE
 from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.types import Completion, Request
 
-__all__ = ["MOST_LOST", "MOST_TRIES", "Cause", "Pool", "Wanted", "pool_of"]
+__all__ = ["GUILTY", "MOST_GUILTY", "MOST_LOST", "SUSPECT", "Cause", "Pool", "Wanted", "pool_of"]
 
 MOST_LOST = 4
-"""Engines of one place that may be lost in a row, none of them having answered, before the place is given up."""
-MOST_TRIES = 5
-"""Engines that may be lost over one request before it is a failed call: it may be what ends them."""
+"""Engines of one place that may be lost in a row, none of them having answered, before the place is given up.
+
+One that hangs while it loads counts twice; one that was asked a single request, not at all.
+"""
+SUSPECT, GUILTY = 2, 4
+"""Engines that a request may be lost with before it is asked alone, and before it is a failed call."""
+MOST_GUILTY = 3
+"""Such requests in a row, none having been answered between, at which it is rather the engines: the run stops."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _HELLO = 300.0  # seconds that an actor has to start; an environment may have to be made first
@@ -84,6 +92,7 @@ class _Place:
         self.actor: Any = None
         self.starting: asyncio.Task[None] | None = None
         self.ready = False  # loaded
+        self.kept = False  # for a request that is asked alone
         self.flying, self.lost = 0, 0
         self.heard = 0.0
         self.gone: ArenaloopError | None = None
@@ -109,8 +118,12 @@ class Pool:
         self._places = [_Place(at) for at in range(wanted.engines)]
         self._users: WeakSet[object] = WeakSet()
         self._adapters: set[Adapter] = set()
+        self._guilty = 0  # requests in a row
         self._stale = False  # loaded without room for an adapter that has come since
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._most = 1  # requests in flight at one engine
+        self._waiting: deque[asyncio.Future[None]] = deque()  # for a place
+        self._alone: list[asyncio.Future[None]] = []  # likewise, for one without requests
 
     @cached_property
     def weights(self) -> str:
@@ -122,9 +135,10 @@ class Pool:
         """Whether engines are there that no model asks any more."""
         return not self._users and any(place.actor is not None for place in self._places)
 
-    def join(self, model: object, adapter: Adapter | None) -> None:
-        """A model may be about to ask."""
+    def join(self, model: object, adapter: Adapter | None, concurrency: int) -> None:
+        """A model may be about to ask, with so many requests in flight."""
         self._users.add(model)
+        self._most = max(self._most, math.ceil(concurrency / self.wanted.engines))
         if adapter is not None and adapter not in self._adapters:
             self._adapters.add(adapter)
             self._stale = any(place.actor is not None for place in self._places)
@@ -135,6 +149,7 @@ class Pool:
         if not self._users:
             for place in self._places:
                 place.lost, place.gone = 0, None
+            self._guilty = 0
 
     async def ask(self, request: Request, adapter: Adapter | None) -> tuple[Completion | Cause, int]:
         """What a request brought, and how often it was sent.
@@ -146,24 +161,28 @@ class Pool:
         if self._stale:
             self._stale = False
             await self.close()
-        why = ""
-        for sent in range(1, MOST_TRIES + 1):
-            place = await self._free()
+        for sent in itertools.count(1):
+            alone = sent > SUSPECT
+            place = await self._free(alone)
             actor = place.actor
             place.flying += 1
             try:
                 told = await self._answered(place, actor, request, adapter)
             finally:
                 place.flying -= 1
-            if isinstance(told.value, Completion):
-                place.lost = 0
-                return told.value, sent
+                place.kept = place.kept and not alone
+                self._wake()
             if not told.dead:
-                place.lost = 0
-                return Cause(told.why), sent
-            why = told.why
-            self._lose(place, actor, why)
-        return Cause(f"lost with {MOST_TRIES} engines, one after the other; the last: {why}"), MOST_TRIES
+                place.lost = self._guilty = 0
+                return told.value if isinstance(told.value, Completion) else Cause(told.why), sent
+            if place.actor is actor:  # the first of its requests that hears of it
+                self._count(place, told.why, 0 if alone else 1)
+            if sent == GUILTY:
+                self._guilty += 1
+                if self._guilty >= MOST_GUILTY:
+                    raise EndpointDownError(f"{self.wanted.who}: engines are lost whatever they are asked: {told.why}")
+                return Cause(f"lost with {sent} engines, the last of which had nothing else to do: {told.why}"), sent
+        raise AssertionError
 
     async def close(self) -> None:
         """End the engines; they are started anew when they are asked again."""
@@ -178,40 +197,84 @@ class Pool:
                     await _of(actor.close.remote())
             _kill(actor)
 
-    async def _free(self) -> _Place:
-        """The engine with the fewest requests in flight; those that are not there are started meanwhile."""
+    async def _free(self, alone: bool) -> _Place:
+        """The engine with the fewest requests in flight, or one with none that is kept for this one.
+
+        Those that are not there are started meanwhile.
+        """
         if self._loop is not (loop := asyncio.get_running_loop()):
-            self._loop = loop
-            for place in self._places:
-                place.starting, place.flying = None, 0  # what another loop was at has ended with it
-                if not place.ready:
-                    self._stop(place)
-        while True:
-            for place in self._places:
-                if place.actor is None and place.gone is None and place.starting is None:
-                    place.starting = loop.create_task(self._start(place))
-            refused = next((p.gone for p in self._places if isinstance(p.gone, ConfigError)), None)
-            if refused is not None:
-                raise refused
-            up = [place for place in self._places if place.ready]
-            if up:
-                return min(up, key=lambda place: place.flying)
-            starting = [place.starting for place in self._places if place.starting is not None]
-            if not starting:
-                raise next(place.gone for place in self._places if place.gone is not None)
-            await asyncio.wait(starting, return_when=asyncio.FIRST_COMPLETED)
+            self._begin(loop)
+        kept: _Place | None = None
+        try:
+            while True:
+                for place in self._places:
+                    if place.actor is None and place.gone is None and place.starting is None:
+                        place.starting = loop.create_task(self._start(place))
+                self._look_for_the_end()
+                free = [place for place in self._places if place.ready and not place.kept]
+                if alone and free and (kept is None or kept.gone is not None or kept not in self._places):
+                    kept = min(free, key=lambda place: place.flying)
+                    kept.kept = True
+                if kept is not None and kept.ready and not kept.flying:
+                    found, kept = kept, None
+                    return found
+                if not alone and free and (least := min(free, key=lambda place: place.flying)).flying < self._most:
+                    return least
+                await self._turn(alone)
+        finally:
+            if kept is not None:
+                kept.kept = False
+                self._wake(everybody=True)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Forget what another event loop was at: it has ended."""
+        self._loop = loop
+        self._waiting.clear()
+        self._alone.clear()
+        for place in self._places:
+            place.starting, place.flying, place.kept = None, 0, False
+            if not place.ready:
+                self._stop(place)
+
+    async def _turn(self, alone: bool) -> None:
+        """Wait until a place may be free."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        (self._alone if alone else self._waiting).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._wake()  # it may have been told, and tells the next
+            raise
+
+    def _wake(self, *, everybody: bool = False) -> None:
+        """Let one that waits look again, or everybody; those that are asked alone are few, and always do."""
+        told, self._alone = self._alone, []
+        while self._waiting:
+            told.append(turn := self._waiting.popleft())
+            if not everybody and not turn.done():
+                break
+        for turn in told:
+            if not turn.done():
+                turn.set_result(None)
+
+    def _look_for_the_end(self) -> None:
+        """Raise where an environment cannot hold the engine, or every place is given up."""
+        gone = [place.gone for place in self._places if place.gone is not None]
+        for error in gone:
+            if isinstance(error, ConfigError) or len(gone) == len(self._places):
+                raise error
 
     async def _start(self, place: _Place) -> None:
         """Start one engine, or note why none can be."""
         try:
             if place.lost:
-                await asyncio.sleep(min(_FIRST_PAUSE * 2 ** (place.lost - 1), _LONGEST_PAUSE))
+                await asyncio.sleep(min(_FIRST_PAUSE * 2**place.lost, _LONGEST_PAUSE))
             await self._load(place)
         except ArenaloopError as error:
             place.gone = error
             self._stop(place)
         except TimeoutError as error:  # what hangs once will hang again: it is tried but once more
-            self._count(place, str(error), MOST_LOST // 2)
+            self._count(place, str(error), 2)
         except Exception as error:  # of Ray, in whatever form it says that an actor cannot be
             why = first_line(error)
             if "arenaloop is not installed" in why:
@@ -220,6 +283,7 @@ class Pool:
                 self._count(place, why)
         finally:
             place.starting = None
+            self._wake(everybody=True)
 
     async def _load(self, place: _Place) -> None:
         for other in _POOLS:
@@ -250,7 +314,7 @@ class Pool:
             async with asyncio.timeout(seconds):
                 return await _of(reference)
         except TimeoutError:
-            raise TimeoutError(f"it {what} within {seconds:,.0f} s") from None
+            raise TimeoutError(f"it {what} within {seconds:,g} s") from None
 
     def _made(self) -> Any:
         """An actor; blocking."""
@@ -305,11 +369,6 @@ class Pool:
             return Told(why=_died(error), dead=True)
         place.heard = time.monotonic()
         return told
-
-    def _lose(self, place: _Place, actor: Any, why: str) -> None:
-        """An engine is lost: noted by the first of its requests that hears of it."""
-        if place.actor is actor and actor is not None:
-            self._count(place, why)
 
     def _count(self, place: _Place, why: str, times: int = 1) -> None:
         self._stop(place)
