@@ -152,8 +152,8 @@ class ModelSettings(Settings):
     threads: int | None = Field(None, ge=1)
     """torch threads while it answers (local models only); null = 1 for a tiny model on a CPU, else as they are"""
     options: dict[str, Any] = Field(default_factory=dict)
-    """settings of the sandbox's players and judge, of synthetic annotators (noise, seat_bias, …), and of ray-vllm: engines
-    (gpu_memory_utilization, …)"""
+    """settings of the sandbox's players and judge, of synthetic annotators (noise, seat_bias, …), and of the engines of
+    ray-vllm (gpu_memory_utilization, …)"""
     best_of_n: BestOfNSettings | None = None
     """answer with the best of n samples (contestants only; their temperature is 1 where none is set)"""
 
