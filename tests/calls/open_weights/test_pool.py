@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,7 +68,7 @@ class ActorDiedError(Exception):
 
 
 @pytest.fixture(autouse=True)
-def _no_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def kill(actor: Actor) -> None:
         actor.killed = True
 
@@ -76,7 +76,6 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(kill=kill, cancel=print, exceptions=errors))
     monkeypatch.setattr(pools, "_FIRST_PAUSE", 0.0)
     monkeypatch.setattr(pools, "_POOLS", [])
-    yield
 
 
 def made(

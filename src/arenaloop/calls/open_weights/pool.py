@@ -7,6 +7,7 @@ stored: what it had in hand is asked again of another, or of the one that takes 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import itertools
 import math
 import re
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -191,11 +192,7 @@ class Pool:
             if place.starting is not None and place.starting.get_loop() is asyncio.get_running_loop():
                 place.starting.cancel()
         self._places = [_Place(at) for at in range(self.wanted.engines)]
-        for actor in actors:
-            with suppress(Exception):  # it is gone
-                async with asyncio.timeout(_CLOSE):
-                    await _of(actor.close.remote())
-            _kill(actor)
+        await asyncio.gather(*map(_end, actors))
 
     async def _free(self, alone: bool) -> _Place:
         """The engine with the fewest requests in flight, or one with none that is kept for this one.
@@ -322,6 +319,7 @@ class Pool:
 
         wanted = self.wanted
         connected(wanted.address)
+        _close_at_exit()
         if wanted.address is None:
             there, needed = ray.cluster_resources().get("GPU", 0.0), wanted.gpus * wanted.engines
             if needed > there:
@@ -392,6 +390,23 @@ def _died(error: Exception) -> str:
     if (found := _EXIT.search(told)) is not None:
         return f"its process ended ({found[1]}: {found[2]})"
     return first_line(error)
+
+
+@cache
+def _close_at_exit() -> None:
+    """Have engines end their own processes, which may hold GPUs, before the cluster is left."""
+    atexit.register(lambda: asyncio.run(_close_all()))
+
+
+async def _close_all() -> None:
+    await asyncio.gather(*(pool.close() for pool in _POOLS))
+
+
+async def _end(actor: Any) -> None:
+    with suppress(Exception):  # it is gone
+        async with asyncio.timeout(_CLOSE):
+            await _of(actor.close.remote())
+    _kill(actor)
 
 
 async def _of(reference: Any) -> Any:
