@@ -36,7 +36,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def built(spec: str, **more: object) -> RayWeights:
-    found = model(ModelSettings(spec=spec, **more))  # type: ignore[arg-type]
+    found = model(ModelSettings(spec=spec, **more))
     assert isinstance(found, RayWeights)
     return found
 

@@ -38,8 +38,8 @@ def ray_weights(settings: ModelSettings) -> RayWeights:
         MissingExtraError: Ray is not installed.
         StoppedError: ``address=auto``, and there is no cluster on this machine.
     """
+    from arenaloop.calls.open_weights.actors import Wanted
     from arenaloop.calls.open_weights.model import RayWeights
-    from arenaloop.calls.open_weights.pool import Wanted
 
     where = f"SPEC {settings.spec!r}"
     found, _, query = settings.spec.partition(":")[2].partition("?")

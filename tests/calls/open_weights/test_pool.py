@@ -14,9 +14,10 @@ import pytest
 
 from arenaloop.calls.engines.ray_cluster import Versions
 from arenaloop.calls.open_weights import pool as pools
+from arenaloop.calls.open_weights.actors import Wanted
 from arenaloop.calls.open_weights.base import Adapter, EngineSettings, Loaded
 from arenaloop.calls.open_weights.holder import Told
-from arenaloop.calls.open_weights.pool import Cause, Pool, Wanted
+from arenaloop.calls.open_weights.pool import Cause, Pool
 from arenaloop.errors import ConfigError, EndpointDownError
 from arenaloop.types import Completion, Request
 

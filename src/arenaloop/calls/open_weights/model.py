@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from arenaloop.calls.open_weights.actors import Wanted
 from arenaloop.calls.open_weights.base import VLLM, Adapter
-from arenaloop.calls.open_weights.pool import Cause, Pool, Wanted, pool_of
+from arenaloop.calls.open_weights.pool import Cause, Pool, pool_of
 from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.models.openai_wire import with_system
 from arenaloop.types import Completion, Request, Status, content_hash

@@ -10,27 +10,24 @@ import asyncio
 import atexit
 import itertools
 import math
-import re
 import time
 from collections import deque
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from arenaloop.calls.engines.ray_cluster import Versions, connected
+from arenaloop.calls.engines.ray_cluster import Versions
 from arenaloop.calls.engines.ray_slots import first_line
-from arenaloop.calls.open_weights.base import VLLM, Adapter, EngineSettings
-from arenaloop.calls.open_weights.holder import Holder, Told
+from arenaloop.calls.open_weights.actors import Wanted, died, end, kill, of, start
+from arenaloop.calls.open_weights.base import Adapter
+from arenaloop.calls.open_weights.holder import Told
 from arenaloop.errors import ArenaloopError, ConfigError, EndpointDownError
-from arenaloop.models.adapters import rank_of
 from arenaloop.models.base import NOTICE
 from arenaloop.models.checkpoint import checkpoint_fingerprint
 from arenaloop.types import Completion, Request
 
-__all__ = ["GUILTY", "MOST_GUILTY", "MOST_LOST", "SUSPECT", "Cause", "Pool", "Wanted", "pool_of"]
+__all__ = ["GUILTY", "MOST_GUILTY", "MOST_LOST", "SUSPECT", "Cause", "Pool", "pool_of"]
 
 MOST_LOST = 4
 """Engines of one place that may be lost in a row, none of them having answered, before the place is given up.
@@ -44,39 +41,7 @@ MOST_GUILTY = 3
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _HELLO = 300.0  # seconds that an actor has to start; an environment may have to be made first
-_CLOSE = 5.0  # seconds that an engine has to end its own processes
 _LOOK_EVERY = 5.0
-_EXIT = re.compile(r"Worker exit type: (\w+) Worker exit detail: (.+?)\. Some common")
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Engines that a SPEC asks for.
-
-    Attributes:
-        settings: what each loads.
-        engine: its class, as MODULE:CLASS.
-        engines: how many.
-        gpus: GPUs of each.
-        address: HOST:PORT of the cluster; None = one that is started on this machine.
-        environment: Ray's ``runtime_env`` of the actors.
-        load_seconds: that an engine may take to load.
-        silent_seconds: that it may bring no answer while it has requests.
-    """
-
-    settings: EngineSettings
-    engine: str = VLLM
-    engines: int = 1
-    gpus: float = 1
-    address: str | None = None
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    load_seconds: float = 1800.0
-    silent_seconds: float = 900.0
-
-    @property
-    def who(self) -> str:
-        """In words, for messages."""
-        return f"ray-vllm:{self.settings.model}"
 
 
 class Cause(NamedTuple):
@@ -192,7 +157,7 @@ class Pool:
             if place.starting is not None and place.starting.get_loop() is asyncio.get_running_loop():
                 place.starting.cancel()
         self._places = [_Place(at) for at in range(self.wanted.engines)]
-        await asyncio.gather(*map(_end, actors))
+        await asyncio.gather(*map(end, actors))
 
     async def _free(self, alone: bool) -> _Place:
         """The engine with the fewest requests in flight, or one with none that is kept for this one.
@@ -207,7 +172,7 @@ class Pool:
                 for place in self._places:
                     if place.actor is None and place.gone is None and place.starting is None:
                         place.starting = loop.create_task(self._start(place))
-                self._look_for_the_end()
+                self._look_for_theend()
                 free = [place for place in self._places if place.ready and not place.kept]
                 if alone and free and (kept is None or kept.gone is not None or kept not in self._places):
                     kept = min(free, key=lambda place: place.flying)
@@ -254,7 +219,7 @@ class Pool:
             if not turn.done():
                 turn.set_result(None)
 
-    def _look_for_the_end(self) -> None:
+    def _look_for_theend(self) -> None:
         """Raise where an environment cannot hold the engine, or every place is given up."""
         gone = [place.gone for place in self._places if place.gone is not None]
         for error in gone:
@@ -287,7 +252,8 @@ class Pool:
             if other is not self and other.idle:
                 await other.close()
         actor = place.actor = await asyncio.to_thread(self._made)
-        versions, node = await self._within(_HELLO, actor.hello.remote(), "did not start")
+        slow = f"did not start (no node has {self.wanted.gpus:g} GPUs free, or the environment takes long)"
+        versions, node = await self._within(_HELLO, actor.hello.remote(), slow)
         if versions != (here := Versions.here()):
             raise ConfigError(
                 f"{self.wanted.who}: the workers' environment on {node} has {versions}, and this process {here}: "
@@ -309,37 +275,15 @@ class Pool:
     async def _within(self, seconds: float, reference: Any, what: str) -> Any:
         try:
             async with asyncio.timeout(seconds):
-                return await _of(reference)
+                return await of(reference)
         except TimeoutError:
             raise TimeoutError(f"it {what} within {seconds:,g} s") from None
 
     def _made(self) -> Any:
         """An actor; blocking."""
-        import ray
-
-        wanted = self.wanted
-        connected(wanted.address)
+        made = start(self.wanted, self._adapters)
         _close_at_exit()
-        if wanted.address is None:
-            there, needed = ray.cluster_resources().get("GPU", 0.0), wanted.gpus * wanted.engines
-            if needed > there:
-                raise ConfigError(
-                    f"{wanted.who}: {wanted.engines} engines of {wanted.gpus:g} GPUs need {needed:g}, and Ray on this "
-                    f"machine has {there:g}; name a cluster by address=HOST:PORT"
-                )
-        ranks = [rank_of(adapter.path) for adapter in self._adapters]
-        settings = replace(wanted.settings, loras=len(ranks), lora_rank=max(ranks, default=0))
-        options: dict[str, Any] = {
-            "num_cpus": 0.001,
-            "num_gpus": wanted.gpus,
-            "max_restarts": 0,
-            "max_task_retries": 0,
-            "max_concurrency": 100_000,  # how many are sent is decided here
-        }
-        if wanted.environment:
-            options["runtime_env"] = dict(wanted.environment)
-        actor_class: Any = ray.remote(Holder)
-        return actor_class.options(**options).remote(wanted.engine, settings)
+        return made
 
     async def _answered(self, place: _Place, actor: Any, request: Request, adapter: Adapter | None) -> Told:
         """What an engine says of a request; that it is lost, too."""
@@ -364,7 +308,7 @@ class Pool:
         except ray.exceptions.RayTaskError as error:
             return Told(why=first_line(error))
         except Exception as error:  # of Ray, in whatever form it says that an actor or a node is not there any more
-            return Told(why=_died(error), dead=True)
+            return Told(why=died(error), dead=True)
         place.heard = time.monotonic()
         return told
 
@@ -379,17 +323,7 @@ class Pool:
 
     def _stop(self, place: _Place) -> None:
         actor, place.actor, place.ready = place.actor, None, False
-        _kill(actor)
-
-
-def _died(error: Exception) -> str:
-    """Why an actor ended, by what Ray knows of its process where it says that."""
-    told = " ".join(str(error).split())
-    if "OUT_OF_MEMORY" in told or "running low on memory" in told:
-        return "it was killed, since its node ran out of memory"
-    if (found := _EXIT.search(told)) is not None:
-        return f"its process ended ({found[1]}: {found[2]})"
-    return first_line(error)
+        kill(actor)
 
 
 @cache
@@ -400,24 +334,3 @@ def _close_at_exit() -> None:
 
 async def _close_all() -> None:
     await asyncio.gather(*(pool.close() for pool in _POOLS))
-
-
-async def _end(actor: Any) -> None:
-    with suppress(Exception):  # it is gone
-        async with asyncio.timeout(_CLOSE):
-            await _of(actor.close.remote())
-    _kill(actor)
-
-
-async def _of(reference: Any) -> Any:
-    """What a reference of Ray stands for."""
-    return await asyncio.wrap_future(reference.future())
-
-
-def _kill(actor: Any) -> None:
-    if actor is None:
-        return
-    import ray
-
-    with suppress(Exception):  # it is gone, or the cluster is
-        ray.kill(actor)
