@@ -56,6 +56,10 @@ class FakeEngine:
                 raise EngineDeadError("EngineCore encountered an issue")
         if POISON in text and not re.search(r"answer \d+ of", text):
             raise ValueError("The prompt cannot be tokenised")
+        if request.top_logprobs:  # a judge that answers by a label
+            best = "1" if re.findall(r"answer \d+ of (\w+)", text)[-2] == "tuned" else "2"
+            told = {label: -0.1 if label == best else -4.0 for label in "12"}
+            return Completion(text=best, logprobs=(told,), tokens_in=9, tokens_out=1)
         return Completion(text=self._said(text, adapter), status=Status.OK, tokens_in=9, tokens_out=5)
 
     async def close(self) -> None:

@@ -36,7 +36,7 @@ def weights(folder: Path) -> Path:
     return model
 
 
-def battle(folder: Path, patch: pytest.MonkeyPatch, query: str = "", prompts: int = 12, **options: Any) -> int:
+def battle(folder: Path, patch: pytest.MonkeyPatch, query: str = "", *more_line: str, **options: Any) -> int:
     """The exit code of a battle of weights and their adapter, judged by the weights."""
     model = folder / "weights" if (folder / "weights").is_dir() else weights(folder)
     (counts := folder / "counts").mkdir(exist_ok=True)
@@ -46,11 +46,11 @@ def battle(folder: Path, patch: pytest.MonkeyPatch, query: str = "", prompts: in
     for name, more in (("base", ""), ("tuned", f"&lora=tuned={folder / 'tuned'}"), ("judge", "")):
         told = {"spec": spec + more, "name": name, "options": {"folder": str(counts), **options}}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(told))
-    rows = [{"prompt": f"Question number {n}" + f" ({POISON})" * (n == 3)} for n in range(prompts)]
+    rows = [{"prompt": f"Question number {n}" + f" ({POISON})" * (n == 3)} for n in range(12)]
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     line = ["--prompts", str(folder / "prompts.jsonl"), "--judge", str(folder / "judge.yaml")]
     models = [f"--model={name}={folder / name}.yaml" for name in ("base", "tuned")]
-    patch.setattr("sys.argv", ["arenaloop", "battle", *models, *line, "--out", str(folder / "run")])
+    patch.setattr("sys.argv", ["arenaloop", "battle", *models, *line, "--out", str(folder / "run"), *more_line])
     with pytest.raises(SystemExit) as end:
         main()
     return int(end.value.code or 0)
@@ -106,3 +106,11 @@ def test_without_vllm_on_the_workers_one_line_says_so(
     told = capsys.readouterr().err.splitlines()[-1]
     assert "vllm is not installed in the workers' environment on " in told
     assert not (tmp_path / "counts" / "asked").exists()
+
+
+def test_verdicts_by_log_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert battle(tmp_path, monkeypatch, "", "--template", "labels", "--verdict", "logprob") == 3
+    rows = [json.loads(line) for line in (tmp_path / "run" / "battles.jsonl").read_text().splitlines()]
+    assert len(rows) == 11
+    assert {row[row["winner"]] for row in rows} == {"tuned"}
+    assert ["1", "12"] == lines(tmp_path, "loaded")[0][1:]
