@@ -113,4 +113,4 @@ def test_verdicts_by_log_probabilities(tmp_path: Path, monkeypatch: pytest.Monke
     rows = [json.loads(line) for line in (tmp_path / "run" / "battles.jsonl").read_text().splitlines()]
     assert len(rows) == 11
     assert {row[row["winner"]] for row in rows} == {"tuned"}
-    assert ["1", "12"] == lines(tmp_path, "loaded")[0][1:]
+    assert lines(tmp_path, "loaded")[0][1:] == ["1", "12"]
