@@ -62,6 +62,8 @@ def twice(status: Status | None, error: str | None = None) -> list[FailedVerdict
             Cause.SERVER,
         ),
         ("no answer within 120 s", Cause.SERVER),
+        ("lost with 5 Ray workers, one after the other", Cause.SERVER),
+        ("lost with 4 engines, the last of which had nothing else to do: its process ended", Cause.SERVER),
         ("ServerDisconnectedError: Server disconnected", Cause.SERVER),
         ("ClientPayloadError: not enough data", Cause.SERVER),
         ("ConnectionResetError: [Errno 104] reset by peer", Cause.SERVER),

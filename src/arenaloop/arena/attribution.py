@@ -193,7 +193,7 @@ _OVERFLOW = re.compile(
 )
 """What servers and local models say of a request that is longer than the context window."""
 _TRANSPORT = re.compile(
-    r"no answer within|timed? ?out|"
+    r"no answer within|timed? ?out|^lost with \d+ (?:engines|Ray workers)\b|"
     r"^\w*(?:Client|Server|Connect|Connection|Socket|SSL|Timeout|OS|BrokenPipe|Payload|Endpoint)\w*(?:Error|Exception|"
     r"Disconnected\w*|Reset\w*): ",
     re.IGNORECASE,

@@ -80,7 +80,8 @@ def battle(
 ) -> None:
     """Let models battle on your prompts, judged from both seats; the same command resumes.
 
-    SPEC is openai:MODEL, http://HOST:PORT/v1#MODEL, hf:ID_OR_PATH, file:ANSWERS, sandbox:NAME, or a YAML file.
+    SPEC is openai:MODEL, http://HOST:PORT/v1#MODEL, hf:ID_OR_PATH, ray-vllm:MODEL, file:ANSWERS, sandbox:NAME, or a
+    YAML file.
 
     Examples:
 

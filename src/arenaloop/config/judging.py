@@ -100,7 +100,8 @@ class ModelSettings(Settings):
     """A model by its SPEC, and how to talk to it. A bare SPEC text stands for ``{spec: TEXT}``."""
 
     spec: str
-    """openai:MODEL, http://HOST:PORT/v1#MODEL, hf:ID_OR_PATH (a folder or a GGUF file), file:ANSWERS or sandbox:NAME"""
+    """openai:MODEL, http://HOST:PORT/v1#MODEL, hf:ID_OR_PATH (a folder or a GGUF file), ray-vllm:MODEL, file:ANSWERS or
+    sandbox:NAME"""
     name: str | None = None
     """what leaderboards call it; null = the last part of the SPEC"""
     sampling: SamplingSettings = SamplingSettings()
@@ -151,7 +152,8 @@ class ModelSettings(Settings):
     threads: int | None = Field(None, ge=1)
     """torch threads while it answers (local models only); null = 1 for a tiny model on a CPU, else as they are"""
     options: dict[str, Any] = Field(default_factory=dict)
-    """settings of the sandbox's players and judge, and of synthetic annotators (noise, seat_bias, …)"""
+    """settings of the sandbox's players and judge, of synthetic annotators (noise, seat_bias, …), and of the engines of
+    ray-vllm (gpu_memory_utilization, …)"""
     best_of_n: BestOfNSettings | None = None
     """answer with the best of n samples (contestants only; their temperature is 1 where none is set)"""
 

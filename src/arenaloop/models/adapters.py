@@ -37,6 +37,7 @@ __all__ = [
     "is_adapter",
     "merge_into",
     "model_config",
+    "rank_of",
     "whole_state",
     "write",
 ]
@@ -69,6 +70,19 @@ def base_of(path: str | Path) -> tuple[str, str | None]:
     if not base or Path(base).resolve() == Path(path).resolve():
         raise InputError(f"{path}: {CONFIG} names no model that the adapter belongs to")
     return str(base), revision
+
+
+def rank_of(path: str | Path) -> int:
+    """The largest rank among an adapter's matrices.
+
+    Raises:
+        InputError: the folder holds no adapter, or its configuration does not say it.
+    """
+    try:
+        config = json.loads(read_regular(Path(path) / CONFIG))
+        return max(int(rank) for rank in (config["r"], *(config.get("rank_pattern") or {}).values()))
+    except (OSError, ValueError, TypeError, KeyError):
+        raise InputError(f"{path}: no adapter, or {CONFIG} does not say its rank (r)") from None
 
 
 def model_config(path: str | Path) -> dict[str, Any]:

@@ -44,6 +44,7 @@ KINDS = (
     "openai:MODEL",
     "http://HOST:PORT/v1#MODEL",
     "hf:ID_OR_PATH",
+    "ray-vllm:MODEL",
     "file:ANSWERS",
     "sandbox:NAME",
     "FILE.yaml",
@@ -99,7 +100,11 @@ def model(settings: ModelSettings) -> Model | RecordedModel:
     if kind == "openai" and rest:
         base_url = os.environ.get("OPENAI_BASE_URL") or _DEFAULT_BASE_URL
         return _server(settings, f"{base_url}#{rest}", key_env="OPENAI_API_KEY")
-    refuse_servers_settings(settings, "system" if kind == "hf" else "")
+    refuse_servers_settings(settings, "system" if kind in ("hf", "ray-vllm") else "")
+    if kind == "ray-vllm":
+        from arenaloop.specs.ray_vllm import ray_weights
+
+        return ray_weights(settings)
     if kind == "hf" and rest:
         from arenaloop.models.checkpoint import require_chat_template
 

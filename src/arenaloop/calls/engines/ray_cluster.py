@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from arenaloop.errors import ConfigError, MissingExtraError, StoppedError
 
-__all__ = ["Cluster", "Versions", "look_for_ray", "place", "probe"]
+__all__ = ["Cluster", "Versions", "connected", "look_for_ray", "place", "probe"]
 
 _KNOCK = 5.0  # seconds that an address has to take a connection
 _START = 120.0  # seconds that Ray has to connect, or to start on this machine
@@ -103,18 +103,18 @@ class Cluster:
 
     Args:
         address: HOST:PORT; None starts a cluster on this machine, which ends with the connection.
-        cpus: of a cluster that is started here.
+        cpus, gpus: of a cluster that is started here; None = as many GPUs as this machine has.
 
     Raises:
         StoppedError: nobody answers there.
         MissingExtraError: Ray is not installed.
     """
 
-    def __init__(self, address: str | None, *, cpus: int = 1) -> None:
+    def __init__(self, address: str | None, *, cpus: int = 1, gpus: int | None = 0) -> None:
         look_for_ray()
         if address is not None:
             probe(address)
-        self.address, self._cpus = address, cpus
+        self.address, self._cpus, self._gpus = address, cpus, gpus
         self._ready, self._close = threading.Event(), threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._hold, name="ray cluster", daemon=True)
@@ -151,7 +151,7 @@ class Cluster:
 
     def _hold(self) -> None:
         try:
-            own = _start(self.address, self._cpus)
+            own = _start(self.address, self._cpus, self._gpus)
         except Exception as error:  # told to whoever waits
             self._failure = _in_words(error, self.address)
             self._ready.set()
@@ -178,7 +178,28 @@ class Cluster:
                     return
 
 
-def _start(address: str | None, cpus: int) -> bool:
+_CONNECTED: dict[str | None, Cluster] = {}
+_CONNECTING = threading.Lock()
+
+
+def connected(address: str | None, seconds: float = 5.0) -> Cluster:
+    """The cluster at an address, with the GPUs of this machine where it is started here; blocking.
+
+    It is connected to once, and left when the process ends, within so many seconds.
+
+    Raises:
+        ConfigError, MissingExtraError, StoppedError: as of `Cluster`.
+    """
+    with _CONNECTING:
+        if (found := _CONNECTED.get(address)) is None:
+            found = Cluster(address, gpus=None)
+            found.open()
+            atexit.register(found.close, seconds)
+            _CONNECTED[address] = found
+        return found
+
+
+def _start(address: str | None, cpus: int, gpus: int | None) -> bool:
     """Whether a connection was made; False where this process has one already."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -193,7 +214,7 @@ def _start(address: str | None, cpus: int) -> bool:
     ray.init(
         address="local",
         num_cpus=cpus,
-        num_gpus=0,
+        num_gpus=gpus,
         include_dashboard=False,
         object_store_memory=_STORE_BYTES,
         **quiet,
