@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,18 @@ from arenaloop.arena.matchmaking import Schedule
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import run_tournament
 from arenaloop.calls.answers import Contestant
-from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes
+from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes, votes_of_run
 from arenaloop.data.run_battles import read_run
 from arenaloop.errors import ConfigError
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.jury import Jury, JuryRule
 from arenaloop.judges.pairwise import PairwiseJudge
 from arenaloop.models.scripted import ScriptedModel
+from arenaloop.ratings.arrays import sigmoid
 from arenaloop.ratings.battles import Battles
 from arenaloop.sandbox.judge import read_judge_prompt
 from arenaloop.store import Store
-from arenaloop.types import Prompt, Request
+from arenaloop.types import Prompt, Request, content_hash
 
 PROMPTS = [Prompt.of(f"question {n}") for n in range(8)]
 WORDS = {"a": "aaa", "b": "bb", "c": "c"}
@@ -150,6 +152,88 @@ def test_the_games_behind_a_run_tell_the_seat_as_its_leaderboard_does(tmp_path: 
     assert won_by_first(turned, 1) == won_by_first(games, 1, 2)
     (out / "arena.db").unlink()
     assert games_of_run(out) is None
+
+
+def played(out: Path, names: str, same: str, seats: Any = "both", blind: bool = False, merge: Any = "mean") -> Path:
+    """Each letter is better than the next one by 1.5 nats, as much as the first seat is worth.
+
+    Args:
+        names: of the models, in the order of the schedule.
+        same: answers to 24 of 60 prompts, which no judge tells apart; with NAME in it their texts differ nevertheless.
+        blind: whether those verdicts go to the first seat; else they tie.
+    """
+    out.mkdir()
+    prompts = [Prompt.of(f"question {n:02}") for n in range(60)]
+
+    def judge(request: Request) -> str:
+        seen = read_judge_prompt(request.messages[-1]["content"])
+        assert seen is not None
+        one, two = seen[1][-1].strip(), seen[2][-1].strip()
+        if one.startswith("same"):
+            return "Scores: 7 5" if blind else "Scores: 5 5"
+        odds = 1.5 * (ord(two[0]) - ord(one[0])) + 1.5
+        won = int(content_hash(one, two)[:8], 16) / 16**8 < sigmoid(np.array(odds))
+        return "Scores: 9 2" if won else "Scores: 3 8"
+
+    def contestant(name: str) -> Contestant:
+        def answer(request: Request) -> str:
+            number = request.messages[-1]["content"][-2:]
+            return (same.replace("NAME", name) if int(number) < 24 else name) + " " + number
+
+        return Contestant(name, ScriptedModel(name, answer))
+
+    plan = BattlePlan(
+        contestants=[contestant(name) for name in names],
+        judge=PairwiseJudge(ScriptedModel("judge", judge)),
+        prompt_ids=[p.id for p in prompts],
+        schedule=Schedule(tuple(combinations(names, 2))),
+        seats=seats,
+        merge=merge,
+    )
+    with Store(out / "arena.db") as store:
+        store.add_prompts(prompts)
+        store.flush()
+        run_tournament(plan, store, out)
+    return out
+
+
+def seat_of(out: Path) -> Any:
+    return json.loads((out / "leaderboard.json").read_bytes())["seat"]
+
+
+def seatings(games: Battles) -> list[list[int]]:
+    return np.bincount(games.a * 3 + games.b, minlength=9).reshape(3, 3).tolist()
+
+
+@pytest.mark.parametrize(
+    ("names", "merge", "blind"), [("abc", "mean", False), ("cba", "two_battles", False), ("abc", "mean", True)]
+)
+def test_equal_texts_tell_of_the_seat_what_two_verdicts_on_them_would(
+    tmp_path: Path, names: str, merge: str, blind: bool
+) -> None:
+    asked = seat_of(played(tmp_path / "asked", names, "same NAME", blind=blind, merge=merge))
+    out = played(tmp_path / "equal", names, "same", blind=blind, merge=merge)
+    assert seat_of(out) == pytest.approx(asked)
+    assert asked["value"] > 0.4
+    games = games_of_run(out)
+    assert games is not None
+    assert seatings(games) == [[0, 60, 60], [60, 0, 60], [60, 60, 0]]
+    with Store(out / "arena.db", readonly=True) as store:
+        votes = votes_of_run(out, store)
+    assert votes.equal is not None
+    assert (len(votes.battles), int(votes.equal.sum())) == (3 * (2 * 36 + 24), 3 * 24)
+
+
+@pytest.mark.parametrize("names", ["abc", "cba"])  # model_a is the better one, or the worse
+def test_equal_texts_of_seeded_seats_are_games_from_each_seat_in_turn(tmp_path: Path, names: str) -> None:
+    asked = seat_of(played(tmp_path / "asked", names, "same NAME", "seeded"))
+    out = played(tmp_path / "equal", names, "same", "seeded")
+    games = games_of_run(out)
+    assert games is not None
+    assert len(games) == 3 * 60
+    assert seatings(games.rows(games.score_a == 0.5)) == [[0, 12, 12], [12, 0, 12], [12, 12, 0]]
+    assert seat_of(out)["value"] == pytest.approx(asked["value"], abs=0.1)
+    assert asked["value"] > 0.2
 
 
 def won_by_first(battles: Battles, first: int, second: int = 0) -> float:

@@ -61,7 +61,6 @@ def reliability_board(
         level=level,
         plain=False,
         games=votes.games,
-        paired=battles is not None,
     )
     rows = ranked(table, rating, lower, upper, None, None, worth)
     if battles is not None:

@@ -16,7 +16,7 @@ from arenaloop.ratings.cycles import Cycles, cycles
 from arenaloop.ratings.drawn_ranks import drawn_ranks
 from arenaloop.ratings.intervals import Intervals
 from arenaloop.ratings.order import Neighbours, Order, board_order
-from arenaloop.ratings.seat_effect import SeatEffect, seat_effect
+from arenaloop.ratings.seat_effect import SeatEffect, repeats, seat_effect
 from arenaloop.ratings.sums import BattleSums
 from arenaloop.ratings.tie_rules import orders_by_rule
 
@@ -120,7 +120,6 @@ def worth_of(
     voters: tuple[float, float] | None = None,
     plain: bool = True,
     games: Battles | None = None,
-    paired: bool = True,
 ) -> Worth:
     """What a board's order is worth.
 
@@ -135,6 +134,8 @@ def worth_of(
         voters: see `board_flags`.
         plain: whether ratings hold nothing equal: what they would be by another rule for ties, and how many circles
             they predict, is asked of the battles alone.
+        games: the verdicts behind the battles, the first seat in column a. All of one pair on one prompt are one
+            observation, and paired where they are from both seats.
     """
     clustered = cluster != "battle"
     fit = spread.fit
@@ -142,8 +143,9 @@ def worth_of(
     if games is None:
         seat = seat_effect(battles, fit, clustered=clustered, level=level)
     else:
-        by_prompt = games.cluster is not None and (clustered or paired)  # both games of a battle are one observation
-        seat = seat_effect(games, fit, clustered=by_prompt, paired=paired and by_prompt, level=level)
+        repeated, paired = repeats(games)
+        by_prompt = repeated or (clustered and games.cluster is not None)
+        seat = seat_effect(games, fit, clustered=by_prompt, paired=paired, level=level)
     every = battles if of_all is None else of_all
     rules, circles = {}, None
     if plain:

@@ -19,9 +19,10 @@ from arenaloop.data.formats.judgments import battle_columns, is_own
 from arenaloop.data.run_battles import arena_of, is_run, judged_hashes, read_failures, read_run
 from arenaloop.errors import ArenaFileError, ConfigError, InputError, StorageError
 from arenaloop.jsonl import read_rows
-from arenaloop.ratings.arrays import IntArray, encode
+from arenaloop.ratings.arrays import BoolArray, IntArray, encode
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.outcomes import WINNER_SCORES
+from arenaloop.ratings.seat_effect import repeats
 from arenaloop.regular_files import read_regular
 from arenaloop.store import Store
 from arenaloop.tables import file_error, table_rows
@@ -42,6 +43,7 @@ class JudgedVotes:
         judges: their names.
         failed: verdicts of members without an outcome, by judge.
         merged: the battles that the votes came to by the run's rule; None where each vote stands for itself.
+        equal: votes between equal texts, where one verdict stands for either seat; None where that is not known.
     """
 
     battles: Battles
@@ -49,11 +51,40 @@ class JudgedVotes:
     judges: tuple[str, ...]
     failed: dict[str, int]
     merged: Battles | None = None
+    equal: BoolArray | None = None
 
     @property
     def games(self) -> Battles:
-        """The votes that a judge gave, and so from a seat."""
-        return self.battles.rows(self.judge < len(self.judges))
+        """The votes that a judge gave, each a game from a seat.
+
+        A vote between equal texts is a game from either seat, with the same score for the first. Where others were
+        asked from one seat only it is one game, from each seat in turn: always from that of model_a it would tell of
+        the models, not of the seat.
+        """
+        given = self.judge < len(self.judges)
+        if self.equal is None or not (given & self.equal).any():
+            return self.battles.rows(given)
+        alike = self.equal[given]
+        games = self.battles.rows(given)
+        assert games.cluster is not None
+        _, both = repeats(games.rows(~alike))
+        if both:
+            index = np.concatenate([np.arange(len(games)), np.flatnonzero(alike)])
+            turned = np.arange(len(index)) >= len(games)
+        else:
+            index = np.arange(len(games))
+            pair = np.minimum(games.a, games.b).astype(np.int64) * len(games.models) + np.maximum(games.a, games.b)
+            _, nth = np.unique((pair * games.clusters + games.cluster)[alike], return_inverse=True)
+            turned = np.zeros(len(games), dtype=bool)
+            turned[alike] = nth % 2 == 1
+        a, b = games.a[index], games.b[index]
+        return replace(
+            games,
+            a=np.where(turned, b, a),
+            b=np.where(turned, a, b),
+            score_a=games.score_a[index],
+            cluster=games.cluster[index],
+        )
 
 
 def read_judged_votes(path: Path) -> JudgedVotes:
@@ -126,6 +157,7 @@ def votes_of_run(directory: Path, store: Store) -> JudgedVotes:
     """
     rows: list[tuple[Any, Any, float, Any]] = []
     prompts: list[str] = []
+    equal: list[bool] = []
     failed: dict[str, int] = {}
     seen: set[tuple[str, str, str]] = set()
     for batch in _batches(directory / "battles.jsonl"):
@@ -134,6 +166,7 @@ def votes_of_run(directory: Path, store: Store) -> JudgedVotes:
             if row.get("own_failure") is not None:
                 rows.append((row["model_a"], row["model_b"], WINNER_SCORES[str(row["winner"])], ""))
                 prompts.append(str(row.get("prompt_id")))
+                equal.append(False)
                 continue
             told = [rulings[key] for key in row.get("verdicts") or () if key in rulings]
             of_a, of_b = judged_hashes(row, told, store)
@@ -153,13 +186,14 @@ def votes_of_run(directory: Path, store: Store) -> JudgedVotes:
                 score = WINNER_SCORES[Winner.of(ruling.outcome).value]
                 rows.append((first, second, score, ruling.judge))
                 prompts.append(str(row.get("prompt_id")))
+                equal.append(of_a == of_b)
     if not any(row[3] for row in rows):
         raise InputError(f"{directory}: no verdicts behind its battles in {store.path.name}")
     notes = []
     if failed:
         told_of = ", ".join(f"{n:,} of {name}" for name, n in sorted(failed.items()))
         notes.append(f"verdicts without an outcome left out: {told_of}")
-    votes = _votes(rows, prompts, None, failed, notes, str(directory), own=True)
+    votes = _votes(rows, prompts, None, failed, notes, str(directory), own=True, equal=equal)
     failures = read_failures(directory)
     if failures.undecided:
         notes.append(f"{len(failures.undecided):,} undecided battles: rule reliability does not bound what they change")
@@ -186,6 +220,7 @@ def _votes(
     source: str,
     *,
     own: bool = False,
+    equal: Sequence[bool] | None = None,
 ) -> JudgedVotes:
     """Votes from (model in the first seat, in the second, its score, judge); with `own` some may have no judge."""
     names = ["" if row[3] is None else str(row[3]) for row in rows]
@@ -206,7 +241,7 @@ def _votes(
             score,
             weight=weight,
             prompt_ids=prompts,
-            covariates={"judge": judge},
+            covariates={"judge": judge} | ({} if equal is None else {"equal": np.array(equal, dtype=np.float64)}),
             notes=(*notes, *more),
         )
     except ValueError as error:
@@ -214,4 +249,6 @@ def _votes(
     order = sorted(range(len(judges)), key=lambda code: judges[code])
     place = np.append(np.argsort(order), len(judges)).astype(np.int64)
     of = place[battles.covariates["judge"].astype(np.int64)] if len(battles) else np.zeros(0, dtype=np.int64)
-    return JudgedVotes(replace(battles, covariates={}), of, tuple(judges[code] for code in order), failed)
+    alike = None if equal is None else battles.covariates["equal"] > 0
+    of_votes = tuple(judges[code] for code in order)
+    return JudgedVotes(replace(battles, covariates={}), of, of_votes, failed, equal=alike)

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from arenaloop.ratings.arrays import FloatArray, sigmoid, tally
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry
 from arenaloop.ratings.student import t_quantile
 from arenaloop.ratings.sums import BattleSums
 
-__all__ = ["SeatEffect", "seat_effect"]
+__all__ = ["SeatEffect", "repeats", "seat_effect"]
 
 _WITHIN = 0.1
 """Share of the battles' seats that must vary within pairs of models: 2 % of a pair's battles in the rare order are
@@ -112,6 +113,17 @@ def seat_effect(
     error = float(np.sqrt(summed * units / (units - 1.0)))
     half = error * t_quantile(level, max(worth - 1.0, 1.0))
     return SeatEffect(gamma, gamma - half, gamma + half, strengths, error=error)
+
+
+def repeats(games: Battles) -> tuple[bool, bool]:
+    """Whether some pair was judged more than once on one prompt, and whether from both seats there."""
+    if games.cluster is None:
+        return False, False
+    size = len(games.models)
+    prompt = games.cluster.astype(np.int64) * size
+    met = len(np.unique((prompt + np.minimum(games.a, games.b)) * size + np.maximum(games.a, games.b)))
+    seated = len(np.unique((prompt + games.a) * size + games.b))
+    return met < len(games), met < seated
 
 
 def _fitted(N: FloatArray, S: FloatArray, fit: BradleyTerry) -> tuple[FloatArray, float, FloatArray] | None:
