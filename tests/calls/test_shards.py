@@ -15,6 +15,7 @@ from arenaloop.calls.shards import (
     claimed,
     differences,
     held,
+    merged_of,
     missing,
     note_merged,
     refuse_other,
@@ -113,3 +114,19 @@ def test_what_was_merged_is_known_and_what_is_missing(tmp_path: Path) -> None:
         assert missing(note_merged(store, [of("6/8")])) == ""
         with pytest.raises(ConfigError, match="holds a run that is no shard"):
             refuse_other(store, "a", of("1/8"), "battle")
+
+
+def test_plans_that_judge_a_run_again_have_lists_of_their_own(tmp_path: Path) -> None:
+    def again(text: str, judge: str) -> Claim:
+        return claim("rejudge", Shard.parse(text), {"judge": judge}, {}, IDS)
+
+    with Store(tmp_path / "a.db") as store:
+        note_merged(store, [again("1/2", "x"), again("2/2", "x")])
+        assert held(store) == []  # it is the run, and no shard
+        assert missing(note_merged(store, [of("1/4"), of("4/4")])) == "shards 2 and 3 of 4 are not here"
+        assert missing(note_merged(store, [again("1/3", "y")])) == "shards 2 and 3 of 3 are not here"
+        assert missing(note_merged(store, [again("2/3", "x")])) == "shards 1 and 3 of 3 are not here"
+        told = merged_of(store, again("1/2", "x"))
+        assert told is not None
+        assert missing(told) == ""
+        assert [one.shard.index for one in held(store)] == [1, 4]

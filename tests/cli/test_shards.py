@@ -18,6 +18,7 @@ Command = Callable[..., Any]
 
 THREE = ["--model", "a=sandbox:scholar", "--model", "b=sandbox:novice", "--model", "c=sandbox:clerk"]
 BATTLE = ["battle", *THREE, "--prompts", "sandbox:prompts?n=14", "--judge", "sandbox:judge", "--pairs", "sample:30"]
+FEW = [*BATTLE[:-1], "sample:6"]
 OF_TIME = {"cached", "seconds", "human_equivalent"}
 
 
@@ -178,6 +179,74 @@ def test_shards_judge_a_run_again(arenaloop: Command, tmp_path: Path) -> None:
     name = Path("rejudged") / "labels-sandbox-judge"
     for file in ("battles.jsonl", "leaderboard.json"):
         assert (tmp_path / "run" / name / file).read_bytes() == (tmp_path / "one" / name / file).read_bytes()
+
+
+def told(result: Any) -> str:
+    """Standard output in one line."""
+    return " ".join(result.out.split())
+
+
+def test_each_judging_again_has_a_list_of_its_own(arenaloop: Command, tmp_path: Path) -> None:
+    for n in (1, 2):
+        assert arenaloop(*FEW, "--shard", f"{n}/2", "--out", f"s{n}").code == 0
+    assert arenaloop("merge", "all", "s1", "s2").code == 0
+    plans = {"labels": ["1/1"], "short": ["1/3", "2/3", "3/3"]}
+    for template, shards in plans.items():
+        for shard in shards:
+            out = f"{template}-{shard[0]}"
+            assert arenaloop("rejudge", "all", "--template", template, "--shard", shard, "--out", out).code == 0
+    refused = arenaloop("rank", "short-1", "short-2")  # names what was given, not the passing directory
+    assert (refused.code, "short-1, short-2: shards of rejudge are merged into" in refused.lines[-1]) == (2, True)
+    whole = arenaloop("merge", "all", "labels-1")
+    assert (whole.code, "all of its shards" in told(whole)) == (0, True)
+    assert "arenaloop rejudge all with the same --judge/--template, without --shard, writes the results" in told(whole)
+    part = arenaloop("merge", "all", "short-1")
+    assert (part.code, "shards 2 and 3 of 3 are not here" in told(part)) == (3, True)
+    assert "without --shard, asks what is missing and writes the results" in told(part)
+    assert arenaloop("merge", "all", "short-3", "short-2").code == 0
+    again = arenaloop("merge", "all", "s2")  # the battle's own list is as it was
+    assert (again.code, "all of its shards" in told(again)) == (0, True)
+
+
+def test_runs_that_once_came_in_shards_are_merged_as_runs(arenaloop: Command, tmp_path: Path) -> None:
+    for n in (1, 2):
+        assert arenaloop(*FEW, "--shard", f"{n}/2", "--out", f"s{n}").code == 0
+    assert arenaloop("merge", "part", "s1").code == 3
+    assert arenaloop("merge", "m", "s1", "s2").code == 0
+    few = [word.replace("c=sandbox:clerk", "d=sandbox:clerk") for word in FEW]
+    assert arenaloop(*few, "--out", "other").code == 0
+    assert arenaloop("rejudge", "other", "--template", "labels", "--shard", "1/1", "--out", "again").code == 0
+    assert arenaloop("merge", "other", "again").code == 0
+    refused = arenaloop("merge", "all", "part", "other")
+    assert (refused.code, "other: is no shard, and part is" in refused.lines[-1]) == (2, True)
+    both = arenaloop("merge", "all", "m", "other")
+    assert (both.code, "the battle of all 4 models" in told(both)) == (0, True)
+    shutil.copytree(tmp_path / "m", tmp_path / "n")
+    with Store(tmp_path / "n" / "arena.db") as store:  # as of another plan
+        note = store.note("shard", "merged")
+        store.put_note("shard", "merged", note | {"parts": note["parts"] | {"seed": "1"}})
+    for directories in (["m", "other"], ["n", "m"]):
+        assert arenaloop("rank", *directories).code == 0
+
+
+def test_a_command_that_completes_shards_has_their_anchor(arenaloop: Command, tmp_path: Path) -> None:
+    few = [*FEW, "--anchor", "b=1200"]
+    assert arenaloop(*few, "--out", "whole").code == 0
+    assert arenaloop(*few, "--shard", "1/2", "--out", "s1", "--budget-calls", "1").code == 4
+    assert arenaloop(*few, "--shard", "2/2", "--out", "s2").code == 0
+    assert arenaloop("merge", "all", "s1", "s2").code == 3
+    named = "arenaloop battle all/config.yaml --anchor b=1200.0"
+    assert named in (tmp_path / "all" / "summary.json").read_text()
+    assert arenaloop("merge", "alone", "s2").code == 3
+    assert arenaloop("battle", "alone/config.yaml", *named.split()[3:]).code == 0
+    whole, alone = (json.loads((tmp_path / name / "leaderboard.json").read_text()) for name in ("whole", "alone"))
+    assert alone == whole
+    again = arenaloop("merge", "alone", "s2", "--json")
+    assert (again.code, json.loads(again.out)["shards"]["missing"]) == (0, [])
+    assert "all of its prompts" in " ".join(again.lines)
+    assert "not here" not in " ".join(again.lines)
+    ranked = arenaloop("rank", "alone", "s2")
+    assert (ranked.code, "not here" in " ".join(ranked.lines)) == (0, False)
 
 
 def pairs(path: Path) -> Path:

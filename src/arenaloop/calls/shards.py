@@ -38,7 +38,7 @@ ANCHOR = "anchor"
 """The part of a claim that says which model was given a fixed rating."""
 _ROOM = "shard"
 """of the notes; one that merging leaves with its own file"""
-_CLAIM, _MERGED = "claim", "merged"  # keys of it
+_CLAIM, _MERGED = "claim", "merged"  # keys of it; a run may be judged again by several plans: _MERGED/PLAN/N of each
 _OF_NO_PLAN = frozenset({"shard", "budget_usd", "budget_calls", "concurrency", "human", "batch"})
 """settings that shards of one plan may differ in"""
 _NAMED = 4  # differences, missing shards
@@ -210,25 +210,34 @@ def _unlike(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
 
 
 def held(store: Store) -> list[Claim]:
-    """The shards that a file holds: its own, or those that were merged into it."""
+    """The shards that a file holds: its own, or those that were merged into it; not those that judged its run again."""
     if (own := claimed(store)) is not None:
         return [own]
     told = merged_of(store)
     return [] if told is None else [Claim.of_json({**told, "index": n, "units": (0, 0)}) for n in told["shards"]]
 
 
-def merged_of(store: Store) -> dict[str, Any] | None:
-    """Of a file that shards were merged into: their plan (``plan``, ``verb``, ``of``) and which came (``shards``)."""
-    found: dict[str, Any] | None = store.note(_ROOM, _MERGED)
+def merged_of(store: Store, plan: Claim | None = None) -> dict[str, Any] | None:
+    """Of a file that shards were merged into: their plan (``plan``, ``verb``, ``of``) and which came (``shards``).
+
+    Args:
+        store: open for reading.
+        plan: any shard of it. None: the plan that made the file; what judged it again came to a run that was there.
+    """
+    found: dict[str, Any] | None = store.note(_ROOM, _key(plan))
     return found
+
+
+def _key(plan: Claim | None) -> str:
+    return f"{_MERGED}/{plan.plan}/{plan.shard.of}" if plan is not None and plan.verb == "rejudge" else _MERGED
 
 
 def note_merged(store: Store, claims: Sequence[Claim]) -> dict[str, Any]:
     """Note that shards of one plan have come into a file; gives what stands there then (as of `merged_of`)."""
-    before = merged_of(store)
+    before = merged_of(store, claims[0])
     after = of_all(before, claims)
     if after != before:
-        store.put_note(_ROOM, _MERGED, after)
+        store.put_note(_ROOM, _key(claims[0]), after)
     return after
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,18 @@ from rich.console import Console
 
 from arenaloop.arena.standing import so_far
 from arenaloop.arena.tournament import Tournament
-from arenaloop.calls.shards import ANCHOR, Claim, claimed, differences, held, merged_of, missing, note_merged, of_all
+from arenaloop.calls.shards import (
+    ANCHOR,
+    HASHED,
+    Claim,
+    claimed,
+    differences,
+    held,
+    merged_of,
+    missing,
+    note_merged,
+    of_all,
+)
 from arenaloop.cli.battle_run import settle
 from arenaloop.cli.directory import ARENA, open_directory, open_to_write, write_settings
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
@@ -62,14 +74,19 @@ def in_one(directories: Sequence[Path], messages: Console) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="arenaloop-") as folder:
         there = Path(folder) / "merged"
-        union = _Union(there, directories)
-        union.merge()
-        union.conclude(Console(stderr=True, quiet=True))
-        if union.result is None:
-            raise InputError(f"{', '.join(map(str, directories))}: make no board together: {union.why}")
-        if lacking := union.lacking:
-            say(messages, f"note: {lacking}", fold=True)
-        yield there
+        names = ", ".join(map(str, directories))
+        try:
+            union = _Union(there, directories)
+            union.merge()
+            union.conclude(Console(stderr=True, quiet=True))
+            if union.result is None:
+                raise InputError(f"{names}: make no board together: {union.why}")
+            if union.lacking and not union.whole:
+                say(messages, f"note: {union.lacking}", fold=True)
+            yield there
+        except UserError as error:  # it names the passing directory, which nobody knows
+            error.args = tuple(str(told).replace(str(there), names) for told in error.args)
+            raise
 
 
 @dataclass
@@ -93,17 +110,22 @@ class _Union:
     document: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        runs = True  # whether each directory is a run of its own, though it may once have come in shards
         for directory in self.directories:
             refuse_unmergeable(directory, self.out)
             with Store(arena_of(directory), readonly=True) as store:
                 self.claims += [(directory, one) for one in held(store)]
+                merged = merged_of(store)
+                runs &= claimed(store) is None and not (merged and missing(merged))
         self.before: Mapping[str, Any] | None = None
-        if self.claims:
-            self._refuse_others()
+        if self.claims and (odd := self._others()):
+            if not runs:
+                raise ConfigError(odd)
+            self.claims = []
         self.arena = self._arena()
         if self.arena.exists():
             with Store(self.arena, readonly=True) as store:
-                self.before = merged_of(store)
+                self.before = merged_of(store, self.claims[0][1] if self.claims else None)
                 self._refuse_target(store)
         elif self.claims and self.verb == "rejudge":
             raise ConfigError(f"{self.out}: shards of rejudge are merged into the run that they judged again")
@@ -127,16 +149,17 @@ class _Union:
             raise InputError(f"{out}: a file, where the directory belongs that is to get the rows")
         return arena_of(out)
 
-    def _refuse_others(self) -> None:
-        """Refuse directories that are no shards of the first one's plan."""
+    def _others(self) -> str:
+        """Which directory is no shard of the first one's plan, in words; empty where all are."""
         first, plan = self.claims[0]
         shards = {directory for directory, _ in self.claims}
         for directory in self.directories:
             if directory not in shards:
-                raise ConfigError(f"{directory}: is no shard, and {first} is: shards are merged with shards alone")
+                return f"{directory}: is no shard, and {first} is: shards are merged with shards alone"
         for directory, one in self.claims:
             if odd := differences(one, plan):
-                raise ConfigError(f"{directory}: a shard of another plan than {first}: {odd}")
+                return f"{directory}: a shard of another plan than {first}: {odd}"
+        return ""
 
     def _refuse_target(self, store: Store) -> None:
         """Refuse to merge shards into what is none of their plan."""
@@ -194,29 +217,16 @@ class _Union:
 
     def conclude(self, console: Console) -> None:
         """Give the directory the settings and the results of what it holds now, and say what that is."""
+        command, failed = self._command(), self._write_results()
         if self.claims:
-            plan = self.claims[0][1]
-            lost = f"; {self.lacking}" if self.lacking else ""
-            say(console, f"{self.out}: plan {plan.plan} of {plan.verb}{lost or ', all of its shards'}", fold=True)
-            self.document["shards"] = {"of": plan.shard.of, "plan": plan.plan, "missing": self._missing()}
+            self._say_shards(console)
         if self.settings is None:
-            if self.claims:
-                self.whole = not self.lacking
-                where = f"of {self.out}" if self.verb == "rejudge" else f"with --out {self.out}"
-                line = f"arenaloop {self.verb} without --shard, {where}, writes the results; nothing is asked again"
-                say(console, line, fold=True)
-            else:
+            if not self.claims:
                 say(console, f"note: {self.out} gets no settings of a battle: {self.why}", fold=True)
             return
-        command = f"arenaloop battle {self.out / 'config.yaml'}"
-        try:
-            self._write_results(self.settings, command)
-        except UserError as error:
-            self.why = str(error)
-            if not (self.out / "leaderboard.json").exists():  # a board keeps the settings that it came from
-                write_settings(self.out, self.settings)
+        if failed:
             where = "from the directory in which it was begun"
-            say(console, f"note: {self.out} gets no board: {error}; {where}: {command}", fold=True)
+            say(console, f"note: {self.out} gets no board: {failed}; {where}: {command}", fold=True)
             return
         assert self.result is not None
         told = self.result.summary
@@ -225,15 +235,51 @@ class _Union:
         if not self.claims:
             say(console, f"the battle of all {len(self.settings.models)} models: {command}")
 
+    def _say_shards(self, console: Console) -> None:
+        plan, verb = self.claims[0][1], self.verb
+        lost = "" if self.whole else self.lacking  # the battle may have asked itself what shards did not bring
+        all_there = ", all of its prompts" if self.lacking else ", all of its shards"
+        say(console, f"{self.out}: plan {plan.plan} of {verb}{f'; {lost}' if lost else all_there}", fold=True)
+        self.document["shards"] = {"of": plan.shard.of, "plan": plan.plan, "missing": self._missing() if lost else []}
+        if self.settings is not None:
+            return
+        if verb == "rejudge":
+            line = f"arenaloop rejudge {self.out} with the same --judge/--template, without --shard,"
+        else:
+            line = f"arenaloop {verb} without --shard, with --out {self.out},"
+        asked = "asks what is missing and " if lost else ""
+        say(console, f"{line} {asked}writes the results; nothing is asked again", fold=True)
+
     def _missing(self) -> list[int]:
         there = of_all(self.before, [one for _, one in self.claims])
         return [n for n in range(1, there["of"] + 1) if n not in there["shards"]]
 
-    def _write_results(self, settings: BattleSettings, command: str) -> None:
-        """The board, once it is known that the settings make one: neither stands there without the other."""
-        parts = self.claims[0][1].parts if self.claims else None
-        anchor = parse_anchor(parts[ANCHOR]) if parts and ANCHOR in parts else None
-        why = self.lacking or f"merged; what is missing is asked by {command}"
+    def _anchor(self) -> str | None:
+        return self.claims[0][1].parts.get(ANCHOR) if self.claims else None
+
+    def _command(self) -> str:
+        """What goes on with the battle of all."""
+        anchor = self._anchor()
+        more = [] if anchor is None or anchor.startswith(HASHED) else ["--anchor", anchor]
+        return shlex.join(["arenaloop", "battle", str(self.out / "config.yaml"), *more])
+
+    def _write_results(self) -> str:
+        """The board, once it is known that the settings make one; why there is none, in words."""
+        if self.settings is None:
+            self.whole = bool(self.claims) and not self.lacking
+            return ""
+        try:
+            self._write_board(self.settings)
+        except UserError as error:
+            self.why = str(error)
+            if not (self.out / "leaderboard.json").exists():  # a board keeps the settings that it came from
+                write_settings(self.out, self.settings)
+        return self.why
+
+    def _write_board(self, settings: BattleSettings) -> None:
+        """Board and settings: neither stands there without the other."""
+        anchor, parts = parse_anchor(self._anchor()), self.claims[0][1].parts if self.claims else None
+        why = self.lacking or f"merged; what is missing is asked by {self._command()}"
         with Store(self.arena, readonly=True) as store:
             self.result, through = settle(settings, self.out, store, why, anchor=anchor, parts=parts)
         self.whole = through and not self.result.undecided
