@@ -15,7 +15,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,11 +68,11 @@ def _binary_kind(path: Path) -> str | None:
     return "arrow" if head == b"ARROW1" or head.startswith(_STREAM) else None
 
 
-def table_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
+def table_rows(path: Path | Sequence[Path]) -> Iterator[tuple[int, JsonRow]]:
     """Stream the rows of a table.
 
     Args:
-        path: a file, or whatever `table_files` takes.
+        path: a file, or whatever `table_files` takes; or the files of one table.
 
     Yields:
         The line that a row starts on (of a CSV, ends on; of Parquet and Arrow, its number), from 1, and the row: cells
@@ -81,15 +81,17 @@ def table_rows(path: Path) -> Iterator[tuple[int, JsonRow]]:
     Raises:
         InputError: a file cannot be read; the line is named where there is one.
     """
+    if not isinstance(path, Path):
+        return _rows_of_several(None, path)
     files = table_files(path)
     if len(files) == 1:
         return _file_rows(files[0])
-    return _rows_of_several(path, files)
+    return _rows_of_several(path if path.is_dir() else None, files)
 
 
-def _rows_of_several(path: Path, files: list[Path]) -> Iterator[tuple[int, JsonRow]]:
+def _rows_of_several(folder: Path | None, files: Sequence[Path]) -> Iterator[tuple[int, JsonRow]]:
     for file in files:
-        name = str(file.relative_to(path)) if path.is_dir() else str(file)
+        name = str(file if folder is None else file.relative_to(folder))
         yield from ((Line(line, name), row) for line, row in _file_rows(file))
 
 

@@ -253,3 +253,52 @@ def test_the_document_holds_slices_and_the_rule_for_ties(votes: Path) -> None:
 def test_rules_and_clusters_that_cannot_be_are_user_errors(votes: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         run(str(votes), *arguments)
+
+
+# ---------------------------------------------------------------------- several files
+
+
+def several(battles: Path, folder: Path) -> list[str]:
+    """The battles in three parts, as a shell gives them for parts/*.jsonl."""
+    folder.mkdir()
+    lines = battles.read_text().splitlines(keepends=True)
+    for n in range(3):
+        (folder / f"p{n}.jsonl").write_text("".join(lines[n * 150 : (n + 1) * 150]))
+    return [str(path) for path in sorted(folder.iterdir())]
+
+
+def test_several_files_are_the_parts_of_one_table(battles: Path, tmp_path: Path) -> None:
+    parts = several(battles, tmp_path / "parts")
+    whole = json.loads(run(f"{tmp_path}/parts/*.jsonl", "--json"))
+    assert whole["battles"] == 400
+    assert json.loads(run(*parts, "--json")) == whole
+    assert json.loads(run(*parts, "--control", "length", "--json"))["battles"] == 400
+    streamed = json.loads(run(*parts, "--stream", "--json"))
+    assert [row["model"] for row in streamed["leaderboard"]] == [row["model"] for row in whole["leaderboard"]]
+    assert streamed["battles"] == 400
+    for n, part in enumerate(parts):  # of runs, as files
+        (tmp_path / f"run{n}").mkdir()
+        Path(part).rename(tmp_path / f"run{n}" / "battles.jsonl")
+    files = [str(tmp_path / f"run{n}" / "battles.jsonl") for n in range(3)]
+    assert json.loads(run(*files, "--json"))["battles"] == 400
+
+
+def test_files_that_do_not_go_together_are_user_errors(battles: Path, tmp_path: Path) -> None:
+    parts = several(battles, tmp_path / "parts")
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "arena.db").write_bytes(b"")
+    other = tmp_path / "other.parquet"
+    other.write_bytes(b"")
+    for arguments, error, message in (
+        ([*parts, "nowhere.jsonl"], InputError, "nowhere.jsonl: no such file"),
+        ([*parts, str(there)], ConfigError, "p0.jsonl: is no run directory, and .*there is"),
+        ([str(there), str(there), "--stream"], ConfigError, "--stream: run directories are read whole"),
+        ([*parts, parts[0]], ConfigError, "p0.jsonl: named twice"),
+        ([*parts, str(other)], InputError, "1 parts in Parquet .* beside 3 in JSONL .*'the parts of one kind'"),
+        ([*parts, "--rule", "reliability"], ConfigError, "not several files"),
+        ([*parts, "--own-failure", "drop"], ConfigError, "goes with a run directory"),
+        ([*parts, "--stream", "--by", "x"], ConfigError, "--by needs all battles in memory"),
+    ):
+        with pytest.raises(error, match=message):
+            run(*arguments)

@@ -257,3 +257,39 @@ def test_what_is_on_its_way_in_batches_is_not_asked_again(arenaloop: Command, ru
     assert result.code == 2
     assert "on their way in batches (1 not collected)" in result.lines[-1]
     assert arenaloop("rejudge", "run", "--judge", "builtin:longest").code == 0
+
+
+def test_a_part_of_a_battle_is_judged_again_as_that_part(arenaloop: Command, tmp_path: Path) -> None:
+    """A limit, or a shard, of the prompts: what the battle left out is not wanted of the judging either."""
+    for name, part in {"lim": ["--limit", "5"], "s1": ["--shard", "1/2"]}.items():
+        assert arenaloop(*BATTLE[:-1], name, *part).code == 0
+        wanted = read(tmp_path / name / "summary.json")["battles_wanted"]
+        assert 0 < wanted < 60
+        result = arenaloop("rejudge", name, "--template", "labels", "--json")
+        document = json.loads(result.out)
+        assert (result.code, document["battles_wanted"], document["decided_after"]) == (0, wanted, wanted)
+
+
+def test_prompts_that_the_run_never_had_are_undecided_by_one_count(arenaloop: Command, run: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("prompts?n=20", "prompts?n=22"))
+    result = arenaloop("rejudge", "run", "--template", "labels", "--json")
+    summary = read(run / "rejudged" / "labels-sandbox-judge" / "summary.json")
+    assert (result.code, summary["battles_wanted"], json.loads(result.out)["battles_wanted"]) == (3, 66, 66)
+    assert "6 battles undecided (answers missing)" in result.lines[-1]
+
+
+def test_a_stopped_shard_says_which_it_is(arenaloop: Command, run: Path) -> None:
+    shard = ["--template", "labels", "--shard", "1/2", "--out", "s1", "--budget-calls", "4"]
+    assert arenaloop("rejudge", "run", *shard).code == 4
+    assert read(run.parent / "s1" / "summary.json")["shard"]["index"] == 1
+
+
+def test_a_dry_run_leaves_a_run_that_was_cut_off_as_it_is(arenaloop: Command, run: Path) -> None:
+    for name in ("battles.jsonl", "leaderboard.json", "summary.json"):
+        (run / name).unlink()
+    result = arenaloop("rejudge", "run", "--template", "labels", "--dry-run", "--json")
+    assert (result.code, json.loads(result.out)["battles"]) == (0, 60)
+    assert not [*run.glob("*.jsonl"), *run.glob("*.json")]
+    assert arenaloop("rejudge", "run", "--template", "labels").code == 0
+    assert (run / "battles.jsonl").exists()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from arenaloop.errors import StorageError
-from arenaloop.models.kept_checkpoint import make_room
+from arenaloop.models.kept_checkpoint import make_room, move_checkpoint
 from arenaloop.recipes.kept import keep_settings, kept_checkpoints, kept_table
 
 ONE, OTHER = "a" * 32, "b" * 32
@@ -75,3 +75,29 @@ def test_what_cannot_be_moved_is_said(out: Path) -> None:
     with pytest.raises(StorageError, match="cannot be moved"):
         make_room(out, OTHER)
     assert (out / "weights").read_text() == ONE
+
+
+def test_how_a_run_is_run_and_an_adopted_model_are_not_blamed_on_settings(out: Path) -> None:
+    run = out.parent.parent
+    plain = {"launch": None, "rating": {"anchor": None}, "elsewhere": [], "human": {"usd": 0.3}, "sft": {"epochs": 1}}
+    keep_settings(out, plain, {})
+    make_room(out, OTHER)
+    trained(out, OTHER)
+    (out / "stage.json").write_text(json.dumps({"settings": {"launch": {"nnodes": 2}, "sft": {"epochs": 2}}}))
+    (table,) = kept_table(run)
+    assert table["rows"][0][-1] == "sft.epochs: 1, now 2"
+    assert "adopted" not in table["note"]
+    (out / "adopted.json").write_text("{}")
+    (table,) = kept_table(run)
+    assert table["rows"][0][-1] == 'made by: "this run", now "another trainer (adopted)"'
+    assert table["note"].endswith("; where an adopted model stands, once that is removed.")
+
+
+def test_adapters_follow_an_adopted_model_that_is_replaced(out: Path, tmp_path: Path) -> None:
+    config = out.with_name("DPO-I1") / "adapter_config.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps({"base_model_name_or_path": str(out)}))
+    (tmp_path / "link").symlink_to(out.parent)
+    move_checkpoint(tmp_path / "link" / out.name, tmp_path / "link" / "SFT-I0.replaced-1")
+    told = json.loads(config.read_text())["base_model_name_or_path"]
+    assert Path(told).resolve() == out.with_name("SFT-I0.replaced-1")

@@ -174,6 +174,7 @@ def rejudge(
     else:
         tally = play_batches(plan, store, store.path.parent / "batches", batch, on_progress, budget=budget, say=say)
     done = write_results(plan, store, out, tally, anchor=anchor)
+    done.summary.wanted = plan.battles  # also on prompts that are not in the arena file
     tally = tally if ask else replace(tally, cached=done.summary.ok + sum(done.summary.failed.values()))
     compared, result = _compared(plan, store, fought), _board(before, done)
     known = [row for row in result if None not in (row["rating_before"], row["rating_after"])]

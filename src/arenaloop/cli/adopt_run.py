@@ -22,7 +22,7 @@ from arenaloop.jsonl import read_rows, write_json
 from arenaloop.models import adapters
 from arenaloop.models.checkpoint import checkpoint_fingerprint, holds_model, load_tokenizer, require_reward_model
 from arenaloop.models.foreign import different_shapes, found_model, model_files, read_config
-from arenaloop.models.kept_checkpoint import make_room
+from arenaloop.models.kept_checkpoint import make_room, move_checkpoint
 from arenaloop.recipes.adopted import RECORD, learns_reward
 from arenaloop.specs.recipes import recipe_named
 from arenaloop.specs.start import Start, start
@@ -283,7 +283,7 @@ def _taken(place: _Place, source: Path, told: dict[str, Any], answers: Sequence[
         make_room(place.path, record["fingerprint"])  # one that was trained here comes back if this one is removed
         if place.path.exists():
             number = next(n for n in range(1, 10_000) if not _kept(place, n).exists())
-            place.path.rename(_kept(place, number))
+            move_checkpoint(place.path, _kept(place, number))
         aside.rename(place.path)
     except InputError as error:
         raise InputError(str(error).replace(str(aside), str(source))) from error

@@ -9,7 +9,7 @@ import typer
 
 from arenaloop.errors import ConfigError, InputError
 
-__all__ = ["arena_of", "merge", "refuse_unmergeable"]
+__all__ = ["arena_of", "holds_arena", "merge", "refuse_unmergeable"]
 
 _SQLITE = b"SQLite format 3\0"
 
@@ -47,6 +47,16 @@ def arena_of(directory: Path) -> Path:
     if not directory.is_dir() and directory.suffix != ".db" and beside.is_file():
         return beside
     return directory if directory.is_file() else directory / "arena.db"
+
+
+def holds_arena(path: Path) -> bool:
+    """Whether a path is a run directory, an arena file, or a file of rows with one beside it.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    arena = arena_of(path)
+    return arena.is_file() and (arena != path or _head(arena) == _SQLITE)
 
 
 def refuse_unmergeable(directory: Path, out: Path) -> None:

@@ -125,7 +125,7 @@ def rank(
     from arenaloop.arena.leaderboard import leaderboard, needs_memory
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_battles
-    from arenaloop.data.formats.streamed_battles import read_streamed, streamed_wanted
+    from arenaloop.data.formats.streamed_battles import parts_streamed, read_streamed, streamed_wanted
     from arenaloop.data.formats.style_columns import read_answer_styles, refuse_other_models
     from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes
     from arenaloop.data.run_battles import is_run, read_run
@@ -150,7 +150,7 @@ def rank(
         ),
         None,
     )
-    messages, file = Console(stderr=True), files[0]
+    messages, file, table = Console(stderr=True), files[0], None
     settings: dict[str, Any] = {
         "method": method,
         "interval": interval,
@@ -167,29 +167,39 @@ def rank(
     with ExitStack() as opened:
         if len(files) > 1:
             from arenaloop.cli.merge_run import in_one
+            from arenaloop.cli.rank_files import parts_named
 
-            file = opened.enter_context(in_one(files, messages))
-        if (parts := streamed_wanted(file, stream, needs)) is not None:
-            streamed = read_streamed(file, parts)
+            if (table := parts_named(files, stream=stream)) is None:
+                file = opened.enter_context(in_one(files, messages))
+        if table is None:
+            parts = streamed_wanted(file, stream, needs)
+        else:
+            parts = table if parts_streamed(table, stream, needs) else None
+        if parts is not None:
+            streamed = read_streamed(file if table is None else f"{file} … {files[-1]}", parts)
             say(messages, streamed.told, style="dim", fold=True)
             _finish(leaderboard(streamed.battles, **settings), plot, as_json)
             return
+        if table is not None and rule is not None:
+            raise ConfigError("--rule reliability reads a run directory or one table, not several files")
         there = opened.enter_context(readable(file, messages))
-        if rule == "reliability" or (plain and rated_jointly(there)):
+        if rule == "reliability" or (plain and table is None and rated_jointly(there)):
             from arenaloop.arena.reliability_board import reliability_board
 
             votes = read_judged_votes(there)
             _finish(reliability_board(votes, votes.merged, cluster=cluster, anchor=fixed, level=level), plot, as_json)
             return
         directory = there.parent if there.name == "battles.jsonl" else there
-        policy = parse_own_failure(own_failure, file, in_run=is_run(directory))
-        if is_run(directory) and styles is None:  # which knows more of its battles than their file says
+        of_run = table is None and is_run(directory)
+        policy = parse_own_failure(own_failure, file, in_run=of_run)
+        if of_run and styles is None:  # which knows more of its battles than their file says
             battles = read_run(directory, controls=controls, own_failure=policy, by=by)
         else:
-            battles = read_battles(there, controls=controls, answers=styles, by=by)
+            named = there if table is None else [part.path for part in table if part.path is not None]
+            battles = read_battles(named, controls=controls, answers=styles, by=by)
             if styles is not None and answers is not None:
                 refuse_other_models(styles, battles.models, answers)
-        games = games_of_run(directory) if is_run(directory) else None
+        games = games_of_run(directory) if of_run else None
     board = leaderboard(battles, games=games, **settings)
     slices: Sequence[Slice] = ()
     if by is not None:

@@ -101,7 +101,7 @@ def rejudge(
     from arenaloop.cli.money import batch_settings, priced, settle_batches
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.cli.rejudge_shard import shard_asked, shard_store
-    from arenaloop.cli.standing import complete, write_stopped
+    from arenaloop.cli.standing import complete, readable, write_stopped
     from arenaloop.config import EngineSettings, validate
     from arenaloop.specs import judge as build_judge
     from arenaloop.specs.models import planned_only
@@ -112,39 +112,42 @@ def rejudge(
     messages = Console(stderr=True)
     ask = bool(changed) or judge is not None
     shard = shard_asked(limits.get("shard"), into, directory, asks=ask)
-    if shard is None:
-        complete(directory)
-    settings = _settings_of(directory)
-    judging = priced(_judge_settings(settings.judge, judge, changed), prices)
-    concurrency = limits.get("concurrency", settings.concurrency)
-    with planned_only(dry_run):
-        judged_by = build_judge(judging.with_concurrency(concurrency))
-    template_plan = BattlePlan(
-        contestants=(),
-        judge=judged_by,
-        prompt_ids=(),
-        schedule=Schedule(()),
-        seed=settings.seed,
-        merge=settings.merge,
-        one_seat_failed=settings.one_seat_failed,
-        reask=judging.reask,
-        concurrency=concurrency,
-        seats=settings.seats,
-        own_failure=settings.own_failure,
-    )
-    budget = Budget(limits.get("budget_usd"), limits.get("budget_calls"))
-    require_prices(budget, template_plan.models)
-    if (batched := batch_settings(batch, batches)) is not None:
-        if not ask:
-            raise ConfigError("--batch: nothing would be asked; --judge, --template, --verdict or --reask says what")
-        check_batches(template_plan)
-    names, wanted = _wanted(settings, directory, messages)
-    out = into or directory / "rejudged" / directory_name(*_known_by(judging, template_plan.judge.name))
-    if dry_run and not ask:
-        raise ConfigError(
-            "--dry-run: nothing would be asked; --judge, --template, --verdict or --reask says what to ask"
-        )
     with ExitStack() as opened:
+        if shard is None and not dry_run:
+            complete(directory)
+        there = opened.enter_context(readable(directory, messages)) if dry_run else directory
+        settings = _settings_of(there)
+        judging = priced(_judge_settings(settings.judge, judge, changed), prices)
+        concurrency = limits.get("concurrency", settings.concurrency)
+        with planned_only(dry_run):
+            judged_by = build_judge(judging.with_concurrency(concurrency))
+        template_plan = BattlePlan(
+            contestants=(),
+            judge=judged_by,
+            prompt_ids=(),
+            schedule=Schedule(()),
+            seed=settings.seed,
+            merge=settings.merge,
+            one_seat_failed=settings.one_seat_failed,
+            reask=judging.reask,
+            concurrency=concurrency,
+            seats=settings.seats,
+            own_failure=settings.own_failure,
+        )
+        budget = Budget(limits.get("budget_usd"), limits.get("budget_calls"))
+        require_prices(budget, template_plan.models)
+        if (batched := batch_settings(batch, batches)) is not None:
+            if not ask:
+                raise ConfigError(
+                    "--batch: nothing would be asked; --judge, --template, --verdict or --reask says what"
+                )
+            check_batches(template_plan)
+        names, wanted = _wanted(settings, there, messages)
+        out = into or directory / "rejudged" / directory_name(*_known_by(judging, template_plan.judge.name))
+        if dry_run and not ask:
+            raise ConfigError(
+                "--dry-run: nothing would be asked; --judge, --template, --verdict or --reask says what to ask"
+            )
         opened.enter_context(using(validate(EngineSettings, engine, "rejudge") if ask and not dry_run else None))
         through = batched is not None
         reads = dry_run or shard is not None
@@ -158,7 +161,7 @@ def rejudge(
         if not dry_run and shard is None:
             budget.begin(store)  # refuses where it cannot count, before anything is written
             settle_batches(store, template_plan.judges, budget, directory, batch=through, forget=forget_batches)
-        fought = read_fought(directory, store, wanted)
+        fought = read_fought(there, store, wanted)
         plan = plan_again(fought, names, template_plan)
         more: dict[str, Any] = {}
         if shard is not None:
@@ -207,7 +210,7 @@ def rejudge(
                     more=more,
                 )
         except (StoppedError, KeyboardInterrupt) as stop:
-            write_stopped(plan, store, out, stop, messages, anchor)
+            write_stopped(plan, store, out, stop, messages, anchor, **more)
             raise
         say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None
@@ -294,6 +297,7 @@ def _wanted(
     judged again, and a line says so.
     """
     from arenaloop.arena.matchmaking import schedule
+    from arenaloop.calls.shards import Shard
     from arenaloop.config import BattleSettings, RecipeSettings
     from arenaloop.specs import load_prompts
     from arenaloop.terminal import say
@@ -305,8 +309,11 @@ def _wanted(
         raise InputError(f"{path}: no leaderboard") from None
     pairs, calls = "all", 2
     prompts: str | None = None
+    limit: int | None = None
+    shard: Shard | None = None
     if isinstance(settings, BattleSettings):
-        pairs, prompts, calls = settings.pairs, settings.prompts, settings.calls_per_battle
+        pairs, prompts, calls, limit = settings.pairs, settings.prompts, settings.calls_per_battle, settings.limit
+        shard = None if settings.shard is None else Shard.parse(settings.shard)
         if all(one.name for one in settings.models):
             names = [str(one.name) for one in settings.models]
     elif isinstance(settings, RecipeSettings):
@@ -314,12 +321,13 @@ def _wanted(
     try:
         if prompts is None:
             raise InputError("the settings do not tell who was to meet on which prompt")
-        ids = [prompt.id for prompt in load_prompts(prompts, settings.seed).prompts]
+        ids = [prompt.id for prompt in load_prompts(prompts, settings.seed).prompts[:limit]]
         plan = schedule(pairs, names, ids, settings.seed, calls_per_battle=calls)
     except UserError as error:
         say(messages, f"note: only decided battles are judged again ({error})")
         return names, None
-    return names, {prompt_id: plan.on(prompt_id) for prompt_id in ids if plan.on(prompt_id)}
+    own = ids if shard is None else [prompt_id for prompt_id in ids if shard.holds(prompt_id)]
+    return names, {prompt_id: plan.on(prompt_id) for prompt_id in own if plan.on(prompt_id)}
 
 
 def _print(result: Rejudged) -> None:

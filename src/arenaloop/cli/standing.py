@@ -112,8 +112,13 @@ def write_stopped(
     stop: BaseException,
     messages: Console,
     anchor: tuple[str, float] | None = None,
+    **more: Any,
 ) -> None:
-    """Write what a rejudging that stops has so far, and say how far it is; a disk that is full takes nothing more."""
+    """Write what a rejudging that stops has so far, and say how far it is; a disk that is full takes nothing more.
+
+    Args:
+        more: further fields of the summary.
+    """
     from arenaloop.arena.standing import so_far, write_standing
     from arenaloop.models.secrets import without_secrets
     from arenaloop.store.counts import judge_usage
@@ -124,7 +129,7 @@ def write_stopped(
     with suppress(StorageError, OSError):
         store.flush()
         paid = judge_usage(store, [judge.fingerprint for judge in plan.judges])._asdict()
-        found, _ = write_standing(plan, store, out, why.partition("; ")[0], anchor=anchor, **paid)
+        found, _ = write_standing(plan, store, out, why.partition("; ")[0], anchor=anchor, **paid, **more)
         say(messages, f"{out}: {so_far(found.summary.decided, found.summary.wanted)}", fold=True)
 
 

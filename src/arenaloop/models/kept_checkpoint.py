@@ -17,7 +17,7 @@ from arenaloop.errors import StorageError
 from arenaloop.jsonl import write_json
 from arenaloop.regular_files import read_regular
 
-__all__ = ["DIGITS", "RECORD", "document", "make_room"]
+__all__ = ["DIGITS", "RECORD", "document", "make_room", "move_checkpoint"]
 
 RECORD = "training.json"
 """What a training says of itself in its directory, with its ``key``."""
@@ -48,10 +48,10 @@ def make_room(out: Path, key: str) -> str | None:
     with _storage(out):
         if stands is not None:
             aside = _place(out, stands)
-            _move(out, aside)
+            move_checkpoint(out, aside)
             told.append(f"what was trained there with other settings is kept in {aside}")
         if _key_of(own) == key and not out.exists():
-            _move(own, out)
+            move_checkpoint(own, out)
             told.append("what was trained with these stands there again")
     return f"{out.name}: {'; '.join(told)}" if told else None
 
@@ -66,13 +66,17 @@ def _key_of(out: Path) -> str | None:
     return key if isinstance(key, str) and key else None
 
 
-def _move(source: Path, target: Path) -> None:
-    """Move a checkpoint; adapters that stand beside it and belong to it go on belonging to it."""
+def move_checkpoint(source: Path, target: Path) -> None:
+    """Move a checkpoint; adapters that stand beside it and belong to it go on belonging to it.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
     source.rename(target)
     for config in (*target.parent.glob(f"*/{_ADAPTER}"), *target.parent.glob(f"*/*/{_ADAPTER}")):
         told = document(config)
         base = told.get(_BASE)
-        if isinstance(base, str) and os.path.abspath(base) == os.path.abspath(source):
+        if isinstance(base, str) and os.path.realpath(base) == os.path.realpath(source):
             write_json(config, told | {_BASE: str(target)})
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from arenaloop.jsonl import write_json
 from arenaloop.models.kept_checkpoint import DIGITS, RECORD, document
+from arenaloop.recipes.adopted import RECORD as ADOPTED
 
 __all__ = ["STAGE", "Kept", "keep_settings", "kept_checkpoints", "kept_table", "words"]
 
@@ -20,7 +21,10 @@ STAGE = "stage.json"
 """Of a finished stage's checkpoint: the recipe's settings with which it was made, and what it came to."""
 
 _RESULTS = ("rows", "gold_accuracy", "mean_length")
-_HOW_RUN = frozenset({"name", "concurrency", "budget_usd", "budget_calls", "machine"})
+_HOW_RUN = frozenset(
+    {"name", "concurrency", "budget_usd", "budget_calls", "machine", "human", "rating", "launch", "elsewhere"}
+)
+"""Settings of a recipe that decide no weights."""
 _SHOWN = 40
 
 
@@ -67,11 +71,17 @@ def kept_checkpoints(out: Path) -> list[Kept]:
 
 
 def _differences(kept: Path, stands: Path) -> Iterator[tuple[str, Any, Any]]:
-    """By the recipe's settings where both have them, else by those of the trainings."""
+    """By the recipe's settings where both have them, else by those of the trainings; an adopted model has neither."""
+    if (stands / ADOPTED).is_file():
+        yield "made by", "this run", "another trainer (adopted)"
+        return
     for name in (STAGE, RECORD):
         one, other = (document(place / name).get("settings") for place in (kept, stands))
         if isinstance(one, dict) and isinstance(other, dict):
-            mine, theirs = dict(_flat(one)), dict(_flat(other))
+            unlike = frozenset() if name == RECORD else _HOW_RUN  # which earlier versions wrote down
+            mine, theirs = (
+                dict(_flat({key: value for key, value in told.items() if key not in unlike})) for told in (one, other)
+            )
             keys = [key for key in dict.fromkeys([*theirs, *mine]) if mine.get(key) != theirs.get(key)]
             yield from ((key, mine.get(key), theirs.get(key)) for key in keys)
             return
@@ -87,6 +97,7 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
 
 def kept_table(out: Path) -> list[dict[str, Any]]:
     """One table of the checkpoints of other settings, for the report; none where there are none."""
+    kept = kept_checkpoints(out)
     rows = [
         [
             one.stage,
@@ -95,17 +106,19 @@ def kept_table(out: Path) -> list[dict[str, Any]]:
             one.result.get("rows"),
             words(one.differs),
         ]
-        for one in kept_checkpoints(out)
+        for one in kept
     ]
     if not rows:
         return []
+    adopted = any((one.path.with_name(one.stage) / ADOPTED).is_file() for one in kept)
+    later = "; where an adopted model stands, once that is removed" if adopted else ""
     return [
         {
             "title": "Checkpoints of other settings",
             "columns": ["stage", "where", "", "rows trained on", "settings (there, and of the stage as it stands)"],
             "rows": rows,
-            "note": "They were trained here before the settings were changed, and are kept: with their settings they "
-            "stand under the stage's name again, and are not trained again.",
+            "note": "They were trained here before what stands there now, and are kept: with their settings they stand "
+            f"under the stage's name again, and are not trained again{later}.",
         }
     ]
 

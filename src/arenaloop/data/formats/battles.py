@@ -44,7 +44,7 @@ _OURS = frozenset({"prompt_id", "winner", "score_b", "flipped", "judge", "verdic
 
 
 def read_battles(
-    path: str | Path,
+    path: str | Path | Sequence[Path],
     *,
     controls: Sequence[str] = (),
     answers: StyleByAnswer | None = None,
@@ -63,7 +63,7 @@ def read_battles(
     Rows whose winner is not known are left out and counted while they are few, and refused otherwise.
 
     Args:
-        path: a file, plain or gzip, a directory or a pattern (`arenaloop.table_files`).
+        path: a file, plain or gzip, a directory or a pattern (`arenaloop.table_files`), or the files of one table.
         controls: names of covariates to read, ``length`` for the columns `length_a` and `length_b`.
         answers: the style of the answers, for files without it; see `style_columns.read_answer_styles`.
         by: what to slice them by.
@@ -72,6 +72,9 @@ def read_battles(
         InputError: no such file, content that cannot be read, values that are not known, or missing columns (named,
             with those found).
     """
+    if not isinstance(path, str | Path):
+        source = f"{path[0]} … {path[-1]}"
+        return judgments.battles_from_rows(table_rows(path), source, controls=controls, answers=answers, by=by)
     path = Path(path)
     if (path / "battles.jsonl").exists():
         battles = read_battles(path / "battles.jsonl", controls=controls, answers=answers, by=by)

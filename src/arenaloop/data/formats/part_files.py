@@ -106,8 +106,12 @@ def parts_of(path: str | Path) -> list[Part]:
     return found
 
 
-def check_one_kind(source: str, names: Sequence[str]) -> None:
+def check_one_kind(source: str, names: Sequence[str], *, each: bool = False) -> None:
     """Refuse parts in Parquet beside parts in JSONL: one may be a copy of the other.
+
+    Args:
+        source: where they are from. names: theirs.
+        each: whether they were named one by one, so that there is no folder of them.
 
     Raises:
         InputError: it says how many there are of each.
@@ -115,7 +119,7 @@ def check_one_kind(source: str, names: Sequence[str]) -> None:
     parquet = [name for name in names if name.endswith(".parquet")]
     lines = [name for name in names if name.removesuffix(".gz").endswith((".jsonl", ".ndjson"))]
     if parquet and lines:
-        one = source.rstrip("/") + "/*.parquet" if "*" not in source else "the parts of one kind"
+        one = source.rstrip("/") + "/*.parquet" if not each and "*" not in source else "the parts of one kind"
         raise InputError(
             f"{source}: {len(parquet):,} parts in Parquet ({parquet[0]}) beside {len(lines):,} in JSONL ({lines[0]}), "
             f"which may hold the same battles; name one kind, such as {one!r}"

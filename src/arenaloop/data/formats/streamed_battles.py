@@ -33,7 +33,7 @@ from arenaloop.table_files import is_pattern
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["MANY_BYTES", "MANY_ROWS", "Streamed", "read_streamed", "streamed_wanted"]
+__all__ = ["MANY_BYTES", "MANY_ROWS", "Streamed", "parts_streamed", "read_streamed", "streamed_wanted"]
 
 MANY_ROWS = {False: 5_000_000, True: 200_000}
 """Rows of Parquet from which on a table is streamed without being asked to: of one file, and of several parts."""
@@ -64,10 +64,7 @@ def streamed_wanted(path: Path, asked: bool, needs: str | None) -> list[Part] | 
     """
     remote = remote_url(path)
     if needs is not None:
-        if remote is not None:
-            raise ConfigError(f"{remote}: {needs} needs all battles in memory: copy the parts here and name them")
-        if asked:
-            raise ConfigError(f"--stream: {needs} needs all battles in memory: leave one of the two out")
+        _refuse_needs(remote, asked, needs)
         return None
     if remote is None and not asked and not (path.is_file() or path.is_dir() or is_pattern(path)):
         return None  # the reader says so
@@ -79,32 +76,55 @@ def streamed_wanted(path: Path, asked: bool, needs: str | None) -> list[Part] | 
         return None
     if asked or remote is not None:
         return parts_of(path)
-    return _large(path)
-
-
-def _large(path: Path) -> list[Part] | None:
-    """The parts of a table on this machine that is large, and plain enough to be streamed."""
     try:
         parts = parts_of(path)
+    except InputError:
+        return None
+    return parts if _large(parts) else None
+
+
+def parts_streamed(parts: Sequence[Part], asked: bool, needs: str | None) -> bool:
+    """Whether a table of parts that were named one by one is to be streamed; as of `streamed_wanted`.
+
+    Raises:
+        ConfigError: as of `streamed_wanted`.
+    """
+    remote = next((part.name for part in parts if part.path is None), None)
+    if needs is not None:
+        _refuse_needs(remote, asked, needs)
+        return False
+    return asked or remote is not None or _large(parts)
+
+
+def _refuse_needs(remote: str | None, asked: bool, needs: str) -> None:
+    if remote is not None:
+        raise ConfigError(f"{remote}: {needs} needs all battles in memory: copy the parts here and name them")
+    if asked:
+        raise ConfigError(f"--stream: {needs} needs all battles in memory: leave one of the two out")
+
+
+def _large(parts: Sequence[Part]) -> bool:
+    """Whether a table on this machine is large, and plain enough to be streamed."""
+    try:
         several = len(parts) > 1
         kinds = {KINDS.get(str(part.kind(Path(part.name)))) for part in parts if part.size}
         if len(kinds) != 1 or None in kinds:
-            return None
+            return False
         if kinds == {"Parquet"}:
             if sum(part.size for part in parts) < MANY_ROWS[several] // 8:  # a row is a bit or more
-                return None
+                return False
             large = sum(parquet_rows(Path(part.name), part) for part in parts) >= MANY_ROWS[several]
         else:
             large = sum(part.size * (8 if part.name.endswith(".gz") else 1) for part in parts) >= MANY_BYTES[several]
         if not large:
-            return None
+            return False
         first = next(part for part in parts if part.size)
         found = columns_of(first, Path(first.name))
         _plain(found, first)
     except InputError:
-        return None
+        return False
     sure = not ({"verdicts"} & set(found)) and (judgments.is_own(found) or _identity(found) is None)
-    return parts if sure and _words_known(first, found) else None
+    return sure and _words_known(first, found)
 
 
 def _words_known(part: Part, found: Sequence[str]) -> bool:
