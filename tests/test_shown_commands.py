@@ -54,9 +54,10 @@ def parse(line: str) -> None:
 
 def parse_verb(arguments: list[str]) -> None:
     command = typer.main.get_command(app)
-    for verb in verbs(command):
-        verb.callback = lambda **_: None
-    command.main(arguments, standalone_mode=False)
+    with pytest.MonkeyPatch.context() as patch:  # other tests have the same command
+        for verb in verbs(command):
+            patch.setattr(verb, "callback", lambda **_: None)
+        command.main(arguments, standalone_mode=False)
 
 
 def parse_script(script: str, *arguments: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from printed_tables import tables
 
 Run = Callable[..., list[str]]
@@ -20,6 +21,7 @@ def test_adaptive_pairing(run: Run) -> None:
     assert all(0.5 < float(cell.split()[0]) <= 1 for row in rows[1:] for cell in row[6:])
 
 
+@pytest.mark.long
 def test_adaptive_pairing_curves(run: Run) -> None:
     [rows] = tables(run("adaptive_pairing", "--curves", "--repetitions", 2, 2))
     assert [row[2] for row in rows[1:]] == ["balanced", "greedy", "optimal"] * 2

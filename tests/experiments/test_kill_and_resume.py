@@ -10,7 +10,7 @@ import pytest
 Run = Callable[..., list[str]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kill_and_resume(run: Run) -> None:
     lines = run("kill_and_resume", "--kills", 1, "--small")
     whole = re.fullmatch(r"unbroken run: \d+ s, ([\d,]+) verdicts", lines[0])

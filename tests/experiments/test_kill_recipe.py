@@ -10,7 +10,7 @@ from printed_tables import tables
 Run = Callable[..., list[str]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kill_recipe(run: Run) -> None:
     lines = run("kill_recipe", "--kills", 2, "--small", "--methods", "DPO", "PPO, judge")
     assert sum(line.startswith("kill ") for line in lines) == 2

@@ -12,7 +12,7 @@ from printed_tables import tables
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kill_self() -> None:
     """In a process of its own, whose children are forked from one that has loaded it."""
     script = [sys.executable, str(EXPERIMENTS / "kill_self.py")]

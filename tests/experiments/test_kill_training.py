@@ -10,7 +10,7 @@ from printed_tables import tables
 Run = Callable[..., list[str]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kill_training(run: Run) -> None:
     lines = run("kill_training", "--methods", "rloo", "--kills", 2, "--small", "--set", "step_batch=32")
     assert lines[0].endswith("device=cpu step_batch=32")

@@ -13,7 +13,7 @@ from printed_tables import difference, seeds_table, tables
 Run = Callable[..., list[str]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_learning_from_own_answers(run: Run, seeds: tuple[str, int, int], tmp_path: Path) -> None:
     """The three experiments share their policies; what is finished is not done again."""
     options = (*seeds, "--split", "dev", "--small", "--out", tmp_path)

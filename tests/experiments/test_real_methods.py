@@ -12,7 +12,7 @@ from printed_tables import tables
 Run = Callable[..., list[str]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_real_methods(run: Run, tiny: Path, tmp_path: Path) -> None:
     """A method that learns from what it says, and best of n; each row says what there is to say."""
     lines = run("real_methods", "--model", tiny, "--out", tmp_path, "--only", "rloo", "best_of_n")

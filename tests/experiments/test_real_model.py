@@ -13,7 +13,7 @@ from printed_tables import tables
 Run = Callable[..., list[str]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_real_model(run: Run, tiny: Path, tmp_path: Path) -> None:
     """Every arm answers and is rated, and both trainings of the round learn their rows."""
     small = ("data.prompts=sandbox:prompts?world=notes&n=48&split=train", "target.sampling.max_tokens=6")

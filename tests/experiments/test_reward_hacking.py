@@ -13,7 +13,7 @@ import pytest
 Run = Callable[..., list[str]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_reward_hacking(run: Run, tmp_path: Path) -> None:
     """Both runs of an arm, at a size that learns nothing: what is printed is what was measured."""
     out = tmp_path / "measured.json"

@@ -10,7 +10,7 @@ from printed_tables import tables
 Run = Callable[..., list[str]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_three_roles(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("arenaloop.calls.run.MOST_UNREAD", 1_000)  # a judge that is never read would stop it
     (table,) = tables(run("three_roles", "--small", "--split", "dev", "--seeds", 0, 1))

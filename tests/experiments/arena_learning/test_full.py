@@ -14,7 +14,7 @@ from printed_tables import tables
 Run = Callable[..., list[str]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_arena_learning_whole_and_its_controls(run: Run, seeds: tuple[str, int, int], tmp_path: Path) -> None:
     """Every stage and every control; the controls find the run that was made; differences are those of what is kept."""
     options = (*seeds, "--split", "dev", "--small", "--out", tmp_path)

@@ -35,10 +35,11 @@ class Recipe:
         build: (settings, run directory, whether only the plan is wanted) → everything that it works on. Refuses what
             cannot run to its end, and writes nothing.
         outline: what was built → what it will do.
-        stages: settings → the names of the stages that train a model, in order.
+        stages: settings → the names of the stages that train a model, in order; others can be adopted into none.
         explain: settings → tables that say how they differ from what the recipe's paper or its code has.
         run: (what was built, arena file, run directory, observer) → the result; also resumes.
-        judges: settings → who decides its battles, the leaderboard's first; so that what was fought can be read back.
+        judges: settings → who decides its battles, the leaderboard's first; so that what was fought can be read back
+            before it is through.
         costs: (what was built, run directory, arena file if there is one, whether to load and time the start) → what it
             will ask, compute and pay; None of a recipe that says no more than its outline.
     """
@@ -48,7 +49,7 @@ class Recipe:
     build: Callable[[Any, Path, bool], Any]
     outline: Callable[[Any], Outline]
     run: Callable[[Any, Store, Path, Observer], Result]
-    stages: Callable[[Any], Sequence[str]]
-    judges: Callable[[Any], Sequence[Decider]]
+    stages: Callable[[Any], Sequence[str]] = lambda settings: ()
+    judges: Callable[[Any], Sequence[Decider]] = lambda settings: ()
     costs: Callable[[Any, Path, Store | None, bool], Costs] | None = None
     explain: Callable[[Any], Sequence[Table]] | None = None

@@ -1,0 +1,15 @@
+"""`kill_nodes` with one method, in `make test-slow` alone; its cases stand in ``tests/train/test_launch.py``, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+Run = Callable[..., list[str]]
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_a_training_whose_processes_are_killed_ends_as_an_unbroken_one(run: Run) -> None:
+    assert any("sft" in line for line in run("kill_nodes", "--methods", "sft"))
