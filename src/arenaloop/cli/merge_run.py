@@ -76,7 +76,7 @@ def in_one(directories: Sequence[Path], messages: Console) -> Iterator[Path]:
         there = Path(folder) / "merged"
         names = ", ".join(map(str, directories))
         try:
-            union = _Union(there, directories)
+            union = _Union(there, directories, passing=True)
             union.merge()
             union.conclude(Console(stderr=True, quiet=True))
             if union.result is None:
@@ -94,6 +94,7 @@ class _Union:
     """One merge, from what is refused to what it comes to; making it refuses all that can be refused.
 
     Attributes:
+        passing: whether `out` is a passing directory, which nobody can go on with.
         claims: of the shards among the directories, each by its directory.
         settings: of the battle of all; None where they make none, and `why`.
         whole: whether the run that came of it is through and decided.
@@ -101,6 +102,7 @@ class _Union:
 
     out: Path
     directories: Sequence[Path]
+    passing: bool = False
     claims: list[tuple[Path, Claim]] = field(default_factory=list)
     settings: BattleSettings | None = None
     why: str = ""
@@ -279,7 +281,8 @@ class _Union:
     def _write_board(self, settings: BattleSettings) -> None:
         """Board and settings: neither stands there without the other."""
         anchor, parts = parse_anchor(self._anchor()), self.claims[0][1].parts if self.claims else None
-        why = self.lacking or f"merged; what is missing is asked by {self._command()}"
+        asked_by = "the run that arenaloop merge makes of them" if self.passing else self._command()
+        why = self.lacking or f"merged; what is missing is asked by {asked_by}"
         with Store(self.arena, readonly=True) as store:
             self.result, through = settle(settings, self.out, store, why, anchor=anchor, parts=parts)
         self.whole = through and not self.result.undecided
