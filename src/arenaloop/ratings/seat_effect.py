@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.arrays import FloatArray, sigmoid, tally
+from arenaloop.ratings.arrays import FloatArray, IntArray, sigmoid, tally
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry
 from arenaloop.ratings.student import t_quantile
@@ -121,9 +121,12 @@ def repeats(games: Battles) -> tuple[bool, bool]:
         return False, False
     size = len(games.models)
     prompt = games.cluster.astype(np.int64) * size
-    met = len(np.unique((prompt + np.minimum(games.a, games.b)) * size + np.maximum(games.a, games.b)))
-    seated = len(np.unique((prompt + games.a) * size + games.b))
-    return met < len(games), met < seated
+    met = _distinct((prompt + np.minimum(games.a, games.b)) * size + np.maximum(games.a, games.b))
+    return met < len(games), met < _distinct((prompt + games.a) * size + games.b)
+
+
+def _distinct(codes: IntArray) -> int:
+    return int(np.count_nonzero(np.diff(np.sort(codes), prepend=-1)))  # several times as fast as np.unique
 
 
 def _fitted(N: FloatArray, S: FloatArray, fit: BradleyTerry) -> tuple[FloatArray, float, FloatArray] | None:
