@@ -167,7 +167,9 @@ def three_in_ten(request: Request) -> Completion | None:
     }.get(lot)
 
 
-def test_nothing_is_scored_from_judgements_that_fail(tmp_path: Path) -> None:
+def test_nothing_is_scored_from_judgements_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # which calls fail hangs on how this processor rounds, and the first twenty may be among them
+    monkeypatch.setattr("arenaloop.calls.run.MOST_UNREAD", 10**6)
     changes = (*ONE, "data.prompts=sandbox:prompts?n=24", "self_judge.votes=6", "self_judge.reask=0")
     recipe, asked = build(settings(META, *changes), tmp_path, three_in_ten)
     result = run(tmp_path, recipe)
