@@ -15,10 +15,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # a busy machine is no failure: nothing is timed, and every run draws the same examples
-settings.register_profile(
-    "arenaloop", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("arenaloop")
+for profile, examples in (("arenaloop", 25), ("long", 100)):  # HYPOTHESIS_PROFILE=long draws more
+    settings.register_profile(
+        profile, deadline=None, max_examples=examples, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "arenaloop"))
 
 # every call of the command reads all verbs' signatures anew; they do not change within a process
 pytest.MonkeyPatch().setattr(typer.main, "get_command", functools.cache(typer.main.get_command))

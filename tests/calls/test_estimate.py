@@ -135,6 +135,7 @@ def test_recorded_answers_are_rendered_as_the_judge_will_see_them(recorded: list
     assert found.usd_most == pytest.approx((found.tokens_in_most * 2 + found.tokens_out_most * 10) / 1e6)
 
 
+@pytest.mark.long
 def test_a_sample_is_within_its_standard_error(recorded: list[Contestant]) -> None:
     """Over many seeds the errors of the sampled estimate have the size that it says."""
     plan = make_plan(recorded, make_judge())

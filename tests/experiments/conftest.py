@@ -15,6 +15,15 @@ import pytest
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 Run = Callable[..., list[str]]
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole experiments are proofs that `make test` has no time for: `make test-slow` alone runs them."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.path.name != "test_every_experiment.py":
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture

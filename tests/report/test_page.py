@@ -418,6 +418,7 @@ def test_training_rows_are_shown_as_text_only(recipe_run: Path) -> None:
     assert "learned from: " + HOSTILE[1][:10] in page.text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("character", ["x", "&", '"', "\x00", "𝄞", "ب", pytest.param("\ud800", marks=pytest.mark.slow)])
 def test_megabyte_texts_stay_within_the_size(tmp_path: Path, play: Callable[..., Path], character: str) -> None:
     huge = character * 1_000_000
@@ -439,6 +440,7 @@ def test_megabyte_texts_stay_within_the_size(tmp_path: Path, play: Callable[...,
     assert page.text.count("Scores: 9 3") == 4
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_hundreds_of_long_battles_stay_within_the_size(tmp_path: Path, play: Callable[..., Path]) -> None:
     turns = tuple(f"{'&' * 3000} {i}" for i in range(20))

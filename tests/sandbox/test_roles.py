@@ -231,6 +231,7 @@ def test_the_demos_start_from_one_model_and_judge_by_the_worlds_templates(name: 
     assert METHODS["sft"].read_from(rows[-1])["messages"][-1]["content"][:-1].endswith("Winner: ")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_target_learns_to_judge(tmp_path: Path) -> None:
     """Two hundred steps on one family's judgements: its scores of held-out answers follow the truth."""

@@ -126,6 +126,7 @@ def gradients(policy: Any, rows: np.ndarray) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in policy.module.named_parameters() if p.requires_grad}
 
 
+@pytest.mark.long
 def test_compiled_passes_say_the_same_and_are_compiled_once(start: Path, captured: Any) -> None:
     plain, fast = (load_policy(start, OptimSettings(lora=LoraSettings(r=4), compile=yes)) for yes in (False, True))
     frozen = fast.frozen()

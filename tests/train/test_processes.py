@@ -88,6 +88,7 @@ def test_two_processes_compute_what_one_does(start: Path, tmp_path: Path) -> Non
             assert one == pytest.approx(other, rel=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_training_whose_first_process_is_killed_stops_and_goes_on(start: Path, tmp_path: Path) -> None:
     (tmp_path / "reward.py").write_text(REWARD)
