@@ -43,7 +43,7 @@ def error_of(path) -> str:
     return message
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(rows=ROWS, block=st.integers(8, 60), indent=st.sampled_from([None, 0, 3]), packed=st.booleans())
 def test_arrays_and_lines_hold_the_same_rows_at_any_block_size(tmp_path_factory, rows, block, indent, packed):
     folder = tmp_path_factory.mktemp("rows")
@@ -198,7 +198,7 @@ def test_encoding_is_always_valid_json():
         encode_json({"a": object()})
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(rows=ROWS, name=st.sampled_from(["a.jsonl", "a.jsonl.gz"]))
 def test_written_rows_read_back(tmp_path_factory, rows, name):
     path = tmp_path_factory.mktemp("out") / "new folder" / name

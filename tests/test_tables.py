@@ -101,7 +101,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(words=st.lists(WORDS, min_size=1, max_size=30), swap=st.booleans())
 def test_the_fast_reader_and_the_tolerant_one_agree(
     tmp_path_factory: pytest.TempPathFactory, words: list[str | None], swap: bool

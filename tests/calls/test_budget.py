@@ -179,7 +179,7 @@ def test_what_waits_for_its_turn_is_not_in_flight(path: Path) -> None:
         assert store.usage().usd == pytest.approx(0.9)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, ALL - 1), max_size=3, unique=True), st.integers(1, 70), st.integers(1, 9))
 @example(list(range(1, ALL)), 70, 9)
 def test_any_budget_any_concurrency(budgets: list[int], workers: int, slots: int) -> None:

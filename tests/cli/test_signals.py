@@ -61,7 +61,7 @@ def ignoring_interrupts() -> None:  # as a shell starts what is to run in the ba
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("background", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("number", ENDING, ids=lambda one: one.name)
 def test_a_battle_ends_in_order(served: Any, tmp_path: Path, number: signal.Signals, background: bool) -> None:
     if background and number is signal.SIGINT:

@@ -80,7 +80,7 @@ def test_arrays_and_gzip_read_alike(tmp_path, write):
     assert lines[1].follow_ups == ("b",)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(texts=st.lists(st.sampled_from(["a", "a ", "A", "b", ""]), min_size=1, max_size=12))
 def test_duplicates_collapse_into_the_first_and_are_counted(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("prompts") / "p.jsonl"
@@ -209,7 +209,7 @@ def test_prompts_that_lost_something_on_their_way_are_named(tmp_path):
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(lambda text: text.strip())
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.lists(TEXT, min_size=1, max_size=4), st.lists(TEXT, max_size=2), st.sampled_from([None, "Be brief."]))
 def test_a_row_holds_its_prompt(turns, follow_ups, system):
     roles = ("user", "assistant")

@@ -136,7 +136,7 @@ def read_back(smol: tuple[Path, Any, Any], tmp_path_factory: pytest.TempPathFact
     return AutoTokenizer.from_pretrained(out)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_survives(read_back: Any, text: str) -> None:
     ids = read_back(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -233,7 +233,7 @@ def test_damaged_files_are_refused(smol: tuple[Path, Any, Any], tmp_path: Path, 
         refused(file, cache)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(at=st.integers(0, 9_000), byte=st.integers(0, 255))
 def test_a_flipped_byte_ends_in_a_line_or_a_model(
     smol: tuple[Path, Any, Any], tmp_path_factory: pytest.TempPathFactory, at: int, byte: int

@@ -119,7 +119,7 @@ def test_answers_under_different_system_messages_stay_apart(recorded):
     assert model.duplicates == 0
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(rows=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["x", "x ", "y"])), max_size=10))
 def test_equal_answers_count_once_and_different_ones_are_in_doubt(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("answers") / "a.json.gz"

@@ -48,7 +48,7 @@ def test_two_models_have_the_closed_form() -> None:
     assert np.diff(fit_wins([[0, 3], [7, 0]]).ratings())[0] == pytest.approx(400 * np.log10(7 / 3), abs=1e-9)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(connected_wins())
 def test_the_gradient_vanishes_at_the_fit(wins: np.ndarray) -> None:
     np.fill_diagonal(wins, 0)
@@ -58,14 +58,14 @@ def test_the_gradient_vanishes_at_the_fit(wins: np.ndarray) -> None:
     assert theta.sum() == pytest.approx(0, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(connected_wins(), st.permutations(range(5)))
 def test_permuting_models_permutes_ratings(wins: np.ndarray, order: list[int]) -> None:
     theta = fit_wins(wins).theta
     assert fit_wins(wins[np.ix_(order, order)]).theta == pytest.approx(theta[order], abs=1e-8)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(connected_wins(), st.floats(0.1, 1000))
 def test_swapping_seats_negates_and_scaling_counts_changes_nothing(wins: np.ndarray, factor: float) -> None:
     theta = fit_wins(wins).theta
@@ -73,7 +73,7 @@ def test_swapping_seats_negates_and_scaling_counts_changes_nothing(wins: np.ndar
     assert fit_wins(wins * factor).theta == pytest.approx(theta, abs=1e-8)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(connected_wins(4), st.integers(0, 3), st.floats(0.5, 20))
 def test_a_tie_between_equals_changes_nothing(wins: np.ndarray, who: int, ties: float) -> None:
     twin = np.zeros((5, 5))
@@ -88,7 +88,7 @@ def test_a_tie_between_equals_changes_nothing(wins: np.ndarray, who: int, ties: 
     assert fit_wins(twin).theta == pytest.approx(before, abs=1e-7)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(hnp.arrays(np.float64, (4, 6, 6), elements=st.sampled_from([0.0, 0.2, 0.8, 1.0])))
 def test_batched_and_single_fits_agree_on_separable_problems_too(wins: np.ndarray) -> None:
     together = fit_batch(wins, l2=0.01)

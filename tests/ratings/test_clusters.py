@@ -40,7 +40,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, MODELS - 1), st.integers(1, MODELS - 1
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(pairs=PAIRS)
 def test_groups_are_those_that_no_cut_of_two_prompts_divides(pairs: list[tuple[int, int]]) -> None:
     battles = table(pairs, list(range(len(pairs))))

@@ -180,7 +180,7 @@ def test_what_will_hardly_be_decided_is_worth_less() -> None:
     assert 3 not in units[0][:2]
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     st.integers(2, 6),
     st.integers(1, 12),

@@ -30,7 +30,7 @@ def of(table: list[tuple[int, int, float]]) -> Battles:
 
 
 @given(rows)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_bounds_are_fits_with_a_models_own_undecided_battles_written_out(
     table: list[tuple[int, int, float]],
 ) -> None:

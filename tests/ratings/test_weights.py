@@ -126,7 +126,7 @@ def test_weights_of_one_and_three_are_no_cause_for_a_note() -> None:
     assert all(row.lower is not None and row.upper is not None for row in board.rows)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     st.lists(st.floats(0, 2), min_size=20, max_size=20).map(lambda cells: np.array(cells).reshape(5, 4)[:4]),
 )

@@ -131,6 +131,7 @@ def labelled(path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.long
 def test_gates_on_a_labelled_set(tmp_path: Path) -> None:
     """A model that fails there is not even asked to compare its own judgements; another one passes."""
     file = labelled(tmp_path / "labelled.jsonl")

@@ -159,6 +159,7 @@ def test_whatever_stands_in_its_files(tmp_path: Path, record: Any) -> None:
     assert "1 roll-outs could not be read" in page.text
 
 
+@pytest.mark.long
 def test_endless_texts_are_cut_with_a_mark(tmp_path: Path) -> None:
     out = trained(tmp_path / "out", {}, [], {0: answers(0, 360, 2, text="&" * 20_000)})
     path = write_report(out)

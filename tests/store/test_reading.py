@@ -91,7 +91,7 @@ def test_the_latest_attempt_wins_and_all_are_kept(path: Path) -> None:
 
 
 @given(text=TEXTS, reasoning=st.none() | TEXTS, error=st.none() | TEXTS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
 def test_any_text_survives(path: Path, text: str, reasoning: str | None, error: str | None) -> None:
     key = content_hash(text, reasoning, error)
     prompt = Prompt.of(text, note=text)

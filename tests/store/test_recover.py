@@ -136,7 +136,7 @@ def test_a_cut_file(whole: Path, path: Path) -> None:
     assert all(new[table].items() <= old[table].items() for table in TABLES)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**9), st.integers(1, 3000), st.integers(1, 40))
 def test_noise_never_brings_a_row_that_was_not_there_nor_a_bug(
     whole: Path, tmp_path_factory: pytest.TempPathFactory, seed: int, length: int, times: int

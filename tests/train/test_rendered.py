@@ -244,7 +244,7 @@ def test_every_form_gives_the_tokens_of_the_plain_one(make_tokenizer: Make) -> N
     assert both[0] == first
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(answer=st.text("ab<|endusr> ", min_size=1, max_size=20).filter(lambda text: bool(text.strip())))
 def test_what_is_learned_is_what_was_said_and_its_end(make_tokenizer: Make, answer: str) -> None:
     tokenizer = make_tokenizer(template())

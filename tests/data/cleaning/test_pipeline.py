@@ -131,7 +131,7 @@ WORDS = st.sampled_from("river sea bridge wie why der the 2 write hello Hello".s
 TEXTS = st.lists(st.lists(WORDS, max_size=14).map(" ".join), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(TEXTS, st.lists(WORDS, min_size=3, max_size=10).map(" ".join))
 def test_counts_add_up_and_cleaning_twice_changes_nothing(texts: list[str], test: str) -> None:
     changes = {"decontam_k": 0, "prefix": 4, "ngram": 2, "perms": 32, "jaccard": 0.6, "overlap": 3}
