@@ -51,7 +51,7 @@ def test_the_best_of_n_beats_its_model_and_a_run_goes_on_where_it_stopped(
     assert sorted({body["temperature"] for body in served.heard}) == [0.0, 1.0]
     board = json.loads((tmp_path / "run" / "leaderboard.json").read_text())["leaderboard"]
     assert [row["model"] for row in board] == ["best", "one"]
-    assert board[0]["win_rate"] > 0.8
+    assert board[0]["win_rate"] > 0.7
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["calls"] == 90
     with Store(tmp_path / "run" / "arena.db", readonly=True) as store:
         stored = store.answers_by_model()

@@ -127,7 +127,7 @@ def judged(spec: str, file: str, arena: Path | Store | None, budget: Budget | No
     """
     from arenaloop.specs.judges import pointwise
 
-    settings, place = judge_settings(spec, file), _place(spec, arena)
+    place, settings = _place(spec, arena), judge_settings(spec, file)
     judge = pointwise(settings)
     kept = _Kept(judge, settings, place, budget)
 
