@@ -17,6 +17,7 @@ from arenaloop.config import RecipeSettings
 from arenaloop.errors import StorageError
 from arenaloop.judges.jury import Decider
 from arenaloop.models.secrets import without_secrets
+from arenaloop.recipes.kept import HOW_RUN
 from arenaloop.recipes.stage import Outline
 from arenaloop.recipes.standing import Standing, write_standing
 from arenaloop.recipes.under_way import LEADERBOARD, begin, begun
@@ -27,8 +28,8 @@ from arenaloop.types import content_hash
 
 __all__ = ["Before", "begin_recipe", "done_before", "stop_recipe", "write_recipe_standing"]
 
-_HOW_RUN = {"name", "concurrency", "budget_usd", "budget_calls", "human", "machine"}
-"""settings that decide how a recipe is run, and not what comes of it"""
+_HOW_RUN = HOW_RUN - {"rating"}
+"""settings that decide how a recipe is run, and not what comes of it: who trains a stage changes no board"""
 _PROMPTS = ("pool", "test", "validation", "held_out", "preference", "unlabeled", "evaluation")
 
 

@@ -15,13 +15,13 @@ from arenaloop.jsonl import write_json
 from arenaloop.models.kept_checkpoint import DIGITS, RECORD, document
 from arenaloop.recipes.adopted import RECORD as ADOPTED
 
-__all__ = ["STAGE", "Kept", "keep_settings", "kept_checkpoints", "kept_table", "words"]
+__all__ = ["HOW_RUN", "STAGE", "Kept", "keep_settings", "kept_checkpoints", "kept_table", "words"]
 
 STAGE = "stage.json"
 """Of a finished stage's checkpoint: the recipe's settings with which it was made, and what it came to."""
 
 _RESULTS = ("rows", "gold_accuracy", "mean_length")
-_HOW_RUN = frozenset(
+HOW_RUN = frozenset(
     {"name", "concurrency", "budget_usd", "budget_calls", "machine", "human", "rating", "launch", "elsewhere"}
 )
 """Settings of a recipe that decide no weights."""
@@ -32,7 +32,7 @@ def keep_settings(out: Path, settings: Mapping[str, Any], result: Mapping[str, A
     """Write beside a finished stage's weights with which settings of the recipe they were made."""
     if out.is_dir():
         shown = {name: result[name] for name in _RESULTS if name in result}
-        plain = {name: value for name, value in settings.items() if name not in _HOW_RUN}
+        plain = {name: value for name, value in settings.items() if name not in HOW_RUN}
         write_json(out / STAGE, {"settings": plain, "result": shown})
 
 
@@ -78,7 +78,7 @@ def _differences(kept: Path, stands: Path) -> Iterator[tuple[str, Any, Any]]:
     for name in (STAGE, RECORD):
         one, other = (document(place / name).get("settings") for place in (kept, stands))
         if isinstance(one, dict) and isinstance(other, dict):
-            unlike = frozenset() if name == RECORD else _HOW_RUN  # which earlier versions wrote down
+            unlike = frozenset() if name == RECORD else HOW_RUN  # which earlier versions wrote down
             mine, theirs = (
                 dict(_flat({key: value for key, value in told.items() if key not in unlike})) for told in (one, other)
             )
