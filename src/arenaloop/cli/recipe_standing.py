@@ -28,7 +28,7 @@ from arenaloop.types import content_hash
 
 __all__ = ["Before", "begin_recipe", "done_before", "stop_recipe", "write_recipe_standing"]
 
-_HOW_RUN = HOW_RUN - {"rating"}
+_HOW_RUN = set(HOW_RUN - {"rating"})
 """settings that decide how a recipe is run, and not what comes of it: who trains a stage changes no board"""
 _PROMPTS = ("pool", "test", "validation", "held_out", "preference", "unlabeled", "evaluation")
 
