@@ -226,6 +226,14 @@ def test_a_tensor_too_many_is_refused(tmp_path: Path, cache: Path) -> None:
     assert refused(file, cache) == "its tensor blk.0.attn_k.bias is not read, and may change what the model computes"
 
 
+def test_merges_of_tokens_that_it_lacks_are_refused(smol: tuple[Path, Any, Any], tmp_path: Path, cache: Path) -> None:
+    whole = smol[0].read_bytes()
+    at = whole.index("\u0120".encode(), whole.index(b"tokenizer.ggml.merges"))
+    file = tmp_path / "damaged.gguf"
+    file.write_bytes(whole[:at] + "\u0121".encode() + whole[at + 2 :])
+    assert refused(file, cache).startswith("its tokenizer's tokens and merges do not fit (")
+
+
 def test_damaged_files_are_refused(smol: tuple[Path, Any, Any], tmp_path: Path, cache: Path) -> None:
     whole, file = smol[0].read_bytes(), tmp_path / "damaged.gguf"
     for damaged in (whole[:10], whole[: len(whole) // 3], whole[:-100], b"GGUF" + bytes(40), b"PK" + whole[2:], b""):

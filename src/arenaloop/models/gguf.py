@@ -259,7 +259,10 @@ def _tokenizer(fields: _Fields) -> Any:
     merges = [tuple(merge.split(" ", 1)) for merge in fields.required("tokenizer.ggml.merges")]
     kinds = fields.get("tokenizer.ggml.token_type", [_NORMAL] * len(tokens))
     vocabulary = {token: at for at, token in enumerate(tokens)}
-    core = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=cut == "llama-bpe"))
+    try:
+        core = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=cut == "llama-bpe"))
+    except Exception as error:  # the library raises no narrower kind
+        raise ValueError(f"its tokenizer's tokens and merges do not fit ({error})") from error
     pattern = PRETOKENIZERS[cut]
     first: list[Any] = [] if pattern is None else [pre_tokenizers.Split(Regex(pattern), behavior="isolated")]
     if cut == "smollm":
