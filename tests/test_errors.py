@@ -16,6 +16,7 @@ from arenaloop.errors import (
     InputError,
     MissingExtraError,
     StorageError,
+    first_line,
     nearest,
 )
 
@@ -54,3 +55,8 @@ def test_a_missing_extra_says_what_to_install() -> None:
 def test_nearest() -> None:
     assert nearest("temprature", ["top_p", "temperature"]) == " (did you mean 'temperature'?)"
     assert nearest("zzz", ["temperature"]) == ""
+
+
+def test_the_first_line_of_a_foreign_error() -> None:
+    assert first_line(RuntimeError("\n  no room\non the device")) == "no room"
+    assert first_line(AssertionError()) == "AssertionError"

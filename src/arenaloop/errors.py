@@ -29,6 +29,7 @@ __all__ = [
     "StorageError",
     "UnreadJudgeError",
     "UserError",
+    "first_line",
     "nearest",
 ]
 
@@ -89,6 +90,11 @@ class UnreadJudgeError(StoppedError):
 
 class StorageError(StoppedError, OSError):
     """The arena file could not be written (a full disk, a lost mount)."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of someone else's says, in one line: its first, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def nearest(word: str, known: list[str]) -> str:

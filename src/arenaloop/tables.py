@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arenaloop.errors import InputError
+from arenaloop.errors import InputError, first_line
 from arenaloop.jsonl import JsonRow, user_rows
 from arenaloop.regular_files import open_regular
 from arenaloop.table_files import Line, class_names, classes, table_files
@@ -217,7 +217,7 @@ def _frame_rows(path: Path, kind: str) -> Iterator[tuple[int, JsonRow]]:
                 number += 1
                 yield number, _worded(row, words) if words else row
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise InputError(f"{path}: cannot be read as {said} ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: cannot be read as {said} ({first_line(error)})") from None
 
 
 def _frames(path: Path, kind: str) -> Iterator[pl.DataFrame]:

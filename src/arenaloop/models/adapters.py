@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arenaloop.errors import ConfigError, InputError, MissingExtraError, nearest
+from arenaloop.errors import ConfigError, InputError, MissingExtraError, first_line, nearest
 from arenaloop.regular_files import read_regular
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def merge_into(module: Any, path: str | Path, tokenizer: Any) -> Any:
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError, AttributeError) as error:
-        raise InputError(f"{path}: the adapter does not fit its model: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"{path}: the adapter does not fit its model: {first_line(error)}") from error
     for name, value in model_config(path).items():
         if not isinstance(value, dict) and name not in ("dtype", "transformers_version", "model_type"):
             with contextlib.suppress(AttributeError):  # some entries are made of others

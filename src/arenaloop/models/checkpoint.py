@@ -15,7 +15,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arenaloop.errors import ConfigError, InputError, MissingExtraError
+from arenaloop.errors import ConfigError, InputError, MissingExtraError, first_line
 from arenaloop.models import adapters
 from arenaloop.regular_files import open_regular, read_regular
 from arenaloop.types import content_hash
@@ -176,7 +176,7 @@ def load_tokenizer(model: str | Path, revision: str | None = None) -> Any:
     try:
         return AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"hf:{model}: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"hf:{model}: {first_line(error)}") from error
 
 
 def load_checkpoint(
@@ -226,7 +226,7 @@ def load_checkpoint(
                     str(model), dtype=weights, use_safetensors=True, **common, **options
                 )
             except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-                raise InputError(f"cannot load the model {model}: {str(error).strip().splitlines()[0]}") from error
+                raise InputError(f"cannot load the model {model}: {first_line(error)}") from error
     if getattr(module, "_hf_peft_config_loaded", False):
         raise InputError(f"{model} is an adapter of a hub; download it and name its directory")
     return module, tokenizer
@@ -297,7 +297,7 @@ def torch_device(name: str | None) -> Any:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} cannot be used: {str(error).strip().splitlines()[0]}") from error
+        raise ConfigError(f"device {name!r} cannot be used: {first_line(error)}") from error
     return device
 
 

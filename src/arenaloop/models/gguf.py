@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arenaloop.errors import InputError, MissingExtraError, StorageError
+from arenaloop.errors import InputError, MissingExtraError, StorageError, first_line
 from arenaloop.models.checkpoint import no_progress_bars
 from arenaloop.regular_files import open_regular
 
@@ -129,7 +129,7 @@ def convert(file: str | Path, out: Path) -> None:
     try:
         reader = GGUFReader(file)
     except Exception as error:  # a damaged file fails in ways of many kinds
-        raise InputError(f"{file}: no whole GGUF file ({str(error).strip().splitlines()[0]})") from error
+        raise InputError(f"{file}: no whole GGUF file ({first_line(error)})") from error
     with _named(file):
         fields = _Fields(reader)
         architecture = fields.required("general.architecture")
@@ -153,8 +153,10 @@ def _named(file: str | Path) -> Iterator[None]:
     """Errors of reading name the file."""
     try:
         yield
-    except (ValueError, KeyError, IndexError, TypeError, NotImplementedError) as error:
-        raise InputError(f"{file}: {str(error).strip().splitlines()[0]}") from error
+    except OSError:  # of writing what was read
+        raise
+    except Exception as error:  # what stands in a damaged file makes libraries fail in ways of many kinds
+        raise InputError(f"{file}: {first_line(error)}") from error
 
 
 class _Fields:
@@ -259,10 +261,7 @@ def _tokenizer(fields: _Fields) -> Any:
     merges = [tuple(merge.split(" ", 1)) for merge in fields.required("tokenizer.ggml.merges")]
     kinds = fields.get("tokenizer.ggml.token_type", [_NORMAL] * len(tokens))
     vocabulary = {token: at for at, token in enumerate(tokens)}
-    try:
-        core = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=cut == "llama-bpe"))
-    except Exception as error:  # the library raises no narrower kind
-        raise ValueError(f"its tokenizer's tokens and merges do not fit ({error})") from error
+    core = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=cut == "llama-bpe"))
     pattern = PRETOKENIZERS[cut]
     first: list[Any] = [] if pattern is None else [pre_tokenizers.Split(Regex(pattern), behavior="isolated")]
     if cut == "smollm":

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from arenaloop.config import LoraSettings, OptimSettings
-from arenaloop.errors import StorageError
+from arenaloop.errors import StorageError, first_line
 from arenaloop.models import adapters, checkpoint
 from arenaloop.train import execution, sharding
 from arenaloop.train.encoding import ChatEncoder
@@ -313,4 +313,4 @@ def _save(out: Path, write: Callable[[Path], None]) -> None:
             file.replace(out / file.name)
         aside.rmdir()
     except (OSError, SafetensorError) as error:  # safetensors has its own way to say that a disk is full
-        raise StorageError(f"cannot write the model to {out}: {str(error).strip().splitlines()[0]}") from error
+        raise StorageError(f"cannot write the model to {out}: {first_line(error)}") from error

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 from jinja2 import TemplateSyntaxError
 
 from arenaloop.data.formats.training_rows import ContradictionError
-from arenaloop.errors import ConfigError
+from arenaloop.errors import ConfigError, first_line
 from arenaloop.models.chat import ChatTokens, closing_tag
 from arenaloop.models.checkpoint import end_ids as turn_ends
 from arenaloop.train.encoded import IN_DOUBT, Encoded, EncodedRows, Unfit
@@ -101,12 +101,12 @@ class ChatEncoder:
         try:
             template = str(self.tokenizer.get_chat_template())
         except ValueError as error:  # several templates, none of them the default
-            raise ConfigError(f"the chat template of {self._name} cannot be used: {_first_line(error)}") from error
+            raise ConfigError(f"the chat template of {self._name} cannot be used: {first_line(error)}") from error
         try:
             self._chat.render([{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}])
         except Exception as error:  # another kind: it refuses this conversation, and may take others
             if isinstance(error, TemplateSyntaxError):
-                raise ConfigError(f"the chat template of {self._name} is no template: {_first_line(error)}") from error
+                raise ConfigError(f"the chat template of {self._name} is no template: {first_line(error)}") from error
         return template
 
     def encode(
@@ -139,7 +139,7 @@ class ChatEncoder:
         except BaseException as error:  # of the tokenizer's and jinja's many kinds; its Rust panics are no Exception
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
-            reason, words = "not_tokenised", f"template or tokenizer fail: {type(error).__name__}: {_first_line(error)}"
+            reason, words = "not_tokenised", f"template or tokenizer fail: {type(error).__name__}: {first_line(error)}"
         return Unfit(reason, words and f"{where}: {words}")
 
     def _encoded(self, messages: list[Message], since: int) -> Encoded:
@@ -179,7 +179,7 @@ class ChatEncoder:
             return self._chat.render(messages, prompt=prompt)
         except Exception as error:  # templates raise jinja2 errors of many kinds
             raise _UnfitError(
-                "template_refuses", f"the chat template refuses the conversation: {_first_line(error)}"
+                "template_refuses", f"the chat template refuses the conversation: {first_line(error)}"
             ) from error
 
     def _cut(self, text: str, cuts: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -312,10 +312,6 @@ def _refuse_halves(messages: Sequence[Message]) -> None:
         if broken := _SURROGATE.search(message["content"]):
             half = f"half a character (\\u{ord(broken[0]):04x})"
             raise _UnfitError("not_unicode", f"turn {number} ({message['role']}) holds {half}, which no text can")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def encode_conversations(

@@ -31,7 +31,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from arenaloop.errors import ConfigError, StorageError
+from arenaloop.errors import ConfigError, StorageError, first_line
 from arenaloop.models.checkpoint import holds_model
 from arenaloop.regular_files import read_regular, read_text, refuse_others
 from arenaloop.train.backbone import ADAPTER, MARKS, Backbone
@@ -317,7 +317,7 @@ class TrainingRun:
             try:
                 torch.save(dict(content), file)
             except RuntimeError as error:  # torch's way to say that a file took no more bytes
-                raise OSError(str(error).strip().splitlines()[0]) from error
+                raise OSError(first_line(error)) from error
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

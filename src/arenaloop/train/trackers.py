@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arenaloop.config import DPOSettings, OptimSettings
-from arenaloop.errors import ConfigError
+from arenaloop.errors import ConfigError, first_line
 from arenaloop.types import content_hash
 
 __all__ = ["Trackers", "require", "trl_names"]
@@ -96,7 +96,7 @@ class Trackers:
                 if step == 0:
                     tracker.store_init_configuration(told)
             except Exception as error:  # of the trackers' own kinds
-                raise ConfigError(f"report_to: {name} cannot begin: {_line(error)}") from error
+                raise ConfigError(f"report_to: {name} cannot begin: {first_line(error)[:200]}") from error
             self._all[name] = tracker
 
     def log(self, figures: Mapping[str, float]) -> None:
@@ -113,9 +113,5 @@ class Trackers:
             try:
                 do(tracker)
             except Exception as error:  # of the trackers' own kinds
-                self._note(f"report_to: {name} fails, and is told nothing more: {_line(error)}")
+                self._note(f"report_to: {name} fails, and is told nothing more: {first_line(error)[:200]}")
                 del self._all[name]
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -16,7 +16,7 @@ from arenaloop.calls.engines.ray_cluster import Versions
 from arenaloop.calls.engines.ray_worker import News, Worker
 from arenaloop.errors import ArenaloopError, ConfigError
 
-__all__ = ["Gone", "Lost", "Slot", "Told", "Up", "first_line"]
+__all__ = ["Gone", "Lost", "Slot", "Told", "Up", "why_lost"]
 
 MOST_LOST = 6
 """Workers of one slot that may be lost in a row, none of them having brought a row, before it is given up."""
@@ -114,7 +114,7 @@ class Slot:
                 self._tell(self, Gone(str(error), error))
                 return
             except Exception as error:  # of Ray, in whatever form it says that an actor or a node is not there any more
-                why = first_line(error)
+                why = why_lost(error)
             if self._closing.is_set():
                 return
             actor, self._actor = self._actor, None
@@ -164,7 +164,7 @@ def _refused(at: int, hello: tuple[Versions, str], lacking: Sequence[str]) -> Co
     return None
 
 
-def first_line(error: Exception) -> str:
+def why_lost(error: Exception) -> str:
     """The first line of what Ray says of an actor that is lost."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if any("No module named 'arenaloop" in line for line in lines):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from arenaloop.calls.engines.ray_cluster import connected
-from arenaloop.calls.engines.ray_slots import first_line
+from arenaloop.calls.engines.ray_slots import why_lost
 from arenaloop.calls.open_weights.base import VLLM, Adapter, EngineSettings
 from arenaloop.calls.open_weights.holder import Holder
 from arenaloop.errors import ConfigError
@@ -91,7 +91,7 @@ def died(error: Exception) -> str:
         return "it was killed, since its node ran out of memory"
     if (found := _EXIT.search(told)) is not None:
         return f"its process ended ({found[1]}: {found[2]})"
-    return first_line(error)
+    return why_lost(error)
 
 
 async def end(actor: Any) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from arenaloop.calls.engines.ray_cluster import Versions
-from arenaloop.calls.engines.ray_slots import first_line
+from arenaloop.calls.engines.ray_slots import why_lost
 from arenaloop.calls.open_weights.actors import Wanted, died, end, kill, of, start
 from arenaloop.calls.open_weights.base import Adapter
 from arenaloop.calls.open_weights.holder import Told
@@ -238,7 +238,7 @@ class Pool:
         except TimeoutError as error:  # what hangs once will hang again: it is tried but once more
             self._count(place, str(error), 2)
         except Exception as error:  # of Ray, in whatever form it says that an actor cannot be
-            why = first_line(error)
+            why = why_lost(error)
             if "arenaloop is not installed" in why:
                 place.gone = ConfigError(f"{self.wanted.who}: {why}; install it in the workers' environment")
             else:
@@ -292,7 +292,7 @@ class Pool:
         try:
             reference = actor.answer.remote(request, adapter)
         except Exception as error:  # it is known to be gone
-            return Told(why=first_line(error), dead=True)
+            return Told(why=why_lost(error), dead=True)
         answer = asyncio.wrap_future(reference.future())
         sent = time.monotonic()
         try:
@@ -306,7 +306,7 @@ class Pool:
                 ray.cancel(reference)
             raise
         except ray.exceptions.RayTaskError as error:
-            return Told(why=first_line(error))
+            return Told(why=why_lost(error))
         except Exception as error:  # of Ray, in whatever form it says that an actor or a node is not there any more
             return Told(why=died(error), dead=True)
         place.heard = time.monotonic()

@@ -22,7 +22,7 @@ from arenaloop.data.formats.repeated import OWN_COLUMNS, once
 from arenaloop.data.formats.style_columns import StyleByAnswer, metadata_schema, style_expressions
 from arenaloop.data.formats.vote_ids import vote_id
 from arenaloop.data.result_files import check_whole
-from arenaloop.errors import InputError
+from arenaloop.errors import InputError, first_line
 from arenaloop.jsonl import user_rows
 from arenaloop.ratings.arrays import FloatArray, IntArray
 from arenaloop.ratings.battles import Battles
@@ -230,7 +230,7 @@ def _columns(path: Path, kind: str) -> list[str]:
     try:
         return [bare_name(name) for name in pl.scan_parquet(path).collect_schema().names()]
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
 
 
 def _frame(

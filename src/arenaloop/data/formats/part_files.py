@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arenaloop.errors import InputError, MissingExtraError, UserError
+from arenaloop.errors import InputError, MissingExtraError, UserError, first_line
 from arenaloop.table_files import is_pattern, table_files
 from arenaloop.tables import content_kind
 
@@ -182,5 +182,4 @@ def _store_errors(name: str) -> Iterator[None]:
     except ImportError as error:  # s3fs, gcsfs: fsspec says which
         raise InputError(f"{name}: {error}") from None
     except Exception as error:  # every store has errors of its own
-        told = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{name}: cannot be fetched ({told})") from None
+        raise InputError(f"{name}: cannot be fetched ({first_line(error)})") from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from arenaloop.data.formats.judgments import known_names
 from arenaloop.data.formats.part_files import Part
-from arenaloop.errors import InputError
+from arenaloop.errors import InputError, first_line
 from arenaloop.jsonl import user_rows
 from arenaloop.tables import content_kind
 from arenaloop.text_files import bare_name, utf8_file
@@ -145,5 +145,4 @@ def _named_errors(part: Part, here: Path) -> Iterator[None]:
     except InputError as error:
         raise InputError(str(error).replace(str(here), part.name)) from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        told = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{part.name}: cannot be read, cut off or damaged ({told})") from None
+        raise InputError(f"{part.name}: cannot be read, cut off or damaged ({first_line(error)})") from None
