@@ -20,6 +20,7 @@ from arenaloop.arena.battles import play
 from arenaloop.arena.matchmaking import all_pairs
 from arenaloop.arena.pairings import Summary, pairings
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.planned import estimate_plan
 from arenaloop.calls import run
 from arenaloop.calls.answers import Answers, Contestant
 from arenaloop.calls.judging import unit_seed
@@ -370,6 +371,24 @@ def test_a_plan_is_looked_through_once_something_was_appended(tmp_path: Path, mo
         tally, looked = _looked_up(store, plan, monkeypatch)
         assert (looked, tally.calls) == (len(plan.prompt_ids), 1)  # the verdict that a stricter parser took back
         assert _looked_up(store, plan, monkeypatch)[1] == 0
+
+
+def test_a_plan_is_looked_through_once_a_reference_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(tmp_path / "arena.db") as store:
+        plan = complete_plan(store)
+        play(plan, store)
+        first, *others = PROMPTS
+        for reference in ("4", "5"):
+            referred = [replace(first, tags={**first.tags, "reference": reference}), *others]
+            by_id = {prompt.id: prompt for prompt in referred}
+            (judge,) = [role for role in estimate_plan(plan, by_id.get, store).roles if role.role == "judge"]
+            assert judge.calls == 2
+            store.add_prompts(referred)
+            store.add_prompts(referred)
+            tally, looked = _looked_up(store, plan, monkeypatch)
+            assert (looked, tally.calls) == (len(PROMPTS), 2)  # both seats of the one pair
+            assert all(pairing.winners for pairing in pairings(plan, store))
+            assert _looked_up(store, plan, monkeypatch)[1] == 0
 
 
 def test_a_plan_with_failures_is_not_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

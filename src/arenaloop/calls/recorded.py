@@ -256,6 +256,8 @@ def materials_to_be(
         material = Material(prompt)
         if following is not None and following.prompt.id == prompt.id:
             material, following = following, next(stored, None)
+            if prompt.references:  # which it may lack so far
+                material.prompt = prompt
         material.turns |= lacking.get(prompt.id, {})
         yield material
 

@@ -27,9 +27,13 @@ from arenaloop.store.rows import (
     rulings_by_key,
     whole_response,
 )
+from arenaloop.store.schema import Row
 from arenaloop.types import Judgement, Prompt, Response, Ruling, Status, content_hash
 
-__all__ = ["AnswerTurn", "AskedTurn", "JudgedCall", "Readings", "Turn", "Usage", "marks"]
+__all__ = ["REFERENCES", "AnswerTurn", "AskedTurn", "JudgedCall", "Readings", "Turn", "Usage", "marks"]
+
+REFERENCES = "references"
+"""Room of the note of how many prompts got a reference answer after they were stored."""
 
 _IN_BATCH = 400  # keys per IN (…) look-up, below SQLite's limit of parameters
 _PROMPTS_AT_ONCE = 48
@@ -396,9 +400,25 @@ class Readings:
         return not any(self._holds(table) for table in ("prompts", "responses", *_JUDGED, "stages"))
 
     def ends(self) -> dict[str, int | None]:
-        """Where the tables of answers and verdicts end: what was complete is so while nothing is appended."""
+        """Where the tables of answers and verdicts end: what was complete is so while nothing is appended.
+
+        What a judge is shown is no table's end: how often reference answers came to prompts that were there is with
+        them, once any did.
+        """
         tables = ("responses", "verdicts")
-        return {table: self._reader.execute(f"SELECT MAX(id) FROM {table}").fetchone()[0] for table in tables}  # noqa: S608
+        ends = {table: self._reader.execute(f"SELECT MAX(id) FROM {table}").fetchone()[0] for table in tables}  # noqa: S608
+        changed = self.note(REFERENCES, "changed")
+        return ends if changed is None else {**ends, REFERENCES: changed}
+
+    def other_references(self, rows: Iterable[Row]) -> int:
+        """How many prompts are stored already and lack what these rows' tags hold, a reference answer among it."""
+        referred = [(row[0], row[3]) for row in rows if '"reference":' in row[3]]
+        found = 0
+        for at in range(0, len(referred), _PROMPTS_AT_ONCE):
+            told = dict(referred[at : at + _PROMPTS_AT_ONCE])
+            stored = self._reader.execute(f"SELECT id, tags FROM prompts WHERE id IN ({marks(told)})", [*told])  # noqa: S608
+            found += sum(told[prompt_id] != tags for prompt_id, tags in stored)
+        return found
 
     def usage(self) -> Usage:
         """Calls, tokens, money and wall time of all invocations so far; what was cut off has been sent, and counts."""

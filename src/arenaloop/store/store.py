@@ -44,7 +44,7 @@ from arenaloop.store.opening import (
     version_of,
     with_log,
 )
-from arenaloop.store.reads import Readings, Usage
+from arenaloop.store.reads import REFERENCES, Readings, Usage
 from arenaloop.store.rows import (
     COLUMNS,
     STATUSES,
@@ -307,8 +307,14 @@ class Store(Readings):
             self._lock.note(self._known_by, self._rows)
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> None:
-        """Ingest prompts; those already there are left as they are, but for a reference answer that they lack."""
-        self._append(PROMPTS, [prompt_row(prompt) for prompt in prompts])
+        """Ingest prompts; those already there are left as they are, but for a reference answer that they lack.
+
+        Of such a change a note is kept (see `ends`): what was complete is judged anew.
+        """
+        rows = [prompt_row(prompt) for prompt in prompts]
+        if changed := self.other_references(rows):
+            self.put_note(REFERENCES, "changed", (self.note(REFERENCES, "changed") or 0) + changed)
+        self._append(PROMPTS, rows)
 
     def add_turns(self, rows: Iterable[TurnRow | tuple[str, int, str, str, Completion, str]]) -> None:
         """Append answers to single turns, all in one transaction."""
