@@ -481,9 +481,14 @@ def test_a_row_that_cannot_be_read_keeps_nobody_from_folding_the_log_in(path: Pa
     with closing(sqlite3.connect(path)) as db:
         db.execute(f"UPDATE verdicts SET {column} = x'ff'")
         db.commit()
-    with pytest.raises(ArenaFileError, match="damaged") as held, Store(path) as store:
-        store.add_verdict(verdict("new"))
-        store.flush()
-        store.verdicts([content_hash("v", n) for n in range(120)])
+
+    def write_and_look_up() -> None:
+        with Store(path) as store:
+            store.add_verdict(verdict("new"))
+            store.flush()
+            store.verdicts([content_hash("v", n) for n in range(120)])
+
+    with pytest.raises(ArenaFileError, match="damaged") as held:
+        write_and_look_up()
     assert held.value.__cause__ is not None
     assert not path.with_name("arena.db-wal").exists()
