@@ -1,25 +1,40 @@
-"""What every test shares: one thread per process, a fixed hypothesis profile, and a command line that is built once."""
+"""What every test shares: one thread, fixed examples, files in memory, and a command line that is built once."""
 
 from __future__ import annotations
 
 import functools
 import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 import typer.main
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched, and where nothing can be, nobody waits to find out
 # a shell's background jobs ignore Ctrl-C, and so would what they start: tests of interrupts would wait for ever
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# runs force their files onto the disk, dozens of times each: the tests would wait for that more than they compute
+MEMORY, ENOUGH = Path("/dev/shm"), 4 << 30
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
 # a busy machine is no failure: nothing is timed, and every run draws the same examples
-for profile, examples in (("arenaloop", 25), ("long", 100)):  # HYPOTHESIS_PROFILE=long draws more
-    settings.register_profile(
-        profile, deadline=None, max_examples=examples, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-    )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "arenaloop"))
+settings.register_profile(
+    "arenaloop", deadline=None, max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(  # HYPOTHESIS_PROFILE=long looks for what those do not meet
+    "long", deadline=None, max_examples=100, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
+)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "arenaloop")
+settings.load_profile(PROFILE)
+if PROFILE == "arenaloop":  # one example in twenty is a constant of our modules: of those that happen to be loaded
+    pytest.MonkeyPatch().setattr(providers, "_get_local_constants", lambda: providers._local_constants, raising=False)
 
 # every call of the command reads all verbs' signatures anew; they do not change within a process
 pytest.MonkeyPatch().setattr(typer.main, "get_command", functools.cache(typer.main.get_command))

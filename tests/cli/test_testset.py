@@ -176,10 +176,12 @@ def test_what_cannot_be_rated_is_left_out_and_counted(arenaloop: Command, served
     assert "hard prompts where 10 are wanted" in said(few)
 
 
-def judged(path: Path) -> int:
-    """How many ratings an arena file holds that another process writes."""
+def stored(path: Path) -> tuple[int, int]:
+    """How many ratings and how many sent calls an arena file holds that another process writes."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as file:
-        return int(file.execute("SELECT COUNT(*) FROM judgements").fetchone()[0])
+        query = "SELECT (SELECT COUNT(*) FROM judgements), (SELECT TOTAL(calls) FROM sent)"
+        ratings, calls = file.execute(query).fetchone()
+        return int(ratings), int(calls)
 
 
 @pytest.mark.slow
@@ -190,7 +192,7 @@ def test_killed_while_rating_nothing_is_paid_twice(arenaloop: Command, served: A
     run = [sys.executable, "-c", "from arenaloop.cli import main; main()", *map(str, command), "--concurrency", "1"]
     with subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         assert served.hanging.wait(120)
-        while judged(tmp_path / "test.jsonl.db") < 25 and process.poll() is None:
+        while stored(tmp_path / "test.jsonl.db") != (25, 26) and process.poll() is None:
             threading.Event().wait(0.01)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL

@@ -5,12 +5,8 @@ from __future__ import annotations
 import runpy
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import over_seeds
-import own_samples
 import pytest
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -52,17 +48,3 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     tokens = tokenizer("smollm")
     return write_gguf(tmp_path / "tiny.gguf", module("llama", len(tokens), window=1024), tokens)
-
-
-@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.long)], ids=["one trained", "both trained"])
-def seeds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int, int]:
-    """Options of two seeds. By default the figures of the first stand for both, and `make test-slow` trains both."""
-    if request.param == 1:
-        for module in (over_seeds, own_samples):
-            monkeypatch.setattr(module, "_once", partial(_first, module._once))
-    return "--seeds", 1, 2
-
-
-def _first(once: Callable[..., Any], *given: Any) -> Any:
-    """The figures of seed 1, whichever is asked for: kept, they are not made again."""
-    return once(*given[:-1], 1)

@@ -472,3 +472,23 @@ def test_answers_without_their_prompt_are_damage(whole: Path, path: Path) -> Non
         store.prompt(ids[0])
     with Store(path, readonly=True) as store:
         assert store.prompt("of nobody") is None
+
+
+@pytest.mark.parametrize("column", ["parser", "raw"])
+def test_a_row_that_cannot_be_read_keeps_nobody_from_folding_the_log_in(path: Path, column: str) -> None:
+    """Its error outlives the reading, and with it what was being read: closing the file would wait for that."""
+    filled(path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"UPDATE verdicts SET {column} = x'ff'")
+        db.commit()
+
+    def write_and_look_up() -> None:
+        with Store(path) as store:
+            store.add_verdict(verdict("new"))
+            store.flush()
+            store.verdicts([content_hash("v", n) for n in range(120)])
+
+    with pytest.raises(ArenaFileError, match="damaged") as held:
+        write_and_look_up()
+    assert held.value.__cause__ is not None
+    assert not path.with_name("arena.db-wal").exists()

@@ -296,7 +296,7 @@ def test_a_folder_that_is_not_shared_is_told_of(tmp_path: Path) -> None:
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("method", "spread", "killed"),
-    [("sft", False, "rank-1"), ("dpo", True, "both"), ("reward_model", True, "run"), ("reward_model", False, "rank-0")],
+    [("dpo", True, "run"), ("reward_model", False, "rank-0")],  # `kill_nodes` is tested with rank 1 and both killed
 )
 def test_a_training_of_two_processes_that_was_killed_ends_as_that_of_one(
     method: str, spread: bool, killed: str, tmp_path: Path

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from traceback import clear_frames
 from types import TracebackType
 from typing import Any
 
@@ -248,6 +249,7 @@ class Store(Readings):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        clear_frames(traceback)  # they keep what they were reading, and folding the log in would wait for it
         try:
             self.close()
         except (StorageError, ArenaFileError):

@@ -12,21 +12,6 @@ from printed_tables import tables
 Run = Callable[..., list[str]]
 
 
-@pytest.mark.slow
-def test_the_arms_of_a_selection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The first arms of one seed, each of a third of the rows; the others are trained by the test below."""
-    from arena_learning import ablations
-
-    for others in ("_thresholds", "_modes", "_stronger"):
-        monkeypatch.setattr(ablations, others, lambda *_: None)
-    figures = ablations.one_seed(1, "dev", tmp_path / "run", small=True)
-    thirds = {arm: told["rows"] for arm, told in figures.items() if arm.startswith("selection: ")}
-    whole = thirds.pop("selection: all rows")
-    assert len(thirds) > 4
-    assert set(thirds.values()) == {whole // 3}
-    assert all(0 <= told["gold"] <= 1 for arm, told in figures.items() if arm != "judges")
-
-
 @pytest.mark.long
 def test_arena_learning_ablations(run: Run, tmp_path: Path) -> None:
     """All arms of one seed, each of as many rows as is said; a claim's direction is its interval's."""
@@ -35,7 +20,9 @@ def test_arena_learning_ablations(run: Run, tmp_path: Path) -> None:
     figures = ablations.one_seed(1, "dev", tmp_path / "run", small=True)
     thirds = {arm: told["rows"] for arm, told in figures.items() if arm.startswith("selection: ")}
     whole = thirds.pop("selection: all rows")
+    assert len(thirds) > 4
     assert set(thirds.values()) == {whole // 3}
+    assert all(0 <= told["gold"] <= 1 for arm, told in figures.items() if arm != "judges")
     for kind in ("SFT", "DPO"):
         counts = [figures[f"{kind}: K = {k}"]["rows"] for k in (0, 1, 3)]
         assert counts == sorted(counts, reverse=True)

@@ -15,9 +15,9 @@ Run = Callable[..., list[str]]
 
 
 @pytest.mark.long
-def test_arena_learning_whole_and_its_controls(run: Run, seeds: tuple[str, int, int], tmp_path: Path) -> None:
+def test_arena_learning_whole_and_its_controls(run: Run, tmp_path: Path) -> None:
     """Every stage and every control; the controls find the run that was made; differences are those of what is kept."""
-    options = (*seeds, "--split", "dev", "--small", "--out", tmp_path)
+    options = ("--seeds", 1, 2, "--split", "dev", "--small", "--out", tmp_path)
     lines = run("arena_learning/full", *options)
     stages, compared, models = tables(lines)
     assert [row[0] for row in stages[1:]] == ["SFT-I0", "SFT-I1", "DPO-I1", "PPO-I1"]

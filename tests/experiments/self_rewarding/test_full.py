@@ -15,9 +15,9 @@ LATER = ("M2", "M3", "M4", "M5")
 
 
 @pytest.mark.slow
-def test_self_rewarding_and_its_controls(run: Run, seeds: tuple[str, int, int], tmp_path: Path) -> None:
+def test_self_rewarding_and_its_controls(run: Run, tmp_path: Path) -> None:
     """Both recipes from one M1; controls and meetings find that run; what is printed is what is kept."""
-    options = (*seeds, "--split", "dev", "--small", "--out", tmp_path)
+    options = ("--seeds", 1, 2, "--split", "dev", "--small", "--out", tmp_path)
     answers, judges, drift, *_, claims = tables(run("self_rewarding/full", *options))
     models = [f"{arm} M{n}" for arm in ("self", "open", "meta") for n in range(1, 6)]
     assert [row[0] for row in answers[1:]] == [row[0] for row in judges[1:]] == models

@@ -65,7 +65,8 @@ def place(address: str) -> str:
     if address == "auto":
         found = os.environ.get("RAY_ADDRESS", "")
         if found in ("", "auto", "local"):
-            noted = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108
+            folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+            noted = Path(folder) / "ray" / "ray_current_cluster"
             if not noted.exists():
                 raise StoppedError("ray:auto: no Ray cluster runs on this machine, and RAY_ADDRESS names none")
             found = noted.read_text("utf-8").strip()
