@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -128,3 +130,63 @@ def test_models_of_one_list_and_names_that_only_look_alike_are_told(boards: tupl
     with pytest.raises(InputError, match=r"no model in common; 'A' \(A\) and 'a' \(B\) look alike"):
         run(str(other), boards[1])
     assert "note" not in run(boards[1], boards[1])
+
+
+def _battles(folder: Path, seed: int, count: int = 600) -> list[dict[str, str]]:
+    rng = random.Random(seed)
+    rows = []
+    for number in range(count):
+        a, b = rng.sample("abcde", 2)
+        wins = rng.random() < 1 / (1 + 2.0 ** (ord(a) - ord(b)))
+        winner = "tie" if rng.random() < 0.1 else "model_a" if wins else "model_b"
+        rows.append({"prompt_id": f"p{number % 40}", "model_a": a, "model_b": b, "winner": winner})
+    folder.mkdir()
+    for part in range(3):
+        lines = [json.dumps(row) + "\n" for row in rows[part::3]]
+        (folder / f"part-{part}.jsonl").write_text("".join(lines))
+    return rows
+
+
+def test_battles_streamed_or_in_memory_agree_as_their_leaderboards_do(tmp_path: Path) -> None:
+    """Three ways to the same figures: the boards that `rank` writes, battles in memory, and streamed from parts."""
+    from arenaloop.arena.leaderboard import leaderboard
+
+    one, other, boards = tmp_path / "one", tmp_path / "other", []
+    for seed, folder in enumerate((one, other)):
+        rows = _battles(folder, seed)
+        table = {name: [row[name] for row in rows] for name in rows[0]}
+        boards.append(str(tmp_path / f"{seed}.json"))
+        Path(boards[-1]).write_text(json.dumps(leaderboard(table).to_dict()))
+        pl.DataFrame(rows).write_parquet(tmp_path / f"{folder.name}.parquet")
+    wanted = json.loads(run(*boards, "--json"))
+    assert wanted["models"] == 5
+    for pair in (
+        (str(one), str(other)),
+        (str(one), str(other), "--stream"),
+        (str(one / "part-*.jsonl"), boards[1], "--stream"),
+        (f"{tmp_path}/one.parquet", f"{tmp_path}/other.parquet"),
+    ):
+        found = json.loads(run(*pair, "--json"))
+        assert {name: found[name] for name in wanted} == {
+            name: value if value is None else pytest.approx(value, abs=1e-6) for name, value in wanted.items()
+        }
+
+
+def test_what_is_streamed_is_told_with_its_memory(tmp_path: Path) -> None:
+    _battles(tmp_path / "one", 0)
+    pair = (str(tmp_path / "one"), str(tmp_path / "one"), "--stream")
+    result = CliRunner().invoke(app, list(pair), catch_exceptions=False)
+    told = " ".join(result.stderr.split())
+    assert told.count("streamed 600 battles of 3 parts, 5 models") == 2
+    assert "at most" in told
+    assert "600 battles, rated as rank does" in result.stdout
+
+
+def test_battles_in_an_object_store(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    _battles(tmp_path / "one", 0)
+    store = fsspec.filesystem("memory")
+    for part in sorted((tmp_path / "one").iterdir()):
+        store.pipe(f"/agree/{part.name}", part.read_bytes())
+    local = json.loads(run(str(tmp_path / "one"), str(tmp_path / "one"), "--json"))
+    assert json.loads(run("memory://agree", str(tmp_path / "one"), "--json")) == pytest.approx(local, abs=1e-6)

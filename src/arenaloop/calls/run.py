@@ -9,9 +9,10 @@ units, so that resuming changes no answer.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -41,6 +42,7 @@ MOST_REFUSED = 30
 MOST_UNREAD = 20
 """Answers of a judge that cannot be read, re-asks among them, that are too many if none ever could."""
 _REPORT_EVERY = 0.25  # seconds between progress reports
+_COLLECT_AFTER = 20_000  # new objects
 
 T = TypeVar("T")
 
@@ -69,7 +71,8 @@ async def run(
     reporter = asyncio.create_task(_report(tally, on_progress, engine)) if on_progress else None
     try:
         async with making_calls(engine, closing):
-            await gate.run([*jobs(Executor(store, gate))])
+            with _seldom_collecting():
+                await gate.run([*jobs(Executor(store, gate))])
     except BudgetSpentError as spent:
         stopped = True
         refused = tally.budget.refusal(0)  # what was in flight has been paid for since
@@ -94,6 +97,22 @@ async def run(
         if on_progress:
             on_progress(tally)
     return tally
+
+
+@contextmanager
+def _seldom_collecting() -> Iterator[None]:
+    """Let the garbage collector look less often: nearly all that a call makes is freed without it.
+
+    With Python's 700 new objects between two collections every third call sets one off, and they take a tenth of all
+    time. What they would free sooner, cycles of requests that have ended, is some megabytes.
+    """
+    before = gc.get_threshold()
+    if 0 < before[0] < _COLLECT_AFTER:  # 0: somebody has switched it off
+        gc.set_threshold(_COLLECT_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 async def _report(tally: Tally, on_progress: Callable[[Tally], None], engine: Engine | None) -> None:

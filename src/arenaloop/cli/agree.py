@@ -20,8 +20,18 @@ _SHOWN = 8  # models in one note
 
 
 def agree(
-    benchmark: Annotated[Path, typer.Argument(metavar="A", help="The benchmark: leaderboard.json, a CSV, or a run.")],
+    benchmark: Annotated[
+        Path,
+        typer.Argument(
+            metavar="A",
+            help="The benchmark: leaderboard.json, a CSV, a run, or battles (also parts of them, or a URL).",
+        ),
+    ],
     reference: Annotated[Path, typer.Argument(metavar="B", help="The reference, in one of the same forms.")],
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Read battles a block at a time. Default: where they are many, or far away."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """How well benchmark A agrees with reference B, in percent.
@@ -30,29 +40,24 @@ def agree(
     separate: same order, undecided, opposite. Differentiation is the share of pairs that the benchmark separates. 95 %
     intervals say what new battles and votes of the same models could change, by the lists' own intervals.
 
-    A CSV needs the columns model,rating,lower,upper; AlpacaEval's leaderboard.csv is read by its win_rate.
+    A CSV needs the columns model,rating,lower,upper; AlpacaEval's leaderboard.csv is read by its win_rate. Battles are
+    rated first, as rank does without options.
 
     Examples:
 
         arenaloop agree runs/mine/leaderboard.json lmsys.csv
 
         arenaloop agree runs/mine lmsys.csv --json
+
+        arenaloop agree battles/ votes.parquet
     """
     from rich.console import Console
 
-    from arenaloop.cli.standing import readable
-    from arenaloop.data.formats import read_leaderboard
-    from arenaloop.data.formats.part_files import fetched
+    from arenaloop.cli.ranked import board_named
     from arenaloop.ratings.agreement import consistency, consistency_rates
 
     messages = Console(stderr=True)
-    with (
-        fetched(benchmark) as here,
-        fetched(reference) as there,
-        readable(here, messages) as one,
-        readable(there, messages) as other,
-    ):
-        ours, theirs = read_leaderboard(one), read_leaderboard(other)
+    ours, theirs = (board_named(source, messages, stream=stream) for source in (benchmark, reference))
     if not set(ours) & set(theirs):
         alike = "".join(f"; {line}" for line in _twins(ours, theirs))
         raise InputError(f"{benchmark} and {reference} have no model in common{alike}")

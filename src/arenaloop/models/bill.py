@@ -70,6 +70,8 @@ def read_bill(reply: Mapping[str, Any], headers: Mapping[str, str]) -> Bill:
     wholes, parts, unread = dict[str, float](), dict[tuple[str, ...], list[tuple[str, float]]](), list[str]()
     own_key = False
     for path, value, currency in chain(_amounts(reply), _header_amounts(headers)):
+        if currency is None and _is_silent(path):  # nearly all
+            continue
         kind = _kind(path) or (_Kind(1.0, False) if _is_sum(path, currency) else None)
         if kind is None or isinstance(value, bool):
             own_key = own_key or (path[-1] == "is_byok" and value is True)
@@ -128,9 +130,20 @@ def _within(found: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[t
 
 def _header_amounts(headers: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], object, str | None]]:
     for name, value in headers.items():
-        lower = name.lower()
-        if "cost" in lower or "usd" in lower or "charge" in lower:
-            yield (lower,), value, None
+        if _may_be_a_bill(name):
+            yield (name.lower(),), value, None
+
+
+@lru_cache(maxsize=2048)
+def _may_be_a_bill(header: str) -> bool:
+    lower = header.lower()
+    return "cost" in lower or "usd" in lower or "charge" in lower
+
+
+@lru_cache(maxsize=2048)
+def _is_silent(path: tuple[str, ...]) -> bool:
+    """Whether a figure without a currency says nothing of what the call has cost, whatever its value is."""
+    return _kind(path) is None and not _is_sum(path, None) and path[-1] != "is_byok"
 
 
 def _is_sum(path: tuple[str, ...], currency: str | None) -> bool:

@@ -14,10 +14,10 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-__all__ = ["NO_COUNT", "Count", "Figure", "Side", "amount", "count", "figures", "kind_of", "words_of"]
+__all__ = ["MOST_TOKENS", "NO_COUNT", "Count", "Figure", "Side", "amount", "count", "figures", "kind_of", "words_of"]
 
 _DEEP, _MANY = 5, 300  # levels and figures of an object that are looked at
-_MOST_TOKENS = 10**9  # of one call; what a server counts beyond is no count, and sums of it would not fit into SQLite
+MOST_TOKENS = 10**9  # of one call; what a server counts beyond is no count, and sums of it would not fit into SQLite
 _NUMBER = re.compile(
     r"\s*\$?\s*([+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,20})?(?:\.\d{0,20})?(?:[eE][+-]?\d{1,3})?)\s*", re.ASCII
 )
@@ -154,6 +154,6 @@ def amount(value: object) -> float | None:
 def count(value: object) -> int | None:
     """A count of tokens, rounded up; None for what can be none."""
     if type(value) is int:  # nearly always
-        return value if 0 <= value <= _MOST_TOKENS else None
+        return value if 0 <= value <= MOST_TOKENS else None
     number = amount(value)
-    return None if number is None or number > _MOST_TOKENS else math.ceil(number)
+    return None if number is None or number > MOST_TOKENS else math.ceil(number)

@@ -59,6 +59,15 @@ def ending(word: object) -> Ending:
     """What a finish reason says of a reply; None and an empty word say nothing against it."""
     if word is None or word == "":
         return Ending(Status.OK)
+    return _ending_of_word(word) if isinstance(word, str) and len(word) < 100 else _ending_of(word)
+
+
+@lru_cache(maxsize=256)
+def _ending_of_word(word: str) -> Ending:
+    return _ending_of(word)
+
+
+def _ending_of(word: object) -> Ending:
     plain = _plain(str(word)).removeprefix("finish_reason_")
     if plain in _WHOLE:
         return Ending(Status.OK)

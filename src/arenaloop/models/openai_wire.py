@@ -47,6 +47,9 @@ _READ_AT_LEAST = 0.75  # of the fewest tokens that a prompt can be; a server tha
 _LONG = 50  # words of a prompt from which on that is looked at
 _READ_AT_LEAST_OF_FEW, _FEW = 0.5, 4  # the same of short answers, whose words are told apart less surely
 
+_FREE = Completion(tokens_in=0, tokens_out=0, usd=0.0, calls=0)
+"""What further samples of a call cost."""
+
 
 def encode_body(head: bytes, messages: Sequence[Message]) -> bytes:
     """The request's bytes: its settings, then its messages.
@@ -167,10 +170,9 @@ def read_replies(
     charge = read_charge(reply, headers or {}, reader.price)
     tokens_in, tokens_out = charge.usage.tokens_in, charge.usage.tokens_out
     cost = Completion(tokens_in=tokens_in, tokens_out=tokens_out, usd=charge.usd, seconds=seconds, calls=calls)
-    free = Completion(tokens_in=0, tokens_out=0, usd=0.0, calls=0)
     found = sorted((choice for choice in choices if isinstance(choice, dict)), key=_place)[:samples]
     texts = None if asked is None else [message["content"] for message in asked]
-    read = [_completion(choice, reply, free if at else cost, reader, texts) for at, choice in enumerate(found)]
+    read = [_completion(choice, reply, _FREE if at else cost, reader, texts) for at, choice in enumerate(found)]
     if _notice(reader, charge, asked, read):
         read[0] = replace(read[0], tokens_out=None, usd=charge.bill.usd)
     if isinstance(model := reply.get("model"), str) and model.strip():

@@ -56,6 +56,8 @@ class Block(NamedTuple):
 
 def begun(rest: str, known: Sequence[Tags], *, derive: bool) -> Block | None:
     """The block that a text begins with; None where it begins with none."""
+    if derive and known is FAMILIES and rest[:1] not in _FIRST:  # nearly all
+        return None
     for tag in known:
         if tag.open and (found := opens(tag.open).match(rest)) is not None:
             return Block(tag, found.end(), opens(tag.open), closes(tag.close))
@@ -104,6 +106,9 @@ def _derived(rest: str) -> Block | None:
             return Block(Tags(found[0], closing), found.end(), opens(found[0]), closes(closing))
     return None
 
+
+_FIRST = frozenset("<[◁⟨〈＜【`~").union(*(tag.open[0].lower() + tag.open[0].upper() for tag in FAMILIES))
+"""With one of these a text begins that begins with a block: of a family, or of a shape (`_derived`)."""
 
 _PARTS = re.compile(r"([<\[◁][|/]*)([\w:]+)([|]?[>\]▷])")
 

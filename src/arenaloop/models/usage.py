@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from arenaloop.models.figures import Count, Side, count, figures, kind_of
+from arenaloop.models.figures import MOST_TOKENS, Count, Side, count, figures, kind_of
 from arenaloop.types import Message
 
 __all__ = ["Price", "Usage", "are_rounds", "least_tokens", "read_usage"]
@@ -154,6 +154,8 @@ def read_usage(usage: object) -> Usage:
     """
     if not isinstance(usage, dict):
         return Usage()
+    if (plain := _plain(usage)) is not None:
+        return plain
     rounds = [name for name, value in usage.items() if isinstance(value, list) and are_rounds(value)]
     if not rounds:
         return _read(usage)
@@ -161,6 +163,16 @@ def read_usage(usage: object) -> Usage:
     for name in rounds:
         whole = _dearer(whole, _sum([_read(one) for one in usage[name][:_MOST_ROUNDS]]))
     return whole
+
+
+def _plain(usage: Mapping[str, Any]) -> Usage | None:
+    """What nearly all servers tell, OpenAI's three counts that add up, read at once; None of anything else."""
+    read, written, total = (usage.get(f"{name}_tokens") for name in ("prompt", "completion", "total"))
+    if not type(read) is type(written) is type(total) is int or read + written != total or min(read, written) < 0:
+        return None
+    if total > MOST_TOKENS or sum(value is not None for value in usage.values()) > 3:
+        return None
+    return Usage(read, written)
 
 
 def are_rounds(value: Sequence[object]) -> bool:

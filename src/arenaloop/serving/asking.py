@@ -47,13 +47,25 @@ _Record = Verdict | Judgement | None
 
 
 class _Question(JudgeUnit):
-    """A unit that carries what is stored of it, so that nothing is looked up twice."""
+    """A unit that carries its keys and what is stored of it, so that nothing is looked up or hashed twice.
 
-    __slots__ = ("rows",)
+    Attributes:
+        keys: of its samples.
+        rows: what is stored under them.
+        beside: stores what verdicts are to be read beside: one for all units of one answer, taken out by the first.
+    """
+
+    __slots__ = ("beside", "keys", "rows")
 
     def __init__(self, asked: AskedJudge, material: Material) -> None:
         super().__init__(asked, material, {})
+        self.keys = [super(_Question, self).key(sample) for sample in range(asked.reask + 1)]
         self.rows: dict[str, Any] = {}
+        self.beside: list[Callable[[], object]] = []
+
+    def key(self, sample: int = 0) -> str:
+        """Of the verdict or judgement."""
+        return self.keys[sample]
 
     def stored(self, sample: int) -> Status | None:
         """How the latest attempt at a sample ended."""
@@ -61,10 +73,12 @@ class _Question(JudgeUnit):
         return None if row is None else row.status
 
     def keep(self, store: Store, records: Sequence[tuple[Any, Verdict | Judgement]]) -> None:
-        """Store records, and carry them."""
-        store.add_records([record for _, record in records])
+        """Store records, and carry them; in the same commit, what they are to be read beside."""
         for unit, record in records:
             unit.rows[record.key] = record
+            if unit.beside:
+                unit.beside.pop()()
+        store.add_records([record for _, record in records])
 
     def found(self) -> _Record:
         """What counts of what is stored."""
@@ -135,7 +149,7 @@ class Desk:
         """The verdict or judgement on each question, asked where none is stored that can be read.
 
         Args:
-            before: is called where something has to be asked.
+            before: stores what verdicts are to be read beside; it is called where one has come.
 
         Raises:
             DownError: one would have to be asked, and the judge is down.
@@ -144,14 +158,16 @@ class Desk:
         """
         units = [_Question(self.asked, question) for question in questions]
         # one look-up for all, where an executor would take one for each sample
-        stored = self._look([unit.key(sample) for unit in units for sample in range(self.reask + 1)])
+        stored = self._look([key for unit in units for key in unit.keys])
         for unit in units:
             unit.rows = stored
         known = [unit.decided() for unit in units]
         self.tally.cached += len(units) - known.count(None)
         if None not in known:
             return known
-        before()
+        beside = [before]
+        for unit in units:
+            unit.beside = beside
         jobs = [self._job(unit) if found is None else None for unit, found in zip(units, known, strict=True)]
         # others may wait for a job, and who is late does not take it back
         return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from arenaloop.ratings.cells import to_number
 from arenaloop.tables import content_kind, table_rows
 from arenaloop.text_files import row_error, utf8_file
 
-__all__ = ["Board", "read_leaderboard"]
+__all__ = ["Board", "board_of_rows", "read_leaderboard"]
 
 _COLUMNS = ("model", "rating", "lower", "upper")
 _NAMES = ("model", "", "name")
@@ -49,11 +49,22 @@ def read_leaderboard(path: str | Path) -> Board:
             interval that does not hold its rating.
     """
     path = board_of(Path(path))
+    return board_of_rows(path, _rows(path))
+
+
+def board_of_rows(path: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], notes: Sequence[str] = ()) -> Board:
+    """A leaderboard of its rows, each after where it stands; as of `read_leaderboard`.
+
+    Args:
+        path: where they are from, for errors and notes.
+        rows: the rows.
+        notes: what else is to be known of them.
+    """
     board: dict[str, Scored] = {}
     unrated: list[str] = []
     places: list[tuple[float, float]] = []
     by_rate = False
-    for place, row in _rows(path):
+    for place, row in rows:
         by_rate = by_rate or _is_alpaca_eval(row)
         row = _rated_by_win(path, place, row) if by_rate else row
         missing = [name for name in _COLUMNS if name not in row]
@@ -75,7 +86,7 @@ def read_leaderboard(path: str | Path) -> Board:
             places.append((rank, rating))
     if not board:
         raise InputError(f"{path}: no row with a rating and its interval")
-    notes = []
+    notes = list(notes)
     if by_rate:
         notes.append(
             f"{path}: AlpacaEval's: win_rate, and 1.96 standard_error to either side, not the length-controlled"
