@@ -16,7 +16,9 @@ from arenaloop.arena.tournament import write_results, write_summary
 from arenaloop.calls.progress import Tally
 from arenaloop.jsonl import write_json
 from arenaloop.judges.jury import Decider
+from arenaloop.judges.pooled import PooledLabels
 from arenaloop.recipes.account import account
+from arenaloop.recipes.alpaca_farm_pool import take_stored
 from arenaloop.recipes.held_out_judge import WATCHING
 from arenaloop.recipes.kept import kept_table
 from arenaloop.recipes.ledger import Ledger
@@ -104,7 +106,11 @@ def write_standing(
 
 
 def _plans(store: Store, keys: Sequence[str], judges: Mapping[str, Decider]) -> list[BattlePlan]:
-    return [plan for key in keys if (plan := plan_of(store, key, judges)) is not None]
+    found = [plan for key in keys if (plan := plan_of(store, key, judges)) is not None]
+    for plan in found:
+        if isinstance(plan.judge, PooledLabels):
+            take_stored(plan, store)
+    return found
 
 
 def _asked(plan: BattlePlan, store: Store) -> list[Pairing]:
