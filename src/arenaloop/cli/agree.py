@@ -43,6 +43,7 @@ def agree(
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_leaderboard
     from arenaloop.data.formats.part_files import fetched
+    from arenaloop.data.result_files import refuse_unrated
     from arenaloop.ratings.agreement import consistency, consistency_rates
 
     messages = Console(stderr=True)
@@ -52,6 +53,8 @@ def agree(
         readable(here, messages) as one,
         readable(there, messages) as other,
     ):
+        refuse_unrated(one, benchmark)
+        refuse_unrated(other, reference)
         ours, theirs = read_leaderboard(one), read_leaderboard(other)
     if not set(ours) & set(theirs):
         alike = "".join(f"; {line}" for line in _twins(ours, theirs))

@@ -82,7 +82,7 @@ def execute(
             expected = estimate_audit(plan, there, measure=measure, batch=batch)
         _print_plan(plan, out, messages, expected, claimed)
         for line in expected.lines():
-            say(messages, line)
+            say(messages, line, on_screen=True)
         if as_json:
             told = {"out": str(out), "judges": [judge.name for judge in plan.judges], "pairs": len(plan.pairs)}
             sys.stdout.write(encode_json(told | {"estimate": expected.to_json()}, indent=2).decode() + "\n")
@@ -96,7 +96,7 @@ def execute(
         expected = estimate_audit(plan, store, batch=batch)
         _print_plan(plan, out, messages, expected, claimed)
         for line in expected.head():
-            say(messages, line)
+            say(messages, line, on_screen=True)
         try:
             with Watch(messages, "audit", expected) as watch:
                 if settings.batch is None:
@@ -124,6 +124,7 @@ def execute(
         say(
             messages,
             f"{counted(result.undecided, 'vote')} undecided ({why}" + (f"; most often: {error})" if error else ")"),
+            on_screen=True,
         )
         raise typer.Exit(3)
 
@@ -154,7 +155,7 @@ def _write(
     for table in audit_tables(result, level):
         console.print(table)
     for note in result.notes:
-        say(console, f"note: {note}")
+        say(console, f"note: {note}", on_screen=True)
 
 
 def _plan(settings: AuditSettings) -> AuditPlan:
@@ -184,11 +185,12 @@ def _plan(settings: AuditSettings) -> AuditPlan:
 
 def _print_plan(plan: AuditPlan, out: Path, console: Console, expected: Estimate, claimed: Claim | None) -> None:
     if claimed is not None:
-        say(console, f"{out}: {claimed.line()}")
+        say(console, f"{out}: {claimed.line()}", on_screen=True)
     calls = sum(2 * plan.votes_of(j) * len(plan.pairs) for j in plan.judges if isinstance(j, ModelJudge))
     names = ", ".join(judge.name for judge in plan.judges)
     say(
         console,
         f"{out}: {counted(len(plan.judges), 'judge')} ({names}) · {counted(len(plan.pairs), 'labelled pair')} · "
         + expected.ahead(f"at most {counted(calls, 'judge call')}, re-asking apart"),
+        on_screen=True,
     )

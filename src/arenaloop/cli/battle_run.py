@@ -376,7 +376,7 @@ class _BattleRun:
         )
 
     def _say(self, line: str) -> None:
-        say(self.messages, line)
+        say(self.messages, line, on_screen=True)
 
 
 def _print_result(result: Tournament, report: str, people: dict[str, Any] | None = None) -> None:
