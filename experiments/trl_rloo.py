@@ -20,7 +20,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import urllib.request
@@ -51,7 +50,7 @@ def rewards(folder: Path) -> Iterator[str]:
         try:
             yield server.stdout.readline().strip()
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()  # an interruption is ignored by what a shell runs in the background
 
 
 def launched(policy: Path, asked: list[str], folder: Path, steps: int, seed: int, per_step: int) -> dict[str, Any]:

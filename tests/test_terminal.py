@@ -10,9 +10,9 @@ from rich.console import Console
 from arenaloop.terminal import counted, figure, plain, say, span, table
 
 
-def said(text: str, *, style: str | None = None, fold: bool = False, colours: bool = False) -> str:
+def said(text: str, *, style: str | None = None, colours: bool = False, **folded: bool) -> str:
     file = io.StringIO()
-    say(Console(file=file, width=20, force_terminal=colours), text, style=style, fold=fold)
+    say(Console(file=file, width=20, force_terminal=colours), text, style=style, **folded)
     return file.getvalue()
 
 
@@ -41,6 +41,15 @@ def test_a_line_is_folded_only_where_asked() -> None:
     path = "one two three four five six"
     assert said(path) == path + "\n"
     assert said(path, fold=True) == "one two three four \nfive six\n"
+
+
+def test_what_a_terminals_line_does_not_hold_goes_on_set_in() -> None:
+    text = "  out: three models · 40 prompts · 模型模型模型模型"
+    for folded in ({"fold": True}, {"on_screen": True}):
+        lines = said(text, colours=True, **folded).splitlines()
+        assert lines == ["  out: three models", "    · 40 prompts ·", "    模型模型模型模型"]
+    assert said(text, on_screen=True) == text + "\n"
+    assert said("short", on_screen=True, colours=True) == "short\n"
 
 
 def test_figures_that_are_not_known_are_dashes() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -24,16 +24,35 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def say(console: Console, text: str, *, style: str | None = None, fold: bool = False) -> None:
+def say(console: Console, text: str, *, style: str | None = None, fold: bool = False, on_screen: bool = False) -> None:
     """Print one line: control characters spelled out, brackets as they stand, no colours but those of `style`.
+
+    What a terminal's line does not hold goes on below, set in by two blanks.
 
     Args:
         console: where.
         text: may hold what models, servers and files say.
         style: rich's name of one, such as ``dim``.
         fold: break a long line between words; a command or a path that is to be copied is left to the terminal.
+        on_screen: fold where there is a terminal; elsewhere a line stays a line, for whoever searches it.
     """
-    console.print(plain(text), style=style, markup=False, highlight=False, soft_wrap=not fold)
+    text = plain(text)
+    if not (console.is_terminal and (fold or on_screen)):
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=not fold)
+        return
+    for line in _folded(console, text):
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _folded(console: Console, text: str) -> Iterator[str]:
+    """A line broken between words, all but the first part set in."""
+    from rich.text import Text
+
+    indent = len(text) - len(text.lstrip(" ")) + 2
+    first = Text(text).wrap(console, console.width)[0].plain
+    yield first.rstrip()
+    if rest := text[len(first) :].lstrip(" "):
+        yield from (" " * indent + line.plain.rstrip() for line in Text(rest).wrap(console, console.width - indent))
 
 
 def counted(n: int, what: str) -> str:

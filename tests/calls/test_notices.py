@@ -9,6 +9,7 @@ from arenaloop.calls.notices import keep_notices, told_notices
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.models.openai_wire import read_reply
 from arenaloop.store import Store
+from arenaloop.store.merge import merge
 from arenaloop.types import Status
 
 
@@ -27,6 +28,23 @@ def test_counts_add_up_over_invocations(tmp_path: Path) -> None:
             keep_notices(store, [model, SimpleNamespace(model=model), SimpleNamespace(members=[model])])
         (line,) = told_notices(store)
         assert line.startswith("http://h/v1#x: of 1 of 2 prompts it read a part only")
+
+
+def test_merged_counts_of_a_server_add_up(tmp_path: Path) -> None:
+    asked = [{"role": "user", "content": "word " * 100}]
+    for name, port, tokens in (("a.db", 1, [20, 130]), ("b.db", 1, [20, 20]), ("c.db", 2, [20])):
+        model = OpenAIModel("m", "x", f"http://h:{port}/v1")
+        with Store(tmp_path / name) as store:
+            for n in tokens:
+                read_reply(reply("a", n), reader=model.reader, asked=asked)
+            keep_notices(store, [model])
+    with Store(tmp_path / "all.db") as store:
+        for name in ("c.db", "b.db", "a.db", "b.db"):
+            with Store(tmp_path / name, readonly=True) as other:
+                merge(store, other)
+        first, second = told_notices(store)
+        assert first.startswith("http://h:1/v1#x: of 3 of 4 prompts it read a part only")
+        assert second.startswith("http://h:2/v1#x: of 1 of 1 prompts")
 
 
 def test_replies_cut_inside_a_block_that_the_template_opened_are_told(tmp_path: Path) -> None:

@@ -157,8 +157,30 @@ def test_a_budget_stops_the_audit_resumably(arenaloop: Command, labels: Path, se
     assert ended.code == 4
     assert "the budget is spent" in ended.lines[-1]
     assert len(served.heard) == 7
-    assert arenaloop(*command).code == 0
-    assert len(served.heard) == 24
+    stopped = json.loads(Path("runs/audit/audit.json").read_bytes())
+    assert stopped == json.loads(ended.out)
+    assert (stopped["votes_wanted"], stopped["stopped"]) == (12, "the budget is spent (7 of 7 calls)")
+    assert (
+        stopped["notes"][-1] == f"not finished: {stopped['votes_decided']} of 12 votes decided ({stopped['stopped']})"
+    )
+    (row,) = stopped["leaderboard"]
+    assert (row["undecided"], row["failed"]) == (0, {})  # nobody was asked: no fault of the judge's
+    assert row["votes"] == stopped["votes_decided"] == 12 - row["unasked"] > 0
+    done = arenaloop(*command)
+    assert (done.code, len(served.heard)) == (0, 24)
+    whole = json.loads(Path("runs/audit/audit.json").read_bytes())
+    assert whole == json.loads(done.out)
+    assert (whole["votes_decided"], whole["leaderboard"][0]["unasked"], "stopped" in whole) == (12, 0, False)
+
+
+def test_a_judge_that_nobody_reaches_leaves_what_rules_decided(arenaloop: Command, labels: Path) -> None:
+    dead = arenaloop("audit", "--judge", "http://127.0.0.1:9/v1#m", "--judge", "builtin:longest", "--labels", labels)
+    assert dead.code == 4
+    assert "of 24 votes decided (" in " ".join(dead.out.split())
+    written = json.loads(Path("runs/audit/audit.json").read_bytes())
+    rows = {row["judge"]: row for row in written["leaderboard"] if row["kind"] == "judge"}
+    assert len(rows) == 2
+    assert written["votes_decided"] == sum(row["votes"] for row in rows.values())
 
 
 def test_an_interrupted_audit_keeps_what_it_has(labels: Path, served: Any) -> None:
@@ -175,7 +197,10 @@ def test_an_interrupted_audit_keeps_what_it_has(labels: Path, served: Any) -> No
     assert served.hanging.wait(60)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (130, ""), err
+    assert process.returncode == 130, err
+    stopped = json.loads(out)
+    assert (stopped["stopped"], stopped["votes_wanted"]) == ("interrupted", 12)
+    assert 0 < stopped["votes_decided"] < 12
     assert err.splitlines()[-1] == "arenaloop: interrupted; the same command resumes"
     before = len(served.heard)
     served.answer = lambda body: "Scores: 7 5"

@@ -141,3 +141,24 @@ def test_a_phase_begins_without_the_total_of_the_one_before() -> None:
         console.print(view)
     assert "DPO-I1 battles" in captured.get()
     assert "7" not in captured.get()
+
+
+def test_what_comes_before_the_first_step_is_said() -> None:
+    out = io.StringIO()
+    watching = Watch(Console(file=out, force_terminal=True, width=100))
+
+    def shown() -> str:
+        out.seek(0)
+        out.truncate()
+        watching.console.print(watching)
+        return " ".join(out.getvalue().split())
+
+    watching.phase("mine", "dpo")
+    watching.preparing("loading hf/model", 0, 0)
+    assert "mine dpo: loading hf/model" in shown()
+    watching.preparing("tokenizing", 1200, 5000)
+    assert "mine dpo: tokenizing" in shown()
+    assert "1,200/5,000 rows" in shown()
+    watching.step(1, 40, {"loss": 0.5})
+    assert "tokenizing" not in shown()
+    assert "1/40 steps" in shown()

@@ -74,8 +74,8 @@ def test_a_stopped_recipe_leaves_a_board_and_a_report(arenaloop: Command, tmp_pa
     assert "stopped" not in final
     assert not any("not finished" in note for note in document(out, "leaderboard.json")["notes"])
     planned = arenaloop("run", recipe, "--out", "out", "--dry-run")
-    assert "  all 2 stages are through and their battles decided: nothing to ask" in planned.lines
-    assert "SFT-I1: training                     –" in planned.lines[-1] + "\n".join(planned.lines)
+    told = f"  all 2 stages through · all {final['battles_decided']} battles decided · nothing to ask"
+    assert planned.lines[-1] == told  # no table of what is to come
 
 
 def _others_read(arenaloop: Command, cut: Path) -> None:
@@ -132,4 +132,17 @@ def test_every_recipe_says_how_it_stands(
     assert (summary["progress"], summary["stopped"]) == (says, "interrupted")
     assert all((tmp_path / "out" / name).is_file() for name in RESULTS)
     assert "The run is not through" in (tmp_path / "out" / "report.html").read_text()
-    assert says in arenaloop("watch", "out").out
+    watched = arenaloop("watch", "out").out
+    assert says in watched
+    last, stages = list(found.stages(stopping.settings.model_validate(values)))[-1], summary["stages"]
+    comes = f"no battle is decided yet; the leaderboard's, on held-out prompts, come after the last stage, {last}"
+    assert summary["awaits"] == comes
+    assert comes in " ".join(watched.split())
+    assert all(f"\n{stage['name']} " in watched for stage in stages)
+    for verb in (("rank", "out"), ("winrate", "out", "--baseline", "M0"), ("agree", "out", "out")):
+        refused = arenaloop(*verb)
+        assert refused.code == 2
+        assert refused.lines[-1].startswith(f"arenaloop: out: {comes} (not finished: {says} (interrupted))")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert comes in page.replace("&#39;", "'")
+    assert "figures board" not in page  # no empty table

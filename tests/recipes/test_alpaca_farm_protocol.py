@@ -14,6 +14,7 @@ import torch
 from small_farm import FARM, Heard, run, settings
 
 from arenaloop.calls.annotating import AnnotationPlan, annotate
+from arenaloop.config import AlpacaFarmSettings
 from arenaloop.data.formats.labels import read_labels
 from arenaloop.data.formats.pairs import read_pairs
 from arenaloop.data.formats.training_rows import read_preference
@@ -21,7 +22,10 @@ from arenaloop.errors import ConfigError, InputError, StoppedError
 from arenaloop.jsonl import write_jsonl
 from arenaloop.recipes.alpaca_farm_plan import outline
 from arenaloop.recipes.stage import Result
+from arenaloop.recipes.standing import Standing, write_standing
+from arenaloop.recipes.under_way import begin
 from arenaloop.specs.annotators import pool, pool_settings
+from arenaloop.specs.labels import evaluator
 from arenaloop.specs.recipes.alpaca_farm import build_alpaca_farm
 from arenaloop.store import Store
 
@@ -99,12 +103,32 @@ def test_a_pool_that_ran_out_of_budget_goes_on_and_pays_nothing_twice(tmp_path: 
     pool_of_one = {"judge": "annotators", "annotators": {"pool": "sandbox:judge"}, "methods": {}}
     one = pool_of_one | {"opponents": ["sandbox:scholar"]}
     whole = run(tmp_path / "whole", settings(**one)).summary
+    (tmp_path / "cut").mkdir()
+    with Store(tmp_path / "cut" / "arena.db") as store:  # as the command does
+        begin(store, ["SFT"], whole["battles_wanted"], "")
     with pytest.raises(StoppedError, match="budget"):
         run(tmp_path / "cut", settings(f"budget_calls={whole['calls'] - 10}", **one))
+    board, summary, told = _read_by_others(tmp_path / "cut", settings(**one))
+    decided = summary["battles_decided"]
+    assert 0 < decided < 12 == summary["battles_wanted"]
+    assert board.battles == decided
+    assert told == f"1 of 1 stage through, {decided} of 12 battles decided"
     again = run(tmp_path / "cut", settings(**one)).summary
     assert [again[key] for key in ("calls", "methods", "verdicts_ok")] == [
         whole[key] for key in ("calls", "methods", "verdicts_ok")
     ]
+    final = json.loads((tmp_path / "cut" / "leaderboard.json").read_text())
+    board, summary, _ = _read_by_others(tmp_path / "cut", settings(**one))
+    assert (summary["battles_decided"], board.to_dict()["leaderboard"]) == (12, final["leaderboard"])
+
+
+def _read_by_others(out: Path, checked: AlpacaFarmSettings) -> Standing:
+    """A run as a process reads it that has asked nobody: its pool knows what is stored alone."""
+    (there := out.parent / "read").mkdir(exist_ok=True)
+    with Store(out / "arena.db", readonly=True) as store:
+        found = write_standing(store, there, [evaluator(checked)], "it is going on")
+    assert found is not None
+    return found
 
 
 def test_pairs_of_validation_prompts_measure_and_teach_nothing(pooled: tuple[Path, Result]) -> None:

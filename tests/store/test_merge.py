@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from itertools import permutations
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from arena_rows import dump, turn, verdict
 
 from arenaloop.store import Store
-from arenaloop.store.merge import Merged, merge
+from arenaloop.store.merge import COUNTED, Merged, has_news, merge
 from arenaloop.types import Completion, Prompt, Status
 
 CONTENT = "SELECT key, attempt, status, raw, usd, calls, at FROM verdicts ORDER BY key, attempt"
@@ -127,6 +128,30 @@ def test_what_speaks_of_one_directory_stays_there(files: list[Path], tmp_path: P
     rooms = {room for (room,) in dump(target, "SELECT room FROM notes")}
     assert rooms == {"best_of_n", "merged"}
     assert dump(target, "SELECT * FROM stages") == []
+
+
+def test_counts_of_replies_are_taken_once_by_whatever_way(tmp_path: Path) -> None:
+    def counting(path: Path, replies: int) -> Path:
+        with Store(path) as store:
+            store.put_note(COUNTED, "http://h/v1#m", {"replies": replies, "counts": {}, "examples": {}})
+        return path
+
+    def counts(path: Path) -> list[int]:
+        query = "SELECT value FROM notes WHERE room IN ('reply notices', 'reply notices elsewhere')"
+        return sorted(json.loads(value)["replies"] for (value,) in dump(path, query))
+
+    one, two = counting(tmp_path / "1.db", 3), counting(tmp_path / "2.db", 5)
+    into(tmp_path / "all.db", one, two)
+    assert counts(tmp_path / "all.db") == [3, 5]
+    into(tmp_path / "again.db", one, tmp_path / "all.db", two)
+    assert counts(tmp_path / "again.db") == [3, 5]
+    counting(one, 4)  # it went on
+    into(tmp_path / "again.db", one, tmp_path / "all.db")  # of which one holds an older count
+    assert counts(tmp_path / "again.db") == [4, 5]
+    into(one, tmp_path / "again.db")  # its own come back
+    assert counts(one) == [4, 5]
+    with Store(tmp_path / "again.db", readonly=True) as target, Store(one, readonly=True) as source:
+        assert not has_news(target, source)
 
 
 def test_a_merged_file_is_whole_and_goes_on(files: list[Path], tmp_path: Path) -> None:

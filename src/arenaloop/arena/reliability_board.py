@@ -45,7 +45,7 @@ def reliability_board(
         if cluster == "battle":
             notes.append("no prompt_id: intervals take every vote as independent, of several judges on one battle too")
     try:
-        found = fit_reliability(table, votes.judge, votes.judges, cluster=cluster, level=level)
+        found = fit_reliability(table, votes.judge, votes.judges, cluster=cluster, level=level, equal=votes.equal)
         spread = found.intervals
         origin = spread.settled()
         rating = spread.fit.ratings(anchor=anchor, origin=origin)

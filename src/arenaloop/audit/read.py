@@ -64,7 +64,8 @@ class JudgeAudit:
         name: of the judge; ``jury:RULE`` for a jury.
         evaluation: its votes beside people's.
         cost: of 1,000 verdicts.
-        wanted, undecided: votes that were asked for, and those without an outcome from both seats.
+        wanted, undecided: votes that are wanted, and those that were asked for and have no outcome from both seats.
+        unasked: votes of which a seat was not asked about yet, as long as the audit is not through.
         failed: final verdicts without an outcome, by status.
         unparsed: share of first answers that could not be read (before re-asking).
         shared: agreement on the pairs that every audited judge decided and people labelled.
@@ -76,6 +77,7 @@ class JudgeAudit:
     cost: Cost = Cost()
     wanted: int = 0
     undecided: int = 0
+    unasked: int = 0
     failed: dict[str, int] = field(default_factory=dict)
     unparsed: Rate = field(default_factory=lambda: Rate(None))
     shared: Rate = field(default_factory=lambda: Rate(None))
@@ -108,8 +110,18 @@ class Audit:
 
     @property
     def undecided(self) -> int:
-        """Votes of judges (not of juries) without an outcome."""
+        """Votes of judges (not of juries) that were asked for, and have no outcome."""
         return sum(row.undecided for row in self.rows if not row.members)
+
+    @property
+    def wanted(self) -> int:
+        """Votes of judges (not of juries) that are wanted."""
+        return sum(row.wanted for row in self.rows if not row.members)
+
+    @property
+    def decided(self) -> int:
+        """Votes of judges (not of juries) that have an outcome."""
+        return self.wanted - sum(row.undecided + row.unasked for row in self.rows if not row.members)
 
 
 class _Ballot:
@@ -119,6 +131,7 @@ class _Ballot:
         self.votes = votes
         self.seats: list[list[list[Verdict | None]]] = [[[None, None] for _ in range(pairs)] for _ in range(votes)]
         self.wanted: Counter[int] = Counter()  # seatings of each pair
+        self.unasked: set[tuple[int, int]] = set()  # votes of which a seat was not asked about
         self.failed: Counter[str] = Counter()
         self.first_unparsed, self.asked = np.zeros(pairs), np.zeros(pairs)
         self.usd: float | None = 0.0
@@ -127,7 +140,7 @@ class _Ballot:
     def add(self, vote: int, pair: int, one_first: bool, found: Sequence[Verdict]) -> None:
         self.wanted[pair] += 1
         if not found:
-            self.failed[Status.ERROR.value] += 1
+            self.unasked.add((vote, pair))
             return
         last = found[-1]
         record = recorded(last)
@@ -194,7 +207,8 @@ def read(
                 row(judge.name, votes),
                 cost=ballot.cost(),
                 wanted=wanted,
-                undecided=wanted - sum(len(v) for v in votes.merged),
+                undecided=wanted - sum(len(v) for v in votes.merged) - len(ballot.unasked),
+                unasked=len(ballot.unasked),
                 failed=dict(ballot.failed),
                 unparsed=clustered_rate(ballot.first_unparsed, ballot.asked, panel.cluster, level=level),
             )

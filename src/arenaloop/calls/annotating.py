@@ -258,7 +258,11 @@ class Questions:
 
     def labels(self, store: Store) -> list[Annotation]:
         """All labels, as far as the arena file has what is behind them."""
-        return [_label(self, draw, store) for draw in self.own()]
+        return [self.label(draw, store) for draw in self.own()]
+
+    def label(self, draw: Draw, store: Store) -> Annotation:
+        """What became of a draw, as far as the arena file has what is behind it."""
+        return _label(self, draw, store)
 
 
 def annotate(

@@ -11,11 +11,10 @@ from typing import Any
 from arenaloop.models.notices import Notices
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.store import Store
+from arenaloop.store.merge import COUNTED, ELSEWHERE
 from arenaloop.store.reads import Readings
 
 __all__ = ["behind_servers", "keep_notices", "told_notices"]
-
-_ROOM = "reply notices"
 
 
 def keep_notices(store: Store, asked: Iterable[Any]) -> None:
@@ -23,12 +22,19 @@ def keep_notices(store: Store, asked: Iterable[Any]) -> None:
     for model in {id(model): model for one in asked for model in behind_servers(one)}.values():
         if model.reader.notices.replies:
             key = f"{model.base_url}#{model.model}"
-            store.put_note(_ROOM, key, Notices.merged(store.note(_ROOM, key), model.reader.notices.taken()).to_json())
+            store.put_note(
+                COUNTED, key, Notices.merged(store.note(COUNTED, key), model.reader.notices.taken()).to_json()
+            )
 
 
 def told_notices(store: Readings) -> list[str]:
-    """A line for each server and oddity."""
-    return [f"{key}: {line}" for key, value in store.notes(_ROOM) for line in Notices.merged(value).lines()]
+    """A line for each server and oddity, of all that was merged into the arena file, too."""
+    counts: dict[str, list[Any]] = {}
+    for key, value in store.notes(COUNTED):
+        counts.setdefault(key, []).append(value)
+    for key, value in store.notes(ELSEWHERE):
+        counts.setdefault(key.partition("/")[2], []).append(value)
+    return [f"{key}: {line}" for key in sorted(counts) for line in Notices.merged(*counts[key]).lines()]
 
 
 def behind_servers(one: Any) -> Iterator[OpenAIModel]:

@@ -25,7 +25,7 @@ from arenaloop.calls.progress import Tally
 from arenaloop.calls.reask import next_sample
 from arenaloop.calls.speeds import keep_speed
 from arenaloop.calls.units import Asked, Record, Several, Unit, Who
-from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError, UnreadJudgeError
+from arenaloop.errors import BudgetSpentError, EndpointDownError, StoppedError, StorageError, UnreadJudgeError
 from arenaloop.judges.unread import UNREAD, Unread, why_unread
 from arenaloop.models.base import Model, Reserve
 from arenaloop.store import Store
@@ -43,6 +43,7 @@ MOST_UNREAD = 20
 """Answers of a judge that cannot be read, re-asks among them, that are too many if none ever could."""
 _REPORT_EVERY = 0.25  # seconds between progress reports
 _COLLECT_AFTER = 20_000  # new objects
+_KEEP_EVERY = 5.0  # seconds in which what is odd about replies is counted before a process that is killed loses it
 
 T = TypeVar("T")
 
@@ -68,7 +69,9 @@ async def run(
         StoppedError: the budget is spent, a server is down, or the arena file cannot be written. What was stored stays.
     """
     gate, stopped, engine, closing = Gate(tally, store), False, ENGINE.get(), list(closing)
-    reporter = asyncio.create_task(_report(tally, on_progress, engine)) if on_progress else None
+    beside = [asyncio.create_task(_keep(store, closing))]
+    if on_progress:
+        beside.append(asyncio.create_task(_report(tally, on_progress, engine)))
     try:
         async with making_calls(engine, closing):
             with _seldom_collecting():
@@ -82,10 +85,10 @@ async def run(
         stopped = True
         raise
     finally:
-        if reporter is not None:
-            reporter.cancel()
-            with suppress(asyncio.CancelledError):
-                await reporter
+        for task in beside:
+            task.cancel()
+            with suppress(asyncio.CancelledError, StorageError):
+                await task
         closables = {id(one): one for one in closing}.values()
         for closable in closables:
             await closable.aclose()
@@ -120,6 +123,12 @@ async def _report(tally: Tally, on_progress: Callable[[Tally], None], engine: En
         tally.workers = "" if engine is None else engine.standing
         on_progress(tally)
         await asyncio.sleep(_REPORT_EVERY)
+
+
+async def _keep(store: Store, asked: Iterable[Any]) -> None:
+    while True:
+        await asyncio.sleep(_KEEP_EVERY)
+        keep_notices(store, asked)
 
 
 def begin(store: Store, budget: Budget | None, models: Iterable[Model] = (), **totals: Any) -> Tally:

@@ -113,7 +113,7 @@ def execute(
     with open_to_write(arena) as store:
         refuse_other(store, arena, claimed, "annotate")
         if claimed is not None:
-            say(messages, f"{out}: {claimed.line()}")
+            say(messages, f"{out}: {claimed.line()}", on_screen=True)
         budget.begin(store)
         settle_batches(store, plan.judges, budget, out, batch=batch, forget=forget)
         expected = estimate_annotations(plan, store, human=human, batch=batch)

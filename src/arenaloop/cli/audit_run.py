@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from arenaloop.audit.plan import AuditPlan, ask, ask_batches, audit_parts, estimate_audit, ingest
-from arenaloop.audit.read import read
+from arenaloop.audit.read import Audit, read
 from arenaloop.calls.batched import check_batched
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.estimated import Estimate
@@ -24,10 +24,11 @@ from arenaloop.cli.money import settle_batches
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import AuditSettings
 from arenaloop.data.formats.labels import labelled_pairs, read_labels, split_filter
-from arenaloop.errors import ConfigError
+from arenaloop.errors import ConfigError, StoppedError, StorageError
 from arenaloop.jsonl import encode_json, write_json
 from arenaloop.judges.base import ModelJudge
 from arenaloop.judges.jury import Jury
+from arenaloop.models.secrets import without_secrets
 from arenaloop.specs import judge
 from arenaloop.store import Store
 from arenaloop.store.counts import commonest_error
@@ -81,7 +82,7 @@ def execute(
             expected = estimate_audit(plan, there, measure=measure, batch=batch)
         _print_plan(plan, out, messages, expected, claimed)
         for line in expected.lines():
-            say(messages, line)
+            say(messages, line, on_screen=True)
         if as_json:
             told = {"out": str(out), "judges": [judge.name for judge in plan.judges], "pairs": len(plan.pairs)}
             sys.stdout.write(encode_json(told | {"estimate": expected.to_json()}, indent=2).decode() + "\n")
@@ -95,27 +96,26 @@ def execute(
         expected = estimate_audit(plan, store, batch=batch)
         _print_plan(plan, out, messages, expected, claimed)
         for line in expected.head():
-            say(messages, line)
-        with Watch(messages, "audit", expected) as watch:
-            if settings.batch is None:
-                ask(plan, store, watch.tally, budget=budget)
-            else:
-                folder, tell = out / "batches", partial(say, messages)
-                ask_batches(plan, store, folder, settings.batch, watch.tally, budget=budget, say=tell)
+            say(messages, line, on_screen=True)
+        try:
+            with Watch(messages, "audit", expected) as watch:
+                if settings.batch is None:
+                    ask(plan, store, watch.tally, budget=budget)
+                else:
+                    folder, tell = out / "batches", partial(say, messages)
+                    ask_batches(plan, store, folder, settings.batch, watch.tally, budget=budget, say=tell)
+        except (StoppedError, KeyboardInterrupt) as stop:
+            if not isinstance(stop, StorageError):  # a disk that is full takes nothing more
+                with suppress(StorageError, OSError):
+                    store.flush()
+                    why = without_secrets(" ".join(str(stop).split())).partition("; ")[0] or "interrupted"
+                    so_far = read(plan, store, level=level, samples=samples)
+                    _write(so_far, settings, store, out, level, claimed, as_json=as_json, why=why)
+            raise
         result = read(plan, store, level=level, samples=samples, planted=planted)
         say_notices(messages, store)
         error = commonest_error(store) if result.undecided else None
-        document = audit_document(result, settings.labels, level) | store.usage()._asdict()
-        document |= {} if claimed is None else {"shard": claimed.summary()}
-    write_json(out / "audit.json", document)
-    if as_json:
-        sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
-    else:
-        console = Console()
-        for table in audit_tables(result, level):
-            console.print(table)
-        for note in result.notes:
-            say(console, f"note: {note}")
+        _write(result, settings, store, out, level, claimed, as_json=as_json)
     if result.undecided:
         failed: Counter[str] = Counter()
         for row in result.rows:
@@ -124,8 +124,38 @@ def execute(
         say(
             messages,
             f"{counted(result.undecided, 'vote')} undecided ({why}" + (f"; most often: {error})" if error else ")"),
+            on_screen=True,
         )
         raise typer.Exit(3)
+
+
+def _write(
+    result: Audit,
+    settings: AuditSettings,
+    store: Store,
+    out: Path,
+    level: float,
+    claimed: Claim | None,
+    *,
+    as_json: bool,
+    why: str | None = None,
+) -> None:
+    """Write ``audit.json``, and print it or its tables; `why` an audit is not through, in words, if it is not."""
+    if why is not None:
+        votes = f"{result.decided:,} of {counted(result.wanted, 'vote')} decided"
+        result = replace(result, notes=(*result.notes, f"not finished: {votes} ({why})"))
+    document = audit_document(result, settings.labels, level) | store.usage()._asdict()
+    document |= {} if claimed is None else {"shard": claimed.summary()}
+    document |= {} if why is None else {"stopped": why}
+    write_json(out / "audit.json", document)
+    if as_json:
+        sys.stdout.write(encode_json(document, indent=2).decode() + "\n")
+        return
+    console = Console()
+    for table in audit_tables(result, level):
+        console.print(table)
+    for note in result.notes:
+        say(console, f"note: {note}", on_screen=True)
 
 
 def _plan(settings: AuditSettings) -> AuditPlan:
@@ -155,11 +185,12 @@ def _plan(settings: AuditSettings) -> AuditPlan:
 
 def _print_plan(plan: AuditPlan, out: Path, console: Console, expected: Estimate, claimed: Claim | None) -> None:
     if claimed is not None:
-        say(console, f"{out}: {claimed.line()}")
+        say(console, f"{out}: {claimed.line()}", on_screen=True)
     calls = sum(2 * plan.votes_of(j) * len(plan.pairs) for j in plan.judges if isinstance(j, ModelJudge))
     names = ", ".join(judge.name for judge in plan.judges)
     say(
         console,
         f"{out}: {counted(len(plan.judges), 'judge')} ({names}) · {counted(len(plan.pairs), 'labelled pair')} · "
         + expected.ahead(f"at most {counted(calls, 'judge call')}, re-asking apart"),
+        on_screen=True,
     )

@@ -61,6 +61,8 @@ def audit_document(result: Audit, labels: str, level: float) -> dict[str, Any]:
         "labels": labels,
         "pairs": result.pairs,
         "prompts": result.prompts,
+        "votes_wanted": result.wanted,
+        "votes_decided": result.decided,
         "level": level,
         "cluster": "prompt",
         "notes": list(result.notes),
@@ -80,7 +82,7 @@ def audit_tables(result: Audit, level: float = 0.95) -> list[Table]:
 
     first = _table("judge", "agree %", "interval", "n", "kappa", "interval", "bias", "var", "shared", "L1O")
     second = _table("judge", "seat 1", "±", "col 1", "longer", "matched", "interval", "lists", "flips", "unread")
-    third = _table("judge", "undecided", "failed", "$/1k", "s/1k", "spearman", "pearson", "models")
+    third = _table("judge", "decided", "failed", "$/1k", "s/1k", "spearman", "pearson", "models")
     for row in result.rows:
         e, name = row.evaluation, Text(plain(row.name))
         first.add_row(
@@ -92,7 +94,7 @@ def audit_tables(result: Audit, level: float = 0.95) -> list[Table]:
             _two(e.longer_matched), _interval(e.longer_matched, 2), _two(e.lists), _two(e.flips), _two(row.unparsed),
         )  # fmt: skip
         third.add_row(
-            name, f"{row.undecided:,}/{row.wanted:,}" if row.wanted else "–",
+            name, f"{row.wanted - row.undecided - row.unasked:,}/{row.wanted:,}" if row.wanted else "–",
             ", ".join(f"{n:,} {status}" for status, n in row.failed.items()), figure(row.cost.usd, ".2f"),
             figure(row.cost.seconds, ".0f"), figure(e.spearman, ".2f"), figure(e.pearson, ".2f"), str(e.generators),
         )  # fmt: skip

@@ -168,6 +168,8 @@ class _BattleRun:
             self._say(f"note: {settings.prompts}: columns not used: {', '.join(loaded.unknown)}")
         for line in loaded.odd:
             self._say(f"warning: {settings.prompts}: {line}")
+        if loaded.beside:
+            self._say(f"{settings.prompts}: {loaded.beside}")
         contestants = [contestant(model.with_concurrency(settings.concurrency)) for model in settings.models]
         self.names = [c.name for c in contestants]
         self._check_anchor()
@@ -374,7 +376,7 @@ class _BattleRun:
         )
 
     def _say(self, line: str) -> None:
-        say(self.messages, line)
+        say(self.messages, line, on_screen=True)
 
 
 def _print_result(result: Tournament, report: str, people: dict[str, Any] | None = None) -> None:

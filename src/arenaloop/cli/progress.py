@@ -61,6 +61,7 @@ class Watch(Observer):
         self._spinner = Spinner("dots")
         self._expected, self._paced = expected, set[tuple[str, str]]()
         self._kept, self._last_kept = kept, 0.0
+        self._head = label
         self._begin(label)
 
     def __enter__(self) -> Self:
@@ -84,7 +85,8 @@ class Watch(Observer):
 
     def phase(self, stage: str, doing: str) -> None:
         """A stage has begun something."""
-        self._begin(f"{stage} {doing}".strip())
+        self._head = f"{stage} {doing}".strip()
+        self._begin(self._head)
         self._keep(0, 0, "")
 
     def tally(self, counts: Tally) -> None:
@@ -98,8 +100,19 @@ class Watch(Observer):
 
     def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         """Training has moved on."""
+        if self._label != self._head:  # what came before the first step is through
+            self._begin(self._head)
         loss = metrics.get("loss")
         self._update(step, total, "steps", [f"loss {loss:.3f}"] if loss is not None else [])
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """What is done before the first step."""
+        label = f"{self._head}: {what}"
+        if self._label != label:
+            self._begin(label)
+            self._keep(0, 0, "")
+        if total:
+            self._update(done, total, "rows", [])
 
     def note(self, text: str) -> None:
         """One line that stays."""
@@ -198,4 +211,4 @@ def say_undecided(console: Console, summary: Mapping[str, Any], error: str | Non
     lost = {model: sum(kinds.values()) for model, kinds in summary.get("losses_by_own_failure", {}).items()}
     who = ", ".join(f"{model} {n:,}" for model, n in sorted(lost.items(), key=lambda item: (-item[1], item[0]))[:5])
     counted = f"; {sum(lost.values()):,} of them count as losses by own failure ({who})" if lost else ""
-    say(console, f"{undecided:,} battles undecided ({why}){counted}; run again to ask again")
+    say(console, f"{undecided:,} battles undecided ({why}){counted}; run again to ask again", on_screen=True)

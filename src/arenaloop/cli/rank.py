@@ -128,6 +128,7 @@ def rank(
     from arenaloop.data.formats.streamed_battles import parts_streamed, read_streamed, streamed_wanted
     from arenaloop.data.formats.style_columns import read_answer_styles, refuse_other_models
     from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes
+    from arenaloop.data.result_files import refuse_unrated
     from arenaloop.data.run_battles import is_run, read_run
     from arenaloop.ratings.style_features import is_style
     from arenaloop.terminal import say
@@ -183,6 +184,7 @@ def rank(
         if table is not None and rule is not None:
             raise ConfigError("--rule reliability reads a run directory or one table, not several files")
         there = opened.enter_context(readable(file, messages))
+        refuse_unrated(there, file)
         if rule == "reliability" or (plain and table is None and rated_jointly(there)):
             from arenaloop.arena.reliability_board import reliability_board
 

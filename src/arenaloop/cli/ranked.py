@@ -38,10 +38,12 @@ def board_named(source: Path, messages: Console, *, stream: bool = False) -> Boa
     """
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_leaderboard
+    from arenaloop.data.result_files import refuse_unrated
 
     if _holds_battles(source):
         return _rated(source, messages, stream=stream)
     with fetched(source) as here, readable(here, messages) as there:
+        refuse_unrated(there, source)
         return read_leaderboard(there)
 
 

@@ -45,10 +45,17 @@ def _decided_by(built: object, settings: RecipeSettings) -> str:
 
 
 class Before(NamedTuple):
-    """What earlier invocations have done with the same settings: what is through, in words too."""
+    """What earlier invocations have done with the same settings.
+
+    Attributes:
+        through: names of what is.
+        told: the same in words.
+        finished: all is through and every battle decided.
+    """
 
     through: Collection[str] = ()
     told: str = ""
+    finished: bool = False
 
 
 def done_before(plan: Outline, built: object, settings: RecipeSettings, store: Store | None, out: Path) -> Before:
@@ -59,6 +66,7 @@ def done_before(plan: Outline, built: object, settings: RecipeSettings, store: S
     done = [name for name in plan.stages if name in at.through]
     if LEADERBOARD not in at.through:
         return Before(at.through, f"{len(done)} of {counted(len(plan.stages), 'stage')} are through")
+    battles = "all battles"
     with suppress(OSError, ValueError, LookupError, TypeError):
         summary = json.loads(read_regular(out / "summary.json"))
         decided, wanted = int(summary["battles_decided"]), int(summary["battles_wanted"])
@@ -66,9 +74,9 @@ def done_before(plan: Outline, built: object, settings: RecipeSettings, store: S
             return Before(
                 at.through, f"all stages are through, {so_far(decided, wanted)}: what is undecided is asked again"
             )
-    return Before(
-        at.through, f"all {counted(len(plan.stages), 'stage')} are through and their battles decided: nothing to ask"
-    )
+        battles = f"all {counted(wanted, 'battle')}"
+    stages = f"all {counted(len(plan.stages), 'stage')} through"
+    return Before(at.through, f"{stages} · {battles} decided · nothing to ask", finished=True)
 
 
 def write_recipe_standing(

@@ -168,7 +168,7 @@ def rejudge(
             parts, told = plan_parts(plan) | {"run": store.identity}, judging.model_dump(mode="json")
             claimed = claim("rejudge", shard, parts, {"judge": told}, plan.prompt_ids)
             plan, fought, more = part_of(plan, shard), fought.on(shard.holds), {"shard": claimed.summary()}
-            say(messages, f"{out}: {claimed.line()}")
+            say(messages, f"{out}: {claimed.line()}", on_screen=True)
             if not dry_run:
                 store = opened.enter_context(shard_store(out, store, claimed, plan.prompt_ids))
                 budget.begin(store)
@@ -180,11 +180,12 @@ def rejudge(
             messages,
             f"{out}: {decided_before(plan, store)} on {counted(len(plan.prompt_ids), 'prompt')} · {what} · "
             f"judge {plan.judge.name}",
+            on_screen=True,
         )
         for note in getattr(plan.judge, "notes", ()) if ask else ():
             say(messages, f"note: judge {plan.judge.name}: {note}", fold=True)
         for line in (expected.lines() if dry_run else expected.head()) if expected is not None else ():
-            say(messages, line)
+            say(messages, line, on_screen=True)
         if dry_run:
             if as_json and expected is not None:
                 told = {"out": str(out), "judge": plan.judge.name, "battles": plan.battles}
@@ -324,7 +325,7 @@ def _wanted(
         ids = [prompt.id for prompt in load_prompts(prompts, settings.seed).prompts[:limit]]
         plan = schedule(pairs, names, ids, settings.seed, calls_per_battle=calls)
     except UserError as error:
-        say(messages, f"note: only decided battles are judged again ({error})")
+        say(messages, f"note: only decided battles are judged again ({error})", on_screen=True)
         return names, None
     own = ids if shard is None else [prompt_id for prompt_id in ids if shard.holds(prompt_id)]
     return names, {prompt_id: plan.on(prompt_id) for prompt_id in own if plan.on(prompt_id)}
@@ -354,4 +355,4 @@ def _print(result: Rejudged) -> None:
         f"{figure(result.largest_rank_change, 'd')} · {calls}{cost}{reread}",
         f"{result.directory}",
     ):
-        say(console, line)
+        say(console, line, on_screen=True)

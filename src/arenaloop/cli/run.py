@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from arenaloop.store import Store
     from arenaloop.types import Prompt
 
-__all__ = ["demo", "run"]
+__all__ = ["demo", "run", "stage_table"]
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")]
 AsJson = Annotated[
@@ -223,7 +223,7 @@ def _execute(
         sys.stdout.write(json.dumps(result.summary, indent=2) + "\n")
     else:
         console = Console()
-        console.print(_stage_table(result.stages, console.width))
+        console.print(stage_table(result.stages, console.width))
         console.print()
         if methods := result.summary.get("methods"):
             say(console, f"win rates against {result.summary['baseline']}, in percent", style="dim")
@@ -293,7 +293,9 @@ def _print_outline(
     if before.told:
         say(console, f"  {before.told}", fold=True)
     jury = None if judge is None else Jury.of(judge)
-    if costs is None:
+    if before.finished:  # a table of what is to come would be one of dashes
+        pass
+    elif costs is None:
         left = [one for one in outline.calls if not (LEADERBOARD in before.through or one[0] in before.through)]
         calls = sum(n for _, _, n in left)
         if left:
@@ -313,7 +315,7 @@ def _print_outline(
             say(console, f"note: judge {jury.name}: {note}", fold=True)
 
 
-def _stage_table(stages: Sequence[Mapping[str, Any]], width: int) -> Table:
+def stage_table(stages: Sequence[Mapping[str, Any]], width: int) -> Table:
     """The stages as a terminal table: rating and interval, gold figures where the truth is known, rows and seconds."""
     from arenaloop.terminal import figure, span, table
 

@@ -101,6 +101,8 @@ class _Run:
             self._say(f"note: {settings.prompts}: columns not used: {', '.join(loaded.unknown)}")
         for line in loaded.odd:
             self._say(f"warning: {settings.prompts}: {line}")
+        if loaded.beside:
+            self._say(f"{settings.prompts}: {loaded.beside}")
         for prompt in loaded:
             try:
                 prompt_row(prompt)

@@ -131,12 +131,14 @@ def train(
     with _rows_by_line(data, lines), Watch(Console(quiet=True) if quiet else None) as watch:
         watch.phase(out.name, method)
         from arenaloop.train import methods
+        from arenaloop.train.preparing import told_to
         from arenaloop.train.rows import unread_columns
 
         unused = unread_columns(rows, methods.METHODS[method].columns)
-        done = methods.training(
-            method, start, rows, out, checked, seed=seed, on_step=step, on_note=watch.note, reward=scored
-        )
+        with told_to(watch.preparing):
+            done = methods.training(
+                method, start, rows, out, checked, seed=seed, on_step=step, on_note=watch.note, reward=scored
+            )
     if processes is not None:
         leave()
     if quiet:

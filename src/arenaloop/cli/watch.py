@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,6 +73,7 @@ def _view(directory: Path, *, going: bool, width: int) -> tuple[list[RenderableT
 
     from arenaloop.arena.board import Leaderboard
     from arenaloop.cli.directory import ARENA
+    from arenaloop.cli.run import stage_table
     from arenaloop.cli.standing import is_under_way, readable
     from arenaloop.errors import ArenaloopError
     from arenaloop.regular_files import read_regular
@@ -85,6 +86,7 @@ def _view(directory: Path, *, going: bool, width: int) -> tuple[list[RenderableT
     with Store(directory / ARENA, readonly=True) as store:
         lines += _spent(store)
     board: Leaderboard | None = None
+    stages: list[dict[str, Any]] = []
     try:
         if is_under_way(directory) or (directory / "leaderboard.json").is_file():
             with readable(directory) as there:
@@ -92,11 +94,16 @@ def _view(directory: Path, *, going: bool, width: int) -> tuple[list[RenderableT
                 board = Leaderboard.of(json.loads(read_regular(there / "leaderboard.json")))
                 far = f"{summary['battles_decided']:,} of {summary['battles_wanted']:,} battles decided"
                 lines.insert(1, summary.get("progress") or far)
+                if not board.battles:
+                    stages = summary.get("stages") or []
+                    lines += [summary["awaits"]] if "awaits" in summary else []
     except (ArenaloopError, OSError, ValueError, LookupError, TypeError) as error:
         lines.append(f"no leaderboard yet ({error})")
     view: list[RenderableType] = [Text(plain(line)) for line in lines]
     if board is not None and board.battles:
         view.append(board.table(width=width))
+    elif stages:  # what they came to by themselves
+        view.append(stage_table(stages, width))
     return view, [*lines, "" if board is None else board.to_json()]
 
 

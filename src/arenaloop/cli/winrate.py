@@ -65,7 +65,7 @@ def winrate(
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_annotations, read_difficulty
     from arenaloop.data.formats.streamed_battles import read_streamed, streamed_wanted
-    from arenaloop.data.result_files import not_through
+    from arenaloop.data.result_files import not_through, refuse_unrated
     from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths
     from arenaloop.ratings.streamed_rates import streamed_win_rates
     from arenaloop.ratings.win_rate import win_rates
@@ -102,6 +102,7 @@ def winrate(
         _finish(annotations, rows, control, level, as_json)
         return
     with readable(file, messages) as there:
+        refuse_unrated(there, file)
         policy = parse_own_failure(own_failure, file, in_run=is_run(there))
         if is_run(there):
             failures = read_failures(there, policy)

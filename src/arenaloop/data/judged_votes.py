@@ -22,7 +22,7 @@ from arenaloop.jsonl import read_rows
 from arenaloop.ratings.arrays import BoolArray, IntArray, encode
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.outcomes import WINNER_SCORES
-from arenaloop.ratings.seat_effect import repeats
+from arenaloop.ratings.seat_effect import between_equals
 from arenaloop.regular_files import read_regular
 from arenaloop.store import Store
 from arenaloop.tables import file_error, table_rows
@@ -55,36 +55,12 @@ class JudgedVotes:
 
     @property
     def games(self) -> Battles:
-        """The votes that a judge gave, each a game from a seat.
-
-        A vote between equal texts is a game from either seat, with the same score for the first. Where others were
-        asked from one seat only it is one game, from each seat in turn: always from that of model_a it would tell of
-        the models, not of the seat.
-        """
+        """The votes that a judge gave, as games that tell of the seat (`ratings.seat_effect.between_equals`)."""
         given = self.judge < len(self.judges)
-        if self.equal is None or not (given & self.equal).any():
+        if self.equal is None:
             return self.battles.rows(given)
-        alike = self.equal[given]
-        games = self.battles.rows(given)
-        assert games.cluster is not None
-        _, both = repeats(games.rows(~alike))
-        if both:
-            index = np.concatenate([np.arange(len(games)), np.flatnonzero(alike)])
-            turned = np.arange(len(index)) >= len(games)
-        else:
-            index = np.arange(len(games))
-            pair = np.minimum(games.a, games.b).astype(np.int64) * len(games.models) + np.maximum(games.a, games.b)
-            _, nth = np.unique((pair * games.clusters + games.cluster)[alike], return_inverse=True)
-            turned = np.zeros(len(games), dtype=bool)
-            turned[alike] = nth % 2 == 1
-        a, b = games.a[index], games.b[index]
-        return replace(
-            games,
-            a=np.where(turned, b, a),
-            b=np.where(turned, a, b),
-            score_a=games.score_a[index],
-            cluster=games.cluster[index],
-        )
+        games, told = between_equals(self.battles, self.equal)
+        return games.rows(given & told)
 
 
 def read_judged_votes(path: Path) -> JudgedVotes:

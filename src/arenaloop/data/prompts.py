@@ -13,19 +13,21 @@ that a row has):
 Nothing is trimmed. A column `system` is the system message. What belongs to the question and cannot be read here
 (tools, images, a history, choices, documents) is refused by its name, and so is a row in which two of these columns ask
 different things. A row's id in its source, what describes it and reference answers, which judges are shown, go to the
-prompt's tags; no other column is kept, and those that nobody knows are named (`PromptSet.unknown`).
+prompt's tags; no other column is kept, and those that nobody knows are named (`PromptSet.unknown`). Reference answers
+of FastChat's questions stand in a folder beside them (`data.reference_answers`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from arenaloop.data.prompt_columns import differing, refuse_parts, unknown_columns
+from arenaloop.data.reference_answers import ReferenceAnswers, reference_answers
 from arenaloop.errors import InputError
 from arenaloop.jsonl import row_error
 from arenaloop.messages import given_text, instruction_text, read_messages, refuse_unread, system_message
@@ -57,12 +59,14 @@ class PromptSet:
         duplicates: rows whose prompt had come before (their tags are dropped).
         unknown: columns of the file that are not read and do not say what they are.
         odd: which prompts lost something on their way, in plain words.
+        beside: where reference answers came from that do not stand in the file, in plain words; mostly empty.
     """
 
     prompts: tuple[Prompt, ...]
     duplicates: int = 0
     unknown: tuple[str, ...] = ()
     odd: tuple[str, ...] = ()
+    beside: str = ""
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -82,22 +86,27 @@ def read_prompts(path: str | os.PathLike[str]) -> PromptSet:
     """
     prompts: dict[str, Prompt] = {}
     unknown: dict[str, None] = {}
-    rows, odd = 0, OddTexts()
-    for line, prompt in iter_prompts(path, unknown):
+    rows, odd, beside = 0, OddTexts(), reference_answers(Path(path))
+    for line, prompt in iter_prompts(path, unknown, beside):
         rows += 1
         odd.add(prompt.last_user, line)
         prompts.setdefault(prompt.id, prompt)
     if not prompts:
         raise InputError(f"{os.fspath(path)}: no prompts in it")
-    return PromptSet(tuple(prompts.values()), rows - len(prompts), tuple(unknown), tuple(odd.lines("prompts", LOST)))
+    told = "" if beside is None or not beside.used else f"reference answers to {len(beside.used):,} from {beside.path}"
+    lost = tuple(odd.lines("prompts", LOST))
+    return PromptSet(tuple(prompts.values()), rows - len(prompts), tuple(unknown), lost, told)
 
 
-def iter_prompts(path: str | os.PathLike[str], unknown: dict[str, None] | None = None) -> Iterator[tuple[int, Prompt]]:
+def iter_prompts(
+    path: str | os.PathLike[str], unknown: dict[str, None] | None = None, beside: ReferenceAnswers | None = None
+) -> Iterator[tuple[int, Prompt]]:
     """Stream (line, prompt) from a prompt file, duplicates included, holding one row at a time.
 
     Args:
         path: the file.
         unknown: collects the columns that nobody knows, in the order in which they come.
+        beside: FastChat's reference answers, which take the place of what its questions hold themselves.
 
     Raises:
         InputError: as in `read_prompts`, when the row is reached.
@@ -109,6 +118,8 @@ def iter_prompts(path: str | os.PathLike[str], unknown: dict[str, None] | None =
             raise row_error(path, line, str(error)) from None
         if unknown is not None:
             unknown.update(dict.fromkeys(unknown_columns(row, _READ)))
+        if beside is not None and row.get("turns") is not None and (texts := beside.of(prompt)):
+            prompt = replace(prompt, tags={**prompt.tags, "reference": texts})
         yield line, prompt
 
 

@@ -10,7 +10,7 @@ from arenaloop.errors import InputError
 from arenaloop.regular_files import open_regular, read_regular
 from arenaloop.terminal import counted
 
-__all__ = ["board_of", "check_whole", "not_through"]
+__all__ = ["board_of", "check_whole", "not_through", "refuse_unrated"]
 
 _BLOCK = 1 << 20
 _BEGUN = ("config.yaml", "arena.db", "battles.jsonl")  # files of a run before its leaderboard
@@ -59,3 +59,19 @@ def not_through(directory: Path) -> list[str]:
         return [f"not finished: {told} ({why})"]
     except (OSError, ValueError, LookupError, TypeError):
         return []
+
+
+def refuse_unrated(directory: Path, name: Path) -> None:
+    """Raise InputError where a run is not through and none of its battles is decided: what will be there, and when.
+
+    Args:
+        directory: that holds the result files.
+        name: what the user calls it.
+    """
+    if not (directory / "battles.jsonl").is_file() or (directory / "battles.jsonl").stat().st_size:
+        return
+    if told := not_through(directory):
+        summary = json.loads(read_regular(directory / "summary.json"))
+        why = summary.get("awaits") or "no battle is decided yet"
+        look = "; `watch` and `report` show what stands" if summary.get("stages") else ""
+        raise InputError(f"{name}: {why} ({told[0]}){look}")

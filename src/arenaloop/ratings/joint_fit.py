@@ -29,9 +29,13 @@ _DENSE_SCORES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """Votes summed by judge and seated pair, shape (C,) each; `judge` is J for pseudo-wins and where nobody judged."""
+    """Votes summed by judge and seated pair, shape (C,) each.
+
+    `judge` is J for pseudo-wins and where nobody judged, `seat` besides where the vote tells nothing of the seat.
+    """
 
     judge: IntArray
+    seat: IntArray
     a: IntArray
     b: IntArray
     weight: FloatArray
@@ -68,7 +72,14 @@ class JointFit:
 
 
 def fit_jointly(
-    battles: Battles, judge: IntArray, J: int, plain: BradleyTerry, *, group: IntArray, units: int
+    battles: Battles,
+    judge: IntArray,
+    J: int,
+    plain: BradleyTerry,
+    *,
+    group: IntArray,
+    units: int,
+    seatless: BoolArray | None = None,
 ) -> JointFit:
     """Fit models and judges.
 
@@ -78,9 +89,11 @@ def fit_jointly(
         J: how many judges there are.
         plain: the fit of all votes alike: where to begin, and whose pseudo-wins stay in.
         group: which of the `units` clusters each vote belongs to, shape (N,).
+        seatless: votes that tell of models and judge, and nothing of the seat, shape (N,); None for none.
     """
     K = len(battles.models)
-    cells = _cells(battles, judge, plain, J)
+    seated = judge if seatless is None else np.where(seatless, J, judge)
+    cells = _cells(battles, judge, seated, plain, J)
     rated = ~np.isnan(plain.theta)
     frame = _constraints(plain, rated, J)
     x = np.concatenate([np.nan_to_num(plain.theta), np.ones(J), np.zeros(J)])
@@ -107,8 +120,8 @@ def fit_jointly(
     weight = np.ones(len(battles)) if battles.mass is None else battles.mass
     slope = np.append(alpha, lone)[judge]
     apart = theta[battles.a] - theta[battles.b]
-    p = sigmoid(slope * apart + np.append(seat, 0.0)[judge])
-    meat = _meat(battles, judge, weight * (battles.score_a - p), slope, apart, group, units, J)
+    p = sigmoid(slope * apart + np.append(seat, 0.0)[seated])
+    meat = _meat(battles, judge, seated, weight * (battles.score_a - p), slope, apart, group, units, J)
     return JointFit(
         theta=theta,
         alpha=alpha,
@@ -125,15 +138,16 @@ def fit_jointly(
     )
 
 
-def _cells(battles: Battles, judge: IntArray, plain: BradleyTerry, J: int) -> _Cells:
+def _cells(battles: Battles, judge: IntArray, seated: IntArray, plain: BradleyTerry, J: int) -> _Cells:
     K = len(battles.models)
     weight = np.ones(len(battles)) if battles.mass is None else battles.mass
-    code = (judge.astype(np.int64) * K + battles.a) * K + battles.b
+    code = ((judge.astype(np.int64) * (J + 1) + seated) * K + battles.a) * K + battles.b
     distinct, where = np.unique(code, return_inverse=True)
     i, j = np.nonzero(plain.pseudo)
     more = plain.pseudo[i, j]
     return _Cells(
-        np.concatenate([distinct // (K * K), np.full(len(i), J)]),
+        np.concatenate([distinct // (K * K * (J + 1)), np.full(len(i), J)]),
+        np.concatenate([distinct // (K * K) % (J + 1), np.full(len(i), J)]),
         np.concatenate([distinct // K % K, i]),
         np.concatenate([distinct % K, j]),
         np.concatenate([tally(where, len(distinct), weight), more]),
@@ -169,7 +183,7 @@ def _predictor(cells: _Cells, x: FloatArray, K: int, J: int, lone: float) -> tup
     """Of each cell its odds, the slope and the difference of strengths; pseudo-wins have slope `lone` and no seat."""
     slope = np.append(x[K : K + J], lone)[cells.judge]
     d = x[cells.a] - x[cells.b]
-    return slope * d + np.append(x[K + J :], 0.0)[cells.judge], slope, d
+    return slope * d + np.append(x[K + J :], 0.0)[cells.seat], slope, d
 
 
 def _loss(cells: _Cells, x: FloatArray, K: int, J: int) -> float:
@@ -186,7 +200,7 @@ def _derivatives(cells: _Cells, x: FloatArray, K: int, J: int, lone: float = 1.0
     gradient = np.concatenate([
         tally(cells.a, K, slope * r) - tally(cells.b, K, slope * r),
         tally(cells.judge, J + 1, d * r)[:J] - RIDGE * (x[K : K + J] - 1.0),
-        tally(cells.judge, J + 1, r)[:J] - RIDGE * x[K + J :],
+        tally(cells.seat, J + 1, r)[:J] - RIDGE * x[K + J :],
     ])  # fmt: skip
     H = _expected(cells, x, K, J, lone)
     ridge = np.arange(K, K + 2 * J)
@@ -201,16 +215,14 @@ def _expected(cells: _Cells, x: FloatArray, K: int, J: int, lone: float) -> Floa
     q = cells.weight * p * (1.0 - p)
     H = np.zeros((K + 2 * J, K + 2 * J))
     H[:K, :K] = laplacian(cells.a.astype(np.int64) * K + cells.b, q * slope**2, K)
-    for first, values in ((K, q * slope * d), (K + J, q * slope)):
-        block = tally(cells.a * (J + 1) + cells.judge, K * (J + 1), values) - tally(
-            cells.b * (J + 1) + cells.judge, K * (J + 1), values
-        )
+    for first, by, values in ((K, cells.judge, q * slope * d), (K + J, cells.seat, q * slope)):
+        block = tally(cells.a * (J + 1) + by, K * (J + 1), values) - tally(cells.b * (J + 1) + by, K * (J + 1), values)
         H[:K, first : first + J] = block.reshape(K, J + 1)[:, :J]
         H[first : first + J, :K] = H[:K, first : first + J].T
     at = np.arange(J)
-    by_judge = [tally(cells.judge, J + 1, values)[:J] for values in (q * d * d, q * d, q)]
-    H[K + at, K + at], H[K + J + at, K + J + at] = by_judge[0], by_judge[2]
-    H[K + at, K + J + at] = H[K + J + at, K + at] = by_judge[1]
+    H[K + at, K + at] = tally(cells.judge, J + 1, q * d * d)[:J]
+    H[K + J + at, K + J + at] = tally(cells.seat, J + 1, q)[:J]
+    H[K + at, K + J + at] = H[K + J + at, K + at] = tally(cells.seat, J + 1, q * d)[:J]
     return H
 
 
@@ -248,6 +260,7 @@ def by_pair(cell: IntArray, values: FloatArray, K: int) -> FloatArray:
 def _meat(
     battles: Battles,
     judge: IntArray,
+    seat: IntArray,
     r: FloatArray,
     slope: FloatArray,
     d: FloatArray,
@@ -267,10 +280,10 @@ def _meat(
         many = min(step, units - first)
         base = (group[rows].astype(np.int64) - first) * wide
         own, residual = slope[rows], r[rows]
-        judged = judge[rows] < J
-        by = base[judged] + K + judge[rows][judged]
-        at = [base + battles.a[rows], base + battles.b[rows], by, by + J]
-        values = [own * residual, -own * residual, (d[rows] * residual)[judged], residual[judged]]
+        judged, seated = judge[rows] < J, seat[rows] < J
+        by, by_seat = base[judged] + K + judge[rows][judged], base[seated] + K + J + seat[rows][seated]
+        at = [base + battles.a[rows], base + battles.b[rows], by, by_seat]
+        values = [own * residual, -own * residual, (d[rows] * residual)[judged], residual[seated]]
         scores = tally(np.concatenate(at), many * wide, np.concatenate(values)).reshape(many, wide)
         meat += scores.T @ scores
     return meat

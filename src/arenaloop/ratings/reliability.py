@@ -28,6 +28,7 @@ from arenaloop.ratings.clusters import bound_groups, effective_clusters, worth_i
 from arenaloop.ratings.evidence import Evidence
 from arenaloop.ratings.intervals import Intervals, between
 from arenaloop.ratings.joint_fit import JointFit, by_pair, fit_jointly, laplacian
+from arenaloop.ratings.seat_effect import between_equals, repeats
 from arenaloop.ratings.separation import settled
 from arenaloop.ratings.simultaneous import level_of_all
 from arenaloop.ratings.student import t_quantile
@@ -35,6 +36,7 @@ from arenaloop.ratings.student import t_quantile
 __all__ = ["MOST_JUDGES", "JudgeFit", "Reliability", "fit_reliability"]
 
 MOST_JUDGES = 200
+_COLUMNS = ("a", "b", "score_a", "weight", "cluster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,13 @@ class Reliability:
 
 
 def fit_reliability(
-    battles: Battles, judge: IntArray, judges: Sequence[str], *, cluster: str = "prompt", level: float = 0.95
+    battles: Battles,
+    judge: IntArray,
+    judges: Sequence[str],
+    *,
+    cluster: str = "prompt",
+    level: float = 0.95,
+    equal: BoolArray | None = None,
 ) -> Reliability:
     """The joint fit of models and judges; see `joint_fit`.
 
@@ -100,6 +108,9 @@ def fit_reliability(
         judges: J names.
         cluster: ``"prompt"``, so that all votes on a prompt are one observation, or ``"battle"``.
         level: of the judges' intervals.
+        equal: votes between equal texts, shape (N,), where one stands for either seat; None for none. They rate models
+            as ties, whatever seat a judge has preferred, which is what both seats come to. Judges are measured on texts
+            that differ, and their seats besides by the seat that they preferred of equal ones.
 
     Raises:
         ValueError: too many judges, or no prompt ids to cluster by.
@@ -109,21 +120,49 @@ def fit_reliability(
         raise ValueError(f"{J:,} judges: rule reliability is for a jury, of at most {MOST_JUDGES}")
     if cluster == "prompt" and battles.cluster is None:
         raise ValueError("no prompt ids to cluster by: use cluster='battle'")
-    plain = fit(battles)
     prompts = cluster == "prompt"
-    group = battles.cluster if prompts and battles.cluster is not None else np.arange(len(battles))
-    units = battles.clusters if prompts else len(battles)
-    found = fit_jointly(battles, judge, J, plain, group=group, units=units)
+    rated, of_vote = battles, np.arange(len(battles))
+    if equal is not None and equal.any():
+        rated, of_vote = _tied(battles, equal, judge < J)
+    plain = fit(rated)
+
+    def fitted(table: Battles, of_vote: IntArray, seatless: BoolArray | None) -> tuple[JointFit, int]:
+        by_prompt = table.cluster if prompts and table.cluster is not None else None
+        units = len(battles) if by_prompt is None else table.clusters
+        group = of_vote if by_prompt is None else by_prompt
+        return fit_jointly(table, judge[of_vote], J, plain, group=group, units=units, seatless=seatless), units
+
+    found, units = fitted(rated, of_vote, None if equal is None else equal[of_vote])
+    games, of_judges, known = rated, found, units
+    if equal is not None and equal.any() and not equal.all():
+        games, told = between_equals(battles, equal)
+        games, of_vote = games.rows(told), np.flatnonzero(told)
+        of_judges, known = fitted(games, of_vote, None)
+    votes = np.bincount(judge, minlength=J + 1)
     separated = _separated(plain)
-    fits = _judges(judges, battles, judge, found, units, level)
+    fits = _judges(judges, votes, games, judge[of_vote], of_judges, known, level)
     return Reliability(
-        _intervals(battles, plain, found, separated, cluster, units),
+        _intervals(rated, plain, found, separated, cluster, units),
         fits,
         separated,
-        found.converged,
+        found.converged and of_judges.converged,
         found.steps,
-        tuple(_notes(plain, fits, found)),
+        tuple(_notes(plain, fits, found if of_judges.converged else of_judges)),
     )
+
+
+def _tied(battles: Battles, equal: BoolArray, judged: BoolArray) -> tuple[Battles, IntArray]:
+    """The votes with ties in the place of those between equal texts, and of which vote each is.
+
+    Where others were given from both seats there are two of these, which as many weigh.
+    """
+    _, both = repeats(battles.rows(judged & ~equal))
+    of_vote = np.arange(len(battles))
+    if both:
+        of_vote = np.concatenate([of_vote, np.flatnonzero(equal)])
+    own = {name: None if (column := getattr(battles, name)) is None else column[of_vote] for name in _COLUMNS}
+    own["score_a"] = np.where(equal, 0.5, battles.score_a)[of_vote]
+    return replace(battles, **own, covariates={}, voter=None, tag=None), of_vote
 
 
 def _separated(plain: BradleyTerry) -> BoolArray:
@@ -163,7 +202,13 @@ def _intervals(
 
 
 def _judges(
-    names: Sequence[str], battles: Battles, judge: IntArray, found: JointFit, units: int, level: float
+    names: Sequence[str],
+    votes: IntArray,
+    battles: Battles,
+    judge: IntArray,
+    found: JointFit,
+    units: int,
+    level: float,
 ) -> tuple[JudgeFit, ...]:
     K, J = len(battles.models), len(names)
     covariance = found.covariance[K:, K:]
@@ -172,7 +217,6 @@ def _judges(
     one = error * t_quantile(level, dof)
     all_of = error * t_quantile(level_of_all(covariance, level), dof)
     best = max(float(found.alpha.max(initial=0.0)), 1e-12)
-    votes = np.bincount(judge, minlength=J + 1)
     told = (battles.score_a != 0.5) & (np.abs(found.apart) > 1e-12)
     named = tally(judge[told], J + 1)
     alike = tally(judge[told & ((battles.score_a > 0.5) == (found.apart > 0.0))], J + 1)

@@ -4,7 +4,8 @@
 
 (Davidson & Beaver 1977, the multiplicative order effect; gamma is the log-odds that a first seat adds between equals.)
 `Battles.a` is the first seat, which is so in files of votes and of single games. Where each pair of models stands in
-one order nearly always, nothing tells the seat from the models, and there is no figure.
+one order nearly always, nothing tells the seat from the models, and there is no figure. A game between equal texts is
+one of a player with itself: what its seats win tells of gamma alone.
 
 Where each pair of answers was judged from both seats (`paired`) a judge that sees through the seat says the same twice,
 and what the two games tell of the seat cancels out: that is no lack of evidence but what is measured. All of it comes
@@ -13,17 +14,17 @@ from verdicts that turned with the seats, so that degrees of freedom are counted
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arenaloop.ratings.arrays import FloatArray, IntArray, sigmoid, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, sigmoid, tally
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry
 from arenaloop.ratings.student import t_quantile
 from arenaloop.ratings.sums import BattleSums
 
-__all__ = ["SeatEffect", "repeats", "seat_effect"]
+__all__ = ["SeatEffect", "between_equals", "repeats", "seat_effect"]
 
 _WITHIN = 0.1
 """Share of the battles' seats that must vary within pairs of models: 2 % of a pair's battles in the rare order are
@@ -113,6 +114,21 @@ def seat_effect(
     error = float(np.sqrt(summed * units / (units - 1.0)))
     half = error * t_quantile(level, max(worth - 1.0, 1.0))
     return SeatEffect(gamma, gamma - half, gamma + half, strengths, error=error)
+
+
+def between_equals(votes: Battles, equal: BoolArray) -> tuple[Battles, BoolArray]:
+    """Votes as games that tell of the seat, and which of them do, shape (N,).
+
+    Between equal texts a game is one of a player with itself: where a seat wins, the seat alone is the cause. A tie
+    there tells nothing, as no seat could tip it, and as half a win of either it would draw the effect to 0; left out,
+    it takes nothing with it, as it favours no seat.
+
+    Args:
+        votes: the first seat in column a.
+        equal: between equal texts, shape (N,).
+    """
+    games = replace(votes, b=np.where(equal, votes.a, votes.b)) if equal.any() else votes
+    return games, ~(equal & (votes.score_a == 0.5))
 
 
 def repeats(games: Battles) -> tuple[bool, bool]:

@@ -16,13 +16,12 @@ from arenaloop.arena.matchmaking import target_pairs
 from arenaloop.arena.pairings import battles_by_prompt
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.arena.tournament import Tournament, run_tournament, write_results
-from arenaloop.calls.annotating import AnnotationPlan, annotate
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.progress import Tally
-from arenaloop.data.formats.pairs import pair_row, seed_key
+from arenaloop.data.formats.pairs import pair_row
 from arenaloop.jsonl import write_jsonl
-from arenaloop.judges.annotators import Pair
 from arenaloop.judges.pooled import PooledLabels
+from arenaloop.recipes.alpaca_farm_pool import label_all, read_by_pool
 from arenaloop.recipes.parts import Arena, Utility, answer
 from arenaloop.recipes.under_way import LEADERBOARD, begin_battles, begin_part
 from arenaloop.store import Store
@@ -40,37 +39,16 @@ def evaluate(
         StoppedError: the budget is spent, a server is down or the disk is full; what was stored stays.
     """
     plan = arena.plan(fighters, [p.id for p in prompts], target_pairs([one.name for one in fighters], baseline))
-    judge = arena.judge
     begin_part(arena.store, LEADERBOARD, LEADERBOARD)
-    begin_battles(arena.store, plan)
-    if not isinstance(judge, PooledLabels):
+    if not isinstance(arena.judge, PooledLabels):
+        begin_battles(arena.store, plan)
         return plan, run_tournament(plan, arena.store, out, on_progress=arena.observer.tally, budget=arena.budget)
-    tally = Tally()
-    answers = {one.name: answer(arena, one, prompts) for one in fighters}
-    for name in answers:
-        if name != baseline:
-            pairs = [
-                Pair(prompt, mine, against, seed_key(prompt, {}))
-                for prompt, mine, against in zip(prompts, answers[name], answers[baseline], strict=True)
-                if mine is not None and against is not None and mine.battles and against.battles
-            ]
-            _label(arena, judge, pairs)
-    if judge.seats == 1:  # of the two seats that a battle reads, the one that was asked
-        plan = replace(plan, one_seat_failed="use_one")
-    return plan, write_results(plan, arena.store, out, tally)
-
-
-def _label(arena: Arena, judge: PooledLabels, pairs: Sequence[Pair]) -> None:
-    """Let the pool label one policy's pairs; each policy is labelled by itself, as AlpacaFarm does.
-
-    So the annotator of a prompt is the same for every policy, and no policy's labels depend on which others there are.
-    """
-    plan = AnnotationPlan(pairs, judge.pool, judge.seed, concurrency=arena.settings.concurrency)
-    labels = annotate(plan, arena.store, arena.observer.tally, budget=arena.budget)
-    for pair, draw, label in zip(pairs, plan.draws(), labels, strict=True):
-        for verdict in judge.take(pair, draw, label.verdicts):
-            if arena.store.verdict(verdict.key) is None:
-                arena.store.add_verdict(verdict)
+    plan = read_by_pool(plan)
+    begin_battles(arena.store, plan)
+    for one in fighters:
+        answer(arena, one, prompts)
+    label_all(arena, plan)
+    return plan, write_results(plan, arena.store, out, Tally())
 
 
 def true_score(utility: Utility, prompt: Prompt, mine: Response, against: Response) -> float | None:

@@ -21,6 +21,9 @@ class Observer:
     def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         """Training has moved on."""
 
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Before a training's first step: what is done, and how many rows of how many are through, where any count."""
+
     def note(self, text: str) -> None:
         """Something that who runs it should know, in one line."""
 

@@ -306,19 +306,22 @@ def train(
         from arenaloop.train.launch import launched
 
         training = partial(launched, by.launch, run / "launch" / name)
-    done = training(
-        method,
-        start,
-        rows,
-        out,
-        settings,
-        seed=seed,
-        on_step=observer.step,
-        on_note=observer.note,
-        revision=revision,
-        reward=reward,
-        keep_other=True,
-    )
+    from arenaloop.train.preparing import told_to
+
+    with told_to(observer.preparing):
+        done = training(
+            method,
+            start,
+            rows,
+            out,
+            settings,
+            seed=seed,
+            on_step=observer.step,
+            on_note=observer.note,
+            revision=revision,
+            reward=reward,
+            keep_other=True,
+        )
     if remarks := done.remarks():
         observer.note(f"{out.name}: {counted(len(rows), 'row')}; {'; '.join(remarks)}")
     return StageResult(

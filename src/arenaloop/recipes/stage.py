@@ -125,6 +125,10 @@ class _Beating(Observer):
         self._beat()
         self._heard.step(step, total, metrics)
 
+    def preparing(self, what: str, done: int, total: int) -> None:
+        self._beat()
+        self._heard.preparing(what, done, total)
+
     def note(self, text: str) -> None:
         self._heard.note(text)
 

@@ -16,7 +16,9 @@ from arenaloop.arena.tournament import write_results, write_summary
 from arenaloop.calls.progress import Tally
 from arenaloop.jsonl import write_json
 from arenaloop.judges.jury import Decider
+from arenaloop.judges.pooled import PooledLabels
 from arenaloop.recipes.account import account
+from arenaloop.recipes.alpaca_farm_pool import take_stored
 from arenaloop.recipes.held_out_judge import WATCHING
 from arenaloop.recipes.kept import kept_table
 from arenaloop.recipes.ledger import Ledger
@@ -88,11 +90,15 @@ def write_standing(
         beside=rated[1:],
     )
     board = found.leaderboard
+    awaits = "" if board.battles else _awaits(at)
+    if awaits:
+        what = (*what, awaits)
     board = replace(board, notes=(*board.notes, *what, f"not finished: {told} ({why})"))
     write_json(out / "leaderboard.json", board.to_dict())
     ledger = Ledger(store)
     paid = {name: spent for name in (*at.stages, WATCHING, LEADERBOARD) if (spent := ledger.paid(name)) is not None}
     more = account(results, board, 0, lambda one, other: (0, 0, 0), paid)
+    more |= {"awaits": awaits} if awaits else {}
     more["prose"] = [_prose(at, results, what)]
     more["tables"].insert(0, _table(at, results, plans, store))
     if any("judging" in (result.selection or {}) for result in results.values()):
@@ -104,7 +110,11 @@ def write_standing(
 
 
 def _plans(store: Store, keys: Sequence[str], judges: Mapping[str, Decider]) -> list[BattlePlan]:
-    return [plan for key in keys if (plan := plan_of(store, key, judges)) is not None]
+    found = [plan for key in keys if (plan := plan_of(store, key, judges)) is not None]
+    for plan in found:
+        if isinstance(plan.judge, PooledLabels):
+            take_stored(plan, store)
+    return found
 
 
 def _asked(plan: BattlePlan, store: Store) -> list[Pairing]:
@@ -147,6 +157,15 @@ def _rated(
 def _how_far(at: Begun, results: Mapping[str, StageResult]) -> str:
     done = sum(name in results for name in at.stages)
     return f"{done} of {counted(len(at.stages), 'stage')} through"
+
+
+def _awaits(at: Begun) -> str:
+    """Where the battles come from that rate a recipe of which none is decided."""
+    if any(part.name == LEADERBOARD for part in at.parts):
+        return f"no battle is decided yet; the {at.battles:,} of the leaderboard have begun"
+    return (
+        f"no battle is decided yet; the leaderboard's, on held-out prompts, come after the last stage, {at.stages[-1]}"
+    )
 
 
 def _prose(at: Begun, results: Mapping[str, StageResult], what: Sequence[str]) -> str:

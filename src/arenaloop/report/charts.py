@@ -163,7 +163,9 @@ def stage_curves(stages: Sequence[Mapping[str, Any]], others: Sequence[Mapping[s
 
     dashed = "; dashed: the opponents" if others else ""
     references = [{"name": row["model"], "value": row["rating"]} for row in others]
-    curves = [curve(f"Rating by stage, with its interval{dashed}", "rating", references=references)]
+    curves = []
+    if any(number(row.get("rating")) is not None for row in stages):  # none is, before the first battle is decided
+        curves.append(curve(f"Rating by stage, with its interval{dashed}", "rating", references=references))
     if any(number(row.get("gold_accuracy")) is not None for row in stages):
         title = "Gold accuracy: share of held-out prompts answered right, by the truth"
         curves.append(curve(title, "gold_accuracy", unit="%"))

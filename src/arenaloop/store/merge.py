@@ -15,16 +15,32 @@ from itertools import islice
 from typing import Any
 
 from arenaloop.store.opening import identity
+from arenaloop.store.rows import from_json
 from arenaloop.store.schema import JUDGEMENTS, PROMPTS, RESPONSES, VERDICTS, Row, Table
 from arenaloop.store.store import Store
 from arenaloop.terminal import counted
 
-__all__ = ["Merged", "has_news", "merge"]
+__all__ = ["COUNTED", "ELSEWHERE", "Merged", "has_news", "merge"]
 
 _ROOM = "merged"
 """of the notes: the invocation here, by ``FILE/INVOCATION`` there"""
+COUNTED, ELSEWHERE = "reply notices", "reply notices elsewhere"
+"""rooms of what a file's own invocations have counted, under a key; and other files', under ``FILE/key``: the same file
+merged again, or by way of another, counts once"""
 _OWN = frozenset(
-    {_ROOM, "complete", "pairs", "batch", "batch requests", "stage costs", "stage times", "shard", "adopted"}
+    {
+        _ROOM,
+        COUNTED,
+        ELSEWHERE,
+        "complete",
+        "pairs",
+        "batch",
+        "batch requests",
+        "stage costs",
+        "stage times",
+        "shard",
+        "adopted",
+    }
     | {"recipe under way", "battles of recipe parts", "battle plans"}
 )
 """rooms whose notes speak of one directory's own plans, batches, stages, shard and adopted models"""
@@ -74,6 +90,7 @@ def merge(target: Store, source: Store, *, prompts: frozenset[str] | None = None
         if paid:
             _sent(db, source._reader, runs)
         _noted(db, source._reader)
+        _counted(db, source._reader)
         runs.keep()
         db.execute("COMMIT")
     except BaseException:
@@ -115,6 +132,25 @@ def _noted(db: sqlite3.Connection, source: sqlite3.Connection) -> None:
     notes = source.execute("SELECT room, key, value FROM notes").fetchall()
     fresh = [note for note in notes if note[0] not in _OWN and note[:2] not in there]
     _add(db, "INSERT INTO notes VALUES (?, ?, ?)", fresh)
+
+
+def _counted(db: sqlite3.Connection, source: sqlite3.Connection) -> None:
+    """Counts of replies, of the file there and of those merged into it; of one file the larger count stands."""
+    own, there = identity(db), identity(source)
+    query = "SELECT key, value FROM notes WHERE room = ?"
+    counts = [(f"{there}/{key}", value) for key, value in source.execute(query, (COUNTED,))]
+    counts += source.execute(query, (ELSEWHERE,))
+    known = dict(db.execute(query, (ELSEWHERE,)))
+    fresh = [
+        (ELSEWHERE, key, value)
+        for key, value in counts
+        if not key.startswith(f"{own}/") and _replies(value) > _replies(known.get(key))
+    ]
+    _add(db, "INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", fresh)
+
+
+def _replies(value: Any) -> int:
+    return -1 if value is None else int(from_json(value)["replies"])
 
 
 def _add(db: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:

@@ -23,6 +23,7 @@ from arenaloop.errors import StorageError, first_line
 from arenaloop.models import adapters, checkpoint
 from arenaloop.train import execution, sharding
 from arenaloop.train.encoding import ChatEncoder
+from arenaloop.train.preparing import preparing
 from arenaloop.train.processes import joined
 
 __all__ = ["ADAPTER", "MARKS", "Backbone", "save_checkpoint"]
@@ -74,6 +75,7 @@ class Backbone:
             InputError: the model cannot be loaded.
             ConfigError: the device is not there, or something else that the settings ask for.
         """
+        preparing(f"loading {model}")
         device = joined().device_of(settings.device)
         options |= execution.load_options(model, settings, device)
         placed = {} if settings.fsdp else {"device": device}  # what is to be spread need not fit on one device

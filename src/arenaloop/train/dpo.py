@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from arenaloop.train.encoding import EncodedRows, encode_pairs
 from arenaloop.train.loop import fit
 from arenaloop.train.losses import dpo_loss
 from arenaloop.train.policy import Policy, load_policy
+from arenaloop.train.preparing import going_through
 from arenaloop.train.processes import joined
 from arenaloop.train.run import TrainResult
 from arenaloop.train.session import Job
@@ -66,9 +69,13 @@ def reference_logprobs(policy: Policy, table: TokenTable, settings: OptimSetting
     """Log-probability of every row's answer under the policy as it is: (rows,) float32 on the CPU."""
     parts = micro_batches(np.arange(len(table)), table.lengths, tokens=policy.micro_tokens(settings))
     with torch_threads(policy.threads(settings)), policy.evaluating():
-        found = joined().each(
-            parts, lambda part: policy.read(policy.answer_logprobs, table.batch(part).to(policy.device)).cpu()
-        )
+        told = going_through("log-probabilities of the reference", range(len(table)))
+
+        def read(part: np.ndarray) -> Tensor:
+            list(islice(told, len(part)))
+            return policy.read(policy.answer_logprobs, table.batch(part).to(policy.device)).cpu()
+
+        found = joined().each(parts, read)
     out = torch.empty(len(table))
     out[torch.from_numpy(np.concatenate(parts))] = torch.cat(found).float()
     return out

@@ -26,6 +26,7 @@ from arenaloop.errors import ConfigError, first_line
 from arenaloop.models.chat import ChatTokens, closing_tag
 from arenaloop.models.checkpoint import end_ids as turn_ends
 from arenaloop.train.encoded import IN_DOUBT, Encoded, EncodedRows, Unfit
+from arenaloop.train.preparing import going_through
 from arenaloop.train.rendered import AlteredError, Rendered
 from arenaloop.train.rows import conversation, labels, preference
 from arenaloop.types import Message, content_hash
@@ -326,7 +327,7 @@ def encode_conversations(
         InputError: a malformed row (its index, from 0, is named), more than a few contradictions, or no row left.
     """
     out = EncodedRows()
-    for at, row in enumerate(rows):
+    for at, row in enumerate(going_through("tokenizing", rows)):
         try:
             prompt, completion = conversation(row, at)
         except ContradictionError as error:
@@ -352,7 +353,7 @@ def encode_chosen(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]]) -> En
         InputError: as `encode_pairs`.
     """
     out = EncodedRows()
-    for at, row in enumerate(rows):
+    for at, row in enumerate(going_through("tokenizing", rows)):
         pair = _pair(row, at, decided=True)
         out.take(
             at,
@@ -379,7 +380,7 @@ def encode_pairs(
     out = EncodedRows()
     pairs = [_pair(row, at, decided) for at, row in enumerate(rows)]
     said = {content_hash(*pair) for pair in pairs if not isinstance(pair, Unfit)}
-    for at, pair in enumerate(pairs):
+    for at, pair in enumerate(going_through("tokenizing", pairs)):
         sides: list[Encoded | Unfit]
         if isinstance(pair, Unfit):
             sides = [pair]

@@ -27,6 +27,7 @@ from arenaloop.errors import ArenaloopError, ConfigError, InputError, StoppedErr
 from arenaloop.jsonl import write_jsonl
 from arenaloop.models.reward import Reward
 from arenaloop.train.errand import Errand, Folder
+from arenaloop.train.preparing import preparing
 
 if TYPE_CHECKING:
     from arenaloop.train.run import TrainResult
@@ -242,6 +243,8 @@ def _tell(steps: TextIO, on_step: OnStep, on_note: Callable[[str], None]) -> Non
         said = json.loads(line)
         if "note" in said:
             on_note(said["note"])
+        elif "doing" in said:
+            preparing(said["doing"], said["done"], said["of"])
         else:
             on_step(said["step"], said["total"], said["figures"])
 

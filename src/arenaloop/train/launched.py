@@ -21,6 +21,7 @@ from arenaloop.config import METHODS, validate
 from arenaloop.errors import ArenaloopError, ConfigError, StoppedError, UserError
 from arenaloop.jsonl import read_rows
 from arenaloop.train.errand import GONE_AFTER, Errand, Folder
+from arenaloop.train.preparing import told_to
 
 __all__ = ["main"]
 
@@ -74,19 +75,21 @@ def _train(folder: Folder, errand: Errand, rank: int) -> None:
             told.write(json.dumps(line) + "\n")
             told.flush()
 
-        done = training(
-            errand.method,
-            errand.start,
-            rows,
-            errand.out,
-            settings,
-            seed=errand.seed,
-            on_step=lambda step, total, figures: say({"step": step, "total": total, "figures": dict(figures)}),
-            on_note=(lambda text: say({"note": text})) if processes.first else None,
-            revision=errand.revision,
-            reward=None if identity is None else processes.reward(lambda: folder.asking(identity)),
-            keep_other=errand.keep_other,
-        )
+        tell = (lambda what, at, of: say({"doing": what, "done": at, "of": of})) if processes.first else None
+        with told_to(tell):
+            done = training(
+                errand.method,
+                errand.start,
+                rows,
+                errand.out,
+                settings,
+                seed=errand.seed,
+                on_step=lambda step, total, figures: say({"step": step, "total": total, "figures": dict(figures)}),
+                on_note=(lambda text: say({"note": text})) if processes.first else None,
+                revision=errand.revision,
+                reward=None if identity is None else processes.reward(lambda: folder.asking(identity)),
+                keep_other=errand.keep_other,
+            )
         if processes.first:
             folder.write("result.json", {**asdict(done), "path": str(done.path)})
     leave()

@@ -29,6 +29,7 @@ from arenaloop.train.advantages import row_sums
 from arenaloop.train.batches import Batch, TokenTable, micro_batches
 from arenaloop.train.encoding import ChatEncoder, Encoded, EncodedRows, Unfit
 from arenaloop.train.policy import Policy, refuse_grown
+from arenaloop.train.preparing import going_through
 from arenaloop.train.processes import joined
 from arenaloop.train.rows import prompt_turns
 from arenaloop.train.session import Job, Reward, Session
@@ -243,7 +244,7 @@ def encode_prompts(encoder: ChatEncoder, rows: Sequence[Mapping[str, Any]], sett
     dropped: Counter[str] = Counter()
     explained: dict[str, str] = {}
     room = encoder.max_length - settings.max_new_tokens
-    for at, row in enumerate(rows):
+    for at, row in enumerate(going_through("tokenizing", rows)):
         try:
             messages = prompt_turns(row, at)
         except ContradictionError:
