@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import shutil
 import signal
@@ -38,6 +39,16 @@ if PROFILE == "arenaloop":  # one example in twenty is a constant of our modules
 
 # every call of the command reads all verbs' signatures anew; they do not change within a process
 pytest.MonkeyPatch().setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+
+
+# modules and tests live as long as the run: looking through them for garbage would be a fifth of collecting them
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on there is garbage, and what is there now is none."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
