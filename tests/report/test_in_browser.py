@@ -21,10 +21,14 @@ pytestmark = [
     pytest.mark.skipif(found() is None, reason="no Chromium here; $CHROMIUM names one"),
 ]
 FAULTS = (Path(__file__).parents[1] / "support" / "page_faults.js").read_text(encoding="utf-8")
-OPEN = "document.querySelectorAll('details.fold, #battles > details:nth-child(-n+20)').forEach((one) => one.open = true)"
+OPEN = (
+    "document.querySelectorAll('details.fold, #battles > details:nth-child(-n+20)').forEach((one) => one.open = true)"
+)
 FIRST = "document.querySelector('#battles > details')"
 MARKDOWN = (
-    "# Heading\n\nSome **bold** and `code`.\n\n- one\n- two\n\n```\n" + "long " * 80 + "\n```\n\n| a | b |\n|-|-|\n| 1 | "
+    "# Heading\n\nSome **bold** and `code`.\n\n- one\n- two\n\n```\n"
+    + "long " * 80
+    + "\n```\n\n| a | b |\n|-|-|\n| 1 | "
     "wide |\n\n[click](javascript:alert(1)) ![x](http://127.0.0.1:9/x.png) <b onclick=alert(1)>b</b>"
 )
 TEXTS = [
@@ -93,7 +97,12 @@ def test_hostile_texts_stay_texts(tab: Tab, tmp_path: Path) -> None:
         tab.choose("view", view)
         for number in (1, 2, 3, 4, 5):
             tab.ask(f"document.querySelectorAll('#battles > details')[{number}].open = true")
-        assert tab.ask("document.querySelectorAll('main :is(script[src], img, iframe, a[href^=http], a[href^=java])').length") == 0
+        assert (
+            tab.ask(
+                "document.querySelectorAll('main :is(script[src], img, iframe, a[href^=http], a[href^=java])').length"
+            )
+            == 0
+        )
         assert tab.ask(FAULTS) == []
     assert tab.complaints == []
 
@@ -112,8 +121,12 @@ def test_filters_leave_what_the_file_says(tab: Tab, battle_run: Path) -> None:
     def won(row: dict[str, Any], name: str) -> bool:
         return bool(row["winner"] != "tie" and row[row["winner"]] == name)
 
-    model = tab.ask("Array.from(document.querySelector('[name=model]').options).find((one) => one.text === 'good').value")
-    other = tab.ask("Array.from(document.querySelector('[name=model]').options).find((one) => one.text === 'fine').value")
+    model = tab.ask(
+        "Array.from(document.querySelector('[name=model]').options).find((one) => one.text === 'good').value"
+    )
+    other = tab.ask(
+        "Array.from(document.querySelector('[name=model]').options).find((one) => one.text === 'fine').value"
+    )
     wanted: list[tuple[dict[str, str], int]] = [
         ({"outcome": "tie"}, sum(row["winner"] == "tie" for row in rows)),
         ({"outcome": "decisive"}, sum(row["winner"] != "tie" for row in rows)),
