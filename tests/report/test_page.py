@@ -68,6 +68,16 @@ def test_a_recipe_shows_its_stages_and_what_they_learned(recipe_run: Path) -> No
     assert "2 min 10 s" in text
 
 
+def test_a_recipe_that_is_not_through_claims_no_common_test(recipe_run: Path) -> None:
+    """Its ratings may be of battles on the way."""
+    claim = "on prompts that none of them was trained on"
+    assert claim in read(recipe_run).text
+    path = recipe_run / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(summary | {"stopped": "its process was cut off"}), encoding="utf-8")
+    assert claim not in read(recipe_run).text
+
+
 def test_a_recipe_of_the_first_version_shows_its_stages(recipe_run: Path) -> None:
     """Its summary has stages, and neither prose nor tables nor curves."""
     path = recipe_run / "summary.json"

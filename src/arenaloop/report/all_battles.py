@@ -27,13 +27,16 @@ _PART = 1_000_000
 _KINDS = ("", "undecided", "suspicious", "flipped", "gap", "random")
 _WINNERS = {Winner.MODEL_A: 0, Winner.TIE: 1, Winner.MODEL_B: 2, None: 3}
 _FLIPPED, _OWN_FAILURE = 1, 2
-_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+_ESCAPES = [(c, f"\\u{ord(c):04x}") for c in "<>&\u2028\u2029"]
 _FILE = re.compile(r"(?:index|\d{5})-[0-9a-f]{16}\.js")
 
 
 def script_json(value: object) -> str:
     """JSON that may stand in a script element and in a script: no ``<``, ``>``, ``&`` nor line separators."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).translate(_ESCAPES)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character, escaped in _ESCAPES:  # str.translate takes ten times as long
+        text = text.replace(character, escaped)
+    return text
 
 
 class Beside:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from arenaloop.report.reading import Source
 from arenaloop.report.scope import Scope
 from arenaloop.report.shown_battles import Pick, Reservoir
 from arenaloop.report.texts import Clip, clip, one_line
@@ -132,7 +133,7 @@ class Undecided:
 # ---------------------------------------------------------------------- decided battles
 
 
-def battle_card(pick: Pick, store: Store, verdicts: Mapping[str, Verdict], lost: str | None = None) -> Card:
+def battle_card(pick: Pick, store: Source, verdicts: Mapping[str, Verdict], lost: str | None = None) -> Card:
     """A decided battle with the texts and verdicts behind it; of one lost by own failure, `lost` says how."""
     battle = pick.battle
     lone, hash_a, hash_b, a_first, b_first = _by_seat(battle, store, verdicts)
@@ -153,7 +154,7 @@ def battle_card(pick: Pick, store: Store, verdicts: Mapping[str, Verdict], lost:
 
 
 def _by_seat(
-    battle: Battle, store: Store, verdicts: Mapping[str, Verdict]
+    battle: Battle, store: Source, verdicts: Mapping[str, Verdict]
 ) -> tuple[bool, str, str, list[Verdict], list[Verdict]]:
     """Whether the battle stands on one seat alone, the texts of both models, and the verdicts of each seating.
 
@@ -178,7 +179,7 @@ def _by_seat(
     return lone, hash_a, hash_b, *seats
 
 
-def _a_sits_first(battle: Battle, store: Store, verdict: Verdict) -> bool:
+def _a_sits_first(battle: Battle, store: Source, verdict: Verdict) -> bool:
     wrote = store.authors(verdict.prompt_id, verdict.first_hash)
     if (battle.model_a in wrote) != (battle.model_b in wrote):
         return battle.model_a in wrote
@@ -188,7 +189,7 @@ def _a_sits_first(battle: Battle, store: Store, verdict: Verdict) -> bool:
 
 
 def _card(
-    store: Store,
+    store: Source,
     prompt_id: str,
     models: tuple[str, str],
     hashes: tuple[str, str],
@@ -216,7 +217,7 @@ def _card(
     )
 
 
-def _texts(store: Store, text_hash: str) -> tuple[str, ...] | None:
+def _texts(store: Source, text_hash: str) -> tuple[str, ...] | None:
     if not text_hash:
         return None
     found = store.texts(text_hash)

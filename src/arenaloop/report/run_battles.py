@@ -9,6 +9,7 @@ from pathlib import Path
 from arenaloop.jsonl import JsonRow, read_rows
 from arenaloop.report.all_battles import AllBattles
 from arenaloop.report.cards import Card, Undecided, battle_card, undecided_card
+from arenaloop.report.reading import Reader
 from arenaloop.report.shown_battles import Pick, battle_of
 from arenaloop.report.texts import one_line
 from arenaloop.store import Store
@@ -40,7 +41,7 @@ def add_all(
     for prompt_id, card in zip(ids, cards, strict=True):
         everything.add(card, prompt_id=prompt_id, in_page=True)
     shown = {pick.index for pick in chosen}
-    path = directory / "battles.jsonl"
+    path, reader = directory / "battles.jsonl", Reader(store)
     rest = ((at, line, row) for at, (line, row) in enumerate(read_rows(path)) if at not in shown)
     for some in _batches(rest):
         verdicts = store.verdicts([str(key) for _, _, row in some for key in row.get("verdicts") or ()])
@@ -48,10 +49,10 @@ def add_all(
             lost = row.get("own_failure")
             if lost is not None:
                 battle = battle_of(path, line, {"flipped": False, "judge": "", "verdicts": ()} | row | _NO_SCORES)
-                card = battle_card(Pick(at, "", battle), store, verdicts, lost=_lost(row))
+                card = battle_card(Pick(at, "", battle), reader, verdicts, lost=_lost(row))
             else:
                 battle = battle_of(path, line, row)
-                card = battle_card(Pick(at, "", battle), store, verdicts)
+                card = battle_card(Pick(at, "", battle), reader, verdicts)
             everything.add(card, prompt_id=battle.prompt_id, own_failure=lost is not None)
     _add_undecided(everything, directory, store, {item.key for item in open_})
 

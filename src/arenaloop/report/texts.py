@@ -7,6 +7,7 @@ NULs, control characters, marks that reorder or hide text, lone surrogates, and 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = ["Clip", "clip", "one_line", "visible"]
@@ -22,6 +23,8 @@ _SPACES = re.compile(r"\s+")
 
 def visible(text: str) -> str:
     """`text` with every hidden character spelled out as ``⟨U+202E⟩``, line ends as newlines."""
+    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():  # nearly all: the pattern is slow
+        return text
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return _HIDDEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
 
@@ -63,6 +66,10 @@ def clip(text: object, limit: int) -> Clip:
 
 def one_line(text: object, limit: int = 80) -> str:
     """A name or a snippet: white space folded, hidden characters spelled out, at most `limit` characters and an …"""
-    plain = text if isinstance(text, str) else str(text)
+    return _one_line((text if isinstance(text, str) else str(text))[: 4 * limit + 1], limit)
+
+
+@lru_cache(maxsize=1024)  # names and prompts come again with every battle
+def _one_line(plain: str, limit: int) -> str:
     folded = visible(_SPACES.sub(" ", plain[: 4 * limit]).strip())
     return folded if len(folded) <= limit and len(plain) <= 4 * limit else folded[: limit - 1].rstrip() + "…"
