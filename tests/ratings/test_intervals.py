@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -298,8 +299,48 @@ def test_one_upset_in_a_hundred_leaves_few_degrees_of_freedom() -> None:
     result = sandwich(battles, fit(battles))
     q = 0.99 * 0.01
     judged = result.evidence.judge(result.covariance, np.array([0, 1]), np.array([1]))
-    assert judged.dof[0] == pytest.approx(1 / (1 / 99 + (1 - 4 * q) / (100 * q) / 2), rel=1e-4)
-    assert judged.dof[0] < 2.2
+    assert judged.backing[0] == pytest.approx(1 / (1 / 99 + (1 - 4 * q) / (100 * q) / 2), rel=1e-4)
+    assert judged.backing[0] < 2.2
+    assert judged.dof[0] == pytest.approx(99)  # what is rare skews the interval, and takes no quantile of few clusters
+    assert judged.skew[0] == pytest.approx((1 - 2 * 0.99) / np.sqrt(100 * q), rel=0.01)
+
+
+def record(wins: int, ties: int, losses: int, *, votes: int = 1) -> Battles:
+    score = np.repeat([1.0, 0.5, 0.0], [wins * votes, ties * votes, losses * votes])
+    return Battles.of(["x", "y"], [0] * len(score), [1] * len(score), score, cluster=np.arange(len(score)) // votes)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_better_record_never_has_a_lower_end(ties: bool) -> None:
+    lows = []
+    for won in range(80, 39, -1):
+        rest = 80 - won
+        battles = record(won, rest if ties else 0, 0 if ties else rest)
+        lows.append(sandwich(battles, fit(battles)).difference("x", "y")[1])
+    assert np.isfinite(lows).all()
+    assert (np.diff(lows) < 0).all()
+
+
+def test_79_of_80_are_bounded_about_where_the_exact_test_bounds_them() -> None:
+    """Mid-P limits of 79 of 80: 0.9407 and 0.9994, which are 480 and 1,283 points; Clopper and Pearson's lower end 455."""
+    battles = record(79, 0, 1)
+    _, lower, upper = sandwich(battles, fit(battles)).difference("x", "y")
+    assert lower == pytest.approx(480, abs=10)
+    assert 1100 < upper < 1350
+
+
+@pytest.mark.parametrize(("gap", "prompts"), [(0.0, 80), (300.0, 40), (300.0, 80), (600.0, 80), (1000.0, 200)])
+def test_lopsided_pairs_are_covered(gap: float, prompts: int) -> None:
+    """Exactly, by the probability of each record of two models."""
+    p = 1 / (1 + 10 ** (-gap / 400))
+    chance = {n: math.comb(prompts, n) * p**n * (1 - p) ** (prompts - n) for n in range(prompts + 1)}
+    held = 0.0
+    for won, weight in chance.items():
+        if weight > 1e-4:
+            battles = record(won, 0, prompts - won)
+            _, lower, upper = sandwich(battles, fit(battles)).difference("x", "y")
+            held += weight * (lower <= gap <= upper)
+    assert 0.93 < held / sum(weight for weight in chance.values() if weight > 1e-4) < 0.985
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from arenaloop.arena.worth import Worth
 from arenaloop.ratings.order import Neighbours
-from arenaloop.terminal import say, span, table
+from arenaloop.terminal import counted, say, span, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +32,7 @@ def show_worth(console: Console, worth: Worth, names: Sequence[str]) -> None:
         left_out = len(neighbours) - len(_chosen(neighbours))
         more = f" ({left_out:,} pairs more in --json)" if left_out else ""
         level = f"{worth.order.level * 100:g} %"
-        tiers = f"{worth.tiers} tier{'' if worth.tiers == 1 else 's'}"
+        tiers = counted(worth.tiers, "tier") + (" over groups that never met" if len(worth.firsts) > 1 else "")
         told = f"{separated:,} of {len(neighbours):,} neighbours separated: {tiers}{more}"
         held = (
             f"ranks, and intervals of all at once, hold together at {level}; that of one pair is for pairs named before"
@@ -60,7 +60,7 @@ def differences_table(worth: Worth, names: Sequence[str], width: int) -> Table:
     rows = []
     for of in _chosen(worth.order.neighbours):
         above, below = place[worth.models[of.above]], place[worth.models[of.below]]
-        wanted = "–" if of.more is None else f"{about(of.more)} {worth.unit}s more"
+        wanted = "–" if of.more is None else f"{about(of.more)} {worth.unit}{'' if of.more == 1 else 's'} more"
         rows.append(
             [
                 f"{above} – {below}",

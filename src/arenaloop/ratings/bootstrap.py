@@ -277,6 +277,6 @@ def bootstrap(
     known = np.zeros(size, dtype=bool)
     clusters = worth - 1.0 if prompts else np.full(size, np.inf)
     bound = bound_groups(battles) if prompts else None
-    evidence = Evidence(bread, bread, *outcome_spread(battles, fit, p * p.T), None, clusters, prompts, known, bound)
+    evidence = Evidence(bread, bread, *outcome_spread(battles, fit, p), None, clusters, prompts, known, bound)
     crossed = crossings(fit.wins, fit.unit, _FEWEST_UPSETS)
     return Bootstrap(fit, draws, cluster, seed, redrawn, worth, evidence, crossed, found, separated)

@@ -123,15 +123,14 @@ def fit_controlled(
     weight = np.ones(len(kept)) if kept.mass is None else kept.mass
     # pseudo-wins of the plain fit stay in, as battles at equal covariates
     i, j = np.nonzero(plain.pseudo)
-    a, b, y, w, squares, fourths = kept.a, kept.b, kept.score_a, weight, weight**2, weight**4
+    a, b, y, w, powers = kept.a, kept.b, kept.score_a, weight, [weight**power for power in (2, 3, 4)]
     if len(i):
         a, b, cell = (np.concatenate(both) for both in ((a, i), (b, j), (cell, i * size + j)))
         more, whole = plain.pseudo[i, j], np.maximum(plain.unit[i], plain.unit[j])
-        w, squares, fourths = (
-            np.concatenate([of, more * whole**power]) for of, power in ((w, 0), (squares, 1), (fourths, 3))
-        )
+        w, *powers = (np.concatenate([of, more * whole**power]) for power, of in enumerate((w, *powers)))
         y = np.concatenate([y, np.ones(len(i))])
         X = np.concatenate([X, np.zeros((len(i), len(controls)))])
+    squares, cubes, fourths = powers
     F = X if len(free) == len(controls) else np.asfortranarray(X[:, free])
     same = (plain.component[:, None] == plain.component[None, :]).astype(np.float64)
     start = beta.copy()
@@ -227,12 +226,14 @@ def fit_controlled(
     Q, spread, rarity = (
         _by_pair(cell, values, size) for values in (q, squares * chance, fourths * chance * (1.0 - 4.0 * chance))
     )
+    third = tally(cell, size * size, cubes * chance * (1.0 - 2.0 * p)).reshape(size, size)
     by_fit = bread if kept.mass is None else bread @ _information(cell, squares * chance, F, size) @ bread
     evidence = Evidence(
         centre @ bread[:size, :size] @ centre.T,
         centre @ by_fit[:size, :size] @ centre.T,
         spread,
         rarity,
+        third - third.T,
         alone if prompts else None,
         worth - 1.0 if prompts else np.where(thin, np.inf, np.maximum(worth - 1.0, 1.0)),
         prompts,

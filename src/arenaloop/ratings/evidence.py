@@ -11,10 +11,13 @@ variance V from clusters, and V is only as good as the clusters that carry it:
   under the fit, ``sum Q (1 - 4 q) delta^4 / V^2`` over pairs (q = p (1 - p), Q = T q, delta the pair's weight in the
   contrast), is that of a chi-square with ``2 / ...`` degrees of freedom. Bell & McCaffrey 2002 match the moments of V
   in this way, for normal errors.
+  That says how far V can be relied on; how far the ends lie is not a question of Student's tails, but of the skewness
+  of the score (`skewness.py`).
 
 With fewer than two degrees of freedom from clusters there is no interval: Student's quantile alone would be 12.7 and
 more; nor where V hangs on less than one upset. With few, V may be small by chance, and discrete outcomes make it zero
-with some probability: it is never taken as less than the variance that the fit gives independent battles. Weights count
+with some probability: below eight it is never taken as less than what the fit gives independent battles, and drawn
+towards that with more. Weights count
 for what they do to V: squared. And where battles on one prompt cancel out (a judge that votes
 for a seat; a cycle on every prompt) V tends to zero whatever the models are: far below what the same battles would give
 if they were independent, there is no interval; less far below, that takes the place of V.
@@ -28,8 +31,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
+from arenaloop.ratings.skewness import half_widths
+from arenaloop.ratings.student import t_quantiles
 
-__all__ = ["LEAST_DOF", "Evidence", "Judged", "contrast_variance", "contrasts"]
+__all__ = ["LEAST_DOF", "Evidence", "Judged", "contrast_variance", "contrasts", "moderated"]
 
 LEAST_DOF = 1.9
 """Degrees of freedom from clusters below which there is no interval. Three even clusters have two."""
@@ -54,13 +59,16 @@ class Judged:
 
     Attributes:
         variance: in squared nats, guarded, shape (n,).
-        dof: of it, at least 1, shape (n,).
+        dof: of it by clusters, at least 1, shape (n,). `backing`: with the rarity of upsets, too.
+        skew: of the score of each contrast, shape (n,); see `skewness`.
         thin: too few clusters for an interval, or none that bind a model to the reference. `cancelled`: battles on the
             same prompts cancel out. `rare`: less than one upset speaks of it. Shape (n,).
     """
 
     variance: FloatArray
     dof: FloatArray
+    backing: FloatArray
+    skew: FloatArray
     thin: BoolArray
     cancelled: BoolArray
     rare: BoolArray
@@ -69,6 +77,11 @@ class Judged:
     def trusted(self) -> BoolArray:
         """Where the variance makes an interval, shape (n,)."""
         return ~(self.thin | self.cancelled | self.rare)
+
+    def ends(self, level: float) -> tuple[FloatArray, FloatArray]:
+        """How far the lower end lies below the estimate, and the upper one above it, in nats, both of shape (n,)."""
+        error, quantile = np.sqrt(self.variance), t_quantiles(level, self.dof)
+        return error * half_widths(quantile, -self.skew), error * half_widths(quantile, self.skew)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,7 @@ class Evidence:
         expected: covariance of the centred strengths were battles independent and the fit the truth, shape (K, K).
         spread: variance of each pair's score under the fit, sum w^2 p (1 - p), shape (K, K).
         rarity: sum w^4 q (1 - 4 q) with q = p (1 - p), shape (K, K).
+        third: sum w^3 q (1 - 2 p), p being the chance of the row, shape (K, K): the score's third cumulant.
         independent: sum of the outer products of the battles' scores, as if each were its own cluster, shape (K, K);
             None where they are.
         clusters: degrees of freedom of each model's own clusters, shape (K,); infinite where the variance is not
@@ -94,6 +108,7 @@ class Evidence:
     expected: FloatArray
     spread: FloatArray
     rarity: FloatArray
+    third: FloatArray
     independent: FloatArray | None
     clusters: FloatArray
     prompts: bool
@@ -111,25 +126,41 @@ class Evidence:
         V = contrast_variance(covariance, piece, reference)
         E = contrast_variance(self.expected, piece, reference)
         by_cluster, dof = self.dof(piece, reference)
+        skew = self.skew(piece, reference)
         thin = by_cluster < LEAST_DOF if self.prompts else np.zeros(len(piece), dtype=bool)
         if self.bound is not None:
             thin |= (self.bound[piece] != self.bound[reference[0]]) | (not _alike(self.bound[reference]))
         rare = (dof < _LEAST_UPSET) & ~thin
         few = dof < _FEW_DOF
         cancelled = np.zeros(len(piece), dtype=bool)
-        guarded = np.where(few, np.maximum(V, E), V)
+        guarded = moderated(V, E, dof)
         if self.independent is not None:
             of = self._influence(piece, reference)
             A = (of * (self.independent[np.ix_(piece, piece)] @ of)).sum(axis=0)
             cancelled = (np.where(few, _CANCELLED_FEW, _CANCELLED) * A > V) & ~(thin | rare)
             low = ~few & ((1.0 - _LOW_SIDE * np.sqrt(2.0 / dof)) * A > V)
             guarded = np.where(low, A, guarded)
-        return Judged(guarded, np.maximum(dof, 1.0), thin, cancelled, rare)
+        effect = np.divide(guarded, E, out=np.ones_like(E), where=E > 0)
+        return Judged(guarded, np.maximum(by_cluster, 1.0), dof, skew * np.sqrt(effect), thin, cancelled, rare)
 
     def _influence(self, piece: IntArray, reference: IntArray) -> FloatArray:
         """Weight of each model's score in each contrast, one contrast a column, shape (n, n)."""
         inverse = self.inverse[piece]
         return np.asarray(inverse[:, piece] - inverse[:, reference].mean(axis=1, keepdims=True))
+
+    def skew(self, piece: IntArray, reference: IntArray) -> FloatArray:
+        """Skewness of every contrast's score were battles independent, shape (n,).
+
+        In the limit of one pair that is (1 - 2 p) / sqrt(T q).
+        """
+        block = np.ix_(piece, piece)
+        of = self._influence(piece, reference)
+        of = of / np.maximum(np.abs(of).max(axis=0, initial=0.0), 1e-300)
+        square = of * of
+        Q, S = self.spread[block], self.third[block]
+        variance = (square * Q.sum(axis=1)[:, None]).sum(axis=0) - (of * (Q @ of)).sum(axis=0)
+        third = (of * square * S.sum(axis=1)[:, None]).sum(axis=0) + 3.0 * (of * (S @ square)).sum(axis=0)
+        return np.asarray(np.where(variance > 0, third / np.where(variance > 0, variance, 1.0) ** 1.5, 0.0))
 
     def dof(self, piece: IntArray, reference: IntArray) -> tuple[FloatArray, FloatArray]:
         """Degrees of freedom from clusters alone, and with the rarity of upsets, of every contrast, both (n,)."""
@@ -158,6 +189,11 @@ class Evidence:
         relative = relative / total**2
         with np.errstate(divide="ignore"):
             return 1.0 / inverse_dof, 1.0 / (inverse_dof + relative / 2.0)
+
+
+def moderated(variance: FloatArray, expected: FloatArray, dof: FloatArray) -> FloatArray:
+    """`variance` drawn up to that of independent battles: wholly below `_FEW_DOF` degrees of freedom, less with more."""
+    return np.asarray(variance + np.maximum(expected - variance, 0.0) * (_FEW_DOF / np.maximum(dof, _FEW_DOF)))
 
 
 def _alike(labels: IntArray) -> bool:

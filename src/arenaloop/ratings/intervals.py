@@ -25,7 +25,6 @@ from arenaloop.ratings.crossings import listed
 from arenaloop.ratings.evidence import LEAST_DOF, Evidence, contrasts
 from arenaloop.ratings.separation import Divide, divide, open_notes, settled
 from arenaloop.ratings.streamed_prompts import StreamedPrompts
-from arenaloop.ratings.student import t_quantiles
 from arenaloop.ratings.sums import BattleSums, Rows
 
 __all__ = [
@@ -151,11 +150,10 @@ class Intervals:
         wanted = np.searchsorted(piece, codes)
         theta = self.fit.theta
         estimate = theta[codes] - theta[reference].mean()
-        half = np.sqrt(judged.variance[wanted]) * t_quantiles(level, judged.dof[wanted])
-        half = np.where(judged.trusted[wanted], half, np.inf)
+        down, up = (np.where(judged.trusted, half, np.inf)[wanted] for half in judged.ends(level))
         if len(reference) == 1:
-            half[codes == reference[0]] = 0.0
-        lower, upper = estimate - half, estimate + half
+            down[codes == reference[0]] = up[codes == reference[0]] = 0.0
+        lower, upper = estimate - down, estimate + up
         if self.divide is not None:
             self.divide.settle(codes, reference, piece, level, lower, upper)
         return lower, upper
@@ -186,7 +184,7 @@ def sandwich(battles: BattleSums, fit: BradleyTerry, *, cluster: str = "prompt",
     p = win_probabilities(fit)
     q = p * p.T
     Q = (fit.wins + fit.wins.T + fit.pseudo + fit.pseudo.T) * q
-    spread, rarity = outcome_spread(battles, fit, q)
+    spread, rarity, third = outcome_spread(battles, fit, p)
     bread = information_inverse(fit, p)
 
     squares = outcome_squares(battles)
@@ -215,7 +213,7 @@ def sandwich(battles: BattleSums, fit: BradleyTerry, *, cluster: str = "prompt",
     outweighed = None
     if prompts and battles.weighted:
         outweighed = effective_clusters(battles.unweighted(), cluster) - 1.0 >= LEAST_DOF
-    evidence = Evidence(bread, by_fit, spread, rarity, independent, clusters, prompts, thin, bound, outweighed)
+    evidence = Evidence(bread, by_fit, spread, rarity, third, independent, clusters, prompts, thin, bound, outweighed)
     found = divide(battles, fit, Q, covariance, cluster)
     return Intervals(fit, covariance, battles.clusters if prompts else len(battles), evidence, found)
 
@@ -239,15 +237,16 @@ def scaled_ends(
     return lower, upper
 
 
-def outcome_spread(battles: BattleSums, fit: BradleyTerry, q: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """`Evidence.spread` and `Evidence.rarity`; pseudo-wins are battles that weigh a whole one."""
+def outcome_spread(battles: BattleSums, fit: BradleyTerry, p: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """`Evidence.spread`, `rarity` and `third`, given `win_probabilities`; pseudo-wins weigh a whole battle each."""
+    q = p * p.T
     pseudo = fit.pseudo + fit.pseudo.T
     if not battles.weighted:
         spread = (fit.wins + fit.wins.T + pseudo) * q
-        return spread, spread * (1.0 - 4.0 * q)
+        return spread, spread * (1.0 - 4.0 * q), spread * (1.0 - 2.0 * p)
     whole = np.maximum(fit.unit[:, None], fit.unit[None, :])
-    spread = (battles.power_sums(2) + pseudo * whole) * q
-    return spread, (battles.power_sums(4) + pseudo * whole**3) * q * (1.0 - 4.0 * q)
+    second, third, fourth = (battles.power_sums(power) + pseudo * whole ** (power - 1) for power in (2, 3, 4))
+    return second * q, fourth * q * (1.0 - 4.0 * q), third * q * (1.0 - 2.0 * p)
 
 
 def between(fit: BradleyTerry, covariance: FloatArray) -> FloatArray:

@@ -31,6 +31,7 @@ from arenaloop.ratings.intervals import Intervals
 from arenaloop.ratings.pair_errors import PairErrors, pair_errors, pieces
 from arenaloop.ratings.power import units_to_separate
 from arenaloop.ratings.simultaneous import joint_level
+from arenaloop.ratings.skewness import half_widths, signed_root
 from arenaloop.ratings.student import t_quantiles
 
 __all__ = ["Neighbours", "Order", "board_order", "closure"]
@@ -156,15 +157,17 @@ def _neighbours(
     a, b = np.array(steps).T
     theta = spread.fit.theta
     apart, error = theta[a] - theta[b], errors.error[a, b]
-    one, near, far = (
-        np.where(np.isfinite(error), error, np.inf) * t_quantiles(at, errors.dof[a, b]) for at in (level, joint, every)
+    skew = 0.0 if errors.skew is None else errors.skew[a, b]
+    (one, one_up), (near, near_up), (far, far_up) = (
+        [error * half_widths(t_quantiles(at, errors.dof[a, b]), of) for of in (-skew, skew)]
+        for at in (level, joint, every)
     )
     found = []
     for k, (i, j) in enumerate(steps):
-        lower, upper = apart[k] - one[k], apart[k] + one[k]
+        lower, upper = apart[k] - one[k], apart[k] + one_up[k]
         down = apart[k] < 0.0  # the board is sorted by something else
         joint_lower = apart[k] - (far[k] if down else near[k])
-        joint_upper = apart[k] + (near[k] if down else far[k])
+        joint_upper = apart[k] + (near_up[k] if down else far_up[k])
         if errors.open[i, j]:
             lower, upper = _ends(spread, i, j, level)
             joint_lower = _ends(spread, i, j, every if down else joint)[0]
@@ -175,7 +178,9 @@ def _neighbours(
         more = None
         if not separated and math.isfinite(error[k]) and apart[k] != 0.0:
             needed = units_to_separate(float(apart[k]), float(error[k]), units, level=joint, power=power)
-            more = max(needed - units, 1)
+            # few clusters, or upsets, widen an interval by more than the sample size knows
+            wide = float(near_up[k] if down else near[k]) / abs(float(apart[k]))
+            more = max(needed, math.ceil(units * wide**2) + 1) - units
         found.append(
             Neighbours(
                 above=i,
@@ -203,8 +208,9 @@ def _above(spread: Intervals | Bootstrap, errors: PairErrors, comparable: BoolAr
     theta = np.nan_to_num(spread.fit.theta)
     apart: FloatArray = theta[:, None] - theta[None, :]
     known = np.isfinite(errors.error) & comparable
-    half = np.where(known, errors.error, np.inf) * t_quantiles(level, errors.dof)
-    above = closure(known & (apart > half))
+    distance = np.where(known & (apart > 0.0), apart, 0.0) / np.where(known, errors.error, 1.0)
+    root = distance if errors.skew is None else signed_root(distance, -errors.skew)
+    above = closure(known & (apart > 0.0) & (root > t_quantiles(level, errors.dof)))
     if spread.divide is None:
         return above
     pairs = np.argwhere(errors.open & comparable & (apart > 0.0))

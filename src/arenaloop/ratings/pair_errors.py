@@ -13,7 +13,7 @@ import numpy as np
 
 from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
 from arenaloop.ratings.bootstrap import Bootstrap
-from arenaloop.ratings.evidence import Evidence
+from arenaloop.ratings.evidence import Evidence, moderated
 from arenaloop.ratings.intervals import Intervals
 
 __all__ = ["PairErrors", "pair_errors", "pieces"]
@@ -29,6 +29,7 @@ class PairErrors:
     Attributes:
         error: standard error in nats, shape (K, K), symmetric; infinite where there is no interval, or one end is open.
         dof: its degrees of freedom, at least 1, shape (K, K).
+        skew: of the difference row less column, shape (K, K), antisymmetric; see `skewness`. None of resamples.
         open: pairs of which one end, or both, are the likelihood's, shape (K, K).
         covariance: of the centred strengths, shape (K, K), as the intervals have it; NaN between models that cannot be
             compared.
@@ -40,6 +41,7 @@ class PairErrors:
     open: BoolArray
     covariance: FloatArray
     draws: FloatArray | None
+    skew: FloatArray | None = None
 
 
 def pieces(spread: Intervals | Bootstrap) -> list[IntArray]:
@@ -53,7 +55,7 @@ def pieces(spread: Intervals | Bootstrap) -> list[IntArray]:
 def pair_errors(spread: Intervals | Bootstrap) -> PairErrors:
     """The standard errors of all differences behind `Intervals.difference` or `Bootstrap.difference`."""
     size = len(spread.fit.models)
-    error, dof = np.full((size, size), np.inf), np.ones((size, size))
+    error, dof, skew = np.full((size, size), np.inf), np.ones((size, size)), np.zeros((size, size))
     opened = np.zeros((size, size), dtype=bool)
     if spread.divide is not None:
         opened = ~(spread.divide.reach & spread.divide.reach.T)
@@ -70,10 +72,10 @@ def pair_errors(spread: Intervals | Bootstrap) -> PairErrors:
         for piece in pieces(spread):
             judge = _judged if len(piece) <= _EXACT else _bounded
             block = np.ix_(piece, piece)
-            error[block], dof[block] = judge(spread.evidence, covariance, piece)
+            error[block], dof[block], skew[block] = judge(spread.evidence, covariance, piece)
     error[opened | np.isnan(error)] = np.inf  # NaN: of a model whose variance is not known
     np.fill_diagonal(error, np.inf)
-    return PairErrors(error, dof, opened, covariance, draws)
+    return PairErrors(error, dof, opened, covariance, draws, skew)
 
 
 def _resampled(spread: Bootstrap, covariance: FloatArray, error: FloatArray, dof: FloatArray) -> None:
@@ -91,17 +93,20 @@ def _resampled(spread: Bootstrap, covariance: FloatArray, error: FloatArray, dof
             error[piece, j], dof[piece, j] = np.where(trusted, wide, np.inf), free
 
 
-def _judged(evidence: Evidence, covariance: FloatArray, piece: IntArray) -> tuple[FloatArray, FloatArray]:
-    error, dof = np.empty((len(piece), len(piece))), np.empty((len(piece), len(piece)))
+def _judged(evidence: Evidence, covariance: FloatArray, piece: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    error, dof, skew = np.empty((3, len(piece), len(piece)))
     for place, j in enumerate(piece):
         judged = evidence.judge(covariance, piece, np.array([j]))
         error[:, place] = np.where(judged.trusted, np.sqrt(judged.variance), np.inf)
-        dof[:, place] = judged.dof
-    return np.maximum(error, error.T), np.minimum(dof, dof.T)
+        dof[:, place], skew[:, place] = judged.dof, judged.skew
+    return np.maximum(error, error.T), np.minimum(dof, dof.T), 0.5 * (skew - skew.T)
 
 
-def _bounded(evidence: Evidence, covariance: FloatArray, piece: IntArray) -> tuple[FloatArray, FloatArray]:
-    """As `_judged`, for many models: each pair has what the worse of its two models has against the mean of all."""
+def _bounded(evidence: Evidence, covariance: FloatArray, piece: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """As `_judged`, for many models: each pair has what the worse of its two models has against the mean of all.
+
+    Skews are those that two independent estimates would have together.
+    """
     block = np.ix_(piece, piece)
     judged = evidence.judge(covariance, piece, piece)
     bound = None if evidence.bound is None else evidence.bound[piece]
@@ -114,14 +119,17 @@ def _bounded(evidence: Evidence, covariance: FloatArray, piece: IntArray) -> tup
             if len(inside) > 1:
                 own = evidence.judge(covariance, piece[inside], piece[inside]).trusted
                 trusted[np.ix_(inside, inside)] = own[:, None] & own[None, :]
-    dof = np.minimum(judged.dof[:, None], judged.dof[None, :])
-    variance = np.maximum(_apart(covariance[block]), _apart(evidence.expected[block]) * (dof < 8.0))
+    dof, backing = (np.minimum(of[:, None], of[None, :]) for of in (judged.dof, judged.backing))
+    variance = moderated(_apart(covariance[block]), _apart(evidence.expected[block]), backing)
     if evidence.independent is not None:
         inverse = evidence.inverse[block]
         alone = _apart(inverse @ evidence.independent[block] @ inverse)
         trusted &= variance > 0.1 * alone
-        variance = np.where((1.0 - 2.33 * np.sqrt(2.0 / dof)) * alone > variance, alone, variance)
-    return np.where(trusted, np.sqrt(np.maximum(variance, 0.0)), np.inf), dof
+        variance = np.where((1.0 - 2.33 * np.sqrt(2.0 / backing)) * alone > variance, alone, variance)
+    own, third = judged.variance, judged.skew * judged.variance**1.5
+    both = np.maximum(own[:, None] + own[None, :], 1e-300)
+    skew = (third[:, None] - third[None, :]) / both**1.5
+    return np.where(trusted, np.sqrt(np.maximum(variance, 0.0)), np.inf), dof, skew
 
 
 def _apart(covariance: FloatArray) -> FloatArray:

@@ -185,11 +185,13 @@ def _intervals(
     thin = (worth < 1.5) & rated
     weight = np.ones(len(battles)) if battles.mass is None else battles.mass
     own, q = weight * found.slope, found.p * (1.0 - found.p)
+    third = tally(cell, K * K, own**3 * q * (1.0 - 2.0 * found.p)).reshape(K, K)
     evidence = Evidence(
         found.bread[:K, :K],
         found.known[:K, :K],
         by_pair(cell, own**2 * q, K),
         by_pair(cell, own**4 * q * (1.0 - 4.0 * q), K),
+        third - third.T,
         laplacian(cell, (own * (battles.score_a - found.p)) ** 2, K) if prompts else None,
         worth - 1.0 if prompts else np.where(thin, np.inf, np.maximum(worth - 1.0, 1.0)),
         prompts,
