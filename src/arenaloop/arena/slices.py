@@ -52,11 +52,12 @@ def slice_boards(battles: Battles, anchor: tuple[str, float] | None = None, **se
     found = []
     counts = np.bincount(battles.tag + 1, minlength=len(battles.tags) + 1)
     for code in np.argsort(-counts[1:], kind="stable").tolist():
-        part = battles.rows(np.asarray(battles.tag == code, dtype=np.bool_)).met()
-        count = len(part)
-        if not count:
+        if not counts[code + 1]:
             continue
-        fought = float(np.median(part.per_model()[0]))
+        part = battles.tagged(code)
+        count = len(part)
+        each = part.per_model()[0]
+        fought = float(np.median(each[each > 0]))
         reason = f"{fought:g} battles of the median model, fewer than {THIN}" if fought < THIN else ""
         if not reason and anchor is not None and anchor[0] not in part.models:
             reason = f"no battle of the anchor {anchor[0]}"

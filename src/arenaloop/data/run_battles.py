@@ -49,16 +49,22 @@ class Failures:
     """Battles of a run directory that no verdict decided.
 
     Attributes:
-        lost: how many a model lost by its own failure; these are among the battles.
+        lost: how many a model lost by its own failure; these are among the battles. `lost_on`: on which prompts.
         undecided: prompt and models of those without an outcome.
         changed: whether the policy is another than that under which the directory was written.
         losses: rows of ``battles.jsonl`` that the policy adds.
     """
 
     lost: Counter[str] = field(default_factory=Counter)
+    lost_on: list[tuple[str, str]] = field(default_factory=list)
     undecided: list[tuple[str, str, str]] = field(default_factory=list)
     changed: bool = False
     losses: list[JsonRow] = field(default_factory=list)
+
+    def add_loss(self, prompt: object, model: object) -> None:
+        """Count a model's loss by own failure."""
+        self.lost[str(model)] += 1
+        self.lost_on.append((str(prompt), str(model)))
 
 
 def is_run(path: Path) -> bool:
@@ -97,13 +103,13 @@ def read_failures(directory: Path, own_failure: OwnFailure | None = None) -> Fai
             continue
         winner = Winner.MODEL_B if loser == a else Winner.MODEL_A
         found.losses.append(row | {"winner": winner.value})
-        found.lost[str(loser)] += 1
+        found.add_loss(prompt, loser)
     for row in _lost_rows(directory / "battles.jsonl"):
         if own_failure == "drop":
             found.undecided.append((str(row["prompt_id"]), str(row["model_a"]), str(row["model_b"])))
             found.changed = True
         else:
-            found.lost[str(row["own_failure"])] += 1
+            found.add_loss(row["prompt_id"], row["own_failure"])
     found.changed |= bool(found.losses)
     return found
 
@@ -159,7 +165,13 @@ def read_run(
         check_whole(directory)
     else:
         battles = read_battles(directory, controls=controls, by=tags)
-    battles = battles.with_failures(((a, b) for _, a, b in failures.undecided), failures.lost)
+    value = tags.get if isinstance(tags, Mapping) else lambda _: None
+    battles = battles.with_failures(
+        ((a, b) for _, a, b in failures.undecided),
+        failures.lost,
+        tags=[value(prompt) for prompt, _, _ in failures.undecided],
+        failed=[(model, value(prompt)) for prompt, model in failures.lost_on],
+    )
     return replace(battles, notes=(*battles.notes, *at_odds(directory), *not_through(directory)))
 
 

@@ -59,6 +59,10 @@ class Battles(BattleSums):
         tag: index into `tags` of what the battles are sliced by, -1 where there is none, shape (N,); None where they
             are not.
         tags: its values, sorted.
+        unrated: of the rows that were left out of sliced battles the two models and the tag, codes of shape (3, M), -1
+            where one is not known; None without any.
+        failed: of losses by own failure in sliced battles the model and the tag, codes of shape (2, M); None without
+            any.
         mass: the weights in proportion (`relative_weights`), which is all that any figure sees of them.
     """
 
@@ -78,6 +82,8 @@ class Battles(BattleSums):
     voters: int = 0
     tag: IntArray | None = None
     tags: tuple[str, ...] = ()
+    unrated: IntArray | None = None
+    failed: IntArray | None = None
     mass: FloatArray | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -151,6 +157,7 @@ class Battles(BattleSums):
         voter: npt.ArrayLike | None = None,
         tag: npt.ArrayLike | None = None,
         tags: Sequence[str] = (),
+        skipped_tags: npt.ArrayLike = (),
     ) -> Battles:
         """Check and tidy coded columns: unrated rows go, models are sorted by name.
 
@@ -166,6 +173,7 @@ class Battles(BattleSums):
             voter: integer codes of who decided, as `cluster`.
             tag: index into `tags`, -1 where there is none, shape (N,).
             tags: distinct values in any order.
+            skipped_tags: indices into `tags` of those that a reader has left out, as far as they are known.
 
         Raises:
             ValueError: a weight that is negative or not finite, a score outside [0, 1], columns of unequal length.
@@ -197,6 +205,11 @@ class Battles(BattleSums):
         keep = ~(selfish | unknown)
         undecided = meetings(first[unknown], second[unknown], len(models)) if unknown.any() else None
         notes += self_battle_notes(int(selfish.sum()))
+        unrated: IntArray | None = None
+        if label is not None:
+            before = np.asarray(skipped_tags, dtype=np.int64)
+            gone = np.stack([column[~keep].astype(np.int64) for column in (first, second, label)])
+            unrated = np.concatenate([np.stack([np.full_like(before, -1), np.full_like(before, -1), before]), gone], 1)
         if not keep.all():
             skipped += int(np.count_nonzero(~keep))
             first, second, score = first[keep], second[keep], score[keep]
@@ -213,6 +226,8 @@ class Battles(BattleSums):
             position[order] = np.arange(len(models), dtype=np.int32)
             first, second = position[first], position[second]
             undecided = None if undecided is None else undecided[np.ix_(order, order)]
+            if unrated is not None:
+                unrated[:2] = np.append(position, -1)[unrated[:2]]
         clusters = 0
         if group is not None:
             group, clusters = dense(group)
@@ -223,6 +238,8 @@ class Battles(BattleSums):
             by_name = sorted(range(len(tags)), key=lambda code: tags[code])
             place = np.append(np.argsort(np.array(by_name, dtype=np.int64)), -1).astype(np.int32)
             label, tags = place[label], [tags[code] for code in by_name]
+            if unrated is not None:
+                unrated[2] = place[unrated[2]]
         return cls(
             tuple(models[code] for code in order),
             first,
@@ -239,6 +256,7 @@ class Battles(BattleSums):
             voters=voters,
             tag=label,
             tags=tuple(tags),
+            unrated=unrated if unrated is not None and unrated.size else None,
         )
 
     @classmethod
@@ -352,15 +370,26 @@ class Battles(BattleSums):
             voter=None if people is None else people[kept],
             tag=None if label is None else label[kept],
             tags=values,
+            skipped_tags=() if label is None else label[~kept],
         )
 
-    def with_failures(self, undecided: Iterable[tuple[str, str]], own_failures: Mapping[str, int]) -> Battles:
+    def with_failures(
+        self,
+        undecided: Iterable[tuple[str, str]],
+        own_failures: Mapping[str, int],
+        *,
+        tags: Sequence[str | None] = (),
+        failed: Iterable[tuple[str, str | None]] = (),
+    ) -> Battles:
         """The same battles, and what is known of those without a verdict.
 
         Args:
             undecided: the two models of each further battle without an outcome; it is counted in `skipped`, too.
             own_failures: how many of a model's losses are failures of its own; these battles are there already.
+            tags: of the undecided battles, in the same order, where the battles are sliced and these are known.
+            failed: model and tag of each such loss, likewise.
         """
+        undecided = list(undecided)
         pairs = Counter(undecided)
         if not pairs and not own_failures:
             return self
@@ -373,9 +402,18 @@ class Battles(BattleSums):
         for (one, other), n in pairs.items():
             met[[code[one], code[other]], [code[other], code[one]]] += n
         failures = np.array([own_failures.get(name, 0) for name in models], dtype=np.int64)
+        value = {text: index for index, text in enumerate(self.tags)}
+        further = [(code[a], code[b], value.get(tag or "", -1)) for (a, b), tag in zip(undecided, tags, strict=False)]
+        unrated = np.array(further, dtype=np.int64).reshape(-1, 3).T
+        if self.unrated is not None:
+            before = np.vstack([np.append(moved, -1)[self.unrated[:2]], self.unrated[2:]])
+            unrated = np.concatenate([before, unrated], 1)
+        lost = [(code[name], value.get(tag or "", -1)) for name, tag in failed]
         return replace(
             self,
             models=tuple(models),
+            unrated=unrated if unrated.size else None,
+            failed=np.array(lost, dtype=np.int64).T if lost else None,
             a=moved[self.a] if len(self) else self.a,
             b=moved[self.b] if len(self) else self.b,
             skipped=self.skipped + pairs.total(),
@@ -401,9 +439,34 @@ class Battles(BattleSums):
             covariates={name: column[keep] for name, column in self.covariates.items()},
         )
 
+    def tagged(self, code: int) -> Battles:
+        """The battles of one slice, by index into `tags`, with what was left out of it, among the models that it holds.
+
+        Notes are of the whole and stay there.
+        """
+        assert self.tag is not None
+        size = len(self.models)
+        a, b, tag = np.zeros((3, 0), dtype=np.int64) if self.unrated is None else self.unrated
+        here = tag == code
+        known = here & (a >= 0) & (a != b)
+        undecided = meetings(a[known], b[known], size)
+        model, tag = np.zeros((2, 0), dtype=np.int64) if self.failed is None else self.failed
+        failures = np.bincount(model[tag == code], minlength=size)
+        return replace(
+            self.rows(np.asarray(self.tag == code, dtype=np.bool_)),
+            skipped=int(np.count_nonzero(here)),
+            notes=(),
+            undecided=undecided if undecided.any() else None,
+            own_failures=failures if failures.any() else None,
+            unrated=None,
+            failed=None,
+        ).met()
+
     def met(self) -> Battles:
-        """The same battles among the models that fought them."""
+        """The same battles among the models that fought them, or left some undecided."""
         used = np.unique(np.concatenate([self.a, self.b]))
+        if self.undecided is not None:
+            used = np.union1d(used, np.flatnonzero(self.undecided.any(axis=1)))
         if len(used) == len(self.models):
             return self
         position = np.zeros(len(self.models), dtype=np.int32)
@@ -415,6 +478,8 @@ class Battles(BattleSums):
             b=position[self.b],
             undecided=None if self.undecided is None else self.undecided[np.ix_(used, used)],
             own_failures=None if self.own_failures is None else self.own_failures[used],
+            unrated=None,
+            failed=None,
         )
 
     def of_models(self, models: Sequence[str]) -> Battles:
@@ -423,7 +488,15 @@ class Battles(BattleSums):
         code = np.array([place.get(name, -1) for name in self.models], dtype=np.int32)
         kept = self.rows((code[self.a] >= 0) & (code[self.b] >= 0))
         return replace(
-            kept, models=tuple(models), a=code[kept.a], b=code[kept.b], undecided=None, own_failures=None, skipped=0
+            kept,
+            models=tuple(models),
+            a=code[kept.a],
+            b=code[kept.b],
+            undecided=None,
+            own_failures=None,
+            skipped=0,
+            unrated=None,
+            failed=None,
         )
 
     def by_voter(self) -> Battles:

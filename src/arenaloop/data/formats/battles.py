@@ -155,15 +155,18 @@ def battles_from_frame(
     texts = [frame[name].cast(pl.String) for name in ("model_a", "model_b")]
     a, b, models = _codes(*(column.fill_null("") if column.null_count() else column for column in texts))
     kept = None
-    if blank := [code for code, name in enumerate(models) if not name.strip()]:
-        kept = ~(np.isin(a, blank) | np.isin(b, blank))
-        notes.append(f"{int((~kept).sum()):,} of {len(kept):,} rows without a model's name left out")
-        frame, score, weight = frame.filter(kept), score[kept], None if weight is None else weight[kept]
-        covariates = {name: column[kept] for name, column in covariates.items()}
-        a, b, models = _codes(*(column.filter(kept) for column in texts))
     prompt = next((name for name in judgments.PROMPT_COLUMNS if name in names), None)
     voter = judgments.voter_column(names if found is None else found)
     tag, tags = _tags(frame, by, prompt)
+    gone: IntArray | tuple[()] = ()
+    if blank := [code for code, name in enumerate(models) if not name.strip()]:
+        kept = ~(np.isin(a, blank) | np.isin(b, blank))
+        notes.append(f"{int((~kept).sum()):,} of {len(kept):,} rows without a model's name left out")
+        if tag is not None:
+            tag, gone = tag[kept], tag[~kept]
+        frame, score, weight = frame.filter(kept), score[kept], None if weight is None else weight[kept]
+        covariates = {name: column[kept] for name, column in covariates.items()}
+        a, b, models = _codes(*(column.filter(kept) for column in texts))
     return Battles.of(
         models,
         a,
@@ -177,6 +180,7 @@ def battles_from_frame(
         voter=None if voter is None else _prompts(frame[voter]),
         tag=tag,
         tags=tags,
+        skipped_tags=gone,
     )
 
 
