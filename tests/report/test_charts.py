@@ -78,7 +78,8 @@ def test_the_last_label_stands_below_where_the_line_falls_to_it() -> None:
 
 def test_a_share_stands_between_zero_and_a_hundred_percent() -> None:
     stages: list[dict[str, Any]] = [{"name": "s", "gold_accuracy": 0.25}, {"name": "t", "gold_accuracy": None}]
-    drawn = chart(stage_curves(stages)[1])
+    (curve,) = stage_curves(stages)  # no rating is known
+    drawn = chart(curve)
     one, two = drawn.series[0].points
     assert (one.label, two.label) == ("25 %", "")
     assert [tick.label for tick in drawn.ticks] == ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"]
