@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["winrate"]
 
+_SOFT = "rates are means of the judge's probabilities (its verdict is logprob); ratings count winners"
+
 
 def winrate(
     file: Annotated[
@@ -65,6 +67,7 @@ def winrate(
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_annotations, read_difficulty
     from arenaloop.data.formats.streamed_battles import read_streamed, streamed_wanted
+    from arenaloop.data.probabilities import gives_probabilities
     from arenaloop.data.result_files import not_through, refuse_unrated
     from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths
     from arenaloop.ratings.streamed_rates import streamed_win_rates
@@ -106,10 +109,12 @@ def winrate(
         policy = parse_own_failure(own_failure, file, in_run=is_run(there))
         if is_run(there):
             failures = read_failures(there, policy)
-            numbered = enumerate(rows_with_lengths(there, failures), start=1)
+            soft = gives_probabilities(there)
+            numbered = enumerate(rows_with_lengths(there, failures, shares=soft), start=1)
             annotations = read_annotations(there / "battles.jsonl", baseline, numbered)
             annotations = annotations.with_undecided((a, b) for _, a, b in failures.undecided)
-            annotations = replace(annotations, notes=(*annotations.notes, *at_odds(there), *not_through(there)))
+            notes = (_SOFT,) * soft
+            annotations = replace(annotations, notes=(*notes, *annotations.notes, *at_odds(there), *not_through(there)))
         else:
             annotations = read_annotations(file, baseline)
     gamma = None if difficulty is None else read_difficulty(difficulty)

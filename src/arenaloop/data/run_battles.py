@@ -16,6 +16,7 @@ from typing import Any, Literal
 from arenaloop.data.formats.battles import read_battles
 from arenaloop.data.formats.judgments import battles_from_rows
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once, own_frame
+from arenaloop.data.probabilities import judged_share
 from arenaloop.data.result_files import check_whole, not_through
 from arenaloop.data.style import Style, measured, style_of
 from arenaloop.errors import ArenaFileError, InputError, StorageError
@@ -260,19 +261,24 @@ def _odds(row: JsonRow, rulings: Mapping[str, Ruling], store: Store) -> str:
     return f"its verdicts say {winners.pop()}" if len(winners) == 1 and row.get("winner") not in winners else ""
 
 
-def _rows(path: Path, failures: Failures) -> Iterator[tuple[int, JsonRow]]:
-    """(line, row) of the battles that count, as the policy behind `failures` has it."""
+def _rows(path: Path, failures: Failures, *, shares: bool = False) -> Iterator[tuple[int, JsonRow]]:
+    """(line, row) of the battles that count, as the policy behind `failures` has it; `shares` as in
+    `rows_with_lengths`."""
     dropped = set(failures.undecided)
     for line, row in read_rows(path):
         lost = row.get("own_failure") is not None
         if not (lost and (row.get("prompt_id"), row.get("model_a"), row.get("model_b")) in dropped):
-            yield line, _alike(row)
-    yield from enumerate(map(_alike, failures.losses), start=1)
+            yield line, _alike(row, shares)
+    yield from enumerate((_alike(row, shares) for row in failures.losses), start=1)
 
 
-def _alike(row: JsonRow) -> JsonRow:
+def _alike(row: JsonRow, shares: bool) -> JsonRow:
     """What ratings and lengths need of a row, the same fields whether a verdict decided it or not."""
-    return {name: row.get(name) for name in ("prompt_id", "model_a", "model_b", "winner", "verdicts", "own_failure")}
+    told = {name: row.get(name) for name in ("prompt_id", "model_a", "model_b", "winner", "verdicts", "own_failure")}
+    if shares:
+        told["score_a"] = judged_share(row)
+        del told["winner"]
+    return told
 
 
 def arena_of(directory: Path) -> Path | None:
@@ -284,12 +290,13 @@ def arena_of(directory: Path) -> Path | None:
 
 
 def rows_with_lengths(
-    directory: Path, failures: Failures | None = None, *, styled: bool = False
+    directory: Path, failures: Failures | None = None, *, styled: bool = False, shares: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Rows of ``battles.jsonl`` with `length_a` and `length_b`: characters of the texts that were judged, all turns.
 
     A battle lost by own failure has lengths of 0. `failures` is what `read_failures` found there. With `styled` there
-    are the other features of style as well.
+    are the other features of style as well. With `shares`, of a run whose judge `gives_probabilities`, `score_a` is in
+    the place of `winner`.
 
     The texts are found by the verdicts behind each battle, so that answers given under other settings, or by models of
     the same name, are not mixed in. A length is null where the arena file no longer holds the verdict.
@@ -304,7 +311,7 @@ def rows_with_lengths(
         names = FEATURES if styled else FEATURES[:1]
         counted: dict[str, Style | None] = {}
         batch: list[dict[str, Any]] = []
-        for _, row in _rows(path, failures or Failures()):
+        for _, row in _rows(path, failures or Failures(), shares=shares):
             batch.append(row)
             if len(batch) == _BATCH:
                 yield from _measured(batch, store, names, counted)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arenaloop.data.export.rows import Account, UnfitError
+from arenaloop.data.probabilities import gives_probabilities, judged_share
 from arenaloop.data.result_files import check_whole
 from arenaloop.data.run_battles import arena_of, judged_hashes
 from arenaloop.errors import InputError
@@ -29,7 +30,8 @@ class Met:
 
     Attributes:
         model_a, model_b: who met. texts_a, texts_b: their answers, one text a turn; None of one that failed.
-        winner: of the battle, as the run merged its seats.
+        winner: of the battle, as the run merged its seats. share: what `model_a` scored, 0 to 1: where the judge gives
+            probabilities, their mean over the seats; else by the winner.
         judge: its name.
         seats: what the judge decided with `model_a` first, and with `model_b` first: outcome by seat, and score of each
             seat; None where it was not asked so, or said nothing that could be read. words: its texts.
@@ -46,6 +48,7 @@ class Met:
     seats: tuple[tuple[Outcome, float] | None, tuple[Outcome, float] | None]
     words: tuple[str, str]
     own_failure: str | None = None
+    share: float = 0.5
 
     def turned(self) -> Met:
         """The same battle, the other model named first."""
@@ -61,6 +64,7 @@ class Met:
             self.seats[::-1],
             self.words[::-1],
             self.own_failure,
+            1.0 - self.share,
         )
 
 
@@ -76,19 +80,20 @@ def battles(directory: Path, account: Account, *, words: bool = False) -> Iterat
     path, arena = directory / "battles.jsonl", arena_of(directory)
     if arena is None:
         raise InputError(f"{directory}: no battles.jsonl with an arena.db here, which holds the texts")
+    soft = gives_probabilities(directory)
     with Store(arena, readonly=True) as store:
         batch: list[tuple[int, JsonRow]] = []
         for numbered in read_rows(path):
             batch.append(numbered)
             if len(batch) == _AT_ONCE:
-                yield from _met(batch, path, store, account, words)
+                yield from _met(batch, path, store, account, words, soft)
                 batch = []
-        yield from _met(batch, path, store, account, words)
+        yield from _met(batch, path, store, account, words, soft)
     check_whole(directory)
 
 
 def _met(
-    rows: Sequence[tuple[int, JsonRow]], path: Path, store: Store, account: Account, words: bool
+    rows: Sequence[tuple[int, JsonRow]], path: Path, store: Store, account: Account, words: bool, soft: bool
 ) -> Iterator[tuple[str, Met]]:
     keys = [str(key) for _, row in rows for key in row.get("verdicts") or ()]
     rulings = store.rulings(keys)
@@ -133,6 +138,7 @@ def _met(
                 (_decided(halves[0], rulings), _decided(halves[1], rulings)),
                 (_words(halves[0], said), _words(halves[1], said)),
                 loser,
+                float(judged_share(row)) if soft else winner.score,
             ),
         )
 
@@ -176,7 +182,9 @@ def together(parts: Sequence[Met]) -> Met:
 
 
 def alpaca_eval(met: Met) -> JsonRow:
-    """A row of ``annotations.json``: `model_a` is the baseline; 1 it is better, 2 the other one, 1.5 a draw."""
+    """A row of ``annotations.json``: `model_a` is the baseline; 1 it is better, 2 the other one, 1.5 a draw.
+
+    A judge that gives probabilities makes it any number between: 1 and the other one's."""
     prompt = met.prompt
     if len(prompt.messages) > 1 or prompt.follow_ups:
         raise UnfitError("a prompt of more than one turn: AlpacaEval has one instruction")
@@ -188,7 +196,7 @@ def alpaca_eval(met: Met) -> JsonRow:
         "output_2": met.texts_b[0] if met.texts_b else "",
         "generator_2": met.model_b,
         "annotator": met.judge,
-        "preference": met.winner.preference,
+        "preference": round(2.0 - met.share, 12),
     }
 
 
