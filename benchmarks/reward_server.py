@@ -25,7 +25,6 @@ import json
 import os
 import re
 import resource
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -233,7 +232,7 @@ def _served(folder: Path, count: int) -> dict[str, Any]:
             found = _child("--post", url, "--rows", str(count))
             found["cpu"] = _cpu(server.pid) - start
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()
     return found
 
 
